@@ -1,0 +1,70 @@
+"""Errors, a class per reaction of the caller::
+
+    BringupError               ends the command; carries the exit code (sysexits.h) and what to do
+      SettingsError       78   the operator changes the settings
+      UsageError          64   the operator changes the command or the file that it was given
+      Unavailable         69   something that this host needs did not answer in time
+      Temporary           75   the same command may work later
+      Refused             77   going on could do harm
+    StoreError                 one read or write of a record did not happen
+      StateConflict            somebody else changed the record: their change stands, the outcome is Superseded
+      RecordNotFound           the record is gone
+
+The text of an inner error is never repeated in the outer one: the chain carries it.
+"""
+
+import os
+from collections.abc import Sequence
+
+
+class BringupError(Exception):
+    """Ends the command with ``exit_code``."""
+
+    exit_code = 70
+
+
+class SettingsError(BringupError):
+    """The settings are wrong; ``problems`` has one sentence a wrong key."""
+
+    exit_code = 78
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """Take one sentence a wrong key, each with the key, its value and what would be right."""
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class UsageError(BringupError):
+    """The command line, or a file named on it, is wrong."""
+
+    exit_code = os.EX_USAGE
+
+
+class Unavailable(BringupError):
+    """A service that this host cannot start without did not answer within its budget."""
+
+    exit_code = os.EX_UNAVAILABLE
+
+
+class Temporary(BringupError):
+    """It did not work now and may work later."""
+
+    exit_code = os.EX_TEMPFAIL
+
+
+class Refused(BringupError):
+    """Nothing was touched, because going on could do harm."""
+
+    exit_code = os.EX_NOPERM
+
+
+class StoreError(Exception):
+    """A record could not be read or written."""
+
+
+class StateConflict(StoreError):
+    """The record is not in a state that the decision was made on (Nova's ``UnexpectedTaskStateError``)."""
+
+
+class RecordNotFound(StoreError):
+    """There is no such record, or it was deleted (Nova's ``InstanceNotFound``)."""

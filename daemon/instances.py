@@ -1,0 +1,70 @@
+"""Records: what the control plane knows of an instance and of its migrations.
+
+Values, never changed: a store loads them, :class:`bringup.daemon.hand.Hand` holds the one that is being worked on.
+No I/O, no clock, no logger.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One row of Nova's ``instances`` with its info cache, its metadata and its block device mappings.
+
+    It is also what a driver is told (:class:`bringup.drivers.base.Guest`).
+    """
+
+    uuid: str
+    host: str | None
+    vm_state: VmState | UnknownState
+    task_state: TaskState | UnknownState | None = None
+    power_state: PowerState | UnknownState | None = None
+    node: str | None = None
+    name: str = ""
+    display_name: str = ""
+    project_id: str | None = None
+    user_id: str | None = None
+    flavor: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    system_metadata: Mapping[str, str] = field(default_factory=dict)
+    network_info: Sequence[Mapping[str, Any]] = ()
+    block_devices: Sequence[Mapping[str, Any]] = ()
+    shutdown_terminate: bool = False
+    terminated_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One row of Nova's ``migrations``.
+
+    ``migration_type`` is ``evacuation``, ``live-migration``, ``migration`` or ``resize``; ``status`` is Nova's word.
+    """
+
+    uuid: str
+    instance_uuid: str
+    migration_type: str
+    status: str
+    source_compute: str
+    dest_compute: str | None = None
+
+
+class Changes(TypedDict, total=False):
+    """The columns that a save writes."""
+
+    vm_state: VmState
+    task_state: TaskState | None
+    power_state: PowerState
+    terminated_at: str
+    system_metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The states that a record must still have for a save to be made: one of each."""
+
+    vm_states: tuple[VmState | UnknownState, ...]
+    task_states: tuple[TaskState | UnknownState | None, ...]

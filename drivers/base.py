@@ -1,0 +1,197 @@
+"""What a hypervisor must be able to do: Nova's driver verbs, as far as a host's start needs them.
+
+The verbs have the names of Nova's ``ComputeDriver``.  A driver that cannot do a thing raises
+:class:`NotImplementedError`: that is an answer, not a failure.  A verb that fails raises one of the classes below where
+the caller reacts to the difference, anything else where it does not.
+
+This module holds the words only: no I/O, no clock, no logger; the decision core imports it.
+"""
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class PowerState(enum.Enum):
+    """What a guest is doing, with Nova's numbers (``nova.compute.power_state``)."""
+
+    NOSTATE = 0
+    RUNNING = 1
+    PAUSED = 3
+    SHUTDOWN = 4
+    CRASHED = 6
+    SUSPENDED = 7
+
+
+class RebootType(enum.Enum):
+    """Ask the guest (``SOFT``) or pull the plug (``HARD``)."""
+
+    SOFT = "SOFT"
+    HARD = "HARD"
+
+
+class Transition(enum.Enum):
+    """What a hypervisor says has happened to a guest (``nova.virt.event``)."""
+
+    STARTED = "started"
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleEvent:
+    """One transition of one guest, as the hypervisor told it."""
+
+    uuid: str
+    transition: Transition
+
+
+@dataclass(frozen=True, slots=True)
+class GuestInfo:
+    """One look at a guest."""
+
+    state: PowerState
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStorageProbe:
+    """A mark that this host left on an instance's disks, for another host to look for."""
+
+    uuid: str
+    path: str
+
+
+class DriverError(Exception):
+    """A hypervisor could not do what it was asked to."""
+
+
+class InstanceNotFound(DriverError):
+    """The hypervisor has no such guest."""
+
+
+class VirtualInterfacePlugError(DriverError):
+    """A NIC of the guest could not be made ready (Nova's ``VirtualInterfacePlugException``)."""
+
+
+class PciDeviceNotFound(DriverError):
+    """A PCI device of the guest is not on this host (Nova's ``PciDeviceNotFoundById``)."""
+
+
+class InstancePowerOffFailure(DriverError):
+    """The guest could not be powered off."""
+
+
+class Guest(Protocol):
+    """What a driver is told of an instance."""
+
+    @property
+    def uuid(self) -> str:
+        """The instance's UUID, lower case, with dashes."""
+
+    @property
+    def name(self) -> str:
+        """The hypervisor's name for the guest (Nova's ``instance_name``, ``instance-00000001``); may be empty."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What its user wrote on it."""
+
+    @property
+    def system_metadata(self) -> Mapping[str, str]:
+        """What Nova wrote on it."""
+
+    @property
+    def network_info(self) -> Sequence[Mapping[str, Any]]:
+        """Its VIFs, as Nova's info cache holds them."""
+
+    @property
+    def block_devices(self) -> Sequence[Mapping[str, Any]]:
+        """Its block device mappings."""
+
+
+EventListener = Callable[[LifecycleEvent], None]
+
+
+class Driver(Protocol):
+    """A hypervisor.  Every verb may take long and may hang: the caller sets the deadline."""
+
+    async def init_host(self, host: str) -> None:
+        """Make the hypervisor ready; nothing else is called before."""
+
+    async def close(self) -> None:
+        """Let go of the hypervisor.  Guests are left as they are."""
+
+    def register_event_listener(self, listener: EventListener) -> None:
+        """Call ``listener``, in the event loop, for each lifecycle event from now on."""
+
+    async def list_instance_uuids(self) -> list[str]:
+        """UUIDs of the guests that the hypervisor has, running or not."""
+
+    async def list_instances(self) -> list[str]:
+        """Names of the guests that the hypervisor has; asked where it cannot tell their UUIDs."""
+
+    async def get_info(self, guest: Guest) -> GuestInfo:
+        """Look at a guest.
+
+        :raises InstanceNotFound: the hypervisor has none.
+        """
+
+    async def plug_vifs(self, guest: Guest) -> None:
+        """Make the NICs of a guest ready on the host.
+
+        :raises VirtualInterfacePlugError: one of them could not be.
+        :raises PciDeviceNotFound: one of them is a PCI device that is gone.
+        """
+
+    async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
+        """Put the firewall rules of a running guest in place."""
+
+    async def filter_defer_apply_on(self) -> None:
+        """Collect firewall rules from now on."""
+
+    async def filter_defer_apply_off(self) -> None:
+        """Apply what was collected, and each rule at once from now on."""
+
+    async def power_on(self, guest: Guest) -> None:
+        """Start a guest."""
+
+    async def power_off(self, guest: Guest, *, timeout_s: float, retry_interval_s: float) -> None:
+        """Stop a guest: ask it for ``timeout_s`` seconds, again each ``retry_interval_s``, then pull the plug.
+
+        A ``timeout_s`` of 0 pulls the plug at once.
+
+        :raises InstancePowerOffFailure: it is still running.
+        """
+
+    async def reboot(self, guest: Guest, reboot_type: RebootType) -> None:
+        """Restart a guest."""
+
+    async def pause(self, guest: Guest) -> None:
+        """Freeze a running guest."""
+
+    async def unpause(self, guest: Guest) -> None:
+        """Let a frozen guest go on."""
+
+    async def resume_state_on_host_boot(self, guest: Guest) -> None:
+        """Bring a guest back that ran before the host went down; leave it alone where it runs, is paused or suspended."""
+
+    async def destroy(self, guest: Guest, *, destroy_disks: bool) -> None:
+        """Stop a guest and forget it, with or without its local disks."""
+
+    async def finish_revert_migration(self, guest: Guest, *, power_on: bool) -> None:
+        """Take a guest back whose resize or cold migration was cut short."""
+
+    async def live_migration_abort(self, guest: Guest) -> None:
+        """Stop the live migration of a guest that is still on its way out."""
+
+    async def post_interrupted_snapshot_cleanup(self, guest: Guest) -> None:
+        """Remove what a snapshot left behind that was cut short."""
+
+    async def check_instance_shared_storage_local(self, guest: Guest) -> SharedStorageProbe | None:
+        """Leave a mark on the guest's disks, or tell with None that they are not files of this host."""
+
+    async def check_instance_shared_storage_cleanup(self, probe: SharedStorageProbe) -> None:
+        """Take the mark away."""

@@ -1,0 +1,73 @@
+"""What came of each instance, and of the run.  Values: built by the shell, shown by reports, tables and logs."""
+
+import enum
+from dataclasses import dataclass
+
+from bringup.daemon.instances import Instance
+
+
+class Kind(enum.Enum):
+    """What came of one instance."""
+
+    INITIALIZED = "initialized"
+    """Every rule that held was carried out."""
+    SKIPPED = "skipped"
+    """It is not this host's to touch, or there is nothing to do."""
+    FAILED = "failed"
+    """Something that was to be done could not be; the error says what."""
+    SUPERSEDED = "superseded"
+    """Somebody else changed the record meanwhile; their change stands."""
+    HELD = "held"
+    """A guard wants an operator's word first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as it is shown: which action, the class, the whole chain of messages."""
+
+    action: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one instance."""
+
+    uuid: str
+    kind: Kind
+    because: tuple[str, ...]
+    """Names of the rules that held, in order."""
+    took_s: float
+    problem: Problem | None = None
+    """Why it failed or was superseded."""
+    warnings: tuple[Problem, ...] = ()
+    """What went wrong on the way and did not stop it."""
+    slowest: tuple[str, float] | None = None
+    """The action that took longest, and its seconds."""
+    instance: Instance | None = None
+    """The record as it was left; None where the row was deleted or never read."""
+    deleted: bool = False
+    """The row was deleted in this run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What came of one run of ``init_host``."""
+
+    run_id: str
+    """UUID of the run."""
+    boot_id: str
+    """The kernel's boot id."""
+    host: str
+    outcomes: tuple[Outcome, ...]
+    """One an instance, in the order in which they ended."""
+    unfinished: tuple[str, ...]
+    """UUIDs of instances that the run did not get to, because it was stopped."""
+    took_s: float
+    error: str | None = None
+    """What stopped the run, None where nothing did."""
+
+    def count(self, kind: Kind) -> int:
+        """Tell how many instances came out as ``kind``."""
+        return sum(outcome.kind is kind for outcome in self.outcomes)

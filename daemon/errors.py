@@ -1,4 +1,6 @@
-"""Errors, a class per reaction of the caller::
+"""Errors, a class per reaction of the caller.
+
+::
 
     BringupError               ends the command; carries the exit code (sysexits.h) and what to do
       SettingsError       78   the operator changes the settings

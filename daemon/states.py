@@ -41,7 +41,7 @@ class TaskState(enum.Enum):
     IMAGE_PENDING_UPLOAD = "image_pending_upload"
     IMAGE_UPLOADING = "image_uploading"
     IMAGE_BACKUP = "image_backup"
-    UPDATING_PASSWORD = "updating_password"
+    UPDATING_PASSWORD = "updating_password"  # noqa: S105 - the name of a state
     RESIZE_PREP = "resize_prep"
     RESIZE_MIGRATING = "resize_migrating"
     RESIZE_MIGRATED = "resize_migrated"

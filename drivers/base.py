@@ -176,7 +176,7 @@ class Driver(Protocol):
         """Let a frozen guest go on."""
 
     async def resume_state_on_host_boot(self, guest: Guest) -> None:
-        """Bring a guest back that ran before the host went down; leave it alone where it runs, is paused or suspended."""
+        """Bring a guest back that ran before the host went down; one that runs, is paused or suspended stays so."""
 
     async def destroy(self, guest: Guest, *, destroy_disks: bool) -> None:
         """Stop a guest and forget it, with or without its local disks."""

@@ -1,0 +1,10 @@
+"""What every test has."""
+
+import pytest
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run on both of anyio's backends."""
+    backend: str = request.param
+    return backend

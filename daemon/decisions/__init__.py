@@ -1,0 +1,38 @@
+"""What is to be done with an instance: tables of rules, read from the top.
+
+House rules.  Everything that decides on an instance stands in this package, as much as possible in the tables; the rest
+of the program cannot add a case.  Nothing here does anything: no I/O, no clock, no logger.  Who acts is
+:mod:`bringup.daemon.executor`; what a failure means is :mod:`bringup.daemon.reactions`.
+
+Nova's ``_init_instance`` asks three questions, each a table:
+
+* :data:`FROM_RECORD`: what the record alone says;
+* :data:`FROM_FIRST_LOOK`: what one look at the guest adds;
+* :data:`FROM_SECOND_LOOK`: what is left when the above is done, after another look.
+
+Two more tables decide on evacuated instances (:data:`EVACUATED`) and on lifecycle events (:data:`LIFECYCLE`).
+
+The order of the rows is meaning.  Every row that holds gives its actions; END stops the reading, of this table and of
+those after it.  A row that saves changes what the rows after it see: :func:`decide` keeps the record as it will be.
+"""
+
+from bringup.daemon.decisions.evacuation import EVACUATED
+from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
+from bringup.daemon.decisions.from_record import EVACUATION_STATUSES, FROM_RECORD
+from bringup.daemon.decisions.lifecycle import LIFECYCLE
+from bringup.daemon.decisions.rules import Facts, Next, Plan, Rule, Step, decide
+
+__all__ = [
+    "EVACUATED",
+    "EVACUATION_STATUSES",
+    "FROM_FIRST_LOOK",
+    "FROM_RECORD",
+    "FROM_SECOND_LOOK",
+    "LIFECYCLE",
+    "Facts",
+    "Next",
+    "Plan",
+    "Rule",
+    "Step",
+    "decide",
+]

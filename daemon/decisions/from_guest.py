@@ -1,0 +1,146 @@
+"""What a look at the guest adds: the second and the third question of Nova's ``_init_instance``."""
+
+from bringup.daemon.actions import (
+    AbortLiveMigration,
+    Action,
+    EnsureFilteringRules,
+    PlugVifs,
+    Reboot,
+    ResumeStateOnHostBoot,
+    RevertMigration,
+    Save,
+    SaveMigration,
+    Start,
+    Stop,
+    Unpause,
+)
+from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
+from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.drivers.base import RebootType
+
+_CLEAR_TASK = Save({"task_state": None})
+SOFT_REBOOT_STATES = frozenset({TaskState.REBOOTING, TaskState.REBOOT_PENDING, TaskState.REBOOT_STARTED})
+HARD_REBOOT_STATES = frozenset({TaskState.REBOOTING_HARD, TaskState.REBOOT_PENDING_HARD, TaskState.REBOOT_STARTED_HARD})
+# Asked for, or begun: true to its word only where the guest does not run (Nova bug 1999674 for the first two).
+REBOOT_BEGUN = frozenset(
+    {TaskState.REBOOTING, TaskState.REBOOTING_HARD, TaskState.REBOOT_STARTED, TaskState.REBOOT_STARTED_HARD}
+)
+MAY_REBOOT_SOFT = frozenset({VmState.ACTIVE})
+MAY_REBOOT_HARD = frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.ERROR})
+
+
+def _wants_reboot(facts: Facts) -> bool:
+    match facts.instance.task_state:
+        case TaskState.REBOOT_PENDING:
+            return facts.instance.vm_state in MAY_REBOOT_SOFT
+        case TaskState.REBOOT_PENDING_HARD:
+            return facts.instance.vm_state in MAY_REBOOT_HARD
+        case task_state:
+            return task_state in REBOOT_BEGUN and facts.look is not PowerState.RUNNING
+
+
+def _revert_migration(facts: Facts) -> tuple[Action, ...]:
+    power_on = facts.instance.system_metadata.get("old_vm_state") != VmState.STOPPED.value
+    return RevertMigration(power_on=power_on), _CLEAR_TASK
+
+
+def _abort_live_migration(facts: Facts) -> tuple[Action, ...]:
+    clear = Save({"task_state": None}, expected_task_states=(TaskState.MIGRATING,))
+    if facts.live_migration is None:
+        return (clear,)
+    return AbortLiveMigration(), SaveMigration(facts.live_migration.uuid, "error"), clear
+
+
+FROM_FIRST_LOOK: tuple[Rule, ...] = (
+    Rule(
+        "soft_reboot_interrupted",
+        lambda f: _wants_reboot(f) and f.instance.task_state in SOFT_REBOOT_STATES and f.look is PowerState.RUNNING,
+        always(Reboot(RebootType.SOFT)),
+        Next.END,
+        "A soft reboot was asked for and the guest still runs.",
+    ),
+    Rule(
+        "soft_reboot_went_down",
+        lambda f: _wants_reboot(f) and f.instance.task_state in SOFT_REBOOT_STATES,
+        always(Save({"task_state": TaskState.REBOOT_PENDING_HARD}), Reboot(RebootType.HARD)),
+        Next.END,
+        "A soft reboot had shut the guest down and not started it again: only a hard one can.",
+    ),
+    Rule(
+        "hard_reboot_interrupted",
+        lambda f: _wants_reboot(f) and f.instance.task_state in HARD_REBOOT_STATES,
+        always(Reboot(RebootType.HARD)),
+        Next.END,
+        "A hard reboot was asked for or begun.",
+    ),
+    Rule(
+        "transition_finished",
+        lambda f: (
+            f.look is PowerState.RUNNING
+            and f.instance.task_state in REBOOT_BEGUN | {TaskState.PAUSING, TaskState.UNPAUSING}
+        ),
+        always(Save({"vm_state": VmState.ACTIVE, "task_state": None})),
+        Next.GO_ON,
+        "The guest runs: the reboot, pause or unpause is over, only the record does not say so.",
+    ),
+    Rule(
+        "unpause_interrupted",
+        lambda f: f.look is PowerState.PAUSED and f.instance.task_state is TaskState.UNPAUSING,
+        always(Unpause()),
+        Next.END,
+        "It was to be unpaused and is still paused.",
+    ),
+    Rule(
+        "power_off_interrupted",
+        lambda f: f.instance.task_state is TaskState.POWERING_OFF,
+        always(Stop()),
+        Next.END,
+        "It was to be stopped.",
+    ),
+    Rule(
+        "power_on_interrupted",
+        lambda f: f.instance.task_state is TaskState.POWERING_ON,
+        always(Start()),
+        Next.END,
+        "It was to be started.",
+    ),
+    Rule(
+        "vifs",
+        lambda _f: True,
+        always(PlugVifs()),
+        Next.GO_ON,
+        "Its NICs are made ready on the host, whether it runs or not.",
+    ),
+    Rule(
+        "resize_interrupted",
+        lambda f: f.instance.task_state is TaskState.RESIZE_MIGRATING,
+        _revert_migration,
+        Next.GO_ON,
+        "The host went down while a resize or cold migration moved it away: it is rolled back.",
+    ),
+    Rule(
+        "live_migration_interrupted",
+        lambda f: f.instance.task_state is TaskState.MIGRATING,
+        _abort_live_migration,
+        Next.GO_ON,
+        "A live migration did not complete and the instance is still here (Nova bug 1753676).",
+    ),
+)
+
+FROM_SECOND_LOOK: tuple[Rule, ...] = (
+    Rule(
+        "ran_before",
+        lambda f: f.instance.power_state is PowerState.RUNNING and f.look is not PowerState.RUNNING and f.resume_guests,
+        always(ResumeStateOnHostBoot()),
+        Next.END,
+        "It ran when the host went down.",
+    ),
+    Rule(
+        "runs",
+        lambda f: f.look is PowerState.RUNNING,
+        always(EnsureFilteringRules()),
+        Next.END,
+        "It runs: its firewall rules are put in place.",
+    ),
+    Rule("stays_off", lambda _f: True, nothing, Next.END, "It does not run and is not to: it stays as it is."),
+)

@@ -1,0 +1,117 @@
+"""What the record alone says: the first question of Nova's ``_init_instance``."""
+
+from bringup.daemon.actions import CleanupInterruptedSnapshot, CompletePartialDeletion, Delete, Save
+from bringup.daemon.decisions.evacuation import EVACUATION_DONE, EVACUATION_RUNNING, has_come_back
+from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
+from bringup.daemon.outcomes import Kind
+from bringup.daemon.states import TaskState, UnknownState, VmState
+
+BUILD_STATES = frozenset(
+    {TaskState.SCHEDULING, TaskState.BLOCK_DEVICE_MAPPING, TaskState.NETWORKING, TaskState.SPAWNING}
+)
+REBUILD_STATES = frozenset({TaskState.REBUILDING, TaskState.REBUILD_BLOCK_DEVICE_MAPPING, TaskState.REBUILD_SPAWNING})
+SNAPSHOT_STATES = frozenset(
+    {
+        TaskState.IMAGE_SNAPSHOT_PENDING,
+        TaskState.IMAGE_PENDING_UPLOAD,
+        TaskState.IMAGE_UPLOADING,
+        TaskState.IMAGE_SNAPSHOT,
+    }
+)
+EVACUATION_STATUSES = (*EVACUATION_RUNNING, EVACUATION_DONE)
+
+
+def _has_unknown_state(facts: Facts) -> bool:
+    return isinstance(facts.instance.vm_state, UnknownState) or isinstance(facts.instance.task_state, UnknownState)
+
+
+_TO_ERROR = Save({"vm_state": VmState.ERROR, "task_state": None})
+_CLEAR_TASK = Save({"task_state": None})
+
+FROM_RECORD: tuple[Rule, ...] = (
+    Rule(
+        "not_ours",
+        lambda f: f.instance.host != f.host,
+        nothing,
+        Next.END,
+        "Its record names another host: it was moved away meanwhile.",
+        Kind.SKIPPED,
+    ),
+    Rule(
+        "evacuated",
+        lambda f: f.evacuation is not None and not has_come_back(f),
+        nothing,
+        Next.END,
+        "An evacuation from this host was accepted, runs or is done: another host starts it (Nova bug 1764883).",
+        Kind.SKIPPED,
+    ),
+    Rule(
+        "unknown_state",
+        _has_unknown_state,
+        nothing,
+        Next.END,
+        "Its vm_state or task_state is none that this version knows: nothing is done on a guess.",
+        Kind.FAILED,
+    ),
+    Rule(
+        "soft_deleted",
+        lambda f: f.instance.vm_state is VmState.SOFT_DELETED,
+        nothing,
+        Next.END,
+        "It was deleted and may yet be restored: it stays as it is.",
+        Kind.SKIPPED,
+    ),
+    Rule(
+        "in_error",
+        lambda f: (
+            f.instance.vm_state is VmState.ERROR
+            and f.instance.task_state not in (TaskState.RESIZE_MIGRATING, TaskState.DELETING)
+        ),
+        nothing,
+        Next.END,
+        "It is in ERROR, and neither a resize nor a deletion of it was cut short: it waits for a person.",
+        Kind.SKIPPED,
+    ),
+    Rule(
+        "half_deleted",
+        lambda f: f.instance.vm_state is VmState.DELETED,
+        always(CompletePartialDeletion()),
+        Next.END,
+        "The guest was deleted, its row was not.",
+    ),
+    Rule(
+        "build_interrupted",
+        lambda f: f.instance.vm_state is VmState.BUILDING or f.instance.task_state in BUILD_STATES,
+        always(_TO_ERROR),
+        Next.END,
+        "The host went down before the guest was built.",
+    ),
+    Rule(
+        "rebuild_interrupted",
+        lambda f: f.instance.vm_state in (VmState.ACTIVE, VmState.STOPPED) and f.instance.task_state in REBUILD_STATES,
+        always(_TO_ERROR),
+        Next.END,
+        "The host went down before the guest was rebuilt.",
+    ),
+    Rule(
+        "snapshot_interrupted",
+        lambda f: f.instance.vm_state is not VmState.ERROR and f.instance.task_state in SNAPSHOT_STATES,
+        always(CleanupInterruptedSnapshot(), _CLEAR_TASK),
+        Next.GO_ON,
+        "The host went down while a snapshot was taken: what it left is removed.",
+    ),
+    Rule(
+        "resize_preparation_interrupted",
+        lambda f: f.instance.vm_state is not VmState.ERROR and f.instance.task_state is TaskState.RESIZE_PREP,
+        always(_CLEAR_TASK),
+        Next.GO_ON,
+        "A resize was prepared and had touched nothing yet.",
+    ),
+    Rule(
+        "deletion_interrupted",
+        lambda f: f.instance.task_state is TaskState.DELETING,
+        always(Delete()),
+        Next.END,
+        "Its deletion was cut short: it is done again from the start.",
+    ),
+)

@@ -1,0 +1,100 @@
+"""The words of the tables and the one reader that they have."""
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from bringup.daemon.actions import Action, Save
+from bringup.daemon.instances import Instance, Migration
+from bringup.daemon.outcomes import Kind
+from bringup.daemon.states import PowerState
+from bringup.drivers.base import Transition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All that a rule may know."""
+
+    instance: Instance
+    host: str
+    """The name of this host."""
+    resume_guests: bool = False
+    """Whether guests that ran before are brought back (Nova's ``resume_guests_state_on_host_boot``)."""
+    evacuation: Migration | None = None
+    """The evacuation from this host, accepted, running or done."""
+    live_migration: Migration | None = None
+    """The live migration from this host that was running."""
+    look: PowerState | None = None
+    """What the last look at the guest gave; None before the first."""
+    transition: Transition | None = None
+    """What the hypervisor said has happened; None where no event is decided on."""
+
+
+class Next(enum.Enum):
+    """Where the reading goes on after a row that holds."""
+
+    END = "end"
+    GO_ON = "go on"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row."""
+
+    name: str
+    when: Callable[[Facts], bool]
+    then: Callable[[Facts], tuple[Action, ...]]
+    next: Next
+    why: str
+    kind: Kind = Kind.INITIALIZED
+    """What comes of an instance whose reading ends here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One action and the name of the rule that gave it."""
+
+    rule: str
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one table says: compared with ``==``, printed by ``plan`` and ``explain``, walked by the executor."""
+
+    because: tuple[str, ...]
+    steps: tuple[Step, ...]
+    ends: bool
+    kind: Kind
+
+
+def decide(table: Sequence[Rule], facts: Facts) -> Plan:
+    """Read a table from the top."""
+    because: list[str] = []
+    steps: list[Step] = []
+    for rule in table:
+        if not rule.when(facts):
+            continue
+        because.append(rule.name)
+        for action in rule.then(facts):
+            steps.append(Step(rule.name, action))
+            facts = _as_it_will_be(facts, action)
+        if rule.next is Next.END:
+            return Plan(tuple(because), tuple(steps), ends=True, kind=rule.kind)
+    return Plan(tuple(because), tuple(steps), ends=False, kind=Kind.INITIALIZED)
+
+
+def _as_it_will_be(facts: Facts, action: Action) -> Facts:
+    if isinstance(action, Save):
+        return replace(facts, instance=replace(facts.instance, **action.changes))
+    return facts
+
+
+def nothing(_facts: Facts) -> tuple[Action, ...]:
+    """Give no action."""
+    return ()
+
+
+def always(*actions: Action) -> Callable[[Facts], tuple[Action, ...]]:
+    """Give the same actions whatever the facts."""
+    return lambda _facts: actions

@@ -1,0 +1,1 @@
+"""What `bringup demo` shows: a scenario, the services around it, and a scheduler to tell."""

@@ -1,0 +1,83 @@
+"""What is done with the guest of an evacuated instance that this hypervisor still has.
+
+Disks are destroyed only where it is known that the other host does not use the same ones.
+"""
+
+from typing import Protocol
+
+from bringup.daemon import operations
+from bringup.daemon.errors import RecordNotFound
+from bringup.daemon.hand import Hand
+from bringup.daemon.instances import Instance
+from bringup.daemon.logs import get_logger
+from bringup.daemon.states import PowerState
+from bringup.daemon.store.base import Store
+from bringup.drivers.base import Driver, InstanceNotFound, SharedStorageProbe
+
+log = get_logger()
+
+
+class Witness(Protocol):
+    """Who can tell whether the host that an instance was evacuated to sees the mark on its disks."""
+
+    async def sees(self, instance: Instance, probe: SharedStorageProbe) -> bool:
+        """Tell whether the other host sees it.
+
+        :raises Exception: it cannot be told; the disks are kept then.
+        """
+
+
+class CannotTell(Exception):
+    """Nobody knows whether the disks are shared."""
+
+
+class SettingWitness:
+    """Answers from ``evacuated.shared_storage``: an operator knows what the instances path is mounted from.
+
+    Nova asks the other host's nova-compute over RPC (and long asked itself, bug 2085975).
+    """
+
+    def __init__(self, shared_storage: str) -> None:
+        """Take ``shared``, ``local`` or ``unknown``."""
+        self._shared_storage = shared_storage
+
+    async def sees(self, instance: Instance, probe: SharedStorageProbe) -> bool:
+        """Answer for every instance alike."""
+        if self._shared_storage == "unknown":
+            raise CannotTell(
+                f"evacuated.shared_storage is unknown: whether {probe.path} of {instance.uuid} is shared cannot be "
+                "told; set it to shared or local"
+            )
+        return self._shared_storage == "shared"
+
+
+async def fence(hand: Hand, driver: Driver) -> None:
+    """Pull the plug of a guest that must not run here; one that does not run is left alone."""
+    if await operations.look(hand, driver) in (PowerState.RUNNING, PowerState.PAUSED):
+        await driver.power_off(hand.instance, timeout_s=0, retry_interval_s=0)
+
+
+async def destroy_evacuated(hand: Hand, driver: Driver, store: Store, witness: Witness) -> None:
+    """Destroy the guest, and its disks where they are not shared or its instance was deleted meanwhile."""
+    try:
+        await store.get_instance(hand.instance.uuid)
+        destroy_disks = not await _is_storage_shared(hand.instance, driver, witness)
+    except (RecordNotFound, InstanceNotFound):
+        # Deleted after it was evacuated: nobody wants its disks.
+        destroy_disks = True
+    await driver.destroy(hand.instance, destroy_disks=destroy_disks)
+
+
+async def _is_storage_shared(instance: Instance, driver: Driver, witness: Witness) -> bool:
+    probe = None
+    try:
+        probe = await driver.check_instance_shared_storage_local(instance)
+        return probe is None or await witness.sees(instance, probe)
+    except NotImplementedError:
+        return False
+    except Exception as error:  # noqa: BLE001 - whatever went wrong, the answer is the one that keeps the disks
+        log.warning("instance.disks_kept", uuid=instance.uuid, error=f"{type(error).__name__}: {error}")
+        return True
+    finally:
+        if probe is not None:
+            await driver.check_instance_shared_storage_cleanup(probe)

@@ -1,0 +1,186 @@
+"""One instance: look, decide, do.  Nova's ``_init_instance``, with an outcome in place of an exception.
+
+This is the border of isolation: whatever goes wrong with one instance ends here, as its outcome.  Cancellation is no
+outcome and passes through.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import anyio
+
+from bringup.daemon.actions import Action, LookAtGuest, SetError
+from bringup.daemon.decisions import FROM_FIRST_LOOK, FROM_RECORD, FROM_SECOND_LOOK, Facts, Rule, Step, decide
+from bringup.daemon.errors import StateConflict
+from bringup.daemon.executor import Executor
+from bringup.daemon.hand import Hand
+from bringup.daemon.logs import get_logger
+from bringup.daemon.outcomes import Kind, Outcome, Problem
+from bringup.daemon.reactions import Reaction, reaction_to
+from bringup.daemon.states import TaskState, UnknownState, VmState
+
+log = get_logger()
+
+
+class Observer(Protocol):
+    """Who is told of every action before it is begun, and after."""
+
+    def action_began(self, uuid: str, step: Step) -> None:
+        """Take note that ``step`` is about to be done."""
+
+    def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None:
+        """Take note that ``step`` was done, or failed with ``error``."""
+
+
+@dataclass(slots=True)
+class _Course:
+    """What has come of one instance so far."""
+
+    hand: Hand
+    facts: Facts
+    because: list[str] = field(default_factory=list)
+    kind: Kind = Kind.INITIALIZED
+    problem: Problem | None = None
+    warnings: list[Problem] = field(default_factory=list)
+    slowest: tuple[str, float] | None = None
+    doing: str = "decide"
+
+    def took(self, verb: str, seconds: float) -> None:
+        if self.slowest is None or seconds > self.slowest[1]:
+            self.slowest = (verb, seconds)
+
+
+LOOK = Step("look", LookAtGuest())
+FULL_COURSE: tuple[Sequence[Rule] | None, ...] = (FROM_RECORD, None, FROM_FIRST_LOOK, None, FROM_SECOND_LOOK)
+"""The tables in the order in which they are read; None is a look at the guest."""
+
+
+async def init_instance(
+    facts: Facts,
+    *,
+    executor: Executor,
+    observer: Observer,
+    deadline_s: float,
+    course: Sequence[Sequence[Rule] | None] = FULL_COURSE,
+) -> Outcome:
+    """Bring one instance back.  Raises nothing but cancellation."""
+    started = time.monotonic()
+    state = _Course(Hand(facts.instance, executor.store), facts)
+    with anyio.move_on_after(deadline_s) as scope:
+        await _follow(state, course, executor, observer)
+    if scope.cancelled_caught:
+        state.kind = Kind.FAILED
+        state.problem = Problem(
+            state.doing, "DeadlineExceeded", f"cannot finish {state.doing} of {facts.instance.uuid} in {deadline_s:g} s"
+        )
+        state.took(state.doing, time.monotonic() - started)
+    return Outcome(
+        uuid=facts.instance.uuid,
+        kind=state.kind,
+        because=tuple(state.because),
+        took_s=time.monotonic() - started,
+        problem=state.problem,
+        warnings=tuple(state.warnings),
+        slowest=state.slowest,
+        instance=None if state.hand.deleted else state.hand.stored,
+        deleted=state.hand.deleted,
+    )
+
+
+async def _follow(
+    state: _Course, course: Sequence[Sequence[Rule] | None], executor: Executor, observer: Observer
+) -> None:
+    for table in course:
+        if table is None:
+            if await _carry_out(state, (LOOK,), executor, observer):
+                return
+            continue
+        state.facts = replace(state.facts, instance=state.hand.instance)
+        plan = decide(table, state.facts)
+        state.because.extend(plan.because)
+        state.kind = plan.kind
+        if await _carry_out(state, plan.steps, executor, observer):
+            return
+        if plan.ends:
+            if plan.kind is Kind.FAILED:
+                state.problem = _unknown_state(state.facts)
+            return
+
+
+async def _carry_out(state: _Course, steps: Sequence[Step], executor: Executor, observer: Observer) -> bool:
+    """Do the steps in order; tell whether that ended the course."""
+    uuid = state.facts.instance.uuid
+    queue = deque(steps)
+    while queue:
+        step = queue.popleft()
+        state.doing = step.action.verb
+        observer.action_began(uuid, step)
+        began = time.monotonic()
+        failure: Exception | None = None
+        try:
+            seen = await executor.carry_out(state.hand, step.action)
+        except Exception as error:  # noqa: BLE001 - the border: one instance cannot hurt another
+            failure = error
+        else:
+            if seen is not None:
+                state.facts = replace(state.facts, look=seen)
+        state.took(step.action.verb, time.monotonic() - began)
+        observer.action_ended(uuid, step, failure)
+        if failure is None:
+            continue
+        match _react(state, step.action, failure):
+            case Reaction.FAIL:
+                return True
+            case Reaction.SET_ERROR:
+                queue = deque((Step(step.rule, SetError()),))
+            case Reaction.TOLERATE | Reaction.WARN:
+                pass
+    return state.problem is not None
+
+
+def _react(state: _Course, action: Action, error: Exception) -> Reaction:
+    """Write down what ``error`` means for the outcome."""
+    reaction = reaction_to(action, error)
+    problem = problem_of(action.verb, error)
+    match reaction:
+        case Reaction.TOLERATE:
+            log.debug("action.not_supported", uuid=state.facts.instance.uuid, action=action.verb, error=problem.message)
+        case Reaction.WARN:
+            state.warnings.append(problem)
+        case Reaction.SET_ERROR:
+            state.kind, state.problem = Kind.FAILED, problem
+        case Reaction.FAIL:
+            if state.problem is not None:  # the record could not be set to ERROR either
+                state.warnings.append(state.problem)
+            state.kind = Kind.SUPERSEDED if isinstance(error, StateConflict) else Kind.FAILED
+            state.problem = problem
+    return reaction
+
+
+def problem_of(verb: str, error: BaseException) -> Problem:
+    """Put an error with its whole chain of causes into words."""
+    messages: list[str] = []
+    link: BaseException | None = error
+    while link is not None:
+        text = str(link) or type(link).__name__
+        if text not in messages:
+            messages.append(text)
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return Problem(verb, type(error).__name__, ": ".join(messages))
+
+
+def _unknown_state(facts: Facts) -> Problem:
+    instance = facts.instance
+    return Problem(
+        "decide",
+        "UnknownState",
+        f"cannot decide on {instance.uuid}: vm_state {_plain(instance.vm_state)}, "
+        f"task_state {_plain(instance.task_state)}; this version knows Nova's states up to 34.0.0",
+    )
+
+
+def _plain(state: VmState | TaskState | UnknownState | None) -> str | int:
+    return "none" if state is None else state.value

@@ -1,0 +1,44 @@
+"""Logs: constant events, facts as keys; JSON lines where nobody watches, readable lines where somebody does."""
+
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal, TextIO, cast
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor, WrappedLogger
+
+SECRET_KEYS = frozenset({"authorization", "password", "secret", "token", "x-auth-token"})
+
+
+def get_logger() -> FilteringBoundLogger:
+    """Give a logger; it takes on its settings when it is first used."""
+    return cast("FilteringBoundLogger", structlog.get_logger())
+
+
+def configure(*, level: str, style: Literal["auto", "json", "console"], stream: TextIO | None = None) -> None:
+    """Say where log lines go and how they look; ``auto`` is ``console`` on a terminal, else ``json``."""
+    target = stream or sys.stdout
+    console = style == "console" or (style == "auto" and target.isatty())
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=target.isatty()) if console else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _hide_secrets,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(target),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _hide_secrets(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Hide values of keys that name a secret: a second line of defence, none is ever passed."""
+    for key in event.keys() & SECRET_KEYS:
+        event[key] = "***"
+    return event

@@ -1,0 +1,179 @@
+"""Nova's manager actions, step by step: reboot, start, stop, unpause, delete.
+
+Each is one action to the tables and several steps to the record and the guest, in Nova's order, with the task states
+that each save expects.  Which of them is due is decided in :mod:`bringup.daemon.decisions`, what a failure means in
+:mod:`bringup.daemon.reactions`; the steps that an operation takes when one of its own fails are part of it.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
+from bringup.daemon.hand import Hand
+from bringup.daemon.logs import get_logger
+from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.drivers.base import Driver, InstanceNotFound, RebootType
+
+log = get_logger()
+
+# Nova forgets these when a shelved instance runs again.
+SHELVED_KEYS = ("shelved_at", "shelved_image_id", "shelved_host")
+OFF_ALREADY = (PowerState.NOSTATE, PowerState.SHUTDOWN, PowerState.CRASHED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown:
+    """How a guest is asked to shut down; an image may ask for more time (``os_shutdown_timeout``)."""
+
+    timeout_s: float = 60
+    retry_interval_s: float = 10
+
+
+async def look(hand: Hand, driver: Driver) -> PowerState:
+    """Ask for the guest's power state; a guest that the hypervisor does not have is NOSTATE, as in Nova."""
+    try:
+        info = await driver.get_info(hand.instance)
+    except InstanceNotFound:
+        return PowerState.NOSTATE
+    return info.state
+
+
+@asynccontextmanager
+async def _task_state_reverted_on_failure(hand: Hand) -> AsyncIterator[None]:
+    """Clear the task state of a record whose operation failed, unless somebody else has taken it over."""
+    try:
+        yield
+    except StateConflict:
+        raise
+    except Exception:
+        hand.change(task_state=None)
+        try:
+            await hand.save()
+        except RecordNotFound:
+            log.debug("instance.gone", uuid=hand.instance.uuid)
+        except StoreError as error:
+            log.warning("instance.task_state_not_reverted", uuid=hand.instance.uuid, error=str(error))
+        raise
+
+
+async def set_error(hand: Hand) -> None:
+    """Set the record to ERROR, together with what an earlier save could not write."""
+    hand.change(vm_state=VmState.ERROR)
+    await hand.save()
+
+
+@dataclass(frozen=True, slots=True)
+class _RebootStates:
+    pending: TaskState
+    started: TaskState
+    expected: tuple[TaskState | None, ...]
+
+
+_REBOOT_STATES = {
+    RebootType.SOFT: _RebootStates(
+        TaskState.REBOOT_PENDING,
+        TaskState.REBOOT_STARTED,
+        (TaskState.REBOOTING, TaskState.REBOOT_PENDING, TaskState.REBOOT_STARTED),
+    ),
+    RebootType.HARD: _RebootStates(
+        TaskState.REBOOT_PENDING_HARD,
+        TaskState.REBOOT_STARTED_HARD,
+        (TaskState.REBOOTING_HARD, TaskState.REBOOT_PENDING_HARD, TaskState.REBOOT_STARTED_HARD),
+    ),
+}
+
+
+async def reboot(hand: Hand, driver: Driver, reboot_type: RebootType) -> None:
+    """Restart the guest (Nova's ``reboot_instance``)."""
+    states = _REBOOT_STATES[reboot_type]
+    async with _task_state_reverted_on_failure(hand):
+        hand.change(task_state=states.pending)
+        hand.change(power_state=await look(hand, driver))
+        await hand.save(states.expected)
+        # A rescued instance stays in rescue.
+        vm_state = VmState.RESCUED if hand.instance.vm_state is VmState.RESCUED else VmState.ACTIVE
+        try:
+            hand.change(task_state=states.started)
+            await hand.save((states.pending,))
+            await driver.reboot(hand.instance, reboot_type)
+        except Exception as error:
+            power_state = await look(hand, driver)
+            if power_state is not PowerState.RUNNING:
+                await _set_error_if_there(hand)
+                raise
+            # The reboot failed and the guest runs: no reason to call it ERROR.
+            log.warning("instance.reboot_failed_but_running", uuid=hand.instance.uuid, error=str(error))
+        else:
+            power_state = await look(hand, driver)
+        hand.change(vm_state=vm_state, task_state=None, power_state=power_state)
+        try:
+            await hand.save()
+        except RecordNotFound:
+            log.warning("instance.disappeared_during_reboot", uuid=hand.instance.uuid)
+
+
+async def _set_error_if_there(hand: Hand) -> None:
+    try:
+        await set_error(hand)
+    except RecordNotFound:
+        log.debug("instance.gone", uuid=hand.instance.uuid)
+
+
+async def unpause(hand: Hand, driver: Driver) -> None:
+    """Let the guest go on (Nova's ``unpause_instance``)."""
+    async with _task_state_reverted_on_failure(hand):
+        await driver.unpause(hand.instance)
+        hand.change(power_state=await look(hand, driver), vm_state=VmState.ACTIVE, task_state=None)
+        await hand.save((TaskState.UNPAUSING,))
+
+
+async def stop(hand: Hand, driver: Driver, shutdown: Shutdown) -> None:
+    """Shut the guest down cleanly, then for sure (Nova's ``stop_instance``)."""
+    async with _task_state_reverted_on_failure(hand):
+        expected: tuple[TaskState | None, ...] = (TaskState.POWERING_OFF,)
+        if await look(hand, driver) in OFF_ALREADY:
+            expected = (TaskState.POWERING_OFF, None)
+        await driver.power_off(
+            hand.instance,
+            timeout_s=_shutdown_timeout_s(hand, shutdown),
+            retry_interval_s=shutdown.retry_interval_s,
+        )
+        hand.change(power_state=await look(hand, driver), vm_state=VmState.STOPPED, task_state=None)
+        await hand.save(expected)
+
+
+def _shutdown_timeout_s(hand: Hand, shutdown: Shutdown) -> float:
+    asked = hand.instance.system_metadata.get("image_os_shutdown_timeout")
+    if asked is None:
+        return shutdown.timeout_s
+    try:
+        return float(int(asked))
+    except ValueError:
+        log.warning("instance.shutdown_timeout_unreadable", uuid=hand.instance.uuid, image_os_shutdown_timeout=asked)
+        return shutdown.timeout_s
+
+
+async def start(hand: Hand, driver: Driver) -> None:
+    """Power the guest on (Nova's ``start_instance``)."""
+    async with _task_state_reverted_on_failure(hand):
+        await driver.power_on(hand.instance)
+        hand.change(power_state=await look(hand, driver), vm_state=VmState.ACTIVE, task_state=None)
+        kept = {key: value for key, value in hand.instance.system_metadata.items() if key not in SHELVED_KEYS}
+        if len(kept) != len(hand.instance.system_metadata):
+            hand.change(system_metadata=kept)
+        await hand.save((TaskState.POWERING_ON,))
+
+
+async def delete(hand: Hand, driver: Driver, now: Callable[[], datetime]) -> None:
+    """Destroy the guest and its local disks, then delete the row (Nova's ``_delete_instance``)."""
+    await driver.destroy(hand.instance, destroy_disks=True)
+    hand.change(
+        vm_state=VmState.DELETED,
+        task_state=None,
+        power_state=PowerState.NOSTATE,
+        terminated_at=now().isoformat(timespec="seconds"),
+    )
+    await hand.save()
+    await hand.destroy()

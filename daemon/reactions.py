@@ -1,0 +1,55 @@
+"""What the failure of an action means: a table, as :mod:`bringup.daemon.decisions` is for what is to be done.
+
+An action that is not in the table fails the instance whatever was raised.  "The driver cannot do that" is no failure
+where Nova does not treat it as one.
+"""
+
+import enum
+
+from bringup.daemon.actions import (
+    AbortLiveMigration,
+    Action,
+    CleanupInterruptedSnapshot,
+    Delete,
+    EnsureFilteringRules,
+    PlugVifs,
+    ResumeStateOnHostBoot,
+    RevertMigration,
+    SetError,
+    Unpause,
+)
+from bringup.daemon.errors import RecordNotFound
+from bringup.drivers.base import VirtualInterfacePlugError
+
+
+class Reaction(enum.Enum):
+    """What happens to the instance next."""
+
+    TOLERATE = "go on as if it had been done"
+    WARN = "go on, and say so"
+    FAIL = "leave the record as it is, and end"
+    SET_ERROR = "set the record to ERROR, and end"
+
+
+ON_FAILURE: dict[type[Action], tuple[tuple[type[Exception], Reaction], ...]] = {
+    # What an interrupted snapshot or migration left behind does not keep the guest from coming back.
+    CleanupInterruptedSnapshot: ((Exception, Reaction.WARN),),
+    RevertMigration: ((Exception, Reaction.WARN),),
+    AbortLiveMigration: ((Exception, Reaction.WARN),),
+    Delete: ((Exception, Reaction.SET_ERROR),),
+    Unpause: ((NotImplementedError, Reaction.TOLERATE),),
+    # A NIC that cannot be plugged is told to the user by ERROR; a PCI device that is gone is not (Nova bug 1981813).
+    PlugVifs: ((NotImplementedError, Reaction.TOLERATE), (VirtualInterfacePlugError, Reaction.SET_ERROR)),
+    ResumeStateOnHostBoot: ((NotImplementedError, Reaction.WARN), (Exception, Reaction.SET_ERROR)),
+    EnsureFilteringRules: ((NotImplementedError, Reaction.TOLERATE),),
+    # It was deleted while it was to be set to ERROR: nothing is left to be told.
+    SetError: ((RecordNotFound, Reaction.TOLERATE),),
+}
+
+
+def reaction_to(action: Action, error: Exception) -> Reaction:
+    """Look up what ``error``, raised by ``action``, means."""
+    for kind, reaction in ON_FAILURE.get(type(action), ()):
+        if isinstance(error, kind):
+            return reaction
+    return Reaction.FAIL

@@ -76,7 +76,7 @@ async def _is_storage_shared(instance: Instance, driver: Driver, witness: Witnes
     except NotImplementedError:
         return False
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the answer is the one that keeps the disks
-        log.warning("instance.disks_kept", uuid=instance.uuid, error=f"{type(error).__name__}: {error}")
+        log.warning("instance.disks_kept", error=f"{type(error).__name__}: {error}")
         return True
     finally:
         if probe is not None:

@@ -147,7 +147,7 @@ def _react(state: _Course, action: Action, error: Exception) -> Reaction:
     problem = problem_of(action.verb, error)
     match reaction:
         case Reaction.TOLERATE:
-            log.debug("action.not_supported", uuid=state.facts.instance.uuid, action=action.verb, error=problem.message)
+            log.debug("action.not_supported", action=action.verb, error=problem.message)
         case Reaction.WARN:
             state.warnings.append(problem)
         case Reaction.SET_ERROR:

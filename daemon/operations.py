@@ -52,9 +52,9 @@ async def _task_state_reverted_on_failure(hand: Hand) -> AsyncIterator[None]:
         try:
             await hand.save()
         except RecordNotFound:
-            log.debug("instance.gone", uuid=hand.instance.uuid)
+            log.debug("instance.gone")
         except StoreError as error:
-            log.warning("instance.task_state_not_reverted", uuid=hand.instance.uuid, error=str(error))
+            log.warning("instance.task_state_not_reverted", error=str(error))
         raise
 
 
@@ -104,21 +104,21 @@ async def reboot(hand: Hand, driver: Driver, reboot_type: RebootType) -> None:
                 await _set_error_if_there(hand)
                 raise
             # The reboot failed and the guest runs: no reason to call it ERROR.
-            log.warning("instance.reboot_failed_but_running", uuid=hand.instance.uuid, error=str(error))
+            log.warning("instance.reboot_failed_but_running", error=str(error))
         else:
             power_state = await look(hand, driver)
         hand.change(vm_state=vm_state, task_state=None, power_state=power_state)
         try:
             await hand.save()
         except RecordNotFound:
-            log.warning("instance.disappeared_during_reboot", uuid=hand.instance.uuid)
+            log.warning("instance.disappeared_during_reboot")
 
 
 async def _set_error_if_there(hand: Hand) -> None:
     try:
         await set_error(hand)
     except RecordNotFound:
-        log.debug("instance.gone", uuid=hand.instance.uuid)
+        log.debug("instance.gone")
 
 
 async def unpause(hand: Hand, driver: Driver) -> None:
@@ -151,7 +151,7 @@ def _shutdown_timeout_s(hand: Hand, shutdown: Shutdown) -> float:
     try:
         return float(int(asked))
     except ValueError:
-        log.warning("instance.shutdown_timeout_unreadable", uuid=hand.instance.uuid, image_os_shutdown_timeout=asked)
+        log.warning("instance.shutdown_timeout_unreadable", image_os_shutdown_timeout=asked)
         return shutdown.timeout_s
 
 

@@ -1,0 +1,131 @@
+"""One run: the order in which a host comes back.  Nova's ``init_host``.
+
+Placement, driver, records: any of these failing means that no instance was touched.  After them nothing stops the
+other instances, and the last word (firewall rules applied, the report) is said in a ``finally``, shielded, under a
+deadline of its own.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import anyio
+
+from bringup.daemon.decisions import EVACUATED
+from bringup.daemon.errors import Unavailable
+from bringup.daemon.host import Host
+from bringup.daemon.init_instance import FULL_COURSE, problem_of
+from bringup.daemon.loading import load_records
+from bringup.daemon.logs import get_logger
+from bringup.daemon.ordering import in_order
+from bringup.daemon.outcomes import Outcome, RunResult
+from bringup.daemon.settle import settle
+
+log = get_logger()
+
+STOPPED = "the run was stopped before every instance was settled"
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of the run so far."""
+
+    expected: list[str]
+    began: float = field(default_factory=time.monotonic)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    complete: bool = False
+
+
+async def init_host(host: Host) -> RunResult:
+    """Bring the host back.
+
+    :raises BringupError: it could not be begun, and no instance was touched; or, after the report, the collected
+        firewall rules could not be applied.
+    """
+    host.observer.phase_began("placement")
+    await host.pass_placement()
+    host.observer.phase_began("driver")
+    local = await _init_driver(host)
+    host.observer.phase_began("records")
+    records = await load_records(host, local)
+    if host.defer_iptables_apply:
+        await _defer_firewall_rules(host)
+    run = _Run(records.uuids())
+    host.observer.work_found(len(run.expected))
+    try:
+        host.observer.phase_began("evacuated")
+        await settle(host, records.evacuated, (EVACUATED,), run.outcomes)
+        host.observer.phase_began("instances")
+        rest = [facts for facts in records.own if facts.instance.uuid not in run.outcomes]
+        await settle(host, in_order(rest), FULL_COURSE, run.outcomes)
+        run.complete = True
+    finally:
+        result = await _last_word(host, run)
+        host.observer.run_ended()
+    if result.error is not None:
+        raise Unavailable(result.error)
+    return result
+
+
+async def _init_driver(host: Host) -> frozenset[str]:
+    """Initialize the hypervisor; give UUIDs, or where it cannot tell them names, of the guests that it has."""
+    try:
+        with anyio.fail_after(host.limits.host_deadline_s):
+            await host.driver.init_host(host.name)
+            if host.on_event is not None:
+                host.driver.register_event_listener(host.on_event)
+            try:
+                return frozenset(await host.driver.list_instance_uuids())
+            except NotImplementedError:
+                return frozenset(await host.driver.list_instances())
+    except Exception as error:
+        raise Unavailable(
+            f"cannot initialize the hypervisor of {host.name}; no instance was touched. "
+            f"Check that it runs: {problem_of('init_host', error).message}"
+        ) from error
+
+
+async def _defer_firewall_rules(host: Host) -> None:
+    try:
+        with anyio.fail_after(host.limits.host_deadline_s):
+            await host.driver.filter_defer_apply_on()
+    except Exception as error:
+        raise Unavailable(f"cannot collect the firewall rules of {host.name}; no instance was touched") from error
+
+
+async def _last_word(host: Host, run: _Run) -> RunResult:
+    """Apply the firewall rules and report, whatever happened before; each under the deadline of the last word."""
+    host.observer.phase_began("report")
+    error = None if run.complete else STOPPED
+    if host.defer_iptables_apply:
+        error = await _apply_firewall_rules(host) or error
+    result = RunResult(
+        run_id=host.run_id,
+        boot_id=host.boot_id,
+        host=host.name,
+        outcomes=tuple(run.outcomes.values()),
+        unfinished=tuple(uuid for uuid in run.expected if uuid not in run.outcomes),
+        took_s=time.monotonic() - run.began,
+        error=error,
+    )
+    with anyio.move_on_after(host.limits.last_word_deadline_s, shield=True) as scope:
+        await host.report(result)
+    if scope.cancelled_caught:
+        log.error("report.deadline_exceeded", run_id=host.run_id, deadline_s=host.limits.last_word_deadline_s)
+    return result
+
+
+async def _apply_firewall_rules(host: Host) -> str | None:
+    """Apply what was collected; give what went wrong, because the report must go out all the same."""
+    problem: Exception | None = None
+    with anyio.move_on_after(host.limits.last_word_deadline_s, shield=True) as scope:
+        try:
+            await host.driver.filter_defer_apply_off()
+        except Exception as error:  # noqa: BLE001 - said after the report
+            problem = error
+    if scope.cancelled_caught:
+        problem = TimeoutError(f"no answer in {host.limits.last_word_deadline_s:g} s")
+    if problem is None:
+        return None
+    text = f"cannot apply the collected firewall rules: {problem_of('filter_defer_apply_off', problem).message}"
+    log.error("host.firewall_rules_not_applied", error=text)
+    return text

@@ -1,0 +1,76 @@
+"""Many instances at once: at most so many, each for itself, each with an outcome."""
+
+from collections import deque
+from collections.abc import MutableMapping, Sequence
+
+import anyio
+import structlog
+
+from bringup.daemon.decisions import Facts, Rule
+from bringup.daemon.host import Host
+from bringup.daemon.init_instance import init_instance
+from bringup.daemon.logs import get_logger
+from bringup.daemon.outcomes import Kind, Outcome
+
+log = get_logger()
+
+
+async def settle(
+    host: Host,
+    all_facts: Sequence[Facts],
+    course: Sequence[Sequence[Rule] | None],
+    outcomes: MutableMapping[str, Outcome],
+) -> None:
+    """Bring instances through a course, at most ``concurrency`` at once, and collect what comes of them."""
+    queue = deque(all_facts)
+
+    async def work() -> None:
+        while queue:
+            facts = queue.popleft()
+            with structlog.contextvars.bound_contextvars(instance=facts.instance.uuid):
+                await _settle_one(host, facts, course, outcomes)
+
+    async with anyio.create_task_group() as group:
+        for number in range(min(host.limits.concurrency, len(queue))):
+            group.start_soon(work, name=f"init_instance-{number}")
+
+
+async def _settle_one(
+    host: Host, facts: Facts, course: Sequence[Sequence[Rule] | None], outcomes: MutableMapping[str, Outcome]
+) -> None:
+    host.observer.instance_began(facts.instance.uuid)
+    outcome = await init_instance(
+        facts,
+        executor=host.executor,
+        observer=host.observer,
+        deadline_s=host.limits.instance_deadline_s,
+        course=course,
+    )
+    if outcome.because == ("evacuated_and_back",):
+        return  # it is an instance of this host like any other: its outcome is still to come
+    outcomes[outcome.uuid] = outcome
+    host.observer.instance_ended(outcome)
+    log_outcome(outcome)
+
+
+def log_outcome(outcome: Outcome) -> None:
+    """Write the canonical line of an instance."""
+    facts: dict[str, object] = {
+        "because": list(outcome.because),
+        "took_s": round(outcome.took_s, 3),
+    }
+    if outcome.slowest is not None:
+        facts["slowest"] = outcome.slowest[0]
+        facts["slowest_s"] = round(outcome.slowest[1], 3)
+    if outcome.deleted:
+        facts["deleted"] = True
+    for warning in outcome.warnings:
+        log.warning("instance.action_failed", action=warning.action, error=warning.error, message=warning.message)
+    if outcome.problem is not None:
+        facts |= {
+            "action": outcome.problem.action,
+            "error": outcome.problem.error,
+            "message": outcome.problem.message,
+        }
+    write = log.error if outcome.kind is Kind.FAILED else log.info
+    write(f"instance.{outcome.kind.value}", **facts)

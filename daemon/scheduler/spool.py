@@ -12,7 +12,6 @@ To have a rejected report sent again, move its file back.  Calls block; one at a
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Final
 
 import structlog
 
+from bringup.daemon.scheduler.durable import make_private_directory, sync_directory, write_durably
 from bringup.daemon.scheduler.report import Report, is_report, is_superseded, named_in
 
 log = structlog.get_logger(__name__)
@@ -48,10 +48,13 @@ class Spool:
         report_id = report["report_id"]
         try:
             waiting = self._waiting()
-            if not any(path.name.endswith(f"-{report_id}.json") for path in waiting):
-                _make_private(self.directory)
-                name = f"{self._next_stamp(report, waiting)}-{report_id}"
-                _write_durably(self.directory / f"{name}.json", self.directory / f".{name}.tmp", report)
+            make_private_directory(self.directory)
+            if any(path.name.endswith(f"-{report_id}.json") for path in waiting):
+                sync_directory(self.directory)
+                return
+            name = f"{_next_stamp(report, waiting)}-{report_id}"
+            data = json.dumps(report, separators=(",", ":")).encode("ascii")
+            write_durably(self.directory / f"{name}.json", data, draft=self.directory / f".{name}.tmp")
         except OSError as error:
             raise OutboxError(f"cannot write report {report_id} to {self.directory}") from error
         self._drop_superseded()
@@ -91,7 +94,7 @@ class Spool:
         """
         try:
             path.unlink(missing_ok=True)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         except OSError as error:
             raise OutboxError(f"cannot remove {path}, which was acknowledged") from error
 
@@ -114,23 +117,13 @@ class Spool:
         except FileNotFoundError:
             return []
 
-    def _next_stamp(self, report: Report, waiting: list[Path]) -> str:
-        stamp = datetime.fromisoformat(report["created_at"]).strftime(STAMP)
-        last = waiting[-1].name[:STAMP_LENGTH] if waiting else ""
-        if stamp > last:
-            return stamp
-        # The clock went back, as clocks do between a boot and the first answer of a time server.
-        with contextlib.suppress(ValueError):
-            return (datetime.strptime(last, STAMP) + timedelta(microseconds=1)).strftime(STAMP)  # noqa: DTZ007 - a name
-        return stamp
-
     def _set_aside(self, path: Path, folder: str) -> Path:
         kept = self.directory / folder / path.name
         try:
-            _make_private(kept.parent)
+            make_private_directory(kept.parent)
             path.rename(kept)
-            _sync_directory(kept.parent)
-            _sync_directory(path.parent)
+            sync_directory(kept.parent)
+            sync_directory(path.parent)
             for old in sorted(kept.parent.iterdir())[: -self._keep]:
                 log.warning("outbox.dropped", file=str(old), because=f"more than {self._keep} {folder}")
                 old.unlink()
@@ -149,7 +142,8 @@ class Spool:
         except (OSError, OutboxError) as error:
             log.warning("outbox.not_pruned", directory=str(self.directory), error=str(error))
             return
-        log.warning("outbox.pruned", keep=self._keep, dropped=[path.name for path in dropped])
+        # None dropped: each of the files says what no later one does, and is kept.
+        log.warning("outbox.pruned", keep=self._keep, waiting=len(waiting), dropped=[path.name for path in dropped])
 
     def _superseded(self, waiting: list[Path]) -> Iterator[Path]:
         named: set[str] = set()
@@ -168,31 +162,12 @@ def _is_report_file(path: Path) -> bool:
     return path.suffix == ".json" and not path.name.startswith(".")
 
 
-def _make_private(directory: Path) -> None:
-    if directory.is_dir():
-        return
-    directory.mkdir(mode=0o700, parents=True)
-    _sync_directory(directory.parent)
-
-
-def _write_durably(path: Path, draft: Path, report: Report) -> None:
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            json.dump(report, file, separators=(",", ":"), allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _next_stamp(report: Report, waiting: list[Path]) -> str:
+    stamp = datetime.fromisoformat(report["created_at"]).strftime(STAMP)
+    last = waiting[-1].name[:STAMP_LENGTH] if waiting else ""
+    if stamp > last:
+        return stamp
+    # The clock went back, as clocks do between a boot and the first answer of a time server.
+    with contextlib.suppress(ValueError):
+        return (datetime.strptime(last, STAMP) + timedelta(microseconds=1)).strftime(STAMP)  # noqa: DTZ007 - a name
+    return stamp

@@ -1,0 +1,110 @@
+"""Reports over HTTP: a POST of JSON, acknowledged by any 2xx.
+
+What an answer means is decided here, once: 400, 409, 410, 413, 415, 422 and the other 4xx speak of the report
+(:class:`Rejected`).  ``THE_WAY`` speaks of the address, the credentials or the moment: an operator or time mends that,
+and the report is kept.  So are all other answers, and none.
+"""
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import anyio
+import httpx
+
+from bringup.daemon.scheduler.base import NotAcknowledged, Rejected
+from bringup.daemon.scheduler.report import Report
+
+THE_WAY: Final = frozenset({401, 403, 404, 405, 407, 408, 421, 423, 425, 429})
+"""4xx that say nothing of the report."""
+WORDS_LIMIT: Final = 200
+"""Characters of an answer's body that go into an error."""
+
+
+class HttpTransport:
+    """Holds the address, and the secret in a header that httpx shows as ``[secure]``."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str, *, token: str | None = None, timeout_s: float = 10) -> None:
+        """Take a client that is open as long as this is used; ``timeout_s`` is for one report, all in all.
+
+        :raises ValueError: the URL or the token cannot be used.
+        """
+        self._client = client
+        self._timeout_s = timeout_s
+        self._url = _http_url(url)
+        self._headers = httpx.Headers({} if token is None else {"Authorization": f"Bearer {_visible(token)}"})
+        self._token = self._headers.get("Authorization", "").removeprefix("Bearer ")
+
+    def __repr__(self) -> str:
+        """Show the address without credentials."""
+        return f"<HttpTransport to {_shown(self._url)}>"
+
+    async def send(self, report: Report) -> None:
+        """POST a report.
+
+        :raises NotAcknowledged: no answer in time, or one that does not speak of the report.
+        :raises Rejected: the receiver will not take this report.
+        """
+        what = f"report {report['report_id']} to {_shown(self._url)}"
+        headers = httpx.Headers(self._headers)
+        headers["Idempotency-Key"] = report["report_id"]
+        try:
+            with anyio.fail_after(self._timeout_s):
+                response = await self._client.post(self._url, json=report, headers=headers, timeout=self._timeout_s)
+        except TimeoutError as error:
+            raise NotAcknowledged(f"cannot send {what}: no answer in {self._timeout_s:g} s") from error
+        except httpx.HTTPError as error:
+            raise NotAcknowledged(f"cannot send {what}") from error
+        if not response.is_success:
+            raise self._refusal(response, what)
+
+    def _refusal(self, response: httpx.Response, what: str) -> NotAcknowledged | Rejected:
+        words = " ".join(response.text[: 10 * WORDS_LIMIT].split())
+        if self._token:
+            words = words.replace(self._token, "[secure]")
+        message = f"cannot send {what}: answered {response.status_code} {response.reason_phrase} {words[:WORDS_LIMIT]}"
+        if response.is_client_error and response.status_code not in THE_WAY:
+            return Rejected(message.rstrip())
+        retry_after_s = retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
+        return NotAcknowledged(message.rstrip(), retry_after_s=retry_after_s)
+
+
+def retry_after(value: str | None, *, now: datetime) -> float | None:
+    """Read a ``Retry-After`` header, seconds or a date, as seconds from now; None if it says nothing."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    return max((moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds(), 0.0)
+
+
+def _http_url(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        # The inner error may show a password.
+        raise ValueError("cannot send reports: the URL of the scheduler is not a URL") from None
+    if parsed.userinfo:
+        raise ValueError(
+            f"cannot send reports to {_shown(parsed)}: credentials belong into the token, not into the URL"
+        )
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise ValueError(f"cannot send reports to {_shown(parsed)}: must be http://... or https://...")
+    return parsed
+
+
+def _shown(url: httpx.URL) -> str:
+    return str(url.copy_with(username=None, password=None, query=None, fragment=None))
+
+
+def _visible(token: str) -> str:
+    token = token.strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError(
+            "cannot send reports: the scheduler's token is empty, or has characters that a header cannot hold"
+        )
+    return token

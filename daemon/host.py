@@ -41,13 +41,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What a run is made with."""
+    """A host whose driver and records are at hand."""
 
     name: str
     run_id: str
     boot_id: str
-    pass_placement: Callable[[], Awaitable[None]]
-    """Returns when this host may serve Placement; raises what ends the start where it may not."""
     executor: Executor
     observer: RunObserver
     limits: Limits
@@ -61,3 +59,14 @@ class Host:
     def driver(self) -> Driver:
         """The hypervisor."""
         return self.executor.driver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What comes before the host: each may take long, each may raise what ends the start."""
+
+    pass_placement: Callable[[], Awaitable[None]]
+    """Returns when this host may serve Placement."""
+    open_host: Callable[[], Awaitable[Host]]
+    """Opens the driver and the store; touches no instance."""
+    observer: RunObserver

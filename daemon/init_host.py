@@ -12,7 +12,7 @@ import anyio
 
 from bringup.daemon.decisions import EVACUATED
 from bringup.daemon.errors import Unavailable
-from bringup.daemon.host import Host
+from bringup.daemon.host import Host, Start
 from bringup.daemon.init_instance import FULL_COURSE, problem_of
 from bringup.daemon.loading import load_records
 from bringup.daemon.logs import get_logger
@@ -35,15 +35,16 @@ class _Run:
     complete: bool = False
 
 
-async def init_host(host: Host) -> RunResult:
+async def init_host(start: Start) -> RunResult:
     """Bring the host back.
 
     :raises BringupError: it could not be begun, and no instance was touched; or, after the report, the collected
         firewall rules could not be applied.
     """
-    host.observer.phase_began("placement")
-    await host.pass_placement()
-    host.observer.phase_began("driver")
+    start.observer.phase_began("placement")
+    await start.pass_placement()
+    start.observer.phase_began("driver")
+    host = await start.open_host()
     local = await _init_driver(host)
     host.observer.phase_began("records")
     records = await load_records(host, local)

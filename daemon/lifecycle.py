@@ -1,0 +1,119 @@
+"""Lifecycle events keep power states true, while the host comes back and after.
+
+Events of an instance that is still to be settled wait for it; those of one instance are handled in their order, those of
+several at once.
+"""
+
+from collections import deque
+from contextlib import suppress
+from math import inf
+
+import anyio
+import structlog
+
+from bringup.daemon.decisions import LIFECYCLE, Facts, Step
+from bringup.daemon.errors import RecordNotFound, StoreError
+from bringup.daemon.executor import Executor
+from bringup.daemon.init_instance import init_instance
+from bringup.daemon.logs import get_logger
+from bringup.daemon.outcomes import Kind, Outcome
+from bringup.drivers.base import LifecycleEvent
+
+log = get_logger()
+
+KEPT_AN_INSTANCE = 16
+"""How many waiting events are kept of one instance; the guest is looked at anyway, so the oldest may go."""
+AT_ONCE = 4
+LIFECYCLE_COURSE = (None, LIFECYCLE)
+
+
+class _Unwatched:
+    """An observer that is not interested."""
+
+    def action_began(self, uuid: str, step: Step) -> None:
+        """Ignore it."""
+
+    def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None:
+        """Ignore it."""
+
+
+class LifecycleWatch:
+    """Takes events in, holds them back, and carries them out."""
+
+    def __init__(self, host: str, *, deadline_s: float) -> None:
+        """Watch the instances of ``host``; each event is given up after ``deadline_s``."""
+        self._host = host
+        self._deadline_s = deadline_s
+        self._holding = True
+        self._settled: set[str] = set()
+        self._waiting: dict[str, deque[LifecycleEvent]] = {}
+        self._busy: set[str] = set()
+        self._send, self._receive = anyio.create_memory_object_stream[str](inf)
+
+    def take(self, event: LifecycleEvent) -> None:
+        """Take an event in; called by the driver, in the event loop."""
+        self._waiting.setdefault(event.uuid, deque(maxlen=KEPT_AN_INSTANCE)).append(event)
+        self._wake(event.uuid)
+
+    def settled(self, uuid: str) -> None:
+        """Let the events of an instance through: it is settled."""
+        self._settled.add(uuid)
+        self._wake(uuid)
+
+    def all_settled(self) -> None:
+        """Let all events through from now on."""
+        self._holding = False
+        self._settled.clear()
+        for uuid in list(self._waiting):
+            self._wake(uuid)
+
+    def _wake(self, uuid: str) -> None:
+        held = self._holding and uuid not in self._settled
+        if uuid in self._waiting and uuid not in self._busy and not held:
+            self._busy.add(uuid)
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # nobody watches any more
+                self._send.send_nowait(uuid)
+
+    async def watch(self, executor: Executor) -> None:
+        """Handle events until cancelled."""
+        async with self._send, self._receive, anyio.create_task_group() as group:
+            for number in range(AT_ONCE):
+                group.start_soon(self._work, executor, name=f"lifecycle-{number}")
+
+    async def _work(self, executor: Executor) -> None:
+        async for uuid in self._receive:
+            while events := self._waiting.get(uuid):
+                event = events.popleft()
+                with structlog.contextvars.bound_contextvars(instance=uuid, transition=event.transition.value):
+                    await self._handle(event, executor)
+            self._waiting.pop(uuid, None)
+            self._busy.discard(uuid)
+
+    async def _handle(self, event: LifecycleEvent, executor: Executor) -> None:
+        try:
+            with anyio.fail_after(self._deadline_s):
+                instance = await executor.store.get_instance(event.uuid)
+        except RecordNotFound:
+            log.debug("lifecycle.no_record")
+            return
+        except (StoreError, TimeoutError) as error:
+            log.warning("lifecycle.record_unread", error=str(error))
+            return
+        outcome = await init_instance(
+            Facts(instance=instance, host=self._host, transition=event.transition),
+            executor=executor,
+            observer=_Unwatched(),
+            deadline_s=self._deadline_s,
+            course=LIFECYCLE_COURSE,
+        )
+        _log(outcome)
+
+
+def _log(outcome: Outcome) -> None:
+    because = list(outcome.because)
+    if outcome.problem is not None:
+        log.warning("lifecycle.failed", because=because, error=outcome.problem.error, message=outcome.problem.message)
+    elif outcome.kind is Kind.SKIPPED or because == ["agrees"]:
+        log.debug("lifecycle.nothing_to_do", because=because)
+    else:
+        log.info("lifecycle.handled", because=because)

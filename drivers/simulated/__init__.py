@@ -1,0 +1,31 @@
+"""A whole compute host in this process, from a scenario file: guests, latency, faults, lifecycle events.
+
+A real implementation of :class:`bringup.drivers.base.Driver`, which the demo, the tests and the benchmarks use; no
+hypervisor is asked.  The file is documented in ``docs/scenarios.md``.
+"""
+
+from bringup.drivers.simulated.calls import Call
+from bringup.drivers.simulated.driver import SimulatedDriver
+from bringup.drivers.simulated.latency import Exponential, Latency, Lognormal, Uniform
+from bringup.drivers.simulated.scenario import Capacity, Fault, Scenario, SimulatedGuest
+from bringup.drivers.simulated.scenario_file import ScenarioError, dump_scenario, read_scenario
+from bringup.drivers.simulated.verbs import ErrorName, LatencyKey, Verb
+
+__all__ = [
+    "Call",
+    "Capacity",
+    "ErrorName",
+    "Exponential",
+    "Fault",
+    "Latency",
+    "LatencyKey",
+    "Lognormal",
+    "Scenario",
+    "ScenarioError",
+    "SimulatedDriver",
+    "SimulatedGuest",
+    "Uniform",
+    "Verb",
+    "dump_scenario",
+    "read_scenario",
+]

@@ -1,0 +1,114 @@
+"""The driver of the simulated host: each of Nova's verbs, and what it does to the hypervisor."""
+
+from functools import partial
+from typing import Final
+
+from bringup.drivers.base import Guest, GuestInfo, RebootType, SharedStorageProbe
+from bringup.drivers.simulated import transitions
+from bringup.drivers.simulated.controls import Controls
+
+
+class SimulatedDriver(Controls):
+    """A hypervisor of the process that asks: :class:`bringup.drivers.base.Driver` over a scenario."""
+
+    async def init_host(self, host: str) -> None:
+        """Make the hypervisor ready; again is fine."""
+        await self._perform("init_host", "", partial(self._open, host), host=host)
+
+    async def close(self) -> None:
+        """Let go of the hypervisor; guests are left as they are."""
+        await self._perform("close", "", self._close)
+
+    async def list_instance_uuids(self) -> list[str]:
+        """UUIDs of the guests, in the order of the scenario."""
+        return await self._perform("list_instance_uuids", "", lambda: list(self.hypervisor.guests))
+
+    async def list_instances(self) -> list[str]:
+        """Names of the guests, in the order of the scenario."""
+        return await self._perform(
+            "list_instances", "", lambda: [guest.name for guest in self.hypervisor.guests.values()]
+        )
+
+    async def get_info(self, guest: Guest) -> GuestInfo:
+        """Look at a guest; allowed while another verb works on it."""
+        uuid = guest.uuid
+        return await self._perform("get_info", uuid, lambda: GuestInfo(self.hypervisor.guest(uuid).power_state))
+
+    async def plug_vifs(self, guest: Guest) -> None:
+        """Plug the VIFs of a guest, which need not be there."""
+        await self._perform("plug_vifs", guest.uuid, partial(self.hypervisor.plug_vifs, guest.uuid))
+
+    async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
+        """Put the firewall rules of a guest in place, or collect them."""
+        verb: Final = "ensure_filtering_rules_for_instance"
+        await self._perform(verb, guest.uuid, partial(self.hypervisor.filter, guest.uuid))
+
+    async def filter_defer_apply_on(self) -> None:
+        """Collect firewall rules from now on."""
+        await self._perform("filter_defer_apply_on", "", self.hypervisor.firewall.defer)
+
+    async def filter_defer_apply_off(self) -> None:
+        """Apply what was collected as one transaction."""
+        await self._perform("filter_defer_apply_off", "", self.hypervisor.firewall.apply)
+
+    async def power_on(self, guest: Guest) -> None:
+        """Start a guest; one that runs goes on."""
+        move = partial(self.hypervisor.move, "power_on", guest.uuid, transitions.POWER_ON)
+        await self._perform("power_on", guest.uuid, move)
+
+    async def power_off(self, guest: Guest, *, timeout_s: float, retry_interval_s: float) -> None:
+        """Stop a guest; it takes the latency of the scenario, whatever ``timeout_s`` allows."""
+        move = partial(self.hypervisor.move, "power_off", guest.uuid, transitions.POWER_OFF)
+        await self._perform("power_off", guest.uuid, move, timeout_s=timeout_s, retry_interval_s=retry_interval_s)
+
+    async def reboot(self, guest: Guest, reboot_type: RebootType) -> None:
+        """Restart a guest; a soft reboot needs one that runs."""
+        moves = transitions.SOFT_REBOOT if reboot_type is RebootType.SOFT else transitions.HARD_REBOOT
+        move = partial(self.hypervisor.move, f"reboot ({reboot_type.value})", guest.uuid, moves)
+        await self._perform("reboot", guest.uuid, move, reboot_type=reboot_type)
+
+    async def pause(self, guest: Guest) -> None:
+        """Freeze a running guest; one that is frozen stays so."""
+        move = partial(self.hypervisor.move, "pause", guest.uuid, transitions.PAUSE)
+        await self._perform("pause", guest.uuid, move)
+
+    async def unpause(self, guest: Guest) -> None:
+        """Let a frozen guest go on."""
+        move = partial(self.hypervisor.move, "unpause", guest.uuid, transitions.UNPAUSE)
+        await self._perform("unpause", guest.uuid, move)
+
+    async def resume_state_on_host_boot(self, guest: Guest) -> None:
+        """Start a guest that is off; any other stays as it is."""
+        verb: Final = "resume_state_on_host_boot"
+        move = partial(self.hypervisor.move, verb, guest.uuid, transitions.RESUME_ON_BOOT)
+        await self._perform(verb, guest.uuid, move)
+
+    async def destroy(self, guest: Guest, *, destroy_disks: bool) -> None:
+        """Forget a guest, with or without its disks; one that is not there is fine."""
+        effect = partial(self.hypervisor.destroy, guest.uuid, destroy_disks=destroy_disks)
+        await self._perform("destroy", guest.uuid, effect, destroy_disks=destroy_disks)
+
+    async def finish_revert_migration(self, guest: Guest, *, power_on: bool) -> None:
+        """Take a guest back, running or off."""
+        moves = transitions.POWER_ON if power_on else transitions.POWER_OFF
+        move = partial(self.hypervisor.move, "finish_revert_migration", guest.uuid, moves)
+        await self._perform("finish_revert_migration", guest.uuid, move, power_on=power_on)
+
+    async def live_migration_abort(self, guest: Guest) -> None:
+        """Stop a live migration."""
+        await self._perform("live_migration_abort", guest.uuid, partial(self.hypervisor.abort_migration, guest.uuid))
+
+    async def post_interrupted_snapshot_cleanup(self, guest: Guest) -> None:
+        """Remove what a snapshot left; there may be nothing."""
+        verb: Final = "post_interrupted_snapshot_cleanup"
+        await self._perform(verb, guest.uuid, partial(self.hypervisor.clean_up_snapshot, guest.uuid))
+
+    async def check_instance_shared_storage_local(self, guest: Guest) -> SharedStorageProbe | None:
+        """Leave a mark on a guest's disks; None where they are not files of this host."""
+        verb: Final = "check_instance_shared_storage_local"
+        return await self._perform(verb, guest.uuid, partial(self.hypervisor.leave_probe, guest.uuid))
+
+    async def check_instance_shared_storage_cleanup(self, probe: SharedStorageProbe) -> None:
+        """Take the mark away."""
+        verb: Final = "check_instance_shared_storage_cleanup"
+        await self._perform(verb, probe.uuid, partial(self.hypervisor.probes.discard, probe))

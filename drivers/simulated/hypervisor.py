@@ -1,0 +1,148 @@
+"""What the simulated host is and does, at once and without fail; the driver adds time, faults and manners.
+
+No awaits here: each method happens whole or raises and has changed nothing.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Final
+
+from bringup.drivers.base import (
+    DriverError,
+    EventListener,
+    InstanceNotFound,
+    LifecycleEvent,
+    SharedStorageProbe,
+    Transition,
+    VirtualInterfacePlugError,
+)
+from bringup.drivers.simulated.firewall import Firewall
+from bringup.drivers.simulated.scenario import Scenario, SimulatedGuest
+from bringup.drivers.simulated.transitions import ACTIVE, POWER_OFF, Moves
+
+
+class Hypervisor:
+    """A host: its guests by UUID, what became of disks, its firewall, the marks on shared storage."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        """Take the guests of ``scenario``.
+
+        :raises ValueError: two of them have the same UUID.
+        """
+        self.guests: dict[str, SimulatedGuest] = {guest.uuid: guest for guest in scenario.guests}
+        if len(self.guests) < len(scenario.guests):
+            raise ValueError("cannot simulate a host with two guests of the same uuid")
+        self.room: Final = scenario.capacity.running
+        self.active = _active_among(self.guests)
+        self.firewall: Final = Firewall()
+        self.plugged: Final[set[str]] = set()
+        self.disks_kept: Final[set[str]] = set()
+        self.disks_destroyed: Final[set[str]] = set()
+        self.probes: Final[set[SharedStorageProbe]] = set()
+        self._probes_left = 0
+        self._listeners: list[EventListener] = []
+
+    def listen(self, listener: EventListener) -> None:
+        """Tell ``listener`` of each lifecycle event from now on."""
+        self._listeners.append(listener)
+
+    def emit(self, event: LifecycleEvent) -> None:
+        """Tell the listeners of ``event``; nothing else happens."""
+        for listener in self._listeners:
+            listener(event)
+
+    def restore(self, guests: Mapping[str, SimulatedGuest], disks: Mapping[str, str]) -> None:
+        """Become what was saved of the host."""
+        self.guests = dict(guests)
+        self.active = _active_among(self.guests)
+        self.disks_kept.update(uuid for uuid, fate in disks.items() if fate == "kept")
+        self.disks_destroyed.update(uuid for uuid, fate in disks.items() if fate == "destroyed")
+
+    def guest(self, uuid: str) -> SimulatedGuest:
+        """Find a guest.
+
+        :raises InstanceNotFound: there is none.
+        """
+        try:
+            return self.guests[uuid]
+        except KeyError:
+            raise InstanceNotFound(f"the simulated host has no guest {uuid}") from None
+
+    def move(self, verb: str, uuid: str, moves: Moves) -> None:
+        """Do to a guest what the table says.
+
+        :raises DriverError: the table has nothing for its state, or the host has no room for one more.
+        """
+        guest = self.guest(uuid)
+        move = moves.get(guest.power_state)
+        if move is None:
+            right = ", ".join(state.name.lower() for state in moves)
+            raise DriverError(f"cannot {verb} {uuid}: it is {guest.power_state.name.lower()}, must be {right}")
+        growth = (move.to in ACTIVE) - (guest.power_state in ACTIVE)
+        if growth > 0 and self.room is not None and self.active >= self.room:
+            raise DriverError(
+                f"cannot {verb} {uuid}: {self.active} guests are running, capacity.running of this host is {self.room}"
+            )
+        self.active += growth
+        self.guests[uuid] = dataclasses.replace(guest, power_state=move.to)
+        for transition in move.says:
+            self.emit(LifecycleEvent(uuid, transition))
+
+    def stops_itself(self, uuid: str) -> None:
+        """Let a guest shut itself down."""
+        self.move("stop", uuid, POWER_OFF)
+
+    def destroy(self, uuid: str, *, destroy_disks: bool) -> None:
+        """Forget a guest; one that is not there is forgotten already, its disks may be."""
+        guest = self.guests.pop(uuid, None)
+        if destroy_disks:
+            self.disks_kept.discard(uuid)
+            self.disks_destroyed.add(uuid)
+        elif uuid not in self.disks_destroyed:
+            self.disks_kept.add(uuid)
+        if guest is not None and guest.power_state in ACTIVE:
+            self.active -= 1
+            self.emit(LifecycleEvent(uuid, Transition.STOPPED))
+
+    def plug_vifs(self, uuid: str) -> None:
+        """Plug the VIFs of a guest, which need not be there."""
+        guest = self.guests.get(uuid)
+        if guest is not None and guest.vifs_broken:
+            raise VirtualInterfacePlugError(f"cannot plug the VIFs of {uuid}: the scenario says vifs_broken")
+        self.plugged.add(uuid)
+
+    def filter(self, uuid: str) -> None:
+        """Put the firewall rules of a guest in place, or collect them."""
+        self.firewall.add(self.guest(uuid).uuid)
+
+    def abort_migration(self, uuid: str) -> None:
+        """Stop a live migration.
+
+        :raises DriverError: there is none.
+        """
+        guest = self.guest(uuid)
+        if not guest.migrating:
+            raise DriverError(f"cannot abort the live migration of {uuid}: it is not migrating")
+        self.guests[uuid] = dataclasses.replace(guest, migrating=False)
+
+    def clean_up_snapshot(self, uuid: str) -> None:
+        """Remove what a snapshot left; there may be nothing."""
+        self.guests[uuid] = dataclasses.replace(self.guest(uuid), snapshot_in_progress=False)
+
+    def leave_probe(self, uuid: str) -> SharedStorageProbe | None:
+        """Leave a mark on the disks of a guest, or None where they are not files here."""
+        if self.guest(uuid).shared_storage is None:
+            return None
+        self._probes_left += 1
+        probe = SharedStorageProbe(uuid, f"simulated/{uuid}/probe-{self._probes_left}")
+        self.probes.add(probe)
+        return probe
+
+    def seen_elsewhere(self, probe: SharedStorageProbe) -> bool:
+        """Tell whether another host would find the mark."""
+        guest = self.guests.get(probe.uuid)
+        return probe in self.probes and guest is not None and guest.shared_storage is True
+
+
+def _active_among(guests: Mapping[str, SimulatedGuest]) -> int:
+    return sum(guest.power_state in ACTIVE for guest in guests.values())

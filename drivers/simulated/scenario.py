@@ -1,0 +1,120 @@
+"""A scenario: everything that a simulated host is, as values.
+
+The annotations say what a scenario file may hold; :mod:`bringup.drivers.simulated.scenario_file` reads them.  Almost
+nothing is checked when a scenario is made in Python: there the type checker looks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict
+
+from bringup.drivers.base import PowerState
+from bringup.drivers.simulated.latency import Latency, parse_latency, write_latency
+from bringup.drivers.simulated.verbs import ErrorName, LatencyKey, Verb
+
+
+def _parse_uuid(value: str) -> str:
+    try:
+        canonical = str(UUID(value))
+    except ValueError:
+        canonical = ""
+    if not canonical or canonical != value.lower():
+        raise ValueError("must be a UUID, 8-4-4-4-12 hexadecimal digits with dashes")
+    return canonical
+
+
+def _parse_power_state(value: object) -> PowerState:
+    for state in PowerState:
+        if value in (state, state.name.lower()):
+            return state
+    raise ValueError("must be one of " + ", ".join(state.name.lower() for state in PowerState))
+
+
+def _write_power_state(state: PowerState) -> str:
+    return state.name.lower()
+
+
+_NOTHING_ELSE = ConfigDict(extra="forbid")
+_Flag = Annotated[bool, Strict()]
+_Count = Annotated[int, Strict(), Field(ge=0)]
+_Uuid = Annotated[str, AfterValidator(_parse_uuid)]
+_PowerState = Annotated[
+    PowerState, BeforeValidator(_parse_power_state), PlainSerializer(_write_power_state, return_type=str)
+]
+_Latency = Annotated[Latency, BeforeValidator(parse_latency), PlainSerializer(write_latency)]
+_Latencies = Mapping[LatencyKey, _Latency]
+_NO_LATENCIES: Mapping[LatencyKey, Latency] = {}
+
+
+def _no_latencies() -> Mapping[LatencyKey, Latency]:
+    # One for all: there may be 10,000 guests.
+    return _NO_LATENCIES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedGuest:
+    """A guest that the simulated hypervisor has.
+
+    ``shared_storage`` is None where its disks are not files of this host.  ``latency`` comes before the scenario's.
+    """
+
+    __pydantic_config__ = _NOTHING_ELSE
+
+    uuid: _Uuid
+    name: str = ""
+    power_state: _PowerState = PowerState.RUNNING
+    shared_storage: _Flag | None = False
+    vifs_broken: _Flag = False
+    migrating: _Flag = False
+    snapshot_in_progress: _Flag = False
+    latency: _Latencies = field(default_factory=_no_latencies)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What goes wrong with ``verb`` for ``uuid`` (None: for any guest): an ``error``, or a ``hang`` without an end.
+
+    The first ``after`` calls get through, then ``times`` calls are struck (None: all of them).  ``effect`` says whether
+    the verb fails before it has done anything or after it has done all.
+    """
+
+    __pydantic_config__ = _NOTHING_ELSE
+
+    verb: Verb
+    uuid: _Uuid | None = None
+    error: ErrorName | None = None
+    message: str = ""
+    hang: _Flag = False
+    times: Annotated[int, Strict(), Field(ge=1)] | None = None
+    after: _Count = 0
+    effect: Literal["before", "after"] = "before"
+
+    def __post_init__(self) -> None:
+        """Refuse a fault that has no effect or two."""
+        if self.hang is (self.error is not None):
+            raise ValueError('must have either "error" or "hang": true')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What the host has room for: ``running`` guests, paused ones included; None is no limit."""
+
+    __pydantic_config__ = _NOTHING_ELSE
+
+    running: _Count | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A simulated host: guests, how long verbs take (seconds, by verb or ``default``), what goes wrong."""
+
+    __pydantic_config__ = _NOTHING_ELSE
+
+    seed: Annotated[int, Strict()] = 0
+    capacity: Capacity = field(default_factory=Capacity)
+    latency: _Latencies = field(default_factory=_no_latencies)
+    guests: tuple[SimulatedGuest, ...] = ()
+    faults: tuple[Fault, ...] = ()

@@ -1,0 +1,123 @@
+"""What survives a crash of the process that simulates: guests, fates of disks, counts, faults already spent.
+
+A guest of a real hypervisor runs on when the daemon dies.  Each change is one SQLite transaction; it survives the death
+of the process, not (it is a simulation) that of the machine.  The file is opened for each: simple, and slow enough
+(see ``docs/scenarios.md``) that benchmarks go without.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import ValidationError
+
+from bringup.drivers.simulated.calls import Calls
+from bringup.drivers.simulated.faults import Faults
+from bringup.drivers.simulated.hypervisor import Hypervisor
+from bringup.drivers.simulated.scenario import SimulatedGuest
+from bringup.drivers.simulated.scenario_file import ScenarioError, adapter_of
+from bringup.drivers.simulated.verbs import Verb
+
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS guests (uuid TEXT PRIMARY KEY, document BLOB, disks TEXT);
+CREATE TABLE IF NOT EXISTS counts (
+  verb TEXT, uuid TEXT, entered INTEGER DEFAULT 0, done INTEGER DEFAULT 0, PRIMARY KEY (verb, uuid));
+CREATE TABLE IF NOT EXISTS faults (position INTEGER PRIMARY KEY, passed INTEGER, struck INTEGER);
+"""
+_COUNT: Final = {
+    "entered": "INSERT INTO counts (verb, uuid, entered) VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET entered=entered+1",
+    "done": "INSERT INTO counts (verb, uuid, done) VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET done=done+1",
+}
+_GUEST_ROW: Final = """
+INSERT INTO guests VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET document = excluded.document, disks = excluded.disks
+"""
+
+
+class StateFile:
+    """The state of one simulated host in one SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file.
+
+        :raises ScenarioError: it cannot be opened, or is something else.
+        """
+        self._path = path
+        with self._transaction() as database:
+            database.executescript(_TABLES)
+
+    def load(self, hypervisor: Hypervisor, calls: Calls, faults: Faults) -> None:
+        """Bring back what was saved; an empty file takes the guests of the scenario instead.
+
+        :raises ScenarioError: a guest in it is not right.
+        """
+        with self._transaction() as database:
+            rows = database.execute("SELECT uuid, document, disks FROM guests ORDER BY rowid").fetchall()
+            counts = database.execute("SELECT verb, uuid, entered FROM counts").fetchall()
+            spent = database.execute("SELECT position, passed, struck FROM faults").fetchall()
+            if not rows:
+                _write(database, hypervisor, hypervisor.guests)
+                return
+        adapter = adapter_of(SimulatedGuest)
+        try:
+            guests = {uuid: adapter.validate_json(document) for uuid, document, _ in rows if document is not None}
+        except ValidationError as error:
+            raise ScenarioError(self._path, ["has a guest that this version cannot read"]) from error
+        hypervisor.restore(guests, {uuid: fate for uuid, _, fate in rows if fate is not None})
+        for verb, uuid, entered in counts:
+            calls.go_on_from(verb, uuid, entered)
+        for position, passed, struck in spent:
+            if position < len(faults.all):
+                faults.all[position].passed, faults.all[position].struck = passed, struck
+
+    def save(
+        self, what: Literal["entered", "done"], verb: Verb, uuid: str, *, hypervisor: Hypervisor, faults: Faults
+    ) -> None:
+        """Save that a verb was entered, or that it had its effect, with the guest and the faults as they are now."""
+        spent = [(i, armed.passed, armed.struck) for i, armed in enumerate(faults.all) if armed.passed or armed.struck]
+        with self._transaction() as database:
+            database.execute(_COUNT[what], (verb, uuid))
+            database.executemany("INSERT OR REPLACE INTO faults VALUES (?, ?, ?)", spent)
+            if uuid and what == "done":
+                _write(database, hypervisor, [uuid])
+
+    def save_guest(self, uuid: str, hypervisor: Hypervisor) -> None:
+        """Save a guest that changed by itself."""
+        with self._transaction() as database:
+            _write(database, hypervisor, [uuid])
+
+    def done(self, verb: Verb, uuid: str) -> int:
+        """Tell how often a verb had its effect on a guest, over all processes."""
+        query = "SELECT done FROM counts WHERE verb = ? AND uuid = ?"
+        with self._transaction() as database:
+            row: tuple[int] | None = database.execute(query, (verb, uuid)).fetchone()
+        return row[0] if row else 0
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self._path)) as database, database:
+                # No sync to the disk: what the kernel has, a dead process cannot lose.
+                database.execute("PRAGMA synchronous = OFF")
+                yield database
+        except sqlite3.Error as error:
+            raise ScenarioError(
+                self._path, ["cannot be used as the state of a simulated host, a SQLite file"]
+            ) from error
+
+
+def _write(database: sqlite3.Connection, hypervisor: Hypervisor, uuids: Iterable[str]) -> None:
+    rows = [(uuid, _document(hypervisor, uuid), _fate_of_disks(hypervisor, uuid)) for uuid in uuids]
+    database.executemany(_GUEST_ROW, rows)
+
+
+def _document(hypervisor: Hypervisor, uuid: str) -> bytes | None:
+    guest = hypervisor.guests.get(uuid)
+    return None if guest is None else adapter_of(SimulatedGuest).dump_json(guest, exclude_defaults=True)
+
+
+def _fate_of_disks(hypervisor: Hypervisor, uuid: str) -> str | None:
+    if uuid in hypervisor.disks_destroyed:
+        return "destroyed"
+    return "kept" if uuid in hypervisor.disks_kept else None

@@ -1,0 +1,67 @@
+"""The names that a scenario may use: verbs of a driver, and errors that one raises."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal, get_args
+
+from bringup.drivers import base
+
+HostVerb = Literal[
+    "init_host",
+    "close",
+    "list_instance_uuids",
+    "list_instances",
+    "filter_defer_apply_on",
+    "filter_defer_apply_off",
+]
+GuestVerb = Literal[
+    "get_info",
+    "plug_vifs",
+    "ensure_filtering_rules_for_instance",
+    "power_on",
+    "power_off",
+    "reboot",
+    "pause",
+    "unpause",
+    "resume_state_on_host_boot",
+    "destroy",
+    "finish_revert_migration",
+    "live_migration_abort",
+    "post_interrupted_snapshot_cleanup",
+    "check_instance_shared_storage_local",
+    "check_instance_shared_storage_cleanup",
+]
+Verb = Literal[HostVerb, GuestVerb]
+LatencyKey = Literal["default", HostVerb, GuestVerb]
+ErrorName = Literal[
+    "DriverError",
+    "InstanceNotFound",
+    "InstancePowerOffFailure",
+    "PciDeviceNotFound",
+    "VirtualInterfacePlugError",
+    "NotImplementedError",
+    "OSError",
+    "RuntimeError",
+    "TimeoutError",
+]
+
+HOST_VERBS: Final = frozenset[str](get_args(HostVerb))
+VERBS: Final = frozenset[str](get_args(Verb))
+# These work for a guest that the hypervisor does not have.
+NEED_NO_GUEST: Final = frozenset[str]({"plug_vifs", "destroy", "check_instance_shared_storage_cleanup"})
+# A look does not exclude anything.
+LOOKS: Final = frozenset[str]({"get_info"})
+
+ERRORS: Final[Mapping[ErrorName, type[Exception]]] = MappingProxyType(
+    {
+        "DriverError": base.DriverError,
+        "InstanceNotFound": base.InstanceNotFound,
+        "InstancePowerOffFailure": base.InstancePowerOffFailure,
+        "PciDeviceNotFound": base.PciDeviceNotFound,
+        "VirtualInterfacePlugError": base.VirtualInterfacePlugError,
+        "NotImplementedError": NotImplementedError,
+        "OSError": OSError,
+        "RuntimeError": RuntimeError,
+        "TimeoutError": TimeoutError,
+    }
+)

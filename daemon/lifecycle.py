@@ -1,7 +1,7 @@
 """Lifecycle events keep power states true, while the host comes back and after.
 
-Events of an instance that is still to be settled wait for it; those of one instance are handled in their order, those of
-several at once.
+Events of an instance that is still to be settled wait for it.  Those of one instance are handled in their order, those
+of several at once.
 """
 
 from collections import deque

@@ -71,6 +71,10 @@ class Progress:
         self.ended = time.monotonic()
         self.phase, self.detail = "done", ""
 
+    def now(self) -> float:
+        """Read the clock that all times here are of."""
+        return time.monotonic()
+
     @property
     def done(self) -> int:
         """How many instances are settled."""

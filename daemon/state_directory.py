@@ -22,12 +22,10 @@ def prepare(path: Path) -> None:
         probe.touch(mode=0o600)
         probe.unlink()
     except OSError as error:
-        raise SettingsError(
-            [
-                f"host.state_directory: {path} cannot be used ({error.strerror}); "
-                "name a directory that this user may write to"
-            ]
-        ) from error
+        problem = (
+            f"host.state_directory: {path} cannot be used ({error.strerror}); name a directory that may be written to"
+        )
+        raise SettingsError([problem]) from error
 
 
 @contextmanager

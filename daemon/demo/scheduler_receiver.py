@@ -9,6 +9,7 @@ SIGTERM ends it.
 """
 
 import argparse
+import contextlib
 import http.server
 import json
 import signal
@@ -28,18 +29,13 @@ Hosts = dict[str, dict[str, Any]]
 
 @dataclass(slots=True, kw_only=True)
 class Faults:
-    """What goes wrong on purpose, each for the first so many reports."""
+    """What goes wrong on purpose; the options of the command line say what each is."""
 
     fail_first: int = 0
-    """503, and nothing is kept."""
     hang_first: int = 0
-    """No answer, and nothing is kept."""
     drop_first: int = 0
-    """The report is kept, and the connection closed without an answer."""
     status: int | None = None
-    """The answer to all reports; nothing is kept."""
     retry_after: str | None = None
-    """The header of that name, on 503 and ``status``."""
 
 
 class Receiver(http.server.ThreadingHTTPServer):
@@ -123,14 +119,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif report is None or self.headers.get("Idempotency-Key") != report["report_id"]:
             self._answer(HTTPStatus.BAD_REQUEST, {"error": "not a report, or its id is not the Idempotency-Key"})
         else:
-            self._take(report)
-
-    def _take(self, report: Report) -> None:
-        is_new = self.server.keep(report)
-        if self._hits("drop_first"):
-            self.close_connection = True
-            return
-        self._answer(HTTPStatus.CREATED if is_new else HTTPStatus.OK, {"report_id": report["report_id"]})
+            status = HTTPStatus.CREATED if self.server.keep(report) else HTTPStatus.OK
+            self.close_connection = self._hits("drop_first")
+            if not self.close_connection:
+                self._answer(status, {"report_id": report["report_id"]})
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is http.server's
         """Stay silent: stdout has the URL only."""
@@ -142,18 +134,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return False
 
     def _goes_wrong(self) -> bool:
-        faults = self.server.faults
         if self._hits("hang_first"):
             self.server.stopped.wait()
             self.close_connection = True
             return True
-        if self._hits("fail_first"):
-            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "not now"})
-            return True
-        if faults.status is not None:
-            self._answer(faults.status, {"error": "not this"})
-            return True
-        return False
+        status = HTTPStatus.SERVICE_UNAVAILABLE if self._hits("fail_first") else self.server.faults.status
+        if status is not None:
+            self._answer(status, {"error": "not now"})
+        return status is not None
 
     def _hits(self, fault: str) -> bool:
         with self.server.lock:
@@ -173,11 +161,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _parse(body: bytes) -> Report | None:
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
         report = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return report if is_report(report) else None
+        return report if is_report(report) else None
+    return None
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:

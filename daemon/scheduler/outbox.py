@@ -145,8 +145,9 @@ class Outbox:
 
     async def _first(self) -> tuple[Report | None, Path | None]:
         async with self._disk:
-            try:
+            with contextlib.suppress(OutboxError):
                 await self._write_unwritten()
+            try:
                 for path in await to_thread.run_sync(self._spool.waiting):
                     report = await to_thread.run_sync(self._spool.read, path)
                     if report is not None:

@@ -1,0 +1,29 @@
+"""Types of fields that more than one format of records has."""
+
+import uuid
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+_INT32 = 2**31
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise ValueError("a UUID is wanted") from None
+
+
+def _number_of_state(number: int) -> int:
+    if not -_INT32 <= number < _INT32:
+        raise ValueError("a number of Nova's, such as 1 for RUNNING, is wanted")
+    return number
+
+
+Uuid = Annotated[str, AfterValidator(_uuid)]
+"""A UUID in any spelling; kept in lower case, with dashes."""
+State = Annotated[str, Field(min_length=1)]
+"""A state as Nova writes it; one that is not known is kept."""
+Word = Annotated[str, Field(min_length=1)]
+PowerNumber = Annotated[int, AfterValidator(_number_of_state)]

@@ -1,0 +1,78 @@
+"""Our own JSON, ``bringup.records/1``: every field of an instance and of a migration, states as Nova's words."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bringup.daemon.instances import Instance, Migration
+from bringup.daemon.records.fields import PowerNumber, State, Uuid, Word
+from bringup.daemon.records.problems import Problems
+from bringup.daemon.states import power_state, task_state, vm_state
+
+_HINTS = {
+    "host": "the host that the instance is on, or null",
+    "vm_state": "Nova's word, such as active",
+    "uuid": "the UUID of the record",
+}
+
+
+class InstanceFields(BaseModel):
+    """An instance as it is written."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    uuid: Uuid
+    host: Word | None
+    vm_state: State
+    task_state: State | None = None
+    power_state: PowerNumber | None = None
+    node: str | None = None
+    name: str = ""
+    display_name: str = ""
+    project_id: str | None = None
+    user_id: str | None = None
+    flavor: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, str] = Field(default_factory=dict)
+    system_metadata: dict[str, str] = Field(default_factory=dict)
+    network_info: list[dict[str, Any]] = Field(default_factory=list)
+    block_devices: list[dict[str, Any]] = Field(default_factory=list)
+    shutdown_terminate: bool = False
+    terminated_at: str | None = None
+
+
+class MigrationFields(BaseModel):
+    """A migration as it is written."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    uuid: Uuid
+    instance_uuid: Uuid
+    # A misspelt type would not be found, and an evacuated guest would run twice.
+    migration_type: Literal["evacuation", "live-migration", "migration", "resize"]
+    status: Word
+    source_compute: Word
+    dest_compute: Word | None = None
+
+
+def instance(data: Any, where: str, problems: Problems) -> Instance | None:
+    """Read one of ``instances``; None where it is wrong."""
+    try:
+        found = InstanceFields.model_validate(data)
+    except ValidationError as error:
+        problems.add_invalid(where, error, _HINTS)
+        return None
+    plain = dict(found)
+    plain["network_info"], plain["block_devices"] = tuple(found.network_info), tuple(found.block_devices)
+    plain["vm_state"] = vm_state(found.vm_state)
+    plain["task_state"] = task_state(found.task_state)
+    plain["power_state"] = power_state(found.power_state)
+    return Instance(**plain)
+
+
+def migration(data: Any, where: str, problems: Problems) -> Migration | None:
+    """Read one of ``migrations``; None where it is wrong."""
+    try:
+        return Migration(**dict(MigrationFields.model_validate(data)))
+    except ValidationError as error:
+        problems.add_invalid(where, error, _HINTS)
+        return None

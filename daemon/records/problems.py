@@ -1,0 +1,91 @@
+"""What is wrong with the records of a file, said in one go."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from bringup.daemon.errors import UsageError
+
+SHOWN = 20
+_LONGEST_VALUE = 60
+_MAY_BE_SECRET = frozenset({"metadata", "system_metadata"})
+"""Fields whose values are shown by type only: tenants and operators keep passwords there."""
+
+_WANTED = {
+    "string_type": "text is wanted",
+    "string_unicode": "text that UTF-8 can hold is wanted",
+    "string_too_short": "text that is not empty is wanted",
+    "int_type": "a whole number is wanted",
+    "bool_type": "true or false is wanted",
+    "dict_type": "an object is wanted",
+    "list_type": "a list is wanted",
+    "model_type": "an object is wanted",
+}
+
+
+class Problems:
+    """Collects sentences, each about one field of one record."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._by_record: dict[str, list[str]] = {}
+
+    def add(self, where: str, sentence: str) -> None:
+        """Note what is wrong with the record at ``where``, such as ``servers[3]``."""
+        self._by_record.setdefault(where, []).append(f"  {where}{sentence}")
+
+    def add_invalid(self, where: str, error: ValidationError, hints: Mapping[str, str]) -> None:
+        """Note every field that a model refused; ``hints`` say what gives a field that is missing."""
+        for detail in error.errors(include_url=False, include_context=True):
+            self.add(where, _sentence(detail, hints))
+
+    def raise_if_any(self, name: str) -> None:
+        """End with all of them, the first twenty records in words.
+
+        :raises UsageError: there is at least one.
+        """
+        if not self._by_record:
+            return
+        count = len(self._by_record)
+        heading = "record is" if count == 1 else "records are"
+        lines = [f"cannot take records from {name}: {count} {heading} wrong, nothing was stored"]
+        for sentences in list(self._by_record.values())[:SHOWN]:
+            lines += sentences[:SHOWN]
+        if count > SHOWN:
+            lines.append(f"  and {count - SHOWN} more")
+        raise UsageError("\n".join(lines))
+
+
+def _sentence(detail: ErrorDetails, hints: Mapping[str, str]) -> str:
+    path = _path(detail["loc"])
+    field = str(detail["loc"][0]) if detail["loc"] else ""
+    if detail["type"] == "missing":
+        hint = hints.get(field, "")
+        return f"{path} is missing: {hint}" if hint else f"{path} is missing"
+    if detail["type"] == "extra_forbidden":
+        return f"{path}: there is no such field"
+    wanted = _WANTED.get(detail["type"], detail["msg"])
+    if detail["type"] == "value_error":
+        wanted = str(detail["ctx"]["error"])
+    return f"{path} is {_shown(field, detail['input'])}: {wanted}"
+
+
+def _path(location: tuple[str | int, ...]) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location if part != "[key]")
+    # A key may be half of a surrogate pair, which no terminal can show.
+    return path.encode(errors="backslashreplace").decode()
+
+
+def _shown(field: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    if field in _MAY_BE_SECRET:
+        return {str: "text", bool: "true or false", int: "a number", float: "a number"}.get(type(value), "null")
+    text = (
+        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    )
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

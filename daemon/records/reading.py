@@ -1,0 +1,96 @@
+"""Reads a file of records whole, or refuses it whole."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bringup.daemon.instances import Instance, Migration
+from bringup.daemon.records.base import Records
+from bringup.daemon.records.documents import read_documents
+from bringup.daemon.records.writing import FORMAT
+
+if TYPE_CHECKING:
+    from bringup.daemon.records.problems import Problems
+
+LIMIT_BYTES = 64 * 1024 * 1024
+
+
+def read_records(source: Path | bytes, *, host: str | None, limit_bytes: int = LIMIT_BYTES) -> Records:
+    """Read Nova's answers to ``GET /servers/detail``, or our own JSON, or documents of both.
+
+    ``host`` is where instances are whose record does not say (Nova names hosts to administrators only).  Blocks.
+
+    :raises UsageError: the file cannot be read or a record is wrong; every wrong record is named.
+    """
+    # Pydantic is paid for where records are read, not where this package is named.
+    from bringup.daemon.records.problems import Problems  # noqa: PLC0415 - as said above
+
+    name = "what was given" if isinstance(source, bytes) else str(source)
+    reading = _Reading(host, Problems())
+    for where, document in read_documents(source, name, limit_bytes=limit_bytes):
+        reading.take(where, document)
+    reading.problems.raise_if_any(name)
+    return Records(instances=tuple(reading.instances), migrations=tuple(reading.migrations))
+
+
+class _Reading:
+    """What was found so far, and what is wrong with it."""
+
+    def __init__(self, host: str | None, problems: "Problems") -> None:
+        self._host = host
+        self._seen: dict[str, str] = {}
+        self.problems = problems
+        self.instances: list[Instance] = []
+        self.migrations: list[Migration] = []
+
+    def take(self, where: str, document: Any) -> None:
+        """Take the records of one document."""
+        from bringup.daemon.records import own, servers_detail  # noqa: PLC0415 - pydantic, as above
+
+        prefix = f"{where}." if where else ""
+        if isinstance(document, dict) and isinstance(document.get("servers"), list):
+            for index, data in enumerate(document["servers"]):
+                at = f"{prefix}servers[{index}]"
+                self._add_instance(servers_detail.instance(data, at, self.problems, host=self._host), at)
+            return
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            self.problems.add(where or "the document", f" {_not_records(document)}")
+            return
+        for name in document.keys() - {"format", "instances", "migrations"}:
+            self.problems.add(f"{prefix}{name}", ": there is no such field")
+        for index, data in enumerate(self._list(document, "instances", prefix)):
+            at = f"{prefix}instances[{index}]"
+            self._add_instance(own.instance(data, at, self.problems), at)
+        for index, data in enumerate(self._list(document, "migrations", prefix)):
+            at = f"{prefix}migrations[{index}]"
+            migration = own.migration(data, at, self.problems)
+            if migration is not None and self._is_new(f"migration {migration.uuid}", at):
+                self.migrations.append(migration)
+
+    def _list(self, document: dict[str, Any], name: str, prefix: str) -> list[Any]:
+        found = document.get(name, [])
+        if isinstance(found, list):
+            return found
+        self.problems.add(f"{prefix}{name}", " is not a list")
+        return []
+
+    def _add_instance(self, instance: Instance | None, at: str) -> None:
+        if instance is not None and self._is_new(f"instance {instance.uuid}", at):
+            self.instances.append(instance)
+
+    def _is_new(self, what: str, at: str) -> bool:
+        first = self._seen.setdefault(what, at)
+        if first != at:
+            self.problems.add(at, f" is {what}, which {first} is too: a UUID may be there once")
+        return first == at
+
+
+def _not_records(document: Any) -> str:
+    wanted = (
+        f'Nova\'s answer to GET /servers/detail (with "servers") or our own JSON (with "format": "{FORMAT}") is wanted'
+    )
+    if not isinstance(document, dict):
+        return f"is not an object: {wanted}"
+    if "format" in document:
+        return f"has the format {str(document['format'])[:60]!r}: {wanted}"
+    keys = ", ".join(repr(key[:60]) for key in sorted(document)[:5]) or "nothing"
+    return f"holds {keys}: {wanted}"

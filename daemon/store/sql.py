@@ -1,0 +1,186 @@
+"""The store over SQL, whatever the database: statements run in threads, reads and saves gathered into rounds.
+
+What only one database does is in its own module (:mod:`bringup.daemon.store.sqlite`), which makes the
+:class:`Database`.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from bringup.daemon.errors import RecordNotFound, StoreError
+from bringup.daemon.instances import Changes, Expected, Instance, Migration
+from bringup.daemon.records.base import Records
+from bringup.daemon.store import reads
+from bringup.daemon.store.gathering import Gathering
+from bringup.daemon.store.imports import ImportResult, chunks, import_records
+from bringup.daemon.store.rows import changed_columns
+from bringup.daemon.store.writes import DestroyInstance, SaveInstance, SaveMigration, Write, write
+
+T = TypeVar("T")
+
+READERS = 2
+CLOSE_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """A database that is ready, and what is particular to it."""
+
+    name: str
+    """How messages call it."""
+    engine: Engine
+    writer: Engine
+    """The same connections; a transaction on it is one that writes from its start."""
+    explain: Callable[[BaseException | None], str]
+    """What would help, for an error of the database's module; may be empty."""
+
+
+class SqlStore:
+    """Records in an SQL database: a :class:`bringup.daemon.store.base.Store`."""
+
+    def __init__(self, database: Database) -> None:
+        """Take a database that has the tables."""
+        self._database = database
+        self._reads = anyio.CapacityLimiter(READERS)
+        self._writes = anyio.CapacityLimiter(1)
+        self._fresh: Gathering[str, Instance] = Gathering(self._read_round, self._reads)
+        self._saves: Gathering[Write, None] = Gathering(self._write_round, self._writes)
+
+    async def close(self) -> None:
+        """Finish the saves that were handed over, then close the connections.  Shielded; 60 s at most."""
+        with anyio.move_on_after(CLOSE_LIMIT_S, shield=True):
+            await self._saves.close()
+            await self._fresh.close()
+            await anyio.to_thread.run_sync(self._database.engine.dispose, limiter=self._writes)
+
+    async def load_instances(self, host: str) -> list[Instance]:
+        """Instances whose ``host`` is this one, deleted rows left out, in the order of their UUIDs."""
+
+        def load() -> list[Instance]:
+            with self._reading(f"read the instances of host {host}") as connection:
+                return reads.load_instances(connection, reads.BY_HOST, {"host": host})
+
+        return await self._read(load)
+
+    async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
+        """Instances with these UUIDs, on whatever host, deleted rows left out."""
+        wanted = sorted({uuid.lower() for uuid in uuids})
+
+        def load() -> list[Instance]:
+            with self._reading(f"read {len(wanted)} instances") as connection:
+                return [
+                    instance
+                    for chunk in chunks(wanted)
+                    for instance in reads.load_instances(connection, reads.BY_UUID, {"uuids": chunk})
+                ]
+
+        return await self._read(load)
+
+    async def get_instance(self, uuid: str) -> Instance:
+        """Read one instance as it is at some point after this call.
+
+        :raises RecordNotFound: there is none, or it was deleted.
+        """
+        return await self._fresh.ask(uuid.lower())
+
+    async def load_migrations(self, source_compute: str, statuses: Collection[str]) -> list[Migration]:
+        """Migrations that leave or left this host and have one of these statuses, oldest first."""
+
+        def load() -> list[Migration]:
+            with self._reading(f"read the migrations of host {source_compute}") as connection:
+                return reads.load_migrations(connection, source_compute, sorted(statuses))
+
+        return await self._read(load)
+
+    async def save(self, uuid: str, changes: Changes, *, expected: Expected) -> None:
+        """Write ``changes``, if the record still has one of the expected states of each kind; durable on return.
+
+        :raises StateConflict: it has not; nothing was written.
+        :raises RecordNotFound: there is none, or it was deleted.
+        """
+        columns = changed_columns(changes)
+        system_metadata = changes.get("system_metadata")
+        # A text that the database cannot hold would fail the saves of others in the same commit.
+        _encodable(uuid, columns.values())
+        if system_metadata is not None:
+            system_metadata = dict(system_metadata)
+            _encodable(uuid, (*system_metadata, *system_metadata.values()))
+        await self._saves.ask(SaveInstance(uuid.lower(), columns, system_metadata, expected))
+
+    async def destroy(self, uuid: str) -> None:
+        """Mark the row as deleted.
+
+        :raises RecordNotFound: there is none, or it was deleted already.
+        """
+        await self._saves.ask(DestroyInstance(uuid.lower()))
+
+    async def save_migration(self, uuid: str, *, status: str) -> None:
+        """Write the status of a migration.
+
+        :raises RecordNotFound: there is none.
+        """
+        _encodable(uuid, (status,))
+        await self._saves.ask(SaveMigration(uuid.lower(), status))
+
+    async def import_records(self, records: Records) -> ImportResult:
+        """Add records and overwrite those of the same UUID: all of them or, on any error, none.
+
+        :raises StoreError: nothing was stored.
+        """
+
+        def store() -> ImportResult:
+            with (
+                self._translated(f"import {len(records.instances)} instances"),
+                self._database.writer.begin() as connection,
+            ):
+                return import_records(connection, records)
+
+        return await anyio.to_thread.run_sync(store, limiter=self._writes)
+
+    async def _read(self, load: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(load, limiter=self._reads)
+
+    def _read_round(self, uuids: Sequence[str]) -> list[Instance | StoreError]:
+        with self._reading(f"read {len(uuids)} instances") as connection:
+            found = reads.load_instances(connection, reads.BY_UUID, {"uuids": list(uuids)})
+        by_uuid = {instance.uuid: instance for instance in found}
+        return [
+            by_uuid.get(uuid) or RecordNotFound(f"cannot read instance {uuid}: there is no such record")
+            for uuid in uuids
+        ]
+
+    def _write_round(self, writes: Sequence[Write]) -> list[StoreError | None]:
+        with self._translated(f"save {len(writes)} records"), self._database.writer.begin() as connection:
+            return write(connection, writes)
+
+    @contextmanager
+    def _reading(self, doing: str) -> Iterator[Connection]:
+        # One transaction: every table is read as of one moment.
+        with self._translated(doing), self._database.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            # The database module's own error: SQLAlchemy's shows statements and may show values.
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            message = f"cannot {doing} in {self._database.name}"
+            hint = self._database.explain(cause)
+            raise StoreError(f"{message}: {hint}" if hint else message) from cause
+
+
+def _encodable(uuid: str, values: Iterable[object]) -> None:
+    for value in values:
+        try:
+            str(value).encode()
+        except UnicodeEncodeError as error:
+            raise StoreError(f"cannot save {uuid}: a value is not text that UTF-8 can hold") from error

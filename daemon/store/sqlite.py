@@ -1,0 +1,160 @@
+"""The store in an SQLite file: how it is opened, and everything that only SQLite does.
+
+A commit survives power loss (write-ahead log, ``synchronous=FULL``).  The file and what SQLite puts beside it are
+private: 0600, in a directory that is 0700 where it is made here.
+"""
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy.exc import DBAPIError
+
+from bringup.daemon.errors import BringupError, Refused, SettingsError, Temporary
+from bringup.daemon.store.schema import SCHEMA_VERSION, schema_version, tables
+from bringup.daemon.store.sql import Database, SqlStore
+
+BUSY_TIMEOUT_S = 5.0
+WRITES = "bringup_writes"
+_PRIMARY = 0xFF
+"""SQLite's extended result codes carry the primary one in their lowest byte."""
+
+_HINTS = {
+    sqlite3.SQLITE_BUSY: "another process keeps it locked",
+    sqlite3.SQLITE_LOCKED: "another process keeps it locked",
+    sqlite3.SQLITE_FULL: "its disk is full",
+    sqlite3.SQLITE_IOERR: "its disk is full or failing, or a limit on the size of files was reached",
+    sqlite3.SQLITE_READONLY: "it is read-only",
+    sqlite3.SQLITE_PERM: "it is not readable and writable for this user",
+    sqlite3.SQLITE_CANTOPEN: "it, or the directory that it is in, is not readable and writable for this user",
+    sqlite3.SQLITE_NOTADB: "it is not an SQLite database",
+    sqlite3.SQLITE_CORRUPT: "it is damaged",
+}
+_LATER = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+_NOT_OURS_TO_TOUCH = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
+
+
+class SqliteStore(SqlStore):
+    """Records in one SQLite file.  Made by :meth:`open`; :func:`opened` closes it too."""
+
+    @classmethod
+    async def open(
+        cls, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S, must_exist: bool = False
+    ) -> "SqliteStore":
+        """Open the file, making it and its tables if it is not there, and prove that it can be written.
+
+        :raises Temporary: another process keeps it locked for ``busy_timeout_s``, or its disk is full.
+        :raises SettingsError: it cannot be opened for reading and writing; or ``must_exist`` and it does not.
+        :raises Refused: it is not a database, is damaged, is another program's or a newer version's.
+        """
+        return cls(await anyio.to_thread.run_sync(partial(open_database, path, busy_timeout_s, must_exist=must_exist)))
+
+
+@asynccontextmanager
+async def opened(
+    path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S, must_exist: bool = False
+) -> AsyncIterator[SqliteStore]:
+    """Open a store and close it at the end.  Raises as :meth:`SqliteStore.open` does."""
+    store = await SqliteStore.open(path, busy_timeout_s=busy_timeout_s, must_exist=must_exist)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_exist: bool = False) -> Database:
+    """Open the file and see to its tables; raises as :meth:`SqliteStore.open` does.  Blocks."""
+    try:
+        _make_private(path, must_exist=must_exist)
+    except OSError as error:
+        hint = "bringup import makes it" if isinstance(error, FileNotFoundError) else "it must be a file of this user"
+        raise SettingsError([f"cannot open the store {path}: {hint}"]) from error
+    engine = _engine(path, busy_timeout_s)
+    writer = engine.execution_options(**{WRITES: True})
+    try:
+        with writer.begin() as connection:
+            _see_to_tables(connection, path)
+    except DBAPIError as error:
+        engine.dispose()
+        raise _cannot_open(path, error.orig) from error.orig
+    except BringupError:
+        engine.dispose()
+        raise
+    return Database(name=str(path), engine=engine, writer=writer, explain=explain)
+
+
+def explain(error: BaseException | None) -> str:
+    """Say what an error of SQLite means for its file; empty where its own text must do."""
+    return _HINTS.get(_primary(error), "")
+
+
+def _primary(error: BaseException | None) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+
+
+def _make_private(path: Path, *, must_exist: bool) -> None:
+    if not must_exist:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # What SQLite puts beside the file gets the mode of the file.
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (0 if must_exist else os.O_CREAT), 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        # Before SQLite opens it: closing a descriptor drops the locks that this process has on the file.
+        os.close(descriptor)
+
+
+def _engine(path: Path, busy_timeout_s: float) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        # SQLAlchemy says when a transaction begins, not the module.
+        connect_args={"isolation_level": None, "timeout": busy_timeout_s},
+        # Values may be secrets of guests.
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: sqlite3.Connection, _record: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that reads first and writes then can fail with "locked" at once; one that says so waits.
+        writes = connection.get_execution_options().get(WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _see_to_tables(connection: Connection, path: Path) -> None:
+    there: Sequence[str] = inspect(connection).get_table_names()
+    if not there:
+        tables.create_all(connection)
+        connection.execute(insert(schema_version), {"version": SCHEMA_VERSION})
+        return
+    if schema_version.name not in there:
+        raise Refused(f"cannot use the store {path}: it is a database of another program")
+    version = connection.execute(select(schema_version.c.version)).scalar()
+    if version != SCHEMA_VERSION:
+        raise Refused(
+            f"cannot use the store {path}: its schema version is {version}, this version of bringup knows "
+            f"{SCHEMA_VERSION}; run the version that wrote it"
+        )
+
+
+def _cannot_open(path: Path, error: BaseException | None) -> BringupError:
+    hint = explain(error)
+    message = f"cannot open the store {path}: {hint}" if hint else f"cannot open the store {path}"
+    code = _primary(error)
+    if code in _LATER:
+        return Temporary(message)
+    if code in _NOT_OURS_TO_TOUCH:
+        return Refused(message)
+    return SettingsError([message])

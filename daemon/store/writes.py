@@ -1,0 +1,165 @@
+"""Carries out the writes of one group in one transaction: what one of them may not do does not stop the others."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
+from bringup.daemon.instances import Expected
+from bringup.daemon.states import TaskState, UnknownState, VmState, task_state, vm_state
+from bringup.daemon.store import schema
+from bringup.daemon.store.rows import metadata_rows
+
+
+@dataclass(frozen=True, slots=True)
+class SaveInstance:
+    """Write columns of an instance, and its system metadata if that is given, if it is in an expected state."""
+
+    uuid: str
+    columns: Mapping[str, str | int | None]
+    system_metadata: Mapping[str, str] | None
+    expected: Expected
+
+
+@dataclass(frozen=True, slots=True)
+class DestroyInstance:
+    """Mark an instance as deleted."""
+
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveMigration:
+    """Write the status of a migration."""
+
+    uuid: str
+    status: str
+
+
+Write = SaveInstance | DestroyInstance | SaveMigration
+
+_INSTANCE = schema.instances.c
+_SYSTEM_METADATA = schema.instance_system_metadata
+_STATES = ("vm_state", "task_state", "power_state", "terminated_at", "deleted")
+
+# Locked, in one order, where the database locks rows; where it has one writer anyway this says nothing.
+_LOCK_INSTANCES = (
+    select(_INSTANCE.uuid, *(_INSTANCE[name] for name in _STATES))
+    .where(_INSTANCE.uuid.in_(bindparam("uuids", expanding=True)), _INSTANCE.deleted == 0)
+    .order_by(_INSTANCE.uuid)
+    .with_for_update()
+)
+_LOCK_MIGRATIONS = (
+    select(schema.migrations.c.uuid)
+    .where(schema.migrations.c.uuid.in_(bindparam("uuids", expanding=True)))
+    .order_by(schema.migrations.c.uuid)
+    .with_for_update()
+)
+_UPDATE_INSTANCE = (
+    update(schema.instances)
+    .where(_INSTANCE.uuid == bindparam("b_uuid"))
+    .values({name: bindparam(f"b_{name}") for name in _STATES})
+)
+_UPDATE_MIGRATION = (
+    update(schema.migrations)
+    .where(schema.migrations.c.uuid == bindparam("b_uuid"))
+    .values(status=bindparam("b_status"))
+)
+_DELETE_SYSTEM_METADATA = delete(_SYSTEM_METADATA).where(_SYSTEM_METADATA.c.instance_uuid == bindparam("b_uuid"))
+_INSERT_SYSTEM_METADATA = insert(_SYSTEM_METADATA)
+
+
+def write(connection: Connection, writes: Sequence[Write]) -> list[StoreError | None]:
+    """Carry out the writes in their order; the answer to each is why it was not made, None where it was."""
+    group = _Group(connection, writes)
+    answers = [group.carry_out(one) for one in writes]
+    group.flush()
+    return answers
+
+
+class _Group:
+    """The rows that a group touches, as its writes so far leave them; written once, at the end."""
+
+    def __init__(self, connection: Connection, writes: Sequence[Write]) -> None:
+        self._connection = connection
+        instances = {one.uuid for one in writes if not isinstance(one, SaveMigration)}
+        migrations = {one.uuid for one in writes if isinstance(one, SaveMigration)}
+        self._instances = {
+            uuid: dict(zip(_STATES, states, strict=True)) for uuid, *states in self._locked(_LOCK_INSTANCES, instances)
+        }
+        self._migrations = {uuid for (uuid,) in self._locked(_LOCK_MIGRATIONS, migrations)}
+        self._changed: set[str] = set()
+        self._statuses: dict[str, str] = {}
+        self._system_metadata: dict[str, Mapping[str, str]] = {}
+
+    def _locked(self, query: Any, uuids: set[str]) -> Iterable[Any]:
+        return self._connection.execute(query, {"uuids": list(uuids)}) if uuids else ()
+
+    def carry_out(self, one: Write) -> StoreError | None:
+        match one:
+            case SaveMigration(uuid, status):
+                if uuid not in self._migrations:
+                    return RecordNotFound(f"cannot save migration {uuid}: there is no such record")
+                self._statuses[uuid] = status
+                return None
+            case SaveInstance() | DestroyInstance():
+                row = self._instances.get(one.uuid)
+                if row is None or row["deleted"]:
+                    doing = "save" if isinstance(one, SaveInstance) else "destroy"
+                    return RecordNotFound(f"cannot {doing} instance {one.uuid}: there is no such record")
+                return self._change(one, row)
+
+    def _change(self, one: SaveInstance | DestroyInstance, row: dict[str, Any]) -> StateConflict | None:
+        if isinstance(one, DestroyInstance):
+            row["deleted"] = 1
+        else:
+            conflict = _conflict(one, vm_state(row["vm_state"]), task_state(row["task_state"]))
+            if conflict is not None:
+                return conflict
+            row.update(one.columns)
+            if one.system_metadata is not None:
+                self._system_metadata[one.uuid] = one.system_metadata
+        self._changed.add(one.uuid)
+        return None
+
+    def flush(self) -> None:
+        execute = self._connection.execute
+        if self._changed:
+            rows = self._instances
+            execute(
+                _UPDATE_INSTANCE,
+                [
+                    {"b_uuid": uuid, **{f"b_{name}": rows[uuid][name] for name in _STATES}}
+                    for uuid in sorted(self._changed)
+                ],
+            )
+        if self._statuses:
+            execute(_UPDATE_MIGRATION, [{"b_uuid": u, "b_status": status} for u, status in self._statuses.items()])
+        if self._system_metadata:
+            execute(_DELETE_SYSTEM_METADATA, [{"b_uuid": uuid} for uuid in self._system_metadata])
+            metadata = [row for uuid, pairs in self._system_metadata.items() for row in metadata_rows(uuid, pairs)]
+            if metadata:
+                execute(_INSERT_SYSTEM_METADATA, metadata)
+
+
+def _conflict(
+    one: SaveInstance, vm_state_now: VmState | UnknownState, task_state_now: TaskState | UnknownState | None
+) -> StateConflict | None:
+    expected = one.expected
+    if vm_state_now in expected.vm_states and task_state_now in expected.task_states:
+        return None
+    return StateConflict(
+        f"cannot save instance {one.uuid}: it has vm_state {_word(vm_state_now)} and task_state "
+        f"{_word(task_state_now)}, expected vm_state {_words(expected.vm_states)} and task_state "
+        f"{_words(expected.task_states)}"
+    )
+
+
+def _word(state: VmState | TaskState | UnknownState | None) -> str:
+    return "none" if state is None else str(state.value)
+
+
+def _words(states: Iterable[VmState | TaskState | UnknownState | None]) -> str:
+    return " or ".join(_word(state) for state in states) or "(nothing)"

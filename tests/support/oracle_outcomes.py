@@ -1,0 +1,49 @@
+"""What the outcome of an instance must be where a call failed, read off what Nova did next."""
+
+from collections.abc import Sequence
+
+from bringup.daemon.errors import StateConflict
+from bringup.daemon.outcomes import Kind
+from support.oracle_replay import Replay
+from support.oracle_words import why_out_of_scope
+
+
+def outcome_differences(replay: Replay, after: Sequence[str], escapes: str | None) -> list[str]:
+    """Compare; ``after`` is what Nova did after the first failing call, log lines included.
+
+    An exception that leaves Nova's ``_init_instance`` is that instance's outcome here.  One that Nova handles and ends
+    with is too; one that it goes on from is a warning at most.
+    """
+    outcome = replay.outcome
+    kind = _expected_kind(replay, after, escapes)
+    if outcome.kind is not kind:
+        return [f"outcome: expected {kind}, had {outcome.kind} with {outcome.problem}"]
+    if kind is Kind.INITIALIZED:
+        if outcome.problem is not None:
+            return [f"outcome: expected no problem, had {outcome.problem}"]
+        if _is_said(after) and not outcome.warnings and "warning" not in replay.logged:
+            return ["outcome: Nova logs the failure, we say nothing of it"]
+        return []
+    errors = [type(error).__name__ for error in replay.raised]
+    possible = errors[-1:] if escapes else errors
+    if outcome.problem is None or outcome.problem.error not in possible:
+        return [f"outcome: expected the problem to be one of {possible}, had {outcome.problem}"]
+    return []
+
+
+def _expected_kind(replay: Replay, after: Sequence[str], escapes: str | None) -> Kind:
+    lost = isinstance(replay.raised[-1], StateConflict)
+    if escapes is not None:
+        return Kind.SUPERSEDED if lost else Kind.FAILED
+    if any(token.startswith("save{vm=error") for token in after):
+        return Kind.FAILED
+    if [token for token in after if why_out_of_scope(token) is None][-1:] == ["log.exception"]:
+        return Kind.SUPERSEDED if lost else Kind.FAILED
+    return Kind.INITIALIZED
+
+
+def _is_said(after: Sequence[str]) -> bool:
+    """Tell whether Nova logs the failure, beside what it logs on such a path anyway."""
+    if "log.exception" in after or after[:1] == ["log.warning"]:
+        return True
+    return ("log.warning", "fault.create") in zip(after, after[1:], strict=False)

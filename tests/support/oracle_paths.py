@@ -1,0 +1,63 @@
+"""Which cells take a path: from the case rows at hand, else by our own replay."""
+
+from collections.abc import Sequence
+
+from support.oracle import rows
+from support.oracle_cells import all_sampled_cells, sampled_cells
+from support.oracle_replay import Bench
+from support.oracle_words import Row, ours
+
+TASKS_OF_34 = ("rebooting", "rebooting_hard")
+# In these, both versions decide on the vm_state before they look at such a task state.
+DECIDED_BEFORE = ("building", "deleted", "soft-delete", "error")
+
+
+def decided_by_34(row: Row) -> bool:
+    """Tell whether Nova 34 does something else with such a case, and we with it."""
+    return row["task_state"] in TASKS_OF_34 and row["vm_state"] not in DECIDED_BEFORE
+
+
+class Paths:
+    """The outcomes of one table and the cells that lead to each."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        self.outcomes = {row["id"]: row for row in rows(f"{table}_outcomes")}
+        self._cases: dict[str, list[Row]] = {}
+        for case in rows(f"{table}_cases"):
+            if case["host"] == "own":
+                self._cases.setdefault(case["outcome"], []).append(case)
+        self._derived: dict[str, list[Row]] | None = None
+
+    async def cells(self, outcome: str, bench: Bench) -> list[Row]:
+        """Give sampled cells with that outcome; none where no row at hand has it and no replay of ours is like it."""
+        cells = [cell for case in self._cases.get(outcome, ()) for cell in sampled_cells(case, self.table)]
+        if cells:
+            return cells
+        if self._derived is None:
+            self._derived = await self._derive(bench)
+        return self._derived[outcome]
+
+    async def _derive(self, bench: Bench) -> dict[str, list[Row]]:
+        missing = [outcome for name, outcome in self.outcomes.items() if name not in self._cases]
+        derived: dict[str, list[Row]] = {outcome["id"]: [] for outcome in missing}
+        unlike_others = [outcome for outcome in missing if self._is_unlike_others(outcome)]
+        for cell in all_sampled_cells(self.table):
+            if decided_by_34(cell):
+                continue
+            replay = await bench.replay(cell, self.table)
+            for outcome in unlike_others:
+                if not replay.differences(ours(outcome["trace"]), outcome["db"]):
+                    derived[outcome["id"]].append(cell)
+        return derived
+
+    def _is_unlike_others(self, outcome: Row) -> bool:
+        """Tell whether no other outcome makes the same calls of ours."""
+        calls = ours(outcome["trace"])
+        return sum(ours(other["trace"]) == calls for other in self.outcomes.values()) == 1
+
+
+def starts_with(outcome: Row, tokens: Sequence[str]) -> bool:
+    """Tell whether the path begins with these tokens."""
+    begin: Sequence[str] = outcome["trace"][: len(tokens)]
+    return list(begin) == list(tokens)

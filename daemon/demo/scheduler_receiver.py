@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import http.server
 import json
+import os
 import signal
 import sys
 import threading
@@ -189,7 +190,9 @@ def main(arguments: list[str] | None = None) -> None:
     ended = threading.Event()
 
     def wait_for_end_of_input() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: the interpreter could not end while a thread holds its lock.
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
         ended.set()
 
     signal.signal(signal.SIGTERM, lambda *_: ended.set())

@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from bringup.daemon.demo.scheduler_receiver import Faults, Receiver
 from bringup.daemon.instances import Instance
 from bringup.daemon.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.scheduler.base import NotAcknowledged, Transport
+from bringup.daemon.scheduler.outbox import Outbox
 from bringup.daemon.scheduler.report import Report, build_report
 from bringup.daemon.states import PowerState, VmState
 
 HOST = "compute-1"
+OFTEN = {"retry_initial_s": 0.001, "retry_max_s": 0.01}
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -149,3 +152,24 @@ class Watched:
         except NotAcknowledged:
             self.failed.set()
             raise
+
+
+class Hanging:
+    """A scheduler that never answers."""
+
+    async def send(self, report: Report) -> None:
+        del report
+        await anyio.sleep_forever()
+
+
+def waiting(directory: Path) -> list[str]:
+    """Names of the reports in an outbox."""
+    return sorted(path.name for path in directory.glob("*.json"))
+
+
+async def run_until_empty(outbox: Outbox, transport: Transport) -> None:
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: outbox.run_forever(transport, **OFTEN))
+            await outbox.empty()
+            group.cancel_scope.cancel()

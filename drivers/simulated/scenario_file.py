@@ -88,8 +88,8 @@ def _read_json(path: Path, limit_bytes: int) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ScenarioError(path, [f"is not UTF-8: byte {error.start} is 0x{raw[error.start]:02x}"]) from error
     except json.JSONDecodeError as error:
-        end = " (the end of the file: is it truncated?)" if error.pos >= len(error.doc.rstrip()) else ""
-        where = f"line {error.lineno}, column {error.colno}{end}"
+        ends_early = error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip())
+        where = f"line {error.lineno}, column {error.colno}" + ("; is it truncated?" if ends_early else "")
         raise ScenarioError(path, [f"is not JSON: {error.msg} at {where}"]) from error
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -1,0 +1,43 @@
+"""What an operator may set.
+
+* ``values``: the kinds of value; ``model``: every key and its default.  To add a key, begin in ``model``, then
+  ``../example.toml`` and ``docs/settings.md``: the tests compare the three.
+* ``layers``: settings file, then ``BRINGUP_*``, then ``--set``; the later one wins.
+* ``loading``: all of it validated before anything happens; ``crossing``: keys that do not go together.
+* ``keys``, ``problems``: one sentence for each wrong key.
+"""
+
+from bringup.daemon.settings.loading import load
+from bringup.daemon.settings.model import (
+    DriverSettings,
+    EvacuatedSettings,
+    GuestSettings,
+    HostSettings,
+    LimitSettings,
+    LogSettings,
+    PciSettings,
+    PlacementSettings,
+    ResumeSettings,
+    SchedulerSettings,
+    Settings,
+    StoreSettings,
+)
+from bringup.daemon.settings.requirements import require_placement, require_scenario
+
+__all__ = [
+    "DriverSettings",
+    "EvacuatedSettings",
+    "GuestSettings",
+    "HostSettings",
+    "LimitSettings",
+    "LogSettings",
+    "PciSettings",
+    "PlacementSettings",
+    "ResumeSettings",
+    "SchedulerSettings",
+    "Settings",
+    "StoreSettings",
+    "load",
+    "require_placement",
+    "require_scenario",
+]

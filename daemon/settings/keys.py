@@ -1,0 +1,70 @@
+"""What is known of a key without looking at its value: does it exist, is it text, is it secret, what would be right."""
+
+import difflib
+import re
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from bringup.daemon.settings.model import SECTIONS
+from bringup.daemon.settings.values import Right
+
+SECRET = re.compile(r"token(?!_file)|passw|secret|credential", re.IGNORECASE)
+KEYS = {f"{section}.{key}": field for section, model in SECTIONS.items() for key, field in model.model_fields.items()}
+
+
+def is_text(key: str) -> bool:
+    """Say whether the value is taken as it is written, where it comes from the environment or the command line."""
+    field = KEYS.get(key)
+    return field is not None and not (_types(field) & {bool, int, float}) and key != "pci.device_spec"
+
+
+def is_secret(key: str) -> bool:
+    """Say whether the value must not be shown; an unknown key that looks secret is."""
+    known = key if key in KEYS else nearest(key)
+    return bool(SECRET.search(key)) or (known in KEYS and SecretStr in _types(KEYS[known]))
+
+
+def right(key: str) -> str:
+    """Say what the value of a known key may be, after "give"."""
+    field = KEYS[key]
+    words = _annotated(field)
+    if words:
+        return words
+    choices = [each for part in _members(field.annotation) if get_origin(part) is Literal for each in get_args(part)]
+    if choices:
+        return "one of " + ", ".join(f'"{choice}"' for choice in choices)
+    return "true or false"
+
+
+def nearest(key: str) -> str | None:
+    """Give the known key that was probably meant: in the same section, of the same name elsewhere, or alike."""
+    section, _, name = key.partition(".")
+    names = list(SECTIONS[section].model_fields) if section in SECTIONS else []
+    alike = difflib.get_close_matches(name or section, names, n=1)
+    if alike:
+        return f"{section}.{alike[0]}"
+    named = [known for known in KEYS if known.partition(".")[2] == (name or section)]
+    # A misspelt section is nearer than the same key in a section that looks quite different.
+    return next(iter(difflib.get_close_matches(key, named or list(KEYS), n=1, cutoff=0 if named else 0.6)), None)
+
+
+def nearest_section(section: str) -> str | None:
+    """Give the section that was probably meant."""
+    return next(iter(difflib.get_close_matches(section, list(SECTIONS), n=1)), None)
+
+
+def _annotated(field: FieldInfo) -> str | None:
+    """Give the words of a ``Right``, which stands at the field or, where it may be absent, in a part of its type."""
+    parts = [field.metadata, *(getattr(part, "__metadata__", ()) for part in _members(field.annotation))]
+    return next((word.text for part in parts for word in part if isinstance(word, Right)), None)
+
+
+def _types(field: FieldInfo) -> set[object]:
+    return {getattr(part, "__origin__", part) for part in _members(field.annotation)}
+
+
+def _members(annotation: object) -> tuple[object, ...]:
+    return get_args(annotation) if get_origin(annotation) in {Union, UnionType} else (annotation,)

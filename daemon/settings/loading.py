@@ -1,0 +1,122 @@
+"""From layers to settings that are valid as a whole, or to one error with every wrong key."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import SecretStr, ValidationError
+
+from bringup.daemon.errors import SettingsError
+from bringup.daemon.settings.crossing import crossed
+from bringup.daemon.settings.layers import Layers, read_layers
+from bringup.daemon.settings.model import SECTIONS, PlacementSettings, SchedulerSettings, Section, Settings, sqlite_url
+from bringup.daemon.settings.problems import unknown_key, unknown_section, wrong_value
+from bringup.daemon.settings.tokens import read_token
+from bringup.daemon.settings.values import WrongDeviceSpecs
+
+# What openstack-placement with auth_strategy = noauth2 takes for an administrator; it is public, not a secret.
+NOAUTH_TOKEN = "admin"  # noqa: S105 - see above
+
+
+def load(config: Path | None, *, environment: Mapping[str, str], overrides: Sequence[str]) -> Settings:
+    """Give the settings, valid as a whole.
+
+    ``config`` is the file of the command line; without it ``BRINGUP_CONFIG``, ``/etc/bringup/bringup.toml`` if that
+    exists, or no file.  ``overrides`` are the ``section.key=value`` of ``--set``.
+    Raises ``SettingsError`` with one sentence for every wrong key of all layers.
+    """
+    layers = read_layers(config, environment=environment, overrides=overrides)
+    unreadable = bool(layers.problems)
+    _fill_in(layers, environment)
+    problems = list(layers.problems)
+    sections = _validate(layers, problems)
+    warnings: list[str] = []
+    # What could not be read may be what is missing.
+    crossed(sections, layers.sources, problems=problems if not unreadable else [], warnings=warnings)
+    for name in ("placement", "scheduler"):
+        _take_token(name, sections, layers.sources, problems=problems, warnings=warnings)
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**cast("dict[str, Any]", sections), warnings=tuple(warnings), sources=layers.sources)
+
+
+def _fill_in(layers: Layers, environment: Mapping[str, str]) -> None:
+    """Put in the defaults that follow from other settings or from systemd."""
+    host = layers.values.setdefault("host", {})
+    placement = layers.values.setdefault("placement", {})
+    given = environment.get("STATE_DIRECTORY", "").split(":")[0]
+    if given and "state_directory" not in host:
+        layers.put("host", "state_directory", given, source="STATE_DIRECTORY")
+    directory = host.get("state_directory")
+    if isinstance(directory, str) and directory:
+        layers.values.setdefault("store", {}).setdefault("url", sqlite_url(Path(directory)))
+    if "name" in host:
+        placement.setdefault("resource_provider", host["name"])
+    if placement.get("auth", "noauth") == "noauth" and not placement.keys() & {"token", "token_file"}:
+        placement["token"] = NOAUTH_TOKEN
+
+
+def _validate(layers: Layers, problems: list[str]) -> dict[str, Section]:
+    """Validate each section by itself, so that a wrong one does not hide what is wrong between the others."""
+    sections: dict[str, Section] = {}
+    for name, values in layers.values.items():
+        if name in SECTIONS:
+            continue
+        problems.extend(
+            unknown_key(f"{name}.{key}", value, source=layers.sources[f"{name}.{key}"]) for key, value in values.items()
+        )
+        if not values:
+            problems.append(unknown_section(name, source=layers.sources[name]))
+    for name, model in SECTIONS.items():
+        try:
+            sections[name] = model.model_validate(layers.values.get(name, {}))
+        except ValidationError as error:
+            problems.extend(_sentences(name, error, layers, host_is_right="host" in sections))
+    return sections
+
+
+def _sentences(section: str, error: ValidationError, layers: Layers, *, host_is_right: bool) -> list[str]:
+    """Say what is wrong, one sentence a key, in the order of the file."""
+    sentences: dict[str, list[str]] = {}
+    for detail in error.errors(include_url=False, include_context=True):
+        name = str(detail["loc"][0])
+        key = f"{section}.{name}"
+        value: Any = layers.values[section][name]
+        source = layers.sources.get(key, "it follows from [host]")
+        cause = detail.get("ctx", {}).get("error")
+        if key not in layers.sources and not host_is_right:
+            continue
+        if detail["type"] == "extra_forbidden":
+            sentences[key] = [unknown_key(key, value, source=source)]
+        elif isinstance(cause, WrongDeviceSpecs):
+            sentences[key] = [
+                wrong_value(f"{key}{path}", found, source=source, instead=instead)
+                for path, found, instead in cause.problems
+            ]
+        else:
+            sentences[key] = [wrong_value(key, value, source=source)]
+    return [sentence for group in sentences.values() for sentence in group]
+
+
+def _take_token(
+    name: str, sections: dict[str, Section], sources: Mapping[str, str], *, problems: list[str], warnings: list[str]
+) -> None:
+    """Put the content of ``token_file`` where the token is."""
+    section = sections.get(name)
+    if not isinstance(section, PlacementSettings | SchedulerSettings) or section.token_file is None:
+        return
+    key, path = f"{name}.token_file", section.token_file
+    source = sources[key]
+    token: SecretStr | None = None
+    try:
+        token, exposed = read_token(path)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        problems.append(wrong_value(key, str(path), source=source, instead=f"a file that can be read ({reason})"))
+    except ValueError as error:
+        problems.append(wrong_value(key, str(path), source=source, instead=str(error)))
+    else:
+        if exposed:
+            warnings.append(f'{key} = "{path}" ({source}): others than its owner can read it; chmod 600 "{path}"')
+    if token is not None:
+        sections[name] = section.model_copy(update={"token": token})

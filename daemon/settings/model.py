@@ -1,0 +1,182 @@
+"""Every key that an operator may set, with its default; ``docs/settings.md`` and ``example.toml`` explain them."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bringup.daemon.settings.values import (
+    SQLITE,
+    Concurrency,
+    DeviceSpecs,
+    FilePath,
+    FolderPath,
+    Name,
+    Seconds,
+    SecondsOrZero,
+    SqliteUrl,
+    Token,
+    WebAddress,
+)
+
+STATE_DIRECTORY = Path("/var/lib/bringup")
+STORE_FILE = "instances.sqlite"
+MOST_BY_DEFAULT = 8
+
+
+def sqlite_url(state_directory: Path) -> str:
+    """Give the URL of the store in a state directory."""
+    return f"{SQLITE}{(state_directory / STORE_FILE).absolute()}"
+
+
+def _concurrency() -> int:
+    return max(2, min(len(os.sched_getaffinity(0)), MOST_BY_DEFAULT))
+
+
+class Section(BaseModel):
+    """A table of the settings file.
+
+    Strict: a number in quotes is a mistake, not a number.  ``hide_input``: an inner error must not show a token.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class HostSettings(Section):
+    """This compute host."""
+
+    name: Name = Field(default_factory=socket.gethostname)
+    state_directory: FolderPath = STATE_DIRECTORY
+
+
+class LimitSettings(Section):
+    """How many at once, and how long."""
+
+    concurrency: Concurrency = Field(default_factory=_concurrency)
+    instance_deadline: Seconds = 600.0
+    host_deadline: Seconds = 120.0
+    last_word_deadline: Seconds = 20.0
+
+
+class PlacementSettings(Section):
+    """The Placement API."""
+
+    url: WebAddress | None = None
+    auth: Literal["noauth", "none"] = "noauth"
+    token: Token | None = None
+    token_file: FilePath | None = None
+    resource_provider: Name = Field(default_factory=socket.gethostname)
+    create_resource_provider: bool = False
+    wait: SecondsOrZero = 60.0
+    connect_timeout: Seconds = 5.0
+    read_timeout: Seconds = 10.0
+
+
+class StoreSettings(Section):
+    """Where the records of the instances are."""
+
+    url: SqliteUrl = sqlite_url(STATE_DIRECTORY)
+    busy_timeout: Seconds = 5.0
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file."""
+        return Path(self.url.removeprefix(SQLITE))
+
+
+class DriverSettings(Section):
+    """The hypervisor."""
+
+    name: Literal["simulated"] = "simulated"
+    scenario: FilePath | None = None
+    defer_iptables_apply: bool = False
+    handle_lifecycle_events: bool = True
+
+
+class ResumeSettings(Section):
+    """What happens to guests that ran before the host went down."""
+
+    guests: Literal["never", "on_every_start"] = "never"
+
+
+class GuestSettings(Section):
+    """How a guest is asked to shut down."""
+
+    shutdown_timeout: SecondsOrZero = 60.0
+    shutdown_retry_interval: Seconds = 10.0
+
+
+class EvacuatedSettings(Section):
+    """Instances that were rebuilt on another host while this one was down."""
+
+    shared_storage: Literal["unknown", "shared", "local"] = "unknown"
+
+
+class SchedulerSettings(Section):
+    """Who is told what became of the instances."""
+
+    transport: Literal["none", "http"] = "none"
+    url: WebAddress | None = None
+    token: Token | None = None
+    token_file: FilePath | None = None
+    timeout: Seconds = 10.0
+    retry_initial: Seconds = 1.0
+    retry_max: Seconds = 60.0
+    track_instance_changes: bool = True
+
+
+class PciSettings(Section):
+    """Devices that guests may be given."""
+
+    device_spec: DeviceSpecs = ()
+
+
+class LogSettings(Section):
+    """What is logged, and how it looks."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings, valid as a whole; ``load`` makes them."""
+
+    host: HostSettings = field(default_factory=HostSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    placement: PlacementSettings = field(default_factory=PlacementSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    driver: DriverSettings = field(default_factory=DriverSettings)
+    resume: ResumeSettings = field(default_factory=ResumeSettings)
+    guests: GuestSettings = field(default_factory=GuestSettings)
+    evacuated: EvacuatedSettings = field(default_factory=EvacuatedSettings)
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+    pci: PciSettings = field(default_factory=PciSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    warnings: tuple[str, ...] = ()
+    """Sentences on what is allowed and probably not meant."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where a key such as ``limits.concurrency`` was set; a default is not in it."""
+
+    def source_of(self, key: str) -> str:
+        """Say where the value of a key such as ``limits.concurrency`` comes from."""
+        return self.sources.get(key, "default")
+
+
+SECTIONS: Mapping[str, type[Section]] = {
+    "host": HostSettings,
+    "limits": LimitSettings,
+    "placement": PlacementSettings,
+    "store": StoreSettings,
+    "driver": DriverSettings,
+    "resume": ResumeSettings,
+    "guests": GuestSettings,
+    "evacuated": EvacuatedSettings,
+    "scheduler": SchedulerSettings,
+    "pci": PciSettings,
+    "log": LogSettings,
+}

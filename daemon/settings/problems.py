@@ -1,0 +1,85 @@
+"""The sentences that tell an operator what is wrong: the key, where it was set, its value, what would be right."""
+
+import difflib
+import json
+import re
+from typing import Any
+
+from bringup.daemon.settings.keys import KEYS, is_secret, nearest, nearest_section, right
+from bringup.daemon.settings.model import SECTIONS
+
+LONGEST_VALUE = 80
+USER_IN_URL = re.compile(r"//.*@")
+
+
+def wrong_value(key: str, value: Any, *, source: str, instead: str | None = None) -> str:
+    """Say that a known key has a wrong value."""
+    return f"{key} = {shown(key, value)} ({source}): give {instead or right(key)}"
+
+
+def unknown_key(key: str, value: Any, *, source: str) -> str:
+    """Say that there is no such key, and which was probably meant."""
+    section, _, name = key.partition(".")
+    if not section:
+        return f"{name} = {shown(name, value)} ({source}): it stands in no section; {_meant(nearest(name))}"
+    text = f"{key} = {shown(key, value)} ({source}): "
+    if section not in SECTIONS:
+        return text + f"there is no section [{section}]; {_meant(_elsewhere(section, name))}"
+    return text + f"there is no such key; {_meant(nearest(key), section)}"
+
+
+def unknown_section(section: str, *, source: str) -> str:
+    """Say that there is no such section."""
+    meant = nearest_section(section)
+    return f"[{section}] ({source}): there is no such section; " + (
+        f"did you mean [{meant}]?" if meant else _sections()
+    )
+
+
+def wrong_section(section: str, value: Any, *, source: str) -> str:
+    """Say that a section is not a table."""
+    return f"{section} = {shown(section, value)} ({source}): give a table: [{section}] and its keys below"
+
+
+def unknown_variable(variable: str) -> str:
+    """Say that a variable of the environment is none of ours; its value is not known to be harmless."""
+    known = {f"BRINGUP_{key.upper().replace('.', '__')}" for key in KEYS} | {"BRINGUP_CONFIG"}
+    alike = difflib.get_close_matches(variable.upper(), sorted(known), n=1)
+    return f"{variable} (environment): there is no such setting; " + (
+        f"did you mean {alike[0]}?" if alike else "the name is BRINGUP_<SECTION>__<KEY>, such as BRINGUP_LOG__LEVEL"
+    )
+
+
+def wrong_override(text: str) -> str:
+    """Say that an override has no key and value."""
+    return f"{shown(text, text)} (--set): give section.key=value, such as limits.concurrency=4"
+
+
+def shown(key: str, value: Any) -> str:
+    """Write a value for a message: one line, bounded, printable; never one that is secret."""
+    if is_secret(key):
+        return "***"
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return type(value).__name__
+    # What cannot be printed can stand in the environment.
+    text = USER_IN_URL.sub("//***@", text).encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def _elsewhere(section: str, name: str) -> str | None:
+    meant = nearest_section(section)
+    return nearest(f"{meant or section}.{name}")
+
+
+def _meant(key: str | None, section: str | None = None) -> str:
+    if key:
+        return f"did you mean {key}?"
+    if section:
+        return f"the keys of [{section}] are " + ", ".join(SECTIONS[section].model_fields)
+    return _sections()
+
+
+def _sections() -> str:
+    return "the sections are " + ", ".join(SECTIONS)

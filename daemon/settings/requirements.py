@@ -1,0 +1,27 @@
+"""Keys without a default that only some commands need."""
+
+from pathlib import Path
+
+from bringup.daemon.errors import SettingsError
+from bringup.daemon.settings.model import Settings
+
+
+def require_placement(settings: Settings) -> str:
+    """Give the URL of Placement; without one raise ``SettingsError`` (Nova's ``PlacementNotConfigured``)."""
+    if settings.placement.url is None:
+        sentence = (
+            "placement.url is missing, and this host may not start guests before Placement knows it: "
+            'give an address such as "http://controller:8778"'
+        )
+        raise SettingsError([sentence])
+    return settings.placement.url
+
+
+def require_scenario(settings: Settings) -> Path:
+    """Give the scenario file of the simulated driver; without one raise ``SettingsError``."""
+    if settings.driver.scenario is None:
+        name = settings.driver.name
+        raise SettingsError(
+            [f'driver.scenario is missing, and driver.name = "{name}" needs it: give the path of a file']
+        )
+    return settings.driver.scenario

@@ -1,0 +1,142 @@
+"""The kinds of value that settings have: how each is read, and in words what would be right."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr
+
+from bringup.daemon.pci import DeviceSpec, InvalidDeviceSpec, parse_device_spec
+
+WEEK = 7 * 86400.0
+SQLITE = "sqlite:///"
+# systemd takes the micro sign and the Greek letter.
+UNITS = {
+    **dict.fromkeys(("usec", "us", "µs", "μs"), 1e-6),
+    **dict.fromkeys(("msec", "ms"), 1e-3),
+    **dict.fromkeys(("seconds", "second", "sec", "s", ""), 1.0),
+    **dict.fromkeys(("minutes", "minute", "min", "m"), 60.0),
+    **dict.fromkeys(("hours", "hour", "hr", "h"), 3600.0),
+    **dict.fromkeys(("days", "day", "d"), 86400.0),
+    **dict.fromkeys(("weeks", "week", "w"), WEEK),
+}
+TERM = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([^\W\d_]*)")
+VISIBLE = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """Says what would be right, after "give"."""
+
+    text: str
+
+
+class WrongDeviceSpecs(ValueError):
+    """Some entries of ``device_spec`` are wrong; ``problems`` has the path of each field, its value, what is right."""
+
+    def __init__(self, problems: list[tuple[str, Any, str]]) -> None:
+        """Take at least one problem."""
+        super().__init__("wrong device specs")
+        self.problems = problems
+
+
+def parse_time_span(value: Any) -> Any:
+    """Turn a systemd time span (systemd.time(7), up to weeks) into seconds.  Raises ``ValueError``."""
+    if not isinstance(value, str):
+        return value
+    text, position, total = value.strip(), 0, 0.0
+    while position < len(text):
+        term = TERM.match(text, position)
+        if term is None or term[2] not in UNITS:
+            raise ValueError("no time span")
+        total += float(term[1]) * UNITS[term[2]]
+        position = term.end()
+    if not text:
+        raise ValueError("no time span")
+    return total
+
+
+def _web_address(text: str) -> str:
+    parts = urlsplit(text)
+    # Reading the port is what checks it.
+    right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    if not right or parts.username is not None or parts.query or parts.fragment or not VISIBLE.fullmatch(text):
+        raise ValueError("no web address")
+    return text.rstrip("/")
+
+
+def _sqlite_url(text: str) -> str:
+    path = text.removeprefix(SQLITE)
+    if path == text or not path or path.endswith("/") or ":memory:" in path or set(path) & set("?#\0"):
+        raise ValueError("no SQLite file")
+    return text
+
+
+def _name(text: str) -> str:
+    if not VISIBLE.fullmatch(text):
+        raise ValueError("no name")
+    return text
+
+
+def _path(value: Any) -> Any:
+    if isinstance(value, str) and value.strip() and "\0" not in value:
+        return Path(value)
+    return value
+
+
+def _token(value: SecretStr) -> SecretStr:
+    if not VISIBLE.fullmatch(value.get_secret_value()):
+        raise ValueError("no token")
+    return value
+
+
+def _device_specs(value: Any) -> tuple[DeviceSpec, ...]:
+    entries = value if isinstance(value, list) else [value]
+    found: list[DeviceSpec] = []
+    problems: list[tuple[str, Any, str]] = []
+    for index, entry in enumerate(entries):
+        try:
+            found.extend(parse_device_spec(entry))
+        except InvalidDeviceSpec as error:
+            problems.extend((f"[{index}]{each.path}", each.value, each.right) for each in error.problems)
+    if problems:
+        raise WrongDeviceSpecs(problems)
+    return tuple(found)
+
+
+_SPAN = 'seconds as a number, or a time span such as "90s", "2min", "1h 30min"'
+
+Concurrency = Annotated[int, Field(ge=1, le=1024), Right("a whole number from 1 to 1024")]
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_time_span),
+    Field(gt=0, le=WEEK, allow_inf_nan=False),
+    Right(f"{_SPAN}; more than 0, at most a week"),
+]
+SecondsOrZero = Annotated[
+    float,
+    BeforeValidator(parse_time_span),
+    Field(ge=0, le=WEEK, allow_inf_nan=False),
+    Right(f"{_SPAN}; at least 0, at most a week"),
+]
+WebAddress = Annotated[
+    str,
+    AfterValidator(_web_address),
+    Right('an address such as "http://controller:8778", with no user, password, query or fragment in it'),
+]
+SqliteUrl = Annotated[
+    str,
+    AfterValidator(_sqlite_url),
+    Right(f'"{SQLITE}" and the path of a file, such as "{SQLITE}/var/lib/bringup/instances.sqlite"'),
+]
+Name = Annotated[str, AfterValidator(_name), Right("a name with no spaces in it")]
+FilePath = Annotated[Path, BeforeValidator(_path), Right("the path of a file")]
+FolderPath = Annotated[Path, BeforeValidator(_path), Right("the path of a folder")]
+Token = Annotated[SecretStr, AfterValidator(_token), Right("a token: visible ASCII characters, no spaces")]
+DeviceSpecs = Annotated[
+    tuple[DeviceSpec, ...],
+    PlainValidator(_device_specs),
+    Right("a list of device specs, each a string of JSON as in nova.conf or a table"),
+]

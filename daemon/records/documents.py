@@ -46,7 +46,8 @@ def _check_size(size: int, name: str, limit_bytes: int) -> None:
         return
     raise UsageError(
         f"cannot read records from {name}: it has at least {size / _MIB:.1f} MiB, the limit is "
-        f"{limit_bytes / _MIB:g} MiB; ask Nova for pages (GET /servers/detail?limit=1000, then &marker= with the last id) and import page by page"
+        f"{limit_bytes / _MIB:g} MiB; ask Nova for pages (GET /servers/detail?limit=1000, then &marker= with the last "
+        "id) and import page by page"
     )
 
 

@@ -15,6 +15,16 @@ def _uuid(text: str) -> str:
         raise ValueError("a UUID is wanted") from None
 
 
+def _text(text: str) -> str:
+    # JSON can spell half of a surrogate pair; no database and no terminal takes it.
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("text that UTF-8 can hold is wanted") from None
+    return text
+
+
 def _number_of_state(number: int) -> int:
     if not -_INT32 <= number < _INT32:
         raise ValueError("a number of Nova's, such as 1 for RUNNING, is wanted")
@@ -23,7 +33,8 @@ def _number_of_state(number: int) -> int:
 
 Uuid = Annotated[str, AfterValidator(_uuid)]
 """A UUID in any spelling; kept in lower case, with dashes."""
-State = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, AfterValidator(_text)]
+Word = Annotated[str, Field(min_length=1), AfterValidator(_text)]
+State = Word
 """A state as Nova writes it; one that is not known is kept."""
-Word = Annotated[str, Field(min_length=1)]
 PowerNumber = Annotated[int, AfterValidator(_number_of_state)]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.records.fields import PowerNumber, State, Uuid, Word
+from bringup.daemon.records.fields import PowerNumber, State, Text, Uuid, Word
 from bringup.daemon.records.problems import Problems
 from bringup.daemon.states import power_state, task_state, vm_state
 
@@ -26,18 +26,18 @@ class InstanceFields(BaseModel):
     vm_state: State
     task_state: State | None = None
     power_state: PowerNumber | None = None
-    node: str | None = None
-    name: str = ""
-    display_name: str = ""
-    project_id: str | None = None
-    user_id: str | None = None
+    node: Text | None = None
+    name: Text = ""
+    display_name: Text = ""
+    project_id: Text | None = None
+    user_id: Text | None = None
     flavor: dict[str, Any] = Field(default_factory=dict)
-    metadata: dict[str, str] = Field(default_factory=dict)
-    system_metadata: dict[str, str] = Field(default_factory=dict)
+    metadata: dict[Text, Text] = Field(default_factory=dict)
+    system_metadata: dict[Text, Text] = Field(default_factory=dict)
     network_info: list[dict[str, Any]] = Field(default_factory=list)
     block_devices: list[dict[str, Any]] = Field(default_factory=list)
     shutdown_terminate: bool = False
-    terminated_at: str | None = None
+    terminated_at: Text | None = None
 
 
 class MigrationFields(BaseModel):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bringup.daemon.instances import Instance
-from bringup.daemon.records.fields import PowerNumber, State, Uuid, Word
+from bringup.daemon.records.fields import PowerNumber, State, Text, Uuid, Word
 from bringup.daemon.records.problems import Problems
 from bringup.daemon.states import power_state, task_state, vm_state
 
@@ -29,8 +29,8 @@ class Address(BaseModel):
 
     addr: Word
     version: int = 4
-    kind: str = Field("fixed", alias="OS-EXT-IPS:type")
-    mac: str | None = Field(None, alias="OS-EXT-IPS-MAC:mac_addr")
+    kind: Text = Field("fixed", alias="OS-EXT-IPS:type")
+    mac: Text | None = Field(None, alias="OS-EXT-IPS-MAC:mac_addr")
 
 
 class Volume(BaseModel):
@@ -53,16 +53,16 @@ class Server(BaseModel):
     task_state: State | None = Field(alias="OS-EXT-STS:task_state")
     power_state: PowerNumber | None = Field(alias="OS-EXT-STS:power_state")
     host: Word | None = Field(None, alias="OS-EXT-SRV-ATTR:host")
-    node: str | None = Field(None, alias="OS-EXT-SRV-ATTR:hypervisor_hostname")
-    instance_name: str | None = Field(None, alias="OS-EXT-SRV-ATTR:instance_name")
-    name: str | None = None
-    tenant_id: str | None = None
-    user_id: str | None = None
+    node: Text | None = Field(None, alias="OS-EXT-SRV-ATTR:hypervisor_hostname")
+    instance_name: Text | None = Field(None, alias="OS-EXT-SRV-ATTR:instance_name")
+    name: Text | None = None
+    tenant_id: Text | None = None
+    user_id: Text | None = None
     flavor: dict[str, Any] = Field(default_factory=dict)
-    metadata: dict[str, str] = Field(default_factory=dict)
-    addresses: dict[str, list[Address]] = Field(default_factory=dict)
+    metadata: dict[Text, Text] = Field(default_factory=dict)
+    addresses: dict[Text, list[Address]] = Field(default_factory=dict)
     volumes: Annotated[list[Volume], Field(alias="os-extended-volumes:volumes_attached", default_factory=list)]
-    terminated_at: str | None = Field(None, alias="OS-SRV-USG:terminated_at")
+    terminated_at: Text | None = Field(None, alias="OS-SRV-USG:terminated_at")
 
 
 def instance(data: Any, where: str, problems: Problems, *, host: str | None) -> Instance | None:

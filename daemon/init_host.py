@@ -109,7 +109,11 @@ async def _last_word(host: Host, run: _Run) -> RunResult:
         error=error,
     )
     with anyio.move_on_after(host.limits.last_word_deadline_s, shield=True) as scope:
-        await host.report(result)
+        try:
+            await host.report(result)
+        except Exception:
+            # The guests run: a report that failed must not end the daemon.
+            log.exception("report.failed", run_id=host.run_id)
     if scope.cancelled_caught:
         log.error("report.deadline_exceeded", run_id=host.run_id, deadline_s=host.limits.last_word_deadline_s)
     return result

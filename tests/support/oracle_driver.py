@@ -2,8 +2,15 @@
 
 from dataclasses import dataclass
 
-from bringup.drivers.base import EventListener, Guest, GuestInfo, InstanceNotFound, PowerState, RebootType
-from bringup.drivers.base import SharedStorageProbe
+from bringup.drivers.base import (
+    EventListener,
+    Guest,
+    GuestInfo,
+    InstanceNotFound,
+    PowerState,
+    RebootType,
+    SharedStorageProbe,
+)
 from support.oracle_trace import Trace
 
 

@@ -1,5 +1,6 @@
 """What the outcome of an instance must be where a call failed, read off what Nova did next."""
 
+import itertools
 from collections.abc import Sequence
 
 from bringup.daemon.errors import StateConflict
@@ -46,4 +47,4 @@ def _is_said(after: Sequence[str]) -> bool:
     """Tell whether Nova logs the failure, beside what it logs on such a path anyway."""
     if "log.exception" in after or after[:1] == ["log.warning"]:
         return True
-    return ("log.warning", "fault.create") in zip(after, after[1:], strict=False)
+    return ("log.warning", "fault.create") in itertools.pairwise(after)

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from support.oracle import rows
-from support.oracle_cells import all_sampled_cells, sampled_cells
+from support.oracle_cells import a_few, all_sampled_cells, sampled_cells
 from support.oracle_replay import Bench
 from support.oracle_words import Row, ours
 
+CELLS_TO_FIND_A_PAIR = 10
 TASKS_OF_34 = ("rebooting", "rebooting_hard")
 # In these, both versions decide on the vm_state before they look at such a task state.
 DECIDED_BEFORE = ("building", "deleted", "soft-delete", "error")
@@ -27,13 +28,16 @@ class Paths:
         for case in rows(f"{table}_cases"):
             if case["host"] == "own":
                 self._cases.setdefault(case["outcome"], []).append(case)
+        self._sampled: dict[str, list[Row]] = {}
         self._derived: dict[str, list[Row]] | None = None
 
     async def cells(self, outcome: str, bench: Bench) -> list[Row]:
         """Give sampled cells with that outcome; none where no row at hand has it and no replay of ours is like it."""
-        cells = [cell for case in self._cases.get(outcome, ()) for cell in sampled_cells(case, self.table)]
-        if cells:
-            return cells
+        if outcome not in self._sampled:
+            cases = self._cases.get(outcome, ())
+            self._sampled[outcome] = [cell for case in cases for cell in sampled_cells(case, self.table)]
+        if self._sampled[outcome]:
+            return self._sampled[outcome]
         if self._derived is None:
             self._derived = await self._derive(bench)
         return self._derived[outcome]
@@ -42,14 +46,21 @@ class Paths:
         missing = [outcome for name, outcome in self.outcomes.items() if name not in self._cases]
         derived: dict[str, list[Row]] = {outcome["id"]: [] for outcome in missing}
         unlike_others = [outcome for outcome in missing if self._is_unlike_others(outcome)]
+        # A look at a few cells tells which pairs of states are worth a look at all of them.
+        pairs = set()
+        for cell in a_few(all_sampled_cells(self.table), CELLS_TO_FIND_A_PAIR):
+            if not decided_by_34(cell) and await self._takes(cell, unlike_others, bench):
+                pairs.add((cell["vm_state"], cell["task_state"]))
         for cell in all_sampled_cells(self.table):
-            if decided_by_34(cell):
-                continue
-            replay = await bench.replay(cell, self.table)
-            for outcome in unlike_others:
-                if not replay.differences(ours(outcome["trace"]), outcome["db"]):
-                    derived[outcome["id"]].append(cell)
+            if (cell["vm_state"], cell["task_state"]) in pairs:
+                for outcome in await self._takes(cell, unlike_others, bench):
+                    derived[outcome].append(cell)
         return derived
+
+    async def _takes(self, cell: Row, outcomes: Sequence[Row], bench: Bench) -> list[str]:
+        """Give those of the outcomes that a replay of ours ends in."""
+        replay = await bench.replay(cell, self.table)
+        return [o["id"] for o in outcomes if not replay.differences(ours(o["trace"]), o["db"])]
 
     def _is_unlike_others(self, outcome: Row) -> bool:
         """Tell whether no other outcome makes the same calls of ours."""

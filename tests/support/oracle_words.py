@@ -59,9 +59,7 @@ def with_powers(token: str, powers: Mapping[str, int]) -> str:
 
 def same_calls(expected: Sequence[str], calls: Sequence[tuple[str, ...]]) -> bool:
     """Tell whether each call may be called by the word that is expected."""
-    return len(expected) == len(calls) and all(
-        word in words for word, words in zip(expected, calls, strict=True)
-    )
+    return len(expected) == len(calls) and all(word in words for word, words in zip(expected, calls, strict=True))
 
 
 def fault_of(row: Row, trace: Sequence[str]) -> tuple[str, int, list[str]]:

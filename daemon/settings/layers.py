@@ -69,7 +69,7 @@ def _read_file(path: Path, layers: Layers) -> None:
         inside = (section, table) if isinstance(table, dict) else ("", {section: table})
         for key, value in inside[1].items():
             layers.put(inside[0], key, value, source=str(path))
-        if not inside[1]:
+        if not inside[1] and section not in SECTIONS:
             layers.values.setdefault(section, {})
             layers.sources[section] = str(path)
 
@@ -87,7 +87,8 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ValueError(f", line {line}: this is not UTF-8; save the file as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         place = PLACE.search(str(error))
-        where = f"line {place[1]}, column {place[2]}" if place else "at its end"
+        *before, last = content.decode().split("\n")
+        where = f"line {place[1]}, column {place[2]}" if place else f"line {len(before) + 1}, column {len(last) + 1}"
         what = PLACE.sub("", str(error)).replace("(at end of document)", "").strip()
         raise ValueError(f", {where}: this is not TOML ({what})") from None
     except (ValueError, RecursionError):

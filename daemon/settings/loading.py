@@ -10,7 +10,7 @@ from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.crossing import crossed
 from bringup.daemon.settings.layers import Layers, read_layers
 from bringup.daemon.settings.model import SECTIONS, PlacementSettings, SchedulerSettings, Section, Settings, sqlite_url
-from bringup.daemon.settings.problems import unknown_key, unknown_section, wrong_value
+from bringup.daemon.settings.problems import printable, unknown_key, unknown_section, wrong_value
 from bringup.daemon.settings.tokens import read_token
 from bringup.daemon.settings.values import WrongDeviceSpecs
 
@@ -36,8 +36,10 @@ def load(config: Path | None, *, environment: Mapping[str, str], overrides: Sequ
     for name in ("placement", "scheduler"):
         _take_token(name, sections, layers.sources, problems=problems, warnings=warnings)
     if problems:
-        raise SettingsError(problems)
-    return Settings(**cast("dict[str, Any]", sections), warnings=tuple(warnings), sources=layers.sources)
+        raise SettingsError([printable(problem) for problem in problems])
+    return Settings(
+        **cast("dict[str, Any]", sections), warnings=tuple(map(printable, warnings)), sources=layers.sources
+    )
 
 
 def _fill_in(layers: Layers, environment: Mapping[str, str]) -> None:

@@ -43,10 +43,12 @@ def wrong_section(section: str, value: Any, *, source: str) -> str:
 
 def unknown_variable(variable: str) -> str:
     """Say that a variable of the environment is none of ours; its value is not known to be harmless."""
-    known = {f"BRINGUP_{key.upper().replace('.', '__')}" for key in KEYS} | {"BRINGUP_CONFIG"}
-    alike = difflib.get_close_matches(variable.upper(), sorted(known), n=1)
+    known = {key.upper().replace(".", "__") for key in KEYS} | {"CONFIG"}
+    alike = difflib.get_close_matches(variable.removeprefix("BRINGUP_").upper(), sorted(known), n=1)
     return f"{variable} (environment): there is no such setting; " + (
-        f"did you mean {alike[0]}?" if alike else "the name is BRINGUP_<SECTION>__<KEY>, such as BRINGUP_LOG__LEVEL"
+        f"did you mean BRINGUP_{alike[0]}?"
+        if alike
+        else "the name is BRINGUP_<SECTION>__<KEY>, such as BRINGUP_LOG__LEVEL"
     )
 
 
@@ -56,16 +58,20 @@ def wrong_override(text: str) -> str:
 
 
 def shown(key: str, value: Any) -> str:
-    """Write a value for a message: one line, bounded, printable; never one that is secret."""
+    """Write a value for a message: one line, bounded; never one that is secret."""
     if is_secret(key):
         return "***"
     try:
         text = json.dumps(value, default=str, ensure_ascii=False)
     except (ValueError, RecursionError):
         return type(value).__name__
-    # What cannot be printed can stand in the environment.
-    text = USER_IN_URL.sub("//***@", text).encode("utf-8", "backslashreplace").decode()
+    text = USER_IN_URL.sub("//***@", text)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def printable(sentence: str) -> str:
+    """Escape what a terminal would obey or refuse: keys, values and paths may hold any character."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in sentence)
 
 
 def _elsewhere(section: str, name: str) -> str | None:

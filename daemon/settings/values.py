@@ -16,13 +16,14 @@ SQLITE = "sqlite:///"
 UNITS = {
     **dict.fromkeys(("usec", "us", "µs", "μs"), 1e-6),
     **dict.fromkeys(("msec", "ms"), 1e-3),
-    **dict.fromkeys(("seconds", "second", "sec", "s", ""), 1.0),
+    **dict.fromkeys(("seconds", "second", "sec", "s"), 1.0),
     **dict.fromkeys(("minutes", "minute", "min", "m"), 60.0),
     **dict.fromkeys(("hours", "hour", "hr", "h"), 3600.0),
     **dict.fromkeys(("days", "day", "d"), 86400.0),
     **dict.fromkeys(("weeks", "week", "w"), WEEK),
 }
-TERM = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([^\W\d_]*)")
+NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+")
+TERM = re.compile(rf"\s*({NUMBER.pattern})\s*([^\W\d_]+)")
 VISIBLE = re.compile(r"[!-~]+")
 
 
@@ -47,6 +48,8 @@ def parse_time_span(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text, position, total = value.strip(), 0, 0.0
+    if NUMBER.fullmatch(text):
+        return float(text)
     while position < len(text):
         term = TERM.match(text, position)
         if term is None or term[2] not in UNITS:

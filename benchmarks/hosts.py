@@ -1,0 +1,95 @@
+"""A host to measure: simulated guests, records in a real SQLite store, everything else as the daemon has it."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID, uuid5
+
+from bringup.daemon import logs
+from bringup.daemon.evacuated import SettingWitness
+from bringup.daemon.executor import Executor
+from bringup.daemon.host import Host, Limits, Start
+from bringup.daemon.instances import Instance
+from bringup.daemon.operations import Shutdown
+from bringup.daemon.outcomes import RunResult
+from bringup.daemon.progress import Progress
+from bringup.daemon.records.base import Records
+from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.store.sqlite import opened
+from bringup.daemon.wiring import utc_now
+from bringup.drivers.simulated import Latency, LatencyKey, Scenario, SimulatedDriver, SimulatedGuest
+
+NAME = "compute-1"
+NOWHERE = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+NAMESPACE = UUID("4b1d4f0e-0f57-5a53-8f3c-64f5bb4a4a52")
+
+
+def uuid_of(number: int) -> str:
+    """Give the UUID of the nth instance."""
+    return str(uuid5(NAMESPACE, str(number)))
+
+
+def instance(number: int, task_state: TaskState | None) -> Instance:
+    """Make the record of the nth instance: active, running, one NIC."""
+    uuid = uuid_of(number)
+    vif = {
+        "id": uuid,
+        "address": f"fa:16:3e:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}",
+        "network": {"bridge": "br-int", "label": "private", "subnets": [{"cidr": "10.0.0.0/24", "ips": []}]},
+        "type": "ovs",
+        "devname": f"tap{uuid[:11]}",
+    }
+    return Instance(
+        uuid=uuid,
+        host=NAME,
+        name=f"instance-{number:08x}",
+        vm_state=VmState.ACTIVE,
+        task_state=task_state,
+        power_state=PowerState.RUNNING,
+        metadata={"role": "web"},
+        system_metadata={"image_base_image_ref": uuid, "boot_roles": "member"},
+        network_info=(vif,),
+    )
+
+
+@asynccontextmanager
+async def opened_host(
+    directory: Path,
+    *,
+    count: int,
+    limit: int,
+    task_states: Callable[[int], TaskState | None] = lambda _number: None,
+    latency: Mapping[LatencyKey, Latency] | None = None,
+) -> AsyncIterator[tuple[Start, SimulatedDriver]]:
+    """Give a host with ``count`` instances; log lines are made and thrown away."""
+    guests = tuple(SimulatedGuest(uuid=uuid_of(number), power_state=PowerState.RUNNING) for number in range(count))
+    driver = SimulatedDriver(Scenario(seed=5, latency=latency or {"default": 0}, guests=guests))
+    logs.configure(level="info", style="json", stream=NOWHERE)
+    async with opened(directory / "instances.sqlite") as store:
+        await store.import_records(Records(instances=tuple(instance(n, task_states(n)) for n in range(count))))
+        progress = Progress()
+
+        async def at_once() -> None: ...
+
+        async def no_report(result: RunResult) -> None:
+            del result
+
+        async def open_host() -> Host:
+            return Host(
+                name=NAME,
+                run_id=uuid_of(-1),
+                boot_id=uuid_of(-2),
+                executor=Executor(
+                    driver=driver,
+                    store=store,
+                    now=utc_now,
+                    shutdown=Shutdown(),
+                    witness=SettingWitness("unknown"),
+                ),
+                observer=progress,
+                limits=Limits(concurrency=limit, instance_deadline_s=600, host_deadline_s=120, last_word_deadline_s=20),
+                report=no_report,
+            )
+
+        yield Start(pass_placement=at_once, open_host=open_host, observer=progress), driver

@@ -1,0 +1,159 @@
+"""Each measure runs in a process of its own and prints one JSON object: ``python measures.py NAME ARGUMENTS``."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+from hosts import opened_host, uuid_of
+
+from bringup.daemon.init_host import init_host
+from bringup.daemon.states import TaskState
+from bringup.drivers.simulated import Latency, LatencyKey, Lognormal, SimulatedDriver, Verb
+
+VERBS: tuple[Verb, ...] = ("get_info", "plug_vifs", "ensure_filtering_rules_for_instance", "reboot", "power_off")
+
+
+def crashed(number: int) -> TaskState | None:
+    """Interrupt one instance in 20 in a reboot, one in 20 in a clean shutdown; the others are well."""
+    return {3: TaskState.REBOOT_PENDING_HARD, 13: TaskState.POWERING_OFF}.get(number % 20)
+
+
+def heavy_tailed(scale: float) -> dict[LatencyKey, Latency]:
+    """Give latencies over three orders of magnitude: a look is quick, a reboot or a clean shutdown is not."""
+    return {
+        "default": 0.0,
+        "get_info": Lognormal(0.004 * scale, 0.5),
+        "plug_vifs": Lognormal(0.02 * scale, 0.8),
+        "ensure_filtering_rules_for_instance": Lognormal(0.004 * scale, 0.5),
+        "reboot": Lognormal(0.4 * scale, 0.7),
+        "power_off": Lognormal(0.4 * scale, 0.7),
+    }
+
+
+def makespan(count: int, limit: int) -> dict[str, Any]:
+    """Run once; give the wall time and the lower bound ``max(sum / limit, longest)``, in seconds.
+
+    Fewer instances take longer each, so that the bound is about the same.
+    """
+    latency = heavy_tailed(10_000 / count)
+
+    async def measured() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as directory:
+            async with opened_host(Path(directory), count=count, limit=limit, task_states=crashed, latency=latency) as (
+                start,
+                driver,
+            ):
+                began = time.perf_counter()
+                result = await init_host(start)
+                took = time.perf_counter() - began
+            assert len(result.outcomes) == count  # noqa: S101 - a benchmark that lost instances measures nothing
+            each = [sum(_spent(driver, uuid_of(number))) for number in range(count)]
+            return {"wall_s": took, "bound_s": max(sum(each) / limit, *each), "longest_s": max(each)}
+
+    return anyio.run(measured)
+
+
+def _spent(driver: SimulatedDriver, uuid: str) -> Iterator[float]:
+    """Give the latency of each call that was made for a guest."""
+    for verb in VERBS:
+        for nth in range(1, driver.count(verb, uuid) + 1):
+            yield driver.latency_of(uuid, verb, nth)
+
+
+def cpu(count: int, save: int) -> dict[str, Any]:
+    """Run once with an instant driver; give CPU seconds an instance, loading and log lines included."""
+
+    async def measured() -> dict[str, Any]:
+        def task_states(_number: int) -> TaskState | None:
+            return TaskState.RESIZE_PREP if save else None
+
+        with tempfile.TemporaryDirectory() as directory:
+            async with opened_host(Path(directory), count=count, limit=64, task_states=task_states) as (start, _):
+                began, began_wall = time.process_time(), time.perf_counter()
+                result = await init_host(start)
+                spent, wall = time.process_time() - began, time.perf_counter() - began_wall
+                assert len(result.outcomes) == count  # noqa: S101 - same
+                return {"cpu_s_an_instance": spent / count, "wall_s": wall}
+
+    return anyio.run(measured)
+
+
+def memory(count: int) -> dict[str, Any]:
+    """Run once in a new process over a store that is there; give its largest RSS in MB (10^6 bytes)."""
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, __file__, "fill", directory, str(count)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, __file__, "rss", directory, str(count)]
+        return dict(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+
+
+def fill(directory: str, count: int) -> dict[str, Any]:
+    """Write the store that ``rss`` reads."""
+
+    async def filled() -> None:
+        async with opened_host(Path(directory), count=count, limit=64):
+            pass
+
+    anyio.run(filled)
+    return {}
+
+
+def rss(directory: str, count: int) -> dict[str, Any]:
+    """Run the command itself on a store that is there; give the largest RSS of its process."""
+    scenario = Path(directory) / "scenario.json"
+    guests = [{"uuid": uuid_of(n), "power_state": "running"} for n in range(count)]
+    scenario.write_text(json.dumps({"format": "bringup.scenario/1", "latency": {"default": 0}, "guests": guests}))
+    with _placement() as url:
+        command = [
+            *(sys.executable, "-m", "bringup", "run", "--once", "--json"),
+            *("-s", f"placement.url={url}", "-s", "placement.token=admin"),
+            *("-s", "host.name=compute-1", "-s", "placement.resource_provider=compute-1"),
+            *("-s", "placement.create_resource_provider=true", "-s", f"host.state_directory={directory}"),
+            *("-s", f"driver.scenario={scenario}", "-s", "log.level=warning"),
+        ]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as child:
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0  # noqa: S101 - a run that failed measures nothing
+    return {"rss_mb": usage.ru_maxrss * 1024 / 1e6}
+
+
+def _placement() -> Any:
+    from bringup.daemon.demo.children import serving  # noqa: PLC0415 - its own process should not pay for it
+
+    return serving("bringup.daemon.demo.placement_server", ["--database", "memory"])
+
+
+def first_request(_count: int) -> dict[str, Any]:
+    """Start the command; give the seconds until the first byte that Placement would get."""
+    with tempfile.TemporaryDirectory() as directory, socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        command = [
+            *(sys.executable, "-m", "bringup", "run", "--once", "--json"),
+            *("-s", f"placement.url=http://127.0.0.1:{port}", "-s", f"host.state_directory={directory}"),
+            *("-s", "placement.token=admin", "-s", "placement.wait=0", "-s", "log.level=error"),
+        ]
+        began = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            connection, _ = listener.accept()
+            connection.recv(1)
+            took = time.perf_counter() - began
+            connection.close()
+            child.kill()
+    return {"first_request_s": took}
+
+
+MEASURES = {function.__name__: function for function in (makespan, cpu, memory, fill, rss, first_request)}
+
+if __name__ == "__main__":
+    name, *rest = sys.argv[1:]
+    values = [int(value) if value.isdecimal() else value for value in rest]
+    print(json.dumps(MEASURES[name](*values)))

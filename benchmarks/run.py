@@ -1,0 +1,78 @@
+"""``make bench``: every measure, and one table.  Each prints a ratio, to the ideal or to a peer in the same run.
+
+Machines are noisy: each figure is the median of its runs, with the smallest and the largest.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RUNS = 3
+MEASURES = Path(__file__).with_name("measures.py")
+
+
+def measure(name: str, *arguments: int) -> dict[str, Any]:
+    """Run a measure in a process of its own."""
+    command = [sys.executable, str(MEASURES), name, *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return dict(json.loads(done.stdout))
+
+
+def row(what: str, aim: str, values: list[float], write: Callable[[float], str]) -> None:
+    """Print a row: the median, and the range."""
+    middle, low, high = statistics.median(values), min(values), max(values)
+    print(f"| {what} | {aim} | {write(middle)} | {write(low)} to {write(high)} |", flush=True)
+
+
+def makespans() -> None:
+    """Print how close a run comes to the shortest one possible."""
+    for count in (1_000, 10_000):
+        for limit in (8, 64):
+            runs = [measure("makespan", count, limit) for _ in range(RUNS if limit > 8 else 1)]  # noqa: PLR2004
+            row(
+                f"makespan / lower bound, {count} instances, limit {limit}",
+                "<= 1.03",
+                [run["wall_s"] / run["bound_s"] for run in runs],
+                "{:.3f}".format,
+            )
+
+
+def own_cost() -> None:
+    """Print what an instance costs when the hypervisor costs nothing."""
+    for save, aim in ((0, "<= 0.3 ms"), (1, "<= 1 ms")):
+        runs = [measure("cpu", 10_000, save) for _ in range(RUNS)]
+        what = "CPU an instance, instant driver, " + ("one save" if save else "no save")
+        row(what, aim, [run["cpu_s_an_instance"] * 1000 for run in runs], "{:.3f} ms".format)
+    runs = [measure("memory", 10_000) for _ in range(RUNS)]
+    row("largest RSS, 10000 instances", "<= 120 MB", [run["rss_mb"] for run in runs], "{:.0f} MB".format)
+    runs = [measure("first_request", 0) for _ in range(3 * RUNS)]
+    row(
+        "process start to first request to Placement",
+        "<= 0.4 s",
+        [run["first_request_s"] for run in runs],
+        "{:.2f} s".format,
+    )
+
+
+def felt() -> None:
+    """Print what an operator feels: the serial loop beside the concurrent run, over the same scenario."""
+    serial = measure("makespan", 400, 1)["wall_s"]
+    concurrent = [measure("makespan", 400, 8)["wall_s"] for _ in range(RUNS)]
+    row(
+        "serial loop / concurrent run, 400 instances, limit 8",
+        "8 at best",
+        [serial / c for c in concurrent],
+        "{:.2f}".format,
+    )
+
+
+if __name__ == "__main__":
+    print("| measure | aim | median | range |")
+    print("|---|---|---|---|")
+    makespans()
+    own_cost()
+    felt()

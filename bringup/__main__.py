@@ -1,0 +1,7 @@
+"""``python -m bringup`` is ``bringup``."""
+
+import sys
+
+from bringup.daemon.cli import main
+
+sys.exit(main())

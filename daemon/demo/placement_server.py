@@ -1,0 +1,124 @@
+"""The real OpenStack Placement as a child process, for the demonstration and the tests.
+
+One line of JSON tells the URL when it listens; end of stdin, the death of the parent, or SIGTERM ends it.  Any token of
+the form ``admin`` or ``admin:project`` is an administrator's (``noauth2``).  One thread: with SQLite more of them break
+Placement (``database is locked``), and none would make it faster.
+
+A child and not a thread: Placement has one database a process, and would take the interpreter's lock from the daemon.
+"""
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import bringup
+
+PARENT_CHECK_S: Final = 1.0
+"""How often it looks whether its parent is still there."""
+MISSING: Final = 'cannot serve Placement: {} is not installed; install it with: pip install "bringup[demo]"'
+
+
+def forget_own_folder() -> None:
+    """Make ``import placement`` find OpenStack's, also where the repository is the current directory."""
+    own = (Path(bringup.__file__).parent / "placement").resolve()
+    sys.path[:] = [entry for entry in sys.path if Path(entry, "placement").resolve() != own]
+
+
+def load_application(connection: str) -> Any:
+    """Give the WSGI application over the database with this SQLAlchemy URL, which is created or migrated.
+
+    :raises ModuleNotFoundError: the demo extra is not installed.
+    """
+    forget_own_folder()
+    config = importlib.import_module("oslo_config.cfg").ConfigOpts()
+    importlib.import_module("placement.conf").register_opts(config)
+    # Defaults: an override would be lost in the call below.
+    config.set_default("connection", connection, "placement_database")
+    config.set_default("sync_on_startup", default=True, group="placement_database")
+    config.set_default("auth_strategy", "noauth2", "api")
+    # No file and no OS_* variable of this machine: they may name a real Placement's database.
+    config([], project="placement", default_config_files=[], default_config_dirs=[], use_env=False)
+    importlib.import_module("oslo_policy.opts").set_defaults(config, os.devnull, policy_dirs=[])
+    importlib.import_module("placement.db_api").configure(config)
+    return importlib.import_module("placement.deploy").loadapp(config)
+
+
+def keep_quiet(log_file: Path | None) -> None:
+    """Send what the libraries say to a file, or nowhere: stderr may be the user's terminal."""
+    warnings.simplefilter("ignore")
+    handler = logging.NullHandler() if log_file is None else logging.FileHandler(log_file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+
+
+def wait_for_end(parent: int) -> None:
+    """Return when stdin ends, SIGTERM or SIGINT comes, or ``parent`` (a process id) is no longer the parent."""
+    ended = threading.Event()
+
+    def watch_stdin() -> None:
+        sys.stdin.buffer.read()
+        ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    threading.Thread(target=watch_stdin, name="stdin", daemon=True).start()
+    while os.getppid() == parent and not ended.wait(PARENT_CHECK_S):
+        pass
+
+
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="placement_server", description="Serve the real Placement on loopback.")
+    parser.add_argument("--port", type=int, default=0, help="0 takes any (default)")
+    parser.add_argument("--database", default="memory", help="file of the SQLite database, or: memory (default)")
+    parser.add_argument("--log", type=Path, help="file for what Placement logs (default: nowhere)")
+    options = parser.parse_args(arguments)
+    folder = Path(options.database).absolute().parent
+    if options.database != "memory" and not os.access(folder, os.W_OK | os.X_OK):
+        parser.error(f"--database: cannot write to {folder}: must be a directory that this user may write to")
+    return options
+
+
+def _start(options: argparse.Namespace) -> Callable[[], None]:
+    """Listen and serve in a thread; give what stops it."""
+    database = options.database
+    connection = "sqlite://" if database == "memory" else f"sqlite:///{Path(database).absolute()}"
+    try:
+        application = load_application(connection)
+        create_server = importlib.import_module("waitress.server").create_server
+    except ModuleNotFoundError as error:
+        sys.stderr.write(MISSING.format(error.name) + "\n")
+        raise SystemExit(os.EX_UNAVAILABLE) from None
+    try:
+        server = create_server(application, host="127.0.0.1", port=options.port, threads=1, ident=None)
+    except (OSError, OverflowError) as error:
+        sys.stderr.write(f"cannot serve Placement: cannot listen on port {options.port} of 127.0.0.1: {error}\n")
+        raise SystemExit(os.EX_UNAVAILABLE) from None
+    threading.Thread(target=server.run, name="placement", daemon=True).start()
+    sys.stdout.write(json.dumps({"url": f"http://127.0.0.1:{server.effective_port}"}) + "\n")
+    sys.stdout.flush()
+    stop: Callable[[], None] = server.close
+    return stop
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve until there is nobody left to serve."""
+    parent = os.getppid()
+    options = _arguments(arguments)
+    os.umask(0o077)
+    keep_quiet(options.log)
+    stop = _start(options)
+    wait_for_end(parent)
+    stop()
+
+
+if __name__ == "__main__":
+    main()

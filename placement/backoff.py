@@ -1,0 +1,26 @@
+"""How long to wait before the next attempt.  Pure.
+
+All of it is jittered: after a power cut a thousand hosts ask at once, and those that a proxy sent away with the same
+``Retry-After`` would come back at once.  (stamina's own backoff has no jitter left once it has reached its maximum.)
+"""
+
+from typing import Final
+
+INITIAL_S: Final = 0.25
+MAX_S: Final = 5.0
+RETRY_AFTER_MAX_S: Final = 30.0
+"""What an answer can ask for; more would be a proxy deciding how long a host stays down."""
+DOUBLINGS: Final = 10
+
+
+def backoff_s(attempt: int, *, retry_after_s: float | None, draw: float) -> float:
+    """Give the seconds to wait after the failed ``attempt`` (from 1); ``draw`` is random, from 0 to 1.
+
+    From half of an exponentially growing ceiling up to the ceiling, or from ``retry_after_s`` up to a quarter more,
+    whichever is later.
+    """
+    ceiling_s = min(MAX_S, INITIAL_S * 2.0 ** min(attempt - 1, DOUBLINGS))
+    wait_s = ceiling_s * (1 + draw) / 2
+    if retry_after_s is None:
+        return wait_s
+    return max(wait_s, min(retry_after_s, RETRY_AFTER_MAX_S) * (1 + draw / 4))

@@ -1,0 +1,179 @@
+"""The gate that a host passes before it touches an instance.
+
+A host that cannot give its resources to Placement must not run.  Placement has to answer, to let us in, to speak a
+microversion that we know, and to have this host's resource provider.  What may pass is tried again inside a budget;
+what an operator has to mend ends it at once.
+"""
+
+import random
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import anyio
+import stamina
+import structlog
+
+from bringup.placement.backoff import backoff_s
+from bringup.placement.client import PlacementClient
+from bringup.placement.errors import GateClosed, NotFound, NotUnderstood, ProviderMissing, Unreachable
+from bringup.placement.microversions import Microversion, negotiate
+from bringup.placement.providers import ResourceProvider, canonical_uuid, create_provider, find_provider
+
+log = structlog.get_logger()
+
+WHERE_TO_LOOK: Final = "check that it runs, that placement.url is right, and that this host can reach it"
+ITS_LOG: Final = "check the log of Placement, and that its database and Keystone are there"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What is known of Placement once it let this host through."""
+
+    provider: ResourceProvider
+    created: bool
+    """Whether the provider was made just now."""
+    microversion: Microversion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """One attempt failed and another follows."""
+
+    attempt: int
+    """Which one failed, from 1."""
+    wait_s: float
+    """How long until the next."""
+    error: Unreachable
+
+    def __str__(self) -> str:
+        """Say it in the words of a progress line."""
+        return f"waiting for Placement, attempt {self.attempt}, last: {self.error.why}"
+
+
+@dataclass(slots=True, kw_only=True)
+class _Knocking:
+    """The attempts of one start."""
+
+    client: PlacementClient
+    provider: str
+    create: bool
+    uuid: str | None
+    patient: bool
+    on_wait: Callable[[Waiting], None]
+    attempts: int = 0
+    last: Unreachable | None = None
+    began: float = field(default_factory=time.monotonic)
+
+    async def knock(self) -> Gate:
+        self.attempts += 1
+        return await probe(self.client, provider=self.provider, create=self.create, uuid=self.uuid)
+
+    def again(self, error: Exception) -> bool | float:
+        """Say how long to wait after this error; False to give up."""
+        if not isinstance(error, Unreachable):
+            return False
+        self.last = error
+        if not self.patient:
+            return False
+        # The jitter of a wait is no secret.
+        wait_s = backoff_s(self.attempts, retry_after_s=error.retry_after_s, draw=random.random())  # noqa: S311
+        self.on_wait(Waiting(attempt=self.attempts, wait_s=wait_s, error=error))
+        return wait_s
+
+    def closed(self) -> GateClosed:
+        """Say in one sentence what was tried, what came of it, and where to look."""
+        took = f"{time.monotonic() - self.began:.3g} s"
+        tries = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
+        last = self.last
+        why = "no answer yet" if last is None else last.why
+        advice = WHERE_TO_LOOK if last is None or last.status is None else ITS_LOG
+        return GateClosed(
+            f"start without Placement at {self.client.url}",
+            f"it was not ready in {took} ({tries}, last: {why}); {advice}",
+            status=None if last is None else last.status,
+            request_id=None if last is None else last.request_id,
+        )
+
+
+async def pass_gate(
+    client: PlacementClient,
+    *,
+    provider: str,
+    wait_s: float,
+    create: bool = False,
+    uuid: str | None = None,
+    on_wait: Callable[[Waiting], None] = lambda _: None,
+) -> Gate:
+    """Wait until Placement lets this host through, ``wait_s`` at most; 0 makes one attempt.
+
+    ``provider`` is the name or the UUID of the resource provider.  With ``create`` it is made if it is missing, with
+    ``uuid`` if given.  ``on_wait`` hears of each attempt that failed and will be followed by another.
+
+    :raises GateClosed: what may pass did not pass in time.
+    :raises PlacementError: an operator has to mend something.
+    """
+    knocking = _Knocking(
+        client=client, provider=provider, create=create, uuid=uuid, patient=wait_s > 0, on_wait=on_wait
+    )
+    # Stops the waits, and the request that hangs too.
+    with anyio.move_on_after(wait_s or None):
+        try:
+            gate = await stamina.retry(on=knocking.again, attempts=None, timeout=None)(knocking.knock)()
+        except Unreachable as error:
+            raise knocking.closed() from error
+        log.info(
+            "placement.passed",
+            provider=gate.provider.name,
+            uuid=gate.provider.uuid,
+            created=gate.created,
+            microversion=str(gate.microversion),
+            attempts=knocking.attempts,
+        )
+        return gate
+    raise knocking.closed() from knocking.last
+
+
+async def probe(client: PlacementClient, *, provider: str, create: bool = False, uuid: str | None = None) -> Gate:
+    """Try once to pass the gate.
+
+    :raises PlacementError: it did not let this host through.
+    """
+    microversion = await _negotiated(client)
+    speaking = client.at(microversion)
+    # Also the proof that we are let in: the version document needs no token.
+    found = await find_provider(speaking, provider)
+    created = found is None and create
+    if found is None:
+        found = await _made(speaking, provider, create=create, uuid=uuid)
+    return Gate(provider=found, created=created, microversion=microversion)
+
+
+async def _negotiated(client: PlacementClient) -> Microversion:
+    try:
+        answer = await client.request("GET", "/")
+    except NotFound as error:
+        why = "there is no version document; check that placement.url names Placement, with its path if it has one"
+        raise NotUnderstood(error.what, why, status=error.status, request_id=error.request_id) from error
+    document = answer.json()
+    try:
+        return negotiate(document)
+    except ValueError as error:
+        raise answer.not_understood(str(error)) from error
+
+
+async def _made(client: PlacementClient, name: str, *, create: bool, uuid: str | None) -> ResourceProvider:
+    what = f"find resource provider {name!r} in Placement at {client.url}"
+    if canonical_uuid(name) is not None:
+        raise ProviderMissing(
+            what, "there is none with this UUID or name; set placement.resource_provider to the name of this host's"
+        )
+    if not create:
+        raise ProviderMissing(
+            what,
+            f"there is none; make it with: openstack resource provider create {shlex.quote(name)}, "
+            "or set placement.create_resource_provider = true",
+        )
+    return await create_provider(client, name, uuid)

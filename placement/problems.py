@@ -1,0 +1,76 @@
+"""What the body of an error answer says.  Pure; whatever the body is, it is read without an error.
+
+Three shapes come from Placement alone: its own ``{"errors": [{...}]}``, keystonemiddleware's ``{"error": {...}}``, and
+webob's ``{"message", "code", "title"}``.  A proxy in front of it adds HTML, text, nothing, and half of anything.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+LOOK_AT: Final = 4000
+"""Characters of a body that are looked at for words."""
+WORDS_LIMIT: Final = 200
+"""Characters of them that go into a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What an error answer says, in one line; empty if it says nothing."""
+
+    words: str = ""
+    code: str | None = None
+    request_id: str | None = None
+
+
+def read_problem(body: bytes, *, secret: str | None = None) -> Problem:
+    """Read the body of an error answer; ``secret`` does not come out of it, should the answer echo it."""
+    text = body.decode("utf-8", "replace")
+    entry = _entry(_parsed(text))
+    if entry is None:
+        return Problem(plain(_page_title(text) or text, secret=secret))
+    words = next((entry[key] for key in ("detail", "message", "title") if _is_text(entry.get(key))), "")
+    if _is_text(entry.get("min_version")) and _is_text(entry.get("max_version")):
+        words += f" (it has {entry['min_version']} to {entry['max_version']})"
+    code, request_id = entry.get("code"), entry.get("request_id")
+    return Problem(
+        plain(words, secret=secret),
+        code if isinstance(code, str) and code.startswith("placement.") else None,
+        request_id if _is_text(request_id) else None,
+    )
+
+
+def plain(text: str, *, secret: str | None = None) -> str:
+    """Give the words of a text in one line: no tags, no control characters, no secret, no more than a line holds."""
+    text = re.sub(r"<[^<>]*>", " ", text[:LOOK_AT])
+    if secret:
+        text = text.replace(secret, "***")
+    words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return words if len(words) <= WORDS_LIMIT else words[:WORDS_LIMIT] + "..."
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _entry(document: Any) -> dict[str, Any] | None:
+    match document:
+        case {"errors": [dict(entry), *_]} | {"error": dict(entry)}:
+            return entry
+        case {"message": str()}:
+            return dict(document)
+        case _:
+            return None
+
+
+def _page_title(text: str) -> str | None:
+    found = re.search(r"<title[^>]*>([^<]*)</title>", text[:LOOK_AT], re.IGNORECASE)
+    return f'a page "{found[1].strip()}"' if found else None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())

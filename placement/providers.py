@@ -1,0 +1,87 @@
+"""Resource providers: find this host's, or make it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from bringup.placement.answers import Answer
+from bringup.placement.client import PlacementClient
+from bringup.placement.errors import Conflict
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceProvider:
+    """A resource provider; for a compute host the uuid is its compute node's, the name its hypervisor host name."""
+
+    uuid: str
+    name: str
+    generation: int
+    """Counts the changes of its inventory; Placement refuses a change that was decided on an older one."""
+
+
+async def find_provider(client: PlacementClient, name_or_uuid: str) -> ResourceProvider | None:
+    """Look for a provider by UUID if it looks like one, then by name.
+
+    :raises PlacementError: nobody could tell.
+    """
+    uuid = canonical_uuid(name_or_uuid)
+    if uuid is not None:
+        found = await _find(client, {"uuid": uuid})
+        if found is not None:
+            return found
+    return await _find(client, {"name": name_or_uuid})
+
+
+async def create_provider(client: PlacementClient, name: str, uuid: str | None = None) -> ResourceProvider:
+    """Make a provider; if another start made it meanwhile, give that one.
+
+    :raises Conflict: the UUID is taken by another name, or the name by another UUID.
+    :raises PlacementError: it could not be made.
+    """
+    wanted = {"name": name} if uuid is None else {"name": name, "uuid": uuid}
+    try:
+        answer = await client.request("POST", "/resource_providers", json=wanted)
+    except Conflict:
+        # Below microversion 1.23 no code tells a duplicate name from other conflicts: looking does.
+        found = await _find(client, {"name": name})
+        if found is None or (uuid is not None and found.uuid != canonical_uuid(uuid)):
+            raise
+        return found
+    if answer.body:
+        return _provider(answer, answer.json())
+    # Before 1.20: 201 with the address, whose host part may be that of a proxy's inside.
+    made = canonical_uuid(answer.headers.get("Location", "").rstrip("/").rpartition("/")[2])
+    if made is None:
+        raise answer.not_understood("made a resource provider without saying where it is")
+    shown = await client.request("GET", f"/resource_providers/{made}")
+    return _provider(shown, shown.json())
+
+
+def canonical_uuid(text: str) -> str | None:
+    """Give a UUID as Placement writes it; None if the text is not one."""
+    try:
+        uuid = str(UUID(text))
+    except ValueError:
+        return None
+    # UUID() also takes braces and prefixes, which are no UUIDs to Placement and may well be names.
+    return uuid if text.lower() in {uuid, uuid.replace("-", "")} else None
+
+
+async def _find(client: PlacementClient, filters: Mapping[str, str]) -> ResourceProvider | None:
+    answer = await client.request("GET", "/resource_providers", params=filters)
+    match answer.json():
+        case {"resource_providers": []}:
+            return None
+        case {"resource_providers": [only]}:
+            return _provider(answer, only)
+        case _:
+            raise answer.not_understood("did not answer with one resource provider or none")
+
+
+def _provider(answer: Answer, entry: Any) -> ResourceProvider:
+    match entry:
+        case {"uuid": str() as uuid, "name": str() as name, "generation": int() as generation}:
+            return ResourceProvider(uuid, name, generation)
+        case _:
+            raise answer.not_understood("described a resource provider without uuid, name and generation")

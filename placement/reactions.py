@@ -1,0 +1,141 @@
+"""Transient or permanent: decided here, once, for every way in which a request can end.
+
+Two tables: httpx's exceptions, and status codes.  A test proves the first complete.
+
+TLS and name errors count as transient: at boot the clock may not be set yet, nor the resolver be up.
+"""
+
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+from typing import Final
+
+import httpx
+
+from bringup.placement.answers import Answer
+from bringup.placement.errors import Conflict, NotFound, NotUnderstood, PlacementError, Unauthorized, Unreachable
+from bringup.placement.problems import plain, read_problem
+
+BY_EXCEPTION: Final[Mapping[type[Exception], tuple[type[PlacementError], str]]] = MappingProxyType(
+    {
+        httpx.ConnectTimeout: (Unreachable, "no connection in time"),
+        httpx.ReadTimeout: (Unreachable, "no answer in time"),
+        httpx.WriteTimeout: (Unreachable, "the request was not taken in time"),
+        httpx.PoolTimeout: (Unreachable, "no free connection in time"),
+        httpx.ConnectError: (Unreachable, "no connection"),
+        httpx.ReadError: (Unreachable, "the connection broke"),
+        httpx.WriteError: (Unreachable, "the connection broke"),
+        httpx.CloseError: (Unreachable, "the connection broke"),
+        httpx.RemoteProtocolError: (Unreachable, "the answer broke off, or is not HTTP"),
+        httpx.ProxyError: (Unreachable, "the proxy did not let it through"),
+        httpx.LocalProtocolError: (NotUnderstood, "the request cannot be sent over HTTP"),
+        httpx.UnsupportedProtocol: (NotUnderstood, "placement.url must begin with http:// or https://"),
+        httpx.DecodingError: (NotUnderstood, "the answer is not in the encoding that it names"),
+        httpx.TooManyRedirects: (NotUnderstood, "it redirects in a circle"),
+        httpx.InvalidURL: (NotUnderstood, "this is not a URL"),
+        TimeoutError: (Unreachable, "no whole answer in time"),
+        UnicodeError: (NotUnderstood, "the host name of placement.url is not one"),
+    }
+)
+"""``TimeoutError`` is the deadline of the whole request.  ``UnicodeError`` is the resolver's, for a label of a host name
+that is too long; httpx lets it through.
+"""
+
+BY_STATUS: Final[Mapping[int, type[PlacementError]]] = MappingProxyType(
+    {
+        401: Unauthorized,
+        403: Unauthorized,
+        404: NotFound,
+        407: Unauthorized,
+        408: Unreachable,
+        409: Conflict,
+        425: Unreachable,
+        429: Unreachable,
+        501: NotUnderstood,
+        505: NotUnderstood,
+    }
+)
+"""What is not here: 5xx is transient, all else is not understood."""
+
+ADVICE: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        401: "check the token",
+        403: "its user needs the role admin or service",
+        406: "the microversion is not one of the server's",
+    }
+)
+
+
+def failure_of(error: Exception, what: str, *, request_id: str | None = None) -> PlacementError:
+    """Say what an exception means that came instead of an answer, or in the midst of one."""
+    kind, why = next(BY_EXCEPTION[base] for base in type(error).__mro__ if base in BY_EXCEPTION)
+    return kind(what, _cause(error) or why, request_id=request_id)
+
+
+def refusal_of(answer: Answer, *, secret: str | None = None) -> PlacementError:
+    """Say what an answer means that is not a 2xx; ``secret`` is kept out of it."""
+    problem = read_problem(answer.body, secret=secret)
+    request_id = answer.request_id or problem.request_id
+    kind = reaction_to(answer.status)
+    parts = (f"answered {answer.status}", _redirect(answer) or problem.words, ADVICE.get(answer.status, ""))
+    why = "; ".join(part for part in parts if part)
+    error = kind(answer.what, why, status=answer.status, request_id=request_id, code=problem.code)
+    if isinstance(error, Unreachable):
+        error.retry_after_s = retry_after_s(answer.headers.get("Retry-After"), now=datetime.now(UTC))
+    return error
+
+
+def reaction_to(status: int) -> type[PlacementError]:
+    """Say what a status means that is not a 2xx."""
+    return BY_STATUS.get(status, Unreachable if httpx.codes.is_server_error(status) else NotUnderstood)
+
+
+def retry_after_s(value: str | None, *, now: datetime) -> float | None:
+    """Read a ``Retry-After`` header, seconds or a date, as seconds from ``now``; None if it says nothing."""
+    if value is None:
+        return None
+    if value.isascii() and value.strip().isdecimal():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    return max((moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds(), 0.0)
+
+
+def _redirect(answer: Answer) -> str:
+    location = answer.headers.get("Location")
+    if not httpx.codes.is_redirect(answer.status) or location is None:
+        return ""
+    try:
+        target = httpx.URL(location).copy_with(username=None, password=None, query=None, fragment=None)
+    except httpx.InvalidURL:
+        return "it redirects elsewhere; placement.url must name Placement itself"
+    return f"it redirects to {plain(str(target))}; placement.url must name Placement itself"
+
+
+def _cause(error: Exception) -> str | None:
+    """Say what the operating system said, where it is in the chain."""
+    for inner in _chain(error):
+        if isinstance(inner, ssl.SSLCertVerificationError):
+            return f"its certificate is not accepted: {plain(inner.verify_message)}"
+        if isinstance(inner, ssl.SSLError):
+            return "TLS cannot be agreed on"
+        if isinstance(inner, socket.gaierror):
+            return "its host name cannot be resolved"
+        if isinstance(inner, OSError) and inner.errno is not None and inner.errno in errno.errorcode:
+            return os.strerror(inner.errno).lower()
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            yield from _chain(error.exceptions[0])
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,93 @@
+import re
+from pathlib import Path
+
+import pytest
+
+import bringup
+from bringup.daemon.settings import load
+from bringup.daemon.settings.keys import KEYS
+from support.settings_files import given_text, value_of
+
+REPOSITORY = Path(bringup.__file__).parents[1]
+EXAMPLE = REPOSITORY / "daemon" / "example.toml"
+MANUAL = REPOSITORY / "docs" / "settings.md"
+COMMENTED_OUT = re.compile(r"^#(?=\w+ = )", re.MULTILINE)
+
+# Keys whose default depends on the host or is none: the value in the example is an example.
+NO_FIXED_DEFAULT = {
+    "host.name",
+    "limits.concurrency",
+    "placement.url",
+    "placement.token_file",
+    "placement.resource_provider",
+    "driver.scenario",
+    "scheduler.url",
+    "scheduler.token",
+    "scheduler.token_file",
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "bringup.toml"
+
+
+@pytest.fixture
+def empty(file: Path) -> Path:
+    file.write_text("")
+    return file
+
+
+def uncommented(*, without: str) -> str:
+    text = COMMENTED_OUT.sub("", EXAMPLE.read_text(encoding="utf-8"))
+    return re.sub(rf"(?m)^{without} = .*$", "", text)
+
+
+def test_the_example_is_the_defaults_as_it_is(empty: Path) -> None:
+    assert load(EXAMPLE, environment={}, overrides=[]) == load(empty, environment={}, overrides=[])
+
+
+def test_the_example_is_valid_with_every_key(file: Path) -> None:
+    given_text(file, uncommented(without="token_file"))
+    assert load(file, environment={}, overrides=[]).limits.concurrency == 8
+
+
+def test_the_example_is_valid_with_files_in_place_of_tokens(file: Path, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cret")
+    text = uncommented(without="token").replace("/etc/bringup/placement.token", str(token))
+    given_text(file, text.replace("/etc/bringup/scheduler.token", str(token)))
+    settings = load(file, environment={}, overrides=[])
+    assert settings.placement.token == settings.scheduler.token is not None
+
+
+def test_every_key_is_in_the_example_and_no_other(file: Path) -> None:
+    given_text(file, uncommented(without="token_file"))
+    found = {key for key in load(file, environment={}, overrides=[]).sources if "." in key}
+    assert found | {"placement.token_file", "scheduler.token_file"} == set(KEYS)
+
+
+def test_every_default_in_the_example_is_the_true_one(file: Path, empty: Path) -> None:
+    given_text(file, uncommented(without="token_file"))
+    example, defaults = (load(path, environment={}, overrides=[]) for path in (file, empty))
+    fixed = sorted(set(KEYS) - NO_FIXED_DEFAULT)
+    assert {key: value_of(example, key) for key in fixed} == {key: value_of(defaults, key) for key in fixed}
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_every_key_is_explained_in_the_example(key: str) -> None:
+    section, _, name = key.partition(".")
+    part = EXAMPLE.read_text(encoding="utf-8").partition(f"[{section}]\n")[2].partition("\n[")[0]
+    before, found, _ = part.partition(f"#{name} = ")
+    assert found
+    assert "# " in before
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_the_manual_names_every_key(key: str) -> None:
+    assert f"| `{key}` |" in MANUAL.read_text(encoding="utf-8")
+
+
+def test_the_manual_names_no_other_key() -> None:
+    manual = MANUAL.read_text(encoding="utf-8")
+    assert set(re.findall(r"(?m)^\| `(\w+\.\w+)` \|", manual)) == set(KEYS)

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+
+from bringup.daemon.settings import load
+from support.settings_files import given_text, problems, value_of
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "bringup.toml"
+
+
+@pytest.fixture
+def empty(file: Path) -> Path:
+    file.write_text("")
+    return file
+
+
+@pytest.fixture(params=["placement", "scheduler"])
+def section(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text("s3cret\n")
+    path.chmod(0o600)
+    return path
+
+
+def test_a_token_is_read_from_its_file(empty: Path, section: str, token_file: Path) -> None:
+    settings = load(empty, environment={}, overrides=[f"{section}.token_file={token_file}"])
+
+    assert value_of(settings, f"{section}.token").get_secret_value() == "s3cret"
+    assert settings.warnings == ()
+    assert "s3cret" not in repr(settings)
+
+
+def test_a_token_that_others_can_read_is_warned_of(empty: Path, section: str, token_file: Path) -> None:
+    token_file.chmod(0o640)
+    (warning,) = load(empty, environment={}, overrides=[f"{section}.token_file={token_file}"]).warnings
+    assert warning.startswith(f'{section}.token_file = "{token_file}" (--set): others than its owner can read it')
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"s3cret two", b"s3cret\ntwo", b"s3cret\xff", b"s3cret" * 20_000])
+def test_a_file_without_one_token_is_refused(empty: Path, section: str, token_file: Path, content: bytes) -> None:
+    token_file.write_bytes(content)
+    (problem,) = problems(empty, overrides=[f"{section}.token_file={token_file}"])
+    assert f'{section}.token_file = "{token_file}" (--set): give a file that holds one token' in problem
+    assert "s3cret" not in problem
+
+
+def test_a_file_that_is_not_there_is_told(empty: Path, section: str) -> None:
+    (problem,) = problems(empty, overrides=[f"{section}.token_file=/nonexistent"])
+    assert problem == (
+        f'{section}.token_file = "/nonexistent" (--set): give a file that can be read (No such file or directory)'
+    )
+
+
+def test_a_token_and_a_file_are_one_too_many(empty: Path, section: str, token_file: Path) -> None:
+    variable = f"BRINGUP_{section.upper()}__TOKEN"
+    (problem,) = problems(empty, environment={variable: "s3cret"}, overrides=[f"{section}.token_file={token_file}"])
+    assert problem == f"{section}.token ({variable}) and {section}.token_file (--set) are both set: give one of them"
+
+
+@pytest.mark.parametrize("wrong", ["{section}.token=s3cret two", "{section}.tokn=s3cret", "{section}.password=s3cret"])
+def test_a_token_is_in_no_message(empty: Path, section: str, wrong: str) -> None:
+    (problem,) = problems(empty, overrides=[wrong.format(section=section)])
+    assert " = *** (--set): " in problem
+    assert "s3cret" not in problem
+
+
+def test_a_token_in_the_file_is_in_no_message(file: Path, section: str) -> None:
+    given_text(file, f'[{section}]\ntoken = ["s3cret"]\nurl = "http://user:s3cret/@host"')
+    found = problems(file)
+    assert len(found) == 2
+    assert "s3cret" not in str(found)
+
+
+def test_without_a_token_noauth_sends_the_administrator_that_placement_knows(empty: Path) -> None:
+    token = load(empty, environment={}, overrides=["placement.auth=noauth"]).placement.token
+    assert token is not None
+    assert token.get_secret_value() == "admin"
+
+
+def test_without_auth_there_is_no_token(empty: Path) -> None:
+    assert load(empty, environment={}, overrides=["placement.auth=none"]).placement.token is None

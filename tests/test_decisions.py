@@ -1,0 +1,150 @@
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from bringup.daemon.actions import (
+    Delete,
+    DestroyEvacuated,
+    PlugVifs,
+    Save,
+)
+from bringup.daemon.decisions import (
+    EVACUATED,
+    EVACUATION_STATUSES,
+    FROM_FIRST_LOOK,
+    FROM_RECORD,
+    FROM_SECOND_LOOK,
+    LIFECYCLE,
+    Facts,
+    Next,
+    Rule,
+    decide,
+)
+from bringup.daemon.decisions.rules import always
+from bringup.daemon.outcomes import Kind
+from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
+from bringup.drivers.base import Transition
+from support.decisions import ELSEWHERE, FACTS, HERE, INSTANCE, actions, facts, migration, plan
+
+CLEAR_TASK = Save({"task_state": None})
+TABLES = {
+    "FROM_RECORD": FROM_RECORD,
+    "FROM_FIRST_LOOK": FROM_FIRST_LOOK,
+    "FROM_SECOND_LOOK": FROM_SECOND_LOOK,
+    "EVACUATED": EVACUATED,
+    "LIFECYCLE": LIFECYCLE,
+}
+VM_STATES = (*VmState, UnknownState("melted"))
+TASK_STATES = (None, *TaskState, UnknownState("melting"))
+
+
+def every_record() -> Iterator[Facts]:
+    statuses = (None, *EVACUATION_STATUSES)
+    for vm, task, host, status in itertools.product(VM_STATES, TASK_STATES, (HERE, ELSEWHERE), statuses):
+        yield facts(vm, task, host=host, evacuation=status)
+
+
+def every_look() -> Iterator[Facts]:
+    for record in every_record():
+        if record.evacuation is not None or decide(FROM_RECORD, record).ends:
+            continue
+        for look, old, live in itertools.product(PowerState, (None, "stopped", "active"), (None, "running")):
+            instance = replace(record.instance, system_metadata={} if old is None else {"old_vm_state": old})
+            yield replace(record, instance=instance, look=look, live_migration=migration("live-migration", live))
+
+
+def every_second_look() -> Iterator[Facts]:
+    for before, look, resume in itertools.product((None, *PowerState, UnknownState(9)), PowerState, (False, True)):
+        yield replace(FACTS, instance=replace(INSTANCE, power_state=before), look=look, resume_guests=resume)
+
+
+def every_evacuation() -> Iterator[Facts]:
+    for host, status in itertools.product((HERE, ELSEWHERE), EVACUATION_STATUSES):
+        yield facts(host=host, evacuation=status)
+
+
+def every_event() -> Iterator[Facts]:
+    tasks = (None, TaskState.DELETING)
+    states = itertools.product(
+        VM_STATES, tasks, PowerState, (HERE, ELSEWHERE), (None, PowerState.RUNNING), (False, True)
+    )
+    for (vm, task, look, host, before, terminate), event in itertools.product(states, Transition):
+        instance = replace(facts(vm, task, host=host).instance, power_state=before, shutdown_terminate=terminate)
+        yield replace(FACTS, instance=instance, look=look, transition=event)
+
+
+CASES = {
+    "FROM_RECORD": every_record,
+    "FROM_FIRST_LOOK": every_look,
+    "FROM_SECOND_LOOK": every_second_look,
+    "EVACUATED": every_evacuation,
+    "LIFECYCLE": every_event,
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_rule_is_reached(name: str) -> None:
+    reached = {rule for case in CASES[name]() for rule in decide(TABLES[name], case).because}
+    assert reached == {rule.name for rule in TABLES[name]}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_no_two_rules_of_a_table_have_one_name(name: str) -> None:
+    names = [rule.name for rule in TABLES[name]]
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_rule_says_why_in_one_sentence(name: str) -> None:
+    assert [rule.name for rule in TABLES[name] if not rule.why.endswith((".", ")."))] == []
+
+
+@pytest.mark.parametrize("name", ["FROM_SECOND_LOOK", "EVACUATED", "LIFECYCLE"])
+def test_no_case_is_without_a_rule_that_ends_it(name: str) -> None:
+    assert [case for case in CASES[name]() if not decide(TABLES[name], case).ends] == []
+
+
+def test_a_case_that_goes_on_to_the_first_look_has_its_vifs_plugged_or_is_ended() -> None:
+    plans = [decide(FROM_FIRST_LOOK, case) for case in every_look()]
+    assert [plan.because for plan in plans if plan.ends == ("vifs" in plan.because)] == []
+
+
+def test_nothing_is_done_to_an_instance_of_another_host() -> None:
+    foreign = [decide(FROM_RECORD, case) for case in every_record() if case.instance.host != HERE]
+    assert set(foreign) == {plan(("not_ours", ()), kind=Kind.SKIPPED)}
+
+
+@pytest.mark.parametrize("status", [status for status in EVACUATION_STATUSES if status != "done"])
+def test_an_instance_whose_evacuation_runs_is_left_to_the_other_host(status: str) -> None:
+    mine = [decide(FROM_RECORD, case) for case in every_record() if case.evacuation == migration("evacuation", status)]
+    assert {(one.steps, one.ends, one.kind) for one in mine} == {((), True, Kind.SKIPPED)}
+
+
+def test_nothing_is_done_on_a_state_that_is_not_known() -> None:
+    unknown = [
+        decide(FROM_RECORD, facts(vm, task))
+        for vm, task in itertools.product(VM_STATES, TASK_STATES)
+        if isinstance(vm, UnknownState) or isinstance(task, UnknownState)
+    ]
+    assert set(unknown) == {plan(("unknown_state", ()), kind=Kind.FAILED)}
+
+
+def test_a_guest_is_destroyed_only_where_its_record_or_its_evacuation_says_so() -> None:
+    by_record = {case.instance.task_state for case in every_record() if Delete() in actions(FROM_RECORD, case)}
+    by_evacuation = {
+        (case.instance.host, case.evacuation)
+        for case in every_evacuation()
+        if DestroyEvacuated() in actions(EVACUATED, case)
+    }
+    assert by_record == {TaskState.DELETING}
+    assert by_evacuation == {(ELSEWHERE, migration("evacuation", "done"))}
+
+
+def test_a_rule_that_saves_changes_what_the_rules_after_it_see() -> None:
+    table = (
+        Rule("clears", lambda f: f.instance.task_state is TaskState.PAUSING, always(CLEAR_TASK), Next.GO_ON, "."),
+        Rule("sees", lambda f: f.instance.task_state is None, always(PlugVifs()), Next.END, "."),
+    )
+    assert decide(table, facts(task_state=TaskState.PAUSING)) == plan(("clears", [CLEAR_TASK]), ("sees", [PlugVifs()]))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ VERBS: tuple[Verb, ...] = ("get_info", "plug_vifs", "ensure_filtering_rules_for_
 
 
 def crashed(number: int) -> TaskState | None:
-    """Interrupt one instance in 20 in a reboot, one in 20 in a clean shutdown; the others are well."""
-    return {3: TaskState.REBOOT_PENDING_HARD, 13: TaskState.POWERING_OFF}.get(number % 20)
+    """Interrupt one instance in 40 in a reboot, one in 40 in a clean shutdown; the others are well."""
+    return {3: TaskState.REBOOT_PENDING_HARD, 23: TaskState.POWERING_OFF}.get(number % 40)
 
 
 def heavy_tailed(scale: float) -> dict[LatencyKey, Latency]:
@@ -151,7 +151,9 @@ def first_request(_count: int) -> dict[str, Any]:
     return {"first_request_s": took}
 
 
-MEASURES = {function.__name__: function for function in (makespan, cpu, memory, fill, rss, first_request)}
+MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
+    function.__name__: function for function in (makespan, cpu, memory, fill, rss, first_request)
+}
 
 if __name__ == "__main__":
     name, *rest = sys.argv[1:]

@@ -8,7 +8,8 @@ from bringup.daemon.outcomes import Kind
 from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.drivers.base import DriverError
 from bringup.drivers.simulated import Fault
-from support.hosts import ELSEWHERE, arranged, evacuation, guest, instance, limits, outcome_of, uuid_of
+from support.drivers import uuid_of
+from support.hosts import ELSEWHERE, arranged, evacuation, guest, instance, limits, outcome_of
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,51 @@
+"""What the commands have in common."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bringup.daemon.settings import Settings
+
+
+def add_settings_to(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the settings are."""
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="settings file (TOML)")
+    parser.add_argument(
+        "-s",
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="SECTION.KEY=VALUE",
+        help="override one setting; may be given again",
+    )
+
+
+def add_json_to(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="write JSON lines")
+
+
+def settings_of(arguments: argparse.Namespace) -> "Settings":
+    """Load the settings that the command line names.
+
+    :raises SettingsError: any of them is wrong.
+    """
+    from bringup.daemon.settings import load
+
+    return load(arguments.config, environment=os.environ, overrides=arguments.overrides)
+
+
+def write_line(text: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def write_json(facts: Mapping[str, Any]) -> None:
+    """Write a JSON line to standard output."""
+    write_line(json.dumps(facts, ensure_ascii=False, separators=(",", ":")))

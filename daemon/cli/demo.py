@@ -1,0 +1,174 @@
+"""``bringup demo``: a crashed host comes back, with a real Placement and a simulated hypervisor."""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bringup.daemon.cli.common import add_json_to, write_line
+from bringup.daemon.errors import UsageError
+
+if TYPE_CHECKING:
+    from bringup.daemon.settings import Settings
+
+SETTINGS = """\
+# Written by `bringup demo`.
+[host]
+name = "{host}"
+state_directory = {directory}
+
+[limits]
+concurrency = 8
+instance_deadline = "8s"
+
+[placement]
+url = "{placement}"
+token = "admin"
+resource_provider = "{host}"
+create_resource_provider = true
+
+[driver]
+scenario = {scenario}
+defer_iptables_apply = true
+
+[resume]
+guests = "on_every_start"
+
+[evacuated]
+shared_storage = "local"
+
+[scheduler]
+transport = "http"
+url = "{scheduler}/reports"
+"""
+MARK = "bringup-demo"
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "demo", help="watch a crashed host come back: real Placement, simulated hypervisor, no root"
+    )
+    parser.add_argument("--directory", type=Path, help="where to keep its files (default: a new temporary directory)")
+    parser.add_argument("--stay", action="store_true", help="keep Placement and the scheduler running until Ctrl-C")
+    add_json_to(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Demonstrate; give the exit code of the run."""
+    from bringup.daemon.demo.children import serving
+
+    directory = _fresh(arguments.directory)
+    with (
+        serving(
+            "bringup.daemon.demo.placement_server", ["--database", str(directory / "placement.sqlite")]
+        ) as placement,
+        serving("bringup.daemon.demo.scheduler_receiver", ["--directory", str(directory / "scheduler")]) as scheduler,
+    ):
+        settings, config = _prepare(directory, placement, scheduler, quiet=arguments.json)
+        code = _run(settings, as_json=arguments.json)
+        if not arguments.json:
+            _show_received(scheduler, settings.host.name)
+            _say_what_next(config, stays=arguments.stay)
+        if arguments.stay:
+            _wait()
+    return code
+
+
+def _fresh(directory: Path | None) -> Path:
+    """Give an empty directory; one that an earlier demonstration filled is emptied.
+
+    :raises UsageError: it holds something else.
+    """
+    if directory is None:
+        return Path(tempfile.mkdtemp(prefix="bringup-demo-"))
+    directory = directory.absolute()
+    if directory.exists() and any(directory.iterdir()) and not (directory / MARK).exists():
+        raise UsageError(f"--directory {directory}: holds files that are not a demonstration's; name another one")
+    import shutil
+
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700, parents=True)
+    (directory / MARK).touch()
+    return directory
+
+
+def _prepare(directory: Path, placement: str, scheduler: str, *, quiet: bool) -> "tuple[Settings, Path]":
+    import json
+
+    import anyio
+
+    from bringup.daemon.cli.import_records import import_files
+    from bringup.daemon.demo.crashed_host import HOST, crashed_host
+    from bringup.daemon.records import dump_records
+    from bringup.daemon.settings import load
+    from bringup.drivers.simulated import dump_scenario
+
+    records, scenario = crashed_host()
+    (directory / "records.json").write_text(dump_records(records), encoding="utf-8")
+    (directory / "scenario.json").write_text(dump_scenario(scenario), encoding="utf-8")
+    config = directory / "bringup.toml"
+    text = SETTINGS.format(
+        host=HOST,
+        directory=json.dumps(str(directory / "state")),
+        scenario=json.dumps(str(directory / "scenario.json")),
+        placement=placement,
+        scheduler=scheduler,
+    )
+    config.touch(mode=0o600)
+    config.write_text(text, encoding="utf-8")
+    settings = load(config, environment={}, overrides=())
+    anyio.run(import_files, settings, [directory / "records.json"])
+    if not quiet:
+        write_line(f"Placement answers at {placement}, a scheduler at {scheduler}; {directory} holds the rest.")
+        write_line(f"{HOST} lost power with {len(records.instances)} instances. Bringing it back:")
+    return settings, config
+
+
+def _run(settings: "Settings", *, as_json: bool) -> int:
+    import anyio
+
+    from bringup.daemon import logs
+    from bringup.daemon.cli.run import Unwatched
+    from bringup.daemon.cli.watched import Watched
+    from bringup.daemon.service import Presenter, serve
+
+    presenter: Presenter
+    if as_json:
+        logs.configure(level="info", style="json")
+        presenter = Unwatched()
+    else:
+        logs.configure(level="warning", style="console", stream=logs.CurrentStdout())
+        presenter = Watched()
+
+    async def main() -> int:
+        return await serve(settings, presenter, once=True)
+
+    return anyio.run(main)
+
+
+def _show_received(scheduler: str, host: str) -> None:
+    import httpx
+
+    known: dict[str, Any] = httpx.get(f"{scheduler}/hosts/{host}").json()
+    reports: Any = httpx.get(f"{scheduler}/reports").json()
+    write_line(f"The scheduler received {len(reports)} report; it knows {len(known)} instances on {host}.")
+
+
+def _say_what_next(config: Path, *, stays: bool) -> None:
+    write_line("")
+    write_line("What to try next:")
+    write_line(f"  bringup plan -c {config}            what a second start would do, and why")
+    write_line("  bringup explain --vm-state active --task-state reboot_started --look shutdown")
+    if stays:
+        write_line(f"  bringup check -c {config}")
+        write_line(f"  bringup run -c {config}             (Placement and the scheduler answer until Ctrl-C here)")
+    else:
+        write_line("  bringup demo --stay                 and `bringup run` on it from another terminal")
+
+
+def _wait() -> None:
+    import threading
+
+    threading.Event().wait()

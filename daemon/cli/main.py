@@ -1,0 +1,75 @@
+"""The parser of the whole command line, and what its end looks like."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from bringup import __version__
+from bringup.daemon.cli import check, demo, explain, import_records, plan, run
+from bringup.daemon.errors import BringupError
+
+COMMANDS = (run, plan, explain, check, import_records, demo)
+INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Exits with 64, as sysexits.h has it, where argparse would exit with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of the whole command line."""
+    top = _Parser(
+        prog="bringup",
+        description="Bring every virtual machine of a compute host back after the host booted.",
+        epilog=(
+            "exit codes: 0 done, 64 wrong command line or file, 69 something this host needs is unavailable, "
+            "75 try again later, 77 refused, 78 wrong settings"
+        ),
+    )
+    top.add_argument("--version", action="version", version=f"bringup {__version__}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add_to(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out a command line; give the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        code: int = arguments.execute(arguments)
+    except BringupError as error:
+        _say(error, as_json=getattr(arguments, "json", False))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not fail once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return os.EX_OK
+    return code
+
+
+def chain_of(error: BaseException) -> str:
+    """Put an error with its causes into one text, outermost first."""
+    texts = [str(error)]
+    cause = error.__cause__
+    while cause is not None:
+        texts.append(str(cause) or type(cause).__name__)
+        cause = cause.__cause__
+    return ": ".join(dict.fromkeys(texts))
+
+
+def _say(error: BringupError, *, as_json: bool) -> None:
+    if as_json:
+        line = {"error": type(error).__name__, "exit_code": error.exit_code, "message": chain_of(error)}
+        print(json.dumps(line), file=sys.stderr)  # noqa: T201 - the command's own words
+        return
+    print(f"bringup: {chain_of(error)}", file=sys.stderr)  # noqa: T201 - the command's own words

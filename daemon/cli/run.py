@@ -1,0 +1,70 @@
+"""``bringup run``: the main job."""
+
+import argparse
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from bringup.daemon.progress import Progress
+    from bringup.daemon.service import Ending, Presenter
+    from bringup.daemon.settings import Settings
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser("run", help="bring the host back, then stay and keep its records true")
+    add_settings_to(parser)
+    add_json_to(parser)
+    parser.add_argument("--once", action="store_true", help="end when every instance is settled and reported")
+    parser.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run; give the exit code."""
+    import anyio
+
+    from bringup.daemon.service import serve
+    from bringup.daemon.settings import require_placement
+
+    settings = settings_of(arguments)
+    require_placement(settings)
+    presenter = _presenter(settings, as_json=arguments.json)
+
+    async def main() -> int:
+        return await serve(settings, presenter, once=arguments.once)
+
+    return anyio.run(main)
+
+
+def _presenter(settings: "Settings", *, as_json: bool) -> "Presenter":
+    """Choose: a person at a terminal sees progress and a table, everybody else JSON lines."""
+    from bringup.daemon import logs
+
+    watched = sys.stdout.isatty() and not as_json and settings.log.format != "json"
+    if not watched:
+        logs.configure(level=settings.log.level, style="json" if as_json else settings.log.format)
+        return Unwatched()
+    # The table says what came of each instance; lines are for what went wrong.
+    level = "warning" if settings.log.level == "info" else settings.log.level
+    logs.configure(level=level, style="console", stream=logs.CurrentStdout())
+    from bringup.daemon.cli.watched import Watched
+
+    return Watched()
+
+
+class Unwatched:
+    """Shows nothing: the log has it all."""
+
+    def showing(self, progress: "Progress") -> "AbstractAsyncContextManager[None]":
+        """Show nothing."""
+        del progress
+        return nullcontext()
+
+    def show_ending(self, ending: "Ending", *, stays: bool) -> None:
+        """Show nothing."""
+        del ending, stays

@@ -1,0 +1,36 @@
+"""How ``bringup run`` looks to a person at a terminal."""
+
+from contextlib import AbstractAsyncContextManager
+
+from bringup.daemon.progress import Progress
+from bringup.daemon.scheduler.outbox import Delivery
+from bringup.daemon.service import Ending
+from bringup.daemon.terminal import Terminal
+
+REPORT = {
+    Delivery.ACKNOWLEDGED: "The scheduler has acknowledged the report.",
+    Delivery.REJECTED: "The scheduler will not take the report; it is set aside in outbox/rejected.",
+    Delivery.KEPT: "The scheduler has not acknowledged the report; it is in the outbox and will be sent again.",
+    Delivery.IN_MEMORY: "The report could be neither sent nor written; it is lost when this process ends.",
+    None: "No report was made: scheduler.transport is none.",
+}
+
+
+class Watched:
+    """Progress while it runs, a table when it is over."""
+
+    def __init__(self, terminal: Terminal | None = None) -> None:
+        """Draw on standard output, or on the terminal given."""
+        self._terminal = terminal or Terminal()
+
+    def showing(self, progress: Progress) -> AbstractAsyncContextManager[None]:
+        """Show how far it is, for as long as the block lasts."""
+        return self._terminal.showing(progress)
+
+    def show_ending(self, ending: Ending, *, stays: bool) -> None:
+        """Show what came of it."""
+        if ending.result is not None:
+            self._terminal.show_summary(ending.result)
+        self._terminal.say(REPORT[ending.delivery])
+        if stays:
+            self._terminal.say("Ready: lifecycle events keep power states true. Ctrl-C ends.")

@@ -1,0 +1,37 @@
+"""Child processes of the demonstration: started, waited for, and gone with it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from bringup.daemon.errors import Unavailable
+
+STOP_S = 5.0
+
+
+@contextmanager
+def serving(module: str, arguments: Sequence[str]) -> Iterator[str]:
+    """Start a program that says ``{"url": ...}`` on its first line and ends when its stdin does; give the URL.
+
+    :raises Unavailable: it ended before it said so.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:  # noqa: S603 - our own
+        try:
+            line = child.stdout.readline() if child.stdout else b""
+            if not line:
+                raise Unavailable(f"cannot start {module}: it ended with exit code {child.wait()}")
+            yield str(json.loads(line)["url"])
+        finally:
+            _stop(child)
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    if child.stdin:
+        child.stdin.close()
+    try:
+        child.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        child.kill()

@@ -1,0 +1,212 @@
+"""The life of the process: lock, run, stay, end.
+
+Signals: SIGTERM and SIGINT end it.  During a run that means: no new instance is begun, those under way are given up
+where they are, the last word is said, and the process ends within ``limits.last_word_deadline``.
+"""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+from uuid import uuid4
+
+import anyio
+from anyio.abc import TaskGroup
+
+from bringup import __version__
+from bringup.daemon import state_directory, wiring
+from bringup.daemon.executor import Executor
+from bringup.daemon.gate import pass_placement
+from bringup.daemon.host import Host, Start
+from bringup.daemon.init_host import init_host
+from bringup.daemon.lifecycle import LifecycleWatch
+from bringup.daemon.logs import get_logger
+from bringup.daemon.outcomes import Kind, Outcome, RunResult
+from bringup.daemon.progress import Progress
+from bringup.daemon.scheduler.base import Transport
+from bringup.daemon.scheduler.last_word import report_outcomes
+from bringup.daemon.scheduler.outbox import Delivery, Outbox
+from bringup.daemon.settings import Settings
+
+log = get_logger()
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a run ended, as far as the process knows."""
+
+    result: RunResult | None = None
+    delivery: Delivery | None = None
+    """Where the report is; None where none was to be made."""
+    stopped: bool = False
+    """A signal ended it before the run was over."""
+
+
+class _Progress(Progress):
+    """Counts, and lets the lifecycle events of an instance through once it is settled."""
+
+    def __init__(self, watch: LifecycleWatch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def instance_ended(self, outcome: Outcome) -> None:
+        super().instance_ended(outcome)
+        self._watch.settled(outcome.uuid)
+
+    def run_ended(self) -> None:
+        super().run_ended()
+        self._watch.all_settled()
+
+
+class Presenter(Protocol):
+    """Who shows the run."""
+
+    def showing(self, progress: Progress) -> AbstractAsyncContextManager[None]:
+        """Show it for as long as the block lasts."""
+
+    def show_ending(self, ending: Ending, *, stays: bool) -> None:
+        """Show how it ended; ``stays``: the daemon goes on."""
+
+
+async def serve(settings: Settings, presenter: Presenter, *, once: bool) -> int:
+    """Run, and stay until a signal unless ``once``; give the exit code.
+
+    :raises BringupError: the run could not be begun, or ended in an error.
+    """
+    directory = settings.host.state_directory
+    state_directory.prepare(directory)
+    with state_directory.locked(directory):
+        log.info("service.started", host=settings.host.name, version=__version__)
+        ending = Ending()
+        async with _ended_by_signal(ending):
+            await _run_and_stay(settings, presenter, ending, once=once)
+        log.info("service.stopped")
+        return _exit_code(ending, once=once)
+
+
+def _exit_code(ending: Ending, *, once: bool) -> int:
+    if not once:
+        return os.EX_OK
+    kept = ending.delivery in (Delivery.KEPT, Delivery.IN_MEMORY)
+    return os.EX_TEMPFAIL if ending.stopped or kept else os.EX_OK
+
+
+async def _run_and_stay(settings: Settings, presenter: Presenter, ending: Ending, *, once: bool) -> None:
+    # What is opened is closed last: the background works with it.
+    async with AsyncExitStack() as opened, _background() as background:
+        transport = await opened.enter_async_context(wiring.opened_transport(settings))
+        outbox = Outbox(settings.host.state_directory / "outbox")
+        watch = LifecycleWatch(settings.host.name, deadline_s=settings.limits.instance_deadline)
+        progress = _Progress(watch)
+
+        async def open_host() -> Host:
+            driver = wiring.make_driver(settings)
+            opened.push_async_callback(driver.close)
+            store = await opened.enter_async_context(wiring.opened_store(settings))
+            executor = wiring.make_executor(settings, driver, store)
+            if settings.driver.handle_lifecycle_events:
+                background.start_soon(watch.watch, executor, name="lifecycle")
+            return _host(settings, executor, progress, report, watch)
+
+        async def report(result: RunResult) -> None:
+            ending.result = result
+            if wiring.reports(settings):
+                ending.delivery = await _report(settings, result, outbox, transport)
+
+        start = Start(
+            pass_placement=partial(pass_placement, settings, progress), open_host=open_host, observer=progress
+        )
+        try:
+            async with presenter.showing(progress):
+                await init_host(start)
+        finally:
+            if ending.result is not None:
+                log_result(ending.result)
+                presenter.show_ending(ending, stays=not once and not ending.stopped)
+        if not once:
+            await _stay(settings, outbox, transport)
+
+
+@asynccontextmanager
+async def _background() -> AsyncIterator[TaskGroup]:
+    """Run tasks beside the block, and end them with it."""
+    async with anyio.create_task_group() as group:
+        yield group
+        group.cancel_scope.cancel()
+
+
+def _host(
+    settings: Settings,
+    executor: Executor,
+    progress: Progress,
+    report: Callable[[RunResult], Awaitable[None]],
+    watch: LifecycleWatch,
+) -> Host:
+    return Host(
+        name=settings.host.name,
+        run_id=str(uuid4()),
+        boot_id=wiring.boot_id(),
+        executor=executor,
+        observer=progress,
+        limits=wiring.limits(settings),
+        report=report,
+        on_event=watch.take if settings.driver.handle_lifecycle_events else None,
+        resume_guests=settings.resume.guests == "on_every_start",
+        defer_iptables_apply=settings.driver.defer_iptables_apply,
+    )
+
+
+async def _report(settings: Settings, result: RunResult, outbox: Outbox, transport: Transport | None) -> Delivery:
+    # Half of the deadline: the rest is for the disk.
+    timeout_s = min(settings.scheduler.timeout, settings.limits.last_word_deadline / 2)
+    told = await report_outcomes(
+        result, outbox=outbox, transport=transport, created_at=wiring.utc_now(), timeout_s=timeout_s
+    )
+    return told.delivery
+
+
+async def _stay(settings: Settings, outbox: Outbox, transport: Transport | None) -> None:
+    """Stay until cancelled: events are handled in the background, the outbox drains here."""
+    log.info("service.ready")
+    if transport is None:
+        await anyio.sleep_forever()
+    else:
+        await outbox.run_forever(
+            transport,
+            retry_initial_s=settings.scheduler.retry_initial,
+            retry_max_s=settings.scheduler.retry_max,
+        )
+
+
+def log_result(result: RunResult) -> None:
+    """Write the canonical line of a run."""
+    log.info(
+        "run.ended",
+        run_id=result.run_id,
+        boot_id=result.boot_id,
+        host=result.host,
+        took_s=round(result.took_s, 3),
+        unfinished=len(result.unfinished),
+        error=result.error,
+        **{kind.value: result.count(kind) for kind in Kind},
+    )
+
+
+@asynccontextmanager
+async def _ended_by_signal(ending: Ending) -> AsyncIterator[TaskGroup]:
+    """Cancel the block on SIGTERM or SIGINT."""
+
+    async def wait(group: TaskGroup) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                log.info("service.stopping", signal=signal.Signals(number).name)
+                ending.stopped = ending.result is None
+                group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait, group, name="signals")
+        yield group
+        group.cancel_scope.cancel()

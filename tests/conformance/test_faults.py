@@ -15,9 +15,11 @@ from support.oracle_words import Row, fault_of, ours, why_out_of_scope
 pytestmark = pytest.mark.anyio
 RecordProperty = Callable[[str, object], None]
 
-CELLS_A_PAIR = {"asyncio": 3, "trio": 1}
+CELLS_A_PAIR = {"asyncio": 2, "trio": 1}
 """So many cells of each pair of states are run."""
-PAIRS = {"asyncio": None, "trio": 1}
+CELLS_A_ROW = {"asyncio": 60, "trio": 1}
+"""So many are run where the pairs are few."""
+CELLS_AT_MOST = {"asyncio": None, "trio": 1}
 
 
 def _read(name: str) -> list[Row]:
@@ -62,7 +64,8 @@ async def test_each_fault_ends_as_it_does_in_nova(
             if not here:
                 tally.out_of_scope(DECIDED_BY_34 if cells else NO_CASE_AT_HAND)
                 continue
-            few = a_few(here, CELLS_A_PAIR[anyio_backend])[: PAIRS[anyio_backend]]
+            few = a_few(here, of_each_pair=CELLS_A_PAIR[anyio_backend], at_least=CELLS_A_ROW[anyio_backend])
+            few = few[: CELLS_AT_MOST[anyio_backend]]
             runs, problems = await _problems(on, fault, paths, results[fault["result"]], few)
             tally.replayed(runs=runs, problems=problems)
     tally.close(record_property)

@@ -115,15 +115,18 @@ def matches(cell: Row, alternatives: Sequence[Row] | None) -> bool:
     return any(all(cell[column] in some for column, some in alternative.items()) for alternative in alternatives)
 
 
-def a_few(cells: Iterable[Row], count: int) -> list[Row]:
-    """Take up to ``count`` cells of each pair of states, evenly spread."""
+def a_few(cells: Iterable[Row], *, of_each_pair: int, at_least: int = 0) -> list[Row]:
+    """Take so many cells of each pair of states, unlike each other, and more of each where the pairs are few."""
     pairs: dict[tuple[str, str | None], list[Row]] = {}
     for cell in cells:
         pairs.setdefault((cell["vm_state"], cell["task_state"]), []).append(cell)
+    count = max(of_each_pair, at_least // len(pairs)) if pairs else 0
     few: list[Row] = []
-    for some in pairs.values():
-        step = max(1, len(some) // count)
-        few += some[::step][:count]
+    for number, some in enumerate(pairs.values()):
+        # Of the next pair the next ones: what one pair leaves out, another has.
+        begin = number * count % len(some)
+        order = mixed(some)
+        few += (order[begin:] + order[:begin])[:count]
     return few
 
 

@@ -25,15 +25,22 @@ def outcome_differences(replay: Replay, after: Sequence[str], escapes: str | Non
         if _is_said(after) and not outcome.warnings and "warning" not in replay.logged:
             return ["outcome: Nova logs the failure, we say nothing of it"]
         return []
-    errors = [type(error).__name__ for error in replay.raised]
-    possible = errors[-1:] if escapes else errors
-    if outcome.problem is None or outcome.problem.error not in possible:
-        return [f"outcome: expected the problem to be one of {possible}, had {outcome.problem}"]
+    cause = type(_cause(replay, escapes)).__name__
+    if outcome.problem is None or outcome.problem.error != cause:
+        return [f"outcome: expected the problem to be {cause}, had {outcome.problem}"]
     return []
 
 
+def _cause(replay: Replay, escapes: str | None) -> Exception:
+    """Give the error that ended it; a record that is gone cannot be set to ERROR, which is no error of its own."""
+    call, error = replay.raised[-1]
+    if escapes is None and call == "save{vm=error}":
+        _, error = replay.raised[-2]
+    return error
+
+
 def _expected_kind(replay: Replay, after: Sequence[str], escapes: str | None) -> Kind:
-    lost = isinstance(replay.raised[-1], StateConflict)
+    lost = isinstance(replay.raised[-1][1], StateConflict)
     if escapes is not None:
         return Kind.SUPERSEDED if lost else Kind.FAILED
     if any(token.startswith("save{vm=error") for token in after):

@@ -48,7 +48,7 @@ class Paths:
         unlike_others = [outcome for outcome in missing if self._is_unlike_others(outcome)]
         # A look at a few cells tells which pairs of states are worth a look at all of them.
         pairs = set()
-        for cell in a_few(all_sampled_cells(self.table), CELLS_TO_FIND_A_PAIR):
+        for cell in a_few(all_sampled_cells(self.table), of_each_pair=CELLS_TO_FIND_A_PAIR):
             if not decided_by_34(cell) and await self._takes(cell, unlike_others, bench):
                 pairs.add((cell["vm_state"], cell["task_state"]))
         for cell in all_sampled_cells(self.table):

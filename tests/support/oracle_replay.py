@@ -81,7 +81,8 @@ class Replay:
     after: Instance
     deleted: bool
     calls: list[tuple[str, ...]]
-    raised: list[Exception]
+    raised: list[tuple[str, Exception]]
+    """The failing calls and what they raised."""
     outcome: Outcome
     logged: list[str] = field(default_factory=list)
     """Levels of the log lines, in order."""

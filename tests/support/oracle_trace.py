@@ -36,7 +36,8 @@ class Trace:
     faults: Mapping[int, str] = field(default_factory=dict)
     """Nova's exceptions by the number of the call that they are raised in."""
     calls: list[tuple[str, ...]] = field(default_factory=list)
-    raised: list[Exception] = field(default_factory=list)
+    raised: list[tuple[str, Exception]] = field(default_factory=list)
+    """The failing calls and what they raised."""
 
     def call(self, *words: str, errors: Mapping[str, type[Exception]] = ON_DRIVER) -> None:
         """Write a call down; raise what is to be raised in it."""
@@ -45,5 +46,5 @@ class Trace:
         if fault is None:
             return
         error = errors[fault](f"{fault} was injected into {words[0]}")
-        self.raised.append(error)
+        self.raised.append((words[0], error))
         raise error

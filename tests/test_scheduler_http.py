@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -103,6 +104,18 @@ async def test_a_receiver_that_does_not_answer_is_given_up_after_the_timeout(
     ):
         await HttpTransport(client, f"{scheduler.url}/reports", timeout_s=0.05).send(a_report())
     assert isinstance(caught.value.__cause__, httpx.TimeoutException | TimeoutError)
+
+
+async def test_the_timeout_is_for_the_whole_report_not_for_each_step() -> None:
+    async def trickle(request: httpx.Request) -> httpx.Response:
+        # No single step of httpx takes too long here, and yet there is no end.
+        await anyio.sleep_forever()
+        return httpx.Response(200, request=request)
+
+    with anyio.fail_after(30):
+        async with httpx.AsyncClient(transport=httpx.MockTransport(trickle)) as client:
+            with pytest.raises(NotAcknowledged, match=r"no answer in 0\.01 s"):
+                await HttpTransport(client, "http://scheduler/reports", timeout_s=0.01).send(a_report())
 
 
 async def test_a_lost_acknowledgement_is_to_be_tried_again_and_the_repeat_is_kept_once(

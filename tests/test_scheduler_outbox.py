@@ -68,6 +68,16 @@ async def test_a_pass_has_a_deadline(directory: Path) -> None:
     assert (len(waiting(directory)), outbox.delivery(a_report())) == (1, Delivery.KEPT)
 
 
+async def test_two_that_send_at_once_send_each_report_once(directory: Path) -> None:
+    outbox, transport = Outbox(directory), MemoryTransport()
+    for report in reports(3):
+        await outbox.put(report)
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(lambda: outbox.drain(transport, timeout_s=30))
+    assert transport.received == ids(reports(3))
+
+
 async def test_what_waits_from_before_is_sent_first_and_what_is_put_later_wakes_the_daemon(directory: Path) -> None:
     first, second, third = reports(3)
     await Outbox(directory).put(first)

@@ -16,6 +16,7 @@ from bringup.daemon.scheduler.outbox import Delivery, Outbox, OutboxError
 from bringup.daemon.scheduler.report import Report
 from support.scheduler import (
     OFTEN,
+    Hanging,
     MemoryTransport,
     Watched,
     a_report,
@@ -63,6 +64,15 @@ async def test_a_report_in_memory_is_written_as_soon_as_the_disk_takes_it_and_ke
     transport = MemoryTransport()
     await Outbox(in_the_way).drain(transport, timeout_s=30)
     assert transport.received == ids([first, second])
+
+
+async def test_a_report_in_memory_is_on_disk_before_it_is_sent_once_the_disk_takes_it(in_the_way: Path) -> None:
+    outbox = Outbox(in_the_way)
+    with pytest.raises(OutboxError):
+        await outbox.put(a_report())
+    await anyio.Path(in_the_way).unlink()
+    assert isinstance(await outbox.drain(Hanging(), timeout_s=0.05), TimeoutError)
+    assert (outbox.delivery(a_report()), len(waiting(in_the_way))) == (Delivery.KEPT, 1)
 
 
 async def test_a_report_in_memory_does_not_overtake_those_on_disk(directory: Path) -> None:

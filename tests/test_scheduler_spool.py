@@ -147,6 +147,14 @@ def test_past_the_bound_those_go_that_later_ones_supersede(
     assert all(any(report_id in name for name in line["dropped"]) for report_id in dropped)
 
 
+def test_the_newest_stays_even_if_it_names_nothing(directory: Path) -> None:
+    spool = Spool(directory, keep=1)
+    written = [a_report(minute=minute, error="stopped") for minute in range(2)]
+    for report in written:
+        spool.write(report)
+    assert ids_in(spool) == ids(written[1:])
+
+
 def test_within_the_bound_none_goes(directory: Path) -> None:
     spool = Spool(directory, keep=3)
     written = [a_report(an_outcome(1), minute=minute) for minute in range(3)]

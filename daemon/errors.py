@@ -15,7 +15,6 @@
 The text of an inner error is never repeated in the outer one: the chain carries it.
 """
 
-import os
 from collections.abc import Sequence
 
 
@@ -39,25 +38,25 @@ class SettingsError(BringupError):
 class UsageError(BringupError):
     """The command line, or a file named on it, is wrong."""
 
-    exit_code = os.EX_USAGE
+    exit_code = 64
 
 
 class Unavailable(BringupError):
     """A service that this host cannot start without did not answer within its budget."""
 
-    exit_code = os.EX_UNAVAILABLE
+    exit_code = 69
 
 
 class Temporary(BringupError):
     """It did not work now and may work later."""
 
-    exit_code = os.EX_TEMPFAIL
+    exit_code = 75
 
 
 class Refused(BringupError):
     """Nothing was touched, because going on could do harm."""
 
-    exit_code = os.EX_NOPERM
+    exit_code = 77
 
 
 class StoreError(Exception):

@@ -151,9 +151,14 @@ def _run(settings: "Settings", *, as_json: bool) -> int:
 def _show_received(scheduler: str, host: str) -> None:
     import httpx
 
-    known: dict[str, Any] = httpx.get(f"{scheduler}/hosts/{host}").json()
-    reports: Any = httpx.get(f"{scheduler}/reports").json()
-    write_line(f"The scheduler received {len(reports)} report; it knows {len(known)} instances on {host}.")
+    report: dict[str, Any] = httpx.get(f"{scheduler}/reports").json()["reports"][-1]
+    known: list[Any] = httpx.get(f"{scheduler}/hosts/{host}").json()["instances"]
+    outcomes = ", ".join(f"{count} {kind}" for kind, count in report["counts"].items() if count)
+    write_line(
+        f"The scheduler received report {report['report_id']}: {outcomes}; "
+        f"{len(report['deleted'])} deleted, {len(report['elsewhere'])} elsewhere. "
+        f"It now knows {len(known)} instances on {host}."
+    )
 
 
 def _say_what_next(config: Path, *, stays: bool) -> None:

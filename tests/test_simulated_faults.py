@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from bringup.drivers.base import DriverError, PowerState, RebootType, VirtualInterfacePlugError
-from bringup.drivers.simulated import ErrorName, Fault, SimulatedDriver
+from bringup.drivers.simulated import ErrorName, Fault, Scenario, SimulatedDriver
 from bringup.drivers.simulated.verbs import ERRORS
 from support.drivers import told, uuid_of
 from support.simulated import GUEST, guest, host
@@ -122,6 +122,20 @@ async def test_a_hang_goes_on_once_it_is_lifted_and_strikes_no_more() -> None:
 
     assert before is PowerState.SHUTDOWN
     assert {one.power_state for one in driver.guests.values()} == {PowerState.RUNNING}
+
+
+async def test_a_hang_that_is_lifted_before_it_is_reached_does_not_hang() -> None:
+    hang = Fault(verb="power_on", hang=True)
+    scenario = Scenario(guests=(guest(1, PowerState.SHUTDOWN),), latency={"power_on": 0.01}, faults=(hang,))
+    driver = SimulatedDriver(scenario)
+    await driver.init_host("compute-1")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(driver.power_on, GUEST)
+        await driver.entered("power_on")
+        driver.lift(hang)
+
+    assert driver.guests[GUEST.uuid].power_state is PowerState.RUNNING
 
 
 async def test_a_verb_of_the_host_can_fail() -> None:

@@ -67,8 +67,6 @@ def parse_latency(value: Any) -> Latency:
 
     :raises ValueError: it is none of the forms.
     """
-    if isinstance(value, Uniform | Exponential | Lognormal):
-        return value
     if _is_seconds(value):
         return float(value)
     match value:

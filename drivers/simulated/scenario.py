@@ -28,7 +28,7 @@ def _parse_uuid(value: str) -> str:
 
 def _parse_power_state(value: object) -> PowerState:
     for state in PowerState:
-        if value in (state, state.name.lower()):
+        if value == state.name.lower():
             return state
     raise ValueError("must be one of " + ", ".join(state.name.lower() for state in PowerState))
 

@@ -7,7 +7,7 @@ PIP = $(BIN)/pip --quiet --disable-pip-version-check
 .PHONY: run test check bench clean
 
 run: $(VENV)/.demo
-	$(BIN)/bringup demo
+	$(BIN)/bringup demo --directory .demo
 
 test: check
 	$(BIN)/pytest --cov --cov-report=term

@@ -1,0 +1,60 @@
+"""The records of a file where a store is expected: they can be read; nothing can be written."""
+
+from collections.abc import Collection
+from typing import NoReturn
+
+from bringup.daemon.errors import RecordNotFound, StoreError
+from bringup.daemon.instances import Changes, Expected, Instance, Migration
+from bringup.daemon.records import Records
+
+
+class FileStore:
+    """A :class:`bringup.daemon.store.base.Store` for plans."""
+
+    def __init__(self, records: Records) -> None:
+        """Take what was read."""
+        self._instances = {instance.uuid: instance for instance in records.instances}
+        self._migrations = records.migrations
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
+
+    async def load_instances(self, host: str) -> list[Instance]:
+        """Instances whose ``host`` is this one, in the order of their UUIDs."""
+        return sorted((each for each in self._instances.values() if each.host == host), key=lambda each: each.uuid)
+
+    async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
+        """Instances with these UUIDs, on whatever host."""
+        return [self._instances[uuid] for uuid in uuids if uuid in self._instances]
+
+    async def get_instance(self, uuid: str) -> Instance:
+        """Read one instance.
+
+        :raises RecordNotFound: there is none.
+        """
+        try:
+            return self._instances[uuid]
+        except KeyError:
+            raise RecordNotFound(f"cannot read instance {uuid}: there is no such record") from None
+
+    async def load_migrations(self, source_compute: str, statuses: Collection[str]) -> list[Migration]:
+        """Migrations that leave or left this host and have one of these statuses, in the order of the file."""
+        return [each for each in self._migrations if each.source_compute == source_compute and each.status in statuses]
+
+    async def save(self, uuid: str, changes: Changes, *, expected: Expected) -> None:
+        """Refuse."""
+        del changes, expected
+        _refuse(f"save instance {uuid}")
+
+    async def destroy(self, uuid: str) -> None:
+        """Refuse."""
+        _refuse(f"delete instance {uuid}")
+
+    async def save_migration(self, uuid: str, *, status: str) -> None:
+        """Refuse."""
+        del status
+        _refuse(f"save migration {uuid}")
+
+
+def _refuse(doing: str) -> NoReturn:
+    raise StoreError(f"cannot {doing}: records of a file are only read")

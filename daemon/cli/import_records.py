@@ -1,0 +1,147 @@
+"""``bringup import``: records from files into the store, all of them or none."""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json, write_line
+
+if TYPE_CHECKING:
+    from bringup.daemon.instances import Instance, Migration
+    from bringup.daemon.records import Records
+    from bringup.daemon.settings import Settings
+    from bringup.daemon.store.imports import ImportResult
+
+STDIN = Path("-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What an import did."""
+
+    result: "ImportResult"
+    by_host: Mapping[str | None, int]
+    """How many instances name each host; None: they are on no host."""
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "import",
+        help="store records from Nova's answers to GET /servers/detail, or from our own JSON",
+        description="Store records: all of all files, or none.  Records of the same UUID are overwritten.",
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="file of records; - is standard input")
+    parser.add_argument("--host", metavar="NAME", help="where instances are whose records do not say")
+    add_settings_to(parser)
+    add_json_to(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Import; give the exit code."""
+    import anyio
+
+    from bringup.daemon import logs
+
+    settings = settings_of(arguments)
+    logs.configure(level="warning", style="auto", stream=sys.stderr)
+
+    async def main() -> Imported:
+        return await import_files(settings, arguments.files, host=arguments.host)
+
+    imported = anyio.run(main)
+    if arguments.json:
+        _write_json(imported, settings)
+    else:
+        _write_words(imported, settings)
+    sys.stdout.flush()
+    return os.EX_OK
+
+
+async def import_files(settings: "Settings", files: Sequence[Path], *, host: str | None = None) -> Imported:
+    """Store the records of all files in one transaction.
+
+    ``host`` is where instances are whose records do not say.
+
+    :raises UsageError: a file or a record is wrong; nothing was stored.
+    :raises Temporary: a daemon runs for this host, or the store could not be written; nothing was stored.
+    :raises BringupError: the state directory or the store cannot be used.
+    """
+    from bringup.daemon import state_directory
+    from bringup.daemon.errors import StoreError, Temporary
+    from bringup.daemon.store.sqlite import opened
+
+    records = _read_all(files, host)
+    directory = settings.host.state_directory
+    state_directory.prepare(directory)
+    # Records must not change under a run.
+    with state_directory.locked(directory):
+        async with opened(settings.store.path, busy_timeout_s=settings.store.busy_timeout) as store:
+            try:
+                result = await store.import_records(records)
+            except StoreError as error:
+                raise Temporary("cannot import: nothing was stored") from error
+    return Imported(result=result, by_host=Counter(instance.host for instance in records.instances))
+
+
+def _read_all(files: Sequence[Path], host: str | None) -> "Records":
+    from bringup.daemon.errors import UsageError
+    from bringup.daemon.records import LIMIT_BYTES, Records, read_records
+
+    instances: dict[str, Instance] = {}
+    migrations: dict[str, Migration] = {}
+    found: dict[str, Path] = {}
+    for path in files:
+        source = sys.stdin.buffer.read(LIMIT_BYTES + 1) if path == STDIN else path
+        records = read_records(source, host=host)
+        named = [f"instance {instance.uuid}" for instance in records.instances]
+        named += [f"migration {migration.uuid}" for migration in records.migrations]
+        for what in named:
+            first = found.setdefault(what, path)
+            if first != path:
+                raise UsageError(f"cannot import {path}: {what} is in {first} too; a UUID may be there once")
+        # A file that is named twice is read twice and stored once.
+        instances |= {instance.uuid: instance for instance in records.instances}
+        migrations |= {migration.uuid: migration for migration in records.migrations}
+    return Records(instances=tuple(instances.values()), migrations=tuple(migrations.values()))
+
+
+def _elsewhere(imported: Imported, settings: "Settings") -> int:
+    return sum(count for host, count in imported.by_host.items() if host != settings.host.name)
+
+
+def _write_json(imported: Imported, settings: "Settings") -> None:
+    result = imported.result
+    write_json(
+        {
+            "added": result.added,
+            "updated": result.updated,
+            "migrations_added": result.migrations_added,
+            "migrations_updated": result.migrations_updated,
+            "by_host": [{"host": host, "instances": count} for host, count in imported.by_host.items()],
+            "host": settings.host.name,
+            "not_ours": _elsewhere(imported, settings),
+            "store": str(settings.store.path),
+        }
+    )
+
+
+def _write_words(imported: Imported, settings: "Settings") -> None:
+    result = imported.result
+    write_line(f"instances: {result.added} added, {result.updated} updated in {settings.store.path}")
+    if result.migrations_added or result.migrations_updated:
+        write_line(f"migrations: {result.migrations_added} added, {result.migrations_updated} updated")
+    for host, count in sorted(imported.by_host.items(), key=lambda item: (-item[1], item[0] or "")):
+        write_line(f"  {count} on {host or 'no host'}" + (" (this host)" if host == settings.host.name else ""))
+    elsewhere = _elsewhere(imported, settings)
+    if elsewhere:
+        write_line(
+            f"warning: {elsewhere} of them are not on this host, {settings.host.name}, and will be left alone: "
+            "if they should be, set host.name to what Nova calls this host"
+        )

@@ -1,0 +1,138 @@
+"""``bringup plan``: what would happen to each instance, and because of which rules.  Touches nothing."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of
+from bringup.daemon.errors import SettingsError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bringup.daemon.cli.planning import Planned
+    from bringup.daemon.records import Records
+    from bringup.daemon.settings import Settings
+    from bringup.drivers.base import Driver
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "plan",
+        help="say what would happen to each instance, and why; touches nothing",
+        description="Say what would happen to each instance of this host, and because of which rules. Nothing is "
+        "touched: guests are looked at, records are read.",
+    )
+    parser.add_argument(
+        "--records", type=Path, metavar="FILE", help="plan for a file of records, as bringup import takes; no store"
+    )
+    parser.add_argument("--host", metavar="NAME", help="the name of this host (default: host.name)")
+    parser.add_argument("--no-look", action="store_true", help="do not ask the hypervisor")
+    parser.add_argument("--uuid", action="append", default=[], help="plan for this instance only; may be given again")
+    add_settings_to(parser)
+    add_json_to(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Plan; give the exit code."""
+    import anyio
+
+    from bringup.daemon import logs
+
+    wanted = [_uuid(text) for text in arguments.uuid]
+    settings = settings_of(arguments)
+    logs.configure(level="warning", style="auto", stream=sys.stderr)
+    records, host = _records(arguments, settings)
+
+    async def main() -> "list[Planned]":
+        return await _plan(arguments, settings, records, host)
+
+    planned = anyio.run(main)
+    _write(_only(planned, wanted, host), host, as_json=arguments.json)
+    return os.EX_OK
+
+
+def _records(arguments: argparse.Namespace, settings: "Settings") -> "tuple[Records | None, str]":
+    """Give the records of the file, where one is named, and the name of this host."""
+    if arguments.records is None:
+        return None, arguments.host or settings.host.name
+    from bringup.daemon.records import read_records
+
+    records = read_records(arguments.records, host=arguments.host)
+    if arguments.host:
+        return records, arguments.host
+    if settings.source_of("host.name") != "default":
+        return records, settings.host.name
+    hosts = sorted({instance.host for instance in records.instances if instance.host is not None})
+    if len(hosts) > 1:
+        raise UsageError(
+            f"cannot tell which host this is: the records of {arguments.records} name {', '.join(hosts)}; "
+            "say which one with --host"
+        )
+    return records, hosts[0] if hosts else settings.host.name
+
+
+async def _plan(
+    arguments: argparse.Namespace, settings: "Settings", records: "Records | None", host: str
+) -> "list[Planned]":
+    from contextlib import AsyncExitStack
+
+    from bringup.daemon import wiring
+    from bringup.daemon.cli.file_store import FileStore
+    from bringup.daemon.cli.planning import Planning
+
+    async with AsyncExitStack() as opened:
+        driver = _driver(arguments, settings)
+        if driver is not None:
+            opened.push_async_callback(driver.close)
+        if records is not None:
+            planning = Planning(
+                settings=settings, host=host, store=FileStore(records), driver=driver, others=records.instances
+            )
+        else:
+            store = await opened.enter_async_context(wiring.opened_store(settings, must_exist=True))
+            planning = Planning(settings=settings, host=host, store=store, driver=driver)
+        return await planning.plan()
+
+
+def _driver(arguments: argparse.Namespace, settings: "Settings") -> "Driver | None":
+    """Make the driver, where guests are to be looked at; for a file of records only where one is set."""
+    if arguments.no_look or (arguments.records is not None and settings.driver.scenario is None):
+        return None
+    from bringup.daemon import wiring
+
+    try:
+        return wiring.make_driver(settings)
+    except SettingsError as error:
+        raise SettingsError([*error.problems, "--no-look plans without the hypervisor"]) from error.__cause__
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise UsageError(f"--uuid {text}: give the UUID of an instance") from None
+
+
+def _only(planned: "list[Planned]", wanted: "Sequence[str]", host: str) -> "list[Planned]":
+    if not wanted:
+        return planned
+    there = {each.instance.uuid for each in planned}
+    missing = [uuid for uuid in wanted if uuid not in there]
+    if missing:
+        raise UsageError(f"there is no instance {', '.join(missing)} in the records of {host}")
+    return [each for each in planned if each.instance.uuid in wanted]
+
+
+def _write(planned: "Sequence[Planned]", host: str, *, as_json: bool) -> None:
+    from bringup.daemon.cli.plan_lines import json_lines, text_lines
+
+    for line in json_lines(planned) if as_json else text_lines(planned, host):
+        sys.stdout.write(line + "\n")
+    # Whoever reads may have gone: that is told here, not when the process ends.
+    sys.stdout.flush()

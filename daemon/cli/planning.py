@@ -1,0 +1,158 @@
+"""Finds out what would happen to each instance of a host, and touches nothing.
+
+The records are loaded as a run loads them; of the hypervisor only ``init_host``, the list of its guests and
+``get_info`` are asked.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import anyio
+
+from bringup.daemon import operations, wiring
+from bringup.daemon.courses import Course, Forecast
+from bringup.daemon.decisions import EVACUATION_STATUSES, Facts
+from bringup.daemon.errors import StoreError, Temporary, Unavailable
+from bringup.daemon.forecast import foresee, undisturbed
+from bringup.daemon.hand import Hand
+from bringup.daemon.host import Host
+from bringup.daemon.init_instance import problem_of
+from bringup.daemon.instances import Instance
+from bringup.daemon.loading import load_records
+from bringup.daemon.ordering import in_order
+from bringup.daemon.outcomes import RunResult
+from bringup.daemon.progress import Progress
+from bringup.daemon.settings import Settings
+from bringup.daemon.states import PowerState
+from bringup.daemon.store.base import Store
+from bringup.drivers.base import Driver
+
+LOOK_DEADLINE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What would happen to one instance."""
+
+    facts: Facts
+    forecast: Forecast
+    """All ways that it may go, as far as is known."""
+    has_guest: bool | None = None
+    """Whether the hypervisor has the guest, asked for evacuated instances only."""
+    look: PowerState | None = None
+    """What a look at the guest gave; None: there was none."""
+    course: Course | None = None
+    """The way it goes if the guest stays as it was seen; None: that is not known."""
+    problem: str | None = None
+    """Why the guest could not be looked at."""
+
+    @property
+    def instance(self) -> Instance:
+        """Its record."""
+        return self.facts.instance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planning:
+    """What is to be planned."""
+
+    settings: Settings
+    host: str
+    """The name of this host."""
+    store: Store
+    driver: Driver | None
+    """Who is asked about the guests; None: nobody."""
+    others: Sequence[Instance] = ()
+    """Instances that are to be shown though they may belong to other hosts."""
+
+    async def plan(self) -> list[Planned]:
+        """Plan, in the order in which a run would take the instances.
+
+        :raises Unavailable: the hypervisor does not tell which guests it has.
+        :raises Temporary: the records could not be loaded.
+        """
+        host = self._as_host()
+        records = await load_records(host, await self._guests())
+        here = {facts.instance.uuid: facts for facts in records.evacuated}
+        own = in_order(facts for facts in records.own if facts.instance.uuid not in here)
+        known = {*here, *(facts.instance.uuid for facts in own)}
+        others = [Facts(instance=each, host=self.host) for each in self.others if each.uuid not in known]
+        looked = None if self.driver is None else False
+        planned = [self._unlooked(facts, has_guest=looked is not None or None) for facts in here.values()]
+        planned += [self._unlooked(facts, has_guest=looked) for facts in (*own, *others)]
+        return planned if self.driver is None else await self._looked(planned, host)
+
+    def _unlooked(self, facts: Facts, *, has_guest: bool | None) -> Planned:
+        forecast = foresee(facts, has_guest=has_guest)
+        return Planned(facts=facts, forecast=forecast, has_guest=has_guest, course=forecast.certain)
+
+    def _as_host(self) -> Host:
+        from bringup.drivers.simulated import Scenario, SimulatedDriver
+
+        # Where nobody is to be asked, a hypervisor without guests stands in.
+        driver = self.driver or SimulatedDriver(Scenario())
+        return Host(
+            name=self.host,
+            run_id="plan",
+            boot_id="",
+            executor=wiring.make_executor(self.settings, driver, self.store),
+            observer=Progress(),
+            limits=wiring.limits(self.settings),
+            report=_nobody,
+            resume_guests=self.settings.resume.guests == "on_every_start",
+        )
+
+    async def _guests(self) -> frozenset[str]:
+        if self.driver is not None:
+            return await guests_of(self.driver, self.host, deadline_s=self.settings.limits.host_deadline)
+        # Any that was evacuated may be there.
+        try:
+            migrations = await self.store.load_migrations(self.host, EVACUATION_STATUSES)
+        except StoreError as error:
+            raise Temporary(f"cannot load the migrations of {self.host}") from error
+        return frozenset(migration.instance_uuid for migration in migrations)
+
+    async def _looked(self, planned: list[Planned], host: Host) -> list[Planned]:
+        queue = deque(index for index, each in enumerate(planned) if any(c.first_look for c in each.forecast.courses))
+
+        async def work() -> None:
+            while queue:
+                index = queue.popleft()
+                planned[index] = await _look(planned[index], host)
+
+        async with anyio.create_task_group() as group:
+            for number in range(min(host.limits.concurrency, len(queue))):
+                group.start_soon(work, name=f"look-{number}")
+        return planned
+
+
+async def guests_of(driver: Driver, host: str, *, deadline_s: float) -> frozenset[str]:
+    """Initialize a hypervisor; give UUIDs, or where it cannot tell them names, of the guests that it has.
+
+    :raises Unavailable: it does not tell.
+    """
+    try:
+        with anyio.fail_after(deadline_s):
+            await driver.init_host(host)
+            try:
+                return frozenset(await driver.list_instance_uuids())
+            except NotImplementedError:
+                return frozenset(await driver.list_instances())
+    except Exception as error:
+        raise Unavailable(f"cannot ask the hypervisor of {host} for its guests: check that it runs") from error
+
+
+async def _look(planned: Planned, host: Host) -> Planned:
+    hand = Hand(planned.instance, host.executor.store)
+    try:
+        with anyio.fail_after(min(LOOK_DEADLINE_S, host.limits.instance_deadline_s)):
+            look = await operations.look(hand, host.driver)
+    except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being planned
+        return replace(planned, problem=problem_of("get_info", error).message)
+    forecast = foresee(planned.facts, look, has_guest=planned.has_guest)
+    return replace(planned, forecast=forecast, look=look, course=undisturbed(forecast, look))
+
+
+async def _nobody(result: RunResult) -> None:
+    del result

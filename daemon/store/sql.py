@@ -50,11 +50,13 @@ class SqlStore:
         self._database = database
         self._reads = anyio.CapacityLimiter(READERS)
         self._writes = anyio.CapacityLimiter(1)
+        self._closed = False
         self._fresh: Gathering[str, Instance] = Gathering(self._read_round, self._reads)
         self._saves: Gathering[Write, None] = Gathering(self._write_round, self._writes)
 
     async def close(self) -> None:
         """Finish the saves that were handed over, then close the connections.  Shielded; 60 s at most."""
+        self._closed = True
         with anyio.move_on_after(CLOSE_LIMIT_S, shield=True):
             await self._saves.close()
             await self._fresh.close()
@@ -67,7 +69,7 @@ class SqlStore:
             with self._reading(f"read the instances of host {host}") as connection:
                 return reads.load_instances(connection, reads.BY_HOST, {"host": host})
 
-        return await self._read(load)
+        return await self._run(load, self._reads)
 
     async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
         """Instances with these UUIDs, on whatever host, deleted rows left out."""
@@ -81,7 +83,7 @@ class SqlStore:
                     for instance in reads.load_instances(connection, reads.BY_UUID, {"uuids": chunk})
                 ]
 
-        return await self._read(load)
+        return await self._run(load, self._reads)
 
     async def get_instance(self, uuid: str) -> Instance:
         """Read one instance as it is at some point after this call.
@@ -97,7 +99,7 @@ class SqlStore:
             with self._reading(f"read the migrations of host {source_compute}") as connection:
                 return reads.load_migrations(connection, source_compute, sorted(statuses))
 
-        return await self._read(load)
+        return await self._run(load, self._reads)
 
     async def save(self, uuid: str, changes: Changes, *, expected: Expected) -> None:
         """Write ``changes``, if the record still has one of the expected states of each kind; durable on return.
@@ -142,10 +144,12 @@ class SqlStore:
             ):
                 return import_records(connection, records)
 
-        return await anyio.to_thread.run_sync(store, limiter=self._writes)
+        return await self._run(store, self._writes)
 
-    async def _read(self, load: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(load, limiter=self._reads)
+    async def _run(self, work: Callable[[], T], limiter: anyio.CapacityLimiter) -> T:
+        if self._closed:
+            raise StoreError("cannot use the store: it is closed")
+        return await anyio.to_thread.run_sync(work, limiter=limiter)
 
     def _read_round(self, uuids: Sequence[str]) -> list[Instance | StoreError]:
         with self._reading(f"read {len(uuids)} instances") as connection:

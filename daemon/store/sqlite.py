@@ -6,8 +6,8 @@ private: 0600, in a directory that is 0700 where it is made here.
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,11 @@ async def opened(
 def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_exist: bool = False) -> Database:
     """Open the file and see to its tables; raises as :meth:`SqliteStore.open` does.  Blocks."""
     try:
-        _make_private(path, must_exist=must_exist)
+        _make_file(path, must_exist=must_exist)
+        _check_ours(path, busy_timeout_s)
+        path.chmod(0o600)
+    except sqlite3.Error as error:
+        raise _cannot_open(path, error) from error
     except OSError as error:
         hint = "bringup import makes it" if isinstance(error, FileNotFoundError) else "it must be a file of this user"
         raise SettingsError([f"cannot open the store {path}: {hint}"]) from error
@@ -98,16 +102,26 @@ def _primary(error: BaseException | None) -> int:
     return getattr(error, "sqlite_errorcode", 0) & _PRIMARY
 
 
-def _make_private(path: Path, *, must_exist: bool) -> None:
-    if not must_exist:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # What SQLite puts beside the file gets the mode of the file.
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (0 if must_exist else os.O_CREAT), 0o600)
+def _make_file(path: Path, *, must_exist: bool) -> None:
+    if must_exist:
+        path.stat()
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        os.fchmod(descriptor, 0o600)
-    finally:
-        # Before SQLite opens it: closing a descriptor drops the locks that this process has on the file.
-        os.close(descriptor)
+        # What SQLite puts beside the file gets the mode of the file.
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        # Never opened here: closing a descriptor would drop the locks that this process has on the file.
+        return
+    os.close(descriptor)
+
+
+def _check_ours(path: Path, busy_timeout_s: float) -> None:
+    """Look, before anything is changed in it or about it, whether the file may become or is a store."""
+    with closing(sqlite3.connect(path, timeout=busy_timeout_s)) as connection:
+        there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if there and schema_version.name not in there:
+        raise Refused(f"cannot use the store {path}: it is a database of another program")
 
 
 def _engine(path: Path, busy_timeout_s: float) -> Engine:
@@ -134,13 +148,10 @@ def _engine(path: Path, busy_timeout_s: float) -> Engine:
 
 
 def _see_to_tables(connection: Connection, path: Path) -> None:
-    there: Sequence[str] = inspect(connection).get_table_names()
-    if not there:
+    if not inspect(connection).get_table_names():
         tables.create_all(connection)
         connection.execute(insert(schema_version), {"version": SCHEMA_VERSION})
         return
-    if schema_version.name not in there:
-        raise Refused(f"cannot use the store {path}: it is a database of another program")
     version = connection.execute(select(schema_version.c.version)).scalar()
     if version != SCHEMA_VERSION:
         raise Refused(

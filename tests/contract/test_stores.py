@@ -321,3 +321,5 @@ async def test_a_closed_store_says_so(open_store: Open) -> None:
 
     with pytest.raises(StoreError, match="it is closed"):
         await store.save(uuid_of(1), {}, expected=expected(VmState.ACTIVE))
+    with pytest.raises(StoreError, match="it is closed"):
+        await store.load_instances(HOST)

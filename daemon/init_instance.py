@@ -163,8 +163,10 @@ def _react(state: _Course, action: Action, error: Exception) -> Reaction:
 def problem_of(verb: str, error: BaseException) -> Problem:
     """Put an error with its whole chain of causes into words."""
     messages: list[str] = []
+    seen: set[int] = set()  # an error may be its own cause, by way of others
     link: BaseException | None = error
-    while link is not None:
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
         text = str(link) or type(link).__name__
         if text not in messages:
             messages.append(text)

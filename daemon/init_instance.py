@@ -70,7 +70,12 @@ async def init_instance(
     started = time.monotonic()
     state = _Course(Hand(facts.instance, executor.store), facts)
     with anyio.move_on_after(deadline_s) as scope:
-        await _follow(state, course, executor, observer)
+        try:
+            await _follow(state, course, executor, observer)
+        except Exception as error:
+            # No action failed: a rule stumbled over this record.  The others need not pay for that.
+            log.exception("instance.undecided")
+            state.kind, state.problem = Kind.FAILED, problem_of(state.doing, error)
     if scope.cancelled_caught:
         state.kind = Kind.FAILED
         state.problem = Problem(
@@ -99,6 +104,7 @@ async def _follow(
                 return
             continue
         state.facts = replace(state.facts, instance=state.hand.instance)
+        state.doing = "decide"
         plan = decide(table, state.facts)
         state.because.extend(plan.because)
         state.kind = plan.kind

@@ -19,7 +19,7 @@ from bringup.placement.reactions import BY_EXCEPTION, failure_of, refusal_of
 log = structlog.get_logger()
 
 BODY_LIMIT: Final = 32 * 1024 * 1024
-"""Bytes of one answer, decompressed; the allocations of a host with 10 000 instances are about 2 MB."""
+"""Bytes of one answer; the allocations of a host with 10 000 instances are about 2 MB."""
 POOL: Final = httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=30)
 
 
@@ -78,7 +78,7 @@ class PlacementClient:
 
     def _headers(self) -> dict[str, str]:
         # Without the header "/" answers for every version; with one that it does not have, 406.
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if self.microversion is not None:
             headers["OpenStack-API-Version"] = f"placement {self.microversion}"
         return headers
@@ -91,14 +91,21 @@ class PlacementClient:
 async def _read(response: httpx.Response, what: str) -> bytes:
     body = bytearray()
     try:
-        async for chunk in response.aiter_bytes():
+        length = response.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) > BODY_LIMIT:
+            raise _too_long(response, what)
+        async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > BODY_LIMIT:
-                request_id = request_id_of(response.headers)
-                raise NotUnderstood(what, f"the answer is longer than {BODY_LIMIT} bytes", request_id=request_id)
+                raise _too_long(response, what)
     finally:
         await response.aclose()
     return bytes(body)
+
+
+def _too_long(response: httpx.Response, what: str) -> NotUnderstood:
+    why = f"the answer is longer than {BODY_LIMIT} bytes"
+    return NotUnderstood(what, why, status=response.status_code, request_id=request_id_of(response.headers))
 
 
 @asynccontextmanager

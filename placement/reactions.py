@@ -42,8 +42,8 @@ BY_EXCEPTION: Final[Mapping[type[Exception], tuple[type[PlacementError], str]]] 
         UnicodeError: (NotUnderstood, "the host name of placement.url is not one"),
     }
 )
-"""``TimeoutError`` is the deadline of the whole request.  ``UnicodeError`` is the resolver's, for a label of a host name
-that is too long; httpx lets it through.
+"""``TimeoutError`` is the deadline of the whole request.  ``UnicodeError`` is the resolver's, for a label of a host
+name that is too long; httpx lets it through.
 """
 
 BY_STATUS: Final[Mapping[int, type[PlacementError]]] = MappingProxyType(

@@ -8,6 +8,7 @@ A child and not a thread: Placement has one database a process, and would take t
 """
 
 import argparse
+import contextlib
 import importlib
 import json
 import logging
@@ -60,19 +61,21 @@ def keep_quiet(log_file: Path | None) -> None:
     logging.getLogger().addHandler(handler)
 
 
-def wait_for_end(parent: int) -> None:
-    """Return when stdin ends, SIGTERM or SIGINT comes, or ``parent`` (a process id) is no longer the parent."""
+def listen_for_end() -> threading.Event:
+    """Give an event that is set when stdin ends, or SIGTERM or SIGINT comes."""
     ended = threading.Event()
 
     def watch_stdin() -> None:
-        sys.stdin.buffer.read()
+        # Not sys.stdin: a thread that holds its lock makes the interpreter abort when it ends.
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
         ended.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     threading.Thread(target=watch_stdin, name="stdin", daemon=True).start()
-    while os.getppid() == parent and not ended.wait(PARENT_CHECK_S):
-        pass
+    return ended
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -115,8 +118,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = _arguments(arguments)
     os.umask(0o077)
     keep_quiet(options.log)
+    ended = listen_for_end()
     stop = _start(options)
-    wait_for_end(parent)
+    while os.getppid() == parent and not ended.wait(PARENT_CHECK_S):
+        pass
     stop()
 
 

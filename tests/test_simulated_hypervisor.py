@@ -31,6 +31,7 @@ pytestmark = pytest.mark.anyio
         ("destroy", PowerState.PAUSED, [Transition.STOPPED]),
         ("destroy", PowerState.SUSPENDED, []),
         ("resume_state_on_host_boot", PowerState.SHUTDOWN, [Transition.STARTED]),
+        ("resume_state_on_host_boot", PowerState.CRASHED, [Transition.STARTED]),
         ("resume_state_on_host_boot", PowerState.SUSPENDED, []),
         ("resume_state_on_host_boot", PowerState.NOSTATE, []),
     ],

@@ -16,6 +16,7 @@ from support.drivers import uuid_of
 from support.scenarios import SCHEMA_SAYS, problems_of, read
 
 ONE, TWO = uuid_of(1), uuid_of(2)
+LETTERS = "abcdefab-0000-0000-0000-000000000001"
 
 
 def document(**more: Any) -> dict[str, Any]:
@@ -33,6 +34,7 @@ def fault_document(**more: Any) -> dict[str, Any]:
 GOOD = [
     document(),
     document(capacity={"running": None}),
+    document(capacity={"running": 1}, guests=[{"uuid": ONE}, {"uuid": TWO, "power_state": "shutdown"}]),
     document(latency={"default": 0, "init_host": {"exponential": 0}}),
     guest_document(shared_storage=None, power_state="nostate", latency={"destroy": {"uniform": [0, 1.5]}}),
     guest_document(uuid="ABCDEFAB-0000-0000-0000-000000000001"),
@@ -77,8 +79,12 @@ BAD = {
 BAD_ACROSS = {
     "low above high": (document(latency={"reboot": {"uniform": [2, 1]}}), 'latency.reboot = {"uniform": [2, 1]}: must'),
     "one uuid twice": (
-        document(guests=[{"uuid": ONE}, {"uuid": TWO}, {"uuid": ONE.upper()}]),
+        document(guests=[{"uuid": ONE}, {"uuid": TWO}, {"uuid": ONE}]),
         f'guests[0] and guests[2]: all have the uuid "{ONE}"; it must be unique',
+    ),
+    "one uuid in two cases": (
+        document(guests=[{"uuid": LETTERS}, {"uuid": LETTERS.upper()}]),
+        f'guests[0] and guests[1]: all have the uuid "{LETTERS}"; it must be unique',
     ),
     "more guests than room": (
         document(capacity={"running": 0}, guests=[{"uuid": ONE}]),

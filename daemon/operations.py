@@ -150,7 +150,7 @@ def _shutdown_timeout_s(hand: Hand, shutdown: Shutdown) -> float:
         return shutdown.timeout_s
     try:
         return float(int(asked))
-    except ValueError:
+    except (ValueError, OverflowError):
         log.warning("instance.shutdown_timeout_unreadable", image_os_shutdown_timeout=asked)
         return shutdown.timeout_s
 

@@ -127,7 +127,7 @@ class Traced:
         name = f"{self._role}.{verb}"
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            called = Called(name, _uuid(args), kwargs or {"arguments": args})
+            called = Called(name, _uuid(args), {**kwargs, "also": args[1:]} if args[1:] else kwargs)
             return await self._trace.around(called, lambda: method(*args, **kwargs))
 
         def call_at_once(*args: Any, **kwargs: Any) -> Any:

@@ -195,6 +195,31 @@ async def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(
     assert as_it_is(path) == before
 
 
+@contextmanager
+def as_another_user() -> Iterator[None]:
+    """Go on without root's rights, if it is root who tests: root may open anything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+async def test_a_store_that_this_user_may_not_open_is_a_matter_of_settings(path: Path) -> None:
+    open_database(path).engine.dispose()
+    directory = anyio.Path(path.parent)
+    await directory.chmod(0)
+
+    with as_another_user(), pytest.raises(SettingsError, match=f"cannot open the store {path}: ") as caught:
+        await SqliteStore.open(path)
+
+    await directory.chmod(0o700)
+    assert isinstance(caught.value.__cause__, OSError | sqlite3.Error)
+
+
 async def test_a_store_that_is_not_there_is_not_made_where_it_must_exist(path: Path) -> None:
     with pytest.raises(SettingsError, match="bringup import makes it"):
         await SqliteStore.open(path, must_exist=True)

@@ -46,7 +46,7 @@ class _Reading:
 
     def read(self, table: Sequence[Rule], look: PowerState | None = None) -> "_Reading":
         """Read one more table."""
-        facts = replace(self.facts, look=look)
+        facts = self.facts if look is None else replace(self.facts, look=look)
         plan = decide(table, facts)
         changes = _changes(plan.steps)
         if changes:

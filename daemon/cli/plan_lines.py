@@ -63,7 +63,7 @@ def text_lines(planned: Sequence[Planned], host: str) -> Iterator[str]:
             if each is not None:
                 yield from _branches(each)
         yield ""
-    yield from _counts(planned, host)
+    yield from _counts(planned, rows, host)
 
 
 def _row(planned: Planned) -> tuple[str, ...]:
@@ -108,16 +108,15 @@ def _branches(planned: Planned) -> Iterator[str]:
         yield f"{mark}      {condition(course, forecast)}: {_because(names, open_ended=False)}: {what}"
 
 
-def _counts(planned: Sequence[Planned], host: str) -> Iterator[str]:
+def _counts(planned: Sequence[Planned], rows: Sequence[Sequence[str]], host: str) -> Iterator[str]:
     counted: Counter[tuple[str, str, str]] = Counter()
-    for each in planned:
-        mark, _uuid, _name, _states, _guest, because, what = _row(each)
+    for each, (mark, *_facts, because, what) in zip(planned, rows, strict=True):
         counted[because, "cannot look at the guest" if each.problem else what, mark] += 1
     yield f"{host}: {len(planned)} instance{'' if len(planned) == 1 else 's'}"
     width = max((len(because) for because, _what, _mark in counted), default=0)
     for (because, what, mark), count in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
         yield f"{mark} {count:>6}  {because.ljust(width)}  {what}"
-    destroyed = sum(_may_destroy(each) for each in planned)
+    destroyed = sum(row[0] == MARK for row in rows)
     if destroyed:
         yield f"{MARK} {destroyed} would lose the guest or the row"
 
@@ -129,4 +128,4 @@ def _may_destroy(planned: Planned) -> bool:
 
 def _printable(text: str) -> str:
     """Keep what somebody wrote into a record from moving the cursor of who reads the plan."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return text if text.isprintable() else "".join(character if character.isprintable() else "?" for character in text)

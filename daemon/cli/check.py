@@ -1,0 +1,79 @@
+"""``bringup check``: would a run begin?  One line each for what it needs; changes nothing."""
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json, write_line
+from bringup.daemon.errors import SettingsError
+
+if TYPE_CHECKING:
+    from bringup.daemon.cli.checks import Finding
+    from bringup.daemon.settings import Settings
+
+# The gravest first: what a person must mend, before what may pass.
+BY_SEVERITY = (os.EX_CONFIG, os.EX_NOPERM, os.EX_UNAVAILABLE, os.EX_TEMPFAIL)
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "check",
+        help="check settings, store, hypervisor, Placement and scheduler; changes nothing",
+        description="Check what a run needs, one line each: ok, warning or failed. Nothing is changed.",
+    )
+    add_settings_to(parser)
+    add_json_to(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Check; give 0, or the exit code of the gravest failure."""
+    import anyio
+
+    from bringup.daemon import logs
+    from bringup.daemon.cli.checks import Checks, Finding, Status
+
+    codes: list[int] = []
+
+    def show(finding: Finding) -> None:
+        codes.append(finding.exit_code)
+        _write(finding, as_json=arguments.json)
+
+    try:
+        settings = settings_of(arguments)
+    except SettingsError as error:
+        for problem in error.problems:
+            show(Finding("settings", Status.FAILED, problem, exit_code=error.exit_code))
+    else:
+        logs.configure(level="error", style="auto", stream=sys.stderr)
+        for warning in settings.warnings:
+            show(Finding("settings", Status.WARNING, warning))
+        show(Finding("settings", Status.OK, f"host {settings.host.name}; {_origin(settings)}"))
+
+        async def main() -> None:
+            async for finding in Checks(settings).findings():
+                show(finding)
+
+        anyio.run(main)
+    return next((code for code in BY_SEVERITY if code in codes), os.EX_OK)
+
+
+def _origin(settings: "Settings") -> str:
+    origins = sorted(set(settings.sources.values()))
+    return f"from {', '.join(origins)}" if origins else "all of them defaults"
+
+
+def _write(finding: "Finding", *, as_json: bool) -> None:
+    from bringup.daemon.cli.checks import Status
+
+    if as_json:
+        write_json(
+            {"check": finding.check, "status": finding.status.value, "message": finding.message, **finding.facts}
+        )
+    else:
+        # One line each, also where an error says more than one sentence.
+        write_line(f"{finding.status.value:<8} {finding.check:<10} {'; '.join(finding.message.splitlines())}")
+    # A hypervisor that hangs must not keep what is known already.
+    sys.stdout.flush()

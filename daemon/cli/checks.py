@@ -1,0 +1,192 @@
+"""What a run needs, asked one after the other.  Nothing is changed: no record, no guest, no provider."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+
+from bringup.daemon import wiring
+from bringup.daemon.cli.planning import guests_of
+from bringup.daemon.errors import BringupError, SettingsError, Unavailable
+from bringup.daemon.gate import probe_placement
+from bringup.daemon.scheduler.spool import OutboxError, Spool
+from bringup.daemon.settings import Settings
+from bringup.placement.errors import ProviderMissing
+
+CONNECT_DEADLINE_S = 5.0
+PORTS = {"http": 80, "https": 443}
+
+
+class Status(Enum):
+    """How a check went."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of a check."""
+
+    check: str
+    status: Status
+    message: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What is looked at of an instance in the store."""
+
+    uuid: str
+    name: str
+    host: str | None
+
+    def is_among(self, guests: frozenset[str]) -> bool:
+        return self.uuid in guests or (bool(self.name) and self.name in guests)
+
+
+class Checks:
+    """The checks of one host."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take settings that are valid."""
+        self._settings = settings
+        self._rows: list[_Row] | None = None
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """Check everything, also after a failure."""
+        checks: dict[str, Callable[[], Awaitable[Finding]]] = {
+            "store": self.store,
+            "driver": self.driver,
+            "placement": self.placement,
+            "scheduler": self.scheduler,
+        }
+        for name, check in checks.items():
+            try:
+                yield await check()
+            except BringupError as error:
+                from bringup.daemon.cli.main import chain_of
+
+                yield Finding(name, Status.FAILED, chain_of(error), exit_code=error.exit_code)
+
+    async def store(self) -> Finding:
+        """Open the store and count."""
+        path = self._settings.store.path
+        try:
+            rows = await anyio.to_thread.run_sync(partial(_rows, self._settings))
+        except SettingsError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            return Finding("store", Status.WARNING, f"no records yet: {path} is not there; bringup import makes it")
+        self._rows = rows
+        name = self._settings.host.name
+        own = sum(row.host == name for row in rows)
+        facts = {"path": str(path), "instances": own, "elsewhere": len(rows) - own}
+        message = f"{path}: {own} instances of {name}, {len(rows) - own} of other hosts"
+        if rows and not own:
+            return Finding("store", Status.WARNING, f"{message}; is host.name what Nova calls this host?", facts)
+        return Finding("store", Status.OK, message, facts)
+
+    async def driver(self) -> Finding:
+        """Ask the hypervisor for its guests and compare them with the records."""
+        name = self._settings.driver.name
+        driver = wiring.make_driver(self._settings)
+        try:
+            guests = await guests_of(driver, self._settings.host.name, deadline_s=self._settings.limits.host_deadline)
+        finally:
+            with anyio.move_on_after(CONNECT_DEADLINE_S, shield=True):
+                await driver.close()
+        if self._rows is None:
+            return Finding("driver", Status.OK, f"{name}: {len(guests)} guests", {"guests": len(guests)})
+        known = {text for row in self._rows for text in (row.uuid, row.name)}
+        strange = len(guests - known)
+        own = [row for row in self._rows if row.host == self._settings.host.name]
+        missing = sum(not row.is_among(guests) for row in own)
+        facts = {"guests": len(guests), "guests_without_record": strange, "records_without_guest": missing}
+        message = f"{name}: {len(guests)} guests, {strange} of them without a record; {missing} records without a guest"
+        return Finding("driver", Status.WARNING if strange else Status.OK, message, facts)
+
+    async def placement(self) -> Finding:
+        """Try the gate once."""
+        placement = self._settings.placement
+        try:
+            gate = await probe_placement(self._settings)
+        except Unavailable as error:
+            if isinstance(error.__cause__, ProviderMissing) and placement.create_resource_provider:
+                missing = f"{placement.url}: resource provider {placement.resource_provider} is not there; run makes it"
+                return Finding("placement", Status.WARNING, missing)
+            raise
+        facts = {
+            "url": placement.url,
+            "microversion": str(gate.microversion),
+            "resource_provider": gate.provider.name,
+            "uuid": gate.provider.uuid,
+            "generation": gate.provider.generation,
+        }
+        message = (
+            f"{placement.url}: microversion {gate.microversion}, lets us in, "
+            f"resource provider {gate.provider.name} ({gate.provider.uuid})"
+        )
+        return Finding("placement", Status.OK, message, facts)
+
+    async def scheduler(self) -> Finding:
+        """Tell whether somebody listens, sending nothing, and how many reports wait."""
+        spool = Spool(self._settings.host.state_directory / "outbox")
+        try:
+            waiting = len(await anyio.to_thread.run_sync(spool.waiting))
+        except OutboxError as error:
+            return Finding("scheduler", Status.WARNING, f"{error}: {error.__cause__}")
+        waits = f"{waiting} report{' waits' if waiting == 1 else 's wait'} in the outbox"
+        facts = {"waiting": waiting}
+        if not wiring.reports(self._settings):
+            message = f"is not told: scheduler.transport is {self._settings.scheduler.transport}"
+            if not self._settings.scheduler.track_instance_changes:
+                message = "is not told: scheduler.track_instance_changes is false"
+            return Finding("scheduler", Status.WARNING if waiting else Status.OK, f"{message}; {waits}", facts)
+        url = self._settings.scheduler.url or ""
+        problem = await _unreachable(url)
+        if problem is not None:
+            message = f"{url} cannot be reached ({problem}): reports will be kept and sent later; {waits}"
+            return Finding("scheduler", Status.WARNING, message, facts)
+        return Finding("scheduler", Status.WARNING if waiting else Status.OK, f"{url} listens; {waits}", facts)
+
+
+def _rows(settings: Settings) -> list[_Row]:
+    from sqlalchemy import select
+    from sqlalchemy.exc import DBAPIError
+
+    from bringup.daemon.errors import Temporary
+    from bringup.daemon.store.schema import instances
+    from bringup.daemon.store.sqlite import open_database
+
+    database = open_database(settings.store.path, settings.store.busy_timeout, must_exist=True)
+    columns = instances.c
+    try:
+        with database.engine.connect() as connection:
+            query = select(columns.uuid, columns.name, columns.host).where(columns.deleted == 0)
+            return [_Row(uuid, name, host) for uuid, name, host in connection.execute(query)]
+    except DBAPIError as error:
+        raise Temporary(f"cannot read the store {settings.store.path}") from error.orig
+    finally:
+        database.engine.dispose()
+
+
+async def _unreachable(url: str) -> str | None:
+    parts = urlsplit(url)
+    try:
+        with anyio.fail_after(CONNECT_DEADLINE_S):
+            stream = await anyio.connect_tcp(parts.hostname or "", parts.port or PORTS[parts.scheme])
+    except TimeoutError:
+        return f"no connection in {CONNECT_DEADLINE_S:g} s"
+    except OSError as error:
+        return str(error)
+    await stream.aclose()
+    return None

@@ -18,7 +18,6 @@ from bringup.daemon.init_instance import init_instance
 from bringup.daemon.instances import Instance, Migration
 from bringup.daemon.outcomes import Outcome
 from bringup.daemon.states import PowerState, power_state, task_state, vm_state
-from bringup.drivers.base import PowerState as DriverPowerState
 from support.oracle_cells import GONE
 from support.oracle_driver import TracingDriver
 from support.oracle_store import TracingStore
@@ -63,13 +62,8 @@ class ActionsRecorded(Executor):
 
 
 class Nobody:
-    """Watches no action."""
-
-    def action_began(self, uuid: str, step: Step) -> None:
-        pass
-
-    def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None:
-        pass
+    def action_began(self, uuid: str, step: Step) -> None: ...
+    def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +189,8 @@ def _states(instance: Instance) -> Row:
     return {column: None if state is None else state.value for column, state in parts.items()}
 
 
-def _power(read: int | str) -> DriverPowerState | None:
-    return None if read == GONE else DriverPowerState(read)
+def _power(read: int | str) -> PowerState | None:
+    return None if read == GONE else PowerState(read)
 
 
 def _number(read: int | str) -> int:

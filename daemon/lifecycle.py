@@ -12,7 +12,7 @@ import anyio
 import structlog
 
 from bringup.daemon.decisions import LIFECYCLE, Facts, Step
-from bringup.daemon.errors import RecordNotFound, StoreError
+from bringup.daemon.errors import RecordNotFound
 from bringup.daemon.executor import Executor
 from bringup.daemon.init_instance import init_instance
 from bringup.daemon.logs import get_logger
@@ -96,8 +96,8 @@ class LifecycleWatch:
         except RecordNotFound:
             log.debug("lifecycle.no_record")
             return
-        except (StoreError, TimeoutError) as error:
-            log.warning("lifecycle.record_unread", error=str(error))
+        except Exception as error:  # noqa: BLE001 - one record that cannot be read must not end the watch of all
+            log.warning("lifecycle.record_unread", error=f"{type(error).__name__}: {error}")
             return
         outcome = await init_instance(
             Facts(instance=instance, host=self._host, transition=event.transition),

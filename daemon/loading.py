@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from bringup.daemon.decisions import EVACUATION_STATUSES, Facts
+from bringup.daemon.decisions import EVACUATED, EVACUATION_STATUSES, Facts, decide
 from bringup.daemon.errors import StoreError, Temporary
 from bringup.daemon.host import Host
 from bringup.daemon.instances import Instance, Migration
@@ -55,7 +55,12 @@ async def load_records(host: Host, local: frozenset[str]) -> Records:
         )
 
     here = [instance for instance in elsewhere if instance.uuid in local or (instance.name and instance.name in local)]
-    return Records([facts(instance) for instance in instances], [facts(instance) for instance in here])
+    evacuated = [facts(instance) for instance in here]
+    # One that has come back since is an instance of this host like any other: its evacuation asks for nothing.
+    return Records(
+        [facts(instance) for instance in instances],
+        [each for each in evacuated if decide(EVACUATED, each).steps],
+    )
 
 
 def _if_status(migration: Migration | None, statuses: Sequence[str]) -> Migration | None:

@@ -46,8 +46,6 @@ async def _settle_one(
         deadline_s=host.limits.instance_deadline_s,
         course=course,
     )
-    if outcome.because == ("evacuated_and_back",):
-        return  # it is an instance of this host like any other: its outcome is still to come
     outcomes[outcome.uuid] = outcome
     host.observer.instance_ended(outcome)
     log_outcome(outcome)

@@ -62,7 +62,7 @@ def _running_table(progress: Progress, now: float) -> Table:
     longest: list[Running] = sorted(progress.running.values(), key=lambda running: running.since)[:SHOWN_RUNNING]
     for running in longest:
         table.add_row(
-            Text("  " + running.uuid, style="dim"),
+            Text(running.uuid, style="dim"),
             running.doing,
             Text(seconds(now - running.doing_since), style="yellow"),
         )
@@ -74,7 +74,8 @@ def live_view(progress: Progress, now: float) -> RenderableType:
     head = Text.assemble((progress.phase, "bold"), "  ", (progress.detail, "dim"))
     if not progress.total:
         return head
-    bar = ProgressBar(total=progress.total, completed=progress.done, width=50)
+    bar = Table.grid()
+    bar.add_row(ProgressBar(total=progress.total, completed=progress.done, width=60))
     return Group(head, bar, Text(counts_line(progress)), _running_table(progress, now))
 
 

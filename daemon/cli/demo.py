@@ -66,7 +66,7 @@ def execute(arguments: argparse.Namespace) -> int:
         ) as placement,
         serving("bringup.daemon.demo.scheduler_receiver", ["--directory", str(directory / "scheduler")]) as scheduler,
     ):
-        settings, config = _prepare(directory, placement, scheduler, quiet=arguments.json)
+        settings, config = prepare(directory, placement, scheduler, quiet=arguments.json)
         code = _run(settings, as_json=arguments.json)
         if not arguments.json:
             _show_received(scheduler, settings.host.name)
@@ -94,7 +94,8 @@ def _fresh(directory: Path | None) -> Path:
     return directory
 
 
-def _prepare(directory: Path, placement: str, scheduler: str, *, quiet: bool) -> "tuple[Settings, Path]":
+def prepare(directory: Path, placement: str, scheduler: str, *, quiet: bool) -> "tuple[Settings, Path]":
+    """Write the files of the demonstration, import its records, give its settings and where they are."""
     import json
 
     import anyio

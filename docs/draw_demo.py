@@ -1,0 +1,74 @@
+"""Draw ``docs/demo.svg``: the demonstration, half-way and at its end.  ``python docs/draw_demo.py``."""
+
+import re
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from rich.console import Console
+
+from bringup.daemon import logs
+from bringup.daemon.cli.demo import prepare
+from bringup.daemon.demo.children import serving
+from bringup.daemon.progress import Progress
+from bringup.daemon.service import Ending, serve
+from bringup.daemon.terminal import live_view, summary
+
+HALF_WAY = 0.55
+PICTURE = Path(__file__).with_name("demo.svg")
+
+
+class Painter:
+    """Shows a run on a console that is recorded."""
+
+    def __init__(self, console: Console) -> None:
+        """Draw on ``console``."""
+        self._console = console
+
+    @asynccontextmanager
+    async def showing(self, progress: Progress) -> AsyncIterator[None]:
+        """Draw it once, when a little more than half is done."""
+
+        async def draw() -> None:
+            # A view has no events of its own: it is drawn again and again, here until it is worth keeping.
+            while not progress.total or progress.done < HALF_WAY * progress.total:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+            self._console.print(live_view(progress, progress.now()))
+            self._console.print()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(draw)
+            yield
+
+    def show_ending(self, ending: Ending, *, stays: bool) -> None:
+        """Draw the table."""
+        del stays
+        if ending.result is not None:
+            self._console.print(summary(ending.result))
+
+
+def main() -> None:
+    """Run the demonstration and write the picture."""
+    console = Console(record=True, width=112, force_terminal=True)
+    logs.configure(level="error", style="json", stream=Path("/dev/null").open("w"))  # noqa: SIM115
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        with (
+            serving("bringup.daemon.demo.placement_server", ["--database", "memory"]) as placement,
+            serving("bringup.daemon.demo.scheduler_receiver", ["--directory", str(directory / "s")]) as scheduler,
+        ):
+            settings, _ = prepare(directory, placement, scheduler, quiet=True)
+
+            async def run() -> int:
+                return await serve(settings, Painter(console), once=True)
+
+            anyio.run(run)
+    # Without the fonts that rich would have it fetch.
+    drawing = re.sub(r"@font-face \{.*?\}\n", "", console.export_svg(title="bringup run"), flags=re.DOTALL)
+    PICTURE.write_text(drawing, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

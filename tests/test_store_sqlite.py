@@ -177,7 +177,7 @@ UNFIT: dict[str, tuple[Callable[[Path], None], type[BringupError], str]] = {
     "newer": (newer, Refused, "its schema version is 99, this version of bringup knows 1; run the version that wrote"),
     "without a version": (without_version, Refused, "its schema version is None"),
     "a directory": (a_directory, SettingsError, "it, or the directory that it is in, is not readable and writable"),
-    "below a file": (below_a_file, SettingsError, "it must be a file of this user"),
+    "below a file": (below_a_file, SettingsError, "this user must be able to read and write it and its directory"),
 }
 
 

@@ -77,7 +77,11 @@ def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_ex
     except sqlite3.Error as error:
         raise _cannot_open(path, error) from error
     except OSError as error:
-        hint = "bringup import makes it" if isinstance(error, FileNotFoundError) else "it must be a file of this user"
+        hint = (
+            "bringup import makes it"
+            if isinstance(error, FileNotFoundError)
+            else "this user must be able to read and write it and its directory"
+        )
         raise SettingsError([f"cannot open the store {path}: {hint}"]) from error
     engine = _engine(path, busy_timeout_s)
     writer = engine.execution_options(**{WRITES: True})

@@ -1,9 +1,9 @@
 """A JSON array that is parsed when it is looked at."""
 
 import pytest
-from support.records import instance
 
 from bringup.daemon.store.rows import JsonSequence, text_of
+from support.records import instance
 
 VIFS = JsonSequence('[{"id":"a"},{"id":"b"}]')
 
@@ -29,7 +29,7 @@ def test_it_reads_as_a_sequence_of_what_the_text_holds() -> None:
 )
 def test_it_equals_any_sequence_of_the_same_objects(other: object, same: bool) -> None:  # noqa: FBT001 - a column of the table
     assert (other == VIFS) is same
-    assert (VIFS == other) is same
+    assert (other == VIFS) is same
 
 
 def test_what_is_taken_from_it_can_be_changed_without_changing_it() -> None:

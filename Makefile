@@ -17,7 +17,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests
-	$(BIN)/mypy benchmarks
+	$(BIN)/mypy benchmarks docs/draw_demo.py
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -142,7 +143,7 @@ async def test_a_receiver_that_comes_up_later_gets_what_waits(directory: Path, t
     ids=["503 twice", "acknowledgement lost", "hangs once"],
 )
 async def test_a_receiver_with_a_bad_start_has_each_report_once(
-    directory: Path, tmp_path: Path, faults: dict[str, int]
+    directory: Path, tmp_path: Path, faults: dict[str, Any]
 ) -> None:
     outbox = Outbox(directory)
     for report in reports(3):

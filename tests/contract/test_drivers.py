@@ -54,7 +54,7 @@ VERBS: dict[str, Verb] = {
 }
 
 
-@pytest.fixture(params=RIGS.values(), ids=RIGS.keys())
+@pytest.fixture(params=list(RIGS.values()), ids=list(RIGS))
 def rig(request: pytest.FixtureRequest) -> Rig:
     made: Rig = request.param
     return made

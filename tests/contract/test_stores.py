@@ -34,7 +34,7 @@ STORES: dict[str, Callable[[Path], Awaitable[ImportingStore]]] = {
 }
 
 
-@pytest.fixture(params=STORES.values(), ids=STORES)
+@pytest.fixture(params=list(STORES.values()), ids=list(STORES))
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     return lambda: request.param(tmp_path)
 

@@ -28,8 +28,8 @@ def test_it_reads_as_a_sequence_of_what_the_text_holds() -> None:
     ids=["tuple", "list", "same text", "other spacing", "shorter", "number", "text"],
 )
 def test_it_equals_any_sequence_of_the_same_objects(other: object, same: bool) -> None:  # noqa: FBT001 - a column of the table
-    assert (other == VIFS) is same
-    assert (other == VIFS) is same
+    for one, another in ((other, VIFS), (VIFS, other)):
+        assert (one == another) is same
 
 
 def test_what_is_taken_from_it_can_be_changed_without_changing_it() -> None:

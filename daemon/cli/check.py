@@ -69,9 +69,8 @@ def _write(finding: "Finding", *, as_json: bool) -> None:
     from bringup.daemon.cli.checks import Status
 
     if as_json:
-        write_json(
-            {"check": finding.check, "status": finding.status.value, "message": finding.message, **finding.facts}
-        )
+        facts = finding.facts if finding.status is not Status.FAILED else {"exit_code": finding.exit_code}
+        write_json({"check": finding.check, "status": finding.status.value, "message": finding.message, **facts})
     else:
         # One line each, also where an error says more than one sentence.
         write_line(f"{finding.status.value:<8} {finding.check:<10} {'; '.join(finding.message.splitlines())}")

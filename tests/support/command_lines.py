@@ -1,0 +1,87 @@
+"""Runs commands as a person does, in this process or in one of its own, and keeps what came of them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from bringup.daemon.cli import main
+from bringup.daemon.instances import Instance, Migration
+from bringup.daemon.records import Records, dump_records
+from bringup.drivers.simulated import Scenario, dump_scenario
+from support.records import HOST
+
+BRINGUP = (sys.executable, "-c", "import sys; from bringup.daemon.cli import main; sys.exit(main())")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        """Standard output as JSON lines."""
+        return [json.loads(line) for line in self.lines]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A host's files in a directory, and its commands."""
+
+    directory: Path
+    capsys: pytest.CaptureFixture[str]
+
+    @property
+    def store(self) -> Path:
+        return self.directory / "state" / "instances.sqlite"
+
+    def settings(self, text: str = "", *, scenario: Scenario | None = None) -> list[str]:
+        """Write a settings file; give the arguments that name it."""
+        lines = ["[host]", f'name = "{HOST}"', f"state_directory = {json.dumps(str(self.directory / 'state'))}", text]
+        if scenario is not None:
+            path = self.directory / "scenario.json"
+            path.write_text(dump_scenario(scenario))
+            lines += ["[driver]", f"scenario = {json.dumps(str(path))}"]
+        config = self.directory / "bringup.toml"
+        config.write_text("\n".join(lines))
+        return ["-c", str(config)]
+
+    def records(
+        self, instances: Sequence[Instance], migrations: Sequence[Migration] = (), *, name: str = "records.json"
+    ) -> str:
+        """Write a file of records; give its path."""
+        path = self.directory / name
+        path.write_text(dump_records(Records(instances=tuple(instances), migrations=tuple(migrations))))
+        return str(path)
+
+    def run(self, *arguments: str) -> Ended:
+        """Run a command in this process."""
+        self.capsys.readouterr()
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            # A command says where its log goes; what that is here is gone after the test.
+            structlog.reset_defaults()
+        out, err = self.capsys.readouterr()
+        return Ended(code, out, err)
+
+    def run_process(self, *arguments: str, stdin: bytes = b"") -> Ended:
+        """Run a command in a process of its own."""
+        done = subprocess.run([*BRINGUP, *arguments], input=stdin, capture_output=True, timeout=60, check=False)
+        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -1,0 +1,101 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bringup import __version__
+from support.command_lines import BRINGUP, Site
+from support.records import instance
+
+COMMANDS = ("run", "plan", "explain", "check", "import", "demo")
+HEAVY = ("anyio", "httpx", "pydantic", "rich", "sqlalchemy", "stamina", "structlog")
+
+
+@pytest.fixture
+def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
+    return Site(tmp_path, capsys)
+
+
+def test_the_version_is_said(site: Site) -> None:
+    assert site.run("--version").out == f"bringup {__version__}\n"
+
+
+def test_help_names_every_command_and_the_exit_codes(site: Site) -> None:
+    ended = site.run("--help")
+
+    assert ended.code == 0
+    for word in (*COMMANDS, "64", "69", "75", "77", "78"):
+        assert re.search(rf"\b{word}\b", ended.out), word
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_json(site: Site, command: str) -> None:
+    ended = site.run(command, "--help")
+
+    assert ended.code == 0
+    assert "--json" in ended.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["fly"], ["plan", "--fly"], ["import"], ["explain", "--vm-state"]],
+    ids=lambda arguments: " ".join(arguments) or "nothing",
+)
+def test_a_wrong_command_line_ends_with_64(site: Site, arguments: list[str]) -> None:
+    ended = site.run(*arguments)
+
+    assert (ended.code, ended.out) == (64, "")
+    assert ended.err.startswith("usage: bringup")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_nothing_heavy_is_imported_to_say_help(command: str) -> None:
+    code = (
+        "import sys\nfrom bringup.daemon.cli import main\n"
+        f"try: main(['{command}', '--help'])\nexcept SystemExit: pass\n"
+        "print([name for name in sys.modules], file=sys.stderr)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+    assert not [name for name in HEAVY if f"'{name}'" in done.stderr]
+
+
+def test_an_error_is_a_json_line_where_json_is_wanted(site: Site) -> None:
+    ended = site.run("plan", "--records", "none.json", "--json")
+
+    error = json.loads(ended.err)
+    assert (ended.code, ended.out) == (64, "")
+    assert (error["error"], error["exit_code"]) == ("UsageError", 64)
+    assert "none.json" in error["message"]
+    assert "No such file" in error["message"]
+
+
+def test_an_error_is_one_sentence_with_its_causes_elsewhere(site: Site) -> None:
+    ended = site.run("plan", "--records", "none.json")
+
+    assert ended.err.startswith("bringup: cannot read records from none.json")
+    assert "No such file" in ended.err
+
+
+@pytest.mark.parametrize("style", [[], ["--json"]], ids=["words", "json"])
+def test_output_may_be_cut_off_by_its_reader(site: Site, style: list[str]) -> None:
+    # More than a pipe holds.
+    file = site.records([instance(number) for number in range(1, 2000)])
+    plan = subprocess.Popen(
+        [*BRINGUP, "plan", "--records", file, *style], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert plan.stdout is not None
+    assert plan.stderr is not None
+
+    first = plan.stdout.readline()
+    plan.stdout.close()
+    said = plan.stderr.read()
+    plan.stderr.close()
+
+    assert plan.wait(timeout=60) == 0
+    assert first
+    assert said == b""

@@ -81,7 +81,7 @@ def live_view(progress: Progress, now: float) -> RenderableType:
 
 def summary(result: RunResult) -> RenderableType:
     """Draw what came of the run: outcomes by kind and rule, then those that failed."""
-    table = Table(title=f"{result.host}: {len(result.outcomes)} instances in {seconds(result.took_s)}")
+    table = Table(title=Text(f"{result.host}: {len(result.outcomes)} instances in {seconds(result.took_s)}"))
     table.add_column("outcome")
     table.add_column("because")
     table.add_column("instances", justify="right")

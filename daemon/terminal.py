@@ -126,11 +126,17 @@ class Terminal:
     @asynccontextmanager
     async def showing(self, progress: Progress) -> AsyncIterator[None]:
         """Keep the live view up to date for as long as the block lasts."""
+        failure: Exception | None = None
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._refresh, live, progress, name="terminal")
-                yield
+                try:
+                    yield
+                except Exception as error:  # noqa: BLE001 - raised below: the task group would wrap it
+                    failure = error
                 group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     async def _refresh(self, live: Live, progress: Progress) -> None:
         while True:

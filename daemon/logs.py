@@ -1,13 +1,14 @@
 """Logs: constant events, facts as keys; JSON lines where nobody watches, readable lines where somebody does."""
 
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor, WrappedLogger
 
-SECRET_KEYS = frozenset({"authorization", "password", "secret", "token", "x-auth-token"})
+SECRET_KEYS = frozenset({"authorization", "password", "secret", "token", "x-auth-token", "x-subject-token"})
+HIDDEN = "***"
 
 
 def get_logger() -> FilteringBoundLogger:
@@ -39,6 +40,9 @@ def configure(*, level: str, style: Literal["auto", "json", "console"], stream: 
 
 def _hide_secrets(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Hide values of keys that name a secret: a second line of defence, none is ever passed."""
-    for key in event.keys() & SECRET_KEYS:
-        event[key] = "***"
+    for key, value in event.items():
+        if key.lower() in SECRET_KEYS:
+            event[key] = HIDDEN
+        elif isinstance(value, Mapping):  # headers
+            event[key] = {name: HIDDEN if str(name).lower() in SECRET_KEYS else held for name, held in value.items()}
     return event

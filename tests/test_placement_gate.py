@@ -41,7 +41,7 @@ async def test_a_known_provider_passes() -> None:
     name = fresh_name()
     async with a_client() as client:
         made = await pass_gate(client, provider=name, wait_s=LONG_S, create=True)
-        again = await pass_gate(client, provider=name, wait_s=LONG_S)
+        again = await pass_gate(client, provider=name, wait_s=LONG_S, create=True)
         by_uuid = await pass_gate(client, provider=made.provider.uuid, wait_s=0)
     assert (made.created, again.created) == (True, False)
     assert made.provider == again.provider == by_uuid.provider

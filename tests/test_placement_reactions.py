@@ -78,7 +78,10 @@ def test_an_exception_that_httpx_may_add_is_taken_for_its_base() -> None:
     assert isinstance(failure_of(NewReadError("?"), "GET /"), Unreachable)
 
 
+UNTRUSTED = ssl.SSLCertVerificationError(1, "x")
+UNTRUSTED.verify_message = "self-signed certificate"
 CAUSES = {
+    "certificate": (UNTRUSTED, "its certificate is not accepted: self-signed certificate"),
     "refused": (ConnectionRefusedError(111, "x"), "connection refused"),
     "reset": (ConnectionResetError(104, "x"), "connection reset by peer"),
     "name": (socket.gaierror(-2, "x"), "its host name cannot be resolved"),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import httpx
+
 import bringup
 from support.placement import SERVER, start_placement
 

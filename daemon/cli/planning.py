@@ -145,9 +145,12 @@ async def guests_of(driver: Driver, host: str, *, deadline_s: float) -> frozense
 
 async def _look(planned: Planned, host: Host) -> Planned:
     hand = Hand(planned.instance, host.executor.store)
+    deadline_s = min(LOOK_DEADLINE_S, host.limits.instance_deadline_s)
     try:
-        with anyio.fail_after(min(LOOK_DEADLINE_S, host.limits.instance_deadline_s)):
+        with anyio.fail_after(deadline_s):
             look = await operations.look(hand, host.driver)
+    except TimeoutError:
+        return replace(planned, problem=f"no answer in {deadline_s:g} s")
     except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being planned
         return replace(planned, problem=problem_of("get_info", error).message)
     forecast = foresee(planned.facts, look, has_guest=planned.has_guest)

@@ -1,0 +1,390 @@
+import itertools
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any, get_args
+from uuid import uuid4
+
+import anyio
+import pytest
+
+from bringup.daemon import wiring
+from bringup.daemon.host import Host, Start
+from bringup.daemon.init_host import init_host
+from bringup.daemon.outcomes import RunResult
+from bringup.daemon.progress import Progress
+from bringup.daemon.settings import Settings, load
+from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
+from bringup.drivers.simulated import ErrorName, Fault, Scenario, SimulatedGuest
+from bringup.drivers.simulated.verbs import Verb
+from support.command_lines import Site
+from support.records import HOST, instance, migration, uuid_of
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SAMPLES = sorted(
+    path
+    for folder in (REPOSITORY / "tests" / "data" / "api-samples", REPOSITORY.parent / "shared" / "api-samples")
+    for path in folder.glob("*.json")
+)
+A_CELL_IS_DOWN = "servers-details-v2.69.json"
+ASKED = ("init_host", "list_instance_uuids", "get_info", "close")
+
+
+@pytest.fixture
+def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
+    return Site(tmp_path, capsys)
+
+
+def guest(number: int, power_state: PowerState = PowerState.RUNNING, **fields: Any) -> SimulatedGuest:
+    return SimulatedGuest(uuid=uuid_of(number), name=f"instance-{number:08x}", power_state=power_state, **fields)
+
+
+def plain(lines: list[str]) -> list[str]:
+    """Take the columns out of lines."""
+    return [" ".join(line.split()) for line in lines]
+
+
+def because(documents: list[dict[str, Any]]) -> dict[str, list[str]]:
+    return {document["uuid"]: document["because"] for document in documents}
+
+
+def test_a_plan_of_a_store_says_what_and_why(site: Site) -> None:
+    settings = site.settings(scenario=Scenario(guests=(guest(1), guest(2, PowerState.SHUTDOWN))))
+    records = [
+        instance(1),
+        instance(2, task_state=TaskState.REBOOT_STARTED),
+        instance(3, task_state=TaskState.DELETING),
+    ]
+    site.run("import", site.records(records), *settings)
+
+    ended = site.run("plan", *settings)
+
+    assert (ended.code, ended.err) == (0, "")
+    assert plain(ended.lines) == [
+        "uuid name vm/task/power guest because what",
+        (
+            f"{uuid_of(2)} instance-00000002 active/reboot_started/running shutdown soft_reboot_went_down "
+            "save task_state=reboot_pending_hard, reboot HARD"
+        ),
+        f"! {uuid_of(3)} instance-00000003 active/deleting/running ? deletion_interrupted delete",
+        (
+            f"{uuid_of(1)} instance-00000001 active/none/running running vifs > runs "
+            "plug_vifs, ensure_filtering_rules_for_instance"
+        ),
+        "",
+        f"{HOST}: 3 instances",
+        "! 1 deletion_interrupted delete",
+        "1 soft_reboot_went_down save task_state=reboot_pending_hard, reboot HARD",
+        "1 vifs > runs plug_vifs, ensure_filtering_rules_for_instance",
+        "! 1 would lose the guest or the row",
+    ]
+
+
+def test_a_plan_as_json_has_a_line_an_instance(site: Site) -> None:
+    settings = site.settings(scenario=Scenario(guests=(guest(1),)))
+    site.run("import", site.records([instance(1)]), *settings)
+
+    assert site.run("plan", "--json", *settings).documents == [
+        {
+            "uuid": uuid_of(1),
+            "name": "instance-00000001",
+            "display_name": "vm 1",
+            "host": HOST,
+            "vm_state": "active",
+            "task_state": None,
+            "power_state": "running",
+            "look": "running",
+            "because": ["vifs", "runs"],
+            "why": [
+                "Its NICs are made ready on the host, whether it runs or not.",
+                "It runs: its firewall rules are put in place.",
+            ],
+            "steps": [
+                {"rule": "vifs", "action": "plug_vifs", "arguments": {}},
+                {"rule": "runs", "action": "ensure_filtering_rules_for_instance", "arguments": {}},
+            ],
+            "kind": "initialized",
+            "destroys": False,
+            "waits_for_look": None,
+            "problem": None,
+        }
+    ]
+
+
+async def _run(settings: Settings) -> RunResult:
+    """Bring the host back as ``bringup run`` does, Placement and report left out."""
+
+    async def nothing(*_: object) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    driver = wiring.make_driver(settings)
+    async with wiring.opened_store(settings) as store:
+
+        async def open_host() -> Host:
+            await anyio.lowlevel.checkpoint()
+            return Host(
+                name=settings.host.name,
+                run_id=str(uuid4()),
+                boot_id=str(uuid4()),
+                executor=wiring.make_executor(settings, driver, store),
+                observer=Progress(),
+                limits=wiring.limits(settings),
+                report=nothing,
+                resume_guests=settings.resume.guests == "on_every_start",
+            )
+
+        return await init_host(Start(pass_placement=nothing, open_host=open_host, observer=Progress()))
+
+
+@pytest.mark.parametrize("resume", ["never", "on_every_start"])
+def test_what_is_planned_is_what_a_run_then_does(site: Site, resume: str) -> None:
+    states = list(enumerate(itertools.product(VmState, (None, *TaskState, UnknownState("dreaming"))), start=1))
+    power = itertools.cycle(PowerState)
+    seen = itertools.cycle((PowerState.RUNNING, PowerState.SHUTDOWN, PowerState.PAUSED, PowerState.SUSPENDED))
+    records = [
+        instance(number, vm_state=vm, task_state=task, power_state=next(power), host=HOST if number % 20 else "other")
+        for number, (vm, task) in states
+    ]
+    evacuations = [
+        migration(number, status=status)
+        for (number, _), status in zip(
+            states[::10], itertools.cycle(("accepted", "pre-migrating", "done")), strict=False
+        )
+    ]
+    guests = tuple(guest(number, next(seen)) for number, _ in states if number % 30)
+    settings = site.settings(f'[resume]\nguests = "{resume}"', scenario=Scenario(guests=guests))
+    site.run("import", site.records(records, evacuations), *settings)
+
+    planned = site.run("plan", "--json", *settings).documents
+    result = anyio.run(_run, load(Path(settings[1]), environment={}, overrides=()))
+
+    assert len(planned) > 400
+    assert because(planned) == {outcome.uuid: list(outcome.because) for outcome in result.outcomes}
+    kinds = {document["uuid"]: document["kind"] for document in planned}
+    for outcome in result.outcomes:
+        # What fails on the way is not foreseen.
+        if outcome.problem is None or outcome.problem.action == "decide":
+            assert kinds[outcome.uuid] == outcome.kind.value, outcome
+
+
+def test_a_plan_touches_nothing(site: Site) -> None:
+    faults = tuple(Fault(verb=verb, error="DriverError") for verb in get_args(Verb) if verb not in ASKED)
+    guests = tuple(guest(number) for number in range(1, 5))
+    records = [
+        instance(1),
+        instance(2, task_state=TaskState.DELETING),
+        instance(3, vm_state=VmState.DELETED),
+        instance(4, host="compute-2"),
+    ]
+    settings = site.settings(scenario=Scenario(guests=guests, faults=faults))
+    site.run("import", site.records(records, [migration(4)]), *settings)
+    before = _content(site.store)
+
+    ended = site.run("plan", "--json", *settings)
+
+    assert ended.code == 0
+    assert because(ended.documents) == {
+        uuid_of(1): ["vifs", "runs"],
+        uuid_of(2): ["deletion_interrupted"],
+        uuid_of(3): ["half_deleted"],
+        uuid_of(4): ["evacuated"],
+    }
+    assert [document["destroys"] for document in ended.documents] == [
+        document["uuid"] != uuid_of(1) for document in ended.documents
+    ]
+    assert all(document["problem"] is None for document in ended.documents)
+    assert _content(site.store) == before
+    assert sorted(path.name for path in site.store.parent.iterdir()) == ["instances.sqlite", "lock"]
+
+
+def _content(path: Path) -> list[str]:
+    connection = sqlite3.connect(path)
+    content = list(connection.iterdump())
+    connection.close()
+    return content
+
+
+def test_a_guest_that_cannot_be_looked_at_keeps_no_other_from_being_planned(site: Site) -> None:
+    fault = Fault(verb="get_info", uuid=uuid_of(1), error="DriverError", message="it is stuck")
+    settings = site.settings(scenario=Scenario(guests=(guest(1), guest(2)), faults=(fault,)))
+    site.run("import", site.records([instance(1), instance(2)]), *settings)
+
+    first, second = site.run("plan", "--json", *settings).documents
+    text = site.run("plan", *settings).out
+
+    assert "it is stuck" in first["problem"]
+    assert (first["because"], first["waits_for_look"]) == (["vifs"], "second")
+    assert second["because"] == ["vifs", "runs"]
+    assert "cannot look: " in text
+
+
+def test_a_look_that_hangs_is_given_up(site: Site) -> None:
+    fault = Fault(verb="get_info", uuid=uuid_of(1), hang=True)
+    settings = site.settings(
+        '[limits]\ninstance_deadline = "100ms"', scenario=Scenario(guests=(guest(1),), faults=(fault,))
+    )
+    site.run("import", site.records([instance(1)]), *settings)
+
+    assert site.run("plan", "--json", *settings).documents[0]["problem"] == "no answer in 0.1 s"
+
+
+@pytest.mark.parametrize("verb", ["init_host", "list_instance_uuids"])
+def test_without_its_hypervisor_a_plan_needs_no_look(site: Site, verb: Verb) -> None:
+    fault = Fault(verb=verb, error="DriverError", message="no hypervisor")
+    settings = site.settings(scenario=Scenario(faults=(fault,)))
+    site.run("import", site.records([instance(1)]), *settings)
+
+    looked, unlooked = site.run("plan", *settings), site.run("plan", "--no-look", *settings)
+
+    assert (looked.code, looked.out) == (69, "")
+    assert "no hypervisor" in looked.err
+    assert unlooked.code == 0
+
+
+def test_a_hypervisor_that_tells_no_uuids_tells_names(site: Site) -> None:
+    no_uuids: ErrorName = "NotImplementedError"
+    fault = Fault(verb="list_instance_uuids", error=no_uuids)
+    settings = site.settings(scenario=Scenario(guests=(guest(1),), faults=(fault,)))
+    site.run("import", site.records([instance(1, host="compute-2")], [migration(1)]), *settings)
+
+    assert because(site.run("plan", "--json", *settings).documents) == {uuid_of(1): ["evacuated"]}
+
+
+def test_without_a_look_every_course_is_said(site: Site) -> None:
+    settings = site.settings()
+    site.run("import", site.records([instance(1), instance(2, host="compute-2")], [migration(2)]), *settings)
+
+    text = site.run("plan", "--no-look", *settings)
+    evacuated, healthy = site.run("plan", "--no-look", "--json", *settings).documents
+
+    assert plain(text.lines[1:7]) == [
+        f"! {uuid_of(2)} instance-00000002 active/none/running ? ? it depends",
+        "! if the hypervisor has its guest: evacuated: destroy_evacuated, save migration status=completed",
+        "if the hypervisor has no guest of it: not_ours: nothing (skipped)",
+        f"{uuid_of(1)} instance-00000001 active/none/running ? vifs > ? plug_vifs, then it depends",
+        "if running at the second look: runs: ensure_filtering_rules_for_instance",
+        "if not running at the second look: stays_off: nothing",
+    ]
+    assert (evacuated["destroys"], evacuated["kind"], healthy["destroys"]) == (True, None, False)
+    assert [course["because"] for course in healthy["courses"]] == [["vifs", "runs"], ["vifs", "stays_off"]]
+
+
+def test_a_plan_needs_a_driver_or_no_look(site: Site) -> None:
+    settings = site.settings()
+    site.run("import", site.records([instance(1)]), *settings)
+
+    ended = site.run("plan", *settings)
+
+    assert ended.code == 78
+    assert "driver.scenario is missing" in ended.err
+    assert "--no-look" in ended.err
+
+
+def test_a_plan_makes_no_store(site: Site) -> None:
+    ended = site.run("plan", "--no-look", *site.settings())
+
+    assert ended.code == 78
+    assert "bringup import makes it" in ended.err
+    assert not site.store.exists()
+
+
+def test_an_empty_host_has_an_empty_plan(site: Site) -> None:
+    settings = site.settings()
+    site.run("import", site.records([instance(1, host="compute-2")]), *settings)
+
+    assert site.run("plan", "--no-look", *settings).lines == [f"{HOST}: 0 instances"]
+    assert site.run("plan", "--no-look", "--json", *settings).out == ""
+
+
+def test_one_instance_can_be_asked_for(site: Site) -> None:
+    file = site.records([instance(number) for number in (10, 11, 12)])
+
+    ended = site.run("plan", "--records", file, "--json", "--uuid", uuid_of(11).upper(), "--uuid", uuid_of(12))
+
+    assert list(because(ended.documents)) == [uuid_of(11), uuid_of(12)]
+
+
+@pytest.mark.parametrize(
+    ("uuid", "said"), [("x", "--uuid x: give the UUID"), (uuid_of(9), f"there is no instance {uuid_of(9)}")]
+)
+def test_an_instance_that_is_not_there_cannot_be_asked_for(site: Site, uuid: str, said: str) -> None:
+    ended = site.run("plan", "--records", site.records([instance(1)]), "--uuid", uuid)
+
+    assert (ended.code, ended.out) == (64, "")
+    assert said in ended.err
+
+
+def test_records_that_name_one_host_are_of_that_host(site: Site) -> None:
+    file = site.records([instance(1), instance(2, host=None)])
+
+    assert because(site.run("plan", "--records", file, "--json").documents) == {
+        uuid_of(1): ["vifs"],
+        uuid_of(2): ["not_ours"],
+    }
+
+
+def test_records_of_several_hosts_need_the_name_of_this_one(site: Site) -> None:
+    file = site.records([instance(1), instance(2, host="compute-2")])
+
+    refused = site.run("plan", "--records", file)
+    named = site.run("plan", "--records", file, "--host", "compute-2", "--json")
+    configured = site.run("plan", "--records", file, "--json", *site.settings())
+
+    assert refused.code == 64
+    assert f"name {HOST}, compute-2; say which one with --host" in refused.err
+    assert because(named.documents) == {uuid_of(1): ["not_ours"], uuid_of(2): ["vifs"]}
+    assert because(configured.documents) == {uuid_of(1): ["vifs"], uuid_of(2): ["not_ours"]}
+
+
+def test_a_file_of_records_is_planned_with_a_look_where_a_driver_is_set(site: Site) -> None:
+    file = site.records([instance(1)])
+    settings = site.settings(scenario=Scenario(guests=(guest(1, PowerState.SHUTDOWN),)))
+
+    looked = site.run("plan", "--records", file, "--json", *settings).documents
+    unlooked = site.run("plan", "--records", file, "--json", "--no-look", *settings).documents
+
+    assert (looked[0]["look"], looked[0]["because"]) == ("shutdown", ["vifs", "stays_off"])
+    assert (unlooked[0]["look"], unlooked[0]["because"]) == (None, ["vifs"])
+
+
+def test_unknown_states_are_shown_as_they_are(site: Site) -> None:
+    strange = instance(1, vm_state=UnknownState("dreaming"), power_state=UnknownState(9), name="a\x1b[2Jb")
+
+    text = site.run("plan", "--records", site.records([strange])).out
+    document = site.run("plan", "--records", site.records([strange]), "--json").documents[0]
+
+    assert "dreaming/none/9" in text
+    assert "a?[2Jb" in text
+    assert "unknown_state  nothing (failed)" in text
+    assert (document["vm_state"], document["power_state"], document["kind"]) == ("dreaming", "9", "failed")
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_answers_of_novas_api_are_planned_as_they_are(site: Site, path: Path) -> None:
+    ended = site.run("plan", "--records", str(path), "--json", "--host", "compute")
+
+    if path.name == A_CELL_IS_DOWN:
+        assert ended.code == 64
+        assert "the cell that it is in is down" in ended.err
+        return
+    assert ended.code == 0
+    servers = json.loads(path.read_text())["servers"]
+    assert list(because(ended.documents)) == [server["id"] for server in servers]
+
+
+def test_ten_thousand_instances_are_planned_in_seconds(site: Site) -> None:
+    states = itertools.cycle(itertools.product(VmState, (None, *TaskState)))
+    records = [
+        instance(number, vm_state=vm, task_state=task)
+        for number, (vm, task) in zip(range(1, 10_001), states, strict=False)
+    ]
+    file = site.records(records)
+    began = os.times()
+
+    ended = site.run("plan", "--records", file)
+
+    took_s = os.times().user - began.user
+    assert f"{HOST}: 10000 instances" in ended.lines
+    # The processor's time, which a busy machine does not change; about 3 s.
+    assert took_s < 15

@@ -42,7 +42,9 @@ def test_it_ends_with_its_parent_also_when_its_stdin_stays_open() -> None:
     between = "import subprocess, sys; subprocess.Popen(sys.argv[1:]).wait()"
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        parent = subprocess.Popen([sys.executable, "-c", between, *SERVER], stdin=theirs, stdout=subprocess.PIPE)
+        parent = subprocess.Popen(
+            [sys.executable, "-c", between, *SERVER], stdin=theirs.fileno(), stdout=subprocess.PIPE
+        )
         assert parent.stdout is not None
         with parent.stdout:
             assert b"url" in parent.stdout.readline()

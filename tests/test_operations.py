@@ -1,7 +1,9 @@
 """Reboot, start, stop, unpause and delete: what the recorded rows do not say of them."""
 
+from dataclasses import replace
 from typing import cast
 
+import anyio
 import pytest
 
 from bringup.daemon.errors import StateConflict, StoreError
@@ -14,7 +16,7 @@ from bringup.daemon.store.base import Store
 from bringup.drivers.base import Driver, DriverError, RebootType
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
-from support.hosts import HOST, arranged, guest, instance, outcome_of
+from support.hosts import HOST, arranged, evacuation, guest, instance, outcome_of
 
 pytestmark = pytest.mark.anyio
 
@@ -225,6 +227,36 @@ class TakenOver:
         expected = Expected((now.vm_state,), (now.task_state,))
         await self._store.save(uuid_of(1), {"task_state": TaskState.DELETING}, expected=expected)
         raise DriverError("lost")
+
+
+async def test_a_live_migration_that_did_not_complete_is_aborted_and_written_off() -> None:
+    leaving = replace(evacuation(1, "running"), migration_type="live-migration")
+    moving = [guest(1, migrating=True)]
+    async with arranged([instance(1, task_state=TaskState.MIGRATING)], guests=moving, migrations=[leaving]) as host:
+        result = await host.run()
+
+        assert outcome_of(result, 1).kind is Kind.INITIALIZED
+        assert host.driver.guests[uuid_of(1)].migrating is False
+        assert await host.record(1) == instance(1)
+        assert [one.uuid for one in await host.store.load_migrations(HOST, ["error"])] == [leaving.uuid]
+
+
+@pytest.mark.parametrize("power", [PowerState.RUNNING, PowerState.SHUTDOWN], ids=lambda power: power.name)
+@pytest.mark.parametrize("fails", [False, True], ids=["works", "fails"])
+async def test_an_instance_that_is_deleted_during_its_reboot_stays_deleted(*, power: PowerState, fails: bool) -> None:
+    facts = {"task_state": TaskState.REBOOT_PENDING_HARD, "power_state": power}
+    async with arranged([instance(1, **facts)]) as host:
+        host.driver.inject(Fault(verb="reboot", hang=True, times=1))
+        if fails:
+            host.driver.inject(Fault(verb="reboot", error="DriverError"))
+        async with anyio.create_task_group() as group:
+            group.start_soon(host.run)
+            await host.driver.entered("reboot")
+            await host.store.destroy(uuid_of(1))
+            host.driver.lift(Fault(verb="reboot", hang=True, times=1))
+
+        assert await host.record(1) is None
+        assert outcome_of(host.reports[0], 1).kind is Kind.INITIALIZED
 
 
 async def test_operations_can_be_repeated() -> None:

@@ -116,8 +116,13 @@ def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
 
 def test_a_child_of_the_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
     """A guest's process that outlives the daemon must not keep the next daemon out."""
+    says_and_stays = [sys.executable, "-c", "import sys; print('here', flush=True); sys.stdin.read()"]
     with locked(tmp_path):
-        child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+        child = subprocess.Popen(
+            says_and_stays, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False, text=True
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "here\n"
     try:
         with locked(tmp_path):
             pass

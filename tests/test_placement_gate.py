@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from bringup.placement.errors import NotUnderstood, PlacementError, ProviderMissing, Unauthorized, Unreachable
 from bringup.placement.gate import pass_gate, probe
 from bringup.placement.providers import ResourceProvider
-from support.placement import DOCUMENT, TOKEN, a_client, a_peer, an_answer, fresh_name
+from support.placement import TOKEN, a_client, a_peer, an_answer, fresh_name
 
 pytestmark = pytest.mark.anyio
 

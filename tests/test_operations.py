@@ -9,7 +9,7 @@ import pytest
 from bringup.daemon.errors import StateConflict, StoreError
 from bringup.daemon.hand import Hand
 from bringup.daemon.instances import Expected
-from bringup.daemon.operations import SHELVED_KEYS, Shutdown, look, reboot, stop
+from bringup.daemon.operations import Shutdown, look, reboot, stop
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.daemon.store.base import Store
@@ -22,7 +22,12 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_an_instance_that_is_started_is_shelved_no_more() -> None:
-    metadata = {**dict.fromkeys(SHELVED_KEYS, "x"), "image_os_distro": "debian"}
+    metadata = {
+        "shelved_at": "2026-01-01T00:00:00Z",
+        "shelved_image_id": "3f1b",
+        "shelved_host": HOST,
+        "image_os_distro": "debian",
+    }
     record = instance(1, task_state=TaskState.POWERING_ON, power_state=PowerState.SHUTDOWN, system_metadata=metadata)
     async with arranged([record]) as host:
         result = await host.run()

@@ -131,6 +131,7 @@ async def pass_gate(
             created=gate.created,
             microversion=str(gate.microversion),
             attempts=knocking.attempts,
+            request_id=gate.provider.request_id,
         )
         return gate
     raise knocking.closed() from knocking.last

@@ -1,7 +1,7 @@
 """Resource providers: find this host's, or make it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,8 @@ class ResourceProvider:
     name: str
     generation: int
     """Counts the changes of its inventory; Placement refuses a change that was decided on an older one."""
+    request_id: str | None = field(default=None, compare=False)
+    """The ``x-openstack-request-id`` of the answer that it was read from: what to look for in Placement's log."""
 
 
 async def find_provider(client: PlacementClient, name_or_uuid: str) -> ResourceProvider | None:
@@ -82,6 +84,6 @@ async def _find(client: PlacementClient, filters: Mapping[str, str]) -> Resource
 def _provider(answer: Answer, entry: Any) -> ResourceProvider:
     match entry:
         case {"uuid": str() as uuid, "name": str() as name, "generation": int() as generation}:
-            return ResourceProvider(uuid, name, generation)
+            return ResourceProvider(uuid, name, generation, answer.request_id)
         case _:
             raise answer.not_understood("described a resource provider without uuid, name and generation")

@@ -129,4 +129,5 @@ async def test_a_passed_gate_is_logged_without_the_token() -> None:
             await pass_gate(client, provider=name, wait_s=LONG_S, create=True)
     (line,) = [line for line in logs if line["log_level"] == "info"]
     assert (line["event"], line["provider"], line["created"], line["attempts"]) == ("placement.passed", name, True, 1)
+    assert line["request_id"].startswith("req-")
     assert TOKEN.partition(":")[2] not in str(logs)

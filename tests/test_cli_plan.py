@@ -348,6 +348,15 @@ def test_a_file_of_records_is_planned_with_a_look_where_a_driver_is_set(site: Si
     assert (unlooked[0]["look"], unlooked[0]["because"]) == (None, ["vifs"])
 
 
+def test_records_are_planned_from_standard_input_too(site: Site) -> None:
+    content = Path(site.records([instance(1)])).read_bytes()
+
+    ended = site.run_process("plan", "--records", "-", "--json", stdin=content)
+
+    assert (ended.code, ended.err) == (0, "")
+    assert because(ended.documents) == {uuid_of(1): ["vifs"]}
+
+
 def test_unknown_states_are_shown_as_they_are(site: Site) -> None:
     strange = instance(1, vm_state=UnknownState("dreaming"), power_state=UnknownState(9), name="a\x1b[2Jb")
 

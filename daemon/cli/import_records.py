@@ -90,16 +90,22 @@ async def import_files(settings: "Settings", files: Sequence[Path], *, host: str
     return Imported(result=result, by_host=Counter(instance.host for instance in records.instances))
 
 
+def source_of(path: Path) -> Path | bytes:
+    """Give what is to be read: a file, or what comes from standard input, a byte over the limit at most."""
+    from bringup.daemon.records import LIMIT_BYTES
+
+    return sys.stdin.buffer.read(LIMIT_BYTES + 1) if path == STDIN else path
+
+
 def _read_all(files: Sequence[Path], host: str | None) -> "Records":
     from bringup.daemon.errors import UsageError
-    from bringup.daemon.records import LIMIT_BYTES, Records, read_records
+    from bringup.daemon.records import Records, read_records
 
     instances: dict[str, Instance] = {}
     migrations: dict[str, Migration] = {}
     found: dict[str, Path] = {}
     for path in files:
-        source = sys.stdin.buffer.read(LIMIT_BYTES + 1) if path == STDIN else path
-        records = read_records(source, host=host)
+        records = read_records(source_of(path), host=host)
         named = [f"instance {instance.uuid}" for instance in records.instances]
         named += [f"migration {migration.uuid}" for migration in records.migrations]
         for what in named:

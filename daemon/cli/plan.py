@@ -28,7 +28,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "touched: guests are looked at, records are read.",
     )
     parser.add_argument(
-        "--records", type=Path, metavar="FILE", help="plan for a file of records, as bringup import takes; no store"
+        "--records", type=Path, metavar="FILE", help="plan for a file of records (- is standard input), no store"
     )
     parser.add_argument("--host", metavar="NAME", help="the name of this host (default: host.name)")
     parser.add_argument("--no-look", action="store_true", help="do not ask the hypervisor")
@@ -61,9 +61,10 @@ def _records(arguments: argparse.Namespace, settings: "Settings") -> "tuple[Reco
     """Give the records of the file, where one is named, and the name of this host."""
     if arguments.records is None:
         return None, arguments.host or settings.host.name
+    from bringup.daemon.cli.import_records import source_of
     from bringup.daemon.records import read_records
 
-    records = read_records(arguments.records, host=arguments.host)
+    records = read_records(source_of(arguments.records), host=arguments.host)
     if arguments.host:
         return records, arguments.host
     if settings.source_of("host.name") != "default":

@@ -1,0 +1,343 @@
+import os
+import socket
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from bringup.daemon import state_directory
+from bringup.daemon.cli.check import BY_SEVERITY
+from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest
+from bringup.placement.providers import create_provider, find_provider
+from support.command_lines import Ended, Site
+from support.placement import HANG, a_client, a_peer, an_answer, fresh_name, nobody, real_placement
+from support.records import HOST, instance, uuid_of
+
+ORDER = ["settings", "store", "driver", "placement", "scheduler"]
+EMPTY = Scenario()
+
+
+@pytest.fixture
+def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
+    return Site(tmp_path, capsys)
+
+
+def statuses(ended: Ended) -> dict[str, str]:
+    return {finding["check"]: finding["status"] for finding in ended.documents}
+
+
+def finding(ended: Ended, check: str) -> dict[str, Any]:
+    return next(each for each in ended.documents if each["check"] == check)
+
+
+def placement_settings(url: str, provider: str = HOST, more: str = "") -> str:
+    return f'[placement]\nurl = "{url}"\nresource_provider = "{provider}"\n{more}'
+
+
+def provider_made() -> tuple[str, str]:
+    """Make a resource provider in the real Placement; give its name and UUID."""
+    name = fresh_name()
+
+    async def make() -> str:
+        async with a_client() as client:
+            return (await create_provider(client, name)).uuid
+
+    return name, anyio.run(make)
+
+
+def test_a_host_that_has_everything_passes(site: Site) -> None:
+    name, uuid = provider_made()
+    scenario = Scenario(guests=(SimulatedGuest(uuid=uuid_of(1)), SimulatedGuest(uuid=uuid_of(9))))
+    settings = site.settings(placement_settings(real_placement(), name), scenario=scenario)
+    records = [instance(1), instance(2), instance(3, host="compute-2"), instance(9, host="compute-2")]
+    site.run("import", site.records(records), *settings)
+    before = sorted(path.name for path in site.store.parent.iterdir())
+
+    ended = site.run("check", "--json", *settings)
+    text = site.run("check", *settings)
+
+    assert (ended.code, ended.err) == (0, "")
+    assert [each["check"] for each in ended.documents] == ORDER
+    assert set(statuses(ended).values()) == {"ok"}
+    store = {"path": str(site.store), "instances": 2, "elsewhere": 2}
+    driver = {"guests": 2, "guests_without_record": 0, "records_without_guest": 1}
+    placement = {"microversion": "1.20", "resource_provider": name, "uuid": uuid, "generation": 0}
+    assert finding(ended, "store").items() >= store.items()
+    assert finding(ended, "driver").items() >= driver.items()
+    assert finding(ended, "placement").items() >= placement.items()
+    assert [line.split()[:2] for line in text.lines] == [["ok", check] for check in ORDER]
+    assert sorted(path.name for path in site.store.parent.iterdir()) == before
+
+
+def test_wrong_settings_are_all_said_and_nothing_else_is_checked(site: Site) -> None:
+    ended = site.run("check", "-s", "limits.concurrency=0", "-s", "log.level=loud", "--json")
+
+    assert ended.code == 78
+    assert [(each["check"], each["status"], each["exit_code"]) for each in ended.documents] == [
+        ("settings", "failed", 78),
+        ("settings", "failed", 78),
+    ]
+    assert "limits.concurrency" in ended.documents[0]["message"]
+    assert "log.level" in ended.documents[1]["message"]
+
+
+def test_it_is_said_where_the_settings_come_from(site: Site) -> None:
+    settings = site.settings(scenario=EMPTY)
+
+    ended = site.run("check", "--json", *settings, "-s", "log.level=debug")
+
+    assert finding(ended, "settings")["message"] == f"host {HOST}; from --set, {settings[1]}"
+
+
+def test_a_token_that_others_may_read_is_a_warning(site: Site) -> None:
+    token = site.directory / "token"
+    token.write_text("s3cr3t")
+    token.chmod(0o644)
+    settings = site.settings(f'[placement]\ntoken_file = "{token}"', scenario=EMPTY)
+
+    ended = site.run("check", "--json", *settings)
+
+    assert [each["status"] for each in ended.documents if each["check"] == "settings"] == ["warning", "ok"]
+    assert "chmod 600" in ended.documents[0]["message"]
+    assert "s3cr3t" not in ended.out
+
+
+def test_no_store_yet_is_a_warning_and_none_is_made(site: Site) -> None:
+    ended = site.run("check", "--json", *site.settings(scenario=EMPTY))
+
+    assert statuses(ended)["store"] == "warning"
+    assert "bringup import" in finding(ended, "store")["message"]
+    assert not site.store.parent.exists()
+
+
+def test_a_store_with_records_of_other_hosts_only_is_a_warning(site: Site) -> None:
+    settings = site.settings(scenario=EMPTY)
+    site.run("import", site.records([instance(1, host="compute-2")]), *settings)
+
+    ended = site.run("check", "--json", *settings)
+
+    assert finding(ended, "store").items() >= {"status": "warning", "instances": 0, "elsewhere": 1}.items()
+
+
+def test_guests_that_no_record_knows_are_a_warning(site: Site) -> None:
+    guests = (SimulatedGuest(uuid=uuid_of(1)), SimulatedGuest(uuid=uuid_of(2)), SimulatedGuest(uuid=uuid_of(3)))
+    settings = site.settings(scenario=Scenario(guests=guests))
+    site.run("import", site.records([instance(1)]), *settings)
+
+    ended = site.run("check", "--json", *settings)
+
+    assert finding(ended, "driver").items() >= {"status": "warning", "guests": 3, "guests_without_record": 2}.items()
+
+
+def test_guests_are_known_by_name_where_the_hypervisor_tells_no_uuids(site: Site) -> None:
+    fault = Fault(verb="list_instance_uuids", error="NotImplementedError")
+    guests = (SimulatedGuest(uuid=uuid_of(1), name="instance-00000001"),)
+    settings = site.settings(scenario=Scenario(guests=guests, faults=(fault,)))
+    site.run("import", site.records([instance(1), instance(2, name="")]), *settings)
+
+    ended = site.run("check", "--json", *settings)
+
+    counts = {"status": "ok", "guests": 1, "guests_without_record": 0, "records_without_guest": 1}
+    assert finding(ended, "driver").items() >= counts.items()
+
+
+def test_a_store_that_is_locked_is_tried_again_later(site: Site) -> None:
+    name, _ = provider_made()
+    text = placement_settings(real_placement(), name, '[store]\nbusy_timeout = "100ms"')
+    settings = site.settings(text, scenario=EMPTY)
+    site.run("import", site.records([instance(1)]), *settings)
+    holder = sqlite3.connect(site.store, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+
+    ended = site.run("check", "--json", *settings)
+
+    holder.close()
+    assert ended.code == 75
+    assert finding(ended, "store").items() >= {"status": "failed", "exit_code": 75}.items()
+    assert [each["check"] for each in ended.documents] == ORDER
+
+
+def test_a_store_that_is_no_database_is_refused(site: Site) -> None:
+    name, _ = provider_made()
+    settings = site.settings(placement_settings(real_placement(), name), scenario=EMPTY)
+    state_directory.prepare(site.store.parent)
+    site.store.write_text("not a database, but long enough to be looked at as one" * 100)
+
+    ended = site.run("check", "--json", *settings)
+
+    assert ended.code == 77
+    assert statuses(ended) | {"store": "failed"} == statuses(ended)
+
+
+def test_a_store_that_cannot_be_opened_is_a_wrong_setting(site: Site) -> None:
+    site.store.mkdir(parents=True)
+
+    ended = site.run("check", "--json", *site.settings(scenario=EMPTY))
+
+    assert finding(ended, "store").items() >= {"status": "failed", "exit_code": 78}.items()
+
+
+def test_a_check_beside_a_running_daemon_is_fine(site: Site) -> None:
+    settings = site.settings(scenario=EMPTY)
+    site.run("import", site.records([instance(1)]), *settings)
+
+    with state_directory.locked(site.store.parent):
+        ended = site.run("check", "--json", *settings)
+
+    assert statuses(ended)["store"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(verb="init_host", error="DriverError", message="no hypervisor"), Fault(verb="init_host", hang=True)],
+    ids=["fails", "hangs"],
+)
+def test_a_hypervisor_that_does_not_come_up_is_unavailable(site: Site, fault: Fault) -> None:
+    name, _ = provider_made()
+    text = placement_settings(real_placement(), name, '[limits]\nhost_deadline = "100ms"')
+
+    ended = site.run("check", "--json", *site.settings(text, scenario=Scenario(faults=(fault,))))
+
+    assert ended.code == 69
+    assert finding(ended, "driver").items() >= {"status": "failed", "exit_code": 69}.items()
+    assert statuses(ended)["placement"] == "ok"
+
+
+def test_without_scenario_and_placement_the_settings_are_wrong(site: Site) -> None:
+    ended = site.run("check", "--json", *site.settings())
+
+    assert ended.code == 78
+    assert "driver.scenario is missing" in finding(ended, "driver")["message"]
+    assert "placement.url is missing" in finding(ended, "placement")["message"]
+    assert statuses(ended)["scheduler"] == "ok"
+
+
+def test_a_missing_resource_provider_is_a_failure_and_is_not_made(site: Site) -> None:
+    name = fresh_name()
+
+    ended = site.run("check", "--json", *site.settings(placement_settings(real_placement(), name), scenario=EMPTY))
+
+    assert ended.code == 69
+    assert name in finding(ended, "placement")["message"]
+
+
+def test_a_missing_resource_provider_that_a_run_makes_is_a_warning_and_is_not_made(site: Site) -> None:
+    name = fresh_name()
+    text = placement_settings(real_placement(), name, "create_resource_provider = true")
+
+    async def found() -> object:
+        async with a_client() as client:
+            return await find_provider(client, name)
+
+    ended = site.run("check", "--json", *site.settings(text, scenario=EMPTY))
+
+    assert ended.code == 0
+    assert statuses(ended)["placement"] == "warning"
+    assert anyio.run(found) is None
+
+
+def test_a_placement_that_is_not_there_is_asked_once(site: Site) -> None:
+    with nobody() as url:
+        ended = site.run("check", "--json", *site.settings(placement_settings(url), scenario=EMPTY))
+
+    assert ended.code == 69
+    assert "connection refused" in finding(ended, "placement")["message"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (an_answer(401, {"message": "no", "code": "401 Unauthorized", "title": "Unauthorized"}), "check the token"),
+        (an_answer(503, b"<html>busy</html>", Retry_After="3600"), "answered 503"),
+        (an_answer(200, b"<html>hello</html>"), "check that placement.url names Placement"),
+        (HANG, "no answer in time"),
+    ],
+    ids=["401", "503", "html", "hangs"],
+)
+def test_a_placement_that_answers_something_else_is_asked_once(site: Site, answer: bytes, said: str) -> None:
+    more = 'token = "s3cr3t"\nread_timeout = "200ms"'
+
+    with a_peer(answer) as peer:
+        ended = site.run("check", "--json", *site.settings(placement_settings(peer.url, more=more), scenario=EMPTY))
+
+    assert ended.code == 69
+    assert said in finding(ended, "placement")["message"]
+    assert len(peer.requests) == 1
+    assert "s3cr3t" not in ended.out + ended.err
+
+
+def scheduler(url: str) -> str:
+    return f'[scheduler]\ntransport = "http"\nurl = "{url}/reports"'
+
+
+def test_a_scheduler_that_listens_is_sent_nothing(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        ended = site.run("check", "--json", *site.settings(scheduler(url), scenario=EMPTY))
+        connection, _ = listening.accept()
+        with connection:
+            sent = connection.recv(1)
+
+    assert sent == b""
+    assert finding(ended, "scheduler").items() >= {"status": "ok", "waiting": 0}.items()
+
+
+def test_a_scheduler_that_nobody_reaches_is_a_warning(site: Site) -> None:
+    name, _ = provider_made()
+    with nobody() as url:
+        text = placement_settings(real_placement(), name, scheduler(url))
+        ended = site.run("check", "--json", *site.settings(text, scenario=EMPTY))
+
+    assert ended.code == 0
+    assert statuses(ended)["scheduler"] == "warning"
+    assert "kept and sent later" in finding(ended, "scheduler")["message"]
+
+
+def test_reports_that_wait_are_counted(site: Site) -> None:
+    outbox = site.directory / "state" / "outbox"
+    (outbox / "rejected").mkdir(parents=True)
+    for path in (outbox / "1.json", outbox / "2.json", outbox / ".3.tmp", outbox / "rejected" / "4.json"):
+        path.touch()
+
+    ended = site.run("check", "--json", *site.settings(scenario=EMPTY))
+
+    assert finding(ended, "scheduler").items() >= {"status": "warning", "waiting": 2}.items()
+    assert "2 reports wait" in finding(ended, "scheduler")["message"]
+
+
+def test_an_outbox_that_cannot_be_read_is_a_warning(site: Site) -> None:
+    (site.directory / "state").mkdir()
+    (site.directory / "state" / "outbox").write_text("a file")
+
+    ended = site.run("check", "--json", *site.settings(scenario=EMPTY))
+
+    assert statuses(ended)["scheduler"] == "warning"
+    assert "cannot list the reports" in finding(ended, "scheduler")["message"]
+
+
+def test_a_scheduler_that_is_to_be_told_nothing_is_said(site: Site) -> None:
+    text = scheduler("http://127.0.0.1:9") + "\ntrack_instance_changes = false"
+
+    ended = site.run("check", "--json", *site.settings(text, scenario=EMPTY))
+
+    assert finding(ended, "scheduler")["message"].startswith("is not told: scheduler.track_instance_changes is false")
+
+
+def test_what_a_person_must_mend_comes_before_what_may_pass() -> None:
+    assert BY_SEVERITY == (os.EX_CONFIG, os.EX_NOPERM, os.EX_UNAVAILABLE, os.EX_TEMPFAIL)
+
+
+def test_the_gravest_failure_gives_the_exit_code(site: Site) -> None:
+    with nobody() as url:
+        settings = site.settings(placement_settings(url, more='[store]\nbusy_timeout = "100ms"'), scenario=EMPTY)
+        site.run("import", site.records([instance(1)]), *settings)
+        holder = sqlite3.connect(site.store, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        ended = site.run("check", "--json", *settings)
+        holder.close()
+
+    failed = [each["exit_code"] for each in ended.documents if each["status"] == "failed"]
+    assert sorted(failed) == [69, 75]
+    assert ended.code == 69

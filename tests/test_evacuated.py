@@ -1,5 +1,7 @@
 """Guests that this hypervisor still has although their instances were evacuated."""
 
+from dataclasses import replace
+
 import pytest
 
 from bringup.daemon.errors import RecordNotFound, StoreError
@@ -252,3 +254,26 @@ async def test_a_soft_deleted_instance_that_was_evacuated_is_destroyed_like_any_
 
         assert host.power(1) is None
         assert await host.record(1) == record
+
+
+@pytest.mark.parametrize("kind", ["migration", "resize", "live-migration"])
+@pytest.mark.parametrize("status", ["accepted", "pre-migrating", "done", "running"])
+async def test_a_guest_that_was_moved_and_not_evacuated_is_left_alone(kind: str, status: str) -> None:
+    """Clean-up at start once took guests in the middle of a resize for evacuated ones (bugs 1319797, 1330503)."""
+    moved = replace(evacuation(1, status), migration_type=kind)
+    moving = replace(evacuation(2, status), migration_type=kind)
+    async with arranged([AWAY, instance(2)], migrations=[moved, moving]) as host:
+        result = await host.run()
+
+        assert [outcome.because for outcome in result.outcomes] == [("vifs", "runs")]
+        assert (host.power(1), host.power(2)) == (PowerState.RUNNING, PowerState.RUNNING)
+        assert host.trace.names(uuid_of(1)) == []
+
+
+async def test_a_later_migration_does_not_hide_an_evacuation() -> None:
+    later = replace(evacuation(1, "accepted", at=2), migration_type="live-migration")
+    async with arranged([AWAY], migrations=[evacuation(1), later]) as host:
+        result = await host.run()
+
+        assert outcome_of(result, 1).because == ("evacuated",)
+        assert host.power(1) is None

@@ -81,7 +81,7 @@ async def test_one_that_hangs_costs_its_own_slot_for_its_own_deadline() -> None:
 
 async def test_the_deadline_of_an_instance_begins_with_its_slot_not_in_the_queue() -> None:
     """Leases that timed out in the queue stopped a whole cloud (field notes, F14)."""
-    deadline_s = 0.3
+    deadline_s = 0.4
     one_by_one = limits(concurrency=1, instance_deadline_s=deadline_s)
     async with arranged([instance(number) for number in range(1, 5)], limits=one_by_one) as host:
         for number in (1, 2, 3):

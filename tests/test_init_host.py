@@ -120,7 +120,7 @@ async def test_nothing_is_touched_or_reported_where_the_host_cannot_begin(
 async def test_nothing_is_touched_where_the_host_hangs_before_it_begins(name: str, kind: type[BringupError]) -> None:
     async with arranged([instance(1)], defer_iptables_apply=True, limits=limits(host_deadline_s=0.2)) as host:
         host.trace.hang(name)
-        with pytest.raises(kind, match="no instance was touched"):
+        with anyio.fail_after(10), pytest.raises(kind, match="no instance was touched"):
             await host.run()
 
         assert host.trace.names()[-1] == name
@@ -255,7 +255,8 @@ async def test_rules_that_cannot_be_applied_end_the_start_after_the_report(*, ha
     async with arranged([instance(1)], defer_iptables_apply=True, limits=last_word) as host:
         fault = Fault(verb="filter_defer_apply_off", hang=hangs, error=None if hangs else "DriverError", message="no")
         host.driver.inject(fault)
-        with pytest.raises(Unavailable, match="cannot apply the collected firewall rules") as raised:
+        said = "cannot apply the collected firewall rules"
+        with anyio.fail_after(10), pytest.raises(Unavailable, match=said) as raised:
             await host.run()
 
         assert raised.value.exit_code == 69

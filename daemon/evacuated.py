@@ -53,7 +53,7 @@ class SettingWitness:
 
 async def fence(hand: Hand, driver: Driver) -> None:
     """Pull the plug of a guest that must not run here; one that does not run is left alone."""
-    if await operations.look(hand, driver) in (PowerState.RUNNING, PowerState.PAUSED):
+    if await operations.look(hand.instance, driver) in (PowerState.RUNNING, PowerState.PAUSED):
         await driver.power_off(hand.instance, timeout_s=0, retry_interval_s=0)
 
 

@@ -50,7 +50,7 @@ class Executor:
         """Do it.  A look gives what was seen, every other action None; whatever goes wrong is raised."""
         match action:
             case LookAtGuest():
-                return await operations.look(hand, self.driver)
+                return await operations.look(hand.instance, self.driver)
             case Save():
                 hand.change(**action.changes)
                 await hand.save(action.expected_task_states)

@@ -14,7 +14,7 @@ from bringup.daemon.decisions import EVACUATED
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.host import Host, Start
 from bringup.daemon.init_instance import FULL_COURSE, problem_of
-from bringup.daemon.loading import load_records
+from bringup.daemon.loading import guests_of, load_records
 from bringup.daemon.logs import get_logger
 from bringup.daemon.ordering import in_order
 from bringup.daemon.outcomes import Outcome, RunResult
@@ -45,9 +45,15 @@ async def init_host(start: Start) -> RunResult:
     await start.pass_placement()
     start.observer.phase_began("driver")
     host = await start.open_host()
-    local = await _init_driver(host)
+    local = await guests_of(host.driver, host.name, deadline_s=host.limits.host_deadline_s, on_event=host.on_event)
     host.observer.phase_began("records")
-    records = await load_records(host, local)
+    records = await load_records(
+        host.executor.store,
+        host.name,
+        local=local,
+        resume_guests=host.resume_guests,
+        deadline_s=host.limits.host_deadline_s,
+    )
     if host.defer_iptables_apply:
         await _defer_firewall_rules(host)
     run = _Run(records.uuids())
@@ -65,24 +71,6 @@ async def init_host(start: Start) -> RunResult:
     if result.error is not None:
         raise Unavailable(result.error)
     return result
-
-
-async def _init_driver(host: Host) -> frozenset[str]:
-    """Initialize the hypervisor; give UUIDs, or where it cannot tell them names, of the guests that it has."""
-    try:
-        with anyio.fail_after(host.limits.host_deadline_s):
-            await host.driver.init_host(host.name)
-            if host.on_event is not None:
-                host.driver.register_event_listener(host.on_event)
-            try:
-                return frozenset(await host.driver.list_instance_uuids())
-            except NotImplementedError:
-                return frozenset(await host.driver.list_instances())
-    except Exception as error:
-        raise Unavailable(
-            f"cannot initialize the hypervisor of {host.name}; no instance was touched. "
-            f"Check that it runs: {problem_of('init_host', error).message}"
-        ) from error
 
 
 async def _defer_firewall_rules(host: Host) -> None:

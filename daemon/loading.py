@@ -1,4 +1,4 @@
-"""All records of a host in a few queries, before the first instance is touched."""
+"""What a host has: the guests of its hypervisor, and all its records in a few queries; nothing is touched."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import anyio
 
 from bringup.daemon.decisions import EVACUATED, EVACUATION_STATUSES, Facts, decide
-from bringup.daemon.errors import StoreError, Temporary
-from bringup.daemon.host import Host
+from bringup.daemon.errors import StoreError, Temporary, Unavailable
 from bringup.daemon.instances import Instance, Migration
+from bringup.daemon.store.base import Store
+from bringup.drivers.base import Driver, EventListener
 
 LIVE_MIGRATION_RUNNING = "running"
 
@@ -27,40 +28,66 @@ class Records:
         return list(dict.fromkeys(facts.instance.uuid for facts in (*self.evacuated, *self.own)))
 
 
-async def load_records(host: Host, local: frozenset[str]) -> Records:
-    """Load the records of this host, and of the guests here that were evacuated.
+async def guests_of(
+    driver: Driver, host: str, *, deadline_s: float, on_event: EventListener | None = None
+) -> frozenset[str]:
+    """Initialize a hypervisor; give UUIDs, or where it cannot tell them names, of the guests that it has.
 
-    ``local`` has the UUIDs of the guests that the hypervisor has, or their names where it cannot tell UUIDs.
+    :raises Unavailable: it cannot be initialized, or does not tell.
+    """
+    try:
+        with anyio.fail_after(deadline_s):
+            await driver.init_host(host)
+            if on_event is not None:
+                driver.register_event_listener(on_event)
+            try:
+                return frozenset(await driver.list_instance_uuids())
+            except NotImplementedError:
+                return frozenset(await driver.list_instances())
+    except Exception as error:
+        raise Unavailable(
+            f"cannot initialize the hypervisor of {host}; no instance was touched; check that it runs"
+        ) from error
+
+
+async def load_records(
+    store: Store, host: str, *, local: frozenset[str] | None, resume_guests: bool, deadline_s: float
+) -> Records:
+    """Load the records of a host, and of the guests here that were evacuated.
+
+    ``local`` is what :func:`guests_of` gave; None: nobody was asked, and any evacuated guest may be there.
 
     :raises Temporary: the store could not be read.
     """
-    store = host.executor.store
     try:
-        with anyio.fail_after(host.limits.host_deadline_s):
-            instances = await store.load_instances(host.name)
-            migrations = await store.load_migrations(host.name, (*EVACUATION_STATUSES, LIVE_MIGRATION_RUNNING))
+        with anyio.fail_after(deadline_s):
+            instances = await store.load_instances(host)
+            migrations = await store.load_migrations(host, (*EVACUATION_STATUSES, LIVE_MIGRATION_RUNNING))
             evacuations = {m.instance_uuid: m for m in migrations if m.migration_type == "evacuation"}
             leaving = {m.instance_uuid: m for m in migrations if m.migration_type == "live-migration"}
             elsewhere = await store.load_instances_by_uuid(evacuations) if evacuations else []
     except (StoreError, TimeoutError) as error:
-        raise Temporary(f"cannot load the records of {host.name}; no instance was touched") from error
+        raise Temporary(f"cannot load the records of {host}; no instance was touched") from error
 
     def facts(instance: Instance) -> Facts:
         return Facts(
             instance=instance,
-            host=host.name,
-            resume_guests=host.resume_guests,
+            host=host,
+            resume_guests=resume_guests,
             evacuation=_if_status(evacuations.get(instance.uuid), EVACUATION_STATUSES),
             live_migration=_if_status(leaving.get(instance.uuid), (LIVE_MIGRATION_RUNNING,)),
         )
 
-    here = [instance for instance in elsewhere if instance.uuid in local or (instance.name and instance.name in local)]
-    evacuated = [facts(instance) for instance in here]
+    evacuated = [facts(instance) for instance in elsewhere if _is_among(instance, local)]
     # One that has come back since is an instance of this host like any other: its evacuation asks for nothing.
     return Records(
         [facts(instance) for instance in instances],
         [each for each in evacuated if decide(EVACUATED, each).steps],
     )
+
+
+def _is_among(instance: Instance, local: frozenset[str] | None) -> bool:
+    return local is None or instance.uuid in local or (instance.name != "" and instance.name in local)
 
 
 def _if_status(migration: Migration | None, statuses: Sequence[str]) -> Migration | None:

@@ -1,5 +1,6 @@
 """Logs: constant events, facts as keys; JSON lines where nobody watches, readable lines where somebody does."""
 
+import io
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, TextIO, cast
@@ -11,12 +12,30 @@ SECRET_KEYS = frozenset({"authorization", "password", "secret", "token", "x-auth
 HIDDEN = "***"
 
 
+class CurrentStdout(io.TextIOBase):
+    """Whatever ``sys.stdout`` is at the moment: a live view takes its place, and lines must stand above it."""
+
+    def write(self, text: str, /) -> int:
+        """Write to it."""
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        """Flush it."""
+        sys.stdout.flush()
+
+    def isatty(self) -> bool:
+        """Tell whether it is a terminal."""
+        return sys.stdout.isatty()
+
+
 def get_logger() -> FilteringBoundLogger:
     """Give a logger; it takes on its settings when it is first used."""
     return cast("FilteringBoundLogger", structlog.get_logger())
 
 
-def configure(*, level: str, style: Literal["auto", "json", "console"], stream: TextIO | None = None) -> None:
+def configure(
+    *, level: str, style: Literal["auto", "json", "console"], stream: TextIO | io.TextIOBase | None = None
+) -> None:
     """Say where log lines go and how they look; ``auto`` is ``console`` on a terminal, else ``json``."""
     target = stream or sys.stdout
     console = style == "console" or (style == "auto" and target.isatty())
@@ -33,7 +52,7 @@ def configure(*, level: str, style: Literal["auto", "json", "console"], stream: 
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(target),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", target)),
         cache_logger_on_first_use=False,
     )
 

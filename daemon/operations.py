@@ -12,6 +12,7 @@ from datetime import datetime
 
 from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
 from bringup.daemon.hand import Hand
+from bringup.daemon.instances import Instance
 from bringup.daemon.logs import get_logger
 from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.drivers.base import Driver, InstanceNotFound, RebootType
@@ -31,10 +32,10 @@ class Shutdown:
     retry_interval_s: float = 10
 
 
-async def look(hand: Hand, driver: Driver) -> PowerState:
+async def look(instance: Instance, driver: Driver) -> PowerState:
     """Ask for the guest's power state; a guest that the hypervisor does not have is NOSTATE, as in Nova."""
     try:
-        info = await driver.get_info(hand.instance)
+        info = await driver.get_info(instance)
     except InstanceNotFound:
         return PowerState.NOSTATE
     return info.state
@@ -90,7 +91,7 @@ async def reboot(hand: Hand, driver: Driver, reboot_type: RebootType) -> None:
     states = _REBOOT_STATES[reboot_type]
     async with _task_state_reverted_on_failure(hand):
         hand.change(task_state=states.pending)
-        hand.change(power_state=await look(hand, driver))
+        hand.change(power_state=await look(hand.instance, driver))
         await hand.save(states.expected)
         # A rescued instance stays in rescue.
         vm_state = VmState.RESCUED if hand.instance.vm_state is VmState.RESCUED else VmState.ACTIVE
@@ -99,14 +100,14 @@ async def reboot(hand: Hand, driver: Driver, reboot_type: RebootType) -> None:
             await hand.save((states.pending,))
             await driver.reboot(hand.instance, reboot_type)
         except Exception as error:
-            power_state = await look(hand, driver)
+            power_state = await look(hand.instance, driver)
             if power_state is not PowerState.RUNNING:
                 await _set_error_if_there(hand)
                 raise
             # The reboot failed and the guest runs: no reason to call it ERROR.
             log.warning("instance.reboot_failed_but_running", error=str(error))
         else:
-            power_state = await look(hand, driver)
+            power_state = await look(hand.instance, driver)
         hand.change(vm_state=vm_state, task_state=None, power_state=power_state)
         try:
             await hand.save()
@@ -125,7 +126,7 @@ async def unpause(hand: Hand, driver: Driver) -> None:
     """Let the guest go on (Nova's ``unpause_instance``)."""
     async with _task_state_reverted_on_failure(hand):
         await driver.unpause(hand.instance)
-        hand.change(power_state=await look(hand, driver), vm_state=VmState.ACTIVE, task_state=None)
+        hand.change(power_state=await look(hand.instance, driver), vm_state=VmState.ACTIVE, task_state=None)
         await hand.save((TaskState.UNPAUSING,))
 
 
@@ -133,14 +134,14 @@ async def stop(hand: Hand, driver: Driver, shutdown: Shutdown) -> None:
     """Shut the guest down cleanly, then for sure (Nova's ``stop_instance``)."""
     async with _task_state_reverted_on_failure(hand):
         expected: tuple[TaskState | None, ...] = (TaskState.POWERING_OFF,)
-        if await look(hand, driver) in OFF_ALREADY:
+        if await look(hand.instance, driver) in OFF_ALREADY:
             expected = (TaskState.POWERING_OFF, None)
         await driver.power_off(
             hand.instance,
             timeout_s=_shutdown_timeout_s(hand, shutdown),
             retry_interval_s=shutdown.retry_interval_s,
         )
-        hand.change(power_state=await look(hand, driver), vm_state=VmState.STOPPED, task_state=None)
+        hand.change(power_state=await look(hand.instance, driver), vm_state=VmState.STOPPED, task_state=None)
         await hand.save(expected)
 
 
@@ -159,7 +160,7 @@ async def start(hand: Hand, driver: Driver) -> None:
     """Power the guest on (Nova's ``start_instance``)."""
     async with _task_state_reverted_on_failure(hand):
         await driver.power_on(hand.instance)
-        hand.change(power_state=await look(hand, driver), vm_state=VmState.ACTIVE, task_state=None)
+        hand.change(power_state=await look(hand.instance, driver), vm_state=VmState.ACTIVE, task_state=None)
         kept = {key: value for key, value in hand.instance.system_metadata.items() if key not in SHELVED_KEYS}
         if len(kept) != len(hand.instance.system_metadata):
             hand.change(system_metadata=kept)

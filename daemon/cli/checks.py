@@ -11,9 +11,9 @@ import anyio
 import anyio.to_thread
 
 from bringup.daemon import wiring
-from bringup.daemon.cli.planning import guests_of
 from bringup.daemon.errors import BringupError, SettingsError, Unavailable
 from bringup.daemon.gate import probe_placement
+from bringup.daemon.loading import guests_of
 from bringup.daemon.scheduler.spool import OutboxError, Spool
 from bringup.daemon.settings import Settings
 from bringup.placement.errors import ProviderMissing

@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         code: int = arguments.execute(arguments)
+        sys.stdout.flush()
     except BringupError as error:
         _say(error, as_json=getattr(arguments, "json", False))
         return error.exit_code

@@ -10,19 +10,14 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from bringup.daemon import operations, wiring
+from bringup.daemon import operations
 from bringup.daemon.courses import Course, Forecast
-from bringup.daemon.decisions import EVACUATION_STATUSES, Facts
-from bringup.daemon.errors import StoreError, Temporary, Unavailable
+from bringup.daemon.decisions import Facts
 from bringup.daemon.forecast import foresee, undisturbed
-from bringup.daemon.hand import Hand
-from bringup.daemon.host import Host
 from bringup.daemon.init_instance import problem_of
 from bringup.daemon.instances import Instance
-from bringup.daemon.loading import load_records
+from bringup.daemon.loading import guests_of, load_records
 from bringup.daemon.ordering import in_order
-from bringup.daemon.outcomes import RunResult
-from bringup.daemon.progress import Progress
 from bringup.daemon.settings import Settings
 from bringup.daemon.states import PowerState
 from bringup.daemon.store.base import Store
@@ -72,8 +67,15 @@ class Planning:
         :raises Unavailable: the hypervisor does not tell which guests it has.
         :raises Temporary: the records could not be loaded.
         """
-        host = self._as_host()
-        records = await load_records(host, await self._guests())
+        deadline_s = self.settings.limits.host_deadline
+        local = None if self.driver is None else await guests_of(self.driver, self.host, deadline_s=deadline_s)
+        records = await load_records(
+            self.store,
+            self.host,
+            local=local,
+            resume_guests=self.settings.resume.guests == "on_every_start",
+            deadline_s=deadline_s,
+        )
         here = {facts.instance.uuid: facts for facts in records.evacuated}
         own = in_order(facts for facts in records.own if facts.instance.uuid not in here)
         known = {*here, *(facts.instance.uuid for facts in own)}
@@ -81,81 +83,34 @@ class Planning:
         looked = None if self.driver is None else False
         planned = [self._unlooked(facts, has_guest=looked is not None or None) for facts in here.values()]
         planned += [self._unlooked(facts, has_guest=looked) for facts in (*own, *others)]
-        return planned if self.driver is None else await self._looked(planned, host)
+        return planned if self.driver is None else await self._looked(planned, self.driver)
 
     def _unlooked(self, facts: Facts, *, has_guest: bool | None) -> Planned:
         forecast = foresee(facts, has_guest=has_guest)
         return Planned(facts=facts, forecast=forecast, has_guest=has_guest, course=forecast.certain)
 
-    def _as_host(self) -> Host:
-        from bringup.drivers.simulated import Scenario, SimulatedDriver
-
-        # Where nobody is to be asked, a hypervisor without guests stands in.
-        driver = self.driver or SimulatedDriver(Scenario())
-        return Host(
-            name=self.host,
-            run_id="plan",
-            boot_id="",
-            executor=wiring.make_executor(self.settings, driver, self.store),
-            observer=Progress(),
-            limits=wiring.limits(self.settings),
-            report=_nobody,
-            resume_guests=self.settings.resume.guests == "on_every_start",
-        )
-
-    async def _guests(self) -> frozenset[str]:
-        if self.driver is not None:
-            return await guests_of(self.driver, self.host, deadline_s=self.settings.limits.host_deadline)
-        # Any that was evacuated may be there.
-        try:
-            migrations = await self.store.load_migrations(self.host, EVACUATION_STATUSES)
-        except StoreError as error:
-            raise Temporary(f"cannot load the migrations of {self.host}") from error
-        return frozenset(migration.instance_uuid for migration in migrations)
-
-    async def _looked(self, planned: list[Planned], host: Host) -> list[Planned]:
+    async def _looked(self, planned: list[Planned], driver: Driver) -> list[Planned]:
+        deadline_s = min(LOOK_DEADLINE_S, self.settings.limits.instance_deadline)
         queue = deque(index for index, each in enumerate(planned) if any(c.first_look for c in each.forecast.courses))
 
         async def work() -> None:
             while queue:
                 index = queue.popleft()
-                planned[index] = await _look(planned[index], host)
+                planned[index] = await _look(planned[index], driver, deadline_s)
 
         async with anyio.create_task_group() as group:
-            for number in range(min(host.limits.concurrency, len(queue))):
+            for number in range(min(self.settings.limits.concurrency, len(queue))):
                 group.start_soon(work, name=f"look-{number}")
         return planned
 
 
-async def guests_of(driver: Driver, host: str, *, deadline_s: float) -> frozenset[str]:
-    """Initialize a hypervisor; give UUIDs, or where it cannot tell them names, of the guests that it has.
-
-    :raises Unavailable: it does not tell.
-    """
+async def _look(planned: Planned, driver: Driver, deadline_s: float) -> Planned:
     try:
         with anyio.fail_after(deadline_s):
-            await driver.init_host(host)
-            try:
-                return frozenset(await driver.list_instance_uuids())
-            except NotImplementedError:
-                return frozenset(await driver.list_instances())
-    except Exception as error:
-        raise Unavailable(f"cannot ask the hypervisor of {host} for its guests: check that it runs") from error
-
-
-async def _look(planned: Planned, host: Host) -> Planned:
-    hand = Hand(planned.instance, host.executor.store)
-    deadline_s = min(LOOK_DEADLINE_S, host.limits.instance_deadline_s)
-    try:
-        with anyio.fail_after(deadline_s):
-            look = await operations.look(hand, host.driver)
+            look = await operations.look(planned.instance, driver)
     except TimeoutError:
         return replace(planned, problem=f"no answer in {deadline_s:g} s")
     except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being planned
         return replace(planned, problem=problem_of("get_info", error).message)
     forecast = foresee(planned.facts, look, has_guest=planned.has_guest)
     return replace(planned, forecast=forecast, look=look, course=undisturbed(forecast, look))
-
-
-async def _nobody(result: RunResult) -> None:
-    del result

@@ -12,7 +12,8 @@ from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.drivers.base import DriverError, InstanceNotFound, SharedStorageProbe
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
-from support.hosts import ELSEWHERE, Called, arranged, evacuation, guest, instance, limits, outcome_of
+from support.hosts import ELSEWHERE, arranged, evacuation, guest, instance, limits, outcome_of
+from support.tracing import Called
 
 pytestmark = pytest.mark.anyio
 

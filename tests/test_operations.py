@@ -155,7 +155,7 @@ async def test_a_guest_that_the_hypervisor_does_not_have_has_no_state() -> None:
     async with arranged([instance(1)], guests=[]) as host:
         await host.driver.init_host(HOST)
 
-        assert await look(Hand(instance(1), host.store), host.driver) is PowerState.NOSTATE
+        assert await look(instance(1), host.driver) is PowerState.NOSTATE
 
 
 async def test_a_reboot_that_failed_with_the_guest_running_is_no_error() -> None:

@@ -82,6 +82,13 @@ def test_the_lock_file_is_private_and_says_who_holds_it(tmp_path: Path) -> None:
         assert (tmp_path / LOCK).read_text() == f"{os.getpid()}\n"
 
 
+def test_nothing_is_left_of_the_pid_of_an_earlier_holder(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text("1234567890123\n")
+
+    with locked(tmp_path):
+        assert (tmp_path / LOCK).read_text() == f"{os.getpid()}\n"
+
+
 def test_a_second_process_is_refused_and_told_which_one_is_there(tmp_path: Path) -> None:
     with held_elsewhere(tmp_path) as holder:
         said = rf"pid {holder.pid}\b.*stop it, or wait"

@@ -16,11 +16,12 @@ from bringup.daemon.instances import Instance
 from bringup.daemon.outcomes import Kind, RunResult
 from bringup.drivers.base import SharedStorageProbe
 from support.drivers import uuid_of
-from support.hosts import ELSEWHERE, Arranged, Called, Trace, arranged, evacuation, guest, instance, limits
+from support.hosts import ELSEWHERE, Arranged, arranged, evacuation, guest, instance, limits
 from support.oracle import rows, why_missing
 from support.oracle_tally import NO_CASE_AT_HAND, Tally
 from support.oracle_trace import ON_DRIVER, ON_STORE
 from support.oracle_words import Row
+from support.tracing import Called, Trace
 
 pytestmark = pytest.mark.anyio
 

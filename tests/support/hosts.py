@@ -1,19 +1,15 @@
 """Arranges a host with its records, its hypervisor and its guests; what a run of it does is written down.
 
-Store and hypervisor are the real ones of the package.  Before each stands a :class:`Traced`: it writes the calls down,
-in one order for both, and lets a call fail or hang before it has any effect.
+Store and hypervisor are the real ones of the package, with a :class:`support.tracing.Traced` before each.
 """
 
-import inspect
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
-
-import anyio
 
 from bringup.daemon.errors import RecordNotFound
 from bringup.daemon.evacuated import SettingWitness, Witness
@@ -31,6 +27,7 @@ from bringup.daemon.store.sqlite import SqliteStore, opened
 from bringup.drivers.base import Driver, EventListener
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest
 from support.drivers import uuid_of
+from support.tracing import Called, Trace, Traced
 
 T = TypeVar("T")
 
@@ -39,110 +36,6 @@ ELSEWHERE = "compute-2"
 LIMITS = Limits(concurrency=4, instance_deadline_s=30, host_deadline_s=30, last_word_deadline_s=30)
 # A commit waits for the disk; hundreds of hosts are arranged, and none needs to survive a power loss.
 IN_MEMORY = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)  # noqa: S108 - a folder of its own
-# A look changes nothing; every other verb for a guest is one that touches it.
-LOOKS = frozenset({"driver.get_info"})
-
-
-@dataclass(frozen=True, slots=True)
-class Called:
-    """One call: ``driver.reboot``, ``store.save``, ``placement``, ``open_host`` or ``report``; "" is no instance."""
-
-    name: str
-    uuid: str = ""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Trace:
-    """The calls of a run in their order, and what is to happen to some of them."""
-
-    def __init__(self) -> None:
-        self.calls: list[Called] = []
-        self.before: Callable[[int], None] = lambda _number: None
-        """Called with the number of a call, from 1, when it begins."""
-        self.after: Callable[[int], None] = lambda _number: None
-        """Called with the number of a call that has had its effect."""
-        self._faults: dict[tuple[str, str | None], Exception | None] = {}
-
-    def fail(self, name: str, error: Exception, *, uuid: str | None = None) -> None:
-        """Let calls raise ``error``."""
-        self._faults[name, uuid] = error
-
-    def hang(self, name: str, *, uuid: str | None = None) -> None:
-        """Let calls never end."""
-        self._faults[name, uuid] = None
-
-    def lift(self) -> None:
-        """Forget faults and what was called."""
-        self.calls.clear()
-        self._faults.clear()
-        self.before = self.after = lambda _number: None
-
-    def names(self, uuid: str | None = None) -> list[str]:
-        """Names of the calls, of all or of those for one instance."""
-        return [call.name for call in self.calls if uuid in (None, call.uuid)]
-
-    def touched(self) -> list[Called]:
-        """Calls that change a guest, a record or a migration."""
-        writes = {"store.save", "store.destroy", "store.save_migration"}
-        return [
-            call
-            for call in self.calls
-            if call.name in writes or (call.uuid and call.name.startswith("driver.") and call.name not in LOOKS)
-        ]
-
-    def enter(self, called: Called) -> bool:
-        """Write a call down; raise where it is to fail, tell whether it is to hang."""
-        self.calls.append(called)
-        self.before(len(self.calls))
-        for key in ((called.name, called.uuid), (called.name, None)):
-            if key in self._faults:
-                error = self._faults[key]
-                if error is not None:
-                    raise error
-                return True
-        return False
-
-    async def around(self, called: Called, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call, in its place."""
-        hangs = self.enter(called)
-        number = len(self.calls)
-        await anyio.lowlevel.checkpoint()
-        if hangs:
-            await anyio.sleep_forever()
-        answer = await call()
-        self.after(number)
-        return answer
-
-
-class Traced:
-    """Stands before a driver or a store."""
-
-    def __init__(self, inner: object, role: str, trace: Trace) -> None:
-        self._inner = inner
-        self._role = role
-        self._trace = trace
-
-    def __getattr__(self, verb: str) -> Any:
-        method = getattr(self._inner, verb)
-        name = f"{self._role}.{verb}"
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            called = Called(name, _uuid(args), {**kwargs, "also": args[1:]} if args[1:] else kwargs)
-            return await self._trace.around(called, lambda: method(*args, **kwargs))
-
-        def call_at_once(*args: Any, **kwargs: Any) -> Any:
-            self._trace.enter(Called(name))
-            return method(*args, **kwargs)
-
-        return call if inspect.iscoroutinefunction(method) else call_at_once
-
-
-def _uuid(args: Sequence[Any]) -> str:
-    if not args:
-        return ""
-    first = args[0]
-    text = first if isinstance(first, str) else getattr(first, "uuid", "")
-    return text if text.count("-") == 4 else ""
 
 
 class Noted(Progress):

@@ -6,18 +6,18 @@ where they are, the last word is said, and the process ends within ``limits.last
 
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 from uuid import uuid4
 
 import anyio
-from anyio.abc import TaskGroup
 
 from bringup import __version__
 from bringup.daemon import state_directory, wiring
+from bringup.daemon.background import background, ended_by_signal
 from bringup.daemon.executor import Executor
 from bringup.daemon.gate import pass_placement
 from bringup.daemon.host import Host, Start
@@ -81,10 +81,16 @@ async def serve(settings: Settings, presenter: Presenter, *, once: bool) -> int:
     with state_directory.locked(directory):
         log.info("service.started", host=settings.host.name, version=__version__)
         ending = Ending()
-        async with _ended_by_signal(ending):
+        async with ended_by_signal(partial(_stop, ending)):
             await _run_and_stay(settings, presenter, ending, once=once)
         log.info("service.stopped")
         return _exit_code(ending, once=once)
+
+
+def _stop(ending: Ending, number: signal.Signals) -> None:
+    log.info("service.stopping", signal=number.name)
+    # A second signal may come when the result is known, which it is because of the first.
+    ending.stopped = ending.stopped or ending.result is None
 
 
 def _exit_code(ending: Ending, *, once: bool) -> int:
@@ -96,7 +102,7 @@ def _exit_code(ending: Ending, *, once: bool) -> int:
 
 async def _run_and_stay(settings: Settings, presenter: Presenter, ending: Ending, *, once: bool) -> None:
     # What is opened is closed last: the background works with it.
-    async with AsyncExitStack() as opened, _background() as background:
+    async with AsyncExitStack() as opened, background() as beside:
         transport = await opened.enter_async_context(wiring.opened_transport(settings))
         outbox = Outbox(settings.host.state_directory / "outbox")
         watch = LifecycleWatch(settings.host.name, deadline_s=settings.limits.instance_deadline)
@@ -108,7 +114,7 @@ async def _run_and_stay(settings: Settings, presenter: Presenter, ending: Ending
             store = await opened.enter_async_context(wiring.opened_store(settings))
             executor = wiring.make_executor(settings, driver, store)
             if settings.driver.handle_lifecycle_events:
-                background.start_soon(watch.watch, executor, name="lifecycle")
+                beside.start_soon(watch.watch, executor, name="lifecycle")
             return _host(settings, executor, progress, report, watch)
 
         async def report(result: RunResult) -> None:
@@ -128,14 +134,6 @@ async def _run_and_stay(settings: Settings, presenter: Presenter, ending: Ending
                 presenter.show_ending(ending, stays=not once and not ending.stopped)
         if not once:
             await _stay(settings, outbox, transport)
-
-
-@asynccontextmanager
-async def _background() -> AsyncIterator[TaskGroup]:
-    """Run tasks beside the block, and end them with it."""
-    async with anyio.create_task_group() as group:
-        yield group
-        group.cancel_scope.cancel()
 
 
 def _host(
@@ -193,20 +191,3 @@ def log_result(result: RunResult) -> None:
         error=result.error,
         **{kind.value: result.count(kind) for kind in Kind},
     )
-
-
-@asynccontextmanager
-async def _ended_by_signal(ending: Ending) -> AsyncIterator[TaskGroup]:
-    """Cancel the block on SIGTERM or SIGINT."""
-
-    async def wait(group: TaskGroup) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for number in signals:
-                log.info("service.stopping", signal=signal.Signals(number).name)
-                ending.stopped = ending.result is None
-                group.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(wait, group, name="signals")
-        yield group
-        group.cancel_scope.cancel()

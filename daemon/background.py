@@ -1,0 +1,45 @@
+"""Tasks that run beside a block and end with it.
+
+What the block raises comes out as it is: a bare task group would wrap it in an ``ExceptionGroup``, and the exit code
+that a ``BringupError`` carries would be lost.
+"""
+
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio.abc import TaskGroup
+
+
+@asynccontextmanager
+async def background() -> AsyncIterator[TaskGroup]:
+    """Run tasks beside the block, and cancel them at its end."""
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        try:
+            yield group
+        except Exception as error:  # noqa: BLE001 - raised below
+            failure = error
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+@asynccontextmanager
+async def ended_by_signal(took: Callable[[signal.Signals], None]) -> AsyncIterator[None]:
+    """Cancel the block on SIGTERM or SIGINT, after ``took`` was told which.
+
+    More of them change nothing: one that came while the last word is said would otherwise kill the process in it.
+    """
+
+    async def wait(scope: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                took(signal.Signals(number))
+                scope.cancel()
+
+    async with background() as group:
+        with anyio.CancelScope() as scope:
+            group.start_soon(wait, scope, name="signals")
+            yield

@@ -152,8 +152,13 @@ def _run(settings: "Settings", *, as_json: bool) -> int:
 def _show_received(scheduler: str, host: str) -> None:
     import httpx
 
-    report: dict[str, Any] = httpx.get(f"{scheduler}/reports").json()["reports"][-1]
-    known: list[Any] = httpx.get(f"{scheduler}/hosts/{host}").json()["instances"]
+    # Proxies of this machine do not lead to its own loopback.
+    with httpx.Client(base_url=scheduler, trust_env=False) as client:
+        reports: list[dict[str, Any]] = client.get("/reports").json()["reports"]
+        if not reports:
+            return
+        report = reports[-1]
+        known: list[Any] = client.get(f"/hosts/{host}").json()["instances"]
     outcomes = ", ".join(f"{count} {kind}" for kind, count in report["counts"].items() if count)
     write_line(
         f"The scheduler received report {report['report_id']}: {outcomes}; "

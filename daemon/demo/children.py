@@ -18,7 +18,10 @@ def serving(module: str, arguments: Sequence[str]) -> Iterator[str]:
     :raises Unavailable: it ended before it said so.
     """
     command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:  # noqa: S603 - our own
+    # A group of its own: Ctrl-C is for the demonstration, which still has to report to its children.
+    with subprocess.Popen(  # noqa: S603 - our own
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+    ) as child:
         try:
             line = child.stdout.readline() if child.stdout else b""
             if not line:

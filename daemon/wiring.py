@@ -91,11 +91,16 @@ async def opened_transport(settings: Settings) -> AsyncIterator[Transport | None
     if not reports(settings):
         yield None
         return
+    import ssl
+
     import httpx
 
     from bringup.daemon.scheduler.http import HttpTransport
 
     scheduler = settings.scheduler
+    url = scheduler.url or ""
     token = None if scheduler.token is None else scheduler.token.get_secret_value()
-    async with httpx.AsyncClient() as client:
-        yield HttpTransport(client, scheduler.url or "", token=token, timeout_s=scheduler.timeout)
+    # As for Placement: the system's certificates, loaded only where they are needed; proxies are no settings of ours.
+    verify = ssl.create_default_context() if url.startswith("https:") else False
+    async with httpx.AsyncClient(verify=verify, trust_env=False) as client:
+        yield HttpTransport(client, url, token=token, timeout_s=scheduler.timeout)

@@ -80,6 +80,8 @@ async def serve(settings: Settings, presenter: Presenter, *, once: bool) -> int:
     state_directory.prepare(directory)
     with state_directory.locked(directory):
         log.info("service.started", host=settings.host.name, version=__version__)
+        for warning in settings.warnings:
+            log.warning("settings.doubtful", warning=warning)
         ending = Ending()
         async with ended_by_signal(partial(_stop, ending)):
             await _run_and_stay(settings, presenter, ending, once=once)

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bringup.daemon.errors import SettingsError, Temporary
@@ -48,8 +48,10 @@ def locked(path: Path) -> Iterator[None]:
                 f"another bringup (pid {holder}) runs for this host: it holds {path / LOCK}; "
                 "stop it, or wait until it ends"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        # The pid is for messages only: a host comes back on a full disk too.
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -101,6 +101,6 @@ async def opened_transport(settings: Settings) -> AsyncIterator[Transport | None
     url = scheduler.url or ""
     token = None if scheduler.token is None else scheduler.token.get_secret_value()
     # As for Placement: the system's certificates, loaded only where they are needed; proxies are no settings of ours.
-    verify = ssl.create_default_context() if url.startswith("https:") else False
+    verify = ssl.create_default_context() if httpx.URL(url).scheme == "https" else False
     async with httpx.AsyncClient(verify=verify, trust_env=False) as client:
         yield HttpTransport(client, url, token=token, timeout_s=scheduler.timeout)

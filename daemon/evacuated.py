@@ -3,6 +3,7 @@
 Disks are destroyed only where it is known that the other host does not use the same ones.
 """
 
+from contextlib import suppress
 from typing import Protocol
 
 from bringup.daemon import operations
@@ -62,7 +63,7 @@ async def destroy_evacuated(hand: Hand, driver: Driver, store: Store, witness: W
     try:
         await store.get_instance(hand.instance.uuid)
         destroy_disks = not await _is_storage_shared(hand.instance, driver, witness)
-    except (RecordNotFound, InstanceNotFound):
+    except RecordNotFound:
         # Deleted after it was evacuated: nobody wants its disks.
         destroy_disks = True
     await driver.destroy(hand.instance, destroy_disks=destroy_disks)
@@ -80,4 +81,6 @@ async def _is_storage_shared(instance: Instance, driver: Driver, witness: Witnes
         return True
     finally:
         if probe is not None:
-            await driver.check_instance_shared_storage_cleanup(probe)
+            # Gone already is clean; Nova takes it for an instance that was deleted, and destroys shared disks.
+            with suppress(InstanceNotFound):
+                await driver.check_instance_shared_storage_cleanup(probe)

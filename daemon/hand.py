@@ -30,6 +30,11 @@ class Hand:
         """The record as it was last read or written."""
         return self._stored
 
+    def found(self, instance: Instance) -> None:
+        """Take the record as it was read afresh; what was not saved is let go."""
+        self.instance = self._stored = instance
+        self._unsaved = {}
+
     def change(self, **changes: Unpack[Changes]) -> None:
         """Change the record in hand; :meth:`save` writes it."""
         self._unsaved |= changes

@@ -14,7 +14,7 @@ import anyio
 
 from bringup.daemon.actions import Action, LookAtGuest, SetError
 from bringup.daemon.decisions import FROM_FIRST_LOOK, FROM_RECORD, FROM_SECOND_LOOK, Facts, Rule, Step, decide
-from bringup.daemon.errors import StateConflict
+from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
 from bringup.daemon.executor import Executor
 from bringup.daemon.hand import Hand
 from bringup.daemon.logs import get_logger
@@ -53,6 +53,8 @@ class _Course:
             self.slowest = (verb, seconds)
 
 
+READ_AGAIN_S = 5.0
+"""How long the record of an instance whose time is up is waited for."""
 LOOK = Step("look", LookAtGuest())
 FULL_COURSE: tuple[Sequence[Rule] | None, ...] = (FROM_RECORD, None, FROM_FIRST_LOOK, None, FROM_SECOND_LOOK)
 """The tables in the order in which they are read; None is a look at the guest."""
@@ -82,6 +84,7 @@ async def init_instance(
             state.doing, "DeadlineExceeded", f"cannot finish {state.doing} of {facts.instance.uuid} in {deadline_s:g} s"
         )
         state.took(state.doing, time.monotonic() - started)
+        await _read_again(state, executor)
     return Outcome(
         uuid=facts.instance.uuid,
         kind=state.kind,
@@ -93,6 +96,17 @@ async def init_instance(
         instance=None if state.hand.deleted else state.hand.stored,
         deleted=state.hand.deleted,
     )
+
+
+async def _read_again(state: _Course, executor: Executor) -> None:
+    """Read the record afresh: a save that was under way when the time was up was done all the same."""
+    with anyio.move_on_after(READ_AGAIN_S):
+        try:
+            state.hand.found(await executor.store.get_instance(state.facts.instance.uuid))
+        except RecordNotFound:
+            state.hand.deleted = True
+        except StoreError as error:
+            log.warning("instance.not_read_again", error=str(error))
 
 
 async def _follow(

@@ -11,10 +11,11 @@ from math import inf
 import anyio
 import structlog
 
-from bringup.daemon.decisions import LIFECYCLE, Facts, Step
+from bringup.daemon.decisions import EVACUATION_STATUSES, LIFECYCLE, Facts, Step
 from bringup.daemon.errors import RecordNotFound
 from bringup.daemon.executor import Executor
 from bringup.daemon.init_instance import init_instance
+from bringup.daemon.loading import latest
 from bringup.daemon.logs import get_logger
 from bringup.daemon.outcomes import Kind, Outcome
 from bringup.drivers.base import LifecycleEvent
@@ -93,6 +94,7 @@ class LifecycleWatch:
         try:
             with anyio.fail_after(self._deadline_s):
                 instance = await executor.store.get_instance(event.uuid)
+                migrations = await executor.store.load_migrations(self._host, EVACUATION_STATUSES)
         except RecordNotFound:
             log.debug("lifecycle.no_record")
             return
@@ -100,7 +102,12 @@ class LifecycleWatch:
             log.warning("lifecycle.record_unread", error=f"{type(error).__name__}: {error}")
             return
         outcome = await init_instance(
-            Facts(instance=instance, host=self._host, transition=event.transition),
+            Facts(
+                instance=instance,
+                host=self._host,
+                transition=event.transition,
+                evacuation=latest(migrations, "evacuation", EVACUATION_STATUSES).get(event.uuid),
+            ),
             executor=executor,
             observer=_Unwatched(),
             deadline_s=self._deadline_s,

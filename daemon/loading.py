@@ -63,8 +63,8 @@ async def load_records(
         with anyio.fail_after(deadline_s):
             instances = await store.load_instances(host)
             migrations = await store.load_migrations(host, (*EVACUATION_STATUSES, LIVE_MIGRATION_RUNNING))
-            evacuations = {m.instance_uuid: m for m in migrations if m.migration_type == "evacuation"}
-            leaving = {m.instance_uuid: m for m in migrations if m.migration_type == "live-migration"}
+            evacuations = latest(migrations, "evacuation", EVACUATION_STATUSES)
+            leaving = latest(migrations, "live-migration", (LIVE_MIGRATION_RUNNING,))
             elsewhere = await store.load_instances_by_uuid(evacuations) if evacuations else []
     except (StoreError, TimeoutError) as error:
         raise Temporary(f"cannot load the records of {host}; no instance was touched") from error
@@ -74,8 +74,8 @@ async def load_records(
             instance=instance,
             host=host,
             resume_guests=resume_guests,
-            evacuation=_if_status(evacuations.get(instance.uuid), EVACUATION_STATUSES),
-            live_migration=_if_status(leaving.get(instance.uuid), (LIVE_MIGRATION_RUNNING,)),
+            evacuation=evacuations.get(instance.uuid),
+            live_migration=leaving.get(instance.uuid),
         )
 
     evacuated = [facts(instance) for instance in elsewhere if _is_among(instance, local)]
@@ -90,5 +90,6 @@ def _is_among(instance: Instance, local: frozenset[str] | None) -> bool:
     return local is None or instance.uuid in local or (instance.name != "" and instance.name in local)
 
 
-def _if_status(migration: Migration | None, statuses: Sequence[str]) -> Migration | None:
-    return migration if migration is not None and migration.status in statuses else None
+def latest(migrations: Sequence[Migration], kind: str, statuses: Sequence[str]) -> dict[str, Migration]:
+    """Give the last migration of a type and of these statuses, by the UUID of its instance."""
+    return {m.instance_uuid: m for m in migrations if m.migration_type == kind and m.status in statuses}

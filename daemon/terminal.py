@@ -103,11 +103,17 @@ def summary(result: RunResult) -> RenderableType:
 
 
 def _failures(result: RunResult) -> list[RenderableType]:
-    failed = [outcome for outcome in result.outcomes if outcome.problem is not None]
-    lines: list[RenderableType] = [_failure(outcome) for outcome in failed[:SHOWN_FAILED]]
-    if len(failed) > SHOWN_FAILED:
-        lines.append(Text(f"and {len(failed) - SHOWN_FAILED} more"))
-    return lines
+    lines = [_failure(outcome) for outcome in result.outcomes if outcome.problem is not None]
+    lines += [
+        Text.assemble(("warning ", "yellow"), outcome.uuid, f"  {warning.action}: {warning.message}")
+        for outcome in result.outcomes
+        for warning in outcome.warnings
+    ]
+    if len(lines) > SHOWN_FAILED:
+        lines[SHOWN_FAILED:] = [Text(f"and {len(lines) - SHOWN_FAILED} more")]
+    if result.error is not None:
+        lines.append(Text(result.error, style="bold red"))
+    return list(lines)
 
 
 def _failure(outcome: Outcome) -> Text:

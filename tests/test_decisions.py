@@ -73,6 +73,8 @@ def every_event() -> Iterator[Facts]:
     for (vm, task, look, host, before, terminate), event in itertools.product(states, Transition):
         instance = replace(facts(vm, task, host=host).instance, power_state=before, shutdown_terminate=terminate)
         yield replace(FACTS, instance=instance, look=look, transition=event)
+        away = migration("evacuation", "accepted")
+        yield replace(FACTS, instance=instance, look=look, transition=event, evacuation=away)
 
 
 CASES = {

@@ -5,6 +5,7 @@ the same action is carried out as at start.
 """
 
 from bringup.daemon.actions import Action, Delete, Save, Stop
+from bringup.daemon.decisions.evacuation import has_come_back
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.states import PowerState, TaskState, VmState
@@ -42,6 +43,14 @@ LIFECYCLE: tuple[Rule, ...] = (
         nothing,
         Next.END,
         "Its record names another host.",
+        Kind.SKIPPED,
+    ),
+    Rule(
+        "evacuated",
+        lambda f: f.evacuation is not None and not has_come_back(f),
+        nothing,
+        Next.END,
+        "Another host starts it: that it went down here, by the fence perhaps, says nothing of it.",
         Kind.SKIPPED,
     ),
     Rule(

@@ -180,6 +180,8 @@ class SqlStore:
             message = f"cannot {doing} in {self._database.name}"
             hint = self._database.explain(cause)
             raise StoreError(f"{message}: {hint}" if hint else message) from cause
+        except ValueError as error:
+            raise StoreError(f"cannot {doing} in {self._database.name}: a value in it is damaged") from error
 
 
 def _encodable(uuid: str, values: Iterable[object]) -> None:

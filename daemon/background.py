@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
 
 @asynccontextmanager
@@ -28,18 +28,19 @@ async def background() -> AsyncIterator[TaskGroup]:
 
 @asynccontextmanager
 async def ended_by_signal(took: Callable[[signal.Signals], None]) -> AsyncIterator[None]:
-    """Cancel the block on SIGTERM or SIGINT, after ``took`` was told which.
+    """Cancel the block on SIGTERM or SIGINT, from its first line on, after ``took`` was told which.
 
     More of them change nothing: one that came while the last word is said would otherwise kill the process in it.
     """
 
-    async def wait(scope: anyio.CancelScope) -> None:
+    async def wait(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
             async for number in signals:
                 took(signal.Signals(number))
                 scope.cancel()
 
     async with background() as group:
         with anyio.CancelScope() as scope:
-            group.start_soon(wait, scope, name="signals")
+            await group.start(wait, scope, name="signals")
             yield

@@ -79,11 +79,11 @@ async def serve(settings: Settings, presenter: Presenter, *, once: bool) -> int:
     directory = settings.host.state_directory
     state_directory.prepare(directory)
     with state_directory.locked(directory):
-        log.info("service.started", host=settings.host.name, version=__version__)
-        for warning in settings.warnings:
-            log.warning("settings.doubtful", warning=warning)
         ending = Ending()
         async with ended_by_signal(partial(_stop, ending)):
+            log.info("service.started", host=settings.host.name, version=__version__)
+            for warning in settings.warnings:
+                log.warning("settings.doubtful", warning=warning)
             await _run_and_stay(settings, presenter, ending, once=once)
         log.info("service.stopped")
         return _exit_code(ending, once=once)

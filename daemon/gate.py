@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Protocol
 
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.settings import Settings, require_placement
 from bringup.placement.auth import NoAuth
 from bringup.placement.client import PlacementClient, connect
-from bringup.placement.errors import PlacementError
+from bringup.placement.errors import NotFound, PlacementError
 from bringup.placement.gate import Gate, Waiting, pass_gate, probe
 
 
@@ -55,7 +56,7 @@ async def pass_placement(settings: Settings, observer: PhaseObserver) -> None:
                 on_wait=waiting,
             )
     except PlacementError as error:
-        raise Unavailable(str(error)) from error
+        raise _unavailable(error) from error
 
 
 async def probe_placement(settings: Settings) -> Gate:
@@ -67,4 +68,15 @@ async def probe_placement(settings: Settings) -> Gate:
         async with opened_placement(settings) as client:
             return await probe(client, provider=settings.placement.resource_provider)
     except PlacementError as error:
-        raise Unavailable(str(error)) from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: PlacementError) -> Unavailable:
+    """Say what to check where the error, which may come of any request, does not."""
+    if isinstance(error, NotFound):
+        check = "check that placement.url names Placement, with its path if it has one"
+    elif error.status == HTTPStatus.NOT_ACCEPTABLE:
+        check = "check that every server behind placement.url is a Placement of the same version"
+    else:
+        return Unavailable(str(error))
+    return Unavailable(f"cannot start without Placement; {check}")

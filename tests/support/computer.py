@@ -89,6 +89,10 @@ class Computer:
         """Run ``bringup run --once --json``."""
         return run("run", "--once", "--json", *self.arguments, *arguments, **options)
 
+    def once(self, *arguments: str, **options: Any) -> Ended:
+        """Run ``bringup run --once``, whose errors are words."""
+        return run("run", "--once", *self.arguments, *arguments, **options)
+
     def stay(self, *arguments: str, **options: Any) -> contextlib.AbstractContextManager[Running]:
         """Have ``bringup run --json`` run beside the block."""
         return running("run", "--json", *self.arguments, *arguments, **options)

@@ -12,10 +12,12 @@ The code, in five bullets (the folders stand at the top of the repository; this 
 The flow of ``bringup run``: settings, lock, Placement, driver, records, the plan, evacuated instances destroyed,
 ``init_instance`` for all the others at once, and in a ``finally`` the report to the scheduler.
 
-A reading order: ``daemon/decisions.py``, ``daemon/executor.py``, ``daemon/init_instance.py``, ``daemon/init_host.py``.
+A reading order: ``daemon/decisions/`` (``from_record`` first), ``daemon/executor.py``, ``daemon/init_instance.py``,
+``daemon/init_host.py``, ``daemon/service.py``.
 
-To change what happens to an instance, edit ``daemon/decisions.py``; how it is done, ``daemon/operations.py``; when,
-``daemon/init_host.py``; what an operator may set, ``daemon/settings.py``; a new hypervisor, ``drivers/base.py`` first.
+To change what happens to an instance, edit ``daemon/decisions/``; how it is done, ``daemon/operations.py``; what its
+failure means, ``daemon/reactions.py``; when, ``daemon/init_host.py``; what an operator may set,
+``daemon/settings/model.py``; a new hypervisor, ``drivers/base.py`` first.
 """
 
 __version__ = "0.1.0"

@@ -28,13 +28,13 @@ async def background() -> AsyncIterator[TaskGroup]:
 
 @asynccontextmanager
 async def ended_by_signal(took: Callable[[signal.Signals], None]) -> AsyncIterator[None]:
-    """Cancel the block on SIGTERM or SIGINT, from its first line on, after ``took`` was told which.
+    """Cancel the block on SIGTERM, SIGINT or SIGHUP, from its first line on, after ``took`` was told which.
 
     More of them change nothing: one that came while the last word is said would otherwise kill the process in it.
     """
 
     async def wait(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             task_status.started()
             async for number in signals:
                 took(signal.Signals(number))

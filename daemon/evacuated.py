@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from bringup.daemon import operations
-from bringup.daemon.errors import RecordNotFound
+from bringup.daemon.errors import RecordNotFound, StateConflict
 from bringup.daemon.hand import Hand
 from bringup.daemon.instances import Instance
 from bringup.daemon.logs import get_logger
@@ -59,9 +59,16 @@ async def fence(hand: Hand, driver: Driver) -> None:
 
 
 async def destroy_evacuated(hand: Hand, driver: Driver, store: Store, witness: Witness) -> None:
-    """Destroy the guest, and its disks where they are not shared or its instance was deleted meanwhile."""
+    """Destroy the guest, and its disks where they are not shared or its instance was deleted meanwhile.
+
+    :raises StateConflict: its record is not what it was: another host has it, this one perhaps.
+    """
     try:
-        await store.get_instance(hand.instance.uuid)
+        fresh = await store.get_instance(hand.instance.uuid)
+        if fresh.host != hand.instance.host:
+            raise StateConflict(
+                f"cannot destroy {fresh.uuid}: it was on {hand.instance.host} and is on {fresh.host} now"
+            )
         destroy_disks = not await _is_storage_shared(hand.instance, driver, witness)
     except RecordNotFound:
         # Deleted after it was evacuated: nobody wants its disks.

@@ -14,7 +14,7 @@ from bringup.daemon.decisions import EVACUATED
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.host import Host, Start
 from bringup.daemon.init_instance import FULL_COURSE, problem_of
-from bringup.daemon.loading import guests_of, load_records
+from bringup.daemon.loading import Records, guests_of, load_records
 from bringup.daemon.logs import get_logger
 from bringup.daemon.ordering import in_order
 from bringup.daemon.outcomes import Outcome, RunResult
@@ -22,6 +22,7 @@ from bringup.daemon.settle import settle
 
 log = get_logger()
 
+SHOWN_STRANGERS = 5
 STOPPED = "the run was stopped before every instance was settled"
 
 
@@ -54,6 +55,7 @@ async def init_host(start: Start) -> RunResult:
         resume_guests=host.resume_guests,
         deadline_s=host.limits.host_deadline_s,
     )
+    _name_guests_without_record(local, records)
     if host.defer_iptables_apply:
         await _defer_firewall_rules(host)
     run = _Run(records.uuids())
@@ -73,6 +75,16 @@ async def init_host(start: Start) -> RunResult:
     return result
 
 
+def _name_guests_without_record(local: frozenset[str], records: Records) -> None:
+    """Say which guests nobody has asked to be brought back: a wrong host name or a wrong store shows here first."""
+    known = {
+        name for facts in (*records.own, *records.evacuated) for name in (facts.instance.uuid, facts.instance.name)
+    }
+    strangers = sorted(local - known)
+    if strangers:
+        log.warning("host.guests_without_record", count=len(strangers), first=strangers[:SHOWN_STRANGERS])
+
+
 async def _defer_firewall_rules(host: Host) -> None:
     try:
         with anyio.fail_after(host.limits.host_deadline_s):
@@ -82,7 +94,8 @@ async def _defer_firewall_rules(host: Host) -> None:
 
 
 async def _last_word(host: Host, run: _Run) -> RunResult:
-    """Apply the firewall rules and report, whatever happened before; each under the deadline of the last word."""
+    """Apply the firewall rules and report, whatever happened before; all of it under the deadline of the last word."""
+    began = time.monotonic()
     host.observer.phase_began("report")
     error = None if run.complete else STOPPED
     if host.defer_iptables_apply:
@@ -96,7 +109,8 @@ async def _last_word(host: Host, run: _Run) -> RunResult:
         took_s=time.monotonic() - run.began,
         error=error,
     )
-    with anyio.move_on_after(host.limits.last_word_deadline_s, shield=True) as scope:
+    left_s = host.limits.last_word_deadline_s - (time.monotonic() - began)
+    with anyio.move_on_after(left_s, shield=True) as scope:
         try:
             await host.report(result)
         except Exception:
@@ -110,13 +124,15 @@ async def _last_word(host: Host, run: _Run) -> RunResult:
 async def _apply_firewall_rules(host: Host) -> str | None:
     """Apply what was collected; give what went wrong, because the report must go out all the same."""
     problem: Exception | None = None
-    with anyio.move_on_after(host.limits.last_word_deadline_s, shield=True) as scope:
+    # Half of the last word's time: the other half is the report's.
+    deadline_s = host.limits.last_word_deadline_s / 2
+    with anyio.move_on_after(deadline_s, shield=True) as scope:
         try:
             await host.driver.filter_defer_apply_off()
         except Exception as error:  # noqa: BLE001 - said after the report
             problem = error
     if scope.cancelled_caught:
-        problem = TimeoutError(f"no answer in {host.limits.last_word_deadline_s:g} s")
+        problem = TimeoutError(f"no answer in {deadline_s:g} s")
     if problem is None:
         return None
     text = f"cannot apply the collected firewall rules: {problem_of('filter_defer_apply_off', problem).message}"

@@ -53,6 +53,7 @@ class _Course:
             self.slowest = (verb, seconds)
 
 
+DEADLINE_EXCEEDED = "DeadlineExceeded"
 READ_AGAIN_S = 5.0
 """How long the record of an instance whose time is up is waited for."""
 LOOK = Step("look", LookAtGuest())
@@ -81,7 +82,7 @@ async def init_instance(
     if scope.cancelled_caught:
         state.kind = Kind.FAILED
         state.problem = Problem(
-            state.doing, "DeadlineExceeded", f"cannot finish {state.doing} of {facts.instance.uuid} in {deadline_s:g} s"
+            state.doing, DEADLINE_EXCEEDED, f"cannot finish {state.doing} of {facts.instance.uuid} in {deadline_s:g} s"
         )
         state.took(state.doing, time.monotonic() - started)
         await _read_again(state, executor)

@@ -14,7 +14,7 @@ import structlog
 from bringup.daemon.decisions import EVACUATION_STATUSES, LIFECYCLE, Facts, Step
 from bringup.daemon.errors import RecordNotFound
 from bringup.daemon.executor import Executor
-from bringup.daemon.init_instance import init_instance
+from bringup.daemon.init_instance import DEADLINE_EXCEEDED, init_instance
 from bringup.daemon.loading import latest
 from bringup.daemon.logs import get_logger
 from bringup.daemon.outcomes import Kind, Outcome
@@ -86,21 +86,25 @@ class LifecycleWatch:
             while events := self._waiting.get(uuid):
                 event = events.popleft()
                 with structlog.contextvars.bound_contextvars(instance=uuid, transition=event.transition.value):
-                    await self._handle(event, executor)
+                    took_too_long = await self._handle(event, executor)
+                while took_too_long and len(events) > 1:
+                    # A guest that hangs must not keep the slot from others: its last event says enough.
+                    events.popleft()
             self._waiting.pop(uuid, None)
             self._busy.discard(uuid)
 
-    async def _handle(self, event: LifecycleEvent, executor: Executor) -> None:
+    async def _handle(self, event: LifecycleEvent, executor: Executor) -> bool:
+        """Handle an event; tell whether its deadline passed."""
         try:
             with anyio.fail_after(self._deadline_s):
                 instance = await executor.store.get_instance(event.uuid)
                 migrations = await executor.store.load_migrations(self._host, EVACUATION_STATUSES)
         except RecordNotFound:
             log.debug("lifecycle.no_record")
-            return
+            return False
         except Exception as error:  # noqa: BLE001 - one record that cannot be read must not end the watch of all
             log.warning("lifecycle.record_unread", error=f"{type(error).__name__}: {error}")
-            return
+            return isinstance(error, TimeoutError)
         outcome = await init_instance(
             Facts(
                 instance=instance,
@@ -114,6 +118,7 @@ class LifecycleWatch:
             course=LIFECYCLE_COURSE,
         )
         _log(outcome)
+        return outcome.problem is not None and outcome.problem.error == DEADLINE_EXCEEDED
 
 
 def _log(outcome: Outcome) -> None:

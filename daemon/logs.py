@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, Literal, TextIO, cast
 
 import structlog
@@ -10,6 +11,22 @@ from structlog.typing import FilteringBoundLogger, Processor, WrappedLogger
 
 SECRET_KEYS = frozenset({"authorization", "password", "secret", "token", "x-auth-token", "x-subject-token"})
 HIDDEN = "***"
+
+
+class _Dropping:
+    """A stream that drops what it cannot write: a full disk or a reader that went away must not end the work."""
+
+    def __init__(self, stream: TextIO | io.TextIOBase) -> None:
+        self._stream = stream
+
+    def write(self, text: str, /) -> int:
+        with suppress(OSError, ValueError):  # ValueError: it was closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class CurrentStdout(io.TextIOBase):
@@ -52,7 +69,7 @@ def configure(
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", target)),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Dropping(target))),
         cache_logger_on_first_use=False,
     )
 

@@ -48,7 +48,7 @@ class Outcome:
     instance: Instance | None = None
     """The record as it was left; None where the row was deleted or never read."""
     deleted: bool = False
-    """The row was deleted in this run."""
+    """The row is gone: this run deleted it, or found it deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class RunResult:
     outcomes: tuple[Outcome, ...]
     """One an instance, in the order in which they ended."""
     unfinished: tuple[str, ...]
-    """UUIDs of instances that the run did not get to, because it was stopped."""
+    """UUIDs of instances that the run did not get to, or gave up in the middle, because it was stopped."""
     took_s: float
     error: str | None = None
     """What stopped the run, None where nothing did."""

@@ -1,7 +1,8 @@
 """The life of the process: lock, run, stay, end.
 
-Signals: SIGTERM and SIGINT end it.  During a run that means: no new instance is begun, those under way are given up
-where they are, the last word is said, and the process ends within ``limits.last_word_deadline``.
+Signals: SIGTERM, SIGINT and SIGHUP end it.  During a run that means: no new instance is begun, those under way are
+given up where they are, and the last word is said, within ``limits.last_word_deadline``; then driver and store are
+closed, within 15 seconds.
 """
 
 import os
@@ -41,8 +42,13 @@ class Ending:
     result: RunResult | None = None
     delivery: Delivery | None = None
     """Where the report is; None where none was to be made."""
-    stopped: bool = False
-    """A signal ended it before the run was over."""
+    stopping: bool = False
+    """A signal has come."""
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every instance was settled."""
+        return self.result is not None and not self.result.unfinished
 
 
 class _Progress(Progress):
@@ -79,11 +85,14 @@ async def serve(settings: Settings, presenter: Presenter, *, once: bool) -> int:
     directory = settings.host.state_directory
     state_directory.prepare(directory)
     with state_directory.locked(directory):
+        state_directory.remember_host(directory, settings.host.name)
         ending = Ending()
         async with ended_by_signal(partial(_stop, ending)):
             log.info("service.started", host=settings.host.name, version=__version__)
             for warning in settings.warnings:
                 log.warning("settings.doubtful", warning=warning)
+            if not state_directory.is_private(directory):
+                log.warning("state_directory.not_private", path=str(directory), right="0700")
             await _run_and_stay(settings, presenter, ending, once=once)
         log.info("service.stopped")
         return _exit_code(ending, once=once)
@@ -91,15 +100,14 @@ async def serve(settings: Settings, presenter: Presenter, *, once: bool) -> int:
 
 def _stop(ending: Ending, number: signal.Signals) -> None:
     log.info("service.stopping", signal=number.name)
-    # A second signal may come when the result is known, which it is because of the first.
-    ending.stopped = ending.stopped or ending.result is None
+    ending.stopping = True
 
 
 def _exit_code(ending: Ending, *, once: bool) -> int:
     if not once:
         return os.EX_OK
     kept = ending.delivery in (Delivery.KEPT, Delivery.IN_MEMORY)
-    return os.EX_TEMPFAIL if ending.stopped or kept else os.EX_OK
+    return os.EX_TEMPFAIL if kept or not ending.complete else os.EX_OK
 
 
 async def _run_and_stay(settings: Settings, presenter: Presenter, ending: Ending, *, once: bool) -> None:
@@ -112,7 +120,7 @@ async def _run_and_stay(settings: Settings, presenter: Presenter, ending: Ending
 
         async def open_host() -> Host:
             driver = wiring.make_driver(settings)
-            opened.push_async_callback(driver.close)
+            opened.push_async_callback(wiring.close_driver, driver)
             store = await opened.enter_async_context(wiring.opened_store(settings))
             executor = wiring.make_executor(settings, driver, store)
             if settings.driver.handle_lifecycle_events:
@@ -122,6 +130,8 @@ async def _run_and_stay(settings: Settings, presenter: Presenter, ending: Ending
         async def report(result: RunResult) -> None:
             ending.result = result
             if wiring.reports(settings):
+                # Until it is known better: what is cut off here was not told.
+                ending.delivery = Delivery.IN_MEMORY
                 ending.delivery = await _report(settings, result, outbox, transport)
 
         start = Start(
@@ -133,8 +143,10 @@ async def _run_and_stay(settings: Settings, presenter: Presenter, ending: Ending
         finally:
             if ending.result is not None:
                 log_result(ending.result)
-                presenter.show_ending(ending, stays=not once and not ending.stopped)
+                presenter.show_ending(ending, stays=not once and not ending.stopping)
         if not once:
+            # Ten thousand outcomes need not be kept for as long as the daemon lives.
+            ending.result = None
             await _stay(settings, outbox, transport)
 
 
@@ -160,8 +172,8 @@ def _host(
 
 
 async def _report(settings: Settings, result: RunResult, outbox: Outbox, transport: Transport | None) -> Delivery:
-    # Half of the deadline: the rest is for the disk.
-    timeout_s = min(settings.scheduler.timeout, settings.limits.last_word_deadline / 2)
+    # A quarter of the deadline: half of it may be the firewall's, and the disk wants some.
+    timeout_s = min(settings.scheduler.timeout, settings.limits.last_word_deadline / 4)
     told = await report_outcomes(
         result, outbox=outbox, transport=transport, created_at=wiring.utc_now(), timeout_s=timeout_s
     )

@@ -7,8 +7,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bringup.daemon.errors import SettingsError, Temporary
+from bringup.daemon.scheduler.durable import write_durably
 
 LOCK = "lock"
+HOST = "host"
 
 
 def prepare(path: Path) -> None:
@@ -28,6 +30,39 @@ def prepare(path: Path) -> None:
         raise SettingsError([problem]) from error
 
 
+def remember_host(path: Path, name: str) -> None:
+    """Remember whose state directory this is, the first time; afterwards, make sure that it still is.
+
+    A renamed host once made Nova delete every guest (bug 1419785); a wrong name would start those of another host.
+
+    :raises SettingsError: it is another host's.
+    """
+    file = path / HOST
+    try:
+        remembered = file.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        # A host comes back on a full disk too: what cannot be remembered now is remembered next time.
+        with suppress(OSError):
+            write_durably(file, f"{name}\n".encode(), draft=path / f".{HOST}")
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"host.state_directory: {file} cannot be read"]) from error
+    if remembered != name:
+        raise SettingsError(
+            [
+                (
+                    f"host.name: {name!r}, but {path} is the state directory of {remembered!r}; set host.name or "
+                    f"host.state_directory right; if the host was renamed, write its new name into {file}"
+                )
+            ]
+        )
+
+
+def is_private(path: Path) -> bool:
+    """Tell whether nobody but its owner can look into a directory."""
+    return not path.stat().st_mode & 0o077
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of this host for as long as the block lasts.
@@ -42,12 +77,12 @@ def locked(path: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except BlockingIOError:
             holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
             raise Temporary(
                 f"another bringup (pid {holder}) runs for this host: it holds {path / LOCK}; "
                 "stop it, or wait until it ends"
-            ) from error
+            ) from None
         # The pid is for messages only: a host comes back on a full disk too.
         with suppress(OSError):
             os.ftruncate(descriptor, 0)

@@ -8,16 +8,22 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import anyio
+
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.evacuated import SettingWitness
 from bringup.daemon.executor import Executor
 from bringup.daemon.host import Limits
+from bringup.daemon.logs import get_logger
 from bringup.daemon.operations import Shutdown
 from bringup.daemon.scheduler.base import Transport
 from bringup.daemon.settings import Settings, require_scenario
 from bringup.daemon.store.base import Store
 from bringup.drivers.base import Driver
 
+log = get_logger()
+
+CLOSE_S = 5.0
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -41,6 +47,16 @@ def limits(settings: Settings) -> Limits:
     )
 
 
+def check_driver(settings: Settings) -> None:
+    """Find out, before anything is waited for, whether the driver can be made.
+
+    :raises SettingsError: it cannot be.
+    """
+    scenario = require_scenario(settings)
+    if not scenario.is_file():
+        raise SettingsError([f"driver.scenario: {scenario} is not a file; name a scenario file"])
+
+
 def make_driver(settings: Settings) -> Driver:
     """Make the driver that is set; it is not initialized yet.
 
@@ -52,6 +68,17 @@ def make_driver(settings: Settings) -> Driver:
         return SimulatedDriver.from_file(require_scenario(settings))
     except ScenarioError as error:
         raise SettingsError([f"driver.scenario: {error}"]) from error
+
+
+async def close_driver(driver: Driver) -> None:
+    """Let go of a hypervisor; one that hangs or fails must not keep the process, nor change how it ends."""
+    with anyio.move_on_after(CLOSE_S, shield=True) as scope:
+        try:
+            await driver.close()
+        except Exception:
+            log.exception("driver.not_closed")
+    if scope.cancelled_caught:
+        log.error("driver.not_closed", deadline_s=CLOSE_S)
 
 
 @asynccontextmanager

@@ -80,6 +80,13 @@ class _Knocking:
             return False
         # The jitter of a wait is no secret.
         wait_s = backoff_s(self.attempts, retry_after_s=error.retry_after_s, draw=random.random())  # noqa: S311
+        log.warning(
+            "placement.waiting",
+            attempt=self.attempts,
+            wait_s=round(wait_s, 3),
+            why=error.why,
+            request_id=error.request_id,
+        )
         self.on_wait(Waiting(attempt=self.attempts, wait_s=wait_s, error=error))
         return wait_s
 

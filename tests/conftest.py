@@ -1,6 +1,9 @@
 """What every test has."""
 
+from collections.abc import Iterator
+
 import pytest
+from stamina.instrumentation import set_on_retry_hooks
 
 pytest_plugins = ["support.oracle_tally"]
 
@@ -10,3 +13,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run on both of anyio's backends."""
     backend: str = request.param
     return backend
+
+
+@pytest.fixture(autouse=True)
+def stamina_says_what_it_tries_again() -> Iterator[None]:
+    """Undo what a command that ran in this process has set."""
+    yield
+    set_on_retry_hooks(None)

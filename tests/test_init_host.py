@@ -259,7 +259,7 @@ async def test_rules_that_cannot_be_applied_end_the_start_after_the_report(*, ha
         assert raised.value.exit_code == 69
         [report] = host.reports
         assert report.error == str(raised.value)
-        assert report.error.endswith("no answer in 0.2 s" if hangs else ": no")
+        assert report.error.endswith("no answer in 0.1 s" if hangs else ": no")
         assert outcome_of(report, 1).kind is Kind.INITIALIZED
 
 

@@ -2,6 +2,8 @@
 
 import errno
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
 
 import anyio
 import pytest
@@ -10,9 +12,10 @@ from bringup.daemon.actions import PlugVifs
 from bringup.daemon.decisions import Facts, Next, Rule
 from bringup.daemon.errors import RecordNotFound, StoreError
 from bringup.daemon.init_instance import init_instance, problem_of
-from bringup.daemon.instances import Expected
+from bringup.daemon.instances import Changes, Expected
 from bringup.daemon.outcomes import Kind, Outcome
 from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
+from bringup.daemon.store.base import Store
 from bringup.drivers.base import DriverError, PciDeviceNotFound, VirtualInterfacePlugError
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
@@ -211,6 +214,50 @@ async def test_the_slowest_action_is_told() -> None:
         assert outcome.slowest is not None
         assert outcome.slowest[0] == "plug_vifs"
         assert 0.05 <= outcome.slowest[1] <= outcome.took_s
+
+
+class AnswersNobody:
+    """A store whose saves are done, and whose answer to them never comes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def save(self, uuid: str, changes: Changes, *, expected: Expected) -> None:
+        await self._store.save(uuid, changes, expected=expected)
+        await anyio.sleep_forever()
+
+    async def destroy(self, uuid: str) -> None:
+        await self._store.destroy(uuid)
+        await anyio.sleep_forever()
+
+
+@pytest.mark.anyio
+async def test_a_save_that_was_done_as_the_time_was_up_is_in_the_outcome() -> None:
+    record = instance(1, task_state=TaskState.SPAWNING)
+    async with arranged([record]) as host:
+        executor = replace(host.host.executor, store=AnswersNobody(host.host.executor.store))
+        facts = Facts(instance=record, host=HOST)
+
+        outcome = await init_instance(facts, executor=executor, observer=host.progress, deadline_s=0.2)
+
+        assert outcome.problem is not None
+        assert outcome.problem.error == "DeadlineExceeded"
+        assert outcome.instance == await host.record(1) == replace(record, vm_state=VmState.ERROR, task_state=None)
+
+
+@pytest.mark.anyio
+async def test_a_row_that_was_deleted_as_the_time_was_up_is_reported_as_deleted() -> None:
+    record = instance(1, vm_state=VmState.DELETED)
+    async with arranged([record]) as host:
+        executor = replace(host.host.executor, store=AnswersNobody(host.host.executor.store))
+        facts = Facts(instance=record, host=HOST)
+
+        outcome = await init_instance(facts, executor=executor, observer=host.progress, deadline_s=0.2)
+
+        assert (outcome.deleted, outcome.instance) == (True, None)
 
 
 @pytest.mark.anyio

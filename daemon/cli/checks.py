@@ -102,8 +102,7 @@ class Checks:
         try:
             guests = await guests_of(driver, self._settings.host.name, deadline_s=self._settings.limits.host_deadline)
         finally:
-            with anyio.move_on_after(CONNECT_DEADLINE_S, shield=True):
-                await driver.close()
+            await wiring.close_driver(driver)
         if self._rows is None:
             return Finding("driver", Status.OK, f"{name}: {len(guests)} guests", {"guests": len(guests)})
         known = {text for row in self._rows for text in (row.uuid, row.name)}

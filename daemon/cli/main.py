@@ -43,8 +43,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line; give the exit code."""
     arguments = parser().parse_args(argv)
+    code = os.EX_OK
     try:
-        code: int = arguments.execute(arguments)
+        code = arguments.execute(arguments)
         sys.stdout.flush()
     except BringupError as error:
         _say(error, as_json=getattr(arguments, "json", False))
@@ -54,7 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python must not fail once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return os.EX_OK
     return code
 
 

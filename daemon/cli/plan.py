@@ -90,7 +90,7 @@ async def _plan(
     async with AsyncExitStack() as opened:
         driver = _driver(arguments, settings)
         if driver is not None:
-            opened.push_async_callback(driver.close)
+            opened.push_async_callback(wiring.close_driver, driver)
         if records is not None:
             planning = Planning(
                 settings=settings, host=host, store=FileStore(records), driver=driver, others=records.instances

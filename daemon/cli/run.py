@@ -27,12 +27,17 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def execute(arguments: argparse.Namespace) -> int:
     """Run; give the exit code."""
     import anyio
+    from stamina.instrumentation import set_on_retry_hooks
 
     from bringup.daemon.service import serve
     from bringup.daemon.settings import require_placement
+    from bringup.daemon.wiring import check_driver
 
     settings = settings_of(arguments)
     require_placement(settings)
+    check_driver(settings)
+    # What is tried again is logged where it is: stamina's own line would name our internals.
+    set_on_retry_hooks([])
     presenter = _presenter(settings, as_json=arguments.json)
 
     async def main() -> int:

@@ -132,6 +132,10 @@ class Outbox:
             except NotAcknowledged as error:
                 log.warning("report.not_acknowledged", report_id=report["report_id"], problem=_chain(error))
                 raise
+            except Exception as error:
+                # A transport that is broken must not end the daemon: the report waits.
+                log.exception("report.transport_failed", report_id=report["report_id"])
+                raise NotAcknowledged(f"cannot send report {report['report_id']}") from error
             if path is not None:
                 await to_thread.run_sync(self._spool.remove, path)
             self._settle(report, Delivery.ACKNOWLEDGED)

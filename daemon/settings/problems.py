@@ -8,7 +8,7 @@ from typing import Any
 from bringup.daemon.settings.keys import KEYS, is_secret, nearest, nearest_section, right
 from bringup.daemon.settings.model import SECTIONS
 
-LONGEST_VALUE = 80
+LONGEST_VALUE = 300
 USER_IN_URL = re.compile(r"//.*@")
 
 

@@ -26,7 +26,7 @@ from bringup.daemon.store.writes import DestroyInstance, SaveInstance, SaveMigra
 T = TypeVar("T")
 
 READERS = 2
-CLOSE_LIMIT_S = 60.0
+CLOSE_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

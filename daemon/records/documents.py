@@ -69,7 +69,8 @@ def _decoded(text: str, name: str) -> Iterator[Any]:
         try:
             document, position = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
-            cut = ", the file may be cut short" if error.pos >= len(text.rstrip()) - 1 else ""
+            ends_early = error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip()) - 1
+            cut = ", the file may be cut short" if ends_early else ""
             raise UsageError(
                 f"cannot read records from {name}: it is not JSON at line {error.lineno}, column {error.colno}{cut}"
             ) from error

@@ -65,7 +65,7 @@ def make_driver(settings: Settings) -> Driver:
     from bringup.drivers.simulated import ScenarioError, SimulatedDriver
 
     try:
-        return SimulatedDriver.from_file(require_scenario(settings))
+        return SimulatedDriver.from_file(require_scenario(settings), state_path=settings.driver.scenario_state)
     except ScenarioError as error:
         raise SettingsError([f"driver.scenario: {error}"]) from error
 

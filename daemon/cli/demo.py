@@ -1,6 +1,7 @@
 """``bringup demo``: a crashed host comes back, with a real Placement and a simulated hypervisor."""
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +30,14 @@ create_resource_provider = true
 
 [driver]
 scenario = {scenario}
+scenario_state = {guests}
 defer_iptables_apply = true
 
 [resume]
 guests = "on_every_start"
+
+[guests]
+shutdown_timeout = "5s"
 
 [evacuated]
 shared_storage = "local"
@@ -114,6 +119,7 @@ def prepare(directory: Path, placement: str, scheduler: str, *, quiet: bool) -> 
         host=HOST,
         directory=json.dumps(str(directory / "state")),
         scenario=json.dumps(str(directory / "scenario.json")),
+        guests=json.dumps(str(directory / "guests.sqlite")),
         placement=placement,
         scheduler=scheduler,
     )
@@ -168,15 +174,23 @@ def _show_received(scheduler: str, host: str) -> None:
 
 
 def _say_what_next(config: Path, *, stays: bool) -> None:
+    command = sys.argv[0] if sys.argv[0].endswith("bringup") else "bringup"
+    tries = [
+        (f"plan -c {config}", "what a second start would do, and why"),
+        ("explain --vm-state active --task-state reboot_started --look shutdown", "which rule, and what it does"),
+    ]
+    if stays:
+        tries += [
+            (f"check -c {config}", "settings, store, driver, Placement, scheduler: a line each"),
+            (f"run -c {config}", "the second start; Placement and the scheduler answer until Ctrl-C here"),
+        ]
+    else:
+        tries.append(("demo --stay", "the same, and Placement stays up for `check` and `run` in another terminal"))
     write_line("")
     write_line("What to try next:")
-    write_line(f"  bringup plan -c {config}            what a second start would do, and why")
-    write_line("  bringup explain --vm-state active --task-state reboot_started --look shutdown")
-    if stays:
-        write_line(f"  bringup check -c {config}")
-        write_line(f"  bringup run -c {config}             (Placement and the scheduler answer until Ctrl-C here)")
-    else:
-        write_line("  bringup demo --stay                 and `bringup run` on it from another terminal")
+    for what, why in tries:
+        write_line(f"  {command} {what}")
+        write_line(f"      {why}")
 
 
 def _wait() -> None:

@@ -93,6 +93,7 @@ class DriverSettings(Section):
 
     name: Literal["simulated"] = "simulated"
     scenario: FilePath | None = None
+    scenario_state: FilePath | None = None
     defer_iptables_apply: bool = False
     handle_lifecycle_events: bool = True
 

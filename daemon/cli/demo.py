@@ -84,18 +84,21 @@ def execute(arguments: argparse.Namespace) -> int:
 def _fresh(directory: Path | None) -> Path:
     """Give an empty directory; one that an earlier demonstration filled is emptied.
 
-    :raises UsageError: it holds something else.
+    :raises UsageError: it holds something else, or cannot be used.
     """
     if directory is None:
         return Path(tempfile.mkdtemp(prefix="bringup-demo-"))
     directory = directory.absolute()
-    if directory.exists() and any(directory.iterdir()) and not (directory / MARK).exists():
-        raise UsageError(f"--directory {directory}: holds files that are not a demonstration's; name another one")
     import shutil
 
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(mode=0o700, parents=True)
-    (directory / MARK).touch()
+    try:
+        if directory.exists() and any(directory.iterdir()) and not (directory / MARK).exists():
+            raise UsageError(f"--directory {directory}: holds files that are not a demonstration's; name another one")
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory / MARK).touch()
+    except OSError as error:
+        raise UsageError(f"--directory {directory}: must be a directory that can be made and written to") from error
     return directory
 
 

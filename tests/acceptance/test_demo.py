@@ -1,0 +1,116 @@
+"""``bringup demo`` from its start to its end, and what it leaves behind: no process, whatever ends it."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from bringup.daemon.decisions import EVACUATED, FROM_FIRST_LOOK, FROM_RECORD, FROM_SECOND_LOOK
+from support.process import ENVIRONMENT, Running, children_of, gone, run, running
+from support.screen import CTRL_C, on_a_screen
+
+RULES = {rule.name for table in (EVACUATED, FROM_RECORD, FROM_FIRST_LOOK, FROM_SECOND_LOOK) for rule in table}
+# A record of another host is not loaded; an instance that came back is told by the rules of this host.
+NOT_TO_BE_SEEN = {"not_ours", "evacuated_and_back"}
+
+
+def children_when_it_runs(demo: Running) -> list[int]:
+    demo.until("placement.passed")
+    children = children_of(demo.process.pid)
+    assert len(children) == 2
+    return children
+
+
+# The one that hangs takes 8 s.
+def test_the_demonstration_shows_every_rule_and_leaves_no_process_behind(tmp_path: Path) -> None:
+    directory = tmp_path / "demo"
+    with running("demo", "--json", "--directory", str(directory)) as demo:
+        children = children_when_it_runs(demo)
+        ended = demo.end()
+
+    assert (ended.code, ended.err) == (0, "")
+    because = {event["instance"]: event["because"] for event in ended.events if "because" in event}
+    assert {rule for rules in because.values() for rule in rules} == RULES - NOT_TO_BE_SEEN
+    [end] = ended.named("run.ended")
+    assert len(because) == end["initialized"] + end["failed"] + end["skipped"] >= 60
+    assert end["unfinished"] == 0
+    failures = {event["error"] for event in ended.named("instance.failed")}
+    assert {"DeadlineExceeded", "VirtualInterfacePlugError"} < failures
+    [report] = [json.loads(path.read_text()) for path in (directory / "scheduler").glob("*.json")]
+    assert report["complete"]
+    named = {one["uuid"] for one in (*report["instances"], *report["elsewhere"])} | set(report["deleted"])
+    assert named == because.keys()
+    assert report["deleted"]
+    assert report["elsewhere"]
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert all(gone(child) for child in children)
+
+
+def test_a_person_sees_it_and_ctrl_c_ends_it_with_a_report(tmp_path: Path) -> None:
+    directory = tmp_path / "demo"
+    with on_a_screen("demo", "--directory", str(directory)) as screen:
+        screen.until(r"compute-1 lost power with \d+ instances")
+        # Some failed, others are on their way: the one that hangs among them.
+        screen.until(r"[3-9]\d/\d+ done, \d failed, \d running, \d+ waiting, [\d.]+/s, ETA")
+        children = children_of(screen.process.pid)
+        screen.press(CTRL_C)
+        assert screen.end() == 75
+
+    text = screen.text
+    assert len(children) == 2
+    assert all(gone(child) for child in children)
+    assert "Traceback" not in text
+    assert "unfinished" in text
+    assert "The scheduler received report" in text
+    assert "What to try next" in text
+    assert f"bringup plan -c {directory / 'bringup.toml'}" in text
+
+
+def test_a_kill_leaves_no_process_behind_and_the_directory_can_be_used_again(tmp_path: Path) -> None:
+    directory = tmp_path / "demo"
+    with running("demo", "--json", "--directory", str(directory)) as demo:
+        children = children_when_it_runs(demo)
+        demo.end(signal.SIGKILL)
+        assert all(gone(child) for child in children)
+
+    (directory / "left.behind").touch()
+    with running("demo", "--json", "--directory", str(directory)) as again:
+        children = children_when_it_runs(again)
+        assert not (directory / "left.behind").exists()
+        assert again.end(signal.SIGTERM).code == 75
+        assert all(gone(child) for child in children)
+
+
+def test_what_it_left_can_be_looked_at_with_the_other_commands(tmp_path: Path) -> None:
+    directory = tmp_path / "demo"
+    with running("demo", "--json", "--directory", str(directory)) as demo:
+        demo.until("instance.initialized")
+        demo.end(signal.SIGTERM)
+
+    ended = run("plan", "--json", "-c", str(directory / "bringup.toml"), env=ENVIRONMENT)
+
+    assert (ended.code, ended.err) == (0, "")
+    assert len(ended.events) >= 60
+
+
+@pytest.mark.parametrize("what", ["foreign files", "a file", "no place"])
+def test_a_directory_that_is_not_its_own_is_left_alone(tmp_path: Path, what: str) -> None:
+    directory = tmp_path / "photos"
+    if what == "foreign files":
+        directory.mkdir()
+        (directory / "holiday.jpg").write_text("mine")
+    elif what == "a file":
+        directory.write_text("mine")
+    else:
+        directory = Path("/proc/photos")
+
+    ended = run("demo", "--directory", str(directory), env=ENVIRONMENT)
+
+    assert (ended.code, ended.out) == (64, "")
+    assert ended.err.startswith(f"bringup: --directory {directory}: ")
+    assert ended.err.count("\n") == 1
+    if what == "foreign files":
+        assert [path.name for path in directory.iterdir()] == ["holiday.jpg"]
+    elif what == "a file":
+        assert directory.read_text() == "mine"

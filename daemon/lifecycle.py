@@ -75,6 +75,11 @@ class LifecycleWatch:
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # nobody watches any more
                 self._send.send_nowait(uuid)
 
+    def close(self) -> None:
+        """Let go of what waits: nobody will watch any more, or ever did."""
+        self._send.close()
+        self._receive.close()
+
     async def watch(self, executor: Executor) -> None:
         """Handle events until cancelled."""
         async with self._send, self._receive, anyio.create_task_group() as group:

@@ -116,6 +116,7 @@ async def _run_and_stay(settings: Settings, presenter: Presenter, ending: Ending
         transport = await opened.enter_async_context(wiring.opened_transport(settings))
         outbox = Outbox(settings.host.state_directory / "outbox")
         watch = LifecycleWatch(settings.host.name, deadline_s=settings.limits.instance_deadline)
+        opened.callback(watch.close)
         progress = _Progress(watch)
 
         async def open_host() -> Host:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
-from bringup.daemon import wiring
+from bringup.daemon import state_directory, wiring
 from bringup.daemon.errors import BringupError, SettingsError, Unavailable
 from bringup.daemon.gate import probe_placement
 from bringup.daemon.loading import guests_of
@@ -63,6 +63,11 @@ class Checks:
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Check everything, also after a failure."""
+        try:
+            state_directory.remembers_host(self._settings.host.state_directory, self._settings.host.name)
+        except SettingsError as error:
+            for problem in error.problems:
+                yield Finding("settings", Status.FAILED, problem, exit_code=error.exit_code)
         checks: dict[str, Callable[[], Awaitable[Finding]]] = {
             "store": self.store,
             "driver": self.driver,

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from bringup import __version__
@@ -42,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line; give the exit code."""
+    _open_missing_streams()
     arguments = parser().parse_args(argv)
     code = os.EX_OK
     try:
@@ -58,6 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def _open_missing_streams() -> None:
+    """Give a process that was started without standard output or error ones that nobody reads."""
+    if sys.__stdout__ is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open as long as the process is
+    if sys.__stderr__ is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open as long as the process is
+
+
 def chain_of(error: BaseException) -> str:
     """Put an error with its causes into one text, outermost first."""
     texts = [str(error)]
@@ -69,8 +79,9 @@ def chain_of(error: BaseException) -> str:
 
 
 def _say(error: BringupError, *, as_json: bool) -> None:
+    line = f"bringup: {chain_of(error)}"
     if as_json:
-        line = {"error": type(error).__name__, "exit_code": error.exit_code, "message": chain_of(error)}
-        print(json.dumps(line), file=sys.stderr)  # noqa: T201 - the command's own words
-        return
-    print(f"bringup: {chain_of(error)}", file=sys.stderr)  # noqa: T201 - the command's own words
+        line = json.dumps({"error": type(error).__name__, "exit_code": error.exit_code, "message": chain_of(error)})
+    # Where nobody can be told, the exit code still tells.
+    with suppress(OSError):
+        print(line, file=sys.stderr)  # noqa: T201 - the command's own words

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of
+from bringup.daemon.cli.quick import quick_imports
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -26,12 +27,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run; give the exit code."""
-    import anyio
-    from stamina.instrumentation import set_on_retry_hooks
+    with quick_imports():
+        import anyio
+        from stamina.instrumentation import set_on_retry_hooks
 
-    from bringup.daemon.service import serve
-    from bringup.daemon.settings import require_placement
-    from bringup.daemon.wiring import check_driver
+        from bringup.daemon.service import serve
+        from bringup.daemon.settings import require_placement
+        from bringup.daemon.wiring import check_driver
 
     settings = settings_of(arguments)
     require_placement(settings)

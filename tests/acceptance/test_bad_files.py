@@ -37,25 +37,12 @@ def huge(path: Path) -> None:
     os.truncate(path, HUGE_BYTES)
 
 
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def a_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
 def missing(path: Path) -> None:
     path.unlink()
 
 
 def unreadable(path: Path) -> None:
     path.chmod(0)
-
-
-def a_list(path: Path) -> None:
-    path.write_text("[1, 2]")
 
 
 def twice(key: str) -> Callable[[Path], None]:
@@ -87,9 +74,6 @@ def assert_named(ended: Ended, code: int, path: Path, said: str) -> None:
         (in_latin_1, "not UTF-8"),
         (huge, "longer than 67108864 bytes"),
         (twice("guests"), uuid_of(1)),
-        (empty, "not JSON"),
-        (a_list, "must be an object"),
-        (a_folder, "scenario"),
         (missing, "scenario"),
         (unreadable, "Permission denied"),
     ],
@@ -115,8 +99,6 @@ def test_a_scenario_that_cannot_be_used_is_a_wrong_setting(
         (in_latin_1, "not UTF-8"),
         (huge, "200.0 MiB, the limit is 64 MiB"),
         (twice("instances"), uuid_of(3)),
-        (empty, "it is empty"),
-        (a_folder, "must be a file"),
         (missing, "No such file"),
         (unreadable, "must be a file that this user can read"),
     ],

@@ -86,7 +86,7 @@ def test_an_instance_that_hangs_does_not_keep_the_report_from_being_sent(tmp_pat
 
 @pytest.mark.parametrize(
     ("status", "code", "waiting"),
-    [(503, 75, 1), (401, 75, 1), (404, 75, 1), (429, 75, 1), (422, 0, 0)],
+    [(503, 75, 1), (401, 75, 1), (422, 0, 0)],
     ids=str,
 )
 def test_what_the_scheduler_answers_decides_what_becomes_of_the_report(

@@ -48,7 +48,9 @@ def computer(tmp_path: Path, scheduler: Receiver) -> Computer:
     return computer.guests(INSTANCES, BROKEN).records(INSTANCES, [migration(8)])
 
 
-def test_every_line_is_json_and_every_instance_has_one_that_says_what_came_of_it(computer: Computer) -> None:
+def test_every_instance_has_one_line_of_json_and_its_place_in_the_one_report(
+    computer: Computer, scheduler: Receiver
+) -> None:
     ended = computer.run()
 
     assert (ended.code, ended.err) == (0, "")
@@ -58,16 +60,12 @@ def test_every_line_is_json_and_every_instance_has_one_that_says_what_came_of_it
     [end] = ended.named("run.ended")
     assert (end["initialized"], end["failed"], end["skipped"], end["unfinished"]) == (4, 3, 1, 0)
     assert end["error"] is None
-
-
-def test_the_scheduler_gets_one_report_with_every_instance(computer: Computer, scheduler: Receiver) -> None:
-    ended = computer.run()
-
+    # The scheduler got one report with every instance.
     [report] = scheduler.reports
     told = {one["uuid"]: one["outcome"] for one in (*report["instances"], *report["elsewhere"])}
     assert told == EXPECTED
     assert (report["complete"], report["error"], report["unfinished"]) == (True, None, [])
-    assert report["run_id"] == ended.named("run.ended")[0]["run_id"]
+    assert report["run_id"] == end["run_id"]
     assert computer.waiting == []
 
 

@@ -53,12 +53,3 @@ def test_records_do_not_change_under_a_daemon(computer: Computer) -> None:
         assert ended.code == 75
         assert str(daemon.process.pid) in ended.err
         assert computer.stored() == before
-
-
-def test_hosts_with_directories_of_their_own_do_not_meet(computer: Computer, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    other = a_computer(tmp_path / "other").guests([])
-    with computer.stay() as daemon:
-        daemon.until("service.ready")
-
-        assert other.once().code == 0

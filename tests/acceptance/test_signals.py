@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from bringup.daemon.init_host import STOPPED
-from bringup.daemon.states import TaskState, VmState
-from bringup.drivers.simulated import Fault
+from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.drivers.base import PowerState as DriverPowerState
+from bringup.drivers.simulated import Fault, Scenario, SimulatedDriver, SimulatedGuest, dump_scenario
 from support.computer import Computer, a_computer
 from support.placement import HANG, a_peer
 from support.process import Running, children_of, running
@@ -146,3 +147,27 @@ def test_after_a_kill_while_it_stays_the_next_start_is_as_the_first(computer: Co
 
     assert ended.code == 0
     assert computer.stored() == before
+
+
+def test_what_was_done_before_a_kill_is_not_done_again(tmp_path: Path) -> None:
+    guests = tmp_path / "guests.sqlite"
+    rebooting = instance(1, task_state=TaskState.REBOOT_STARTED_HARD, power_state=PowerState.SHUTDOWN)
+    computer = a_computer(tmp_path).having(driver={"scenario_state": str(guests)})
+    computer.records([rebooting, instance(2)])
+    hangs_once = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True, times=1)
+    shut_down = (
+        SimulatedGuest(uuid=uuid_of(1), power_state=DriverPowerState.SHUTDOWN),
+        SimulatedGuest(uuid=uuid_of(2)),
+    )
+    scenario = computer.directory / "scenario.json"
+    scenario.write_text(dump_scenario(Scenario(guests=shut_down, faults=(hangs_once,))))
+    with computer.stay() as killed:
+        in_its_middle(killed)
+        killed.end(signal.SIGKILL)
+
+    ended = computer.run()
+
+    assert ended.outcomes == {uuid_of(1): "initialized", uuid_of(2): "failed"}
+    driver = SimulatedDriver.from_file(scenario, state_path=guests)
+    assert driver.done("reboot", uuid_of(1)) == 1
+    assert driver.guests[uuid_of(1)].power_state is DriverPowerState.RUNNING

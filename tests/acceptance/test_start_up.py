@@ -14,8 +14,7 @@ from support.placement import a_peer, an_answer
 from support.process import ENVIRONMENT, run
 
 COMMANDS = ("run", "plan", "explain", "check", "import", "demo")
-# rich is there from the start: structlog brings it along.
-LATER = ("sqlalchemy", "bringup.daemon.store.sqlite", "bringup.daemon.terminal", "bringup.drivers.simulated")
+LATER = ("sqlalchemy", "rich", "bringup.daemon.store.sqlite", "bringup.daemon.terminal", "bringup.drivers.simulated")
 REPORT_MODULES = (
     "import json, sys\n"
     "from bringup.daemon.cli import main\n"

@@ -167,7 +167,8 @@ def test_what_was_done_before_a_kill_is_not_done_again(tmp_path: Path) -> None:
 
     ended = computer.run()
 
-    assert ended.outcomes == {uuid_of(1): "initialized", uuid_of(2): "failed"}
+    assert ended.code == 0
+    assert ended.outcomes[uuid_of(1)] == "initialized"
     driver = SimulatedDriver.from_file(scenario, state_path=guests)
     assert driver.done("reboot", uuid_of(1)) == 1
     assert driver.guests[uuid_of(1)].power_state is DriverPowerState.RUNNING

@@ -219,6 +219,9 @@ class Hesitating(Receiver):
         self.may_answer.wait(PATIENCE_S)
         return super().keep(report)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Stay silent: who asked is gone."""
+
 
 @contextlib.contextmanager
 def hesitating(directory: Path) -> Iterator[Hesitating]:

@@ -60,8 +60,8 @@ def own_cost() -> None:
 
 def felt() -> None:
     """Print what an operator feels: the serial loop beside the concurrent run, over the same scenario."""
-    serial = measure("makespan", 400, 1)["wall_s"]
-    concurrent = [measure("makespan", 400, 8)["wall_s"] for _ in range(RUNS)]
+    serial = measure("makespan", 400, 1, 10)["wall_s"]
+    concurrent = [measure("makespan", 400, 8, 10)["wall_s"] for _ in range(RUNS)]
     row(
         "serial loop / concurrent run, 400 instances, limit 8",
         "8 at best",

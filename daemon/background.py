@@ -26,6 +26,12 @@ async def background() -> AsyncIterator[TaskGroup]:
         raise failure
 
 
+def _wanted() -> list[signal.Signals]:
+    # nohup ignores SIGHUP on purpose, and what it starts is to go on.
+    hung_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGINT, *hung_up]
+
+
 @asynccontextmanager
 async def ended_by_signal(took: Callable[[signal.Signals], None]) -> AsyncIterator[None]:
     """Cancel the block on SIGTERM, SIGINT or SIGHUP, from its first line on, after ``took`` was told which.
@@ -34,7 +40,7 @@ async def ended_by_signal(took: Callable[[signal.Signals], None]) -> AsyncIterat
     """
 
     async def wait(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        with anyio.open_signal_receiver(*_wanted()) as signals:
             task_status.started()
             async for number in signals:
                 took(signal.Signals(number))

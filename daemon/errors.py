@@ -69,3 +69,17 @@ class StateConflict(StoreError):
 
 class RecordNotFound(StoreError):
     """There is no such record, or it was deleted (Nova's ``InstanceNotFound``)."""
+
+
+def chain_of(error: BaseException) -> str:
+    """Put an error with its whole chain of causes into one text, outermost first, nothing said twice."""
+    texts: list[str] = []
+    seen: set[int] = set()  # an error may be its own cause, by way of others
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        text = str(link) or type(link).__name__
+        if text not in texts:
+            texts.append(text)
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return ": ".join(texts)

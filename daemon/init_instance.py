@@ -14,7 +14,7 @@ import anyio
 
 from bringup.daemon.actions import Action, LookAtGuest, SetError
 from bringup.daemon.decisions import FROM_FIRST_LOOK, FROM_RECORD, FROM_SECOND_LOOK, Facts, Rule, Step, decide
-from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
+from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError, chain_of
 from bringup.daemon.executor import Executor
 from bringup.daemon.hand import Hand
 from bringup.daemon.logs import get_logger
@@ -183,16 +183,7 @@ def _react(state: _Course, action: Action, error: Exception) -> Reaction:
 
 def problem_of(verb: str, error: BaseException) -> Problem:
     """Put an error with its whole chain of causes into words."""
-    messages: list[str] = []
-    seen: set[int] = set()  # an error may be its own cause, by way of others
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        text = str(link) or type(link).__name__
-        if text not in messages:
-            messages.append(text)
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return Problem(verb, type(error).__name__, ": ".join(messages))
+    return Problem(verb, type(error).__name__, chain_of(error))
 
 
 def _unknown_state(facts: Facts) -> Problem:

@@ -2,10 +2,15 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from stamina.instrumentation import set_on_retry_hooks
 
 pytest_plugins = ["support.oracle_tally"]
+
+# The machine may be busy: how long an example took says nothing.
+hypothesis.settings.register_profile("bringup", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("bringup")
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 
 from bringup.daemon import state_directory, wiring
-from bringup.daemon.errors import BringupError, SettingsError, Unavailable
+from bringup.daemon.errors import BringupError, SettingsError, Unavailable, chain_of
 from bringup.daemon.gate import probe_placement
 from bringup.daemon.loading import guests_of
 from bringup.daemon.scheduler.spool import OutboxError, Spool
@@ -78,8 +78,6 @@ class Checks:
             try:
                 yield await check()
             except BringupError as error:
-                from bringup.daemon.cli.main import chain_of
-
                 yield Finding(name, Status.FAILED, chain_of(error), exit_code=error.exit_code)
 
     async def store(self) -> Finding:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from bringup import __version__
 from bringup.daemon.cli import check, demo, explain, import_records, plan, run
-from bringup.daemon.errors import BringupError
+from bringup.daemon.errors import BringupError, chain_of
 
 COMMANDS = (run, plan, explain, check, import_records, demo)
 INTERRUPTED = 130
@@ -66,16 +66,6 @@ def _open_missing_streams() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open as long as the process is
     if sys.__stderr__ is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open as long as the process is
-
-
-def chain_of(error: BaseException) -> str:
-    """Put an error with its causes into one text, outermost first."""
-    texts = [str(error)]
-    cause = error.__cause__
-    while cause is not None:
-        texts.append(str(cause) or type(cause).__name__)
-        cause = cause.__cause__
-    return ": ".join(dict.fromkeys(texts))
 
 
 def _say(error: BringupError, *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import structlog
 
+from bringup.daemon.errors import chain_of
 from bringup.daemon.outcomes import RunResult
 from bringup.daemon.scheduler.base import NotAcknowledged, Transport
 from bringup.daemon.scheduler.outbox import Delivery, Outbox, OutboxError
@@ -32,7 +33,7 @@ async def report_outcomes(
     try:
         await outbox.put(report)
     except OutboxError as error:
-        log.exception("report.not_written", report_id=report["report_id"])
+        log.error("report.not_written", report_id=report["report_id"], problem=chain_of(error))  # noqa: TRY400 - a sentence, no traceback
         unwritten = error
     problem = None if transport is None else await outbox.drain(transport, timeout_s=timeout_s)
     delivery = outbox.delivery(report)

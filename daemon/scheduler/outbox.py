@@ -23,6 +23,7 @@ import stamina
 import structlog
 from anyio import to_thread
 
+from bringup.daemon.errors import chain_of
 from bringup.daemon.scheduler.base import NotAcknowledged, Rejected, Transport
 from bringup.daemon.scheduler.report import Report
 from bringup.daemon.scheduler.spool import OutboxError, Spool
@@ -130,7 +131,7 @@ class Outbox:
                 await self._reject(report, path, error)
                 return True
             except NotAcknowledged as error:
-                log.warning("report.not_acknowledged", report_id=report["report_id"], problem=_chain(error))
+                log.warning("report.not_acknowledged", report_id=report["report_id"], problem=chain_of(error))
                 raise
             except Exception as error:
                 # A transport that is broken must not end the daemon: the report waits.
@@ -145,7 +146,7 @@ class Outbox:
     async def _reject(self, report: Report, path: Path | None, error: Rejected) -> None:
         kept = None if path is None else str(await to_thread.run_sync(self._spool.reject, path))
         self._settle(report, Delivery.REJECTED)
-        log.error("report.rejected", report_id=report["report_id"], problem=_chain(error), kept=kept)
+        log.error("report.rejected", report_id=report["report_id"], problem=chain_of(error), kept=kept)
 
     async def _first(self) -> tuple[Report | None, Path | None]:
         async with self._disk:
@@ -179,11 +180,3 @@ def _backoff(error: Exception, *, retry_initial_s: float) -> bool | float:
         spread = random.uniform(1, 1.1)  # noqa: S311 - no secret
         return min(max(error.retry_after_s, retry_initial_s), RETRY_AFTER_LIMIT_S) * spread
     return isinstance(error, NotAcknowledged | OutboxError)
-
-
-def _chain(error: BaseException | None) -> str:
-    messages = []
-    while error is not None:
-        messages.append(str(error) or type(error).__name__)
-        error = error.__cause__
-    return ": ".join(messages)

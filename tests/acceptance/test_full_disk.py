@@ -43,7 +43,7 @@ def test_a_report_that_cannot_be_written_is_sent_all_the_same(tmp_path: Path) ->
         assert ended.code == 0
         assert [len(report["instances"]) for report in scheduler.reports] == [len(MANY)]
     [problem] = ended.named("report.not_written")
-    assert "outbox" in problem["exception"]
+    assert "outbox" in problem["problem"]
     assert set(ended.outcomes.values()) == {"initialized"}
 
 

@@ -104,7 +104,9 @@ async def test_whatever_the_host_is_like_and_whatever_fails_no_harm_is_done(
             if number not in own or is_being_evacuated:
                 assert left == record
             if is_being_evacuated:
-                assert {*host.trace.names(uuid_of(number))} <= {"driver.get_info", "driver.power_off"}
+                # Its record is read once more where its time was up; that changes nothing.
+                allowed = {"driver.get_info", "driver.power_off", "store.get_instance"}
+                assert {*host.trace.names(uuid_of(number))} <= allowed
 
 
 def _says_that_it_cannot_check(faults: list[Fault], number: int) -> bool:

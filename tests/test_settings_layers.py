@@ -1,4 +1,5 @@
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from bringup.daemon.settings import load
+from support.process import WITHOUT_ROOTS_RIGHTS
 from support.settings_files import answers, given_text, problems
 
 
@@ -101,11 +103,12 @@ def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
     assert "cannot be read (Is a directory)" in problem
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_file_that_may_not_be_read_is_told(empty: Path) -> None:
     empty.chmod(0)
-    (problem,) = problems(empty)
-    assert "cannot be read (Permission denied)" in problem
+    command = [*WITHOUT_ROOTS_RIGHTS, sys.executable, "-m", "bringup", "check", "--config", str(empty)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 78
+    assert f"settings file {empty} cannot be read (Permission denied)" in ended.stdout + ended.stderr
 
 
 def test_what_may_stand_in_an_unreadable_file_is_not_told_as_missing(tmp_path: Path) -> None:

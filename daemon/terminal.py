@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from bringup.daemon.background import background
 from bringup.daemon.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.progress import Progress, Running
 
@@ -132,17 +133,10 @@ class Terminal:
     @asynccontextmanager
     async def showing(self, progress: Progress) -> AsyncIterator[None]:
         """Keep the live view up to date for as long as the block lasts."""
-        failure: Exception | None = None
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._refresh, live, progress, name="terminal")
-                try:
-                    yield
-                except Exception as error:  # noqa: BLE001 - raised below: the task group would wrap it
-                    failure = error
-                group.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+            async with background() as beside:
+                beside.start_soon(self._refresh, live, progress, name="terminal")
+                yield
 
     async def _refresh(self, live: Live, progress: Progress) -> None:
         while True:

@@ -11,6 +11,8 @@
     StoreError                 one read or write of a record did not happen
       StateConflict            somebody else changed the record: their change stands, the outcome is Superseded
       RecordNotFound           the record is gone
+      LeaseHeld                another daemon works for this host
+    JournalError               it could not be written down what is about to be done
 
 The text of an inner error is never repeated in the outer one: the chain carries it.
 """
@@ -69,6 +71,14 @@ class StateConflict(StoreError):
 
 class RecordNotFound(StoreError):
     """There is no such record, or it was deleted (Nova's ``InstanceNotFound``)."""
+
+
+class LeaseHeld(StoreError):
+    """Another daemon holds the lease of this host: nothing may be started here."""
+
+
+class JournalError(Exception):
+    """The journal could not be written or read."""
 
 
 def chain_of(error: BaseException) -> str:

@@ -11,8 +11,10 @@ from bringup.daemon.settings.loading import load
 from bringup.daemon.settings.model import (
     DriverSettings,
     EvacuatedSettings,
+    GuardSettings,
     GuestSettings,
     HostSettings,
+    JournalSettings,
     LimitSettings,
     LogSettings,
     PciSettings,
@@ -27,8 +29,10 @@ from bringup.daemon.settings.requirements import require_placement, require_scen
 __all__ = [
     "DriverSettings",
     "EvacuatedSettings",
+    "GuardSettings",
     "GuestSettings",
     "HostSettings",
+    "JournalSettings",
     "LimitSettings",
     "LogSettings",
     "PciSettings",

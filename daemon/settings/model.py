@@ -5,19 +5,22 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bringup.daemon.settings.values import (
     SQLITE,
     Concurrency,
+    Count,
     DeviceSpecs,
     FilePath,
     FolderPath,
     Name,
+    Right,
     Seconds,
     SecondsOrZero,
+    Share,
     SqliteUrl,
     Token,
     WebAddress,
@@ -51,6 +54,8 @@ class HostSettings(Section):
 
     name: Name = Field(default_factory=socket.gethostname)
     state_directory: FolderPath = STATE_DIRECTORY
+    machine_id: FilePath = Path("/etc/machine-id")
+    boot_id: FilePath = Path("/proc/sys/kernel/random/boot_id")
 
 
 class LimitSettings(Section):
@@ -101,7 +106,9 @@ class DriverSettings(Section):
 class ResumeSettings(Section):
     """What happens to guests that ran before the host went down."""
 
-    guests: Literal["never", "on_every_start"] = "never"
+    guests: Literal["never", "on_host_boot", "on_every_start"] = "never"
+    max_downtime: SecondsOrZero = 0.0
+    instance_policy: Literal["ignored", "narrows", "decides"] = "narrows"
 
 
 class GuestSettings(Section):
@@ -115,6 +122,23 @@ class EvacuatedSettings(Section):
     """Instances that were rebuilt on another host while this one was down."""
 
     shared_storage: Literal["unknown", "shared", "local"] = "unknown"
+    keep_disks_for: SecondsOrZero = 0.0
+
+
+class GuardSettings(Section):
+    """When an operator's word is wanted before anything is done."""
+
+    destroy_freely: Count = 2
+    destroy_at_most: Count = 10
+    destroy_share: Share = 0.5
+    quarantine_after: Count = 2
+
+
+class JournalSettings(Section):
+    """What was done and is being done."""
+
+    keep_runs: Annotated[int, Field(ge=1, le=10000), Right("a whole number from 1 to 10000")] = 50
+    keep_days: Annotated[int, Field(ge=1, le=3650), Right("a whole number from 1 to 3650")] = 90
 
 
 class SchedulerSettings(Section):
@@ -155,6 +179,8 @@ class Settings:
     resume: ResumeSettings = field(default_factory=ResumeSettings)
     guests: GuestSettings = field(default_factory=GuestSettings)
     evacuated: EvacuatedSettings = field(default_factory=EvacuatedSettings)
+    guards: GuardSettings = field(default_factory=GuardSettings)
+    journal: JournalSettings = field(default_factory=JournalSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     pci: PciSettings = field(default_factory=PciSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -177,6 +203,8 @@ SECTIONS: Mapping[str, type[Section]] = {
     "resume": ResumeSettings,
     "guests": GuestSettings,
     "evacuated": EvacuatedSettings,
+    "guards": GuardSettings,
+    "journal": JournalSettings,
     "scheduler": SchedulerSettings,
     "pci": PciSettings,
     "log": LogSettings,

@@ -112,6 +112,8 @@ def _device_specs(value: Any) -> tuple[DeviceSpec, ...]:
 _SPAN = 'seconds as a number, or a time span such as "90s", "2min", "1h 30min"'
 
 Concurrency = Annotated[int, Field(ge=1, le=1024), Right("a whole number from 1 to 1024")]
+Count = Annotated[int, Field(ge=0, le=100000), Right("a whole number from 0 to 100000")]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Right("a number from 0 to 1")]
 Seconds = Annotated[
     float,
     BeforeValidator(parse_time_span),

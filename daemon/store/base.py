@@ -5,9 +5,23 @@ device mappings.  A save is a compare-and-set.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Protocol
 
 from bringup.daemon.instances import Changes, Expected, Instance, Migration
+
+
+AWAY_STATUSES = ("accepted", "queued", "preparing", "pre-migrating", "migrating", "running", "post-migrating")
+"""Of a migration that is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who wants to start guests: the daemon that holds the lease of a host."""
+
+    host: str
+    holder: str
+    """Tells daemons for the same host name apart: the node's UUID."""
 
 
 class Store(Protocol):
@@ -49,3 +63,33 @@ class Store(Protocol):
 
         :raises RecordNotFound: there is none.
         """
+
+    async def begin_start(self, uuid: str, claimant: Claimant, *, expected: Expected, reverting: bool) -> Instance:
+        """Claim an instance, right before its guest is started; give its record, read in the same transaction.
+
+        The claim holds as long as the claimant's lease, or until :meth:`end_start`; the same claimant may claim again.
+        With ``reverting`` a cold migration or resize under way is no obstacle: it is what is rolled back.
+
+        :raises StateConflict: the record names another host or has none of the expected states; a migration of it
+            away from this host is under way (:data:`AWAY_STATUSES`), an evacuation included; or another host, whose
+            lease holds, has claimed it.  Nothing is to be started.
+        :raises LeaseHeld: the claimant's lease is gone or somebody else's.
+        :raises RecordNotFound: it is gone.
+        """
+
+    async def end_start(self, uuid: str, claimant: Claimant, *, reverting: bool) -> None:
+        """Let go of a claim, and tell whether the guest may stay.
+
+        :raises StateConflict: meanwhile the record has moved to another host, or a migration away was begun: a guest
+            that was started must be stopped again.  The claim is let go of all the same.
+        :raises RecordNotFound: it is gone; so is the claim.
+        """
+
+    async def take_lease(self, claimant: Claimant, *, for_s: float) -> None:
+        """Make this daemon the only one of its host for so many seconds of the database's clock; again renews it.
+
+        :raises LeaseHeld: another daemon holds it; the message says which, and for how long still.
+        """
+
+    async def drop_lease(self, claimant: Claimant) -> None:
+        """Let go of the lease, if it is this daemon's."""

@@ -1,0 +1,14 @@
+"""What was done and is being done, on disk before it is done: the words and the protocol are in ``base``."""
+
+from bringup.daemon.journal.base import (
+    NO_JOURNAL,
+    InFlight,
+    Journal,
+    KeptDisks,
+    Left,
+    NewRun,
+    Past,
+    Settled,
+)
+
+__all__ = ["NO_JOURNAL", "InFlight", "Journal", "KeptDisks", "Left", "NewRun", "Past", "Settled"]

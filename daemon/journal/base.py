@@ -1,7 +1,7 @@
 """What a journal remembers, as values, and what it must do.
 
-A run that was cut short goes on when the daemon starts again on the same boot: it keeps its ``run_id``, what was settled
-stays settled, what was in flight is looked at again.  On another boot a new run begins.
+A run that was cut short goes on when the daemon starts again on the same boot: it keeps its ``run_id``, what was
+settled stays settled, what was in flight is looked at again.  On another boot a new run begins.
 """
 
 from collections.abc import Collection, Mapping, Sequence

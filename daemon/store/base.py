@@ -10,7 +10,6 @@ from typing import Protocol
 
 from bringup.daemon.instances import Changes, Expected, Instance, Migration
 
-
 AWAY_STATUSES = ("accepted", "queued", "preparing", "pre-migrating", "migrating", "running", "post-migrating")
 """Of a migration that is on its way."""
 

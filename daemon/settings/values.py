@@ -9,21 +9,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr
 
 from bringup.daemon.pci import DeviceSpec, InvalidDeviceSpec, parse_device_spec
+from bringup.daemon.time_spans import WEEK, seconds_of
 
-WEEK = 7 * 86400.0
 SQLITE = "sqlite:///"
-# systemd takes the micro sign and the Greek letter.
-UNITS = {
-    **dict.fromkeys(("usec", "us", "µs", "μs"), 1e-6),
-    **dict.fromkeys(("msec", "ms"), 1e-3),
-    **dict.fromkeys(("seconds", "second", "sec", "s"), 1.0),
-    **dict.fromkeys(("minutes", "minute", "min", "m"), 60.0),
-    **dict.fromkeys(("hours", "hour", "hr", "h"), 3600.0),
-    **dict.fromkeys(("days", "day", "d"), 86400.0),
-    **dict.fromkeys(("weeks", "week", "w"), WEEK),
-}
-NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+")
-TERM = re.compile(rf"\s*({NUMBER.pattern})\s*([^\W\d_]+)")
 VISIBLE = re.compile(r"[!-~]+")
 
 
@@ -44,21 +32,8 @@ class WrongDeviceSpecs(ValueError):
 
 
 def parse_time_span(value: Any) -> Any:
-    """Turn a systemd time span (systemd.time(7), up to weeks) into seconds.  Raises ``ValueError``."""
-    if not isinstance(value, str):
-        return value
-    text, position, total = value.strip(), 0, 0.0
-    if NUMBER.fullmatch(text):
-        return float(text)
-    while position < len(text):
-        term = TERM.match(text, position)
-        if term is None or term[2] not in UNITS:
-            raise ValueError("no time span")
-        total += float(term[1]) * UNITS[term[2]]
-        position = term.end()
-    if not text:
-        raise ValueError("no time span")
-    return total
+    """Turn a time span into seconds; what is no text is left as it is.  Raises ``ValueError``."""
+    return seconds_of(value) if isinstance(value, str) else value
 
 
 def _web_address(text: str) -> str:

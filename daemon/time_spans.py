@@ -1,0 +1,36 @@
+"""Time spans as systemd writes them (systemd.time(7), up to weeks).  No I/O, no clock, no logger."""
+
+import re
+
+WEEK = 7 * 86400.0
+# systemd takes the micro sign and the Greek letter.
+UNITS = {
+    **dict.fromkeys(("usec", "us", "µs", "μs"), 1e-6),
+    **dict.fromkeys(("msec", "ms"), 1e-3),
+    **dict.fromkeys(("seconds", "second", "sec", "s"), 1.0),
+    **dict.fromkeys(("minutes", "minute", "min", "m"), 60.0),
+    **dict.fromkeys(("hours", "hour", "hr", "h"), 3600.0),
+    **dict.fromkeys(("days", "day", "d"), 86400.0),
+    **dict.fromkeys(("weeks", "week", "w"), WEEK),
+}
+NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+")
+TERM = re.compile(rf"\s*({NUMBER.pattern})\s*([^\W\d_]+)")
+
+
+def seconds_of(text: str) -> float:
+    """Turn a time span, or a number of seconds, into seconds.
+
+    :raises ValueError: it is neither.
+    """
+    text, position, total = text.strip(), 0, 0.0
+    if NUMBER.fullmatch(text):
+        return float(text)
+    while position < len(text):
+        term = TERM.match(text, position)
+        if term is None or term[2] not in UNITS:
+            raise ValueError("no time span")
+        total += float(term[1]) * UNITS[term[2]]
+        position = term.end()
+    if not text:
+        raise ValueError("no time span")
+    return total

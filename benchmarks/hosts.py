@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 from bringup.daemon import logs
 from bringup.daemon.evacuated import SettingWitness
 from bringup.daemon.executor import Executor
+from bringup.daemon.fence import StartFence
 from bringup.daemon.host import Host, Limits, Start
 from bringup.daemon.instances import Instance
 from bringup.daemon.operations import Shutdown
@@ -16,6 +17,7 @@ from bringup.daemon.outcomes import RunResult
 from bringup.daemon.progress import Progress
 from bringup.daemon.records.base import Records
 from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.store.base import Claimant
 from bringup.daemon.store.sqlite import opened
 from bringup.daemon.wiring import utc_now
 from bringup.drivers.simulated import Latency, LatencyKey, Scenario, SimulatedDriver, SimulatedGuest
@@ -75,6 +77,9 @@ async def opened_host(
         async def no_report(result: RunResult) -> None:
             del result
 
+        claimant = Claimant(NAME, "node-1")
+        await store.take_lease(claimant, for_s=3600)
+
         async def open_host() -> Host:
             return Host(
                 name=NAME,
@@ -86,7 +91,9 @@ async def opened_host(
                     now=utc_now,
                     shutdown=Shutdown(),
                     witness=SettingWitness("unknown"),
+                    start_fence=StartFence(store=store, driver=driver, claimant=claimant),
                 ),
+                now=utc_now,
                 observer=progress,
                 limits=Limits(concurrency=limit, instance_deadline_s=600, host_deadline_s=120, last_word_deadline_s=20),
                 report=no_report,

@@ -10,8 +10,9 @@
       Refused             77   going on could do harm
     StoreError                 one read or write of a record did not happen
       StateConflict            somebody else changed the record: their change stands, the outcome is Superseded
+        LeaseHeld              another daemon works for this host
+        NotOursToStart         the guest must not be started here any more
       RecordNotFound           the record is gone
-      LeaseHeld                another daemon works for this host
     JournalError               it could not be written down what is about to be done
 
 The text of an inner error is never repeated in the outer one: the chain carries it.
@@ -73,8 +74,12 @@ class RecordNotFound(StoreError):
     """There is no such record, or it was deleted (Nova's ``InstanceNotFound``)."""
 
 
-class LeaseHeld(StoreError):
-    """Another daemon holds the lease of this host: nothing may be started here."""
+class LeaseHeld(StateConflict):
+    """Another daemon holds the lease of this host: nothing may be started or destroyed here."""
+
+
+class NotOursToStart(StateConflict):
+    """Between the decision and the start somebody else has taken the instance over, or is about to."""
 
 
 class JournalError(Exception):

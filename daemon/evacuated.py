@@ -3,13 +3,17 @@
 Disks are destroyed only where it is known that the other host does not use the same ones.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from bringup.daemon import operations
-from bringup.daemon.errors import RecordNotFound, StateConflict
+from bringup.daemon.errors import JournalError, RecordNotFound, StateConflict
 from bringup.daemon.hand import Hand
 from bringup.daemon.instances import Instance
+from bringup.daemon.journal import Journal, KeptDisks
 from bringup.daemon.logs import get_logger
 from bringup.daemon.states import PowerState
 from bringup.daemon.store.base import Store
@@ -58,8 +62,62 @@ async def fence(hand: Hand, driver: Driver) -> None:
         await driver.power_off(hand.instance, timeout_s=0, retry_interval_s=0)
 
 
-async def destroy_evacuated(hand: Hand, driver: Driver, store: Store, witness: Witness) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskKeeper:
+    """Sets the disks of destroyed guests aside for a while: the undo window of ``evacuated.keep_disks_for``."""
+
+    journal: Journal
+    keep_for_s: float
+    """0: they are deleted with the guest."""
+    now: Callable[[], datetime]
+
+    async def keeps(self, hand: Hand, driver: Driver) -> bool:
+        """Set the disks of a guest aside and write down where; tell whether its destruction must leave them alone.
+
+        The guest is there until both is done, so a host that dies in between does all of it again.
+        """
+        if not self.keep_for_s:
+            return False
+        await fence(hand, driver)
+        try:
+            where = await driver.keep_disks(hand.instance)
+        except NotImplementedError:
+            log.warning("instance.disks_kept", error="this driver cannot set disks aside: they stay where they are")
+            return True
+        if where:
+            kept_at = self.now()
+            until = kept_at + timedelta(seconds=self.keep_for_s)
+            await self.journal.kept(
+                KeptDisks(uuid=hand.instance.uuid, where=tuple(where), kept_at=kept_at, until=until)
+            )
+        return True
+
+
+async def delete_kept_disks_that_are_due(journal: Journal, driver: Driver, now: Callable[[], datetime]) -> int:
+    """Delete the disks whose time has come; give how many.  What cannot be deleted now is tried again later."""
+    deleted = 0
+    try:
+        due = [disks for disks in await journal.kept_disks() if disks.until <= now()]
+        for disks in due:
+            try:
+                await driver.delete_kept_disks(disks.uuid, disks.where)
+            except Exception as error:  # noqa: BLE001 - whatever went wrong: those of others are still due
+                log.warning("disks.not_deleted", instance=disks.uuid, error=f"{type(error).__name__}: {error}")
+                continue
+            await journal.disks_deleted(disks.uuid)
+            deleted += 1
+            log.info("disks.deleted", instance=disks.uuid, where=list(disks.where))
+    except JournalError as error:
+        log.warning("disks.not_known", error=str(error))
+    return deleted
+
+
+async def destroy_evacuated(
+    hand: Hand, driver: Driver, store: Store, witness: Witness, keeper: DiskKeeper | None = None
+) -> None:
     """Destroy the guest, and its disks where they are not shared or its instance was deleted meanwhile.
+
+    With a ``keeper`` disks that would be destroyed are set aside.
 
     :raises StateConflict: its record is not what it was: another host has it, this one perhaps.
     """
@@ -73,6 +131,8 @@ async def destroy_evacuated(hand: Hand, driver: Driver, store: Store, witness: W
     except RecordNotFound:
         # Deleted after it was evacuated: nobody wants its disks.
         destroy_disks = True
+    if destroy_disks and keeper is not None and await keeper.keeps(hand, driver):
+        destroy_disks = False
     await driver.destroy(hand.instance, destroy_disks=destroy_disks)
 
 

@@ -27,7 +27,8 @@ from bringup.daemon.actions import (
     Stop,
     Unpause,
 )
-from bringup.daemon.evacuated import Witness, destroy_evacuated, fence
+from bringup.daemon.evacuated import DiskKeeper, Witness, destroy_evacuated, fence
+from bringup.daemon.fence import StartFence
 from bringup.daemon.hand import Hand
 from bringup.daemon.states import PowerState
 from bringup.daemon.store.base import Store
@@ -43,6 +44,10 @@ class Executor:
     now: Callable[[], datetime]
     shutdown: operations.Shutdown
     witness: Witness
+    start_fence: StartFence
+    """What stands between a decision and a guest that runs on two hosts."""
+    disk_keeper: DiskKeeper | None = None
+    """Sets disks of destroyed guests aside; None: they are deleted at once."""
 
     async def carry_out(  # noqa: C901, PLR0912 - one arm an action, proved complete
         self, hand: Hand, action: Action
@@ -61,11 +66,13 @@ class Executor:
             case EnsureFilteringRules():
                 await self.driver.ensure_filtering_rules_for_instance(hand.instance)
             case ResumeStateOnHostBoot():
-                await self.driver.resume_state_on_host_boot(hand.instance)
+                async with self.start_fence.holding(hand):
+                    await self.driver.resume_state_on_host_boot(hand.instance)
             case CleanupInterruptedSnapshot():
                 await self.driver.post_interrupted_snapshot_cleanup(hand.instance)
             case RevertMigration():
-                await self.driver.finish_revert_migration(hand.instance, power_on=action.power_on)
+                async with self.start_fence.holding(hand, reverting=True):
+                    await self.driver.finish_revert_migration(hand.instance, power_on=action.power_on)
             case AbortLiveMigration():
                 await self.driver.live_migration_abort(hand.instance)
             case SaveMigration():
@@ -73,19 +80,21 @@ class Executor:
             case CompletePartialDeletion():
                 await hand.destroy()
             case Delete():
+                self.start_fence.check_lease()
                 await operations.delete(hand, self.driver, self.now)
             case Reboot():
-                await operations.reboot(hand, self.driver, action.reboot_type)
+                await operations.reboot(hand, self.driver, action.reboot_type, self.start_fence)
             case Unpause():
-                await operations.unpause(hand, self.driver)
+                await operations.unpause(hand, self.driver, self.start_fence)
             case Stop():
                 await operations.stop(hand, self.driver, self.shutdown)
             case Start():
-                await operations.start(hand, self.driver)
+                await operations.start(hand, self.driver, self.start_fence)
             case Fence():
                 await fence(hand, self.driver)
             case DestroyEvacuated():
-                await destroy_evacuated(hand, self.driver, self.store, self.witness)
+                self.start_fence.check_lease()
+                await destroy_evacuated(hand, self.driver, self.store, self.witness, self.disk_keeper)
             case _:
                 assert_never(action)
         return None

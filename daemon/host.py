@@ -1,12 +1,16 @@
 """What a run is made with."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from bringup.daemon.executor import Executor
+from bringup.daemon.guards import Guards
 from bringup.daemon.init_instance import Observer
+from bringup.daemon.journal import NO_JOURNAL, Journal
 from bringup.daemon.outcomes import Outcome, RunResult
+from bringup.daemon.resuming import Resuming
 from bringup.drivers.base import Driver, EventListener
 
 
@@ -45,14 +49,21 @@ class Host:
 
     name: str
     run_id: str
+    """Of the run that begins, unless one goes on that was cut short."""
     boot_id: str
     executor: Executor
     observer: RunObserver
     limits: Limits
-    report: Callable[[RunResult], Awaitable[None]]
+    report: Callable[[RunResult], Awaitable[str | None]]
+    """Tells the scheduler; gives in a word where the report is, None where none is made."""
     on_event: EventListener | None = None
     """Takes lifecycle events in from the moment the driver is initialized; None: they are not wanted."""
-    resume_guests: bool = False
+    journal: Journal = NO_JOURNAL
+    resuming: Resuming = field(default_factory=Resuming)
+    guards: Guards = field(default_factory=Guards)
+    accepted_guests: frozenset[str] = frozenset()
+    """UUIDs of guests that need no record here: an operator has said so."""
+    now: Callable[[], datetime]
     defer_iptables_apply: bool = False
 
     @property

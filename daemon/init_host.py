@@ -6,23 +6,26 @@ deadline of its own.
 """
 
 import time
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import anyio
 
 from bringup.daemon.decisions import EVACUATED
-from bringup.daemon.errors import Unavailable
+from bringup.daemon.errors import JournalError, Unavailable, chain_of
 from bringup.daemon.host import Host, Start
 from bringup.daemon.init_instance import FULL_COURSE, problem_of
+from bringup.daemon.journal import NewRun, Past
 from bringup.daemon.loading import Records, guests_of, load_records
 from bringup.daemon.logs import get_logger
 from bringup.daemon.ordering import in_order
 from bringup.daemon.outcomes import Outcome, RunResult
-from bringup.daemon.settle import settle
+from bringup.daemon.past import all_uuids, settled_before
+from bringup.daemon.planned import boot_of, guarded, refuse_strangers
+from bringup.daemon.settle import collect_again, settle
 
 log = get_logger()
 
-SHOWN_STRANGERS = 5
 STOPPED = "the run was stopped before every instance was settled"
 
 
@@ -30,14 +33,26 @@ STOPPED = "the run was stopped before every instance was settled"
 class _Run:
     """What is known of the run so far."""
 
-    expected: list[str]
+    run_id: str
+    past: Past
     began: float = field(default_factory=time.monotonic)
+    expected: list[str] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     complete: bool = False
 
 
-async def init_host(start: Start) -> RunResult:
-    """Bring the host back.
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A host that is back."""
+
+    host: Host
+    past: Past
+    """What the journal knew when the run began."""
+    result: RunResult
+
+
+async def init_host(start: Start) -> Brought:
+    """Bring the host back, or go on with a run of this boot that was cut short.
 
     :raises BringupError: it could not be begun, and no instance was touched; or, after the report, the collected
         firewall rules could not be applied.
@@ -48,21 +63,19 @@ async def init_host(start: Start) -> RunResult:
     host = await start.open_host()
     local = await guests_of(host.driver, host.name, deadline_s=host.limits.host_deadline_s, on_event=host.on_event)
     host.observer.phase_began("records")
-    records = await load_records(
-        host.executor.store,
-        host.name,
-        local=local,
-        resume_guests=host.resume_guests,
-        deadline_s=host.limits.host_deadline_s,
-    )
-    _name_guests_without_record(local, records)
+    past = await _begin_run(host)
+    run = _Run(past.run_id, past)
+    records = await _plan(host, local, run)
     if host.defer_iptables_apply:
         await _defer_firewall_rules(host)
-    run = _Run(records.uuids())
+        await collect_again(host, list(run.outcomes.values()))
     host.observer.work_found(len(run.expected))
+    for outcome in run.outcomes.values():
+        host.observer.instance_ended(outcome)
     try:
         host.observer.phase_began("evacuated")
-        await settle(host, records.evacuated, (EVACUATED,), run.outcomes)
+        evacuated = [facts for facts in records.evacuated if facts.instance.uuid not in run.outcomes]
+        await settle(host, evacuated, (EVACUATED,), run.outcomes)
         host.observer.phase_began("instances")
         rest = [facts for facts in records.own if facts.instance.uuid not in run.outcomes]
         await settle(host, in_order(rest), FULL_COURSE, run.outcomes)
@@ -72,17 +85,48 @@ async def init_host(start: Start) -> RunResult:
         host.observer.run_ended()
     if result.error is not None:
         raise Unavailable(result.error)
-    return result
+    return Brought(host, past, result)
 
 
-def _name_guests_without_record(local: frozenset[str], records: Records) -> None:
-    """Say which guests nobody has asked to be brought back: a wrong host name or a wrong store shows here first."""
-    known = {
-        name for facts in (*records.own, *records.evacuated) for name in (facts.instance.uuid, facts.instance.name)
-    }
-    strangers = sorted(local - known)
-    if strangers:
-        log.warning("host.guests_without_record", count=len(strangers), first=strangers[:SHOWN_STRANGERS])
+async def _begin_run(host: Host) -> Past:
+    """Ask the journal what was before; where it cannot tell, this boot's past is unknown."""
+    new = NewRun(run_id=host.run_id, boot_id=host.boot_id, host=host.name, began_at=host.now())
+    try:
+        past = await host.journal.begin_run(new)
+    except JournalError as error:
+        log.error("run.without_past", error=chain_of(error))  # noqa: TRY400 - a sentence, no traceback
+        past = Past(run_id=host.run_id, memory_lost=True)
+    log.info(
+        "run.began" if past.attempt == 1 else "run.goes_on",
+        run_id=past.run_id,
+        attempt=past.attempt,
+        settled=len(past.settled),
+        in_flight=len(past.in_flight),
+        downtime_s=past.downtime_s,
+    )
+    return past
+
+
+async def _plan(host: Host, local: frozenset[str], run: _Run) -> Records:
+    """Load the records, look at all of them together, and find out what is settled already.
+
+    :raises SettingsError: these are another host's guests or records.
+    :raises Temporary: the records could not be loaded.
+    """
+    past = run.past
+    records = await load_records(
+        host.executor.store,
+        host.name,
+        local=local,
+        resuming=replace(host.resuming, boot=boot_of(past)),
+        deadline_s=host.limits.host_deadline_s,
+        in_flight=past.in_flight,
+    )
+    refuse_strangers(host, local, records)
+    records = guarded(records, host.guards, past, guests=len(local))
+    run.outcomes |= await settled_before(past, records, host.executor.store)
+    run.expected = all_uuids(records, run.outcomes)
+    return records
 
 
 async def _defer_firewall_rules(host: Host) -> None:
@@ -101,7 +145,7 @@ async def _last_word(host: Host, run: _Run) -> RunResult:
     if host.defer_iptables_apply:
         error = await _apply_firewall_rules(host) or error
     result = RunResult(
-        run_id=host.run_id,
+        run_id=run.run_id,
         boot_id=host.boot_id,
         host=host.name,
         outcomes=tuple(run.outcomes.values()),
@@ -111,13 +155,17 @@ async def _last_word(host: Host, run: _Run) -> RunResult:
     )
     left_s = host.limits.last_word_deadline_s - (time.monotonic() - began)
     with anyio.move_on_after(left_s, shield=True) as scope:
+        delivery = None
         try:
-            await host.report(result)
+            delivery = await host.report(result)
         except Exception:
             # The guests run: a report that failed must not end the daemon.
-            log.exception("report.failed", run_id=host.run_id)
+            log.exception("report.failed", run_id=run.run_id)
+        # The journal says itself that it cannot be written: the next start goes on with this run.
+        with suppress(JournalError):
+            await host.journal.end_run(result, delivery=delivery)
     if scope.cancelled_caught:
-        log.error("report.deadline_exceeded", run_id=host.run_id, deadline_s=host.limits.last_word_deadline_s)
+        log.error("report.deadline_exceeded", run_id=run.run_id, deadline_s=host.limits.last_word_deadline_s)
     return result
 
 

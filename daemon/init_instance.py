@@ -12,11 +12,12 @@ from typing import Protocol
 
 import anyio
 
-from bringup.daemon.actions import Action, LookAtGuest, SetError
+from bringup.daemon.actions import Action, Delete, DestroyEvacuated, LookAtGuest, ResumeStateOnHostBoot, SetError
 from bringup.daemon.decisions import FROM_FIRST_LOOK, FROM_RECORD, FROM_SECOND_LOOK, Facts, Rule, Step, decide
-from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError, chain_of
+from bringup.daemon.errors import JournalError, RecordNotFound, StateConflict, StoreError, chain_of
 from bringup.daemon.executor import Executor
 from bringup.daemon.hand import Hand
+from bringup.daemon.journal import NO_JOURNAL, Journal
 from bringup.daemon.logs import get_logger
 from bringup.daemon.outcomes import Kind, Outcome, Problem
 from bringup.daemon.reactions import Reaction, reaction_to
@@ -53,7 +54,40 @@ class _Course:
             self.slowest = (verb, seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """Who acts, and who is told."""
+
+    executor: Executor
+    observer: Observer
+    journal: Journal
+
+    async def begin(self, state: _Course, step: Step) -> bool:
+        """Tell that a step is about to be done; False: it must not be, because that cannot be written down."""
+        uuid = state.facts.instance.uuid
+        if not isinstance(step.action, LookAtGuest):
+            try:
+                await self.journal.began(uuid, step, state.because)
+            except JournalError as error:
+                # A host comes back on a full disk too: only what must be on record waits.
+                if isinstance(step.action, NEEDS_JOURNAL):
+                    state.kind, state.problem = Kind.HELD, problem_of(step.action.verb, error)
+                    return False
+        self.observer.action_began(uuid, step)
+        return True
+
+    def end(self, state: _Course, step: Step, error: Exception | None) -> None:
+        """Tell that a step ended."""
+        uuid = state.facts.instance.uuid
+        self.observer.action_ended(uuid, step, error)
+        if not isinstance(step.action, LookAtGuest):
+            self.journal.ended(uuid, step, error)
+
+
 DEADLINE_EXCEEDED = "DeadlineExceeded"
+HELD = "Held"
+# Done without a trace they could be done twice, or nobody could tell afterwards why a guest is gone.
+NEEDS_JOURNAL = (Delete, DestroyEvacuated, ResumeStateOnHostBoot)
 READ_AGAIN_S = 5.0
 """How long the record of an instance whose time is up is waited for."""
 LOOK = Step("look", LookAtGuest())
@@ -68,13 +102,14 @@ async def init_instance(
     observer: Observer,
     deadline_s: float,
     course: Sequence[Sequence[Rule] | None] = FULL_COURSE,
+    journal: Journal = NO_JOURNAL,
 ) -> Outcome:
     """Bring one instance back.  Raises nothing but cancellation."""
     started = time.monotonic()
     state = _Course(Hand(facts.instance, executor.store), facts)
     with anyio.move_on_after(deadline_s) as scope:
         try:
-            await _follow(state, course, executor, observer)
+            await _follow(state, course, _Means(executor, observer, journal))
         except Exception as error:
             # No action failed: a rule stumbled over this record.  The others need not pay for that.
             log.exception("instance.undecided")
@@ -110,12 +145,10 @@ async def _read_again(state: _Course, executor: Executor) -> None:
             log.warning("instance.not_read_again", error=str(error))
 
 
-async def _follow(
-    state: _Course, course: Sequence[Sequence[Rule] | None], executor: Executor, observer: Observer
-) -> None:
+async def _follow(state: _Course, course: Sequence[Sequence[Rule] | None], means: _Means) -> None:
     for table in course:
         if table is None:
-            if await _carry_out(state, (LOOK,), executor, observer):
+            if await _carry_out(state, (LOOK,), means):
                 return
             continue
         state.facts = replace(state.facts, instance=state.hand.instance)
@@ -123,33 +156,35 @@ async def _follow(
         plan = decide(table, state.facts)
         state.because.extend(plan.because)
         state.kind = plan.kind
-        if await _carry_out(state, plan.steps, executor, observer):
+        if await _carry_out(state, plan.steps, means):
             return
         if plan.ends:
             if plan.kind is Kind.FAILED:
                 state.problem = _unknown_state(state.facts)
+            elif plan.kind is Kind.HELD and state.facts.hold is not None:
+                state.problem = Problem("decide", HELD, state.facts.hold.why)
             return
 
 
-async def _carry_out(state: _Course, steps: Sequence[Step], executor: Executor, observer: Observer) -> bool:
+async def _carry_out(state: _Course, steps: Sequence[Step], means: _Means) -> bool:
     """Do the steps in order; tell whether that ended the course."""
-    uuid = state.facts.instance.uuid
     queue = deque(steps)
     while queue:
         step = queue.popleft()
         state.doing = step.action.verb
-        observer.action_began(uuid, step)
+        if not await means.begin(state, step):
+            return True
         began = time.monotonic()
         failure: Exception | None = None
         try:
-            seen = await executor.carry_out(state.hand, step.action)
+            seen = await means.executor.carry_out(state.hand, step.action)
         except Exception as error:  # noqa: BLE001 - the border: one instance cannot hurt another
             failure = error
         else:
             if seen is not None:
                 state.facts = replace(state.facts, look=seen)
         state.took(step.action.verb, time.monotonic() - began)
-        observer.action_ended(uuid, step, failure)
+        means.end(state, step, failure)
         if failure is None:
             continue
         match _react(state, step.action, failure):

@@ -1,13 +1,16 @@
 """What a host has: the guests of its hypervisor, and all its records in a few queries; nothing is touched."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import anyio
 
+from bringup.daemon.actions import DestroyEvacuated
 from bringup.daemon.decisions import EVACUATED, EVACUATION_STATUSES, Facts, decide
 from bringup.daemon.errors import StoreError, Temporary, Unavailable
 from bringup.daemon.instances import Instance, Migration
+from bringup.daemon.journal import InFlight
+from bringup.daemon.resuming import Resuming
 from bringup.daemon.store.base import Store
 from bringup.drivers.base import Driver, EventListener
 
@@ -22,6 +25,8 @@ class Records:
     """Those whose record names this host."""
     evacuated: Sequence[Facts]
     """Those that were evacuated from this host and whose guests its hypervisor still has."""
+    elsewhere: Sequence[Instance] = ()
+    """Records of other hosts whose guests are here, though nothing says that they were evacuated."""
 
     def uuids(self) -> list[str]:
         """Give the UUIDs of all instances that will have an outcome."""
@@ -40,22 +45,34 @@ async def guests_of(
             await driver.init_host(host)
             if on_event is not None:
                 driver.register_event_listener(on_event)
-            try:
-                return frozenset(await driver.list_instance_uuids())
-            except NotImplementedError:
-                return frozenset(await driver.list_instances())
+            return await list_guests(driver)
     except Exception as error:
         raise Unavailable(
             f"cannot initialize the hypervisor of {host}; no instance was touched; check that it runs"
         ) from error
 
 
+async def list_guests(driver: Driver) -> frozenset[str]:
+    """Give UUIDs, or where the hypervisor cannot tell them names, of the guests that it has."""
+    try:
+        return frozenset(await driver.list_instance_uuids())
+    except NotImplementedError:
+        return frozenset(await driver.list_instances())
+
+
 async def load_records(
-    store: Store, host: str, *, local: frozenset[str] | None, resume_guests: bool, deadline_s: float
+    store: Store,
+    host: str,
+    *,
+    local: frozenset[str] | None,
+    resuming: Resuming,
+    deadline_s: float,
+    in_flight: Mapping[str, InFlight] | None = None,
 ) -> Records:
     """Load the records of a host, and of the guests here that were evacuated.
 
     ``local`` is what :func:`guests_of` gave; None: nobody was asked, and any evacuated guest may be there.
+    ``in_flight`` is what was being done when the last run was cut short.
 
     :raises Temporary: the store could not be read.
     """
@@ -65,29 +82,47 @@ async def load_records(
             migrations = await store.load_migrations(host, (*EVACUATION_STATUSES, LIVE_MIGRATION_RUNNING))
             evacuations = latest(migrations, "evacuation", EVACUATION_STATUSES)
             leaving = latest(migrations, "live-migration", (LIVE_MIGRATION_RUNNING,))
-            elsewhere = await store.load_instances_by_uuid(evacuations) if evacuations else []
+            wanted = {*evacuations, *(local or ())} - {instance.uuid for instance in instances}
+            others = await store.load_instances_by_uuid(wanted) if wanted else []
     except (StoreError, TimeoutError) as error:
         raise Temporary(f"cannot load the records of {host}; no instance was touched") from error
 
-    def facts(instance: Instance) -> Facts:
+    begun = in_flight or {}
+
+    def facts(instance: Instance, *, guest_gone: bool = False) -> Facts:
+        resume_guests, withheld = resuming.of(instance.uuid, instance.metadata)
         return Facts(
             instance=instance,
             host=host,
             resume_guests=resume_guests,
+            withheld=withheld,
+            done=frozenset(begun[instance.uuid].done) if instance.uuid in begun else frozenset(),
+            guest_gone=guest_gone,
             evacuation=evacuations.get(instance.uuid),
             live_migration=leaving.get(instance.uuid),
         )
 
-    evacuated = [facts(instance) for instance in elsewhere if _is_among(instance, local)]
+    evacuated = []
+    for instance in sorted((*others, *instances), key=lambda each: each.uuid):
+        if instance.uuid not in evacuations:
+            continue
+        here = _is_among(instance, local)
+        if here or _was_being_destroyed(begun.get(instance.uuid)):
+            evacuated.append(facts(instance, guest_gone=not here))
     # One that has come back since is an instance of this host like any other: its evacuation asks for nothing.
     return Records(
         [facts(instance) for instance in instances],
         [each for each in evacuated if decide(EVACUATED, each).steps],
+        [instance for instance in others if instance.uuid not in evacuations],
     )
 
 
 def _is_among(instance: Instance, local: frozenset[str] | None) -> bool:
     return local is None or instance.uuid in local or (instance.name != "" and instance.name in local)
+
+
+def _was_being_destroyed(begun: InFlight | None) -> bool:
+    return begun is not None and DestroyEvacuated.verb in (*begun.begun, *begun.done)
 
 
 def latest(migrations: Sequence[Migration], kind: str, statuses: Sequence[str]) -> dict[str, Migration]:

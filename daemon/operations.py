@@ -6,11 +6,12 @@ that each save expects.  Which of them is due is decided in :mod:`bringup.daemon
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
-from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
+from bringup.daemon.errors import NotOursToStart, RecordNotFound, StateConflict, StoreError
 from bringup.daemon.hand import Hand
 from bringup.daemon.instances import Instance
 from bringup.daemon.logs import get_logger
@@ -86,7 +87,14 @@ _REBOOT_STATES = {
 }
 
 
-async def reboot(hand: Hand, driver: Driver, reboot_type: RebootType) -> None:
+class StartFence(Protocol):
+    """Who lets a guest be started only while it is surely this host's (:mod:`bringup.daemon.fence`)."""
+
+    def holding(self, hand: Hand, *, reverting: bool = False) -> AbstractAsyncContextManager[None]:
+        """Hold the claim on an instance for as long as the block lasts."""
+
+
+async def reboot(hand: Hand, driver: Driver, reboot_type: RebootType, fence: StartFence) -> None:
     """Restart the guest (Nova's ``reboot_instance``)."""
     states = _REBOOT_STATES[reboot_type]
     async with _task_state_reverted_on_failure(hand):
@@ -98,7 +106,10 @@ async def reboot(hand: Hand, driver: Driver, reboot_type: RebootType) -> None:
         try:
             hand.change(task_state=states.started)
             await hand.save((states.pending,))
-            await driver.reboot(hand.instance, reboot_type)
+            async with fence.holding(hand):
+                await driver.reboot(hand.instance, reboot_type)
+        except NotOursToStart:
+            raise
         except Exception as error:
             power_state = await look(hand.instance, driver)
             if power_state is not PowerState.RUNNING:
@@ -122,10 +133,11 @@ async def _set_error_if_there(hand: Hand) -> None:
         log.debug("instance.gone")
 
 
-async def unpause(hand: Hand, driver: Driver) -> None:
+async def unpause(hand: Hand, driver: Driver, fence: StartFence) -> None:
     """Let the guest go on (Nova's ``unpause_instance``)."""
     async with _task_state_reverted_on_failure(hand):
-        await driver.unpause(hand.instance)
+        async with fence.holding(hand):
+            await driver.unpause(hand.instance)
         hand.change(power_state=await look(hand.instance, driver), vm_state=VmState.ACTIVE, task_state=None)
         await hand.save((TaskState.UNPAUSING,))
 
@@ -156,10 +168,11 @@ def _shutdown_timeout_s(hand: Hand, shutdown: Shutdown) -> float:
         return shutdown.timeout_s
 
 
-async def start(hand: Hand, driver: Driver) -> None:
+async def start(hand: Hand, driver: Driver, fence: StartFence) -> None:
     """Power the guest on (Nova's ``start_instance``)."""
     async with _task_state_reverted_on_failure(hand):
-        await driver.power_on(hand.instance)
+        async with fence.holding(hand):
+            await driver.power_on(hand.instance)
         hand.change(power_state=await look(hand.instance, driver), vm_state=VmState.ACTIVE, task_state=None)
         kept = {key: value for key, value in hand.instance.system_metadata.items() if key not in SHELVED_KEYS}
         if len(kept) != len(hand.instance.system_metadata):

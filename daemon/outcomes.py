@@ -67,6 +67,8 @@ class RunResult:
     took_s: float
     error: str | None = None
     """What stopped the run, None where nothing did."""
+    revision: int = 0
+    """How often outcomes were changed after the run, because an operator released what was held."""
 
     def count(self, kind: Kind) -> int:
         """Tell how many instances came out as ``kind``."""

@@ -18,7 +18,7 @@ from bringup.daemon.actions import (
     SetError,
     Unpause,
 )
-from bringup.daemon.errors import RecordNotFound
+from bringup.daemon.errors import LeaseHeld, RecordNotFound, StoreError
 from bringup.drivers.base import VirtualInterfacePlugError
 
 
@@ -34,13 +34,18 @@ class Reaction(enum.Enum):
 ON_FAILURE: dict[type[Action], tuple[tuple[type[Exception], Reaction], ...]] = {
     # What an interrupted snapshot or migration left behind does not keep the guest from coming back.
     CleanupInterruptedSnapshot: ((Exception, Reaction.WARN),),
-    RevertMigration: ((Exception, Reaction.WARN),),
+    # What must not be started here any more is somebody else's: its record too.
+    RevertMigration: ((StoreError, Reaction.FAIL), (Exception, Reaction.WARN)),
     AbortLiveMigration: ((Exception, Reaction.WARN),),
-    Delete: ((Exception, Reaction.SET_ERROR),),
+    Delete: ((LeaseHeld, Reaction.FAIL), (Exception, Reaction.SET_ERROR)),
     Unpause: ((NotImplementedError, Reaction.TOLERATE),),
     # A NIC that cannot be plugged is told to the user by ERROR; a PCI device that is gone is not (Nova bug 1981813).
     PlugVifs: ((NotImplementedError, Reaction.TOLERATE), (VirtualInterfacePlugError, Reaction.SET_ERROR)),
-    ResumeStateOnHostBoot: ((NotImplementedError, Reaction.WARN), (Exception, Reaction.SET_ERROR)),
+    ResumeStateOnHostBoot: (
+        (StoreError, Reaction.FAIL),
+        (NotImplementedError, Reaction.WARN),
+        (Exception, Reaction.SET_ERROR),
+    ),
     EnsureFilteringRules: ((NotImplementedError, Reaction.TOLERATE),),
     # It was deleted while it was to be set to ERROR: nothing is left to be told.
     SetError: ((RecordNotFound, Reaction.TOLERATE),),

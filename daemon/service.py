@@ -22,7 +22,10 @@ from bringup.daemon.background import background, ended_by_signal
 from bringup.daemon.executor import Executor
 from bringup.daemon.gate import pass_placement
 from bringup.daemon.host import Host, Start
+from bringup.daemon.identity import Identity, given, merged, remember, remembered
 from bringup.daemon.init_host import init_host
+from bringup.daemon.journal import Journal
+from bringup.daemon.lease import held_lease
 from bringup.daemon.lifecycle import LifecycleWatch
 from bringup.daemon.logs import get_logger
 from bringup.daemon.outcomes import Kind, Outcome, RunResult
@@ -31,6 +34,8 @@ from bringup.daemon.scheduler.base import Transport
 from bringup.daemon.scheduler.last_word import report_outcomes
 from bringup.daemon.scheduler.outbox import Delivery, Outbox
 from bringup.daemon.settings import Settings
+from bringup.daemon.standby import stand_by, tidy
+from bringup.daemon.store.base import Claimant
 
 log = get_logger()
 
@@ -85,7 +90,8 @@ async def serve(settings: Settings, presenter: Presenter, *, once: bool) -> int:
     directory = settings.host.state_directory
     state_directory.prepare(directory)
     with state_directory.locked(directory):
-        state_directory.remember_host(directory, settings.host.name)
+        identity = _identity(settings)
+        boot_id = wiring.boot_id(settings)
         ending = Ending()
         async with ended_by_signal(partial(_stop, ending)):
             log.info("service.started", host=settings.host.name, version=__version__)
@@ -93,9 +99,24 @@ async def serve(settings: Settings, presenter: Presenter, *, once: bool) -> int:
                 log.warning("settings.doubtful", warning=warning)
             if not state_directory.is_private(directory):
                 log.warning("state_directory.not_private", path=str(directory), right="0700")
-            await _run_and_stay(settings, presenter, ending, once=once)
+            await _Service(settings, identity, boot_id, ending).run_and_stay(presenter, once=once)
         log.info("service.stopped")
         return _exit_code(ending, once=once)
+
+
+def _identity(settings: Settings) -> Identity:
+    """Make sure that this is the host that the state directory is of.
+
+    :raises SettingsError: it is not.
+    """
+    host = settings.host
+    now = given(host=host.name, node_uuid=host.node_uuid, machine_id=host.machine_id)
+    try:
+        return remember(host.state_directory, now, at=wiring.utc_now)
+    except OSError as error:
+        # A host comes back on a full disk too: what cannot be remembered now is remembered next time.
+        log.warning("identity.not_written", error=str(error))
+        return merged(remembered(host.state_directory), now)
 
 
 def _stop(ending: Ending, number: signal.Signals) -> None:
@@ -110,66 +131,94 @@ def _exit_code(ending: Ending, *, once: bool) -> int:
     return os.EX_TEMPFAIL if kept or not ending.complete else os.EX_OK
 
 
-async def _run_and_stay(settings: Settings, presenter: Presenter, ending: Ending, *, once: bool) -> None:
-    # What is opened is closed last: the background works with it.
-    async with AsyncExitStack() as opened, background() as beside:
-        transport = await opened.enter_async_context(wiring.opened_transport(settings))
-        outbox = Outbox(settings.host.state_directory / "outbox")
-        watch = LifecycleWatch(settings.host.name, deadline_s=settings.limits.instance_deadline)
-        opened.callback(watch.close)
-        progress = _Progress(watch)
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """One life of the process, from the lock to its end."""
 
-        async def open_host() -> Host:
-            driver = wiring.make_driver(settings)
-            opened.push_async_callback(wiring.close_driver, driver)
-            store = await opened.enter_async_context(wiring.opened_store(settings))
-            executor = wiring.make_executor(settings, driver, store)
-            if settings.driver.handle_lifecycle_events:
-                beside.start_soon(watch.watch, executor, name="lifecycle")
-            return _host(settings, executor, progress, report, watch)
+    settings: Settings
+    identity: Identity
+    boot_id: str
+    ending: Ending
 
-        async def report(result: RunResult) -> None:
-            ending.result = result
-            if wiring.reports(settings):
+    async def run_and_stay(self, presenter: Presenter, *, once: bool) -> None:
+        """Bring the host back; stay, unless ``once``."""
+        settings, ending = self.settings, self.ending
+        # What is opened is closed last: the background works with it.
+        async with AsyncExitStack() as opened, background() as beside:
+            journal = await opened.enter_async_context(wiring.opened_journal(settings, self.boot_id))
+            transport = await opened.enter_async_context(wiring.opened_transport(settings))
+            outbox = Outbox(settings.host.state_directory / "outbox")
+            watch = LifecycleWatch(settings.host.name, deadline_s=settings.limits.instance_deadline)
+            opened.callback(watch.close)
+            progress = _Progress(watch)
+
+            async def open_host() -> Host:
+                driver = wiring.make_driver(settings)
+                opened.push_async_callback(wiring.close_driver, driver)
+                store = await opened.enter_async_context(wiring.opened_store(settings))
+                claimant = Claimant(settings.host.name, self.identity.node_uuid)
+                lease = await opened.enter_async_context(held_lease(store, claimant, for_s=settings.store.lease))
+                beside.start_soon(lease.keep, name="lease")
+                executor = wiring.make_executor(
+                    settings, driver, store, claimant=claimant, check_lease=lease.check, journal=journal
+                )
+                if settings.driver.handle_lifecycle_events:
+                    beside.start_soon(watch.watch, executor, name="lifecycle")
+                return self._host(executor, progress, report, watch, journal)
+
+            async def report(result: RunResult) -> str | None:
+                ending.result = result
+                if not wiring.reports(settings):
+                    return None
                 # Until it is known better: what is cut off here was not told.
                 ending.delivery = Delivery.IN_MEMORY
                 ending.delivery = await _report(settings, result, outbox, transport)
+                return ending.delivery.value
 
-        start = Start(
-            pass_placement=partial(pass_placement, settings, progress), open_host=open_host, observer=progress
+            start = Start(
+                pass_placement=partial(pass_placement, settings, progress), open_host=open_host, observer=progress
+            )
+            try:
+                async with presenter.showing(progress):
+                    brought = await init_host(start)
+            finally:
+                if ending.result is not None:
+                    log_result(ending.result)
+                    presenter.show_ending(ending, stays=not once and not ending.stopping)
+            if once:
+                await tidy(brought)
+            else:
+                # Ten thousand outcomes need not be kept for as long as the daemon lives.
+                ending.result = None
+                beside.start_soon(stand_by, brought, name="standby")
+                del brought
+                await _stay(settings, outbox, transport)
+
+    def _host(
+        self,
+        executor: Executor,
+        progress: Progress,
+        report: Callable[[RunResult], Awaitable[str | None]],
+        watch: LifecycleWatch,
+        journal: Journal,
+    ) -> Host:
+        settings = self.settings
+        return Host(
+            name=settings.host.name,
+            run_id=str(uuid4()),
+            boot_id=self.boot_id,
+            executor=executor,
+            observer=progress,
+            limits=wiring.limits(settings),
+            report=report,
+            on_event=watch.take if settings.driver.handle_lifecycle_events else None,
+            journal=journal,
+            resuming=wiring.resuming(settings),
+            guards=wiring.guards(settings),
+            accepted_guests=self.identity.accepted_guests,
+            now=wiring.utc_now,
+            defer_iptables_apply=settings.driver.defer_iptables_apply,
         )
-        try:
-            async with presenter.showing(progress):
-                await init_host(start)
-        finally:
-            if ending.result is not None:
-                log_result(ending.result)
-                presenter.show_ending(ending, stays=not once and not ending.stopping)
-        if not once:
-            # Ten thousand outcomes need not be kept for as long as the daemon lives.
-            ending.result = None
-            await _stay(settings, outbox, transport)
-
-
-def _host(
-    settings: Settings,
-    executor: Executor,
-    progress: Progress,
-    report: Callable[[RunResult], Awaitable[None]],
-    watch: LifecycleWatch,
-) -> Host:
-    return Host(
-        name=settings.host.name,
-        run_id=str(uuid4()),
-        boot_id=wiring.boot_id(),
-        executor=executor,
-        observer=progress,
-        limits=wiring.limits(settings),
-        report=report,
-        on_event=watch.take if settings.driver.handle_lifecycle_events else None,
-        resume_guests=settings.resume.guests == "on_every_start",
-        defer_iptables_apply=settings.driver.defer_iptables_apply,
-    )
 
 
 async def _report(settings: Settings, result: RunResult, outbox: Outbox, transport: Transport | None) -> Delivery:

@@ -2,11 +2,13 @@
 
 from collections import deque
 from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
 
 import anyio
 import structlog
 
 from bringup.daemon.decisions import Facts, Rule
+from bringup.daemon.errors import JournalError
 from bringup.daemon.host import Host
 from bringup.daemon.init_instance import init_instance
 from bringup.daemon.logs import get_logger
@@ -45,10 +47,34 @@ async def _settle_one(
         observer=host.observer,
         deadline_s=host.limits.instance_deadline_s,
         course=course,
+        journal=host.journal,
     )
     outcomes[outcome.uuid] = outcome
+    # The journal says itself that it cannot be written; what it does not have is looked at again after a crash.
+    with suppress(JournalError):
+        await host.journal.settled(outcome)
     host.observer.instance_ended(outcome)
     log_outcome(outcome)
+
+
+async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:
+    """Collect the firewall rules of instances that were settled before a run was cut short: nobody has applied them."""
+    queue = deque(
+        outcome.instance for outcome in outcomes if "runs" in outcome.because and outcome.instance is not None
+    )
+
+    async def work() -> None:
+        while queue:
+            instance = queue.popleft()
+            try:
+                with anyio.fail_after(host.limits.instance_deadline_s):
+                    await host.driver.ensure_filtering_rules_for_instance(instance)
+            except Exception as error:  # noqa: BLE001 - one instance cannot hurt another
+                log.warning("instance.rules_not_collected", instance=instance.uuid, error=repr(error))
+
+    async with anyio.create_task_group() as group:
+        for number in range(min(host.limits.concurrency, len(queue))):
+            group.start_soon(work, name=f"collect-{number}")
 
 
 def log_outcome(outcome: Outcome) -> None:
@@ -70,5 +96,5 @@ def log_outcome(outcome: Outcome) -> None:
             "error": outcome.problem.error,
             "message": outcome.problem.message,
         }
-    write = log.error if outcome.kind is Kind.FAILED else log.info
+    write = {Kind.FAILED: log.error, Kind.HELD: log.warning}.get(outcome.kind, log.info)
     write(f"instance.{outcome.kind.value}", **facts)

@@ -3,28 +3,31 @@
 What is heavy to import is imported here where it is used: a booting host should ask Placement first.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import anyio
 
 from bringup.daemon.errors import SettingsError
-from bringup.daemon.evacuated import SettingWitness
+from bringup.daemon.evacuated import DiskKeeper, SettingWitness
 from bringup.daemon.executor import Executor
+from bringup.daemon.fence import StartFence
+from bringup.daemon.guards import Guards
 from bringup.daemon.host import Limits
+from bringup.daemon.journal import Journal
 from bringup.daemon.logs import get_logger
 from bringup.daemon.operations import Shutdown
+from bringup.daemon.resuming import Resuming
 from bringup.daemon.scheduler.base import Transport
 from bringup.daemon.settings import Settings, require_scenario
-from bringup.daemon.store.base import Store
+from bringup.daemon.store.base import Claimant, Store
 from bringup.drivers.base import Driver
 
 log = get_logger()
 
 CLOSE_S = 5.0
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+JOURNAL = "journal.sqlite"
 
 
 def utc_now() -> datetime:
@@ -32,9 +35,21 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def boot_id() -> str:
-    """Give the kernel's boot id: another one after every boot."""
-    return BOOT_ID.read_text(encoding="ascii").strip()
+def boot_id(settings: Settings) -> str:
+    """Give the kernel's boot id: another one after every boot.
+
+    :raises SettingsError: there is none to read.
+    """
+    path = settings.host.boot_id
+    try:
+        found = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            [f"host.boot_id: {path} cannot be read; name the file with the kernel's boot id"]
+        ) from error
+    if not found:
+        raise SettingsError([f"host.boot_id: {path} is empty; name the file with the kernel's boot id"])
+    return found
 
 
 def limits(settings: Settings) -> Limits:
@@ -82,6 +97,21 @@ async def close_driver(driver: Driver) -> None:
 
 
 @asynccontextmanager
+async def opened_journal(settings: Settings, boot_id: str) -> AsyncIterator[Journal]:
+    """Open the journal of this host, and close it at the end; one that cannot be used does not stop the start."""
+    from bringup.daemon.journal.sqlite import opened
+
+    async with opened(
+        settings.host.state_directory / JOURNAL,
+        boot_id=boot_id,
+        keep_runs=settings.journal.keep_runs,
+        keep_days=settings.journal.keep_days,
+        now=utc_now,
+    ) as journal:
+        yield journal
+
+
+@asynccontextmanager
 async def opened_store(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Store]:
     """Open the store that is set, and close it at the end.
 
@@ -93,7 +123,15 @@ async def opened_store(settings: Settings, *, must_exist: bool = False) -> Async
         yield store
 
 
-def make_executor(settings: Settings, driver: Driver, store: Store) -> Executor:
+def make_executor(
+    settings: Settings,
+    driver: Driver,
+    store: Store,
+    *,
+    claimant: Claimant,
+    check_lease: Callable[[], None],
+    journal: Journal,
+) -> Executor:
     """Put together what actions are carried out with."""
     return Executor(
         driver=driver,
@@ -104,6 +142,27 @@ def make_executor(settings: Settings, driver: Driver, store: Store) -> Executor:
             retry_interval_s=settings.guests.shutdown_retry_interval,
         ),
         witness=SettingWitness(settings.evacuated.shared_storage),
+        start_fence=StartFence(store=store, driver=driver, claimant=claimant, check_lease=check_lease),
+        disk_keeper=DiskKeeper(journal=journal, keep_for_s=settings.evacuated.keep_disks_for, now=utc_now),
+    )
+
+
+def resuming(settings: Settings) -> Resuming:
+    """Give the policy by which guests that ran before are brought back."""
+    return Resuming(
+        guests=settings.resume.guests,
+        max_downtime_s=settings.resume.max_downtime,
+        instance_policy=settings.resume.instance_policy,
+    )
+
+
+def guards(settings: Settings) -> Guards:
+    """Give what wants an operator's word first."""
+    return Guards(
+        destroy_freely=settings.guards.destroy_freely,
+        destroy_at_most=settings.guards.destroy_at_most,
+        destroy_share=settings.guards.destroy_share,
+        quarantine_after=settings.guards.quarantine_after,
     )
 
 

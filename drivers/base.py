@@ -181,8 +181,17 @@ class Driver(Protocol):
     async def destroy(self, guest: Guest, *, destroy_disks: bool) -> None:
         """Stop a guest and forget it, with or without its local disks."""
 
+    async def keep_disks(self, guest: Guest) -> Sequence[str]:
+        """Move the local disks of a guest aside, where neither its destruction nor a new guest touches them.
+
+        Gives where they are; asked again, the same.  A guest that has none here gives nothing.
+        """
+
+    async def delete_kept_disks(self, uuid: str, where: Sequence[str]) -> None:
+        """Delete what was moved aside; what is gone already is fine."""
+
     async def finish_revert_migration(self, guest: Guest, *, power_on: bool) -> None:
-        """Take a guest back whose resize or cold migration was cut short."""
+        """Take a guest back whose resize or cold migration was cut short; one that was taken back stays as it is."""
 
     async def live_migration_abort(self, guest: Guest) -> None:
         """Stop the live migration of a guest that is still on its way out."""

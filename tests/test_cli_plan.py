@@ -19,6 +19,7 @@ from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
 from bringup.drivers.simulated import ErrorName, Fault, Scenario, SimulatedGuest
 from bringup.drivers.simulated.verbs import Verb
 from support.command_lines import Site
+from support.hosts import executor_of
 from support.records import HOST, instance, migration, uuid_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -127,14 +128,15 @@ async def _run(settings: Settings) -> RunResult:
                 name=settings.host.name,
                 run_id=str(uuid4()),
                 boot_id=str(uuid4()),
-                executor=wiring.make_executor(settings, driver, store),
+                executor=executor_of(driver, store),
                 observer=Progress(),
                 limits=wiring.limits(settings),
                 report=nothing,
-                resume_guests=settings.resume.guests == "on_every_start",
+                resuming=wiring.resuming(settings),
+                now=wiring.utc_now,
             )
 
-        return await init_host(Start(pass_placement=nothing, open_host=open_host, observer=Progress()))
+        return (await init_host(Start(pass_placement=nothing, open_host=open_host, observer=Progress()))).result
 
 
 @pytest.mark.parametrize("resume", ["never", "on_every_start"])

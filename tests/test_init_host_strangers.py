@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from bringup.daemon.errors import Unavailable
-from bringup.daemon.init_host import SHOWN_STRANGERS
 from bringup.daemon.outcomes import Kind
+from bringup.daemon.planned import SHOWN_STRANGERS
 from bringup.daemon.states import PowerState
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of

@@ -211,7 +211,11 @@ async def test_who_takes_an_instance_over_while_its_operation_fails_keeps_it(ver
         driver = cast("Driver", TakenOver(host.driver, host.store, verb))
         await host.driver.init_host(HOST)
         hand = Hand(instance(1, **facts), host.store)
-        doing = stop(hand, driver, Shutdown()) if verb == "power_off" else reboot(hand, driver, RebootType.HARD)
+        doing = (
+            stop(hand, driver, Shutdown())
+            if verb == "power_off"
+            else reboot(hand, driver, RebootType.HARD, host.host.executor.start_fence)
+        )
         with pytest.raises((DriverError, StateConflict)):
             await doing
 

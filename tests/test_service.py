@@ -88,7 +88,7 @@ async def test_the_canonical_line_of_a_run_counts_every_kind(tmp_path: Path) -> 
     assert names[-1] == "service.stopped"
     assert {kind.value for kind in Kind} <= ended.keys()
     assert (ended["initialized"], ended["failed"], ended["unfinished"], ended["error"]) == (1, 1, 0, None)
-    assert ended["boot_id"] == wiring.boot_id()
+    assert ended["boot_id"] == wiring.boot_id(settings)
 
 
 async def test_what_ends_the_start_is_raised_as_it_is_and_nothing_is_shown(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ UNFIT: dict[str, tuple[Callable[[Path], None], type[BringupError], str]] = {
     "not a database": (not_a_database, Refused, "it is not an SQLite database"),
     "cut short": (truncated, Refused, "it is damaged"),
     "of another program": (of_another_program, Refused, "it is a database of another program"),
-    "newer": (newer, Refused, "its schema version is 99, this version of bringup knows 1; run the version that wrote"),
+    "newer": (newer, Refused, "its schema version is 99, this version of bringup knows 2; run the version that wrote"),
     "without a version": (without_version, Refused, "its schema version is None"),
     "a directory": (a_directory, SettingsError, "it, or the directory that it is in, is not readable and writable"),
     "below a file": (below_a_file, SettingsError, "this user must be able to read and write it and its directory"),

@@ -8,7 +8,9 @@ from structlog.testing import capture_logs
 
 from bringup.daemon import wiring
 from bringup.daemon.errors import SettingsError
+from bringup.daemon.journal import NO_JOURNAL
 from bringup.daemon.settings import Settings, load
+from bringup.daemon.store.base import Claimant
 from bringup.drivers.base import PowerState
 from bringup.drivers.simulated import Fault, Scenario, SimulatedDriver, SimulatedGuest, dump_scenario
 from support.placement import a_peer, an_answer
@@ -35,7 +37,17 @@ def a_scenario(directory: Path, text: str | None = None) -> str:
 def test_the_clock_is_utc_and_the_boot_id_is_the_kernels() -> None:
     assert wiring.utc_now().utcoffset() is not None
     assert str(wiring.utc_now().tzinfo) == "UTC"
-    assert wiring.boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert wiring.boot_id(Settings()) == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff"], ids=["missing", "empty", "blank", "no-text"])
+def test_a_boot_id_that_cannot_be_read_is_told_with_its_key(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "boot_id"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(SettingsError, match=r"host\.boot_id: .*boot_id (cannot be read|is empty)"):
+        wiring.boot_id(settings(tmp_path, f"host.boot_id={file}"))
 
 
 def test_limits_are_those_that_are_set(tmp_path: Path) -> None:
@@ -156,7 +168,14 @@ async def test_how_guests_are_shut_down_and_what_of_evacuated_disks_is_known_com
         "evacuated.shared_storage=local",
     )
     async with wiring.opened_store(given) as store:
-        executor = wiring.make_executor(given, wiring.make_driver(given), store)
+        executor = wiring.make_executor(
+            given,
+            wiring.make_driver(given),
+            store,
+            claimant=Claimant("compute-1", "node-1"),
+            check_lease=lambda: None,
+            journal=NO_JOURNAL,
+        )
 
     assert (executor.shutdown.timeout_s, executor.shutdown.retry_interval_s) == (7, 2)
     assert executor.store is store

@@ -6,6 +6,7 @@ from typing import NoReturn
 from bringup.daemon.errors import RecordNotFound, StoreError
 from bringup.daemon.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.records import Records
+from bringup.daemon.store.base import Claimant
 
 
 class FileStore:
@@ -54,6 +55,25 @@ class FileStore:
         """Refuse."""
         del status
         _refuse(f"save migration {uuid}")
+
+    async def begin_start(self, uuid: str, claimant: Claimant, *, expected: Expected, reverting: bool) -> Instance:
+        """Refuse."""
+        del claimant, expected, reverting
+        _refuse(f"claim instance {uuid}")
+
+    async def end_start(self, uuid: str, claimant: Claimant, *, reverting: bool) -> None:
+        """Refuse."""
+        del claimant, reverting
+        _refuse(f"claim instance {uuid}")
+
+    async def take_lease(self, claimant: Claimant, *, for_s: float) -> None:
+        """Refuse."""
+        del for_s
+        _refuse(f"take the lease of {claimant.host}")
+
+    async def drop_lease(self, claimant: Claimant) -> None:
+        """Refuse."""
+        _refuse(f"drop the lease of {claimant.host}")
 
 
 def _refuse(doing: str) -> NoReturn:

@@ -93,11 +93,18 @@ async def _plan(
             opened.push_async_callback(wiring.close_driver, driver)
         if records is not None:
             planning = Planning(
-                settings=settings, host=host, store=FileStore(records), driver=driver, others=records.instances
+                settings=settings,
+                host=host,
+                store=FileStore(records),
+                driver=driver,
+                resuming=wiring.resuming(settings),
+                others=records.instances,
             )
         else:
             store = await opened.enter_async_context(wiring.opened_store(settings, must_exist=True))
-            planning = Planning(settings=settings, host=host, store=store, driver=driver)
+            planning = Planning(
+                settings=settings, host=host, store=store, driver=driver, resuming=wiring.resuming(settings)
+            )
         return await planning.plan()
 
 

@@ -18,6 +18,7 @@ from bringup.daemon.init_instance import problem_of
 from bringup.daemon.instances import Instance
 from bringup.daemon.loading import guests_of, load_records
 from bringup.daemon.ordering import in_order
+from bringup.daemon.resuming import Resuming
 from bringup.daemon.settings import Settings
 from bringup.daemon.states import PowerState
 from bringup.daemon.store.base import Store
@@ -58,6 +59,8 @@ class Planning:
     store: Store
     driver: Driver | None
     """Who is asked about the guests; None: nobody."""
+    resuming: Resuming
+    """By what guests that ran before are brought back."""
     others: Sequence[Instance] = ()
     """Instances that are to be shown though they may belong to other hosts."""
 
@@ -73,7 +76,7 @@ class Planning:
             self.store,
             self.host,
             local=local,
-            resume_guests=self.settings.resume.guests == "on_every_start",
+            resuming=self.resuming,
             deadline_s=deadline_s,
         )
         here = {facts.instance.uuid: facts for facts in records.evacuated}

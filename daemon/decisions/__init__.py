@@ -20,7 +20,7 @@ from bringup.daemon.decisions.evacuation import EVACUATED
 from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
 from bringup.daemon.decisions.from_record import EVACUATION_STATUSES, FROM_RECORD
 from bringup.daemon.decisions.lifecycle import LIFECYCLE
-from bringup.daemon.decisions.rules import Facts, Next, Plan, Rule, Step, decide
+from bringup.daemon.decisions.rules import Facts, Hold, Next, Plan, Rule, Step, Withheld, decide
 
 __all__ = [
     "EVACUATED",
@@ -30,9 +30,11 @@ __all__ = [
     "FROM_SECOND_LOOK",
     "LIFECYCLE",
     "Facts",
+    "Hold",
     "Next",
     "Plan",
     "Rule",
     "Step",
+    "Withheld",
     "decide",
 ]

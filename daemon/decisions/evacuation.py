@@ -1,6 +1,7 @@
 """What is done with a guest that this hypervisor still has although its instance was evacuated."""
 
 from bringup.daemon.actions import Action, DestroyEvacuated, Fence, SaveMigration
+from bringup.daemon.decisions.holding import HELD_ROWS
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
 from bringup.daemon.instances import Migration
 from bringup.daemon.outcomes import Kind
@@ -37,6 +38,14 @@ EVACUATED: tuple[Rule, ...] = (
         Next.END,
         "Its evacuation is not done: it must not run here, and its disks must not be lost if the evacuation fails.",
         Kind.SKIPPED,
+    ),
+    *HELD_ROWS,
+    Rule(
+        "evacuated_and_gone",
+        lambda f: f.guest_gone,
+        lambda f: _completed(f.evacuation),
+        Next.END,
+        "Its guest was destroyed when the run was cut short; only the migration does not say so.",
     ),
     Rule(
         "evacuated",

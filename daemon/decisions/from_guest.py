@@ -14,7 +14,7 @@ from bringup.daemon.actions import (
     Stop,
     Unpause,
 )
-from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
+from bringup.daemon.decisions.rules import Facts, Next, Rule, Withheld, always, nothing
 from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.drivers.base import RebootType
 
@@ -40,6 +40,8 @@ def _wants_reboot(facts: Facts) -> bool:
 
 
 def _revert_migration(facts: Facts) -> tuple[Action, ...]:
+    if RevertMigration.verb in facts.done:
+        return (_CLEAR_TASK,)
     power_on = facts.instance.system_metadata.get("old_vm_state") != VmState.STOPPED.value
     return RevertMigration(power_on=power_on), _CLEAR_TASK
 
@@ -127,13 +129,45 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
     ),
 )
 
+
+def _went_down(facts: Facts) -> bool:
+    return facts.instance.power_state is PowerState.RUNNING and facts.look is not PowerState.RUNNING
+
+
+def _withheld(name: str, withheld: Withheld, why: str) -> Rule:
+    return Rule(name, lambda f: _went_down(f) and f.withheld is withheld, nothing, Next.END, why)
+
+
 FROM_SECOND_LOOK: tuple[Rule, ...] = (
     Rule(
         "ran_before",
-        lambda f: f.instance.power_state is PowerState.RUNNING and f.look is not PowerState.RUNNING and f.resume_guests,
+        lambda f: _went_down(f) and f.resume_guests and ResumeStateOnHostBoot.verb not in f.done,
         always(ResumeStateOnHostBoot()),
         Next.END,
         "It ran when the host went down.",
+    ),
+    Rule(
+        "resumed_before",
+        lambda f: _went_down(f) and f.resume_guests,
+        nothing,
+        Next.END,
+        "It was brought back by the run that was cut short, and was stopped since.",
+    ),
+    _withheld(
+        "resumed_on_boot_only",
+        Withheld.ONCE_A_BOOT,
+        "It ran once, but this host has been brought back since it booted: somebody has stopped it since.",
+    ),
+    _withheld(
+        "away_too_long",
+        Withheld.AWAY_TOO_LONG,
+        "It ran when the host went down, which was away for longer than a guest may be brought back after.",
+    ),
+    _withheld("resume_not_wanted", Withheld.METADATA, "It ran when the host went down; its metadata keeps it down."),
+    _withheld(
+        "resume_not_known",
+        Withheld.UNKNOWN,
+        "It ran when the host went down, or was brought back since: the journal that would know was lost.",
     ),
     Rule(
         "runs",

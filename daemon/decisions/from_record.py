@@ -2,6 +2,7 @@
 
 from bringup.daemon.actions import CleanupInterruptedSnapshot, CompletePartialDeletion, Delete, Save
 from bringup.daemon.decisions.evacuation import EVACUATION_DONE, EVACUATION_RUNNING, has_come_back
+from bringup.daemon.decisions.holding import HELD_ROWS
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.states import TaskState, UnknownState, VmState
@@ -72,6 +73,7 @@ FROM_RECORD: tuple[Rule, ...] = (
         "It is in ERROR, and neither a resize nor a deletion of it was cut short: it waits for a person.",
         Kind.SKIPPED,
     ),
+    *HELD_ROWS,
     Rule(
         "half_deleted",
         lambda f: f.instance.vm_state is VmState.DELETED,

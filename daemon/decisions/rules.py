@@ -11,6 +11,24 @@ from bringup.daemon.states import PowerState
 from bringup.drivers.base import Transition
 
 
+class Withheld(enum.Enum):
+    """What keeps a guest down that would be brought back otherwise."""
+
+    ONCE_A_BOOT = "once a boot"
+    AWAY_TOO_LONG = "away too long"
+    METADATA = "metadata"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A guard that wants an operator's word first."""
+
+    rule: str
+    """The row of the tables that it makes hold."""
+    why: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All that a rule may know."""
@@ -24,6 +42,14 @@ class Facts:
     """The evacuation from this host, accepted, running or done."""
     live_migration: Migration | None = None
     """The live migration from this host that was running."""
+    withheld: Withheld | None = None
+    """Why it is not brought back, where the settings of the host alone would have it so."""
+    hold: Hold | None = None
+    """A guard that holds it."""
+    done: frozenset[str] = frozenset()
+    """Verbs that the journal knows to be done, of a run that was cut short on this boot."""
+    guest_gone: bool = False
+    """An evacuated instance whose guest this hypervisor has no more: its destruction was cut short after that."""
     look: PowerState | None = None
     """What the last look at the guest gave; None before the first."""
     transition: Transition | None = None

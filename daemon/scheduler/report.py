@@ -63,10 +63,16 @@ class Report(TypedDict):
     unfinished: list[str]
 
 
+def _part(result: RunResult, created: str) -> str:
+    """Name what of its run a report tells: only what was settled can be told again."""
+    return created if result.unfinished else f"revision-{result.revision}"
+
+
 def build_report(result: RunResult, *, created_at: datetime) -> Report:
     """Build the report of a run.
 
-    The same run at the same time gives the same report, ``report_id`` included.
+    A run that was settled has one ``report_id``, however often its report is built: a daemon that was killed before
+    it could write that it had reported does so again.  One that was stopped has another ``report_id`` each time.
 
     :raises ValueError: ``created_at`` has no time zone.
     """
@@ -76,7 +82,9 @@ def build_report(result: RunResult, *, created_at: datetime) -> Report:
     left = [outcome for outcome in result.outcomes if not outcome.deleted]
     return {
         "format": FORMAT,
-        "report_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"bringup:{result.host}/{result.run_id}/{created}")),
+        "report_id": str(
+            uuid.uuid5(uuid.NAMESPACE_URL, f"bringup:{result.host}/{result.run_id}/{_part(result, created)}")
+        ),
         "run_id": result.run_id,
         "boot_id": result.boot_id,
         "host": result.host,

@@ -23,6 +23,7 @@ from bringup.daemon.settings.values import (
     Share,
     SqliteUrl,
     Token,
+    Uuid,
     WebAddress,
 )
 
@@ -54,6 +55,7 @@ class HostSettings(Section):
 
     name: Name = Field(default_factory=socket.gethostname)
     state_directory: FolderPath = STATE_DIRECTORY
+    node_uuid: Uuid | None = None
     machine_id: FilePath = Path("/etc/machine-id")
     boot_id: FilePath = Path("/proc/sys/kernel/random/boot_id")
 
@@ -86,6 +88,7 @@ class StoreSettings(Section):
 
     url: SqliteUrl = sqlite_url(STATE_DIRECTORY)
     busy_timeout: Seconds = 5.0
+    lease: Seconds = 30.0
 
     @property
     def path(self) -> Path:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr
 
@@ -56,6 +57,10 @@ def _name(text: str) -> str:
     if not VISIBLE.fullmatch(text):
         raise ValueError("no name")
     return text
+
+
+def _uuid(text: str) -> str:
+    return str(UUID(text))
 
 
 def _path(value: Any) -> Any:
@@ -114,6 +119,7 @@ SqliteUrl = Annotated[
 Name = Annotated[str, AfterValidator(_name), Right("a name with no spaces in it")]
 FilePath = Annotated[Path, BeforeValidator(_path), Right("the path of a file")]
 FolderPath = Annotated[Path, BeforeValidator(_path), Right("the path of a folder")]
+Uuid = Annotated[str, AfterValidator(_uuid), Right('a UUID such as "6b3e2f1a-5c8d-4a7e-9f10-2b3c4d5e6f70"')]
 Token = Annotated[SecretStr, AfterValidator(_token), Right("a token: visible ASCII characters, no spaces")]
 DeviceSpecs = Annotated[
     tuple[DeviceSpec, ...],

@@ -4,9 +4,9 @@ Named as in Nova's cell database, cut to what :class:`bringup.daemon.instances.I
 was written, so that one that this version does not know comes back as it went in.
 """
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Goes up with each change of the tables; a store of a newer one is refused."""
 
 tables = MetaData()
@@ -87,3 +87,21 @@ migrations = Table(
 
 instance_parts = (instance_info_caches, instance_metadata, instance_system_metadata, block_device_mapping)
 """The tables whose rows belong to one instance."""
+
+# Version 2.  Who works for a host, by the clock of the database; seconds since 1970.
+host_leases = Table(
+    "host_leases",
+    tables,
+    Column("host", String(255), primary_key=True),
+    Column("holder", String(255), nullable=False),
+    Column("until", Float, nullable=False),
+)
+
+# Version 2.  Which guest is being started, and by whom; live only while the lease of the same host and holder is.
+instance_claims = Table(
+    "instance_claims",
+    tables,
+    Column("instance_uuid", String(36), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("holder", String(255), nullable=False),
+)

@@ -14,14 +14,23 @@ import anyio.to_thread
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from bringup.daemon.errors import RecordNotFound, StoreError
+from bringup.daemon.errors import LeaseHeld, RecordNotFound, StoreError
 from bringup.daemon.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.records.base import Records
-from bringup.daemon.store import reads
+from bringup.daemon.store import claims, reads
+from bringup.daemon.store.base import Claimant
 from bringup.daemon.store.gathering import Gathering
 from bringup.daemon.store.imports import ImportResult, chunks, import_records
 from bringup.daemon.store.rows import changed_columns
-from bringup.daemon.store.writes import DestroyInstance, SaveInstance, SaveMigration, Write, write
+from bringup.daemon.store.writes import (
+    BeginStart,
+    DestroyInstance,
+    EndStart,
+    SaveInstance,
+    SaveMigration,
+    Write,
+    write,
+)
 
 T = TypeVar("T")
 
@@ -40,6 +49,8 @@ class Database:
     """The same connections; a transaction on it is one that writes from its start."""
     explain: Callable[[BaseException | None], str]
     """What would help, for an error of the database's module; may be empty."""
+    now: Callable[[Connection], float]
+    """Reads the clock of the database; seconds since 1970."""
 
 
 class SqlStore:
@@ -52,7 +63,7 @@ class SqlStore:
         self._writes = anyio.CapacityLimiter(1)
         self._closed = False
         self._fresh: Gathering[str, Instance] = Gathering(self._read_round, self._reads)
-        self._saves: Gathering[Write, None] = Gathering(self._write_round, self._writes)
+        self._saves: Gathering[Write, Instance | None] = Gathering(self._write_round, self._writes)
 
     async def close(self) -> None:
         """Finish the saves that were handed over, then close the connections.  Shielded; 60 s at most."""
@@ -131,6 +142,55 @@ class SqlStore:
         _encodable(uuid, (status,))
         await self._saves.ask(SaveMigration(uuid.lower(), status))
 
+    async def begin_start(self, uuid: str, claimant: Claimant, *, expected: Expected, reverting: bool) -> Instance:
+        """Claim an instance, right before its guest is started; give its record, read in the same transaction.
+
+        :raises StateConflict: it must not be started here; nothing was claimed.
+        :raises LeaseHeld: the claimant's lease is gone or somebody else's.
+        :raises RecordNotFound: it is gone.
+        """
+        record = await self._saves.ask(BeginStart(uuid.lower(), claimant, expected, reverting))
+        if record is None:
+            raise StoreError(f"cannot claim {uuid}: no record was given")
+        return record
+
+    async def end_start(self, uuid: str, claimant: Claimant, *, reverting: bool) -> None:
+        """Let go of a claim, and tell whether the guest may stay.
+
+        :raises StateConflict: it may not.
+        :raises RecordNotFound: its record is gone.
+        """
+        await self._saves.ask(EndStart(uuid.lower(), claimant, reverting))
+
+    async def take_lease(self, claimant: Claimant, *, for_s: float) -> None:
+        """Make this daemon the only one of its host for so many seconds; again renews it.
+
+        :raises LeaseHeld: another daemon holds it.
+        """
+
+        def take() -> LeaseHeld | None:
+            with (
+                self._translated(f"take the lease of host {claimant.host}"),
+                self._database.writer.begin() as connection,
+            ):
+                return claims.take_lease(connection, claimant, for_s=for_s, now=self._database.now(connection))
+
+        held = await self._run(take, self._writes)
+        if held is not None:
+            raise held
+
+    async def drop_lease(self, claimant: Claimant) -> None:
+        """Let go of the lease, if it is this daemon's."""
+
+        def drop() -> None:
+            with (
+                self._translated(f"drop the lease of host {claimant.host}"),
+                self._database.writer.begin() as connection,
+            ):
+                claims.drop_lease(connection, claimant)
+
+        await self._run(drop, self._writes)
+
     async def import_records(self, records: Records) -> ImportResult:
         """Add records and overwrite those of the same UUID: all of them or, on any error, none.
 
@@ -160,9 +220,9 @@ class SqlStore:
             for uuid in uuids
         ]
 
-    def _write_round(self, writes: Sequence[Write]) -> list[StoreError | None]:
+    def _write_round(self, writes: Sequence[Write]) -> list[StoreError | Instance | None]:
         with self._translated(f"save {len(writes)} records"), self._database.writer.begin() as connection:
-            return write(connection, writes)
+            return write(connection, writes, self._database.now(connection))
 
     @contextmanager
     def _reading(self, doing: str) -> Iterator[Connection]:

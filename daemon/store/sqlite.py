@@ -6,6 +6,7 @@ private: 0600, in a directory that is 0700 where it is made here.
 
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from functools import partial
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError
 
 from bringup.daemon.errors import BringupError, Refused, SettingsError, Temporary
@@ -22,6 +23,8 @@ from bringup.daemon.store.sql import Database, SqlStore
 
 BUSY_TIMEOUT_S = 5.0
 WRITES = "bringup_writes"
+OLDER = 1
+"""A schema version that only lacks tables."""
 _PRIMARY = 0xFF
 """SQLite's extended result codes carry the primary one in their lowest byte."""
 
@@ -94,7 +97,8 @@ def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_ex
     except BringupError:
         engine.dispose()
         raise
-    return Database(name=str(path), engine=engine, writer=writer, explain=explain)
+    # One machine has the file: its clock is the database's.
+    return Database(name=str(path), engine=engine, writer=writer, explain=explain, now=lambda _connection: time.time())
 
 
 def explain(error: BaseException | None) -> str:
@@ -157,6 +161,10 @@ def _see_to_tables(connection: Connection, path: Path) -> None:
         connection.execute(insert(schema_version), {"version": SCHEMA_VERSION})
         return
     version = connection.execute(select(schema_version.c.version)).scalar()
+    if version == OLDER:
+        tables.create_all(connection)
+        connection.execute(update(schema_version), {"version": SCHEMA_VERSION})
+        return
     if version != SCHEMA_VERSION:
         raise Refused(
             f"cannot use the store {path}: its schema version is {version}, this version of bringup knows "

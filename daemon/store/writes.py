@@ -7,9 +7,11 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
-from bringup.daemon.instances import Expected
+from bringup.daemon.instances import Expected, Instance
 from bringup.daemon.states import TaskState, UnknownState, VmState, task_state, vm_state
-from bringup.daemon.store import schema
+from bringup.daemon.store import reads, schema
+from bringup.daemon.store.base import Claimant
+from bringup.daemon.store.claims import Claims
 from bringup.daemon.store.rows import metadata_rows
 
 
@@ -38,15 +40,36 @@ class SaveMigration:
     status: str
 
 
-Write = SaveInstance | DestroyInstance | SaveMigration
+@dataclass(frozen=True, slots=True)
+class BeginStart:
+    """Claim an instance; the answer is its record."""
+
+    uuid: str
+    claimant: Claimant
+    expected: Expected
+    reverting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndStart:
+    """Let go of a claim; the answer is what forbids its guest to stay."""
+
+    uuid: str
+    claimant: Claimant
+    reverting: bool
+
+
+Write = SaveInstance | DestroyInstance | SaveMigration | BeginStart | EndStart
 
 _INSTANCE = schema.instances.c
 _SYSTEM_METADATA = schema.instance_system_metadata
 _STATES = ("vm_state", "task_state", "power_state", "terminated_at", "deleted")
 
+_DOING = {SaveInstance: "save", DestroyInstance: "destroy", BeginStart: "claim", EndStart: "look again at"}
+
 # Locked, in one order, where the database locks rows; where it has one writer anyway this says nothing.
 _LOCK_INSTANCES = (
-    select(_INSTANCE.uuid, *(_INSTANCE[name] for name in _STATES))
+    select(_INSTANCE.uuid, *(_INSTANCE[name] for name in (*_STATES, "host")))
     .where(_INSTANCE.uuid.in_(bindparam("uuids", expanding=True)), _INSTANCE.deleted == 0)
     .order_by(_INSTANCE.uuid)
     .with_for_update()
@@ -71,25 +94,40 @@ _DELETE_SYSTEM_METADATA = delete(_SYSTEM_METADATA).where(_SYSTEM_METADATA.c.inst
 _INSERT_SYSTEM_METADATA = insert(_SYSTEM_METADATA)
 
 
-def write(connection: Connection, writes: Sequence[Write]) -> list[StoreError | None]:
-    """Carry out the writes in their order; the answer to each is why it was not made, None where it was."""
-    group = _Group(connection, writes)
-    answers = [group.carry_out(one) for one in writes]
+def write(connection: Connection, writes: Sequence[Write], now: float) -> list[StoreError | Instance | None]:
+    """Carry out the writes in their order; the answer to each is why it was not made.
+
+    Where it was, the answer is None, to a claim the record.  ``now`` is the time of the database.
+    """
+    group = _Group(connection, writes, now)
+    answers: list[StoreError | Instance | None] = [group.carry_out(one) for one in writes]
     group.flush()
-    return answers
+    claimed = {
+        one.uuid for one, answer in zip(writes, answers, strict=True) if isinstance(one, BeginStart) and answer is None
+    }
+    if not claimed:
+        return answers
+    records = {each.uuid: each for each in reads.load_instances(connection, reads.BY_UUID, {"uuids": sorted(claimed)})}
+    return [
+        records[one.uuid] if isinstance(one, BeginStart) and answer is None else answer
+        for one, answer in zip(writes, answers, strict=True)
+    ]
 
 
 class _Group:
     """The rows that a group touches, as its writes so far leave them; written once, at the end."""
 
-    def __init__(self, connection: Connection, writes: Sequence[Write]) -> None:
+    def __init__(self, connection: Connection, writes: Sequence[Write], now: float) -> None:
         self._connection = connection
         instances = {one.uuid for one in writes if not isinstance(one, SaveMigration)}
         migrations = {one.uuid for one in writes if isinstance(one, SaveMigration)}
         self._instances = {
-            uuid: dict(zip(_STATES, states, strict=True)) for uuid, *states in self._locked(_LOCK_INSTANCES, instances)
+            uuid: dict(zip((*_STATES, "host"), states, strict=True))
+            for uuid, *states in self._locked(_LOCK_INSTANCES, instances)
         }
         self._migrations = {uuid for (uuid,) in self._locked(_LOCK_MIGRATIONS, migrations)}
+        starts = {one.uuid for one in writes if isinstance(one, BeginStart | EndStart)}
+        self._claims = Claims.read(connection, starts, now)
         self._changed: set[str] = set()
         self._statuses: dict[str, str] = {}
         self._system_metadata: dict[str, Mapping[str, str]] = {}
@@ -104,18 +142,32 @@ class _Group:
                     return RecordNotFound(f"cannot save migration {uuid}: there is no such record")
                 self._statuses[uuid] = status
                 return None
-            case SaveInstance() | DestroyInstance():
+            case _:
                 row = self._instances.get(one.uuid)
+                if isinstance(one, EndStart):
+                    self._claims.end(one.uuid, one.claimant)
                 if row is None or row["deleted"]:
-                    doing = "save" if isinstance(one, SaveInstance) else "destroy"
-                    return RecordNotFound(f"cannot {doing} instance {one.uuid}: there is no such record")
+                    return RecordNotFound(f"cannot {_DOING[type(one)]} instance {one.uuid}: there is no such record")
+                return self._on_row(one, row)
+
+    def _on_row(
+        self, one: SaveInstance | DestroyInstance | BeginStart | EndStart, row: dict[str, Any]
+    ) -> StoreError | None:
+        match one:
+            case BeginStart():
+                return _conflict(
+                    "start", one, vm_state(row["vm_state"]), task_state(row["task_state"])
+                ) or self._claims.begin(one.uuid, row["host"], one.claimant, reverting=one.reverting)
+            case EndStart():
+                return self._claims.moved(one.uuid, row["host"], one.claimant, reverting=one.reverting)
+            case SaveInstance() | DestroyInstance():
                 return self._change(one, row)
 
     def _change(self, one: SaveInstance | DestroyInstance, row: dict[str, Any]) -> StateConflict | None:
         if isinstance(one, DestroyInstance):
             row["deleted"] = 1
         else:
-            conflict = _conflict(one, vm_state(row["vm_state"]), task_state(row["task_state"]))
+            conflict = _conflict("save", one, vm_state(row["vm_state"]), task_state(row["task_state"]))
             if conflict is not None:
                 return conflict
             row.update(one.columns)
@@ -125,6 +177,7 @@ class _Group:
         return None
 
     def flush(self) -> None:
+        self._claims.flush(self._connection)
         execute = self._connection.execute
         if self._changed:
             rows = self._instances
@@ -145,13 +198,16 @@ class _Group:
 
 
 def _conflict(
-    one: SaveInstance, vm_state_now: VmState | UnknownState, task_state_now: TaskState | UnknownState | None
+    doing: str,
+    one: SaveInstance | BeginStart,
+    vm_state_now: VmState | UnknownState,
+    task_state_now: TaskState | UnknownState | None,
 ) -> StateConflict | None:
     expected = one.expected
     if vm_state_now in expected.vm_states and task_state_now in expected.task_states:
         return None
     return StateConflict(
-        f"cannot save instance {one.uuid}: it has vm_state {_word(vm_state_now)} and task_state "
+        f"cannot {doing} instance {one.uuid}: it has vm_state {_word(vm_state_now)} and task_state "
         f"{_word(task_state_now)}, expected vm_state {_words(expected.vm_states)} and task_state "
         f"{_words(expected.task_states)}"
     )

@@ -114,6 +114,13 @@ class Controls:
         if self._state is not None:
             self._state.save_guest(uuid, self.hypervisor)
 
+    def host_loses_power(self) -> None:
+        """Go down with all guests, as when the plug of the host is pulled."""
+        self.hypervisor.lose_power()
+        if self._state is not None:
+            for uuid in self.hypervisor.guests:
+                self._state.save_guest(uuid, self.hypervisor)
+
     def register_event_listener(self, listener: EventListener) -> None:
         """Call ``listener``, in the event loop, for each lifecycle event from now on."""
         self.hypervisor.listen(listener)

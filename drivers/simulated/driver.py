@@ -1,5 +1,6 @@
 """The driver of the simulated host: each of Nova's verbs, and what it does to the hypervisor."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -87,6 +88,15 @@ class SimulatedDriver(Controls):
         """Forget a guest, with or without its disks; one that is not there is fine."""
         effect = partial(self.hypervisor.destroy, guest.uuid, destroy_disks=destroy_disks)
         await self._perform("destroy", guest.uuid, effect, destroy_disks=destroy_disks)
+
+    async def keep_disks(self, guest: Guest) -> Sequence[str]:
+        """Move the disks of a guest aside."""
+        return await self._perform("keep_disks", guest.uuid, partial(self.hypervisor.keep_disks, guest.uuid))
+
+    async def delete_kept_disks(self, uuid: str, where: Sequence[str]) -> None:
+        """Delete disks that were moved aside."""
+        effect = partial(self.hypervisor.delete_kept_disks, uuid)
+        await self._perform("delete_kept_disks", uuid, effect, where=tuple(where))
 
     async def finish_revert_migration(self, guest: Guest, *, power_on: bool) -> None:
         """Take a guest back, running or off."""

@@ -12,6 +12,7 @@ from bringup.drivers.base import (
     EventListener,
     InstanceNotFound,
     LifecycleEvent,
+    PowerState,
     SharedStorageProbe,
     Transition,
     VirtualInterfacePlugError,
@@ -38,6 +39,7 @@ class Hypervisor:
         self.plugged: Final[set[str]] = set()
         self.disks_kept: Final[set[str]] = set()
         self.disks_destroyed: Final[set[str]] = set()
+        self.disks_set_aside: Final[set[str]] = set()
         self.probes: Final[set[SharedStorageProbe]] = set()
         self._probes_left = 0
         self._listeners: list[EventListener] = []
@@ -57,6 +59,7 @@ class Hypervisor:
         self.active = _active_among(self.guests)
         self.disks_kept.update(uuid for uuid, fate in disks.items() if fate == "kept")
         self.disks_destroyed.update(uuid for uuid, fate in disks.items() if fate == "destroyed")
+        self.disks_set_aside.update(uuid for uuid, fate in disks.items() if fate == "aside")
 
     def guest(self, uuid: str) -> SimulatedGuest:
         """Find a guest.
@@ -97,12 +100,32 @@ class Hypervisor:
         guest = self.guests.pop(uuid, None)
         if destroy_disks:
             self.disks_kept.discard(uuid)
+            self.disks_set_aside.discard(uuid)
             self.disks_destroyed.add(uuid)
-        elif uuid not in self.disks_destroyed:
+        elif uuid not in self.disks_destroyed | self.disks_set_aside:
             self.disks_kept.add(uuid)
         if guest is not None and guest.power_state in ACTIVE:
             self.active -= 1
             self.emit(LifecycleEvent(uuid, Transition.STOPPED))
+
+    def keep_disks(self, uuid: str) -> tuple[str, ...]:
+        """Move the disks of a guest aside; one that is not there has none, unless they were moved before."""
+        if uuid in self.guests and uuid not in self.disks_destroyed:
+            self.disks_set_aside.add(uuid)
+        return (f"simulated/{uuid}/kept",) if uuid in self.disks_set_aside else ()
+
+    def delete_kept_disks(self, uuid: str) -> None:
+        """Delete disks that were moved aside."""
+        if uuid in self.disks_set_aside:
+            self.disks_set_aside.remove(uuid)
+            self.disks_destroyed.add(uuid)
+
+    def lose_power(self) -> None:
+        """Go down with all guests: nothing is told, nothing is moved any more."""
+        for uuid, guest in self.guests.items():
+            state = PowerState.SHUTDOWN if guest.power_state in ACTIVE else guest.power_state
+            self.guests[uuid] = dataclasses.replace(guest, power_state=state, migrating=False)
+        self.active = 0
 
     def plug_vifs(self, uuid: str) -> None:
         """Plug the VIFs of a guest, which need not be there."""

@@ -120,4 +120,6 @@ def _document(hypervisor: Hypervisor, uuid: str) -> bytes | None:
 def _fate_of_disks(hypervisor: Hypervisor, uuid: str) -> str | None:
     if uuid in hypervisor.disks_destroyed:
         return "destroyed"
+    if uuid in hypervisor.disks_set_aside:
+        return "aside"
     return "kept" if uuid in hypervisor.disks_kept else None

@@ -25,6 +25,8 @@ GuestVerb = Literal[
     "unpause",
     "resume_state_on_host_boot",
     "destroy",
+    "keep_disks",
+    "delete_kept_disks",
     "finish_revert_migration",
     "live_migration_abort",
     "post_interrupted_snapshot_cleanup",
@@ -48,7 +50,9 @@ ErrorName = Literal[
 HOST_VERBS: Final = frozenset[str](get_args(HostVerb))
 VERBS: Final = frozenset[str](get_args(Verb))
 # These work for a guest that the hypervisor does not have.
-NEED_NO_GUEST: Final = frozenset[str]({"plug_vifs", "destroy", "check_instance_shared_storage_cleanup"})
+NEED_NO_GUEST: Final = frozenset[str](
+    {"plug_vifs", "destroy", "keep_disks", "delete_kept_disks", "check_instance_shared_storage_cleanup"}
+)
 # A look does not exclude anything.
 LOOKS: Final = frozenset[str]({"get_info"})
 

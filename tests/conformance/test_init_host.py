@@ -124,7 +124,7 @@ async def replay(row: Row) -> Replay:
                 did.validated.append("pci_whitelist.load")
                 wrong = fault is not None and plain(fault["call"]) == "pci_whitelist.load"
                 parse_device_spec("nonsense" if wrong else '{"vendor_id": "8086"}')
-            did.result = await init_host(start)
+            did.result = (await init_host(start)).result
         except Exception as error:  # noqa: BLE001 - compared below
             did.raised = error
         if not config["track_instance_changes"]:

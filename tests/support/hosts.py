@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from bringup.daemon.errors import RecordNotFound
-from bringup.daemon.evacuated import SettingWitness, Witness
+from bringup.daemon.evacuated import DiskKeeper, SettingWitness, Witness
 from bringup.daemon.executor import Executor
+from bringup.daemon.fence import StartFence
+from bringup.daemon.guards import Guards
 from bringup.daemon.host import Host, Limits, Start
 from bringup.daemon.init_host import init_host
 from bringup.daemon.instances import Instance, Migration
+from bringup.daemon.journal import NO_JOURNAL, Journal
 from bringup.daemon.operations import Shutdown
 from bringup.daemon.outcomes import Outcome, RunResult
 from bringup.daemon.progress import Progress
 from bringup.daemon.records.base import Records
+from bringup.daemon.resuming import Resuming
 from bringup.daemon.states import PowerState, VmState
-from bringup.daemon.store.base import Store
+from bringup.daemon.store.base import Claimant, Store
 from bringup.daemon.store.sqlite import SqliteStore, opened
 from bringup.drivers.base import Driver, EventListener
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest
@@ -33,6 +37,7 @@ T = TypeVar("T")
 
 HOST = "compute-1"
 ELSEWHERE = "compute-2"
+CLAIMANT = Claimant(HOST, "node-1")
 LIMITS = Limits(concurrency=4, instance_deadline_s=30, host_deadline_s=30, last_word_deadline_s=30)
 # A commit waits for the disk; hundreds of hosts are arranged, and none needs to survive a power loss.
 IN_MEMORY = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)  # noqa: S108 - a folder of its own
@@ -100,7 +105,7 @@ class Arranged:
 
     async def run(self) -> RunResult:
         """Bring the host back."""
-        return await init_host(self.start)
+        return (await init_host(self.start)).result
 
     async def record(self, number: int) -> Instance | None:
         """Read a record; None where it was deleted."""
@@ -121,6 +126,31 @@ class Arranged:
         return None if found is None else found.power_state
 
 
+def now() -> datetime:
+    """Give the time that it always is here."""
+    return datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def executor_of(
+    driver: Driver,
+    store: Store,
+    *,
+    shutdown: Shutdown | None = None,
+    witness: Witness | None = None,
+    disk_keeper: DiskKeeper | None = None,
+) -> Executor:
+    """Make what the actions of this host are carried out with."""
+    return Executor(
+        driver=driver,
+        store=store,
+        now=now,
+        shutdown=shutdown or Shutdown(),
+        witness=witness or SettingWitness("unknown"),
+        start_fence=StartFence(store=store, driver=driver, claimant=CLAIMANT),
+        disk_keeper=disk_keeper,
+    )
+
+
 def outcome_of(result: RunResult, number: int) -> Outcome:
     """Find what came of the instance with a number."""
     return next(outcome for outcome in result.outcomes if outcome.uuid == uuid_of(number))
@@ -136,6 +166,9 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
     on_event: EventListener | None = None,
     defer_iptables_apply: bool = False,
     resume_guests: bool = False,
+    resuming: Resuming | None = None,
+    guards: Guards | None = None,
+    journal: Journal = NO_JOURNAL,
     witness: Witness | None = None,
     shutdown: Shutdown | None = None,
     latency: Mapping[Any, float] | None = None,
@@ -150,21 +183,22 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
     driver = SimulatedDriver(Scenario(guests=tuple(guests), latency=latency or {}), record=True)
     trace, progress, reports = Trace(), Noted(), list[RunResult]()
 
-    async def report(result: RunResult) -> None:
-        async def keep() -> None:
+    async def report(result: RunResult) -> str | None:
+        async def keep() -> str:
             reports.append(result)
+            return "acknowledged"
 
-        await trace.around(Called("report"), keep)
+        return await trace.around(Called("report"), keep)
 
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         async with opened(Path(folder) / "records.sqlite") as store:
             await store.import_records(Records(instances=tuple(instances), migrations=tuple(migrations)))
-            executor = Executor(
-                driver=cast("Driver", Traced(driver, "driver", trace)),
-                store=cast("Store", Traced(store, "store", trace)),
-                now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
-                shutdown=shutdown or Shutdown(),
-                witness=witness or SettingWitness("unknown"),
+            await store.take_lease(CLAIMANT, for_s=3600)
+            executor = executor_of(
+                cast("Driver", Traced(driver, "driver", trace)),
+                cast("Store", Traced(store, "store", trace)),
+                shutdown=shutdown,
+                witness=witness,
             )
             host = Host(
                 name=HOST,
@@ -175,7 +209,10 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
                 limits=limits,
                 report=report,
                 on_event=on_event,
-                resume_guests=resume_guests,
+                resuming=resuming or Resuming(guests="on_every_start" if resume_guests else "never"),
+                guards=guards or Guards(),
+                journal=journal,
+                now=now,
                 defer_iptables_apply=defer_iptables_apply,
             )
             start = Start(

@@ -81,6 +81,14 @@ class TracingDriver:
         self.trace.call(f"drv.destroy(destroy_disks={destroy_disks})")
         self._became(None)
 
+    async def keep_disks(self, guest: Guest) -> Sequence[str]:
+        del guest
+        raise NotImplementedError
+
+    async def delete_kept_disks(self, uuid: str, where: Sequence[str]) -> None:
+        del uuid, where
+        raise NotImplementedError
+
     async def finish_revert_migration(self, guest: Guest, *, power_on: bool) -> None:
         del guest
         self.trace.call(f"drv.finish_revert_migration(power_on={power_on})")

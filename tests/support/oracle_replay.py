@@ -13,11 +13,13 @@ from bringup.daemon.actions import Action, CompletePartialDeletion, Delete, Rebo
 from bringup.daemon.decisions import Facts, Step
 from bringup.daemon.evacuated import SettingWitness
 from bringup.daemon.executor import Executor
+from bringup.daemon.fence import StartFence
 from bringup.daemon.hand import Hand
 from bringup.daemon.init_instance import init_instance
 from bringup.daemon.instances import Instance, Migration
 from bringup.daemon.outcomes import Outcome
 from bringup.daemon.states import PowerState, power_state, task_state, vm_state
+from bringup.daemon.store.base import Claimant
 from support.oracle_cells import GONE
 from support.oracle_driver import TracingDriver
 from support.oracle_store import TracingStore
@@ -132,6 +134,7 @@ class Bench:
             "now": lambda: datetime(2026, 1, 1, tzinfo=UTC),
             "shutdown": operations.Shutdown(),
             "witness": SettingWitness("unknown"),
+            "start_fence": StartFence(store=store, driver=driver, claimant=Claimant(HOSTS["own"], "node-1")),
         }
         facts = Facts(
             instance=before,

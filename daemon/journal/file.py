@@ -1,0 +1,101 @@
+"""The file of the journal: opened, checked, set aside; and a mark beside it that outlives it."""
+
+import os
+import sqlite3
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from bringup.daemon.errors import Refused
+from bringup.daemon.journal.schema import ENDED, TABLES, VERSION
+from bringup.daemon.scheduler.durable import sync_directory, write_durably
+
+BUSY_TIMEOUT_S = 5.0
+CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+BESIDE = ("", "-wal", "-shm")
+MARK = "boot"
+"""Holds the id of the last boot on which a run began: a journal that is set aside is missed on that boot only."""
+
+
+def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
+    """Open the file, making it and its tables where they are missing.
+
+    :raises sqlite3.DatabaseError: it is damaged (:data:`CORRUPT`), or cannot be used now.
+    :raises Refused: a newer version wrote it.
+    """
+    with suppress(FileExistsError):
+        # What SQLite puts beside the file gets the mode of the file.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        sync_directory(path.parent)
+    database = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            database.execute(f"PRAGMA {pragma}").fetchall()
+        _see_to_tables(database, path)
+        if check:
+            _check(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _see_to_tables(database: sqlite3.Connection, path: Path) -> None:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise Refused(
+            f"cannot use the journal {path}: its version is {version}, this version of bringup knows {VERSION}; "
+            "run the version that wrote it"
+        )
+    if version == 0:
+        if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise _damaged("it is a database of another program")
+        database.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+
+
+def _check(database: sqlite3.Connection) -> None:
+    """Look through a file whose last run did not end: the power may have gone."""
+    last = database.execute("SELECT state FROM runs ORDER BY number DESC LIMIT 1").fetchone()
+    if last is None or last[0] == ENDED:
+        return
+    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise _damaged(found)
+
+
+def _damaged(text: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(text)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def set_aside(path: Path, at: datetime) -> Path:
+    """Rename a damaged file, and what SQLite put beside it; give its new name.  Raises OSError."""
+    kept_as = path.with_name(f"{path.name}.corrupt-{at:%Y%m%dT%H%M%S.%fZ}")
+    for suffix in BESIDE:
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(kept_as.with_name(kept_as.name + suffix))
+    sync_directory(path.parent)
+    return kept_as
+
+
+class Remembered:
+    """On which boot a run was begun last, and whether what was done on it is forgotten."""
+
+    def __init__(self, journal: Path) -> None:
+        """Take the path of the journal."""
+        self._path = journal.with_name(MARK)
+
+    def lost(self, boot_id: str, *, is_new: bool) -> bool:
+        """Tell whether something may have been done on this boot of which a new journal does not know."""
+        return is_new and self._read() == boot_id
+
+    def remember(self, boot_id: str) -> None:
+        """Write the id of this boot.  Raises OSError."""
+        if self._read() != boot_id:
+            write_durably(self._path, f"{boot_id}\n".encode(), draft=self._path.with_name(f".{MARK}"))
+
+    def _read(self) -> str | None:
+        with suppress(OSError, UnicodeDecodeError):
+            return self._path.read_text(encoding="ascii").strip()
+        return None

@@ -1,0 +1,119 @@
+"""What a journal knows when a run begins: read from its tables, in the transaction that begins the run."""
+
+import json
+import sqlite3
+from collections import defaultdict
+
+from bringup.daemon.actions import (
+    CompletePartialDeletion,
+    LookAtGuest,
+    ResumeStateOnHostBoot,
+    Save,
+    SaveMigration,
+    SetError,
+)
+from bringup.daemon.journal.base import ALL, InFlight, Settled
+from bringup.daemon.journal.documents import load_left, load_outcome
+from bringup.daemon.journal.schema import ENDED, RUNNING
+from bringup.daemon.outcomes import Kind
+
+LEAVES_GUEST_ALONE = (Save, SaveMigration, SetError, LookAtGuest, CompletePartialDeletion)
+BOOTS_LOOKED_AT = 16
+"""How many boots are walked back over."""
+
+
+def settled_in(database: sqlite3.Connection, run: int) -> dict[str, Settled]:
+    """Give what a run has outcomes of, held instances left out."""
+    rows = database.execute(
+        "SELECT uuid, outcome, left_as FROM instances WHERE run = ? AND kind IS NOT NULL AND kind != ?",
+        (run, Kind.HELD.value),
+    )
+    return {uuid: Settled(load_outcome(uuid, outcome), load_left(left)) for uuid, outcome, left in rows}
+
+
+def in_flight_in(database: sqlite3.Connection, run: int) -> dict[str, InFlight]:
+    """Give what a run was doing when it was cut short."""
+    because = {
+        uuid: tuple(json.loads(text))
+        for uuid, text in database.execute("SELECT uuid, because FROM instances WHERE run = ? AND kind IS NULL", (run,))
+    }
+    begun: dict[str, list[str]] = defaultdict(list)
+    done: dict[str, list[str]] = defaultdict(list)
+    rows = database.execute(
+        """SELECT uuid, verb, ended_at, error FROM actions JOIN instances USING (run, uuid)
+        WHERE run = ? AND kind IS NULL ORDER BY actions.attempt, number""",
+        (run,),
+    )
+    for uuid, verb, ended_at, error in rows:
+        if ended_at is None:
+            begun[uuid].append(verb)
+        elif error is None:
+            done[uuid].append(verb)
+    return {
+        uuid: InFlight(because=rules, begun=tuple(begun[uuid]), done=tuple(done[uuid]))
+        for uuid, rules in because.items()
+    }
+
+
+def resumed_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
+    """Give whose guest was brought back on a boot."""
+    rows = database.execute(
+        """SELECT DISTINCT uuid FROM actions JOIN runs ON runs.number = run
+        WHERE boot = ? AND verb = ? AND actions.ended_at IS NOT NULL AND actions.error IS NULL""",
+        (boot, ResumeStateOnHostBoot.verb),
+    )
+    return frozenset(uuid for (uuid,) in rows)
+
+
+def is_settled(database: sqlite3.Connection, boot: int) -> bool:
+    """Tell whether a run was ended on a boot."""
+    query = "SELECT 1 FROM runs WHERE boot = ? AND state = ? LIMIT 1"
+    return database.execute(query, (boot, ENDED)).fetchone() is not None
+
+
+def waiting_releases(database: sqlite3.Connection) -> frozenset[str]:
+    """Give what was released and not taken."""
+    return frozenset(uuid for (uuid,) in database.execute("SELECT uuid FROM releases WHERE taken_at IS NULL"))
+
+
+def suspects_before(database: sqlite3.Connection, boot: int) -> dict[str, int]:
+    """Count, for each instance, on how many boots in a row before this one it was in flight when the host died.
+
+    A boot on which it was held neither counts nor breaks the row; an operator's release begins a new one.
+    """
+    # The last run of each earlier boot, the latest boot first: only what it was doing can have to do with the death.
+    last_runs = database.execute(
+        """SELECT number, state, attempt FROM runs WHERE number IN (SELECT max(number) FROM runs WHERE boot != ?
+        GROUP BY boot) ORDER BY number DESC LIMIT ?""",
+        (boot, BOOTS_LOOKED_AT),
+    ).fetchall()
+    released = dict(database.execute("SELECT uuid, max(after_run) FROM releases GROUP BY uuid"))
+    released_all = released.get(ALL, -1)
+    counts: dict[str, int] = {}
+    row: set[str] | None = None
+    for run, state, attempt in last_runs:
+        died_in = _worked_on(database, run, attempt) if state == RUNNING else set()
+        held = _held(database, run)
+        if row is None:
+            row = died_in | held
+        for uuid in list(row):
+            if run <= max(released.get(uuid, -1), released_all) or uuid not in died_in | held:
+                row.remove(uuid)
+            elif uuid in died_in:
+                counts[uuid] = counts.get(uuid, 0) + 1
+    return counts
+
+
+def _worked_on(database: sqlite3.Connection, run: int, attempt: int) -> set[str]:
+    marks = ", ".join("?" for _ in LEAVES_GUEST_ALONE)
+    rows = database.execute(
+        f"""SELECT DISTINCT uuid FROM actions JOIN instances USING (run, uuid)
+        WHERE run = ? AND kind IS NULL AND actions.attempt = ? AND ended_at IS NULL AND verb NOT IN ({marks})""",  # noqa: S608 - marks are question marks
+        (run, attempt, *(action.verb for action in LEAVES_GUEST_ALONE)),
+    )
+    return {uuid for (uuid,) in rows}
+
+
+def _held(database: sqlite3.Connection, run: int) -> set[str]:
+    query = "SELECT uuid FROM instances WHERE run = ? AND kind = ?"
+    return {uuid for (uuid,) in database.execute(query, (run, Kind.HELD.value))}

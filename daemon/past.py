@@ -1,0 +1,60 @@
+"""What a run that was cut short leaves to the one that goes on: what stays settled, what is looked at again.
+
+An instance stays settled as long as its record is as the run left it; one that somebody has changed since is looked at
+again.  An instance whose row was deleted while its end was being written is settled too: it is gone, as it should be.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from bringup.daemon.actions import CompletePartialDeletion, Delete
+from bringup.daemon.errors import StoreError, Temporary
+from bringup.daemon.instances import Instance
+from bringup.daemon.journal import InFlight, Left, Past, Settled
+from bringup.daemon.loading import Records
+from bringup.daemon.outcomes import Kind, Outcome
+from bringup.daemon.store.base import Store
+
+DELETIONS = {Delete.verb, CompletePartialDeletion.verb}
+
+
+async def settled_before(past: Past, records: Records, store: Store) -> dict[str, Outcome]:
+    """Give the outcomes that stand, by UUID.
+
+    :raises Temporary: the records that they are compared with could not be read.
+    """
+    if not past.settled and not past.in_flight:
+        return {}
+    found = {facts.instance.uuid: facts.instance for facts in (*records.own, *records.evacuated)}
+    missing = (past.settled.keys() | past.in_flight.keys()) - found.keys()
+    try:
+        found |= {each.uuid: each for each in await store.load_instances_by_uuid(missing)} if missing else {}
+    except StoreError as error:
+        raise Temporary("cannot load the records that the last run has settled; no instance was touched") from error
+    outcomes = {}
+    for uuid, settled in past.settled.items():
+        outcome = _still(settled, found.get(uuid))
+        if outcome is not None:
+            outcomes[uuid] = outcome
+    for uuid, begun in past.in_flight.items():
+        if uuid not in found and _was_being_deleted(begun):
+            outcomes[uuid] = Outcome(uuid=uuid, kind=Kind.INITIALIZED, because=begun.because, took_s=0.0, deleted=True)
+    return outcomes
+
+
+def _still(settled: Settled, record: Instance | None) -> Outcome | None:
+    """Give an outcome with its record, None where the record is not as the run left it."""
+    if record is None:
+        return replace(settled.outcome, deleted=True)
+    if settled.left is None or Left.of(record) != settled.left:
+        return None
+    return replace(settled.outcome, instance=record)
+
+
+def _was_being_deleted(begun: InFlight) -> bool:
+    return not DELETIONS.isdisjoint((*begun.begun, *begun.done))
+
+
+def all_uuids(records: Records, settled: Collection[str]) -> list[str]:
+    """Give the UUIDs of all instances that have an outcome or will have one."""
+    return list(dict.fromkeys((*records.uuids(), *settled)))

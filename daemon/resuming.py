@@ -1,0 +1,84 @@
+"""Whether a guest that ran before may be brought back: what the host's settings, its boot and the instance say.
+
+"Unknown" never starts a guest: a value that is not understood, a downtime that cannot be told, a journal that was lost
+each say no.  No I/O, no clock, no logger.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from bringup.daemon.decisions import Withheld
+from bringup.daemon.time_spans import seconds_of
+
+Guests = Literal["never", "on_host_boot", "on_every_start"]
+InstancePolicy = Literal["ignored", "narrows", "decides"]
+RARELY_FIRST: tuple[Guests, ...] = get_args(Guests)
+METADATA_GUESTS = "bringup:resume"
+METADATA_MAX_DOWNTIME = "bringup:max_downtime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """What is known of this boot of the host."""
+
+    settled: bool = False
+    """A run was ended on it."""
+    resumed: frozenset[str] = frozenset()
+    """UUIDs of the instances that were brought back on it."""
+    memory_lost: bool = False
+    """What was done on it before is not known."""
+    downtime_s: float | None = None
+    """How long the host was away before it; None where that cannot be told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resuming:
+    """The settings, and the boot that they are applied to."""
+
+    guests: Guests = "never"
+    max_downtime_s: float = 0
+    """0: however long it was."""
+    instance_policy: InstancePolicy = "narrows"
+    boot: Boot = field(default_factory=Boot)
+
+    def of(self, uuid: str, metadata: Mapping[str, str]) -> tuple[bool, Withheld | None]:
+        """Tell whether the guest of an instance may be brought back and, where only circumstances forbid it, which."""
+        try:
+            guests, max_downtime_s = self._asked(metadata)
+        except ValueError:
+            # What cannot be read asks for nothing.
+            return False, None if self.guests == "never" else Withheld.METADATA
+        if guests == "never":
+            return False, None if self.guests == "never" else Withheld.METADATA
+        withheld = self._withheld(uuid, guests, max_downtime_s)
+        return withheld is None, withheld
+
+    def _asked(self, metadata: Mapping[str, str]) -> tuple[Guests, float]:
+        """Put what the host and the instance say together.  Raises ``ValueError``."""
+        guests, max_downtime_s = self.guests, self.max_downtime_s
+        if self.instance_policy == "ignored":
+            return guests, max_downtime_s
+        if METADATA_GUESTS in metadata:
+            # tuple.index raises ValueError for a word that is none.
+            wanted = RARELY_FIRST[RARELY_FIRST.index(metadata[METADATA_GUESTS])]
+            guests = wanted if self.instance_policy == "decides" else min(guests, wanted, key=RARELY_FIRST.index)
+        if METADATA_MAX_DOWNTIME in metadata:
+            given = seconds_of(metadata[METADATA_MAX_DOWNTIME])
+            if self.instance_policy == "decides":
+                max_downtime_s = given
+            elif given:
+                max_downtime_s = min(given, max_downtime_s or given)
+        return guests, max_downtime_s
+
+    def _withheld(self, uuid: str, guests: Guests, max_downtime_s: float) -> Withheld | None:
+        boot = self.boot
+        if guests == "on_host_boot" and (boot.settled or uuid in boot.resumed):
+            return Withheld.ONCE_A_BOOT
+        if guests == "on_host_boot" and boot.memory_lost:
+            return Withheld.UNKNOWN
+        if max_downtime_s and boot.downtime_s is None:
+            return Withheld.UNKNOWN
+        if max_downtime_s and boot.downtime_s is not None and boot.downtime_s > max_downtime_s:
+            return Withheld.AWAY_TOO_LONG
+        return None

@@ -7,11 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bringup.daemon.errors import SettingsError, Temporary
-from bringup.daemon.scheduler.durable import write_durably
 
 LOCK = "lock"
-HOST = "host"
-IF_OURS = "if the directory is this host's, write host.name into it"
 
 
 def prepare(path: Path) -> None:
@@ -29,45 +26,6 @@ def prepare(path: Path) -> None:
             f"host.state_directory: {path} cannot be used ({error.strerror}); name a directory that may be written to"
         )
         raise SettingsError([problem]) from error
-
-
-def remember_host(path: Path, name: str) -> None:
-    """Remember whose state directory this is, the first time; afterwards, make sure that it still is.
-
-    :raises SettingsError: it is another host's.
-    """
-    if not remembers_host(path, name):
-        # A host comes back on a full disk too: what cannot be remembered now is remembered next time.
-        with suppress(OSError):
-            write_durably(path / HOST, f"{name}\n".encode(), draft=path / f".{HOST}")
-
-
-def remembers_host(path: Path, name: str) -> bool:
-    """Tell whether a state directory knows that it is this host's; False where it knows of none.
-
-    A renamed host once made Nova delete every guest (bug 1419785); a wrong name would start those of another host.
-
-    :raises SettingsError: it is another host's.
-    """
-    file = path / HOST
-    try:
-        remembered = file.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return False
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"host.state_directory: {file} cannot be read; {IF_OURS}"]) from error
-    if not remembered:
-        raise SettingsError([f"host.state_directory: {file} is empty; {IF_OURS}"])
-    if remembered == name:
-        return True
-    raise SettingsError(
-        [
-            (
-                f"host.name: {name!r}, but {path} is the state directory of {remembered!r}; set host.name or "
-                f"host.state_directory right; if the host was renamed, write its new name into {file}"
-            )
-        ]
-    )
 
 
 def is_private(path: Path) -> bool:

@@ -19,7 +19,7 @@ from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
 from bringup.drivers.simulated import ErrorName, Fault, Scenario, SimulatedGuest
 from bringup.drivers.simulated.verbs import Verb
 from support.command_lines import Site
-from support.hosts import executor_of
+from support.hosts import CLAIMANT, executor_of
 from support.records import HOST, instance, migration, uuid_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -121,6 +121,7 @@ async def _run(settings: Settings) -> RunResult:
 
     driver = wiring.make_driver(settings)
     async with wiring.opened_store(settings) as store:
+        await store.take_lease(CLAIMANT, for_s=3600)
 
         async def open_host() -> Host:
             await anyio.lowlevel.checkpoint()

@@ -52,7 +52,7 @@ def test_where_nobody_watches_all_is_json(site: Site, placement: str, style: tup
 
 
 def test_the_level_of_the_log_is_heard(site: Site, placement: str) -> None:
-    settings = site.settings(f'{placement}\n[log]\nlevel = "warning"', scenario=SCENARIO)
+    settings = site.settings(f'{placement}\n[log]\nlevel = "warning"', scenario=Scenario())
 
     ended = site.run("run", "--once", "--json", *settings)
 

@@ -18,8 +18,10 @@ from bringup.daemon.decisions import (
     FROM_SECOND_LOOK,
     LIFECYCLE,
     Facts,
+    Hold,
     Next,
     Rule,
+    Withheld,
     decide,
 )
 from bringup.daemon.decisions.rules import always
@@ -65,6 +67,32 @@ def every_evacuation() -> Iterator[Facts]:
         yield facts(host=host, evacuation=status)
 
 
+def every_hold(record: Facts) -> Iterator[Facts]:
+    for rule in ("quarantined", "destruction_held"):
+        yield replace(record, hold=Hold(rule, "so"))
+
+
+def every_second_look_after_another_run() -> Iterator[Facts]:
+    for case in every_second_look():
+        yield case
+        yield replace(case, done=frozenset({"resume_state_on_host_boot"}))
+        if not case.resume_guests:
+            yield from (replace(case, withheld=withheld) for withheld in Withheld)
+
+
+def every_record_held_too() -> Iterator[Facts]:
+    for record in every_record():
+        yield record
+        yield from every_hold(record)
+
+
+def every_evacuation_held_too() -> Iterator[Facts]:
+    for case in every_evacuation():
+        yield case
+        yield replace(case, guest_gone=True)
+        yield from every_hold(case)
+
+
 def every_event() -> Iterator[Facts]:
     tasks = (None, TaskState.DELETING)
     states = itertools.product(
@@ -78,10 +106,10 @@ def every_event() -> Iterator[Facts]:
 
 
 CASES = {
-    "FROM_RECORD": every_record,
+    "FROM_RECORD": every_record_held_too,
     "FROM_FIRST_LOOK": every_look,
-    "FROM_SECOND_LOOK": every_second_look,
-    "EVACUATED": every_evacuation,
+    "FROM_SECOND_LOOK": every_second_look_after_another_run,
+    "EVACUATED": every_evacuation_held_too,
     "LIFECYCLE": every_event,
 }
 

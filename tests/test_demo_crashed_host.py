@@ -14,6 +14,11 @@ from support.hosts import arranged, limits
 
 RULES = {rule.name for table in (EVACUATED, FROM_RECORD, FROM_FIRST_LOOK, FROM_SECOND_LOOK) for rule in table}
 
+ONLY_AFTER_ANOTHER_RUN = {
+    *("quarantined", "destruction_held", "evacuated_and_gone", "resumed_before"),
+    *("resumed_on_boot_only", "away_too_long", "resume_not_wanted", "resume_not_known"),
+}
+
 
 def test_it_is_the_same_every_time() -> None:
     assert crashed_host() == crashed_host()
@@ -55,7 +60,7 @@ async def test_every_rule_has_its_instance_and_each_fault_its_victim() -> None:
         result = await host.run()
 
     because = {rule for outcome in result.outcomes for rule in outcome.because}
-    assert because == RULES - {"not_ours", "evacuated_and_back"}
+    assert because == RULES - {"not_ours", "evacuated_and_back"} - ONLY_AFTER_ANOTHER_RUN
     assert {outcome.uuid for outcome in result.outcomes} == {one.uuid for one in records.instances}
     failed = {outcome.uuid for outcome in result.outcomes if outcome.kind is Kind.FAILED}
     assert {fault.uuid for fault in scenario.faults} < failed

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from bringup.daemon.errors import Unavailable
+from bringup.daemon.errors import SettingsError, Unavailable
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.planned import SHOWN_STRANGERS
 from bringup.daemon.states import PowerState
@@ -43,10 +43,47 @@ async def test_guests_that_nobody_asked_for_are_named_in_one_warning_and_left_al
         assert {host.power(number) for number in numbers} == {PowerState.RUNNING}
 
 
-async def test_the_guests_of_another_hosts_records_are_strangers() -> None:
-    """So a wrong host name shows."""
-    async with arranged([instance(1, host="renamed")]) as host:
+async def test_the_guests_of_another_hosts_records_are_strangers_among_others() -> None:
+    async with arranged([instance(1, host="renamed"), instance(2)]) as host:
         assert await strangers_of(host) == [(1, [uuid_of(1)])]
+
+
+async def test_a_host_whose_guests_are_all_another_hosts_is_refused() -> None:
+    """So a wrong host name shows, before anything is touched (Nova bug 1419785)."""
+    async with arranged([instance(1, host="renamed"), instance(2, host="former")]) as host:
+        with pytest.raises(
+            SettingsError, match=r"host\.name: 'compute-1', .* name former, renamed: .*renamed"
+        ) as raised:
+            await host.run()
+
+        assert raised.value.exit_code == 78
+        assert host.trace.touched() == []
+        assert host.reports == []
+
+
+async def test_a_host_whose_guests_nobody_knows_is_refused() -> None:
+    """So a wrong database shows; Nova refuses it too."""
+    async with arranged(guests=[guest(1), guest(2)]) as host:
+        with pytest.raises(SettingsError, match=r"store\.url: .* has 2 guests and the store has no record of any"):
+            await host.run()
+
+        assert host.trace.touched() == []
+
+
+async def test_guests_that_an_operator_has_accepted_are_no_strangers() -> None:
+    async with arranged(guests=[guest(1)], accepted_guests=frozenset({uuid_of(1)})) as host:
+        assert await strangers_of(host) == []
+
+
+async def test_one_more_guest_than_was_accepted_is_refused_again() -> None:
+    async with arranged(guests=[guest(1), guest(2)], accepted_guests=frozenset({uuid_of(1)})) as host:
+        with pytest.raises(SettingsError, match="has 1 guests"):
+            await host.run()
+
+
+async def test_a_host_without_guests_and_without_records_is_a_new_one() -> None:
+    async with arranged() as host:
+        assert (await host.run()).outcomes == ()
 
 
 @pytest.mark.parametrize("names", [False, True], ids=["uuids", "names"])
@@ -74,14 +111,15 @@ async def test_an_evacuated_guest_is_no_stranger_wherever_its_record_is(status: 
 
 async def test_an_evacuated_guest_without_a_record_is_a_stranger_and_left_alone() -> None:
     """Nobody knows any more whose disks it has; the record of its evacuation alone is not enough to destroy it."""
-    async with arranged(guests=[guest(1)], migrations=[evacuation(1)]) as host:
+    async with arranged([instance(2)], guests=[guest(1)], migrations=[evacuation(1)]) as host:
         assert await strangers_of(host) == [(1, [uuid_of(1)])]
         assert host.power(1) is PowerState.RUNNING
 
 
 @pytest.mark.parametrize("status", ["completed", "failed"])
 async def test_a_guest_whose_evacuation_is_of_the_past_is_a_stranger(status: str) -> None:
-    async with arranged([instance(1, host=ELSEWHERE)], migrations=[evacuation(1, status)]) as host:
+    records = [instance(1, host=ELSEWHERE), instance(2)]
+    async with arranged(records, migrations=[evacuation(1, status)]) as host:
         assert await strangers_of(host) == [(1, [uuid_of(1)])]
         assert host.power(1) is PowerState.RUNNING
 

@@ -192,7 +192,7 @@ async def test_an_event_of_an_instance_without_a_record_is_ignored() -> None:
 
 
 async def test_an_event_of_an_instance_of_another_host_is_ignored() -> None:
-    async with watched([instance(1, host=ELSEWHERE)]) as (host, watch):
+    async with watched([instance(1, host=ELSEWHERE), instance(2)]) as (host, watch):
         await settle_all(host, watch)
         host.driver.guest_stops_itself(uuid_of(1))
         await until_read(host, 1)

@@ -121,6 +121,23 @@ def test_a_report_built_twice_has_the_same_id_and_another_run_has_another() -> N
     assert a_report(minute=1)["report_id"] != a_report(minute=2)["report_id"]
 
 
+def test_a_run_that_was_settled_has_one_report_whenever_it_is_built() -> None:
+    """A daemon that is killed before it has written that it reported builds it again."""
+    later = NOON + timedelta(minutes=1)
+    first, again = (build_report(a_result(an_outcome()), created_at=at) for at in (NOON, later))
+    assert first["report_id"] == again["report_id"]
+    assert build_report(a_result(an_outcome(), revision=1), created_at=later)["report_id"] != first["report_id"]
+
+
+def test_a_run_that_was_stopped_has_another_report_each_time() -> None:
+    """The next one may say more of the same run."""
+    ids = {
+        build_report(a_result(unfinished=(uuid_of(1),)), created_at=NOON + timedelta(minutes=minute))["report_id"]
+        for minute in (0, 1)
+    }
+    assert len(ids) == 2
+
+
 def test_the_time_is_told_in_utc() -> None:
     created_at = datetime(2026, 11, 23, 14, tzinfo=timezone(timedelta(hours=2)))
     assert build_report(a_result(), created_at=created_at)["created_at"] == "2026-11-23T12:00:00.000000Z"

@@ -59,7 +59,14 @@ async def test_calls_are_not_kept_unless_asked_for() -> None:
 
 NEED_A_GUEST = VERBS - {
     *("init_host", "close", "list_instance_uuids", "list_instances", "filter_defer_apply_on"),
-    *("filter_defer_apply_off", "plug_vifs", "destroy", "check_instance_shared_storage_cleanup"),
+    *(
+        "filter_defer_apply_off",
+        "plug_vifs",
+        "destroy",
+        "keep_disks",
+        "delete_kept_disks",
+        "check_instance_shared_storage_cleanup",
+    ),
 }
 
 

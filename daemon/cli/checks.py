@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
-from bringup.daemon import state_directory, wiring
+from bringup.daemon import identity, wiring
 from bringup.daemon.errors import BringupError, SettingsError, Unavailable, chain_of
 from bringup.daemon.gate import probe_placement
 from bringup.daemon.loading import guests_of
@@ -63,11 +63,8 @@ class Checks:
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Check everything, also after a failure."""
-        try:
-            state_directory.remembers_host(self._settings.host.state_directory, self._settings.host.name)
-        except SettingsError as error:
-            for problem in error.problems:
-                yield Finding("settings", Status.FAILED, problem, exit_code=error.exit_code)
+        for problem in self._identity():
+            yield Finding("settings", Status.FAILED, problem, exit_code=SettingsError.exit_code)
         checks: dict[str, Callable[[], Awaitable[Finding]]] = {
             "store": self.store,
             "driver": self.driver,
@@ -79,6 +76,19 @@ class Checks:
                 yield await check()
             except BringupError as error:
                 yield Finding(name, Status.FAILED, chain_of(error), exit_code=error.exit_code)
+
+    def _identity(self) -> list[str]:
+        """Say what is not as the state directory remembers it."""
+        host = self._settings.host
+        try:
+            known = identity.remembered(host.state_directory)
+        except SettingsError as error:
+            return list(error.problems)
+        if known is None:
+            return []
+        now = identity.given(host=host.name, node_uuid=host.node_uuid, machine_id=host.machine_id)
+        found = identity.differences(known, now)
+        return [f"{problem}; set it right, or, if the change is meant, run {identity.ACCEPT}" for problem in found]
 
     async def store(self) -> Finding:
         """Open the store and count."""

@@ -128,9 +128,8 @@ def test_a_wrong_host_name_is_refused_before_anything_is_touched(tmp_path: Path)
 
     refused = computer.having(host={"name": "compute-7"}).once()
 
-    file = computer.state / "host"
     assert (refused.code, refused.out) == (78, "")
-    for words in ("'compute-7'", f"'{HOST}'", str(file), "host.name"):
+    for words in ("'compute-7'", f"'{HOST}'", "bringup accept", "host.name"):
         assert words in refused.err
     assert computer.stored() == before
     check = run("check", "--json", *computer.arguments, env=ENVIRONMENT)
@@ -138,7 +137,9 @@ def test_a_wrong_host_name_is_refused_before_anything_is_touched(tmp_path: Path)
     failed = [line for line in map(json.loads, check.out.splitlines()) if line["status"] == "failed"]
     assert [line["check"] for line in failed] == ["settings"]
 
-    file.write_text("compute-7\n")
+    accepted = run("accept", "--json", *computer.arguments, env=ENVIRONMENT)
+    assert accepted.code == 0
+    assert json.loads(accepted.out)["changed"] == ["host"]
     renamed = computer.run()
     assert renamed.code == 0
     assert renamed.outcomes == {one.uuid: "initialized" for one in strangers}

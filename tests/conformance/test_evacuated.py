@@ -173,6 +173,8 @@ async def replay(row: Row) -> Replay:
         guests=[guest(number_of(letter), shared_storage=shared) for letter in case["on_driver"]],
         migrations=[evacuation(number_of(letter)) for letter in case["evacuated"]],
         limits=limits(concurrency=1),
+        # Nova looked at such a host; we refuse to, until an operator has accepted its guests.
+        accepted_guests=frozenset(uuid_of(number_of(letter)) for letter in case["on_driver"]),
     ) as host:
         witness = Witness(host.trace, case["shared_remote"])
         object.__setattr__(host.host.executor, "witness", witness)

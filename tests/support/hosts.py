@@ -169,6 +169,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
     resuming: Resuming | None = None,
     guards: Guards | None = None,
     journal: Journal = NO_JOURNAL,
+    accepted_guests: frozenset[str] = frozenset(),
     witness: Witness | None = None,
     shutdown: Shutdown | None = None,
     latency: Mapping[Any, float] | None = None,
@@ -212,6 +213,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
                 resuming=resuming or Resuming(guests="on_every_start" if resume_guests else "never"),
                 guards=guards or Guards(),
                 journal=journal,
+                accepted_guests=accepted_guests,
                 now=now,
                 defer_iptables_apply=defer_iptables_apply,
             )

@@ -1,5 +1,6 @@
 """A hypervisor with one guest that writes down what it is asked to do."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bringup.drivers.base import (

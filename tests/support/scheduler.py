@@ -45,20 +45,24 @@ def an_outcome(number: int = 1, *, host: str | None = HOST, deleted: bool = Fals
     )
 
 
-def a_result(*outcomes: Outcome, unfinished: tuple[str, ...] = (), error: str | None = None) -> RunResult:
+def a_result(
+    *outcomes: Outcome, unfinished: tuple[str, ...] = (), error: str | None = None, run: int = 77, revision: int = 0
+) -> RunResult:
     return RunResult(
-        run_id=uuid_of(77),
+        run_id=uuid_of(run),
         boot_id=uuid_of(88),
         host=HOST,
         outcomes=outcomes,
         unfinished=unfinished,
         took_s=2.5,
         error=error,
+        revision=revision,
     )
 
 
 def a_report(*outcomes: Outcome, minute: int = 0, error: str | None = None) -> Report:
-    return build_report(a_result(*outcomes, error=error), created_at=NOON + timedelta(minutes=minute))
+    """Give the report of the run of a minute."""
+    return build_report(a_result(*outcomes, error=error, run=77 + minute), created_at=NOON + timedelta(minutes=minute))
 
 
 def reports(count: int) -> list[Report]:

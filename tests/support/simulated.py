@@ -12,6 +12,8 @@ GUEST = told(1)
 ARGUMENTS: dict[str, Any] = {
     "host": "compute-1",
     "guest": GUEST,
+    "uuid": GUEST.uuid,
+    "where": (),
     "reboot_type": RebootType.HARD,
     "timeout_s": 0,
     "retry_interval_s": 0,

@@ -1,0 +1,96 @@
+"""``bringup accept``: a change of what a host is, which a start refuses, is meant."""
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json, write_line
+from bringup.daemon.errors import Temporary
+
+if TYPE_CHECKING:
+    from bringup.daemon.identity import Identity
+    from bringup.daemon.settings import Settings
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "accept",
+        help="accept that this host has changed: its name, its machine, its guests",
+        description="Accept what a start has refused: another host name, node UUID or machine than the state "
+        "directory remembers and, with --guests, guests of the hypervisor that no record of this host names.",
+    )
+    add_settings_to(parser)
+    add_json_to(parser)
+    parser.add_argument("--guests", action="store_true", help="accept the guests that no record of this host names")
+    parser.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Write what is accepted; give the exit code."""
+    from bringup.daemon import identity, state_directory, wiring
+
+    settings = settings_of(arguments)
+    host = settings.host
+    state_directory.prepare(host.state_directory)
+    with state_directory.locked(host.state_directory):
+        before = identity.remembered(host.state_directory)
+        now = identity.given(host=host.name, node_uuid=host.node_uuid, machine_id=host.machine_id)
+        after = identity.merged(before, now)
+        if arguments.guests:
+            after = _with_guests(after, settings)
+        changed = _changed(before, after)
+        if changed:
+            try:
+                identity.write(host.state_directory, after, at=wiring.utc_now)
+            except OSError as error:
+                raise Temporary(f"cannot write {host.state_directory / identity.FILE}; nothing was changed") from error
+    _say(before, after, changed, as_json=arguments.json)
+    return os.EX_OK
+
+
+def _with_guests(identity: "Identity", settings: "Settings") -> "Identity":
+    from dataclasses import replace
+
+    import anyio
+
+    from bringup.daemon import wiring
+    from bringup.daemon.loading import guests_of
+
+    async def strangers() -> frozenset[str]:
+        driver = wiring.make_driver(settings)
+        try:
+            local = await guests_of(driver, settings.host.name, deadline_s=settings.limits.host_deadline)
+            async with wiring.opened_store(settings) as store:
+                own = await store.load_instances(settings.host.name)
+        finally:
+            await wiring.close_driver(driver)
+        return local - {name for instance in own for name in (instance.uuid, instance.name)}
+
+    return replace(identity, accepted_guests=identity.accepted_guests | anyio.run(strangers))
+
+
+def _changed(before: "Identity | None", after: "Identity") -> list[str]:
+    names = ("host", "node_uuid", "machine", "accepted_guests")
+    return [name for name in names if getattr(before, name, None) != getattr(after, name)]
+
+
+def _say(before: "Identity | None", after: "Identity", changed: list[str], *, as_json: bool) -> None:
+    new_guests = sorted(after.accepted_guests - (before.accepted_guests if before else frozenset()))
+    if as_json:
+        write_json(
+            {"changed": changed, "host": after.host, "node_uuid": after.node_uuid, "accepted_guests": new_guests}
+        )
+        return
+    if not changed:
+        write_line("nothing to accept: all is as it is remembered")
+        return
+    for name in changed:
+        if name == "accepted_guests":
+            write_line(f"guests accepted: {len(new_guests)}")
+            for uuid in new_guests:
+                write_line(f"  {uuid}")
+        elif name == "machine":
+            write_line("machine: this one")
+        else:
+            write_line(f"{name}: {getattr(before, name, '') or 'none'} -> {getattr(after, name)}")

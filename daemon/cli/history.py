@@ -1,0 +1,173 @@
+"""``bringup history``: what was done on this host, run by run."""
+
+import argparse
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json, write_line
+from bringup.daemon.errors import UsageError
+
+if TYPE_CHECKING:
+    from bringup.daemon.journal.history import History
+
+Row = Mapping[str, Any]
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "history",
+        help="show what earlier runs did",
+        description="Show what earlier runs did, from the journal; without an option the runs, the newest first.",
+    )
+    add_settings_to(parser)
+    add_json_to(parser)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--run", metavar="ID", help='one run: its id, the beginning of it, or "last"')
+    which.add_argument("--instance", metavar="UUID", help="one instance, in every run, with each action")
+    which.add_argument("--kept", action="store_true", help="the disks of destroyed guests that are set aside")
+    parser.add_argument("--limit", type=_count, default=20, metavar="N", help="at most so many runs (20)")
+    parser.set_defaults(execute=execute)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Show it; give the exit code."""
+    from bringup.daemon.journal.history import read
+    from bringup.daemon.wiring import JOURNAL
+
+    settings = settings_of(arguments)
+    with read(settings.host.state_directory / JOURNAL) as history:
+        if history is None:
+            if not arguments.json:
+                write_line(f"no run yet: there is no journal in {settings.host.state_directory}")
+            return os.EX_OK
+        if arguments.run is not None:
+            _write_run(history, arguments.run, as_json=arguments.json)
+        elif arguments.instance is not None:
+            _write_instance(history, arguments.instance, as_json=arguments.json)
+        elif arguments.kept:
+            _write_kept(history, as_json=arguments.json)
+        else:
+            _write_runs(history, arguments.limit, as_json=arguments.json)
+    return os.EX_OK
+
+
+def _write_runs(history: "History", limit: int, *, as_json: bool) -> None:
+    runs = history.runs(limit)
+    if as_json:
+        _write_all(runs)
+        return
+    rows = [
+        (
+            run["run_id"][:8],
+            run["began_at"][:19],
+            _seconds(run["took_s"]),
+            str(run["attempt"]),
+            run["state"],
+            _counts(run),
+        )
+        for run in runs
+    ]
+    _write_table(("run", "began (UTC)", "took", "attempt", "state", "came of it"), rows)
+
+
+def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
+    run = history.run(prefix)
+    if run is None:
+        raise UsageError(f"--run {prefix}: there is no such run, or more than one; bringup history lists them")
+    instances = history.instances_of(run["run_id"])
+    if as_json:
+        write_json(run)
+        _write_all(instances)
+        return
+    boot, began, state = run["boot_id"], run["began_at"][:19], run["state"]
+    write_line(
+        f"run {run['run_id']} of {run['host']}, boot {boot}, began {began} UTC, {state}, attempt {run['attempt']}"
+    )
+    if run["error"]:
+        write_line(f"error: {run['error']}")
+    rows = [
+        (row["uuid"], row["kind"] or "unsettled", " > ".join(row["because"]), _seconds(row["took_s"]), _problem(row))
+        for row in instances
+    ]
+    _write_table(("instance", "came of it", "because", "took", "problem"), rows)
+
+
+def _write_instance(history: "History", text: str, *, as_json: bool) -> None:
+    try:
+        uuid = str(UUID(text))
+    except ValueError:
+        raise UsageError(f"--instance {text}: give the UUID of an instance") from None
+    found = history.instance(uuid)
+    if not found:
+        raise UsageError(f"--instance {uuid}: no run of the journal has it")
+    if as_json:
+        _write_all(found)
+        return
+    for row in found:
+        write_line(
+            f"run {row['run_id'][:8]}: {row['kind'] or 'unsettled'}, {' > '.join(row['because'])} {_problem(row)}"
+        )
+        rows = [
+            (
+                action["began_at"][:23],
+                str(action["attempt"]),
+                action["verb"],
+                action["rule"],
+                "in flight" if action["ended_at"] is None else _seconds(action["took_s"]),
+                action["error"] or "",
+            )
+            for action in row["actions"]
+        ]
+        _write_table(
+            ("  began (UTC)", "attempt", "action", "rule", "took", "error"), [("  " + r[0], *r[1:]) for r in rows]
+        )
+
+
+def _write_kept(history: "History", *, as_json: bool) -> None:
+    kept = history.kept_disks()
+    if as_json:
+        _write_all(kept)
+        return
+    rows = [(row["uuid"], row["until"][:19], ", ".join(row["where"])) for row in kept]
+    _write_table(("instance", "until (UTC)", "where"), rows)
+
+
+def _write_all(rows: Iterable[Row]) -> None:
+    for row in rows:
+        write_json(row)
+
+
+def _write_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = (_printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+        write_line("  ".join(cells).rstrip())
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _seconds(took_s: float | None) -> str:
+    return "" if took_s is None else f"{took_s:.1f} s"
+
+
+def _counts(run: Row) -> str:
+    counts = run["counts"] or {}
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+
+
+def _problem(row: Row) -> str:
+    problem = row["problem"]
+    return "" if problem is None else json.dumps(f"{problem[0]}: {problem[2]}", ensure_ascii=False)[1:-1]

@@ -1,0 +1,149 @@
+"""What a journal has, for people: runs, instances, actions, kept disks.  Read only; the daemon may run meanwhile."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from bringup.daemon.errors import Refused, Temporary
+from bringup.daemon.journal.file import BUSY_TIMEOUT_S
+from bringup.daemon.journal.schema import VERSION
+from bringup.daemon.outcomes import Kind
+
+Row = dict[str, Any]
+
+_RUNS = """
+SELECT run_id, boot_id, host, began_at, ended_at, attempt, state, took_s, error, counts, delivery, runs.number
+FROM runs JOIN boots ON boots.number = boot
+"""
+_INSTANCES = """
+SELECT run_id, uuid, instances.attempt, because, kind, outcome, instances.began_at, settled_at
+FROM instances JOIN runs ON runs.number = run
+"""
+_ACTIONS = """
+SELECT uuid, attempt, number, rule, verb, detail, began_at, ended_at, took_s, error FROM actions
+WHERE run = (SELECT number FROM runs WHERE run_id = ?) AND uuid = ? ORDER BY attempt, number
+"""
+URGENT = (Kind.HELD.value, Kind.FAILED.value, Kind.SUPERSEDED.value)
+
+
+class History:
+    """One reading of a journal."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        """Take a connection; :func:`read` opens it."""
+        self._database = database
+        database.row_factory = sqlite3.Row
+
+    def runs(self, limit: int) -> list[Row]:
+        """Give the last runs, the newest first."""
+        rows = self._database.execute(f"{_RUNS} ORDER BY runs.number DESC LIMIT ?", (limit,))
+        return [_run(row) for row in rows]
+
+    def run(self, prefix: str) -> Row | None:
+        """Give the run whose id begins like this, or the last one; None where there is none, or more than one."""
+        if prefix == "last":
+            return next(iter(self.runs(1)), None)
+        rows = self._database.execute(
+            f"{_RUNS} WHERE substr(run_id, 1, ?) = ? LIMIT 2", (len(prefix), prefix)
+        ).fetchall()
+        return _run(rows[0]) if len(rows) == 1 else None
+
+    def instances_of(self, run_id: str) -> list[Row]:
+        """Give the instances of a run: those that need somebody first, then the unsettled, then the others."""
+        rows = [
+            _instance(row) for row in self._database.execute(f"{_INSTANCES} WHERE run_id = ? ORDER BY uuid", (run_id,))
+        ]
+        return sorted(rows, key=lambda row: (row["kind"] not in URGENT, row["kind"] is not None))
+
+    def instance(self, uuid: str) -> list[Row]:
+        """Give what was done with an instance in each run, the newest first, every action with it."""
+        query = f"{_INSTANCES} WHERE uuid = ? ORDER BY runs.number DESC"
+        found = [_instance(row) for row in self._database.execute(query, (uuid,))]
+        for row in found:
+            actions = self._database.execute(_ACTIONS, (row["run_id"], uuid))
+            row["actions"] = [_action(each) for each in actions]
+        return found
+
+    def kept_disks(self) -> list[Row]:
+        """Give the disks that are set aside, oldest first."""
+        rows = self._database.execute("SELECT uuid, place, kept_at, until FROM kept_disks ORDER BY kept_at, uuid")
+        return [
+            {"uuid": row["uuid"], "where": json.loads(row["place"]), "kept_at": row["kept_at"], "until": row["until"]}
+            for row in rows
+        ]
+
+    def held(self) -> list[str]:
+        """Give the UUIDs that the last run holds."""
+        last = self.run("last")
+        if last is None:
+            return []
+        return [row["uuid"] for row in self.instances_of(last["run_id"]) if row["kind"] == Kind.HELD.value]
+
+
+def _run(row: sqlite3.Row) -> Row:
+    found = dict(row)
+    del found["number"]
+    found["counts"] = json.loads(found["counts"]) if found["counts"] else None
+    return found
+
+
+def _instance(row: sqlite3.Row) -> Row:
+    outcome = json.loads(row["outcome"]) if row["kind"] is not None else {}
+    return {
+        "run_id": row["run_id"],
+        "uuid": row["uuid"],
+        "kind": row["kind"],
+        "because": json.loads(row["because"]),
+        "attempt": row["attempt"],
+        "began_at": row["began_at"],
+        "settled_at": row["settled_at"] if row["kind"] is not None else None,
+        "took_s": outcome.get("took_s"),
+        "slowest": outcome.get("slowest"),
+        "problem": outcome.get("problem"),
+        "warnings": outcome.get("warnings", []),
+        "deleted": outcome.get("deleted", False),
+    }
+
+
+def _action(row: sqlite3.Row) -> Row:
+    found = dict(row)
+    del found["uuid"]
+    found["detail"] = json.loads(found["detail"]) if found["detail"] else {}
+    return found
+
+
+@contextmanager
+def read(path: Path) -> Iterator[History | None]:
+    """Open a journal for reading; None where there is none yet.
+
+    :raises Temporary: it cannot be read now.
+    :raises Refused: a newer version of bringup wrote it, or it is no journal.
+    """
+    if not path.exists():
+        yield None
+        return
+    try:
+        with closing(_connected(path)) as database:
+            yield History(database)
+    except sqlite3.OperationalError as error:
+        raise Temporary(f"cannot read the journal {path}") from error
+    except sqlite3.DatabaseError as error:
+        raise Refused(f"cannot read the journal {path}; it is damaged; the next start sets it aside") from error
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+    try:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+    except BaseException:
+        database.close()
+        raise
+    if version != VERSION:
+        database.close()
+        raise Refused(
+            f"cannot read the journal {path}: its version is {version}, this version of bringup knows {VERSION}"
+        )
+    return database

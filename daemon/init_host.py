@@ -120,7 +120,7 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> Records:
         local=local,
         resuming=replace(host.resuming, boot=boot_of(past)),
         deadline_s=host.limits.host_deadline_s,
-        in_flight=past.in_flight,
+        past=past,
     )
     refuse_strangers(host, local, records)
     records = guarded(records, host.guards, past, guests=len(local))

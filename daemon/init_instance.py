@@ -160,7 +160,7 @@ async def _follow(state: _Course, course: Sequence[Sequence[Rule] | None], means
             return
         if plan.ends:
             if plan.kind is Kind.FAILED:
-                state.problem = _unknown_state(state.facts)
+                state.problem = _why_failed(state.facts)
             elif plan.kind is Kind.HELD and state.facts.hold is not None:
                 state.problem = Problem("decide", HELD, state.facts.hold.why)
             return
@@ -221,8 +221,13 @@ def problem_of(verb: str, error: BaseException) -> Problem:
     return Problem(verb, type(error).__name__, chain_of(error))
 
 
-def _unknown_state(facts: Facts) -> Problem:
+def _why_failed(facts: Facts) -> Problem:
     instance = facts.instance
+    if facts.begun and instance.vm_state is VmState.ERROR:
+        doing = ", ".join(sorted(facts.begun))
+        return Problem(
+            "decide", "FailedBefore", f"{instance.uuid} was set to ERROR before the run was cut short: {doing}"
+        )
     return Problem(
         "decide",
         "UnknownState",

@@ -1,6 +1,6 @@
 """What a host has: the guests of its hypervisor, and all its records in a few queries; nothing is touched."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -9,7 +9,7 @@ from bringup.daemon.actions import DestroyEvacuated
 from bringup.daemon.decisions import EVACUATED, EVACUATION_STATUSES, Facts, decide
 from bringup.daemon.errors import StoreError, Temporary, Unavailable
 from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.journal import InFlight
+from bringup.daemon.journal import InFlight, Past
 from bringup.daemon.resuming import Resuming
 from bringup.daemon.store.base import Store
 from bringup.drivers.base import Driver, EventListener
@@ -67,12 +67,12 @@ async def load_records(
     local: frozenset[str] | None,
     resuming: Resuming,
     deadline_s: float,
-    in_flight: Mapping[str, InFlight] | None = None,
+    past: Past | None = None,
 ) -> Records:
     """Load the records of a host, and of the guests here that were evacuated.
 
     ``local`` is what :func:`guests_of` gave; None: nobody was asked, and any evacuated guest may be there.
-    ``in_flight`` is what was being done when the last run was cut short.
+    ``past`` is what the journal knows of the last run.
 
     :raises Temporary: the store could not be read.
     """
@@ -87,16 +87,19 @@ async def load_records(
     except (StoreError, TimeoutError) as error:
         raise Temporary(f"cannot load the records of {host}; no instance was touched") from error
 
-    begun = in_flight or {}
+    begun = {} if past is None else past.in_flight
+    goes_on = past is not None and past.attempt > 1
 
     def facts(instance: Instance, *, guest_gone: bool = False) -> Facts:
+        doing = begun.get(instance.uuid) if goes_on else None
         resume_guests, withheld = resuming.of(instance.uuid, instance.metadata)
         return Facts(
             instance=instance,
             host=host,
             resume_guests=resume_guests,
             withheld=withheld,
-            done=frozenset(begun[instance.uuid].done) if instance.uuid in begun else frozenset(),
+            begun=frozenset() if doing is None else frozenset((*doing.begun, *doing.done)),
+            done=frozenset() if doing is None else frozenset(doing.done),
             guest_gone=guest_gone,
             evacuation=evacuations.get(instance.uuid),
             live_migration=leaving.get(instance.uuid),

@@ -44,7 +44,7 @@ async def let_go_on(brought: Brought, released: frozenset[str]) -> Brought:
         local=local,
         resuming=replace(host.resuming, boot=boot_of(brought.past)),
         deadline_s=host.limits.host_deadline_s,
-        in_flight=brought.past.in_flight,
+        past=brought.past,
     )
     new: dict[str, Outcome] = {}
     await settle(host, [each for each in records.evacuated if each.instance.uuid in wanted], (EVACUATED,), new)

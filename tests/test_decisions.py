@@ -54,7 +54,9 @@ def every_look() -> Iterator[Facts]:
             continue
         for look, old, live in itertools.product(PowerState, (None, "stopped", "active"), (None, "running")):
             instance = replace(record.instance, system_metadata={} if old is None else {"old_vm_state": old})
-            yield replace(record, instance=instance, look=look, live_migration=migration("live-migration", live))
+            case = replace(record, instance=instance, look=look, live_migration=migration("live-migration", live))
+            yield case
+            yield replace(case, begun=frozenset({"reboot", "unpause"}))
 
 
 def every_second_look() -> Iterator[Facts]:
@@ -83,6 +85,7 @@ def every_second_look_after_another_run() -> Iterator[Facts]:
 def every_record_held_too() -> Iterator[Facts]:
     for record in every_record():
         yield record
+        yield replace(record, begun=frozenset({"reboot"}))
         yield from every_hold(record)
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.identity import FILE, Given, Identity, differences, given, remember, remembered
-from bringup.daemon.state_directory import is_private
-from bringup.drivers.simulated import Scenario
+from bringup.daemon.state_directory import is_private, locked
+from bringup.drivers.simulated import Scenario, SimulatedGuest
 from support.command_lines import Site
 from support.drivers import uuid_of
 from support.hosts import now
@@ -184,8 +184,6 @@ def test_accept_takes_over_another_machine(site: Site, machine: Path) -> None:
 
 
 def test_accept_takes_over_guests_that_no_record_names(site: Site, machine: Path) -> None:
-    from bringup.drivers.simulated import SimulatedGuest
-
     scenario = Scenario(guests=tuple(SimulatedGuest(uuid=uuid_of(number)) for number in (1, 2)))
     settings = [*site.settings(scenario=scenario), "--set", f"host.machine_id={machine}"]
     file = site.records([instance(1)])
@@ -198,8 +196,6 @@ def test_accept_takes_over_guests_that_no_record_names(site: Site, machine: Path
 
 
 def test_nothing_is_accepted_while_a_daemon_runs(site: Site, machine: Path) -> None:
-    from bringup.daemon.state_directory import locked
-
     settings = site.settings()
     start(_state_of(site), machine, host=OTHER)
     with locked(_state_of(site)):

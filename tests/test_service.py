@@ -190,7 +190,7 @@ async def test_what_is_doubtful_is_said_when_it_starts(tmp_path: Path) -> None:
 
 async def test_the_state_directory_is_made_private_and_remembers_its_host(tmp_path: Path) -> None:
     computer = a_host(tmp_path)
-    settings = load(Path(computer.arguments[1]), environment={}, overrides=())
+    settings = await with_records(computer)
 
     with anyio.fail_after(30):
         await serve(settings, Shown(), once=True)

@@ -53,7 +53,29 @@ def _abort_live_migration(facts: Facts) -> tuple[Action, ...]:
     return AbortLiveMigration(), SaveMigration(facts.live_migration.uuid, "error"), clear
 
 
+def _finished_before(facts: Facts) -> bool:
+    """Tell whether the guest runs as a reboot or an unpause that was begun by a run cut short would leave it."""
+    task_state = facts.instance.task_state
+    rebooted = Reboot.verb in facts.begun and task_state in (TaskState.REBOOT_STARTED, TaskState.REBOOT_STARTED_HARD)
+    unpaused = Unpause.verb in facts.begun and task_state is TaskState.UNPAUSING
+    return facts.look is PowerState.RUNNING and (rebooted or unpaused)
+
+
+def _finish(facts: Facts) -> tuple[Action, ...]:
+    # A rescued instance that is rebooted stays in rescue.
+    rescued = facts.instance.vm_state is VmState.RESCUED and Reboot.verb in facts.begun
+    vm_state = VmState.RESCUED if rescued else VmState.ACTIVE
+    return (Save({"vm_state": vm_state, "task_state": None, "power_state": PowerState.RUNNING}),)
+
+
 FROM_FIRST_LOOK: tuple[Rule, ...] = (
+    Rule(
+        "finished_before",
+        _finished_before,
+        _finish,
+        Next.END,
+        "It was being rebooted or unpaused when the run was cut short, and it runs: it is not done twice.",
+    ),
     Rule(
         "soft_reboot_interrupted",
         lambda f: _wants_reboot(f) and f.instance.task_state in SOFT_REBOOT_STATES and f.look is PowerState.RUNNING,

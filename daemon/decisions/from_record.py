@@ -1,6 +1,13 @@
 """What the record alone says: the first question of Nova's ``_init_instance``."""
 
-from bringup.daemon.actions import CleanupInterruptedSnapshot, CompletePartialDeletion, Delete, Save
+from bringup.daemon.actions import (
+    Action,
+    CleanupInterruptedSnapshot,
+    CompletePartialDeletion,
+    Delete,
+    Reboot,
+    Save,
+)
 from bringup.daemon.decisions.evacuation import EVACUATION_DONE, EVACUATION_RUNNING, has_come_back
 from bringup.daemon.decisions.holding import HELD_ROWS
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
@@ -28,6 +35,12 @@ def _has_unknown_state(facts: Facts) -> bool:
 
 _TO_ERROR = Save({"vm_state": VmState.ERROR, "task_state": None})
 _CLEAR_TASK = Save({"task_state": None})
+
+
+def _as_a_failure_leaves_it(facts: Facts) -> tuple[Action, ...]:
+    """Clear the task state of a reboot, as a reboot that failed does."""
+    return (_CLEAR_TASK,) if Reboot.verb in facts.begun and facts.instance.task_state is not None else ()
+
 
 FROM_RECORD: tuple[Rule, ...] = (
     Rule(
@@ -61,6 +74,18 @@ FROM_RECORD: tuple[Rule, ...] = (
         Next.END,
         "It was deleted and may yet be restored: it stays as it is.",
         Kind.SKIPPED,
+    ),
+    Rule(
+        "failed_before",
+        lambda f: (
+            bool(f.begun)
+            and f.instance.vm_state is VmState.ERROR
+            and f.instance.task_state not in (TaskState.RESIZE_MIGRATING, TaskState.DELETING)
+        ),
+        _as_a_failure_leaves_it,
+        Next.END,
+        "The run that was cut short was working on it and has set it to ERROR: it waits for a person.",
+        Kind.FAILED,
     ),
     Rule(
         "in_error",

@@ -46,8 +46,10 @@ class Facts:
     """Why it is not brought back, where the settings of the host alone would have it so."""
     hold: Hold | None = None
     """A guard that holds it."""
+    begun: frozenset[str] = frozenset()
+    """Verbs that were begun by the run of this boot that was cut short: done, half done or not done."""
     done: frozenset[str] = frozenset()
-    """Verbs that the journal knows to be done, of a run that was cut short on this boot."""
+    """Those of them that the journal knows to be done."""
     guest_gone: bool = False
     """An evacuated instance whose guest this hypervisor has no more: its destruction was cut short after that."""
     look: PowerState | None = None

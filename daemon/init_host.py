@@ -125,6 +125,9 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> Records:
     refuse_strangers(host, local, records)
     records = guarded(records, host.guards, past, guests=len(local))
     run.outcomes |= await settled_before(past, records, host.executor.store)
+    for uuid in run.outcomes.keys() - past.settled.keys():
+        with suppress(JournalError):
+            await host.journal.settled(run.outcomes[uuid])
     run.expected = all_uuids(records, run.outcomes)
     return records
 

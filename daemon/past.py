@@ -1,13 +1,14 @@
 """What a run that was cut short leaves to the one that goes on: what stays settled, what is looked at again.
 
 An instance stays settled as long as its record is as the run left it; one that somebody has changed since is looked at
-again.  An instance whose row was deleted while its end was being written is settled too: it is gone, as it should be.
+again.  An instance is settled too whose row was deleted, or whose evacuation was completed, while its end was being
+written.
 """
 
 from collections.abc import Collection
 from dataclasses import replace
 
-from bringup.daemon.actions import CompletePartialDeletion, Delete
+from bringup.daemon.actions import CompletePartialDeletion, Delete, DestroyEvacuated
 from bringup.daemon.errors import StoreError, Temporary
 from bringup.daemon.instances import Instance
 from bringup.daemon.journal import InFlight, Left, Past, Settled
@@ -36,9 +37,18 @@ async def settled_before(past: Past, records: Records, store: Store) -> dict[str
         outcome = _still(settled, found.get(uuid))
         if outcome is not None:
             outcomes[uuid] = outcome
-    for uuid, begun in past.in_flight.items():
-        if uuid not in found and _was_being_deleted(begun):
-            outcomes[uuid] = Outcome(uuid=uuid, kind=Kind.INITIALIZED, because=begun.because, took_s=0.0, deleted=True)
+    to_be_looked_at = set(records.uuids())
+    for uuid in past.in_flight.keys() - to_be_looked_at:
+        begun, record = past.in_flight[uuid], found.get(uuid)
+        if _is_over(begun, record):
+            outcomes[uuid] = Outcome(
+                uuid=uuid,
+                kind=Kind.INITIALIZED,
+                because=begun.because,
+                took_s=0.0,
+                instance=record,
+                deleted=record is None,
+            )
     return outcomes
 
 
@@ -51,8 +61,11 @@ def _still(settled: Settled, record: Instance | None) -> Outcome | None:
     return replace(settled.outcome, instance=record)
 
 
-def _was_being_deleted(begun: InFlight) -> bool:
-    return not DELETIONS.isdisjoint((*begun.begun, *begun.done))
+def _is_over(begun: InFlight, record: Instance | None) -> bool:
+    """Tell whether the last thing that was to be done with an instance is done, and only its end was not written."""
+    verbs = {*begun.begun, *begun.done}
+    # The migration of one that was evacuated is completed last: it is not among the evacuations any more.
+    return bool(verbs & DELETIONS) if record is None else DestroyEvacuated.verb in verbs
 
 
 def all_uuids(records: Records, settled: Collection[str]) -> list[str]:

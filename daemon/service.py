@@ -82,7 +82,13 @@ class Presenter(Protocol):
         """Show how it ended; ``stays``: the daemon goes on."""
 
 
-async def serve(settings: Settings, presenter: Presenter, *, once: bool) -> int:
+OpenJournal = Callable[[Settings, str], AbstractAsyncContextManager[Journal]]
+"""Opens the journal for a boot id."""
+
+
+async def serve(
+    settings: Settings, presenter: Presenter, *, once: bool, open_journal: OpenJournal = wiring.opened_journal
+) -> int:
     """Run, and stay until a signal unless ``once``; give the exit code.
 
     :raises BringupError: the run could not be begun, or ended in an error.
@@ -99,7 +105,8 @@ async def serve(settings: Settings, presenter: Presenter, *, once: bool) -> int:
                 log.warning("settings.doubtful", warning=warning)
             if not state_directory.is_private(directory):
                 log.warning("state_directory.not_private", path=str(directory), right="0700")
-            await _Service(settings, identity, boot_id, ending).run_and_stay(presenter, once=once)
+            service = _Service(settings, identity, boot_id, ending, open_journal)
+            await service.run_and_stay(presenter, once=once)
         log.info("service.stopped")
         return _exit_code(ending, once=once)
 
@@ -139,13 +146,14 @@ class _Service:
     identity: Identity
     boot_id: str
     ending: Ending
+    open_journal: OpenJournal
 
     async def run_and_stay(self, presenter: Presenter, *, once: bool) -> None:
         """Bring the host back; stay, unless ``once``."""
         settings, ending = self.settings, self.ending
         # What is opened is closed last: the background works with it.
         async with AsyncExitStack() as opened, background() as beside:
-            journal = await opened.enter_async_context(wiring.opened_journal(settings, self.boot_id))
+            journal = await opened.enter_async_context(self.open_journal(settings, self.boot_id))
             transport = await opened.enter_async_context(wiring.opened_transport(settings))
             outbox = Outbox(settings.host.state_directory / "outbox")
             watch = LifecycleWatch(settings.host.name, deadline_s=settings.limits.instance_deadline)

@@ -85,7 +85,8 @@ def every_second_look_after_another_run() -> Iterator[Facts]:
 def every_record_held_too() -> Iterator[Facts]:
     for record in every_record():
         yield record
-        yield replace(record, begun=frozenset({"reboot"}))
+        for verb in ("reboot", "save"):
+            yield replace(record, begun=frozenset({verb}))
         yield from every_hold(record)
 
 

@@ -37,6 +37,11 @@ _TO_ERROR = Save({"vm_state": VmState.ERROR, "task_state": None})
 _CLEAR_TASK = Save({"task_state": None})
 
 
+def _is_in_error(facts: Facts) -> bool:
+    goes_on = facts.instance.task_state in (TaskState.RESIZE_MIGRATING, TaskState.DELETING)
+    return facts.instance.vm_state is VmState.ERROR and not goes_on
+
+
 def _as_a_failure_leaves_it(facts: Facts) -> tuple[Action, ...]:
     """Clear the task state of a reboot, as a reboot that failed does."""
     return (_CLEAR_TASK,) if Reboot.verb in facts.begun and facts.instance.task_state is not None else ()
@@ -77,22 +82,22 @@ FROM_RECORD: tuple[Rule, ...] = (
     ),
     Rule(
         "failed_before",
-        lambda f: (
-            bool(f.begun)
-            and f.instance.vm_state is VmState.ERROR
-            and f.instance.task_state not in (TaskState.RESIZE_MIGRATING, TaskState.DELETING)
-        ),
+        lambda f: _is_in_error(f) and bool(f.begun - {Save.verb}),
         _as_a_failure_leaves_it,
         Next.END,
         "The run that was cut short was working on it and has set it to ERROR: it waits for a person.",
         Kind.FAILED,
     ),
     Rule(
+        "given_up_before",
+        lambda f: _is_in_error(f) and bool(f.begun),
+        nothing,
+        Next.END,
+        "The run that was cut short has set it to ERROR, because its build or rebuild was interrupted.",
+    ),
+    Rule(
         "in_error",
-        lambda f: (
-            f.instance.vm_state is VmState.ERROR
-            and f.instance.task_state not in (TaskState.RESIZE_MIGRATING, TaskState.DELETING)
-        ),
+        _is_in_error,
         nothing,
         Next.END,
         "It is in ERROR, and neither a resize nor a deletion of it was cut short: it waits for a person.",

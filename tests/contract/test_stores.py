@@ -1,9 +1,9 @@
 """What every store must do, whatever it keeps its records in.  A new store is one more entry of STORES."""
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -14,24 +14,11 @@ from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
 from bringup.daemon.instances import Changes
 from bringup.daemon.records import Records
 from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
-from bringup.daemon.store.base import Store
 from bringup.daemon.store.imports import ImportResult
-from bringup.daemon.store.sqlite import SqliteStore
 from support.records import ANY_TASK, HOST, expected, files_of_records, instance, migration, records, uuid_of
+from support.stores import STORES, ImportingStore, Open
 
 pytestmark = pytest.mark.anyio
-
-
-class ImportingStore(Store, Protocol):
-    """A store that takes records from a file."""
-
-    async def import_records(self, records: Records) -> ImportResult: ...
-
-
-Open = Callable[[], Awaitable[ImportingStore]]
-STORES: dict[str, Callable[[Path], Awaitable[ImportingStore]]] = {
-    "sqlite": lambda directory: SqliteStore.open(directory / "store.sqlite"),
-}
 
 
 @pytest.fixture(params=list(STORES.values()), ids=list(STORES))

@@ -1,0 +1,469 @@
+"""What was done and is being done, on disk before it is done."""
+
+import json
+import sqlite3
+import stat
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from bringup.daemon.actions import DestroyEvacuated, PlugVifs, Reboot, ResumeStateOnHostBoot, Save
+from bringup.daemon.decisions import Step
+from bringup.daemon.errors import JournalError, Refused
+from bringup.daemon.journal import InFlight, KeptDisks, Left, NewRun, Past
+from bringup.daemon.journal.history import read
+from bringup.daemon.journal.sqlite import SqliteJournal, opened
+from bringup.daemon.outcomes import Kind, Outcome, Problem, RunResult
+from bringup.drivers.base import RebootType
+from support.drivers import uuid_of
+from support.hosts import HOST, instance
+
+pytestmark = pytest.mark.anyio
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+VIFS = Step("vifs", PlugVifs())
+REBOOT = Step("hard_reboot_interrupted", Reboot(RebootType.HARD))
+RESUME = Step("ran_before", ResumeStateOnHostBoot())
+DESTROY = Step("evacuated", DestroyEvacuated())
+A, B = uuid_of(1), uuid_of(2)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.at = NOON
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def goes(self, **time: float) -> None:
+        self.at += timedelta(**time)
+
+
+class Host:
+    """A host whose daemon is begun and killed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "journal.sqlite"
+        self.clock = Clock()
+        self.boot = 1
+        self.runs = 0
+        self.keep_runs = 50
+
+    @asynccontextmanager
+    async def journal(self) -> AsyncIterator[SqliteJournal]:
+        async with opened(
+            self.path, boot_id=uuid_of(self.boot), keep_runs=self.keep_runs, keep_days=90, now=self.clock
+        ) as journal:
+            yield journal
+
+    async def begins(self, journal: SqliteJournal) -> Past:
+        self.runs += 1
+        run = NewRun(run_id=uuid_of(1000 + self.runs), boot_id=uuid_of(self.boot), host=HOST, began_at=self.clock())
+        return await journal.begin_run(run)
+
+    async def past(self) -> Past:
+        """Begin, and be killed at once."""
+        async with self.journal() as journal:
+            return await self.begins(journal)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def outcome(uuid: str = A, kind: Kind = Kind.INITIALIZED, *, deleted: bool = False) -> Outcome:
+    return Outcome(
+        uuid=uuid,
+        kind=kind,
+        because=("vifs", "runs"),
+        took_s=1.5,
+        problem=Problem("plug_vifs", "Error", "no port"),
+        warnings=(Problem("save", "StoreError", "later"),),
+        slowest=("plug_vifs", 1.25),
+        instance=None if deleted else instance(1),
+        deleted=deleted,
+    )
+
+
+def result(*outcomes: Outcome, unfinished: Sequence[str] = (), run: int = 1001) -> RunResult:
+    return RunResult(
+        run_id=uuid_of(run),
+        boot_id=uuid_of(1),
+        host=HOST,
+        outcomes=outcomes,
+        unfinished=tuple(unfinished),
+        took_s=3.0,
+    )
+
+
+async def dies_in(host: Host, *steps: Step, uuid: str = A) -> Past:
+    """Run, and have the host die in the middle of the last of these steps."""
+    async with host.journal() as journal:
+        past = await host.begins(journal)
+        for step in steps:
+            await journal.began(uuid, step, ("vifs",))
+    host.boot += 1
+    host.clock.goes(minutes=5)
+    return past
+
+
+async def test_the_first_run_knows_of_nothing(host: Host) -> None:
+    assert await host.past() == Past(run_id=uuid_of(1001))
+    assert stat.S_IMODE(host.path.stat().st_mode) == 0o600
+
+
+async def test_a_run_that_was_killed_goes_on_with_what_it_had_settled(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.began(A, VIFS, ("vifs",))
+        journal.ended(A, VIFS, None)
+        await journal.settled(outcome())
+        await journal.began(B, VIFS, ("vifs",))
+        journal.ended(B, VIFS, None)
+        await journal.began(B, REBOOT, ("vifs", "hard_reboot_interrupted"))
+
+    past = await host.past()
+
+    assert (past.run_id, past.attempt, past.boot_settled) == (uuid_of(1001), 2, False)
+    assert past.settled[A].left == Left(host=HOST, vm_state="active", task_state=None)
+    written = outcome()
+    assert past.settled[A].outcome == Outcome(
+        uuid=A,
+        kind=written.kind,
+        because=written.because,
+        took_s=written.took_s,
+        problem=written.problem,
+        warnings=written.warnings,
+        slowest=written.slowest,
+    )
+    assert past.in_flight == {
+        B: InFlight(because=("vifs", "hard_reboot_interrupted"), begun=("reboot",), done=("plug_vifs",))
+    }
+
+
+async def test_an_action_that_failed_is_neither_done_nor_in_flight(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.began(A, REBOOT, ())
+        journal.ended(A, REBOOT, RuntimeError("no"))
+        await journal.began(A, Step("x", Save({"task_state": None})), ())
+
+    past = await host.past()
+    assert past.in_flight == {A: InFlight(begun=("save",))}
+
+
+async def test_an_end_that_nothing_followed_counts_as_in_flight(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.began(A, REBOOT, ())
+        journal.ended(A, REBOOT, None)
+
+    assert (await host.past()).in_flight == {A: InFlight(begun=("reboot",))}
+
+
+async def test_a_held_instance_is_not_settled(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.settled(outcome(kind=Kind.HELD))
+    past = await host.past()
+    assert (past.settled, past.in_flight) == ({}, {})
+
+
+async def test_one_that_was_deleted_is_settled_without_a_record(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.settled(outcome(deleted=True))
+    settled = (await host.past()).settled[A]
+    assert (settled.left, settled.outcome.deleted) == (None, True)
+
+
+async def test_a_run_that_ended_is_followed_by_a_new_one(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.settled(outcome())
+        await journal.end_run(result(outcome()), delivery="acknowledged")
+
+    past = await host.past()
+    assert (past.run_id, past.attempt, past.boot_settled) == (uuid_of(1002), 1, True)
+    assert (past.settled, past.in_flight) == ({}, {})
+
+
+async def test_a_run_that_was_stopped_goes_on(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.settled(outcome())
+        await journal.end_run(result(outcome(), unfinished=[B]), delivery=None)
+
+    past = await host.past()
+    assert (past.run_id, past.attempt, set(past.settled), past.boot_settled) == (uuid_of(1001), 2, {A}, False)
+
+
+async def test_on_another_boot_a_new_run_begins_and_knows_what_was_in_flight(host: Host) -> None:
+    await dies_in(host, DESTROY)
+    past = await host.past()
+    assert (past.run_id, past.attempt, past.settled) == (uuid_of(1002), 1, {})
+    assert past.in_flight[A].begun == ("destroy_evacuated",)
+    assert past.boot_settled is False
+
+
+async def test_who_was_brought_back_is_known_for_this_boot_only(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        for uuid, error in ((A, None), (B, RuntimeError("no"))):
+            await journal.began(uuid, RESUME, ("ran_before",))
+            journal.ended(uuid, RESUME, error)
+            await journal.settled(outcome(uuid))
+        await journal.end_run(result(), delivery=None)
+    assert (await host.past()).resumed == {A}
+    host.boot += 1
+    assert (await host.past()).resumed == frozenset()
+
+
+@pytest.mark.parametrize("away_s", [0, 300, 86400])
+async def test_how_long_a_host_was_away_is_told_from_its_last_sign_of_life(host: Host, away_s: float) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        host.clock.goes(seconds=100)
+        await journal.seen(host.clock())
+    host.boot += 1
+    host.clock.goes(seconds=away_s)
+    assert (await host.past()).downtime_s == away_s
+    host.clock.goes(seconds=77)
+    assert (await host.past()).downtime_s == away_s, "the same at each start of a boot"
+
+
+async def test_a_clock_that_went_back_says_nothing_of_the_time_away(host: Host) -> None:
+    await host.past()
+    host.boot += 1
+    host.clock.goes(days=-3)
+    assert (await host.past()).downtime_s is None
+
+
+async def test_a_clock_that_jumps_does_not_change_which_run_is_the_last(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        host.clock.goes(days=-400)
+        await journal.settled(outcome())
+    past = await host.past()
+    assert (past.attempt, set(past.settled)) == (2, {A})
+
+
+async def test_one_that_was_in_flight_each_time_the_host_died_is_a_suspect(host: Host) -> None:
+    counts = []
+    for _ in range(3):
+        past = await dies_in(host, VIFS)
+        counts.append(past.suspects.get(A, 0))
+    assert [*counts, (await host.past()).suspects.get(A)] == [0, 1, 2, 3]
+
+
+async def test_a_daemon_that_is_killed_on_one_boot_makes_no_suspect(host: Host) -> None:
+    for _ in range(3):
+        async with host.journal() as journal:
+            assert (await host.begins(journal)).suspects == {}
+            await journal.began(A, VIFS, ())
+    host.boot += 1
+    assert (await host.past()).suspects == {A: 1}
+
+
+@pytest.mark.parametrize("step", [Step("x", Save({"task_state": None}))])
+async def test_what_leaves_the_guest_alone_makes_no_suspect(host: Host, step: Step) -> None:
+    await dies_in(host, step)
+    assert (await host.past()).suspects == {}
+
+
+async def test_a_boot_that_it_survived_clears_a_suspect(host: Host) -> None:
+    await dies_in(host, VIFS)
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.settled(outcome())
+        await journal.began(B, VIFS, ())
+    host.boot += 1
+    assert (await host.past()).suspects == {B: 1}
+
+
+async def test_one_that_was_not_reached_on_a_boot_is_no_suspect_any_more(host: Host) -> None:
+    await dies_in(host, VIFS)
+    await dies_in(host, VIFS, uuid=B)
+    assert (await host.past()).suspects == {B: 1}
+
+
+async def test_a_quarantine_lasts_over_boots_until_it_is_released(host: Host) -> None:
+    for _ in range(2):
+        await dies_in(host, VIFS)
+    for _ in range(3):
+        async with host.journal() as journal:
+            assert (await host.begins(journal)).suspects == {A: 2}
+            await journal.settled(outcome(kind=Kind.HELD))
+            await journal.end_run(result(outcome(kind=Kind.HELD)), delivery=None)
+        host.boot += 1
+    async with host.journal() as journal:
+        await journal.release([A], at=host.clock())
+    past = await host.past()
+    assert past.suspects == {}
+    assert past.released == {A}
+
+
+async def test_a_release_is_taken_when_the_instance_is_settled(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.release([A, B], at=host.clock())
+        assert await journal.releases() == {A, B}
+        await journal.settled(outcome(A))
+        await journal.settled(outcome(B, Kind.HELD))
+        assert await journal.releases() == {B}
+
+
+async def test_disks_that_are_set_aside_are_known_until_they_are_deleted(host: Host) -> None:
+    disks = KeptDisks(uuid=A, where=("/a", "/b"), kept_at=NOON, until=NOON + timedelta(hours=1))
+    async with host.journal() as journal:
+        await journal.kept(disks)
+        await journal.kept(KeptDisks(uuid=A, where=("/c",), kept_at=NOON, until=NOON + timedelta(hours=9)))
+        assert await journal.kept_disks() == [disks]
+        await journal.disks_deleted(A)
+        assert await journal.kept_disks() == []
+
+
+async def test_many_that_write_at_once_share_a_few_commits(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        with closing(sqlite3.connect(host.path)) as other:
+            before = other.execute("PRAGMA data_version").fetchone()[0]
+            seen = {before}
+            async with anyio.create_task_group() as group:
+                for number in range(1, 201):
+                    group.start_soon(journal.began, uuid_of(number), VIFS, ())
+            frames = (host.path.parent / "journal.sqlite-wal").stat().st_size // 4096
+            seen.add(other.execute("PRAGMA data_version").fetchone()[0])
+    assert len(seen) == 2
+    # One commit each would write several pages two hundred times over.
+    assert frames < 200
+
+
+async def test_only_so_many_runs_are_kept_and_never_what_is_needed(host: Host) -> None:
+    host.keep_runs = 20
+    for number in range(1, 31):
+        async with host.journal() as journal:
+            await host.begins(journal)
+            await journal.settled(outcome())
+            await journal.end_run(result(run=1000 + number), delivery=None)
+        host.boot += 1
+    with read(host.path) as history:
+        assert history is not None
+        assert len(history.runs(100)) in (20, 21)
+
+
+async def test_a_wrong_clock_for_one_start_forgets_nothing(host: Host) -> None:
+    for _ in range(20):
+        await dies_in(host, VIFS)
+    host.clock.goes(days=36500)
+    await host.past()
+    with read(host.path) as history:
+        assert history is not None
+        assert len(history.runs(100)) == 21
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "no database": lambda _content: b"this is no database at all, whatever its name is" * 100,
+    "header": lambda content: b"\0" * 100 + content[100:],
+    "cut": lambda content: content[:5000],
+    "middle": lambda content: content[:4096] + b"\xff" * 8192 + content[12288:],
+    "another program's": lambda _content: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_damaged_journal_is_set_aside_and_the_run_goes_on_from_the_records(host: Host, damage: str) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.began(A, RESUME, ())
+    spoiled = DAMAGES[damage](host.path.read_bytes())
+    host.path.unlink()
+    if damage == "another program's":
+        with closing(sqlite3.connect(host.path)) as other:
+            other.execute("CREATE TABLE theirs (x)")
+    else:
+        host.path.write_bytes(spoiled)
+
+    past = await host.past()
+
+    assert (past.run_id, past.settled, past.in_flight) == (uuid_of(1002), {}, {})
+    assert past.memory_lost, "what was done on this boot is not known any more"
+    assert len(list(host.path.parent.glob("journal.sqlite.corrupt-*Z"))) == 1
+    assert (await host.past()).memory_lost
+    host.boot += 1
+    assert not (await host.past()).memory_lost
+
+
+async def test_a_journal_that_the_power_loss_damaged_costs_the_new_boot_nothing(host: Host) -> None:
+    await host.past()
+    host.path.write_bytes(b"x" * 9000)
+    host.boot += 1
+    assert not (await host.past()).memory_lost
+
+
+async def test_a_journal_that_somebody_has_removed_is_missed_on_this_boot(host: Host) -> None:
+    await host.past()
+    host.path.unlink()
+    assert (await host.past()).memory_lost
+
+
+async def test_a_journal_of_a_newer_version_is_refused_and_left(host: Host) -> None:
+    await host.past()
+    with closing(sqlite3.connect(host.path)) as other:
+        other.execute("PRAGMA user_version = 99")
+    with pytest.raises(Refused, match="its version is 99"):
+        await host.past()
+    with pytest.raises(Refused), read(host.path):
+        pass
+
+
+async def test_a_journal_that_cannot_be_written_says_so_and_works_again_when_it_can(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        with closing(sqlite3.connect(host.path, timeout=0)) as other:
+            other.execute("PRAGMA busy_timeout = 0")
+            journal._database.execute("PRAGMA busy_timeout = 0")  # type: ignore[union-attr]
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(JournalError, match="locked"):
+                await journal.began(A, VIFS, ())
+            with pytest.raises(JournalError):
+                await journal.settled(outcome())
+            other.execute("ROLLBACK")
+        await journal.settled(outcome())
+    assert (await host.past()).settled.keys() == {A}
+
+
+async def test_history_shows_an_instance_with_each_action(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.began(A, REBOOT, ("hard_reboot_interrupted",))
+        journal.ended(A, REBOOT, RuntimeError("no disk"))
+        await journal.settled(outcome(kind=Kind.FAILED))
+        await journal.end_run(result(outcome(kind=Kind.FAILED)), delivery="kept")
+
+    with read(host.path) as history:
+        assert history is not None
+        [run] = history.runs(5)
+        assert (run["state"], run["counts"]["failed"], run["delivery"]) == ("ended", 1, "kept")
+        assert history.run(run["run_id"][:4]) == history.run("last") == run
+        [found] = history.instance(A)
+        [action] = found["actions"]
+    assert (found["kind"], found["problem"]) == ("failed", ["plug_vifs", "Error", "no port"])
+    assert (action["verb"], action["detail"], action["error"]) == (
+        "reboot",
+        {"reboot_type": "HARD"},
+        "RuntimeError: no disk",
+    )
+    assert json.dumps(found)
+
+
+def test_without_a_journal_there_is_no_history(tmp_path: Path) -> None:
+    with read(tmp_path / "journal.sqlite") as history:
+        assert history is None

@@ -4,8 +4,9 @@ What is heavy to import is imported here where it is used: a booting host should
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -21,13 +22,17 @@ from bringup.daemon.operations import Shutdown
 from bringup.daemon.resuming import Resuming
 from bringup.daemon.scheduler.base import Transport
 from bringup.daemon.settings import Settings, require_scenario
-from bringup.daemon.store.base import Claimant, Store
+from bringup.daemon.store.base import Claimant, ImportingStore, Store
 from bringup.drivers.base import Driver
+
+if TYPE_CHECKING:
+    from bringup.daemon.store.sql import Database
 
 log = get_logger()
 
 CLOSE_S = 5.0
 JOURNAL = "journal.sqlite"
+NO_POSTGRESQL = "store.url: PostgreSQL needs the extra bringup[postgresql]; install it"
 
 
 def utc_now() -> datetime:
@@ -112,15 +117,59 @@ async def opened_journal(settings: Settings, boot_id: str) -> AsyncIterator[Jour
 
 
 @asynccontextmanager
-async def opened_store(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Store]:
+async def opened_store(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[ImportingStore]:
     """Open the store that is set, and close it at the end.
 
     :raises BringupError: it cannot be opened.
     """
+    path = settings.store.path
+    if path is None:
+        async with _opened_postgresql(settings) as store:
+            yield store
+        return
     from bringup.daemon.store.sqlite import opened
 
-    async with opened(settings.store.path, busy_timeout_s=settings.store.busy_timeout, must_exist=must_exist) as store:
+    async with opened(path, busy_timeout_s=settings.store.busy_timeout, must_exist=must_exist) as store:
         yield store
+
+
+def open_database(settings: Settings, *, must_exist: bool = False) -> "Database":
+    """Open the database of the store that is set; blocks.
+
+    :raises BringupError: it cannot be opened.
+    """
+    path = settings.store.path
+    if path is not None:
+        from bringup.daemon.store import sqlite
+
+        return sqlite.open_database(path, settings.store.busy_timeout, must_exist=must_exist)
+    try:
+        from bringup.daemon.store import postgresql
+    except ImportError as error:
+        raise SettingsError([NO_POSTGRESQL]) from error
+    return postgresql.open_database(settings.store.url, store_password(settings), settings.store.wait)
+
+
+def _opened_postgresql(settings: Settings) -> AbstractAsyncContextManager[ImportingStore]:
+    try:
+        from bringup.daemon.store.postgresql import opened
+    except ImportError as error:
+        raise SettingsError([NO_POSTGRESQL]) from error
+    return opened(settings.store.url, password=store_password(settings), wait_s=settings.store.wait)
+
+
+def store_password(settings: Settings) -> str | None:
+    """Read the password of PostgreSQL's user; None where none is set.
+
+    :raises SettingsError: its file cannot be read.
+    """
+    path = settings.store.password_file
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"store.password_file: {path} cannot be read; name a file with the password"]) from error
 
 
 def make_executor(

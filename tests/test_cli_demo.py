@@ -46,6 +46,7 @@ async def test_a_path_that_json_would_change_is_no_trouble(tmp_path: Path) -> No
     settings, _ = await to_thread.run_sync(lambda: prepare(directory, PLACEMENT, SCHEDULER, quiet=True))
 
     assert settings.host.state_directory == directory / "state"
+    assert settings.store.path is not None
     async with opened(settings.store.path, must_exist=True) as store:
         stored = await store.load_instances(HOST)
     assert {one.uuid for one in stored} == {one.uuid for one in crashed_host()[0].instances if one.host == HOST}

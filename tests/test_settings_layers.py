@@ -121,7 +121,7 @@ def test_what_may_stand_in_an_unreadable_file_is_not_told_as_missing(tmp_path: P
     ("text", "problem"),
     [
         ("limits = 5", "limits = 5 ({file}): give a table: [limits] and its keys below"),
-        ('wait = "1s"', 'wait = "1s" ({file}): it stands in no section; did you mean placement.wait?'),
+        ('wait = "1s"', 'wait = "1s" ({file}): it stands in no section; did you mean store.wait?'),
         ("[limit]", "[limit] ({file}): there is no such section; did you mean [limits]?"),
         ("[limits.concurrency]\na = 1", 'limits.concurrency = {{"a": 1}} ({file}): give a whole number from 1 to 1024'),
     ],

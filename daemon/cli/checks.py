@@ -92,7 +92,7 @@ class Checks:
 
     async def store(self) -> Finding:
         """Open the store and count."""
-        path = self._settings.store.path
+        path = self._settings.store.path or self._settings.store.url
         try:
             rows = await anyio.to_thread.run_sync(partial(_rows, self._settings))
         except SettingsError as error:
@@ -177,16 +177,15 @@ def _rows(settings: Settings) -> list[_Row]:
 
     from bringup.daemon.errors import Temporary
     from bringup.daemon.store.schema import instances
-    from bringup.daemon.store.sqlite import open_database
 
-    database = open_database(settings.store.path, settings.store.busy_timeout, must_exist=True)
+    database = wiring.open_database(settings, must_exist=True)
     columns = instances.c
+    query = select(columns.uuid, columns.name, columns.host).where(columns.deleted == 0)
     try:
-        with database.engine.connect() as connection:
-            query = select(columns.uuid, columns.name, columns.host).where(columns.deleted == 0)
-            return [_Row(uuid, name, host) for uuid, name, host in connection.execute(query)]
+        rows = database.read(lambda connection: connection.execute(query).all())
+        return [_Row(uuid, name, host) for uuid, name, host in rows]
     except DBAPIError as error:
-        raise Temporary(f"cannot read the store {settings.store.path}") from error.orig
+        raise Temporary(f"cannot read the store {database.name}") from error.orig
     finally:
         database.engine.dispose()
 

@@ -73,16 +73,15 @@ async def import_files(settings: "Settings", files: Sequence[Path], *, host: str
     :raises Temporary: a daemon runs for this host, or the store could not be written; nothing was stored.
     :raises BringupError: the state directory or the store cannot be used.
     """
-    from bringup.daemon import state_directory
+    from bringup.daemon import state_directory, wiring
     from bringup.daemon.errors import StoreError, Temporary
-    from bringup.daemon.store.sqlite import opened
 
     records = _read_all(files, host)
     directory = settings.host.state_directory
     state_directory.prepare(directory)
     # Records must not change under a run.
     with state_directory.locked(directory):
-        async with opened(settings.store.path, busy_timeout_s=settings.store.busy_timeout) as store:
+        async with wiring.opened_store(settings) as store:
             try:
                 result = await store.import_records(records)
             except StoreError as error:
@@ -122,6 +121,10 @@ def _elsewhere(imported: Imported, settings: "Settings") -> int:
     return sum(count for host, count in imported.by_host.items() if host != settings.host.name)
 
 
+def _store(settings: "Settings") -> str:
+    return str(settings.store.path or settings.store.url)
+
+
 def _write_json(imported: Imported, settings: "Settings") -> None:
     result = imported.result
     write_json(
@@ -133,14 +136,14 @@ def _write_json(imported: Imported, settings: "Settings") -> None:
             "by_host": [{"host": host, "instances": count} for host, count in imported.by_host.items()],
             "host": settings.host.name,
             "not_ours": _elsewhere(imported, settings),
-            "store": str(settings.store.path),
+            "store": _store(settings),
         }
     )
 
 
 def _write_words(imported: Imported, settings: "Settings") -> None:
     result = imported.result
-    write_line(f"instances: {result.added} added, {result.updated} updated in {settings.store.path}")
+    write_line(f"instances: {result.added} added, {result.updated} updated in {_store(settings)}")
     if result.migrations_added or result.migrations_updated:
         write_line(f"migrations: {result.migrations_added} added, {result.migrations_updated} updated")
     for host, count in sorted(imported.by_host.items(), key=lambda item: (-item[1], item[0] or "")):

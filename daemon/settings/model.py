@@ -21,7 +21,7 @@ from bringup.daemon.settings.values import (
     Seconds,
     SecondsOrZero,
     Share,
-    SqliteUrl,
+    StoreUrl,
     Token,
     Uuid,
     WebAddress,
@@ -86,14 +86,16 @@ class PlacementSettings(Section):
 class StoreSettings(Section):
     """Where the records of the instances are."""
 
-    url: SqliteUrl = sqlite_url(STATE_DIRECTORY)
+    url: StoreUrl = sqlite_url(STATE_DIRECTORY)
+    password_file: FilePath | None = None
     busy_timeout: Seconds = 5.0
+    wait: SecondsOrZero = 20.0
     lease: Seconds = 30.0
 
     @property
-    def path(self) -> Path:
-        """The SQLite file."""
-        return Path(self.url.removeprefix(SQLITE))
+    def path(self) -> Path | None:
+        """The SQLite file; None where it is another database."""
+        return Path(self.url.removeprefix(SQLITE)) if self.url.startswith(SQLITE) else None
 
 
 class DriverSettings(Section):

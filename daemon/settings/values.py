@@ -13,6 +13,7 @@ from bringup.daemon.pci import DeviceSpec, InvalidDeviceSpec, parse_device_spec
 from bringup.daemon.time_spans import WEEK, seconds_of
 
 SQLITE = "sqlite:///"
+POSTGRESQL = "postgresql://"
 VISIBLE = re.compile(r"[!-~]+")
 
 
@@ -50,6 +51,18 @@ def _sqlite_url(text: str) -> str:
     path = text.removeprefix(SQLITE)
     if path == text or not path or path.endswith("/") or ":memory:" in path or set(path) & set("?#\0"):
         raise ValueError("no SQLite file")
+    return text
+
+
+def _store_url(text: str) -> str:
+    if not text.startswith(POSTGRESQL):
+        return _sqlite_url(text)
+    parts = urlsplit(text)
+    database = parts.path.removeprefix("/")
+    # Reading the port is what checks it.
+    right = parts.hostname and parts.port != 0 and parts.username and database and "/" not in database
+    if not right or parts.password is not None or parts.query or parts.fragment or not VISIBLE.fullmatch(text):
+        raise ValueError("no PostgreSQL database")
     return text
 
 
@@ -111,10 +124,13 @@ WebAddress = Annotated[
     AfterValidator(_web_address),
     Right('an address such as "http://controller:8778", with no user, password, query or fragment in it'),
 ]
-SqliteUrl = Annotated[
+StoreUrl = Annotated[
     str,
-    AfterValidator(_sqlite_url),
-    Right(f'"{SQLITE}" and the path of a file, such as "{SQLITE}/var/lib/bringup/instances.sqlite"'),
+    AfterValidator(_store_url),
+    Right(
+        f'"{SQLITE}" and the path of a file, such as "{SQLITE}/var/lib/bringup/instances.sqlite", or '
+        f'"{POSTGRESQL}user@host/database" with no password in it'
+    ),
 ]
 Name = Annotated[str, AfterValidator(_name), Right("a name with no spaces in it")]
 FilePath = Annotated[Path, BeforeValidator(_path), Right("the path of a file")]

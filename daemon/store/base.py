@@ -6,9 +6,13 @@ device mappings.  A save is a compare-and-set.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bringup.daemon.instances import Changes, Expected, Instance, Migration
+
+if TYPE_CHECKING:
+    from bringup.daemon.records.base import Records
+    from bringup.daemon.store.imports import ImportResult
 
 AWAY_STATUSES = ("accepted", "queued", "preparing", "pre-migrating", "migrating", "running", "post-migrating")
 """Of a migration that is on its way."""
@@ -92,3 +96,13 @@ class Store(Protocol):
 
     async def drop_lease(self, claimant: Claimant) -> None:
         """Let go of the lease, if it is this daemon's."""
+
+
+class ImportingStore(Store, Protocol):
+    """A store that takes records from a file."""
+
+    async def import_records(self, records: "Records") -> "ImportResult":
+        """Add records and overwrite those of the same UUID: all of them or, on any error, none.
+
+        :raises StoreError: nothing was stored.
+        """

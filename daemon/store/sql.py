@@ -7,7 +7,7 @@ What only one database does is in its own module (:mod:`bringup.daemon.store.sql
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -45,12 +45,21 @@ class Database:
     name: str
     """How messages call it."""
     engine: Engine
-    writer: Engine
-    """The same connections; a transaction on it is one that writes from its start."""
+    read: "Transact"
+    """Carries out what changes nothing, all of it as of one moment."""
+    write: "Transact"
+    """Carries out what changes something, whole or not at all."""
     explain: Callable[[BaseException | None], str]
     """What would help, for an error of the database's module; may be empty."""
     now: Callable[[Connection], float]
     """Reads the clock of the database; seconds since 1970."""
+
+
+class Transact(Protocol):
+    """Carries out work in one transaction; raises SQLAlchemyError where it was not made."""
+
+    def __call__(self, work: Callable[[Connection], T], /) -> T:
+        """Do it; again where the database wants that: the work must do the same each time."""
 
 
 class SqlStore:
@@ -77,8 +86,10 @@ class SqlStore:
         """Instances whose ``host`` is this one, deleted rows left out, in the order of their UUIDs."""
 
         def load() -> list[Instance]:
-            with self._reading(f"read the instances of host {host}") as connection:
-                return reads.load_instances(connection, reads.BY_HOST, {"host": host})
+            with self._translated(f"read the instances of host {host}"):
+                return self._database.read(
+                    lambda connection: reads.load_instances(connection, reads.BY_HOST, {"host": host})
+                )
 
         return await self._run(load, self._reads)
 
@@ -87,12 +98,14 @@ class SqlStore:
         wanted = sorted({uuid.lower() for uuid in uuids})
 
         def load() -> list[Instance]:
-            with self._reading(f"read {len(wanted)} instances") as connection:
-                return [
-                    instance
-                    for chunk in chunks(wanted)
-                    for instance in reads.load_instances(connection, reads.BY_UUID, {"uuids": chunk})
-                ]
+            with self._translated(f"read {len(wanted)} instances"):
+                return self._database.read(
+                    lambda connection: [
+                        instance
+                        for chunk in chunks(wanted)
+                        for instance in reads.load_instances(connection, reads.BY_UUID, {"uuids": chunk})
+                    ]
+                )
 
         return await self._run(load, self._reads)
 
@@ -107,8 +120,10 @@ class SqlStore:
         """Migrations that leave or left this host and have one of these statuses, oldest first."""
 
         def load() -> list[Migration]:
-            with self._reading(f"read the migrations of host {source_compute}") as connection:
-                return reads.load_migrations(connection, source_compute, sorted(statuses))
+            with self._translated(f"read the migrations of host {source_compute}"):
+                return self._database.read(
+                    lambda connection: reads.load_migrations(connection, source_compute, sorted(statuses))
+                )
 
         return await self._run(load, self._reads)
 
@@ -169,11 +184,12 @@ class SqlStore:
         """
 
         def take() -> LeaseHeld | None:
-            with (
-                self._translated(f"take the lease of host {claimant.host}"),
-                self._database.writer.begin() as connection,
-            ):
-                return claims.take_lease(connection, claimant, for_s=for_s, now=self._database.now(connection))
+            with self._translated(f"take the lease of host {claimant.host}"):
+                return self._database.write(
+                    lambda connection: claims.take_lease(
+                        connection, claimant, for_s=for_s, now=self._database.now(connection)
+                    )
+                )
 
         held = await self._run(take, self._writes)
         if held is not None:
@@ -183,11 +199,8 @@ class SqlStore:
         """Let go of the lease, if it is this daemon's."""
 
         def drop() -> None:
-            with (
-                self._translated(f"drop the lease of host {claimant.host}"),
-                self._database.writer.begin() as connection,
-            ):
-                claims.drop_lease(connection, claimant)
+            with self._translated(f"drop the lease of host {claimant.host}"):
+                self._database.write(lambda connection: claims.drop_lease(connection, claimant))
 
         await self._run(drop, self._writes)
 
@@ -198,11 +211,8 @@ class SqlStore:
         """
 
         def store() -> ImportResult:
-            with (
-                self._translated(f"import {len(records.instances)} instances"),
-                self._database.writer.begin() as connection,
-            ):
-                return import_records(connection, records)
+            with self._translated(f"import {len(records.instances)} instances"):
+                return self._database.write(lambda connection: import_records(connection, records))
 
         return await self._run(store, self._writes)
 
@@ -212,8 +222,10 @@ class SqlStore:
         return await anyio.to_thread.run_sync(work, limiter=limiter)
 
     def _read_round(self, uuids: Sequence[str]) -> list[Instance | StoreError]:
-        with self._reading(f"read {len(uuids)} instances") as connection:
-            found = reads.load_instances(connection, reads.BY_UUID, {"uuids": list(uuids)})
+        with self._translated(f"read {len(uuids)} instances"):
+            found = self._database.read(
+                lambda connection: reads.load_instances(connection, reads.BY_UUID, {"uuids": list(uuids)})
+            )
         by_uuid = {instance.uuid: instance for instance in found}
         return [
             by_uuid.get(uuid) or RecordNotFound(f"cannot read instance {uuid}: there is no such record")
@@ -221,14 +233,8 @@ class SqlStore:
         ]
 
     def _write_round(self, writes: Sequence[Write]) -> list[StoreError | Instance | None]:
-        with self._translated(f"save {len(writes)} records"), self._database.writer.begin() as connection:
-            return write(connection, writes, self._database.now(connection))
-
-    @contextmanager
-    def _reading(self, doing: str) -> Iterator[Connection]:
-        # One transaction: every table is read as of one moment.
-        with self._translated(doing), self._database.engine.connect() as connection:
-            yield connection
+        with self._translated(f"save {len(writes)} records"):
+            return self._database.write(lambda connection: write(connection, writes, self._database.now(connection)))
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
@@ -250,3 +256,5 @@ def _encodable(uuid: str, values: Iterable[object]) -> None:
             str(value).encode()
         except UnicodeEncodeError as error:
             raise StoreError(f"cannot save {uuid}: a value is not text that UTF-8 can hold") from error
+        if "\0" in str(value):
+            raise StoreError(f"cannot save {uuid}: a value has a NUL in it, which not every database can hold")

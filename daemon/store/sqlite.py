@@ -7,11 +7,11 @@ private: 0600, in a directory that is 0700 where it is made here.
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio.to_thread
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select, update
@@ -20,6 +20,8 @@ from sqlalchemy.exc import DBAPIError
 from bringup.daemon.errors import BringupError, Refused, SettingsError, Temporary
 from bringup.daemon.store.schema import SCHEMA_VERSION, schema_version, tables
 from bringup.daemon.store.sql import Database, SqlStore
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 5.0
 WRITES = "bringup_writes"
@@ -98,7 +100,19 @@ def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_ex
         engine.dispose()
         raise
     # One machine has the file: its clock is the database's.
-    return Database(name=str(path), engine=engine, writer=writer, explain=explain, now=lambda _connection: time.time())
+    return Database(
+        name=str(path),
+        engine=engine,
+        read=partial(_transact, engine),
+        write=partial(_transact, writer),
+        explain=explain,
+        now=lambda _connection: time.time(),
+    )
+
+
+def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
 
 
 def explain(error: BaseException | None) -> str:

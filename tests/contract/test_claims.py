@@ -9,9 +9,9 @@ import pytest
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict
 from bringup.daemon.instances import Expected
 from bringup.daemon.states import TaskState, VmState
-from bringup.daemon.store.base import AWAY_STATUSES, Claimant
+from bringup.daemon.store.base import AWAY_STATUSES, Claimant, ImportingStore
 from support.records import HOST, instance, migration, records, uuid_of
-from support.stores import STORES, ImportingStore, Open
+from support.stores import STORES, Open
 
 pytestmark = pytest.mark.anyio
 

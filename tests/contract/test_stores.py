@@ -14,9 +14,10 @@ from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
 from bringup.daemon.instances import Changes
 from bringup.daemon.records import Records
 from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
+from bringup.daemon.store.base import ImportingStore
 from bringup.daemon.store.imports import ImportResult
 from support.records import ANY_TASK, HOST, expected, files_of_records, instance, migration, records, uuid_of
-from support.stores import STORES, ImportingStore, Open
+from support.stores import STORES, Open
 
 pytestmark = pytest.mark.anyio
 

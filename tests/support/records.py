@@ -64,8 +64,10 @@ def expected(
     return Expected(vm_states, task_states)
 
 
-_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-_words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+# Not every database can hold a NUL.
+_CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+_texts = st.text(_CHARACTERS, max_size=12)
+_words = st.text(_CHARACTERS, min_size=1, max_size=12)
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _texts,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_texts, inner, max_size=2),

@@ -2,22 +2,24 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
 
-from bringup.daemon.records import Records
-from bringup.daemon.store.base import Store
-from bringup.daemon.store.imports import ImportResult
+from bringup.daemon.store.base import ImportingStore
+from bringup.daemon.store.postgresql import PostgresqlStore
 from bringup.daemon.store.sqlite import SqliteStore
-
-
-class ImportingStore(Store, Protocol):
-    """A store that takes records from a file."""
-
-    async def import_records(self, records: Records) -> ImportResult: ...
-
+from support.postgresql import PASSWORD, the_server
 
 Open = Callable[[], Awaitable[ImportingStore]]
+
+
+async def _open_postgresql(directory: Path) -> ImportingStore:
+    url = directory / "url"
+    if not url.exists():
+        url.write_text(the_server().new_database())
+    return await PostgresqlStore.open(url.read_text(), password=PASSWORD, wait_s=10)
+
+
 STORES: dict[str, Callable[[Path], Awaitable[ImportingStore]]] = {
     "sqlite": lambda directory: SqliteStore.open(directory / "store.sqlite"),
+    "postgresql": _open_postgresql,
 }
 """Opens the store of a directory; again gives the same records."""

@@ -127,7 +127,13 @@ def read(path: Path) -> Iterator[History | None]:
         return
     try:
         with closing(_connected(path)) as database:
-            yield History(database)
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version > VERSION:
+                raise Refused(
+                    f"cannot read the journal {path}: its version is {version}, this version of bringup knows {VERSION}"
+                )
+            # A daemon that has just made the file has not filled it yet.
+            yield History(database) if version else None
     except sqlite3.OperationalError as error:
         raise Temporary(f"cannot read the journal {path}") from error
     except sqlite3.DatabaseError as error:
@@ -135,15 +141,4 @@ def read(path: Path) -> Iterator[History | None]:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
-    try:
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-    except BaseException:
-        database.close()
-        raise
-    if version != VERSION:
-        database.close()
-        raise Refused(
-            f"cannot read the journal {path}: its version is {version}, this version of bringup knows {VERSION}"
-        )
-    return database
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)

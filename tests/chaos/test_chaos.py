@@ -8,14 +8,18 @@ kills of each sort, or ``full`` for every boundary and 500 moments (``make chaos
 import itertools
 import os
 import random
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.chaos import Runner, World, a_world, many_instances, moments
+from support.postgresql import PASSWORD, Server, a_server
 
 CHAOS = os.environ.get("CHAOS", "16")
 SEED = 20261124
@@ -42,8 +46,9 @@ class Undisturbed:
             self.boundaries = int((directory / "boundaries").read_text())
 
 
-def the_world(directory: Path) -> Any:
-    return a_world(directory, *many_instances())
+def the_world(directory: Path, **sections: dict[str, Any]) -> AbstractContextManager[World]:
+    records, scenario = many_instances()
+    return a_world(directory, records, scenario, **sections)
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +119,64 @@ def test_killed_at_any_moment_the_end_is_the_same(tmp_path: Path, runner: Runner
                 assert runner.run(world.config, kill_after_s=kill_after_s) in (KILLED, 0)
             until_it_ends(world, runner)
             assert_the_same(world, undisturbed)
+
+
+def test_told_to_stop_at_any_moment_the_end_is_the_same(
+    tmp_path: Path, runner: Runner, undisturbed: Undisturbed
+) -> None:
+    count = 100 if CHAOS == "full" else 4
+    for number, after_s in enumerate(moments(SEED + 1, count, undisturbed.took_s)):
+        with the_world(tmp_path / str(number)) as world:
+            code = runner.run(world.config, kill_after_s=after_s, number=signal.SIGTERM)
+            assert code in (0, TEMPORARY, -signal.SIGTERM)
+            until_it_ends(world, runner)
+            assert_the_same(world, undisturbed)
+
+
+def test_with_a_store_that_goes_and_comes_back_the_end_is_the_same(
+    tmp_path: Path, runner: Runner, undisturbed: Undisturbed
+) -> None:
+    server = a_server()
+    (tmp_path / "password").write_text(PASSWORD)
+    (tmp_path / "password").chmod(0o600)
+    try:
+        for number, how in enumerate((signal.SIGINT, signal.SIGQUIT) * (10 if CHAOS == "full" else 1)):
+            store = {"url": server.new_database(), "password_file": str(tmp_path / "password"), "wait": 30}
+            with the_world(tmp_path / str(number), store=store) as world:
+                away = threading.Thread(target=goes_and_comes, args=(world, server, how))
+                away.start()
+                assert runner.run(world.config) == 0, (world.directory / "log").read_text()
+                away.join()
+                assert "store.away" in (world.directory / "log").read_text()
+                assert_the_same(world, undisturbed)
+    finally:
+        server.stop()
+
+
+def goes_and_comes(world: World, server: Server, how: signal.Signals) -> None:
+    """Stop the server when the run is in its middle; start it again."""
+    while not world.settled():
+        assert not world.has_ended()
+    server.stop(how)
+    server.start()
+
+
+@pytest.mark.parametrize("room", [256, 1024], ids=lambda room: f"{room} KiB")
+def test_with_a_disk_that_is_full_for_a_while_the_end_is_the_same(
+    tmp_path: Path, undisturbed: Undisturbed, room: int
+) -> None:
+    """The limit on the size of files stands for the disk; the next start has room again."""
+    with the_world(tmp_path) as world:
+        limited = ("sh", "-c", f'ulimit -S -f {room * 2}; exec "$@"', "sh")
+        ended = world.computer.run(wrapper=limited)
+        assert ended.code in (0, TEMPORARY), ended.err
+        runner = Runner()
+        try:
+            until_it_ends(world, runner)
+        finally:
+            runner.close()
+        found = world.end()
+        # What could not be written was told as failed; nothing was destroyed or brought back twice meanwhile.
+        assert found["guests"].keys() == undisturbed.end["guests"].keys()
+        for what, count in world.done().items():
+            assert count <= undisturbed.done.get(what, 0), what

@@ -20,7 +20,8 @@ from bringup.daemon.demo.crashed_host import crashed_host
 from bringup.daemon.instances import Instance, Migration
 from bringup.daemon.journal.history import read
 from bringup.daemon.records import Records
-from bringup.daemon.store.sqlite import opened
+from bringup.daemon.settings import Settings, load
+from bringup.daemon.wiring import opened_store
 from bringup.drivers.simulated import (
     Fault,
     Latency,
@@ -93,6 +94,20 @@ class World:
         return self.computer.arguments[1]
 
     @property
+    def settings(self) -> Settings:
+        return load(Path(self.config), environment={}, overrides=())
+
+    def has(self, records: Records) -> None:
+        """Have these records in the store, wherever it is."""
+
+        async def store() -> None:
+            self.computer.state.mkdir(mode=0o700, exist_ok=True)
+            async with opened_store(self.settings) as opened:
+                await opened.import_records(records)
+
+        anyio.run(store)
+
+    @property
     def driver(self) -> SimulatedDriver:
         scenario = self.directory / "scenario.json"
         return SimulatedDriver.from_file(scenario, state_path=self.directory / "guests.sqlite")
@@ -110,7 +125,7 @@ class World:
         """Read the records, times left out, and the status of each migration."""
 
         async def load() -> tuple[list[Instance], list[Migration]]:
-            async with opened(self.computer.store, must_exist=True) as store:
+            async with opened_store(self.settings) as store:
                 uuids = [one.uuid for one in self.records.instances]
                 statuses = {"accepted", "pre-migrating", "done", "completed", "running", "error"}
                 return await store.load_instances_by_uuid(uuids), await store.load_migrations("compute-1", statuses)
@@ -120,6 +135,14 @@ class World:
             {one.uuid: replace(one, terminated_at=None) for one in instances},
             {one.uuid: one.status for one in migrations},
         )
+
+    def settled(self) -> int:
+        """Count the instances of which the journal has an outcome."""
+        with read(self.computer.state / "journal.sqlite") as history:
+            last = None if history is None else history.run("last")
+            if history is None or last is None:
+                return 0
+            return sum(row["kind"] is not None for row in history.instances_of(last["run_id"]))
 
     def has_ended(self) -> bool:
         """Tell whether a run has ended, as the journal has it."""
@@ -189,9 +212,9 @@ def a_world(directory: Path, records: Records, scenario: Scenario, **sections: d
         )
         computer.having(**sections)
         (directory / "scenario.json").write_text(dump_scenario(scenario))
-        computer.records(records.instances, records.migrations)
         world = World(directory, computer, records, scheduler.reports)
         world.boots(1)
+        world.has(records)
         yield world
 
 
@@ -204,7 +227,14 @@ class Runner:
             [sys.executable, str(child)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def run(self, config: str, *, kill_at: int | None = None, kill_after_s: float | None = None) -> int:
+    def run(
+        self,
+        config: str,
+        *,
+        kill_at: int | None = None,
+        kill_after_s: float | None = None,
+        number: signal.Signals = signal.SIGKILL,
+    ) -> int:
         """Run once; kill at a boundary of the journal, after a time, or not.  Gives the exit code."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -214,7 +244,7 @@ class Runner:
         killer = None
         if kill_after_s is not None:
             # Its parent reaps it only after it has ended, and the timer is cancelled before the next one is begun.
-            killer = threading.Timer(kill_after_s, _kill, (pid,))
+            killer = threading.Timer(kill_after_s, _kill, (pid, number))
             killer.start()
         try:
             return int(self._process.stdout.readline())
@@ -231,9 +261,9 @@ class Runner:
         self._process.stdout.close()
 
 
-def _kill(pid: int) -> None:
+def _kill(pid: int, number: signal.Signals) -> None:
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return
 

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: run test check bench clean
+.PHONY: run test check chaos bench clean
 
 run: $(VENV)/.demo
 	$(BIN)/bringup demo --directory .demo
@@ -19,6 +19,10 @@ check: $(VENV)/.dev
 	$(BIN)/mypy tests
 	$(BIN)/mypy benchmarks docs/draw_demo.py
 	$(BIN)/lint-imports
+
+# Killed at every boundary of the journal, and at 500 random moments: an hour or two.
+chaos: $(VENV)/.dev
+	CHAOS=full $(BIN)/pytest tests/chaos
 
 bench: $(VENV)/.dev $(VENV)/.plain
 	BENCH_PYTHON=$(VENV)/plain/bin/python $(BIN)/python benchmarks/run.py

@@ -12,6 +12,7 @@ from bringup.daemon.executor import Executor
 from bringup.daemon.fence import StartFence
 from bringup.daemon.host import Host, Limits, Start
 from bringup.daemon.instances import Instance
+from bringup.daemon.journal import NO_JOURNAL, Journal
 from bringup.daemon.operations import Shutdown
 from bringup.daemon.outcomes import RunResult
 from bringup.daemon.progress import Progress
@@ -63,6 +64,7 @@ async def opened_host(
     limit: int,
     task_states: Callable[[int], TaskState | None] = lambda _number: None,
     latency: Mapping[LatencyKey, Latency] | None = None,
+    journal: Journal = NO_JOURNAL,
 ) -> AsyncIterator[tuple[Start, SimulatedDriver]]:
     """Give a host with ``count`` instances; log lines are made and thrown away."""
     guests = tuple(SimulatedGuest(uuid=uuid_of(number), power_state=PowerState.RUNNING) for number in range(count))
@@ -94,6 +96,7 @@ async def opened_host(
                     start_fence=StartFence(store=store, driver=driver, claimant=claimant),
                 ),
                 now=utc_now,
+                journal=journal,
                 observer=progress,
                 limits=Limits(concurrency=limit, instance_deadline_s=600, host_deadline_s=120, last_word_deadline_s=20),
                 report=no_report,

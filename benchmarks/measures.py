@@ -15,8 +15,11 @@ import anyio
 from hosts import opened_host, uuid_of
 
 from bringup.daemon.init_host import init_host
+from bringup.daemon.journal import NO_JOURNAL
+from bringup.daemon.journal.sqlite import opened
 from bringup.daemon.progress import Progress
 from bringup.daemon.states import TaskState
+from bringup.daemon.wiring import utc_now
 from bringup.drivers.simulated import Latency, LatencyKey, Lognormal, SimulatedDriver, Verb
 
 # As an operator installs it: without what the tests need, and with its byte code written.
@@ -56,7 +59,7 @@ def makespan(count: int, limit: int, shrink: int = 1) -> dict[str, Any]:
                 start,
                 driver,
             ):
-                result = await init_host(start)
+                result = (await init_host(start)).result
                 progress = start.observer
                 assert isinstance(progress, Progress)  # noqa: S101 - it is what the host was made with
                 took = (progress.ended or 0) - (progress.work_began or 0)
@@ -84,10 +87,45 @@ def cpu(count: int, save: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as directory:
             async with opened_host(Path(directory), count=count, limit=64, task_states=task_states) as (start, _):
                 began, began_wall = time.process_time(), time.perf_counter()
-                result = await init_host(start)
+                result = (await init_host(start)).result
                 spent, wall = time.process_time() - began, time.perf_counter() - began_wall
                 assert len(result.outcomes) == count  # noqa: S101 - same
                 return {"cpu_s_an_instance": spent / count, "wall_s": wall}
+
+    return anyio.run(measured)
+
+
+def journal(count: int, limit: int, written: int) -> dict[str, Any]:
+    """Run once as ``makespan`` does, with or without the journal; give wall and CPU seconds, and the journal's commits.
+
+    With ``synchronous=FULL`` a commit is one fsync of the write-ahead log.
+    """
+    commits = 0
+
+    def count_commits(statement: str) -> None:
+        nonlocal commits
+        commits += statement == "COMMIT"
+
+    async def measured() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory)
+            async with (
+                opened(path / "journal.sqlite", boot_id="1", keep_runs=50, keep_days=90, now=utc_now) as journal,
+                opened_host(
+                    path,
+                    count=count,
+                    limit=limit,
+                    task_states=crashed,
+                    latency=heavy_tailed(10_000 / count),
+                    journal=journal if written else NO_JOURNAL,
+                ) as (start, _),
+            ):
+                journal.database.set_trace_callback(count_commits)
+                began, began_cpu = time.perf_counter(), time.process_time()
+                result = (await init_host(start)).result
+                took, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
+            assert len(result.outcomes) == count  # noqa: S101 - a benchmark that lost instances measures nothing
+            return {"wall_s": took, "cpu_s_an_instance": cpu_s / count, "commits": commits}
 
     return anyio.run(measured)
 
@@ -160,7 +198,7 @@ def first_request(_count: int) -> dict[str, Any]:
 
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
-    function.__name__: function for function in (makespan, cpu, memory, fill, rss, first_request)
+    function.__name__: function for function in (makespan, cpu, journal, memory, fill, rss, first_request)
 }
 
 if __name__ == "__main__":

@@ -58,6 +58,16 @@ def own_cost() -> None:
     )
 
 
+def journaled() -> None:
+    """Print what the journal costs: runs with it and without, in turn."""
+    pairs = [(measure("journal", 10_000, 64, 1), measure("journal", 10_000, 64, 0)) for _ in range(RUNS)]
+    what = "with / without the journal, 10000 instances, limit 64"
+    row(f"wall {what}", "<= 1.10", [one["wall_s"] / other["wall_s"] for one, other in pairs], "{:.3f}".format)
+    added = [1000 * (one["cpu_s_an_instance"] - other["cpu_s_an_instance"]) for one, other in pairs]
+    row("CPU an instance that the journal adds", "-", added, "{:.3f} ms".format)
+    row("commits of the journal, each an fsync", "-", [one["commits"] for one, _ in pairs], "{:.0f}".format)
+
+
 def felt() -> None:
     """Print what an operator feels: the serial loop beside the concurrent run, over the same scenario."""
     serial = measure("makespan", 400, 1, 10)["wall_s"]
@@ -75,4 +85,5 @@ if __name__ == "__main__":
     print("|---|---|---|---|")
     makespans()
     own_cost()
+    journaled()
     felt()

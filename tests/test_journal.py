@@ -429,7 +429,7 @@ async def test_a_journal_that_cannot_be_written_says_so_and_works_again_when_it_
         await host.begins(journal)
         with closing(sqlite3.connect(host.path, timeout=0)) as other:
             other.execute("PRAGMA busy_timeout = 0")
-            journal._database.execute("PRAGMA busy_timeout = 0")  # type: ignore[union-attr]
+            journal.database.execute("PRAGMA busy_timeout = 0")
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(JournalError, match="locked"):
                 await journal.began(A, VIFS, ())

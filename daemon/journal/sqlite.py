@@ -101,6 +101,11 @@ class SqliteJournal:
         with suppress(JournalError):
             await self._in_thread("open", self._open)
 
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The connection, opened if need be; raises sqlite3.Error."""
+        return self._opened()
+
     async def close(self) -> None:
         """Finish the writes that were handed over, then close the file."""
         with anyio.move_on_after(CLOSE_S, shield=True):

@@ -79,8 +79,8 @@ def assert_the_same(world: World, undisturbed: Undisturbed) -> None:
     assert kinds.keys() == undisturbed.kinds.keys()
     for uuid, kind in undisturbed.kinds.items():
         assert kinds[uuid] in MAY_TELL.get(kind, {kind}), (uuid, world.directory)
-    for what, count in world.done().items():
-        assert count <= undisturbed.done.get(what, 0), what
+    for once, count in world.done().items():
+        assert count <= undisturbed.done.get(once, 0), once
 
 
 def test_undisturbed_it_is_worth_the_trouble(undisturbed: Undisturbed) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bringup.daemon.cli.planning import Planned
+    from bringup.daemon.journal import Past
     from bringup.daemon.records import Records
     from bringup.daemon.settings import Settings
     from bringup.drivers.base import Driver
@@ -86,6 +87,7 @@ async def _plan(
     from bringup.daemon import wiring
     from bringup.daemon.cli.file_store import FileStore
     from bringup.daemon.cli.planning import Planning
+    from bringup.daemon.journal import Past
 
     async with AsyncExitStack() as opened:
         driver = _driver(arguments, settings)
@@ -98,14 +100,35 @@ async def _plan(
                 store=FileStore(records),
                 driver=driver,
                 resuming=wiring.resuming(settings),
+                # Records of a file may be any host's: what this one has done says nothing of them.
+                past=Past(run_id=""),
+                guards=wiring.guards(settings),
                 others=records.instances,
             )
         else:
             store = await opened.enter_async_context(wiring.opened_store(settings, must_exist=True))
             planning = Planning(
-                settings=settings, host=host, store=store, driver=driver, resuming=wiring.resuming(settings)
+                settings=settings,
+                host=host,
+                store=store,
+                driver=driver,
+                resuming=wiring.resuming(settings),
+                past=_past(settings, host),
+                guards=wiring.guards(settings),
             )
         return await planning.plan()
+
+
+def _past(settings: "Settings", host: str) -> "Past":
+    """Ask the journal what a run that began now would know."""
+    from bringup.daemon import wiring
+    from bringup.daemon.journal import Past
+    from bringup.daemon.journal.history import read
+
+    with read(settings.host.state_directory / wiring.JOURNAL) as history:
+        if history is None:
+            return Past(run_id="")
+        return history.past(wiring.boot_id(settings), host, wiring.utc_now())
 
 
 def _driver(arguments: argparse.Namespace, settings: "Settings") -> "Driver | None":

@@ -14,10 +14,13 @@ from bringup.daemon import operations
 from bringup.daemon.courses import Course, Forecast
 from bringup.daemon.decisions import Facts
 from bringup.daemon.forecast import foresee, undisturbed
+from bringup.daemon.guards import Guards
 from bringup.daemon.init_instance import problem_of
 from bringup.daemon.instances import Instance
+from bringup.daemon.journal import Past
 from bringup.daemon.loading import guests_of, load_records
 from bringup.daemon.ordering import in_order
+from bringup.daemon.planned import boot_of, guarded
 from bringup.daemon.resuming import Resuming
 from bringup.daemon.settings import Settings
 from bringup.daemon.states import PowerState
@@ -61,6 +64,9 @@ class Planning:
     """Who is asked about the guests; None: nobody."""
     resuming: Resuming
     """By what guests that ran before are brought back."""
+    past: Past
+    """What the journal knows."""
+    guards: Guards
     others: Sequence[Instance] = ()
     """Instances that are to be shown though they may belong to other hosts."""
 
@@ -76,9 +82,12 @@ class Planning:
             self.store,
             self.host,
             local=local,
-            resuming=self.resuming,
+            resuming=replace(self.resuming, boot=boot_of(self.past)),
             deadline_s=deadline_s,
+            past=self.past,
         )
+        if local is not None:
+            records = guarded(records, self.guards, self.past, guests=len(local))
         here = {facts.instance.uuid: facts for facts in records.evacuated}
         own = in_order(facts for facts in records.own if facts.instance.uuid not in here)
         known = {*here, *(facts.instance.uuid for facts in own)}

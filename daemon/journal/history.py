@@ -4,12 +4,15 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from bringup.daemon.errors import Refused, Temporary
+from bringup.daemon.journal import remembering
+from bringup.daemon.journal.base import Past
 from bringup.daemon.journal.file import BUSY_TIMEOUT_S
-from bringup.daemon.journal.schema import VERSION
+from bringup.daemon.journal.schema import RUNNING, STOPPED, VERSION
 from bringup.daemon.outcomes import Kind
 
 Row = dict[str, Any]
@@ -74,6 +77,38 @@ class History:
             {"uuid": row["uuid"], "where": json.loads(row["place"]), "kept_at": row["kept_at"], "until": row["until"]}
             for row in rows
         ]
+
+    def past(self, boot_id: str, host: str, at: datetime) -> Past:
+        """Tell what a run would know that began now; nothing is begun."""
+        database = self._database
+        boot = database.execute(
+            "SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?", (boot_id,)
+        ).fetchone()
+        number, down_s, memory_lost = boot or (0, self._away_s(at), 0)
+        last = database.execute(
+            "SELECT number, run_id, boot, host, state, attempt FROM runs ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        was_cut_short = last is not None and last["state"] in (RUNNING, STOPPED)
+        goes_on = was_cut_short and last["boot"] == number and last["host"] == host
+        return Past(
+            run_id=last["run_id"] if goes_on else "",
+            attempt=last["attempt"] + 1 if goes_on else 1,
+            settled=remembering.settled_in(database, last["number"]) if goes_on else {},
+            in_flight=remembering.in_flight_in(database, last["number"]) if was_cut_short else {},
+            resumed=remembering.resumed_on(database, number),
+            boot_settled=remembering.is_settled(database, number),
+            memory_lost=bool(memory_lost),
+            downtime_s=down_s,
+            suspects=remembering.suspects_before(database, number),
+            released=remembering.waiting_releases(database),
+        )
+
+    def _away_s(self, at: datetime) -> float | None:
+        (last_seen,) = self._database.execute("SELECT max(last_seen) FROM boots").fetchone()
+        if last_seen is None:
+            return None
+        away_s = (at - datetime.fromisoformat(last_seen)).total_seconds()
+        return away_s if away_s >= 0 else None
 
     def held(self) -> list[str]:
         """Give the UUIDs that the last run holds."""

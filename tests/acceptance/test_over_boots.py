@@ -178,7 +178,7 @@ def test_a_second_daemon_for_the_same_host_and_records_is_refused(tmp_path: Path
         assert "another daemon works for host compute-1" in refused.err
 
 
-def test_disks_of_a_destroyed_guest_are_kept_for_a_while_and_then_deleted(tmp_path: Path) -> None:
+def test_disks_of_a_destroyed_guest_are_set_aside_for_a_while(tmp_path: Path) -> None:
     gone = instance(1, host="compute-2")
     keep = {"shared_storage": "local", "keep_disks_for": 3600}
     with world_of(tmp_path, [gone, instance(2)], migrations=[migration(1)], evacuated=keep) as world:
@@ -203,3 +203,31 @@ def test_a_run_that_was_stopped_goes_on_and_tells_all_of_it(tmp_path: Path) -> N
         assert (first["unfinished"], last["unfinished"]) == ([uuid_of(2)], [])
         assert first["run_id"] == last["run_id"]
         assert [one["uuid"] for one in last["instances"]] == [uuid_of(1), uuid_of(2)]
+
+
+def test_a_plan_says_what_the_guards_hold_and_what_is_not_brought_back_again(tmp_path: Path) -> None:
+    gone = [instance(number, host="compute-2") for number in (1, 2, 3)]
+    migrations = [migration(number) for number in (1, 2, 3)]
+    limits = {"destroy_freely": 0, "destroy_at_most": 2}
+    with world_of(tmp_path, [*gone, instance(4)], migrations=migrations, guards=limits) as world:
+        plan = {line["uuid"]: line for line in command(world, "plan", "--json").events}
+        assert [plan[uuid_of(number)]["because"] for number in (1, 4)] == [["destruction_held"], ["vifs", "ran_before"]]
+        assert plan[uuid_of(1)]["kind"] == "held"
+
+        started(world)
+        world.driver.guest_stops_itself(uuid_of(4))
+        again = {line["uuid"]: line for line in command(world, "plan", "--json").events}
+        assert again[uuid_of(4)]["because"] == ["vifs", "resumed_on_boot_only"]
+        command(world, "release")
+        released = {line["uuid"]: line for line in command(world, "plan", "--json").events}
+        assert released[uuid_of(1)]["because"] == ["evacuated"]
+
+
+def test_disks_whose_time_has_come_are_deleted_by_the_next_start(tmp_path: Path) -> None:
+    gone = instance(1, host="compute-2")
+    keep = {"shared_storage": "local", "keep_disks_for": 0.001}
+    with world_of(tmp_path, [gone, instance(2)], migrations=[migration(1)], evacuated=keep) as world:
+        started(world)
+        started(world)
+        assert world.kept() == {}
+        assert world.driver.hypervisor.disks_destroyed == {uuid_of(1)}

@@ -1,0 +1,125 @@
+"""Two daemons, one store, and somebody who moves instances while both come back: no guest ends up on two hosts."""
+
+import random
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bringup.daemon.errors import RecordNotFound
+from bringup.daemon.host import Host, Limits, Start
+from bringup.daemon.init_host import init_host
+from bringup.daemon.outcomes import RunResult
+from bringup.daemon.progress import Progress
+from bringup.daemon.records.base import Records
+from bringup.daemon.resuming import Resuming
+from bringup.daemon.states import PowerState
+from bringup.daemon.store.base import Claimant
+from bringup.daemon.store.sqlite import SqliteStore, opened
+from bringup.drivers.simulated import Latency, LatencyKey, Scenario, SimulatedDriver, SimulatedGuest, Uniform
+from support.drivers import uuid_of
+from support.hosts import IN_MEMORY, executor_of, instance, now
+from support.records import migration
+
+pytestmark = pytest.mark.anyio
+
+HOSTS = ("compute-1", "compute-2")
+COUNT = 6
+
+
+async def nothing(*_: object) -> None:
+    await anyio.lowlevel.checkpoint()
+
+
+def start_of(name: str, driver: SimulatedDriver, store: SqliteStore) -> Start:
+    """Make a daemon of a host."""
+
+    async def report(_result: RunResult) -> str | None:
+        return None
+
+    async def open_host() -> Host:
+        claimant = Claimant(name, f"node of {name}")
+        await store.take_lease(claimant, for_s=3600)
+        executor = executor_of(driver, store)
+        executor = replace(executor, start_fence=replace(executor.start_fence, claimant=claimant))
+        return Host(
+            name=name,
+            run_id=uuid_of(9),
+            boot_id=uuid_of(8),
+            executor=executor,
+            observer=Progress(),
+            limits=Limits(concurrency=3, instance_deadline_s=30, host_deadline_s=30, last_word_deadline_s=30),
+            report=report,
+            resuming=Resuming(guests="on_every_start"),
+            now=now,
+        )
+
+    return Start(pass_placement=nothing, open_host=open_host, observer=Progress())
+
+
+async def a_while(draw: random.Random) -> None:
+    for _ in range(draw.randrange(40)):
+        await anyio.lowlevel.checkpoint()
+
+
+async def evacuate(store: SqliteStore, number: int, draw: random.Random) -> None:
+    """Move an instance from the first host to the second as Nova does: the migration first, then the record."""
+    for status in ("accepted", "pre-migrating"):
+        record = await store.get_instance(uuid_of(number))
+        evacuation = migration(number, status=status)
+        await store.import_records(Records(instances=(record,), migrations=(evacuation,)))
+        await a_while(draw)
+    record = replace(await store.get_instance(uuid_of(number)), host=HOSTS[1])
+    await store.import_records(Records(instances=(record,), migrations=(migration(number, status="done"),)))
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=30)
+async def test_no_guest_ends_up_running_where_its_record_is_not(seed: int) -> None:
+    draw = random.Random(seed)  # noqa: S311 - a schedule, no secret
+    guests = tuple(SimulatedGuest(uuid=uuid_of(n), power_state=PowerState.SHUTDOWN) for n in range(1, COUNT + 1))
+    latency: dict[LatencyKey, Latency] = {"default": Uniform(0.0, 0.004)}
+    drivers = [SimulatedDriver(Scenario(seed=seed + i, guests=guests, latency=latency)) for i in range(2)]
+    moved = draw.sample(range(1, COUNT + 1), 3)
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
+        async with opened(Path(folder) / "records.sqlite") as store:
+            # One instance of the second host's own: its guests are not strangers' alone.
+            own = instance(COUNT + 1, host=HOSTS[1])
+            await store.import_records(Records(instances=(*(instance(n) for n in range(1, COUNT + 1)), own)))
+            await run_all(store, drivers, moved, draw)
+
+            # Each comes to rest: both start once more, as after the next boot, with nobody moving anything.
+            for name, driver in zip(HOSTS, drivers, strict=True):
+                await init_host(start_of(name, driver, store))
+            for number in range(1, COUNT + 1):
+                running = [name for name, driver in zip(HOSTS, drivers, strict=True) if number_runs(driver, number)]
+                record = await store.get_instance(uuid_of(number))
+                assert running == [record.host], (number, running, record.host)
+
+
+def number_runs(driver: SimulatedDriver, number: int) -> bool:
+    found = driver.guests.get(uuid_of(number))
+    return found is not None and found.power_state is PowerState.RUNNING
+
+
+async def run_all(store: SqliteStore, drivers: list[SimulatedDriver], moved: list[int], draw: random.Random) -> None:
+    async def come_back(name: str, driver: SimulatedDriver) -> None:
+        await a_while(draw)
+        await init_host(start_of(name, driver, store))
+
+    async def move(number: int) -> None:
+        await a_while(draw)
+        try:
+            await evacuate(store, number, draw)
+        except RecordNotFound:
+            raise AssertionError(number) from None
+
+    async with anyio.create_task_group() as group:
+        for name, driver in zip(HOSTS, drivers, strict=True):
+            group.start_soon(come_back, name, driver)
+        for number in moved:
+            group.start_soon(move, number)

@@ -66,12 +66,13 @@ async def a_while(draw: random.Random) -> None:
         await anyio.lowlevel.checkpoint()
 
 
-async def evacuate(store: SqliteStore, number: int, draw: random.Random) -> None:
+async def evacuate(store: SqliteStore, number: int, draw: random.Random, happened: list[str]) -> None:
     """Move an instance from the first host to the second as Nova does: the migration first, then the record."""
     for status in ("accepted", "pre-migrating"):
         record = await store.get_instance(uuid_of(number))
         evacuation = migration(number, status=status)
         await store.import_records(Records(instances=(record,), migrations=(evacuation,)))
+        happened.append(f"{status} {uuid_of(number)}")
         await a_while(draw)
     record = replace(await store.get_instance(uuid_of(number)), host=HOSTS[1])
     await store.import_records(Records(instances=(record,), migrations=(migration(number, status="done"),)))
@@ -90,7 +91,17 @@ async def test_no_guest_ends_up_running_where_its_record_is_not(seed: int) -> No
             # One instance of the second host's own: its guests are not strangers' alone.
             own = instance(COUNT + 1, host=HOSTS[1])
             await store.import_records(Records(instances=(*(instance(n) for n in range(1, COUNT + 1)), own)))
-            await run_all(store, drivers, moved, draw)
+            happened: list[str] = []
+            drivers[0].register_event_listener(lambda event: happened.append(f"{event.transition.value} {event.uuid}"))
+            await run_all(store, drivers, moved, draw, happened)
+
+            # What the first host has started after it was to be evacuated does not run there any more.
+            for number in moved:
+                if number_runs(drivers[0], number):
+                    started, accepted = (
+                        happened.index(f"{what} {uuid_of(number)}") for what in ("started", "accepted")
+                    )
+                    assert started < accepted, happened
 
             # Each comes to rest: both start once more, as after the next boot, with nobody moving anything.
             for name, driver in zip(HOSTS, drivers, strict=True):
@@ -106,7 +117,9 @@ def number_runs(driver: SimulatedDriver, number: int) -> bool:
     return found is not None and found.power_state is PowerState.RUNNING
 
 
-async def run_all(store: SqliteStore, drivers: list[SimulatedDriver], moved: list[int], draw: random.Random) -> None:
+async def run_all(
+    store: SqliteStore, drivers: list[SimulatedDriver], moved: list[int], draw: random.Random, happened: list[str]
+) -> None:
     async def come_back(name: str, driver: SimulatedDriver) -> None:
         await a_while(draw)
         await init_host(start_of(name, driver, store))
@@ -114,7 +127,7 @@ async def run_all(store: SqliteStore, drivers: list[SimulatedDriver], moved: lis
     async def move(number: int) -> None:
         await a_while(draw)
         try:
-            await evacuate(store, number, draw)
+            await evacuate(store, number, draw, happened)
         except RecordNotFound:
             raise AssertionError(number) from None
 

@@ -21,6 +21,7 @@ def boot_of(past: Past) -> Boot:
     return Boot(
         settled=past.boot_settled,
         resumed=past.resumed,
+        held=past.held,
         memory_lost=past.memory_lost,
         downtime_s=past.downtime_s,
     )

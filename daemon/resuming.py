@@ -26,6 +26,8 @@ class Boot:
     """A run was ended on it."""
     resumed: frozenset[str] = frozenset()
     """UUIDs of the instances that were brought back on it."""
+    held: frozenset[str] = frozenset()
+    """UUIDs of those that it held, or could not bring back: they have not had their turn."""
     memory_lost: bool = False
     """What was done on it before is not known."""
     downtime_s: float | None = None
@@ -73,7 +75,8 @@ class Resuming:
 
     def _withheld(self, uuid: str, guests: Guests, max_downtime_s: float) -> Withheld | None:
         boot = self.boot
-        if guests == "on_host_boot" and (boot.settled or uuid in boot.resumed):
+        had_its_turn = uuid in boot.resumed or (boot.settled and uuid not in boot.held)
+        if guests == "on_host_boot" and had_its_turn:
             return Withheld.ONCE_A_BOOT
         if guests == "on_host_boot" and boot.memory_lost:
             return Withheld.UNKNOWN

@@ -5,6 +5,7 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -174,6 +175,25 @@ async def test_a_held_instance_is_not_settled(host: Host) -> None:
         await journal.settled(outcome(kind=Kind.HELD))
     past = await host.past()
     assert (past.settled, past.in_flight) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "action", "waits"),
+    [
+        (Kind.HELD, "decide", True),
+        (Kind.FAILED, "resume_state_on_host_boot", True),
+        (Kind.FAILED, "plug_vifs", False),
+        (Kind.INITIALIZED, "resume_state_on_host_boot", False),
+    ],
+)
+async def test_what_was_held_or_could_not_be_brought_back_has_not_had_its_turn(
+    host: Host, kind: Kind, action: str, *, waits: bool
+) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.settled(replace(outcome(kind=kind), problem=Problem(action, "Error", "no")))
+        await journal.end_run(result(), delivery=None)
+    assert (await host.past()).held == ({A} if waits else frozenset())
 
 
 async def test_one_that_was_deleted_is_settled_without_a_record(host: Host) -> None:
@@ -438,6 +458,21 @@ async def test_a_journal_that_cannot_be_written_says_so_and_works_again_when_it_
             other.execute("ROLLBACK")
         await journal.settled(outcome())
     assert (await host.past()).settled.keys() == {A}
+
+
+async def test_a_run_does_not_end_before_each_of_its_outcomes_is_written(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        with closing(sqlite3.connect(host.path)) as other:
+            journal.database.execute("PRAGMA busy_timeout = 0")
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(JournalError):
+                await journal.settled(outcome(kind=Kind.HELD))
+            with pytest.raises(JournalError):
+                await journal.end_run(result(), delivery=None)
+            other.execute("ROLLBACK")
+        await journal.end_run(result(), delivery=None)
+    assert (await host.past()).held == {A}
 
 
 async def test_history_shows_an_instance_with_each_action(host: Host) -> None:

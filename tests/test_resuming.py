@@ -43,6 +43,12 @@ def test_on_host_boot_is_once_a_boot(boot: Boot) -> None:
     assert asked("never", boot=boot) == NO
 
 
+def test_one_that_was_held_has_not_had_its_turn() -> None:
+    held = frozenset({UUID})
+    assert asked("on_host_boot", boot=Boot(settled=True, held=held)) == YES
+    assert asked("on_host_boot", boot=Boot(settled=True, held=held, resumed=held)) == (False, Withheld.ONCE_A_BOOT)
+
+
 def test_another_instance_that_was_brought_back_says_nothing_of_this_one() -> None:
     assert asked("on_host_boot", boot=Boot(resumed=frozenset({uuid_of(2)}))) == YES
 

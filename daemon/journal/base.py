@@ -81,6 +81,8 @@ class Past:
     """Whose guest was brought back on this boot."""
     boot_settled: bool = False
     """A run was ended on this boot: what only a host boot justifies is over."""
+    held: frozenset[str] = frozenset()
+    """UUIDs that the last run of this boot held, or could not bring back: they have not had their turn."""
     memory_lost: bool = False
     """A journal was set aside on this boot: what was done on it before is not known."""
     downtime_s: float | None = None

@@ -97,6 +97,7 @@ class History:
             in_flight=remembering.in_flight_in(database, last["number"]) if was_cut_short else {},
             resumed=remembering.resumed_on(database, number),
             boot_settled=remembering.is_settled(database, number),
+            held=remembering.held_on(database, number),
             memory_lost=bool(memory_lost),
             downtime_s=down_s,
             suspects=remembering.suspects_before(database, number),

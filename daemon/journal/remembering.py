@@ -71,6 +71,16 @@ def is_settled(database: sqlite3.Connection, boot: int) -> bool:
     return database.execute(query, (boot, ENDED)).fetchone() is not None
 
 
+def held_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
+    """Give what the last run of a boot held, or could not bring back: it has not had its turn."""
+    rows = database.execute(
+        """SELECT uuid FROM instances WHERE run = (SELECT max(number) FROM runs WHERE boot = ?)
+        AND (kind = ? OR kind = ? AND json_extract(outcome, '$.problem[0]') = ?)""",
+        (boot, Kind.HELD.value, Kind.FAILED.value, ResumeStateOnHostBoot.verb),
+    )
+    return frozenset(uuid for (uuid,) in rows)
+
+
 def waiting_releases(database: sqlite3.Connection) -> frozenset[str]:
     """Give what was released and not taken."""
     return frozenset(uuid for (uuid,) in database.execute("SELECT uuid FROM releases WHERE taken_at IS NULL"))

@@ -90,6 +90,8 @@ class SqliteJournal:
         self._attempt = 1
         self._doing: dict[str, _Doing] = {}
         self._numbers: dict[str, int] = {}
+        self._owed: dict[str, _Settled] = {}
+        """Outcomes that could not be written; written with the end of the run, or the run has none."""
         self._is_unwritten = False
         self._entries: Gathering[_Entry, None] = Gathering(self._write_round, self._thread)
 
@@ -151,6 +153,7 @@ class SqliteJournal:
                 in_flight=remembering.in_flight_in(database, last[0]) if was_cut_short else {},
                 resumed=remembering.resumed_on(database, boot),
                 boot_settled=boot_settled,
+                held=remembering.held_on(database, boot),
                 memory_lost=memory_lost,
                 downtime_s=down_s,
                 suspects=remembering.suspects_before(database, boot),
@@ -172,6 +175,7 @@ class SqliteJournal:
         self._attempt = attempt
         self._doing.clear()
         self._numbers.clear()
+        self._owed.clear()
         return past
 
     @staticmethod
@@ -259,7 +263,10 @@ class SqliteJournal:
             dump_outcome(outcome),
             dump_left(outcome),
         )
-        await self._write(_Settled(uuid, instance, self._take_end(uuid), at, outcome.kind is Kind.HELD))
+        entry = _Settled(uuid, instance, self._take_end(uuid), at, outcome.kind is Kind.HELD)
+        self._owed[uuid] = entry
+        await self._write(entry)
+        self._owed.pop(uuid, None)
 
     async def _write(self, entry: _Entry) -> None:
         try:
@@ -294,6 +301,7 @@ class SqliteJournal:
 
         def end() -> None:
             with self._transaction() as database:
+                _write_entries(database, list(self._owed.values()))
                 database.execute(
                     "UPDATE runs SET state = ?, ended_at = ?, took_s = ?, error = ?, counts = ?, delivery = ? "
                     "WHERE number = ?",
@@ -304,6 +312,7 @@ class SqliteJournal:
                 self._touch(database)
 
         await self._in_thread("end a run", end)
+        self._owed.clear()
 
     async def kept(self, disks: KeptDisks) -> None:
         """Write where disks were set aside; again is fine, the first time counts."""

@@ -10,8 +10,8 @@ The code, in five bullets (the folders stand at the top of the repository; this 
 * ``drivers`` talks to a hypervisor, ``placement`` to the Placement API, ``daemon/scheduler`` to the scheduler.
 * ``daemon/init_host`` sets the order, ``daemon/service`` the life of the process, ``daemon/cli`` the command line.
 
-The flow of ``bringup run``: settings, lock, identity, journal, Placement, driver, records, the plan, evacuated instances destroyed,
-``init_instance`` for all the others at once, and in a ``finally`` the report to the scheduler.
+The flow of ``bringup run``: settings, lock, identity, journal, Placement, driver, records, the plan, evacuated
+instances destroyed, ``init_instance`` for all the others at once, and in a ``finally`` the report to the scheduler.
 
 A reading order: ``daemon/decisions/`` (``from_record`` first), ``daemon/executor.py``, ``daemon/init_instance.py``,
 ``daemon/init_host.py``, ``daemon/service.py``.

@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def set_aside(path: Path, at: datetime) -> Path:
     return kept_as
 
 
-class Remembered:
+class Mark:
     """On which boot a run was begun last, and whether what was done on it is forgotten."""
 
     def __init__(self, journal: Path) -> None:
@@ -90,7 +91,7 @@ class Remembered:
         """Tell whether something may have been done on this boot of which a new journal does not know."""
         return is_new and self._read() == boot_id
 
-    def remember(self, boot_id: str) -> None:
+    def write(self, boot_id: str) -> None:
         """Write the id of this boot.  Raises OSError."""
         if self._read() != boot_id:
             write_durably(self._path, f"{boot_id}\n".encode(), draft=self._path.with_name(f".{MARK}"))
@@ -99,3 +100,16 @@ class Remembered:
         with suppress(OSError, UnicodeDecodeError):
             return self._path.read_text(encoding="ascii").strip()
         return None
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Make one transaction that writes from its start: the lock is waited for there, or not at all."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield database
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise

@@ -84,7 +84,7 @@ class History:
         boot = database.execute(
             "SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?", (boot_id,)
         ).fetchone()
-        number, down_s, memory_lost = boot or (0, self._away_s(at), 0)
+        number, down_s, memory_lost = boot or (0, remembering.away_s(database, at), 0)
         last = database.execute(
             "SELECT number, run_id, boot, host, state, attempt FROM runs ORDER BY number DESC LIMIT 1"
         ).fetchone()
@@ -103,13 +103,6 @@ class History:
             suspects=remembering.suspects_before(database, number),
             released=remembering.waiting_releases(database),
         )
-
-    def _away_s(self, at: datetime) -> float | None:
-        (last_seen,) = self._database.execute("SELECT max(last_seen) FROM boots").fetchone()
-        if last_seen is None:
-            return None
-        away_s = (at - datetime.fromisoformat(last_seen)).total_seconds()
-        return away_s if away_s >= 0 else None
 
     def held(self) -> list[str]:
         """Give the UUIDs that the last run holds."""

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections import defaultdict
+from datetime import datetime
 
 from bringup.daemon.actions import (
     CompletePartialDeletion,
@@ -20,6 +21,16 @@ from bringup.daemon.outcomes import Kind
 LEAVES_GUEST_ALONE = (Save, SaveMigration, SetError, LookAtGuest, CompletePartialDeletion)
 BOOTS_LOOKED_AT = 16
 """How many boots are walked back over."""
+
+
+def away_s(database: sqlite3.Connection, at: datetime) -> float | None:
+    """Tell how long nothing was written before a time; None where that cannot be told."""
+    (last_seen,) = database.execute("SELECT max(last_seen) FROM boots").fetchone()
+    if last_seen is None:
+        return None
+    found = (at - datetime.fromisoformat(last_seen)).total_seconds()
+    # A clock that went backwards says nothing.
+    return found if found >= 0 else None
 
 
 def settled_in(database: sqlite3.Connection, run: int) -> dict[str, Settled]:

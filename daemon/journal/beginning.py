@@ -1,0 +1,80 @@
+"""A run begins, or goes on: what the journal knows then, and what it forgets."""
+
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from bringup.daemon.journal import remembering
+from bringup.daemon.journal.base import NewRun, Past
+from bringup.daemon.journal.entries import text_of
+from bringup.daemon.journal.schema import RUNNING, STOPPED
+
+PROTECTED_RUNS = 16
+"""So many of the last runs are kept whatever their age and number: the quarantine looks at them."""
+
+
+def begin(database: sqlite3.Connection, run: NewRun, *, lost: Callable[..., bool]) -> tuple[Past, int]:
+    """Begin a run, or go on with the one that was cut short; give what is known, and the number of its row.
+
+    ``lost(is_new=...)`` tells whether a journal of this boot is missing.
+    """
+    is_new = database.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is None
+    boot, down_s, memory_lost = _see_boot(database, run, memory_lost=lost(is_new=is_new))
+    last = database.execute(
+        "SELECT number, run_id, boot, host, state, attempt FROM runs ORDER BY number DESC LIMIT 1"
+    ).fetchone()
+    was_cut_short = last is not None and last[4] in (RUNNING, STOPPED)
+    goes_on = was_cut_short and last[2] == boot and last[3] == run.host
+    run_id, attempt = (last[1], last[5] + 1) if goes_on else (run.run_id, 1)
+    past = Past(
+        run_id=run_id,
+        attempt=attempt,
+        settled=remembering.settled_in(database, last[0]) if goes_on else {},
+        in_flight=remembering.in_flight_in(database, last[0]) if was_cut_short else {},
+        resumed=remembering.resumed_on(database, boot),
+        boot_settled=remembering.is_settled(database, boot),
+        held=remembering.held_on(database, boot),
+        memory_lost=memory_lost,
+        downtime_s=down_s,
+        suspects=remembering.suspects_before(database, boot),
+        released=remembering.waiting_releases(database),
+    )
+    if goes_on:
+        database.execute("UPDATE runs SET attempt = ?, state = ? WHERE number = ?", (attempt, RUNNING, last[0]))
+        return past, last[0]
+    values = (run_id, boot, run.host, text_of(run.began_at), 1, RUNNING)
+    cursor = database.execute(
+        "INSERT INTO runs (run_id, boot, host, began_at, attempt, state) VALUES (?, ?, ?, ?, ?, ?)", values
+    )
+    return past, cursor.lastrowid or 0
+
+
+def _see_boot(database: sqlite3.Connection, run: NewRun, *, memory_lost: bool) -> tuple[int, float | None, bool]:
+    query = "SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?"
+    row = database.execute(query, (run.boot_id,)).fetchone()
+    if row is None:
+        at = text_of(run.began_at)
+        database.execute(
+            "INSERT INTO boots (boot_id, first_seen, last_seen, down_s, memory_lost) VALUES (?, ?, ?, ?, ?)",
+            (run.boot_id, at, at, remembering.away_s(database, run.began_at), memory_lost),
+        )
+        row = database.execute(query, (run.boot_id,)).fetchone()
+    return row[0], row[1], bool(row[2])
+
+
+def forget_the_old(database: sqlite3.Connection, run: NewRun, number: int, *, keep_runs: int, keep_days: int) -> None:
+    """Delete runs that are too many or too old, but none of this boot and none of the last ones."""
+    # By the clock of the run before as well: one start with a wrong clock must not forget everything.
+    before = database.execute("SELECT began_at FROM runs WHERE number < ? ORDER BY number DESC LIMIT 1", (number,))
+    times = [run.began_at, *(datetime.fromisoformat(text) for (text,) in before)]
+    oldest = text_of(min(times) - timedelta(days=keep_days))
+    database.execute(
+        """DELETE FROM runs WHERE boot != (SELECT boot FROM runs WHERE number = ?) AND number <= ? AND (began_at < ?
+        OR number NOT IN (SELECT number FROM runs ORDER BY number DESC LIMIT ?))""",
+        (number, number - PROTECTED_RUNS, oldest, keep_runs),
+    )
+    database.execute(
+        """DELETE FROM boots WHERE boot_id != ? AND number NOT IN (SELECT boot FROM runs)
+        AND number < (SELECT max(number) FROM boots)""",
+        (run.boot_id,),
+    )

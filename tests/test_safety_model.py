@@ -1,0 +1,271 @@
+"""A model of one host: records, guests, journal, kills, boots, users and a control plane, in any order.
+
+The machine is the real ``init_host`` over the real store, journal and simulated hypervisor; the model is what must hold
+whatever happens.  A kill is an exception that passes everything, after which nothing of that process has any effect.
+"""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from bringup.daemon.host import Host, Start
+from bringup.daemon.init_host import init_host
+from bringup.daemon.instances import Instance
+from bringup.daemon.journal import Journal
+from bringup.daemon.journal.sqlite import opened as opened_journal
+from bringup.daemon.outcomes import RunResult
+from bringup.daemon.progress import Progress
+from bringup.daemon.records.base import Records
+from bringup.daemon.resuming import Resuming
+from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.store.base import Store
+from bringup.daemon.store.sqlite import opened as opened_store
+from bringup.drivers.base import Driver
+from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest
+from support.drivers import uuid_of
+from support.hosts import CLAIMANT, ELSEWHERE, HOST, IN_MEMORY, LIMITS, executor_of, instance, now
+from support.records import migration
+
+COUNT = 3
+ANCHOR = COUNT + 1
+"""An instance that nobody touches: the host is always this one."""
+NUMBERS = range(1, COUNT + 1)
+TRANSIENT = {TaskState.REBOOT_STARTED_HARD, TaskState.POWERING_OFF, TaskState.POWERING_ON, TaskState.DELETING}
+numbers = st.sampled_from(list(NUMBERS))
+
+
+class Killed(BaseException):
+    """The process is dead."""
+
+
+class Mortal:
+    """Stands before a part of a process that is killed at one of its boundaries."""
+
+    def __init__(self, inner: object, process: "Process") -> None:
+        self._inner, self._process = inner, process
+
+    def __getattr__(self, name: str) -> Any:
+        method: Callable[..., Any] = getattr(self._inner, name)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            self._process.passes()
+            answer = await method(*args, **kwargs)
+            self._process.passes()
+            return answer
+
+        def call_at_once(*args: Any, **kwargs: Any) -> Any:
+            self._process.passes()
+            return method(*args, **kwargs)
+
+        return call_at_once if name in ("ended", "register_event_listener") else call
+
+
+class Process:
+    """Counts boundaries; from one of them on everything refuses."""
+
+    def __init__(self, kill_at: int | None) -> None:
+        self._kill_at = kill_at
+        self._count = 0
+
+    def passes(self) -> None:
+        self._count += 1
+        if self._kill_at is not None and self._count >= self._kill_at:
+            raise Killed
+
+
+class Machine(RuleBasedStateMachine):
+    """One host with a few instances."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(dir=IN_MEMORY))
+        guests = tuple(SimulatedGuest(uuid=uuid_of(n)) for n in (*NUMBERS, ANCHOR))
+        self.scenario = Scenario(guests=guests)
+        self.boot = 1
+        self.ended_on_boot = False
+        self.resumed_before = dict.fromkeys(NUMBERS, 0)
+        self.to_be_gone: set[int] = set()
+        self.stopped_by_user: set[int] = set()
+        """Since a run of this boot has ended."""
+        self.reports: dict[str, set[str]] = {}
+        self.do(lambda store: store.import_records(Records(instances=tuple(instance(n) for n in (*NUMBERS, ANCHOR)))))
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.directory)
+
+    # The world
+
+    @property
+    def driver(self) -> SimulatedDriver:
+        return SimulatedDriver(self.scenario, state_path=self.directory / "guests.sqlite")
+
+    def do(self, what: Callable[[Any], Any]) -> Any:
+        async def done() -> Any:
+            async with opened_store(self.directory / "store.sqlite") as store:
+                return await what(store)
+
+        return anyio.run(done)
+
+    def records(self) -> dict[int, Instance]:
+        found = self.do(lambda store: store.load_instances_by_uuid([uuid_of(n) for n in NUMBERS]))
+        return {next(n for n in NUMBERS if uuid_of(n) == one.uuid): one for one in found}
+
+    def power(self, number: int) -> PowerState | None:
+        found = self.driver.guests.get(uuid_of(number))
+        return None if found is None else found.power_state
+
+    @asynccontextmanager
+    async def process(self, kill_at: int | None) -> AsyncIterator[Start]:
+        life = Process(kill_at)
+
+        async def nothing() -> None:
+            await anyio.lowlevel.checkpoint()
+
+        async def report(result: RunResult) -> str | None:
+            life.passes()
+            if not result.unfinished:
+                self.reports.setdefault(result.run_id, set()).add(f"{result.revision}")
+            return None
+
+        async with (
+            opened_store(self.directory / "store.sqlite") as store,
+            opened_journal(
+                self.directory / "journal.sqlite", boot_id=uuid_of(self.boot), keep_runs=50, keep_days=90, now=now
+            ) as journal,
+        ):
+            await store.take_lease(CLAIMANT, for_s=3600)
+            executor = executor_of(cast("Driver", Mortal(self.driver, life)), cast("Store", Mortal(store, life)))
+
+            async def open_host() -> Host:
+                await nothing()
+                return Host(
+                    name=HOST,
+                    run_id=uuid_of(1000 + self.boot * 1000 + len(self.reports)),
+                    boot_id=uuid_of(self.boot),
+                    executor=executor,
+                    observer=Progress(),
+                    limits=LIMITS,
+                    report=report,
+                    journal=cast("Journal", Mortal(journal, life)),
+                    resuming=Resuming(guests="on_host_boot"),
+                    now=now,
+                )
+
+            yield Start(pass_placement=nothing, open_host=open_host, observer=Progress())
+
+    # What may happen
+
+    @rule(kill_at=st.integers(1, 90))
+    def starts_and_is_killed(self, kill_at: int) -> None:
+        async def run() -> None:
+            async with self.process(kill_at) as start:
+                await init_host(start)
+
+        try:
+            anyio.run(run)
+        except BaseException as error:
+            if not _is_kill(error):
+                raise
+        else:
+            self.has_ended()
+
+    @rule()
+    def starts(self) -> None:
+        async def run() -> None:
+            async with self.process(None) as start:
+                await init_host(start)
+
+        anyio.run(run)
+        self.has_ended()
+        self.is_at_rest()
+
+    @rule()
+    def host_loses_power(self) -> None:
+        self.driver.host_loses_power()
+        self.boot += 1
+        self.ended_on_boot = False
+        self.stopped_by_user.clear()
+        self.resumed_before = {n: self.driver.done("resume_state_on_host_boot", uuid_of(n)) for n in NUMBERS}
+
+    @rule(number=numbers)
+    def user_stops_a_guest_from_within(self, number: int) -> None:
+        if self.power(number) is PowerState.RUNNING:
+            self.driver.guest_stops_itself(uuid_of(number))
+            record = self.records().get(number)
+            # What was asked for before is still to be done.
+            if self.ended_on_boot and record is not None and record.task_state is None:
+                self.stopped_by_user.add(number)
+
+    @rule(number=numbers, task_state=st.sampled_from(sorted(TRANSIENT, key=str)))
+    def user_asks_for_something_and_the_daemon_was_down(self, number: int, task_state: TaskState) -> None:
+        record = self.records().get(number)
+        if record is None or record.host != HOST or record.task_state is not None or record.vm_state is VmState.ERROR:
+            return
+        changed = replace(record, task_state=task_state)
+        self.do(lambda store: store.import_records(Records(instances=(changed,))))
+        self.stopped_by_user.discard(number)
+        if task_state is TaskState.DELETING:
+            self.to_be_gone.add(number)
+
+    @precondition(lambda self: len(self.to_be_gone) < COUNT)
+    @rule(number=numbers)
+    def is_evacuated(self, number: int) -> None:
+        record = self.records().get(number)
+        if record is None or record.host != HOST:
+            return
+        moved = replace(record, host=ELSEWHERE, task_state=None)
+        self.do(lambda store: store.import_records(Records(instances=(moved,), migrations=(migration(number),))))
+        self.to_be_gone.add(number)
+
+    # What must hold
+
+    def has_ended(self) -> None:
+        self.ended_on_boot = True
+
+    def is_at_rest(self) -> None:
+        """After a start that nobody disturbed."""
+        for number, record in self.records().items():
+            if record.host == HOST:
+                assert record.task_state not in TRANSIENT, (number, record.task_state)
+            else:
+                assert self.power(number) is not PowerState.RUNNING, f"{number} runs here and is elsewhere"
+
+    @invariant()
+    def nothing_is_destroyed_that_nobody_gave_up(self) -> None:
+        there = self.driver.guests
+        assert {n for n in NUMBERS if uuid_of(n) not in there} <= self.to_be_gone
+
+    @invariant()
+    def nobody_is_brought_back_twice_on_one_boot(self) -> None:
+        driver = self.driver
+        for number in NUMBERS:
+            count = driver.done("resume_state_on_host_boot", uuid_of(number)) - self.resumed_before[number]
+            assert count <= 1, f"{number} was brought back {count} times on boot {self.boot}"
+
+    @invariant()
+    def what_a_user_has_stopped_stays_down(self) -> None:
+        for number in self.stopped_by_user:
+            assert self.power(number) is not PowerState.RUNNING
+
+    @invariant()
+    def a_run_has_one_report(self) -> None:
+        assert all(len(revisions) == 1 for revisions in self.reports.values())
+
+
+def _is_kill(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_kill(one) for one in error.exceptions)
+    return isinstance(error, Killed)
+
+
+Machine.TestCase.settings = settings(max_examples=30, stateful_step_count=16, deadline=None)
+TestMachine = Machine.TestCase

@@ -6,13 +6,14 @@ whatever happens.  A kill is an exception that passes everything, after which no
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import anyio
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -267,5 +268,48 @@ def _is_kill(error: BaseException) -> bool:
     return isinstance(error, Killed)
 
 
-Machine.TestCase.settings = settings(max_examples=30, stateful_step_count=16, deadline=None)
+Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=24, deadline=None)
 TestMachine = Machine.TestCase
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    made = Machine()
+    yield made
+    made.teardown()
+
+
+def holds(machine: Machine) -> None:
+    machine.nothing_is_destroyed_that_nobody_gave_up()
+    machine.nobody_is_brought_back_twice_on_one_boot()
+    machine.what_a_user_has_stopped_stays_down()
+    machine.a_run_has_one_report()
+
+
+def test_a_guest_that_is_stopped_between_two_starts_of_one_boot_stays_down(machine: Machine) -> None:
+    machine.starts()
+    machine.user_stops_a_guest_from_within(1)
+    machine.starts()
+    assert machine.stopped_by_user == {1}
+    holds(machine)
+    machine.host_loses_power()
+    machine.starts()
+    assert machine.power(1) is PowerState.RUNNING
+
+
+@pytest.mark.parametrize("kill_at", range(1, 100, 3))
+def test_each_kind_of_work_killed_on_two_boots_comes_to_rest(machine: Machine, kill_at: int) -> None:
+    machine.starts()
+    machine.is_evacuated(1)
+    machine.user_asks_for_something_and_the_daemon_was_down(2, TaskState.REBOOT_STARTED_HARD)
+    machine.user_asks_for_something_and_the_daemon_was_down(3, TaskState.DELETING)
+    machine.host_loses_power()
+    machine.starts_and_is_killed(kill_at)
+    holds(machine)
+    machine.host_loses_power()
+    machine.starts_and_is_killed(kill_at)
+    holds(machine)
+    machine.starts()
+    holds(machine)
+    assert machine.power(2) is PowerState.RUNNING
+    assert set(machine.records()) == {1, 2}

@@ -32,7 +32,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 async def store(server: Server) -> AsyncIterator[PostgresqlStore]:
-    opened = await PostgresqlStore.open(server.new_database(), password=PASSWORD, wait_s=30)
+    opened = await PostgresqlStore.open(server.new_database(), password=PASSWORD, wait_s=60)
     yield opened
     await opened.close()
 

@@ -14,7 +14,13 @@ from typing import TypeVar
 import anyio.to_thread
 import psycopg
 from sqlalchemy import Connection, Engine, Text, create_engine, func, insert, make_url, select, text, update
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import (
+    DBAPIError,
+    OperationalError,
+    PendingRollbackError,
+    ResourceClosedError,
+    SQLAlchemyError,
+)
 
 from bringup.daemon.errors import BringupError, Refused, SettingsError, StoreError, Temporary
 from bringup.daemon.logs import get_logger
@@ -88,13 +94,13 @@ class Patience:
         while True:
             try:
                 answer = once()
-            except DBAPIError as error:
+            except SQLAlchemyError as error:
                 left_s = until - time.monotonic()
                 if left_s <= 0 or not (is_away(error) or is_conflict(error)):
                     raise
                 if is_away(error) and not said:
                     said = True
-                    log.warning("store.away", store=self._name, error=str(error.orig).strip())
+                    log.warning("store.away", store=self._name, error=_words_of(error))
                 # Many daemons wait for one database: not all at once.
                 time.sleep(min(random.uniform(wait_s / 2, wait_s), left_s))  # noqa: S311 - jitter
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
@@ -127,18 +133,25 @@ class Patience:
             time.sleep(FIRST_WAIT_S)
 
 
-def is_away(error: DBAPIError) -> bool:
+def is_away(error: SQLAlchemyError) -> bool:
     """Tell whether there was no database to answer."""
+    if not isinstance(error, DBAPIError):
+        # A connection that broke in the middle, as whoever uses it next is told.
+        return isinstance(error, PendingRollbackError | ResourceClosedError)
     if error.connection_invalidated:
         return True
     cause = error.orig
-    away = isinstance(cause, psycopg.OperationalError) and not is_conflict(error)
+    away = isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError) and not is_conflict(error)
     return away and not any(words in str(cause) for words in HOPELESS)
 
 
-def is_conflict(error: DBAPIError) -> bool:
+def is_conflict(error: SQLAlchemyError) -> bool:
     """Tell whether the database gave the transaction up for another's sake."""
-    return getattr(error.orig, "sqlstate", None) in CONFLICTS
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in CONFLICTS
+
+
+def _words_of(error: SQLAlchemyError) -> str:
+    return str(error.orig if isinstance(error, DBAPIError) else error).strip()
 
 
 class PostgresqlStore(SqlStore):

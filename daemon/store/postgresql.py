@@ -1,157 +1,23 @@
 """The store in PostgreSQL: several hosts, one database, which may be away for a while.
 
-Rows are locked in one order, and a transaction that the database gives up for another's sake is made again.  While the
-database is away, reads and writes wait for it.  A commit whose answer was cut off is looked up afterwards: it is never
-made twice, and never taken for a conflict with itself.
+Rows are locked in one order; :class:`bringup.daemon.store.patience.Patience` makes the transactions.
 """
 
-import random
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
 import anyio.to_thread
-import psycopg
-from sqlalchemy import Connection, Engine, Text, create_engine, func, insert, make_url, select, text, update
-from sqlalchemy.exc import (
-    DBAPIError,
-    OperationalError,
-    PendingRollbackError,
-    ResourceClosedError,
-    SQLAlchemyError,
-)
+from sqlalchemy import Connection, create_engine, func, insert, make_url, select, update
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from bringup.daemon.errors import BringupError, Refused, SettingsError, StoreError, Temporary
-from bringup.daemon.logs import get_logger
+from bringup.daemon.errors import BringupError, Refused, SettingsError, Temporary
+from bringup.daemon.store.patience import STATEMENT_S, Patience, is_away
 from bringup.daemon.store.schema import SCHEMA_VERSION, schema_version, tables
 from bringup.daemon.store.sql import Database, SqlStore
 
-log = get_logger()
-
-T = TypeVar("T")
-
 CONNECT_S = 5
-STATEMENT_S = 30
-FIRST_WAIT_S = 0.05
-LONGEST_WAIT_S = 2.0
-FATE_S = 10.0
-"""How long the fate of a transaction is asked for whose commit was cut off."""
 # One daemon makes the tables, the others wait for it.
 TABLES_LOCK = 0x6272696E67757031
-CONFLICTS = ("40001", "40P01", "55P03")
-"""Serialization failure, deadlock, lock not available: the database gave this transaction up for another's sake."""
-HOPELESS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "password")
-"""Words of a refusal to connect that no waiting mends."""
-
-
-class Patience:
-    """Makes transactions, waits while the database is away, and finds out what came of a commit that was cut off."""
-
-    def __init__(self, engine: Engine, name: str, wait_s: float) -> None:
-        """Wait for the database for ``wait_s`` seconds at most, each time."""
-        self._engine = engine
-        self._name = name
-        self._wait_s = wait_s
-
-    def read(self, work: Callable[[Connection], T]) -> T:
-        """Carry out ``work``, which changes nothing, in one transaction.  Raises DBAPIError."""
-
-        def once() -> T:
-            with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-                return work(connection)
-
-        return self._again(once)
-
-    def write(self, work: Callable[[Connection], T]) -> T:
-        """Carry out ``work`` in one transaction, once.
-
-        :raises DBAPIError: it was not made.
-        :raises StoreError: it cannot be found out whether it was made.
-        """
-
-        def once() -> T:
-            with self._engine.connect() as connection:
-                transaction = connection.begin()
-                try:
-                    answer = work(connection)
-                    number = connection.scalar(select(func.pg_current_xact_id().cast(Text)))
-                except BaseException:
-                    transaction.close()
-                    raise
-                try:
-                    transaction.commit()
-                except DBAPIError as error:
-                    if not is_away(error) or not self._was_made(str(number)):
-                        raise
-            return answer
-
-        return self._again(once)
-
-    def _again(self, once: Callable[[], T]) -> T:
-        until, wait_s = time.monotonic() + self._wait_s, FIRST_WAIT_S
-        said = False
-        while True:
-            try:
-                answer = once()
-            except SQLAlchemyError as error:
-                left_s = until - time.monotonic()
-                if left_s <= 0 or not (is_away(error) or is_conflict(error)):
-                    raise
-                if is_away(error) and not said:
-                    said = True
-                    log.warning("store.away", store=self._name, error=_words_of(error))
-                # Many daemons wait for one database: not all at once.
-                time.sleep(min(random.uniform(wait_s / 2, wait_s), left_s))  # noqa: S311 - jitter
-                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-            else:
-                if said:
-                    log.info("store.back", store=self._name)
-                return answer
-
-    def _was_made(self, number: str) -> bool:
-        """Ask what came of a transaction.
-
-        :raises StoreError: nobody knows.
-        """
-        until = time.monotonic() + FATE_S
-
-        def ask() -> str | None:
-            with self._engine.connect() as connection:
-                fate: str | None = connection.scalar(select(func.pg_xact_status(text(f"'{number}'::xid8"))))
-                return fate
-
-        while True:
-            fate = self._again(ask)
-            if fate == "committed":
-                return True
-            if fate == "aborted":
-                return False
-            if fate is None or time.monotonic() > until:
-                raise StoreError(f"cannot tell whether transaction {number} was made in {self._name}: it is {fate}")
-            # The server has not noticed yet that its client is gone.
-            time.sleep(FIRST_WAIT_S)
-
-
-def is_away(error: SQLAlchemyError) -> bool:
-    """Tell whether there was no database to answer."""
-    if not isinstance(error, DBAPIError):
-        # A connection that broke in the middle, as whoever uses it next is told.
-        return isinstance(error, PendingRollbackError | ResourceClosedError)
-    if error.connection_invalidated:
-        return True
-    cause = error.orig
-    away = isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError) and not is_conflict(error)
-    return away and not any(words in str(cause) for words in HOPELESS)
-
-
-def is_conflict(error: SQLAlchemyError) -> bool:
-    """Tell whether the database gave the transaction up for another's sake."""
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in CONFLICTS
-
-
-def _words_of(error: SQLAlchemyError) -> str:
-    return str(error.orig if isinstance(error, DBAPIError) else error).strip()
 
 
 class PostgresqlStore(SqlStore):
@@ -197,9 +63,10 @@ def open_database(url: str, password: str | None = None, wait_s: float = 30.0) -
         # Values may be secrets of guests.
         hide_parameters=True,
     )
-    patience = Patience(engine, name, wait_s)
+    transactions = Patience(engine, name, wait_s)
     try:
-        patience.write(lambda connection: _see_to_tables(connection, name))
+        transactions.prepare()
+        transactions.write(lambda connection: _see_to_tables(connection, name))
     except DBAPIError as error:
         engine.dispose()
         raise _cannot_open(name, error) from error.orig
@@ -207,7 +74,7 @@ def open_database(url: str, password: str | None = None, wait_s: float = 30.0) -
         engine.dispose()
         raise
     return Database(
-        name=name, engine=engine, read=patience.read, write=patience.write, explain=lambda _error: "", now=_now
+        name=name, engine=engine, read=transactions.read, write=transactions.write, explain=lambda _error: "", now=_now
     )
 
 

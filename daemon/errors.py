@@ -13,6 +13,7 @@
         LeaseHeld              another daemon works for this host
         NotOursToStart         the guest must not be started here any more
       RecordNotFound           the record is gone
+      StoreUnavailable         the store as a whole is away or full: records stay as they are
     JournalError               it could not be written down what is about to be done
 
 The text of an inner error is never repeated in the outer one: the chain carries it.
@@ -64,6 +65,10 @@ class Refused(BringupError):
 
 class StoreError(Exception):
     """A record could not be read or written."""
+
+
+class StoreUnavailable(StoreError):
+    """The store as a whole is away, full or damaged; nothing is wrong with the record that is known."""
 
 
 class StateConflict(StoreError):

@@ -12,7 +12,15 @@ from typing import Protocol
 
 import anyio
 
-from bringup.daemon.actions import Action, Delete, DestroyEvacuated, LookAtGuest, ResumeStateOnHostBoot, SetError
+from bringup.daemon.actions import (
+    Action,
+    Delete,
+    DestroyEvacuated,
+    LookAtGuest,
+    Reboot,
+    ResumeStateOnHostBoot,
+    SetError,
+)
 from bringup.daemon.decisions import FROM_FIRST_LOOK, FROM_RECORD, FROM_SECOND_LOOK, Facts, Rule, Step, decide
 from bringup.daemon.errors import JournalError, RecordNotFound, StateConflict, StoreError, chain_of
 from bringup.daemon.executor import Executor
@@ -87,7 +95,7 @@ class _Means:
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 HELD = "Held"
 # Done without a trace they could be done twice, or nobody could tell afterwards why a guest is gone.
-NEEDS_JOURNAL = (Delete, DestroyEvacuated, ResumeStateOnHostBoot)
+NEEDS_JOURNAL = (Delete, DestroyEvacuated, Reboot, ResumeStateOnHostBoot)
 READ_AGAIN_S = 5.0
 """How long the record of an instance whose time is up is waited for."""
 LOOK = Step("look", LookAtGuest())

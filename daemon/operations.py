@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from bringup.daemon.errors import NotOursToStart, RecordNotFound, StateConflict, StoreError
+from bringup.daemon.errors import NotOursToStart, RecordNotFound, StateConflict, StoreError, StoreUnavailable
 from bringup.daemon.hand import Hand
 from bringup.daemon.instances import Instance
 from bringup.daemon.logs import get_logger
@@ -44,10 +44,13 @@ async def look(instance: Instance, driver: Driver) -> PowerState:
 
 @asynccontextmanager
 async def _task_state_reverted_on_failure(hand: Hand) -> AsyncIterator[None]:
-    """Clear the task state of a record whose operation failed, unless somebody else has taken it over."""
+    """Clear the task state of a record whose operation failed, unless somebody else has taken it over.
+
+    A store that is away is no failure of the operation: the record stays as it is, for the next start to go on from.
+    """
     try:
         yield
-    except StateConflict:
+    except (StateConflict, StoreUnavailable):
         raise
     except Exception:
         hand.change(task_state=None)
@@ -108,7 +111,7 @@ async def reboot(hand: Hand, driver: Driver, reboot_type: RebootType, fence: Sta
             await hand.save((states.pending,))
             async with fence.holding(hand):
                 await driver.reboot(hand.instance, reboot_type)
-        except NotOursToStart:
+        except (NotOursToStart, StoreUnavailable):
             raise
         except Exception as error:
             power_state = await look(hand.instance, driver)

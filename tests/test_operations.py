@@ -1,12 +1,13 @@
 """Reboot, start, stop, unpause and delete: what the recorded rows do not say of them."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import cast
 
 import anyio
 import pytest
 
-from bringup.daemon.errors import StateConflict, StoreError
+from bringup.daemon.errors import StateConflict, StoreError, StoreUnavailable, Temporary
 from bringup.daemon.hand import Hand
 from bringup.daemon.instances import Expected
 from bringup.daemon.operations import Shutdown, look, reboot, stop
@@ -19,6 +20,8 @@ from support.drivers import uuid_of
 from support.hosts import HOST, arranged, evacuation, guest, instance, outcome_of
 
 pytestmark = pytest.mark.anyio
+
+STOPPED = {"vm_state": VmState.STOPPED, "power_state": PowerState.SHUTDOWN}
 
 
 async def test_an_instance_that_is_started_is_shelved_no_more() -> None:
@@ -201,6 +204,44 @@ async def test_a_task_state_that_cannot_be_reverted_does_not_hide_what_failed_fi
         problem = outcome_of(result, 1).problem
         assert problem is not None
         assert (problem.error, problem.message) == ("DriverError", "still there")
+
+
+@pytest.mark.parametrize(
+    ("task_state", "verb"),
+    [
+        (TaskState.REBOOT_PENDING_HARD, "reboot"),
+        (TaskState.POWERING_ON, "power_on"),
+        (TaskState.UNPAUSING, "unpause"),
+        (TaskState.POWERING_OFF, "power_off"),
+    ],
+)
+async def test_a_store_that_is_away_for_a_moment_loses_no_operation(task_state: TaskState, verb: str) -> None:
+    power = {"unpause": PowerState.PAUSED, "power_off": PowerState.RUNNING}.get(verb, PowerState.SHUTDOWN)
+    facts = {"task_state": task_state, "power_state": power}
+    async with arranged([instance(1, **facts)]) as host:
+        await host.run()
+        end = await host.record(1), host.driver.guests[uuid_of(1)].power_state
+        calls = host.trace.names()
+    assert end == (instance(1, **STOPPED) if verb == "power_off" else instance(1), end[1])
+    for moment, name in enumerate(calls, 1):
+        if not name.startswith("store."):
+            continue
+        async with arranged([instance(1, **facts)]) as host:
+
+            def before(number: int, moment: int = moment) -> None:
+                if number == moment:
+                    raise StoreUnavailable("the disk is full")
+
+            host.trace.before = before
+            with suppress(Temporary):
+                await host.run()
+            host.trace.lift()
+            await host.run()
+            record = await host.record(1)
+            assert record is not None
+            # Nova's tables leave the power state of a finished reboot to its periodic look.
+            found = replace(record, power_state=end[1]), host.driver.guests[uuid_of(1)].power_state
+            assert found == end, (moment, name)
 
 
 @pytest.mark.parametrize("verb", ["power_off", "reboot"])

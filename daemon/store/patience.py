@@ -18,7 +18,7 @@ from sqlalchemy import Column, Connection, DateTime, Engine, MetaData, String, T
 from sqlalchemy.dialects.postgresql import insert as insert_if_missing
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, ResourceClosedError, SQLAlchemyError
 
-from bringup.daemon.errors import StoreError
+from bringup.daemon.errors import StoreUnavailable
 from bringup.daemon.logs import get_logger
 
 log = get_logger()
@@ -84,7 +84,7 @@ class Patience:
         """Carry out ``work`` in one transaction, once.
 
         :raises DBAPIError: it was not made.
-        :raises StoreError: it cannot be found out whether it was made.
+        :raises StoreUnavailable: it cannot be found out whether it was made.
         """
 
         def once() -> T:
@@ -148,7 +148,7 @@ class Patience:
 
         A server that has not noticed yet that its client is gone keeps the question waiting until it has.
 
-        :raises StoreError: nobody answers.
+        :raises StoreUnavailable: nobody answers.
         """
         question = insert_if_missing(commit_tokens).values(token=token).on_conflict_do_nothing()
 
@@ -159,7 +159,7 @@ class Patience:
         try:
             return self._again(ask)
         except SQLAlchemyError as error:
-            raise StoreError(f"cannot tell whether a transaction was made in {self._name}") from error
+            raise StoreUnavailable(f"cannot tell whether a transaction was made in {self._name}") from error
 
 
 def is_away(error: SQLAlchemyError) -> bool:

@@ -14,7 +14,7 @@ import anyio.to_thread
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from bringup.daemon.errors import LeaseHeld, RecordNotFound, StoreError
+from bringup.daemon.errors import LeaseHeld, RecordNotFound, StoreError, StoreUnavailable
 from bringup.daemon.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.records.base import Records
 from bringup.daemon.store import claims, reads
@@ -245,7 +245,7 @@ class SqlStore:
             cause = error.orig if isinstance(error, DBAPIError) else error
             message = f"cannot {doing} in {self._database.name}"
             hint = self._database.explain(cause)
-            raise StoreError(f"{message}: {hint}" if hint else message) from cause
+            raise StoreUnavailable(f"{message}: {hint}" if hint else message) from cause
         except ValueError as error:
             raise StoreError(f"cannot {doing} in {self._database.name}: a value in it is damaged") from error
 

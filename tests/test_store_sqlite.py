@@ -340,7 +340,7 @@ async def test_a_full_disk_is_a_store_error_and_loses_nothing_that_was_acknowled
 
     assert (child.returncode, child.stderr) == (0, b"")
     refused, acknowledged, read_back = child.stdout.decode().splitlines()
-    assert f"refused StoreError cannot save 1 records in {path}: its disk is full" in refused
+    assert f"refused StoreUnavailable cannot save 1 records in {path}: its disk is full" in refused
     assert "OperationalError" in refused.split("|")[1]
     count = acknowledged.split()[-1]
     assert int(count) > 1

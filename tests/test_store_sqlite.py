@@ -310,6 +310,8 @@ def kill_in_the_middle(path: Path, acknowledged: dict[str, int]) -> int:
     with subprocess.Popen([*CHILD, "saves", str(path)], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         for count, line in enumerate(child.stdout):
+            if not line.endswith("\n"):
+                break  # killed in the middle of a word
             uuid, number = line.split()
             acknowledged[uuid] = int(number)
             if count == 400:

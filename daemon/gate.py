@@ -1,15 +1,19 @@
 """The Placement gate with this daemon's settings: a host that cannot serve Placement must not start."""
 
+import math
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Protocol
 
-from bringup.daemon.errors import Unavailable
-from bringup.daemon.settings import Settings, require_placement
-from bringup.placement.auth import NoAuth
+from bringup.daemon.credentials import Access, access_of
+from bringup.daemon.errors import SettingsError, Unavailable
+from bringup.daemon.placed import InventoryRules, Placed
+from bringup.daemon.settings import Settings
+from bringup.placement import tls
 from bringup.placement.client import PlacementClient, connect
-from bringup.placement.errors import NotFound, PlacementError
+from bringup.placement.errors import NotFound, NotUnderstood, PlacementError
 from bringup.placement.gate import Gate, Waiting, pass_gate, probe
 
 
@@ -24,20 +28,44 @@ class PhaseObserver(Protocol):
 async def opened_placement(settings: Settings) -> AsyncIterator[PlacementClient]:
     """Open the way to Placement.
 
-    :raises SettingsError: no ``placement.url`` is set (Nova's ``PlacementNotConfigured``).
+    :raises SettingsError: there is no way to it (Nova's ``PlacementNotConfigured``), or credentials are missing.
+    :raises Unavailable: a request was not to be had.
     """
     placement = settings.placement
-    url = require_placement(settings)
-    token = None if placement.token is None else placement.token.get_secret_value()
-    auth = NoAuth(token) if placement.auth == "noauth" and token is not None else None
-    async with connect(
-        url, auth=auth, connect_timeout_s=placement.connect_timeout, read_timeout_s=placement.read_timeout
-    ) as client:
-        yield client
+    access = access_of(settings)
+    try:
+        async with connect(
+            access.url,
+            auth=access.auth,
+            wanted=access.wanted,
+            connect_timeout_s=placement.connect_timeout,
+            read_timeout_s=placement.read_timeout,
+            verify=_verify(access),
+        ) as client:
+            yield client
+    except PlacementError as error:
+        raise _unavailable(error) from error
 
 
-async def pass_placement(settings: Settings, observer: PhaseObserver) -> None:
+def _verify(access: Access) -> ssl.SSLContext | bool:
+    """Give what to trust; a file that cannot be used is a wrong setting.
+
+    :raises SettingsError: it cannot be.
+    """
+    if access.ca_file is None and access.cert_file is None:
+        return True
+    try:
+        return tls.context(ca_file=access.ca_file, cert_file=access.cert_file, key_file=access.key_file)
+    except NotUnderstood as error:
+        raise SettingsError([str(error)]) from error
+
+
+async def pass_placement(
+    settings: Settings, client: PlacementClient, observer: PhaseObserver, *, node_uuid: str | None = None
+) -> Placed:
     """Return once this host may serve Placement.
+
+    ``node_uuid`` is what a resource provider that is made here gets, as a compute node's has.
 
     :raises Unavailable: it may not, or Placement did not say so within ``placement.wait``.
     """
@@ -47,26 +75,52 @@ async def pass_placement(settings: Settings, observer: PhaseObserver) -> None:
 
     placement = settings.placement
     try:
-        async with opened_placement(settings) as client:
-            await pass_gate(
-                client,
-                provider=placement.resource_provider,
-                wait_s=placement.wait,
-                create=placement.create_resource_provider,
-                on_wait=waiting,
-            )
+        gate = await pass_gate(
+            client,
+            provider=placement.resource_provider,
+            wait_s=placement.wait,
+            create=placement.create_resource_provider,
+            uuid=node_uuid,
+            on_wait=waiting,
+        )
     except PlacementError as error:
         raise _unavailable(error) from error
+    return placed(settings, gate)
 
 
-async def probe_placement(settings: Settings) -> Gate:
+def placed(settings: Settings, gate: Gate) -> Placed:
+    """Give this host in Placement."""
+    return Placed(client=gate.client, provider=gate.provider, rules=rules(settings), wait_s=settings.placement.wait)
+
+
+def rules(settings: Settings) -> InventoryRules:
+    """Read what the settings say of the inventory, in Placement's units."""
+    inventory = settings.inventory
+    disk_mb = inventory.reserved_host_disk_mb
+    reserved = {
+        "VCPU": inventory.reserved_host_cpus,
+        "MEMORY_MB": inventory.reserved_host_memory_mb,
+        "DISK_GB": None if disk_mb is None else math.ceil(disk_mb / 1024),
+    }
+    ratios = {
+        "VCPU": inventory.cpu_allocation_ratio,
+        "MEMORY_MB": inventory.ram_allocation_ratio,
+        "DISK_GB": inventory.disk_allocation_ratio,
+    }
+    return InventoryRules(
+        put_right=inventory.put_right,
+        reserved={name: amount for name, amount in reserved.items() if amount is not None},
+        ratios={name: ratio for name, ratio in ratios.items() if ratio is not None},
+    )
+
+
+async def probe_placement(settings: Settings, client: PlacementClient) -> Gate:
     """Try once, and change nothing.
 
     :raises Unavailable: this host may not serve Placement, or Placement did not say so.
     """
     try:
-        async with opened_placement(settings) as client:
-            return await probe(client, provider=settings.placement.resource_provider)
+        return await probe(client, provider=settings.placement.resource_provider)
     except PlacementError as error:
         raise _unavailable(error) from error
 

@@ -10,6 +10,7 @@ from bringup.daemon.guards import Guards
 from bringup.daemon.init_instance import Observer
 from bringup.daemon.journal import NO_JOURNAL, Journal
 from bringup.daemon.outcomes import Outcome, RunResult
+from bringup.daemon.placed import Placed
 from bringup.daemon.resuming import Resuming
 from bringup.drivers.base import Driver, EventListener
 
@@ -76,8 +77,8 @@ class Host:
 class Start:
     """What comes before the host: each may take long, each may raise what ends the start."""
 
-    pass_placement: Callable[[], Awaitable[None]]
-    """Returns when this host may serve Placement."""
+    pass_placement: Callable[[], Awaitable[Placed | None]]
+    """Returns when this host may serve Placement; None where nothing more is to be done there."""
     open_host: Callable[[], Awaitable[Host]]
     """Opens the driver and the store; touches no instance."""
     observer: RunObserver

@@ -6,6 +6,7 @@ deadline of its own.
 """
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -19,8 +20,9 @@ from bringup.daemon.journal import NewRun, Past
 from bringup.daemon.loading import Records, guests_of, load_records
 from bringup.daemon.logs import get_logger
 from bringup.daemon.ordering import in_order
-from bringup.daemon.outcomes import Outcome, RunResult
+from bringup.daemon.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.past import all_uuids, settled_before
+from bringup.daemon.placed import Known, Placed
 from bringup.daemon.planned import boot_of, guarded, refuse_strangers
 from bringup.daemon.settle import collect_again, settle
 
@@ -58,10 +60,12 @@ async def init_host(start: Start) -> Brought:
         firewall rules could not be applied.
     """
     start.observer.phase_began("placement")
-    await start.pass_placement()
+    placed = await start.pass_placement()
     start.observer.phase_began("driver")
     host = await start.open_host()
     local = await guests_of(host.driver, host.name, deadline_s=host.limits.host_deadline_s, on_event=host.on_event)
+    if placed is not None:
+        await placed.put_right(host.driver)
     host.observer.phase_began("records")
     past = await _begin_run(host)
     run = _Run(past.run_id, past)
@@ -80,6 +84,9 @@ async def init_host(start: Start) -> Brought:
         rest = [facts for facts in records.own if facts.instance.uuid not in run.outcomes]
         await settle(host, in_order(rest), FULL_COURSE, run.outcomes)
         run.complete = True
+        if placed is not None:
+            host.observer.phase_began("allocations")
+            await _look_at_allocations(host, placed, records, run.outcomes)
     finally:
         result = await _last_word(host, run)
         host.observer.run_ended()
@@ -138,6 +145,19 @@ async def _defer_firewall_rules(host: Host) -> None:
             await host.driver.filter_defer_apply_on()
     except Exception as error:
         raise Unavailable(f"cannot collect the firewall rules of {host.name}; no instance was touched") from error
+
+
+async def _look_at_allocations(host: Host, placed: Placed, records: Records, outcomes: Mapping[str, Outcome]) -> None:
+    """Settle who has something of this host in Placement without being one of its instances."""
+    deleted = frozenset(uuid for uuid, outcome in outcomes.items() if outcome.deleted)
+    undone = {uuid for uuid, outcome in outcomes.items() if outcome.kind not in (Kind.INITIALIZED, Kind.SKIPPED)}
+    known = Known(
+        own=frozenset(facts.instance.uuid for facts in records.own) - deleted,
+        still_here=frozenset(facts.instance.uuid for facts in records.evacuated) & undone,
+        deleted=deleted,
+    )
+    store, deadline_s = host.executor.store, host.limits.host_deadline_s
+    await placed.look_at_allocations(host.name, known, store, deadline_s=deadline_s)
 
 
 async def _last_word(host: Host, run: _Run) -> RunResult:

@@ -20,7 +20,7 @@ from bringup import __version__
 from bringup.daemon import state_directory, wiring
 from bringup.daemon.background import background, ended_by_signal
 from bringup.daemon.executor import Executor
-from bringup.daemon.gate import pass_placement
+from bringup.daemon.gate import opened_placement, pass_placement
 from bringup.daemon.host import Host, Start
 from bringup.daemon.identity import Identity, given, merged, remember, remembered
 from bringup.daemon.init_host import init_host
@@ -29,6 +29,7 @@ from bringup.daemon.lease import held_lease
 from bringup.daemon.lifecycle import LifecycleWatch
 from bringup.daemon.logs import get_logger
 from bringup.daemon.outcomes import Kind, Outcome, RunResult
+from bringup.daemon.placed import Placed
 from bringup.daemon.progress import Progress
 from bringup.daemon.scheduler.base import Transport
 from bringup.daemon.scheduler.last_word import report_outcomes
@@ -160,6 +161,12 @@ class _Service:
             opened.callback(watch.close)
             progress = _Progress(watch)
 
+            # Kept open for the run: what was agreed on at the gate, the connections and the token serve all of it.
+            client = await opened.enter_async_context(opened_placement(settings))
+
+            async def at_gate() -> Placed:
+                return await pass_placement(settings, client, progress, node_uuid=self.identity.node_uuid)
+
             async def open_host() -> Host:
                 driver = wiring.make_driver(settings)
                 opened.push_async_callback(wiring.close_driver, driver)
@@ -183,9 +190,7 @@ class _Service:
                 ending.delivery = await _report(settings, result, outbox, transport)
                 return ending.delivery.value
 
-            start = Start(
-                pass_placement=partial(pass_placement, settings, progress), open_host=open_host, observer=progress
-            )
+            start = Start(pass_placement=at_gate, open_host=open_host, observer=progress)
             try:
                 async with presenter.showing(progress):
                     brought = await init_host(start)

@@ -64,6 +64,17 @@ class SharedStorageProbe:
     path: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AvailableResource:
+    """What a host has, before anything of it is given away."""
+
+    vcpus: int
+    memory_mb: int
+    """MiB."""
+    local_gb: int
+    """GiB of the disk that guests' local disks are on."""
+
+
 class DriverError(Exception):
     """A hypervisor could not do what it was asked to."""
 
@@ -132,6 +143,12 @@ class Driver(Protocol):
 
     async def list_instances(self) -> list[str]:
         """Names of the guests that the hypervisor has; asked where it cannot tell their UUIDs."""
+
+    async def get_available_resource(self) -> AvailableResource:
+        """Tell what this host has, guests or none."""
+
+    async def capabilities_as_traits(self) -> frozenset[str]:
+        """Tell what this host can do, in the names of os-traits (``COMPUTE_...``, ``HW_CPU_...``)."""
 
     async def get_info(self, guest: Guest) -> GuestInfo:
         """Look at a guest.

@@ -1,6 +1,7 @@
 """One whole answer of Placement."""
 
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -9,6 +10,8 @@ import httpx
 from bringup.placement.errors import NotUnderstood
 
 REQUEST_ID: Final = "x-openstack-request-id"
+BODY_LIMIT: Final = 32 * 1024 * 1024
+"""Bytes of one answer; the allocations of a host with 10 000 instances are about 2 MB."""
 
 
 def request_id_of(headers: httpx.Headers) -> str | None:
@@ -49,3 +52,47 @@ class Answer:
         """Make the error that says that this answer is not one of Placement."""
         hint = "check that placement.url names Placement and not another service or a page of a proxy"
         return NotUnderstood(self.what, f"{why}; {hint}", status=self.status, request_id=self.request_id)
+
+
+async def read_whole(response: httpx.Response, what: str) -> bytes:
+    """Read an answer that was opened as a stream, as it came: no encoding is undone.
+
+    :raises NotUnderstood: it is too long, or encoded though nobody asked for that.
+    """
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise _unreadable(response, what, f"the answer is encoded as {response.headers['Content-Encoding'][:20]}")
+    length = response.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) > BODY_LIMIT:
+        raise _too_long(response, what)
+    stream = response.stream
+    if isinstance(stream, httpx.AsyncByteStream):
+        response.stream = _Bounded(stream, response, what)
+    return await response.aread()
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """A stream that ends in an error where it is too long."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, response: httpx.Response, what: str) -> None:
+        self._stream = stream
+        self._response = response
+        self._what = what
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        length = 0
+        async for chunk in self._stream:
+            length += len(chunk)
+            if length > BODY_LIMIT:
+                raise _too_long(self._response, self._what)
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _too_long(response: httpx.Response, what: str) -> NotUnderstood:
+    return _unreadable(response, what, f"the answer is longer than {BODY_LIMIT} bytes")
+
+
+def _unreadable(response: httpx.Response, what: str, why: str) -> NotUnderstood:
+    return NotUnderstood(what, why, status=response.status_code, request_id=request_id_of(response.headers))

@@ -4,42 +4,77 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
 import httpx
 import structlog
 
-from bringup.placement.answers import Answer, request_id_of
+from bringup.placement.answers import Answer, read_whole, request_id_of
 from bringup.placement.auth import TOKEN_HEADER
-from bringup.placement.errors import NotUnderstood
+from bringup.placement.catalogue import NotInCatalogue, Wanted, find
+from bringup.placement.errors import NotUnderstood, PlacementError
+from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.microversions import Microversion
 from bringup.placement.reactions import BY_EXCEPTION, failure_of, refusal_of
 
 log = structlog.get_logger()
 
-BODY_LIMIT: Final = 32 * 1024 * 1024
-"""Bytes of one answer; the allocations of a host with 10 000 instances are about 2 MB."""
 POOL: Final = httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=30)
+
+
+@dataclass(slots=True, kw_only=True)
+class Address:
+    """Where Placement is: said by the settings, or found in the catalogue that comes with a token."""
+
+    url: httpx.URL | None
+    wanted: Wanted
+
+    def __str__(self) -> str:
+        """Say it, also before it is known."""
+        return "the endpoint of the catalogue" if self.url is None else str(self.url).rstrip("/")
+
+    async def find(self, http: httpx.AsyncClient, keystone: KeystoneAuth) -> httpx.URL:
+        """Give it; log in if that must be.
+
+        :raises PlacementError: it cannot be found.
+        """
+        if self.url is None:
+            if not keystone.catalogue:
+                await http.send(http.build_request("POST", keystone.identity.token_url), auth=keystone.login())
+            what = f"find Placement in the catalogue of Keystone at {keystone.identity.auth_url}"
+            try:
+                found = find(keystone.catalogue, self.wanted)
+            except NotInCatalogue as error:
+                raise NotUnderstood(what, str(error)) from None
+            self.url = _base_url(found, f"use the endpoint {found!r} of the catalogue")
+        return self.url
 
 
 class PlacementClient:
     """Holds the connections, and the microversion that is spoken over them once it is known."""
 
-    __slots__ = ("_deadline_s", "_http", "microversion")
+    __slots__ = ("_address", "_deadline_s", "_http", "microversion")
 
     def __init__(
-        self, http: httpx.AsyncClient, *, deadline_s: float = 60, microversion: Microversion | None = None
+        self,
+        http: httpx.AsyncClient,
+        address: Address,
+        *,
+        deadline_s: float = 60,
+        microversion: Microversion | None = None,
     ) -> None:
-        """Take a client with a base URL; ``deadline_s`` is for one request, all in all."""
+        """Take a client and where Placement is; ``deadline_s`` is for one request, all in all."""
         self._http = http
+        self._address = address
         self._deadline_s = deadline_s
         self.microversion = microversion
 
     @property
     def url(self) -> str:
         """Where Placement is, without a slash at the end."""
-        return str(self._http.base_url).rstrip("/")
+        return str(self._address)
 
     def __repr__(self) -> str:
         """Show the address."""
@@ -47,7 +82,7 @@ class PlacementClient:
 
     def at(self, microversion: Microversion) -> "PlacementClient":
         """Give a client over the same connections that speaks this microversion."""
-        return PlacementClient(self._http, deadline_s=self._deadline_s, microversion=microversion)
+        return PlacementClient(self._http, self._address, deadline_s=self._deadline_s, microversion=microversion)
 
     async def request(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, json: Any = None
@@ -56,25 +91,56 @@ class PlacementClient:
 
         :raises PlacementError: there was none.
         """
-        what = f"{method} {path} of Placement at {self.url}"
         facts: dict[str, Any] = {"method": method, "path": path, "params": dict(params or {})}
         began = time.monotonic()
         response: httpx.Response | None = None
+        secrets: list[str] = []
         try:
-            request = self._http.build_request(method, path, params=params, json=json, headers=self._headers())
             with anyio.fail_after(self._deadline_s):
-                response = await self._http.send(request, stream=True)
-                answer = Answer(
-                    what=what, status=response.status_code, headers=response.headers, body=await _read(response, what)
+                base = await self._base()
+                request = self._http.build_request(
+                    method, f"{str(base).rstrip('/')}{path}", params=params, json=json, headers=self._headers()
                 )
+                response = await self._http.send(request, stream=True)
+                secrets.append(request.headers.get(TOKEN_HEADER, ""))
+                what = self._what(method, path)
+                try:
+                    body = await read_whole(response, what)
+                finally:
+                    await response.aclose()
+            answer = Answer(what=what, status=response.status_code, headers=response.headers, body=body)
+        except PlacementError as error:
+            self._log(facts, began, error=error.why, request_id=error.request_id)
+            raise
         except tuple(BY_EXCEPTION) as error:
+            what = self._what_failed(error, method, path)
             failure = failure_of(error, what, request_id=None if response is None else request_id_of(response.headers))
             self._log(facts, began, error=failure.why, request_id=failure.request_id)
             raise failure from error
         self._log(facts, began, status=answer.status, request_id=answer.request_id)
         if httpx.codes.is_success(answer.status):
             return answer
-        raise refusal_of(answer, secret=request.headers.get(TOKEN_HEADER))
+        raise refusal_of(answer, secrets=secrets)
+
+    async def _base(self) -> httpx.URL:
+        if self._address.url is not None:
+            return self._address.url
+        auth = self._http.auth
+        if not isinstance(auth, KeystoneAuth):
+            raise NotUnderstood("find Placement", "there is neither an address nor a catalogue; set placement.url")
+        return await self._address.find(self._http, auth)
+
+    def _what(self, method: str, path: str) -> str:
+        return f"{method} {path} of Placement at {self.url}"
+
+    def _what_failed(self, error: Exception, method: str, path: str) -> str:
+        """Say what came to no end: the request itself, or the login before it."""
+        auth = self._http.auth
+        if isinstance(auth, KeystoneAuth):
+            asked = error.request if isinstance(error, httpx.RequestError) else None
+            if auth.asking if asked is None else asked.url == httpx.URL(auth.identity.token_url):
+                return auth.what
+        return self._what(method, path)
 
     def _headers(self) -> dict[str, str]:
         # Without the header "/" answers for every version; with one that it does not have, 406.
@@ -88,56 +154,40 @@ class PlacementClient:
         log.debug("placement.request", **facts, **outcome, took_s=round(time.monotonic() - began, 4))
 
 
-async def _read(response: httpx.Response, what: str) -> bytes:
-    body = bytearray()
-    try:
-        length = response.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) > BODY_LIMIT:
-            raise _too_long(response, what)
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > BODY_LIMIT:
-                raise _too_long(response, what)
-    finally:
-        await response.aclose()
-    return bytes(body)
-
-
-def _too_long(response: httpx.Response, what: str) -> NotUnderstood:
-    why = f"the answer is longer than {BODY_LIMIT} bytes"
-    return NotUnderstood(what, why, status=response.status_code, request_id=request_id_of(response.headers))
-
-
 @asynccontextmanager
 async def connect(
-    url: str,
+    url: str | None,
     *,
     auth: httpx.Auth | None,
+    wanted: Wanted | None = None,
     connect_timeout_s: float = 5,
     read_timeout_s: float = 10,
     verify: ssl.SSLContext | bool = True,
 ) -> AsyncIterator[PlacementClient]:
     """Open a client for ``http(s)://host[:port][/path]``; nothing is sent yet.
 
-    ``read_timeout_s`` is for each part of an answer, and should be above 4: that long Placement waits for Keystone
-    before it says that Keystone is down.  ``verify`` True means the certificates that the system trusts.
+    Without ``url`` the address is the one that ``wanted`` finds in Keystone's catalogue.  ``read_timeout_s`` is for
+    each part of an answer, and should be above 4: that long Placement waits for Keystone before it says that Keystone
+    is down.  ``verify`` True means the certificates that the system trusts.
 
     :raises NotUnderstood: the URL cannot be used.
     """
-    base_url = _base_url(url)
+    base_url = None if url is None else _base_url(url)
     if verify is True:
         # Loading the certificates takes time that a start over plain HTTP need not spend.
-        verify = ssl.create_default_context() if base_url.scheme == "https" else False
+        known = [base_url] if base_url is not None else []
+        if isinstance(auth, KeystoneAuth):
+            known.append(httpx.URL(auth.identity.auth_url))
+        is_plain = base_url is not None and all(one.scheme == "http" for one in known)
+        verify = False if is_plain else ssl.create_default_context()
     timeout = httpx.Timeout(read_timeout_s, connect=connect_timeout_s)
+    address = Address(url=base_url, wanted=wanted or Wanted())
     # trust_env: proxies of whoever starts the daemon are no settings of it.
-    async with httpx.AsyncClient(
-        base_url=base_url, auth=auth, verify=verify, timeout=timeout, limits=POOL, trust_env=False
-    ) as http:
-        yield PlacementClient(http, deadline_s=connect_timeout_s + read_timeout_s)
+    async with httpx.AsyncClient(auth=auth, verify=verify, timeout=timeout, limits=POOL, trust_env=False) as http:
+        yield PlacementClient(http, address, deadline_s=connect_timeout_s + read_timeout_s)
 
 
-def _base_url(url: str) -> httpx.URL:
-    what = "use placement.url"
+def _base_url(url: str, what: str = "use placement.url") -> httpx.URL:
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, UnicodeError):

@@ -14,7 +14,10 @@
 Only ``placement/reactions.py`` decides which of the first five it is.  No message holds a token.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+from bringup.placement.microversions import Offer
 
 __all__ = [
     "Conflict",
@@ -81,6 +84,9 @@ class Conflict(PlacementError):
 
 class NotUnderstood(PlacementError):
     """One side does not understand the other: repeating the request changes nothing."""
+
+    offers: Sequence[Offer] = ()
+    """The microversions that a 406 says the server has."""
 
 
 class ProviderMissing(PlacementError):

@@ -10,6 +10,7 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final
 
 import anyio
@@ -19,8 +20,8 @@ import structlog
 from bringup.placement.backoff import backoff_s
 from bringup.placement.client import PlacementClient
 from bringup.placement.errors import GateClosed, NotFound, NotUnderstood, ProviderMissing, Unreachable
-from bringup.placement.microversions import Microversion, negotiate
-from bringup.placement.providers import ResourceProvider, canonical_uuid, create_provider, find_provider
+from bringup.placement.microversions import NEEDED, OLDEST, Microversion, negotiate
+from bringup.placement.providers import ResourceProvider, canonical_uuid, create_provider, look_up
 
 log = structlog.get_logger()
 
@@ -35,7 +36,13 @@ class Gate:
     provider: ResourceProvider
     created: bool
     """Whether the provider was made just now."""
-    microversion: Microversion
+    client: PlacementClient
+    """Speaks the microversion that was agreed on."""
+
+    @property
+    def microversion(self) -> Microversion:
+        """What both sides speak."""
+        return self.client.microversion or OLDEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,27 +156,35 @@ async def probe(client: PlacementClient, *, provider: str, create: bool = False,
 
     :raises PlacementError: it did not let this host through.
     """
-    microversion = await _negotiated(client)
-    speaking = client.at(microversion)
-    # Also the proof that we are let in: the version document needs no token.
-    found = await find_provider(speaking, provider)
+    speaking = client.at(NEEDED)
+    # One request asks everything: whether Placement is there, lets us in, understands us, and knows this host.
+    try:
+        found, version = await _found(speaking, provider)
+    except NotUnderstood as error:
+        if error.status != HTTPStatus.NOT_ACCEPTABLE or not error.offers:
+            raise
+        speaking = client.at(_common(error))
+        found, version = await _found(speaking, provider)
+    speaking = client.at(version or OLDEST)
     created = found is None and create
     if found is None:
         found = await _made(speaking, provider, create=create, uuid=uuid)
-    return Gate(provider=found, created=created, microversion=microversion)
+    return Gate(provider=found, created=created, client=speaking)
 
 
-async def _negotiated(client: PlacementClient) -> Microversion:
+async def _found(client: PlacementClient, name: str) -> tuple[ResourceProvider | None, Microversion | None]:
     try:
-        answer = await client.request("GET", "/")
+        return await look_up(client, name)
     except NotFound as error:
-        why = "there is no version document; check that placement.url names Placement, with its path if it has one"
+        why = "there is no Placement; check that placement.url names it, with its path if it has one"
         raise NotUnderstood(error.what, why, status=error.status, request_id=error.request_id) from error
-    document = answer.json()
+
+
+def _common(error: NotUnderstood) -> Microversion:
     try:
-        return negotiate(document)
-    except ValueError as error:
-        raise answer.not_understood(str(error)) from error
+        return negotiate(error.offers)
+    except ValueError as nothing:
+        raise NotUnderstood(error.what, str(nothing), status=error.status, request_id=error.request_id) from error
 
 
 async def _made(client: PlacementClient, name: str, *, create: bool, uuid: str | None) -> ResourceProvider:

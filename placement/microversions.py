@@ -4,6 +4,7 @@ The lowest that has what is needed: the less is asked for, the less can change u
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -32,8 +33,10 @@ class Microversion:
 
 
 OLDEST: Final = Microversion(1, 0)
-NEEDED: Final = Microversion(1, 20)
-"""The first where ``POST /resource_providers`` answers with the provider; before it, 201 and its address."""
+NEEDED: Final = Microversion(1, 28)
+"""The first where an allocation has a consumer generation (Rocky, 2018); what we ask for, unless a server is older."""
+TRAITS: Final = Microversion(1, 6)
+"""The first with traits."""
 NEWEST_KNOWN: Final = Microversion(1, 39)
 """The last one that this code was tried with (openstack-placement 16)."""
 
@@ -46,27 +49,29 @@ class Offer:
     highest: Microversion
 
 
-def read_offers(document: Any) -> tuple[Offer, ...]:
-    """Read the version document.
-
-    :raises ValueError: it is not one of Placement.
-    """
+def read_refusal(document: Any) -> tuple[Offer, ...]:
+    """Read what a 406 says that the server has; empty if it does not say."""
     match document:
-        case {"versions": [*entries]}:
-            offers = tuple(offer for entry in entries if (offer := _offer(entry)) is not None)
+        case {"errors": [*entries]}:
+            return tuple(offer for entry in entries if (offer := _offer(entry)) is not None)
         case _:
-            offers = ()
-    if not offers:
-        raise ValueError("the version document is not Placement's")
-    return offers
+            return ()
 
 
-def negotiate(document: Any) -> Microversion:
-    """Choose what to speak with a server that has this version document.
+def served(headers: Mapping[str, str]) -> Microversion | None:
+    """Read which microversion an answer is in; None: it does not say, and is in the oldest."""
+    service, _, version = headers.get("openstack-api-version", "").partition(" ")
+    try:
+        return Microversion.parse(version.strip()) if service == "placement" else None
+    except ValueError:
+        return None
 
-    :raises ValueError: it is not Placement's, or there is nothing that both sides know.
+
+def negotiate(offers: Sequence[Offer]) -> Microversion:
+    """Choose what to speak with a server that has these.
+
+    :raises ValueError: there is nothing that both sides know.
     """
-    offers = read_offers(document)
     fitting = [offer for offer in offers if offer.lowest <= NEWEST_KNOWN and offer.highest >= OLDEST]
     if not fitting:
         theirs = ", ".join(f"{offer.lowest} to {offer.highest}" for offer in offers)

@@ -6,6 +6,7 @@ webob's ``{"message", "code", "title"}``.  A proxy in front of it adds HTML, tex
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,27 +25,27 @@ class Problem:
     request_id: str | None = None
 
 
-def read_problem(body: bytes, *, secret: str | None = None) -> Problem:
-    """Read the body of an error answer; ``secret`` does not come out of it, should the answer echo it."""
+def read_problem(body: bytes, *, secrets: Collection[str] = ()) -> Problem:
+    """Read the body of an error answer; ``secrets`` do not come out of it, should the answer echo one."""
     text = body.decode("utf-8", "replace")
     entry = _entry(_parsed(text))
     if entry is None:
-        return Problem(plain(_page_title(text) or text, secret=secret))
+        return Problem(plain(_page_title(text) or text, secrets=secrets))
     words = next((entry[key] for key in ("detail", "message", "title") if _is_text(entry.get(key))), "")
     if _is_text(entry.get("min_version")) and _is_text(entry.get("max_version")):
         words += f" (it has {entry['min_version']} to {entry['max_version']})"
     code, request_id = entry.get("code"), entry.get("request_id")
     return Problem(
-        plain(words, secret=secret),
+        plain(words, secrets=secrets),
         code if isinstance(code, str) and code.startswith("placement.") else None,
         request_id if _is_text(request_id) else None,
     )
 
 
-def plain(text: str, *, secret: str | None = None) -> str:
+def plain(text: str, *, secrets: Collection[str] = ()) -> str:
     """Give the words of a text in one line: no tags, no control characters, no secret, no more than a line holds."""
     text = re.sub(r"<[^<>]*>", " ", text[:LOOK_AT])
-    if secret:
+    for secret in filter(None, secrets):
         text = text.replace(secret, "***")
     words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return words if len(words) <= WORDS_LIMIT else words[:WORDS_LIMIT] + "..."

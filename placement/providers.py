@@ -8,6 +8,7 @@ from uuid import UUID
 from bringup.placement.answers import Answer
 from bringup.placement.client import PlacementClient
 from bringup.placement.errors import Conflict
+from bringup.placement.microversions import Microversion, served
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,20 @@ async def find_provider(client: PlacementClient, name_or_uuid: str) -> ResourceP
 
     :raises PlacementError: nobody could tell.
     """
+    found, _ = await look_up(client, name_or_uuid)
+    return found
+
+
+async def look_up(client: PlacementClient, name_or_uuid: str) -> tuple[ResourceProvider | None, Microversion | None]:
+    """Do as :func:`find_provider` does, and tell in which microversion the answer was.
+
+    :raises PlacementError: nobody could tell.
+    """
     uuid = canonical_uuid(name_or_uuid)
     if uuid is not None:
-        found = await _find(client, {"uuid": uuid})
+        found, version = await _find(client, {"uuid": uuid})
         if found is not None:
-            return found
+            return found, version
     return await _find(client, {"name": name_or_uuid})
 
 
@@ -46,7 +56,7 @@ async def create_provider(client: PlacementClient, name: str, uuid: str | None =
         answer = await client.request("POST", "/resource_providers", json=wanted)
     except Conflict:
         # Below microversion 1.23 no code tells a duplicate name from other conflicts: looking does.
-        found = await _find(client, {"name": name})
+        found, _ = await _find(client, {"name": name})
         if found is None or (uuid is not None and found.uuid != canonical_uuid(uuid)):
             raise
         return found
@@ -70,13 +80,16 @@ def canonical_uuid(text: str) -> str | None:
     return uuid if text.lower() in {uuid, uuid.replace("-", "")} else None
 
 
-async def _find(client: PlacementClient, filters: Mapping[str, str]) -> ResourceProvider | None:
+async def _find(
+    client: PlacementClient, filters: Mapping[str, str]
+) -> tuple[ResourceProvider | None, Microversion | None]:
     answer = await client.request("GET", "/resource_providers", params=filters)
+    version = served(answer.headers)
     match answer.json():
         case {"resource_providers": []}:
-            return None
+            return None, version
         case {"resource_providers": [only]}:
-            return _provider(answer, only)
+            return _provider(answer, only), version
         case _:
             raise answer.not_understood("did not answer with one resource provider or none")
 

@@ -9,7 +9,8 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -19,6 +20,7 @@ import httpx
 
 from bringup.placement.answers import Answer
 from bringup.placement.errors import Conflict, NotFound, NotUnderstood, PlacementError, Unauthorized, Unreachable
+from bringup.placement.microversions import read_refusal
 from bringup.placement.problems import plain, read_problem
 
 BY_EXCEPTION: Final[Mapping[type[Exception], tuple[type[PlacementError], str]]] = MappingProxyType(
@@ -64,11 +66,26 @@ BY_STATUS: Final[Mapping[int, type[PlacementError]]] = MappingProxyType(
 
 ADVICE: Final[Mapping[int, str]] = MappingProxyType(
     {
-        401: "check the token",
+        401: "check the token, and that Placement asks the Keystone that gave it",
         403: "its user needs the role admin or service",
         406: "the microversion is not one of the server's",
     }
 )
+
+
+_NO_ISSUER = "set placement.ca_file to the CA that signed it"
+BY_CERTIFICATE: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        9: "check the clock of this host",
+        10: "renew it, or the CA that signed it, and check the clock of this host",
+        18: _NO_ISSUER,
+        19: _NO_ISSUER,
+        20: _NO_ISSUER,
+        62: "the address that is asked must be one of its names",
+        64: "the address that is asked must be one of its names",
+    }
+)
+"""What to do, by OpenSSL's code of why a certificate was not accepted."""
 
 
 def failure_of(error: Exception, what: str, *, request_id: str | None = None) -> PlacementError:
@@ -77,14 +94,17 @@ def failure_of(error: Exception, what: str, *, request_id: str | None = None) ->
     return kind(what, _cause(error) or why, request_id=request_id)
 
 
-def refusal_of(answer: Answer, *, secret: str | None = None) -> PlacementError:
-    """Say what an answer means that is not a 2xx; ``secret`` is kept out of it."""
-    problem = read_problem(answer.body, secret=secret)
+def refusal_of(answer: Answer, *, secrets: Collection[str] = ()) -> PlacementError:
+    """Say what an answer means that is not a 2xx; ``secrets`` are kept out of it."""
+    problem = read_problem(answer.body, secrets=secrets)
     request_id = answer.request_id or problem.request_id
     kind = reaction_to(answer.status)
     parts = (f"answered {answer.status}", _redirect(answer) or problem.words, ADVICE.get(answer.status, ""))
     why = "; ".join(part for part in parts if part)
     error = kind(answer.what, why, status=answer.status, request_id=request_id, code=problem.code)
+    if isinstance(error, NotUnderstood) and answer.status == httpx.codes.NOT_ACCEPTABLE:
+        with suppress(NotUnderstood):
+            error.offers = read_refusal(answer.json())
     if isinstance(error, Unreachable):
         error.retry_after_s = retry_after_s(answer.headers.get("Retry-After"), now=datetime.now(UTC))
     return error
@@ -123,7 +143,9 @@ def _cause(error: Exception) -> str | None:
     """Say what the operating system said, where it is in the chain."""
     for inner in _chain(error):
         if isinstance(inner, ssl.SSLCertVerificationError):
-            return f"its certificate is not accepted: {plain(inner.verify_message)}"
+            advice = BY_CERTIFICATE.get(inner.verify_code)
+            said = f"its certificate is not accepted: {plain(inner.verify_message)}"
+            return said if advice is None else f"{said}; {advice}"
         if isinstance(inner, ssl.SSLError):
             return "TLS cannot be agreed on"
         if isinstance(inner, socket.gaierror):

@@ -74,9 +74,9 @@ def test_no_document_is_an_error_to_read(document: object) -> None:
 
 @pytest.mark.parametrize("shape", ['{"errors": [{"detail": "no s3cr3t here"}]}', "<p>no s3cr3t here", "no s3cr3t here"])
 def test_a_secret_that_the_answer_echoes_is_not_repeated(shape: str) -> None:
-    assert read_problem(shape.encode(), secret="s3cr3t").words == "no *** here"
+    assert read_problem(shape.encode(), secrets=("s3cr3t",)).words == "no *** here"
 
 
 def test_a_secret_at_the_end_of_the_line_is_not_cut_open() -> None:
-    words = read_problem(b"x" * (WORDS_LIMIT - 3) + b"s3cr3t", secret="s3cr3t").words
+    words = read_problem(b"x" * (WORDS_LIMIT - 3) + b"s3cr3t", secrets=("s3cr3t",)).words
     assert "s3" not in words

@@ -12,11 +12,13 @@ import anyio.to_thread
 
 from bringup.daemon import identity, wiring
 from bringup.daemon.errors import BringupError, SettingsError, Unavailable, chain_of
-from bringup.daemon.gate import probe_placement
+from bringup.daemon.gate import opened_placement, placed, probe_placement
 from bringup.daemon.loading import guests_of
+from bringup.daemon.placed import Placed
 from bringup.daemon.scheduler.spool import OutboxError, Spool
 from bringup.daemon.settings import Settings
-from bringup.placement.errors import ProviderMissing
+from bringup.drivers.base import DriverError
+from bringup.placement.errors import PlacementError, ProviderMissing
 
 CONNECT_DEADLINE_S = 5.0
 PORTS = {"http": 80, "https": 443}
@@ -129,25 +131,46 @@ class Checks:
     async def placement(self) -> Finding:
         """Try the gate once."""
         placement = self._settings.placement
-        try:
-            gate = await probe_placement(self._settings)
-        except Unavailable as error:
-            if isinstance(error.__cause__, ProviderMissing) and placement.create_resource_provider:
-                missing = f"{placement.url}: resource provider {placement.resource_provider} is not there; run makes it"
-                return Finding("placement", Status.WARNING, missing)
-            raise
+        async with opened_placement(self._settings) as client:
+            try:
+                gate = await probe_placement(self._settings, client)
+            except Unavailable as error:
+                if isinstance(error.__cause__, ProviderMissing) and placement.create_resource_provider:
+                    missing = (
+                        f"{client.url}: resource provider {placement.resource_provider} is not there; run makes it"
+                    )
+                    return Finding("placement", Status.WARNING, missing)
+                raise
+            differences = await self._differences(placed(self._settings, gate))
         facts = {
-            "url": placement.url,
+            "url": client.url,
             "microversion": str(gate.microversion),
             "resource_provider": gate.provider.name,
             "uuid": gate.provider.uuid,
             "generation": gate.provider.generation,
         }
         message = (
-            f"{placement.url}: microversion {gate.microversion}, lets us in, "
+            f"{client.url}: microversion {gate.microversion}, lets us in, "
             f"resource provider {gate.provider.name} ({gate.provider.uuid})"
         )
-        return Finding("placement", Status.OK, message, facts)
+        if differences:
+            end = "run puts it right" if self._settings.inventory.put_right else "inventory.put_right = true mends it"
+            message += f"; {'; '.join(differences)}; {end}"
+        return Finding(
+            "placement", Status.WARNING if differences else Status.OK, message, facts | {"differences": differences}
+        )
+
+    async def _differences(self, host: Placed) -> list[str]:
+        """Compare what Placement has of this host with what the hypervisor says; nothing where that cannot be asked."""
+        driver = wiring.make_driver(self._settings)
+        try:
+            with anyio.fail_after(self._settings.limits.host_deadline):
+                await driver.init_host(self._settings.host.name)
+                return await host.differences(driver)
+        except (PlacementError, TimeoutError, OSError, DriverError) as error:
+            return [f"its inventory could not be compared ({error})"]
+        finally:
+            await wiring.close_driver(driver)
 
     async def scheduler(self) -> Finding:
         """Tell whether somebody listens, sending nothing, and how many reports wait."""

@@ -24,6 +24,13 @@ def add_settings_to(parser: argparse.ArgumentParser) -> None:
         metavar="SECTION.KEY=VALUE",
         help="override one setting; may be given again",
     )
+    parser.add_argument(
+        "--nova-conf",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="take the credentials for Placement from this nova.conf (file or folder); may be given again",
+    )
 
 
 def add_json_to(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +45,10 @@ def settings_of(arguments: argparse.Namespace) -> "Settings":
     """
     from bringup.daemon.settings import load
 
-    return load(arguments.config, environment=os.environ, overrides=arguments.overrides)
+    overrides = list(arguments.overrides)
+    if arguments.nova_conf:
+        overrides.append(f"keystone.nova_conf={json.dumps(arguments.nova_conf)}")
+    return load(arguments.config, environment=os.environ, overrides=overrides)
 
 
 def write_line(text: str) -> None:

@@ -1,9 +1,10 @@
 """What is right by itself and wrong together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bringup.daemon.settings.model import (
     GuestSettings,
+    KeystoneSettings,
     LimitSettings,
     PlacementSettings,
     SchedulerSettings,
@@ -18,23 +19,46 @@ def crossed(
     placement, scheduler = sections.get("placement"), sections.get("scheduler")
     limits, guests = sections.get("limits"), sections.get("guests")
     if isinstance(placement, PlacementSettings):
-        problems.extend(_two_tokens("placement", placement, sources))
+        problems.extend(_two_secrets("placement", placement, sources))
+        if placement.key_file is not None and placement.cert_file is None:
+            source = sources.get("placement.key_file")
+            problems.append(
+                f"placement.cert_file is missing, and placement.key_file ({source}) is of no use without it"
+            )
         if placement.auth == "none" and (placement.token or placement.token_file):
             warnings.append('placement.auth = "none": no token is sent; leave out placement.token and token_file')
     if isinstance(scheduler, SchedulerSettings):
-        problems.extend(_two_tokens("scheduler", scheduler, sources))
+        problems.extend(_two_secrets("scheduler", scheduler, sources))
         problems.extend(_scheduler(scheduler, sources))
         if scheduler.transport == "none" and scheduler.url:
             warnings.append('scheduler.url is not used: set scheduler.transport = "http" to report to it')
+    keystone = sections.get("keystone")
+    if isinstance(keystone, KeystoneSettings):
+        problems.extend(_keystone(keystone, sources))
+        if isinstance(placement, PlacementSettings) and placement.auth != "keystone" and keystone != KeystoneSettings():
+            warnings.append(f'placement.auth = "{placement.auth}": [keystone] is not used')
     if isinstance(limits, LimitSettings) and isinstance(guests, GuestSettings):
         warnings.extend(_deadlines(limits, guests))
 
 
-def _two_tokens(name: str, section: PlacementSettings | SchedulerSettings, sources: Mapping[str, str]) -> list[str]:
-    if section.token is None or section.token_file is None:
-        return []
-    one, other = sources.get(f"{name}.token"), sources.get(f"{name}.token_file")
-    return [f"{name}.token ({one}) and {name}.token_file ({other}) are both set: give one of them"]
+def _two_secrets(
+    name: str, section: Section, sources: Mapping[str, str], what: Sequence[str] = ("token",)
+) -> list[str]:
+    return [
+        f"{name}.{key} ({sources.get(f'{name}.{key}')}) and {name}.{key}_file ({sources.get(f'{name}.{key}_file')}) "
+        "are both set: give one of them"
+        for key in what
+        if getattr(section, key) is not None and getattr(section, f"{key}_file") is not None
+    ]
+
+
+def _keystone(keystone: KeystoneSettings, sources: Mapping[str, str]) -> list[str]:
+    problems = _two_secrets("keystone", keystone, sources, ("password", "application_credential_secret", "token"))
+    ways = [key for key in ("nova_conf", "cloud", "auth_url") if getattr(keystone, key)]
+    if len(ways) > 1:
+        given = " and ".join(f"keystone.{key} ({sources.get(f'keystone.{key}')})" for key in ways)
+        problems.append(f"{given} are set: the credentials come from one place; give one of them")
+    return problems
 
 
 def _scheduler(scheduler: SchedulerSettings, sources: Mapping[str, str]) -> list[str]:

@@ -18,12 +18,14 @@ KEYS = {f"{section}.{key}": field for section, model in SECTIONS.items() for key
 def is_text(key: str) -> bool:
     """Say whether the value is taken as it is written, where it comes from the environment or the command line."""
     field = KEYS.get(key)
-    return field is not None and not (_types(field) & {bool, int, float}) and key != "pci.device_spec"
+    return field is not None and not (_types(field) & {bool, int, float, tuple})
 
 
 def is_secret(key: str) -> bool:
     """Say whether the value must not be shown; an unknown key that looks secret is."""
-    known = key if key in KEYS else nearest(key)
+    if key in KEYS:
+        return SecretStr in _types(KEYS[key])
+    known = nearest(key)
     return bool(SECRET.search(key)) or (known in KEYS and SecretStr in _types(KEYS[known]))
 
 

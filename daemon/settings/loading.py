@@ -9,13 +9,21 @@ from pydantic import SecretStr, ValidationError
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.crossing import crossed
 from bringup.daemon.settings.layers import Layers, read_layers
-from bringup.daemon.settings.model import SECTIONS, PlacementSettings, SchedulerSettings, Section, Settings, sqlite_url
+from bringup.daemon.settings.model import SECTIONS, Section, Settings, sqlite_url
 from bringup.daemon.settings.problems import printable, unknown_key, unknown_section, wrong_value
-from bringup.daemon.settings.tokens import read_token
+from bringup.daemon.settings.tokens import read_secret, read_token
 from bringup.daemon.settings.values import WrongDeviceSpecs
 
 # What openstack-placement with auth_strategy = noauth2 takes for an administrator; it is public, not a secret.
 NOAUTH_TOKEN = "admin"  # noqa: S105 - see above
+FROM_FILES = (
+    ("placement", "token"),
+    ("scheduler", "token"),
+    ("keystone", "password"),
+    ("keystone", "application_credential_secret"),
+    ("keystone", "token"),
+)
+"""Secrets, each with a key for the file that holds it."""
 
 
 def load(config: Path | None, *, environment: Mapping[str, str], overrides: Sequence[str]) -> Settings:
@@ -33,8 +41,13 @@ def load(config: Path | None, *, environment: Mapping[str, str], overrides: Sequ
     warnings: list[str] = []
     # What could not be read may be what is missing.
     crossed(sections, layers.sources, problems=problems if not unreadable else [], warnings=warnings)
-    for name in ("placement", "scheduler"):
-        _take_token(name, sections, layers.sources, problems=problems, warnings=warnings)
+    for section, key in FROM_FILES:
+        _take_secret(section, key, sections, layers.sources, problems=problems, warnings=warnings)
+    problems.extend(
+        f"{key} (--set): the command line is there for everybody to read; give {key}_file"
+        for key, source in layers.sources.items()
+        if source == "--set" and key in (f"{section}.{name}" for section, name in FROM_FILES)
+    )
     if problems:
         raise SettingsError([printable(problem) for problem in problems])
     return Settings(
@@ -54,8 +67,28 @@ def _fill_in(layers: Layers, environment: Mapping[str, str]) -> None:
         layers.values.setdefault("store", {}).setdefault("url", sqlite_url(Path(directory)))
     if "name" in host:
         placement.setdefault("resource_provider", host["name"])
+    if any(key.startswith("keystone.") for key in layers.sources):
+        placement.setdefault("auth", "keystone")
+    _find_credentials(layers, environment)
     if placement.get("auth", "noauth") == "noauth" and not placement.keys() & {"token", "token_file"}:
         placement["token"] = NOAUTH_TOKEN
+
+
+def _find_credentials(layers: Layers, environment: Mapping[str, str]) -> None:
+    """Put systemd's directory of credentials where ``%d/`` stands at the beginning of a path, as in a unit file."""
+    directory = environment.get("CREDENTIALS_DIRECTORY")
+    for section, values in layers.values.items():
+        for key, value in values.items():
+            if not (isinstance(value, str) and value.startswith("%d/") and key.endswith("_file")):
+                continue
+            if directory:
+                values[key] = f"{directory}/{value.removeprefix('%d/')}"
+                continue
+            given = "give a path, or start it as a service with LoadCredential="
+            layers.problems.append(
+                wrong_value(f"{section}.{key}", value, source=layers.sources[f"{section}.{key}"], instead=given)
+                + " (CREDENTIALS_DIRECTORY is not set)"
+            )
 
 
 def _validate(layers: Layers, problems: list[str]) -> dict[str, Section]:
@@ -100,18 +133,26 @@ def _sentences(section: str, error: ValidationError, layers: Layers, *, host_is_
     return [sentence for group in sentences.values() for sentence in group]
 
 
-def _take_token(
-    name: str, sections: dict[str, Section], sources: Mapping[str, str], *, problems: list[str], warnings: list[str]
+def _take_secret(
+    name: str,
+    what: str,
+    sections: dict[str, Section],
+    sources: Mapping[str, str],
+    *,
+    problems: list[str],
+    warnings: list[str],
 ) -> None:
-    """Put the content of ``token_file`` where the token is."""
+    """Put the content of the file where the secret is."""
     section = sections.get(name)
-    if not isinstance(section, PlacementSettings | SchedulerSettings) or section.token_file is None:
+    path = getattr(section, f"{what}_file", None)
+    if section is None or path is None:
         return
-    key, path = f"{name}.token_file", section.token_file
+    key = f"{name}.{what}_file"
     source = sources[key]
-    token: SecretStr | None = None
+    read = read_secret if name == "keystone" else read_token
+    secret: SecretStr | None = None
     try:
-        token, exposed = read_token(path)
+        secret, exposed = read(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         problems.append(wrong_value(key, str(path), source=source, instead=f"a file that can be read ({reason})"))
@@ -120,5 +161,5 @@ def _take_token(
     else:
         if exposed:
             warnings.append(f'{key} = "{path}" ({source}): others than its owner can read it; chmod 600 "{path}"')
-    if token is not None:
-        sections[name] = section.model_copy(update={"token": token})
+    if secret is not None:
+        sections[name] = section.model_copy(update={what: secret})

@@ -11,20 +11,26 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bringup.daemon.settings.values import (
     SQLITE,
+    Amount,
     Concurrency,
     Count,
     DeviceSpecs,
     FilePath,
+    FilePaths,
     FolderPath,
+    Interfaces,
     Name,
+    Ratio,
     Right,
     Seconds,
     SecondsOrZero,
+    Secret,
     Share,
     StoreUrl,
     Token,
     Uuid,
     WebAddress,
+    Words,
 )
 
 STATE_DIRECTORY = Path("/var/lib/bringup")
@@ -73,14 +79,57 @@ class PlacementSettings(Section):
     """The Placement API."""
 
     url: WebAddress | None = None
-    auth: Literal["noauth", "none"] = "noauth"
+    auth: Literal["noauth", "none", "keystone"] = "noauth"
     token: Token | None = None
     token_file: FilePath | None = None
+    region: Words | None = None
+    interfaces: Interfaces = ("internal", "public")
+    ca_file: FilePath | None = None
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
     resource_provider: Name = Field(default_factory=socket.gethostname)
     create_resource_provider: bool = False
     wait: SecondsOrZero = 60.0
     connect_timeout: Seconds = 5.0
     read_timeout: Seconds = 10.0
+
+
+class KeystoneSettings(Section):
+    """Who this host is to Keystone; the names are those of keystoneauth's options."""
+
+    nova_conf: FilePaths = ()
+    cloud: Words | None = None
+    auth_url: WebAddress | None = None
+    auth_type: Literal["password", "application_credential", "token"] = "password"
+    username: Words | None = None
+    user_id: Words | None = None
+    user_domain_name: Words | None = None
+    user_domain_id: Words | None = None
+    password: Secret | None = None
+    password_file: FilePath | None = None
+    project_name: Words | None = None
+    project_id: Words | None = None
+    project_domain_name: Words | None = None
+    project_domain_id: Words | None = None
+    system_scope: Literal["all"] | None = None
+    application_credential_id: Words | None = None
+    application_credential_name: Words | None = None
+    application_credential_secret: Secret | None = None
+    application_credential_secret_file: FilePath | None = None
+    token: Secret | None = None
+    token_file: FilePath | None = None
+
+
+class InventorySettings(Section):
+    """What this host has, in Placement."""
+
+    put_right: bool = False
+    reserved_host_cpus: Amount | None = None
+    reserved_host_memory_mb: Amount | None = None
+    reserved_host_disk_mb: Amount | None = None
+    cpu_allocation_ratio: Ratio | None = None
+    ram_allocation_ratio: Ratio | None = None
+    disk_allocation_ratio: Ratio | None = None
 
 
 class StoreSettings(Section):
@@ -179,6 +228,8 @@ class Settings:
     host: HostSettings = field(default_factory=HostSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     placement: PlacementSettings = field(default_factory=PlacementSettings)
+    keystone: KeystoneSettings = field(default_factory=KeystoneSettings)
+    inventory: InventorySettings = field(default_factory=InventorySettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     driver: DriverSettings = field(default_factory=DriverSettings)
     resume: ResumeSettings = field(default_factory=ResumeSettings)
@@ -203,6 +254,8 @@ SECTIONS: Mapping[str, type[Section]] = {
     "host": HostSettings,
     "limits": LimitSettings,
     "placement": PlacementSettings,
+    "keystone": KeystoneSettings,
+    "inventory": InventorySettings,
     "store": StoreSettings,
     "driver": DriverSettings,
     "resume": ResumeSettings,

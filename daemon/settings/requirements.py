@@ -6,15 +6,18 @@ from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.model import Settings
 
 
-def require_placement(settings: Settings) -> str:
-    """Give the URL of Placement; without one raise ``SettingsError`` (Nova's ``PlacementNotConfigured``)."""
-    if settings.placement.url is None:
+def require_placement(settings: Settings) -> None:
+    """Make sure that there is a way to find Placement.
+
+    :raises SettingsError: there is none (Nova's ``PlacementNotConfigured``).
+    """
+    if settings.placement.url is None and settings.placement.auth != "keystone":
         sentence = (
             "placement.url is missing, and this host may not start guests before Placement knows it: "
-            'give an address such as "http://controller:8778"'
+            'give an address such as "http://controller:8778", or the credentials for a cloud whose catalogue has it '
+            "([keystone])"
         )
         raise SettingsError([sentence])
-    return settings.placement.url
 
 
 def require_scenario(settings: Settings) -> Path:

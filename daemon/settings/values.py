@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -102,6 +102,25 @@ def _device_specs(value: Any) -> tuple[DeviceSpec, ...]:
     return tuple(found)
 
 
+def _words(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("no name")
+    return text
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value() or not value.get_secret_value().isprintable():
+        raise ValueError("no secret")
+    return value
+
+
+def _several(value: Any) -> Any:
+    """Take one for a list of one."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
 _SPAN = 'seconds as a number, or a time span such as "90s", "2min", "1h 30min"'
 
 Concurrency = Annotated[int, Field(ge=1, le=1024), Right("a whole number from 1 to 1024")]
@@ -137,6 +156,19 @@ FilePath = Annotated[Path, BeforeValidator(_path), Right("the path of a file")]
 FolderPath = Annotated[Path, BeforeValidator(_path), Right("the path of a folder")]
 Uuid = Annotated[str, AfterValidator(_uuid), Right('a UUID such as "6b3e2f1a-5c8d-4a7e-9f10-2b3c4d5e6f70"')]
 Token = Annotated[SecretStr, AfterValidator(_token), Right("a token: visible ASCII characters, no spaces")]
+Words = Annotated[str, AfterValidator(_words), Right("a name")]
+Secret = Annotated[SecretStr, AfterValidator(_secret), Right("printable characters")]
+Ratio = Annotated[float, Field(gt=0, le=10000, allow_inf_nan=False), Right("a number above 0, at most 10000")]
+Amount = Annotated[int, Field(ge=0, le=2**31 - 1), Right("a whole number from 0")]
+Interfaces = Annotated[
+    tuple[Literal["internal", "public", "admin"], ...],
+    BeforeValidator(_several),
+    Field(min_length=1),
+    Right('a list of "internal", "public", "admin", the preferred one first'),
+]
+FilePaths = Annotated[
+    tuple[FilePath, ...], BeforeValidator(_several), Right("the path of a file or folder, or a list of them")
+]
 DeviceSpecs = Annotated[
     tuple[DeviceSpec, ...],
     PlainValidator(_device_specs),

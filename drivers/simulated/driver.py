@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from bringup.drivers.base import Guest, GuestInfo, RebootType, SharedStorageProbe
+from bringup.drivers.base import AvailableResource, Guest, GuestInfo, RebootType, SharedStorageProbe
 from bringup.drivers.simulated import transitions
 from bringup.drivers.simulated.controls import Controls
 
@@ -29,6 +29,14 @@ class SimulatedDriver(Controls):
         return await self._perform(
             "list_instances", "", lambda: [guest.name for guest in self.hypervisor.guests.values()]
         )
+
+    async def get_available_resource(self) -> AvailableResource:
+        """Tell what the scenario says that this host has."""
+        return await self._perform("get_available_resource", "", lambda: self.hypervisor.resources)
+
+    async def capabilities_as_traits(self) -> frozenset[str]:
+        """Tell what the scenario says that this host can do."""
+        return await self._perform("capabilities_as_traits", "", lambda: self.hypervisor.traits)
 
     async def get_info(self, guest: Guest) -> GuestInfo:
         """Look at a guest; allowed while another verb works on it."""

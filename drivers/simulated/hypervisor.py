@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from bringup.drivers.base import (
+    AvailableResource,
     DriverError,
     EventListener,
     InstanceNotFound,
@@ -33,7 +34,12 @@ class Hypervisor:
         self.guests: dict[str, SimulatedGuest] = {guest.uuid: guest for guest in scenario.guests}
         if len(self.guests) < len(scenario.guests):
             raise ValueError("cannot simulate a host with two guests of the same uuid")
-        self.room: Final = scenario.capacity.running
+        capacity = scenario.capacity
+        self.room: Final = capacity.running
+        self.resources: Final = AvailableResource(
+            vcpus=capacity.vcpus, memory_mb=capacity.memory_mb, local_gb=capacity.local_gb
+        )
+        self.traits: Final = frozenset(capacity.traits)
         self.active = _active_among(self.guests)
         self.firewall: Final = Firewall()
         self.plugged: Final[set[str]] = set()

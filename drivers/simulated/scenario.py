@@ -100,11 +100,18 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What the host has room for: ``running`` guests, paused ones included; None is no limit."""
+    """What the host has room for, and what it tells Placement's client that it has.
+
+    ``running`` guests, paused ones included; None is no limit.  Nothing else is ever used up.
+    """
 
     __pydantic_config__ = _NOTHING_ELSE
 
     running: _Count | None = None
+    vcpus: _Count = 64
+    memory_mb: _Count = 262144
+    local_gb: _Count = 2000
+    traits: tuple[str, ...] = ("COMPUTE_NET_ATTACH_INTERFACE", "COMPUTE_VOLUME_ATTACH")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ HostVerb = Literal[
     "close",
     "list_instance_uuids",
     "list_instances",
+    "get_available_resource",
+    "capabilities_as_traits",
     "filter_defer_apply_on",
     "filter_defer_apply_off",
 ]

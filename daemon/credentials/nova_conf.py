@@ -1,0 +1,139 @@
+"""The credentials that a nova-compute on this host has already: ``[placement]`` of its nova.conf.
+
+Read by oslo.config itself (extra ``nova-conf``): substitution, several files, directories and the names that options
+had earlier are its business.  Only what is registered here is looked at.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bringup.daemon.errors import SettingsError
+
+if TYPE_CHECKING:
+    from oslo_config.cfg import ConfigOpts
+
+MISSING = "keystone.nova_conf: nova.conf is read with the extra bringup[nova-conf]; install it"
+SECTIONS = ("placement", "keystone_authtoken")
+"""Where keystoneauth's options may be; the first section that has an ``auth_type`` or ``auth_url``."""
+# Option and the names that it had, as keystoneauth registers them.
+OPTIONS = {
+    "auth_type": ("auth_plugin",),
+    "auth_section": (),
+    "auth_url": (),
+    "username": ("user-name", "user_name"),
+    "user_id": (),
+    "user_domain_name": (),
+    "user_domain_id": (),
+    "password": (),
+    "project_name": ("tenant-name", "tenant_name"),
+    "project_id": ("tenant-id", "tenant_id"),
+    "project_domain_name": (),
+    "project_domain_id": (),
+    "default_domain_name": (),
+    "default_domain_id": (),
+    "system_scope": (),
+    "application_credential_id": (),
+    "application_credential_name": (),
+    "application_credential_secret": (),
+    "token": (),
+    "endpoint": (),
+    "endpoint_override": (),
+    "region_name": ("os_region_name",),
+    "cafile": (),
+    "certfile": (),
+    "keyfile": (),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a section says."""
+
+    section: str
+    options: dict[str, str | None]
+    interfaces: tuple[str, ...]
+    insecure: bool
+
+    def named(self, key: str) -> str:
+        """Say where a key is to be set."""
+        return f"[{self.section}] {key}"
+
+
+def read(paths: Sequence[Path]) -> Found:
+    """Read the section of Placement.
+
+    :raises SettingsError: a file cannot be read, or no section has credentials.
+    """
+    config = _parsed(paths)
+    for section in SECTIONS:
+        found = _read(config, section)
+        if found.options["auth_type"] or found.options["auth_url"]:
+            break
+    else:
+        files = ", ".join(map(str, paths))
+        names = " nor ".join(f"[{name}]" for name in SECTIONS)
+        raise SettingsError([f"keystone.nova_conf = {files}: neither {names} has an auth_type or auth_url"])
+    if found.insecure:
+        raise SettingsError(
+            [f"[{found.section}] insecure = true: certificates are always verified here; set cafile to the CA instead"]
+        )
+    return found
+
+
+def _parsed(paths: Sequence[Path]) -> "ConfigOpts":
+    try:
+        from oslo_config import cfg
+    except ImportError as error:
+        raise SettingsError([MISSING]) from error
+    for path in paths:
+        if not path.exists():
+            raise SettingsError([f"keystone.nova_conf: {path} is not there; name the nova.conf of this host"])
+    config = cfg.ConfigOpts()
+    try:
+        config(
+            [],
+            project="nova",
+            default_config_files=[str(path) for path in paths if not path.is_dir()],
+            default_config_dirs=[str(path) for path in paths if path.is_dir()],
+            use_env=False,
+        )
+    except cfg.ConfigFileParseError as error:
+        # The error itself shows the line, and what is on it may be a password.
+        raise SettingsError(
+            [f"keystone.nova_conf: {error.config_file} is not a configuration file of OpenStack"]
+        ) from None
+    except cfg.Error as error:
+        raise SettingsError([f"keystone.nova_conf: {error}"]) from error
+    return config
+
+
+def _read(config: "ConfigOpts", section: str) -> Found:
+    from oslo_config import cfg
+
+    def value_of(option: cfg.Opt, group: str) -> object:
+        config.register_opt(option, group)
+        try:
+            return config[group][option.dest]
+        except (cfg.Error, ValueError) as error:
+            name = type(error).__name__
+            raise SettingsError(
+                [f"[{group}] {option.name} cannot be read ({name}): give what nova-compute takes"]
+            ) from None
+
+    def text(name: str, group: str) -> str | None:
+        option = cfg.StrOpt(name, deprecated_opts=[cfg.DeprecatedOpt(old, group=group) for old in OPTIONS[name]])
+        found = value_of(option, group)
+        return None if found is None else str(found)
+
+    # The credentials may be in another section; where Placement is stays in its own.
+    elsewhere = text("auth_section", section) or section
+    near = ("auth_section", "endpoint_override", "region_name", "cafile", "certfile", "keyfile")
+    interfaces = value_of(cfg.ListOpt("valid_interfaces", default=[]), section)
+    return Found(
+        section=elsewhere,
+        options={name: text(name, section if name in near else elsewhere) for name in OPTIONS},
+        interfaces=tuple(interfaces) if isinstance(interfaces, list) else (),
+        insecure=bool(value_of(cfg.BoolOpt("insecure", default=False), section)),
+    )

@@ -1,0 +1,161 @@
+"""A real Keystone and a real Placement that asks it: a pair a test process, made when first asked for."""
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+CHILD = Path(__file__).with_name("keystone_child.py")
+PASSWORD = "s3cr3t adm1n?"
+SERVICE_PASSWORD = "s3cr3t-placement"
+REGION = "RegionOne"
+START_S = 60.0
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+@dataclass
+class Cloud:
+    """A cloud with an identity service and a placement service."""
+
+    directory: Path
+    auth_url: str
+    placement_url: str = ""
+
+    def call(self, method: str, path: str, document: Any = None, *, token: str | None = None) -> Any:
+        """Call Keystone as its administrator."""
+        headers = {"X-Auth-Token": token or self.token()}
+        answer = httpx.request(method, f"{self.auth_url}{path}", json=document, headers=headers, timeout=30)
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+    def token(self, *, password: str = PASSWORD, user: str = "admin", project: str = "admin") -> str:
+        """Log in and give a token."""
+        domain = {"id": "default"}
+        document = {
+            "auth": {
+                "identity": {
+                    "methods": ["password"],
+                    "password": {"user": {"name": user, "domain": domain, "password": password}},
+                },
+                "scope": {"project": {"name": project, "domain": domain}},
+            }
+        }
+        answer = httpx.post(f"{self.auth_url}/auth/tokens", json=document, timeout=30)
+        assert answer.status_code == 201, answer.text
+        return answer.headers["X-Subject-Token"]
+
+    def revoke(self, token: str) -> None:
+        """Have a token be worth nothing any more."""
+        headers = {"X-Auth-Token": self.token(), "X-Subject-Token": token}
+        answer = httpx.delete(f"{self.auth_url}/auth/tokens", headers=headers, timeout=30)
+        assert answer.status_code == 204, answer.text
+
+    def a_user(self) -> tuple[str, str]:
+        """Make a user who is an administrator of the project admin; give name and password."""
+        name, password = f"nova-{uuid.uuid4().hex[:8]}", "n0va s3cr3t"
+        user = self.call("POST", "/users", {"user": {"name": name, "domain_id": "default", "password": password}})
+        project = self.call("GET", "/projects?name=admin")["projects"][0]["id"]
+        role = self.call("GET", "/roles?name=admin")["roles"][0]["id"]
+        self.call("PUT", f"/projects/{project}/users/{user['user']['id']}/roles/{role}")
+        self.call("PUT", f"/system/users/{user['user']['id']}/roles/{role}")
+        return name, password
+
+    def an_application_credential(self) -> tuple[str, str, str]:
+        """Make one for the administrator; give its id, its name and its secret."""
+        token = self.token()
+        me = self.call("GET", "/users?name=admin", token=token)["users"][0]["id"]
+        name, secret = f"bringup-{uuid.uuid4().hex[:8]}", "app s3cr3t"
+        made = self.call(
+            "POST",
+            f"/users/{me}/application_credentials",
+            {"application_credential": {"name": name, "secret": secret, "roles": [{"name": "admin"}]}},
+            token=token,
+        )
+        return made["application_credential"]["id"], name, secret
+
+
+def _child(arguments: list[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(CHILD), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    atexit.register(_end, process)
+    return process
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    with contextlib.suppress(ValueError, OSError):
+        process.communicate(timeout=30)
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - loopback
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _wait_for(url: str, process: "subprocess.Popen[str]") -> None:
+    until = time.monotonic() + START_S
+    while not _answers(url):
+        assert process.poll() is None, f"{url}: its process ended"
+        assert time.monotonic() < until, f"{url} does not answer"
+
+
+@functools.cache
+def a_cloud(token_s: int = 3600) -> Cloud:
+    """Start Keystone, whose tokens live this long, and a Placement that asks it."""
+    directory = Path(tempfile.mkdtemp(prefix="cloud-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    port, placement_port = _free_port(), _free_port()
+    auth_url, placement_url = f"http://127.0.0.1:{port}/v3", f"http://127.0.0.1:{placement_port}"
+    keystone = _child(
+        ["keystone", str(directory), str(port), placement_url],
+        {"OS_TOKEN__EXPIRATION": str(token_s), "BOOTSTRAP_PASSWORD": PASSWORD, "SERVICE_PASSWORD": SERVICE_PASSWORD},
+    )
+    assert keystone.stdout is not None
+    said = json.loads(keystone.stdout.readline() or "{}")
+    assert said.get("ready"), "Keystone did not start"
+    authtoken = {
+        "auth_type": "password",
+        "auth_url": auth_url,
+        "www_authenticate_uri": auth_url,
+        "username": "placement",
+        "password": SERVICE_PASSWORD,
+        "project_name": "admin",
+        "user_domain_id": "default",
+        "project_domain_id": "default",
+    }
+    placement = _child(
+        ["placement", str(directory), str(placement_port)],
+        {f"OS_KEYSTONE_AUTHTOKEN__{key.upper()}": value for key, value in authtoken.items()},
+    )
+    _wait_for(placement_url, placement)
+    return Cloud(directory, auth_url, placement_url)

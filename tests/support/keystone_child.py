@@ -1,0 +1,111 @@
+"""The real Keystone, or the real Placement in front of it, in this process; it ends with its standard input.
+
+Usage: ``keystone DIRECTORY PORT PLACEMENT_URL`` or ``placement DIRECTORY PORT``.  Options come from ``OS_*``.
+"""
+
+import importlib
+import json
+import logging
+import os
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+REGION = "RegionOne"
+
+
+def keystone(directory: Path, port: int, placement_url: str) -> Any:
+    """Make a Keystone over SQLite, with an administrator and a catalogue; give its application."""
+    os.environ |= {
+        "OS_DATABASE__CONNECTION": f"sqlite:///{directory}/keystone.sqlite",
+        "OS_FERNET_TOKENS__KEY_REPOSITORY": f"{directory}/fernet",
+        "OS_FERNET_RECEIPTS__KEY_REPOSITORY": f"{directory}/fernet",
+        "OS_CREDENTIAL__KEY_REPOSITORY": f"{directory}/credential",
+        "OS_CACHE__ENABLED": "false",
+    }
+    server = importlib.import_module("keystone.server")
+    server.configure(config_files=[])
+    fernet_utils = importlib.import_module("keystone.common.fernet_utils")
+    for repository, group in (("fernet", "fernet_tokens"), ("credential", "credential")):
+        keys = fernet_utils.FernetUtils(f"{directory}/{repository}", 3, group)
+        keys.create_key_directory()
+        keys.initialize_key_repository()
+    importlib.import_module("keystone.common.sql.upgrades").offline_sync_database_to_version()
+    importlib.import_module("keystone.conf").CONF.clear()
+    application = importlib.import_module("keystone.server.wsgi").initialize_public_application()
+    bootstrap = importlib.import_module("keystone.cmd.bootstrap")
+    # The application has loaded the backends already, and a second time they refuse.
+    bootstrap.backends = type("Loaded", (), {"load_backends": staticmethod(lambda: None)})
+    admin = bootstrap.Bootstrapper()
+    admin.admin_username = admin.project_name = admin.admin_role_name = "admin"
+    admin.admin_password = os.environ["BOOTSTRAP_PASSWORD"]
+    admin.service_name, admin.region_id, admin.immutable_roles = "keystone", REGION, True
+    admin.public_url = admin.internal_url = admin.admin_url = f"http://127.0.0.1:{port}/v3"
+    admin.bootstrap()
+    fill_catalogue(placement_url)
+    return application
+
+
+def fill_catalogue(placement_url: str) -> None:
+    """Add Placement in one region, an address that leads nowhere in another, and its service user."""
+    apis = importlib.import_module("keystone.common.provider_api").ProviderAPIs
+    catalogue = apis.catalog_api
+    catalogue.create_service("placement", {"id": "placement", "type": "placement", "name": "placement", "enabled": True})
+    catalogue.create_region({"id": "RegionTwo", "description": "", "parent_region_id": None})
+    for region, interface, url in (
+        (REGION, "public", placement_url),
+        (REGION, "internal", placement_url),
+        ("RegionTwo", "public", "http://placement.region-two.invalid"),
+    ):
+        number = f"{region}-{interface}"
+        catalogue.create_endpoint(
+            number,
+            {
+                "id": number,
+                "service_id": "placement",
+                "region_id": region,
+                "interface": interface,
+                "url": url,
+                "enabled": True,
+            },
+        )
+    user = apis.identity_api.create_user(
+        {"name": "placement", "domain_id": "default", "password": os.environ["SERVICE_PASSWORD"], "enabled": True}
+    )
+    project = next(one for one in apis.resource_api.list_projects() if one["name"] == "admin")
+    role = next(one for one in apis.role_api.list_roles() if one["name"] == "admin")
+    apis.assignment_api.create_grant(role["id"], user_id=user["id"], project_id=project["id"])
+
+
+def placement(directory: Path) -> Any:
+    """Make a Placement over SQLite that asks Keystone; give its application."""
+    os.environ |= {
+        "OS_PLACEMENT_DATABASE__CONNECTION": f"sqlite:///{directory}/placement.sqlite",
+        "OS_PLACEMENT_DATABASE__SYNC_ON_STARTUP": "true",
+        "OS_API__AUTH_STRATEGY": "keystone",
+    }
+    importlib.import_module("bringup.daemon.demo.placement_server").forget_own_folder()
+    application = importlib.import_module("placement.wsgi.api").application
+    return application
+
+
+def main() -> None:
+    what, directory, port, *more = sys.argv[1:]
+    # Keystone reads the command line of whoever imports it.
+    sys.argv[1:] = []
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    application = keystone(Path(directory), int(port), *more) if what == "keystone" else placement(Path(directory))
+    server = importlib.import_module("waitress.server").create_server(
+        application, host="127.0.0.1", port=int(port), threads=1, ident=None
+    )
+    threading.Thread(target=server.run, daemon=True).start()
+    sys.stdout.write(json.dumps({"ready": True}) + "\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import anyio
@@ -30,6 +30,7 @@ class Address:
 
     url: httpx.URL | None
     wanted: Wanted
+    _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     def __str__(self) -> str:
         """Say it, also before it is known."""
@@ -40,7 +41,9 @@ class Address:
 
         :raises PlacementError: it cannot be found.
         """
-        if self.url is None:
+        async with self._lock:
+            if self.url is not None:
+                return self.url
             if not keystone.catalogue:
                 await http.send(http.build_request("POST", keystone.identity.token_url), auth=keystone.login())
             what = f"find Placement in the catalogue of Keystone at {keystone.identity.auth_url}"
@@ -49,7 +52,7 @@ class Address:
             except NotInCatalogue as error:
                 raise NotUnderstood(what, str(error)) from None
             self.url = _base_url(found, f"use the endpoint {found!r} of the catalogue")
-        return self.url
+            return self.url
 
 
 class PlacementClient:

@@ -19,7 +19,7 @@ import structlog
 
 from bringup.placement.backoff import backoff_s
 from bringup.placement.client import PlacementClient
-from bringup.placement.errors import GateClosed, NotFound, NotUnderstood, ProviderMissing, Unreachable
+from bringup.placement.errors import GateClosed, NotUnderstood, ProviderMissing, Unreachable
 from bringup.placement.microversions import NEEDED, OLDEST, Microversion, negotiate
 from bringup.placement.providers import ResourceProvider, canonical_uuid, create_provider, look_up
 
@@ -159,25 +159,17 @@ async def probe(client: PlacementClient, *, provider: str, create: bool = False,
     speaking = client.at(NEEDED)
     # One request asks everything: whether Placement is there, lets us in, understands us, and knows this host.
     try:
-        found, version = await _found(speaking, provider)
+        found, version = await look_up(speaking, provider)
     except NotUnderstood as error:
         if error.status != HTTPStatus.NOT_ACCEPTABLE or not error.offers:
             raise
         speaking = client.at(_common(error))
-        found, version = await _found(speaking, provider)
+        found, version = await look_up(speaking, provider)
     speaking = client.at(version or OLDEST)
     created = found is None and create
     if found is None:
         found = await _made(speaking, provider, create=create, uuid=uuid)
     return Gate(provider=found, created=created, client=speaking)
-
-
-async def _found(client: PlacementClient, name: str) -> tuple[ResourceProvider | None, Microversion | None]:
-    try:
-        return await look_up(client, name)
-    except NotFound as error:
-        why = "there is no Placement; check that placement.url names it, with its path if it has one"
-        raise NotUnderstood(error.what, why, status=error.status, request_id=error.request_id) from error
 
 
 def _common(error: NotUnderstood) -> Microversion:

@@ -5,8 +5,7 @@ that.  A 401 renews it once, for a token may be revoked at any time; a second 40
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NoReturn
@@ -46,7 +45,7 @@ class KeystoneAuth(httpx.Auth):
         """Take who we are."""
         self.identity = identity
         self.asking = False
-        """Whether Keystone is being asked right now."""
+        """Whether Keystone is being asked, or was asked last and gave no token."""
         self.logins = 0
         """Tokens that were got."""
         self._clock = clock
@@ -87,8 +86,7 @@ class KeystoneAuth(httpx.Auth):
             async with self._lock:
                 token = self._fresh()
                 if token is None:
-                    with self._asking():
-                        token = await self._taken((yield self._question()))
+                    token = await self._taken((yield self._question(request)))
         request.headers[TOKEN_HEADER] = token.value
         response = yield request
         if response.status_code != httpx.codes.UNAUTHORIZED:
@@ -100,36 +98,34 @@ class KeystoneAuth(httpx.Auth):
                 self._token = None
             token = self._fresh()
             if token is None:
-                with self._asking():
-                    token = await self._taken((yield self._question()))
+                token = await self._taken((yield self._question(request)))
         request.headers[TOKEN_HEADER] = token.value
         yield request
 
     def login(self) -> httpx.Auth:
-        """Give an ``Auth`` that only makes sure that there is a token, whatever request it is used with."""
+        """Give an ``Auth`` that gets a token and sends nothing else, whatever request it is used with."""
         return _Login(self)
 
-    async def _logging_in(self) -> AsyncGenerator[httpx.Request, httpx.Response]:
+    async def _logging_in(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         async with self._lock:
-            if self._fresh() is None:
-                with self._asking():
-                    await self._taken((yield self._question()))
+            await self._taken((yield self._question(request)))
 
     def _fresh(self) -> Token | None:
         token = self._token
         return token if token is not None and self._clock() < token.stale_at else None
 
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _question(self, request: httpx.Request) -> httpx.Request:
+        # Until there is a token, every failure is one to get it.
         self.asking, self._asked_at = True, self._clock()
-        try:
-            yield
-        finally:
-            self.asking = False
-
-    def _question(self) -> httpx.Request:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        return httpx.Request("POST", self.identity.token_url, json=self.identity.document(), headers=headers)
+        return httpx.Request(
+            "POST",
+            self.identity.token_url,
+            json=self.identity.document(),
+            headers=headers,
+            # The timeouts of the client, which are not known here.
+            extensions=request.extensions,
+        )
 
     async def _taken(self, response: httpx.Response) -> Token:
         """Read what Keystone answered.
@@ -141,6 +137,7 @@ class KeystoneAuth(httpx.Auth):
         if not httpx.codes.is_success(answer.status):
             raise self._refused(answer)
         self._token = self._read(answer)
+        self.asking = False
         self.logins += 1
         return self._token
 
@@ -156,6 +153,9 @@ class KeystoneAuth(httpx.Auth):
 
     def _refused(self, answer: Answer) -> PlacementError:
         error = refusal_of(answer, secrets=self.secrets)
+        if isinstance(error, NotFound) and isinstance(self.identity.method, GivenToken):
+            # So Keystone calls a token that it cannot read.
+            error = Unauthorized(self.what, error.why, status=error.status, request_id=error.request_id)
         advice = {
             Unauthorized: f"Keystone does not let {self.identity} in (answered {answer.status}); {self._advice()}",
             NotFound: f"there is no Keystone v3 API (answered {answer.status}); check auth_url",
@@ -178,8 +178,7 @@ class _Login(httpx.Auth):
         self._keystone = keystone
 
     def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        del request
-        return self._keystone._logging_in()  # noqa: SLF001 - its other half
+        return self._keystone._logging_in(request)  # noqa: SLF001 - its other half
 
 
 def _life_s(issued_at: Any, expires_at: str) -> float:

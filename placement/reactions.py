@@ -66,7 +66,7 @@ BY_STATUS: Final[Mapping[int, type[PlacementError]]] = MappingProxyType(
 
 ADVICE: Final[Mapping[int, str]] = MappingProxyType(
     {
-        401: "check the token, and that Placement asks the Keystone that gave it",
+        401: "check the token",
         403: "its user needs the role admin or service",
         406: "the microversion is not one of the server's",
     }
@@ -143,7 +143,8 @@ def _cause(error: Exception) -> str | None:
     """Say what the operating system said, where it is in the chain."""
     for inner in _chain(error):
         if isinstance(inner, ssl.SSLCertVerificationError):
-            advice = BY_CERTIFICATE.get(inner.verify_code)
+            # An error that was not raised by OpenSSL has no code.
+            advice = BY_CERTIFICATE.get(getattr(inner, "verify_code", 0))
             said = f"its certificate is not accepted: {plain(inner.verify_message)}"
             return said if advice is None else f"{said}; {advice}"
         if isinstance(inner, ssl.SSLError):

@@ -9,13 +9,16 @@ import pytest
 
 from bringup.daemon import state_directory
 from bringup.daemon.cli.check import BY_SEVERITY
-from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest
+from bringup.drivers.simulated import Capacity, Fault, Scenario, SimulatedGuest
+from bringup.placement.inventories import Wished, put_inventories_right
+from bringup.placement.microversions import NEEDED
 from bringup.placement.providers import create_provider, find_provider
+from bringup.placement.traits import NODE_TRAITS, put_traits_right
 from support.command_lines import Ended, Site
 from support.placement import HANG, a_client, a_peer, an_answer, fresh_name, nobody, real_placement
 from support.records import HOST, instance, uuid_of
 
-ORDER = ["settings", "store", "driver", "placement", "scheduler"]
+ORDER = ["settings", "store", "driver", "placement", "inventory", "scheduler"]
 EMPTY = Scenario()
 
 
@@ -42,7 +45,12 @@ def provider_made() -> tuple[str, str]:
 
     async def make() -> str:
         async with a_client() as client:
-            return (await create_provider(client, name)).uuid
+            made = (await create_provider(client, name)).uuid
+            speaking = client.at(NEEDED)
+            wished = Wished(totals={"VCPU": 64, "MEMORY_MB": 262144, "DISK_GB": 2000})
+            await put_inventories_right(speaking, made, wished, wait_s=10)
+            await put_traits_right(speaking, made, NODE_TRAITS | set(Capacity().traits), wait_s=10)
+            return made
 
     return name, anyio.run(make)
 
@@ -63,7 +71,7 @@ def test_a_host_that_has_everything_passes(site: Site) -> None:
     assert set(statuses(ended).values()) == {"ok"}
     store = {"path": str(site.store), "instances": 2, "elsewhere": 2}
     driver = {"guests": 2, "guests_without_record": 0, "records_without_guest": 1}
-    placement = {"microversion": "1.20", "resource_provider": name, "uuid": uuid, "generation": 0}
+    placement = {"microversion": "1.28", "resource_provider": name, "uuid": uuid, "generation": 2}
     assert finding(ended, "store").items() >= store.items()
     assert finding(ended, "driver").items() >= driver.items()
     assert finding(ended, "placement").items() >= placement.items()

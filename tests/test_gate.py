@@ -3,11 +3,13 @@ from typing import Any
 
 import pytest
 
+from bringup.daemon import gate
 from bringup.daemon.errors import SettingsError, Unavailable
-from bringup.daemon.gate import opened_placement, pass_placement, probe_placement
+from bringup.daemon.gate import opened_placement
 from bringup.daemon.settings import Settings, load
+from bringup.placement.gate import Gate
 from bringup.placement.providers import find_provider
-from support.placement import DOCUMENT, HANG, a_peer, an_answer, fresh_name, nobody, real_placement
+from support.placement import HANG, a_peer, an_answer, fresh_name, nobody, real_placement
 
 pytestmark = pytest.mark.anyio
 NO_PAGE = an_answer(404, b"<html><title>404 Not Found</title></html>")
@@ -24,6 +26,16 @@ class Phases:
         self.said.append((phase, detail))
 
 
+async def pass_placement(settings: Settings, phases: Phases) -> None:
+    async with opened_placement(settings) as client:
+        await gate.pass_placement(settings, client, phases)
+
+
+async def probe_placement(settings: Settings) -> Gate:
+    async with opened_placement(settings) as client:
+        return await gate.probe_placement(settings, client)
+
+
 @pytest.fixture
 def nothing(tmp_path: Path) -> Path:
     path = tmp_path / "bringup.toml"
@@ -33,8 +45,10 @@ def nothing(tmp_path: Path) -> Path:
 
 def settings(config: Path, url: str | None, **more: Any) -> Settings:
     values = {"url": url, "resource_provider": fresh_name()} | more
-    overrides = [f"placement.{key}={str(value).lower()}" for key, value in values.items() if value is not None]
-    return load(config, environment={}, overrides=overrides)
+    environment = {
+        f"BRINGUP_PLACEMENT__{key.upper()}": str(value).lower() for key, value in values.items() if value is not None
+    }
+    return load(config, environment=environment, overrides=())
 
 
 async def test_a_host_that_placement_knows_passes(nothing: Path) -> None:
@@ -76,7 +90,7 @@ async def test_without_an_address_the_settings_are_wrong(nothing: Path) -> None:
 )
 async def test_the_token_that_is_set_is_sent(nothing: Path, more: dict[str, str], sent: str | None) -> None:
     refused = pytest.raises(Unavailable, match="answered 401")
-    with a_peer(an_answer(content=DOCUMENT), an_answer(401, {})) as peer, refused:
+    with a_peer(an_answer(401, {})) as peer, refused:
         await pass_placement(settings(nothing, peer.url, **more), Phases())
 
     tokens = [
@@ -94,7 +108,7 @@ async def test_the_token_that_is_set_is_sent(nothing: Path, more: dict[str, str]
     ids=["404", "406"],
 )
 async def test_what_to_check_is_said_where_the_answer_does_not_tell(nothing: Path, answer: bytes, said: str) -> None:
-    with a_peer(an_answer(content=DOCUMENT), answer) as peer, pytest.raises(Unavailable, match=said) as raised:
+    with a_peer(answer) as peer, pytest.raises(Unavailable, match=said) as raised:
         await probe_placement(settings(nothing, peer.url))
 
     # The chain has the request and the answer.

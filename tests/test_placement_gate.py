@@ -3,7 +3,7 @@ import uuid
 import pytest
 from structlog.testing import capture_logs
 
-from bringup.placement.errors import NotUnderstood, PlacementError, ProviderMissing, Unauthorized, Unreachable
+from bringup.placement.errors import NotFound, NotUnderstood, PlacementError, ProviderMissing, Unauthorized, Unreachable
 from bringup.placement.gate import pass_gate, probe
 from bringup.placement.providers import ResourceProvider
 from support.placement import TOKEN, a_client, a_peer, an_answer, fresh_name
@@ -24,7 +24,7 @@ async def test_a_known_provider_passes() -> None:
         by_uuid = await pass_gate(client, provider=made.provider.uuid, wait_s=0)
     assert (made.created, again.created) == (True, False)
     assert made.provider == again.provider == by_uuid.provider
-    assert str(made.microversion) == "1.20"
+    assert str(made.microversion) == "1.28"
 
 
 async def test_a_provider_is_made_with_the_uuid_of_the_node() -> None:
@@ -59,16 +59,16 @@ async def test_who_is_not_let_in_is_told_at_once(token: str | None, status: int)
 
 
 PERMANENT = {
-    "not found": (an_answer(404, b"no such page"), NotUnderstood, "there is no version document"),
+    "not found": (an_answer(404, b"no such page"), NotFound, "answered 404; no such page"),
     "another service": (
         an_answer(content={"versions": {"values": []}}),
         NotUnderstood,
-        "the version document is not Placement's; check that placement.url names Placement",
+        "did not answer with one resource provider or none; check that placement.url names Placement",
     ),
     "HTML": (an_answer(content=b"<html>"), NotUnderstood, "where JSON was expected"),
     "truncated JSON": (an_answer(content=b'{"ver'), NotUnderstood, "where JSON was expected"),
     "too new": (
-        an_answer(content={"versions": [{"min_version": "1.50", "max_version": "1.60"}]}),
+        an_answer(406, {"errors": [{"status": 406, "min_version": "1.50", "max_version": "1.60"}]}),
         NotUnderstood,
         "a newer bringup is needed",
     ),
@@ -107,18 +107,19 @@ async def test_a_probe_makes_nothing() -> None:
 
 
 async def test_an_old_server_is_spoken_to_in_its_own_words() -> None:
-    old = {"versions": [{"id": "v1.0", "min_version": "1.0", "max_version": "1.4"}]}
+    old = {"errors": [{"status": 406, "detail": "Unacceptable", "min_version": "1.0", "max_version": "1.4"}]}
+    in_old = {"openstack-api-version": "placement 1.4"}
     location = f"/resource_providers/{PROVIDER['uuid']}"
     with a_peer(
-        an_answer(content=old),
-        an_answer(content={"resource_providers": []}),
+        an_answer(406, old),
+        an_answer(content={"resource_providers": []}, **in_old),
         an_answer(201, b"", location=location),
         an_answer(content=PROVIDER),
     ) as peer:
         async with a_client(peer.url) as client:
             gate = await pass_gate(client, provider="compute-1", wait_s=LONG_S, create=True)
     assert (str(gate.microversion), gate.created) == ("1.4", True)
-    spoken = ["openstack-api-version: placement 1.4" in head.lower() for head in peer.requests]
+    spoken = ["openstack-api-version: placement 1.4\r" in head.lower() for head in peer.requests]
     assert spoken == [False, True, True, True]
 
 

@@ -14,12 +14,11 @@ from bringup.placement.errors import (
 )
 from bringup.placement.gate import Waiting, pass_gate
 from bringup.placement.providers import ResourceProvider
-from support.placement import DOCUMENT, HANG, NOTHING, a_client, a_peer, an_answer, nobody
+from support.placement import HANG, NOTHING, a_client, a_peer, an_answer, nobody
 
 pytestmark = pytest.mark.anyio
 
 PROVIDER = {"uuid": str(uuid.UUID(int=1)), "name": "compute-1", "generation": 3}
-VERSIONS = an_answer(content=DOCUMENT)
 FOUND = an_answer(content={"resource_providers": [PROVIDER]})
 BUSY = an_answer(503, {"message": "Not now."}, x_openstack_request_id="req-busy")
 LONG_S = 60.0
@@ -40,7 +39,7 @@ TRANSIENT = {
     "429": an_answer(429, b""),
     "a page of a proxy": an_answer(502, b"<html>"),
     "nothing": NOTHING,
-    "half an answer": VERSIONS[:-9],
+    "half an answer": FOUND[:-9],
 }
 
 
@@ -48,7 +47,7 @@ TRANSIENT = {
 @pytest.mark.parametrize("answer", TRANSIENT.values(), ids=TRANSIENT.keys())
 async def test_what_passes_is_waited_for(answer: bytes) -> None:
     heard: list[Waiting] = []
-    with a_peer(answer, answer, VERSIONS, answer, VERSIONS, FOUND) as peer:
+    with a_peer(answer, answer, answer, FOUND) as peer:
         async with a_client(peer.url) as client:
             gate = await pass_gate(client, provider="compute-1", wait_s=LONG_S, on_wait=heard.append)
     assert gate.provider == ResourceProvider(str(uuid.UUID(int=1)), "compute-1", 3)
@@ -68,7 +67,7 @@ async def test_progress_hears_the_attempt_and_the_reason() -> None:
 @pytest.mark.usefixtures("without_waits")
 async def test_retry_after_is_honoured() -> None:
     heard: list[Waiting] = []
-    with a_peer(an_answer(503, b"", retry_after="17"), VERSIONS, FOUND) as peer:
+    with a_peer(an_answer(503, b"", retry_after="17"), FOUND) as peer:
         async with a_client(peer.url) as client:
             await pass_gate(client, provider="compute-1", wait_s=LONG_S, on_wait=heard.append)
     assert 17 <= heard[0].wait_s <= 22
@@ -91,7 +90,7 @@ async def test_two_hosts_do_not_come_back_at_the_same_times() -> None:
 
 async def test_the_wait_that_is_announced_is_the_wait_that_is_made() -> None:
     heard: list[Waiting] = []
-    with a_peer(BUSY, VERSIONS, FOUND) as peer, capture_logs() as logs:
+    with a_peer(BUSY, FOUND) as peer, capture_logs() as logs:
         async with a_client(peer.url) as client:
             await pass_gate(client, provider="compute-1", wait_s=LONG_S, on_wait=heard.append)
     (line,) = [line for line in logs if line["event"] == "stamina.retry_scheduled"]

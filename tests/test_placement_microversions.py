@@ -4,35 +4,48 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bringup.placement.microversions import NEEDED, NEWEST_KNOWN, OLDEST, Microversion, negotiate
+from bringup.placement.microversions import (
+    NEEDED,
+    NEWEST_KNOWN,
+    OLDEST,
+    Microversion,
+    Offer,
+    negotiate,
+    read_refusal,
+    served,
+)
 
 MICROVERSIONS = st.builds(Microversion, st.just(1), st.integers(0, 60))
 
 
-def a_document(lowest: object, highest: object) -> dict[str, Any]:
-    return {"versions": [{"id": "v1.0", "min_version": str(lowest), "max_version": str(highest)}]}
+def a_refusal(lowest: object, highest: object) -> dict[str, Any]:
+    return {"errors": [{"status": 406, "min_version": str(lowest), "max_version": str(highest)}]}
+
+
+def offers(lowest: object, highest: object) -> tuple[Offer, ...]:
+    return read_refusal(a_refusal(lowest, highest))
 
 
 OFFERS = {
-    "all that we need": ("1.0", "1.39", "1.20"),
-    "newer than we know": ("1.0", "1.77", "1.20"),
+    "all that we need": ("1.0", "1.39", "1.28"),
+    "newer than we know": ("1.0", "1.77", "1.28"),
     "older than we need": ("1.0", "1.6", "1.6"),
     "the first": ("1.0", "1.0", "1.0"),
-    "lowest above what we need": ("1.25", "1.50", "1.25"),
+    "lowest above what we need": ("1.30", "1.50", "1.30"),
     "the last that we know": ("1.39", "2.5", "1.39"),
-    "exactly what we need": ("1.20", "1.20", "1.20"),
+    "exactly what we need": ("1.28", "1.28", "1.28"),
 }
 
 
 @pytest.mark.parametrize(("lowest", "highest", "expected"), OFFERS.values(), ids=OFFERS.keys())
 def test_the_lowest_that_has_what_we_need_is_chosen(lowest: str, highest: str, expected: str) -> None:
-    assert str(negotiate(a_document(lowest, highest))) == expected
+    assert str(negotiate(offers(lowest, highest))) == expected
 
 
 @given(MICROVERSIONS, MICROVERSIONS)
 def test_the_choice_is_one_that_both_sides_know(lowest: Microversion, highest: Microversion) -> None:
     assume(lowest <= highest and lowest <= NEWEST_KNOWN)
-    chosen = negotiate(a_document(lowest, highest))
+    chosen = negotiate(offers(lowest, highest))
     assert lowest <= chosen <= highest
     assert OLDEST <= chosen <= NEWEST_KNOWN
     assert chosen >= NEEDED or chosen == highest
@@ -41,17 +54,15 @@ def test_the_choice_is_one_that_both_sides_know(lowest: Microversion, highest: M
 @pytest.mark.parametrize(("lowest", "highest"), [("1.40", "1.50"), ("2.0", "2.3"), ("0.1", "0.9")])
 def test_a_server_that_has_nothing_that_we_know_is_refused_with_what_both_have(lowest: str, highest: str) -> None:
     with pytest.raises(ValueError, match=rf"it has {lowest} to {highest}, this bringup knows 1\.0 to 1\.39"):
-        negotiate(a_document(lowest, highest))
+        negotiate(offers(lowest, highest))
 
 
 DOCUMENTS = {
-    "nova": {"versions": [{"id": "v2.1", "min_version": "2.1", "version": "2.100", "status": "CURRENT"}]},
-    "keystone": {"versions": {"values": [{"id": "v3.14", "status": "stable"}]}},
-    "glance": {"versions": [{"id": "v2.16", "status": "CURRENT"}]},
-    "no versions": {"versions": []},
-    "numbers": {"versions": [{"min_version": 1.0, "max_version": 1.39}]},
-    "not microversions": a_document("one", "two"),
-    "upside down": a_document("1.30", "1.20"),
+    "keystone": {"error": {"code": 406, "title": "Not Acceptable"}},
+    "no errors": {"errors": []},
+    "numbers": {"errors": [{"min_version": 1.0, "max_version": 1.39}]},
+    "not microversions": a_refusal("one", "two"),
+    "upside down": a_refusal("1.30", "1.20"),
     "a list": [],
     "null": None,
     "other text": "hello",
@@ -59,9 +70,17 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS.keys())
-def test_a_version_document_of_another_service_is_refused(document: object) -> None:
-    with pytest.raises(ValueError, match="not Placement's"):
-        negotiate(document)
+def test_a_refusal_that_says_no_microversions_offers_none(document: object) -> None:
+    assert read_refusal(document) == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "version"),
+    [("placement 1.28", "1.28"), ("placement 1.0", "1.0"), ("compute 2.1", None), ("placement", None), ("", None)],
+)
+def test_an_answer_says_what_it_was_served_in(header: str, version: str | None) -> None:
+    found = served({"openstack-api-version": header})
+    assert (None if found is None else str(found)) == version
 
 
 def test_microversions_are_ordered_as_numbers() -> None:

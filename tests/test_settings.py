@@ -86,7 +86,7 @@ def test_the_longest_wait_is_not_below_the_first(empty: Path) -> None:
     ("overrides", "begin"),
     [
         (["scheduler.url=http://h"], "scheduler.url is not used"),
-        (["placement.auth=none", "placement.token=t"], 'placement.auth = "none": no token is sent'),
+        (["placement.auth=none", "keystone.username=nova"], 'placement.auth = "none": [keystone] is not used'),
         (["limits.instance_deadline=60"], "guests.shutdown_timeout = 60 s is not shorter"),
     ],
 )
@@ -98,7 +98,8 @@ def test_what_is_probably_not_meant_is_warned_of(empty: Path, overrides: list[st
 def test_placement_is_required_only_where_it_is_asked_for(empty: Path) -> None:
     with pytest.raises(SettingsError, match=r"^placement\.url is missing"):
         require_placement(load(empty, environment={}, overrides=[]))
-    assert require_placement(load(empty, environment={}, overrides=["placement.url=http://h"])) == "http://h"
+    require_placement(load(empty, environment={}, overrides=["placement.url=http://h"]))
+    require_placement(load(empty, environment={}, overrides=["placement.auth=keystone"]))
 
 
 def test_a_scenario_is_required_only_where_it_is_asked_for(empty: Path) -> None:

@@ -88,3 +88,42 @@ def test_without_a_token_noauth_sends_the_administrator_that_placement_knows(emp
 
 def test_without_auth_there_is_no_token(empty: Path) -> None:
     assert load(empty, environment={}, overrides=["placement.auth=none"]).placement.token is None
+
+
+SECRETS = ["placement.token", "scheduler.token", "keystone.password", "keystone.application_credential_secret"]
+
+
+@pytest.mark.parametrize("key", SECRETS)
+def test_a_secret_on_the_command_line_is_refused(empty: Path, key: str) -> None:
+    (problem,) = problems(empty, overrides=[f"{key}=s3cret"])
+    assert problem == f"{key} (--set): the command line is there for everybody to read; give {key}_file"
+
+
+def test_a_token_that_is_not_sent_is_warned_of(empty: Path) -> None:
+    environment = {"BRINGUP_PLACEMENT__TOKEN": "t"}
+    (warning,) = load(empty, environment=environment, overrides=["placement.auth=none"]).warnings
+    assert warning.startswith('placement.auth = "none": no token is sent')
+
+
+def test_a_password_may_have_spaces_and_loses_its_line_end_only(empty: Path, tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text(" pass wörd \n")
+    path.chmod(0o600)
+    settings = load(empty, environment={}, overrides=[f"keystone.password_file={path}"])
+    assert value_of(settings, "keystone.password").get_secret_value() == " pass wörd "
+    assert settings.placement.auth == "keystone"
+
+
+def test_a_credential_of_systemd_is_found_in_its_directory(empty: Path, tmp_path: Path) -> None:
+    (tmp_path / "keystone").write_text("s3cret")
+    overrides = ["keystone.password_file=%d/keystone"]
+    settings = load(empty, environment={"CREDENTIALS_DIRECTORY": str(tmp_path)}, overrides=overrides)
+    assert value_of(settings, "keystone.password").get_secret_value() == "s3cret"
+
+    found = problems(empty, overrides=overrides)
+    assert any("CREDENTIALS_DIRECTORY is not set" in problem for problem in found)
+
+
+def test_credentials_come_from_one_place(empty: Path) -> None:
+    (problem,) = problems(empty, overrides=["keystone.cloud=one", "keystone.auth_url=http://k"])
+    assert "keystone.cloud (--set) and keystone.auth_url (--set) are set" in problem

@@ -60,6 +60,8 @@ async def test_calls_are_not_kept_unless_asked_for() -> None:
 NEED_A_GUEST = VERBS - {
     *("init_host", "close", "list_instance_uuids", "list_instances", "filter_defer_apply_on"),
     *(
+        "get_available_resource",
+        "capabilities_as_traits",
         "filter_defer_apply_off",
         "plug_vifs",
         "destroy",

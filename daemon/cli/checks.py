@@ -18,7 +18,7 @@ from bringup.daemon.placed import Placed
 from bringup.daemon.scheduler.spool import OutboxError, Spool
 from bringup.daemon.settings import Settings
 from bringup.drivers.base import DriverError
-from bringup.placement.errors import PlacementError, ProviderMissing
+from bringup.placement.errors import ProviderMissing
 
 CONNECT_DEADLINE_S = 5.0
 PORTS = {"http": 80, "https": 443}
@@ -62,20 +62,24 @@ class Checks:
         """Take settings that are valid."""
         self._settings = settings
         self._rows: list[_Row] | None = None
+        self._differences: list[str] | None = None
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Check everything, also after a failure."""
         for problem in self._identity():
             yield Finding("settings", Status.FAILED, problem, exit_code=SettingsError.exit_code)
-        checks: dict[str, Callable[[], Awaitable[Finding]]] = {
+        checks: dict[str, Callable[[], Awaitable[Finding | None]]] = {
             "store": self.store,
             "driver": self.driver,
             "placement": self.placement,
+            "inventory": self.inventory,
             "scheduler": self.scheduler,
         }
         for name, check in checks.items():
             try:
-                yield await check()
+                finding = await check()
+                if finding is not None:
+                    yield finding
             except BringupError as error:
                 yield Finding(name, Status.FAILED, chain_of(error), exit_code=error.exit_code)
 
@@ -141,7 +145,7 @@ class Checks:
                     )
                     return Finding("placement", Status.WARNING, missing)
                 raise
-            differences = await self._differences(placed(self._settings, gate))
+            await self._compare(placed(self._settings, gate))
         facts = {
             "url": client.url,
             "microversion": str(gate.microversion),
@@ -153,22 +157,28 @@ class Checks:
             f"{client.url}: microversion {gate.microversion}, lets us in, "
             f"resource provider {gate.provider.name} ({gate.provider.uuid})"
         )
-        if differences:
-            end = "run puts it right" if self._settings.inventory.put_right else "inventory.put_right = true mends it"
-            message += f"; {'; '.join(differences)}; {end}"
-        return Finding(
-            "placement", Status.WARNING if differences else Status.OK, message, facts | {"differences": differences}
-        )
+        return Finding("placement", Status.OK, message, facts)
 
-    async def _differences(self, host: Placed) -> list[str]:
-        """Compare what Placement has of this host with what the hypervisor says; nothing where that cannot be asked."""
+    async def inventory(self) -> Finding | None:
+        """Tell what Placement has wrong of this host; None where one of the two could not be asked."""
+        found = self._differences
+        if found is None:
+            return None
+        facts = {"differences": found}
+        if not found:
+            return Finding("inventory", Status.OK, "inventory and traits are as the hypervisor tells", facts)
+        end = "run puts it right" if self._settings.inventory.put_right else "inventory.put_right = true mends it"
+        return Finding("inventory", Status.WARNING, f"{'; '.join(found)}; {end}", facts)
+
+    async def _compare(self, host: Placed) -> None:
         driver = wiring.make_driver(self._settings)
         try:
             with anyio.fail_after(self._settings.limits.host_deadline):
                 await driver.init_host(self._settings.host.name)
-                return await host.differences(driver)
-        except (PlacementError, TimeoutError, OSError, DriverError) as error:
-            return [f"its inventory could not be compared ({error})"]
+                self._differences = await host.differences(driver)
+        except (TimeoutError, OSError, DriverError):
+            # The check of the driver has said so.
+            return
         finally:
             await wiring.close_driver(driver)
 

@@ -46,7 +46,7 @@ def load(config: Path | None, *, environment: Mapping[str, str], overrides: Sequ
     problems.extend(
         f"{key} (--set): the command line is there for everybody to read; give {key}_file"
         for key, source in layers.sources.items()
-        if source == "--set" and key in (f"{section}.{name}" for section, name in FROM_FILES)
+        if source == "--set" and key in (f"{section}.{name}" for section, name in FROM_FILES if section in sections)
     )
     if problems:
         raise SettingsError([printable(problem) for problem in problems])
@@ -84,7 +84,7 @@ def _find_credentials(layers: Layers, environment: Mapping[str, str]) -> None:
             if directory:
                 values[key] = f"{directory}/{value.removeprefix('%d/')}"
                 continue
-            given = "give a path, or start it as a service with LoadCredential="
+            given = "a path, or start it as a service with LoadCredential="
             layers.problems.append(
                 wrong_value(f"{section}.{key}", value, source=layers.sources[f"{section}.{key}"], instead=given)
                 + " (CREDENTIALS_DIRECTORY is not set)"

@@ -138,7 +138,12 @@ def a_cloud(token_s: int = 3600) -> Cloud:
     auth_url, placement_url = f"http://127.0.0.1:{port}/v3", f"http://127.0.0.1:{placement_port}"
     keystone = _child(
         ["keystone", str(directory), str(port), placement_url],
-        {"OS_TOKEN__EXPIRATION": str(token_s), "BOOTSTRAP_PASSWORD": PASSWORD, "SERVICE_PASSWORD": SERVICE_PASSWORD},
+        {
+            "OS_TOKEN__EXPIRATION": str(token_s),
+            "OS_IDENTITY__PASSWORD_HASH_ROUNDS": "4",
+            "BOOTSTRAP_PASSWORD": PASSWORD,
+            "SERVICE_PASSWORD": SERVICE_PASSWORD,
+        },
     )
     assert keystone.stdout is not None
     said = json.loads(keystone.stdout.readline() or "{}")
@@ -152,6 +157,8 @@ def a_cloud(token_s: int = 3600) -> Cloud:
         "project_name": "admin",
         "user_domain_id": "default",
         "project_domain_id": "default",
+        # Each token is looked up each time: one that was revoked is refused at once.
+        "token_cache_time": "-1",
     }
     placement = _child(
         ["placement", str(directory), str(placement_port)],

@@ -52,7 +52,8 @@ def fill_catalogue(placement_url: str) -> None:
     """Add Placement in one region, an address that leads nowhere in another, and its service user."""
     apis = importlib.import_module("keystone.common.provider_api").ProviderAPIs
     catalogue = apis.catalog_api
-    catalogue.create_service("placement", {"id": "placement", "type": "placement", "name": "placement", "enabled": True})
+    service = {"id": "placement", "type": "placement", "name": "placement", "enabled": True}
+    catalogue.create_service("placement", service)
     catalogue.create_region({"id": "RegionTwo", "description": "", "parent_region_id": None})
     for region, interface, url in (
         (REGION, "public", placement_url),
@@ -87,8 +88,7 @@ def placement(directory: Path) -> Any:
         "OS_API__AUTH_STRATEGY": "keystone",
     }
     importlib.import_module("bringup.daemon.demo.placement_server").forget_own_folder()
-    application = importlib.import_module("placement.wsgi.api").application
-    return application
+    return importlib.import_module("placement.wsgi.api").application
 
 
 def main() -> None:

@@ -233,8 +233,8 @@ async def test_an_answer_without_a_token_is_not_understood(answer: bytes) -> Non
     ],
 )
 async def test_a_token_lives_by_keystones_own_clock(issued_at: str | None, expires_at: str, stale_at: float) -> None:
-    token = {"token": {"issued_at": issued_at, "expires_at": expires_at, "catalog": []}}
-    answer = an_answer(201, token, x_subject_token="t")
+    token: dict[str, object] = {"issued_at": issued_at, "expires_at": expires_at, "catalog": []}
+    answer = an_answer(201, {"token": token}, x_subject_token="t")
     ticks = [0.0]
     with a_peer(answer) as keystone, a_peer(an_answer(content={})) as placement:
         auth = KeystoneAuth(Identity(auth_url=keystone.url, method=ADMIN, project=PROJECT), clock=lambda: ticks[0])

@@ -108,11 +108,11 @@ async def test_a_probe_makes_nothing() -> None:
 
 async def test_an_old_server_is_spoken_to_in_its_own_words() -> None:
     old = {"errors": [{"status": 406, "detail": "Unacceptable", "min_version": "1.0", "max_version": "1.4"}]}
-    in_old = {"openstack-api-version": "placement 1.4"}
+    in_old = "placement 1.4"
     location = f"/resource_providers/{PROVIDER['uuid']}"
     with a_peer(
         an_answer(406, old),
-        an_answer(content={"resource_providers": []}, **in_old),
+        an_answer(content={"resource_providers": []}, openstack_api_version=in_old),
         an_answer(201, b"", location=location),
         an_answer(content=PROVIDER),
     ) as peer:

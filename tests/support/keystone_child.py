@@ -35,7 +35,7 @@ def keystone(directory: Path, port: int, placement_url: str) -> Any:
     importlib.import_module("keystone.common.sql.upgrades").offline_sync_database_to_version()
     importlib.import_module("keystone.conf").CONF.clear()
     application = importlib.import_module("keystone.server.wsgi").initialize_public_application()
-    bootstrap = importlib.import_module("keystone.cmd.bootstrap")
+    bootstrap: Any = importlib.import_module("keystone.cmd.bootstrap")
     # The application has loaded the backends already, and a second time they refuse.
     bootstrap.backends = type("Loaded", (), {"load_backends": staticmethod(lambda: None)})
     admin = bootstrap.Bootstrapper()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bringup.drivers.base import (
+    AvailableResource,
     EventListener,
     Guest,
     GuestInfo,
@@ -120,6 +121,12 @@ class TracingDriver:
     async def list_instances(self) -> list[str]:
         self.trace.call("drv.list_instances")
         return []
+
+    async def get_available_resource(self) -> AvailableResource:
+        raise NotImplementedError
+
+    async def capabilities_as_traits(self) -> frozenset[str]:
+        raise NotImplementedError
 
     async def filter_defer_apply_on(self) -> None:
         self.trace.call("drv.filter_defer_apply_on")

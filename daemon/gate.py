@@ -67,6 +67,7 @@ async def pass_placement(
 
     ``node_uuid`` is what a resource provider that is made here gets, as a compute node's has.
 
+    :raises SettingsError: the resource provider is another node's.
     :raises Unavailable: it may not, or Placement did not say so within ``placement.wait``.
     """
 
@@ -89,7 +90,19 @@ async def pass_placement(
 
 
 def placed(settings: Settings, gate: Gate) -> Placed:
-    """Give this host in Placement."""
+    """Give this host in Placement.
+
+    :raises SettingsError: the resource provider is another node's.
+    """
+    known, found = settings.host.node_uuid, gate.provider.uuid
+    if known is not None and known != found:
+        # Nova's scheduler finds a host's provider by the UUID of its compute node: what is written to another one is
+        # written for another node, or for one that this host was before it was made anew.
+        problem = (
+            f"host.node_uuid = {known}, but the resource provider {gate.provider.name} has the UUID {found}: set it to "
+            f"{found} if that is this node's, else delete the old provider or set placement.resource_provider"
+        )
+        raise SettingsError([problem])
     return Placed(client=gate.client, provider=gate.provider, rules=rules(settings), wait_s=settings.placement.wait)
 
 

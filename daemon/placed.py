@@ -5,6 +5,7 @@ put right and that cannot be done, the host is not one that Placement can rely o
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
 
@@ -20,6 +21,7 @@ from bringup.placement.errors import PlacementError
 from bringup.placement.inventories import Wished, differences, put_inventories_right, read_inventories
 from bringup.placement.microversions import NEEDED, TRAITS
 from bringup.placement.providers import ResourceProvider
+from bringup.placement.revising import revise
 from bringup.placement.traits import NODE_TRAITS, put_traits_right, read_traits
 
 log = get_logger()
@@ -130,11 +132,15 @@ class Placed:
             return Allocations()
         try:
             with anyio.fail_after(deadline_s):
-                others = await consumers_of(self.client, self.provider.uuid) - known.own - known.still_here
+                others = await self._consumers() - known.own - known.still_here
                 return await self._settled(host, others, known.deleted, store) if others else Allocations()
         except (PlacementError, StoreError, TimeoutError) as error:
             log.warning("allocations.not_looked_at", error=chain_of(error) or "no answer in time")
             return Allocations()
+
+    async def _consumers(self) -> frozenset[str]:
+        ask = partial(consumers_of, self.client, self.provider.uuid)
+        return await revise(f"read who has something of {self.provider.name}", ask, wait_s=self.wait_s)
 
     async def _settled(self, host: str, others: frozenset[str], deleted: frozenset[str], store: Store) -> Allocations:
         records = {one.uuid: one for one in await store.load_instances_by_uuid(others)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from bringup.placement.client import PlacementClient
@@ -68,7 +69,9 @@ async def take_back(client: PlacementClient, consumer: str, provider: str, *, wa
         found = await read_consumer(client, consumer)
         if provider in found.allocations:
             taken = True
-            await client.request("PUT", f"/allocations/{consumer}", json=found.without(provider))
+            answer = await client.request("PUT", f"/allocations/{consumer}", json=found.without(provider))
+            if answer.status != HTTPStatus.NO_CONTENT:
+                raise answer.not_understood(f"answered {answer.status} to a write that has no answer")
 
     await revise(f"take back what {consumer} has of resource provider {provider}", once, wait_s=wait_s)
     return taken

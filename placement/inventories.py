@@ -141,7 +141,8 @@ async def put_inventories_right(
         if lines:
             body = {"resource_provider_generation": found.generation, "inventories": decided(found, wished)}
             changed[:] = lines
-            await client.request("PUT", f"/resource_providers/{provider}/inventories", json=body)
+            # Read as well: a page of a proxy may say 200, too.
+            _read(await client.request("PUT", f"/resource_providers/{provider}/inventories", json=body))
 
     await revise(f"put the inventories of resource provider {provider} right", once, wait_s=wait_s)
     return tuple(changed)

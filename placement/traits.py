@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
+from bringup.placement.answers import Answer
 from bringup.placement.client import PlacementClient
 from bringup.placement.revising import revise
 
@@ -24,7 +25,10 @@ async def read_traits(client: PlacementClient, provider: str) -> Traits:
 
     :raises PlacementError: they could not be read.
     """
-    answer = await client.request("GET", f"/resource_providers/{provider}/traits")
+    return _read(await client.request("GET", f"/resource_providers/{provider}/traits"))
+
+
+def _read(answer: Answer) -> Traits:
     match answer.json():
         case {"traits": [*names], "resource_provider_generation": int(generation)} if all(
             isinstance(name, str) for name in names
@@ -49,7 +53,8 @@ async def put_traits_right(
         if missing:
             added[:] = missing
             body = {"resource_provider_generation": found.generation, "traits": sorted(found.names | set(wanted))}
-            await client.request("PUT", f"/resource_providers/{provider}/traits", json=body)
+            # Read as well: a page of a proxy may say 200, too.
+            _read(await client.request("PUT", f"/resource_providers/{provider}/traits", json=body))
 
     await revise(f"put the traits of resource provider {provider} right", once, wait_s=wait_s)
     return tuple(added)

@@ -10,20 +10,11 @@ from bringup.daemon.settings import Settings, load
 from bringup.placement.gate import Gate
 from bringup.placement.providers import find_provider
 from support.placement import HANG, a_peer, an_answer, fresh_name, nobody, real_placement
+from support.starts import Phases
 
 pytestmark = pytest.mark.anyio
 NO_PAGE = an_answer(404, b"<html><title>404 Not Found</title></html>")
 OTHER_VERSIONS = {"errors": [{"status": 406, "detail": "Unacceptable", "min_version": "1.0", "max_version": "1.9"}]}
-
-
-class Phases:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[str, str]] = []
-
-    def phase_began(self, phase: str, detail: str = "") -> None:
-        self.said.append((phase, detail))
 
 
 async def pass_placement(settings: Settings, phases: Phases) -> None:

@@ -7,6 +7,7 @@ request is drawn from a seed, as often as its schedule says; after that everythi
 import contextlib
 import http.client
 import random
+import re
 import socket
 import socketserver
 import ssl
@@ -21,6 +22,7 @@ KINDS = (
     "reset after",
     "half",
     "delay",
+    "silence",
     "500",
     "503",
     "429",
@@ -32,6 +34,8 @@ NEVER_ASKED = frozenset({"reset before", "500", "503", "429", "wrong type"})
 """With these the server never sees the request; with the others it has done what it was asked."""
 DELAY_S = 0.05
 DRIPS = 10
+PATIENCE_S = 30.0
+GENERATION = re.compile(rb'"(?:resource_provider_)?generation": ?([0-9]+)')
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -45,6 +49,8 @@ class Proxy:
     url: str = ""
     requests: list[str] = field(default_factory=list)
     connections: int = 0
+    generations: list[int] = field(default_factory=list)
+    """Those of resource providers, as the answers told them."""
     ended: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -86,7 +92,9 @@ class _Handler(socketserver.StreamRequestHandler):
         fault = self.proxy.takes(f"{method} {path}")
         if fault in NEVER_ASKED:
             return self._unasked(fault)
-        return self._answered(fault, self._asked(method, path, headers, body))
+        answer = self._asked(method, path, headers, body)
+        self.proxy.generations += [int(number) for number in GENERATION.findall(answer)]
+        return self._answered(fault, answer)
 
     def _unasked(self, fault: str) -> bool:
         """Do to a request what happens before the server sees it."""
@@ -106,6 +114,11 @@ class _Handler(socketserver.StreamRequestHandler):
             return self._say(502, b"<html>Bad Gateway", {"Content-Type": "text/html"})
         if fault == "half":
             self.wfile.write(answer[: len(answer) // 2])
+            return False
+        if fault == "silence":
+            # Until whoever asked has had enough of waiting.
+            self.connection.settimeout(PATIENCE_S)
+            self.connection.recv(1)
             return False
         if fault == "delay":
             self.proxy.ended.wait(DELAY_S)

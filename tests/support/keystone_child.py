@@ -23,7 +23,8 @@ def keystone(directory: Path, port: int, placement_url: str) -> Any:
         "OS_FERNET_TOKENS__KEY_REPOSITORY": f"{directory}/fernet",
         "OS_FERNET_RECEIPTS__KEY_REPOSITORY": f"{directory}/fernet",
         "OS_CREDENTIAL__KEY_REPOSITORY": f"{directory}/credential",
-        "OS_CACHE__ENABLED": "false",
+        # Without one each look at a token takes a fifth of a second of CPU time.
+        "OS_CACHE__BACKEND": "dogpile.cache.memory",
     }
     server = importlib.import_module("keystone.server")
     server.configure(config_files=[])

@@ -132,15 +132,16 @@ class Placed:
             return Allocations()
         try:
             with anyio.fail_after(deadline_s):
-                others = await self._consumers() - known.own - known.still_here
+                # Half of it: what was tried is told only by who has the time to.
+                others = await self._consumers(wait_s=min(self.wait_s, deadline_s / 2)) - known.own - known.still_here
                 return await self._settled(host, others, known.deleted, store) if others else Allocations()
         except (PlacementError, StoreError, TimeoutError) as error:
             log.warning("allocations.not_looked_at", error=chain_of(error) or "no answer in time")
             return Allocations()
 
-    async def _consumers(self) -> frozenset[str]:
+    async def _consumers(self, *, wait_s: float) -> frozenset[str]:
         ask = partial(consumers_of, self.client, self.provider.uuid)
-        return await revise(f"read who has something of {self.provider.name}", ask, wait_s=self.wait_s)
+        return await revise(f"read who has something of {self.provider.name}", ask, wait_s=wait_s)
 
     async def _settled(self, host: str, others: frozenset[str], deleted: frozenset[str], store: Store) -> Allocations:
         records = {one.uuid: one for one in await store.load_instances_by_uuid(others)}

@@ -1,5 +1,7 @@
 """Inventories and traits in the real Placement."""
 
+import uuid
+
 import anyio
 import pytest
 from hypothesis import given
@@ -88,7 +90,7 @@ async def test_other_classes_stay_and_so_does_what_guests_use() -> None:
     async with a_client() as client:
         provider = await a_provider(client)
         await provider.has(ROOM | {"PCI_DEVICE": dict(ROOM["VCPU"], total=2, max_unit=2)})
-        await gives(provider.client, "6b3e2f1a-5c8d-4a7e-9f10-2b3c4d5e6f70", provider)
+        await gives(provider.client, str(uuid.uuid4()), provider)
         # Fewer than are in use, were there more guests: Placement takes that, and gives nothing more away.
         await put_inventories_right(provider.client, provider.uuid, HAS, wait_s=10)
         found = await provider.inventories()

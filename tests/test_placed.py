@@ -239,7 +239,7 @@ async def test_a_placement_that_goes_away_then_keeps_nobody_down(store: SqliteSt
     with nobody() as url, capture_logs() as logs:
         async with a_client(url) as away:
             host = Placed(client=away.at(Microversion(1, 28)), provider=ResourceProvider(a_uuid(), "x", 0))
-            await host.look_at_allocations(HOST, known(), store, deadline_s=DEADLINE_S)
+            await host.look_at_allocations(HOST, known(), store, deadline_s=1.0)
     assert logs[-1]["event"] == "allocations.not_looked_at"
     assert "connection refused" in logs[-1]["error"]
 

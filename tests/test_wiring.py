@@ -132,8 +132,11 @@ async def test_a_report_is_sent_to_the_address_with_the_token_and_past_proxies(
     # The environment is no code of ours.
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with a_peer(an_answer(201, {})) as peer:
+        token = tmp_path / "token"
+        token.write_text("t0ken\n")
+        token.chmod(0o600)
         given = settings(
-            tmp_path, "scheduler.transport=http", f"scheduler.url={peer.url}/reports", "scheduler.token=t0ken"
+            tmp_path, "scheduler.transport=http", f"scheduler.url={peer.url}/reports", f"scheduler.token_file={token}"
         )
         async with wiring.opened_transport(given) as transport:
             assert transport is not None

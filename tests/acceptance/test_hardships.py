@@ -20,7 +20,7 @@ from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.daemon.wiring import CLOSE_S
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
-from support.placement import DOCUMENT, a_peer, an_answer
+from support.placement import a_peer, an_answer
 from support.process import BRINGUP, ENVIRONMENT, PATIENCE_S, run, running
 from support.records import HOST, instance, uuid_of
 from support.scheduler import free_port, receiver
@@ -275,7 +275,7 @@ def test_waiting_for_placement_is_said_in_our_words_and_in_nobody_elses(tmp_path
     provider = {"uuid": uuid_of(5), "name": HOST, "generation": 0}
     busy = an_answer(503, {"message": "Not now."}, x_openstack_request_id="req-busy")
     found = an_answer(content={"resource_providers": [provider]})
-    with a_peer(busy, busy, an_answer(content=DOCUMENT), found) as placement:
+    with a_peer(busy, busy, found) as placement:
         computer = a_computer(tmp_path, placement=placement.url).guests([]).records([])
         ended = computer.having(placement={"wait": 30, "resource_provider": HOST}).run()
 

@@ -13,7 +13,7 @@ import pytest
 from bringup.daemon.states import TaskState, VmState
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
-from support.placement import DOCUMENT, HANG, NOTHING, a_peer, an_answer, nobody, real_placement
+from support.placement import HANG, NOTHING, a_peer, an_answer, nobody, real_placement
 from support.process import Ended
 from support.records import instance
 
@@ -22,7 +22,8 @@ START_S = 30.0
 """For the process itself, on a slow machine; it takes about 0.6 s."""
 INSTANCES = (instance(1), instance(2, vm_state=VmState.BUILDING, task_state=TaskState.SPAWNING))
 NEVER = Fault(verb="init_host", error="DriverError", message="the hypervisor was started")
-HELLO = an_answer(content=DOCUMENT)
+NONE_YET = an_answer(content={"resource_providers": []})
+"""With it the resource provider is made next."""
 PAGE = b"<html><head><title>Bad Gateway</title></head></html>"
 VERSIONS = {"errors": [{"status": 406, "detail": "Unacceptable", "min_version": "1.0", "max_version": "1.9"}]}
 ITS_LOG = "check the log of Placement"
@@ -31,16 +32,16 @@ ITS_URL = "placement.url"
 ANSWERS = {
     "nothing": ((NOTHING,), ITS_URL),
     "silence": ((HANG,), ITS_URL),
-    "silence after the version document": ((HELLO, HANG), ITS_URL),
+    "silence while the provider is made": ((NONE_YET, HANG), ITS_URL),
     "not HTTP": ((b"SSH-2.0-OpenSSH_9.6\r\n",), ITS_URL),
     "broken off": ((b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n{",), ITS_URL),
     "HTML": ((an_answer(200, PAGE, content_type="text/html"),), ITS_URL),
     "truncated JSON": ((an_answer(200, b'{"versions": [{"id"'),), ITS_URL),
-    "truncated JSON later": ((HELLO, an_answer(200, b'{"resource_prov')), ITS_URL),
-    "401": ((HELLO, an_answer(401, {"error": {"code": 401, "message": "who?"}})), "check the token"),
+    "truncated JSON later": ((NONE_YET, an_answer(200, b'{"uuid": "6b')), ITS_URL),
+    "401": ((an_answer(401, {"error": {"code": 401, "message": "who?"}}),), "check the token"),
     "404": ((an_answer(404, PAGE),), ITS_URL),
-    "404 later": ((HELLO, an_answer(404, PAGE)), ITS_URL),
-    "406": ((HELLO, an_answer(406, VERSIONS)), "same version"),
+    "404 later": ((NONE_YET, an_answer(404, PAGE)), ITS_URL),
+    "406": ((an_answer(406, VERSIONS),), "same version"),
     "500": ((an_answer(500, {"errors": [{"status": 500, "detail": "database"}]}),), ITS_LOG),
     "503": ((an_answer(503, PAGE),), ITS_LOG),
 }
@@ -132,7 +133,7 @@ def test_a_host_that_placement_does_not_know_is_told_how_to_make_it_known(tmp_pa
 
 
 def test_placement_that_comes_up_in_time_lets_the_host_start(tmp_path: Path) -> None:
-    with a_peer(an_answer(503, PAGE), NOTHING, an_answer(500, {}), HELLO, an_answer(401, {})) as peer:
+    with a_peer(an_answer(503, PAGE), NOTHING, an_answer(500, {}), NONE_YET, an_answer(401, {})) as peer:
         computer = a_host(tmp_path, peer.url).having(placement={"wait": 20})
 
         _, ended = run_in_words(computer)

@@ -50,7 +50,7 @@ class Proxy:
     requests: list[str] = field(default_factory=list)
     connections: int = 0
     generations: list[int] = field(default_factory=list)
-    """Those of resource providers, as the answers told them."""
+    """Those of the resource provider that was asked for, as the answers told them."""
     ended: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -93,7 +93,8 @@ class _Handler(socketserver.StreamRequestHandler):
         if fault in NEVER_ASKED:
             return self._unasked(fault)
         answer = self._asked(method, path, headers, body)
-        self.proxy.generations += [int(number) for number in GENERATION.findall(answer)]
+        if path.startswith("/resource_providers"):
+            self.proxy.generations += [int(number) for number in GENERATION.findall(answer)]
         return self._answered(fault, answer)
 
     def _unasked(self, fault: str) -> bool:

@@ -1,0 +1,59 @@
+"""The part of a start that talks to Keystone and Placement: gate, inventory, allocations."""
+
+from dataclasses import dataclass, field
+
+from bringup.daemon.gate import opened_placement, pass_placement
+from bringup.daemon.instances import Instance
+from bringup.daemon.placed import Allocations, Known
+from bringup.daemon.settings import Settings
+from bringup.daemon.store.base import ImportingStore
+from bringup.drivers.simulated import Capacity, Scenario, SimulatedDriver
+from support.records import HOST, instance, migration, records
+
+CAPACITY = Capacity(vcpus=8, memory_mb=16384, local_gb=100)
+DEADLINE_S = 60.0
+
+
+class Phases:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str]] = []
+
+    def phase_began(self, phase: str, detail: str = "") -> None:
+        self.said.append((phase, detail))
+
+
+async def has_evacuated(store: ImportingStore, uuid: str) -> None:
+    """Have a record of an instance that was evacuated from this host."""
+    evacuated = instance(1, uuid=uuid, host="compute-2")
+    await store.import_records(records(evacuated, migrations=(migration(1, instance_uuid=uuid),)))
+
+
+@dataclass
+class Start:
+    """What of a start talks to Placement, in its order."""
+
+    settings: Settings
+    store: ImportingStore
+    node_uuid: str | None = None
+    own: tuple[Instance, ...] = ()
+    reached: list[str] = field(default_factory=list)
+    """What came to its end."""
+
+    async def go(self) -> Allocations:
+        """Do it.
+
+        :raises BringupError: the host may not start.
+        """
+        async with opened_placement(self.settings) as client:
+            host = await pass_placement(self.settings, client, Phases(), node_uuid=self.node_uuid)
+            self.reached.append("gate")
+            driver = SimulatedDriver(Scenario(capacity=CAPACITY))
+            await driver.init_host(HOST)
+            await host.put_right(driver)
+            self.reached.append("inventory")
+            known = Known(own=frozenset(one.uuid for one in self.own))
+            found = await host.look_at_allocations(HOST, known, self.store, deadline_s=DEADLINE_S)
+            self.reached.append("allocations")
+            return found

@@ -37,10 +37,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --constraint constraints.txt --editable '.[demo]'
 	touch $@
 
-# As an operator installs it: what the tests need would be imported too, and make a start slower.
+# As an operator installs it: what the tests need would be imported too, and make a start slower.  keystoneauth1 is a peer.
 $(VENV)/.plain: pyproject.toml constraints.txt $(shell find daemon drivers placement bringup -name '*.py') | $(VENV)/bin/python
 	$(PYTHON) -m venv $(VENV)/plain
-	$(VENV)/plain/bin/pip --quiet install --constraint constraints.txt --force-reinstall .
+	$(VENV)/plain/bin/pip --quiet install --constraint constraints.txt --force-reinstall . keystoneauth1
 	$(VENV)/plain/bin/python -m compileall -q $(VENV)/plain/lib
 	rm -rf build
 	touch $@

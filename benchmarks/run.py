@@ -13,6 +13,7 @@ from typing import Any
 
 RUNS = 3
 MEASURES = Path(__file__).with_name("measures.py")
+GATES = Path(__file__).with_name("gates.py")
 
 
 def measure(name: str, *arguments: int) -> dict[str, Any]:
@@ -68,6 +69,20 @@ def journaled() -> None:
     row("commits of the journal, each an fsync", "-", [one["commits"] for one, _ in pairs], "{:.0f}".format)
 
 
+def gates() -> None:
+    """Print what it takes until Placement lets this host through, beside keystoneauth1, each as a whole process."""
+    command = [sys.executable, str(GATES), str(3 * RUNS)]
+    runs = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    pairs = list(zip(runs["ours"], runs["peer"], strict=True))
+    for what, key, aim in (
+        ("requests until the gate is passed", "cold_requests", "< 1"),
+        ("process start to gate passed, no token yet", "cold_s", "<= 0.5"),
+        ("gate passed again, with a token", "warm_s", "-"),
+    ):
+        row(f"{what}: ours / keystoneauth1", aim, [one[key] / other[key] for one, other in pairs], "{:.2f}".format)
+    row("process start to gate passed", "-", [one["cold_s"] for one, _ in pairs], "{:.2f} s".format)
+
+
 def felt() -> None:
     """Print what an operator feels: the serial loop beside the concurrent run, over the same scenario."""
     serial = measure("makespan", 400, 1, 10)["wall_s"]
@@ -86,4 +101,5 @@ if __name__ == "__main__":
     makespans()
     own_cost()
     journaled()
+    gates()
     felt()

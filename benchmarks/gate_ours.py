@@ -35,4 +35,5 @@ async def main(auth_url: str, region: str, provider: str) -> None:
 if __name__ == "__main__":
     # Whoever embeds the client decides on its log; the peer is silent, too.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    anyio.run(main, *sys.argv[1:4])
+    _, url, region_name, name = sys.argv
+    anyio.run(main, url, region_name, name)

@@ -13,7 +13,7 @@ from bringup.placement.client import PlacementClient, connect
 from bringup.placement.credentials import ApplicationCredential, GivenToken, Identity, Method, Named, Password
 from bringup.placement.errors import NotUnderstood, PlacementError, Unauthorized, Unreachable
 from bringup.placement.keystone import KeystoneAuth
-from support.keystone import PASSWORD, REGION, Cloud, a_cloud
+from support.keystone import PASSWORD, REGION, Cloud, a_cloud, end, start_cloud
 from support.placement import HANG, a_peer, an_answer, nobody
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -201,6 +201,19 @@ async def test_a_keystone_in_trouble_may_come_back(answer: bytes | None, said: s
     assert said in caught.value.why
     if answer is not None and answer != HANG:
         assert caught.value.retry_after_s == 7
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_placement_whose_keystone_is_away_is_told_from_one_that_is_silent() -> None:
+    cloud = await anyio.to_thread.run_sync(start_cloud)
+    assert cloud.keystone is not None
+    async with connect(cloud.placement_url, auth=KeystoneAuth(an_identity(cloud))) as client:
+        await client.request("GET", PROVIDERS)
+        await anyio.to_thread.run_sync(end, cloud.keystone)
+        # It tries for seconds before it says so: longer than many a read timeout.
+        with pytest.raises(Unreachable, match=r"answered 503; .*Keystone") as caught:
+            await client.request("GET", PROVIDERS)
+    assert caught.value.transient
 
 
 NO_TOKENS = {

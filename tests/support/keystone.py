@@ -41,6 +41,8 @@ class Cloud:
     directory: Path
     auth_url: str
     placement_url: str = ""
+    keystone: "subprocess.Popen[str] | None" = None
+    """Its process, if it is one's own."""
 
     def call(self, method: str, path: str, document: Any = None, *, token: str | None = None) -> Any:
         """Call Keystone as its administrator."""
@@ -103,11 +105,12 @@ def _child(arguments: list[str], environment: Mapping[str, str]) -> "subprocess.
         text=True,
         env={**os.environ, **environment},
     )
-    atexit.register(_end, process)
+    atexit.register(end, process)
     return process
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
+def end(process: "subprocess.Popen[str]") -> None:
+    """End a child, if it has not ended already."""
     with contextlib.suppress(ValueError, OSError):
         process.communicate(timeout=30)
 
@@ -131,7 +134,12 @@ def _wait_for(url: str, process: "subprocess.Popen[str]") -> None:
 
 @functools.cache
 def a_cloud(token_s: int = 3600) -> Cloud:
-    """Start Keystone, whose tokens live this long, and a Placement that asks it."""
+    """Give Keystone, whose tokens live this long, and a Placement that asks it; started when first asked for."""
+    return start_cloud(token_s)
+
+
+def start_cloud(token_s: int = 3600) -> Cloud:
+    """Start a cloud of one's own."""
     directory = Path(tempfile.mkdtemp(prefix="cloud-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     port, placement_port = _free_port(), _free_port()
@@ -165,4 +173,4 @@ def a_cloud(token_s: int = 3600) -> Cloud:
         {f"OS_KEYSTONE_AUTHTOKEN__{key.upper()}": value for key, value in authtoken.items()},
     )
     _wait_for(placement_url, placement)
-    return Cloud(directory, auth_url, placement_url)
+    return Cloud(directory, auth_url, placement_url, keystone)

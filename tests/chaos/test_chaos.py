@@ -71,10 +71,17 @@ def until_it_ends(world: World, runner: Runner) -> None:
     raise AssertionError((world.directory / "log").read_text())
 
 
+def differing(found: Any, expected: Any) -> Any:
+    """Pick what differs of two mappings, so that a failure can be read."""
+    if not isinstance(found, dict):
+        return found
+    return {key: (found.get(key), expected.get(key)) for key in found | expected if found.get(key) != expected.get(key)}
+
+
 def assert_the_same(world: World, undisturbed: Undisturbed) -> None:
     found = world.end()
     for what, expected in undisturbed.end.items():
-        assert found[what] == expected, what
+        assert found[what] == expected, (what, differing(found[what], expected))
     kinds = world.kinds()
     assert kinds.keys() == undisturbed.kinds.keys()
     for uuid, kind in undisturbed.kinds.items():

@@ -1,3 +1,5 @@
+import contextlib
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ from bringup.daemon.gate import opened_placement
 from bringup.daemon.settings import Settings, load
 from bringup.placement.gate import Gate
 from bringup.placement.providers import find_provider
-from support.placement import HANG, a_peer, an_answer, fresh_name, nobody, real_placement
+from support.placed import a_provider
+from support.placement import HANG, a_client, a_peer, an_answer, fresh_name, nobody, real_placement
 from support.starts import Phases
 
 pytestmark = pytest.mark.anyio
@@ -57,6 +60,18 @@ async def test_a_host_that_placement_knows_passes(nothing: Path) -> None:
 async def test_a_host_that_placement_does_not_know_does_not_pass(nothing: Path) -> None:
     with pytest.raises(Unavailable, match=r"placement\.create_resource_provider = true"):
         await pass_placement(settings(nothing, real_placement()), Phases())
+
+
+async def test_the_provider_of_another_node_is_not_taken_for_ours(tmp_path: Path) -> None:
+    async with a_client() as client:
+        there = await a_provider(client)
+    config = tmp_path / "bringup.toml"
+    for node_uuid, refused in ((there.uuid, False), (str(uuid.uuid4()), True)):
+        config.write_text(f'[host]\nnode_uuid = "{node_uuid}"\n')
+        given = settings(config, real_placement(), resource_provider=there.name)
+        expected = pytest.raises(SettingsError, match=f"has the UUID {there.uuid}: set it to {there.uuid} if")
+        with expected if refused else contextlib.nullcontext():
+            await pass_placement(given, Phases())
 
 
 async def test_a_probe_asks_and_makes_nothing(nothing: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Protocol
 
-from bringup.daemon.credentials import Access, access_of
+from bringup.daemon.credentials import access_of
 from bringup.daemon.errors import SettingsError, Unavailable
 from bringup.daemon.placed import InventoryRules, Placed
 from bringup.daemon.settings import Settings
@@ -40,24 +40,24 @@ async def opened_placement(settings: Settings) -> AsyncIterator[PlacementClient]
             wanted=access.wanted,
             connect_timeout_s=placement.connect_timeout,
             read_timeout_s=placement.read_timeout,
-            verify=_verify(access),
+            verify=_verify(access.trust),
         ) as client:
             yield client
     except PlacementError as error:
         raise _unavailable(error) from error
 
 
-def _verify(access: Access) -> ssl.SSLContext | bool:
+def _verify(trust: tls.Trust) -> ssl.SSLContext | bool:
     """Give what to trust; a file that cannot be used is a wrong setting.
 
     :raises SettingsError: it cannot be.
     """
-    if access.ca_file is None and access.cert_file is None:
+    if trust.is_default:
         return True
     try:
-        return tls.context(ca_file=access.ca_file, cert_file=access.cert_file, key_file=access.key_file)
+        return tls.context(trust)
     except NotUnderstood as error:
-        raise SettingsError([str(error)]) from error
+        raise SettingsError([str(error)]) from None
 
 
 async def pass_placement(

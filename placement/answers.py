@@ -29,6 +29,8 @@ class Answer:
     status: int
     headers: httpx.Headers = field(repr=False)
     body: bytes = field(repr=False)
+    named: str = "placement.url names Placement"
+    """What an operator checks where this is an answer of something else."""
 
     @property
     def request_id(self) -> str | None:
@@ -49,8 +51,8 @@ class Answer:
             ) from error
 
     def not_understood(self, why: str) -> NotUnderstood:
-        """Make the error that says that this answer is not one of Placement."""
-        hint = "check that placement.url names Placement and not another service or a page of a proxy"
+        """Make the error that says that this answer is not one of whom it should be."""
+        hint = f"check that {self.named} and not another service or a page of a proxy"
         return NotUnderstood(self.what, f"{why}; {hint}", status=self.status, request_id=self.request_id)
 
 

@@ -133,7 +133,13 @@ class KeystoneAuth(httpx.Auth):
         :raises PlacementError: that was no token.
         """
         body = await read_whole(response, self.what)
-        answer = Answer(what=self.what, status=response.status_code, headers=response.headers, body=body)
+        answer = Answer(
+            what=self.what,
+            status=response.status_code,
+            headers=response.headers,
+            body=body,
+            named="auth_url names Keystone's v3 API",
+        )
         if not httpx.codes.is_success(answer.status):
             raise self._refused(answer)
         self._token = self._read(answer)
@@ -149,7 +155,7 @@ class KeystoneAuth(httpx.Auth):
                 stale_at = self._asked_at + life_s - min(RENEW_BEFORE_S, life_s / 4)
                 return Token(value, stale_at, read_catalogue(about.get("catalog")))
             case _:
-                raise answer.not_understood("answered without a token; check that auth_url names Keystone's v3 API")
+                raise answer.not_understood(f"answered {answer.status} without a token")
 
     def _refused(self, answer: Answer) -> PlacementError:
         error = refusal_of(answer, secrets=self.secrets)

@@ -41,11 +41,13 @@ BY_EXCEPTION: Final[Mapping[type[Exception], tuple[type[PlacementError], str]]] 
         httpx.TooManyRedirects: (NotUnderstood, "it redirects in a circle"),
         httpx.InvalidURL: (NotUnderstood, "this is not a URL"),
         TimeoutError: (Unreachable, "no whole answer in time"),
+        ssl.SSLError: (Unreachable, "TLS cannot be agreed on"),
         UnicodeError: (NotUnderstood, "the host name of placement.url is not one"),
     }
 )
-"""``TimeoutError`` is the deadline of the whole request.  ``UnicodeError`` is the resolver's, for a label of a host
-name that is too long; httpx lets it through.
+"""``TimeoutError`` is the deadline of the whole request.  httpx lets through ``ssl.SSLError``, of a server that says
+after the handshake only, as TLS 1.3 does, that it wants a certificate; and ``UnicodeError``, the resolver's, for a
+label of a host name that is too long.
 """
 
 BY_STATUS: Final[Mapping[int, type[PlacementError]]] = MappingProxyType(
@@ -86,6 +88,23 @@ BY_CERTIFICATE: Final[Mapping[int, str]] = MappingProxyType(
     }
 )
 """What to do, by OpenSSL's code of why a certificate was not accepted."""
+
+
+_OURS = "it does not accept our certificate; check placement.cert_file"
+BY_ALERT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "WRONG_VERSION_NUMBER": "it does not speak TLS; check whether its address begins with http://",
+        "CERTIFICATE_REQUIRED": "it asks for our certificate; set placement.cert_file",
+        "HANDSHAKE_FAILURE": "TLS cannot be agreed on; if it asks for our certificate, set placement.cert_file",
+        "UNKNOWN_CA": _OURS,
+        "BAD_CERTIFICATE": _OURS,
+        "UNSUPPORTED_CERTIFICATE": _OURS,
+        "CERTIFICATE_EXPIRED": _OURS,
+        "CERTIFICATE_REVOKED": _OURS,
+        "CERTIFICATE_UNKNOWN": _OURS,
+    }
+)
+"""What TLS says without a look at a certificate, by the end of OpenSSL's name of it."""
 
 
 def failure_of(error: Exception, what: str, *, request_id: str | None = None) -> PlacementError:
@@ -132,11 +151,12 @@ def _redirect(answer: Answer) -> str:
     location = answer.headers.get("Location")
     if not httpx.codes.is_redirect(answer.status) or location is None:
         return ""
+    must = f"check that {answer.named} itself"
     try:
         target = httpx.URL(location).copy_with(username=None, password=None, query=None, fragment=None)
     except httpx.InvalidURL:
-        return "it redirects elsewhere; placement.url must name Placement itself"
-    return f"it redirects to {plain(str(target))}; placement.url must name Placement itself"
+        return f"it redirects elsewhere; {must}"
+    return f"it redirects to {plain(str(target))}; {must}"
 
 
 def _cause(error: Exception) -> str | None:
@@ -148,7 +168,8 @@ def _cause(error: Exception) -> str | None:
             said = f"its certificate is not accepted: {plain(inner.verify_message)}"
             return said if advice is None else f"{said}; {advice}"
         if isinstance(inner, ssl.SSLError):
-            return "TLS cannot be agreed on"
+            reason = getattr(inner, "reason", None) or ""
+            return BY_ALERT.get(reason.rpartition("ALERT_")[2], "TLS cannot be agreed on")
         if isinstance(inner, socket.gaierror):
             return "its host name cannot be resolved"
         if isinstance(inner, OSError) and inner.errno is not None and inner.errno in errno.errorcode:

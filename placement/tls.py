@@ -1,34 +1,50 @@
 """Whom to trust over TLS, and who we are there."""
 
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
-
-import httpx
 
 from bringup.placement.errors import NotUnderstood
 
 
-def context(
-    *, ca_file: Path | None = None, cert_file: Path | None = None, key_file: Path | None = None
-) -> ssl.SSLContext:
-    """Make a context that verifies, with the certificates of ``ca_file`` or those that the system trusts.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """The files, each as it is called where the operator named it; what is None is not used."""
 
-    ``cert_file`` is our own certificate, for a server that asks for one; its key is in it or in ``key_file``.
+    ca_file: Path | None = None
+    """CA certificates, PEM.  None: those that the system trusts."""
+    cert_file: Path | None = None
+    """Our own certificate, for a server that asks for one; its key is in it or in ``key_file``."""
+    key_file: Path | None = None
+    ca_name: str = "placement.ca_file"
+    cert_name: str = "placement.cert_file"
+    key_name: str = "placement.key_file"
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing is said."""
+        return self.ca_file is None and self.cert_file is None
+
+
+def context(trust: Trust) -> ssl.SSLContext:
+    """Make a context that verifies; there is none that does not.
 
     :raises NotUnderstood: a file cannot be used; the text names its setting.
     """
+    ca_file, cert_file, key_file = trust.ca_file, trust.cert_file, trust.key_file
     try:
         made = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
     except (OSError, ValueError) as error:
-        raise NotUnderstood(f"use placement.ca_file {ca_file}", _why(error, "certificates")) from error
+        raise NotUnderstood(f"use {trust.ca_name} {ca_file}", _why(error, "certificates")) from error
     if cert_file is not None:
         try:
             # No key of a daemon has a password that somebody could type.
             made.load_cert_chain(cert_file, key_file, password=lambda: "")
         except (OSError, ValueError) as error:
-            files = f"{cert_file}" if key_file is None else f"{cert_file} with placement.key_file {key_file}"
+            with_key = "" if key_file is None else f" with {trust.key_name} {key_file}"
             raise NotUnderstood(
-                f"use placement.cert_file {files}", _why(error, "a certificate and its key, without a password")
+                f"use {trust.cert_name} {cert_file}{with_key}",
+                _why(error, "a certificate and its key, without a password"),
             ) from error
     return made
 
@@ -37,8 +53,3 @@ def _why(error: Exception, wanted: str) -> str:
     if isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
         return f"it must hold {wanted}, as PEM"
     return (error.strerror or type(error).__name__).lower()
-
-
-def is_needed(url: str) -> bool:
-    """Tell whether an address is one of TLS; loading certificates takes time that plain HTTP need not spend."""
-    return httpx.URL(url).scheme == "https"

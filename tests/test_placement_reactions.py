@@ -129,7 +129,7 @@ def test_a_request_id_that_only_the_body_has_is_kept() -> None:
 
 def test_a_redirect_says_where_to_without_credentials() -> None:
     error = a_refusal(301, b"", location="https://user:s3cr3t@other/placement?token=s3cr3t")
-    assert "it redirects to https://other/placement; placement.url must name Placement itself" in str(error)
+    assert "it redirects to https://other/placement; check that placement.url names Placement itself" in str(error)
 
 
 def test_a_redirect_to_nonsense_is_said_too() -> None:

@@ -80,6 +80,9 @@ class Checks:
                 finding = await check()
                 if finding is not None:
                     yield finding
+            except SettingsError as error:
+                for problem in error.problems:
+                    yield Finding(name, Status.FAILED, problem, exit_code=error.exit_code)
             except BringupError as error:
                 yield Finding(name, Status.FAILED, chain_of(error), exit_code=error.exit_code)
 

@@ -1,20 +1,22 @@
 """How Placement is reached: who we are, where it is, whom to trust."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 from pydantic import SecretStr
 
 from bringup.daemon.credentials import clouds, nova_conf
-from bringup.daemon.credentials.identities import identity_of
+from bringup.daemon.credentials.identities import Options, identity_of
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings import Settings, require_placement
+from bringup.daemon.settings.values import ADDRESS, web_address
 from bringup.placement.auth import NoAuth
 from bringup.placement.catalogue import Wanted
 from bringup.placement.keystone import KeystoneAuth
+from bringup.placement.tls import Trust
 
 NOWHERE = (
     'placement.auth = "keystone", and there are no credentials: give keystone.auth_url and what goes with it, '
@@ -22,6 +24,7 @@ NOWHERE = (
 )
 NO_KEYSTONE = frozenset({"none", "noauth", "admin_token"})
 """keystoneauth's types for a Placement that asks no Keystone (``auth_strategy = noauth2``)."""
+SYSTEM = Trust()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +35,7 @@ class Access:
     """None: it is in the catalogue."""
     auth: httpx.Auth | None
     wanted: Wanted
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    trust: Trust = SYSTEM
 
 
 def access_of(settings: Settings, environment: Mapping[str, str] = os.environ) -> Access:
@@ -55,6 +56,9 @@ def access_of(settings: Settings, environment: Mapping[str, str] = os.environ) -
         return _with_own(
             settings, url=None, auth=KeystoneAuth(identity_of(options, named=lambda key: f"keystone.{key}"))
         )
+    given = [key for key in sorted(settings.sources) if key.startswith("keystone.") and key != "keystone.cloud"]
+    if given:
+        raise SettingsError([f"keystone.auth_url is missing, and {', '.join(given)} is of no use without it"])
     if keystone.cloud is not None or clouds.is_in(environment):
         return _from_clouds(settings)
     raise SettingsError([NOWHERE])
@@ -70,41 +74,69 @@ def _from_nova_conf(settings: Settings) -> Access:
     found = nova_conf.read(settings.keystone.nova_conf)
     options = found.options
     url = options["endpoint_override"] or options["endpoint"]
-    auth: httpx.Auth | None
-    if options["auth_type"] in NO_KEYSTONE:
-        auth = _without_keystone(options["token"])
-    else:
-        auth = KeystoneAuth(identity_of(options, named=found.named))
     return _with_own(
         settings,
-        url=url,
-        auth=auth,
+        url=_checked(url, named=found.named("endpoint_override" if options["endpoint_override"] else "endpoint")),
+        auth=_auth_of(options, named=found.named),
         region=options["region_name"],
         interfaces=found.interfaces,
-        files=(options["cafile"], options["certfile"], options["keyfile"]),
+        trust=_trust(
+            *(options[key] for key in ("cafile", "certfile", "keyfile")),
+            names=("cafile", "certfile", "keyfile"),
+            named=found.named,
+        ),
     )
 
 
 def _from_clouds(settings: Settings) -> Access:
-    found = clouds.read(settings.keystone.cloud)
-    options = found.options
-    auth: httpx.Auth | None
-    if options["auth_type"] in NO_KEYSTONE:
-        auth = _without_keystone(options.get("token"))
-    else:
-        auth = KeystoneAuth(identity_of(options, named=found.named))
+    found = clouds.read(settings.keystone.cloud, region=settings.placement.region)
     return _with_own(
         settings,
-        url=found.endpoint,
-        auth=auth,
+        url=_checked(found.endpoint, named=found.named("placement_endpoint_override")),
+        auth=_auth_of(found.options, named=found.named),
         region=found.region,
-        interfaces=() if found.interface is None else (found.interface,),
-        files=(found.ca_file, found.cert_file, found.key_file),
+        interfaces=found.interfaces,
+        trust=_trust(
+            found.ca_file, found.cert_file, found.key_file, names=("cacert", "cert", "key"), named=found.named
+        ),
     )
 
 
-def _without_keystone(token: str | None) -> httpx.Auth | None:
+def _auth_of(options: Options, *, named: Callable[[str], str]) -> httpx.Auth | None:
+    if options.get("auth_type") not in NO_KEYSTONE:
+        return KeystoneAuth(identity_of(options, named=named))
+    token = options.get("token")
     return None if token is None else NoAuth(token)
+
+
+def _checked(url: str | None, *, named: str) -> str | None:
+    if not url:
+        return None
+    try:
+        return web_address(url)
+    except ValueError:
+        # What is wrong with it may be a password.
+        raise SettingsError([f"{named} is not an address: give {ADDRESS}"]) from None
+
+
+def _trust(
+    ca_file: str | None,
+    cert_file: str | None,
+    key_file: str | None,
+    *,
+    names: tuple[str, str, str],
+    named: Callable[[str], str],
+) -> Trust:
+    ca_name, cert_name, key_name = map(named, names)
+    paths = [Path(name) if name else None for name in (ca_file, cert_file, key_file)]
+    return Trust(
+        ca_file=paths[0],
+        cert_file=paths[1],
+        key_file=paths[2],
+        ca_name=ca_name,
+        cert_name=cert_name,
+        key_name=key_name,
+    )
 
 
 def _with_own(
@@ -114,7 +146,7 @@ def _with_own(
     auth: httpx.Auth | None,
     region: str | None = None,
     interfaces: Sequence[str] = (),
-    files: Sequence[str | None] = (None, None, None),
+    trust: Trust = SYSTEM,
 ) -> Access:
     """Put our own settings, where they are set, over what was found."""
     placement = settings.placement
@@ -122,15 +154,17 @@ def _with_own(
     if url is None and not isinstance(auth, KeystoneAuth):
         raise SettingsError(["placement.url is missing, and without Keystone there is no catalogue to find it in"])
     set_here = settings.source_of("placement.interfaces") != "default"
-    ca_file, cert_file, key_file = (None if name is None else Path(name) for name in files)
+    if placement.ca_file is not None:
+        trust = replace(trust, ca_file=placement.ca_file, ca_name="placement.ca_file")
+    if placement.cert_file is not None:
+        own = Trust(cert_file=placement.cert_file, key_file=placement.key_file)
+        trust = replace(own, ca_file=trust.ca_file, ca_name=trust.ca_name)
     return Access(
         url=url,
         auth=auth,
         wanted=Wanted(
             interfaces=placement.interfaces if set_here or not interfaces else tuple(interfaces),
-            region=placement.region or region,
+            region=placement.region or region or None,
         ),
-        ca_file=placement.ca_file or ca_file,
-        cert_file=placement.cert_file or cert_file,
-        key_file=placement.key_file if placement.cert_file else key_file,
+        trust=trust,
     )

@@ -1,7 +1,8 @@
 """The credentials of clouds.yaml, secure.yaml, ``OS_CLOUD`` and ``OS_*``.
 
 Read by openstacksdk's own loader (extra ``clouds``): where the files are, profiles, regions and precedence are its
-business.
+business.  One default of it is not taken over: a compute host prefers internal endpoints, as Nova does, where nothing
+is said.
 """
 
 import warnings
@@ -21,7 +22,7 @@ class Found:
     name: str
     options: dict[str, str | None]
     region: str | None
-    interface: str | None
+    interfaces: tuple[str, ...]
     endpoint: str | None
     ca_file: str | None
     cert_file: str | None
@@ -37,46 +38,71 @@ def is_in(environment: Mapping[str, str]) -> bool:
     return bool(environment.get("OS_CLOUD") or environment.get("OS_AUTH_URL"))
 
 
-def read(cloud: str | None) -> Found:
-    """Read what is said of a cloud; None: the one of the environment.
+def read(cloud: str | None, *, region: str | None = None) -> Found:
+    """Read what is said of a cloud, in this region where it has several; None: the one of the environment.
 
     :raises SettingsError: it is not there, or cannot be read.
     """
-    config = _config_of(cloud)
-    said = config.config
-    if said.get("verify") is False:
-        raise SettingsError(
-            [f"cloud {config.name}: verify is false, and certificates are always verified here; set cacert to the CA"]
-        )
-    auth: dict[str, Any] = dict(said.get("auth") or {})
+    with warnings.catch_warnings():
+        # What the loader and its libraries deprecate is not ours to say.
+        warnings.simplefilter("ignore")
+        config = _config_of(cloud, region)
+        verify, cert = config.get_requests_verify_args()
+    if verify is False:
+        right = "certificates are always verified here; set cacert to the CA"
+        raise SettingsError([f"cloud {config.name}: verify is false or insecure is true, and {right}"])
+    auth: dict[str, Any] = dict(config.config.get("auth") or {})
     options = {key: str(value) for key, value in auth.items() if value is not None}
-    region, interface = said.get("region_name"), said.get("interface")
+    interfaces = config.get_interface("placement") or ()
+    cert_file, key_file = cert if isinstance(cert, tuple) else (cert, None)
     return Found(
         name=config.name,
-        options={**options, "auth_type": str(said.get("auth_type") or "password")},
-        region=str(region) if region else None,
-        interface=str(interface) if interface else None,
-        endpoint=said.get("placement_endpoint_override") or options.get("endpoint"),
-        ca_file=said.get("cacert"),
-        cert_file=said.get("cert"),
-        key_file=said.get("key"),
+        options={**options, "auth_type": str(config.config.get("auth_type") or "password")},
+        region=config.get_region_name("placement") or None,
+        interfaces=(interfaces,) if isinstance(interfaces, str) else tuple(interfaces),
+        endpoint=config.get_endpoint("placement") or options.get("endpoint"),
+        ca_file=verify if isinstance(verify, str) else None,
+        cert_file=cert_file,
+        key_file=key_file,
     )
 
 
-def _config_of(cloud: str | None) -> Any:
+def _config_of(cloud: str | None, region: str | None) -> Any:
     try:
-        with warnings.catch_warnings():
-            # What the loader's own libraries deprecate is not ours to say.
-            warnings.simplefilter("ignore")
-            from openstack.config import OpenStackConfig
-            from openstack.exceptions import ConfigException
-            from yaml import YAMLError
+        from openstack.config import OpenStackConfig
+        from openstack.exceptions import ConfigException
+        from yaml import YAMLError
     except ImportError as error:
         raise SettingsError([MISSING]) from error
     try:
-        return OpenStackConfig().get_one(cloud=cloud, validate=False)
+        loader = OpenStackConfig(override_defaults={"interface": None})
+        _must_be_there(loader, cloud)
+        chosen: dict[str, Any] = {} if region is None else {"region_name": region}
+        return loader.get_one(cloud=cloud, validate=False, **chosen)
     except ConfigException as error:
-        raise SettingsError([f"keystone.cloud: {error}"]) from error
-    except (YAMLError, ValueError, TypeError, AttributeError, KeyError, OSError) as error:
-        # A YAML error shows the line, and what is on it may be a password.
-        raise SettingsError([f"clouds.yaml or secure.yaml cannot be read ({type(error).__name__})"]) from None
+        raise SettingsError([f"{_setting(cloud)}: {error}"]) from None
+    except YAMLError as error:
+        # The error itself shows the line, and what is on it may be a password.
+        place = getattr(error, "problem_mark", None)
+        where = "clouds.yaml or secure.yaml" if place is None else f"{place.name}, line {place.line + 1}"
+        raise SettingsError([f"{_setting(cloud)}: {where}: this is not YAML"]) from None
+    except (ValueError, TypeError, AttributeError, KeyError, OSError) as error:
+        raise SettingsError(
+            [f"{_setting(cloud)}: clouds.yaml or secure.yaml cannot be read ({type(error).__name__})"]
+        ) from None
+
+
+def _must_be_there(loader: Any, cloud: str | None) -> None:
+    name = cloud or loader.default_cloud
+    known = loader.cloud_config["clouds"]
+    if name in known:
+        return
+    if loader.config_filename is None:
+        has = "no clouds.yaml was found in this directory, ~/.config/openstack or /etc/openstack"
+    else:
+        has = f"{loader.config_filename} has {', '.join(sorted(known)) or 'none'}"
+    raise SettingsError([f"{_setting(cloud)}: there is no cloud {name}; {has}"])
+
+
+def _setting(cloud: str | None) -> str:
+    return "OS_CLOUD or OS_*" if cloud is None else "keystone.cloud"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from bringup.daemon.errors import SettingsError
+from bringup.daemon.settings.values import ADDRESS, web_address
 from bringup.placement.credentials import ApplicationCredential, GivenToken, Identity, Method, Named, Password
 
 Options = Mapping[str, str | None]
@@ -37,7 +38,10 @@ def identity_of(options: Options, *, named: Callable[[str], str]) -> Identity:
             problems.append(f"{' or '.join(named(key) for key in keys)} is missing: auth_type {auth_type} needs it")
         return found
 
-    auth_url = must("auth_url")
+    auth_url = _auth_url(must("auth_url"), named=named, problems=problems)
+    if kind == PASSWORD and options.get("application_credential_secret") and not options.get("password"):
+        given, wrong = named("application_credential_secret"), named("auth_type")
+        raise SettingsError([f'{given} is given, and {wrong} is "{auth_type}": set it to "application_credential"'])
     method = _method(kind, options, must)
     system, project = bool(options.get("system_scope")), _named(options, "project")
     if kind != APPLICATION_CREDENTIAL:
@@ -49,6 +53,15 @@ def identity_of(options: Options, *, named: Callable[[str], str]) -> Identity:
     if problems:
         raise SettingsError(problems)
     return Identity(auth_url=auth_url, method=method, project=project, system=system)
+
+
+def _auth_url(url: str, *, named: Callable[[str], str], problems: list[str]) -> str:
+    try:
+        return web_address(url) if url else url
+    except ValueError:
+        # What is wrong with it may be a password.
+        problems.append(f"{named('auth_url')} is not an address: give {ADDRESS}")
+        return url
 
 
 def _method(kind: str, options: Options, must: Callable[..., str]) -> Method:

@@ -1,7 +1,8 @@
 """The credentials that a nova-compute on this host has already: ``[placement]`` of its nova.conf.
 
 Read by oslo.config itself (extra ``nova-conf``): substitution, several files, directories and the names that options
-had earlier are its business.  Only what is registered here is looked at.
+had earlier are its business.  Only what is registered here is looked at, and only in the files that were named: what
+nova-compute has in its environment is not in ours.
 """
 
 from collections.abc import Sequence
@@ -12,11 +13,14 @@ from typing import TYPE_CHECKING
 from bringup.daemon.errors import SettingsError
 
 if TYPE_CHECKING:
-    from oslo_config.cfg import ConfigOpts
+    from oslo_config.cfg import ConfigOpts, Opt
 
 MISSING = "keystone.nova_conf: nova.conf is read with the extra bringup[nova-conf]; install it"
 SECTIONS = ("placement", "keystone_authtoken")
 """Where keystoneauth's options may be; the first section that has an ``auth_type`` or ``auth_url``."""
+NEAR = ("auth_section", "endpoint_override", "region_name", "cafile", "certfile", "keyfile")
+"""Where Placement is, and whom to trust there: in the section itself, also where ``auth_section`` leads elsewhere."""
+DEEPEST_REFERENCE = 10
 # Option and the names that it had, as keystoneauth registers them.
 OPTIONS = {
     "auth_type": ("auth_plugin",),
@@ -52,13 +56,16 @@ class Found:
     """What a section says."""
 
     section: str
+    """The one that was looked at first."""
+    auth_section: str
+    """The one that has the credentials."""
     options: dict[str, str | None]
     interfaces: tuple[str, ...]
     insecure: bool
 
     def named(self, key: str) -> str:
         """Say where a key is to be set."""
-        return f"[{self.section}] {key}"
+        return f"[{self.section if key in NEAR else self.auth_section}] {key}"
 
 
 def read(paths: Sequence[Path]) -> Found:
@@ -72,9 +79,8 @@ def read(paths: Sequence[Path]) -> Found:
         if found.options["auth_type"] or found.options["auth_url"]:
             break
     else:
-        files = ", ".join(map(str, paths))
         names = " nor ".join(f"[{name}]" for name in SECTIONS)
-        raise SettingsError([f"keystone.nova_conf = {files}: neither {names} has an auth_type or auth_url"])
+        raise SettingsError([f"keystone.nova_conf = {_named(paths)}: neither {names} has an auth_type or auth_url"])
     if found.insecure:
         raise SettingsError(
             [f"[{found.section}] insecure = true: certificates are always verified here; set cafile to the CA instead"]
@@ -105,35 +111,53 @@ def _parsed(paths: Sequence[Path]) -> "ConfigOpts":
             [f"keystone.nova_conf: {error.config_file} is not a configuration file of OpenStack"]
         ) from None
     except cfg.Error as error:
-        raise SettingsError([f"keystone.nova_conf: {error}"]) from error
+        raise SettingsError([f"keystone.nova_conf: {error}"]) from None
+    except UnicodeDecodeError:
+        raise SettingsError([f"keystone.nova_conf = {_named(paths)}: this is not UTF-8"]) from None
     return config
+
+
+def _named(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))
 
 
 def _read(config: "ConfigOpts", section: str) -> Found:
     from oslo_config import cfg
 
-    def value_of(option: cfg.Opt, group: str) -> object:
-        config.register_opt(option, group)
-        try:
-            return config[group][option.dest]
-        except (cfg.Error, ValueError) as error:
-            name = type(error).__name__
-            raise SettingsError(
-                [f"[{group}] {option.name} cannot be read ({name}): give what nova-compute takes"]
-            ) from None
-
     def text(name: str, group: str) -> str | None:
         option = cfg.StrOpt(name, deprecated_opts=[cfg.DeprecatedOpt(old, group=group) for old in OPTIONS[name]])
-        found = value_of(option, group)
+        found = _value_of(config, option, group)
         return None if found is None else str(found)
 
-    # The credentials may be in another section; where Placement is stays in its own.
     elsewhere = text("auth_section", section) or section
-    near = ("auth_section", "endpoint_override", "region_name", "cafile", "certfile", "keyfile")
-    interfaces = value_of(cfg.ListOpt("valid_interfaces", default=[]), section)
+    interfaces = _value_of(config, cfg.ListOpt("valid_interfaces", default=[]), section)
     return Found(
-        section=elsewhere,
-        options={name: text(name, section if name in near else elsewhere) for name in OPTIONS},
+        section=section,
+        auth_section=elsewhere,
+        options={name: text(name, section if name in NEAR else elsewhere) for name in OPTIONS},
         interfaces=tuple(interfaces) if isinstance(interfaces, list) else (),
-        insecure=bool(value_of(cfg.BoolOpt("insecure", default=False), section)),
+        insecure=bool(_value_of(config, cfg.BoolOpt("insecure", default=False), section)),
     )
+
+
+def _value_of(config: "ConfigOpts", option: "Opt", group: str) -> object:
+    """Read one option; what it refers to (``$my_ip``) is an option of Nova's and not known before.
+
+    :raises SettingsError: it is not what it must be; its value is not shown, for it may be a password.
+    """
+    from oslo_config import cfg
+
+    config.register_opt(option, group)
+    why = "it refers to an option that is not set there; a $ that is meant is written $$"
+    for _ in range(DEEPEST_REFERENCE):
+        try:
+            return config[group][option.dest]
+        except cfg.NoSuchOptError as error:
+            config.register_opt(cfg.StrOpt(error.opt_name), error.group)
+            where = config if error.group is None else config[error.group.name]
+            if where[error.opt_name] is None:
+                break
+        except (cfg.Error, ValueError):
+            why = "it is not what nova-compute takes"
+            break
+    raise SettingsError([f"[{group}] {option.name} cannot be read: {why}"])

@@ -11,6 +11,9 @@ from bringup.daemon.settings.model import (
     Section,
 )
 
+WAYS = ("nova_conf", "cloud", "auth_url")
+"""Where the credentials of Keystone may be."""
+
 
 def crossed(
     sections: Mapping[str, Section], sources: Mapping[str, str], *, problems: list[str], warnings: list[str]
@@ -54,11 +57,22 @@ def _two_secrets(
 
 def _keystone(keystone: KeystoneSettings, sources: Mapping[str, str]) -> list[str]:
     problems = _two_secrets("keystone", keystone, sources, ("password", "application_credential_secret", "token"))
-    ways = [key for key in ("nova_conf", "cloud", "auth_url") if getattr(keystone, key)]
+    ways = [key for key in WAYS if getattr(keystone, key)]
     if len(ways) > 1:
         given = " and ".join(f"keystone.{key} ({sources.get(f'keystone.{key}')})" for key in ways)
         problems.append(f"{given} are set: the credentials come from one place; give one of them")
+    others = [] if "auth_url" in ways else [f"keystone.{key} ({where})" for key, where in _beside(keystone, sources)]
+    if ways and others:
+        verb = "is" if len(others) == 1 else "are"
+        problems.append(
+            f"{' and '.join(others)} {verb} of no use beside keystone.{ways[0]}: the credentials come from one place"
+        )
     return problems
+
+
+def _beside(keystone: KeystoneSettings, sources: Mapping[str, str]) -> list[tuple[str, str]]:
+    keys = [(key, sources.get(f"keystone.{key}")) for key, _ in keystone if key not in WAYS]
+    return [(key, source) for key, source in keys if source is not None]
 
 
 def _scheduler(scheduler: SchedulerSettings, sources: Mapping[str, str]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.crossing import crossed
@@ -24,6 +24,8 @@ FROM_FILES = (
     ("keystone", "token"),
 )
 """Secrets, each with a key for the file that holds it."""
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
+"""Where systemd puts what ``LoadCredential=`` and its kin name; nobody but the service can read it."""
 
 
 def load(config: Path | None, *, environment: Mapping[str, str], overrides: Sequence[str]) -> Settings:
@@ -41,8 +43,16 @@ def load(config: Path | None, *, environment: Mapping[str, str], overrides: Sequ
     warnings: list[str] = []
     # What could not be read may be what is missing.
     crossed(sections, layers.sources, problems=problems if not unreadable else [], warnings=warnings)
+    directory = environment.get(CREDENTIALS)
     for section, key in FROM_FILES:
-        _take_secret(section, key, sections, layers.sources, problems=problems, warnings=warnings)
+        exposed = _take_secret(section, key, sections, layers.sources, problems=problems)
+        # In systemd's directory the bits of the group are the mask of an ACL that lets the service in.
+        if exposed is not None and not (directory and exposed.is_relative_to(directory)):
+            source = layers.sources[f"{section}.{key}_file"]
+            warnings.append(
+                f'{section}.{key}_file = "{exposed}" ({source}): others than its owner can read it; '
+                f'chmod 600 "{exposed}"'
+            )
     problems.extend(
         f"{key} (--set): the command line is there for everybody to read; give {key}_file"
         for key, source in layers.sources.items()
@@ -75,8 +85,8 @@ def _fill_in(layers: Layers, environment: Mapping[str, str]) -> None:
 
 
 def _find_credentials(layers: Layers, environment: Mapping[str, str]) -> None:
-    """Put systemd's directory of credentials where ``%d/`` stands at the beginning of a path, as in a unit file."""
-    directory = environment.get("CREDENTIALS_DIRECTORY")
+    """Find systemd's credentials: by ``%d/`` at the beginning of a path, as in a unit file, or by the name of a key."""
+    directory = environment.get(CREDENTIALS)
     for section, values in layers.values.items():
         for key, value in values.items():
             if not (isinstance(value, str) and value.startswith("%d/") and key.endswith("_file")):
@@ -87,8 +97,12 @@ def _find_credentials(layers: Layers, environment: Mapping[str, str]) -> None:
             given = "a path, or start it as a service with LoadCredential="
             layers.problems.append(
                 wrong_value(f"{section}.{key}", value, source=layers.sources[f"{section}.{key}"], instead=given)
-                + " (CREDENTIALS_DIRECTORY is not set)"
+                + f" ({CREDENTIALS} is not set)"
             )
+    for section, what in (*FROM_FILES, ("store", "password")):
+        path = Path(directory or "", f"{section}.{what}")
+        if directory and path.exists() and not layers.values.get(section, {}).keys() & {what, f"{what}_file"}:
+            layers.put(section, f"{what}_file", str(path), source=CREDENTIALS)
 
 
 def _validate(layers: Layers, problems: list[str]) -> dict[str, Section]:
@@ -134,32 +148,24 @@ def _sentences(section: str, error: ValidationError, layers: Layers, *, host_is_
 
 
 def _take_secret(
-    name: str,
-    what: str,
-    sections: dict[str, Section],
-    sources: Mapping[str, str],
-    *,
-    problems: list[str],
-    warnings: list[str],
-) -> None:
-    """Put the content of the file where the secret is."""
+    name: str, what: str, sections: dict[str, Section], sources: Mapping[str, str], *, problems: list[str]
+) -> Path | None:
+    """Put the content of the file where the secret is; give the file if others than its owner can read it."""
     section = sections.get(name)
-    path = getattr(section, f"{what}_file", None)
+    path: Path | None = getattr(section, f"{what}_file", None)
     if section is None or path is None:
-        return
+        return None
     key = f"{name}.{what}_file"
     source = sources[key]
     read = read_secret if name == "keystone" else read_token
-    secret: SecretStr | None = None
     try:
         secret, exposed = read(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         problems.append(wrong_value(key, str(path), source=source, instead=f"a file that can be read ({reason})"))
+        return None
     except ValueError as error:
         problems.append(wrong_value(key, str(path), source=source, instead=str(error)))
-    else:
-        if exposed:
-            warnings.append(f'{key} = "{path}" ({source}): others than its owner can read it; chmod 600 "{path}"')
-    if secret is not None:
-        sections[name] = section.model_copy(update={what: secret})
+        return None
+    sections[name] = section.model_copy(update={what: secret})
+    return path if exposed else None

@@ -15,6 +15,7 @@ from bringup.daemon.time_spans import WEEK, seconds_of
 SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql://"
 VISIBLE = re.compile(r"[!-~]+")
+ADDRESS = 'an address such as "http://controller:8778", with no user, password, query or fragment in it'
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ def parse_time_span(value: Any) -> Any:
     return seconds_of(value) if isinstance(value, str) else value
 
 
-def _web_address(text: str) -> str:
+def web_address(text: str) -> str:
+    """Give an address without a slash at its end.  Raises ``ValueError``, which does not show it."""
     parts = urlsplit(text)
     # Reading the port is what checks it.
     right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
@@ -140,8 +142,8 @@ SecondsOrZero = Annotated[
 ]
 WebAddress = Annotated[
     str,
-    AfterValidator(_web_address),
-    Right('an address such as "http://controller:8778", with no user, password, query or fragment in it'),
+    AfterValidator(web_address),
+    Right(ADDRESS),
 ]
 StoreUrl = Annotated[
     str,

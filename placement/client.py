@@ -119,7 +119,8 @@ class PlacementClient:
             what = self._what_failed(error, method, path)
             failure = failure_of(error, what, request_id=None if response is None else request_id_of(response.headers))
             self._log(facts, began, error=failure.why, request_id=failure.request_id)
-            raise failure from error
+            # What the error below says is said, and its own words may hold what was sent.
+            raise failure from None
         self._log(facts, began, status=answer.status, request_id=answer.request_id)
         if httpx.codes.is_success(answer.status):
             return answer

@@ -162,8 +162,11 @@ class KeystoneAuth(httpx.Auth):
         if isinstance(error, NotFound) and isinstance(self.identity.method, GivenToken):
             # So Keystone calls a token that it cannot read.
             error = Unauthorized(self.what, error.why, status=error.status, request_id=error.request_id)
+        # Keystone's own answers differ by the token; those of a service behind Keystone look the same and do not.
+        is_keystone = "x-auth-token" in answer.headers.get("Vary", "").lower()
+        must = self._advice() if is_keystone else f"check that {answer.named}, and {self._advice()}"
         advice = {
-            Unauthorized: f"Keystone does not let {self.identity} in (answered {answer.status}); {self._advice()}",
+            Unauthorized: f"Keystone does not let {self.identity} in (answered {answer.status}); {must}",
             NotFound: f"there is no Keystone v3 API (answered {answer.status}); check auth_url",
         }.get(type(error))
         if advice is None:
@@ -173,7 +176,7 @@ class KeystoneAuth(httpx.Auth):
 
     def _advice(self) -> str:
         if isinstance(self.identity.method, GivenToken):
-            return "it is expired or revoked: give another one, or a password or application credential, which last"
+            return "give another token, for this one is expired or revoked, or what lasts: an application credential"
         return "check its name, its domain, its password or secret, and its role in that scope"
 
 

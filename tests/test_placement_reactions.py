@@ -60,6 +60,7 @@ TRANSIENT_EXCEPTIONS = [
     httpx.RemoteProtocolError,
     httpx.ProxyError,
     TimeoutError,
+    ssl.SSLError,
 ]
 
 

@@ -5,11 +5,14 @@ business.  One default of it is not taken over: a compute host prefers internal 
 is said.
 """
 
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from bringup.daemon.credentials.identities import KEYS
 from bringup.daemon.errors import SettingsError
 
 MISSING = "keystone.cloud, OS_CLOUD and OS_*: they are read with the extra bringup[clouds]; install it"
@@ -51,8 +54,9 @@ def read(cloud: str | None, *, region: str | None = None) -> Found:
     if verify is False:
         right = "certificates are always verified here; set cacert to the CA"
         raise SettingsError([f"cloud {config.name}: verify is false or insecure is true, and {right}"])
-    auth: dict[str, Any] = dict(config.config.get("auth") or {})
-    options = {key: str(value) for key, value in auth.items() if value is not None}
+    # What is not in auth, as OS_* never is, stands beside it.
+    said = {**config.config, **(config.config.get("auth") or {})}
+    options = {key: str(said[key]) for key in KEYS if said.get(key) is not None}
     interfaces = config.get_interface("placement") or ()
     cert_file, key_file = cert if isinstance(cert, tuple) else (cert, None)
     return Found(
@@ -71,25 +75,50 @@ def _config_of(cloud: str | None, region: str | None) -> Any:
     try:
         from openstack.config import OpenStackConfig
         from openstack.exceptions import ConfigException
-        from yaml import YAMLError
     except ImportError as error:
         raise SettingsError([MISSING]) from error
+    chosen: dict[str, Any] = {} if region is None else {"region_name": region}
     try:
-        loader = OpenStackConfig(override_defaults={"interface": None})
+        with _nothing_skipped(_setting(cloud)):
+            loader = OpenStackConfig(override_defaults={"interface": None})
         _must_be_there(loader, cloud)
-        chosen: dict[str, Any] = {} if region is None else {"region_name": region}
-        return loader.get_one(cloud=cloud, validate=False, **chosen)
+        found = loader.get_one(cloud=cloud, validate=False, **chosen)
+        # The loader does not check what kinds of thing are in a file.
+        dict(found.config.get("auth") or {})
     except ConfigException as error:
         raise SettingsError([f"{_setting(cloud)}: {error}"]) from None
-    except YAMLError as error:
-        # The error itself shows the line, and what is on it may be a password.
-        place = getattr(error, "problem_mark", None)
-        where = "clouds.yaml or secure.yaml" if place is None else f"{place.name}, line {place.line + 1}"
-        raise SettingsError([f"{_setting(cloud)}: {where}: this is not YAML"]) from None
     except (ValueError, TypeError, AttributeError, KeyError, OSError) as error:
         raise SettingsError(
             [f"{_setting(cloud)}: clouds.yaml or secure.yaml cannot be read ({type(error).__name__})"]
         ) from None
+    return found
+
+
+@contextmanager
+def _nothing_skipped(setting: str) -> Iterator[None]:
+    """Make an error of what the loader only warns of: a file that it cannot parse, and goes on without.
+
+    Its warning holds what the parser says, and that may be a part of a password.
+
+    :raises SettingsError: a file was skipped.
+    """
+    skipped: list[str] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        match record.args:
+            case (str() as path, Exception() as error):
+                mark = getattr(error, "problem_mark", None)
+                skipped.append(path if mark is None else f"{path}, line {mark.line + 1}")
+        return False
+
+    log = logging.getLogger("openstack.config")
+    log.addFilter(note)
+    try:
+        yield
+    finally:
+        log.removeFilter(note)
+    if skipped:
+        raise SettingsError([f"{setting}: {skipped[0]}: this is not YAML"])
 
 
 def _must_be_there(loader: Any, cloud: str | None) -> None:
@@ -98,7 +127,7 @@ def _must_be_there(loader: Any, cloud: str | None) -> None:
     if name in known:
         return
     if loader.config_filename is None:
-        has = "no clouds.yaml was found in this directory, ~/.config/openstack or /etc/openstack"
+        has = "no clouds.yaml that can be read is in this directory, ~/.config/openstack or /etc/openstack"
     else:
         has = f"{loader.config_filename} has {', '.join(sorted(known)) or 'none'}"
     raise SettingsError([f"{_setting(cloud)}: there is no cloud {name}; {has}"])

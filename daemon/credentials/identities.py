@@ -9,6 +9,28 @@ from bringup.placement.credentials import ApplicationCredential, GivenToken, Ide
 Options = Mapping[str, str | None]
 """By keystoneauth's names: ``auth_url``, ``username``, ``user_domain_name``...  What is empty is not given."""
 
+KEYS = (
+    "auth_url",
+    "username",
+    "user_id",
+    "user_domain_name",
+    "user_domain_id",
+    "password",
+    "project_name",
+    "project_id",
+    "project_domain_name",
+    "project_domain_id",
+    "default_domain_name",
+    "default_domain_id",
+    "system_scope",
+    "application_credential_id",
+    "application_credential_name",
+    "application_credential_secret",
+    "token",
+    "endpoint",
+)
+"""What is looked at, beside ``auth_type``."""
+
 PASSWORD, APPLICATION_CREDENTIAL, TOKEN = "password", "application_credential", "token"
 AUTH_TYPES = {
     "password": PASSWORD,

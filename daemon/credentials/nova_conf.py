@@ -21,6 +21,7 @@ SECTIONS = ("placement", "keystone_authtoken")
 NEAR = ("auth_section", "endpoint_override", "region_name", "cafile", "certfile", "keyfile")
 """Where Placement is, and whom to trust there: in the section itself, also where ``auth_section`` leads elsewhere."""
 DEEPEST_REFERENCE = 10
+UNSET = "\0"
 # Option and the names that it had, as keystoneauth registers them.
 OPTIONS = {
     "auth_type": ("auth_plugin",),
@@ -124,20 +125,30 @@ def _named(paths: Sequence[Path]) -> str:
 def _read(config: "ConfigOpts", section: str) -> Found:
     from oslo_config import cfg
 
-    def text(name: str, group: str) -> str | None:
-        option = cfg.StrOpt(name, deprecated_opts=[cfg.DeprecatedOpt(old, group=group) for old in OPTIONS[name]])
-        found = _value_of(config, option, group)
-        return None if found is None else str(found)
-
-    elsewhere = text("auth_section", section) or section
+    auth_section = _text(config, "auth_section", section) or section
+    for group in {section, auth_section}:
+        # All of them, before one is read: they may refer to each other.
+        for name in OPTIONS:
+            config.register_opt(_option(name, group), group)
     interfaces = _value_of(config, cfg.ListOpt("valid_interfaces", default=[]), section)
     return Found(
         section=section,
-        auth_section=elsewhere,
-        options={name: text(name, section if name in NEAR else elsewhere) for name in OPTIONS},
+        auth_section=auth_section,
+        options={name: _text(config, name, section if name in NEAR else auth_section) for name in OPTIONS},
         interfaces=tuple(interfaces) if isinstance(interfaces, list) else (),
         insecure=bool(_value_of(config, cfg.BoolOpt("insecure", default=False), section)),
     )
+
+
+def _option(name: str, group: str) -> "Opt":
+    from oslo_config import cfg
+
+    return cfg.StrOpt(name, deprecated_opts=[cfg.DeprecatedOpt(old, group=group) for old in OPTIONS[name]])
+
+
+def _text(config: "ConfigOpts", name: str, group: str) -> str | None:
+    found = _value_of(config, _option(name, group), group)
+    return None if found is None else str(found)
 
 
 def _value_of(config: "ConfigOpts", option: "Opt", group: str) -> object:
@@ -151,13 +162,14 @@ def _value_of(config: "ConfigOpts", option: "Opt", group: str) -> object:
     why = "it refers to an option that is not set there; a $ that is meant is written $$"
     for _ in range(DEEPEST_REFERENCE):
         try:
-            return config[group][option.dest]
+            found: object = config[group][option.dest]
         except cfg.NoSuchOptError as error:
-            config.register_opt(cfg.StrOpt(error.opt_name), error.group)
-            where = config if error.group is None else config[error.group.name]
-            if where[error.opt_name] is None:
-                break
-        except (cfg.Error, ValueError):
+            config.register_opt(cfg.StrOpt(error.opt_name, default=UNSET))
+        except (cfg.Error, ValueError, RecursionError):
             why = "it is not what nova-compute takes"
+            break
+        else:
+            if not isinstance(found, str) or UNSET not in found:
+                return found
             break
     raise SettingsError([f"[{group}] {option.name} cannot be read: {why}"])

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from bringup.daemon.settings import load
+from bringup.daemon.wiring import store_password
 from support.settings_files import given_text, problems, value_of
 
 
@@ -122,6 +123,65 @@ def test_a_credential_of_systemd_is_found_in_its_directory(empty: Path, tmp_path
 
     found = problems(empty, overrides=overrides)
     assert any("CREDENTIALS_DIRECTORY is not set" in problem for problem in found)
+
+
+CREDENTIALS = {
+    "placement.token": "placement.token",
+    "scheduler.token": "scheduler.token",
+    "keystone.password": "keystone.password",
+    "keystone.application_credential_secret": "keystone.application_credential_secret",
+    "keystone.token": "keystone.token",
+}
+
+
+@pytest.mark.parametrize("name", CREDENTIALS)
+def test_a_credential_of_systemd_that_is_named_like_a_key_needs_no_setting(
+    empty: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("s3cret\n")
+    # As systemd leaves them to a service with a user of its own: the mask of an ACL shows as rights of the group.
+    (tmp_path / name).chmod(0o440)
+    settings = load(empty, environment={"CREDENTIALS_DIRECTORY": str(tmp_path)}, overrides=[])
+    assert value_of(settings, name).get_secret_value() == "s3cret"
+    assert settings.source_of(f"{name}_file") == "CREDENTIALS_DIRECTORY"
+    assert not any("others than its owner" in warning for warning in settings.warnings)
+
+
+def test_the_password_of_the_store_may_be_a_credential_of_systemd(empty: Path, tmp_path: Path) -> None:
+    (tmp_path / "store.password").write_text("s3cret\n")
+    settings = load(empty, environment={"CREDENTIALS_DIRECTORY": str(tmp_path)}, overrides=[])
+    assert settings.store.password_file == tmp_path / "store.password"
+    assert store_password(settings) == "s3cret"
+
+
+@pytest.mark.parametrize("key", ["scheduler.token", "scheduler.token_file"])
+def test_a_key_that_is_set_stands_above_the_credential_of_its_name(
+    empty: Path, tmp_path: Path, token_file: Path, key: str
+) -> None:
+    (tmp_path / "scheduler.token").write_text("credential")
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    value = str(token_file) if key.endswith("_file") else "s3cret"
+    settings = load(
+        empty, environment={**environment, f"BRINGUP_{key.upper().replace('.', '__')}": value}, overrides=[]
+    )
+    assert value_of(settings, "scheduler.token").get_secret_value() == "s3cret"
+
+
+def test_a_credential_is_no_wish_to_ask_keystone(empty: Path, tmp_path: Path) -> None:
+    (tmp_path / "keystone.password").write_text("s3cret")
+    settings = load(empty, environment={"CREDENTIALS_DIRECTORY": str(tmp_path)}, overrides=[])
+    assert settings.placement.auth == "noauth"
+    assert settings.warnings == ('placement.auth = "noauth": [keystone] is not used',)
+
+
+def test_a_secret_that_others_can_read_is_warned_of_with_what_to_do(empty: Path, tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("s3cret")
+    path.chmod(0o644)
+    (warning,) = load(empty, environment={}, overrides=[f"keystone.password_file={path}"]).warnings
+    assert (
+        warning == f'keystone.password_file = "{path}" (--set): others than its owner can read it; chmod 600 "{path}"'
+    )
 
 
 def test_credentials_come_from_one_place(empty: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
 from support.placement import DOCUMENT, Peer, a_peer, an_answer, nobody
-from support.process import ENVIRONMENT, children_of, run
+from support.process import ENVIRONMENT, cmdlines, run
 from support.records import instance, uuid_of
 from support.scheduler import receiver
 
@@ -59,12 +59,6 @@ def secret(tmp_path: Path, request: pytest.FixtureRequest) -> Secret:
 
 
 both_ways = pytest.mark.parametrize("secret", [False, True], ids=["tokens", "token files"], indirect=True)
-
-
-def cmdlines(pid: int) -> str:
-    """Command lines of a process and of all below it."""
-    lines = [Path(f"/proc/{pid}/cmdline").read_text()]
-    return "\n".join([*lines, *(cmdlines(child) for child in children_of(pid))])
 
 
 @both_ways

@@ -132,6 +132,18 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def cmdlines(pid: int) -> str:
+    """Command lines of a process and of all below it."""
+    lines = [Path(f"/proc/{pid}/cmdline").read_text()]
+    return "\n".join([*lines, *(cmdlines(child) for child in children_of(pid))])
+
+
+def environments(pid: int) -> str:
+    """What those below a process have in their environment, and they on."""
+    below = children_of(pid)
+    return "\n".join([*(Path(f"/proc/{child}/environ").read_text() for child in below), *map(environments, below)])
+
+
 def gone(pid: int) -> bool:
     """Wait until a process is gone that is not our child; tell whether it is."""
     try:

@@ -115,6 +115,16 @@ def test_a_password_may_have_spaces_and_loses_its_line_end_only(empty: Path, tmp
     assert settings.placement.auth == "keystone"
 
 
+@pytest.mark.parametrize("key", ["password", "application_credential_secret", "token"])
+@pytest.mark.parametrize("content", [b"", b"\n", b"s3cret\ntwo", b"s3cret\xff", b"s3cret\x07", b"s3cret" * 20_000])
+def test_a_file_without_one_secret_is_refused(empty: Path, tmp_path: Path, key: str, content: bytes) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(content)
+    (problem,) = problems(empty, overrides=[f"keystone.{key}_file={path}"])
+    right = "give a file that holds one secret: printable characters, UTF-8, one line"
+    assert problem == f'keystone.{key}_file = "{path}" (--set): {right}'
+
+
 def test_a_credential_of_systemd_is_found_in_its_directory(empty: Path, tmp_path: Path) -> None:
     (tmp_path / "keystone").write_text("s3cret")
     overrides = ["keystone.password_file=%d/keystone"]

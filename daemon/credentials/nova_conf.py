@@ -111,6 +111,9 @@ def _parsed(paths: Sequence[Path]) -> "ConfigOpts":
         raise SettingsError(
             [f"keystone.nova_conf: {error.config_file} is not a configuration file of OpenStack"]
         ) from None
+    except cfg.ConfigFilesPermissionDeniedError as error:
+        names = ", ".join(error.config_files)
+        raise SettingsError([f"keystone.nova_conf: {names} cannot be read by this user; let it read them"]) from None
     except cfg.Error as error:
         raise SettingsError([f"keystone.nova_conf: {error}"]) from None
     except UnicodeDecodeError:

@@ -13,7 +13,7 @@ from support.certificates import EXPIRED, VALID, Ca
 from support.computer import Computer, a_computer
 from support.faulty_proxy import a_proxy
 from support.keystone import PASSWORD, REGION, Cloud, a_cloud
-from support.process import ENVIRONMENT, Ended, run
+from support.process import ENVIRONMENT, WITHOUT_ROOTS_RIGHTS, Ended, run
 from support.records import instance
 
 pytestmark = pytest.mark.timeout(180)
@@ -229,6 +229,28 @@ def test_check_and_run_name_the_setting_that_is_wrong(host: Host, spoil: Callabl
     assert ended.code == 78
     assert said in json.loads(ended.err)["message"]
     assert ended.outcomes == {}
+
+
+UNREADABLE: dict[str, tuple[str, str]] = {
+    "nova.conf": ("nova_conf", "keystone.nova_conf: {path} cannot be read by this user; let it read them"),
+    "a secret": (
+        "password_file",
+        'keystone.password_file = "{path}" (--set): give a file that can be read (Permission denied)',
+    ),
+}
+
+
+@pytest.mark.parametrize(("key", "said"), UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_a_file_that_this_user_cannot_read_is_named(host: Host, key: str, said: str) -> None:
+    path = host.given("unreadable", PASSWORD)
+    path.chmod(0)
+    host.without_own()
+
+    arguments = ("--set", f"keystone.{key}={path}")
+    ended = run("check", *host.computer.arguments, *arguments, env=host.environment(), wrapper=WITHOUT_ROOTS_RIGHTS)
+
+    assert ended.code == 78
+    assert said.format(path=path) in ended.out
 
 
 def assert_brought_back(host: Host, ended: Ended) -> None:

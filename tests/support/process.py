@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 BRINGUP = (sys.executable, "-m", "bringup")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """How long a test waits for what must come."""
 # Nothing that the machine of the tests has set.
 ENVIRONMENT = {

@@ -79,6 +79,12 @@ class PlacementClient:
         """Where Placement is, without a slash at the end."""
         return str(self._address)
 
+    @property
+    def login_under_way(self) -> str | None:
+        """What is being asked of Keystone, or was asked last and not had; None where Placement itself is asked."""
+        auth = self._http.auth
+        return auth.what if isinstance(auth, KeystoneAuth) and auth.asking else None
+
     def __repr__(self) -> str:
         """Show the address."""
         return f"<PlacementClient of {self.url}>"

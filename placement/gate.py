@@ -27,6 +27,8 @@ log = structlog.get_logger()
 
 WHERE_TO_LOOK: Final = "check that it runs, that placement.url is right, and that this host can reach it"
 ITS_LOG: Final = "check the log of Placement, and that its database and Keystone are there"
+WHERE_TO_LOOK_FOR_KEYSTONE: Final = "check that Keystone runs, that auth_url is right, and that this host can reach it"
+LOG_OF_KEYSTONE: Final = "check the log of Keystone, and that its database is there"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,11 @@ class _Knocking:
         tries = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
         last = self.last
         why = "no answer yet" if last is None else last.why
-        advice = WHERE_TO_LOOK if last is None or last.status is None else ITS_LOG
+        places = (WHERE_TO_LOOK, ITS_LOG)
+        login = self.client.login_under_way
+        if login is not None:
+            why, places = f"cannot {login}: {why}", (WHERE_TO_LOOK_FOR_KEYSTONE, LOG_OF_KEYSTONE)
+        advice = places[last is not None and last.status is not None]
         return GateClosed(
             f"start without Placement at {self.client.url}",
             f"it was not ready in {took} ({tries}, last: {why}); {advice}",

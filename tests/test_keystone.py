@@ -11,7 +11,8 @@ from bringup.placement.auth import TOKEN_HEADER
 from bringup.placement.catalogue import Wanted
 from bringup.placement.client import PlacementClient, connect
 from bringup.placement.credentials import ApplicationCredential, GivenToken, Identity, Method, Named, Password
-from bringup.placement.errors import NotUnderstood, PlacementError, Unauthorized, Unreachable
+from bringup.placement.errors import GateClosed, NotUnderstood, PlacementError, Unauthorized, Unreachable
+from bringup.placement.gate import pass_gate
 from bringup.placement.keystone import KeystoneAuth
 from support.keystone import PASSWORD, REGION, Cloud, a_cloud, end, start_cloud
 from support.placement import HANG, a_peer, an_answer, nobody
@@ -201,6 +202,26 @@ async def test_a_keystone_in_trouble_may_come_back(answer: bytes | None, said: s
     assert said in caught.value.why
     if answer is not None and answer != HANG:
         assert caught.value.retry_after_s == 7
+
+
+@pytest.mark.parametrize(
+    ("answer", "wait_s", "said"),
+    [
+        (None, 0.0, "connection refused); check that Keystone runs, that auth_url is right"),
+        (an_answer(503, b""), 0.0, "answered 503); check the log of Keystone"),
+        (HANG, 0.2, "no answer yet); check that Keystone runs"),
+    ],
+    ids=["away", "busy", "silent"],
+)
+async def test_a_gate_that_keystone_keeps_closed_says_so(answer: bytes | None, wait_s: float, said: str) -> None:
+    with nobody() as away, a_peer(answer or HANG) as peer:
+        url = away if answer is None else peer.url
+        auth = KeystoneAuth(Identity(auth_url=url, method=ADMIN, project=PROJECT))
+        async with connect(None, auth=auth) as client:
+            with pytest.raises(GateClosed, match="cannot start without Placement") as caught:
+                await pass_gate(client, provider="compute-1", wait_s=wait_s)
+    assert f"last: cannot get a token of Keystone at {url}: " in str(caught.value)
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

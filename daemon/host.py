@@ -21,6 +21,9 @@ class RunObserver(Observer, Protocol):
     def phase_began(self, phase: str, detail: str = "") -> None:
         """Take note of a phase."""
 
+    def run_began(self, run_id: str, attempt: int) -> None:
+        """Take note which run it is: one that begins, or one that goes on in its next attempt."""
+
     def work_found(self, total: int) -> None:
         """Take note of how many instances there are."""
 

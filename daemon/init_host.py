@@ -68,6 +68,7 @@ async def init_host(start: Start) -> Brought:
         await placed.put_right(host.driver)
     host.observer.phase_began("records")
     past = await _begin_run(host)
+    host.observer.run_began(past.run_id, past.attempt)
     run = _Run(past.run_id, past)
     records = await _plan(host, local, run)
     if host.defer_iptables_apply:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from bringup.daemon.decisions import Step
 from bringup.daemon.outcomes import Kind, Outcome
+from bringup.daemon.snapshot import InstanceNow, Snapshot
 
 
 @dataclass(slots=True)
@@ -25,19 +26,32 @@ class Progress:
 
     phase: str = "starting"
     detail: str = ""
+    phase_since: float = field(default_factory=time.monotonic)
     total: int = 0
     kinds: Counter[Kind] = field(default_factory=Counter)
     warnings: int = 0
+    advances: int = 0
+    """Counts what ended; the same number twice means that the run has not moved."""
+    run_id: str | None = None
+    attempt: int = 0
+    error: str | None = None
     running: dict[str, Running] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     work_began: float | None = None
     ended: float | None = None
-    outcomes: list[Outcome] = field(default_factory=list)
-    """The failed and the superseded ones, in the order in which they ended."""
+    _kinds: dict[str, Kind] = field(default_factory=dict)
+    """What came of each; an instance that was held and let go on counts once."""
 
     def phase_began(self, phase: str, detail: str = "") -> None:
-        """Enter a phase: placement, driver, records, evacuated, instances, report, done."""
+        """Enter a phase: placement, driver, records, evacuated, instances, allocations, report, done."""
+        if phase != self.phase:
+            self.phase_since = time.monotonic()
+            self.advances += 1
         self.phase, self.detail = phase, detail
+
+    def run_began(self, run_id: str, attempt: int) -> None:
+        """Know which run it is."""
+        self.run_id, self.attempt = run_id, attempt
 
     def work_found(self, total: int) -> None:
         """Know how many instances there are to settle."""
@@ -56,39 +70,34 @@ class Progress:
             running.doing, running.doing_since = step.action.verb, time.monotonic()
 
     def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None:
-        """Ignore it: the next action says what is being done."""
+        """Note that something was done; the next action says what is being done."""
+        del uuid, step, error
+        self.advances += 1
 
     def instance_ended(self, outcome: Outcome) -> None:
         """Note that an instance is settled."""
         self.running.pop(outcome.uuid, None)
+        self.advances += 1
+        if outcome.uuid in self._kinds:
+            self.kinds[self._kinds[outcome.uuid]] -= 1
+        self._kinds[outcome.uuid] = outcome.kind
         self.kinds[outcome.kind] += 1
         self.warnings += bool(outcome.warnings)
-        if outcome.kind in (Kind.FAILED, Kind.SUPERSEDED):
-            self.outcomes.append(outcome)
 
     def run_ended(self) -> None:
         """Note that nothing more will come."""
         self.ended = time.monotonic()
-        self.phase, self.detail = "done", ""
+        self.phase_began("done")
 
-    def now(self) -> float:
-        """Read the clock that all times here are of."""
-        return time.monotonic()
+    def start_failed(self, error: str) -> None:
+        """Note what ended the start."""
+        self.phase_began("failed", error)
+        self.error = error
 
     @property
     def done(self) -> int:
         """How many instances are settled."""
-        return self.kinds.total()
-
-    @property
-    def waiting(self) -> int:
-        """How many instances have not got a slot yet."""
-        return max(0, self.total - self.done - len(self.running))
-
-    @property
-    def slowest(self) -> Running | None:
-        """The instance that has been worked on longest."""
-        return min(self.running.values(), key=lambda running: running.since, default=None)
+        return len(self._kinds)
 
     def rate(self) -> float | None:
         """Tell how many instances a second were settled; None before the first."""
@@ -97,7 +106,25 @@ class Progress:
         spent = (self.ended or time.monotonic()) - self.work_began
         return self.done / spent if spent > 0 else None
 
-    def eta_s(self) -> float | None:
-        """Tell in how many seconds the rest will be settled, if it goes on like this; None if unknown."""
-        rate = self.rate()
-        return None if rate is None else (self.total - self.done) / rate
+    def snapshot(self) -> Snapshot:
+        """Give how far it is now."""
+        now, rate = time.monotonic(), self.rate()
+        longest_first = sorted(self.running.values(), key=lambda one: one.since)
+        return Snapshot(
+            phase=self.phase,
+            detail=self.detail,
+            phase_age_s=now - self.phase_since,
+            age_s=now - self.began,
+            total=self.total,
+            counts={kind: self.kinds[kind] for kind in Kind},
+            warnings=self.warnings,
+            running=tuple(
+                InstanceNow(one.uuid, one.doing, now - one.since, now - one.doing_since) for one in longest_first
+            ),
+            rate=rate,
+            eta_s=None if rate is None else max(0, self.total - self.done) / rate,
+            advances=self.advances,
+            run_id=self.run_id,
+            attempt=self.attempt,
+            error=self.error,
+        )

@@ -19,15 +19,17 @@ import anyio
 from bringup import __version__
 from bringup.daemon import state_directory, wiring
 from bringup.daemon.background import background, ended_by_signal
+from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.executor import Executor
 from bringup.daemon.gate import opened_placement, pass_placement
-from bringup.daemon.host import Host, Start
+from bringup.daemon.host import Host, RunObserver, Start
 from bringup.daemon.identity import Identity, given, merged, remember, remembered
 from bringup.daemon.init_host import init_host
 from bringup.daemon.journal import Journal
 from bringup.daemon.lease import held_lease
 from bringup.daemon.lifecycle import LifecycleWatch
 from bringup.daemon.logs import get_logger
+from bringup.daemon.observers import Indifferent, Observers
 from bringup.daemon.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.placed import Placed
 from bringup.daemon.progress import Progress
@@ -57,19 +59,16 @@ class Ending:
         return self.result is not None and not self.result.unfinished
 
 
-class _Progress(Progress):
-    """Counts, and lets the lifecycle events of an instance through once it is settled."""
+class _Settled(Indifferent):
+    """Lets the lifecycle events of an instance through once it is settled."""
 
     def __init__(self, watch: LifecycleWatch) -> None:
-        super().__init__()
         self._watch = watch
 
     def instance_ended(self, outcome: Outcome) -> None:
-        super().instance_ended(outcome)
         self._watch.settled(outcome.uuid)
 
     def run_ended(self) -> None:
-        super().run_ended()
         self._watch.all_settled()
 
 
@@ -159,13 +158,14 @@ class _Service:
             outbox = Outbox(settings.host.state_directory / "outbox")
             watch = LifecycleWatch(settings.host.name, deadline_s=settings.limits.instance_deadline)
             opened.callback(watch.close)
-            progress = _Progress(watch)
+            progress = Progress()
+            observers = Observers(progress, _Settled(watch))
 
             # Kept open for the run: what was agreed on at the gate, the connections and the token serve all of it.
             client = await opened.enter_async_context(opened_placement(settings))
 
             async def at_gate() -> Placed:
-                return await pass_placement(settings, client, progress, node_uuid=self.identity.node_uuid)
+                return await pass_placement(settings, client, observers, node_uuid=self.identity.node_uuid)
 
             async def open_host() -> Host:
                 driver = wiring.make_driver(settings)
@@ -179,7 +179,7 @@ class _Service:
                 )
                 if settings.driver.handle_lifecycle_events:
                     beside.start_soon(watch.watch, executor, name="lifecycle")
-                return self._host(executor, progress, report, watch, journal)
+                return self._host(executor, observers, report, watch, journal)
 
             async def report(result: RunResult) -> str | None:
                 ending.result = result
@@ -190,10 +190,13 @@ class _Service:
                 ending.delivery = await _report(settings, result, outbox, transport)
                 return ending.delivery.value
 
-            start = Start(pass_placement=at_gate, open_host=open_host, observer=progress)
+            start = Start(pass_placement=at_gate, open_host=open_host, observer=observers)
             try:
                 async with presenter.showing(progress):
                     brought = await init_host(start)
+            except BringupError as error:
+                progress.start_failed(chain_of(error))
+                raise
             finally:
                 if ending.result is not None:
                     log_result(ending.result)
@@ -210,7 +213,7 @@ class _Service:
     def _host(
         self,
         executor: Executor,
-        progress: Progress,
+        observer: RunObserver,
         report: Callable[[RunResult], Awaitable[str | None]],
         watch: LifecycleWatch,
         journal: Journal,
@@ -221,7 +224,7 @@ class _Service:
             run_id=str(uuid4()),
             boot_id=self.boot_id,
             executor=executor,
-            observer=progress,
+            observer=observer,
             limits=wiring.limits(settings),
             report=report,
             on_event=watch.take if settings.driver.handle_lifecycle_events else None,

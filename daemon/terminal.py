@@ -15,7 +15,9 @@ from rich.text import Text
 
 from bringup.daemon.background import background
 from bringup.daemon.outcomes import Kind, Outcome, RunResult
-from bringup.daemon.progress import Progress, Running
+from bringup.daemon.progress import Progress
+from bringup.daemon.snapshot import Snapshot, counts_line
+from bringup.daemon.time_spans import in_words
 
 REFRESH_S = 0.25
 SHOWN_RUNNING = 5
@@ -29,60 +31,26 @@ STYLES = {
 }
 
 
-def seconds(value: float) -> str:
-    """Write a span as a person says it: ``0.4 s``, ``41 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    if value < 10:  # noqa: PLR2004 - below, tenths matter
-        return f"{value:.1f} s"
-    whole = round(value)
-    if whole < 60:  # noqa: PLR2004 - a minute
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:  # noqa: PLR2004 - an hour
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
-
-
-def counts_line(progress: Progress) -> str:
-    """Write the counts, without colour: ``137/412 done, 3 failed, 8 running, 267 waiting, 12/s, ETA 23 s``."""
-    parts = [f"{progress.done}/{progress.total} done"]
-    failed = progress.kinds[Kind.FAILED]
-    if failed:
-        parts.append(f"{failed} failed")
-    parts += [f"{len(progress.running)} running", f"{progress.waiting} waiting"]
-    rate, eta_s = progress.rate(), progress.eta_s()
-    if rate is not None:
-        parts.append(f"{rate:.1f}/s")
-    if eta_s is not None and progress.done < progress.total:
-        parts.append(f"ETA {seconds(eta_s)}")
-    return ", ".join(parts)
-
-
-def _running_table(progress: Progress, now: float) -> Table:
+def _running_table(snapshot: Snapshot) -> Table:
     table = Table.grid(padding=(0, 2))
-    longest: list[Running] = sorted(progress.running.values(), key=lambda running: running.since)[:SHOWN_RUNNING]
-    for running in longest:
-        table.add_row(
-            Text(running.uuid, style="dim"),
-            running.doing,
-            Text(seconds(now - running.doing_since), style="yellow"),
-        )
+    for running in snapshot.running[:SHOWN_RUNNING]:
+        table.add_row(Text(running.uuid, style="dim"), running.verb, Text(in_words(running.verb_age_s), style="yellow"))
     return table
 
 
-def live_view(progress: Progress, now: float) -> RenderableType:
+def live_view(snapshot: Snapshot) -> RenderableType:
     """Draw how far the run is."""
-    head = Text.assemble((progress.phase, "bold"), "  ", (progress.detail, "dim"))
-    if not progress.total:
+    head = Text.assemble((snapshot.phase, "bold"), "  ", (snapshot.detail, "dim"))
+    if not snapshot.total:
         return head
     bar = Table.grid()
-    bar.add_row(ProgressBar(total=progress.total, completed=progress.done, width=60))
-    return Group(head, bar, Text(counts_line(progress)), _running_table(progress, now))
+    bar.add_row(ProgressBar(total=snapshot.total, completed=snapshot.done, width=60))
+    return Group(head, bar, Text(counts_line(snapshot)), _running_table(snapshot))
 
 
 def summary(result: RunResult) -> RenderableType:
     """Draw what came of the run: outcomes by kind and rule, then those that failed."""
-    table = Table(title=Text(f"{result.host}: {len(result.outcomes)} instances in {seconds(result.took_s)}"))
+    table = Table(title=Text(f"{result.host}: {len(result.outcomes)} instances in {in_words(result.took_s)}"))
     table.add_column("outcome")
     table.add_column("because")
     table.add_column("instances", justify="right")
@@ -96,7 +64,7 @@ def summary(result: RunResult) -> RenderableType:
     order = list(Kind)
     for (kind, because), count in sorted(groups.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
         table.add_row(
-            Text(kind.value, style=STYLES[kind]), escape(because), str(count), seconds(longest[kind, because])
+            Text(kind.value, style=STYLES[kind]), escape(because), str(count), in_words(longest[kind, because])
         )
     if result.unfinished:
         table.add_row(Text("unfinished", style="bold red"), "", str(len(result.unfinished)), "")
@@ -140,7 +108,7 @@ class Terminal:
 
     async def _refresh(self, live: Live, progress: Progress) -> None:
         while True:
-            live.update(live_view(progress, progress.now()), refresh=True)
+            live.update(live_view(progress.snapshot()), refresh=True)
             await anyio.sleep(REFRESH_S)
 
     def show_summary(self, result: RunResult) -> None:

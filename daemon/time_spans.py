@@ -1,4 +1,7 @@
-"""Time spans as systemd writes them (systemd.time(7), up to weeks).  No I/O, no clock, no logger."""
+"""Time spans as systemd writes them (systemd.time(7), up to weeks), and as a person says them.
+
+No I/O, no clock, no logger.
+"""
 
 import re
 
@@ -34,3 +37,17 @@ def seconds_of(text: str) -> float:
     if not text:
         raise ValueError("no time span")
     return total
+
+
+def in_words(value: float) -> str:
+    """Write a number of seconds as a person says it: ``0.4 s``, ``41 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if value < 10:  # noqa: PLR2004 - below, tenths matter
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:  # noqa: PLR2004 - a minute
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:  # noqa: PLR2004 - an hour
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

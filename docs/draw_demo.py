@@ -35,7 +35,7 @@ class Painter:
             # A view has no events of its own: it is drawn again and again, here until it is worth keeping.
             while not progress.total or progress.done < HALF_WAY * progress.total:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
-            self._console.print(live_view(progress, progress.now()))
+            self._console.print(live_view(progress.snapshot()))
             self._console.print()
 
         async with anyio.create_task_group() as group:

@@ -30,15 +30,24 @@ def settled(*kinds: Kind, total: int) -> Progress:
 def test_it_counts_what_is_done_what_runs_and_what_waits() -> None:
     progress = settled(Kind.INITIALIZED, Kind.FAILED, Kind.FAILED, Kind.SKIPPED, total=10)
     progress.instance_began(uuid_of(7))
+    now = progress.snapshot()
 
-    assert (progress.total, progress.done, len(progress.running), progress.waiting) == (10, 4, 1, 5)
-    assert progress.kinds == {Kind.INITIALIZED: 1, Kind.FAILED: 2, Kind.SKIPPED: 1}
+    assert (now.total, now.done, len(now.running), now.waiting) == (10, 4, 1, 5)
+    assert now.counts == {
+        Kind.INITIALIZED: 1,
+        Kind.SKIPPED: 1,
+        Kind.FAILED: 2,
+        Kind.SUPERSEDED: 0,
+        Kind.HELD: 0,
+    }
 
 
-def test_it_keeps_the_outcomes_that_somebody_must_look_at() -> None:
-    progress = settled(Kind.INITIALIZED, Kind.FAILED, Kind.SUPERSEDED, Kind.SKIPPED, total=4)
+def test_an_instance_that_was_held_and_let_go_on_counts_once() -> None:
+    progress = settled(Kind.HELD, Kind.SKIPPED, total=2)
+    progress.instance_ended(outcome(0, Kind.INITIALIZED))
 
-    assert [one.kind for one in progress.outcomes] == [Kind.FAILED, Kind.SUPERSEDED]
+    assert (progress.done, progress.snapshot().waiting) == (2, 0)
+    assert +progress.kinds == {Kind.INITIALIZED: 1, Kind.SKIPPED: 1}
 
 
 def test_it_counts_instances_with_warnings_not_warnings() -> None:
@@ -58,16 +67,41 @@ def test_it_knows_what_is_being_done_and_which_takes_longest() -> None:
     progress.action_began(uuid_of(1), Step("vifs", LOOK.action))
     progress.action_began(uuid_of(99), LOOK)
 
-    assert progress.slowest is progress.running[uuid_of(2)]
-    assert progress.running[uuid_of(1)].doing == "get_info"
-    assert uuid_of(99) not in progress.running
+    now = progress.snapshot()
+    assert [one.uuid for one in now.running] == [uuid_of(2), uuid_of(1)]
+    assert now.slowest is not None
+    assert now.slowest.age_s >= 60
+    assert now.running[1].verb == "get_info"
+
+
+def test_what_ended_is_counted_and_what_only_began_is_not() -> None:
+    progress = Progress()
+    progress.phase_began("placement")
+    before = progress.advances
+    progress.phase_began("placement", "no answer yet")
+    progress.instance_began(uuid_of(1))
+    progress.action_began(uuid_of(1), LOOK)
+    assert progress.advances == before
+
+    progress.action_ended(uuid_of(1), LOOK, None)
+    progress.instance_ended(outcome(1))
+    assert progress.snapshot().advances == before + 2
+
+
+def test_it_knows_which_run_it_is_and_what_ended_the_start() -> None:
+    progress = Progress()
+    progress.run_began(uuid_of(9), 2)
+    progress.start_failed("no Placement")
+
+    now = progress.snapshot()
+    assert (now.run_id, now.attempt, now.phase, now.error) == (uuid_of(9), 2, "failed", "no Placement")
 
 
 def test_rate_and_rest_are_unknown_before_the_first_is_done() -> None:
     progress = settled(total=10)
 
-    assert (progress.rate(), progress.eta_s()) == (None, None)
-    assert (Progress().rate(), Progress().slowest) == (None, None)
+    assert (progress.rate(), progress.snapshot().eta_s) == (None, None)
+    assert (Progress().rate(), Progress().snapshot().slowest) == (None, None)
 
 
 def test_rate_and_rest_follow_from_what_was_done() -> None:
@@ -76,14 +110,15 @@ def test_rate_and_rest_follow_from_what_was_done() -> None:
     progress.ended = progress.work_began + 10
 
     assert progress.rate() == pytest.approx(2)
-    assert progress.eta_s() == pytest.approx(40)
+    assert progress.snapshot().eta_s == pytest.approx(40)
 
 
 def test_nothing_is_left_when_all_are_done() -> None:
     progress = settled(Kind.INITIALIZED, total=1)
     progress.run_ended()
 
-    assert (progress.eta_s(), progress.waiting, progress.phase) == (0, 0, "done")
+    now = progress.snapshot()
+    assert (now.eta_s, now.waiting, now.phase, now.percent) == (0, 0, "done", 100)
 
 
 def test_no_rate_comes_of_no_time() -> None:
@@ -99,9 +134,10 @@ async def test_a_real_run_is_counted_to_its_end() -> None:
         host.driver.inject(Fault(verb="get_info", uuid=uuid_of(2), error="DriverError"))
         await host.run()
 
-        progress = host.progress
-        assert (progress.done, progress.total, progress.waiting, progress.running) == (3, 3, 0, {})
-        assert progress.kinds == {Kind.INITIALIZED: 2, Kind.FAILED: 1}
+        now = host.progress.snapshot()
+        assert (now.done, now.total, now.waiting, now.running) == (3, 3, 0, ())
+        assert (now.run_id, now.attempt) == (host.host.run_id, 1)
+        assert host.progress.kinds == {Kind.INITIALIZED: 2, Kind.FAILED: 1}
 
 
 @pytest.mark.anyio
@@ -113,7 +149,7 @@ async def test_what_came_back_from_an_evacuation_does_not_seem_to_run_while_it_w
         async with anyio.create_task_group() as group:
             group.start_soon(host.run)
             await host.driver.entered("plug_vifs", uuid_of(1))
-            running, waiting = list(host.progress.running), host.progress.waiting
+            running, waiting = list(host.progress.running), host.progress.snapshot().waiting
             host.driver.lift(hang)
 
         assert (running, waiting) == ([uuid_of(1)], 2)

@@ -26,7 +26,7 @@ async def test_no_more_than_the_limit_are_worked_on_at_once_and_no_fewer(concurr
                 await host.driver.entered("plug_vifs", times=concurrency)
             await anyio.wait_all_tasks_blocked()
             entered = host.driver.count("plug_vifs")
-            running, waiting = len(host.progress.running), host.progress.waiting
+            running, waiting = len(host.progress.running), host.progress.snapshot().waiting
             host.driver.lift(hang)
 
         assert (entered, running, waiting) == (concurrency, concurrency, 10 - concurrency)

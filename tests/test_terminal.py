@@ -10,7 +10,8 @@ from rich.console import Console, RenderableType
 from bringup.daemon.init_instance import LOOK
 from bringup.daemon.outcomes import Kind, Outcome, Problem, RunResult
 from bringup.daemon.progress import Progress
-from bringup.daemon.terminal import SHOWN_FAILED, SHOWN_RUNNING, Terminal, counts_line, live_view, seconds, summary
+from bringup.daemon.snapshot import counts_line
+from bringup.daemon.terminal import SHOWN_FAILED, SHOWN_RUNNING, Terminal, live_view, summary
 from support.drivers import uuid_of
 from support.hosts import HOST
 
@@ -38,24 +39,6 @@ def result(*outcomes: Outcome, unfinished: tuple[str, ...] = ()) -> RunResult:
     )
 
 
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        (0, "0.0 s"),
-        (0.44, "0.4 s"),
-        (9.94, "9.9 s"),
-        (10, "10 s"),
-        (41.4, "41 s"),
-        (59.6, "1 min 0 s"),
-        (200, "3 min 20 s"),
-        (3600, "1 h 0 min"),
-        (7500, "2 h 5 min"),
-    ],
-)
-def test_a_span_is_written_as_a_person_says_it(value: float, said: str) -> None:
-    assert seconds(value) == said
-
-
 def progressing(*, done: int, total: int, failed: int = 0, running: int = 0) -> Progress:
     progress = Progress(phase="instances")
     progress.work_found(total)
@@ -70,14 +53,14 @@ def progressing(*, done: int, total: int, failed: int = 0, running: int = 0) -> 
 
 
 def test_the_counts_are_said_in_one_line() -> None:
-    line = counts_line(progressing(done=20, total=60, failed=3, running=8))
+    line = counts_line(progressing(done=20, total=60, failed=3, running=8).snapshot())
 
     assert line == "20/60 done, 3 failed, 8 running, 32 waiting, 2.0/s, ETA 20 s"
 
 
 def test_what_is_unknown_or_zero_is_left_out_of_the_line() -> None:
-    assert counts_line(progressing(done=0, total=5)) == "0/5 done, 0 running, 5 waiting"
-    assert counts_line(progressing(done=5, total=5)) == "5/5 done, 0 running, 0 waiting, 0.5/s"
+    assert counts_line(progressing(done=0, total=5).snapshot()) == "0/5 done, 0 running, 5 waiting"
+    assert counts_line(progressing(done=5, total=5).snapshot()) == "5/5 done, 0 running, 0 waiting, 0.5/s"
 
 
 def test_the_view_shows_the_phase_the_counts_and_those_that_take_longest() -> None:
@@ -86,10 +69,10 @@ def test_the_view_shows_the_phase_the_counts_and_those_that_take_longest() -> No
         running.since -= place
         running.doing_since -= 30
 
-    text = drawn(live_view(progress, progress.now()))
+    text = drawn(live_view(progress.snapshot()))
 
     assert "instances" in text
-    assert counts_line(progress) in text
+    assert counts_line(progress.snapshot()) in text
     shown = [number for number in range(SHOWN_RUNNING + 3) if uuid_of(1000 + number) in text]
     assert shown == list(range(3, SHOWN_RUNNING + 3))
     assert "get_info" in text
@@ -100,7 +83,7 @@ def test_before_there_is_work_the_view_shows_what_is_waited_for() -> None:
     progress = Progress()
     progress.phase_began("placement", "no answer yet, 4 tries")
 
-    text = drawn(live_view(progress, progress.now()))
+    text = drawn(live_view(progress.snapshot()))
 
     assert "placement" in text
     assert "no answer yet, 4 tries" in text

@@ -16,7 +16,7 @@ from bringup.daemon.evacuated import DiskKeeper, SettingWitness, Witness
 from bringup.daemon.executor import Executor
 from bringup.daemon.fence import StartFence
 from bringup.daemon.guards import Guards
-from bringup.daemon.host import Host, Limits, Start
+from bringup.daemon.host import Host, Limits, RunObserver, Start
 from bringup.daemon.init_host import init_host
 from bringup.daemon.instances import Instance, Migration
 from bringup.daemon.journal import NO_JOURNAL, Journal
@@ -173,6 +173,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
     witness: Witness | None = None,
     shutdown: Shutdown | None = None,
     latency: Mapping[Any, float] | None = None,
+    observer: RunObserver | None = None,
 ) -> AsyncIterator[Arranged]:
     """Arrange a host; without ``guests`` each instance has one whose power state is the record's."""
     if guests is None:
@@ -206,7 +207,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
                 run_id=uuid_of(9),
                 boot_id=uuid_of(8),
                 executor=executor,
-                observer=progress,
+                observer=observer or progress,
                 limits=limits,
                 report=report,
                 on_event=on_event,
@@ -220,7 +221,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
             start = Start(
                 pass_placement=_step(trace, "placement", None),
                 open_host=_step(trace, "open_host", host),
-                observer=progress,
+                observer=observer or progress,
             )
             yield Arranged(
                 driver=driver,

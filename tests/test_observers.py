@@ -1,0 +1,34 @@
+"""Several observers of one run."""
+
+import pytest
+import structlog
+
+from bringup.daemon.observers import Indifferent, Observers
+from bringup.daemon.outcomes import Kind
+from bringup.daemon.progress import Progress
+from bringup.drivers.simulated import Fault
+from support.drivers import uuid_of
+from support.hosts import arranged, instance
+
+
+class Broken(Indifferent):
+    """Fails whenever an instance gets its slot."""
+
+    def instance_began(self, uuid: str) -> None:
+        raise LookupError(uuid)
+
+
+@pytest.mark.anyio
+async def test_one_that_fails_hurts_neither_the_others_nor_the_run() -> None:
+    first, last = Progress(), Progress()
+    with structlog.testing.capture_logs() as logs:
+        async with arranged([instance(1), instance(2)], observer=Observers(first, Broken(), last)) as host:
+            host.driver.inject(Fault(verb="get_info", uuid=uuid_of(2), error="DriverError"))
+            await host.run()
+
+    expected = {Kind.INITIALIZED: 1, Kind.FAILED: 1}
+    assert (first.kinds, last.kinds) == (expected, expected)
+    assert (last.run_id, last.phase, last.total) == (uuid_of(9), "done", 2)
+    assert first.advances == last.advances > 0
+    failures = [line for line in logs if line["event"] == "observer.failed"]
+    assert [line["observer"] for line in failures] == ["Broken", "Broken"]

@@ -32,6 +32,7 @@ class Progress:
     warnings: int = 0
     advances: int = 0
     """Counts what ended; the same number twice means that the run has not moved."""
+    advanced_at: float = field(default_factory=time.monotonic)
     run_id: str | None = None
     attempt: int = 0
     error: str | None = None
@@ -46,7 +47,7 @@ class Progress:
         """Enter a phase: placement, driver, records, evacuated, instances, allocations, report, done."""
         if phase != self.phase:
             self.phase_since = time.monotonic()
-            self.advances += 1
+            self._advance()
         self.phase, self.detail = phase, detail
 
     def run_began(self, run_id: str, attempt: int) -> None:
@@ -72,12 +73,12 @@ class Progress:
     def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None:
         """Note that something was done; the next action says what is being done."""
         del uuid, step, error
-        self.advances += 1
+        self._advance()
 
     def instance_ended(self, outcome: Outcome) -> None:
         """Note that an instance is settled."""
         self.running.pop(outcome.uuid, None)
-        self.advances += 1
+        self._advance()
         if outcome.uuid in self._kinds:
             self.kinds[self._kinds[outcome.uuid]] -= 1
         self._kinds[outcome.uuid] = outcome.kind
@@ -93,6 +94,10 @@ class Progress:
         """Note what ended the start."""
         self.phase_began("failed", error)
         self.error = error
+
+    def _advance(self) -> None:
+        self.advances += 1
+        self.advanced_at = time.monotonic()
 
     @property
     def done(self) -> int:
@@ -124,6 +129,7 @@ class Progress:
             rate=rate,
             eta_s=None if rate is None else max(0, self.total - self.done) / rate,
             advances=self.advances,
+            idle_s=now - self.advanced_at,
             run_id=self.run_id,
             attempt=self.attempt,
             error=self.error,

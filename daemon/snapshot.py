@@ -48,6 +48,8 @@ class Snapshot:
     advances: int = 0
     """Counts every action and phase that ended and every instance that was settled: the same number twice means that
     the run has not moved in between."""
+    idle_s: float = 0.0
+    """Seconds since ``advances`` last grew."""
     run_id: str | None = None
     """None before the records are asked for."""
     attempt: int = 0

@@ -30,6 +30,7 @@ NO_FIXED_DEFAULT = {
     "scheduler.url",
     "scheduler.token",
     "scheduler.token_file",
+    "status.listen",
 }
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.crossing import crossed
 from bringup.daemon.settings.layers import Layers, read_layers
-from bringup.daemon.settings.model import SECTIONS, Section, Settings, sqlite_url
+from bringup.daemon.settings.model import SECTIONS, STATUS_SOCKET, Section, Settings, sqlite_url
 from bringup.daemon.settings.problems import printable, unknown_key, unknown_section, wrong_value
 from bringup.daemon.settings.tokens import read_secret, read_token
 from bringup.daemon.settings.values import WrongDeviceSpecs
@@ -75,6 +75,7 @@ def _fill_in(layers: Layers, environment: Mapping[str, str]) -> None:
     directory = host.get("state_directory")
     if isinstance(directory, str) and directory:
         layers.values.setdefault("store", {}).setdefault("url", sqlite_url(Path(directory)))
+        layers.values.setdefault("status", {}).setdefault("socket", str(Path(directory) / STATUS_SOCKET))
     if "name" in host:
         placement.setdefault("resource_provider", host["name"])
     if any(key.startswith("keystone.") for key in layers.sources):

@@ -18,7 +18,9 @@ from bringup.daemon.settings.values import (
     FilePath,
     FilePaths,
     FolderPath,
+    HostNames,
     Interfaces,
+    ListenAddress,
     Name,
     Ratio,
     Right,
@@ -26,6 +28,7 @@ from bringup.daemon.settings.values import (
     SecondsOrZero,
     Secret,
     Share,
+    SocketMode,
     StoreUrl,
     Token,
     Uuid,
@@ -35,6 +38,7 @@ from bringup.daemon.settings.values import (
 
 STATE_DIRECTORY = Path("/var/lib/bringup")
 STORE_FILE = "instances.sqlite"
+STATUS_SOCKET = "status.sock"
 MOST_BY_DEFAULT = 8
 
 
@@ -214,11 +218,21 @@ class PciSettings(Section):
     device_spec: DeviceSpecs = ()
 
 
+class StatusSettings(Section):
+    """Who may ask how far it is, and where."""
+
+    enabled: bool = True
+    socket: FilePath = STATE_DIRECTORY / STATUS_SOCKET
+    socket_mode: SocketMode = "0660"
+    listen: ListenAddress | None = None
+    host_names: HostNames = ()
+
+
 class LogSettings(Section):
     """What is logged, and how it looks."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "console"] = "auto"
+    format: Literal["auto", "json", "console", "journal"] = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +253,7 @@ class Settings:
     journal: JournalSettings = field(default_factory=JournalSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     pci: PciSettings = field(default_factory=PciSettings)
+    status: StatusSettings = field(default_factory=StatusSettings)
     log: LogSettings = field(default_factory=LogSettings)
     warnings: tuple[str, ...] = ()
     """Sentences on what is allowed and probably not meant."""
@@ -265,5 +280,6 @@ SECTIONS: Mapping[str, type[Section]] = {
     "journal": JournalSettings,
     "scheduler": SchedulerSettings,
     "pci": PciSettings,
+    "status": StatusSettings,
     "log": LogSettings,
 }

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -104,6 +105,20 @@ def _device_specs(value: Any) -> tuple[DeviceSpec, ...]:
     return tuple(found)
 
 
+def _listen_address(text: str) -> str:
+    host, separator, port = text.rpartition(":")
+    ip_address(host.removeprefix("[").removesuffix("]"))
+    if not separator or not port.isdecimal() or not 1 <= int(port) <= 65535 or (":" in host) != host.startswith("["):  # noqa: PLR2004 - a port
+        raise ValueError("no address to listen at")
+    return text
+
+
+def _socket_mode(text: str) -> str:
+    if not re.fullmatch(r"0?[0246][0246]0", text):
+        raise ValueError("no mode")
+    return text
+
+
 def _words(text: str) -> str:
     if not text.strip() or not text.isprintable():
         raise ValueError("no name")
@@ -168,6 +183,17 @@ Interfaces = Annotated[
     Field(min_length=1),
     Right('a list of "internal", "public", "admin", the preferred one first'),
 ]
+ListenAddress = Annotated[
+    str,
+    AfterValidator(_listen_address),
+    Right('an IP address and a port, such as "127.0.0.1:8776" or "[::1]:8776"'),
+]
+SocketMode = Annotated[
+    str,
+    AfterValidator(_socket_mode),
+    Right('a mode in octal for the owner and the group, such as "0660" or "0600"; nothing for others'),
+]
+HostNames = Annotated[tuple[Name, ...], BeforeValidator(_several), Right("a host name, or a list of them")]
 FilePaths = Annotated[
     tuple[FilePath, ...], BeforeValidator(_several), Right("the path of a file or folder, or a list of them")
 ]

@@ -1,0 +1,137 @@
+"""What happened lately, for those who listen: one ring of events for all of them, so that a slow one costs nothing.
+
+Who falls behind the ring is let go; who comes back with the id of the last event that it saw goes on from there, or is
+told to ask for everything anew (``reset``).  See the server-sent events of the WHATWG HTML standard, section 9.2.
+"""
+
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import anyio
+
+KEEP = 8192
+"""Events that are kept: a run of a thousand instances, or the last seconds of a larger one."""
+GATHER_S = 0.1
+"""Events that come within this time are sent together."""
+BEAT_S = 1.0
+"""How often a listener hears how far it is while instances are worked on."""
+IDLE_BEAT_S = 15.0
+"""The same while nothing happens: proxies give up a connection on which nothing comes."""
+LISTENERS = 32
+"""More are turned away."""
+RESET = "event: reset\ndata: {}\n\n"
+END = "event: end\ndata: {}\n\n"
+
+
+class TooManyListeners(Exception):
+    """Another one cannot be served now."""
+
+
+class _Event:
+    __slots__ = ("data", "name", "number")
+
+    def __init__(self, number: int, name: str, data: Mapping[str, Any] | str) -> None:
+        self.number, self.name, self.data = number, name, data
+
+
+def encoded(data: Mapping[str, Any]) -> str:
+    """Write JSON on one line, as an event's data must be."""
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=True)
+
+
+class Feed:
+    """The events of one process, the newest last."""
+
+    def __init__(self, epoch: str, *, keep: int = KEEP, listeners: int = LISTENERS) -> None:
+        """Keep ``keep`` events; ``epoch`` tells the ids of this process from those of the one before it."""
+        self._epoch = epoch
+        self._ring: deque[_Event] = deque(maxlen=keep)
+        self._number = 0
+        self._most = listeners
+        self._said = anyio.Event()
+        self.listeners = 0
+        self.dropped = 0
+        """Listeners that were let go because they were too slow."""
+        self.closed = False
+
+    def say(self, name: str, data: Mapping[str, Any] | str) -> None:
+        """Keep an event, its data a mapping or JSON already; call it in the event loop."""
+        self._number += 1
+        self._ring.append(_Event(self._number, name, data))
+        self._wake()
+
+    def close(self) -> None:
+        """End every listening: the process ends."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.listeners:
+            self._said.set()
+            self._said = anyio.Event()
+
+    @property
+    def last_id(self) -> str:
+        """The id of the newest event."""
+        return f"{self._epoch}-{self._number}"
+
+    async def listen(self, last_id: str | None, beat: Callable[[], str], busy: Callable[[], bool]) -> AsyncIterator[str]:
+        """Give what happens from now on, or since the event with an id, as text of an event stream.
+
+        ``beat`` is added to each piece, and is a piece of its own every second while ``busy``.
+
+        :raises TooManyListeners: there are too many already.
+        """
+        if self.listeners >= self._most:
+            raise TooManyListeners
+        self.listeners += 1
+        try:
+            position = self._position(last_id)
+            yield beat() if position is not None else RESET + beat()
+            position = self._number if position is None else position
+            while not self.closed:
+                await self._news(position, BEAT_S if busy() else IDLE_BEAT_S)
+                if self._ring and position < self._ring[0].number - 1:
+                    self.dropped += 1
+                    return
+                events = self._since(position)
+                position = self._number
+                yield "".join(map(self._text, events)) + beat()
+            yield "".join(map(self._text, self._since(position))) + END
+        finally:
+            self.listeners -= 1
+
+    def _position(self, last_id: str | None) -> int | None:
+        """Give the number to go on after; None where what was missed is not here any more."""
+        if last_id is None:
+            return self._number
+        epoch, _, number = last_id.rpartition("-")
+        if epoch != self._epoch or not number.isdecimal() or int(number) > self._number:
+            return None
+        oldest = self._ring[0].number if self._ring else self._number + 1
+        return int(number) if int(number) >= oldest - 1 else None
+
+    async def _news(self, position: int, at_most_s: float) -> None:
+        if self.closed:
+            return
+        if position == self._number:
+            with anyio.move_on_after(at_most_s):
+                await self._said.wait()
+        if not self.closed:
+            await anyio.sleep(GATHER_S)
+
+    def _since(self, position: int) -> list[_Event]:
+        newest_first = []
+        for event in reversed(self._ring):
+            if event.number <= position:
+                break
+            newest_first.append(event)
+        return newest_first[::-1]
+
+    def _text(self, event: _Event) -> str:
+        # Encoded once, however many listen.
+        if not isinstance(event.data, str):
+            event.data = encoded(event.data)
+        return f"id: {self._epoch}-{event.number}\nevent: {event.name}\ndata: {event.data}\n\n"

@@ -1,0 +1,166 @@
+"""Takes down what happens in a run: the timeline, who needs somebody, how long things took.
+
+What is settled is kept as JSON text, ready to be sent: ten thousand instances are a few megabytes, and asking for all
+of them costs no more than putting the texts together.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from bringup.daemon.decisions import Step
+from bringup.daemon.observers import Indifferent
+from bringup.daemon.outcomes import Kind, Outcome
+from bringup.daemon.status.feed import Feed, encoded
+from bringup.daemon.status.measures import Histogram
+
+URGENT = (Kind.FAILED, Kind.HELD, Kind.SUPERSEDED)
+MESSAGE_LENGTH = 2000
+
+
+@dataclass(slots=True)
+class _Running:
+    uuid: str
+    began_s: float
+    verb: str
+    verb_began_s: float
+    segments: list[tuple[str, float, float, bool]] = field(default_factory=list)
+
+
+def shortened(text: str) -> str:
+    """Cut what a hypervisor may have made very long."""
+    return text if len(text) <= MESSAGE_LENGTH else f"{text[:MESSAGE_LENGTH]}..."
+
+
+class Recorder(Indifferent):
+    """An observer that keeps what the status endpoint tells.  Times are seconds since the process began."""
+
+    def __init__(self, now: Callable[[], datetime], clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin to take down."""
+        self.started_at = now()
+        self._clock, self._zero = clock, clock()
+        self.feed = Feed(f"{int(self.started_at.timestamp() * 1000):x}")
+        self.phases: list[tuple[str, float]] = [("starting", 0.0)]
+        self.work_found_s: float | None = None
+        self.run_began_s: float | None = None
+        self.run_ended_s: float | None = None
+        self.urgent: dict[str, dict[str, Any]] = {}
+        """Who needs somebody, by UUID, in the order in which they ended."""
+        self.retries: Counter[str] = Counter()
+        self.actions = Histogram()
+        self.instances = Histogram()
+        self.queued = Histogram()
+        self._running: dict[str, _Running] = {}
+        self._settled: dict[str, str] = {}
+
+    def at_s(self) -> float:
+        """Tell the time, in seconds since the process began."""
+        return round(self._clock() - self._zero, 4)
+
+    def phase_began(self, phase: str, detail: str = "") -> None:
+        """Take down a phase; one that begins again waits for another try."""
+        if phase != self.phases[-1][0]:
+            self.phases.append((phase, self.at_s()))
+        elif detail:
+            self.retries[phase] += 1
+        self.feed.say("phase", {"phase": phase, "detail": detail, "at_s": self.at_s()})
+
+    def run_began(self, run_id: str, attempt: int) -> None:
+        """Take down which run it is."""
+        self.run_began_s = self.at_s()
+        self.feed.say("run", {"run_id": run_id, "attempt": attempt, "at_s": self.run_began_s})
+
+    def work_found(self, total: int) -> None:
+        """Take down how many there are."""
+        self.work_found_s = self.at_s()
+        self.feed.say("work", {"total": total, "at_s": self.work_found_s})
+
+    def instance_began(self, uuid: str) -> None:
+        """Begin a bar."""
+        now = self.at_s()
+        self._running[uuid] = _Running(uuid, now, "look", now)
+        if self.work_found_s is not None and self.run_ended_s is None:
+            self.queued.observe((), now - self.work_found_s)
+        self.feed.say("began", {"uuid": uuid, "at_s": now})
+
+    def action_began(self, uuid: str, step: Step) -> None:
+        """Begin a segment."""
+        running = self._running.get(uuid)
+        if running is not None:
+            running.verb, running.verb_began_s = step.action.verb, self.at_s()
+            self.feed.say("action", {"uuid": uuid, "action": running.verb, "at_s": running.verb_began_s})
+
+    def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None:
+        """End a segment."""
+        running = self._running.get(uuid)
+        if running is None:
+            return
+        took_s = round(self.at_s() - running.verb_began_s, 4)
+        running.segments.append((step.action.verb, running.verb_began_s, took_s, error is not None))
+        self.actions.observe((step.action.verb, "error" if error is not None else "ok"), took_s)
+
+    def instance_ended(self, outcome: Outcome) -> None:
+        """End a bar; an instance that was settled before this process began has none."""
+        running = self._running.pop(outcome.uuid, None)
+        now = self.at_s()
+        self.urgent.pop(outcome.uuid, None)
+        if outcome.kind in URGENT or outcome.warnings:
+            self.urgent[outcome.uuid] = _urgent(outcome)
+        if running is not None:
+            if len(running.segments) == 0 or running.verb_began_s > running.segments[-1][1]:
+                # Its time was up in the middle of an action.
+                running.segments.append((running.verb, running.verb_began_s, round(now - running.verb_began_s, 4), True))
+            self.instances.observe((outcome.kind.value,), outcome.took_s)
+        problem = outcome.problem
+        text = encoded(
+            {
+                "uuid": outcome.uuid,
+                "began_s": None if running is None else running.began_s,
+                "ended_s": now,
+                "outcome": outcome.kind.value,
+                "because": outcome.because,
+                "warnings": len(outcome.warnings),
+                "message": None if problem is None else shortened(f"{problem.action}: {problem.message}"),
+                "actions": [] if running is None else running.segments,
+            }
+        )
+        self._settled[outcome.uuid] = text
+        self.feed.say("ended", text)
+
+    def run_ended(self) -> None:
+        """Take down the end."""
+        self.run_ended_s = self.at_s()
+        if self.phases[-1][0] != "done":
+            self.phases.append(("done", self.run_ended_s))
+        self.feed.say("done", {"at_s": self.run_ended_s})
+
+    def bars(self) -> Iterator[str]:
+        """Give every bar as JSON: those that ended, then those that run; the run may go on meanwhile."""
+        yield from list(self._settled.values())
+        for running in list(self._running.values()):
+            yield encoded(
+                {
+                    "uuid": running.uuid,
+                    "began_s": running.began_s,
+                    "ended_s": None,
+                    "action": running.verb,
+                    "action_began_s": running.verb_began_s,
+                    "actions": running.segments,
+                }
+            )
+
+
+def _urgent(outcome: Outcome) -> dict[str, Any]:
+    problem = outcome.problem or next(iter(outcome.warnings), None)
+    return {
+        "uuid": outcome.uuid,
+        "outcome": outcome.kind.value,
+        "because": list(outcome.because),
+        "action": None if problem is None else problem.action,
+        "error": None if problem is None else problem.error,
+        "message": None if problem is None else shortened(problem.message),
+        "took_s": round(outcome.took_s, 3),
+    }

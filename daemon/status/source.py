@@ -1,0 +1,67 @@
+"""What the endpoint tells of: one process, its run, its reports."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from bringup.daemon.progress import Progress
+from bringup.daemon.scheduler.base import Pending
+from bringup.daemon.snapshot import Snapshot, headline
+from bringup.daemon.status.recorder import Recorder
+
+
+class State(Enum):
+    """What the process is about."""
+
+    INITIALIZING = "initializing"
+    READY = "ready"
+    """The host is back; the daemon stays."""
+    STOPPING = "stopping"
+    FAILED = "failed"
+    """The start ended in an error, and the process is about to."""
+
+
+async def _no_reports() -> Pending:
+    return Pending()
+
+
+@dataclass(slots=True, kw_only=True)
+class Source:
+    """Where the answers come from; the service sets what changes."""
+
+    host: str
+    version: str
+    boot_id: str
+    concurrency: int
+    stuck_after_s: float
+    """No step of the work takes longer; after that the process is taken for stuck."""
+    progress: Progress
+    recorder: Recorder
+    reports: Callable[[], Awaitable[Pending]] = field(default=_no_reports)
+    ready: bool = False
+    stopping: bool = False
+
+    def state(self) -> State:
+        """Tell what the process is about."""
+        if self.stopping:
+            return State.STOPPING
+        if self.progress.error is not None:
+            return State.FAILED
+        return State.READY if self.ready else State.INITIALIZING
+
+    def reason(self, snapshot: Snapshot) -> str | None:
+        """Say why it is not ready; None where it is."""
+        match self.state():
+            case State.READY:
+                return None
+            case State.STOPPING:
+                return "stopping: a signal has come"
+            case State.FAILED:
+                return f"failed: {snapshot.error}"
+            case State.INITIALIZING:
+                return f"initializing {snapshot.percent} %: {headline(snapshot)}"
+
+    def stuck_for_s(self, snapshot: Snapshot) -> float | None:
+        """Tell for how long the work has not moved, where that is too long; None where all is well."""
+        working = self.state() is State.INITIALIZING
+        return snapshot.idle_s if working and snapshot.idle_s > self.stuck_after_s else None

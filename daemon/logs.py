@@ -1,6 +1,10 @@
-"""Logs: constant events, facts as keys; JSON lines where nobody watches, readable lines where somebody does."""
+"""Logs: constant events, facts as keys.
+
+JSON lines where nobody watches, readable lines where somebody does, entries with fields as a service of systemd.
+"""
 
 import io
+import os
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
@@ -9,8 +13,11 @@ from typing import Any, Literal, TextIO, cast
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor, WrappedLogger
 
+from bringup.daemon import journald
+
 SECRET_KEYS = frozenset({"authorization", "password", "secret", "token", "x-auth-token", "x-subject-token"})
 HIDDEN = "***"
+_STDOUT = 1
 
 
 class _Dropping:
@@ -50,12 +57,19 @@ def get_logger() -> FilteringBoundLogger:
     return cast("FilteringBoundLogger", structlog.get_logger())
 
 
-def configure(
-    *, level: str, style: Literal["auto", "json", "console"], stream: TextIO | io.TextIOBase | None = None
-) -> None:
-    """Say where log lines go and how they look; ``auto`` is ``console`` on a terminal, else ``json``."""
+Style = Literal["auto", "json", "console", "journal"]
+
+
+def configure(*, level: str, style: Style, stream: TextIO | io.TextIOBase | None = None) -> None:
+    """Say where log lines go and how they look.
+
+    ``auto`` is ``journal`` where standard output is connected to systemd's journal, ``console`` on a terminal, else
+    ``json``.  Where there is no journal, ``journal`` is ``json``.
+    """
     target = stream or sys.stdout
+    sender = _journal(style, stream)
     console = style == "console" or (style == "auto" and target.isatty())
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=target.isatty()) if console else structlog.processors.JSONRenderer()
     )
@@ -63,15 +77,28 @@ def configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if sender is not None else [stamp]),
             _hide_secrets,
             structlog.processors.format_exc_info,
-            renderer,
+            journald.entry if sender is not None else renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Dropping(target))),
+        logger_factory=(lambda *_: sender)
+        if sender is not None
+        else structlog.PrintLoggerFactory(cast("TextIO", _Dropping(target))),
         cache_logger_on_first_use=False,
     )
+
+
+def _journal(style: Style, stream: TextIO | io.TextIOBase | None) -> journald.JournalSender | None:
+    """Connect to the journal, where lines are to go there."""
+    by_itself = style == "auto" and stream is None and journald.is_stream_of(os.environ, _STDOUT)
+    if style != "journal" and not by_itself:
+        return None
+    try:
+        return journald.JournalSender()
+    except OSError:
+        return None
 
 
 def _hide_secrets(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -115,6 +115,7 @@ class Progress:
         """Give how far it is now."""
         now, rate = time.monotonic(), self.rate()
         longest_first = sorted(self.running.values(), key=lambda one: one.since)
+        left = max(0, self.total - self.done)
         return Snapshot(
             phase=self.phase,
             detail=self.detail,
@@ -127,7 +128,8 @@ class Progress:
                 InstanceNow(one.uuid, one.doing, now - one.since, now - one.doing_since) for one in longest_first
             ),
             rate=rate,
-            eta_s=None if rate is None else max(0, self.total - self.done) / rate,
+            # Those that run, and none that waits: how long they take says nothing of how long the others took.
+            eta_s=None if rate is None or 0 < left <= len(longest_first) else left / rate,
             advances=self.advances,
             idle_s=now - self.advanced_at,
             run_id=self.run_id,

@@ -38,6 +38,8 @@ from bringup.daemon.scheduler.last_word import report_outcomes
 from bringup.daemon.scheduler.outbox import Delivery, Outbox
 from bringup.daemon.settings import Settings
 from bringup.daemon.standby import stand_by, tidy
+from bringup.daemon.status.endpoint import answering, source_of
+from bringup.daemon.status.source import Source
 from bringup.daemon.store.base import Claimant
 
 log = get_logger()
@@ -99,13 +101,16 @@ async def serve(
         identity = _identity(settings)
         boot_id = wiring.boot_id(settings)
         ending = Ending()
-        async with ended_by_signal(partial(_stop, ending)):
+        source = source_of(settings, Progress(), boot_id=boot_id)
+        # Outermost: it can be asked until the process ends.
+        async with answering(settings, source) as listening, ended_by_signal(partial(_stop, ending, source)):
             log.info("service.started", host=settings.host.name, version=__version__)
+            listening.say()
             for warning in settings.warnings:
                 log.warning("settings.doubtful", warning=warning)
             if not state_directory.is_private(directory):
                 log.warning("state_directory.not_private", path=str(directory), right="0700")
-            service = _Service(settings, identity, boot_id, ending, open_journal)
+            service = _Service(settings, identity, boot_id, ending, open_journal, source)
             await service.run_and_stay(presenter, once=once)
         log.info("service.stopped")
         return _exit_code(ending, once=once)
@@ -126,8 +131,9 @@ def _identity(settings: Settings) -> Identity:
         return merged(remembered(host.state_directory), now)
 
 
-def _stop(ending: Ending, number: signal.Signals) -> None:
+def _stop(ending: Ending, source: Source, number: signal.Signals) -> None:
     log.info("service.stopping", signal=number.name)
+    source.stopping = True
     ending.stopping = True
 
 
@@ -147,6 +153,7 @@ class _Service:
     boot_id: str
     ending: Ending
     open_journal: OpenJournal
+    source: Source
 
     async def run_and_stay(self, presenter: Presenter, *, once: bool) -> None:
         """Bring the host back; stay, unless ``once``."""
@@ -158,8 +165,9 @@ class _Service:
             outbox = Outbox(settings.host.state_directory / "outbox")
             watch = LifecycleWatch(settings.host.name, deadline_s=settings.limits.instance_deadline)
             opened.callback(watch.close)
-            progress = Progress()
-            observers = Observers(progress, _Settled(watch))
+            self.source.reports = outbox.pending
+            progress = self.source.progress
+            observers = Observers(progress, self.source.recorder, _Settled(watch))
 
             # Kept open for the run: what was agreed on at the gate, the connections and the token serve all of it.
             client = await opened.enter_async_context(opened_placement(settings))
@@ -208,6 +216,7 @@ class _Service:
                 ending.result = None
                 beside.start_soon(stand_by, brought, name="standby")
                 del brought
+                self.source.staying.set()
                 await _stay(settings, outbox, transport)
 
     def _host(

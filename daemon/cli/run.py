@@ -52,7 +52,7 @@ def _presenter(settings: "Settings", *, as_json: bool) -> "Presenter":
     """Choose: a person at a terminal sees progress and a table, everybody else JSON lines."""
     from bringup.daemon import logs
 
-    watched = sys.stdout.isatty() and not as_json and settings.log.format != "json"
+    watched = sys.stdout.isatty() and not as_json and settings.log.format not in ("json", "journal")
     if not watched:
         logs.configure(level=settings.log.level, style="json" if as_json else settings.log.format)
         return Unwatched()

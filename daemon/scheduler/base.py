@@ -7,9 +7,19 @@
       Rejected          the report is set aside: the receiver will never take it
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from bringup.daemon.scheduler.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Reports that were not acknowledged yet."""
+
+    count: int = 0
+    oldest_s: float | None = None
+    """How long the oldest of them has waited; None where none waits, or none could be written to the disk."""
 
 
 class TransportError(Exception):

@@ -13,6 +13,7 @@ not even end.
 import contextlib
 import enum
 import random
+import time
 from collections import deque
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ import structlog
 from anyio import to_thread
 
 from bringup.daemon.errors import chain_of
-from bringup.daemon.scheduler.base import NotAcknowledged, Rejected, Transport
+from bringup.daemon.scheduler.base import NotAcknowledged, Pending, Rejected, Transport
 from bringup.daemon.scheduler.report import Report
 from bringup.daemon.scheduler.spool import OutboxError, Spool
 
@@ -87,6 +88,19 @@ class Outbox:
         except (NotAcknowledged, OutboxError, TimeoutError) as error:
             return error
         return None
+
+    async def pending(self) -> Pending:
+        """Tell how many reports wait, and for how long the oldest has."""
+
+        def look() -> tuple[int, float | None]:
+            written = [path.stat().st_mtime for path in self._spool.waiting()]
+            return len(written), max(0.0, time.time() - min(written)) if written else None
+
+        try:
+            count, oldest_s = await to_thread.run_sync(look)
+        except (OutboxError, OSError):  # one was sent meanwhile, or the disk is away: the next look will tell
+            count, oldest_s = 0, None
+        return Pending(count + len(self._unwritten), oldest_s)
 
     def delivery(self, report: Report) -> Delivery:
         """Tell where a report is that was put lately."""

@@ -6,7 +6,7 @@ told to ask for everything anew (``reset``).  See the server-sent events of the 
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import anyio
@@ -77,7 +77,9 @@ class Feed:
         """The id of the newest event."""
         return f"{self._epoch}-{self._number}"
 
-    async def listen(self, last_id: str | None, beat: Callable[[], str], busy: Callable[[], bool]) -> AsyncIterator[str]:
+    async def listen(
+        self, last_id: str | None, beat: Callable[[], str], busy: Callable[[], bool]
+    ) -> AsyncGenerator[str, None]:
         """Give what happens from now on, or since the event with an id, as text of an event stream.
 
         ``beat`` is added to each piece, and is a piece of its own every second while ``busy``.

@@ -54,10 +54,10 @@ class _Families(Collector):
             ("outcome",),
             recorder.instances,
         )
-        yield _histogram(
-            "bringup_instance_queue_seconds", "How long instances waited for a slot.", (), recorder.queued
+        yield _histogram("bringup_instance_queue_seconds", "How long instances waited for a slot.", (), recorder.queued)
+        retries = CounterMetricFamily(
+            "bringup_retries", "Attempts that failed and were followed by another.", labels=["phase"]
         )
-        retries = CounterMetricFamily("bringup_retries", "Attempts that failed and were followed by another.", labels=["phase"])
         for phase, count in {"placement": 0, **recorder.retries}.items():
             retries.add_metric([phase], count)
         yield retries
@@ -77,7 +77,9 @@ def _of_run(source: Source, snapshot: Snapshot) -> Iterator[Metric]:
     yield _labelled("bringup_run_outcomes", "Instances of this run by what came of them.", "outcome", outcomes)
     yield _gauge("bringup_run_instances", "Instances of this run.", snapshot.total)
     yield _gauge("bringup_run_warnings", "Instances that came back with something gone wrong.", snapshot.warnings)
-    yield _gauge("bringup_run_attempt", "Which start of the process this run is in; 0 before there is a run.", snapshot.attempt)
+    yield _gauge(
+        "bringup_run_attempt", "Which start of the process this run is in; 0 before there is a run.", snapshot.attempt
+    )
     started = source.recorder.started_at.timestamp()
     yield _gauge("bringup_start_timestamp_seconds", "When the process began.", started)
     if recorder.run_ended_s is not None:
@@ -96,7 +98,9 @@ def _of_slots(source: Source, snapshot: Snapshot) -> Iterator[Metric]:
 
 def _of_reports(pending: Pending) -> Iterator[Metric]:
     yield _gauge("bringup_reports_waiting", "Reports that the scheduler has not acknowledged.", pending.count)
-    yield _gauge("bringup_report_age_seconds", "Age of the oldest of them; 0 if there is none.", pending.oldest_s or 0.0)
+    yield _gauge(
+        "bringup_report_age_seconds", "Age of the oldest of them; 0 if there is none.", pending.oldest_s or 0.0
+    )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

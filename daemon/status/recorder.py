@@ -112,7 +112,9 @@ class Recorder(Indifferent):
         if running is not None:
             if len(running.segments) == 0 or running.verb_began_s > running.segments[-1][1]:
                 # Its time was up in the middle of an action.
-                running.segments.append((running.verb, running.verb_began_s, round(now - running.verb_began_s, 4), True))
+                running.segments.append(
+                    (running.verb, running.verb_began_s, round(now - running.verb_began_s, 4), True)
+                )
             self.instances.observe((outcome.kind.value,), outcome.took_s)
         problem = outcome.problem
         text = encoded(

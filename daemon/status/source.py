@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+import anyio
+
 from bringup.daemon.progress import Progress
 from bringup.daemon.scheduler.base import Pending
 from bringup.daemon.snapshot import Snapshot, headline
@@ -38,7 +40,8 @@ class Source:
     progress: Progress
     recorder: Recorder
     reports: Callable[[], Awaitable[Pending]] = field(default=_no_reports)
-    ready: bool = False
+    staying: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the host is back and the daemon stays."""
     stopping: bool = False
 
     def state(self) -> State:
@@ -47,7 +50,7 @@ class Source:
             return State.STOPPING
         if self.progress.error is not None:
             return State.FAILED
-        return State.READY if self.ready else State.INITIALIZING
+        return State.READY if self.staying.is_set() else State.INITIALIZING
 
     def reason(self, snapshot: Snapshot) -> str | None:
         """Say why it is not ready; None where it is."""

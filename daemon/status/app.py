@@ -1,0 +1,125 @@
+"""The endpoint as an ASGI application: what is answered to which request.  See docs/status.md.
+
+It only reads; ``POST /release`` is there where it was given a way to release, which is on the UNIX socket alone.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+import anyio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from bringup.daemon.errors import BringupError, chain_of
+from bringup.daemon.status import documents, metrics
+from bringup.daemon.status.guarding import Guarding
+from bringup.daemon.status.source import Source
+from bringup.daemon.status.streams import EventStream, TimelineStream
+
+Release = Callable[[Sequence[str]], Awaitable[list[str]]]
+"""Releases instances by UUID, all that are held for none; gives those that were."""
+LONGEST_BODY = 1 << 20
+BODY_S = 10.0
+
+
+def make_app(source: Source, *, release: Release | None = None, host_names: Sequence[str] | None = None) -> Guarding:
+    """Make the application; with ``host_names`` it answers only to a ``Host`` that is one of them, or an IP address."""
+    routes = [
+        Route("/", _page),
+        Route("/livez", _Answers(source).livez),
+        Route("/readyz", _Answers(source).readyz),
+        Route("/status", _Answers(source).status),
+        Route("/timeline", TimelineStream(source)),
+        Route("/events", EventStream(source)),
+        Route("/metrics", _Answers(source).metrics),
+    ]
+    if release is not None:
+        routes.append(Route("/release", _Releasing(release).answer, methods=["POST"]))
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _refused})
+    return Guarding(app, host_names=host_names)
+
+
+class _Answers:
+    """Answers that are made of the source."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    async def livez(self, _request: Request) -> Response:
+        """Tell whether the work moves: an answer alone shows that the event loop does."""
+        stuck_s = self._source.stuck_for_s(self._source.progress.snapshot())
+        if stuck_s is None:
+            return PlainTextResponse("ok\n")
+        return PlainTextResponse(f"stuck: nothing has ended for {stuck_s:.0f} s\n", status_code=503)
+
+    async def readyz(self, _request: Request) -> Response:
+        reason = self._source.reason(self._source.progress.snapshot())
+        if reason is None:
+            return PlainTextResponse("ok\n")
+        return PlainTextResponse(f"{reason}\n", status_code=503)
+
+    async def status(self, _request: Request) -> Response:
+        return JSONResponse(documents.status(self._source, await self._source.reports()))
+
+    async def metrics(self, _request: Request) -> Response:
+        text = metrics.text_of(self._source, await self._source.reports())
+        return Response(text, media_type=metrics.CONTENT_TYPE_LATEST)
+
+
+async def _page(_request: Request) -> Response:
+    return Response(_page_text(), media_type="text/html")
+
+
+@lru_cache(maxsize=1)
+def _page_text() -> bytes:
+    return resources.files("bringup.daemon.status").joinpath("page.html").read_bytes()
+
+
+class _Releasing:
+    """Takes an operator's word."""
+
+    def __init__(self, release: Release) -> None:
+        self._release = release
+
+    async def answer(self, request: Request) -> Response:
+        uuids = _uuids(await _body(request))
+        try:
+            released = await self._release(uuids)
+        except BringupError as error:
+            return JSONResponse({"error": chain_of(error), "exit_code": error.exit_code}, status_code=409)
+        return JSONResponse({"released": released})
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    with anyio.move_on_after(BODY_S) as scope:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LONGEST_BODY:
+                raise HTTPException(413, f"the body is longer than {LONGEST_BODY} bytes")
+    if scope.cancelled_caught:
+        raise HTTPException(408, f"the body did not come within {BODY_S:g} s")
+    return body
+
+
+def _uuids(body: bytes) -> list[str]:
+    right = 'give {"uuids": ["..."]}, or {"uuids": []} for all that are held'
+    try:
+        found: Any = json.loads(body)
+    except ValueError:
+        raise HTTPException(400, f"the body is not JSON: {right}") from None
+    uuids = found.get("uuids") if isinstance(found, dict) else None
+    if not isinstance(uuids, list) or not all(isinstance(uuid, str) for uuid in uuids):
+        raise HTTPException(400, right)
+    return uuids
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for nothing else
+    return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)

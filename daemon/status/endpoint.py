@@ -1,0 +1,124 @@
+"""The endpoint of one process, from its first line to its last."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.lowlevel import current_token
+
+from bringup import __version__
+from bringup.daemon.errors import SettingsError
+from bringup.daemon.logs import get_logger
+from bringup.daemon.progress import Progress
+from bringup.daemon.settings import Settings
+from bringup.daemon.status import sockets
+from bringup.daemon.status.recorder import Recorder
+from bringup.daemon.status.server import served
+from bringup.daemon.status.source import Source
+from bringup.daemon.wiring import JOURNAL, utc_now
+
+if TYPE_CHECKING:
+    from bringup.daemon.status.app import Release
+    from bringup.daemon.status.guarding import Guarding
+
+log = get_logger()
+
+SLACK_S = 60.0
+"""How much longer than the longest deadline nothing may end before the process is taken for stuck."""
+
+
+def source_of(settings: Settings, progress: Progress, *, boot_id: str) -> Source:
+    """Make what the endpoint tells of."""
+    limits = settings.limits
+    longest_s = max(limits.instance_deadline, limits.host_deadline, settings.placement.wait, settings.store.wait)
+    return Source(
+        host=settings.host.name,
+        version=__version__,
+        boot_id=boot_id,
+        concurrency=limits.concurrency,
+        stuck_after_s=longest_s + SLACK_S,
+        progress=progress,
+        recorder=Recorder(utc_now),
+    )
+
+
+@dataclass(slots=True)
+class Listening:
+    """Where the endpoint listens."""
+
+    addresses: dict[str, str] = field(default_factory=dict)
+    problem: str | None = None
+    """Why it does not listen at its UNIX socket."""
+
+    def say(self) -> None:
+        """Log it."""
+        for name, address in self.addresses.items():
+            log.info("status.listens", **{name: address})
+        if self.problem is not None:
+            log.warning("status.not_served", error=self.problem)
+
+
+@asynccontextmanager
+async def answering(settings: Settings, source: Source) -> AsyncIterator[Listening]:
+    """Answer who asks, for as long as the block lasts.
+
+    :raises SettingsError: the TCP address cannot be listened at.  A UNIX socket that cannot be made is a sentence in
+        the log: a host comes back on a full disk too.
+    """
+    listening = Listening()
+    async with AsyncExitStack() as stack:
+        if settings.status.enabled:
+            if settings.status.listen is not None:
+                await _open_tcp(stack, settings, source, listening)
+            await _open_unix(stack, settings, source, listening)
+        # Who listens to the events is told before the servers wait for their answers to end.
+        stack.callback(source.recorder.feed.close)
+        yield listening
+
+
+async def _open_tcp(stack: AsyncExitStack, settings: Settings, source: Source, listening: Listening) -> None:
+    address = settings.status.listen or ""
+    if not _on_asyncio():
+        raise SettingsError([f'status.listen = "{address}": only the asyncio backend can serve it; leave it out'])
+    listener = sockets.listen_tcp(address)
+    make = partial(_app, source, host_names=(settings.host.name, *settings.status.host_names))
+    await stack.enter_async_context(served(listener, make, import_at=source.staying))
+    listening.addresses["address"] = address
+
+
+async def _open_unix(stack: AsyncExitStack, settings: Settings, source: Source, listening: Listening) -> None:
+    path, mode = settings.status.socket, int(settings.status.socket_mode, 8)
+    if not _on_asyncio():
+        listening.problem = f"cannot listen at {path}: only the asyncio backend can serve it"
+        return
+    try:
+        listener = sockets.listen_unix(path, mode)
+    except OSError as error:
+        listening.problem = f"cannot listen at {path}: {error.strerror}"
+        return
+    stack.callback(sockets.remove, path)
+    make = partial(_app, source, release=partial(_release, settings))
+    await stack.enter_async_context(served(listener, make, import_at=source.staying))
+    listening.addresses["socket"] = str(path)
+
+
+def _on_asyncio() -> bool:
+    return "asyncio" in type(current_token().native_token).__module__
+
+
+def _app(source: Source, *, release: "Release | None" = None, host_names: Sequence[str] | None = None) -> "Guarding":
+    from bringup.daemon.status.app import make_app
+
+    return make_app(source, release=release, host_names=host_names)
+
+
+async def _release(settings: Settings, uuids: Sequence[str]) -> list[str]:
+    from bringup.daemon.releasing import release
+
+    with anyio.fail_after(settings.limits.host_deadline):
+        released = await release(settings.host.state_directory / JOURNAL, uuids)
+    log.info("status.released", count=len(released))
+    return released

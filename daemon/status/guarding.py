@@ -1,0 +1,58 @@
+"""What stands before every answer: who is asked by which name, and what a browser may do with the answer.
+
+A page of somebody else could make a browser ask 127.0.0.1 by a name of its own (DNS rebinding): the ``Host`` tells.
+No CORS header is ever sent, so no other page may read an answer.
+"""
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+class Guarding:
+    """An ASGI application around another."""
+
+    def __init__(self, app: ASGIApp, *, host_names: Sequence[str] | None) -> None:
+        """Let through who asks by one of these names, ``localhost`` or an IP address; everybody for None."""
+        self._app = app
+        self._names = None if host_names is None else {"localhost", *(name.lower() for name in host_names)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        if scope["type"] == "http" and not self._is_known(Headers(scope=scope).get("host", "")):
+            refusal = PlainTextResponse("not asked by a name of this host; see status.host_names\n", status_code=421)
+            await refusal(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
+
+    def _is_known(self, host: str) -> bool:
+        if self._names is None:
+            return True
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        if name.lower() in self._names:
+            return True
+        try:
+            ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return True

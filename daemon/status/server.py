@@ -1,0 +1,132 @@
+"""uvicorn inside the task group of the daemon.
+
+This is the one place that needs the asyncio loop; on trio nothing is served.  uvicorn and Starlette are imported when
+somebody asks for the first time, or when the host is back: until then the socket's backlog keeps who connects, and a
+host that nobody asks pays nothing for it.
+"""
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from bringup.daemon.background import background
+from bringup.daemon.logs import get_logger
+
+if TYPE_CHECKING:
+    from uvicorn import Server
+    from uvicorn._types import ASGIApplication
+
+log = get_logger()
+
+CONNECTIONS = 256
+"""More at once get a 503."""
+CLOSE_S = 5.0
+GRACE_S = 2
+"""How long answers that are under way may take at the end."""
+HEADER_BYTES = 16384
+
+
+class _ToStructlog(logging.Handler):
+    """Takes what uvicorn logs: its errors are ours, what it does is nobody's business."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            log.error("status.request_failed", exc_info=record.exc_info)
+        else:
+            log.debug("status.server", message=record.getMessage())
+
+
+@asynccontextmanager
+async def served(
+    listener: socket.socket, make_app: Callable[[], Any], *, import_at: anyio.Event
+) -> AsyncIterator[None]:
+    """Serve an application for as long as the block lasts; ``make_app`` may import what is heavy.
+
+    Nothing is imported before somebody connects or ``import_at`` is set.  What is under way at the end is finished,
+    for a few seconds.
+    """
+    server: Server | None = None
+    ended = anyio.Event()
+    stopping = anyio.CancelScope()
+
+    async def serve() -> None:
+        nonlocal server
+        try:
+            with stopping:
+                await _first_of(listener, import_at)
+                server = await anyio.to_thread.run_sync(_make_server, make_app)
+            if server is not None and not stopping.cancel_called:
+                # It ends by itself when it is told to: cut off it would leave its sockets open.
+                with anyio.CancelScope(shield=True):
+                    await server.serve([listener])
+        except Exception:
+            log.exception("status.server_failed")
+        finally:
+            ended.set()
+
+    async with background() as group:
+        group.start_soon(serve, name="status")
+        try:
+            yield
+        finally:
+            stopping.cancel()
+            if server is not None:
+                server.should_exit = True
+            with anyio.move_on_after(CLOSE_S, shield=True):
+                await ended.wait()
+            listener.close()
+
+
+async def _first_of(listener: socket.socket, event: anyio.Event) -> None:
+    """Return when somebody connects, or when the event is set."""
+    async with anyio.create_task_group() as group:
+
+        async def connected() -> None:
+            await anyio.wait_readable(listener)
+            group.cancel_scope.cancel()
+
+        group.start_soon(connected)
+        await event.wait()
+        group.cancel_scope.cancel()
+
+
+def _make_server(make_app: Callable[[], "ASGIApplication"]) -> "Server":
+    from uvicorn import Config, Server
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class NoSignals(Server):
+        """The daemon takes the signals."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    _take_logs(("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"))
+    config = Config(
+        make_app(),
+        loop="none",
+        http=H11Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_S,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+    )
+    config.load()
+    return NoSignals(config)
+
+
+def _take_logs(names: Sequence[str]) -> None:
+    """Let nothing of uvicorn's logging reach a stream of its own."""
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.handlers = [_ToStructlog()]

@@ -1,0 +1,82 @@
+"""Where the endpoint is asked: a UNIX socket with just the mode that is set, and a TCP address.
+
+The path of a UNIX socket is at most 107 bytes; ``/proc/self/fd`` makes any path short enough, on both sides.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bringup.daemon.errors import SettingsError
+
+BACKLOG = 128
+IP_FREEBIND = 15  # linux/in.h; Python has no name for it before 3.12
+
+
+@contextmanager
+def short(path: Path) -> Iterator[str]:
+    """Give a short name of ``path``, for as long as the block lasts.
+
+    :raises OSError: there is no such folder.
+    """
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def listen_unix(path: Path, mode: int) -> socket.socket:
+    """Listen at a path; whoever listened there before is dead: the caller holds the lock of this host.
+
+    :raises OSError: that cannot be done.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # Before it has a name: it is never open to more than this.
+        os.fchmod(listener.fileno(), mode)
+        with short(path) as name:
+            if path.is_socket():
+                Path(name).unlink()
+            listener.bind(name)
+            Path(name).chmod(mode)  # the umask may have taken something away
+        listener.listen(BACKLOG)
+        listener.settimeout(0)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def listen_tcp(address: str) -> socket.socket:
+    """Listen at an address; it need not be there yet: a booting host's network may come later.
+
+    :raises SettingsError: somebody else listens there, or it may not be used.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+        if listener.family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, int(port)))
+        listener.listen(BACKLOG)
+        listener.settimeout(0)
+    except OSError as error:
+        listener.close()
+        taken = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror
+        raise SettingsError(
+            [f'status.listen = "{address}": cannot listen ({taken}); give an address and a port that are free']
+        ) from error
+    return listener
+
+
+def remove(path: Path) -> None:
+    """Take the name of a socket away, where it is still there."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)

@@ -5,8 +5,6 @@ It only reads; ``POST /release`` is there where it was given a way to release, w
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache
-from importlib import resources
 from typing import Any
 
 import anyio
@@ -19,6 +17,7 @@ from starlette.routing import Route
 from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.status import documents, metrics
 from bringup.daemon.status.guarding import Guarding
+from bringup.daemon.status.page import page
 from bringup.daemon.status.source import Source
 from bringup.daemon.status.streams import EventStream, TimelineStream
 
@@ -73,12 +72,8 @@ class _Answers:
 
 
 async def _page(_request: Request) -> Response:
-    return Response(_page_text(), media_type="text/html")
-
-
-@lru_cache(maxsize=1)
-def _page_text() -> bytes:
-    return resources.files("bringup.daemon.status").joinpath("page.html").read_bytes()
+    text, policy = page()
+    return Response(text, media_type="text/html", headers={"content-security-policy": policy})
 
 
 class _Releasing:
@@ -88,6 +83,11 @@ class _Releasing:
         self._release = release
 
     async def answer(self, request: Request) -> Response:
+        # A browser behind a forwarded port must not do it for another page: it names where a POST comes from.
+        if "origin" in request.headers:
+            raise HTTPException(403, "a browser may not release; use bringup release")
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise HTTPException(415, "give application/json")
         uuids = _uuids(await _body(request))
         try:
             released = await self._release(uuids)

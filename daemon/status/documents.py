@@ -7,6 +7,7 @@ from typing import Any
 from bringup.daemon.scheduler.base import Pending
 from bringup.daemon.snapshot import Snapshot
 from bringup.daemon.status.source import Source
+from bringup.daemon.timeline import GROUPS
 
 FORMAT = "bringup.status/1"
 TIMELINE_FORMAT = "bringup.timeline/1"
@@ -101,6 +102,10 @@ def timeline_head(source: Source) -> dict[str, Any]:
         "ended_s": source.recorder.run_ended_s,
         "total": snapshot.total,
         "phases": phases(source),
+        "groups": {
+            name: {"label": group.label, "colour": group.colour, "verbs": list(group.verbs)}
+            for name, group in GROUPS.items()
+        },
         "last_event_id": source.recorder.feed.last_id,
     }
 

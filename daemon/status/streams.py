@@ -6,7 +6,7 @@ A piece that is not taken within a deadline ends the answer: who does not read m
 from collections.abc import AsyncGenerator
 
 import anyio
-from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
@@ -28,7 +28,7 @@ class _Pieces:
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    def _pieces(self, headers: Headers) -> AsyncGenerator[str, None]:
+    def _pieces(self, request: Request) -> AsyncGenerator[str, None]:
         raise NotImplementedError
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,7 +37,7 @@ class _Pieces:
             refusal = JSONResponse({"error": "Method Not Allowed"}, status_code=405, headers={"allow": "GET, HEAD"})
             await refusal(scope, receive, send)
             return
-        pieces = self._pieces(Headers(scope=scope))
+        pieces = self._pieces(Request(scope))
         try:
             first = await anext(pieces)
         except TooManyListeners:
@@ -84,7 +84,7 @@ class EventStream(_Pieces):
 
     media_type = "text/event-stream; charset=utf-8"
 
-    async def _pieces(self, headers: Headers) -> AsyncGenerator[str, None]:
+    async def _pieces(self, request: Request) -> AsyncGenerator[str, None]:
         source = self._source
 
         def beat() -> str:
@@ -94,7 +94,9 @@ class EventStream(_Pieces):
             return source.state() is State.INITIALIZING or bool(source.progress.running)
 
         before = f"retry: {RETRY_MS}\n\n"
-        async for piece in source.recorder.feed.listen(headers.get("last-event-id"), beat, busy):
+        # A browser cannot set the header before it has heard an event.
+        last_id = request.headers.get("last-event-id") or request.query_params.get("after")
+        async for piece in source.recorder.feed.listen(last_id, beat, busy):
             yield before + piece
             before = ""
 
@@ -104,8 +106,8 @@ class TimelineStream(_Pieces):
 
     media_type = "application/json"
 
-    async def _pieces(self, headers: Headers) -> AsyncGenerator[str, None]:
-        del headers
+    async def _pieces(self, request: Request) -> AsyncGenerator[str, None]:
+        del request
         yield encoded(documents.timeline_head(self._source))[:-1] + ',"bars":['
         separator, piece = "", []
         for bar in self._source.recorder.bars():

@@ -1,0 +1,131 @@
+"""A real browser without a window: Chromium, driven by chromedriver over WebDriver (https://www.w3.org/TR/webdriver2/).
+
+Skips the test where Debian's chromium and chromium-driver are not installed.
+"""
+
+import base64
+import contextlib
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support.scheduler import free_port
+
+PATIENCE_S = 60.0
+FLAGS = (
+    "--headless=new",
+    # Root has no sandbox, and a container no /dev/shm that is large enough.
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    # It must not ask anybody but the daemon.
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+)
+
+
+class Browser:
+    """One window."""
+
+    def __init__(self, client: httpx.Client, session: str) -> None:
+        self._client = client
+        self._session = session
+
+    def _post(self, path: str, **body: Any) -> Any:
+        answer = self._client.post(f"/session/{self._session}/{path}", json=body).json()["value"]
+        assert not (isinstance(answer, dict) and "error" in answer), answer
+        return answer
+
+    def open(self, url: str) -> None:
+        """Go to a page."""
+        self._post("url", url=url)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Run a script in the page; give what it returns."""
+        return self._post("execute/sync", script=script, args=list(arguments))
+
+    def until(self, script: str) -> Any:
+        """Wait until a script returns something that is true; give it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            found = self.run(script)
+            if found:
+                return found
+        raise AssertionError(f"never true: {script}; the page: {self.run('return document.body.innerText')}")
+
+    def press(self, keys: str) -> None:
+        """Press keys where the focus is."""
+        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self._post("actions", actions=[{"type": "key", "id": "keyboard", "actions": actions}])
+
+    def prefers(self, scheme: str) -> None:
+        """Want light or dark pages."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._post("goog/cdp/execute", cmd="Emulation.setEmulatedMedia", params={"features": features})
+
+    def complaints(self) -> list[str]:
+        """What the page was told by the browser: errors of scripts, and what its policy kept from being loaded."""
+        return [entry["message"] for entry in self._post("se/log", type="browser")]
+
+    def picture(self) -> bytes:
+        """Take a screenshot, as PNG."""
+        answer = self._client.get(f"/session/{self._session}/screenshot").json()["value"]
+        return base64.b64decode(answer)
+
+
+@contextlib.contextmanager
+def browser(*, width: int = 1360, height: int = 1020) -> Iterator[Browser]:
+    """Have a window for as long as the block lasts."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("no browser: Debian's chromium and chromium-driver are not installed")
+    port = free_port()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        log = Path(folder) / "chromedriver.log"
+        with log.open("w") as out:
+            process = subprocess.Popen([driver, f"--port={port}"], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S, trust_env=False) as client:
+                _until_ready(client, process)
+                flags = [*FLAGS, f"--user-data-dir={folder}/profile", f"--window-size={width},{height}"]
+                session = _session(client, chromium, flags)
+                try:
+                    yield Browser(client, session)
+                finally:
+                    client.delete(f"/session/{session}")
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+
+
+def _until_ready(client: httpx.Client, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "chromedriver has ended"
+        with contextlib.suppress(httpx.TransportError):
+            if client.get("/status").json()["value"]["ready"]:
+                return
+    raise AssertionError("chromedriver is not ready")
+
+
+def _session(client: httpx.Client, chromium: str, flags: list[str]) -> str:
+    wanted = {
+        "browserName": "chrome",
+        "goog:chromeOptions": {"binary": chromium, "args": flags},
+        "goog:loggingPrefs": {"browser": "ALL"},
+    }
+    answer = client.post("/session", json={"capabilities": {"alwaysMatch": wanted}}).json()["value"]
+    assert "sessionId" in answer, answer
+    session: str = answer["sessionId"]
+    return session

@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import NoReturn
 
 from bringup import __version__
-from bringup.daemon.cli import accept, check, demo, explain, history, import_records, plan, release, run
+from bringup.daemon.cli import accept, check, demo, explain, history, import_records, plan, plot, release, run, status
 from bringup.daemon.errors import BringupError, chain_of
 
-COMMANDS = (run, plan, explain, check, history, release, accept, import_records, demo)
+COMMANDS = (run, plan, explain, check, status, history, plot, release, accept, import_records, demo)
 INTERRUPTED = 130
 
 

@@ -13,7 +13,9 @@ from bringup.daemon.journal import remembering
 from bringup.daemon.journal.base import Past
 from bringup.daemon.journal.file import BUSY_TIMEOUT_S
 from bringup.daemon.journal.schema import RUNNING, STOPPED, VERSION
+from bringup.daemon.journal.timeline import timeline_of
 from bringup.daemon.outcomes import Kind
+from bringup.daemon.timeline import Timeline
 
 Row = dict[str, Any]
 
@@ -69,6 +71,11 @@ class History:
             actions = self._database.execute(_ACTIONS, (row["run_id"], uuid))
             row["actions"] = [_action(each) for each in actions]
         return found
+
+    def timeline(self, prefix: str) -> Timeline | None:
+        """Give a run as a timeline; None where there is none of that name, or more than one."""
+        run = self.run(prefix)
+        return None if run is None else timeline_of(self._database, run)
 
     def kept_disks(self) -> list[Row]:
         """Give the disks that are set aside, oldest first."""

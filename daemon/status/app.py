@@ -5,6 +5,7 @@ It only reads; ``POST /release`` is there where it was given a way to release, w
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -19,7 +20,7 @@ from bringup.daemon.status import documents, metrics
 from bringup.daemon.status.guarding import Guarding
 from bringup.daemon.status.page import page
 from bringup.daemon.status.source import Source
-from bringup.daemon.status.streams import EventStream, TimelineStream
+from bringup.daemon.status.streams import SEND_S, EventStream, TimelineStream
 
 Release = Callable[[Sequence[str]], Awaitable[list[str]]]
 """Releases instances by UUID, all that are held for none; gives those that were."""
@@ -27,15 +28,24 @@ LONGEST_BODY = 1 << 20
 BODY_S = 10.0
 
 
-def make_app(source: Source, *, release: Release | None = None, host_names: Sequence[str] | None = None) -> Guarding:
-    """Make the application; with ``host_names`` it answers only to a ``Host`` that is one of them, or an IP address."""
+def make_app(
+    source: Source,
+    *,
+    release: Release | None = None,
+    host_names: Sequence[str] | None = None,
+    send_s: float = SEND_S,
+) -> Guarding:
+    """Make the application; with ``host_names`` it answers only to a ``Host`` that is one of them, or an IP address.
+
+    A piece of an answer that its client does not take within ``send_s`` is the last.
+    """
     routes = [
         Route("/", _page),
         Route("/livez", _Answers(source).livez),
         Route("/readyz", _Answers(source).readyz),
         Route("/status", _Answers(source).status),
-        Route("/timeline", TimelineStream(source)),
-        Route("/events", EventStream(source)),
+        Route("/timeline", TimelineStream(source, send_s=send_s)),
+        Route("/events", EventStream(source, send_s=send_s)),
         Route("/metrics", _Answers(source).metrics),
     ]
     if release is not None:
@@ -97,12 +107,17 @@ class _Releasing:
 
 
 async def _body(request: Request) -> bytes:
+    too_long = HTTPException(413, f"the body is longer than {LONGEST_BODY} bytes")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > LONGEST_BODY:
+        raise too_long
     body = b""
     with anyio.move_on_after(BODY_S) as scope:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > LONGEST_BODY:
-                raise HTTPException(413, f"the body is longer than {LONGEST_BODY} bytes")
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > LONGEST_BODY:
+                    raise too_long
     if scope.cancelled_caught:
         raise HTTPException(408, f"the body did not come within {BODY_S:g} s")
     return body

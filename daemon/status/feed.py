@@ -90,9 +90,9 @@ class Feed:
             raise TooManyListeners
         self.listeners += 1
         try:
-            position = self._position(last_id)
-            yield beat() if position is not None else RESET + beat()
-            position = self._number if position is None else position
+            known = self._position(last_id)
+            position = self._number if known is None else known
+            yield beat() if known is not None else RESET + beat()
             while not self.closed:
                 await self._news(position, BEAT_S if busy() else IDLE_BEAT_S)
                 if self._ring and position < self._ring[0].number - 1:

@@ -73,7 +73,7 @@ function follow(after) {
     if (each.phase !== "done") run.phases.push({ phase: each.phase, began_s: each.at_s, ended_s: null });
   });
   on("work", (each) => { run.total = each.total; });
-  on("began", (each) => run.bars.set(each.uuid, { uuid: each.uuid, began_s: each.at_s, ended_s: null, action: "look", action_began_s: each.at_s, actions: [] }));
+  on("began", (each) => run.bars.set(each.uuid, { uuid: each.uuid, began_s: each.at_s, ended_s: null, action: "decide", action_began_s: each.at_s, actions: [] }));
   on("action", (each) => {
     const bar = run.bars.get(each.uuid);
     if (!bar || bar.ended_s !== null) return;

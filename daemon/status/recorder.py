@@ -27,7 +27,13 @@ class _Running:
     began_s: float
     verb: str
     verb_began_s: float
+    acting: bool = False
     segments: list[tuple[str, float, float, bool]] = field(default_factory=list)
+
+    def end(self, now: float) -> None:
+        """Close what is open: an action whose time was up, or an instance with which nothing was to be done."""
+        if self.acting or not self.segments:
+            self.segments.append((self.verb, self.verb_began_s, round(now - self.verb_began_s, 4), self.acting))
 
 
 def shortened(text: str) -> str:
@@ -81,7 +87,7 @@ class Recorder(Indifferent):
     def instance_began(self, uuid: str) -> None:
         """Begin a bar."""
         now = self.at_s()
-        self._running[uuid] = _Running(uuid, now, "look", now)
+        self._running[uuid] = _Running(uuid, now, "decide", now)
         if self.work_found_s is not None and self.run_ended_s is None:
             self.queued.observe((), now - self.work_found_s)
         self.feed.say("began", {"uuid": uuid, "at_s": now})
@@ -90,7 +96,7 @@ class Recorder(Indifferent):
         """Begin a segment."""
         running = self._running.get(uuid)
         if running is not None:
-            running.verb, running.verb_began_s = step.action.verb, self.at_s()
+            running.verb, running.verb_began_s, running.acting = step.action.verb, self.at_s(), True
             self.feed.say("action", {"uuid": uuid, "action": running.verb, "at_s": running.verb_began_s})
 
     def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None:
@@ -98,6 +104,7 @@ class Recorder(Indifferent):
         running = self._running.get(uuid)
         if running is None:
             return
+        running.acting = False
         took_s = round(self.at_s() - running.verb_began_s, 4)
         running.segments.append((step.action.verb, running.verb_began_s, took_s, error is not None))
         self.actions.observe((step.action.verb, "error" if error is not None else "ok"), took_s)
@@ -110,11 +117,7 @@ class Recorder(Indifferent):
         if outcome.kind in URGENT or outcome.warnings:
             self.urgent[outcome.uuid] = _urgent(outcome)
         if running is not None:
-            if len(running.segments) == 0 or running.verb_began_s > running.segments[-1][1]:
-                # Its time was up in the middle of an action.
-                running.segments.append(
-                    (running.verb, running.verb_began_s, round(now - running.verb_began_s, 4), True)
-                )
+            running.end(now)
             self.instances.observe((outcome.kind.value,), outcome.took_s)
         problem = outcome.problem
         text = encoded(

@@ -4,6 +4,7 @@ A piece that is not taken within a deadline ends the answer: who does not read m
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import anyio
 from starlette.requests import Request
@@ -25,8 +26,9 @@ class _Pieces:
 
     media_type: str
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, send_s: float) -> None:
         self._source = source
+        self._send_s = send_s
 
     def _pieces(self, request: Request) -> AsyncGenerator[str, None]:
         raise NotImplementedError
@@ -61,7 +63,7 @@ class _Pieces:
             return
         piece = first
         while True:
-            with anyio.move_on_after(SEND_S) as scope:
+            with anyio.move_on_after(self._send_s) as scope:
                 await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
             if scope.cancelled_caught:
                 self._source.recorder.feed.dropped += 1
@@ -96,9 +98,10 @@ class EventStream(_Pieces):
         before = f"retry: {RETRY_MS}\n\n"
         # A browser cannot set the header before it has heard an event.
         last_id = request.headers.get("last-event-id") or request.query_params.get("after")
-        async for piece in source.recorder.feed.listen(last_id, beat, busy):
-            yield before + piece
-            before = ""
+        async with aclosing(source.recorder.feed.listen(last_id, beat, busy)) as heard:
+            async for piece in heard:
+                yield before + piece
+                before = ""
 
 
 class TimelineStream(_Pieces):

@@ -1,0 +1,48 @@
+"""The other side of the socket: ``bringup status`` asks the daemon."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bringup.daemon.errors import Unavailable
+from bringup.daemon.status.sockets import short
+
+ANSWER_S = 10.0
+
+
+async def ask(path: Path) -> dict[str, Any]:
+    """Ask the daemon that listens at a socket how far it is.
+
+    :raises Unavailable: none does, or it does not answer.
+    """
+    try:
+        with short(path) as name:
+            transport = httpx.AsyncHTTPTransport(uds=name)
+            async with httpx.AsyncClient(transport=transport, base_url="http://bringup", timeout=ANSWER_S) as client:
+                answer = (await client.get("/status")).raise_for_status().json()
+    except (FileNotFoundError, NotADirectoryError, httpx.ConnectError) as error:
+        raise Unavailable(_nobody(path, error)) from None
+    except PermissionError:
+        raise Unavailable(_may_not(path)) from None
+    except (httpx.HTTPError, ValueError) as error:
+        raise Unavailable(f"the daemon that listens at {path} gives no answer") from error
+    if not isinstance(answer, dict) or not str(answer.get("format")).startswith("bringup.status/"):
+        raise Unavailable(f"who listens at {path} is not bringup; see status.socket")
+    return answer
+
+
+def _nobody(path: Path, error: Exception) -> str:
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, PermissionError):
+            return _may_not(path)
+        link = link.__cause__ or link.__context__
+    return (
+        f"no daemon listens at {path}: it is not running, or has another status.socket; "
+        "bringup history --run last shows what it did last"
+    )
+
+
+def _may_not(path: Path) -> str:
+    return f"this user may not ask the daemon at {path}; be root, or in the group that status.socket_mode lets in"

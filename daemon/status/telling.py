@@ -1,0 +1,91 @@
+"""The answer of ``/status`` as a person at a console wants it: is it done, what is stuck, what failed and why."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from bringup.daemon.outcomes import Kind
+from bringup.daemon.terminal import STYLES
+from bringup.daemon.time_spans import in_words
+
+SHOWN_RUNNING = 8
+SHOWN_FAILURES = 20
+STATES = {"ready": "bold green", "initializing": "bold blue", "failed": "bold red", "stopping": "bold yellow"}
+WARNING_STYLE = "yellow"
+
+Answer = Mapping[str, Any]
+
+
+def told(answer: Answer) -> RenderableType:
+    """Draw an answer."""
+    parts: list[RenderableType] = [_head(answer)]
+    run = answer["run"]
+    if run is not None and run["total"]:
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=run["total"], completed=run["done"], width=60))
+        parts += [bar, Text(_counts(answer))]
+    parts += _running(answer)
+    parts += _failures(answer)
+    waiting = answer["reports"]["waiting"]
+    if waiting:
+        oldest_s = answer["reports"]["oldest_s"]
+        since = "" if oldest_s is None else f", the oldest for {in_words(oldest_s)}"
+        parts.append(Text(f"{waiting} reports wait for the scheduler{since}", style="yellow"))
+    return Group(*parts)
+
+
+def _head(answer: Answer) -> Text:
+    state = answer["state"]
+    head = Text.assemble((answer["host"], "bold"), "  ", (state, STATES.get(state, "bold")))
+    if state == "initializing":
+        doing = f"{answer['phase']}: {answer['detail']}" if answer["detail"] else answer["phase"]
+        head.append(f" {answer['percent']} %  {doing}, for {in_words(answer['phase_s'])}")
+    elif state == "ready":
+        head.append(f"  for {in_words(answer['phase_s'])}", style="dim")
+    else:
+        head.append(f"  {answer['reason']}")
+    return head
+
+
+def _counts(answer: Answer) -> str:
+    run, counts = answer["run"], answer["counts"]
+    parts = [f"{run['done']}/{run['total']} done"]
+    parts += [f"{counts[kind.value]} {kind.value}" for kind in Kind if counts.get(kind.value)]
+    if answer["state"] == "initializing":
+        parts += [f"{len(answer['running'])} running", f"{run['waiting']} waiting"]
+        if run["eta_s"] is not None and run["waiting"]:
+            parts.append(f"ETA {in_words(run['eta_s'])}")
+    return ", ".join(parts)
+
+
+def _running(answer: Answer) -> list[RenderableType]:
+    running = answer["running"]
+    if not running:
+        return []
+    table = Table.grid(padding=(0, 2))
+    for one in running[:SHOWN_RUNNING]:
+        age = Text(in_words(one["action_age_s"]), style="yellow")
+        table.add_row(Text("running", style="dim"), Text(one["uuid"]), Text(one["action"]), age)
+    return [table, *_more(len(running) - SHOWN_RUNNING, "running")]
+
+
+def _failures(answer: Answer) -> list[RenderableType]:
+    lines = [
+        Text.assemble((one["outcome"], STYLES.get(Kind(one["outcome"]), "bold")), f"  {one['uuid']}  {_why(one)}")
+        for one in answer["failures"]
+    ]
+    lines += [Text.assemble(("warning", WARNING_STYLE), f"  {one['uuid']}  {_why(one)}") for one in answer["warnings"]]
+    more = len(lines) - SHOWN_FAILURES + answer["left_out"]
+    return [*lines[:SHOWN_FAILURES], *_more(more, "to look at")]
+
+
+def _why(one: Answer) -> str:
+    return " > ".join(one["because"]) if one["message"] is None else f"{one['action']}: {one['message']}"
+
+
+def _more(count: int, what: str) -> list[RenderableType]:
+    return [Text(f"and {count} more {what}", style="dim")] if count > 0 else []

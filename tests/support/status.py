@@ -1,0 +1,149 @@
+"""A source for the status endpoint, its run acted out by hand, and ways to ask an application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import httpx
+
+from bringup.daemon.actions import PlugVifs
+from bringup.daemon.decisions import Step
+from bringup.daemon.observers import Observers
+from bringup.daemon.outcomes import Kind, Outcome, Problem
+from bringup.daemon.progress import Progress
+from bringup.daemon.status.recorder import Recorder
+from bringup.daemon.status.source import Source
+from support.drivers import uuid_of
+from support.hosts import HOST
+
+PLUG = Step("vifs", PlugVifs())
+STARTED = datetime(2026, 1, 1, tzinfo=UTC)
+PROBLEM = Problem("plug_vifs", "VirtualInterfacePlugError", "cannot plug")
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Acted:
+    """A run that a test acts out; the recorder's clock is the test's."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.recorder = Recorder(lambda: STARTED, self.clock)
+        self.progress = Progress()
+        self.tell = Observers(self.progress, self.recorder)
+        self.source = Source(
+            host=HOST,
+            version="1.2.3",
+            boot_id=uuid_of(8),
+            concurrency=4,
+            stuck_after_s=700,
+            progress=self.progress,
+            recorder=self.recorder,
+        )
+
+    def begin(self, total: int) -> None:
+        """Pass the gate, find work."""
+        self.tell.phase_began("placement")
+        self.clock.now_s = 1
+        self.tell.phase_began("records")
+        self.tell.run_began(uuid_of(9), 1)
+        self.tell.work_found(total)
+        self.tell.phase_began("instances")
+
+    def instance(self, number: int, kind: Kind = Kind.INITIALIZED, *, took_s: float = 0.5) -> None:
+        """Bring one instance through one action."""
+        uuid = uuid_of(number)
+        self.tell.instance_began(uuid)
+        self.tell.action_began(uuid, PLUG)
+        self.clock.now_s += took_s
+        failed = kind is Kind.FAILED
+        self.tell.action_ended(uuid, PLUG, RuntimeError("no") if failed else None)
+        problem = PROBLEM if failed else None
+        self.tell.instance_ended(Outcome(uuid=uuid, kind=kind, because=("vifs",), took_s=took_s, problem=problem))
+
+    def end(self) -> None:
+        """Be back, and stay."""
+        self.tell.run_ended()
+        self.source.staying.set()
+
+
+@asynccontextmanager
+async def asking(app: Any, *, host: str = "bringup") -> AsyncIterator[httpx.AsyncClient]:
+    """Ask an application without a server between."""
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
+        yield client
+
+
+class Listener:
+    """A client of a stream that an ASGI application sends; it takes a piece when it is asked to."""
+
+    def __init__(self, app: Any, path: str, *, query: str = "", headers: dict[str, str] | None = None) -> None:
+        self._app = app
+        self._scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": query.encode(),
+            "headers": [(b"host", b"bringup"), *((k.encode(), v.encode()) for k, v in (headers or {}).items())],
+            "server": None,
+            "client": None,
+        }
+        self._send, self._messages = anyio.create_memory_object_stream[dict[str, Any]](0)
+        self._gone = anyio.Event()
+        self.status = 0
+        self.ended = anyio.Event()
+
+    async def serve(self) -> None:
+        """Run the application for this client; to be started beside the test."""
+        try:
+            await self._app(self._scope, self._receive, self._send.send)
+        finally:
+            self._send.close()
+            self.ended.set()
+
+    async def _receive(self) -> dict[str, Any]:
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    def leave(self) -> None:
+        """Close the connection."""
+        self._gone.set()
+        self._messages.close()
+
+    async def start(self) -> int:
+        """Wait for the head of the answer; give its status."""
+        message = await self._messages.receive()
+        assert message["type"] == "http.response.start"
+        self.status = message["status"]
+        return self.status
+
+    async def piece(self) -> str:
+        """Wait for the next piece; empty at the end."""
+        message = await self._messages.receive()
+        if not message.get("more_body", False):
+            self._messages.close()
+        text: bytes = message.get("body", b"")
+        return text.decode()
+
+    async def until(self, word: str) -> str:
+        """Take pieces until a word was in one; give all of them."""
+        found = ""
+        while word not in found:
+            found += await self.piece()
+        return found

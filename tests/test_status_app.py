@@ -1,0 +1,233 @@
+"""What is answered to which request, asked without a server between."""
+
+import json
+import re
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from bringup.daemon.errors import Temporary, UsageError
+from bringup.daemon.outcomes import Kind
+from bringup.daemon.status import streams
+from bringup.daemon.status.app import LONGEST_BODY, make_app
+from bringup.daemon.status.feed import LISTENERS
+from support.drivers import uuid_of
+from support.status import Acted, Listener, asking
+
+pytestmark = pytest.mark.anyio
+
+
+async def nothing_held(uuids: Sequence[str]) -> list[str]:
+    return list(uuids)
+
+
+async def test_it_is_ready_when_the_host_is_back_and_says_why_not_before() -> None:
+    acted = Acted()
+    async with asking(make_app(acted.source)) as client:
+        before = await client.get("/readyz")
+        acted.begin(1)
+        acted.instance(1)
+        acted.end()
+        after = await client.get("/readyz")
+
+    assert (before.status_code, before.text) == (503, "initializing 0 %: starting\n")
+    assert (after.status_code, after.text) == (200, "ok\n")
+
+
+async def test_it_is_alive_unless_the_work_does_not_move() -> None:
+    acted = Acted()
+    acted.begin(1)
+    async with asking(make_app(acted.source)) as client:
+        alive = await client.get("/livez")
+        acted.progress.advanced_at -= 10_000
+        stuck = await client.get("/livez")
+
+    assert (alive.status_code, alive.text) == (200, "ok\n")
+    assert stuck.status_code == 503
+    assert re.fullmatch(r"stuck: nothing has ended for 100\d\d s\n", stuck.text)
+
+
+async def test_the_status_the_metrics_and_the_page_are_there() -> None:
+    acted = Acted()
+    async with asking(make_app(acted.source)) as client:
+        status, metrics, page = [await client.get(path) for path in ("/status", "/metrics", "/")]
+
+    assert status.json()["format"] == "bringup.status/1"
+    assert metrics.headers["content-type"].startswith("text/plain; version=")
+    assert "bringup_ready 0.0" in metrics.text
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.text.startswith("<!doctype html>")
+
+
+async def test_the_page_brings_all_it_needs_and_nothing_else_may_run() -> None:
+    async with asking(make_app(Acted().source)) as client:
+        page = await client.get("/")
+
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert len(re.findall("'sha256-[^']+'", policy)) == 2
+    assert re.findall(r'(?:src|href)="(?!data:|status"|metrics"|timeline")', page.text) == []
+    assert "@import" not in page.text
+    assert "url(" not in page.text
+
+
+async def test_every_answer_keeps_browsers_from_sharing_it() -> None:
+    async with asking(make_app(Acted().source)) as client:
+        answers = [await client.get(path) for path in ("/", "/status", "/livez", "/nothing", "/timeline")]
+
+    for answer in answers:
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "content-security-policy" in answer.headers
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("host", ["compute-1", "COMPUTE-1", "localhost", "127.0.0.1", "[::1]", "10.0.0.4"])
+async def test_over_tcp_it_answers_to_its_names(host: str) -> None:
+    async with asking(make_app(Acted().source, host_names=["compute-1"]), host=f"{host}:8776") as client:
+        assert (await client.get("/status")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:8776", "127.0.0.1.evil.example", "compute-1.evil.example", "localhost.x"]
+)
+async def test_over_tcp_it_does_not_answer_to_the_name_of_somebody_elses_page(host: str) -> None:
+    async with asking(make_app(Acted().source, host_names=["compute-1"]), host=host) as client:
+        answer = await client.get("/status")
+
+    assert answer.status_code == 421
+    assert "compute-1" not in answer.text
+
+
+async def test_the_timeline_has_every_bar_however_many() -> None:
+    acted = Acted()
+    acted.begin(streams.BARS_A_PIECE * 2 + 3)
+    for number in range(streams.BARS_A_PIECE * 2 + 3):
+        acted.instance(number, Kind.FAILED if number == 7 else Kind.INITIALIZED)
+    async with asking(make_app(acted.source)) as client:
+        found = (await client.get("/timeline")).json()
+
+    assert (found["format"], found["total"]) == ("bringup.timeline/1", streams.BARS_A_PIECE * 2 + 3)
+    assert [bar["uuid"] for bar in found["bars"]] == [uuid_of(number) for number in range(found["total"])]
+    assert found["last_event_id"] == acted.recorder.feed.last_id
+
+
+async def test_a_timeline_without_a_bar_is_json_too() -> None:
+    async with asking(make_app(Acted().source)) as client:
+        assert (await client.get("/timeline")).json()["bars"] == []
+
+
+@pytest.mark.parametrize(("way", "value"), [("query", "after={}"), ("header", "{}"), ("neither", "")])
+async def test_events_are_streamed_from_where_the_client_was(way: str, value: str) -> None:
+    acted = Acted()
+    acted.begin(2)
+    where = value.format(acted.recorder.feed.last_id)
+    acted.instance(1)
+    headers = {"last-event-id": where} if way == "header" else {}
+    listener = Listener(make_app(acted.source), "/events", query=where if way == "query" else "", headers=headers)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(listener.serve)
+            assert await listener.start() == 200
+            first = await listener.piece()
+            acted.instance(2)
+            text = await listener.until(f'"uuid":"{uuid_of(2)}","began_s"')
+            listener.leave()
+            await listener.ended.wait()
+
+    assert first.startswith("retry: 2000\n\nevent: progress\ndata: {")
+    assert json.loads(first.split("data: ")[1])["run"]["total"] == 2
+    assert (uuid_of(1) in text) == (way != "neither")
+    assert acted.recorder.feed.listeners == 0
+
+
+async def test_an_event_stream_ends_when_the_process_does() -> None:
+    acted = Acted()
+    listener = Listener(make_app(acted.source), "/events")
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(listener.serve)
+            await listener.start()
+            await listener.piece()
+            acted.recorder.feed.close()
+            assert "event: end\n" in await listener.until("event: end")
+            assert await listener.piece() == ""
+            await listener.ended.wait()
+
+
+async def test_a_client_that_does_not_read_is_let_go() -> None:
+    acted = Acted()
+    listener = Listener(make_app(acted.source, send_s=0.05), "/events")
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(listener.serve)
+            await listener.start()
+            await listener.ended.wait()
+            listener.leave()
+
+    assert (acted.recorder.feed.dropped, acted.recorder.feed.listeners) == (1, 0)
+
+
+async def test_one_listener_too_many_is_told_to_come_back() -> None:
+    acted = Acted()
+    acted.recorder.feed.listeners = LISTENERS
+    async with asking(make_app(acted.source)) as client:
+        answer = await client.get("/events")
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_without_a_way_to_release_there_is_none() -> None:
+    async with asking(make_app(Acted().source)) as client:
+        assert (await client.post("/release", json={"uuids": []})).status_code == 404
+
+
+async def test_a_release_goes_to_who_releases() -> None:
+    async with asking(make_app(Acted().source, release=nothing_held)) as client:
+        answer = await client.post("/release", json={"uuids": [uuid_of(1)]})
+
+    assert (answer.status_code, answer.json()) == (200, {"released": [uuid_of(1)]})
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(UsageError("x: not held; held are: none"), 64), (Temporary("cannot release"), 75)]
+)
+async def test_a_release_that_cannot_be_is_said_as_the_command_says_it(error: Exception, code: int) -> None:
+    async def release(_uuids: Sequence[str]) -> list[str]:
+        raise error
+
+    async with asking(make_app(Acted().source, release=release)) as client:
+        answer = await client.post("/release", json={"uuids": []})
+
+    assert (answer.status_code, answer.json()) == (409, {"error": str(error), "exit_code": code})
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b"", {}, 400),
+        (b"[]", {}, 400),
+        (b"{}", {}, 400),
+        (b'{"uuids": "all"}', {}, 400),
+        (b'{"uuids": [1]}', {}, 400),
+        (b"\xff", {}, 400),
+        (b'{"uuids": []}', {"content-type": "text/plain"}, 415),
+        (b'{"uuids": []}', {"origin": "http://evil.example"}, 403),
+        (b" " * (LONGEST_BODY + 1), {}, 413),
+    ],
+)
+async def test_what_is_no_release_is_refused(content: bytes, headers: dict[str, str], status: int) -> None:
+    async with asking(make_app(Acted().source, release=nothing_held)) as client:
+        answer = await client.post("/release", content=content, headers={"content-type": "application/json", **headers})
+
+    assert answer.status_code == status
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/status", "/timeline", "/events", "/metrics"])
+async def test_nothing_else_can_be_changed(path: str) -> None:
+    async with asking(make_app(Acted().source, release=nothing_held)) as client:
+        for method in ("POST", "PUT", "DELETE", "PATCH"):
+            assert (await client.request(method, path)).status_code == 405

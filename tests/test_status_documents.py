@@ -1,0 +1,129 @@
+"""What ``/status`` answers is what its schema says, at every moment of a run."""
+
+import json
+from importlib import resources
+from typing import Any
+
+import jsonschema
+import pytest
+
+from bringup.daemon.outcomes import Kind
+from bringup.daemon.scheduler.base import Pending
+from bringup.daemon.status import documents
+from bringup.daemon.status.source import State
+from support.drivers import uuid_of
+from support.status import Acted
+
+SCHEMA = json.loads(resources.files("bringup.daemon.status").joinpath("status.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+pytestmark = pytest.mark.anyio
+
+
+def answer(acted: Acted, pending: Pending | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(documents.status(acted.source, pending or Pending())))
+    VALIDATOR.validate(found)
+    return found
+
+
+async def test_before_anything_is_known_it_says_so() -> None:
+    found = answer(Acted())
+
+    assert (found["state"], found["phase"], found["percent"]) == ("initializing", "starting", 0)
+    assert (found["run"], found["running"], found["failures"]) == (None, [], [])
+    assert found["reason"] == "initializing 0 %: starting"
+
+
+async def test_a_start_that_waits_says_what_for() -> None:
+    acted = Acted()
+    acted.tell.phase_began("placement", "no answer yet, 3 tries")
+
+    assert answer(acted)["reason"] == "initializing 0 %: placement: no answer yet, 3 tries"
+
+
+async def test_in_the_middle_it_says_who_is_worked_on_and_what_failed() -> None:
+    acted = Acted()
+    acted.begin(4)
+    acted.instance(1)
+    acted.instance(2, Kind.FAILED)
+    acted.tell.instance_began(uuid_of(3))
+    found = answer(acted, Pending(2, 61.5))
+
+    assert (found["state"], found["percent"], found["ready"]) == ("initializing", 50, False)
+    assert {key: found["run"][key] for key in ("run_id", "attempt", "total", "done", "waiting", "ended_at")} == {
+        "run_id": uuid_of(9),
+        "attempt": 1,
+        "total": 4,
+        "done": 2,
+        "waiting": 1,
+        "ended_at": None,
+    }
+    assert [each["uuid"] for each in found["running"]] == [uuid_of(3)]
+    [failure] = found["failures"]
+    assert (failure["uuid"], failure["error"], failure["message"]) == (
+        uuid_of(2),
+        "VirtualInterfacePlugError",
+        "cannot plug",
+    )
+    assert found["reports"] == {"waiting": 2, "oldest_s": 61.5}
+    assert found["run"]["began_at"] == "2026-01-01T00:00:01.000Z"
+
+
+async def test_once_the_host_is_back_it_is_ready_and_no_reason_is_left() -> None:
+    acted = Acted()
+    acted.begin(1)
+    acted.instance(1)
+    acted.tell.run_ended()
+    assert not answer(acted)["ready"]  # the report is sent, the rules applied: the daemon says when it stays
+    acted.end()
+
+    found = answer(acted)
+    assert (found["state"], found["ready"], found["reason"], found["percent"]) == ("ready", True, None, 100)
+    assert found["run"]["ended_at"] == "2026-01-01T00:00:01.500Z"
+
+
+async def test_one_that_stops_and_one_that_failed_are_not_ready() -> None:
+    stopping, failed = Acted(), Acted()
+    stopping.begin(0)
+    stopping.end()
+    stopping.source.stopping = True
+    failed.progress.start_failed("cannot start without Placement")
+
+    assert (answer(stopping)["state"], answer(stopping)["ready"]) == ("stopping", False)
+    assert answer(failed)["reason"] == "failed: cannot start without Placement"
+
+
+async def test_of_very_many_failures_the_first_are_listed_and_the_rest_counted() -> None:
+    acted = Acted()
+    acted.begin(documents.MOST_FAILURES + 7)
+    for number in range(documents.MOST_FAILURES + 7):
+        acted.instance(number, Kind.FAILED)
+
+    found = answer(acted)
+    assert (len(found["failures"]), found["left_out"]) == (documents.MOST_FAILURES, 7)
+
+
+async def test_a_run_in_which_nothing_ends_for_too_long_is_stuck_and_one_that_is_over_is_not() -> None:
+    acted = Acted()
+    acted.begin(1)
+    acted.tell.instance_began(uuid_of(1))
+    assert acted.source.stuck_for_s(acted.progress.snapshot()) is None
+    acted.progress.advanced_at -= 701
+    stuck_s = acted.source.stuck_for_s(acted.progress.snapshot())
+    acted.source.staying.set()
+
+    assert stuck_s is not None
+    assert stuck_s > 700
+    assert acted.source.state() is State.READY
+    assert acted.source.stuck_for_s(acted.progress.snapshot()) is None
+
+
+async def test_the_schema_is_one_and_refuses_what_is_not_so() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    found = answer(Acted())
+    wrongs: list[dict[str, Any]] = [
+        {"state": "asleep"},
+        {"percent": 101},
+        {"format": "bringup.status/2"},
+        {"counts": {}},
+    ]
+    assert not [wrong for wrong in wrongs if VALIDATOR.is_valid(found | wrong)]

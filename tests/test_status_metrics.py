@@ -1,0 +1,103 @@
+"""What Prometheus reads, read with Prometheus' own parser."""
+
+import re
+
+import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from bringup.daemon.outcomes import Kind
+from bringup.daemon.scheduler.base import Pending
+from bringup.daemon.status.metrics import text_of
+from support.drivers import uuid_of
+from support.status import PLUG, Acted
+
+pytestmark = pytest.mark.anyio
+UNITS = ("_seconds", "_bytes", "_info")
+
+
+def families(acted: Acted, pending: Pending | None = None) -> dict[str, Metric]:
+    text = text_of(acted.source, pending or Pending()).decode()
+    found = list(text_string_to_metric_families(text))
+    assert len({family.name for family in found}) == len(found)
+    return {family.name: family for family in found}
+
+
+def value(found: dict[str, Metric], name: str, **labels: str) -> float:
+    [sample] = [
+        sample
+        for family in found.values()
+        for sample in family.samples
+        if (sample.name, sample.labels) == (name, labels)
+    ]
+    return sample.value
+
+
+async def test_a_run_in_the_middle() -> None:
+    acted = Acted()
+    acted.begin(5)
+    acted.instance(1, took_s=0.2)
+    acted.instance(2, Kind.FAILED, took_s=3)
+    acted.tell.instance_began(uuid_of(3))
+    found = families(acted, Pending(1, 12.5))
+
+    assert value(found, "bringup_ready") == 0
+    assert value(found, "bringup_state", state="initializing") == 1
+    assert value(found, "bringup_run_outcomes", outcome="failed") == 1
+    assert value(found, "bringup_run_instances") == 5
+    assert (value(found, "bringup_queue_instances"), value(found, "bringup_slots")) == (2, 4)
+    assert value(found, "bringup_slots_busy") == 1
+    assert value(found, "bringup_action_duration_seconds_count", verb="plug_vifs", outcome="ok") == 1
+    assert value(found, "bringup_action_duration_seconds_sum", verb="plug_vifs", outcome="error") == 3
+    assert value(found, "bringup_instance_duration_seconds_bucket", outcome="failed", le="2.5") == 0
+    assert value(found, "bringup_instance_duration_seconds_bucket", outcome="failed", le="5.0") == 1
+    assert value(found, "bringup_instance_queue_seconds_count") == 3
+    assert value(found, "bringup_reports_waiting") == 1
+    assert value(found, "bringup_report_age_seconds") == 12.5
+    assert value(found, "bringup_build_info", version="1.2.3") == 1
+    assert "bringup_run_duration_seconds" not in found
+
+
+async def test_a_run_that_is_over() -> None:
+    acted = Acted()
+    acted.begin(1)
+    acted.instance(1, took_s=2)
+    acted.end()
+    found = families(acted)
+
+    assert value(found, "bringup_ready") == 1
+    assert value(found, "bringup_run_duration_seconds") == 2
+    assert value(found, "bringup_phase_duration_seconds", phase="instances") == 2
+    assert value(found, "bringup_run_end_timestamp_seconds") - value(found, "bringup_start_timestamp_seconds") == 3
+    assert value(found, "bringup_idle_seconds") == 0
+
+
+async def test_retries_are_counted() -> None:
+    acted = Acted()
+    assert value(families(acted), "bringup_retries_total", phase="placement") == 0
+    for detail in ("", "no answer yet", "no answer yet"):
+        acted.tell.phase_began("placement", detail)
+
+    assert value(families(acted), "bringup_retries_total", phase="placement") == 2
+
+
+async def test_names_and_units_are_as_prometheus_wants_them() -> None:
+    acted = Acted()
+    acted.begin(1)
+    acted.tell.action_began(uuid_of(1), PLUG)
+    acted.instance(1)
+    acted.end()
+    own = [family for name, family in families(acted).items() if name.startswith("bringup_")]
+
+    assert len(own) > 20
+    for family in own:
+        assert family.documentation.endswith(".")
+        assert re.fullmatch(r"[a-z_]+", family.name)
+        timed = any(word in family.name for word in ("duration", "age", "timestamp", "oldest", "idle"))
+        assert family.name.endswith(UNITS) or not timed, family.name
+        # One series an instance would be a series for ever.
+        assert all("uuid" not in sample.labels for sample in family.samples)
+
+
+async def test_the_process_is_measured_too() -> None:
+    assert value(families(Acted()), "process_resident_memory_bytes") > 0

@@ -1,0 +1,204 @@
+"""What is taken down of a run."""
+
+import json
+from typing import Any
+
+import pytest
+
+from bringup.daemon.outcomes import Kind, Outcome, Problem
+from bringup.daemon.status.measures import Histogram
+from bringup.daemon.status.recorder import MESSAGE_LENGTH, Recorder
+from support.drivers import uuid_of
+from support.hosts import arranged, instance
+from support.status import PLUG, STARTED, Acted
+
+pytestmark = pytest.mark.anyio
+
+
+def bars(recorder: Recorder) -> list[dict[str, Any]]:
+    return [json.loads(bar) for bar in recorder.bars()]
+
+
+async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
+    acted = Acted()
+    acted.begin(2)
+    acted.instance(1, took_s=0.5)
+    acted.instance(2, Kind.FAILED, took_s=2)
+
+    assert bars(acted.recorder) == [
+        {
+            "uuid": uuid_of(1),
+            "began_s": 1,
+            "ended_s": 1.5,
+            "outcome": "initialized",
+            "because": ["vifs"],
+            "warnings": 0,
+            "message": None,
+            "actions": [["plug_vifs", 1, 0.5, False]],
+        },
+        {
+            "uuid": uuid_of(2),
+            "began_s": 1.5,
+            "ended_s": 3.5,
+            "outcome": "failed",
+            "because": ["vifs"],
+            "warnings": 0,
+            "message": "plug_vifs: cannot plug",
+            "actions": [["plug_vifs", 1.5, 2, True]],
+        },
+    ]
+
+
+async def test_one_that_runs_has_a_bar_without_an_end() -> None:
+    acted = Acted()
+    acted.begin(1)
+    acted.tell.instance_began(uuid_of(1))
+    acted.clock.now_s = 3
+    acted.tell.action_began(uuid_of(1), PLUG)
+
+    assert bars(acted.recorder) == [
+        {
+            "uuid": uuid_of(1),
+            "began_s": 1,
+            "ended_s": None,
+            "action": "plug_vifs",
+            "action_began_s": 3,
+            "actions": [],
+        }
+    ]
+
+
+async def test_an_action_whose_time_was_up_has_a_segment_that_failed() -> None:
+    acted = Acted()
+    acted.begin(1)
+    acted.tell.instance_began(uuid_of(1))
+    acted.tell.action_began(uuid_of(1), PLUG)
+    acted.clock.now_s = 21
+    acted.tell.instance_ended(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=20))
+
+    assert bars(acted.recorder)[0]["actions"] == [["plug_vifs", 1, 20, True]]
+
+
+async def test_an_instance_with_which_nothing_was_to_be_done_has_one_segment_that_did_not_fail() -> None:
+    acted = Acted()
+    acted.begin(1)
+    acted.tell.instance_began(uuid_of(1))
+    acted.clock.now_s = 1.25
+    acted.tell.instance_ended(Outcome(uuid=uuid_of(1), kind=Kind.SKIPPED, because=("in_error",), took_s=0.25))
+
+    assert bars(acted.recorder)[0]["actions"] == [["decide", 1, 0.25, False]]
+
+
+async def test_one_that_was_settled_before_this_start_has_no_beginning() -> None:
+    acted = Acted()
+    acted.begin(1)
+    acted.tell.instance_ended(Outcome(uuid=uuid_of(1), kind=Kind.INITIALIZED, because=("vifs",), took_s=3))
+
+    assert (bars(acted.recorder)[0]["began_s"], bars(acted.recorder)[0]["actions"]) == (None, [])
+    assert list(acted.recorder.instances.series()) == []
+
+
+async def test_one_that_was_held_and_let_go_on_has_one_bar_and_needs_nobody_any_more() -> None:
+    acted = Acted()
+    acted.begin(1)
+    acted.instance(1, Kind.HELD)
+    held = list(acted.recorder.urgent)
+    acted.instance(1, Kind.INITIALIZED)
+
+    assert held == [uuid_of(1)]
+    assert [bar["outcome"] for bar in bars(acted.recorder)] == ["initialized"]
+    assert list(acted.recorder.urgent) == []
+
+
+async def test_who_needs_somebody_is_kept_with_the_reason_and_nobody_else_is() -> None:
+    acted = Acted()
+    acted.begin(5)
+    for number, kind in enumerate(Kind):
+        acted.instance(number, kind)
+    warning = Problem("fence", "DriverError", "no answer")
+    acted.tell.instance_ended(
+        Outcome(uuid=uuid_of(9), kind=Kind.INITIALIZED, because=("vifs",), took_s=1, warnings=(warning,))
+    )
+
+    urgent = acted.recorder.urgent
+    assert [each["outcome"] for each in urgent.values()] == ["failed", "superseded", "held", "initialized"]
+    assert urgent[uuid_of(2)]["message"] == "cannot plug"
+    assert urgent[uuid_of(9)]["action"] == "fence"
+
+
+async def test_a_message_that_is_very_long_is_cut() -> None:
+    acted = Acted()
+    acted.begin(1)
+    problem = Problem("get_info", "DriverError", "x" * 100_000)
+    acted.tell.instance_ended(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=1, problem=problem))
+
+    assert len(acted.recorder.urgent[uuid_of(1)]["message"]) <= MESSAGE_LENGTH + 3
+    assert len(bars(acted.recorder)[0]["message"]) <= MESSAGE_LENGTH + 3
+
+
+async def test_phases_are_taken_down_and_attempts_counted() -> None:
+    acted = Acted()
+    acted.begin(0)
+    acted.tell.phase_began("report")
+    acted.clock.now_s = 4
+    acted.end()
+    waiting = Recorder(lambda: STARTED, acted.clock)
+    for detail in ("", "no answer yet", "no answer yet, 2 tries"):
+        waiting.phase_began("placement", detail)
+
+    assert [name for name, _ in acted.recorder.phases] == [
+        *("starting", "placement", "records", "instances", "report", "done")
+    ]
+    assert [at_s for _, at_s in acted.recorder.phases] == [0, 0, 1, 1, 1, 4]
+    assert waiting.retries == {"placement": 2}
+
+
+async def test_durations_are_counted_by_verb_and_outcome_and_the_wait_for_a_slot() -> None:
+    acted = Acted()
+    acted.begin(2)
+    acted.instance(1, took_s=0.2)
+    acted.instance(2, Kind.FAILED, took_s=7)
+
+    actions = {labels: total for labels, _, total in acted.recorder.actions.series()}
+    assert actions == {("plug_vifs", "ok"): 0.2, ("plug_vifs", "error"): 7}
+    assert [labels for labels, _, _ in acted.recorder.instances.series()] == [("failed",), ("initialized",)]
+    [(_, buckets, waited_s)] = acted.recorder.queued.series()
+    assert [count for _, count in buckets][-1] == 2
+    assert waited_s == pytest.approx(0.2)
+
+
+async def test_a_histogram_is_cumulative_and_a_bound_belongs_to_its_bucket() -> None:
+    histogram = Histogram((1, 10))
+    for value in (0.5, 1, 5, 50):
+        histogram.observe(("a",), value)
+
+    assert list(histogram.series()) == [(("a",), [("1", 2), ("10", 3), ("+Inf", 4)], 56.5)]
+
+
+async def test_what_happens_is_told_to_those_who_listen() -> None:
+    acted = Acted()
+    listener = acted.recorder.feed.listen(None, lambda: "", lambda: False)
+    await anext(listener)
+    acted.begin(1)
+    acted.instance(1)
+    acted.end()
+    text = await anext(listener)
+    await listener.aclose()
+
+    names = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
+    assert names == [*("phase", "phase", "run", "work", "phase"), *("began", "action", "ended", "done")]
+
+
+async def test_a_real_run_is_taken_down() -> None:
+    recorder = Recorder(lambda: STARTED)
+    async with arranged([instance(1), instance(2)], observer=recorder) as host:
+        await host.run()
+
+    assert {bar["uuid"]: bar["outcome"] for bar in bars(recorder)} == dict.fromkeys(
+        (uuid_of(1), uuid_of(2)), "initialized"
+    )
+    for bar in bars(recorder):
+        verbs = [verb for verb, *_ in bar["actions"]]
+        assert verbs[0] == "get_info"
+        assert "plug_vifs" in verbs
+        assert all(began >= bar["began_s"] and took >= 0 for _, began, took, _ in bar["actions"])

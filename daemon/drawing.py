@@ -76,7 +76,7 @@ def _axis(end_s: float, scale: float, height: int) -> Iterator[str]:
             return
         x = GUTTER + at * scale
         yield f'<path class="grid" d="M{x:.1f} {HEAD - 8}V{height - FOOT}"/>'
-        yield _label(x + 3, HEAD - 10, f"{round(at * 1000)} ms" if step < 1 else _clock(at), "quiet")
+        yield _label(x + 3, HEAD - 10, _clock(at), "quiet")
 
 
 def _step(end_s: float) -> float:
@@ -86,7 +86,7 @@ def _step(end_s: float) -> float:
 
 def _clock(at: float) -> str:
     minutes, seconds = divmod(round(at), 60)
-    return f"{minutes}:{seconds:02} min" if minutes else f"{seconds} s"
+    return f"{minutes}:{seconds:02} min" if minutes else f"{round(at, 3):g} s"
 
 
 def _row(bar: Bar, y: float, height: int, scale: float) -> Iterator[str]:

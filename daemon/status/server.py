@@ -25,6 +25,7 @@ log = get_logger()
 CONNECTIONS = 256
 """More at once get a 503."""
 CLOSE_S = 5.0
+KEEP_ALIVE_S = 30
 GRACE_S = 2
 """How long answers that are under way may take at the end."""
 HEADER_BYTES = 16384
@@ -117,6 +118,7 @@ def _make_server(make_app: Callable[[], "ASGIApplication"]) -> "Server":
         proxy_headers=False,
         server_header=False,
         limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
         h11_max_incomplete_event_size=HEADER_BYTES,
     )

@@ -48,7 +48,9 @@ class Browser:
         return answer
 
     def open(self, url: str) -> None:
-        """Go to a page."""
+        """Go to a page; what was complained of before is forgotten."""
+        self._post("url", url="about:blank")
+        self.complaints()
         self._post("url", url=url)
 
     def run(self, script: str, *arguments: Any) -> Any:

@@ -1,0 +1,180 @@
+"""The page at ``/``, in a real browser, over a real run."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bringup.daemon.instances import Instance
+from bringup.drivers.simulated import Fault
+from support.browser import Browser, browser
+from support.computer import Computer, a_computer
+from support.process import Running
+from support.records import instance, uuid_of
+from support.scheduler import free_port
+
+HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
+FAILS = Fault(verb="plug_vifs", uuid=uuid_of(3), error="VirtualInterfacePlugError")
+DOWN, UP, END = "\ue015", "\ue013", "\ue010"
+# What the page shows of a tile, by its name.
+TILES = (
+    "return Object.fromEntries([...document.querySelectorAll('#tiles div')].map("
+    "(box) => [box.querySelector('dt').textContent, box.querySelector('dd').textContent]))"
+)
+
+
+@pytest.fixture(scope="module")
+def window() -> Iterator[Browser]:
+    with browser() as found:
+        yield found
+
+
+def a_host(directory: Path, instances: list[Instance], *faults: Fault, deadline_s: float = 60) -> tuple[Computer, str]:
+    port = free_port()
+    computer = a_computer(directory).guests(instances, *faults).records(instances)
+    computer.having(
+        limits={"instance_deadline": deadline_s}, placement={"wait": 60}, status={"listen": f"127.0.0.1:{port}"}
+    )
+    return computer, f"http://127.0.0.1:{port}/"
+
+
+def drawn(window: Browser, rows: int) -> None:
+    window.until(f"return document.body.dataset.drawn === '{rows}'")
+
+
+def tiles(window: Browser) -> dict[str, Any]:
+    found: dict[str, Any] = window.run(TILES)
+    return found
+
+
+def colours(window: Browser) -> int:
+    """Count the colours in the rows of the timeline: what is drawn there is seen."""
+    script = (
+        "const c = document.getElementById('canvas');"
+        "const d = new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer);"
+        "return new Set(d).size"
+    )
+    found: int = window.run(script)
+    return found
+
+
+def test_a_run_is_seen_live_what_hangs_what_failed_and_the_end(tmp_path: Path, window: Browser) -> None:
+    computer, url = a_host(tmp_path, [instance(number) for number in range(1, 31)], HANGS, FAILS, deadline_s=8)
+    with computer.stay() as daemon:
+        daemon.until("status.listens")
+        window.open(url)
+        window.until("return document.querySelector('#state').dataset.state === 'initializing'")
+        window.until("return document.querySelectorAll('#attention li').length === 1")
+        first = window.run("return document.querySelector('#attention li').innerText")
+        window.until(f"return document.querySelector('#running li')?.innerText.includes('{uuid_of(2)}')")
+        drawn(window, 30)
+
+        window.until("return document.querySelector('#state').dataset.state === 'ready'")
+        window.until("return document.querySelectorAll('#attention li').length === 2")
+        shown = tiles(window)
+        hidden = window.until("return document.querySelector('#running').hidden")
+        seen = colours(window)
+        said = window.complaints()
+        daemon.end(signal.SIGTERM)
+        window.until("return !document.querySelector('#lost').hidden")
+
+    assert "failed" in first
+    assert uuid_of(3) in first
+    assert "plug_vifs" in first
+    assert (shown["settled"], shown["failed"], shown["waiting"]) == ("30 of 30", "2", "0")
+    assert hidden
+    assert seen > 5
+    assert said == []
+
+
+def test_it_can_be_used_by_keys_alone(tmp_path: Path, window: Browser) -> None:
+    computer, url = a_host(tmp_path, [instance(number) for number in range(1, 101)], FAILS)
+    with computer.stay() as daemon:
+        daemon.until("service.ready")
+        window.open(url)
+        drawn(window, 100)
+        window.run("document.getElementById('scroll').focus()")
+        window.press(DOWN)
+        first = window.until("return document.getElementById('chosen').innerText")
+        window.press(DOWN + DOWN + UP)
+        second = window.run("return document.getElementById('chosen').innerText")
+        window.press(END)
+        last = window.run("return document.getElementById('chosen').innerText")
+        scrolled = window.run("return document.getElementById('scroll').scrollTop")
+        named = window.run(
+            "return [...document.querySelectorAll('button, select, input, #scroll')].filter((each) =>"
+            " !(each.innerText || each.getAttribute('aria-label') || each.closest('label')?.innerText"
+            " || each.getAttribute('aria-labelledby'))).map((each) => each.id)"
+        )
+        daemon.end(signal.SIGTERM)
+
+    assert len({first, second, last}) == 3
+    assert all("because vifs" in each or "failed after" in each for each in (first, second, last))
+    assert scrolled > 0
+    assert named == []
+
+
+def test_it_can_be_narrowed_to_what_failed_and_to_one_instance(tmp_path: Path, window: Browser) -> None:
+    computer, url = a_host(tmp_path, [instance(number) for number in range(1, 41)], FAILS)
+    with computer.stay() as daemon:
+        daemon.until("service.ready")
+        window.open(url)
+        drawn(window, 40)
+        window.run(
+            "const box = document.getElementById('filter'); box.value = 'attention';"
+            "box.dispatchEvent(new Event('change'))"
+        )
+        drawn(window, 1)
+        window.run("document.querySelector('#attention button').click()")
+        chosen = window.until("return document.getElementById('chosen').innerText")
+        drawn(window, 40)
+        window.run("document.getElementById('find').focus()")
+        window.press(uuid_of(7))
+        drawn(window, 1)
+        daemon.end(signal.SIGTERM)
+
+    assert uuid_of(3) in chosen
+    assert "plug_vifs" in chosen
+
+
+def test_ten_thousand_instances_are_drawn_only_where_they_are_in_sight(tmp_path: Path, window: Browser) -> None:
+    computer, url = a_host(tmp_path, [instance(number) for number in range(1, 10_001)], HANGS, deadline_s=600)
+    computer.having(limits={"concurrency": 64})
+    with computer.stay() as daemon:
+        settled(daemon, 9_999)
+        window.open(url)
+        drawn(window, 10_000)
+        nodes = window.run("return document.getElementsByTagName('*').length")
+        tall = window.run("return document.getElementById('spacer').offsetHeight")
+        window.run("document.getElementById('scroll').scrollTop = 90000")
+        window.until("return document.getElementById('scroll').scrollTop === 90000")
+        seen = colours(window)
+        said = window.complaints()
+        daemon.end(signal.SIGTERM)
+
+    assert nodes < 500
+    assert tall > 10_000 * 10
+    assert seen > 5
+    assert said == []
+
+
+def settled(daemon: Running, count: int) -> None:
+    for _ in range(count):
+        daemon.until("instance.initialized")
+
+
+def test_it_is_dark_where_a_person_wants_it_dark(tmp_path: Path, window: Browser) -> None:
+    computer, url = a_host(tmp_path, [instance(1)])
+    grounds = []
+    with computer.stay() as daemon:
+        daemon.until("service.ready")
+        window.open(url)
+        drawn(window, 1)
+        for scheme in ("dark", "light"):
+            window.prefers(scheme)
+            grounds.append(window.run("return getComputedStyle(document.body).backgroundColor"))
+        daemon.end(signal.SIGTERM)
+
+    assert grounds == ["rgb(14, 17, 22)", "rgb(246, 247, 249)"]

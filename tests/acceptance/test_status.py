@@ -1,0 +1,304 @@
+"""The endpoint of the real process: asked from its first second to its last."""
+
+import json
+import signal
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bringup.daemon.status.sockets import short
+from bringup.drivers.simulated import Fault
+from support.computer import Computer, a_computer
+from support.hosts import evacuation
+from support.process import ENVIRONMENT, PATIENCE_S, WITHOUT_ROOTS_RIGHTS, run
+from support.records import instance, uuid_of
+from support.scheduler import free_port
+
+HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
+FAILS = Fault(verb="plug_vifs", uuid=uuid_of(3), error="VirtualInterfacePlugError")
+MANY = tuple(instance(number) for number in range(1, 41))
+
+
+@contextmanager
+def asking(computer: Computer) -> Iterator[httpx.Client]:
+    with short(computer.state / "status.sock") as name:
+        transport = httpx.HTTPTransport(uds=name)
+        with httpx.Client(transport=transport, base_url="http://bringup", timeout=PATIENCE_S) as client:
+            yield client
+
+
+def a_host(directory: Path, *faults: Fault, deadline_s: float = 60) -> Computer:
+    computer = a_computer(directory).guests(MANY, *faults).records(MANY)
+    return computer.having(limits={"instance_deadline": deadline_s}, placement={"wait": 60})
+
+
+def events_of(client: httpx.Client, *, after: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give name and data of each event until the stream ends."""
+    with client.stream("GET", "/events", params={"after": after} if after else {}) as answer:
+        name = ""
+        for line in answer.iter_lines():
+            if line.startswith("event: "):
+                name = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                yield name, json.loads(line.removeprefix("data: "))
+
+
+def status_of(client: httpx.Client) -> dict[str, Any]:
+    found: dict[str, Any] = client.get("/status").raise_for_status().json()
+    return found
+
+
+def test_it_answers_while_the_start_waits_for_placement(tmp_path: Path) -> None:
+    computer = a_host(tmp_path).having(placement={"url": f"http://127.0.0.1:{free_port()}", "wait": 600})
+    with computer.stay() as daemon:
+        daemon.until("status.listens")
+        with asking(computer) as client:
+            ready, alive = client.get("/readyz"), client.get("/livez")
+        ended = daemon.end(signal.SIGTERM)
+
+    assert ready.status_code == 503
+    assert ready.text.startswith(("initializing 0 %: starting", "initializing 0 %: placement"))
+    assert (alive.status_code, alive.text) == (200, "ok\n")
+    assert not (computer.state / "status.sock").exists()
+    assert ended.code == 0
+
+
+def test_during_a_run_it_tells_what_hangs_what_failed_and_why(tmp_path: Path) -> None:
+    computer = a_host(tmp_path, HANGS, FAILS)
+    with computer.stay() as daemon:
+        daemon.until("status.listens")
+        with asking(computer) as client:
+            for name, _data in events_of(client):
+                if (
+                    name == "ended"
+                    and len(status_of(client)["failures"]) == 1
+                    and status_of(client)["run"]["done"] == 39
+                ):
+                    break
+            found = status_of(client)
+            told = run("status", *computer.arguments, env=ENVIRONMENT)
+            ready = client.get("/readyz")
+            metrics = client.get("/metrics").text
+        daemon.end(signal.SIGTERM)
+
+    assert (found["state"], found["percent"]) == ("initializing", 97)
+    assert [(each["uuid"], each["action"]) for each in found["running"]] == [(uuid_of(2), "plug_vifs")]
+    [failure] = found["failures"]
+    assert (failure["uuid"], failure["error"]) == (uuid_of(3), "VirtualInterfacePlugError")
+    assert ready.status_code == 503
+    assert f"slowest {uuid_of(2)} plug_vifs" in ready.text
+    assert 'bringup_run_outcomes{outcome="failed"} 1.0' in metrics
+    assert "bringup_slots_busy 1.0" in metrics
+    assert (told.code, told.events[0]["run"]["run_id"]) == (0, found["run"]["run_id"])
+
+
+def test_the_events_go_through_to_the_end_and_nothing_is_missed(tmp_path: Path) -> None:
+    computer = a_host(tmp_path, FAILS)
+    heard: list[tuple[str, dict[str, Any]]] = []
+    with computer.stay() as daemon:
+        daemon.until("status.listens")
+        with asking(computer) as client:
+
+            def hear() -> None:
+                heard.extend(events_of(client))
+
+            listener = threading.Thread(target=hear, daemon=True)
+            listener.start()
+            daemon.until("service.ready")
+            timeline = client.get("/timeline").json()
+            ended = daemon.end(signal.SIGTERM)
+            listener.join(PATIENCE_S)
+            assert not listener.is_alive()
+
+    names = [name for name, _ in heard]
+    assert names[-1] == "end"
+    assert "done" in names
+    outcomes = {data["uuid"]: data["outcome"] for name, data in heard if name == "ended"}
+    assert outcomes == ended.outcomes
+    assert {bar["uuid"]: bar["outcome"] for bar in timeline["bars"]} == outcomes
+    assert ended.code == 0
+
+
+def test_a_hundred_clients_at_once_are_answered_while_instances_are_worked_on(tmp_path: Path) -> None:
+    computer = a_host(tmp_path, HANGS)
+    codes: list[int] = []
+    with computer.stay() as daemon:
+        daemon.until("status.listens")
+        with asking(computer) as first:
+            while status_of(first)["run"] is None or status_of(first)["run"]["done"] < 39:
+                pass
+
+            def ask() -> None:
+                with asking(computer) as client:
+                    codes.extend(
+                        client.get(path).status_code for path in ("/livez", "/status", "/metrics", "/timeline")
+                    )
+
+            clients = [threading.Thread(target=ask, daemon=True) for _ in range(100)]
+            for client in clients:
+                client.start()
+            for client in clients:
+                client.join(PATIENCE_S)
+        with asking(computer) as last:
+            assert status_of(last)["running"][0]["uuid"] == uuid_of(2)
+        ended = daemon.end(signal.SIGTERM)
+
+    assert codes == [200] * 400
+    assert ended.code == 0
+
+
+def test_who_was_killed_leaves_a_socket_that_the_next_start_takes_over(tmp_path: Path) -> None:
+    computer = a_host(tmp_path, HANGS)
+    with computer.stay() as daemon:
+        daemon.until("status.listens")
+        with asking(computer) as client:
+            while status_of(client)["run"] is None or status_of(client)["run"]["done"] < 39:
+                pass
+            before = status_of(client)["run"]["run_id"]
+        daemon.end(signal.SIGKILL)
+    dead = run("status", *computer.arguments, env=ENVIRONMENT)
+
+    computer.guests(MANY)
+    with computer.stay() as again:
+        again.until("service.ready")
+        with asking(computer) as client:
+            found, timeline = status_of(client), client.get("/timeline").json()
+        again.end(signal.SIGTERM)
+
+    assert dead.code == 69
+    assert str(computer.state / "status.sock") in dead.err
+    assert dead.err.count("\n") == 1
+    assert (found["run"]["run_id"], found["run"]["attempt"], found["state"]) == (before, 2, "ready")
+    # What the first start has settled is known, and has no place in the time of this one.
+    assert sum(bar["began_s"] is None for bar in timeline["bars"]) == 39
+    assert len(timeline["bars"]) == 40
+
+
+def test_only_its_owner_and_group_may_ask(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "run"
+    elsewhere.mkdir()
+    path = elsewhere / "s.sock"
+    computer = a_host(tmp_path).having(status={"socket": str(path), "socket_mode": "0600"})
+    with computer.stay() as daemon:
+        daemon.until("service.ready")
+        mode = path.stat().st_mode
+        path.chmod(0)
+        refused = run("status", *computer.arguments, env=ENVIRONMENT, wrapper=WITHOUT_ROOTS_RIGHTS)
+        daemon.end(signal.SIGTERM)
+
+    assert stat.S_ISSOCK(mode)
+    assert stat.S_IMODE(mode) == 0o600
+    assert refused.code == 69
+    assert "status.socket_mode" in refused.err
+
+
+def test_over_tcp_nothing_can_be_changed(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    computer = a_host(tmp_path).having(status={"listen": address, "host_names": ["compute.example"]})
+    with computer.stay() as daemon:
+        daemon.until("service.ready")
+        with httpx.Client(base_url=f"http://{address}", trust_env=False) as client:
+            ready = client.get("/readyz")
+            release = client.post("/release", json={"uuids": []})
+            named = client.get("/readyz", headers={"host": "compute.example:1"})
+            foreign = client.get("/readyz", headers={"host": "evil.example"})
+        daemon.end(signal.SIGTERM)
+
+    assert (ready.status_code, named.status_code) == (200, 200)
+    assert (release.status_code, foreign.status_code) == (404, 421)
+
+
+def test_a_tcp_address_that_is_taken_is_a_wrong_setting(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ended = a_host(tmp_path).having(status={"listen": address}).once()
+
+    assert ended.code == 78
+    assert f'status.listen = "{address}"' in ended.err
+    assert "another process listens there" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_an_address_that_is_not_there_yet_does_not_keep_a_host_down(tmp_path: Path) -> None:
+    """The network of a booting host may come later than bringup; 192.0.2.1 is for examples (RFC 5737)."""
+    computer = a_host(tmp_path).having(status={"listen": f"192.0.2.1:{free_port()}"})
+
+    assert computer.once().code == 0
+
+
+def test_a_socket_that_cannot_be_made_is_said_and_the_host_comes_back(tmp_path: Path) -> None:
+    computer = a_host(tmp_path).having(status={"socket": str(tmp_path / "none" / "status.sock")})
+
+    ended = computer.run()
+
+    assert ended.code == 0
+    [line] = ended.named("status.not_served")
+    assert line["level"] == "warning"
+    assert "none/status.sock" in line["error"]
+
+
+def test_who_does_not_want_it_has_none(tmp_path: Path) -> None:
+    computer = a_host(tmp_path).having(status={"enabled": False})
+    with computer.stay() as daemon:
+        daemon.until("service.ready")
+        found = [path.name for path in computer.state.iterdir()]
+        daemon.end(signal.SIGTERM)
+
+    assert "status.sock" not in found
+
+
+@pytest.mark.parametrize("arguments", [(), ("--watch",), ("--json",)], ids=str)
+def test_where_no_daemon_runs_the_command_says_so(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    computer = a_computer(tmp_path)
+
+    ended = run("status", *computer.arguments, *arguments, env=ENVIRONMENT)
+
+    assert (ended.code, ended.out) == (69, "")
+    assert "no daemon listens at" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_watching_goes_on_until_the_host_is_back(tmp_path: Path) -> None:
+    computer = a_host(tmp_path, HANGS, deadline_s=3)
+    with computer.stay() as daemon:
+        daemon.until("status.listens")
+        ended = run("status", "--watch", "--json", *computer.arguments, env=ENVIRONMENT)
+        daemon.end(signal.SIGTERM)
+
+    states = [answer["state"] for answer in ended.events]
+    assert ended.code == 0
+    assert states[0] == "initializing"
+    assert states[-1] == "ready"
+    assert set(states[:-1]) == {"initializing"}
+
+
+def test_what_is_held_can_be_released_over_the_socket(tmp_path: Path) -> None:
+    """The way of ``bringup release``: the daemon takes it from the journal, within a second."""
+    instances = [instance(number, host="compute-2") for number in range(1, 5)]
+    computer = a_computer(tmp_path).guests(instances)
+    computer.records(instances, [evacuation(number) for number in range(1, 5)])
+    computer.having(guards={"destroy_freely": 0, "destroy_at_most": 1}, placement={"wait": 60})
+    with computer.stay() as daemon:
+        daemon.until("service.ready")
+        with asking(computer) as client:
+            held = [each["uuid"] for each in status_of(client)["failures"]]
+            refused = client.post("/release", json={"uuids": [uuid_of(77)]})
+            released = client.post("/release", json={"uuids": held[:1]})
+            for _name, _data in events_of(client, after=client.get("/timeline").json()["last_event_id"]):
+                if len(status_of(client)["failures"]) == 3:
+                    break
+            counts = status_of(client)["counts"]
+        daemon.end(signal.SIGTERM)
+
+    assert len(held) == 4
+    assert refused.status_code == 409
+    assert "not held" in refused.json()["error"]
+    assert released.json() == {"released": held[:1]}
+    assert (counts["held"], sum(counts.values())) == (3, 4)

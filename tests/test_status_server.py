@@ -1,0 +1,173 @@
+"""The server inside a task group: imported when it is asked, ended with its block.  uvicorn is asyncio's alone."""
+
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from bringup.daemon.status.app import make_app
+from bringup.daemon.status.server import served
+from bringup.daemon.status.source import Source
+from support.status import Acted
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+
+
+@asynccontextmanager
+async def serving(make: Callable[[], Any], import_at: anyio.Event | None = None) -> AsyncIterator[str]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(0)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with anyio.fail_after(30):
+        async with served(listener, make, import_at=import_at or anyio.Event()):
+            yield address
+
+
+async def get(address: str, path: str) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=30) as client:
+        return await client.get(path)
+
+
+async def test_nothing_is_made_before_somebody_asks() -> None:
+    made: list[bool] = []
+    source = Acted().source
+
+    def make() -> Any:
+        made.append(True)
+        return make_app(source)
+
+    async with serving(make) as address:
+        await anyio.wait_all_tasks_blocked()
+        before = list(made)
+        answers = [(await get(address, "/livez")).text for _ in range(2)]
+
+    assert (before, made, answers) == ([], [True], ["ok\n", "ok\n"])
+
+
+async def test_when_nobody_asks_it_is_made_when_the_host_is_back() -> None:
+    back, made = anyio.Event(), anyio.Event()
+    source = Acted().source
+
+    def make() -> Any:
+        anyio.from_thread.run_sync(made.set)
+        return make_app(source)
+
+    async with serving(make, back):
+        back.set()
+        await made.wait()
+
+
+async def test_when_nobody_asks_nothing_is_made_at_the_end_either() -> None:
+    async with serving(lambda: pytest.fail("it was made")):
+        await anyio.wait_all_tasks_blocked()
+
+
+async def test_signals_stay_the_daemons() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    source = Acted().source
+    async with serving(lambda: make_app(source)) as address:
+        await get(address, "/livez")
+        during = {number: signal.getsignal(number) for number in before}
+
+    assert during == before
+
+
+async def test_who_listens_to_the_events_hears_the_end_and_does_not_hold_it_up() -> None:
+    acted = Acted()
+    heard: list[str] = []
+    listens = anyio.Event()
+
+    async def listen(address: str) -> None:
+        async with (
+            httpx.AsyncClient(trust_env=False, timeout=30) as client,
+            client.stream("GET", f"{address}/events") as answer,
+        ):
+            async for line in answer.aiter_lines():
+                heard.append(line)
+                listens.set()
+
+    async with anyio.create_task_group() as group, serving(lambda: make_app(acted.source)) as address:
+        group.start_soon(listen, address)
+        await listens.wait()
+        acted.recorder.feed.close()
+
+    assert "event: end" in heard
+
+
+async def test_what_fails_in_the_block_comes_out_as_it_is() -> None:
+    source = Acted().source
+
+    async def fail() -> None:
+        async with serving(lambda: make_app(source)) as address:
+            await get(address, "/livez")
+            raise LookupError("inside")
+
+    with pytest.raises(LookupError, match=r"^inside$"):
+        await fail()
+
+
+async def test_a_block_that_is_cancelled_ends_it() -> None:
+    source = Acted().source
+    with anyio.CancelScope() as scope:
+        async with serving(lambda: make_app(source)) as address:
+            await get(address, "/livez")
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    with pytest.raises(httpx.ConnectError):
+        await get(address, "/livez")
+
+
+async def test_an_application_that_cannot_be_made_is_logged_and_ends_nothing() -> None:
+    def make() -> Any:
+        raise LookupError("broken")
+
+    with capture_logs() as logs:
+        async with serving(make) as address:
+            with pytest.raises(httpx.HTTPError):
+                async with httpx.AsyncClient(trust_env=False, timeout=0.5) as client:
+                    await client.get(f"{address}/livez")
+
+    assert [line["event"] for line in logs] == ["status.server_failed"]
+
+
+async def test_an_answer_that_fails_is_logged_as_ours_and_said_to_the_client(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async def broken(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise LookupError("broken")
+
+    with capture_logs() as logs:
+        async with serving(lambda: broken) as address:
+            answer = await get(address, "/livez")
+
+    assert answer.status_code == 500
+    assert "status.request_failed" in [line["event"] for line in logs]
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_nonsense_is_refused_and_reaches_no_stream_of_ours(capfd: pytest.CaptureFixture[str]) -> None:
+    source = Acted().source
+    with capture_logs() as logs:
+        answer = await _nonsense(source)
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert [line["event"] for line in logs] == ["status.server"]
+    assert capfd.readouterr() == ("", "")
+    assert not logging.getLogger("uvicorn.error").propagate
+
+
+async def _nonsense(source: Source) -> bytes:
+    async with (
+        serving(lambda: make_app(source)) as address,
+        await anyio.connect_tcp("127.0.0.1", int(address.rpartition(":")[2])) as client,
+    ):
+        await client.send(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+        return await client.receive()

@@ -1,0 +1,97 @@
+"""Where the endpoint listens: whom a socket lets in, and what is in the way of one."""
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from bringup.daemon.errors import SettingsError
+from bringup.daemon.status.sockets import listen_tcp, listen_unix, remove, short
+
+
+def connects(path: Path) -> bool:
+    with short(path) as name, socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(name)
+        except OSError:
+            return False
+        return True
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o620])
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_it_has_just_the_mode_that_is_set(tmp_path: Path, mode: int, umask: int) -> None:
+    path = tmp_path / "status.sock"
+    before = os.umask(umask)
+    try:
+        with listen_unix(path, mode):
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+            assert connects(path)
+    finally:
+        os.umask(before)
+
+
+def test_a_path_may_be_longer_than_a_socket_name(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 200)
+    folder.mkdir()
+    with listen_unix(folder / "status.sock", 0o600):
+        assert connects(folder / "status.sock")
+
+
+def test_a_socket_that_a_killed_process_left_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "status.sock"
+    listen_unix(path, 0o600).close()
+    assert not connects(path)
+
+    with listen_unix(path, 0o600):
+        assert connects(path)
+
+
+def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "status.sock"
+    path.write_text("mine")
+
+    with pytest.raises(OSError, match="in use"):
+        listen_unix(path, 0o600)
+    assert path.read_text() == "mine"
+
+
+def test_without_a_folder_there_is_no_socket(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        listen_unix(tmp_path / "none" / "status.sock", 0o600)
+
+
+def test_removing_it_twice_is_fine(tmp_path: Path) -> None:
+    path = tmp_path / "status.sock"
+    listen_unix(path, 0o600).close()
+
+    remove(path)
+    remove(path)
+
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_it_listens_on_tcp(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    with (
+        listen_tcp(f"{host}:{port}"),
+        socket.create_connection((host.strip("[]"), port), timeout=30) as client,
+    ):
+        assert client.getpeername()[1] == port
+
+
+def test_an_address_that_is_taken_is_a_wrong_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(SettingsError, match=r"another process listens there") as caught:
+            listen_tcp(address)
+
+    assert f'status.listen = "{address}"' in str(caught.value)
+
+
+def test_an_address_that_is_not_there_yet_is_fine() -> None:
+    listen_tcp("192.0.2.1:8776").close()

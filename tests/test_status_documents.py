@@ -73,7 +73,8 @@ async def test_once_the_host_is_back_it_is_ready_and_no_reason_is_left() -> None
     acted.begin(1)
     acted.instance(1)
     acted.tell.run_ended()
-    assert not answer(acted)["ready"]  # the report is sent, the rules applied: the daemon says when it stays
+    # The report is sent, the rules are applied: the daemon says when it stays.
+    assert (answer(acted)["ready"], answer(acted)["percent"]) == (False, 99)
     acted.end()
 
     found = answer(acted)

@@ -39,7 +39,7 @@ def head(source: Source, snapshot: Snapshot) -> dict[str, Any]:
         "state": source.state().value,
         "ready": source.state().value == "ready",
         "reason": source.reason(snapshot),
-        "percent": snapshot.percent,
+        "percent": source.percent(snapshot),
         "phase": snapshot.phase,
         "detail": snapshot.detail,
         "phase_s": round(snapshot.phase_age_s, 3),

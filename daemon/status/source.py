@@ -62,7 +62,11 @@ class Source:
             case State.FAILED:
                 return f"failed: {snapshot.error}"
             case State.INITIALIZING:
-                return f"initializing {snapshot.percent} %: {headline(snapshot)}"
+                return f"initializing {self.percent(snapshot)} %: {headline(snapshot)}"
+
+    def percent(self, snapshot: Snapshot) -> int:
+        """Tell how much is done; 100 only when the host is back."""
+        return snapshot.percent if self.staying.is_set() else min(99, snapshot.percent)
 
     def stuck_for_s(self, snapshot: Snapshot) -> float | None:
         """Tell for how long the work has not moved, where that is too long; None where all is well."""

@@ -1,0 +1,91 @@
+"""Takes ``status.png`` and draws ``plot.svg``: the demonstration, the page in a real browser, the run in the journal.
+
+``PYTHONPATH=tests python docs/draw_status.py``; needs Debian's chromium and chromium-driver.
+"""
+
+import re
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+
+from bringup.daemon import logs
+from bringup.daemon.cli.demo import prepare
+from bringup.daemon.cli.main import main as bringup
+from bringup.daemon.demo.children import serving
+from bringup.daemon.progress import Progress
+from bringup.daemon.service import Ending, serve
+from bringup.daemon.settings import load
+from support.browser import Browser, browser
+from support.scheduler import free_port
+
+HERE = Path(__file__).parent
+SETTLED = 0.97
+"""When it is worth a picture: almost all are settled, one hangs, some have failed."""
+
+
+class Photographer:
+    """Shows a run by a picture of its page."""
+
+    def __init__(self, window: Browser, url: str) -> None:
+        """Take it of the page at ``url``."""
+        self._window = window
+        self._url = url
+
+    @asynccontextmanager
+    async def showing(self, progress: Progress) -> AsyncIterator[None]:
+        """Take the picture once most is done."""
+
+        async def take() -> None:
+            # A run has no event for it: it is looked at again and again.
+            while not progress.total or progress.done < SETTLED * progress.total:  # noqa: ASYNC110
+                await anyio.sleep(0.05)
+            await anyio.to_thread.run_sync(self._picture)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(take)
+            yield
+
+    def _picture(self) -> None:
+        window = self._window
+        window.open(self._url)
+        window.until("return document.body.dataset.drawn > 60 && !document.querySelector('#attention').hidden")
+        # As if a person had scrolled: else those that run are in sight, which are the last.
+        window.run("document.getElementById('scroll').dispatchEvent(new Event('wheel'))")
+        window.run("document.getElementById('scroll').scrollTop = 0")
+        (HERE / "status.png").write_bytes(window.picture())
+
+    def show_ending(self, ending: Ending, *, stays: bool) -> None:
+        """Show nothing more."""
+
+
+def main() -> None:
+    """Run the demonstration, and make both pictures."""
+    logs.configure(level="error", style="json", stream=Path("/dev/null").open("w"))  # noqa: SIM115
+    address = f"127.0.0.1:{free_port()}"
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        with (
+            serving("bringup.daemon.demo.placement_server", ["--database", "memory"]) as placement,
+            serving("bringup.daemon.demo.scheduler_receiver", ["--directory", str(directory / "s")]) as scheduler,
+            browser(width=1280, height=1060) as window,
+        ):
+            _, config = prepare(directory, placement, scheduler, quiet=True)
+            # Slow enough for a browser to come up meanwhile.
+            settings = load(
+                config, environment={}, overrides=[f"status.listen={address}", "limits.instance_deadline=25"]
+            )
+
+            async def run() -> int:
+                return await serve(settings, Photographer(window, f"http://{address}/"), once=True)
+
+            anyio.run(run)
+        bringup(["plot", "-c", str(config), "-o", str(HERE / "plot.svg")])
+    picture = HERE / "plot.svg"
+    picture.write_text(re.sub(r"run [0-9a-f-]{36}", "run 6f1b7c0e", picture.read_text("utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 import structlog
 
+from bringup.daemon.journald import SOCKET
 from bringup.daemon.logs import configure, get_logger
 
 
@@ -87,10 +88,12 @@ def test_what_is_below_the_level_is_not_written(level: str, written: list[str]) 
         ("auto", True, False),
         ("json", True, True),
         ("console", False, False),
+        # There is no journal where the tests run.
+        pytest.param("journal", False, True, marks=pytest.mark.skipif(SOCKET.exists(), reason="systemd runs here")),
     ],
 )
 def test_auto_is_json_unless_somebody_watches(
-    *, style: Literal["auto", "json", "console"], terminal: bool, is_json: bool
+    *, style: Literal["auto", "json", "console", "journal"], terminal: bool, is_json: bool
 ) -> None:
     stream = Stream(terminal=terminal)
     configure(level="info", style=style, stream=stream)

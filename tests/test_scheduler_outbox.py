@@ -138,3 +138,18 @@ async def test_a_corrupt_file_is_set_aside_and_the_rest_is_sent(directory: Path)
     assert await outbox.drain(transport, timeout_s=30) is None
     assert transport.received == ids([a_report()])
     assert [path.name for path in (directory / "corrupt").iterdir()] == ["20000101T000000.000000Z-bad.json"]
+
+
+async def test_it_tells_what_waits_and_how_often_it_was_tried(directory: Path) -> None:
+    outbox = Outbox(directory)
+    before = await outbox.pending()
+    await outbox.put(a_report())
+    await outbox.drain(MemoryTransport(NotAcknowledged("not now")), timeout_s=30)
+    # Another that looks at the same reports: an answer may be a moment old.
+    found, seen = await outbox.pending(), await Outbox(directory).pending()
+
+    assert (before.count, before.oldest_s, before.retries) == (0, None, 0)
+    assert found.retries == 1
+    assert seen.count == 1
+    assert seen.oldest_s is not None
+    assert seen.oldest_s >= 0

@@ -119,6 +119,32 @@ def test_what_is_no_sqlite_file_is_refused(empty: Path, url: str) -> None:
     assert problem.startswith("store.url = ")
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:8776", "0.0.0.0:1", "[::1]:65535", "[fd00::1]:8776"])
+def test_an_address_to_listen_at_is_an_ip_address_and_a_port(empty: Path, address: str) -> None:
+    assert load(empty, environment={}, overrides=[f"status.listen={address}"]).status.listen == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "8776", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "::1:8776", "[::1]", "localhost:8776"],
+)
+def test_what_is_no_address_to_listen_at_is_refused(empty: Path, address: str) -> None:
+    (problem,) = problems(empty, overrides=[f"status.listen={address}"])
+    assert problem.startswith("status.listen = ")
+    assert 'give an IP address and a port, such as "127.0.0.1:8776"' in problem
+
+
+@pytest.mark.parametrize("mode", ["0660", "600", "0620"])
+def test_a_mode_is_for_the_owner_and_the_group(empty: Path, mode: str) -> None:
+    assert load(empty, environment={}, overrides=[f"status.socket_mode={mode}"]).status.socket_mode == mode
+
+
+@pytest.mark.parametrize("mode", ["0666", "0777", "660 ", "rw-rw----", "9", "0o660", ""])
+def test_a_mode_that_lets_everybody_in_is_refused(empty: Path, mode: str) -> None:
+    (problem,) = problems(empty, overrides=[f"status.socket_mode={mode}"])
+    assert "nothing for others" in problem
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -39,7 +39,7 @@ async def test_a_run_in_the_middle() -> None:
     acted.instance(1, took_s=0.2)
     acted.instance(2, Kind.FAILED, took_s=3)
     acted.tell.instance_began(uuid_of(3))
-    found = families(acted, Pending(1, 12.5))
+    found = families(acted, Pending(1, 12.5, 3))
 
     assert value(found, "bringup_ready") == 0
     assert value(found, "bringup_state", state="initializing") == 1
@@ -54,6 +54,7 @@ async def test_a_run_in_the_middle() -> None:
     assert value(found, "bringup_instance_queue_seconds_count") == 3
     assert value(found, "bringup_reports_waiting") == 1
     assert value(found, "bringup_report_age_seconds") == 12.5
+    assert value(found, "bringup_report_retries_total") == 3
     assert value(found, "bringup_build_info", version="1.2.3") == 1
     assert "bringup_run_duration_seconds" not in found
 

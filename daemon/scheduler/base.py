@@ -20,6 +20,8 @@ class Pending:
     count: int = 0
     oldest_s: float | None = None
     """How long the oldest of them has waited; None where none waits, or none could be written to the disk."""
+    retries: int = 0
+    """Attempts of this process that were not acknowledged."""
 
 
 class TransportError(Exception):

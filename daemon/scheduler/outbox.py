@@ -12,6 +12,7 @@ not even end.
 
 import contextlib
 import enum
+import math
 import random
 import time
 from collections import deque
@@ -35,6 +36,10 @@ log = structlog.get_logger(__name__)
 
 RETRY_AFTER_LIMIT_S: Final = 3600.0
 """A receiver that asks for more is asked again after this."""
+
+
+LOOK_AGAIN_S: Final = 1.0
+"""How old an answer on what waits may be."""
 
 
 class Delivery(enum.Enum):
@@ -62,6 +67,10 @@ class Outbox:
         self._sending = anyio.Lock()
         self._was_put = anyio.Event()
         self._is_empty = anyio.Event()
+        self._retries = 0
+        self._looking = anyio.Lock()
+        self._looked_at = -math.inf
+        self._seen: tuple[int, float | None] = (0, None)
 
     async def put(self, report: Report) -> None:
         """Keep a report until it is acknowledged; on disk when this returns.
@@ -90,17 +99,20 @@ class Outbox:
         return None
 
     async def pending(self) -> Pending:
-        """Tell how many reports wait, and for how long the oldest has."""
+        """Tell how many reports wait, and for how long the oldest has; as it was a moment ago, if many ask."""
 
         def look() -> tuple[int, float | None]:
             written = [path.stat().st_mtime for path in self._spool.waiting()]
             return len(written), max(0.0, time.time() - min(written)) if written else None
 
-        try:
-            count, oldest_s = await to_thread.run_sync(look)
-        except (OutboxError, OSError):  # one was sent meanwhile, or the disk is away: the next look will tell
-            count, oldest_s = 0, None
-        return Pending(count + len(self._unwritten), oldest_s)
+        async with self._looking:
+            if time.monotonic() - self._looked_at > LOOK_AGAIN_S:
+                # One was sent meanwhile, or the disk is away: the next look will tell.
+                with contextlib.suppress(OutboxError, OSError):
+                    self._seen = await to_thread.run_sync(look)
+                self._looked_at = time.monotonic()
+            count, oldest_s = self._seen
+        return Pending(count + len(self._unwritten), oldest_s, self._retries)
 
     def delivery(self, report: Report) -> Delivery:
         """Tell where a report is that was put lately."""
@@ -145,6 +157,7 @@ class Outbox:
                 await self._reject(report, path, error)
                 return True
             except NotAcknowledged as error:
+                self._retries += 1
                 log.warning("report.not_acknowledged", report_id=report["report_id"], problem=chain_of(error))
                 raise
             except Exception as error:

@@ -101,6 +101,9 @@ def _of_reports(pending: Pending) -> Iterator[Metric]:
     yield _gauge(
         "bringup_report_age_seconds", "Age of the oldest of them; 0 if there is none.", pending.oldest_s or 0.0
     )
+    retries = CounterMetricFamily("bringup_report_retries", "Attempts to send a report that were not acknowledged.")
+    retries.add_metric([], pending.retries)
+    yield retries
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

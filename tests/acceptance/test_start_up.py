@@ -13,8 +13,11 @@ from support.computer import a_computer
 from support.placement import a_peer, an_answer
 from support.process import ENVIRONMENT, run
 
-COMMANDS = ("run", "plan", "explain", "check", "import", "demo")
-LATER = ("sqlalchemy", "rich", "bringup.daemon.store.sqlite", "bringup.daemon.terminal", "bringup.drivers.simulated")
+COMMANDS = ("run", "plan", "explain", "check", "status", "plot", "import", "demo")
+LATER = (
+    *("sqlalchemy", "rich", "bringup.daemon.store.sqlite", "bringup.daemon.terminal", "bringup.drivers.simulated"),
+    *("uvicorn", "starlette", "prometheus_client"),
+)
 REPORT_MODULES = (
     "import json, sys\n"
     "from bringup.daemon.cli import main\n"

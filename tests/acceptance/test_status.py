@@ -6,32 +6,24 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from bringup.daemon.status.sockets import short
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
 from support.hosts import evacuation
 from support.process import ENVIRONMENT, PATIENCE_S, WITHOUT_ROOTS_RIGHTS, run
 from support.records import instance, uuid_of
 from support.scheduler import free_port
+from support.screen import on_a_screen
+from support.status import asked
 
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
 FAILS = Fault(verb="plug_vifs", uuid=uuid_of(3), error="VirtualInterfacePlugError")
 MANY = tuple(instance(number) for number in range(1, 41))
-
-
-@contextmanager
-def asking(computer: Computer) -> Iterator[httpx.Client]:
-    with short(computer.state / "status.sock") as name:
-        transport = httpx.HTTPTransport(uds=name)
-        with httpx.Client(transport=transport, base_url="http://bringup", timeout=PATIENCE_S) as client:
-            yield client
 
 
 def a_host(directory: Path, *faults: Fault, deadline_s: float = 60) -> Computer:
@@ -59,7 +51,7 @@ def test_it_answers_while_the_start_waits_for_placement(tmp_path: Path) -> None:
     computer = a_host(tmp_path).having(placement={"url": f"http://127.0.0.1:{free_port()}", "wait": 600})
     with computer.stay() as daemon:
         daemon.until("status.listens")
-        with asking(computer) as client:
+        with asked(computer) as client:
             ready, alive = client.get("/readyz"), client.get("/livez")
         ended = daemon.end(signal.SIGTERM)
 
@@ -74,7 +66,7 @@ def test_during_a_run_it_tells_what_hangs_what_failed_and_why(tmp_path: Path) ->
     computer = a_host(tmp_path, HANGS, FAILS)
     with computer.stay() as daemon:
         daemon.until("status.listens")
-        with asking(computer) as client:
+        with asked(computer) as client:
             for name, _data in events_of(client):
                 if (
                     name == "ended"
@@ -104,7 +96,7 @@ def test_the_events_go_through_to_the_end_and_nothing_is_missed(tmp_path: Path) 
     heard: list[tuple[str, dict[str, Any]]] = []
     with computer.stay() as daemon:
         daemon.until("status.listens")
-        with asking(computer) as client:
+        with asked(computer) as client:
 
             def hear() -> None:
                 heard.extend(events_of(client))
@@ -131,12 +123,12 @@ def test_a_hundred_clients_at_once_are_answered_while_instances_are_worked_on(tm
     codes: list[int] = []
     with computer.stay() as daemon:
         daemon.until("status.listens")
-        with asking(computer) as first:
+        with asked(computer) as first:
             while status_of(first)["run"] is None or status_of(first)["run"]["done"] < 39:
                 pass
 
             def ask() -> None:
-                with asking(computer) as client:
+                with asked(computer) as client:
                     codes.extend(
                         client.get(path).status_code for path in ("/livez", "/status", "/metrics", "/timeline")
                     )
@@ -146,7 +138,7 @@ def test_a_hundred_clients_at_once_are_answered_while_instances_are_worked_on(tm
                 client.start()
             for client in clients:
                 client.join(PATIENCE_S)
-        with asking(computer) as last:
+        with asked(computer) as last:
             assert status_of(last)["running"][0]["uuid"] == uuid_of(2)
         ended = daemon.end(signal.SIGTERM)
 
@@ -158,7 +150,7 @@ def test_who_was_killed_leaves_a_socket_that_the_next_start_takes_over(tmp_path:
     computer = a_host(tmp_path, HANGS)
     with computer.stay() as daemon:
         daemon.until("status.listens")
-        with asking(computer) as client:
+        with asked(computer) as client:
             while status_of(client)["run"] is None or status_of(client)["run"]["done"] < 39:
                 pass
             before = status_of(client)["run"]["run_id"]
@@ -168,7 +160,7 @@ def test_who_was_killed_leaves_a_socket_that_the_next_start_takes_over(tmp_path:
     computer.guests(MANY)
     with computer.stay() as again:
         again.until("service.ready")
-        with asking(computer) as client:
+        with asked(computer) as client:
             found, timeline = status_of(client), client.get("/timeline").json()
         again.end(signal.SIGTERM)
 
@@ -287,7 +279,7 @@ def test_what_is_held_can_be_released_over_the_socket(tmp_path: Path) -> None:
     computer.having(guards={"destroy_freely": 0, "destroy_at_most": 1}, placement={"wait": 60})
     with computer.stay() as daemon:
         daemon.until("service.ready")
-        with asking(computer) as client:
+        with asked(computer) as client:
             held = [each["uuid"] for each in status_of(client)["failures"]]
             refused = client.post("/release", json={"uuids": [uuid_of(77)]})
             released = client.post("/release", json={"uuids": held[:1]})
@@ -302,3 +294,18 @@ def test_what_is_held_can_be_released_over_the_socket(tmp_path: Path) -> None:
     assert "not held" in refused.json()["error"]
     assert released.json() == {"released": held[:1]}
     assert (counts["held"], sum(counts.values())) == (3, 4)
+
+
+def test_a_person_at_a_terminal_watches_it_come_back(tmp_path: Path) -> None:
+    computer = a_host(tmp_path, HANGS, FAILS, deadline_s=6)
+    with computer.stay() as daemon:
+        daemon.until("status.listens")
+        with on_a_screen("status", "--watch", *computer.arguments) as screen:
+            screen.until(rf"running +{uuid_of(2)} +plug_vifs")
+            screen.until(r"compute-1  ready")
+            assert screen.end() == 0
+        daemon.end(signal.SIGTERM)
+
+    assert "39/40 done, 38 initialized, 1 failed, 1 running, 0 waiting" in screen.text
+    assert f"failed  {uuid_of(3)}  plug_vifs: " in screen.text
+    assert "Traceback" not in screen.text

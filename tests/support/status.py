@@ -1,7 +1,7 @@
 """A source for the status endpoint, its run acted out by hand, and ways to ask an application."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,9 +14,12 @@ from bringup.daemon.observers import Observers
 from bringup.daemon.outcomes import Kind, Outcome, Problem
 from bringup.daemon.progress import Progress
 from bringup.daemon.status.recorder import Recorder
+from bringup.daemon.status.sockets import short
 from bringup.daemon.status.source import Source
+from support.computer import Computer
 from support.drivers import uuid_of
 from support.hosts import HOST
+from support.process import PATIENCE_S
 
 PLUG = Step("vifs", PlugVifs())
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -83,6 +86,15 @@ async def asking(app: Any, *, host: str = "bringup") -> AsyncIterator[httpx.Asyn
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
         yield client
+
+
+@contextmanager
+def asked(computer: Computer) -> Iterator[httpx.Client]:
+    """Ask the daemon of a host at its socket."""
+    with short(computer.state / "status.sock") as name:
+        transport = httpx.HTTPTransport(uds=name)
+        with httpx.Client(transport=transport, base_url="http://bringup", timeout=PATIENCE_S) as client:
+            yield client
 
 
 class Listener:

@@ -1,4 +1,4 @@
-"""The page at ``/``: one document, put together of its three files; nothing else is loaded or may run."""
+"""The page at ``/``: one document, put together of its files; nothing else is loaded or may run."""
 
 import base64
 import hashlib
@@ -9,7 +9,7 @@ from importlib import resources
 @lru_cache(maxsize=1)
 def page() -> tuple[str, str]:
     """Give the document, and the content security policy that lets just its own style and script in."""
-    style, script = _read("page.css"), _read("page.js")
+    style, script = _read("page.css"), _read("page_timeline.js") + _read("page.js")
     text = _read("page.html").replace("/* style */", style).replace("/* script */", script)
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; connect-src 'self'; "

@@ -59,7 +59,8 @@ async def served(
         try:
             with stopping:
                 await _first_of(listener, import_at)
-                server = await anyio.to_thread.run_sync(_make_server, make_app)
+                # Who stops meanwhile need not wait for imports.
+                server = await anyio.to_thread.run_sync(_make_server, make_app, abandon_on_cancel=True)
             if server is not None and not stopping.cancel_called:
                 # It ends by itself when it is told to: cut off it would leave its sockets open.
                 with anyio.CancelScope(shield=True):

@@ -17,7 +17,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests
-	$(BIN)/mypy benchmarks docs/draw_demo.py
+	$(BIN)/mypy benchmarks docs/draw_demo.py docs/draw_status.py
 	$(BIN)/lint-imports
 
 # Killed at every boundary of the journal, and at 500 random moments: an hour or two.

@@ -39,14 +39,15 @@ def make_app(
 
     A piece of an answer that its client does not take within ``send_s`` is the last.
     """
+    answers = _Answers(source)
     routes = [
         Route("/", _page),
-        Route("/livez", _Answers(source).livez),
-        Route("/readyz", _Answers(source).readyz),
-        Route("/status", _Answers(source).status),
+        Route("/livez", answers.livez),
+        Route("/readyz", answers.readyz),
+        Route("/status", answers.status),
         Route("/timeline", TimelineStream(source, send_s=send_s)),
         Route("/events", EventStream(source, send_s=send_s)),
-        Route("/metrics", _Answers(source).metrics),
+        Route("/metrics", answers.metrics),
     ]
     if release is not None:
         routes.append(Route("/release", _Releasing(release).answer, methods=["POST"]))

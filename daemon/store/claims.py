@@ -79,7 +79,7 @@ class Claims:
 
     def begin(self, uuid: str, host: str | None, claimant: Claimant, *, reverting: bool) -> StateConflict | None:
         """Claim an instance whose record names ``host``; give what forbids it."""
-        if not self._is_live(claimant):
+        if not self._holds_lease(claimant):
             return LeaseHeld(f"cannot claim {uuid}: the lease of {claimant.host} is not this daemon's any more")
         conflict = self.moved(uuid, host, claimant, reverting=reverting)
         if conflict is not None:
@@ -107,6 +107,14 @@ class Claims:
                     f"{uuid} is on its way to another host: {move.migration_type} {move.uuid} is {move.status}"
                 )
         return None
+
+    def _holds_lease(self, claimant: Claimant) -> bool:
+        """Tell whether nobody took the lease since; its end frees it for others, and is no end where nobody does.
+
+        A clock that jumps forward, as at a boot when the time is set, must not keep a host down.
+        """
+        holder, _ = self.leases.get(claimant.host, ("", 0.0))
+        return holder == claimant.holder
 
     def _is_live(self, claimant: Claimant) -> bool:
         holder, until = self.leases.get(claimant.host, ("", 0.0))

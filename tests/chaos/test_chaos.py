@@ -8,6 +8,7 @@ kills of each sort, or ``full`` for every boundary and 500 moments (``make chaos
 import itertools
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -18,13 +19,14 @@ from typing import Any
 
 import pytest
 
-from support.chaos import Runner, World, a_world, many_instances, moments
+from support.chaos import Clock, Runner, World, a_world, many_instances, moments
 from support.postgresql import PASSWORD, Server, a_server
 
 CHAOS = os.environ.get("CHAOS", "16")
 SEED = 20261124
 KILLED = -9
 TEMPORARY = 75
+DAY_S = 86400
 MOST_STARTS = 12
 # Where the record was put back before the process died, only the record can tell what came of it.
 MAY_TELL = {"failed": {"failed", "initialized", "skipped"}}
@@ -138,6 +140,35 @@ def test_told_to_stop_at_any_moment_the_end_is_the_same(
             assert code in (0, TEMPORARY, -signal.SIGTERM)
             until_it_ends(world, runner)
             assert_the_same(world, undisturbed)
+
+
+def test_with_a_clock_that_jumps_the_end_is_the_same(tmp_path: Path, undisturbed: Undisturbed) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler: install Debian's gcc and libc6-dev")
+    clock = Clock(tmp_path, compiler)
+    runner = Runner(clock.environment)
+    draw = random.Random(SEED + 2)  # noqa: S311 - no secret
+    try:
+        for number in range(100 if CHAOS == "full" else 4):
+            with the_world(tmp_path / str(number)) as world:
+                # Longer than all jumps together: disks that are set aside go by the wall clock.
+                world.computer.having(evacuated={"shared_storage": "local", "keep_disks_for": "6d"})
+                for after_s in moments(SEED + number, 3, undisturbed.took_s):
+                    clock.is_off(draw.randint(-2 * DAY_S, 2 * DAY_S))
+                    jump = threading.Timer(after_s / 2, clock.is_off, (draw.randint(-2 * DAY_S, 2 * DAY_S),))
+                    jump.start()
+                    try:
+                        assert runner.run(world.config, kill_after_s=after_s) in (KILLED, 0)
+                    finally:
+                        jump.cancel()
+                        jump.join()
+                    if world.has_ended():
+                        break
+                until_it_ends(world, runner)
+                assert_the_same(world, undisturbed)
+    finally:
+        runner.close()
 
 
 def test_with_a_store_that_goes_and_comes_back_the_end_is_the_same(

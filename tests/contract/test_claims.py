@@ -168,6 +168,18 @@ async def test_a_lease_that_was_not_renewed_in_time_is_anybodys(store: Importing
                 break
 
 
+async def test_a_lease_that_ran_out_and_that_nobody_took_is_still_ones_own(store: ImportingStore) -> None:
+    """As after a clock that jumped forward, which at a boot is when the time is set."""
+    await store.import_records(records(instance(1)))
+    await store.take_lease(MINE, for_s=-1)
+    await claim(store)
+    await store.end_start(uuid_of(1), MINE, reverting=False)
+
+    await store.take_lease(TWIN, for_s=60)
+    with pytest.raises(LeaseHeld, match=f"the lease of {HOST} is not this daemon's"):
+        await claim(store)
+
+
 async def test_without_the_lease_nothing_is_claimed(store: ImportingStore) -> None:
     await store.import_records(records(instance(1)))
     with pytest.raises(LeaseHeld, match=f"the lease of {HOST} is not this daemon's"):

@@ -4,10 +4,11 @@ import json
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -218,13 +219,34 @@ def a_world(directory: Path, records: Records, scenario: Scenario, **sections: d
         yield world
 
 
+class Clock:
+    """The wall clock of some processes, which a test sets."""
+
+    def __init__(self, directory: Path, compiler: str) -> None:
+        library, self._file = directory / "jumping_clock.so", directory / "clock"
+        source = Path(__file__).with_name("jumping_clock.c")
+        command = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", str(library), str(source), "-ldl"]
+        subprocess.run(command, check=True)
+        self.environment = {"LD_PRELOAD": str(library), "JUMPING_CLOCK": str(self._file)}
+        self.is_off(0)
+
+    def is_off(self, seconds: int) -> None:
+        """Be so many seconds ahead of the real clock, at once."""
+        with self._file.open("r+b" if self._file.exists() else "xb") as file:
+            file.write(struct.pack("q", seconds))
+
+
 class Runner:
     """Runs daemons in children of a warm process."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         child = Path(__file__).with_name("chaos_child.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(child)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(child)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
         )
 
     def run(

@@ -1,0 +1,99 @@
+"""Keeps the rules of guests in nftables: at once, or collected and applied as one transaction."""
+
+from collections.abc import Sequence
+
+from bringup.drivers.base import DriverError, Guest
+from bringup.drivers.network.commands import Command
+from bringup.drivers.network.gathering import Gathering, in_halves
+from bringup.drivers.network.ruleset import (
+    TABLE,
+    Replacement,
+    devices_after,
+    devices_in,
+    replacement,
+    transaction,
+)
+
+LIST = ("-j", "list", "table", *TABLE.split())
+APPLY = ("-f", "-")
+
+
+class Nftables:
+    """Our table of this host, and nobody else's."""
+
+    def __init__(self, *, deadline_s: float) -> None:
+        """Take how long one transaction may take."""
+        self._nft = Command(program="nft", package="nftables", deadline_s=deadline_s)
+        self._gathering = Gathering(self._apply)
+        self._devices: dict[str, frozenset[str]] = {}
+        self._deferred: dict[str, Replacement] | None = None
+
+    async def open(self) -> None:
+        """Make the table, and learn what earlier processes have left in it.
+
+        :raises DriverError: nft is not there, or the kernel cannot do it.
+        """
+        await self._nft.run(APPLY, given=transaction([], {}))
+        self._devices = devices_in(await self._nft.run(LIST))
+
+    async def ensure(self, guest: Guest) -> None:
+        """Replace the rules of a guest; while deferred, at the end.
+
+        A record without a single VIF changes nothing: a cache that was lost must not open a guest to the world.
+
+        :raises DriverError: they could not be; those that it had are still in place.
+        """
+        one = replacement(guest)
+        if not guest.network_info:
+            return
+        if self._deferred is not None:
+            self._deferred[guest.uuid] = one
+            return
+        await self.put([one])
+
+    async def forget(self, guest: Guest) -> None:
+        """Take away all that stands for a guest, and what was collected for it.
+
+        :raises DriverError: it could not be.
+        """
+        if self._deferred is not None:
+            self._deferred.pop(guest.uuid, None)
+        if guest.uuid in self._devices:
+            await self.put([Replacement(instance=guest.uuid)])
+
+    def defer(self) -> None:
+        """Collect from now on."""
+        if self._deferred is None:
+            self._deferred = {}
+
+    async def apply_deferred(self) -> None:
+        """Apply what was collected as one transaction, and each at once from now on.
+
+        :raises DriverError: it names the instances whose rules could not be put in place.
+        """
+        collected, self._deferred = self._deferred, None
+        if collected:
+            await self.put(list(collected.values()))
+
+    async def put(self, replacements: Sequence[Replacement]) -> None:
+        """Put rules in place, in one transaction with whatever else waits.
+
+        :raises DriverError: it names the instances whose rules were refused; those of the others are in place.
+        """
+        errors = await self._gathering.do_all(replacements)
+        failed = [(one.instance, error) for one, error in zip(replacements, errors, strict=True) if error is not None]
+        if failed:
+            names = ", ".join(instance for instance, _ in failed)
+            raise DriverError(f"cannot put the packet filter of {names} in place") from failed[0][1]
+
+    async def _apply(self, replacements: Sequence[Replacement]) -> Sequence[Exception | None]:
+        # The last word on an instance is the one that counts, and a transaction wants one word.
+        latest = {one.instance: one for one in replacements}
+
+        async def transact(some: Sequence[Replacement]) -> None:
+            await self._nft.run(APPLY, given=transaction(some, self._devices))
+            self._devices = devices_after(some, self._devices)
+
+        errors = await in_halves(list(latest.values()), transact)
+        by_instance = dict(zip(latest, errors, strict=True))
+        return [by_instance[one.instance] for one in replacements]

@@ -1,0 +1,192 @@
+"""Looks at links of this host and changes them, over netlink.  What to change stands in the plan of ``links``.
+
+pyroute2's asynchronous calls need asyncio's loop; its synchronous ones bring a loop of their own, so they run in a
+worker thread, under both of anyio's backends.  A call that hangs (the kernel's lock of all links can be held for long)
+is left behind at the deadline: its thread ends when the kernel lets it go, and its steps may be repeated by then.
+"""
+
+import errno
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar, assert_never
+
+import anyio
+import anyio.to_thread
+
+from bringup.drivers.base import DriverError, VirtualInterfacePlugError
+from bringup.drivers.network.links import (
+    AddBridge,
+    AddTap,
+    AddVeth,
+    DeleteLink,
+    Link,
+    LinkWanted,
+    SetLink,
+    Step,
+    missing,
+    names_of,
+)
+from bringup.drivers.network.vifs import VifProblem
+
+NO_PYROUTE2 = "VIFs need pyroute2: install the extra bringup[network], or set network.plug_vifs = false"
+# Calls that hang keep their thread; others must not wait for them.
+THREADS = 8
+IPV6_OFF = "/proc/sys/net/ipv6/conf/{}/disable_ipv6"
+IFF_UP = 0x1
+IFF_PROMISC = 0x100
+
+Given = TypeVar("Given")
+
+
+class Netlink:
+    """The links of the network namespace that the process is in."""
+
+    def __init__(self, *, deadline_s: float) -> None:
+        """Take how long one call may take, however many VIFs it is for."""
+        self._deadline_s = deadline_s
+        self._limiter = anyio.CapacityLimiter(THREADS)
+
+    async def ensure(self, each: Sequence[Sequence[LinkWanted]]) -> Sequence[Exception | None]:
+        """Make what is wanted, over one socket; the answer is what went wrong with each, in order.
+
+        :raises VirtualInterfacePlugError: it was not over in time, so nothing is known of any of them.
+        """
+        return await self._call(lambda: _ensure(each))
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Take links away that may be there.
+
+        :raises DriverError: one of them could not be.
+        """
+        await self._call(lambda: _delete(names))
+
+    async def _call(self, work: Callable[[], Given]) -> Given:
+        try:
+            with anyio.fail_after(self._deadline_s):
+                return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
+        except TimeoutError as error:
+            raise VirtualInterfacePlugError(
+                f"cannot change the links of this host: the kernel did not answer within {self._deadline_s:g} s"
+            ) from error
+
+
+def _ensure(each: Sequence[Sequence[LinkWanted]]) -> list[Exception | None]:
+    with _opened() as ipr:
+        return [_attempted(ipr, links) for links in each]
+
+
+def _attempted(ipr: Any, links: Sequence[LinkWanted]) -> Exception | None:
+    what = "look at the links"
+    try:
+        for step in missing(links, _look(ipr, names_of(links))):
+            what = f"change the device {step.name}"
+            _carry_out(ipr, step)
+    except VifProblem as problem:
+        return problem
+    except _failures() as error:
+        failure = VirtualInterfacePlugError(f"cannot {what}: the kernel refused")
+        failure.__cause__ = error
+        return failure
+    return None
+
+
+def _look(ipr: Any, names: Iterable[str]) -> Mapping[str, Link]:
+    seen = {}
+    for name in names:
+        try:
+            (message,) = ipr.link("get", ifname=name)
+        except _failures() as error:
+            if _code(error) != errno.ENODEV:
+                raise
+            continue
+        master = message.get("master")
+        seen[name] = Link(
+            name=name,
+            kind=message.get(("linkinfo", "kind")),
+            master=None if master is None else socket.if_indextoname(master),
+            mtu=message.get("mtu"),
+            up=bool(message["flags"] & IFF_UP),
+        )
+    return seen
+
+
+def _carry_out(ipr: Any, step: Step) -> None:
+    match step:
+        case AddBridge():
+            _add(ipr, step.name, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0, mtu=step.mtu)
+            # As os-vif: a guest must not reach the host by an address that the bridge gives itself.
+            with suppress(FileNotFoundError):
+                Path(IPV6_OFF.format(step.name)).write_text("1", encoding="ascii")
+        case AddVeth():
+            _add(ipr, step.name, kind="veth", peer=step.peer)
+        case AddTap():
+            _add(ipr, step.name, kind="tuntap", mode="tap", multi_queue=step.multi_queue or None)
+            if step.mac is not None:
+                ipr.link("set", index=_index(step.name), address=step.mac)
+        case SetLink():
+            change = IFF_UP | (IFF_PROMISC if step.promiscuous else 0)
+            values: dict[str, Any] = {"flags": change, "change": change}
+            if step.master is not None:
+                values["master"] = _index(step.master)
+            if step.mtu is not None:
+                values["mtu"] = step.mtu
+            ipr.link("set", index=_index(step.name), **values)
+        case DeleteLink():
+            _delete_one(ipr, step.name)
+        case _:
+            assert_never(step)
+
+
+def _add(ipr: Any, name: str, **values: Any) -> None:
+    """Make a link; one that somebody made since the look is fine."""
+    try:
+        ipr.link("add", ifname=name, **{key: value for key, value in values.items() if value is not None})
+    except _failures() as error:
+        if _code(error) != errno.EEXIST:
+            raise
+
+
+def _delete(names: Sequence[str]) -> None:
+    with _opened() as ipr:
+        for name in names:
+            try:
+                _delete_one(ipr, name)
+            except _failures() as error:
+                raise DriverError(f"cannot delete the device {name}") from error
+
+
+def _delete_one(ipr: Any, name: str) -> None:
+    try:
+        ipr.link("del", index=_index(name))
+    except _failures() as error:
+        if _code(error) != errno.ENODEV:
+            raise
+
+
+def _index(name: str) -> int:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError as error:
+        # It comes without an errno.
+        raise OSError(errno.ENODEV, "no such device", name) from error
+
+
+def _code(error: Exception) -> int | None:
+    code = getattr(error, "code", None)
+    return code if isinstance(code, int) else getattr(error, "errno", None)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from pyroute2 import NetlinkError  # noqa: PLC0415 - heavy, and an extra
+
+    return (NetlinkError, OSError)
+
+
+def _opened() -> Any:
+    try:
+        from pyroute2 import IPRoute  # noqa: PLC0415 - heavy, and an extra
+    except ImportError as error:
+        raise DriverError(NO_PYROUTE2) from error
+    return IPRoute()

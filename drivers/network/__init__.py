@@ -1,8 +1,43 @@
 """The host's network: NICs of guests (Linux bridge, Open vSwitch) and packet filtering (nftables).
 
-``base`` has the seam that a driver uses.
+``base`` has the seam that a driver uses.  What there should be is computed by pure functions (``vifs``, ``ports``,
+``links`` for NICs; ``addresses``, ``spoofing``, ``port_filter``, ``ruleset`` for packets), and done by a thin shell
+(``netlink``, ``ovs``, ``plugging``, ``firewall``).
 """
 
-from bringup.drivers.network.base import Network
+from pathlib import Path
 
-__all__ = ["Network"]
+from bringup.drivers.network.base import Network
+from bringup.drivers.network.firewall import Nftables
+from bringup.drivers.network.host import HostNetwork
+from bringup.drivers.network.netlink import Netlink
+from bringup.drivers.network.ovs import OpenVSwitch
+from bringup.drivers.network.plugging import PCI_DEVICES, Plugging
+
+__all__ = ["HostNetwork", "Network", "make_host_network"]
+
+DEADLINE_S = 30.0
+
+
+def make_host_network(
+    *,
+    plugs: bool = True,
+    filters: bool = False,
+    ovs_bridge: str = "br-int",
+    ovsdb: str | None = None,
+    deadline_s: float = DEADLINE_S,
+    pci_devices: Path = PCI_DEVICES,
+) -> HostNetwork:
+    """Put the network of this host together; it is not opened yet.
+
+    ``ovs_bridge`` is for VIFs that name no bridge; ``ovsdb`` is where Open vSwitch's database listens (``unix:PATH``).
+    """
+    plugging = Plugging(
+        netlink=Netlink(deadline_s=deadline_s),
+        open_vswitch=OpenVSwitch(database=ovsdb, deadline_s=deadline_s),
+        ovs_bridge=ovs_bridge,
+        pci_devices=pci_devices,
+    )
+    return HostNetwork(
+        plugging=plugging if plugs else None, firewall=Nftables(deadline_s=deadline_s) if filters else None
+    )

@@ -1,0 +1,23 @@
+"""Tests on the real kernel: each in a network namespace of its own."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from support.namespaces import needs, new_network_namespace
+
+
+@pytest.fixture(autouse=True)
+def namespace() -> Iterator[None]:
+    """Be on a host of one's own, with loopback up."""
+    needs("ip", "iproute2")
+    with new_network_namespace():
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)  # noqa: S607 - wherever it is
+        yield
+
+
+@pytest.fixture
+def nftables() -> None:
+    """Skip where there is no nft."""
+    needs("nft", "nftables")

@@ -5,11 +5,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from bringup.drivers.network import make_host_network
 from bringup.drivers.network.base import Network
 from support import frames
 from support.frames import ICMPV6, RARP, TCP, UDP, Tap, arp, ethernet, icmp, ipv4, ipv6, tagged, tcp, udp, what_passes
-from support.network import GuestOf, a_vif, device_of, ip_of, ipv6_of, mac_of
+from support.network import GuestOf, a_network, a_vif, device_of, ip_of, ipv6_of, mac_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nftables")]
 
@@ -58,10 +57,8 @@ SINCERE = {
 
 @pytest.fixture
 async def network() -> AsyncIterator[Network]:
-    made = make_host_network(filters=True)
-    await made.open()
-    yield made
-    await made.close()
+    async with a_network() as made:
+        yield made
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from bringup.drivers.network import make_host_network
+from bringup.drivers.network.base import Network
 from support.records import uuid_of
 
 BRIDGE = "brq-tests"
@@ -124,3 +127,12 @@ def ruleset() -> str:
 def our_table() -> str:
     """Give our table, in words, without counters."""
     return run("nft", "--stateless", "list", "table", "bridge", "bringup")
+
+
+@asynccontextmanager
+async def a_network(*, filters: bool = True, **options: Any) -> AsyncIterator[Network]:
+    """Open the network of this host, and close it at the end."""
+    network = make_host_network(filters=filters, **options)
+    await network.open()
+    yield network
+    await network.close()

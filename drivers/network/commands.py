@@ -46,10 +46,11 @@ class Command:
             raise CommandUnavailable(
                 f"{self.program} is not on this host; install it (Debian: package {self.package})"
             ) from error
-        except OSError as error:
-            raise CommandUnavailable(f"{self.program} cannot be started") from error
+        # An OSError too, so it comes before.
         except TimeoutError as error:
             raise CommandUnavailable(f"{self.program} was not over within {self.deadline_s:g} s") from error
+        except OSError as error:
+            raise CommandUnavailable(f"{self.program} cannot be started") from error
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip()[:SHOWN]
             raise CommandRefused(f"{self.program} ended with {done.returncode}: {said}")

@@ -34,6 +34,7 @@ NO_PYROUTE2 = "VIFs need pyroute2: install the extra bringup[network], or set ne
 # Calls that hang keep their thread; others must not wait for them.
 THREADS = 8
 IPV6_OFF = "/proc/sys/net/ipv6/conf/{}/disable_ipv6"
+TAP = 2
 IFF_UP = 0x1
 IFF_PROMISC = 0x100
 
@@ -122,7 +123,7 @@ def _carry_out(ipr: Any, step: Step) -> None:
         case AddVeth():
             _add(ipr, step.name, kind="veth", peer=step.peer)
         case AddTap():
-            _add(ipr, step.name, kind="tuntap", mode="tap", multi_queue=step.multi_queue or None)
+            _add(ipr, step.name, kind="tun", tun_type=TAP, tun_multi_queue=int(step.multi_queue))
             if step.mac is not None:
                 ipr.link("set", index=_index(step.name), address=step.mac)
         case SetLink():

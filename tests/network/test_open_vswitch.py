@@ -1,0 +1,198 @@
+"""Ports in a real Open vSwitch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from bringup.drivers.base import VirtualInterfacePlugError
+from bringup.drivers.network.commands import CommandRefused, CommandUnavailable
+from support.frames import Tap, arp
+from support.network import (
+    GuestOf,
+    a_network,
+    an_ovs_vif,
+    device_of,
+    hybrid,
+    ip_of,
+    links,
+    mac_of,
+    names,
+    port_of,
+    run,
+)
+from support.open_vswitch import Switch, an_open_vswitch
+from support.records import uuid_of
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def switch(tmp_path: Path) -> Iterator[Switch]:
+    with an_open_vswitch(tmp_path) as running:
+        yield running
+
+
+def ids(number: int, instance: int = 1) -> dict[str, str]:
+    return {
+        "iface-id": port_of(number),
+        "iface-status": "active",
+        "attached-mac": mac_of(number),
+        "vm-uuid": uuid_of(instance),
+    }
+
+
+async def test_a_port_that_is_ours_to_make_is_there_before_its_device(switch: Switch) -> None:
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        await network.plug_vifs(GuestOf([an_ovs_vif(1)]))
+    assert switch.port(device_of(1)) == {"external_ids": ids(1), "type": "", "options": {}, "mtu_request": []}
+    # Without flows it forwards nothing: as Neutron's agent makes it.
+    assert switch.rows("Bridge", "name", "fail_mode", "datapath_type") == [
+        {"name": "br-int", "fail_mode": "secure", "datapath_type": "netdev"}
+    ]
+
+
+async def test_where_libvirt_makes_the_port_only_the_bridge_is_made(switch: Switch) -> None:
+    async with a_network(filters=False, ovsdb=switch.database, ovs_bridge="br-mine") as network:
+        vif = an_ovs_vif(1, delegate_create=False)
+        await network.plug_vifs(GuestOf([vif | {"network": {**vif["network"], "bridge": None}}]))
+    assert switch.vsctl("list-br").split() == ["br-mine"]
+    assert switch.ports("br-mine") == set()
+
+
+async def test_a_bridge_and_a_port_that_are_there_stay_as_they_are(switch: Switch) -> None:
+    switch.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev")
+    switch.vsctl("add-port", "br-int", device_of(1), "tag=7")
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        for _ in range(2):
+            await network.plug_vifs(GuestOf([an_ovs_vif(1)]))
+    assert switch.rows("Bridge", "name", "fail_mode") == [{"name": "br-int", "fail_mode": []}]
+    tags = {row["name"]: row["tag"] for row in switch.rows("Port", "name", "tag")}
+    assert tags[device_of(1)] == 7, "the VLAN that Neutron's agent gave it"
+    assert switch.port(device_of(1))["external_ids"] == ids(1)
+
+
+async def test_a_linux_bridge_stands_before_open_vswitch_where_nova_wants_one(switch: Switch) -> None:
+    qbr, qvb, qvo = (f"{prefix}{port_of(1)}"[:14] for prefix in ("qbr", "qvb", "qvo"))
+    guest = GuestOf([an_ovs_vif(1, details=hybrid(), delegate_create=False)])
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        await network.plug_vifs(guest)
+        first = links()
+        assert first[qvb]["master"] == qbr
+        assert {first[name]["mtu"] for name in (qbr, qvb, qvo)} == {1442}
+        assert all("UP" in first[name]["flags"] for name in (qbr, qvb, qvo))
+        assert {"PROMISC" in first[name]["flags"] for name in (qvb, qvo)} == {True}
+        assert switch.ports("br-int") == {qvo}
+        assert switch.port(qvo)["external_ids"] == ids(1)
+
+        await network.plug_vifs(guest)
+        assert {name: link["ifindex"] for name, link in links().items()} == {n: x["ifindex"] for n, x in first.items()}
+
+        # Killed between the pair and its port, or a port that somebody took away.
+        switch.vsctl("del-port", qvo)
+        await network.plug_vifs(guest)
+        assert switch.ports("br-int") == {qvo}
+
+
+async def test_packets_go_from_guest_to_guest_through_linux_bridges_and_switch(switch: Switch) -> None:
+    switch.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev")
+    sender, receiver = Tap.open(device_of(1)), Tap.open(device_of(2))
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        await network.plug_vifs(GuestOf([an_ovs_vif(number, details=hybrid()) for number in (1, 2)]))
+        frame = arp(mac_of(1), ip=ip_of(1))
+        sender.send(frame)
+        assert frame in receiver.receive_until(frame)
+
+
+async def test_a_vhost_user_port_has_its_socket_and_asks_for_its_mtu(switch: Switch) -> None:
+    details = {"vhostuser_ovs_plug": True, "vhostuser_mode": "server", "vhostuser_socket": "/run/vhost/vhu1"}
+    guest = GuestOf([an_ovs_vif(1, type="vhostuser", details=details)])
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        await network.plug_vifs(guest)
+    vhu = f"vhu{port_of(1)}"[:14]
+    assert switch.port(vhu) == {
+        "external_ids": ids(1),
+        "type": "dpdkvhostuserclient",
+        "options": {"vhost-server-path": "/run/vhost/vhu1"},
+        "mtu_request": 1442,
+    }
+
+
+async def test_one_port_that_cannot_be_keeps_no_other_guest_from_its_own(switch: Switch) -> None:
+    switch.vsctl("add-br", "br-other", "--", "set", "Bridge", "br-other", "datapath_type=netdev")
+    switch.vsctl("add-port", "br-other", device_of(5))
+    failed = {}
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+
+        async def plug(number: int) -> None:
+            try:
+                await network.plug_vifs(GuestOf([an_ovs_vif(number)], uuid=uuid_of(number)))
+            except VirtualInterfacePlugError as error:
+                failed[number] = error
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(1, 21):
+                tasks.start_soon(plug, number)
+    assert list(failed) == [5]
+    what = f"VIF {port_of(5)} (device {device_of(5)}) of instance {uuid_of(5)}"
+    assert str(failed[5]) == f"cannot plug {what} into bridge br-int of Open vSwitch"
+    assert isinstance(failed[5].__cause__, CommandRefused)
+    assert "actually attached to bridge br-other" in str(failed[5].__cause__)
+    assert switch.ports("br-int") == {device_of(number) for number in range(1, 21) if number != 5}
+
+
+async def test_nothing_is_left_of_a_guest_that_is_forgotten(switch: Switch) -> None:
+    mine = GuestOf([an_ovs_vif(1), an_ovs_vif(2, details=hybrid())])
+    others = GuestOf([an_ovs_vif(3), an_ovs_vif(4, details=hybrid())], uuid=uuid_of(2))
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        await network.plug_vifs(others)
+        before = names(), switch.ports("br-int")
+        await network.plug_vifs(mine)
+        # Its record has lost the hybrid one.
+        await network.forget(GuestOf([an_ovs_vif(1)]))
+        assert (names(), switch.ports("br-int")) == before
+        await network.forget(mine)
+        assert (names(), switch.ports("br-int")) == before
+
+        # Killed after the port was taken away and before the pair was.
+        await network.plug_vifs(mine)
+        switch.vsctl("del-port", f"qvo{port_of(2)}"[:14])
+        await network.forget(mine)
+        assert (names(), switch.ports("br-int")) == before
+
+
+@pytest.mark.usefixtures("switch")
+async def test_a_database_that_is_away_is_an_error_that_says_so(tmp_path: Path) -> None:
+    async with a_network(filters=False, ovsdb=f"unix:{tmp_path}/away.sock") as network:
+        with pytest.raises(VirtualInterfacePlugError) as raised:
+            await network.plug_vifs(GuestOf([an_ovs_vif(1)]))
+    assert "database connection failed" in str(raised.value.__cause__)
+
+
+async def test_a_switch_that_does_not_answer_costs_the_deadline(switch: Switch) -> None:
+    switch.stop_switch()
+    async with a_network(filters=False, ovsdb=switch.database, deadline_s=1) as network:
+        with pytest.raises(VirtualInterfacePlugError) as raised:
+            await network.plug_vifs(GuestOf([an_ovs_vif(1)]))
+    assert isinstance(raised.value.__cause__, CommandUnavailable)
+    assert str(raised.value.__cause__) == "ovs-vsctl was not over within 1 s"
+
+
+async def test_without_open_vswitch_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    async with a_network(filters=False) as network:
+        with pytest.raises(VirtualInterfacePlugError) as raised:
+            await network.plug_vifs(GuestOf([an_ovs_vif(1)]))
+    assert "install it (Debian: package openvswitch-switch)" in str(raised.value.__cause__)
+
+
+async def test_an_mtu_that_was_changed_is_put_right(switch: Switch) -> None:
+    guest = GuestOf([an_ovs_vif(1, details=hybrid())])
+    qvb = f"qvb{port_of(1)}"[:14]
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        await network.plug_vifs(guest)
+        run("ip", "link", "set", qvb, "mtu", "1400", "down")
+        await network.plug_vifs(guest)
+    assert links()[qvb]["mtu"] == 1442
+    assert "UP" in links()[qvb]["flags"]

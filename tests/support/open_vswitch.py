@@ -1,0 +1,98 @@
+"""A real Open vSwitch of the tests' own: database and switch, in userspace."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from support.namespaces import needs
+from support.network import run
+
+SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+# Whatever becomes of the tests, nothing of it runs on.
+UNDER_US = ("setpriv", "--pdeathsig", "KILL", "--")
+PATIENCE_S = 60
+
+
+class Switch:
+    """The daemons, and looks at what they have."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.database = f"unix:{directory}/db.sock"
+        self._vswitchd: subprocess.Popen[bytes] | None = None
+        run("ovsdb-tool", "create", f"{directory}/conf.db", SCHEMA)
+        self._ovsdb = self._start("ovsdb-server", f"{directory}/conf.db", f"--remote=p{self.database}")
+        # It waits until the database answers.
+        self.vsctl("--retry", "--no-wait", "init")
+
+    def start(self) -> None:
+        """Start the switch, and wait until it has taken its configuration in."""
+        self._vswitchd = self._start("ovs-vswitchd", self.database, "--disable-system")
+        self.vsctl("init")
+
+    def stop(self) -> None:
+        """End both; they may have ended."""
+        for process in (self._vswitchd, self._ovsdb):
+            if process is not None:
+                process.kill()
+                process.wait()
+
+    def stop_switch(self) -> None:
+        """End the switch alone: the database takes changes that nobody carries out."""
+        assert self._vswitchd is not None
+        self._vswitchd.kill()
+        self._vswitchd.wait()
+
+    def vsctl(self, *words: str) -> str:
+        """Run ovs-vsctl."""
+        return run("ovs-vsctl", f"--db={self.database}", f"--timeout={PATIENCE_S}", *words)
+
+    def rows(self, table: str, *columns: str) -> list[dict[str, Any]]:
+        """Give the rows of a table, maps and sets as Python's."""
+        answer = json.loads(self.vsctl("--format=json", f"--columns={','.join(columns)}", "list", table))
+        return [dict(zip(answer["headings"], map(_plain, row), strict=True)) for row in answer["data"]]
+
+    def port(self, name: str) -> dict[str, Any]:
+        """Give what the switch knows of an interface."""
+        columns = ("name", "external_ids", "type", "options", "mtu_request")
+        (found,) = (row for row in self.rows("Interface", *columns) if row["name"] == name)
+        return {key: value for key, value in found.items() if key != "name"}
+
+    def ports(self, bridge: str) -> set[str]:
+        """Name the ports of a bridge."""
+        return set(self.vsctl("list-ports", bridge).split())
+
+    def _start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        socket = f"--unixctl={self._directory}/{program}.ctl"
+        return subprocess.Popen(
+            [*UNDER_US, program, *arguments, socket, f"--log-file={self._directory}/{program}.log"],
+            env={"OVS_RUNDIR": str(self._directory), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            cwd=self._directory,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    kind, content = value
+    if kind == "map":
+        return dict(content)
+    return content if kind == "set" else value
+
+
+@contextmanager
+def an_open_vswitch(directory: Path) -> Iterator[Switch]:
+    """Run one, and end it."""
+    needs("ovs-vswitchd", "openvswitch-switch")
+    needs("setpriv", "util-linux")
+    switch = Switch(directory)
+    try:
+        switch.start()
+        yield switch
+    finally:
+        switch.stop()

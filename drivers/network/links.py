@@ -99,7 +99,6 @@ class SetLink:
     name: str
     master: str | None = None
     mtu: int | None = None
-    promiscuous: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,20 +162,18 @@ def _veth(link: VethWanted, there: Link | None, peer: Link | None) -> Iterator[S
         yield from (DeleteLink(name=end.name) for end in (there, peer) if end is not None)
         yield AddVeth(name=link.name, peer=link.peer)
         there = peer = None
-    yield from _put_right(link.name, there, master=link.master, mtu=link.mtu, promiscuous=True)
+    yield from _put_right(link.name, there, master=link.master, mtu=link.mtu)
     # Its master is Open vSwitch's business.
-    yield from _put_right(link.peer, peer, master=None, mtu=link.mtu, promiscuous=True)
+    yield from _put_right(link.peer, peer, master=None, mtu=link.mtu)
 
 
-def _put_right(
-    name: str, there: Link | None, *, master: str | None, mtu: int | None, promiscuous: bool = False
-) -> Iterator[Step]:
+def _put_right(name: str, there: Link | None, *, master: str | None, mtu: int | None) -> Iterator[Step]:
     if there is not None and there.master is not None:
         master = None
     if there is not None and there.mtu == mtu:
         mtu = None
     if there is None or not there.up or master is not None or mtu is not None:
-        yield SetLink(name=name, master=master, mtu=mtu, promiscuous=promiscuous and there is None)
+        yield SetLink(name=name, master=master, mtu=mtu)
 
 
 def _taken(there: Link, wanted: str) -> VifProblem:

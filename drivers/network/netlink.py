@@ -36,7 +36,6 @@ THREADS = 8
 IPV6_OFF = "/proc/sys/net/ipv6/conf/{}/disable_ipv6"
 TAP = 2
 IFF_UP = 0x1
-IFF_PROMISC = 0x100
 
 Given = TypeVar("Given")
 
@@ -127,8 +126,7 @@ def _carry_out(ipr: Any, step: Step) -> None:
             if step.mac is not None:
                 ipr.link("set", index=_index(step.name), address=step.mac)
         case SetLink():
-            change = IFF_UP | (IFF_PROMISC if step.promiscuous else 0)
-            values: dict[str, Any] = {"flags": change, "change": change}
+            values: dict[str, Any] = {"flags": IFF_UP, "change": IFF_UP}
             if step.master is not None:
                 values["master"] = _index(step.master)
             if step.mtu is not None:

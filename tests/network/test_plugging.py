@@ -135,8 +135,10 @@ async def test_what_the_kernel_refuses_is_in_the_chain_of_the_error() -> None:
         with pytest.raises(VirtualInterfacePlugError) as raised:
             await network.plug_vifs(GuestOf([vif]))
     assert str(raised.value) == f"{WHAT}: its links could not be made"
-    assert str(raised.value.__cause__) == f"cannot change the device {device_of(1)}: the kernel refused"
-    assert isinstance(raised.value.__cause__.__cause__, NetlinkError)
+    cause = raised.value.__cause__
+    assert isinstance(cause, VirtualInterfacePlugError)
+    assert str(cause) == f"cannot change the device {device_of(1)}: the kernel refused"
+    assert isinstance(cause.__cause__, NetlinkError)
 
 
 async def test_a_part_that_is_left_out_does_nothing() -> None:

@@ -1,5 +1,7 @@
 """Packets through real taps: what security group rules let through, without connection tracking."""
 
+from typing import Any
+
 import pytest
 
 from support import frames
@@ -10,7 +12,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nftables")]
 
 OUTSIDE, GUEST = 1, 2
 SSH = {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "port_range_min": 22, "port_range_max": 23}
-RULES = [
+RULES: list[dict[str, Any]] = [
     SSH,
     {"direction": "ingress", "ethertype": "IPv4", "protocol": "udp", "port_range_min": 53, "port_range_max": 53},
     {"direction": "ingress", "ethertype": "IPv6", "protocol": "tcp", "remote_ip_prefix": "2001:db8::/32"},

@@ -103,7 +103,7 @@ class Tap:
 
     def receive_until(self, last: bytes) -> list[bytes]:
         """Give all frames that reach the guest, in order, up to this one."""
-        frames = []
+        frames: list[bytes] = []
         while not frames or frames[-1] != last:
             assert select.select([self.fd], [], [], PATIENCE_S)[0], f"{self.name}: {last.hex()} did not come"
             # A bridge that shows its packets to iptables cuts the padding off.

@@ -15,8 +15,8 @@ async def main(count: int) -> None:
     """Filter so many."""
     async with a_network() as network:
         for number in range(count):
-            rules = {"security_group_rules": []} if number % 2 else {}
-            guest = GuestOf([a_vif(number, **rules)], uuid=uuid_of(number))
+            vif = a_vif(number, security_group_rules=[]) if number % 2 else a_vif(number)
+            guest = GuestOf([vif], uuid=uuid_of(number))
             await network.ensure_filtering_rules_for_instance(guest)
             print(number, flush=True)  # noqa: T201 - what it is for
 

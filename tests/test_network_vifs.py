@@ -1,0 +1,189 @@
+"""What an info cache says of a VIF, and what the host must have for it: the table of VIF types."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from bringup.drivers.network.links import BridgeWanted, LinkWanted, PresentWanted, TapWanted, VethWanted
+from bringup.drivers.network.ports import ELSEWHERE, NOTHING, TYPES, wanted
+from bringup.drivers.network.vifs import VifProblem, read_vif
+from bringup.drivers.network.wants import Around, NotOurs, OvsPort, Wanted
+from support.network import BRIDGE, a_vif, an_ovs_vif, device_of, hybrid, mac_of, port_of
+from support.records import uuid_of
+
+TAP = device_of(1)
+AROUND = Around(instance=uuid_of(1), ovs_bridge="br-int")
+QBR, QVB, QVO, VHU = (f"{prefix}{port_of(1)}"[:14] for prefix in ("qbr", "qvb", "qvo", "vhu"))
+SLOT = "0000:81:00.1"
+# As services.md has it: what Nova's own objects wrote.
+FROM_NOVA = {
+    "id": "5036bff2-369e-4ac1-b8a2-2023f7ec3837",
+    "address": "fa:16:3e:00:00:00",
+    "network": {
+        "id": "aff70806-42f0-45ff-a863-a3c3309fd926",
+        "bridge": "br-int",
+        "label": "private",
+        "subnets": [
+            {
+                "cidr": "10.0.0.0/24",
+                "dns": [{"address": "8.8.8.8", "type": "dns", "version": 4, "meta": {}}],
+                "gateway": {"address": "10.0.0.1", "type": "gateway", "version": 4, "meta": {}},
+                "ips": [{"address": "10.0.0.10", "type": "fixed", "version": 4, "meta": {}, "floating_ips": []}],
+                "routes": [],
+                "version": 4,
+                "meta": {"dhcp_server": "10.0.0.2"},
+            }
+        ],
+        "meta": {"mtu": 1442, "injected": False, "tenant_id": "p1"},
+    },
+    "type": "ovs",
+    "details": {"port_filter": True, "bridge_name": "br-int", "datapath_type": "system"},
+    "devname": "tap132d660e-15",
+    "ovs_interfaceid": "132d660e-1520-470b-9cc6-0045deb34bed",
+    "qbh_params": None,
+    "qbg_params": None,
+    "active": True,
+    "vnic_type": "normal",
+    "profile": {},
+    "preserve_on_delete": False,
+    "delegate_create": False,
+    "meta": {},
+}
+
+
+def port(name: str | None = None, **fields: Any) -> OvsPort:
+    ids = {"interface_id": port_of(1), "mac": mac_of(1), "instance": uuid_of(1)} if name else {}
+    return OvsPort(**({"bridge": "br-int", "datapath_type": "netdev", "name": name, **ids} | fields))
+
+
+def links(*each: LinkWanted, ovs: OvsPort | None = None) -> Wanted:
+    return Wanted(links=each, ovs=ovs)
+
+
+def with_network(vif: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return vif | {"network": vif["network"] | fields}
+
+
+WANTED = {
+    "bridge, to be made": (
+        a_vif(),
+        links(BridgeWanted(name=BRIDGE, make=True, mtu=1442), PresentWanted(name=TAP, master=BRIDGE, mtu=1442)),
+    ),
+    "bridge, as Nova's object has it before it is written": (
+        with_network(a_vif(), meta={}, should_create_bridge=True),
+        links(BridgeWanted(name=BRIDGE, make=True), PresentWanted(name=TAP, master=BRIDGE)),
+    ),
+    "bridge, somebody else's": (
+        with_network(a_vif(), meta={}),
+        links(BridgeWanted(name=BRIDGE, make=False), PresentWanted(name=TAP, master=BRIDGE)),
+    ),
+    "bridge with an interface of the host": (
+        with_network(a_vif(), meta={"should_create_bridge": True, "bridge_interface": "eth1"}),
+        links(BridgeWanted(name=BRIDGE, make=False), PresentWanted(name=TAP, master=BRIDGE)),
+    ),
+    "ovs, as Nova wrote it": (
+        FROM_NOVA,
+        links(PresentWanted(name="tap132d660e-15", mtu=1442), ovs=OvsPort(bridge="br-int", datapath_type="system")),
+    ),
+    "ovs, port by us": (an_ovs_vif(), links(PresentWanted(name=TAP, mtu=1442), ovs=port(TAP))),
+    "ovs without a bridge's name": (
+        with_network(an_ovs_vif(delegate_create=False), bridge=None),
+        links(PresentWanted(name=TAP, mtu=1442), ovs=port()),
+    ),
+    "ovs hybrid": (
+        an_ovs_vif(details=hybrid()),
+        links(
+            BridgeWanted(name=QBR, make=True, mtu=1442),
+            VethWanted(name=QVB, peer=QVO, master=QBR, mtu=1442),
+            PresentWanted(name=TAP, master=QBR, mtu=1442),
+            ovs=port(QVO),
+        ),
+    ),
+    "tap": (
+        a_vif(type="tap", details={"mac_address": "00:61:FE:ED:CA:FE"}),
+        links(TapWanted(name=TAP, mac="00:61:fe:ed:ca:fe", mtu=1442)),
+    ),
+    "vhost-user that nobody plugs": (a_vif(type="vhostuser", details={"vhostuser_socket": "/run/vhu"}), Wanted()),
+    "vhost-user, guest is the client": (
+        an_ovs_vif(
+            type="vhostuser",
+            details={"vhostuser_socket": "/run/vhu", "vhostuser_ovs_plug": True, "vhostuser_mode": "client"},
+        ),
+        links(ovs=port(VHU, type="dpdkvhostuser", mtu_request=1442)),
+    ),
+    "hw_veb": (a_vif(type="hw_veb", vnic_type="direct", profile={"pci_slot": SLOT}), Wanted(pci_slot=SLOT)),
+    "hostdev_physical": (a_vif(type="hostdev_physical", profile={"pci_slot": SLOT}), Wanted(pci_slot=SLOT)),
+    "macvtap": (
+        a_vif(type="macvtap", details={"macvtap_source": "eth1"}),
+        links(PresentWanted(name="eth1", required=True)),
+    ),
+    "nothing in Nova either": (a_vif(type="802.1qbh"), Wanted()),
+    "from no info cache": (
+        {"address": "fa:16:3e:00:00:01", "network": {"label": "private", "subnets": []}},
+        Wanted(),
+    ),
+}
+REFUSED = {
+    "binding failed": (a_vif(type="binding_failed"), "its port could not be bound to this host (binding_failed)"),
+    "unbound": (a_vif(type="unbound"), "its port is bound to no host (unbound)"),
+    "no type": (a_vif(type=None), "its type is null"),
+    "unknown type": (a_vif(type="carrier_pigeon"), "type 'carrier_pigeon' is not one that Nova knows"),
+    "type is a number": (a_vif(type=7), "type 7 is no text"),
+    "bridge without a name": (with_network(a_vif(), bridge=None), "network.bridge is null"),
+    "bridge with two words": (with_network(a_vif(), bridge="br 0"), "network.bridge 'br 0' is no device name"),
+    "option for a bridge": (with_network(a_vif(), bridge="--all"), "network.bridge '--all' is no device name"),
+    "device with quotes": (a_vif(devname='tap"1'), "devname 'tap\"1' is no device name"),
+    "device that is too long": (a_vif(devname="tap0123456789abc"), "is no device name of at most 15"),
+    "id with quotes": (a_vif(id='a"b'), "id 'a\"b' is no UUID"),
+    "interface id with spaces": (an_ovs_vif(ovs_interfaceid="a b"), "ovs_interfaceid 'a b' is no UUID"),
+    "no MAC": (a_vif(address="fa:16"), "address 'fa:16' is no MAC address"),
+    "no address for a port": (an_ovs_vif(address=None), "it has no address"),
+    "MTU in words": (with_network(a_vif(), meta={"mtu": "1500"}), "mtu '1500' is no number from 68 to 65535"),
+    "MTU that is true": (with_network(a_vif(), meta={"mtu": True}), "mtu True is no number"),
+    "network is a list": (a_vif(network=[]), "network is no object"),
+    "unknown datapath": (an_ovs_vif(details={"datapath_type": "x"}), "details.datapath_type 'x' is neither"),
+    "vhost-user without a socket": (a_vif(type="vhostuser"), "details.vhostuser_socket is no path"),
+    "no PCI address": (a_vif(type="hw_veb"), "profile.pci_slot None is no PCI address"),
+    "PCI address that climbs": (a_vif(type="hostdev", profile={"pci_slot": "../x"}), "is no PCI address"),
+    "macvtap on nothing": (a_vif(type="macvtap"), "details.macvtap_source None is no device name"),
+}
+NOT_OURS = {
+    "representor": an_ovs_vif(vnic_type="direct"),
+    "vdpa": an_ovs_vif(vnic_type="vdpa"),
+    "VLAN of a virtual function": a_vif(
+        type="hw_veb", vnic_type="macvtap", profile={"pci_slot": SLOT}, details={"vlan": 7}
+    ),
+    "6WIND": a_vif(type="vhostuser", details={"vhostuser_fp_plug": True}),
+    "Contrail": a_vif(type="vhostuser", details={"vhostuser_vrouter_plug": True}),
+    **{name: a_vif(type=name) for name in ELSEWHERE},
+}
+
+
+@pytest.mark.parametrize(("plain", "expected"), WANTED.values(), ids=WANTED)
+def test_what_the_host_must_have_for_a_vif(plain: Mapping[str, Any], expected: Wanted) -> None:
+    assert wanted(read_vif(plain), AROUND) == expected
+
+
+@pytest.mark.parametrize(("plain", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_right_is_refused_in_a_sentence(plain: Mapping[str, Any], sentence: str) -> None:
+    with pytest.raises(VifProblem) as raised:
+        wanted(read_vif(plain), AROUND)
+    assert sentence in str(raised.value)
+
+
+@pytest.mark.parametrize("plain", NOT_OURS.values(), ids=NOT_OURS)
+def test_what_only_others_can_plug_is_told_from_what_is_wrong(plain: Mapping[str, Any]) -> None:
+    with pytest.raises(NotOurs):
+        wanted(read_vif(plain), AROUND)
+
+
+def test_every_type_stands_in_one_table_and_every_row_is_tried() -> None:
+    assert not set(TYPES) & set(ELSEWHERE)
+    assert not (set(TYPES) | set(ELSEWHERE)) & NOTHING
+    tried = [plain for plain, _ in (*WANTED.values(), *REFUSED.values())] + [*NOT_OURS.values()]
+    assert set(TYPES) | set(ELSEWHERE) <= {plain.get("type") for plain in tried}
+
+
+def test_a_name_is_made_of_the_id_where_nova_has_written_none() -> None:
+    assert read_vif(a_vif(devname=None)).device == f"nic{port_of(1)}"[:14]

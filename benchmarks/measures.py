@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from filters import filters
 from hosts import opened_host, uuid_of
 
 from bringup.daemon.init_host import init_host
@@ -198,7 +199,7 @@ def first_request(_count: int) -> dict[str, Any]:
 
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
-    function.__name__: function for function in (makespan, cpu, journal, memory, fill, rss, first_request)
+    function.__name__: function for function in (makespan, cpu, journal, memory, fill, rss, first_request, filters)
 }
 
 if __name__ == "__main__":

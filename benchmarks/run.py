@@ -16,7 +16,7 @@ MEASURES = Path(__file__).with_name("measures.py")
 GATES = Path(__file__).with_name("gates.py")
 
 
-def measure(name: str, *arguments: int) -> dict[str, Any]:
+def measure(name: str, *arguments: int | str) -> dict[str, Any]:
     """Run a measure in a process of its own."""
     command = [sys.executable, str(MEASURES), name, *map(str, arguments)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -83,6 +83,23 @@ def gates() -> None:
     row("process start to gate passed", "-", [one["cold_s"] for one, _ in pairs], "{:.2f} s".format)
 
 
+def filtered() -> None:
+    """Print what one transaction of nft is good for; needs root and nft."""
+    runs = [
+        {how: measure("filters", 100, how)["wall_s"] for how in ("serially", "at_once", "deferred")}
+        for _ in range(RUNS)
+    ]
+    for how, what in (("serially", "one by one"), ("at_once", "8 at a time, gathered")):
+        ratios = [run[how] / run["deferred"] for run in runs]
+        row(f"packet filter, 100 instances: {what} / one transaction", "-", ratios, "{:.1f}".format)
+    row(
+        "packet filter, 100 instances in one transaction",
+        "-",
+        [1000 * run["deferred"] for run in runs],
+        "{:.0f} ms".format,
+    )
+
+
 def felt() -> None:
     """Print what an operator feels: the serial loop beside the concurrent run, over the same scenario."""
     serial = measure("makespan", 400, 1, 10)["wall_s"]
@@ -102,4 +119,5 @@ if __name__ == "__main__":
     own_cost()
     journaled()
     gates()
+    filtered()
     felt()

@@ -6,6 +6,7 @@ What is heavy to import is imported here where it is used: a booting host should
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import anyio
@@ -27,11 +28,16 @@ from bringup.drivers.base import Driver
 
 if TYPE_CHECKING:
     from bringup.daemon.store.sql import Database
+    from bringup.drivers.network import HostNetwork
 
 log = get_logger()
 
 CLOSE_S = 5.0
 JOURNAL = "journal.sqlite"
+NO_PYROUTE2 = (
+    "network.plug_vifs = true needs the extra bringup[network]; install it, or set it to false where something else "
+    "makes the NICs of guests ready"
+)
 NO_POSTGRESQL = "store.url: PostgreSQL needs the extra bringup[postgresql]; install it"
 
 
@@ -88,6 +94,26 @@ def make_driver(settings: Settings) -> Driver:
         return SimulatedDriver.from_file(require_scenario(settings), state_path=settings.driver.scenario_state)
     except ScenarioError as error:
         raise SettingsError([f"driver.scenario: {error}"]) from error
+
+
+def make_network(settings: Settings) -> "HostNetwork":
+    """Make what plugs and filters the NICs of guests; the driver opens it.
+
+    :raises SettingsError: what it needs is not installed.
+    """
+    from bringup.drivers.network import make_host_network
+
+    network = settings.network
+    # Found here and not when the first guest is plugged: all of them would be set to ERROR.
+    if network.plug_vifs and find_spec("pyroute2") is None:
+        raise SettingsError([NO_PYROUTE2])
+    return make_host_network(
+        plugs=network.plug_vifs,
+        filters=network.filter == "nftables",
+        ovs_bridge=network.integration_bridge,
+        ovsdb=network.ovsdb,
+        deadline_s=network.deadline,
+    )
 
 
 async def close_driver(driver: Driver) -> None:

@@ -203,3 +203,23 @@ def test_a_time_span_is_read_as_systemd_does(text: str, seconds: float) -> None:
 def test_what_is_no_time_span_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no time span"):
         parse_time_span(text)
+
+
+@pytest.mark.parametrize("name", ["br int", "", "--all", "br-int-that-is-long", "br/int", "-br"])
+def test_what_is_no_device_is_refused(empty: Path, name: str) -> None:
+    (problem,) = problems(empty, overrides=[f"network.integration_bridge={name}"])
+    assert problem == (
+        f'network.integration_bridge = "{name}" (--set): '
+        "give the name of a network device: at most 15 letters, digits and _.-"
+    )
+
+
+@pytest.mark.parametrize("address", ["unix:/run/openvswitch/db.sock", "tcp:127.0.0.1:6640", "ssl:[::1]:6640"])
+def test_the_database_of_open_vswitch_has_its_own_addresses(empty: Path, address: str) -> None:
+    assert load(empty, environment={}, overrides=[f"network.ovsdb={address}"]).network.ovsdb == address
+
+
+@pytest.mark.parametrize("address", ["/run/db.sock", "unix:db.sock", "tcp:127.0.0.1", "http://h:1", "unix:/a b", ""])
+def test_what_is_no_address_of_a_database_is_refused(empty: Path, address: str) -> None:
+    (problem,) = problems(empty, overrides=[f"network.ovsdb={address}"])
+    assert "give an address such as" in problem

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from bringup.daemon.errors import SettingsError
 from bringup.daemon.journal import NO_JOURNAL
 from bringup.daemon.settings import Settings, load
 from bringup.daemon.store.base import Claimant
-from bringup.drivers.base import PowerState
+from bringup.drivers.base import PowerState, VirtualInterfacePlugError
 from bringup.drivers.simulated import Fault, Scenario, SimulatedDriver, SimulatedGuest, dump_scenario
 from support.placement import a_peer, an_answer
 from support.records import instance as an_instance
@@ -182,3 +183,23 @@ async def test_how_guests_are_shut_down_and_what_of_evacuated_disks_is_known_com
 
     assert (executor.shutdown.timeout_s, executor.shutdown.retry_interval_s) == (7, 2)
     assert executor.store is store
+
+
+async def test_the_network_is_made_as_it_is_set(tmp_path: Path) -> None:
+    network = wiring.make_network(settings(tmp_path, "network.plug_vifs=false"))
+    await network.open()
+    await network.plug_vifs(an_instance(1, network_info=({"id": "a", "type": "binding_failed"},)))
+    await network.close()
+
+    network = wiring.make_network(settings(tmp_path))
+    with pytest.raises(VirtualInterfacePlugError, match="binding_failed"):
+        await network.plug_vifs(an_instance(1, network_info=({"id": "a", "type": "binding_failed"},)))
+
+
+def test_a_network_that_lacks_its_extra_is_told_before_any_guest_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyroute2", None)
+    with pytest.raises(SettingsError, match=r"network\.plug_vifs = true needs the extra bringup\[network\]"):
+        wiring.make_network(settings(tmp_path))
+    wiring.make_network(settings(tmp_path, "network.plug_vifs=false"))

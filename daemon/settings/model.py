@@ -14,6 +14,7 @@ from bringup.daemon.settings.values import (
     Amount,
     Concurrency,
     Count,
+    DeviceName,
     DeviceSpecs,
     FilePath,
     FilePaths,
@@ -22,6 +23,7 @@ from bringup.daemon.settings.values import (
     Interfaces,
     ListenAddress,
     Name,
+    OvsdbAddress,
     Ratio,
     Right,
     Seconds,
@@ -161,6 +163,16 @@ class DriverSettings(Section):
     handle_lifecycle_events: bool = True
 
 
+class NetworkSettings(Section):
+    """NICs of guests, and what they may send and receive; for drivers of real hypervisors."""
+
+    plug_vifs: bool = True
+    filter: Literal["none", "nftables"] = "none"
+    integration_bridge: DeviceName = "br-int"
+    ovsdb: OvsdbAddress | None = None
+    deadline: Seconds = 30.0
+
+
 class ResumeSettings(Section):
     """What happens to guests that ran before the host went down."""
 
@@ -246,6 +258,7 @@ class Settings:
     inventory: InventorySettings = field(default_factory=InventorySettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     driver: DriverSettings = field(default_factory=DriverSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     resume: ResumeSettings = field(default_factory=ResumeSettings)
     guests: GuestSettings = field(default_factory=GuestSettings)
     evacuated: EvacuatedSettings = field(default_factory=EvacuatedSettings)
@@ -273,6 +286,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "inventory": InventorySettings,
     "store": StoreSettings,
     "driver": DriverSettings,
+    "network": NetworkSettings,
     "resume": ResumeSettings,
     "guests": GuestSettings,
     "evacuated": EvacuatedSettings,

@@ -17,6 +17,8 @@ SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql://"
 VISIBLE = re.compile(r"[!-~]+")
 ADDRESS = 'an address such as "http://controller:8778", with no user, password, query or fragment in it'
+DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+OVSDB = re.compile(r"unix:/[!-~]+|(?:tcp|ssl):[!-~]+:[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,18 @@ def _name(text: str) -> str:
 
 def _uuid(text: str) -> str:
     return str(UUID(text))
+
+
+def _device(text: str) -> str:
+    if not DEVICE.fullmatch(text):
+        raise ValueError("no device")
+    return text
+
+
+def _ovsdb(text: str) -> str:
+    if not OVSDB.fullmatch(text):
+        raise ValueError("no address of a database")
+    return text
 
 
 def _path(value: Any) -> Any:
@@ -169,6 +183,12 @@ StoreUrl = Annotated[
     ),
 ]
 Name = Annotated[str, AfterValidator(_name), Right("a name with no spaces in it")]
+DeviceName = Annotated[
+    str, AfterValidator(_device), Right("the name of a network device: at most 15 letters, digits and _.-")
+]
+OvsdbAddress = Annotated[
+    str, AfterValidator(_ovsdb), Right('an address such as "unix:/run/openvswitch/db.sock" or "tcp:127.0.0.1:6640"')
+]
 FilePath = Annotated[Path, BeforeValidator(_path), Right("the path of a file")]
 FolderPath = Annotated[Path, BeforeValidator(_path), Right("the path of a folder")]
 Uuid = Annotated[str, AfterValidator(_uuid), Right('a UUID such as "6b3e2f1a-5c8d-4a7e-9f10-2b3c4d5e6f70"')]

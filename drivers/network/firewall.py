@@ -10,10 +10,12 @@ from bringup.drivers.network.ruleset import (
     Replacement,
     devices_after,
     devices_in,
+    has_table,
     replacement,
     transaction,
 )
 
+TABLES = ("-j", "list", "tables")
 LIST = ("-j", "list", "table", *TABLE.split())
 APPLY = ("-f", "-")
 
@@ -29,12 +31,12 @@ class Nftables:
         self._deferred: dict[str, Replacement] | None = None
 
     async def open(self) -> None:
-        """Make the table, and learn what earlier processes have left in it.
+        """Learn what earlier processes have left in the table; nothing is changed.
 
-        :raises DriverError: nft is not there, or the kernel cannot do it.
+        :raises DriverError: nft is not there, or may not look.
         """
-        await self._nft.run(APPLY, given=transaction([], {}))
-        self._devices = devices_in(await self._nft.run(LIST))
+        if has_table(await self._nft.run(TABLES)):
+            self._devices = devices_in(await self._nft.run(LIST))
 
     async def ensure(self, guest: Guest) -> None:
         """Replace the rules of a guest; while deferred, at the end.

@@ -142,6 +142,12 @@ def devices_after(replacements: Iterable[Replacement], had: Mapping[str, frozens
     return {instance: frozenset(devices) for instance, devices in found.items()}
 
 
+def has_table(listing: str) -> bool:
+    """Tell from ``nft -j list tables`` whether our table is there."""
+    tables = (entry.get("table", {}) for entry in json.loads(listing)["nftables"])
+    return TABLE in (f"{table.get('family')} {table.get('name')}" for table in tables)
+
+
 def devices_in(listing: str) -> dict[str, frozenset[str]]:
     """Read from ``nft -j list table`` which devices each instance has rules for."""
     found: dict[str, set[str]] = defaultdict(set)

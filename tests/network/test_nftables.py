@@ -51,12 +51,12 @@ def devices_in_our_table() -> set[str]:
 
 @dataclass(frozen=True)
 class Calls:
-    """Calls of nft, a line each in a file."""
+    """Calls of nft, a line each in a file, of which those that change something count."""
 
     path: Path
 
     def __len__(self) -> int:
-        return self.path.read_text().count("\n")
+        return self.path.read_text().count("-f -\n")
 
 
 @pytest.fixture
@@ -70,6 +70,16 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     wrapper.chmod(0o755)
     monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
     return counted
+
+
+async def test_to_open_and_close_changes_nothing() -> None:
+    async with a_network():
+        assert ruleset() == ""
+    async with a_network() as network:
+        await network.ensure_filtering_rules_for_instance(guest(1))
+        before = ruleset()
+        async with a_network():
+            assert ruleset() == before
 
 
 async def test_again_changes_nothing() -> None:
@@ -92,7 +102,7 @@ async def test_deferred_rules_are_one_transaction_at_the_end(calls: Calls) -> No
         for number in range(30):
             await network.ensure_filtering_rules_for_instance(guest(number))
         assert our_table() == before
-        assert len(calls) == opened + 1, "only the look of this test"
+        assert len(calls) == opened + 1, "only that of this test's look"
 
         await network.filter_defer_apply_off()
         assert len(calls) == opened + 2

@@ -15,6 +15,8 @@ from bringup.drivers.network.ports import wanted
 from bringup.drivers.network.vifs import Vif, VifProblem, vifs_of
 from bringup.drivers.network.wants import Around, NotOurs, OvsPort, Wanted
 
+MOST = 200
+"""VIFs in one call of netlink: it has one deadline."""
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 
 
@@ -48,7 +50,7 @@ class Plugging:
         self._open_vswitch = open_vswitch
         self._ovs_bridge = ovs_bridge
         self._pci_devices = anyio.Path(pci_devices)
-        self._links: Gathering[Sequence[LinkWanted]] = Gathering(netlink.ensure)
+        self._links: Gathering[Sequence[LinkWanted]] = Gathering(netlink.ensure, most=MOST)
 
     async def plug(self, guest: Guest) -> None:
         """Make each NIC ready; one that cannot be does not keep the others from it.

@@ -2,7 +2,7 @@
 
 Pure.  Without connection tracking, which bridges do not have on every kernel: a TCP segment that does not open a
 connection passes; a UDP exchange that either side was allowed to begin is remembered in a set of the NIC's own, for
-three minutes after its last packet; ICMP answers and errors pass.
+three minutes after its last packet; ICMP answers and errors pass, and so do later fragments.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +43,8 @@ NEIGHBOURS = (
     "nd-neighbor-solicit",
     "nd-neighbor-advert",
 )
+# They have no ports, and are nothing without the first, which has.
+LATER_FRAGMENTS = (match("ip frag-off & 0x1fff", 0, op="!="), match("frag frag-off", 0, op="!="))
 # A TCP segment that opens a connection has SYN and not ACK.
 NO_OPENING = match("tcp flags & (syn | ack)", "syn", op="!=")
 
@@ -95,6 +97,7 @@ def through(direction: Direction, device: str, given: Sequence[Mapping[str, Any]
     """
     if direction is INGRESS:
         yield ether_type("arp"), ACCEPT
+    yield from ((later, ACCEPT) for later in LATER_FRAGMENTS)
     yield protocol("tcp"), NO_OPENING, ACCEPT
     for family in FAMILIES.values():
         key, name = _exchange(direction, family), exchanges(family, device)

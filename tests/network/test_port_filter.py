@@ -22,8 +22,11 @@ RULES: list[dict[str, Any]] = [
 ]
 
 
-def to_guest(protocol: int, payload: bytes) -> bytes:
-    return ipv4(mac_of(OUTSIDE), ip_of(OUTSIDE), protocol, payload, to=ip_of(GUEST))
+LATER_FRAGMENT, FIRST_FRAGMENT = 3, 0x2000
+
+
+def to_guest(protocol: int, payload: bytes, fragment: int = 0) -> bytes:
+    return ipv4(mac_of(OUTSIDE), ip_of(OUTSIDE), protocol, payload, to=ip_of(GUEST), fragment=fragment)
 
 
 def from_guest(protocol: int, payload: bytes, to: str = ip_of(OUTSIDE)) -> bytes:
@@ -41,6 +44,8 @@ INWARDS = {
     "more of a TCP connection": to_guest(TCP, tcp(1000, 80, frames.ACK)),
     "reset": to_guest(TCP, tcp(443, 1000, frames.RST)),
     "unreachable": to_guest(ICMP, icmp(3)),
+    "first fragment to a port": to_guest(UDP, udp(1000, 53), FIRST_FRAGMENT),
+    "later fragment": to_guest(UDP, bytes(8), LATER_FRAGMENT),
     "DHCP answer": to_guest(UDP, udp(67, 68)),
     "TCP over IPv6 from its network": ipv6(mac_of(OUTSIDE), ipv6_of(OUTSIDE), TCP, tcp(1000, 7, frames.SYN)),
 }
@@ -48,6 +53,7 @@ STOPPED_INWARDS = {
     "TCP to another port": to_guest(TCP, tcp(1000, 24, frames.SYN)),
     "UDP to another port": to_guest(UDP, udp(1000, 54)),
     "UDP from the port of a service": to_guest(UDP, udp(53, 1000)),
+    "first fragment to another port": to_guest(UDP, udp(1000, 54), FIRST_FRAGMENT),
     "timestamp request": to_guest(ICMP, icmp(13)),
     "TCP over IPv6 from elsewhere": ipv6(mac_of(OUTSIDE), "2001:db9::1", TCP, tcp(1000, 7, frames.SYN)),
     "UDP over IPv6": ipv6(mac_of(OUTSIDE), ipv6_of(OUTSIDE), UDP, udp(1000, 53)),

@@ -37,9 +37,9 @@ def arp(source: str, *, mac: str | None = None, ip: str, target: str = "10.0.0.9
     )
 
 
-def ipv4(source: str, ip: str, protocol: int, payload: bytes, *, to: str = "10.0.255.255") -> bytes:
-    """Make an IPv4 packet."""
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, 64, protocol, 0)
+def ipv4(source: str, ip: str, protocol: int, payload: bytes, *, to: str = "10.0.255.255", fragment: int = 0) -> bytes:
+    """Make an IPv4 packet; ``fragment`` has the flags and the offset, in units of 8 bytes."""
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, fragment, 64, protocol, 0)
     addresses = IPv4Address(ip).packed + IPv4Address(to).packed
     total = sum(struct.unpack("!10H", head + addresses))
     total = (total & 0xFFFF) + (total >> 16)

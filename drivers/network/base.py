@@ -28,6 +28,17 @@ class Network(Protocol):
         :raises PciDeviceNotFound: one of them is a PCI device that is not on this host.
         """
 
+    async def make_ready(self, guest: Guest) -> None:
+        """Do all that a guest needs before it is started: its NICs, and its rules at once, deferred or not.
+
+        What a driver calls before each start, as Nova's libvirt driver does: so no guest runs without its rules.  A NIC
+        that only others can plug is theirs.
+
+        :raises VirtualInterfacePlugError: see :meth:`plug_vifs`.
+        :raises PciDeviceNotFound: the same.
+        :raises DriverError: its rules could not be put in place.
+        """
+
     async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
         """Put the rules of a guest in place of those that it has; while deferred, remember them.
 

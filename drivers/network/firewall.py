@@ -38,8 +38,8 @@ class Nftables:
         if has_table(await self._nft.run(TABLES)):
             self._devices = devices_in(await self._nft.run(LIST))
 
-    async def ensure(self, guest: Guest) -> None:
-        """Replace the rules of a guest; while deferred, at the end.
+    async def ensure(self, guest: Guest, *, at_once: bool = False) -> None:
+        """Replace the rules of a guest; while deferred, at the end, unless they are wanted ``at_once``.
 
         A record without a single VIF changes nothing: a cache that was lost must not open a guest to the world.
 
@@ -48,9 +48,11 @@ class Nftables:
         one = replacement(guest)
         if not guest.network_info:
             return
-        if self._deferred is not None:
+        if self._deferred is not None and not at_once:
             self._deferred[guest.uuid] = one
             return
+        if self._deferred is not None:
+            self._deferred.pop(guest.uuid, None)
         await self.put([one])
 
     async def forget(self, guest: Guest) -> None:

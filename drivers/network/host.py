@@ -1,5 +1,7 @@
 """The network of this host, put together: what a driver hands its verbs on to."""
 
+from contextlib import suppress
+
 from bringup.drivers.base import Guest
 from bringup.drivers.network.firewall import Nftables
 from bringup.drivers.network.plugging import Plugging
@@ -28,6 +30,14 @@ class HostNetwork:
         """Make the NICs of a guest ready; see :meth:`Plugging.plug`."""
         if self._plugging is not None:
             await self._plugging.plug(guest)
+
+    async def make_ready(self, guest: Guest) -> None:
+        """Make the NICs of a guest ready and put its rules in place; see :meth:`.base.Network.make_ready`."""
+        if self._plugging is not None:
+            with suppress(NotImplementedError):
+                await self._plugging.plug(guest)
+        if self._firewall is not None:
+            await self._firewall.ensure(guest, at_once=True)
 
     async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
         """Put the rules of a guest in place; see :meth:`Nftables.ensure`."""

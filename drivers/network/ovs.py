@@ -10,6 +10,8 @@ from bringup.drivers.network.commands import Command
 from bringup.drivers.network.gathering import Gathering, in_halves
 from bringup.drivers.network.wants import OvsPort
 
+OWNERS = ("vm-uuid", "vm-id")
+"""What Nova and we, and what libvirt, keep the instance's UUID by."""
 MOST = 200
 """Ports in a transaction: it is a command line."""
 
@@ -28,11 +30,15 @@ def words_for(ports: Iterable[OvsPort], bridges: frozenset[str]) -> list[str]:
 
 
 def _bridge(port: OvsPort) -> Iterator[str]:
-    # os-vif makes it too.  Secure, as Neutron's agent and OVN will make it: until their flows are there, a bridge that
-    # forwards by itself would join the tenants' networks.
-    yield from ("--", "--may-exist", "add-br", port.bridge, "--", "set", "Bridge", port.bridge, "fail_mode=secure")
-    if port.datapath_type is not None:
-        yield f"datapath_type={port.datapath_type}"
+    # os-vif makes it too.
+    yield from ("--", "--may-exist", "add-br", port.bridge)
+    values = [] if port.datapath_type is None else [f"datapath_type={port.datapath_type}"]
+    if not port.is_trunk:
+        # As Neutron's agent and OVN will make it: until their flows are there, a bridge that forwards by itself would
+        # join the tenants' networks.  That of a trunk has no flows, and carries one port.
+        values.append("fail_mode=secure")
+    if values:
+        yield from ("--", "set", "Bridge", port.bridge, *values)
 
 
 def _port(port: OvsPort, name: str) -> Iterator[str]:
@@ -41,6 +47,9 @@ def _port(port: OvsPort, name: str) -> Iterator[str]:
     yield "external_ids:iface-status=active"
     yield f'external_ids:attached-mac="{port.mac}"'
     yield f'external_ids:vm-uuid="{port.instance}"'
+    if port.is_trunk:
+        # Neutron cleans up by it.
+        yield f'external_ids:bridge_name="{port.bridge}"'
     if port.type is not None:
         yield f"type={port.type}"
     for key, value in port.options:
@@ -49,9 +58,12 @@ def _port(port: OvsPort, name: str) -> Iterator[str]:
         yield f"mtu_request={port.mtu_request}"
 
 
-def ports_in(answer: str) -> list[str]:
-    """Read the names in what ``ovs-vsctl --format=json --columns=name find Interface`` writes."""
-    return [row[0] for row in json.loads(answer)["data"]]
+def ports_of(instance: str, answer: str) -> list[str]:
+    """Find the ports of an instance in what ``ovs-vsctl --format=json`` lists: names and external ids.
+
+    Those that libvirt made outlive a host that died, as the database does.
+    """
+    return [name for name, (_, ids) in json.loads(answer)["data"] if instance in (dict(ids).get(key) for key in OWNERS)]
 
 
 class OpenVSwitch:
@@ -72,12 +84,14 @@ class OpenVSwitch:
         """
         await self._gathering.do(port)
 
-    async def forget(self, instance: str) -> list[str]:
-        """Remove the ports that were made for an instance, and give their names."""
-        found = ["--format=json", "--columns=name", "find", "Interface", f'external_ids:vm-uuid="{instance}"']
-        names = ports_in(await self._command.run(found))
-        if names:
-            await self._command.run([word for name in names for word in ("--", "--if-exists", "del-port", name)])
+    async def forget(self, instance: str, trunks: Iterable[str] = ()) -> list[str]:
+        """Remove the ports of an instance and the bridges of its trunks; give the names of the ports."""
+        listed = await self._command.run(["--format=json", "--columns=name,external_ids", "list", "Interface"])
+        names = ports_of(instance, listed)
+        words = [word for name in names for word in ("--", "--if-exists", "del-port", name)]
+        words += [word for bridge in trunks for word in ("--", "--if-exists", "del-br", bridge)]
+        if words:
+            await self._command.run(words)
         return names
 
     async def _make_ready(self, ports: Sequence[OvsPort]) -> Sequence[Exception | None]:

@@ -76,7 +76,9 @@ class Plugging:
         :raises DriverError: something could not be taken away.
         """
         each = [self._wanted(guest, vif) for vif in vifs_of(guest) if isinstance(vif, Vif)]
-        ports = await self._open_vswitch.forget(guest.uuid) if any(want.ovs is not None for want in each) else []
+        in_ovs = [want.ovs for want in each if want.ovs is not None]
+        trunks = [port.bridge for port in in_ovs if port.is_trunk]
+        ports = await self._open_vswitch.forget(guest.uuid, trunks) if in_ovs else []
         names = names_to_delete(each, ports)
         if names:
             await self._netlink.delete(names)

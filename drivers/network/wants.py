@@ -27,6 +27,11 @@ class OvsPort:
     mtu_request: int | None = None
     """For interfaces that are no device of the kernel; bytes."""
 
+    @property
+    def is_trunk(self) -> bool:
+        """Tell whether the bridge is one of a trunk: its own for each, by Neutron's and os-vif's name for them."""
+        return self.bridge.startswith("tbr-")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:

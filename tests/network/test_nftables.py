@@ -12,11 +12,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bringup.drivers.base import DriverError
+from bringup.drivers.base import DriverError, VirtualInterfacePlugError
 from bringup.drivers.network.commands import CommandUnavailable
 from bringup.drivers.network.firewall import Nftables
 from bringup.drivers.network.ruleset import Filter, Replacement, replacement
-from support.network import GuestOf, a_network, a_vif, device_of, our_table, ruleset, run
+from support.network import BRIDGE, GuestOf, a_network, a_vif, device_of, names, our_table, ruleset, run
 from support.records import uuid_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nftables")]
@@ -110,6 +110,21 @@ async def test_deferred_rules_are_one_transaction_at_the_end(calls: Calls) -> No
 
         await network.ensure_filtering_rules_for_instance(guest(30))
         assert device_of(30) in devices_in_our_table()
+
+
+async def test_a_guest_that_is_about_to_start_has_its_rules_and_nics_though_they_are_deferred(calls: Calls) -> None:
+    async with a_network() as network:
+        await network.filter_defer_apply_on()
+        told = GuestOf([a_vif(1), a_vif(2, type="vrouter")], uuid=uuid_of(1))
+        await network.ensure_filtering_rules_for_instance(told)
+        await network.make_ready(told)
+        assert BRIDGE in names()
+        assert devices_in_our_table() == {device_of(1)}
+        before = len(calls)
+        await network.filter_defer_apply_off()
+        assert len(calls) == before
+        with pytest.raises(VirtualInterfacePlugError):
+            await network.make_ready(GuestOf([a_vif(1, type="unbound")]))
 
 
 async def test_what_many_guests_want_at_once_shares_transactions(calls: Calls) -> None:

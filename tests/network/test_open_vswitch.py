@@ -161,6 +161,28 @@ async def test_nothing_is_left_of_a_guest_that_is_forgotten(switch: Switch) -> N
         assert (names(), switch.ports("br-int")) == before
 
 
+async def test_a_port_that_libvirt_made_before_the_host_died_goes_too(switch: Switch) -> None:
+    guest = GuestOf([an_ovs_vif(1, delegate_create=False)])
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        await network.plug_vifs(guest)
+        for number in (1, 2):
+            made = f'external_ids:vm-id="{uuid_of(number)}"'
+            switch.vsctl("add-port", "br-int", device_of(number), "--", "set", "Interface", device_of(number), made)
+        await network.forget(guest)
+    assert switch.ports("br-int") == {device_of(2)}
+
+
+async def test_the_bridge_of_a_trunk_forwards_by_itself_and_goes_with_its_guest(switch: Switch) -> None:
+    guest = GuestOf([an_ovs_vif(1, bridge="tbr-5036bff2-3")])
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        await network.plug_vifs(guest)
+        assert switch.rows("Bridge", "name", "fail_mode") == [{"name": "tbr-5036bff2-3", "fail_mode": []}]
+        assert switch.port(device_of(1))["external_ids"] == ids(1) | {"bridge_name": "tbr-5036bff2-3"}
+        for _ in range(2):
+            await network.forget(guest)
+            assert switch.vsctl("list-br") == ""
+
+
 @pytest.mark.usefixtures("switch")
 async def test_a_database_that_is_away_is_an_error_that_says_so(tmp_path: Path) -> None:
     async with a_network(filters=False, ovsdb=f"unix:{tmp_path}/away.sock") as network:

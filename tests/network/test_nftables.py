@@ -222,9 +222,9 @@ async def test_rules_come_back_after_somebody_has_flushed_all() -> None:
         await network.forget(guest(1))
 
 
-@pytest.mark.parametrize("after", [0, 1, 25])
+@pytest.mark.parametrize("after", [0, 5])
 def test_killed_at_any_point_and_begun_again_the_end_is_the_same(after: int) -> None:
-    command = [sys.executable, str(CHILD), "40"]
+    command = [sys.executable, str(CHILD), "12"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as whole:
         assert whole.wait() == 0
     expected = our_table()

@@ -8,7 +8,7 @@ import pytest
 
 from bringup.drivers.base import VirtualInterfacePlugError
 from bringup.drivers.network.commands import CommandRefused, CommandUnavailable
-from support.frames import Tap, arp
+from support.frames import Tap, arp, reaches
 from support.network import (
     GuestOf,
     a_network,
@@ -99,9 +99,7 @@ async def test_packets_go_from_guest_to_guest_through_linux_bridges_and_switch(s
     sender, receiver = Tap.open(device_of(1)), Tap.open(device_of(2))
     async with a_network(filters=False, ovsdb=switch.database) as network:
         await network.plug_vifs(GuestOf([an_ovs_vif(number, details=hybrid()) for number in (1, 2)]))
-        frame = arp(mac_of(1), ip=ip_of(1))
-        sender.send(frame)
-        assert frame in receiver.receive_until(frame)
+        assert reaches(sender, receiver, arp(mac_of(1), ip=ip_of(1)))
 
 
 async def test_a_vhost_user_port_has_its_socket_and_asks_for_its_mtu(switch: Switch) -> None:

@@ -5,6 +5,7 @@ import os
 import select
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -15,6 +16,7 @@ IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 EVERYBODY = "ff:ff:ff:ff:ff:ff"
 ARP, IPV4, IPV6, RARP, VLAN = 0x0806, 0x0800, 0x86DD, 0x8035, 0x8100
 SHORTEST = 60
+RESEND_S = 0.2
 SYN, ACK, RST = 0x02, 0x10, 0x04
 UDP, TCP, ICMP, ICMPV6 = socket.IPPROTO_UDP, socket.IPPROTO_TCP, socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6
 
@@ -104,11 +106,27 @@ class Tap:
     def receive_until(self, last: bytes) -> list[bytes]:
         """Give all frames that reach the guest, in order, up to this one."""
         frames: list[bytes] = []
+        until = time.monotonic() + PATIENCE_S
         while not frames or frames[-1] != last:
-            assert select.select([self.fd], [], [], PATIENCE_S)[0], f"{self.name}: {last.hex()} did not come"
+            left = max(0.0, until - time.monotonic())
+            assert select.select([self.fd], [], [], left)[0], f"{self.name}: {last.hex()} did not come: {frames}"
             # A bridge that shows its packets to iptables cuts the padding off.
             frames.append(os.read(self.fd, 65536).ljust(SHORTEST, b"\0"))
         return frames
+
+
+def reaches(sender: Tap, receiver: Tap, frame: bytes) -> bool:
+    """Send a frame until it arrives: a switch in userspace takes its time to forward what its database has.
+
+    For what must arrive; it gives up in the end.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        sender.send(frame)
+        while select.select([receiver.fd], [], [], RESEND_S)[0]:
+            if os.read(receiver.fd, 65536).ljust(SHORTEST, b"\0") == frame:
+                return True
+    return False
 
 
 def what_passes(sender: Tap, receiver: Tap, frames: dict[str, bytes], *, honest: bytes) -> set[str]:

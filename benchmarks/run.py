@@ -85,19 +85,14 @@ def gates() -> None:
 
 def filtered() -> None:
     """Print what one transaction of nft is good for; needs root and nft."""
-    runs = [
-        {how: measure("filters", 100, how)["wall_s"] for how in ("serially", "at_once", "deferred")}
-        for _ in range(RUNS)
-    ]
+    hows = ("serially", "at_once", "deferred")
+    runs = [{how: measure("filters", 100, how) for how in hows} for _ in range(RUNS)]
     for how, what in (("serially", "one by one"), ("at_once", "8 at a time, gathered")):
-        ratios = [run[how] / run["deferred"] for run in runs]
-        row(f"packet filter, 100 instances: {what} / one transaction", "-", ratios, "{:.1f}".format)
-    row(
-        "packet filter, 100 instances in one transaction",
-        "-",
-        [1000 * run["deferred"] for run in runs],
-        "{:.0f} ms".format,
-    )
+        for key, kind in (("wall_s", "wall"), ("cpu_s", "CPU")):
+            ratios = [run[how][key] / run["deferred"][key] for run in runs]
+            row(f"{kind}, packet filter of 100 instances: {what} / one transaction", "-", ratios, "{:.1f}".format)
+    spent = [1000 * run["deferred"]["cpu_s"] for run in runs]
+    row("CPU, packet filter of 100 instances in one transaction", "-", spent, "{:.0f} ms".format)
 
 
 def felt() -> None:

@@ -91,7 +91,7 @@ class Libvirtd:
     def __init__(self, *, pause_s: float | None = None, config: str = "") -> None:
         """Make the folder.  ``pause_s``: a start takes so much longer, and can be held; ``config`` is of libvirtd."""
         # A socket's path has 107 bytes at most.
-        self.directory = Path(tempfile.mkdtemp(prefix="lv-", dir="/tmp"))  # noqa: S108
+        self.directory = Path(tempfile.mkdtemp(prefix="lv-", dir="/tmp"))
         for name in ("lib", "cache", "run", "log", "images", "instances", "hold", "hooked"):
             (self.directory / name).mkdir()
         shutil.copytree("/etc/libvirt", self.directory / "etc")

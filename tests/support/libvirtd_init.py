@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 PLACES = {
     "etc": "/etc/libvirt",
@@ -25,12 +26,17 @@ def start(*command: str) -> None:
     os.posix_spawnp(command[0], command, os.environ)
 
 
+def finish(*command: str) -> None:
+    """Run a program to its end."""
+    subprocess.run(command, check=True)
+
+
 def main(directory: str) -> None:
     """Run until killed."""
     for name, place in PLACES.items():
-        os.makedirs(place, exist_ok=True)
-        subprocess.run(["mount", "--bind", f"{directory}/{name}", place], check=True)
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        Path(place).mkdir(parents=True, exist_ok=True)
+        finish("mount", "--bind", f"{directory}/{name}", place)
+    finish("ip", "link", "set", "lo", "up")
     signal.signal(signal.SIGUSR1, lambda *_: start("libvirtd"))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     start("virtlogd")

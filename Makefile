@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/pip --quiet --disable-pip-version-check
+# libvirt-python has no wheel: it is built where libvirt-dev, pkg-config and a compiler are; without it its tests skip.
+LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/dev/null && echo $(VENV)/.libvirt)
 
 .PHONY: run test check chaos bench clean
 
@@ -45,7 +47,11 @@ $(VENV)/.plain: pyproject.toml constraints.txt $(shell find daemon drivers place
 	rm -rf build
 	touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.libvirt: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --constraint constraints.txt libvirt-python
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt $(LIBVIRT) | $(VENV)/bin/python
 	$(PIP) install --constraint constraints.txt 'pip>=25.1'
 	$(PIP) install --constraint constraints.txt --editable '.[demo]' --group dev
 	touch $(VENV)/.demo $@

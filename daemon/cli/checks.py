@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 
 from bringup.daemon import identity, wiring
-from bringup.daemon.errors import BringupError, SettingsError, Unavailable, chain_of
+from bringup.daemon.errors import BringupError, Refused, SettingsError, Unavailable, chain_of
 from bringup.daemon.gate import opened_placement, placed, probe_placement
 from bringup.daemon.loading import guests_of
 from bringup.daemon.placed import Placed
@@ -71,6 +71,7 @@ class Checks:
         checks: dict[str, Callable[[], Awaitable[Finding | None]]] = {
             "store": self.store,
             "driver": self.driver,
+            "libvirt": self.libvirt,
             "placement": self.placement,
             "inventory": self.inventory,
             "scheduler": self.scheduler,
@@ -134,6 +135,31 @@ class Checks:
         facts = {"guests": len(guests), "guests_without_record": strange, "records_without_guest": missing}
         message = f"{name}: {len(guests)} guests, {strange} of them without a record; {missing} records without a guest"
         return Finding("driver", Status.WARNING if strange else Status.OK, message, facts)
+
+    async def libvirt(self) -> Finding | None:
+        """Tell what keeps libvirt from doing this host's work as it is set; None where it is not the hypervisor."""
+        if self._settings.driver.name != "libvirt":
+            return None
+        from bringup.daemon.libvirt_host import findings, make_libvirt_driver
+
+        driver = make_libvirt_driver(self._settings)
+        try:
+            with anyio.fail_after(self._settings.limits.host_deadline):
+                await driver.init_host(self._settings.host.name)
+                masters, narrow = await findings(self._settings, driver)
+        except (TimeoutError, OSError, DriverError):
+            # The check of the driver has said so.
+            return None
+        finally:
+            await wiring.close_driver(driver)
+        libvirt = self._settings.libvirt
+        facts = {"uri": libvirt.uri, "other_masters": masters, "bottlenecks": narrow}
+        message = "; ".join([*masters, *narrow])
+        if masters and libvirt.autostart == "refuse":
+            return Finding("libvirt", Status.FAILED, f"run is refused: {message}", exit_code=Refused.exit_code)
+        if message:
+            return Finding("libvirt", Status.WARNING, message, facts)
+        return Finding("libvirt", Status.OK, f"{libvirt.uri}: nobody else starts guests here", facts)
 
     async def placement(self) -> Finding:
         """Try the gate once."""

@@ -62,3 +62,8 @@ def values_of(capabilities: str, device: str, name: str) -> list[str]:
     """Give the values that ``virConnectGetDomainCapabilities`` has for an attribute of a device."""
     path = f"./devices/{device}/enum[@name='{name}']/value"
     return [value.text or "" for value in ET.fromstring(capabilities).iterfind(path)]  # noqa: S314 - same
+
+
+def wants_kvm(xml: str) -> bool:
+    """Tell whether a guest is defined for KVM."""
+    return ET.fromstring(xml).get("type") == "kvm"  # noqa: S314 - see above

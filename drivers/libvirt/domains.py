@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from bringup.drivers.base import PowerState
 from bringup.drivers.libvirt.binding import Connection
+from bringup.drivers.libvirt.definitions import wants_kvm
 from bringup.drivers.libvirt.hypervisor import power_state
 
 
@@ -30,3 +31,8 @@ def guests_of(connection: Connection) -> list[DefinedGuest]:
         for domain in connection.listAllDomains()
     ]
     return sorted(found, key=lambda guest: guest.name)
+
+
+def guests_that_want_kvm(connection: Connection) -> list[str]:
+    """List the names of the guests that are defined for KVM."""
+    return sorted(domain.name() for domain in connection.listAllDomains() if wants_kvm(domain.XMLDesc()))

@@ -12,7 +12,7 @@ import anyio
 
 from bringup.drivers.base import AvailableResource, Guest, GuestInfo, RebootType, SharedStorageProbe
 from bringup.drivers.libvirt.disks import Disks, resources
-from bringup.drivers.libvirt.domains import DefinedGuest, guests_of
+from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_want_kvm
 from bringup.drivers.libvirt.migrated import take_back
 from bringup.drivers.libvirt.opening import Opening
 from bringup.drivers.libvirt.options import LibvirtOptions
@@ -32,7 +32,7 @@ class LibvirtDriver(Opening):
         """Open nothing yet; without a ``network`` NICs and firewall are left to libvirt."""
         super().__init__(options, network)
         self._disks = Disks(options.instances_path)
-        self._files = anyio.Semaphore(options.connections * options.requests)
+        self._files = anyio.Semaphore(options.connections)
 
     async def list_instance_uuids(self) -> list[str]:
         """UUIDs of the guests, running or not."""
@@ -43,6 +43,10 @@ class LibvirtDriver(Opening):
     async def defined_guests(self) -> list[DefinedGuest]:
         """List the guests as records are made of them, by name."""
         return await self._ask("list the guests", guests_of)
+
+    async def guests_that_want_kvm(self) -> list[str]:
+        """List the names of those that do not start without."""
+        return await self._ask("list the guests that want KVM", guests_that_want_kvm)
 
     async def list_instances(self) -> list[str]:
         """Names of the guests, running or not."""
@@ -76,8 +80,9 @@ class LibvirtDriver(Opening):
 
     async def reboot(self, guest: Guest, reboot_type: RebootType) -> None:
         """Restart a guest; one that does not follow a soft reboot in time is restarted hard."""
-        uuid, wait_s = guest.uuid, self._host.options.soft_reboot_s
-        if reboot_type is RebootType.SOFT and await self._ask_to_shut_down(uuid, wait_s, wait_s):
+        uuid, options = guest.uuid, self._options
+        soft = reboot_type is RebootType.SOFT
+        if soft and await self._ask_to_shut_down(uuid, options.soft_reboot_s, options.ask_again_s):
             # Where it was off before nothing was asked: started it is all the same.
             await self._host.again(f"start {uuid}", partial(self._power.power_on, uuid))
             return

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 AGAIN_FROM_S: Final = 0.1
 AGAIN_TO_S: Final = 5.0
+LOOKS: Final = 4
+"""Connections for looks: one takes a millisecond."""
 LOSSES: Final = 5
 """So often a connection may break under one verb."""
 # virDomainState to Nova's power state (its LIBVIRT_POWER_STATE): blocked waits for a resource and runs; one that is
@@ -62,7 +64,7 @@ class Hypervisor:
         self.options = options
         self.libvirt = libvirt
         # Looks must not wait behind starts.
-        self._looks = Lines(options, libvirt, count=1)
+        self._looks = Lines(options, libvirt, count=min(LOOKS, options.connections))
         self._verbs = Lines(options, libvirt, count=options.connections)
 
     async def look(self, uuid: str) -> Look:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-# libvirt's defaults (libvirtd.conf, virtqemud.conf).
-MAX_CLIENT_REQUESTS: Final = 5
+# libvirt's default (libvirtd.conf, virtqemud.conf).
 MAX_WORKERS: Final = 20
-_NUMBER = re.compile(r"^\s*(max_client_requests|max_workers)\s*=\s*(\d+)\s*(?:#.*)?$", re.MULTILINE)
+_MAX_WORKERS = re.compile(r"^\s*max_workers\s*=\s*(\d+)\s*(?:#.*)?$", re.MULTILINE)
 _ON_BOOT = re.compile(r"^\s*ON_BOOT=['\"]?(\w+)", re.MULTILINE)
 # What libvirt-guests.sh does where nothing is set: upstream starts, Debian's own file says so in a comment.
 GUESTS_SETTINGS: Final = ("etc/default/libvirt-guests", "etc/sysconfig/libvirt-guests", "etc/conf.d/libvirt-guests")
@@ -22,10 +21,8 @@ DAEMONS: Final = ("etc/libvirt/virtqemud.conf", "etc/libvirt/libvirtd.conf")
 
 @dataclass(frozen=True, slots=True)
 class DaemonLimits:
-    """What a libvirt daemon does at once."""
+    """What a libvirt daemon does at once; ``max_client_requests`` is not in it, for one call has a connection."""
 
-    max_client_requests: int = MAX_CLIENT_REQUESTS
-    """On one connection."""
     max_workers: int = MAX_WORKERS
     """For all of its clients together."""
     source: Path | None = None
@@ -42,31 +39,27 @@ def daemon_limits(config: Path | None, *, root: Path = Path("/")) -> DaemonLimit
     candidates = [root / name for name in DAEMONS] if config is None else [config]
     for path in candidates:
         try:
-            found = dict(_NUMBER.findall(path.read_text(encoding="utf-8")))
+            found = _MAX_WORKERS.findall(path.read_text(encoding="utf-8"))
         except OSError:
             continue
-        return DaemonLimits(
-            max_client_requests=int(found.get("max_client_requests", MAX_CLIENT_REQUESTS)),
-            max_workers=int(found.get("max_workers", MAX_WORKERS)),
-            source=path,
-        )
+        if found:
+            return DaemonLimits(max_workers=int(found[-1]), source=path)
     return DaemonLimits()
 
 
 def bottlenecks(limits: DaemonLimits, *, concurrency: int, connections: int) -> list[str]:
-    """Say which of the daemon's limits are below what is asked of it."""
-    source = f"in {limits.source}" if limits.source else "by default"
+    """Say what keeps libvirt from doing as much at once as is asked of it."""
     found = []
-    if concurrency > connections * limits.max_client_requests:
+    if concurrency > connections:
         found.append(
-            f"limits.concurrency = {concurrency} is more than {connections} connections "
-            f"take ({limits.max_client_requests} requests each, max_client_requests {source}): "
-            f"set libvirt.connections = {-(-concurrency // limits.max_client_requests)}"
+            f"limits.concurrency = {concurrency} is more than libvirt.connections = {connections}, "
+            f"and each has one call at a time: leave libvirt.connections out, or set it to {concurrency}"
         )
     if concurrency > limits.max_workers:
+        source = f"in {limits.source}" if limits.source else "libvirt's default"
         found.append(
             f"limits.concurrency = {concurrency} is more than libvirt does at once (max_workers = "
-            f"{limits.max_workers} {source}): raise that, or lower limits.concurrency"
+            f"{limits.max_workers}, {source}): raise that, or lower limits.concurrency"
         )
     return found
 

@@ -1,7 +1,7 @@
 """The driver for libvirt without the verbs of guests: opened and closed, who else starts guests here, the network."""
 
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import structlog
 
@@ -18,6 +18,8 @@ from bringup.drivers.network import Network
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+WAY_OUT: Final = 'switch that off, or set libvirt.autostart to "take_over" (libvirt\'s autostart only) or "warn"'
 
 
 class Opening:
@@ -130,11 +132,8 @@ class Opening:
             if names:
                 log.warning("libvirt.autostart_taken_over", guests=names)
         others = await self.other_masters()
-        if others and self._options.autostart == "refuse" and self._options.may_change:
-            raise TwoMasters(
-                f"{'; '.join(others)}: on {host} guests would have two masters; switch that off, or set "
-                'libvirt.autostart to "take_over" or "warn"'
-            )
+        if others and self._options.autostart != "warn" and self._options.may_change:
+            raise TwoMasters(f"{'; '.join(others)}: on {host} guests would have two masters; {WAY_OUT}")
         for other in others:
             log.warning("libvirt.two_masters", error=other)
 

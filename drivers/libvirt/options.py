@@ -12,10 +12,8 @@ class LibvirtOptions:
     """Where libvirt is and how it is spoken to; times are in seconds."""
 
     uri: str = "qemu:///system"
-    connections: int = 2
-    """For verbs that change something; looks and events have one more."""
-    requests: int = 5
-    """At once on one connection: ``max_client_requests`` of the daemon, which lets others wait, keepalives too."""
+    connections: int = 8
+    """For verbs that change something, one call on each at a time; looks and events have their own."""
     call_deadline_s: float = 30.0
     """Of one call that should be quick: a look, a list, a definition."""
     start_deadline_s: float = 300.0
@@ -27,6 +25,8 @@ class LibvirtOptions:
     instances_path: Path = Path("/var/lib/nova/instances")
     soft_reboot_s: float = 120.0
     """How long a guest may take to follow a soft reboot (Nova's ``wait_soft_reboot_seconds``)."""
+    ask_again_s: float = 10.0
+    """Between two requests to follow it: one that is still starting hears none (Nova asks once)."""
     stopped_delay_s: float = 15.0
     """How long a stop is held back: a start that follows makes it a reboot (Nova's ``_lifecycle_delay``)."""
     poll_s: float = 0.5

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from bringup.drivers.base import Driver, PowerState
+from bringup.drivers.base import Driver, LifecycleEvent, PowerState, Transition
 from bringup.drivers.libvirt import LibvirtDriver, LibvirtOptions
 from support.drivers import told, uuid_of
 from support.libvirtd import Libvirtd, the_libvirtd
@@ -24,6 +25,7 @@ def options(server: Libvirtd, **more: Any) -> LibvirtOptions:
         "uri": server.uri,
         "instances_path": server.directory / "instances",
         "soft_reboot_s": 0.3,
+        "ask_again_s": 0.2,
         "stopped_delay_s": 0,
         "poll_s": 0.05,
         "autostart": "warn",
@@ -52,7 +54,9 @@ def guests(server: Libvirtd, states: Sequence[PowerState], **more: Any) -> Itera
                 bring(connection, number, state)
             yield connection
         finally:
-            clear(connection)
+            # That one may have broken.
+            with server.connected() as new:
+                clear(new)
 
 
 def bring(connection: Any, number: int, state: PowerState) -> None:
@@ -101,3 +105,43 @@ async def in_test_hypervisor(states: Sequence[PowerState]) -> AsyncIterator[Driv
             yield driver
     finally:
         connection.close()
+
+
+@contextlib.asynccontextmanager
+async def a_driver(server: Libvirtd, **more: Any) -> AsyncIterator[LibvirtDriver]:
+    """Open a driver for a libvirtd."""
+    async with opened(options(server, **more)) as driver:
+        yield driver
+
+
+async def reached(driver: LibvirtDriver, state: PowerState) -> None:
+    """Wait until guest 1 is in a state."""
+    with anyio.fail_after(60):
+        while (await driver.get_info(told(1))).state is not state:  # noqa: ASYNC110 - nobody announces it
+            await anyio.sleep(0.02)
+
+
+def id_of(connection: Any) -> int:
+    """Tell which life of guest 1 it is."""
+    number: int = connection.lookupByUUIDString(uuid_of(1)).ID()
+    return number
+
+
+class Heard:
+    """What a driver tells of guest 1."""
+
+    def __init__(self, driver: LibvirtDriver) -> None:
+        self.transitions: list[Transition] = []
+        self._waiting: dict[Transition, anyio.Event] = {}
+        driver.register_event_listener(self._take)
+
+    def _take(self, event: LifecycleEvent) -> None:
+        assert event.uuid == uuid_of(1)
+        self.transitions.append(event.transition)
+        self._waiting.pop(event.transition, anyio.Event()).set()
+
+    async def until(self, transition: Transition) -> None:
+        """Wait for it, or find that it came before."""
+        with anyio.fail_after(30):
+            if transition not in self.transitions:
+                await self._waiting.setdefault(transition, anyio.Event()).wait()

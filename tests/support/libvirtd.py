@@ -153,6 +153,13 @@ class Libvirtd:
         os.kill(self._init(), signal.SIGUSR1)
         self._until_it_answers()
 
+    def end_guests(self) -> None:
+        """Kill every guest, and wait until all are gone."""
+        found = [child for child in children_of(self._init()) if _name_of(child).startswith("qemu-system")]
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not any(_name_of(pid) for pid in found), "the end of the guests")
+
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Have libvirtd answer nothing for as long as the block lasts."""
@@ -212,17 +219,21 @@ class Libvirtd:
         return init
 
     def _find(self) -> int | None:
-        for child in children_of(self._init()):
-            with contextlib.suppress(OSError):
-                state = Path(f"/proc/{child}/stat").read_text().rpartition(") ")[2][0]
-                if Path(f"/proc/{child}/comm").read_text().strip() == "libvirtd" and state != "Z":
-                    return child
-        return None
+        return next((child for child in children_of(self._init()) if _name_of(child) == "libvirtd"), None)
 
     def _daemon(self) -> int:
         pid = self._find()
         assert pid is not None, "libvirtd does not run"
         return pid
+
+
+def _name_of(pid: int) -> str:
+    """Give the name of a program that runs; "" if it has ended."""
+    with contextlib.suppress(OSError):
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        if stat.rpartition(") ")[2][0] != "Z":
+            return stat.partition("(")[2].rpartition(")")[0]
+    return ""
 
 
 def domain_xml(uuid: str, name: str, *, images: Path, guest: str = "halt", disk: Path | None = None) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from bringup.drivers.base import Driver, LifecycleEvent, PowerState, Transition
 from bringup.drivers.libvirt import LibvirtDriver, LibvirtOptions
+from bringup.drivers.libvirt.binding import binding
 from support.drivers import told, uuid_of
 from support.libvirtd import Libvirtd, the_libvirtd
 
@@ -70,8 +71,7 @@ def bring(connection: Any, number: int, state: PowerState) -> None:
 
 def clear(connection: Any) -> None:
     """Leave no guest."""
-    import libvirt  # noqa: PLC0415 - it is an extra
-
+    libvirt = binding()
     for domain in connection.listAllDomains():
         with contextlib.suppress(libvirt.libvirtError):
             domain.destroy()
@@ -91,8 +91,10 @@ async def qemu(states: Sequence[PowerState]) -> AsyncIterator[Driver]:
 @contextlib.asynccontextmanager
 async def in_test_hypervisor(states: Sequence[PowerState]) -> AsyncIterator[Driver]:
     """Have guests of the hypervisor that libvirt brings for tests; it lives as long as somebody is connected."""
-    libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not installed: extra bringup[libvirt]")
-    connection = libvirt.open(TEST_URI)
+    try:
+        connection = binding().open(TEST_URI)
+    except ImportError as error:
+        pytest.skip(str(error))
     try:
         clear(connection)
         for number, state in enumerate(states, start=1):

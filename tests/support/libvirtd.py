@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from bringup.drivers.libvirt.binding import binding
 from support import boot_sectors
 from support.process import children_of
 
@@ -59,9 +60,9 @@ sleep {pause_s}
 def missing() -> str | None:
     """Say what is not there that a libvirtd of our own needs; None: all is there."""
     try:
-        import libvirt  # noqa: F401, PLC0415 - it is an extra
-    except ImportError:
-        return "libvirt-python is not installed: extra bringup[libvirt] (packages libvirt-dev, pkg-config, gcc)"
+        binding()
+    except ImportError as error:
+        return str(error)
     packages = sorted({package for program, package in PACKAGES.items() if shutil.which(program) is None})
     if packages:
         return f"libvirtd and QEMU are not installed: packages {', '.join(packages)}"
@@ -77,11 +78,11 @@ def namespaces() -> tuple[str, ...]:
     return ("setpriv", "--pdeathsig", "KILL", *unshare, "--propagation", "private")
 
 
-def until(reached: Callable[[], object], what: str, *, patience_s: float = PATIENCE_S) -> None:
+def until(reached: Callable[[], object], what: str) -> None:
     """Wait for a state that nobody announces; fail when it does not come."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + PATIENCE_S
     while not reached():
-        assert time.monotonic() < deadline, f"{what} did not come in {patience_s:g} s"
+        assert time.monotonic() < deadline, f"{what} did not come in {PATIENCE_S:g} s"
         threading.Event().wait(0.02)
 
 
@@ -187,9 +188,7 @@ class Libvirtd:
     @contextlib.contextmanager
     def connected(self) -> Iterator[Any]:
         """Connect as somebody else does."""
-        import libvirt  # noqa: PLC0415 - it is an extra
-
-        connection = libvirt.open(self.uri)
+        connection = binding().open(self.uri)
         try:
             yield connection
         finally:
@@ -201,17 +200,20 @@ class Libvirtd:
             connection.defineXML(domain_xml(uuid, name, images=self.directory / "images", **more))
 
     def _until_it_answers(self) -> None:
-        import libvirt  # noqa: PLC0415 - it is an extra
+        libvirt = binding()
 
         def answers() -> bool:
             assert self._unshare is not None
-            assert self._unshare.poll() is None, (self.directory / "log/init.log").read_text()
             with contextlib.suppress(libvirt.libvirtError):
                 libvirt.open(self.uri).close()
                 return True
             return False
 
-        until(answers, "the answer of libvirtd")
+        try:
+            until(answers, "the answer of libvirtd")
+        except AssertionError as error:
+            error.add_note((self.directory / "log/init.log").read_text())
+            raise
 
     def _init(self) -> int:
         assert self._unshare is not None

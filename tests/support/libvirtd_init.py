@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import time
 from pathlib import Path
 
 PLACES = {
@@ -19,6 +19,9 @@ PLACES = {
     "run": "/run/libvirt",
     "log": "/var/log/libvirt",
 }
+# By default they are in /run itself, which all of these share: the second of two would not start.
+VIRTLOGD = ("virtlogd", "-p", "/run/libvirt/virtlogd.pid")
+LIBVIRTD = ("libvirtd", "-p", "/run/libvirt/libvirtd.pid")
 
 
 def start(*command: str) -> None:
@@ -37,13 +40,16 @@ def main(directory: str) -> None:
         Path(place).mkdir(parents=True, exist_ok=True)
         finish("mount", "--bind", f"{directory}/{name}", place)
     finish("ip", "link", "set", "lo", "up")
-    signal.signal(signal.SIGUSR1, lambda *_: start("libvirtd"))
+    signal.signal(signal.SIGUSR1, lambda *_: start(*LIBVIRTD))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    start("virtlogd")
-    start("libvirtd")
+    start(*VIRTLOGD)
+    start(*LIBVIRTD)
     while True:
-        with suppress(ChildProcessError):
+        try:
             os.wait()
+        except ChildProcessError:
+            # Nothing runs until libvirtd is started again: no busy loop until then.
+            time.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,9 @@ CASES: tuple[Case, ...] = (
         )
     ]
     * 2,
-    Case("paused", {"vm_state": VmState.PAUSED, "power_state": PAUSED, "task_state": TaskState.UNPAUSING}),
+    Case(
+        "paused", {"vm_state": VmState.PAUSED, "power_state": PAUSED, "task_state": TaskState.UNPAUSING}, same_life=True
+    ),
     Case("on", {"task_state": TaskState.POWERING_OFF}, becomes=OFF, vm_state=VmState.STOPPED, guest="acpi"),
     Case("on", {"task_state": TaskState.POWERING_OFF}, becomes=OFF, vm_state=VmState.STOPPED),
     Case("off", STOPPED | {"task_state": TaskState.POWERING_ON}),

@@ -3,11 +3,22 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 
-from bringup.daemon.errors import SettingsError
+from bringup.daemon import wiring
+from bringup.daemon.errors import SettingsError, Unavailable
 from bringup.daemon.settings import Settings
-from bringup.drivers.libvirt import NEEDS, LibvirtDriver, LibvirtOptions, bottlenecks, daemon_limits, is_local
+from bringup.drivers.base import DriverError
+from bringup.drivers.libvirt import (
+    NEEDS,
+    DefinedGuest,
+    LibvirtDriver,
+    LibvirtOptions,
+    bottlenecks,
+    daemon_limits,
+    is_local,
+)
 
 KVM = Path("/dev/kvm")
 
@@ -58,3 +69,20 @@ async def findings(settings: Settings, driver: LibvirtDriver) -> tuple[list[str]
     if wanting and is_local(settings.libvirt.uri) and not await anyio.to_thread.run_sync(KVM.exists):
         narrow.append(f"{len(wanting)} guests want KVM, and {KVM} is not there: they will not start")
     return masters, narrow
+
+
+async def defined_guests(settings: Settings) -> list[DefinedGuest]:
+    """List the guests that libvirt has, by name.
+
+    :raises SettingsError: libvirt is not what is set.
+    :raises Unavailable: it could not be asked.
+    """
+    driver = make_libvirt_driver(settings)
+    try:
+        with anyio.fail_after(settings.limits.host_deadline):
+            await driver.init_host(settings.host.name)
+            return await driver.defined_guests()
+    except (TimeoutError, DriverError) as error:
+        raise Unavailable(f"cannot list the guests of {settings.libvirt.uri}") from error
+    finally:
+        await wiring.close_driver(driver)

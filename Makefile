@@ -6,7 +6,7 @@ PIP = $(BIN)/pip --quiet --disable-pip-version-check
 # libvirt-python has no wheel: it is built where libvirt-dev, pkg-config and a compiler are; without it its tests skip.
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/dev/null && echo $(VENV)/.libvirt)
 
-.PHONY: run test check chaos bench clean
+.PHONY: run test check chaos bench bench-libvirt clean
 
 run: $(VENV)/.demo
 	$(BIN)/bringup demo --directory .demo
@@ -28,6 +28,11 @@ chaos: $(VENV)/.dev
 
 bench: $(VENV)/.dev $(VENV)/.plain
 	BENCH_PYTHON=$(VENV)/plain/bin/python $(BIN)/python benchmarks/run.py
+
+# Real guests brought back in every way, side by side: some ten minutes; needs libvirtd and QEMU (see .ci/run).
+bench-libvirt: $(VENV)/.dev $(VENV)/.plain
+	$(if $(LIBVIRT),$(VENV)/plain/bin/pip --quiet install --constraint constraints.txt libvirt-python)
+	BENCH_PYTHON=$(VENV)/plain/bin/python PYTHONPATH=tests $(BIN)/python benchmarks/real_guests.py
 
 clean:
 	rm -rf $(VENV) .demo

@@ -67,7 +67,9 @@ def bottlenecks(limits: DaemonLimits, *, concurrency: int, connections: int) -> 
 def libvirt_guests(*, root: Path = Path("/")) -> str | None:
     """Say that libvirt-guests starts guests at boot, where it is enabled and told to; None: it does not."""
     units = root / "etc/systemd/system"
-    enabled = [*units.glob("*.wants/libvirt-guests.service"), *(root / "etc/rc2.d").glob("S*libvirt-guests")]
+    # Not by its whole name: a link that leads nowhere, as from a container, would not be found.
+    wanted = [path for path in units.glob("*.wants/*") if path.name == "libvirt-guests.service"]
+    enabled = [*wanted, *(root / "etc/rc2.d").glob("S*libvirt-guests")]
     if not enabled or _on_boot(root) != "start":
         return None
     return (

@@ -19,11 +19,12 @@ from bringup.drivers.libvirt import (
     daemon_limits,
     is_local,
 )
+from bringup.drivers.network import Network
 
 KVM = Path("/dev/kvm")
 
 
-def make_libvirt_driver(settings: Settings, *, acting: bool = False) -> LibvirtDriver:
+def make_libvirt_driver(settings: Settings, *, acting: bool = False, network: Network | None = None) -> LibvirtDriver:
     """Make the driver; it is not initialized yet.  Only one for ``acting`` takes anything over.
 
     :raises SettingsError: libvirt is not what is set, or libvirt-python is not installed.
@@ -46,7 +47,7 @@ def make_libvirt_driver(settings: Settings, *, acting: bool = False) -> LibvirtD
         autostart=libvirt.autostart,
         may_change=acting,
     )
-    return LibvirtDriver(options)
+    return LibvirtDriver(options, network)
 
 
 def require_binding() -> None:

@@ -6,6 +6,7 @@ It starts what is defined and defines nothing: a guest of which libvirt knows no
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
@@ -133,10 +134,9 @@ class LibvirtDriver(Opening):
 
     async def post_interrupted_snapshot_cleanup(self, guest: Guest) -> None:
         """End the copy that a snapshot was making, and remove it; give the guest its definition back."""
-        uuid = guest.uuid
-        left = await self._host.again(
-            f"clean up after a snapshot of {uuid}", partial(clean_up_after_snapshot, self._host, self._power, uuid)
-        )
+        uuid, left = guest.uuid, list[Path]()
+        clean_up = partial(clean_up_after_snapshot, self._host, self._power, uuid, left)
+        await self._host.again(f"clean up after a snapshot of {uuid}", clean_up)
         for path in left:
             if self._disks.is_ours(path):
                 await self._on_disk(f"remove {path}", partial(path.unlink, missing_ok=True))

@@ -15,13 +15,17 @@ from bringup.drivers.libvirt.power import Power
 log = structlog.get_logger()
 
 
-async def clean_up_after_snapshot(hypervisor: Hypervisor, power: Power, uuid: str) -> list[Path]:
-    """End copies of disks, give the guest its definition back; give the files that were being written."""
+async def clean_up_after_snapshot(hypervisor: Hypervisor, power: Power, uuid: str, left: list[Path]) -> None:
+    """End copies of disks, give the guest its definition back; ``left`` gets the files that were being written.
+
+    They are known for as long as the copy goes on only: so they are noted before it is ended.
+    """
     look = await hypervisor.look(uuid)
     copies: list[Copying] = []
     if look.active:
         ask = f"look for a snapshot of {uuid}"
         copies = await hypervisor.ask(ask, lambda connection: copies_of(connection.lookupByUUIDString(uuid).XMLDesc()))
+    left += [copy.to for copy in copies if copy.to is not None]
     for copy in copies:
 
         def end(domain: Domain, disk: str = copy.disk) -> None:
@@ -33,4 +37,3 @@ async def clean_up_after_snapshot(hypervisor: Hypervisor, power: Power, uuid: st
         log.info("libvirt.snapshot_ended", instance=uuid, disk=copy.disk, to=str(copy.to))
     if look.active and not look.persistent:
         await power.keep_definition(uuid)
-    return [copy.to for copy in copies if copy.to is not None]

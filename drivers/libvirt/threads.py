@@ -56,7 +56,12 @@ async def in_thread(work: Callable[[Abandoned], T], *, name: str, at_end: Callab
         with suppress(RuntimeError):  # the event loop has ended: nobody is left to be told
             anyio.from_thread.run_sync(tell, token=token)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except RuntimeError:  # the kernel gives no more threads
+        if at_end is not None:
+            at_end()
+        raise
     try:
         await done.wait()
     finally:

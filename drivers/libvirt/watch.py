@@ -28,6 +28,9 @@ from bringup.drivers.libvirt.options import LibvirtOptions
 log = structlog.get_logger()
 
 AGAIN_S: Final = 1.0
+LOOKS_AFTER_S: Final = (1.0, 5.0, 20.0)
+"""When the guests are looked at after libvirt came back: one that died meanwhile is called running until libvirtd has
+tried to speak to it, and no event is sent when that fails."""
 LOST: Final = "lost"
 CLOSE: Final = "close"
 
@@ -47,6 +50,7 @@ class Watch:
         """What each guest was last seen as; None: nobody has looked yet."""
         self._stops: list[tuple[float, int, LifecycleEvent]] = []
         self._order = itertools.count()
+        self._looks_at: list[float] = []
         self._token = anyio.lowlevel.current_token()
 
     def listen(self, listener: EventListener) -> None:
@@ -77,6 +81,10 @@ class Watch:
             None, self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_event, None
         )
         self._connection = connection
+        return self._look(connection)
+
+    def _look(self, connection: Connection) -> list[LifecycleEvent]:
+        """Look at the guests; give what changed since the last look, which nobody has told."""
         first = self._known is None
         known = self._known = self._known or {}
         changed = []
@@ -115,12 +123,15 @@ class Watch:
             self._tell_stops()
             if lost:
                 lost = not self._reconnect()
+            elif self._looks_at and self._looks_at[0] <= time.monotonic():
+                self._looks_at.pop(0)
+                self._look_again()
 
     def _patience_s(self, *, lost: bool) -> float | None:
-        waits = [AGAIN_S] if lost else []
-        if self._stops:
-            waits.append(max(0.0, self._stops[0][0] - time.monotonic()))
-        return min(waits, default=None)
+        """Tell how long there is nothing to do but to wait for what comes."""
+        at = [due for due, _, _ in self._stops[:1]] + ([] if lost else self._looks_at[:1])
+        waits = [max(0.0, due - time.monotonic()) for due in at]
+        return min([*waits, AGAIN_S] if lost else waits, default=None)
 
     def _reconnect(self) -> bool:
         try:
@@ -128,9 +139,17 @@ class Watch:
         except self._libvirt.libvirtError:
             return False
         log.info("libvirt.watched_again", changed=len(changed))
+        self._looks_at = [time.monotonic() + after_s for after_s in LOOKS_AFTER_S]
         for event in changed:
-            self._tell(event)
+            self._take(event)
         return True
+
+    def _look_again(self) -> None:
+        """Tell what became of guests without an event."""
+        if self._connection is not None:
+            with suppress(self._libvirt.libvirtError):
+                for event in self._look(self._connection):
+                    self._take(event)
 
     def _take(self, event: LifecycleEvent) -> None:
         if self._known is not None:

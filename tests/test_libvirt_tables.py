@@ -164,6 +164,11 @@ def test_a_copy_of_a_disk_is_found_and_another_job_is_not() -> None:
     ]
 
 
+def test_a_guest_wants_kvm_where_its_definition_says_so() -> None:
+    assert definitions.wants_kvm("<domain type='kvm'/>")
+    assert not definitions.wants_kvm("<domain type='qemu'/>")
+
+
 @pytest.mark.parametrize("xml", ["", "<domain", "<domain/>", "<domain><uuid>other</uuid></domain>"])
 def test_what_is_no_definition_of_this_guest_is_refused(xml: str) -> None:
     with pytest.raises(DriverError, match="cannot restore the definition of this"):

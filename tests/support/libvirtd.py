@@ -33,6 +33,8 @@ PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-img": "qemu-utils",
     "ip": "iproute2",
+    "unshare": "util-linux",
+    "setpriv": "util-linux",
 }
 SECTORS = {
     "halt": boot_sectors.IGNORES_ACPI,

@@ -15,6 +15,7 @@ from bringup.drivers.libvirt import (
     DefinedGuest,
     LibvirtDriver,
     LibvirtOptions,
+    OtherMasters,
     bottlenecks,
     daemon_limits,
     is_local,
@@ -59,7 +60,7 @@ def require_binding() -> None:
         raise SettingsError([f'driver.name = "libvirt": {NEEDS}'])
 
 
-async def findings(settings: Settings, driver: LibvirtDriver) -> tuple[list[str], list[str]]:
+async def findings(settings: Settings, driver: LibvirtDriver) -> tuple[OtherMasters, list[str]]:
     """Say who else starts guests here, and what keeps libvirt from doing what is set; asks, changes nothing."""
     masters = await driver.other_masters()
     limits = await anyio.to_thread.run_sync(daemon_limits, settings.libvirt.daemon_config)

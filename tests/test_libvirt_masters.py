@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bringup.drivers.libvirt import DaemonLimits, bottlenecks, daemon_limits, is_local
+from bringup.drivers.libvirt import DaemonLimits, OtherMasters, bottlenecks, daemon_limits, is_local
 from bringup.drivers.libvirt.masters import libvirt_guests
+from bringup.drivers.libvirt.options import Autostart
 
 ENABLED = "etc/systemd/system/multi-user.target.wants/libvirt-guests.service"
 
@@ -98,3 +99,12 @@ def test_what_is_too_narrow_is_named_with_what_would_be_right(
 )
 def test_only_this_hosts_own_daemon_is_local(uri: str, *, local: bool) -> None:
     assert is_local(uri) is local
+
+
+@pytest.mark.parametrize(
+    ("policy", "refused"),
+    [("refuse", ["autostart", "libvirt-guests"]), ("take_over", ["libvirt-guests"]), ("warn", [])],
+)
+def test_only_autostart_can_be_taken_over(policy: Autostart, refused: list[str]) -> None:
+    assert OtherMasters("autostart", "libvirt-guests").refused(policy) == refused
+    assert OtherMasters(None, None).refused(policy) == []

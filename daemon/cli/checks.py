@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 
 from bringup.daemon import identity, wiring
-from bringup.daemon.errors import BringupError, Refused, SettingsError, Unavailable, chain_of
+from bringup.daemon.errors import BringupError, SettingsError, Unavailable, chain_of
 from bringup.daemon.gate import opened_placement, placed, probe_placement
 from bringup.daemon.loading import guests_of
 from bringup.daemon.placed import Placed
@@ -137,29 +137,12 @@ class Checks:
         return Finding("driver", Status.WARNING if strange else Status.OK, message, facts)
 
     async def libvirt(self) -> Finding | None:
-        """Tell what keeps libvirt from doing this host's work as it is set; None where it is not the hypervisor."""
+        """Tell who else starts guests, and what is too narrow; None where libvirt is not the hypervisor."""
         if self._settings.driver.name != "libvirt":
             return None
-        from bringup.daemon.libvirt_host import findings, make_libvirt_driver
+        from bringup.daemon.cli.libvirt_check import libvirt_finding
 
-        driver = make_libvirt_driver(self._settings)
-        try:
-            with anyio.fail_after(self._settings.limits.host_deadline):
-                await driver.init_host(self._settings.host.name)
-                masters, narrow = await findings(self._settings, driver)
-        except (TimeoutError, OSError, DriverError):
-            # The check of the driver has said so.
-            return None
-        finally:
-            await wiring.close_driver(driver)
-        libvirt = self._settings.libvirt
-        facts = {"uri": libvirt.uri, "other_masters": masters, "bottlenecks": narrow}
-        message = "; ".join([*masters, *narrow])
-        if masters and libvirt.autostart == "refuse":
-            return Finding("libvirt", Status.FAILED, f"run is refused: {message}", exit_code=Refused.exit_code)
-        if message:
-            return Finding("libvirt", Status.WARNING, message, facts)
-        return Finding("libvirt", Status.OK, f"{libvirt.uri}: nobody else starts guests here", facts)
+        return await libvirt_finding(self._settings)
 
     async def placement(self) -> Finding:
         """Try the gate once."""

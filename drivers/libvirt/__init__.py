@@ -11,6 +11,7 @@ from bringup.drivers.libvirt.binding import NEEDS
 from bringup.drivers.libvirt.domains import DefinedGuest
 from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.libvirt.masters import DaemonLimits, bottlenecks, daemon_limits, is_local
+from bringup.drivers.libvirt.opening import OtherMasters
 from bringup.drivers.libvirt.options import LibvirtOptions
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "DefinedGuest",
     "LibvirtDriver",
     "LibvirtOptions",
+    "OtherMasters",
     "bottlenecks",
     "daemon_limits",
     "is_local",

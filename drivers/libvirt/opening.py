@@ -1,6 +1,7 @@
 """The driver for libvirt without the verbs of guests: opened and closed, who else starts guests here, the network."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, NoReturn, TypeVar
 
 import structlog
@@ -9,7 +10,7 @@ from bringup.drivers.base import DriverError, EventListener, Guest, TwoMasters
 from bringup.drivers.libvirt import masters
 from bringup.drivers.libvirt.binding import Connection, binding
 from bringup.drivers.libvirt.hypervisor import Hypervisor
-from bringup.drivers.libvirt.options import LibvirtOptions
+from bringup.drivers.libvirt.options import Autostart, LibvirtOptions
 from bringup.drivers.libvirt.power import Power
 from bringup.drivers.libvirt.threads import in_thread
 from bringup.drivers.libvirt.watch import Watch
@@ -20,6 +21,25 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 WAY_OUT: Final = 'switch that off, or set libvirt.autostart to "take_over" (libvirt\'s autostart only) or "warn"'
+
+
+@dataclass(frozen=True, slots=True)
+class OtherMasters:
+    """Who else starts the guests of this host at boot, in a sentence each; None: nobody."""
+
+    autostart: str | None
+    libvirt_guests: str | None
+
+    @property
+    def sentences(self) -> list[str]:
+        """All that there are."""
+        return [sentence for sentence in (self.autostart, self.libvirt_guests) if sentence]
+
+    def refused(self, policy: Autostart) -> list[str]:
+        """Those that a run is refused for: only libvirt's own autostart can be taken over from here."""
+        if policy == "take_over":
+            return [self.libvirt_guests] if self.libvirt_guests else []
+        return self.sentences if policy == "refuse" else []
 
 
 class Opening:
@@ -74,13 +94,13 @@ class Opening:
         if self._opened is not None:
             self._opened[2].listen(listener)
 
-    async def other_masters(self) -> list[str]:
-        """Say what else starts the same guests at boot, one sentence each."""
-        found = [
-            f"libvirt starts {_several(names)} itself (autostart)" for names in [await self._autostarted()] if names
-        ]
-        guests = masters.libvirt_guests() if masters.is_local(self._options.uri) else None
-        return [*found, guests] if guests else found
+    async def other_masters(self) -> OtherMasters:
+        """Find out what else starts the same guests at boot."""
+        names = await self._autostarted()
+        return OtherMasters(
+            f"libvirt starts {_several(names)} itself (autostart)" if names else None,
+            masters.libvirt_guests() if masters.is_local(self._options.uri) else None,
+        )
 
     async def plug_vifs(self, guest: Guest) -> None:
         """Make the NICs of a guest ready."""
@@ -126,15 +146,15 @@ class Opening:
 
         :raises TwoMasters: they are refused, or cannot be put an end to from here.
         """
-        if self._options.autostart == "take_over" and self._options.may_change:
-            names = await self._autostarted()
-            await self._host.change("take autostart over", self._switch_autostart_off)
-            if names:
-                log.warning("libvirt.autostart_taken_over", guests=names)
         others = await self.other_masters()
-        if others and self._options.autostart != "warn" and self._options.may_change:
-            raise TwoMasters(f"{'; '.join(others)}: on {host} guests would have two masters; {WAY_OUT}")
-        for other in others:
+        if self._options.may_change:
+            if refused := others.refused(self._options.autostart):
+                raise TwoMasters(f"{'; '.join(refused)}: on {host} guests would have two masters; {WAY_OUT}")
+            if self._options.autostart == "take_over" and others.autostart:
+                await self._host.change("take autostart over", self._switch_autostart_off)
+                log.warning("libvirt.autostart_taken_over", error=others.autostart)
+                return
+        for other in others.sentences:
             log.warning("libvirt.two_masters", error=other)
 
     def _switch_autostart_off(self, connection: Connection) -> None:

@@ -20,7 +20,7 @@ def loaded(directory: Path, text: str) -> Settings:
 
 
 def test_a_libvirt_host_has_a_concurrency_of_its_own_unless_it_is_set(tmp_path: Path) -> None:
-    assert loaded(tmp_path, LIBVIRT).limits.concurrency == 8
+    assert loaded(tmp_path, LIBVIRT).limits.concurrency == 16
     assert loaded(tmp_path, f"{LIBVIRT}limits.concurrency = 3\n").limits.concurrency == 3
 
 

@@ -16,8 +16,9 @@ from bringup.daemon.settings.values import WrongDeviceSpecs
 
 # What openstack-placement with auth_strategy = noauth2 takes for an administrator; it is public, not a secret.
 NOAUTH_TOKEN = "admin"  # noqa: S105 - see above
-# A start waits for storage more than for a CPU; measured, see docs/performance.md.
-LIBVIRT_CONCURRENCY = 8
+# A start waits for storage more than for a CPU (measured: docs/performance.md); four looks beside it make libvirt's
+# 20 workers.
+LIBVIRT_CONCURRENCY = 16
 FROM_FILES = (
     ("placement", "token"),
     ("scheduler", "token"),

@@ -95,9 +95,7 @@ class Lines:
                 self._free.release()
 
             try:
-                return await in_thread(
-                    lambda abandoned: self._on(line, work, abandoned), name=f"libvirt {what}", at_end=at_end
-                )
+                return await in_thread(lambda abandoned: self._on(line, work, abandoned), at_end=at_end)
             except self._libvirt.libvirtError as error:
                 raise meaning_of(error, self._libvirt)(f"cannot {what}") from error
         hanging = len(self._lines) - len(self._idle)

@@ -61,7 +61,7 @@ class Opening:
         """
         if self._opened is not None:
             return
-        libvirt = await in_thread(lambda _: binding(), name="libvirt import")
+        libvirt = await in_thread(lambda _: binding())
         hypervisor = Hypervisor(self._options, libvirt)
         watch = Watch(self._options, libvirt)
         for listener in self._listeners:
@@ -86,7 +86,7 @@ class Opening:
             if self._network is not None:
                 await self._network.close()
         finally:
-            await in_thread(lambda _: hypervisor.close(), name="libvirt close")
+            await in_thread(lambda _: hypervisor.close())
 
     def register_event_listener(self, listener: EventListener) -> None:
         """Call ``listener``, in the event loop, for each lifecycle event from now on."""

@@ -1,9 +1,10 @@
-"""A blocking call in a thread of its own that nobody has to wait for.
+"""A blocking call in a thread that nobody has to wait for.
 
 Not anyio's worker threads: on asyncio the process waits for them when it ends, and a call to a hypervisor may never
 return.
 """
 
+import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,23 @@ from bringup.drivers.libvirt.errors import CallTimedOut
 T = TypeVar("T")
 
 
+class _Worker(threading.Thread):
+    """Does one call after the other; a daemon, so that one that hangs does not keep the process."""
+
+    def __init__(self) -> None:
+        super().__init__(name="libvirt-call", daemon=True)
+        self.inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            self.inbox.get()()
+
+
+# As many as there were calls at once.
+_idle: list[_Worker] = []
+
+
 @dataclass(slots=True)
 class Abandoned:
     """Whether anybody still waits for a call; read by the thread between two steps."""
@@ -33,7 +51,7 @@ class _Ended(Generic[T]):
     error: BaseException | None = None
 
 
-async def in_thread(work: Callable[[Abandoned], T], *, name: str, at_end: Callable[[], None] | None = None) -> T:
+async def in_thread(work: Callable[[Abandoned], T], *, at_end: Callable[[], None] | None = None) -> T:
     """Do ``work`` in a thread; a caller that is cancelled leaves it alone, and it is told so.
 
     ``at_end`` is called in the event loop when the thread has ended, waited for or not.
@@ -55,13 +73,16 @@ async def in_thread(work: Callable[[Abandoned], T], *, name: str, at_end: Callab
             ended.error = error
         with suppress(RuntimeError):  # the event loop has ended: nobody is left to be told
             anyio.from_thread.run_sync(tell, token=token)
+        # Not before: telling may take long, or for ever.
+        _idle.append(worker)
 
     try:
-        threading.Thread(target=run, name=name, daemon=True).start()
+        worker = _idle.pop() if _idle else _Worker()
     except RuntimeError:  # the kernel gives no more threads
         if at_end is not None:
             at_end()
         raise
+    worker.inbox.put(run)
     try:
         await done.wait()
     finally:
@@ -79,7 +100,7 @@ async def on_disk(what: str, work: Callable[[], T], *, free: anyio.Semaphore, de
     with anyio.move_on_after(deadline_s):
         await free.acquire()
         try:
-            return await in_thread(lambda _: work(), name=f"disks {what}", at_end=free.release)
+            return await in_thread(lambda _: work(), at_end=free.release)
         except OSError as error:
             raise DriverError(f"cannot {what}") from error
     raise CallTimedOut(f"cannot {what}: storage has not answered in {deadline_s:g} s")

@@ -7,12 +7,12 @@ import anyio
 
 from bringup.daemon.actions import DestroyEvacuated
 from bringup.daemon.decisions import EVACUATED, EVACUATION_STATUSES, Facts, decide
-from bringup.daemon.errors import StoreError, Temporary, Unavailable
+from bringup.daemon.errors import Refused, StoreError, Temporary, Unavailable
 from bringup.daemon.instances import Instance, Migration
 from bringup.daemon.journal import InFlight, Past
 from bringup.daemon.resuming import Resuming
 from bringup.daemon.store.base import Store
-from bringup.drivers.base import Driver, EventListener
+from bringup.drivers.base import Driver, EventListener, TwoMasters
 
 LIVE_MIGRATION_RUNNING = "running"
 
@@ -39,6 +39,7 @@ async def guests_of(
     """Initialize a hypervisor; give UUIDs, or where it cannot tell them names, of the guests that it has.
 
     :raises Unavailable: it cannot be initialized, or does not tell.
+    :raises Refused: something else starts its guests too.
     """
     try:
         with anyio.fail_after(deadline_s):
@@ -46,6 +47,8 @@ async def guests_of(
             if on_event is not None:
                 driver.register_event_listener(on_event)
             return await list_guests(driver)
+    except TwoMasters as error:
+        raise Refused(f"did not touch an instance of {host}") from error
     except Exception as error:
         raise Unavailable(
             f"cannot initialize the hypervisor of {host}; no instance was touched; check that it runs"

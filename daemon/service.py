@@ -176,7 +176,7 @@ class _Service:
                 return await pass_placement(settings, client, observers, node_uuid=self.identity.node_uuid)
 
             async def open_host() -> Host:
-                driver = wiring.make_driver(settings)
+                driver = wiring.make_driver(settings, acting=True)
                 opened.push_async_callback(wiring.close_driver, driver)
                 store = await opened.enter_async_context(wiring.opened_store(settings))
                 claimant = Claimant(settings.host.name, self.identity.node_uuid)

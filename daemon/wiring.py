@@ -78,16 +78,32 @@ def check_driver(settings: Settings) -> None:
 
     :raises SettingsError: it cannot be.
     """
+    if settings.driver.name == "libvirt":
+        from bringup.daemon.libvirt_host import require_binding
+
+        require_binding()
+        make_network(settings)
+        return
     scenario = require_scenario(settings)
     if not scenario.is_file():
         raise SettingsError([f"driver.scenario: {scenario} is not a file; name a scenario file"])
 
 
-def make_driver(settings: Settings) -> Driver:
-    """Make the driver that is set; it is not initialized yet.
+def has_driver(settings: Settings) -> bool:
+    """Tell whether a hypervisor is set: the simulated one, which is the default, is only with a scenario."""
+    return settings.driver.name != "simulated" or settings.driver.scenario is not None
+
+
+def make_driver(settings: Settings, *, acting: bool = False) -> Driver:
+    """Make the driver that is set; it is not initialized yet.  Only one for ``acting`` changes anything by itself.
 
     :raises SettingsError: its own settings are wrong.
     """
+    if settings.driver.name == "libvirt":
+        from bringup.daemon.libvirt_host import make_libvirt_driver
+
+        # One that only looks makes nothing ready.
+        return make_libvirt_driver(settings, acting=acting, network=make_network(settings) if acting else None)
     from bringup.drivers.simulated import ScenarioError, SimulatedDriver
 
     try:

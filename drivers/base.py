@@ -39,6 +39,7 @@ class Transition(enum.Enum):
     PAUSED = "paused"
     RESUMED = "resumed"
     SUSPENDED = "suspended"
+    CRASHED = "crashed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,10 @@ class DriverError(Exception):
 
 class InstanceNotFound(DriverError):
     """The hypervisor has no such guest."""
+
+
+class TwoMasters(DriverError):
+    """Something else on this host starts the same guests: going on could do harm."""
 
 
 class VirtualInterfacePlugError(DriverError):

@@ -27,6 +27,8 @@ NO_FIXED_DEFAULT = {
     "placement.key_file",
     "placement.resource_provider",
     "driver.scenario",
+    "libvirt.connections",
+    "libvirt.daemon_config",
     "scheduler.url",
     "scheduler.token",
     "scheduler.token_file",

@@ -71,6 +71,7 @@ class Checks:
         checks: dict[str, Callable[[], Awaitable[Finding | None]]] = {
             "store": self.store,
             "driver": self.driver,
+            "libvirt": self.libvirt,
             "placement": self.placement,
             "inventory": self.inventory,
             "scheduler": self.scheduler,
@@ -134,6 +135,14 @@ class Checks:
         facts = {"guests": len(guests), "guests_without_record": strange, "records_without_guest": missing}
         message = f"{name}: {len(guests)} guests, {strange} of them without a record; {missing} records without a guest"
         return Finding("driver", Status.WARNING if strange else Status.OK, message, facts)
+
+    async def libvirt(self) -> Finding | None:
+        """Tell who else starts guests, and what is too narrow; None where libvirt is not the hypervisor."""
+        if self._settings.driver.name != "libvirt":
+            return None
+        from bringup.daemon.cli.libvirt_check import libvirt_finding
+
+        return await libvirt_finding(self._settings)
 
     async def placement(self) -> Finding:
         """Try the gate once."""

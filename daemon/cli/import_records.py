@@ -1,4 +1,4 @@
-"""``bringup import``: records from files into the store, all of them or none."""
+"""``bringup import``: records from files, or of the guests that libvirt has, into the store, all of them or none."""
 
 import argparse
 import os
@@ -33,10 +33,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "import",
-        help="store records from Nova's answers to GET /servers/detail, or from our own JSON",
+        help="store records from Nova's answers to GET /servers/detail, from our own JSON, or of libvirt's guests",
         description="Store records: all of all files, or none.  Records of the same UUID are overwritten.",
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="file of records; - is standard input")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="file of records; - is standard input")
+    parser.add_argument(
+        "--from-libvirt", action="store_true", help="make the records of the guests that libvirt has, as they are now"
+    )
     parser.add_argument("--host", metavar="NAME", help="where instances are whose records do not say")
     add_settings_to(parser)
     add_json_to(parser)
@@ -49,10 +52,13 @@ def execute(arguments: argparse.Namespace) -> int:
 
     from bringup.daemon import logs
 
+    _check_sources(arguments)
     settings = settings_of(arguments)
     logs.configure(level="warning", style="auto", stream=sys.stderr)
 
     async def main() -> Imported:
+        if arguments.from_libvirt:
+            return await import_guests(settings)
         return await import_files(settings, arguments.files, host=arguments.host)
 
     imported = anyio.run(main)
@@ -73,10 +79,27 @@ async def import_files(settings: "Settings", files: Sequence[Path], *, host: str
     :raises Temporary: a daemon runs for this host, or the store could not be written; nothing was stored.
     :raises BringupError: the state directory or the store cannot be used.
     """
+    return await _store_all(settings, _read_all(files, host))
+
+
+async def import_guests(settings: "Settings") -> Imported:
+    """Store a record of each guest that libvirt has, as it is now, in one transaction.
+
+    :raises SettingsError: libvirt is not what is set.
+    :raises Unavailable: it could not be asked; nothing was stored.
+    :raises Temporary: as :func:`import_files`.
+    """
+    from bringup.daemon.libvirt_host import defined_guests
+    from bringup.daemon.records.from_guests import records_of
+
+    host = settings.host.name
+    return await _store_all(settings, records_of(await defined_guests(settings), host))
+
+
+async def _store_all(settings: "Settings", records: "Records") -> Imported:
     from bringup.daemon import state_directory, wiring
     from bringup.daemon.errors import StoreError, Temporary
 
-    records = _read_all(files, host)
     directory = settings.host.state_directory
     state_directory.prepare(directory)
     # Records must not change under a run.
@@ -87,6 +110,15 @@ async def import_files(settings: "Settings", files: Sequence[Path], *, host: str
             except StoreError as error:
                 raise Temporary("cannot import: nothing was stored") from error
     return Imported(result=result, by_host=Counter(instance.host for instance in records.instances))
+
+
+def _check_sources(arguments: argparse.Namespace) -> None:
+    from bringup.daemon.errors import UsageError
+
+    if bool(arguments.files) is arguments.from_libvirt:
+        raise UsageError("cannot import: give files of records, or --from-libvirt; one of the two")
+    if arguments.from_libvirt and arguments.host is not None:
+        raise UsageError("cannot import: --host is for files; libvirt's guests are on host.name")
 
 
 def source_of(path: Path) -> Path | bytes:

@@ -133,10 +133,10 @@ def _past(settings: "Settings", host: str) -> "Past":
 
 def _driver(arguments: argparse.Namespace, settings: "Settings") -> "Driver | None":
     """Make the driver, where guests are to be looked at; for a file of records only where one is set."""
-    if arguments.no_look or (arguments.records is not None and settings.driver.scenario is None):
-        return None
     from bringup.daemon import wiring
 
+    if arguments.no_look or (arguments.records is not None and not wiring.has_driver(settings)):
+        return None
     try:
         return wiring.make_driver(settings)
     except SettingsError as error:

@@ -17,6 +17,7 @@ POWER_AFTER = {
     Transition.PAUSED: PowerState.PAUSED,
     Transition.RESUMED: PowerState.RUNNING,
     Transition.SUSPENDED: PowerState.SUSPENDED,
+    Transition.CRASHED: PowerState.CRASHED,
 }
 DOWN = (PowerState.SHUTDOWN, PowerState.CRASHED)
 

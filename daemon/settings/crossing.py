@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from bringup.daemon.settings.model import (
+    DriverSettings,
     GuestSettings,
     KeystoneSettings,
+    LibvirtSettings,
     LimitSettings,
     PlacementSettings,
     SchedulerSettings,
@@ -40,6 +42,9 @@ def crossed(
         problems.extend(_keystone(keystone, sources))
         if isinstance(placement, PlacementSettings) and placement.auth != "keystone" and keystone != KeystoneSettings():
             warnings.append(f'placement.auth = "{placement.auth}": [keystone] is not used')
+    driver, libvirt = sections.get("driver"), sections.get("libvirt")
+    if isinstance(driver, DriverSettings) and driver.name != "libvirt" and libvirt not in (None, LibvirtSettings()):
+        warnings.append(f'driver.name = "{driver.name}": [libvirt] is not used')
     if isinstance(limits, LimitSettings) and isinstance(guests, GuestSettings):
         warnings.extend(_deadlines(limits, guests))
 

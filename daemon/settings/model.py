@@ -21,6 +21,7 @@ from bringup.daemon.settings.values import (
     FolderPath,
     HostNames,
     Interfaces,
+    LibvirtUri,
     ListenAddress,
     Name,
     OvsdbAddress,
@@ -156,11 +157,26 @@ class StoreSettings(Section):
 class DriverSettings(Section):
     """The hypervisor."""
 
-    name: Literal["simulated"] = "simulated"
+    name: Literal["simulated", "libvirt"] = "simulated"
     scenario: FilePath | None = None
     scenario_state: FilePath | None = None
     defer_iptables_apply: bool = False
     handle_lifecycle_events: bool = True
+
+
+class LibvirtSettings(Section):
+    """The hypervisor, where ``driver.name`` is libvirt."""
+
+    uri: LibvirtUri = "qemu:///system"
+    autostart: Literal["refuse", "warn", "take_over"] = "refuse"
+    instances_path: FolderPath = Path("/var/lib/nova/instances")
+    connections: Concurrency | None = None
+    call_deadline: Seconds = 30.0
+    start_deadline: Seconds = 300.0
+    reconnect: Seconds = 30.0
+    keepalive_interval: Annotated[int, Field(ge=1, le=3600), Right("a whole number of seconds from 1 to 3600")] = 5
+    wait_soft_reboot: Seconds = 120.0
+    daemon_config: FilePath | None = None
 
 
 class NetworkSettings(Section):
@@ -258,6 +274,7 @@ class Settings:
     inventory: InventorySettings = field(default_factory=InventorySettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     driver: DriverSettings = field(default_factory=DriverSettings)
+    libvirt: LibvirtSettings = field(default_factory=LibvirtSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     resume: ResumeSettings = field(default_factory=ResumeSettings)
     guests: GuestSettings = field(default_factory=GuestSettings)
@@ -286,6 +303,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "inventory": InventorySettings,
     "store": StoreSettings,
     "driver": DriverSettings,
+    "libvirt": LibvirtSettings,
     "network": NetworkSettings,
     "resume": ResumeSettings,
     "guests": GuestSettings,

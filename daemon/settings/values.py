@@ -71,6 +71,15 @@ def _store_url(text: str) -> str:
     return text
 
 
+def _libvirt_uri(text: str) -> str:
+    scheme, separator, rest = text.partition(":")
+    if not separator or not scheme or not rest.startswith("/") or not VISIBLE.fullmatch(text):
+        raise ValueError("no URI of libvirt")
+    if urlsplit(text).password is not None:
+        raise ValueError("a password in it")
+    return text
+
+
 def _name(text: str) -> str:
     if not VISIBLE.fullmatch(text):
         raise ValueError("no name")
@@ -181,6 +190,9 @@ StoreUrl = Annotated[
         f'"{SQLITE}" and the path of a file, such as "{SQLITE}/var/lib/bringup/instances.sqlite", or '
         f'"{POSTGRESQL}user@host/database" with no password in it'
     ),
+]
+LibvirtUri = Annotated[
+    str, AfterValidator(_libvirt_uri), Right('a URI of libvirt such as "qemu:///system", with no password in it')
 ]
 Name = Annotated[str, AfterValidator(_name), Right("a name with no spaces in it")]
 DeviceName = Annotated[

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 
+import anyio
 import pytest
 
 from bringup.drivers.base import (
@@ -13,11 +14,17 @@ from bringup.drivers.base import (
     RebootType,
     Transition,
 )
-from support.drivers import RIGS, Rig, ToldGuest, told, uuid_of
+from support import libvirt_drivers
+from support.drivers import Rig, ToldGuest, simulated, told, uuid_of
 
 pytestmark = pytest.mark.anyio
 
 RUNNING, PAUSED, SHUTDOWN = PowerState.RUNNING, PowerState.PAUSED, PowerState.SHUTDOWN
+RIGS: dict[str, Rig] = {
+    "simulated": simulated,
+    "libvirt-test": libvirt_drivers.in_test_hypervisor,
+    "libvirt-qemu": libvirt_drivers.qemu,
+}
 Verb = Callable[[Driver, ToldGuest], Coroutine[None, None, object]]
 
 
@@ -139,11 +146,19 @@ async def test_a_guest_that_is_not_there_may_be_destroyed(rig: Rig) -> None:
 
 async def test_the_listener_hears_a_guest_start_and_stop(rig: Rig) -> None:
     heard: list[LifecycleEvent] = []
+    stopped = anyio.Event()
+
+    def listen(event: LifecycleEvent) -> None:
+        heard.append(event)
+        if event.transition is Transition.STOPPED:
+            stopped.set()
 
     async with rig([SHUTDOWN]) as driver:
-        driver.register_event_listener(heard.append)
+        driver.register_event_listener(listen)
         await driver.power_on(told(1))
         await VERBS["power_off"](driver, told(1))
+        with anyio.fail_after(30):
+            await stopped.wait()
 
     assert LifecycleEvent(uuid_of(1), Transition.STARTED) in heard
     assert heard[-1] == LifecycleEvent(uuid_of(1), Transition.STOPPED)

@@ -49,6 +49,3 @@ async def simulated(states: Sequence[PowerState]) -> AsyncIterator[Driver]:
         yield driver
     finally:
         await driver.close()
-
-
-RIGS: dict[str, Rig] = {"simulated": simulated}

@@ -1,0 +1,31 @@
+"""What ``bringup check`` says of libvirt: who else starts guests on this host, and what is too narrow."""
+
+import anyio
+
+from bringup.daemon import wiring
+from bringup.daemon.cli.checks import Finding, Status
+from bringup.daemon.errors import Refused
+from bringup.daemon.libvirt_host import findings, make_libvirt_driver
+from bringup.daemon.settings import Settings
+from bringup.drivers.base import DriverError
+
+
+async def libvirt_finding(settings: Settings) -> Finding | None:
+    """Ask libvirt and look at its files; None where it could not be asked: the check of the driver has said so."""
+    driver = make_libvirt_driver(settings)
+    try:
+        with anyio.fail_after(settings.limits.host_deadline):
+            await driver.init_host(settings.host.name)
+            masters, narrow = await findings(settings, driver)
+    except (TimeoutError, OSError, DriverError):
+        return None
+    finally:
+        await wiring.close_driver(driver)
+    libvirt = settings.libvirt
+    facts = {"uri": libvirt.uri, "other_masters": masters.sentences, "bottlenecks": narrow}
+    message = "; ".join([*masters.sentences, *narrow])
+    if masters.refused(libvirt.autostart):
+        return Finding("libvirt", Status.FAILED, f"run is refused: {message}", exit_code=Refused.exit_code)
+    if message:
+        return Finding("libvirt", Status.WARNING, message, facts)
+    return Finding("libvirt", Status.OK, f"{libvirt.uri}: nobody else starts guests here", facts)

@@ -1,0 +1,38 @@
+"""The guests that libvirt has, as records are made of them."""
+
+from dataclasses import dataclass
+
+from bringup.drivers.base import PowerState
+from bringup.drivers.libvirt.binding import Connection
+from bringup.drivers.libvirt.definitions import wants_kvm
+from bringup.drivers.libvirt.hypervisor import power_state
+
+
+@dataclass(frozen=True, slots=True)
+class DefinedGuest:
+    """One guest."""
+
+    uuid: str
+    name: str
+    state: PowerState
+    saved: bool
+    """It is off and its memory is in a managed save image."""
+
+
+def guests_of(connection: Connection) -> list[DefinedGuest]:
+    """List the guests, running or not, by name."""
+    found = [
+        DefinedGuest(
+            domain.UUIDString(),
+            domain.name(),
+            power_state(domain.state()[0]),
+            saved=bool(domain.hasManagedSaveImage()),
+        )
+        for domain in connection.listAllDomains()
+    ]
+    return sorted(found, key=lambda guest: guest.name)
+
+
+def guests_that_want_kvm(connection: Connection) -> list[str]:
+    """List the names of the guests that are defined for KVM."""
+    return sorted(domain.name() for domain in connection.listAllDomains() if wants_kvm(domain.XMLDesc()))

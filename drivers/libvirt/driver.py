@@ -1,0 +1,162 @@
+"""The driver for libvirt: :class:`bringup.drivers.base.Driver` over the guests that libvirt has defined.
+
+It starts what is defined and defines nothing: a guest of which libvirt knows nothing is
+:class:`~bringup.drivers.base.InstanceNotFound`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+
+from bringup.drivers.base import AvailableResource, Guest, GuestInfo, RebootType, SharedStorageProbe
+from bringup.drivers.libvirt.disks import Disks, resources
+from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_want_kvm
+from bringup.drivers.libvirt.migrated import take_back
+from bringup.drivers.libvirt.opening import Opening
+from bringup.drivers.libvirt.options import LibvirtOptions
+from bringup.drivers.libvirt.power import Rebooting
+from bringup.drivers.libvirt.snapshots import clean_up_after_snapshot
+from bringup.drivers.libvirt.threads import on_disk
+from bringup.drivers.libvirt.traits import traits_of
+from bringup.drivers.network import Network
+
+T = TypeVar("T")
+
+
+class LibvirtDriver(Opening):
+    """A hypervisor that libvirt speaks to."""
+
+    def __init__(self, options: LibvirtOptions, network: Network | None = None) -> None:
+        """Open nothing yet; without a ``network`` NICs and firewall are left to libvirt."""
+        super().__init__(options, network)
+        self._disks = Disks(options.instances_path)
+        self._files = anyio.Semaphore(options.connections)
+
+    async def list_instance_uuids(self) -> list[str]:
+        """UUIDs of the guests, running or not."""
+        return await self._ask(
+            "list the guests", lambda connection: [domain.UUIDString() for domain in connection.listAllDomains()]
+        )
+
+    async def defined_guests(self) -> list[DefinedGuest]:
+        """List the guests as records are made of them, by name."""
+        return await self._ask("list the guests", guests_of)
+
+    async def guests_that_want_kvm(self) -> list[str]:
+        """List the names of those that do not start without."""
+        return await self._ask("list the guests that want KVM", guests_that_want_kvm)
+
+    async def list_instances(self) -> list[str]:
+        """Names of the guests, running or not."""
+        return await self._ask(
+            "list the guests", lambda connection: [domain.name() for domain in connection.listAllDomains()]
+        )
+
+    async def get_available_resource(self) -> AvailableResource:
+        """CPUs and memory as libvirt tells them, disk of the file system of ``instances_path``."""
+        info = await self._ask("ask what the host has", lambda connection: connection.getInfo())
+        return await self._on_disk("look at the disk", partial(resources, info, self._disks))
+
+    async def capabilities_as_traits(self) -> frozenset[str]:
+        """Tell what libvirt says of CPU and devices."""
+        libvirt = self._host.libvirt
+        return await self._ask("ask what the host can do", lambda connection: traits_of(connection, libvirt))
+
+    async def get_info(self, guest: Guest) -> GuestInfo:
+        """Look at a guest."""
+        return GuestInfo(await self._host.again(f"look at {guest.uuid}", partial(self._host.state, guest.uuid)))
+
+    async def power_on(self, guest: Guest) -> None:
+        """Start a guest, from its managed save image if it has one; one that runs goes on."""
+        await self._make_network_ready(guest)
+        await self._host.again(f"start {guest.uuid}", partial(self._power.power_on, guest.uuid))
+
+    async def power_off(self, guest: Guest, *, timeout_s: float, retry_interval_s: float) -> None:
+        """Stop a guest: ask it for ``timeout_s`` seconds, again each ``retry_interval_s``, then pull the plug."""
+        if timeout_s:
+            await self._ask_to_shut_down(guest.uuid, timeout_s, retry_interval_s)
+        await self._host.again(f"stop {guest.uuid}", partial(self._power.pull_the_plug, guest.uuid))
+
+    async def reboot(self, guest: Guest, reboot_type: RebootType) -> None:
+        """Restart a guest; one that does not follow a soft reboot in time is restarted hard."""
+        uuid, options = guest.uuid, self._options
+        soft = reboot_type is RebootType.SOFT
+        if soft and await self._ask_to_shut_down(uuid, options.soft_reboot_s, options.ask_again_s):
+            # Where it was off before nothing was asked: started it is all the same.
+            await self.power_on(guest)
+            return
+        await self._make_network_ready(guest)
+        await self._host.again(f"reboot {uuid}", partial(self._power.hard_reboot, uuid, Rebooting()))
+
+    async def pause(self, guest: Guest) -> None:
+        """Freeze a running guest."""
+        await self._host.again(f"pause {guest.uuid}", partial(self._power.pause, guest.uuid))
+
+    async def unpause(self, guest: Guest) -> None:
+        """Let a frozen guest go on, or one that sleeps."""
+        await self._host.again(f"unpause {guest.uuid}", partial(self._power.unpause, guest.uuid))
+
+    async def resume_state_on_host_boot(self, guest: Guest) -> None:
+        """Start a guest that is off; any other stays as it is."""
+        await self._make_network_ready(guest)
+        await self._host.again(f"resume {guest.uuid}", partial(self._power.resume_on_boot, guest.uuid))
+
+    async def destroy(self, guest: Guest, *, destroy_disks: bool) -> None:
+        """Stop a guest, take its definition away, then its NICs and rules; its local disks only when asked to."""
+        uuid = guest.uuid
+        await self._host.again(f"destroy {uuid}", partial(self._power.undefine, uuid))
+        if self._network is not None:
+            await self._network.forget(guest)
+        if destroy_disks:
+            await self._on_disk(f"delete the disks of {uuid}", partial(self._disks.delete, uuid))
+
+    async def keep_disks(self, guest: Guest) -> Sequence[str]:
+        """Move the folder of a guest's disks aside."""
+        return await self._on_disk(f"keep the disks of {guest.uuid}", partial(self._disks.keep, guest.uuid))
+
+    async def delete_kept_disks(self, uuid: str, where: Sequence[str]) -> None:
+        """Delete folders that were moved aside."""
+        await self._on_disk(f"delete the kept disks of {uuid}", partial(self._disks.delete_kept, uuid, where))
+
+    async def finish_revert_migration(self, guest: Guest, *, power_on: bool) -> None:
+        """Take a guest back: its folder, its definition, and running if it ran."""
+        uuid = guest.uuid
+        await self._on_disk(f"take the disks of {uuid} back", partial(self._disks.take_back, uuid))
+        definition = await self._on_disk(f"read the definition of {uuid}", partial(self._disks.definition, uuid))
+        await self._host.again(f"take {uuid} back", partial(take_back, self._host, uuid, definition))
+        if power_on:
+            await self.power_on(guest)
+
+    async def live_migration_abort(self, guest: Guest) -> None:
+        """Stop the live migration of a guest."""
+        uuid = guest.uuid
+        await self._host.do("abort the live migration of", uuid, lambda domain: domain.abortJob())
+
+    async def post_interrupted_snapshot_cleanup(self, guest: Guest) -> None:
+        """End the copy that a snapshot was making, and remove it; give the guest its definition back."""
+        uuid, left = guest.uuid, list[Path]()
+        clean_up = partial(clean_up_after_snapshot, self._host, self._power, uuid, left)
+        await self._host.again(f"clean up after a snapshot of {uuid}", clean_up)
+        for path in left:
+            if self._disks.is_ours(path):
+                await self._on_disk(f"remove {path}", partial(path.unlink, missing_ok=True))
+
+    async def check_instance_shared_storage_local(self, guest: Guest) -> SharedStorageProbe | None:
+        """Leave a mark in the folder of a guest's disks; None where it has none here."""
+        return await self._on_disk(f"mark the disks of {guest.uuid}", partial(self._disks.mark, guest.uuid))
+
+    async def check_instance_shared_storage_cleanup(self, probe: SharedStorageProbe) -> None:
+        """Take the mark away."""
+        await self._on_disk(f"take {probe.path} away", partial(self._disks.unmark, probe))
+
+    async def _ask_to_shut_down(self, uuid: str, for_s: float, every_s: float) -> bool:
+        deadline = anyio.current_time() + for_s
+        ask = partial(self._power.ask_to_shut_down, uuid, deadline=deadline, every_s=every_s)
+        return await self._host.again(f"shut down {uuid}", ask)
+
+    async def _on_disk(self, what: str, work: Callable[[], T]) -> T:
+        """Do something with files, in a thread: storage may hang as anything else may."""
+        return await on_disk(what, work, free=self._files, deadline_s=self._host.options.start_deadline_s)

@@ -1,0 +1,88 @@
+"""What an error of libvirt means, in one table.
+
+::
+
+    DriverError
+      InstanceNotFound           VIR_ERR_NO_DOMAIN
+      ConnectionLost             the daemon went away: what was under way is looked at again
+        NotConnected             there is none yet, or not yet again
+        HypervisorUnavailable    it did not come back in time
+      CallTimedOut               no answer in time: what became of it is not known
+      NotInThatState             VIR_ERR_OPERATION_INVALID: the guest is not running, is running already
+      GuestBusy                  VIR_ERR_OPERATION_TIMEOUT: something else works on it
+      TwoMasters                 (of drivers.base)
+    NotImplementedError          VIR_ERR_NO_SUPPORT
+"""
+
+import errno
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from bringup.drivers.base import DriverError, InstanceNotFound
+
+
+class LibvirtError(Protocol):
+    """``libvirt.libvirtError``."""
+
+    def get_error_code(self) -> int | None: ...  # noqa: D102 - libvirt's own
+    def get_error_domain(self) -> int | None: ...  # noqa: D102
+    def get_int1(self) -> int | None: ...  # noqa: D102
+
+
+class ConnectionLost(DriverError):
+    """The connection to libvirt broke."""
+
+
+class NotConnected(ConnectionLost):
+    """No connection to libvirt could be made."""
+
+
+class HypervisorUnavailable(ConnectionLost):
+    """Libvirt did not come back in time."""
+
+
+class CallTimedOut(DriverError):
+    """Libvirt has not answered in time; the call may still have its effect."""
+
+
+class NotInThatState(DriverError):
+    """The guest is not in a state in which this can be done."""
+
+
+class GuestBusy(DriverError):
+    """Something else works on the guest."""
+
+
+# By the names of libvirt's codes, for an older binding has not all of them.
+CODES: Final[Mapping[str, type[Exception]]] = {
+    "VIR_ERR_NO_DOMAIN": InstanceNotFound,
+    "VIR_ERR_NO_SUPPORT": NotImplementedError,
+    "VIR_ERR_NO_CONNECT": ConnectionLost,
+    "VIR_ERR_INVALID_CONN": ConnectionLost,
+    "VIR_ERR_RPC": ConnectionLost,
+    "VIR_ERR_OPERATION_INVALID": NotInThatState,
+    "VIR_ERR_OPERATION_TIMEOUT": GuestBusy,
+}
+# As Nova has it: these two mean a broken connection where the remote driver of libvirt itself says them.
+BROKEN: Final = ("VIR_ERR_SYSTEM_ERROR", "VIR_ERR_INTERNAL_ERROR")
+REMOTE: Final = ("VIR_FROM_REMOTE", "VIR_FROM_RPC")
+
+
+def meaning_of(error: LibvirtError, libvirt: Any) -> type[Exception]:
+    """Give the class of the error that ours shall be."""
+    code, domain = error.get_error_code(), error.get_error_domain()
+    if code in _numbers(libvirt, BROKEN) and domain in _numbers(libvirt, REMOTE):
+        return ConnectionLost
+    for name, kind in CODES.items():
+        if code == getattr(libvirt, name, None):
+            return kind
+    return DriverError
+
+
+def is_slow_to_die(error: LibvirtError, libvirt: Any) -> bool:
+    """Tell whether the kernel still has the process that was killed: it waits for storage (Nova asks again then)."""
+    return error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() == errno.EBUSY
+
+
+def _numbers(libvirt: Any, names: tuple[str, ...]) -> list[int]:
+    return [getattr(libvirt, name) for name in names]

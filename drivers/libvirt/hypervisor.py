@@ -1,0 +1,151 @@
+"""The hypervisor as the verbs see it: one call on one guest at a time, each looked at again after a lost connection."""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import anyio
+import structlog
+
+from bringup.drivers.base import DriverError, PowerState
+from bringup.drivers.libvirt.binding import Connection, Domain
+from bringup.drivers.libvirt.errors import ConnectionLost, HypervisorUnavailable, NotConnected
+from bringup.drivers.libvirt.lines import Lines
+from bringup.drivers.libvirt.options import LibvirtOptions
+from bringup.drivers.libvirt.threads import Abandoned
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+AGAIN_FROM_S: Final = 0.1
+AGAIN_TO_S: Final = 5.0
+LOOKS: Final = 4
+"""Connections for looks: one takes a millisecond."""
+LOSSES: Final = 5
+"""So often a connection may break under one verb."""
+# virDomainState to Nova's power state (its LIBVIRT_POWER_STATE): blocked waits for a resource and runs; one that is
+# being shut down is called shut down.
+POWER_STATES: Final = (
+    PowerState.NOSTATE,
+    PowerState.RUNNING,
+    PowerState.RUNNING,
+    PowerState.PAUSED,
+    PowerState.SHUTDOWN,
+    PowerState.SHUTDOWN,
+    PowerState.CRASHED,
+    PowerState.SUSPENDED,
+)
+
+
+def power_state(number: int) -> PowerState:
+    """Give Nova's power state for a ``virDomainState``; one that this version does not know is NOSTATE."""
+    return POWER_STATES[number] if 0 <= number < len(POWER_STATES) else PowerState.NOSTATE
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a guest is."""
+
+    state: PowerState
+    active: bool
+    """It has a process: also where it is paused, suspended to memory, or crashed and kept."""
+    persistent: bool
+    saved: bool
+    """It has a managed save image: a start goes on from it."""
+
+
+class Hypervisor:
+    """Calls on guests."""
+
+    def __init__(self, options: LibvirtOptions, libvirt: Any) -> None:
+        """Open nothing yet."""
+        self.options = options
+        self.libvirt = libvirt
+        # Looks must not wait behind starts.
+        self._looks = Lines(options, libvirt, count=min(LOOKS, options.connections))
+        self._verbs = Lines(options, libvirt, count=options.connections)
+
+    async def look(self, uuid: str) -> Look:
+        """Look at a guest.
+
+        :raises InstanceNotFound: there is none.
+        """
+
+        def work(connection: Connection, _abandoned: Abandoned) -> Look:
+            domain = connection.lookupByUUIDString(uuid)
+            return Look(
+                power_state(domain.state()[0]),
+                active=bool(domain.isActive()),
+                persistent=bool(domain.isPersistent()),
+                saved=bool(domain.hasManagedSaveImage()),
+            )
+
+        return await self._looks.call(f"look at {uuid}", work, deadline_s=self.options.call_deadline_s)
+
+    async def state(self, uuid: str) -> PowerState:
+        """Give the power state of a guest alone: half the requests of a look.
+
+        :raises InstanceNotFound: there is none.
+        """
+        ask = f"look at {uuid}"
+        return await self.ask(ask, lambda connection: power_state(connection.lookupByUUIDString(uuid).state()[0]))
+
+    async def ask(self, what: str, work: Callable[[Connection], T]) -> T:
+        """Ask something that changes nothing."""
+        return await self._looks.call(
+            what, lambda connection, _abandoned: work(connection), deadline_s=self.options.call_deadline_s
+        )
+
+    async def do(self, what: str, uuid: str, act: Callable[[Domain], T]) -> T:
+        """Do one thing to a guest.
+
+        Given up while the guest was still being looked for, it is not done.
+
+        :raises InstanceNotFound: there is none.
+        """
+        sentence = f"{what} {uuid}"
+
+        def work(connection: Connection, abandoned: Abandoned) -> T:
+            domain = connection.lookupByUUIDString(uuid)
+            if abandoned.yes:
+                raise DriverError(f"did not {sentence}: nobody waits for it any more")
+            return act(domain)
+
+        return await self._verbs.call(sentence, work, deadline_s=self.options.start_deadline_s)
+
+    async def change(self, what: str, work: Callable[[Connection], T]) -> T:
+        """Change something that is not of one guest's domain."""
+        return await self._verbs.call(
+            what, lambda connection, _abandoned: work(connection), deadline_s=self.options.call_deadline_s
+        )
+
+    async def again(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Do ``attempt``; again from its first look on where the connection was lost.
+
+        :raises HypervisorUnavailable: libvirt did not come back in ``reconnect_s``.
+        """
+        deadline: float | None = None
+        losses, pause_s = 0, AGAIN_FROM_S
+        while True:
+            try:
+                return await attempt()
+            except ConnectionLost as error:
+                now = anyio.current_time()
+                if deadline is None or not isinstance(error, NotConnected):
+                    log.warning("libvirt.connection_lost", what=what, error=str(error.__cause__ or error))
+                    deadline, pause_s, losses = now + self.options.reconnect_s, AGAIN_FROM_S, losses + 1
+                if losses > LOSSES or now + pause_s > deadline:
+                    raise HypervisorUnavailable(
+                        f"cannot {what}: no connection to {self.options.uri} in {self.options.reconnect_s:g} s; "
+                        "check that libvirtd (or virtqemud) runs"
+                    ) from error
+            # All of a host's guests wait here: they must not come back in one moment.
+            await anyio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - the jitter of a wait is no secret
+            pause_s = min(2 * pause_s, AGAIN_TO_S)
+
+    def close(self) -> None:
+        """Close the connections; blocks."""
+        self._looks.close()
+        self._verbs.close()

@@ -1,0 +1,180 @@
+"""The driver for libvirt without the verbs of guests: opened and closed, who else starts guests here, the network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn, TypeVar
+
+import structlog
+
+from bringup.drivers.base import DriverError, EventListener, Guest, TwoMasters
+from bringup.drivers.libvirt import masters
+from bringup.drivers.libvirt.binding import Connection, binding
+from bringup.drivers.libvirt.hypervisor import Hypervisor
+from bringup.drivers.libvirt.options import Autostart, LibvirtOptions
+from bringup.drivers.libvirt.power import Power
+from bringup.drivers.libvirt.threads import in_thread
+from bringup.drivers.libvirt.watch import Watch
+from bringup.drivers.network import Network
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+WAY_OUT: Final = 'switch that off, or set libvirt.autostart to "take_over" (libvirt\'s autostart only) or "warn"'
+
+
+@dataclass(frozen=True, slots=True)
+class OtherMasters:
+    """Who else starts the guests of this host at boot, in a sentence each; None: nobody."""
+
+    autostart: str | None
+    libvirt_guests: str | None
+
+    @property
+    def sentences(self) -> list[str]:
+        """All that there are."""
+        return [sentence for sentence in (self.autostart, self.libvirt_guests) if sentence]
+
+    def refused(self, policy: Autostart) -> list[str]:
+        """Those that a run is refused for: only libvirt's own autostart can be taken over from here."""
+        if policy == "take_over":
+            return [self.libvirt_guests] if self.libvirt_guests else []
+        return self.sentences if policy == "refuse" else []
+
+
+class Opening:
+    """A hypervisor that is opened and closed."""
+
+    def __init__(self, options: LibvirtOptions, network: Network | None) -> None:
+        """Open nothing yet."""
+        self._options = options
+        self._network = network
+        self._listeners: list[EventListener] = []
+        self._opened: tuple[Hypervisor, Power, Watch] | None = None
+
+    async def init_host(self, host: str) -> None:
+        """Connect, and find out who else starts guests here; again is fine.
+
+        :raises TwoMasters: somebody does, and the options say to refuse.
+        :raises HypervisorUnavailable: there is no connection.
+        :raises ImportError: libvirt-python is not installed.
+        """
+        if self._opened is not None:
+            return
+        libvirt = await in_thread(lambda _: binding())
+        hypervisor = Hypervisor(self._options, libvirt)
+        watch = Watch(self._options, libvirt)
+        for listener in self._listeners:
+            watch.listen(listener)
+        await hypervisor.again("connect to libvirt", lambda: hypervisor.ask("ask for the host", _is_there))
+        self._opened = hypervisor, Power(hypervisor), watch
+        await self._be_the_one_master(host)
+        await hypervisor.again(
+            "watch the guests", lambda: hypervisor.ask("watch the guests", lambda _connection: watch.open())
+        )
+        if self._network is not None:
+            await self._network.open()
+
+    async def close(self) -> None:
+        """Let go of the hypervisor; guests are left as they are."""
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        hypervisor, _, watch = opened
+        watch.close()
+        try:
+            if self._network is not None:
+                await self._network.close()
+        finally:
+            await in_thread(lambda _: hypervisor.close())
+
+    def register_event_listener(self, listener: EventListener) -> None:
+        """Call ``listener``, in the event loop, for each lifecycle event from now on."""
+        self._listeners.append(listener)
+        if self._opened is not None:
+            self._opened[2].listen(listener)
+
+    async def other_masters(self) -> OtherMasters:
+        """Find out what else starts the same guests at boot."""
+        names = await self._autostarted()
+        return OtherMasters(
+            f"libvirt starts {_several(names)} itself (autostart)" if names else None,
+            masters.libvirt_guests() if masters.is_local(self._options.uri) else None,
+        )
+
+    async def plug_vifs(self, guest: Guest) -> None:
+        """Make the NICs of a guest ready."""
+        await (self._network or _no_network()).plug_vifs(guest)
+
+    async def _make_network_ready(self, guest: Guest) -> None:
+        """Make the NICs of a guest ready and its rules hold, before it is started: none runs without them."""
+        if self._network is not None:
+            await self._network.make_ready(guest)
+
+    async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
+        """Put the firewall rules of a guest in place."""
+        await (self._network or _no_network()).ensure_filtering_rules_for_instance(guest)
+
+    async def filter_defer_apply_on(self) -> None:
+        """Collect firewall rules from now on."""
+        await (self._network or _no_network()).filter_defer_apply_on()
+
+    async def filter_defer_apply_off(self) -> None:
+        """Apply what was collected."""
+        await (self._network or _no_network()).filter_defer_apply_off()
+
+    @property
+    def _host(self) -> Hypervisor:
+        if self._opened is None:
+            raise DriverError("cannot ask libvirt: init_host of the driver must come first")
+        return self._opened[0]
+
+    @property
+    def _power(self) -> Power:
+        if self._opened is None:
+            raise DriverError("cannot ask libvirt: init_host of the driver must come first")
+        return self._opened[1]
+
+    async def _ask(self, what: str, work: Callable[[Connection], T]) -> T:
+        return await self._host.again(what, lambda: self._host.ask(what, work))
+
+    async def _autostarted(self) -> list[str]:
+        """Names of the guests that libvirt starts itself."""
+        flag = self._host.libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART
+        return await self._ask(
+            "list what libvirt starts itself",
+            lambda connection: sorted(domain.name() for domain in connection.listAllDomains(flag)),
+        )
+
+    async def _be_the_one_master(self, host: str) -> None:
+        """Refuse, warn of, or put an end to others that start guests here.
+
+        :raises TwoMasters: they are refused, or cannot be put an end to from here.
+        """
+        others = await self.other_masters()
+        if self._options.may_change:
+            if refused := others.refused(self._options.autostart):
+                raise TwoMasters(f"{'; '.join(refused)}: on {host} guests would have two masters; {WAY_OUT}")
+            if self._options.autostart == "take_over" and others.autostart:
+                await self._host.change("take autostart over", self._switch_autostart_off)
+                log.warning("libvirt.autostart_taken_over", error=others.autostart)
+                return
+        for other in others.sentences:
+            log.warning("libvirt.two_masters", error=other)
+
+    def _switch_autostart_off(self, connection: Connection) -> None:
+        for domain in connection.listAllDomains(self._host.libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART):
+            domain.setAutostart(0)
+
+
+def _is_there(connection: Connection) -> None:
+    connection.getInfo()
+
+
+def _no_network() -> NoReturn:
+    raise NotImplementedError("this driver has no network: libvirt makes NICs ready as the guest's definition says")
+
+
+def _several(names: list[str], most: int = 5) -> str:
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -1,0 +1,149 @@
+"""Drivers for libvirt to run the contract on: libvirt's own test hypervisor, and real QEMU guests."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from bringup.drivers.base import Driver, LifecycleEvent, PowerState, Transition
+from bringup.drivers.libvirt import LibvirtDriver, LibvirtOptions
+from bringup.drivers.libvirt.binding import binding
+from support.drivers import told, uuid_of
+from support.libvirtd import Libvirtd, the_libvirtd
+
+TEST_URI = "test:///default"
+TEST_DOMAIN = (
+    "<domain type='test'><name>{name}</name><uuid>{uuid}</uuid><memory>4096</memory><os><type>hvm</type></os></domain>"
+)
+
+
+def options(server: Libvirtd, **more: Any) -> LibvirtOptions:
+    """Give options for a libvirtd; a guest that does not follow is not waited for."""
+    values: dict[str, Any] = {
+        "uri": server.uri,
+        "instances_path": server.directory / "instances",
+        "soft_reboot_s": 0.3,
+        "ask_again_s": 0.2,
+        "stopped_delay_s": 0,
+        "poll_s": 0.05,
+        "autostart": "warn",
+    }
+    return LibvirtOptions(**values | more)
+
+
+@contextlib.asynccontextmanager
+async def opened(made: LibvirtOptions) -> AsyncIterator[LibvirtDriver]:
+    """Open a driver."""
+    driver = LibvirtDriver(made)
+    await driver.init_host("compute-1")
+    try:
+        yield driver
+    finally:
+        await driver.close()
+
+
+@contextlib.contextmanager
+def guests(server: Libvirtd, states: Sequence[PowerState], **more: Any) -> Iterator[Any]:
+    """Have guests 1, 2, ... in these states; give a connection of the test's own."""
+    with server.connected() as connection:
+        try:
+            for number, state in enumerate(states, start=1):
+                server.define(uuid_of(number), told(number).name, **more)
+                bring(connection, number, state)
+            yield connection
+        finally:
+            # That one may have broken.
+            with server.connected() as new:
+                clear(new)
+
+
+def bring(connection: Any, number: int, state: PowerState) -> None:
+    """Start the guest with a number, and pause it, as its state wants."""
+    domain = connection.lookupByUUIDString(uuid_of(number))
+    if state is not PowerState.SHUTDOWN:
+        domain.create()
+    if state is PowerState.PAUSED:
+        domain.suspend()
+
+
+def clear(connection: Any) -> None:
+    """Leave no guest."""
+    libvirt = binding()
+    for domain in connection.listAllDomains():
+        with contextlib.suppress(libvirt.libvirtError):
+            domain.destroy()
+        with contextlib.suppress(libvirt.libvirtError):
+            domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+
+
+@contextlib.asynccontextmanager
+async def qemu(states: Sequence[PowerState]) -> AsyncIterator[Driver]:
+    """Have real guests in these states."""
+    server = the_libvirtd()
+    with guests(server, states):
+        async with opened(options(server)) as driver:
+            yield driver
+
+
+@contextlib.asynccontextmanager
+async def in_test_hypervisor(states: Sequence[PowerState]) -> AsyncIterator[Driver]:
+    """Have guests of the hypervisor that libvirt brings for tests; it lives as long as somebody is connected."""
+    try:
+        connection = binding().open(TEST_URI)
+    except ImportError as error:
+        pytest.skip(str(error))
+    try:
+        clear(connection)
+        for number, state in enumerate(states, start=1):
+            connection.defineXML(TEST_DOMAIN.format(name=told(number).name, uuid=uuid_of(number)))
+            bring(connection, number, state)
+        made = LibvirtOptions(
+            uri=TEST_URI, instances_path=Path("/nonexistent"), soft_reboot_s=0.3, stopped_delay_s=0, poll_s=0.05
+        )
+        async with opened(made) as driver:
+            yield driver
+    finally:
+        connection.close()
+
+
+@contextlib.asynccontextmanager
+async def a_driver(server: Libvirtd, **more: Any) -> AsyncIterator[LibvirtDriver]:
+    """Open a driver for a libvirtd."""
+    async with opened(options(server, **more)) as driver:
+        yield driver
+
+
+async def reached(driver: LibvirtDriver, state: PowerState) -> None:
+    """Wait until guest 1 is in a state."""
+    with anyio.fail_after(60):
+        while (await driver.get_info(told(1))).state is not state:  # noqa: ASYNC110 - nobody announces it
+            await anyio.sleep(0.02)
+
+
+def id_of(connection: Any) -> int:
+    """Tell which life of guest 1 it is."""
+    number: int = connection.lookupByUUIDString(uuid_of(1)).ID()
+    return number
+
+
+class Heard:
+    """What a driver tells of guest 1."""
+
+    def __init__(self, driver: LibvirtDriver) -> None:
+        self.transitions: list[Transition] = []
+        self._waiting: dict[Transition, anyio.Event] = {}
+        driver.register_event_listener(self._take)
+
+    def _take(self, event: LifecycleEvent) -> None:
+        assert event.uuid == uuid_of(1)
+        self.transitions.append(event.transition)
+        self._waiting.pop(event.transition, anyio.Event()).set()
+
+    async def until(self, transition: Transition) -> None:
+        """Wait for it, or find that it came before."""
+        with anyio.fail_after(30):
+            if transition not in self.transitions:
+                await self._waiting.setdefault(transition, anyio.Event()).wait()

@@ -1,0 +1,292 @@
+"""A real libvirtd of the tests' own, with real QEMU guests of one boot sector each.
+
+Never KVM: a device node that opens is no proof that a guest runs on it.
+"""
+
+import atexit
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bringup.drivers.libvirt.binding import binding
+from support import boot_sectors
+from support.process import children_of
+
+INIT = Path(__file__).with_name("libvirtd_init.py")
+PATIENCE_S = 60.0
+PACKAGES = {
+    "libvirtd": "libvirt-daemon-system",
+    "virtlogd": "libvirt-daemon-system",
+    "virsh": "libvirt-clients",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "ip": "iproute2",
+    "unshare": "util-linux",
+    "setpriv": "util-linux",
+}
+SECTORS = {
+    "halt": boot_sectors.IGNORES_ACPI,
+    "acpi": boot_sectors.OBEYS_ACPI,
+    "panic": boot_sectors.PANICS,
+    "sleep": boot_sectors.FALLS_ASLEEP,
+}
+# No cgroups: two libvirtds would kill each other's guests by them.  root: as another user it would find /dev/kvm gone.
+QEMU_CONF = """
+user = "root"
+group = "root"
+cgroup_controllers = []
+security_driver = "none"
+namespaces = []
+"""
+HOOK = """#!/bin/sh
+# The hook of libvirt, "GUEST OPERATION ...": a start takes as long as storage would, or for as long as a test wants.
+[ "$2" = start ] || exit 0
+touch {directory}/hooked/"$1"
+while [ -e {directory}/hold/"$1" ]; do sleep 0.02; done
+sleep {pause_s}
+"""
+
+
+def missing() -> str | None:
+    """Say what is not there that a libvirtd of our own needs; None: all is there."""
+    try:
+        binding()
+    except ImportError as error:
+        return str(error)
+    packages = sorted({package for program, package in PACKAGES.items() if shutil.which(program) is None})
+    if packages:
+        return f"libvirtd and QEMU are not installed: packages {', '.join(packages)}"
+    done = subprocess.run([*namespaces(), "true"], capture_output=True, check=False, text=True)
+    if done.returncode:
+        return f"a libvirtd of the tests' own needs namespaces (unshare -m -n -p): {done.stderr.strip()}"
+    return None
+
+
+def namespaces() -> tuple[str, ...]:
+    """Give the command that runs another one in namespaces that end with us, however we end."""
+    unshare = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
+    return ("setpriv", "--pdeathsig", "KILL", *unshare, "--propagation", "private")
+
+
+def until(reached: Callable[[], object], what: str) -> None:
+    """Wait for a state that nobody announces; fail when it does not come."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not reached():
+        assert time.monotonic() < deadline, f"{what} did not come in {PATIENCE_S:g} s"
+        threading.Event().wait(0.02)
+
+
+class Libvirtd:
+    """A libvirtd in a folder; it can be killed, started again, stopped for a while."""
+
+    def __init__(self, *, pause_s: float | None = None, config: str = "") -> None:
+        """Make the folder.  ``pause_s``: a start takes so much longer, and can be held; ``config`` is of libvirtd."""
+        # A socket's path has 107 bytes at most.
+        self.directory = Path(tempfile.mkdtemp(prefix="lv-", dir="/tmp"))
+        for name in ("lib", "cache", "run", "log", "images", "instances", "hold", "hooked"):
+            (self.directory / name).mkdir()
+        shutil.copytree("/etc/libvirt", self.directory / "etc")
+        with (self.directory / "etc/qemu.conf").open("a") as file:
+            file.write(QEMU_CONF)
+        with (self.directory / "etc/libvirtd.conf").open("a") as file:
+            file.write(f'\nauth_unix_rw = "none"\n{config}\n')
+        if pause_s is not None:
+            self.hook = self.directory / "etc/hooks/qemu"
+            self.hook.parent.mkdir(exist_ok=True)
+            self.hook.write_text(HOOK.format(directory=self.directory, pause_s=pause_s))
+            self.hook.chmod(0o755)
+        for name, code in SECTORS.items():
+            (self.directory / f"images/{name}.img").write_bytes(boot_sectors.image(code))
+        self._unshare: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "run/libvirt-sock"
+
+    @property
+    def uri(self) -> str:
+        """What a driver opens."""
+        return f"qemu+unix:///system?socket={self.socket}"
+
+    @property
+    def config(self) -> Path:
+        """The file libvirtd.conf."""
+        return self.directory / "etc/libvirtd.conf"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self.directory / "log/init.log").open("ab") as log:
+            self._unshare = subprocess.Popen(
+                [*namespaces(), sys.executable, str(INIT), str(self.directory)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+            )
+        self._until_it_answers()
+
+    def stop(self) -> None:
+        """End it with all its guests, and leave nothing."""
+        if self._unshare is not None:
+            self._unshare.kill()
+            self._unshare.wait(PATIENCE_S)
+            self._unshare = None
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def kill(self) -> None:
+        """Kill libvirtd as a crash would; its guests go on."""
+        pid = self._daemon()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: self._find() is None, "the end of libvirtd")
+
+    def start_again(self) -> None:
+        """Start libvirtd after it was killed, and wait until it answers."""
+        os.kill(self._init(), signal.SIGUSR1)
+        self._until_it_answers()
+
+    def end_guests(self) -> None:
+        """Kill every guest, and wait until all are gone."""
+        found = [child for child in children_of(self._init()) if _name_of(child).startswith("qemu-system")]
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not any(_name_of(pid) for pid in found), "the end of the guests")
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have libvirtd answer nothing for as long as the block lasts."""
+        pid = self._daemon()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Have the start of a guest hang for as long as the block lasts; needs ``pause_s``."""
+        hold = self.directory / "hold" / name
+        hold.touch()
+        try:
+            yield
+        finally:
+            hold.unlink(missing_ok=True)
+
+    def until_hooked(self, name: str) -> None:
+        """Wait until libvirtd is in the middle of a guest's start."""
+        until((self.directory / "hooked" / name).exists, f"the start of {name}")
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Any]:
+        """Connect as somebody else does."""
+        connection = binding().open(self.uri)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def define(self, uuid: str, name: str, **more: Any) -> None:
+        """Define a guest; see :func:`domain_xml`."""
+        with self.connected() as connection:
+            connection.defineXML(domain_xml(uuid, name, images=self.directory / "images", **more))
+
+    def _until_it_answers(self) -> None:
+        libvirt = binding()
+
+        def answers() -> bool:
+            assert self._unshare is not None
+            with contextlib.suppress(libvirt.libvirtError):
+                libvirt.open(self.uri).close()
+                return True
+            return False
+
+        try:
+            until(answers, "the answer of libvirtd")
+        except AssertionError as error:
+            error.add_note((self.directory / "log/init.log").read_text())
+            raise
+
+    def _init(self) -> int:
+        assert self._unshare is not None
+        [init] = children_of(self._unshare.pid)
+        return init
+
+    def _find(self) -> int | None:
+        return next((child for child in children_of(self._init()) if _name_of(child) == "libvirtd"), None)
+
+    def _daemon(self) -> int:
+        pid = self._find()
+        assert pid is not None, "libvirtd does not run"
+        return pid
+
+
+def _name_of(pid: int) -> str:
+    """Give the name of a program that runs; "" if it has ended."""
+    with contextlib.suppress(OSError):
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        if stat.rpartition(") ")[2][0] != "Z":
+            return stat.partition("(")[2].rpartition(")")[0]
+    return ""
+
+
+def domain_xml(uuid: str, name: str, *, images: Path, guest: str = "halt", disk: Path | None = None) -> str:
+    """Describe a guest: what it does is a key of ``SECTORS``; ``disk`` is a disk (qcow2) beside the one it starts from.
+
+    Without ``acpi`` it would not see the power button at all.
+    """
+    second = f"""<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{disk}'/>
+      <target dev='hda' bus='ide'/></disk>"""
+    return f"""<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>4</memory><vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='fd'/></os>
+  <features><acpi/></features><pm><suspend-to-mem enabled='yes'/></pm><on_crash>preserve</on_crash>
+  <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
+    <disk type='file' device='floppy'><driver name='qemu' type='raw'/><source file='{images}/{guest}.img'/>
+      <target dev='fda' bus='fdc'/><readonly/></disk>{second if disk else ""}
+    <controller type='usb' model='none'/><memballoon model='none'/><video><model type='none'/></video>
+    {"<panic model='isa'/>" if guest == "panic" else ""}
+  </devices></domain>"""
+
+
+@contextlib.contextmanager
+def a_libvirtd(*, pause_s: float | None = None, config: str = "") -> Iterator[Libvirtd]:
+    """Have a libvirtd of one's own; skip where it cannot be had."""
+    skip_without()
+    server = Libvirtd(pause_s=pause_s, config=config)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def skip_without() -> None:
+    """Skip a test where no libvirtd can be had."""
+    reason = _missing()
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@functools.cache
+def _missing() -> str | None:
+    return missing()
+
+
+@functools.cache
+def the_libvirtd() -> Libvirtd:
+    """Give the libvirtd of this process, which nobody kills."""
+    skip_without()
+    server = Libvirtd()
+    atexit.register(server.stop)
+    server.start()
+    return server

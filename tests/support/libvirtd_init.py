@@ -1,0 +1,56 @@
+"""The first process of a PID namespace with a libvirtd of its own in it: ``libvirtd_init.py DIRECTORY``.
+
+It puts the folders of DIRECTORY in the place of libvirt's, starts virtlogd and libvirtd, and takes in what becomes an
+orphan: a QEMU that libvirtd waits for while nobody reaps it costs a second each.  When it ends the kernel ends all of
+it, guests included.  SIGUSR1 starts libvirtd again.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PLACES = {
+    "etc": "/etc/libvirt",
+    "lib": "/var/lib/libvirt",
+    "cache": "/var/cache/libvirt",
+    "run": "/run/libvirt",
+    "log": "/var/log/libvirt",
+}
+# By default they are in /run itself, which all of these share: the second of two would not start.
+VIRTLOGD = ("virtlogd", "-p", "/run/libvirt/virtlogd.pid")
+LIBVIRTD = ("libvirtd", "-p", "/run/libvirt/libvirtd.pid")
+
+
+def start(*command: str) -> None:
+    """Start a program and forget it: whatever ends here is reaped below."""
+    os.posix_spawnp(command[0], command, os.environ)
+
+
+def finish(*command: str) -> None:
+    """Run a program to its end."""
+    subprocess.run(command, check=True)
+
+
+def main(directory: str) -> None:
+    """Run until killed."""
+    for name, place in PLACES.items():
+        Path(place).mkdir(parents=True, exist_ok=True)
+        finish("mount", "--bind", f"{directory}/{name}", place)
+    finish("ip", "link", "set", "lo", "up")
+    signal.signal(signal.SIGUSR1, lambda *_: start(*LIBVIRTD))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    start(*VIRTLOGD)
+    start(*LIBVIRTD)
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            # Nothing runs until libvirtd is started again: no busy loop until then.
+            time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

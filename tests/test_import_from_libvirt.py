@@ -1,0 +1,102 @@
+"""Records made of the guests that libvirt has."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bringup.daemon.records.from_guests import records_of
+from bringup.daemon.states import PowerState, VmState
+from bringup.drivers.libvirt import DefinedGuest
+from support.computer import Computer, a_computer
+from support.drivers import told, uuid_of
+from support.libvirt_drivers import clear
+from support.libvirtd import Libvirtd, the_libvirtd
+from support.process import Ended, run
+from support.records import HOST
+
+
+@pytest.mark.parametrize(
+    ("state", "saved", "vm_state"),
+    [
+        (PowerState.RUNNING, False, VmState.ACTIVE),
+        (PowerState.PAUSED, False, VmState.PAUSED),
+        (PowerState.SHUTDOWN, False, VmState.STOPPED),
+        (PowerState.SHUTDOWN, True, VmState.SUSPENDED),
+        (PowerState.CRASHED, False, VmState.STOPPED),
+        (PowerState.SUSPENDED, False, VmState.SUSPENDED),
+        (PowerState.NOSTATE, False, VmState.STOPPED),
+    ],
+)
+def test_a_record_says_what_the_guest_is(state: PowerState, vm_state: VmState, *, saved: bool) -> None:
+    [record] = records_of([DefinedGuest(uuid_of(1), "one", state, saved=saved)], HOST).instances
+
+    assert (record.uuid, record.name, record.host) == (uuid_of(1), "one", HOST)
+    assert (record.vm_state, record.power_state, record.task_state) == (vm_state, state, None)
+
+
+@pytest.fixture
+def server() -> Iterator[Libvirtd]:
+    server = the_libvirtd()
+    yield server
+    with server.connected() as connection:
+        clear(connection)
+
+
+def on(server: Libvirtd, directory: Path, **sections: Any) -> Computer:
+    computer = a_computer(directory)
+    del computer.sections["driver"]
+    return computer.having(driver={"name": "libvirt"}, libvirt={"uri": server.uri}, **sections)
+
+
+def imported(computer: Computer, *arguments: str) -> Ended:
+    return run("import", *arguments, *computer.arguments)
+
+
+def test_a_plain_libvirt_host_comes_back_by_its_own_records(tmp_path: Path, server: Libvirtd) -> None:
+    computer = on(server, tmp_path, resume={"guests": "on_host_boot"})
+    for number in (1, 2):
+        server.define(uuid_of(number), told(number).name)
+    with server.connected() as connection:
+        runs = connection.lookupByUUIDString(uuid_of(1))
+        runs.create()
+
+        done = imported(computer, "--from-libvirt")
+
+        assert (done.code, done.err) == (0, "")
+        assert "2 added" in done.out
+        assert {uuid: one.vm_state for uuid, one in computer.stored().items()} == {
+            uuid_of(1): VmState.ACTIVE,
+            uuid_of(2): VmState.STOPPED,
+        }
+        # The host goes down, and comes back.
+        runs.destroy()
+        assert computer.run().code == 0
+        assert [domain.UUIDString() for domain in connection.listAllDomains() if domain.isActive()] == [uuid_of(1)]
+
+
+def test_files_and_guests_are_not_imported_together(tmp_path: Path) -> None:
+    computer = a_computer(tmp_path)
+
+    for arguments in ((), ("--from-libvirt", "records.json"), ("--from-libvirt", "--host", "compute-2")):
+        ended = imported(computer, *arguments)
+        assert ended.code == 64
+        assert "cannot import" in ended.err
+
+
+def test_guests_are_imported_from_libvirt_only_where_it_is_the_hypervisor(tmp_path: Path) -> None:
+    ended = imported(a_computer(tmp_path), "--from-libvirt")
+
+    assert ended.code == 78
+    assert 'give "libvirt"' in ended.err
+
+
+def test_a_libvirt_that_is_not_there_is_unavailable(tmp_path: Path, server: Libvirtd) -> None:
+    computer = on(server, tmp_path)
+    computer.having(libvirt={"uri": f"qemu+unix:///system?socket={tmp_path}/nobody", "reconnect": 0.2})
+
+    ended = imported(computer, "--from-libvirt")
+
+    assert ended.code == 69
+    assert "check that libvirtd (or virtqemud) runs" in ended.err

@@ -1,0 +1,62 @@
+"""The settings of a host whose hypervisor is libvirt."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bringup.daemon import wiring
+from bringup.daemon.errors import SettingsError
+from bringup.daemon.libvirt_host import make_libvirt_driver
+from bringup.daemon.settings import Settings, load
+from bringup.drivers.libvirt.binding import NEEDS
+from support.settings_files import given_text, problems
+
+LIBVIRT = 'driver.name = "libvirt"\n'
+
+
+def loaded(directory: Path, text: str) -> Settings:
+    return load(given_text(directory / "bringup.toml", text), environment={}, overrides=())
+
+
+def test_a_libvirt_host_has_a_concurrency_of_its_own_unless_it_is_set(tmp_path: Path) -> None:
+    assert loaded(tmp_path, LIBVIRT).limits.concurrency == 16
+    assert loaded(tmp_path, f"{LIBVIRT}limits.concurrency = 3\n").limits.concurrency == 3
+
+
+@pytest.mark.parametrize("uri", ["qemu", "system", "qemu:system", "qemu+ssh://me:secret@other/system", "qemu:///a b"])
+def test_what_is_no_uri_of_libvirt_is_said_with_what_would_be_right(tmp_path: Path, uri: str) -> None:
+    found = problems(given_text(tmp_path / "bringup.toml", f'libvirt.uri = "{uri}"\n'))
+
+    assert len(found) == 1
+    assert found[0].startswith("libvirt.uri")
+    assert 'give a URI of libvirt such as "qemu:///system"' in found[0]
+
+
+@pytest.mark.parametrize("uri", ["qemu:///system", "qemu+unix:///system?socket=/run/x", "test:///default"])
+def test_a_uri_of_libvirt_is_taken_as_it_is(tmp_path: Path, uri: str) -> None:
+    assert loaded(tmp_path, f'{LIBVIRT}libvirt.uri = "{uri}"\n').libvirt.uri == uri
+
+
+def test_settings_of_libvirt_that_are_not_used_are_doubtful(tmp_path: Path) -> None:
+    assert loaded(tmp_path, 'libvirt.autostart = "warn"\n').warnings == (
+        'driver.name = "simulated": [libvirt] is not used',
+    )
+    assert loaded(tmp_path, f'{LIBVIRT}libvirt.autostart = "warn"\n').warnings == ()
+
+
+def test_without_the_binding_it_is_said_at_once_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = loaded(tmp_path, LIBVIRT)
+    monkeypatch.setitem(sys.modules, "libvirt", None)
+
+    for make in (wiring.check_driver, wiring.make_driver):
+        with pytest.raises(SettingsError) as raised:
+            make(settings)
+        assert raised.value.problems == (f'driver.name = "libvirt": {NEEDS}',)
+
+
+def test_a_host_of_another_hypervisor_has_no_driver_for_libvirt(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r'driver\.name = "simulated"'):
+        make_libvirt_driver(loaded(tmp_path, ""))

@@ -1,0 +1,175 @@
+"""The tables of the driver for libvirt: errors, states, events, traits, definitions; each as libvirt's own values."""
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import os_traits
+import pytest
+
+from bringup.drivers.base import DriverError, InstanceNotFound, PowerState, Transition
+from bringup.drivers.libvirt import definitions
+from bringup.drivers.libvirt.binding import binding
+from bringup.drivers.libvirt.errors import (
+    BROKEN,
+    CODES,
+    ConnectionLost,
+    GuestBusy,
+    NotInThatState,
+    is_slow_to_die,
+    meaning_of,
+)
+from bringup.drivers.libvirt.events import AFTER, NOW, transition_of
+from bringup.drivers.libvirt.hypervisor import power_state
+from bringup.drivers.libvirt.traits import _OTHERS, _SAME, cpu_traits
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What is asked of an error of libvirt."""
+
+    code: int
+    domain: int = 0
+    number: int = 0
+
+    def get_error_code(self) -> int:
+        return self.code
+
+    def get_error_domain(self) -> int:
+        return self.domain
+
+    def get_int1(self) -> int:
+        return self.number
+
+
+@pytest.fixture
+def libvirt() -> Any:
+    try:
+        return binding()
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+def test_every_code_that_means_something_is_one_of_libvirts(libvirt: Any) -> None:
+    assert all(hasattr(libvirt, name) for name in (*CODES, *BROKEN))
+
+
+@pytest.mark.parametrize(
+    ("code", "domain", "meaning"),
+    [
+        ("VIR_ERR_NO_DOMAIN", "VIR_FROM_QEMU", InstanceNotFound),
+        ("VIR_ERR_NO_SUPPORT", "VIR_FROM_NONE", NotImplementedError),
+        ("VIR_ERR_OPERATION_INVALID", "VIR_FROM_QEMU", NotInThatState),
+        ("VIR_ERR_OPERATION_TIMEOUT", "VIR_FROM_QEMU", GuestBusy),
+        ("VIR_ERR_SYSTEM_ERROR", "VIR_FROM_RPC", ConnectionLost),
+        ("VIR_ERR_INTERNAL_ERROR", "VIR_FROM_RPC", ConnectionLost),
+        ("VIR_ERR_SYSTEM_ERROR", "VIR_FROM_QEMU", DriverError),
+        ("VIR_ERR_INTERNAL_ERROR", "VIR_FROM_QEMU", DriverError),
+        ("VIR_ERR_XML_ERROR", "VIR_FROM_RPC", DriverError),
+    ],
+)
+def test_an_error_of_libvirt_means_what_its_caller_can_react_to(
+    libvirt: Any, code: str, domain: str, meaning: type[Exception]
+) -> None:
+    raised = Raised(getattr(libvirt, code), getattr(libvirt, domain))
+
+    assert meaning_of(raised, libvirt) is meaning
+
+
+def test_a_process_that_waits_for_storage_is_slow_to_die_and_nothing_else_is(libvirt: Any) -> None:
+    system = libvirt.VIR_ERR_SYSTEM_ERROR
+
+    assert is_slow_to_die(Raised(system, number=errno.EBUSY), libvirt)
+    assert not is_slow_to_die(Raised(system, number=errno.ENOENT), libvirt)
+    assert not is_slow_to_die(Raised(libvirt.VIR_ERR_XML_ERROR, number=errno.EBUSY), libvirt)
+
+
+def test_every_state_of_libvirt_has_a_power_state_of_nova(libvirt: Any) -> None:
+    expected = {
+        "NOSTATE": PowerState.NOSTATE,
+        "RUNNING": PowerState.RUNNING,
+        "BLOCKED": PowerState.RUNNING,
+        "PAUSED": PowerState.PAUSED,
+        "SHUTDOWN": PowerState.SHUTDOWN,
+        "SHUTOFF": PowerState.SHUTDOWN,
+        "CRASHED": PowerState.CRASHED,
+        "PMSUSPENDED": PowerState.SUSPENDED,
+    }
+
+    assert {name: power_state(getattr(libvirt, f"VIR_DOMAIN_{name}")) for name in expected} == expected
+    assert power_state(99) is PowerState.NOSTATE
+
+
+@pytest.mark.parametrize(
+    ("event", "detail", "transition"),
+    [
+        ("STARTED", "STARTED_BOOTED", Transition.STARTED),
+        ("STARTED", "STARTED_MIGRATED", Transition.STARTED),
+        ("RESUMED", "RESUMED_UNPAUSED", Transition.RESUMED),
+        ("SUSPENDED", "SUSPENDED_PAUSED", Transition.PAUSED),
+        ("SUSPENDED", "SUSPENDED_IOERROR", Transition.PAUSED),
+        ("SUSPENDED", "SUSPENDED_MIGRATED", None),
+        ("SUSPENDED", "SUSPENDED_POSTCOPY", None),
+        ("STOPPED", "STOPPED_SHUTDOWN", Transition.STOPPED),
+        ("STOPPED", "STOPPED_CRASHED", Transition.STOPPED),
+        ("STOPPED", "STOPPED_SAVED", Transition.STOPPED),
+        ("STOPPED", "STOPPED_MIGRATED", None),
+        ("CRASHED", "CRASHED_PANICKED", Transition.CRASHED),
+        ("PMSUSPENDED", "PMSUSPENDED_MEMORY", Transition.SUSPENDED),
+        ("DEFINED", "DEFINED_ADDED", None),
+        ("UNDEFINED", "UNDEFINED_REMOVED", None),
+        ("SHUTDOWN", "SHUTDOWN_FINISHED", None),
+    ],
+)
+def test_an_event_of_libvirt_is_told_or_is_nothing_to_follow(
+    libvirt: Any, event: str, detail: str, transition: Transition | None
+) -> None:
+    numbers = [getattr(libvirt, f"VIR_DOMAIN_EVENT_{name}") for name in (event, detail)]
+
+    assert transition_of(numbers[0], numbers[1], libvirt) is transition
+
+
+def test_every_transition_ends_in_a_state_and_what_is_said_of_a_state_leads_there() -> None:
+    assert AFTER.keys() == set(Transition)
+    assert {state: AFTER[transition] for state, transition in NOW.items()} == {state: state for state in NOW}
+    assert NOW.keys() == set(PowerState) - {PowerState.NOSTATE}
+
+
+def test_every_trait_of_a_cpu_feature_is_one_that_os_traits_knows() -> None:
+    assert cpu_traits([*_SAME, *_OTHERS]) <= set(os_traits.get_traits())
+    assert cpu_traits(["sse4.1", "svm", "no-such-feature"]) == {
+        "HW_CPU_X86_SSE41",
+        "HW_CPU_X86_SVM",
+        "HW_CPU_X86_AMD_SVM",
+    }
+
+
+def test_a_copy_of_a_disk_is_found_and_another_job_is_not() -> None:
+    def disk(name: str, mirror: str) -> str:
+        return f"<disk><target dev='{name}'/>{mirror}</disk>"
+
+    xml = f"""<domain><devices>
+      {disk("vda", "<mirror job='copy'><source file='/x/one'/></mirror>")}
+      {disk("vdb", "<mirror job='active-commit'><source file='/x/two'/></mirror>")}
+      {disk("vdc", "<mirror file='/x/three'/>")}
+      {disk("vdd", "<mirror job='copy'><source dev='/dev/x'/></mirror>")}
+      {disk("vde", "")}
+    </devices></domain>"""
+
+    assert definitions.copies_of(xml) == [
+        definitions.Copying("vda", Path("/x/one")),
+        definitions.Copying("vdc", Path("/x/three")),
+        definitions.Copying("vdd", None),
+    ]
+
+
+def test_a_guest_wants_kvm_where_its_definition_says_so() -> None:
+    assert definitions.wants_kvm("<domain type='kvm'/>")
+    assert not definitions.wants_kvm("<domain type='qemu'/>")
+
+
+@pytest.mark.parametrize("xml", ["", "<domain", "<domain/>", "<domain><uuid>other</uuid></domain>"])
+def test_what_is_no_definition_of_this_guest_is_refused(xml: str) -> None:
+    with pytest.raises(DriverError, match="cannot restore the definition of this"):
+        definitions.checked(xml, "this")

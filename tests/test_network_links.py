@@ -50,11 +50,12 @@ def carried_out(steps: tuple[Step, ...], seen: Mapping[str, Link]) -> dict[str, 
     host = dict(seen)
     for step in steps:
         match step:
-            case AddBridge() | AddTap():
+            case AddBridge():
+                bridge = Link(name=step.name, kind="bridge", mtu=step.mtu or 1500, up=False)
+                assert host.setdefault(step.name, bridge).kind == "bridge"
+            case AddTap():
                 assert step.name not in host
-                mtu = (step.mtu if isinstance(step, AddBridge) else None) or 1500
-                kind = "bridge" if isinstance(step, AddBridge) else "tun"
-                host[step.name] = Link(name=step.name, kind=kind, mtu=mtu, up=False)
+                host[step.name] = Link(name=step.name, kind="tun", mtu=1500, up=False)
             case AddVeth():
                 for name in (step.name, step.peer):
                     assert name not in host

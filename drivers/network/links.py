@@ -69,7 +69,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddBridge:
-    """Make a bridge that learns at once and is no address of the host."""
+    """Make a bridge that learns at once and is no address of the host; one that is there gets the latter."""
 
     name: str
     mtu: int | None
@@ -142,12 +142,13 @@ def _missing(link: LinkWanted, seen: Mapping[str, Link]) -> Iterator[Step]:
 def _bridge(link: BridgeWanted, there: Link | None) -> Iterator[Step]:
     if there is not None and there.kind != "bridge":
         raise _taken(there, "bridge")
-    if there is None:
-        if not link.make:
-            raise VifProblem(
-                f"bridge {link.name} is not on this host; make it in the host's network configuration, "
-                "or start the agent that makes it"
-            )
+    if there is None and not link.make:
+        raise VifProblem(
+            f"bridge {link.name} is not on this host; make it in the host's network configuration, "
+            "or start the agent that makes it"
+        )
+    # One of ours that is down may be one that a kill has left without the rest of what makes it.
+    if there is None or (link.make and not there.up):
         yield AddBridge(name=link.name, mtu=link.mtu)
     # Its MTU is its own from here on: the least of its ports, or an operator's.
     yield from _put_right(link.name, there, master=None, mtu=None)

@@ -116,9 +116,7 @@ def _carry_out(ipr: Any, step: Step) -> None:
     match step:
         case AddBridge():
             _add(ipr, step.name, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0, mtu=step.mtu)
-            # As os-vif: a guest must not reach the host by an address that the bridge gives itself.
-            with suppress(FileNotFoundError):
-                Path(IPV6_OFF.format(step.name)).write_text("1", encoding="ascii")
+            _give_no_address(ipr, step.name)
         case AddVeth():
             _add(ipr, step.name, kind="veth", peer=step.peer)
         case AddTap():
@@ -136,6 +134,17 @@ def _carry_out(ipr: Any, step: Step) -> None:
             _delete_one(ipr, step.name)
         case _:
             assert_never(step)
+
+
+def _give_no_address(ipr: Any, name: str) -> None:
+    """Keep a bridge from making itself an address (as os-vif), by which guests would reach the host."""
+    none = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", 1)]})]}
+    with suppress(*_failures()):
+        # Fails where the kernel has no IPv6.
+        ipr.link("set", index=_index(name), IFLA_AF_SPEC=none)
+    with suppress(OSError):
+        # Stronger, for it takes none from a router either; a unit with ProtectKernelTunables= may not.
+        Path(IPV6_OFF.format(name)).write_text("1", encoding="ascii")
 
 
 def _add(ipr: Any, name: str, **values: Any) -> None:

@@ -1,5 +1,6 @@
 """Bridges, taps and what goes wrong with them, on the real kernel."""
 
+import sys
 from pathlib import Path
 
 import anyio
@@ -13,6 +14,14 @@ from support.records import uuid_of
 
 pytestmark = pytest.mark.anyio
 
+PLUG_ONE = """
+import anyio
+from support.network import GuestOf, a_network, a_vif
+async def main():
+    async with a_network(filters=True) as network:
+        await network.make_ready(GuestOf([a_vif(1)]))
+anyio.run(main)
+"""
 WHAT = f"cannot plug VIF {port_of(1)} (device {device_of(1)}) of instance {uuid_of(1)}"
 
 
@@ -33,6 +42,26 @@ async def test_a_bridge_is_made_where_nova_would_and_once() -> None:
             index = made["ifindex"]
         assert links()[BRIDGE]["ifindex"] == index
     assert BRIDGE not in run("ip", "-6", "address", "show"), "the host has no address there"
+
+
+@pytest.mark.usefixtures("nftables")
+async def test_a_bridge_has_no_address_where_only_netlink_may_say_so(tmp_path: Path) -> None:
+    script = tmp_path / "plug.py"
+    script.write_text(f"import sys; sys.path[:0] = {sys.path!r}\n{PLUG_ONE}")
+    # As the unit has it: one capability, and the sysctls read-only.
+    read_only = "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys"
+    caps = "--bounding-set=-all,+net_admin --inh-caps=-all,+net_admin"
+    run("unshare", "--mount", "sh", "-c", f"{read_only} && exec setpriv {caps} {sys.executable} {script}")
+    assert "UP" in links()[BRIDGE]["flags"]
+    assert BRIDGE not in run("ip", "-6", "address", "show")
+
+
+async def test_a_bridge_that_a_kill_left_half_made_gets_the_rest() -> None:
+    run("ip", "link", "add", BRIDGE, "type", "bridge")
+    async with a_network(filters=False) as network:
+        await network.plug_vifs(GuestOf([a_vif(1)]))
+    assert "UP" in links()[BRIDGE]["flags"]
+    assert BRIDGE not in run("ip", "-6", "address", "show")
 
 
 async def test_guests_that_share_a_bridge_may_all_be_the_first() -> None:

@@ -52,7 +52,7 @@ async def served(
     """
     server: Server | None = None
     ended = anyio.Event()
-    stopping = anyio.CancelScope()
+    stopping, told = anyio.CancelScope(), anyio.Event()
 
     async def serve() -> None:
         nonlocal server
@@ -60,7 +60,7 @@ async def served(
             with stopping:
                 await _first_of(listener, import_at)
                 # Who stops meanwhile need not wait for imports.
-                server = await anyio.to_thread.run_sync(_make_server, make_app, abandon_on_cancel=True)
+                server = await anyio.to_thread.run_sync(_make_server, make_app, told, abandon_on_cancel=True)
             if server is not None and not stopping.cancel_called:
                 # It ends by itself when it is told to: cut off it would leave its sockets open.
                 with anyio.CancelScope(shield=True):
@@ -76,6 +76,7 @@ async def served(
             yield
         finally:
             stopping.cancel()
+            told.set()
             if server is not None:
                 server.should_exit = True
             with anyio.move_on_after(CLOSE_S, shield=True):
@@ -96,16 +97,21 @@ async def _first_of(listener: socket.socket, event: anyio.Event) -> None:
         group.cancel_scope.cancel()
 
 
-def _make_server(make_app: Callable[[], "ASGIApplication"]) -> "Server":
+def _make_server(make_app: Callable[[], "ASGIApplication"], told: anyio.Event) -> "Server":
     from uvicorn import Config, Server
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class NoSignals(Server):
-        """The daemon takes the signals."""
+    class Guest(Server):
+        """A server in somebody else's process."""
 
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
+            """Leave the signals to the daemon."""
             yield
+
+        async def main_loop(self) -> None:
+            """Wait until it is told to end: uvicorn would look ten times a second, for as long as the daemon lives."""
+            await told.wait()
 
     _take_logs(("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"))
     config = Config(
@@ -118,13 +124,15 @@ def _make_server(make_app: Callable[[], "ASGIApplication"]) -> "Server":
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        # The date is what uvicorn would look at the clock for.
+        date_header=False,
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
         h11_max_incomplete_event_size=HEADER_BYTES,
     )
     config.load()
-    return NoSignals(config)
+    return Guest(config)
 
 
 def _take_logs(names: Sequence[str]) -> None:

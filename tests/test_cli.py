@@ -10,7 +10,10 @@ from bringup import __version__
 from support.command_lines import BRINGUP, Site
 from support.records import instance
 
-COMMANDS = ("run", "plan", "explain", "check", "import", "demo")
+COMMANDS = (
+    *("run", "plan", "explain", "check", "import", "demo"),
+    *("status", "history", "plot", "release", "accept"),
+)
 HEAVY = ("anyio", "httpx", "pydantic", "rich", "sqlalchemy", "stamina", "structlog")
 
 
@@ -41,7 +44,7 @@ def test_every_command_has_help_and_json(site: Site, command: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["fly"], ["plan", "--fly"], ["import"], ["explain", "--vm-state"]],
+    [[], ["fly"], ["plan", "--fly"], ["import", "--host"], ["explain", "--vm-state"]],
     ids=lambda arguments: " ".join(arguments) or "nothing",
 )
 def test_a_wrong_command_line_ends_with_64(site: Site, arguments: list[str]) -> None:
@@ -49,6 +52,13 @@ def test_a_wrong_command_line_ends_with_64(site: Site, arguments: list[str]) -> 
 
     assert (ended.code, ended.out) == (64, "")
     assert ended.err.startswith("usage: bringup")
+
+
+def test_an_import_of_nothing_says_what_to_give(site: Site) -> None:
+    ended = site.run("import")
+
+    assert (ended.code, ended.out) == (64, "")
+    assert ended.err == "bringup: cannot import: give files of records, or --from-libvirt; one of the two\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

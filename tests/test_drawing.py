@@ -1,5 +1,6 @@
 """A run as a picture, and the journal as a timeline."""
 
+import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -116,6 +117,14 @@ def test_a_run_of_the_journal_is_drawn(computer: Computer, tmp_path: Path) -> No
     assert sorted(title[:36] for title in titles) == [uuid_of(1), uuid_of(2), uuid_of(3)]
     [failure] = [title for title in titles if "failed after" in title and "plug_vifs: " in title]
     assert failure.startswith(uuid_of(2))
+    told = run("plot", "--json", *computer.arguments, env=ENVIRONMENT)
+    bars = {bar["uuid"]: bar for bar in map(json.loads, told.out.splitlines())}
+    assert {uuid: bar["kind"] for uuid, bar in bars.items()} == {
+        uuid_of(1): "initialized",
+        uuid_of(2): "failed",
+        uuid_of(3): "initialized",
+    }
+    assert [one["failed"] for one in bars[uuid_of(2)]["segments"] if one["verb"] == "plug_vifs"] == [True]
 
 
 @pytest.mark.parametrize("which", ["last", "ffffffff"])

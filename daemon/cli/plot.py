@@ -1,12 +1,18 @@
 """``bringup plot``: a run of the journal as a picture."""
 
 import argparse
+import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bringup.daemon.cli.common import add_settings_to, settings_of
+from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of
 from bringup.daemon.errors import UsageError
+
+if TYPE_CHECKING:
+    from bringup.daemon.timeline import Timeline
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -14,9 +20,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser = commands.add_parser(
         "plot",
         help="draw a run as a timeline (SVG)",
-        description="Draw a run as a timeline: one bar an instance, coloured by what was done; SVG.",
+        description="Draw a run as a timeline: one bar an instance, coloured by what was done; SVG.  With --json a line "
+        "an instance, with what was done and when, in seconds from the beginning of the run.",
     )
     add_settings_to(parser)
+    add_json_to(parser)
     parser.add_argument("--run", metavar="ID", default="last", help='its id, the beginning of it, or "last" (last)')
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write here; standard output if not given")
     parser.set_defaults(execute=execute)
@@ -33,7 +41,7 @@ def execute(arguments: argparse.Namespace) -> int:
         timeline = None if history is None else history.timeline(arguments.run)
     if timeline is None:
         raise UsageError(f"--run {arguments.run}: there is no such run, or more than one; bringup history lists them")
-    text = svg(timeline)
+    text = _lines(timeline) if arguments.json else svg(timeline)
     if arguments.output is None:
         sys.stdout.write(text)
         return os.EX_OK
@@ -42,3 +50,8 @@ def execute(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"--output {arguments.output}: cannot be written ({error.strerror})") from error
     return os.EX_OK
+
+
+def _lines(timeline: "Timeline") -> str:
+    bars = (asdict(bar) | {"kind": None if bar.kind is None else bar.kind.value} for bar in timeline.bars)
+    return "".join(f"{json.dumps(bar)}\n" for bar in bars)

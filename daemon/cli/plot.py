@@ -20,8 +20,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser = commands.add_parser(
         "plot",
         help="draw a run as a timeline (SVG)",
-        description="Draw a run as a timeline: one bar an instance, coloured by what was done; SVG.  With --json a line "
-        "an instance, with what was done and when, in seconds from the beginning of the run.",
+        description="Draw a run as a timeline: one bar an instance, coloured by what was done; SVG.  With --json "
+        "a line an instance, with what was done and when, in seconds from the beginning of the run.",
     )
     add_settings_to(parser)
     add_json_to(parser)

@@ -16,6 +16,8 @@ import math
 import random
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
@@ -121,8 +123,18 @@ class Outbox:
                 return delivery
         return Delivery.IN_MEMORY if report in self._unwritten else Delivery.KEPT
 
-    async def run_forever(self, transport: Transport, *, retry_initial_s: float, retry_max_s: float) -> NoReturn:
-        """Send what waits and what is put from now on; try each again, ever more slowly, until it is acknowledged."""
+    async def run_forever(
+        self,
+        transport: Transport,
+        *,
+        retry_initial_s: float,
+        retry_max_s: float,
+        attempting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> NoReturn:
+        """Send what waits and what is put from now on; try each again, ever more slowly, until it is acknowledged.
+
+        ``attempting`` stands around each attempt.
+        """
         await to_thread.run_sync(self._spool.tidy)
         while True:
             self._was_put = anyio.Event()
@@ -135,7 +147,7 @@ class Outbox:
                 wait_max=retry_max_s,
                 wait_jitter=retry_initial_s,
             ):
-                with attempt:
+                with attempt, attempting():
                     more = await self._send_first(transport)
             if more or self._unwritten or self._was_put.is_set():
                 continue

@@ -1,0 +1,248 @@
+"""A machine that boots: a Debian tree under ``systemd-nspawn --boot``, with a Placement on its loopback.
+
+What is waited for is said by systemd itself: that it is up, by the container's own READY=1; the rest, by its journal.
+"""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+SOURCES = (
+    "bringup",
+    "daemon",
+    "drivers",
+    "placement",
+    "systemd",
+    "pyproject.toml",
+    "constraints.txt",
+    "README.md",
+    "LICENSE",
+)
+PROGRAMS = {
+    "mmdebstrap": "mmdebstrap",
+    "systemd-nspawn": "systemd-container",
+    "nsenter": "util-linux",
+    "ip": "iproute2",
+}
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "procps")
+RELEASE, PYTHON = "bookworm", "3.11"
+PATIENCE_S = 90.0
+"""How long a boot or an entry of the journal is waited for, on a machine that is busy too."""
+REBOOTED = 133
+# Hybrid cgroups, as on the machine of the tests, are no good inside: a plain cgroup2, a cgroup of its own.
+BOOT = f"""
+mount --make-rprivate / && umount -l /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir /sys/fs/cgroup/$CGROUP && echo $$ > /sys/fs/cgroup/$CGROUP/cgroup.procs
+while :; do "$@" </dev/null; code=$?; [ $code = {REBOOTED} ] || exit $code; done
+"""
+SWEEP = """
+mount --make-rprivate / && umount -l /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup
+find /sys/fs/cgroup/$CGROUP -depth -type d -exec rmdir {} +
+"""
+
+
+def require_a_machine() -> None:
+    """Skip the tests where no machine can be booted."""
+    if os.geteuid() != 0:
+        pytest.skip("booting a machine needs root")
+    missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
+    if missing:
+        pytest.skip(f"booting a machine needs the packages {', '.join(missing)}")
+
+
+def _run(*command: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert ended.returncode == 0, f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+    return ended
+
+
+def make_tree(tree: Path, packages: Sequence[str] = PACKAGES) -> None:
+    """Make a Debian in a folder."""
+    _run("mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", RELEASE, tree)
+
+
+def put_repository(tree: Path) -> None:
+    """Put this repository into the tree, and beside it the packages that pip would fetch."""
+    source, wheels = tree / "usr/src/bringup", tree / "usr/src/wheels"
+    source.mkdir()
+    for name in SOURCES:
+        origin = REPOSITORY / name
+        if origin.is_dir():
+            shutil.copytree(origin, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(origin, source / name)
+    pip = (sys.executable, "-m", "pip", "--quiet", "download", "--dest", wheels, "--only-binary", ":all:")
+    _run(*pip, "--python-version", PYTHON, "--constraint", source / "constraints.txt", "setuptools>=77", *_needed())
+
+
+def _needed() -> list[str]:
+    import tomllib  # noqa: PLC0415 - only here
+
+    needed: list[str] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
+    return needed
+
+
+@dataclass
+class Machine:
+    """One that was booted."""
+
+    directory: Path
+    leader: int = 0
+    """The PID of its PID 1, as seen from here."""
+    messages: list[str] = field(default_factory=list)
+    _notify: socket.socket | None = None
+
+    @property
+    def tree(self) -> Path:
+        return self.directory / "tree"
+
+    @property
+    def console(self) -> Path:
+        return self.directory / "console"
+
+    def _inside(self, command: Sequence[str]) -> list[str]:
+        return ["nsenter", "--target", str(self.leader), "--all", "--", *command]
+
+    def run(self, *command: str, code: int | None = 0, **options: Any) -> str:
+        """Run a command in it; give what it wrote."""
+        ended = subprocess.run(self._inside(command), capture_output=True, text=True, check=False, **options)
+        assert code in (None, ended.returncode), f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+        return ended.stdout.strip()
+
+    def shell(self, script: str, **environment: str) -> str:
+        """Run a script in it."""
+        variables = [f"{name}={value}" for name, value in environment.items()]
+        return self.run("env", "--chdir=/usr/src/bringup", *variables, "sh", "-eu", "-c", script)
+
+    def systemctl(self, *arguments: str, code: int | None = 0) -> str:
+        return self.run("systemctl", *arguments, code=code)
+
+    def shown(self, unit: str, *names: str) -> dict[str, str]:
+        """Properties of a unit."""
+        lines = self.systemctl("show", unit, f"--property={','.join(names)}").splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file in it."""
+        file = self.tree / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def entries(self, *arguments: str) -> list[dict[str, Any]]:
+        """Entries of its journal."""
+        lines = self.run("journalctl", "--no-pager", "--output=json", "--all", *arguments).splitlines()
+        return [json.loads(line) for line in lines]
+
+    def cursor(self) -> str:
+        """Give the place where its journal ends now."""
+        last: str = self.entries("--lines=1")[-1]["__CURSOR"]
+        return last
+
+    def until(self, wanted: Callable[[dict[str, Any]], bool], *, after: str) -> dict[str, Any]:
+        """Wait for an entry of the journal after a cursor."""
+        follow = ["journalctl", "--follow", "--output=json", "--all", f"--after-cursor={after}", "--lines=all"]
+        with subprocess.Popen(self._inside(follow), stdout=subprocess.PIPE) as journal:
+            try:
+                for line in _lines(journal, time.monotonic() + PATIENCE_S):
+                    entry: dict[str, Any] = json.loads(line)
+                    if wanted(entry):
+                        return entry
+            finally:
+                journal.kill()
+        raise AssertionError(f"its journal never said it: {self.run('journalctl', '--no-pager', '--lines=60')}")
+
+    def until_up(self) -> None:
+        """Wait until it has booted."""
+        assert self._notify is not None
+        self._notify.settimeout(PATIENCE_S)
+        while "READY=1" not in self.messages:
+            try:
+                lines = self._notify.recv(4096).decode().splitlines()
+            except TimeoutError:
+                raise AssertionError(f"it did not boot: {self.console.read_text()[-4000:]}") from None
+            self.messages += lines
+            for line in lines:
+                if line.startswith("X_NSPAWN_LEADER_PID="):
+                    self.leader = int(line.partition("=")[2])
+
+    def power_cut(self) -> None:
+        """Cut its power, and wait until it has booted again."""
+        self.messages.clear()
+        self.systemctl("reboot", "--force", "--force", code=None)
+        self.until_up()
+
+
+def _lines(process: "subprocess.Popen[bytes]", until: float) -> Iterator[bytes]:
+    assert process.stdout is not None
+    rest = b""
+    while (left_s := until - time.monotonic()) > 0:
+        ready, _, _ = select.select([process.stdout], [], [], left_s)
+        chunk = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
+        if not chunk:
+            return
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+
+
+@contextlib.contextmanager
+def _network(directory: Path) -> Iterator[int]:
+    """Have a network namespace with the real Placement on its loopback; give the PID of who holds it."""
+    server = (sys.executable, "-m", "bringup.daemon.demo.placement_server", "--port", "8778")
+    command = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *server)
+    with (
+        (directory / "placement.log").open("wb") as log,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log) as placement,
+    ):
+        try:
+            assert placement.stdout is not None
+            assert json.loads(placement.stdout.readline())["url"] == "http://127.0.0.1:8778"
+            yield placement.pid
+        finally:
+            placement.kill()
+
+
+@contextlib.contextmanager
+def booted(machine: Machine) -> Iterator[Machine]:
+    """Boot the tree of a machine; its power is cut at the end."""
+    address = machine.directory / "notify"
+    cgroup = {"CGROUP": f"bringup-tests-{os.getpid()}"}
+    with contextlib.ExitStack() as opened:
+        held_by = opened.enter_context(_network(machine.directory))
+        machine._notify = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        machine._notify.bind(str(address))
+        nspawn = ("systemd-nspawn", "--quiet", f"--directory={machine.tree}", "--register=no", "--keep-unit", "--boot")
+        nspawn += (f"--network-namespace-path=/proc/{held_by}/ns/net", "--notify-ready=yes", "--console=pipe")
+        nspawn += ("--bind=/dev/net/tun", "--capability=all")
+        console = opened.enter_context(machine.console.open("wb"))
+        process = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", BOOT, "sh", *nspawn],
+            env=os.environ | cgroup | {"NOTIFY_SOCKET": str(address)},
+            stdout=console,
+            stderr=console,
+            start_new_session=True,
+        )
+        try:
+            machine.until_up()
+            yield machine
+        finally:
+            # Its init takes everything in it along.  What started it goes first: it would boot it again.
+            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
+            process.wait()
+            subprocess.run(
+                ["unshare", "--mount", "sh", "-c", SWEEP], env=os.environ | cgroup, check=False, capture_output=True
+            )

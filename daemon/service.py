@@ -43,7 +43,6 @@ from bringup.daemon.status.endpoint import answering, source_of
 from bringup.daemon.status.source import Source
 from bringup.daemon.store.base import Claimant
 from bringup.daemon.supervised import Supervised, supervise
-from bringup.daemon.vitals import Vitals
 
 log = get_logger()
 
@@ -120,7 +119,9 @@ async def serve(
         async with (
             answering(settings, source) as listening,
             ended_by_signal(stop, on_hangup=supervised.on_hangup),
+            background() as beside,
         ):
+            beside.start_soon(supervised.run, name="supervised")
             log.info("service.started", host=settings.host.name, version=__version__)
             listening.say()
             for warning in settings.warnings:
@@ -179,13 +180,11 @@ class _Service:
         settings, ending, vitals = self.settings, self.ending, self.supervised.vitals
         # What is opened is closed last: the background works with it.
         async with AsyncExitStack() as opened, background() as beside:
-            beside.start_soon(self.supervised.run, name="supervised")
             journal = await opened.enter_async_context(self.open_journal(settings, self.boot_id))
             transport = await opened.enter_async_context(wiring.opened_transport(settings))
-            outbox = Outbox(settings.host.state_directory / "outbox")
+            outbox = self._outbox()
             watch = LifecycleWatch(settings.host.name, deadline_s=settings.limits.instance_deadline, vitals=vitals)
             opened.callback(watch.close)
-            self.source.reports = outbox.pending
             progress = self.source.progress
             observers = Observers(progress, self.source.recorder, _Settled(watch))
 
@@ -239,7 +238,13 @@ class _Service:
                 beside.start_soon(stand_by, brought, vitals, name="standby")
                 del brought
                 self.source.staying.set()
-                await _stay(settings, outbox, transport, vitals)
+                await _stay(settings, outbox, transport)
+
+    def _outbox(self) -> Outbox:
+        attempting = partial(self.supervised.vitals.expecting, "the outbox", within_s=self.settings.scheduler.timeout)
+        outbox = Outbox(self.settings.host.state_directory / "outbox", attempting=attempting)
+        self.source.reports = outbox.pending
+        return outbox
 
     def _host(
         self,
@@ -278,7 +283,7 @@ async def _report(settings: Settings, result: RunResult, outbox: Outbox, transpo
     return told.delivery
 
 
-async def _stay(settings: Settings, outbox: Outbox, transport: Transport | None, vitals: Vitals) -> None:
+async def _stay(settings: Settings, outbox: Outbox, transport: Transport | None) -> None:
     """Stay until cancelled: events are handled in the background, the outbox drains here."""
     log.info("service.ready")
     if transport is None:
@@ -288,7 +293,6 @@ async def _stay(settings: Settings, outbox: Outbox, transport: Transport | None,
             transport,
             retry_initial_s=settings.scheduler.retry_initial,
             retry_max_s=settings.scheduler.retry_max,
-            attempting=lambda: vitals.expecting("the outbox", within_s=settings.scheduler.timeout),
         )
 
 

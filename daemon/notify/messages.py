@@ -50,11 +50,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What the manager has been told, and what was seen then."""
+    """What the manager has been told."""
 
     advances: int | None = None
-    advanced_at: float = -inf
-    """When something was first seen to have ended."""
+    """How often something had ended when the manager was last told that it goes on."""
     is_ready: bool = False
     sign_at: float = -inf
     status: str = ""
@@ -63,14 +62,12 @@ class Told:
 def due(moment: Moment, told: Told, rules: Rules) -> tuple[tuple[str, ...], Told]:
     """Give the lines to send now, if any, and what is told once they have been taken."""
     lines: list[str] = []
-    moved = moment.snapshot.advances != told.advances
-    advanced_at = moment.at if moved else told.advanced_at
     is_ready = told.is_ready or moment.is_back
     if is_ready and not told.is_ready:
         lines.append("READY=1")
-    if moved and not is_ready:
+    if not is_ready and moment.snapshot.advances != told.advances:
         lines.append(extension(_patience_s(moment.snapshot, rules)))
-    stuck = why_stuck(moment, advanced_at, rules)
+    stuck = why_stuck(moment, rules)
     sign_at = told.sign_at
     wanted = rules.watchdog_s is not None and moment.at - sign_at >= rules.watchdog_s / SIGNS
     if is_ready and stuck is None and wanted:
@@ -79,23 +76,20 @@ def due(moment: Moment, told: Told, rules: Rules) -> tuple[tuple[str, ...], Told
     status = f"stuck: {stuck}" if stuck else status_text(moment.snapshot, is_ready=is_ready)
     if status != told.status:
         lines.append(status_line(status))
-    now_told = Told(
-        advances=moment.snapshot.advances, advanced_at=advanced_at, is_ready=is_ready, sign_at=sign_at, status=status
-    )
-    return tuple(lines), now_told
+    return tuple(lines), Told(advances=moment.snapshot.advances, is_ready=is_ready, sign_at=sign_at, status=status)
 
 
-def why_stuck(moment: Moment, advanced_at: float, rules: Rules) -> str | None:
+def why_stuck(moment: Moment, rules: Rules) -> str | None:
     """Say what does not go on though its own deadline has passed; None where all does."""
     if moment.overdue is not None:
         return f"{moment.overdue} is overdue"
-    snapshot = moment.snapshot
-    for_s = moment.at - advanced_at
-    # A daemon that stays has nothing to end, unless instances that were held are let go on.
-    if (not moment.is_back or snapshot.running) and for_s > _patience_s(snapshot, rules):
-        doing = f", {snapshot.slowest.verb} of {snapshot.slowest.uuid}" if snapshot.slowest else ""
-        return f"nothing has ended for {in_words(for_s)} in phase {snapshot.phase}{doing}"
-    return None
+    snapshot, slowest = moment.snapshot, moment.snapshot.slowest
+    # A daemon that stays has nothing to end, unless instances that were held are let go on, maybe after days.
+    for_s = snapshot.idle_s if slowest is None else min(snapshot.idle_s, slowest.age_s)
+    if (moment.is_back and slowest is None) or for_s <= _patience_s(snapshot, rules):
+        return None
+    doing = f", {slowest.verb} of {slowest.uuid}" if slowest else ""
+    return f"nothing has ended for {in_words(for_s)} in phase {snapshot.phase}{doing}"
 
 
 def _patience_s(snapshot: Snapshot, rules: Rules) -> float:

@@ -56,7 +56,7 @@ class Teller:
             at=self._clock(), snapshot=self._snapshot(), is_back=self._is_back, overdue=self._vitals.overdue()
         )
         lines, told = messages.due(moment, self._told, self._rules)
-        self._note(messages.why_stuck(moment, told.advanced_at, self._rules))
+        self._note(messages.why_stuck(moment, self._rules))
         # What was not taken is told again the next time.
         if not lines or self._notifier.send(lines):
             self._told = told
@@ -93,5 +93,5 @@ class Teller:
             yield
         finally:
             # Ready is said again, with whatever status there is now.
-            self._told = Told(advances=self._told.advances, advanced_at=self._told.advanced_at)
+            self._told = Told()
             self.tell_now()

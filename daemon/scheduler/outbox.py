@@ -60,8 +60,18 @@ class Delivery(enum.Enum):
 class Outbox:
     """Holds the spool, and in memory what could not be written to it."""
 
-    def __init__(self, directory: Path, *, keep: int = 100) -> None:
-        """Keep reports in ``directory``; more than ``keep`` only where each says what no later one does."""
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        keep: int = 100,
+        attempting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        """Keep reports in ``directory``; more than ``keep`` only where each says what no later one does.
+
+        ``attempting`` stands around each attempt of :meth:`run_forever`.
+        """
+        self._attempting = attempting
         self._spool = Spool(directory, keep=keep)
         self._unwritten: deque[Report] = deque()
         self._settled: deque[tuple[str, Delivery]] = deque(maxlen=keep)
@@ -123,18 +133,8 @@ class Outbox:
                 return delivery
         return Delivery.IN_MEMORY if report in self._unwritten else Delivery.KEPT
 
-    async def run_forever(
-        self,
-        transport: Transport,
-        *,
-        retry_initial_s: float,
-        retry_max_s: float,
-        attempting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
-    ) -> NoReturn:
-        """Send what waits and what is put from now on; try each again, ever more slowly, until it is acknowledged.
-
-        ``attempting`` stands around each attempt.
-        """
+    async def run_forever(self, transport: Transport, *, retry_initial_s: float, retry_max_s: float) -> NoReturn:
+        """Send what waits and what is put from now on; try each again, ever more slowly, until it is acknowledged."""
         await to_thread.run_sync(self._spool.tidy)
         while True:
             self._was_put = anyio.Event()
@@ -147,7 +147,7 @@ class Outbox:
                 wait_max=retry_max_s,
                 wait_jitter=retry_initial_s,
             ):
-                with attempt, attempting():
+                with attempt, self._attempting():
                     more = await self._send_first(transport)
             if more or self._unwritten or self._was_put.is_set():
                 continue

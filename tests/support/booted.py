@@ -48,6 +48,7 @@ mount --make-rprivate / && umount -l /sys/fs/cgroup && mount -t cgroup2 cgroup2 
 mkdir /sys/fs/cgroup/$CGROUP && echo $$ > /sys/fs/cgroup/$CGROUP/cgroup.procs
 while :; do "$@" </dev/null; code=$?; [ $code = {REBOOTED} ] || exit $code; done
 """
+UNSHARED = ("unshare", "--mount", "sh", "-c")
 SWEEP = """
 mount --make-rprivate / && umount -l /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup
 find /sys/fs/cgroup/$CGROUP -depth -type d -exec rmdir {} +
@@ -148,8 +149,7 @@ class Machine:
 
     def cursor(self) -> str:
         """Give the place where its journal ends now."""
-        last: str = self.entries("--lines=1")[-1]["__CURSOR"]
-        return last
+        return str(self.entries("--lines=1")[-1]["__CURSOR"])
 
     def until(self, wanted: Callable[[dict[str, Any]], bool], *, after: str) -> dict[str, Any]:
         """Wait for an entry of the journal after a cursor."""
@@ -223,12 +223,12 @@ def booted(machine: Machine) -> Iterator[Machine]:
         held_by = opened.enter_context(_network(machine.directory))
         machine._notify = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         machine._notify.bind(str(address))
-        nspawn = ("systemd-nspawn", "--quiet", f"--directory={machine.tree}", "--register=no", "--keep-unit", "--boot")
-        nspawn += (f"--network-namespace-path=/proc/{held_by}/ns/net", "--notify-ready=yes", "--console=pipe")
-        nspawn += ("--bind=/dev/net/tun", "--capability=all")
+        nspawn = ["systemd-nspawn", "--quiet", f"--directory={machine.tree}", "--register=no", "--keep-unit", "--boot"]
+        nspawn += [f"--network-namespace-path=/proc/{held_by}/ns/net", "--notify-ready=yes", "--console=pipe"]
+        nspawn += ["--bind=/dev/net/tun", "--capability=all"]
         console = opened.enter_context(machine.console.open("wb"))
         process = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", BOOT, "sh", *nspawn],
+            [*UNSHARED, BOOT, "sh", *nspawn],
             env=os.environ | cgroup | {"NOTIFY_SOCKET": str(address)},
             stdout=console,
             stderr=console,
@@ -243,6 +243,4 @@ def booted(machine: Machine) -> Iterator[Machine]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)
             process.wait()
-            subprocess.run(
-                ["unshare", "--mount", "sh", "-c", SWEEP], env=os.environ | cgroup, check=False, capture_output=True
-            )
+            subprocess.run([*UNSHARED, SWEEP], env=os.environ | cgroup, check=False, capture_output=True)

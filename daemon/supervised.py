@@ -8,7 +8,7 @@ import anyio
 
 from bringup.daemon.notify import Notifier, Teller
 from bringup.daemon.notify.messages import Rules
-from bringup.daemon.notify.patience import patience_s, stopping_s
+from bringup.daemon.notify.patience import extension_s, patience_s, stopping_s
 from bringup.daemon.reloading import Reloader
 from bringup.daemon.settings import Settings
 from bringup.daemon.snapshot import Snapshot
@@ -58,7 +58,11 @@ def supervise(
     """Put it together; without a ``notifier`` nothing is told, without ``load`` nothing is reloaded."""
     vitals = Vitals(slack_s=settings.limits.stuck_after)
     slots = anyio.CapacityLimiter(settings.limits.concurrency)
-    rules = Rules(patience_s=patience_s(settings), watchdog_s=None if notifier is None else notifier.watchdog_s)
+    rules = Rules(
+        patience_s=patience_s(settings),
+        extension_s=extension_s(settings),
+        watchdog_s=None if notifier is None else notifier.watchdog_s,
+    )
     return Supervised(
         vitals=vitals,
         slots=slots,

@@ -23,7 +23,7 @@ from bringup.daemon.outcomes import Kind
 from bringup.daemon.snapshot import InstanceNow, Snapshot
 from support.drivers import uuid_of
 
-RULES = Rules(patience_s={"placement": 20, "instances": 10, "done": 10}, watchdog_s=6)
+RULES = Rules(patience_s={"placement": 20, "instances": 10, "done": 10}, extension_s=9, watchdog_s=6)
 SLOWEST = InstanceNow(uuid_of(1), "plug_vifs", 41, 41)
 RUNNING = f"1/3 done, slowest {uuid_of(1)} plug_vifs 41 s"
 
@@ -40,23 +40,23 @@ def moment(at: float = 100, **facts: Any) -> Moment:
     return Moment(at=at, is_back=back, overdue=facts.pop("overdue", None), snapshot=snapshot(**facts))
 
 
-KNOWN = Told(advances=5, status="1/3 done")
-READY = Told(advances=5, is_ready=True, sign_at=100, status="ready, 1/3 done")
+KNOWN = Told(extended_at=99, status="1/3 done")
+READY = Told(extended_at=90, is_ready=True, sign_at=100, status="ready, 1/3 done")
 BACK: dict[str, Any] = {"phase": "done", "is_back": True}
 
 
 @pytest.mark.parametrize(
     ("now", "told", "lines"),
     [
-        (moment(), Told(), ("EXTEND_TIMEOUT_USEC=10000000", "STATUS=1/3 done")),
+        (moment(), Told(), ("EXTEND_TIMEOUT_USEC=9000000", "STATUS=1/3 done")),
         (moment(), KNOWN, ()),
-        (moment(idle_s=9), KNOWN, ()),
-        (moment(advances=6), KNOWN, ("EXTEND_TIMEOUT_USEC=10000000",)),
-        (moment(phase="placement", advances=0), Told(), ("EXTEND_TIMEOUT_USEC=20000000", "STATUS=placement")),
+        (moment(at=102), KNOWN, ("EXTEND_TIMEOUT_USEC=9000000",)),
+        (moment(at=102, idle_s=10), KNOWN, ("EXTEND_TIMEOUT_USEC=9000000",)),
+        (moment(phase="placement", idle_s=20), Told(), ("EXTEND_TIMEOUT_USEC=9000000", "STATUS=placement")),
         (moment(phase="placement", detail="no answer yet"), KNOWN, ("STATUS=placement: no answer yet",)),
-        (moment(phase="elsewhere", advances=6), KNOWN, ("EXTEND_TIMEOUT_USEC=20000000",)),
+        (moment(phase="elsewhere", idle_s=20), Told(), ("EXTEND_TIMEOUT_USEC=9000000", "STATUS=1/3 done")),
         (moment(running=(SLOWEST,)), KNOWN, (f"STATUS={RUNNING}",)),
-        (moment(idle_s=11), KNOWN, ("STATUS=stuck: nothing has ended for 11 s in phase instances",)),
+        (moment(at=102, idle_s=11), KNOWN, ("STATUS=stuck: nothing has ended for 11 s in phase instances",)),
         (moment(**BACK), KNOWN, ("READY=1", "WATCHDOG=1", "STATUS=ready, 1/3 done")),
         (moment(at=101.9, **BACK), READY, ()),
         (moment(at=102, **BACK), READY, ("WATCHDOG=1",)),
@@ -67,11 +67,11 @@ BACK: dict[str, Any] = {"phase": "done", "is_back": True}
     ids=[
         "the first message extends",
         "nothing new, nothing said",
+        "it goes on",
         "slow is not stuck",
-        "something has ended",
         "waiting for Placement has its own patience",
-        "what is waited for is said and does not extend",
-        "a phase that nobody knows has the longest",
+        "what is waited for is said",
+        "a phase that nobody knows has the longest patience",
         "the slowest is said",
         "stuck is said, and nothing extends",
         "back",
@@ -102,7 +102,9 @@ def test_instances_that_are_let_go_on_after_days_are_stuck_only_when_they_themse
 
 
 def test_a_stop_says_how_long_it_may_take_and_a_reload_when_it_began() -> None:
-    assert stopping(65)[:2] == ("STOPPING=1", "EXTEND_TIMEOUT_USEC=65000000")
+    said = "STATUS=stopping: what is known is written down and reported"
+    assert stopping(65, stuck=False) == ("STOPPING=1", said, "EXTEND_TIMEOUT_USEC=65000000")
+    assert stopping(65, stuck=True) == ("STOPPING=1", said)
     assert reloading(12.5)[:2] == ("RELOADING=1", "MONOTONIC_USEC=12500000")
 
 
@@ -139,25 +141,29 @@ class Systemd:
                 self.until = at + self.watchdog_s
             elif name == "EXTEND_TIMEOUT_USEC":
                 assert not self.ready, "there is no start to extend any more"
-                # Only a start that is longer than the original time is ended.
-                self.until = max(self.timeout_start_s, at + int(value) / 1e6)
+                # Never taken back, and no less than the unit's own time.
+                self.until = max(self.until, at + int(value) / 1e6)
             elif name == "WATCHDOG":
                 assert self.ready, "a sign of life before that would start the watchdog"
                 self.until = at + self.watchdog_s
 
 
 @given(st.lists(st.integers(1, 25), max_size=30))
-def test_a_run_is_killed_exactly_when_nothing_ends_for_longer_than_its_patience(gaps_s: list[int]) -> None:
+def test_a_run_is_killed_when_nothing_ends_for_too_long_and_never_before(gaps_s: list[int]) -> None:
     patience_s = RULES.patience_s["instances"]
     systemd = Systemd(timeout_start_s=5, watchdog_s=6)
     ends = [sum(gaps_s[: number + 1]) for number in range(len(gaps_s))]
     told = Told()
     for at in range((ends[-1] if ends else 0) + 1):
         so_far = [end for end in ends if end <= at]
-        lines, told = due(moment(at, advances=len(so_far), idle_s=at - (so_far or [0])[-1]), told, RULES)
+        lines, told = due(moment(at, idle_s=at - (so_far or [0])[-1]), told, RULES)
         systemd.takes(at, lines)
 
-    assert (systemd.killed_at is not None) == any(gap_s > patience_s for gap_s in gaps_s)
+    longest_s = max(gaps_s, default=0)
+    if longest_s <= patience_s:
+        assert systemd.killed_at is None
+    if longest_s > patience_s + RULES.extension_s:
+        assert systemd.killed_at is not None
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), max_size=8))

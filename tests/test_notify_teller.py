@@ -17,7 +17,7 @@ from bringup.daemon.progress import Progress
 from bringup.daemon.settings import load
 from bringup.daemon.vitals import Vitals
 
-RULES = Rules(patience_s={"starting": 60, "done": 60}, watchdog_s=0.3)
+RULES = Rules(patience_s={"starting": 60, "done": 60}, extension_s=60, watchdog_s=0.3)
 
 
 class Manager:

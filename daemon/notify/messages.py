@@ -1,8 +1,9 @@
 """What to tell the service manager, and when: a pure function of how far the run is and of the time.
 
-* Before the host is back, ``EXTEND_TIMEOUT_USEC=`` whenever something has ended since the last one, and never
-  otherwise: systemd itself counts from there, and ends a run in which nothing ends any more.  How long it counts is
-  what the deadlines of the phase allow, so that a slow run, which runs into its own deadlines, lives.
+* Before the host is back, ``EXTEND_TIMEOUT_USEC=`` while the run gets on: while something has ended not longer ago
+  than the deadlines of its phase allow.  A slow run, which runs into its own deadlines, lives; one in which nothing
+  ends any more is ended by systemd, and so is a process that does not even get to say so.  (In small portions: systemd
+  never takes an extension back.)
 * ``READY=1`` once, when the host is back.
 * From then on ``WATCHDOG=1``, but not while something is overdue: an event loop that turns is no work that goes on.
   (Before, systemd's watchdog does not run, and a sign of life would start it.)
@@ -22,7 +23,7 @@ MICROSECONDS = 1_000_000
 LONGEST_STATUS = 500
 """Characters: a whole message may have 4096 bytes."""
 SIGNS = 3
-"""How many signs of life fit into what the watchdog allows."""
+"""How many signs of life fit into the time until the next must come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class Rules:
 
     patience_s: Mapping[str, float]
     """By phase: for how long nothing need end in it."""
+    extension_s: float
+    """How much time is asked for at once."""
     watchdog_s: float | None = None
     """How soon the manager wants the next sign of life; None: it wants none."""
 
@@ -52,9 +55,8 @@ class Moment:
 class Told:
     """What the manager has been told."""
 
-    advances: int | None = None
-    """How often something had ended when the manager was last told that it goes on."""
     is_ready: bool = False
+    extended_at: float = -inf
     sign_at: float = -inf
     status: str = ""
 
@@ -65,10 +67,11 @@ def due(moment: Moment, told: Told, rules: Rules) -> tuple[tuple[str, ...], Told
     is_ready = told.is_ready or moment.is_back
     if is_ready and not told.is_ready:
         lines.append("READY=1")
-    if not is_ready and moment.snapshot.advances != told.advances:
-        lines.append(extension(_patience_s(moment.snapshot, rules)))
     stuck = why_stuck(moment, rules)
-    sign_at = told.sign_at
+    extended_at, sign_at = told.extended_at, told.sign_at
+    if not is_ready and stuck is None and moment.at - extended_at >= rules.extension_s / SIGNS:
+        lines.append(extension(rules.extension_s))
+        extended_at = moment.at
     wanted = rules.watchdog_s is not None and moment.at - sign_at >= rules.watchdog_s / SIGNS
     if is_ready and stuck is None and wanted:
         lines.append("WATCHDOG=1")
@@ -76,7 +79,7 @@ def due(moment: Moment, told: Told, rules: Rules) -> tuple[tuple[str, ...], Told
     status = f"stuck: {stuck}" if stuck else status_text(moment.snapshot, is_ready=is_ready)
     if status != told.status:
         lines.append(status_line(status))
-    return tuple(lines), Told(advances=moment.snapshot.advances, is_ready=is_ready, sign_at=sign_at, status=status)
+    return tuple(lines), Told(is_ready=is_ready, extended_at=extended_at, sign_at=sign_at, status=status)
 
 
 def why_stuck(moment: Moment, rules: Rules) -> str | None:
@@ -113,9 +116,10 @@ def extension(for_s: float) -> str:
     return f"EXTEND_TIMEOUT_USEC={round(for_s * MICROSECONDS)}"
 
 
-def stopping(for_s: float) -> tuple[str, ...]:
-    """Give the lines that say that it stops, within ``for_s`` seconds."""
-    return "STOPPING=1", extension(for_s), status_line("stopping: what is known is written down and reported")
+def stopping(for_s: float, *, stuck: bool) -> tuple[str, ...]:
+    """Give the lines that say that it stops, within ``for_s`` seconds, or as the unit says if it is stuck."""
+    lines = ("STOPPING=1", status_line("stopping: what is known is written down and reported"))
+    return lines if stuck else (*lines, extension(for_s))
 
 
 def reloading(at: float) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from bringup.daemon.settings import Settings
 
+LEAST_S = 3.0
+"""Less cannot be asked for by one who asks once a second."""
 CLOSE_S = 15.0
 """How long driver and store may take to close."""
 STOP_SLACK_S = 30.0
@@ -31,6 +33,11 @@ def patience_s(settings: Settings) -> Mapping[str, float]:
         "failed": CLOSE_S,
     }
     return {phase: allowed_s + limits.stuck_after for phase, allowed_s in allowed.items()}
+
+
+def extension_s(settings: Settings) -> float:
+    """Give how much time is asked for at once while a run gets on: a process that hangs as a whole has that long."""
+    return max(2 * settings.limits.stuck_after, LEAST_S)
 
 
 def stopping_s(settings: Settings) -> float:

@@ -52,14 +52,16 @@ class Teller:
         """Tell what is due."""
         if self._notifier is None or self._is_stopping:
             return
-        moment = Moment(
-            at=self._clock(), snapshot=self._snapshot(), is_back=self._is_back, overdue=self._vitals.overdue()
-        )
+        moment = self._moment()
         lines, told = messages.due(moment, self._told, self._rules)
         self._note(messages.why_stuck(moment, self._rules))
         # What was not taken is told again the next time.
         if not lines or self._notifier.send(lines):
             self._told = told
+
+    def _moment(self) -> Moment:
+        overdue = self._vitals.overdue()
+        return Moment(at=self._clock(), snapshot=self._snapshot(), is_back=self._is_back, overdue=overdue)
 
     def _note(self, stuck: str | None) -> None:
         if stuck and not self._stuck:
@@ -76,7 +78,8 @@ class Teller:
     def stopping(self, *, within_s: float) -> None:
         """Tell that the daemon ends."""
         if self._notifier is not None and not self._is_stopping:
-            self._notifier.send(messages.stopping(within_s))
+            stuck = messages.why_stuck(self._moment(), self._rules) is not None
+            self._notifier.send(messages.stopping(within_s, stuck=stuck))
         self._is_stopping = True
 
     @contextmanager

@@ -6,11 +6,14 @@ What is waited for is said by systemd itself: that it is up, by the container's 
 import contextlib
 import json
 import os
+import queue
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -103,8 +106,8 @@ class Machine:
     directory: Path
     leader: int = 0
     """The PID of its PID 1, as seen from here."""
-    messages: list[str] = field(default_factory=list)
-    _notify: socket.socket | None = None
+    _said: "queue.SimpleQueue[str]" = field(default_factory=queue.SimpleQueue)
+    """What nspawn and its PID 1 have said."""
 
     @property
     def tree(self) -> Path:
@@ -119,9 +122,10 @@ class Machine:
 
     def run(self, *command: str, code: int | None = 0, **options: Any) -> str:
         """Run a command in it; give what it wrote."""
+        options.setdefault("timeout", PATIENCE_S)
         ended = subprocess.run(self._inside(command), capture_output=True, text=True, check=False, **options)
         assert code in (None, ended.returncode), f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
-        return ended.stdout.strip()
+        return str(ended.stdout).strip()
 
     def shell(self, script: str, **environment: str) -> str:
         """Run a script in it."""
@@ -166,21 +170,23 @@ class Machine:
 
     def until_up(self) -> None:
         """Wait until it has booted."""
-        assert self._notify is not None
-        self._notify.settimeout(PATIENCE_S)
-        while "READY=1" not in self.messages:
+        line = ""
+        while line != "READY=1":
             try:
-                lines = self._notify.recv(4096).decode().splitlines()
-            except TimeoutError:
+                line = self._said.get(timeout=PATIENCE_S)
+            except queue.Empty:
                 raise AssertionError(f"it did not boot: {self.console.read_text()[-4000:]}") from None
-            self.messages += lines
-            for line in lines:
-                if line.startswith("X_NSPAWN_LEADER_PID="):
-                    self.leader = int(line.partition("=")[2])
+            if line.startswith("X_NSPAWN_LEADER_PID="):
+                self.leader = int(line.partition("=")[2])
+
+    def listen(self, end: socket.socket) -> None:
+        """Take in what is said, for ever: its PID 1 waits until everything has been taken."""
+        while message := end.recv(4096):
+            for line in message.decode().splitlines():
+                self._said.put(line)
 
     def power_cut(self) -> None:
         """Cut its power, and wait until it has booted again."""
-        self.messages.clear()
         self.systemctl("reboot", "--force", "--force", code=None)
         self.until_up()
 
@@ -221,8 +227,10 @@ def booted(machine: Machine) -> Iterator[Machine]:
     cgroup = {"CGROUP": f"bringup-tests-{os.getpid()}"}
     with contextlib.ExitStack() as opened:
         held_by = opened.enter_context(_network(machine.directory))
-        machine._notify = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-        machine._notify.bind(str(address))
+        notify = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        notify.bind(str(address))
+        listener = threading.Thread(target=machine.listen, args=(notify,), daemon=True)
+        listener.start()
         nspawn = ["systemd-nspawn", "--quiet", f"--directory={machine.tree}", "--register=no", "--keep-unit", "--boot"]
         nspawn += [f"--network-namespace-path=/proc/{held_by}/ns/net", "--notify-ready=yes", "--console=pipe"]
         nspawn += ["--bind=/dev/net/tun", "--capability=all"]
@@ -238,9 +246,12 @@ def booted(machine: Machine) -> Iterator[Machine]:
             machine.until_up()
             yield machine
         finally:
-            # Its init takes everything in it along.  What started it goes first: it would boot it again.
-            process.kill()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
+            # What would boot it again goes first; its init then takes everything in it along.
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            if machine.leader:
+                os.kill(machine.leader, signal.SIGKILL)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+                end.sendto(b"", str(address))
+            listener.join(PATIENCE_S)
             subprocess.run([*UNSHARED, SWEEP], env=os.environ | cgroup, check=False, capture_output=True)

@@ -1,0 +1,312 @@
+"""A machine that boots, loses its power and boots again, with bringup on it as an operator installs it."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bringup.daemon.records import Records, dump_records
+from bringup.drivers.base import PowerState
+from bringup.drivers.simulated import Fault, Scenario, SimulatedDriver, SimulatedGuest, dump_scenario
+from support.booted import Machine, booted, make_tree, put_repository, require_a_machine
+from support.records import HOST, instance, uuid_of
+
+pytestmark = [pytest.mark.xdist_group("machine"), pytest.mark.timeout(300)]
+
+UNIT = "bringup.service"
+BRINGUP = "/opt/bringup/bin/bringup"
+STATE = "/var/lib/bringup"
+INSTALL = re.compile(r"```sh install\n(.*?)```", re.DOTALL)
+# Two that have to be on either side of it, and stand in for libvirt and nova-compute.
+NEIGHBOURS = {
+    "libvirtd.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
+    "nova-compute.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
+}
+# What the hypervisor has is gone when the power is, and is there when the daemon only was away.
+HYPERVISOR = "d /run/hypervisor 0700 bringup bringup -\n"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    require_a_machine()
+    machine = Machine(tmp_path_factory.mktemp("machine"))
+    make_tree(machine.tree)
+    put_repository(machine.tree)
+    for name, text in NEIGHBOURS.items():
+        machine.write(f"/etc/systemd/system/{name}", f"{text}[Install]\nWantedBy=multi-user.target\n")
+    with booted(machine):
+        documented = INSTALL.search((Path(__file__).parents[2] / "docs/operating.md").read_text())
+        assert documented is not None
+        machine.shell(documented[1], PIP_NO_INDEX="1", PIP_FIND_LINKS="/usr/src/wheels")
+        machine.write("/etc/tmpfiles.d/hypervisor.conf", HYPERVISOR)
+        machine.shell("systemd-tmpfiles --create")
+        machine.systemctl("enable", "--quiet", *NEIGHBOURS)
+        yield machine
+
+
+@pytest.fixture
+def machine(installed: Machine) -> Machine:
+    """Give the machine with no trace of the test before."""
+    installed.systemctl("stop", UNIT)
+    installed.shell(f"rm -rf {STATE}/* /run/hypervisor/* /etc/systemd/system/{UNIT}.d")
+    installed.systemctl("daemon-reload")
+    installed.systemctl("reset-failed")
+    return installed
+
+
+def settings(machine: Machine, **sections: Mapping[str, Any]) -> None:
+    """Write the settings file."""
+    known: dict[str, dict[str, Any]] = {
+        "host": {"name": HOST},
+        "limits": {"concurrency": 2, "instance_deadline": 20, "host_deadline": 10},
+        "placement": {"url": "http://127.0.0.1:8778", "create_resource_provider": True},
+        "driver": {"scenario": "/etc/bringup/scenario.json", "scenario_state": "/run/hypervisor/guests.sqlite"},
+        "resume": {"guests": "on_host_boot"},
+    }
+    for name, values in sections.items():
+        known[name] = {**known.get(name, {}), **values}
+    lines = [
+        f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+        for name, values in known.items()
+    ]
+    machine.write("/etc/bringup/bringup.toml", "".join(lines))
+
+
+def host(
+    machine: Machine,
+    *faults: Fault,
+    count: int = 4,
+    latency: Mapping[Any, float] | None = None,
+    drop_in: str = "",
+    **sections: Mapping[str, Any],
+) -> None:
+    """Have a host that has just booted: settings, records, guests that are off, and lines for its unit."""
+    settings(machine, **sections)
+    instances = tuple(instance(number) for number in range(1, count + 1))
+    guests = tuple(SimulatedGuest(uuid=one.uuid, name=one.name, power_state=PowerState.SHUTDOWN) for one in instances)
+    scenario = Scenario(guests=guests, faults=faults, latency=latency or {})
+    machine.write("/etc/bringup/scenario.json", dump_scenario(scenario))
+    machine.write("/etc/bringup/records.json", dump_records(Records(instances=instances)))
+    machine.shell("chmod 0644 /etc/bringup/*.json")
+    machine.run("runuser", "-u", "bringup", "--", BRINGUP, "import", "/etc/bringup/records.json")
+    if drop_in:
+        machine.write(f"/etc/systemd/system/{UNIT}.d/test.conf", drop_in)
+        machine.systemctl("daemon-reload")
+
+
+def event(name: str, **facts: str) -> Any:
+    wanted = {"BRINGUP_EVENT": name, **facts}
+    return lambda entry: wanted.items() <= entry.items()
+
+
+def canonical(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """By instance, why it came out as it did."""
+    return {
+        entry["INSTANCE_UUID"]: json.loads(entry["BRINGUP_BECAUSE"])
+        for entry in entries
+        if entry.get("BRINGUP_EVENT", "").startswith("instance.") and "BRINGUP_BECAUSE" in entry
+    }
+
+
+def running_guests(machine: Machine) -> set[str]:
+    """Ask the hypervisor, which lives in the machine's memory."""
+    state = Path(f"/proc/{machine.leader}/root/run/hypervisor/guests.sqlite")
+    driver = SimulatedDriver.from_file(machine.tree / "etc/bringup/scenario.json", state_path=state)
+    return {uuid for uuid, guest in driver.guests.items() if guest.power_state is PowerState.RUNNING}
+
+
+def since_boot(machine: Machine, unit: str, what: str) -> int:
+    """Tell when something happened to a unit, in microseconds since the boot."""
+    name = f"{what}TimestampMonotonic"
+    return int(machine.shown(unit, name)[name])
+
+
+def all_of(count: int = 4) -> set[str]:
+    return {uuid_of(number) for number in range(1, count + 1)}
+
+
+HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True, times=1)
+QUICK = "[Service]\nRestartSec=100ms\n"
+
+
+def test_after_a_power_cut_the_unit_runs_in_its_order_and_every_guest_is_back(machine: Machine) -> None:
+    host(machine)
+
+    machine.power_cut()
+
+    shown = machine.shown(UNIT, "ActiveState", "StatusText", "NRestarts")
+    assert shown == {"ActiveState": "active", "StatusText": "ready, 4/4 done", "NRestarts": "0"}
+    assert running_guests(machine) == all_of()
+    entries = machine.entries("--boot", f"--unit={UNIT}")
+    assert canonical(entries) == {uuid: ["vifs", "ran_before"] for uuid in all_of()}
+    assert all(entry["_SYSTEMD_UNIT"] == UNIT for entry in entries if "INSTANCE_UUID" in entry)
+    # Who waits for whom: network and libvirt, then this one as a whole, then nova-compute.
+    begins, ready = since_boot(machine, UNIT, "ExecMainStart"), since_boot(machine, UNIT, "ActiveEnter")
+    for earlier in ("network-online.target", "libvirtd.service"):
+        assert since_boot(machine, earlier, "ActiveEnter") < begins
+    assert since_boot(machine, "nova-compute.service", "ExecMainStart") > ready
+
+    before = machine.cursor()
+    machine.systemctl("restart", UNIT)
+
+    again = canonical(machine.entries(f"--after-cursor={before}", f"--unit={UNIT}"))
+    assert again == {uuid: ["vifs", "runs"] for uuid in all_of()}
+
+
+def test_it_is_an_unprivileged_user_with_one_capability(machine: Machine) -> None:
+    host(machine)
+    machine.systemctl("start", UNIT)
+
+    pid = machine.shown(UNIT, "MainPID")["MainPID"]
+    lines = machine.run("cat", f"/proc/{pid}/status").splitlines()
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    user = machine.run("id", "--user", "bringup")
+    assert status["Uid"].split() == [user] * 4
+    net_admin = f"{1 << 12:016x}"
+    assert {status[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {net_admin}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert machine.run("stat", "--format=%U %a", STATE) == "bringup 700"
+
+
+def test_a_secret_of_root_is_handed_over_and_nothing_else_of_root_is_read(machine: Machine) -> None:
+    machine.write("/etc/bringup/credentials/placement-token", "admin\n")
+    machine.shell("chmod 0600 /etc/bringup/credentials/placement-token")
+    host(machine, placement={"token_file": "%d/secret_placement-token"})
+    before = machine.cursor()
+
+    machine.systemctl("start", UNIT)
+
+    names = [entry.get("BRINGUP_EVENT") for entry in machine.entries(f"--after-cursor={before}", f"--unit={UNIT}")]
+    assert "service.ready" in names
+    assert "settings.doubtful" not in names
+    machine.run("runuser", "-u", "bringup", "--", "cat", "/etc/bringup/credentials/placement-token", code=1)
+
+
+def test_a_run_that_is_slow_is_waited_for(machine: Machine) -> None:
+    limit_s = 6
+    slow = {"plug_vifs": 0.25 * limit_s + 0.1}
+    host(machine, latency=slow, limits={"concurrency": 1}, drop_in=f"[Service]\nTimeoutStartSec={limit_s}s\n")
+
+    machine.systemctl("start", UNIT)
+
+    took_us = since_boot(machine, UNIT, "ActiveEnter") - since_boot(machine, UNIT, "InactiveExit")
+    assert took_us > limit_s * 1_000_000
+    assert machine.shown(UNIT, "NRestarts") == {"NRestarts": "0"}
+
+
+# An outbox whose disk does not answer is soon taken for what it is.
+HASTY = {"stuck_after": 1, "last_word_deadline": 1}
+NOBODY = {"transport": "http", "url": "http://127.0.0.1:1", "timeout": 1, "retry_initial": 0.1, "retry_max": 0.1}
+
+
+def test_a_run_that_is_stuck_is_killed_says_where_and_is_started_again(machine: Machine) -> None:
+    impatient = f"{QUICK}TimeoutStartSec=6s\nTimeoutStopSec=1s\n"
+    host(machine, drop_in=impatient, limits=HASTY, scheduler=NOBODY)
+    # Opening it hangs for ever, in a thread that nobody can call back, while the event loop turns.
+    machine.shell(f"install -d -o bringup -g bringup -m 0700 {STATE}/outbox; mkfifo -m 0666 {STATE}/outbox/0.json")
+    before = machine.cursor()
+
+    machine.systemctl("start", "--no-block", UNIT)
+
+    because = machine.until(event("service.stuck"), after=before)["BRINGUP_WHY"]
+    assert "phase report" in because
+    machine.until(lambda entry: "spool.py" in entry["MESSAGE"] and " in read" in entry["MESSAGE"], after=before)
+    machine.shell(f"rm {STATE}/outbox/0.json")
+    machine.until(event("service.ready"), after=before)
+    assert int(machine.shown(UNIT, "NRestarts")["NRestarts"]) >= 1
+    assert running_guests(machine) == all_of()
+
+
+def test_a_daemon_that_stays_and_whose_work_hangs_is_killed_by_the_watchdog(machine: Machine) -> None:
+    host(machine, drop_in=f"{QUICK}WatchdogSec=3s\n", limits=HASTY, scheduler=NOBODY)
+    machine.systemctl("start", UNIT)
+    before = machine.cursor()
+
+    machine.shell(f"mkfifo -m 0666 {STATE}/outbox/0.json")
+
+    assert machine.until(event("service.stuck"), after=before)["BRINGUP_WHY"] == "the outbox is overdue"
+    machine.until(lambda entry: "spool.py" in entry["MESSAGE"] and " in read" in entry["MESSAGE"], after=before)
+    machine.shell(f"rm {STATE}/outbox/0.json")
+    machine.until(event("service.ready"), after=before)
+    lines = " ".join(entry["MESSAGE"] for entry in machine.entries(f"--after-cursor={before}", f"--unit={UNIT}"))
+    assert "Watchdog timeout" in lines
+
+
+def test_killed_in_its_middle_it_is_started_again_and_goes_on(machine: Machine) -> None:
+    host(machine, HANGS, drop_in=QUICK)
+    before = machine.cursor()
+    machine.systemctl("start", "--no-block", UNIT)
+    machine.until(event("instance.initialized", INSTANCE_UUID=uuid_of(1)), after=before)
+
+    machine.systemctl("kill", "--signal=KILL", UNIT)
+
+    machine.until(event("run.goes_on"), after=before)
+    machine.until(event("service.ready"), after=before)
+    assert machine.shown(UNIT, "NRestarts") == {"NRestarts": "1"}
+    assert running_guests(machine) == all_of()
+
+
+@pytest.mark.parametrize("verb", ["stop", "restart"])
+def test_stopped_in_its_middle_it_ends_well_and_the_next_start_goes_on(machine: Machine, verb: str) -> None:
+    host(machine, HANGS)
+    before = machine.cursor()
+    machine.systemctl("start", "--no-block", UNIT)
+    machine.until(event("instance.initialized", INSTANCE_UUID=uuid_of(1)), after=before)
+
+    machine.systemctl(verb, UNIT)
+    if verb == "stop":
+        assert machine.shown(UNIT, "ActiveState", "Result") == {"ActiveState": "inactive", "Result": "success"}
+        machine.systemctl("start", UNIT)
+
+    names = [entry.get("BRINGUP_EVENT") for entry in machine.entries(f"--after-cursor={before}", f"--unit={UNIT}")]
+    assert names.index("service.stopping") < names.index("service.stopped") < names.index("run.goes_on")
+    assert running_guests(machine) == all_of()
+
+
+def test_a_reload_changes_what_can_be_changed_and_wrong_settings_change_nothing(machine: Machine) -> None:
+    host(machine)
+    machine.systemctl("start", UNIT)
+    pid = machine.shown(UNIT, "MainPID")
+    before = machine.cursor()
+
+    settings(machine, log={"level": "debug"}, limits={"concurrency": 7, "host_deadline": 11})
+    machine.systemctl("reload", UNIT)
+    changed = machine.until(event("settings.reloaded"), after=before)
+    restart = machine.until(event("settings.need_restart"), after=before)
+    settings(machine, log={"level": "loud"})
+    machine.systemctl("reload", UNIT)
+    refused = machine.until(event("settings.not_reloaded"), after=before)
+
+    assert json.loads(changed["BRINGUP_CHANGED"]) == ["limits.concurrency", "log.level"]
+    assert json.loads(restart["BRINGUP_KEYS"]) == ["limits.host_deadline"]
+    assert "log.level" in refused["BRINGUP_PROBLEMS"]
+    assert machine.shown(UNIT, "MainPID") == pid
+    machine.systemctl("is-active", UNIT)
+
+
+def test_wrong_settings_are_not_tried_again(machine: Machine) -> None:
+    host(machine, drop_in=QUICK)
+    settings(machine, limits={"concurrency": 0})
+    before = machine.cursor()
+
+    machine.systemctl("start", UNIT, code=1)
+
+    shown = machine.shown(UNIT, "ActiveState", "ExecMainStatus", "NRestarts")
+    assert shown == {"ActiveState": "failed", "ExecMainStatus": "78", "NRestarts": "0"}
+    said = [entry["MESSAGE"] for entry in machine.entries(f"--after-cursor={before}", f"--unit={UNIT}")]
+    assert any("limits.concurrency" in line for line in said)
+
+
+def test_the_oneshot_variant_is_active_when_the_host_is_back_and_no_daemon_stays(machine: Machine) -> None:
+    host(machine)
+    machine.shell(f"install -D -m 0644 -t /etc/systemd/system/{UNIT}.d systemd/{UNIT}.d/once.conf")
+    machine.systemctl("daemon-reload")
+
+    machine.systemctl("start", UNIT)
+
+    shown = machine.shown(UNIT, "ActiveState", "SubState", "MainPID", "Result")
+    assert shown == {"ActiveState": "active", "SubState": "exited", "MainPID": "0", "Result": "success"}
+    assert running_guests(machine) == all_of()

@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
+from support.debian import REPOSITORY, a_debian, require, run, wheels
 
-REPOSITORY = Path(__file__).parents[2]
 SOURCES = (
     "bringup",
     "daemon",
@@ -40,8 +39,6 @@ PROGRAMS = {
     "nsenter": "util-linux",
     "ip": "iproute2",
 }
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "procps")
-RELEASE, PYTHON = "bookworm", "3.11"
 PATIENCE_S = 90.0
 """How long a boot or an entry of the journal is waited for, on a machine that is busy too."""
 REBOOTED = 133
@@ -60,27 +57,13 @@ find /sys/fs/cgroup/$CGROUP -depth -type d -exec rmdir {} +
 
 def require_a_machine() -> None:
     """Skip the tests where no machine can be booted."""
-    if os.geteuid() != 0:
-        pytest.skip("booting a machine needs root")
-    missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
-    if missing:
-        pytest.skip(f"booting a machine needs the packages {', '.join(missing)}")
+    require("booting a machine", PROGRAMS)
 
 
-def _run(*command: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    assert ended.returncode == 0, f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
-    return ended
-
-
-def make_tree(tree: Path, packages: Sequence[str] = PACKAGES) -> None:
-    """Make a Debian in a folder."""
-    _run("mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", RELEASE, tree)
-
-
-def put_repository(tree: Path) -> None:
-    """Put this repository into the tree, and beside it the packages that pip would fetch."""
-    source, wheels = tree / "usr/src/bringup", tree / "usr/src/wheels"
+def make_tree(tree: Path) -> None:
+    """Make a Debian with this repository in it, and beside it the packages that pip would fetch."""
+    run("cp", "--archive", a_debian(), tree)
+    source = tree / "usr/src/bringup"
     source.mkdir()
     for name in SOURCES:
         origin = REPOSITORY / name
@@ -88,15 +71,7 @@ def put_repository(tree: Path) -> None:
             shutil.copytree(origin, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(origin, source / name)
-    pip = (sys.executable, "-m", "pip", "--quiet", "download", "--dest", wheels, "--only-binary", ":all:")
-    _run(*pip, "--python-version", PYTHON, "--constraint", source / "constraints.txt", "setuptools>=77", *_needed())
-
-
-def _needed() -> list[str]:
-    import tomllib  # noqa: PLC0415 - only here
-
-    needed: list[str] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
-    return needed
+    shutil.copytree(wheels(), tree / "usr/src/wheels")
 
 
 @dataclass

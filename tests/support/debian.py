@@ -1,0 +1,63 @@
+"""A Debian tree, made once a process and copied by whoever wants to change it."""
+
+import atexit
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+RELEASE, PYTHON = "bookworm", "3.11"
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "ca-certificates", "procps")
+
+
+def require(what: str, programs: Mapping[str, str]) -> None:
+    """Skip tests that need root and programs, by program the package that has it, where any of that is missing."""
+    if os.geteuid() != 0:
+        pytest.skip(f"{what} needs root")
+    missing = sorted({package for program, package in programs.items() if shutil.which(program) is None})
+    if missing:
+        pytest.skip(f"{what} needs the packages {', '.join(missing)}")
+
+
+def run(*command: str | Path, **options: Any) -> str:
+    """Run a command; give what it wrote."""
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert ended.returncode == 0, f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+    return str(ended.stdout)
+
+
+def _forgotten() -> Path:
+    """Make a folder that is gone when this process is."""
+    directory = Path(tempfile.mkdtemp(prefix="bringup-debian-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
+@functools.cache
+def a_debian() -> Path:
+    """Give a Debian with systemd and Python in a folder; nobody changes it."""
+    tree = _forgotten() / "tree"
+    run("mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, tree)
+    return tree
+
+
+@functools.cache
+def wheels() -> Path:
+    """Give a folder with the packages that pip would fetch for this one."""
+    folder = _forgotten()
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extra: Sequence[str] = project["optional-dependencies"]["postgresql"]
+    needed: Sequence[str] = project["dependencies"]
+    chosen = ("--only-binary", ":all:", "--python-version", PYTHON, "--constraint", REPOSITORY / "constraints.txt")
+    pip = (sys.executable, "-m", "pip", "--quiet", "download", "--dest", folder)
+    run(*pip, *chosen, "setuptools>=77", *needed, *extra)
+    return folder

@@ -45,11 +45,11 @@ def difference(old: Settings, new: Settings) -> Difference:
 class Reloader:
     """Waits to be asked, and reads the settings again."""
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings], slots: anyio.CapacityLimiter) -> None:
-        """Change the number of ``slots``; ``settings`` are those that the daemon has, ``load`` reads new ones."""
+    def __init__(self, settings: Settings, load: Callable[[], Settings], resize: Callable[[int], None]) -> None:
+        """Take the settings that the daemon has, what reads new ones, and what changes the number of slots."""
         self._running = settings
         self._load = load
-        self._slots = slots
+        self._resize = resize
         self._asked = anyio.Event()
 
     def ask(self) -> None:
@@ -70,7 +70,7 @@ class Reloader:
             log.error("settings.not_reloaded", problems=error.problems, means="the settings stay as they were")  # noqa: TRY400 - sentences, no traceback
             return
         found = difference(self._running, new)
-        self._slots.total_tokens = new.limits.concurrency
+        self._resize(new.limits.concurrency)
         set_level(new.log.level)
         self._running = replace(
             self._running,

@@ -111,9 +111,8 @@ async def serve(
         identity = _identity(settings)
         boot_id = wiring.boot_id(settings)
         ending = Ending()
-        progress = Progress()
-        source = source_of(settings, progress, boot_id=boot_id)
-        supervised = supervise(settings, progress.snapshot, notifier, load)
+        source = source_of(settings, Progress(), boot_id=boot_id)
+        supervised = supervise(settings, source, notifier, load)
         stop = partial(_stop, ending, source, supervised)
         # Outermost: it can be asked until the process ends.
         async with (

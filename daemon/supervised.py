@@ -11,7 +11,7 @@ from bringup.daemon.notify.messages import Rules
 from bringup.daemon.notify.patience import extension_s, patience_s, stopping_s
 from bringup.daemon.reloading import Reloader
 from bringup.daemon.settings import Settings
-from bringup.daemon.snapshot import Snapshot
+from bringup.daemon.status.source import Source
 from bringup.daemon.vitals import Vitals
 
 
@@ -51,22 +51,28 @@ class Supervised:
 
 def supervise(
     settings: Settings,
-    snapshot: Callable[[], Snapshot],
+    source: Source,
     notifier: Notifier | None,
     load: Callable[[], Settings] | None,
 ) -> Supervised:
     """Put it together; without a ``notifier`` nothing is told, without ``load`` nothing is reloaded."""
-    vitals = Vitals(slack_s=settings.limits.stuck_after)
+    progress, vitals = source.progress, Vitals(slack_s=settings.limits.stuck_after)
     slots = anyio.CapacityLimiter(settings.limits.concurrency)
+
+    def resize(number: int) -> None:
+        slots.total_tokens = source.concurrency = number
+
     rules = Rules(
         patience_s=patience_s(settings),
         extension_s=extension_s(settings),
         watchdog_s=None if notifier is None else notifier.watchdog_s,
     )
+    teller = Teller(notifier, progress.snapshot, vitals, rules)
+    source.hanging = teller.why_stuck
     return Supervised(
         vitals=vitals,
         slots=slots,
-        teller=Teller(notifier, snapshot, vitals, rules),
+        teller=teller,
         stopping_s=stopping_s(settings),
-        reloader=None if load is None else Reloader(settings, load, slots),
+        reloader=None if load is None else Reloader(settings, load, resize),
     )

@@ -33,7 +33,11 @@ def settings_of(config: Path, text: str) -> Settings:
 def a_reloader(config: Path, text: str) -> tuple[Reloader, anyio.CapacityLimiter]:
     settings = settings_of(config, text)
     slots = anyio.CapacityLimiter(settings.limits.concurrency)
-    return Reloader(settings, partial(load, config, environment={}, overrides=()), slots), slots
+
+    def resize(number: int) -> None:
+        slots.total_tokens = number
+
+    return Reloader(settings, partial(load, config, environment={}, overrides=()), resize), slots
 
 
 def events(stream: io.StringIO) -> dict[str, dict[str, object]]:

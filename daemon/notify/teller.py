@@ -63,6 +63,10 @@ class Teller:
         overdue = self._vitals.overdue()
         return Moment(at=self._clock(), snapshot=self._snapshot(), is_back=self._is_back, overdue=overdue)
 
+    def why_stuck(self) -> str | None:
+        """Say what hangs; None where all goes on."""
+        return messages.why_stuck(self._moment(), self._rules)
+
     def _note(self, stuck: str | None) -> None:
         if stuck and not self._stuck:
             log.error("service.stuck", why=stuck, means="systemd is not told any more that this goes on, and ends it")
@@ -78,8 +82,7 @@ class Teller:
     def stopping(self, *, within_s: float) -> None:
         """Tell that the daemon ends."""
         if self._notifier is not None and not self._is_stopping:
-            stuck = messages.why_stuck(self._moment(), self._rules) is not None
-            self._notifier.send(messages.stopping(within_s, stuck=stuck))
+            self._notifier.send(messages.stopping(within_s, stuck=self.why_stuck() is not None))
         self._is_stopping = True
 
     @contextmanager

@@ -10,7 +10,7 @@ import pytest
 from bringup.daemon.records import Records, dump_records
 from bringup.drivers.base import PowerState
 from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest, dump_scenario
-from support.booted import Machine, booted, make_tree, require_a_machine
+from support.booted import HAS_LIBVIRT, Machine, booted, make_tree, require_a_machine
 from support.debian import REPOSITORY
 from support.records import HOST, instance, uuid_of
 
@@ -20,11 +20,9 @@ UNIT = "bringup.service"
 BRINGUP = "/opt/bringup/bin/bringup"
 STATE = "/var/lib/bringup"
 INSTALL = re.compile(r"```sh install\n(.*?)```", re.DOTALL)
-# Two that have to be on either side of it, and stand in for libvirt and nova-compute.
-NEIGHBOURS = {
-    "libvirtd.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
-    "nova-compute.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
-}
+# Who has to be on either side of it; libvirt itself where there is a driver for it.
+IDLE = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
+NEIGHBOURS = {"nova-compute.service": IDLE} if HAS_LIBVIRT else {"nova-compute.service": IDLE, "libvirtd.service": IDLE}
 # What the hypervisor has is gone when the power is, and is there when the daemon only was away.
 HYPERVISOR = "d /run/hypervisor 0700 bringup bringup -\n"
 
@@ -157,6 +155,44 @@ def test_after_a_power_cut_the_unit_runs_in_its_order_and_every_guest_is_back(ma
     assert again == {uuid: ["vifs", "runs"] for uuid in all_of()}
 
 
+DOMAIN = """
+<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>4</memory><vcpu>1</vcpu>
+ <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='fd'/></os>
+ <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
+  <disk type='file' device='floppy'><driver name='qemu' type='raw'/>
+   <source file='/var/lib/libvirt/images/halt.img'/><target dev='fda' bus='fdc'/><readonly/></disk>
+  <controller type='usb' model='none'/><memballoon model='none'/><video><model type='none'/></video>
+ </devices></domain>
+"""
+# cli; hlt; again: for ever.
+HALT = b"\xfa\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa"
+
+
+@pytest.mark.skipif(not HAS_LIBVIRT, reason="needs the driver for libvirt")
+def test_real_guests_of_libvirt_are_back_after_a_power_cut(machine: Machine) -> None:
+    names = {uuid: f"guest-{number}" for number, uuid in enumerate(sorted(all_of(3)))}
+    (machine.tree / "var/lib/libvirt/images/halt.img").write_bytes(HALT)
+    machine.shell("chmod 0644 /var/lib/libvirt/images/halt.img")
+    for uuid, name in names.items():
+        machine.write("/root/domain.xml", DOMAIN.format(name=name, uuid=uuid))
+        machine.shell(f"virsh --quiet define /root/domain.xml; virsh --quiet start {name}")
+    settings(machine, driver={"name": "libvirt"}, libvirt={"instances_path": "/var/lib/libvirt/images"})
+    machine.run("runuser", "-u", "bringup", "--", BRINGUP, "import", "--from-libvirt")
+
+    machine.power_cut()
+
+    machine.systemctl("is-active", UNIT)
+    assert set(machine.run("virsh", "list", "--name", "--state-running").split()) == set(names.values())
+    came = canonical(machine.entries("--boot", f"--unit={UNIT}"))
+    assert {uuid: because[-1] for uuid, because in came.items()} == dict.fromkeys(names, "ran_before")
+    assert since_boot(machine, "libvirtd.service", "ActiveEnter") < since_boot(machine, UNIT, "ExecMainStart")
+    machine.systemctl("restart", UNIT)
+    again = machine.run("virsh", "list", "--name", "--state-running").split()
+    assert set(again) == set(names.values())
+    for name in names.values():
+        machine.shell(f"virsh --quiet destroy {name}; virsh --quiet undefine {name}")
+
+
 def test_it_is_an_unprivileged_user_with_one_capability(machine: Machine) -> None:
     host(machine)
     machine.systemctl("start", UNIT)
@@ -170,6 +206,32 @@ def test_it_is_an_unprivileged_user_with_one_capability(machine: Machine) -> Non
     assert {status[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {net_admin}
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     assert machine.run("stat", "--format=%U %a", STATE) == "bringup 700"
+
+
+# What a driver of the network does: a bridge without IPv6, a tap in it, a table of rules.
+NETWORK = """
+ip link add bringup-br type bridge
+echo 1 > /proc/sys/net/ipv6/conf/bringup-br/disable_ipv6
+ip tuntap add dev bringup-tap mode tap
+ip link set bringup-tap master bringup-br
+nft add table bridge bringup-test
+nft delete table bridge bringup-test
+ip link delete bringup-tap
+ip link delete bringup-br
+"""
+
+
+def test_what_surrounds_it_lets_it_work_on_the_network_and_write_nowhere_else(machine: Machine) -> None:
+    refused = "".join(
+        f"! touch {path} 2>/dev/null\n" for path in ("/etc/bringup/x", "/usr/x", "/root/x", "/proc/sys/x")
+    )
+    machine.write("/usr/local/bin/try-it", f"#!/bin/sh -eu\n{NETWORK}{refused}touch {STATE}/x\n")
+    machine.shell("chmod 0755 /usr/local/bin/try-it")
+
+    host(machine, drop_in="[Service]\nExecStartPre=/usr/local/bin/try-it\n")
+
+    machine.systemctl("start", UNIT)
+    assert machine.run("stat", "--format=%U", f"{STATE}/x") == "bringup"
 
 
 def test_a_secret_of_root_is_handed_over_and_the_daemon_cannot_read_the_file(machine: Machine) -> None:

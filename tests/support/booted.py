@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.debian import REPOSITORY, a_debian, require, run, wheels
+from support.debian import PROJECT, PYTHON_ALONE, REPOSITORY, make_debian, require, wheels
 
 SOURCES = (
     "bringup",
@@ -39,6 +39,10 @@ PROGRAMS = {
     "nsenter": "util-linux",
     "ip": "iproute2",
 }
+HAS_LIBVIRT = "libvirt" in PROJECT["optional-dependencies"]
+PACKAGES: tuple[str, ...] = ("systemd", "systemd-sysv", "dbus", "procps", "iproute2", "nftables", *PYTHON_ALONE)
+if HAS_LIBVIRT:
+    PACKAGES += ("libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "python3-libvirt")
 PATIENCE_S = 90.0
 """How long a boot or an entry of the journal is waited for, on a machine that is busy too."""
 REBOOTED = 133
@@ -62,7 +66,7 @@ def require_a_machine() -> None:
 
 def make_tree(tree: Path) -> None:
     """Make a Debian with this repository in it, and beside it the packages that pip would fetch."""
-    run("cp", "--archive", a_debian(), tree)
+    make_debian(tree, PACKAGES)
     source = tree / "usr/src/bringup"
     source.mkdir()
     for name in SOURCES:
@@ -144,15 +148,18 @@ class Machine:
         raise AssertionError(f"its journal never said it: {self.run('journalctl', '--no-pager', '--lines=60')}")
 
     def until_up(self) -> None:
-        """Wait until it has booted."""
-        line = ""
-        while line != "READY=1":
+        """Wait until it has booted: a new PID 1, and then that this one is ready (it says so after each reload too)."""
+        self.leader = int(self._until_said("X_NSPAWN_LEADER_PID=").partition("=")[2])
+        self._until_said("READY=1")
+
+    def _until_said(self, start: str) -> str:
+        while True:
             try:
                 line = self._said.get(timeout=PATIENCE_S)
             except queue.Empty:
                 raise AssertionError(f"it did not boot: {self.console.read_text()[-4000:]}") from None
-            if line.startswith("X_NSPAWN_LEADER_PID="):
-                self.leader = int(line.partition("=")[2])
+            if line.startswith(start):
+                return line
 
     def listen(self, end: socket.socket) -> None:
         """Take in what is said, for ever: its PID 1 waits until everything has been taken."""
@@ -224,8 +231,9 @@ def booted(machine: Machine) -> Iterator[Machine]:
             # What would boot it again goes first; its init then takes everything in it along.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            if machine.leader:
-                os.kill(machine.leader, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                if machine.leader:
+                    os.kill(machine.leader, signal.SIGKILL)
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
                 end.sendto(b"", str(address))
             listener.join(PATIENCE_S)

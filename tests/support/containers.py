@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.debian import REPOSITORY, a_debian, require, run, wheels
+from support.debian import PYTHON_ALONE, REPOSITORY, make_debian, require, run, wheels
 
 PROGRAMS = {"mmdebstrap": "mmdebstrap", "buildah": "buildah", "podman": "podman", "runc": "runc"}
 BASE, IMAGE = "localhost/debian:12", "localhost/bringup:test"
@@ -54,7 +54,7 @@ class Engine:
     def build(self) -> None:
         """Build the image as the Containerfile says, on a base of our own and with packages that are at hand."""
         packed = self.directory / "debian.tar"
-        run("tar", "--directory", a_debian(), "--create", "--file", packed, ".")
+        make_debian(packed, PYTHON_ALONE)
         self.podman("import", "--quiet", packed, BASE)
         packed.unlink()
         arguments = [f"BASE={BASE}", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels"]

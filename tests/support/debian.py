@@ -16,7 +16,8 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 RELEASE, PYTHON = "bookworm", "3.11"
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "ca-certificates", "procps")
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+PYTHON_ALONE = ("python3", "python3-venv", "ca-certificates")
 
 
 def require(what: str, programs: Mapping[str, str]) -> None:
@@ -42,22 +43,17 @@ def _forgotten() -> Path:
     return directory
 
 
-@functools.cache
-def a_debian() -> Path:
-    """Give a Debian with systemd and Python in a folder; nobody changes it."""
-    tree = _forgotten() / "tree"
-    run("mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, tree)
-    return tree
+def make_debian(tree: Path, packages: Sequence[str]) -> None:
+    """Make a Debian in a folder."""
+    run("mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", RELEASE, tree)
 
 
 @functools.cache
 def wheels() -> Path:
     """Give a folder with the packages that pip would fetch for this one."""
     folder = _forgotten()
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    extra: Sequence[str] = project["optional-dependencies"]["postgresql"]
-    needed: Sequence[str] = project["dependencies"]
+    needed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["postgresql"]]
     chosen = ("--only-binary", ":all:", "--python-version", PYTHON, "--constraint", REPOSITORY / "constraints.txt")
     pip = (sys.executable, "-m", "pip", "--quiet", "download", "--dest", folder)
-    run(*pip, *chosen, "setuptools>=77", *needed, *extra)
+    run(*pip, *chosen, "setuptools>=77", *needed)
     return folder

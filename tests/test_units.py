@@ -18,18 +18,27 @@ EXPOSURE = 2.0
 """What systemd-analyze security may say at most; the unit justifies the rest, line by line."""
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Give a root with systemd's units, ours, and the program that ours start."""
+@pytest.fixture(scope="module")
+def systems_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a root with systemd's units, ours, and the programs that ours start."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("the unit files need the package systemd")
-    shutil.copytree("/lib/systemd/system", tmp_path / "usr/lib/systemd/system", symlinks=True)
-    (tmp_path / "etc/systemd/system").mkdir(parents=True)
-    shutil.copy2(UNIT, tmp_path / "etc/systemd/system")
+    root = tmp_path_factory.mktemp("root")
+    shutil.copytree("/lib/systemd/system", root / "usr/lib/systemd/system", symlinks=True)
     for program in ("opt/bringup/bin/bringup", "bin/kill"):
-        (tmp_path / program).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / program).touch(0o755)
-    return tmp_path
+        (root / program).parent.mkdir(parents=True, exist_ok=True)
+        (root / program).touch(0o755)
+    return root
+
+
+@pytest.fixture
+def root(systems_own: Path) -> Path:
+    """Give the root with our unit, and no drop-in."""
+    ours = systems_own / "etc/systemd/system"
+    shutil.rmtree(ours, ignore_errors=True)
+    ours.mkdir(parents=True)
+    shutil.copy2(UNIT, ours)
+    return systems_own
 
 
 def analyze(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -54,7 +54,7 @@ class Engine:
     def build(self) -> None:
         """Build the image as the Containerfile says, on a base of our own and with packages that are at hand."""
         packed = self.directory / "debian.tar"
-        make_debian(packed, PYTHON_ALONE)
+        make_debian(packed, (*PYTHON_ALONE, "python3-libvirt"))
         self.podman("import", "--quiet", packed, BASE)
         packed.unlink()
         arguments = [f"BASE={BASE}", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels"]

@@ -25,6 +25,8 @@ IDLE = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
 NEIGHBOURS = {"nova-compute.service": IDLE} if HAS_LIBVIRT else {"nova-compute.service": IDLE, "libvirtd.service": IDLE}
 # What the hypervisor has is gone when the power is, and is there when the daemon only was away.
 HYPERVISOR = "d /run/hypervisor 0700 bringup bringup -\n"
+# As udev makes it on a host.
+TUN = "d /dev/net 0755 root root -\nc /dev/net/tun 0666 root root - 10:200\n"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         documented = INSTALL.search((REPOSITORY / "docs/operating.md").read_text())
         assert documented is not None
         machine.shell(documented[1], PIP_NO_INDEX="1", PIP_FIND_LINKS="/usr/src/wheels")
-        machine.write("/etc/tmpfiles.d/hypervisor.conf", HYPERVISOR)
+        machine.write("/etc/tmpfiles.d/hypervisor.conf", HYPERVISOR + TUN)
         machine.shell("systemd-tmpfiles --create")
         machine.systemctl("enable", "--quiet", *NEIGHBOURS)
         yield machine

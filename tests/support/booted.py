@@ -112,7 +112,11 @@ class Machine:
         return self.run("env", "--chdir=/usr/src/bringup", *variables, "sh", "-eu", "-c", script)
 
     def systemctl(self, *arguments: str, code: int | None = 0) -> str:
-        return self.run("systemctl", *arguments, code=code)
+        try:
+            return self.run("systemctl", *arguments, code=code)
+        except AssertionError as error:
+            error.add_note(self.run("journalctl", "--no-pager", "--lines=30", code=None))
+            raise
 
     def shown(self, unit: str, *names: str) -> dict[str, str]:
         """Properties of a unit."""
@@ -215,7 +219,7 @@ def booted(machine: Machine) -> Iterator[Machine]:
         listener.start()
         nspawn = ["systemd-nspawn", "--quiet", f"--directory={machine.tree}", "--register=no", "--keep-unit", "--boot"]
         nspawn += [f"--network-namespace-path=/proc/{held_by}/ns/net", "--notify-ready=yes", "--console=pipe"]
-        nspawn += ["--bind=/dev/net/tun", "--capability=all"]
+        nspawn += ["--capability=all"]
         console = opened.enter_context(machine.console.open("wb"))
         process = subprocess.Popen(
             [*UNSHARED, BOOT, "sh", *nspawn],

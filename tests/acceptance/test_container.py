@@ -22,7 +22,7 @@ from support.debian import REPOSITORY
 from support.records import instance, uuid_of
 from support.scheduler import free_port
 
-pytestmark = [pytest.mark.xdist_group("debian"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("debian"), pytest.mark.timeout(600)]
 
 INSTANCES = (instance(1), instance(2))
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)

@@ -43,7 +43,7 @@ HAS_LIBVIRT = "libvirt" in PROJECT["optional-dependencies"]
 PACKAGES: tuple[str, ...] = ("systemd", "systemd-sysv", "dbus", "procps", "iproute2", "nftables", *PYTHON_ALONE)
 if HAS_LIBVIRT:
     PACKAGES += ("libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "python3-libvirt")
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 """How long a boot or an entry of the journal is waited for, on a machine that is busy too."""
 REBOOTED = 133
 # Hybrid cgroups, as on the machine of the tests, are no good inside: a plain cgroup2, a cgroup of its own.

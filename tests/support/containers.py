@@ -16,7 +16,7 @@ PROGRAMS = {"mmdebstrap": "mmdebstrap", "buildah": "buildah", "podman": "podman"
 BASE, IMAGE = "localhost/debian:12", "localhost/bringup:test"
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
 USER = 10001
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def require_containers() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         machine.shell("systemd-tmpfiles --create")
         machine.systemctl("enable", "--quiet", *NEIGHBOURS)
         yield machine
+    # Half a gigabyte, which pytest would keep.
+    shutil.rmtree(machine.directory, ignore_errors=True)
 
 
 @pytest.fixture

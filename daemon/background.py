@@ -33,16 +33,22 @@ def _wanted() -> list[signal.Signals]:
 
 
 @asynccontextmanager
-async def ended_by_signal(took: Callable[[signal.Signals], None]) -> AsyncIterator[None]:
+async def ended_by_signal(
+    took: Callable[[signal.Signals], None], *, on_hangup: Callable[[], None] | None = None
+) -> AsyncIterator[None]:
     """Cancel the block on SIGTERM, SIGINT or SIGHUP, from its first line on, after ``took`` was told which.
 
     More of them change nothing: one that came while the last word is said would otherwise kill the process in it.
+    With ``on_hangup`` SIGHUP calls it and cancels nothing: there is no terminal to lose.
     """
 
     async def wait(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
         with anyio.open_signal_receiver(*_wanted()) as signals:
             task_status.started()
             async for number in signals:
+                if number == signal.SIGHUP and on_hangup is not None:
+                    on_hangup()
+                    continue
                 took(signal.Signals(number))
                 scope.cancel()
 

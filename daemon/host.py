@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from anyio import CapacityLimiter
+
 from bringup.daemon.executor import Executor
 from bringup.daemon.guards import Guards
 from bringup.daemon.init_instance import Observer
@@ -58,6 +60,8 @@ class Host:
     executor: Executor
     observer: RunObserver
     limits: Limits
+    slots: CapacityLimiter | None = None
+    """Where instances are worked on; None: as many as the limits say.  Their number may change at any time."""
     report: Callable[[RunResult], Awaitable[str | None]]
     """Tells the scheduler; gives in a word where the report is, None where none is made."""
     on_event: EventListener | None = None

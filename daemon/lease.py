@@ -14,6 +14,7 @@ import anyio
 from bringup.daemon.errors import LeaseHeld, StoreError, Temporary, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.store.base import Claimant, Store
+from bringup.daemon.vitals import Vitals
 
 log = get_logger()
 
@@ -50,9 +51,10 @@ class Lease:
         await self._store.take_lease(self._claimant, for_s=self._for_s)
         self._until = asked + self._for_s
 
-    async def keep(self) -> NoReturn:
+    async def keep(self, vitals: Vitals) -> NoReturn:
         """Renew it until cancelled."""
         while True:
+            vitals.expect("the renewal of the lease", within_s=self._for_s)
             await anyio.sleep(self._for_s / 3)
             try:
                 with anyio.fail_after(self._for_s / 3):

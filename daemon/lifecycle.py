@@ -18,6 +18,7 @@ from bringup.daemon.init_instance import DEADLINE_EXCEEDED, init_instance
 from bringup.daemon.loading import latest
 from bringup.daemon.logs import get_logger
 from bringup.daemon.outcomes import Kind, Outcome
+from bringup.daemon.vitals import Vitals
 from bringup.drivers.base import LifecycleEvent
 
 log = get_logger()
@@ -41,8 +42,9 @@ class _Unwatched:
 class LifecycleWatch:
     """Takes events in, holds them back, and carries them out."""
 
-    def __init__(self, host: str, *, deadline_s: float) -> None:
+    def __init__(self, host: str, *, deadline_s: float, vitals: Vitals | None = None) -> None:
         """Watch the instances of ``host``; each event is given up after ``deadline_s``."""
+        self._vitals = vitals or Vitals()
         self._host = host
         self._deadline_s = deadline_s
         self._holding = True
@@ -90,7 +92,10 @@ class LifecycleWatch:
         async for uuid in self._receive:
             while events := self._waiting.get(uuid):
                 event = events.popleft()
-                with structlog.contextvars.bound_contextvars(instance=uuid, transition=event.transition.value):
+                with (
+                    structlog.contextvars.bound_contextvars(instance=uuid, transition=event.transition.value),
+                    self._vitals.expecting(f"the lifecycle event of {uuid}", within_s=2 * self._deadline_s),
+                ):
                     took_too_long = await self._handle(event, executor)
                 while took_too_long and len(events) > 1:
                     # A guest that hangs must not keep the slot from others: its last event says enough.

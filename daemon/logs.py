@@ -101,6 +101,11 @@ def _journal(style: Style, stream: TextIO | io.TextIOBase | None) -> journald.Jo
         return None
 
 
+def set_level(level: str) -> None:
+    """Log from this level on, from now on."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+
+
 def _hide_secrets(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Hide values of keys that name a secret: a second line of defence, none is ever passed."""
     for key, value in event.items():

@@ -1,8 +1,8 @@
 """The life of the process: lock, run, stay, end.
 
-Signals: SIGTERM, SIGINT and SIGHUP end it.  During a run that means: no new instance is begun, those under way are
-given up where they are, and the last word is said, within ``limits.last_word_deadline``; then driver and store are
-closed, within 15 seconds.
+Signals: SIGTERM and SIGINT end it.  During a run that means: no new instance is begun, those under way are given up
+where they are, and the last word is said, within ``limits.last_word_deadline``; then driver and store are closed,
+within 15 seconds.  SIGHUP ends it too, unless a service manager has started it: then the settings are read again.
 """
 
 import os
@@ -29,6 +29,7 @@ from bringup.daemon.journal import Journal
 from bringup.daemon.lease import held_lease
 from bringup.daemon.lifecycle import LifecycleWatch
 from bringup.daemon.logs import get_logger
+from bringup.daemon.notify import Notifier
 from bringup.daemon.observers import Indifferent, Observers
 from bringup.daemon.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.placed import Placed
@@ -41,6 +42,7 @@ from bringup.daemon.standby import stand_by, tidy
 from bringup.daemon.status.endpoint import answering, source_of
 from bringup.daemon.status.source import Source
 from bringup.daemon.store.base import Claimant
+from bringup.daemon.supervised import Supervised, supervise
 
 log = get_logger()
 
@@ -89,9 +91,17 @@ OpenJournal = Callable[[Settings, str], AbstractAsyncContextManager[Journal]]
 
 
 async def serve(
-    settings: Settings, presenter: Presenter, *, once: bool, open_journal: OpenJournal = wiring.opened_journal
+    settings: Settings,
+    presenter: Presenter,
+    *,
+    once: bool,
+    open_journal: OpenJournal = wiring.opened_journal,
+    notifier: Notifier | None = None,
+    load: Callable[[], Settings] | None = None,
 ) -> int:
     """Run, and stay until a signal unless ``once``; give the exit code.
+
+    ``notifier`` is told how far it is.  ``load`` reads the settings again on SIGHUP, which without it is the end.
 
     :raises BringupError: the run could not be begun, or ended in an error.
     """
@@ -102,15 +112,22 @@ async def serve(
         boot_id = wiring.boot_id(settings)
         ending = Ending()
         source = source_of(settings, Progress(), boot_id=boot_id)
+        supervised = supervise(settings, source, notifier, load)
+        stop = partial(_stop, ending, source, supervised)
         # Outermost: it can be asked until the process ends.
-        async with answering(settings, source) as listening, ended_by_signal(partial(_stop, ending, source)):
+        async with (
+            answering(settings, source) as listening,
+            ended_by_signal(stop, on_hangup=supervised.on_hangup),
+            background() as beside,
+        ):
+            beside.start_soon(supervised.run, name="supervised")
             log.info("service.started", host=settings.host.name, version=__version__)
             listening.say()
             for warning in settings.warnings:
                 log.warning("settings.doubtful", warning=warning)
             if not state_directory.is_private(directory):
                 log.warning("state_directory.not_private", path=str(directory), right="0700")
-            service = _Service(settings, identity, boot_id, ending, open_journal, source)
+            service = _Service(settings, identity, boot_id, ending, open_journal, source, supervised)
             await service.run_and_stay(presenter, once=once)
         log.info("service.stopped")
         return _exit_code(ending, once=once)
@@ -131,9 +148,10 @@ def _identity(settings: Settings) -> Identity:
         return merged(remembered(host.state_directory), now)
 
 
-def _stop(ending: Ending, source: Source, number: signal.Signals) -> None:
+def _stop(ending: Ending, source: Source, supervised: Supervised, number: signal.Signals) -> None:
     log.info("service.stopping", signal=number.name)
     source.stopping = True
+    supervised.stopping()
     ending.stopping = True
 
 
@@ -154,18 +172,18 @@ class _Service:
     ending: Ending
     open_journal: OpenJournal
     source: Source
+    supervised: Supervised
 
     async def run_and_stay(self, presenter: Presenter, *, once: bool) -> None:
         """Bring the host back; stay, unless ``once``."""
-        settings, ending = self.settings, self.ending
+        settings, ending, vitals = self.settings, self.ending, self.supervised.vitals
         # What is opened is closed last: the background works with it.
         async with AsyncExitStack() as opened, background() as beside:
             journal = await opened.enter_async_context(self.open_journal(settings, self.boot_id))
             transport = await opened.enter_async_context(wiring.opened_transport(settings))
-            outbox = Outbox(settings.host.state_directory / "outbox")
-            watch = LifecycleWatch(settings.host.name, deadline_s=settings.limits.instance_deadline)
+            outbox = self._outbox()
+            watch = LifecycleWatch(settings.host.name, deadline_s=settings.limits.instance_deadline, vitals=vitals)
             opened.callback(watch.close)
-            self.source.reports = outbox.pending
             progress = self.source.progress
             observers = Observers(progress, self.source.recorder, _Settled(watch))
 
@@ -181,7 +199,7 @@ class _Service:
                 store = await opened.enter_async_context(wiring.opened_store(settings))
                 claimant = Claimant(settings.host.name, self.identity.node_uuid)
                 lease = await opened.enter_async_context(held_lease(store, claimant, for_s=settings.store.lease))
-                beside.start_soon(lease.keep, name="lease")
+                beside.start_soon(lease.keep, vitals, name="lease")
                 executor = wiring.make_executor(
                     settings, driver, store, claimant=claimant, check_lease=lease.check, journal=journal
                 )
@@ -204,20 +222,28 @@ class _Service:
                     brought = await init_host(start)
             except BringupError as error:
                 progress.start_failed(chain_of(error))
+                self.supervised.teller.tell_now()
                 raise
             finally:
                 if ending.result is not None:
                     log_result(ending.result)
                     presenter.show_ending(ending, stays=not once and not ending.stopping)
+            self.supervised.teller.back()
             if once:
-                await tidy(brought)
+                await tidy(brought, vitals)
             else:
                 # Ten thousand outcomes need not be kept for as long as the daemon lives.
                 ending.result = None
-                beside.start_soon(stand_by, brought, name="standby")
+                beside.start_soon(stand_by, brought, vitals, name="standby")
                 del brought
                 self.source.staying.set()
                 await _stay(settings, outbox, transport)
+
+    def _outbox(self) -> Outbox:
+        attempting = partial(self.supervised.vitals.expecting, "the outbox", within_s=self.settings.scheduler.timeout)
+        outbox = Outbox(self.settings.host.state_directory / "outbox", attempting=attempting)
+        self.source.reports = outbox.pending
+        return outbox
 
     def _host(
         self,
@@ -235,6 +261,7 @@ class _Service:
             executor=executor,
             observer=observer,
             limits=wiring.limits(settings),
+            slots=self.supervised.slots,
             report=report,
             on_event=watch.take if settings.driver.handle_lifecycle_events else None,
             journal=journal,

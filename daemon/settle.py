@@ -1,20 +1,26 @@
 """Many instances at once: at most so many, each for itself, each with an outcome."""
 
-from collections import deque
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 import anyio
 import structlog
 
-from bringup.daemon.decisions import Facts, Rule
+from bringup.daemon.actions import EnsureFilteringRules
+from bringup.daemon.decisions import Facts, Rule, Step
 from bringup.daemon.errors import JournalError
 from bringup.daemon.host import Host
 from bringup.daemon.init_instance import init_instance
+from bringup.daemon.instances import Instance
 from bringup.daemon.logs import get_logger
 from bringup.daemon.outcomes import Kind, Outcome
 
 log = get_logger()
+
+T = TypeVar("T")
+
+COLLECT = Step("runs", EnsureFilteringRules())
 
 
 async def settle(
@@ -23,18 +29,30 @@ async def settle(
     course: Sequence[Sequence[Rule] | None],
     outcomes: MutableMapping[str, Outcome],
 ) -> None:
-    """Bring instances through a course, at most ``concurrency`` at once, and collect what comes of them."""
-    queue = deque(all_facts)
+    """Bring instances through a course, as many at once as there are slots, and collect what comes of them."""
 
-    async def work() -> None:
-        while queue:
-            facts = queue.popleft()
-            with structlog.contextvars.bound_contextvars(instance=facts.instance.uuid):
-                await _settle_one(host, facts, course, outcomes)
+    async def work(facts: Facts) -> None:
+        with structlog.contextvars.bound_contextvars(instance=facts.instance.uuid):
+            await _settle_one(host, facts, course, outcomes)
+
+    await _in_slots(host, all_facts, work, name="init_instance")
+
+
+async def _in_slots(host: Host, items: Iterable[T], work: Callable[[T], Awaitable[None]], *, name: str) -> None:
+    """Work on all items, each in a slot of the host, begun in their order; slots may come and go meanwhile."""
+    slots = host.slots or anyio.CapacityLimiter(host.limits.concurrency)
+
+    async def work_and_leave(item: T, slot: object) -> None:
+        try:
+            await work(item)
+        finally:
+            slots.release_on_behalf_of(slot)
 
     async with anyio.create_task_group() as group:
-        for number in range(min(host.limits.concurrency, len(queue))):
-            group.start_soon(work, name=f"init_instance-{number}")
+        for number, item in enumerate(items):
+            slot = object()
+            await slots.acquire_on_behalf_of(slot)
+            group.start_soon(work_and_leave, item, slot, name=f"{name}-{number}")
 
 
 async def _settle_one(
@@ -59,22 +77,20 @@ async def _settle_one(
 
 async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:
     """Collect the firewall rules of instances that were settled before a run was cut short: nobody has applied them."""
-    queue = deque(
-        outcome.instance for outcome in outcomes if "runs" in outcome.because and outcome.instance is not None
-    )
 
-    async def work() -> None:
-        while queue:
-            instance = queue.popleft()
-            try:
-                with anyio.fail_after(host.limits.instance_deadline_s):
-                    await host.driver.ensure_filtering_rules_for_instance(instance)
-            except Exception as error:  # noqa: BLE001 - one instance cannot hurt another
-                log.warning("instance.rules_not_collected", instance=instance.uuid, error=repr(error))
+    async def work(instance: Instance) -> None:
+        failure: Exception | None = None
+        try:
+            with anyio.fail_after(host.limits.instance_deadline_s):
+                await host.driver.ensure_filtering_rules_for_instance(instance)
+        except Exception as error:  # noqa: BLE001 - one instance cannot hurt another
+            failure = error
+            log.warning("instance.rules_not_collected", instance=instance.uuid, error=repr(error))
+        # Who watches the run sees that it goes on.
+        host.observer.action_ended(instance.uuid, COLLECT, failure)
 
-    async with anyio.create_task_group() as group:
-        for number in range(min(host.limits.concurrency, len(queue))):
-            group.start_soon(work, name=f"collect-{number}")
+    ran = (outcome.instance for outcome in outcomes if "runs" in outcome.because and outcome.instance is not None)
+    await _in_slots(host, ran, work, name="collect")
 
 
 def log_outcome(outcome: Outcome) -> None:

@@ -103,3 +103,17 @@ async def test_after_the_block_signals_are_as_before() -> None:
         assert signal.getsignal(signal.SIGTERM) != before
 
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+async def test_a_hang_up_may_be_something_else_than_the_end() -> None:
+    told: list[signal.Signals] = []
+    hung_up = anyio.Event()
+
+    with anyio.fail_after(10):
+        async with ended_by_signal(told.append, on_hangup=hung_up.set):
+            os.kill(os.getpid(), signal.SIGHUP)
+            await hung_up.wait()
+            os.kill(os.getpid(), signal.SIGTERM)
+            await anyio.sleep_forever()
+
+    assert told == [signal.SIGTERM]

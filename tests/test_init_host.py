@@ -24,7 +24,7 @@ async def test_a_run_has_one_order() -> None:
     ) as host:
         result = await host.run()
 
-        assert host.progress.phases == ["placement", "driver", "records", "evacuated", "instances", "report"]
+        assert host.progress.phases == ["placement", "driver", "records", "evacuated", "instances", "report", "done"]
         assert host.trace.names() == [
             "placement",
             "open_host",

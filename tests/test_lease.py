@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from bringup.daemon.errors import LeaseHeld, StoreError, Temporary
 from bringup.daemon.lease import Lease, held_lease
 from bringup.daemon.store.base import Claimant, Store
+from bringup.daemon.vitals import Vitals
 
 pytestmark = pytest.mark.anyio
 
@@ -68,7 +69,7 @@ async def until_lost(lease: Lease) -> None:
 async def test_it_is_held_for_the_block_and_renewed() -> None:
     leases = Leases()
     async with held_lease(store_of(leases), MINE, for_s=0.03) as lease, anyio.create_task_group() as group:
-        group.start_soon(lease.keep)
+        group.start_soon(lease.keep, Vitals())
         lease.check()
         await until_taken(leases, 3)
         lease.check()
@@ -93,7 +94,7 @@ async def test_a_store_that_is_away_too_long_loses_it_and_it_is_taken_again(how:
     leases = Leases()
     with capture_logs() as logs:
         async with held_lease(store_of(leases), MINE, for_s=0.06) as lease, anyio.create_task_group() as group:
-            group.start_soon(lease.keep)
+            group.start_soon(lease.keep, Vitals())
             if how == "hangs":
                 leases.hangs = True
             else:

@@ -160,3 +160,46 @@ async def test_waiting_instances_are_no_tasks() -> None:
 
         assert result.count(Kind.INITIALIZED) == 300
         assert tasks[0] <= before + 8
+
+
+async def test_slots_may_come_while_instances_wait_for_one() -> None:
+    async with arranged([instance(number) for number in range(1, 7)], slots=1) as host:
+        assert host.host.slots is not None
+        hang = Fault(verb="plug_vifs", hang=True)
+        host.driver.inject(hang)
+        async with anyio.create_task_group() as group:
+            group.start_soon(host.run)
+            with anyio.fail_after(10):
+                await host.driver.entered("plug_vifs", times=1)
+                host.host.slots.total_tokens = 4
+                await host.driver.entered("plug_vifs", times=4)
+            await anyio.wait_all_tasks_blocked()
+            entered = host.driver.count("plug_vifs")
+            host.driver.lift(hang)
+
+        assert entered == 4
+        assert host.progress.done == 6
+
+
+async def test_slots_that_are_taken_away_are_those_that_get_free() -> None:
+    async with arranged([instance(number) for number in range(1, 7)], slots=4) as host:
+        assert host.host.slots is not None
+        hangs = [Fault(verb="plug_vifs", uuid=uuid_of(number), hang=True) for number in range(1, 7)]
+        for hang in hangs:
+            host.driver.inject(hang)
+        async with anyio.create_task_group() as group:
+            group.start_soon(host.run)
+            with anyio.fail_after(10):
+                await host.driver.entered("plug_vifs", times=4)
+                host.host.slots.total_tokens = 1
+                began = list(host.progress.running)
+                for uuid in began[:3]:
+                    host.driver.lift(next(hang for hang in hangs if hang.uuid == uuid))
+                while host.progress.done < 3:
+                    await anyio.wait_all_tasks_blocked()
+            left = list(host.progress.running)
+            for hang in hangs:
+                host.driver.lift(hang)
+
+        assert left == began[3:]
+        assert host.progress.done == 6

@@ -1,8 +1,10 @@
 """``bringup run``: the main job."""
 
 import argparse
+import os
 import sys
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of
@@ -31,6 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
         import anyio
         from stamina.instrumentation import set_on_retry_hooks
 
+        from bringup.daemon.notify import from_environment
         from bringup.daemon.service import serve
         from bringup.daemon.settings import require_placement
         from bringup.daemon.wiring import check_driver
@@ -42,8 +45,12 @@ def execute(arguments: argparse.Namespace) -> int:
     set_on_retry_hooks([])
     presenter = _presenter(settings, as_json=arguments.json)
 
+    # A service manager that wants to be told how far it is may ask for a reload; a terminal that hangs up does not.
+    notifier = from_environment(os.environ, pid=os.getpid())
+    load = None if notifier is None else partial(settings_of, arguments)
+
     async def main() -> int:
-        return await serve(settings, presenter, once=arguments.once)
+        return await serve(settings, presenter, once=arguments.once, notifier=notifier, load=load)
 
     return anyio.run(main)
 

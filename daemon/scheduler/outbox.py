@@ -16,6 +16,8 @@ import math
 import random
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
@@ -58,8 +60,18 @@ class Delivery(enum.Enum):
 class Outbox:
     """Holds the spool, and in memory what could not be written to it."""
 
-    def __init__(self, directory: Path, *, keep: int = 100) -> None:
-        """Keep reports in ``directory``; more than ``keep`` only where each says what no later one does."""
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        keep: int = 100,
+        attempting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        """Keep reports in ``directory``; more than ``keep`` only where each says what no later one does.
+
+        ``attempting`` stands around each attempt of :meth:`run_forever`.
+        """
+        self._attempting = attempting
         self._spool = Spool(directory, keep=keep)
         self._unwritten: deque[Report] = deque()
         self._settled: deque[tuple[str, Delivery]] = deque(maxlen=keep)
@@ -135,7 +147,7 @@ class Outbox:
                 wait_max=retry_max_s,
                 wait_jitter=retry_initial_s,
             ):
-                with attempt:
+                with attempt, self._attempting():
                     more = await self._send_first(transport)
             if more or self._unwritten or self._was_put.is_set():
                 continue

@@ -80,6 +80,7 @@ class LimitSettings(Section):
     instance_deadline: Seconds = 600.0
     host_deadline: Seconds = 120.0
     last_word_deadline: Seconds = 20.0
+    stuck_after: Seconds = 60.0
 
 
 class PlacementSettings(Section):

@@ -64,6 +64,9 @@ class _Answers:
     async def livez(self, _request: Request) -> Response:
         """Tell whether the work moves: an answer alone shows that the event loop does."""
         stuck_s = self._source.stuck_for_s(self._source.progress.snapshot())
+        hanging = self._source.hanging()
+        if hanging is not None:
+            return PlainTextResponse(f"stuck: {hanging}\n", status_code=503)
         if stuck_s is None:
             return PlainTextResponse("ok\n")
         return PlainTextResponse(f"stuck: nothing has ended for {stuck_s:.0f} s\n", status_code=503)

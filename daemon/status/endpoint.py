@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
-SLACK_S = 60.0
-"""How much longer than the longest deadline nothing may end before the process is taken for stuck."""
-
 
 def source_of(settings: Settings, progress: Progress, *, boot_id: str) -> Source:
     """Make what the endpoint tells of."""
@@ -39,7 +36,7 @@ def source_of(settings: Settings, progress: Progress, *, boot_id: str) -> Source
         version=__version__,
         boot_id=boot_id,
         concurrency=limits.concurrency,
-        stuck_after_s=longest_s + SLACK_S,
+        stuck_after_s=longest_s + limits.stuck_after,
         progress=progress,
         recorder=Recorder(utc_now),
     )

@@ -42,6 +42,8 @@ class Source:
     reports: Callable[[], Awaitable[Pending]] = field(default=_no_reports)
     staying: anyio.Event = field(default_factory=anyio.Event)
     """Set when the host is back and the daemon stays."""
+    hanging: Callable[[], str | None] = field(default=lambda: None)
+    """Says what of the work hangs, in the background too."""
     stopping: bool = False
 
     def state(self) -> State:

@@ -290,7 +290,7 @@ def test_waiting_for_placement_is_said_in_our_words_and_in_nobody_elses(tmp_path
     assert "stamina" not in ended.out
 
 
-def test_stamina_is_silent_where_the_outbox_tries_again_too(tmp_path: Path) -> None:
+def test_what_tries_again_is_silent_where_the_outbox_does_too(tmp_path: Path) -> None:
     with receiver(tmp_path / "scheduler", fail_first=3) as scheduler:
         computer = a_computer(tmp_path, scheduler=scheduler.url).guests([]).records([])
         with computer.stay() as daemon:

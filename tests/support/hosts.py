@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import anyio
+
 from bringup.daemon.errors import RecordNotFound
 from bringup.daemon.evacuated import DiskKeeper, SettingWitness, Witness
 from bringup.daemon.executor import Executor
@@ -174,6 +176,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
     shutdown: Shutdown | None = None,
     latency: Mapping[Any, float] | None = None,
     observer: RunObserver | None = None,
+    slots: int | None = None,
 ) -> AsyncIterator[Arranged]:
     """Arrange a host; without ``guests`` each instance has one whose power state is the record's."""
     if guests is None:
@@ -209,6 +212,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
                 executor=executor,
                 observer=observer or progress,
                 limits=limits,
+                slots=None if slots is None else anyio.CapacityLimiter(slots),
                 report=report,
                 on_event=on_event,
                 resuming=resuming or Resuming(guests="on_every_start" if resume_guests else "never"),

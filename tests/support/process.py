@@ -18,9 +18,8 @@ BRINGUP = (sys.executable, "-m", "bringup")
 PATIENCE_S = 60.0
 """How long a test waits for what must come."""
 # Nothing that the machine of the tests has set.
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if not name.startswith("BRINGUP_") and name != "STATE_DIRECTORY"
-}
+OTHERS = ("BRINGUP_", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
 
 # Root may read and write everything; without CAP_DAC_OVERRIDE (1) and CAP_DAC_READ_SEARCH (2) it may not.
 _DROP = "import ctypes, os, sys; drop = ctypes.CDLL(None).prctl; drop(24, 1, 0, 0, 0); drop(24, 2, 0, 0, 0)"

@@ -1,0 +1,45 @@
+"""For how long nothing need end in a phase: what the deadlines of its steps allow together, and ``stuck_after``."""
+
+from collections.abc import Mapping
+
+from bringup.daemon.settings import Settings
+
+LEAST_S = 3.0
+"""Less cannot be asked for by one who asks once a second."""
+CLOSE_S = 15.0
+"""How long driver and store may take to close."""
+STOP_SLACK_S = 30.0
+"""What the end may take on top: a commit on a slow disk, a busy machine."""
+
+
+def patience_s(settings: Settings) -> Mapping[str, float]:
+    """Give it by phase, in seconds."""
+    limits, placement, store = settings.limits, settings.placement, settings.store
+    host = limits.host_deadline
+    # An instance may be waiting for the store when its own deadline passes: nobody can call a thread back.
+    instance = limits.instance_deadline + store.wait + store.busy_timeout
+    allowed = {
+        "starting": host,
+        "placement": placement.wait + placement.connect_timeout + placement.read_timeout,
+        # The store opened, the lease taken, the driver begun, its guests listed, the inventory put right.
+        "driver": store.wait + store.busy_timeout + 2 * host + placement.wait,
+        # The journal's past, the records, firewall rules deferred and collected again.
+        "records": 3 * host + instance,
+        "evacuated": instance,
+        "instances": instance,
+        "allocations": host + placement.wait,
+        "report": limits.last_word_deadline,
+        "done": 2 * host + instance,
+        "failed": CLOSE_S,
+    }
+    return {phase: allowed_s + limits.stuck_after for phase, allowed_s in allowed.items()}
+
+
+def extension_s(settings: Settings) -> float:
+    """Give how much time is asked for at once while a run gets on: a process that hangs as a whole has that long."""
+    return max(2 * settings.limits.stuck_after, LEAST_S)
+
+
+def stopping_s(settings: Settings) -> float:
+    """Give how long the end may take once a signal has come."""
+    return settings.limits.last_word_deadline + CLOSE_S + STOP_SLACK_S

@@ -1,0 +1,82 @@
+"""SIGHUP under systemd: the settings are read again, and what can be changed while the daemon runs is changed.
+
+Settings that are wrong change nothing: the daemon goes on with those that it has, and says so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import anyio
+from anyio import to_thread
+
+from bringup.daemon.errors import SettingsError
+from bringup.daemon.logs import get_logger, set_level
+from bringup.daemon.settings import Settings
+from bringup.daemon.settings.model import SECTIONS
+
+log = get_logger()
+
+RELOADABLE = ("limits.concurrency", "log.level")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Keys whose values differ between two settings."""
+
+    reloadable: tuple[str, ...]
+    """Those that can be changed while the daemon runs."""
+    needs_restart: tuple[str, ...]
+
+
+def difference(old: Settings, new: Settings) -> Difference:
+    """Compare two settings, key by key."""
+    keys = tuple(
+        f"{section}.{name}"
+        for section, model in SECTIONS.items()
+        for name in model.model_fields
+        if getattr(getattr(old, section), name) != getattr(getattr(new, section), name)
+    )
+    return Difference(
+        reloadable=tuple(key for key in keys if key in RELOADABLE),
+        needs_restart=tuple(key for key in keys if key not in RELOADABLE),
+    )
+
+
+class Reloader:
+    """Waits to be asked, and reads the settings again."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings], resize: Callable[[int], None]) -> None:
+        """Take the settings that the daemon has, what reads new ones, and what changes the number of slots."""
+        self._running = settings
+        self._load = load
+        self._resize = resize
+        self._asked = anyio.Event()
+
+    def ask(self) -> None:
+        """Have the settings read again; may be called at any time."""
+        self._asked.set()
+
+    async def asked(self) -> None:
+        """Wait until somebody asks."""
+        await self._asked.wait()
+        self._asked = anyio.Event()
+
+    async def reload(self) -> None:
+        """Read the settings, and change what can be changed."""
+        try:
+            # The settings may be on a disk that takes its time.
+            new = await to_thread.run_sync(self._load)
+        except SettingsError as error:
+            log.error("settings.not_reloaded", problems=error.problems, means="the settings stay as they were")  # noqa: TRY400 - sentences, no traceback
+            return
+        found = difference(self._running, new)
+        self._resize(new.limits.concurrency)
+        set_level(new.log.level)
+        self._running = replace(
+            self._running,
+            limits=self._running.limits.model_copy(update={"concurrency": new.limits.concurrency}),
+            log=self._running.log.model_copy(update={"level": new.log.level}),
+        )
+        log.info("settings.reloaded", changed=found.reloadable, concurrency=new.limits.concurrency, level=new.log.level)
+        if found.needs_restart:
+            log.warning("settings.need_restart", keys=found.needs_restart)

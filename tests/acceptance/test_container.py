@@ -1,0 +1,169 @@
+"""The image: built as the Containerfile says, run as the manifests say, and asked by their probes."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from bringup.drivers.simulated import Fault
+from support.computer import a_computer
+from support.containers import IMAGE, PATIENCE_S, USER, Engine, require_containers, started
+from support.debian import REPOSITORY
+from support.records import instance, uuid_of
+from support.scheduler import free_port
+
+pytestmark = [pytest.mark.xdist_group("debian"), pytest.mark.timeout(600)]
+
+INSTANCES = (instance(1), instance(2))
+HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    require_containers()
+    engine = Engine(tmp_path_factory.mktemp("engine"))
+    engine.build()
+    yield engine
+    shutil.rmtree(engine.directory, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A container, and what it mounts."""
+
+    engine: Engine
+    directory: Path
+    name: str
+
+    def command(self, *arguments: str) -> list[str | Path]:
+        """Give the command that runs it."""
+        state = self.directory / "state"
+        return self.engine.command(*arguments, settings=self.directory / "settings", state=state, name=self.name)
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run it to its end."""
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
+@pytest.fixture
+def pod(engine: Engine, tmp_path: Path) -> Pod:
+    return Pod(engine, tmp_path, f"bringup-{uuid.uuid4()}")
+
+
+def a_host(pod: Pod, *faults: Fault, **sections: Mapping[str, Any]) -> None:
+    """Have settings, a scenario and records where the container finds them, all of its user."""
+    computer = a_computer(pod.directory).having(
+        host={"state_directory": str(pod.directory / "state")}, driver={"scenario": "/etc/bringup/scenario.json"}
+    )
+    computer.guests(INSTANCES, *faults).records(INSTANCES)
+    computer.having(host={"state_directory": "/var/lib/bringup"}, **sections)
+    (pod.directory / "settings").mkdir()
+    for name in ("scenario.json", Path(computer.arguments[1]).name):
+        (pod.directory / name).rename(pod.directory / "settings" / name)
+    for file in (
+        pod.directory / "state",
+        *(pod.directory / "state").iterdir(),
+        *(pod.directory / "settings").iterdir(),
+    ):
+        os.chown(file, USER, USER)
+
+
+def test_it_brings_the_host_back_as_nobody_in_particular_and_writes_lines_of_json(pod: Pod) -> None:
+    a_host(pod)
+
+    ended = pod.run("run", "--once")
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert {event["instance"] for event in events if event["event"] == "instance.initialized"} == {
+        uuid_of(1),
+        uuid_of(2),
+    }
+    assert events[-1]["event"] == "service.stopped"
+    # What it has written is its user's, and in the state directory.
+    assert {file.stat().st_uid for file in (pod.directory / "state").iterdir()} == {USER}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [({"limits": {"concurrency": 0}}, 78), ({"placement": {"url": "http://127.0.0.1:1", "wait": 0}}, 69)],
+    ids=["wrong settings", "no Placement"],
+)
+def test_its_exit_code_is_bringups_own(pod: Pod, wrong: dict[str, Mapping[str, Any]], code: int) -> None:
+    a_host(pod, **wrong)
+
+    assert pod.run("run", "--once").returncode == code
+
+
+def test_sigterm_in_its_middle_is_an_end_in_time_with_a_last_word(pod: Pod) -> None:
+    a_host(pod, HANGS)
+    with started(pod.command("run")) as process:
+        until_event(process, "instance.initialized")
+        began = time.monotonic()
+        pod.engine.podman("kill", "--signal", "TERM", pod.name)
+        rest, _ = process.communicate(timeout=PATIENCE_S)
+
+    names = [json.loads(line)["event"] for line in rest.splitlines()]
+    assert process.returncode == 0
+    assert time.monotonic() - began < 20
+    assert {"service.stopping", "run.ended", "service.stopped"} <= set(names)
+
+
+def until_event(process: "subprocess.Popen[str]", name: str) -> None:
+    """Wait until a line says that something has happened."""
+    assert process.stdout is not None
+    while line := process.stdout.readline():
+        if json.loads(line)["event"] == name:
+            return
+    raise AssertionError(f"it ended and never said {name}: {process.communicate()}")
+
+
+def probes() -> dict[str, str]:
+    """Give the paths that the manifest's probes ask for."""
+    manifest = {
+        one["kind"]: one for one in yaml.safe_load_all((REPOSITORY / "container/kubernetes/sidecar.yaml").read_text())
+    }
+    [bringup] = manifest["DaemonSet"]["spec"]["template"]["spec"]["initContainers"]
+    return {kind: bringup[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
+
+
+@pytest.mark.parametrize(
+    ("faults", "until", "expected"),
+    [
+        ((HANGS,), "instance.initialized", {"startup": 503, "readiness": 503, "liveness": 200}),
+        ((), "service.ready", {"startup": 200, "readiness": 200, "liveness": 200}),
+    ],
+    ids=["in its middle", "back"],
+)
+def test_its_probes_hold_back_what_waits_until_the_host_is_back(
+    pod: Pod, faults: tuple[Fault, ...], until: str, expected: dict[str, int]
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    a_host(pod, *faults, status={"listen": address})
+    with started(pod.command("run")) as process:
+        until_event(process, until)
+        answers = {kind: httpx.get(f"http://{address}{path}", timeout=PATIENCE_S) for kind, path in probes().items()}
+        pod.engine.podman("kill", "--signal", "TERM", pod.name)
+        process.communicate(timeout=PATIENCE_S)
+
+    assert {kind: answer.status_code for kind, answer in answers.items()} == expected
+
+
+def test_the_image_is_small_and_starts_the_program_itself(engine: Engine) -> None:
+    [image] = json.loads(engine.podman("image", "inspect", IMAGE))
+
+    assert image["Config"]["Entrypoint"] == ["/opt/bringup/bin/bringup"]
+    assert image["Config"]["User"] == f"{USER}:{USER}"
+    [base] = json.loads(engine.podman("image", "inspect", "localhost/debian:12"))
+    # What stands on the base: the interpreter's environment, and no pip, no compiler, no sources.
+    assert image["Size"] - base["Size"] < 120e6

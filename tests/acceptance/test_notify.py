@@ -1,0 +1,123 @@
+"""The real command under a service manager that listens: what it says, and what SIGHUP means then."""
+
+import contextlib
+import queue
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bringup.drivers.simulated import Fault
+from support.computer import a_computer
+from support.process import ENVIRONMENT, PATIENCE_S
+from support.records import instance, uuid_of
+
+INSTANCES = (instance(1), instance(2))
+HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
+
+
+class Manager:
+    """Takes in what is said, as it is said."""
+
+    def __init__(self, path: Path) -> None:
+        self.environment = ENVIRONMENT | {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "900000"}
+        self.end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.end.bind(str(path))
+        self._messages: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+        self._path = path
+        self._listener = threading.Thread(target=self._listen)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        while message := self.end.recv(4096):
+            self._messages.put(message.decode().splitlines())
+
+    def until(self, start: str) -> list[str]:
+        """Wait for a message with a line that starts so; give all lines since the last that was waited for."""
+        lines: list[str] = []
+        while True:
+            message = self._messages.get(timeout=PATIENCE_S)
+            lines += message
+            if any(line.startswith(start) for line in message):
+                return lines
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+            end.sendto(b"", str(self._path))
+        self._listener.join(PATIENCE_S)
+        self.end.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    with contextlib.closing(Manager(tmp_path / "notify")) as manager:
+        yield manager
+
+
+def names(lines: list[str]) -> set[str]:
+    return {line.partition("=")[0] for line in lines}
+
+
+def test_it_says_how_far_it_is_that_it_is_back_that_it_lives_and_that_it_ends(tmp_path: Path, manager: Manager) -> None:
+    computer = a_computer(tmp_path).guests(INSTANCES).records(INSTANCES)
+    with computer.stay(env=manager.environment) as daemon:
+        before = manager.until("READY=1")
+        manager.until("WATCHDOG=1")
+        ended = daemon.end(signal.SIGTERM)
+        manager.until("STOPPING=1")
+
+    assert ended.code == 0
+    assert before[0].startswith("EXTEND_TIMEOUT_USEC=")
+    assert before[-1] == "STATUS=ready, 2/2 done"
+
+
+def test_in_the_middle_it_names_the_slowest_and_gives_no_sign_of_life_that_would_start_the_watchdog(
+    tmp_path: Path, manager: Manager
+) -> None:
+    computer = a_computer(tmp_path).guests(INSTANCES, HANGS).records(INSTANCES)
+    with computer.stay(env=manager.environment):
+        lines = manager.until(f"STATUS=1/2 done, slowest {uuid_of(2)} plug_vifs")
+
+    assert names(lines) == {"EXTEND_TIMEOUT_USEC", "STATUS"}
+
+
+def test_sighup_reloads_and_does_not_end_it(tmp_path: Path, manager: Manager) -> None:
+    computer = a_computer(tmp_path).guests(INSTANCES).records(INSTANCES)
+    with computer.stay(env=manager.environment) as daemon:
+        daemon.until("service.ready")
+        manager.until("READY=1")
+        assert computer.having(limits={"concurrency": 9}).arguments
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.until("settings.reloaded", concurrency=9)
+        lines = manager.until("READY=1")
+        ended = daemon.end(signal.SIGTERM)
+
+    assert {"RELOADING", "MONOTONIC_USEC"} <= names(lines)
+    assert ended.code == 0
+
+
+def test_more_slots_are_used_by_the_run_that_is_under_way(tmp_path: Path, manager: Manager) -> None:
+    """The first hangs in the only slot; the reload makes another."""
+    hangs = Fault(verb="plug_vifs", uuid=uuid_of(1), hang=True)
+    computer = a_computer(tmp_path).guests(INSTANCES, hangs).records(INSTANCES).having(limits={"concurrency": 1})
+    with computer.stay(env=manager.environment) as daemon:
+        manager.until(f"STATUS=0/2 done, slowest {uuid_of(1)} plug_vifs")
+        assert computer.having(limits={"concurrency": 2}).arguments
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.until("instance.initialized", instance=uuid_of(2))
+        lines = manager.until("STATUS=1/2 done")
+
+    # A reload in the middle of a run must not say that the host is back.
+    assert not names(lines) & {"READY", "RELOADING"}
+
+
+def test_what_ends_the_start_is_its_last_status(tmp_path: Path, manager: Manager) -> None:
+    computer = a_computer(tmp_path, placement="http://127.0.0.1:1").having(placement={"wait": 0}).guests([])
+
+    ended = computer.once(env=manager.environment)
+
+    assert ended.code == 69
+    manager.until("STATUS=failed: ")

@@ -1,0 +1,110 @@
+"""The manifests: that they are what their readers take, and that what they name is there."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bringup.daemon.cli.main import parser
+from bringup.daemon.settings import load
+
+REPOSITORY = Path(__file__).parents[1]
+KUBERNETES = REPOSITORY / "container/kubernetes"
+USER = 10001
+
+
+def documents(name: str) -> dict[str, dict[str, Any]]:
+    return {one["kind"]: one for one in yaml.safe_load_all((KUBERNETES / name).read_text())}
+
+
+def pod(name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = documents(name)["DaemonSet"]["spec"]["template"]["spec"]
+    return spec
+
+
+def sections(text: str) -> dict[str, dict[str, list[str]]]:
+    """Read a unit file: by section and key, all values."""
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    section = ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found[section][key].append(value)
+    return found
+
+
+@pytest.mark.parametrize("name", ["sidecar.yaml", "once.yaml"])
+def test_the_container_has_no_right_that_it_does_not_need(name: str) -> None:
+    [bringup] = pod(name)["initContainers"]
+
+    assert bringup["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "readOnlyRootFilesystem": True,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod(name)["automountServiceAccountToken"] is False
+    assert f"USER {USER}:{USER}" in (REPOSITORY / "container/Containerfile").read_text()
+
+
+@pytest.mark.parametrize("name", ["sidecar.yaml", "once.yaml"])
+def test_every_mount_has_its_volume_and_the_command_line_is_one(name: str) -> None:
+    [bringup] = pod(name)["initContainers"]
+
+    mounted = {mount["name"]: mount["mountPath"] for mount in bringup["volumeMounts"]}
+    assert mounted.keys() == {volume["name"] for volume in pod(name)["volumes"]}
+    assert {"/var/lib/bringup", "/run/libvirt", "/etc/bringup", "/etc/machine-id"} <= set(mounted.values())
+    assert callable(parser().parse_args(bringup["args"]).execute)
+    assert pod(name)["hostNetwork"] is True
+    strategy = documents(name)["DaemonSet"]["spec"]["updateStrategy"]
+    assert strategy["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+
+
+def test_only_the_sidecar_stays() -> None:
+    assert pod("sidecar.yaml")["initContainers"][0]["restartPolicy"] == "Always"
+    assert "restartPolicy" not in pod("once.yaml")["initContainers"][0]
+
+
+def test_the_settings_of_the_sidecar_are_right_and_the_probes_ask_where_it_listens(tmp_path: Path) -> None:
+    config = tmp_path / "bringup.toml"
+    config.write_text(documents("sidecar.yaml")["ConfigMap"]["data"]["bringup.toml"])
+    settings = load(config, environment={}, overrides=())
+    [bringup] = pod("sidecar.yaml")["initContainers"]
+
+    probes = {kind: bringup[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")}
+    assert {f"{probe['host']}:{probe['port']}" for probe in probes.values()} == {settings.status.listen}
+    assert [probes[kind]["path"] for kind in ("startup", "readiness", "liveness")] == ["/readyz", "/readyz", "/livez"]
+
+
+def test_the_pod_waits_longer_than_the_end_may_take() -> None:
+    limits = load(None, environment={}, overrides=()).limits
+
+    assert pod("sidecar.yaml")["terminationGracePeriodSeconds"] > limits.last_word_deadline + 15
+
+
+def test_the_quadlet_says_what_the_unit_says() -> None:
+    quadlet = sections((REPOSITORY / "container/quadlet/bringup.container").read_text())
+    unit = sections((REPOSITORY / "systemd/bringup.service").read_text())
+
+    assert quadlet["Container"]["Notify"] == ["true"]
+    assert quadlet["Container"]["ReadOnly"] == ["true"]
+    assert quadlet["Container"]["DropCapability"] == ["all"]
+    mounted = {value.split(":")[1] for value in quadlet["Container"]["Volume"]}
+    assert {"/var/lib/bringup", "/run/libvirt", "/etc/bringup", "/etc/machine-id"} <= mounted
+    for key in ("Restart", "RestartPreventExitStatus", "RestartSec", "WatchdogSec", "TimeoutStartSec"):
+        assert quadlet["Service"][key] == unit["Service"][key], key
+    for key in ("StartLimitIntervalSec", "StartLimitBurst"):
+        assert quadlet["Unit"][key] == unit["Unit"][key], key
+
+
+def test_the_base_of_the_image_is_pinned() -> None:
+    [base] = re.findall(r"^ARG BASE=(\S+)$", (REPOSITORY / "container/Containerfile").read_text(), re.MULTILINE)
+
+    assert re.fullmatch(r"\S+:\d+\.\d+-slim", base)

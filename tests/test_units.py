@@ -1,0 +1,115 @@
+"""The unit files: what systemd itself says of them, without running them."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bringup.daemon import errors
+from bringup.daemon.cli.main import parser
+from bringup.daemon.settings import load
+
+REPOSITORY = Path(__file__).parents[1]
+UNITS = REPOSITORY / "systemd"
+UNIT = UNITS / "bringup.service"
+EXPOSURE = 2.0
+"""What systemd-analyze security may say at most; the unit justifies the rest, line by line."""
+
+
+@pytest.fixture(scope="module")
+def systems_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a root with systemd's units, ours, and the programs that ours start."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("the unit files need the package systemd")
+    root = tmp_path_factory.mktemp("root")
+    shutil.copytree("/lib/systemd/system", root / "usr/lib/systemd/system", symlinks=True)
+    for program in ("opt/bringup/bin/bringup", "bin/kill"):
+        (root / program).parent.mkdir(parents=True, exist_ok=True)
+        (root / program).touch(0o755)
+    return root
+
+
+@pytest.fixture
+def root(systems_own: Path) -> Path:
+    """Give the root with our unit, and no drop-in."""
+    ours = systems_own / "etc/systemd/system"
+    shutil.rmtree(ours, ignore_errors=True)
+    ours.mkdir(parents=True)
+    shutil.copy2(UNIT, ours)
+    return systems_own
+
+
+def analyze(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = ["systemd-analyze", f"--root={root}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def with_drop_in(root: Path, name: str) -> None:
+    folder = root / "etc/systemd/system/bringup.service.d"
+    folder.mkdir()
+    shutil.copy2(UNITS / "bringup.service.d" / name, folder)
+
+
+@pytest.mark.parametrize("drop_in", [None, "once.conf", "openstack.conf"], ids=str)
+def test_systemd_finds_nothing_wrong_with_the_unit(root: Path, drop_in: str | None) -> None:
+    if drop_in:
+        with_drop_in(root, drop_in)
+
+    ended = analyze(root, "verify", "--recursive-errors=no", "bringup.service")
+
+    # Complaints about others are none of ours.
+    ours = [line for line in (ended.stdout + ended.stderr).splitlines() if "bringup" in line]
+    assert (ended.returncode, ours) == (0, [])
+
+
+def test_a_key_that_systemd_does_not_know_would_be_noticed(root: Path) -> None:
+    unit = root / "etc/systemd/system/bringup.service"
+    unit.write_text(unit.read_text().replace("ProtectHome=", "ProtectHouse="))
+
+    assert "ProtectHouse" in analyze(root, "verify", "--recursive-errors=no", "bringup.service").stderr
+
+
+@pytest.mark.parametrize("drop_in", [None, "once.conf"], ids=str)
+def test_it_is_exposed_no_more_than_the_work_wants(root: Path, drop_in: str | None) -> None:
+    if drop_in:
+        with_drop_in(root, drop_in)
+    threshold = f"--threshold={EXPOSURE * 10:.0f}"
+
+    ended = analyze(root, "security", "--offline=true", threshold, "bringup.service")
+
+    assert ended.returncode == 0, ended.stdout
+
+
+def values(key: str, text: str | None = None) -> list[str]:
+    return re.findall(rf"^{key}=(.*)$", text or UNIT.read_text(), re.MULTILINE)
+
+
+def test_what_wants_a_person_is_not_tried_again() -> None:
+    [prevented] = values("RestartPreventExitStatus")
+
+    codes = {error.exit_code for error in (errors.SettingsError, errors.UsageError, errors.Refused)}
+    assert {int(code) for code in prevented.split()} == codes
+
+
+def test_its_command_lines_are_ones() -> None:
+    once = (UNITS / "bringup.service.d/once.conf").read_text()
+    for line in (*values("ExecStart"), *filter(None, values("ExecStart", once))):
+        program, *arguments = line.split()
+        assert program == "/opt/bringup/bin/bringup"
+        assert callable(parser().parse_args(arguments).execute)
+
+
+def test_the_state_directory_is_the_default_of_the_settings() -> None:
+    assert [f"/var/lib/{name}" for name in values("StateDirectory")] == [
+        str(load(None, environment={}, overrides=()).host.state_directory)
+    ]
+
+
+def test_the_user_is_the_one_that_is_made() -> None:
+    users = (UNITS / "sysusers.d/bringup.conf").read_text()
+
+    assert re.search(r"^u bringup ", users, re.MULTILINE)
+    assert values("User") == values("Group") == ["bringup"]
+    assert "d /var/lib/bringup 0700 bringup bringup -" in (UNITS / "tmpfiles.d/bringup.conf").read_text()

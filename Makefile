@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/pip --quiet --disable-pip-version-check
-# libvirt-python has no wheel: it is built where libvirt-dev, pkg-config and a compiler are; without it its tests skip.
-LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/dev/null && echo $(VENV)/.libvirt)
+# libvirt-python has no wheel: it is built where libvirt-dev, pkg-config, a compiler and Python's headers are; without it
+# its tests skip.
+HEADERS = import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
+LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/dev/null && \
+  $(PYTHON) -c '$(HEADERS)' && echo $(VENV)/.libvirt)
 
 .PHONY: run test check chaos bench bench-libvirt clean
 

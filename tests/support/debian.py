@@ -52,7 +52,8 @@ def make_debian(tree: Path, packages: Sequence[str]) -> None:
 def wheels() -> Path:
     """Give a folder with the packages that pip would fetch for this one."""
     folder = _forgotten()
-    needed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["postgresql"]]
+    extras = PROJECT["optional-dependencies"]
+    needed = [*PROJECT["dependencies"], *extras["postgresql"], *extras["network"]]
     chosen = ("--only-binary", ":all:", "--python-version", PYTHON, "--constraint", REPOSITORY / "constraints.txt")
     pip = (sys.executable, "-m", "pip", "--quiet", "download", "--dest", folder)
     run(*pip, *chosen, "setuptools>=77", *needed)

@@ -15,7 +15,7 @@ from support.booted import HAS_LIBVIRT, Machine, booted, make_tree, require_a_ma
 from support.debian import REPOSITORY
 from support.records import HOST, instance, uuid_of
 
-pytestmark = [pytest.mark.xdist_group("debian"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 UNIT = "bringup.service"
 BRINGUP = "/opt/bringup/bin/bringup"

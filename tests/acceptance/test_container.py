@@ -2,8 +2,8 @@
 
 import json
 import os
-import shutil
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -22,19 +22,21 @@ from support.debian import REPOSITORY
 from support.records import instance, uuid_of
 from support.scheduler import free_port
 
-pytestmark = [pytest.mark.xdist_group("debian"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 INSTANCES = (instance(1), instance(2))
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine() -> Iterator[Engine]:
     require_containers()
-    engine = Engine(tmp_path_factory.mktemp("engine"))
-    engine.build()
-    yield engine
-    shutil.rmtree(engine.directory, ignore_errors=True)
+    # podman takes no long path.
+    with tempfile.TemporaryDirectory(prefix="bringup-", ignore_cleanup_errors=True) as directory:
+        engine = Engine(Path(directory))
+        engine.build()
+        yield engine
+        engine.podman("rm", "--force", "--all", "--time", "1")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from bringup.drivers.libvirt.errors import (
     BROKEN,
     CODES,
     ConnectionLost,
+    DiskFull,
     GuestBusy,
     NotInThatState,
     is_slow_to_die,
@@ -32,12 +33,16 @@ class Raised:
     code: int
     domain: int = 0
     number: int = 0
+    message: str = ""
 
     def get_error_code(self) -> int:
         return self.code
 
     def get_error_domain(self) -> int:
         return self.domain
+
+    def get_error_message(self) -> str:
+        return self.message
 
     def get_int1(self) -> int:
         return self.number
@@ -75,6 +80,21 @@ def test_an_error_of_libvirt_means_what_its_caller_can_react_to(
     raised = Raised(getattr(libvirt, code), getattr(libvirt, domain))
 
     assert meaning_of(raised, libvirt) is meaning
+
+
+@pytest.mark.parametrize(
+    ("code", "number", "message"),
+    [
+        ("VIR_ERR_SYSTEM_ERROR", errno.ENOSPC, "Kann nicht in Datei schreiben"),
+        ("VIR_ERR_SYSTEM_ERROR", errno.EDQUOT, ""),
+        ("VIR_ERR_OPERATION_FAILED", -1, "operation failed: failed to format image: 'No space left on device'"),
+        ("VIR_ERR_INTERNAL_ERROR", -1, "internal error: failed to write master key file for domain"),
+    ],
+)
+def test_a_full_disk_is_known_by_its_number_or_its_words(libvirt: Any, code: str, number: int, message: str) -> None:
+    raised = Raised(getattr(libvirt, code), libvirt.VIR_FROM_QEMU, number, message)
+
+    assert meaning_of(raised, libvirt) is DiskFull
 
 
 def test_a_process_that_waits_for_storage_is_slow_to_die_and_nothing_else_is(libvirt: Any) -> None:

@@ -10,6 +10,7 @@
       CallTimedOut               no answer in time: what became of it is not known
       NotInThatState             VIR_ERR_OPERATION_INVALID: the guest is not running, is running already
       GuestBusy                  VIR_ERR_OPERATION_TIMEOUT: something else works on it
+      DiskFull                   whatever its code: no space left where libvirt or QEMU writes
       TwoMasters                 (of drivers.base)
     NotImplementedError          VIR_ERR_NO_SUPPORT
 """
@@ -26,6 +27,7 @@ class LibvirtError(Protocol):
 
     def get_error_code(self) -> int | None: ...  # noqa: D102 - libvirt's own
     def get_error_domain(self) -> int | None: ...  # noqa: D102
+    def get_error_message(self) -> str | None: ...  # noqa: D102
     def get_int1(self) -> int | None: ...  # noqa: D102
 
 
@@ -53,6 +55,14 @@ class GuestBusy(DriverError):
     """Something else works on the guest."""
 
 
+class DiskFull(DriverError):
+    """A file that libvirt or QEMU writes found no room; nothing of the guest is lost by that."""
+
+    def __init__(self, problem: str) -> None:
+        """Say why ``problem`` came: not each text of libvirt does."""
+        super().__init__(f"{problem}: a disk that libvirt writes to is full or failing")
+
+
 # By the names of libvirt's codes, for an older binding has not all of them.
 CODES: Final[Mapping[str, type[Exception]]] = {
     "VIR_ERR_NO_DOMAIN": InstanceNotFound,
@@ -66,6 +76,10 @@ CODES: Final[Mapping[str, type[Exception]]] = {
 # As Nova has it: these two mean a broken connection where the remote driver of libvirt itself says them.
 BROKEN: Final = ("VIR_ERR_SYSTEM_ERROR", "VIR_ERR_INTERNAL_ERROR")
 REMOTE: Final = ("VIR_FROM_REMOTE", "VIR_FROM_RPC")
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+# What has no number: QEMU's errors are text, in C's locale; of its own key for a guest's secrets, the first file of a
+# start, libvirt says nothing else (9.0: the number is in its log alone).
+FULL_IN_WORDS: Final = ("No space left on device", "Disk quota exceeded", "failed to write master key file")
 
 
 def meaning_of(error: LibvirtError, libvirt: Any) -> type[Exception]:
@@ -73,10 +87,20 @@ def meaning_of(error: LibvirtError, libvirt: Any) -> type[Exception]:
     code, domain = error.get_error_code(), error.get_error_domain()
     if code in _numbers(libvirt, BROKEN) and domain in _numbers(libvirt, REMOTE):
         return ConnectionLost
+    if is_of_a_full_disk(error, libvirt):
+        return DiskFull
     for name, kind in CODES.items():
         if code == getattr(libvirt, name, None):
             return kind
     return DriverError
+
+
+def is_of_a_full_disk(error: LibvirtError, libvirt: Any) -> bool:
+    """Tell whether there was no room for a file."""
+    if error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() in FULL:
+        return True
+    message = error.get_error_message() or ""
+    return any(words in message for words in FULL_IN_WORDS)
 
 
 def is_slow_to_die(error: LibvirtError, libvirt: Any) -> bool:

@@ -14,7 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,12 @@ def until(reached: Callable[[], object], what: str) -> None:
 class Libvirtd:
     """A libvirtd in a folder; it can be killed, started again, stopped for a while."""
 
-    def __init__(self, *, pause_s: float | None = None, config: str = "") -> None:
-        """Make the folder.  ``pause_s``: a start takes so much longer, and can be held; ``config`` is of libvirtd."""
+    def __init__(self, *, pause_s: float | None = None, config: str = "", small: Sequence[str] = ()) -> None:
+        """Make the folder.
+
+        ``pause_s``: a start takes so much longer, and can be held; ``config`` is of libvirtd; ``small`` are folders of
+        it with a disk of their own, which can be full.
+        """
         # A socket's path has 107 bytes at most.
         self.directory = Path(tempfile.mkdtemp(prefix="lv-", dir="/tmp"))
         for name in ("lib", "cache", "run", "log", "images", "instances", "hold", "hooked"):
@@ -109,6 +114,7 @@ class Libvirtd:
             self.hook.chmod(0o755)
         for name, code in SECTORS.items():
             (self.directory / f"images/{name}.img").write_bytes(boot_sectors.image(code))
+        self._small = tuple(small)
         self._unshare: subprocess.Popen[bytes] | None = None
 
     @property
@@ -129,7 +135,7 @@ class Libvirtd:
         """Start it, and wait until it answers."""
         with (self.directory / "log/init.log").open("ab") as log:
             self._unshare = subprocess.Popen(
-                [*namespaces(), sys.executable, str(INIT), str(self.directory)],
+                [*namespaces(), sys.executable, str(INIT), str(self.directory), *self._small],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -183,6 +189,22 @@ class Libvirtd:
             yield
         finally:
             hold.unlink(missing_ok=True)
+
+    def within(self, name: str) -> Path:
+        """Give a folder as libvirtd sees it: a small disk is in its namespace alone."""
+        return Path(f"/proc/{self._init()}/root{self.directory}/{name}")
+
+    @contextlib.contextmanager
+    def full(self, name: str) -> Iterator[None]:
+        """Have no room on a small disk for as long as the block lasts."""
+        ballast = self.within(name) / "ballast"
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        try:
+            yield
+        finally:
+            ballast.unlink()
 
     def until_hooked(self, name: str) -> None:
         """Wait until libvirtd is in the middle of a guest's start."""
@@ -241,29 +263,40 @@ def _name_of(pid: int) -> str:
     return ""
 
 
-def domain_xml(uuid: str, name: str, *, images: Path, guest: str = "halt", disk: Path | None = None) -> str:
+@dataclass(frozen=True)
+class More:
+    """What a guest has beside a disk to start from: elements of ``os``, and of ``devices``."""
+
+    os: str = ""
+    devices: str = ""
+
+
+def domain_xml(
+    uuid: str, name: str, *, images: Path, guest: str = "halt", disk: Path | None = None, more: More | None = None
+) -> str:
     """Describe a guest: what it does is a key of ``SECTORS``; ``disk`` is a disk (qcow2) beside the one it starts from.
 
     Without ``acpi`` it would not see the power button at all.
     """
+    more = more or More()
     second = f"""<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{disk}'/>
       <target dev='hda' bus='ide'/></disk>"""
     return f"""<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>4</memory><vcpu>1</vcpu>
-  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='fd'/></os>
+  <os><type arch='x86_64' machine='pc'>hvm</type>{more.os}<boot dev='fd'/></os>
   <features><acpi/></features><pm><suspend-to-mem enabled='yes'/></pm><on_crash>preserve</on_crash>
   <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
     <disk type='file' device='floppy'><driver name='qemu' type='raw'/><source file='{images}/{guest}.img'/>
       <target dev='fda' bus='fdc'/><readonly/></disk>{second if disk else ""}
     <controller type='usb' model='none'/><memballoon model='none'/><video><model type='none'/></video>
-    {"<panic model='isa'/>" if guest == "panic" else ""}
+    {"<panic model='isa'/>" if guest == "panic" else ""}{more.devices}
   </devices></domain>"""
 
 
 @contextlib.contextmanager
-def a_libvirtd(*, pause_s: float | None = None, config: str = "") -> Iterator[Libvirtd]:
+def a_libvirtd(**options: Any) -> Iterator[Libvirtd]:
     """Have a libvirtd of one's own; skip where it cannot be had."""
     skip_without()
-    server = Libvirtd(pause_s=pause_s, config=config)
+    server = Libvirtd(**options)
     try:
         server.start()
         yield server

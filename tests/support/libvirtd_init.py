@@ -1,14 +1,15 @@
-"""The first process of a PID namespace with a libvirtd of its own in it: ``libvirtd_init.py DIRECTORY``.
+"""The first process of a PID namespace with a libvirtd of its own in it: ``libvirtd_init.py DIRECTORY [SMALL ...]``.
 
-It puts the folders of DIRECTORY in the place of libvirt's, starts virtlogd and libvirtd, and takes in what becomes an
-orphan: a QEMU that libvirtd waits for while nobody reaps it costs a second each.  When it ends the kernel ends all of
-it, guests included.  SIGUSR1 starts libvirtd again.
+It gives each folder SMALL of DIRECTORY a disk of its own, puts the folders in the place of libvirt's, starts virtlogd
+and libvirtd, and takes in what becomes an orphan: a QEMU that libvirtd waits for while nobody reaps it costs a second
+each.  When it ends the kernel ends all of it, guests included.  SIGUSR1 starts libvirtd again.
 """
 
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +23,7 @@ PLACES = {
 # By default they are in /run itself, which all of these share: the second of two would not start.
 VIRTLOGD = ("virtlogd", "-p", "/run/libvirt/virtlogd.pid")
 LIBVIRTD = ("libvirtd", "-p", "/run/libvirt/libvirtd.pid")
+SMALL_DISK = ("mount", "-t", "tmpfs", "-o", "size=16m,mode=0755", "tmpfs")
 
 
 def start(*command: str) -> None:
@@ -34,8 +36,10 @@ def finish(*command: str) -> None:
     subprocess.run(command, check=True)
 
 
-def main(directory: str) -> None:
+def main(directory: str, small: Sequence[str]) -> None:
     """Run until killed."""
+    for name in small:
+        finish(*SMALL_DISK, f"{directory}/{name}")
     for name, place in PLACES.items():
         Path(place).mkdir(parents=True, exist_ok=True)
         finish("mount", "--bind", f"{directory}/{name}", place)
@@ -56,4 +60,4 @@ def main(directory: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], sys.argv[2:])

@@ -70,6 +70,12 @@ def icmp(kind: int, body: bytes = bytes(4)) -> bytes:
     return struct.pack("!BBH", kind, 0, 0) + body
 
 
+def echo_request(number: int) -> bytes:
+    """Ask for an echo (ICMP of IPv4) so that Linux answers: with its checksum."""
+    sum_of_halves = 0x0800 + number
+    return struct.pack("!BBHHH", 8, 0, 0xFFFF - sum_of_halves, 0, number)
+
+
 def neighbour_advertisement(target: str) -> bytes:
     """Say to have an address."""
     return icmp(136, bytes(4) + IPv6Address(target).packed)
@@ -110,9 +116,13 @@ class Tap:
         while not frames or frames[-1] != last:
             left = max(0.0, until - time.monotonic())
             assert select.select([self.fd], [], [], left)[0], f"{self.name}: {last.hex()} did not come: {frames}"
-            # A bridge that shows its packets to iptables cuts the padding off.
-            frames.append(os.read(self.fd, 65536).ljust(SHORTEST, b"\0"))
+            frames.append(self.receive())
         return frames
+
+    def receive(self) -> bytes:
+        """Give the next frame, which is there."""
+        # A bridge that shows its packets to iptables cuts the padding off.
+        return os.read(self.fd, 65536).ljust(SHORTEST, b"\0")
 
 
 def reaches(sender: Tap, receiver: Tap, frame: bytes) -> bool:

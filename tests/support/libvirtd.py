@@ -69,15 +69,15 @@ def missing() -> str | None:
     packages = sorted({package for program, package in PACKAGES.items() if shutil.which(program) is None})
     if packages:
         return f"libvirtd and QEMU are not installed: packages {', '.join(packages)}"
-    done = subprocess.run([*namespaces(), "true"], capture_output=True, check=False, text=True)
+    done = subprocess.run([*namespaces("--net"), "true"], capture_output=True, check=False, text=True)
     if done.returncode:
         return f"a libvirtd of the tests' own needs namespaces (unshare -m -n -p): {done.stderr.strip()}"
     return None
 
 
-def namespaces() -> tuple[str, ...]:
-    """Give the command that runs another one in namespaces that end with us, however we end."""
-    unshare = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
+def namespaces(*more: str) -> tuple[str, ...]:
+    """Give the command that runs another one in namespaces that end with us, however we end; ``more`` are options."""
+    unshare = ("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", *more)
     return ("setpriv", "--pdeathsig", "KILL", *unshare, "--propagation", "private")
 
 
@@ -92,11 +92,13 @@ def until(reached: Callable[[], object], what: str) -> None:
 class Libvirtd:
     """A libvirtd in a folder; it can be killed, started again, stopped for a while."""
 
-    def __init__(self, *, pause_s: float | None = None, config: str = "", small: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, pause_s: float | None = None, config: str = "", small: Sequence[str] = (), network: str = "its own"
+    ) -> None:
         """Make the folder.
 
         ``pause_s``: a start takes so much longer, and can be held; ``config`` is of libvirtd; ``small`` are folders of
-        it with a disk of their own, which can be full.
+        it with a disk of their own, which can be full; ``network`` may be "ours": the namespace of who starts it.
         """
         # A socket's path has 107 bytes at most.
         self.directory = Path(tempfile.mkdtemp(prefix="lv-", dir="/tmp"))
@@ -115,6 +117,7 @@ class Libvirtd:
         for name, code in SECTORS.items():
             (self.directory / f"images/{name}.img").write_bytes(boot_sectors.image(code))
         self._small = tuple(small)
+        self._namespaces = () if network == "ours" else ("--net",)
         self._unshare: subprocess.Popen[bytes] | None = None
 
     @property
@@ -135,7 +138,7 @@ class Libvirtd:
         """Start it, and wait until it answers."""
         with (self.directory / "log/init.log").open("ab") as log:
             self._unshare = subprocess.Popen(
-                [*namespaces(), sys.executable, str(INIT), str(self.directory), *self._small],
+                [*namespaces(*self._namespaces), sys.executable, str(INIT), str(self.directory), *self._small],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -67,6 +67,15 @@ def test_every_mount_has_its_volume_and_the_command_line_is_one(name: str) -> No
     assert strategy["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
 
 
+def test_whoever_copies_a_manifest_has_to_say_which_group_libvirts_socket_is_of() -> None:
+    quadlet = sections((REPOSITORY / "container/quadlet/bringup.container").read_text())
+
+    # A number would be some other group on most hosts; a word is refused.
+    assert quadlet["Container"]["PodmanArgs"] == ["--group-add=LIBVIRT_GID"]
+    for name in ("sidecar.yaml", "once.yaml"):
+        assert pod(name)["securityContext"]["supplementalGroups"] == ["LIBVIRT_GID"]
+
+
 def test_only_the_sidecar_stays() -> None:
     assert pod("sidecar.yaml")["initContainers"][0]["restartPolicy"] == "Always"
     assert "restartPolicy" not in pod("once.yaml")["initContainers"][0]

@@ -1,13 +1,13 @@
 """The image: built as the Containerfile says, run as the manifests say, and asked by their probes."""
 
+import grp
 import json
-import os
 import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import pytest
 import yaml
 
 from bringup.drivers.simulated import Fault
-from support.computer import a_computer
-from support.containers import IMAGE, PATIENCE_S, USER, Engine, require_containers, started
+from support.computer import Computer, a_computer
+from support.containers import IMAGE, PATIENCE_S, USER, Engine, Pod, require_containers, started
 from support.debian import REPOSITORY
+from support.libvirtd import Libvirtd, a_libvirtd
 from support.records import instance, uuid_of
 from support.scheduler import free_port
 
@@ -39,45 +40,16 @@ def engine() -> Iterator[Engine]:
         engine.podman("rm", "--force", "--all", "--time", "1")
 
 
-@dataclass(frozen=True)
-class Pod:
-    """A container, and what it mounts."""
-
-    engine: Engine
-    directory: Path
-    name: str
-
-    def command(self, *arguments: str) -> list[str | Path]:
-        """Give the command that runs it."""
-        state = self.directory / "state"
-        return self.engine.command(*arguments, settings=self.directory / "settings", state=state, name=self.name)
-
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run it to its end."""
-        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-
-
 @pytest.fixture
 def pod(engine: Engine, tmp_path: Path) -> Pod:
     return Pod(engine, tmp_path, f"bringup-{uuid.uuid4()}")
 
 
 def a_host(pod: Pod, *faults: Fault, **sections: Mapping[str, Any]) -> None:
-    """Have settings, a scenario and records where the container finds them, all of its user."""
-    computer = a_computer(pod.directory).having(
-        host={"state_directory": str(pod.directory / "state")}, driver={"scenario": "/etc/bringup/scenario.json"}
-    )
+    """Have settings, a scenario and records where the container finds them."""
+    computer = a_computer(pod.directory).having(driver={"scenario": "/etc/bringup/scenario.json"}, **sections)
     computer.guests(INSTANCES, *faults).records(INSTANCES)
-    computer.having(host={"state_directory": "/var/lib/bringup"}, **sections)
-    (pod.directory / "settings").mkdir()
-    for name in ("scenario.json", Path(computer.arguments[1]).name):
-        (pod.directory / name).rename(pod.directory / "settings" / name)
-    for file in (
-        pod.directory / "state",
-        *(pod.directory / "state").iterdir(),
-        *(pod.directory / "settings").iterdir(),
-    ):
-        os.chown(file, USER, USER)
+    pod.take(computer, pod.directory / "scenario.json")
 
 
 def test_it_brings_the_host_back_as_nobody_in_particular_and_writes_lines_of_json(pod: Pod) -> None:
@@ -169,3 +141,65 @@ def test_the_image_is_small_and_starts_the_program_itself(engine: Engine) -> Non
     [base] = json.loads(engine.podman("image", "inspect", "localhost/debian:12"))
     # What stands on the base: the interpreter's environment, and no pip, no compiler, no sources.
     assert image["Size"] - base["Size"] < 120e6
+
+
+@pytest.fixture
+def server() -> Iterator[Libvirtd]:
+    """Have a libvirtd whose socket is for a group, on a host that knows the container's user; two guests are off."""
+    with a_libvirtd(config='unix_sock_group = "libvirt"\nunix_sock_rw_perms = "0770"', user=USER) as server:
+        for one in INSTANCES:
+            server.define(one.uuid, one.name)
+        yield server
+
+
+def a_host_of(server: Libvirtd, pod: Pod, **sections: Mapping[str, Any]) -> Pod:
+    """Have settings as in the manifests and records of the guests; give the container with libvirt's sockets."""
+    computer = Computer(pod.directory, {**a_computer(pod.directory).sections, "driver": {"name": "libvirt"}})
+    computer.having(network={"plug_vifs": False}, resume={"guests": "on_host_boot"}, **sections)
+    computer.having(limits={"instance_deadline": 110, "host_deadline": 60, "last_word_deadline": 10})
+    pod.take(computer.records([replace(one, block_devices=()) for one in INSTANCES]))
+    return replace(pod, sockets=server.directory / "run")
+
+
+def off(server: Libvirtd) -> set[str]:
+    """Give the guests that do not run."""
+    with server.connected() as connection:
+        return {domain.UUIDString() for domain in connection.listAllDomains() if not domain.isActive()}
+
+
+def outcomes(written: str) -> dict[str, list[str]]:
+    """Give by instance why its outcome is what it is, from lines of JSON."""
+    events = [json.loads(line) for line in written.splitlines()]
+    return {event["instance"]: event["because"] for event in events if event["event"] == "instance.initialized"}
+
+
+def test_it_brings_back_the_guests_of_the_hosts_libvirt_once_a_boot(server: Libvirtd, pod: Pod) -> None:
+    member = replace(a_host_of(server, pod), group=grp.getgrnam("libvirt").gr_gid)
+    assert off(server) == {uuid_of(1), uuid_of(2)}
+
+    first = member.run("run", "--once")
+
+    assert (first.returncode, first.stderr) == (0, "")
+    assert outcomes(first.stdout) == {uuid_of(number): ["vifs", "ran_before"] for number in (1, 2)}
+    assert off(server) == set()
+
+    with server.connected() as connection:
+        connection.lookupByUUIDString(uuid_of(1)).destroy()
+        life = connection.lookupByUUIDString(uuid_of(2)).ID()
+    second = member.run("run", "--once")
+
+    assert (second.returncode, second.stderr) == (0, "")
+    assert outcomes(second.stdout)[uuid_of(1)] == ["vifs", "resumed_on_boot_only"]
+    assert off(server) == {uuid_of(1)}
+    with server.connected() as connection:
+        assert connection.lookupByUUIDString(uuid_of(2)).ID() == life
+
+
+def test_without_the_group_of_libvirts_socket_it_says_that_it_may_not_and_starts_nothing(
+    server: Libvirtd, pod: Pod
+) -> None:
+    ended = a_host_of(server, pod, libvirt={"reconnect": 2}).run("run", "--once")
+
+    assert ended.returncode == 69
+    assert "Permission denied" in ended.stdout + ended.stderr
+    assert off(server) == {uuid_of(1), uuid_of(2)}

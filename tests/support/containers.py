@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.computer import Computer
 from support.debian import PYTHON_ALONE, REPOSITORY, make_debian, require, run, wheels
 
 PROGRAMS = {"mmdebstrap": "mmdebstrap", "buildah": "buildah", "podman": "podman", "runc": "runc"}
@@ -66,15 +67,56 @@ class Engine:
             *("--volume", f"{wheels()}:/wheels:ro", "--file", REPOSITORY / "container/Containerfile", REPOSITORY),
         )
 
-    def command(self, *arguments: str, settings: Path, state: Path, name: str) -> list[str | Path]:
-        """Give the command that runs a container as the manifests do."""
+    def command(self, *arguments: str | Path) -> list[str | Path]:
+        """Give the command that runs a container with the rights that the manifests give it; the image comes last."""
         return [
             *self._podman,
-            *("run", "--name", name, "--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "all"),  # noqa: S108
-            *("--security-opt", "no-new-privileges", "--network", "host", *LIMITS),
-            *("--volume", f"{settings}:/etc/bringup:ro", "--volume", f"{state}:/var/lib/bringup"),
-            *("--volume", "/etc/machine-id:/etc/machine-id:ro", IMAGE, *arguments),
+            *("run", "--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "all"),  # noqa: S108
+            *("--security-opt", "no-new-privileges", "--network", "host", *LIMITS, *arguments),
         ]
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A container, and what it mounts."""
+
+    engine: Engine
+    directory: Path
+    name: str
+    sockets: Path | None = None
+    """The folder with libvirt's sockets."""
+    group: int | None = None
+    """A group of the host that its user is in as well."""
+
+    def take(self, computer: Computer, *files: Path) -> None:
+        """Put the settings of a host and other files where the container finds them; all is its user's, state too."""
+        computer.having(host={"state_directory": "/var/lib/bringup"})
+        settings = self.directory / "settings"
+        settings.mkdir()
+        for file in (*files, Path(computer.arguments[1])):
+            file.rename(settings / file.name)
+        state = self.directory / "state"
+        for owned in (state, *state.iterdir(), *settings.iterdir()):
+            os.chown(owned, USER, USER)
+
+    def command(self, *arguments: str) -> list[str | Path]:
+        """Give the command that runs it as the manifests do."""
+        options: list[str | Path] = ["--name", self.name]
+        mounts = [
+            f"{self.directory / 'settings'}:/etc/bringup:ro",
+            f"{self.directory / 'state'}:/var/lib/bringup",
+            "/etc/machine-id:/etc/machine-id:ro",
+        ]
+        if self.sockets is not None:
+            mounts.append(f"{self.sockets}:/run/libvirt")
+        if self.group is not None:
+            options += ["--group-add", str(self.group)]
+        options += [part for mount in mounts for part in ("--volume", mount)]
+        return self.engine.command(*options, IMAGE, *arguments)
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run it to its end."""
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 @contextlib.contextmanager

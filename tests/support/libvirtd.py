@@ -93,12 +93,19 @@ class Libvirtd:
     """A libvirtd in a folder; it can be killed, started again, stopped for a while."""
 
     def __init__(
-        self, *, pause_s: float | None = None, config: str = "", small: Sequence[str] = (), network: str = "its own"
+        self,
+        *,
+        pause_s: float | None = None,
+        config: str = "",
+        small: Sequence[str] = (),
+        network: str = "its own",
+        user: int | None = None,
     ) -> None:
         """Make the folder.
 
         ``pause_s``: a start takes so much longer, and can be held; ``config`` is of libvirtd; ``small`` are folders of
-        it with a disk of their own, which can be full; ``network`` may be "ours": the namespace of who starts it.
+        it with a disk of their own, which can be full; ``network`` may be "ours": the namespace of who starts it;
+        ``user``: its host has a user and a group with this number.
         """
         # A socket's path has 107 bytes at most.
         self.directory = Path(tempfile.mkdtemp(prefix="lv-", dir="/tmp"))
@@ -109,6 +116,10 @@ class Libvirtd:
             file.write(QEMU_CONF)
         with (self.directory / "etc/libvirtd.conf").open("a") as file:
             file.write(f'\nauth_unix_rw = "none"\n{config}\n')
+        if user is not None:
+            for name, entry in (("passwd", f"x:{user}:{user}::/nonexistent:/bin/false"), ("group", f"x:{user}:")):
+                known = Path("/etc", name).read_text()
+                (self.directory / name).write_text(f"{known}bringup:{entry}\n")
         if pause_s is not None:
             self.hook = self.directory / "etc/hooks/qemu"
             self.hook.parent.mkdir(exist_ok=True)
@@ -297,7 +308,7 @@ def domain_xml(
 
 @contextlib.contextmanager
 def a_libvirtd(**options: Any) -> Iterator[Libvirtd]:
-    """Have a libvirtd of one's own; skip where it cannot be had."""
+    """Have a libvirtd of one's own, see :class:`Libvirtd`; skip where it cannot be had."""
     skip_without()
     server = Libvirtd(**options)
     try:

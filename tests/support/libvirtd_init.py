@@ -20,6 +20,8 @@ PLACES = {
     "run": "/run/libvirt",
     "log": "/var/log/libvirt",
 }
+# The users that libvirtd knows, where the test says who that is.
+FILES = {"passwd": "/etc/passwd", "group": "/etc/group"}
 # By default they are in /run itself, which all of these share: the second of two would not start.
 VIRTLOGD = ("virtlogd", "-p", "/run/libvirt/virtlogd.pid")
 LIBVIRTD = ("libvirtd", "-p", "/run/libvirt/libvirtd.pid")
@@ -43,6 +45,9 @@ def main(directory: str, small: Sequence[str]) -> None:
     for name, place in PLACES.items():
         Path(place).mkdir(parents=True, exist_ok=True)
         finish("mount", "--bind", f"{directory}/{name}", place)
+    for name, place in FILES.items():
+        if Path(directory, name).exists():
+            finish("mount", "--bind", f"{directory}/{name}", place)
     finish("ip", "link", "set", "lo", "up")
     # Taken one by one and by name: a signal that comes right before os.wait() would be heard when something ends.
     signals = {signal.SIGCHLD, signal.SIGUSR1}

@@ -103,3 +103,5 @@ async def opened_host(
             )
 
         yield Start(pass_placement=at_once, open_host=open_host, observer=progress), driver
+        # Whoever opens the same store next is another daemon.
+        await store.drop_lease(claimant)

@@ -5,6 +5,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+IMPORTED_FOR_NOTHING = {"rich": "structlog", "click": "httpx"}
+"""What is imported wherever it is installed, and by whom."""
+
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
@@ -12,17 +15,18 @@ def quick_imports() -> Iterator[None]:
 
     Imports make objects and drop hardly any: the collector would look through them again and again for nothing.
     structlog imports rich's printer of tracebacks wherever rich is installed: ours are not printed that way, and rich
-    is imported later, for a person at a terminal only.
+    is imported later, for a person at a terminal only.  httpx imports its own command line wherever click is, which
+    uvicorn brings: nobody calls it.
     """
-    hides_rich = "structlog" not in sys.modules and "rich" not in sys.modules
+    hidden = [name for name, importer in IMPORTED_FOR_NOTHING.items() if not {name, importer} & sys.modules.keys()]
     collects = gc.isenabled()
     gc.disable()
-    if hides_rich:
-        sys.modules["rich"] = None  # type: ignore[assignment]  # Python's way to say "not there"
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # Python's way to say "not there"
     try:
         yield
     finally:
-        if hides_rich:
-            del sys.modules["rich"]
+        for name in hidden:
+            del sys.modules[name]
         if collects:
             gc.enable()

@@ -4,7 +4,8 @@ import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-MICROSECONDS = 1_000_000
+from bringup.daemon.notify.messages import MICROSECONDS
+
 # The manager is one process and reads all the time; one that does not must not hold the daemon up.
 SEND_S = 0.5
 

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from support.servers import SilentServer, serving
+
 KINDS = (
     "reset before",
     "reset after",
@@ -161,9 +163,7 @@ def a_proxy(upstream: str, faults: list[str] | None = None, *, tls: ssl.SSLConte
     """Stand before ``upstream``; with ``tls``, as a server of https."""
     proxy = Proxy(upstream, faults or [])
 
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-        block_on_close = False
+    class Server(SilentServer):
         request_queue_size = 64
 
         def get_request(self) -> tuple[socket.socket, object]:
@@ -173,18 +173,9 @@ def a_proxy(upstream: str, faults: list[str] | None = None, *, tls: ssl.SSLConte
                 connection = tls.wrap_socket(connection, server_side=True)
             return connection, address
 
-        def handle_error(self, request: object, client_address: object) -> None:
-            """Stay silent: who asked is gone."""
-
     handler = type("Handler", (_Handler,), {"proxy": proxy})
     with Server(("127.0.0.1", 0), handler) as server:
         scheme, host = ("http", "127.0.0.1") if tls is None else ("https", "localhost")
         proxy.url = f"{scheme}://{host}:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
+        with serving(server, proxy.ended):
             yield proxy
-        finally:
-            proxy.ended.set()
-            server.shutdown()
-            thread.join()

@@ -16,6 +16,7 @@ from typing import Any
 
 from bringup.placement.auth import NoAuth
 from bringup.placement.client import PlacementClient, connect
+from support.servers import SilentServer, serving
 
 SERVER = (sys.executable, "-m", "bringup.daemon.demo.placement_server")
 TOKEN = "admin:s3cr3t-pr0ject"
@@ -101,23 +102,10 @@ def a_peer(*answers: bytes) -> Iterator[Peer]:
             else:
                 self.wfile.write(answer)
 
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-        block_on_close = False
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """Stay silent: who asked is gone."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with SilentServer(("127.0.0.1", 0), Handler) as server:
         peer.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
+        with serving(server, peer.ended):
             yield peer
-        finally:
-            peer.ended.set()
-            server.shutdown()
-            thread.join()
 
 
 @contextlib.contextmanager

@@ -7,11 +7,11 @@ within 15 seconds.  SIGHUP ends it too, unless a service manager has started it:
 
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, NoReturn, Protocol
 from uuid import uuid4
 
 import anyio
@@ -99,12 +99,13 @@ async def serve(
     notifier: Notifier | None = None,
     load: Callable[[], Settings] | None = None,
 ) -> int:
-    """Run, and stay until a signal unless ``once``; give the exit code.
+    """Run, and stay until a signal unless ``once`` or ``service.after_init`` says otherwise; give the exit code.
 
     ``notifier`` is told how far it is.  ``load`` reads the settings again on SIGHUP, which without it is the end.
 
     :raises BringupError: the run could not be begun, or ended in an error.
     """
+    once = once or settings.service.after_init == "stop"
     directory = settings.host.state_directory
     state_directory.prepare(directory)
     with state_directory.locked(directory):
@@ -180,7 +181,8 @@ class _Service:
         # What is opened is closed last: the background works with it.
         async with AsyncExitStack() as opened, background() as beside:
             journal = await opened.enter_async_context(self.open_journal(settings, self.boot_id))
-            transport = await opened.enter_async_context(wiring.opened_transport(settings))
+            rpc = await opened.enter_async_context(wiring.opened_messaging(settings))
+            transport = await opened.enter_async_context(wiring.opened_transport(settings, rpc=rpc))
             outbox = self._outbox()
             watch = LifecycleWatch(settings.host.name, deadline_s=settings.limits.instance_deadline, vitals=vitals)
             opened.callback(watch.close)
@@ -196,12 +198,13 @@ class _Service:
             async def open_host() -> Host:
                 driver = wiring.make_driver(settings, acting=True)
                 opened.push_async_callback(wiring.close_driver, driver)
-                store = await opened.enter_async_context(wiring.opened_store(settings))
-                claimant = Claimant(settings.host.name, self.identity.node_uuid)
-                lease = await opened.enter_async_context(held_lease(store, claimant, for_s=settings.store.lease))
+                store = await opened.enter_async_context(wiring.opened_store(settings, rpc=rpc))
+                lease = await opened.enter_async_context(
+                    held_lease(store, self._claimant(), for_s=settings.store.lease)
+                )
                 beside.start_soon(lease.keep, vitals, name="lease")
                 executor = wiring.make_executor(
-                    settings, driver, store, claimant=claimant, check_lease=lease.check, journal=journal
+                    settings, driver, store, claimant=self._claimant(), check_lease=lease.check, journal=journal
                 )
                 if settings.driver.handle_lifecycle_events:
                     beside.start_soon(watch.watch, executor, name="lifecycle")
@@ -235,9 +238,13 @@ class _Service:
                 # Ten thousand outcomes need not be kept for as long as the daemon lives.
                 ending.result = None
                 beside.start_soon(stand_by, brought, vitals, name="standby")
+                store = brought.host.executor.store
                 del brought
                 self.source.staying.set()
-                await _stay(settings, outbox, transport)
+                await _stay(settings, outbox, transport, wiring.keeping_in_step(settings, transport, store, vitals))
+
+    def _claimant(self) -> Claimant:
+        return Claimant(self.settings.host.name, self.identity.node_uuid)
 
     def _outbox(self) -> Outbox:
         attempting = partial(self.supervised.vitals.expecting, "the outbox", within_s=self.settings.scheduler.timeout)
@@ -282,12 +289,20 @@ async def _report(settings: Settings, result: RunResult, outbox: Outbox, transpo
     return told.delivery
 
 
-async def _stay(settings: Settings, outbox: Outbox, transport: Transport | None) -> None:
+async def _stay(
+    settings: Settings,
+    outbox: Outbox,
+    transport: Transport | None,
+    keep_in_step: Callable[[], Coroutine[Any, Any, NoReturn]] | None,
+) -> None:
     """Stay until cancelled: events are handled in the background, the outbox drains here."""
     log.info("service.ready")
     if transport is None:
         await anyio.sleep_forever()
-    else:
+        return
+    async with anyio.create_task_group() as group:
+        if keep_in_step is not None:
+            group.start_soon(keep_in_step, name="sync")
         await outbox.run_forever(
             transport,
             retry_initial_s=settings.scheduler.retry_initial,

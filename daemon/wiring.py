@@ -3,15 +3,16 @@
 What is heavy to import is imported here where it is used: a booting host should ask Placement first.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
-from bringup.daemon.errors import SettingsError
+from bringup.daemon.errors import SettingsError, UsageError
 from bringup.daemon.evacuated import DiskKeeper, SettingWitness
 from bringup.daemon.executor import Executor
 from bringup.daemon.fence import StartFence
@@ -24,9 +25,11 @@ from bringup.daemon.resuming import Resuming
 from bringup.daemon.scheduler.base import Transport
 from bringup.daemon.settings import Settings, require_scenario
 from bringup.daemon.store.base import Claimant, ImportingStore, Store
+from bringup.daemon.vitals import Vitals
 from bringup.drivers.base import Driver
 
 if TYPE_CHECKING:
+    from bringup.daemon.rpc.client import Rpc
     from bringup.daemon.store.sql import Database
     from bringup.drivers.network import HostNetwork
 
@@ -37,6 +40,9 @@ JOURNAL = "journal.sqlite"
 NO_PYROUTE2 = (
     "network.plug_vifs = true needs the extra bringup[network]; install it, or set it to false where something else "
     "makes the NICs of guests ready"
+)
+NO_AIO_PIKA = (
+    'store.url = "nova-conductor:" and scheduler.transport = "nova" need the extra bringup[openstack]; install it'
 )
 NO_POSTGRESQL = "store.url: PostgreSQL needs the extra bringup[postgresql]; install it"
 
@@ -159,11 +165,59 @@ async def opened_journal(settings: Settings, boot_id: str) -> AsyncIterator[Jour
 
 
 @asynccontextmanager
-async def opened_store(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[ImportingStore]:
-    """Open the store that is set, and close it at the end.
+async def opened_messaging(settings: Settings) -> AsyncIterator["Rpc | None"]:
+    """Make calls to Nova's services possible, and let go of RabbitMQ at the end; None where nothing needs them.
+
+    :raises SettingsError: how RabbitMQ is reached is not said rightly, or what it needs is not installed.
+    """
+    if not settings.store.is_nova_conductor and settings.scheduler.transport != "nova":
+        yield None
+        return
+    from bringup.daemon.credentials.messaging import broker_of
+
+    try:
+        from bringup.daemon.rpc.client import opened_rpc
+    except ImportError as error:
+        raise SettingsError([NO_AIO_PIKA]) from error
+    messaging = settings.messaging
+    async with opened_rpc(broker_of(settings), in_flight=messaging.requests, deadline_s=messaging.deadline) as rpc:
+        yield rpc
+
+
+@asynccontextmanager
+async def opened_store(
+    settings: Settings, *, must_exist: bool = False, rpc: "Rpc | None" = None
+) -> AsyncIterator[Store]:
+    """Open the store that is set, and close it at the end; ``rpc`` is what is open already.
 
     :raises BringupError: it cannot be opened.
     """
+    if not settings.store.is_nova_conductor:
+        async with opened_own_store(settings, must_exist=must_exist) as store:
+            yield store
+        return
+    from bringup.daemon.store.nova_conductor import NovaConductorStore
+
+    async with AsyncExitStack() as opened:
+        caller = rpc or await opened.enter_async_context(opened_messaging(settings))
+        if caller is None:
+            raise SettingsError([f"store.url: {settings.store.url} is not used by these settings"])
+        nova = NovaConductorStore(caller, name_template=settings.store.instance_name_template)
+        opened.push_async_callback(nova.close)
+        yield nova
+
+
+@asynccontextmanager
+async def opened_own_store(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[ImportingStore]:
+    """Open the database that is set, and close it at the end.
+
+    :raises UsageError: the records are Nova's: nothing is put into them from outside.
+    :raises BringupError: it cannot be opened.
+    """
+    if settings.store.is_nova_conductor:
+        raise UsageError(
+            f'store.url = "{settings.store.url}": the records are Nova\'s own, and nothing is imported into them'
+        )
     path = settings.store.path
     if path is None:
         async with _opened_postgresql(settings) as store:
@@ -263,10 +317,18 @@ def reports(settings: Settings) -> bool:
 
 
 @asynccontextmanager
-async def opened_transport(settings: Settings) -> AsyncIterator[Transport | None]:
-    """Open the way to the scheduler; None where none is set."""
+async def opened_transport(settings: Settings, *, rpc: "Rpc | None" = None) -> AsyncIterator[Transport | None]:
+    """Open the way to the scheduler; None where none is set.  ``rpc`` is what is open already."""
     if not reports(settings):
         yield None
+        return
+    scheduler = settings.scheduler
+    if scheduler.transport == "nova":
+        from bringup.daemon.scheduler.nova import NovaTransport
+
+        async with AsyncExitStack() as opened:
+            caster = rpc or await opened.enter_async_context(opened_messaging(settings))
+            yield None if caster is None else NovaTransport(caster, timeout_s=scheduler.timeout)
         return
     import ssl
 
@@ -274,10 +336,31 @@ async def opened_transport(settings: Settings) -> AsyncIterator[Transport | None
 
     from bringup.daemon.scheduler.http import HttpTransport
 
-    scheduler = settings.scheduler
     url = scheduler.url or ""
     token = None if scheduler.token is None else scheduler.token.get_secret_value()
     # As for Placement: the system's certificates, loaded only where they are needed; proxies are no settings of ours.
     verify = ssl.create_default_context() if httpx.URL(url).scheme == "https" else False
     async with httpx.AsyncClient(verify=verify, trust_env=False) as client:
         yield HttpTransport(client, url, token=token, timeout_s=scheduler.timeout)
+
+
+def keeping_in_step(
+    settings: Settings, transport: Transport | None, store: Store, vitals: Vitals
+) -> Callable[[], Coroutine[Any, Any, NoReturn]] | None:
+    """Give what tells nova-scheduler every so often which instances are here; None where nobody is to be told."""
+    every_s = settings.scheduler.sync_interval
+    if transport is None or settings.scheduler.transport != "nova" or not every_s:
+        return None
+    from bringup.daemon.scheduler.nova import NovaTransport, sync_forever
+
+    if not isinstance(transport, NovaTransport):
+        return None
+    limit_s = settings.messaging.deadline + settings.scheduler.timeout
+    return partial(
+        sync_forever,
+        transport,
+        store,
+        settings.host.name,
+        every_s=every_s,
+        expecting=partial(vitals.expecting, "the sync with nova-scheduler", within_s=limit_s),
+    )

@@ -26,6 +26,11 @@ NO_FIXED_DEFAULT = {
     "placement.cert_file",
     "placement.key_file",
     "placement.resource_provider",
+    "messaging.nova_conf",
+    "messaging.transport_url",
+    "messaging.ca_file",
+    "messaging.cert_file",
+    "messaging.key_file",
     "driver.scenario",
     "libvirt.connections",
     "libvirt.daemon_config",
@@ -49,14 +54,15 @@ def empty(file: Path) -> Path:
 
 def uncommented(*, without: str) -> str:
     text = COMMENTED_OUT.sub("", EXAMPLE.read_text(encoding="utf-8"))
-    before, inside, after = re.split(r"(?ms)^(\[keystone\]\n.*?)(?=^\[)", text)
-    # There the credentials come from one place of several; each has a test of its own.
-    return re.sub(rf"(?m)^{without} = .*$", "", before + after) + _one_of(inside)
+    # There the credentials, and RabbitMQ, come from one place of several; each has a test of its own.
+    text = _one_way("keystone", r"nova_conf|cloud|\w+_file|system_scope", text)
+    text = _one_way("messaging", "nova_conf|transport_url_file", text)
+    return re.sub(rf"(?m)^{without} = .*$", "", text)
 
 
-def _one_of(keystone: str) -> str:
-    text = re.sub(r"(?m)^(nova_conf|cloud|\w+_file|system_scope) = .*$", "", keystone)
-    return text.replace("[keystone]", "\n[keystone]")
+def _one_way(section: str, others: str, text: str) -> str:
+    before, inside, after = re.split(rf"(?ms)^(\[{section}\]\n.*?)(?=^\[)", text)
+    return before + re.sub(rf"(?m)^({others}) = .*$", "", inside).replace("token = ", " token = ") + after
 
 
 def test_the_example_is_the_defaults_as_it_is(empty: Path) -> None:
@@ -81,7 +87,8 @@ def test_every_key_is_in_the_example_and_no_other(file: Path) -> None:
     given_text(file, uncommented(without="token_file"))
     found = {key for key in load(file, environment={}, overrides=[]).sources if "." in key}
     files = {key for key in KEYS if key.endswith(("token_file", "keystone.password_file", "secret_file"))}
-    assert found | files | {"keystone.nova_conf", "keystone.cloud", "keystone.system_scope"} == set(KEYS)
+    ways = {"keystone.nova_conf", "keystone.cloud", "messaging.nova_conf", "messaging.transport_url_file"}
+    assert found | files | ways | {"keystone.system_scope"} == set(KEYS)
 
 
 def test_every_default_in_the_example_is_the_true_one(file: Path, empty: Path) -> None:

@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 
 from bringup.daemon.errors import RecordNotFound, StoreError
-from bringup.daemon.store.gathering import ROUND, Gathering
+from bringup.daemon.store.gathering import ROUND, Gathering, in_thread
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +75,7 @@ class Asked:
 @asynccontextmanager
 async def asking(work: Work) -> AsyncIterator[tuple[Gathering[int, int], Asked]]:
     """Give a gathering whose work is ``work``, and end when every task has been told."""
-    gathering: Gathering[int, int] = Gathering(work, anyio.CapacityLimiter(1))
+    gathering: Gathering[int, int] = Gathering(in_thread(work, anyio.CapacityLimiter(1)))
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             yield gathering, Asked(gathering, tasks)
@@ -94,7 +94,7 @@ async def test_what_is_asked_while_a_round_is_under_way_is_one_round_after_it() 
 async def test_tasks_that_ask_in_the_same_turn_of_the_event_loop_share_the_first_round() -> None:
     work = Work()
     work.let_through(2)
-    gathering: Gathering[int, int] = Gathering(work, anyio.CapacityLimiter(1))
+    gathering: Gathering[int, int] = Gathering(in_thread(work, anyio.CapacityLimiter(1)))
 
     async with anyio.create_task_group() as tasks:
         for number in range(20):
@@ -198,7 +198,7 @@ async def test_a_task_named_leader_in_the_moment_it_is_cancelled_passes_it_on() 
 
 async def test_who_is_cancelled_already_asks_nothing() -> None:
     work = Work()
-    gathering: Gathering[int, int] = Gathering(work, anyio.CapacityLimiter(1))
+    gathering: Gathering[int, int] = Gathering(in_thread(work, anyio.CapacityLimiter(1)))
 
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -212,7 +212,7 @@ async def test_work_that_breaks_off_leaves_nobody_waiting() -> None:
     def broken(_questions: Sequence[int]) -> list[int | StoreError]:
         raise ZeroDivisionError
 
-    gathering: Gathering[int, int] = Gathering(broken, anyio.CapacityLimiter(1))
+    gathering: Gathering[int, int] = Gathering(in_thread(broken, anyio.CapacityLimiter(1)))
     told: list[str] = []
 
     async def ask(number: int) -> None:

@@ -13,7 +13,7 @@ from bringup.daemon.settings import load
 from bringup.daemon.states import TaskState, VmState
 from bringup.daemon.store.base import Claimant
 from bringup.daemon.store.postgresql import PostgresqlStore, open_database
-from bringup.daemon.wiring import opened_store
+from bringup.daemon.wiring import opened_own_store, opened_store
 from support.postgresql import PASSWORD, Server, a_server, the_server
 from support.records import HOST, expected, instance, records, uuid_of
 
@@ -178,7 +178,7 @@ async def test_the_password_comes_from_its_file(tmp_path: Path) -> None:
     settings = load(None, environment={}, overrides=overrides)
     assert PASSWORD not in repr(settings)
 
-    async with opened_store(settings) as store:
+    async with opened_own_store(settings) as store:
         await store.import_records(records(instance(1)))
         assert await store.load_instances(HOST) == [instance(1)]
 

@@ -100,7 +100,7 @@ async def test_a_driver_that_cannot_be_closed_does_not_keep_the_process(tmp_path
 async def test_the_store_is_the_one_that_is_set(tmp_path: Path) -> None:
     given = settings(tmp_path, f"store.url=sqlite:///{tmp_path}/here/records.sqlite")
 
-    async with wiring.opened_store(given) as store:
+    async with wiring.opened_own_store(given) as store:
         await store.import_records(records(an_instance(1)))
     async with wiring.opened_store(given, must_exist=True) as store:
         assert [one.uuid for one in await store.load_instances("compute-1")] == [uuid_of(1)]

@@ -11,12 +11,24 @@ import anyio
 import anyio.to_thread
 
 from bringup.daemon import identity, wiring
-from bringup.daemon.errors import BringupError, SettingsError, Unavailable, chain_of
+from bringup.daemon.errors import (
+    BringupError,
+    LeaseHeld,
+    Refused,
+    SettingsError,
+    StoreError,
+    Temporary,
+    Unavailable,
+    chain_of,
+)
 from bringup.daemon.gate import opened_placement, placed, probe_placement
 from bringup.daemon.loading import guests_of
 from bringup.daemon.placed import Placed
+from bringup.daemon.rpc.errors import RpcError
+from bringup.daemon.scheduler.nova_messages import TOPIC
 from bringup.daemon.scheduler.spool import OutboxError, Spool
 from bringup.daemon.settings import Settings
+from bringup.daemon.store.base import Claimant
 from bringup.drivers.base import DriverError
 from bringup.placement.errors import ProviderMissing
 
@@ -102,6 +114,8 @@ class Checks:
 
     async def store(self) -> Finding:
         """Open the store and count."""
+        if self._settings.store.is_nova_conductor:
+            return await self._nova_conductor()
         path = self._settings.store.path or self._settings.store.url
         try:
             rows = await anyio.to_thread.run_sync(partial(_rows, self._settings))
@@ -116,6 +130,26 @@ class Checks:
         message = f"{path}: {own} instances of {name}, {len(rows) - own} of other hosts"
         if rows and not own:
             return Finding("store", Status.WARNING, f"{message}; is host.name what Nova calls this host?", facts)
+        return Finding("store", Status.OK, message, facts)
+
+    async def _nova_conductor(self) -> Finding:
+        """Ask nova-conductor for this host's records, and whether Nova knows this machine as this host."""
+        host = self._settings.host
+        async with (
+            wiring.opened_messaging(self._settings) as rpc,
+            wiring.opened_store(self._settings, rpc=rpc) as store,
+        ):
+            where = "" if rpc is None else f" through RabbitMQ at {rpc.where}"
+            try:
+                await store.take_lease(Claimant(host.name, host.node_uuid or ""), for_s=1)
+                records = await store.load_instances(host.name)
+            except LeaseHeld as error:
+                raise Refused("this machine is not what Nova takes for this host") from error
+            except StoreError as error:
+                raise Temporary("nova-conductor cannot be asked") from error
+        self._rows = [_Row(each.uuid, each.name, each.host) for each in records]
+        facts = {"instances": len(records), "node": host.node_uuid}
+        message = f"nova-conductor{where}: {len(records)} instances of {host.name}, compute node {host.node_uuid}"
         return Finding("store", Status.OK, message, facts)
 
     async def driver(self) -> Finding:
@@ -208,8 +242,12 @@ class Checks:
             if not self._settings.scheduler.track_instance_changes:
                 message = "is not told: scheduler.track_instance_changes is false"
             return Finding("scheduler", Status.WARNING if waiting else Status.OK, f"{message}; {waits}", facts)
-        url = self._settings.scheduler.url or ""
-        problem = await _unreachable(url)
+        if self._settings.scheduler.transport == "nova":
+            url = "nova-scheduler"
+            problem = await _deaf_scheduler(self._settings)
+        else:
+            url = self._settings.scheduler.url or ""
+            problem = await _unreachable(url)
         if problem is not None:
             message = f"{url} cannot be reached ({problem}): reports will be kept and sent later; {waits}"
             return Finding("scheduler", Status.WARNING, message, facts)
@@ -220,7 +258,6 @@ def _rows(settings: Settings) -> list[_Row]:
     from sqlalchemy import select
     from sqlalchemy.exc import DBAPIError
 
-    from bringup.daemon.errors import Temporary
     from bringup.daemon.store.schema import instances
 
     database = wiring.open_database(settings, must_exist=True)
@@ -233,6 +270,17 @@ def _rows(settings: Settings) -> list[_Row]:
         raise Temporary(f"cannot read the store {database.name}") from error.orig
     finally:
         database.engine.dispose()
+
+
+async def _deaf_scheduler(settings: Settings) -> str | None:
+    """Say why no nova-scheduler can be told; None: one can."""
+    async with wiring.opened_messaging(settings) as rpc:
+        try:
+            if rpc is not None:
+                await rpc.probe_fanout(TOPIC)
+        except RpcError as error:
+            return chain_of(error)
+    return None
 
 
 async def _unreachable(url: str) -> str | None:

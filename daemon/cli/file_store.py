@@ -24,6 +24,10 @@ class FileStore:
         """Instances whose ``host`` is this one, in the order of their UUIDs."""
         return sorted((each for each in self._instances.values() if each.host == host), key=lambda each: each.uuid)
 
+    async def list_uuids(self, host: str) -> list[str]:
+        """UUIDs of the instances whose ``host`` is this one, in order."""
+        return [each.uuid for each in await self.load_instances(host)]
+
     async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
         """Instances with these UUIDs, on whatever host."""
         return [self._instances[uuid] for uuid in uuids if uuid in self._instances]

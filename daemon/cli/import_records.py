@@ -104,7 +104,7 @@ async def _store_all(settings: "Settings", records: "Records") -> Imported:
     state_directory.prepare(directory)
     # Records must not change under a run.
     with state_directory.locked(directory):
-        async with wiring.opened_store(settings) as store:
+        async with wiring.opened_own_store(settings) as store:
             try:
                 result = await store.import_records(records)
             except StoreError as error:

@@ -15,7 +15,8 @@ from bringup.daemon.errors import SettingsError
 if TYPE_CHECKING:
     from oslo_config.cfg import ConfigOpts, Opt
 
-MISSING = "keystone.nova_conf: nova.conf is read with the extra bringup[nova-conf]; install it"
+KEY = "keystone.nova_conf"
+MISSING = "{key}: nova.conf is read with the extra bringup[nova-conf]; install it"
 SECTIONS = ("placement", "keystone_authtoken")
 """Where keystoneauth's options may be; the first section that has an ``auth_type`` or ``auth_url``."""
 NEAR = ("auth_section", "endpoint_override", "region_name", "cafile", "certfile", "keyfile")
@@ -74,7 +75,7 @@ def read(paths: Sequence[Path]) -> Found:
 
     :raises SettingsError: a file cannot be read, or no section has credentials.
     """
-    config = _parsed(paths)
+    config = parsed(paths)
     for section in SECTIONS:
         found = _read(config, section)
         if found.options["auth_type"] or found.options["auth_url"]:
@@ -89,14 +90,18 @@ def read(paths: Sequence[Path]) -> Found:
     return found
 
 
-def _parsed(paths: Sequence[Path]) -> "ConfigOpts":
+def parsed(paths: Sequence[Path], key: str = KEY) -> "ConfigOpts":
+    """Read files; ``key`` is the setting that named them.
+
+    :raises SettingsError: one of them cannot be read.
+    """
     try:
         from oslo_config import cfg
     except ImportError as error:
-        raise SettingsError([MISSING]) from error
+        raise SettingsError([MISSING.format(key=key)]) from error
     for path in paths:
         if not path.exists():
-            raise SettingsError([f"keystone.nova_conf: {path} is not there; name the nova.conf of this host"])
+            raise SettingsError([f"{key}: {path} is not there; name the nova.conf of this host"])
     config = cfg.ConfigOpts()
     try:
         config(
@@ -108,16 +113,14 @@ def _parsed(paths: Sequence[Path]) -> "ConfigOpts":
         )
     except cfg.ConfigFileParseError as error:
         # The error itself shows the line, and what is on it may be a password.
-        raise SettingsError(
-            [f"keystone.nova_conf: {error.config_file} is not a configuration file of OpenStack"]
-        ) from None
+        raise SettingsError([f"{key}: {error.config_file} is not a configuration file of OpenStack"]) from None
     except cfg.ConfigFilesPermissionDeniedError as error:
         names = ", ".join(error.config_files)
-        raise SettingsError([f"keystone.nova_conf: {names} cannot be read by this user; let it read them"]) from None
+        raise SettingsError([f"{key}: {names} cannot be read by this user; let it read them"]) from None
     except cfg.Error as error:
-        raise SettingsError([f"keystone.nova_conf: {error}"]) from None
+        raise SettingsError([f"{key}: {error}"]) from None
     except UnicodeDecodeError:
-        raise SettingsError([f"keystone.nova_conf = {_named(paths)}: this is not UTF-8"]) from None
+        raise SettingsError([f"{key} = {_named(paths)}: this is not UTF-8"]) from None
     return config
 
 
@@ -133,13 +136,13 @@ def _read(config: "ConfigOpts", section: str) -> Found:
         # All of them, before one is read: they may refer to each other.
         for name in OPTIONS:
             config.register_opt(_option(name, group), group)
-    interfaces = _value_of(config, cfg.ListOpt("valid_interfaces", default=[]), section)
+    interfaces = value_of(config, cfg.ListOpt("valid_interfaces", default=[]), section)
     return Found(
         section=section,
         auth_section=auth_section,
         options={name: _text(config, name, section if name in NEAR else auth_section) for name in OPTIONS},
         interfaces=tuple(interfaces) if isinstance(interfaces, list) else (),
-        insecure=bool(_value_of(config, cfg.BoolOpt("insecure", default=False), section)),
+        insecure=bool(value_of(config, cfg.BoolOpt("insecure", default=False), section)),
     )
 
 
@@ -150,11 +153,11 @@ def _option(name: str, group: str) -> "Opt":
 
 
 def _text(config: "ConfigOpts", name: str, group: str) -> str | None:
-    found = _value_of(config, _option(name, group), group)
+    found = value_of(config, _option(name, group), group)
     return None if found is None else str(found)
 
 
-def _value_of(config: "ConfigOpts", option: "Opt", group: str) -> object:
+def value_of(config: "ConfigOpts", option: "Opt", group: str) -> object:
     """Read one option; what it refers to (``$my_ip``) is an option of Nova's and not known before.
 
     :raises SettingsError: it is not what it must be; its value is not shown, for it may be a password.

@@ -32,7 +32,7 @@ from bringup.daemon.journal.file import CORRUPT, Mark, connect, set_aside, trans
 from bringup.daemon.journal.schema import ENDED, STOPPED
 from bringup.daemon.logs import get_logger
 from bringup.daemon.outcomes import Kind, Outcome, RunResult
-from bringup.daemon.store.gathering import Gathering
+from bringup.daemon.store.gathering import Gathering, in_thread
 
 log = get_logger()
 
@@ -71,7 +71,7 @@ class SqliteJournal:
         self._owed: dict[str, SettledEntry] = {}
         """Outcomes that could not be written; written with the end of the run, or the run has none."""
         self._is_unwritten = False
-        self._entries: Gathering[Entry, None] = Gathering(self._write_round, self._thread)
+        self._entries: Gathering[Entry, None] = Gathering(in_thread(self._write_round, self._thread))
 
     async def open(self) -> None:
         """Open the file, or set a damaged one aside and begin anew; one that cannot be written is tried again later.

@@ -5,16 +5,25 @@ from collections.abc import Mapping, Sequence
 from bringup.daemon.settings.model import (
     DriverSettings,
     GuestSettings,
+    HostSettings,
     KeystoneSettings,
     LibvirtSettings,
     LimitSettings,
+    MessagingSettings,
     PlacementSettings,
     SchedulerSettings,
     Section,
+    StoreSettings,
 )
 
 WAYS = ("nova_conf", "cloud", "auth_url")
 """Where the credentials of Keystone may be."""
+MESSAGING_WAYS = ("nova_conf", "transport_url", "transport_url_file")
+"""Where it may be said how RabbitMQ is reached."""
+COMPUTE_ID = (
+    "it is in the file compute_id of nova-compute's state_path (/var/lib/nova/compute_id), and is the UUID of this "
+    "host's resource provider"
+)
 
 
 def crossed(
@@ -25,11 +34,7 @@ def crossed(
     limits, guests = sections.get("limits"), sections.get("guests")
     if isinstance(placement, PlacementSettings):
         problems.extend(_two_secrets("placement", placement, sources))
-        if placement.key_file is not None and placement.cert_file is None:
-            source = sources.get("placement.key_file")
-            problems.append(
-                f"placement.cert_file is missing, and placement.key_file ({source}) is of no use without it"
-            )
+        problems.extend(_lonely_key("placement", placement, sources))
         if placement.auth == "none" and (placement.token or placement.token_file):
             warnings.append('placement.auth = "none": no token is sent; leave out placement.token and token_file')
     if isinstance(scheduler, SchedulerSettings):
@@ -42,6 +47,7 @@ def crossed(
         problems.extend(_keystone(keystone, sources))
         if isinstance(placement, PlacementSettings) and placement.auth != "keystone" and keystone != KeystoneSettings():
             warnings.append(f'placement.auth = "{placement.auth}": [keystone] is not used')
+    problems.extend(_messaging(sections, sources))
     driver, libvirt = sections.get("driver"), sections.get("libvirt")
     if isinstance(driver, DriverSettings) and driver.name != "libvirt" and libvirt not in (None, LibvirtSettings()):
         warnings.append(f'driver.name = "{driver.name}": [libvirt] is not used')
@@ -58,6 +64,40 @@ def _two_secrets(
         for key in what
         if getattr(section, key) is not None and getattr(section, f"{key}_file") is not None
     ]
+
+
+def _lonely_key(name: str, section: PlacementSettings | MessagingSettings, sources: Mapping[str, str]) -> list[str]:
+    if section.key_file is None or section.cert_file is not None:
+        return []
+    source = sources.get(f"{name}.key_file")
+    return [f"{name}.cert_file is missing, and {name}.key_file ({source}) is of no use without it"]
+
+
+def _messaging(sections: Mapping[str, Section], sources: Mapping[str, str]) -> list[str]:
+    messaging, host = sections.get("messaging"), sections.get("host")
+    if not isinstance(messaging, MessagingSettings):
+        return []
+    problems = _lonely_key("messaging", messaging, sources)
+    given = [
+        f"messaging.{key} ({sources.get(f'messaging.{key}')})" for key in MESSAGING_WAYS if getattr(messaging, key)
+    ]
+    if len(given) > 1:
+        problems.append(f"{' and '.join(given)} are set: RabbitMQ is found in one way; give one of them")
+    store, scheduler = sections.get("store"), sections.get("scheduler")
+    users = []
+    if isinstance(store, StoreSettings) and store.is_nova_conductor:
+        users.append(f'store.url = "{store.url}" ({sources.get("store.url")})')
+        if isinstance(host, HostSettings) and host.node_uuid is None:
+            problems.append(f"host.node_uuid is missing, and {users[0]} needs it: {COMPUTE_ID}")
+    if isinstance(scheduler, SchedulerSettings) and scheduler.transport == "nova":
+        users.append(f'scheduler.transport = "nova" ({sources.get("scheduler.transport")})')
+    if users and not given:
+        need = "need" if len(users) > 1 else "needs"
+        problems.append(
+            f"messaging.transport_url is missing, and {' and '.join(users)} {need} it: "
+            "give messaging.transport_url_file, or messaging.nova_conf where this host has a nova.conf"
+        )
+    return problems
 
 
 def _keystone(keystone: KeystoneSettings, sources: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from bringup.daemon.settings.model import SECTIONS
 from bringup.daemon.settings.values import Right
 
-SECRET = re.compile(r"token(?!_file)|passw|secret|credential", re.IGNORECASE)
+SECRET = re.compile(r"token(?!_file)|passw|secret|credential|transport_url(?!_file)", re.IGNORECASE)
 KEYS = {f"{section}.{key}": field for section, model in SECTIONS.items() for key, field in model.model_fields.items()}
 
 

@@ -25,6 +25,7 @@ FROM_FILES = (
     ("keystone", "password"),
     ("keystone", "application_credential_secret"),
     ("keystone", "token"),
+    ("messaging", "transport_url"),
 )
 """Secrets, each with a key for the file that holds it."""
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
@@ -163,7 +164,7 @@ def _take_secret(
         return None
     key = f"{name}.{what}_file"
     source = sources[key]
-    read = read_secret if name == "keystone" else read_token
+    read = read_secret if name in {"keystone", "messaging"} else read_token
     try:
         secret, exposed = read(path)
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bringup.daemon.settings.values import (
+    NOVA_CONDUCTOR,
     SQLITE,
     Amount,
     Concurrency,
@@ -24,6 +25,7 @@ from bringup.daemon.settings.values import (
     LibvirtUri,
     ListenAddress,
     Name,
+    NameTemplate,
     OvsdbAddress,
     Ratio,
     Right,
@@ -148,11 +150,37 @@ class StoreSettings(Section):
     busy_timeout: Seconds = 5.0
     wait: SecondsOrZero = 20.0
     lease: Seconds = 30.0
+    instance_name_template: NameTemplate = "instance-%08x"
 
     @property
     def path(self) -> Path | None:
-        """The SQLite file; None where it is another database."""
+        """The SQLite file; None where it is something else."""
         return Path(self.url.removeprefix(SQLITE)) if self.url.startswith(SQLITE) else None
+
+    @property
+    def is_nova_conductor(self) -> bool:
+        """Whether the records are Nova's own."""
+        return self.url == NOVA_CONDUCTOR
+
+
+class MessagingSettings(Section):
+    """RabbitMQ, through which Nova's services are spoken to; the names are those of oslo.messaging's options."""
+
+    nova_conf: FilePaths = ()
+    transport_url: Secret | None = None
+    transport_url_file: FilePath | None = None
+    ca_file: FilePath | None = None
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
+    control_exchange: Name = "nova"
+    requests: Concurrency = 16
+    deadline: Seconds = 60.0
+
+
+class ServiceSettings(Section):
+    """The life of the process."""
+
+    after_init: Literal["stay", "stop"] = "stay"
 
 
 class DriverSettings(Section):
@@ -231,7 +259,7 @@ class JournalSettings(Section):
 class SchedulerSettings(Section):
     """Who is told what became of the instances."""
 
-    transport: Literal["none", "http"] = "none"
+    transport: Literal["none", "http", "nova"] = "none"
     url: WebAddress | None = None
     token: Token | None = None
     token_file: FilePath | None = None
@@ -239,6 +267,7 @@ class SchedulerSettings(Section):
     retry_initial: Seconds = 1.0
     retry_max: Seconds = 60.0
     track_instance_changes: bool = True
+    sync_interval: SecondsOrZero = 120.0
 
 
 class PciSettings(Section):
@@ -274,6 +303,7 @@ class Settings:
     keystone: KeystoneSettings = field(default_factory=KeystoneSettings)
     inventory: InventorySettings = field(default_factory=InventorySettings)
     store: StoreSettings = field(default_factory=StoreSettings)
+    messaging: MessagingSettings = field(default_factory=MessagingSettings)
     driver: DriverSettings = field(default_factory=DriverSettings)
     libvirt: LibvirtSettings = field(default_factory=LibvirtSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
@@ -284,6 +314,7 @@ class Settings:
     journal: JournalSettings = field(default_factory=JournalSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     pci: PciSettings = field(default_factory=PciSettings)
+    service: ServiceSettings = field(default_factory=ServiceSettings)
     status: StatusSettings = field(default_factory=StatusSettings)
     log: LogSettings = field(default_factory=LogSettings)
     warnings: tuple[str, ...] = ()
@@ -303,6 +334,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "keystone": KeystoneSettings,
     "inventory": InventorySettings,
     "store": StoreSettings,
+    "messaging": MessagingSettings,
     "driver": DriverSettings,
     "libvirt": LibvirtSettings,
     "network": NetworkSettings,
@@ -313,6 +345,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "journal": JournalSettings,
     "scheduler": SchedulerSettings,
     "pci": PciSettings,
+    "service": ServiceSettings,
     "status": StatusSettings,
     "log": LogSettings,
 }

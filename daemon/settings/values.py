@@ -1,6 +1,7 @@
 """The kinds of value that settings have: how each is read, and in words what would be right."""
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,6 +16,7 @@ from bringup.daemon.time_spans import WEEK, seconds_of
 
 SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql://"
+NOVA_CONDUCTOR = "nova-conductor:"
 VISIBLE = re.compile(r"[!-~]+")
 ADDRESS = 'an address such as "http://controller:8778", with no user, password, query or fragment in it'
 DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
@@ -59,7 +61,20 @@ def _sqlite_url(text: str) -> str:
     return text
 
 
+def _name_template(text: str) -> str:
+    try:
+        named = text % 1
+    except TypeError:
+        # By field, which is known when there is an instance.
+        named = text % defaultdict(str)
+    if not VISIBLE.fullmatch(text) or named == text:
+        raise ValueError("no template")
+    return text
+
+
 def _store_url(text: str) -> str:
+    if text == NOVA_CONDUCTOR:
+        return text
     if not text.startswith(POSTGRESQL):
         return _sqlite_url(text)
     parts = urlsplit(text)
@@ -188,11 +203,16 @@ StoreUrl = Annotated[
     AfterValidator(_store_url),
     Right(
         f'"{SQLITE}" and the path of a file, such as "{SQLITE}/var/lib/bringup/instances.sqlite", or '
-        f'"{POSTGRESQL}user@host/database" with no password in it'
+        f'"{POSTGRESQL}user@host/database" with no password in it, or "{NOVA_CONDUCTOR}"'
     ),
 ]
 LibvirtUri = Annotated[
     str, AfterValidator(_libvirt_uri), Right('a URI of libvirt such as "qemu:///system", with no password in it')
+]
+NameTemplate = Annotated[
+    str,
+    AfterValidator(_name_template),
+    Right('Nova\'s instance_name_template, such as "instance-%08x" or "%(uuid)s"'),
 ]
 Name = Annotated[str, AfterValidator(_name), Right("a name with no spaces in it")]
 DeviceName = Annotated[

@@ -36,6 +36,9 @@ class Store(Protocol):
     async def load_instances(self, host: str) -> list[Instance]:
         """Instances whose ``host`` is this one, deleted rows left out, in the order of their UUIDs."""
 
+    async def list_uuids(self, host: str) -> list[str]:
+        """UUIDs of the instances whose ``host`` is this one, deleted rows left out, in order."""
+
     async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
         """Instances with these UUIDs, on whatever host, deleted rows left out."""
 

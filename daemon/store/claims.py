@@ -12,10 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 from bringup.daemon.errors import LeaseHeld, StateConflict
 from bringup.daemon.store import schema
 from bringup.daemon.store.base import AWAY_STATUSES, Claimant
-
-MOVES = ("evacuation", "live-migration", "migration", "resize")
-REVERTED = ("migration", "resize")
-"""What a roll-back rolls back."""
+from bringup.daemon.store.moves import MOVES, moved
 
 _LEASES = schema.host_leases
 _CLAIMS = schema.instance_claims
@@ -99,14 +96,7 @@ class Claims:
 
     def moved(self, uuid: str, host: str | None, claimant: Claimant, *, reverting: bool) -> StateConflict | None:
         """Tell whether an instance is another host's, or on its way there."""
-        if host != claimant.host:
-            return StateConflict(f"{uuid} is on host {host} now, it was on {claimant.host}")
-        for move in self.moves.get(uuid, ()):
-            if move.source_compute == claimant.host and not (reverting and move.migration_type in REVERTED):
-                return StateConflict(
-                    f"{uuid} is on its way to another host: {move.migration_type} {move.uuid} is {move.status}"
-                )
-        return None
+        return moved(uuid, host, claimant.host, self.moves.get(uuid, ()), reverting=reverting)
 
     def _holds_lease(self, claimant: Claimant) -> bool:
         """Tell whether nobody took the lease since; its end frees it for others, and is no end where nobody does.

@@ -1,14 +1,15 @@
-"""Many tasks ask, one thread works: what is asked while the work is under way is gathered for the next round.
+"""Many tasks ask, one works: what is asked while the work is under way is gathered for the next round.
 
 This is what makes a commit, and its ``fsync``, serve many saves.  There is no task in the background: one of those that
 ask leads a round and then names the next leader, so nothing outlives the tasks that wait, and nobody leads for long.
 
 Cancellation: who is cancelled before the round began takes the question back; who is cancelled while it is under way
-waits for its end.  So an answer that nobody heard is still whole: done, or not done.
+waits for its end.  So an answer that nobody heard is still whole: done, or not done.  Work that only reads need not be
+waited for (``only_reads``): who is cancelled goes, and where it was the leader the round is held again.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -25,6 +26,21 @@ ROUND = 500
 """Most questions in a round; databases bound the parameters of a statement."""
 
 
+Work = Callable[[Sequence[Question]], Awaitable[Sequence[Answer | StoreError]]]
+"""One round: an answer a question, in order; a StoreError fails its question alone."""
+
+
+def in_thread(
+    work: Callable[[Sequence[Question]], Sequence[Answer | StoreError]], limiter: anyio.CapacityLimiter
+) -> Work[Question, Answer]:
+    """Make work of a function that blocks."""
+
+    async def run(questions: Sequence[Question]) -> Sequence[Answer | StoreError]:
+        return await anyio.to_thread.run_sync(work, questions, limiter=limiter)
+
+    return run
+
+
 @dataclass(slots=True, eq=False)
 class _Ticket(Generic[Question, Answer]):
     question: Question
@@ -36,17 +52,16 @@ class _Ticket(Generic[Question, Answer]):
 
 
 class Gathering(Generic[Question, Answer]):
-    """Answers the questions of many tasks, a round of them at a time, in a thread."""
+    """Answers the questions of many tasks, a round of them at a time."""
 
-    def __init__(
-        self, work: Callable[[Sequence[Question]], Sequence[Answer | StoreError]], limiter: anyio.CapacityLimiter
-    ) -> None:
-        """Take the work of one round: an answer a question, in order; a StoreError fails its question alone.
+    def __init__(self, work: Work[Question, Answer], *, only_reads: bool = False, most: int = ROUND) -> None:
+        """Take the work of one round, of ``most`` questions at most.
 
         A StoreError that the work raises fails the whole round.
         """
         self._work = work
-        self._limiter = limiter
+        self._only_reads = only_reads
+        self._most = most
         self._waiting: deque[_Ticket[Question, Answer]] = deque()
         self._busy = False
         self._closed = False
@@ -83,7 +98,7 @@ class Gathering(Generic[Question, Answer]):
             await ticket.woken.wait()
         except anyio.get_cancelled_exc_class():
             if ticket.taken:
-                with anyio.CancelScope(shield=True):
+                with anyio.CancelScope(shield=not self._only_reads):
                     await ticket.woken.wait()
                 raise
             self._waiting.remove(ticket)
@@ -93,26 +108,38 @@ class Gathering(Generic[Question, Answer]):
 
     async def _lead(self) -> None:
         # Bounded by the work, which a database bounds by its own timeout.
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=not self._only_reads):
             # Whoever is ready to ask in this turn of the event loop shares the round.
-            await anyio.lowlevel.checkpoint()
-            tickets = [self._waiting.popleft() for _ in range(min(ROUND, len(self._waiting)))]
-            for ticket in tickets:
-                ticket.taken = True
-                ticket.answer = StoreError("cannot tell what came of it: the work broke off")
             try:
-                answers = await anyio.to_thread.run_sync(
-                    self._work, [ticket.question for ticket in tickets], limiter=self._limiter
-                )
-                for ticket, answer in zip(tickets, answers, strict=True):
-                    ticket.answer = answer
-            except StoreError as error:
-                for ticket in tickets:
-                    ticket.answer = _copy(error)
-            finally:
-                for ticket in tickets:
-                    ticket.woken.set()
+                await anyio.lowlevel.checkpoint()
+            except anyio.get_cancelled_exc_class():
+                self._waiting.popleft()
                 self._name_leader()
+                raise
+            await self._hold_round([self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))])
+
+    async def _hold_round(self, tickets: list[_Ticket[Question, Answer]]) -> None:
+        for ticket in tickets:
+            ticket.taken = True
+            ticket.answer = StoreError("cannot tell what came of it: the work broke off")
+        try:
+            answers = await self._work([ticket.question for ticket in tickets])
+            for ticket, answer in zip(tickets, answers, strict=True):
+                ticket.answer = answer
+        except StoreError as error:
+            for ticket in tickets:
+                ticket.answer = _copy(error)
+        except anyio.get_cancelled_exc_class():
+            # The leader goes, and is the first of them; the others' questions are asked again.
+            for ticket in reversed(tickets[1:]):
+                ticket.taken = False
+                self._waiting.appendleft(ticket)
+            tickets[1:] = []
+            raise
+        finally:
+            for ticket in tickets:
+                ticket.woken.set()
+            self._name_leader()
 
     def _name_leader(self) -> None:
         if self._waiting:

@@ -109,7 +109,7 @@ def _without_uuid(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "uuid"}
 
 
-def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Cut into pieces that fit in one statement."""
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]
+def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
+    """Cut into pieces, by default of a size that fits in one statement."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -59,6 +59,12 @@ _MIGRATIONS = (
 )
 
 
+def list_uuids(connection: Connection, host: str) -> list[str]:
+    """Give the UUIDs of a host's instances, in order."""
+    query = select(_INSTANCE.uuid).where(_INSTANCE.host == host, _INSTANCE.deleted == 0).order_by(_INSTANCE.uuid)
+    return list(connection.scalars(query))
+
+
 def load_instances(connection: Connection, reads: InstanceReads, parameters: Mapping[str, Any]) -> list[Instance]:
     """Load the instances that ``reads`` and its parameters mean, whole, in the order of their UUIDs."""
     # Hosts, projects, keys and flavors repeat: one object of each is kept.

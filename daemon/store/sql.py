@@ -19,7 +19,7 @@ from bringup.daemon.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.records.base import Records
 from bringup.daemon.store import claims, reads
 from bringup.daemon.store.base import Claimant
-from bringup.daemon.store.gathering import Gathering
+from bringup.daemon.store.gathering import Gathering, in_thread
 from bringup.daemon.store.imports import ImportResult, chunks, import_records
 from bringup.daemon.store.rows import changed_columns
 from bringup.daemon.store.writes import (
@@ -71,8 +71,8 @@ class SqlStore:
         self._reads = anyio.CapacityLimiter(READERS)
         self._writes = anyio.CapacityLimiter(1)
         self._closed = False
-        self._fresh: Gathering[str, Instance] = Gathering(self._read_round, self._reads)
-        self._saves: Gathering[Write, Instance | None] = Gathering(self._write_round, self._writes)
+        self._fresh: Gathering[str, Instance] = Gathering(in_thread(self._read_round, self._reads))
+        self._saves: Gathering[Write, Instance | None] = Gathering(in_thread(self._write_round, self._writes))
 
     async def close(self) -> None:
         """Finish the saves that were handed over, then close the connections.  Shielded; 60 s at most."""
@@ -90,6 +90,15 @@ class SqlStore:
                 return self._database.read(
                     lambda connection: reads.load_instances(connection, reads.BY_HOST, {"host": host})
                 )
+
+        return await self._run(load, self._reads)
+
+    async def list_uuids(self, host: str) -> list[str]:
+        """UUIDs of the instances whose ``host`` is this one, deleted rows left out, in order."""
+
+        def load() -> list[str]:
+            with self._translated(f"list the instances of host {host}"):
+                return self._database.read(lambda connection: reads.list_uuids(connection, host))
 
         return await self._run(load, self._reads)
 

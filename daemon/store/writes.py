@@ -12,6 +12,7 @@ from bringup.daemon.states import TaskState, UnknownState, VmState, task_state, 
 from bringup.daemon.store import reads, schema
 from bringup.daemon.store.base import Claimant
 from bringup.daemon.store.claims import Claims
+from bringup.daemon.store.expecting import conflict
 from bringup.daemon.store.rows import metadata_rows
 
 
@@ -155,9 +156,9 @@ class _Group:
     ) -> StoreError | None:
         match one:
             case BeginStart():
-                return _conflict(
-                    "start", one, vm_state(row["vm_state"]), task_state(row["task_state"])
-                ) or self._claims.begin(one.uuid, row["host"], one.claimant, reverting=one.reverting)
+                return conflict("start", one.uuid, *_states(row), one.expected) or self._claims.begin(
+                    one.uuid, row["host"], one.claimant, reverting=one.reverting
+                )
             case EndStart():
                 return self._claims.moved(one.uuid, row["host"], one.claimant, reverting=one.reverting)
             case SaveInstance() | DestroyInstance():
@@ -167,9 +168,9 @@ class _Group:
         if isinstance(one, DestroyInstance):
             row["deleted"] = 1
         else:
-            conflict = _conflict("save", one, vm_state(row["vm_state"]), task_state(row["task_state"]))
-            if conflict is not None:
-                return conflict
+            refused = conflict("save", one.uuid, *_states(row), one.expected)
+            if refused is not None:
+                return refused
             row.update(one.columns)
             if one.system_metadata is not None:
                 self._system_metadata[one.uuid] = one.system_metadata
@@ -197,25 +198,5 @@ class _Group:
                 execute(_INSERT_SYSTEM_METADATA, metadata)
 
 
-def _conflict(
-    doing: str,
-    one: SaveInstance | BeginStart,
-    vm_state_now: VmState | UnknownState,
-    task_state_now: TaskState | UnknownState | None,
-) -> StateConflict | None:
-    expected = one.expected
-    if vm_state_now in expected.vm_states and task_state_now in expected.task_states:
-        return None
-    return StateConflict(
-        f"cannot {doing} instance {one.uuid}: it has vm_state {_word(vm_state_now)} and task_state "
-        f"{_word(task_state_now)}, expected vm_state {_words(expected.vm_states)} and task_state "
-        f"{_words(expected.task_states)}"
-    )
-
-
-def _word(state: VmState | TaskState | UnknownState | None) -> str:
-    return "none" if state is None else str(state.value)
-
-
-def _words(states: Iterable[VmState | TaskState | UnknownState | None]) -> str:
-    return " or ".join(_word(state) for state in states) or "(nothing)"
+def _states(row: Mapping[str, Any]) -> tuple[VmState | UnknownState, TaskState | UnknownState | None]:
+    return vm_state(row["vm_state"]), task_state(row["task_state"])

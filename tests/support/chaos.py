@@ -22,7 +22,7 @@ from bringup.daemon.instances import Instance, Migration
 from bringup.daemon.journal.history import read
 from bringup.daemon.records import Records
 from bringup.daemon.settings import Settings, load
-from bringup.daemon.wiring import opened_store
+from bringup.daemon.wiring import opened_own_store, opened_store
 from bringup.drivers.simulated import (
     Fault,
     Latency,
@@ -103,7 +103,7 @@ class World:
 
         async def store() -> None:
             self.computer.state.mkdir(mode=0o700, exist_ok=True)
-            async with opened_store(self.settings) as opened:
+            async with opened_own_store(self.settings) as opened:
                 await opened.import_records(records)
 
         anyio.run(store)

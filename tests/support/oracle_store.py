@@ -42,6 +42,9 @@ class TracingStore:
     async def load_instances(self, host: str) -> list[Instance]:
         return [self.record] if self.record.host == host and not self.deleted else []
 
+    async def list_uuids(self, host: str) -> list[str]:
+        return [each.uuid for each in await self.load_instances(host)]
+
     async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
         return [self.record] if self.record.uuid in uuids and not self.deleted else []
 

@@ -1,0 +1,1 @@
+"""Remote procedure calls to Nova's services over RabbitMQ, as oslo.messaging makes them."""

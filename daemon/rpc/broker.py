@@ -1,0 +1,109 @@
+"""Where RabbitMQ is, and who we are there; as oslo.messaging's ``transport_url`` says it.  Pure.
+
+``rabbit://USER:PASSWORD@HOST:PORT[,USER:PASSWORD@HOST:PORT...]/VIRTUAL_HOST?OPTION=VALUE``
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+SCHEME = "rabbit"
+PORT = 5672
+GUEST = "guest"
+"""RabbitMQ's user, and its password, where a URL names none."""
+HEARTBEAT_S = 60
+TRUE = frozenset({"1", "true", "yes", "on"})
+FORM = "rabbit://USER:PASSWORD@HOST:PORT/VIRTUAL_HOST"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One of the broker's hosts."""
+
+    host: str
+    port: int
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Whom to trust, and who we are; what is None is not used."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """A RabbitMQ, of one host or several that hold the same."""
+
+    endpoints: tuple[Endpoint, ...]
+    virtual_host: str = "/"
+    tls: Tls | None = None
+    exchange: str = "nova"
+    """Nova's ``control_exchange``."""
+    heartbeat_s: int = HEARTBEAT_S
+    """0: none."""
+
+
+def parse_transport_url(text: str, options: Mapping[str, str | None] | None = None) -> Broker:
+    """Read a ``transport_url``; ``options`` are those of ``[oslo_messaging_rabbit]``, which the URL overrules.
+
+    :raises ValueError: it cannot be one; the message shows nothing of it, for a password is in it.
+    """
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError(f"cannot be read; it must be {FORM}") from None
+    if parts.scheme != SCHEME:
+        raise ValueError(f"must begin with {SCHEME}://: only RabbitMQ is spoken here")
+    endpoints = _endpoints(parts)
+    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    chosen = {**(options or {}), **query}
+    return Broker(
+        endpoints=endpoints,
+        virtual_host=unquote(parts.path.removeprefix("/")) or "/",
+        tls=_tls(chosen),
+        heartbeat_s=_heartbeat(chosen.get("heartbeat_timeout_threshold")),
+    )
+
+
+def _endpoints(parts: SplitResult) -> tuple[Endpoint, ...]:
+    hosts = [host for host in parts.netloc.split(",") if host] or ["localhost"]
+    with_login = [host for host in hosts if "@" in host]
+    if with_login and len(with_login) != len(hosts):
+        raise ValueError("names a user for some of its hosts only; give USER:PASSWORD@ for each")
+    return tuple(map(_endpoint, hosts))
+
+
+def _endpoint(text: str) -> Endpoint:
+    login, separator, address = text.rpartition("@")
+    username, _, password = login.partition(":") if separator else (GUEST, "", GUEST)
+    try:
+        where = urlsplit(f"//{address}")
+        host, port = where.hostname, where.port
+    except ValueError:
+        host, port = None, None
+    if not host or port == 0 or where.path or not username:
+        raise ValueError(f"has a host that cannot be read; each must be USER:PASSWORD@HOST:PORT, as in {FORM}")
+    return Endpoint(host=host, port=port or PORT, username=unquote(username), password=unquote(password))
+
+
+def _tls(options: Mapping[str, str | None]) -> Tls | None:
+    if (options.get("ssl") or "").lower() not in TRUE:
+        return None
+    paths = {
+        key: Path(path) if (path := options.get(f"ssl_{key}")) else None for key in ("ca_file", "cert_file", "key_file")
+    }
+    return Tls(**paths)
+
+
+def _heartbeat(text: str | None) -> int:
+    if text is None:
+        return HEARTBEAT_S
+    if not text.isdigit():
+        raise ValueError("has a heartbeat_timeout_threshold that is no whole number of seconds")
+    return int(text)

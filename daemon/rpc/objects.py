@@ -1,0 +1,65 @@
+"""Nova's versioned objects as they stand in a message (``oslo.versionedobjects``' primitives).  Pure.
+
+A primitive names its object, the version that it was written in, and its fields.  A server writes the version that it
+is asked for; what has another major version, or another name, is not read.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bringup.daemon.rpc.errors import Unreadable
+
+NAME = "nova_object.name"
+NAMESPACE = "nova_object.namespace"
+VERSION = "nova_object.version"
+DATA = "nova_object.data"
+CHANGES = "nova_object.changes"
+
+
+def primitive(name: str, version: str, data: Mapping[str, Any], changes: Sequence[str] = ()) -> dict[str, Any]:
+    """Write an object; ``changes`` are the fields that a save is to write."""
+    written: dict[str, Any] = {NAME: name, NAMESPACE: "nova", VERSION: version, DATA: dict(data)}
+    if changes:
+        written[CHANGES] = list(changes)
+    return written
+
+
+def read(value: Any, name: str, version: str) -> Mapping[str, Any]:
+    """Give the fields of an object, which must be of the major version of ``version``.
+
+    :raises Unreadable: it is another object, of another version, or none.
+    """
+    if not isinstance(value, Mapping) or value.get(NAME) != name:
+        what = value.get(NAME) if isinstance(value, Mapping) else type(value).__name__
+        raise Unreadable(f"the answer is {what}, where a {name} was asked for")
+    found, data = str(value.get(VERSION)), value.get(DATA)
+    major = version.partition(".")[0]
+    if found.partition(".")[0] != major:
+        raise Unreadable(
+            f"the answer is a {name} of version {found}, where {version} was asked for and {major}.x is read"
+        )
+    if not isinstance(data, Mapping):
+        raise Unreadable(f"the {name} of version {found} in the answer has no fields")
+    return data
+
+
+def read_list(value: Any, name: str, item: str, versions: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """Give the fields of each object of a list.
+
+    :raises Unreadable: the list or an object in it cannot be read.
+    """
+    objects = read(value, name, versions[name]).get("objects")
+    if not isinstance(objects, Sequence) or isinstance(objects, str):
+        raise Unreadable(f"the {name} in the answer has no objects")
+    return [read(each, item, versions[item]) for each in objects]
+
+
+def field(data: Mapping[str, Any], key: str, of: str) -> Any:
+    """Give a field that must be there.
+
+    :raises Unreadable: it is not.
+    """
+    try:
+        return data[key]
+    except KeyError as error:
+        raise Unreadable(f"a {of} in the answer has no field {key}") from error

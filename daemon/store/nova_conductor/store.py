@@ -1,0 +1,307 @@
+"""Records in an OpenStack cloud: a :class:`bringup.daemon.store.base.Store` over nova-conductor.
+
+* **Reads** are gathered: the instances that many tasks want afresh come in one request, their block devices in another.
+  A host's instances come in pages, since one message holds a whole answer.
+* **Saves** are Nova's compare-and-set.  Where an answer is lost, the record is read: it has what was to be written, or
+  it is as it was expected and the save is sent again, or somebody else changed it.
+* **The lease** is Nova's own: the compute node with our UUID is this host's.  A record names one host, so no other host
+  can claim it; a claim is the fresh look at the record and at the migrations away from it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict, StoreError, StoreUnavailable
+from bringup.daemon.instances import Changes, Expected, Instance, Migration
+from bringup.daemon.rpc.errors import Unanswered, Unreadable
+from bringup.daemon.store.base import AWAY_STATUSES, Claimant
+from bringup.daemon.store.expecting import conflict
+from bringup.daemon.store.gathering import Gathering
+from bringup.daemon.store.imports import chunks
+from bringup.daemon.store.moves import moved
+from bringup.daemon.store.nova_conductor.conductor import Caller, Conductor, Conflict
+from bringup.daemon.store.nova_conductor.decoding import Row, devices_by_instance, instance_row, migration
+from bringup.daemon.store.rows import changed_columns
+
+PAGE = 200
+"""Instances in one request: some 450 KB of answer, a third of a second of a conductor."""
+SENDS = 3
+"""How often a save is sent whose answers are lost."""
+NAME_TEMPLATE = "instance-%08x"
+"""Nova's default for ``instance_name_template``."""
+
+
+class NovaConductorStore:
+    """Nova's records, through nova-conductor."""
+
+    def __init__(self, caller: Caller, *, name_template: str = NAME_TEMPLATE) -> None:
+        """Take what makes the calls, and Nova's ``instance_name_template``."""
+        self._conductor = Conductor(caller)
+        self._name_template = name_template
+        self._numbers: dict[str, int] = {}
+        self._valueless: dict[str, tuple[str, ...]] = {}
+        self._fresh: Gathering[str, Instance] = Gathering(self._read_round, only_reads=True, most=PAGE)
+        self._looks: Gathering[tuple[str, str], tuple[Instance, list[Migration]]] = Gathering(
+            self._look_round, only_reads=True, most=PAGE
+        )
+
+    async def close(self) -> None:
+        """Take no more questions; the connection is the caller's."""
+        with anyio.move_on_after(1, shield=True):
+            await self._fresh.close()
+            await self._looks.close()
+
+    async def load_instances(self, host: str) -> list[Instance]:
+        """Instances whose ``host`` is this one, deleted rows left out, in the order of their UUIDs."""
+        uuids = await self._conductor.instance_uuids(host)
+        if len(uuids) > PAGE:
+            return [each for each in await self._in_pages(uuids) if each.host == host]
+        found = await self._conductor.instances_of(host) if uuids else []
+        return await self._decoded(found, uuids)
+
+    async def list_uuids(self, host: str) -> list[str]:
+        """UUIDs of the instances whose ``host`` is this one, deleted rows left out, in order."""
+        return sorted(await self._conductor.instance_uuids(host))
+
+    async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
+        """Instances with these UUIDs, on whatever host, deleted rows left out."""
+        return await self._in_pages({uuid.lower() for uuid in uuids})
+
+    async def get_instance(self, uuid: str) -> Instance:
+        """Read one instance as it is at some point after this call.
+
+        :raises RecordNotFound: there is none, or it was deleted.
+        """
+        return await self._fresh.ask(uuid.lower())
+
+    async def load_migrations(self, source_compute: str, statuses: Collection[str]) -> list[Migration]:
+        """Migrations that leave or left this host and have one of these statuses, oldest first."""
+        found = await self._conductor.migrations(source_compute, statuses)
+        try:
+            return [migration(each) for each in sorted(found, key=_number)]
+        except (Unreadable, KeyError) as error:
+            raise StoreError(f"cannot read the migrations of host {source_compute}") from error
+
+    async def save(self, uuid: str, changes: Changes, *, expected: Expected) -> None:
+        """Write ``changes``, if the record still has one of the expected states of each kind; durable on return.
+
+        :raises StateConflict: it has not; nothing was written.
+        :raises RecordNotFound: there is none, or it was deleted.
+        """
+        uuid = uuid.lower()
+        columns: dict[str, Any] = dict(changed_columns(changes))
+        system_metadata = changes.get("system_metadata")
+        if system_metadata is not None:
+            columns["system_metadata"] = {**dict.fromkeys(self._valueless.get(uuid, ())), **system_metadata}
+        if not columns or not expected.vm_states or not expected.task_states:
+            # Nova compares nothing where nothing is to be written.
+            self._expect(uuid, await self._found(uuid, "save"), expected)
+            return
+        for _ in range(SENDS):
+            try:
+                await self._conductor.save_instance(
+                    uuid,
+                    columns,
+                    vm_states=[state.value for state in expected.vm_states],
+                    task_states=[None if state is None else state.value for state in expected.task_states],
+                )
+            except Conflict as error:
+                await self._lost_race(uuid, changes, expected, error)
+                return
+            except Unanswered as error:
+                unanswered = error
+                if await self._was_saved(uuid, changes, expected):
+                    return
+            else:
+                return
+        raise StoreUnavailable(f"cannot save instance {uuid}: nova-conductor does not answer") from unanswered
+
+    async def _was_saved(self, uuid: str, changes: Changes, expected: Expected) -> bool:
+        """Tell whether a save whose answer was lost was made; not: the record is still as it was expected."""
+        record = await self._found(uuid, "save")
+        if _has(record, changes):
+            return True
+        self._expect(uuid, record, expected)
+        return False
+
+    async def _lost_race(self, uuid: str, changes: Changes, expected: Expected, refusal: Conflict) -> None:
+        """Say what the record is now; not where an earlier try of ours has made it so."""
+        record = await self._found(uuid, "save")
+        if not refusal.is_sure and _has(record, changes):
+            return
+        refused = conflict("save", uuid, record.vm_state, record.task_state, expected)
+        raise refused or StateConflict(f"cannot save instance {uuid}: its state was another one") from refusal
+
+    def _expect(self, uuid: str, record: Instance, expected: Expected) -> None:
+        refused = conflict("save", uuid, record.vm_state, record.task_state, expected)
+        if refused is not None:
+            raise refused
+
+    async def _found(self, uuid: str, doing: str) -> Instance:
+        try:
+            return await self.get_instance(uuid)
+        except RecordNotFound as error:
+            raise RecordNotFound(f"cannot {doing} instance {uuid}: there is no such record") from error
+
+    async def destroy(self, uuid: str) -> None:
+        """Mark the row as deleted.
+
+        :raises RecordNotFound: there is none, or it was deleted already.
+        """
+        record = await self._found(uuid.lower(), "destroy")
+        for _ in range(SENDS):
+            try:
+                await self._conductor.destroy_instance(record.uuid, number=self._numbers[record.uuid], host=record.host)
+            except Unanswered as error:
+                unanswered = error
+                try:
+                    await self.get_instance(record.uuid)
+                except RecordNotFound:
+                    return
+            else:
+                return
+        raise StoreUnavailable(f"cannot destroy instance {uuid}: nova-conductor does not answer") from unanswered
+
+    async def save_migration(self, uuid: str, *, status: str) -> None:
+        """Write the status of a migration.
+
+        :raises RecordNotFound: there is none.
+        """
+        number = await self._conductor.migration_number(uuid.lower())
+        await self._conductor.save_migration(uuid.lower(), number=number, status=status)
+
+    async def begin_start(self, uuid: str, claimant: Claimant, *, expected: Expected, reverting: bool) -> Instance:
+        """Look afresh, right before a guest is started, whether its instance is this host's and stays here.
+
+        :raises StateConflict: it must not be started here.
+        :raises RecordNotFound: it is gone.
+        """
+        record, moves = await self._looked(uuid.lower(), claimant, "claim")
+        refused = conflict("start", uuid, record.vm_state, record.task_state, expected) or moved(
+            uuid, record.host, claimant.host, moves, reverting=reverting
+        )
+        if refused is not None:
+            raise refused
+        return record
+
+    async def end_start(self, uuid: str, claimant: Claimant, *, reverting: bool) -> None:
+        """Look again, right after it was started.
+
+        :raises StateConflict: meanwhile the record has moved to another host, or a migration away was begun.
+        :raises RecordNotFound: it is gone.
+        """
+        record, moves = await self._looked(uuid.lower(), claimant, "look again at")
+        refused = moved(uuid, record.host, claimant.host, moves, reverting=reverting)
+        if refused is not None:
+            raise refused
+
+    async def take_lease(self, claimant: Claimant, *, for_s: float) -> None:  # noqa: ARG002 - Nova's holds while it is so
+        """Make sure that Nova has this machine's node as a compute node of this host.
+
+        A host that Nova does not know yet may be new: it has no records either.
+
+        :raises LeaseHeld: the node is another host's, or the host is another node's.
+        """
+        try:
+            host = await self._conductor.host_of_node(claimant.holder)
+        except RecordNotFound as error:
+            if await self._conductor.instance_uuids(claimant.host):
+                raise LeaseHeld(
+                    f"Nova has instances on host {claimant.host}, and no compute node {claimant.holder}: another "
+                    "machine may have this host's name; set host.node_uuid to what is in nova-compute's compute_id "
+                    "file, or host.name right"
+                ) from error
+            return
+        if host != claimant.host:
+            raise LeaseHeld(
+                f"Nova's compute node {claimant.holder} is of host {host}, and this one is called {claimant.host}; "
+                "set host.name or host.node_uuid right"
+            )
+
+    async def drop_lease(self, claimant: Claimant) -> None:
+        """Nova keeps the compute node."""
+
+    async def _looked(self, uuid: str, claimant: Claimant, doing: str) -> tuple[Instance, list[Migration]]:
+        try:
+            return await self._looks.ask((uuid, claimant.host))
+        except RecordNotFound as error:
+            raise RecordNotFound(f"cannot {doing} instance {uuid}: there is no such record") from error
+
+    async def _read_round(self, uuids: Sequence[str]) -> list[Instance | StoreError]:
+        found = {each.uuid: each for each in await self._page(sorted(set(uuids)))}
+        return [
+            found.get(uuid) or RecordNotFound(f"cannot read instance {uuid}: there is no such record") for uuid in uuids
+        ]
+
+    async def _look_round(
+        self, asked: Sequence[tuple[str, str]]
+    ) -> list[tuple[Instance, list[Migration]] | StoreError]:
+        """Read the records, and then the migrations: one that was begun in between is seen."""
+        records = await self._read_round([uuid for uuid, _ in asked])
+        moves = {host: await self.load_migrations(host, AWAY_STATUSES) for host in {host for _, host in asked}}
+        return [
+            record
+            if isinstance(record, StoreError)
+            else (record, [move for move in moves[host] if move.instance_uuid == uuid])
+            for record, (uuid, host) in zip(records, asked, strict=True)
+        ]
+
+    async def _in_pages(self, uuids: Collection[str]) -> list[Instance]:
+        """Several at once: a cloud has several conductors."""
+        pages: list[list[Instance] | StoreError] = [[] for _ in range(0, len(uuids), PAGE)]
+
+        async def load(number: int, page: Sequence[str]) -> None:
+            try:
+                pages[number] = await self._page(page)
+            except StoreError as error:
+                pages[number] = error
+
+        async with anyio.create_task_group() as group:
+            for number, page in enumerate(chunks(sorted(uuids), PAGE)):
+                group.start_soon(load, number, page)
+        found: list[Instance] = []
+        for loaded in pages:
+            if isinstance(loaded, StoreError):
+                raise loaded
+            found += loaded
+        return found
+
+    async def _page(self, uuids: Sequence[str]) -> list[Instance]:
+        found = await self._conductor.instances(uuids, hidden=False)
+        if len(found) < len(uuids):
+            found += await self._conductor.instances(uuids, hidden=True)
+        return await self._decoded(found, uuids)
+
+    async def _decoded(self, found: Sequence[Any], uuids: Sequence[str]) -> list[Instance]:
+        devices = devices_by_instance(await self._conductor.block_devices(uuids)) if found else {}
+        try:
+            rows = [
+                instance_row(
+                    each,
+                    name_template=self._name_template,
+                    devices=devices.get(each["nova_object.data"]["uuid"].lower(), ()),
+                )
+                for each in found
+            ]
+        except (Unreadable, LookupError, TypeError, AttributeError) as error:
+            raise StoreError("cannot read an instance of nova-conductor") from error
+        for row in rows:
+            self._know(row)
+        return sorted((row.instance for row in rows), key=lambda each: each.uuid)
+
+    def _know(self, row: Row) -> None:
+        self._numbers[row.instance.uuid] = row.number
+        if row.valueless:
+            self._valueless[row.instance.uuid] = row.valueless
+        else:
+            self._valueless.pop(row.instance.uuid, None)
+
+
+def _has(record: Instance, changes: Changes) -> bool:
+    return all(getattr(record, key) == value for key, value in changes.items())
+
+
+def _number(data: Mapping[str, Any]) -> int:
+    return int(data["id"])

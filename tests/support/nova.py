@@ -1,0 +1,254 @@
+"""A real Nova of the tests' own: conductor and scheduler over RabbitMQ, in a Python environment of their own.
+
+Nova pins a hundred packages, so it is installed outside the repository, once: in the cache directory of the user.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import rabbitmq
+from support.placement import real_placement
+from support.rabbitmq import WITH_US, RabbitMQ
+
+PINS = Path(__file__).parents[1] / "nova-constraints.txt"
+CHILD = Path(__file__).with_name("nova_child.py")
+PATIENCE_S = 120.0
+INSTALL_S = 900.0
+# What nova-conductor logs when it takes requests, and nova-scheduler too.
+READY = "Join ServiceGroup membership for this service"
+CONF = """\
+[DEFAULT]
+debug = true
+use_stderr = true
+executor_thread_pool_size = {threads}
+state_path = {directory}
+transport_url = {transport_url}
+host = controller
+rpc_response_timeout = 30
+{default}
+[oslo_concurrency]
+lock_path = {directory}/lock
+[api_database]
+connection = {api_database}
+[database]
+connection = {database}
+[conductor]
+workers = 1
+[scheduler]
+workers = 1
+discover_hosts_in_cells_interval = -1
+[placement]
+auth_type = admin_token
+endpoint = {placement}
+token = admin
+{more}
+"""
+
+
+@functools.cache
+def nova_python() -> Path:
+    """Give the Python that has Nova, which is installed where it is not yet; skip where it cannot be."""
+    pins = PINS.read_bytes()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    name = f"nova-{version}-{hashlib.sha256(pins).hexdigest()[:12]}"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bringup-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    environment = cache / name
+    python, done = environment / "bin" / "python", environment / ".complete"
+    with (cache / f"{name}.lock").open("w") as lock:
+        # Of several that want it one installs it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if done.exists():
+            return python
+        shutil.rmtree(environment, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, capture_output=True)
+        installed = subprocess.run(
+            [
+                *(str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"),
+                *("--constraint", str(PINS), "nova", "PyMySQL"),
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_S,
+        )
+        if installed.returncode:
+            pytest.skip(f"Nova cannot be installed from the package index: {installed.stderr.strip()[-200:]}")
+        done.touch()
+    return python
+
+
+class Service:
+    """One of Nova's services; it can be stopped, killed and started again."""
+
+    def __init__(self, name: str, nova: "Nova") -> None:
+        self.name = name
+        self._nova = nova
+        self.log = nova.directory / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0
+
+    def start(self) -> None:
+        """Start it, and wait until it takes requests."""
+        code = f"import sys; sys.argv = ['nova-{self.name}', '--config-file', {str(self._nova.conf)!r}]; "
+        code += f"from nova.cmd.{self.name} import main; main()"
+        self._started = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*WITH_US, str(self._nova.python), "-c", code],
+                cwd=self._nova.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.until(READY)
+
+    def until(self, text: str) -> None:
+        """Wait until it has logged a text since it was started."""
+        until = time.monotonic() + PATIENCE_S
+        while text not in self.logged():
+            assert self._process is None or self._process.poll() is None, self.logged()[-4000:]
+            assert time.monotonic() < until, f"{self.name} does not say {text!r}: {self.logged()[-4000:]}"
+            threading.Event().wait(0.05)
+
+    def logged(self) -> str:
+        """Give what it has logged since it was started."""
+        with self.log.open("rb") as log:
+            log.seek(self._started)
+            return log.read().decode(errors="replace")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Stop it and its workers; with SIGKILL as a crash would, with SIGSTOP so that it hangs."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+        if number not in (signal.SIGSTOP, signal.SIGCONT):
+            self._process.wait(PATIENCE_S)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process = None
+
+
+class Nova:
+    """Databases, a conductor and, if it is wanted, a scheduler; and a child that has Nova's objects."""
+
+    def __init__(
+        self, directory: Path, broker: RabbitMQ, *, default: str = "", more: str = "", database: str | None = None
+    ) -> None:
+        self.directory = directory
+        self.broker = broker
+        self.python = nova_python()
+        self.conf = directory / "nova.conf"
+        url = database or f"sqlite:///{directory}/{{name}}.sqlite"
+        self.conf.write_text(
+            CONF.format(
+                directory=directory,
+                transport_url=broker.url,
+                # SQLite has one writer: a second thread of a service would not wait for it.
+                threads=1 if database is None else 8,
+                default=default,
+                api_database=url.format(name="nova_api"),
+                database=url.format(name="nova_cell1"),
+                placement=real_placement(),
+                more=more,
+            )
+        )
+        self.conductor = Service("conductor", self)
+        self.scheduler = Service("scheduler", self)
+        self._lock = threading.Lock()
+        with (directory / "child.log").open("wb") as log:
+            self._child = subprocess.Popen(
+                [*WITH_US, str(self.python), "-P", str(CHILD), str(self.conf)],
+                cwd=directory,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.ask("make_databases")
+
+    def ask(self, method: str, **arguments: Any) -> Any:
+        """Have the child do something with Nova's objects."""
+        with self._lock:
+            assert self._child.stdin is not None
+            assert self._child.stdout is not None
+            self._child.stdin.write(json.dumps({"method": method, "arguments": arguments}) + "\n")
+            self._child.stdin.flush()
+            line = self._child.stdout.readline()
+        assert line, (self.directory / "child.log").read_text()[-4000:]
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
+
+    def a_host(self) -> tuple[str, str]:
+        """Make a compute host that nobody else has; give its name and the UUID of its node."""
+        name, node = f"compute-{uuid.uuid4().hex[:12]}", str(uuid.uuid4())
+        self.ask("make_host", name=name, node_uuid=node)
+        return name, node
+
+    def make(self, *instances: dict[str, Any], migrations: Iterable[dict[str, Any]] = ()) -> None:
+        """Make records."""
+        self.ask("make_instances", instances=list(instances))
+        self.ask("make_migrations", migrations=list(migrations))
+
+    def read(self, uuids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Read instances, deleted ones too."""
+        return {each["uuid"]: each for each in self.ask("instances", uuids=list(uuids))}
+
+    def close(self) -> None:
+        """Stop all of it."""
+        for service in (self.scheduler, self.conductor):
+            service.stop(signal.SIGKILL)
+        with contextlib.suppress(OSError, ValueError):
+            self._child.communicate(timeout=30)
+
+
+def a_nova(broker: RabbitMQ | None = None, **options: Any) -> Nova:
+    """Make one of one's own, its conductor running; skip where something of it is not installed."""
+    why = rabbitmq.missing()
+    if why is not None:
+        pytest.skip(why)
+    nova_python()
+    directory = Path(tempfile.mkdtemp(prefix="nova-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    nova = Nova(directory, broker or rabbitmq.a_rabbitmq(), **options)
+    atexit.register(nova.close)
+    nova.conductor.start()
+    return nova
+
+
+@functools.cache
+def the_nova() -> Nova:
+    """Give the one of this process, on whose services nobody lays a hand; a test has hosts of its own there."""
+    return a_nova(rabbitmq.the_rabbitmq())
+
+
+@contextlib.contextmanager
+def own_nova(**options: Any) -> Iterator[Nova]:
+    """Give one whose services and broker may be stopped."""
+    nova = a_nova(**options)
+    try:
+        yield nova
+    finally:
+        nova.close()
+        nova.broker.stop(signal.SIGKILL)

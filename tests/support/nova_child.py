@@ -7,13 +7,16 @@ import json
 import os
 import sys
 import traceback
+import uuid
 from typing import Any
 
 os.environ["OS_NOVA_DISABLE_EVENTLET_PATCHING"] = "1"
 
-from nova import config, context, objects
+import nova.conf
+from nova import config, context, objects, rpc
 from nova.db import migration
 from nova.db.main import api as db
+from nova.network import model
 from nova.scheduler.client import query
 from oslo_utils import timeutils
 
@@ -32,17 +35,15 @@ class Requests:
         self._nodes: dict[str, Any] = {}
 
     def make_databases(self) -> None:
-        import nova.conf
-
         conf = nova.conf.CONF
         cell0 = conf.database.connection.replace("nova_cell1", "nova_cell0")
         migration.db_sync(database="api")
-        for uuid, name, url, connection in (
+        for cell_uuid, name, url, connection in (
             (objects.CellMapping.CELL0_UUID, "cell0", "none:///", cell0),
             (CELL, "cell1", conf.transport_url, conf.database.connection),
         ):
             cell = objects.CellMapping(
-                self._context, uuid=uuid, name=name, transport_url=url, database_connection=connection
+                self._context, uuid=cell_uuid, name=name, transport_url=url, database_connection=connection
             )
             cell.create()
             with context.target_cell(self._context, cell) as inside:
@@ -51,7 +52,12 @@ class Requests:
     def make_host(self, name: str, node_uuid: str) -> None:
         """Make what Nova has of a compute host: service, compute node, host mapping."""
         service = objects.Service(
-            self._context, host=name, binary="nova-compute", topic="compute", report_count=1, last_seen_up=timeutils.utcnow()
+            self._context,
+            host=name,
+            binary="nova-compute",
+            topic="compute",
+            report_count=1,
+            last_seen_up=timeutils.utcnow(),
         )
         service.create()
         node = objects.ComputeNode(
@@ -110,14 +116,14 @@ class Requests:
             "flavor": _flavor(),
             "system_metadata": {},
             "metadata": {},
-            "compute_id": self._nodes.get(host),
+            "compute_id": self._nodes.get(str(host)),
             **given,
         }
         values.setdefault("node", host)
         instance = objects.Instance(self._context, **values)
         instance.create()
         instance.info_cache.network_info = _vifs(network_info)
-        instance.info_cache.save(update_cells=False) if False else instance.info_cache.save()
+        instance.info_cache.save()
         for device in devices:
             objects.BlockDeviceMapping(self._context, instance_uuid=instance.uuid, **device).create()
 
@@ -157,19 +163,18 @@ class Requests:
         found.save()
 
     def migration_status(self, uuid: str) -> str:
-        return objects.Migration.get_by_uuid(self._context, uuid).status
+        status: str = objects.Migration.get_by_uuid(self._context, uuid).status
+        return status
 
     def uuids_of(self, host: str) -> list[str]:
         return sorted(objects.InstanceList.get_uuids_by_host(self._context, host))
 
     def select_destinations(self, group: list[str], hosts: list[str] | None = None) -> list[str]:
         """Ask the real scheduler where one more of an anti-affinity group of these instances would go."""
-        import uuid as uuids
-
         spec = objects.RequestSpec(
             self._context,
             num_instances=1,
-            instance_uuid=str(uuids.uuid4()),
+            instance_uuid=str(uuid.uuid4()),
             flavor=_flavor(),
             image=objects.ImageMeta(properties=objects.ImageMetaProps()),
             project_id="p1",
@@ -190,7 +195,7 @@ class Requests:
             network_metadata=objects.NetworkMetadata(physnets=set(), tunneled=False),
             is_bfv=False,
             instance_group=objects.InstanceGroup(
-                uuid=str(uuids.uuid4()),
+                uuid=str(uuid.uuid4()),
                 policies=["anti-affinity"],
                 policy="anti-affinity",
                 rules={},
@@ -229,8 +234,6 @@ def _flavor() -> Any:
 
 
 def _vifs(network_info: list[dict[str, Any]]) -> Any:
-    from nova.network import model
-
     return model.NetworkInfo.hydrate(network_info)
 
 
@@ -239,15 +242,12 @@ def main() -> None:
     requests = Requests(sys.argv[1])
     # What else is written there is not ours.
     out, sys.stdout = sys.stdout, sys.stderr
-    from nova import rpc
-    import nova.conf
-
     rpc.init(nova.conf.CONF)
     for line in sys.stdin:
         asked = json.loads(line)
         try:
             answer: dict[str, Any] = {"result": getattr(requests, asked["method"])(**asked["arguments"])}
-        except Exception:
+        except Exception:  # noqa: BLE001 - the test that asked is told
             answer = {"error": traceback.format_exc()}
         out.write(json.dumps(answer) + "\n")
         out.flush()

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,11 @@ class Service:
                 start_new_session=True,
             )
         self.until(READY)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def until(self, text: str) -> None:
         """Wait until it has logged a text since it was started."""
@@ -243,12 +248,18 @@ def the_nova() -> Nova:
     return a_nova(rabbitmq.the_rabbitmq())
 
 
-@contextlib.contextmanager
-def own_nova(**options: Any) -> Iterator[Nova]:
-    """Give one whose services and broker may be stopped."""
-    nova = a_nova(**options)
-    try:
-        yield nova
-    finally:
-        nova.close()
+@functools.cache
+def _one_to_break() -> Nova:
+    return a_nova()
+
+
+def a_nova_to_break() -> Nova:
+    """Give one whose services and broker may be stopped; they run, whatever a test before has done to them."""
+    nova = _one_to_break()
+    if not nova.broker.runs:
         nova.broker.stop(signal.SIGKILL)
+        nova.broker.start()
+    if not nova.conductor.runs:
+        nova.conductor.stop(signal.SIGKILL)
+        nova.conductor.start()
+    return nova

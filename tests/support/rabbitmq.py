@@ -111,6 +111,11 @@ class RabbitMQ:
             assert all(process.poll() is None for process in self._processes), self.log.read_text()
             assert time.monotonic() < until, f"RabbitMQ does not answer: {self.log.read_text()}"
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return bool(self._processes) and all(process.poll() is None for process in self._processes)
+
     def _run(self, *command: str) -> None:
         with self.log.open("ab") as log:
             process = subprocess.Popen(

@@ -1,0 +1,178 @@
+"""RabbitMQ and nova-conductor are killed, hang and come back while a host is brought back: nothing is lost or done twice.
+
+The cloud is one that no other test has; each test may lay hands on its services.
+"""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bringup.drivers.base import PowerState
+from bringup.drivers.simulated import SimulatedDriver, SimulatedGuest
+from support.nova import Nova, a_nova_to_break
+from support.openstack import CloudHost, a_cloud_host
+from support.process import Ended, Running
+
+pytestmark = pytest.mark.timeout(300)
+
+OFF, ON = PowerState.SHUTDOWN, PowerState.RUNNING
+# What was cut short, the guest that is left of it, and how both must end.
+SORTS: dict[str, tuple[dict[str, Any], PowerState | None, dict[str, Any], PowerState | None]] = {
+    "hard reboot": (
+        {"task_state": "reboot_started_hard"},
+        OFF,
+        {"vm_state": "active", "task_state": None, "power_state": 1},
+        ON,
+    ),
+    "build": (
+        {"vm_state": "building", "task_state": "spawning", "power_state": 0},
+        None,
+        {"vm_state": "error", "task_state": None, "power_state": 0},
+        None,
+    ),
+    "start": (
+        {"vm_state": "stopped", "task_state": "powering-on", "power_state": 4},
+        OFF,
+        {"vm_state": "active", "task_state": None, "power_state": 1},
+        ON,
+    ),
+    "stop": (
+        {"task_state": "powering-off"},
+        ON,
+        {"vm_state": "stopped", "task_state": None, "power_state": 4},
+        OFF,
+    ),
+    "deletion": ({"task_state": "deleting"}, OFF, {"deleted": True}, None),
+    "nothing": ({}, ON, {"vm_state": "active", "task_state": None, "power_state": 1}, ON),
+}
+COPIES = 6
+
+
+class Crashed:
+    """A host that has something of every sort to do."""
+
+    def __init__(self, nova: Nova, directory: Path, **sections: dict[str, Any]) -> None:
+        self.nova = nova
+        self.host: CloudHost = a_cloud_host(nova, directory, limits={"concurrency": 4}, **sections)
+        self.expected: dict[str, tuple[dict[str, Any], PowerState | None]] = {}
+        made, guests = [], []
+        for number, (values, guest, end, guest_end) in enumerate(list(SORTS.values()) * COPIES):
+            one = self.host.instance(number, **values)
+            made.append(one)
+            self.expected[one["uuid"]] = ({"deleted": False, **end}, guest_end)
+            if guest is not None:
+                guests.append(SimulatedGuest(uuid=one["uuid"], name=f"guest-{number}", power_state=guest))
+        nova.make(*made)
+        self.host.guests(guests, latency={"default": 0.02})
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Read the records."""
+        return self.nova.read(list(self.expected))
+
+    def check(self) -> None:
+        """Make sure that each instance ended as it must, and was rebooted once at most."""
+        directory = self.host.computer.directory
+        driver = SimulatedDriver.from_file(directory / "scenario.json", state_path=directory / "guests.sqlite")
+        found = self.rows()
+        for uuid, (end, guest_end) in self.expected.items():
+            assert {key: found[uuid][key] for key in end} == end, uuid
+            guest = driver.guests.get(uuid)
+            assert (None if guest is None else guest.power_state) is guest_end, uuid
+            assert driver.done("reboot", uuid) <= 1
+
+
+@pytest.fixture
+def nova() -> Nova:
+    return a_nova_to_break()
+
+
+def broker_crashes(crashed: Crashed, command: Running) -> None:
+    command.until("instance.initialized")
+    crashed.nova.broker.stop(signal.SIGKILL)
+    crashed.nova.broker.start()
+
+
+def broker_restarts(crashed: Crashed, command: Running) -> None:
+    command.until("instance.initialized")
+    crashed.nova.broker.stop()
+    crashed.nova.broker.start()
+
+
+def conductor_crashes(crashed: Crashed, command: Running) -> None:
+    command.until("instance.initialized")
+    crashed.nova.conductor.stop(signal.SIGKILL)
+    crashed.nova.conductor.start()
+
+
+def conductor_hangs(crashed: Crashed, command: Running) -> None:
+    command.until("instance.initialized")
+    crashed.nova.conductor.stop(signal.SIGSTOP)
+    crashed.nova.broker.ctl("list_queues")
+    crashed.nova.conductor.stop(signal.SIGCONT)
+
+
+HARDSHIPS: dict[str, Callable[[Crashed, Running], None]] = {
+    "RabbitMQ is killed": broker_crashes,
+    "RabbitMQ is restarted": broker_restarts,
+    "nova-conductor is killed": conductor_crashes,
+    "nova-conductor hangs": conductor_hangs,
+}
+
+
+@pytest.mark.parametrize("hardship", HARDSHIPS.values(), ids=HARDSHIPS)
+def test_nothing_is_lost_and_nothing_is_done_twice(
+    nova: Nova, tmp_path: Path, hardship: Callable[[Crashed, Running], None]
+) -> None:
+    crashed = Crashed(nova, tmp_path)
+
+    with crashed.host.computer.stay("--once") as command:
+        hardship(crashed, command)
+        ended = command.end()
+
+    assert ended.code == 0, ended.out[-5000:] + ended.err
+    # A look right after a start waits for ten seconds, and it may take RabbitMQ longer to come back.
+    errors = [event for event in ended.events if event["level"] == "error" and event["event"] != "claim.not_let_go"]
+    assert errors == []
+    crashed.check()
+
+
+def test_what_cannot_be_saved_stays_as_it_was_and_the_next_start_finishes_it(nova: Nova, tmp_path: Path) -> None:
+    crashed = Crashed(nova, tmp_path, messaging={"deadline": 2})
+    with crashed.host.computer.stay("--once") as command:
+        command.until("instance.initialized")
+        nova.conductor.stop(signal.SIGKILL)
+        ended = command.end()
+
+    failed = ended.named("instance.failed")
+    assert failed
+    assert all("nova-conductor did not answer" in event["message"] for event in failed)
+
+    nova.conductor.start()
+    ended = crashed.host.computer.run()
+
+    assert ended.code == 0, ended.out[-5000:] + ended.err
+    crashed.check()
+
+
+def _unavailable(crashed: Crashed, before: dict[str, Any]) -> Ended:
+    ended = crashed.host.computer.once()
+    assert ended.code == 75, ended.out + ended.err
+    assert "no instance was touched" in ended.err
+    assert "s3cr3t" not in ended.out + ended.err
+    assert crashed.rows() == before
+    return ended
+
+
+def test_no_instance_is_touched_while_nobody_answers(nova: Nova, tmp_path: Path) -> None:
+    crashed = Crashed(nova, tmp_path, messaging={"deadline": 1})
+    before = crashed.rows()
+
+    nova.conductor.stop(signal.SIGKILL)
+    assert "nova-conductor did not answer" in _unavailable(crashed, before).err
+
+    nova.broker.stop(signal.SIGKILL)
+    ended = _unavailable(crashed, before)
+    assert f"RabbitMQ at 127.0.0.1:{nova.broker.port} does not answer" in ended.err

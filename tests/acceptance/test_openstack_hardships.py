@@ -1,4 +1,4 @@
-"""RabbitMQ and nova-conductor are killed, hang and come back while a host is brought back: nothing is lost or done twice.
+"""RabbitMQ and nova-conductor are killed, hang and come back during a run: nothing is lost, nothing is done twice.
 
 The cloud is one that no other test has; each test may lay hands on its services.
 """

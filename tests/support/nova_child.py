@@ -130,7 +130,7 @@ class Requests:
     def make_migrations(self, migrations: list[dict[str, Any]]) -> None:
         with db.context_manager.writer.using(self._context):
             for given in migrations:
-                values = {"source_node": given["source_compute"], "dest_node": given.get("dest_compute"), **given}
+                values = {"source_node": given["source_compute"], **given}
                 objects.Migration(self._context, **values).create()
 
     def instances(self, uuids: list[str]) -> list[dict[str, Any]]:

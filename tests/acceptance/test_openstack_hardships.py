@@ -10,78 +10,11 @@ from typing import Any
 
 import pytest
 
-from bringup.drivers.base import PowerState
-from bringup.drivers.simulated import SimulatedDriver, SimulatedGuest
+from support.crashed import Crashed
 from support.nova import Nova, a_nova_to_break
-from support.openstack import CloudHost, a_cloud_host
 from support.process import Ended, Running
 
 pytestmark = pytest.mark.timeout(300)
-
-OFF, ON = PowerState.SHUTDOWN, PowerState.RUNNING
-# What was cut short, the guest that is left of it, and how both must end.
-SORTS: dict[str, tuple[dict[str, Any], PowerState | None, dict[str, Any], PowerState | None]] = {
-    "hard reboot": (
-        {"task_state": "reboot_started_hard"},
-        OFF,
-        {"vm_state": "active", "task_state": None, "power_state": 1},
-        ON,
-    ),
-    "build": (
-        {"vm_state": "building", "task_state": "spawning", "power_state": 0},
-        None,
-        {"vm_state": "error", "task_state": None, "power_state": 0},
-        None,
-    ),
-    "start": (
-        {"vm_state": "stopped", "task_state": "powering-on", "power_state": 4},
-        OFF,
-        {"vm_state": "active", "task_state": None, "power_state": 1},
-        ON,
-    ),
-    "stop": (
-        {"task_state": "powering-off"},
-        ON,
-        {"vm_state": "stopped", "task_state": None, "power_state": 4},
-        OFF,
-    ),
-    "deletion": ({"task_state": "deleting"}, OFF, {"deleted": True}, None),
-    "nothing": ({}, ON, {"vm_state": "active", "task_state": None, "power_state": 1}, ON),
-}
-COPIES = 6
-
-
-class Crashed:
-    """A host that has something of every sort to do."""
-
-    def __init__(self, nova: Nova, directory: Path, **sections: dict[str, Any]) -> None:
-        self.nova = nova
-        self.host: CloudHost = a_cloud_host(nova, directory, limits={"concurrency": 4}, **sections)
-        self.expected: dict[str, tuple[dict[str, Any], PowerState | None]] = {}
-        made, guests = [], []
-        for number, (values, guest, end, guest_end) in enumerate(list(SORTS.values()) * COPIES):
-            one = self.host.instance(number, **values)
-            made.append(one)
-            self.expected[one["uuid"]] = ({"deleted": False, **end}, guest_end)
-            if guest is not None:
-                guests.append(SimulatedGuest(uuid=one["uuid"], name=f"guest-{number}", power_state=guest))
-        nova.make(*made)
-        self.host.guests(guests, latency={"default": 0.02})
-
-    def rows(self) -> dict[str, dict[str, Any]]:
-        """Read the records."""
-        return self.nova.read(list(self.expected))
-
-    def check(self) -> None:
-        """Make sure that each instance ended as it must, and was rebooted once at most."""
-        directory = self.host.computer.directory
-        driver = SimulatedDriver.from_file(directory / "scenario.json", state_path=directory / "guests.sqlite")
-        found = self.rows()
-        for uuid, (end, guest_end) in self.expected.items():
-            assert {key: found[uuid][key] for key in end} == end, uuid
-            guest = driver.guests.get(uuid)
-            assert (None if guest is None else guest.power_state) is guest_end, uuid
-            assert driver.done("reboot", uuid) <= 1
 
 
 @pytest.fixture

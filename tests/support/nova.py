@@ -18,7 +18,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from support.rabbitmq import WITH_US, RabbitMQ
 
 PINS = Path(__file__).parents[1] / "nova-constraints.txt"
 CHILD = Path(__file__).with_name("nova_child.py")
+COMPUTE_CHILD = Path(__file__).with_name("nova_compute_child.py")
 PATIENCE_S = 120.0
 INSTALL_S = 900.0
 # What nova-conductor logs when it takes requests, and nova-scheduler too.
@@ -94,6 +96,30 @@ def nova_python() -> Path:
             pytest.skip(f"Nova cannot be installed from the package index: {installed.stderr.strip()[-200:]}")
         done.touch()
     return python
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a nova-compute did when it was started."""
+
+    took_s: float
+    error: str | None
+    calls: list[tuple[str, str]]
+    """Objects and their methods, asked of nova-conductor."""
+    verbs: list[tuple[str, str]]
+    """What was asked of the hypervisor, and of which guest."""
+    guests: dict[str, int]
+    """What the hypervisor has in the end."""
+
+    @property
+    def writes(self) -> list[str]:
+        """What was written to the records."""
+        return [f"{name}.{method}" for name, method in self.calls if method in ("save", "destroy", "create")]
+
+    @property
+    def acts(self) -> list[str]:
+        """What was done to guests, other than looking and plugging their NICs."""
+        return [verb for verb, _ in self.verbs if verb not in ("get_info", "plug_vifs")]
 
 
 class Service:
@@ -219,6 +245,29 @@ class Nova:
     def read(self, uuids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Read instances, deleted ones too."""
         return {each["uuid"]: each for each in self.ask("instances", uuids=list(uuids))}
+
+    def start_compute(
+        self, host: str, node: str, guests: Mapping[str, int], *, latency_s: float = 0, default: str = ""
+    ) -> "Started":
+        """Start a real nova-compute on a host, with these guests and their power states, as far as ``init_host``."""
+        directory = Path(tempfile.mkdtemp(prefix=f"{host}-", dir=self.directory))
+        (directory / "compute_id").write_text(node)
+        conf = directory / "nova.conf"
+        own = f"[DEFAULT]\nhost = {host}\nstate_path = {directory}\ncompute_driver = fake.FakeDriver\n{default}\n"
+        conf.write_text(self.conf.read_text().replace("[DEFAULT]\n", own).replace("host = controller\n", ""))
+        asked = {"conf": str(conf), "node": node, "guests": dict(guests), "latency_s": latency_s}
+        with (directory / "compute.log").open("wb") as log:
+            done = subprocess.run(
+                [*WITH_US, str(self.python), "-P", str(COMPUTE_CHILD)],
+                cwd=directory,
+                input=json.dumps(asked) + "\n",
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                check=False,
+            )
+        assert done.stdout, (directory / "compute.log").read_text()[-4000:]
+        return Started(**json.loads(done.stdout))
 
     def close(self) -> None:
         """Stop all of it."""

@@ -122,6 +122,8 @@ class Requests:
         values.setdefault("node", host)
         instance = objects.Instance(self._context, **values)
         instance.create()
+        # What the API has written before a service got the request: events go with it.
+        objects.InstanceAction.action_start(self._context, instance.uuid, "create", want_result=False)
         instance.info_cache.network_info = _vifs(network_info)
         instance.info_cache.save()
         for device in devices:

@@ -1,5 +1,6 @@
 """A host of a real OpenStack is brought back: records through nova-conductor, on the real process."""
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,14 @@ import pytest
 
 from bringup.drivers.base import PowerState
 from bringup.drivers.simulated import SimulatedGuest
+from support.crashed import Crashed
 from support.nova import Nova, the_nova
 from support.openstack import a_cloud_host
 from support.oracle import rows, why_missing
 from support.oracle_cells import GONE, cells_of
 from support.oracle_paths import decided_by_34
 from support.oracle_words import Row
+from support.process import run
 
 INSTANCES = 500
 # Of a guest that is gone Nova's recorder starts or stops one anyway, which no hypervisor does.
@@ -99,8 +102,54 @@ def test_instances_in_every_state_end_as_nova_would_have_them(nova: Nova, tmp_pa
     assert ended.outcomes.keys() == made.keys()
     found = nova.read(list(made))
     wrong = {}
-    for uuid, (one, cell, outcome) in made.items():
-        row = {key: found[uuid][key] for key in ("deleted", "vm_state", "task_state", "power_state")}
+    for name, (one, cell, outcome) in made.items():
+        row = {key: found[name][key] for key in ("deleted", "vm_state", "task_state", "power_state")}
         if row != expected(one, cell, outcome["db"]):
-            wrong[uuid] = (cell, outcome["trace"], expected(one, cell, outcome["db"]), row, ended.outcomes[uuid])
+            wrong[name] = (cell, outcome["trace"], expected(one, cell, outcome["db"]), row, ended.outcomes[name])
     assert not wrong, "\n".join(map(str, wrong.values()))
+
+
+def test_a_plan_of_a_live_cloud_writes_nothing(nova: Nova, tmp_path: Path) -> None:
+    crashed = Crashed(nova, tmp_path)
+    before = crashed.rows()
+    calls = nova.conductor.logged().count("object_action")
+
+    planned = run("plan", "--json", *crashed.host.computer.arguments)
+
+    assert planned.code == 0, planned.err
+    assert len(planned.out.splitlines()) >= len(crashed.expected)
+    assert crashed.rows() == before
+    assert nova.conductor.logged().count("object_action") == calls
+    assert not (crashed.host.computer.state / "outbox").exists()
+
+
+def test_a_check_says_who_answers(nova: Nova, tmp_path: Path) -> None:
+    host = a_cloud_host(nova, tmp_path, scheduler={"transport": "nova"})
+    host.guests([])
+    nova.make(host.instance(1))
+
+    checked = run("check", *host.computer.arguments)
+
+    where = f"through RabbitMQ at 127.0.0.1:{nova.broker.port}"
+    assert f"nova-conductor {where}: 1 instances of {host.name}, compute node {host.node}" in checked.out
+    assert "s3cr3t" not in checked.out + checked.err
+
+    host.computer.having(host={"node_uuid": str(uuid.uuid4())})
+    checked = run("check", *host.computer.arguments)
+    assert checked.code == 77
+    assert f"Nova has instances on host {host.name}, and no compute node" in checked.out
+
+    host.computer.having(messaging={"transport_url_file": None})
+    checked = run("check", *host.computer.arguments)
+    assert checked.code == 78
+    assert "messaging.transport_url is missing" in checked.out
+
+
+def test_nothing_is_imported_into_novas_records(nova: Nova, tmp_path: Path) -> None:
+    host = a_cloud_host(nova, tmp_path)
+    host.guests([])
+    file = tmp_path / "records.json"
+    file.write_text('{"format": "bringup.records/1", "instances": []}')
+    imported = run("import", str(file), *host.computer.arguments)
+    assert imported.code == 64
+    assert "the records are Nova's own" in imported.err

@@ -9,10 +9,23 @@ from contextlib import suppress
 from typing import NoReturn
 
 from bringup import __version__
-from bringup.daemon.cli import accept, check, demo, explain, history, import_records, plan, plot, release, run, status
+from bringup.daemon.cli import (
+    accept,
+    check,
+    demo,
+    explain,
+    from_nova_conf,
+    history,
+    import_records,
+    plan,
+    plot,
+    release,
+    run,
+    status,
+)
 from bringup.daemon.errors import BringupError, chain_of
 
-COMMANDS = (run, plan, explain, check, status, history, plot, release, accept, import_records, demo)
+COMMANDS = (run, plan, explain, check, status, history, plot, release, accept, import_records, from_nova_conf, demo)
 INTERRUPTED = 130
 
 

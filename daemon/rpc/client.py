@@ -71,7 +71,7 @@ class Rpc:
         link, self._link = self._link, None
         if link is not None:
             await link.close()
-        log.debug("rpc.closed", sent=self.sent)
+            log.info("rpc.closed", broker=link.where, requests=self.sent)
 
     async def call(
         self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None

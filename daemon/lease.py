@@ -7,6 +7,7 @@ from before the last renewal was asked for: a store that is away, or a process t
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import inf
 from typing import NoReturn
 
 import anyio
@@ -24,11 +25,15 @@ DROP_S = 5.0
 class Lease:
     """What is known of a lease."""
 
-    def __init__(self, store: Store, claimant: Claimant, *, for_s: float) -> None:
-        """Take nothing yet; the lease is taken ``for_s`` seconds at a time."""
+    def __init__(self, store: Store, claimant: Claimant, *, for_s: float, lapses: bool = True) -> None:
+        """Take nothing yet; the lease is taken ``for_s`` seconds at a time.
+
+        One that does not lapse is only looked at so often: it holds until the store says that it does not.
+        """
         self._store = store
         self._claimant = claimant
         self._for_s = for_s
+        self._lapses = lapses
         self._until = 0.0
         self._is_lost = False
 
@@ -49,7 +54,7 @@ class Lease:
         """
         asked = time.monotonic()
         await self._store.take_lease(self._claimant, for_s=self._for_s)
-        self._until = asked + self._for_s
+        self._until = asked + self._for_s if self._lapses else inf
 
     async def keep(self, vitals: Vitals) -> NoReturn:
         """Renew it until cancelled."""
@@ -85,12 +90,12 @@ class Lease:
 
 
 @asynccontextmanager
-async def held_lease(store: Store, claimant: Claimant, *, for_s: float) -> AsyncIterator[Lease]:
+async def held_lease(store: Store, claimant: Claimant, *, for_s: float, lapses: bool = True) -> AsyncIterator[Lease]:
     """Take the lease of a host, and drop it at the end of the block; :meth:`Lease.keep` must run meanwhile.
 
     :raises Temporary: another daemon holds it, or the store could not be written.
     """
-    lease = Lease(store, claimant, for_s=for_s)
+    lease = Lease(store, claimant, for_s=for_s, lapses=lapses)
     try:
         await lease.take()
     except StoreError as error:

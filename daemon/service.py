@@ -200,7 +200,13 @@ class _Service:
                 opened.push_async_callback(wiring.close_driver, driver)
                 store = await opened.enter_async_context(wiring.opened_store(settings, rpc=rpc))
                 lease = await opened.enter_async_context(
-                    held_lease(store, self._claimant(), for_s=settings.store.lease)
+                    held_lease(
+                        store,
+                        self._claimant(),
+                        for_s=settings.store.lease,
+                        # Which node is whose does not change because Nova cannot be asked.
+                        lapses=not settings.store.is_nova_conductor,
+                    )
                 )
                 beside.start_soon(lease.keep, vitals, name="lease")
                 executor = wiring.make_executor(

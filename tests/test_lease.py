@@ -129,3 +129,19 @@ async def test_one_that_cannot_be_dropped_ends_by_itself() -> None:
         async with held_lease(store_of(leases), MINE, for_s=60):
             leases.error = StoreError("the database is away")
     assert [line["event"] for line in logs] == ["lease.not_dropped"]
+
+
+async def test_one_that_does_not_lapse_is_held_while_the_store_is_away_and_until_it_says_otherwise() -> None:
+    leases = Leases()
+    async with (
+        held_lease(store_of(leases), MINE, for_s=0.03, lapses=False) as lease,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(lease.keep, Vitals())
+        leases.error = StoreError("away")
+        await until_taken(leases, 5)
+        lease.check()
+
+        leases.error, leases.holder = None, "node-2"
+        await until_lost(lease)
+        group.cancel_scope.cancel()

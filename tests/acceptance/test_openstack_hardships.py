@@ -72,6 +72,20 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
     crashed.check()
 
 
+def test_killed_in_the_middle_the_next_start_goes_on(nova: Nova, tmp_path: Path) -> None:
+    crashed = Crashed(nova, tmp_path)
+    with crashed.host.computer.stay("--once") as command:
+        command.until("instance.initialized")
+        command.end(signal.SIGKILL)
+
+    ended = crashed.host.computer.run()
+
+    assert ended.code == 0, ended.out[-5000:] + ended.err
+    [goes_on] = ended.named("run.goes_on")
+    assert goes_on["attempt"] == 2
+    crashed.check()
+
+
 def test_what_cannot_be_saved_stays_as_it_was_and_the_next_start_finishes_it(nova: Nova, tmp_path: Path) -> None:
     crashed = Crashed(nova, tmp_path, messaging={"deadline": 2})
     with crashed.host.computer.stay("--once") as command:

@@ -70,8 +70,12 @@ class Store(Protocol):
         :raises RecordNotFound: there is none.
         """
 
-    async def begin_start(self, uuid: str, claimant: Claimant, *, expected: Expected, reverting: bool) -> Instance:
-        """Claim an instance, right before its guest is started; give its record, read in the same transaction.
+    async def begin_start(
+        self, uuid: str, claimant: Claimant, *, expected: Expected, reverting: bool
+    ) -> Instance | None:
+        """Claim an instance, right before its guest is started.
+
+        A store with transactions gives its record, read in the same one.
 
         The claim holds as long as the claimant's lease, or until :meth:`end_start`; the same claimant may claim again.
         With ``reverting`` a cold migration or resize under way is no obstacle: it is what is rolled back.

@@ -4,7 +4,7 @@ nova-conductor runs a method of an object that it is sent (``object_action``) or
 (``object_class_action_versions``), and writes what comes back in the versions that it is asked for.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -82,8 +82,10 @@ class Conductor:
             expected_attrs=list(EXPECTED_ATTRS),
         )
 
-    async def instances(self, uuids: Collection[str], *, hidden: bool) -> list[Any]:
-        """``InstanceList.get_by_filters``: those with these UUIDs, deleted rows left out.
+    async def instances(
+        self, uuids: Collection[str], *, hidden: bool, attributes: Sequence[str] = EXPECTED_ATTRS
+    ) -> list[Any]:
+        """``InstanceList.get_by_filters``: those with these UUIDs, deleted rows left out, with these attributes.
 
         ``hidden`` ones, of a resize between cells, are never given together with others.
         """
@@ -93,7 +95,7 @@ class Conductor:
             "InstanceList",
             "get_by_filters",
             filters={"uuid": list(uuids), "deleted": False, "soft_deleted": True, "hidden": hidden},
-            expected_attrs=list(EXPECTED_ATTRS),
+            expected_attrs=list(attributes),
         )
 
     async def block_devices(self, uuids: Collection[str]) -> list[Mapping[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 from bringup.daemon.instances import Instance, Migration
 from bringup.daemon.rpc.errors import Unreadable
 from bringup.daemon.rpc.objects import field, read
-from bringup.daemon.states import power_state, task_state, vm_state
+from bringup.daemon.states import TaskState, UnknownState, VmState, power_state, task_state, vm_state
 from bringup.daemon.store.rows import JsonSequence, to_json
 
 INFO_CACHE = "InstanceInfoCache"
@@ -80,6 +80,26 @@ def instance_row(value: Any, *, name_template: str, devices: Sequence[Mapping[st
             f"the Instance {uuid} in the answer cannot be read: {type(error).__name__}: {error}"
         ) from error
     return Row(instance, number, tuple(key for key, text in system_metadata.items() if text is None))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What decides whether a guest may be started: whose its instance is, and what is being done to it."""
+
+    uuid: str
+    host: str | None
+    vm_state: VmState | UnknownState
+    task_state: TaskState | UnknownState | None
+
+
+def look(value: Any) -> Look:
+    """Read that of an Instance.
+
+    :raises Unreadable: it is none.
+    """
+    data = read(value, "Instance", VERSIONS["Instance"])
+    host, vm, task = (field(data, key, "Instance") for key in ("host", "vm_state", "task_state"))
+    return Look(_text(data, "uuid").lower(), host, vm_state(vm or ""), task_state(task))
 
 
 def migration(data: Mapping[str, Any]) -> Migration:

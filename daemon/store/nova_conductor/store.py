@@ -22,7 +22,15 @@ from bringup.daemon.store.gathering import Gathering
 from bringup.daemon.store.imports import chunks
 from bringup.daemon.store.moves import moved
 from bringup.daemon.store.nova_conductor.conductor import Caller, Conductor, Conflict
-from bringup.daemon.store.nova_conductor.decoding import Row, devices_by_instance, instance_row, migration
+from bringup.daemon.store.nova_conductor.decoding import (
+    EXPECTED_ATTRS,
+    Look,
+    Row,
+    devices_by_instance,
+    instance_row,
+    look,
+    migration,
+)
 from bringup.daemon.store.rows import changed_columns
 
 PAGE = 200
@@ -43,7 +51,7 @@ class NovaConductorStore:
         self._numbers: dict[str, int] = {}
         self._valueless: dict[str, tuple[str, ...]] = {}
         self._fresh: Gathering[str, Instance] = Gathering(self._read_round, only_reads=True, most=PAGE)
-        self._looks: Gathering[tuple[str, str], tuple[Instance, list[Migration]]] = Gathering(
+        self._looks: Gathering[tuple[str, str], tuple[Look, list[Migration]]] = Gathering(
             self._look_round, only_reads=True, most=PAGE
         )
 
@@ -172,7 +180,7 @@ class NovaConductorStore:
         number = await self._conductor.migration_number(uuid.lower())
         await self._conductor.save_migration(uuid.lower(), number=number, status=status)
 
-    async def begin_start(self, uuid: str, claimant: Claimant, *, expected: Expected, reverting: bool) -> Instance:
+    async def begin_start(self, uuid: str, claimant: Claimant, *, expected: Expected, reverting: bool) -> None:
         """Look afresh, right before a guest is started, whether its instance is this host's and stays here.
 
         :raises StateConflict: it must not be started here.
@@ -184,7 +192,6 @@ class NovaConductorStore:
         )
         if refused is not None:
             raise refused
-        return record
 
     async def end_start(self, uuid: str, claimant: Claimant, *, reverting: bool) -> None:
         """Look again, right after it was started.
@@ -223,7 +230,7 @@ class NovaConductorStore:
     async def drop_lease(self, claimant: Claimant) -> None:
         """Nova keeps the compute node."""
 
-    async def _looked(self, uuid: str, claimant: Claimant, doing: str) -> tuple[Instance, list[Migration]]:
+    async def _looked(self, uuid: str, claimant: Claimant, doing: str) -> tuple[Look, list[Migration]]:
         try:
             return await self._looks.ask((uuid, claimant.host))
         except RecordNotFound as error:
@@ -235,17 +242,19 @@ class NovaConductorStore:
             found.get(uuid) or RecordNotFound(f"cannot read instance {uuid}: there is no such record") for uuid in uuids
         ]
 
-    async def _look_round(
-        self, asked: Sequence[tuple[str, str]]
-    ) -> list[tuple[Instance, list[Migration]] | StoreError]:
-        """Read the records, and then the migrations: one that was begun in between is seen."""
-        records = await self._read_round([uuid for uuid, _ in asked])
+    async def _look_round(self, asked: Sequence[tuple[str, str]]) -> list[tuple[Look, list[Migration]] | StoreError]:
+        """Look at the records, and then at the migrations: one that was begun in between is seen."""
+        uuids = sorted({uuid for uuid, _ in asked})
+        try:
+            looks = {each.uuid: each for each in map(look, await self._listed(uuids, attributes=()))}
+        except Unreadable as error:
+            raise StoreError(f"cannot look at {len(uuids)} instances") from error
         moves = {host: await self.load_migrations(host, AWAY_STATUSES) for host in {host for _, host in asked}}
         return [
-            record
-            if isinstance(record, StoreError)
-            else (record, [move for move in moves[host] if move.instance_uuid == uuid])
-            for record, (uuid, host) in zip(records, asked, strict=True)
+            (looks[uuid], [move for move in moves[host] if move.instance_uuid == uuid])
+            if uuid in looks
+            else RecordNotFound(f"cannot look at instance {uuid}: there is no such record")
+            for uuid, host in asked
         ]
 
     async def _in_pages(self, uuids: Collection[str]) -> list[Instance]:
@@ -269,10 +278,13 @@ class NovaConductorStore:
         return found
 
     async def _page(self, uuids: Sequence[str]) -> list[Instance]:
-        found = await self._conductor.instances(uuids, hidden=False)
+        return await self._decoded(await self._listed(uuids, attributes=EXPECTED_ATTRS), uuids)
+
+    async def _listed(self, uuids: Sequence[str], *, attributes: Sequence[str]) -> list[Any]:
+        found = await self._conductor.instances(uuids, hidden=False, attributes=attributes)
         if len(found) < len(uuids):
-            found += await self._conductor.instances(uuids, hidden=True)
-        return await self._decoded(found, uuids)
+            found += await self._conductor.instances(uuids, hidden=True, attributes=attributes)
+        return found
 
     async def _decoded(self, found: Sequence[Any], uuids: Sequence[str]) -> list[Instance]:
         devices = devices_by_instance(await self._conductor.block_devices(uuids)) if found else {}

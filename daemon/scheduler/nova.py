@@ -87,8 +87,8 @@ async def sync_forever(
                 if uuids:
                     await transport.sync(host, uuids)
         except (RpcError, StoreError, TimeoutError) as error:
-            level = log.debug if failing else log.warning
-            level("scheduler.not_synced", host=host, problem=chain_of(error))
+            if not failing:
+                log.warning("scheduler.not_synced", host=host, problem=chain_of(error))
             failing = True
         else:
             if failing:

@@ -7,6 +7,7 @@ import pytest
 
 from bringup.drivers.base import PowerState
 from bringup.drivers.simulated import SimulatedGuest
+from support import rabbitmq
 from support.crashed import SORTS, Crashed
 from support.nova import Nova, Started, the_nova
 from support.openstack import uuid_of
@@ -62,6 +63,10 @@ def start_compute(crashed: Crashed, powers: dict[str, int]) -> Started:
     return started
 
 
+def host_files(crashed: Crashed) -> list[Path]:
+    return [file for file in crashed.host.computer.state.rglob("*") if file.is_file()]
+
+
 def everything(crashed: Crashed) -> Any:
     status = crashed.nova.ask("migration_status", uuid=uuid_of(crashed.host.name, 2001))
     return crashed.rows(), status
@@ -75,6 +80,8 @@ def test_after_bringup_nova_compute_looks_plugs_and_has_nothing_left_to_do(nova:
 
     assert ended.code == 0, ended.out[-5000:] + ended.err
     crashed.check()
+    written = [file.read_bytes() for file in host_files(crashed)]
+    assert all(rabbitmq.PASSWORD.encode() not in text for text in (*written, ended.out.encode(), ended.err.encode()))
     before, powers = everything(crashed), crashed.powers()
     assert before[1] == "completed"
 

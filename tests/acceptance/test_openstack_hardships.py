@@ -15,6 +15,7 @@ from support.nova import Nova, a_nova_to_break
 from support.process import Ended, Running
 
 pytestmark = pytest.mark.timeout(300)
+LONG_S = 200
 
 
 @pytest.fixture
@@ -63,6 +64,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
 
     with crashed.host.computer.stay("--once") as command:
         hardship(crashed, command)
+        command.process.wait(LONG_S)
         ended = command.end()
 
     assert ended.code == 0, ended.out[-5000:] + ended.err

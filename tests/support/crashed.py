@@ -70,6 +70,8 @@ SORTS: dict[str, tuple[dict[str, Any], PowerState | None, dict[str, Any], PowerS
     "nothing": ({}, ON, {"vm_state": "active", "task_state": None, "power_state": 1}, ON),
 }
 COPIES = 3
+# RabbitMQ, and what is connected to it, may need half a minute to be back.
+LIMITS = {"concurrency": 4, "instance_deadline": 120, "host_deadline": 120}
 
 
 class Crashed:
@@ -77,7 +79,7 @@ class Crashed:
 
     def __init__(self, nova: Nova, directory: Path, **sections: dict[str, Any]) -> None:
         self.nova = nova
-        self.host: CloudHost = a_cloud_host(nova, directory, limits={"concurrency": 4}, **sections)
+        self.host: CloudHost = a_cloud_host(nova, directory, limits=LIMITS, **sections)
         self.expected: dict[str, tuple[dict[str, Any], PowerState | None]] = {}
         made: list[dict[str, Any]] = []
         self.guests: list[SimulatedGuest] = []

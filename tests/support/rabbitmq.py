@@ -41,7 +41,7 @@ ssl_options.verify = verify_peer
 ssl_options.fail_if_no_peer_cert = false
 """
 # Who ends the tests ends it too.
-WITH_US = ("setpriv", "--pdeathsig=KILL", "--")
+WITH_US = ("setpriv", "--pdeathsig=TERM", "--")
 
 
 def free_ports(count: int) -> list[int]:

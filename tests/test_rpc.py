@@ -197,7 +197,7 @@ async def test_wrong_credentials_are_said_without_the_password() -> None:
     said = await refused(replace(right, endpoints=(replace(endpoint, password="wr0ng"),)))
     assert f"RabbitMQ at 127.0.0.1:{broker.port} does not let user nova into virtual host /" in said
     assert "wr0ng" not in said
-    assert "does not" in await refused(replace(right, virtual_host="nowhere"))
+    assert "has no virtual host nowhere that user nova may use" in await refused(replace(right, virtual_host="nowhere"))
 
 
 async def test_of_several_hosts_the_next_is_taken_where_one_is_dead() -> None:

@@ -19,6 +19,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, 
 from aio_pika.exceptions import (
     CONNECTION_EXCEPTIONS,
     ChannelNotFoundEntity,
+    InvalidFrameError,
     ProbableAuthenticationError,
     PublishError,
 )
@@ -91,6 +92,11 @@ class Link:
         except ProbableAuthenticationError as error:
             raise RpcUnavailable(
                 f"RabbitMQ at {where} does not let user {endpoint.username} into virtual host {broker.virtual_host}"
+            ) from error
+        except InvalidFrameError as error:
+            # It closes the connection where aiormq waits for it to be opened.
+            raise RpcUnavailable(
+                f"RabbitMQ at {where} has no virtual host {broker.virtual_host} that user {endpoint.username} may use"
             ) from error
         except LOST as error:
             raise RpcUnavailable(f"RabbitMQ at {where} does not answer") from error

@@ -38,7 +38,7 @@ ssl_options.cacertfile = {ca}
 ssl_options.certfile = {cert}
 ssl_options.keyfile = {key}
 ssl_options.verify = verify_peer
-ssl_options.fail_if_no_peer_cert = false
+ssl_options.fail_if_no_peer_cert = {wants}
 """
 # Who ends the tests ends it too.
 WITH_US = ("setpriv", "--pdeathsig=TERM", "--")
@@ -54,7 +54,7 @@ def free_ports(count: int) -> list[int]:
 class RabbitMQ:
     """A broker; it can be stopped, killed and started again, at the same port and with what it had on disk."""
 
-    def __init__(self, directory: Path, *, authority: Ca | None = None) -> None:
+    def __init__(self, directory: Path, *, authority: Ca | None = None, wants_certificate: bool = False) -> None:
         self.directory = directory
         self.port, self.tls_port, self._epmd_port, self._dist_port = free_ports(4)
         self._authority = authority
@@ -64,7 +64,8 @@ class RabbitMQ:
         if authority is not None:
             # Its key is in the same file.
             cert = authority.server()
-            conf += TLS_CONF.format(port=self.tls_port, ca=authority.file, cert=cert, key=cert)
+            wants = str(wants_certificate).lower()
+            conf += TLS_CONF.format(port=self.tls_port, ca=authority.file, cert=cert, key=cert, wants=wants)
         (directory / "rabbitmq.conf").write_text(conf)
         self.log = directory / "rabbitmq.log"
 
@@ -147,8 +148,9 @@ class RabbitMQ:
 
     def ctl(self, *arguments: str) -> str:
         """Run ``rabbitmqctl``, and give what it writes."""
+        plain = ["--no-table-headers"] if arguments[0].startswith("list_") else []
         done = subprocess.run(
-            [str(SERVER.with_name("rabbitmqctl")), "--quiet", "--no-table-headers", *arguments],
+            [str(SERVER.with_name("rabbitmqctl")), "--quiet", *plain, *arguments],
             cwd=self.directory,
             env=self._environment(),
             capture_output=True,
@@ -164,15 +166,15 @@ def missing() -> str | None:
     return None if SERVER.exists() and shutil.which("epmd") else MISSING
 
 
-def a_rabbitmq(*, authority: Ca | None = None) -> RabbitMQ:
-    """Make and start one of one's own; skip where it is not installed."""
+def a_rabbitmq(*, authority: Ca | None = None, wants_certificate: bool = False) -> RabbitMQ:
+    """Make and start one of one's own, over TLS too with an authority; skip where it is not installed."""
     why = missing()
     if why is not None:
         pytest.skip(why)
     # A short path: Erlang makes sockets below it.
     directory = Path(tempfile.mkdtemp(prefix="rmq-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    broker = RabbitMQ(directory, authority=authority)
+    broker = RabbitMQ(directory, authority=authority, wants_certificate=wants_certificate)
     broker.start()
     atexit.register(broker.stop, signal.SIGKILL)
     return broker

@@ -26,6 +26,8 @@ CONFLICTS = frozenset(
         "UnknownInstanceUpdateConflict",
     }
 )
+DESTROYED = frozenset({"ObjectActionError"})
+"""Nova did not destroy: somebody else has (in MySQL's older view of the row its host seems changed), or it moved."""
 DATABASE_AWAY = frozenset(
     {"CantStartEngineError", "DBConnectionError", "DBDeadlock", "DBError", "DBNonExistentDatabase", "OperationalError"}
 )
@@ -48,7 +50,7 @@ class Caller(Protocol):
 
 
 class Conflict(Exception):
-    """Nova did not save: the record is not in an expected state."""
+    """Nova did not save or destroy: the record is not as it was expected."""
 
     def __init__(self, message: str, *, is_sure: bool) -> None:
         """Take what Nova said; not ``is_sure``: an earlier try of the same save may have changed the state."""
@@ -157,10 +159,12 @@ class Conductor:
     async def destroy_instance(self, uuid: str, *, number: int, host: str | None) -> None:
         """``Instance.destroy``.
 
+        :raises Conflict: somebody else has destroyed or changed it meanwhile.
         :raises Unanswered: whether it was is not known.
         """
         data = {"id": number, "uuid": uuid, "host": host}
-        await self._act(f"destroy instance {uuid}", primitive("Instance", VERSIONS["Instance"], data), "destroy")
+        instance = primitive("Instance", VERSIONS["Instance"], data)
+        await self._act(f"destroy instance {uuid}", instance, "destroy", conflicts=DESTROYED)
 
     async def save_migration(self, uuid: str, *, number: int, status: str) -> None:
         """``Migration.save`` of the status alone; again does no harm."""
@@ -189,17 +193,32 @@ class Conductor:
             raise StoreError(f"cannot {doing}") from error
 
     async def _act(
-        self, doing: str, instance: Mapping[str, Any], method: str, *, repeatable: bool = False, **kwargs: Any
+        self,
+        doing: str,
+        instance: Mapping[str, Any],
+        method: str,
+        *,
+        repeatable: bool = False,
+        conflicts: Collection[str] = CONFLICTS,
+        **kwargs: Any,
     ) -> None:
         arguments = {"objinst": instance, "objmethod": method, "args": [], "kwargs": kwargs}
-        await self._ask(doing, "object_action", arguments, repeatable=repeatable)
+        await self._ask(doing, "object_action", arguments, repeatable=repeatable, conflicts=conflicts)
 
-    async def _ask(self, doing: str, method: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
+    async def _ask(
+        self,
+        doing: str,
+        method: str,
+        arguments: Mapping[str, Any],
+        *,
+        repeatable: bool,
+        conflicts: Collection[str] = CONFLICTS,
+    ) -> Any:
         for attempt in range(1, TRIES + 1):
             try:
                 return await self._caller.call(method, arguments, repeatable=repeatable)
             except RemoteError as error:
-                if error.remote_class in CONFLICTS:
+                if error.remote_class in conflicts:
                     raise Conflict(str(error), is_sure=attempt == 1) from error
                 if error.remote_class in GONE:
                     raise RecordNotFound(f"cannot {doing}: there is no such record") from error

@@ -157,11 +157,15 @@ class NovaConductorStore:
         """Mark the row as deleted.
 
         :raises RecordNotFound: there is none, or it was deleted already.
+        :raises StateConflict: somebody else has put it on a host meanwhile.
         """
         record = await self._found(uuid.lower(), "destroy")
         for _ in range(SENDS):
             try:
                 await self._conductor.destroy_instance(record.uuid, number=self._numbers[record.uuid], host=record.host)
+            except Conflict as error:
+                await self._found(record.uuid, "destroy")
+                raise StateConflict(f"cannot destroy instance {uuid}: its host was another one") from error
             except Unanswered as error:
                 unanswered = error
                 try:

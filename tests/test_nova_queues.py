@@ -1,0 +1,54 @@
+"""Deployments that make RabbitMQ's queues in other ways: nothing that we send or listen to depends on it."""
+
+import pytest
+
+from bringup.daemon.rpc.client import opened_rpc
+from bringup.daemon.scheduler.nova import NovaTransport
+from bringup.daemon.states import TaskState, VmState
+from bringup.daemon.store.base import Claimant
+from bringup.daemon.store.nova_conductor import NovaConductorStore
+from support.nova import a_nova
+from support.openstack import uuid_of
+from support.records import expected
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+
+# Options of oslo.messaging, and what RabbitMQ says then of nova-conductor's queue: type, durable, auto_delete.
+DEPLOYMENTS: dict[str, tuple[list[str], list[str]]] = {
+    "quorum queues": (
+        ["rabbit_quorum_queue", "rabbit_transient_quorum_queue", "use_queue_manager"],
+        ["quorum", "true", "false"],
+    ),
+    "durable queues": (["amqp_durable_queues"], ["classic", "true", "false"]),
+    "auto-deleted queues": (["amqp_auto_delete"], ["classic", "false", "true"]),
+}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """aio-pika knows asyncio alone."""
+    return "asyncio"
+
+
+@pytest.mark.parametrize(("options", "queue"), DEPLOYMENTS.values(), ids=DEPLOYMENTS)
+async def test_calls_are_answered_and_casts_arrive(options: list[str], queue: list[str]) -> None:
+    nova = a_nova(more="\n".join(["[oslo_messaging_rabbit]", *(f"{option} = true" for option in options)]))
+    host, node = nova.a_host()
+    uuid = uuid_of(host, 1)
+    nova.make({"uuid": uuid, "host": host, "vm_state": "active"})
+    nova.scheduler.start()
+    async with opened_rpc(nova.broker.broker(), in_flight=4, deadline_s=60) as rpc:
+        store = NovaConductorStore(rpc)
+
+        await store.take_lease(Claimant(host, node), for_s=1)
+        await store.save(uuid, {"task_state": TaskState.REBOOTING}, expected=expected(VmState.ACTIVE))
+        [found] = await store.load_instances(host)
+        await NovaTransport(rpc, timeout_s=60).sync(host, [uuid])
+
+        await store.close()
+    assert found.task_state is TaskState.REBOOTING
+    nova.scheduler.until(f"Successfully synced instances from host '{host}'")
+    queues = nova.broker.ctl("list_queues", "name", "type", "durable", "auto_delete").splitlines()
+    assert "\t".join(["conductor", *queue]) in queues
+    nova.close()
+    nova.broker.stop()

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -104,11 +104,15 @@ class RabbitMQ:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        # Its own would outlive it.
+        # Its own would outlive it, and is started where there is none yet.
         self._run("epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1")
+        self._until(lambda: _is_open(self._epmd_port))
         self._run(str(SERVER))
+        self._until(self._answers)
+
+    def _until(self, answers: Callable[[], bool]) -> None:
         until = time.monotonic() + PATIENCE_S
-        while not self._answers():
+        while not answers():
             assert all(process.poll() is None for process in self._processes), self.log.read_text()
             assert time.monotonic() < until, f"RabbitMQ does not answer: {self.log.read_text()}"
 
@@ -159,6 +163,12 @@ class RabbitMQ:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+
+def _is_open(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
 
 
 def missing() -> str | None:

@@ -14,7 +14,7 @@ import structlog
 
 from bringup.daemon.errors import StoreError, chain_of
 from bringup.daemon.rpc.errors import RpcError
-from bringup.daemon.scheduler.base import NotAcknowledged
+from bringup.daemon.scheduler.base import NotAcknowledged, Rejected
 from bringup.daemon.scheduler.nova_messages import TOPIC, VERSION, Cast, casts_of, sync
 from bringup.daemon.scheduler.report import Report
 from bringup.daemon.store.base import Store
@@ -44,9 +44,14 @@ class NovaTransport:
         """Send a report; what was cut off is sent again whole, which does no harm.
 
         :raises NotAcknowledged: no scheduler listens, or the broker is away.
+        :raises Rejected: the report lacks what an instance must have; it would hold up those behind it for ever.
         """
         try:
-            await self._cast(casts_of(report))
+            casts = casts_of(report)
+        except LookupError as error:
+            raise Rejected(f"an instance of report {report['report_id']} has no {error.args[0]}") from error
+        try:
+            await self._cast(casts)
         except (RpcError, TimeoutError) as error:
             raise NotAcknowledged(f"nova-scheduler was not told of report {report['report_id']}") from error
 
@@ -82,10 +87,8 @@ async def sync_forever(
     while True:
         try:
             with expecting():
-                uuids = await store.list_uuids(host)
-                # An empty list makes the scheduler look for a host that it may not know (bug 1680661).
-                if uuids:
-                    await transport.sync(host, uuids)
+                # None too, as Nova does: nothing else takes the last ones from the scheduler's memory of a host.
+                await transport.sync(host, await store.list_uuids(host))
         except (RpcError, StoreError, TimeoutError) as error:
             if not failing:
                 log.warning("scheduler.not_synced", host=host, problem=chain_of(error))

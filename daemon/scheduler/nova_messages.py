@@ -32,7 +32,11 @@ class Cast:
 def casts_of(report: Report) -> list[Cast]:
     """Give what is told, in its order: what is gone, what is there, and that this is all.
 
-    An empty list is never told (bug 1680661).  Instances that were not settled are on the host all the same.
+    An update of nothing is never told (bug 1680661).  That nothing is there is told where the run was complete: else
+    the scheduler would go on counting what was evacuated from the host.  Instances that were not settled are on the
+    host all the same.
+
+    :raises LookupError: an instance of the report has no state.
     """
     host = report["host"]
     gone = [*report["deleted"], *(each["uuid"] for each in report["elsewhere"])]
@@ -42,7 +46,7 @@ def casts_of(report: Report) -> list[Cast]:
         instances = primitive("InstanceList", INSTANCE_LIST_VERSION, {"objects": objects})
         told.append(Cast("update_instance_info", {"host_name": host, "instance_info": instances}))
     there = [each["uuid"] for each in report["instances"]] + report["unfinished"]
-    if there:
+    if there or report["complete"]:
         told.append(sync(host, there))
     return told
 

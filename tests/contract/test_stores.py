@@ -58,6 +58,18 @@ async def test_only_the_instances_of_the_host_are_loaded_in_the_order_of_their_u
     assert [one.uuid for one in await store.load_instances(HOST)] == [uuid_of(1), uuid_of(3)]
 
 
+async def test_the_uuids_of_a_host_are_those_of_its_instances_that_are_not_deleted_in_their_order(
+    store: ImportingStore,
+) -> None:
+    half_deleted = instance(5, vm_state=VmState.DELETED)
+    elsewhere = (instance(2, host="other"), instance(4, host=None))
+    await store.import_records(records(instance(3), *elsewhere, instance(1), instance(6), half_deleted))
+    await store.destroy(uuid_of(6))
+
+    assert await store.list_uuids(HOST) == [uuid_of(1), uuid_of(3), uuid_of(5)]
+    assert await store.list_uuids("nobody") == []
+
+
 async def test_more_instances_than_fit_in_one_statement_are_loaded(store: ImportingStore) -> None:
     many = [instance(number) for number in range(1200)]
     await store.import_records(records(*many))

@@ -67,7 +67,8 @@ def test_instances_are_told_and_then_that_these_are_all() -> None:
 # As nova-compute 34.0.0 was seen to send it, instances left out.
 CAPTURED = """{"method": "update_instance_info", "args": {"host_name": "compute-1", "instance_info": {
 "nova_object.name": "InstanceList", "nova_object.namespace": "nova", "nova_object.version": "2.6", "nova_object.data":
-{"objects": []}, "nova_object.changes": ["objects"]}}, "version": "4.2", "_unique_id": "f92f148fa3614d2d8771444038e23d1f"}
+{"objects": []}, "nova_object.changes": ["objects"]}}, "version": "4.2",
+"_unique_id": "f92f148fa3614d2d8771444038e23d1f"}
 """
 
 

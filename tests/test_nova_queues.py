@@ -9,6 +9,7 @@ from bringup.daemon.store.base import Claimant
 from bringup.daemon.store.nova_conductor import NovaConductorStore
 from support.nova import a_nova
 from support.openstack import uuid_of
+from support.rabbitmq import the_rabbitmq
 from support.records import expected
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -32,12 +33,15 @@ def anyio_backend() -> str:
 
 @pytest.mark.parametrize(("options", "queue"), DEPLOYMENTS.values(), ids=DEPLOYMENTS)
 async def test_calls_are_answered_and_casts_arrive(options: list[str], queue: list[str]) -> None:
-    nova = a_nova(more="\n".join(["[oslo_messaging_rabbit]", *(f"{option} = true" for option in options)]))
+    broker = the_rabbitmq()
+    virtual_host = broker.new_virtual_host()
+    more = "\n".join(["[oslo_messaging_rabbit]", *(f"{option} = true" for option in options)])
+    nova = a_nova(broker, virtual_host=virtual_host, more=more)
     host, node = nova.a_host()
     uuid = uuid_of(host, 1)
     nova.make({"uuid": uuid, "host": host, "vm_state": "active"})
     nova.scheduler.start()
-    async with opened_rpc(nova.broker.broker(), in_flight=4, deadline_s=60) as rpc:
+    async with opened_rpc(nova.broker_settings(), in_flight=4, deadline_s=60) as rpc:
         store = NovaConductorStore(rpc)
 
         await store.take_lease(Claimant(host, node), for_s=1)
@@ -48,7 +52,6 @@ async def test_calls_are_answered_and_casts_arrive(options: list[str], queue: li
         await store.close()
     assert found.task_state is TaskState.REBOOTING
     nova.scheduler.until(f"Successfully synced instances from host '{host}'")
-    queues = nova.broker.ctl("list_queues", "name", "type", "durable", "auto_delete").splitlines()
+    queues = broker.ctl("list_queues", "--vhost", virtual_host, "name", "type", "durable", "auto_delete").splitlines()
     assert "\t".join(["conductor", *queue]) in queues
     nova.close()
-    nova.broker.stop()

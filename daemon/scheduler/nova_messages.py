@@ -19,6 +19,8 @@ VERSION: Final = "4.2"
 # The lowest versions that have these fields: a scheduler asks the conductor to translate what is newer than its own.
 INSTANCE_VERSION: Final = "2.0"
 INSTANCE_LIST_VERSION: Final = "2.0"
+MOST_DELETED: Final = 50
+"""Of more no cast each is sent: the sync says it in one, and the host is read anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,9 @@ def casts_of(report: Report) -> list[Cast]:
     """
     host = report["host"]
     gone = [*report["deleted"], *(each["uuid"] for each in report["elsewhere"])]
-    told = [Cast("delete_instance_info", {"host_name": host, "instance_uuid": uuid}) for uuid in gone]
+    told: list[Cast] = []
+    if len(gone) <= MOST_DELETED:
+        told = [Cast("delete_instance_info", {"host_name": host, "instance_uuid": uuid}) for uuid in gone]
     if report["instances"]:
         objects = [_instance(each) for each in report["instances"]]
         instances = primitive("InstanceList", INSTANCE_LIST_VERSION, {"objects": objects})

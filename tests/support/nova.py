@@ -26,6 +26,7 @@ from typing import Any
 
 import pytest
 
+from bringup.daemon.rpc.broker import Broker
 from support import rabbitmq
 from support.placement import real_placement
 from support.rabbitmq import WITH_US, RabbitMQ
@@ -99,6 +100,22 @@ def nova_python() -> Path:
     return python
 
 
+def _databases(python: Path) -> Path:
+    """Name the directory with databases that are ready: to make them takes seconds, to copy them none."""
+    return python.parents[1].with_suffix(".databases")
+
+
+def _keep_databases(directory: Path, copies: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=copies.parent) as name:
+        ready = Path(name) / "ready"
+        ready.mkdir()
+        for file in directory.glob("*.sqlite"):
+            shutil.copy2(file, ready)
+        # Of several that have made them the first keeps them.
+        with contextlib.suppress(OSError):
+            ready.rename(copies)
+
+
 @dataclass(frozen=True)
 class Started:
     """What a nova-compute did when it was started."""
@@ -156,8 +173,12 @@ class Service:
 
     def until(self, text: str) -> None:
         """Wait until it has logged a text since it was started."""
+        self.until_count(text, 1)
+
+    def until_count(self, text: str, count: int) -> None:
+        """Wait until it has logged a text so often."""
         until = time.monotonic() + PATIENCE_S
-        while text not in self.logged():
+        while self.logged().count(text) < count:
             assert self._process is None or self._process.poll() is None, self.logged()[-4000:]
             assert time.monotonic() < until, f"{self.name} does not say {text!r}: {self.logged()[-4000:]}"
             threading.Event().wait(0.05)
@@ -185,17 +206,26 @@ class Nova:
     """Databases, a conductor and, if it is wanted, a scheduler; and a child that has Nova's objects."""
 
     def __init__(
-        self, directory: Path, broker: RabbitMQ, *, default: str = "", more: str = "", database: str | None = None
+        self,
+        directory: Path,
+        broker: RabbitMQ,
+        *,
+        default: str = "",
+        more: str = "",
+        database: str | None = None,
+        virtual_host: str = "/",
     ) -> None:
         self.directory = directory
         self.broker = broker
+        self.virtual_host = virtual_host
         self.python = nova_python()
         self.conf = directory / "nova.conf"
-        url = database or f"sqlite:///{directory}/{{name}}.sqlite"
+        # The conductor's heartbeat and the child may want to write at one moment.
+        url = database or f"sqlite:///{directory}/{{name}}.sqlite?timeout=60"
         self.conf.write_text(
             CONF.format(
                 directory=directory,
-                transport_url=broker.url,
+                transport_url=self.transport_url,
                 # SQLite has one writer: a second thread of a service would not wait for it.
                 threads=1 if database is None else 8,
                 default=default,
@@ -217,7 +247,23 @@ class Nova:
                 stderr=log,
                 text=True,
             )
+        if database is None and (copies := _databases(self.python)).exists():
+            for file in copies.glob("*.sqlite"):
+                shutil.copy2(file, directory)
+            self.ask("take_databases")
+            return
         self.ask("make_databases")
+        if database is None:
+            _keep_databases(directory, copies)
+
+    @property
+    def transport_url(self) -> str:
+        """RabbitMQ, as Nova is told of it."""
+        return f"{self.broker.url}{'' if self.virtual_host == '/' else self.virtual_host}"
+
+    def broker_settings(self) -> Broker:
+        """RabbitMQ, as our client is told of it."""
+        return self.broker.broker(virtual_host=self.virtual_host)
 
     def ask(self, method: str, **arguments: Any) -> Any:
         """Have the child do something with Nova's objects."""
@@ -306,6 +352,14 @@ def the_nova() -> Nova:
 @functools.cache
 def _one_to_break() -> Nova:
     return a_nova()
+
+
+def a_nova_that_schedules() -> Nova:
+    """Give the one of this process, its scheduler running."""
+    nova = the_nova()
+    if not nova.scheduler.runs:
+        nova.scheduler.start()
+    return nova
 
 
 def a_nova_to_break() -> Nova:

@@ -49,6 +49,16 @@ class Requests:
             with context.target_cell(self._context, cell) as inside:
                 migration.db_sync(context=inside)
 
+    def take_databases(self) -> None:
+        """Make databases that were copied this cloud's own."""
+        conf = nova.conf.CONF
+        cell = objects.CellMapping.get_by_uuid(self._context, CELL)
+        cell.transport_url, cell.database_connection = conf.transport_url, conf.database.connection
+        cell.save()
+        cell = objects.CellMapping.get_by_uuid(self._context, objects.CellMapping.CELL0_UUID)
+        cell.database_connection = conf.database.connection.replace("nova_cell1", "nova_cell0")
+        cell.save()
+
     def make_host(self, name: str, node_uuid: str) -> None:
         """Make what Nova has of a compute host: service, compute node, host mapping."""
         service = objects.Service(
@@ -171,8 +181,8 @@ class Requests:
     def uuids_of(self, host: str) -> list[str]:
         return sorted(objects.InstanceList.get_uuids_by_host(self._context, host))
 
-    def select_destinations(self, group: list[str], hosts: list[str] | None = None) -> list[str]:
-        """Ask the real scheduler where one more of an anti-affinity group of these instances would go."""
+    def select_destinations(self, group: list[str], only: str) -> list[str]:
+        """Ask the real scheduler whether one more of an anti-affinity group of these may come to the ``only`` host."""
         spec = objects.RequestSpec(
             self._context,
             num_instances=1,
@@ -184,7 +194,7 @@ class Requests:
             availability_zone=None,
             scheduler_hints={},
             retry=None,
-            requested_destination=None,
+            requested_destination=objects.Destination(host=only, node=only),
             requested_resources=[],
             pci_requests=objects.InstancePCIRequests(requests=[]),
             numa_topology=None,
@@ -202,7 +212,7 @@ class Requests:
                 policy="anti-affinity",
                 rules={},
                 members=group,
-                hosts=hosts or [],
+                hosts=[],
             ),
         )
         try:

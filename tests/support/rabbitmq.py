@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -163,6 +164,13 @@ class RabbitMQ:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def new_virtual_host(self) -> str:
+        """Make one that nobody else has, and give its name."""
+        name = f"cell-{uuid.uuid4().hex[:8]}"
+        self.ctl("add_vhost", name)
+        self.ctl("set_permissions", "-p", name, USER, ".*", ".*", ".*")
+        return name
 
 
 def _is_open(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""Tests that share something costly, a machine that boots or an image, go to one worker, which makes it once.
+"""Tests that share something costly, such as a machine that boots, go to one worker, which makes it once.
 
 xdist's own ``loadgroup`` does that by renaming tests, which pytest 9.2 does not let it.
 """
@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-TOGETHER = ("tests/acceptance/test_booted.py", "tests/acceptance/test_container.py")
+TOGETHER = {
+    "tests/acceptance/test_booted.py": "a machine and an image",
+    "tests/acceptance/test_container.py": "a machine and an image",
+    "tests/acceptance/test_openstack_hardships.py": "a cloud to break",
+    "tests/test_nova_concurrency.py": "a cloud on MariaDB",
+}
+"""What the tests of a file share with those of others."""
 
 
 class OneWorker(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -16,7 +22,7 @@ class OneWorker(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
-        return "together" if file in TOGETHER else nodeid
+        return TOGETHER.get(file, nodeid)
 
 
 @pytest.hookimpl

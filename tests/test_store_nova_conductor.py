@@ -459,6 +459,41 @@ async def test_a_destruction_whose_answer_was_lost_is_made(cloud: Cloud, lost: M
     assert cloud.nova.read([uuid])[uuid]["deleted"]
 
 
+@dataclass
+class Delays:
+    """Calls for real; the first action is carried out only when the next one comes, and its answer is lost."""
+
+    caller: Caller
+    held: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    has_held: bool = False
+    where: str = "a slow broker"
+
+    async def call(
+        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
+    ) -> Any:
+        if method == "object_action":
+            if not self.has_held:
+                self.has_held = True
+                self.held.append((method, arguments))
+                raise Unanswered("still on its way")
+            for late_method, late in self.held:
+                await self.caller.call(late_method, late, repeatable=False)
+            self.held.clear()
+        return await self.caller.call(method, arguments, repeatable=repeatable, deadline_s=deadline_s)
+
+
+async def test_a_save_that_overtakes_itself_is_ours(cloud: Cloud) -> None:
+    saved, destroyed = cloud.has(1), cloud.has(2)
+    store = NovaConductorStore(Delays(cloud.rpc))
+    await store.save(
+        saved, {"task_state": TaskState.REBOOTING, "terminated_at": "2026-11-26T09:00:00.5+00:00"}, expected=ACTIVE
+    )
+    assert cloud.nova.read([saved])[saved]["task_state"] == "rebooting"
+
+    await NovaConductorStore(Delays(cloud.rpc)).destroy(destroyed)
+    assert cloud.nova.read([destroyed])[destroyed]["deleted"]
+
+
 async def test_a_save_that_was_lost_and_overtaken_is_a_conflict(cloud: Cloud) -> None:
     uuid = cloud.has(1, task_state="deleting")
     store = NovaConductorStore(LosesAnswers(cloud.rpc, before=1))

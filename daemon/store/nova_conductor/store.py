@@ -107,6 +107,7 @@ class NovaConductorStore:
             # Nova compares nothing where nothing is to be written.
             self._expect(uuid, await self._found(uuid, "save"), expected)
             return
+        unanswered: Unanswered | None = None
         for _ in range(SENDS):
             try:
                 await self._conductor.save_instance(
@@ -116,7 +117,9 @@ class NovaConductorStore:
                     task_states=[None if state is None else state.value for state in expected.task_states],
                 )
             except Conflict as error:
-                await self._lost_race(uuid, changes, expected, error)
+                # One that was sent before, and not answered, may have been made meanwhile.
+                is_sure = error.is_sure and unanswered is None
+                await self._lost_race(uuid, changes, expected, error, is_sure=is_sure)
                 return
             except Unanswered as error:
                 unanswered = error
@@ -134,10 +137,12 @@ class NovaConductorStore:
         self._expect(uuid, record, expected)
         return False
 
-    async def _lost_race(self, uuid: str, changes: Changes, expected: Expected, refusal: Conflict) -> None:
+    async def _lost_race(
+        self, uuid: str, changes: Changes, expected: Expected, refusal: Conflict, *, is_sure: bool
+    ) -> None:
         """Say what the record is now; not where an earlier try of ours has made it so."""
         record = await self._found(uuid, "save")
-        if not refusal.is_sure and _has(record, changes):
+        if not is_sure and _has(record, changes):
             return
         refused = conflict("save", uuid, record.vm_state, record.task_state, expected)
         raise refused or StateConflict(f"cannot save instance {uuid}: its state was another one") from refusal
@@ -160,12 +165,18 @@ class NovaConductorStore:
         :raises StateConflict: somebody else has put it on a host meanwhile.
         """
         record = await self._found(uuid.lower(), "destroy")
+        unanswered: Unanswered | None = None
         for _ in range(SENDS):
             try:
                 await self._conductor.destroy_instance(record.uuid, number=self._numbers[record.uuid], host=record.host)
             except Conflict as error:
                 await self._found(record.uuid, "destroy")
                 raise StateConflict(f"cannot destroy instance {uuid}: its host was another one") from error
+            except RecordNotFound:
+                # One that was sent before, and not answered, has been made meanwhile.
+                if unanswered is None:
+                    raise
+                return
             except Unanswered as error:
                 unanswered = error
                 try:
@@ -316,7 +327,8 @@ class NovaConductorStore:
 
 
 def _has(record: Instance, changes: Changes) -> bool:
-    return all(getattr(record, key) == value for key, value in changes.items())
+    """Tell whether a record has what was to be written; times aside, which Nova writes in its own way."""
+    return all(getattr(record, key) == value for key, value in changes.items() if key != "terminated_at")
 
 
 def _number(data: Mapping[str, Any]) -> int:

@@ -47,6 +47,9 @@ state_path = {directory}
 transport_url = {transport_url}
 host = controller
 rpc_response_timeout = 30
+# No heartbeat: where SQLite has a reader who begins to write while another waits to, it refuses at once ("database is
+# locked"), however long one would wait.
+report_interval = 0
 {default}
 [oslo_concurrency]
 lock_path = {directory}/lock

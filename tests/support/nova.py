@@ -223,7 +223,7 @@ class Nova:
         self.virtual_host = virtual_host
         self.python = nova_python()
         self.conf = directory / "nova.conf"
-        # The conductor's heartbeat and the child may want to write at one moment.
+        # The conductor and the child may want to write at one moment.
         url = database or f"sqlite:///{directory}/{{name}}.sqlite?timeout=60"
         self.conf.write_text(
             CONF.format(

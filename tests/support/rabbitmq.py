@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import functools
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -46,10 +47,15 @@ WITH_US = ("setpriv", "--pdeathsig=TERM", "--")
 
 
 def free_ports(count: int) -> list[int]:
-    """Give ports that nobody has now."""
+    """Give ports that nobody has now, and that the system gives to nobody by itself."""
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
+        ports: list[int] = []
+        while len(ports) < count:
+            port = 20_000 + secrets.randbelow(12_000)
+            with contextlib.suppress(OSError):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+                ports.append(port)
+        return ports
 
 
 class RabbitMQ:

@@ -21,7 +21,6 @@ DEPLOYMENTS: dict[str, tuple[list[str], list[str]]] = {
         ["quorum", "true", "false"],
     ),
     "durable queues": (["amqp_durable_queues"], ["classic", "true", "false"]),
-    "auto-deleted queues": (["amqp_auto_delete"], ["classic", "false", "true"]),
 }
 
 

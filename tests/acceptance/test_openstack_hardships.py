@@ -29,12 +29,6 @@ def broker_crashes(crashed: Crashed, command: Running) -> None:
     crashed.nova.broker.start()
 
 
-def broker_restarts(crashed: Crashed, command: Running) -> None:
-    command.until("instance.initialized")
-    crashed.nova.broker.stop()
-    crashed.nova.broker.start()
-
-
 def conductor_crashes(crashed: Crashed, command: Running) -> None:
     command.until("instance.initialized")
     crashed.nova.conductor.stop(signal.SIGKILL)
@@ -50,7 +44,6 @@ def conductor_hangs(crashed: Crashed, command: Running) -> None:
 
 HARDSHIPS: dict[str, Callable[[Crashed, Running], None]] = {
     "RabbitMQ is killed": broker_crashes,
-    "RabbitMQ is restarted": broker_restarts,
     "nova-conductor is killed": conductor_crashes,
     "nova-conductor hangs": conductor_hangs,
 }

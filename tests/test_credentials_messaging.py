@@ -165,6 +165,98 @@ def test_a_small_nova_conf_gives_few_settings(tmp_path: Path) -> None:
     assert any("placement.token_file" in note for note in notes)
 
 
+def test_what_nova_conf_leaves_to_its_defaults_is_so_here_too(tmp_path: Path) -> None:
+    """Nova 34's defaults, as its code has them; said in nova.conf they are not written either."""
+    silent = taken(tmp_path, nova_conf(tmp_path, ""))
+    loaded = load(tmp_path / "made.toml", environment={}, overrides=[])
+    told = nova_conf(
+        tmp_path,
+        "[filter_scheduler]\ntrack_instance_changes = true\n[compute]\nshutdown_retry_interval = 10\n"
+        "[workarounds]\nhandle_virt_lifecycle_events = true\n",
+        default="shutdown_timeout = 60\nrpc_response_timeout = 60\nscheduler_instance_sync_interval = 120\n"
+        "instance_name_template = instance-%08x\nresume_guests_state_on_host_boot = false\n",
+    )
+
+    assert silent == taken(tmp_path, told)
+    assert (loaded.guests.shutdown_timeout, loaded.guests.shutdown_retry_interval) == (60, 10)
+    assert (loaded.messaging.deadline, loaded.scheduler.sync_interval) == (60, 120)
+    assert (loaded.store.instance_name_template, loaded.resume.guests) == ("instance-%08x", "never")
+    assert loaded.scheduler.track_instance_changes
+    assert loaded.driver.handle_lifecycle_events
+    assert loaded.libvirt.wait_soft_reboot == 120
+
+
+@pytest.mark.parametrize(
+    ("default", "text", "key", "value"),
+    [
+        ('pci_passthrough_whitelist = {"vendor_id": "8086"}', "", "pci.device_spec", ['{"vendor_id": "8086"}']),
+        ("", '[pci]\ndevice_spec = [{"vendor_id": "8086"}]\n', "pci.device_spec", ['[{"vendor_id": "8086"}]']),
+        ("", "[workarounds]\nhandle_virt_lifecycle_events = false\n", "driver.handle_lifecycle_events", False),
+        ("", "[libvirt]\nwait_soft_reboot_seconds = 30\n", "libvirt.wait_soft_reboot", 30),
+        ("", "[libvirt]\nvirt_type = lxc\n", "libvirt.uri", "lxc:///"),
+        (
+            "",
+            "[libvirt]\nconnection_uri = qemu+tcp://h/system\nvirt_type = lxc\n",
+            "libvirt.uri",
+            "qemu+tcp://h/system",
+        ),
+        ("my_ip = 10.0.0.7\nhost = $my_ip", "", "host.name", "10.0.0.7"),
+        ("instances_path = /vms/\U0001f5a5", "", "libvirt.instances_path", "/vms/\U0001f5a5"),
+        ("scheduler_instance_sync_interval = 7", "", "scheduler.sync_interval", 7),
+        ("instance_name_template = %(uuid)s", "", "store.instance_name_template", "%(uuid)s"),
+    ],
+    ids=lambda each: str(each).partition("\n")[0][:30],
+)
+def test_an_odd_nova_conf_is_made_into_settings_too(
+    tmp_path: Path, default: str, text: str, key: str, value: object
+) -> None:
+    conf = nova_conf(tmp_path, text, default=f"compute_driver = libvirt.LibvirtDriver\n{default}")
+    section, _, name = key.partition(".")
+    assert taken(tmp_path, conf)[section][name] == value
+
+
+@pytest.mark.parametrize(
+    ("default", "text", "says"),
+    [
+        ("shutdown_timeout = soon", "", "[DEFAULT] shutdown_timeout cannot be read"),
+        ("host = $nowhere", "", "[DEFAULT] host cannot be read: it refers to an option that is not set there"),
+        ("host = two words", "", 'host.name = "two words" ('),
+        ("", "[pci]\ndevice_spec = nonsense\n", 'pci.device_spec[0] = "nonsense" ('),
+        ("", "[compute]\nshutdown_retry_interval = 0\n", "guests.shutdown_retry_interval = 0 ("),
+    ],
+    ids=lambda each: str(each).partition("\n")[0][:30],
+)
+def test_what_would_be_no_settings_is_said_and_not_written(tmp_path: Path, default: str, text: str, says: str) -> None:
+    written = run("from-nova-conf", str(nova_conf(tmp_path, text, default=default)))
+    assert (written.code, written.out) == (78, "")
+    assert says in written.err
+    assert "s3cr3t" not in written.err
+
+
+@pytest.mark.parametrize(
+    ("default", "text", "note"),
+    [
+        ("resume_guests_state_on_host_boot = true", "", "set it to false for nova-compute"),
+        ("", "[libvirt]\nimages_type = rbd\n", "set evacuated.shared_storage to shared"),
+        ("", "[libvirt]\ncpu_power_management = true\n", "left on sleeping cores"),
+        ("", "[placement]\nauth_type = none\n", "placement.url: nova.conf does not say"),
+        ("compute_driver =", "", "[DEFAULT] compute_driver is not set"),
+    ],
+    ids=lambda each: str(each).partition("\n")[0][:30],
+)
+def test_what_has_no_place_here_and_matters_is_told(tmp_path: Path, default: str, text: str, note: str) -> None:
+    head = "" if "compute_driver" in default else "compute_driver = libvirt.LibvirtDriver\n"
+    notes = settings_from([nova_conf(tmp_path, text, default=head + default)]).notes
+    assert any(note in each for each in notes), notes
+
+
+def test_a_file_without_the_uuid_of_a_node_is_not_taken_for_one(tmp_path: Path) -> None:
+    conf = nova_conf(tmp_path, "")
+    (tmp_path / "compute_id").write_text("\n")
+    with pytest.raises(SettingsError, match="compute_id holds no UUID"):
+        settings_from([conf])
+
+
 def test_without_the_identity_of_the_node_nothing_is_made(tmp_path: Path) -> None:
     conf = nova_conf(tmp_path, "")
     (tmp_path / "compute_id").unlink()

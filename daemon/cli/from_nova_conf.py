@@ -30,8 +30,8 @@ def execute(arguments: argparse.Namespace) -> int:
     for section, values in taken.sections.items():
         write_line(f"\n[{section}]")
         for key, value in values.items():
-            # A string, number, boolean or list of JSON is one of TOML.
-            write_line(f"{key} = {json.dumps(value)}")
+            # A string, number, boolean or list of JSON is one of TOML; a pair of surrogates would not be.
+            write_line(f"{key} = {json.dumps(value, ensure_ascii=False)}")
     for note in taken.notes:
         sys.stderr.write(f"bringup: {note}\n")
     return os.EX_OK

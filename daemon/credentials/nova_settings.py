@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from bringup.daemon.credentials.messaging import from_nova_conf
 from bringup.daemon.credentials.nova_conf import parsed, value_of
 from bringup.daemon.errors import SettingsError
+from bringup.daemon.settings.layers import Layers
+from bringup.daemon.settings.loading import settings_of
 
 if TYPE_CHECKING:
     from oslo_config.cfg import ConfigOpts, Opt
@@ -23,6 +26,16 @@ COMPUTE_ID = "compute_id"
 LIBVIRT = "libvirt.LibvirtDriver"
 URIS = {"lxc": "lxc:///", "parallels": "parallels:///system"}
 NO_KEYSTONE = ("none", "noauth", "admin_token")
+RESUMED_TWICE = (
+    "[DEFAULT] resume_guests_state_on_host_boot = true: bringup starts the guests then (resume.guests); set it to "
+    "false for nova-compute, which would start too what bringup holds back on purpose"
+)
+CORES = (
+    "[libvirt] cpu_power_management = true: nova-compute puts all dedicated cores to sleep when it starts, and wakes "
+    "only those of guests that it starts itself; guests that bringup has started would be left on sleeping cores"
+)
+DISKS = "[libvirt] images_type = rbd: other hosts see the disks too; set evacuated.shared_storage to shared"
+NO_URL = "placement.url: nova.conf does not say where Placement is; set it"
 
 
 @dataclass(slots=True)
@@ -42,7 +55,7 @@ class Taken:
 def settings_from(paths: Sequence[Path]) -> Taken:
     """Read the files of a nova-compute.
 
-    :raises SettingsError: they cannot be read, or do not say what is needed.
+    :raises SettingsError: they cannot be read, do not say what is needed, or say what would be no settings.
     """
     from oslo_config import cfg
 
@@ -63,24 +76,46 @@ def settings_from(paths: Sequence[Path]) -> Taken:
     _driver(config, taken)
     if _flag(config, "resume_guests_state_on_host_boot"):
         taken.put("resume", "guests", "on_host_boot")
+        taken.notes.append(RESUMED_TWICE)
     taken.put("guests", "shutdown_timeout", _number(config, "shutdown_timeout"), 60)
     taken.put("guests", "shutdown_retry_interval", _number(config, "shutdown_retry_interval", "compute"), 10)
-    specs = _value(config, cfg.MultiStrOpt("device_spec", deprecated_name="passthrough_whitelist", default=[]), "pci")
+    before = [
+        cfg.DeprecatedOpt("passthrough_whitelist", group="pci"),
+        cfg.DeprecatedOpt("pci_passthrough_whitelist", group="DEFAULT"),
+    ]
+    specs = _value(config, cfg.MultiStrOpt("device_spec", deprecated_opts=before, default=[]), "pci")
     taken.put("pci", "device_spec", specs, [])
+    _check(taken, ", ".join(files))
     return taken
+
+
+def _check(taken: Taken, named: str) -> None:
+    """Make sure that what was taken over can be loaded: what is wrong is said now, not at the start of the host."""
+    layers = Layers()
+    for section, values in taken.sections.items():
+        for key, value in values.items():
+            layers.put(section, key, value, source=named)
+    taken.notes.extend(settings_of(layers, environment={}).warnings)
 
 
 def _host(config: "ConfigOpts", taken: Taken) -> None:
     taken.put("host", "name", _text(config, "host"))
     path = Path(_text(config, "state_path") or STATE_PATH) / COMPUTE_ID
     try:
-        taken.put("host", "node_uuid", path.read_text(encoding="ascii").strip())
+        found = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         missing = (
             f"host.node_uuid: {path} cannot be read, where nova-compute keeps the UUID of its node; let this user read "
             "it, or write the file with the UUID of this host's resource provider in it"
         )
         raise SettingsError([missing]) from error
+    try:
+        UUID(found)
+    except ValueError:
+        raise SettingsError(
+            [f"host.node_uuid: {path} holds no UUID; nova-compute keeps that of its node in it"]
+        ) from None
+    taken.put("host", "node_uuid", found)
 
 
 def _scheduler(config: "ConfigOpts", taken: Taken) -> None:
@@ -96,6 +131,8 @@ def _placement(config: "ConfigOpts", taken: Taken, files: list[str]) -> None:
     if _text(config, "auth_type", "placement") in NO_KEYSTONE:
         override, endpoint = (_text(config, key, "placement") for key in ("endpoint_override", "endpoint"))
         taken.put("placement", "url", override or endpoint)
+        if not (override or endpoint):
+            taken.notes.append(NO_URL)
         taken.notes.append("[placement] auth_type: no Keystone is asked; set placement.token_file if a token is wanted")
     else:
         taken.put("placement", "auth", "keystone")
@@ -110,7 +147,8 @@ def _driver(config: "ConfigOpts", taken: Taken) -> None:
     driver = _text(config, "compute_driver")
     if driver != LIBVIRT:
         taken.notes.append(
-            f"[DEFAULT] compute_driver = {driver}: there is a driver for {LIBVIRT} only; set driver.name"
+            f"[DEFAULT] compute_driver {f'= {driver}' if driver else 'is not set'}: there is a driver for {LIBVIRT} "
+            "only; set driver.name"
         )
         return
     taken.put("driver", "name", "libvirt")
@@ -123,6 +161,13 @@ def _driver(config: "ConfigOpts", taken: Taken) -> None:
         _text(config, "instances_path") or f"{state_path}/instances",
         "/var/lib/nova/instances",
     )
+    if not _flag(config, "handle_virt_lifecycle_events", "workarounds", default=True):
+        taken.put("driver", "handle_lifecycle_events", value=False)
+    taken.put("libvirt", "wait_soft_reboot", _number(config, "wait_soft_reboot_seconds", "libvirt"), 120)
+    if _text(config, "images_type", "libvirt") == "rbd":
+        taken.notes.append(DISKS)
+    if _flag(config, "cpu_power_management", "libvirt"):
+        taken.notes.append(CORES)
     taken.put("network", "integration_bridge", _text(config, "ovs_bridge", "neutron"), "br-int")
 
 

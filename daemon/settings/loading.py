@@ -39,7 +39,14 @@ def load(config: Path | None, *, environment: Mapping[str, str], overrides: Sequ
     exists, or no file.  ``overrides`` are the ``section.key=value`` of ``--set``.
     Raises ``SettingsError`` with one sentence for every wrong key of all layers.
     """
-    layers = read_layers(config, environment=environment, overrides=overrides)
+    return settings_of(read_layers(config, environment=environment, overrides=overrides), environment=environment)
+
+
+def settings_of(layers: Layers, *, environment: Mapping[str, str]) -> Settings:
+    """Give the settings that layers make.
+
+    :raises SettingsError: one sentence for every wrong key of all layers.
+    """
     unreadable = bool(layers.problems)
     _fill_in(layers, environment)
     problems = list(layers.problems)

@@ -12,7 +12,7 @@ import pytest
 
 from bringup.drivers.simulated import Fault
 from support.computer import a_computer
-from support.process import ENVIRONMENT, PATIENCE_S
+from support.process import ENVIRONMENT, PATIENCE_S, run
 from support.records import instance, uuid_of
 
 INSTANCES = (instance(1), instance(2))
@@ -112,6 +112,25 @@ def test_more_slots_are_used_by_the_run_that_is_under_way(tmp_path: Path, manage
 
     # A reload in the middle of a run must not say that the host is back.
     assert not names(lines) & {"READY", "RELOADING"}
+
+
+def test_where_it_stops_after_init_it_has_said_that_the_host_is_back(tmp_path: Path, manager: Manager) -> None:
+    computer = a_computer(tmp_path).having(service={"after_init": "stop"}).guests(INSTANCES).records(INSTANCES)
+
+    ended = run("run", "--json", *computer.arguments, env=manager.environment)
+
+    assert manager.until("READY=1")[-1] == "STATUS=ready, 2/2 done"
+    assert (ended.code, set(ended.outcomes.values())) == (0, {"initialized"})
+    assert ended.named("service.stopped")
+
+
+def test_where_it_stops_after_init_a_report_that_is_kept_is_its_exit_code(tmp_path: Path) -> None:
+    computer = a_computer(tmp_path, scheduler="http://127.0.0.1:1").having(service={"after_init": "stop"})
+    computer.guests(INSTANCES).records(INSTANCES)
+
+    ended = run("run", "--json", *computer.arguments)
+
+    assert (ended.code, len(computer.waiting)) == (75, 1)
 
 
 def test_what_ends_the_start_is_its_last_status(tmp_path: Path, manager: Manager) -> None:

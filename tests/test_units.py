@@ -25,7 +25,7 @@ def systems_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("the unit files need the package systemd")
     root = tmp_path_factory.mktemp("root")
     shutil.copytree("/lib/systemd/system", root / "usr/lib/systemd/system", symlinks=True)
-    for program in ("opt/bringup/bin/bringup", "bin/kill"):
+    for program in ("opt/bringup/bin/bringup", "bin/kill", "usr/bin/systemctl"):
         (root / program).parent.mkdir(parents=True, exist_ok=True)
         (root / program).touch(0o755)
     return root
@@ -52,7 +52,7 @@ def with_drop_in(root: Path, name: str) -> None:
     shutil.copy2(UNITS / "bringup.service.d" / name, folder)
 
 
-@pytest.mark.parametrize("drop_in", [None, "once.conf", "openstack.conf"], ids=str)
+@pytest.mark.parametrize("drop_in", [None, "once.conf", "openstack.conf", "nova-compute.conf"], ids=str)
 def test_systemd_finds_nothing_wrong_with_the_unit(root: Path, drop_in: str | None) -> None:
     if drop_in:
         with_drop_in(root, drop_in)
@@ -61,6 +61,17 @@ def test_systemd_finds_nothing_wrong_with_the_unit(root: Path, drop_in: str | No
 
     # Complaints about others are none of ours.
     ours = [line for line in (ended.stdout + ended.stderr).splitlines() if "bringup" in line]
+    assert (ended.returncode, ours) == (0, [])
+
+
+def test_systemd_finds_nothing_wrong_with_a_nova_compute_that_waits_for_it(root: Path) -> None:
+    units = root / "etc/systemd/system"
+    (units / "nova-compute.service").write_text("[Service]\nExecStart=/bin/kill\n")
+    shutil.copytree(UNITS / "nova-compute.service.d", units / "nova-compute.service.d")
+
+    ended = analyze(root, "verify", "nova-compute.service")
+
+    ours = [line for line in (ended.stdout + ended.stderr).splitlines() if re.search("bringup|nova-compute", line)]
     assert (ended.returncode, ours) == (0, [])
 
 

@@ -160,6 +160,34 @@ def test_after_a_power_cut_the_unit_runs_in_its_order_and_every_guest_is_back(ma
     assert again == {uuid: ["vifs", "runs"] for uuid in all_of()}
 
 
+COMPUTE = "nova-compute.service"
+
+
+def test_a_nova_compute_that_wants_it_starts_when_it_has_ended_and_not_while_it_fails(machine: Machine) -> None:
+    for name, unit in (("once.conf", UNIT), ("nova-compute.conf", UNIT), ("bringup.conf", COMPUTE)):
+        text = (REPOSITORY / f"systemd/{unit}.d/{name}").read_text()
+        machine.write(f"/etc/systemd/system/{unit}.d/{name}", text)
+    machine.write("/etc/credstore/placement.token", "nobody\n")
+    machine.systemctl("stop", COMPUTE)
+    host(machine, placement={"wait": 0}, drop_in=QUICK)
+    before = machine.cursor()
+
+    machine.systemctl("start", COMPUTE, code=1)
+    assert machine.shown(COMPUTE, "ActiveState") == {"ActiveState": "inactive"}
+    machine.write("/etc/credstore/placement.token", "admin\n")
+
+    # Nobody starts it again: bringup is tried again, and says to nova-compute that it may.
+    started = machine.until(
+        lambda entry: entry.get("UNIT") == COMPUTE and entry.get("JOB_RESULT") == "done", after=before
+    )
+    assert started["JOB_TYPE"] == "start"
+    shown = machine.shown(UNIT, "ActiveState", "SubState", "MainPID")
+    assert shown == {"ActiveState": "active", "SubState": "exited", "MainPID": "0"}
+    assert since_boot(machine, COMPUTE, "ExecMainStart") > since_boot(machine, UNIT, "ExecMainExit")
+    assert running_guests(machine) == all_of()
+    machine.shell(f"rm -r /etc/credstore/placement.token /etc/systemd/system/{COMPUTE}.d")
+
+
 DOMAIN = """
 <domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>4</memory><vcpu>1</vcpu>
  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='fd'/></os>

@@ -4,6 +4,7 @@ import enum
 from dataclasses import dataclass
 
 from bringup.daemon.instances import Instance
+from bringup.drivers.needs import Need
 
 
 class Kind(enum.Enum):
@@ -19,6 +20,8 @@ class Kind(enum.Enum):
     """Somebody else changed the record meanwhile; their change stands."""
     HELD = "held"
     """A guard wants an operator's word first."""
+    DEFERRED = "deferred"
+    """Something that its guest needs is not there: it was not started, and its record is as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,9 @@ class Outcome:
     """Names of the rules that held, in order."""
     took_s: float
     problem: Problem | None = None
-    """Why it failed or was superseded."""
+    """Why it failed, was superseded or deferred."""
+    needs: tuple[Need, ...] = ()
+    """What was not met, where it was deferred."""
     warnings: tuple[Problem, ...] = ()
     """What went wrong on the way and did not stop it."""
     slowest: tuple[str, float] | None = None

@@ -12,6 +12,36 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bringup.drivers.errors import (
+    DriverError,
+    InstanceNotFound,
+    InstancePowerOffFailure,
+    PciDeviceNotFound,
+    TwoMasters,
+    VirtualInterfacePlugError,
+)
+from bringup.drivers.needs import Need
+
+__all__ = [
+    "AvailableResource",
+    "Driver",
+    "DriverError",
+    "EventListener",
+    "Guest",
+    "GuestInfo",
+    "InstanceNotFound",
+    "InstancePowerOffFailure",
+    "LifecycleEvent",
+    "Need",
+    "PciDeviceNotFound",
+    "PowerState",
+    "RebootType",
+    "SharedStorageProbe",
+    "Transition",
+    "TwoMasters",
+    "VirtualInterfacePlugError",
+]
+
 
 class PowerState(enum.Enum):
     """What a guest is doing, with Nova's numbers (``nova.compute.power_state``)."""
@@ -76,30 +106,6 @@ class AvailableResource:
     """GiB of the disk that guests' local disks are on."""
 
 
-class DriverError(Exception):
-    """A hypervisor could not do what it was asked to."""
-
-
-class InstanceNotFound(DriverError):
-    """The hypervisor has no such guest."""
-
-
-class TwoMasters(DriverError):
-    """Something else on this host starts the same guests: going on could do harm."""
-
-
-class VirtualInterfacePlugError(DriverError):
-    """A NIC of the guest could not be made ready (Nova's ``VirtualInterfacePlugException``)."""
-
-
-class PciDeviceNotFound(DriverError):
-    """A PCI device of the guest is not on this host (Nova's ``PciDeviceNotFoundById``)."""
-
-
-class InstancePowerOffFailure(DriverError):
-    """The guest could not be powered off."""
-
-
 class Guest(Protocol):
     """What a driver is told of an instance."""
 
@@ -159,6 +165,12 @@ class Driver(Protocol):
         """Look at a guest.
 
         :raises InstanceNotFound: the hypervisor has none.
+        """
+
+    async def needs(self, guest: Guest) -> Sequence[Need]:
+        """Tell what a start of the guest relies on, met or not; nothing is changed.
+
+        A guest that the hypervisor does not have needs its definition, and nothing else can be told.
         """
 
     async def plug_vifs(self, guest: Guest) -> None:

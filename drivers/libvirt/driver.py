@@ -21,6 +21,7 @@ from bringup.drivers.libvirt.power import Rebooting
 from bringup.drivers.libvirt.snapshots import clean_up_after_snapshot
 from bringup.drivers.libvirt.threads import on_disk
 from bringup.drivers.libvirt.traits import traits_of
+from bringup.drivers.needs import Need
 from bringup.drivers.network import Network
 
 T = TypeVar("T")
@@ -68,6 +69,11 @@ class LibvirtDriver(Opening):
     async def get_info(self, guest: Guest) -> GuestInfo:
         """Look at a guest."""
         return GuestInfo(await self._host.again(f"look at {guest.uuid}", partial(self._host.state, guest.uuid)))
+
+    async def needs(self, guest: Guest) -> Sequence[Need]:
+        """Tell what a start of the guest relies on; nothing yet."""
+        del guest
+        return ()
 
     async def power_on(self, guest: Guest) -> None:
         """Start a guest, from its managed save image if it has one; one that runs goes on."""

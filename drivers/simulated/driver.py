@@ -5,6 +5,7 @@ from functools import partial
 from typing import Final
 
 from bringup.drivers.base import AvailableResource, Guest, GuestInfo, RebootType, SharedStorageProbe
+from bringup.drivers.needs import Need
 from bringup.drivers.simulated import transitions
 from bringup.drivers.simulated.controls import Controls
 
@@ -42,6 +43,11 @@ class SimulatedDriver(Controls):
         """Look at a guest; allowed while another verb works on it."""
         uuid = guest.uuid
         return await self._perform("get_info", uuid, lambda: GuestInfo(self.hypervisor.guest(uuid).power_state))
+
+    async def needs(self, guest: Guest) -> Sequence[Need]:
+        """Tell what a start of the guest relies on; nothing yet."""
+        del guest
+        return ()
 
     async def plug_vifs(self, guest: Guest) -> None:
         """Plug the VIFs of a guest, which need not be there."""

@@ -10,6 +10,7 @@ import yaml
 
 from bringup.daemon.cli.main import parser
 from bringup.daemon.settings import load
+from bringup.daemon.time_spans import seconds_of
 
 REPOSITORY = Path(__file__).parents[1]
 KUBERNETES = REPOSITORY / "container/kubernetes"
@@ -71,7 +72,7 @@ def test_whoever_copies_a_manifest_has_to_say_which_group_libvirts_socket_is_of(
     quadlet = sections((REPOSITORY / "container/quadlet/bringup.container").read_text())
 
     # A number would be some other group on most hosts; a word is refused.
-    assert quadlet["Container"]["PodmanArgs"] == ["--group-add=LIBVIRT_GID"]
+    assert "--group-add=LIBVIRT_GID" in quadlet["Container"]["PodmanArgs"]
     for name in ("sidecar.yaml", "once.yaml"):
         assert pod(name)["securityContext"]["supplementalGroups"] == ["LIBVIRT_GID"]
 
@@ -107,10 +108,36 @@ def test_the_quadlet_says_what_the_unit_says() -> None:
     assert quadlet["Container"]["DropCapability"] == ["all"]
     mounted = {value.split(":")[1] for value in quadlet["Container"]["Volume"]}
     assert {"/var/lib/bringup", "/run/libvirt", "/etc/bringup", "/etc/machine-id"} <= mounted
-    for key in ("Restart", "RestartPreventExitStatus", "RestartSec", "WatchdogSec", "TimeoutStartSec"):
+    for key in ("Restart", "RestartPreventExitStatus", "RestartSec", "WatchdogSec"):
         assert quadlet["Service"][key] == unit["Service"][key], key
     for key in ("StartLimitIntervalSec", "StartLimitBurst"):
         assert quadlet["Unit"][key] == unit["Unit"][key], key
+
+
+def words(unit: dict[str, dict[str, list[str]]], key: str) -> set[str]:
+    return {word for line in unit["Unit"][key] for word in line.split()}
+
+
+def test_the_quadlet_has_its_place_between_the_same_units() -> None:
+    quadlet = sections((REPOSITORY / "container/quadlet/bringup.container").read_text())
+    unit = sections((REPOSITORY / "systemd/bringup.service").read_text())
+
+    # Rules of nftables want a capability that the container has not.
+    assert words(quadlet, "After") == words(unit, "After") - {"nftables.service"}
+    for key in ("Before", "Wants"):
+        assert words(quadlet, key) == words(unit, key)
+
+
+def test_under_podman_a_slow_start_is_not_ended_and_the_end_has_its_time() -> None:
+    quadlet = sections((REPOSITORY / "container/quadlet/bringup.container").read_text())
+    limits = load(None, environment={}, overrides=()).limits
+    [start], [stop] = (quadlet["Service"][f"Timeout{verb}Sec"] for verb in ("Start", "Stop"))
+    arguments = dict(line.split("=", 1) for line in quadlet["Container"]["PodmanArgs"])
+
+    # conmon lets no EXTEND_TIMEOUT_USEC= through: this is for the whole run, in which one instance may take its deadline.
+    assert seconds_of(start) >= 20 * limits.instance_deadline
+    podmans_s = seconds_of(arguments["--stop-timeout"])
+    assert limits.last_word_deadline + 15 < podmans_s < seconds_of(stop)
 
 
 def test_the_base_of_the_image_is_pinned() -> None:

@@ -7,7 +7,6 @@ would: without it two cores are the limit, and concurrency shows nothing.  The f
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,13 +29,14 @@ from bringup.daemon.store.sqlite import opened
 from bringup.drivers.libvirt.binding import binding
 from support.libvirtd import Libvirtd, domain_xml
 from support.process import children_of
+from support.programs import find
 
 HOST = "compute-1"
 LIMITS = (1, 2, 4, 8, 16)
 FLOOR_LIMIT = 16
 RUNS = 3
 SCRIPT = Path("/usr/lib/libvirt/libvirt-guests.sh")
-VIRSH = shutil.which("virsh") or "virsh"
+VIRSH = find("virsh") or "virsh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +227,6 @@ def main(count: int, leave_out: int) -> None:
 
 
 if __name__ == "__main__":
-    if shutil.which("libvirtd") is None:
+    if find("libvirtd") is None:
         sys.exit("libvirtd is not installed: see benchmarks/real_guests.py and .ci/run for the packages")
     main(*([int(word) for word in sys.argv[1:]] + [40, 0][len(sys.argv) - 1 :]))

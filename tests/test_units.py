@@ -10,6 +10,7 @@ import pytest
 from bringup.daemon import errors
 from bringup.daemon.cli.main import parser
 from bringup.daemon.settings import load
+from support.programs import needs
 
 REPOSITORY = Path(__file__).parents[1]
 UNITS = REPOSITORY / "systemd"
@@ -21,8 +22,7 @@ EXPOSURE = 2.0
 @pytest.fixture(scope="module")
 def systems_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a root with systemd's units, ours, and the programs that ours start."""
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("the unit files need the package systemd")
+    needs("systemd-analyze")
     root = tmp_path_factory.mktemp("root")
     shutil.copytree("/lib/systemd/system", root / "usr/lib/systemd/system", symlinks=True)
     for program in ("opt/bringup/bin/bringup", "bin/kill", "usr/bin/systemctl"):

@@ -8,7 +8,6 @@ kills of each sort, or ``full`` for every boundary and 500 moments (``make chaos
 import itertools
 import os
 import random
-import shutil
 import signal
 import threading
 import time
@@ -21,6 +20,7 @@ import pytest
 
 from support.chaos import Clock, Runner, World, a_world, many_instances, moments
 from support.postgresql import PASSWORD, Server, a_server
+from support.programs import path_of
 
 CHAOS = os.environ.get("CHAOS", "16")
 SEED = 20261124
@@ -143,10 +143,7 @@ def test_told_to_stop_at_any_moment_the_end_is_the_same(
 
 
 def test_with_a_clock_that_jumps_the_end_is_the_same(tmp_path: Path, undisturbed: Undisturbed) -> None:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("there is no C compiler: install Debian's gcc and libc6-dev")
-    clock = Clock(tmp_path, compiler)
+    clock = Clock(tmp_path, path_of("gcc"))
     runner = Runner(clock.environment)
     draw = random.Random(SEED + 2)  # noqa: S311 - no secret
     try:

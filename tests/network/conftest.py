@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.namespaces import needs, new_network_namespace
+from support.namespaces import new_network_namespace
+from support.programs import needs
 
 
 @pytest.fixture(autouse=True)
 def namespace() -> Iterator[None]:
     """Be on a host of one's own, with loopback up."""
-    needs("ip", "iproute2")
+    needs("ip")
     with new_network_namespace():
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)  # noqa: S607 - wherever it is
         yield
@@ -20,4 +21,4 @@ def namespace() -> Iterator[None]:
 @pytest.fixture
 def nftables() -> None:
     """Skip where there is no nft."""
-    needs("nft", "nftables")
+    needs("nft")

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from bringup.drivers.network.commands import CommandUnavailable
 from bringup.drivers.network.firewall import Nftables
 from bringup.drivers.network.ruleset import Filter, Replacement, replacement
 from support.network import BRIDGE, GuestOf, a_network, a_vif, device_of, names, our_table, ruleset, run
+from support.programs import path_of
 from support.records import uuid_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nftables")]
@@ -66,7 +66,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     counted.path.touch()
     wrapper = tmp_path / "bin" / "nft"
     wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\necho "$*" >>{counted.path}\nexec {shutil.which("nft")} "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\necho "$*" >>{counted.path}\nexec {path_of("nft")} "$@"\n')
     wrapper.chmod(0o755)
     monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
     return counted

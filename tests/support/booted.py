@@ -33,12 +33,7 @@ SOURCES = (
     "README.md",
     "LICENSE",
 )
-PROGRAMS = {
-    "mmdebstrap": "mmdebstrap",
-    "systemd-nspawn": "systemd-container",
-    "nsenter": "util-linux",
-    "ip": "iproute2",
-}
+PROGRAMS = ("mmdebstrap", "systemd-nspawn", "nsenter", "ip", "unshare", "mount")
 HAS_LIBVIRT = "libvirt" in PROJECT["optional-dependencies"]
 PACKAGES: tuple[str, ...] = ("systemd", "systemd-sysv", "dbus", "procps", "iproute2", "nftables", *PYTHON_ALONE)
 if HAS_LIBVIRT:
@@ -61,7 +56,7 @@ find /sys/fs/cgroup/$CGROUP -depth -type d -exec rmdir {} +
 
 def require_a_machine() -> None:
     """Skip the tests where no machine can be booted."""
-    require("booting a machine", PROGRAMS)
+    require("booting a machine", *PROGRAMS)
 
 
 def make_tree(tree: Path) -> None:

@@ -5,7 +5,6 @@ Skips the test where Debian's chromium and chromium-driver are not installed.
 
 import base64
 import contextlib
-import shutil
 import subprocess
 import tempfile
 import time
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
+from support.programs import path_of
 from support.scheduler import free_port
 
 PATIENCE_S = 60.0
@@ -89,9 +88,7 @@ class Browser:
 @contextlib.contextmanager
 def browser(*, width: int = 1360, height: int = 1020) -> Iterator[Browser]:
     """Have a window for as long as the block lasts."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no browser: Debian's chromium and chromium-driver are not installed")
+    chromium, driver = path_of("chromium"), path_of("chromedriver")
     port = free_port()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "chromedriver.log"

@@ -13,7 +13,7 @@ from pathlib import Path
 from support.computer import Computer
 from support.debian import PYTHON_ALONE, REPOSITORY, make_debian, require, run, wheels
 
-PROGRAMS = {"mmdebstrap": "mmdebstrap", "buildah": "buildah", "podman": "podman", "runc": "runc"}
+PROGRAMS = ("mmdebstrap", "buildah", "podman", "runc")
 BASE, IMAGE = "localhost/debian:12", "localhost/bringup:test"
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
 USER = 10001
@@ -22,7 +22,7 @@ PATIENCE_S = 120.0
 
 def require_containers() -> None:
     """Skip the tests where no image can be built or run."""
-    require("building an image", PROGRAMS)
+    require("building an image", *PROGRAMS)
 
 
 @dataclass(frozen=True)

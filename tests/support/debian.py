@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from support.programs import needs
 
 REPOSITORY = Path(__file__).parents[2]
 RELEASE, PYTHON = "bookworm", "3.11"
@@ -20,13 +22,11 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 PYTHON_ALONE = ("python3", "python3-venv", "ca-certificates")
 
 
-def require(what: str, programs: Mapping[str, str]) -> None:
-    """Skip tests that need root and programs, by program the package that has it, where any of that is missing."""
+def require(what: str, *programs: str) -> None:
+    """Skip tests that need root and programs where any of that is missing."""
     if os.geteuid() != 0:
         pytest.skip(f"{what} needs root")
-    missing = sorted({package for program, package in programs.items() if shutil.which(program) is None})
-    if missing:
-        pytest.skip(f"{what} needs the packages {', '.join(missing)}")
+    needs(*programs)
 
 
 def run(*command: str | Path, **options: Any) -> str:

@@ -24,19 +24,11 @@ import pytest
 from bringup.drivers.libvirt.binding import binding
 from support import boot_sectors
 from support.process import children_of
+from support.programs import why_missing
 
 INIT = Path(__file__).with_name("libvirtd_init.py")
 PATIENCE_S = 60.0
-PACKAGES = {
-    "libvirtd": "libvirt-daemon-system",
-    "virtlogd": "libvirt-daemon-system",
-    "virsh": "libvirt-clients",
-    "qemu-system-x86_64": "qemu-system-x86",
-    "qemu-img": "qemu-utils",
-    "ip": "iproute2",
-    "unshare": "util-linux",
-    "setpriv": "util-linux",
-}
+PROGRAMS = ("libvirtd", "virtlogd", "virsh", "qemu-system-x86_64", "qemu-img", "ip", "unshare", "setpriv", "mount")
 SECTORS = {
     "halt": boot_sectors.IGNORES_ACPI,
     "acpi": boot_sectors.OBEYS_ACPI,
@@ -66,9 +58,9 @@ def missing() -> str | None:
         binding()
     except ImportError as error:
         return str(error)
-    packages = sorted({package for program, package in PACKAGES.items() if shutil.which(program) is None})
-    if packages:
-        return f"libvirtd and QEMU are not installed: packages {', '.join(packages)}"
+    why = why_missing(*PROGRAMS)
+    if why is not None:
+        return why
     done = subprocess.run([*namespaces("--net"), "true"], capture_output=True, check=False, text=True)
     if done.returncode:
         return f"a libvirtd of the tests' own needs namespaces (unshare -m -n -p): {done.stderr.strip()}"

@@ -15,14 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from support.programs import PATH, why_missing
 from support.rabbitmq import WITH_US, free_ports
 
-MISSING = "MariaDB is not installed: package mariadb-server-core"
 PATIENCE_S = 90.0
 USER = "nova"
 DATABASES = ("nova_api", "nova_cell0", "nova_cell1")
-# Debian keeps the server off the PATH of who is not root.
-PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 
 
 class MariaDB:
@@ -105,8 +103,7 @@ class MariaDB:
 
 def missing() -> str | None:
     """Say why there can be none."""
-    programs = ("mariadbd", "mariadb-install-db")
-    return None if all(shutil.which(program, path=PATH) for program in programs) else MISSING
+    return why_missing("mariadbd", "mariadb-install-db", "my_print_defaults")
 
 
 def a_mariadb(*options: str) -> MariaDB:

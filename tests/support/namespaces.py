@@ -7,7 +7,6 @@ are moved.
 
 import ctypes
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +21,6 @@ THREADS = 64
 PATIENCE_S = 60.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def needs(program: str, package: str) -> None:
-    """Skip the test where a program is missing."""
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed: package {package}")
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.namespaces import needs
 from support.network import run
+from support.programs import needs
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 # Whatever becomes of the tests, nothing of it runs on.
@@ -88,8 +88,7 @@ def _plain(value: Any) -> Any:
 @contextmanager
 def an_open_vswitch(directory: Path) -> Iterator[Switch]:
     """Run one, and end it."""
-    needs("ovs-vswitchd", "openvswitch-switch")
-    needs("setpriv", "util-linux")
+    needs("ovs-vswitchd", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "setpriv")
     switch = Switch(directory)
     try:
         switch.start()

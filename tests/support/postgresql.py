@@ -13,20 +13,11 @@ import uuid
 from pathlib import Path
 
 import psycopg
-import pytest
 
-MISSING = "PostgreSQL is not installed: package postgresql"
+from support.programs import path_of
+
 USER, PASSWORD = "bringup", "s3cr3t-database"
 NOBODY = "nobody"
-
-
-def binaries() -> Path | None:
-    """Find initdb and postgres; Debian keeps them off the PATH."""
-    candidates = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
-    on_path = shutil.which("initdb")
-    if on_path is not None:
-        candidates.append(Path(on_path).resolve().parent)
-    return next((path for path in candidates if (path / "initdb").exists() and (path / "postgres").exists()), None)
 
 
 class Server:
@@ -107,9 +98,7 @@ class Server:
 
 def a_server() -> Server:
     """Make and start a cluster of one's own; skip where PostgreSQL is not installed."""
-    found = binaries()
-    if found is None:
-        pytest.skip(MISSING)
+    found = Path(path_of("initdb")).resolve().parent
     directory = Path(tempfile.mkdtemp(prefix="pg-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     server = Server(directory, found)

@@ -19,9 +19,9 @@ import pytest
 
 from bringup.daemon.rpc.broker import Broker, Endpoint, Tls
 from support.certificates import Ca
+from support.programs import why_missing
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-MISSING = "RabbitMQ is not installed: package rabbitmq-server"
 PATIENCE_S = 90.0
 USER, PASSWORD = "nova", "s3cr3t-rabbit"
 CONF = """\
@@ -187,7 +187,7 @@ def _is_open(port: int) -> bool:
 
 def missing() -> str | None:
     """Say why there can be none."""
-    return None if SERVER.exists() and shutil.which("epmd") else MISSING
+    return why_missing("rabbitmq-server", "rabbitmqctl", "epmd", "setpriv")
 
 
 def a_rabbitmq(*, authority: Ca | None = None, wants_certificate: bool = False) -> RabbitMQ:

@@ -49,6 +49,7 @@ PACKAGES: Mapping[str, str] = {
     "systemd-analyze": "systemd",
     "systemd-nspawn": "systemd-container",
     "true": "coreutils",
+    "uname": "coreutils",
     "unshare": "util-linux",
     "virsh": "libvirt-clients",
     "virtlogd": "libvirt-daemon-system",

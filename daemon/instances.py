@@ -6,9 +6,14 @@ No I/O, no clock, no logger.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
+
+ORIGIN: Final = "bringup_origin"
+"""In system_metadata: who keeps the record, where that is no control plane."""
+FROM_LIBVIRT: Final = "libvirt"
+"""It is made of the guest itself, and its administrator's word is what the guest does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,11 @@ class Instance:
     block_devices: Sequence[Mapping[str, Any]] = ()
     shutdown_terminate: bool = False
     terminated_at: str | None = None
+
+    @property
+    def follows_its_guest(self) -> bool:
+        """Whether no control plane keeps this record: it says what the guest does, not what it should do."""
+        return self.system_metadata.get(ORIGIN) == FROM_LIBVIRT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

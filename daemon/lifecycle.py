@@ -137,5 +137,7 @@ def _log(outcome: Outcome) -> None:
         log.warning("lifecycle.failed", because=because, error=outcome.problem.error, message=outcome.problem.message)
     elif outcome.kind is Kind.SKIPPED or because == ["agrees"]:
         log.debug("lifecycle.nothing_to_do", because=because)
+    elif "runs_though_stopped" in because:
+        log.warning("lifecycle.stopped_again", because=because)
     else:
         log.info("lifecycle.handled", because=because)

@@ -25,6 +25,7 @@ from bringup.daemon.decisions import (
     decide,
 )
 from bringup.daemon.decisions.rules import always
+from bringup.daemon.instances import FROM_LIBVIRT, ORIGIN
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
 from bringup.drivers.base import Transition
@@ -107,6 +108,8 @@ def every_event() -> Iterator[Facts]:
         yield replace(FACTS, instance=instance, look=look, transition=event)
         away = migration("evacuation", "accepted")
         yield replace(FACTS, instance=instance, look=look, transition=event, evacuation=away)
+        plain = replace(instance, system_metadata={ORIGIN: FROM_LIBVIRT})
+        yield replace(FACTS, instance=plain, look=look, transition=event)
 
 
 CASES = {

@@ -10,6 +10,7 @@ from bringup.daemon.records.from_guests import records_of
 from bringup.daemon.states import PowerState, VmState
 from bringup.drivers.libvirt import DefinedGuest
 from support.computer import Computer, a_computer
+from support.debian import run as make_disk
 from support.drivers import told, uuid_of
 from support.libvirt_drivers import clear
 from support.libvirtd import Libvirtd, the_libvirtd
@@ -100,3 +101,84 @@ def test_a_libvirt_that_is_not_there_is_unavailable(tmp_path: Path, server: Libv
 
     assert ended.code == 69
     assert "check that libvirtd (or virtqemud) runs" in ended.err
+
+
+def active(server: Libvirtd) -> set[str]:
+    with server.connected() as connection:
+        return {domain.UUIDString() for domain in connection.listAllDomains() if domain.isActive()}
+
+
+def boots(computer: Computer, directory: Path, number: int) -> None:
+    """Have another boot: every guest is off."""
+    boot = directory / "boot_id"
+    boot.write_text(f"{number:08d}-0000-4000-8000-000000000000\n")
+    computer.having(host={"boot_id": str(boot)})
+
+
+def test_a_boot_whose_run_found_no_placement_forgets_no_guest_at_the_next_import(
+    tmp_path: Path, server: Libvirtd
+) -> None:
+    computer = on(server, tmp_path, resume={"guests": "on_host_boot"})
+    boots(computer, tmp_path, 1)
+    for number in (1, 2):
+        server.define(uuid_of(number), told(number).name)
+    with server.connected() as connection:
+        connection.lookupByUUIDString(uuid_of(1)).create()
+        assert imported(computer, "--from-libvirt").code == 0
+        connection.lookupByUUIDString(uuid_of(1)).destroy()
+    boots(computer, tmp_path, 2)
+
+    assert computer.run("--set", "placement.url=http://127.0.0.1:1", "--set", "placement.wait=0").code == 69
+    again = imported(computer, "--from-libvirt")
+
+    assert (again.code, again.err) == (0, "")
+    assert "1 kept as they were" in again.out
+    assert computer.stored()[uuid_of(1)].vm_state is VmState.ACTIVE
+    assert computer.run().code == 0
+    assert active(server) == {uuid_of(1)}
+
+
+def test_a_guest_that_could_not_be_started_is_started_at_the_next_boot_though_it_was_imported_meanwhile(
+    tmp_path: Path, server: Libvirtd
+) -> None:
+    computer = on(server, tmp_path, resume={"guests": "on_host_boot"})
+    boots(computer, tmp_path, 1)
+    disk = server.directory / "images/late.qcow2"
+    server.define(uuid_of(1), told(1).name, disk=disk)
+    make_disk("qemu-img", "create", "-q", "-f", "qcow2", disk, "1M")
+    with server.connected() as connection:
+        guest = connection.lookupByUUIDString(uuid_of(1))
+        guest.create()
+        assert imported(computer, "--from-libvirt").code == 0
+        guest.destroy()
+    disk.rename(disk.with_suffix(".away"))
+    boots(computer, tmp_path, 2)
+    assert computer.run().code == 0
+    assert active(server) == set()
+
+    assert "1 kept as they were" in imported(computer, "--from-libvirt").out
+    assert computer.run().code == 0
+    assert "1 kept as they were" in imported(computer, "--from-libvirt").out
+
+    boots(computer, tmp_path, 3)
+    disk.with_suffix(".away").rename(disk)
+    assert computer.run().code == 0
+    assert active(server) == {uuid_of(1)}
+    disk.unlink()
+
+
+def test_what_its_administrator_starts_with_virsh_beside_the_daemon_goes_on_running(
+    tmp_path: Path, server: Libvirtd
+) -> None:
+    computer = on(server, tmp_path)
+    server.define(uuid_of(1), told(1).name)
+    assert imported(computer, "--from-libvirt").code == 0
+
+    with computer.stay() as daemon:
+        daemon.until("service.ready")
+        with server.connected() as connection:
+            connection.lookupByUUIDString(uuid_of(1)).create()
+        daemon.until("lifecycle.handled")
+
+    assert computer.stored()[uuid_of(1)].vm_state is VmState.ACTIVE
+    assert active(server) == {uuid_of(1)}

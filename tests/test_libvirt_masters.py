@@ -1,11 +1,13 @@
 """Who else starts guests, and which limits are too narrow: what is read in the files of a host."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bringup.drivers.libvirt import DaemonLimits, OtherMasters, bottlenecks, daemon_limits, is_local
-from bringup.drivers.libvirt.masters import libvirt_guests
+from bringup.drivers.libvirt.masters import auto_restore, libvirt_guests
+from bringup.drivers.libvirt.opening import starts_once
 from bringup.drivers.libvirt.options import Autostart
 
 ENABLED = "etc/systemd/system/multi-user.target.wants/libvirt-guests.service"
@@ -108,3 +110,62 @@ def test_only_this_hosts_own_daemon_is_local(uri: str, *, local: bool) -> None:
 def test_only_autostart_can_be_taken_over(policy: Autostart, refused: list[str]) -> None:
     assert OtherMasters("autostart", "libvirt-guests").refused(policy) == refused
     assert OtherMasters(None, None).refused(policy) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('auto_shutdown_try_shutdown = "all"\n', "try_shutdown"),
+        ('auto_shutdown_try_save = "persistent"\nauto_shutdown_restore = 1\n', "try_save"),
+        ("  auto_shutdown_poweroff='transient'  # at last\n", "poweroff"),
+        ('auto_shutdown_poweroff = "none"\nauto_shutdown_poweroff = "all"\n', "poweroff"),
+        ('auto_shutdown_try_shutdown = "all"\nauto_shutdown_restore = 0\n', None),
+        ('auto_shutdown_try_shutdown = "none"\n', None),
+        ('#auto_shutdown_try_shutdown = "all"\n#auto_shutdown_restore = 1\n', None),
+        ("auto_shutdown_restore = 1\n", None),
+        ("", None),
+    ],
+)
+def test_libvirt_starts_at_boot_what_it_shut_down_itself(tmp_path: Path, text: str, named: str | None) -> None:
+    assert auto_restore(root=tmp_path) is None
+    (tmp_path / "etc/libvirt").mkdir(parents=True)
+    (tmp_path / "etc/libvirt/qemu.conf").write_text(text)
+    found = auto_restore(root=tmp_path)
+
+    assert (found is not None) is (named is not None)
+    if found is not None and named is not None:
+        assert named in found
+        assert "auto_shutdown_restore = 0" in found
+
+
+def test_what_only_a_person_can_put_an_end_to_is_refused_also_where_autostart_is_taken_over() -> None:
+    masters = OtherMasters("libvirt starts web", None, "libvirt starts again what it stopped")
+
+    assert masters.refused("take_over") == ["libvirt starts again what it stopped"]
+    assert masters.refused("refuse") == masters.sentences == ["libvirt starts web", *masters.refused("take_over")]
+    assert masters.refused("warn") == []
+
+
+class Refused(Exception):
+    """As libvirt says that its daemon does not know a call."""
+
+
+class Newer:
+    """A guest as libvirt 11.2 has it; the libvirt of the tests is older."""
+
+    def __init__(self, answer: int | None) -> None:
+        self.answer = answer
+
+    def autostartOnce(self) -> int:  # noqa: N802 - libvirt's own
+        if self.answer is None:
+            raise Refused
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("guest", "once"), [(Newer(1), True), (Newer(0), False), (Newer(None), False), (object(), False)]
+)
+def test_a_guest_that_is_started_once_at_the_next_boot_is_known_where_libvirt_is_new_enough(
+    guest: Any, *, once: bool
+) -> None:
+    assert starts_once(guest, Refused) is once

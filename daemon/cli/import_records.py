@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bringup.daemon.instances import Instance, Migration
     from bringup.daemon.records import Records
     from bringup.daemon.settings import Settings
+    from bringup.daemon.store.base import ImportingStore
     from bringup.daemon.store.imports import ImportResult
 
 STDIN = Path("-")
@@ -27,6 +28,8 @@ class Imported:
     result: "ImportResult"
     by_host: Mapping[str | None, int]
     """How many instances name each host; None: they are on no host."""
+    kept: int = 0
+    """How many records were kept: their guests should run, and are not back yet."""
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -79,24 +82,46 @@ async def import_files(settings: "Settings", files: Sequence[Path], *, host: str
     :raises Temporary: a daemon runs for this host, or the store could not be written; nothing was stored.
     :raises BringupError: the state directory or the store cannot be used.
     """
-    return await _store_all(settings, _read_all(files, host))
+    records = _read_all(files, host)
+
+    async def read_already(_store: "ImportingStore") -> "tuple[Records, int]":
+        return records, 0
+
+    return await _store_all(settings, read_already)
 
 
 async def import_guests(settings: "Settings") -> Imported:
     """Store a record of each guest that libvirt has, as it is now, in one transaction.
 
+    A guest that should run and is not back yet (this boot's run has not ended, or could not bring it back) keeps its
+    record.
+
     :raises SettingsError: libvirt is not what is set.
     :raises Unavailable: it could not be asked; nothing was stored.
     :raises Temporary: as :func:`import_files`.
     """
+    from bringup.daemon import wiring
+    from bringup.daemon.journal.history import read
+    from bringup.daemon.journal.owing import Owed
     from bringup.daemon.libvirt_host import defined_guests
-    from bringup.daemon.records.from_guests import records_of
+    from bringup.daemon.records.from_guests import keeping, records_of
 
-    host = settings.host.name
-    return await _store_all(settings, records_of(await defined_guests(settings), host))
+    host, boot_id = settings.host.name, wiring.boot_id(settings)
+
+    async def merge(store: "ImportingStore") -> "tuple[Records, int]":
+        # Under the lock: a run that ends between the look and the import would be overwritten with what was before it.
+        found = records_of(await defined_guests(settings), host, boot_id)
+        known = await store.load_instances_by_uuid([instance.uuid for instance in found.instances])
+        with read(settings.host.state_directory / wiring.JOURNAL) as history:
+            owed = Owed() if history is None else history.owed(boot_id)
+        return keeping(found, {instance.uuid: instance for instance in known}, owed, boot_id)
+
+    return await _store_all(settings, merge)
 
 
-async def _store_all(settings: "Settings", records: "Records") -> Imported:
+async def _store_all(
+    settings: "Settings", make: "Callable[[ImportingStore], Awaitable[tuple[Records, int]]]"
+) -> Imported:
     from bringup.daemon import state_directory, wiring
     from bringup.daemon.errors import StoreError, Temporary
 
@@ -106,10 +131,11 @@ async def _store_all(settings: "Settings", records: "Records") -> Imported:
     with state_directory.locked(directory):
         async with wiring.opened_own_store(settings) as store:
             try:
+                records, kept = await make(store)
                 result = await store.import_records(records)
             except StoreError as error:
                 raise Temporary("cannot import: nothing was stored") from error
-    return Imported(result=result, by_host=Counter(instance.host for instance in records.instances))
+    return Imported(result=result, by_host=Counter(instance.host for instance in records.instances), kept=kept)
 
 
 def _check_sources(arguments: argparse.Namespace) -> None:
@@ -168,6 +194,7 @@ def _write_json(imported: Imported, settings: "Settings") -> None:
             "by_host": [{"host": host, "instances": count} for host, count in imported.by_host.items()],
             "host": settings.host.name,
             "not_ours": _elsewhere(imported, settings),
+            "kept": imported.kept,
             "store": _store(settings),
         }
     )
@@ -180,6 +207,11 @@ def _write_words(imported: Imported, settings: "Settings") -> None:
         write_line(f"migrations: {result.migrations_added} added, {result.migrations_updated} updated")
     for host, count in sorted(imported.by_host.items(), key=lambda item: (-item[1], item[0] or "")):
         write_line(f"  {count} on {host or 'no host'}" + (" (this host)" if host == settings.host.name else ""))
+    if imported.kept:
+        write_line(
+            f"{imported.kept} kept as they were: these guests should run and do not yet; "
+            "bringup run (the next boot) or virsh start brings them back"
+        )
     elsewhere = _elsewhere(imported, settings)
     if elsewhere:
         write_line(

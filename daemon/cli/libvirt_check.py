@@ -23,7 +23,10 @@ async def libvirt_finding(settings: Settings) -> Finding | None:
         await wiring.close_driver(driver)
     libvirt = settings.libvirt
     facts = {"uri": libvirt.uri, "other_masters": masters.sentences, "bottlenecks": narrow}
-    message = "; ".join([*masters.sentences, *narrow])
+    told = [*masters.sentences, *narrow]
+    if masters.autostart and libvirt.autostart == "take_over":
+        told = [masters.autostart, "run switches that off (libvirt.autostart = take_over)", *masters.foreign, *narrow]
+    message = "; ".join(told)
     if masters.refused(libvirt.autostart):
         return Finding("libvirt", Status.FAILED, f"run is refused: {message}", exit_code=Refused.exit_code)
     if message:

@@ -4,6 +4,8 @@ Where Nova calls its own API to stop or delete the instance, the task state is t
 the same action is carried out as at start.
 """
 
+from collections.abc import Mapping
+
 from bringup.daemon.actions import Action, Delete, Save, Stop
 from bringup.daemon.decisions.evacuation import has_come_back
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
@@ -20,6 +22,13 @@ POWER_AFTER = {
     Transition.CRASHED: PowerState.CRASHED,
 }
 DOWN = (PowerState.SHUTDOWN, PowerState.CRASHED)
+# A pause may be the hypervisor's own, for a while.
+FOLLOWED: Mapping[PowerState | None, VmState] = {
+    PowerState.RUNNING: VmState.ACTIVE,
+    PowerState.SUSPENDED: VmState.SUSPENDED,
+    PowerState.SHUTDOWN: VmState.STOPPED,
+    PowerState.CRASHED: VmState.STOPPED,
+}
 
 _STOP = always(Save({"task_state": TaskState.POWERING_OFF}, expected_task_states=(None,)), Stop())
 _DELETE = always(Save({"task_state": TaskState.DELETING}, expected_task_states=(None,)), Delete())
@@ -27,6 +36,14 @@ _DELETE = always(Save({"task_state": TaskState.DELETING}, expected_task_states=(
 
 def _save_power(facts: Facts) -> tuple[Action, ...]:
     return () if facts.look is None else (Save({"power_state": facts.look}),)
+
+
+def _follow(facts: Facts) -> tuple[Action, ...]:
+    """Write what the guest does; one that is off because it failed, or with its memory saved, stays so."""
+    now, known = FOLLOWED.get(facts.look), facts.instance.vm_state
+    if now is None or now is known or (now is VmState.STOPPED and known in (VmState.ERROR, VmState.SUSPENDED)):
+        return ()
+    return (Save({"vm_state": now}, expected_task_states=(None,)),)
 
 
 LIFECYCLE: tuple[Rule, ...] = (
@@ -68,6 +85,13 @@ LIFECYCLE: tuple[Rule, ...] = (
         _save_power,
         Next.GO_ON,
         "The record follows the hypervisor.",
+    ),
+    Rule(
+        "record_follows_its_guest",
+        lambda f: f.instance.follows_its_guest,
+        _follow,
+        Next.END,
+        "No control plane keeps its record: its administrator may start and stop it, and the record says what it does.",
     ),
     Rule(
         "terminates_on_shutdown",

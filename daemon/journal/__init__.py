@@ -10,5 +10,6 @@ from bringup.daemon.journal.base import (
     Past,
     Settled,
 )
+from bringup.daemon.journal.owing import Owed
 
-__all__ = ["NO_JOURNAL", "InFlight", "Journal", "KeptDisks", "Left", "NewRun", "Past", "Settled"]
+__all__ = ["NO_JOURNAL", "InFlight", "Journal", "KeptDisks", "Left", "NewRun", "Owed", "Past", "Settled"]

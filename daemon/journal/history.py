@@ -12,6 +12,7 @@ from bringup.daemon.errors import Refused, Temporary
 from bringup.daemon.journal import remembering
 from bringup.daemon.journal.base import Past
 from bringup.daemon.journal.file import BUSY_TIMEOUT_S
+from bringup.daemon.journal.owing import Owed, owed_on
 from bringup.daemon.journal.schema import RUNNING, STOPPED, VERSION
 from bringup.daemon.journal.timeline import timeline_of
 from bringup.daemon.outcomes import Kind
@@ -110,6 +111,10 @@ class History:
             suspects=remembering.suspects_before(database, number),
             released=remembering.waiting_releases(database),
         )
+
+    def owed(self, boot_id: str) -> Owed:
+        """Tell which guests are not back on a boot."""
+        return owed_on(self._database, boot_id)
 
     def held(self) -> list[str]:
         """Give the UUIDs that the last run holds."""

@@ -39,6 +39,8 @@ class Domain(Protocol):
     def blockJobAbort(self, disk: str) -> int: ...  # noqa: D102, N802
     def autostart(self) -> int: ...  # noqa: D102
     def setAutostart(self, autostart: int) -> int: ...  # noqa: D102, N802
+    def autostartOnce(self) -> int: ...  # noqa: D102, N802 - libvirt 11.2
+    def setAutostartOnce(self, autostart: int) -> int: ...  # noqa: D102, N802 - libvirt 11.2
 
 
 class Connection(Protocol):

@@ -16,6 +16,12 @@ _ON_BOOT = re.compile(r"^\s*ON_BOOT=['\"]?(\w+)", re.MULTILINE)
 # What libvirt-guests.sh does where nothing is set: upstream starts, Debian's own file says so in a comment.
 GUESTS_SETTINGS: Final = ("etc/default/libvirt-guests", "etc/sysconfig/libvirt-guests", "etc/conf.d/libvirt-guests")
 GUESTS_SCRIPTS: Final = ("usr/lib/libvirt/libvirt-guests.sh", "usr/libexec/libvirt-guests.sh")
+QEMU_CONF: Final = "etc/libvirt/qemu.conf"
+# What is done with guests when the host shuts down; by default nothing, for a daemon of the system.
+_AUTO_SHUTDOWN = re.compile(
+    r"""^\s*(auto_shutdown_(?:try_save|try_shutdown|poweroff))\s*=\s*["'](\w+)["']""", re.MULTILINE
+)
+_AUTO_RESTORE = re.compile(r"^\s*auto_shutdown_restore\s*=\s*(\d+)", re.MULTILINE)
 DAEMONS: Final = ("etc/libvirt/virtqemud.conf", "etc/libvirt/libvirtd.conf")
 
 
@@ -75,6 +81,24 @@ def libvirt_guests(*, root: Path = Path("/")) -> str | None:
     return (
         f"libvirt-guests is enabled ({enabled[0]}) and starts guests at boot, one after the other: "
         "set ON_BOOT=ignore, or systemctl disable libvirt-guests"
+    )
+
+
+def auto_restore(*, root: Path = Path("/")) -> str | None:
+    """Say that libvirt (11.2 or newer) starts at boot what it shut down itself; None: it does not."""
+    path = root / QEMU_CONF
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    done = [f'{key} = "{value}"' for key, value in dict(_AUTO_SHUTDOWN.findall(text)).items() if value != "none"]
+    restore = _AUTO_RESTORE.findall(text)
+    # It is on where nothing is said.
+    if not done or (restore and int(restore[-1]) == 0):
+        return None
+    return (
+        f"libvirt stops guests when the host shuts down and starts them again at boot ({path}: {', '.join(done)}, "
+        "auto_shutdown_restore is not 0): set auto_shutdown_restore = 0"
     )
 
 

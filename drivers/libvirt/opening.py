@@ -8,7 +8,7 @@ import structlog
 
 from bringup.drivers.base import DriverError, EventListener, Guest, TwoMasters
 from bringup.drivers.libvirt import masters
-from bringup.drivers.libvirt.binding import Connection, binding
+from bringup.drivers.libvirt.binding import Connection, Domain, binding
 from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.options import Autostart, LibvirtOptions
 from bringup.drivers.libvirt.power import Power
@@ -29,16 +29,22 @@ class OtherMasters:
 
     autostart: str | None
     libvirt_guests: str | None
+    auto_restore: str | None = None
 
     @property
     def sentences(self) -> list[str]:
         """All that there are."""
-        return [sentence for sentence in (self.autostart, self.libvirt_guests) if sentence]
+        return [sentence for sentence in (self.autostart, *self.foreign) if sentence]
+
+    @property
+    def foreign(self) -> list[str]:
+        """Those that only a person can put an end to."""
+        return [sentence for sentence in (self.libvirt_guests, self.auto_restore) if sentence]
 
     def refused(self, policy: Autostart) -> list[str]:
         """Those that a run is refused for: only libvirt's own autostart can be taken over from here."""
         if policy == "take_over":
-            return [self.libvirt_guests] if self.libvirt_guests else []
+            return self.foreign
         return self.sentences if policy == "refuse" else []
 
 
@@ -97,9 +103,11 @@ class Opening:
     async def other_masters(self) -> OtherMasters:
         """Find out what else starts the same guests at boot."""
         names = await self._autostarted()
+        local = masters.is_local(self._options.uri)
         return OtherMasters(
             f"libvirt starts {_several(names)} itself (autostart)" if names else None,
-            masters.libvirt_guests() if masters.is_local(self._options.uri) else None,
+            masters.libvirt_guests() if local else None,
+            masters.auto_restore() if local else None,
         )
 
     async def plug_vifs(self, guest: Guest) -> None:
@@ -139,12 +147,23 @@ class Opening:
         return await self._host.again(what, lambda: self._host.ask(what, work))
 
     async def _autostarted(self) -> list[str]:
-        """Names of the guests that libvirt starts itself."""
-        flag = self._host.libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART
+        """Names of the guests that libvirt starts itself: at each boot, or (libvirt 11.2) at the next one."""
         return await self._ask(
             "list what libvirt starts itself",
-            lambda connection: sorted(domain.name() for domain in connection.listAllDomains(flag)),
+            lambda connection: sorted(
+                f"{domain.name()} (once)" if once else domain.name()
+                for domain, once in self._started_by_libvirt(connection)
+            ),
         )
+
+    def _started_by_libvirt(self, connection: Connection) -> list[tuple[Domain, bool]]:
+        """Give the guests that libvirt starts, and whether only once."""
+        flag = self._host.libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART
+        found = [(domain, False) for domain in connection.listAllDomains(flag)]
+        always = {domain.UUIDString() for domain, _ in found}
+        error = self._host.libvirt.libvirtError
+        others = (domain for domain in connection.listAllDomains() if domain.UUIDString() not in always)
+        return [*found, *((domain, True) for domain in others if starts_once(domain, error))]
 
     async def _be_the_one_master(self, host: str) -> None:
         """Refuse, warn of, or put an end to others that start guests here.
@@ -157,14 +176,26 @@ class Opening:
                 raise TwoMasters(f"{'; '.join(refused)}: on {host} guests would have two masters; {WAY_OUT}")
             if self._options.autostart == "take_over" and others.autostart:
                 await self._host.change("take autostart over", self._switch_autostart_off)
-                log.warning("libvirt.autostart_taken_over", error=others.autostart)
+                log.warning("libvirt.autostart_taken_over", was=others.autostart)
                 return
         for other in others.sentences:
             log.warning("libvirt.two_masters", error=other)
 
     def _switch_autostart_off(self, connection: Connection) -> None:
-        for domain in connection.listAllDomains(self._host.libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART):
-            domain.setAutostart(0)
+        for domain, once in self._started_by_libvirt(connection):
+            domain.setAutostartOnce(0) if once else domain.setAutostart(0)
+
+
+def starts_once(domain: Domain, error: type[Exception]) -> bool:
+    """Tell whether libvirt starts a guest at the next boot only; its library or its daemon may not know of that."""
+    ask = getattr(domain, "autostartOnce", None)
+    if ask is None:
+        return False
+    try:
+        return bool(ask())
+    except error:
+        # An older daemon, a guest that is gone meanwhile, or a transient one.
+        return False
 
 
 def _is_there(connection: Connection) -> None:

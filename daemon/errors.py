@@ -92,14 +92,25 @@ class JournalError(Exception):
 
 
 def chain_of(error: BaseException) -> str:
-    """Put an error with its whole chain of causes into one text, outermost first, nothing said twice."""
+    """Put an error with its whole chain of causes into one text, outermost first, nothing said twice.
+
+    How a deadline is carried out (a scope that was cancelled) is nobody's business.
+    """
     texts: list[str] = []
     seen: set[int] = set()  # an error may be its own cause, by way of others
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))
-        text = str(link) or type(link).__name__
-        if text not in texts:
+        text = _text_of(link)
+        if text and text not in texts:
             texts.append(text)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return ": ".join(texts)
+    return ": ".join(texts) or type(error).__name__
+
+
+def _text_of(link: BaseException) -> str:
+    if not isinstance(link, Exception):
+        return ""
+    if isinstance(link, TimeoutError) and not str(link):
+        return "it was not over in time"
+    return str(link) or type(link).__name__

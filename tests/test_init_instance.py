@@ -28,6 +28,16 @@ def caused(error: Exception, *, by: Exception) -> Exception:
     return error
 
 
+@pytest.mark.anyio
+async def test_how_a_deadline_is_carried_out_is_nobodys_business() -> None:
+    with pytest.raises(TimeoutError) as raised, anyio.fail_after(0):
+        await anyio.sleep_forever()
+
+    problem = problem_of("plug_vifs", caused(DriverError("cannot ask the switch"), by=raised.value))
+
+    assert problem.message == "cannot ask the switch: it was not over in time"
+
+
 def test_a_problem_keeps_the_whole_chain_of_causes() -> None:
     disk = OSError(errno.ENOSPC, "No space left on device")
     problem = problem_of("save", caused(DriverError("cannot stop"), by=caused(StoreError("cannot save 1"), by=disk)))
@@ -50,7 +60,7 @@ def test_what_was_being_handled_is_kept_unless_it_was_hidden_on_purpose(*, hidde
 def test_an_error_without_words_is_named_and_one_said_twice_is_said_once() -> None:
     again = caused(DriverError("cannot stop"), by=caused(DriverError("cannot stop"), by=TimeoutError()))
 
-    assert problem_of("stop", again).message == "cannot stop: TimeoutError"
+    assert problem_of("stop", again).message == "cannot stop: it was not over in time"
 
 
 def test_an_error_that_is_its_own_cause_comes_to_an_end() -> None:

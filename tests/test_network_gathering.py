@@ -138,7 +138,7 @@ async def test_what_is_unavailable_is_not_tried_in_halves() -> None:
     async def transact(_items: Sequence[int]) -> None:
         nonlocal calls
         calls += 1
-        raise CommandUnavailable("no answer")
+        raise CommandUnavailable("no answer", [])
 
     with pytest.raises(CommandUnavailable):
         await in_halves(range(8), transact)

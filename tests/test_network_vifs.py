@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from bringup.drivers.needs import MetBy
 from bringup.drivers.network.links import BridgeWanted, LinkWanted, PresentWanted, TapWanted, VethWanted
-from bringup.drivers.network.ports import ELSEWHERE, NOTHING, TYPES, wanted
+from bringup.drivers.network.ports import ELSEWHERE, KNOWN_DETAILS, NOTHING, TYPES, wanted
 from bringup.drivers.network.vifs import VifProblem, read_vif
 from bringup.drivers.network.wants import Around, NotOurs, OvsPort, Wanted
 from support.network import BRIDGE, a_vif, an_ovs_vif, device_of, hybrid, mac_of, port_of
@@ -78,6 +79,10 @@ WANTED = {
         with_network(a_vif(), meta={}),
         links(BridgeWanted(name=BRIDGE, make=False), PresentWanted(name=TAP, master=BRIDGE)),
     ),
+    "bridge above a VLAN of the host": (
+        with_network(a_vif(), meta={"should_create_bridge": True, "should_create_vlan": True, "vlan": 7}),
+        links(BridgeWanted(name=BRIDGE, make=False), PresentWanted(name=TAP, master=BRIDGE)),
+    ),
     "bridge with an interface of the host": (
         with_network(a_vif(), meta={"should_create_bridge": True, "bridge_interface": "eth1"}),
         links(BridgeWanted(name=BRIDGE, make=False), PresentWanted(name=TAP, master=BRIDGE)),
@@ -100,6 +105,35 @@ WANTED = {
             ovs=port(QVO),
         ),
     ),
+    "ovs hybrid, said in a word as some plugins do": (
+        an_ovs_vif(details={"ovs_hybrid_plug": "yes", "datapath_type": "netdev"}),
+        links(
+            BridgeWanted(name=QBR, make=True, mtu=1442),
+            VethWanted(name=QVB, peer=QVO, master=QBR, mtu=1442),
+            PresentWanted(name=TAP, master=QBR, mtu=1442),
+            ovs=port(QVO),
+        ),
+    ),
+    "ovs, port and tap by us": (
+        an_ovs_vif(details={"ovs_create_tap": True, "datapath_type": "netdev"}),
+        links(TapWanted(name=TAP, mac=mac_of(1), mtu=1442, silent=True), ovs=port(TAP)),
+    ),
+    "ovs, a detail that is not set": (
+        an_ovs_vif(details={"ovs_create_tap": False, "ovs_of_a_later_nova": None, "datapath_type": "netdev"}),
+        links(PresentWanted(name=TAP, mtu=1442), ovs=port(TAP)),
+    ),
+    "ovs, a detail that changes nothing here": (
+        an_ovs_vif(details={"connectivity": "l2", "bound_drivers": {"0": "ovn"}, "datapath_type": "netdev"}),
+        links(PresentWanted(name=TAP, mtu=1442), ovs=port(TAP)),
+    ),
+    "agilio_ovs that is plain ovs": (
+        an_ovs_vif(type="agilio_ovs"),
+        links(PresentWanted(name=TAP, mtu=1442), ovs=port(TAP)),
+    ),
+    "an MTU that Neutron has not set": (
+        with_network(an_ovs_vif(), meta={"mtu": 0}),
+        links(PresentWanted(name=TAP), ovs=port(TAP)),
+    ),
     "tap": (
         a_vif(type="tap", details={"mac_address": "00:61:FE:ED:CA:FE"}),
         links(TapWanted(name=TAP, mac="00:61:fe:ed:ca:fe", mtu=1442)),
@@ -118,6 +152,14 @@ WANTED = {
         a_vif(type="macvtap", details={"macvtap_source": "eth1"}),
         links(PresentWanted(name="eth1", required=True)),
     ),
+    "macvtap above a VLAN, which Nova makes": (
+        a_vif(type="macvtap", details={"macvtap_source": "eth1.7", "vlan": 7, "physical_interface": "eth1"}),
+        links(PresentWanted(name="eth1.7", required=True, made_by=MetBy.NOVA)),
+    ),
+    "a virtual function that is not trusted": (
+        a_vif(type="hw_veb", vnic_type="direct", profile={"pci_slot": SLOT, "trusted": "False"}),
+        Wanted(pci_slot=SLOT),
+    ),
     "nothing in Nova either": (a_vif(type="802.1qbh"), Wanted()),
     "from no info cache": (
         {"address": "fa:16:3e:00:00:01", "network": {"label": "private", "subnets": []}},
@@ -128,7 +170,6 @@ REFUSED = {
     "binding failed": (a_vif(type="binding_failed"), "its port could not be bound to this host (binding_failed)"),
     "unbound": (a_vif(type="unbound"), "its port is bound to no host (unbound)"),
     "no type": (a_vif(type=None), "its type is null"),
-    "unknown type": (a_vif(type="carrier_pigeon"), "type 'carrier_pigeon' is not one that Nova knows"),
     "type is a number": (a_vif(type=7), "type 7 is no text"),
     "bridge without a name": (with_network(a_vif(), bridge=None), "network.bridge is null"),
     "bridge with two words": (with_network(a_vif(), bridge="br 0"), "network.bridge 'br 0' is no device name"),
@@ -142,11 +183,18 @@ REFUSED = {
     "MTU in words": (with_network(a_vif(), meta={"mtu": "1500"}), "mtu '1500' is no number from 68 to 65535"),
     "MTU that is true": (with_network(a_vif(), meta={"mtu": True}), "mtu True is no number"),
     "network is a list": (a_vif(network=[]), "network is no object"),
-    "unknown datapath": (an_ovs_vif(details={"datapath_type": "x"}), "details.datapath_type 'x' is neither"),
     "vhost-user without a socket": (a_vif(type="vhostuser"), "details.vhostuser_socket is no path"),
     "no PCI address": (a_vif(type="hw_veb"), "profile.pci_slot None is no PCI address"),
     "PCI address that climbs": (a_vif(type="hostdev", profile={"pci_slot": "../x"}), "is no PCI address"),
     "macvtap on nothing": (a_vif(type="macvtap"), "details.macvtap_source None is no device name"),
+}
+LATER = {
+    "ovs_create_veth": True,
+    "ovs_isolated": 1,
+    "vhostuser_dpdk_plug": "true",
+    "macvtap_vlan_stack": [1, 2],
+    "flowvisor_plug": {"a": 1},
+    "create_bridge": True,
 }
 NOT_OURS = {
     "representor": an_ovs_vif(vnic_type="direct"),
@@ -154,6 +202,24 @@ NOT_OURS = {
     "VLAN of a virtual function": a_vif(
         type="hw_veb", vnic_type="macvtap", profile={"pci_slot": SLOT}, details={"vlan": 7}
     ),
+    "MAC of a virtual function with a macvtap": a_vif(
+        type="hw_veb", vnic_type="macvtap", profile={"pci_slot": SLOT}, details={"vlan": 0}
+    ),
+    "trusted virtual function": a_vif(type="hw_veb", vnic_type="direct", profile={"pci_slot": SLOT, "trusted": "true"}),
+    "smart network card": an_ovs_vif(vnic_type="remote-managed"),
+    "tap and hybrid together, which os-vif refuses": an_ovs_vif(details=hybrid(ovs_create_tap=True)),
+    "tap without its port": an_ovs_vif(details={"ovs_create_tap": True}, delegate_create=False),
+    "unknown datapath": an_ovs_vif(details={"datapath_type": "afxdp"}),
+    "unknown type": a_vif(type="carrier_pigeon"),
+    "unknown vnic_type": an_ovs_vif(vnic_type="quantum"),
+    "unknown mode of vhost-user": a_vif(
+        type="vhostuser", details={"vhostuser_socket": "/run/vhu", "vhostuser_mode": "reconnect"}
+    ),
+    **{
+        f"detail of a later Nova: {key}": an_ovs_vif(details={key: value, "datapath_type": "netdev"})
+        for key, value in LATER.items()
+    },
+    "agilio_ovs offloaded": an_ovs_vif(type="agilio_ovs", vnic_type="virtio-forwarder"),
     "6WIND": a_vif(type="vhostuser", details={"vhostuser_fp_plug": True}),
     "Contrail": a_vif(type="vhostuser", details={"vhostuser_vrouter_plug": True}),
     **{name: a_vif(type=name) for name in ELSEWHERE},
@@ -181,9 +247,42 @@ def test_what_only_others_can_plug_is_told_from_what_is_wrong(plain: Mapping[str
 def test_every_type_stands_in_one_table_and_every_row_is_tried() -> None:
     assert not set(TYPES) & set(ELSEWHERE)
     assert not (set(TYPES) | set(ELSEWHERE)) & NOTHING
+    assert all(wanted(read_vif(an_ovs_vif(details={key: None})), AROUND) for key in KNOWN_DETAILS)
     tried = [plain for plain, _ in (*WANTED.values(), *REFUSED.values())] + [*NOT_OURS.values()]
     assert set(TYPES) | set(ELSEWHERE) <= {plain.get("type") for plain in tried}
 
 
 def test_a_name_is_made_of_the_id_where_nova_has_written_none() -> None:
     assert read_vif(a_vif(devname=None)).device == f"nic{port_of(1)}"[:14]
+
+
+def several(queues: frozenset[str] | None, image: str = "") -> Around:
+    return Around(
+        instance=uuid_of(1),
+        ovs_bridge="br-int",
+        system_metadata={"image_hw_vif_multiqueue_enabled": image},
+        several_queues=queues,
+    )
+
+
+@pytest.mark.parametrize(
+    ("around", "expected"),
+    [
+        (several(None), False),
+        (several(None, "True"), True),
+        (several(None, "on"), True),
+        (several(frozenset()), False),
+        # The flavor has one CPU: Nova gives no queues then, whatever the image says.
+        (several(frozenset(), "true"), False),
+        # The flavor asks for them, of which the record says nothing.
+        (several(frozenset({mac_of(1)})), True),
+        (several(frozenset({mac_of(2)}), "true"), False),
+    ],
+)
+@pytest.mark.parametrize("plain", [a_vif(type="tap"), an_ovs_vif(details={"ovs_create_tap": True})], ids=["tap", "ovs"])
+def test_a_tap_has_the_queues_that_its_guest_is_defined_with(
+    plain: Mapping[str, Any], around: Around, *, expected: bool
+) -> None:
+    (tap,) = wanted(read_vif(plain), around).links
+    assert isinstance(tap, TapWanted)
+    assert tap.multi_queue is expected

@@ -67,3 +67,14 @@ def values_of(capabilities: str, device: str, name: str) -> list[str]:
 def wants_kvm(xml: str) -> bool:
     """Tell whether a guest is defined for KVM."""
     return ET.fromstring(xml).get("type") == "kvm"  # noqa: S314 - see above
+
+
+def nics_with_several_queues(xml: str) -> frozenset[str]:
+    """Give the MACs, in lower case, of the NICs that QEMU opens the tap of more than once."""
+    found = set()
+    for nic in ET.fromstring(xml).iterfind("./devices/interface"):  # noqa: S314 - see above
+        mac, driver = nic.find("mac"), nic.find("driver")
+        queues = "" if driver is None else driver.get("queues", "")
+        if mac is not None and queues.isdecimal() and int(queues) > 1:
+            found.add(mac.get("address", "").lower())
+    return frozenset(found)

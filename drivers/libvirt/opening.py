@@ -6,15 +6,16 @@ from typing import Final, NoReturn, TypeVar
 
 import structlog
 
-from bringup.drivers.base import DriverError, EventListener, Guest, TwoMasters
+from bringup.drivers.base import DriverError, EventListener, Guest, InstanceNotFound, TwoMasters
 from bringup.drivers.libvirt import masters
 from bringup.drivers.libvirt.binding import Connection, Domain, binding
+from bringup.drivers.libvirt.definitions import nics_with_several_queues
 from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.options import Autostart, LibvirtOptions
 from bringup.drivers.libvirt.power import Power
 from bringup.drivers.libvirt.threads import in_thread
 from bringup.drivers.libvirt.watch import Watch
-from bringup.drivers.network import Network
+from bringup.drivers.network import Network, wants_taps
 
 log = structlog.get_logger()
 
@@ -78,8 +79,6 @@ class Opening:
         await hypervisor.again(
             "watch the guests", lambda: hypervisor.ask("watch the guests", lambda _connection: watch.open())
         )
-        if self._network is not None:
-            await self._network.open()
 
     async def close(self) -> None:
         """Let go of the hypervisor; guests are left as they are."""
@@ -112,12 +111,25 @@ class Opening:
 
     async def plug_vifs(self, guest: Guest) -> None:
         """Make the NICs of a guest ready."""
-        await (self._network or _no_network()).plug_vifs(guest)
+        network = self._network or _no_network()
+        await network.plug_vifs(guest, several_queues=await self._several_queues(guest))
 
     async def _make_network_ready(self, guest: Guest) -> None:
         """Make the NICs of a guest ready and its rules hold, before it is started: none runs without them."""
         if self._network is not None:
-            await self._network.make_ready(guest)
+            await self._network.make_ready(guest, several_queues=await self._several_queues(guest))
+
+    async def _several_queues(self, guest: Guest) -> frozenset[str] | None:
+        """Give the MACs of NICs that are defined with several queues; None: nobody asks, or nothing is defined."""
+        if not wants_taps(guest):
+            return None
+        what = f"read the definition of {guest.uuid}"
+        try:
+            return await self._ask(
+                what, lambda connection: nics_with_several_queues(connection.lookupByUUIDString(guest.uuid).XMLDesc())
+            )
+        except InstanceNotFound:
+            return None
 
     async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
         """Put the firewall rules of a guest in place."""

@@ -13,8 +13,9 @@ from bringup.drivers.network.host import HostNetwork
 from bringup.drivers.network.netlink import Netlink
 from bringup.drivers.network.ovs import OpenVSwitch
 from bringup.drivers.network.plugging import PCI_DEVICES, Plugging
+from bringup.drivers.network.ports import wants_taps
 
-__all__ = ["HostNetwork", "Network", "make_host_network"]
+__all__ = ["HostNetwork", "Network", "make_host_network", "wants_taps"]
 
 DEADLINE_S = 30.0
 

@@ -4,38 +4,50 @@ The verbs are those of :class:`bringup.drivers.base.Driver`; a driver hands them
 kill half-way: what is right already is left alone.  No I/O stands here.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from bringup.drivers.base import Guest
+from bringup.drivers.needs import Need
 
 
 class Network(Protocol):
     """The network of this host.  Every verb has a deadline of its own; the caller may set a shorter one."""
 
     async def open(self) -> None:
-        """Make ready; nothing else is called before.
+        """Learn what earlier processes have left, and whether there is what it needs; the other verbs do so too.
 
-        :raises DriverError: what it needs is not on this host.
+        :raises NeedNotMet: what it needs is not on this host.
         """
 
     async def close(self) -> None:
         """Let go of what was opened.  Ports and rules stay as they are."""
 
-    async def plug_vifs(self, guest: Guest) -> None:
-        """Make the NICs of a guest ready, as far as libvirt does not when it starts the guest.
+    async def look(self, guests: Sequence[Guest]) -> Sequence[Need]:
+        """Tell what guests together need of the host and its services, met or not; nothing is changed.
 
-        :raises VirtualInterfacePlugError: one of them could not be; it names the VIF and the device.
-        :raises PciDeviceNotFound: one of them is a PCI device that is not on this host.
+        What only others' guests would need is not looked at.
         """
 
-    async def make_ready(self, guest: Guest) -> None:
+    async def plug_vifs(self, guest: Guest, *, several_queues: frozenset[str] | None = None) -> None:
+        """Make the NICs of a guest ready, as far as libvirt does not when it starts the guest.
+
+        ``several_queues`` are the MACs of the NICs that the guest is defined to have with several queues; None: that is
+        not known, and its image says so.
+
+        :raises VirtualInterfacePlugError: one of them is wrong; the sentence names the VIF and the device.
+        :raises NeedNotMet: this host lacks what one of them needs: nothing is wrong with the record.
+        """
+
+    async def make_ready(self, guest: Guest, *, several_queues: frozenset[str] | None = None) -> None:
         """Do all that a guest needs before it is started: its NICs, and its rules at once, deferred or not.
 
-        What a driver calls before each start, as Nova's libvirt driver does: so no guest runs without its rules.  A NIC
-        that only others can plug is theirs.
+        What a driver calls before each start, as Nova's libvirt driver does: so no guest runs without its rules, nor
+        with a NIC that is plugged by halves.
 
         :raises VirtualInterfacePlugError: see :meth:`plug_vifs`.
-        :raises PciDeviceNotFound: the same.
+        :raises NeedNotMet: the same; also for a NIC that only others can plug, and where its rules cannot be put in
+            place because nft is away.
         :raises DriverError: its rules could not be put in place.
         """
 

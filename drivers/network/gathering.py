@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import anyio
 
 from bringup.drivers.base import DriverError
+from bringup.drivers.needs import NeedNotMet
 from bringup.drivers.network.commands import CommandRefused
 
 Item = TypeVar("Item")
@@ -88,6 +89,6 @@ async def in_halves(
 
 def _copy(error: DriverError) -> DriverError:
     """Make one to raise in each task: a traceback is written on the error that is raised."""
-    copy = type(error)(*error.args)
+    copy = type(error)(str(error), error.needs) if isinstance(error, NeedNotMet) else type(error)(*error.args)
     copy.__cause__ = error.__cause__
     return copy

@@ -1,8 +1,9 @@
 """The network of this host, put together: what a driver hands its verbs on to."""
 
-from contextlib import suppress
+from collections.abc import Sequence
 
 from bringup.drivers.base import Guest
+from bringup.drivers.needs import Need
 from bringup.drivers.network.firewall import Nftables
 from bringup.drivers.network.plugging import Plugging
 
@@ -26,16 +27,25 @@ class HostNetwork:
     async def close(self) -> None:
         """Let go: nothing is held between calls."""
 
-    async def plug_vifs(self, guest: Guest) -> None:
+    async def look(self, guests: Sequence[Guest]) -> Sequence[Need]:
+        """Tell what guests together need of the host; see :meth:`.base.Network.look`."""
+        needs = []
+        plugging = self._plugging
+        if plugging is not None and any(plugging.wants_open_vswitch(guest) for guest in guests):
+            needs.append(await plugging.look())
+        if self._firewall is not None:
+            needs.append(await self._firewall.look())
+        return needs
+
+    async def plug_vifs(self, guest: Guest, *, several_queues: frozenset[str] | None = None) -> None:
         """Make the NICs of a guest ready; see :meth:`Plugging.plug`."""
         if self._plugging is not None:
-            await self._plugging.plug(guest)
+            await self._plugging.plug(guest, several_queues=several_queues)
 
-    async def make_ready(self, guest: Guest) -> None:
+    async def make_ready(self, guest: Guest, *, several_queues: frozenset[str] | None = None) -> None:
         """Make the NICs of a guest ready and put its rules in place; see :meth:`.base.Network.make_ready`."""
         if self._plugging is not None:
-            with suppress(NotImplementedError):
-                await self._plugging.plug(guest)
+            await self._plugging.plug(guest, several_queues=several_queues, to_start=True)
         if self._firewall is not None:
             await self._firewall.ensure(guest, at_once=True)
 

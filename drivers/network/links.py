@@ -7,7 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from bringup.drivers.needs import MetBy
 from bringup.drivers.network.vifs import VifProblem
+
+
+class LinkAbsent(Exception):
+    """A device that is not ours to make is not there; the text says what to do."""
+
+    def __init__(self, sentence: str, *, name: str, made_by: MetBy) -> None:
+        """Say which, and who makes it."""
+        super().__init__(sentence)
+        self.name = name
+        self.made_by = made_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +50,8 @@ class TapWanted:
     mac: str | None = None
     mtu: int | None = None
     multi_queue: bool = False
+    silent: bool = False
+    """Whether the host must never speak on it: it has the guest's own MAC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +63,8 @@ class PresentWanted:
     """A device that is in no bridge is put into this one; one that is in another stays there."""
     mtu: int | None = None
     required: bool = False
+    made_by: MetBy = MetBy.HOST
+    """Who makes one that is required."""
 
 
 LinkWanted: TypeAlias = BridgeWanted | VethWanted | TapWanted | PresentWanted
@@ -85,11 +100,12 @@ class AddVeth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddTap:
-    """Make a tap."""
+    """Make a tap; one that is there gets its MAC, and its silence."""
 
     name: str
     mac: str | None
     multi_queue: bool
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +130,8 @@ Step: TypeAlias = AddBridge | AddVeth | AddTap | SetLink | DeleteLink
 def missing(links: Iterable[LinkWanted], seen: Mapping[str, Link]) -> tuple[Step, ...]:
     """Give the steps after which all that is wanted is there; none where it is already.
 
-    :raises VifProblem: something is missing that is not ours to make, or a name is taken by something else.
+    :raises LinkAbsent: something is missing that is not ours to make.
+    :raises VifProblem: a name is taken by something else.
     """
     return tuple(step for link in links for step in _missing(link, seen))
 
@@ -127,25 +144,29 @@ def _missing(link: LinkWanted, seen: Mapping[str, Link]) -> Iterator[Step]:
         case VethWanted():
             yield from _veth(link, there, seen.get(link.peer))
         case TapWanted():
-            if there is None:
-                yield AddTap(name=link.name, mac=link.mac, multi_queue=link.multi_queue)
-            elif there.kind != "tun":
+            if there is not None and there.kind != "tun":
                 raise _taken(there, "tap")
+            # One of ours that is down may be one that a kill has left without the rest of what makes it.
+            if there is None or (link.silent and not there.up):
+                yield AddTap(name=link.name, mac=link.mac, multi_queue=link.multi_queue, silent=link.silent)
             yield from _put_right(link.name, there, master=None, mtu=link.mtu)
         case PresentWanted():
             if there is not None and not link.required:
                 yield from _put_right(link.name, there, master=link.master, mtu=link.mtu)
             elif there is None and link.required:
-                raise VifProblem(f"device {link.name} is not on this host; make it, or correct the binding of the port")
+                sentence = f"device {link.name} is not on this host; make it, or correct the binding of the port"
+                raise LinkAbsent(sentence, name=link.name, made_by=link.made_by)
 
 
 def _bridge(link: BridgeWanted, there: Link | None) -> Iterator[Step]:
     if there is not None and there.kind != "bridge":
         raise _taken(there, "bridge")
     if there is None and not link.make:
-        raise VifProblem(
+        raise LinkAbsent(
             f"bridge {link.name} is not on this host; make it in the host's network configuration, "
-            "or start the agent that makes it"
+            "or start the agent that makes it",
+            name=link.name,
+            made_by=MetBy.HOST,
         )
     # One of ours that is down may be one that a kill has left without the rest of what makes it.
     if there is None or (link.make and not there.up):

@@ -15,13 +15,15 @@ from typing import Any, TypeVar, assert_never
 import anyio
 import anyio.to_thread
 
-from bringup.drivers.base import DriverError, VirtualInterfacePlugError
+from bringup.drivers.errors import DriverError, VirtualInterfacePlugError
+from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
 from bringup.drivers.network.links import (
     AddBridge,
     AddTap,
     AddVeth,
     DeleteLink,
     Link,
+    LinkAbsent,
     LinkWanted,
     SetLink,
     Step,
@@ -36,6 +38,12 @@ THREADS = 8
 IPV6_OFF = "/proc/sys/net/ipv6/conf/{}/disable_ipv6"
 TAP = 2
 IFF_UP = 0x1
+# What is wrong with what was asked for; whatever else the kernel says, this host lacks something.
+WRONG = frozenset(
+    {errno.EINVAL, errno.ERANGE, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT, errno.ENAMETOOLONG, errno.EMSGSIZE}
+)
+# No leave, no module of the kernel, no /dev/net/tun.
+FOR_A_PERSON = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOENT})
 
 Given = TypeVar("Given")
 
@@ -51,7 +59,7 @@ class Netlink:
     async def ensure(self, each: Sequence[Sequence[LinkWanted]]) -> Sequence[Exception | None]:
         """Make what is wanted, over one socket; the answer is what went wrong with each, in order.
 
-        :raises VirtualInterfacePlugError: it was not over in time, so nothing is known of any of them.
+        :raises NeedNotMet: it was not over in time, so nothing is known of any of them.
         """
         return await self._call(lambda: _ensure(each))
 
@@ -66,10 +74,12 @@ class Netlink:
         try:
             with anyio.fail_after(self._deadline_s):
                 return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
-        except TimeoutError as error:
-            raise VirtualInterfacePlugError(
-                f"cannot change the links of this host: the kernel did not answer within {self._deadline_s:g} s"
-            ) from error
+        except TimeoutError:
+            raise _lacking(
+                f"cannot change the links of this host: the kernel did not answer within {self._deadline_s:g} s",
+                "links of this host",
+                NeedState.UNVERIFIED,
+            ) from None
 
 
 def _ensure(each: Sequence[Sequence[LinkWanted]]) -> list[Exception | None]:
@@ -78,18 +88,29 @@ def _ensure(each: Sequence[Sequence[LinkWanted]]) -> list[Exception | None]:
 
 
 def _attempted(ipr: Any, links: Sequence[LinkWanted]) -> Exception | None:
-    what = "look at the links"
+    what, name = "look at the links", links[0].name
     try:
         for step in missing(links, _look(ipr, names_of(links))):
-            what = f"change the device {step.name}"
+            what, name = f"change the device {step.name}", step.name
             _carry_out(ipr, step)
     except VifProblem as problem:
         return problem
+    except LinkAbsent as absent:
+        return _lacking(str(absent), absent.name, NeedState.ABSENT, absent.made_by)
     except _failures() as error:
-        failure = VirtualInterfacePlugError(f"cannot {what}: the kernel refused")
+        code = _code(error)
+        failure: DriverError = VirtualInterfacePlugError(f"cannot {what}: the kernel refused")
+        if code not in WRONG:
+            met_by = MetBy.PERSON if code in FOR_A_PERSON else MetBy.HOST
+            failure = _lacking(f"cannot {what}: the kernel refused", name, NeedState.UNVERIFIED, met_by)
         failure.__cause__ = error
         return failure
     return None
+
+
+def _lacking(sentence: str, name: str, state: NeedState, met_by: MetBy = MetBy.HOST) -> NeedNotMet:
+    need = Need(kind=NeedKind.NETWORK, name=name, state=state, met_by=met_by, why=sentence)
+    return NeedNotMet(sentence, [need])
 
 
 def _look(ipr: Any, names: Iterable[str]) -> Mapping[str, Link]:
@@ -121,6 +142,8 @@ def _carry_out(ipr: Any, step: Step) -> None:
             _add(ipr, step.name, kind="veth", peer=step.peer)
         case AddTap():
             _add(ipr, step.name, kind="tun", tun_type=TAP, tun_multi_queue=int(step.multi_queue))
+            if step.silent:
+                _give_no_address(ipr, step.name)
             if step.mac is not None:
                 ipr.link("set", index=_index(step.name), address=step.mac)
         case SetLink():
@@ -137,7 +160,10 @@ def _carry_out(ipr: Any, step: Step) -> None:
 
 
 def _give_no_address(ipr: Any, name: str) -> None:
-    """Keep a bridge from making itself an address (as os-vif), by which guests would reach the host."""
+    """Keep a device from making itself an address (as os-vif).
+
+    By that of a bridge guests would reach the host; that of a tap with its guest's MAC would be the guest's own.
+    """
     none = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", 1)]})]}
     with suppress(*_failures()):
         # Fails where the kernel has no IPv6.
@@ -148,7 +174,7 @@ def _give_no_address(ipr: Any, name: str) -> None:
 
 
 def _add(ipr: Any, name: str, **values: Any) -> None:
-    """Make a link; one that somebody made since the look is fine."""
+    """Make a link; one that is there, or that somebody made since the look, is fine."""
     try:
         ipr.link("add", ifname=name, **{key: value for key, value in values.items() if value is not None})
     except _failures() as error:
@@ -196,5 +222,8 @@ def _opened() -> Any:
     try:
         from pyroute2 import IPRoute  # noqa: PLC0415 - heavy, and an extra
     except ImportError as error:
-        raise DriverError(NO_PYROUTE2) from error
-    return IPRoute()
+        raise _lacking(NO_PYROUTE2, "pyroute2", NeedState.ABSENT, MetBy.PERSON) from error
+    try:
+        return IPRoute()
+    except _failures() as error:
+        raise _lacking("cannot speak to the kernel over netlink", "netlink", NeedState.UNVERIFIED) from error

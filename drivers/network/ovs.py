@@ -4,11 +4,25 @@ A port that is there stays: Neutron's agent keeps its VLAN on it.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
-from bringup.drivers.network.commands import Command
+import anyio
+
+from bringup.drivers.needs import Need, NeedKind, NeedState
+from bringup.drivers.network.commands import Command, CommandUnavailable
 from bringup.drivers.network.gathering import Gathering, in_halves
+from bringup.drivers.network.ovsdb import DatabaseSilent, default_address, switch_runs
 from bringup.drivers.network.wants import OvsPort
+
+NAME: Final = "Open vSwitch"
+AWAY: Final = re.compile(r"database connection failed|connection attempt failed|Permission denied")
+DOES_NOT_RUN: Final = (
+    "its database answers and ovs-vswitchd does not run; start it (Debian: systemctl start openvswitch-switch)"
+)
+LOOK_S: Final = 5.0
+"""How long a look takes at most: it takes milliseconds."""
 
 OWNERS = ("vm-uuid", "vm-id")
 """What Nova and we, and what libvirt, keep the instance's UUID by."""
@@ -72,10 +86,25 @@ class OpenVSwitch:
     def __init__(self, *, database: str | None, deadline_s: float) -> None:
         """Take where the database listens (``unix:PATH``; None: where ovs-vsctl looks), and a deadline a call."""
         where = () if database is None else (f"--db={database}",)
+        self._address = database or default_address()
+        self._look_s = min(deadline_s, LOOK_S)
         self._command = Command(
-            program="ovs-vsctl", package="openvswitch-switch", arguments=where, deadline_s=deadline_s
+            program="ovs-vsctl",
+            package="openvswitch-switch",
+            arguments=where,
+            deadline_s=deadline_s,
+            service=NAME,
+            away=AWAY,
         )
         self._gathering = Gathering(self._make_ready, most=MOST)
+
+    async def look(self) -> Need:
+        """Tell whether database and switch answer; nothing is changed."""
+        try:
+            await self._bridges()
+        except CommandUnavailable as error:
+            return error.needs[0]
+        return Need(kind=NeedKind.NETWORK, name=NAME, state=NeedState.MET)
 
     async def ensure(self, port: OvsPort) -> None:
         """Make a port ready, and its bridge; what is asked for meanwhile shares a transaction.
@@ -85,7 +114,11 @@ class OpenVSwitch:
         await self._gathering.do(port)
 
     async def forget(self, instance: str, trunks: Iterable[str] = ()) -> list[str]:
-        """Remove the ports of an instance and the bridges of its trunks; give the names of the ports."""
+        """Remove the ports of an instance and the bridges of its trunks; give the names of the ports.
+
+        :raises CommandUnavailable: Open vSwitch is away.
+        """
+        await self._see_that_it_runs()
         listed = await self._command.run(["--format=json", "--columns=name,external_ids", "list", "Interface"])
         names = ports_of(instance, listed)
         words = [word for name in names for word in ("--", "--if-exists", "del-port", name)]
@@ -95,7 +128,7 @@ class OpenVSwitch:
         return names
 
     async def _make_ready(self, ports: Sequence[OvsPort]) -> Sequence[Exception | None]:
-        bridges = frozenset((await self._command.run(["list-br"])).split())
+        bridges = await self._bridges()
 
         async def transact(some: Sequence[OvsPort]) -> None:
             words = words_for(some, bridges)
@@ -103,3 +136,27 @@ class OpenVSwitch:
                 await self._command.run(words)
 
         return await in_halves(ports, transact)
+
+    async def _bridges(self) -> frozenset[str]:
+        """Name the bridges that are there.
+
+        :raises CommandUnavailable: Open vSwitch is away.
+        """
+        found = frozenset((await self._command.run(["list-br"])).split())
+        await self._see_that_it_runs()
+        return found
+
+    async def _see_that_it_runs(self) -> None:
+        """Find out, before anything is changed, that somebody will carry it out: ovs-vsctl waits for that.
+
+        :raises CommandUnavailable: nobody will.
+        """
+        with anyio.move_on_after(self._look_s) as scope:
+            try:
+                runs = await switch_runs(self._address)
+            except DatabaseSilent as error:
+                raise self._command.unavailable(str(error), NeedState.ABSENT) from None
+            if runs is False:
+                raise self._command.unavailable(DOES_NOT_RUN, NeedState.ABSENT)
+        if scope.cancelled_caught:
+            raise self._command.unavailable(f"its database did not answer within {self._look_s:g} s")

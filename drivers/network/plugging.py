@@ -6,14 +6,16 @@ from pathlib import Path
 
 import anyio
 
-from bringup.drivers.base import DriverError, Guest, PciDeviceNotFound, VirtualInterfacePlugError
+from bringup.drivers.base import DriverError, Guest, VirtualInterfacePlugError
+from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
+from bringup.drivers.network.commands import CommandRefused
 from bringup.drivers.network.gathering import Gathering
 from bringup.drivers.network.links import LinkWanted, TapWanted, VethWanted
 from bringup.drivers.network.netlink import Netlink
 from bringup.drivers.network.ovs import OpenVSwitch
 from bringup.drivers.network.ports import wanted
 from bringup.drivers.network.vifs import Vif, VifProblem, vifs_of
-from bringup.drivers.network.wants import Around, NotOurs, OvsPort, Wanted
+from bringup.drivers.network.wants import Around, NotOurs, Wanted
 
 MOST = 200
 """VIFs in one call of netlink: it has one deadline."""
@@ -23,8 +25,15 @@ PCI_DEVICES = Path("/sys/bus/pci/devices")
 @dataclass(frozen=True, slots=True)
 class _Failure:
     sentence: str
-    cause: Exception | None
-    kind: type[DriverError | NotImplementedError] = VirtualInterfacePlugError
+    cause: Exception | None = None
+    needs: tuple[Need, ...] = ()
+    """What this host lacks; empty: the VIF itself is wrong."""
+    is_others: bool = False
+    """It is plugged by others."""
+
+    @property
+    def is_wrong(self) -> bool:
+        return not self.needs
 
 
 def names_to_delete(each: Sequence[Wanted], ports: Sequence[str]) -> list[str]:
@@ -52,21 +61,34 @@ class Plugging:
         self._pci_devices = anyio.Path(pci_devices)
         self._links: Gathering[Sequence[LinkWanted]] = Gathering(netlink.ensure, most=MOST)
 
-    async def plug(self, guest: Guest) -> None:
+    async def plug(self, guest: Guest, *, several_queues: frozenset[str] | None = None, to_start: bool = False) -> None:
         """Make each NIC ready; one that cannot be does not keep the others from it.
 
-        :raises VirtualInterfacePlugError: some could not be; the sentence names them all.
-        :raises PciDeviceNotFound: the same, and each of them is a PCI device that is gone.
-        :raises NotImplementedError: all that are left are of a type that only others can plug.
+        ``several_queues`` are the MACs of the NICs that are defined so; None: that is not known.  ``to_start``: the
+        guest is about to be started, so that a NIC that only others can plug counts too.
+
+        :raises VirtualInterfacePlugError: some are wrong in themselves; the sentence names all that could not be.
+        :raises NeedNotMet: some could not be, because this host lacks what they need.
+        :raises NotImplementedError: all that are left are of a kind that only others can plug.
         """
-        failures = [failure for vif in vifs_of(guest) if (failure := await self._plug(guest, vif)) is not None]
+        around = self._around(guest, several_queues)
+        failures = [failure for vif in vifs_of(guest) if (failure := await self._plug(around, vif)) is not None]
+        if any(failure.is_wrong for failure in failures):
+            raise VirtualInterfacePlugError(_sentences(failures)) from failures[0].cause
+        lacking = [failure for failure in failures if to_start or not failure.is_others]
+        if lacking:
+            needs = dict.fromkeys(need for failure in lacking for need in failure.needs)
+            raise NeedNotMet(_sentences(lacking), tuple(needs)) from lacking[0].cause
         if failures:
-            kinds = {failure.kind for failure in failures}
-            kind = next(
-                kind for kind in (VirtualInterfacePlugError, PciDeviceNotFound, NotImplementedError) if kind in kinds
-            )
-            blamed = [failure for failure in failures if failure.kind is kind or kind is VirtualInterfacePlugError]
-            raise kind("; ".join(failure.sentence for failure in blamed)) from blamed[0].cause
+            raise NotImplementedError(_sentences(failures))
+
+    def wants_open_vswitch(self, guest: Guest) -> bool:
+        """Tell whether one of the NICs of a guest is in Open vSwitch."""
+        return any(isinstance(vif, Vif) and self._wanted(guest, vif).ovs is not None for vif in vifs_of(guest))
+
+    async def look(self) -> Need:
+        """Tell whether Open vSwitch is there."""
+        return await self._open_vswitch.look()
 
     async def unplug(self, guest: Guest) -> None:
         """Take away what was made for the NICs of a guest; what libvirt made goes with the guest.
@@ -89,32 +111,50 @@ class Plugging:
         except (VifProblem, NotOurs):
             return Wanted()
 
-    def _around(self, guest: Guest) -> Around:
-        return Around(instance=guest.uuid, ovs_bridge=self._ovs_bridge, system_metadata=guest.system_metadata)
+    def _around(self, guest: Guest, several_queues: frozenset[str] | None = None) -> Around:
+        return Around(
+            instance=guest.uuid,
+            ovs_bridge=self._ovs_bridge,
+            system_metadata=guest.system_metadata,
+            several_queues=several_queues,
+        )
 
-    async def _plug(self, guest: Guest, vif: Vif | VifProblem) -> _Failure | None:
+    async def _plug(self, around: Around, vif: Vif | VifProblem) -> _Failure | None:
         if isinstance(vif, VifProblem):
-            return _Failure(f"cannot plug the VIFs of instance {guest.uuid}: {vif}", None)
-        what = f"cannot plug VIF {vif.id or '(no id)'} (device {vif.device}) of instance {guest.uuid}"
+            return _Failure(f"cannot plug the VIFs of instance {around.instance}: {vif}")
+        what = f"cannot plug VIF {vif.id or '(no id)'} (device {vif.device}) of instance {around.instance}"
         try:
-            want = wanted(vif, self._around(guest))
-            if want.pci_slot is not None and not await (self._pci_devices / want.pci_slot).exists():
-                return _Failure(f"{what}: PCI device {want.pci_slot} is not on this host", None, PciDeviceNotFound)
-            if want.links:
-                await self._links.do(want.links)
+            await self._make(wanted(vif, around))
         except VifProblem as problem:
-            return _Failure(f"{what}: {problem}", None)
+            return _Failure(f"{what}: {problem}")
         except NotOurs as error:
-            return _Failure(f"{what}: {error}", None, NotImplementedError)
+            need = Need(
+                kind=NeedKind.NETWORK,
+                name=f"VIF {vif.id or '(no id)'}",
+                state=NeedState.UNVERIFIED,
+                met_by=MetBy.NOVA,
+                why=f"{error}; nova-compute plugs it when it starts the guest",
+            )
+            return _Failure(f"{what}: {error}", needs=(need,), is_others=True)
         except DriverError as error:
-            return _Failure(f"{what}: its links could not be made", error)
-        return await self._plug_port(want.ovs, what)
-
-    async def _plug_port(self, port: OvsPort | None, what: str) -> _Failure | None:
-        if port is None:
-            return None
-        try:
-            await self._open_vswitch.ensure(port)
-        except DriverError as error:
-            return _Failure(f"{what} into bridge {port.bridge} of Open vSwitch", error)
+            into = " into Open vSwitch" if isinstance(error, CommandRefused) else ""
+            return _Failure(what + into, error, needs=error.needs if isinstance(error, NeedNotMet) else ())
         return None
+
+    async def _make(self, want: Wanted) -> None:
+        if want.pci_slot is not None and not await (self._pci_devices / want.pci_slot).exists():
+            why = f"PCI device {want.pci_slot} is not on this host"
+            raise NeedNotMet(
+                why, [Need(kind=NeedKind.HOST_DEVICE, name=want.pci_slot, state=NeedState.ABSENT, why=why)]
+            )
+        if want.links:
+            await self._links.do(want.links)
+        if want.ovs is not None:
+            await self._open_vswitch.ensure(want.ovs)
+
+
+def _sentences(failures: Sequence[_Failure]) -> str:
+    """Say all of them, each with its cause but the first: that one follows by itself."""
+    first, *others = failures
+    said = [failure.sentence if failure.cause is None else f"{failure.sentence}: {failure.cause}" for failure in others]
+    return "; ".join([first.sentence, *said])

@@ -42,6 +42,8 @@ class Vif:
     mtu: int | None = None
     """Bytes."""
     should_create_bridge: bool = False
+    should_create_vlan: bool = False
+    """Whether nova-network would put a VLAN below that bridge."""
     bridge_interface: str | None = None
     interface_id: str = ""
     """What Open vSwitch knows the port by (``iface-id``)."""
@@ -51,6 +53,10 @@ class Vif:
     profile: Mapping[str, Any] = field(default_factory=dict)
     plain: Mapping[str, Any] = field(default_factory=dict)
     """All of it, as it was read."""
+
+    def has(self, detail: str) -> bool:
+        """Tell whether a detail of the binding is set, as Nova reads it: whatever is not empty counts."""
+        return bool(self.details.get(detail))
 
     def named(self, prefix: str) -> str:
         """Give a device's name made of the id, as Nova and os-vif make it (``qbr``, ``qvb``, ``qvo``, ``vhu``)."""
@@ -87,12 +93,13 @@ def read_vif(plain: Mapping[str, Any]) -> Vif:
         device=_device("devname", device),
         mac=_mac(_text(plain, "address")),
         vnic_type=_text(plain, "vnic_type") or "normal",
-        bridge=_device("network.bridge", _text(network, "bridge")),
+        bridge=_device("network.bridge", _text(network, "bridge") or None),
         mtu=_mtu(meta.get("mtu")),
-        should_create_bridge=meta.get("should_create_bridge") is True,
-        bridge_interface=_device("bridge_interface", _text(meta, "bridge_interface")),
+        should_create_bridge=bool(meta.get("should_create_bridge")),
+        should_create_vlan=bool(meta.get("should_create_vlan")),
+        bridge_interface=_device("bridge_interface", _text(meta, "bridge_interface") or None),
         interface_id=_word("ovs_interfaceid", _text(plain, "ovs_interfaceid")) or vif_id,
-        delegate_create=plain.get("delegate_create") is True,
+        delegate_create=bool(plain.get("delegate_create")),
         details=_object(plain, "details"),
         profile=_object(plain, "profile"),
         plain=plain,
@@ -155,7 +162,8 @@ def _mac(text: str | None) -> str | None:
 
 
 def _mtu(value: Any) -> int | None:
-    if value is None:
+    # Neutron's "not set" was 0 before Mitaka.
+    if value is None or (value == 0 and not isinstance(value, bool)):
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value not in MTU:
         raise VifProblem(f"mtu {value!r} is no number from {MTU.start} to {MTU.stop - 1}")

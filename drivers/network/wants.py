@@ -7,7 +7,7 @@ from bringup.drivers.network.links import LinkWanted
 
 
 class NotOurs(Exception):
-    """Nova knows how to plug such a VIF, bringup does not; the text says what would."""
+    """Such a VIF is plugged by others, or asks for what is not known here; the text says what."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +51,5 @@ class Around:
     ovs_bridge: str
     """Where a VIF names no bridge (Nova's ``[neutron] ovs_bridge``)."""
     system_metadata: Mapping[str, str] = field(default_factory=dict)
+    several_queues: frozenset[str] | None = None
+    """MACs of the guest's NICs that are defined with several queues; None: that is not known."""

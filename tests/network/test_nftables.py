@@ -115,7 +115,7 @@ async def test_deferred_rules_are_one_transaction_at_the_end(calls: Calls) -> No
 async def test_a_guest_that_is_about_to_start_has_its_rules_and_nics_though_they_are_deferred(calls: Calls) -> None:
     async with a_network() as network:
         await network.filter_defer_apply_on()
-        told = GuestOf([a_vif(1), a_vif(2, type="vrouter")], uuid=uuid_of(1))
+        told = GuestOf([a_vif(1), a_vif(2, type="802.1qbh")], uuid=uuid_of(1))
         await network.ensure_filtering_rules_for_instance(told)
         await network.make_ready(told)
         assert BRIDGE in names()

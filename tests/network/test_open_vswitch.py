@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
+from bringup.daemon.errors import chain_of
 from bringup.drivers.base import VirtualInterfacePlugError
-from bringup.drivers.network.commands import CommandRefused, CommandUnavailable
+from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
+from bringup.drivers.network.commands import CommandRefused
+from bringup.drivers.network.ovs import DOES_NOT_RUN
 from support.frames import Tap, arp, reaches
 from support.network import (
     GuestOf,
     a_network,
+    a_vif,
     an_ovs_vif,
     device_of,
     hybrid,
@@ -133,7 +138,7 @@ async def test_one_port_that_cannot_be_keeps_no_other_guest_from_its_own(switch:
                 tasks.start_soon(plug, number)
     assert list(failed) == [5]
     what = f"VIF {port_of(5)} (device {device_of(5)}) of instance {uuid_of(5)}"
-    assert str(failed[5]) == f"cannot plug {what} into bridge br-int of Open vSwitch"
+    assert str(failed[5]) == f"cannot plug {what} into Open vSwitch"
     assert isinstance(failed[5].__cause__, CommandRefused)
     assert "actually attached to bridge br-other" in str(failed[5].__cause__)
     assert switch.ports("br-int") == {device_of(number) for number in range(1, 21) if number != 5}
@@ -181,29 +186,123 @@ async def test_the_bridge_of_a_trunk_forwards_by_itself_and_goes_with_its_guest(
             assert switch.vsctl("list-br") == ""
 
 
+async def needs_of_a_plug(guest: GuestOf, **options: Any) -> tuple[Need, ...]:
+    """Plug a guest, which must not work, and tell what was lacking."""
+    async with a_network(filters=False, **options) as network:
+        with pytest.raises(NeedNotMet) as raised:
+            await network.plug_vifs(guest)
+    assert "cancel" not in chain_of(raised.value)
+    return raised.value.needs
+
+
 @pytest.mark.usefixtures("switch")
-async def test_a_database_that_is_away_is_an_error_that_says_so(tmp_path: Path) -> None:
-    async with a_network(filters=False, ovsdb=f"unix:{tmp_path}/away.sock") as network:
-        with pytest.raises(VirtualInterfacePlugError) as raised:
-            await network.plug_vifs(GuestOf([an_ovs_vif(1)]))
-    assert "database connection failed" in str(raised.value.__cause__)
+@pytest.mark.parametrize("address", ["unix:{folder}/away.sock", "tcp:127.0.0.1:1", "tcp:[::1]:1"])
+async def test_a_database_that_is_away_is_the_hosts_trouble(tmp_path: Path, address: str) -> None:
+    (need,) = await needs_of_a_plug(GuestOf([an_ovs_vif(1)]), ovsdb=address.format(folder=tmp_path))
+    assert (need.kind, need.name, need.state) == (NeedKind.NETWORK, "Open vSwitch", NeedState.ABSENT)
+    assert need.met_by is MetBy.HOST
+    assert "database connection failed" in need.why
 
 
-async def test_a_switch_that_does_not_answer_costs_the_deadline(switch: Switch) -> None:
+@pytest.mark.parametrize("hybrid_plug", [True, False])
+async def test_a_switch_that_is_down_is_told_at_once_and_nothing_is_written_into_its_database(
+    switch: Switch, *, hybrid_plug: bool
+) -> None:
+    switch.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev")
     switch.stop_switch()
-    async with a_network(filters=False, ovsdb=switch.database, deadline_s=1) as network:
-        with pytest.raises(VirtualInterfacePlugError) as raised:
-            await network.plug_vifs(GuestOf([an_ovs_vif(1)]))
-    assert isinstance(raised.value.__cause__, CommandUnavailable)
-    assert str(raised.value.__cause__) == "ovs-vsctl was not over within 1 s"
+    details = hybrid() if hybrid_plug else {"datapath_type": "netdev"}
+    with anyio.fail_after(20):
+        (need,) = await needs_of_a_plug(GuestOf([an_ovs_vif(1, details=details)]), ovsdb=switch.database, deadline_s=60)
+    assert need == Need(kind=NeedKind.NETWORK, name="Open vSwitch", state=NeedState.ABSENT, why=DOES_NOT_RUN)
+    assert switch.ports("br-int") == set()
+
+
+async def test_a_guest_is_not_taken_apart_while_the_switch_is_down(switch: Switch) -> None:
+    guest = GuestOf([an_ovs_vif(1, details=hybrid())])
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        await network.plug_vifs(guest)
+        before = names()
+        switch.stop_switch()
+        with pytest.raises(NeedNotMet):
+            await network.forget(guest)
+        assert names() == before
+
+
+async def test_a_switch_that_hangs_costs_the_deadline(switch: Switch) -> None:
+    with switch.hanging():
+        (need,) = await needs_of_a_plug(GuestOf([an_ovs_vif(1)]), ovsdb=switch.database, deadline_s=1)
+    assert (need.name, need.state) == ("Open vSwitch", NeedState.UNVERIFIED)
+    assert need.why == "ovs-vsctl was not over within 1 s"
 
 
 async def test_without_open_vswitch_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    async with a_network(filters=False) as network:
-        with pytest.raises(VirtualInterfacePlugError) as raised:
-            await network.plug_vifs(GuestOf([an_ovs_vif(1)]))
-    assert "install it (Debian: package openvswitch-switch)" in str(raised.value.__cause__)
+    (need,) = await needs_of_a_plug(GuestOf([an_ovs_vif(1)]))
+    assert (need.state, need.met_by) == (NeedState.ABSENT, MetBy.PERSON)
+    assert need.why.endswith("install it (Debian: package openvswitch-switch)")
+
+
+async def test_a_look_tells_of_the_switch_only_where_a_guest_needs_it(switch: Switch) -> None:
+    in_ovs, elsewhere = GuestOf([an_ovs_vif(1)]), GuestOf([a_vif(2)])
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        before = switch.vsctl("show"), switch.vsctl("get", "Open_vSwitch", ".", "next_cfg")
+        assert await network.look([elsewhere]) == []
+        (met,) = await network.look([elsewhere, in_ovs])
+        assert (met.name, met.state) == ("Open vSwitch", NeedState.MET)
+        assert (switch.vsctl("show"), switch.vsctl("get", "Open_vSwitch", ".", "next_cfg")) == before
+        switch.stop_switch()
+        assert [need.why for need in await network.look([in_ovs])] == [DOES_NOT_RUN]
+        assert await network.look([elsewhere]) == []
+        switch.start()
+        assert [need.state for need in await network.look([in_ovs])] == [NeedState.MET]
+
+
+CREATE_TAP = {"ovs_create_tap": True, "port_filter": True, "datapath_type": "netdev"}
+
+
+@pytest.mark.parametrize("bridge", ["br-int", "tbr-5036bff2-3"])
+@pytest.mark.parametrize("several_queues", [False, True])
+async def test_a_tap_is_made_with_its_port_where_the_binding_says_so(
+    switch: Switch, *, several_queues: bool, bridge: str
+) -> None:
+    guest = GuestOf([an_ovs_vif(1, bridge=bridge, details=CREATE_TAP)])
+    macs = frozenset({mac_of(1)}) if several_queues else frozenset[str]()
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        await network.make_ready(guest, several_queues=macs)
+        made = links()[device_of(1)]
+        # The guest's own MAC, not libvirt's fe:.
+        assert (made["address"], made["mtu"], "UP" in made["flags"]) == (mac_of(1), 1442, True)
+        assert made["linkinfo"]["info_data"]["type"] == "tap"
+        assert made["linkinfo"]["info_data"]["multi_queue"] is several_queues
+        assert device_of(1) not in run("ip", "-6", "address", "show"), "it would be the guest's own address"
+        assert switch.ports(bridge) == {device_of(1)}
+        assert switch.port(device_of(1))["external_ids"].items() >= ids(1).items()
+
+        await network.make_ready(guest, several_queues=macs)
+        assert links()[device_of(1)]["ifindex"] == made["ifindex"]
+        for _ in range(2):
+            await network.forget(guest)
+            assert device_of(1) not in names()
+            assert device_of(1) not in switch.vsctl("show")
+
+
+async def test_a_tap_that_a_kill_has_left_half_made_gets_the_rest(switch: Switch) -> None:
+    run("ip", "tuntap", "add", device_of(1), "mode", "tap")
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        await network.make_ready(GuestOf([an_ovs_vif(1, details=CREATE_TAP)]))
+    made = links()[device_of(1)]
+    assert (made["address"], made["mtu"], "UP" in made["flags"]) == (mac_of(1), 1442, True)
+    assert device_of(1) not in run("ip", "-6", "address", "show")
+
+
+async def test_the_tap_of_a_guest_that_runs_stays_as_it_is(switch: Switch) -> None:
+    guest = GuestOf([an_ovs_vif(1, details=CREATE_TAP)])
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        await network.make_ready(guest)
+        before = links()[device_of(1)]
+        Tap.open(device_of(1))
+        await network.plug_vifs(guest)
+        assert links()[device_of(1)]["ifindex"] == before["ifindex"]
 
 
 async def test_an_mtu_that_was_changed_is_put_right(switch: Switch) -> None:

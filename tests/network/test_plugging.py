@@ -7,7 +7,9 @@ import anyio
 import pytest
 from pyroute2 import NetlinkError
 
-from bringup.drivers.base import DriverError, PciDeviceNotFound, VirtualInterfacePlugError
+from bringup.daemon.errors import chain_of
+from bringup.drivers.base import DriverError, VirtualInterfacePlugError
+from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
 from support.frames import Tap
 from support.network import BRIDGE, GuestOf, a_network, a_vif, device_of, links, names, port_of, run
 from support.records import uuid_of
@@ -74,12 +76,14 @@ async def test_guests_that_share_a_bridge_may_all_be_the_first() -> None:
 async def test_a_bridge_that_nova_would_not_make_must_be_there() -> None:
     guest = GuestOf([without_leave_to_make_its_bridge()])
     async with a_network(filters=False) as network:
-        with pytest.raises(VirtualInterfacePlugError) as raised:
+        with pytest.raises(NeedNotMet) as raised:
             await network.plug_vifs(guest)
-        assert str(raised.value) == (
-            f"{WHAT}: bridge {BRIDGE} is not on this host; make it in the host's network configuration, "
+        why = (
+            f"bridge {BRIDGE} is not on this host; make it in the host's network configuration, "
             "or start the agent that makes it"
         )
+        assert chain_of(raised.value) == f"{WHAT}: {why}"
+        assert raised.value.needs == (Need(kind=NeedKind.NETWORK, name=BRIDGE, state=NeedState.ABSENT, why=why),)
         assert names() == set()
         run("ip", "link", "add", BRIDGE, "type", "bridge")
         await network.plug_vifs(guest)
@@ -143,8 +147,10 @@ async def test_a_pci_device_that_is_gone_is_told_from_what_can_be_plugged(tmp_pa
     gone = a_vif(2, type="hostdev_physical", vnic_type="direct-physical", profile={"pci_slot": "0000:82:00.0"})
     async with a_network(filters=False, pci_devices=tmp_path) as network:
         await network.plug_vifs(GuestOf([here]))
-        with pytest.raises(PciDeviceNotFound, match=r"PCI device 0000:82:00\.0 is not on this host"):
+        with pytest.raises(NeedNotMet) as raised:
             await network.plug_vifs(GuestOf([here, gone]))
+        (need,) = raised.value.needs
+        assert (need.kind, need.name, need.state) == (NeedKind.HOST_DEVICE, "0000:82:00.0", NeedState.ABSENT)
         with pytest.raises(VirtualInterfacePlugError, match=r"binding_failed.*; .*0000:82:00\.0"):
             await network.plug_vifs(GuestOf([a_vif(3, type="binding_failed"), gone]))
 
@@ -156,6 +162,37 @@ async def test_what_only_others_can_plug_is_said_after_the_rest_is_plugged() -> 
     assert names() == {BRIDGE}
 
 
+@pytest.mark.parametrize(
+    "vif", [a_vif(1, type="vrouter"), a_vif(1, type="carrier_pigeon"), a_vif(1, details={"brand_new_plug": True})]
+)
+async def test_a_guest_is_not_started_with_a_nic_that_only_others_can_plug(vif: dict[str, object]) -> None:
+    async with a_network(filters=False) as network:
+        with pytest.raises(NeedNotMet) as raised:
+            await network.make_ready(GuestOf([vif, a_vif(2)]))
+    (need,) = raised.value.needs
+    assert (need.kind, need.name) == (NeedKind.NETWORK, f"VIF {port_of(1)}")
+    assert (need.state, need.met_by) == (NeedState.UNVERIFIED, MetBy.NOVA)
+
+
+async def test_a_parent_that_is_not_there_is_a_need_and_comes() -> None:
+    guest = GuestOf([a_vif(1, type="macvtap", details={"macvtap_source": "parent"})])
+    async with a_network(filters=False) as network:
+        with pytest.raises(NeedNotMet) as raised:
+            await network.make_ready(guest)
+        assert [(need.name, need.state) for need in raised.value.needs] == [("parent", NeedState.ABSENT)]
+        run("ip", "link", "add", "parent", "type", "veth", "peer", "name", "other")
+        await network.make_ready(guest)
+
+
+async def test_a_kernel_that_gives_no_leave_is_the_hosts_trouble(tmp_path: Path) -> None:
+    script = tmp_path / "plug.py"
+    script.write_text(f"import sys; sys.path[:0] = {sys.path!r}\n{PLUG_ONE.replace('filters=True', 'filters=False')}")
+    with pytest.raises(AssertionError) as raised:
+        run("setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, str(script))
+    assert "NeedNotMet: cannot plug VIF" in str(raised.value)
+    assert "Operation not permitted" in str(raised.value)
+
+
 async def test_what_the_kernel_refuses_is_in_the_chain_of_the_error() -> None:
     Tap.open(device_of(1))
     vif = a_vif(1)
@@ -163,7 +200,7 @@ async def test_what_the_kernel_refuses_is_in_the_chain_of_the_error() -> None:
     async with a_network(filters=False) as network:
         with pytest.raises(VirtualInterfacePlugError) as raised:
             await network.plug_vifs(GuestOf([vif]))
-    assert str(raised.value) == f"{WHAT}: its links could not be made"
+    assert str(raised.value) == WHAT
     cause = raised.value.__cause__
     assert isinstance(cause, VirtualInterfacePlugError)
     assert str(cause) == f"cannot change the device {device_of(1)}: the kernel refused"

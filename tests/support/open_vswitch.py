@@ -1,6 +1,7 @@
 """A real Open vSwitch of the tests' own: database and switch, in userspace."""
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,26 @@ class Switch:
         assert self._vswitchd is not None
         self._vswitchd.kill()
         self._vswitchd.wait()
+
+    def stop_database(self) -> None:
+        """End the database; the switch forwards as before."""
+        self._ovsdb.kill()
+        self._ovsdb.wait()
+
+    def start_database(self) -> None:
+        """Start it again, with what it had."""
+        self._ovsdb = self._start("ovsdb-server", f"{self._directory}/conf.db", f"--remote=p{self.database}")
+        self.vsctl("--retry", "--no-wait", "init")
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Keep the switch from doing anything while the block lasts."""
+        assert self._vswitchd is not None
+        self._vswitchd.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._vswitchd.send_signal(signal.SIGCONT)
 
     def vsctl(self, *words: str) -> str:
         """Run ovs-vsctl."""

@@ -9,7 +9,7 @@ HEADERS = import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_p
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/dev/null && \
   $(PYTHON) -c '$(HEADERS)' && echo $(VENV)/.libvirt)
 
-.PHONY: run test check chaos bench bench-libvirt bench-openstack clean
+.PHONY: run test check chaos bench bench-libvirt bench-openstack bench-smallest clean
 
 run: $(VENV)/.demo
 	$(BIN)/bringup demo --directory .demo
@@ -35,11 +35,17 @@ bench: $(VENV)/.dev $(VENV)/.plain
 # Real guests brought back in every way, side by side: some ten minutes; needs libvirtd and QEMU (see .ci/run).
 bench-libvirt: $(VENV)/.dev $(VENV)/.plain
 	$(if $(LIBVIRT),$(VENV)/plain/bin/pip --quiet install --constraint constraints.txt libvirt-python)
-	BENCH_PYTHON=$(VENV)/plain/bin/python PYTHONPATH=tests $(BIN)/python benchmarks/real_guests.py
+	BENCH_PYTHON=$(VENV)/plain/bin/python PYTHONPATH=tests $(BIN)/python benchmarks/real_guests.py $(SIZE)
 
 # A thousand instances through a real nova-conductor, by us and by Nova's own loop: some five minutes; needs RabbitMQ.
 bench-openstack: $(VENV)/.dev
-	PYTHONPATH=tests $(BIN)/python benchmarks/openstack.py
+	PYTHONPATH=tests $(BIN)/python benchmarks/openstack.py $(SIZE)
+
+# Every benchmark once with next to nothing to do, so that none rots: a minute or two, and its figures say nothing.
+bench-smallest: $(VENV)/.dev $(VENV)/.plain
+	BENCH_PYTHON=$(VENV)/plain/bin/python $(BIN)/python benchmarks/run.py smallest
+	$(MAKE) bench-libvirt SIZE='2 4'
+	$(MAKE) bench-openstack SIZE='20 0.001 4'
 
 clean:
 	rm -rf $(VENV) .demo
@@ -52,9 +58,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 # As an operator installs it: what the tests need would be imported too, and make a start slower.  keystoneauth1 is a peer.
+# With what the driver for libvirt wants (bringup[network]); its binding is built by bench-libvirt.
 $(VENV)/.plain: pyproject.toml constraints.txt $(shell find daemon drivers placement bringup -name '*.py') | $(VENV)/bin/python
 	$(PYTHON) -m venv $(VENV)/plain
-	$(VENV)/plain/bin/pip --quiet install --constraint constraints.txt --force-reinstall . keystoneauth1
+	$(VENV)/plain/bin/pip --quiet install --constraint constraints.txt --force-reinstall '.[network]' keystoneauth1
 	$(VENV)/plain/bin/python -m compileall -q $(VENV)/plain/lib
 	rm -rf build
 	touch $@

@@ -97,7 +97,7 @@ def cpu(count: int, save: int) -> dict[str, Any]:
     return anyio.run(measured)
 
 
-def journal(count: int, limit: int, written: int) -> dict[str, Any]:
+def journal(count: int, limit: int, written: int, shrink: int = 1) -> dict[str, Any]:
     """Run once as ``makespan`` does, with or without the journal; give wall and CPU seconds, and the journal's commits.
 
     With ``synchronous=FULL`` a commit is one fsync of the write-ahead log.
@@ -118,7 +118,7 @@ def journal(count: int, limit: int, written: int) -> dict[str, Any]:
                     count=count,
                     limit=limit,
                     task_states=crashed,
-                    latency=heavy_tailed(10_000 / count),
+                    latency=heavy_tailed(10_000 / count / shrink),
                     journal=journal if written else NO_JOURNAL,
                 ) as (start, _),
             ):

@@ -191,7 +191,7 @@ def table(bench: Bench, hook: str, limits: tuple[int, ...]) -> None:
 def own_cpu(bench: Bench) -> None:
     """Print what one more guest costs our own process: what a run costs anyhow is left out."""
     bench.define()
-    few = bench.count // 4
+    few = max(1, bench.count // 4)
     costs = {
         count: min(bench.measured(partial(bench.bringup, FLOOR_LIMIT, count), count).cpu_s for _ in range(RUNS))
         for count in (few, bench.count)

@@ -1,6 +1,7 @@
 """``make bench``: every measure, and one table.  Each prints a ratio, to the ideal or to a peer in the same run.
 
-Machines are noisy: each figure is the median of its runs, with the smallest and the largest.
+Machines are noisy: each figure is the median of its runs, with the smallest and the largest.  With the argument
+``smallest`` each measure is made once with next to nothing to do: that shows that it runs, its figures say nothing.
 """
 
 import json
@@ -8,10 +9,27 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RUNS = 3
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much is measured."""
+
+    runs: int
+    counts: tuple[int, ...]
+    """Instances of the makespans."""
+    many: int
+    filtered: int
+    felt: int
+    shrink: int = 1
+    """Divides all latencies."""
+
+
+FULL = Size(runs=3, counts=(1_000, 10_000), many=10_000, filtered=100, felt=400)
+SMALLEST = Size(runs=1, counts=(40,), many=40, filtered=3, felt=40, shrink=2_000)
 MEASURES = Path(__file__).with_name("measures.py")
 GATES = Path(__file__).with_name("gates.py")
 
@@ -29,11 +47,12 @@ def row(what: str, aim: str, values: list[float], write: Callable[[float], str])
     print(f"| {what} | {aim} | {write(middle)} | {write(low)} to {write(high)} |", flush=True)
 
 
-def makespans() -> None:
+def makespans(size: Size) -> None:
     """Print how close a run comes to the shortest one possible."""
-    for count in (1_000, 10_000):
+    for count in size.counts:
         for limit in (8, 64):
-            runs = [measure("makespan", count, limit) for _ in range(RUNS if limit > 8 else 1)]  # noqa: PLR2004
+            times = size.runs if limit > 8 else 1  # noqa: PLR2004
+            runs = [measure("makespan", count, limit, size.shrink) for _ in range(times)]
             row(
                 f"makespan / lower bound, {count} instances, limit {limit}",
                 "<= 1.03",
@@ -42,15 +61,15 @@ def makespans() -> None:
             )
 
 
-def own_cost() -> None:
+def own_cost(size: Size) -> None:
     """Print what an instance costs when the hypervisor costs nothing."""
     for save, aim in ((0, "<= 0.3 ms"), (1, "<= 1 ms")):
-        runs = [measure("cpu", 10_000, save) for _ in range(RUNS)]
+        runs = [measure("cpu", size.many, save) for _ in range(size.runs)]
         what = "CPU an instance, instant driver, " + ("one save" if save else "no save")
         row(what, aim, [run["cpu_s_an_instance"] * 1000 for run in runs], "{:.3f} ms".format)
-    runs = [measure("memory", 10_000) for _ in range(RUNS)]
-    row("largest RSS, 10000 instances", "<= 120 MB", [run["rss_mb"] for run in runs], "{:.0f} MB".format)
-    runs = [measure("first_request", 0) for _ in range(3 * RUNS)]
+    runs = [measure("memory", size.many) for _ in range(size.runs)]
+    row(f"largest RSS, {size.many} instances", "<= 120 MB", [run["rss_mb"] for run in runs], "{:.0f} MB".format)
+    runs = [measure("first_request", 0) for _ in range(3 * size.runs)]
     row(
         "process start to first request to Placement",
         "<= 0.4 s",
@@ -59,19 +78,22 @@ def own_cost() -> None:
     )
 
 
-def journaled() -> None:
+def journaled(size: Size) -> None:
     """Print what the journal costs: runs with it and without, in turn."""
-    pairs = [(measure("journal", 10_000, 64, 1), measure("journal", 10_000, 64, 0)) for _ in range(RUNS)]
-    what = "with / without the journal, 10000 instances, limit 64"
+    pairs = [
+        (measure("journal", size.many, 64, 1, size.shrink), measure("journal", size.many, 64, 0, size.shrink))
+        for _ in range(size.runs)
+    ]
+    what = f"with / without the journal, {size.many} instances, limit 64"
     row(f"wall {what}", "<= 1.10", [one["wall_s"] / other["wall_s"] for one, other in pairs], "{:.3f}".format)
     added = [1000 * (one["cpu_s_an_instance"] - other["cpu_s_an_instance"]) for one, other in pairs]
     row("CPU an instance that the journal adds", "-", added, "{:.3f} ms".format)
     row("commits of the journal, each an fsync", "-", [one["commits"] for one, _ in pairs], "{:.0f}".format)
 
 
-def gates() -> None:
+def gates(size: Size) -> None:
     """Print what it takes until Placement lets this host through, beside keystoneauth1, each as a whole process."""
-    command = [sys.executable, str(GATES), str(3 * RUNS)]
+    command = [sys.executable, str(GATES), str(3 * size.runs)]
     runs = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     pairs = list(zip(runs["ours"], runs["peer"], strict=True))
     for what, key, aim in (
@@ -83,24 +105,30 @@ def gates() -> None:
     row("process start to gate passed", "-", [one["cold_s"] for one, _ in pairs], "{:.2f} s".format)
 
 
-def filtered() -> None:
+def filtered(size: Size) -> None:
     """Print what one transaction of nft is good for; needs root and nft."""
     hows = ("serially", "at_once", "deferred")
-    runs = [{how: measure("filters", 100, how) for how in hows} for _ in range(RUNS)]
+    runs = [{how: measure("filters", size.filtered, how) for how in hows} for _ in range(size.runs)]
     for how, what in (("serially", "one by one"), ("at_once", "8 at a time, gathered")):
         for key, kind in (("wall_s", "wall"), ("cpu_s", "CPU")):
             ratios = [run[how][key] / run["deferred"][key] for run in runs]
-            row(f"{kind}, packet filter of 100 instances: {what} / one transaction", "-", ratios, "{:.1f}".format)
+            row(
+                f"{kind}, packet filter of {size.filtered} instances: {what} / one transaction",
+                "-",
+                ratios,
+                "{:.1f}".format,
+            )
     spent = [1000 * run["deferred"]["cpu_s"] for run in runs]
-    row("CPU, packet filter of 100 instances in one transaction", "-", spent, "{:.0f} ms".format)
+    row(f"CPU, packet filter of {size.filtered} instances in one transaction", "-", spent, "{:.0f} ms".format)
 
 
-def felt() -> None:
+def felt(size: Size) -> None:
     """Print what an operator feels: the serial loop beside the concurrent run, over the same scenario."""
-    serial = measure("makespan", 400, 1, 10)["wall_s"]
-    concurrent = [measure("makespan", 400, 8, 10)["wall_s"] for _ in range(RUNS)]
+    shrink = 10 * size.shrink
+    serial = measure("makespan", size.felt, 1, shrink)["wall_s"]
+    concurrent = [measure("makespan", size.felt, 8, shrink)["wall_s"] for _ in range(size.runs)]
     row(
-        "serial loop / concurrent run, 400 instances, limit 8",
+        f"serial loop / concurrent run, {size.felt} instances, limit 8",
         "8 at best",
         [serial / c for c in concurrent],
         "{:.2f}".format,
@@ -110,9 +138,5 @@ def felt() -> None:
 if __name__ == "__main__":
     print("| measure | aim | median | range |")
     print("|---|---|---|---|")
-    makespans()
-    own_cost()
-    journaled()
-    gates()
-    filtered()
-    felt()
+    for part in (makespans, own_cost, journaled, gates, filtered, felt):
+        part(SMALLEST if sys.argv[1:] == ["smallest"] else FULL)

@@ -1,7 +1,8 @@
 """Lifecycle events keep power states true, while the host comes back and after.
 
 Events of an instance that is still to be settled wait for it.  Those of one instance are handled in their order, those
-of several at once.
+of several at once.  What is being handled when the watch ends is finished, within a bound: cut off in its middle it
+would leave a task state that nobody works on.
 """
 
 from collections import deque
@@ -27,6 +28,8 @@ KEPT_AN_INSTANCE = 16
 """How many waiting events are kept of one instance; the guest is looked at anyway, so the oldest may go."""
 AT_ONCE = 4
 LIFECYCLE_COURSE = (None, LIFECYCLE)
+FINISH_S = 5.0
+"""How long what is being handled has to be finished when the watch ends; a guest that ignores ACPI takes longer."""
 
 
 class _Unwatched:
@@ -42,11 +45,16 @@ class _Unwatched:
 class LifecycleWatch:
     """Takes events in, holds them back, and carries them out."""
 
-    def __init__(self, host: str, *, deadline_s: float, vitals: Vitals | None = None) -> None:
-        """Watch the instances of ``host``; each event is given up after ``deadline_s``."""
+    def __init__(
+        self, host: str, *, deadline_s: float, finish_s: float = FINISH_S, vitals: Vitals | None = None
+    ) -> None:
+        """Watch the instances of ``host``; an event is given up after ``deadline_s``, ``finish_s`` after the end."""
         self._vitals = vitals or Vitals()
         self._host = host
         self._deadline_s = deadline_s
+        self._finish_s = finish_s
+        self._ending = False
+        self._under_way: set[anyio.CancelScope] = set()
         self._holding = True
         self._settled: set[str] = set()
         self._waiting: dict[str, deque[LifecycleEvent]] = {}
@@ -87,21 +95,38 @@ class LifecycleWatch:
         async with self._send, self._receive, anyio.create_task_group() as group:
             for number in range(AT_ONCE):
                 group.start_soon(self._work, executor, name=f"lifecycle-{number}")
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self._ending = True
+                for scope in self._under_way:
+                    scope.deadline = anyio.current_time() + self._finish_s
 
     async def _work(self, executor: Executor) -> None:
         async for uuid in self._receive:
-            while events := self._waiting.get(uuid):
+            while not self._ending and (events := self._waiting.get(uuid)):
                 event = events.popleft()
                 with (
                     structlog.contextvars.bound_contextvars(instance=uuid, transition=event.transition.value),
                     self._vitals.expecting(f"the lifecycle event of {uuid}", within_s=2 * self._deadline_s),
                 ):
-                    took_too_long = await self._handle(event, executor)
+                    took_too_long = await self._to_its_end(event, executor)
                 while took_too_long and len(events) > 1:
                     # A guest that hangs must not keep the slot from others: its last event says enough.
                     events.popleft()
             self._waiting.pop(uuid, None)
             self._busy.discard(uuid)
+
+    async def _to_its_end(self, event: LifecycleEvent, executor: Executor) -> bool:
+        """Handle an event, also where the watch ends meanwhile; tell whether its deadline passed."""
+        with anyio.CancelScope(shield=True) as scope:
+            self._under_way.add(scope)
+            try:
+                return await self._handle(event, executor)
+            finally:
+                self._under_way.discard(scope)
+        log.warning("lifecycle.cut_off", after_s=self._finish_s)
+        return True
 
     async def _handle(self, event: LifecycleEvent, executor: Executor) -> bool:
         """Handle an event; tell whether its deadline passed."""

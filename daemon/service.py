@@ -1,8 +1,9 @@
 """The life of the process: lock, run, stay, end.
 
 Signals: SIGTERM and SIGINT end it.  During a run that means: no new instance is begun, those under way are given up
-where they are, and the last word is said, within ``limits.last_word_deadline``; then driver and store are closed,
-within 15 seconds.  SIGHUP ends it too, unless a service manager has started it: then the settings are read again.
+where they are, and the last word is said, within ``limits.last_word_deadline``; then what is being done for a lifecycle
+event is finished, within 5 seconds, and driver and store are closed, within 15.  SIGHUP ends it too, unless a service
+manager has started it: then the settings are read again.
 """
 
 import os

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from bringup.daemon.instances import Instance
 from bringup.daemon.lifecycle import AT_ONCE, KEPT_AN_INSTANCE, LifecycleWatch
-from bringup.daemon.states import PowerState, VmState
+from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.drivers.base import LifecycleEvent, Transition
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
@@ -138,3 +138,42 @@ async def test_nothing_is_kept_of_instances_whose_events_were_handled() -> None:
             group.cancel_scope.cancel()
 
         assert kept(watch) == (0, 0, 0)
+
+
+async def test_what_is_being_done_for_an_event_when_the_watch_ends_is_finished() -> None:
+    hang = Fault(verb="power_off", uuid=uuid_of(1), hang=True)
+    async with arranged([instance(1), instance(2)]) as host:
+        watch = LifecycleWatch(HOST, deadline_s=30)
+        await host.run()
+        watch.all_settled()
+        host.driver.inject(hang)
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch.watch, host.host.executor)
+            host.driver.hypervisor.stops_itself(uuid_of(1))
+            watch.take(event(1, Transition.STOPPED))
+            await host.driver.entered("power_off", uuid_of(1))
+            assert (record := await host.record(1)) is not None
+            assert record.task_state is TaskState.POWERING_OFF
+            # One more of it comes too late, as everything does from now on.
+            watch.take(event(1, Transition.STOPPED))
+            group.cancel_scope.cancel()
+            host.driver.lift(hang)
+
+        assert await host.record(1) == instance(1, vm_state=VmState.STOPPED, power_state=PowerState.SHUTDOWN)
+
+
+async def test_a_guest_that_hangs_does_not_hold_the_end_of_the_watch_up() -> None:
+    async with arranged([instance(1)]) as host:
+        watch = LifecycleWatch(HOST, deadline_s=30, finish_s=0.1)
+        await host.run()
+        watch.all_settled()
+        host.driver.inject(Fault(verb="power_off", uuid=uuid_of(1), hang=True))
+        with anyio.fail_after(10), capture_logs() as lines:
+            async with anyio.create_task_group() as group:
+                group.start_soon(watch.watch, host.host.executor)
+                host.driver.hypervisor.stops_itself(uuid_of(1))
+                watch.take(event(1, Transition.STOPPED))
+                await host.driver.entered("power_off", uuid_of(1))
+                group.cancel_scope.cancel()
+
+    assert [line["event"] for line in lines] == ["lifecycle.cut_off"]

@@ -110,7 +110,8 @@ def a_computer(directory: Path, *, placement: str | None = None, scheduler: str 
             "url": placement or real_placement(),
             "resource_provider": provider,
             "create_resource_provider": True,
-            "wait": 1,
+            # A real one that is slow is no fault; one of a test's own is there to fail.
+            "wait": 60 if placement is None else 1,
         },
         driver={"scenario": str(directory / "scenario.json")},
     )

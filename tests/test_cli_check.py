@@ -349,3 +349,24 @@ def test_the_gravest_failure_gives_the_exit_code(site: Site) -> None:
     failed = [each["exit_code"] for each in ended.documents if each["status"] == "failed"]
     assert sorted(failed) == [69, 75]
     assert ended.code == 69
+
+
+def test_a_device_spec_by_an_interface_that_is_not_here_matches_nothing_and_is_said(site: Site) -> None:
+    specs = '[pci]\ndevice_spec = [{ devname = "nosuch0" }, { devname = "lo" }, { vendor_id = "8086" }]\n'
+    ended = site.run(
+        "check", "--json", *site.settings(placement_settings("http://127.0.0.1:1") + specs, scenario=EMPTY)
+    )
+
+    found = finding(ended, "pci")
+    assert found["status"] == "warning"
+    assert found["missing"] == ["nosuch0", "lo"]
+    assert 'devname "nosuch0" is no network interface of a PCI device on this host' in found["message"]
+
+
+def test_device_specs_without_an_interface_want_no_look(site: Site) -> None:
+    specs = '[pci]\ndevice_spec = [{ vendor_id = "8086" }]\n'
+    ended = site.run(
+        "check", "--json", *site.settings(placement_settings("http://127.0.0.1:1") + specs, scenario=EMPTY)
+    )
+
+    assert "pci" not in statuses(ended)

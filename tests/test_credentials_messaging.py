@@ -128,6 +128,7 @@ def test_a_nova_conf_is_made_into_settings_that_can_be_loaded(tmp_path: Path) ->
         "[placement]\nauth_type = password\npassword = s3cr3t\nauth_url = http://controller:5000/v3\n"
         '[pci]\npassthrough_whitelist = {"vendor_id": "8086"}\npassthrough_whitelist = {"address": "*:0a:00.*"}\n'
         "[filter_scheduler]\ntrack_instance_changes = false\n[neutron]\novs_bridge = br-ovs\n"
+        "[os_vif_ovs]\novsdb_connection = unix:/run/ovs/db.sock\n"
         "[compute]\nshutdown_retry_interval = 5\n",
         default="compute_driver = libvirt.LibvirtDriver\ninstances_path = $state_path/vms\n"
         "resume_guests_state_on_host_boot = true\nshutdown_timeout = 90\ninstance_name_template = vm-%08x\n"
@@ -143,7 +144,7 @@ def test_a_nova_conf_is_made_into_settings_that_can_be_loaded(tmp_path: Path) ->
         "keystone": {"nova_conf": [str(conf)]},
         "driver": {"name": "libvirt"},
         "libvirt": {"instances_path": f"{tmp_path}/vms"},
-        "network": {"integration_bridge": "br-ovs"},
+        "network": {"integration_bridge": "br-ovs", "ovsdb": "unix:/run/ovs/db.sock"},
         "resume": {"guests": "on_host_boot"},
         "guests": {"shutdown_timeout": 90, "shutdown_retry_interval": 5},
         "pci": {"device_spec": ['{"vendor_id": "8086"}', '{"address": "*:0a:00.*"}']},
@@ -163,6 +164,13 @@ def test_a_small_nova_conf_gives_few_settings(tmp_path: Path) -> None:
     notes = settings_from([conf]).notes
     assert any("compute_driver = fake.FakeDriver" in note for note in notes)
     assert any("placement.token_file" in note for note in notes)
+
+
+def test_a_bridge_for_each_port_is_told_of(tmp_path: Path) -> None:
+    conf = nova_conf(
+        tmp_path, "[os_vif_ovs]\nper_port_bridge = true\n", default="compute_driver = libvirt.LibvirtDriver\n"
+    )
+    assert any("per_port_bridge = true" in note for note in settings_from([conf]).notes)
 
 
 def test_what_nova_conf_leaves_to_its_defaults_is_so_here_too(tmp_path: Path) -> None:
@@ -200,6 +208,8 @@ def test_what_nova_conf_leaves_to_its_defaults_is_so_here_too(tmp_path: Path) ->
             "libvirt.uri",
             "qemu+tcp://h/system",
         ),
+        ("", "[os_vif_ovs]\novsdb_connection = tcp:127.0.0.1:6640\n", "network.ovsdb", "tcp:127.0.0.1:6640"),
+        ("", "[os_vif_ovs]\novsdb_connection = ssl:10.0.0.1:6640\n", "network.ovsdb", "ssl:10.0.0.1:6640"),
         ("my_ip = 10.0.0.7\nhost = $my_ip", "", "host.name", "10.0.0.7"),
         ("instances_path = /vms/\U0001f5a5", "", "libvirt.instances_path", "/vms/\U0001f5a5"),
         ("scheduler_instance_sync_interval = 7", "", "scheduler.sync_interval", 7),
@@ -222,6 +232,11 @@ def test_an_odd_nova_conf_is_made_into_settings_too(
         ("host = $nowhere", "", "[DEFAULT] host cannot be read: it refers to an option that is not set there"),
         ("host = two words", "", 'host.name = "two words" ('),
         ("", "[pci]\ndevice_spec = nonsense\n", 'pci.device_spec[0] = "nonsense" ('),
+        (
+            "compute_driver = libvirt.LibvirtDriver",
+            "[os_vif_ovs]\novsdb_connection = /run/openvswitch/db.sock\n",
+            'network.ovsdb = "/run/openvswitch/db.sock" (',
+        ),
         ("", "[compute]\nshutdown_retry_interval = 0\n", "guests.shutdown_retry_interval = 0 ("),
     ],
     ids=lambda each: str(each).partition("\n")[0][:30],

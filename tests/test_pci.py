@@ -132,7 +132,11 @@ def test_an_interface_names_the_device_behind_it() -> None:
 
 
 def test_an_interface_that_does_not_exist_names_no_device() -> None:
-    assert not one({"devname": "eth0"}).matches(CARD)
+    """Nova raises here, and the service does not start."""
+    for name in ("nosuch0", "lo", "..", "a/b", ""):
+        spec = one({"devname": name or "x" * 300})
+        assert not spec.matches(CARD)
+        assert not spec.matches(CARD, address_of_interface=address_of_interface)
 
 
 @pytest.mark.parametrize("text", ["", "0000:0a:00", "0a:00.1", "0000:0a:00.x", "a:b:c:d.1"])

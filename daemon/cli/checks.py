@@ -84,6 +84,7 @@ class Checks:
             "store": self.store,
             "driver": self.driver,
             "libvirt": self.libvirt,
+            "pci": self.pci,
             "placement": self.placement,
             "inventory": self.inventory,
             "scheduler": self.scheduler,
@@ -177,6 +178,12 @@ class Checks:
         from bringup.daemon.cli.libvirt_check import libvirt_finding
 
         return await libvirt_finding(self._settings)
+
+    async def pci(self) -> Finding | None:
+        """Tell which interfaces of device specs are not here; None where no spec names one."""
+        from bringup.daemon.cli.pci_check import pci_finding
+
+        return await anyio.to_thread.run_sync(pci_finding, self._settings)
 
     async def placement(self) -> Finding:
         """Try the gate once."""

@@ -35,6 +35,10 @@ CORES = (
     "only those of guests that it starts itself; guests that bringup has started would be left on sleeping cores"
 )
 DISKS = "[libvirt] images_type = rbd: other hosts see the disks too; set evacuated.shared_storage to shared"
+PORT_BRIDGES = (
+    "[os_vif_ovs] per_port_bridge = true: bringup plugs into the integration bridge, not into a bridge for each port; "
+    'set network.plug_vifs = false and resume.guests = "never", so that nova-compute starts the guests'
+)
 NO_URL = "placement.url: nova.conf does not say where Placement is; set it"
 
 
@@ -168,6 +172,10 @@ def _driver(config: "ConfigOpts", taken: Taken) -> None:
         taken.notes.append(DISKS)
     if _flag(config, "cpu_power_management", "libvirt"):
         taken.notes.append(CORES)
+    if _flag(config, "per_port_bridge", "os_vif_ovs"):
+        taken.notes.append(PORT_BRIDGES)
+    # os-vif's own default is TCP, which not every host has; where nothing is set, ovs-vsctl knows.
+    taken.put("network", "ovsdb", _text(config, "ovsdb_connection", "os_vif_ovs"))
     taken.put("network", "integration_bridge", _text(config, "ovs_bridge", "neutron"), "br-int")
 
 

@@ -30,6 +30,7 @@ from bringup.drivers.base import Driver
 
 if TYPE_CHECKING:
     from bringup.daemon.rpc.client import Rpc
+    from bringup.daemon.store.connecting import Tls
     from bringup.daemon.store.sql import Database
     from bringup.drivers.network import HostNetwork
 
@@ -243,7 +244,8 @@ def open_database(settings: Settings, *, must_exist: bool = False) -> "Database"
         from bringup.daemon.store import postgresql
     except ImportError as error:
         raise SettingsError([NO_POSTGRESQL]) from error
-    return postgresql.open_database(settings.store.url, store_password(settings), settings.store.wait)
+    store = settings.store
+    return postgresql.open_database(store.url, store_password(settings), store.wait, tls=_store_tls(settings))
 
 
 def _opened_postgresql(settings: Settings) -> AbstractAsyncContextManager[ImportingStore]:
@@ -251,21 +253,21 @@ def _opened_postgresql(settings: Settings) -> AbstractAsyncContextManager[Import
         from bringup.daemon.store.postgresql import opened
     except ImportError as error:
         raise SettingsError([NO_POSTGRESQL]) from error
-    return opened(settings.store.url, password=store_password(settings), wait_s=settings.store.wait)
+    store = settings.store
+    return opened(store.url, password=store_password(settings), wait_s=store.wait, tls=_store_tls(settings))
+
+
+def _store_tls(settings: Settings) -> "Tls":
+    from bringup.daemon.store.connecting import Tls
+
+    store = settings.store
+    return Tls(mode=store.tls, ca_file=store.ca_file, cert_file=store.cert_file, key_file=store.key_file)
 
 
 def store_password(settings: Settings) -> str | None:
-    """Read the password of PostgreSQL's user; None where none is set.
-
-    :raises SettingsError: its file cannot be read.
-    """
-    path = settings.store.password_file
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8").strip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"store.password_file: {path} cannot be read; name a file with the password"]) from error
+    """Give the password of PostgreSQL's user; None where none is set."""
+    password = settings.store.password
+    return None if password is None else password.get_secret_value()
 
 
 def make_executor(

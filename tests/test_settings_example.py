@@ -16,6 +16,7 @@ COMMENTED_OUT = re.compile(r"^#(?=\w+ = )", re.MULTILINE)
 # Keys whose default depends on the host or is none: the value in the example is an example.
 NO_FIXED_DEFAULT = {
     "host.name",
+    "host.node_uuid",
     "limits.concurrency",
     "placement.url",
     "placement.token_file",
@@ -31,7 +32,15 @@ NO_FIXED_DEFAULT = {
     "messaging.ca_file",
     "messaging.cert_file",
     "messaging.key_file",
+    "store.password",
+    "store.password_file",
+    "store.tls",
+    "store.ca_file",
+    "store.cert_file",
+    "store.key_file",
     "driver.scenario",
+    "driver.scenario_state",
+    "network.ovsdb",
     "libvirt.connections",
     "libvirt.daemon_config",
     "scheduler.url",
@@ -47,9 +56,10 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def empty(file: Path) -> Path:
-    file.write_text("")
-    return file
+def empty(tmp_path: Path) -> Path:
+    path = tmp_path / "empty.toml"
+    path.write_text("")
+    return path
 
 
 def uncommented(*, without: str) -> str:

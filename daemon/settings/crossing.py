@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from bringup.daemon.settings.database_url import parse_database_url
 from bringup.daemon.settings.model import (
     DriverSettings,
     GuestSettings,
@@ -20,6 +21,8 @@ WAYS = ("nova_conf", "cloud", "auth_url")
 """Where the credentials of Keystone may be."""
 MESSAGING_WAYS = ("nova_conf", "transport_url", "transport_url_file")
 """Where it may be said how RabbitMQ is reached."""
+TLS_FILES = ("ca_file", "cert_file", "key_file")
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
 COMPUTE_ID = (
     "it is in the file compute_id of nova-compute's state_path (/var/lib/nova/compute_id), and is the UUID of this "
     "host's resource provider"
@@ -48,6 +51,10 @@ def crossed(
         if isinstance(placement, PlacementSettings) and placement.auth != "keystone" and keystone != KeystoneSettings():
             warnings.append(f'placement.auth = "{placement.auth}": [keystone] is not used')
     problems.extend(_messaging(sections, sources))
+    store = sections.get("store")
+    if isinstance(store, StoreSettings):
+        problems.extend(_store(store, sources))
+        warnings.extend(_doubtful_store(store, sources))
     driver, libvirt = sections.get("driver"), sections.get("libvirt")
     if isinstance(driver, DriverSettings) and driver.name != "libvirt" and libvirt not in (None, LibvirtSettings()):
         warnings.append(f'driver.name = "{driver.name}": [libvirt] is not used')
@@ -66,7 +73,9 @@ def _two_secrets(
     ]
 
 
-def _lonely_key(name: str, section: PlacementSettings | MessagingSettings, sources: Mapping[str, str]) -> list[str]:
+def _lonely_key(
+    name: str, section: PlacementSettings | MessagingSettings | StoreSettings, sources: Mapping[str, str]
+) -> list[str]:
     if section.key_file is None or section.cert_file is not None:
         return []
     source = sources.get(f"{name}.key_file")
@@ -98,6 +107,35 @@ def _messaging(sections: Mapping[str, Section], sources: Mapping[str, str]) -> l
             "give messaging.transport_url_file, or messaging.nova_conf where this host has a nova.conf"
         )
     return problems
+
+
+def _store(store: StoreSettings, sources: Mapping[str, str]) -> list[str]:
+    if not store.is_postgresql:
+        return []
+    problems = [*_two_secrets("store", store, sources, ("password",)), *_lonely_key("store", store, sources)]
+    files = [key for key in TLS_FILES if getattr(store, key) is not None]
+    if store.tls == "off" and files:
+        given = " and ".join(f"store.{key} ({sources.get(f'store.{key}')})" for key in files)
+        problems.append(
+            f'store.tls = "off" ({sources.get("store.tls")}) and {given} are set: leave out store.tls, or the files'
+        )
+    return problems
+
+
+def _doubtful_store(store: StoreSettings, sources: Mapping[str, str]) -> list[str]:
+    if not store.is_postgresql:
+        given = [key for key in ("password", "password_file", "tls", *TLS_FILES) if f"store.{key}" in sources]
+        # A credential of systemd lies there whether it is used or not.
+        named = [key for key in given if sources[f"store.{key}"] != CREDENTIALS]
+        return [f'store.url = "{store.url}": store.{", store.".join(named)}: of PostgreSQL, not used'] if named else []
+    away = [each.host for each in parse_database_url(store.url).endpoints if not each.is_local]
+    if store.tls != "off" or not away:
+        return []
+    sentence = (
+        f'store.tls = "off" ({sources.get("store.tls")}): who is between here and {", ".join(away)} can read and '
+        "change the records that decide which guests are started and destroyed; leave it out, and set store.ca_file"
+    )
+    return [sentence]
 
 
 def _keystone(keystone: KeystoneSettings, sources: Mapping[str, str]) -> list[str]:

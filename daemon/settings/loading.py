@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.crossing import crossed
 from bringup.daemon.settings.layers import Layers, read_layers
-from bringup.daemon.settings.model import SECTIONS, STATUS_SOCKET, Section, Settings, sqlite_url
+from bringup.daemon.settings.model import SECTIONS, STATUS_SOCKET, Section, Settings, StoreSettings, sqlite_url
 from bringup.daemon.settings.problems import printable, unknown_key, unknown_section, wrong_value
-from bringup.daemon.settings.tokens import read_secret, read_token
+from bringup.daemon.settings.tokens import doubt_of, read_secret, read_token
 from bringup.daemon.settings.values import WrongDeviceSpecs
 
 # What openstack-placement with auth_strategy = noauth2 takes for an administrator; it is public, not a secret.
@@ -26,8 +26,18 @@ FROM_FILES = (
     ("keystone", "application_credential_secret"),
     ("keystone", "token"),
     ("messaging", "transport_url"),
+    ("store", "password"),
 )
 """Secrets, each with a key for the file that holds it."""
+READERS = {
+    "placement": read_token,
+    "scheduler": read_token,
+    "keystone": read_secret,
+    "messaging": read_secret,
+    "store": read_secret,
+}
+PRIVATE_KEY = "key_file"
+"""Read by what speaks TLS; only looked at here."""
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what ``LoadCredential=`` and its kin name; nobody but the service can read it."""
 
@@ -56,14 +66,12 @@ def settings_of(layers: Layers, *, environment: Mapping[str, str]) -> Settings:
     crossed(sections, layers.sources, problems=problems if not unreadable else [], warnings=warnings)
     directory = environment.get(CREDENTIALS)
     for section, key in FROM_FILES:
-        exposed = _take_secret(section, key, sections, layers.sources, problems=problems)
-        # In systemd's directory the bits of the group are the mask of an ACL that lets the service in.
-        if exposed is not None and not (directory and exposed.is_relative_to(directory)):
-            source = layers.sources[f"{section}.{key}_file"]
-            warnings.append(
-                f'{section}.{key}_file = "{exposed}" ({source}): others than its owner can read it; '
-                f'chmod 600 "{exposed}"'
-            )
+        doubt = _take_secret(section, key, sections, layers.sources, problems=problems)
+        warnings.extend(_doubtful(f"{section}.{key}_file", doubt, sections, layers.sources, directory))
+    for section in sections:
+        path = getattr(sections[section], PRIVATE_KEY, None)
+        doubt = None if path is None else doubt_of(path)
+        warnings.extend(_doubtful(f"{section}.{PRIVATE_KEY}", doubt, sections, layers.sources, directory))
     problems.extend(
         f"{key} (--set): the command line is there for everybody to read; give {key}_file"
         for key, source in layers.sources.items()
@@ -113,7 +121,7 @@ def _find_credentials(layers: Layers, environment: Mapping[str, str]) -> None:
                 wrong_value(f"{section}.{key}", value, source=layers.sources[f"{section}.{key}"], instead=given)
                 + f" ({CREDENTIALS} is not set)"
             )
-    for section, what in (*FROM_FILES, ("store", "password")):
+    for section, what in FROM_FILES:
         path = Path(directory or "", f"{section}.{what}")
         if directory and path.exists() and not layers.values.get(section, {}).keys() & {what, f"{what}_file"}:
             layers.put(section, f"{what}_file", str(path), source=CREDENTIALS)
@@ -163,23 +171,41 @@ def _sentences(section: str, error: ValidationError, layers: Layers, *, host_is_
 
 def _take_secret(
     name: str, what: str, sections: dict[str, Section], sources: Mapping[str, str], *, problems: list[str]
-) -> Path | None:
-    """Put the content of the file where the secret is; give the file if others than its owner can read it."""
+) -> str | None:
+    """Put the content of the file where the secret is; say what is not right about the file though it is used."""
     section = sections.get(name)
     path: Path | None = getattr(section, f"{what}_file", None)
     if section is None or path is None:
         return None
     key = f"{name}.{what}_file"
     source = sources[key]
-    read = read_secret if name in {"keystone", "messaging"} else read_token
     try:
-        secret, exposed = read(path)
+        found = READERS[name](path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
+        if isinstance(error, FileNotFoundError) and _is_unused(section):
+            return f"it cannot be read, and is not used ({reason})"
         problems.append(wrong_value(key, str(path), source=source, instead=f"a file that can be read ({reason})"))
         return None
     except ValueError as error:
         problems.append(wrong_value(key, str(path), source=source, instead=str(error)))
         return None
-    sections[name] = section.model_copy(update={what: secret})
-    return path if exposed else None
+    sections[name] = section.model_copy(update={what: found.secret})
+    return found.doubt
+
+
+def _is_unused(section: Section) -> bool:
+    return isinstance(section, StoreSettings) and not section.is_postgresql
+
+
+def _doubtful(
+    key: str, doubt: str | None, sections: Mapping[str, Section], sources: Mapping[str, str], credentials: str | None
+) -> list[str]:
+    section, _, name = key.partition(".")
+    path: Path | None = getattr(sections.get(section), name, None)
+    if doubt is None or path is None:
+        return []
+    # In systemd's directory the bits of the group are the mask of an ACL that lets the service in.
+    if credentials and path.is_relative_to(credentials):
+        return []
+    return [f'{key} = "{path}" ({sources[key]}): {doubt}']

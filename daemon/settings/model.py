@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bringup.daemon.settings.database_url import POSTGRESQL
 from bringup.daemon.settings.values import (
     NOVA_CONDUCTOR,
     SQLITE,
@@ -146,7 +147,12 @@ class StoreSettings(Section):
     """Where the records of the instances are."""
 
     url: StoreUrl = sqlite_url(STATE_DIRECTORY)
+    password: Secret | None = None
     password_file: FilePath | None = None
+    tls: Literal["verify-full", "verify-ca", "off"] | None = None
+    ca_file: FilePath | None = None
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
     busy_timeout: Seconds = 5.0
     wait: SecondsOrZero = 20.0
     lease: Seconds = 30.0
@@ -156,6 +162,11 @@ class StoreSettings(Section):
     def path(self) -> Path | None:
         """The SQLite file; None where it is something else."""
         return Path(self.url.removeprefix(SQLITE)) if self.url.startswith(SQLITE) else None
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether it is a PostgreSQL database."""
+        return self.url.startswith(POSTGRESQL)
 
     @property
     def is_nova_conductor(self) -> bool:

@@ -1,6 +1,15 @@
-"""Tokens from files: read once, checked, and kept where no message shows them."""
+"""Secrets from files: one reader and one rule for all of them.
+
+A secret file is a regular file of at most 64 KiB that holds one line; line ends at its end are not part of it.  It is
+refused where somebody else can choose what is in it: everybody may write to it or to its folder, or it is a link that
+belongs to neither root, nor this user, nor the owner of what it points to.  It is used, and warned of, where others
+than its owner can read it.  Nothing of its content is ever shown.
+"""
 
 import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -8,31 +17,80 @@ from pydantic import SecretStr
 from bringup.daemon.settings.values import VISIBLE
 
 LARGEST_FILE = 1 << 16
-OTHERS_MAY_READ = 0o044
+OTHERS_MAY_LOOK = 0o066
+OTHERS_MAY_WRITE = 0o002
+ROOT = 0
 
 
-def read_token(path: Path) -> tuple[SecretStr, bool]:
-    """Read a token; the second value says whether others than the owner may read the file.
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """What was read."""
 
-    Raises ``OSError``, or ``ValueError`` whose text says what the file must hold; neither shows its content.
+    secret: SecretStr
+    doubt: str | None
+    """What is not right about the file though it is used, after its name; None: nothing."""
+
+
+def read_token(path: Path) -> SecretFile:
+    """Read a token.
+
+    Raises ``OSError``, or ``ValueError`` whose text says what the file must be; neither shows its content.
     """
-    content, exposed = _content(path)
-    # Not UTF-8 is not visible ASCII either; the decoding error itself would show the content.
-    token = content.decode("ascii", "replace").strip()
-    if not VISIBLE.fullmatch(token) or len(content) > LARGEST_FILE:
-        raise ValueError("a file that holds one token: visible ASCII characters, no spaces")
-    return SecretStr(token), exposed
+    return _read(path, "a file that holds one token: visible ASCII characters, no spaces", _is_token)
 
 
-def read_secret(path: Path) -> tuple[SecretStr, bool]:
-    """Read a password, as :func:`read_token` reads a token; only line ends at its end are not part of it."""
-    content, exposed = _content(path)
-    secret = content.decode("utf-8", "replace").rstrip("\r\n")
-    if not secret or not secret.isprintable() or "\ufffd" in secret or len(content) > LARGEST_FILE:
-        raise ValueError("a file that holds one secret: printable characters, UTF-8, one line")
-    return SecretStr(secret), exposed
+def read_secret(path: Path) -> SecretFile:
+    """Read a password or an address with one in it, as :func:`read_token` reads a token."""
+    return _read(path, "a file that holds one secret: printable characters, UTF-8, one line", str.isprintable)
 
 
-def _content(path: Path) -> tuple[bytes, bool]:
-    with path.open("rb") as stream:
-        return stream.read(LARGEST_FILE + 1), bool(os.fstat(stream.fileno()).st_mode & OTHERS_MAY_READ)
+def doubt_of(path: Path) -> str | None:
+    """Say what is not right about a file that somebody else reads, such as a private key; None: nothing is known."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _doubt(path, found) if stat.S_ISREG(found.st_mode) else None
+
+
+def _is_token(text: str) -> bool:
+    return VISIBLE.fullmatch(text) is not None
+
+
+def _read(path: Path, right: str, is_right: Callable[[str], bool]) -> SecretFile:
+    # A FIFO or a terminal in its place must not keep the start waiting.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        found = os.fstat(stream.fileno())
+        if stat.S_ISDIR(found.st_mode) or not stat.S_ISREG(found.st_mode):
+            raise ValueError("a regular file")
+        if problem := _chosen_by_others(path, found):
+            raise ValueError(problem)
+        content = stream.read(LARGEST_FILE + 1)
+    # The decoding error itself would show the content.
+    text = content.decode("utf-8", "replace").rstrip("\r\n")
+    if not text or "\ufffd" in text or len(content) > LARGEST_FILE or not is_right(text):
+        raise ValueError(right)
+    return SecretFile(SecretStr(text), _doubt(path, found))
+
+
+def _chosen_by_others(path: Path, found: os.stat_result) -> str | None:
+    """Say what would be right, where somebody else can choose what is in the file."""
+    if found.st_mode & OTHERS_MAY_WRITE:
+        return f'a file that not everybody can write to (chmod 600 "{path}")'
+    link = path.lstat()
+    if stat.S_ISLNK(link.st_mode) and link.st_uid not in {ROOT, os.geteuid(), found.st_uid}:
+        return f"a file, or a link that belongs to root or to this user (it belongs to user {link.st_uid})"
+    for folder in {path.parent, Path(os.path.realpath(path)).parent}:
+        mode = folder.stat().st_mode
+        if mode & OTHERS_MAY_WRITE and not mode & stat.S_ISVTX:
+            return f"a file in a folder that not everybody can write to (chmod o-w {folder})"
+    return None
+
+
+def _doubt(path: Path, found: os.stat_result) -> str | None:
+    if found.st_mode & OTHERS_MAY_LOOK:
+        return f'others than its owner can read it; chmod 600 "{path}"'
+    if found.st_uid not in {ROOT, os.geteuid()}:
+        return f"it belongs to user {found.st_uid}, who can change it; give it to root or to this user"
+    return None

@@ -12,10 +12,10 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr
 
 from bringup.daemon.pci import DeviceSpec, InvalidDeviceSpec, parse_device_spec
+from bringup.daemon.settings.database_url import POSTGRESQL, parse_database_url
 from bringup.daemon.time_spans import WEEK, seconds_of
 
 SQLITE = "sqlite:///"
-POSTGRESQL = "postgresql://"
 NOVA_CONDUCTOR = "nova-conductor:"
 VISIBLE = re.compile(r"[!-~]+")
 ADDRESS = 'an address such as "http://controller:8778", with no user, password, query or fragment in it'
@@ -77,12 +77,7 @@ def _store_url(text: str) -> str:
         return text
     if not text.startswith(POSTGRESQL):
         return _sqlite_url(text)
-    parts = urlsplit(text)
-    database = parts.path.removeprefix("/")
-    # Reading the port is what checks it.
-    right = parts.hostname and parts.port != 0 and parts.username and database and "/" not in database
-    if not right or parts.password is not None or parts.query or parts.fragment or not VISIBLE.fullmatch(text):
-        raise ValueError("no PostgreSQL database")
+    parse_database_url(text)
     return text
 
 
@@ -203,7 +198,8 @@ StoreUrl = Annotated[
     AfterValidator(_store_url),
     Right(
         f'"{SQLITE}" and the path of a file, such as "{SQLITE}/var/lib/bringup/instances.sqlite", or '
-        f'"{POSTGRESQL}user@host/database" with no password in it, or "{NOVA_CONDUCTOR}"'
+        f'"{POSTGRESQL}user@host/database" (hosts with commas between them; no password and no query: store.tls and '
+        f'store.ca_file are keys of their own), or "{NOVA_CONDUCTOR}"'
     ),
 ]
 LibvirtUri = Annotated[

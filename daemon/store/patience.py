@@ -1,41 +1,62 @@
 """Transactions of a PostgreSQL that may be away for a while.
 
 While the database is away, reads and writes wait for it; a transaction that it gives up for another's sake is made
-again.  A commit whose answer was cut off is never made twice, and never taken for a conflict with itself: each
-transaction leaves a row with a token of its own, which is looked for afterwards.  (The number of the transaction would
-not do: a server that crashed before it wrote that number down gives it to another one.)
+again.  One that takes no writes is away too, for reads as well: it may be behind.  What is waited for is asked on a new
+connection: the address may belong to another server by now.
+
+A commit whose answer was cut off is never made twice, and never taken for a conflict with itself: each transaction
+leaves a row with a token of its own, which is looked for afterwards.  (The number of the transaction would not do: a
+server that crashed before it wrote that number down gives it to another one.)
 """
 
 import random
+import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-import psycopg
-from sqlalchemy import Column, Connection, DateTime, Engine, MetaData, String, Table, delete, func, insert, select, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    MetaData,
+    String,
+    Table,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import insert as insert_if_missing
-from sqlalchemy.exc import DBAPIError, PendingRollbackError, ResourceClosedError, SQLAlchemyError
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bringup.daemon.errors import StoreUnavailable
 from bringup.daemon.logs import get_logger
+from bringup.daemon.store.away import ReadOnlyServer, is_away, is_conflict, is_read_only, words_of
+from bringup.daemon.store.connecting import STATEMENT_S
 
 log = get_logger()
 
 T = TypeVar("T")
 
-STATEMENT_S = 30
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 2.0
 # One daemon makes the table, the others wait for it.
 TOKENS_LOCK = 0x6272696E67757032
 KEPT_TOKENS = "1 day"
 """Tokens of a daemon that ended, before it could clear them away, go after this."""
-CONFLICTS = ("40001", "40P01", "55P03")
-"""Serialization failure, deadlock, lock not available: the database gave this transaction up for another's sake."""
-HOPELESS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "password")
-"""Words of a refusal to connect that no waiting mends."""
+# One round trip, and nothing is left in the session: its next transaction may be another client's.
+BEGIN = select(
+    func.set_config("statement_timeout", f"{STATEMENT_S}s", True),  # noqa: FBT003 - SQL's
+    func.set_config("lock_timeout", f"{STATEMENT_S // 2}s", True),  # noqa: FBT003 - SQL's
+    func.current_setting("transaction_read_only"),
+)
 
 # Made beside the store's tables: no other database has it.
 own = MetaData()
@@ -56,14 +77,21 @@ class Patience:
         self._engine = engine
         self._name = name
         self._wait_s = wait_s
+        self._hurry = threading.Event()
         # Tokens of transactions whose fate is known; worker threads share it.
         self._settled: deque[str] = deque()
+        event.listen(engine, "handle_error", _never_again)
+
+    def hurry(self) -> None:
+        """Wait no more, from now on: the daemon ends.  May be called from any thread."""
+        self._hurry.set()
 
     def prepare(self) -> None:
         """Make the table of tokens where it is missing, one daemon at a time.  Raises DBAPIError."""
 
         def once() -> None:
             with self._engine.begin() as connection:
+                self._begun(connection)
                 connection.execute(select(func.pg_advisory_xact_lock(TOKENS_LOCK)))
                 own.create_all(connection)
                 old = func.now() - text(f"interval '{KEPT_TOKENS}'")
@@ -76,6 +104,7 @@ class Patience:
 
         def once() -> T:
             with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+                self._begun(connection)
                 return work(connection)
 
         return self._again(once)
@@ -93,6 +122,7 @@ class Patience:
                 with self._engine.connect() as connection:
                     transaction = connection.begin()
                     try:
+                        self._begun(connection)
                         answer = work(connection)
                         connection.execute(delete(commit_tokens).where(commit_tokens.c.token.in_(settled)))
                         connection.execute(insert(commit_tokens), {"token": token})
@@ -112,6 +142,18 @@ class Patience:
 
         return self._again(once)
 
+    def _begun(self, connection: Connection) -> None:
+        """Bound a transaction that has begun, and make sure of its server.
+
+        :raises ReadOnlyServer: it takes no writes; its connections are not used again.
+        """
+        (*_, read_only) = connection.execute(BEGIN).one()
+        if read_only == "on":
+            # Idle ones go to the same server.
+            self._engine.dispose()
+            connection.invalidate()
+            raise ReadOnlyServer("the server is read-only: a standby, or one that was demoted")
+
     def _take_settled(self) -> list[str]:
         settled = []
         while self._settled:
@@ -130,13 +172,13 @@ class Patience:
                 answer = once()
             except SQLAlchemyError as error:
                 left_s = until - time.monotonic()
-                if left_s <= 0 or not (is_away(error) or is_conflict(error)):
+                if left_s <= 0 or self._hurry.is_set() or not (is_away(error) or is_conflict(error)):
                     raise
                 if is_away(error) and not said:
                     said = True
-                    log.warning("store.away", store=self._name, error=_words_of(error))
+                    log.warning("store.away", store=self._name, error=words_of(error))
                 # Many daemons wait for one database: not all at once.
-                time.sleep(min(random.uniform(wait_s / 2, wait_s), left_s))  # noqa: S311 - jitter
+                self._hurry.wait(min(random.uniform(wait_s / 2, wait_s), left_s))  # noqa: S311 - jitter
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             else:
                 if said:
@@ -154,6 +196,7 @@ class Patience:
 
         def ask() -> bool:
             with self._engine.connect() as connection:
+                self._begun(connection)
                 return connection.execute(question).rowcount == 0
 
         try:
@@ -162,22 +205,7 @@ class Patience:
             raise StoreUnavailable(f"cannot tell whether a transaction was made in {self._name}") from error
 
 
-def is_away(error: SQLAlchemyError) -> bool:
-    """Tell whether there was no database to answer."""
-    if not isinstance(error, DBAPIError):
-        # A connection that broke in the middle, as whoever uses it next is told.
-        return isinstance(error, PendingRollbackError | ResourceClosedError)
-    if error.connection_invalidated:
-        return True
-    cause = error.orig
-    away = isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError) and not is_conflict(error)
-    return away and not any(words in str(cause) for words in HOPELESS)
-
-
-def is_conflict(error: SQLAlchemyError) -> bool:
-    """Tell whether the database gave the transaction up for another's sake."""
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in CONFLICTS
-
-
-def _words_of(error: SQLAlchemyError) -> str:
-    return str(error.orig if isinstance(error, DBAPIError) else error).strip()
+def _never_again(context: ExceptionContext) -> None:
+    """Have a server that turned read-only lose all its connections, not only the one that found out."""
+    if is_read_only(context.original_exception):
+        context.is_disconnect = True

@@ -5,76 +5,80 @@ Rows are locked in one order; :class:`bringup.daemon.store.patience.Patience` ma
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio.to_thread
-from sqlalchemy import Connection, create_engine, func, insert, make_url, select, update
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Connection, create_engine, func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from bringup.daemon.errors import BringupError, Refused, SettingsError, Temporary
-from bringup.daemon.store.patience import STATEMENT_S, Patience, is_away
+from bringup.daemon.settings.database_url import parse_database_url
+from bringup.daemon.store.away import cause_of, is_away, is_conflict
+from bringup.daemon.store.connecting import Tls, connect_args
+from bringup.daemon.store.patience import Patience
 from bringup.daemon.store.schema import SCHEMA_VERSION, schema_version, tables
 from bringup.daemon.store.sql import Database, SqlStore
 
-CONNECT_S = 5
 # One daemon makes the tables, the others wait for it.
 TABLES_LOCK = 0x6272696E67757031
+ANY_TLS = Tls()
 
 
 class PostgresqlStore(SqlStore):
     """Records in a PostgreSQL database.  Made by :meth:`open`; :func:`opened` closes it too."""
 
     @classmethod
-    async def open(cls, url: str, *, password: str | None = None, wait_s: float = 30.0) -> "PostgresqlStore":
+    async def open(
+        cls, url: str, *, password: str | None = None, wait_s: float = 30.0, tls: Tls = ANY_TLS
+    ) -> "PostgresqlStore":
         """Connect, and make the tables where they are missing.
 
-        :raises Temporary: the database did not answer in ``wait_s``.
+        :raises Temporary: no database that can be written to answered in ``wait_s``.
         :raises SettingsError: it does not let this daemon in.
         :raises Refused: its tables are of a newer version.
         """
-        return cls(await anyio.to_thread.run_sync(open_database, url, password, wait_s))
+        return cls(await anyio.to_thread.run_sync(partial(open_database, url, password, wait_s, tls=tls)))
 
 
 @asynccontextmanager
-async def opened(url: str, *, password: str | None = None, wait_s: float = 30.0) -> AsyncIterator[PostgresqlStore]:
+async def opened(
+    url: str, *, password: str | None = None, wait_s: float = 30.0, tls: Tls = ANY_TLS
+) -> AsyncIterator[PostgresqlStore]:
     """Open a store and close it at the end.  Raises as :meth:`PostgresqlStore.open` does."""
-    store = await PostgresqlStore.open(url, password=password, wait_s=wait_s)
+    store = await PostgresqlStore.open(url, password=password, wait_s=wait_s, tls=tls)
     try:
         yield store
     finally:
         await store.close()
 
 
-def open_database(url: str, password: str | None = None, wait_s: float = 30.0) -> Database:
+def open_database(url: str, password: str | None = None, wait_s: float = 30.0, *, tls: Tls = ANY_TLS) -> Database:
     """Connect and see to the tables; raises as :meth:`PostgresqlStore.open` does.  Blocks."""
-    address = make_url(url).set(drivername="postgresql+psycopg", password=password)
-    name = make_url(url).render_as_string(hide_password=True)
     engine = create_engine(
-        address,
-        connect_args={
-            "connect_timeout": CONNECT_S,
-            "application_name": "bringup",
-            "options": f"-c statement_timeout={STATEMENT_S}s -c lock_timeout={STATEMENT_S // 2}s",
-            # A server that is gone without a word is noticed.
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 1000 * STATEMENT_S,
-        },
+        # Everything is in the parameters: SQLAlchemy's URL has no words for several hosts.
+        "postgresql+psycopg://",
+        connect_args=connect_args(parse_database_url(url), password, tls),
         # Values may be secrets of guests.
         hide_parameters=True,
     )
-    transactions = Patience(engine, name, wait_s)
+    transactions = Patience(engine, url, wait_s)
     try:
         transactions.prepare()
-        transactions.write(lambda connection: _see_to_tables(connection, name))
-    except DBAPIError as error:
+        transactions.write(lambda connection: _see_to_tables(connection, url))
+    except SQLAlchemyError as error:
         engine.dispose()
-        raise _cannot_open(name, error) from error.orig
+        raise _cannot_open(url, error) from cause_of(error)
     except BringupError:
         engine.dispose()
         raise
     return Database(
-        name=name, engine=engine, read=transactions.read, write=transactions.write, explain=lambda _error: "", now=_now
+        name=url,
+        engine=engine,
+        read=transactions.read,
+        write=transactions.write,
+        explain=lambda _error: "",
+        now=_now,
+        hurry=transactions.hurry,
     )
 
 
@@ -97,8 +101,12 @@ def _see_to_tables(connection: Connection, name: str) -> None:
         )
 
 
-def _cannot_open(name: str, error: DBAPIError) -> BringupError:
+def _cannot_open(name: str, error: SQLAlchemyError) -> BringupError:
     message = f"cannot open the store {name}"
-    if isinstance(error, OperationalError) and is_away(error):
+    if is_away(error) or is_conflict(error):
         return Temporary(message)
-    return SettingsError([f"store.url: {message}; set its user, password and database right"])
+    return SettingsError([f"store.url: {message} ({_first_line(error)}); set its user, password and database right"])
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    return next(iter(str(cause_of(error)).strip().splitlines()), type(error).__name__)

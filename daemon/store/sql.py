@@ -53,6 +53,8 @@ class Database:
     """What would help, for an error of the database's module; may be empty."""
     now: Callable[[Connection], float]
     """Reads the clock of the database; seconds since 1970."""
+    hurry: Callable[[], None] = lambda: None
+    """Has nothing wait for the database any more; may be called from any thread."""
 
 
 class Transact(Protocol):

@@ -35,6 +35,7 @@ PACKAGES: Mapping[str, str] = {
     "ovs-vswitchd": "openvswitch-switch",
     "ovsdb-server": "openvswitch-switch",
     "ovsdb-tool": "openvswitch-switch",
+    "pg_basebackup": "postgresql-client",
     "pgbouncer": "pgbouncer",
     "podman": "podman",
     "postgres": "postgresql",

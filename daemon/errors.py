@@ -7,7 +7,7 @@
       UsageError          64   the operator changes the command or the file that it was given
       Unavailable         69   something that this host needs did not answer in time
       Temporary           75   the same command may work later
-      Refused             77   going on could do harm
+      Refused             77   going on could do harm, or this user may not
     StoreError                 one read or write of a record did not happen
       StateConflict            somebody else changed the record: their change stands, the outcome is Superseded
         LeaseHeld              another daemon works for this host
@@ -20,6 +20,10 @@ The text of an inner error is never repeated in the outer one: the chain carries
 """
 
 from collections.abc import Sequence
+from typing import Final
+
+WHO_MAY: Final = "run it as root, or as the user bringup"
+"""The end of a sentence about what this user may not."""
 
 
 class BringupError(Exception):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from bringup.daemon.errors import SettingsError
+from bringup.daemon.errors import WHO_MAY, SettingsError
 from bringup.daemon.scheduler.durable import write_durably
 
 FILE = "identity.json"
@@ -73,6 +73,8 @@ def remembered(directory: Path) -> Identity | None:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return _former(directory)
+    except PermissionError as error:
+        raise SettingsError([f"host.state_directory: {path} cannot be read ({error.strerror}): {WHO_MAY}"]) from None
     except (OSError, ValueError) as error:
         raise SettingsError([f"host.state_directory: {path} cannot be read; {_AGAIN}"]) from error
     try:

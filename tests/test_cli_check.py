@@ -18,7 +18,7 @@ from support.command_lines import Ended, Site
 from support.placement import HANG, a_client, a_peer, an_answer, fresh_name, nobody, real_placement
 from support.records import HOST, instance, uuid_of
 
-ORDER = ["settings", "store", "driver", "placement", "inventory", "scheduler"]
+ORDER = ["settings", "store", "resume", "driver", "placement", "inventory", "scheduler"]
 EMPTY = Scenario()
 
 
@@ -58,7 +58,8 @@ def provider_made() -> tuple[str, str]:
 def test_a_host_that_has_everything_passes(site: Site) -> None:
     name, uuid = provider_made()
     scenario = Scenario(guests=(SimulatedGuest(uuid=uuid_of(1)), SimulatedGuest(uuid=uuid_of(9))))
-    settings = site.settings(placement_settings(real_placement(), name), scenario=scenario)
+    back = '[resume]\nguests = "on_host_boot"'
+    settings = site.settings(placement_settings(real_placement(), name, back), scenario=scenario)
     records = [instance(1), instance(2), instance(3, host="compute-2"), instance(9, host="compute-2")]
     site.run("import", site.records(records), *settings)
     before = sorted(path.name for path in site.store.parent.iterdir())
@@ -370,3 +371,41 @@ def test_device_specs_without_an_interface_want_no_look(site: Site) -> None:
     )
 
     assert "pci" not in statuses(ended)
+
+
+@pytest.mark.parametrize(
+    ("guests", "status", "said"),
+    [
+        (None, "warning", 'guests that ran stay off after a boot: resume.guests = "never"'),
+        ("never", "warning", "on_host_boot"),
+        ("on_host_boot", "ok", "once after each boot"),
+        ("on_every_start", "ok", "at every start"),
+    ],
+)
+def test_what_will_come_back_after_a_boot_is_said_and_nothing_is_a_warning(
+    site: Site, guests: str | None, status: str, said: str
+) -> None:
+    more = () if guests is None else ("--set", f"resume.guests={guests}")
+
+    ended = site.run("check", "--json", *site.settings(scenario=EMPTY), *more)
+
+    assert finding(ended, "resume")["status"] == status
+    assert said in finding(ended, "resume")["message"]
+
+
+def test_a_host_that_placement_knows_nothing_of_has_one_short_line_of_its_inventory(site: Site) -> None:
+    name = fresh_name()
+
+    async def make() -> None:
+        async with a_client() as client:
+            await create_provider(client, name)
+
+    anyio.run(make)
+    settings = site.settings(placement_settings(real_placement(), name), scenario=EMPTY)
+
+    words, ended = site.run("check", *settings), site.run("check", "--json", *settings)
+
+    [line] = [line for line in words.lines if line.split()[1] == "inventory"]
+    assert len(line) < 160
+    assert "inventory.put_right = true" in line
+    assert len(finding(ended, "inventory")["differences"]) > 3

@@ -309,7 +309,8 @@ def test_one_instance_can_be_asked_for(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("uuid", "said"), [("x", "--uuid x: give the UUID"), (uuid_of(9), f"there is no instance {uuid_of(9)}")]
+    ("uuid", "said"),
+    [("x", "--uuid x: no instance of compute-1 has this name"), (uuid_of(9), f"there is no instance {uuid_of(9)}")],
 )
 def test_an_instance_that_is_not_there_cannot_be_asked_for(site: Site, uuid: str, said: str) -> None:
     ended = site.run("plan", "--records", site.records([instance(1)]), "--uuid", uuid)
@@ -400,3 +401,36 @@ def test_ten_thousand_instances_are_planned_in_seconds(site: Site) -> None:
     assert f"{HOST}: 10000 instances" in ended.lines
     # The processor's time, which a busy machine does not change; about 3 s.
     assert took_s < 15
+
+
+@pytest.mark.parametrize(
+    ("resume", "summary"),
+    [
+        ("on_host_boot", "after a power cut: 2 would be started, 2 stay off"),
+        ("on_every_start", "after a power cut: 2 would be started, 2 stay off"),
+        (
+            "never",
+            'after a power cut: 0 would be started, 4 stay off; nothing that ran is started: resume.guests = "never"',
+        ),
+    ],
+)
+@pytest.mark.parametrize("look", [(), ("--no-look",)], ids=["looked at", "not looked at"])
+def test_what_would_happen_after_a_power_cut_is_said_while_every_guest_runs(
+    site: Site, resume: str, summary: str, look: tuple[str, ...]
+) -> None:
+    guests = (guest(1), guest(2), guest(3, PowerState.SHUTDOWN), guest(4, PowerState.PAUSED))
+    settings = (*site.settings(scenario=Scenario(guests=guests)), "--set", f"resume.guests={resume}")
+    records = [
+        instance(1),
+        instance(2),
+        instance(3, vm_state=VmState.STOPPED, power_state=PowerState.SHUTDOWN),
+        instance(4, vm_state=VmState.PAUSED, power_state=PowerState.PAUSED),
+    ]
+    site.run("import", site.records(records), *settings)
+    # This boot's run is over: what it has done says nothing of the next boot's.
+    now = site.run("plan", *look, *settings)
+
+    cut = site.run("plan", "--after-power-cut", *look, *settings)
+
+    assert (cut.code, cut.lines[-1]) == (0, summary)
+    assert not any("after a power cut" in line for line in now.lines)

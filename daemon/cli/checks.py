@@ -1,6 +1,6 @@
 """What a run needs, asked one after the other.  Nothing is changed: no record, no guest, no provider."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -33,6 +33,7 @@ from bringup.drivers.base import DriverError
 from bringup.placement.errors import ProviderMissing
 
 CONNECT_DEADLINE_S = 5.0
+SHOWN_DIFFERENCES = 3
 PORTS = {"http": 80, "https": 443}
 
 
@@ -82,6 +83,7 @@ class Checks:
             yield Finding("settings", Status.FAILED, problem, exit_code=SettingsError.exit_code)
         checks: dict[str, Callable[[], Awaitable[Finding | None]]] = {
             "store": self.store,
+            "resume": self.resume,
             "driver": self.driver,
             "libvirt": self.libvirt,
             "pci": self.pci,
@@ -153,6 +155,19 @@ class Checks:
         message = f"nova-conductor{where}: {len(records)} instances of {host.name}, compute node {host.node_uuid}"
         return Finding("store", Status.OK, message, facts)
 
+    async def resume(self) -> Finding:
+        """Tell what will come back after a boot."""
+        guests = self._settings.resume.guests
+        if guests == "never":
+            message = (
+                'guests that ran stay off after a boot: resume.guests = "never"; set it to "on_host_boot", '
+                "unless a nova-compute on this host starts them"
+            )
+            return Finding("resume", Status.WARNING, message, {"guests": guests})
+        when = "once after each boot" if guests == "on_host_boot" else "at every start of bringup"
+        message = f"guests that ran are started {when}; bringup plan --after-power-cut says which"
+        return Finding("resume", Status.OK, message, {"guests": guests})
+
     async def driver(self) -> Finding:
         """Ask the hypervisor for its guests and compare them with the records."""
         name = self._settings.driver.name
@@ -221,7 +236,7 @@ class Checks:
         if not found:
             return Finding("inventory", Status.OK, "inventory and traits are as the hypervisor tells", facts)
         end = "run puts it right" if self._settings.inventory.put_right else "inventory.put_right = true mends it"
-        return Finding("inventory", Status.WARNING, f"{'; '.join(found)}; {end}", facts)
+        return Finding("inventory", Status.WARNING, f"{_summed_up(found)}; {end}", facts)
 
     async def _compare(self, host: Placed) -> None:
         driver = wiring.make_driver(self._settings)
@@ -242,7 +257,7 @@ class Checks:
             waiting = len(await anyio.to_thread.run_sync(spool.waiting))
         except OutboxError as error:
             return Finding("scheduler", Status.WARNING, f"{error}: {error.__cause__}")
-        waits = f"{waiting} report{' waits' if waiting == 1 else 's wait'} in the outbox"
+        waits = f"{waiting or 'no'} report{'s wait' if waiting > 1 else ' waits'} in the outbox"
         facts = {"waiting": waiting}
         if not wiring.reports(self._settings):
             message = f"is not told: scheduler.transport is {self._settings.scheduler.transport}"
@@ -259,6 +274,16 @@ class Checks:
             message = f"{url} cannot be reached ({problem}): reports will be kept and sent later; {waits}"
             return Finding("scheduler", Status.WARNING, message, facts)
         return Finding("scheduler", Status.WARNING if waiting else Status.OK, f"{url} listens; {waits}", facts)
+
+
+def _summed_up(differences: Sequence[str]) -> str:
+    """Say what differs, or where that is much, how much: a new host lacks some fifty traits."""
+    if len(differences) <= SHOWN_DIFFERENCES:
+        return "; ".join(differences)
+    traits = sum(each.startswith("trait ") for each in differences)
+    counted = [(len(differences) - traits, "resource class", "resource classes"), (traits, "trait", "traits")]
+    told = [f"{count} {one if count == 1 else several}" for count, one, several in counted if count]
+    return f"{' and '.join(told)} of this host are not in Placement as they are (--json names them)"
 
 
 def _rows(settings: Settings) -> list[_Row]:

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from bringup.daemon.cli.common import write_line
+from bringup.daemon.cli.replacing import BEFORE, replace_file
 
 HEADER = """\
 # From {files}.  What is not here is as by default: docs/settings.md, example.toml.
@@ -15,8 +15,20 @@ HEADER = """\
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("from-nova-conf", help="write settings for a host that has a nova.conf")
+    parser = commands.add_parser(
+        "from-nova-conf",
+        help="write settings for a host that has a nova.conf",
+        description="Write settings for a host that has a nova-compute, from its nova.conf. No secret is copied: "
+        "the settings name the files that have them. What cannot be known is said on standard error.",
+    )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="nova.conf, and files or folders after it")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=f"write here, whole or not at all; what was there is kept as FILE{BEFORE} (default: standard output)",
+    )
     parser.set_defaults(execute=execute)
 
 
@@ -26,12 +38,21 @@ def execute(arguments: argparse.Namespace) -> int:
 
     paths = [path.absolute() for path in arguments.paths]
     taken = settings_from(paths)
-    write_line(HEADER.format(files=", ".join(map(str, paths))))
+    lines = [HEADER.format(files=", ".join(map(str, paths)))]
     for section, values in taken.sections.items():
-        write_line(f"\n[{section}]")
-        for key, value in values.items():
-            # A string, number, boolean or list of JSON is one of TOML; a pair of surrogates would not be.
-            write_line(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+        lines.append(f"\n[{section}]")
+        # A string, number, boolean or list of JSON is one of TOML; a pair of surrogates would not be.
+        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    _write("".join(f"{line}\n" for line in lines), arguments.output)
     for note in taken.notes:
         sys.stderr.write(f"bringup: {note}\n")
     return os.EX_OK
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.write(text)
+        return
+    kept = replace_file(output, text, option="--output")
+    if kept is not None:
+        sys.stderr.write(f"bringup: {output} was there already: what it had is in {kept}\n")

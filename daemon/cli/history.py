@@ -5,13 +5,13 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json, write_line
 from bringup.daemon.errors import UsageError
 
 if TYPE_CHECKING:
     from bringup.daemon.journal.history import History
+    from bringup.daemon.settings import Settings
 
 Row = Mapping[str, Any]
 
@@ -27,7 +27,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     add_json_to(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--run", metavar="ID", help='one run: its id, the beginning of it, or "last"')
-    which.add_argument("--instance", metavar="UUID", help="one instance, in every run, with each action")
+    which.add_argument("--instance", metavar="UUID", help="one instance (or its name), in every run")
     which.add_argument("--kept", action="store_true", help="the disks of destroyed guests that are set aside")
     parser.add_argument("--limit", type=_count, default=20, metavar="N", help="at most so many runs (20)")
     parser.set_defaults(execute=execute)
@@ -46,6 +46,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from bringup.daemon.wiring import JOURNAL
 
     settings = settings_of(arguments)
+    uuid = "" if arguments.instance is None else _meant(arguments.instance, settings)
     with read(settings.host.state_directory / JOURNAL) as history:
         if history is None:
             if not arguments.json:
@@ -54,7 +55,7 @@ def execute(arguments: argparse.Namespace) -> int:
         if arguments.run is not None:
             _write_run(history, arguments.run, as_json=arguments.json)
         elif arguments.instance is not None:
-            _write_instance(history, arguments.instance, as_json=arguments.json)
+            _write_instance(history, uuid, as_json=arguments.json)
         elif arguments.kept:
             _write_kept(history, as_json=arguments.json)
         else:
@@ -103,11 +104,19 @@ def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
     _write_table(("instance", "came of it", "because", "took", "problem"), rows)
 
 
-def _write_instance(history: "History", text: str, *, as_json: bool) -> None:
-    try:
-        uuid = str(UUID(text))
-    except ValueError:
-        raise UsageError(f"--instance {text}: give the UUID of an instance") from None
+def _meant(text: str, settings: "Settings") -> str:
+    import anyio
+
+    from bringup.daemon.cli.naming import uuids_of
+
+    async def ask() -> str:
+        [uuid] = await uuids_of([text], settings, option="--instance")
+        return uuid
+
+    return anyio.run(ask)
+
+
+def _write_instance(history: "History", uuid: str, *, as_json: bool) -> None:
     found = history.instance(uuid)
     if not found:
         raise UsageError(f"--instance {uuid}: no run of the journal has it")

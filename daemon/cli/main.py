@@ -23,7 +23,7 @@ from bringup.daemon.cli import (
     run,
     status,
 )
-from bringup.daemon.errors import BringupError, chain_of
+from bringup.daemon.errors import WHO_MAY, BringupError, Refused, chain_of
 
 COMMANDS = (run, plan, explain, check, status, history, plot, release, accept, import_records, from_nova_conf, demo)
 INTERRUPTED = 130
@@ -65,12 +65,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BringupError as error:
         _say(error, as_json=getattr(arguments, "json", False))
         return error.exit_code
+    except (PermissionError, ExceptionGroup) as error:
+        refused = _refused(error)
+        if refused is None:
+            raise
+        _say(refused, as_json=getattr(arguments, "json", False))
+        return refused.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python must not fail once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
+
+
+def _refused(error: Exception) -> Refused | None:
+    """Say that this user may not, where that is what an error says; None: it says something else."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if not isinstance(error, PermissionError):
+        return None
+    where = f" {error.filename}" if error.filename else ""
+    return Refused(f"this user may not use{where} ({error.strerror}): {WHO_MAY}")
 
 
 def _open_missing_streams() -> None:

@@ -5,7 +5,6 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of
 from bringup.daemon.errors import SettingsError, UsageError
@@ -33,7 +32,18 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     parser.add_argument("--host", metavar="NAME", help="the name of this host (default: host.name)")
     parser.add_argument("--no-look", action="store_true", help="do not ask the hypervisor")
-    parser.add_argument("--uuid", action="append", default=[], help="plan for this instance only; may be given again")
+    parser.add_argument(
+        "--after-power-cut",
+        action="store_true",
+        help="what would happen after a power cut now: every guest is taken as off, on the next boot",
+    )
+    parser.add_argument(
+        "--uuid",
+        action="append",
+        default=[],
+        metavar="UUID",
+        help="plan for this instance only, by its UUID or its name; may be given again",
+    )
     add_settings_to(parser)
     add_json_to(parser)
     parser.set_defaults(execute=execute)
@@ -45,7 +55,6 @@ def execute(arguments: argparse.Namespace) -> int:
 
     from bringup.daemon import logs
 
-    wanted = [_uuid(text) for text in arguments.uuid]
     settings = settings_of(arguments)
     logs.configure(level="warning", style="auto", stream=sys.stderr)
     records, host = _records(arguments, settings)
@@ -54,7 +63,10 @@ def execute(arguments: argparse.Namespace) -> int:
         return await _plan(arguments, settings, records, host)
 
     planned = anyio.run(main)
-    _write(_only(planned, wanted, host), host, as_json=arguments.json)
+    chosen = _only(planned, arguments.uuid, host)
+    _write(chosen, host, as_json=arguments.json)
+    if not arguments.json:
+        _write_power_cut(arguments, chosen, settings)
     return os.EX_OK
 
 
@@ -104,6 +116,7 @@ async def _plan(
                 past=Past(run_id=""),
                 guards=wiring.guards(settings),
                 others=records.instances,
+                power_cut=arguments.after_power_cut,
             )
         else:
             store = await opened.enter_async_context(wiring.opened_store(settings, must_exist=True))
@@ -113,22 +126,25 @@ async def _plan(
                 store=store,
                 driver=driver,
                 resuming=wiring.resuming(settings),
-                past=_past(settings, host),
+                past=_past(settings, host, power_cut=arguments.after_power_cut),
                 guards=wiring.guards(settings),
+                power_cut=arguments.after_power_cut,
             )
         return await planning.plan()
 
 
-def _past(settings: "Settings", host: str) -> "Past":
-    """Ask the journal what a run that began now would know."""
+def _past(settings: "Settings", host: str, *, power_cut: bool) -> "Past":
+    """Ask the journal what a run that began now, or on the next boot, would know."""
     from bringup.daemon import wiring
+    from bringup.daemon.cli.power_cut import next_boot
     from bringup.daemon.journal import Past
     from bringup.daemon.journal.history import read
 
     with read(settings.host.state_directory / wiring.JOURNAL) as history:
         if history is None:
             return Past(run_id="")
-        return history.past(wiring.boot_id(settings), host, wiring.utc_now())
+        past = history.past(wiring.boot_id(settings), host, wiring.utc_now())
+    return next_boot(past) if power_cut else past
 
 
 def _driver(arguments: argparse.Namespace, settings: "Settings") -> "Driver | None":
@@ -143,21 +159,25 @@ def _driver(arguments: argparse.Namespace, settings: "Settings") -> "Driver | No
         raise SettingsError([*error.problems, "--no-look plans without the hypervisor"]) from error.__cause__
 
 
-def _uuid(text: str) -> str:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise UsageError(f"--uuid {text}: give the UUID of an instance") from None
-
-
 def _only(planned: "list[Planned]", wanted: "Sequence[str]", host: str) -> "list[Planned]":
     if not wanted:
         return planned
-    there = {each.instance.uuid for each in planned}
-    missing = [uuid for uuid in wanted if uuid not in there]
+    from bringup.daemon.cli.naming import as_uuid, named
+
+    instances = [each.instance for each in planned]
+    uuids = {as_uuid(text) or named(text, instances, option="--uuid", host=host) for text in wanted}
+    missing = sorted(uuids - {each.uuid for each in instances})
     if missing:
         raise UsageError(f"there is no instance {', '.join(missing)} in the records of {host}")
-    return [each for each in planned if each.instance.uuid in wanted]
+    return [each for each in planned if each.instance.uuid in uuids]
+
+
+def _write_power_cut(arguments: argparse.Namespace, planned: "Sequence[Planned]", settings: "Settings") -> None:
+    if arguments.after_power_cut:
+        from bringup.daemon.cli.power_cut import summary
+
+        sys.stdout.write(f"{summary(planned, settings.resume.guests)}\n")
+    sys.stdout.flush()
 
 
 def _write(planned: "Sequence[Planned]", host: str, *, as_json: bool) -> None:

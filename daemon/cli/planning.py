@@ -69,6 +69,8 @@ class Planning:
     guards: Guards
     others: Sequence[Instance] = ()
     """Instances that are to be shown though they may belong to other hosts."""
+    power_cut: bool = False
+    """Take every guest as off, as it would be after one."""
 
     async def plan(self) -> list[Planned]:
         """Plan, in the order in which a run would take the instances.
@@ -95,7 +97,9 @@ class Planning:
         looked = None if self.driver is None else False
         planned = [self._unlooked(facts, has_guest=looked is not None or None) for facts in here.values()]
         planned += [self._unlooked(facts, has_guest=looked) for facts in (*own, *others)]
-        return planned if self.driver is None else await self._looked(planned, self.driver)
+        if self.driver is not None:
+            return await self._looked(planned, self.driver)
+        return [_seen(each, PowerState.SHUTDOWN) for each in planned] if self.power_cut else planned
 
     def _unlooked(self, facts: Facts, *, has_guest: bool | None) -> Planned:
         forecast = foresee(facts, has_guest=has_guest)
@@ -108,7 +112,7 @@ class Planning:
         async def work() -> None:
             while queue:
                 index = queue.popleft()
-                planned[index] = await _look(planned[index], driver, deadline_s)
+                planned[index] = await _look(planned[index], driver, deadline_s, power_cut=self.power_cut)
 
         async with anyio.create_task_group() as group:
             for number in range(min(self.settings.limits.concurrency, len(queue))):
@@ -116,7 +120,7 @@ class Planning:
         return planned
 
 
-async def _look(planned: Planned, driver: Driver, deadline_s: float) -> Planned:
+async def _look(planned: Planned, driver: Driver, deadline_s: float, *, power_cut: bool) -> Planned:
     try:
         with anyio.fail_after(deadline_s):
             look = await operations.look(planned.instance, driver)
@@ -124,5 +128,11 @@ async def _look(planned: Planned, driver: Driver, deadline_s: float) -> Planned:
         return replace(planned, problem=f"no answer in {deadline_s:g} s")
     except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being planned
         return replace(planned, problem=problem_of("get_info", error).message)
+    return _seen(planned, PowerState.SHUTDOWN if power_cut and look is not PowerState.NOSTATE else look)
+
+
+def _seen(planned: Planned, look: PowerState) -> Planned:
+    if not any(course.first_look for course in planned.forecast.courses):
+        return planned
     forecast = foresee(planned.facts, look, has_guest=planned.has_guest)
     return replace(planned, forecast=forecast, look=look, course=undisturbed(forecast, look))

@@ -16,7 +16,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     add_settings_to(parser)
     add_json_to(parser)
-    parser.add_argument("uuids", nargs="*", metavar="UUID", help="instances; all that are held if none is given")
+    parser.add_argument(
+        "uuids", nargs="*", metavar="UUID", help="instances, by UUID or name; all that are held if none is given"
+    )
     parser.set_defaults(execute=execute)
 
 
@@ -24,11 +26,17 @@ def execute(arguments: argparse.Namespace) -> int:
     """Write the release; give the exit code."""
     import anyio
 
+    from bringup.daemon.cli.naming import uuids_of
     from bringup.daemon.releasing import release
     from bringup.daemon.wiring import JOURNAL
 
     settings = settings_of(arguments)
-    released = anyio.run(release, settings.host.state_directory / JOURNAL, arguments.uuids)
+
+    async def main() -> list[str]:
+        uuids = await uuids_of(arguments.uuids, settings, option="release")
+        return await release(settings.host.state_directory / JOURNAL, uuids)
+
+    released = anyio.run(main)
     if arguments.json:
         write_json({"released": released})
     elif released:

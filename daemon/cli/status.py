@@ -10,6 +10,7 @@ from typing import Any
 from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json
 
 LOOK_EVERY_S = 0.5
+WIDE = 200
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -17,7 +18,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser = commands.add_parser(
         "status",
         help="show how far the running daemon is",
-        description="Show how far the running daemon is: a table on a terminal, JSON otherwise. "
+        description="Show how far the running daemon is: text, or JSON with --json. "
         "Exit code 69 if there is none, or if its start failed.",
     )
     add_settings_to(parser)
@@ -31,10 +32,9 @@ def execute(arguments: argparse.Namespace) -> int:
     import anyio
 
     path = settings_of(arguments).status.socket
-    as_json = arguments.json or not sys.stdout.isatty()
     show = _watch if arguments.watch else _show
     try:
-        answer = anyio.run(lambda: show(path, as_json=as_json))
+        answer = anyio.run(lambda: show(path, as_json=arguments.json))
     except KeyboardInterrupt:
         return os.EX_OK if arguments.watch else 130
     return os.EX_UNAVAILABLE if answer["state"] == "failed" else os.EX_OK
@@ -51,7 +51,8 @@ async def _show(path: Path, *, as_json: bool) -> Mapping[str, Any]:
 
     from bringup.daemon.status.telling import told
 
-    Console().print(told(answer), highlight=False)
+    # Nobody's lines are to be broken where they are piped.
+    Console(width=None if sys.stdout.isatty() else WIDE).print(told(answer), highlight=False)
     return answer
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bringup.daemon.errors import Refused, Temporary
+from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.journal import remembering
 from bringup.daemon.journal.base import Past
 from bringup.daemon.journal.file import BUSY_TIMEOUT_S
@@ -163,9 +163,17 @@ def read(path: Path) -> Iterator[History | None]:
     :raises Temporary: it cannot be read now.
     :raises Refused: a newer version of bringup wrote it, or it is no journal.
     """
-    if not path.exists():
+    try:
+        # Not whether it may be read: one that may not is no journal that is not there.
+        path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError):
         yield None
         return
+    except PermissionError as error:
+        raise Refused(f"cannot read the journal {path} ({error.strerror}): {WHO_MAY}") from None
+    except OSError:
+        # SQLite says what is wrong with it.
+        pass
     try:
         with closing(_connected(path)) as database:
             (version,) = database.execute("PRAGMA user_version").fetchone()

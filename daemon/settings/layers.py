@@ -48,7 +48,14 @@ def read_layers(config: Path | None, *, environment: Mapping[str, str], override
 def _file_of(environment: Mapping[str, str]) -> Path | None:
     if environment.get(CONFIG):
         return Path(environment[CONFIG])
-    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+    try:
+        DEFAULT_FILE.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        # It may well be there: reading it says why it cannot be read.
+        pass
+    return DEFAULT_FILE
 
 
 def _read_file(path: Path, layers: Layers) -> None:
@@ -56,7 +63,10 @@ def _read_file(path: Path, layers: Layers) -> None:
         tables = _parse(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        layers.problems.append(f"settings file {path} cannot be read ({reason}): give a file that this user can read")
+        right = "give a file that this user can read"
+        if isinstance(error, PermissionError):
+            right = "run it as root or as a user of the group that may (bringup), or give a file of your own (--config)"
+        layers.problems.append(f"settings file {path} cannot be read ({reason}): {right}")
         return
     except ValueError as error:
         layers.problems.append(f"settings file {path}{error}")

@@ -75,7 +75,8 @@ def test_during_a_run_it_tells_what_hangs_what_failed_and_why(tmp_path: Path) ->
                 ):
                     break
             found = status_of(client)
-            told = run("status", *computer.arguments, env=ENVIRONMENT)
+            told = run("status", "--json", *computer.arguments, env=ENVIRONMENT)
+            words = run("status", *computer.arguments, env=ENVIRONMENT)
             ready = client.get("/readyz")
             metrics = client.get("/metrics").text
         daemon.end(signal.SIGTERM)
@@ -89,6 +90,11 @@ def test_during_a_run_it_tells_what_hangs_what_failed_and_why(tmp_path: Path) ->
     assert 'bringup_run_outcomes{outcome="failed"} 1.0' in metrics
     assert "bringup_slots_busy 1.0" in metrics
     assert (told.code, told.events[0]["run"]["run_id"]) == (0, found["run"]["run_id"])
+    # Nobody has to ask for words: over ssh, or through less, standard output is no terminal.
+    assert words.code == 0
+    assert "39/40 done" in words.out
+    assert uuid_of(3) in words.out
+    assert "\x1b" not in words.out
 
 
 def test_the_events_go_through_to_the_end_and_nothing_is_missed(tmp_path: Path) -> None:

@@ -25,6 +25,28 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 _DROP = "import ctypes, os, sys; drop = ctypes.CDLL(None).prctl; drop(24, 1, 0, 0, 0); drop(24, 2, 0, 0, 0)"
 WITHOUT_ROOTS_RIGHTS = (sys.executable, "-c", f"{_DROP}; os.execv(sys.argv[1], sys.argv[1:])")
 
+NOBODY = 65534
+# The interpreter and this repository may lie in a folder of root's own: in a mount namespace it is everybody's.
+_AS_NOBODY = f"""
+mount --make-rprivate /
+held=
+for path in $SEEN; do hold=$(mktemp -d); mount --bind $path $hold; held="$held $hold"; done
+for top in $CLOSED; do mount -t tmpfs -o mode=0755 none $top; done
+set -- $held -- "$@"
+for path in $SEEN; do mkdir -p $path; mount --bind $1 $path; shift; done
+shift
+exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups "$@"
+"""
+
+
+def as_nobody() -> tuple[tuple[str, ...], dict[str, str]]:
+    """Give the beginning of a command line that runs the rest as another user, and the environment that it needs."""
+    needed = {Path(sys.base_prefix), Path(__file__).parents[2]}
+    closed = sorted(path for path in needed if not all(parent.stat().st_mode & 1 for parent in path.parents))
+    tops = sorted({f"/{path.parts[1]}" for path in closed})
+    environment = {"SEEN": " ".join(map(str, closed)), "CLOSED": " ".join(tops)}
+    return ("unshare", "--mount", "sh", "-eu", "-c", _AS_NOBODY, "sh"), environment
+
 
 @dataclass(frozen=True)
 class Ended:

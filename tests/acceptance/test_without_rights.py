@@ -1,0 +1,93 @@
+"""Every command as another user of the host, who may read nothing of bringup's: it ends in a sentence."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bringup.daemon.cli.main import COMMANDS
+from support.computer import Computer, a_computer
+from support.process import BRINGUP, ENVIRONMENT, as_nobody
+from support.records import instance, uuid_of
+
+# By command: its arguments, and its exit code where the settings can be read and nothing else can.
+ARGUMENTS: dict[str, tuple[tuple[str, ...], int]] = {
+    "run": (("--once",), 78),
+    "plan": ((), 78),
+    "explain": (("--vm-state", "active"), 0),
+    "check": ((), 78),
+    "status": ((), 69),
+    "history": ((), 77),
+    "plot": ((), 77),
+    "release": ((uuid_of(1),), 77),
+    "retry": ((uuid_of(1),), 69),
+    "accept": ((), 78),
+    "import": (("records.json",), 64),
+    "from-nova-conf": (("nova.conf",), 78),
+    "demo": (("--help",), 0),
+}
+WITHOUT_SETTINGS = ("explain", "from-nova-conf", "demo")
+NAMES = [
+    command.__name__.rpartition(".")[2].replace("import_records", "import").replace("_", "-") for command in COMMANDS
+]
+
+
+@pytest.fixture(scope="module")
+def computer() -> Iterator[Computer]:
+    """Give a host that has run once; its settings are everybody's, its state is root's, as after the installation."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be somebody else")
+    # pytest's own folders are one user's alone.
+    with tempfile.TemporaryDirectory(prefix="bringup-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        computer = a_computer(folder).guests((instance(1),)).records((instance(1),))
+        assert computer.once().code == 0
+        for path, mode in (("state", 0o700), ("records.json", 0o600), ("nova.conf", 0o600)):
+            if not (folder / path).exists():
+                (folder / path).write_text("")
+            (folder / path).chmod(mode)
+        yield computer
+
+
+def asked(computer: Computer, name: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Have nobody run a command."""
+    wrapper, needed = as_nobody()
+    arguments = [name, *ARGUMENTS[name][0]]
+    return subprocess.run(
+        [*wrapper, *BRINGUP, *arguments, *(() if name in WITHOUT_SETTINGS or environment else computer.arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=computer.directory,
+        env=ENVIRONMENT | needed | environment,
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_rights_to_the_state_it_ends_in_a_sentence(computer: Computer, name: str) -> None:
+    ended = asked(computer, name)
+
+    said = ended.stdout + ended.stderr
+    assert "Traceback" not in said
+    assert ended.returncode == ARGUMENTS[name][1], said
+    if ended.returncode:
+        assert any(word in said for word in ("ermission denied", "may not", "by this user"))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_SETTINGS])
+def test_without_rights_to_the_settings_it_says_so_and_who_may(computer: Computer, name: str) -> None:
+    closed = computer.directory / "etc"
+    closed.mkdir(mode=0o700, exist_ok=True)
+    (closed / "bringup.toml").write_text("")
+
+    ended = asked(computer, name, BRINGUP_CONFIG=str(closed / "bringup.toml"))
+
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == 78, said
+    assert f"settings file {closed / 'bringup.toml'} cannot be read (Permission denied)" in said
+    assert "run it as root" in said
+    assert "Traceback" not in said

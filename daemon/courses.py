@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from bringup.daemon.decisions import Step
-from bringup.daemon.outcomes import Kind
+from bringup.daemon.outcomes import Kind, Problem
 from bringup.daemon.states import PowerState
 
 
@@ -36,6 +36,8 @@ class Course:
     """What the first look may give on this way; empty: there is none."""
     second_look: tuple[PowerState, ...] = ()
     """What the second look may give; empty: there is none."""
+    told: tuple[Problem, ...] = ()
+    """What a person should know."""
     has_guest: bool | None = None
     """Whether the hypervisor has the guest, where that decides; None where it does not."""
 

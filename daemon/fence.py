@@ -70,6 +70,7 @@ class StartFence:
                 self.claimant,
                 expected=Expected((stored.vm_state,), (stored.task_state,)),
                 reverting=reverting,
+                left_over=hand.left_over,
             )
         except StateConflict as error:
             raise NotOursToStart(f"did not start {stored.uuid}") from error
@@ -77,7 +78,7 @@ class StartFence:
     async def _let_go(self, hand: Hand, *, reverting: bool) -> StateConflict | None:
         """Let go of the claim; pull the plug and tell why, where the guest must not run."""
         try:
-            await self.store.end_start(hand.instance.uuid, self.claimant, reverting=reverting)
+            await self.store.end_start(hand.instance.uuid, self.claimant, reverting=reverting, left_over=hand.left_over)
         except RecordNotFound:
             log.debug("instance.gone")
         except StateConflict as error:

@@ -20,9 +20,10 @@ from bringup.daemon.decisions import (
     Rule,
     Step,
     decide,
+    remarks,
 )
 from bringup.daemon.decisions.evacuation import has_come_back
-from bringup.daemon.outcomes import Kind
+from bringup.daemon.outcomes import Kind, Problem
 from bringup.daemon.states import PowerState
 
 # Those that run come first, as they do on a host.
@@ -43,6 +44,9 @@ class _Reading:
     steps: tuple[Step, ...] = ()
     ends: bool = False
     kind: Kind = Kind.INITIALIZED
+    told: tuple[Problem, ...] = ()
+    before: Facts | None = field(default=None, compare=False)
+    """The facts with the record as it was found; None: these."""
 
     def read(self, table: Sequence[Rule], look: PowerState | None = None) -> "_Reading":
         """Read one more table."""
@@ -59,6 +63,8 @@ class _Reading:
             self.steps + plan.steps,
             plan.ends,
             plan.kind,
+            self.told + plan.warnings + (() if plan.problem is None else (plan.problem,)),
+            self.before or self.facts,
         )
 
     def read_each(
@@ -81,6 +87,8 @@ class _Reading:
             why=self.why,
             steps=self.steps,
             kind=self.kind,
+            told=self.told
+            + (remarks(self.before or self.facts, self.facts, self.kind, self.steps) if self.ends else ()),
             first_look=first,
             second_look=second,
         )

@@ -1,9 +1,10 @@
 """The record that is being worked on."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Unpack
 
-from bringup.daemon.instances import Changes, Expected, Instance
+from bringup.daemon.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.states import TaskState
 from bringup.daemon.store.base import Store
 
@@ -15,10 +16,11 @@ class Hand:
     the rows of the oracle with two saves depend on it.
     """
 
-    __slots__ = ("_store", "_stored", "_unsaved", "deleted", "instance")
+    __slots__ = ("_store", "_stored", "_unsaved", "deleted", "instance", "left_over")
 
-    def __init__(self, instance: Instance, store: Store) -> None:
-        """Take ``instance`` as it was read from ``store``."""
+    def __init__(self, instance: Instance, store: Store, moves: Iterable[Migration] = ()) -> None:
+        """Take ``instance`` as it was read from ``store``, with rows of migrations that nobody works on."""
+        self.left_over = frozenset((move.uuid, move.status) for move in moves)
         self.instance = instance
         self.deleted = False
         self._store = store

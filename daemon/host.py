@@ -72,6 +72,8 @@ class Host:
     accepted_guests: frozenset[str] = frozenset()
     """UUIDs of guests that need no record here: an operator has said so."""
     now: Callable[[], datetime]
+    booted_at: float | None = None
+    """Since when it is up, in seconds since 1970; None where that cannot be told."""
     defer_iptables_apply: bool = False
 
     @property

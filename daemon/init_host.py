@@ -126,7 +126,7 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> Records:
         host.executor.store,
         host.name,
         local=local,
-        resuming=replace(host.resuming, boot=boot_of(past)),
+        resuming=replace(host.resuming, boot=boot_of(past, booted_at=host.booted_at)),
         deadline_s=host.limits.host_deadline_s,
         past=past,
     )

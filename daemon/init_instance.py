@@ -21,7 +21,7 @@ from bringup.daemon.actions import (
     ResumeStateOnHostBoot,
     SetError,
 )
-from bringup.daemon.decisions import FROM_FIRST_LOOK, FROM_RECORD, FROM_SECOND_LOOK, Facts, Rule, Step, decide
+from bringup.daemon.decisions import FROM_FIRST_LOOK, FROM_RECORD, FROM_SECOND_LOOK, Facts, Rule, Step, decide, remarks
 from bringup.daemon.errors import JournalError, RecordNotFound, StateConflict, StoreError, chain_of
 from bringup.daemon.executor import Executor
 from bringup.daemon.hand import Hand
@@ -114,7 +114,7 @@ async def init_instance(
 ) -> Outcome:
     """Bring one instance back.  Raises nothing but cancellation."""
     started = time.monotonic()
-    state = _Course(Hand(facts.instance, executor.store), facts)
+    state = _Course(Hand(facts.instance, executor.store, facts.moves), facts)
     with anyio.move_on_after(deadline_s) as scope:
         try:
             await _follow(state, course, _Means(executor, observer, journal))
@@ -154,6 +154,7 @@ async def _read_again(state: _Course, executor: Executor) -> None:
 
 
 async def _follow(state: _Course, course: Sequence[Sequence[Rule] | None], means: _Means) -> None:
+    before = state.facts
     for table in course:
         if table is None:
             if await _carry_out(state, (LOOK,), means):
@@ -164,13 +165,17 @@ async def _follow(state: _Course, course: Sequence[Sequence[Rule] | None], means
         plan = decide(table, state.facts)
         state.because.extend(plan.because)
         state.kind = plan.kind
+        state.warnings.extend(plan.warnings)
         if await _carry_out(state, plan.steps, means):
             return
         if plan.ends:
-            if plan.kind is Kind.FAILED:
+            if plan.problem is not None:
+                state.problem = plan.problem
+            elif plan.kind is Kind.FAILED:
                 state.problem = _why_failed(state.facts)
             elif plan.kind is Kind.HELD and state.facts.hold is not None:
                 state.problem = Problem("decide", HELD, state.facts.hold.why)
+            state.warnings.extend(remarks(before, replace(state.facts, instance=state.hand.instance), plan.kind))
             return
 
 

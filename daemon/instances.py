@@ -60,6 +60,8 @@ class Migration:
     status: str
     source_compute: str
     dest_compute: str | None = None
+    updated_at: float | None = field(default=None, compare=False)
+    """When it was last written, in seconds since 1970; None where the store does not know."""
 
 
 class Changes(TypedDict, total=False):

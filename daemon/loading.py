@@ -1,12 +1,13 @@
 """What a host has: the guests of its hypervisor, and all its records in a few queries; nothing is touched."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import anyio
 
 from bringup.daemon.actions import DestroyEvacuated
-from bringup.daemon.decisions import EVACUATED, EVACUATION_STATUSES, Facts, decide
+from bringup.daemon.decisions import EVACUATED, EVACUATION_STATUSES, Facts, Withheld, decide
+from bringup.daemon.decisions.moving import AWAY_STATUSES, EVACUATION, LIVE_MIGRATION, leaving
 from bringup.daemon.errors import Refused, StoreError, Temporary, Unavailable
 from bringup.daemon.instances import Instance, Migration
 from bringup.daemon.journal import InFlight, Past
@@ -82,9 +83,10 @@ async def load_records(
     try:
         with anyio.fail_after(deadline_s):
             instances = await store.load_instances(host)
-            migrations = await store.load_migrations(host, (*EVACUATION_STATUSES, LIVE_MIGRATION_RUNNING))
-            evacuations = latest(migrations, "evacuation", EVACUATION_STATUSES)
-            leaving = latest(migrations, "live-migration", (LIVE_MIGRATION_RUNNING,))
+            migrations = await store.load_migrations(host, (*{*EVACUATION_STATUSES, *AWAY_STATUSES},))
+            evacuations = latest(migrations, EVACUATION, EVACUATION_STATUSES)
+            live = latest(migrations, LIVE_MIGRATION, (LIVE_MIGRATION_RUNNING,))
+            moves = by_instance(each for each in leaving(migrations, host) if _is_a_move(each))
             wanted = {*evacuations, *(local or ())} - {instance.uuid for instance in instances}
             others = await store.load_instances_by_uuid(wanted) if wanted else []
     except (StoreError, TimeoutError) as error:
@@ -93,7 +95,7 @@ async def load_records(
     begun = {} if past is None else past.in_flight
     goes_on = past is not None and past.attempt > 1
 
-    def facts(instance: Instance, *, guest_gone: bool = False) -> Facts:
+    def facts(instance: Instance) -> Facts:
         doing = begun.get(instance.uuid) if goes_on else None
         resume_guests, withheld = resuming.of(instance.uuid, instance.metadata)
         return Facts(
@@ -101,11 +103,14 @@ async def load_records(
             host=host,
             resume_guests=resume_guests,
             withheld=withheld,
+            wrong_metadata=resuming.problem_with(instance.metadata) if withheld is Withheld.METADATA else "",
             begun=frozenset() if doing is None else frozenset((*doing.begun, *doing.done)),
             done=frozenset() if doing is None else frozenset(doing.done),
-            guest_gone=guest_gone,
+            guest_gone=not _is_among(instance, local),
             evacuation=evacuations.get(instance.uuid),
-            live_migration=leaving.get(instance.uuid),
+            live_migration=live.get(instance.uuid),
+            moves=tuple(moves.get(instance.uuid, ())),
+            booted_at=resuming.boot.booted_at,
         )
 
     evacuated = []
@@ -114,7 +119,7 @@ async def load_records(
             continue
         here = _is_among(instance, local)
         if here or _was_being_destroyed(begun.get(instance.uuid)):
-            evacuated.append(facts(instance, guest_gone=not here))
+            evacuated.append(facts(instance))
     # One that has come back since is an instance of this host like any other: its evacuation asks for nothing.
     return Records(
         [facts(instance) for instance in instances],
@@ -129,6 +134,18 @@ def _is_among(instance: Instance, local: frozenset[str] | None) -> bool:
 
 def _was_being_destroyed(begun: InFlight | None) -> bool:
     return begun is not None and DestroyEvacuated.verb in (*begun.begun, *begun.done)
+
+
+def _is_a_move(migration: Migration) -> bool:
+    return migration.migration_type != EVACUATION and migration.status in AWAY_STATUSES
+
+
+def by_instance(migrations: Iterable[Migration]) -> dict[str, list[Migration]]:
+    """Sort migrations by the UUID of their instance, in their order."""
+    found: dict[str, list[Migration]] = {}
+    for each in migrations:
+        found.setdefault(each.instance_uuid, []).append(each)
+    return found
 
 
 def latest(migrations: Sequence[Migration], kind: str, statuses: Sequence[str]) -> dict[str, Migration]:

@@ -16,14 +16,15 @@ log = get_logger()
 SHOWN_STRANGERS = 5
 
 
-def boot_of(past: Past) -> Boot:
-    """Give what the journal knows of this boot."""
+def boot_of(past: Past, *, booted_at: float | None = None) -> Boot:
+    """Give what the journal knows of this boot, and since when this host is up."""
     return Boot(
         settled=past.boot_settled,
         resumed=past.resumed,
         held=past.held,
         memory_lost=past.memory_lost,
         downtime_s=past.downtime_s,
+        booted_at=booted_at,
     )
 
 

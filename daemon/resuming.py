@@ -16,6 +16,7 @@ InstancePolicy = Literal["ignored", "narrows", "decides"]
 RARELY_FIRST: tuple[Guests, ...] = get_args(Guests)
 METADATA_GUESTS = "bringup:resume"
 METADATA_MAX_DOWNTIME = "bringup:max_downtime"
+_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,8 @@ class Boot:
     """What was done on it before is not known."""
     downtime_s: float | None = None
     """How long the host was away before it; None where that cannot be told."""
+    booted_at: float | None = None
+    """Since when it is up, in seconds since 1970; None where that cannot be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,20 @@ class Resuming:
             return False, None if self.guests == "never" else Withheld.METADATA
         withheld = self._withheld(uuid, guests, max_downtime_s)
         return withheld is None, withheld
+
+    def problem_with(self, metadata: Mapping[str, str]) -> str:
+        """Say which value of an instance's metadata cannot be read, and what would be right; empty: none."""
+        found = []
+        if METADATA_GUESTS in metadata and metadata[METADATA_GUESTS] not in RARELY_FIRST:
+            given = _quoted(metadata[METADATA_GUESTS])
+            found.append(f"{METADATA_GUESTS} is {given}: give one of {', '.join(RARELY_FIRST)}")
+        if METADATA_MAX_DOWNTIME in metadata:
+            try:
+                seconds_of(metadata[METADATA_MAX_DOWNTIME])
+            except ValueError:
+                given = _quoted(metadata[METADATA_MAX_DOWNTIME])
+                found.append(f"{METADATA_MAX_DOWNTIME} is {given}: give a time such as 90s, 5min or 2h; 0 is no limit")
+        return "; ".join(found)
 
     def _asked(self, metadata: Mapping[str, str]) -> tuple[Guests, float]:
         """Put what the host and the instance say together.  Raises ``ValueError``."""
@@ -85,3 +102,8 @@ class Resuming:
         if max_downtime_s and boot.downtime_s is not None and boot.downtime_s > max_downtime_s:
             return Withheld.AWAY_TOO_LONG
         return None
+
+
+def _quoted(text: str) -> str:
+    shown = text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
+    return f'"{shown[:_SHOWN]}..."' if len(shown) > _SHOWN else f'"{shown}"'

@@ -20,6 +20,7 @@ log = get_logger()
 
 T = TypeVar("T")
 
+DECIDE = "decide"
 COLLECT = Step("runs", EnsureFilteringRules())
 
 
@@ -105,6 +106,9 @@ def log_outcome(outcome: Outcome) -> None:
     if outcome.deleted:
         facts["deleted"] = True
     for warning in outcome.warnings:
+        if warning.action == DECIDE:
+            log.warning("instance.doubtful", action=DECIDE, error=warning.error, message=warning.message)
+            continue
         log.warning("instance.action_failed", action=warning.action, error=warning.error, message=warning.message)
     if outcome.problem is not None:
         facts |= {

@@ -87,12 +87,18 @@ def _one_of(states: tuple[PowerState, ...]) -> str:
 
 def course_json(course: Course) -> dict[str, Any]:
     """Give a course as JSON holds it."""
-    return {
+    document = {
         "because": list(course.because),
         "why": list(course.why),
         "steps": [step_json(step) for step in course.steps],
         "kind": course.kind.value,
     }
+    return {**document, "told": told_json(course)} if course.told else document
+
+
+def told_json(course: Course) -> list[dict[str, str]]:
+    """Give what a person should know of a course as JSON holds it."""
+    return [{"error": one.error, "message": one.message} for one in course.told]
 
 
 def step_json(step: Step) -> dict[str, Any]:

@@ -25,11 +25,11 @@ from bringup.daemon.decisions import (
     decide,
 )
 from bringup.daemon.decisions.rules import always
-from bringup.daemon.instances import FROM_LIBVIRT, ORIGIN
+from bringup.daemon.instances import FROM_LIBVIRT, ORIGIN, Migration
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
 from bringup.drivers.base import Transition
-from support.decisions import ELSEWHERE, FACTS, HERE, INSTANCE, actions, facts, migration, plan
+from support.decisions import ELSEWHERE, FACTS, HERE, INSTANCE, MIGRATION_UUID, actions, facts, migration, plan
 
 CLEAR_TASK = Save({"task_state": None})
 TABLES = {
@@ -39,6 +39,15 @@ TABLES = {
     "EVACUATED": EVACUATED,
     "LIFECYCLE": LIFECYCLE,
 }
+LEAVING = Migration(
+    uuid=MIGRATION_UUID,
+    instance_uuid=INSTANCE.uuid,
+    migration_type="live-migration",
+    status="running",
+    source_compute=HERE,
+    dest_compute=ELSEWHERE,
+    updated_at=1.0,
+)
 VM_STATES = (*VmState, UnknownState("melted"))
 TASK_STATES = (None, *TaskState, UnknownState("melting"))
 
@@ -57,6 +66,10 @@ def every_look() -> Iterator[Facts]:
             instance = replace(record.instance, system_metadata={} if old is None else {"old_vm_state": old})
             case = replace(record, instance=instance, look=look, live_migration=migration("live-migration", live))
             yield case
+            if live is None:
+                yield replace(case, guest_gone=True)
+            elif case.live_migration is not None:
+                yield replace(case, guest_gone=True, moves=(case.live_migration,))
             yield replace(case, begun=frozenset({"reboot", "unpause"}))
 
 
@@ -88,6 +101,8 @@ def every_record_held_too() -> Iterator[Facts]:
         yield record
         for verb in ("reboot", "save"):
             yield replace(record, begun=frozenset({verb}))
+        if record.instance.task_state in (None, TaskState.MIGRATING):
+            yield replace(record, moves=(LEAVING,), booted_at=LEAVING.updated_at)
         yield from every_hold(record)
 
 

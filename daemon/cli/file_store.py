@@ -60,14 +60,24 @@ class FileStore:
         del status
         _refuse(f"save migration {uuid}")
 
-    async def begin_start(self, uuid: str, claimant: Claimant, *, expected: Expected, reverting: bool) -> Instance:
+    async def begin_start(
+        self,
+        uuid: str,
+        claimant: Claimant,
+        *,
+        expected: Expected,
+        reverting: bool,
+        left_over: Collection[tuple[str, str]] = (),
+    ) -> Instance:
         """Refuse."""
-        del claimant, expected, reverting
+        del claimant, expected, reverting, left_over
         _refuse(f"claim instance {uuid}")
 
-    async def end_start(self, uuid: str, claimant: Claimant, *, reverting: bool) -> None:
+    async def end_start(
+        self, uuid: str, claimant: Claimant, *, reverting: bool, left_over: Collection[tuple[str, str]] = ()
+    ) -> None:
         """Refuse."""
-        del claimant, reverting
+        del claimant, reverting, left_over
         _refuse(f"claim instance {uuid}")
 
     async def take_lease(self, claimant: Claimant, *, for_s: float) -> None:

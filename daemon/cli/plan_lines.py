@@ -10,7 +10,7 @@ from bringup.daemon.cli.planning import Planned
 from bringup.daemon.courses import Course
 from bringup.daemon.decisions import Step
 from bringup.daemon.outcomes import Kind
-from bringup.daemon.wording import condition, courses_json, state_word, step_json, words
+from bringup.daemon.wording import condition, courses_json, state_word, step_json, told_json, words
 
 DESTRUCTIVE = (CompletePartialDeletion, Delete, DestroyEvacuated)
 MARK = "!"
@@ -49,6 +49,8 @@ def _json(planned: Planned) -> dict[str, Any]:
         "waits_for_look": None if look is None or course is not None else look.value,
         "problem": planned.problem,
     }
+    if course is not None and course.told:
+        document["told"] = told_json(course)
     return document if course is not None else {**document, "courses": courses_json(forecast)}
 
 
@@ -62,6 +64,7 @@ def text_lines(planned: Sequence[Planned], host: str) -> Iterator[str]:
             yield _aligned(row, widths)
             if each is not None:
                 yield from _branches(each)
+                yield from _told(each)
         yield ""
     yield from _counts(planned, rows, host)
 
@@ -106,6 +109,12 @@ def _branches(planned: Planned) -> Iterator[str]:
         mark = MARK if destroys(course.steps) else " "
         what = _what(steps, course)
         yield f"{mark}      {condition(course, forecast)}: {_because(names, open_ended=False)}: {what}"
+
+
+def _told(planned: Planned) -> Iterator[str]:
+    """Say what a person should know."""
+    for one in () if planned.course is None else planned.course.told:
+        yield f"       {_printable(one.message)}"
 
 
 def _counts(planned: Sequence[Planned], rows: Sequence[Sequence[str]], host: str) -> Iterator[str]:

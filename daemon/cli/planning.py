@@ -67,6 +67,8 @@ class Planning:
     past: Past
     """What the journal knows."""
     guards: Guards
+    booted_at: float | None = None
+    """Since when this host is up, in seconds since 1970; None: that is not known."""
     others: Sequence[Instance] = ()
     """Instances that are to be shown though they may belong to other hosts."""
     power_cut: bool = False
@@ -84,7 +86,7 @@ class Planning:
             self.store,
             self.host,
             local=local,
-            resuming=replace(self.resuming, boot=boot_of(self.past)),
+            resuming=replace(self.resuming, boot=boot_of(self.past, booted_at=self.booted_at)),
             deadline_s=deadline_s,
             past=self.past,
         )

@@ -20,6 +20,7 @@ from bringup.daemon.decisions.evacuation import EVACUATED
 from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
 from bringup.daemon.decisions.from_record import EVACUATION_STATUSES, FROM_RECORD
 from bringup.daemon.decisions.lifecycle import LIFECYCLE
+from bringup.daemon.decisions.remarks import remarks
 from bringup.daemon.decisions.rules import Facts, Hold, Next, Plan, Rule, Step, Withheld, decide
 
 __all__ = [
@@ -37,4 +38,5 @@ __all__ = [
     "Step",
     "Withheld",
     "decide",
+    "remarks",
 ]

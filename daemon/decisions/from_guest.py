@@ -1,5 +1,7 @@
 """What a look at the guest adds: the second and the third question of Nova's ``_init_instance``."""
 
+from collections.abc import Callable
+
 from bringup.daemon.actions import (
     AbortLiveMigration,
     Action,
@@ -14,7 +16,10 @@ from bringup.daemon.actions import (
     Stop,
     Unpause,
 )
+from bringup.daemon.decisions.moving import live_migrated_away, tell_live_migrated_away
 from bringup.daemon.decisions.rules import Facts, Next, Rule, Withheld, always, nothing
+from bringup.daemon.decisions.stuck import has_not_arrived, tell_has_not_arrived
+from bringup.daemon.outcomes import Kind, Problem
 from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.drivers.base import RebootType
 
@@ -69,6 +74,24 @@ def _finish(facts: Facts) -> tuple[Action, ...]:
 
 
 FROM_FIRST_LOOK: tuple[Rule, ...] = (
+    Rule(
+        "live_migrated_away",
+        lambda f: live_migrated_away(f) is not None,
+        nothing,
+        Next.END,
+        "A live migration of it was running and its guest is gone here: it most likely runs on the other host.",
+        Kind.DEFERRED,
+        tells=tell_live_migrated_away,
+    ),
+    Rule(
+        "resize_has_not_arrived",
+        has_not_arrived,
+        nothing,
+        Next.END,
+        "A resize or cold migration to this host was cut short before its guest was made.",
+        Kind.DEFERRED,
+        tells=tell_has_not_arrived,
+    ),
     Rule(
         "finished_before",
         _finished_before,
@@ -156,8 +179,15 @@ def _went_down(facts: Facts) -> bool:
     return facts.instance.power_state is PowerState.RUNNING and facts.look is not PowerState.RUNNING
 
 
-def _withheld(name: str, withheld: Withheld, why: str) -> Rule:
-    return Rule(name, lambda f: _went_down(f) and f.withheld is withheld, nothing, Next.END, why)
+def _withheld(name: str, withheld: Withheld, why: str, tells: Callable[[Facts], Problem | None] | None = None) -> Rule:
+    return Rule(name, lambda f: _went_down(f) and f.withheld is withheld, nothing, Next.END, why, tells=tells)
+
+
+def _tell_wrong_metadata(facts: Facts) -> Problem | None:
+    if not facts.wrong_metadata:
+        return None
+    uuid = facts.instance.uuid
+    return Problem("decide", "MetadataWrong", f"{uuid} is not brought back: of its metadata {facts.wrong_metadata}")
 
 
 FROM_SECOND_LOOK: tuple[Rule, ...] = (
@@ -185,7 +215,12 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
         Withheld.AWAY_TOO_LONG,
         "It ran when the host went down, which was away for longer than a guest may be brought back after.",
     ),
-    _withheld("resume_not_wanted", Withheld.METADATA, "It ran when the host went down; its metadata keeps it down."),
+    _withheld(
+        "resume_not_wanted",
+        Withheld.METADATA,
+        "It ran when the host went down; its metadata keeps it down.",
+        _tell_wrong_metadata,
+    ),
     _withheld(
         "resume_not_known",
         Withheld.UNKNOWN,

@@ -10,6 +10,7 @@ from bringup.daemon.actions import (
 )
 from bringup.daemon.decisions.evacuation import EVACUATION_DONE, EVACUATION_RUNNING, has_come_back
 from bringup.daemon.decisions.holding import HELD_ROWS
+from bringup.daemon.decisions.moving import tell_under_way, under_way
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.states import TaskState, UnknownState, VmState
@@ -104,6 +105,15 @@ FROM_RECORD: tuple[Rule, ...] = (
         Kind.SKIPPED,
     ),
     *HELD_ROWS,
+    Rule(
+        "moving",
+        lambda f: bool(under_way(f)),
+        nothing,
+        Next.END,
+        "A migration of it to another host was written since this host has booted: who works on it goes on.",
+        Kind.SUPERSEDED,
+        tells=tell_under_way,
+    ),
     Rule(
         "half_deleted",
         lambda f: f.instance.vm_state is VmState.DELETED,

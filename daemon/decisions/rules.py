@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from bringup.daemon.actions import Action, Save
 from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.outcomes import Kind
+from bringup.daemon.outcomes import Kind, Problem
 from bringup.daemon.states import PowerState
 from bringup.drivers.base import Transition
 
@@ -44,6 +44,8 @@ class Facts:
     """The live migration from this host that was running."""
     withheld: Withheld | None = None
     """Why it is not brought back, where the settings of the host alone would have it so."""
+    wrong_metadata: str = ""
+    """Which value of its metadata says nothing, and what would be right."""
     hold: Hold | None = None
     """A guard that holds it."""
     begun: frozenset[str] = frozenset()
@@ -51,7 +53,11 @@ class Facts:
     done: frozenset[str] = frozenset()
     """Those of them that the journal knows to be done."""
     guest_gone: bool = False
-    """An evacuated instance whose guest this hypervisor has no more: its destruction was cut short after that."""
+    """The hypervisor has told its guests, and this one is not among them."""
+    moves: tuple[Migration, ...] = ()
+    """Migrations away from this host that are not over, oldest first; evacuations left out."""
+    booted_at: float | None = None
+    """Since when this host is up, in seconds since 1970; None where that cannot be told."""
     look: PowerState | None = None
     """What the last look at the guest gave; None before the first."""
     transition: Transition | None = None
@@ -76,6 +82,8 @@ class Rule:
     why: str
     kind: Kind = Kind.INITIALIZED
     """What comes of an instance whose reading ends here."""
+    tells: Callable[[Facts], Problem | None] | None = None
+    """What a person should know: why nothing is done where the kind says so, else a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +102,38 @@ class Plan:
     steps: tuple[Step, ...]
     ends: bool
     kind: Kind
+    warnings: tuple[Problem, ...] = ()
+    """What a person should know."""
+    problem: Problem | None = None
+    """Why nothing more is done, where the last rule says so."""
+
+
+UNTROUBLED = (Kind.INITIALIZED, Kind.SKIPPED)
+"""With these, what a rule tells is a warning."""
 
 
 def decide(table: Sequence[Rule], facts: Facts) -> Plan:
     """Read a table from the top."""
     because: list[str] = []
     steps: list[Step] = []
+    warnings: list[Problem] = []
+    problem: Problem | None = None
     for rule in table:
         if not rule.when(facts):
             continue
         because.append(rule.name)
+        told = None if rule.tells is None else rule.tells(facts)
+        if told is not None and rule.kind in UNTROUBLED:
+            warnings.append(told)
+        else:
+            problem = told
         for action in rule.then(facts):
             steps.append(Step(rule.name, action))
             facts = _as_it_will_be(facts, action)
         if rule.next is Next.END:
-            return Plan(tuple(because), tuple(steps), ends=True, kind=rule.kind)
-    return Plan(tuple(because), tuple(steps), ends=False, kind=Kind.INITIALIZED)
+            said = tuple(warnings)
+            return Plan(tuple(because), tuple(steps), ends=True, kind=rule.kind, warnings=said, problem=problem)
+    return Plan(tuple(because), tuple(steps), ends=False, kind=Kind.INITIALIZED, warnings=tuple(warnings))
 
 
 def _as_it_will_be(facts: Facts, action: Action) -> Facts:

@@ -8,14 +8,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from bringup.daemon.decisions.moving import AWAY_STATUSES
 from bringup.daemon.instances import Changes, Expected, Instance, Migration
 
 if TYPE_CHECKING:
     from bringup.daemon.records.base import Records
     from bringup.daemon.store.imports import ImportResult
 
-AWAY_STATUSES = ("accepted", "queued", "preparing", "pre-migrating", "migrating", "running", "post-migrating")
-"""Of a migration that is on its way."""
+__all__ = ["AWAY_STATUSES", "Claimant", "ImportingStore", "Store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,21 @@ class Store(Protocol):
         """
 
     async def begin_start(
-        self, uuid: str, claimant: Claimant, *, expected: Expected, reverting: bool
+        self,
+        uuid: str,
+        claimant: Claimant,
+        *,
+        expected: Expected,
+        reverting: bool,
+        left_over: Collection[tuple[str, str]] = (),
     ) -> Instance | None:
         """Claim an instance, right before its guest is started.
 
         A store with transactions gives its record, read in the same one.
 
         The claim holds as long as the claimant's lease, or until :meth:`end_start`; the same claimant may claim again.
-        With ``reverting`` a cold migration or resize under way is no obstacle: it is what is rolled back.
+        With ``reverting`` a cold migration or resize under way is no obstacle: it is what is rolled back.  Neither is a
+        row that is ``left_over``: UUID and status of each that was found before, and that nobody works on.
 
         :raises StateConflict: the record names another host or has none of the expected states; a migration of it
             away from this host is under way (:data:`AWAY_STATUSES`), an evacuation included; or another host, whose
@@ -87,7 +94,9 @@ class Store(Protocol):
         :raises RecordNotFound: it is gone.
         """
 
-    async def end_start(self, uuid: str, claimant: Claimant, *, reverting: bool) -> None:
+    async def end_start(
+        self, uuid: str, claimant: Claimant, *, reverting: bool, left_over: Collection[tuple[str, str]] = ()
+    ) -> None:
         """Let go of a claim, and tell whether the guest may stay.
 
         :raises StateConflict: meanwhile the record has moved to another host, or a migration away was begun: a guest

@@ -26,6 +26,7 @@ _READ_MOVES = (
     select(
         _MIGRATIONS.instance_uuid,
         _MIGRATIONS.source_compute,
+        _MIGRATIONS.dest_compute,
         _MIGRATIONS.migration_type,
         _MIGRATIONS.status,
         _MIGRATIONS.uuid,
@@ -45,6 +46,7 @@ class Move:
     """A migration that is on its way."""
 
     source_compute: str
+    dest_compute: str | None
     migration_type: str
     status: str
     uuid: str
@@ -74,11 +76,19 @@ class Claims:
             found.moves.setdefault(uuid, []).append(Move(*move))
         return found
 
-    def begin(self, uuid: str, host: str | None, claimant: Claimant, *, reverting: bool) -> StateConflict | None:
+    def begin(
+        self,
+        uuid: str,
+        host: str | None,
+        claimant: Claimant,
+        *,
+        reverting: bool,
+        left_over: Collection[tuple[str, str]] = (),
+    ) -> StateConflict | None:
         """Claim an instance whose record names ``host``; give what forbids it."""
         if not self._holds_lease(claimant):
             return LeaseHeld(f"cannot claim {uuid}: the lease of {claimant.host} is not this daemon's any more")
-        conflict = self.moved(uuid, host, claimant, reverting=reverting)
+        conflict = self.moved(uuid, host, claimant, reverting=reverting, left_over=left_over)
         if conflict is not None:
             return conflict
         other = self.claims.get(uuid)
@@ -94,9 +104,18 @@ class Claims:
             del self.claims[uuid]
             self._changed[uuid] = None
 
-    def moved(self, uuid: str, host: str | None, claimant: Claimant, *, reverting: bool) -> StateConflict | None:
+    def moved(
+        self,
+        uuid: str,
+        host: str | None,
+        claimant: Claimant,
+        *,
+        reverting: bool,
+        left_over: Collection[tuple[str, str]] = (),
+    ) -> StateConflict | None:
         """Tell whether an instance is another host's, or on its way there."""
-        return moved(uuid, host, claimant.host, self.moves.get(uuid, ()), reverting=reverting)
+        moves = [move for move in self.moves.get(uuid, ()) if (move.uuid, move.status) not in left_over]
+        return moved(uuid, host, claimant.host, moves, reverting=reverting)
 
     def _holds_lease(self, claimant: Claimant) -> bool:
         """Tell whether nobody took the lease since; its end frees it for others, and is no end where nobody does.

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from typing import Protocol
 
+from bringup.daemon.decisions.moving import MOVES, REVERTED, leaving
 from bringup.daemon.errors import StateConflict
 
-MOVES = ("evacuation", "live-migration", "migration", "resize")
-REVERTED = ("migration", "resize")
-"""What a roll-back rolls back."""
+__all__ = ["MOVES", "Move", "moved"]
 
 
 class Move(Protocol):
@@ -20,6 +19,10 @@ class Move(Protocol):
     @property
     def source_compute(self) -> str:
         """The host that the instance leaves."""
+
+    @property
+    def dest_compute(self) -> str | None:
+        """The host that it goes to, where that is known."""
 
     @property
     def migration_type(self) -> str:
@@ -36,9 +39,7 @@ def moved(
     """Say that an instance is another host's, or on its way there; None: it is ``here`` and stays."""
     if recorded != here:
         return StateConflict(f"{uuid} is on host {recorded} now, it was on {here}")
-    for move in moves:
-        if move.source_compute != here or move.migration_type not in MOVES:
-            continue
+    for move in leaving(moves, here):
         if not (reverting and move.migration_type in REVERTED):
             return StateConflict(
                 f"{uuid} is on its way to another host: {move.migration_type} {move.uuid} is {move.status}"

@@ -168,25 +168,35 @@ class SqlStore:
         _encodable(uuid, (status,))
         await self._saves.ask(SaveMigration(uuid.lower(), status))
 
-    async def begin_start(self, uuid: str, claimant: Claimant, *, expected: Expected, reverting: bool) -> Instance:
+    async def begin_start(
+        self,
+        uuid: str,
+        claimant: Claimant,
+        *,
+        expected: Expected,
+        reverting: bool,
+        left_over: Collection[tuple[str, str]] = (),
+    ) -> Instance:
         """Claim an instance, right before its guest is started; give its record, read in the same transaction.
 
         :raises StateConflict: it must not be started here; nothing was claimed.
         :raises LeaseHeld: the claimant's lease is gone or somebody else's.
         :raises RecordNotFound: it is gone.
         """
-        record = await self._saves.ask(BeginStart(uuid.lower(), claimant, expected, reverting))
+        record = await self._saves.ask(BeginStart(uuid.lower(), claimant, expected, reverting, frozenset(left_over)))
         if record is None:
             raise StoreError(f"cannot claim {uuid}: no record was given")
         return record
 
-    async def end_start(self, uuid: str, claimant: Claimant, *, reverting: bool) -> None:
+    async def end_start(
+        self, uuid: str, claimant: Claimant, *, reverting: bool, left_over: Collection[tuple[str, str]] = ()
+    ) -> None:
         """Let go of a claim, and tell whether the guest may stay.
 
         :raises StateConflict: it may not.
         :raises RecordNotFound: its record is gone.
         """
-        await self._saves.ask(EndStart(uuid.lower(), claimant, reverting))
+        await self._saves.ask(EndStart(uuid.lower(), claimant, reverting, frozenset(left_over)))
 
     async def take_lease(self, claimant: Claimant, *, for_s: float) -> None:
         """Make this daemon the only one of its host for so many seconds; again renews it.

@@ -49,6 +49,7 @@ class BeginStart:
     claimant: Claimant
     expected: Expected
     reverting: bool
+    left_over: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class EndStart:
     uuid: str
     claimant: Claimant
     reverting: bool
+    left_over: frozenset[tuple[str, str]] = frozenset()
 
 
 Write = SaveInstance | DestroyInstance | SaveMigration | BeginStart | EndStart
@@ -157,10 +159,12 @@ class _Group:
         match one:
             case BeginStart():
                 return conflict("start", one.uuid, *_states(row), one.expected) or self._claims.begin(
-                    one.uuid, row["host"], one.claimant, reverting=one.reverting
+                    one.uuid, row["host"], one.claimant, reverting=one.reverting, left_over=one.left_over
                 )
             case EndStart():
-                return self._claims.moved(one.uuid, row["host"], one.claimant, reverting=one.reverting)
+                return self._claims.moved(
+                    one.uuid, row["host"], one.claimant, reverting=one.reverting, left_over=one.left_over
+                )
             case SaveInstance() | DestroyInstance():
                 return self._change(one, row)
 

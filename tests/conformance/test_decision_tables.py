@@ -28,7 +28,9 @@ def _read(name: str) -> list[Row]:
 def _differences(replay: Replay, outcome: Row) -> list[str]:
     kind = Kind.INITIALIZED if replay.calls else Kind.SKIPPED
     found = replay.differences(ours(outcome["trace"]), outcome["db"])
-    if (replay.outcome.kind, replay.outcome.problem, replay.outcome.warnings) != (kind, None, ()):
+    # What is only told, such as a task state that nobody finishes, changes nothing of what is done.
+    warnings = [one for one in replay.outcome.warnings if one.action != "decide"]
+    if (replay.outcome.kind, replay.outcome.problem, warnings) != (kind, None, []):
         found.append(f"outcome: expected {kind} without a word, had {replay.outcome}")
     return found
 

@@ -52,13 +52,23 @@ class TracingStore:
         del source_compute, statuses
         return []
 
-    async def begin_start(self, uuid: str, claimant: Claimant, *, expected: Expected, reverting: bool) -> Instance:
+    async def begin_start(
+        self,
+        uuid: str,
+        claimant: Claimant,
+        *,
+        expected: Expected,
+        reverting: bool,
+        left_over: Collection[tuple[str, str]] = (),
+    ) -> Instance:
         # Nova looks at nothing here; what is looked at is in tests/test_store_claims.py.
-        del claimant, expected, reverting
+        del claimant, expected, reverting, left_over
         return await self.get_instance(uuid)
 
-    async def end_start(self, uuid: str, claimant: Claimant, *, reverting: bool) -> None:
-        del uuid, claimant, reverting
+    async def end_start(
+        self, uuid: str, claimant: Claimant, *, reverting: bool, left_over: Collection[tuple[str, str]] = ()
+    ) -> None:
+        del uuid, claimant, reverting, left_over
 
     async def take_lease(self, claimant: Claimant, *, for_s: float) -> None:
         del claimant, for_s

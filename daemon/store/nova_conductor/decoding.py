@@ -6,6 +6,7 @@ What a record has no place for is not kept: it is never written back either, sin
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from bringup.daemon.instances import Instance, Migration
@@ -114,7 +115,19 @@ def migration(data: Mapping[str, Any]) -> Migration:
         status=field(data, "status", "Migration") or "",
         source_compute=field(data, "source_compute", "Migration") or "",
         dest_compute=field(data, "dest_compute", "Migration"),
+        updated_at=_seconds(data.get("updated_at") or data.get("created_at")),
     )
+
+
+def _seconds(text: Any) -> float | None:
+    """Give a time of Nova, which is UTC, in seconds since 1970; None where there is none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def devices_by_instance(devices: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

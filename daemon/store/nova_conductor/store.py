@@ -195,26 +195,36 @@ class NovaConductorStore:
         number = await self._conductor.migration_number(uuid.lower())
         await self._conductor.save_migration(uuid.lower(), number=number, status=status)
 
-    async def begin_start(self, uuid: str, claimant: Claimant, *, expected: Expected, reverting: bool) -> None:
+    async def begin_start(
+        self,
+        uuid: str,
+        claimant: Claimant,
+        *,
+        expected: Expected,
+        reverting: bool,
+        left_over: Collection[tuple[str, str]] = (),
+    ) -> None:
         """Look afresh, right before a guest is started, whether its instance is this host's and stays here.
 
         :raises StateConflict: it must not be started here.
         :raises RecordNotFound: it is gone.
         """
-        record, moves = await self._looked(uuid.lower(), claimant, "claim")
+        record, moves = await self._looked(uuid.lower(), claimant, "claim", left_over)
         refused = conflict("start", uuid, record.vm_state, record.task_state, expected) or moved(
             uuid, record.host, claimant.host, moves, reverting=reverting
         )
         if refused is not None:
             raise refused
 
-    async def end_start(self, uuid: str, claimant: Claimant, *, reverting: bool) -> None:
+    async def end_start(
+        self, uuid: str, claimant: Claimant, *, reverting: bool, left_over: Collection[tuple[str, str]] = ()
+    ) -> None:
         """Look again, right after it was started.
 
         :raises StateConflict: meanwhile the record has moved to another host, or a migration away was begun.
         :raises RecordNotFound: it is gone.
         """
-        record, moves = await self._looked(uuid.lower(), claimant, "look again at")
+        record, moves = await self._looked(uuid.lower(), claimant, "look again at", left_over)
         refused = moved(uuid, record.host, claimant.host, moves, reverting=reverting)
         if refused is not None:
             raise refused
@@ -245,9 +255,13 @@ class NovaConductorStore:
     async def drop_lease(self, claimant: Claimant) -> None:
         """Nova keeps the compute node."""
 
-    async def _looked(self, uuid: str, claimant: Claimant, doing: str) -> tuple[Look, list[Migration]]:
+    async def _looked(
+        self, uuid: str, claimant: Claimant, doing: str, left_over: Collection[tuple[str, str]]
+    ) -> tuple[Look, list[Migration]]:
+        """Look at a record and at what moves it, without the rows that are left over."""
         try:
-            return await self._looks.ask((uuid, claimant.host))
+            record, moves = await self._looks.ask((uuid, claimant.host))
+            return record, [move for move in moves if (move.uuid, move.status) not in left_over]
         except RecordNotFound as error:
             raise RecordNotFound(f"cannot {doing} instance {uuid}: there is no such record") from error
 

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -65,7 +66,8 @@ def a_uuid() -> str:
 
 
 def evacuation(uid: str, **changes: str) -> Migration:
-    facts = {"migration_type": "evacuation", "status": "done", "source_compute": HOST, "dest_compute": ELSEWHERE}
+    facts: dict[str, Any] = {"migration_type": "evacuation", "status": "done"}
+    facts |= {"source_compute": HOST, "dest_compute": ELSEWHERE}
     return Migration(uuid=a_uuid(), instance_uuid=uid, **(facts | changes))
 
 

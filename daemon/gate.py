@@ -1,19 +1,18 @@
 """The Placement gate with this daemon's settings: a host that cannot serve Placement must not start."""
 
 import math
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Protocol
 
 from bringup.daemon.credentials import access_of
+from bringup.daemon.credentials.access import trusted
 from bringup.daemon.errors import SettingsError, Unavailable
 from bringup.daemon.placed import InventoryRules, Placed
 from bringup.daemon.settings import Settings
-from bringup.placement import tls
 from bringup.placement.client import PlacementClient, connect
-from bringup.placement.errors import NotFound, NotUnderstood, PlacementError
+from bringup.placement.errors import NotFound, PlacementError
 from bringup.placement.gate import Gate, Waiting, pass_gate, probe
 
 
@@ -40,24 +39,11 @@ async def opened_placement(settings: Settings) -> AsyncIterator[PlacementClient]
             wanted=access.wanted,
             connect_timeout_s=placement.connect_timeout,
             read_timeout_s=placement.read_timeout,
-            verify=_verify(access.trust),
+            verify=trusted(access.trust),
         ) as client:
             yield client
     except PlacementError as error:
         raise _unavailable(error) from error
-
-
-def _verify(trust: tls.Trust) -> ssl.SSLContext | bool:
-    """Give what to trust; a file that cannot be used is a wrong setting.
-
-    :raises SettingsError: it cannot be.
-    """
-    if trust.is_default:
-        return True
-    try:
-        return tls.context(trust)
-    except NotUnderstood as error:
-        raise SettingsError([str(error)]) from None
 
 
 async def pass_placement(

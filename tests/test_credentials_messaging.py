@@ -18,6 +18,10 @@ from support.settings_files import given_text, problems
 NODE = "6f2f0c0e-1f2a-4a55-9d35-0a3b8a3b7a10"
 URL = "rabbit://nova:s3cr3t@controller:5672/"
 CONTROLLER = Endpoint(host="controller", port=5672, username="nova", password="s3cr3t")
+PLACEMENT = (
+    "\n[placement]\nauth_type = password\nauth_url = http://controller:5000/v3\n"
+    "username = placement\npassword = s3cr3t\nproject_name = service\n"
+)
 STORE = f'[host]\nnode_uuid = "{NODE}"\n[store]\nurl = "nova-conductor:"\n'
 
 
@@ -28,7 +32,7 @@ def settings(tmp_path: Path, text: str) -> Settings:
 def nova_conf(tmp_path: Path, text: str, *, default: str = "") -> Path:
     (tmp_path / "compute_id").write_text(f"{NODE}\n")
     head = f"[DEFAULT]\ntransport_url = {URL}\nhost = compute-7\nstate_path = {tmp_path}\n{default}\n"
-    return given_text(tmp_path / "nova.conf", head + text)
+    return given_text(tmp_path / "nova.conf", head + text + ("" if "[placement]" in text else PLACEMENT))
 
 
 def test_the_url_may_be_in_a_file_or_in_the_settings(tmp_path: Path) -> None:
@@ -124,8 +128,7 @@ def taken(tmp_path: Path, conf: Path) -> dict[str, Any]:
 def test_a_nova_conf_is_made_into_settings_that_can_be_loaded(tmp_path: Path) -> None:
     conf = nova_conf(
         tmp_path,
-        "[libvirt]\nvirt_type = qemu\n"
-        "[placement]\nauth_type = password\npassword = s3cr3t\nauth_url = http://controller:5000/v3\n"
+        f"[libvirt]\nvirt_type = qemu\n{PLACEMENT}"
         '[pci]\npassthrough_whitelist = {"vendor_id": "8086"}\npassthrough_whitelist = {"address": "*:0a:00.*"}\n'
         "[filter_scheduler]\ntrack_instance_changes = false\n[neutron]\novs_bridge = br-ovs\n"
         "[os_vif_ovs]\novsdb_connection = unix:/run/ovs/db.sock\n"
@@ -255,7 +258,6 @@ def test_what_would_be_no_settings_is_said_and_not_written(tmp_path: Path, defau
         ("", "[libvirt]\nimages_type = rbd\n", "set evacuated.shared_storage to shared"),
         ("", "[libvirt]\ncpu_power_management = true\n", "left on sleeping cores"),
         ("", "[placement]\nauth_type = none\n", "placement.url: nova.conf does not say"),
-        ("compute_driver =", "", "[DEFAULT] compute_driver is not set"),
     ],
     ids=lambda each: str(each).partition("\n")[0][:30],
 )

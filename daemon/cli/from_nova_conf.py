@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from uuid import UUID
 
 from bringup.daemon.cli.replacing import BEFORE, replace_file
 
@@ -29,7 +30,17 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         metavar="FILE",
         help=f"write here, whole or not at all; what was there is kept as FILE{BEFORE} (default: standard output)",
     )
+    parser.add_argument(
+        "--node-uuid", type=_uuid, metavar="UUID", help="of nova-compute's node, where its file compute_id is not here"
+    )
     parser.set_defaults(execute=execute)
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no UUID") from None
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -37,7 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from bringup.daemon.credentials.nova_settings import settings_from
 
     paths = [path.absolute() for path in arguments.paths]
-    taken = settings_from(paths)
+    taken = settings_from(paths, node_uuid=arguments.node_uuid)
     lines = [HEADER.format(files=", ".join(map(str, paths)))]
     for section, values in taken.sections.items():
         lines.append(f"\n[{section}]")

@@ -1,6 +1,7 @@
 """How Placement is reached: who we are, where it is, whom to trust."""
 
 import os
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from bringup.daemon.settings import Settings, require_placement
 from bringup.daemon.settings.values import ADDRESS, web_address
 from bringup.placement.auth import NoAuth
 from bringup.placement.catalogue import Wanted
+from bringup.placement.errors import NotUnderstood
 from bringup.placement.keystone import KeystoneAuth
-from bringup.placement.tls import Trust
+from bringup.placement.tls import Trust, context
 
 NOWHERE = (
     'placement.auth = "keystone", and there are no credentials: give keystone.auth_url and what goes with it, '
@@ -62,6 +64,19 @@ def access_of(settings: Settings, environment: Mapping[str, str] = os.environ) -
     if keystone.cloud is not None or clouds.is_in(environment):
         return _from_clouds(settings)
     raise SettingsError([NOWHERE])
+
+
+def trusted(trust: Trust) -> ssl.SSLContext | bool:
+    """Give what to verify certificates with; a file that cannot be used is a wrong setting.
+
+    :raises SettingsError: it cannot be.
+    """
+    if trust.is_default:
+        return True
+    try:
+        return context(trust)
+    except NotUnderstood as error:
+        raise SettingsError([str(error)]) from None
 
 
 def _plain(value: object) -> str | None:

@@ -6,6 +6,7 @@ nova-compute has in its environment is not in ours.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,7 +171,10 @@ def value_of(config: "ConfigOpts", option: "Opt", group: str) -> object:
         try:
             found: object = config[group][option.dest]
         except cfg.NoSuchOptError as error:
-            config.register_opt(cfg.StrOpt(error.opt_name, default=UNSET))
+            with suppress(cfg.Error, ValueError):  # what it refers to cannot be an option of Nova's at all
+                config.register_opt(cfg.StrOpt(error.opt_name, default=UNSET))
+                continue
+            break
         except (cfg.Error, ValueError, RecursionError):
             why = "it is not what nova-compute takes"
             break

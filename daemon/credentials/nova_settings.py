@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from bringup.daemon.credentials.messaging import from_nova_conf
+from bringup.daemon.credentials.access import access_of, trusted
+from bringup.daemon.credentials.messaging import RABBIT, broker_of
 from bringup.daemon.credentials.nova_conf import parsed, value_of
 from bringup.daemon.errors import SettingsError
+from bringup.daemon.settings import Settings
 from bringup.daemon.settings.layers import Layers
 from bringup.daemon.settings.loading import settings_of
+from bringup.placement.tls import Trust
 
 if TYPE_CHECKING:
     from oslo_config.cfg import ConfigOpts, Opt
@@ -22,8 +25,12 @@ if TYPE_CHECKING:
 KEY = "nova.conf"
 STATE_PATH = "/var/lib/nova"
 COMPUTE_ID = "compute_id"
-# Nova's drivers that there is one for here, and libvirt's URI by [libvirt] virt_type.
+# Nova's driver that there is one for here, by every name that Nova loads it by: from nova.virt, or from anywhere.
 LIBVIRT = "libvirt.LibvirtDriver"
+LIBVIRT_NAMES = frozenset(
+    f"{package}libvirt.{module}LibvirtDriver" for package in ("", "nova.virt.") for module in ("", "driver.")
+)
+# libvirt's URI by [libvirt] virt_type.
 URIS = {"lxc": "lxc:///", "parallels": "parallels:///system"}
 NO_KEYSTONE = ("none", "noauth", "admin_token")
 RESUMED_TWICE = (
@@ -38,6 +45,11 @@ DISKS = "[libvirt] images_type = rbd: other hosts see the disks too; set evacuat
 PORT_BRIDGES = (
     "[os_vif_ovs] per_port_bridge = true: bringup plugs into the integration bridge, not into a bridge for each port; "
     'set network.plug_vifs = false and resume.guests = "never", so that nova-compute starts the guests'
+)
+OTHER_FILES = (
+    "[DEFAULT] compute_driver is not set in {files}: taken to be "
+    f"{LIBVIRT}; nova-compute reads more files then, and they count here too: name them all, "
+    "as in bringup from-nova-conf {again}"
 )
 NO_URL = "placement.url: nova.conf does not say where Placement is; set it"
 
@@ -56,8 +68,8 @@ class Taken:
             self.sections.setdefault(section, {})[key] = value
 
 
-def settings_from(paths: Sequence[Path]) -> Taken:
-    """Read the files of a nova-compute.
+def settings_from(paths: Sequence[Path], *, node_uuid: str | None = None) -> Taken:
+    """Read the files of a nova-compute; ``node_uuid`` is its node's, where its file ``compute_id`` is not here.
 
     :raises SettingsError: they cannot be read, do not say what is needed, or say what would be no settings.
     """
@@ -68,16 +80,14 @@ def settings_from(paths: Sequence[Path]) -> Taken:
     config.register_opt(cfg.StrOpt("state_path", default=STATE_PATH))
     taken = Taken()
     files = [str(path) for path in paths]
-    _host(config, taken)
+    _host(config, taken, node_uuid)
     taken.put("store", "url", "nova-conductor:")
     taken.put("store", "instance_name_template", _text(config, "instance_name_template"), "instance-%08x")
-    # Read here so that what is wrong with it is said now.
-    from_nova_conf(paths)
     taken.put("messaging", "nova_conf", files)
     taken.put("messaging", "deadline", _number(config, "rpc_response_timeout"), 60)
     _scheduler(config, taken)
     _placement(config, taken, files)
-    _driver(config, taken)
+    _driver(config, taken, paths)
     if _flag(config, "resume_guests_state_on_host_boot"):
         taken.put("resume", "guests", "on_host_boot")
         taken.notes.append(RESUMED_TWICE)
@@ -99,25 +109,58 @@ def _check(taken: Taken, named: str) -> None:
     for section, values in taken.sections.items():
         for key, value in values.items():
             layers.put(section, key, value, source=named)
-    taken.notes.extend(settings_of(layers, environment={}).warnings)
+    settings = settings_of(layers, environment={})
+    taken.notes.extend(settings.warnings)
+    problems: list[str] = []
+    for opened in (_rabbitmq, _keystone):
+        try:
+            opened(settings)
+        except SettingsError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise SettingsError(problems)
 
 
-def _host(config: "ConfigOpts", taken: Taken) -> None:
+def _rabbitmq(settings: Settings) -> None:
+    broker = broker_of(settings)
+    if broker.tls is not None:
+        trusted(
+            Trust(
+                ca_file=broker.tls.ca_file,
+                cert_file=broker.tls.cert_file,
+                key_file=broker.tls.key_file,
+                ca_name=f"[{RABBIT}] ssl_ca_file",
+                cert_name=f"[{RABBIT}] ssl_cert_file",
+                key_name=f"[{RABBIT}] ssl_key_file",
+            )
+        )
+
+
+def _keystone(settings: Settings) -> None:
+    if settings.placement.auth == "keystone":
+        trusted(access_of(settings, environment={}).trust)
+
+
+def _host(config: "ConfigOpts", taken: Taken, node_uuid: str | None) -> None:
     taken.put("host", "name", _text(config, "host"))
+    if node_uuid is not None:
+        taken.put("host", "node_uuid", node_uuid)
+        return
     path = Path(_text(config, "state_path") or STATE_PATH) / COMPUTE_ID
     try:
         found = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         missing = (
             f"host.node_uuid: {path} cannot be read, where nova-compute keeps the UUID of its node; let this user read "
-            "it, or write the file with the UUID of this host's resource provider in it"
+            "it, or give --node-uuid UUID: it is in that file of nova-compute's container, and is the UUID of this "
+            "host's resource provider (openstack resource provider list)"
         )
         raise SettingsError([missing]) from error
     try:
         UUID(found)
     except ValueError:
         raise SettingsError(
-            [f"host.node_uuid: {path} holds no UUID; nova-compute keeps that of its node in it"]
+            [f"host.node_uuid: {path} holds no UUID; nova-compute keeps that of its node in it: give --node-uuid UUID"]
         ) from None
     taken.put("host", "node_uuid", found)
 
@@ -147,12 +190,14 @@ def _placement(config: "ConfigOpts", taken: Taken, files: list[str]) -> None:
     )
 
 
-def _driver(config: "ConfigOpts", taken: Taken) -> None:
+def _driver(config: "ConfigOpts", taken: Taken, paths: Sequence[Path]) -> None:
     driver = _text(config, "compute_driver")
-    if driver != LIBVIRT:
+    if not driver:
+        again = [*map(str, paths), *(str(other) for other in _beside(paths))]
+        taken.notes.append(OTHER_FILES.format(files=" ".join(map(str, paths)), again=" ".join(again)))
+    elif driver not in LIBVIRT_NAMES:
         taken.notes.append(
-            f"[DEFAULT] compute_driver {f'= {driver}' if driver else 'is not set'}: there is a driver for {LIBVIRT} "
-            "only; set driver.name"
+            f"[DEFAULT] compute_driver = {driver}: there is a driver for {LIBVIRT} only; set driver.name"
         )
         return
     taken.put("driver", "name", "libvirt")
@@ -177,6 +222,13 @@ def _driver(config: "ConfigOpts", taken: Taken) -> None:
     # os-vif's own default is TCP, which not every host has; where nothing is set, ovs-vsctl knows.
     taken.put("network", "ovsdb", _text(config, "ovsdb_connection", "os_vif_ovs"))
     taken.put("network", "integration_bridge", _text(config, "ovs_bridge", "neutron"), "br-int")
+
+
+def _beside(paths: Sequence[Path]) -> list[Path]:
+    """Give the file that packages have beside nova.conf: where it is there, else where it would be."""
+    named = [path.parent / "nova-compute.conf" for path in paths if path.name == "nova.conf"]
+    there = [path for path in named if path.exists()]
+    return (there or named or [Path("/etc/nova/nova-compute.conf")])[:1]
 
 
 def _value(config: "ConfigOpts", option: "Opt", group: str) -> Any:

@@ -1,7 +1,6 @@
 """The kinds of value that settings have: how each is read, and in words what would be right."""
 
 import re
-from collections import defaultdict
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Sec
 
 from bringup.daemon.pci import DeviceSpec, InvalidDeviceSpec, parse_device_spec
 from bringup.daemon.settings.database_url import POSTGRESQL, parse_database_url
+from bringup.daemon.settings.name_template import why_not
 from bringup.daemon.time_spans import WEEK, seconds_of
 
 SQLITE = "sqlite:///"
@@ -62,12 +62,7 @@ def _sqlite_url(text: str) -> str:
 
 
 def _name_template(text: str) -> str:
-    try:
-        named = text % 1
-    except TypeError:
-        # By field, which is known when there is an instance.
-        named = text % defaultdict(str)
-    if not VISIBLE.fullmatch(text) or named == text:
+    if not VISIBLE.fullmatch(text) or why_not(text) is not None:
         raise ValueError("no template")
     return text
 
@@ -208,7 +203,7 @@ LibvirtUri = Annotated[
 NameTemplate = Annotated[
     str,
     AfterValidator(_name_template),
-    Right('Nova\'s instance_name_template, such as "instance-%08x" or "%(uuid)s"'),
+    Right('Nova\'s instance_name_template, such as "instance-%08x", "%(uuid)s" or "%(hostname)s-%(id)x"'),
 ]
 Name = Annotated[str, AfterValidator(_name), Right("a name with no spaces in it")]
 DeviceName = Annotated[

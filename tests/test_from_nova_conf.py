@@ -87,7 +87,8 @@ def test_a_template_that_nova_takes_is_taken_over(tmp_path: Path, head: str, tem
     conf = given_text(tmp_path / "nova.conf", f"{head}instance_name_template = {template}\n{DRIVER}{placement()}")
     found, ended = made(conf)
     assert found["store"]["instance_name_template"] == template
-    assert load(given_text(tmp_path / "made.toml", ended.out), environment={}, overrides=[])
+    loaded = load(given_text(tmp_path / "made.toml", ended.out), environment={}, overrides=[])
+    assert loaded.store.instance_name_template == template
 
 
 @pytest.mark.parametrize("template", ["%s%s", "%(hostname)x", "%(id", "x%", "plain", "%d-%(id)d", "%*d", "%99999d"])

@@ -15,10 +15,10 @@ PARTS = ("%", "%%", "s", "d", "4x", "(id)", "(hostname)", "(uuid)", "(nothing)",
 def novas_name(template: str) -> str:
     """Name an instance as ``nova.objects.Instance.name`` does."""
     try:
-        return template % FIELDS["id"]
+        return str(template % FIELDS["id"])
     except TypeError:
         try:
-            return template % FIELDS
+            return str(template % FIELDS)
         except KeyError:
             return str(FIELDS["uuid"])
 

@@ -8,7 +8,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bringup.drivers.errors import DriverError
+from bringup.drivers.errors import DriverError, InstanceNotFound
 
 
 class NeedKind(enum.Enum):
@@ -31,7 +31,7 @@ class NeedKind(enum.Enum):
     FIRMWARE = "firmware"
     """A firmware image, its variable store, a kernel."""
     MEMORY = "memory"
-    """Huge pages."""
+    """Huge pages; memory that was saved."""
     MACHINE = "machine"
     """A machine type, a CPU model, the CPUs of a pin, an accelerator such as KVM."""
 
@@ -81,3 +81,7 @@ class NeedNotMet(DriverError):
         """Keep the needs that are not met beside the sentence."""
         super().__init__(message)
         self.needs = tuple(needs)
+
+
+class DefinitionGone(NeedNotMet, InstanceNotFound):
+    """The hypervisor has no such guest, and it was to be started: who defines guests can define it again."""

@@ -26,6 +26,8 @@ class Domain(Protocol):
     def isPersistent(self) -> int: ...  # noqa: D102, N802
     def hasManagedSaveImage(self) -> int: ...  # noqa: D102, N802
     def XMLDesc(self, flags: int = 0) -> str: ...  # noqa: D102, N802
+    def managedSaveGetXMLDesc(self, flags: int = 0) -> str: ...  # noqa: D102, N802
+    def blockInfo(self, path: str, flags: int = 0) -> list[int]: ...  # noqa: D102, N802
     def create(self) -> int: ...  # noqa: D102
     def createWithFlags(self, flags: int = 0) -> int: ...  # noqa: D102, N802
     def shutdown(self) -> int: ...  # noqa: D102
@@ -54,7 +56,19 @@ class Connection(Protocol):
     def defineXML(self, xml: str) -> Domain: ...  # noqa: D102, N802
     def getInfo(self) -> list[Any]: ...  # noqa: D102, N802
     def getCapabilities(self) -> str: ...  # noqa: D102, N802
-    def getDomainCapabilities(self) -> str: ...  # noqa: D102, N802
+    def getDomainCapabilities(  # noqa: D102, N802
+        self,
+        emulatorbin: str | None = None,
+        arch: str | None = None,
+        machine: str | None = None,
+        virttype: str | None = None,
+    ) -> str: ...
+    def getCPUMap(self, flags: int = 0) -> tuple[int, list[bool], int]: ...  # noqa: D102, N802
+    def secretLookupByUUIDString(self, uuid: str) -> object: ...  # noqa: D102, N802
+    def secretLookupByUsage(self, usageType: int, usageID: str) -> object: ...  # noqa: D102, N802, N803
+    def networkLookupByName(self, name: str) -> Any: ...  # noqa: D102, N802
+    def storagePoolLookupByName(self, name: str) -> Any: ...  # noqa: D102, N802
+    def listAllStoragePools(self, flags: int = 0) -> list[Any]: ...  # noqa: D102, N802
     def baselineCPU(self, xml: list[str], flags: int = 0) -> str: ...  # noqa: D102, N802
     def registerCloseCallback(self, call: Callable[..., None], opaque: object) -> int: ...  # noqa: D102, N802
     def unregisterCloseCallback(self) -> int: ...  # noqa: D102, N802

@@ -4,24 +4,33 @@ It starts what is defined and defines nothing: a guest of which libvirt knows no
 :class:`~bringup.drivers.base.InstanceNotFound`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import anyio
 
-from bringup.drivers.base import AvailableResource, Guest, GuestInfo, RebootType, SharedStorageProbe
+from bringup.drivers.base import (
+    AvailableResource,
+    Guest,
+    GuestInfo,
+    InstanceNotFound,
+    RebootType,
+    SharedStorageProbe,
+)
 from bringup.drivers.libvirt.disks import Disks, resources
 from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_want_kvm
 from bringup.drivers.libvirt.migrated import take_back
+from bringup.drivers.libvirt.needed.host import Host
+from bringup.drivers.libvirt.needed.look import Looking, definition_gone, sentence, unmet
 from bringup.drivers.libvirt.opening import Opening
 from bringup.drivers.libvirt.options import LibvirtOptions
-from bringup.drivers.libvirt.power import Rebooting
+from bringup.drivers.libvirt.power import Check, Rebooting
 from bringup.drivers.libvirt.snapshots import clean_up_after_snapshot
 from bringup.drivers.libvirt.threads import on_disk
 from bringup.drivers.libvirt.traits import traits_of
-from bringup.drivers.needs import Need
+from bringup.drivers.needs import DefinitionGone, Need, NeedKind, NeedNotMet
 from bringup.drivers.network import Network
 
 T = TypeVar("T")
@@ -35,6 +44,7 @@ class LibvirtDriver(Opening):
         super().__init__(options, network)
         self._disks = Disks(options.instances_path)
         self._files = anyio.Semaphore(options.connections)
+        self._looking = Looking(Host(), options.instances_path)
 
     async def list_instance_uuids(self) -> list[str]:
         """UUIDs of the guests, running or not."""
@@ -71,14 +81,15 @@ class LibvirtDriver(Opening):
         return GuestInfo(await self._host.again(f"look at {guest.uuid}", partial(self._host.state, guest.uuid)))
 
     async def needs(self, guest: Guest) -> Sequence[Need]:
-        """Tell what a start of the guest relies on; nothing yet."""
-        del guest
-        return ()
+        """Tell what a start of the guest relies on, as libvirt, the record and this host say; nothing is changed."""
+        made = frozenset[str]() if self._network is None else self._network.makes(guest)
+        look = partial(self._looking.needs, self._host, guest, made)
+        return await self._host.again(f"ask what {guest.uuid} needs", look)
 
     async def power_on(self, guest: Guest) -> None:
         """Start a guest, from its managed save image if it has one; one that runs goes on."""
         await self._make_network_ready(guest)
-        await self._host.again(f"start {guest.uuid}", partial(self._power.power_on, guest.uuid))
+        await self._start(guest, "start", partial(self._power.power_on, guest.uuid, self._check(guest)))
 
     async def power_off(self, guest: Guest, *, timeout_s: float, retry_interval_s: float) -> None:
         """Stop a guest: ask it for ``timeout_s`` seconds, again each ``retry_interval_s``, then pull the plug."""
@@ -89,13 +100,15 @@ class LibvirtDriver(Opening):
     async def reboot(self, guest: Guest, reboot_type: RebootType) -> None:
         """Restart a guest; one that does not follow a soft reboot in time is restarted hard."""
         uuid, options = guest.uuid, self._options
+        # One that cannot be started again is not stopped.
+        await self._check(guest)()
         soft = reboot_type is RebootType.SOFT
         if soft and await self._ask_to_shut_down(uuid, options.soft_reboot_s, options.ask_again_s):
             # Where it was off before nothing was asked: started it is all the same.
             await self.power_on(guest)
             return
         await self._make_network_ready(guest)
-        await self._host.again(f"reboot {uuid}", partial(self._power.hard_reboot, uuid, Rebooting()))
+        await self._start(guest, "reboot", partial(self._power.hard_reboot, uuid, Rebooting(), self._check(guest)))
 
     async def pause(self, guest: Guest) -> None:
         """Freeze a running guest."""
@@ -108,7 +121,7 @@ class LibvirtDriver(Opening):
     async def resume_state_on_host_boot(self, guest: Guest) -> None:
         """Start a guest that is off; any other stays as it is."""
         await self._make_network_ready(guest)
-        await self._host.again(f"resume {guest.uuid}", partial(self._power.resume_on_boot, guest.uuid))
+        await self._start(guest, "resume", partial(self._power.resume_on_boot, guest.uuid, self._check(guest)))
 
     async def destroy(self, guest: Guest, *, destroy_disks: bool) -> None:
         """Stop a guest, take its definition away, then its NICs and rules; its local disks only when asked to."""
@@ -132,7 +145,7 @@ class LibvirtDriver(Opening):
         uuid = guest.uuid
         await self._on_disk(f"take the disks of {uuid} back", partial(self._disks.take_back, uuid))
         definition = await self._on_disk(f"read the definition of {uuid}", partial(self._disks.definition, uuid))
-        await self._host.again(f"take {uuid} back", partial(take_back, self._host, uuid, definition))
+        await self._start(guest, "take back", partial(take_back, self._host, uuid, definition))
         if power_on:
             await self.power_on(guest)
 
@@ -162,6 +175,29 @@ class LibvirtDriver(Opening):
         deadline = anyio.current_time() + for_s
         ask = partial(self._power.ask_to_shut_down, uuid, deadline=deadline, every_s=every_s)
         return await self._host.again(f"shut down {uuid}", ask)
+
+    def _check(self, guest: Guest) -> Check:
+        """Give what raises where something that a start of the guest relies on is not met.
+
+        Nothing is done to a guest that cannot be started: it is looked at before one is stopped, and right before it is
+        started.
+        """
+
+        async def check() -> None:
+            if missing := unmet(await self.needs(guest)):
+                kind = DefinitionGone if missing[0].kind is NeedKind.DEFINITION else NeedNotMet
+                raise kind(sentence(f"start {guest.uuid}", missing), missing)
+
+        return check
+
+    async def _start(self, guest: Guest, what: str, attempt: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await self._host.again(f"{what} {guest.uuid}", attempt)
+        except NeedNotMet:
+            raise
+        except InstanceNotFound as error:
+            missing = [definition_gone(guest)]
+            raise DefinitionGone(sentence(f"{what} {guest.uuid}", missing), missing) from error
 
     async def _on_disk(self, what: str, work: Callable[[], T]) -> T:
         """Do something with files, in a thread: storage may hang as anything else may."""

@@ -10,12 +10,15 @@
       CallTimedOut               no answer in time: what became of it is not known
       NotInThatState             VIR_ERR_OPERATION_INVALID: the guest is not running, is running already
       GuestBusy                  VIR_ERR_OPERATION_TIMEOUT: something else works on it
+      DefinitionGone             (of drivers.needs) there is no guest, and a verb would have started it
+      NeedNotMet                 (of drivers.needs) a start was refused because something of this host is missing
       DiskFull                   whatever its code: no space left where libvirt or QEMU writes
       TwoMasters                 (of drivers.base)
     NotImplementedError          VIR_ERR_NO_SUPPORT
 """
 
 import errno
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
@@ -82,6 +85,9 @@ FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 FULL_IN_WORDS: Final = ("No space left on device", "Disk quota exceeded", "failed to write master key file")
 
 
+NOT_ACTIVE: Final = re.compile(r"(?:network|pool) .*is not active")
+
+
 def meaning_of(error: LibvirtError, libvirt: Any) -> type[Exception]:
     """Give the class of the error that ours shall be."""
     code, domain = error.get_error_code(), error.get_error_domain()
@@ -89,6 +95,9 @@ def meaning_of(error: LibvirtError, libvirt: Any) -> type[Exception]:
         return ConnectionLost
     if is_of_a_full_disk(error, libvirt):
         return DiskFull
+    if NOT_ACTIVE.search(error.get_error_message() or ""):
+        # Of what a guest is attached to, not of the guest.
+        return DriverError
     for name, kind in CODES.items():
         if code == getattr(libvirt, name, None):
             return kind

@@ -4,6 +4,7 @@ So a verb whose connection broke is begun again from its look, and one that was 
 Nothing here defines a guest anew but :meth:`Power.keep_definition`, with the definition that it runs with.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,8 +13,16 @@ import structlog
 
 from bringup.drivers.base import DriverError, InstanceNotFound, InstancePowerOffFailure, PowerState
 from bringup.drivers.libvirt.binding import Connection, Domain
-from bringup.drivers.libvirt.errors import GuestBusy, NotInThatState, is_slow_to_die
+from bringup.drivers.libvirt.errors import (
+    CallTimedOut,
+    ConnectionLost,
+    DiskFull,
+    GuestBusy,
+    NotInThatState,
+    is_slow_to_die,
+)
 from bringup.drivers.libvirt.hypervisor import Hypervisor, Look
+from bringup.drivers.libvirt.starting import AFRESH, Starting
 
 log = structlog.get_logger()
 
@@ -22,6 +31,10 @@ OFF: Final = (PowerState.SHUTDOWN, PowerState.CRASHED)
 STAYS_ON_BOOT: Final = (RUNNING, PAUSED, SUSPENDED)
 KILLS: Final = 6
 """So often a process is killed that waits for storage, as in Nova."""
+
+
+Check = Callable[[], Awaitable[None]]
+"""Raises what keeps a guest from being started."""
 
 
 @dataclass(slots=True)
@@ -38,25 +51,26 @@ class Power:
         """Work on the guests of ``hypervisor``."""
         self._host = hypervisor
 
-    async def start(self, uuid: str, *, anew: bool = False) -> None:
+    async def start(self, uuid: str, check: Check, *, anew: bool = False) -> None:
         """Start a guest that is off, from its managed save image if it has one; ``anew`` throws that away.
 
         One that somebody else has started meanwhile is fine.
+
+        :raises NeedNotMet: ``check`` has raised it, or libvirt refused for want of something.
         """
-
-        def act(domain: Domain) -> None:
-            if anew and domain.hasManagedSaveImage():
-                domain.createWithFlags(self._host.libvirt.VIR_DOMAIN_START_FORCE_BOOT)
-            else:
-                domain.create()
-
+        await check()
+        starting = Starting(self._host.libvirt, anew=anew)
         try:
-            await self._host.do("start", uuid, act)
-        except NotInThatState:
-            if not (await self._host.look(uuid)).active:
+            await self._host.do("start", uuid, starting.act)
+        except (NotInThatState, InstanceNotFound, ConnectionLost, CallTimedOut, GuestBusy, DiskFull) as error:
+            if not isinstance(error, NotInThatState) or not (await self._host.look(uuid)).active:
                 raise
+        except DriverError as error:
+            raise starting.meaning_of(error) from error.__cause__
+        if starting.lost_memory:
+            log.warning("libvirt.saved_memory_lost", instance=uuid, means=AFRESH)
 
-    async def power_on(self, uuid: str) -> None:
+    async def power_on(self, uuid: str, check: Check) -> None:
         """Have a guest run: woken up where it sleeps, started anew where it is paused or crashed."""
         look = await self._host.look(uuid)
         if look.state is RUNNING:
@@ -65,27 +79,31 @@ class Power:
             await self._host.do("wake up", uuid, lambda domain: domain.pMWakeup())
             return
         if look.active:
+            # One that cannot be started again is not stopped.
+            await check()
             await self.pull_the_plug(uuid, look)
-        await self.start(uuid)
+        await self.start(uuid, check)
 
-    async def resume_on_boot(self, uuid: str) -> None:
+    async def resume_on_boot(self, uuid: str, check: Check) -> None:
         """Start a guest that is off; one whose state is not known stays as it is."""
         look = await self._host.look(uuid)
         if look.state in STAYS_ON_BOOT or look.state not in OFF:
             return
         if look.active:
+            await check()
             await self.pull_the_plug(uuid, look)
-        await self.start(uuid)
+        await self.start(uuid, check)
 
-    async def hard_reboot(self, uuid: str, course: Rebooting) -> None:
+    async def hard_reboot(self, uuid: str, course: Rebooting, check: Check) -> None:
         """Pull the plug and start; an attempt after the first goes on where that one was."""
         look = await self._host.look(uuid)
         if course.was_off and look.state is RUNNING:
             return
         if look.active:
+            await check()
             await self.pull_the_plug(uuid, look)
         course.was_off = True
-        await self.start(uuid, anew=True)
+        await self.start(uuid, check, anew=True)
 
     async def ask_to_shut_down(self, uuid: str, *, deadline: float, every_s: float) -> bool:
         """Ask a guest to shut down, again each ``every_s``; tell whether it did before ``deadline``.

@@ -29,6 +29,9 @@ class Network(Protocol):
         What only others' guests would need is not looked at.
         """
 
+    def makes(self, guest: Guest) -> frozenset[str]:
+        """Give the names of what :meth:`make_ready` makes for a guest where it is not there: bridges, taps, sockets."""
+
     async def plug_vifs(self, guest: Guest, *, several_queues: frozenset[str] | None = None) -> None:
         """Make the NICs of a guest ready, as far as libvirt does not when it starts the guest.
 

@@ -37,6 +37,10 @@ class HostNetwork:
             needs.append(await self._firewall.look())
         return needs
 
+    def makes(self, guest: Guest) -> frozenset[str]:
+        """Give what is made for a guest; see :meth:`Plugging.makes`."""
+        return frozenset() if self._plugging is None else self._plugging.makes(guest)
+
     async def plug_vifs(self, guest: Guest, *, several_queues: frozenset[str] | None = None) -> None:
         """Make the NICs of a guest ready; see :meth:`Plugging.plug`."""
         if self._plugging is not None:

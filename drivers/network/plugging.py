@@ -1,6 +1,6 @@
 """Makes the NICs of a guest ready: reads its info cache, asks netlink and Open vSwitch for what is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from bringup.drivers.base import DriverError, Guest, VirtualInterfacePlugError
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
 from bringup.drivers.network.commands import CommandRefused
 from bringup.drivers.network.gathering import Gathering
-from bringup.drivers.network.links import LinkWanted, TapWanted, VethWanted
+from bringup.drivers.network.links import BridgeWanted, LinkWanted, TapWanted, VethWanted
 from bringup.drivers.network.netlink import Netlink
 from bringup.drivers.network.ovs import OpenVSwitch
 from bringup.drivers.network.ports import wanted
@@ -46,6 +46,16 @@ def names_to_delete(each: Sequence[Wanted], ports: Sequence[str]) -> list[str]:
     pairs = {link.name: link.master for link in links if isinstance(link, VethWanted)}
     pairs |= {f"qvb{port[3:]}": f"qbr{port[3:]}" for port in ports if port.startswith("qvo")}
     return [*pairs, *pairs.values(), *(link.name for link in links if isinstance(link, TapWanted))]
+
+
+def _made(want: Wanted) -> Iterator[str]:
+    for link in want.links:
+        if isinstance(link, TapWanted) or (isinstance(link, BridgeWanted) and link.make):
+            yield link.name
+        elif isinstance(link, VethWanted):
+            yield from (link.name, link.peer)
+    if want.ovs is not None:
+        yield want.ovs.bridge
 
 
 class Plugging:
@@ -89,6 +99,20 @@ class Plugging:
     async def look(self) -> Need:
         """Tell whether Open vSwitch is there."""
         return await self._open_vswitch.look()
+
+    def makes(self, guest: Guest) -> frozenset[str]:
+        """Give the names of what :meth:`plug` makes where it is not there."""
+        found: set[str] = set()
+        for vif in vifs_of(guest):
+            if isinstance(vif, VifProblem):
+                continue
+            want = self._wanted(guest, vif)
+            found.update(_made(want))
+            # With its port Open vSwitch makes a socket.
+            path = vif.details.get("vhostuser_socket")
+            if want.ovs is not None and want.ovs.type and isinstance(path, str):
+                found.add(path)
+        return frozenset(found)
 
     async def unplug(self, guest: Guest) -> None:
         """Take away what was made for the NICs of a guest; what libvirt made goes with the guest.

@@ -146,6 +146,8 @@ def _text(plain: Mapping[str, Any], key: str) -> str | None:
 
 
 def _device(what: str, name: str | None) -> Any:
+    if name == "":
+        return None
     if name is not None and not DEVICE.fullmatch(name):
         raise VifProblem(f"{what} {name!r} is no device name of at most 15 letters, digits and _.-")
     return name

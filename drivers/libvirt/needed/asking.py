@@ -1,0 +1,143 @@
+"""What libvirt is asked of a guest's needs, in one call.  Blocks."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+
+from bringup.drivers.libvirt.binding import Connection, Domain
+from bringup.drivers.libvirt.needed.definition import Definition, Machine, SecretName, read_definition
+from bringup.drivers.libvirt.needed.host import Host
+from bringup.drivers.libvirt.needed.sight import Told
+
+KEEPS_S: Final = 60.0
+"""How long it is kept that a machine type is there: QEMU is not taken away while guests start."""
+VOLUME_TYPES: Final = ("file", "block", "dir", "network", "netdir", "ploop")
+
+
+class Asking:
+    """Questions about one guest."""
+
+    def __init__(self, connection: Connection, libvirt: Any, host: Host) -> None:
+        """Ask over ``connection``; what is the same for all guests is kept with ``host``."""
+        self._connection = connection
+        self._libvirt = libvirt
+        self._host = host
+        self._answers: dict[tuple[str, str], str] = {}
+
+    def of(self, uuid: str) -> Told:
+        """Ask all that is to be asked of a guest.
+
+        :raises libvirtError: there is no such guest, or no connection.
+        """
+        domain = self._connection.lookupByUUIDString(uuid)
+        active = bool(domain.isActive())
+        definitions = tuple(self._definitions(domain, active=active))
+        volumes: dict[tuple[str, str], tuple[str, str]] = {}
+        for definition in definitions:
+            self._ask_of_machine(definition.machine)
+            for secret in definition.secrets:
+                self._ask_of_secret(secret)
+            for nic in definition.nics:
+                if nic.type == "network":
+                    self._ask_of_network(nic.source)
+            for source in (source for disk in definition.disks for source in disk.sources):
+                if source.type == "volume":
+                    self._ask_of_volume(source.pool, source.volume, volumes)
+        pinned = any(definition.pins for definition in definitions)
+        return Told(
+            definitions=definitions,
+            active=active,
+            answers=self._answers,
+            volumes=volumes,
+            idle_pools=self._host.kept("idle pools", self._idle_pools),
+            online=self._online() if pinned else frozenset(),
+        )
+
+    def _definitions(self, domain: Domain, *, active: bool) -> Iterator[Definition]:
+        yield read_definition(domain.XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE))
+        if not active and domain.hasManagedSaveImage():
+            # One that cannot be read is told when the guest is started.
+            with suppress(self._libvirt.libvirtError, AttributeError, ValueError):
+                yield read_definition(domain.managedSaveGetXMLDesc())
+
+    def _ask_of_machine(self, machine: Machine) -> None:
+        if not machine.emulator:
+            return
+        self._answers["machine", f"{machine}"] = self._host.kept(
+            f"{machine}", lambda: self._machine(machine), keeps_s=KEEPS_S
+        )
+
+    def _machine(self, machine: Machine) -> str:
+        asked = (machine.emulator, machine.arch or None, machine.machine or None, machine.type)
+        try:
+            self._connection.getDomainCapabilities(*asked)
+        except self._libvirt.libvirtError as error:
+            codes = ("VIR_ERR_NO_SUPPORT", "VIR_ERR_NO_CONNECT", "VIR_ERR_RPC", "VIR_ERR_INVALID_CONN")
+            if error.get_error_code() in [getattr(self._libvirt, code) for code in codes]:
+                return ""
+            return error.get_error_message() or "libvirt does not know it"
+        return ""
+
+    def _ask_of_secret(self, secret: SecretName) -> None:
+        usages = {
+            "volume": self._libvirt.VIR_SECRET_USAGE_TYPE_VOLUME,
+            "ceph": self._libvirt.VIR_SECRET_USAGE_TYPE_CEPH,
+            "iscsi": self._libvirt.VIR_SECRET_USAGE_TYPE_ISCSI,
+            "tls": self._libvirt.VIR_SECRET_USAGE_TYPE_TLS,
+            "vtpm": self._libvirt.VIR_SECRET_USAGE_TYPE_VTPM,
+        }
+        try:
+            if secret.uuid:
+                self._connection.secretLookupByUUIDString(secret.uuid)
+            else:
+                self._connection.secretLookupByUsage(usages.get(secret.type, 0), secret.usage)
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() == self._libvirt.VIR_ERR_NO_SECRET:
+                self._answers["secret", secret.uuid or secret.usage] = "libvirt has no such secret"
+
+    def _ask_of_network(self, name: str) -> None:
+        try:
+            active = self._connection.networkLookupByName(name).isActive()
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() == self._libvirt.VIR_ERR_NO_NETWORK:
+                self._answers["network", name] = "libvirt has no such network"
+        else:
+            if not active:
+                self._answers["network", name] = f"the network is not active; virsh net-start {name}"
+
+    def _ask_of_volume(self, pool: str, volume: str, found: dict[tuple[str, str], tuple[str, str]]) -> None:
+        try:
+            there = self._connection.storagePoolLookupByName(pool)
+            if not there.isActive():
+                self._answers["pool", pool] = f"the pool is not active; virsh pool-start {pool}"
+                return
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() == self._libvirt.VIR_ERR_NO_STORAGE_POOL:
+                self._answers["pool", pool] = "libvirt has no such pool"
+            else:
+                self._answers["pool", pool] = "libvirt cannot tell of its pools"
+            return
+        with suppress(self._libvirt.libvirtError):
+            it = there.storageVolLookupByName(volume)
+            found[pool, volume] = VOLUME_TYPES[it.info()[0]], it.path()
+
+    def _idle_pools(self) -> dict[str, str]:
+        """Folders that a pool of libvirt mounts something at, and has not."""
+        flags = (
+            self._libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE
+            | self._libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_FS
+            | self._libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_NETFS
+        )
+        found: dict[str, str] = {}
+        with suppress(self._libvirt.libvirtError):
+            for pool in self._connection.listAllStoragePools(flags):
+                path = ET.fromstring(pool.XMLDesc()).findtext("./target/path", "")  # noqa: S314 - libvirt's own
+                if path.startswith("/") and path.rstrip("/"):
+                    found[path.rstrip("/")] = pool.name()
+        return found
+
+    def _online(self) -> frozenset[int]:
+        with suppress(self._libvirt.libvirtError):
+            return frozenset(number for number, online in enumerate(self._connection.getCPUMap()[1]) if online)
+        return frozenset()

@@ -1,0 +1,209 @@
+"""The disks of a guest, their backing files, and the mounts that these are on.  Blocks."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from bringup.drivers.libvirt.needed.block import device_of
+from bringup.drivers.libvirt.needed.definition import Disk, Server, Source
+from bringup.drivers.libvirt.needed.host import Found
+from bringup.drivers.libvirt.needed.identified import doubt, who_can_tell
+from bringup.drivers.libvirt.needed.mounts import relied_on
+from bringup.drivers.libvirt.needed.names import Naming, read_name
+from bringup.drivers.libvirt.needed.qcow2 import read_header, source_of
+from bringup.drivers.libvirt.needed.sight import Sight, Verdict, need
+from bringup.drivers.libvirt.needed.volumes import FILE_TYPES, Volume, volume_of
+from bringup.drivers.needs import MetBy, Need, NeedKind
+
+LONGEST_CHAIN: Final = 64
+BY_ID: Final = "the definition should name it by /dev/disk/by-id"
+ANSWERS_S: Final = 1.5
+MOST_SERVERS: Final = 3
+PORTS: Final = {
+    "rbd": 6789,
+    "nbd": 10809,
+    "iscsi": 3260,
+    "gluster": 24007,
+    "http": 80,
+    "https": 443,
+    "ftp": 21,
+    "ftps": 990,
+    "ssh": 22,
+    "nfs": 2049,
+    "sheepdog": 7000,
+}
+HEADER: Final = 64 * 1024
+
+
+def disks(sight: Sight) -> Iterator[Verdict]:
+    """Judge all disks."""
+    for disk in sight.definition.disks:
+        if not disk.optional:
+            yield from _Look(sight, disk).verdicts()
+
+
+class _Look:
+    """A look at one disk."""
+
+    def __init__(self, sight: Sight, disk: Disk) -> None:
+        self._sight, self._disk = sight, disk
+        self._volume = volume_of(sight.volumes, disk.target, disk.serial)
+        self._seen: set[str] = set()
+
+    def verdicts(self) -> Iterator[Verdict]:
+        for number, source in enumerate(self._disk.sources):
+            yield from self._source(source, is_top=number == 0, follow=not self._disk.chain_is_told)
+
+    def _source(self, source: Source, *, is_top: bool, follow: bool) -> Iterator[Verdict]:
+        if source.type == "volume":
+            yield from self._in_pool(source, is_top=is_top)
+        elif source.type == "network":
+            yield Verdict(self._network(source))
+        elif source.type in ("file", "block", "dir", "vhostvdpa"):
+            yield from self._path(source, is_top=is_top, follow=follow)
+        elif source.type == "nvme":
+            there = self._sight.host.exists(f"/sys/bus/pci/devices/{source.pci}")
+            yield Verdict(need(NeedKind.DISK, source.pci, absent="" if there else "no such PCI device"))
+        elif source.type == "vhostuser":
+            there = self._sight.host.exists(source.path)
+            gone = "nothing listens there" if there is False else ""
+            yield Verdict(need(NeedKind.DISK, source.path, absent=gone))
+        else:
+            why = "what it is cannot be told from its name"
+            yield Verdict(need(NeedKind.DISK, source.name or self._disk.target, met_by=MetBy.PERSON, unverified=why))
+
+    def _in_pool(self, source: Source, *, is_top: bool) -> Iterator[Verdict]:
+        problem = self._sight.told.answers.get(("pool", source.pool), "")
+        name = f"{source.volume} in pool {source.pool}"
+        if problem:
+            yield Verdict(need(NeedKind.DISK, name, absent=problem))
+            return
+        found = self._sight.told.volumes.get((source.pool, source.volume))
+        if found is None:
+            yield Verdict(need(NeedKind.DISK, name, met_by=MetBy.PERSON, absent="the pool has no such volume"))
+            return
+        kind, path = found
+        if kind in ("file", "block"):
+            yield from self._path(replace(source, type=kind, path=path), is_top=is_top, follow=True)
+        else:
+            yield Verdict(need(NeedKind.DISK, name))
+
+    def _path(self, source: Source, *, is_top: bool, follow: bool) -> Iterator[Verdict]:
+        path = source.path
+        if not path.startswith("/") or path in self._seen or len(self._seen) > LONGEST_CHAIN:
+            return
+        self._seen.add(path)
+        found = self._sight.host.find(path)
+        mounted = self._mount(found)
+        if mounted is not None:
+            yield Verdict(mounted)
+        target = self._disk.target if is_top and mounted is None else ""
+        if found.status is None:
+            yield Verdict(self._missing(found, source, mounted), target)
+        elif found.is_block_device:
+            yield Verdict(self._block(found))
+        elif source.type == "block" or not (found.is_file or (source.type == "dir" and found.is_folder)):
+            what = "no block device" if source.type == "block" else "neither a file nor a block device"
+            yield Verdict(need(NeedKind.DISK, path, met_by=MetBy.PERSON, unverified=f"it is {what}"))
+            return
+        elif mounted is None:
+            yield Verdict(need(NeedKind.DISK, path))
+        if follow and found.is_file and source.format == "qcow2":
+            yield from self._backing(found.end)
+
+    def _backing(self, image: str) -> Iterator[Verdict]:
+        header = read_header(self._sight.host.start_of(image, HEADER))
+        if header is None:
+            return
+        if header.data_file:
+            yield from self._source(source_of(header.data_file, "raw", image), is_top=False, follow=False)
+        if header.backing:
+            backing = source_of(header.backing, header.backing_format, image)
+            yield from self._source(backing, is_top=False, follow=True)
+
+    def _block(self, found: Found) -> Need:
+        why = doubt(found.names, device_of(self._sight.host, found), self._volume)
+        whose = who_can_tell(self._volume, by_nova=self._sight.definition.by_nova)
+        if why and whose is MetBy.PERSON:
+            why += f"; {BY_ID}"
+        return need(NeedKind.DISK, found.names[0], met_by=whose, unverified=why)
+
+    def _mount(self, found: Found) -> Need | None:
+        paths = list(dict.fromkeys((found.names[0], *found.names[1:])))
+        missing = relied_on(paths, self._sight.mounts, self._sight.expected, self._sight.nova_base)
+        if missing is not None:
+            whose = MetBy.NOVA if missing.by_nova or self._is_nova_file else MetBy.HOST
+            return need(NeedKind.MOUNT, missing.point, met_by=whose, absent=missing.why)
+        if self._is_nova_file and self._volume is not None and not found.is_block_device:
+            return self._exported(found, self._volume)
+        return None
+
+    def _exported(self, found: Found, volume: Volume) -> Need | None:
+        """Look whether a volume that is a file is on the export that its record names."""
+        covering = self._sight.mounts.covering(found.end)
+        if covering is None or covering.point == "/":
+            point = found.end.rpartition("/")[0]
+            return need(NeedKind.MOUNT, point, met_by=MetBy.NOVA, absent=f"the {volume.protocol} export is not mounted")
+        same = covering.source.rstrip("/") == volume.export.rstrip("/")
+        if volume.protocol == "nfs" and volume.export and not same:
+            why = "another export is mounted there than the record says"
+            return need(NeedKind.MOUNT, covering.point, met_by=MetBy.NOVA, unverified=why)
+        return None
+
+    @property
+    def _is_nova_file(self) -> bool:
+        return self._volume is not None and self._volume.protocol in FILE_TYPES
+
+    def _missing(self, found: Found, source: Source, mounted: Need | None) -> Need:
+        path = found.names[0]
+        if found.is_hidden:
+            return need(NeedKind.DISK, path, met_by=MetBy.PERSON, unverified="this process may not look there")
+        if mounted is not None:
+            return need(NeedKind.DISK, path, met_by=mounted.met_by, absent=f"{mounted.name} is not mounted")
+        is_device = path.startswith("/dev/") or source.type == "block"
+        why = "no such block device" if is_device else "no such file"
+        if len(found.names) > 1:
+            why = f"a link to {found.end}, which is not there"
+        return need(NeedKind.DISK, path, met_by=self._who_brings(path, is_device=is_device), absent=why)
+
+    def _who_brings(self, path: str, *, is_device: bool) -> MetBy:
+        by_nova = self._sight.definition.by_nova or (self._volume is not None and bool(self._volume.id))
+        if not by_nova:
+            return MetBy.HOST
+        if "/_base/" in path:
+            # Fetched anew from the image service.
+            return MetBy.NOVA
+        if not is_device:
+            return MetBy.HOST
+        is_fabric = read_name(path).naming in (Naming.STABLE, Naming.DM) and "-iscsi-" not in path
+        return MetBy.HOST if is_fabric else MetBy.NOVA
+
+    def _network(self, source: Source) -> Need:
+        name = f"{source.protocol}:{source.name}"
+        silent = []
+        for server in source.servers[:MOST_SERVERS]:
+            knock = partial(self._knock, server, source.protocol)
+            problem = self._sight.host.kept(f"server {source.protocol} {server}", knock)
+            if not problem:
+                return need(NeedKind.DISK, name)
+            silent.append(problem)
+        if not silent or len(source.servers) > MOST_SERVERS:
+            return need(NeedKind.DISK, name)
+        return need(NeedKind.DISK, name, absent="its storage does not answer: " + "; ".join(silent))
+
+    def _knock(self, server: Server, protocol: str) -> str:
+        """Connect and hang up; give what is wrong."""
+        if server.socket:
+            there = self._sight.host.exists(server.socket)
+            return f"{server.socket} is not there" if there is False else ""
+        port = server.port or PORTS.get(protocol)
+        if not server.name or port is None:
+            return ""
+        self._sight.host.at = f"{server.name}:{port}"
+        try:
+            socket.create_connection((server.name, port), timeout=ANSWERS_S).close()
+        except OSError as error:
+            return f"{server.name}:{port}: {error.strerror or 'no answer in time'}"
+        return ""

@@ -1,0 +1,197 @@
+"""Looks at this host: names, devices, mounts.  All of it blocks, changes nothing, and opens no device.
+
+Of a file only the beginning is read, and only of one that is a regular file.
+"""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from bringup.drivers.libvirt.needed.mounts import Mounts, read_fstab, read_mountinfo, read_unit
+
+T = TypeVar("T")
+
+MOST_LINKS: Final = 40
+MOST_BYTES: Final = 64 * 1024
+MOST_MOUNTS: Final = 4 * 1024 * 1024
+KEEPS_S: Final = 5.0
+"""How long what changes seldom is kept: thirty guests ask at once."""
+UNITS: Final = ("etc/systemd/system", "run/systemd/system", "run/systemd/transient", "run/systemd/generator")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a path leads to."""
+
+    names: tuple[str, ...]
+    """The path and what each link on the way says, absolute; the last is where it ends."""
+    status: os.stat_result | None
+    error: int = 0
+    """Why there is no status."""
+
+    @property
+    def end(self) -> str:
+        """Where it ends."""
+        return self.names[-1]
+
+    @property
+    def is_block_device(self) -> bool:
+        """Tell whether it is one."""
+        return self.status is not None and stat.S_ISBLK(self.status.st_mode)
+
+    @property
+    def is_file(self) -> bool:
+        """Tell whether it is a regular file."""
+        return self.status is not None and stat.S_ISREG(self.status.st_mode)
+
+    @property
+    def is_folder(self) -> bool:
+        """Tell whether it is a folder."""
+        return self.status is not None and stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def is_hidden(self) -> bool:
+        """Tell whether it is not known if it is there: this process may not look."""
+        return self.error in (errno.EACCES, errno.EPERM)
+
+
+@dataclass(slots=True)
+class Host:
+    """This host, or a copy of it below ``root``."""
+
+    root: Path = Path("/")
+    at: str = ""
+    """What is being looked at: what is named if the look hangs."""
+    _kept: dict[str, tuple[float, object]] = field(default_factory=dict)
+
+    def for_one_guest(self) -> "Host":
+        """Look again, with what is kept, and say what is being looked at for itself."""
+        return Host(self.root, _kept=self._kept)
+
+    def find(self, path: str) -> Found:
+        """Follow a path to its end; links too, each as it is named."""
+        self.at = path
+        names = [os.path.normpath(path)]
+        todo = [part for part in names[0].split("/") if part]
+        done: list[str] = []
+        links = 0
+        while todo:
+            done.append(todo.pop(0))
+            here = "/" + "/".join(done)
+            try:
+                status = os.lstat(self._real(here))
+                if not stat.S_ISLNK(status.st_mode):
+                    if not todo:
+                        return Found(_with(names, here), status)
+                    continue
+                link = os.readlink(self._real(here))  # noqa: PTH115 - as above
+            except OSError as error:
+                return Found(_with(names, "/".join([here, *todo])), None, error.errno or errno.EIO)
+            links += 1
+            if links > MOST_LINKS:
+                return Found(tuple(names), None, errno.ELOOP)
+            done.pop()
+            target = os.path.normpath(link if link.startswith("/") else "/" + "/".join([*done, link]))
+            last = not todo
+            todo = [*(part for part in target.split("/") if part), *todo]
+            done = []
+            if last:
+                names.append(target)
+        return Found(tuple(names), os.lstat(self._real("/")))
+
+    def exists(self, path: str) -> bool | None:
+        """Tell whether something is there; None: this process may not look."""
+        found = self.find(path)
+        return None if found.is_hidden else found.status is not None
+
+    def text(self, path: str, most: int = MOST_BYTES) -> str:
+        """Give the beginning of a text; "" where there is none."""
+        return self.start_of(path, most).decode(errors="replace").strip("\0 \n")
+
+    def start_of(self, path: str, most: int = MOST_BYTES) -> bytes:
+        """Give the beginning of a regular file; nothing where it is none, or cannot be read."""
+        self.at = path
+        with suppress(OSError):
+            # NONBLOCK: should it be a pipe by now, nobody waits for a writer.
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+            if not stat.S_ISREG(os.stat(self._real(path)).st_mode):  # noqa: PTH116 - a path is made for nothing
+                return b""
+            descriptor = os.open(self._real(path), flags)
+            try:
+                if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    return self._all_of(descriptor, most)
+            finally:
+                os.close(descriptor)
+        return b""
+
+    def names_in(self, path: str, most: int = 4096) -> list[str]:
+        """List a folder; nothing where it is none, or cannot be read."""
+        self.at = path
+        with suppress(OSError), os.scandir(self._real(path)) as entries:
+            return [entry.name for entry, _ in zip(entries, range(most), strict=False)]
+        return []
+
+    def is_empty(self, path: str) -> bool | None:
+        """Tell whether a folder has nothing in it; None: this process may not look."""
+        self.at = path
+        try:
+            with os.scandir(self._real(path)) as entries:
+                return next(entries, None) is None
+        except OSError:
+            return None
+
+    def real(self, path: str) -> str:
+        """Resolve a path of sysfs; as it is where that fails."""
+        found = self.find(path)
+        return found.end
+
+    def mounts(self) -> Mounts:
+        """Read what is mounted, as it is now."""
+        return read_mountinfo(self.text("/proc/self/mountinfo", MOST_MOUNTS))
+
+    def expected_mounts(self) -> dict[str, str]:
+        """Give what fstab and mount units of systemd name: mount point to source."""
+        return self.kept("expected_mounts", self._expected_mounts)
+
+    def kept(self, key: str, make: Callable[[], T], keeps_s: float = KEEPS_S) -> T:
+        """Give what ``make`` gave a moment ago, else what it gives now."""
+        now = time.monotonic()
+        made, value = self._kept.get(key, (float("-inf"), None))
+        if now - made < keeps_s:
+            return value  # type: ignore[return-value]  # a key has one maker
+        fresh = make()
+        self._kept[key] = now, fresh
+        return fresh
+
+    def _expected_mounts(self) -> dict[str, str]:
+        found = read_fstab(self.text("/etc/fstab"))
+        found.update(unit for text in self._mount_units() if (unit := read_unit(text)) is not None)
+        return found
+
+    def _mount_units(self) -> Iterator[str]:
+        for folder in UNITS:
+            for name in self.names_in(f"/{folder}"):
+                if name.endswith(".mount"):
+                    # A masked one is a link to /dev/null: no text.
+                    yield self.text(f"/{folder}/{name}")
+
+    def _all_of(self, descriptor: int, most: int) -> bytes:
+        parts = []
+        while most > 0 and (part := os.read(descriptor, most)):
+            parts.append(part)
+            most -= len(part)
+        return b"".join(parts)
+
+    def _real(self, path: str) -> str:
+        return str(self.root / path.lstrip("/"))
+
+
+def _with(names: list[str], end: str) -> tuple[str, ...]:
+    end = os.path.normpath(end)
+    return tuple(names) if names[-1] == end else (*names, end)

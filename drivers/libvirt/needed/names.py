@@ -1,0 +1,153 @@
+"""What a name of a disk promises: whether the same name is the same disk after the next boot.  Pure.
+
+A name is *stable* where an identity is part of it, or where what resolves it goes by an identity of its own; it is
+*unstable* where it is a number in the order in which something was found, a place, or a label that anybody can give.
+
+========================================= ========= ================================================================
+``/dev/disk/by-id/``                      stable    serial, WWN, EUI, UUID of the device; ``dm-uuid-``, ``md-uuid-``
+``/dev/disk/by-id/dm-name-``, ``md-name-``  see dm  a name that somebody gave
+``/dev/disk/by-id/os-brick+``             encrypted a link of os-brick: a kernel name, or what it opened with a key
+``/dev/disk/by-path/`` with the target    stable    IQN and LUN, WWPN and LUN, SAS address, NVMe subsystem
+``/dev/disk/by-path/`` of a slot          unstable  whatever is plugged in there
+``/dev/disk/by-uuid/``, ``by-partuuid/``  stable    UUID of the file system, of the partition
+``by-label/``, ``by-partlabel/``, others  unstable  a label; ``by-diskseq`` is a number of this boot
+``/dev/VG/LV``, ``/dev/mapper/VG-LV``     stable    if device-mapper says ``LVM-``: LVM finds its volumes by UUID
+``/dev/mapper/WWID``                      stable    if device-mapper says ``mpath-`` and the same
+``/dev/mapper/`` anything else            unstable  a friendly name of multipath, what os-brick makes
+``/dev/mapper/crypt-...``, ``CRYPT-``     encrypted opened with a key; who opens it again may open another one
+``/dev/zvol/``, ``/dev/rbd/POOL/IMAGE``,
+``/dev/drbd/by-res/``, ``/dev/storpool/`` stable    named by what they are, by the storage itself
+anything else below ``/dev``              unstable  ``sda``, ``vda``, ``dm-0``, ``nvme0n1``, ``md0``, ``loop0``, ...
+anything else                             plain     a file, or a link to one of the above
+========================================= ========= ================================================================
+"""
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Final
+
+
+class Naming(enum.Enum):
+    """What a name is."""
+
+    STABLE = "stable"
+    DM = "dm"
+    """Device-mapper decides: by its UUID."""
+    ENCRYPTED = "encrypted"
+    UNSTABLE = "unstable"
+    PLAIN = "plain"
+    """No device's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """One name, read."""
+
+    naming: Naming
+    dm_name: str = ""
+    """The name that device-mapper would have for it."""
+    identity: str = ""
+    """The identity in it, as :func:`plain_identity` has it, where it can be compared."""
+
+
+_NODES: Final = "/dev/"
+_BY_ID: Final = "/dev/disk/by-id/"
+_BY_PATH: Final = "/dev/disk/by-path/"
+_BY_UUID: Final = ("/dev/disk/by-uuid/", "/dev/disk/by-partuuid/")
+_BY_ITSELF: Final = ("/dev/zvol/", "/dev/drbd/by-res/", "/dev/storpool/", "/dev/storpool-byid/")
+_MAPPER: Final = "/dev/mapper/"
+# Of a slot, a port or a bus there is no target in a name.
+_TARGETS: Final = (
+    re.compile(r"-iscsi-(?:iqn|eui|naa)\..+-lun-[0-9a-fx]+"),
+    re.compile(r"(?:^|-)fc-0x[0-9a-f]{16}-lun-[0-9a-fx]+"),
+    re.compile(r"-zfcp-0x[0-9a-f]{16}:0x[0-9a-f]+"),
+    re.compile(r"-sas-0x[0-9a-f]{16}-lun-[0-9a-fx]+"),
+    re.compile(r"(?:^|-)nvme-fabrics-nqn\..+-nsid-[0-9]+"),
+)
+# Folders of /dev in which a second part is not a logical volume.
+_NO_GROUPS: Final = frozenset(
+    """block bsg bus char cpu disk dri drbd fd hugepages input mapper md mqueue net pts rbd shm snd stratis vfio vhost
+    virtio-ports zvol""".split()  # noqa: SIM905 - read as prose
+)
+_WWN: Final = re.compile(r"(?:wwn-|scsi-)([0-9a-fx.]+?)(?:-part\d+)?")
+
+
+def read_name(path: str) -> Name:  # noqa: PLR0911 - one line a row of the table
+    """Read an absolute path without ``.``, ``..`` and doubled slashes."""
+    if not path.startswith(_NODES):
+        return Name(Naming.PLAIN)
+    rest = path.removeprefix(_NODES)
+    if path.startswith(_BY_ID):
+        return _by_id(path.removeprefix(_BY_ID))
+    if path.startswith(_BY_PATH):
+        by_path = path.removeprefix(_BY_PATH)
+        return Name(Naming.STABLE if any(target.search(by_path) for target in _TARGETS) else Naming.UNSTABLE)
+    if path.startswith((*_BY_UUID, *_BY_ITSELF)) and not path.endswith("/"):
+        return Name(Naming.STABLE)
+    if path.startswith(_MAPPER):
+        return _mapper(path.removeprefix(_MAPPER))
+    parts = rest.split("/")
+    if parts[0] == "rbd" and len(parts) in (3, 4):
+        return Name(Naming.STABLE)
+    if len(parts) == 2 and parts[0] not in _NO_GROUPS and parts[1]:  # noqa: PLR2004 - a group and a volume
+        return Name(Naming.DM, dm_name="-".join(part.replace("-", "--") for part in parts))
+    return Name(Naming.UNSTABLE)
+
+
+def _by_id(name: str) -> Name:
+    if name.startswith("os-brick"):
+        return Name(Naming.ENCRYPTED)
+    if name.startswith("dm-name-"):
+        return _mapper(name.removeprefix("dm-name-"))
+    if name.startswith("dm-uuid-"):
+        uuid = name.removeprefix("dm-uuid-")
+        return Name(Naming.ENCRYPTED) if is_encrypted(uuid) else Name(Naming.STABLE, identity=uuid.lower())
+    if not name or name.startswith("md-name-") or "/" in name:
+        return Name(Naming.UNSTABLE)
+    found = _WWN.fullmatch(name)
+    return Name(Naming.STABLE, identity=plain_identity(found.group(1)) if found else "")
+
+
+def _mapper(name: str) -> Name:
+    lowered = name.lower()
+    if lowered.startswith(("crypt-", "crypt_", "luks-", "luks_")) or lowered in ("crypt", "luks"):
+        return Name(Naming.ENCRYPTED)
+    return Name(Naming.DM, dm_name=name) if name and "/" not in name else Name(Naming.UNSTABLE)
+
+
+def is_encrypted(dm_uuid: str) -> bool:
+    """Tell whether device-mapper decrypts it."""
+    return "CRYPT-" in dm_uuid.upper()
+
+
+def is_stable_dm(name: Name, dm_name: str, dm_uuid: str) -> bool:
+    """Tell whether a name of device-mapper is that of a logical volume of this host, or a WWID."""
+    if not name.dm_name or name.dm_name != dm_name:
+        return False
+    kind, _, identity = dm_uuid.partition("-")
+    if kind == "LVM":
+        return True
+    partition = re.fullmatch(r"part(\d+)", kind)
+    if partition:
+        kind, _, identity = identity.partition("-")
+    bare = re.sub(r"-part\d+$|p\d+$", "", dm_name) if partition else dm_name
+    return (
+        kind == "mpath" and len(plain_identity(bare)) >= SHORTEST and plain_identity(bare) == plain_identity(identity)
+    )
+
+
+SHORTEST: Final = 16
+"""Digits of the shortest WWN; less is no identity."""
+
+
+def plain_identity(text: str) -> str:
+    """Give a WWN or UUID in one spelling: of the kernel, of udev, of multipath, of a record."""
+    text = re.sub(r"^(?:mpath-|wwn-|naa\.|eui\.|uuid\.|nvme\.|0x)+", "", text.strip().lower())
+    text = text.removeprefix("0x")
+    if re.fullmatch(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", text):
+        return text.replace("-", "")
+    # scsi_id and multipath put the type of the designator before it: 3 is NAA, 2 is EUI.
+    if re.fullmatch(r"[23][0-9a-f]{16}|3[0-9a-f]{32}", text):
+        return text[1:]
+    return text

@@ -1,0 +1,72 @@
+"""What a guest's needs are judged by: what libvirt told, what the record says, what this host looks like."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bringup.drivers.libvirt.needed.definition import Definition
+from bringup.drivers.libvirt.needed.host import Host
+from bringup.drivers.libvirt.needed.mounts import Mounts
+from bringup.drivers.libvirt.needed.volumes import Volume
+from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
+
+LONGEST = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What libvirt says of a guest."""
+
+    definitions: tuple[Definition, ...]
+    """Its own, and that of its managed save image."""
+    active: bool
+    answers: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Kind and name of what it was asked for, to what is wrong with it; "" where nothing is."""
+    volumes: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    """Pool and volume to type and path."""
+    idle_pools: Mapping[str, str] = field(default_factory=dict)
+    """Folder of a pool that is not active, to the pool's name."""
+    online: frozenset[int] = frozenset()
+    """CPUs; empty where it cannot tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """All that one look goes by."""
+
+    host: Host
+    told: Told
+    definition: Definition
+    mounts: Mounts
+    expected: Mapping[str, str]
+    """Mount points that fstab, systemd or a pool of libvirt names, to what should be there."""
+    nova_base: str
+    volumes: tuple[Volume, ...] = ()
+    profiles: Mapping[str, str] = field(default_factory=dict)
+    """PCI address to vendor and product, as the record has them."""
+    made: frozenset[str] = frozenset()
+    """Devices that are made before the guest is started."""
+    nics_in_record: int = 0
+    sees_host: bool = True
+    """This process sees the file systems that libvirt sees."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A need, and the disk that libvirt could be asked for where this process does not see it."""
+
+    need: Need
+    disk: str = ""
+
+
+def need(kind: NeedKind, name: str, *, absent: str = "", unverified: str = "", met_by: MetBy = MetBy.HOST) -> Need:
+    """Make a need: ``absent`` or ``unverified`` says why it is not met; neither, that it is."""
+    why, state = absent or unverified, NeedState.UNVERIFIED
+    if absent:
+        state = NeedState.ABSENT
+    elif not unverified:
+        state, met_by = NeedState.MET, MetBy.HOST
+    return Need(kind=kind, name=_shown(name), state=state, met_by=met_by, why=_shown(why))
+
+
+def _shown(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)[:LONGEST]

@@ -1,0 +1,54 @@
+"""One start of a guest: what is called, and what it means that libvirt refused."""
+
+from typing import Any, Final
+
+from bringup.drivers.base import DriverError
+from bringup.drivers.libvirt.binding import Domain
+from bringup.drivers.libvirt.needed.missing import missing_in
+from bringup.drivers.libvirt.needed.sight import need
+from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet
+
+AFRESH: Final = "its managed save image was empty or cut short, libvirt threw it away, and the guest booted afresh"
+
+
+class Starting:
+    """A call that starts a guest."""
+
+    def __init__(self, libvirt: Any, *, anew: bool) -> None:
+        """``anew``: a managed save image is thrown away."""
+        self._libvirt = libvirt
+        self._anew = anew
+        self._saved = False
+        self._name = ""
+        self.lost_memory = False
+        """It had a managed save image, and has not gone on from it."""
+
+    def act(self, domain: Domain) -> None:
+        """Start; blocks."""
+        self._name = domain.name()
+        self._saved = bool(domain.hasManagedSaveImage())
+        if self._anew and self._saved:
+            domain.createWithFlags(self._libvirt.VIR_DOMAIN_START_FORCE_BOOT)
+            return
+        domain.create()
+        if self._saved:
+            state, reason = domain.state()[:2]
+            booted = self._libvirt.VIR_DOMAIN_RUNNING_BOOTED
+            self.lost_memory = (state, reason) == (self._libvirt.VIR_DOMAIN_RUNNING, booted)
+
+    def meaning_of(self, error: DriverError) -> DriverError:
+        """Give what is to be raised for a start that was refused."""
+        cause = error.__cause__
+        if not isinstance(cause, self._libvirt.libvirtError):
+            return error
+        missing = missing_in(cause, self._libvirt)
+        if missing is not None:
+            return NeedNotMet(f"{error}: something of this host is missing", [missing])
+        if self._saved and not self._anew:
+            remove = f"virsh managedsave-remove {self._name}"
+            why = f"libvirt cannot go on from it; {remove} throws it away, and the guest boots afresh"
+            image = need(NeedKind.MEMORY, f"managed save image of {self._name}", met_by=MetBy.PERSON, unverified=why)
+            return NeedNotMet(
+                f"{error} from its managed save image: mend that, or drop the saved memory with {remove}", [image]
+            )
+        return error

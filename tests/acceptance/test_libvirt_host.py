@@ -149,7 +149,7 @@ def test_thirty_guests_in_mixed_states_come_back(tmp_path: Path, server: Libvirt
     assert all(stored[uuid_of(number)].task_state is None for number in kept)
     missing = next(number for number, case in cases.items() if case.found == "gone")
     [line] = [event for event in ended.named("instance.failed") if event["instance"] == uuid_of(missing)]
-    assert line["error"] == "InstanceNotFound"
+    assert line["error"] == "DefinitionGone"
 
 
 def test_libvirtd_that_is_killed_in_the_middle_costs_no_guest(tmp_path: Path) -> None:

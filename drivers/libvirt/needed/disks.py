@@ -99,7 +99,7 @@ class _Look:
         mounted = self._mount(found)
         if mounted is not None:
             yield Verdict(mounted)
-        target = self._disk.target if is_top and mounted is None else ""
+        target = self._disk.target if is_top and mounted is None and self._is_out_of_sight(found) else ""
         if found.status is None:
             yield Verdict(self._missing(found, source, mounted), target)
         elif found.is_block_device:
@@ -112,6 +112,15 @@ class _Look:
             yield Verdict(need(NeedKind.DISK, path))
         if follow and found.is_file and source.format == "qcow2":
             yield from self._backing(found.end)
+
+    def _is_out_of_sight(self, found: Found) -> bool:
+        """Tell whether libvirt may see what is not seen here: this process is in a container or in a sandbox."""
+        if self._sight.told.active:
+            # QEMU has open what has gone since.
+            return False
+        covering = self._sight.mounts.covering(found.end)
+        is_private = covering is not None and "/systemd-private-" in covering.root
+        return found.is_hidden or not self._sight.sees_host or is_private
 
     def _backing(self, image: str) -> Iterator[Verdict]:
         header = read_header(self._sight.host.start_of(image, HEADER))

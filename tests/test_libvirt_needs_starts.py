@@ -1,0 +1,160 @@
+"""Starts of real guests whose needs are not met, or stop being met: what becomes of them, and what is said."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from bringup.drivers.base import InstanceNotFound, RebootType
+from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet
+from support.drivers import told, uuid_of
+from support.libvirt_drivers import a_driver, clear
+from support.libvirtd import Libvirtd, a_libvirtd, the_libvirtd
+from support.needing import ABSENT, GUEST, MET, UUID, defined, disk, qemu_img, xml_of
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def server() -> Iterator[Libvirtd]:
+    server = the_libvirtd()
+    yield server
+    with server.connected() as connection:
+        clear(connection)
+
+
+async def test_a_guest_without_a_definition_needs_it_of_nova(server: Libvirtd) -> None:
+    async with a_driver(server) as driver:
+        [need] = await driver.needs(GUEST)
+        assert (need.kind, need.state, need.met_by) == (NeedKind.DEFINITION, ABSENT, MetBy.NOVA)
+        for verb in (driver.power_on, driver.resume_state_on_host_boot):
+            with pytest.raises(NeedNotMet) as raised:
+                await verb(GUEST)
+            assert raised.value.needs == (need,)
+            assert isinstance(raised.value, InstanceNotFound)
+        with pytest.raises(NeedNotMet):
+            await driver.reboot(GUEST, RebootType.SOFT)
+
+
+async def test_a_guest_that_runs_is_not_stopped_for_a_reboot_that_could_not_start_it(
+    server: Libvirtd, tmp_path: Path
+) -> None:
+    image = tmp_path / "rebooted.raw"
+    image.write_bytes(bytes(1024**2))
+    async with defined(server, xml_of(server, disk(image))) as guest:
+        guest.connection.lookupByUUIDString(UUID).create()
+        image.unlink()
+        for kind in RebootType:
+            with pytest.raises(NeedNotMet):
+                await guest.driver.reboot(GUEST, kind)
+            assert guest.state == 1
+        guest.connection.lookupByUUIDString(UUID).suspend()
+        with pytest.raises(NeedNotMet):
+            await guest.driver.power_on(GUEST)
+        assert guest.state == 3
+
+
+async def test_what_goes_away_between_look_and_start_is_told_as_missing(tmp_path: Path) -> None:
+    with a_libvirtd(pause_s=0) as server:
+        image = tmp_path / "fleeting.raw"
+        image.write_bytes(bytes(1024**2))
+        async with defined(server, xml_of(server, disk(image))) as guest:
+            before = guest.definition
+            raised: list[NeedNotMet] = []
+
+            async def start() -> None:
+                with pytest.raises(NeedNotMet) as error:
+                    await guest.driver.resume_state_on_host_boot(GUEST)
+                raised.append(error.value)
+
+            async with anyio.create_task_group() as tasks:
+                with server.held(GUEST.name):
+                    tasks.start_soon(start)
+                    await anyio.to_thread.run_sync(server.until_hooked, GUEST.name)
+                    image.unlink()
+            [need] = raised[0].needs
+            assert (need.kind, need.name, need.state, need.met_by) == (
+                NeedKind.DISK,
+                str(image),
+                ABSENT,
+                MetBy.HOST,
+            )
+            assert (guest.state, guest.definition) == (5, before)
+
+
+def saved_image(server: Libvirtd) -> Path:
+    return server.directory / f"lib/qemu/save/{GUEST.name}.save"
+
+
+@pytest.mark.parametrize("how", ["garbage", "cut"])
+async def test_a_managed_save_image_that_cannot_be_read_is_named_with_what_drops_it(server: Libvirtd, how: str) -> None:
+    async with defined(server, xml_of(server)) as guest:
+        domain = guest.connection.lookupByUUIDString(UUID)
+        domain.create()
+        domain.managedSave()
+        content = saved_image(server).read_bytes()
+        saved_image(server).write_bytes(b"x" * len(content) if how == "garbage" else content[: len(content) // 2])
+
+        with pytest.raises(NeedNotMet) as raised:
+            await guest.driver.resume_state_on_host_boot(GUEST)
+
+        [need] = raised.value.needs
+        assert need.met_by is MetBy.PERSON
+        assert f"virsh managedsave-remove {GUEST.name}" in str(raised.value)
+        assert "managed save image" in str(raised.value)
+        assert guest.state == 5
+        assert domain.hasManagedSaveImage()
+
+
+async def test_a_managed_save_image_that_libvirt_throws_away_is_said(
+    server: Libvirtd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with defined(server, xml_of(server)) as guest:
+        domain = guest.connection.lookupByUUIDString(UUID)
+        domain.create()
+        domain.managedSave()
+        saved_image(server).write_bytes(b"")
+
+        await guest.driver.resume_state_on_host_boot(GUEST)
+
+        assert guest.state == 1
+    assert "libvirt.saved_memory_lost" in capsys.readouterr().out
+
+
+async def test_a_look_at_thirty_guests_at_once_is_quick(server: Libvirtd, tmp_path: Path) -> None:
+    count = 30
+    images = tmp_path
+    qemu_img("create", "-f", "qcow2", images / "shared.qcow2", "1M")
+    for number in range(1, count + 1):
+        path = images / f"many-{number}.qcow2"
+        qemu_img("create", "-f", "qcow2", "-b", "shared.qcow2", "-F", "qcow2", path)
+        server.define(uuid_of(number), told(number).name, disk=path)
+    async with a_driver(server) as driver:
+        found: list[Any] = []
+
+        async def look(number: int) -> None:
+            found.append(await driver.needs(told(number)))
+
+        began = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            for number in range(1, count + 1):
+                tasks.start_soon(look, number)
+        took_s = anyio.current_time() - began
+    assert len(found) == count
+    assert all(need.state is MET for needs in found for need in needs)
+    # Two orders of magnitude above what it takes on a machine that does nothing else.
+    assert took_s < 15
+
+
+async def test_a_verb_that_does_nothing_to_a_guest_that_runs_asks_for_nothing(server: Libvirtd, tmp_path: Path) -> None:
+    image = tmp_path / "running.raw"
+    image.write_bytes(bytes(1024**2))
+    async with defined(server, xml_of(server, disk(image))) as guest:
+        guest.connection.lookupByUUIDString(UUID).create()
+        image.unlink()
+        await guest.driver.power_on(GUEST)
+        await guest.driver.resume_state_on_host_boot(GUEST)
+        assert guest.state == 1

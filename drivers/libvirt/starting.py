@@ -5,7 +5,7 @@ from typing import Any, Final
 from bringup.drivers.base import DriverError
 from bringup.drivers.libvirt.binding import Domain
 from bringup.drivers.libvirt.needed.missing import missing_in
-from bringup.drivers.libvirt.needed.sight import need
+from bringup.drivers.libvirt.needed.verdicts import need
 from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet
 
 AFRESH: Final = "its managed save image was empty or cut short, libvirt threw it away, and the guest booted afresh"

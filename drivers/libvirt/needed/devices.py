@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from bringup.drivers.libvirt.needed.definition import HostDevice, Nic, Share
 from bringup.drivers.libvirt.needed.mounts import relied_on
-from bringup.drivers.libvirt.needed.sight import Sight, need
+from bringup.drivers.libvirt.needed.sight import Sight
+from bringup.drivers.libvirt.needed.verdicts import need
 from bringup.drivers.needs import MetBy, Need, NeedKind
 
 HUGE = "/sys/kernel/mm/hugepages"

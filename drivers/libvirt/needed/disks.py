@@ -13,7 +13,8 @@ from bringup.drivers.libvirt.needed.identified import doubt, who_can_tell
 from bringup.drivers.libvirt.needed.mounts import relied_on
 from bringup.drivers.libvirt.needed.names import Naming, read_name
 from bringup.drivers.libvirt.needed.qcow2 import read_header, source_of
-from bringup.drivers.libvirt.needed.sight import Sight, Verdict, need
+from bringup.drivers.libvirt.needed.sight import Sight
+from bringup.drivers.libvirt.needed.verdicts import Verdict, need
 from bringup.drivers.libvirt.needed.volumes import FILE_TYPES, Volume, volume_of
 from bringup.drivers.needs import MetBy, Need, NeedKind
 

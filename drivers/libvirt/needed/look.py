@@ -20,7 +20,8 @@ from bringup.drivers.libvirt.needed.devices import devices
 from bringup.drivers.libvirt.needed.disks import disks
 from bringup.drivers.libvirt.needed.host import Host
 from bringup.drivers.libvirt.needed.names import Naming, read_name
-from bringup.drivers.libvirt.needed.sight import Sight, Told, Verdict, need
+from bringup.drivers.libvirt.needed.sight import Sight, Told
+from bringup.drivers.libvirt.needed.verdicts import Verdict, need
 from bringup.drivers.libvirt.needed.volumes import volumes_of
 from bringup.drivers.libvirt.threads import on_disk
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState

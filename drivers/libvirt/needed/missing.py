@@ -8,7 +8,7 @@ import re
 from typing import Any, Final
 
 from bringup.drivers.libvirt.errors import LibvirtError
-from bringup.drivers.libvirt.needed.sight import need
+from bringup.drivers.libvirt.needed.verdicts import need
 from bringup.drivers.needs import MetBy, Need, NeedKind
 
 DISK, SHARE, NETWORK, HOST_DEVICE = NeedKind.DISK, NeedKind.SHARE, NeedKind.NETWORK, NeedKind.HOST_DEVICE

@@ -10,7 +10,7 @@ from bringup.drivers.libvirt.needed.block import device_of
 from bringup.drivers.libvirt.needed.definition import Disk, Server, Source
 from bringup.drivers.libvirt.needed.host import Found
 from bringup.drivers.libvirt.needed.identified import doubt, who_can_tell
-from bringup.drivers.libvirt.needed.mounts import relied_on
+from bringup.drivers.libvirt.needed.mounts import is_below_mounts, relied_on
 from bringup.drivers.libvirt.needed.names import Naming, read_name
 from bringup.drivers.libvirt.needed.qcow2 import read_header, source_of
 from bringup.drivers.libvirt.needed.sight import Sight
@@ -115,13 +115,14 @@ class _Look:
             yield from self._backing(found.end)
 
     def _is_out_of_sight(self, found: Found) -> bool:
-        """Tell whether libvirt may see what is not seen here: this process is in a container or in a sandbox."""
-        if self._sight.told.active:
-            # QEMU has open what has gone since.
+        """Tell whether libvirt may be right where it sees what is not seen here: in a container, in a sandbox.
+
+        Not of a guest that runs: QEMU has open what has gone since.  Nor below a mount that somebody names: what
+        libvirt sees there may be what the mount should hide.
+        """
+        if self._sight.told.active or self._is_nova_file:
             return False
-        covering = self._sight.mounts.covering(found.end)
-        is_private = covering is not None and "/systemd-private-" in covering.root
-        return found.is_hidden or not self._sight.sees_host or is_private
+        return not any(is_below_mounts(path, self._sight.expected, self._sight.nova_base) for path in found.names)
 
     def _backing(self, image: str) -> Iterator[Verdict]:
         header = read_header(self._sight.host.start_of(image, HEADER))

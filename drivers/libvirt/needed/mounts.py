@@ -110,6 +110,12 @@ def relied_on(paths: Sequence[str], mounts: Mounts, expected: Mapping[str, str],
     return None
 
 
+def is_below_mounts(path: str, expected: Mapping[str, str], nova_base: str) -> bool:
+    """Tell whether a path is at or below a mount that somebody names, mounted or not."""
+    named = any(point in expected and point != "/" for point in (path, *parents(path)))
+    return named or nova_mount(path, Mounts(), nova_base) is not None
+
+
 def nova_mount(path: str, mounts: Mounts, nova_base: str) -> NotMounted | None:
     """Find a mount of Nova's that is missing: each folder below its own one for mounts is one."""
     why = "nova-compute mounts it there, and nothing is mounted"

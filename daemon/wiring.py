@@ -39,13 +39,17 @@ log = get_logger()
 CLOSE_S = 5.0
 JOURNAL = "journal.sqlite"
 NO_PYROUTE2 = (
-    "network.plug_vifs = true needs the extra bringup[network]; install it, or set it to false where something else "
-    "makes the NICs of guests ready"
+    "network.plug_vifs = true needs the extra bringup[network]: in the checkout, /opt/bringup/bin/pip install "
+    "'.[network]', or set it to false where something else makes the NICs of guests ready"
 )
 NO_AIO_PIKA = (
-    'store.url = "nova-conductor:" and scheduler.transport = "nova" need the extra bringup[openstack]; install it'
+    'store.url = "nova-conductor:" and scheduler.transport = "nova" need the extra bringup[openstack]: in the '
+    "checkout, /opt/bringup/bin/pip install '.[openstack]'"
 )
-NO_POSTGRESQL = "store.url: PostgreSQL needs the extra bringup[postgresql]; install it"
+NO_POSTGRESQL = (
+    "store.url: PostgreSQL needs the extra bringup[postgresql]: in the checkout, /opt/bringup/bin/pip install "
+    "'.[postgresql]'"
+)
 
 
 def utc_now() -> datetime:

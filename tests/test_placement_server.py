@@ -105,7 +105,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     assert result.returncode == os.EX_UNAVAILABLE
     assert result.stdout == ""
     assert result.stderr == (
-        'cannot serve Placement: oslo_config is not installed; install it with: pip install "bringup[demo]"\n'
+        "cannot serve Placement: oslo_config is not installed; in the checkout, .venv/bin/pip install '.[demo]'\n"
     )
 
 

@@ -15,7 +15,10 @@ from typing import Any
 from bringup.daemon.credentials.identities import KEYS
 from bringup.daemon.errors import SettingsError
 
-MISSING = "keystone.cloud, OS_CLOUD and OS_*: they are read with the extra bringup[clouds]; install it"
+MISSING = (
+    "keystone.cloud, OS_CLOUD and OS_*: they are read with the extra bringup[clouds]: in the checkout, "
+    "/opt/bringup/bin/pip install '.[clouds]'"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

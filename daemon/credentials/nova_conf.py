@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from oslo_config.cfg import ConfigOpts, Opt
 
 KEY = "keystone.nova_conf"
-MISSING = "{key}: nova.conf is read with the extra bringup[nova-conf]; install it"
+MISSING = (
+    "{key}: nova.conf is read with the extra bringup[nova-conf]: in the checkout, /opt/bringup/bin/pip install "
+    "'.[nova-conf]'"
+)
 SECTIONS = ("placement", "keystone_authtoken")
 """Where keystoneauth's options may be; the first section that has an ``auth_type`` or ``auth_url``."""
 NEAR = ("auth_section", "endpoint_override", "region_name", "cafile", "certfile", "keyfile")

@@ -25,7 +25,7 @@ import bringup
 
 PARENT_CHECK_S: Final = 1.0
 """How often it looks whether its parent is still there."""
-MISSING: Final = 'cannot serve Placement: {} is not installed; install it with: pip install "bringup[demo]"'
+MISSING: Final = "cannot serve Placement: {} is not installed; in the checkout, .venv/bin/pip install '.[demo]'"
 
 
 def forget_own_folder() -> None:

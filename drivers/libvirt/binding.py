@@ -11,8 +11,9 @@ from functools import cache
 from typing import Any, Protocol
 
 NEEDS = (
-    "the driver for libvirt needs libvirt-python: install bringup[libvirt], which builds it and needs the packages "
-    "libvirt-dev, pkg-config and gcc, or use Debian's python3-libvirt (python3 -m venv --system-site-packages)"
+    "the driver for libvirt needs libvirt-python: install Debian's python3-libvirt and make the virtual environment "
+    "with --system-site-packages, or build it in the checkout (/opt/bringup/bin/pip install '.[libvirt]'; packages "
+    "libvirt-dev, pkg-config, gcc and python3-dev)"
 )
 
 

@@ -32,7 +32,9 @@ from bringup.drivers.network.links import (
 )
 from bringup.drivers.network.vifs import VifProblem
 
-NO_PYROUTE2 = "VIFs need pyroute2: install the extra bringup[network], or set network.plug_vifs = false"
+NO_PYROUTE2 = (
+    "VIFs need pyroute2: in the checkout, /opt/bringup/bin/pip install '.[network]', or set network.plug_vifs = false"
+)
 # Calls that hang keep their thread; others must not wait for them.
 THREADS = 8
 IPV6_OFF = "/proc/sys/net/ipv6/conf/{}/disable_ipv6"

@@ -36,7 +36,7 @@ PACKAGES: Mapping[str, str] = {
     "ovs-vswitchd": "openvswitch-switch",
     "ovsdb-server": "openvswitch-switch",
     "ovsdb-tool": "openvswitch-switch",
-    "pg_basebackup": "postgresql-client",
+    "pg_basebackup": "postgresql-client-common",
     "pgbouncer": "pgbouncer",
     "podman": "podman",
     "postgres": "postgresql",

@@ -30,6 +30,7 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.outcomes import Kind, Outcome, Problem
 from bringup.daemon.reactions import Reaction, reaction_to
 from bringup.daemon.states import TaskState, UnknownState, VmState
+from bringup.drivers.deadlines import counted
 
 log = get_logger()
 
@@ -115,7 +116,7 @@ async def init_instance(
     """Bring one instance back.  Raises nothing but cancellation."""
     started = time.monotonic()
     state = _Course(Hand(facts.instance, executor.store, facts.moves), facts)
-    with anyio.move_on_after(deadline_s) as scope:
+    with anyio.move_on_after(deadline_s) as scope, counted(scope):
         try:
             await _follow(state, course, _Means(executor, observer, journal))
         except Exception as error:

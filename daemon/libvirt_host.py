@@ -8,8 +8,9 @@ import anyio.to_thread
 
 from bringup.daemon import wiring
 from bringup.daemon.errors import SettingsError, Unavailable
+from bringup.daemon.logs import get_logger
 from bringup.daemon.settings import Settings
-from bringup.drivers.base import DriverError
+from bringup.drivers.base import Driver, DriverError
 from bringup.drivers.libvirt import (
     NEEDS,
     DefinedGuest,
@@ -21,6 +22,8 @@ from bringup.drivers.libvirt import (
     is_local,
 )
 from bringup.drivers.network import Network
+
+log = get_logger()
 
 KVM = Path("/dev/kvm")
 
@@ -49,6 +52,15 @@ def make_libvirt_driver(settings: Settings, *, acting: bool = False, network: Ne
         may_change=acting,
     )
     return LibvirtDriver(options, network)
+
+
+def follow_limit(settings: Settings, driver: Driver, concurrency: int) -> None:
+    """Have as many connections as there are slots; a number that was set by hand stays."""
+    fixed = settings.libvirt.connections
+    if fixed is None and isinstance(driver, LibvirtDriver):
+        driver.resize(concurrency)
+    elif fixed is not None and concurrency > fixed:
+        log.warning("libvirt.connections_too_few", connections=fixed, concurrency=concurrency)
 
 
 def require_binding() -> None:

@@ -19,7 +19,7 @@ from bringup.daemon.actions import (
     Unpause,
 )
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StoreError
-from bringup.drivers.base import VirtualInterfacePlugError
+from bringup.drivers.base import NotBegun, VirtualInterfacePlugError
 
 
 class Reaction(enum.Enum):
@@ -54,6 +54,9 @@ ON_FAILURE: dict[type[Action], tuple[tuple[type[Exception], Reaction], ...]] = {
 
 def reaction_to(action: Action, error: Exception) -> Reaction:
     """Look up what ``error``, raised by ``action``, means."""
+    if isinstance(error, NotBegun):
+        # Nothing is known of the guest that its record could tell, and nothing may be taken for done.
+        return Reaction.FAIL
     for kind, reaction in ON_FAILURE.get(type(action), ()):
         if isinstance(error, kind):
             return reaction

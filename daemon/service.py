@@ -44,6 +44,7 @@ from bringup.daemon.status.endpoint import answering, source_of
 from bringup.daemon.status.source import Source
 from bringup.daemon.store.base import Claimant
 from bringup.daemon.supervised import Supervised, supervise
+from bringup.drivers.base import Driver
 
 log = get_logger()
 
@@ -197,8 +198,7 @@ class _Service:
                 return await pass_placement(settings, client, observers, node_uuid=self.identity.node_uuid)
 
             async def open_host() -> Host:
-                driver = wiring.make_driver(settings, acting=True)
-                opened.push_async_callback(wiring.close_driver, driver)
+                driver = self._driver(opened)
                 store = await opened.enter_async_context(wiring.opened_store(settings, rpc=rpc))
                 lease = await opened.enter_async_context(
                     held_lease(
@@ -249,6 +249,12 @@ class _Service:
                 del brought
                 self.source.staying.set()
                 await _stay(settings, outbox, transport, wiring.keeping_in_step(settings, transport, store, vitals))
+
+    def _driver(self, opened: AsyncExitStack) -> Driver:
+        driver = wiring.make_driver(self.settings, acting=True)
+        opened.push_async_callback(wiring.close_driver, driver)
+        self.supervised.follow(partial(wiring.follow_limit, self.settings, driver))
+        return driver
 
     def _claimant(self) -> Claimant:
         return Claimant(self.settings.host.name, self.identity.node_uuid)

@@ -15,6 +15,7 @@ from bringup.daemon.init_instance import init_instance
 from bringup.daemon.instances import Instance
 from bringup.daemon.logs import get_logger
 from bringup.daemon.outcomes import Kind, Outcome
+from bringup.drivers.deadlines import counted
 
 log = get_logger()
 
@@ -82,7 +83,7 @@ async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:
     async def work(instance: Instance) -> None:
         failure: Exception | None = None
         try:
-            with anyio.fail_after(host.limits.instance_deadline_s):
+            with anyio.fail_after(host.limits.instance_deadline_s) as scope, counted(scope):
                 await host.driver.ensure_filtering_rules_for_instance(instance)
         except Exception as error:  # noqa: BLE001 - one instance cannot hurt another
             failure = error

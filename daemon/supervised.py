@@ -25,6 +25,13 @@ class Supervised:
     stopping_s: float
     reloader: Reloader | None
     """None: SIGHUP ends the daemon."""
+    followers: list[Callable[[int], None]]
+    """Told how many slots there are, whenever that changes."""
+
+    def follow(self, follower: Callable[[int], None]) -> None:
+        """Tell somebody how many slots there are, now and whenever that changes."""
+        self.followers.append(follower)
+        follower(int(self.slots.total_tokens))
 
     async def run(self) -> None:
         """Tell, and reload when asked to, until cancelled."""
@@ -59,8 +66,12 @@ def supervise(
     progress, vitals = source.progress, Vitals(slack_s=settings.limits.stuck_after)
     slots = anyio.CapacityLimiter(settings.limits.concurrency)
 
+    followers: list[Callable[[int], None]] = []
+
     def resize(number: int) -> None:
         slots.total_tokens = source.concurrency = number
+        for follower in followers:
+            follower(number)
 
     rules = Rules(
         patience_s=patience_s(settings),
@@ -75,4 +86,5 @@ def supervise(
         teller=teller,
         stopping_s=stopping_s(settings),
         reloader=None if load is None else Reloader(settings, load, resize),
+        followers=followers,
     )

@@ -123,6 +123,14 @@ def make_driver(settings: Settings, *, acting: bool = False) -> Driver:
         raise SettingsError([f"driver.scenario: {error}"]) from error
 
 
+def follow_limit(settings: Settings, driver: Driver, concurrency: int) -> None:
+    """Have the driver do as much at once as there are slots: they were changed by a reload."""
+    if settings.driver.name == "libvirt":
+        from bringup.daemon.libvirt_host import follow_limit
+
+        follow_limit(settings, driver, concurrency)
+
+
 def make_network(settings: Settings) -> "HostNetwork":
     """Make what plugs and filters the NICs of guests; the driver opens it.
 

@@ -9,6 +9,10 @@ class InstanceNotFound(DriverError):
     """The hypervisor has no such guest."""
 
 
+class NotBegun(DriverError):
+    """It was not begun: nothing of the guest was touched, and nothing is wrong with it that is known."""
+
+
 class TwoMasters(DriverError):
     """Something else on this host starts the same guests: going on could do harm."""
 

@@ -27,6 +27,7 @@ from bringup.drivers.libvirt.needed.look import Looking, definition_gone, senten
 from bringup.drivers.libvirt.opening import Opening
 from bringup.drivers.libvirt.options import LibvirtOptions
 from bringup.drivers.libvirt.power import Check, Rebooting
+from bringup.drivers.libvirt.room import Room
 from bringup.drivers.libvirt.snapshots import clean_up_after_snapshot
 from bringup.drivers.libvirt.threads import on_disk
 from bringup.drivers.libvirt.traits import traits_of
@@ -43,8 +44,13 @@ class LibvirtDriver(Opening):
         """Open nothing yet; without a ``network`` NICs and firewall are left to libvirt."""
         super().__init__(options, network)
         self._disks = Disks(options.instances_path)
-        self._files = anyio.Semaphore(options.connections)
+        self._files = Room(options.connections, "place at the disk")
         self._looking = Looking(Host(), options.instances_path)
+
+    def resize(self, connections: int) -> None:
+        """Have so many connections for verbs from now on, more or fewer; what is under way goes on."""
+        super().resize(connections)
+        self._files.resize(connections)
 
     async def list_instance_uuids(self) -> list[str]:
         """UUIDs of the guests, running or not."""
@@ -201,4 +207,4 @@ class LibvirtDriver(Opening):
 
     async def _on_disk(self, what: str, work: Callable[[], T]) -> T:
         """Do something with files, in a thread: storage may hang as anything else may."""
-        return await on_disk(what, work, free=self._files, deadline_s=self._host.options.start_deadline_s)
+        return await on_disk(what, work, room=self._files, deadline_s=self._host.options.start_deadline_s)

@@ -8,6 +8,7 @@
         NotConnected             there is none yet, or not yet again
         HypervisorUnavailable    it did not come back in time
       CallTimedOut               no answer in time: what became of it is not known
+        NotSent                  it was not sent at all: no connection was free
       NotInThatState             VIR_ERR_OPERATION_INVALID: the guest is not running, is running already
       GuestBusy                  VIR_ERR_OPERATION_TIMEOUT: something else works on it
       DefinitionGone             (of drivers.needs) there is no guest, and a verb would have started it
@@ -22,7 +23,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from bringup.drivers.base import DriverError, InstanceNotFound
+from bringup.drivers.base import DriverError, InstanceNotFound, NotBegun
 
 
 class LibvirtError(Protocol):
@@ -48,6 +49,10 @@ class HypervisorUnavailable(ConnectionLost):
 
 class CallTimedOut(DriverError):
     """Libvirt has not answered in time; the call may still have its effect."""
+
+
+class NotSent(CallTimedOut, NotBegun):
+    """It was not sent: what holds the connections hangs."""
 
 
 class NotInThatState(DriverError):

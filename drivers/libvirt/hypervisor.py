@@ -67,6 +67,11 @@ class Hypervisor:
         self._looks = Lines(options, libvirt, count=min(LOOKS, options.connections))
         self._verbs = Lines(options, libvirt, count=options.connections)
 
+    def resize(self, connections: int) -> None:
+        """Have so many connections from now on."""
+        self._looks.resize(min(LOOKS, connections))
+        self._verbs.resize(connections)
+
     async def look(self, uuid: str) -> Look:
         """Look at a guest.
 

@@ -17,6 +17,7 @@ import structlog
 from bringup.drivers.libvirt.binding import Connection
 from bringup.drivers.libvirt.errors import CallTimedOut, NotConnected, meaning_of
 from bringup.drivers.libvirt.options import LibvirtOptions
+from bringup.drivers.libvirt.room import Room
 from bringup.drivers.libvirt.threads import Abandoned, in_thread
 
 log = structlog.get_logger()
@@ -69,41 +70,68 @@ class Line:
 
 
 class Lines:
-    """A few connections, and how many requests at once each may have."""
+    """A few connections, each with one request at a time; how many may change at any time."""
 
     def __init__(self, options: LibvirtOptions, libvirt: Any, *, count: int) -> None:
         """Have ``count`` connections."""
+        self._options = options
         self._libvirt = libvirt
-        self._lines = [Line(options, libvirt) for _ in range(count)]
-        self._idle = list(self._lines)
-        self._free = anyio.Semaphore(count)
+        self._count = count
+        self._lines: list[Line] = []
+        self._idle: list[Line] = []
+        self._room = Room(count, "connection")
+
+    def resize(self, count: int) -> None:
+        """Have ``count`` connections from now on; one too many is closed when its call has ended."""
+        self._count = count
+        self._room.resize(count)
+        self._close_surplus()
 
     async def call(self, what: str, work: Work[T], *, deadline_s: float) -> T:
         """Do ``work`` with a connection, in a thread.
 
-        :raises CallTimedOut: it has not ended in time, or found no free connection; it may still have its effect.
+        Waiting for a free connection is not counted.
+
+        :raises CallTimedOut: it has not ended in time; it may still have its effect.
+        :raises NotSent: no connection became free; it has no effect.
         :raises ConnectionLost: there is no connection, or it broke.
         :raises DriverError: libvirt refused; a class of its own for what callers react to.
         """
+        place = await self._room.enter(what, patience_s=deadline_s)
+        line = self._take()
+
+        def at_end() -> None:
+            self._idle.append(line)
+            self._close_surplus()
+            self._room.leave(place)
+
         with anyio.move_on_after(deadline_s):
-            await self._free.acquire()
-            # The one that was used last: the others need not be opened yet.
-            line = self._idle.pop()
-
-            def at_end() -> None:
-                self._idle.append(line)
-                self._free.release()
-
             try:
                 return await in_thread(lambda abandoned: self._on(line, work, abandoned), at_end=at_end)
             except self._libvirt.libvirtError as error:
                 raise meaning_of(error, self._libvirt)(f"cannot {what}") from error
-        hanging = len(self._lines) - len(self._idle)
+        hanging = self._room.taken
         log.warning("libvirt.no_answer", what=what, deadline_s=deadline_s, under_way=hanging)
         raise CallTimedOut(
             f"cannot {what}: libvirt has not answered in {deadline_s:g} s ({hanging} calls are under way); "
             "what becomes of it is not known"
         )
+
+    def _take(self) -> Line:
+        """Take the line that was used last: the others need not be opened yet."""
+        if self._idle:
+            return self._idle.pop()
+        line = Line(self._options, self._libvirt)
+        self._lines.append(line)
+        return line
+
+    def _close_surplus(self) -> None:
+        while self._idle and len(self._lines) > self._count:
+            # The one that was not used for the longest time.
+            line = self._idle.pop(0)
+            self._lines.remove(line)
+            # Closing is a call like any other: it may take its time, and nobody waits for it.
+            threading.Thread(target=line.close, name="libvirt-close", daemon=True).start()
 
     def close(self) -> None:
         """Close the connections; blocks."""

@@ -1,7 +1,7 @@
 """The driver for libvirt without the verbs of guests: opened and closed, who else starts guests here, the network."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn, TypeVar
 
 import structlog
@@ -92,6 +92,12 @@ class Opening:
                 await self._network.close()
         finally:
             await in_thread(lambda _: hypervisor.close())
+
+    def resize(self, connections: int) -> None:
+        """Have so many connections for verbs from now on; what is under way goes on."""
+        self._options = replace(self._options, connections=connections)
+        if self._opened is not None:
+            self._opened[0].resize(connections)
 
     def register_event_listener(self, listener: EventListener) -> None:
         """Call ``listener``, in the event loop, for each lifecycle event from now on."""

@@ -17,6 +17,7 @@ import anyio.lowlevel
 
 from bringup.drivers.base import DriverError
 from bringup.drivers.libvirt.errors import CallTimedOut
+from bringup.drivers.libvirt.room import Room
 
 T = TypeVar("T")
 
@@ -92,15 +93,16 @@ async def in_thread(work: Callable[[Abandoned], T], *, at_end: Callable[[], None
     return ended.result  # type: ignore[return-value]  # without an error it is what the work gave
 
 
-async def on_disk(what: str, work: Callable[[], T], *, free: anyio.Semaphore, deadline_s: float) -> T:
-    """Do something with files in a thread, when ``free`` has room.
+async def on_disk(what: str, work: Callable[[], T], *, room: Room, deadline_s: float) -> T:
+    """Do something with files in a thread, when there is ``room``; waiting for it is not counted.
 
     :raises DriverError: it could not be done, or not in time; then it may still be done.
+    :raises NotSent: there was no room; it is not done.
     """
+    place = await room.enter(what, patience_s=deadline_s)
     with anyio.move_on_after(deadline_s):
-        await free.acquire()
         try:
-            return await in_thread(lambda _: work(), at_end=free.release)
+            return await in_thread(lambda _: work(), at_end=lambda: room.leave(place))
         except OSError as error:
             raise DriverError(f"cannot {what}") from error
     raise CallTimedOut(f"cannot {what}: storage has not answered in {deadline_s:g} s")

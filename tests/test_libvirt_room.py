@@ -1,0 +1,178 @@
+"""How much at once: it follows the limit, up and down, and who only waits for his turn is not late."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from bringup.drivers.base import DriverError, NotBegun, PowerState
+from bringup.drivers.deadlines import counted, not_counted
+from bringup.drivers.libvirt import LibvirtDriver
+from bringup.drivers.libvirt.errors import NotSent
+from bringup.drivers.libvirt.room import Room
+from support.drivers import told, uuid_of
+from support.libvirt_drivers import guests, opened, options, reached
+from support.libvirtd import Libvirtd, a_libvirtd
+
+pytestmark = pytest.mark.anyio
+
+WITHIN_S = 5.0
+RUNNING, SHUTDOWN = PowerState.RUNNING, PowerState.SHUTDOWN
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Libvirtd]:
+    with a_libvirtd(pause_s=0) as made:
+        yield made
+
+
+async def under_way(server: Libvirtd, count: int) -> None:
+    """Wait until so many starts are under way in libvirt."""
+    with anyio.fail_after(60):
+        while len(list((server.directory / "hooked").iterdir())) < count:
+            await anyio.lowlevel.checkpoint()
+
+
+@pytest.fixture
+def held(server: Libvirtd) -> Iterator[Libvirtd]:
+    """Have the starts of guests 1 to 6 hang until the test lets them go."""
+    for path in (server.directory / "hooked").iterdir():
+        path.unlink()
+    for number in range(1, 7):
+        (server.directory / "hold" / told(number).name).touch()
+    yield server
+    let_go(server)
+
+
+def let_go(server: Libvirtd) -> None:
+    for path in (server.directory / "hold").iterdir():
+        path.unlink()
+
+
+async def test_connections_come_and_go_with_the_limit_while_starts_are_under_way(held: Libvirtd) -> None:
+    with guests(held, [SHUTDOWN] * 6):
+        async with opened(options(held, connections=1)) as driver:
+            async with anyio.create_task_group() as group:
+                for number in range(1, 7):
+                    group.start_soon(driver.power_on, told(number))
+                await under_way(held, 1)
+                assert len(list((held.directory / "hooked").iterdir())) == 1
+
+                driver.resize(4)
+                await under_way(held, 4)
+                # Those four go on; no other begins before fewer than two are left.
+                driver.resize(2)
+                let_go(held)
+            await reached(driver, RUNNING)
+            assert connections_of(driver) == 2
+
+
+def connections_of(driver: LibvirtDriver) -> int:
+    return len(driver._host._verbs._lines)
+
+
+async def test_a_start_that_waited_for_its_turn_has_all_of_its_time(held: Libvirtd) -> None:
+    """The deadline of whoever bounds it runs from when it is sent, as its own does."""
+    with guests(held, [SHUTDOWN] * 2):
+        async with opened(options(held, connections=1, start_deadline_s=60)) as driver:
+            async with anyio.create_task_group() as group:
+                group.start_soon(driver.power_on, told(1))
+                await under_way(held, 1)
+                (held.directory / "hold" / told(2).name).unlink()
+                late = anyio.current_time() + WITHIN_S
+
+                async def start_the_second() -> None:
+                    with anyio.fail_after(WITHIN_S) as scope, counted(scope):
+                        await driver.power_on(told(2))
+
+                group.start_soon(start_the_second)
+                await past(late + 0.1)
+                let_go(held)
+            await reached(driver, RUNNING)
+
+
+async def past(moment: float) -> None:
+    while anyio.current_time() < moment:
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_a_call_that_was_never_sent_says_so(held: Libvirtd) -> None:
+    with guests(held, [SHUTDOWN] * 2):
+        async with opened(options(held, connections=1, start_deadline_s=0.5)) as driver:
+            async with anyio.create_task_group() as group:
+
+                async def hang() -> None:
+                    with suppress(DriverError):
+                        await driver.power_on(told(1))
+
+                group.start_soon(hang)
+                await under_way(held, 1)
+                with pytest.raises(
+                    NotSent, match=r"did not start \S+: not sent: no connection was free in 0\.5 s \(1 calls"
+                ) as raised:
+                    await driver.power_on(told(2))
+            assert isinstance(raised.value, NotBegun)
+            let_go(held)
+            await reached_one(driver, 1)
+            assert (await driver.get_info(told(2))).state is SHUTDOWN
+
+
+async def reached_one(driver: LibvirtDriver, number: int) -> None:
+    with anyio.fail_after(60):
+        while (await driver.get_info(told(number))).state is not RUNNING:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_who_waits_while_others_get_on_is_not_given_up() -> None:
+    room = Room(1, "connection")
+    first = await room.enter("begin", patience_s=0.3)
+    entered: list[int] = []
+
+    async def enter_and_leave(number: int) -> None:
+        place = await room.enter("go on", patience_s=0.3)
+        entered.append(number)
+        await past(anyio.current_time() + 0.2)
+        room.leave(place)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            for number in range(5):
+                group.start_soon(enter_and_leave, number)
+                await anyio.lowlevel.checkpoint()
+            room.leave(first)
+    assert entered == [0, 1, 2, 3, 4]
+    assert room.taken == 0
+
+
+async def test_who_is_cancelled_in_the_queue_takes_no_room() -> None:
+    room = Room(1, "connection")
+    first = await room.enter("begin", patience_s=5)
+    with anyio.move_on_after(0.05) as scope:
+        await room.enter("wait", patience_s=5)
+    assert scope.cancelled_caught
+    room.leave(first)
+    with anyio.fail_after(5):
+        room.leave(await room.enter("begin", patience_s=5))
+    assert room.taken == 0
+
+
+async def test_a_deadline_stands_still_while_several_wait_and_runs_again_after() -> None:
+    with anyio.move_on_after(0.4) as scope, counted(scope):
+        async with anyio.create_task_group() as group:
+
+            async def wait(seconds: float) -> None:
+                with not_counted():
+                    await past(anyio.current_time() + seconds)
+
+            group.start_soon(wait, 0.3)
+            group.start_soon(wait, 0.6)
+        before = scope.cancel_called
+        await anyio.sleep_forever()
+    assert not before
+    assert scope.cancelled_caught
+    # Outside of any such block there is nothing to stop.
+    with not_counted():
+        await anyio.to_thread.run_sync(partial(uuid_of, 1))

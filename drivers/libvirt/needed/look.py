@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import anyio
-
 from bringup.drivers.base import Guest
 from bringup.drivers.errors import DriverError, InstanceNotFound
 from bringup.drivers.libvirt.binding import Connection
@@ -23,6 +21,7 @@ from bringup.drivers.libvirt.needed.names import Naming, read_name
 from bringup.drivers.libvirt.needed.sight import Sight, Told
 from bringup.drivers.libvirt.needed.verdicts import Verdict, need
 from bringup.drivers.libvirt.needed.volumes import volumes_of
+from bringup.drivers.libvirt.room import Room
 from bringup.drivers.libvirt.threads import on_disk
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
@@ -40,7 +39,7 @@ class Looking:
         """Look at ``host``; Nova's mounts are beside ``instances_path``."""
         self._host = host
         self._nova_base = str(instances_path.parent / "mnt")
-        self._free = anyio.Semaphore(LOOKS)
+        self._room = Room(LOOKS, "place for a look")
 
     async def needs(self, hypervisor: Hypervisor, guest: Guest, made: frozenset[str]) -> tuple[Need, ...]:
         """Tell what a start of a guest relies on.
@@ -61,7 +60,7 @@ class Looking:
         host = self._host.for_one_guest()
         look = partial(self._look, host, told, guest, made)
         try:
-            verdicts = await on_disk(f"look at what {uuid} needs", look, free=self._free, deadline_s=DEADLINE_S)
+            verdicts = await on_disk(f"look at what {uuid} needs", look, room=self._room, deadline_s=DEADLINE_S)
         except CallTimedOut:
             why = f"it did not answer in {DEADLINE_S:g} s"
             return (need(NeedKind.MOUNT, host.at or "the storage of this host", unverified=why),)

@@ -45,6 +45,13 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class DestroyGuest:
+    """Destroy the guest with its local disks; the row stays, for whoever finishes the deletion."""
+
+    verb: ClassVar[str] = "destroy_guest"
+
+
+@dataclass(frozen=True, slots=True)
 class CleanupInterruptedSnapshot:
     """Remove what an interrupted snapshot left on the hypervisor."""
 
@@ -151,6 +158,7 @@ Action = (
     | SetError
     | CompletePartialDeletion
     | Delete
+    | DestroyGuest
     | CleanupInterruptedSnapshot
     | LookAtGuest
     | Reboot

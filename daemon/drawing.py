@@ -12,7 +12,7 @@ WIDTH, GUTTER, TAIL, HEAD, FOOT = 1280, 310, 90, 118, 24
 TALL_ROW, SHORT_ROW = 18, 4
 MOST_TALL_ROWS = 600
 """Of a run with more instances only those that need somebody have a row that is tall enough for words."""
-URGENT = (Kind.FAILED, Kind.HELD, Kind.SUPERSEDED, None)
+URGENT = (Kind.FAILED, Kind.HELD, Kind.DEFERRED, Kind.SUPERSEDED, None)
 LONGEST_MESSAGE = 300
 
 STYLE = """

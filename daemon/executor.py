@@ -13,6 +13,7 @@ from bringup.daemon.actions import (
     CompletePartialDeletion,
     Delete,
     DestroyEvacuated,
+    DestroyGuest,
     EnsureFilteringRules,
     Fence,
     LookAtGuest,
@@ -82,6 +83,9 @@ class Executor:
             case Delete():
                 self.start_fence.check_lease()
                 await operations.delete(hand, self.driver, self.now)
+            case DestroyGuest():
+                self.start_fence.check_lease()
+                await operations.destroy_guest(hand, self.driver)
             case Reboot():
                 await operations.reboot(hand, self.driver, action.reboot_type, self.start_fence)
             case Unpause():

@@ -2,8 +2,8 @@
 
 Right before a verb that can start a guest the instance is claimed: in one transaction its record is read afresh, its
 owner and its migrations are checked, and the claim is written.  Two hosts never hold a claim on one instance at once.
-Right after the verb the claim is let go and the record is looked at once more; where it moved while the guest was
-being started, its plug is pulled.
+Then the driver is asked once more whether all that the guest needs is there.  Right after the verb the claim is let go
+and the record is looked at once more; where it moved while the guest was being started, its plug is pulled.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +17,7 @@ from bringup.daemon.evacuated import fence
 from bringup.daemon.hand import Hand
 from bringup.daemon.instances import Expected
 from bringup.daemon.logs import get_logger
+from bringup.daemon.needing import require_needs
 from bringup.daemon.store.base import Claimant, Store
 from bringup.drivers.base import Driver
 
@@ -41,17 +42,20 @@ class StartFence:
     """Raises :class:`bringup.daemon.errors.LeaseHeld` when another daemon may work for this host."""
 
     @asynccontextmanager
-    async def holding(self, hand: Hand, *, reverting: bool = False) -> AsyncIterator[None]:
+    async def holding(self, hand: Hand, *, reverting: bool = False, going_on: bool = False) -> AsyncIterator[None]:
         """Hold the claim on an instance for as long as the block lasts.
 
-        ``reverting``: the block rolls a cold migration or resize back.
+        ``reverting``: the block rolls a cold migration or resize back.  ``going_on``: it lets a guest go on that is
+        paused, which needs nothing.
 
         :raises NotOursToStart: it must not be started: the block was not entered, or was and its guest is off again.
         :raises StoreError: that could not be found out; the block was not entered.
+        :raises NeedNotMet: something that the guest needs is not there; the block was not entered.
         """
         await self._claim(hand, reverting=reverting)
         moved: StateConflict | None = None
         try:
+            await require_needs(hand.instance, self.driver, going_on=going_on)
             yield
         finally:
             with anyio.move_on_after(LET_GO_S, shield=True) as scope:

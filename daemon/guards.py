@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bringup.daemon.actions import Delete, DestroyEvacuated
+from bringup.daemon.actions import Delete, DestroyEvacuated, DestroyGuest
 from bringup.daemon.decisions import EVACUATED, FROM_RECORD, Facts, Hold, decide
 
 QUARANTINED = "quarantined"
@@ -50,7 +50,7 @@ def _quarantined(facts: Facts, guards: Guards, suspects: Mapping[str, int], rele
 def destroys(facts: Facts, *, evacuated: bool) -> bool:
     """Tell whether a guest would be destroyed."""
     steps = decide(EVACUATED if evacuated else FROM_RECORD, facts).steps
-    return any(isinstance(step.action, Delete | DestroyEvacuated) for step in steps)
+    return any(isinstance(step.action, Delete | DestroyGuest | DestroyEvacuated) for step in steps)
 
 
 def held_together(

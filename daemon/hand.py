@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Unpack
 
 from bringup.daemon.instances import Changes, Expected, Instance, Migration
-from bringup.daemon.states import TaskState
+from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
 from bringup.daemon.store.base import Store
 
 
@@ -52,6 +52,25 @@ class Hand:
         await self._store.save(self.instance.uuid, self._unsaved, expected=expected)
         self._stored = self.instance
         self._unsaved = {}
+
+    async def put_back(self, before: Instance) -> None:
+        """Let go of what was not saved, and write back what was saved since the record was as in ``before``.
+
+        :raises StoreError: it could not be written, or somebody else has changed the record meanwhile.
+        """
+        self.found(self._stored)
+        changed: Changes = {}
+        if self._stored.vm_state != before.vm_state and isinstance(before.vm_state, VmState):
+            changed["vm_state"] = before.vm_state
+        if self._stored.task_state != before.task_state and not isinstance(before.task_state, UnknownState):
+            changed["task_state"] = before.task_state
+        if self._stored.power_state != before.power_state and isinstance(before.power_state, PowerState):
+            changed["power_state"] = before.power_state
+        if self._stored.system_metadata != before.system_metadata:
+            changed["system_metadata"] = before.system_metadata
+        if changed:
+            self.change(**changed)
+            await self.save()
 
     async def destroy(self) -> None:
         """Delete the row.

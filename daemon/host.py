@@ -49,6 +49,24 @@ class Limits:
     last_word_deadline_s: float
 
 
+def _nobody(_count: int, _in_s: float) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedsPolicy:
+    """How long what is deferred is tried again for."""
+
+    wait_s: float = 0.0
+    """With growing waits, for so long; 0: it is not tried again by itself."""
+    run_waits: bool = False
+    """The run itself waits for so long: no daemon stays that could."""
+    daemon_starts: bool = True
+    """The daemon that stays starts guests by itself; False: nova-compute works beside it, and does that."""
+    on_wait: Callable[[int, float], None] = _nobody
+    """Is told how many wait, and in how many seconds they are looked at again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """A host whose driver and records are at hand."""
@@ -68,6 +86,9 @@ class Host:
     """Takes lifecycle events in from the moment the driver is initialized; None: they are not wanted."""
     journal: Journal = NO_JOURNAL
     resuming: Resuming = field(default_factory=Resuming)
+    owes_elsewhere: bool = False
+    """Ports and volumes that records name are kept by services that this host cannot tell of a deletion."""
+    needs: NeedsPolicy = field(default_factory=NeedsPolicy)
     guards: Guards = field(default_factory=Guards)
     accepted_guests: frozenset[str] = frozenset()
     """UUIDs of guests that need no record here: an operator has said so."""

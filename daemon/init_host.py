@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from bringup.daemon.decisions import EVACUATED
-from bringup.daemon.errors import JournalError, Unavailable, chain_of
+from bringup.daemon.errors import JournalError, StoreError, Temporary, Unavailable, chain_of
 from bringup.daemon.host import Host, Start
 from bringup.daemon.init_instance import FULL_COURSE, problem_of
 from bringup.daemon.journal import NewRun, Past
@@ -24,6 +24,7 @@ from bringup.daemon.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.past import all_uuids, settled_before
 from bringup.daemon.placed import Known, Placed
 from bringup.daemon.planned import boot_of, guarded, refuse_strangers
+from bringup.daemon.righting import put_right
 from bringup.daemon.settle import collect_again, settle
 
 log = get_logger()
@@ -104,6 +105,10 @@ async def _begin_run(host: Host) -> Past:
     except JournalError as error:
         log.error("run.without_past", error=chain_of(error))  # noqa: TRY400 - a sentence, no traceback
         past = Past(run_id=host.run_id, memory_lost=True)
+    if past.retried:
+        # They are looked at again whatever came of them, and have not had their turn.
+        settled = {uuid: each for uuid, each in past.settled.items() if uuid not in past.retried}
+        past = replace(past, settled=settled, held=past.held | past.retried)
     log.info(
         "run.began" if past.attempt == 1 else "run.goes_on",
         run_id=past.run_id,
@@ -122,6 +127,7 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> Records:
     :raises Temporary: the records could not be loaded.
     """
     past = run.past
+    await _put_right(host, past)
     records = await load_records(
         host.executor.store,
         host.name,
@@ -129,6 +135,7 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> Records:
         resuming=replace(host.resuming, boot=boot_of(past, booted_at=host.booted_at)),
         deadline_s=host.limits.host_deadline_s,
         past=past,
+        owes_elsewhere=host.owes_elsewhere,
     )
     refuse_strangers(host, local, records)
     records = guarded(records, host.guards, past, guests=len(local))
@@ -138,6 +145,15 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> Records:
             await host.journal.settled(run.outcomes[uuid])
     run.expected = all_uuids(records, run.outcomes)
     return records
+
+
+async def _put_right(host: Host, past: Past) -> None:
+    """Put the records right that an operator wants to be tried again and that failed before."""
+    try:
+        with anyio.fail_after(host.limits.host_deadline_s):
+            await put_right(host, past.retried)
+    except (JournalError, StoreError, TimeoutError) as error:
+        raise Temporary("cannot put right what is to be tried again; no instance was touched") from error
 
 
 async def _defer_firewall_rules(host: Host) -> None:

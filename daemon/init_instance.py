@@ -16,21 +16,39 @@ from bringup.daemon.actions import (
     Action,
     Delete,
     DestroyEvacuated,
+    DestroyGuest,
     LookAtGuest,
     Reboot,
     ResumeStateOnHostBoot,
+    RevertMigration,
     SetError,
 )
-from bringup.daemon.decisions import FROM_FIRST_LOOK, FROM_RECORD, FROM_SECOND_LOOK, Facts, Rule, Step, decide, remarks
+from bringup.daemon.decisions import (
+    FROM_FIRST_LOOK,
+    FROM_RECORD,
+    FROM_SECOND_LOOK,
+    Facts,
+    Plan,
+    Rule,
+    Step,
+    decide,
+    remarks,
+)
+from bringup.daemon.decisions.needs import of_failed_look, starts
+from bringup.daemon.decisions.owing import debt_of
 from bringup.daemon.errors import JournalError, RecordNotFound, StateConflict, StoreError, chain_of
 from bringup.daemon.executor import Executor
 from bringup.daemon.hand import Hand
-from bringup.daemon.journal import NO_JOURNAL, Journal
+from bringup.daemon.instances import Instance
+from bringup.daemon.journal import NO_JOURNAL, Journal, Left
 from bringup.daemon.logs import get_logger
+from bringup.daemon.needing import unmet_needs
 from bringup.daemon.outcomes import Kind, Outcome, Problem
 from bringup.daemon.reactions import Reaction, reaction_to
-from bringup.daemon.states import TaskState, UnknownState, VmState
+from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
+from bringup.daemon.wording import missing
 from bringup.drivers.deadlines import counted
+from bringup.drivers.needs import Need, NeedNotMet, NeedState
 
 log = get_logger()
 
@@ -51,9 +69,17 @@ class _Course:
 
     hand: Hand
     facts: Facts
+    before: Instance
+    """The record as it was before anything was done."""
     because: list[str] = field(default_factory=list)
     kind: Kind = Kind.INITIALIZED
     problem: Problem | None = None
+    needs: tuple[Need, ...] = ()
+    """What is not met."""
+    are_needs_met: bool = False
+    """The driver was asked, and all was there."""
+    has_reverted: bool = False
+    """A resize was rolled back: its record cannot be put back any more."""
     warnings: list[Problem] = field(default_factory=list)
     slowest: tuple[str, float] | None = None
     doing: str = "decide"
@@ -61,6 +87,14 @@ class _Course:
     def took(self, verb: str, seconds: float) -> None:
         if self.slowest is None or seconds > self.slowest[1]:
             self.slowest = (verb, seconds)
+
+    @property
+    def was(self) -> Left | None:
+        """How the record was, where that can be put right again: not where it was in ERROR already."""
+        return None if self.before.vm_state is VmState.ERROR else Left.of(self.before)
+
+    def defer(self, needs: Sequence[Need], problem: Problem) -> None:
+        self.kind, self.needs, self.problem = Kind.DEFERRED, tuple(needs), problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +110,7 @@ class _Means:
         uuid = state.facts.instance.uuid
         if not isinstance(step.action, LookAtGuest):
             try:
-                await self.journal.began(uuid, step, state.because)
+                await self.journal.began(uuid, step, state.because, was=state.was)
             except JournalError as error:
                 # A host comes back on a full disk too: only what must be on record waits.
                 if isinstance(step.action, NEEDS_JOURNAL):
@@ -95,8 +129,12 @@ class _Means:
 
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 HELD = "Held"
+NOT_MET = NeedNotMet.__name__
+OWED_ELSEWHERE = "OwedElsewhere"
+NEEDS = "needs"
+"""What is being done while the driver is asked what a guest needs."""
 # Done without a trace they could be done twice, or nobody could tell afterwards why a guest is gone.
-NEEDS_JOURNAL = (Delete, DestroyEvacuated, Reboot, ResumeStateOnHostBoot)
+NEEDS_JOURNAL = (Delete, DestroyGuest, DestroyEvacuated, Reboot, ResumeStateOnHostBoot)
 READ_AGAIN_S = 5.0
 """How long the record of an instance whose time is up is waited for."""
 LOOK = Step("look", LookAtGuest())
@@ -115,7 +153,7 @@ async def init_instance(
 ) -> Outcome:
     """Bring one instance back.  Raises nothing but cancellation."""
     started = time.monotonic()
-    state = _Course(Hand(facts.instance, executor.store, facts.moves), facts)
+    state = _Course(Hand(facts.instance, executor.store, facts.moves), facts, facts.instance)
     with anyio.move_on_after(deadline_s) as scope, counted(scope):
         try:
             await _follow(state, course, _Means(executor, observer, journal))
@@ -124,10 +162,12 @@ async def init_instance(
             log.exception("instance.undecided")
             state.kind, state.problem = Kind.FAILED, problem_of(state.doing, error)
     if scope.cancelled_caught:
-        state.kind = Kind.FAILED
-        state.problem = Problem(
-            state.doing, DEADLINE_EXCEEDED, f"cannot finish {state.doing} of {facts.instance.uuid} in {deadline_s:g} s"
-        )
+        text = f"cannot finish {state.doing} of {facts.instance.uuid} in {deadline_s:g} s"
+        state.kind, state.problem = Kind.FAILED, Problem(state.doing, DEADLINE_EXCEEDED, text)
+        if state.doing == NEEDS:
+            # Nothing was begun yet: what it needs is not known, and that may pass.
+            unknown = (of_failed_look(facts.instance.uuid, TimeoutError(f"no answer in {deadline_s:g} s")),)
+            state.defer(unknown, Problem(NEEDS, DEADLINE_EXCEEDED, missing(unknown)))
         state.took(state.doing, time.monotonic() - started)
         await _read_again(state, executor)
     return Outcome(
@@ -136,6 +176,8 @@ async def init_instance(
         because=tuple(state.because),
         took_s=time.monotonic() - started,
         problem=state.problem,
+        needs=state.needs,
+        runs=state.facts.look is PowerState.RUNNING,
         warnings=tuple(state.warnings),
         slowest=state.slowest,
         instance=None if state.hand.deleted else state.hand.stored,
@@ -156,7 +198,7 @@ async def _read_again(state: _Course, executor: Executor) -> None:
 
 async def _follow(state: _Course, course: Sequence[Sequence[Rule] | None], means: _Means) -> None:
     before = state.facts
-    for table in course:
+    for number, table in enumerate(course, start=1):
         if table is None:
             if await _carry_out(state, (LOOK,), means):
                 return
@@ -167,17 +209,37 @@ async def _follow(state: _Course, course: Sequence[Sequence[Rule] | None], means
         state.because.extend(plan.because)
         state.kind = plan.kind
         state.warnings.extend(plan.warnings)
+        if plan.steps and await _is_deferred(state, plan, () if plan.ends else course[number:], means):
+            return
         if await _carry_out(state, plan.steps, means):
             return
         if plan.ends:
-            if plan.problem is not None:
-                state.problem = plan.problem
-            elif plan.kind is Kind.FAILED:
-                state.problem = _why_failed(state.facts)
-            elif plan.kind is Kind.HELD and state.facts.hold is not None:
-                state.problem = Problem("decide", HELD, state.facts.hold.why)
+            state.problem = _problem_with(plan, state.facts)
             state.warnings.extend(remarks(before, replace(state.facts, instance=state.hand.instance), plan.kind))
             return
+
+
+async def _is_deferred(state: _Course, plan: Plan, rest: Sequence[Sequence[Rule] | None], means: _Means) -> bool:
+    """Find out, before the steps of a plan are begun, whether what a start of the guest needs is there.
+
+    ``rest`` is what is read after this plan: a start may come of it too, and by then the record would be changed.
+    """
+    if state.are_needs_met or not starts(plan.steps, rest, state.facts):
+        return False
+    state.doing = NEEDS
+    began = time.monotonic()
+    found = await unmet_needs(state.facts.instance, means.executor.driver)
+    state.took(NEEDS, time.monotonic() - began)
+    state.are_needs_met = not found
+    if found and state.facts.look is None:
+        # It may run, and then nothing is to be started.
+        if await _carry_out(state, (LOOK,), means):
+            return True
+        if not starts(plan.steps, rest, state.facts):
+            return False
+    if found:
+        state.defer(found, Problem(NEEDS, NOT_MET, missing(found)))
+    return bool(found)
 
 
 async def _carry_out(state: _Course, steps: Sequence[Step], means: _Means) -> bool:
@@ -188,27 +250,37 @@ async def _carry_out(state: _Course, steps: Sequence[Step], means: _Means) -> bo
         state.doing = step.action.verb
         if not await means.begin(state, step):
             return True
-        began = time.monotonic()
-        failure: Exception | None = None
-        try:
-            seen = await means.executor.carry_out(state.hand, step.action)
-        except Exception as error:  # noqa: BLE001 - the border: one instance cannot hurt another
-            failure = error
-        else:
-            if seen is not None:
-                state.facts = replace(state.facts, look=seen)
-        state.took(step.action.verb, time.monotonic() - began)
-        means.end(state, step, failure)
+        failure = await _attempt(state, step, means)
         if failure is None:
             continue
         match _react(state, step.action, failure):
             case Reaction.FAIL:
+                return True
+            case Reaction.DEFER:
+                await _put_back(state)
                 return True
             case Reaction.SET_ERROR:
                 queue = deque((Step(step.rule, SetError()),))
             case Reaction.TOLERATE | Reaction.WARN:
                 pass
     return state.problem is not None
+
+
+async def _attempt(state: _Course, step: Step, means: _Means) -> Exception | None:
+    """Do one step; give what was raised."""
+    began = time.monotonic()
+    failure: Exception | None = None
+    try:
+        seen = await means.executor.carry_out(state.hand, step.action)
+    except Exception as error:  # noqa: BLE001 - the border: one instance cannot hurt another
+        failure = error
+    else:
+        if seen is not None:
+            state.facts = replace(state.facts, look=seen)
+        state.has_reverted |= isinstance(step.action, RevertMigration)
+    state.took(step.action.verb, time.monotonic() - began)
+    means.end(state, step, failure)
+    return failure
 
 
 def _react(state: _Course, action: Action, error: Exception) -> Reaction:
@@ -227,12 +299,45 @@ def _react(state: _Course, action: Action, error: Exception) -> Reaction:
                 state.warnings.append(state.problem)
             state.kind = Kind.SUPERSEDED if isinstance(error, StateConflict) else Kind.FAILED
             state.problem = problem
+        case Reaction.DEFER:
+            told = error.needs if isinstance(error, NeedNotMet) else ()
+            needs = [need for need in told if need.state is not NeedState.MET]
+            needs = needs or [of_failed_look(state.facts.instance.uuid, error)]
+            words = missing(needs)
+            text = problem.message if words in problem.message else f"{problem.message}; {words}"
+            state.defer(needs, replace(problem, message=text))
     return reaction
+
+
+async def _put_back(state: _Course) -> None:
+    """Leave the record of a deferred instance as it was before it was worked on."""
+    before = state.hand.stored if state.has_reverted else state.before
+    try:
+        await state.hand.put_back(before)
+    except StateConflict as error:
+        state.kind, state.problem = Kind.SUPERSEDED, problem_of("put_back", error)
+    except StoreError as error:
+        state.warnings.append(problem_of("put_back", error))
 
 
 def problem_of(verb: str, error: BaseException) -> Problem:
     """Put an error with its whole chain of causes into words."""
     return Problem(verb, type(error).__name__, chain_of(error))
+
+
+def _problem_with(plan: Plan, facts: Facts) -> Problem | None:
+    """Say why a plan that ended well is not the end that one would want."""
+    if plan.problem is not None:
+        return plan.problem
+    match plan.kind:
+        case Kind.FAILED:
+            return _why_failed(facts)
+        case Kind.HELD if facts.hold is not None:
+            return Problem("decide", HELD, facts.hold.why)
+        case Kind.DEFERRED:
+            return Problem(DestroyGuest.verb, OWED_ELSEWHERE, debt_of(facts.instance))
+        case _:
+            return None
 
 
 def _why_failed(facts: Facts) -> Problem:

@@ -46,11 +46,21 @@ class LifecycleWatch:
     """Takes events in, holds them back, and carries them out."""
 
     def __init__(
-        self, host: str, *, deadline_s: float, finish_s: float = FINISH_S, vitals: Vitals | None = None
+        self,
+        host: str,
+        *,
+        deadline_s: float,
+        finish_s: float = FINISH_S,
+        vitals: Vitals | None = None,
+        owes_elsewhere: bool = False,
     ) -> None:
-        """Watch the instances of ``host``; an event is given up after ``deadline_s``, ``finish_s`` after the end."""
+        """Watch the instances of ``host``; an event is given up after ``deadline_s``, ``finish_s`` after the end.
+
+        ``owes_elsewhere``: ports and volumes of records are other services', which a deletion must tell.
+        """
         self._vitals = vitals or Vitals()
         self._host = host
+        self._owes_elsewhere = owes_elsewhere
         self._deadline_s = deadline_s
         self._finish_s = finish_s
         self._ending = False
@@ -145,6 +155,7 @@ class LifecycleWatch:
                 instance=instance,
                 host=self._host,
                 transition=event.transition,
+                owes_elsewhere=self._owes_elsewhere,
                 evacuation=latest(migrations, "evacuation", EVACUATION_STATUSES).get(event.uuid),
             ),
             executor=executor,

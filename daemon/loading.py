@@ -64,7 +64,7 @@ async def list_guests(driver: Driver) -> frozenset[str]:
         return frozenset(await driver.list_instances())
 
 
-async def load_records(
+async def load_records(  # noqa: PLR0913 - what is known of a host has many sides
     store: Store,
     host: str,
     *,
@@ -72,11 +72,12 @@ async def load_records(
     resuming: Resuming,
     deadline_s: float,
     past: Past | None = None,
+    owes_elsewhere: bool = False,
 ) -> Records:
     """Load the records of a host, and of the guests here that were evacuated.
 
     ``local`` is what :func:`guests_of` gave; None: nobody was asked, and any evacuated guest may be there.
-    ``past`` is what the journal knows of the last run.
+    ``past`` is what the journal knows of the last run; ``owes_elsewhere``: ports and volumes are other services'.
 
     :raises Temporary: the store could not be read.
     """
@@ -106,6 +107,7 @@ async def load_records(
             wrong_metadata=resuming.problem_with(instance.metadata) if withheld is Withheld.METADATA else "",
             begun=frozenset() if doing is None else frozenset((*doing.begun, *doing.done)),
             done=frozenset() if doing is None else frozenset(doing.done),
+            owes_elsewhere=owes_elsewhere,
             guest_gone=not _is_among(instance, local),
             evacuation=evacuations.get(instance.uuid),
             live_migration=live.get(instance.uuid),

@@ -17,6 +17,7 @@ from bringup.daemon.instances import Instance
 from bringup.daemon.logs import get_logger
 from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.drivers.base import Driver, InstanceNotFound, RebootType
+from bringup.drivers.needs import NeedNotMet
 
 log = get_logger()
 
@@ -47,10 +48,11 @@ async def _task_state_reverted_on_failure(hand: Hand) -> AsyncIterator[None]:
     """Clear the task state of a record whose operation failed, unless somebody else has taken it over.
 
     A store that is away is no failure of the operation: the record stays as it is, for the next start to go on from.
+    Nor is something that the guest needs and this host lacks: whoever asked for the operation puts the record back.
     """
     try:
         yield
-    except (StateConflict, StoreUnavailable):
+    except (StateConflict, StoreUnavailable, NeedNotMet):
         raise
     except Exception:
         hand.change(task_state=None)
@@ -93,7 +95,9 @@ _REBOOT_STATES = {
 class StartFence(Protocol):
     """Who lets a guest be started only while it is surely this host's (:mod:`bringup.daemon.fence`)."""
 
-    def holding(self, hand: Hand, *, reverting: bool = False) -> AbstractAsyncContextManager[None]:
+    def holding(
+        self, hand: Hand, *, reverting: bool = False, going_on: bool = False
+    ) -> AbstractAsyncContextManager[None]:
         """Hold the claim on an instance for as long as the block lasts."""
 
 
@@ -111,7 +115,7 @@ async def reboot(hand: Hand, driver: Driver, reboot_type: RebootType, fence: Sta
             await hand.save((states.pending,))
             async with fence.holding(hand):
                 await driver.reboot(hand.instance, reboot_type)
-        except (NotOursToStart, StoreUnavailable):
+        except (NotOursToStart, StoreUnavailable, NeedNotMet):
             raise
         except Exception as error:
             power_state = await look(hand.instance, driver)
@@ -139,7 +143,7 @@ async def _set_error_if_there(hand: Hand) -> None:
 async def unpause(hand: Hand, driver: Driver, fence: StartFence) -> None:
     """Let the guest go on (Nova's ``unpause_instance``)."""
     async with _task_state_reverted_on_failure(hand):
-        async with fence.holding(hand):
+        async with fence.holding(hand, going_on=True):
             await driver.unpause(hand.instance)
         hand.change(power_state=await look(hand.instance, driver), vm_state=VmState.ACTIVE, task_state=None)
         await hand.save((TaskState.UNPAUSING,))
@@ -181,6 +185,11 @@ async def start(hand: Hand, driver: Driver, fence: StartFence) -> None:
         if len(kept) != len(hand.instance.system_metadata):
             hand.change(system_metadata=kept)
         await hand.save((TaskState.POWERING_ON,))
+
+
+async def destroy_guest(hand: Hand, driver: Driver) -> None:
+    """Destroy the guest and its local disks; the record stays as it is."""
+    await driver.destroy(hand.instance, destroy_disks=True)
 
 
 async def delete(hand: Hand, driver: Driver, now: Callable[[], datetime]) -> None:

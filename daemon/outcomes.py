@@ -46,6 +46,8 @@ class Outcome:
     """Why it failed, was superseded or deferred."""
     needs: tuple[Need, ...] = ()
     """What was not met, where it was deferred."""
+    runs: bool = False
+    """Its guest ran when it was last looked at."""
     warnings: tuple[Problem, ...] = ()
     """What went wrong on the way and did not stop it."""
     slowest: tuple[str, float] | None = None

@@ -8,7 +8,7 @@ written.
 from collections.abc import Collection
 from dataclasses import replace
 
-from bringup.daemon.actions import CompletePartialDeletion, Delete, DestroyEvacuated
+from bringup.daemon.actions import CompletePartialDeletion, Delete, DestroyEvacuated, DestroyGuest
 from bringup.daemon.errors import StoreError, Temporary
 from bringup.daemon.instances import Instance
 from bringup.daemon.journal import InFlight, Left, Past, Settled
@@ -16,7 +16,7 @@ from bringup.daemon.loading import Records
 from bringup.daemon.outcomes import Kind, Outcome
 from bringup.daemon.store.base import Store
 
-DELETIONS = {Delete.verb, CompletePartialDeletion.verb}
+DELETIONS = {Delete.verb, DestroyGuest.verb, CompletePartialDeletion.verb}
 
 
 async def settled_before(past: Past, records: Records, store: Store) -> dict[str, Outcome]:

@@ -1,7 +1,8 @@
 """What the failure of an action means: a table, as :mod:`bringup.daemon.decisions` is for what is to be done.
 
-An action that is not in the table fails the instance whatever was raised.  "The driver cannot do that" is no failure
-where Nova does not treat it as one.
+What the host lacks is no fault of the instance: it defers it, whichever action found that out.  For the rest, an
+action that is not in the table fails the instance whatever was raised.  "The driver cannot do that" is no failure where
+Nova does not treat it as one.
 """
 
 import enum
@@ -20,6 +21,7 @@ from bringup.daemon.actions import (
 )
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StoreError
 from bringup.drivers.base import NotBegun, VirtualInterfacePlugError
+from bringup.drivers.needs import NeedNotMet
 
 
 class Reaction(enum.Enum):
@@ -29,6 +31,7 @@ class Reaction(enum.Enum):
     WARN = "go on, and say so"
     FAIL = "leave the record as it is, and end"
     SET_ERROR = "set the record to ERROR, and end"
+    DEFER = "put the record back as it was before, and end"
 
 
 ON_FAILURE: dict[type[Action], tuple[tuple[type[Exception], Reaction], ...]] = {
@@ -57,6 +60,8 @@ def reaction_to(action: Action, error: Exception) -> Reaction:
     if isinstance(error, NotBegun):
         # Nothing is known of the guest that its record could tell, and nothing may be taken for done.
         return Reaction.FAIL
+    if isinstance(error, NeedNotMet):
+        return Reaction.DEFER
     for kind, reaction in ON_FAILURE.get(type(action), ()):
         if isinstance(error, kind):
             return reaction

@@ -1,27 +1,31 @@
-"""An operator's word: instances that a guard holds go on in the running daemon."""
-
-import time
-from dataclasses import replace
+"""An operator's word: what a guard holds goes on, what failed or was deferred is tried again, in the running daemon."""
 
 import anyio
 
-from bringup.daemon.decisions import EVACUATED
-from bringup.daemon.errors import JournalError
+from bringup.daemon.again import Again, reported, settle_again
 from bringup.daemon.guards import ALL
 from bringup.daemon.init_host import Brought
-from bringup.daemon.init_instance import FULL_COURSE
-from bringup.daemon.loading import list_guests, load_records
+from bringup.daemon.instances import Instance
+from bringup.daemon.journal import Left
 from bringup.daemon.logs import get_logger
-from bringup.daemon.outcomes import Kind, Outcome
-from bringup.daemon.planned import boot_of
-from bringup.daemon.settle import settle
+from bringup.daemon.outcomes import Kind
+from bringup.daemon.righting import put_right
 
 log = get_logger()
+
+TRIED_AGAIN = (Kind.FAILED, Kind.DEFERRED, Kind.SUPERSEDED)
 
 
 def held_by(brought: Brought) -> frozenset[str]:
     """Give the UUIDs that wait for an operator's word."""
     return frozenset(outcome.uuid for outcome in brought.result.outcomes if outcome.kind is Kind.HELD)
+
+
+def may_change(brought: Brought) -> bool:
+    """Tell whether anything of a run may still be let go on or be tried again."""
+    return any(outcome.kind not in (Kind.INITIALIZED, Kind.SKIPPED) for outcome in brought.result.outcomes) or any(
+        "in_error" in outcome.because for outcome in brought.result.outcomes
+    )
 
 
 async def let_go_on(brought: Brought, released: frozenset[str]) -> Brought:
@@ -33,45 +37,32 @@ async def let_go_on(brought: Brought, released: frozenset[str]) -> Brought:
     wanted = {uuid for uuid in held_by(brought) if uuid in released or ALL in released}
     if not wanted:
         return brought
-    began = time.monotonic()
-    host = brought.host
     log.info("run.released", count=len(wanted))
-    with anyio.fail_after(host.limits.host_deadline_s):
-        local = await list_guests(host.driver)
-    records = await load_records(
-        host.executor.store,
-        host.name,
-        local=local,
-        resuming=replace(host.resuming, boot=boot_of(brought.past)),
-        deadline_s=host.limits.host_deadline_s,
-        past=brought.past,
-    )
-    new: dict[str, Outcome] = {}
-    await settle(host, [each for each in records.evacuated if each.instance.uuid in wanted], (EVACUATED,), new)
-    own = [each for each in records.own if each.instance.uuid in wanted - new.keys()]
-    await settle(host, own, FULL_COURSE, new)
-    return await _reported(brought, new, wanted, time.monotonic() - began)
+    began = anyio.current_time()
+    again = Again(wanted=wanted, because="released", may=lambda _record: True, guards=False)
+    new = await settle_again(brought.host, brought.past, again)
+    return await reported(brought, new, took_s=anyio.current_time() - began)
 
 
-async def _reported(brought: Brought, new: dict[str, Outcome], wanted: set[str], took_s: float) -> Brought:
-    result = brought.result
-    # Its record has gone or moved to another host while it was held: there is nothing to do here any more.
-    gone = {
-        uuid: Outcome(uuid=uuid, kind=Kind.SUPERSEDED, because=("released",), took_s=0.0)
-        for uuid in wanted - new.keys()
+async def try_again(brought: Brought, retried: frozenset[str]) -> Brought:
+    """Settle once more what an operator names; a record that a failure of ours has set to ERROR is put right first.
+
+    :raises JournalError: what failed cannot be read.
+    :raises StoreError: the records cannot be read or written.
+    :raises Temporary: the records could not be loaded; nothing was touched.
+    :raises Unavailable: the hypervisor does not tell which guests it has.
+    """
+    log.info("run.retried", count=len(retried))
+    began = anyio.current_time()
+    right = await put_right(brought.host, retried)
+    left = {
+        outcome.uuid: Left.of(outcome.instance) for outcome in brought.result.outcomes if outcome.instance is not None
     }
-    new |= gone
-    result = replace(
-        result,
-        outcomes=(*(each for each in result.outcomes if each.uuid not in new), *new.values()),
-        took_s=result.took_s + took_s,
-        revision=result.revision + 1,
-    )
-    delivery = await brought.host.report(result)
-    try:
-        for outcome in gone.values():
-            await brought.host.journal.settled(outcome)
-        await brought.host.journal.end_run(result, delivery=delivery)
-    except JournalError as error:
-        log.error("release.not_written", error=str(error))  # noqa: TRY400 - a sentence, no traceback
-    return replace(brought, result=result)
+
+    def may(record: Instance) -> bool:
+        """Somebody may be at work on it: a task state that is not as we left it says so."""
+        known = left.get(record.uuid)
+        return record.task_state is None or record.uuid in right or known is None or Left.of(record) == known
+
+    new = await settle_again(brought.host, brought.past, Again(wanted=retried, because="retried", may=may))
+    return await reported(brought, new, took_s=anyio.current_time() - began)

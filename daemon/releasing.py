@@ -18,7 +18,7 @@ async def release(path: Path, wanted: Sequence[str]) -> list[str]:
     :raises UsageError: one of them is no UUID or is not held; nothing is released.
     :raises Temporary: the journal cannot be read or written now.
     """
-    uuids = [_uuid(text) for text in wanted]
+    uuids = [uuid_of(text) for text in wanted]
     held = await anyio.to_thread.run_sync(_held, path)
     unknown = [uuid for uuid in uuids if uuid not in held]
     if unknown:
@@ -34,7 +34,11 @@ def _held(path: Path) -> list[str]:
         return [] if history is None else history.held()
 
 
-def _uuid(text: str) -> str:
+def uuid_of(text: str) -> str:
+    """Parse the UUID of an instance.
+
+    :raises UsageError: it is none.
+    """
     try:
         return str(UUID(text))
     except ValueError:

@@ -25,7 +25,7 @@ from bringup.daemon.executor import Executor
 from bringup.daemon.gate import opened_placement, pass_placement
 from bringup.daemon.host import Host, RunObserver, Start
 from bringup.daemon.identity import Identity, given, merged, remember, remembered
-from bringup.daemon.init_host import init_host
+from bringup.daemon.init_host import Brought, init_host
 from bringup.daemon.journal import Journal
 from bringup.daemon.lease import held_lease
 from bringup.daemon.lifecycle import LifecycleWatch
@@ -44,6 +44,7 @@ from bringup.daemon.status.endpoint import answering, source_of
 from bringup.daemon.status.source import Source
 from bringup.daemon.store.base import Claimant
 from bringup.daemon.supervised import Supervised, supervise
+from bringup.daemon.waiting import wait_for_needs
 from bringup.drivers.base import Driver
 
 log = get_logger()
@@ -186,7 +187,7 @@ class _Service:
             rpc = await opened.enter_async_context(wiring.opened_messaging(settings))
             transport = await opened.enter_async_context(wiring.opened_transport(settings, rpc=rpc))
             outbox = self._outbox()
-            watch = LifecycleWatch(settings.host.name, deadline_s=settings.limits.instance_deadline, vitals=vitals)
+            watch = self._watch()
             opened.callback(watch.close)
             progress = self.source.progress
             observers = Observers(progress, self.source.recorder, _Settled(watch))
@@ -215,7 +216,7 @@ class _Service:
                 )
                 if settings.driver.handle_lifecycle_events:
                     beside.start_soon(watch.watch, executor, name="lifecycle")
-                return self._host(executor, observers, report, watch, journal)
+                return self._host(executor, observers, report, watch, journal, once=once)
 
             async def report(result: RunResult) -> str | None:
                 ending.result = result
@@ -229,7 +230,7 @@ class _Service:
             start = Start(pass_placement=at_gate, open_host=open_host, observer=observers)
             try:
                 async with presenter.showing(progress):
-                    brought = await init_host(start)
+                    brought = await _bring_back(start)
             except BringupError as error:
                 progress.start_failed(chain_of(error))
                 self.supervised.teller.tell_now()
@@ -256,6 +257,15 @@ class _Service:
         self.supervised.follow(partial(wiring.follow_limit, self.settings, driver))
         return driver
 
+    def _watch(self) -> LifecycleWatch:
+        settings = self.settings
+        return LifecycleWatch(
+            settings.host.name,
+            deadline_s=settings.limits.instance_deadline,
+            vitals=self.supervised.vitals,
+            owes_elsewhere=wiring.owes_elsewhere(settings),
+        )
+
     def _claimant(self) -> Claimant:
         return Claimant(self.settings.host.name, self.identity.node_uuid)
 
@@ -272,6 +282,8 @@ class _Service:
         report: Callable[[RunResult], Awaitable[str | None]],
         watch: LifecycleWatch,
         journal: Journal,
+        *,
+        once: bool,
     ) -> Host:
         settings = self.settings
         return Host(
@@ -287,10 +299,18 @@ class _Service:
             journal=journal,
             resuming=wiring.resuming(settings),
             guards=wiring.guards(settings),
+            owes_elsewhere=wiring.owes_elsewhere(settings),
+            needs=wiring.needs_policy(settings, run_waits=once, on_wait=self.source.waits),
             accepted_guests=self.identity.accepted_guests,
             now=wiring.utc_now,
             defer_iptables_apply=settings.driver.defer_iptables_apply,
         )
+
+
+async def _bring_back(start: Start) -> Brought:
+    """Bring the host back; where no daemon stays that could, wait for what is deferred."""
+    brought = await init_host(start)
+    return await wait_for_needs(brought) if brought.host.needs.run_waits else brought
 
 
 async def _report(settings: Settings, result: RunResult, outbox: Outbox, transport: Transport | None) -> Delivery:

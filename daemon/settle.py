@@ -9,12 +9,14 @@ import structlog
 
 from bringup.daemon.actions import EnsureFilteringRules
 from bringup.daemon.decisions import Facts, Rule, Step
+from bringup.daemon.decisions.needs import is_tried_again
 from bringup.daemon.errors import JournalError
 from bringup.daemon.host import Host
 from bringup.daemon.init_instance import init_instance
 from bringup.daemon.instances import Instance
 from bringup.daemon.logs import get_logger
 from bringup.daemon.outcomes import Kind, Outcome
+from bringup.daemon.wording import need_words
 from bringup.drivers.deadlines import counted
 
 log = get_logger()
@@ -37,10 +39,10 @@ async def settle(
         with structlog.contextvars.bound_contextvars(instance=facts.instance.uuid):
             await _settle_one(host, facts, course, outcomes)
 
-    await _in_slots(host, all_facts, work, name="init_instance")
+    await in_slots(host, all_facts, work, name="init_instance")
 
 
-async def _in_slots(host: Host, items: Iterable[T], work: Callable[[T], Awaitable[None]], *, name: str) -> None:
+async def in_slots(host: Host, items: Iterable[T], work: Callable[[T], Awaitable[None]], *, name: str) -> None:
     """Work on all items, each in a slot of the host, begun in their order; slots may come and go meanwhile."""
     slots = host.slots or anyio.CapacityLimiter(host.limits.concurrency)
 
@@ -92,7 +94,7 @@ async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:
         host.observer.action_ended(instance.uuid, COLLECT, failure)
 
     ran = (outcome.instance for outcome in outcomes if "runs" in outcome.because and outcome.instance is not None)
-    await _in_slots(host, ran, work, name="collect")
+    await in_slots(host, ran, work, name="collect")
 
 
 def log_outcome(outcome: Outcome) -> None:
@@ -106,6 +108,9 @@ def log_outcome(outcome: Outcome) -> None:
         facts["slowest_s"] = round(outcome.slowest[1], 3)
     if outcome.deleted:
         facts["deleted"] = True
+    if outcome.kind is Kind.DEFERRED:
+        facts["needs"] = [need_words(need) for need in outcome.needs]
+        facts["tried_again"] = is_tried_again(outcome.needs)
     for warning in outcome.warnings:
         if warning.action == DECIDE:
             log.warning("instance.doubtful", action=DECIDE, error=warning.error, message=warning.message)
@@ -117,5 +122,5 @@ def log_outcome(outcome: Outcome) -> None:
             "error": outcome.problem.error,
             "message": outcome.problem.message,
         }
-    write = {Kind.FAILED: log.error, Kind.HELD: log.warning}.get(outcome.kind, log.info)
+    write = {Kind.FAILED: log.error, Kind.HELD: log.warning, Kind.DEFERRED: log.warning}.get(outcome.kind, log.info)
     write(f"instance.{outcome.kind.value}", **facts)

@@ -97,7 +97,11 @@ def counts_line(snapshot: Snapshot) -> str:
 
 
 def _urgent(snapshot: Snapshot) -> list[str]:
-    return [f"{snapshot.counts[kind]} {kind.value}" for kind in (Kind.FAILED, Kind.HELD) if snapshot.counts.get(kind)]
+    return [
+        f"{snapshot.counts[kind]} {kind.value}"
+        for kind in (Kind.FAILED, Kind.HELD, Kind.DEFERRED)
+        if snapshot.counts.get(kind)
+    ]
 
 
 def headline(snapshot: Snapshot) -> str:

@@ -1,21 +1,22 @@
-"""What the daemon does once the host is back: waits for an operator's word, says that it lives, tidies up."""
+"""What the daemon does once the host is back: takes an operator's word, waits for needs, says that it lives."""
 
 from contextlib import suppress
 from typing import NoReturn
 
 import anyio
 
-from bringup.daemon.errors import BringupError, JournalError, chain_of
+from bringup.daemon.errors import BringupError, JournalError, StoreError, chain_of
 from bringup.daemon.evacuated import delete_kept_disks_that_are_due
 from bringup.daemon.init_host import Brought
 from bringup.daemon.logs import get_logger
-from bringup.daemon.release import held_by, let_go_on
+from bringup.daemon.release import let_go_on, may_change, try_again
 from bringup.daemon.vitals import Vitals
+from bringup.daemon.waiting import Waits, deferred, look_again
 
 log = get_logger()
 
 LOOK_EVERY_S = 1.0
-"""How soon a release is noticed."""
+"""How soon an operator's word is noticed."""
 JOURNAL_S = 10.0
 """How long one read or write of the journal takes at most where the disk is well."""
 TIDY_EVERY_S = 60.0
@@ -25,8 +26,8 @@ TIDY_EVERY_S = 60.0
 async def stand_by(brought: Brought, vitals: Vitals) -> None:
     """Stay until cancelled."""
     async with anyio.create_task_group() as group:
-        if held_by(brought):
-            group.start_soon(_await_releases, brought, vitals, name="releases")
+        if may_change(brought):
+            group.start_soon(_attend, brought, vitals, name="attend")
         group.start_soon(_keep_tidy, brought, vitals, name="tidy")
 
 
@@ -44,13 +45,43 @@ async def tidy(brought: Brought, vitals: Vitals) -> None:
     await delete_kept_disks_that_are_due(host.journal, host.driver, host.now)
 
 
-async def _await_releases(brought: Brought, vitals: Vitals) -> None:
-    while held_by(brought):
+async def _attend(brought: Brought, vitals: Vitals) -> None:
+    """Let go on what an operator releases, try again what he names and what may have come by itself."""
+    needs = brought.host.needs
+    waits = Waits(needs.wait_s)
+    next_look = _plan_next_look(brought, waits)
+    while may_change(brought):
         await anyio.sleep(LOOK_EVERY_S)
-        try:
-            with vitals.expecting("the look for releases", within_s=JOURNAL_S):
-                released = await brought.host.journal.releases()
-            if released:
-                brought = await let_go_on(brought, released)
-        except (BringupError, JournalError, TimeoutError) as error:
-            log.warning("release.waits", error=chain_of(error))
+        brought = await _take_words(brought, vitals)
+        if next_look is not None and anyio.current_time() >= next_look:
+            brought = await look_again(brought, deferred(brought), starts=needs.daemon_starts)
+            next_look = None
+        if not deferred(brought):
+            needs.on_wait(0, 0.0)
+            next_look = None
+        elif next_look is None:
+            next_look = _plan_next_look(brought, waits)
+
+
+def _plan_next_look(brought: Brought, waits: Waits) -> float | None:
+    """Draw when what is deferred is looked at again; None: never by itself."""
+    waiting, needs = deferred(brought), brought.host.needs
+    if not waiting or not needs.wait_s:
+        return None
+    in_s = waits.next_s()
+    needs.on_wait(len(waiting), in_s)
+    return anyio.current_time() + in_s
+
+
+async def _take_words(brought: Brought, vitals: Vitals) -> Brought:
+    journal = brought.host.journal
+    try:
+        with vitals.expecting("the look for an operator's word", within_s=JOURNAL_S):
+            released, retried = await journal.releases(), await journal.retries()
+        if released:
+            brought = await let_go_on(brought, released)
+        if retried:
+            brought = await try_again(brought, retried)
+    except (BringupError, JournalError, StoreError, TimeoutError) as error:
+        log.warning("release.waits", error=chain_of(error))
+    return brought

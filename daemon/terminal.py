@@ -28,6 +28,7 @@ STYLES = {
     Kind.FAILED: "bold red",
     Kind.SUPERSEDED: "yellow",
     Kind.HELD: "magenta",
+    Kind.DEFERRED: "yellow",
 }
 
 

@@ -36,6 +36,7 @@ MARKS: Mapping[Kind, str] = {
     Kind.FAILED: "✕",
     Kind.SUPERSEDED: "⇄",
     Kind.HELD: "‖",
+    Kind.DEFERRED: "…",
 }
 """What came of an instance, without colour."""
 

@@ -17,7 +17,7 @@ from bringup.daemon.evacuated import DiskKeeper, SettingWitness
 from bringup.daemon.executor import Executor
 from bringup.daemon.fence import StartFence
 from bringup.daemon.guards import Guards
-from bringup.daemon.host import Limits
+from bringup.daemon.host import Limits, NeedsPolicy
 from bringup.daemon.journal import Journal
 from bringup.daemon.logs import get_logger
 from bringup.daemon.operations import Shutdown
@@ -312,6 +312,23 @@ def resuming(settings: Settings) -> Resuming:
         guests=settings.resume.guests,
         max_downtime_s=settings.resume.max_downtime,
         instance_policy=settings.resume.instance_policy,
+    )
+
+
+def owes_elsewhere(settings: Settings) -> bool:
+    """Tell whether a deletion owes ports and volumes to services that this host cannot tell of it."""
+    finished_by = settings.deletion.finished_by
+    return finished_by == "nova" or (finished_by == "auto" and settings.store.is_nova_conductor)
+
+
+def needs_policy(settings: Settings, *, run_waits: bool, on_wait: Callable[[int, float], None]) -> NeedsPolicy:
+    """Give for how long what is deferred is tried again."""
+    return NeedsPolicy(
+        wait_s=settings.resume.wait_for_needs,
+        run_waits=run_waits,
+        # Nova's own records: nova-compute works with them once the host is back.
+        daemon_starts=not settings.store.is_nova_conductor,
+        on_wait=on_wait,
     )
 
 

@@ -1,6 +1,6 @@
 """Actions, states and forecasts in a few words, and as JSON holds them.  No I/O, no clock, no logger."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from typing import Any
@@ -10,6 +10,7 @@ from bringup.daemon.courses import Course, Forecast
 from bringup.daemon.decisions import Step
 from bringup.daemon.forecast import POWER_STATES
 from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
+from bringup.drivers.needs import MetBy, Need
 
 _IT = {
     PowerState.NOSTATE: "gone or pending",
@@ -62,6 +63,42 @@ def words(action: Action) -> str:
             return f"save migration status={action.status}"
         case _:
             return action.verb
+
+
+_MEETS = {
+    MetBy.HOST: "this host may meet it by itself",
+    MetBy.NOVA: "nova-compute meets it",
+    MetBy.PERSON: "somebody must meet it",
+}
+_SHOWN_NEEDS = 5
+
+
+def need_words(need: Need) -> str:
+    """Put a need into words, such as ``disk /dev/sdb is absent (no such block device)``."""
+    kind = need.kind.value.replace("_", " ")
+    return f"{kind} {need.name} is {need.state.value}{f' ({need.why})' if need.why else ''}"
+
+
+def missing(needs: Sequence[Need]) -> str:
+    """Put needs that are not met into a sentence, with who can meet them; many are cut short."""
+    parts = [
+        f"{'; '.join(need_words(need) for need in group[:_SHOWN_NEEDS])}"
+        f"{f' and {len(group) - _SHOWN_NEEDS} more' if len(group) > _SHOWN_NEEDS else ''}: {text}"
+        for met_by, text in _MEETS.items()
+        if (group := [need for need in needs if need.met_by is met_by])
+    ]
+    return "; ".join(parts)
+
+
+def need_json(need: Need) -> dict[str, str]:
+    """Give a need as JSON holds it."""
+    return {
+        "kind": need.kind.value,
+        "name": need.name,
+        "state": need.state.value,
+        "met_by": need.met_by.value,
+        "why": need.why,
+    }
 
 
 def condition(course: Course, forecast: Forecast) -> str:

@@ -85,6 +85,7 @@ class Checks:
             "store": self.store,
             "resume": self.resume,
             "driver": self.driver,
+            "needs": self.needs,
             "libvirt": self.libvirt,
             "pci": self.pci,
             "placement": self.placement,
@@ -185,6 +186,14 @@ class Checks:
         facts = {"guests": len(guests), "guests_without_record": strange, "records_without_guest": missing}
         message = f"{name}: {len(guests)} guests, {strange} of them without a record; {missing} records without a guest"
         return Finding("driver", Status.WARNING if strange else Status.OK, message, facts)
+
+    async def needs(self) -> Finding | None:
+        """Tell which guests would be deferred, were they started now; None where none would, or nobody can tell."""
+        if not self._rows:
+            return None
+        from bringup.daemon.cli.needs_check import needs_finding
+
+        return await needs_finding(self._settings)
 
     async def libvirt(self) -> Finding | None:
         """Tell who else starts guests, and what is too narrow; None where libvirt is not the hypervisor."""

@@ -20,12 +20,27 @@ from bringup.daemon.cli import (
     plan,
     plot,
     release,
+    retry,
     run,
     status,
 )
 from bringup.daemon.errors import WHO_MAY, BringupError, Refused, chain_of
 
-COMMANDS = (run, plan, explain, check, status, history, plot, release, accept, import_records, from_nova_conf, demo)
+COMMANDS = (
+    run,
+    plan,
+    explain,
+    check,
+    status,
+    history,
+    plot,
+    release,
+    retry,
+    accept,
+    import_records,
+    from_nova_conf,
+    demo,
+)
 INTERRUPTED = 130
 
 

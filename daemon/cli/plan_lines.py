@@ -5,14 +5,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bringup.daemon.actions import CompletePartialDeletion, Delete, DestroyEvacuated
+from bringup.daemon.actions import CompletePartialDeletion, Delete, DestroyEvacuated, DestroyGuest
 from bringup.daemon.cli.planning import Planned
 from bringup.daemon.courses import Course
 from bringup.daemon.decisions import Step
+from bringup.daemon.decisions.needs import is_tried_again
 from bringup.daemon.outcomes import Kind
-from bringup.daemon.wording import condition, courses_json, state_word, step_json, told_json, words
+from bringup.daemon.wording import (
+    condition,
+    courses_json,
+    need_json,
+    need_words,
+    state_word,
+    step_json,
+    told_json,
+    words,
+)
 
-DESTRUCTIVE = (CompletePartialDeletion, Delete, DestroyEvacuated)
+DESTRUCTIVE = (CompletePartialDeletion, Delete, DestroyEvacuated, DestroyGuest)
 MARK = "!"
 _WIDEST = 40
 
@@ -48,6 +58,8 @@ def _json(planned: Planned) -> dict[str, Any]:
         "destroys": _may_destroy(planned),
         "waits_for_look": None if look is None or course is not None else look.value,
         "problem": planned.problem,
+        "needs": [need_json(need) for need in planned.needs],
+        "tried_again": is_tried_again(planned.needs),
     }
     if course is not None and course.told:
         document["told"] = told_json(course)
@@ -64,6 +76,7 @@ def text_lines(planned: Sequence[Planned], host: str) -> Iterator[str]:
             yield _aligned(row, widths)
             if each is not None:
                 yield from _branches(each)
+                yield from (f"       needs: {_printable(need_words(need))}" for need in each.needs)
                 yield from _told(each)
         yield ""
     yield from _counts(planned, rows, host)
@@ -125,9 +138,21 @@ def _counts(planned: Sequence[Planned], rows: Sequence[Sequence[str]], host: str
     width = max((len(because) for because, _what, _mark in counted), default=0)
     for (because, what, mark), count in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
         yield f"{mark} {count:>6}  {because.ljust(width)}  {what}"
+    deferred = [each for each in planned if each.is_deferred]
+    if deferred:
+        yield f"  {len(deferred)} would be deferred{_of_those(deferred)}"
     destroyed = sum(row[0] == MARK for row in rows)
     if destroyed:
         yield f"{MARK} {destroyed} would lose the guest or the row"
+
+
+def _of_those(deferred: Sequence[Planned]) -> str:
+    """Say who is waited for."""
+    again = sum(is_tried_again(each.needs) for each in deferred)
+    parts = [f"{again} tried again by themselves"] if again else []
+    if len(deferred) > again:
+        parts.append(f"{len(deferred) - again} left to nova-compute or a person")
+    return f": {', '.join(parts)}"
 
 
 def _may_destroy(planned: Planned) -> bool:

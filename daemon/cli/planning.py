@@ -1,7 +1,7 @@
 """Finds out what would happen to each instance of a host, and touches nothing.
 
-The records are loaded as a run loads them; of the hypervisor only ``init_host``, the list of its guests and
-``get_info`` are asked.
+The records are loaded as a run loads them; of the hypervisor only ``init_host``, the list of its guests, ``get_info``
+and, where a guest would be started, ``needs`` are asked.
 """
 
 from collections import deque
@@ -13,19 +13,24 @@ import anyio
 from bringup.daemon import operations
 from bringup.daemon.courses import Course, Forecast
 from bringup.daemon.decisions import Facts
+from bringup.daemon.decisions.needs import can_start, of_failed_look
 from bringup.daemon.forecast import foresee, undisturbed
 from bringup.daemon.guards import Guards
 from bringup.daemon.init_instance import problem_of
 from bringup.daemon.instances import Instance
 from bringup.daemon.journal import Past
 from bringup.daemon.loading import guests_of, load_records
+from bringup.daemon.needing import unmet_needs
 from bringup.daemon.ordering import in_order
+from bringup.daemon.outcomes import Kind
 from bringup.daemon.planned import boot_of, guarded
 from bringup.daemon.resuming import Resuming
 from bringup.daemon.settings import Settings
 from bringup.daemon.states import PowerState
 from bringup.daemon.store.base import Store
+from bringup.daemon.wiring import owes_elsewhere
 from bringup.drivers.base import Driver
+from bringup.drivers.needs import Need
 
 LOOK_DEADLINE_S = 10.0
 
@@ -45,6 +50,13 @@ class Planned:
     """The way it goes if the guest stays as it was seen; None: that is not known."""
     problem: str | None = None
     """Why the guest could not be looked at."""
+    needs: tuple[Need, ...] = ()
+    """What a start of it would need and this host does not have."""
+
+    @property
+    def is_deferred(self) -> bool:
+        """Tell whether it would be deferred."""
+        return self.course is not None and self.course.kind is Kind.DEFERRED
 
     @property
     def instance(self) -> Instance:
@@ -89,6 +101,7 @@ class Planning:
             resuming=replace(self.resuming, boot=boot_of(self.past, booted_at=self.booted_at)),
             deadline_s=deadline_s,
             past=self.past,
+            owes_elsewhere=owes_elsewhere(self.settings),
         )
         if local is not None:
             records = guarded(records, self.guards, self.past, guests=len(local))
@@ -130,7 +143,20 @@ async def _look(planned: Planned, driver: Driver, deadline_s: float, *, power_cu
         return replace(planned, problem=f"no answer in {deadline_s:g} s")
     except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being planned
         return replace(planned, problem=problem_of("get_info", error).message)
-    return _seen(planned, PowerState.SHUTDOWN if power_cut and look is not PowerState.NOSTATE else look)
+    seen = _seen(planned, PowerState.SHUTDOWN if power_cut and look is not PowerState.NOSTATE else look)
+    return await _with_needs(seen, driver, deadline_s)
+
+
+async def _with_needs(planned: Planned, driver: Driver, deadline_s: float) -> Planned:
+    """Ask what the guest needs, where it would be started."""
+    course, needs = planned.course, tuple[Need, ...]()
+    if course is None or not any(can_start(step.action, planned.look) for step in course.steps):
+        return planned
+    with anyio.move_on_after(deadline_s) as scope:
+        needs = await unmet_needs(planned.instance, driver)
+    if scope.cancelled_caught:
+        needs = (of_failed_look(planned.instance.uuid, TimeoutError(f"no answer in {deadline_s:g} s")),)
+    return replace(planned, course=replace(course, steps=(), kind=Kind.DEFERRED), needs=needs) if needs else planned
 
 
 def _seen(planned: Planned, look: PowerState) -> Planned:

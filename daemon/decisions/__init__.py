@@ -10,7 +10,8 @@ Nova's ``_init_instance`` asks three questions, each a table:
 * :data:`FROM_FIRST_LOOK`: what one look at the guest adds;
 * :data:`FROM_SECOND_LOOK`: what is left when the above is done, after another look.
 
-Two more tables decide on evacuated instances (:data:`EVACUATED`) and on lifecycle events (:data:`LIFECYCLE`).
+Two more tables decide on evacuated instances (:data:`EVACUATED`) and on lifecycle events (:data:`LIFECYCLE`), and one
+says what follows where something is missing that a guest needs (:mod:`bringup.daemon.decisions.needs`).
 
 The order of the rows is meaning.  Every row that holds gives its actions; END stops the reading, of this table and of
 those after it.  A row that saves changes what the rows after it see: :func:`decide` keeps the record as it will be.

@@ -5,12 +5,14 @@ from bringup.daemon.actions import (
     CleanupInterruptedSnapshot,
     CompletePartialDeletion,
     Delete,
+    DestroyGuest,
     Reboot,
     Save,
 )
 from bringup.daemon.decisions.evacuation import EVACUATION_DONE, EVACUATION_RUNNING, has_come_back
 from bringup.daemon.decisions.holding import HELD_ROWS
 from bringup.daemon.decisions.moving import tell_under_way, under_way
+from bringup.daemon.decisions.owing import owes
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.states import TaskState, UnknownState, VmState
@@ -148,6 +150,14 @@ FROM_RECORD: tuple[Rule, ...] = (
         always(_CLEAR_TASK),
         Next.GO_ON,
         "A resize was prepared and had touched nothing yet.",
+    ),
+    Rule(
+        "deletion_owes_elsewhere",
+        lambda f: f.instance.task_state is TaskState.DELETING and owes(f),
+        always(DestroyGuest()),
+        Next.END,
+        "Its deletion was cut short, and its ports or volumes are other services': nova-compute finishes it.",
+        Kind.DEFERRED,
     ),
     Rule(
         "deletion_interrupted",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from bringup.daemon.actions import Action, Delete, Save, Stop
 from bringup.daemon.decisions.evacuation import has_come_back
+from bringup.daemon.decisions.owing import owes
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.states import PowerState, TaskState, VmState
@@ -92,6 +93,16 @@ LIFECYCLE: tuple[Rule, ...] = (
         _follow,
         Next.END,
         "No control plane keeps its record: its administrator may start and stop it, and the record says what it does.",
+    ),
+    Rule(
+        "deletion_is_novas",
+        lambda f: (
+            f.instance.vm_state is VmState.ACTIVE and f.look in DOWN and f.instance.shutdown_terminate and owes(f)
+        ),
+        nothing,
+        Next.END,
+        "It was made to be deleted when it shuts down; its ports or volumes are other services': nova-compute does it.",
+        Kind.SKIPPED,
     ),
     Rule(
         "terminates_on_shutdown",

@@ -52,6 +52,8 @@ class Facts:
     """Verbs that were begun by the run of this boot that was cut short: done, half done or not done."""
     done: frozenset[str] = frozenset()
     """Those of them that the journal knows to be done."""
+    owes_elsewhere: bool = False
+    """Ports and volumes that its record names are kept by other services, which must be told when it is deleted."""
     guest_gone: bool = False
     """The hypervisor has told its guests, and this one is not among them."""
     moves: tuple[Migration, ...] = ()
@@ -129,14 +131,15 @@ def decide(table: Sequence[Rule], facts: Facts) -> Plan:
             problem = told
         for action in rule.then(facts):
             steps.append(Step(rule.name, action))
-            facts = _as_it_will_be(facts, action)
+            facts = as_it_will_be(facts, action)
         if rule.next is Next.END:
             said = tuple(warnings)
             return Plan(tuple(because), tuple(steps), ends=True, kind=rule.kind, warnings=said, problem=problem)
     return Plan(tuple(because), tuple(steps), ends=False, kind=Kind.INITIALIZED, warnings=tuple(warnings))
 
 
-def _as_it_will_be(facts: Facts, action: Action) -> Facts:
+def as_it_will_be(facts: Facts, action: Action) -> Facts:
+    """Give the facts with the record as an action leaves it."""
     if isinstance(action, Save):
         return replace(facts, instance=replace(facts.instance, **action.changes))
     return facts

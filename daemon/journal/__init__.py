@@ -2,6 +2,7 @@
 
 from bringup.daemon.journal.base import (
     NO_JOURNAL,
+    FailedBefore,
     InFlight,
     Journal,
     KeptDisks,
@@ -12,4 +13,15 @@ from bringup.daemon.journal.base import (
 )
 from bringup.daemon.journal.owing import Owed
 
-__all__ = ["NO_JOURNAL", "InFlight", "Journal", "KeptDisks", "Left", "NewRun", "Owed", "Past", "Settled"]
+__all__ = [
+    "NO_JOURNAL",
+    "FailedBefore",
+    "InFlight",
+    "Journal",
+    "KeptDisks",
+    "Left",
+    "NewRun",
+    "Owed",
+    "Past",
+    "Settled",
+]

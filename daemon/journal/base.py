@@ -12,6 +12,7 @@ from typing import Protocol
 from bringup.daemon.decisions import Step
 from bringup.daemon.instances import Instance
 from bringup.daemon.outcomes import Outcome, RunResult
+from bringup.daemon.states import TaskState, UnknownState, VmState, task_state, vm_state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,22 @@ class Left:
             vm_state=str(instance.vm_state.value),
             task_state=None if task_state is None else str(task_state.value),
         )
+
+    def states(self) -> tuple[VmState | UnknownState, TaskState | UnknownState | None]:
+        """Give the states as values."""
+        return vm_state(self.vm_state), task_state(self.task_state)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedBefore:
+    """An instance that a run has set to ERROR."""
+
+    was: Left
+    """How its record was when the run began to work on it."""
+    left: Left
+    """How the run left it."""
+    is_of_boot: bool
+    """It failed on this boot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,7 @@ class Past:
     attempt: int = 1
     """How many times this run was begun, this time included."""
     settled: Mapping[str, Settled] = field(default_factory=dict)
-    """By UUID; of the run that goes on, held instances left out."""
+    """By UUID; of the run that goes on, held and deferred instances left out."""
     in_flight: Mapping[str, InFlight] = field(default_factory=dict)
     """By UUID; of the last run, if it was cut short, on this boot or on another."""
     resumed: frozenset[str] = frozenset()
@@ -82,13 +99,15 @@ class Past:
     boot_settled: bool = False
     """A run was ended on this boot: what only a host boot justifies is over."""
     held: frozenset[str] = frozenset()
-    """UUIDs that the last run of this boot held, or could not bring back: they have not had their turn."""
+    """UUIDs that have not had their turn on this boot: held, deferred, or a start that failed or was refused."""
     memory_lost: bool = False
     """A journal was set aside on this boot: what was done on it before is not known."""
     downtime_s: float | None = None
     """How long nothing was written before this boot's first run; None where that cannot be told."""
     suspects: Mapping[str, int] = field(default_factory=dict)
     """On how many boots in a row, up to the last, an instance was in flight when the host died."""
+    retried: frozenset[str] = frozenset()
+    """UUIDs that an operator wants to be tried again and that no outcome was written of since."""
     released: frozenset[str] = frozenset()
     """UUIDs that an operator has released and that no outcome was written of since; ``"*"``: all that were held."""
 
@@ -115,8 +134,11 @@ class Journal(Protocol):
     async def begin_run(self, run: NewRun) -> Past:
         """Begin a run, or go on with the one of the same boot and host that was cut short."""
 
-    async def began(self, uuid: str, step: Step, because: Sequence[str]) -> None:
-        """Write that ``step`` is about to be done, and the rules that have held for the instance so far."""
+    async def began(self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None) -> None:
+        """Write that ``step`` is about to be done, and the rules that have held for the instance so far.
+
+        ``was``: how the record was before its first step.
+        """
 
     def ended(self, uuid: str, step: Step, error: Exception | None) -> None:
         """Take note of the end of ``step``; written with whatever is written next for this instance."""
@@ -148,6 +170,12 @@ class Journal(Protocol):
     async def release(self, uuids: Collection[str], *, at: datetime) -> None:
         """Write an operator's word: these UUIDs, or :data:`ALL` that are held."""
 
+    async def retries(self) -> frozenset[str]:
+        """Give the UUIDs that an operator wants to be tried again, where no outcome was written since."""
+
+    async def failures(self) -> Mapping[str, FailedBefore]:
+        """Give, by UUID, what was set to ERROR by a run that this journal has; the last time counts."""
+
 
 class NoJournal:
     """Remembers nothing: for what is no run, such as the lifecycle events, and for trying things out."""
@@ -156,7 +184,7 @@ class NoJournal:
         """Begin a run of which nothing is known."""
         return Past(run_id=run.run_id)
 
-    async def began(self, uuid: str, step: Step, because: Sequence[str]) -> None:
+    async def began(self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None) -> None:
         """Forget it."""
 
     def ended(self, uuid: str, step: Step, error: Exception | None) -> None:
@@ -187,6 +215,14 @@ class NoJournal:
     async def releases(self) -> frozenset[str]:
         """Know of none."""
         return frozenset()
+
+    async def retries(self) -> frozenset[str]:
+        """Know of none."""
+        return frozenset()
+
+    async def failures(self) -> Mapping[str, FailedBefore]:
+        """Know of none."""
+        return {}
 
     async def release(self, uuids: Collection[str], *, at: datetime) -> None:
         """Forget it."""

@@ -38,6 +38,7 @@ def begin(database: sqlite3.Connection, run: NewRun, *, lost: Callable[..., bool
         downtime_s=down_s,
         suspects=remembering.suspects_before(database, boot),
         released=remembering.waiting_releases(database),
+        retried=remembering.waiting_retries(database),
     )
     if goes_on:
         database.execute("UPDATE runs SET attempt = ?, state = ? WHERE number = ?", (attempt, RUNNING, last[0]))

@@ -8,6 +8,8 @@ from typing import Any
 from bringup.daemon.actions import Action
 from bringup.daemon.journal.base import Left
 from bringup.daemon.outcomes import Kind, Outcome, Problem
+from bringup.daemon.wording import need_json
+from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
 
 def detail_of(action: Action) -> str | None:
@@ -34,6 +36,8 @@ def dump_outcome(outcome: Outcome) -> str:
             "warnings": [_problem(each) for each in outcome.warnings],
             "slowest": outcome.slowest,
             "deleted": outcome.deleted,
+            "runs": outcome.runs,
+            "needs": [need_json(need) for need in outcome.needs],
         },
         separators=(",", ":"),
     )
@@ -56,6 +60,19 @@ def load_outcome(uuid: str, text: str) -> Outcome:
         warnings=tuple(Problem(*each) for each in document["warnings"]),
         slowest=None if slowest is None else (slowest[0], slowest[1]),
         deleted=document["deleted"],
+        # An earlier version did not write these.
+        runs=document.get("runs", False),
+        needs=tuple(_need(each) for each in document.get("needs", ())),
+    )
+
+
+def _need(text: dict[str, str]) -> Need:
+    return Need(
+        kind=NeedKind(text["kind"]),
+        name=text["name"],
+        state=NeedState(text["state"]),
+        met_by=MetBy(text["met_by"]),
+        why=text["why"],
     )
 
 
@@ -63,7 +80,12 @@ def dump_left(outcome: Outcome) -> str | None:
     """Write how the record of an outcome was left."""
     if outcome.instance is None or outcome.deleted:
         return None
-    return json.dumps(dataclasses.asdict(Left.of(outcome.instance)), separators=(",", ":"))
+    return write_left(Left.of(outcome.instance))
+
+
+def write_left(left: Left) -> str:
+    """Write how a record is or was."""
+    return json.dumps(dataclasses.asdict(left), separators=(",", ":"))
 
 
 def load_left(text: str | None) -> Left | None:

@@ -37,8 +37,9 @@ def write_entries(database: sqlite3.Connection, entries: Sequence[Entry]) -> Non
     # Begun first: the end of an action that was begun in this round finds it.
     if begun:
         database.executemany(
-            """INSERT INTO instances (run, uuid, attempt, because, began_at) VALUES (?, ?, ?, ?, ?)
-            ON CONFLICT DO UPDATE SET attempt = excluded.attempt, because = excluded.because, kind = NULL""",
+            """INSERT INTO instances (run, uuid, attempt, because, began_at, was) VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET attempt = excluded.attempt, because = excluded.because, kind = NULL,
+            was = coalesce(excluded.was, was)""",
             [entry.instance for entry in begun],
         )
         database.executemany(
@@ -64,6 +65,10 @@ def write_entries(database: sqlite3.Connection, entries: Sequence[Entry]) -> Non
         database.executemany(
             "UPDATE releases SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL",
             [(entry.at, entry.uuid) for entry in settled if not entry.is_held],
+        )
+        database.executemany(
+            "UPDATE retries SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL",
+            [(entry.at, entry.uuid) for entry in settled],
         )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bringup.daemon.errors import Refused
-from bringup.daemon.journal.schema import ENDED, TABLES, VERSION
+from bringup.daemon.journal.schema import ADDED, ADDED_COLUMNS, ENDED, TABLES, VERSION
 from bringup.daemon.scheduler.durable import sync_directory, write_durably
 
 BUSY_TIMEOUT_S = 5.0
@@ -51,7 +51,14 @@ def _see_to_tables(database: sqlite3.Connection, path: Path) -> None:
     if version == 0:
         if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise _damaged("it is a database of another program")
-        database.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+        database.executescript(f"BEGIN IMMEDIATE; {TABLES} {ADDED} PRAGMA user_version = {VERSION}; COMMIT;")
+        return
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'retries'").fetchone() is None:
+        database.executescript(ADDED)
+    for table, columns in ADDED_COLUMNS.items():
+        known = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+        for name in columns.keys() - known:
+            database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
 
 
 def _check(database: sqlite3.Connection) -> None:

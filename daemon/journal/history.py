@@ -10,7 +10,7 @@ from typing import Any
 
 from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.journal import remembering
-from bringup.daemon.journal.base import Past
+from bringup.daemon.journal.base import FailedBefore, Past
 from bringup.daemon.journal.file import BUSY_TIMEOUT_S
 from bringup.daemon.journal.owing import Owed, owed_on
 from bringup.daemon.journal.schema import RUNNING, STOPPED, VERSION
@@ -32,7 +32,7 @@ _ACTIONS = """
 SELECT uuid, attempt, number, rule, verb, detail, began_at, ended_at, took_s, error FROM actions
 WHERE run = (SELECT number FROM runs WHERE run_id = ?) AND uuid = ? ORDER BY attempt, number
 """
-URGENT = (Kind.HELD.value, Kind.FAILED.value, Kind.SUPERSEDED.value)
+URGENT = (Kind.HELD.value, Kind.FAILED.value, Kind.DEFERRED.value, Kind.SUPERSEDED.value)
 
 
 class History:
@@ -110,6 +110,7 @@ class History:
             downtime_s=down_s,
             suspects=remembering.suspects_before(database, number),
             released=remembering.waiting_releases(database),
+            retried=remembering.waiting_retries(database),
         )
 
     def owed(self, boot_id: str) -> Owed:
@@ -118,10 +119,26 @@ class History:
 
     def held(self) -> list[str]:
         """Give the UUIDs that the last run holds."""
+        return self.last_with(Kind.HELD)
+
+    def last_with(self, *kinds: Kind) -> list[str]:
+        """Give the UUIDs whose outcome in the last run is one of these."""
         last = self.run("last")
         if last is None:
             return []
-        return [row["uuid"] for row in self.instances_of(last["run_id"]) if row["kind"] == Kind.HELD.value]
+        wanted = [kind.value for kind in kinds]
+        return [row["uuid"] for row in self.instances_of(last["run_id"]) if row["kind"] in wanted]
+
+    def last_because(self, rule: str) -> set[str]:
+        """Give the UUIDs for which a rule held in the last run."""
+        last = self.run("last")
+        rows = [] if last is None else self.instances_of(last["run_id"])
+        return {row["uuid"] for row in rows if rule in row["because"]}
+
+    def failures(self, boot_id: str) -> dict[str, FailedBefore]:
+        """Give what was set to ERROR by a run, by UUID."""
+        has_column = any(row["name"] == "was" for row in self._database.execute("PRAGMA table_info(instances)"))
+        return remembering.failures(self._database, boot_id) if has_column else {}
 
 
 def _run(row: sqlite3.Row) -> Row:
@@ -145,6 +162,7 @@ def _instance(row: sqlite3.Row) -> Row:
         "slowest": outcome.get("slowest"),
         "problem": outcome.get("problem"),
         "warnings": outcome.get("warnings", []),
+        "needs": outcome.get("needs", []),
         "deleted": outcome.get("deleted", False),
     }
 

@@ -13,10 +13,11 @@ from bringup.daemon.actions import (
     SaveMigration,
     SetError,
 )
-from bringup.daemon.journal.base import ALL, InFlight, Settled
+from bringup.daemon.journal.base import ALL, FailedBefore, InFlight, Settled
 from bringup.daemon.journal.documents import load_left, load_outcome
 from bringup.daemon.journal.schema import ENDED, RUNNING
 from bringup.daemon.outcomes import Kind
+from bringup.daemon.states import VmState
 
 LEAVES_GUEST_ALONE = (Save, SaveMigration, SetError, LookAtGuest, CompletePartialDeletion)
 BOOTS_LOOKED_AT = 16
@@ -34,10 +35,10 @@ def away_s(database: sqlite3.Connection, at: datetime) -> float | None:
 
 
 def settled_in(database: sqlite3.Connection, run: int) -> dict[str, Settled]:
-    """Give what a run has outcomes of, held instances left out."""
+    """Give what a run has outcomes of; instances that were held or deferred are looked at again."""
     rows = database.execute(
-        "SELECT uuid, outcome, left_as FROM instances WHERE run = ? AND kind IS NOT NULL AND kind != ?",
-        (run, Kind.HELD.value),
+        "SELECT uuid, outcome, left_as FROM instances WHERE run = ? AND kind IS NOT NULL AND kind NOT IN (?, ?)",
+        (run, Kind.HELD.value, Kind.DEFERRED.value),
     )
     return {uuid: Settled(load_outcome(uuid, outcome), load_left(left)) for uuid, outcome, left in rows}
 
@@ -83,11 +84,26 @@ def is_settled(database: sqlite3.Connection, boot: int) -> bool:
 
 
 def held_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
-    """Give what the last run of a boot held, or could not bring back: it has not had its turn."""
+    """Give what has not had its turn on a boot, though a run of it may have ended.
+
+    What was held or deferred, and what could not be brought back or was not let through by the fence; a guest that ran
+    has had its turn.  The last outcome of an instance counts, whatever was begun since and cut short.
+    """
+    # A bare column beside max() is of the row that has it: SQLite says so.
     rows = database.execute(
-        """SELECT uuid FROM instances WHERE run = (SELECT max(number) FROM runs WHERE boot = ?)
-        AND (kind = ? OR kind = ? AND json_extract(outcome, '$.problem[0]') = ?)""",
-        (boot, Kind.HELD.value, Kind.FAILED.value, ResumeStateOnHostBoot.verb),
+        """SELECT uuid FROM (SELECT uuid, outcome, max(run) FROM instances
+            WHERE run IN (SELECT number FROM runs WHERE boot = ?) AND outcome IS NOT NULL GROUP BY uuid)
+        WHERE json_extract(outcome, '$.kind') = ?
+        OR json_extract(outcome, '$.kind') = ? AND NOT coalesce(json_extract(outcome, '$.runs'), 0)
+        OR json_extract(outcome, '$.kind') IN (?, ?) AND json_extract(outcome, '$.problem[0]') = ?""",
+        (
+            boot,
+            Kind.HELD.value,
+            Kind.DEFERRED.value,
+            Kind.FAILED.value,
+            Kind.SUPERSEDED.value,
+            ResumeStateOnHostBoot.verb,
+        ),
     )
     return frozenset(uuid for (uuid,) in rows)
 
@@ -95,6 +111,28 @@ def held_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
 def waiting_releases(database: sqlite3.Connection) -> frozenset[str]:
     """Give what was released and not taken."""
     return frozenset(uuid for (uuid,) in database.execute("SELECT uuid FROM releases WHERE taken_at IS NULL"))
+
+
+def waiting_retries(database: sqlite3.Connection) -> frozenset[str]:
+    """Give what is to be tried again and was not; none where an earlier version wrote the journal."""
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'retries'").fetchone() is None:
+        return frozenset()
+    return frozenset(uuid for (uuid,) in database.execute("SELECT uuid FROM retries WHERE taken_at IS NULL"))
+
+
+def failures(database: sqlite3.Connection, boot_id: str) -> dict[str, FailedBefore]:
+    """Give what was set to ERROR, the last time that it was."""
+    rows = database.execute(
+        """SELECT uuid, was, left_as, boot_id FROM instances JOIN runs ON runs.number = run
+        JOIN boots ON boots.number = boot WHERE kind = ? AND was IS NOT NULL AND left_as IS NOT NULL ORDER BY run""",
+        (Kind.FAILED.value,),
+    )
+    found = {}
+    for uuid, was, left_as, failed_on in rows:
+        before, left = load_left(was), load_left(left_as)
+        if before is not None and left is not None and left.vm_state == VmState.ERROR.value:
+            found[uuid] = FailedBefore(before, left, failed_on == boot_id)
+    return found
 
 
 def suspects_before(database: sqlite3.Connection, boot: int) -> dict[str, int]:

@@ -16,7 +16,7 @@ CREATE TABLE runs (
   took_s REAL, error TEXT, counts TEXT, delivery TEXT);
 CREATE TABLE instances (
   run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, uuid TEXT NOT NULL, attempt INTEGER NOT NULL,
-  because TEXT NOT NULL, began_at TEXT, settled_at TEXT, kind TEXT, outcome TEXT, left_as TEXT,
+  because TEXT NOT NULL, began_at TEXT, settled_at TEXT, kind TEXT, outcome TEXT, left_as TEXT, was TEXT,
   PRIMARY KEY (run, uuid)) WITHOUT ROWID;
 CREATE INDEX instances_uuid ON instances (uuid);
 CREATE TABLE actions (
@@ -32,6 +32,14 @@ CREATE TABLE releases (
   number INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL, at TEXT NOT NULL, after_run INTEGER NOT NULL,
   taken_at TEXT);
 """
+
+ADDED = """
+CREATE TABLE IF NOT EXISTS retries (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL, at TEXT NOT NULL, after_run INTEGER NOT NULL,
+  taken_at TEXT);
+"""
+"""What a journal of an earlier version lacks; one that has it is still one that an earlier version can use."""
+ADDED_COLUMNS = {"instances": {"was": "TEXT"}}
 
 RUNNING, STOPPED, ENDED = "running", "stopped", "ended"
 """States of a run: under way or killed; given up with unfinished instances; over."""

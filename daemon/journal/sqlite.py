@@ -10,7 +10,7 @@ call raise :class:`JournalError`; each tries again.
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,9 +24,9 @@ import anyio.to_thread
 from bringup.daemon.decisions import Step
 from bringup.daemon.errors import JournalError, StoreError
 from bringup.daemon.journal import remembering
-from bringup.daemon.journal.base import ALL, KeptDisks, NewRun, Past
+from bringup.daemon.journal.base import ALL, FailedBefore, KeptDisks, Left, NewRun, Past
 from bringup.daemon.journal.beginning import begin, forget_the_old
-from bringup.daemon.journal.documents import detail_of, dump_left, dump_outcome
+from bringup.daemon.journal.documents import detail_of, dump_left, dump_outcome, write_left
 from bringup.daemon.journal.entries import Begun, Entry, SettledEntry, text_of, write_entries
 from bringup.daemon.journal.file import CORRUPT, Mark, connect, set_aside, transaction
 from bringup.daemon.journal.schema import ENDED, STOPPED
@@ -123,13 +123,13 @@ class SqliteJournal:
         self._owed.clear()
         return past
 
-    async def began(self, uuid: str, step: Step, because: Sequence[str]) -> None:
-        """Write that ``step`` is about to be done, and the rules that have held for the instance so far."""
+    async def began(self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None) -> None:
+        """Write that ``step`` is about to be done, the rules that have held so far, and how the record was."""
         number = self._numbers[uuid] = self._numbers.get(uuid, 0) + 1
         end = self._take_end(uuid)
         at = text_of(self._now())
         entry = Begun(
-            (self._run, uuid, self._attempt, json.dumps(list(because)), at),
+            (self._run, uuid, self._attempt, json.dumps(list(because)), at, None if was is None else write_left(was)),
             (self._run, uuid, self._attempt, number, step.rule, step.action.verb, detail_of(step.action), at),
             end,
         )
@@ -212,6 +212,11 @@ class SqliteJournal:
                 )
                 if state == ENDED and not result.count(Kind.HELD):
                     database.execute("UPDATE releases SET taken_at = ? WHERE uuid = ?", (at, ALL))
+                if state == ENDED:
+                    # Of what had no record: the run knew of the word and has looked.
+                    database.execute(
+                        "UPDATE retries SET taken_at = ? WHERE taken_at IS NULL AND after_run < ?", (at, self._run)
+                    )
                 self._touch(database)
 
         await self._in_thread("end a run", end)
@@ -254,16 +259,27 @@ class SqliteJournal:
 
     async def release(self, uuids: Collection[str], *, at: datetime) -> None:
         """Write an operator's word."""
+        await self._note_word("release", "INSERT INTO releases (uuid, at, after_run) VALUES (?, ?, ?)", uuids, at)
 
+    async def retries(self) -> frozenset[str]:
+        """Give what an operator wants to be tried again since no outcome was written of it."""
+        return await self._in_thread("read the retries", lambda: remembering.waiting_retries(self._opened()))
+
+    async def retry(self, uuids: Collection[str], *, at: datetime) -> None:
+        """Write that an operator wants these to be tried again."""
+        await self._note_word("retry", "INSERT INTO retries (uuid, at, after_run) VALUES (?, ?, ?)", uuids, at)
+
+    async def failures(self) -> Mapping[str, FailedBefore]:
+        """Give what was set to ERROR by a run."""
+        return await self._in_thread("read what failed", lambda: remembering.failures(self._opened(), self._boot_id))
+
+    async def _note_word(self, word: str, statement: str, uuids: Collection[str], at: datetime) -> None:
         def write() -> None:
             with transaction(self._opened()) as database:
                 (after_run,) = database.execute("SELECT coalesce(max(number), 0) FROM runs").fetchone()
-                database.executemany(
-                    "INSERT INTO releases (uuid, at, after_run) VALUES (?, ?, ?)",
-                    [(uuid, text_of(at), after_run) for uuid in uuids],
-                )
+                database.executemany(statement, [(uuid, text_of(at), after_run) for uuid in uuids])
 
-        await self._in_thread("write the release", write)
+        await self._in_thread(f"write the {word}", write)
 
     async def _do(self, doing: str, statement: str, values: tuple[Any, ...]) -> None:
         def write() -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypedDict, TypeGuard
 
 from bringup.daemon.outcomes import Kind, Outcome, Problem, RunResult
+from bringup.daemon.wording import need_json
 
 FORMAT: Final = "bringup.report/1"
 
@@ -39,6 +40,7 @@ class ReportedInstance(TypedDict):
     outcome: str
     because: list[str]
     problem: ReportedProblem | None
+    needs: list[dict[str, str]]
     warnings: list[ReportedProblem]
     took_s: float
     slowest: ReportedAction | None
@@ -153,6 +155,7 @@ def _instance(outcome: Outcome) -> ReportedInstance:
         "outcome": outcome.kind.value,
         "because": list(outcome.because),
         "problem": None if problem is None else _problem(problem),
+        "needs": [need_json(need) for need in outcome.needs],
         "warnings": [_problem(warning) for warning in outcome.warnings],
         "took_s": round(outcome.took_s, 3),
         "slowest": None if slowest is None else {"action": slowest[0], "took_s": round(slowest[1], 3)},

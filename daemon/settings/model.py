@@ -235,6 +235,7 @@ class ResumeSettings(Section):
     guests: Literal["never", "on_host_boot", "on_every_start"] = "never"
     max_downtime: SecondsOrZero = 0.0
     instance_policy: Literal["ignored", "narrows", "decides"] = "narrows"
+    wait_for_needs: SecondsOrZero = 600.0
 
 
 class GuestSettings(Section):
@@ -242,6 +243,12 @@ class GuestSettings(Section):
 
     shutdown_timeout: SecondsOrZero = 60.0
     shutdown_retry_interval: Seconds = 10.0
+
+
+class DeletionSettings(Section):
+    """Deletions that were cut short."""
+
+    finished_by: Literal["auto", "bringup", "nova"] = "auto"
 
 
 class EvacuatedSettings(Section):
@@ -320,6 +327,7 @@ class Settings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     resume: ResumeSettings = field(default_factory=ResumeSettings)
     guests: GuestSettings = field(default_factory=GuestSettings)
+    deletion: DeletionSettings = field(default_factory=DeletionSettings)
     evacuated: EvacuatedSettings = field(default_factory=EvacuatedSettings)
     guards: GuardSettings = field(default_factory=GuardSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
@@ -351,6 +359,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "network": NetworkSettings,
     "resume": ResumeSettings,
     "guests": GuestSettings,
+    "deletion": DeletionSettings,
     "evacuated": EvacuatedSettings,
     "guards": GuardSettings,
     "journal": JournalSettings,

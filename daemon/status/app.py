@@ -1,6 +1,7 @@
 """The endpoint as an ASGI application: what is answered to which request.  See docs/status.md.
 
-It only reads; ``POST /release`` is there where it was given a way to release, which is on the UNIX socket alone.
+It only reads; ``POST /release`` and ``POST /retry`` are there where it was given a way to do so, which is on the UNIX
+socket alone.
 """
 
 import json
@@ -22,8 +23,8 @@ from bringup.daemon.status.page import page
 from bringup.daemon.status.source import Source
 from bringup.daemon.status.streams import SEND_S, EventStream, TimelineStream
 
-Release = Callable[[Sequence[str]], Awaitable[list[str]]]
-"""Releases instances by UUID, all that are held for none; gives those that were."""
+Word = Callable[[Sequence[str]], Awaitable[list[str]]]
+"""Takes an operator's word on instances by UUID, for none on all that it can be about; gives those that it was."""
 LONGEST_BODY = 1 << 20
 BODY_S = 10.0
 
@@ -31,7 +32,8 @@ BODY_S = 10.0
 def make_app(
     source: Source,
     *,
-    release: Release | None = None,
+    release: Word | None = None,
+    retry: Word | None = None,
     host_names: Sequence[str] | None = None,
     send_s: float = SEND_S,
 ) -> Guarding:
@@ -50,7 +52,9 @@ def make_app(
         Route("/metrics", answers.metrics),
     ]
     if release is not None:
-        routes.append(Route("/release", _Releasing(release).answer, methods=["POST"]))
+        routes.append(Route("/release", _Taking("release", "released", release).answer, methods=["POST"]))
+    if retry is not None:
+        routes.append(Route("/retry", _Taking("retry", "retried", retry).answer, methods=["POST"]))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _refused})
     return Guarding(app, host_names=host_names)
 
@@ -90,24 +94,24 @@ async def _page(_request: Request) -> Response:
     return Response(text, media_type="text/html", headers={"content-security-policy": policy})
 
 
-class _Releasing:
+class _Taking:
     """Takes an operator's word."""
 
-    def __init__(self, release: Release) -> None:
-        self._release = release
+    def __init__(self, word: str, done: str, take: Word) -> None:
+        self._word, self._done, self._take = word, done, take
 
     async def answer(self, request: Request) -> Response:
         # A browser behind a forwarded port must not do it for another page: it names where a POST comes from.
         if "origin" in request.headers:
-            raise HTTPException(403, "a browser may not release; use bringup release")
+            raise HTTPException(403, f"a browser may not {self._word}; use bringup {self._word}")
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise HTTPException(415, "give application/json")
         uuids = _uuids(await _body(request))
         try:
-            released = await self._release(uuids)
+            done = await self._take(uuids)
         except BringupError as error:
             return JSONResponse({"error": chain_of(error), "exit_code": error.exit_code}, status_code=409)
-        return JSONResponse({"released": released})
+        return JSONResponse({self._done: done})
 
 
 async def _body(request: Request) -> bytes:
@@ -128,7 +132,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _uuids(body: bytes) -> list[str]:
-    right = 'give {"uuids": ["..."]}, or {"uuids": []} for all that are held'
+    right = 'give {"uuids": ["..."]}, or {"uuids": []} for all'
     try:
         found: Any = json.loads(body)
     except ValueError:

@@ -28,6 +28,7 @@ def status(source: Source, pending: Pending) -> dict[str, Any]:
         "failures": [each for each in urgent if each["outcome"] not in ("initialized", "skipped")][:MOST_FAILURES],
         "warnings": [each for each in urgent if each["outcome"] in ("initialized", "skipped")][:MOST_FAILURES],
         "left_out": max(0, len(urgent) - MOST_FAILURES),
+        "deferred": {"waiting": source.waiting, "next_look_s": _rounded(source.next_look_s())},
         "reports": {"waiting": pending.count, "oldest_s": _rounded(pending.oldest_s)},
     }
 

@@ -21,7 +21,7 @@ from bringup.daemon.status.source import Source
 from bringup.daemon.wiring import JOURNAL, utc_now
 
 if TYPE_CHECKING:
-    from bringup.daemon.status.app import Release
+    from bringup.daemon.status.app import Word
     from bringup.daemon.status.guarding import Guarding
 
 log = get_logger()
@@ -97,7 +97,7 @@ async def _open_unix(stack: AsyncExitStack, settings: Settings, source: Source, 
         listening.problem = f"cannot listen at {path}: {error.strerror}"
         return
     stack.callback(sockets.remove, path)
-    make = partial(_app, source, release=partial(_release, settings))
+    make = partial(_app, source, release=partial(_release, settings), retry=partial(_retry, settings, source.boot_id))
     await stack.enter_async_context(served(listener, make, import_at=source.staying))
     listening.addresses["socket"] = str(path)
 
@@ -106,10 +106,16 @@ def _on_asyncio() -> bool:
     return "asyncio" in type(current_token().native_token).__module__
 
 
-def _app(source: Source, *, release: "Release | None" = None, host_names: Sequence[str] | None = None) -> "Guarding":
+def _app(
+    source: Source,
+    *,
+    release: "Word | None" = None,
+    retry: "Word | None" = None,
+    host_names: Sequence[str] | None = None,
+) -> "Guarding":
     from bringup.daemon.status.app import make_app
 
-    return make_app(source, release=release, host_names=host_names)
+    return make_app(source, release=release, retry=retry, host_names=host_names)
 
 
 async def _release(settings: Settings, uuids: Sequence[str]) -> list[str]:
@@ -119,3 +125,12 @@ async def _release(settings: Settings, uuids: Sequence[str]) -> list[str]:
         released = await release(settings.host.state_directory / JOURNAL, uuids)
     log.info("status.released", count=len(released))
     return released
+
+
+async def _retry(settings: Settings, boot_id: str, uuids: Sequence[str]) -> list[str]:
+    from bringup.daemon.retrying import retry
+
+    with anyio.fail_after(settings.limits.host_deadline):
+        retried = await retry(settings.host.state_directory / JOURNAL, boot_id, uuids)
+    log.info("status.retried", count=len(retried))
+    return retried

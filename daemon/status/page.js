@@ -1,7 +1,7 @@
 // The status page: asks /timeline once, then follows /events. page_timeline.js draws the bars.
 const $ = (id) => document.getElementById(id);
-const MARK = { initialized: "✓", skipped: "–", failed: "✕", superseded: "⇄", held: "‖", warning: "!" };
-const ATTENTION = ["failed", "held", "superseded"];
+const MARK = { initialized: "✓", skipped: "–", failed: "✕", superseded: "⇄", held: "‖", deferred: "…", warning: "!" };
+const ATTENTION = ["failed", "held", "deferred", "superseded"];
 const ROW = 18, GUTTER = 112, TAIL = 26, AXIS = 78, LISTED = 200, LANES = 16;
 const run = { bars: new Map(), phases: [], groups: {}, total: 0, end: null, head: null, source: null, skew: 0 };
 const view = { rows: [], from: 0, to: null, chosen: null, dirty: true, drawn: false, filter: "", order: "began", find: "", follow: true };
@@ -126,7 +126,7 @@ function words() {
   };
   const took = run.end === null ? clock() : run.end;
   $("tiles").replaceChildren(
-    tile("settled", facts.done, `of ${facts.total}`), tile("failed", counts.failed, "", "bad"), tile("held", counts.held, "", "warn"),
+    tile("settled", facts.done, `of ${facts.total}`), tile("failed", counts.failed, "", "bad"), tile("held", counts.held, "", "warn"), tile("deferred", counts.deferred, "", "warn"),
     tile("superseded", counts.superseded), tile("skipped", counts.skipped), tile("running", head.running.length), tile("waiting", facts.waiting),
     tile("a second", facts.rate === null ? "–" : facts.rate.toFixed(facts.rate < 10 ? 1 : 0)),
     run.end === null ? tile("left, about", facts.eta_s === null ? "–" : span(facts.eta_s)) : tile("it took", span(took)));
@@ -136,7 +136,7 @@ function words() {
 
 function attention() {
   const found = [...run.bars.values()].filter((bar) => ATTENTION.includes(bar.outcome) || bar.warnings);
-  const rank = (bar) => (ATTENTION.indexOf(bar.outcome) + 4) % 4;
+  const rank = (bar) => ATTENTION.indexOf(bar.outcome);
   found.sort((a, b) => (ATTENTION.includes(a.outcome) ? rank(a) : 9) - (ATTENTION.includes(b.outcome) ? rank(b) : 9) || a.ended_s - b.ended_s);
   list($("attention"), found, (bar) => {
     const word = ATTENTION.includes(bar.outcome) ? bar.outcome : "warning";

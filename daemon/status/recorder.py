@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import Any
 
 from bringup.daemon.decisions import Step
+from bringup.daemon.decisions.needs import is_tried_again
 from bringup.daemon.observers import Indifferent
 from bringup.daemon.outcomes import Kind, Outcome
 from bringup.daemon.status.feed import Feed, encoded
 from bringup.daemon.status.measures import Histogram
+from bringup.daemon.wording import need_json
 
-URGENT = (Kind.FAILED, Kind.HELD, Kind.SUPERSEDED)
+URGENT = (Kind.FAILED, Kind.HELD, Kind.DEFERRED, Kind.SUPERSEDED)
 MESSAGE_LENGTH = 2000
 
 
@@ -168,4 +170,6 @@ def _urgent(outcome: Outcome) -> dict[str, Any]:
         "error": None if problem is None else problem.error,
         "message": None if problem is None else shortened(problem.message),
         "took_s": round(outcome.took_s, 3),
+        "needs": [need_json(need) for need in outcome.needs],
+        "tried_again": is_tried_again(outcome.needs),
     }

@@ -1,5 +1,6 @@
 """What the endpoint tells of: one process, its run, its reports."""
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -45,6 +46,19 @@ class Source:
     hanging: Callable[[], str | None] = field(default=lambda: None)
     """Says what of the work hangs, in the background too."""
     stopping: bool = False
+    waiting: int = 0
+    """How many instances are deferred and looked at again by themselves."""
+    next_look_at: float | None = None
+    """When, in monotonic seconds."""
+
+    def waits(self, count: int, in_s: float) -> None:
+        """Take note of how many wait for what they need, and in how many seconds they are looked at again."""
+        self.waiting = count
+        self.next_look_at = time.monotonic() + in_s if count else None
+
+    def next_look_s(self) -> float | None:
+        """Tell in how many seconds they are looked at again; None where none is."""
+        return None if self.next_look_at is None else max(0.0, self.next_look_at - time.monotonic())
 
     def state(self) -> State:
         """Tell what the process is about."""

@@ -30,6 +30,14 @@ def told(answer: Answer) -> RenderableType:
         parts += [bar, Text(_counts(answer))]
     parts += _running(answer)
     parts += _failures(answer)
+    deferred = answer.get("deferred", {"waiting": 0})
+    if deferred["waiting"]:
+        parts.append(
+            Text(
+                f"{deferred['waiting']} deferred, looked at again in {in_words(deferred['next_look_s'])}",
+                style="yellow",
+            )
+        )
     waiting = answer["reports"]["waiting"]
     if waiting:
         oldest_s = answer["reports"]["oldest_s"]

@@ -7,7 +7,7 @@ hypervisor is asked.  The file is documented in ``docs/scenarios.md``.
 from bringup.drivers.simulated.calls import Call
 from bringup.drivers.simulated.driver import SimulatedDriver
 from bringup.drivers.simulated.latency import Exponential, Latency, Lognormal, Uniform
-from bringup.drivers.simulated.scenario import Capacity, Fault, Scenario, SimulatedGuest
+from bringup.drivers.simulated.scenario import Capacity, Fault, Scenario, SimulatedGuest, SimulatedNeed
 from bringup.drivers.simulated.scenario_file import ScenarioError, dump_scenario, read_scenario
 from bringup.drivers.simulated.verbs import ErrorName, LatencyKey, Verb
 
@@ -24,6 +24,7 @@ __all__ = [
     "ScenarioError",
     "SimulatedDriver",
     "SimulatedGuest",
+    "SimulatedNeed",
     "Uniform",
     "Verb",
     "dump_scenario",

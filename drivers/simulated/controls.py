@@ -5,6 +5,7 @@ fails.  The change happens whole, at the end of the latency: a call that is canc
 """
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +22,7 @@ from bringup.drivers.simulated.latency import Latency, draw_s
 from bringup.drivers.simulated.scenario import Fault, Scenario, SimulatedGuest
 from bringup.drivers.simulated.scenario_file import read_scenario
 from bringup.drivers.simulated.state_file import StateFile
-from bringup.drivers.simulated.verbs import LOOKS, LatencyKey, Verb
+from bringup.drivers.simulated.verbs import LOOKS, NO_DEFAULT_LATENCY, LatencyKey, Verb
 
 _T = TypeVar("_T")
 
@@ -45,6 +46,7 @@ class Controls:
         self._latencies = {guest.uuid: guest.latency for guest in scenario.guests if guest.latency}
         self._busy: dict[str, Verb] = {}
         self._host: str | None = None
+        self._ready_at: float | None = None
         self._state = None if state_path is None else StateFile(state_path)
         if self._state is not None:
             self._state.load(self.hypervisor, self._calls, self._faults)
@@ -114,6 +116,14 @@ class Controls:
         if self._state is not None:
             self._state.save_guest(uuid, self.hypervisor)
 
+    def meet(self, uuid: str, name: str) -> None:
+        """Let something that a guest needs be there from now on."""
+        self.hypervisor.met.add((uuid, name))
+
+    def ready_for_s(self) -> float:
+        """Tell how long ago the hypervisor was made ready."""
+        return 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
+
     def host_loses_power(self) -> None:
         """Go down with all guests, as when the plug of the host is pulled."""
         self.hypervisor.lose_power()
@@ -127,6 +137,7 @@ class Controls:
 
     def _open(self, host: str) -> None:
         self._host = host
+        self._ready_at = time.monotonic() if self._ready_at is None else self._ready_at
 
     def _close(self) -> None:
         self._host = None
@@ -167,7 +178,7 @@ class Controls:
         return result
 
     def _latency(self, uuid: str, verb: Verb) -> Latency:
-        keys: tuple[LatencyKey, ...] = (verb, "default")
+        keys: tuple[LatencyKey, ...] = (verb,) if verb in NO_DEFAULT_LATENCY else (verb, "default")
         own = self._latencies.get(uuid)
         for latencies in (self.scenario.latency,) if own is None else (own, self.scenario.latency):
             for key in keys:

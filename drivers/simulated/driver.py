@@ -45,9 +45,9 @@ class SimulatedDriver(Controls):
         return await self._perform("get_info", uuid, lambda: GuestInfo(self.hypervisor.guest(uuid).power_state))
 
     async def needs(self, guest: Guest) -> Sequence[Need]:
-        """Tell what a start of the guest relies on; nothing yet."""
-        del guest
-        return ()
+        """Tell what the scenario says that a start of the guest relies on; its definition where there is none."""
+        uuid = guest.uuid
+        return await self._perform("needs", uuid, lambda: self.hypervisor.needs(uuid, self.ready_for_s()))
 
     async def plug_vifs(self, guest: Guest) -> None:
         """Plug the VIFs of a guest, which need not be there."""

@@ -18,8 +18,9 @@ from bringup.drivers.base import (
     Transition,
     VirtualInterfacePlugError,
 )
+from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 from bringup.drivers.simulated.firewall import Firewall
-from bringup.drivers.simulated.scenario import Scenario, SimulatedGuest
+from bringup.drivers.simulated.scenario import Scenario, SimulatedGuest, SimulatedNeed
 from bringup.drivers.simulated.transitions import ACTIVE, POWER_OFF, Moves
 
 
@@ -42,6 +43,8 @@ class Hypervisor:
         self.traits: Final = frozenset(capacity.traits)
         self.active = _active_among(self.guests)
         self.firewall: Final = Firewall()
+        self.met: Final[set[tuple[str, str]]] = set()
+        """Needs that have been met since, by UUID of the guest and name."""
         self.plugged: Final[set[str]] = set()
         self.disks_kept: Final[set[str]] = set()
         self.disks_destroyed: Final[set[str]] = set()
@@ -133,6 +136,23 @@ class Hypervisor:
             self.guests[uuid] = dataclasses.replace(guest, power_state=state, migrating=False)
         self.active = 0
 
+    def needs(self, uuid: str, since_s: float) -> tuple[Need, ...]:
+        """Tell what a start of a guest relies on, ``since_s`` seconds after the hypervisor was made ready."""
+        guest = self.guests.get(uuid)
+        if guest is None:
+            why = "the hypervisor has no such guest"
+            return (Need(kind=NeedKind.DEFINITION, name=uuid, state=NeedState.ABSENT, met_by=MetBy.NOVA, why=why),)
+        return tuple(
+            Need(
+                kind=need.kind,
+                name=need.name,
+                state=NeedState.MET if _is_there(need, since_s) or (uuid, need.name) in self.met else need.state,
+                met_by=need.met_by,
+                why=need.why,
+            )
+            for need in guest.needs
+        )
+
     def plug_vifs(self, uuid: str) -> None:
         """Plug the VIFs of a guest, which need not be there."""
         guest = self.guests.get(uuid)
@@ -171,6 +191,10 @@ class Hypervisor:
         """Tell whether another host would find the mark."""
         guest = self.guests.get(probe.uuid)
         return probe in self.probes and guest is not None and guest.shared_storage is True
+
+
+def _is_there(need: SimulatedNeed, since_s: float) -> bool:
+    return need.met_after is not None and since_s >= need.met_after
 
 
 def _active_among(guests: Mapping[str, SimulatedGuest]) -> int:

@@ -12,7 +12,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict
 
 from bringup.drivers.base import PowerState
-from bringup.drivers.simulated.latency import Latency, parse_latency, write_latency
+from bringup.drivers.needs import MetBy, NeedKind, NeedState
+from bringup.drivers.simulated.latency import LONGEST_S, Latency, parse_latency, write_latency
 from bringup.drivers.simulated.verbs import ErrorName, LatencyKey, Verb
 
 
@@ -55,6 +56,20 @@ def _no_latencies() -> Mapping[LatencyKey, Latency]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedNeed:
+    """Something that a start of the guest relies on; ``met_after`` so many seconds after ``init_host`` it is there."""
+
+    __pydantic_config__ = _NOTHING_ELSE
+
+    kind: NeedKind = NeedKind.DISK
+    name: Annotated[str, Field(min_length=1, max_length=1024)]
+    state: NeedState = NeedState.ABSENT
+    met_by: MetBy = MetBy.HOST
+    why: str = ""
+    met_after: Annotated[float, Field(ge=0, le=LONGEST_S)] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedGuest:
     """A guest that the simulated hypervisor has.
 
@@ -70,6 +85,7 @@ class SimulatedGuest:
     vifs_broken: _Flag = False
     migrating: _Flag = False
     snapshot_in_progress: _Flag = False
+    needs: tuple[SimulatedNeed, ...] = ()
     latency: _Latencies = field(default_factory=_no_latencies)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from bringup.drivers.simulated.scenario import Capacity, Fault, Scenario, SimulatedGuest
+from bringup.drivers.simulated.scenario import Capacity, Fault, Scenario, SimulatedGuest, SimulatedNeed
 from bringup.drivers.simulated.transitions import ACTIVE
 from bringup.drivers.simulated.verbs import HOST_VERBS, NEED_NO_GUEST
 
@@ -144,13 +144,19 @@ def _objects(entries: object) -> Iterator[tuple[int, dict[str, Any]]]:
             yield index, entry
 
 
+def _part(place: Sequence[Any]) -> Any:
+    if len(place) <= 1:
+        return Scenario
+    return SimulatedNeed if "needs" in place[:-1] else _PARTS[str(place[0])]
+
+
 def _sentence(problem: Any) -> str:
     place, kind, value = problem["loc"], problem["type"], _shown(problem["input"])
     key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place if step != "[key]")
     key = key.lstrip(".") or "the scenario"
     match kind:
         case "unexpected_keyword_argument" | "extra_forbidden":
-            known = dataclasses.fields(_PARTS[str(place[0])] if len(place) > 1 else Scenario)
+            known = dataclasses.fields(_part(place))
             return f"{key}: unknown key; must be one of {', '.join(field.name for field in known)}"
         case "missing":
             return f"{key}: is missing"

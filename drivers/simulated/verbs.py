@@ -1,10 +1,11 @@
 """The names that a scenario may use: verbs of a driver, and errors that one raises."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from bringup.drivers import base
+from bringup.drivers.needs import Need, NeedKind, NeedNotMet, NeedState
 
 HostVerb = Literal[
     "init_host",
@@ -18,6 +19,7 @@ HostVerb = Literal[
 ]
 GuestVerb = Literal[
     "get_info",
+    "needs",
     "plug_vifs",
     "ensure_filtering_rules_for_instance",
     "power_on",
@@ -41,6 +43,7 @@ ErrorName = Literal[
     "DriverError",
     "InstanceNotFound",
     "InstancePowerOffFailure",
+    "NeedNotMet",
     "PciDeviceNotFound",
     "VirtualInterfacePlugError",
     "NotImplementedError",
@@ -53,16 +56,28 @@ HOST_VERBS: Final = frozenset[str](get_args(HostVerb))
 VERBS: Final = frozenset[str](get_args(Verb))
 # These work for a guest that the hypervisor does not have.
 NEED_NO_GUEST: Final = frozenset[str](
-    {"plug_vifs", "destroy", "keep_disks", "delete_kept_disks", "check_instance_shared_storage_cleanup"}
+    {"needs", "plug_vifs", "destroy", "keep_disks", "delete_kept_disks", "check_instance_shared_storage_cleanup"}
 )
 # A look does not exclude anything.
-LOOKS: Final = frozenset[str]({"get_info"})
+LOOKS: Final = frozenset[str]({"get_info", "needs"})
+# Nova's verbs take the default latency; a look at what is needed takes none unless a scenario says so.
+NO_DEFAULT_LATENCY: Final = frozenset[str]({"needs"})
 
-ERRORS: Final[Mapping[ErrorName, type[Exception]]] = MappingProxyType(
+
+def _need_not_met(message: str) -> NeedNotMet:
+    # That a verb failed for it shows that it is not there, whatever was told before.
+    return NeedNotMet(
+        message,
+        [Need(kind=NeedKind.DISK, name="scenario", state=NeedState.ABSENT, why="the scenario has a fault for it")],
+    )
+
+
+ERRORS: Final[Mapping[ErrorName, Callable[[str], Exception]]] = MappingProxyType(
     {
         "DriverError": base.DriverError,
         "InstanceNotFound": base.InstanceNotFound,
         "InstancePowerOffFailure": base.InstancePowerOffFailure,
+        "NeedNotMet": _need_not_met,
         "PciDeviceNotFound": base.PciDeviceNotFound,
         "VirtualInterfacePlugError": base.VirtualInterfacePlugError,
         "NotImplementedError": NotImplementedError,

@@ -24,7 +24,9 @@ GROUPS: Mapping[str, Group] = {
     "network": Group("network", "#56b4e9", ("plug_vifs", "ensure_filtering_rules_for_instance")),
     "power": Group("power", "#009e73", ("reboot", "start", "stop", "unpause", "resume_state_on_host_boot")),
     "migration": Group("migration", "#0072b2", ("finish_revert_migration", "live_migration_abort", "save_migration")),
-    "records": Group("records", "#e69f00", ("save", "set_error", "complete_partial_deletion", "delete")),
+    "records": Group(
+        "records", "#e69f00", ("save", "set_error", "complete_partial_deletion", "delete", "destroy_guest")
+    ),
     "clean": Group("clean up", "#cc79a7", ("destroy_evacuated", "fence", "post_interrupted_snapshot_cleanup")),
 }
 FAILED_COLOUR = "#d55e00"

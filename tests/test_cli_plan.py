@@ -109,6 +109,8 @@ def test_a_plan_as_json_has_a_line_an_instance(site: Site) -> None:
             "destroys": False,
             "waits_for_look": None,
             "problem": None,
+            "needs": [],
+            "tried_again": False,
         }
     ]
 

@@ -104,6 +104,11 @@ def every_record_held_too() -> Iterator[Facts]:
         if record.instance.task_state in (None, TaskState.MIGRATING):
             yield replace(record, moves=(LEAVING,), booted_at=LEAVING.updated_at)
         yield from every_hold(record)
+        yield replace(owing(record), owes_elsewhere=True)
+
+
+def owing(record: Facts) -> Facts:
+    return replace(record, instance=replace(record.instance, network_info=({"id": "a port"},)))
 
 
 def every_evacuation_held_too() -> Iterator[Facts]:
@@ -121,6 +126,7 @@ def every_event() -> Iterator[Facts]:
     for (vm, task, look, host, before, terminate), event in itertools.product(states, Transition):
         instance = replace(facts(vm, task, host=host).instance, power_state=before, shutdown_terminate=terminate)
         yield replace(FACTS, instance=instance, look=look, transition=event)
+        yield replace(owing(replace(FACTS, instance=instance)), look=look, transition=event, owes_elsewhere=True)
         away = migration("evacuation", "accepted")
         yield replace(FACTS, instance=instance, look=look, transition=event, evacuation=away)
         plain = replace(instance, system_metadata={ORIGIN: FROM_LIBVIRT})

@@ -18,6 +18,8 @@ ONLY_AFTER_ANOTHER_RUN = {
     *("quarantined", "destruction_held", "evacuated_and_gone", "resumed_before"),
     *("resumed_on_boot_only", "away_too_long", "resume_not_wanted", "resume_not_known"),
     *("failed_before", "finished_before", "given_up_before"),
+    # With Nova's own records only.
+    "deletion_owes_elsewhere",
 }
 
 

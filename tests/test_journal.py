@@ -169,10 +169,11 @@ async def test_an_end_that_nothing_followed_counts_as_in_flight(host: Host) -> N
     assert (await host.past()).in_flight == {A: InFlight(begun=("reboot",))}
 
 
-async def test_a_held_instance_is_not_settled(host: Host) -> None:
+@pytest.mark.parametrize("kind", [Kind.HELD, Kind.DEFERRED])
+async def test_an_instance_that_was_held_or_deferred_is_not_settled(host: Host, kind: Kind) -> None:
     async with host.journal() as journal:
         await host.begins(journal)
-        await journal.settled(outcome(kind=Kind.HELD))
+        await journal.settled(outcome(kind=kind))
     past = await host.past()
     assert (past.settled, past.in_flight) == ({}, {})
 
@@ -183,6 +184,10 @@ async def test_a_held_instance_is_not_settled(host: Host) -> None:
         (Kind.HELD, "decide", True),
         (Kind.FAILED, "resume_state_on_host_boot", True),
         (Kind.FAILED, "plug_vifs", False),
+        (Kind.SUPERSEDED, "resume_state_on_host_boot", True),
+        (Kind.SUPERSEDED, "save", False),
+        (Kind.DEFERRED, "needs", True),
+        (Kind.DEFERRED, "plug_vifs", True),
         (Kind.INITIALIZED, "resume_state_on_host_boot", False),
     ],
 )

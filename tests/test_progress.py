@@ -39,6 +39,7 @@ def test_it_counts_what_is_done_what_runs_and_what_waits() -> None:
         Kind.FAILED: 2,
         Kind.SUPERSEDED: 0,
         Kind.HELD: 0,
+        Kind.DEFERRED: 0,
     }
 
 

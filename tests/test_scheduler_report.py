@@ -55,6 +55,7 @@ def test_an_instance_is_reported_as_it_was_left() -> None:
             "outcome": "failed",
             "because": ["one", "two"],
             "problem": shown,
+            "needs": [],
             "warnings": [shown],
             "took_s": 1.235,
             "slowest": {"action": "plug_vifs", "took_s": 1.001},
@@ -113,7 +114,7 @@ def test_a_report_is_complete_if_the_run_got_to_every_instance(result: RunResult
 
 def test_every_kind_is_counted_the_deleted_included() -> None:
     counts = a_report(an_outcome(1), an_outcome(2, deleted=True))["counts"]
-    assert counts == {"initialized": 2, "skipped": 0, "failed": 0, "superseded": 0, "held": 0}
+    assert counts == {"initialized": 2, "skipped": 0, "failed": 0, "superseded": 0, "held": 0, "deferred": 0}
 
 
 def test_a_report_built_twice_has_the_same_id_and_another_run_has_another() -> None:

@@ -58,6 +58,7 @@ async def test_calls_are_not_kept_unless_asked_for() -> None:
 
 
 NEED_A_GUEST = VERBS - {
+    "needs",
     *("init_host", "close", "list_instance_uuids", "list_instances", "filter_defer_apply_on"),
     *(
         "get_available_resource",

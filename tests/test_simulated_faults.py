@@ -73,7 +73,8 @@ async def test_each_error_of_a_scenario_can_be_raised_with_its_message(name: Err
     driver = host(guest(), faults=(Fault(verb="get_info", error=name, message="the dog ate it"),))
     await driver.init_host("compute-1")
 
-    with pytest.raises(ERRORS[name], match=r"^the dog ate it$"):
+    expected = type(ERRORS[name]("the dog ate it"))
+    with pytest.raises(expected, match=r"^the dog ate it$"):
         await driver.get_info(GUEST)
 
 

@@ -121,7 +121,7 @@ async def test_who_needs_somebody_is_kept_with_the_reason_and_nobody_else_is() -
     )
 
     urgent = acted.recorder.urgent
-    assert [each["outcome"] for each in urgent.values()] == ["failed", "superseded", "held", "initialized"]
+    assert [each["outcome"] for each in urgent.values()] == ["failed", "superseded", "held", "deferred", "initialized"]
     assert urgent[uuid_of(2)]["message"] == "cannot plug"
     assert urgent[uuid_of(9)]["action"] == "fence"
 

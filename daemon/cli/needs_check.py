@@ -1,16 +1,20 @@
 """What ``bringup check`` says of guests that would be deferred."""
 
 from collections import Counter
+from dataclasses import replace
 
 import anyio
 
 from bringup.daemon import wiring
 from bringup.daemon.cli.checks import Finding, Status
-from bringup.daemon.decisions.needs import is_tried_again
+from bringup.daemon.decisions.needs import is_tried_again, starts
 from bringup.daemon.errors import BringupError
-from bringup.daemon.loading import guests_of
+from bringup.daemon.init_instance import FULL_COURSE
+from bringup.daemon.loading import guests_of, load_records
 from bringup.daemon.needing import unmet_needs
+from bringup.daemon.resuming import Boot
 from bringup.daemon.settings import Settings
+from bringup.daemon.states import PowerState
 from bringup.daemon.wording import need_words
 from bringup.drivers.needs import Need
 
@@ -18,19 +22,22 @@ SHOWN = 3
 
 
 async def needs_finding(settings: Settings) -> Finding | None:
-    """Ask for each instance of this host what a start of its guest would lack; None where it would lack nothing."""
+    """Ask what the guests lack that would be started after a power cut now; None where they lack nothing."""
     lacking: dict[str, tuple[Need, ...]] = {}
-    driver = wiring.make_driver(settings)
+    driver, limit_s = wiring.make_driver(settings), settings.limits.host_deadline
+    resuming = replace(wiring.resuming(settings), boot=Boot(downtime_s=0))
     try:
-        await guests_of(driver, settings.host.name, deadline_s=settings.limits.host_deadline)
+        local = await guests_of(driver, settings.host.name, deadline_s=limit_s)
         async with wiring.opened_store(settings, must_exist=True) as store:
-            # What is not asked by then is not told: the check is no run.
-            ends_at = anyio.current_time() + settings.limits.host_deadline
-            for instance in await store.load_instances(settings.host.name):
-                if anyio.current_time() > ends_at:
-                    break
-                if found := await unmet_needs(instance, driver):
-                    lacking[instance.uuid] = found
+            records = await load_records(store, settings.host.name, local=local, resuming=resuming, deadline_s=limit_s)
+        # What is not asked by then is not told: the check is no run.
+        ends_at = anyio.current_time() + limit_s
+        for facts in records.own:
+            if anyio.current_time() > ends_at:
+                break
+            if starts((), FULL_COURSE, replace(facts, look=PowerState.SHUTDOWN)):
+                found = await unmet_needs(facts.instance, driver)
+                lacking |= {facts.instance.uuid: found} if found else {}
     except BringupError:
         # The checks of the store and of the driver have said so.
         return None
@@ -44,9 +51,9 @@ async def needs_finding(settings: Settings) -> Finding | None:
     count = len(lacking)
     guests, they = ("guest", "it") if count == 1 else ("guests", "they")
     message = (
-        f"{count} {guests} would be deferred, were {they} started now "
+        f"{count} {guests} would be deferred, were {they} started after a power cut now "
         f"({again} tried again by themselves): {' | '.join(first)}{' ...' if count > SHOWN else ''}; "
         "bringup plan has all of them"
     )
-    facts = {"deferred": count, "tried_again": again, "kinds": dict(kinds)}
-    return Finding("needs", Status.WARNING, message, facts)
+    told = {"deferred": count, "tried_again": again, "kinds": dict(kinds)}
+    return Finding("needs", Status.WARNING, message, told)

@@ -17,6 +17,7 @@ PUT_TOGETHER = {
         "instance.skipped": "info",
         "instance.superseded": "info",
         "instance.held": "warning",
+        "instance.deferred": "warning",
         "instance.failed": "error",
     }
 }

@@ -9,6 +9,7 @@ import pytest
 
 from bringup.daemon import state_directory
 from bringup.daemon.cli.check import BY_SEVERITY
+from bringup.daemon.states import PowerState, VmState
 from bringup.drivers.simulated import Capacity, Fault, Scenario, SimulatedGuest
 from bringup.placement.inventories import Wished, put_inventories_right
 from bringup.placement.microversions import NEEDED
@@ -60,7 +61,8 @@ def test_a_host_that_has_everything_passes(site: Site) -> None:
     scenario = Scenario(guests=(SimulatedGuest(uuid=uuid_of(1)), SimulatedGuest(uuid=uuid_of(9))))
     back = '[resume]\nguests = "on_host_boot"'
     settings = site.settings(placement_settings(real_placement(), name, back), scenario=scenario)
-    records = [instance(1), instance(2), instance(3, host="compute-2"), instance(9, host="compute-2")]
+    off = instance(2, vm_state=VmState.STOPPED, power_state=PowerState.SHUTDOWN)
+    records = [instance(1), off, instance(3, host="compute-2"), instance(9, host="compute-2")]
     site.run("import", site.records(records), *settings)
     before = sorted(path.name for path in site.store.parent.iterdir())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bringup.daemon.errors import UsageError
+from bringup.placement.problems import read_problem
 
 _MIB = 1024 * 1024
 
@@ -64,11 +65,17 @@ def _decoded(text: str, name: str) -> Iterator[Any]:
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
     position = _skip_space(text, 0)
     if position == len(text):
-        raise UsageError(f"cannot read records from {name}: it is empty")
+        raise UsageError(f"cannot read records from {name}: it is empty; whatever was to write it has failed")
     while position < len(text):
         try:
             document, position = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
+            if text.startswith("<", position):
+                page = read_problem(text.encode()).words
+                raise UsageError(
+                    f"cannot read records from {name}: it is a page of HTML and not JSON, of a proxy probably: "
+                    f'"{page}"; ask again'
+                ) from None
             ends_early = error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip()) - 1
             cut = ", the file may be cut short" if ends_early else ""
             raise UsageError(

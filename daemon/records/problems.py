@@ -31,10 +31,17 @@ class Problems:
     def __init__(self) -> None:
         """Begin with none."""
         self._by_record: dict[str, list[str]] = {}
+        self._more = 0
+        self._last = ""
 
     def add(self, where: str, sentence: str) -> None:
-        """Note what is wrong with the record at ``where``, such as ``servers[3]``."""
-        self._by_record.setdefault(where, []).append(f"  {where}{sentence}")
+        """Note what is wrong with the record at ``where``, such as ``servers[3]``; of most only that something is."""
+        if where in self._by_record or len(self._by_record) < SHOWN:
+            self._by_record.setdefault(where, []).append(f"  {where}{sentence}")
+        elif where != self._last:
+            # Those of one record come one after the other.
+            self._more += 1
+            self._last = where
 
     def add_invalid(self, where: str, error: ValidationError, hints: Mapping[str, str]) -> None:
         """Note every field that a model refused; ``hints`` say what gives a field that is missing."""
@@ -48,10 +55,10 @@ class Problems:
         """
         if not self._by_record:
             return
-        count = len(self._by_record)
+        count = len(self._by_record) + self._more
         heading = "record is" if count == 1 else "records are"
         lines = [f"cannot take records from {name}: {count} {heading} wrong, nothing was stored"]
-        for sentences in list(self._by_record.values())[:SHOWN]:
+        for sentences in self._by_record.values():
             lines += sentences[:SHOWN]
         if count > SHOWN:
             lines.append(f"  and {count - SHOWN} more")

@@ -4,18 +4,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bringup.daemon.instances import Instance, Migration
+from bringup.daemon.records.answers import refusal_of
 from bringup.daemon.records.base import Records
 from bringup.daemon.records.documents import read_documents
+from bringup.daemon.records.shapes import COMMAND, as_nova_says, is_line_of_a_list, servers_in
 from bringup.daemon.records.writing import FORMAT
 
 if TYPE_CHECKING:
     from bringup.daemon.records.problems import Problems
 
+LIST = "what openstack server list writes"
 LIMIT_BYTES = 64 * 1024 * 1024
 
 
 def read_records(source: Path | bytes, *, host: str | None, limit_bytes: int = LIMIT_BYTES) -> Records:
-    """Read Nova's answers to ``GET /servers/detail``, or our own JSON, or documents of both.
+    """Read Nova's answers to ``GET /servers/detail``, what clients make of them, or our own JSON, or documents of each.
 
     ``host`` is where instances are whose record does not say (Nova names hosts to administrators only).  Blocks.
 
@@ -38,6 +41,7 @@ class _Reading:
     def __init__(self, host: str | None, problems: "Problems") -> None:
         self._host = host
         self._seen: dict[str, str] = {}
+        self._said_list = False
         self.problems = problems
         self.instances: list[Instance] = []
         self.migrations: list[Migration] = []
@@ -47,10 +51,20 @@ class _Reading:
         from bringup.daemon.records import own, servers_detail  # noqa: PLC0415 - pydantic, as above
 
         prefix = f"{where}." if where else ""
-        if isinstance(document, dict) and isinstance(document.get("servers"), list):
-            for index, data in enumerate(document["servers"]):
-                at = f"{prefix}servers[{index}]"
-                self._add_instance(servers_detail.instance(data, at, self.problems, host=self._host), at)
+        servers = servers_in(document)
+        if servers is not None:
+            for name, data in servers:
+                at = f"{prefix}{name}" if name else where or "the server"
+                found = servers_detail.instance(as_nova_says(data), at, self.problems, host=self._host)
+                self._add_instance(found, at)
+            return
+        if is_line_of_a_list(document):
+            # Every line of it is one: it is said once.
+            if not self._said_list:
+                self.problems.add(
+                    LIST, f" does not say what is needed: vm_state, host and name; write it with: {COMMAND}"
+                )
+            self._said_list = True
             return
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             self.problems.add(where or "the document", f" {_not_records(document)}")
@@ -85,8 +99,12 @@ class _Reading:
 
 
 def _not_records(document: Any) -> str:
+    refusal = refusal_of(document)
+    if refusal is not None:
+        return refusal
     wanted = (
-        f'Nova\'s answer to GET /servers/detail (with "servers") or our own JSON (with "format": "{FORMAT}") is wanted'
+        f'Nova\'s answer to GET /servers/detail (with "servers") or our own JSON (with "format": "{FORMAT}") is wanted, '
+        f"or what this writes: {COMMAND}"
     )
     if not isinstance(document, dict):
         return f"is not an object: {wanted}"

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bringup.daemon.instances import Instance
 from bringup.daemon.records.fields import PowerNumber, State, Text, Uuid, Word
 from bringup.daemon.records.problems import Problems
+from bringup.daemon.records.shapes import HOST
 from bringup.daemon.states import power_state, task_state, vm_state
 
-_HOST = "OS-EXT-SRV-ATTR:host"
+_HOST = HOST
 _STATES = ("OS-EXT-STS:vm_state", "OS-EXT-STS:task_state", "OS-EXT-STS:power_state")
 _HINTS = {"id": "the UUID of the server"} | dict.fromkeys(
     _STATES, "GET /servers/detail gives it, GET /servers does not"

@@ -1,0 +1,98 @@
+"""The shapes in which operators have servers: Nova's own answers, and what clients make of them.
+
+- ``GET /servers/detail`` and ``GET /servers/{id}``: ``{"servers": [...]}``, ``{"server": {...}}``;
+- ``openstack server show -f json``: one object, with ``properties`` and ``volumes_attached``;
+- openstacksdk, and Ansible's ``openstack.cloud.server_info``: ``compute_host``, ``vm_state``, ``attached_volumes``.
+
+Each is read as if Nova had answered it; what was lost on the way (MAC addresses above all) stays empty.  What
+``openstack server list`` writes has lost the states and cannot be read.  Pure.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+HOST = "OS-EXT-SRV-ATTR:host"
+VM_STATE = "OS-EXT-STS:vm_state"
+POWER_STATE = "OS-EXT-STS:power_state"
+VOLUMES = "os-extended-volumes:volumes_attached"
+LISTS = ("servers", "openstack_servers")
+"""Where servers are several: as Nova and Ansible say it, and as Ansible said it."""
+OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    HOST: ("compute_host",),
+    "OS-EXT-SRV-ATTR:hypervisor_hostname": ("hypervisor_hostname",),
+    "OS-EXT-SRV-ATTR:instance_name": ("instance_name",),
+    VM_STATE: ("vm_state",),
+    "OS-EXT-STS:task_state": ("task_state",),
+    POWER_STATE: ("power_state",),
+    "OS-SRV-USG:terminated_at": ("terminated_at",),
+    "tenant_id": ("project_id",),
+    "metadata": ("properties",),
+    VOLUMES: ("volumes_attached", "attached_volumes"),
+}
+"""By Nova's name of a field, those that clients give it."""
+POWER_WORDS = {"nostate": 0, "running": 1, "paused": 3, "shutdown": 4, "crashed": 6, "suspended": 7}
+ON_NO_HOST = ("shelved_offloaded", "deleted")
+LINE_OF_A_LIST = frozenset({"ID", "Name", "Status"})
+COMMAND = (
+    "openstack server list --all-projects --host HOST -f value -c ID | xargs -n 1 openstack server show -f json "
+    "> servers.json"
+)
+"""What gives a file with all that is needed, with the client that operators have."""
+
+
+def servers_in(document: Any) -> Iterator[tuple[str, Any]] | None:
+    """Give the servers of a document, each with where it stands; None: it is not one of servers."""
+    if not isinstance(document, dict):
+        return None
+    for name in LISTS:
+        if isinstance(document.get(name), list):
+            return ((f"{name}[{index}]", server) for index, server in enumerate(document[name]))
+    if isinstance(document.get("server"), dict):
+        return iter((("server", document["server"]),))
+    if "format" not in document and "id" in document and (VM_STATE in document or "vm_state" in document):
+        return iter((("", document),))
+    return None
+
+
+def is_line_of_a_list(document: Any) -> bool:
+    """Tell whether this is a line of ``openstack server list``."""
+    return isinstance(document, dict) and document.keys() >= LINE_OF_A_LIST
+
+
+def as_nova_says(data: Any) -> Any:
+    """Give a server with Nova's names of its fields; what is Nova's own answer is left as it is."""
+    if not isinstance(data, dict):
+        return data
+    others = {ours: next((name for name in names if name in data), None) for ours, names in OTHER_NAMES.items()}
+    renamed = {ours: other for ours, other in others.items() if other is not None and ours not in data}
+    # In Nova's own answers flavors, addresses and volumes are what they should be.
+    if not renamed:
+        return data
+    found = {**data, **{ours: data[other] for ours, other in renamed.items()}}
+    if found.get(HOST) is None and found.get(VM_STATE) not in ON_NO_HOST:
+        # A client says null also where Nova names hosts to administrators only.
+        found.pop(HOST, None)
+    power_state = found.get(POWER_STATE)
+    if isinstance(power_state, str):
+        found[POWER_STATE] = POWER_WORDS.get(power_state.lower(), power_state)
+    found |= {"addresses": _addresses(found.get("addresses")), VOLUMES: _volumes(found.get(VOLUMES))}
+    found["metadata"] = found.get("metadata") or {}
+    if not isinstance(found.get("flavor"), dict):
+        found.pop("flavor", None)
+    return found
+
+
+def _addresses(given: Any) -> dict[str, Any]:
+    """Keep the networks whose addresses come with a MAC: without one no NIC can be told from another."""
+    networks = given.items() if isinstance(given, dict) else ()
+    return {
+        label: addresses
+        for label, addresses in networks
+        if isinstance(addresses, list) and all(isinstance(address, dict) for address in addresses)
+    }
+
+
+def _volumes(given: Any) -> Any:
+    """Read volumes that a client has made a text of: ``id='...'``."""
+    return [{"id": found} for found in re.findall(r"id='([^']+)'", given)] if isinstance(given, str) else given or []

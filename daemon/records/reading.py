@@ -103,7 +103,7 @@ def _not_records(document: Any) -> str:
     if refusal is not None:
         return refusal
     wanted = (
-        f'Nova\'s answer to GET /servers/detail (with "servers") or our own JSON (with "format": "{FORMAT}") is wanted, '
+        f'Nova\'s answer to GET /servers/detail (with "servers") or our own JSON (with "format": "{FORMAT}") is wanted '
         f"or what this writes: {COMMAND}"
     )
     if not isinstance(document, dict):

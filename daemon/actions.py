@@ -147,6 +147,13 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True)
+class FenceForeign:
+    """Pull the plug of a guest that runs here although its record names another host; keep everything else."""
+
+    verb: ClassVar[str] = "fence_foreign"
+
+
+@dataclass(frozen=True, slots=True)
 class DestroyEvacuated:
     """Destroy a guest that was evacuated to another host; its disks too, where no other host has them."""
 
@@ -172,5 +179,6 @@ Action = (
     | ResumeStateOnHostBoot
     | EnsureFilteringRules
     | Fence
+    | FenceForeign
     | DestroyEvacuated
 )

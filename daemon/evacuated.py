@@ -62,6 +62,20 @@ async def fence(hand: Hand, driver: Driver) -> None:
         await driver.power_off(hand.instance, timeout_s=0, retry_interval_s=0)
 
 
+async def fence_foreign(hand: Hand, driver: Driver, store: Store) -> None:
+    """Pull the plug of a guest whose record still names another host, and on which nobody works.
+
+    :raises StateConflict: it does not, or somebody does.
+    """
+    fresh = await store.get_instance(hand.instance.uuid)
+    if fresh.host != hand.instance.host or fresh.task_state is not None:
+        raise StateConflict(
+            f"did not power off {fresh.uuid}: its record named {hand.instance.host} and no task, and names "
+            f"{fresh.host} and {'no task' if fresh.task_state is None else fresh.task_state.value} now"
+        )
+    await fence(hand, driver)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskKeeper:
     """Sets the disks of destroyed guests aside for a while: the undo window of ``evacuated.keep_disks_for``."""
@@ -117,7 +131,8 @@ async def destroy_evacuated(
 ) -> None:
     """Destroy the guest, and its disks where they are not shared or its instance was deleted meanwhile.
 
-    With a ``keeper`` disks that would be destroyed are set aside.
+    With a ``keeper`` disks that would be destroyed are set aside.  Of one whose row was deleted before this run nothing
+    is known but its evacuation: its disks go only where they are known to be this host's alone.
 
     :raises StateConflict: its record is not what it was: another host has it, this one perhaps.
     """
@@ -130,7 +145,7 @@ async def destroy_evacuated(
         destroy_disks = not await _is_storage_shared(hand.instance, driver, witness)
     except RecordNotFound:
         # Deleted after it was evacuated: nobody wants its disks.
-        destroy_disks = True
+        destroy_disks = not hand.deleted or not await _is_storage_shared(hand.instance, driver, witness)
     if destroy_disks and keeper is not None and await keeper.keeps(hand, driver):
         destroy_disks = False
     await driver.destroy(hand.instance, destroy_disks=destroy_disks)

@@ -16,6 +16,7 @@ from bringup.daemon.actions import (
     DestroyGuest,
     EnsureFilteringRules,
     Fence,
+    FenceForeign,
     LookAtGuest,
     PlugVifs,
     Reboot,
@@ -28,7 +29,7 @@ from bringup.daemon.actions import (
     Stop,
     Unpause,
 )
-from bringup.daemon.evacuated import DiskKeeper, Witness, destroy_evacuated, fence
+from bringup.daemon.evacuated import DiskKeeper, Witness, destroy_evacuated, fence, fence_foreign
 from bringup.daemon.fence import StartFence
 from bringup.daemon.hand import Hand
 from bringup.daemon.states import PowerState
@@ -96,6 +97,9 @@ class Executor:
                 await operations.start(hand, self.driver, self.start_fence)
             case Fence():
                 await fence(hand, self.driver)
+            case FenceForeign():
+                self.start_fence.check_lease()
+                await fence_foreign(hand, self.driver, self.store)
             case DestroyEvacuated():
                 self.start_fence.check_lease()
                 await destroy_evacuated(hand, self.driver, self.store, self.witness, self.disk_keeper)

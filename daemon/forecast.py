@@ -13,6 +13,7 @@ from bringup.daemon.actions import RevertMigration, Save
 from bringup.daemon.courses import Course, Forecast
 from bringup.daemon.decisions import (
     EVACUATED,
+    FOREIGN,
     FROM_FIRST_LOOK,
     FROM_RECORD,
     FROM_SECOND_LOOK,
@@ -30,7 +31,7 @@ from bringup.daemon.states import PowerState
 POWER_STATES = (PowerState.RUNNING, *(state for state in PowerState if state is not PowerState.RUNNING))
 _WHY = {
     id(table): {rule.name: rule.why for rule in table}
-    for table in (EVACUATED, FROM_RECORD, FROM_FIRST_LOOK, FROM_SECOND_LOOK)
+    for table in (EVACUATED, FOREIGN, FROM_RECORD, FROM_FIRST_LOOK, FROM_SECOND_LOOK)
 }
 
 
@@ -106,6 +107,8 @@ def foresee(
     ``look`` and ``second_look`` are what the two looks at the guest give; None: not known.  ``has_guest`` says whether
     the hypervisor has the guest, which decides on evacuated instances only; None: not known.
     """
+    if facts.is_foreign:
+        return Forecast(tuple(reading.course(first) for first, reading in _Reading(facts).read_each(FOREIGN, look)))
     evacuated = facts.evacuation is not None and not has_come_back(facts)
     if not evacuated:
         return Forecast(tuple(_own(facts, look, second_look)))

@@ -21,6 +21,8 @@ class Guards:
     destroy_share: float = 1.0
     quarantine_after: int = 0
     """0: never."""
+    powers_off_foreign: bool = False
+    """Whether a guest that runs here although its record names another host is powered off."""
 
     def forbids(self, destroyed: int, guests: int) -> bool:
         """Tell whether so many of so many guests are too many to destroy without an operator's word."""

@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from bringup.daemon.errors import WHO_MAY, SettingsError
 from bringup.daemon.scheduler.durable import write_durably
+
+if TYPE_CHECKING:
+    from bringup.daemon.settings import Settings
 
 FILE = "identity.json"
 FORMAT = "bringup.identity/1"
@@ -51,6 +54,12 @@ class Given:
 def given(*, host: str, node_uuid: str | None, machine_id: Path) -> Given:
     """Look at what is given now; ``machine_id`` is the file of the machine's id, which may be missing."""
     return Given(host=host, node_uuid=node_uuid, machine=_machine(machine_id))
+
+
+def given_by(settings: "Settings") -> Given:
+    """Look at what settings say now."""
+    host = settings.host
+    return given(host=host.name, node_uuid=host.node_uuid, machine_id=host.machine_id)
 
 
 def _machine(path: Path) -> str | None:
@@ -128,6 +137,17 @@ def differences(identity: Identity, now: Given) -> list[str]:
     return found
 
 
+def require_same(known: Identity, now: Given) -> None:
+    """Make sure that a host is the one that is remembered.
+
+    :raises SettingsError: it is not, with a sentence for each thing that changed.
+    """
+    changed = differences(known, now)
+    if changed:
+        changed[-1] += f"; set it right, or, if the change is meant, run {ACCEPT}"
+        raise SettingsError(changed)
+
+
 def merged(identity: Identity | None, now: Given) -> Identity:
     """Take over what is given now; what is not given stays as it is remembered."""
     known = identity or Identity(host=now.host, node_uuid="", machine=None)
@@ -146,9 +166,8 @@ def remember(directory: Path, now: Given, *, at: Callable[[], datetime]) -> Iden
     :raises OSError: it could not be written; what is in memory would be another node at the next start.
     """
     known = remembered(directory)
-    if known is not None and (changed := differences(known, now)):
-        changed[-1] += f"; set it right, or, if the change is meant, run {ACCEPT}"
-        raise SettingsError(changed)
+    if known is not None:
+        require_same(known, now)
     identity = merged(known, now)
     if identity != known:
         write(directory, identity, at=at)

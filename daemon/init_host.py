@@ -15,7 +15,7 @@ import anyio
 from bringup.daemon.decisions import EVACUATED
 from bringup.daemon.errors import JournalError, StoreError, Temporary, Unavailable, chain_of
 from bringup.daemon.host import Host, Start
-from bringup.daemon.init_instance import FULL_COURSE, problem_of
+from bringup.daemon.init_instance import FOREIGN_COURSE, FULL_COURSE, problem_of
 from bringup.daemon.journal import NewRun, Past
 from bringup.daemon.loading import Records, guests_of, load_records
 from bringup.daemon.logs import get_logger
@@ -23,7 +23,7 @@ from bringup.daemon.ordering import in_order
 from bringup.daemon.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.past import all_uuids, settled_before
 from bringup.daemon.placed import Known, Placed
-from bringup.daemon.planned import boot_of, guarded, refuse_strangers
+from bringup.daemon.planned import boot_of, guarded, name_strangers, refuse_strangers, without_accepted
 from bringup.daemon.righting import put_right
 from bringup.daemon.settle import collect_again, settle
 
@@ -82,6 +82,8 @@ async def init_host(start: Start) -> Brought:
         host.observer.phase_began("evacuated")
         evacuated = [facts for facts in records.evacuated if facts.instance.uuid not in run.outcomes]
         await settle(host, evacuated, (EVACUATED,), run.outcomes)
+        foreign = [facts for facts in records.foreign if facts.instance.uuid not in run.outcomes]
+        await settle(host, foreign, FOREIGN_COURSE, run.outcomes)
         host.observer.phase_began("instances")
         rest = [facts for facts in records.own if facts.instance.uuid not in run.outcomes]
         await settle(host, in_order(rest), FULL_COURSE, run.outcomes)
@@ -137,8 +139,9 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> Records:
         past=past,
         owes_elsewhere=host.owes_elsewhere,
     )
-    refuse_strangers(host, local, records)
-    records = guarded(records, host.guards, past, guests=len(local))
+    refuse_strangers(host.name, host.accepted_guests, local, records)
+    name_strangers(host.accepted_guests, local, records)
+    records = guarded(without_accepted(records, host.accepted_guests), host.guards, past, guests=len(local))
     run.outcomes |= await settled_before(past, records, host.executor.store)
     for uuid in run.outcomes.keys() - past.settled.keys():
         with suppress(JournalError):

@@ -24,6 +24,7 @@ from bringup.daemon.actions import (
     SetError,
 )
 from bringup.daemon.decisions import (
+    FOREIGN,
     FROM_FIRST_LOOK,
     FROM_RECORD,
     FROM_SECOND_LOOK,
@@ -140,6 +141,7 @@ READ_AGAIN_S = 5.0
 LOOK = Step("look", LookAtGuest())
 FULL_COURSE: tuple[Sequence[Rule] | None, ...] = (FROM_RECORD, None, FROM_FIRST_LOOK, None, FROM_SECOND_LOOK)
 """The tables in the order in which they are read; None is a look at the guest."""
+FOREIGN_COURSE: tuple[Sequence[Rule] | None, ...] = (None, FOREIGN)
 
 
 async def init_instance(
@@ -153,7 +155,7 @@ async def init_instance(
 ) -> Outcome:
     """Bring one instance back.  Raises nothing but cancellation."""
     started = time.monotonic()
-    state = _Course(Hand(facts.instance, executor.store, facts.moves), facts, facts.instance)
+    state = _Course(_hand(facts, executor), facts, facts.instance)
     with anyio.move_on_after(deadline_s) as scope, counted(scope):
         try:
             await _follow(state, course, _Means(executor, observer, journal))
@@ -183,6 +185,12 @@ async def init_instance(
         instance=None if state.hand.deleted else state.hand.stored,
         deleted=state.hand.deleted,
     )
+
+
+def _hand(facts: Facts, executor: Executor) -> Hand:
+    hand = Hand(facts.instance, executor.store, facts.moves)
+    hand.deleted = facts.deleted
+    return hand
 
 
 async def _read_again(state: _Course, executor: Executor) -> None:

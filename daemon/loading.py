@@ -1,7 +1,7 @@
 """What a host has: the guests of its hypervisor, and all its records in a few queries; nothing is touched."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -12,6 +12,7 @@ from bringup.daemon.errors import Refused, StoreError, Temporary, Unavailable
 from bringup.daemon.instances import Instance, Migration
 from bringup.daemon.journal import InFlight, Past
 from bringup.daemon.resuming import Resuming
+from bringup.daemon.states import VmState
 from bringup.daemon.store.base import Store
 from bringup.drivers.base import Driver, EventListener, TwoMasters
 
@@ -26,12 +27,14 @@ class Records:
     """Those whose record names this host."""
     evacuated: Sequence[Facts]
     """Those that were evacuated from this host and whose guests its hypervisor still has."""
-    elsewhere: Sequence[Instance] = ()
-    """Records of other hosts whose guests are here, though nothing says that they were evacuated."""
+    foreign: Sequence[Facts] = ()
+    """Those whose guests are here although their records name other hosts, and nothing says why."""
+    moved: Sequence[Instance] = ()
+    """Records of other hosts whose guests are here still, where a migration says why."""
 
     def uuids(self) -> list[str]:
         """Give the UUIDs of all instances that will have an outcome."""
-        return list(dict.fromkeys(facts.instance.uuid for facts in (*self.evacuated, *self.own)))
+        return list(dict.fromkeys(facts.instance.uuid for facts in (*self.evacuated, *self.foreign, *self.own)))
 
 
 async def guests_of(
@@ -81,19 +84,17 @@ async def load_records(  # noqa: PLR0913 - what is known of a host has many side
 
     :raises Temporary: the store could not be read.
     """
+    begun = {} if past is None else past.in_flight
     try:
         with anyio.fail_after(deadline_s):
-            instances = await store.load_instances(host)
-            migrations = await store.load_migrations(host, (*{*EVACUATION_STATUSES, *AWAY_STATUSES},))
-            evacuations = latest(migrations, EVACUATION, EVACUATION_STATUSES)
-            live = latest(migrations, LIVE_MIGRATION, (LIVE_MIGRATION_RUNNING,))
-            moves = by_instance(each for each in leaving(migrations, host) if _is_a_move(each))
-            wanted = {*evacuations, *(local or ())} - {instance.uuid for instance in instances}
-            others = await store.load_instances_by_uuid(wanted) if wanted else []
+            found = await _read(store, host, local, begun)
     except (StoreError, TimeoutError) as error:
         raise Temporary(f"cannot load the records of {host}; no instance was touched") from error
 
-    begun = {} if past is None else past.in_flight
+    evacuations = found.evacuations
+    live = latest(found.migrations, LIVE_MIGRATION, (LIVE_MIGRATION_RUNNING,))
+    moves = by_instance(each for each in leaving(found.migrations, host) if _is_a_move(each))
+    deleted = {instance.uuid for instance in found.gone}
     goes_on = past is not None and past.attempt > 1
 
     def facts(instance: Instance) -> Facts:
@@ -109,6 +110,7 @@ async def load_records(  # noqa: PLR0913 - what is known of a host has many side
             done=frozenset() if doing is None else frozenset(doing.done),
             owes_elsewhere=owes_elsewhere,
             guest_gone=not _is_among(instance, local),
+            deleted=instance.uuid in deleted,
             evacuation=evacuations.get(instance.uuid),
             live_migration=live.get(instance.uuid),
             moves=tuple(moves.get(instance.uuid, ())),
@@ -116,18 +118,63 @@ async def load_records(  # noqa: PLR0913 - what is known of a host has many side
         )
 
     evacuated = []
-    for instance in sorted((*others, *instances), key=lambda each: each.uuid):
+    for instance in sorted((*found.others, *found.own, *found.gone), key=lambda each: each.uuid):
         if instance.uuid not in evacuations:
             continue
-        here = _is_among(instance, local)
-        if here or _was_being_destroyed(begun.get(instance.uuid)):
+        if _is_among(instance, local) or _was_being_destroyed(begun.get(instance.uuid)):
             evacuated.append(facts(instance))
+    elsewhere = [instance for instance in found.others if instance.uuid not in evacuations]
     # One that has come back since is an instance of this host like any other: its evacuation asks for nothing.
     return Records(
-        [facts(instance) for instance in instances],
+        [facts(instance) for instance in found.own],
         [each for each in evacuated if decide(EVACUATED, each).steps],
-        [instance for instance in others if instance.uuid not in evacuations],
+        [replace(facts(each), is_foreign=True) for each in elsewhere if each.uuid not in found.explained],
+        [each for each in elsewhere if each.uuid in found.explained],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the store has of a host and of the guests that are on it."""
+
+    own: Sequence[Instance]
+    migrations: Sequence[Migration]
+    evacuations: Mapping[str, Migration]
+    """The last one of each instance, by its UUID."""
+    others: Sequence[Instance]
+    """Records of other hosts: of guests here, and of what was evacuated."""
+    gone: Sequence[Instance]
+    """What was evacuated, is here, and has no row any more."""
+    explained: Collection[str]
+    """UUIDs of those of ``others`` that a migration has to do with."""
+
+
+async def _read(store: Store, host: str, local: frozenset[str] | None, begun: Mapping[str, InFlight]) -> _Found:
+    own = await store.load_instances(host)
+    migrations = await store.load_migrations(host, (*{*EVACUATION_STATUSES, *AWAY_STATUSES},))
+    evacuations = latest(migrations, EVACUATION, EVACUATION_STATUSES)
+    wanted = {*evacuations, *(local or ())} - {instance.uuid for instance in own}
+    others = await store.load_instances_by_uuid(wanted) if wanted else []
+    unnamed = evacuations.keys() - {instance.uuid for instance in (*own, *others)}
+    gone = [uuid for uuid in unnamed if local is None or uuid in local or _was_being_destroyed(begun.get(uuid))]
+    elsewhere = [each.uuid for each in others if each.uuid not in evacuations]
+    return _Found(
+        own,
+        migrations,
+        evacuations,
+        others,
+        await _deleted(store, {uuid: evacuations[uuid] for uuid in gone}),
+        {each.instance_uuid for each in await store.load_migrations_of(host, elsewhere)} if elsewhere else (),
+    )
+
+
+async def _deleted(store: Store, evacuations: Mapping[str, Migration]) -> list[Instance]:
+    """Give what is known of evacuated instances without a row: the deleted one or, without that, next to nothing."""
+    deleted = {each.uuid: each for each in await store.load_deleted(evacuations)} if evacuations else {}
+    return [
+        deleted.get(uuid) or Instance(uuid=uuid, host=evacuation.dest_compute, vm_state=VmState.DELETED)
+        for uuid, evacuation in evacuations.items()
+    ]
 
 
 def _is_among(instance: Instance, local: frozenset[str] | None) -> bool:

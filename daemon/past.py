@@ -26,7 +26,7 @@ async def settled_before(past: Past, records: Records, store: Store) -> dict[str
     """
     if not past.settled and not past.in_flight:
         return {}
-    found = {facts.instance.uuid: facts.instance for facts in (*records.own, *records.evacuated)}
+    found = {facts.instance.uuid: facts.instance for facts in (*records.own, *records.foreign, *records.evacuated)}
     missing = (past.settled.keys() | past.in_flight.keys()) - found.keys()
     try:
         found |= {each.uuid: each for each in await store.load_instances_by_uuid(missing)} if missing else {}

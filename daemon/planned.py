@@ -1,15 +1,16 @@
 """The whole plan, looked at before anything is done: whose guests these are, and what a guard holds."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.guards import Guards, held_together, quarantined
-from bringup.daemon.host import Host
+from bringup.daemon.instances import Instance
 from bringup.daemon.journal import Past
 from bringup.daemon.loading import Records
 from bringup.daemon.logs import get_logger
 from bringup.daemon.resuming import Boot
-from bringup.daemon.strangers import refusal
+from bringup.daemon.strangers import are_accepted, refusal
 
 log = get_logger()
 
@@ -36,27 +37,43 @@ def guarded(records: Records, guards: Guards, past: Past, *, guests: int) -> Rec
     held = [facts.instance.uuid for facts in (*own, *evacuated) if facts.hold is not None]
     if held:
         log.warning("run.held", count=len(held), first=held[:SHOWN_STRANGERS])
-    return replace(records, own=own, evacuated=evacuated)
+    foreign = [replace(facts, fences_foreign=guards.powers_off_foreign) for facts in records.foreign]
+    return replace(records, own=own, evacuated=evacuated, foreign=foreign)
 
 
-def refuse_strangers(host: Host, local: frozenset[str], records: Records) -> None:
-    """Refuse a host whose guests nobody knows, or whose records are all another host's; name single strangers.
+def refuse_strangers(host: str, accepted: Collection[str], local: frozenset[str], records: Records) -> None:
+    """Refuse a host whose guests nobody knows, or most of whose guests have records of another host.
 
     :raises SettingsError: nothing was touched.
     """
-    own = [facts.instance for facts in records.own]
-    evacuated = [facts.instance for facts in records.evacuated]
-    text = refusal(
-        local,
-        own,
-        records.elsewhere,
-        [instance.uuid for instance in evacuated],
-        host.accepted_guests,
-        host.name,
-    )
+    foreign = [facts.instance for facts in records.foreign]
+    text = refusal(local, _known(records), foreign, accepted, host)
     if text is not None:
         raise SettingsError([text])
-    known = {name for instance in (*own, *evacuated) for name in (instance.uuid, instance.name)}
-    strangers = sorted(local - known - host.accepted_guests)
+
+
+def without_accepted(records: Records, accepted: Collection[str]) -> Records:
+    """Leave out guests of other hosts' records that an operator has accepted."""
+    return replace(records, foreign=[each for each in records.foreign if not are_accepted(each.instance, accepted)])
+
+
+def name_strangers(accepted: Collection[str], local: frozenset[str], records: Records) -> None:
+    """Name the guests here whose records are not this host's, or that have none."""
+    foreign = [facts.instance for facts in records.foreign if not are_accepted(facts.instance, accepted)]
+    if foreign:
+        hosts = sorted({str(instance.host) for instance in foreign})
+        first = [instance.uuid for instance in foreign][:SHOWN_STRANGERS]
+        log.warning("host.foreign_guests", count=len(foreign), hosts=hosts, first=first)
+    left = [instance for instance in records.moved if not are_accepted(instance, accepted)]
+    if left:
+        hosts = sorted({str(instance.host) for instance in left})
+        first = [instance.uuid for instance in left][:SHOWN_STRANGERS]
+        log.warning("host.guests_moved_away", count=len(left), hosts=hosts, first=first)
+    known = {name for instance in (*_known(records), *foreign) for name in (instance.uuid, instance.name)}
+    strangers = sorted(local - known - frozenset(accepted))
     if strangers:
         log.warning("host.guests_without_record", count=len(strangers), first=strangers[:SHOWN_STRANGERS])
+
+
+def _known(records: Records) -> list[Instance]:
+    return [*(facts.instance for facts in (*records.own, *records.evacuated)), *records.moved]

@@ -24,7 +24,7 @@ from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.executor import Executor
 from bringup.daemon.gate import opened_placement, pass_placement
 from bringup.daemon.host import Host, RunObserver, Start
-from bringup.daemon.identity import Identity, given, merged, remember, remembered
+from bringup.daemon.identity import Identity, given_by, merged, remember, remembered
 from bringup.daemon.init_host import Brought, init_host
 from bringup.daemon.journal import Journal
 from bringup.daemon.lease import held_lease
@@ -143,7 +143,7 @@ def _identity(settings: Settings) -> Identity:
     :raises SettingsError: it is not.
     """
     host = settings.host
-    now = given(host=host.name, node_uuid=host.node_uuid, machine_id=host.machine_id)
+    now = given_by(settings)
     try:
         return remember(host.state_directory, now, at=wiring.utc_now)
     except OSError as error:

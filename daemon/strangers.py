@@ -1,4 +1,7 @@
-"""Guests that nobody knows: whether that is a wrong database, a renamed host, or a few strangers.  No I/O, no clock."""
+"""Guests that nobody knows: whether that is a wrong database, a host with another name, or a few strangers.
+
+No I/O, no clock.
+"""
 
 from collections.abc import Collection
 
@@ -7,30 +10,44 @@ from bringup.daemon.instances import Instance
 ACCEPT = "bringup accept --guests"
 
 
+def are_accepted(instance: Instance, accepted: Collection[str]) -> bool:
+    """Tell whether an operator has accepted the guest of an instance."""
+    return instance.uuid in accepted or (instance.name != "" and instance.name in accepted)
+
+
 def refusal(
     local: frozenset[str],
-    own: Collection[Instance],
-    known_elsewhere: Collection[Instance],
-    evacuated: Collection[str],
+    known: Collection[Instance],
+    foreign: Collection[Instance],
     accepted: Collection[str],
     host: str,
 ) -> str | None:
     """Say why this host must not be touched; None where it may be.
 
-    ``local`` has UUIDs (or names) of the guests here; ``known_elsewhere`` the records of other hosts among them;
-    ``evacuated`` the UUIDs that were evacuated from here; ``accepted`` those that an operator has accepted.
+    ``local`` has UUIDs (or names) of the guests here; ``known`` the records of this host, of what was evacuated from it
+    and of what a migration has left here; ``foreign`` those records of other hosts whose guests are here for no reason
+    that is known; ``accepted`` the guests that an operator has accepted.
     """
     strangers = local - frozenset(accepted)
-    if not strangers or own or evacuated:
+    unexplained = [instance for instance in foreign if not are_accepted(instance, accepted)]
+    if not strangers:
         return None
-    if not known_elsewhere:
+    hosts = ", ".join(sorted({str(instance.host) for instance in unexplained}))
+    if known:
+        if 2 * len(unexplained) <= len(strangers):
+            return None
+        return (
+            f"host.name: {host!r}, but the records of {len(unexplained)} of the {len(strangers)} guests here name "
+            f"{hosts}, and no evacuation or migration says why: this machine probably has two names in Nova; set "
+            f"host.name to the one that is right (openstack compute service list), or accept the guests with {ACCEPT}"
+        )
+    if not unexplained:
         # Nova refuses a database that does not know a host whose hypervisor has guests.
         return (
             f"store.url: the hypervisor of {host} has {len(strangers)} guests and the store has no record of any of "
             f"them: it is probably the wrong one; set store.url and host.name right, or accept the guests with {ACCEPT}"
         )
-    hosts = ", ".join(sorted({str(instance.host) for instance in known_elsewhere}))
     return (
-        f"host.name: {host!r}, but the records of all known guests here ({len(known_elsewhere)}) name {hosts}: this "
+        f"host.name: {host!r}, but the records of all known guests here ({len(unexplained)}) name {hosts}: this "
         f"host was probably renamed; set host.name right, or accept the guests with {ACCEPT}"
     )

@@ -27,7 +27,9 @@ GROUPS: Mapping[str, Group] = {
     "records": Group(
         "records", "#e69f00", ("save", "set_error", "complete_partial_deletion", "delete", "destroy_guest")
     ),
-    "clean": Group("clean up", "#cc79a7", ("destroy_evacuated", "fence", "post_interrupted_snapshot_cleanup")),
+    "clean": Group(
+        "clean up", "#cc79a7", ("destroy_evacuated", "fence", "fence_foreign", "post_interrupted_snapshot_cleanup")
+    ),
 }
 FAILED_COLOUR = "#d55e00"
 OTHER = "look"

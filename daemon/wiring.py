@@ -339,6 +339,7 @@ def guards(settings: Settings) -> Guards:
         destroy_at_most=settings.guards.destroy_at_most,
         destroy_share=settings.guards.destroy_share,
         quarantine_after=settings.guards.quarantine_after,
+        powers_off_foreign=settings.guards.foreign_running == "power_off",
     )
 
 

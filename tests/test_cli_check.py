@@ -58,11 +58,11 @@ def provider_made() -> tuple[str, str]:
 
 def test_a_host_that_has_everything_passes(site: Site) -> None:
     name, uuid = provider_made()
-    scenario = Scenario(guests=(SimulatedGuest(uuid=uuid_of(1)), SimulatedGuest(uuid=uuid_of(9))))
+    scenario = Scenario(guests=(SimulatedGuest(uuid=uuid_of(1)), SimulatedGuest(uuid=uuid_of(2))))
     back = '[resume]\nguests = "on_host_boot"'
     settings = site.settings(placement_settings(real_placement(), name, back), scenario=scenario)
     off = instance(2, vm_state=VmState.STOPPED, power_state=PowerState.SHUTDOWN)
-    records = [instance(1), off, instance(3, host="compute-2"), instance(9, host="compute-2")]
+    records = [instance(1), off, instance(3, host="compute-2"), instance(4, host="compute-2")]
     site.run("import", site.records(records), *settings)
     before = sorted(path.name for path in site.store.parent.iterdir())
 
@@ -73,7 +73,7 @@ def test_a_host_that_has_everything_passes(site: Site) -> None:
     assert [each["check"] for each in ended.documents] == ORDER
     assert set(statuses(ended).values()) == {"ok"}
     store = {"path": str(site.store), "instances": 2, "elsewhere": 2}
-    driver = {"guests": 2, "guests_without_record": 0, "records_without_guest": 1}
+    driver = {"guests": 2, "guests_without_record": 0, "records_without_guest": 0}
     placement = {"microversion": "1.28", "resource_provider": name, "uuid": uuid, "generation": 2}
     assert finding(ended, "store").items() >= store.items()
     assert finding(ended, "driver").items() >= driver.items()
@@ -130,6 +130,27 @@ def test_a_store_with_records_of_other_hosts_only_is_a_warning(site: Site) -> No
     ended = site.run("check", "--json", *settings)
 
     assert finding(ended, "store").items() >= {"status": "warning", "instances": 0, "elsewhere": 1}.items()
+
+
+@pytest.mark.parametrize(("elsewhere", "status", "code"), [(1, "warning", 0), (3, "failed", 78)])
+def test_guests_whose_records_name_another_host_are_named_with_it(
+    site: Site, elsewhere: int, status: str, code: int
+) -> None:
+    numbers = range(1, elsewhere + 3)
+    scenario = Scenario(guests=tuple(SimulatedGuest(uuid=uuid_of(number)) for number in numbers))
+    settings = site.settings(scenario=scenario)
+    names = [HOST if number <= 2 else "node-9.example.com" for number in numbers]
+    site.run(
+        "import", site.records([instance(n, host=name) for n, name in zip(numbers, names, strict=True)]), *settings
+    )
+
+    ended = site.run("check", "--json", *settings)
+
+    found = finding(ended, "names")
+    assert (found["status"], found.get("exit_code", 0)) == (status, code)
+    assert "node-9.example.com" in found["message"]
+    assert f"{elsewhere} " in found["message"]
+    assert finding(ended, "driver")["guests_without_record"] == 0
 
 
 def test_guests_that_no_record_knows_are_a_warning(site: Site) -> None:

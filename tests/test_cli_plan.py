@@ -436,3 +436,63 @@ def test_what_would_happen_after_a_power_cut_is_said_while_every_guest_runs(
 
     assert (cut.code, cut.lines[-1]) == (0, summary)
     assert not any("after a power cut" in line for line in now.lines)
+
+
+def test_a_plan_is_refused_where_a_run_would_be(site: Site) -> None:
+    """With the same sentence and the same code, for a renamed host and for one with two names."""
+    guests = tuple(guest(number) for number in (1, 2, 3))
+    for own in ([], [instance(3)]):
+        settings = site.settings(scenario=Scenario(guests=guests))
+        elsewhere = [instance(number, host="node-9") for number in (1, 2, 3)]
+        site.run("import", site.records(elsewhere), *settings)
+        site.run("import", site.records(own), *settings) if own else None
+
+        ended = site.run("plan", "--json", *settings)
+
+        assert (ended.code, ended.out) == (78, "")
+        assert "node-9" in ended.err
+        assert f"host.name: '{HOST}'" in ended.err
+        site.store.unlink()
+
+
+def test_a_plan_names_the_other_host_of_a_guest_whose_record_is_not_here(site: Site) -> None:
+    settings = site.settings(scenario=Scenario(guests=(guest(1), guest(2, PowerState.SHUTDOWN))))
+    site.run("import", site.records([instance(1), instance(2, host="node-9")]), *settings)
+
+    [foreign] = [each for each in site.run("plan", "--json", *settings).documents if each["uuid"] == uuid_of(2)]
+
+    assert (foreign["because"], foreign["steps"], foreign["kind"]) == (["foreign"], [], "skipped")
+    assert "names node-9, not compute-1" in foreign["told"][0]["message"]
+
+
+def test_a_plan_of_a_host_that_is_not_the_one_that_is_remembered_is_refused(site: Site) -> None:
+    settings = site.settings(scenario=Scenario(guests=(guest(1),)))
+    site.run("import", site.records([instance(1)]), *settings)
+    site.run("accept", *settings)
+
+    ended = site.run("plan", *settings, "-s", "host.name=compute-9")
+
+    assert ended.code == 78
+    assert "this is the state directory of 'compute-1'" in ended.err
+
+
+@pytest.mark.parametrize("name", ["Compute-1", "compute-1.example.com", "node-9"])
+def test_records_of_a_file_that_are_all_another_hosts_are_said_to_be(site: Site, name: str) -> None:
+    settings = site.settings()
+    ended = site.run("plan", "--records", site.records([instance(1, host=name)]), "--json", *settings)
+
+    assert ended.code == 0
+    assert (
+        f"none of the 1 records of {site.directory / 'records.json'} is of this host, {HOST}; they name {name}"
+        in ended.err
+    )
+    assert (f"try --host {name}" in ended.err) is (name != "node-9")
+
+
+def test_an_instance_that_was_evacuated_and_deleted_is_planned_to_be_destroyed(site: Site) -> None:
+    settings = site.settings(scenario=Scenario(guests=(guest(1), guest(2))))
+    imported = site.run("import", site.records([instance(2)], [migration(1)]), *settings)
+
+    assert "1 were evacuated from this host: the next run destroys" in imported.out
+    [gone] = [each for each in site.run("plan", "--json", *settings).documents if each["uuid"] == uuid_of(1)]
+    assert (gone["because"], gone["destroys"]) == (["evacuated"], True)

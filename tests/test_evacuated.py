@@ -6,6 +6,7 @@ import pytest
 
 from bringup.daemon.errors import RecordNotFound, StoreError
 from bringup.daemon.evacuated import CannotTell, SettingWitness, Witness
+from bringup.daemon.guards import Guards
 from bringup.daemon.instances import Instance
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.states import PowerState, TaskState, VmState
@@ -96,6 +97,58 @@ async def test_the_disks_of_an_instance_that_was_deleted_meanwhile_are_destroyed
 
         assert host.power(1) is None
         assert host.driver.hypervisor.disks_destroyed == {uuid_of(1)}
+
+
+@pytest.mark.parametrize("row", ["deleted", "archived"])
+@pytest.mark.parametrize(("setting", "destroyed"), [("local", True), ("shared", False), ("unknown", False)], ids=str)
+@pytest.mark.parametrize("power", [PowerState.RUNNING, PowerState.SHUTDOWN], ids=lambda p: p.name)
+async def test_what_was_evacuated_and_then_deleted_by_its_user_is_destroyed_and_shared_disks_never(
+    power: PowerState, setting: str, row: str, *, destroyed: bool
+) -> None:
+    """Nova reads deleted rows for it (bug 1687479): the guest went on running, with an address that is another's."""
+    async with arranged(
+        [AWAY, instance(2)] if row == "deleted" else [instance(2)],
+        guests=[guest(1, power, shared_storage=setting == "shared"), guest(2)],
+        migrations=[evacuation(1)],
+        witness=SettingWitness(setting),
+    ) as host:
+        if row == "deleted":
+            await host.store.destroy(uuid_of(1))
+        result = await host.run()
+
+        outcome = outcome_of(result, 1)
+        assert (outcome.kind, outcome.because, outcome.deleted) == (Kind.INITIALIZED, ("evacuated",), True)
+        assert host.power(1) is None
+        assert host.driver.hypervisor.disks_destroyed == ({uuid_of(1)} if destroyed else set())
+        assert await host.evacuation_status(1) == "completed"
+
+
+@pytest.mark.parametrize("status", ["accepted", "pre-migrating"])
+async def test_what_is_being_evacuated_and_was_deleted_is_powered_off_and_kept(status: str) -> None:
+    async with arranged([instance(2)], guests=[guest(1), guest(2)], migrations=[evacuation(1, status)]) as host:
+        await host.run()
+
+        assert host.power(1) is PowerState.SHUTDOWN
+        assert await host.evacuation_status(1) == status
+
+
+async def test_the_guards_count_what_was_evacuated_and_deleted() -> None:
+    guards = Guards(destroy_freely=1, destroy_at_most=1)
+    guests = [guest(number) for number in (1, 2, 3)]
+    async with arranged([instance(3)], guests=guests, migrations=[evacuation(1), evacuation(2)], guards=guards) as host:
+        result = await host.run()
+
+        assert [outcome_of(result, number).kind for number in (1, 2)] == [Kind.HELD, Kind.HELD]
+        assert host.power(1) is PowerState.RUNNING
+
+
+async def test_a_row_that_was_deleted_here_after_it_came_back_says_nothing_of_its_old_evacuation() -> None:
+    async with arranged([instance(1), instance(2)], migrations=[evacuation(1)]) as host:
+        await host.store.destroy(uuid_of(1))
+        result = await host.run()
+
+        assert [outcome.uuid for outcome in result.outcomes] == [uuid_of(2)]
+        assert host.power(1) is PowerState.RUNNING
 
 
 async def test_an_instance_that_cannot_be_read_is_not_destroyed() -> None:

@@ -8,13 +8,17 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from bringup.daemon.errors import SettingsError, Unavailable
+from bringup.daemon.errors import SettingsError, StateConflict, Unavailable
+from bringup.daemon.evacuated import fence_foreign
+from bringup.daemon.guards import Guards
+from bringup.daemon.hand import Hand
+from bringup.daemon.instances import Migration
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.planned import SHOWN_STRANGERS
-from bringup.daemon.states import PowerState
+from bringup.daemon.states import PowerState, TaskState
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
-from support.hosts import ELSEWHERE, Arranged, arranged, evacuation, guest, instance, limits, outcome_of
+from support.hosts import ELSEWHERE, HOST, Arranged, arranged, evacuation, guest, instance, limits, outcome_of
 
 pytestmark = pytest.mark.anyio
 
@@ -43,9 +47,111 @@ async def test_guests_that_nobody_asked_for_are_named_in_one_warning_and_left_al
         assert {host.power(number) for number in numbers} == {PowerState.RUNNING}
 
 
-async def test_the_guests_of_another_hosts_records_are_strangers_among_others() -> None:
-    async with arranged([instance(1, host="renamed"), instance(2)]) as host:
-        assert await strangers_of(host) == [(1, [uuid_of(1)])]
+@pytest.mark.parametrize("power", [PowerState.RUNNING, PowerState.PAUSED, PowerState.SHUTDOWN])
+@pytest.mark.parametrize("setting", [False, True], ids=["leave", "power_off"])
+async def test_a_guest_whose_record_names_another_host_is_named_with_it(power: PowerState, *, setting: bool) -> None:
+    """Nova does nothing to it: where it runs, only an operator knows whether it runs twice."""
+    record = instance(1, host="node-9.example.com", power_state=power)
+    async with arranged([record, instance(2)], guards=Guards(powers_off_foreign=setting), resume_guests=True) as host:
+        with capture_logs() as logs:
+            result = await host.run()
+
+        assert strangers(logs) == []
+        [named] = [line for line in logs if line["event"] == "host.foreign_guests"]
+        assert (named["count"], named["hosts"], named["first"]) == (1, ["node-9.example.com"], [uuid_of(1)])
+        outcome = outcome_of(result, 1)
+        assert outcome.kind is Kind.SKIPPED
+        [warning] = outcome.warnings
+        assert warning.error == "ForeignGuest"
+        assert "names node-9.example.com, not compute-1" in warning.message
+        ran = power is not PowerState.SHUTDOWN
+        off = [call.name for call in host.trace.touched() if call.uuid == uuid_of(1)]
+        assert off == (["driver.power_off"] if setting and ran else [])
+        assert host.power(1) is (PowerState.SHUTDOWN if setting else power)
+        assert await host.record(1) == record
+
+
+async def test_a_guest_that_somebody_works_on_is_not_powered_off_for_its_name() -> None:
+    """It may be on its way here."""
+    coming = instance(1, host=ELSEWHERE, task_state=TaskState.MIGRATING)
+    async with arranged([coming, instance(2)], guards=Guards(powers_off_foreign=True)) as host:
+        await host.run()
+        assert host.power(1) is PowerState.RUNNING
+
+
+async def test_a_record_that_comes_home_before_the_plug_is_pulled_keeps_its_guest() -> None:
+    async with arranged([instance(1)]) as host:
+        hand = Hand(instance(1, host=ELSEWHERE), host.store)
+        with pytest.raises(StateConflict, match=f"named {ELSEWHERE} and no task, and names {HOST} and no task now"):
+            await fence_foreign(hand, host.driver, host.store)
+        assert host.power(1) is PowerState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "own", "refused"),
+    [(1, 1, False), (2, 2, False), (2, 1, True), (6, 2, True), (1, 9, False), (5, 4, True)],
+)
+async def test_a_host_most_of_whose_guests_are_another_hosts_is_refused(
+    elsewhere: int, own: int, *, refused: bool
+) -> None:
+    """One machine with two names in Nova: nearly all of its guests stayed down, and all was green."""
+    records = [instance(number, host="node-7") for number in range(1, elsewhere + 1)]
+    records += [instance(number) for number in range(elsewhere + 1, elsewhere + own + 1)]
+    async with arranged(records) as host:
+        if not refused:
+            result = await host.run()
+            assert len(result.outcomes) == elsewhere + own
+            return
+        with pytest.raises(
+            SettingsError,
+            match=rf"'compute-1', but the records of {elsewhere} of the {elsewhere + own} .* name node-7,",
+        ) as raised:
+            await host.run()
+        assert raised.value.exit_code == 78
+        assert host.trace.touched() == []
+
+
+async def test_guests_of_the_other_name_that_an_operator_has_accepted_are_no_reason_to_refuse() -> None:
+    records = [instance(1, host="node-7"), instance(2, host="node-7"), instance(3)]
+    accepted = frozenset({uuid_of(1), uuid_of(2)})
+    async with arranged(records, accepted_guests=accepted, guards=Guards(powers_off_foreign=True)) as host:
+        result = await host.run()
+        assert [outcome.uuid for outcome in result.outcomes] == [uuid_of(3)]
+        assert host.power(1) is PowerState.RUNNING
+
+
+MOVED = [
+    ("resize", "finished", HOST, ELSEWHERE),
+    ("migration", "confirming", HOST, ELSEWHERE),
+    ("live-migration", "completed", HOST, ELSEWHERE),
+    ("live-migration", "preparing", ELSEWHERE, HOST),
+    ("evacuation", "completed", HOST, ELSEWHERE),
+    ("evacuation", "failed", HOST, ELSEWHERE),
+]
+
+
+@pytest.mark.parametrize(("kind", "status", "source", "destination"), MOVED)
+async def test_a_guest_that_a_migration_has_left_here_is_named_as_such_and_left_alone(
+    kind: str, status: str, source: str, destination: str
+) -> None:
+    """A resize that waits for its confirmation keeps its guest on both hosts."""
+    row = Migration(
+        uuid=uuid_of(77),
+        instance_uuid=uuid_of(1),
+        migration_type=kind,
+        status=status,
+        source_compute=source,
+        dest_compute=destination,
+    )
+    records = [instance(1, host=ELSEWHERE), instance(2)]
+    async with arranged(records, migrations=[row], guards=Guards(powers_off_foreign=True)) as host:
+        with capture_logs() as logs:
+            result = await host.run()
+
+        assert [outcome.uuid for outcome in result.outcomes] == [uuid_of(2)]
+        assert host.power(1) is PowerState.RUNNING
+        named = [line for line in logs if line["event"].startswith("host.")]
+        assert [(line["event"], line["hosts"]) for line in named] == [("host.guests_moved_away", [ELSEWHERE])]
 
 
 async def test_a_host_whose_guests_are_all_another_hosts_is_refused() -> None:
@@ -107,21 +213,6 @@ async def test_a_driver_that_tells_names_has_strangers_by_name() -> None:
 async def test_an_evacuated_guest_is_no_stranger_wherever_its_record_is(status: str, host_now: str) -> None:
     async with arranged([instance(1, host=host_now)], migrations=[evacuation(1, status)]) as host:
         assert await strangers_of(host) == []
-
-
-async def test_an_evacuated_guest_without_a_record_is_a_stranger_and_left_alone() -> None:
-    """Nobody knows any more whose disks it has; the record of its evacuation alone is not enough to destroy it."""
-    async with arranged([instance(2)], guests=[guest(1)], migrations=[evacuation(1)]) as host:
-        assert await strangers_of(host) == [(1, [uuid_of(1)])]
-        assert host.power(1) is PowerState.RUNNING
-
-
-@pytest.mark.parametrize("status", ["completed", "failed"])
-async def test_a_guest_whose_evacuation_is_of_the_past_is_a_stranger(status: str) -> None:
-    records = [instance(1, host=ELSEWHERE), instance(2)]
-    async with arranged(records, migrations=[evacuation(1, status)]) as host:
-        assert await strangers_of(host) == [(1, [uuid_of(1)])]
-        assert host.power(1) is PowerState.RUNNING
 
 
 async def test_firewall_rules_and_report_that_both_hang_end_within_one_deadline() -> None:

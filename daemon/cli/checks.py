@@ -1,16 +1,15 @@
 """What a run needs, asked one after the other.  Nothing is changed: no record, no guest, no provider."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 
 from bringup.daemon import identity, wiring
+from bringup.daemon.cli.findings import Finding, Status
 from bringup.daemon.errors import (
     BringupError,
     LeaseHeld,
@@ -37,25 +36,6 @@ SHOWN_DIFFERENCES = 3
 PORTS = {"http": 80, "https": 443}
 
 
-class Status(Enum):
-    """How a check went."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What came of a check."""
-
-    check: str
-    status: Status
-    message: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    exit_code: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class _Row:
     """What is looked at of an instance in the store."""
@@ -75,6 +55,7 @@ class Checks:
         """Take settings that are valid."""
         self._settings = settings
         self._rows: list[_Row] | None = None
+        self._guests: frozenset[str] = frozenset()
         self._differences: list[str] | None = None
 
     async def findings(self) -> AsyncIterator[Finding]:
@@ -86,6 +67,7 @@ class Checks:
             "resume": self.resume,
             "driver": self.driver,
             "needs": self.needs,
+            "names": self.names,
             "libvirt": self.libvirt,
             "pci": self.pci,
             "placement": self.placement,
@@ -112,7 +94,7 @@ class Checks:
             return list(error.problems)
         if known is None:
             return []
-        now = identity.given(host=host.name, node_uuid=host.node_uuid, machine_id=host.machine_id)
+        now = identity.given_by(self._settings)
         found = identity.differences(known, now)
         return [f"{problem}; set it right, or, if the change is meant, run {identity.ACCEPT}" for problem in found]
 
@@ -177,6 +159,7 @@ class Checks:
             guests = await guests_of(driver, self._settings.host.name, deadline_s=self._settings.limits.host_deadline)
         finally:
             await wiring.close_driver(driver)
+        self._guests = guests
         if self._rows is None:
             return Finding("driver", Status.OK, f"{name}: {len(guests)} guests", {"guests": len(guests)})
         known = {text for row in self._rows for text in (row.uuid, row.name)}
@@ -194,6 +177,16 @@ class Checks:
         from bringup.daemon.cli.needs_check import needs_finding
 
         return await needs_finding(self._settings)
+    async def names(self) -> Finding | None:
+        """Tell of guests whose records name another host; None where there are none, or that could not be asked."""
+        known = {
+            text for row in self._rows or () if row.host == self._settings.host.name for text in (row.uuid, row.name)
+        }
+        if self._rows is None or self._guests <= known:
+            return None
+        from bringup.daemon.cli.names_check import names_finding
+
+        return await names_finding(self._settings, self._guests)
 
     async def libvirt(self) -> Finding | None:
         """Tell who else starts guests, and what is too narrow; None where libvirt is not the hypervisor."""

@@ -32,6 +32,19 @@ class FileStore:
         """Instances with these UUIDs, on whatever host."""
         return [self._instances[uuid] for uuid in uuids if uuid in self._instances]
 
+    async def load_deleted(self, uuids: Collection[str]) -> list[Instance]:
+        """None: a file has no deleted rows."""
+        del uuids
+        return []
+
+    async def load_migrations_of(self, host: str, uuids: Collection[str]) -> list[Migration]:
+        """Migrations of these instances from or to a host, in the order of the file."""
+        return [
+            each
+            for each in self._migrations
+            if each.instance_uuid in uuids and host in (each.source_compute, each.dest_compute)
+        ]
+
     async def get_instance(self, uuid: str) -> Instance:
         """Read one instance.
 

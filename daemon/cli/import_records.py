@@ -22,6 +22,18 @@ STDIN = Path("-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evacuated:
+    """What was evacuated from this host, as the store has it now."""
+
+    destroyed: int = 0
+    """Whose guests a run destroys, where the hypervisor still has them."""
+    fenced: int = 0
+    """Whose guests a run powers off: their evacuation is not done."""
+    elsewhere: int = 0
+    """How many of the imported instances of other hosts are among them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
     """What an import did."""
 
@@ -30,6 +42,7 @@ class Imported:
     """How many instances name each host; None: they are on no host."""
     kept: int = 0
     """How many records were kept: their guests should run, and are not back yet."""
+    evacuated: Evacuated = Evacuated()
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -135,7 +148,9 @@ async def _store_all(
                 result = await store.import_records(records)
             except StoreError as error:
                 raise Temporary("cannot import: nothing was stored") from error
-    return Imported(result=result, by_host=Counter(instance.host for instance in records.instances), kept=kept)
+            evacuated = await _evacuated(store, records, settings.host.name)
+    by_host = Counter(instance.host for instance in records.instances)
+    return Imported(result=result, by_host=by_host, kept=kept, evacuated=evacuated)
 
 
 def _check_sources(arguments: argparse.Namespace) -> None:
@@ -175,6 +190,22 @@ def _read_all(files: Sequence[Path], host: str | None) -> "Records":
     return Records(instances=tuple(instances.values()), migrations=tuple(migrations.values()))
 
 
+async def _evacuated(store: "ImportingStore", records: "Records", host: str) -> "Evacuated":
+    """Find out what a run will do with the guests of instances that were evacuated from this host."""
+    from bringup.daemon.decisions import EVACUATION_STATUSES
+    from bringup.daemon.decisions.evacuation import EVACUATION_DONE
+    from bringup.daemon.loading import latest
+
+    found = latest(await store.load_migrations(host, EVACUATION_STATUSES), "evacuation", EVACUATION_STATUSES)
+    back = {each.uuid for each in await store.load_instances_by_uuid(found) if each.host == host} if found else set()
+    done = {uuid for uuid, each in found.items() if each.status == EVACUATION_DONE}
+    return Evacuated(
+        destroyed=len(done - back),
+        fenced=len(found.keys() - done),
+        elsewhere=sum(each.host != host and each.uuid in found for each in records.instances),
+    )
+
+
 def _elsewhere(imported: Imported, settings: "Settings") -> int:
     return sum(count for host, count in imported.by_host.items() if host != settings.host.name)
 
@@ -196,8 +227,15 @@ def _write_json(imported: Imported, settings: "Settings") -> None:
             "not_ours": _elsewhere(imported, settings),
             "kept": imported.kept,
             "store": _store(settings),
+            **_evacuated_json(imported.evacuated),
         }
     )
+
+
+def _evacuated_json(evacuated: Evacuated) -> dict[str, int]:
+    """Give what a run will do with evacuated guests, where there are any."""
+    found = {"evacuated": evacuated.destroyed, "being_evacuated": evacuated.fenced}
+    return {name: count for name, count in found.items() if count}
 
 
 def _write_words(imported: Imported, settings: "Settings") -> None:
@@ -212,9 +250,22 @@ def _write_words(imported: Imported, settings: "Settings") -> None:
             f"{imported.kept} kept as they were: these guests should run and do not yet; "
             "bringup run (the next boot) or virsh start brings them back"
         )
-    elsewhere = _elsewhere(imported, settings)
+    evacuated = imported.evacuated
+    if evacuated.destroyed:
+        write_line(
+            f"warning: {evacuated.destroyed} were evacuated from this host: the next run destroys those of their "
+            "guests that its hypervisor still has (within [guards]; disks only with "
+            'evacuated.shared_storage = "local"), '
+            "also where their instances were deleted since; bringup plan names them"
+        )
+    if evacuated.fenced:
+        write_line(
+            f"warning: {evacuated.fenced} are being evacuated from this host: the next run powers off those of their "
+            "guests that run here"
+        )
+    elsewhere = _elsewhere(imported, settings) - evacuated.elsewhere
     if elsewhere:
         write_line(
-            f"warning: {elsewhere} of them are not on this host, {settings.host.name}, and will be left alone: "
+            f"warning: {elsewhere} of them are not on this host, {settings.host.name}, and will be left off: "
             "if they should be, set host.name to what Nova calls this host"
         )

@@ -3,7 +3,7 @@
 import anyio
 
 from bringup.daemon import wiring
-from bringup.daemon.cli.checks import Finding, Status
+from bringup.daemon.cli.findings import Finding, Status
 from bringup.daemon.errors import Refused
 from bringup.daemon.libvirt_host import findings, make_libvirt_driver
 from bringup.daemon.settings import Settings

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bringup.daemon.cli.checks import Finding, Status
+from bringup.daemon.cli.findings import Finding, Status
 from bringup.daemon.pci import sysfs
 from bringup.daemon.settings import Settings
 

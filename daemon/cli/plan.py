@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bringup.daemon.settings import Settings
     from bringup.drivers.base import Driver
 
+SHOWN_HOSTS = 5
+
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
@@ -63,11 +65,28 @@ def execute(arguments: argparse.Namespace) -> int:
         return await _plan(arguments, settings, records, host)
 
     planned = anyio.run(main)
+    if records is not None:
+        _say_all_elsewhere(records, host, arguments.records)
     chosen = _only(planned, arguments.uuid, host)
     _write(chosen, host, as_json=arguments.json)
     if not arguments.json:
         _write_power_cut(arguments, chosen, settings)
     return os.EX_OK
+
+
+def _say_all_elsewhere(records: "Records", host: str, path: Path) -> None:
+    """Say on standard error that no record of a file is of this host: then nothing would be done."""
+    hosts = sorted({str(instance.host) for instance in records.instances if instance.host is not None})
+    if not hosts or host in hosts:
+        return
+    short = host.partition(".")[0].lower()
+    alike = [other for other in hosts if other.partition(".")[0].lower() == short]
+    hint = f", which is perhaps this host under another name: try --host {alike[0]}" if alike else ""
+    sys.stderr.write(
+        f"warning: none of the {len(records.instances)} records of {path} is of this host, {host}; they name "
+        f"{', '.join(hosts[:SHOWN_HOSTS])}{', ...' if len(hosts) > SHOWN_HOSTS else ''}{hint}; set host.name to what "
+        "Nova calls this host, or name it with --host\n"
+    )
 
 
 def _records(arguments: argparse.Namespace, settings: "Settings") -> "tuple[Records | None, str]":
@@ -127,10 +146,28 @@ async def _plan(
                 driver=driver,
                 resuming=wiring.resuming(settings),
                 past=_past(settings, host, power_cut=arguments.after_power_cut),
+                accepted_guests=_accepted(settings, host),
                 guards=wiring.guards(settings),
                 power_cut=arguments.after_power_cut,
             )
         return await planning.plan()
+
+
+def _accepted(settings: "Settings", host: str) -> frozenset[str]:
+    """Give the guests that an operator has accepted.
+
+    :raises SettingsError: a run would be refused: this is not the host that is remembered.
+    """
+    from bringup.daemon import identity
+
+    if host != settings.host.name:
+        # Somebody asks about another host.
+        return frozenset()
+    known = identity.remembered(settings.host.state_directory)
+    if known is None:
+        return frozenset()
+    identity.require_same(known, identity.given_by(settings))
+    return known.accepted_guests
 
 
 def _past(settings: "Settings", host: str, *, power_cut: bool) -> "Past":

@@ -23,7 +23,7 @@ from bringup.daemon.loading import guests_of, load_records
 from bringup.daemon.needing import unmet_needs
 from bringup.daemon.ordering import in_order
 from bringup.daemon.outcomes import Kind
-from bringup.daemon.planned import boot_of, guarded
+from bringup.daemon.planned import boot_of, guarded, refuse_strangers, without_accepted
 from bringup.daemon.resuming import Resuming
 from bringup.daemon.settings import Settings
 from bringup.daemon.states import PowerState
@@ -81,6 +81,8 @@ class Planning:
     guards: Guards
     booted_at: float | None = None
     """Since when this host is up, in seconds since 1970; None: that is not known."""
+    accepted_guests: frozenset[str] = frozenset()
+    """UUIDs of guests that need no record here: an operator has said so."""
     others: Sequence[Instance] = ()
     """Instances that are to be shown though they may belong to other hosts."""
     power_cut: bool = False
@@ -91,6 +93,7 @@ class Planning:
 
         :raises Unavailable: the hypervisor does not tell which guests it has.
         :raises Temporary: the records could not be loaded.
+        :raises SettingsError: a run would be refused.
         """
         deadline_s = self.settings.limits.host_deadline
         local = None if self.driver is None else await guests_of(self.driver, self.host, deadline_s=deadline_s)
@@ -104,14 +107,17 @@ class Planning:
             owes_elsewhere=owes_elsewhere(self.settings),
         )
         if local is not None:
+            refuse_strangers(self.host, self.accepted_guests, local, records)
+            records = without_accepted(records, self.accepted_guests)
             records = guarded(records, self.guards, self.past, guests=len(local))
         here = {facts.instance.uuid: facts for facts in records.evacuated}
+        foreign = list(records.foreign)
         own = in_order(facts for facts in records.own if facts.instance.uuid not in here)
-        known = {*here, *(facts.instance.uuid for facts in own)}
+        known = {*here, *(facts.instance.uuid for facts in (*foreign, *own))}
         others = [Facts(instance=each, host=self.host) for each in self.others if each.uuid not in known]
         looked = None if self.driver is None else False
         planned = [self._unlooked(facts, has_guest=looked is not None or None) for facts in here.values()]
-        planned += [self._unlooked(facts, has_guest=looked) for facts in (*own, *others)]
+        planned += [self._unlooked(facts, has_guest=looked) for facts in (*foreign, *own, *others)]
         if self.driver is not None:
             return await self._looked(planned, self.driver)
         return [_seen(each, PowerState.SHUTDOWN) for each in planned] if self.power_cut else planned

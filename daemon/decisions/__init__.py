@@ -10,14 +10,16 @@ Nova's ``_init_instance`` asks three questions, each a table:
 * :data:`FROM_FIRST_LOOK`: what one look at the guest adds;
 * :data:`FROM_SECOND_LOOK`: what is left when the above is done, after another look.
 
-Two more tables decide on evacuated instances (:data:`EVACUATED`) and on lifecycle events (:data:`LIFECYCLE`), and one
-says what follows where something is missing that a guest needs (:mod:`bringup.daemon.decisions.needs`).
+More tables decide on evacuated instances (:data:`EVACUATED`), on guests that are here although their records name
+another host (:data:`FOREIGN`) and on lifecycle events (:data:`LIFECYCLE`), and one says what follows where something is
+missing that a guest needs (:mod:`bringup.daemon.decisions.needs`).
 
 The order of the rows is meaning.  Every row that holds gives its actions; END stops the reading, of this table and of
 those after it.  A row that saves changes what the rows after it see: :func:`decide` keeps the record as it will be.
 """
 
 from bringup.daemon.decisions.evacuation import EVACUATED
+from bringup.daemon.decisions.foreign import FOREIGN
 from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
 from bringup.daemon.decisions.from_record import EVACUATION_STATUSES, FROM_RECORD
 from bringup.daemon.decisions.lifecycle import LIFECYCLE
@@ -27,6 +29,7 @@ from bringup.daemon.decisions.rules import Facts, Hold, Next, Plan, Rule, Step, 
 __all__ = [
     "EVACUATED",
     "EVACUATION_STATUSES",
+    "FOREIGN",
     "FROM_FIRST_LOOK",
     "FROM_RECORD",
     "FROM_SECOND_LOOK",

@@ -54,6 +54,12 @@ class Facts:
     """Those of them that the journal knows to be done."""
     owes_elsewhere: bool = False
     """Ports and volumes that its record names are kept by other services, which must be told when it is deleted."""
+    deleted: bool = False
+    """Its row is deleted, or gone: an evacuation is all that names it."""
+    is_foreign: bool = False
+    """Its guest is here, its record names another host, and no evacuation or migration says why."""
+    fences_foreign: bool = False
+    """Whether such a guest is powered off where it runs."""
     guest_gone: bool = False
     """The hypervisor has told its guests, and this one is not among them."""
     moves: tuple[Migration, ...] = ()

@@ -265,6 +265,7 @@ class GuardSettings(Section):
     destroy_at_most: Count = 10
     destroy_share: Share = 0.5
     quarantine_after: Count = 2
+    foreign_running: Literal["leave", "power_off"] = "leave"
 
 
 class JournalSettings(Section):

@@ -42,6 +42,12 @@ class Store(Protocol):
     async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
         """Instances with these UUIDs, on whatever host, deleted rows left out."""
 
+    async def load_deleted(self, uuids: Collection[str]) -> list[Instance]:
+        """Instances with these UUIDs whose row is deleted, as far as the store still has it."""
+
+    async def load_migrations_of(self, host: str, uuids: Collection[str]) -> list[Migration]:
+        """Migrations of these instances from or to a host, whatever has come of them, oldest first."""
+
     async def get_instance(self, uuid: str) -> Instance:
         """Read one instance afresh.
 

@@ -27,8 +27,8 @@ class InstanceReads:
     block_devices: Select[Any]
 
 
-def _reads(among: ColumnElement[bool]) -> InstanceReads:
-    live = among & (_INSTANCE.deleted == 0)
+def _reads(among: ColumnElement[bool], *, deleted: int = 0) -> InstanceReads:
+    live = among & (_INSTANCE.deleted == deleted)
 
     def part(table: Table, *columns: str) -> Select[Any]:
         of_them = table.c.instance_uuid == _INSTANCE.uuid
@@ -48,12 +48,23 @@ def _reads(among: ColumnElement[bool]) -> InstanceReads:
 
 BY_HOST = _reads(_INSTANCE.host == bindparam("host"))
 BY_UUID = _reads(_INSTANCE.uuid.in_(bindparam("uuids", expanding=True)))
+DELETED = _reads(_INSTANCE.uuid.in_(bindparam("uuids", expanding=True)), deleted=1)
 
 _MIGRATIONS = (
     select(*(column for column in schema.migrations.c if column.name != "id"))
     .where(
         schema.migrations.c.source_compute == bindparam("source_compute"),
         schema.migrations.c.status.in_(bindparam("statuses", expanding=True)),
+    )
+    .order_by(schema.migrations.c.id)
+)
+
+_MIGRATIONS_OF = (
+    select(*(column for column in schema.migrations.c if column.name != "id"))
+    .where(
+        schema.migrations.c.instance_uuid.in_(bindparam("uuids", expanding=True)),
+        (schema.migrations.c.source_compute == bindparam("host"))
+        | (schema.migrations.c.dest_compute == bindparam("host")),
     )
     .order_by(schema.migrations.c.id)
 )
@@ -107,6 +118,12 @@ def load_migrations(connection: Connection, source_compute: str, statuses: Seque
     """Load migrations of a source host in some statuses, oldest first."""
     parameters = {"source_compute": source_compute, "statuses": list(statuses)}
     return [Migration(**row._mapping) for row in connection.execute(_MIGRATIONS, parameters)]  # noqa: SLF001 - its API
+
+
+def load_migrations_of(connection: Connection, host: str, uuids: Sequence[str]) -> list[Migration]:
+    """Load the migrations of some instances from or to a host, oldest first."""
+    found = connection.execute(_MIGRATIONS_OF, {"host": host, "uuids": list(uuids)})
+    return [Migration(**row._mapping) for row in found]  # noqa: SLF001 - its API
 
 
 class _Parts:

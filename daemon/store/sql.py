@@ -106,6 +106,13 @@ class SqlStore:
 
     async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
         """Instances with these UUIDs, on whatever host, deleted rows left out."""
+        return await self._load_by_uuid(uuids, reads.BY_UUID)
+
+    async def load_deleted(self, uuids: Collection[str]) -> list[Instance]:
+        """Instances with these UUIDs whose row is deleted, as far as the store still has it."""
+        return await self._load_by_uuid(uuids, reads.DELETED)
+
+    async def _load_by_uuid(self, uuids: Collection[str], query: reads.InstanceReads) -> list[Instance]:
         wanted = sorted({uuid.lower() for uuid in uuids})
 
         def load() -> list[Instance]:
@@ -114,7 +121,23 @@ class SqlStore:
                     lambda connection: [
                         instance
                         for chunk in chunks(wanted)
-                        for instance in reads.load_instances(connection, reads.BY_UUID, {"uuids": chunk})
+                        for instance in reads.load_instances(connection, query, {"uuids": chunk})
+                    ]
+                )
+
+        return await self._run(load, self._reads)
+
+    async def load_migrations_of(self, host: str, uuids: Collection[str]) -> list[Migration]:
+        """Migrations of these instances from or to a host, whatever has come of them, oldest first."""
+        wanted = sorted({uuid.lower() for uuid in uuids})
+
+        def load() -> list[Migration]:
+            with self._translated(f"read the migrations of {len(wanted)} instances"):
+                return self._database.read(
+                    lambda connection: [
+                        migration
+                        for chunk in chunks(wanted)
+                        for migration in reads.load_migrations_of(connection, host, chunk)
                     ]
                 )
 

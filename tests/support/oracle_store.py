@@ -48,6 +48,14 @@ class TracingStore:
     async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
         return [self.record] if self.record.uuid in uuids and not self.deleted else []
 
+    async def load_deleted(self, uuids: Collection[str]) -> list[Instance]:
+        del uuids
+        return []
+
+    async def load_migrations_of(self, host: str, uuids: Collection[str]) -> list[Migration]:
+        del host, uuids
+        return []
+
     async def load_migrations(self, source_compute: str, statuses: Collection[str]) -> list[Migration]:
         del source_compute, statuses
         return []

@@ -85,10 +85,16 @@ class Conductor:
         )
 
     async def instances(
-        self, uuids: Collection[str], *, hidden: bool, attributes: Sequence[str] = EXPECTED_ATTRS
+        self,
+        uuids: Collection[str],
+        *,
+        hidden: bool,
+        deleted: bool = False,
+        attributes: Sequence[str] = EXPECTED_ATTRS,
     ) -> list[Any]:
-        """``InstanceList.get_by_filters``: those with these UUIDs, deleted rows left out, with these attributes.
+        """``InstanceList.get_by_filters``: those with these UUIDs, with these attributes.
 
+        Deleted rows are left out or, with ``deleted``, all there is: Nova reads them with ``read_deleted``.
         ``hidden`` ones, of a resize between cells, are never given together with others.
         """
         return await self._read(
@@ -96,7 +102,7 @@ class Conductor:
             _instances,
             "InstanceList",
             "get_by_filters",
-            filters={"uuid": list(uuids), "deleted": False, "soft_deleted": True, "hidden": hidden},
+            filters={"uuid": list(uuids), "deleted": deleted, "soft_deleted": not deleted, "hidden": hidden},
             expected_attrs=list(attributes),
         )
 
@@ -112,12 +118,16 @@ class Conductor:
 
     async def migrations(self, source_compute: str, statuses: Collection[str]) -> list[Mapping[str, Any]]:
         """``MigrationList.get_by_filters``: the fields of each."""
+        return await self.migrations_by({"source_compute": source_compute, "status": sorted(statuses)}, source_compute)
+
+    async def migrations_by(self, filters: Mapping[str, Any], host: str) -> list[Mapping[str, Any]]:
+        """``MigrationList.get_by_filters``: the fields of each."""
         return await self._read(
-            f"read the migrations of host {source_compute}",
+            f"read the migrations of host {host}",
             lambda found: read_list(found, "MigrationList", "Migration", VERSIONS),
             "MigrationList",
             "get_by_filters",
-            {"source_compute": source_compute, "status": sorted(statuses)},
+            dict(filters),
         )
 
     async def migration_number(self, uuid: str) -> int:

@@ -35,6 +35,8 @@ from bringup.daemon.store.rows import changed_columns
 
 PAGE = 200
 """Instances in one request: some 450 KB of answer, a third of a second of a conductor."""
+ASKED_ONE_BY_ONE = 32
+"""Of so many instances the migrations are asked for one by one."""
 SENDS = 3
 """How often a save is sent whose answers are lost."""
 NAME_TEMPLATE = "instance-%08x"
@@ -76,6 +78,29 @@ class NovaConductorStore:
     async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
         """Instances with these UUIDs, on whatever host, deleted rows left out."""
         return await self._in_pages({uuid.lower() for uuid in uuids})
+
+    async def load_deleted(self, uuids: Collection[str]) -> list[Instance]:
+        """Instances with these UUIDs whose row is deleted, as far as Nova still has it."""
+        wanted = sorted({uuid.lower() for uuid in uuids})
+        found: list[Instance] = []
+        for page in chunks(wanted, PAGE):
+            listed = await self._conductor.instances(page, hidden=False, deleted=True)
+            found += await self._decoded(listed, page)
+        return found
+
+    async def load_migrations_of(self, host: str, uuids: Collection[str]) -> list[Migration]:
+        """Migrations of these instances from or to a host, whatever has come of them, oldest first."""
+        wanted = sorted({uuid.lower() for uuid in uuids})
+        # One instance has few migrations, a host may have years of them.
+        asked: list[dict[str, Any]] = [{"host": host, "instance_uuid": uuid} for uuid in wanted]
+        if len(wanted) > ASKED_ONE_BY_ONE:
+            asked = [{"host": host}]
+        found = [each for filters in asked for each in await self._conductor.migrations_by(filters, host)]
+        try:
+            read = [migration(each) for each in sorted(found, key=_number)]
+        except (Unreadable, KeyError) as error:
+            raise StoreError(f"cannot read the migrations of host {host}") from error
+        return [each for each in read if each.instance_uuid in wanted]
 
     async def get_instance(self, uuid: str) -> Instance:
         """Read one instance as it is at some point after this call.

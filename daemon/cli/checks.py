@@ -177,6 +177,7 @@ class Checks:
         from bringup.daemon.cli.needs_check import needs_finding
 
         return await needs_finding(self._settings)
+
     async def names(self) -> Finding | None:
         """Tell of guests whose records name another host; None where there are none, or that could not be asked."""
         known = {

@@ -6,7 +6,7 @@ from dataclasses import replace
 import anyio
 
 from bringup.daemon import wiring
-from bringup.daemon.cli.checks import Finding, Status
+from bringup.daemon.cli.findings import Finding, Status
 from bringup.daemon.decisions.needs import is_tried_again, starts
 from bringup.daemon.errors import BringupError
 from bringup.daemon.init_instance import FULL_COURSE

@@ -119,7 +119,8 @@ async def probe_placement(settings: Settings, client: PlacementClient) -> Gate:
     :raises Unavailable: this host may not serve Placement, or Placement did not say so.
     """
     try:
-        return await probe(client, provider=settings.placement.resource_provider)
+        # A person waits for the answer, and one login more harms nobody.
+        return await probe(client.insisting(), provider=settings.placement.resource_provider)
     except PlacementError as error:
         raise _unavailable(error) from error
 

@@ -13,6 +13,8 @@ REQUEST_ID: Final = "x-openstack-request-id"
 BODY_LIMIT: Final = 32 * 1024 * 1024
 """Bytes of one answer; the allocations of a host with 10 000 instances are about 2 MB."""
 
+DRAIN_LIMIT: Final = 64 * 1024
+
 
 def request_id_of(headers: httpx.Headers) -> str | None:
     """Give what Placement's own log calls the request that these headers answer."""
@@ -70,6 +72,18 @@ async def read_whole(response: httpx.Response, what: str) -> bytes:
     if isinstance(stream, httpx.AsyncByteStream):
         response.stream = _Bounded(stream, response, what)
     return await response.aread()
+
+
+async def drain(response: httpx.Response) -> None:
+    """Read away an answer of which only the head is of use, so that its connection serves on; a long one is cut off."""
+    length = 0
+    try:
+        async for chunk in response.aiter_raw():
+            length += len(chunk)
+            if length > DRAIN_LIMIT:
+                break
+    finally:
+        await response.aclose()
 
 
 class _Bounded(httpx.AsyncByteStream):

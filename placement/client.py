@@ -1,10 +1,11 @@
 """Requests to Placement, and what came of them: an answer, or one of ``placement/errors.py``."""
 
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
@@ -22,6 +23,13 @@ from bringup.placement.reactions import BY_EXCEPTION, failure_of, refusal_of
 log = structlog.get_logger()
 
 POOL: Final = httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=30)
+KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""A server whose machine is gone is told from one that works within half a minute, however long it may work."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,35 +38,30 @@ class Address:
 
     url: httpx.URL | None
     wanted: Wanted
-    _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     def __str__(self) -> str:
         """Say it, also before it is known."""
         return "the endpoint of the catalogue" if self.url is None else str(self.url).rstrip("/")
 
-    async def find(self, http: httpx.AsyncClient, keystone: KeystoneAuth) -> httpx.URL:
-        """Give it; log in if that must be.
+    def find(self, keystone: KeystoneAuth) -> httpx.URL:
+        """Give it, once there is a token.
 
-        :raises PlacementError: it cannot be found.
+        :raises NotUnderstood: it cannot be found.
         """
-        async with self._lock:
-            if self.url is not None:
-                return self.url
-            if not keystone.catalogue:
-                await http.send(http.build_request("POST", keystone.identity.token_url), auth=keystone.login())
+        if self.url is None:
             what = f"find Placement in the catalogue of Keystone at {keystone.identity.auth_url}"
             try:
                 found = find(keystone.catalogue, self.wanted)
             except NotInCatalogue as error:
                 raise NotUnderstood(what, str(error)) from None
             self.url = _base_url(found, f"use the endpoint {found!r} of the catalogue")
-            return self.url
+        return self.url
 
 
 class PlacementClient:
     """Holds the connections, and the microversion that is spoken over them once it is known."""
 
-    __slots__ = ("_address", "_deadline_s", "_http", "microversion")
+    __slots__ = ("_address", "_deadline_s", "_http", "_insists", "microversion")
 
     def __init__(
         self,
@@ -67,9 +70,14 @@ class PlacementClient:
         *,
         deadline_s: float = 60,
         microversion: Microversion | None = None,
+        insists: bool = False,
     ) -> None:
-        """Take a client and where Placement is; ``deadline_s`` is for one request, all in all."""
+        """Take a client and where Placement is; ``deadline_s`` is for one request, all in all, without a login.
+
+        ``insists``: it logs in to a Keystone that is busy, too.
+        """
         self._http = http
+        self._insists = insists
         self._address = address
         self._deadline_s = deadline_s
         self.microversion = microversion
@@ -91,7 +99,16 @@ class PlacementClient:
 
     def at(self, microversion: Microversion) -> "PlacementClient":
         """Give a client over the same connections that speaks this microversion."""
-        return PlacementClient(self._http, self._address, deadline_s=self._deadline_s, microversion=microversion)
+        return self._with(microversion, insists=self._insists)
+
+    def insisting(self) -> "PlacementClient":
+        """Give a client over the same connections that does not wait until Keystone has time for a login."""
+        return self._with(self.microversion, insists=True)
+
+    def _with(self, microversion: Microversion | None, *, insists: bool) -> "PlacementClient":
+        return PlacementClient(
+            self._http, self._address, deadline_s=self._deadline_s, microversion=microversion, insists=insists
+        )
 
     async def request(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, json: Any = None
@@ -101,56 +118,65 @@ class PlacementClient:
         :raises PlacementError: there was none.
         """
         facts: dict[str, Any] = {"method": method, "path": path, "params": dict(params or {})}
+        auth = self._http.auth
+        answer, token = await self._once(method, path, facts, params, json)
+        if answer.status == httpx.codes.UNAUTHORIZED and isinstance(auth, KeystoneAuth):
+            auth.refused(token)
+            answer, token = await self._once(method, path, facts, params, json)
+        if httpx.codes.is_success(answer.status):
+            return answer
+        raise refusal_of(answer, secrets=[token])
+
+    async def _once(
+        self, method: str, path: str, facts: Mapping[str, Any], params: Mapping[str, str] | None, json: Any
+    ) -> tuple[Answer, str]:
+        """Make a request with the token that there is then; give the answer, and the token.
+
+        :raises PlacementError: there was none.
+        """
         began = time.monotonic()
         response: httpx.Response | None = None
-        secrets: list[str] = []
         try:
+            # Not inside the deadline: how long Keystone works on it is not how long an answer may take.
+            base = await self._base()
+            request = self._http.build_request(
+                method, f"{str(base).rstrip('/')}{path}", params=params, json=json, headers=self._headers()
+            )
             with anyio.fail_after(self._deadline_s):
-                base = await self._base()
-                request = self._http.build_request(
-                    method, f"{str(base).rstrip('/')}{path}", params=params, json=json, headers=self._headers()
-                )
                 response = await self._http.send(request, stream=True)
-                secrets.append(request.headers.get(TOKEN_HEADER, ""))
                 what = self._what(method, path)
                 try:
                     body = await read_whole(response, what)
                 finally:
                     await response.aclose()
-            answer = Answer(what=what, status=response.status_code, headers=response.headers, body=body)
         except PlacementError as error:
             self._log(facts, began, error=error.why, request_id=error.request_id)
             raise
         except tuple(BY_EXCEPTION) as error:
-            what = self._what_failed(error, method, path)
-            failure = failure_of(error, what, request_id=None if response is None else request_id_of(response.headers))
+            failure = failure_of(
+                error,
+                self._what(method, path),
+                request_id=None if response is None else request_id_of(response.headers),
+            )
             self._log(facts, began, error=failure.why, request_id=failure.request_id)
             # What the error below says is said, and its own words may hold what was sent.
             raise failure from None
+        answer = Answer(what=what, status=response.status_code, headers=response.headers, body=body)
         self._log(facts, began, status=answer.status, request_id=answer.request_id)
-        if httpx.codes.is_success(answer.status):
-            return answer
-        raise refusal_of(answer, secrets=secrets)
+        return answer, request.headers.get(TOKEN_HEADER, "")
 
     async def _base(self) -> httpx.URL:
-        if self._address.url is not None:
-            return self._address.url
+        """Give where Placement is; log in if that must be."""
         auth = self._http.auth
-        if not isinstance(auth, KeystoneAuth):
+        if isinstance(auth, KeystoneAuth):
+            await auth.log_in(self._http, insists=self._insists)
+            return self._address.find(auth)
+        if self._address.url is None:
             raise NotUnderstood("find Placement", "there is neither an address nor a catalogue; set placement.url")
-        return await self._address.find(self._http, auth)
+        return self._address.url
 
     def _what(self, method: str, path: str) -> str:
         return f"{method} {path} of Placement at {self.url}"
-
-    def _what_failed(self, error: Exception, method: str, path: str) -> str:
-        """Say what came to no end: the request itself, or the login before it."""
-        auth = self._http.auth
-        if isinstance(auth, KeystoneAuth):
-            asked = error.request if isinstance(error, httpx.RequestError) else None
-            if auth.asking if asked is None else asked.url == httpx.URL(auth.identity.token_url):
-                return auth.what
-        return self._what(method, path)
 
     def _headers(self) -> dict[str, str]:
         # Without the header "/" answers for every version; with one that it does not have, 406.
@@ -193,7 +219,8 @@ async def connect(
     timeout = httpx.Timeout(read_timeout_s, connect=connect_timeout_s)
     address = Address(url=base_url, wanted=wanted or Wanted())
     # trust_env: proxies of whoever starts the daemon are no settings of it.
-    async with httpx.AsyncClient(auth=auth, verify=verify, timeout=timeout, limits=POOL, trust_env=False) as http:
+    transport = httpx.AsyncHTTPTransport(verify=verify, limits=POOL, trust_env=False, socket_options=KEEPALIVE)
+    async with httpx.AsyncClient(auth=auth, transport=transport, timeout=timeout, trust_env=False) as http:
         yield PlacementClient(http, address, deadline_s=connect_timeout_s + read_timeout_s)
 
 

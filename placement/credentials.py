@@ -100,10 +100,15 @@ class Identity:
     """Whether the scope is the whole system (``all``)."""
 
     @property
+    def version_url(self) -> str:
+        """Where Keystone tells of its v3 API, to anybody."""
+        base = self.auth_url.rstrip("/").removesuffix("/auth/tokens")
+        return base if base.endswith("/v3") else f"{base.removesuffix('/v2.0')}/v3"
+
+    @property
     def token_url(self) -> str:
         """Where tokens are given."""
-        base = self.auth_url.rstrip("/").removesuffix("/auth/tokens")
-        return f"{base}/auth/tokens" if base.endswith("/v3") else f"{base.removesuffix('/v2.0')}/v3/auth/tokens"
+        return f"{self.version_url}/auth/tokens"
 
     def document(self) -> dict[str, Any]:
         """Give the body of the request for a token."""

@@ -68,6 +68,8 @@ class Unreachable(PlacementError):
     transient = True
     retry_after_s: float | None = None
     """What the answer's ``Retry-After`` asks for, in seconds."""
+    of_keystone: bool = False
+    """Whether it was Keystone that was asked, for a token."""
 
 
 class Unauthorized(PlacementError):

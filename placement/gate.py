@@ -17,7 +17,7 @@ import anyio
 import stamina
 import structlog
 
-from bringup.placement.backoff import backoff_s
+from bringup.placement.backoff import wait_after_s
 from bringup.placement.client import PlacementClient
 from bringup.placement.errors import GateClosed, NotUnderstood, ProviderMissing, Unreachable
 from bringup.placement.microversions import NEEDED, OLDEST, Microversion, negotiate
@@ -59,6 +59,8 @@ class Waiting:
 
     def __str__(self) -> str:
         """Say it in the words of a progress line."""
+        if self.error.of_keystone:
+            return f"waiting for Keystone: {self.error.why}, next attempt in {self.wait_s:.0f} s"
         return f"waiting for Placement, attempt {self.attempt}, last: {self.error.why}"
 
 
@@ -88,7 +90,7 @@ class _Knocking:
         if not self.patient:
             return False
         # The jitter of a wait is no secret.
-        wait_s = backoff_s(self.attempts, retry_after_s=error.retry_after_s, draw=random.random())  # noqa: S311
+        wait_s = wait_after_s(error, self.attempts, draw=random.random())  # noqa: S311
         log.warning(
             "placement.waiting",
             attempt=self.attempts,
@@ -136,7 +138,12 @@ async def pass_gate(
     :raises PlacementError: an operator has to mend something.
     """
     knocking = _Knocking(
-        client=client, provider=provider, create=create, uuid=uuid, patient=wait_s > 0, on_wait=on_wait
+        client=client if wait_s > 0 else client.insisting(),
+        provider=provider,
+        create=create,
+        uuid=uuid,
+        patient=wait_s > 0,
+        on_wait=on_wait,
     )
     # Stops the waits, and the request that hangs too.
     with anyio.move_on_after(wait_s or None):

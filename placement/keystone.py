@@ -1,9 +1,13 @@
-"""Keystone v3 as an ``httpx.Auth``: it says which requests to make, and the client makes them.
+"""Keystone v3: one token for every request, got when it must be, and not while Keystone has a queue.
 
-One token serves every request until shortly before it expires.  Whoever finds it stale renews it, the others wait for
-that.  A 401 renews it once, for a token may be revoked at any time; a second 401 is the answer.
+One token serves until shortly before it expires.  Whoever finds it stale renews it, the others wait for that.  A 401
+renews it once, for a token may be revoked at any time; a second 401 is the answer.
+
+Before each login comes a knock (:mod:`bringup.placement.knocking`).  A login that was sent is waited for as long as
+Keystone works on it: whoever gives up and asks again has Keystone do the same work twice.
 """
 
+import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
@@ -12,18 +16,27 @@ from typing import Any, Final, NoReturn
 
 import anyio
 import httpx
+import structlog
 
-from bringup.placement.answers import Answer, read_whole
+from bringup.placement.answers import Answer, drain, read_whole, request_id_of
 from bringup.placement.auth import TOKEN_HEADER
 from bringup.placement.catalogue import Endpoint, read_catalogue
 from bringup.placement.credentials import GivenToken, Identity
-from bringup.placement.errors import NotFound, NotUnderstood, PlacementError, Unauthorized
-from bringup.placement.reactions import refusal_of
+from bringup.placement.errors import NotFound, NotUnderstood, PlacementError, Unauthorized, Unreachable
+from bringup.placement.knocking import may_log_in
+from bringup.placement.reactions import BY_EXCEPTION, failure_of, reaction_to, refusal_of
+from bringup.placement.stopwatch import Stopwatch
+
+log = structlog.get_logger()
 
 RENEW_BEFORE_S: Final = 30.0
 """So long before its end a token is renewed; a short-lived one when a quarter of its life is left."""
 SUBJECT_HEADER: Final = "X-Subject-Token"
 UNKNOWN_LIFE_S: Final = 300.0
+LOGIN_S: Final = 120.0
+"""How long Keystone may work on one login.  That its machine is gone is noticed before that (``client.KEEPALIVE``)."""
+HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
+BUSY: Final = "it is busy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +52,25 @@ class Token:
 class KeystoneAuth(httpx.Auth):
     """Logs in when it must, and puts the token on each request.  One for each client."""
 
-    __slots__ = ("_asked_at", "_clock", "_lock", "_token", "asking", "identity", "logins")
+    __slots__ = ("_asked_at", "_clock", "_draw", "_lock", "_token", "asking", "identity", "knocks", "logins")
 
-    def __init__(self, identity: Identity, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take who we are."""
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Take who we are; ``draw`` gives random numbers from 0 to 1 (excluded)."""
         self.identity = identity
         self.asking = False
         """Whether Keystone is being asked, or was asked last and gave no token."""
+        self.knocks = 0
+        """Questions before a login."""
         self.logins = 0
-        """Tokens that were got."""
+        """Requests for a token."""
         self._clock = clock
+        self._draw = draw
         self._lock = anyio.Lock()
         self._token: Token | None = None
         self._asked_at = 0.0
@@ -77,75 +99,103 @@ class KeystoneAuth(httpx.Auth):
         raise RuntimeError(f"{self!r} is for an AsyncClient, and cannot sign {request.method} {request.url.path}")
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Put a token on a request, and once another one if it is refused.
-
-        :raises PlacementError: there is no token to be had.
-        """
-        token = self._fresh()
-        if token is None:
-            async with self._lock:
-                token = self._fresh()
-                if token is None:
-                    token = await self._taken((yield self._question(request)))
-        request.headers[TOKEN_HEADER] = token.value
-        response = yield request
-        if response.status_code != httpx.codes.UNAUTHORIZED:
-            return
-        await read_whole(response, self.what)
-        async with self._lock:
-            # Somebody else may have renewed it while this request was under way.
-            if self._token is token:
-                self._token = None
-            token = self._fresh()
-            if token is None:
-                token = await self._taken((yield self._question(request)))
-        request.headers[TOKEN_HEADER] = token.value
+        """Put the token on a request that needs one; :meth:`log_in` got it."""
+        if self._token is None:
+            raise RuntimeError(f"{self!r} has not logged in")
+        request.headers[TOKEN_HEADER] = self._token.value
         yield request
 
-    def login(self) -> httpx.Auth:
-        """Give an ``Auth`` that gets a token and sends nothing else, whatever request it is used with."""
-        return _Login(self)
+    def refused(self, token: str) -> None:
+        """Take note that a token is not accepted; somebody else may have renewed it meanwhile."""
+        if self._token is not None and self._token.value == token:
+            self._token = None
 
-    async def _logging_in(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        async with self._lock:
-            await self._taken((yield self._question(request)))
+    async def log_in(self, http: httpx.AsyncClient, *, insists: bool = False) -> None:
+        """See to it that there is a token: at once where there is one, else after a knock and a login.
 
-    def _fresh(self) -> Token | None:
-        token = self._token
-        return token if token is not None and self._clock() < token.stale_at else None
+        ``insists``: a Keystone that has a queue is asked all the same; for who asks once and does not wait.
 
-    def _question(self, request: httpx.Request) -> httpx.Request:
-        # Until there is a token, every failure is one to get it.
-        self.asking, self._asked_at = True, self._clock()
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        return httpx.Request(
-            "POST",
-            self.identity.token_url,
-            json=self.identity.document(),
-            headers=headers,
-            # The timeouts of the client, which are not known here.
-            extensions=request.extensions,
-        )
-
-    async def _taken(self, response: httpx.Response) -> Token:
-        """Read what Keystone answered.
-
-        :raises PlacementError: that was no token.
+        :raises Unreachable: Keystone is busy, or away.
+        :raises PlacementError: there is no token to be had.
         """
-        body = await read_whole(response, self.what)
-        answer = Answer(
+        if self._fresh() is not None:
+            return
+        async with self._lock:
+            if self._fresh() is not None:
+                return
+            # Until there is a token, every failure is one to get it.
+            self.asking = True
+            try:
+                await self._knock(http, insists=insists)
+                self._asked_at = self._clock()
+                self._taken(await self._asked(http))
+            except tuple(BY_EXCEPTION) as error:
+                # What is said below is all; its own words may hold what was sent.
+                raise _of_keystone(failure_of(error, self.what)) from None
+            except PlacementError as error:
+                raise _of_keystone(error) from error.__cause__
+
+    async def _knock(self, http: httpx.AsyncClient, *, insists: bool) -> None:
+        """Ask for the version document, which costs Keystone nothing.
+
+        :raises Unreachable: it is busy, or says "not now".
+        """
+        self.knocks += 1
+        watch = Stopwatch()
+        request = http.build_request(
+            "GET", self.identity.version_url, headers=HEADERS, extensions={"trace": watch.note}
+        )
+        with anyio.fail_after(_deadline_s(http.timeout)):
+            response = await http.send(request, auth=None, stream=True)
+            took_s = watch.took_s(response)
+            log.debug("keystone.knocked", status=response.status_code, took_s=round(took_s, 4))
+            if reaction_to(response.status_code) is Unreachable:
+                raise refusal_of(await self._whole(response), secrets=self.secrets)
+            if not insists and not may_log_in(took_s, draw=self._draw()):
+                # Unread, so that the connection ends: those who wait hold none.
+                await response.aclose()
+                raise Unreachable(self.what, BUSY, request_id=request_id_of(response.headers))
+            # Whatever else it answers, the login will tell.
+            await drain(response)
+
+    async def _asked(self, http: httpx.AsyncClient) -> Answer:
+        document = self.identity.document()
+        usual = http.timeout
+        read_s = None if usual.read is None else max(LOGIN_S, usual.read)
+        patient = httpx.Timeout(connect=usual.connect, read=read_s, write=usual.write, pool=usual.pool)
+        # The connection is of no more use until the token ends.
+        headers = {**HEADERS, "Connection": "close"}
+        request = http.build_request("POST", self.identity.token_url, json=document, headers=headers, timeout=patient)
+        self.logins += 1
+        with anyio.fail_after(_deadline_s(patient)):
+            return await self._whole(await http.send(request, auth=None, stream=True))
+
+    async def _whole(self, response: httpx.Response) -> Answer:
+        try:
+            body = await read_whole(response, self.what)
+        finally:
+            await response.aclose()
+        return Answer(
             what=self.what,
             status=response.status_code,
             headers=response.headers,
             body=body,
             named="auth_url names Keystone's v3 API",
         )
+
+    def _fresh(self) -> Token | None:
+        token = self._token
+        return token if token is not None and self._clock() < token.stale_at else None
+
+    def _taken(self, answer: Answer) -> None:
+        """Read what Keystone answered.
+
+        :raises PlacementError: that was no token.
+        """
         if not httpx.codes.is_success(answer.status):
             raise self._refused(answer)
         self._token = self._read(answer)
         self.asking = False
-        self.logins += 1
-        return self._token
 
     def _read(self, answer: Answer) -> Token:
         value = answer.headers.get(SUBJECT_HEADER, "")
@@ -180,14 +230,15 @@ class KeystoneAuth(httpx.Auth):
         return "check its name, its domain, its password or secret, and its role in that scope"
 
 
-class _Login(httpx.Auth):
-    """The part of a flow that gets a token; the request that it is used with is never sent."""
+def _of_keystone(error: PlacementError) -> PlacementError:
+    if isinstance(error, Unreachable):
+        error.of_keystone = True
+    return error
 
-    def __init__(self, keystone: KeystoneAuth) -> None:
-        self._keystone = keystone
 
-    def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        return self._keystone._logging_in(request)  # noqa: SLF001 - its other half
+def _deadline_s(timeout: httpx.Timeout) -> float | None:
+    """Give how long a request may take all in all; None where nothing bounds it."""
+    return None if timeout.connect is None or timeout.read is None else timeout.connect + timeout.read
 
 
 def _life_s(issued_at: Any, expires_at: str) -> float:

@@ -125,7 +125,7 @@ def refusal_of(answer: Answer, *, secrets: Collection[str] = ()) -> PlacementErr
         with suppress(NotUnderstood):
             error.offers = read_refusal(answer.json())
     if isinstance(error, Unreachable):
-        error.retry_after_s = retry_after_s(answer.headers.get("Retry-After"), now=datetime.now(UTC))
+        error.retry_after_s = retry_after_s(answer.headers.get("Retry-After"), now=_now_of(answer))
     return error
 
 
@@ -140,11 +140,21 @@ def retry_after_s(value: str | None, *, now: datetime) -> float | None:
         return None
     if value.isascii() and value.strip().isdecimal():
         return float(value)
+    moment = _date(value)
+    return None if moment is None else max((moment - now).total_seconds(), 0.0)
+
+
+def _now_of(answer: Answer) -> datetime:
+    """Give the time by the clock of who answered: that of a host that boots may be wrong by years."""
+    return _date(answer.headers.get("Date", "")) or datetime.now(UTC)
+
+
+def _date(text: str) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(text)
     except (TypeError, ValueError):
         return None
-    return max((moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds(), 0.0)
+    return moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def _redirect(answer: Answer) -> str:

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import anyio
 import structlog
 
-from bringup.placement.backoff import backoff_s
+from bringup.placement.backoff import backoff_s, wait_after_s
 from bringup.placement.errors import Conflict, GateClosed, Unreachable
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ async def revise(what: str, once: Callable[[], Awaitable[T]], *, wait_s: float) 
     with anyio.move_on_after(wait_s or None):
         while True:
             attempts += 1
-            pause_s: float | None = None
+            away: Unreachable | None = None
             try:
                 return await once()
             except Conflict as error:
@@ -44,11 +44,14 @@ async def revise(what: str, once: Callable[[], Awaitable[T]], *, wait_s: float) 
                 if error.code not in (None, CONCURRENT) or conflicts >= ATTEMPTS:
                     raise
             except Unreachable as error:
-                last, pause_s = error, error.retry_after_s
+                last = away = error
                 if not wait_s:
                     break
-            # The jitter of a wait is no secret.
-            pause_s = backoff_s(attempts, retry_after_s=pause_s, draw=random.random())  # noqa: S311
+            draw = random.random()  # noqa: S311 - the jitter of a wait is no secret
+            if away is None:
+                pause_s = backoff_s(attempts, retry_after_s=None, draw=draw)
+            else:
+                pause_s = wait_after_s(away, attempts, draw=draw)
             log.info("placement.again", what=what, attempt=attempts, wait_s=round(pause_s, 3))
             await anyio.sleep(pause_s)
     why = "no answer yet" if last is None else last.why

@@ -18,13 +18,13 @@ import pytest
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.settings import Settings, load
 from bringup.daemon.store.sqlite import SqliteStore, opened
-from bringup.placement.client import PlacementClient, connect
+from bringup.placement.client import PlacementClient
 from bringup.placement.credentials import Identity, Named, Password
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.microversions import NEEDED
 from bringup.placement.traits import NODE_TRAITS
 from support.faulty_proxy import a_proxy, a_schedule
-from support.keystone import PASSWORD, Cloud, a_cloud
+from support.keystone import PASSWORD, Cloud, a_cloud, insisting
 from support.placed import ROOM, Provider, a_provider, gives, holders
 from support.placement import fresh_name
 from support.starts import CAPACITY, Start, has_evacuated
@@ -146,7 +146,7 @@ async def test_each_schedule_ends_right_or_with_nothing_half_done(
     endings: list[str] = []
     limiter = anyio.CapacityLimiter(AT_ONCE)
     shift = 0 if anyio_backend == "asyncio" else SCHEDULES
-    async with connect(cloud.placement_url, auth=an_administrator(cloud), read_timeout_s=30) as connected:
+    async with insisting(cloud.placement_url, auth=an_administrator(cloud), read_timeout_s=30) as connected:
         client = connected.at(NEEDED)
         there = await a_provider(client)
 
@@ -164,7 +164,7 @@ async def test_each_schedule_ends_right_or_with_nothing_half_done(
 
 
 async def test_a_start_asks_few_questions_over_few_connections(cloud: Cloud, tmp_path: Path) -> None:
-    async with connect(cloud.placement_url, auth=an_administrator(cloud)) as connected:
+    async with insisting(cloud.placement_url, auth=an_administrator(cloud)) as connected:
         here = await a_provider(connected.at(NEEDED))
     async with opened(tmp_path / "store.sqlite") as store:
         with a_proxy(cloud.auth_url.removesuffix("/v3")) as keystone, a_proxy(cloud.placement_url) as placement:
@@ -176,7 +176,9 @@ async def test_a_start_asks_few_questions_over_few_connections(cloud: Cloud, tmp
                 start = Start(settings(to_cloud, tmp_path, resource_provider=here.name), store)
                 await start.go()
     assert start.reached == ["gate", "inventory", "allocations"]
-    assert keystone.requests == ["POST /v3/auth/tokens"]
+    # On a machine that is busy it may knock more than once.
+    assert {*keystone.requests[:-1]} == {"GET /v3"}
+    assert keystone.requests[-1] == "POST /v3/auth/tokens"
     assert placement.requests == [
         f"GET /resource_providers?name={here.name}",
         f"GET /resource_providers/{here.uuid}/inventories",

@@ -131,6 +131,46 @@ async def test_without_nova_conductor_nothing_was_sent_and_it_is_said() -> None:
     assert f"RabbitMQ at 127.0.0.1:{broker.port} does not answer" in await refused(broker.broker())
 
 
+async def test_a_call_that_nobody_waits_for_any_more_is_worked_on_by_nobody_and_a_cast_is() -> None:
+    broker = the_rabbitmq()
+    connection = await aio_pika.connect(broker.url.replace("rabbit:", "amqp:"))
+    async with connection, calling(replace(broker.broker(), exchange="expiring")) as rpc:
+        channel = await connection.channel()
+        topic = await channel.declare_exchange("expiring", type="topic", auto_delete=True)
+        fanout = await channel.declare_exchange("expiring_fanout", type="fanout", auto_delete=True)
+        conductor = await channel.declare_queue(exclusive=True)
+        await conductor.bind(topic, "conductor")
+        scheduler = await channel.declare_queue(exclusive=True)
+        await scheduler.bind(fanout)
+        for repeatable in (True, False):
+            with pytest.raises(RpcUnavailable, match=r"within 0\.3 s"):
+                await rpc.call("object_action", {}, repeatable=repeatable, deadline_s=0.3)
+        await rpc.cast_fanout("expiring", "sync_instance_info", {}, version="4.0")
+
+        # A service that starts now takes what is in its queue.
+        waiting = {name: await queue.get(fail=False) for name, queue in (("c", conductor), ("s", scheduler))}
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_refused_after, rpc, 5.0)
+            sent = await _next_of(conductor)
+            tasks.cancel_scope.cancel()
+
+    assert waiting["c"] is None
+    assert waiting["s"] is not None
+    assert waiting["s"].expiration is None
+    assert sent.expiration is not None
+    assert 4 < float(sent.expiration) <= 5
+
+
+async def _refused_after(rpc: Rpc, deadline_s: float) -> None:
+    await rpc.call("object_action", {}, repeatable=True, deadline_s=deadline_s)
+
+
+async def _next_of(queue: aio_pika.abc.AbstractQueue) -> aio_pika.abc.AbstractIncomingMessage:
+    async with queue.iterator(no_ack=True) as messages:
+        return await anext(aiter(messages))
+
+
 async def test_a_conductor_that_hangs_is_waited_for_and_one_that_is_gone_is_asked_again_when_it_is_back() -> None:
     nova = a_nova_to_break()
     async with calling(nova.broker.broker(), deadline_s=60) as rpc:

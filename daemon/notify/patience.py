@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from bringup.daemon.settings import Settings
+from bringup.placement.keystone import LOGIN_S
 
 LEAST_S = 3.0
 """Less cannot be asked for by one who asks once a second."""
@@ -18,16 +19,19 @@ def patience_s(settings: Settings) -> Mapping[str, float]:
     host = limits.host_deadline
     # An instance may be waiting for the store when its own deadline passes: nobody can call a thread back.
     instance = limits.instance_deadline + store.wait + store.busy_timeout
+    # Beside its own wait, one request or one login may be under way.
+    gate = placement.wait + placement.connect_timeout + max(placement.read_timeout, LOGIN_S)
     allowed = {
         "starting": host,
-        "placement": placement.wait + placement.connect_timeout + placement.read_timeout,
+        "placement": gate,
         # The store opened, the lease taken, the driver begun, its guests listed, the inventory put right.
-        "driver": store.wait + store.busy_timeout + 2 * host + placement.wait,
+        "driver": store.wait + store.busy_timeout + 2 * host + (gate if settings.inventory.put_right else 0.0),
         # The journal's past, the records, firewall rules deferred and collected again.
         "records": 3 * host + instance,
         "evacuated": instance,
         "instances": instance,
-        "allocations": host + placement.wait,
+        # Whatever Placement does, they have the host's deadline all in all.
+        "allocations": 2 * host,
         "report": limits.last_word_deadline,
         "done": 2 * host + instance,
         "failed": CLOSE_S,

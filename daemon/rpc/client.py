@@ -38,6 +38,8 @@ LONGEST_PAUSE_S = 2.0
 class _Trial:
     """How far a call has come."""
 
+    until: float
+    """When nobody waits for it any more, by the event loop's clock."""
     attempt: int = 0
     is_out: bool = False
     """The last attempt was sent, or may have been."""
@@ -87,8 +89,8 @@ class Rpc:
         :raises Unreadable: the answer is none.
         """
         limit_s = self._deadline_s if deadline_s is None else deadline_s
-        trial = _Trial()
         async with self._slots:
+            trial = _Trial(until=anyio.current_time() + limit_s)
             with anyio.move_on_after(limit_s):
                 while True:
                     try:
@@ -112,7 +114,8 @@ class Rpc:
         self.sent += 1
         trial.is_out = True
         silence_s = FIRST_SILENCE_S * 2 ** (trial.attempt - 1)
-        answer = await link.call(TOPIC, method, arguments, version=VERSION, silence_s=silence_s)
+        left_s = trial.until - anyio.current_time()
+        answer = await link.call(TOPIC, method, arguments, version=VERSION, silence_s=silence_s, left_s=left_s)
         if answer.failure is not None:
             log.debug("rpc.remote_error", method=method, error=str(answer.failure), traceback=answer.traceback)
             raise answer.failure

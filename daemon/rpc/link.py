@@ -37,6 +37,8 @@ CONFIRM_S = 10.0
 CLOSE_S = 3.0
 REPLIES_KEPT_MS = 300_000
 """How long the queue of answers outlives its link; longer than a server tries to answer."""
+LEAST_S = 0.001
+"""The broker counts in milliseconds; with none it would drop what no service is waiting for at that moment."""
 ALIVE_EVERY_S = 10
 """A server that works on a call says so twice in this time (oslo.messaging's call monitor)."""
 
@@ -152,9 +154,12 @@ class Link:
         waiting.woken.set()
 
     async def call(
-        self, topic: str, method: str, arguments: dict[str, Any], *, version: str, silence_s: float
+        self, topic: str, method: str, arguments: dict[str, Any], *, version: str, silence_s: float, left_s: float
     ) -> Answer:
         """Send a call and wait for its answer; ``silence_s`` is how long nothing at all may be heard.
+
+        ``left_s`` is how long it is waited for at most.  A call that no service has taken by then, or in the silence,
+        is dropped by the broker: nobody waits for what would come of it.
 
         :raises NobodyListens: it was not sent.
         :raises Unanswered: it was, perhaps.
@@ -163,7 +168,7 @@ class Link:
         body = message(method, arguments, version=version, unique_id=uuid4().hex, reply_to=reply_to)
         waiting = self._waiting[reply_to.message_id] = _Waiting()
         try:
-            await self._publish(self._exchange, topic, body)
+            await self._publish(self._exchange, topic, body, expires_after_s=max(min(silence_s, left_s), LEAST_S))
             return await self._answer_of(waiting, method, silence_s)
         finally:
             del self._waiting[reply_to.message_id]
@@ -214,13 +219,17 @@ class Link:
         except LOST as error:
             raise RpcUnavailable(f"RabbitMQ at {self.where} went away before it had {what}") from error
 
-    async def _publish(self, exchange: AbstractExchange, routing_key: str, body: bytes) -> None:
+    async def _publish(
+        self, exchange: AbstractExchange, routing_key: str, body: bytes, *, expires_after_s: float | None = None
+    ) -> None:
         sent = aio_pika.Message(
             body,
             content_type="application/json",
             content_encoding="utf-8",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             priority=0,
+            # As oslo.messaging does with a call's timeout; a cast has none, and waits for its service.
+            expiration=expires_after_s,
         )
         try:
             with anyio.fail_after(CONFIRM_S):

@@ -19,6 +19,9 @@ NOAUTH_TOKEN = "admin"  # noqa: S105 - see above
 # A start waits for storage more than for a CPU (measured: docs/performance.md); four looks beside it make libvirt's
 # 20 workers.
 LIBVIRT_CONCURRENCY = 16
+# Whoever exits and is started again asks for another token, which is what a Keystone that is behind has no time for.
+# The service manager is told all the while that the start goes on.
+WAIT_UNDER_SYSTEMD_S = 3600.0
 FROM_FILES = (
     ("placement", "token"),
     ("scheduler", "token"),
@@ -101,6 +104,8 @@ def _fill_in(layers: Layers, environment: Mapping[str, str]) -> None:
         placement.setdefault("auth", "keystone")
     if layers.values.get("driver", {}).get("name") == "libvirt":
         layers.values.setdefault("limits", {}).setdefault("concurrency", LIBVIRT_CONCURRENCY)
+    if environment.get("NOTIFY_SOCKET", "").startswith(("/", "@")):
+        placement.setdefault("wait", WAIT_UNDER_SYSTEMD_S)
     _find_credentials(layers, environment)
     if placement.get("auth", "noauth") == "noauth" and not placement.keys() & {"token", "token_file"}:
         placement["token"] = NOAUTH_TOKEN

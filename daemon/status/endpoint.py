@@ -30,13 +30,14 @@ log = get_logger()
 def source_of(settings: Settings, progress: Progress, *, boot_id: str) -> Source:
     """Make what the endpoint tells of."""
     limits = settings.limits
-    longest_s = max(limits.instance_deadline, limits.host_deadline, settings.placement.wait, settings.store.wait)
+    longest_s = max(limits.instance_deadline, limits.host_deadline, settings.store.wait)
     return Source(
         host=settings.host.name,
         version=__version__,
         boot_id=boot_id,
         concurrency=limits.concurrency,
         stuck_after_s=longest_s + limits.stuck_after,
+        gate_s=settings.placement.wait,
         progress=progress,
         recorder=Recorder(utc_now),
     )

@@ -12,6 +12,9 @@ from bringup.daemon.scheduler.base import Pending
 from bringup.daemon.snapshot import Snapshot, headline
 from bringup.daemon.status.recorder import Recorder
 
+WITH_PLACEMENT = ("placement", "driver")
+"""The phases in which nothing goes on without Placement."""
+
 
 class State(Enum):
     """What the process is about."""
@@ -38,6 +41,8 @@ class Source:
     concurrency: int
     stuck_after_s: float
     """No step of the work takes longer; after that the process is taken for stuck."""
+    gate_s: float = 0.0
+    """How long Placement may be waited for, on top of that, before the first instance is touched."""
     progress: Progress
     recorder: Recorder
     reports: Callable[[], Awaitable[Pending]] = field(default=_no_reports)
@@ -87,4 +92,5 @@ class Source:
     def stuck_for_s(self, snapshot: Snapshot) -> float | None:
         """Tell for how long the work has not moved, where that is too long; None where all is well."""
         working = self.state() is State.INITIALIZING
-        return snapshot.idle_s if working and snapshot.idle_s > self.stuck_after_s else None
+        limit_s = self.stuck_after_s + (self.gate_s if snapshot.phase in WITH_PLACEMENT else 0.0)
+        return snapshot.idle_s if working and snapshot.idle_s > limit_s else None

@@ -12,14 +12,18 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from bringup.placement.client import PlacementClient, connect
+from bringup.placement.keystone import KeystoneAuth
 
 CHILD = Path(__file__).with_name("keystone_child.py")
 PASSWORD = "s3cr3t adm1n?"
@@ -43,6 +47,21 @@ class Cloud:
     placement_url: str = ""
     keystone: "subprocess.Popen[str] | None" = None
     """Its process, if it is one's own."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What Keystone is started with."""
+
+    def start_keystone(self) -> None:
+        """Start Keystone, on the port that it has."""
+        port = urllib.parse.urlsplit(self.auth_url).port
+        self.keystone = _child(["keystone", str(self.directory), str(port), self.placement_url], self.environment)
+        assert self.keystone.stdout is not None
+        said = json.loads(self.keystone.stdout.readline() or "{}")
+        assert said.get("ready"), "Keystone did not start"
+
+    def stop_keystone(self) -> None:
+        """Stop Keystone; what it knows is there when it is started again."""
+        assert self.keystone is not None
+        end(self.keystone)
 
     def call(self, method: str, path: str, document: Any = None, *, token: str | None = None) -> Any:
         """Call Keystone as its administrator."""
@@ -97,6 +116,13 @@ class Cloud:
         return made["application_credential"]["id"], name, secret
 
 
+@contextlib.asynccontextmanager
+async def insisting(url: str | None, *, auth: KeystoneAuth, **more: Any) -> AsyncIterator[PlacementClient]:
+    """Open a client that logs in also where Keystone has a queue, as on a machine that is busy with tests."""
+    async with connect(url, auth=auth, **more) as client:
+        yield client.insisting()
+
+
 def _child(arguments: list[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
         [sys.executable, "-P", str(CHILD), *arguments],
@@ -138,24 +164,23 @@ def a_cloud(token_s: int = 3600) -> Cloud:
     return start_cloud(token_s)
 
 
-def start_cloud(token_s: int = 3600) -> Cloud:
-    """Start a cloud of one's own."""
+def start_cloud(token_s: int = 3600, *, rounds: int = 4, looks_up_each_time: bool = True) -> Cloud:
+    """Start a cloud of one's own.
+
+    Passwords are hashed in so many ``rounds``.  Placement asks Keystone about a token each time that it sees it, or as
+    it does by default.
+    """
     directory = Path(tempfile.mkdtemp(prefix="cloud-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    port, placement_port = _free_port(), _free_port()
-    auth_url, placement_url = f"http://127.0.0.1:{port}/v3", f"http://127.0.0.1:{placement_port}"
-    keystone = _child(
-        ["keystone", str(directory), str(port), placement_url],
-        {
-            "OS_TOKEN__EXPIRATION": str(token_s),
-            "OS_IDENTITY__PASSWORD_HASH_ROUNDS": "4",
-            "BOOTSTRAP_PASSWORD": PASSWORD,
-            "SERVICE_PASSWORD": SERVICE_PASSWORD,
-        },
-    )
-    assert keystone.stdout is not None
-    said = json.loads(keystone.stdout.readline() or "{}")
-    assert said.get("ready"), "Keystone did not start"
+    auth_url, placement_url = (f"http://127.0.0.1:{_free_port()}{path}" for path in ("/v3", ""))
+    cloud = Cloud(directory, auth_url, placement_url)
+    cloud.environment = {
+        "OS_TOKEN__EXPIRATION": str(token_s),
+        "OS_IDENTITY__PASSWORD_HASH_ROUNDS": str(rounds),
+        "BOOTSTRAP_PASSWORD": PASSWORD,
+        "SERVICE_PASSWORD": SERVICE_PASSWORD,
+    }
+    cloud.start_keystone()
     authtoken = {
         "auth_type": "password",
         "auth_url": auth_url,
@@ -165,12 +190,13 @@ def start_cloud(token_s: int = 3600) -> Cloud:
         "project_name": "admin",
         "user_domain_id": "default",
         "project_domain_id": "default",
-        # Each token is looked up each time: one that was revoked is refused at once.
-        "token_cache_time": "-1",
     }
+    if looks_up_each_time:
+        # One that was revoked is refused at once.
+        authtoken["token_cache_time"] = "-1"
     placement = _child(
-        ["placement", str(directory), str(placement_port)],
+        ["placement", str(directory), str(urllib.parse.urlsplit(placement_url).port)],
         {f"OS_KEYSTONE_AUTHTOKEN__{key.upper()}": value for key, value in authtoken.items()},
     )
     _wait_for(placement_url, placement)
-    return Cloud(directory, auth_url, placement_url, keystone)
+    return cloud

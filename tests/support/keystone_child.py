@@ -17,7 +17,8 @@ REGION = "RegionOne"
 
 
 def keystone(directory: Path, port: int, placement_url: str) -> Any:
-    """Make a Keystone over SQLite, with an administrator and a catalogue; give its application."""
+    """Make a Keystone over SQLite, with an administrator and a catalogue if it has none; give its application."""
+    fresh = not (directory / "keystone.sqlite").exists()
     os.environ |= {
         "OS_DATABASE__CONNECTION": f"sqlite:///{directory}/keystone.sqlite",
         "OS_FERNET_TOKENS__KEY_REPOSITORY": f"{directory}/fernet",
@@ -26,6 +27,16 @@ def keystone(directory: Path, port: int, placement_url: str) -> Any:
         # Without one each look at a token takes a fifth of a second of CPU time.
         "OS_CACHE__BACKEND": "dogpile.cache.memory",
     }
+    if fresh:
+        make_databases(directory)
+    application = importlib.import_module("keystone.server.wsgi").initialize_public_application()
+    if fresh:
+        bootstrap(port, placement_url)
+    return application
+
+
+def make_databases(directory: Path) -> None:
+    """Make the keys and the tables."""
     server = importlib.import_module("keystone.server")
     server.configure(config_files=[])
     fernet_utils = importlib.import_module("keystone.common.fernet_utils")
@@ -35,18 +46,20 @@ def keystone(directory: Path, port: int, placement_url: str) -> Any:
         keys.initialize_key_repository()
     importlib.import_module("keystone.common.sql.upgrades").offline_sync_database_to_version()
     importlib.import_module("keystone.conf").CONF.clear()
-    application = importlib.import_module("keystone.server.wsgi").initialize_public_application()
-    bootstrap: Any = importlib.import_module("keystone.cmd.bootstrap")
+
+
+def bootstrap(port: int, placement_url: str) -> None:
+    """Make the administrator and the catalogue; the application is there already."""
+    commands: Any = importlib.import_module("keystone.cmd.bootstrap")
     # The application has loaded the backends already, and a second time they refuse.
-    bootstrap.backends = type("Loaded", (), {"load_backends": staticmethod(lambda: None)})
-    admin = bootstrap.Bootstrapper()
+    commands.backends = type("Loaded", (), {"load_backends": staticmethod(lambda: None)})
+    admin = commands.Bootstrapper()
     admin.admin_username = admin.project_name = admin.admin_role_name = "admin"
     admin.admin_password = os.environ["BOOTSTRAP_PASSWORD"]
     admin.service_name, admin.region_id, admin.immutable_roles = "keystone", REGION, True
     admin.public_url = admin.internal_url = admin.admin_url = f"http://127.0.0.1:{port}/v3"
     admin.bootstrap()
     fill_catalogue(placement_url)
-    return application
 
 
 def fill_catalogue(placement_url: str) -> None:

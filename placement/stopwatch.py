@@ -1,0 +1,62 @@
+"""How long a server took for one request: the time between, without the way there and back.
+
+A Keystone that is far away is not a busy one.  What setting up the connection took does not count either, but for the
+handshake of TLS, which the server works on like on the request.
+"""
+
+import socket
+import ssl
+import struct
+import time
+from typing import Any, Final
+
+import httpx
+
+TCP_INFO_SIZE: Final = 152
+MIN_RTT_AT: Final = 148
+"""Where ``tcpi_min_rtt`` (microseconds) is in Linux' ``struct tcp_info``."""
+NOT_MEASURED: Final = 0xFFFFFFFF
+
+
+class Stopwatch:
+    """Hears of the steps of one request: give :meth:`note` as its extension ``trace``."""
+
+    def __init__(self) -> None:
+        """Begin now."""
+        self._began = time.monotonic()
+        self._ended: float | None = None
+        self._is_new_tls = False
+
+    async def note(self, event: str, _: Any) -> None:
+        """Take note of a step that httpcore tells of."""
+        match event.rpartition(".")[0], event.rpartition(".")[2]:
+            case "connection.connect_tcp", "complete":
+                self._began = time.monotonic()
+            case "connection.start_tls", "complete":
+                self._is_new_tls = True
+            case step, "complete" if step.endswith("receive_response_headers"):
+                self._ended = time.monotonic()
+
+    def took_s(self, response: httpx.Response) -> float:
+        """Give how long the server took."""
+        ended = time.monotonic() if self._ended is None else self._ended
+        stream = response.extensions.get("network_stream")
+        trips = 1
+        if self._is_new_tls and stream is not None:
+            tls = stream.get_extra_info("ssl_object")
+            version = tls.version() if isinstance(tls, ssl.SSLObject | ssl.SSLSocket) else None
+            trips += 1 if version == "TLSv1.3" else 2
+        way_s = 0.0 if stream is None else _round_trip_s(stream.get_extra_info("socket"))
+        return max(0.0, ended - self._began - trips * way_s)
+
+
+def _round_trip_s(connection: Any) -> float:
+    """Give the shortest round trip that the kernel has seen on a connection; 0 where it cannot tell."""
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+    except (OSError, AttributeError):
+        return 0.0
+    if len(info) < TCP_INFO_SIZE:
+        return 0.0
+    (microseconds,) = struct.unpack_from("=I", info, MIN_RTT_AT)
+    return 0.0 if microseconds == NOT_MEASURED else float(microseconds) / 1e6

@@ -9,12 +9,8 @@ With ``--away`` Keystone is stopped first, and comes back after so long: by then
 import argparse
 import json
 import os
-import random
 import sys
-import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,68 +22,11 @@ import logging  # noqa: E402 - the tests' own servers are used
 import anyio  # noqa: E402 - same
 import structlog  # noqa: E402 - same
 
-from bringup.placement.client import connect  # noqa: E402 - same
-from bringup.placement.credentials import Identity, Named, Password  # noqa: E402 - same
-from bringup.placement.errors import PlacementError  # noqa: E402 - same
-from bringup.placement.gate import pass_gate  # noqa: E402 - same
-from bringup.placement.keystone import KeystoneAuth  # noqa: E402 - same
-from support.keystone import PASSWORD, Cloud, start_cloud  # noqa: E402 - same
+from support.keystone import Cloud, start_cloud  # noqa: E402 - same
+from support.region import Region  # noqa: E402 - same
 
-WAIT_S = 3600.0
-"""``placement.wait`` under systemd."""
-RESTART_S = 15.0
-"""``RestartSec=`` of the unit, which follows an exit with 69."""
 ALONE = 8
 """Logins that are measured before the hosts begin, one after the other."""
-
-
-@dataclass(kw_only=True)
-class Region:
-    """What is asked of a Keystone, and what comes of it."""
-
-    cloud: Cloud
-    hosts: int
-    spread_s: float
-    passed_after_s: list[float] = field(default_factory=list)
-    exits: Counter[int] = field(default_factory=Counter)
-    knocks: int = 0
-    logins: int = 0
-
-    async def power_on(self, limit_s: float) -> None:
-        """Start all hosts; return when each has passed, or when the limit is reached."""
-        self._began = time.monotonic()
-        with anyio.move_on_after(limit_s):
-            async with anyio.create_task_group() as group:
-                for number in range(self.hosts):
-                    group.start_soon(self._start, f"region-{number}")
-
-    async def _start(self, name: str) -> None:
-        await anyio.sleep(random.uniform(0, self.spread_s))  # noqa: S311 - no secret
-        while True:
-            if await self._life(name):
-                return
-            await anyio.sleep(RESTART_S)
-
-    async def _life(self, name: str) -> bool:
-        """Pass the gate as one process does; tell whether it did."""
-        auth = KeystoneAuth(an_identity(self.cloud))
-        try:
-            async with connect(self.cloud.placement_url, auth=auth) as client:
-                await pass_gate(client, provider=name, wait_s=WAIT_S, create=True)
-        except PlacementError:
-            self.exits[os.EX_UNAVAILABLE] += 1
-            return False
-        finally:
-            self.knocks += auth.knocks
-            self.logins += auth.logins
-        self.passed_after_s.append(time.monotonic() - self._began)
-        return True
-
-
-def an_identity(cloud: Cloud) -> Identity:
-    """Give the administrator."""
-    method = Password(user=Named(name="admin"), secret=PASSWORD)
-    return Identity(auth_url=cloud.auth_url, method=method, project=Named(name="admin"))
 
 
 def cpu_s(cloud: Cloud) -> float:

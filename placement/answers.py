@@ -75,13 +75,12 @@ async def read_whole(response: httpx.Response, what: str) -> bytes:
 
 
 async def drain(response: httpx.Response) -> None:
-    """Read away an answer of which only the head is of use, so that its connection serves on; a long one is cut off."""
-    length = 0
+    """Read away a short answer of which only the head is of use, so that its connection serves on; else close it."""
+    length = response.headers.get("Content-Length", "")
     try:
-        async for chunk in response.aiter_raw():
-            length += len(chunk)
-            if length > DRAIN_LIMIT:
-                break
+        if length.isdecimal() and int(length) <= DRAIN_LIMIT:
+            async for _ in response.aiter_raw():
+                pass
     finally:
         await response.aclose()
 

@@ -35,6 +35,8 @@ KINDS = (
 NEVER_ASKED = frozenset({"reset before", "500", "503", "429", "wrong type"})
 """With these the server never sees the request; with the others it has done what it was asked."""
 DELAY_S = 0.05
+LATE_S = 1.2
+"""How long an answer stays away with "late", which is in no schedule."""
 DRIPS = 10
 PATIENCE_S = 30.0
 GENERATION = re.compile(rb'"(?:resource_provider_)?generation": ?([0-9]+)')
@@ -125,6 +127,8 @@ class _Handler(socketserver.StreamRequestHandler):
             return False
         if fault == "delay":
             self.proxy.ended.wait(DELAY_S)
+        if fault == "late":
+            self.proxy.ended.wait(LATE_S)
         step = max(1, len(answer) // DRIPS) if fault == "drip" else len(answer)
         for start in range(0, len(answer), step):
             self.wfile.write(answer[start : start + step])

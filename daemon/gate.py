@@ -8,12 +8,17 @@ from typing import Protocol
 
 from bringup.daemon.credentials import access_of
 from bringup.daemon.credentials.access import trusted
-from bringup.daemon.errors import SettingsError, Unavailable
+from bringup.daemon.errors import BringupError, SettingsError, Unavailable
+from bringup.daemon.logs import get_logger
 from bringup.daemon.placed import InventoryRules, Placed
 from bringup.daemon.settings import Settings
 from bringup.placement.client import PlacementClient, connect
-from bringup.placement.errors import NotFound, PlacementError
+from bringup.placement.errors import NotFound, PlacementError, ProviderMisnamed
 from bringup.placement.gate import Gate, Waiting, pass_gate, probe
+from bringup.placement.nodes import told
+from bringup.placement.providers import canonical_uuid
+
+log = get_logger()
 
 
 class PhaseObserver(Protocol):
@@ -51,9 +56,9 @@ async def pass_placement(
 ) -> Placed:
     """Return once this host may serve Placement.
 
-    ``node_uuid`` is what a resource provider that is made here gets, as a compute node's has.
+    ``node_uuid`` is that of the compute node: its resource provider is found by it, or made with it.
 
-    :raises SettingsError: the resource provider is another node's.
+    :raises SettingsError: the resource provider is another node's, or is called otherwise.
     :raises Unavailable: it may not, or Placement did not say so within ``placement.wait``.
     """
 
@@ -72,7 +77,19 @@ async def pass_placement(
         )
     except PlacementError as error:
         raise _unavailable(error) from error
-    return placed(settings, gate)
+    host = placed(settings, gate)
+    other = other_name(settings, gate)
+    if other is not None:
+        log.warning("placement.other_name", provider=gate.provider.name, uuid=gate.provider.uuid, advice=other)
+    return host
+
+
+def other_name(settings: Settings, gate: Gate) -> str | None:
+    """Say how this node's provider is called and what to set, where the settings call it otherwise; None where not."""
+    wanted = settings.placement.resource_provider
+    if wanted == gate.provider.name or canonical_uuid(wanted) is not None:
+        return None
+    return told(gate.provider)
 
 
 def placed(settings: Settings, gate: Gate) -> Placed:
@@ -113,20 +130,23 @@ def rules(settings: Settings) -> InventoryRules:
     )
 
 
-async def probe_placement(settings: Settings, client: PlacementClient) -> Gate:
+async def probe_placement(settings: Settings, client: PlacementClient, *, node_uuid: str | None = None) -> Gate:
     """Try once, and change nothing.
 
+    :raises SettingsError: the resource provider is called otherwise.
     :raises Unavailable: this host may not serve Placement, or Placement did not say so.
     """
     try:
         # A person waits for the answer, and one login more harms nobody.
-        return await probe(client.insisting(), provider=settings.placement.resource_provider)
+        return await probe(client.insisting(), provider=settings.placement.resource_provider, uuid=node_uuid)
     except PlacementError as error:
         raise _unavailable(error) from error
 
 
-def _unavailable(error: PlacementError) -> Unavailable:
+def _unavailable(error: PlacementError) -> BringupError:
     """Say what to check where the error, which may come of any request, does not."""
+    if isinstance(error, ProviderMisnamed):
+        return SettingsError([f"placement.resource_provider: {error}"])
     if isinstance(error, NotFound):
         check = "check that placement.url names Placement, with its path if it has one"
     elif error.status == HTTPStatus.NOT_ACCEPTABLE:

@@ -9,6 +9,7 @@
       Conflict              permanent: somebody else was there first; read again (409)
       NotUnderstood         permanent: one side does not understand the other (HTML, no microversion in common, 400)
       ProviderMissing       permanent: this host has no resource provider, and none is to be made
+      ProviderMisnamed      permanent: it is, or may be, there under another name, and a second one must not be made
       GateClosed            permanent: what was transient lasted longer than the budget
 
 Only ``placement/reactions.py`` decides which of the first five it is.  No message holds a token.
@@ -25,6 +26,7 @@ __all__ = [
     "NotFound",
     "NotUnderstood",
     "PlacementError",
+    "ProviderMisnamed",
     "ProviderMissing",
     "Unauthorized",
     "Unreachable",
@@ -93,6 +95,10 @@ class NotUnderstood(PlacementError):
 
 class ProviderMissing(PlacementError):
     """This host has no resource provider, and none is to be made."""
+
+
+class ProviderMisnamed(PlacementError):
+    """This host's resource provider is, or may be, there under another name than the one that is set."""
 
 
 class GateClosed(PlacementError):

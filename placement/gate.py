@@ -6,7 +6,6 @@ what an operator has to mend ends it at once.
 """
 
 import random
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,9 +18,10 @@ import structlog
 
 from bringup.placement.backoff import wait_after_s
 from bringup.placement.client import PlacementClient
-from bringup.placement.errors import GateClosed, NotUnderstood, ProviderMissing, Unreachable
+from bringup.placement.errors import GateClosed, NotUnderstood, Unreachable
 from bringup.placement.microversions import NEEDED, OLDEST, Microversion, negotiate
-from bringup.placement.providers import ResourceProvider, canonical_uuid, create_provider, look_up
+from bringup.placement.nodes import find_node, make_node
+from bringup.placement.providers import ResourceProvider
 
 log = structlog.get_logger()
 
@@ -131,8 +131,10 @@ async def pass_gate(
 ) -> Gate:
     """Wait until Placement lets this host through, ``wait_s`` at most; 0 makes one attempt.
 
-    ``provider`` is the name or the UUID of the resource provider.  With ``create`` it is made if it is missing, with
-    ``uuid`` if given.  ``on_wait`` hears of each attempt that failed and will be followed by another.
+    ``provider`` is the name or the UUID of the resource provider, ``uuid`` the UUID of the node, which counts more than
+    a name.  With ``create`` it is made if it is missing.
+
+    ``on_wait`` hears of each attempt that failed and will be followed by another.
 
     :raises GateClosed: what may pass did not pass in time.
     :raises PlacementError: an operator has to mend something.
@@ -172,16 +174,16 @@ async def probe(client: PlacementClient, *, provider: str, create: bool = False,
     speaking = client.at(NEEDED)
     # One request asks everything: whether Placement is there, lets us in, understands us, and knows this host.
     try:
-        found, version = await look_up(speaking, provider)
+        found, version = await find_node(speaking, provider, uuid)
     except NotUnderstood as error:
         if error.status != HTTPStatus.NOT_ACCEPTABLE or not error.offers:
             raise
         speaking = client.at(_common(error))
-        found, version = await look_up(speaking, provider)
+        found, version = await find_node(speaking, provider, uuid)
     speaking = client.at(version or OLDEST)
     created = found is None and create
     if found is None:
-        found = await _made(speaking, provider, create=create, uuid=uuid)
+        found = await make_node(speaking, provider, create=create, uuid=uuid)
     return Gate(provider=found, created=created, client=speaking)
 
 
@@ -190,18 +192,3 @@ def _common(error: NotUnderstood) -> Microversion:
         return negotiate(error.offers)
     except ValueError as nothing:
         raise NotUnderstood(error.what, str(nothing), status=error.status, request_id=error.request_id) from error
-
-
-async def _made(client: PlacementClient, name: str, *, create: bool, uuid: str | None) -> ResourceProvider:
-    what = f"find resource provider {name!r} in Placement at {client.url}"
-    if canonical_uuid(name) is not None:
-        raise ProviderMissing(
-            what, "there is none with this UUID or name; set placement.resource_provider to the name of this host's"
-        )
-    if not create:
-        raise ProviderMissing(
-            what,
-            f"there is none; make it with: openstack resource provider create {shlex.quote(name)}, "
-            "or set placement.create_resource_provider = true",
-        )
-    return await create_provider(client, name, uuid)

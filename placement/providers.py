@@ -45,6 +45,28 @@ async def look_up(client: PlacementClient, name_or_uuid: str) -> tuple[ResourceP
     return await _find(client, {"name": name_or_uuid})
 
 
+async def look_up_uuid(client: PlacementClient, uuid: str) -> tuple[ResourceProvider | None, Microversion | None]:
+    """Look for a provider by its UUID alone, and tell in which microversion the answer was.
+
+    :raises PlacementError: nobody could tell.
+    """
+    return await _find(client, {"uuid": canonical_uuid(uuid) or uuid})
+
+
+async def names_of_all(client: PlacementClient) -> dict[str, str]:
+    """Give the UUIDs of all providers by their names; for where one is missing, never for an ordinary start.
+
+    :raises PlacementError: nobody could tell.
+    """
+    answer = await client.request("GET", "/resource_providers")
+    match answer.json():
+        case {"resource_providers": [*entries]}:
+            found = (_provider(answer, entry) for entry in entries)
+            return {provider.name: provider.uuid for provider in found}
+        case _:
+            raise answer.not_understood("did not answer with resource providers")
+
+
 async def create_provider(client: PlacementClient, name: str, uuid: str | None = None) -> ResourceProvider:
     """Make a provider; if another start made it meanwhile, give that one.
 

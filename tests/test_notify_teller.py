@@ -1,7 +1,7 @@
 """Telling, over a real socket: what is not taken is told again, and the end and a reload have their own words."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -156,3 +156,12 @@ def test_patience_is_longer_than_every_deadline_that_may_pass_in_the_phase() -> 
     assert patience["report"] >= limits.last_word_deadline + limits.stuck_after
     assert patience.keys() >= {"starting", "driver", "records", "evacuated", "allocations", "done", "failed"}
     assert stopping_s(settings) > limits.last_word_deadline + 15
+
+
+def test_an_hour_for_placement_is_an_hour_only_where_placement_is_waited_for() -> None:
+    def patience(*overrides: str) -> Mapping[str, float]:
+        return patience_s(load(None, environment={"NOTIFY_SOCKET": "/run/systemd/notify"}, overrides=overrides))
+
+    assert patience()["placement"] >= 3600
+    assert patience("inventory.put_right=true")["driver"] >= 3600
+    assert max(found for phase, found in patience().items() if phase != "placement") < 3600

@@ -113,6 +113,7 @@ async def test_an_old_server_is_spoken_to_in_its_own_words() -> None:
     with a_peer(
         an_answer(406, old),
         an_answer(content={"resource_providers": []}, openstack_api_version=in_old),
+        an_answer(content={"resource_providers": []}, openstack_api_version=in_old),
         an_answer(201, b"", location=location),
         an_answer(content=PROVIDER),
     ) as peer:
@@ -120,7 +121,7 @@ async def test_an_old_server_is_spoken_to_in_its_own_words() -> None:
             gate = await pass_gate(client, provider="compute-1", wait_s=LONG_S, create=True)
     assert (str(gate.microversion), gate.created) == ("1.4", True)
     spoken = ["openstack-api-version: placement 1.4\r" in head.lower() for head in peer.requests]
-    assert spoken == [False, True, True, True]
+    assert spoken == [False, True, True, True, True]
 
 
 async def test_a_passed_gate_is_logged_without_the_token() -> None:

@@ -95,6 +95,21 @@ def test_what_is_probably_not_meant_is_warned_of(empty: Path, overrides: list[st
     assert warning.startswith(begin)
 
 
+@pytest.mark.parametrize("socket", ["/run/systemd/notify", "@notify"])
+def test_under_systemd_placement_is_waited_for_in_the_process(file: Path, socket: str) -> None:
+    environment = {"NOTIFY_SOCKET": socket}
+    given_text(file, "")
+    assert load(file, environment=environment, overrides=()).placement.wait == 3600
+    assert load(file, environment={**environment, "BRINGUP_PLACEMENT__WAIT": "90s"}, overrides=()).placement.wait == 90
+    given_text(file, '[placement]\nwait = "2min"\n')
+    assert load(file, environment=environment, overrides=()).placement.wait == 120
+
+
+@pytest.mark.parametrize("socket", ["", "vsock:2:1234"])
+def test_where_nobody_is_told_that_a_start_goes_on_it_ends_after_a_minute(empty: Path, socket: str) -> None:
+    assert load(empty, environment={"NOTIFY_SOCKET": socket}, overrides=()).placement.wait == 60
+
+
 def test_placement_is_required_only_where_it_is_asked_for(empty: Path) -> None:
     with pytest.raises(SettingsError, match=r"^placement\.url is missing"):
         require_placement(load(empty, environment={}, overrides=[]))

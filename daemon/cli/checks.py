@@ -20,7 +20,7 @@ from bringup.daemon.errors import (
     Unavailable,
     chain_of,
 )
-from bringup.daemon.gate import opened_placement, placed, probe_placement
+from bringup.daemon.gate import opened_placement, other_name, placed, probe_placement
 from bringup.daemon.loading import guests_of
 from bringup.daemon.placed import Placed
 from bringup.daemon.rpc.errors import RpcError
@@ -208,7 +208,7 @@ class Checks:
         placement = self._settings.placement
         async with opened_placement(self._settings) as client:
             try:
-                gate = await probe_placement(self._settings, client)
+                gate = await probe_placement(self._settings, client, node_uuid=self._node_uuid())
             except Unavailable as error:
                 if isinstance(error.__cause__, ProviderMissing) and placement.create_resource_provider:
                     missing = (
@@ -228,7 +228,22 @@ class Checks:
             f"{client.url}: microversion {gate.microversion}, lets us in, "
             f"resource provider {gate.provider.name} ({gate.provider.uuid})"
         )
+        other = other_name(self._settings, gate)
+        if other is not None:
+            return Finding("placement", Status.WARNING, f"{message}; {other}", facts)
         return Finding("placement", Status.OK, message, facts)
+
+    def _node_uuid(self) -> str | None:
+        """Give the UUID that run would look for, if there is one already."""
+        host = self._settings.host
+        if host.node_uuid is not None:
+            return host.node_uuid
+        try:
+            known = identity.remembered(host.state_directory)
+        except SettingsError:
+            # The check of the settings has said so.
+            return None
+        return None if known is None else known.node_uuid or None
 
     async def inventory(self) -> Finding | None:
         """Tell what Placement has wrong of this host; None where one of the two could not be asked."""

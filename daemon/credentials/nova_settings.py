@@ -185,8 +185,8 @@ def _placement(config: "ConfigOpts", taken: Taken, files: list[str]) -> None:
         taken.put("placement", "auth", "keystone")
         taken.put("keystone", "nova_conf", files)
     taken.notes.append(
-        "placement.resource_provider is taken to be host.name; nova-compute names it as the hypervisor names the host "
-        "(openstack resource provider list): set it if that is another name"
+        "placement.resource_provider is taken to be host.name; nova-compute names it as the hypervisor names the host: "
+        "bringup check finds it by host.node_uuid, and says what to set if it is called otherwise"
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from bringup.drivers.simulated import Fault
 from support.computer import a_computer
+from support.placement import a_peer, an_answer
 from support.process import ENVIRONMENT, PATIENCE_S, run
 from support.records import instance, uuid_of
 
@@ -131,6 +132,25 @@ def test_where_it_stops_after_init_a_report_that_is_kept_is_its_exit_code(tmp_pa
     ended = run("run", "--json", *computer.arguments)
 
     assert (ended.code, len(computer.waiting)) == (75, 1)
+
+
+def test_a_keystone_that_has_no_time_is_waited_for_and_systemd_hears_of_it(tmp_path: Path, manager: Manager) -> None:
+    with a_peer(an_answer(503, b"", retry_after="90")) as keystone:
+        computer = a_computer(tmp_path, placement="http://127.0.0.1:1").guests([])
+        computer.having(
+            placement={"auth": "keystone", "wait": None},
+            keystone={"auth_url": keystone.url, "username": "nova", "password": "s3cr3t", "project_name": "service"},
+            limits={"stuck_after": 1.5},
+        )
+        with computer.stay(env=manager.environment) as daemon:
+            manager.until("STATUS=placement: waiting for Keystone: answered 503, next attempt in ")
+            # It goes on asking for time, and has neither ended nor asked again.
+            for _ in range(2):
+                manager.until("EXTEND_TIMEOUT_USEC=")
+            ended = daemon.end(signal.SIGTERM)
+
+    assert len(keystone.requests) == 1
+    assert ended.code == 0
 
 
 def test_what_ends_the_start_is_its_last_status(tmp_path: Path, manager: Manager) -> None:

@@ -63,6 +63,11 @@ class NeedsPolicy:
     """The run itself waits for so long: no daemon stays that could."""
     daemon_starts: bool = True
     """The daemon that stays starts guests by itself; False: nova-compute works beside it, and does that."""
+    first_s: float = 2.0
+    longest_s: float = 30.0
+    """The waits grow from the one to the other, each jittered."""
+    slowly_s: float = 240.0
+    """From then on, while the daemon stays: four minutes, half a minute more or less."""
     on_wait: Callable[[int, float], None] = _nobody
     """Is told how many wait, and in how many seconds they are looked at again."""
 

@@ -21,7 +21,7 @@ class _Known:
     open: tuple[str, ...]
     """What failed, was deferred or superseded in the last run, and what failed in an earlier one of this boot."""
     failed: frozenset[str]
-    """All that a run has set to ERROR, on whatever boot."""
+    """All whose records a failure has changed, on whatever boot."""
 
 
 async def retry(path: Path, boot_id: str, wanted: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Puts records right that a failure of ours has set to ERROR: while they are as it left them, when asked to."""
+"""Puts records right that a failure of ours has changed, set to ERROR mostly: while as it left them, when asked to."""
 
 from collections.abc import Collection
 
@@ -7,13 +7,13 @@ from bringup.daemon.host import Host
 from bringup.daemon.instances import Expected
 from bringup.daemon.journal import Left
 from bringup.daemon.logs import get_logger
-from bringup.daemon.states import UnknownState, VmState
+from bringup.daemon.states import UnknownState
 
 log = get_logger()
 
 
 async def put_right(host: Host, wanted: Collection[str]) -> frozenset[str]:
-    """Put the records right that a failure of ours has set to ERROR, as they were before; give their UUIDs.
+    """Put the records right that a failure of ours has changed, as they were before; give their UUIDs.
 
     Only a record that is still as the failure left it; the journal knows how it was.
 
@@ -34,7 +34,7 @@ async def put_right(host: Host, wanted: Collection[str]) -> frozenset[str]:
         vm_state, task_state = failure.was.states()
         if isinstance(vm_state, UnknownState) or isinstance(task_state, UnknownState):
             continue
-        expected = Expected((VmState.ERROR,), (record.task_state,))
+        expected = Expected((record.vm_state,), (record.task_state,))
         try:
             await store.save(record.uuid, {"vm_state": vm_state, "task_state": task_state}, expected=expected)
         except StateConflict as error:

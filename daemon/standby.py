@@ -48,7 +48,7 @@ async def tidy(brought: Brought, vitals: Vitals) -> None:
 async def _attend(brought: Brought, vitals: Vitals) -> None:
     """Let go on what an operator releases, try again what he names and what may have come by itself."""
     needs = brought.host.needs
-    waits = Waits(needs.wait_s)
+    waits = Waits(needs)
     next_look = _plan_next_look(brought, waits)
     while may_change(brought):
         await anyio.sleep(LOOK_EVERY_S)

@@ -16,23 +16,18 @@ from bringup.daemon.again import Again, as_left, note, reported, settle_again, s
 from bringup.daemon.decisions import Step
 from bringup.daemon.decisions.needs import is_tried_again
 from bringup.daemon.errors import BringupError, StoreError, chain_of
-from bringup.daemon.host import Host
+from bringup.daemon.host import Host, NeedsPolicy
 from bringup.daemon.init_host import Brought
 from bringup.daemon.instances import Instance
 from bringup.daemon.logs import get_logger
 from bringup.daemon.needing import unmet_needs
 from bringup.daemon.outcomes import Kind, Outcome
 from bringup.daemon.settle import in_slots
-from bringup.daemon.states import PowerState
+from bringup.daemon.states import PowerState, TaskState
 from bringup.daemon.wording import missing
 
 log = get_logger()
 
-FIRST_S = 2.0
-LONGEST_S = 30.0
-"""While it is waited for."""
-SLOWLY_S = 240.0
-"""From then on, while the daemon stays: four minutes, half a minute more or less."""
 WAITED_FOR = "waited_for"
 LOOK = Step(WAITED_FOR, LookAtGuest())
 
@@ -46,21 +41,21 @@ def deferred(brought: Brought) -> dict[str, Outcome]:
 class Waits:
     """How long until the next look: it doubles, jittered, then stays slow."""
 
-    wait_s: float
+    policy: NeedsPolicy
     began: float = field(default_factory=anyio.current_time)
     rounds: int = 0
 
     @property
     def is_over(self) -> bool:
         """Tell whether the time with growing waits is over."""
-        return anyio.current_time() - self.began >= self.wait_s
+        return anyio.current_time() - self.began >= self.policy.wait_s
 
     def next_s(self) -> float:
         """Draw the next wait."""
         draw = random.random()  # noqa: S311 - no secret
         if self.is_over:
-            return SLOWLY_S * (7 + 2 * draw) / 8
-        longest_s = min(LONGEST_S, FIRST_S * 2.0 ** min(self.rounds, 10))
+            return self.policy.slowly_s * (7 + 2 * draw) / 8
+        longest_s = min(self.policy.longest_s, self.policy.first_s * 2.0 ** min(self.rounds, 10))
         self.rounds += 1
         return longest_s * (1 + draw) / 2
 
@@ -71,12 +66,12 @@ async def wait_for_needs(brought: Brought) -> Brought:
     The report has gone out by then: what changes is a revision of it.
     """
     host = brought.host
-    waits = Waits(host.needs.wait_s)
+    waits = Waits(host.needs)
     while not waits.is_over:
         waiting = {uuid: each for uuid, each in deferred(brought).items() if is_tried_again(each.needs)}
         if not waiting:
             break
-        in_s = min(waits.next_s(), max(0.0, waits.began + waits.wait_s - anyio.current_time()))
+        in_s = min(waits.next_s(), max(0.0, waits.began + host.needs.wait_s - anyio.current_time()))
         count = len(waiting)
         text = f"{count} instance{'' if count == 1 else 's'} deferred; next look in {in_s:.0f} s"
         host.observer.phase_began("needs", text)
@@ -132,7 +127,8 @@ async def _changed(host: Host, waiting: Mapping[str, Outcome], *, starts: bool) 
 async def _can_be_settled(host: Host, record: Instance, outcome: Outcome, *, starts: bool) -> bool:
     try:
         with anyio.fail_after(host.limits.instance_deadline_s):
-            if not outcome.runs and await operations.look(record, host.driver) is PowerState.RUNNING:
+            is_to_go = record.task_state is TaskState.DELETING
+            if not outcome.runs and not is_to_go and await operations.look(record, host.driver) is PowerState.RUNNING:
                 return True
             if not starts or not is_tried_again(outcome.needs):
                 return False

@@ -40,7 +40,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class FailedBefore:
-    """An instance that a run has set to ERROR."""
+    """An instance whose record a failure of ours has changed: set to ERROR, or its task state cleared."""
 
     was: Left
     """How its record was when the run began to work on it."""
@@ -174,7 +174,7 @@ class Journal(Protocol):
         """Give the UUIDs that an operator wants to be tried again, where no outcome was written since."""
 
     async def failures(self) -> Mapping[str, FailedBefore]:
-        """Give, by UUID, what was set to ERROR by a run that this journal has; the last time counts."""
+        """Give, by UUID, what a failure has changed in a run that this journal has; the last time counts."""
 
 
 class NoJournal:

@@ -136,7 +136,7 @@ class History:
         return {row["uuid"] for row in rows if rule in row["because"]}
 
     def failures(self, boot_id: str) -> dict[str, FailedBefore]:
-        """Give what was set to ERROR by a run, by UUID."""
+        """Give whose records a failure has changed, by UUID."""
         has_column = any(row["name"] == "was" for row in self._database.execute("PRAGMA table_info(instances)"))
         return remembering.failures(self._database, boot_id) if has_column else {}
 

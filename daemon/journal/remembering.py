@@ -17,7 +17,6 @@ from bringup.daemon.journal.base import ALL, FailedBefore, InFlight, Settled
 from bringup.daemon.journal.documents import load_left, load_outcome
 from bringup.daemon.journal.schema import ENDED, RUNNING
 from bringup.daemon.outcomes import Kind
-from bringup.daemon.states import VmState
 
 LEAVES_GUEST_ALONE = (Save, SaveMigration, SetError, LookAtGuest, CompletePartialDeletion)
 BOOTS_LOOKED_AT = 16
@@ -121,7 +120,7 @@ def waiting_retries(database: sqlite3.Connection) -> frozenset[str]:
 
 
 def failures(database: sqlite3.Connection, boot_id: str) -> dict[str, FailedBefore]:
-    """Give what was set to ERROR, the last time that it was."""
+    """Give what failed and was changed by that, the last time that it did: set to ERROR, its task state cleared."""
     rows = database.execute(
         """SELECT uuid, was, left_as, boot_id FROM instances JOIN runs ON runs.number = run
         JOIN boots ON boots.number = boot WHERE kind = ? AND was IS NOT NULL AND left_as IS NOT NULL ORDER BY run""",
@@ -130,7 +129,7 @@ def failures(database: sqlite3.Connection, boot_id: str) -> dict[str, FailedBefo
     found = {}
     for uuid, was, left_as, failed_on in rows:
         before, left = load_left(was), load_left(left_as)
-        if before is not None and left is not None and left.vm_state == VmState.ERROR.value:
+        if before is not None and left is not None and before != left:
             found[uuid] = FailedBefore(before, left, failed_on == boot_id)
     return found
 

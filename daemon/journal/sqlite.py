@@ -270,7 +270,7 @@ class SqliteJournal:
         await self._note_word("retry", "INSERT INTO retries (uuid, at, after_run) VALUES (?, ?, ?)", uuids, at)
 
     async def failures(self) -> Mapping[str, FailedBefore]:
-        """Give what was set to ERROR by a run."""
+        """Give whose records a failure has changed."""
         return await self._in_thread("read what failed", lambda: remembering.failures(self._opened(), self._boot_id))
 
     async def _note_word(self, word: str, statement: str, uuids: Collection[str], at: datetime) -> None:

@@ -18,7 +18,7 @@ from bringup.daemon.evacuated import DiskKeeper, SettingWitness, Witness
 from bringup.daemon.executor import Executor
 from bringup.daemon.fence import StartFence
 from bringup.daemon.guards import Guards
-from bringup.daemon.host import Host, Limits, RunObserver, Start
+from bringup.daemon.host import Host, Limits, NeedsPolicy, RunObserver, Start
 from bringup.daemon.init_host import init_host
 from bringup.daemon.instances import Instance, Migration
 from bringup.daemon.journal import NO_JOURNAL, Journal
@@ -177,6 +177,8 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
     latency: Mapping[Any, float] | None = None,
     observer: RunObserver | None = None,
     slots: int | None = None,
+    needs: NeedsPolicy | None = None,
+    owes_elsewhere: bool = False,
 ) -> AsyncIterator[Arranged]:
     """Arrange a host; without ``guests`` each instance has one whose power state is the record's."""
     if guests is None:
@@ -218,6 +220,8 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
                 resuming=resuming or Resuming(guests="on_every_start" if resume_guests else "never"),
                 guards=guards or Guards(),
                 journal=journal,
+                needs=needs or NeedsPolicy(),
+                owes_elsewhere=owes_elsewhere,
                 accepted_guests=accepted_guests,
                 now=now,
                 defer_iptables_apply=defer_iptables_apply,

@@ -23,6 +23,7 @@ from bringup.placement.reactions import BY_EXCEPTION, failure_of, refusal_of
 log = structlog.get_logger()
 
 POOL: Final = httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=30)
+MOST_PATIENCE: Final = 8.0
 KEEPALIVE: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
@@ -61,7 +62,7 @@ class Address:
 class PlacementClient:
     """Holds the connections, and the microversion that is spoken over them once it is known."""
 
-    __slots__ = ("_address", "_deadline_s", "_http", "_insists", "microversion")
+    __slots__ = ("_address", "_deadline_s", "_http", "_insists", "_patience", "microversion")
 
     def __init__(
         self,
@@ -71,13 +72,16 @@ class PlacementClient:
         deadline_s: float = 60,
         microversion: Microversion | None = None,
         insists: bool = False,
+        patience: float = 1.0,
     ) -> None:
         """Take a client and where Placement is; ``deadline_s`` is for one request, all in all, without a login.
 
-        ``insists``: it logs in to a Keystone that is busy, too.
+        ``insists``: it logs in to a Keystone that is busy, too.  ``patience``: so many times as long as usual is an
+        answer waited for.
         """
         self._http = http
         self._insists = insists
+        self._patience = patience
         self._address = address
         self._deadline_s = deadline_s
         self.microversion = microversion
@@ -99,15 +103,29 @@ class PlacementClient:
 
     def at(self, microversion: Microversion) -> "PlacementClient":
         """Give a client over the same connections that speaks this microversion."""
-        return self._with(microversion, insists=self._insists)
+        return self._with(microversion, insists=self._insists, patience=self._patience)
 
     def insisting(self) -> "PlacementClient":
         """Give a client over the same connections that does not wait until Keystone has time for a login."""
-        return self._with(self.microversion, insists=True)
+        return self._with(self.microversion, insists=True, patience=self._patience)
 
-    def _with(self, microversion: Microversion | None, *, insists: bool) -> "PlacementClient":
+    def more_patient(self) -> "PlacementClient":
+        """Give a client over the same connections that waits twice as long for an answer, within bounds.
+
+        For after one that did not come in time: a server that has a queue works on what nobody waits for any more, and
+        whoever asks again after the same time adds to it for ever.
+        """
+        patience = min(2 * self._patience, MOST_PATIENCE)
+        return self._with(self.microversion, insists=self._insists, patience=patience)
+
+    def _with(self, microversion: Microversion | None, *, insists: bool, patience: float) -> "PlacementClient":
         return PlacementClient(
-            self._http, self._address, deadline_s=self._deadline_s, microversion=microversion, insists=insists
+            self._http,
+            self._address,
+            deadline_s=self._deadline_s,
+            microversion=microversion,
+            insists=insists,
+            patience=patience,
         )
 
     async def request(
@@ -140,9 +158,14 @@ class PlacementClient:
             # Not inside the deadline: how long Keystone works on it is not how long an answer may take.
             base = await self._base()
             request = self._http.build_request(
-                method, f"{str(base).rstrip('/')}{path}", params=params, json=json, headers=self._headers()
+                method,
+                f"{str(base).rstrip('/')}{path}",
+                params=params,
+                json=json,
+                headers=self._headers(),
+                timeout=self._timeout(),
             )
-            with anyio.fail_after(self._deadline_s):
+            with anyio.fail_after(self._deadline_s * self._patience):
                 response = await self._http.send(request, stream=True)
                 what = self._what(method, path)
                 try:
@@ -164,6 +187,11 @@ class PlacementClient:
         answer = Answer(what=what, status=response.status_code, headers=response.headers, body=body)
         self._log(facts, began, status=answer.status, request_id=answer.request_id)
         return answer, request.headers.get(TOKEN_HEADER, "")
+
+    def _timeout(self) -> httpx.Timeout:
+        usual = self._http.timeout
+        read_s = None if usual.read is None else usual.read * self._patience
+        return httpx.Timeout(connect=usual.connect, read=read_s, write=usual.write, pool=usual.pool)
 
     async def _base(self) -> httpx.URL:
         """Give where Placement is; log in if that must be."""

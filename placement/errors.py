@@ -70,6 +70,8 @@ class Unreachable(PlacementError):
     transient = True
     retry_after_s: float | None = None
     """What the answer's ``Retry-After`` asks for, in seconds."""
+    is_late: bool = False
+    """Whether it was asked, and did not answer in time: it may be working on that still."""
     of_keystone: bool = False
     """Whether it was Keystone that was asked, for a token."""
 

@@ -89,6 +89,8 @@ class _Knocking:
         self.last = error
         if not self.patient:
             return False
+        if error.is_late and not error.of_keystone:
+            self.client = self.client.more_patient()
         # The jitter of a wait is no secret.
         wait_s = wait_after_s(error, self.attempts, draw=random.random())  # noqa: S311
         log.warning(

@@ -110,7 +110,10 @@ BY_ALERT: Final[Mapping[str, str]] = MappingProxyType(
 def failure_of(error: Exception, what: str, *, request_id: str | None = None) -> PlacementError:
     """Say what an exception means that came instead of an answer, or in the midst of one."""
     kind, why = next(BY_EXCEPTION[base] for base in type(error).__mro__ if base in BY_EXCEPTION)
-    return kind(what, _cause(error) or why, request_id=request_id)
+    failure = kind(what, _cause(error) or why, request_id=request_id)
+    if isinstance(failure, Unreachable):
+        failure.is_late = isinstance(error, httpx.ReadTimeout | TimeoutError)
+    return failure
 
 
 def refusal_of(answer: Answer, *, secrets: Collection[str] = ()) -> PlacementError:

@@ -8,13 +8,16 @@ import pytest
 import stamina
 from structlog.testing import capture_logs
 
+from bringup.placement.auth import NoAuth
+from bringup.placement.client import connect
 from bringup.placement.errors import (
     GateClosed,
     Unreachable,
 )
 from bringup.placement.gate import Waiting, pass_gate
 from bringup.placement.providers import ResourceProvider
-from support.placement import HANG, NOTHING, a_client, a_peer, an_answer, nobody
+from support.faulty_proxy import LATE_S, a_proxy
+from support.placement import HANG, NOTHING, TOKEN, a_client, a_peer, an_answer, fresh_name, nobody, real_placement
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +130,20 @@ async def test_a_closed_gate_says_what_was_tried_and_keeps_the_last_answer() -> 
     assert (caught.value.status, caught.value.request_id) == (503, "req-busy")
     assert isinstance(caught.value.__cause__, Unreachable)
     assert not caught.value.transient
+
+
+async def test_an_answer_that_does_not_come_in_time_is_waited_for_longer_the_next_time() -> None:
+    name = fresh_name()
+    async with a_client() as client:
+        await pass_gate(client, provider=name, wait_s=LONG_S, create=True)
+    heard: list[Waiting] = []
+    with a_proxy(real_placement(), ["late"] * 20) as placement:
+        async with connect(
+            placement.url, auth=NoAuth(TOKEN), connect_timeout_s=0.1, read_timeout_s=LATE_S / 3
+        ) as client:
+            gate = await pass_gate(client, provider=name, wait_s=LONG_S, on_wait=heard.append)
+    assert gate.provider.name == name
+    assert [waiting.error.is_late for waiting in heard] == [True, True]
 
 
 async def test_no_budget_means_one_attempt() -> None:

@@ -44,6 +44,7 @@ def test_records_of_all_files_are_stored_and_counted_by_host(site: Site) -> None
             "host": HOST,
             "not_ours": 2,
             "kept": 0,
+            "transient": [],
             "store": str(site.store),
         }
     ]

@@ -1,5 +1,6 @@
 """Records made of the guests that libvirt has."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from support.computer import Computer, a_computer
 from support.debian import run as make_disk
 from support.drivers import told, uuid_of
 from support.libvirt_drivers import clear
-from support.libvirtd import Libvirtd, the_libvirtd
+from support.libvirtd import Libvirtd, domain_xml, the_libvirtd
 from support.process import Ended, run
 from support.records import HOST
 
@@ -75,6 +76,26 @@ def test_a_plain_libvirt_host_comes_back_by_its_own_records(tmp_path: Path, serv
         runs.destroy()
         assert computer.run().code == 0
         assert [domain.UUIDString() for domain in connection.listAllDomains() if domain.isActive()] == [uuid_of(1)]
+
+
+def test_a_guest_that_libvirt_forgets_when_it_stops_is_named_while_it_can_be_kept(
+    tmp_path: Path, server: Libvirtd
+) -> None:
+    computer = on(server, tmp_path)
+    server.define(uuid_of(1), told(1).name)
+    with server.connected() as connection:
+        connection.createXML(domain_xml(uuid_of(2), told(2).name, images=server.directory / "images"))
+
+        said = imported(computer, "--from-libvirt")
+        document = json.loads(imported(computer, "--from-libvirt", "--json").out)
+
+        assert said.code == 0
+        [line] = [line for line in said.out.splitlines() if line.startswith("warning")]
+        assert told(2).name in line
+        assert told(1).name not in line
+        assert "virsh define" in line
+        assert document["transient"] == [told(2).name]
+        assert computer.stored()[uuid_of(2)].vm_state is VmState.ACTIVE
 
 
 def test_files_and_guests_are_not_imported_together(tmp_path: Path) -> None:

@@ -217,11 +217,18 @@ async def test_a_share_whose_mount_point_is_not_mounted_is_absent(server: Libvir
 
 
 NBD = ("qemu-nbd", "-t", "-f", "raw", "-k")
+ONCE = ("qemu-nbd", "-f", "raw", "-k")
+
+
+def nbd_disk(host: str) -> str:
+    """Describe a disk that is served over the network."""
+    return f"""<disk type='network'><driver name='qemu' type='raw'/><source protocol='nbd' name=''>{host}</source>
+      <target dev='hda' bus='ide'/></disk>"""
 
 
 @contextlib.contextmanager
-def nbd(image: Path, path: Path) -> Iterator[None]:
-    process = subprocess.Popen([*NBD, path, image])
+def nbd(image: Path, path: Path, command: tuple[str, ...] = NBD) -> Iterator[None]:
+    process = subprocess.Popen([*command, path, image])
     try:
         until(path.exists, "the socket of qemu-nbd")
         yield
@@ -238,24 +245,35 @@ async def test_storage_over_the_network_that_refuses_is_absent_until_it_answers(
     image.write_bytes(bytes(1024**2))
     path = server.directory / "nbd.sock"
 
-    def over(host: str) -> str:
-        return xml_of(
-            server,
-            f"""<disk type='network'><driver name='qemu' type='raw'/><source protocol='nbd' name=''>{host}</source>
-              <target dev='hda' bus='ide'/></disk>""",
-        )
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    refusing = over(f"<host name='127.0.0.1' port='{port}'/>")
+    refusing = xml_of(server, nbd_disk(f"<host name='127.0.0.1' port='{port}'/>"))
     async with defined(server, refusing) as guest:
         need = await guest.is_not_started(NeedKind.DISK, "nbd:", ABSENT)
         assert need.met_by is MetBy.HOST
         assert f"127.0.0.1:{port}" in need.why
-    unix = over(f"<host transport='unix' socket='{path}'/>")
+    unix = xml_of(server, nbd_disk(f"<host transport='unix' socket='{path}'/>"))
     async with defined(server, unix) as guest:
-        assert await guest.missing() == [(NeedKind.DISK, "nbd:", ABSENT)]
+        [(kind, name, state)] = await guest.missing()
+        assert (kind, name, state) == (NeedKind.DISK, "nbd:", ABSENT)
     with nbd(image, path):
         async with defined(server, unix) as guest:
+            await guest.is_started()
+            guest.connection.lookupByUUIDString(UUID).destroy()
+
+
+async def test_storage_that_accepts_and_is_silent_is_absent_too(server: Libvirtd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"<host name='127.0.0.1' port='{silent.getsockname()[1]}'/>"
+        async with defined(server, xml_of(server, nbd_disk(host))) as guest:
+            need = await guest.is_not_started(NeedKind.DISK, "nbd:", ABSENT)
+            assert "no answer in time" in need.why
+
+
+async def test_a_look_ends_no_server_of_a_disk_that_serves_one_client_once(server: Libvirtd, tmp_path: Path) -> None:
+    image, path = tmp_path / "once.raw", tmp_path / "once.sock"
+    image.write_bytes(bytes(1024**2))
+    with nbd(image, path, ONCE):
+        async with defined(server, xml_of(server, nbd_disk(f"<host transport='unix' socket='{path}'/>"))) as guest:
             await guest.is_started()
             guest.connection.lookupByUUIDString(UUID).destroy()

@@ -5,7 +5,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,8 @@ class Imported:
     """How many instances name each host; None: they are on no host."""
     kept: int = 0
     """How many records were kept: their guests should run, and are not back yet."""
+    transient: Sequence[str] = ()
+    """Names of guests that are gone when they stop: nothing can start them again."""
     evacuated: Evacuated = Evacuated()
 
 
@@ -121,15 +123,19 @@ async def import_guests(settings: "Settings") -> Imported:
 
     host, boot_id = settings.host.name, wiring.boot_id(settings)
 
+    transient: list[str] = []
+
     async def merge(store: "ImportingStore") -> "tuple[Records, int]":
         # Under the lock: a run that ends between the look and the import would be overwritten with what was before it.
-        found = records_of(await defined_guests(settings), host, boot_id)
+        guests = await defined_guests(settings)
+        transient.extend(guest.name for guest in guests if not guest.persistent)
+        found = records_of(guests, host, boot_id)
         known = await store.load_instances_by_uuid([instance.uuid for instance in found.instances])
         with read(settings.host.state_directory / wiring.JOURNAL) as history:
             owed = Owed() if history is None else history.owed(boot_id)
         return keeping(found, {instance.uuid: instance for instance in known}, owed, boot_id)
 
-    return await _store_all(settings, merge)
+    return replace(await _store_all(settings, merge), transient=tuple(transient))
 
 
 async def _store_all(
@@ -226,6 +232,7 @@ def _write_json(imported: Imported, settings: "Settings") -> None:
             "host": settings.host.name,
             "not_ours": _elsewhere(imported, settings),
             "kept": imported.kept,
+            "transient": list(imported.transient),
             "store": _store(settings),
             **_evacuated_json(imported.evacuated),
         }
@@ -249,6 +256,12 @@ def _write_words(imported: Imported, settings: "Settings") -> None:
         write_line(
             f"{imported.kept} kept as they were: these guests should run and do not yet; "
             "bringup run (the next boot) or virsh start brings them back"
+        )
+    if imported.transient:
+        write_line(
+            f"warning: {', '.join(imported.transient)}: libvirt has no definition of these guests, forgets them when "
+            "they stop, and nothing can bring them back; give each one now: virsh dumpxml GUEST > GUEST.xml; "
+            "virsh define GUEST.xml"
         )
     evacuated = imported.evacuated
     if evacuated.destroyed:

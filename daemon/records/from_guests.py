@@ -34,6 +34,10 @@ class DefinedGuest(Protocol):
     def saved(self) -> bool:
         """Whether it is off with its memory saved."""
 
+    @property
+    def persistent(self) -> bool:
+        """Whether the hypervisor keeps its definition when it stops."""
+
 
 VM_STATES: Final[Mapping[PowerState, VmState]] = MappingProxyType(
     {

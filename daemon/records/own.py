@@ -8,6 +8,7 @@ from bringup.daemon.instances import Instance, Migration
 from bringup.daemon.records.fields import PowerNumber, State, Text, Uuid, Word
 from bringup.daemon.records.problems import Problems
 from bringup.daemon.states import power_state, task_state, vm_state
+from bringup.drivers.volume_identity import without_credentials
 
 _HINTS = {
     "host": "the host that the instance is on, or null",
@@ -62,7 +63,8 @@ def instance(data: Any, where: str, problems: Problems) -> Instance | None:
         problems.add_invalid(where, error, _HINTS)
         return None
     plain = dict(found)
-    plain["network_info"], plain["block_devices"] = tuple(found.network_info), tuple(found.block_devices)
+    plain["network_info"] = tuple(found.network_info)
+    plain["block_devices"] = tuple(without_credentials(device) for device in found.block_devices)
     plain["vm_state"] = vm_state(found.vm_state)
     plain["task_state"] = task_state(found.task_state)
     plain["power_state"] = power_state(found.power_state)

@@ -17,6 +17,8 @@ class DefinedGuest:
     state: PowerState
     saved: bool
     """It is off and its memory is in a managed save image."""
+    persistent: bool = True
+    """libvirt keeps its definition when it stops."""
 
 
 def guests_of(connection: Connection) -> list[DefinedGuest]:
@@ -26,7 +28,9 @@ def guests_of(connection: Connection) -> list[DefinedGuest]:
             domain.UUIDString(),
             domain.name(),
             power_state(domain.state()[0]),
-            saved=bool(domain.hasManagedSaveImage()),
+            # Of one without a definition there is none, and libvirt does not answer.
+            saved=bool(domain.isPersistent() and domain.hasManagedSaveImage()),
+            persistent=bool(domain.isPersistent()),
         )
         for domain in connection.listAllDomains()
     ]

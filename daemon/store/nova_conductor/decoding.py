@@ -14,6 +14,7 @@ from bringup.daemon.rpc.errors import Unreadable
 from bringup.daemon.rpc.objects import field, read
 from bringup.daemon.states import TaskState, UnknownState, VmState, power_state, task_state, vm_state
 from bringup.daemon.store.rows import JsonSequence, to_json
+from bringup.drivers.volume_identity import without_credentials
 
 INFO_CACHE = "InstanceInfoCache"
 
@@ -33,9 +34,6 @@ VERSIONS: Mapping[str, str] = {
 }
 EXPECTED_ATTRS = ("info_cache", "metadata", "system_metadata")
 """What an instance is loaded with, in the one request that loads it."""
-
-# How to reach a volume: keys and passwords are in it, and no driver here attaches volumes.
-_NOT_KEPT = frozenset({"connection_info"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def instance_row(value: Any, *, name_template: str, devices: Sequence[Mapping[st
             metadata=_texts(data["metadata"]),
             system_metadata=_texts(system_metadata),
             network_info=_network_info(data.get("info_cache")),
-            block_devices=JsonSequence(to_json([_kept(device) for device in devices])),
+            block_devices=JsonSequence(to_json([without_credentials(device) for device in devices])),
             shutdown_terminate=bool(data["shutdown_terminate"]),
             terminated_at=data["terminated_at"],
         )
@@ -147,10 +145,6 @@ def _text(data: Mapping[str, Any], key: str, of: str = "Instance") -> str:
 
 def _texts(pairs: Mapping[str, str | None] | None) -> dict[str, str]:
     return {key: text for key, text in (pairs or {}).items() if text is not None}
-
-
-def _kept(device: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in device.items() if key not in _NOT_KEPT}
 
 
 def _network_info(cache: Any) -> JsonSequence:

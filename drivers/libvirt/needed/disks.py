@@ -1,6 +1,5 @@
 """The disks of a guest, their backing files, and the mounts that these are on.  Blocks."""
 
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -10,6 +9,7 @@ from bringup.drivers.libvirt.needed.block import device_of
 from bringup.drivers.libvirt.needed.definition import Disk, Server, Source
 from bringup.drivers.libvirt.needed.host import Found
 from bringup.drivers.libvirt.needed.identified import doubt, who_can_tell
+from bringup.drivers.libvirt.needed.knocking import knock
 from bringup.drivers.libvirt.needed.mounts import is_below_mounts, relied_on
 from bringup.drivers.libvirt.needed.names import Naming, read_name
 from bringup.drivers.libvirt.needed.qcow2 import read_header, source_of
@@ -20,7 +20,6 @@ from bringup.drivers.needs import MetBy, Need, NeedKind
 
 LONGEST_CHAIN: Final = 64
 BY_ID: Final = "the definition should name it by /dev/disk/by-id"
-ANSWERS_S: Final = 1.5
 MOST_SERVERS: Final = 3
 PORTS: Final = {
     "rbd": 6789,
@@ -35,6 +34,8 @@ PORTS: Final = {
     "nfs": 2049,
     "sheepdog": 7000,
 }
+SPEAK_FIRST: Final = frozenset({"nbd", "rbd", "ssh"})
+"""Protocols whose servers greet: one that accepts and is silent hangs."""
 HEADER: Final = 64 * 1024
 
 
@@ -194,9 +195,10 @@ class _Look:
     def _network(self, source: Source) -> Need:
         name = f"{source.protocol}:{source.name}"
         silent = []
-        for server in source.servers[:MOST_SERVERS]:
-            knock = partial(self._knock, server, source.protocol)
-            problem = self._sight.host.kept(f"server {source.protocol} {server}", knock)
+        # What a guest that runs is served may be for one client alone.
+        for server in () if self._sight.told.active else source.servers[:MOST_SERVERS]:
+            ask = partial(self._knock, server, source.protocol)
+            problem = self._sight.host.kept(f"server {source.protocol} {server}", ask)
             if not problem:
                 return need(NeedKind.DISK, name)
             silent.append(problem)
@@ -205,16 +207,9 @@ class _Look:
         return need(NeedKind.DISK, name, absent="its storage does not answer: " + "; ".join(silent))
 
     def _knock(self, server: Server, protocol: str) -> str:
-        """Connect and hang up; give what is wrong."""
-        if server.socket:
-            there = self._sight.host.exists(server.socket)
-            return f"{server.socket} is not there" if there is False else ""
         port = server.port or PORTS.get(protocol)
-        if not server.name or port is None:
+        address = server.socket or (server.name, port)
+        if not server.socket and (not server.name or port is None):
             return ""
-        self._sight.host.at = f"{server.name}:{port}"
-        try:
-            socket.create_connection((server.name, port), timeout=ANSWERS_S).close()
-        except OSError as error:
-            return f"{server.name}:{port}: {error.strerror or 'no answer in time'}"
-        return ""
+        self._sight.host.at = server.socket or f"{server.name}:{port}"
+        return knock(address, speaks_first=protocol in SPEAK_FIRST)

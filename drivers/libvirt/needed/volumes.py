@@ -3,15 +3,14 @@
 Only keys that name the volume are read: ``connection_info`` holds passwords too.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from bringup.drivers.libvirt.needed.names import SHORTEST, plain_identity
+from bringup.drivers.volume_identity import NAMESPACE_KEYS, WWN_KEYS, as_object
 
-WWN_KEYS: Final = ("wwn", "scsi_wwn", "wwid", "multipath_id", "volume_wwn", "unique_id", "scsi_id")
 FILE_TYPES: Final = frozenset({"nfs", "smbfs", "cifs", "glusterfs", "quobyte", "vzstorage", "scality", "sofs"})
 """Protocols of Cinder whose volumes are files below a mount."""
 
@@ -109,8 +108,8 @@ def _by_namespace(device: Device, volume: Volume) -> bool | None:
 
 
 def _volume(device: Mapping[str, Any]) -> Volume:
-    info = _object(device.get("connection_info"))
-    data = _object(info.get("data"))
+    info = as_object(device.get("connection_info"))
+    data = as_object(info.get("data"))
     protocol = _text(info.get("driver_volume_type"))
     return Volume(
         id=(_text(device.get("volume_id")) or _text(data.get("volume_id")) or _text(info.get("serial"))).lower(),
@@ -119,9 +118,7 @@ def _volume(device: Mapping[str, Any]) -> Volume:
         wwns=frozenset(_identities(data, WWN_KEYS)),
         targets=frozenset(_targets(data)),
         nqn=_text(data.get("target_nqn")) or _text(data.get("nqn")),
-        namespaces=frozenset(
-            _identities(data, ("vol_uuid", "volume_nguid", "nguid", "uuid", "namespace_uuid", "ns_uuid", "eui"))
-        ),
+        namespaces=frozenset(_identities(data, NAMESPACE_KEYS)),
         export=_text(data.get("export")) if protocol in FILE_TYPES else "",
     )
 
@@ -145,15 +142,6 @@ def _targets(data: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
 
 def _target(name: str) -> str:
     return name if name.startswith(("iqn.", "eui.", "naa.")) else plain_identity(name.replace(":", ""))
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return {}
-    return value if isinstance(value, Mapping) else {}
 
 
 def _text(value: Any) -> str:

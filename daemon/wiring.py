@@ -113,8 +113,8 @@ def make_driver(settings: Settings, *, acting: bool = False) -> Driver:
     if settings.driver.name == "libvirt":
         from bringup.daemon.libvirt_host import make_libvirt_driver
 
-        # One that only looks makes nothing ready.
-        return make_libvirt_driver(settings, acting=acting, network=make_network(settings) if acting else None)
+        # One that only looks makes nothing ready, and knows what would be made.
+        return make_libvirt_driver(settings, acting=acting, network=make_network(settings))
     from bringup.drivers.simulated import ScenarioError, SimulatedDriver
 
     try:

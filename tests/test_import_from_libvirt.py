@@ -162,7 +162,7 @@ def test_a_boot_whose_run_found_no_placement_forgets_no_guest_at_the_next_import
 def test_a_guest_that_could_not_be_started_is_started_at_the_next_boot_though_it_was_imported_meanwhile(
     tmp_path: Path, server: Libvirtd
 ) -> None:
-    computer = on(server, tmp_path, resume={"guests": "on_host_boot"})
+    computer = on(server, tmp_path, resume={"guests": "on_host_boot", "wait_for_needs": 0})
     boots(computer, tmp_path, 1)
     disk = server.directory / "images/late.qcow2"
     server.define(uuid_of(1), told(1).name, disk=disk)

@@ -18,6 +18,7 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.states import PowerState
 from bringup.daemon.store.base import Store
 from bringup.drivers.base import Driver, InstanceNotFound, SharedStorageProbe
+from bringup.drivers.needs import NeedNotMet
 
 log = get_logger()
 
@@ -135,7 +136,18 @@ async def destroy_evacuated(
     is known but its evacuation: its disks go only where they are known to be this host's alone.
 
     :raises StateConflict: its record is not what it was: another host has it, this one perhaps.
+    :raises NeedNotMet: its disks cannot be seen: it was powered off, and is destroyed when they can be.
     """
+    try:
+        await _destroy_evacuated(hand, driver, store, witness, keeper)
+    except NeedNotMet:
+        await fence(hand, driver)
+        raise
+
+
+async def _destroy_evacuated(
+    hand: Hand, driver: Driver, store: Store, witness: Witness, keeper: DiskKeeper | None
+) -> None:
     try:
         fresh = await store.get_instance(hand.instance.uuid)
         if fresh.host != hand.instance.host:
@@ -158,6 +170,9 @@ async def _is_storage_shared(instance: Instance, driver: Driver, witness: Witnes
         return probe is None or await witness.sees(instance, probe)
     except NotImplementedError:
         return False
+    except NeedNotMet:
+        # Kept for ever they would be: a folder that is away is not one that is shared.
+        raise
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the answer is the one that keeps the disks
         log.warning("instance.disks_kept", error=f"{type(error).__name__}: {error}")
         return True

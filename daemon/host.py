@@ -47,6 +47,8 @@ class Limits:
     instance_deadline_s: float
     host_deadline_s: float
     last_word_deadline_s: float
+    host_wait_s: float = 60.0
+    """How long each thing that the guests need together is waited for before the first is touched."""
 
 
 def _nobody(_count: int, _in_s: float) -> None:

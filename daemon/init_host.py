@@ -1,8 +1,8 @@
 """One run: the order in which a host comes back.  Nova's ``init_host``.
 
-Placement, driver, records: any of these failing means that no instance was touched.  After them nothing stops the
-other instances, and the last word (firewall rules applied, the report) is said in a ``finally``, shielded, under a
-deadline of its own.
+Placement, driver, records, what the guests need together: any of these failing means that no instance was touched.
+After them nothing stops the other instances, and the last word (firewall rules applied, the report) is said in a
+``finally``, shielded, under a deadline of its own.
 """
 
 import time
@@ -15,6 +15,7 @@ import anyio
 from bringup.daemon.decisions import EVACUATED
 from bringup.daemon.errors import JournalError, StoreError, Temporary, Unavailable, chain_of
 from bringup.daemon.host import Host, Start
+from bringup.daemon.host_gates import concerned, pass_host_gates
 from bringup.daemon.init_instance import FOREIGN_COURSE, FULL_COURSE, problem_of
 from bringup.daemon.journal import NewRun, Past
 from bringup.daemon.loading import Records, guests_of, load_records
@@ -72,6 +73,7 @@ async def init_host(start: Start) -> Brought:
     host.observer.run_began(past.run_id, past.attempt)
     run = _Run(past.run_id, past)
     records = await _plan(host, local, run)
+    await pass_host_gates(host, concerned(records, frozenset(run.outcomes)))
     if host.defer_iptables_apply:
         await _defer_firewall_rules(host)
         await collect_again(host, list(run.outcomes.values()))

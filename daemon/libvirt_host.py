@@ -25,6 +25,8 @@ from bringup.drivers.network import Network
 
 log = get_logger()
 
+PLACES = "places.json"
+"""Where the state directory remembers what was mounted."""
 KVM = Path("/dev/kvm")
 
 
@@ -47,6 +49,8 @@ def make_libvirt_driver(settings: Settings, *, acting: bool = False, network: Ne
         reconnect_s=libvirt.reconnect,
         keepalive_s=libvirt.keepalive_interval,
         instances_path=libvirt.instances_path,
+        instances_mount=libvirt.instances_mount,
+        places_file=settings.host.state_directory / PLACES,
         soft_reboot_s=libvirt.wait_soft_reboot,
         autostart=libvirt.autostart,
         may_change=acting,

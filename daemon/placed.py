@@ -116,7 +116,11 @@ class Placed:
         except NotImplementedError:
             log.debug("inventory.not_told")
         else:
-            totals = {"VCPU": has.vcpus, "MEMORY_MB": has.memory_mb, "DISK_GB": has.local_gb}
+            totals = {"VCPU": has.vcpus, "MEMORY_MB": has.memory_mb}
+            if has.local_gb is None:
+                log.warning("inventory.disk_not_told", error="the folder of disks is not there: DISK_GB stays as it is")
+            else:
+                totals["DISK_GB"] = has.local_gb
         return Wished(totals=totals, reserved=self.rules.reserved, ratios=self.rules.ratios)
 
     def _has_traits(self) -> bool:

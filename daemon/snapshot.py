@@ -109,7 +109,7 @@ def headline(snapshot: Snapshot) -> str:
 
     Before there is work it is what the start waits for, such as ``placement: no answer yet``.
     """
-    if not snapshot.total or snapshot.phase in ("starting", "placement", "driver", "records"):
+    if not snapshot.total or snapshot.phase in ("starting", "placement", "driver", "records", "host"):
         return f"{snapshot.phase}: {snapshot.detail}" if snapshot.detail else snapshot.phase
     parts = [f"{snapshot.done}/{snapshot.total} done"]
     parts += _urgent(snapshot)

@@ -81,6 +81,7 @@ def limits(settings: Settings) -> Limits:
         instance_deadline_s=settings.limits.instance_deadline,
         host_deadline_s=settings.limits.host_deadline,
         last_word_deadline_s=settings.limits.last_word_deadline,
+        host_wait_s=settings.limits.host_wait,
     )
 
 

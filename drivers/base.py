@@ -104,8 +104,8 @@ class AvailableResource:
     vcpus: int
     memory_mb: int
     """MiB."""
-    local_gb: int
-    """GiB of the disk that guests' local disks are on."""
+    local_gb: int | None
+    """GiB of the disk that guests' local disks are on; None: it is not known, because it is not there."""
 
 
 class Guest(Protocol):
@@ -175,10 +175,17 @@ class Driver(Protocol):
         A guest that the hypervisor does not have needs its definition, and nothing else can be told.
         """
 
+    async def host_needs(self, guests: Sequence[Guest]) -> Sequence[Need]:
+        """Tell what guests rely on together, of the host and not of each for itself; nothing is changed.
+
+        A service, a folder, a driver of the hypervisor: met or not, and only those that one of the guests needs.
+        """
+
     async def plug_vifs(self, guest: Guest) -> None:
         """Make the NICs of a guest ready on the host.
 
         :raises VirtualInterfacePlugError: one of them could not be.
+        :raises NeedNotMet: this host lacks what one of them needs.
         :raises PciDeviceNotFound: one of them is a PCI device that is gone.
         """
 

@@ -34,6 +34,7 @@ async def test_a_run_has_one_order() -> None:
             "store.load_instances",
             "store.load_migrations",
             "store.load_instances_by_uuid",
+            "driver.host_needs",
             "driver.filter_defer_apply_on",
             "store.get_instance",
             "driver.check_instance_shared_storage_local",
@@ -76,6 +77,7 @@ REFUSALS = [
     ("store.load_instances", StoreError("disk"), Temporary, 75),
     ("store.load_migrations", StoreError("disk"), Temporary, 75),
     ("store.load_instances_by_uuid", StoreError("disk"), Temporary, 75),
+    ("driver.host_needs", DriverError("no answer"), Unavailable, 69),
     ("driver.filter_defer_apply_on", DriverError("no firewall"), Unavailable, 69),
 ]
 
@@ -111,6 +113,7 @@ async def test_nothing_is_touched_or_reported_where_the_host_cannot_begin(
         ("driver.list_instance_uuids", Unavailable),
         ("store.load_instances", Temporary),
         ("store.load_migrations", Temporary),
+        ("driver.host_needs", Unavailable),
         ("driver.filter_defer_apply_on", Unavailable),
     ],
 )

@@ -64,6 +64,7 @@ NEED_A_GUEST = VERBS - {
         "get_available_resource",
         "capabilities_as_traits",
         "filter_defer_apply_off",
+        "host_needs",
         "plug_vifs",
         "destroy",
         "keep_disks",

@@ -28,6 +28,7 @@ def patience_s(settings: Settings) -> Mapping[str, float]:
         "driver": store.wait + store.busy_timeout + 2 * host + (gate if settings.inventory.put_right else 0.0),
         # The journal's past, the records, firewall rules deferred and collected again.
         "records": 3 * host + instance,
+        "host": 4 * limits.host_wait + host,
         "evacuated": instance,
         "instances": instance,
         # Whatever Placement does, they have the host's deadline all in all.

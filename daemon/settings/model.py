@@ -25,6 +25,7 @@ from bringup.daemon.settings.values import (
     Interfaces,
     LibvirtUri,
     ListenAddress,
+    MountPoint,
     Name,
     NameTemplate,
     OvsdbAddress,
@@ -82,6 +83,7 @@ class LimitSettings(Section):
     concurrency: Concurrency = Field(default_factory=_concurrency)
     instance_deadline: Seconds = 600.0
     host_deadline: Seconds = 120.0
+    host_wait: SecondsOrZero = 60.0
     last_word_deadline: Seconds = 20.0
     stuck_after: Seconds = 60.0
 
@@ -210,6 +212,7 @@ class LibvirtSettings(Section):
     uri: LibvirtUri = "qemu:///system"
     autostart: Literal["refuse", "warn", "take_over"] = "refuse"
     instances_path: FolderPath = Path("/var/lib/nova/instances")
+    instances_mount: MountPoint = "auto"
     connections: Concurrency | None = None
     call_deadline: Seconds = 30.0
     start_deadline: Seconds = 300.0

@@ -107,6 +107,12 @@ def _ovsdb(text: str) -> str:
     return text
 
 
+def _mount_point(text: str) -> str:
+    if text not in ("auto", "none") and (not text.startswith("/") or text.strip("/") == "" or "\0" in text):
+        raise ValueError("no mount point")
+    return text
+
+
 def _path(value: Any) -> Any:
     if isinstance(value, str) and value.strip() and "\0" not in value:
         return Path(value)
@@ -211,6 +217,9 @@ DeviceName = Annotated[
 ]
 OvsdbAddress = Annotated[
     str, AfterValidator(_ovsdb), Right('an address such as "unix:/run/openvswitch/db.sock" or "tcp:127.0.0.1:6640"')
+]
+MountPoint = Annotated[
+    str, AfterValidator(_mount_point), Right('"auto", "none", or the absolute path of a mount point')
 ]
 FilePath = Annotated[Path, BeforeValidator(_path), Right("the path of a file")]
 FolderPath = Annotated[Path, BeforeValidator(_path), Right("the path of a folder")]

@@ -55,6 +55,7 @@ class Connection(Protocol):
     def lookupByUUIDString(self, uuid: str) -> Domain: ...  # noqa: D102, N802
     def listAllDomains(self, flags: int = 0) -> list[Domain]: ...  # noqa: D102, N802
     def defineXML(self, xml: str) -> Domain: ...  # noqa: D102, N802
+    def listAllNetworks(self, flags: int = 0) -> list[Any]: ...  # noqa: D102, N802
     def getInfo(self) -> list[Any]: ...  # noqa: D102, N802
     def getCapabilities(self) -> str: ...  # noqa: D102, N802
     def getDomainCapabilities(  # noqa: D102, N802

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bringup.drivers.base import AvailableResource, DriverError, SharedStorageProbe
+from bringup.drivers.base import DriverError, SharedStorageProbe
 
 KEPT = "bringup-kept"
 DEFINITION = "libvirt.xml"
@@ -28,10 +28,14 @@ class Disks:
         """Give the folder of an instance, which need not be there."""
         return self.instances_path / uuid
 
+    def before_resize(self, uuid: str) -> Path:
+        """Give the folder that a resize keeps of an instance, which need not be there."""
+        return self.instances_path / f"{uuid}_resize"
+
     def delete(self, uuid: str) -> None:
         """Delete the folders of an instance; renamed first, so that nothing uses half of one (Nova's ``_del``)."""
         doomed = self.instances_path / f"{uuid}_del"
-        for folder in (doomed, self.of(uuid), self.instances_path / f"{uuid}_resize"):
+        for folder in (doomed, self.of(uuid), self.before_resize(uuid)):
             if folder != doomed and folder.is_dir():
                 folder.rename(doomed)
             if doomed.is_dir():
@@ -68,7 +72,7 @@ class Disks:
 
         What the resize made meanwhile is deleted, as in Nova.
         """
-        before = self.instances_path / f"{uuid}_resize"
+        before = self.before_resize(uuid)
         if not before.is_dir():
             return False
         if self.of(uuid).is_dir():
@@ -106,17 +110,9 @@ class Disks:
         return path.resolve().is_relative_to(self.instances_path.resolve())
 
     def local_gb(self) -> int:
-        """Tell how large the file system is that ``instances_path`` is on, or would be (GiB)."""
-        folder = self.instances_path.absolute()
-        while not folder.exists():
-            folder = folder.parent
-        found = os.statvfs(folder)
+        """Tell how large the file system is that ``instances_path`` is on (GiB)."""
+        found = os.statvfs(self.instances_path)
         return found.f_frsize * found.f_blocks // 1024**3
 
     def _kept(self, uuid: str) -> tuple[Path, ...]:
         return tuple(sorted((self.instances_path / KEPT).glob(f"{uuid}.*")))
-
-
-def resources(info: Sequence[object], disks: Disks) -> AvailableResource:
-    """Tell what a host has, from ``virConnect.getInfo``: model, MiB of memory, CPUs, and more."""
-    return AvailableResource(vcpus=int(str(info[2])), memory_mb=int(str(info[1])), local_gb=disks.local_gb())

@@ -12,24 +12,19 @@ from typing import TypeVar
 import anyio
 
 from bringup.drivers.base import (
-    AvailableResource,
     Guest,
     GuestInfo,
     InstanceNotFound,
     RebootType,
-    SharedStorageProbe,
 )
-from bringup.drivers.libvirt.disks import Disks, resources
 from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_want_kvm
+from bringup.drivers.libvirt.local_disks import LocalDisks
 from bringup.drivers.libvirt.migrated import take_back
 from bringup.drivers.libvirt.needed.host import Host
 from bringup.drivers.libvirt.needed.look import Looking, definition_gone, sentence, unmet
-from bringup.drivers.libvirt.opening import Opening
 from bringup.drivers.libvirt.options import LibvirtOptions
 from bringup.drivers.libvirt.power import Check, Rebooting
-from bringup.drivers.libvirt.room import Room
 from bringup.drivers.libvirt.snapshots import clean_up_after_snapshot
-from bringup.drivers.libvirt.threads import on_disk
 from bringup.drivers.libvirt.traits import traits_of
 from bringup.drivers.needs import DefinitionGone, Need, NeedKind, NeedNotMet
 from bringup.drivers.network import Network
@@ -37,20 +32,13 @@ from bringup.drivers.network import Network
 T = TypeVar("T")
 
 
-class LibvirtDriver(Opening):
+class LibvirtDriver(LocalDisks):
     """A hypervisor that libvirt speaks to."""
 
     def __init__(self, options: LibvirtOptions, network: Network | None = None) -> None:
         """Open nothing yet; without a ``network`` NICs and firewall are left to libvirt."""
         super().__init__(options, network)
-        self._disks = Disks(options.instances_path)
-        self._files = Room(options.connections, "place at the disk")
         self._looking = Looking(Host(), options.instances_path)
-
-    def resize(self, connections: int) -> None:
-        """Have so many connections for verbs from now on, more or fewer; what is under way goes on."""
-        super().resize(connections)
-        self._files.resize(connections)
 
     async def list_instance_uuids(self) -> list[str]:
         """UUIDs of the guests, running or not."""
@@ -71,11 +59,6 @@ class LibvirtDriver(Opening):
         return await self._ask(
             "list the guests", lambda connection: [domain.name() for domain in connection.listAllDomains()]
         )
-
-    async def get_available_resource(self) -> AvailableResource:
-        """CPUs and memory as libvirt tells them, disk of the file system of ``instances_path``."""
-        info = await self._ask("ask what the host has", lambda connection: connection.getInfo())
-        return await self._on_disk("look at the disk", partial(resources, info, self._disks))
 
     async def capabilities_as_traits(self) -> frozenset[str]:
         """Tell what libvirt says of CPU and devices."""
@@ -132,24 +115,19 @@ class LibvirtDriver(Opening):
     async def destroy(self, guest: Guest, *, destroy_disks: bool) -> None:
         """Stop a guest, take its definition away, then its NICs and rules; its local disks only when asked to."""
         uuid = guest.uuid
+        if destroy_disks:
+            # Before anything is taken away: a deletion whose disks cannot be seen is not finished.
+            await self._see_disks(f"delete the disks of {uuid}", uuid)
         await self._host.again(f"destroy {uuid}", partial(self._power.undefine, uuid))
         if self._network is not None:
             await self._network.forget(guest)
         if destroy_disks:
-            await self._on_disk(f"delete the disks of {uuid}", partial(self._disks.delete, uuid))
-
-    async def keep_disks(self, guest: Guest) -> Sequence[str]:
-        """Move the folder of a guest's disks aside."""
-        return await self._on_disk(f"keep the disks of {guest.uuid}", partial(self._disks.keep, guest.uuid))
-
-    async def delete_kept_disks(self, uuid: str, where: Sequence[str]) -> None:
-        """Delete folders that were moved aside."""
-        await self._on_disk(f"delete the kept disks of {uuid}", partial(self._disks.delete_kept, uuid, where))
+            await self._delete_disks(uuid)
 
     async def finish_revert_migration(self, guest: Guest, *, power_on: bool) -> None:
         """Take a guest back: its folder, its definition, and running if it ran."""
         uuid = guest.uuid
-        await self._on_disk(f"take the disks of {uuid} back", partial(self._disks.take_back, uuid))
+        await self._take_disks_back(uuid)
         definition = await self._on_disk(f"read the definition of {uuid}", partial(self._disks.definition, uuid))
         await self._start(guest, "take back", partial(take_back, self._host, uuid, definition))
         if power_on:
@@ -168,14 +146,6 @@ class LibvirtDriver(Opening):
         for path in left:
             if self._disks.is_ours(path):
                 await self._on_disk(f"remove {path}", partial(path.unlink, missing_ok=True))
-
-    async def check_instance_shared_storage_local(self, guest: Guest) -> SharedStorageProbe | None:
-        """Leave a mark in the folder of a guest's disks; None where it has none here."""
-        return await self._on_disk(f"mark the disks of {guest.uuid}", partial(self._disks.mark, guest.uuid))
-
-    async def check_instance_shared_storage_cleanup(self, probe: SharedStorageProbe) -> None:
-        """Take the mark away."""
-        await self._on_disk(f"take {probe.path} away", partial(self._disks.unmark, probe))
 
     async def _ask_to_shut_down(self, uuid: str, for_s: float, every_s: float) -> bool:
         deadline = anyio.current_time() + for_s
@@ -204,7 +174,3 @@ class LibvirtDriver(Opening):
         except InstanceNotFound as error:
             missing = [definition_gone(guest)]
             raise DefinitionGone(sentence(f"{what} {guest.uuid}", missing), missing) from error
-
-    async def _on_disk(self, what: str, work: Callable[[], T]) -> T:
-        """Do something with files, in a thread: storage may hang as anything else may."""
-        return await on_disk(what, work, room=self._files, deadline_s=self._host.options.start_deadline_s)

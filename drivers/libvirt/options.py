@@ -23,6 +23,10 @@ class LibvirtOptions:
     keepalive_s: int = 5
     """Between two questions to an idle daemon; three without an answer are a lost connection."""
     instances_path: Path = Path("/var/lib/nova/instances")
+    instances_mount: str = "auto"
+    """Where a file system must be mounted for the folder to be itself; ``auto`` finds that out, ``none``: nowhere."""
+    places_file: Path | None = None
+    """Remembers what was mounted there; None: nothing is remembered."""
     soft_reboot_s: float = 120.0
     """How long a guest may take to follow a soft reboot (Nova's ``wait_soft_reboot_seconds``)."""
     ask_again_s: float = 10.0

@@ -49,6 +49,10 @@ class SimulatedDriver(Controls):
         uuid = guest.uuid
         return await self._perform("needs", uuid, lambda: self.hypervisor.needs(uuid, self.ready_for_s()))
 
+    async def host_needs(self, guests: Sequence[Guest]) -> Sequence[Need]:
+        """Tell what this host was made to lack, or to have."""
+        return await self._perform("host_needs", "", lambda: tuple(self.hypervisor.host_needs), guests=guests)
+
     async def plug_vifs(self, guest: Guest) -> None:
         """Plug the VIFs of a guest, which need not be there."""
         await self._perform("plug_vifs", guest.uuid, partial(self.hypervisor.plug_vifs, guest.uuid))

@@ -45,6 +45,8 @@ class Hypervisor:
         self.firewall: Final = Firewall()
         self.met: Final[set[tuple[str, str]]] = set()
         """Needs that have been met since, by UUID of the guest and name."""
+        self.host_needs: list[Need] = []
+        """What the guests need together; a test changes it."""
         self.plugged: Final[set[str]] = set()
         self.disks_kept: Final[set[str]] = set()
         self.disks_destroyed: Final[set[str]] = set()

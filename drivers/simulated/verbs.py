@@ -14,6 +14,7 @@ HostVerb = Literal[
     "list_instances",
     "get_available_resource",
     "capabilities_as_traits",
+    "host_needs",
     "filter_defer_apply_on",
     "filter_defer_apply_off",
 ]

@@ -46,6 +46,10 @@ class TracingDriver:
         del guest
         return ()
 
+    async def host_needs(self, guests: Sequence[Guest]) -> Sequence[Need]:
+        del guests
+        return ()
+
     async def plug_vifs(self, guest: Guest) -> None:
         del guest
         self.trace.call("drv.plug_vifs")

@@ -18,6 +18,7 @@ ARGUMENTS: dict[str, Any] = {
     "timeout_s": 0,
     "retry_interval_s": 0,
     "destroy_disks": False,
+    "guests": (GUEST,),
     "power_on": True,
     "probe": SharedStorageProbe(GUEST.uuid, "elsewhere"),
 }

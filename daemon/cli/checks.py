@@ -56,19 +56,21 @@ class Checks:
         self._settings = settings
         self._rows: list[_Row] | None = None
         self._guests: frozenset[str] = frozenset()
+        self._hypervisor_answers = False
         self._differences: list[str] | None = None
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Check everything, also after a failure."""
         for problem in self._identity():
             yield Finding("settings", Status.FAILED, problem, exit_code=SettingsError.exit_code)
-        checks: dict[str, Callable[[], Awaitable[Finding | None]]] = {
+        checks: dict[str, Callable[[], Awaitable[Finding | Sequence[Finding] | None]]] = {
             "store": self.store,
             "resume": self.resume,
             "driver": self.driver,
             "needs": self.needs,
             "names": self.names,
             "libvirt": self.libvirt,
+            "host": self.host,
             "pci": self.pci,
             "placement": self.placement,
             "inventory": self.inventory,
@@ -76,8 +78,8 @@ class Checks:
         }
         for name, check in checks.items():
             try:
-                finding = await check()
-                if finding is not None:
+                found = await check()
+                for finding in [found] if isinstance(found, Finding) else found or ():
                     yield finding
             except SettingsError as error:
                 for problem in error.problems:
@@ -160,6 +162,7 @@ class Checks:
         finally:
             await wiring.close_driver(driver)
         self._guests = guests
+        self._hypervisor_answers = True
         if self._rows is None:
             return Finding("driver", Status.OK, f"{name}: {len(guests)} guests", {"guests": len(guests)})
         known = {text for row in self._rows for text in (row.uuid, row.name)}
@@ -196,6 +199,15 @@ class Checks:
         from bringup.daemon.cli.libvirt_check import libvirt_finding
 
         return await libvirt_finding(self._settings)
+
+    async def host(self) -> Sequence[Finding]:
+        """Look at what the guests need together, as a run does before it touches the first."""
+        if self._rows is None or not self._hypervisor_answers:
+            # The checks of the store and of the driver have said why.
+            return ()
+        from bringup.daemon.cli.host_check import host_findings
+
+        return await host_findings(self._settings)
 
     async def pci(self) -> Finding | None:
         """Tell which interfaces of device specs are not here; None where no spec names one."""

@@ -54,6 +54,7 @@ PACKAGES: Mapping[str, str] = {
     "true": "coreutils",
     "umount": "mount",
     "uname": "coreutils",
+    "umount": "mount",
     "unshare": "util-linux",
     "virsh": "libvirt-clients",
     "virtlogd": "libvirt-daemon-system",

@@ -54,7 +54,6 @@ PACKAGES: Mapping[str, str] = {
     "true": "coreutils",
     "umount": "mount",
     "uname": "coreutils",
-    "umount": "mount",
     "unshare": "util-linux",
     "virsh": "libvirt-clients",
     "virtlogd": "libvirt-daemon-system",

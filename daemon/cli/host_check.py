@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bringup.daemon import wiring
-from bringup.daemon.cli.checks import Finding, Status
+from bringup.daemon.cli.findings import Finding, Status
 from bringup.daemon.errors import SettingsError, Unavailable
 from bringup.daemon.host_gates import concerned, needs_of_the_host, sentence_of
 from bringup.daemon.loading import guests_of, load_records

@@ -73,7 +73,7 @@ class LibvirtDriver(LocalDisks):
         """Tell what a start of the guest relies on, as libvirt, the record and this host say; nothing is changed."""
         made = frozenset[str]() if self._network is None else self._network.makes(guest)
         look = partial(self._looking.needs, self._host, guest, made)
-        return await self._host.again(f"ask what {guest.uuid} needs", look)
+        return await self._with_kept_disks(guest.uuid, await self._host.again(f"ask what {guest.uuid} needs", look))
 
     async def power_on(self, guest: Guest) -> None:
         """Start a guest, from its managed save image if it has one; one that runs goes on."""
@@ -115,8 +115,9 @@ class LibvirtDriver(LocalDisks):
     async def destroy(self, guest: Guest, *, destroy_disks: bool) -> None:
         """Stop a guest, take its definition away, then its NICs and rules; its local disks only when asked to."""
         uuid = guest.uuid
+        # Before anything is taken away: what is begun here is finished.
+        await self._see_network(guest)
         if destroy_disks:
-            # Before anything is taken away: a deletion whose disks cannot be seen is not finished.
             await self._see_disks(f"delete the disks of {uuid}", uuid)
         await self._host.again(f"destroy {uuid}", partial(self._power.undefine, uuid))
         if self._network is not None:

@@ -1,6 +1,7 @@
 """The driver's verbs of local disks; none of them takes a folder that cannot be seen for one that is not there."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -108,6 +109,20 @@ class LocalDisks(Opening):
             why = f"neither it nor {self._disks.of(uuid)} is there; the disks may be on the other host of the resize"
             need = Need(kind=NeedKind.DISK, name=str(before), state=NeedState.ABSENT, met_by=MetBy.PERSON, why=why)
             raise NeedNotMet(f"cannot {what}: {before}: {why}", [need])
+
+    async def _with_kept_disks(self, uuid: str, needs: Sequence[Need]) -> Sequence[Need]:
+        """Take disks for there that a resize keeps by another name: that it is taken back gives them their own."""
+        own = f"{self._disks.of(uuid)}/"
+        missing = {need.name for need in needs if need.state is NeedState.ABSENT and need.name.startswith(own)}
+        if not missing:
+            return needs
+        before = self._disks.before_resize(uuid)
+
+        def found() -> set[str]:
+            return {name for name in missing if (before / name.removeprefix(own)).is_file()}
+
+        kept = await self._on_disk(f"look at the disks of {uuid}", found)
+        return [replace(need, state=NeedState.MET, why="") if need.name in kept else need for need in needs]
 
     async def _see_disks(self, what: str, uuid: str) -> None:
         """Make sure that it can be seen which local disks a guest has.

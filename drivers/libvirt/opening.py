@@ -15,6 +15,7 @@ from bringup.drivers.libvirt.options import Autostart, LibvirtOptions
 from bringup.drivers.libvirt.power import Power
 from bringup.drivers.libvirt.threads import in_thread
 from bringup.drivers.libvirt.watch import Watch
+from bringup.drivers.needs import NeedNotMet, NeedState
 from bringup.drivers.network import Network, wants_taps
 
 log = structlog.get_logger()
@@ -124,6 +125,17 @@ class Opening:
         """Make the NICs of a guest ready and its rules hold, before it is started: none runs without them."""
         if self._network is not None:
             await self._network.make_ready(guest, several_queues=await self._several_queues(guest))
+
+    async def _see_network(self, guest: Guest) -> None:
+        """Make sure that what was made for a guest's NICs can be taken away.
+
+        :raises NeedNotMet: it cannot: Open vSwitch or nft is away.
+        """
+        looked = () if self._network is None else await self._network.look([guest])
+        away = [need for need in looked if need.state is not NeedState.MET]
+        if away:
+            said = "; ".join(f"{need.name}: {need.why}" for need in away)
+            raise NeedNotMet(f"did not destroy {guest.uuid}: {said}", away)
 
     async def _several_queues(self, guest: Guest) -> frozenset[str] | None:
         """Give the MACs of NICs that are defined with several queues; None: nobody asks, or nothing is defined."""

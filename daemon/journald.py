@@ -52,7 +52,7 @@ def entry(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any])
 def _message(event: Mapping[str, Any]) -> str:
     """Write what a person reads: the event, then its facts, then a traceback."""
     facts = [
-        f"{key}={_quoted(_text(value))}"
+        f"{key}={_quoted(_words(value))}"
         for key, value in event.items()
         if key not in ("event", "exception") and value is not None
     ]
@@ -62,6 +62,12 @@ def _message(event: Mapping[str, Any]) -> str:
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(' "=\n') else text
+
+
+def _words(value: Any) -> str:
+    """Write a list of plain words as a person would; the field has it as JSON."""
+    plain = isinstance(value, list) and value and all(isinstance(word, str) and word.isidentifier() for word in value)
+    return ">".join(value) if plain else _text(value)
 
 
 def _text(value: Any) -> str:

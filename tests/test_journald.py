@@ -97,15 +97,15 @@ def test_each_fact_is_a_field_and_the_instance_has_a_name_of_its_own(
     receiver: Receiver, log: structlog.typing.FilteringBoundLogger
 ) -> None:
     with structlog.contextvars.bound_contextvars(instance=uuid_of(1)):
-        log.error("instance.failed", because=["vifs"], took_s=0.25, message="no answer", slowest=None)
+        log.error("instance.failed", because=["vifs", "ran_before"], took_s=0.25, message="no answer", slowest=None)
 
     assert receiver.next() == {
-        "MESSAGE": f'instance.failed because="[\\"vifs\\"]" took_s=0.25 message="no answer" instance={uuid_of(1)}',
+        "MESSAGE": f'instance.failed because=vifs>ran_before took_s=0.25 message="no answer" instance={uuid_of(1)}',
         "PRIORITY": "3",
         "SYSLOG_IDENTIFIER": "bringup",
         "BRINGUP_EVENT": "instance.failed",
         "INSTANCE_UUID": uuid_of(1),
-        "BRINGUP_BECAUSE": '["vifs"]',
+        "BRINGUP_BECAUSE": '["vifs", "ran_before"]',
         "BRINGUP_TOOK_S": "0.25",
         "BRINGUP_MESSAGE": "no answer",
     }

@@ -20,7 +20,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         description="Accept what a start has refused: another host name, node UUID or machine than the state "
         "directory remembers and, with --guests, guests of the hypervisor that no record of this host names.",
     )
-    add_settings_to(parser)
+    add_settings_to(parser, placement=False)
     add_json_to(parser)
     parser.add_argument("--guests", action="store_true", help="accept the guests that no record of this host names")
     parser.set_defaults(execute=execute)

@@ -12,9 +12,15 @@ if TYPE_CHECKING:
     from bringup.daemon.settings import Settings
 
 
-def add_settings_to(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where the settings are."""
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="settings file (TOML)")
+def add_settings_to(parser: argparse.ArgumentParser, *, placement: bool = True) -> None:
+    """Add the options that say where the settings are; ``placement``: whether it is asked, with credentials."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings file in TOML (default: $BRINGUP_CONFIG, else /etc/bringup/bringup.toml where that is there)",
+    )
     parser.add_argument(
         "-s",
         "--set",
@@ -29,7 +35,9 @@ def add_settings_to(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PATH",
-        help="take the credentials for Placement from this nova.conf (file or folder); may be given again",
+        help="take the credentials for Placement from this nova.conf (file or folder); may be given again"
+        if placement
+        else argparse.SUPPRESS,
     )
 
 
@@ -45,10 +53,7 @@ def settings_of(arguments: argparse.Namespace) -> "Settings":
     """
     from bringup.daemon.settings import load
 
-    overrides = list(arguments.overrides)
-    if arguments.nova_conf:
-        overrides.append(f"keystone.nova_conf={json.dumps(arguments.nova_conf)}")
-    return load(arguments.config, environment=os.environ, overrides=overrides)
+    return load(arguments.config, environment=os.environ, overrides=arguments.overrides, nova_conf=arguments.nova_conf)
 
 
 def write_line(text: str) -> None:

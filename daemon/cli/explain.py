@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bringup.daemon.cli.asked import Asked
     from bringup.daemon.courses import Course, Forecast
 
+_LOOKS = "running, paused, shutdown, crashed, suspended, nostate, gone"
 _STATES = "JSON lines on standard input, an object a state: "
 
 
@@ -29,7 +30,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--vm-state", metavar="STATE", help="such as active, stopped, error")
     parser.add_argument("--task-state", metavar="STATE", help="such as rebooting; none if left out")
     parser.add_argument("--power-state", metavar="STATE", help="what the record says: a name or Nova's number")
-    parser.add_argument("--look", metavar="STATE", help="what the first look at the guest gives; all if left out")
+    parser.add_argument(
+        "--look", metavar="STATE", help=f"what the first look at the guest gives: {_LOOKS}; all if left out"
+    )
     parser.add_argument("--second-look", metavar="STATE", help="what the second look gives; a look may give gone")
     parser.add_argument("--old-vm-state", metavar="STATE", help="what it was before an interrupted resize")
     parser.add_argument("--resume", action="store_true", help="guests that ran before are brought back")
@@ -43,6 +46,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def execute(arguments: argparse.Namespace) -> int:
     """Explain; give the exit code."""
     if arguments.vm_state is None:
+        if sys.stdin.isatty():
+            raise UsageError(
+                "cannot explain: give --vm-state, or states as JSON lines on standard input; --help has all"
+            )
         return _explain_lines(sys.stdin.buffer, arguments)
     from bringup.daemon.cli.asked import NotAState, read_state
 

@@ -23,7 +23,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="show what earlier runs did",
         description="Show what earlier runs did, from the journal; without an option the runs, the newest first.",
     )
-    add_settings_to(parser)
+    add_settings_to(parser, placement=False)
     add_json_to(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--run", metavar="ID", help='one run: its id, the beginning of it, or "last"')

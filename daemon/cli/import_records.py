@@ -59,7 +59,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--from-libvirt", action="store_true", help="make the records of the guests that libvirt has, as they are now"
     )
     parser.add_argument("--host", metavar="NAME", help="where instances are whose records do not say")
-    add_settings_to(parser)
+    add_settings_to(parser, placement=False)
     add_json_to(parser)
     parser.set_defaults(execute=execute)
 

@@ -23,7 +23,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         description="Draw a run as a timeline: one bar an instance, coloured by what was done; SVG.  With --json "
         "a line an instance, with what was done and when, in seconds from the beginning of the run.",
     )
-    add_settings_to(parser)
+    add_settings_to(parser, placement=False)
     add_json_to(parser)
     parser.add_argument("--run", metavar="ID", default="last", help='its id, the beginning of it, or "last" (last)')
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write here; standard output if not given")

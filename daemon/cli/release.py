@@ -14,7 +14,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         description="Let instances go on that a guard holds: in the running daemon within a second, else at its next "
         "start. bringup history --run last shows what is held, and why.",
     )
-    add_settings_to(parser)
+    add_settings_to(parser, placement=False)
     add_json_to(parser)
     parser.add_argument(
         "uuids", nargs="*", metavar="UUID", help="instances, by UUID or name; all that are held if none is given"

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("run", help="bring the host back, then stay and keep its records true")
+    parser = commands.add_parser(
+        "run",
+        help="bring the host back, then stay and keep its records true",
+        description="Wait for Placement, bring every instance of this host back as its record says, report "
+        "what came of each; then stay, and keep the records true until SIGTERM. bringup plan says beforehand what it would do.",
+    )
     add_settings_to(parser)
     add_json_to(parser)
     parser.add_argument("--once", action="store_true", help="end when every instance is settled and reported")
@@ -68,7 +73,7 @@ def _presenter(settings: "Settings", *, as_json: bool) -> "Presenter":
     logs.configure(level=level, style="console", stream=logs.CurrentStdout())
     from bringup.daemon.cli.watched import Watched
 
-    return Watched()
+    return Watched(lifecycle=settings.driver.handle_lifecycle_events)
 
 
 class Unwatched:

@@ -21,7 +21,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         description="Show how far the running daemon is: text, or JSON with --json. "
         "Exit code 69 if there is none, or if its start failed.",
     )
-    add_settings_to(parser)
+    add_settings_to(parser, placement=False)
     add_json_to(parser)
     parser.add_argument("--watch", action="store_true", help="go on showing it until the host is back")
     parser.set_defaults(execute=execute)

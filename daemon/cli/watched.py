@@ -19,9 +19,10 @@ REPORT = {
 class Watched:
     """Progress while it runs, a table when it is over."""
 
-    def __init__(self, terminal: Terminal | None = None) -> None:
-        """Draw on standard output, or on the terminal given."""
+    def __init__(self, terminal: Terminal | None = None, *, lifecycle: bool = True) -> None:
+        """Draw on standard output, or on the terminal given; ``lifecycle``: whether events are handled from now on."""
         self._terminal = terminal or Terminal()
+        self._lifecycle = lifecycle
 
     def showing(self, progress: Progress) -> AbstractAsyncContextManager[None]:
         """Show how far it is, for as long as the block lasts."""
@@ -33,4 +34,5 @@ class Watched:
             self._terminal.show_summary(ending.result)
         self._terminal.say(REPORT[ending.delivery])
         if stays:
-            self._terminal.say("Ready: lifecycle events keep power states true. Ctrl-C ends.")
+            events = "keep power states true" if self._lifecycle else "are not handled (driver.handle_lifecycle_events)"
+            self._terminal.say(f"Ready: lifecycle events {events}. Ctrl-C ends.")

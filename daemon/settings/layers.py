@@ -34,14 +34,21 @@ class Layers:
         self.sources[f"{section}.{key}"] = source
 
 
-def read_layers(config: Path | None, *, environment: Mapping[str, str], overrides: Sequence[str]) -> Layers:
-    """Read all layers; nothing is judged yet but whether it can be read."""
+def read_layers(
+    config: Path | None, *, environment: Mapping[str, str], overrides: Sequence[str], nova_conf: Sequence[str] = ()
+) -> Layers:
+    """Read all layers; nothing is judged yet but whether it can be read.
+
+    :param nova_conf: what the command line says for keystone.nova_conf
+    """
     layers = Layers()
     path = config or _file_of(environment)
     if path is not None:
         _read_file(path, layers)
     _read_environment(environment, layers)
     _read_overrides(overrides, layers)
+    if nova_conf:
+        layers.put("keystone", "nova_conf", list(nova_conf), source="--nova-conf")
     return layers
 
 

@@ -45,14 +45,18 @@ CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what ``LoadCredential=`` and its kin name; nobody but the service can read it."""
 
 
-def load(config: Path | None, *, environment: Mapping[str, str], overrides: Sequence[str]) -> Settings:
+def load(
+    config: Path | None, *, environment: Mapping[str, str], overrides: Sequence[str], nova_conf: Sequence[str] = ()
+) -> Settings:
     """Give the settings, valid as a whole.
 
     ``config`` is the file of the command line; without it ``BRINGUP_CONFIG``, ``/etc/bringup/bringup.toml`` if that
-    exists, or no file.  ``overrides`` are the ``section.key=value`` of ``--set``.
+    exists, or no file.  ``overrides`` are the ``section.key=value`` of ``--set``, ``nova_conf`` the paths of
+    ``--nova-conf``.
     Raises ``SettingsError`` with one sentence for every wrong key of all layers.
     """
-    return settings_of(read_layers(config, environment=environment, overrides=overrides), environment=environment)
+    layers = read_layers(config, environment=environment, overrides=overrides, nova_conf=nova_conf)
+    return settings_of(layers, environment=environment)
 
 
 def settings_of(layers: Layers, *, environment: Mapping[str, str]) -> Settings:

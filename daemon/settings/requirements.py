@@ -25,6 +25,11 @@ def require_scenario(settings: Settings) -> Path:
     if settings.driver.scenario is None:
         name = settings.driver.name
         raise SettingsError(
-            [f'driver.scenario is missing, and driver.name = "{name}" needs it: give the path of a file']
+            [
+                (
+                    f'driver.scenario is missing, and driver.name = "{name}" needs it: give the path of a file, or set '
+                    'driver.name = "libvirt" for real guests'
+                )
+            ]
         )
     return settings.driver.scenario

@@ -40,7 +40,7 @@ def _nobody(path: Path, error: Exception) -> str:
         link = link.__cause__ or link.__context__
     return (
         f"no daemon listens at {path}: it is not running, or has another status.socket; "
-        "bringup history --run last shows what it did last"
+        "bringup history shows what earlier runs did"
     )
 
 

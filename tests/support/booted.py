@@ -166,6 +166,11 @@ class Machine:
             for line in message.decode().splitlines():
                 self._said.put(line)
 
+    def reboot(self) -> None:
+        """Have it go down in good order, and wait until it has booted again."""
+        self.systemctl("reboot", code=None)
+        self.until_up()
+
     def power_cut(self) -> None:
         """Cut its power, and wait until it has booted again."""
         self.systemctl("reboot", "--force", "--force", code=None)
@@ -185,29 +190,39 @@ def _lines(process: "subprocess.Popen[bytes]", until: float) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def _network(directory: Path) -> Iterator[int]:
-    """Have a network namespace with the real Placement on its loopback; give the PID of who holds it."""
+def _network(directory: Path, *, placement: bool) -> Iterator[int]:
+    """Have a network namespace, with the real Placement on its loopback; give the PID of who holds it."""
+    if not placement:
+        command: tuple[str, ...] = ("unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec cat")
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            try:
+                assert holder.stdout is not None
+                assert holder.stdout.readline() == b"up\n"
+                yield holder.pid
+            finally:
+                holder.kill()
+        return
     server = (sys.executable, "-m", "bringup.daemon.demo.placement_server", "--port", "8778")
     command = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *server)
     with (
         (directory / "placement.log").open("wb") as log,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log) as placement,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log) as process,
     ):
         try:
-            assert placement.stdout is not None
-            assert json.loads(placement.stdout.readline())["url"] == "http://127.0.0.1:8778"
-            yield placement.pid
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["url"] == "http://127.0.0.1:8778"
+            yield process.pid
         finally:
-            placement.kill()
+            process.kill()
 
 
 @contextlib.contextmanager
-def booted(machine: Machine) -> Iterator[Machine]:
-    """Boot the tree of a machine; its power is cut at the end."""
+def booted(machine: Machine, *, placement: bool = True) -> Iterator[Machine]:
+    """Boot the tree of a machine; its power is cut at the end.  Without ``placement`` it has to serve its own."""
     address = machine.directory / "notify"
     cgroup = {"CGROUP": f"bringup-tests-{os.getpid()}"}
     with contextlib.ExitStack() as opened:
-        held_by = opened.enter_context(_network(machine.directory))
+        held_by = opened.enter_context(_network(machine.directory, placement=placement))
         notify = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         notify.bind(str(address))
         listener = threading.Thread(target=machine.listen, args=(notify,), daemon=True)

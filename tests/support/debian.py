@@ -53,7 +53,8 @@ def wheels() -> Path:
     """Give a folder with the packages that pip would fetch for this one."""
     folder = _forgotten()
     extras = PROJECT["optional-dependencies"]
-    needed = [*PROJECT["dependencies"], *extras["postgresql"], *extras["network"]]
+    # Placement's are for the host that serves its own.
+    needed = [*PROJECT["dependencies"], *extras["postgresql"], *extras["network"], *extras["demo"]]
     chosen = ("--only-binary", ":all:", "--python-version", PYTHON, "--constraint", REPOSITORY / "constraints.txt")
     pip = (sys.executable, "-m", "pip", "--quiet", "download", "--dest", folder)
     run(*pip, *chosen, "setuptools>=77", *needed)

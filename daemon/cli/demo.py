@@ -55,7 +55,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "demo",
         help="watch a crashed host come back: real Placement, simulated hypervisor, no root",
         description="Watch a crashed host come back: a real Placement, a simulated hypervisor with 69 instances. "
-        "No root, and nothing of this machine is touched but a folder of its own. --stay keeps it up to try other commands on.",
+        "No root; nothing of this machine is touched but a folder of its own. --stay keeps it up to try more.",
     )
     parser.add_argument("--directory", type=Path, help="where to keep its files (default: a new temporary directory)")
     parser.add_argument("--stay", action="store_true", help="keep Placement and the scheduler running until Ctrl-C")

@@ -24,7 +24,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "run",
         help="bring the host back, then stay and keep its records true",
         description="Wait for Placement, bring every instance of this host back as its record says, report "
-        "what came of each; then stay, and keep the records true until SIGTERM. bringup plan says beforehand what it would do.",
+        "what came of each; then stay, and keep the records true. bringup plan says beforehand what it would do.",
     )
     add_settings_to(parser)
     add_json_to(parser)

@@ -50,7 +50,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     machine = Machine(tmp_path_factory.mktemp("plain"))
     make_tree(machine.tree)
     with booted(machine, placement=False):
-        (machine.tree / IMAGE.lstrip("/")).write_bytes(boot_sectors.OBEYS_ACPI)
+        (machine.tree / IMAGE.lstrip("/")).write_bytes(boot_sectors.image(boot_sectors.OBEYS_ACPI))
         machine.shell(f"chmod 0644 {IMAGE}")
         for name, uuid in UUIDS.items():
             machine.write("/root/domain.xml", DOMAIN.format(name=name, uuid=uuid, image=IMAGE))

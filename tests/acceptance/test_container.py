@@ -2,6 +2,8 @@
 
 import grp
 import json
+import re
+import socket
 import subprocess
 import tempfile
 import time
@@ -91,6 +93,50 @@ def test_sigterm_in_its_middle_is_an_end_in_time_with_a_last_word(pod: Pod) -> N
     assert process.returncode == 0
     assert time.monotonic() - began < 20
     assert {"service.stopping", "run.ended", "service.stopped"} <= set(names)
+
+
+def of_the_quadlet(name: str) -> list[str]:
+    """Give the arguments of Podman that the Quadlet has under a name."""
+    text = (REPOSITORY / "container/quadlet/bringup.container").read_text()
+    return [line for line in re.findall(r"^PodmanArgs=(.*)$", text, re.MULTILINE) if line.startswith(f"--{name}=")]
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """Give the address of a scheduler that takes a connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/reports"
+
+
+def test_its_end_has_the_time_that_the_quadlet_gives_it_and_not_podmans_ten_seconds(pod: Pod, deaf: str) -> None:
+    silent = {"transport": "http", "url": deaf, "timeout": 60}
+    a_host(pod, HANGS, scheduler=silent, limits={"last_word_deadline": 13, "instance_deadline": 100})
+    with started(pod.command("run", options=of_the_quadlet("stop-timeout"))) as process:
+        until_event(process, "instance.initialized")
+        began = time.monotonic()
+        # ExecStop= of the unit that Quadlet makes.
+        pod.engine.podman("rm", "--force", pod.name)
+        rest, _ = process.communicate(timeout=PATIENCE_S)
+
+    assert json.loads(rest.splitlines()[-1])["event"] == "service.stopped"
+    assert time.monotonic() - began > 10
+
+
+def test_conmon_tells_systemd_that_it_is_ready_and_not_that_a_slow_start_goes_on(pod: Pod) -> None:
+    a_host(pod)
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"{folder}/notify")
+        manager.settimeout(PATIENCE_S)
+        command = pod.command("run", options=["--sdnotify=container"])
+        with started(command, NOTIFY_SOCKET=f"{folder}/notify") as process:
+            told = []
+            while "READY=1" not in (message := manager.recv(4096).decode().splitlines()):
+                told += message
+            pod.engine.podman("kill", "--signal", "TERM", pod.name)
+            process.communicate(timeout=PATIENCE_S)
+
+    # What the Quadlet's TimeoutStartSec= goes by; were it let through, the unit's three minutes would do there too.
+    assert not [line for line in told if line.startswith("EXTEND_TIMEOUT_USEC=")]
 
 
 def until_event(process: "subprocess.Popen[str]", name: str) -> None:

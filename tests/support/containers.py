@@ -6,7 +6,7 @@ The flags are what it takes on a machine with hybrid cgroups, without systemd an
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,9 +99,9 @@ class Pod:
         for owned in (state, *state.iterdir(), *settings.iterdir()):
             os.chown(owned, USER, USER)
 
-    def command(self, *arguments: str) -> list[str | Path]:
-        """Give the command that runs it as the manifests do."""
-        options: list[str | Path] = ["--name", self.name]
+    def command(self, *arguments: str, options: Sequence[str] = ()) -> list[str | Path]:
+        """Give the command that runs it as the manifests do; ``options`` are more of Podman's."""
+        command: list[str | Path] = ["--name", self.name, *options]
         mounts = [
             f"{self.directory / 'settings'}:/etc/bringup:ro",
             f"{self.directory / 'state'}:/var/lib/bringup",
@@ -110,9 +110,9 @@ class Pod:
         if self.sockets is not None:
             mounts.append(f"{self.sockets}:/run/libvirt")
         if self.group is not None:
-            options += ["--group-add", str(self.group)]
-        options += [part for mount in mounts for part in ("--volume", mount)]
-        return self.engine.command(*options, IMAGE, *arguments)
+            command += ["--group-add", str(self.group)]
+        command += [part for mount in mounts for part in ("--volume", mount)]
+        return self.engine.command(*command, IMAGE, *arguments)
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run it to its end."""
@@ -120,10 +120,10 @@ class Pod:
 
 
 @contextlib.contextmanager
-def started(command: list[str | Path]) -> Iterator["subprocess.Popen[str]"]:
+def started(command: list[str | Path], **environment: str) -> Iterator["subprocess.Popen[str]"]:
     """Have a container run beside the block."""
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
     ) as process:
         try:
             yield process

@@ -95,6 +95,12 @@ class JournalError(Exception):
     """The journal could not be written or read."""
 
 
+def _unsaid(text: str, said: Sequence[str]) -> str:
+    """Leave out what an error begins with where one before it begins with the same, as "cannot connect to libvirt"."""
+    head, colon, rest = text.partition(": ")
+    return rest if colon and any(each.startswith(f"{head}: ") and each != text for each in said) else text
+
+
 def chain_of(error: BaseException) -> str:
     """Put an error with its whole chain of causes into one text, outermost first, nothing said twice.
 
@@ -105,7 +111,7 @@ def chain_of(error: BaseException) -> str:
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))
-        text = _text_of(link)
+        text = _unsaid(_text_of(link), texts)
         if text and text not in texts:
             texts.append(text)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)

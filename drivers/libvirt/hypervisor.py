@@ -139,7 +139,12 @@ class Hypervisor:
             except ConnectionLost as error:
                 now = anyio.current_time()
                 if deadline is None or not isinstance(error, NotConnected):
-                    log.warning("libvirt.connection_lost", what=what, error=str(error.__cause__ or error))
+                    log.warning(
+                        "libvirt.connection_lost",
+                        what=what,
+                        error=str(error.__cause__ or error),
+                        wait_s=self.options.reconnect_s,
+                    )
                     deadline, pause_s, losses = now + self.options.reconnect_s, AGAIN_FROM_S, losses + 1
                 if losses > LOSSES or now + pause_s > deadline:
                     raise HypervisorUnavailable(

@@ -47,7 +47,7 @@ async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcom
     wanted = set(again.wanted)
     with anyio.fail_after(host.limits.host_deadline_s):
         local = await list_guests(host.driver)
-    boot = boot_of(past, booted_at=host.booted_at)
+    boot = boot_of(past, host.alive)
     records = await load_records(
         host.executor.store,
         host.name,

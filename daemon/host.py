@@ -7,6 +7,7 @@ from typing import Protocol
 
 from anyio import CapacityLimiter
 
+from bringup.daemon.alive import Alive
 from bringup.daemon.executor import Executor
 from bringup.daemon.guards import Guards
 from bringup.daemon.init_instance import Observer
@@ -100,8 +101,10 @@ class Host:
     accepted_guests: frozenset[str] = frozenset()
     """UUIDs of guests that need no record here: an operator has said so."""
     now: Callable[[], datetime]
-    booted_at: float | None = None
-    """Since when it is up, in seconds since 1970; None where that cannot be told."""
+    alive: Alive | None = None
+    """Where it is noted that this host is up; None: nowhere."""
+    clock_wait_s: float = 0.0
+    """How long a clock that is not set yet is waited for, where the time away matters."""
     defer_iptables_apply: bool = False
 
     @property

@@ -25,11 +25,14 @@ from bringup.daemon.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.past import all_uuids, settled_before
 from bringup.daemon.placed import Known, Placed
 from bringup.daemon.planned import boot_of, guarded, name_strangers, refuse_strangers, without_accepted
+from bringup.daemon.resuming import Boot
 from bringup.daemon.righting import put_right
 from bringup.daemon.settle import collect_again, settle
 
 log = get_logger()
 
+CLOCK_LOOK_S = 1.0
+"""How often it is looked whether the clock is set."""
 STOPPED = "the run was stopped before every instance was settled"
 
 
@@ -131,12 +134,13 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> Records:
     :raises Temporary: the records could not be loaded.
     """
     past = run.past
+    boot = await _boot(host, past)
     await _put_right(host, past)
     records = await load_records(
         host.executor.store,
         host.name,
         local=local,
-        resuming=replace(host.resuming, boot=boot_of(past, booted_at=host.booted_at)),
+        resuming=replace(host.resuming, boot=boot),
         deadline_s=host.limits.host_deadline_s,
         past=past,
         owes_elsewhere=host.owes_elsewhere,
@@ -159,6 +163,25 @@ async def _put_right(host: Host, past: Past) -> None:
             await put_right(host, past.retried)
     except (JournalError, StoreError, TimeoutError) as error:
         raise Temporary("cannot put right what is to be tried again; no instance was touched") from error
+
+
+async def _boot(host: Host, past: Past) -> Boot:
+    """Tell what is known of this boot; wait a while for a clock that is not set yet, where the time away matters."""
+    boot = boot_of(past, host.alive)
+    until = time.monotonic() + (host.clock_wait_s if host.resuming.max_downtime_s else 0.0)
+    while boot.waits_for_clock and (left_s := until - time.monotonic()) > 0:
+        host.observer.phase_began("records", f"no time service has set the clock yet; {left_s:.0f} s at most")
+        await anyio.sleep(min(CLOCK_LOOK_S, left_s))
+        boot = boot_of(past, host.alive)
+    log.info(
+        "boot.known",
+        downtime_s=boot.downtime_s,
+        at_most_s=boot.at_most_s,
+        waits_for_clock=boot.waits_for_clock,
+    )
+    if host.alive is not None:
+        host.alive.note(is_kept=False)
+    return boot
 
 
 async def _defer_firewall_rules(host: Host) -> None:

@@ -223,6 +223,7 @@ async def _follow(state: _Course, course: Sequence[Sequence[Rule] | None], means
             return
         if plan.ends:
             state.problem = _problem_with(plan, state.facts)
+            state.needs = plan.needs
             state.warnings.extend(remarks(before, replace(state.facts, instance=state.hand.instance), plan.kind))
             return
 

@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from dataclasses import replace
 
+from bringup.daemon.alive import Alive
+from bringup.daemon.downtime import Downtime
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.guards import Guards, held_together, quarantined
 from bringup.daemon.instances import Instance
@@ -17,15 +19,21 @@ log = get_logger()
 SHOWN_STRANGERS = 5
 
 
-def boot_of(past: Past, *, booted_at: float | None = None) -> Boot:
-    """Give what the journal knows of this boot, and since when this host is up."""
+def boot_of(past: Past, alive: Alive | None = None) -> Boot:
+    """Give what is known of this boot: what the journal knows, and how long the host was away before it."""
+    downtime = None if alive is None else alive.downtime()
+    if downtime is None:
+        # Nothing was noted yet: the journal of an older version knows when it was last written.
+        downtime = Downtime(exactly_s=past.downtime_s)
     return Boot(
         settled=past.boot_settled,
         resumed=past.resumed,
         held=past.held,
         memory_lost=past.memory_lost,
-        downtime_s=past.downtime_s,
-        booted_at=booted_at,
+        downtime_s=downtime.exactly_s,
+        at_most_s=downtime.at_most_s,
+        waits_for_clock=downtime.waits_for_clock,
+        booted_at=None if alive is None else alive.began_at(),
     )
 
 

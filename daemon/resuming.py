@@ -33,6 +33,10 @@ class Boot:
     """What was done on it before is not known."""
     downtime_s: float | None = None
     """How long the host was away before it; None where that cannot be told."""
+    at_most_s: float | None = None
+    """It was away for no longer than this; None where that cannot be told."""
+    waits_for_clock: bool = False
+    """How long it was away can be told as soon as its clock is set."""
     booted_at: float | None = None
     """Since when it is up, in seconds since 1970; None where that cannot be told."""
 
@@ -97,11 +101,17 @@ class Resuming:
             return Withheld.ONCE_A_BOOT
         if guests == "on_host_boot" and boot.memory_lost:
             return Withheld.UNKNOWN
-        if max_downtime_s and boot.downtime_s is None:
-            return Withheld.UNKNOWN
-        if max_downtime_s and boot.downtime_s is not None and boot.downtime_s > max_downtime_s:
-            return Withheld.AWAY_TOO_LONG
+        return _away_too_long(boot, max_downtime_s) if max_downtime_s else None
+
+
+def _away_too_long(boot: Boot, max_downtime_s: float) -> Withheld | None:
+    if boot.waits_for_clock:
+        return Withheld.CLOCK
+    if boot.downtime_s is not None:
+        return Withheld.AWAY_TOO_LONG if boot.downtime_s > max_downtime_s else None
+    if boot.at_most_s is not None and boot.at_most_s <= max_downtime_s:
         return None
+    return Withheld.UNKNOWN
 
 
 def _quoted(text: str) -> str:

@@ -19,6 +19,7 @@ import anyio
 
 from bringup import __version__
 from bringup.daemon import state_directory, wiring
+from bringup.daemon.alive import Alive
 from bringup.daemon.background import background, ended_by_signal
 from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.executor import Executor
@@ -113,7 +114,8 @@ async def serve(
     state_directory.prepare(directory)
     with state_directory.locked(directory):
         identity = _identity(settings)
-        boot_id = wiring.boot_id(settings)
+        alive = wiring.alive(settings)
+        boot_id = alive.boot.boot_id
         ending = Ending()
         source = source_of(settings, Progress(), boot_id=boot_id)
         supervised = supervise(settings, source, notifier, load)
@@ -131,7 +133,7 @@ async def serve(
                 log.warning("settings.doubtful", warning=warning)
             if not state_directory.is_private(directory):
                 log.warning("state_directory.not_private", path=str(directory), right="0700")
-            service = _Service(settings, identity, boot_id, ending, open_journal, source, supervised)
+            service = _Service(settings, identity, alive, ending, open_journal, source, supervised)
             await service.run_and_stay(presenter, once=once)
         log.info("service.stopped")
         return _exit_code(ending, once=once)
@@ -172,7 +174,7 @@ class _Service:
 
     settings: Settings
     identity: Identity
-    boot_id: str
+    alive: Alive
     ending: Ending
     open_journal: OpenJournal
     source: Source
@@ -183,12 +185,14 @@ class _Service:
         settings, ending, vitals = self.settings, self.ending, self.supervised.vitals
         # What is opened is closed last: the background works with it.
         async with AsyncExitStack() as opened, background() as beside:
-            journal = await opened.enter_async_context(self.open_journal(settings, self.boot_id))
+            journal = await opened.enter_async_context(self.open_journal(settings, self.alive.boot.boot_id))
             rpc = await opened.enter_async_context(wiring.opened_messaging(settings))
             transport = await opened.enter_async_context(wiring.opened_transport(settings, rpc=rpc))
             outbox = self._outbox()
             watch = self._watch()
             opened.callback(watch.close)
+            # Whatever ends this, nobody goes on noting it.
+            opened.callback(self.alive.note, is_kept=False)
             progress = self.source.progress
             observers = Observers(progress, self.source.recorder, _Settled(watch))
 
@@ -241,7 +245,7 @@ class _Service:
                     presenter.show_ending(ending, stays=not once and not ending.stopping)
             self.supervised.teller.back()
             if once:
-                await tidy(brought, vitals)
+                await tidy(brought, vitals, stays=False)
             else:
                 # Ten thousand outcomes need not be kept for as long as the daemon lives.
                 ending.result = None
@@ -289,7 +293,7 @@ class _Service:
         return Host(
             name=settings.host.name,
             run_id=str(uuid4()),
-            boot_id=self.boot_id,
+            boot_id=self.alive.boot.boot_id,
             executor=executor,
             observer=observer,
             limits=wiring.limits(settings),
@@ -303,6 +307,8 @@ class _Service:
             needs=wiring.needs_policy(settings, run_waits=once, on_wait=self.source.waits),
             accepted_guests=self.identity.accepted_guests,
             now=wiring.utc_now,
+            alive=self.alive,
+            clock_wait_s=settings.resume.wait_for_clock,
             defer_iptables_apply=settings.driver.defer_iptables_apply,
         )
 

@@ -33,15 +33,17 @@ async def stand_by(brought: Brought, vitals: Vitals) -> None:
 
 async def _keep_tidy(brought: Brought, vitals: Vitals) -> NoReturn:
     while True:
-        await tidy(brought, vitals)
+        await tidy(brought, vitals, stays=True)
         await anyio.sleep(TIDY_EVERY_S)
 
 
-async def tidy(brought: Brought, vitals: Vitals) -> None:
+async def tidy(brought: Brought, vitals: Vitals, *, stays: bool) -> None:
     """Write that this host lives; delete the disks whose time has come, which may take as long as it wants."""
     host = brought.host
     with suppress(JournalError), vitals.expecting("the journal", within_s=JOURNAL_S):
         await host.journal.seen(host.now())
+        if host.alive is not None:
+            host.alive.note(is_kept=stays)
     await delete_kept_disks_that_are_due(host.journal, host.driver, host.now)
 
 

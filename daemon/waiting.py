@@ -19,12 +19,15 @@ from bringup.daemon.errors import BringupError, StoreError, chain_of
 from bringup.daemon.host import Host, NeedsPolicy
 from bringup.daemon.init_host import Brought
 from bringup.daemon.instances import Instance
+from bringup.daemon.journal import Past
 from bringup.daemon.logs import get_logger
 from bringup.daemon.needing import unmet_needs
 from bringup.daemon.outcomes import Kind, Outcome
+from bringup.daemon.planned import boot_of
 from bringup.daemon.settle import in_slots
 from bringup.daemon.states import PowerState, TaskState
 from bringup.daemon.wording import missing
+from bringup.drivers.needs import NeedKind
 
 log = get_logger()
 
@@ -132,6 +135,8 @@ async def _can_be_settled(host: Host, record: Instance, outcome: Outcome, *, sta
                 return True
             if not starts or not is_tried_again(outcome.needs):
                 return False
+            if any(need.kind is NeedKind.CLOCK for need in outcome.needs):
+                return host.alive is not None and not boot_of(Past(run_id=""), host.alive).waits_for_clock
             found = await unmet_needs(record, host.driver)
     except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being looked at
         log.debug("needs.not_known", instance=record.uuid, error=f"{type(error).__name__}: {error}")

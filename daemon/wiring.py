@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
+from bringup.daemon import clock
+from bringup.daemon.alive import Alive
+from bringup.daemon.boot import Boot as BootOfHost
+from bringup.daemon.boot import this_boot
 from bringup.daemon.errors import SettingsError, UsageError
 from bringup.daemon.evacuated import DiskKeeper, SettingWitness
 from bringup.daemon.executor import Executor
@@ -58,20 +62,24 @@ def utc_now() -> datetime:
 
 
 def boot_id(settings: Settings) -> str:
-    """Give the kernel's boot id: another one after every boot.
+    """Give the id of this boot: another one after every boot.
 
     :raises SettingsError: there is none to read.
     """
-    path = settings.host.boot_id
-    try:
-        found = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            [f"host.boot_id: {path} cannot be read; name the file with the kernel's boot id"]
-        ) from error
-    if not found:
-        raise SettingsError([f"host.boot_id: {path} is empty; name the file with the kernel's boot id"])
-    return found
+    return this_boot(settings).boot_id
+
+
+def alive(settings: Settings, boot: BootOfHost | None = None) -> Alive:
+    """Give where it is noted that this host is up.
+
+    :raises SettingsError: there is no boot id to read.
+    """
+    return Alive(
+        directory=settings.host.state_directory,
+        boot=boot or this_boot(settings),
+        is_clock_set=clock.is_set,
+        trusts_clock=settings.resume.clock == "trusted",
+    )
 
 
 def limits(settings: Settings) -> Limits:

@@ -32,6 +32,8 @@ class NeedKind(enum.Enum):
     """A firmware image, its variable store, a kernel."""
     MEMORY = "memory"
     """Huge pages; memory that was saved."""
+    CLOCK = "clock"
+    """The wall clock, where it matters how long the host was away."""
     MACHINE = "machine"
     """A machine type, a CPU model, the CPUs of a pin, an accelerator such as KVM."""
 

@@ -235,7 +235,10 @@ async def test_a_guest_of_no_record_or_of_another_hosts_is_left_alone() -> None:
     async with arranged([instance(1, host="renamed"), instance(3)], guests=[guest(1), guest(2)]) as host:
         result = await host.run()
 
-        assert [outcome.uuid for outcome in result.outcomes] == [uuid_of(3)]
+        assert [(outcome.uuid, outcome.because[-1]) for outcome in result.outcomes] == [
+            (uuid_of(1), "foreign"),
+            (uuid_of(3), "stays_off"),
+        ]
         assert {call.uuid for call in host.trace.touched()} == {uuid_of(3)}
         assert (host.power(1), host.power(2)) == (PowerState.RUNNING, PowerState.RUNNING)
 

@@ -119,6 +119,7 @@ async def _plan(
     from bringup.daemon.cli.file_store import FileStore
     from bringup.daemon.cli.planning import Planning
     from bringup.daemon.journal import Past
+    from bringup.daemon.planned import boot_of
 
     async with AsyncExitStack() as opened:
         driver = _driver(arguments, settings)
@@ -138,6 +139,7 @@ async def _plan(
                 power_cut=arguments.after_power_cut,
             )
         else:
+            past = _past(settings, host, power_cut=arguments.after_power_cut)
             store = await opened.enter_async_context(wiring.opened_store(settings, must_exist=True))
             planning = Planning(
                 settings=settings,
@@ -145,7 +147,8 @@ async def _plan(
                 store=store,
                 driver=driver,
                 resuming=wiring.resuming(settings),
-                past=_past(settings, host, power_cut=arguments.after_power_cut),
+                past=past,
+                boot=None if arguments.after_power_cut else boot_of(past, wiring.alive(settings)),
                 accepted_guests=_accepted(settings, host),
                 guards=wiring.guards(settings),
                 power_cut=arguments.after_power_cut,

@@ -24,7 +24,7 @@ from bringup.daemon.needing import unmet_needs
 from bringup.daemon.ordering import in_order
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.planned import boot_of, guarded, refuse_strangers, without_accepted
-from bringup.daemon.resuming import Resuming
+from bringup.daemon.resuming import Boot, Resuming
 from bringup.daemon.settings import Settings
 from bringup.daemon.states import PowerState
 from bringup.daemon.store.base import Store
@@ -79,8 +79,8 @@ class Planning:
     past: Past
     """What the journal knows."""
     guards: Guards
-    booted_at: float | None = None
-    """Since when this host is up, in seconds since 1970; None: that is not known."""
+    boot: Boot | None = None
+    """What is known of this boot; None: what the journal knows."""
     accepted_guests: frozenset[str] = frozenset()
     """UUIDs of guests that need no record here: an operator has said so."""
     others: Sequence[Instance] = ()
@@ -101,7 +101,7 @@ class Planning:
             self.store,
             self.host,
             local=local,
-            resuming=replace(self.resuming, boot=boot_of(self.past, booted_at=self.booted_at)),
+            resuming=replace(self.resuming, boot=self.boot or boot_of(self.past)),
             deadline_s=deadline_s,
             past=self.past,
             owes_elsewhere=owes_elsewhere(self.settings),

@@ -22,6 +22,7 @@ from bringup.daemon.decisions.stuck import has_not_arrived, tell_has_not_arrived
 from bringup.daemon.outcomes import Kind, Problem
 from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.drivers.base import RebootType
+from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
 _CLEAR_TASK = Save({"task_state": None})
 SOFT_REBOOT_STATES = frozenset({TaskState.REBOOTING, TaskState.REBOOT_PENDING, TaskState.REBOOT_STARTED})
@@ -183,6 +184,25 @@ def _withheld(name: str, withheld: Withheld, why: str, tells: Callable[[Facts], 
     return Rule(name, lambda f: _went_down(f) and f.withheld is withheld, nothing, Next.END, why, tells=tells)
 
 
+CLOCK = Need(
+    kind=NeedKind.CLOCK,
+    name="the wall clock",
+    state=NeedState.UNVERIFIED,
+    met_by=MetBy.HOST,
+    why="no time service has set it on this boot yet",
+)
+
+
+def _tell_clock(facts: Facts) -> Problem:
+    return Problem(
+        "decide",
+        "ClockNotSet",
+        f"{facts.instance.uuid} is brought back only after a short time away, and that cannot be told: no time service "
+        "has set the clock on this boot yet. It is tried again when one has; where there is none any more, set "
+        'resume.clock = "trusted"',
+    )
+
+
 def _tell_wrong_metadata(facts: Facts) -> Problem | None:
     if not facts.wrong_metadata:
         return None
@@ -220,6 +240,16 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
         Withheld.METADATA,
         "It ran when the host went down; its metadata keeps it down.",
         _tell_wrong_metadata,
+    ),
+    Rule(
+        "clock_not_set",
+        lambda f: _went_down(f) and f.withheld is Withheld.CLOCK,
+        nothing,
+        Next.END,
+        "It ran when the host went down; how long ago that was cannot be told before the clock is set.",
+        Kind.DEFERRED,
+        needs=(CLOCK,),
+        tells=_tell_clock,
     ),
     _withheld(
         "resume_not_known",

@@ -9,6 +9,7 @@ from bringup.daemon.instances import Instance, Migration
 from bringup.daemon.outcomes import Kind, Problem
 from bringup.daemon.states import PowerState
 from bringup.drivers.base import Transition
+from bringup.drivers.needs import Need
 
 
 class Withheld(enum.Enum):
@@ -18,6 +19,8 @@ class Withheld(enum.Enum):
     AWAY_TOO_LONG = "away too long"
     METADATA = "metadata"
     UNKNOWN = "unknown"
+    CLOCK = "clock"
+    """How long the host was away can be told as soon as its clock is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ class Rule:
     why: str
     kind: Kind = Kind.INITIALIZED
     """What comes of an instance whose reading ends here."""
+    needs: tuple[Need, ...] = ()
+    """What it waits for, where it is deferred."""
     tells: Callable[[Facts], Problem | None] | None = None
     """What a person should know: why nothing is done where the kind says so, else a warning."""
 
@@ -114,6 +119,8 @@ class Plan:
     """What a person should know."""
     problem: Problem | None = None
     """Why nothing more is done, where the last rule says so."""
+    needs: tuple[Need, ...] = ()
+    """What it waits for, where it is deferred."""
 
 
 UNTROUBLED = (Kind.INITIALIZED, Kind.SKIPPED)
@@ -140,7 +147,15 @@ def decide(table: Sequence[Rule], facts: Facts) -> Plan:
             facts = as_it_will_be(facts, action)
         if rule.next is Next.END:
             said = tuple(warnings)
-            return Plan(tuple(because), tuple(steps), ends=True, kind=rule.kind, warnings=said, problem=problem)
+            return Plan(
+                tuple(because),
+                tuple(steps),
+                ends=True,
+                kind=rule.kind,
+                warnings=said,
+                problem=problem,
+                needs=rule.needs,
+            )
     return Plan(tuple(because), tuple(steps), ends=False, kind=Kind.INITIALIZED, warnings=tuple(warnings))
 
 

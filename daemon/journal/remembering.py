@@ -19,16 +19,19 @@ from bringup.daemon.journal.schema import ENDED, RUNNING
 from bringup.daemon.outcomes import Kind
 
 LEAVES_GUEST_ALONE = (Save, SaveMigration, SetError, LookAtGuest, CompletePartialDeletion)
+KEPT_DOWN = ("away_too_long", "resume_not_wanted", "resume_not_known")
+"""Rules by which a guest that ran stays off, and that may say something else when they are read again."""
 BOOTS_LOOKED_AT = 16
 """How many boots are walked back over."""
 
 
 def away_s(database: sqlite3.Connection, at: datetime) -> float | None:
     """Tell how long nothing was written before a time; None where that cannot be told."""
-    (last_seen,) = database.execute("SELECT max(last_seen) FROM boots").fetchone()
-    if last_seen is None:
+    # The last boot, not the latest time: one boot with a clock that was ahead must not be the last word for ever.
+    last = database.execute("SELECT last_seen FROM boots ORDER BY number DESC LIMIT 1").fetchone()
+    if last is None:
         return None
-    found = (at - datetime.fromisoformat(last_seen)).total_seconds()
+    found = (at - datetime.fromisoformat(last[0])).total_seconds()
     # A clock that went backwards says nothing.
     return found if found >= 0 else None
 
@@ -85,8 +88,8 @@ def is_settled(database: sqlite3.Connection, boot: int) -> bool:
 def held_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
     """Give what has not had its turn on a boot, though a run of it may have ended.
 
-    What was held or deferred, and what could not be brought back or was not let through by the fence; a guest that ran
-    has had its turn.  The last outcome of an instance counts, whatever was begun since and cut short.
+    What was held, deferred or kept down by its metadata or by how long the host was away, and what could not be brought
+    back or was not let through by the fence; a guest that ran has had its turn.  The last outcome of an instance counts, whatever was begun since and cut short.
     """
     # A bare column beside max() is of the row that has it: SQLite says so.
     rows = database.execute(
@@ -94,7 +97,8 @@ def held_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
             WHERE run IN (SELECT number FROM runs WHERE boot = ?) AND outcome IS NOT NULL GROUP BY uuid)
         WHERE json_extract(outcome, '$.kind') = ?
         OR json_extract(outcome, '$.kind') = ? AND NOT coalesce(json_extract(outcome, '$.runs'), 0)
-        OR json_extract(outcome, '$.kind') IN (?, ?) AND json_extract(outcome, '$.problem[0]') = ?""",
+        OR json_extract(outcome, '$.kind') IN (?, ?) AND json_extract(outcome, '$.problem[0]') = ?
+        OR json_extract(outcome, '$.because[#-1]') IN (?, ?, ?)""",
         (
             boot,
             Kind.HELD.value,
@@ -102,6 +106,7 @@ def held_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
             Kind.FAILED.value,
             Kind.SUPERSEDED.value,
             ResumeStateOnHostBoot.verb,
+            *KEPT_DOWN,
         ),
     )
     return frozenset(uuid for (uuid,) in rows)

@@ -14,7 +14,8 @@ from bringup.daemon.settings.problems import unknown_variable, wrong_override, w
 PREFIX = "BRINGUP_"
 CONFIG = "BRINGUP_CONFIG"
 # BRINGUP_ORACLE belongs to the test suite, which starts this program with the environment that it has itself.
-NOT_SETTINGS = frozenset({CONFIG, "BRINGUP_ORACLE"})
+# BRINGUP_BOOT_ID is the unit's, of bringup.daemon.boot.
+NOT_SETTINGS = frozenset({CONFIG, "BRINGUP_BOOT_ID", "BRINGUP_ORACLE"})
 DEFAULT_FILE = Path("/etc/bringup/bringup.toml")
 LARGEST_FILE = 1 << 20
 PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")

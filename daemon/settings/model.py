@@ -237,6 +237,8 @@ class ResumeSettings(Section):
 
     guests: Literal["never", "on_host_boot", "on_every_start"] = "never"
     max_downtime: SecondsOrZero = 0.0
+    clock: Literal["synchronized", "trusted"] = "synchronized"
+    wait_for_clock: SecondsOrZero = 30.0
     instance_policy: Literal["ignored", "narrows", "decides"] = "narrows"
     wait_for_needs: SecondsOrZero = 600.0
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,6 +162,49 @@ def test_after_a_power_cut_the_unit_runs_in_its_order_and_every_guest_is_back(ma
 
 
 COMPUTE = "nova-compute.service"
+
+
+def test_each_power_cut_is_a_boot_of_its_own_for_the_unit_as_it_is_shipped(machine: Machine) -> None:
+    """In a system container ProtectProc= shows the id of the kernel's boot, which is the outer one's for ever."""
+    host(machine)
+    outer = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    boots = set()
+
+    for _ in range(2):
+        machine.power_cut()
+        assert running_guests(machine) == all_of()
+        [ended] = [each for each in machine.entries("--boot", f"--unit={UNIT}") if event("run.ended")(each)]
+        boots.add(ended["BRINGUP_BOOT_ID"])
+        assert ended["BRINGUP_BOOT_ID"].replace("-", "") == ended["_BOOT_ID"]
+        # Whoever asks from a shell means the same boot.
+        plan = machine.run("runuser", "-u", "bringup", "--", BRINGUP, "plan", "--json")
+        assert {json.loads(line)["because"][-1] for line in plan.splitlines()} == {"runs"}
+
+    assert len(boots) == 2
+    assert outer not in boots
+    # A restart is no boot.
+    machine.systemctl("restart", UNIT)
+    assert canonical(machine.entries("--boot", f"--unit={UNIT}"))[uuid_of(1)] == ["vifs", "runs"]
+
+
+def test_that_the_host_is_up_is_noted_where_no_daemon_stays(machine: Machine) -> None:
+    host(machine, resume={"guests": "on_host_boot", "max_downtime": "1h"})
+    machine.write(
+        f"/etc/systemd/system/{UNIT}.d/once.conf", (REPOSITORY / "systemd/bringup.service.d/once.conf").read_text()
+    )
+    machine.systemctl("daemon-reload")
+
+    machine.power_cut()
+    assert machine.shown("bringup-alive.timer", "ActiveState") == {"ActiveState": "active"}
+    machine.systemctl("start", "bringup-alive.service")
+    assert machine.run("stat", "--format=%U", f"{STATE}/alive") == "bringup"
+    machine.power_cut()
+
+    [known] = [
+        each for each in machine.entries("--boot", f"--unit={UNIT}") if each.get("BRINGUP_EVENT") == "boot.known"
+    ]
+    assert 0 < float(known["BRINGUP_DOWNTIME_S"]) < 600
+    assert running_guests(machine) == all_of()
 
 
 def test_a_nova_compute_that_wants_it_starts_when_it_has_ended_and_not_while_it_fails(machine: Machine) -> None:

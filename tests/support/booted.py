@@ -171,6 +171,13 @@ class Machine:
         self.systemctl("reboot", code=None)
         self.until_up()
 
+    def soft_reboot(self) -> None:
+        """Begin its user space anew, under the same kernel and the same PID 1, and wait until it has."""
+        while not self._said.empty():
+            self._said.get_nowait()
+        self.systemctl("soft-reboot", code=None)
+        self._until_said("READY=1")
+
     def power_cut(self) -> None:
         """Cut its power, and wait until it has booted again."""
         self.systemctl("reboot", "--force", "--force", code=None)

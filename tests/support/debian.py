@@ -43,9 +43,9 @@ def _forgotten() -> Path:
     return directory
 
 
-def make_debian(tree: Path, packages: Sequence[str]) -> None:
+def make_debian(tree: Path, packages: Sequence[str], *, release: str = RELEASE) -> None:
     """Make a Debian in a folder."""
-    run("mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", RELEASE, tree)
+    run("mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", release, tree)
 
 
 @functools.cache

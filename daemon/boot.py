@@ -1,0 +1,110 @@
+"""Which boot of this host it is, and since when the host is up.
+
+The kernel's boot id names a boot, with two exceptions.  In a system container (systemd-nspawn, LXC) the file that holds
+it is laid over with the container's own, and a unit with ``ProtectProc=`` has a fresh ``/proc`` in which the kernel's
+shows again: so the unit hands over what systemd takes for it (``%b``).  After ``systemctl soft-reboot`` the kernel is
+the same, and all processes are new: systemd counts these since 256, and 254 and 255 tell when its user space began.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid5
+
+from bringup.daemon.errors import SettingsError
+from bringup.daemon.logs import get_logger
+from bringup.daemon.settings import Settings
+
+log = get_logger()
+
+OF_UNIT = "BRINGUP_BOOT_ID"
+"""The variable in which the unit hands over ``%b``."""
+BOOTED_WITH_SYSTEMD = Path("/run/systemd/system")
+ASK = ("systemctl", "show", "--property=Version,SoftRebootsCount,UserspaceTimestampMonotonic")
+ASK_S = 5.0
+COUNTS_SINCE = 256
+SOFT_REBOOTS_SINCE = 254
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """One boot."""
+
+    boot_id: str
+    began_s: float | None = None
+    """When its user space began, on the monotonic clock; None where nobody tells."""
+
+    def began_at(self) -> float | None:
+        """Give when it began, in seconds since 1970, by the clock as it is now; None where nobody tells."""
+        return None if self.began_s is None else time.time() - (time.monotonic() - self.began_s)
+
+
+def this_boot(settings: Settings, environment: Mapping[str, str] = os.environ) -> Boot:
+    """Find out which boot it is.
+
+    :raises SettingsError: there is no id to read.
+    """
+    named = environment.get(OF_UNIT, "").strip()
+    kernels = named if named and settings.source_of("host.boot_id") == "default" else _read(settings.host.boot_id)
+    told = _ask_systemd()
+    began_us = told.get("UserspaceTimestampMonotonic", "")
+    return Boot(
+        boot_id=identified(_as_uuid(kernels), told),
+        began_s=int(began_us) / 1e6 if began_us.isdecimal() and began_us != "0" else None,
+    )
+
+
+def identified(kernels: str, told: Mapping[str, str]) -> str:
+    """Give the id of a boot: the kernel's and, after a soft reboot, one that follows from it."""
+    count, began_us = told.get("SoftRebootsCount", ""), told.get("UserspaceTimestampMonotonic", "")
+    version = told.get("Version", "").partition(".")[0].partition(" ")[0].partition("-")[0].partition("~")[0]
+    if count.isdecimal():
+        return kernels if int(count) == 0 else _after(kernels, f"soft-reboot {int(count)}")
+    if version.isdecimal() and SOFT_REBOOTS_SINCE <= int(version) < COUNTS_SINCE and began_us.isdecimal():
+        return _after(kernels, f"user space of {int(began_us)}")
+    return kernels
+
+
+def _after(kernels: str, what: str) -> str:
+    try:
+        return str(uuid5(UUID(kernels), what))
+    except ValueError:
+        return f"{kernels} {what}"
+
+
+def _as_uuid(text: str) -> str:
+    """Write an id as the kernel does; ``%b`` has no dashes."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return text
+
+
+def _read(path: Path) -> str:
+    try:
+        found = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            [f"host.boot_id: {path} cannot be read; name the file with the kernel's boot id"]
+        ) from error
+    if not found:
+        raise SettingsError([f"host.boot_id: {path} is empty; name the file with the kernel's boot id"])
+    return found
+
+
+def _ask_systemd() -> dict[str, str]:
+    """Give what systemd tells of itself; nothing where it has not booted this host, or does not answer."""
+    if not BOOTED_WITH_SYSTEMD.is_dir():
+        return {}
+    try:
+        ended = subprocess.run(  # noqa: S603 - what is run is a constant
+            ASK, capture_output=True, text=True, timeout=ASK_S, check=True, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        # A soft reboot is not seen then: what was done on the boot before it counts as done on this one.
+        log.warning("boot.systemd_not_asked", error=f"{type(error).__name__}: {error}")
+        return {}
+    return dict(line.split("=", 1) for line in ended.stdout.splitlines() if "=" in line)

@@ -88,9 +88,9 @@ def is_settled(database: sqlite3.Connection, boot: int) -> bool:
 def held_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
     """Give what has not had its turn on a boot, though a run of it may have ended.
 
-    What was held, deferred or kept down by its metadata or by how long the host was away; what could not be brought
-    back or was not let through by the fence; a guest that ran has had its turn.  The last outcome of an instance counts,
-    whatever was begun since and cut short.
+    What was held or deferred, or kept down by its metadata or by how long the host was away; what could not be brought
+    back, or was not let through by the fence.  A guest that ran has had its turn.  The last outcome of an instance
+    counts, whatever was begun since and cut short.
     """
     # A bare column beside max() is of the row that has it: SQLite says so.
     rows = database.execute(

@@ -10,15 +10,16 @@ import pytest
 from bringup.daemon.errors import Temporary, UsageError
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.status import streams
-from bringup.daemon.status.app import LONGEST_BODY, make_app
+from bringup.daemon.status.app import LONGEST_BODY, Word, make_app
 from bringup.daemon.status.feed import LISTENERS
+from bringup.daemon.status.guarding import Guarding
 from support.drivers import uuid_of
 from support.status import Acted, Listener, asking
 
 pytestmark = pytest.mark.anyio
 
 
-async def nothing_held(uuids: Sequence[str]) -> list[str]:
+async def all_taken(uuids: Sequence[str]) -> list[str]:
     return list(uuids)
 
 
@@ -179,31 +180,45 @@ async def test_one_listener_too_many_is_told_to_come_back() -> None:
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
-async def test_without_a_way_to_release_there_is_none() -> None:
+WORDS = [("release", "released"), ("retry", "retried")]
+
+
+def app_that_takes(word: str, take: Word) -> Guarding:
+    source = Acted().source
+    return make_app(source, release=take) if word == "release" else make_app(source, retry=take)
+
+
+@pytest.mark.parametrize("word", ["release", "retry"])
+async def test_without_a_way_to_take_an_operators_word_there_is_none(word: str) -> None:
     async with asking(make_app(Acted().source)) as client:
-        assert (await client.post("/release", json={"uuids": []})).status_code == 404
+        assert (await client.post(f"/{word}", json={"uuids": []})).status_code == 404
 
 
-async def test_a_release_goes_to_who_releases() -> None:
-    async with asking(make_app(Acted().source, release=nothing_held)) as client:
-        answer = await client.post("/release", json={"uuids": [uuid_of(1)]})
+@pytest.mark.parametrize(("word", "done"), WORDS)
+async def test_an_operators_word_goes_to_who_takes_it(word: str, done: str) -> None:
+    async with asking(app_that_takes(word, all_taken)) as client:
+        answer = await client.post(f"/{word}", json={"uuids": [uuid_of(1)]})
 
-    assert (answer.status_code, answer.json()) == (200, {"released": [uuid_of(1)]})
+    assert (answer.status_code, answer.json()) == (200, {done: [uuid_of(1)]})
 
 
+@pytest.mark.parametrize("word", ["release", "retry"])
 @pytest.mark.parametrize(
     ("error", "code"), [(UsageError("x: not held; held are: none"), 64), (Temporary("cannot release"), 75)]
 )
-async def test_a_release_that_cannot_be_is_said_as_the_command_says_it(error: Exception, code: int) -> None:
-    async def release(_uuids: Sequence[str]) -> list[str]:
+async def test_a_word_that_cannot_be_taken_is_said_as_the_command_says_it(
+    word: str, error: Exception, code: int
+) -> None:
+    async def take(_uuids: Sequence[str]) -> list[str]:
         raise error
 
-    async with asking(make_app(Acted().source, release=release)) as client:
-        answer = await client.post("/release", json={"uuids": []})
+    async with asking(app_that_takes(word, take)) as client:
+        answer = await client.post(f"/{word}", json={"uuids": []})
 
     assert (answer.status_code, answer.json()) == (409, {"error": str(error), "exit_code": code})
 
 
+@pytest.mark.parametrize("word", ["release", "retry"])
 @pytest.mark.parametrize(
     ("content", "headers", "status"),
     [
@@ -218,9 +233,9 @@ async def test_a_release_that_cannot_be_is_said_as_the_command_says_it(error: Ex
         (b" " * (LONGEST_BODY + 1), {}, 413),
     ],
 )
-async def test_what_is_no_release_is_refused(content: bytes, headers: dict[str, str], status: int) -> None:
-    async with asking(make_app(Acted().source, release=nothing_held)) as client:
-        answer = await client.post("/release", content=content, headers={"content-type": "application/json", **headers})
+async def test_what_is_no_word_is_refused(word: str, content: bytes, headers: dict[str, str], status: int) -> None:
+    async with asking(app_that_takes(word, all_taken)) as client:
+        answer = await client.post(f"/{word}", content=content, headers={"content-type": "application/json", **headers})
 
     assert answer.status_code == status
     assert answer.json()["error"]
@@ -228,6 +243,6 @@ async def test_what_is_no_release_is_refused(content: bytes, headers: dict[str, 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/status", "/timeline", "/events", "/metrics"])
 async def test_nothing_else_can_be_changed(path: str) -> None:
-    async with asking(make_app(Acted().source, release=nothing_held)) as client:
+    async with asking(make_app(Acted().source, release=all_taken)) as client:
         for method in ("POST", "PUT", "DELETE", "PATCH"):
             assert (await client.request(method, path)).status_code == 405

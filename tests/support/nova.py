@@ -20,7 +20,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,8 @@ class Started:
     """What was asked of the hypervisor, and of which guest."""
     guests: dict[str, int]
     """What the hypervisor has in the end."""
+    ports_given_back: list[str] = field(default_factory=list)
+    """UUIDs of the instances whose ports the network service was told to give back."""
 
     @property
     def writes(self) -> list[str]:

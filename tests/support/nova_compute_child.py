@@ -121,10 +121,16 @@ class Counted:
 
 
 class Network:
-    """The network service: what the records say of an instance's NICs is so."""
+    """The network service: what the records say of an instance's NICs is so; whose ports are given back is kept."""
+
+    def __init__(self) -> None:
+        self.given_back: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: None
+
+    def deallocate_for_instance(self, context: Any, instance: Any, **kwargs: Any) -> None:
+        self.given_back.append(instance.uuid)
 
     def get_instance_nw_info(self, context: Any, instance: Any, **kwargs: Any) -> Any:
         return instance.get_network_info()
@@ -141,7 +147,7 @@ def start(conf: str, node: str, guests: dict[str, int], latency_s: float) -> dic
     hypervisor = Hypervisor(compute.virtapi)
     hypervisor.guests, hypervisor.node, hypervisor.latency_s, hypervisor.verbs = dict(guests), node, latency_s, []
     compute.driver = compute.rt.driver = hypervisor
-    compute.network_api = Network()
+    compute.network_api = network = Network()
     host = nova.conf.CONF.host
     service = objects.Service.get_by_host_and_binary(context.get_admin_context(), host, "nova-compute")
     conductor.calls.clear()
@@ -156,6 +162,7 @@ def start(conf: str, node: str, guests: dict[str, int], latency_s: float) -> dic
         "calls": conductor.calls,
         "verbs": hypervisor.verbs,
         "guests": hypervisor.guests,
+        "ports_given_back": network.given_back,
     }
 
 

@@ -97,7 +97,8 @@ class _Handler(socketserver.StreamRequestHandler):
         if fault in NEVER_ASKED:
             return self._unasked(fault)
         answer = self._asked(method, path, headers, body)
-        if path.startswith("/resource_providers"):
+        # The list of all of them tells of others, too.
+        if path.startswith("/resource_providers") and (method, path) != ("GET", "/resource_providers"):
             self.proxy.generations += [int(number) for number in GENERATION.findall(answer)]
         return self._answered(fault, answer)
 

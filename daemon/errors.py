@@ -19,17 +19,23 @@
 The text of an inner error is never repeated in the outer one: the chain carries it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+from bringup.daemon.text import printable
 
 WHO_MAY: Final = "run it as root, or as the user bringup"
 """The end of a sentence about what this user may not."""
 
 
 class BringupError(Exception):
-    """Ends the command with ``exit_code``."""
+    """Ends the command with ``exit_code``; each line that it is given is one line of the message."""
 
     exit_code = 70
+
+    def __init__(self, *lines: str) -> None:
+        """Take lines; what is in them of others may hold anything, line breaks too."""
+        super().__init__("\n".join(map(printable, lines)))
 
 
 class SettingsError(BringupError):
@@ -39,8 +45,8 @@ class SettingsError(BringupError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         """Take one sentence a wrong key, each with the key, its value and what would be right."""
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
+        super().__init__(*problems)
+        self.problems = tuple(map(printable, problems))
 
 
 class UsageError(BringupError):
@@ -95,6 +101,23 @@ class JournalError(Exception):
     """The journal could not be written or read."""
 
 
+WITHOUT_WORDS: Mapping[str, str] = {
+    "TimeoutError": "it was not over in time",
+    "ClosedResourceError": "the connection was closed",
+    "BrokenResourceError": "the connection was broken",
+    "EndOfStream": "the connection was ended",
+    "IncompleteRead": "the connection was ended",
+    "ConnectionRefusedError": "connection refused",
+    "ConnectionResetError": "connection reset",
+    "BrokenPipeError": "the connection was broken",
+    "PermissionError": "permission denied",
+    "FileNotFoundError": "no such file or directory",
+    "MemoryError": "out of memory",
+    "RecursionError": "it is nested too deeply",
+}
+"""What errors mean that come without words."""
+
+
 def _unsaid(text: str, said: Sequence[str]) -> str:
     """Leave out what an error begins with where one before it begins with the same, as "cannot connect to libvirt"."""
     head, colon, rest = text.partition(": ")
@@ -121,6 +144,6 @@ def chain_of(error: BaseException) -> str:
 def _text_of(link: BaseException) -> str:
     if not isinstance(link, Exception):
         return ""
-    if isinstance(link, TimeoutError) and not str(link):
-        return "it was not over in time"
-    return str(link) or type(link).__name__
+    if isinstance(link, BringupError):
+        return str(link)
+    return printable(str(link)) or WITHOUT_WORDS.get(type(link).__name__, type(link).__name__)

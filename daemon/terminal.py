@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import anyio
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +16,7 @@ from bringup.daemon.background import background
 from bringup.daemon.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.progress import Progress
 from bringup.daemon.snapshot import Snapshot, counts_line
+from bringup.daemon.text import printable
 from bringup.daemon.time_spans import in_words
 
 REFRESH_S = 0.25
@@ -32,16 +32,26 @@ STYLES = {
 }
 
 
+def words(*parts: str | tuple[str, str]) -> Text:
+    """Put words together, each with its style where it has one; what is in them of others stays in them.
+
+    ``rich.Text`` lets escape sequences, C1, bidirectional controls and line breaks through.
+    """
+    return Text.assemble(
+        *(printable(part) if isinstance(part, str) else (printable(part[0]), part[1]) for part in parts)
+    )
+
+
 def _running_table(snapshot: Snapshot) -> Table:
     table = Table.grid(padding=(0, 2))
     for running in snapshot.running[:SHOWN_RUNNING]:
-        table.add_row(Text(running.uuid, style="dim"), running.verb, Text(in_words(running.verb_age_s), style="yellow"))
+        table.add_row(words((running.uuid, "dim")), running.verb, words((in_words(running.verb_age_s), "yellow")))
     return table
 
 
 def live_view(snapshot: Snapshot) -> RenderableType:
     """Draw how far the run is."""
-    head = Text.assemble((snapshot.phase, "bold"), "  ", (snapshot.detail, "dim"))
+    head = words((snapshot.phase, "bold"), "  ", (snapshot.detail, "dim"))
     if not snapshot.total:
         return head
     bar = Table.grid()
@@ -51,7 +61,7 @@ def live_view(snapshot: Snapshot) -> RenderableType:
 
 def summary(result: RunResult) -> RenderableType:
     """Draw what came of the run: outcomes by kind and rule, then those that failed."""
-    table = Table(title=Text(f"{result.host}: {len(result.outcomes)} instances in {in_words(result.took_s)}"))
+    table = Table(title=words(f"{result.host}: {len(result.outcomes)} instances in {in_words(result.took_s)}"))
     table.add_column("outcome")
     table.add_column("because")
     table.add_column("instances", justify="right")
@@ -64,9 +74,7 @@ def summary(result: RunResult) -> RenderableType:
         longest[key] = max(longest.get(key, 0), outcome.took_s)
     order = list(Kind)
     for (kind, because), count in sorted(groups.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
-        table.add_row(
-            Text(kind.value, style=STYLES[kind]), escape(because), str(count), in_words(longest[kind, because])
-        )
+        table.add_row(words((kind.value, STYLES[kind])), words(because), str(count), in_words(longest[kind, because]))
     if result.unfinished:
         table.add_row(Text("unfinished", style="bold red"), "", str(len(result.unfinished)), "")
     return Group(table, *_failures(result))
@@ -75,21 +83,21 @@ def summary(result: RunResult) -> RenderableType:
 def _failures(result: RunResult) -> list[RenderableType]:
     lines = [_failure(outcome) for outcome in result.outcomes if outcome.problem is not None]
     lines += [
-        Text.assemble(("warning ", "yellow"), outcome.uuid, f"  {warning.action}: {warning.message}")
+        words(("warning ", "yellow"), outcome.uuid, f"  {warning.action}: {warning.message}")
         for outcome in result.outcomes
         for warning in outcome.warnings
     ]
     if len(lines) > SHOWN_FAILED:
         lines[SHOWN_FAILED:] = [Text(f"and {len(lines) - SHOWN_FAILED} more")]
     if result.error is not None:
-        lines.append(Text(result.error, style="bold red"))
+        lines.append(words((result.error, "bold red")))
     return list(lines)
 
 
 def _failure(outcome: Outcome) -> Text:
     problem = outcome.problem
     text = "" if problem is None else f"{problem.action}: {problem.message}"
-    return Text.assemble((f"{outcome.kind.value} ", STYLES[outcome.kind]), outcome.uuid, "  ", text)
+    return words((f"{outcome.kind.value} ", STYLES[outcome.kind]), outcome.uuid, "  ", text)
 
 
 class Terminal:
@@ -118,4 +126,4 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """Write a line."""
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(printable(line), markup=False, highlight=False)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import httpx
 
 from bringup.placement.errors import NotUnderstood
+from bringup.placement.problems import ID_LIMIT, plain
 
 REQUEST_ID: Final = "x-openstack-request-id"
 BODY_LIMIT: Final = 32 * 1024 * 1024
@@ -19,7 +20,7 @@ DRAIN_LIMIT: Final = 64 * 1024
 def request_id_of(headers: httpx.Headers) -> str | None:
     """Give what Placement's own log calls the request that these headers answer."""
     value: str | None = headers.get(REQUEST_ID)
-    return None if value is None else value[:100]
+    return None if value is None else plain(value)[:ID_LIMIT]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 LOOK_AT: Final = 4000
 """Characters of a body that are looked at for words."""
+ID_LIMIT: Final = 100
+"""Characters of a request's id."""
 WORDS_LIMIT: Final = 200
 """Characters of them that go into a message."""
 
@@ -38,7 +40,7 @@ def read_problem(body: bytes, *, secrets: Collection[str] = ()) -> Problem:
     return Problem(
         plain(words, secrets=secrets),
         code if isinstance(code, str) and code.startswith("placement.") else None,
-        request_id if _is_text(request_id) else None,
+        plain(request_id)[:ID_LIMIT] if isinstance(request_id, str) and request_id.strip() else None,
     )
 
 

@@ -370,7 +370,7 @@ def test_unknown_states_are_shown_as_they_are(site: Site) -> None:
     document = site.run("plan", "--records", site.records([strange]), "--json").documents[0]
 
     assert "dreaming/none/9" in text
-    assert "a?[2Jb" in text
+    assert r"a\x1b[2Jb" in text
     assert "unknown_state  nothing (failed)" in text
     assert (document["vm_state"], document["power_state"], document["kind"]) == ("dreaming", "9", "failed")
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bringup.daemon.text import one_line_of_json, printable
+
 if TYPE_CHECKING:
     from bringup.daemon.settings import Settings
 
@@ -57,10 +59,15 @@ def settings_of(arguments: argparse.Namespace) -> "Settings":
 
 
 def write_line(text: str) -> None:
-    """Write a line to standard output."""
-    sys.stdout.write(text + "\n")
+    """Write a line to standard output; what is in it of others stays in it."""
+    sys.stdout.write(printable(text) + "\n")
+
+
+def note(text: str) -> None:
+    """Write a line about what was done to standard error."""
+    sys.stderr.write(f"bringup: {printable(text)}\n")
 
 
 def write_json(facts: Mapping[str, Any]) -> None:
     """Write a JSON line to standard output."""
-    write_line(json.dumps(facts, ensure_ascii=False, separators=(",", ":")))
+    sys.stdout.write(one_line_of_json(facts) + "\n")

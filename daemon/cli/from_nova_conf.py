@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from uuid import UUID
 
+from bringup.daemon.cli.common import note
 from bringup.daemon.cli.replacing import BEFORE, replace_file
 
 HEADER = """\
@@ -52,12 +53,17 @@ def execute(arguments: argparse.Namespace) -> int:
     lines = [HEADER.format(files=", ".join(map(str, paths)))]
     for section, values in taken.sections.items():
         lines.append(f"\n[{section}]")
-        # A string, number, boolean or list of JSON is one of TOML; a pair of surrogates would not be.
-        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+        lines += [f"{key} = {_toml(value)}" for key, value in values.items()]
     _write("".join(f"{line}\n" for line in lines), arguments.output)
-    for note in taken.notes:
-        sys.stderr.write(f"bringup: {note}\n")
+    for each in taken.notes:
+        note(each)
     return os.EX_OK
+
+
+def _toml(value: object) -> str:
+    """Write a value: what JSON makes of it is TOML, but for pairs of surrogates."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08X}" for each in text)
 
 
 def _write(text: str, output: Path | None) -> None:
@@ -66,4 +72,4 @@ def _write(text: str, output: Path | None) -> None:
         return
     kept = replace_file(output, text, option="--output")
     if kept is not None:
-        sys.stderr.write(f"bringup: {output} was there already: what it had is in {kept}\n")
+        note(f"{output} was there already: what it had is in {kept}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json, write_line
 from bringup.daemon.errors import UsageError
+from bringup.daemon.text import printable
 
 if TYPE_CHECKING:
     from bringup.daemon.journal.history import History
@@ -158,14 +159,11 @@ def _write_all(rows: Iterable[Row]) -> None:
 
 
 def _write_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        cells = (_printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+    shown = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         write_line("  ".join(cells).rstrip())
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _seconds(took_s: float | None) -> str:

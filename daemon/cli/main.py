@@ -25,6 +25,8 @@ from bringup.daemon.cli import (
     status,
 )
 from bringup.daemon.errors import WHO_MAY, BringupError, Refused, chain_of
+from bringup.daemon.foreign import keep_out
+from bringup.daemon.text import printable
 
 COMMANDS = (
     run,
@@ -49,7 +51,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+        self.exit(os.EX_USAGE, f"{self.prog}: {printable(message)}\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line; give the exit code."""
     _open_missing_streams()
     arguments = parser().parse_args(argv)
+    if argv is None:  # the process is ours
+        keep_out()
     code = os.EX_OK
     try:
         code = arguments.execute(arguments)

@@ -1,6 +1,5 @@
 """How a plan is written: aligned lines for a person, JSON lines for a program."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from bringup.daemon.courses import Course
 from bringup.daemon.decisions import Step
 from bringup.daemon.decisions.needs import is_tried_again
 from bringup.daemon.outcomes import Kind
+from bringup.daemon.text import one_line_of_json, printable
 from bringup.daemon.wording import (
     condition,
     courses_json,
@@ -35,7 +35,7 @@ def destroys(steps: Sequence[Step]) -> bool:
 def json_lines(planned: Sequence[Planned]) -> Iterator[str]:
     """Write a JSON line an instance."""
     for each in planned:
-        yield json.dumps(_json(each), ensure_ascii=False, separators=(",", ":"))
+        yield one_line_of_json(_json(each))
 
 
 def _json(planned: Planned) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def text_lines(planned: Sequence[Planned], host: str) -> Iterator[str]:
             yield _aligned(row, widths)
             if each is not None:
                 yield from _branches(each)
-                yield from (f"       needs: {_printable(need_words(need))}" for need in each.needs)
+                yield from (f"       needs: {printable(need_words(need))}" for need in each.needs)
                 yield from _told(each)
         yield ""
     yield from _counts(planned, rows, host)
@@ -89,11 +89,11 @@ def _row(planned: Planned) -> tuple[str, ...]:
     return (
         MARK if _may_destroy(planned) else " ",
         instance.uuid,
-        _printable(instance.name or instance.display_name),
-        _printable("/".join(state_word(state) for state in states)),
+        printable(instance.name or instance.display_name),
+        printable("/".join(state_word(state) for state in states)),
         "?" if planned.look is None else state_word(planned.look),
         _because(told.because, open_ended=planned.course is None),
-        f"cannot look: {_printable(planned.problem)}" if planned.problem else _what(told.steps, planned.course),
+        f"cannot look: {printable(planned.problem)}" if planned.problem else _what(told.steps, planned.course),
     )
 
 
@@ -127,7 +127,7 @@ def _branches(planned: Planned) -> Iterator[str]:
 def _told(planned: Planned) -> Iterator[str]:
     """Say what a person should know."""
     for one in () if planned.course is None else planned.course.told:
-        yield f"       {_printable(one.message)}"
+        yield f"       {printable(one.message)}"
 
 
 def _counts(planned: Sequence[Planned], rows: Sequence[Sequence[str]], host: str) -> Iterator[str]:
@@ -158,8 +158,3 @@ def _of_those(deferred: Sequence[Planned]) -> str:
 def _may_destroy(planned: Planned) -> bool:
     courses = planned.forecast.courses if planned.course is None else (planned.course,)
     return any(destroys(course.steps) for course in courses)
-
-
-def _printable(text: str) -> str:
-    """Keep what somebody wrote into a record from moving the cursor of who reads the plan."""
-    return text if text.isprintable() else "".join(character if character.isprintable() else "?" for character in text)

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from bringup.daemon.errors import UsageError
+from bringup.daemon.text import printable
 
 SHOWN = 20
 _LONGEST_VALUE = 60
@@ -37,7 +38,7 @@ class Problems:
     def add(self, where: str, sentence: str) -> None:
         """Note what is wrong with the record at ``where``, such as ``servers[3]``; of most only that something is."""
         if where in self._by_record or len(self._by_record) < SHOWN:
-            self._by_record.setdefault(where, []).append(f"  {where}{sentence}")
+            self._by_record.setdefault(where, []).append(f"  {printable(where + sentence)}")
         elif where != self._last:
             # Those of one record come one after the other.
             self._more += 1
@@ -62,7 +63,7 @@ class Problems:
             lines += sentences[:SHOWN]
         if count > SHOWN:
             lines.append(f"  and {count - SHOWN} more")
-        raise UsageError("\n".join(lines))
+        raise UsageError(*lines)
 
 
 def _sentence(detail: ErrorDetails, hints: Mapping[str, str]) -> str:
@@ -80,9 +81,7 @@ def _sentence(detail: ErrorDetails, hints: Mapping[str, str]) -> str:
 
 
 def _path(location: tuple[str | int, ...]) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location if part != "[key]")
-    # A key may be half of a surrogate pair, which no terminal can show.
-    return path.encode(errors="backslashreplace").decode()
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location if part != "[key]")
 
 
 def _shown(field: str, value: Any) -> str:

@@ -26,6 +26,11 @@ class Endpoint:
     username: str
     password: str = field(repr=False)
 
+    @property
+    def where(self) -> str:
+        """Its host and port, as in a URL: an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:

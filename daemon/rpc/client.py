@@ -18,7 +18,7 @@ import anyio
 from bringup.daemon.errors import SettingsError, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.rpc.broker import Broker, Tls
-from bringup.daemon.rpc.errors import RpcUnavailable, Unanswered
+from bringup.daemon.rpc.errors import NobodyListens, RpcUnavailable, Unanswered
 from bringup.daemon.rpc.link import Link
 from bringup.placement.errors import NotUnderstood
 from bringup.placement.tls import Trust, context
@@ -66,7 +66,7 @@ class Rpc:
     @property
     def where(self) -> str:
         """The broker's hosts and ports, for messages."""
-        return ", ".join(f"{each.host}:{each.port}" for each in self._broker.endpoints)
+        return ", ".join(each.where for each in self._broker.endpoints)
 
     async def close(self) -> None:
         """Let go of the connection; shielded."""
@@ -106,6 +106,10 @@ class Rpc:
                     await _pause(trial.attempt)
         if trial.is_out and not repeatable:
             raise Unanswered(f"nova-conductor did not answer {method} within {limit_s:g} s")
+        if not trial.is_out and not isinstance(trial.problem, Unanswered | NobodyListens):
+            # RabbitMQ itself is away: who could not be asked did not fail to answer.
+            away = chain_of(trial.problem) if trial.problem else f"RabbitMQ at {self.where} does not answer"
+            raise RpcUnavailable(f"{away}; tried for {limit_s:g} s")
         raise RpcUnavailable(f"nova-conductor did not answer {method} within {limit_s:g} s") from trial.problem
 
     async def _try_call(self, method: str, arguments: dict[str, Any], trial: "_Trial") -> Any:

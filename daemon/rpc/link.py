@@ -77,7 +77,7 @@ class Link:
 
         :raises RpcUnavailable: it does not answer, or does not let this user in.
         """
-        where = f"{endpoint.host}:{endpoint.port}"
+        where = endpoint.where
         try:
             with anyio.fail_after(CONNECT_S):
                 connection = await aio_pika.connect(

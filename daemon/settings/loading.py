@@ -10,9 +10,10 @@ from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.crossing import crossed
 from bringup.daemon.settings.layers import Layers, read_layers
 from bringup.daemon.settings.model import SECTIONS, STATUS_SOCKET, Section, Settings, StoreSettings, sqlite_url
-from bringup.daemon.settings.problems import printable, unknown_key, unknown_section, wrong_value
+from bringup.daemon.settings.problems import unknown_key, unknown_section, wrong_value
 from bringup.daemon.settings.tokens import doubt_of, read_secret, read_token
 from bringup.daemon.settings.values import WrongDeviceSpecs
+from bringup.daemon.text import printable
 
 # What openstack-placement with auth_strategy = noauth2 takes for an administrator; it is public, not a secret.
 NOAUTH_TOKEN = "admin"  # noqa: S105 - see above

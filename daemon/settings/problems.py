@@ -69,11 +69,6 @@ def shown(key: str, value: Any) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
-def printable(sentence: str) -> str:
-    """Escape what a terminal would obey or refuse: keys, values and paths may hold any character."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in sentence)
-
-
 def _elsewhere(section: str, name: str) -> str | None:
     meant = nearest_section(section)
     return nearest(f"{meant or section}.{name}")

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bringup.daemon.outcomes import Kind
-from bringup.daemon.terminal import STYLES
+from bringup.daemon.terminal import STYLES, words
 from bringup.daemon.time_spans import in_words
 
 SHOWN_RUNNING = 8
@@ -48,14 +48,14 @@ def told(answer: Answer) -> RenderableType:
 
 def _head(answer: Answer) -> Text:
     state = answer["state"]
-    head = Text.assemble((answer["host"], "bold"), "  ", (state, STATES.get(state, "bold")))
+    head = words((answer["host"], "bold"), "  ", (state, STATES.get(state, "bold")))
     if state == "initializing":
         doing = f"{answer['phase']}: {answer['detail']}" if answer["detail"] else answer["phase"]
-        head.append(f" {answer['percent']} %  {doing}, for {in_words(answer['phase_s'])}")
+        head.append(words(f" {answer['percent']} %  {doing}, for {in_words(answer['phase_s'])}"))
     elif state == "ready":
         head.append(f"  for {in_words(answer['phase_s'])}", style="dim")
     else:
-        head.append(f"  {answer['reason']}")
+        head.append(words(f"  {answer['reason']}"))
     return head
 
 
@@ -77,16 +77,16 @@ def _running(answer: Answer) -> list[RenderableType]:
     table = Table.grid(padding=(0, 2))
     for one in running[:SHOWN_RUNNING]:
         age = Text(in_words(one["action_age_s"]), style="yellow")
-        table.add_row(Text("running", style="dim"), Text(one["uuid"]), Text(one["action"]), age)
+        table.add_row(Text("running", style="dim"), words(one["uuid"]), words(one["action"]), age)
     return [table, *_more(len(running) - SHOWN_RUNNING, "running")]
 
 
 def _failures(answer: Answer) -> list[RenderableType]:
     lines = [
-        Text.assemble((one["outcome"], STYLES.get(Kind(one["outcome"]), "bold")), f"  {one['uuid']}  {_why(one)}")
+        words((one["outcome"], STYLES.get(Kind(one["outcome"]), "bold")), f"  {one['uuid']}  {_why(one)}")
         for one in answer["failures"]
     ]
-    lines += [Text.assemble(("warning", WARNING_STYLE), f"  {one['uuid']}  {_why(one)}") for one in answer["warnings"]]
+    lines += [words(("warning", WARNING_STYLE), f"  {one['uuid']}  {_why(one)}") for one in answer["warnings"]]
     more = len(lines) - SHOWN_FAILURES + answer["left_out"]
     return [*lines[:SHOWN_FAILURES], *_more(more, "to look at")]
 

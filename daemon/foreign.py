@@ -1,0 +1,44 @@
+"""Keeps what libraries say out of what this program says: their log lines, Python's warnings, errors while cleaning up.
+
+A line of aiormq between two lines of JSON is a line too many.  What they say is in the log at level debug; what matters
+of it comes back as an exception, which has its sentence.
+"""
+
+import logging
+import re
+import sys
+from contextlib import suppress
+
+from bringup.daemon.text import printable
+
+LONGEST = 500
+LOGIN = re.compile(r"//[^/@\s]*@")
+"""What may stand before a host in an address: a user and a password."""
+
+
+class _Keeping(logging.Handler):
+    """Takes every record that no logger of a library has a handler for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Nothing that a library says may end the work.
+        with suppress(Exception):
+            import structlog
+
+            from bringup.daemon.logs import get_logger
+
+            if not structlog.is_configured():
+                return  # there is no log, and nobody wants to know
+            log = get_logger()
+            said = LOGIN.sub("//***@", printable(record.getMessage()))[:LONGEST]
+            log.debug("library.said", library=record.name, level=record.levelname.lower(), said=said)
+
+
+def _unraisable(found: "sys.UnraisableHookArgs") -> None:
+    logging.getLogger("python").warning("%s: %s", type(found.exc_value).__name__, found.exc_value)
+
+
+def keep_out() -> None:
+    """Begin; for the life of the process."""
+    logging.getLogger().addHandler(_Keeping())
+    logging.captureWarnings(capture=True)
+    sys.unraisablehook = _unraisable

@@ -1,7 +1,6 @@
 """What the commands have in common."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Mapping

@@ -51,6 +51,9 @@ from bringup.drivers.base import Driver
 log = get_logger()
 
 
+WITHOUT_JOURNAL = "nothing is remembered: what must be on record first is held, everything else is done"
+
+
 @dataclass(slots=True)
 class Ending:
     """How a run ended, as far as the process knows."""
@@ -111,7 +114,9 @@ async def serve(
     """
     once = once or settings.service.after_init == "stop"
     directory = settings.host.state_directory
-    state_directory.prepare(directory)
+    unwritable = state_directory.prepare(directory)
+    if unwritable is not None:
+        log.warning("state_directory.not_written", path=str(directory), error=unwritable, means=WITHOUT_JOURNAL)
     with state_directory.locked(directory):
         identity = _identity(settings)
         alive = wiring.alive(settings)

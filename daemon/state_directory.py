@@ -1,31 +1,63 @@
-"""The directory where the daemon keeps what must survive it, and the lock that makes it the only one."""
+"""The directory where the daemon keeps what must survive it, and the lock that makes it the only one.
 
+A directory that cannot be written now (its file system is read-only, full or failing) does not keep the host down: the
+lock needs no file.  It is taken on the directory, and on the file ``lock`` in it, which says whose it is.  Where the
+file system keeps no locks at all (NFS without its lock service), an abstract UNIX socket that is named after the
+directory stands for it: the kernel of this host lets one process have it, for as long as that lives.
+"""
+
+import errno
 import fcntl
+import hashlib
 import os
+import socket
+import struct
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from bringup.daemon.errors import SettingsError, Temporary
+from bringup.daemon.logs import get_logger
 
-LOCK = "lock"
+log = get_logger()
+
+LOCK: Final = "lock"
+NOT_NOW: Final = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Nothing can be written at the moment; the directory is the right one all the same."""
+NO_LOCKS: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF, errno.EIO, errno.EROFS)
+"""The file system keeps none, or none for what cannot be opened for writing."""
+_CREDENTIALS: Final = struct.Struct("iII")
+_CONNECT_S: Final = 1.0
 
 
-def prepare(path: Path) -> None:
-    """Make the state directory, or make sure that it can be used.
+def prepare(path: Path) -> str | None:
+    """Make the state directory; say why nothing can be written there now, None where it can be.
 
-    :raises SettingsError: it cannot be.
+    :raises SettingsError: it cannot be used.
+    :raises Temporary: it is not there, and cannot be made now.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in NOT_NOW:
+            raise Temporary(f"host.state_directory: {path} cannot be made ({error.strerror})") from error
+        raise _unusable(path, error) from error
+    try:
         probe = path / f".writable-{os.getpid()}"
         probe.touch(mode=0o600)
         probe.unlink()
     except OSError as error:
-        problem = (
-            f"host.state_directory: {path} cannot be used ({error.strerror}); name a directory that may be written to"
-        )
-        raise SettingsError([problem]) from error
+        if error.errno in NOT_NOW:
+            return error.strerror
+        raise _unusable(path, error) from error
+    return None
+
+
+def _unusable(path: Path, error: OSError) -> SettingsError:
+    problem = f"host.state_directory: {path} cannot be used ({error.strerror}); name a directory that may be written to"
+    return SettingsError([problem])
 
 
 def is_private(path: Path) -> bool:
@@ -33,30 +65,110 @@ def is_private(path: Path) -> bool:
     return not path.stat().st_mode & 0o077
 
 
+def without_locks(directory: Path) -> str | None:
+    """Say why SQLite cannot lock files in a directory; None: it can, or nothing is known.
+
+    Tried on a file of its own: to close one of SQLite's would drop the locks that this process has on it.
+    """
+    probe = directory / f".locks-{os.getpid()}-{threading.get_ident()}"
+    try:
+        descriptor = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.strerror if error.errno in {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS} else None
+    finally:
+        os.close(descriptor)
+        with suppress(OSError):
+            probe.unlink()
+    return None
+
+
+def is_read_only(path: Path) -> bool:
+    """Tell whether a file or directory is on a file system that takes no writes."""
+    with suppress(OSError):
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    return False
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of this host for as long as the block lasts.
 
     :raises Temporary: another process holds it.
-    :raises SettingsError: the lock file cannot be written.
+    :raises SettingsError: it cannot be taken.
     """
+    with ExitStack() as held:
+        # Both: the file may not be there on a disk that is full, and be there for who comes when it is not any more.
+        taken = [_taken(held, path, path, os.O_RDONLY | os.O_DIRECTORY), _taken(held, path, path / LOCK, os.O_RDWR)]
+        if not any(taken):
+            log.warning("state_directory.keeps_no_locks", path=str(path))
+            _take_socket(held, path)
+        yield
+
+
+def _taken(held: ExitStack, directory: Path, path: Path, flags: int) -> bool:
+    """Take the lock on a directory or on the file in it; False: there is nothing to be locked."""
+    is_file = path != directory
     try:
-        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, flags | os.O_CLOEXEC | (os.O_CREAT if is_file else 0), 0o600)
     except OSError as error:
-        raise SettingsError([f"host.state_directory: {path / LOCK} cannot be opened ({error.strerror})"]) from error
+        if is_file and error.errno not in NOT_NOW:
+            raise SettingsError([f"host.state_directory: {path} cannot be opened ({error.strerror})"]) from error
+        return False
+    held.callback(os.close, descriptor)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
-            raise Temporary(
-                f"another bringup (pid {holder}) runs for this host: it holds {path / LOCK}; "
-                "stop it, or wait until it ends"
-            ) from None
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _held(directory, _pid_in(directory)) from None
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return False
+        raise SettingsError([f"host.state_directory: {path} cannot be locked ({error.strerror})"]) from error
+    if is_file:
         # The pid is for messages only: a host comes back on a full disk too.
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
+    return True
+
+
+def _pid_in(directory: Path) -> str:
+    with suppress(OSError):
+        return (directory / LOCK).read_bytes()[:20].decode(errors="replace").strip()
+    return ""
+
+
+def _held(directory: Path, pid: str) -> Temporary:
+    return Temporary(
+        f"another bringup (pid {pid or 'unknown'}) runs for this host: it holds {directory / LOCK}; "
+        "stop it, or wait until it ends"
+    )
+
+
+def _take_socket(held: ExitStack, directory: Path) -> None:
+    found = directory.stat()
+    name = hashlib.sha256(f"{found.st_dev}:{found.st_ino}".encode()).hexdigest()
+    own = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+    try:
+        own.bind(f"\0bringup-{name}")
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            problem = (
+                f"host.state_directory: {directory} is on a file system that keeps no locks, and no other lock can be had "
+                f"({error.strerror}); name a directory on a file system of this host"
+            )
+            raise SettingsError([problem]) from error
+        raise _held(directory, _pid_behind(f"\0bringup-{name}")) from None
+    own.listen(1)
+
+
+def _pid_behind(address: str) -> str:
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(_CONNECT_S)
+        client.connect(address)
+        pid, _, _ = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return str(pid)
+    return ""

@@ -1,5 +1,6 @@
 """The file of the journal: opened, checked, set aside; and a mark beside it that outlives it."""
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from bringup.daemon.errors import Refused
 from bringup.daemon.journal.schema import ADDED, ADDED_COLUMNS, ENDED, TABLES, VERSION
 from bringup.daemon.scheduler.durable import sync_directory, write_durably
+from bringup.daemon.state_directory import without_locks
 
 BUSY_TIMEOUT_S = 5.0
 CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -28,6 +30,9 @@ def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
         # What SQLite puts beside the file gets the mode of the file.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         sync_directory(path.parent)
+    # SQLite would wait, each time, for somebody to let go of it.
+    if reason := without_locks(path.parent):
+        raise OSError(errno.ENOLCK, f"its file system keeps no locks ({reason})")
     database = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):

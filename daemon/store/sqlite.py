@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, in
 from sqlalchemy.exc import DBAPIError
 
 from bringup.daemon.errors import BringupError, Refused, SettingsError, Temporary
+from bringup.daemon.state_directory import NOT_NOW, is_read_only, without_locks
 from bringup.daemon.store.schema import SCHEMA_VERSION, schema_version, tables
 from bringup.daemon.store.sql import Database, SqlStore
 
@@ -42,6 +43,8 @@ _HINTS = {
     sqlite3.SQLITE_CORRUPT: "it is damaged",
 }
 _LATER = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+_BLOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL}
+_CLOSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 _NOT_OURS_TO_TOUCH = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
 
@@ -82,6 +85,8 @@ def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_ex
     except sqlite3.Error as error:
         raise _cannot_open(path, error) from error
     except OSError as error:
+        if error.errno in NOT_NOW:
+            raise Temporary(f"cannot open the store {path}: {error.strerror}") from error
         hint = (
             "bringup import makes it"
             if isinstance(error, FileNotFoundError)
@@ -190,6 +195,11 @@ def _cannot_open(path: Path, error: BaseException | None) -> BringupError:
     hint = explain(error)
     message = f"cannot open the store {path}: {hint}" if hint else f"cannot open the store {path}"
     code = _primary(error)
+    if code in _BLOCKED and (reason := without_locks(path.parent)):
+        where = "a file on a file system of this host, or a PostgreSQL"
+        return SettingsError([f"cannot open the store {path}: its file system keeps no locks ({reason}); name {where}"])
+    if code in _CLOSED and is_read_only(path.parent):
+        return Temporary(f"cannot open the store {path}: its file system is read-only; make it writable again")
     if code in _LATER:
         return Temporary(message)
     if code in _NOT_OURS_TO_TOUCH:

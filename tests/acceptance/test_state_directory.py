@@ -1,0 +1,165 @@
+"""A state directory that takes no writes, or whose file system keeps no locks: the host comes back, or a sentence."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anyio
+import pytest
+
+from bringup.daemon.instances import Instance
+from bringup.daemon.states import TaskState
+from bringup.daemon.store.postgresql import PostgresqlStore
+from support import no_locks
+from support.computer import Computer, a_computer
+from support.postgresql import PASSWORD, the_server
+from support.process import Ended, run, running
+from support.records import instance, records, uuid_of
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+INTERRUPTED = instance(3, task_state=TaskState.REBOOT_PENDING_HARD)
+INSTANCES: Sequence[Instance] = (instance(1), instance(2), INTERRUPTED)
+
+
+def in_postgresql(directory: Path) -> Computer:
+    """Make a host whose records are not in its state directory."""
+    url = the_server().new_database()
+
+    async def store() -> None:
+        opened = await PostgresqlStore.open(url, password=PASSWORD)
+        await opened.import_records(records(*INSTANCES))
+        await opened.close()
+
+    anyio.run(store)
+    computer = a_computer(directory).guests(INSTANCES).having(store={"url": url, "password": PASSWORD})
+    computer.state.mkdir(mode=0o700)
+    return computer
+
+
+def in_the_directory(directory: Path) -> Computer:
+    return a_computer(directory).guests(INSTANCES).records(INSTANCES)
+
+
+def read_only(computer: Computer) -> tuple[str, ...]:
+    """Have a mount namespace in which the state directory is on a file system that takes no writes."""
+    state = computer.state
+    mounted = f'mount --bind "{state}" "{state}" && mount -o remount,bind,ro "{state}"'
+    return ("unshare", "--mount", "sh", "-c", f'{mounted} && exec "$@"', "sh")
+
+
+def full(computer: Computer) -> tuple[str, ...]:
+    """Have a mount namespace in which the state directory is on a disk that takes not one more file."""
+    mounted = f'mount -t tmpfs -o nr_inodes=1,mode=0700 tmpfs "{computer.state}"'
+    return ("unshare", "--mount", "sh", "-c", f'{mounted} && exec "$@"', "sh")
+
+
+def without(*calls: str) -> tuple[str, ...]:
+    return (sys.executable, no_locks.__file__, ",".join(calls))
+
+
+def assert_said(ended: Ended, code: int, *words: str) -> None:
+    told = ended.out + ended.err
+    assert (ended.code, "Traceback" in told) == (code, False), told
+    assert all(word in told for word in words), told
+    assert len(ended.err) < 1000
+
+
+@as_root
+@pytest.mark.parametrize("make", [read_only, full])
+def test_with_records_elsewhere_a_directory_that_takes_no_writes_does_not_keep_the_host_down(
+    tmp_path: Path, make: Callable[[Computer], tuple[str, ...]]
+) -> None:
+    computer = in_postgresql(tmp_path)
+
+    ended = computer.run(wrapper=make(computer))
+
+    assert_said(ended, 0)
+    # What must be on record first is held, everything else is done.
+    assert ended.outcomes == {uuid_of(1): "initialized", uuid_of(2): "initialized", uuid_of(3): "held"}
+    [said] = ended.named("state_directory.not_written")
+    assert said["error"] in {"Read-only file system", "No space left on device"}
+    assert computer.run().outcomes[uuid_of(3)] == "initialized"
+
+
+@as_root
+@pytest.mark.parametrize("make", [read_only, full])
+def test_where_nothing_can_be_written_there_is_still_one_daemon_a_host(
+    tmp_path: Path, make: Callable[[Computer], tuple[str, ...]]
+) -> None:
+    computer = in_postgresql(tmp_path)
+    if make is full:
+        # A disk of its own is another directory to each namespace: both are in one.
+        pytest.skip("each command has a disk of its own")
+    with computer.stay(wrapper=make(computer)) as daemon:
+        daemon.until("service.ready")
+        assert_said(computer.once(wrapper=make(computer)), 75, "another bringup (pid ")
+        # Nor when it can be written again.
+        assert_said(computer.once(), 75, "another bringup (pid ")
+
+
+@as_root
+def test_records_on_a_file_system_that_takes_no_writes_are_waited_for(tmp_path: Path) -> None:
+    computer = in_the_directory(tmp_path)
+    assert_said(computer.once(wrapper=read_only(computer)), 75, str(computer.store), "its file system is read-only")
+
+
+@as_root
+def test_what_was_done_can_be_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    computer = in_the_directory(tmp_path)
+    assert computer.run().code == 0
+    [before] = [json.loads(line) for line in run("history", "--json", *computer.arguments).out.splitlines()]
+
+    ended = run("history", "--json", *computer.arguments, wrapper=read_only(computer))
+
+    assert_said(ended, 0)
+    assert [json.loads(line) for line in ended.out.splitlines()] == [before]
+
+
+@as_root
+def test_check_says_that_nothing_can_be_written(tmp_path: Path) -> None:
+    computer = in_postgresql(tmp_path)
+    ended = run("check", *computer.arguments, wrapper=read_only(computer))
+    assert_said(ended, 0, "state", str(computer.state), "Read-only file system")
+
+
+def test_without_one_kind_of_locks_another_makes_the_daemon_the_only_one(tmp_path: Path) -> None:
+    computer = in_the_directory(tmp_path)
+    with computer.stay(wrapper=without("flock")) as daemon:
+        daemon.until("state_directory.keeps_no_locks")
+        daemon.until("service.ready")
+        assert_said(
+            computer.once(wrapper=without("flock")),
+            75,
+            f"another bringup (pid {daemon.process.pid}) runs for this host",
+        )
+
+
+def test_with_records_elsewhere_a_file_system_without_any_locks_does_not_keep_the_host_down(tmp_path: Path) -> None:
+    computer = in_postgresql(tmp_path)
+
+    ended = computer.run(wrapper=without("flock", "fcntl"))
+
+    assert_said(ended, 0)
+    assert ended.outcomes == {uuid_of(1): "initialized", uuid_of(2): "initialized", uuid_of(3): "held"}
+    assert ended.named("state_directory.keeps_no_locks")
+    assert "keeps no locks" in str(ended.named("journal.not_written"))
+
+
+@pytest.mark.parametrize("calls", [("fcntl",), ("flock", "fcntl")], ids=",".join)
+def test_records_on_a_file_system_without_locks_are_a_wrong_setting(tmp_path: Path, calls: Sequence[str]) -> None:
+    computer = in_the_directory(tmp_path)
+    wrapper = without(*calls)
+    assert_said(computer.once(wrapper=wrapper), 78, str(computer.store), "its file system keeps no locks")
+    assert_said(run("check", *computer.arguments, wrapper=wrapper), 78, "its file system keeps no locks")
+    assert_said(run("history", *computer.arguments, wrapper=wrapper), 0)
+
+
+@as_root
+def test_a_directory_that_cannot_be_made_now_is_waited_for(tmp_path: Path) -> None:
+    computer = in_postgresql(tmp_path).having(host={"state_directory": str(tmp_path / "state" / "of" / "one")})
+    ended = computer.once(wrapper=read_only(computer))
+    assert_said(ended, 75, "cannot be made (Read-only file system)")
+    with running("run", "--json", *computer.arguments) as daemon:
+        daemon.until("service.ready")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from bringup.daemon import closing
 from bringup.daemon.errors import NotOursToStart, RecordNotFound, StateConflict, StoreError
 from bringup.daemon.evacuated import fence
 from bringup.daemon.hand import Hand
@@ -23,7 +24,7 @@ from bringup.drivers.base import Driver
 
 log = get_logger()
 
-LET_GO_S = 10.0
+LET_GO_S = closing.LET_GO_S
 """How long letting go of a claim may take, the plug of a guest that must not run included."""
 
 

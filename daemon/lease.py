@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import anyio
 
+from bringup.daemon import closing
 from bringup.daemon.errors import LeaseHeld, StoreError, Temporary, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.store.base import Claimant, Store
@@ -19,7 +20,7 @@ from bringup.daemon.vitals import Vitals
 
 log = get_logger()
 
-DROP_S = 5.0
+DROP_S = closing.LEASE_S
 
 
 class Lease:

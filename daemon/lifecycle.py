@@ -12,6 +12,7 @@ from math import inf
 import anyio
 import structlog
 
+from bringup.daemon import closing
 from bringup.daemon.decisions import EVACUATION_STATUSES, LIFECYCLE, Facts, Step
 from bringup.daemon.errors import RecordNotFound
 from bringup.daemon.executor import Executor
@@ -28,7 +29,7 @@ KEPT_AN_INSTANCE = 16
 """How many waiting events are kept of one instance; the guest is looked at anyway, so the oldest may go."""
 AT_ONCE = 4
 LIFECYCLE_COURSE = (None, LIFECYCLE)
-FINISH_S = 5.0
+FINISH_S = closing.EVENTS_S
 """How long what is being handled has to be finished when the watch ends; a guest that ignores ACPI takes longer."""
 
 

@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn, Protocol
 from uuid import uuid4
@@ -63,6 +63,8 @@ class Ending:
     """Where the report is; None where none was to be made."""
     stopping: bool = False
     """A signal has come."""
+    hurries: list[Callable[[], None]] = field(default_factory=list)
+    """Told when it comes: what may be waited for then is bounded."""
 
     @property
     def complete(self) -> bool:
@@ -164,6 +166,8 @@ def _stop(ending: Ending, source: Source, supervised: Supervised, number: signal
     source.stopping = True
     supervised.stopping()
     ending.stopping = True
+    for hurry in ending.hurries:
+        hurry()
 
 
 def _exit_code(ending: Ending, *, once: bool) -> int:
@@ -210,6 +214,7 @@ class _Service:
             async def open_host() -> Host:
                 driver = self._driver(opened)
                 store = await opened.enter_async_context(wiring.opened_store(settings, rpc=rpc))
+                ending.hurries.append(partial(wiring.hurry, store))
                 lease = await opened.enter_async_context(
                     held_lease(
                         store,

@@ -157,8 +157,8 @@ def _take_socket(held: ExitStack, directory: Path) -> None:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             problem = (
-                f"host.state_directory: {directory} is on a file system that keeps no locks, and no other lock can be had "
-                f"({error.strerror}); name a directory on a file system of this host"
+                f"host.state_directory: {directory} is on a file system that keeps no locks, and there is no other "
+                f"lock ({error.strerror}); name a directory on a file system of this host"
             )
             raise SettingsError([problem]) from error
         raise _held(directory, _pid_behind(f"\0bringup-{name}")) from None

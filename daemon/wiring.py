@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
-from bringup.daemon import clock
+from bringup.daemon import clock, closing
 from bringup.daemon.alive import Alive
 from bringup.daemon.boot import Boot as BootOfHost
 from bringup.daemon.boot import this_boot
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
-CLOSE_S = 5.0
+CLOSE_S = closing.DRIVER_S
 JOURNAL = "journal.sqlite"
 NO_PYROUTE2 = (
     "network.plug_vifs = true needs the extra bringup[network]: in the checkout, /opt/bringup/bin/pip install "
@@ -289,6 +289,14 @@ def store_password(settings: Settings) -> str | None:
     """Give the password of PostgreSQL's user; None where none is set."""
     password = settings.store.password
     return None if password is None else password.get_secret_value()
+
+
+def hurry(store: Store) -> None:
+    """Have nothing wait for the store any more: the daemon ends."""
+    from bringup.daemon.store.sql import SqlStore
+
+    if isinstance(store, SqlStore):
+        store.hurry()
 
 
 def make_executor(

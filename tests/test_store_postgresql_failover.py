@@ -8,6 +8,7 @@ import anyio
 import anyio.to_thread
 import psycopg
 import pytest
+from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
 from bringup.daemon.errors import StoreUnavailable, Temporary, chain_of
@@ -15,7 +16,7 @@ from bringup.daemon.states import TaskState, VmState
 from bringup.daemon.store.base import Claimant
 from bringup.daemon.store.postgresql import PostgresqlStore, open_database
 from support.moving_address import MovingAddress
-from support.postgresql import PASSWORD, USER, Server, a_server, a_standby
+from support.postgresql import PASSWORD, USER, Server, a_server, a_standby, the_server
 from support.records import HOST, expected, instance, records, uuid_of
 
 pytestmark = pytest.mark.anyio
@@ -206,3 +207,28 @@ def test_who_ends_waits_no_more() -> None:
     database.engine.dispose()
     assert not waiting.is_alive()
     assert len(failed) == 1
+
+
+def test_what_is_being_asked_when_it_ends_is_cut_off_soon() -> None:
+    database = open_database(the_server().new_database(), PASSWORD, 600)
+    failed: list[BaseException] = []
+    asked = threading.Event()
+
+    def sleeps(connection: Connection) -> None:
+        asked.set()
+        connection.exec_driver_sql("SELECT pg_sleep(25)")
+
+    def read() -> None:
+        try:
+            database.read(sleeps)
+        except Exception as error:  # noqa: BLE001 - looked at below
+            failed.append(error)
+
+    waiting = threading.Thread(target=read)
+    waiting.start()
+    assert asked.wait(30)
+    database.hurry()
+    waiting.join(15)
+    assert not waiting.is_alive()
+    assert len(failed) == 1
+    database.engine.dispose()

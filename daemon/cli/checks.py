@@ -63,6 +63,8 @@ class Checks:
         """Check everything, also after a failure."""
         for problem in self._identity():
             yield Finding("settings", Status.FAILED, problem, exit_code=SettingsError.exit_code)
+        for doubt in await anyio.to_thread.run_sync(self._state):
+            yield Finding("state", Status.WARNING, doubt)
         checks: dict[str, Callable[[], Awaitable[Finding | Sequence[Finding] | None]]] = {
             "store": self.store,
             "resume": self.resume,
@@ -86,6 +88,12 @@ class Checks:
                     yield Finding(name, Status.FAILED, problem, exit_code=error.exit_code)
             except BringupError as error:
                 yield Finding(name, Status.FAILED, chain_of(error), exit_code=error.exit_code)
+
+    def _state(self) -> list[str]:
+        """Say what is doubtful about the state directory."""
+        from bringup.daemon.cli.state_check import doubts
+
+        return list(doubts(self._settings))
 
     def _identity(self) -> list[str]:
         """Say what is not as the state directory remembers it."""

@@ -50,6 +50,17 @@ def begin(database: sqlite3.Connection, run: NewRun, *, lost: Callable[..., bool
     return past, cursor.lastrowid or 0
 
 
+def begin_again(database: sqlite3.Connection, run: NewRun, past: Past, number: int, *, memory_lost: bool) -> None:
+    """Write the run that is under way into a file that has not got it, under the number that its entries have."""
+    if database.execute("SELECT 1 FROM runs WHERE number = ?", (number,)).fetchone() is not None:
+        return
+    boot, _, _ = _see_boot(database, run, memory_lost=memory_lost)
+    database.execute(
+        "INSERT INTO runs (number, run_id, boot, host, began_at, attempt, state) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (number, past.run_id, boot, run.host, text_of(run.began_at), past.attempt, RUNNING),
+    )
+
+
 def _see_boot(database: sqlite3.Connection, run: NewRun, *, memory_lost: bool) -> tuple[int, float | None, bool]:
     query = "SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?"
     row = database.execute(query, (run.boot_id,)).fetchone()

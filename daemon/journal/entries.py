@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,7 @@ Entry = Begun | SettledEntry
 
 def write_entries(database: sqlite3.Connection, entries: Sequence[Entry]) -> None:
     """Write them, in the transaction of the caller."""
+    entries = [_storable(entry) for entry in entries]
     begun = [entry for entry in entries if isinstance(entry, Begun)]
     settled = [entry for entry in entries if isinstance(entry, SettledEntry)]
     # Begun first: the end of an action that was begun in this round finds it.
@@ -70,6 +71,22 @@ def write_entries(database: sqlite3.Connection, entries: Sequence[Entry]) -> Non
             "UPDATE retries SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL",
             [(entry.at, entry.uuid) for entry in settled],
         )
+
+
+def _storable(entry: Entry) -> Entry:
+    """Write what is no text (half a surrogate) with escapes: it must not fail those that share its commit."""
+    if isinstance(entry, Begun):
+        return Begun(_escaped(entry.instance), _escaped(entry.action), entry.end and _escaped(entry.end))
+    instance, end = _escaped(entry.instance), entry.end and _escaped(entry.end)
+    return replace(entry, uuid=_plain(entry.uuid), instance=instance, end=end)
+
+
+def _escaped(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(_plain(value) if isinstance(value, str) else value for value in row)
+
+
+def _plain(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def text_of(at: datetime) -> str:

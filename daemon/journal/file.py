@@ -9,12 +9,12 @@ from datetime import datetime
 from pathlib import Path
 
 from bringup.daemon.errors import Refused
-from bringup.daemon.journal.schema import ADDED, ADDED_COLUMNS, ENDED, TABLES, VERSION
+from bringup.daemon.journal.damage import damaged, look_through
+from bringup.daemon.journal.schema import ADDED, ADDED_COLUMNS, TABLES, VERSION
 from bringup.daemon.scheduler.durable import sync_directory, write_durably
 from bringup.daemon.state_directory import without_locks
 
 BUSY_TIMEOUT_S = 5.0
-CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 BESIDE = ("", "-wal", "-shm")
 MARK = "boot"
 """Holds the id of the last boot on which a run began: a journal that is set aside is missed on that boot only."""
@@ -23,7 +23,8 @@ MARK = "boot"
 def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
     """Open the file, making it and its tables where they are missing.
 
-    :raises sqlite3.DatabaseError: it is damaged (:data:`CORRUPT`), or cannot be used now.
+    :raises sqlite3.Error: it is damaged (:func:`bringup.daemon.journal.damage.is_damage`), or cannot be used now.
+    :raises OSError: it cannot be used now.
     :raises Refused: a newer version wrote it.
     """
     with suppress(FileExistsError):
@@ -39,7 +40,7 @@ def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
             database.execute(f"PRAGMA {pragma}").fetchall()
         _see_to_tables(database, path)
         if check:
-            _check(database)
+            look_through(database)
     except BaseException:
         database.close()
         raise
@@ -55,7 +56,7 @@ def _see_to_tables(database: sqlite3.Connection, path: Path) -> None:
         )
     if version == 0:
         if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise _damaged("it is a database of another program")
+            raise damaged("it is a database of another program")
         database.executescript(f"BEGIN IMMEDIATE; {TABLES} {ADDED} PRAGMA user_version = {VERSION}; COMMIT;")
         return
     if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'retries'").fetchone() is None:
@@ -64,22 +65,6 @@ def _see_to_tables(database: sqlite3.Connection, path: Path) -> None:
         known = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
         for name in columns.keys() - known:
             database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
-
-
-def _check(database: sqlite3.Connection) -> None:
-    """Look through a file whose last run did not end: the power may have gone."""
-    last = database.execute("SELECT state FROM runs ORDER BY number DESC LIMIT 1").fetchone()
-    if last is None or last[0] == ENDED:
-        return
-    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise _damaged(found)
-
-
-def _damaged(text: str) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(text)
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error
 
 
 def set_aside(path: Path, at: datetime) -> Path:

@@ -1,9 +1,11 @@
 """What a journal has, for people: runs, instances, actions, kept disks.  Read only; the daemon may run meanwhile."""
 
 import json
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ from typing import Any
 from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.journal import remembering
 from bringup.daemon.journal.base import FailedBefore, Past
+from bringup.daemon.journal.damage import decoding, is_damage, look_through
 from bringup.daemon.journal.file import BUSY_TIMEOUT_S
 from bringup.daemon.journal.owing import Owed, owed_on
 from bringup.daemon.journal.schema import RUNNING, STOPPED, VERSION
 from bringup.daemon.journal.timeline import timeline_of
 from bringup.daemon.outcomes import Kind
+from bringup.daemon.state_directory import is_read_only, without_locks
 from bringup.daemon.timeline import Timeline
 
 Row = dict[str, Any]
@@ -35,6 +39,10 @@ WHERE run = (SELECT number FROM runs WHERE run_id = ?) AND uuid = ? ORDER BY att
 URGENT = (Kind.HELD.value, Kind.FAILED.value, Kind.DEFERRED.value, Kind.SUPERSEDED.value)
 
 
+class DamagedJournal(Refused):
+    """The file is damaged; the next start sets it aside."""
+
+
 class History:
     """One reading of a journal."""
 
@@ -43,11 +51,17 @@ class History:
         self._database = database
         database.row_factory = sqlite3.Row
 
+    def check(self) -> None:
+        """Look through it.  Raises sqlite3.DatabaseError where it is damaged."""
+        look_through(self._database)
+
+    @decoding()
     def runs(self, limit: int) -> list[Row]:
         """Give the last runs, the newest first."""
         rows = self._database.execute(f"{_RUNS} ORDER BY runs.number DESC LIMIT ?", (limit,))
         return [_run(row) for row in rows]
 
+    @decoding()
     def run(self, prefix: str) -> Row | None:
         """Give the run whose id begins like this, or the last one; None where there is none, or more than one."""
         if prefix == "last":
@@ -57,6 +71,7 @@ class History:
         ).fetchall()
         return _run(rows[0]) if len(rows) == 1 else None
 
+    @decoding()
     def instances_of(self, run_id: str) -> list[Row]:
         """Give the instances of a run: those that need somebody first, then the unsettled, then the others."""
         rows = [
@@ -64,6 +79,7 @@ class History:
         ]
         return sorted(rows, key=lambda row: (row["kind"] not in URGENT, row["kind"] is not None))
 
+    @decoding()
     def instance(self, uuid: str) -> list[Row]:
         """Give what was done with an instance in each run, the newest first, every action with it."""
         query = f"{_INSTANCES} WHERE uuid = ? ORDER BY runs.number DESC"
@@ -73,11 +89,13 @@ class History:
             row["actions"] = [_action(each) for each in actions]
         return found
 
+    @decoding()
     def timeline(self, prefix: str) -> Timeline | None:
         """Give a run as a timeline; None where there is none of that name, or more than one."""
         run = self.run(prefix)
         return None if run is None else timeline_of(self._database, run)
 
+    @decoding()
     def kept_disks(self) -> list[Row]:
         """Give the disks that are set aside, oldest first."""
         rows = self._database.execute("SELECT uuid, place, kept_at, until FROM kept_disks ORDER BY kept_at, uuid")
@@ -86,6 +104,7 @@ class History:
             for row in rows
         ]
 
+    @decoding()
     def past(self, boot_id: str, host: str, at: datetime) -> Past:
         """Tell what a run would know that began now; nothing is begun."""
         database = self._database
@@ -113,14 +132,17 @@ class History:
             retried=remembering.waiting_retries(database),
         )
 
+    @decoding()
     def owed(self, boot_id: str) -> Owed:
         """Tell which guests are not back on a boot."""
         return owed_on(self._database, boot_id)
 
+    @decoding()
     def held(self) -> list[str]:
         """Give the UUIDs that the last run holds."""
         return self.last_with(Kind.HELD)
 
+    @decoding()
     def last_with(self, *kinds: Kind) -> list[str]:
         """Give the UUIDs whose outcome in the last run is one of these."""
         last = self.run("last")
@@ -135,6 +157,7 @@ class History:
         rows = [] if last is None else self.instances_of(last["run_id"])
         return {row["uuid"] for row in rows if rule in row["because"]}
 
+    @decoding()
     def failures(self, boot_id: str) -> dict[str, FailedBefore]:
         """Give whose records a failure has changed, by UUID."""
         has_column = any(row["name"] == "was" for row in self._database.execute("PRAGMA table_info(instances)"))
@@ -193,19 +216,65 @@ def read(path: Path) -> Iterator[History | None]:
         # SQLite says what is wrong with it.
         pass
     try:
-        with closing(_connected(path)) as database:
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version > VERSION:
-                raise Refused(
-                    f"cannot read the journal {path}: its version is {version}, this version of bringup knows {VERSION}"
-                )
+        with _connected(path) as database:
             # A daemon that has just made the file has not filled it yet.
-            yield History(database) if version else None
-    except sqlite3.OperationalError as error:
-        raise Temporary(f"cannot read the journal {path}") from error
+            yield History(database) if _version(database, path) else None
     except sqlite3.DatabaseError as error:
-        raise Refused(f"cannot read the journal {path}; it is damaged; the next start sets it aside") from error
+        if is_damage(error):
+            sentence = f"cannot read the journal {path}; it is damaged; the next start sets it aside"
+            raise DamagedJournal(sentence) from error
+        raise Temporary(f"cannot read the journal {path}") from error
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+def damage(path: Path) -> str | None:
+    """Say what is damaged in a journal; None: nothing, or there is none.
+
+    :raises BringupError: it cannot be read now, or is of a newer version.
+    """
+    try:
+        with read(path) as history:
+            if history is not None:
+                history.check()
+    except DamagedJournal as error:
+        return str(error.__cause__)
+    return None
+
+
+def _version(database: sqlite3.Connection, path: Path) -> int:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise Refused(
+            f"cannot read the journal {path}: its version is {version}, this version of bringup knows {VERSION}"
+        )
+    return int(version)
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    """Connect; where SQLite cannot use the file in its place, to a copy: what is there can be read all the same."""
+    with ExitStack() as held:
+        database = held.enter_context(closing(_opened(path, "mode=ro")))
+        try:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as error:
+            if is_damage(error) or not (without_locks(path.parent) or is_read_only(path.parent)):
+                raise
+            database = held.enter_context(_copied(path))
+        yield database
+
+
+@contextmanager
+def _copied(path: Path) -> Iterator[sqlite3.Connection]:
+    with tempfile.TemporaryDirectory(prefix="bringup-journal-") as directory:
+        copy = Path(directory) / path.name
+        for suffix in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
+        # Nobody else has it.
+        with closing(_opened(copy, "nolock=1")) as database:
+            database.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
+            yield database
+
+
+def _opened(path: Path, options: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=BUSY_TIMEOUT_S)

@@ -16,19 +16,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
+from bringup.daemon import closing
 from bringup.daemon.decisions import Step
 from bringup.daemon.errors import JournalError, StoreError
 from bringup.daemon.journal import remembering
 from bringup.daemon.journal.base import ALL, FailedBefore, KeptDisks, Left, NewRun, Past
 from bringup.daemon.journal.beginning import begin, forget_the_old
+from bringup.daemon.journal.damage import decoding
 from bringup.daemon.journal.documents import detail_of, dump_left, dump_outcome, write_left
 from bringup.daemon.journal.entries import Begun, Entry, SettledEntry, text_of, write_entries
-from bringup.daemon.journal.file import CORRUPT, Mark, connect, set_aside, transaction
+from bringup.daemon.journal.file import Mark, transaction
+from bringup.daemon.journal.mending import JournalFile
 from bringup.daemon.journal.schema import ENDED, STOPPED
 from bringup.daemon.logs import get_logger
 from bringup.daemon.outcomes import Kind, Outcome, RunResult
@@ -37,7 +40,7 @@ from bringup.daemon.store.gathering import Gathering, in_thread
 log = get_logger()
 
 T = TypeVar("T")
-CLOSE_S = 10.0
+CLOSE_S = closing.JOURNAL_S
 
 
 @dataclass(slots=True)
@@ -58,12 +61,12 @@ class SqliteJournal:
     ) -> None:
         """Take the file; nothing is opened yet."""
         self._path = path
+        self._file = JournalFile(path, now)
         self._boot_id = boot_id
         self._keep_runs = keep_runs
         self._keep_days = keep_days
         self._now = now
         self._thread = anyio.CapacityLimiter(1)
-        self._database: sqlite3.Connection | None = None
         self._run = 0
         self._attempt = 1
         self._doing: dict[str, _Doing] = {}
@@ -78,8 +81,9 @@ class SqliteJournal:
 
         :raises Refused: a newer version of bringup wrote it.
         """
+        self._file.is_ours = True
         with suppress(JournalError):
-            await self._in_thread("open", self._open)
+            await self._in_thread("open", self._file.open)
 
     @property
     def database(self) -> sqlite3.Connection:
@@ -90,22 +94,7 @@ class SqliteJournal:
         """Finish the writes that were handed over, then close the file."""
         with anyio.move_on_after(CLOSE_S, shield=True):
             await self._entries.close()
-            await anyio.to_thread.run_sync(self._close, limiter=self._thread)
-
-    def _open(self) -> None:
-        try:
-            self._database = connect(self._path)
-        except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in CORRUPT:
-                raise
-            kept_as = set_aside(self._path, self._now())
-            log.error("journal.set_aside", path=str(self._path), kept_as=str(kept_as), error=str(error))  # noqa: TRY400 - a sentence, no traceback
-            self._database = connect(self._path)
-
-    def _close(self) -> None:
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+            await anyio.to_thread.run_sync(self._file.close, limiter=self._thread)
 
     async def begin_run(self, run: NewRun) -> Past:
         """Begin a run, or go on with the one of the same boot and host that was cut short."""
@@ -113,9 +102,10 @@ class SqliteJournal:
 
     def _begin_run(self, run: NewRun) -> Past:
         mark = Mark(self._path)
-        with transaction(self._opened()) as database:
+        with decoding(), transaction(self._opened()) as database:
             past, self._run = begin(database, run, lost=partial(mark.lost, run.boot_id))
             forget_the_old(database, run, self._run, keep_runs=self._keep_runs, keep_days=self._keep_days)
+        self._file.begun(run, past, self._run)
         mark.write(run.boot_id)
         self._attempt = past.attempt
         self._doing.clear()
@@ -180,10 +170,13 @@ class SqliteJournal:
         self._say_written()
 
     def _write_round(self, entries: Sequence[Entry]) -> list[StoreError | None]:
-        try:
+        def write() -> None:
             with transaction(self._opened()) as database:
                 write_entries(database, entries)
                 self._touch(database)
+
+        try:
+            self._file.mended(write)
         except (sqlite3.Error, OSError) as error:
             raise StoreError(self._cannot("write", error)) from error
         return [None] * len(entries)
@@ -231,16 +224,19 @@ class SqliteJournal:
         """Give the disks that are set aside and not deleted yet, oldest first."""
 
         def read() -> list[KeptDisks]:
-            rows = self._opened().execute("SELECT uuid, place, kept_at, until FROM kept_disks ORDER BY kept_at, uuid")
-            return [
-                KeptDisks(
-                    uuid=uuid,
-                    where=tuple(json.loads(place)),
-                    kept_at=datetime.fromisoformat(kept_at),
-                    until=datetime.fromisoformat(until),
+            with decoding():
+                rows = self._opened().execute(
+                    "SELECT uuid, place, kept_at, until FROM kept_disks ORDER BY kept_at, uuid"
                 )
-                for uuid, place, kept_at, until in rows
-            ]
+                return [
+                    KeptDisks(
+                        uuid=uuid,
+                        where=tuple(json.loads(place)),
+                        kept_at=datetime.fromisoformat(kept_at),
+                        until=datetime.fromisoformat(until),
+                    )
+                    for uuid, place, kept_at, until in rows
+                ]
 
         return await self._in_thread("read which disks are kept", read)
 
@@ -271,7 +267,11 @@ class SqliteJournal:
 
     async def failures(self) -> Mapping[str, FailedBefore]:
         """Give whose records a failure has changed."""
-        return await self._in_thread("read what failed", lambda: remembering.failures(self._opened(), self._boot_id))
+        return await self._in_thread("read what failed", self._failures)
+
+    @decoding()
+    def _failures(self) -> dict[str, FailedBefore]:
+        return remembering.failures(self._opened(), self._boot_id)
 
     async def _note_word(self, word: str, statement: str, uuids: Collection[str], at: datetime) -> None:
         def write() -> None:
@@ -290,8 +290,8 @@ class SqliteJournal:
 
     async def _in_thread(self, doing: str, work: Callable[[], T]) -> T:
         try:
-            answer = await anyio.to_thread.run_sync(work, limiter=self._thread)
-        except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
+            answer = await anyio.to_thread.run_sync(self._file.mended, work, limiter=self._thread)
+        except (sqlite3.Error, OSError) as error:
             text = self._cannot(doing, error)
             self._say_unwritten(text)
             raise JournalError(text) from error
@@ -312,14 +312,7 @@ class SqliteJournal:
             log.info("journal.written_again", path=str(self._path))
 
     def _opened(self) -> sqlite3.Connection:
-        if self._database is None:
-            self._open()
-        if self._database is None:
-            self._never()
-        return self._database
-
-    def _never(self) -> NoReturn:
-        raise sqlite3.OperationalError("it is not open")
+        return self._file.database()
 
 
 @asynccontextmanager

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
+from bringup.daemon.closing import closes_s
 from bringup.daemon.settings import Settings
 from bringup.placement.keystone import LOGIN_S
 
 LEAST_S = 3.0
 """Less cannot be asked for by one who asks once a second."""
 CLOSE_S = 15.0
-"""How long driver and store may take to close."""
+"""How long a start that failed may take to end."""
 STOP_SLACK_S = 30.0
 """What the end may take on top: a commit on a slow disk, a busy machine."""
 
@@ -47,4 +48,4 @@ def extension_s(settings: Settings) -> float:
 
 def stopping_s(settings: Settings) -> float:
     """Give how long the end may take once a signal has come."""
-    return settings.limits.last_word_deadline + CLOSE_S + STOP_SLACK_S
+    return closes_s(settings) + STOP_SLACK_S

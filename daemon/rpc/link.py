@@ -24,6 +24,7 @@ from aio_pika.exceptions import (
     PublishError,
 )
 
+from bringup.daemon import closing
 from bringup.daemon.errors import chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.rpc.broker import Broker, Endpoint
@@ -34,7 +35,7 @@ log = get_logger()
 
 CONNECT_S = 10.0
 CONFIRM_S = 10.0
-CLOSE_S = 3.0
+CLOSE_S = closing.MESSAGING_S
 REPLIES_KEPT_MS = 300_000
 """How long the queue of answers outlives its link; longer than a server tries to answer."""
 LEAST_S = 0.001

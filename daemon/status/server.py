@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from bringup.daemon import closing
 from bringup.daemon.background import background
 from bringup.daemon.logs import get_logger
 
@@ -24,7 +25,7 @@ log = get_logger()
 
 CONNECTIONS = 256
 """More at once get a 503."""
-CLOSE_S = 5.0
+CLOSE_S = closing.STATUS_S
 KEEP_ALIVE_S = 30
 GRACE_S = 2
 """How long answers that are under way may take at the end."""

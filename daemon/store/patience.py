@@ -9,14 +9,18 @@ leaves a row with a token of its own, which is looked for afterwards.  (The numb
 server that crashed before it wrote that number down gives it to another one.)
 """
 
+import os
 import random
+import socket
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar
 
+import psycopg
 from sqlalchemy import (
     Column,
     Connection,
@@ -36,6 +40,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_if_missing
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from bringup.daemon.closing import HURRY_S
 from bringup.daemon.errors import StoreUnavailable
 from bringup.daemon.logs import get_logger
 from bringup.daemon.store.away import ReadOnlyServer, is_away, is_conflict, is_read_only, words_of
@@ -78,13 +83,33 @@ class Patience:
         self._name = name
         self._wait_s = wait_s
         self._hurry = threading.Event()
+        # Connections that are in use; worker threads share it.
+        self._asking: set[psycopg.Connection[Any]] = set()
         # Tokens of transactions whose fate is known; worker threads share it.
         self._settled: deque[str] = deque()
         event.listen(engine, "handle_error", _never_again)
+        event.listen(engine, "checkout", lambda raw, *_: self._asking.add(raw))
+        for end in ("checkin", "invalidate"):
+            event.listen(engine, end, lambda raw, *_: self._asking.discard(raw))
 
     def hurry(self) -> None:
-        """Wait no more, from now on: the daemon ends.  May be called from any thread."""
+        """Wait no more, from now on: the daemon ends.  May be called from any thread, again too.
+
+        What is asked at this moment has a little time to be answered, then it is cut off: a server that is gone without
+        a word would keep it for half a minute.
+        """
+        if self._hurry.is_set():
+            return
         self._hurry.set()
+        cut = threading.Timer(HURRY_S, self._cut_off)
+        cut.daemon = True
+        cut.start()
+
+    def _cut_off(self) -> None:
+        for raw in list(self._asking):
+            # Not closed: another thread waits in it, and finds out.
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(raw.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
 
     def prepare(self) -> None:
         """Make the table of tokens where it is missing, one daemon at a time.  Raises DBAPIError."""

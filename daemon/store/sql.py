@@ -14,6 +14,7 @@ import anyio.to_thread
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from bringup.daemon import closing
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StoreError, StoreUnavailable
 from bringup.daemon.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.records.base import Records
@@ -35,7 +36,7 @@ from bringup.daemon.store.writes import (
 T = TypeVar("T")
 
 READERS = 2
-CLOSE_LIMIT_S = 10.0
+CLOSE_LIMIT_S = closing.STORE_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +78,18 @@ class SqlStore:
         self._saves: Gathering[Write, Instance | None] = Gathering(in_thread(self._write_round, self._writes))
 
     async def close(self) -> None:
-        """Finish the saves that were handed over, then close the connections.  Shielded; 60 s at most."""
+        """Finish the saves that were handed over, then close the connections.  Shielded, and bounded."""
         self._closed = True
         with anyio.move_on_after(CLOSE_LIMIT_S, shield=True):
             await self._saves.close()
             await self._fresh.close()
-            await anyio.to_thread.run_sync(self._database.engine.dispose, limiter=self._writes)
+            await anyio.to_thread.run_sync(self._database.engine.dispose, limiter=self._writes, abandon_on_cancel=True)
+        # What is still under way must not keep the process.
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Have nothing wait for the database any more; saves that are under way end, done or not."""
+        self._database.hurry()
 
     async def load_instances(self, host: str) -> list[Instance]:
         """Instances whose ``host`` is this one, deleted rows left out, in the order of their UUIDs."""
@@ -246,7 +253,8 @@ class SqlStore:
             with self._translated(f"drop the lease of host {claimant.host}"):
                 self._database.write(lambda connection: claims.drop_lease(connection, claimant))
 
-        await self._run(drop, self._writes)
+        # One that nobody waits for any more ends by itself, and the lease in time.
+        await self._run(drop, self._writes, abandon=True)
 
     async def import_records(self, records: Records) -> ImportResult:
         """Add records and overwrite those of the same UUID: all of them or, on any error, none.
@@ -260,10 +268,10 @@ class SqlStore:
 
         return await self._run(store, self._writes)
 
-    async def _run(self, work: Callable[[], T], limiter: anyio.CapacityLimiter) -> T:
+    async def _run(self, work: Callable[[], T], limiter: anyio.CapacityLimiter, *, abandon: bool = False) -> T:
         if self._closed:
             raise StoreError("cannot use the store: it is closed")
-        return await anyio.to_thread.run_sync(work, limiter=limiter)
+        return await anyio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=abandon)
 
     def _read_round(self, uuids: Sequence[str]) -> list[Instance | StoreError]:
         with self._translated(f"read {len(uuids)} instances"):

@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 
+from bringup.daemon import closing
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict, StoreError, StoreUnavailable
 from bringup.daemon.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.rpc.errors import Unanswered, Unreadable
@@ -43,6 +44,9 @@ NAME_TEMPLATE = "instance-%08x"
 """Nova's default for ``instance_name_template``."""
 
 
+CLOSE_S = closing.CONDUCTOR_S
+
+
 class NovaConductorStore:
     """Nova's records, through nova-conductor."""
 
@@ -59,7 +63,7 @@ class NovaConductorStore:
 
     async def close(self) -> None:
         """Take no more questions; the connection is the caller's."""
-        with anyio.move_on_after(1, shield=True):
+        with anyio.move_on_after(CLOSE_S, shield=True):
             await self._fresh.close()
             await self._looks.close()
 

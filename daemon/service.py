@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from uuid import uuid4
 
 import anyio
@@ -43,10 +43,13 @@ from bringup.daemon.settings import Settings
 from bringup.daemon.standby import stand_by, tidy
 from bringup.daemon.status.endpoint import answering, source_of
 from bringup.daemon.status.source import Source
-from bringup.daemon.store.base import Claimant
+from bringup.daemon.store.base import Claimant, Store
 from bringup.daemon.supervised import Supervised, supervise
 from bringup.daemon.waiting import wait_for_needs
 from bringup.drivers.base import Driver
+
+if TYPE_CHECKING:
+    from bringup.daemon.rpc.client import Rpc
 
 log = get_logger()
 
@@ -213,8 +216,7 @@ class _Service:
 
             async def open_host() -> Host:
                 driver = self._driver(opened)
-                store = await opened.enter_async_context(wiring.opened_store(settings, rpc=rpc))
-                ending.hurries.append(partial(wiring.hurry, store))
+                store = await self._store(opened, rpc)
                 lease = await opened.enter_async_context(
                     held_lease(
                         store,
@@ -264,6 +266,11 @@ class _Service:
                 del brought
                 self.source.staying.set()
                 await _stay(settings, outbox, transport, wiring.keeping_in_step(settings, transport, store, vitals))
+
+    async def _store(self, opened: AsyncExitStack, rpc: "Rpc | None") -> Store:
+        store = await opened.enter_async_context(wiring.opened_store(self.settings, rpc=rpc))
+        self.ending.hurries.append(partial(wiring.hurry, store))
+        return store
 
     def _driver(self, opened: AsyncExitStack) -> Driver:
         driver = wiring.make_driver(self.settings, acting=True)

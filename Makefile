@@ -9,7 +9,7 @@ HEADERS = import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_p
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/dev/null && \
   $(PYTHON) -c '$(HEADERS)' && echo $(VENV)/.libvirt)
 
-.PHONY: run test check chaos bench bench-libvirt bench-openstack bench-smallest clean
+.PHONY: run test check chaos bench bench-libvirt bench-openstack bench-smallest no-regret clean
 
 run: $(VENV)/.demo
 	$(BIN)/bringup demo --directory .demo
@@ -22,7 +22,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests
-	$(BIN)/mypy benchmarks docs/draw_demo.py docs/draw_status.py
+	$(BIN)/mypy benchmarks docs/draw_demo.py docs/draw_status.py docs/draw_no_regret.py
 	$(BIN)/lint-imports
 
 # Killed at every boundary of the journal, and at 500 random moments: an hour or two.
@@ -46,6 +46,10 @@ bench-smallest: $(VENV)/.dev $(VENV)/.plain
 	BENCH_PYTHON=$(VENV)/plain/bin/python $(BIN)/python benchmarks/run.py smallest
 	$(MAKE) bench-libvirt SIZE='2 4'
 	$(MAKE) bench-openstack SIZE='20 0.001 4'
+
+# Every situation of a host boot, by nova-compute alone and by bringup before it; writes docs/no-regret.md.
+no-regret: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python docs/draw_no_regret.py
 
 clean:
 	rm -rf $(VENV) .demo

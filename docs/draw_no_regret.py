@@ -1,0 +1,56 @@
+"""Write docs/no-regret.md: every situation, run by nova-compute alone and by bringup before it (`make no-regret`)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from support.regret import HEAD, Row, rows_of
+from support.regret_lab import command
+
+PAGE = Path(__file__).with_name("no-regret.md")
+TESTS = PAGE.parents[1] / "tests"
+TEXT = """\
+# No regret
+
+In no situation may a host, a guest, a record or another service be worse off with `bringup` than without it.  This page
+is made by running both (`make no-regret`, some five minutes): Nova 34's whole nova-compute with its own libvirt driver,
+`resume_guests_state_on_host_boot = true`, a real nova-conductor over RabbitMQ, libvirt, QEMU and Open vSwitch.  First
+nova-compute alone on a host that has booted; then the same host, put back as it was: `bringup run --once`, then
+nova-compute.  The test `acceptance/test_no_regret.py` runs all of it again and compares it with this page.
+
+A cell says what the guest is in the end, and the `vm_state/task_state` of its record.  *Deferred* means that `bringup`
+did not start the guest and left its record as it was: nova-compute, which starts after it, does what only it can do.
+
+Neutron is a small one of the tests' own that has the instances' ports; Cinder and Glance are not asked.  Only what this
+machine can run is here: [Which guests come back](which-guests-come-back.md) has the rest.
+
+## One instance, and what a host boot finds of it
+
+"""
+SERVICES = """
+## What a host needs is away at the first start, and there at the second
+
+`bringup said` has the exit codes of its two starts: 69 means that no instance was touched, and nova-compute, which
+[waits for it](operating.md), was not started before the second.
+
+"""
+
+
+def lab(what: str) -> list[Row]:
+    """Run the lab; its errors are shown as they come."""
+    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    done = subprocess.run(command(what), env=environment, cwd=TESTS, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    return rows_of(done.stdout.splitlines())
+
+
+def main() -> None:
+    """Run both labs, write the page, and say what is worse."""
+    instances, services = lab("instances"), lab("services")
+    lines = [*HEAD, *map(str, instances)]
+    PAGE.write_text(TEXT + "\n".join(lines) + "\n" + SERVICES + "\n".join([*HEAD, *map(str, services)]) + "\n")
+    worse = [str(row) for row in (*instances, *services) if row.verdict.startswith("worse")]
+    sys.stdout.write("\n".join([f"{len(instances) + len(services)} rows, {len(worse)} worse", *worse]) + "\n")
+
+
+main()

@@ -1,0 +1,448 @@
+"""Runs a host in every situation twice: by nova-compute alone, and by bringup and then nova-compute.
+
+``regret_lab.py instances|services [NAME ...]``, in namespaces of its own (see :func:`command`); a line of JSON a
+situation.  One cloud, one libvirtd and one set of guests serve both: what they were is put back in between.
+"""
+
+import contextlib
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from support.computer import Computer
+from support.libvirtd import Libvirtd, namespaces
+from support.neutron import Neutron, a_neutron
+from support.nova import Nova, a_nova
+from support.open_vswitch import Switch
+from support.openstack import CloudHost, a_cloud_host
+from support.programs import path_of
+from support.real_compute import RealCompute, image_metadata, local_disk, make_disk
+from support.regret import SITUATIONS, WITH_SERVICES_AWAY, Seen, Situation
+
+STATES = {1: "running", 3: "paused", 4: "off", 5: "off", 6: "crashed", 7: "asleep"}
+VIR_DOMAIN_UNDEFINE_MANAGED_SAVE = 1
+VIR_DOMAIN_XML_INACTIVE = 2
+BY_US = ("tap", "qbr", "qvo", "qvb")
+ABSENT = "5f1c0c5e-3b3e-4f0e-9d55-6a1d7a1b9d10"
+# What a definition has that this host has not; Nova makes each definition anew from its records, which have none of it.
+DEVICES = {
+    "disk by a kernel name that is gone": (
+        "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev='/dev/sdzz'/>"
+        "<target dev='vdb' bus='virtio'/></disk>"
+    ),
+    "file of a volume below a mount point that is not mounted": (
+        "<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+        "<source file='{state}/mnt/8c5a52a1f2d7f0f3/volume-1'/><target dev='vdb' bus='virtio'/></disk>"
+    ),
+    "CD image gone": (
+        "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='/nonexistent/cd.iso'/>"
+        "<target dev='hdc' bus='ide'/><readonly/></disk>"
+    ),
+    "share that is not mounted": (
+        "<filesystem type='mount' accessmode='passthrough'><source dir='{state}/mnt/share'/><target dir='t'/>"
+        "</filesystem>"
+    ),
+    "bridge gone": "<interface type='bridge'><source bridge='brgone0'/><model type='virtio'/></interface>",
+    "libvirt network not active": (
+        "<interface type='network'><source network='gone'/><model type='virtio'/></interface>"
+    ),
+    "parent of a macvtap gone": (
+        "<interface type='direct'><source dev='ethgone0' mode='bridge'/><model type='virtio'/></interface>"
+    ),
+    "PCI device gone": (
+        "<hostdev mode='subsystem' type='pci' managed='yes'><source>"
+        "<address domain='0x00ff' bus='0x7e' slot='0x1d' function='0x7'/></source></hostdev>"
+    ),
+    "mediated device gone": (
+        f"<hostdev mode='subsystem' type='mdev' model='vfio-pci'><source><address uuid='{ABSENT}'/></source></hostdev>"
+    ),
+    "USB device gone": (
+        "<hostdev mode='subsystem' type='usb'><source><vendor id='0xdead'/><product id='0xbeef'/></source></hostdev>"
+    ),
+    "secret of an encrypted disk gone": (
+        "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{disk}.luks'>"
+        f"<encryption format='luks'><secret type='passphrase' uuid='{ABSENT}'/></encryption></source>"
+        "<target dev='vdb' bus='virtio'/></disk>"
+    ),
+}
+TAGS = {
+    "firmware gone": ("</type>", "</type><loader readonly='yes' type='pflash'>/nonexistent/OVMF_CODE.fd</loader>"),
+    "huge pages not there": (
+        "<os>",
+        "<memoryBacking><hugepages><page size='1' unit='GiB'/></hugepages></memoryBacking><os>",
+    ),
+}
+
+
+def command(what: str, *names: str) -> list[str]:
+    """Give the command that runs the lab in namespaces that end with it."""
+    inside = 'ip link set lo up && mount -t sysfs sysfs /sys && exec "$@"'
+    return [
+        *namespaces("--net", "--uts"),
+        "sh",
+        "-c",
+        inside,
+        "-",
+        sys.executable,
+        "-m",
+        "support.regret_lab",
+        what,
+        *names,
+    ]
+
+
+def a_vif(kind: str, number: int) -> dict[str, Any]:
+    """Give a VIF as Nova's info cache has it."""
+    port = str(uuid.uuid5(uuid.NAMESPACE_OID, f"port {number}"))
+    details = {"port_filter": True, "ovs_hybrid_plug": False, "datapath_type": "netdev", "bridge_name": "br-int"}
+    if kind == "ovs-tap":
+        details["ovs_create_tap"] = True
+    meta = {"mtu": 1450, "injected": False, "tenant_id": "p1", "bridge_interface": None, "should_create_bridge": True}
+    return {
+        "id": port,
+        "address": f"fa:16:3e:00:00:{number:02x}",
+        "type": "ovs",
+        "vnic_type": "normal",
+        "devname": f"tap{port[:11]}",
+        "active": True,
+        "ovs_interfaceid": port,
+        "profile": {},
+        "details": details,
+        "preserve_on_delete": False,
+        "qbh_params": None,
+        "qbg_params": None,
+        "delegate_create": True,
+        "meta": {},
+        "network": {"id": ABSENT, "bridge": "br-int", "label": "private", "meta": meta, "subnets": []},
+    }
+
+
+@dataclass(frozen=True)
+class Peers:
+    """What else is there of a cloud."""
+
+    nova: Nova
+    switch: Switch
+    neutron: Neutron
+
+
+class Lab:
+    """A host whose guests a real nova-compute has made, and what puts it back as it was."""
+
+    def __init__(self, directory: Path, server: Libvirtd, peers: Peers, rows: Sequence[Situation]) -> None:
+        self.server, self.nova, self.rows, self._neutron = server, peers.nova, rows, peers.neutron
+        ovsdb = peers.switch.database
+        self._directory = directory
+        self._host = self._a_host(directory)
+        self._other, _ = self.nova.a_host()
+        self.compute = RealCompute(self._host, server, directory, ovsdb=ovsdb, neutron=peers.neutron.url)
+        self._host.computer.having(network={"ovsdb": ovsdb})
+        self._uuids = [self._host.instance(number)["uuid"] for number in range(len(rows))]
+        self.nova.make(*(self._record(number, row) for number, row in enumerate(rows)))
+        self.instances = server.directory / "instances"
+        for each in self._uuids:
+            make_disk(self.instances / each / "disk")
+        self._loop = self._a_loop_device()
+        self._make_guests()
+
+    def _a_host(self, directory: Path) -> CloudHost:
+        host = a_cloud_host(
+            self.nova,
+            directory,
+            resume={"guests": "on_every_start"},
+            limits={"concurrency": 8, "instance_deadline": 110, "host_deadline": 60, "last_word_deadline": 10},
+            evacuated={"shared_storage": "local"},
+            guards={"destroy_share": 1.0},
+        )
+        del host.computer.sections["driver"]
+        libvirt = {"uri": self.server.uri, "instances_path": str(self.server.directory / "instances")}
+        host.computer.having(driver={"name": "libvirt"}, libvirt=libvirt)
+        return host
+
+    @property
+    def computer(self) -> Computer:
+        """The host as bringup has it."""
+        return self._host.computer
+
+    def _record(self, number: int, row: Situation) -> dict[str, Any]:
+        return self._host.instance(
+            number,
+            node=self._host.name,
+            launched_on=self._host.name,
+            image_ref=image_metadata()["image_base_image_ref"],
+            root_device_name="/dev/vda",
+            hostname=f"vm-{number}",
+            reservation_id="r-1",
+            config_drive="",
+            key_data=None,
+            os_type=None,
+            architecture=None,
+            system_metadata=image_metadata(),
+            network_info=[a_vif(row.vif, number)] if row.vif else [],
+            block_devices=[local_disk()],
+        )
+
+    def _a_loop_device(self) -> str:
+        """Make a block device that is another tenant's volume."""
+        other = self._directory / "volume-of-another"
+        other.write_bytes(bytes(1 << 20))
+        done = subprocess.run(
+            [path_of("losetup"), "--find", "--show", other], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def _make_guests(self) -> None:
+        """Have Nova define and start all, and remember what there is."""
+        error = self.compute.run()
+        assert error is None, error
+        with self.server.connected() as connection:
+            domains = {each.UUIDString(): each for each in connection.listAllDomains()}
+            assert all(domains[each].state()[0] == 1 for each in self._uuids), self.compute.log.read_text()[-4000:]
+            self._definitions = {each: domains[each].XMLDesc(VIR_DOMAIN_XML_INACTIVE) for each in self._uuids}
+        shutil.copytree(self.instances, self._directory / "instances")
+        self._database = self._directory / "cell.sqlite"
+        _copy(self.nova.directory / "nova_cell1.sqlite", self._database)
+
+    def put_back(self) -> None:
+        """Boot: no guest, no link, no state of bringup; and everything as it was when the guests had been made."""
+        with self.server.connected() as connection:
+            for domain in connection.listAllDomains():
+                if domain.isActive():
+                    domain.destroy()
+                domain.undefineFlags(VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+            for link in json.loads(subprocess.check_output([path_of("ip"), "-json", "link"])):
+                if link["ifname"].startswith(BY_US):
+                    subprocess.run([path_of("ip"), "link", "del", link["ifname"]], check=False, capture_output=True)
+            shutil.rmtree(self.instances)
+            shutil.copytree(self._directory / "instances", self.instances)
+            shutil.rmtree(self._host.computer.state, ignore_errors=True)
+            _copy(self._database, self.nova.directory / "nova_cell1.sqlite")
+            vifs = [(each, a_vif(row.vif, at)["id"]) for at, (each, row) in enumerate(self._each()) if row.vif]
+            self._neutron.have([(port, each) for each, port in vifs])
+            for number, row in enumerate(self.rows):
+                self._set_up(connection, number, row)
+
+    def _each(self) -> Iterator[tuple[str, Situation]]:
+        return zip(self._uuids, self.rows, strict=True)
+
+    def _set_up(self, connection: Any, number: int, row: Situation) -> None:
+        each = self._uuids[number]
+        definition = self._definitions[each]
+        for one in row.spoil:
+            definition = self._spoil(each, one, definition)
+        if row.found != "undefined" and "definition gone" not in row.spoil:
+            domain = connection.defineXML(definition)
+            if row.found != "off":
+                domain.create()
+            if row.found == "paused":
+                domain.suspend()
+            if row.found == "saved":
+                domain.managedSave()
+        changes = {key: self._other if value == "another" else value for key, value in row.record.items()}
+        if changes:
+            self.nova.ask("save_instance", uuid=each, changes=changes)
+        if row.migration:
+            ends = {"source_compute": self._host.name, "dest_compute": self._other}
+            migration = {"uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, each)), "instance_uuid": each, **ends}
+            self.nova.ask("make_migrations", migrations=[migration | row.migration])
+
+    def _spoil(self, each: str, what: str, definition: str) -> str:
+        disk = self.instances / each / "disk"
+        if what == "own disk gone":
+            disk.unlink()
+        elif what == "disks at _resize":
+            disk.parent.rename(disk.parent.with_name(f"{each}_resize"))
+        elif what == "disk by a kernel name that another volume has now":
+            volume = self._volume(each)
+            volume.write_bytes(bytes(1 << 20))
+            self.nova.ask("make_volume", uuid=each, volume_id=ABSENT, path=str(volume), device="/dev/vdb")
+            source = f"<driver name='qemu' type='raw'/><source dev='{self._loop}'/><target dev='vdb' bus='virtio'/>"
+            device = f"<disk type='block' device='disk'>{source}<serial>{ABSENT}</serial></disk>"
+            return definition.replace("</devices>", f"{device}</devices>")
+        elif what in DEVICES:
+            device = DEVICES[what].format(state=self._directory / "compute", disk=disk)
+            if what.startswith("USB"):
+                definition = re.sub(r"(<controller type='usb'[^>]*model=)'none'", r"\1'qemu-xhci'", definition)
+            return definition.replace("</devices>", f"{device}</devices>")
+        elif what in TAGS:
+            return definition.replace(*TAGS[what], 1)
+        return definition
+
+    def _volume(self, each: str) -> Path:
+        return self._directory / f"volume-{each}"
+
+    def look(self) -> list[Seen]:
+        """Tell what came of every instance."""
+        found = self.nova.read(self._uuids)
+        with self.server.connected() as connection:
+            domains = {each.UUIDString(): each for each in connection.listAllDomains()}
+            return [self._seen(each, found[each], domains.get(each)) for each in self._uuids]
+
+    def _seen(self, each: str, record: dict[str, Any], domain: Any) -> Seen:
+        guest = "gone" if domain is None else STATES[domain.state()[0]]
+        if guest == "off" and domain.hasManagedSaveImage():
+            guest = "saved"
+        on_wrong = guest == "running" and bool(re.search(rf"dev='{self._loop}'", domain.XMLDesc()))
+        return Seen(
+            guest=guest,
+            vm_state=record["vm_state"],
+            task_state=record["task_state"],
+            deleted=bool(record["deleted"]),
+            disk=(self.instances / each / "disk").exists(),
+            wrong_disk=on_wrong,
+            ports=self._neutron.left(each),
+        )
+
+    def nova_alone(self) -> list[Seen]:
+        """Boot, and start nova-compute."""
+        self.put_back()
+        error = self.compute.run()
+        assert error is None, error
+        return self.look()
+
+    def both(self) -> list[Seen]:
+        """Boot, and start bringup, then nova-compute."""
+        self.put_back()
+        ended = self._host.computer.run()
+        assert ended.code == 0, ended.out[-4000:] + ended.err
+        (self._directory / "bringup.log").write_text(ended.out)
+        between = self.look()
+        error = self.compute.run()
+        assert error is None, error
+        seen = []
+        for each, then, now in zip(self._uuids, between, self.look(), strict=True):
+            outcome = ended.outcomes.get(each, "")
+            wrong = then.wrong_disk or now.wrong_disk
+            seen.append(Seen(**{**asdict(now), "outcome": outcome, "wrong_disk": wrong}))
+        return seen
+
+    def close(self) -> None:
+        """Give back what is the machine's."""
+        subprocess.run([path_of("losetup"), "--detach", self._loop], check=False)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a database that others have open into one that others have open."""
+    with contextlib.closing(sqlite3.connect(source)) as here, contextlib.closing(sqlite3.connect(target)) as there:
+        here.backup(there)
+
+
+@contextlib.contextmanager
+def _database_away(lab: Lab, switch: Switch) -> Iterator[None]:
+    """Have Open vSwitch's database answer nobody."""
+    del lab
+    switch.stop_database()
+    try:
+        yield
+    finally:
+        switch.start_database()
+
+
+@contextlib.contextmanager
+def _switch_away(lab: Lab, switch: Switch) -> Iterator[None]:
+    """Have nobody carry out what Open vSwitch's database says."""
+    del lab
+    switch.stop_switch()
+    try:
+        yield
+    finally:
+        switch.start()
+
+
+@contextlib.contextmanager
+def _instances_away(lab: Lab, switch: Switch) -> Iterator[None]:
+    """Have the file system of the guests' disks not mounted."""
+    del switch
+    away = lab.instances.with_name("instances-away")
+    lab.instances.rename(away)
+    try:
+        yield
+    finally:
+        shutil.rmtree(lab.instances, ignore_errors=True)
+        away.rename(lab.instances)
+
+
+AWAY: dict[str, Callable[[Lab, Switch], contextlib.AbstractContextManager[None]]] = {
+    "Open vSwitch's database": _database_away,
+    "Open vSwitch's daemon": _switch_away,
+    "The file system of instances_path": _instances_away,
+}
+
+
+def each_instance(lab: Lab) -> None:
+    """Run every situation both ways, and tell what came of each."""
+    for row, alone, both in zip(lab.rows, lab.nova_alone(), lab.both(), strict=True):
+        tell(row.name, alone, both)
+
+
+def each_service_away(lab: Lab, switch: Switch) -> None:
+    """Take away what a host needs at its first start, and give it back; tell what came of its instances."""
+    for name, away in AWAY.items():
+        lab.put_back()
+        with away(lab, switch):
+            lab.compute.run()
+        lab.compute.run()
+        alone = lab.look()
+        lab.put_back()
+        with away(lab, switch):
+            first = lab.computer.run()
+            if first.code == 0:
+                lab.compute.run()
+        again = lab.computer.run()
+        assert again.code == 0, again.out[-4000:] + again.err
+        lab.compute.run()
+        for row, one, other in zip(lab.rows, alone, lab.look(), strict=True):
+            said = Seen(**{**asdict(other), "outcome": f"{first.code}, then {again.code}"})
+            tell(f"{name} is away at first: {row.name}", one, said)
+
+
+def tell(name: str, alone: Seen, both: Seen) -> None:
+    """Write a line of JSON."""
+    sys.stdout.write(json.dumps({"name": name, "alone": asdict(alone), "both": asdict(both)}) + "\n")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _a_switch(directory: Path) -> Iterator[Switch]:
+    folder = directory / "ovs"
+    folder.mkdir()
+    switch = Switch(folder)
+    try:
+        switch.start()
+        bridge = ("set", "bridge", "br-int", "datapath_type=netdev", "fail_mode=secure")
+        switch.vsctl("add-br", "br-int", "--", *bridge)
+        yield switch
+    finally:
+        switch.stop()
+
+
+def main(what: str, names: Sequence[str]) -> None:
+    """Run both ways what is asked for: ``instances`` or ``services``."""
+    known = SITUATIONS if what == "instances" else WITH_SERVICES_AWAY
+    rows = [row for row in known if not names or row.name in names]
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="regret-", dir="/tmp")))
+        switch = stack.enter_context(_a_switch(directory))
+        neutron = stack.enter_context(a_neutron())
+        server = Libvirtd(network="ours")
+        stack.callback(server.stop)
+        server.start()
+        lab = Lab(directory, server, Peers(a_nova(), switch, neutron), rows)
+        stack.callback(lab.close)
+        if what == "instances":
+            each_instance(lab)
+        else:
+            each_service_away(lab, switch)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

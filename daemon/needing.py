@@ -9,7 +9,7 @@ from bringup.daemon import operations
 from bringup.daemon.decisions.needs import of_failed_look, unmet
 from bringup.daemon.instances import Instance
 from bringup.daemon.logs import get_logger
-from bringup.daemon.states import PowerState
+from bringup.daemon.states import PowerState, TaskState
 from bringup.daemon.wording import missing
 from bringup.drivers.base import Driver
 from bringup.drivers.needs import Need, NeedNotMet
@@ -24,7 +24,8 @@ async def unmet_needs(instance: Instance, driver: Driver) -> tuple[Need, ...]:
     """Ask what a start of a guest relies on; give what stands in its way."""
     try:
         with anyio.fail_after(DEADLINE_S):
-            return unmet(await driver.needs(instance))
+            needs = await driver.needs(instance)
+            return unmet(needs, reverting=instance.task_state is TaskState.RESIZE_MIGRATING)
     except Exception as error:  # noqa: BLE001 - whatever went wrong: what it needs is not known
         log.debug("needs.not_known", error=f"{type(error).__name__}: {error}")
         return (of_failed_look(instance.uuid, error),)

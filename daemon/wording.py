@@ -68,6 +68,7 @@ def words(action: Action) -> str:
 _MEETS = {
     MetBy.HOST: "this host may meet it by itself",
     MetBy.NOVA: "nova-compute meets it",
+    MetBy.REVERT: "rolling back the resize that moved it aside meets it",
     MetBy.PERSON: "somebody must meet it",
 }
 _SHOWN_NEEDS = 5

@@ -55,6 +55,8 @@ class MetBy(enum.Enum):
     """This host by itself: it may come without anybody doing anything (a mount, a link, a device)."""
     NOVA = "nova"
     """nova-compute, which prepares it when it starts or hard reboots the guest."""
+    REVERT = "revert"
+    """The roll-back of the resize or migration that moved it aside (``finish_revert_migration``)."""
     PERSON = "person"
     """An operator, or the user of the guest."""
 

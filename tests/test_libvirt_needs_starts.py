@@ -158,3 +158,32 @@ async def test_a_verb_that_does_nothing_to_a_guest_that_runs_asks_for_nothing(se
         await guest.driver.power_on(GUEST)
         await guest.driver.resume_state_on_host_boot(GUEST)
         assert guest.state == 1
+
+
+async def test_what_a_resize_moved_aside_is_what_rolling_it_back_brings() -> None:
+    with a_libvirtd() as server:
+        folder = server.directory / "instances" / UUID
+        folder.mkdir()
+        qemu_img("create", "-q", "-f", "qcow2", folder / "disk", "1M")
+        async with defined(server, xml_of(server, disk(folder / "disk", form="qcow2"))) as guest:
+            folder.rename(folder.with_name(f"{UUID}_resize"))
+            moved = (await guest.needs())[str(folder / "disk")]
+            assert (moved.state, moved.met_by) == (ABSENT, MetBy.REVERT)
+            assert f"{UUID}_resize" in moved.why
+            with pytest.raises(NeedNotMet):
+                await guest.driver.power_on(GUEST)
+            await guest.driver.finish_revert_migration(GUEST, power_on=True)
+            assert guest.state == 1
+            assert await guest.missing() == []
+
+
+async def test_a_disk_that_no_resize_moved_aside_is_not_brought_by_rolling_one_back() -> None:
+    with a_libvirtd() as server:
+        folder = server.directory / "instances" / UUID
+        folder.with_name(f"{UUID}_resize").mkdir()
+        async with defined(server, xml_of(server, disk(folder / "disk"))) as guest:
+            gone = (await guest.needs())[str(folder / "disk")]
+            assert (gone.state, gone.met_by) != (ABSENT, MetBy.REVERT)
+            with pytest.raises(NeedNotMet):
+                await guest.driver.finish_revert_migration(GUEST, power_on=True)
+            assert guest.state != 1

@@ -50,6 +50,12 @@ MEANINGS: tuple[Meaning, ...] = (
         Follows.TRY_AGAIN,
         "A mount, a link or a device may come late.",
     ),
+    Meaning(
+        "by_revert",
+        lambda need: need.met_by is MetBy.REVERT,
+        Follows.LEAVE,
+        "A resize had moved it aside, and nothing rolls that back.",
+    ),
     Meaning("by_nova", lambda need: need.met_by is MetBy.NOVA, Follows.LEAVE, "nova-compute prepares it."),
     Meaning("by_person", lambda need: need.met_by is MetBy.PERSON, Follows.LEAVE, "Somebody has to do something."),
 )
@@ -60,9 +66,13 @@ def meaning_of(need: Need) -> Meaning:
     return next(row for row in MEANINGS if row.when(need))
 
 
-def unmet(needs: Sequence[Need]) -> tuple[Need, ...]:
-    """Give the needs that stand in the way of a start."""
-    return tuple(need for need in needs if meaning_of(need).follows is not Follows.START)
+def unmet(needs: Sequence[Need], *, reverting: bool = False) -> tuple[Need, ...]:
+    """Give the needs that stand in the way of a start; ``reverting``: a resize is rolled back before it."""
+    return tuple(
+        need
+        for need in needs
+        if meaning_of(need).follows is not Follows.START and not (reverting and need.met_by is MetBy.REVERT)
+    )
 
 
 def is_tried_again(needs: Sequence[Need]) -> bool:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 
 from bringup.drivers.base import AvailableResource, Guest, SharedStorageProbe
-from bringup.drivers.libvirt.disks import Disks
+from bringup.drivers.libvirt.disks import DEFINITION, Disks
 from bringup.drivers.libvirt.errors import CallTimedOut, NotSent
 from bringup.drivers.libvirt.host_needs import Definition, definitions_of, drivers_needed, look_at_driver
 from bringup.drivers.libvirt.opening import Opening
@@ -111,18 +111,19 @@ class LocalDisks(Opening):
             raise NeedNotMet(f"cannot {what}: {before}: {why}", [need])
 
     async def _with_kept_disks(self, uuid: str, needs: Sequence[Need]) -> Sequence[Need]:
-        """Take disks for there that a resize keeps by another name: that it is taken back gives them their own."""
+        """Say of what a resize keeps by another name that rolling the resize back brings it."""
         own = f"{self._disks.of(uuid)}/"
-        missing = {need.name for need in needs if need.state is NeedState.ABSENT and need.name.startswith(own)}
-        if not missing:
+        lacking = {need: _file_of(need, own) for need in needs if need.state is NeedState.ABSENT}
+        if not any(lacking.values()):
             return needs
         before = self._disks.before_resize(uuid)
 
-        def found() -> set[str]:
-            return {name for name in missing if (before / name.removeprefix(own)).is_file()}
+        def found() -> set[Need]:
+            return {need for need, name in lacking.items() if name and (before / name).is_file()}
 
         kept = await self._on_disk(f"look at the disks of {uuid}", found)
-        return [replace(need, state=NeedState.MET, why="") if need.name in kept else need for need in needs]
+        why = f"a resize has moved it to {before}"
+        return [replace(need, met_by=MetBy.REVERT, why=why) if need in kept else need for need in needs]
 
     async def _see_disks(self, what: str, uuid: str) -> None:
         """Make sure that it can be seen which local disks a guest has.
@@ -177,3 +178,10 @@ class LocalDisks(Opening):
     async def _on_disk(self, what: str, work: Callable[[], T]) -> T:
         """Do something with files, in a thread: storage may hang as anything else may."""
         return await on_disk(what, work, room=self._files, deadline_s=self._host.options.start_deadline_s)
+
+
+def _file_of(need: Need, own: str) -> str:
+    """Name the file of an instance's folder that a need is; "" where it is none."""
+    if need.kind is NeedKind.DEFINITION:
+        return DEFINITION
+    return need.name.removeprefix(own) if need.name.startswith(own) else ""

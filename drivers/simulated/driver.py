@@ -119,7 +119,7 @@ class SimulatedDriver(Controls):
     async def finish_revert_migration(self, guest: Guest, *, power_on: bool) -> None:
         """Take a guest back, running or off."""
         moves = transitions.POWER_ON if power_on else transitions.POWER_OFF
-        move = partial(self.hypervisor.move, "finish_revert_migration", guest.uuid, moves)
+        move = partial(self.hypervisor.take_back, guest.uuid, moves)
         await self._perform("finish_revert_migration", guest.uuid, move, power_on=power_on)
 
     async def live_migration_abort(self, guest: Guest) -> None:

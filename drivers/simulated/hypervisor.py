@@ -155,6 +155,11 @@ class Hypervisor:
             for need in guest.needs
         )
 
+    def take_back(self, uuid: str, moves: Moves) -> None:
+        """Roll a resize back: what it had moved aside is there again."""
+        self.met.update((uuid, need.name) for need in self.guest(uuid).needs if need.met_by is MetBy.REVERT)
+        self.move("finish_revert_migration", uuid, moves)
+
     def plug_vifs(self, uuid: str) -> None:
         """Plug the VIFs of a guest, which need not be there."""
         guest = self.guests.get(uuid)

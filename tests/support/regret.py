@@ -137,7 +137,8 @@ class Seen:
 
     def __str__(self) -> str:
         if self.deleted:
-            return f"deleted, guest {self.guest}" + (", port left" if self.ports else "")
+            left = [what for what, there in (("port", self.ports), ("disk", self.disk)) if there]
+            return f"deleted, guest {self.guest}" + "".join(f", {what} left" for what in left)
         task = f"/{self.task_state}" if self.task_state else ""
         return f"{self.guest}, {self.vm_state}{task}" + (", WRONG DISK" if self.wrong_disk else "")
 
@@ -153,6 +154,7 @@ def regrets(wants: Wants, alone: Seen, both: Seen) -> list[str]:
         ("its record was deleted", both.deleted and not alone.deleted and wants != "gone"),
         ("its task state stays", both.task_state is not None and alone.task_state is None),
         ("its guest is gone", both.guest == "gone" and alone.guest != "gone" and wants != "gone"),
+        ("its disk is left", both.deleted and both.disk and not alone.disk),
         ("its port is left", both.deleted and both.ports > alone.ports),
         ("its disk is gone", alone.disk and not both.disk and wants != "gone"),
     ]

@@ -41,6 +41,7 @@ from bringup.daemon.scheduler.last_word import report_outcomes
 from bringup.daemon.scheduler.outbox import Delivery, Outbox
 from bringup.daemon.settings import Settings
 from bringup.daemon.standby import stand_by, tidy
+from bringup.daemon.states import PowerState
 from bringup.daemon.status.endpoint import answering, source_of
 from bringup.daemon.status.source import Source
 from bringup.daemon.store.base import Claimant, Store
@@ -50,6 +51,8 @@ from bringup.drivers.base import Driver
 
 if TYPE_CHECKING:
     from bringup.daemon.rpc.client import Rpc
+
+SHOWN_LEFT_OFF = 5
 
 log = get_logger()
 
@@ -254,6 +257,7 @@ class _Service:
             finally:
                 if ending.result is not None:
                     log_result(ending.result)
+                    tell_left_off(ending.result, settings)
                     presenter.show_ending(ending, stays=not once and not ending.stopping)
             self.supervised.teller.back()
             if once:
@@ -364,6 +368,21 @@ async def _stay(
             retry_initial_s=settings.scheduler.retry_initial,
             retry_max_s=settings.scheduler.retry_max,
         )
+
+
+def tell_left_off(result: RunResult, settings: Settings) -> None:
+    """Name the guests that ran before and are off, where that is by the settings: all is green otherwise."""
+    if settings.resume.guests != "never":
+        return
+    off = [
+        outcome.uuid
+        for outcome in result.outcomes
+        if outcome.because[-1:] == ("stays_off",)
+        and outcome.instance is not None
+        and outcome.instance.power_state is PowerState.RUNNING
+    ]
+    if off:
+        log.warning("run.left_off", count=len(off), first=off[:SHOWN_LEFT_OFF], why='resume.guests = "never"')
 
 
 def log_result(result: RunResult) -> None:

@@ -162,8 +162,11 @@ def test_a_boot_without_placement_is_tried_again_and_the_timer_forgets_nobody_me
     machine.systemctl("start", "bringup-import.service")
     assert running(machine) == set()
     assert records(machine) == ACTIVE
+    before = machine.cursor()
     machine.systemctl("enable", "--quiet", "--now", "bringup-placement.service")
 
+    # Nobody starts it but systemd.
+    machine.until(lambda entry: entry.get("UNIT") == UNIT and entry.get("JOB_RESULT") == "done", after=before)
     until_back(machine)
     assert running(machine) == RAN
     assert int(machine.shown(UNIT, "NRestarts")["NRestarts"]) >= 1

@@ -7,7 +7,7 @@ import pytest
 
 from bringup.daemon.demo.scheduler_receiver import Receiver
 from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
-from bringup.drivers.simulated import Fault
+from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest, dump_scenario
 from support.computer import Computer, a_computer
 from support.process import ENVIRONMENT
 from support.records import instance, migration, uuid_of
@@ -137,3 +137,17 @@ def test_the_environment_and_the_command_line_are_heard(tmp_path: Path) -> None:
     assert computer.run().code == 78
     assert computer.run("--set", f"placement.url={url}").code == 0
     assert computer.run(env=ENVIRONMENT | {"BRINGUP_PLACEMENT__URL": url}).code == 0
+
+
+@pytest.mark.parametrize("guests", ["never", "on_host_boot"])
+def test_guests_that_ran_and_stay_off_by_the_settings_are_named(tmp_path: Path, guests: str) -> None:
+    stopped = instance(2, vm_state=VmState.STOPPED, power_state=PowerState.SHUTDOWN)
+    computer = a_computer(tmp_path).having(resume={"guests": guests})
+    off = tuple(SimulatedGuest(uuid=uuid_of(n), name=f"g{n}", power_state=PowerState.SHUTDOWN) for n in (1, 2))
+    (tmp_path / "scenario.json").write_text(dump_scenario(Scenario(guests=off)))
+    computer.records([instance(1, block_devices=()), stopped])
+
+    ended = computer.run()
+
+    told = [(event["count"], event["first"], event["level"]) for event in ended.named("run.left_off")]
+    assert told == ([(1, [uuid_of(1)], "warning")] if guests == "never" else [])

@@ -29,6 +29,7 @@ from bringup.daemon.identity import Identity, given_by, merged, remember, rememb
 from bringup.daemon.init_host import Brought, init_host
 from bringup.daemon.journal import Journal
 from bringup.daemon.lease import held_lease
+from bringup.daemon.left_off import tell_left_off
 from bringup.daemon.lifecycle import LifecycleWatch
 from bringup.daemon.logs import get_logger
 from bringup.daemon.notify import Notifier
@@ -41,7 +42,6 @@ from bringup.daemon.scheduler.last_word import report_outcomes
 from bringup.daemon.scheduler.outbox import Delivery, Outbox
 from bringup.daemon.settings import Settings
 from bringup.daemon.standby import stand_by, tidy
-from bringup.daemon.states import PowerState
 from bringup.daemon.status.endpoint import answering, source_of
 from bringup.daemon.status.source import Source
 from bringup.daemon.store.base import Claimant, Store
@@ -51,8 +51,6 @@ from bringup.drivers.base import Driver
 
 if TYPE_CHECKING:
     from bringup.daemon.rpc.client import Rpc
-
-SHOWN_LEFT_OFF = 5
 
 log = get_logger()
 
@@ -256,8 +254,7 @@ class _Service:
                 raise
             finally:
                 if ending.result is not None:
-                    log_result(ending.result)
-                    tell_left_off(ending.result, settings)
+                    log_result(ending.result, settings.resume.guests)
                     presenter.show_ending(ending, stays=not once and not ending.stopping)
             self.supervised.teller.back()
             if once:
@@ -370,23 +367,9 @@ async def _stay(
         )
 
 
-def tell_left_off(result: RunResult, settings: Settings) -> None:
-    """Name the guests that ran before and are off, where that is by the settings: all is green otherwise."""
-    if settings.resume.guests != "never":
-        return
-    off = [
-        outcome.uuid
-        for outcome in result.outcomes
-        if outcome.because[-1:] == ("stays_off",)
-        and outcome.instance is not None
-        and outcome.instance.power_state is PowerState.RUNNING
-    ]
-    if off:
-        log.warning("run.left_off", count=len(off), first=off[:SHOWN_LEFT_OFF], why='resume.guests = "never"')
-
-
-def log_result(result: RunResult) -> None:
-    """Write the canonical line of a run."""
+def log_result(result: RunResult, resume: str) -> None:
+    """Write the canonical line of a run, and what it left off because of ``resume.guests``."""
+    tell_left_off(result, resume)
     log.info(
         "run.ended",
         run_id=result.run_id,

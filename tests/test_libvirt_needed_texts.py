@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bringup.drivers.libvirt.binding import binding
-from bringup.drivers.libvirt.needed.block import device_of
+from bringup.drivers.libvirt.needed.block import device_of, dm_uuid_of
 from bringup.drivers.libvirt.needed.definition import Source, read_definition
 from bringup.drivers.libvirt.needed.host import Found, Host
 from bringup.drivers.libvirt.needed.missing import CODES, missing_in
@@ -208,6 +208,9 @@ def test_sysfs_tells_of_multipath_and_of_nvme(host: Host) -> None:
     (host.root / "sys/dev/block/253:3").symlink_to("../../devices/virtual/block/dm-3")
     (host.root / "sys/dev/block/259:0").symlink_to("../../devices/nvme0/nvme0n1")
 
+    (host.root / "sys/block").mkdir()
+    (host.root / "sys/block/dm-3").symlink_to("../devices/virtual/block/dm-3")
+    assert (dm_uuid_of(host, "mpatha"), dm_uuid_of(host, "mpathb")) == (f"mpath-3{WWID}", "")
     multipath = device_of(host, Found(("/dev/dm-3",), block_status(253, 3)))
     nvme = device_of(host, Found(("/dev/nvme0n1",), block_status(259, 0)))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from bringup.daemon.instances import Changes, Instance, Migration
+from bringup.drivers.volume_identity import without_credentials
 
 
 def to_json(value: object) -> str:
@@ -96,9 +97,9 @@ def metadata_rows(uuid: str, metadata: Mapping[str, str]) -> list[dict[str, Any]
 
 
 def block_device_rows(uuid: str, block_devices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give the rows of ``block_device_mapping``."""
+    """Give the rows of ``block_device_mapping``; keys and passwords of storage are written nowhere."""
     return [
-        {"instance_uuid": uuid, "position": position, "device": to_json(dict(device))}
+        {"instance_uuid": uuid, "position": position, "device": to_json(without_credentials(device))}
         for position, device in enumerate(block_devices)
     ]
 

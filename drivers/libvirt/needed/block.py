@@ -21,6 +21,14 @@ def device_of(host: Host, found: Found) -> Device:
     return _device(host, host.real(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))
 
 
+def dm_uuid_of(host: Host, name: str) -> str:
+    """Give device-mapper's UUID of a name of it; "" where it has none such."""
+    for block in host.names_in("/sys/block"):
+        if block.startswith("dm-") and host.text(f"/sys/block/{block}/dm/name") == name:
+            return host.text(f"/sys/block/{block}/dm/uuid")
+    return ""
+
+
 def _device(host: Host, folder: str, *, paths: bool = True) -> Device:
     whole = folder
     if host.exists(f"{folder}/partition"):

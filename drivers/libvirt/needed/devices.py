@@ -40,13 +40,14 @@ def _share(sight: Sight, share: Share) -> Need:
     if not sight.sees_host or found.is_hidden:
         return need(NeedKind.SHARE, share.path, met_by=MetBy.PERSON, unverified=NOT_SEEN)
     paths = list(dict.fromkeys((found.names[0], *found.names[1:])))
-    missing = relied_on(paths, sight.mounts, sight.expected, sight.nova_base)
+    mounts = sight.mounts_at(found.end)
+    missing = relied_on(paths, mounts, sight.expected, sight.nova_base)
     whose = MetBy.NOVA if sight.definition.by_nova or (missing is not None and missing.by_nova) else MetBy.HOST
     if missing is not None:
         at = "" if missing.point in paths else f"{missing.point}: "
         return need(NeedKind.SHARE, share.path, met_by=whose, absent=f"{at}{missing.why}")
     if found.is_folder:
-        is_mounted = any(sight.mounts.is_mounted(path) for path in paths)
+        is_mounted = any(mounts.is_mounted(path) for path in paths)
         return need(NeedKind.SHARE, share.path, met_by=whose, absent="" if is_mounted else _bare(sight, found.end))
     if found.status is None:
         return need(NeedKind.SHARE, share.path, met_by=whose, absent="no such folder")

@@ -5,13 +5,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from bringup.drivers.libvirt.needed.block import device_of
+from bringup.drivers.libvirt.needed.block import device_of, dm_uuid_of
 from bringup.drivers.libvirt.needed.definition import Disk, Server, Source
 from bringup.drivers.libvirt.needed.host import Found
 from bringup.drivers.libvirt.needed.identified import doubt, who_can_tell
 from bringup.drivers.libvirt.needed.knocking import knock
 from bringup.drivers.libvirt.needed.mounts import is_below_mounts, relied_on
-from bringup.drivers.libvirt.needed.names import Naming, read_name
+from bringup.drivers.libvirt.needed.names import Naming, is_stable_dm, read_name
 from bringup.drivers.libvirt.needed.qcow2 import read_header, source_of
 from bringup.drivers.libvirt.needed.sight import Sight
 from bringup.drivers.libvirt.needed.verdicts import Verdict, need
@@ -121,7 +121,13 @@ class _Look:
         Not of a guest that runs: QEMU has open what has gone since.  Nor below a mount that somebody names: what
         libvirt sees there may be what the mount should hide.
         """
-        if self._sight.told.active or self._is_nova_file:
+        name = read_name(found.names[0])
+        if self._sight.told.active or self._is_nova_file or name.naming in (Naming.UNSTABLE, Naming.ENCRYPTED):
+            return False
+        if name.naming is Naming.DM and not is_stable_dm(
+            name, name.dm_name, dm_uuid_of(self._sight.host, name.dm_name)
+        ):
+            # Of a container's /dev sysfs knows nothing, of the kernel's devices it does.
             return False
         return not any(is_below_mounts(path, self._sight.expected, self._sight.nova_base) for path in found.names)
 
@@ -144,7 +150,8 @@ class _Look:
 
     def _mount(self, found: Found) -> Need | None:
         paths = list(dict.fromkeys((found.names[0], *found.names[1:])))
-        missing = relied_on(paths, self._sight.mounts, self._sight.expected, self._sight.nova_base)
+        mounts = self._sight.mounts_at(found.end)
+        missing = relied_on(paths, mounts, self._sight.expected, self._sight.nova_base)
         if missing is not None:
             whose = MetBy.NOVA if missing.by_nova or self._is_nova_file else MetBy.HOST
             return need(NeedKind.MOUNT, missing.point, met_by=whose, absent=missing.why)
@@ -154,7 +161,7 @@ class _Look:
 
     def _exported(self, found: Found, volume: Volume) -> Need | None:
         """Look whether a volume that is a file is on the export that its record names."""
-        covering = self._sight.mounts.covering(found.end)
+        covering = self._sight.mounts_at(found.end).covering(found.end)
         if covering is None or covering.point == "/":
             point = found.end.rpartition("/")[0]
             return need(NeedKind.MOUNT, point, met_by=MetBy.NOVA, absent=f"the {volume.protocol} export is not mounted")

@@ -17,7 +17,6 @@ from bringup.drivers.libvirt.needed.definition import Definition, SecretName
 from bringup.drivers.libvirt.needed.devices import devices
 from bringup.drivers.libvirt.needed.disks import disks
 from bringup.drivers.libvirt.needed.host import Host
-from bringup.drivers.libvirt.needed.names import Naming, read_name
 from bringup.drivers.libvirt.needed.sight import Sight, Told
 from bringup.drivers.libvirt.needed.verdicts import Verdict, need
 from bringup.drivers.libvirt.needed.volumes import volumes_of
@@ -38,7 +37,9 @@ class Looking:
     def __init__(self, host: Host, instances_path: Path) -> None:
         """Look at ``host``; Nova's mounts are beside ``instances_path``."""
         self._host = host
-        self._nova_base = str(instances_path.parent / "mnt")
+        # Nova's state_path has both; directly below the root nobody has Nova's.
+        state_path = instances_path.parent if instances_path.parent != Path("/") else Path("/var/lib/nova")
+        self._nova_base = str(state_path / "mnt")
         self._room = Room(LOOKS, "place for a look")
 
     async def needs(self, hypervisor: Hypervisor, guest: Guest, made: frozenset[str]) -> tuple[Need, ...]:
@@ -97,9 +98,6 @@ class Looking:
         """Ask libvirt of a disk that is not seen here: it may be in a container, or a folder of root's."""
         missing = verdict.need
         if not verdict.disk or missing.state is NeedState.MET:
-            return missing
-        naming = read_name(missing.name).naming
-        if naming not in (Naming.STABLE, Naming.PLAIN):
             return missing
         try:
             await hypervisor.ask(

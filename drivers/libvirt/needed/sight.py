@@ -45,3 +45,11 @@ class Sight:
     nics_in_record: int = 0
     sees_host: bool = True
     """This process sees the file systems that libvirt sees."""
+
+    def mounts_at(self, path: str) -> Mounts:
+        """Give what is mounted, after a look into a folder that is only mounted then (autofs)."""
+        covering = self.mounts.covering(path)
+        if covering is None or covering.type != "autofs":
+            return self.mounts
+        self.host.is_empty(path)
+        return self.host.mounts()

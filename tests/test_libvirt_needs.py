@@ -1,6 +1,7 @@
 """What real guests need of this host's disks, mounts and folders: each is missing once, and there once."""
 
 import contextlib
+import ctypes
 import os
 import socket
 import subprocess
@@ -9,16 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
 from bringup.drivers.needs import MetBy, NeedKind
-from support.drivers import uuid_of
+from support.drivers import told, uuid_of
 from support.libvirt_drivers import clear
-from support.libvirtd import Libvirtd, the_libvirtd, until
+from support.libvirtd import Libvirtd, More, the_libvirtd, until
 from support.needing import (
     ABSENT,
     GUEST,
+    MET,
     NOVA_XML,
     UNVERIFIED,
     UUID,
@@ -277,3 +280,42 @@ async def test_a_look_ends_no_server_of_a_disk_that_serves_one_client_once(serve
         async with defined(server, xml_of(server, nbd_disk(f"<host transport='unix' socket='{path}'/>"))) as guest:
             await guest.is_started()
             guest.connection.lookupByUUIDString(UUID).destroy()
+
+
+@contextlib.contextmanager
+def silent_storage(point: Path) -> Iterator[None]:
+    """Mount a file system whose server answers nothing, as a network storage that is away."""
+    point.mkdir()
+    server = os.open("/dev/fuse", os.O_RDWR)
+    libc = ctypes.CDLL(None, use_errno=True)
+    data = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
+    if libc.mount(b"silent", bytes(point), b"fuse", 0, data):
+        os.close(server)
+        pytest.skip(f"no FUSE: {os.strerror(ctypes.get_errno())}")
+    try:
+        yield
+    finally:
+        # What waits for an answer hears that nobody is there any more.
+        os.close(server)
+        call("umount", "-l", point)
+
+
+async def test_a_storage_that_is_silent_keeps_its_own_guests_off_and_no_other(server: Libvirtd, tmp_path: Path) -> None:
+    point = tmp_path / "nas"
+    well = tmp_path / "well.raw"
+    well.write_bytes(bytes(1024**2))
+    server.define(uuid_of(2), told(2).name, more=More(devices=disk(well)))
+    async with defined(server, xml_of(server, disk(point / "disk.raw")), look_deadline_s=0.5) as guest:
+        with silent_storage(point):
+            assert await guest.missing() == [(NeedKind.MOUNT, str(point), UNVERIFIED)]
+            # More often than there are threads: who has heard that it is silent does not go in.
+            with anyio.fail_after(30):
+                for _ in range(100):
+                    assert await guest.missing() == [(NeedKind.DISK, str(point / "disk.raw"), UNVERIFIED)]
+                needs = await guest.driver.needs(told(2))
+            assert all(need.state is MET for need in needs)
+            await guest.driver.power_on(told(2))
+        # It hears that the server has gone, and everything is looked at again.
+        with anyio.fail_after(30):
+            while await guest.missing() != [(NeedKind.DISK, str(point / "disk.raw"), ABSENT)]:
+                await anyio.lowlevel.checkpoint()

@@ -19,8 +19,9 @@ from bringup.drivers.base import (
 )
 from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_want_kvm
 from bringup.drivers.libvirt.local_disks import LocalDisks
+from bringup.drivers.libvirt.masters import is_local
 from bringup.drivers.libvirt.migrated import take_back
-from bringup.drivers.libvirt.needed.host import Host
+from bringup.drivers.libvirt.needed.host import NOTHING_SEEN, Host
 from bringup.drivers.libvirt.needed.look import Looking, definition_gone, sentence, unmet
 from bringup.drivers.libvirt.options import LibvirtOptions
 from bringup.drivers.libvirt.power import Check, Rebooting
@@ -38,7 +39,13 @@ class LibvirtDriver(LocalDisks):
     def __init__(self, options: LibvirtOptions, network: Network | None = None) -> None:
         """Open nothing yet; without a ``network`` NICs and firewall are left to libvirt."""
         super().__init__(options, network)
-        self._looking = Looking(Host(), options.instances_path)
+        local = is_local(options.uri)
+        self._looking = Looking(
+            Host() if local else NOTHING_SEEN,
+            options.instances_path,
+            deadline_s=options.look_deadline_s,
+            is_local=local,
+        )
 
     async def list_instance_uuids(self) -> list[str]:
         """UUIDs of the guests, running or not."""

@@ -18,6 +18,8 @@ class LibvirtOptions:
     """Of one call that should be quick: a look, a list, a definition."""
     start_deadline_s: float = 300.0
     """Of one call that may wait for storage: start, stop, undefine."""
+    look_deadline_s: float = 10.0
+    """Of one look at what a guest needs: a storage that is silent longer keeps its guests off."""
     reconnect_s: float = 30.0
     """How long to try for a connection; what was under way is then looked at again."""
     keepalive_s: int = 5

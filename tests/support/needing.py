@@ -105,10 +105,11 @@ class Defined:
 
 
 @contextlib.asynccontextmanager
-async def defined(server: Libvirtd, xml: str, **guest: Any) -> AsyncIterator[Defined]:
+async def defined(server: Libvirtd, xml: str, *, look_deadline_s: float = 10.0, **guest: Any) -> AsyncIterator[Defined]:
+    """Have guest 1 as ``xml`` says, off; ``guest`` is of its record."""
     with server.connected() as connection:
         connection.defineXML(xml)
-        async with a_driver(server) as driver:
+        async with a_driver(server, look_deadline_s=look_deadline_s) as driver:
             yield Defined(driver, connection, replace(GUEST, **guest))
 
 

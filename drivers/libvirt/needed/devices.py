@@ -11,6 +11,7 @@ from bringup.drivers.libvirt.needed.verdicts import need
 from bringup.drivers.needs import MetBy, Need, NeedKind
 
 HUGE = "/sys/kernel/mm/hugepages"
+SILENT = "its storage does not answer"
 NOT_SEEN = "this process does not see the file systems that libvirt sees"
 VENDOR = 4
 """Digits of a PCI vendor's number."""
@@ -37,8 +38,9 @@ def _share(sight: Sight, share: Share) -> Need:
         gone = "nothing listens there" if sight.host.exists(share.socket) is False else ""
         return need(NeedKind.SHARE, share.socket, absent=gone)
     found = sight.host.find(share.path)
-    if not sight.sees_host or found.is_hidden:
-        return need(NeedKind.SHARE, share.path, met_by=MetBy.PERSON, unverified=NOT_SEEN)
+    if not sight.sees_host or found.is_hidden or found.is_silent:
+        who, why = (MetBy.HOST, SILENT) if found.is_silent else (MetBy.PERSON, NOT_SEEN)
+        return need(NeedKind.SHARE, share.path, met_by=who, unverified=why)
     paths = list(dict.fromkeys((found.names[0], *found.names[1:])))
     mounts = sight.mounts_at(found.end)
     missing = relied_on(paths, mounts, sight.expected, sight.nova_base)
@@ -193,5 +195,5 @@ def _pins(sight: Sight) -> Iterator[Need]:
     online = sight.told.online
     for pin in sight.definition.pins:
         name = f"CPU {', '.join(map(str, sorted(pin)))}"
-        if online and not pin & online:
-            yield need(NeedKind.MACHINE, name, met_by=MetBy.PERSON, absent="none of them is online")
+        why = "none of them is online" if online and not pin & online else ""
+        yield need(NeedKind.MACHINE, name, met_by=MetBy.PERSON, absent=why)

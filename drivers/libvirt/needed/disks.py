@@ -122,7 +122,12 @@ class _Look:
         libvirt sees there may be what the mount should hide.
         """
         name = read_name(found.names[0])
-        if self._sight.told.active or self._is_nova_file or name.naming in (Naming.UNSTABLE, Naming.ENCRYPTED):
+        if (
+            self._sight.told.active
+            or self._is_nova_file
+            or found.is_silent
+            or name.naming in (Naming.UNSTABLE, Naming.ENCRYPTED)
+        ):
             return False
         if name.naming is Naming.DM and not is_stable_dm(
             name, name.dm_name, dm_uuid_of(self._sight.host, name.dm_name)
@@ -177,6 +182,8 @@ class _Look:
 
     def _missing(self, found: Found, source: Source, mounted: Need | None) -> Need:
         path = found.names[0]
+        if found.is_silent:
+            return need(NeedKind.DISK, path, unverified="its storage does not answer")
         if found.is_hidden:
             return need(NeedKind.DISK, path, met_by=MetBy.PERSON, unverified="this process may not look there")
         if mounted is not None:

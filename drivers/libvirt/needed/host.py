@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from bringup.drivers.libvirt.needed.mounts import Mounts, read_fstab, read_mountinfo, read_unit
+from bringup.drivers.libvirt.needed.mounts import Mounts, parents, read_fstab, read_mountinfo, read_unit
 
 T = TypeVar("T")
 
@@ -56,6 +56,11 @@ class Found:
         return self.status is not None and stat.S_ISDIR(self.status.st_mode)
 
     @property
+    def is_silent(self) -> bool:
+        """Tell whether it is on a storage that does not answer."""
+        return self.error == errno.ETIMEDOUT
+
+    @property
     def is_hidden(self) -> bool:
         """Tell whether it is not known if it is there: this process may not look."""
         return self.error in (errno.EACCES, errno.EPERM)
@@ -68,11 +73,13 @@ class Host:
     root: Path = Path("/")
     at: str = ""
     """What is being looked at: what is named if the look hangs."""
+    silent: dict[str, int] = field(default_factory=dict)
+    """Mount points that looks hang in, and how many: no other one goes in there."""
     _kept: dict[str, tuple[float, object]] = field(default_factory=dict)
 
     def for_one_guest(self) -> "Host":
         """Look again, with what is kept, and say what is being looked at for itself."""
-        return Host(self.root, _kept=self._kept)
+        return Host(self.root, silent=self.silent, _kept=self._kept)
 
     def find(self, path: str) -> Found:
         """Follow a path to its end; links too, each as it is named."""
@@ -84,6 +91,8 @@ class Host:
         while todo:
             done.append(todo.pop(0))
             here = "/" + "/".join(done)
+            if here in self.silent:
+                return Found(_with(names, "/".join([here, *todo])), None, errno.ETIMEDOUT)
             try:
                 status = os.lstat(self._real(here))
                 if not stat.S_ISLNK(status.st_mode):
@@ -108,7 +117,7 @@ class Host:
     def exists(self, path: str) -> bool | None:
         """Tell whether something is there; None: this process may not look."""
         found = self.find(path)
-        return None if found.is_hidden else found.status is not None
+        return None if found.is_hidden or found.is_silent else found.status is not None
 
     def text(self, path: str, most: int = MOST_BYTES) -> str:
         """Give the beginning of a text; "" where there is none."""
@@ -117,6 +126,8 @@ class Host:
     def start_of(self, path: str, most: int = MOST_BYTES) -> bytes:
         """Give the beginning of a regular file; nothing where it is none, or cannot be read."""
         self.at = path
+        if self._is_silent(path):
+            return b""
         with suppress(OSError):
             # NONBLOCK: should it be a pipe by now, nobody waits for a writer.
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -133,6 +144,8 @@ class Host:
     def names_in(self, path: str, most: int = 4096) -> list[str]:
         """List a folder; nothing where it is none, or cannot be read."""
         self.at = path
+        if self._is_silent(path):
+            return []
         with suppress(OSError), os.scandir(self._real(path)) as entries:
             return [entry.name for entry, _ in zip(entries, range(most), strict=False)]
         return []
@@ -140,6 +153,8 @@ class Host:
     def is_empty(self, path: str) -> bool | None:
         """Tell whether a folder has nothing in it; None: this process may not look."""
         self.at = path
+        if self._is_silent(path):
+            return None
         try:
             with os.scandir(self._real(path)) as entries:
                 return next(entries, None) is None
@@ -188,8 +203,15 @@ class Host:
             most -= len(part)
         return b"".join(parts)
 
+    def _is_silent(self, path: str) -> bool:
+        return bool(self.silent) and any(above in self.silent for above in (path, *parents(path)))
+
     def _real(self, path: str) -> str:
         return str(self.root / path.lstrip("/"))
+
+
+NOTHING_SEEN: Final = Host(Path("/nonexistent"))
+"""A host of which nothing is seen from here."""
 
 
 def _with(names: list[str], end: str) -> tuple[str, ...]:

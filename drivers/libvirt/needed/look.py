@@ -1,6 +1,6 @@
 """What a guest needs, all of it: libvirt is asked, this host is looked at, and libvirt again of what is not seen."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -10,7 +10,7 @@ from typing import Any, Final
 from bringup.drivers.base import Guest
 from bringup.drivers.errors import DriverError, InstanceNotFound
 from bringup.drivers.libvirt.binding import Connection
-from bringup.drivers.libvirt.errors import CallTimedOut
+from bringup.drivers.libvirt.errors import CallTimedOut, NotSent
 from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.needed.asking import Asking
 from bringup.drivers.libvirt.needed.definition import Definition, SecretName
@@ -34,9 +34,16 @@ OWNER: Final = "libvirt has no such secret; Nova makes it anew when the guest's 
 class Looking:
     """Looks at the needs of guests."""
 
-    def __init__(self, host: Host, instances_path: Path) -> None:
-        """Look at ``host``; Nova's mounts are beside ``instances_path``."""
+    def __init__(
+        self, host: Host, instances_path: Path, *, deadline_s: float = DEADLINE_S, is_local: bool = True
+    ) -> None:
+        """Look at ``host``, for ``deadline_s`` at a guest; Nova's mounts are beside ``instances_path``.
+
+        Where the guests are not on this host, ``is_local`` is false and ``host`` is an empty one.
+        """
         self._host = host
+        self._is_local = is_local
+        self._deadline_s = deadline_s
         # Nova's state_path has both; directly below the root nobody has Nova's.
         state_path = instances_path.parent if instances_path.parent != Path("/") else Path("/var/lib/nova")
         self._nova_base = str(state_path / "mnt")
@@ -59,12 +66,15 @@ class Looking:
         except ValueError as error:
             return (need(NeedKind.DEFINITION, uuid, met_by=MetBy.PERSON, unverified=str(error)),)
         host = self._host.for_one_guest()
-        look = partial(self._look, host, told, guest, made)
+        look = _Look(host, partial(self._look, host, told, guest, made))
+        what = f"look at what {uuid} needs"
         try:
-            verdicts = await on_disk(f"look at what {uuid} needs", look, room=self._room, deadline_s=DEADLINE_S)
+            verdicts = await on_disk(what, look.look, room=self._room, deadline_s=self._deadline_s)
+        except NotSent:
+            raise
         except CallTimedOut:
-            why = f"it did not answer in {DEADLINE_S:g} s"
-            return (need(NeedKind.MOUNT, host.at or "the storage of this host", unverified=why),)
+            point = look.hangs()
+            return (need(NeedKind.MOUNT, point, unverified=f"it did not answer in {self._deadline_s:g} s"),)
         found = [await self._seen_by_libvirt(hypervisor, uuid, verdict) for verdict in verdicts]
         # The managed save image has much the same as the definition.
         return tuple(dict.fromkeys(found))
@@ -91,7 +101,8 @@ class Looking:
             one = replace(sight, definition=definition, sees_host=sees)
             found += _told(one)
             found += disks(one)
-            found += (Verdict(each) for each in devices(one))
+            # Of another machine nothing is seen here, and a share could be anything.
+            found += (Verdict(each) for each in devices(one) if self._is_local or each.kind is NeedKind.SHARE)
         return found
 
     async def _seen_by_libvirt(self, hypervisor: Hypervisor, uuid: str, verdict: Verdict) -> Need:
@@ -107,6 +118,42 @@ class Looking:
         except (DriverError, NotImplementedError):
             return missing
         return need(missing.kind, missing.name)
+
+
+class _Look:
+    """One look in a thread; where it hangs no other one goes in until it has ended."""
+
+    def __init__(self, host: Host, work: Callable[[], list[Verdict]]) -> None:
+        self._host = host
+        self._work = work
+        self._point = ""
+        self._has_ended = False
+
+    def look(self) -> list[Verdict]:
+        try:
+            return self._work()
+        finally:
+            self._has_ended = True
+            self._forget()
+
+    def hangs(self) -> str:
+        """Take note of what it hangs in, and give that."""
+        at = self._host.at
+        covering = self._host.for_one_guest().mounts().covering(at)
+        point = at if covering is None or covering.point == "/" else covering.point
+        if point.startswith("/"):
+            self._host.silent[point] = self._host.silent.get(point, 0) + 1
+            self._point = point
+            if self._has_ended:
+                self._forget()
+        return point or "the storage of this host"
+
+    def _forget(self) -> None:
+        point, self._point = self._point, ""
+        if point and not (left := self._host.silent.get(point, 1) - 1):
+            self._host.silent.pop(point, None)
+        elif point:
+            self._host.silent[point] = left
 
 
 def definition_gone(guest: Guest) -> Need:

@@ -1,5 +1,6 @@
 """The store of Nova's own records, over a real RabbitMQ and a real nova-conductor."""
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -296,6 +297,57 @@ async def test_migrations_of_the_host_in_the_statuses_come_oldest_first(cloud: C
     )
     assert (found[0].source_compute, found[0].dest_compute, found[1].dest_compute) == (cloud.host, "compute-2", None)
     assert await cloud.store.load_migrations(cloud.host, ()) == []
+
+
+async def test_when_a_migration_was_last_written_is_told_in_utc(cloud: Cloud) -> None:
+    cloud.has(1)
+    one = cloud.has_migration(1)
+    before = time.time()
+    await cloud.store.save_migration(one["uuid"], status="accepted")
+
+    [found] = await cloud.store.load_migrations(cloud.host, ["accepted"])
+
+    # A database keeps whole seconds.
+    assert found.updated_at is not None
+    assert before - 2 <= found.updated_at <= time.time() + 2
+
+
+async def test_all_migrations_of_an_instance_from_or_to_a_host_come(cloud: Cloud) -> None:
+    other, _ = cloud.nova.a_host()
+    for number in (1, 2, 3):
+        cloud.has(number, host=other)
+    came = cloud.has_migration(1, source_compute=other, dest_compute=cloud.host, status="completed")
+    went = cloud.has_migration(2, migration_type="resize", status="finished")
+    uuids = [uuid_of(cloud.host, number) for number in (1, 2, 3)]
+
+    for wanted in (uuids, [*uuids, *(uuid_of(cloud.host, number) for number in range(100, 140))]):
+        found = await cloud.store.load_migrations_of(cloud.host, wanted)
+        assert [one.uuid for one in found] == [came["uuid"], went["uuid"]]
+    assert await cloud.store.load_migrations_of(cloud.host, uuids[2:]) == []
+
+
+async def test_a_deleted_row_is_read_when_it_is_asked_for(cloud: Cloud) -> None:
+    """Evacuated, and then deleted by its user (Nova bug 1687479)."""
+    gone, there = cloud.has(1, host="compute-2", network_info=[VIF]), cloud.has(2)
+    await cloud.store.destroy(gone)
+
+    [found] = await cloud.store.load_deleted([gone, there, uuid_of(cloud.host, 99)])
+
+    assert (found.uuid, found.host) == (gone, "compute-2")
+    assert await cloud.store.load_instances_by_uuid([gone]) == []
+
+
+async def test_a_row_that_is_left_over_forbids_nothing_until_it_is_written(cloud: Cloud) -> None:
+    uuid = cloud.has(1)
+    row = cloud.has_migration(1, migration_type="live-migration", status="preparing")
+    known = [(row["uuid"], "preparing")]
+
+    await cloud.store.begin_start(uuid, cloud.claimant, expected=ACTIVE, reverting=False, left_over=known)
+    await cloud.store.end_start(uuid, cloud.claimant, reverting=False, left_over=known)
+    await cloud.store.save_migration(row["uuid"], status="running")
+
+    with pytest.raises(StateConflict, match=r"live-migration .* is running"):
+        await cloud.store.end_start(uuid, cloud.claimant, reverting=False, left_over=known)
 
 
 async def test_the_status_of_a_migration_is_saved(cloud: Cloud) -> None:

@@ -92,6 +92,26 @@ async def test_a_migration_under_way_forbids_a_start(
         await store.end_start(uuid_of(1), MINE, reverting=reverting)
 
 
+@pytest.mark.parametrize("kind", ["evacuation", "live-migration", "migration", "resize"])
+async def test_a_row_that_is_left_over_forbids_nothing_until_it_is_written(store: ImportingStore, kind: str) -> None:
+    row = migration(1, migration_type=kind, status="preparing")
+    await store.import_records(records(instance(1), migrations=(row,)))
+    left_over = [(row.uuid, row.status)]
+
+    await store.begin_start(uuid_of(1), MINE, expected=ACTIVE, reverting=False, left_over=left_over)
+    await store.end_start(uuid_of(1), MINE, reverting=False, left_over=left_over)
+    await store.save_migration(row.uuid, status="accepted")
+
+    with pytest.raises(StateConflict, match=f"{kind} .* is accepted"):
+        await store.begin_start(uuid_of(1), MINE, expected=ACTIVE, reverting=False, left_over=left_over)
+
+
+async def test_a_resize_on_this_host_leads_nowhere(store: ImportingStore) -> None:
+    row = migration(1, migration_type="resize", status="migrating", dest_compute=HOST)
+    await store.import_records(records(instance(1), migrations=(row,)))
+    await claim(store)
+
+
 async def test_a_migration_that_comes_here_forbids_nothing(store: ImportingStore) -> None:
     coming = migration(1, status="accepted", source_compute="compute-2", dest_compute=HOST)
     await store.import_records(records(instance(1), migrations=(coming,)))

@@ -34,6 +34,26 @@ async def store(open_store: Open) -> AsyncIterator[ImportingStore]:
     await opened.close()
 
 
+async def test_a_deleted_row_is_read_when_it_is_asked_for(store: ImportingStore) -> None:
+    await store.import_records(records(instance(1), instance(2)))
+    await store.destroy(uuid_of(1))
+
+    assert await store.load_deleted([uuid_of(1), uuid_of(2), uuid_of(3)]) == [instance(1)]
+    assert await store.load_instances_by_uuid([uuid_of(1)]) == []
+
+
+async def test_all_migrations_of_some_instances_from_or_to_a_host_come_oldest_first(store: ImportingStore) -> None:
+    came = migration(1, source_compute="compute-7", dest_compute=HOST, status="completed")
+    went = migration(2, migration_type="resize", status="finished")
+    others = [migration(3), migration(4, source_compute="compute-7", dest_compute="compute-8")]
+    await store.import_records(records(migrations=(went, came, *others)))
+
+    found = await store.load_migrations_of(HOST, [uuid_of(1), uuid_of(2), uuid_of(4)])
+
+    assert found == [went, came]
+    assert await store.load_migrations_of(HOST, []) == []
+
+
 async def test_an_instance_comes_back_whole(store: ImportingStore) -> None:
     await store.import_records(records(instance(1)))
 

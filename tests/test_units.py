@@ -124,3 +124,57 @@ def test_the_user_is_the_one_that_is_made() -> None:
     assert re.search(r"^u bringup ", users, re.MULTILINE)
     assert values("User") == values("Group") == ["bringup"]
     assert "d /var/lib/bringup 0700 bringup bringup -" in (UNITS / "tmpfiles.d/bringup.conf").read_text()
+
+
+# What others call nova-compute, and what has to be there before it.
+COMPUTE = (
+    "nova-compute",
+    "openstack-nova-compute",
+    "kolla-nova_compute-container",
+    "tripleo_nova_compute",
+    "edpm_nova_compute",
+    "devstack@n-cpu",
+    "snap.openstack-hypervisor.nova-compute",
+)
+BEFORE_IT = (
+    "libvirtd",
+    "virtqemud",
+    "kolla-nova_libvirt-container",
+    "kolla-openvswitch_vswitchd-container",
+    "edpm_libvirt",
+    "iscsid",
+    "multipathd",
+)
+
+
+def test_it_has_its_place_also_where_nova_runs_in_containers() -> None:
+    before = {word.rpartition(".")[0] for line in values("Before") for word in line.split()}
+    after = {word.rpartition(".")[0] for line in values("After") for word in line.split()}
+
+    assert before >= set(COMPUTE)
+    assert after >= set(BEFORE_IT)
+
+
+def test_it_is_stopped_before_guests_are_asked_to_shut_down_and_before_their_scopes_end() -> None:
+    after = {word for line in values("After") for word in line.split()}
+
+    assert after >= {"libvirt-guests.service", "virt-guest-shutdown.target", "systemd-machined.service"}
+    assert "virt-guest-shutdown.target" in values("Wants")
+
+
+def test_the_drop_in_for_a_newer_systemd_has_the_same_secrets() -> None:
+    drop_in = (UNITS / "bringup.service.d/import-credential.conf").read_text()
+
+    assert values("LoadCredential", drop_in) == [""]
+    assert values("ImportCredential", drop_in) == values("LoadCredential")
+
+
+@pytest.mark.parametrize("unit", ["bringup-guests.service", "bringup-import.service", "bringup-import.timer"])
+def test_systemd_finds_nothing_wrong_with_the_units_of_a_plain_host(root: Path, unit: str) -> None:
+    for file in (UNITS / "plain-host").glob("bringup-*"):
+        shutil.copy2(file, root / "etc/systemd/system")
+
+    ended = analyze(root, "verify", "--recursive-errors=no", unit)
+
+    ours = [line for line in (ended.stdout + ended.stderr).splitlines() if "bringup" in line]
+    assert (ended.returncode, ours) == (0, [])

@@ -101,25 +101,21 @@ def of_the_quadlet(name: str) -> list[str]:
     return [line for line in re.findall(r"^PodmanArgs=(.*)$", text, re.MULTILINE) if line.startswith(f"--{name}=")]
 
 
-@pytest.fixture
-def deaf() -> Iterator[str]:
-    """Give the address of a scheduler that takes a connection and never answers."""
-    with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/reports"
+# A process that needs longer for its end than Podman gives by itself.
+SLOW_END = "trap 'sleep 12; echo ended; exit 0' TERM; echo started; while :; do sleep 0.1; done"
 
 
-def test_its_end_has_the_time_that_the_quadlet_gives_it_and_not_podmans_ten_seconds(pod: Pod, deaf: str) -> None:
-    silent = {"transport": "http", "url": deaf, "timeout": 60}
-    a_host(pod, HANGS, scheduler=silent, limits={"last_word_deadline": 13, "instance_deadline": 100})
-    with started(pod.command("run", options=of_the_quadlet("stop-timeout"))) as process:
-        until_event(process, "instance.initialized")
-        began = time.monotonic()
+def test_an_end_has_the_time_that_the_quadlet_gives_it_and_not_podmans_ten_seconds(pod: Pod) -> None:
+    a_host(pod)
+    options = ["--entrypoint=/bin/sh", *of_the_quadlet("stop-timeout")]
+    with started(pod.command("-c", SLOW_END, options=options)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
         # ExecStop= of the unit that Quadlet makes.
         pod.engine.podman("rm", "--force", pod.name)
         rest, _ = process.communicate(timeout=PATIENCE_S)
 
-    assert json.loads(rest.splitlines()[-1])["event"] == "service.stopped"
-    assert time.monotonic() - began > 10
+    assert rest == "ended\n"
 
 
 def test_conmon_tells_systemd_that_it_is_ready_and_not_that_a_slow_start_goes_on(pod: Pod) -> None:

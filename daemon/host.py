@@ -15,7 +15,7 @@ from bringup.daemon.journal import NO_JOURNAL, Journal
 from bringup.daemon.outcomes import Outcome, RunResult
 from bringup.daemon.placed import Placed
 from bringup.daemon.resuming import Resuming
-from bringup.drivers.base import Driver, EventListener
+from bringup.drivers.base import Driver, EventListener, FilterChange
 
 
 class RunObserver(Observer, Protocol):
@@ -53,6 +53,10 @@ class Limits:
 
 
 def _nobody(_count: int, _in_s: float) -> None:
+    """Tell nobody."""
+
+
+def _unheard(_change: FilterChange) -> None:
     """Tell nobody."""
 
 
@@ -97,6 +101,8 @@ class Host:
     owes_elsewhere: bool = False
     """Ports and volumes that records name are kept by services that this host cannot tell of a deletion."""
     needs: NeedsPolicy = field(default_factory=NeedsPolicy)
+    on_filter_change: Callable[[FilterChange], None] = _unheard
+    """Is told what somebody else did to the rules of guests while the daemon stays."""
     guards: Guards = field(default_factory=Guards)
     accepted_guests: frozenset[str] = frozenset()
     """UUIDs of guests that need no record here: an operator has said so."""

@@ -322,6 +322,7 @@ class _Service:
             resuming=wiring.resuming(settings),
             guards=wiring.guards(settings),
             owes_elsewhere=wiring.owes_elsewhere(settings),
+            on_filter_change=self.source.filter_changed,
             needs=wiring.needs_policy(settings, run_waits=once, on_wait=self.source.waits),
             accepted_guests=self.identity.accepted_guests,
             now=wiring.utc_now,

@@ -7,11 +7,13 @@ import anyio
 
 from bringup.daemon.errors import BringupError, JournalError, StoreError, chain_of
 from bringup.daemon.evacuated import delete_kept_disks_that_are_due
+from bringup.daemon.host import Host
 from bringup.daemon.init_host import Brought
 from bringup.daemon.logs import get_logger
 from bringup.daemon.release import let_go_on, may_change, try_again
 from bringup.daemon.vitals import Vitals
 from bringup.daemon.waiting import Waits, deferred, look_again
+from bringup.drivers.base import FilterChange
 
 log = get_logger()
 
@@ -29,6 +31,23 @@ async def stand_by(brought: Brought, vitals: Vitals) -> None:
         if may_change(brought):
             group.start_soon(_attend, brought, vitals, name="attend")
         group.start_soon(_keep_tidy, brought, vitals, name="tidy")
+        group.start_soon(keep_filter, brought.host, name="filter")
+
+
+async def keep_filter(host: Host) -> None:
+    """Have the rules of guests put back that somebody else takes away, and say so."""
+
+    def told(change: FilterChange) -> None:
+        if change.put_back:
+            log.warning("filter.put_back", was=change.what)
+        else:
+            log.error("filter.not_known", error=change.what)
+        host.on_filter_change(change)
+
+    try:
+        await host.driver.keep_filtering_rules(told)
+    except Exception as error:  # noqa: BLE001 - whatever a driver raises: the daemon stays for its other work
+        told(FilterChange(what=f"the rules of guests are not watched any more: {chain_of(error)}", put_back=False))
 
 
 async def _keep_tidy(brought: Brought, vitals: Vitals) -> NoReturn:

@@ -28,6 +28,7 @@ __all__ = [
     "Driver",
     "DriverError",
     "EventListener",
+    "FilterChange",
     "Guest",
     "GuestInfo",
     "InstanceNotFound",
@@ -106,6 +107,16 @@ class AvailableResource:
     """MiB."""
     local_gb: int | None
     """GiB of the disk that guests' local disks are on; None: it is not known, because it is not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterChange:
+    """Somebody else has changed the rules of guests, or nobody can tell whether they are in place."""
+
+    what: str
+    """In a sentence."""
+    put_back: bool
+    """They are in place again; False: they are not, or it is not known."""
 
 
 class Guest(Protocol):
@@ -191,6 +202,12 @@ class Driver(Protocol):
 
     async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
         """Put the firewall rules of a running guest in place."""
+
+    async def keep_filtering_rules(self, told: Callable[[FilterChange], None]) -> None:
+        """Put firewall rules back that somebody else takes away or changes, until cancelled, and tell of it.
+
+        Returns at once where this driver keeps none.
+        """
 
     async def filter_defer_apply_on(self) -> None:
         """Collect firewall rules from now on."""

@@ -65,6 +65,7 @@ NEED_A_GUEST = VERBS - {
         "capabilities_as_traits",
         "filter_defer_apply_off",
         "host_needs",
+        "keep_filtering_rules",
         "plug_vifs",
         "destroy",
         "keep_disks",

@@ -1,7 +1,7 @@
 """What ``/status`` answers (``status.schema.json``), built from values.  A key that is here stays; more may come."""
 
 from collections.abc import Mapping
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bringup.daemon.scheduler.base import Pending
@@ -29,6 +29,11 @@ def status(source: Source, pending: Pending) -> dict[str, Any]:
         "warnings": [each for each in urgent if each["outcome"] in ("initialized", "skipped")][:MOST_FAILURES],
         "left_out": max(0, len(urgent) - MOST_FAILURES),
         "deferred": {"waiting": source.waiting, "next_look_s": _rounded(source.next_look_s())},
+        "filter": {
+            "put_back": source.filter.put_back,
+            "last_at": None if source.filter.last_at is None else _written(source.filter.last_at),
+            "problem": source.filter.problem,
+        },
         "reports": {"waiting": pending.count, "oldest_s": _rounded(pending.oldest_s)},
     }
 
@@ -112,7 +117,10 @@ def timeline_head(source: Source) -> dict[str, Any]:
 
 
 def _text_of(source: Source, at_s: float) -> str:
-    at = source.recorder.started_at + timedelta(seconds=at_s)
+    return _written(source.recorder.started_at + timedelta(seconds=at_s))
+
+
+def _written(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -62,6 +62,7 @@ class _Families(Collector):
             retries.add_metric([phase], count)
         yield retries
         yield from _of_reports(self._pending)
+        yield from _of_filter(source)
         feed = recorder.feed
         yield _gauge("bringup_status_listeners", "Who listens to the events now.", feed.listeners)
         dropped = CounterMetricFamily("bringup_status_listeners_dropped", "Listeners that were too slow.")
@@ -104,6 +105,18 @@ def _of_reports(pending: Pending) -> Iterator[Metric]:
     retries = CounterMetricFamily("bringup_report_retries", "Attempts to send a report that were not acknowledged.")
     retries.add_metric([], pending.retries)
     yield retries
+
+
+def _of_filter(source: Source) -> Iterator[Metric]:
+    put_back = CounterMetricFamily(
+        "bringup_packet_filter_put_back", "Rules of guests that somebody else had taken away or changed, put back."
+    )
+    put_back.add_metric([], source.filter.put_back)
+    yield put_back
+    in_place = float(source.filter.problem is None)
+    yield _gauge(
+        "bringup_packet_filter_in_place", "0 where it is not known whether rules are in place, else 1.", in_place
+    )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

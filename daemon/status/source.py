@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum
 
 import anyio
@@ -11,6 +12,7 @@ from bringup.daemon.progress import Progress
 from bringup.daemon.scheduler.base import Pending
 from bringup.daemon.snapshot import Snapshot, headline
 from bringup.daemon.status.recorder import Recorder
+from bringup.drivers.base import FilterChange
 
 WITH_PLACEMENT = ("placement", "driver")
 """The phases in which nothing goes on without Placement."""
@@ -25,6 +27,18 @@ class State(Enum):
     STOPPING = "stopping"
     FAILED = "failed"
     """The start ended in an error, and the process is about to."""
+
+
+@dataclass(slots=True)
+class FilterState:
+    """What became of the rules of guests, which somebody else may take away."""
+
+    put_back: int = 0
+    """So often they were."""
+    last_at: datetime | None = None
+    """When anything was told of them last."""
+    problem: str | None = None
+    """Why it is not known whether they are in place; None: they are, as far as is known."""
 
 
 async def _no_reports() -> Pending:
@@ -55,6 +69,13 @@ class Source:
     """How many instances are deferred and looked at again by themselves."""
     next_look_at: float | None = None
     """When, in monotonic seconds."""
+    filter: FilterState = field(default_factory=FilterState)
+
+    def filter_changed(self, change: FilterChange) -> None:
+        """Take note of what somebody else did to the rules of guests."""
+        self.filter.last_at = datetime.now(UTC)
+        self.filter.put_back += change.put_back
+        self.filter.problem = None if change.put_back else change.what
 
     def waits(self, count: int, in_s: float) -> None:
         """Take note of how many wait for what they need, and in how many seconds they are looked at again."""

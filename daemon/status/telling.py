@@ -38,12 +38,29 @@ def told(answer: Answer) -> RenderableType:
                 style="yellow",
             )
         )
+    parts += _filter(answer)
     waiting = answer["reports"]["waiting"]
     if waiting:
         oldest_s = answer["reports"]["oldest_s"]
         since = "" if oldest_s is None else f", the oldest for {in_words(oldest_s)}"
         parts.append(Text(f"{waiting} reports wait for the scheduler{since}", style="yellow"))
     return Group(*parts)
+
+
+def _filter(answer: Answer) -> list[Text]:
+    """Tell what somebody else did to the rules of guests."""
+    found = answer.get("filter", {"put_back": 0, "problem": None})
+    if found["problem"]:
+        return [Text(f"packet filter: {found['problem']}", style="red")]
+    if found["put_back"]:
+        count = found["put_back"]
+        times = "once" if count == 1 else f"{count} times"
+        return [
+            Text(
+                f"packet filter: somebody else changed it, put back {times}, last at {found['last_at']}", style="yellow"
+            )
+        ]
+    return []
 
 
 def _head(answer: Answer) -> Text:

@@ -6,7 +6,7 @@ from typing import Final, NoReturn, TypeVar
 
 import structlog
 
-from bringup.drivers.base import DriverError, EventListener, Guest, InstanceNotFound, TwoMasters
+from bringup.drivers.base import DriverError, EventListener, FilterChange, Guest, InstanceNotFound, TwoMasters
 from bringup.drivers.libvirt import masters
 from bringup.drivers.libvirt.binding import Connection, Domain, binding
 from bringup.drivers.libvirt.definitions import nics_with_several_queues
@@ -152,6 +152,11 @@ class Opening:
     async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
         """Put the firewall rules of a guest in place."""
         await (self._network or _no_network()).ensure_filtering_rules_for_instance(guest)
+
+    async def keep_filtering_rules(self, told: Callable[[FilterChange], None]) -> None:
+        """Put firewall rules back that somebody else takes away or changes."""
+        if self._network is not None:
+            await self._network.keep_filtering_rules(told)
 
     async def filter_defer_apply_on(self) -> None:
         """Collect firewall rules from now on."""

@@ -4,10 +4,10 @@ The verbs are those of :class:`bringup.drivers.base.Driver`; a driver hands them
 kill half-way: what is right already is left alone.  No I/O stands here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from bringup.drivers.base import Guest
+from bringup.drivers.base import FilterChange, Guest
 from bringup.drivers.needs import Need
 
 
@@ -59,6 +59,9 @@ class Network(Protocol):
 
         :raises DriverError: they could not be put in place, and those that it had are still there.
         """
+
+    async def keep_filtering_rules(self, told: Callable[[FilterChange], None]) -> None:
+        """Put rules back that somebody else takes away or changes, until cancelled; returns where none are kept."""
 
     async def filter_defer_apply_on(self) -> None:
         """Collect rules from now on."""

@@ -1,13 +1,17 @@
 """Keeps the rules of guests in nftables: at once, or collected and applied as one transaction."""
 
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
 
-from bringup.drivers.base import DriverError, Guest
+import anyio
+
+from bringup.drivers.base import DriverError, FilterChange, Guest
 from bringup.drivers.needs import Need, NeedKind, NeedNotMet, NeedState
 from bringup.drivers.network.commands import Command, CommandUnavailable
 from bringup.drivers.network.gathering import Gathering, in_halves
+from bringup.drivers.network.rule_changes import RuleChanges
+from bringup.drivers.network.rule_keeping import History, shape
 from bringup.drivers.network.ruleset import (
     TABLE,
     Replacement,
@@ -26,7 +30,12 @@ AWAY: Final = re.compile(
 )
 TABLES = ("-j", "list", "tables")
 LIST = ("-j", "list", "table", *TABLE.split())
+AS_TEXT = ("--stateless", "list", "table", *TABLE.split())
 APPLY = ("-f", "-")
+LOOK_EVERY_S: Final = 60.0
+"""The net below what the kernel says."""
+FIRST_PAUSE_S: Final = 0.2
+LONGEST_PAUSE_S: Final = 30.0
 
 
 class Nftables:
@@ -38,6 +47,12 @@ class Nftables:
         self._gathering = Gathering(self._apply)
         self._devices: dict[str, frozenset[str]] = {}
         self._is_open = False
+        self._changing = anyio.Lock()
+        self._history = History()
+        self._right: tuple[str, ...] | None = None
+        """What the table looks like when it is right; None: there is none, or that is to be looked at."""
+        self._seen: dict[str, frozenset[str]] = {}
+        """Devices of each instance at the last look."""
         self._deferred: dict[str, Replacement] | None = None
 
     async def open(self) -> None:
@@ -47,7 +62,9 @@ class Nftables:
         """
         tables = await self._nft.run(TABLES)
         if not self._is_open:
-            self._devices = devices_in(await self._nft.run(LIST)) if has_table(tables) else {}
+            if has_table(tables):
+                self._devices = devices_in(await self._nft.run(LIST))
+                self._history = History(found=await self._nft.run(AS_TEXT), had=self._devices)
             self._is_open = True
 
     async def look(self) -> Need:
@@ -116,16 +133,71 @@ class Nftables:
                 raise NeedNotMet(sentence, away.needs) from away
             raise DriverError(sentence) from failed[0][1]
 
+    async def keep(self, told: Callable[[FilterChange], None]) -> NoReturn:
+        """Look at the table when the kernel says that somebody changed it, and each minute; put back what is not right.
+
+        Somebody who changes it again and again is answered more and more slowly.
+        """
+        pause_s, problem = FIRST_PAUSE_S, ""
+        with RuleChanges() as changes:
+            while True:
+                try:
+                    found, problem = await self.put_right(), ""
+                    if found is not None:
+                        told(FilterChange(what=found, put_back=True))
+                    pause_s = FIRST_PAUSE_S if found is None else min(2 * pause_s, LONGEST_PAUSE_S)
+                except DriverError as error:
+                    # Told once: it is looked at again each minute.
+                    if str(error) != problem:
+                        what = f"cannot see whether the rules of guests are in place: {error}"
+                        told(FilterChange(what=what, put_back=False))
+                    problem = str(error)
+                with anyio.move_on_after(LOOK_EVERY_S):
+                    await changes.one()
+                # What follows at once is one change with it.
+                await anyio.sleep(pause_s)
+
+    async def put_right(self) -> str | None:
+        """Put our table back if somebody has changed it, in one transaction; say what was found, None: all was right.
+
+        :raises DriverError: it could not be looked at, or not be put back.
+        """
+        async with self._changing:
+            await self._opened()
+            found = await self._shape()
+            if self._right is None and found is not None and self._seen == self._devices:
+                # After a change of our own: what stands for whom is right, so the rest is as we made it.
+                self._right = found
+            if found == self._right and (found is not None or not self._devices):
+                return None
+            await self._nft.run(APPLY, given=self._history.replay())
+            self._right = await self._shape()
+            self._devices = self._seen
+        return f"the table {TABLE} {'was gone' if found is None else 'had been changed'}"
+
+    async def _shape(self) -> tuple[str, ...] | None:
+        """Look at our table; None: there is none."""
+        if not has_table(await self._nft.run(TABLES)):
+            self._seen = {}
+            return None
+        listing = await self._nft.run(LIST)
+        self._seen = devices_in(listing)
+        return shape(listing)
+
     async def _apply(self, replacements: Sequence[Replacement]) -> Sequence[Exception | None]:
-        await self._opened()
         # The last word on an instance is the one that counts, and a transaction wants one word.
         latest = {one.instance: one for one in replacements}
 
         async def transact(some: Sequence[Replacement]) -> None:
             await self._nft.run(APPLY, given=transaction(some, self._devices))
             self._devices = devices_after(some, self._devices)
+            self._right = None
+            for one in some:
+                self._history.add(one)
 
-        errors = await in_halves(list(latest.values()), transact)
+        async with self._changing:
+            await self._opened()
+            errors = await in_halves(list(latest.values()), transact)
         by_instance = dict(zip(latest, errors, strict=True))
         return [by_instance[one.instance] for one in replacements]
 

@@ -1,8 +1,8 @@
 """The network of this host, put together: what a driver hands its verbs on to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from bringup.drivers.base import Guest
+from bringup.drivers.base import FilterChange, Guest
 from bringup.drivers.needs import Need
 from bringup.drivers.network.firewall import Nftables
 from bringup.drivers.network.plugging import Plugging
@@ -57,6 +57,11 @@ class HostNetwork:
         """Put the rules of a guest in place; see :meth:`Nftables.ensure`."""
         if self._firewall is not None:
             await self._firewall.ensure(guest)
+
+    async def keep_filtering_rules(self, told: Callable[[FilterChange], None]) -> None:
+        """Put rules back that somebody else takes away; see :meth:`Nftables.keep`."""
+        if self._firewall is not None:
+            await self._firewall.keep(told)
 
     async def filter_defer_apply_on(self) -> None:
         """Collect rules from now on."""

@@ -66,9 +66,9 @@ def is_filtered(vif: Vif) -> bool:
     Not: one that is on no Linux bridge; one whose port security is off; one that Neutron filters (``port_filter``, as
     Nova's ``is_neutron_filtering_enabled``): Neutron knows of address pairs that the info cache does not.
     """
-    hybrid = vif.type == "ovs" and vif.details.get("ovs_hybrid_plug") is True
+    hybrid = vif.type == "ovs" and vif.has("ovs_hybrid_plug")
     secure = {vif.plain.get("port_security_enabled"), vif.details.get("port_security_enabled")}
-    return (vif.type == "bridge" or hybrid) and False not in secure and vif.details.get("port_filter") is not True
+    return (vif.type == "bridge" or hybrid) and False not in secure and not vif.has("port_filter")
 
 
 def replacement(guest: Guest) -> Replacement:

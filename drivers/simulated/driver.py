@@ -1,10 +1,10 @@
 """The driver of the simulated host: each of Nova's verbs, and what it does to the hypervisor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from bringup.drivers.base import AvailableResource, Guest, GuestInfo, RebootType, SharedStorageProbe
+from bringup.drivers.base import AvailableResource, FilterChange, Guest, GuestInfo, RebootType, SharedStorageProbe
 from bringup.drivers.needs import Need
 from bringup.drivers.simulated import transitions
 from bringup.drivers.simulated.controls import Controls
@@ -61,6 +61,10 @@ class SimulatedDriver(Controls):
         """Put the firewall rules of a guest in place, or collect them."""
         verb: Final = "ensure_filtering_rules_for_instance"
         await self._perform(verb, guest.uuid, partial(self.hypervisor.filter, guest.uuid))
+
+    async def keep_filtering_rules(self, told: Callable[[FilterChange], None]) -> None:
+        """Return: nobody else changes the rules of a simulated host."""
+        await self._perform("keep_filtering_rules", "", lambda: None, told=told)
 
     async def filter_defer_apply_on(self) -> None:
         """Collect firewall rules from now on."""

@@ -15,6 +15,7 @@ HostVerb = Literal[
     "get_available_resource",
     "capabilities_as_traits",
     "host_needs",
+    "keep_filtering_rules",
     "filter_defer_apply_on",
     "filter_defer_apply_off",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import anyio
 import pytest
 
 from bringup.drivers.network import make_host_network
@@ -14,7 +15,7 @@ from support.drivers import told
 from support.frames import ICMP, RESEND_S, Tap, echo_request, ipv4, mac_bytes
 from support.libvirt_drivers import opened, options
 from support.libvirtd import a_libvirtd
-from support.network import BRIDGE, GuestOf, a_vif, device_of, ip_of, mac_of
+from support.network import BRIDGE, GuestOf, a_vif, device_of, ip_of, mac_of, run
 from support.small_linux import make_small_linux
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nftables"), pytest.mark.timeout(300)]
@@ -87,3 +88,12 @@ async def test_a_linux_that_was_brought_back_is_reached_and_sends_from_no_addres
 
             await driver.ensure_filtering_rules_for_instance(guest)
             assert who_answers(peer, 3) == {OWN}
+
+            put_back = anyio.Event()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(driver.keep_filtering_rules, lambda _change: put_back.set())
+                run("nft", "flush", "ruleset")
+                with anyio.fail_after(60):
+                    await put_back.wait()
+                assert who_answers(peer, 4) == {OWN}
+                tasks.cancel_scope.cancel()

@@ -3,17 +3,30 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
+from anyio import wait_all_tasks_blocked
+from structlog.testing import capture_logs
 
+from bringup.daemon.scheduler.base import Pending
+from bringup.daemon.standby import keep_filter
+from bringup.daemon.status.documents import status
+from bringup.daemon.status.metrics import text_of as text_of_metrics
 from bringup.drivers.base import FilterChange
+from bringup.drivers.libvirt import LibvirtDriver, LibvirtOptions
+from bringup.drivers.network import make_host_network
 from bringup.drivers.network.firewall import Nftables
 from bringup.drivers.network.rule_changes import is_about_bridges
 from bringup.drivers.network.ruleset import replacement
+from support.hosts import arranged
 from support.network import GuestOf, a_vif, device_of, our_table, ruleset, run
 from support.records import uuid_of
+from support.status import Acted
+from test_status_documents import VALIDATOR
+from test_status_telling import text_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nftables")]
 
@@ -200,3 +213,37 @@ async def test_that_nobody_can_look_is_told_once_and_what_was_missed_is_put_back
 @pytest.mark.parametrize("junk", [b"", b"\0" * 15, b"\0" * 64, b"\x10\0\0\0\x02\x0a\0\0" + b"\0" * 8, b"\xff" * 40])
 def test_what_is_no_message_is_about_nothing(junk: bytes) -> None:
     assert not is_about_bridges(junk)
+
+
+async def test_the_daemon_that_stays_says_so_in_log_status_and_metrics() -> None:
+    network = make_host_network(plugs=False, filters=True)
+    driver = LibvirtDriver(LibvirtOptions(), network)
+    await driver.ensure_filtering_rules_for_instance(guest(1))
+    acted, told = Acted(), Told()
+
+    def heard(change: FilterChange) -> None:
+        acted.source.filter_changed(change)
+        told(change)
+
+    async with arranged() as host, anyio.create_task_group() as tasks:
+        staying = replace(host.host, executor=replace(host.host.executor, driver=driver), on_filter_change=heard)
+        with capture_logs() as logs:
+            tasks.start_soon(keep_filter, staying)
+            await wait_all_tasks_blocked()
+            run("nft", "flush", "ruleset")
+            await told.count(1)
+        tasks.cancel_scope.cancel()
+
+    assert [(line["event"], line["log_level"], line["was"]) for line in logs] == [("filter.put_back", "warning", GONE)]
+    answer = status(acted.source, Pending())
+    VALIDATOR.validate(answer)
+    assert (answer["filter"]["put_back"], answer["filter"]["problem"]) == (1, None)
+    assert "packet filter: somebody else changed it, put back once" in text_of(acted)
+    metrics = text_of_metrics(acted.source, Pending()).decode()
+    assert "bringup_packet_filter_put_back_total 1.0" in metrics
+    assert "bringup_packet_filter_in_place 1.0" in metrics
+
+    acted.source.filter_changed(FilterChange(what="nobody can look", put_back=False))
+    assert status(acted.source, Pending())["filter"]["problem"] == "nobody can look"
+    assert "packet filter: nobody can look" in text_of(acted)
+    assert "bringup_packet_filter_in_place 0.0" in text_of_metrics(acted.source, Pending()).decode()

@@ -1,11 +1,12 @@
 """A hypervisor with one guest that writes down what it is asked to do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bringup.drivers.base import (
     AvailableResource,
     EventListener,
+    FilterChange,
     Guest,
     GuestInfo,
     InstanceNotFound,
@@ -137,6 +138,9 @@ class TracingDriver:
 
     async def capabilities_as_traits(self) -> frozenset[str]:
         raise NotImplementedError
+
+    async def keep_filtering_rules(self, told: Callable[[FilterChange], None]) -> None:
+        del told
 
     async def filter_defer_apply_on(self) -> None:
         self.trace.call("drv.filter_defer_apply_on")

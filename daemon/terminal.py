@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from bringup.daemon.advice import advice_of, gathered
 from bringup.daemon.background import background
 from bringup.daemon.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.progress import Progress
@@ -89,6 +90,7 @@ def _failures(result: RunResult) -> list[RenderableType]:
     ]
     if len(lines) > SHOWN_FAILED:
         lines[SHOWN_FAILED:] = [Text(f"and {len(lines) - SHOWN_FAILED} more")]
+    lines += [words((line, "cyan")) for line in gathered(map(advice_of, result.outcomes))]
     if result.error is not None:
         lines.append(words((result.error, "bold red")))
     return list(lines)

@@ -73,7 +73,8 @@ def test_a_run_has_what_needs_somebody_first_and_no_control_characters(site: Sit
     has_run(site)
     ended = site.run("history", "--run", which, *site.settings())
     assert RUN in ended.lines[0]
-    assert [line.split()[:2] for line in ended.lines[2:]] == [[uuid_of(1), "failed"], [uuid_of(2), "unsettled"]]
+    assert [line.split()[:2] for line in ended.lines[2:4]] == [[uuid_of(1), "failed"], [uuid_of(2), "unsettled"]]
+    assert [line.startswith("to do (1): ") for line in ended.lines[4:]] == [True]
     assert "port binding\\nfailed" in ended.lines[2]
 
 

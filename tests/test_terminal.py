@@ -175,3 +175,13 @@ async def test_what_fails_while_the_view_is_shown_is_raised_as_it_is() -> None:
     with pytest.raises(LookupError, match=r"^inside$"):
         async with Terminal(recording()).showing(Progress()):
             raise LookupError("inside")
+
+
+def test_the_summary_says_once_what_to_do_about_the_same_thing() -> None:
+    failed = [outcome(number, Kind.FAILED, ("vifs",)) for number in (1, 2)]
+
+    text = drawn(summary(result(*failed, outcome(3))))
+
+    assert text.count("to do") == 1
+    assert "to do (2): mend what the hypervisor says" in text
+    assert "bringup retry UUID" in " ".join(text.split())

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bringup.daemon.advice import gathered
 from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json, write_line
 from bringup.daemon.errors import UsageError
 from bringup.daemon.text import printable
@@ -103,6 +104,8 @@ def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
         for row in instances
     ]
     _write_table(("instance", "came of it", "because", "took", "problem"), rows)
+    for line in gathered(row["advice"] and row["advice"].replace(row["uuid"], "UUID") for row in instances):
+        write_line(line)
 
 
 def _meant(text: str, settings: "Settings") -> str:
@@ -142,6 +145,8 @@ def _write_instance(history: "History", uuid: str, *, as_json: bool) -> None:
         _write_table(
             ("  began (UTC)", "attempt", "action", "rule", "took", "error"), [("  " + r[0], *r[1:]) for r in rows]
         )
+        if row["advice"]:
+            write_line(f"to do: {row['advice']}")
 
 
 def _write_kept(history: "History", *, as_json: bool) -> None:

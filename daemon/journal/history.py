@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bringup.daemon.advice import advice, for_one
 from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.journal import remembering
 from bringup.daemon.journal.base import FailedBefore, Past
@@ -187,7 +188,16 @@ def _instance(row: sqlite3.Row) -> Row:
         "warnings": outcome.get("warnings", []),
         "needs": outcome.get("needs", []),
         "deleted": outcome.get("deleted", False),
+        "advice": for_one(_advice(row["kind"], outcome), row["uuid"]),
     }
+
+
+def _advice(kind: str | None, outcome: Row) -> str | None:
+    problem = outcome.get("problem") or next(iter(outcome.get("warnings", ())), None)
+    if kind is None or (problem is None and kind in (Kind.INITIALIZED.value, Kind.SKIPPED.value)):
+        return None
+    met_by = {need["met_by"] for need in outcome.get("needs", ())}
+    return advice(Kind(kind), None if problem is None else problem[1], met_by)
 
 
 def _action(row: sqlite3.Row) -> Row:

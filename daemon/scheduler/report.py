@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypedDict, TypeGuard
 
+from bringup.daemon.advice import advice_of, for_one
 from bringup.daemon.outcomes import Kind, Outcome, Problem, RunResult
 from bringup.daemon.wording import need_json
 
@@ -42,6 +43,7 @@ class ReportedInstance(TypedDict):
     problem: ReportedProblem | None
     needs: list[dict[str, str]]
     warnings: list[ReportedProblem]
+    advice: str | None
     took_s: float
     slowest: ReportedAction | None
 
@@ -157,6 +159,7 @@ def _instance(outcome: Outcome) -> ReportedInstance:
         "problem": None if problem is None else _problem(problem),
         "needs": [need_json(need) for need in outcome.needs],
         "warnings": [_problem(warning) for warning in outcome.warnings],
+        "advice": for_one(advice_of(outcome), outcome.uuid),
         "took_s": round(outcome.took_s, 3),
         "slowest": None if slowest is None else {"action": slowest[0], "took_s": round(slowest[1], 3)},
     }

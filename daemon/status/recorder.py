@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from bringup.daemon.advice import advice_of, for_one
 from bringup.daemon.decisions import Step
 from bringup.daemon.decisions.needs import is_tried_again
 from bringup.daemon.observers import Indifferent
@@ -172,4 +173,5 @@ def _urgent(outcome: Outcome) -> dict[str, Any]:
         "took_s": round(outcome.took_s, 3),
         "needs": [need_json(need) for need in outcome.needs],
         "tried_again": is_tried_again(outcome.needs),
+        "advice": for_one(advice_of(outcome), outcome.uuid),
     }

@@ -8,6 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from bringup.daemon.advice import gathered
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.terminal import STYLES, words
 from bringup.daemon.time_spans import in_words
@@ -105,7 +106,17 @@ def _failures(answer: Answer) -> list[RenderableType]:
     ]
     lines += [words(("warning", WARNING_STYLE), f"  {one['uuid']}  {_why(one)}") for one in answer["warnings"]]
     more = len(lines) - SHOWN_FAILURES + answer["left_out"]
-    return [*lines[:SHOWN_FAILURES], *_more(more, "to look at")]
+    return [*lines[:SHOWN_FAILURES], *_more(more, "to look at"), *_to_do(answer)]
+
+
+def _to_do(answer: Answer) -> list[RenderableType]:
+    # A daemon of an earlier version does not say it.
+    one_each = [
+        text.replace(one["uuid"], "UUID")
+        for one in (*answer["failures"], *answer["warnings"])
+        if (text := one.get("advice"))
+    ]
+    return [words((line, "cyan")) for line in gathered(one_each)]
 
 
 def _why(one: Answer) -> str:

@@ -13,9 +13,45 @@ hypothesis.settings.register_profile("bringup", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("bringup")
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+ON_BOTH_BACKENDS = frozenset(
+    {
+        "test_background",
+        "test_cancellation",
+        "test_fence",
+        "test_gate",
+        "test_init_host",
+        "test_init_instance",
+        "test_keystone",
+        "test_lease",
+        "test_libvirt_connections",
+        "test_libvirt_room",
+        "test_lifecycle",
+        "test_network_gathering",
+        "test_operations",
+        "test_scheduler_outbox",
+        "test_service",
+        "test_settle",
+        "test_store_gathering",
+        "test_stores",
+        "test_waiting",
+    }
+)
+"""Where tasks, deadlines and cancellation are what is tested; all else runs on asyncio alone, as the daemon does."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Choose the backends of anyio that a test runs on."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    chosen = hasattr(metafunc.module, "anyio_backend") or any(mark.args[0] == "anyio_backend" for mark in marks)
+    if "anyio_backend" in metafunc.fixturenames and not chosen:
+        path = metafunc.definition.path
+        core = path.stem in ON_BOTH_BACKENDS or path.parent.name == "conformance"
+        metafunc.parametrize("anyio_backend", ["asyncio", "trio"] if core else ["asyncio"], indirect=True)
+
+
+@pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Run on both of anyio's backends."""
+    """Run on the backend that was chosen."""
     backend: str = request.param
     return backend
 

@@ -200,6 +200,21 @@ def test_a_stable_name_that_the_record_or_the_device_contradicts_is_no_proof() -
     assert doubt([f"/dev/disk/by-id/scsi-3{WWID}", "/dev/sdb"], SDB, None) == ""
 
 
+def test_a_name_that_says_another_target_than_the_record_is_no_proof_whatever_the_kernel_tells() -> None:
+    loop = Device(name="loop0")
+    by_path = f"/dev/disk/by-path/ip-192.0.2.1:3260-iscsi-{IQN}-lun-1"
+    for data, is_proof in (
+        ({"target_iqn": IQN, "target_lun": 1}, True),
+        ({"target_iqn": IQN, "target_lun": 2}, False),
+        ({"target_iqn": "iqn.x:other", "target_lun": 1}, False),
+        ({}, True),
+    ):
+        assert (doubt([by_path, "/dev/loop0"], loop, iscsi(**data)[0]) == "") is is_proof
+    by_id = f"/dev/disk/by-id/wwn-0x{WWID}"
+    assert doubt([by_id, "/dev/loop0"], loop, iscsi(wwn=WWID)[0]) == ""
+    assert doubt([by_id, "/dev/loop0"], loop, iscsi(wwn=f"{WWID[:-1]}7")[0])
+
+
 def test_a_link_that_has_the_volumes_id_in_its_name_is_that_volume() -> None:
     [volume] = iscsi()
     assert doubt([f"/dev/fabric/volume-{VOLUME_ID}", "/dev/sdx"], Device(name="sdx"), volume) == ""

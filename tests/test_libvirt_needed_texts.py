@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from bringup.drivers.libvirt.binding import binding
 from bringup.drivers.libvirt.needed.block import device_of, dm_uuid_of
-from bringup.drivers.libvirt.needed.definition import Source, read_definition
+from bringup.drivers.libvirt.needed.definition import Source
 from bringup.drivers.libvirt.needed.host import Found, Host
 from bringup.drivers.libvirt.needed.missing import CODES, missing_in
 from bringup.drivers.libvirt.needed.mounts import Mounts, read_fstab, read_mountinfo, read_unit, relied_on
 from bringup.drivers.libvirt.needed.qcow2 import read_header, source_of
+from bringup.drivers.libvirt.needed.reading import read_definition
 from bringup.drivers.libvirt.needed.xml_parts import cpus_of, kib_of, number
 from bringup.drivers.needs import NeedKind
 from test_libvirt_tables import Raised

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from bringup.drivers.libvirt.needed.definition import read_definition
 from bringup.drivers.libvirt.needed.devices import devices
 from bringup.drivers.libvirt.needed.disks import disks
 from bringup.drivers.libvirt.needed.host import NOTHING_SEEN, Host
 from bringup.drivers.libvirt.needed.mounts import read_mountinfo
+from bringup.drivers.libvirt.needed.reading import read_definition
 from bringup.drivers.libvirt.needed.sight import Sight, Told
 from bringup.drivers.libvirt.needed.volumes import volumes_of
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
@@ -159,7 +159,11 @@ def test_a_disk_below_a_mount_that_a_pool_or_fstab_names_is_absent_with_it(see: 
     [need] = see(disk("/srv/images/old.raw"), expected=expected)
     assert (need.kind, need.name, need.state, need.met_by) == (NeedKind.MOUNT, "/srv/images", ABSENT, MetBy.HOST)
     mounts = read_mountinfo(ROOT + "30 27 0:50 / /srv/images rw - nfs4 nas:/images rw\n")
-    assert [each.state for each in see(disk("/srv/images/old.raw"), expected=expected, mounts=mounts)] == [MET]
+    found = see(disk("/srv/images/old.raw"), expected=expected, mounts=mounts)
+    assert [(each.kind, each.name, each.state) for each in found] == [
+        (NeedKind.MOUNT, "/srv/images", MET),
+        (NeedKind.DISK, "/srv/images/old.raw", MET),
+    ]
     # By a link from elsewhere it is the same file.
     (tmp_path / "link").symlink_to("/srv/images/old.raw")
     [linked] = see(disk("/link"), expected=expected)

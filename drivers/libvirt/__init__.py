@@ -4,6 +4,7 @@
 * ``threads``, ``lines``, ``hypervisor``: a blocking call has a thread, a deadline, a connection; what
   was under way when the connection broke is looked at again.
 * ``power``, ``disks``, ``migrated``, ``snapshots``, ``traits``: what the verbs do; ``opening``, ``driver``: the verbs.
+* ``needed``: what a guest needs before it is started; ``starting``: one start, and what it means that it was refused.
 * ``events``, ``watch``: lifecycle events; ``masters``: who else starts guests here.
 """
 

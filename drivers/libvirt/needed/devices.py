@@ -75,6 +75,9 @@ def _nic(sight: Sight, nic: Nic) -> Iterator[Need]:
     if nic.type == "network":
         why = sight.told.answers.get(("network", nic.source), "")
         yield need(NeedKind.NETWORK, nic.source, absent=why)
+    elif not sight.sees_host:
+        # A container may have a network of its own: a start without what it needs fails by itself, and says so.
+        return
     elif nic.type in ("bridge", "direct") and nic.source:
         yield _link(sight, nic.source, "bridge" if nic.type == "bridge" else "device")
     elif nic.type in ("vhostuser", "vdpa") and nic.source:

@@ -10,7 +10,7 @@ from bringup.drivers.libvirt.needed.definition import Disk, Server, Source
 from bringup.drivers.libvirt.needed.host import Found
 from bringup.drivers.libvirt.needed.identified import doubt, who_can_tell
 from bringup.drivers.libvirt.needed.knocking import knock
-from bringup.drivers.libvirt.needed.mounts import is_below_mounts, relied_on
+from bringup.drivers.libvirt.needed.mounts import points_above, relied_on
 from bringup.drivers.libvirt.needed.names import Naming, is_stable_dm, read_name
 from bringup.drivers.libvirt.needed.qcow2 import read_header, source_of
 from bringup.drivers.libvirt.needed.sight import Sight
@@ -22,17 +22,17 @@ LONGEST_CHAIN: Final = 64
 BY_ID: Final = "the definition should name it by /dev/disk/by-id"
 MOST_SERVERS: Final = 3
 PORTS: Final = {
-    "rbd": 6789,
-    "nbd": 10809,
-    "iscsi": 3260,
-    "gluster": 24007,
-    "http": 80,
-    "https": 443,
-    "ftp": 21,
-    "ftps": 990,
-    "ssh": 22,
-    "nfs": 2049,
-    "sheepdog": 7000,
+    "rbd": (3300, 6789),
+    "nbd": (10809,),
+    "iscsi": (3260,),
+    "gluster": (24007,),
+    "http": (80,),
+    "https": (443,),
+    "ftp": (21,),
+    "ftps": (990,),
+    "ssh": (22,),
+    "nfs": (2049,),
+    "sheepdog": (7000,),
 }
 SPEAK_FIRST: Final = frozenset({"nbd", "rbd", "ssh"})
 """Protocols whose servers greet: one that accepts and is silent hangs."""
@@ -101,6 +101,9 @@ class _Look:
         mounted = self._mount(found)
         if mounted is not None:
             yield Verdict(mounted)
+        else:
+            points = points_above(found.names, self._sight.expected, self._sight.nova_base)
+            yield from (Verdict(need(NeedKind.MOUNT, point)) for point in points)
         target = self._disk.target if is_top and mounted is None and self._is_out_of_sight(found) else ""
         if found.status is None:
             yield Verdict(self._missing(found, source, mounted), target)
@@ -134,7 +137,7 @@ class _Look:
         ):
             # Of a container's /dev sysfs knows nothing, of the kernel's devices it does.
             return False
-        return not any(is_below_mounts(path, self._sight.expected, self._sight.nova_base) for path in found.names)
+        return not points_above(found.names, self._sight.expected, self._sight.nova_base)
 
     def _backing(self, image: str) -> Iterator[Verdict]:
         header = read_header(self._sight.host.start_of(image, HEADER))
@@ -209,8 +212,9 @@ class _Look:
     def _network(self, source: Source) -> Need:
         name = f"{source.protocol}:{source.name}"
         silent = []
-        # What a guest that runs is served may be for one client alone.
-        for server in () if self._sight.told.active else source.servers[:MOST_SERVERS]:
+        # What a guest that runs is served may be for one client alone; a container may not reach what its host does.
+        is_asked = self._sight.sees_host and not self._sight.told.active
+        for server in source.servers[:MOST_SERVERS] if is_asked else ():
             ask = partial(self._knock, server, source.protocol)
             problem = self._sight.host.kept(f"server {source.protocol} {server}", ask)
             if not problem:
@@ -221,9 +225,13 @@ class _Look:
         return need(NeedKind.DISK, name, absent="its storage does not answer: " + "; ".join(silent))
 
     def _knock(self, server: Server, protocol: str) -> str:
-        port = server.port or PORTS.get(protocol)
-        address = server.socket or (server.name, port)
-        if not server.socket and (not server.name or port is None):
-            return ""
-        self._sight.host.at = server.socket or f"{server.name}:{port}"
-        return knock(address, speaks_first=protocol in SPEAK_FIRST)
+        """Say why none of the addresses of a server answers; "" where one does, or none is known."""
+        ports = (server.port,) if server.port else PORTS.get(protocol, ())
+        addresses = [server.socket] if server.socket else [(server.name, port) for port in ports if server.name]
+        silent = []
+        for address in addresses:
+            self._sight.host.at = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
+            silent.append(knock(address, speaks_first=protocol in SPEAK_FIRST))
+            if not silent[-1]:
+                return ""
+        return ", ".join(silent)

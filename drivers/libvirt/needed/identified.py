@@ -2,7 +2,15 @@
 
 from collections.abc import Sequence
 
-from bringup.drivers.libvirt.needed.names import Name, Naming, is_encrypted, is_stable_dm, plain_identity, read_name
+from bringup.drivers.libvirt.needed.names import (
+    SHORTEST,
+    Name,
+    Naming,
+    is_encrypted,
+    is_stable_dm,
+    plain_identity,
+    read_name,
+)
 from bringup.drivers.libvirt.needed.volumes import Device, Volume, proves
 from bringup.drivers.needs import MetBy
 
@@ -18,7 +26,7 @@ def doubt(names: Sequence[str], device: Device | None, volume: Volume | None) ->
     if any(name.naming is Naming.ENCRYPTED for name in read) or (device is not None and is_encrypted(device.dm_uuid)):
         return ENCRYPTED
     proof = None if volume is None or device is None else proves(device, volume)
-    if proof is False:
+    if proof is False or (volume is not None and any(_contradicts(name, volume) for name in read)):
         return f"{names[-1]} is another disk than the record says"
     if proof or _names_volume(names, volume):
         return ""
@@ -47,6 +55,14 @@ def _agrees(name: Name, device: Device) -> bool:
             name.identity
         )
     return not device.wwns or name.identity in device.wwns
+
+
+def _contradicts(name: Name, volume: Volume) -> bool:
+    """Tell whether a name says of a target, or of a WWN, what the record does not."""
+    if name.target is not None and volume.targets:
+        return name.target not in volume.targets
+    is_wwn = len(name.identity) >= SHORTEST and all(digit in "0123456789abcdef" for digit in name.identity)
+    return bool(is_wwn and volume.wwns) and name.identity not in volume.wwns
 
 
 def _names_volume(names: Sequence[str], volume: Volume | None) -> bool:

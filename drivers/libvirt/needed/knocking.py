@@ -11,7 +11,7 @@ ANSWERS_S: Final = 1.5
 NOT_TOLD: Final = (errno.EACCES, errno.EPERM)
 
 
-def knock(address: str | tuple[str, int | None], *, speaks_first: bool) -> str:
+def knock(address: str | tuple[str, int], *, speaks_first: bool) -> str:
     """Say what is wrong with the server at an address, a host and a port or the path of a socket; "" for nothing."""
     try:
         with _connected(address) as connection:
@@ -27,9 +27,9 @@ def knock(address: str | tuple[str, int | None], *, speaks_first: bool) -> str:
     return f"{address if isinstance(address, str) else f'{address[0]}:{address[1]}'}: {why}"
 
 
-def _connected(address: str | tuple[str, int | None]) -> socket.socket:
+def _connected(address: str | tuple[str, int]) -> socket.socket:
     if not isinstance(address, str):
-        return socket.create_connection((address[0], address[1] or 0), timeout=ANSWERS_S)
+        return socket.create_connection(address, timeout=ANSWERS_S)
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(ANSWERS_S)

@@ -196,4 +196,4 @@ def _profiles(network_info: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, 
             profile = vif["profile"]
             slot, info = profile.get("pci_slot"), profile.get("pci_vendor_info")
             if isinstance(slot, str) and isinstance(info, str) and ":" in info:
-                yield slot, info
+                yield slot.lower(), info

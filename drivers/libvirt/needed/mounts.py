@@ -110,10 +110,14 @@ def relied_on(paths: Sequence[str], mounts: Mounts, expected: Mapping[str, str],
     return None
 
 
-def is_below_mounts(path: str, expected: Mapping[str, str], nova_base: str) -> bool:
-    """Tell whether a path is at or below a mount that somebody names, mounted or not."""
-    named = any(point in expected and point != "/" for point in (path, *parents(path)))
-    return named or nova_mount(path, Mounts(), nova_base) is not None
+def points_above(paths: Sequence[str], expected: Mapping[str, str], nova_base: str) -> list[str]:
+    """Give the mount points that somebody names at or above a path, mounted or not."""
+    found: dict[str, None] = {}
+    for path in paths:
+        found |= {point: None for point in (path, *parents(path)) if point in expected and point != "/"}
+        if (of_nova := nova_mount(path, Mounts(), nova_base)) is not None:
+            found[of_nova.point] = None
+    return list(found)
 
 
 def nova_mount(path: str, mounts: Mounts, nova_base: str) -> NotMounted | None:

@@ -49,6 +49,8 @@ class Name:
     """The name that device-mapper would have for it."""
     identity: str = ""
     """The identity in it, as :func:`plain_identity` has it, where it can be compared."""
+    target: tuple[str, int] | None = None
+    """IQN, or WWPN, and LUN in it."""
 
 
 _NODES: Final = "/dev/"
@@ -59,8 +61,8 @@ _BY_ITSELF: Final = ("/dev/zvol/", "/dev/drbd/by-res/", "/dev/storpool/", "/dev/
 _MAPPER: Final = "/dev/mapper/"
 # Of a slot, a port or a bus there is no target in a name.
 _TARGETS: Final = (
-    re.compile(r"-iscsi-(?:iqn|eui|naa)\..+-lun-[0-9a-fx]+"),
-    re.compile(r"(?:^|-)fc-0x[0-9a-f]{16}-lun-[0-9a-fx]+"),
+    re.compile(r"-iscsi-((?:iqn|eui|naa)\..+)-lun-([0-9]+|0x[0-9a-f]+)(?:-part[0-9]+)?$"),
+    re.compile(r"(?:^|-)fc-0x([0-9a-f]{16})-lun-([0-9]+|0x[0-9a-f]+)(?:-part[0-9]+)?$"),
     re.compile(r"-zfcp-0x[0-9a-f]{16}:0x[0-9a-f]+"),
     re.compile(r"-sas-0x[0-9a-f]{16}-lun-[0-9a-fx]+"),
     re.compile(r"(?:^|-)nvme-fabrics-nqn\..+-nsid-[0-9]+"),
@@ -81,8 +83,7 @@ def read_name(path: str) -> Name:  # noqa: PLR0911 - one line a row of the table
     if path.startswith(_BY_ID):
         return _by_id(path.removeprefix(_BY_ID))
     if path.startswith(_BY_PATH):
-        by_path = path.removeprefix(_BY_PATH)
-        return Name(Naming.STABLE if any(target.search(by_path) for target in _TARGETS) else Naming.UNSTABLE)
+        return _by_path(path.removeprefix(_BY_PATH))
     if path.startswith((*_BY_UUID, *_BY_ITSELF)) and not path.endswith("/"):
         return Name(Naming.STABLE)
     if path.startswith(_MAPPER):
@@ -93,6 +94,15 @@ def read_name(path: str) -> Name:  # noqa: PLR0911 - one line a row of the table
     if len(parts) == 2 and parts[0] not in _NO_GROUPS and parts[1]:  # noqa: PLR2004 - a group and a volume
         return Name(Naming.DM, dm_name="-".join(part.replace("-", "--") for part in parts))
     return Name(Naming.UNSTABLE)
+
+
+def _by_path(name: str) -> Name:
+    found = next(filter(None, (target.search(name) for target in _TARGETS)), None)
+    if found is None:
+        return Name(Naming.UNSTABLE)
+    # A LUN that is not a small number is written as SCSI has it, all eight bytes.
+    is_plain = len(found.groups()) > 1 and found[2].isdecimal()
+    return Name(Naming.STABLE, target=(found[1], int(found[2])) if is_plain else None)
 
 
 def _by_id(name: str) -> Name:

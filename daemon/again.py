@@ -36,6 +36,8 @@ class Again:
     """Tells of a fresh record whether it may be worked on; others have been changed by somebody meanwhile."""
     guards: bool = True
     """False: an operator has released them."""
+    asked: bool = False
+    """An operator has named them: what is not known does not keep them down."""
 
 
 async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcome]:
@@ -48,11 +50,12 @@ async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcom
     with anyio.fail_after(host.limits.host_deadline_s):
         local = await list_guests(host.driver)
     boot = boot_of(past, host.alive)
+    asked = boot.asked | wanted if again.asked else boot.asked
     records = await load_records(
         host.executor.store,
         host.name,
         local=local,
-        resuming=replace(host.resuming, boot=replace(boot, held=boot.held | wanted)),
+        resuming=replace(host.resuming, boot=replace(boot, held=boot.held | wanted, asked=asked)),
         deadline_s=host.limits.host_deadline_s,
         past=past,
         owes_elsewhere=host.owes_elsewhere,

@@ -30,6 +30,7 @@ def boot_of(past: Past, alive: Alive | None = None) -> Boot:
         resumed=past.resumed,
         held=past.held,
         memory_lost=past.memory_lost,
+        asked=past.retried,
         downtime_s=downtime.exactly_s,
         at_most_s=downtime.at_most_s,
         waits_for_clock=downtime.waits_for_clock,

@@ -39,7 +39,7 @@ async def let_go_on(brought: Brought, released: frozenset[str]) -> Brought:
         return brought
     log.info("run.released", count=len(wanted))
     began = anyio.current_time()
-    again = Again(wanted=wanted, because="released", may=lambda _record: True, guards=False)
+    again = Again(wanted=wanted, because="released", may=lambda _record: True, guards=False, asked=True)
     new = await settle_again(brought.host, brought.past, again)
     return await reported(brought, new, took_s=anyio.current_time() - began)
 
@@ -64,5 +64,5 @@ async def try_again(brought: Brought, retried: frozenset[str]) -> Brought:
         known = left.get(record.uuid)
         return record.task_state is None or record.uuid in right or known is None or Left.of(record) == known
 
-    new = await settle_again(brought.host, brought.past, Again(wanted=retried, because="retried", may=may))
+    new = await settle_again(brought.host, brought.past, Again(wanted=retried, because="retried", may=may, asked=True))
     return await reported(brought, new, took_s=anyio.current_time() - began)

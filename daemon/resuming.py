@@ -31,6 +31,8 @@ class Boot:
     """UUIDs of those that it held, or could not bring back: they have not had their turn."""
     memory_lost: bool = False
     """What was done on it before is not known."""
+    asked: frozenset[str] = frozenset()
+    """UUIDs that an operator wants back whatever is not known."""
     downtime_s: float | None = None
     """How long the host was away before it; None where that cannot be told."""
     at_most_s: float | None = None
@@ -99,9 +101,10 @@ class Resuming:
         had_its_turn = uuid in boot.resumed or (boot.settled and uuid not in boot.held)
         if guests == "on_host_boot" and had_its_turn:
             return Withheld.ONCE_A_BOOT
-        if guests == "on_host_boot" and boot.memory_lost:
-            return Withheld.UNKNOWN
-        return _away_too_long(boot, max_downtime_s) if max_downtime_s else None
+        withheld = Withheld.UNKNOWN if guests == "on_host_boot" and boot.memory_lost else None
+        if withheld is None and max_downtime_s:
+            withheld = _away_too_long(boot, max_downtime_s)
+        return None if withheld is Withheld.UNKNOWN and uuid in boot.asked else withheld
 
 
 def _away_too_long(boot: Boot, max_downtime_s: float) -> Withheld | None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of
+from bringup.daemon.cli.common import add_json_to, add_settings_to, note, settings_of
 from bringup.daemon.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -178,12 +178,19 @@ def _past(settings: "Settings", host: str, *, power_cut: bool) -> "Past":
     from bringup.daemon import wiring
     from bringup.daemon.cli.power_cut import next_boot
     from bringup.daemon.journal import Past
-    from bringup.daemon.journal.history import read
+    from bringup.daemon.journal.file import Mark
+    from bringup.daemon.journal.history import DamagedJournal, read
 
-    with read(settings.host.state_directory / wiring.JOURNAL) as history:
-        if history is None:
-            return Past(run_id="")
-        past = history.past(wiring.boot_id(settings), host, wiring.utc_now())
+    path, boot_id = settings.host.state_directory / wiring.JOURNAL, wiring.boot_id(settings)
+    past = None
+    try:
+        with read(path) as history:
+            if history is not None:
+                past = history.past(boot_id, host, wiring.utc_now())
+    except DamagedJournal as error:
+        note(f"warning: {error}, and goes on from the records; this plan does too")
+    if past is None:
+        past = Past(run_id="", memory_lost=Mark(path).lost(boot_id, is_new=True))
     return next_boot(past) if power_cut else past
 
 

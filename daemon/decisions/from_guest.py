@@ -180,6 +180,16 @@ def _went_down(facts: Facts) -> bool:
     return facts.instance.power_state is PowerState.RUNNING and facts.look is not PowerState.RUNNING
 
 
+def _tell_not_known(facts: Facts) -> Problem:
+    uuid = facts.instance.uuid
+    return Problem(
+        "resume_state_on_host_boot",
+        "NotKnown",
+        f"{uuid} ran when the host went down; whether it was brought back since, or for how long the host "
+        f"was away, is not known, and it stays down; if it is to run: bringup retry {uuid}",
+    )
+
+
 def _withheld(name: str, withheld: Withheld, why: str, tells: Callable[[Facts], Problem | None] | None = None) -> Rule:
     return Rule(name, lambda f: _went_down(f) and f.withheld is withheld, nothing, Next.END, why, tells=tells)
 
@@ -251,10 +261,14 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
         needs=(CLOCK,),
         tells=_tell_clock,
     ),
-    _withheld(
+    Rule(
         "resume_not_known",
-        Withheld.UNKNOWN,
+        lambda f: _went_down(f) and f.withheld is Withheld.UNKNOWN,
+        nothing,
+        Next.END,
         "It ran when the host went down, or was brought back since: the journal that would know was lost.",
+        Kind.DEFERRED,
+        tells=_tell_not_known,
     ),
     Rule(
         "runs",

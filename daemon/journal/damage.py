@@ -26,7 +26,6 @@ BROKEN_LINKS: Final = frozenset(
         sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY,
         sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
         sqlite3.SQLITE_CONSTRAINT_ROWID,
-        sqlite3.SQLITE_CONSTRAINT_UNIQUE,
     }
 )
 """Every row is written after the one that it refers to, and once: what was there is not there any more."""

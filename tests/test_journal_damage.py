@@ -1,0 +1,328 @@
+"""A journal with any page of it damaged, in any way: the guests come back, on this boot and on the next."""
+
+import itertools
+import random
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from bringup.daemon.actions import PlugVifs, ResumeStateOnHostBoot
+from bringup.daemon.decisions import Step
+from bringup.daemon.errors import JournalError
+from bringup.daemon.host import Start
+from bringup.daemon.init_host import init_host
+from bringup.daemon.journal import Journal, KeptDisks, NewRun
+from bringup.daemon.journal.history import DamagedJournal, History, damage, read
+from bringup.daemon.journal.sqlite import SqliteJournal, opened
+from bringup.daemon.outcomes import Kind, Outcome, RunResult
+from bringup.daemon.resuming import Guests, Resuming
+from bringup.daemon.states import PowerState
+from bringup.drivers.base import Driver
+from bringup.drivers.simulated import Scenario, SimulatedDriver
+from support.computer import a_computer
+from support.drivers import uuid_of
+from support.hosts import HOST, IN_MEMORY, Arranged, arranged, executor_of, guest, instance, now
+from support.process import run
+
+pytestmark = pytest.mark.anyio
+
+COUNT = 8
+PAGE = 4096
+RAN = [instance(number) for number in range(1, COUNT + 1)]
+RUNS = itertools.count(5100)
+OFF = tuple(guest(number, PowerState.SHUTDOWN) for number in range(1, COUNT + 1))
+VIFS, RESUME = Step("vifs", PlugVifs()), Step("ran_before", ResumeStateOnHostBoot())
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The file is used in a thread, which is the same on both."""
+    return "asyncio"
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
+        yield Path(folder)
+
+
+@asynccontextmanager
+async def a_journal(directory: Path, boot: int) -> AsyncIterator[SqliteJournal]:
+    path = directory / "journal.sqlite"
+    async with opened(path, boot_id=uuid_of(boot), keep_runs=50, keep_days=90, now=now) as journal:
+        yield journal
+
+
+async def boots(arranged_host: Arranged, directory: Path, boot: int, guests: Guests) -> tuple[RunResult, int]:
+    """Boot the host with all of its guests off, and run; give what came of it, and how many guests run."""
+    driver = SimulatedDriver(Scenario(guests=OFF))
+    async with a_journal(directory, boot) as journal:
+        host = replace(
+            arranged_host.host,
+            run_id=uuid_of(next(RUNS)),
+            boot_id=uuid_of(boot),
+            journal=cast("Journal", journal),
+            executor=executor_of(cast("Driver", driver), arranged_host.store),
+            resuming=Resuming(guests=guests),
+        )
+
+        async def open_host() -> object:
+            return host
+
+        start = Start(
+            pass_placement=arranged_host.start.pass_placement,
+            open_host=open_host,  # type: ignore[arg-type]  # it is a Host
+            observer=arranged_host.progress,
+        )
+        result = (await init_host(start)).result
+    return result, sum(each.power_state is PowerState.RUNNING for each in driver.guests.values())
+
+
+async def history_of_two_boots(directory: Path, arranged_host: Arranged, *, ended: bool) -> bytes:
+    """Have runs on boots 1 and 2, the last one ended or cut short by the death of the host; give the journal."""
+    await boots(arranged_host, directory, 1, "on_every_start")
+    if ended:
+        await boots(arranged_host, directory, 2, "on_every_start")
+    else:
+        async with a_journal(directory, 2) as journal:
+            run = NewRun(run_id=uuid_of(5002), boot_id=uuid_of(2), host=HOST, began_at=now())
+            await journal.begin_run(run)
+            for number in range(1, COUNT + 1):
+                await journal.began(uuid_of(number), VIFS, ("vifs",))
+            for number in range(1, COUNT // 2):
+                outcome = Outcome(uuid=uuid_of(number), kind=Kind.INITIALIZED, because=("vifs",), took_s=0.1)
+                await journal.settled(outcome)
+    return (directory / "journal.sqlite").read_bytes()
+
+
+def zeroed(content: bytes, page: int) -> bytes:
+    return content[: page * PAGE] + bytes(PAGE) + content[(page + 1) * PAGE :]
+
+
+def noisy(content: bytes, page: int) -> bytes:
+    noise = random.Random(page).randbytes(PAGE)  # noqa: S311 - noise
+    return content[: page * PAGE] + noise + content[(page + 1) * PAGE :]
+
+
+def truncated(content: bytes, page: int) -> bytes:
+    return content[: page * PAGE + PAGE // 2]
+
+
+def swapped(content: bytes, page: int) -> bytes:
+    """Put the next page in its place, and it in the place of the next."""
+    other = (page + 1) % (len(content) // PAGE)
+    pages = [content[at : at + PAGE] for at in range(0, len(content), PAGE)]
+    pages[page], pages[other] = pages[other], pages[page]
+    return b"".join(pages)
+
+
+@pytest.mark.parametrize("damages", [zeroed, noisy, truncated, swapped], ids=lambda damages: damages.__name__)
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "cut short"])
+@pytest.mark.parametrize("guests", ["on_host_boot", "on_every_start"])
+async def test_whatever_page_is_damaged_every_guest_comes_back_on_this_boot_and_on_the_next(
+    directory: Path, damages: Callable[[bytes, int], bytes], *, ended: bool, guests: Guests
+) -> None:
+    template = directory / "template"
+    template.mkdir()
+    wrong: list[tuple[int, int, object]] = []
+    set_aside = 0
+    async with arranged(RAN) as host:
+        content = await history_of_two_boots(template, host, ended=ended)
+        pages = len(content) // PAGE
+        assert pages > 12
+        for page in range(pages):
+            place = directory / f"page-{page}"
+            place.mkdir()
+            shutil.copy(template / "boot", place / "boot")
+            (place / "journal.sqlite").write_bytes(damages(content, page))
+            for boot in (3, 4):
+                result, running = await boots(host, place, boot, guests)
+                kinds = {outcome.kind for outcome in result.outcomes}
+                if running != COUNT or kinds != {Kind.INITIALIZED}:
+                    wrong.append((boot, page, (running, kinds)))
+            set_aside += len(list(place.glob("journal.sqlite.corrupt-*Z")))
+            # What is there now is whole.
+            if damage(place / "journal.sqlite") is not None:
+                wrong.append((0, page, damage(place / "journal.sqlite")))
+    assert wrong == []
+    assert set_aside >= pages // 2
+
+
+async def test_damage_that_is_met_in_the_middle_of_a_run_sets_the_file_aside_and_the_run_goes_on(
+    directory: Path,
+) -> None:
+    path = directory / "journal.sqlite"
+    async with a_journal(directory, 1) as journal:
+        run = NewRun(run_id=uuid_of(5001), boot_id=uuid_of(1), host=HOST, began_at=now())
+        past = await journal.begin_run(run)
+        await journal.began(uuid_of(1), VIFS, ("vifs",))
+        journal.database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        spoiled = path.read_bytes()
+        with path.open("r+b") as file:
+            file.write(spoiled[:100] + b"\xff" * (len(spoiled) - 100))
+        journal.database.execute("PRAGMA shrink_memory")
+
+        with capture_logs() as logs:
+            for number in range(1, COUNT + 1):
+                await journal.began(uuid_of(number), RESUME, ("vifs",))
+                await journal.settled(
+                    Outcome(uuid=uuid_of(number), kind=Kind.INITIALIZED, because=("vifs",), took_s=0.1)
+                )
+            await journal.host_step("report")
+            kept = KeptDisks(uuid=uuid_of(1), where=("/a",), kept_at=now(), until=now())
+            await journal.kept(kept)
+            assert await journal.kept_disks() == [kept]
+        assert [each["event"] for each in logs] == ["journal.set_aside"]
+    with read(path) as history:
+        assert history is not None
+        found = history.run("last")
+        assert found is not None
+        assert (found["run_id"], found["attempt"], found["state"]) == (past.run_id, 1, "running")
+        assert len(history.instances_of(past.run_id)) == COUNT
+    # What was done on this boot before is not known any more.
+    async with a_journal(directory, 1) as journal:
+        assert (await journal.begin_run(run)).memory_lost
+
+
+def spoil(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA ignore_check_constraints = 1")
+        database.execute(statement)
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE instances SET outcome = 'no json' WHERE outcome IS NOT NULL",
+        "UPDATE instances SET outcome = '{}' WHERE outcome IS NOT NULL",
+        "UPDATE instances SET outcome = '[' || replace(printf('%.100000c', '['), ' ', '[') WHERE outcome IS NOT NULL",
+        "UPDATE instances SET outcome = cast(x'ff80' AS TEXT) WHERE outcome IS NOT NULL",
+        "UPDATE instances SET because = x'ff80'",
+        "UPDATE boots SET last_seen = 'yesterday'",
+        "UPDATE boots SET first_seen = 7",
+        "UPDATE runs SET boot = 77",
+        "UPDATE runs SET began_at = x'00'",
+        "INSERT INTO kept_disks VALUES ('u', 'no json', '2026-01-01', '2026-01-01')",
+        "INSERT INTO kept_disks VALUES ('u', '[]', 'then', '2026-01-01')",
+        "INSERT INTO releases (uuid, at, after_run) VALUES (x'ff', '2026-01-01', 1)",
+        "DROP TABLE actions",
+        "DROP TABLE runs",
+    ],
+)
+async def test_a_row_that_does_not_hold_what_was_written_sets_the_file_aside(directory: Path, statement: str) -> None:
+    async with arranged(RAN) as host:
+        await history_of_two_boots(directory, host, ended=False)
+        spoil(directory / "journal.sqlite", statement)
+        # The run that was cut short goes on on the same boot: its rows are read.
+        result, running = await boots(host, directory, 3, "on_every_start")
+    assert (running, {outcome.kind for outcome in result.outcomes}) == (COUNT, {Kind.INITIALIZED})
+
+
+async def test_on_the_boot_whose_memory_is_lost_a_guest_is_not_started_on_a_guess_and_not_counted_as_back(
+    directory: Path,
+) -> None:
+    async with arranged(RAN) as host:
+        await boots(host, directory, 1, "on_host_boot")
+        (directory / "journal.sqlite").write_bytes(b"x" * 9000)
+
+        result, running = await boots(host, directory, 1, "on_host_boot")
+
+        assert running == 0
+        assert {outcome.kind for outcome in result.outcomes} == {Kind.DEFERRED}
+        said = [outcome.problem.message for outcome in result.outcomes if outcome.problem is not None]
+        assert len([text for text in said if "bringup retry" in text]) == COUNT
+        # An operator's word is enough.
+        async with a_journal(directory, 1) as journal:
+            await journal.retry([uuid_of(1)], at=now())
+        result, running = await boots(host, directory, 1, "on_host_boot")
+        assert running == 1
+
+
+async def test_a_word_of_an_operator_leaves_a_damaged_file_to_the_daemon(directory: Path) -> None:
+    path = directory / "journal.sqlite"
+    path.write_bytes(b"x" * 9000)
+    journal = SqliteJournal(path, boot_id="", keep_runs=1, keep_days=1, now=now)
+    with pytest.raises(JournalError):
+        await journal.release([uuid_of(1)], at=now())
+    await journal.close()
+    assert [each.name for each in directory.iterdir()] == ["journal.sqlite"]
+    with pytest.raises(DamagedJournal), read(path):
+        pass
+    assert "not a database" in str(damage(path))
+
+
+async def test_a_uuid_that_is_no_text_does_not_fail_those_that_share_its_commit(directory: Path) -> None:
+    async with a_journal(directory, 1) as journal:
+        await journal.begin_run(NewRun(run_id=uuid_of(1), boot_id=uuid_of(1), host=HOST, began_at=now()))
+        await journal.began("\ud800", VIFS, ("vifs\udfff",))
+        journal.ended("\ud800", VIFS, ValueError("\udc80"))
+        await journal.settled(Outcome(uuid="\ud800", kind=Kind.FAILED, because=("vifs",), took_s=0.1))
+    with read(directory / "journal.sqlite") as history:
+        assert history is not None
+        [row] = history.instances_of(uuid_of(1))
+        assert (row["uuid"], row["kind"]) == ("\\ud800", "failed")
+
+
+def looks(history: History) -> Iterator[Callable[[], object]]:
+    """Give all that anybody asks of a journal."""
+    yield lambda: history.runs(20)
+    yield lambda: history.run("last")
+    yield lambda: history.run(uuid_of(5002)[:4])
+    yield lambda: history.instances_of(uuid_of(5002))
+    yield lambda: history.instance(uuid_of(1))
+    yield lambda: history.timeline("last")
+    yield history.kept_disks
+    yield lambda: history.past(uuid_of(2), HOST, now())
+    yield lambda: history.owed(uuid_of(2))
+    yield history.held
+    yield lambda: history.last_with(Kind.FAILED)
+    yield lambda: history.failures(uuid_of(2))
+
+
+@pytest.mark.parametrize("damages", [zeroed, noisy, truncated, swapped], ids=lambda damages: damages.__name__)
+async def test_who_reads_a_damaged_journal_gets_what_is_there_or_a_sentence(
+    directory: Path, damages: Callable[[bytes, int], bytes]
+) -> None:
+    path = directory / "spoiled.sqlite"
+    said: list[str] = []
+    async with arranged(RAN) as host:
+        content = await history_of_two_boots(directory, host, ended=False)
+    for page in range(len(content) // PAGE):
+        path.write_bytes(damages(content, page))
+        for number in range(12):
+            try:
+                with read(path) as history:
+                    if history is not None:
+                        list(looks(history))[number]()
+            except DamagedJournal as error:
+                said.append(str(error))
+    assert len(said) > 12
+    assert set(said) == {f"cannot read the journal {path}; it is damaged; the next start sets it aside"}
+
+
+def test_history_plot_check_and_plan_of_a_damaged_journal_say_so(directory: Path) -> None:
+    computer = a_computer(directory).guests(RAN).records(RAN)
+    assert computer.run().code == 0
+    path = computer.state / "journal.sqlite"
+    content = path.read_bytes()
+    path.write_bytes(content[:PAGE] + bytes(len(content) - PAGE))
+
+    for command in ("history", "plot"):
+        ended = run(command, *computer.arguments)
+        assert (ended.code, ended.out) == (77, "")
+        assert ended.err.startswith(f"bringup: cannot read the journal {path}; it is damaged; the next start sets it")
+    checked = run("check", *computer.arguments)
+    assert "the next start sets it aside and goes on from the records" in checked.out
+    planned = run("plan", *computer.arguments)
+    assert (planned.code, "this plan does too" in planned.err) == (0, True)
+    assert computer.run().code == 0
+    assert run("history", *computer.arguments).code == 0

@@ -201,6 +201,21 @@ async def test_what_was_held_or_could_not_be_brought_back_has_not_had_its_turn(
     assert (await host.past()).held == ({A} if waits else frozenset())
 
 
+@pytest.mark.parametrize(
+    ("rule", "waits"),
+    [("away_too_long", True), ("resume_not_wanted", True), ("resume_not_known", True), ("stays_off", False)],
+)
+async def test_what_was_kept_down_by_something_that_may_change_has_not_had_its_turn(
+    host: Host, rule: str, *, waits: bool
+) -> None:
+    """The next start on the same boot said that somebody had stopped it since."""
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.settled(replace(outcome(kind=Kind.INITIALIZED), because=("vifs", rule)))
+        await journal.end_run(result(), delivery=None)
+    assert (await host.past()).held == ({A} if waits else frozenset())
+
+
 async def test_one_that_was_deleted_is_settled_without_a_record(host: Host) -> None:
     async with host.journal() as journal:
         await host.begins(journal)
@@ -269,6 +284,15 @@ async def test_a_clock_that_went_back_says_nothing_of_the_time_away(host: Host) 
     host.boot += 1
     host.clock.goes(days=-3)
     assert (await host.past()).downtime_s is None
+
+
+async def test_one_boot_with_a_clock_that_was_ahead_spoils_no_later_one(host: Host) -> None:
+    await host.past()
+    for days, away_s in ((365 * 14, None), (-365 * 14, None), (1, 86_400.0)):
+        host.boot += 1
+        host.clock.goes(days=days)
+        past = await host.past()
+        assert away_s is None or past.downtime_s == away_s
 
 
 async def test_a_clock_that_jumps_does_not_change_which_run_is_the_last(host: Host) -> None:

@@ -115,13 +115,17 @@ async def import_guests(settings: "Settings") -> Imported:
     :raises Unavailable: it could not be asked; nothing was stored.
     :raises Temporary: as :func:`import_files`.
     """
-    from bringup.daemon import wiring
+    from bringup.daemon import state_directory, wiring
     from bringup.daemon.journal.history import read
     from bringup.daemon.journal.owing import Owed
     from bringup.daemon.libvirt_host import defined_guests
     from bringup.daemon.records.from_guests import keeping, records_of
 
-    host, boot_id = settings.host.name, wiring.boot_id(settings)
+    alive = wiring.alive(settings)
+    host, boot_id = settings.host.name, alive.boot.boot_id
+    state_directory.prepare(settings.host.state_directory)
+    # Asked for every few minutes and at shutdown: the next boot tells from it how long this host was away.
+    alive.note(is_kept=True)
 
     transient: list[str] = []
 

@@ -1,14 +1,14 @@
 """One whole answer of Placement."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
 
 from bringup.placement.errors import NotUnderstood
-from bringup.placement.problems import ID_LIMIT, plain
+from bringup.placement.reading import NotReadable, clean_id, read_bounded
 
 REQUEST_ID: Final = "x-openstack-request-id"
 BODY_LIMIT: Final = 32 * 1024 * 1024
@@ -17,10 +17,9 @@ BODY_LIMIT: Final = 32 * 1024 * 1024
 DRAIN_LIMIT: Final = 64 * 1024
 
 
-def request_id_of(headers: httpx.Headers) -> str | None:
+def request_id_of(headers: httpx.Headers, *, secrets: Collection[str] = ()) -> str | None:
     """Give what Placement's own log calls the request that these headers answer."""
-    value: str | None = headers.get(REQUEST_ID)
-    return None if value is None else plain(value)[:ID_LIMIT]
+    return clean_id(headers.get(REQUEST_ID), secrets=secrets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +33,13 @@ class Answer:
     body: bytes = field(repr=False)
     named: str = "placement.url names Placement"
     """What an operator checks where this is an answer of something else."""
+    secrets: Collection[str] = field(default=(), repr=False)
+    """What must not come out of it, should it echo one."""
 
     @property
     def request_id(self) -> str | None:
         """What Placement's own log calls this request."""
-        return request_id_of(self.headers)
+        return request_id_of(self.headers, secrets=self.secrets)
 
     def json(self) -> Any:
         """Read the body.
@@ -60,19 +61,15 @@ class Answer:
 
 
 async def read_whole(response: httpx.Response, what: str) -> bytes:
-    """Read an answer that was opened as a stream, as it came: no encoding is undone.
+    """Read an answer that was opened as a stream.
 
     :raises NotUnderstood: it is too long, or encoded though nobody asked for that.
     """
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise _unreadable(response, what, f"the answer is encoded as {response.headers['Content-Encoding'][:20]}")
-    length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) > BODY_LIMIT:
-        raise _too_long(response, what)
-    stream = response.stream
-    if isinstance(stream, httpx.AsyncByteStream):
-        response.stream = _Bounded(stream, response, what)
-    return await response.aread()
+    try:
+        return await read_bounded(response, BODY_LIMIT)
+    except NotReadable as error:
+        status, request_id = response.status_code, request_id_of(response.headers)
+        raise NotUnderstood(what, str(error), status=status, request_id=request_id) from None
 
 
 async def drain(response: httpx.Response) -> None:
@@ -84,31 +81,3 @@ async def drain(response: httpx.Response) -> None:
                 pass
     finally:
         await response.aclose()
-
-
-class _Bounded(httpx.AsyncByteStream):
-    """A stream that ends in an error where it is too long."""
-
-    def __init__(self, stream: httpx.AsyncByteStream, response: httpx.Response, what: str) -> None:
-        self._stream = stream
-        self._response = response
-        self._what = what
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        length = 0
-        async for chunk in self._stream:
-            length += len(chunk)
-            if length > BODY_LIMIT:
-                raise _too_long(self._response, self._what)
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-def _too_long(response: httpx.Response, what: str) -> NotUnderstood:
-    return _unreadable(response, what, f"the answer is longer than {BODY_LIMIT} bytes")
-
-
-def _unreadable(response: httpx.Response, what: str, why: str) -> NotUnderstood:
-    return NotUnderstood(what, why, status=response.status_code, request_id=request_id_of(response.headers))

@@ -184,9 +184,10 @@ class PlacementClient:
             self._log(facts, began, error=failure.why, request_id=failure.request_id)
             # What the error below says is said, and its own words may hold what was sent.
             raise failure from None
-        answer = Answer(what=what, status=response.status_code, headers=response.headers, body=body)
+        token = request.headers.get(TOKEN_HEADER, "")
+        answer = Answer(what=what, status=response.status_code, headers=response.headers, body=body, secrets=(token,))
         self._log(facts, began, status=answer.status, request_id=answer.request_id)
-        return answer, request.headers.get(TOKEN_HEADER, "")
+        return answer, token
 
     def _timeout(self) -> httpx.Timeout:
         usual = self._http.timeout

@@ -181,6 +181,7 @@ class KeystoneAuth(httpx.Auth):
             headers=response.headers,
             body=body,
             named="auth_url names Keystone's v3 API",
+            secrets=self.secrets,
         )
 
     def _fresh(self) -> Token | None:

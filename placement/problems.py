@@ -10,12 +10,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bringup.placement.reading import clean_id
+
 LOOK_AT: Final = 4000
 """Characters of a body that are looked at for words."""
-ID_LIMIT: Final = 100
-"""Characters of a request's id."""
 WORDS_LIMIT: Final = 200
 """Characters of them that go into a message."""
+
+CODE: Final = re.compile(r"placement\.[a-z_.]{1,60}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ def read_problem(body: bytes, *, secrets: Collection[str] = ()) -> Problem:
     code, request_id = entry.get("code"), entry.get("request_id")
     return Problem(
         plain(words, secrets=secrets),
-        code if isinstance(code, str) and code.startswith("placement.") else None,
-        plain(request_id)[:ID_LIMIT] if isinstance(request_id, str) and request_id.strip() else None,
+        code if isinstance(code, str) and CODE.fullmatch(code) else None,
+        clean_id(request_id, secrets=secrets) if isinstance(request_id, str) else None,
     )
 
 

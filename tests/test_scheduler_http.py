@@ -1,4 +1,7 @@
+import contextlib
+import gzip
 import traceback
+import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +12,8 @@ import httpx
 import pytest
 
 from bringup.daemon.scheduler.base import NotAcknowledged, Rejected
-from bringup.daemon.scheduler.http import HttpTransport, retry_after
+from bringup.daemon.scheduler.http import BODY_LIMIT, HttpTransport, retry_after
+from support.placement import a_peer, an_answer
 from support.scheduler import a_report, an_outcome, free_port, receiver
 
 pytestmark = pytest.mark.anyio
@@ -177,3 +181,45 @@ async def test_an_address_or_token_that_cannot_be_used_is_refused_without_showin
 )
 def test_a_retry_after_is_seconds_or_a_date(value: str | None, seconds: Any) -> None:
     assert retry_after(value, now=NOW) == seconds
+
+
+BOMB = gzip.compress(b" " * 20_000_000)
+"""20 kB on the way."""
+
+
+@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+async def test_an_answer_is_not_decompressed(client: httpx.AsyncClient, status: int, encoding: str) -> None:
+    refused = pytest.raises(NotAcknowledged, match=f"encoded as {encoding}")
+    expected = contextlib.nullcontext() if status == 200 else refused
+    tracemalloc.start()
+    try:
+        with a_peer(an_answer(status, BOMB, content_encoding=encoding)) as peer, expected:
+            await HttpTransport(client, peer.url).send(a_report())
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    assert "accept-encoding: identity" in peer.requests[0].lower()
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+async def test_a_long_answer_is_not_read(client: httpx.AsyncClient, status: int) -> None:
+    refused = pytest.raises((NotAcknowledged, Rejected), match="longer than")
+    expected = contextlib.nullcontext() if status == 200 else refused
+    with a_peer(an_answer(status, b"x" * (BODY_LIMIT + 1))) as peer, expected:
+        await HttpTransport(client, peer.url).send(a_report())
+
+
+# On trio httpx leaves its generators to be collected, with a warning, when reading is given up.
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_answer_without_an_end_is_not_read(client: httpx.AsyncClient) -> None:
+    endless = b"HTTP/1.1 503 No\r\nConnection: close\r\n\r\n" + b"x" * (2 * BODY_LIMIT)
+    with a_peer(endless) as peer, pytest.raises(NotAcknowledged, match="longer than"):
+        await HttpTransport(client, peer.url).send(a_report())
+
+
+async def test_an_answer_cannot_write_to_the_terminal(client: httpx.AsyncClient) -> None:
+    answer = an_answer(400, b"\x1b]0;title\x07 no \x9b31m\r\nroot# ")
+    with a_peer(answer) as peer, pytest.raises(Rejected) as caught:
+        await HttpTransport(client, peer.url).send(a_report())
+    assert str(caught.value).isprintable()

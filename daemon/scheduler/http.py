@@ -14,9 +14,12 @@ import httpx
 
 from bringup.daemon.scheduler.base import NotAcknowledged, Rejected
 from bringup.daemon.scheduler.report import Report
+from bringup.placement.reading import IDENTITY, NotReadable, read_bounded
 
 THE_WAY: Final = frozenset({401, 403, 404, 405, 407, 408, 421, 423, 425, 429})
 """4xx that say nothing of the report."""
+BODY_LIMIT: Final = 64 * 1024
+"""Bytes of an answer that are read."""
 WORDS_LIMIT: Final = 200
 """Characters of an answer's body that go into an error."""
 
@@ -47,19 +50,32 @@ class HttpTransport:
         """
         what = f"report {report['report_id']} to {_shown(self._url)}"
         headers = httpx.Headers(self._headers)
+        headers.update(IDENTITY)
         headers["Idempotency-Key"] = report["report_id"]
         try:
             with anyio.fail_after(self._timeout_s):
-                response = await self._client.post(self._url, json=report, headers=headers, timeout=self._timeout_s)
+                response, words = await self._posted(report, headers)
         except TimeoutError as error:
             raise NotAcknowledged(f"cannot send {what}: no answer in {self._timeout_s:g} s") from error
         except httpx.HTTPError as error:
             raise NotAcknowledged(f"cannot send {what}") from error
         if not response.is_success:
-            raise self._refusal(response, what)
+            raise self._refusal(response, words, what)
 
-    def _refusal(self, response: httpx.Response, what: str) -> NotAcknowledged | Rejected:
-        words = " ".join(response.text[: 10 * WORDS_LIMIT].split())
+    async def _posted(self, report: Report, headers: httpx.Headers) -> tuple[httpx.Response, str]:
+        """Send it; give the answer, and its words where they can be read.  What it means, its status says."""
+        request = self._client.build_request("POST", self._url, json=report, headers=headers, timeout=self._timeout_s)
+        response = await self._client.send(request, stream=True)
+        try:
+            return response, (await read_bounded(response, BODY_LIMIT)).decode("utf-8", "replace")
+        except NotReadable as error:
+            return response, str(error)
+        finally:
+            await response.aclose()
+
+    def _refusal(self, response: httpx.Response, words: str, what: str) -> NotAcknowledged | Rejected:
+        words = "".join(letter if letter.isprintable() else " " for letter in words[: 10 * WORDS_LIMIT])
+        words = " ".join(words.split())
         if self._token:
             words = words.replace(self._token, "[secure]")
         message = f"cannot send {what}: answered {response.status_code} {response.reason_phrase} {words[:WORDS_LIMIT]}"

@@ -1,5 +1,6 @@
 """The other side of the socket: ``bringup status`` asks the daemon."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,11 @@ import httpx
 
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.status.sockets import short
+from bringup.placement.reading import IDENTITY, NotReadable, read_bounded
 
 ANSWER_S = 10.0
+LIMIT = 32 * 1024 * 1024
+"""Bytes of its answer, which has a few lines an instance that is under way."""
 
 
 async def ask(path: Path) -> dict[str, Any]:
@@ -20,12 +24,16 @@ async def ask(path: Path) -> dict[str, Any]:
         with short(path) as name:
             transport = httpx.AsyncHTTPTransport(uds=name)
             async with httpx.AsyncClient(transport=transport, base_url="http://bringup", timeout=ANSWER_S) as client:
-                answer = (await client.get("/status")).raise_for_status().json()
+                response = await client.send(client.build_request("GET", "/status", headers=IDENTITY), stream=True)
+                try:
+                    answer = json.loads(await read_bounded(response.raise_for_status(), LIMIT))
+                finally:
+                    await response.aclose()
     except (FileNotFoundError, NotADirectoryError, httpx.ConnectError) as error:
         raise Unavailable(_nobody(path, error)) from None
     except PermissionError:
         raise Unavailable(_may_not(path)) from None
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, NotReadable, ValueError, RecursionError) as error:
         raise Unavailable(f"the daemon that listens at {path} gives no answer") from error
     if not isinstance(answer, dict) or not str(answer.get("format")).startswith("bringup.status/"):
         raise Unavailable(f"who listens at {path} is not bringup; see status.socket")

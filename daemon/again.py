@@ -1,7 +1,7 @@
 """Some instances of a run once more, on fresh records: the same tables, guards and fences as the first time."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import anyio
 
@@ -34,6 +34,8 @@ class Again:
     """Why, as a word for the outcomes of those that are not there any more."""
     may: Callable[[Instance], bool]
     """Tells of a fresh record whether it may be worked on; others have been changed by somebody meanwhile."""
+    known: Mapping[str, Outcome] = field(default_factory=dict)
+    """What came of them before."""
     guards: bool = True
     """False: an operator has released them."""
     asked: bool = False
@@ -75,8 +77,8 @@ async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcom
         new.update(moved)
         return [facts for uuid, facts in chosen.items() if uuid not in moved]
 
-    await settle(host, await mine(records.evacuated), (EVACUATED,), new)
-    await settle(host, in_order(await mine(records.own)), FULL_COURSE, new)
+    await settle(host, await mine(records.evacuated), (EVACUATED,), new, known=again.known)
+    await settle(host, in_order(await mine(records.own)), FULL_COURSE, new, known=again.known)
     new |= await _gone(host, wanted - new.keys(), again.because)
     return new
 
@@ -122,7 +124,7 @@ async def reported(brought: Brought, new: Mapping[str, Outcome], *, took_s: floa
     """Report what has changed, and give the run as it is then; nothing is told where nothing has."""
     result = brought.result
     known = {outcome.uuid: outcome for outcome in result.outcomes}
-    if all(uuid in known and _says_the_same(known[uuid], outcome) for uuid, outcome in new.items()):
+    if all(uuid in known and outcome.says_the_same(known[uuid]) for uuid, outcome in new.items()):
         return brought
     result = replace(
         result,
@@ -142,10 +144,6 @@ async def reported(brought: Brought, new: Mapping[str, Outcome], *, took_s: floa
     except JournalError as error:
         log.error("again.not_written", error=str(error))  # noqa: TRY400 - a sentence, no traceback
     return replace(brought, result=result)
-
-
-def _says_the_same(one: Outcome, other: Outcome) -> bool:
-    return (one.kind, one.because, one.needs, one.instance) == (other.kind, other.because, other.needs, other.instance)
 
 
 def as_left(outcomes: Mapping[str, Outcome]) -> Callable[[Instance], bool]:

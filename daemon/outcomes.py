@@ -57,6 +57,11 @@ class Outcome:
     deleted: bool = False
     """The row is gone: this run deleted it, or found it deleted."""
 
+    def says_the_same(self, other: "Outcome") -> bool:
+        """Tell whether another one says nothing new, whatever time it took."""
+        mine = (self.kind, self.because, self.needs, self.instance, self.deleted)
+        return mine == (other.kind, other.because, other.needs, other.instance, other.deleted)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:

@@ -1,7 +1,8 @@
 """Many instances at once: at most so many, each for itself, each with an outcome."""
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TypeVar
 
 import anyio
@@ -32,12 +33,22 @@ async def settle(
     all_facts: Sequence[Facts],
     course: Sequence[Sequence[Rule] | None],
     outcomes: MutableMapping[str, Outcome],
+    *,
+    known: Mapping[str, Outcome] = MappingProxyType({}),
 ) -> None:
-    """Bring instances through a course, as many at once as there are slots, and collect what comes of them."""
+    """Bring instances through a course, as many at once as there are slots, and collect what comes of them.
+
+    ``known`` is what came of them before: where nothing has changed, it is not said again.
+    """
 
     async def work(facts: Facts) -> None:
         with structlog.contextvars.bound_contextvars(instance=facts.instance.uuid):
-            await _settle_one(host, facts, course, outcomes)
+            outcome = await _settle_one(host, facts, course)
+            outcomes[outcome.uuid] = outcome
+            if outcome.uuid in known and outcome.says_the_same(known[outcome.uuid]):
+                log.debug("instance.unchanged", outcome=outcome.kind.value)
+            else:
+                log_outcome(outcome)
 
     await in_slots(host, all_facts, work, name="init_instance")
 
@@ -59,9 +70,7 @@ async def in_slots(host: Host, items: Iterable[T], work: Callable[[T], Awaitable
             group.start_soon(work_and_leave, item, slot, name=f"{name}-{number}")
 
 
-async def _settle_one(
-    host: Host, facts: Facts, course: Sequence[Sequence[Rule] | None], outcomes: MutableMapping[str, Outcome]
-) -> None:
+async def _settle_one(host: Host, facts: Facts, course: Sequence[Sequence[Rule] | None]) -> Outcome:
     host.observer.instance_began(facts.instance.uuid)
     outcome = await init_instance(
         facts,
@@ -71,12 +80,11 @@ async def _settle_one(
         course=course,
         journal=host.journal,
     )
-    outcomes[outcome.uuid] = outcome
     # The journal says itself that it cannot be written; what it does not have is looked at again after a crash.
     with suppress(JournalError):
         await host.journal.settled(outcome)
     host.observer.instance_ended(outcome)
-    log_outcome(outcome)
+    return outcome
 
 
 async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:

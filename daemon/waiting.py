@@ -96,7 +96,7 @@ async def look_again(brought: Brought, waiting: Mapping[str, Outcome], *, starts
     try:
         changed, new = await _changed(host, waiting, starts=starts)
         if changed:
-            again = Again(wanted=changed, because=WAITED_FOR, may=as_left(waiting))
+            again = Again(wanted=changed, because=WAITED_FOR, may=as_left(waiting), known=waiting)
             new |= await settle_again(host, brought.past, again)
     except (BringupError, StoreError, TimeoutError) as error:
         log.warning("needs.not_looked_at", error=chain_of(error))

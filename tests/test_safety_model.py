@@ -31,7 +31,8 @@ from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.daemon.store.base import Store
 from bringup.daemon.store.sqlite import opened as opened_store
 from bringup.drivers.base import Driver
-from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest
+from bringup.drivers.needs import NeedState
+from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest, SimulatedNeed, Verb
 from support.drivers import uuid_of
 from support.hosts import CLAIMANT, ELSEWHERE, HOST, IN_MEMORY, LIMITS, executor_of, instance, now
 from support.records import migration
@@ -40,6 +41,9 @@ COUNT = 3
 ANCHOR = COUNT + 1
 """An instance that nobody touches: the host is always this one."""
 NUMBERS = range(1, COUNT + 1)
+STARTS: tuple[Verb, ...] = ("power_on", "reboot", "resume_state_on_host_boot", "finish_revert_migration")
+WAITS = frozenset({TaskState.REBOOT_STARTED_HARD, TaskState.POWERING_ON})
+"""What stays as it is while a guest lacks something."""
 TRANSIENT = {TaskState.REBOOT_STARTED_HARD, TaskState.POWERING_OFF, TaskState.POWERING_ON, TaskState.DELETING}
 numbers = st.sampled_from(list(NUMBERS))
 
@@ -97,6 +101,8 @@ class Machine(RuleBasedStateMachine):
         self.to_be_gone: set[int] = set()
         self.stopped_by_user: set[int] = set()
         """Since a run of this boot has ended."""
+        self.lacking: dict[int, int] = {}
+        """How often the guest had been started when something went that it needs."""
         self.reports: dict[str, set[str]] = {}
         self.do(lambda store: store.import_records(Records(instances=tuple(instance(n) for n in (*NUMBERS, ANCHOR)))))
 
@@ -227,6 +233,20 @@ class Machine(RuleBasedStateMachine):
         self.do(lambda store: store.import_records(Records(instances=(moved,), migrations=(migration(number),))))
         self.to_be_gone.add(number)
 
+    @rule(number=numbers, state=st.sampled_from((NeedState.ABSENT, NeedState.UNVERIFIED)))
+    def something_goes_that_a_guest_needs(self, number: int, state: NeedState) -> None:
+        if number not in self.lacking and self.power(number) is not None:
+            self.lacking[number] = self.times_started(number)
+            self.driver.lacks(uuid_of(number), SimulatedNeed(name="/dev/sdb", state=state))
+
+    @rule(number=numbers)
+    def it_comes_back(self, number: int) -> None:
+        if self.lacking.pop(number, None) is not None and self.power(number) is not None:
+            self.driver.lacks(uuid_of(number))
+
+    def times_started(self, number: int) -> int:
+        return sum(self.driver.done(verb, uuid_of(number)) for verb in STARTS)
+
     # What must hold
 
     def has_ended(self) -> None:
@@ -236,7 +256,8 @@ class Machine(RuleBasedStateMachine):
         """After a start that nobody disturbed."""
         for number, record in self.records().items():
             if record.host == HOST:
-                assert record.task_state not in TRANSIENT, (number, record.task_state)
+                waits = WAITS if number in self.lacking else frozenset()
+                assert record.task_state not in TRANSIENT - waits, (number, record.task_state)
             else:
                 assert self.power(number) is not PowerState.RUNNING, f"{number} runs here and is elsewhere"
 
@@ -244,6 +265,13 @@ class Machine(RuleBasedStateMachine):
     def nothing_is_destroyed_that_nobody_gave_up(self) -> None:
         there = self.driver.guests
         assert {n for n in NUMBERS if uuid_of(n) not in there} <= self.to_be_gone
+
+    @invariant()
+    def nothing_is_started_that_lacks_something(self) -> None:
+        for number, before in self.lacking.items():
+            assert self.times_started(number) == before, f"{number} was started without what it needs"
+            record = self.records().get(number)
+            assert record is None or record.vm_state is not VmState.ERROR
 
     @invariant()
     def nobody_is_brought_back_twice_on_one_boot(self) -> None:
@@ -284,6 +312,7 @@ def holds(machine: Machine) -> None:
     machine.nobody_is_brought_back_twice_on_one_boot()
     machine.what_a_user_has_stopped_stays_down()
     machine.a_run_has_one_report()
+    machine.nothing_is_started_that_lacks_something()
 
 
 def test_a_guest_that_is_stopped_between_two_starts_of_one_boot_stays_down(machine: Machine) -> None:
@@ -295,6 +324,24 @@ def test_a_guest_that_is_stopped_between_two_starts_of_one_boot_stays_down(machi
     machine.host_loses_power()
     machine.starts()
     assert machine.power(1) is PowerState.RUNNING
+
+
+def test_what_a_guest_lacks_keeps_it_down_and_what_comes_back_has_it_started_once(machine: Machine) -> None:
+    machine.starts()
+    for number, task_state in ((1, TaskState.REBOOT_STARTED_HARD), (2, TaskState.POWERING_ON)):
+        machine.user_asks_for_something_and_the_daemon_was_down(number, task_state)
+    machine.host_loses_power()
+    for number in NUMBERS:
+        machine.something_goes_that_a_guest_needs(number, NeedState.ABSENT)
+    machine.starts()
+    machine.starts()
+    holds(machine)
+    assert {machine.power(number) for number in NUMBERS} == {PowerState.SHUTDOWN}
+    for number in NUMBERS:
+        machine.it_comes_back(number)
+    machine.starts()
+    holds(machine)
+    assert {machine.power(number) for number in NUMBERS} == {PowerState.RUNNING}
 
 
 @pytest.mark.parametrize("kill_at", range(1, 100, 3))

@@ -19,7 +19,7 @@ from bringup.drivers.simulated.calls import Call, Calls
 from bringup.drivers.simulated.faults import Faults
 from bringup.drivers.simulated.hypervisor import Hypervisor
 from bringup.drivers.simulated.latency import Latency, draw_s
-from bringup.drivers.simulated.scenario import Fault, Scenario, SimulatedGuest
+from bringup.drivers.simulated.scenario import Fault, Scenario, SimulatedGuest, SimulatedNeed
 from bringup.drivers.simulated.scenario_file import read_scenario
 from bringup.drivers.simulated.state_file import StateFile
 from bringup.drivers.simulated.verbs import LOOKS, NO_DEFAULT_LATENCY, LatencyKey, Verb
@@ -119,6 +119,12 @@ class Controls:
     def meet(self, uuid: str, name: str) -> None:
         """Let something that a guest needs be there from now on."""
         self.hypervisor.met.add((uuid, name))
+
+    def lacks(self, uuid: str, *needs: SimulatedNeed) -> None:
+        """Let a guest need these things from now on, and no others."""
+        self.hypervisor.guests[uuid] = dataclasses.replace(self.hypervisor.guest(uuid), needs=needs)
+        if self._state is not None:
+            self._state.save_guest(uuid, self.hypervisor)
 
     def ready_for_s(self) -> float:
         """Tell how long ago the hypervisor was made ready."""

@@ -23,6 +23,7 @@ from bringup.daemon.journal.history import read
 from bringup.daemon.records import Records
 from bringup.daemon.settings import Settings, load
 from bringup.daemon.wiring import opened_own_store, opened_store
+from bringup.drivers.needs import MetBy, NeedState
 from bringup.drivers.simulated import (
     Fault,
     Latency,
@@ -30,6 +31,7 @@ from bringup.drivers.simulated import (
     Scenario,
     SimulatedDriver,
     SimulatedGuest,
+    SimulatedNeed,
     Uniform,
     dump_scenario,
 )
@@ -38,6 +40,8 @@ from support.scheduler import receiver
 
 COPIES = 3
 """Of the demonstration's host: 200 instances and some."""
+LACKING = SimulatedNeed(name="/dev/dm-3", state=NeedState.UNVERIFIED, met_by=MetBy.NOVA)
+LACKS_EACH = 6
 ONCE = ("reboot", "resume_state_on_host_boot")
 PATIENCE_S = 60
 
@@ -62,8 +66,15 @@ def many_instances() -> tuple[Records, Scenario]:
             for one in records.migrations
         ]
         guests += [
-            replace(one, uuid=_copy_of(one.uuid, number), name=f"{one.name}-{number}", latency={})
-            for one in scenario.guests
+            replace(
+                one,
+                uuid=_copy_of(one.uuid, number),
+                name=f"{one.name}-{number}",
+                latency={},
+                # Some cannot be started, and nobody waits for what they lack.
+                needs=(LACKING,) if at % LACKS_EACH == number else (),
+            )
+            for at, one in enumerate(scenario.guests)
         ]
         faults += [
             replace(one, uuid=_copy_of(one.uuid, number))

@@ -15,13 +15,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "its next start (bringup run --once, or the start of the service). A record that a failure of bringup has set "
         "to ERROR, and that nobody has changed since, is put right first. The rules, guards and fences of a run hold.",
     )
-    add_settings_to(parser)
+    add_settings_to(parser, placement=False)
     add_json_to(parser)
     parser.add_argument(
         "uuids",
         nargs="*",
         metavar="UUID",
-        help="instances; all that failed or were deferred on this boot if none is given",
+        help="instances, by UUID or name; all that failed or were deferred on this boot if none is given",
     )
     parser.set_defaults(execute=execute)
 
@@ -30,11 +30,17 @@ def execute(arguments: argparse.Namespace) -> int:
     """Write it down; give the exit code."""
     import anyio
 
+    from bringup.daemon.cli.naming import uuids_of
     from bringup.daemon.retrying import retry
     from bringup.daemon.wiring import JOURNAL, boot_id
 
     settings = settings_of(arguments)
-    retried = anyio.run(retry, settings.host.state_directory / JOURNAL, boot_id(settings), arguments.uuids)
+
+    async def main() -> list[str]:
+        uuids = await uuids_of(arguments.uuids, settings, option="retry")
+        return await retry(settings.host.state_directory / JOURNAL, boot_id(settings), uuids)
+
+    retried = anyio.run(main)
     if arguments.json:
         write_json({"retried": retried})
     elif retried:

@@ -245,7 +245,8 @@ class Machine(RuleBasedStateMachine):
             self.driver.lacks(uuid_of(number))
 
     def times_started(self, number: int) -> int:
-        return sum(self.driver.done(verb, uuid_of(number)) for verb in STARTS)
+        driver = self.driver
+        return sum(driver.done(verb, uuid_of(number)) for verb in STARTS)
 
     # What must hold
 
@@ -268,10 +269,10 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_started_that_lacks_something(self) -> None:
+        records = self.records() if self.lacking else {}
         for number, before in self.lacking.items():
             assert self.times_started(number) == before, f"{number} was started without what it needs"
-            record = self.records().get(number)
-            assert record is None or record.vm_state is not VmState.ERROR
+            assert number not in records or records[number].vm_state is not VmState.ERROR
 
     @invariant()
     def nobody_is_brought_back_twice_on_one_boot(self) -> None:

@@ -1,5 +1,7 @@
 """Starts of real guests whose needs are not met, or stop being met: what becomes of them, and what is said."""
 
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from bringup.drivers.base import InstanceNotFound, RebootType
 from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet
 from support.drivers import told, uuid_of
 from support.libvirt_drivers import a_driver, clear
-from support.libvirtd import Libvirtd, a_libvirtd, the_libvirtd
-from support.needing import ABSENT, GUEST, MET, UUID, defined, disk, qemu_img, xml_of
+from support.libvirtd import Libvirtd, More, a_libvirtd, the_libvirtd
+from support.needing import ABSENT, GUEST, MET, UUID, call, defined, disk, qemu_img, xml_of
 
 pytestmark = pytest.mark.anyio
 
@@ -187,3 +189,24 @@ async def test_a_disk_that_no_resize_moved_aside_is_not_brought_by_rolling_one_b
             with pytest.raises(NeedNotMet):
                 await guest.driver.finish_revert_migration(GUEST, power_on=True)
             assert guest.state != 1
+
+
+def test_a_user_who_may_not_look_into_a_folder_believes_libvirt(
+    server: Libvirtd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)
+    there, gone = tmp_path / "there.raw", tmp_path / "gone.raw"
+    there.write_bytes(bytes(1024**2))
+    for number, path in ((1, there), (2, gone)):
+        server.define(uuid_of(number), told(number).name, more=More(devices=disk(path)))
+    server.directory.chmod(0o755)
+    child = Path(__file__).parent / "support/needs_child.py"
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    monkeypatch.setenv("PYTHONPATH", str(child.parent.parent))
+    if not call(*nobody, sys.executable, "-c", "print(1)", check=False):
+        pytest.skip(f"nobody may not start {sys.executable}")
+
+    first, second = map(json.loads, call(*nobody, sys.executable, child, server.uri).splitlines())
+
+    assert first[str(there)] == ["met", "host"]
+    assert second[str(gone)] == ["absent", "host"]

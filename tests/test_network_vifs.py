@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from bringup.drivers.needs import MetBy
+from bringup.drivers.network import make_host_network
 from bringup.drivers.network.links import BridgeWanted, LinkWanted, PresentWanted, TapWanted, VethWanted
 from bringup.drivers.network.ports import ELSEWHERE, KNOWN_DETAILS, NOTHING, TYPES, wanted
 from bringup.drivers.network.vifs import VifProblem, read_vif
 from bringup.drivers.network.wants import Around, NotOurs, OvsPort, Wanted
-from support.network import BRIDGE, a_vif, an_ovs_vif, device_of, hybrid, mac_of, port_of
+from support.network import BRIDGE, GuestOf, a_vif, an_ovs_vif, device_of, hybrid, mac_of, port_of
 from support.records import uuid_of
 
 TAP = device_of(1)
@@ -286,3 +287,25 @@ def test_a_tap_has_the_queues_that_its_guest_is_defined_with(
     (tap,) = wanted(read_vif(plain), around).links
     assert isinstance(tap, TapWanted)
     assert tap.multi_queue is expected
+
+
+def test_a_bridge_without_a_name_is_none() -> None:
+    assert read_vif(with_network(an_ovs_vif(), bridge="")).bridge is None
+
+
+@pytest.mark.parametrize(
+    ("vif", "made"),
+    [
+        (an_ovs_vif(details=hybrid()), {QBR, QVB, QVO, "br-int"}),
+        (an_ovs_vif(), {"br-int"}),
+        (a_vif(), {BRIDGE}),
+        (with_network(a_vif(), meta={}), set[str]()),
+        ({**a_vif(), "type": "tap"}, {TAP}),
+        ({**a_vif(), "type": "nonsense"}, set[str]()),
+    ],
+    ids=["hybrid", "Open vSwitch", "a bridge to make", "a bridge of others", "tap", "nonsense"],
+)
+def test_what_is_plugged_before_a_start_is_known_before_it_is_plugged(vif: dict[str, Any], made: set[str]) -> None:
+    network = make_host_network()
+    assert network.makes(GuestOf([vif])) == made
+    assert make_host_network(plugs=False).makes(GuestOf([vif])) == frozenset()

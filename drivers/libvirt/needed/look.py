@@ -115,8 +115,11 @@ class Looking:
                 f"look at a disk of {uuid}",
                 lambda connection: connection.lookupByUUIDString(uuid).blockInfo(verdict.disk),
             )
-        except (DriverError, NotImplementedError):
+        except (CallTimedOut, NotImplementedError):
             return missing
+        except DriverError:
+            why = f"{missing.why}, and libvirt cannot open it" if missing.state is NeedState.UNVERIFIED else missing.why
+            return need(missing.kind, missing.name, absent=why)
         return need(missing.kind, missing.name)
 
 

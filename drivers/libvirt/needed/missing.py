@@ -41,7 +41,7 @@ WORDS: Final = tuple(
     for pattern, kind, met_by in (
         (r"network '([^']*)' is not active", NETWORK, HOST),
         (r"pool '?([^']*?)'? (?:containing volume '[^']*' )?is not active", DISK, HOST),
-        (r"interface MTU on '([^']*)'", NETWORK, HOST),
+        (r"interface MTU on '([^']*)'|index for interface ([^:\s]+)", NETWORK, HOST),
         (r"add bridge (\S+) port", NETWORK, HOST),
         (r"managed='no' but specified dev doesn't exist", NETWORK, HOST),
         (r"(?:interface|bridge|device) '?(\S+?)'? (?:is not a bridge|.*ovs-vsctl)", NETWORK, HOST),
@@ -49,6 +49,8 @@ WORDS: Final = tuple(
         (r"hugetlbfs|huge ?pages?|backing store for guest RAM|preallocate memory|free host memory pages", MEMORY, HOST),
         (r"mediated device '?([0-9a-f-]*)'? .*not found|mdev.*no such", HOST_DEVICE, HOST),
         (r"device '?([0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])'?.*not found", HOST_DEVICE, HOST),
+        (r"passthrough of host PCI devices|requires VFIO support", HOST_DEVICE, PERSON),
+        (r"/sys/bus/(?:usb|pci|mdev)/", HOST_DEVICE, HOST),
         (r"did not find USB device '?([0-9a-f:]*)'?|no such USB device", HOST_DEVICE, HOST),
         (r"vfio.*no such (?:file|device)", HOST_DEVICE, HOST),
         (r"(?:unsupported|does not support) machine|machine type .* not supported", MACHINE, PERSON),
@@ -56,6 +58,7 @@ WORDS: Final = tuple(
         (r"KVM (?:is )?not (?:available|supported)|initialize kvm|access KVM kernel module", MACHINE, PERSON),
         (r"does not support virt type|incompatible with host CPU|guest CPU doesn't match", MACHINE, PERSON),
         (r"cpuset\.(?:cpus|mems)|CPU affinity.*invalid argument", MACHINE, PERSON),
+        (r"master var store for loader: (\S+)", FIRMWARE, HOST),
         (r"virtiofs export directory '([^']*)' does not exist", SHARE, HOST),
         (r"(?:could not load (?:PC BIOS|kernel)|open kernel file|firmware) '?([^':]*)", FIRMWARE, HOST),
         (r"'([^']*(?:OVMF|AAVMF|_VARS|\.fd)[^']*)'.*no such file", FIRMWARE, HOST),
@@ -75,7 +78,8 @@ def missing_in(error: LibvirtError, libvirt: Any) -> Need | None:
     message = error.get_error_message() or ""
     for name, (kind, met_by) in CODES.items():
         if error.get_error_code() == getattr(libvirt, name, None):
-            return _need(kind, message, met_by)
+            named = re.search(r"'([^']+)'", message)
+            return _need(kind, message, met_by, named[1] if named else "")
     if re.search(r"permission denied|is another process using", message, re.IGNORECASE):
         return None
     for pattern, kind, met_by in WORDS:

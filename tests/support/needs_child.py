@@ -1,0 +1,22 @@
+"""Looks at guests 1 and 2 of a libvirtd as the user who it is started as (``needs_child.py URI``); JSON lines."""
+
+import json
+import sys
+
+import anyio
+
+from bringup.drivers.libvirt import LibvirtDriver, LibvirtOptions
+from support.drivers import told
+
+
+async def main() -> None:
+    """Look."""
+    driver = LibvirtDriver(LibvirtOptions(uri=sys.argv[1], autostart="warn"))
+    await driver.init_host("compute-1")
+    for number in (1, 2):
+        needs = await driver.needs(told(number))
+        print(json.dumps({need.name: [need.state.value, need.met_by.value] for need in needs}))  # noqa: T201
+    await driver.close()
+
+
+anyio.run(main)

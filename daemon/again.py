@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import anyio
+import anyio.to_thread
 
 from bringup.daemon.decisions import EVACUATED, Facts
 from bringup.daemon.errors import JournalError, StoreError, Temporary
@@ -51,7 +52,7 @@ async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcom
     wanted = set(again.wanted)
     with anyio.fail_after(host.limits.host_deadline_s):
         local = await list_guests(host.driver)
-    boot = boot_of(past, host.alive)
+    boot = await anyio.to_thread.run_sync(boot_of, past, host.alive)
     asked = boot.asked | wanted if again.asked else boot.asked
     records = await load_records(
         host.executor.store,

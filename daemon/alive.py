@@ -34,7 +34,7 @@ def since_boot_s() -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alive:
-    """What is noted of one host."""
+    """What is noted of one host.  Its methods block: to write, and to ask whether the clock is set."""
 
     directory: Path
     boot: Boot
@@ -45,7 +45,7 @@ class Alive:
 
     def began_at(self) -> float | None:
         """Give when this boot began, in seconds since 1970; None where the clock is not set, or nobody tells."""
-        return self.boot.began_at() if self.trusts_clock or self.is_clock_set() else None
+        return self.boot.began_at() if self.trusts_clock or self._was_set(self._ups()) else None
 
     def downtime(self) -> Downtime | None:
         """Tell how long the host was away before this boot; None: nothing was ever noted of another boot."""
@@ -57,7 +57,7 @@ class Alive:
             self.boot.boot_id,
             now=self.now(),
             boot_s=self.boot_s(),
-            is_clock_set=self.is_clock_set(),
+            is_clock_set=self._was_set(ups),
             trusts_clock=self.trusts_clock,
         )
 
@@ -72,7 +72,7 @@ class Alive:
         up = Up(
             boot_id=self.boot.boot_id,
             at=self.now(),
-            is_clock_set=self.is_clock_set(),
+            is_clock_set=self._was_set(known),
             is_kept=is_kept,
             first_boot_s=first_boot_s,
         )
@@ -85,6 +85,10 @@ class Alive:
         except OSError as error:
             # A host comes back on a full disk too.
             log.warning("alive.not_written", error=str(error))
+
+    def _was_set(self, ups: Sequence[Up]) -> bool:
+        """Tell whether the clock was set on this boot; asked until it was."""
+        return any(up.is_clock_set for up in ups if up.boot_id == self.boot.boot_id) or self.is_clock_set()
 
     def _ups(self) -> Sequence[Up]:
         """Read what was noted; what somebody has touched since the last boot's last word counts as one."""

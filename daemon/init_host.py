@@ -9,8 +9,10 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import anyio
+import anyio.to_thread
 
 from bringup.daemon.decisions import EVACUATED
 from bringup.daemon.errors import JournalError, StoreError, Temporary, Unavailable, chain_of
@@ -167,12 +169,12 @@ async def _put_right(host: Host, past: Past) -> None:
 
 async def _boot(host: Host, past: Past) -> Boot:
     """Tell what is known of this boot; wait a while for a clock that is not set yet, where the time away matters."""
-    boot = boot_of(past, host.alive)
+    boot = await anyio.to_thread.run_sync(boot_of, past, host.alive)
     until = time.monotonic() + (host.clock_wait_s if host.resuming.max_downtime_s else 0.0)
     while boot.waits_for_clock and (left_s := until - time.monotonic()) > 0:
         host.observer.phase_began("records", f"no time service has set the clock yet; {left_s:.0f} s at most")
         await anyio.sleep(min(CLOCK_LOOK_S, left_s))
-        boot = boot_of(past, host.alive)
+        boot = await anyio.to_thread.run_sync(boot_of, past, host.alive)
     log.info(
         "boot.known",
         downtime_s=boot.downtime_s,
@@ -180,7 +182,7 @@ async def _boot(host: Host, past: Past) -> Boot:
         waits_for_clock=boot.waits_for_clock,
     )
     if host.alive is not None:
-        host.alive.note(is_kept=False)
+        await anyio.to_thread.run_sync(partial(host.alive.note, is_kept=False))
     return boot
 
 

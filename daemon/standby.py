@@ -1,9 +1,11 @@
 """What the daemon does once the host is back: takes an operator's word, waits for needs, says that it lives."""
 
 from contextlib import suppress
+from functools import partial
 from typing import NoReturn
 
 import anyio
+import anyio.to_thread
 
 from bringup.daemon.errors import BringupError, JournalError, StoreError, chain_of
 from bringup.daemon.evacuated import delete_kept_disks_that_are_due
@@ -62,7 +64,7 @@ async def tidy(brought: Brought, vitals: Vitals, *, stays: bool) -> None:
     with suppress(JournalError), vitals.expecting("the journal", within_s=JOURNAL_S):
         await host.journal.seen(host.now())
         if host.alive is not None:
-            host.alive.note(is_kept=stays)
+            await anyio.to_thread.run_sync(partial(host.alive.note, is_kept=stays))
     await delete_kept_disks_that_are_due(host.journal, host.driver, host.now)
 
 

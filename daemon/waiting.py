@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.to_thread
 
 from bringup.daemon import operations
 from bringup.daemon.actions import LookAtGuest
@@ -136,7 +137,8 @@ async def _can_be_settled(host: Host, record: Instance, outcome: Outcome, *, sta
             if not starts or not is_tried_again(outcome.needs):
                 return False
             if any(need.kind is NeedKind.CLOCK for need in outcome.needs):
-                return host.alive is not None and not boot_of(Past(run_id=""), host.alive).waits_for_clock
+                boot = await anyio.to_thread.run_sync(boot_of, Past(run_id=""), host.alive)
+                return not boot.waits_for_clock
             found = await unmet_needs(record, host.driver)
     except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being looked at
         log.debug("needs.not_known", instance=record.uuid, error=f"{type(error).__name__}: {error}")

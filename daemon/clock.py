@@ -1,5 +1,6 @@
 """Whether the wall clock of this host has been set by a time service, such as systemd-timesyncd, chrony or ntpd."""
 
+import ctypes
 import os
 import subprocess
 from pathlib import Path
@@ -25,8 +26,6 @@ def is_set() -> bool:
 
 def _ask_kernel() -> bool | None:
     """Ask the kernel; None where it may not be asked (``ProtectClock=`` of a unit)."""
-    import ctypes
-
     # struct timex has 208 bytes; its modes, the first word, are 0: nothing is changed.  maxerror is the fourth word.
     timex = (ctypes.c_long * 64)()
     state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))

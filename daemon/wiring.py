@@ -156,6 +156,7 @@ def make_network(settings: Settings) -> "HostNetwork":
         filters=network.filter == "nftables",
         ovs_bridge=network.integration_bridge,
         ovsdb=network.ovsdb,
+        isolates_vifs=network.isolate_vifs,
         deadline_s=network.deadline,
     )
 

@@ -131,7 +131,7 @@ def test_a_nova_conf_is_made_into_settings_that_can_be_loaded(tmp_path: Path) ->
         f"[libvirt]\nvirt_type = qemu\n{PLACEMENT}"
         '[pci]\npassthrough_whitelist = {"vendor_id": "8086"}\npassthrough_whitelist = {"address": "*:0a:00.*"}\n'
         "[filter_scheduler]\ntrack_instance_changes = false\n[neutron]\novs_bridge = br-ovs\n"
-        "[os_vif_ovs]\novsdb_connection = unix:/run/ovs/db.sock\n"
+        "[os_vif_ovs]\novsdb_connection = unix:/run/ovs/db.sock\nisolate_vif = true\n"
         "[compute]\nshutdown_retry_interval = 5\n",
         default="compute_driver = libvirt.LibvirtDriver\ninstances_path = $state_path/vms\n"
         "resume_guests_state_on_host_boot = true\nshutdown_timeout = 90\ninstance_name_template = vm-%08x\n"
@@ -147,7 +147,7 @@ def test_a_nova_conf_is_made_into_settings_that_can_be_loaded(tmp_path: Path) ->
         "keystone": {"nova_conf": [str(conf)]},
         "driver": {"name": "libvirt"},
         "libvirt": {"instances_path": f"{tmp_path}/vms"},
-        "network": {"integration_bridge": "br-ovs", "ovsdb": "unix:/run/ovs/db.sock"},
+        "network": {"integration_bridge": "br-ovs", "ovsdb": "unix:/run/ovs/db.sock", "isolate_vifs": True},
         "resume": {"guests": "on_host_boot"},
         "guests": {"shutdown_timeout": 90, "shutdown_retry_interval": 5},
         "pci": {"device_spec": ['{"vendor_id": "8086"}', '{"address": "*:0a:00.*"}']},

@@ -219,6 +219,8 @@ def _driver(config: "ConfigOpts", taken: Taken, paths: Sequence[Path]) -> None:
         taken.notes.append(CORES)
     if _flag(config, "per_port_bridge", "os_vif_ovs"):
         taken.notes.append(PORT_BRIDGES)
+    if _flag(config, "isolate_vif", "os_vif_ovs"):
+        taken.put("network", "isolate_vifs", value=True)
     # os-vif's own default is TCP, which not every host has; where nothing is set, ovs-vsctl knows.
     taken.put("network", "ovsdb", _text(config, "ovsdb_connection", "os_vif_ovs"))
     taken.put("network", "integration_bridge", _text(config, "ovs_bridge", "neutron"), "br-int")

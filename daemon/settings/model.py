@@ -229,6 +229,7 @@ class NetworkSettings(Section):
     filter: Literal["none", "nftables"] = "none"
     integration_bridge: DeviceName = "br-int"
     ovsdb: OvsdbAddress | None = None
+    isolate_vifs: bool = False
     deadline: Seconds = 30.0
 
 

@@ -20,22 +20,24 @@ __all__ = ["HostNetwork", "Network", "make_host_network", "wants_taps"]
 DEADLINE_S = 30.0
 
 
-def make_host_network(
+def make_host_network(  # noqa: PLR0913 - each is a setting
     *,
     plugs: bool = True,
     filters: bool = False,
     ovs_bridge: str = "br-int",
     ovsdb: str | None = None,
+    isolates_vifs: bool = False,
     deadline_s: float = DEADLINE_S,
     pci_devices: Path = PCI_DEVICES,
 ) -> HostNetwork:
     """Put the network of this host together; it is not opened yet.
 
-    ``ovs_bridge`` is for VIFs that name no bridge; ``ovsdb`` is where Open vSwitch's database listens (``unix:PATH``).
+    ``ovs_bridge`` is for VIFs that name no bridge; ``ovsdb`` is where Open vSwitch's database listens (``unix:PATH``);
+    ``isolates_vifs``: a port that is made is in no network until Neutron's agent has put it into one.
     """
     plugging = Plugging(
         netlink=Netlink(deadline_s=deadline_s),
-        open_vswitch=OpenVSwitch(database=ovsdb, deadline_s=deadline_s),
+        open_vswitch=OpenVSwitch(database=ovsdb, deadline_s=deadline_s, isolates=isolates_vifs),
         ovs_bridge=ovs_bridge,
         pci_devices=pci_devices,
     )

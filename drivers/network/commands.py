@@ -12,8 +12,9 @@ from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
 
 SHOWN = 2000
 """Most characters of what a command says about its failure."""
-IN_SHORT = 200
-"""Most of them in a need."""
+IN_SHORT = 300
+"""Most of them where what is to be done follows."""
+DENIED = re.compile(r"Permission denied|Operation not permitted")
 
 
 class CommandUnavailable(NeedNotMet):
@@ -37,6 +38,10 @@ class Command:
     """What it speaks to, as a person calls it."""
     away: re.Pattern[str]
     """What it says where that is away, or lets nobody in: nothing is wrong with what it was given then."""
+    to_do: str
+    """What a person does where it is away."""
+    to_let_in: str
+    """What a person does where it lets nobody in."""
 
     async def run(self, arguments: Sequence[str], *, given: str = "") -> str:
         """Run it once; give what it wrote.
@@ -64,13 +69,19 @@ class Command:
             sentence = f"{self.program} ended with {done.returncode}: {said}"
             # Below 0: somebody has killed it.
             if done.returncode < 0 or self.away.search(said):
-                raise self.unavailable(sentence, NeedState.ABSENT)
+                raise self.is_away(sentence)
             raise CommandRefused(sentence)
         return done.stdout.decode(errors="replace")
+
+    def is_away(self, sentence: str) -> CommandUnavailable:
+        """Make the error for what says so itself, with what is to be done."""
+        if DENIED.search(sentence):
+            return self.unavailable(f"{sentence[:IN_SHORT]}; {self.to_let_in}", NeedState.UNVERIFIED, MetBy.PERSON)
+        return self.unavailable(f"{sentence[:IN_SHORT]}; {self.to_do}", NeedState.ABSENT)
 
     def unavailable(
         self, sentence: str, state: NeedState = NeedState.UNVERIFIED, met_by: MetBy = MetBy.HOST
     ) -> CommandUnavailable:
         """Make the error that says so."""
-        need = Need(kind=NeedKind.NETWORK, name=self.service, state=state, met_by=met_by, why=sentence[:IN_SHORT])
+        need = Need(kind=NeedKind.NETWORK, name=self.service, state=state, met_by=met_by, why=sentence[:SHOWN])
         return CommandUnavailable(sentence, [need])

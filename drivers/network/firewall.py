@@ -43,7 +43,15 @@ class Nftables:
 
     def __init__(self, *, deadline_s: float) -> None:
         """Take how long one transaction may take."""
-        self._nft = Command(program="nft", package="nftables", deadline_s=deadline_s, service=NAME, away=AWAY)
+        self._nft = Command(
+            program="nft",
+            package="nftables",
+            deadline_s=deadline_s,
+            service=NAME,
+            away=AWAY,
+            to_do="see what the kernel says (dmesg); nftables is one of its modules",
+            to_let_in="give the daemon CAP_NET_ADMIN, as its unit does",
+        )
         self._gathering = Gathering(self._apply)
         self._devices: dict[str, frozenset[str]] = {}
         self._is_open = False

@@ -18,20 +18,24 @@ from bringup.drivers.network.wants import OvsPort
 
 NAME: Final = "Open vSwitch"
 AWAY: Final = re.compile(r"database connection failed|connection attempt failed|Permission denied")
-DOES_NOT_RUN: Final = (
-    "its database answers and ovs-vswitchd does not run; start it (Debian: systemctl start openvswitch-switch)"
-)
+TO_DO: Final = "start it (Debian: systemctl start openvswitch-switch)"
+DOES_NOT_RUN: Final = f"its database answers and ovs-vswitchd does not run; {TO_DO}"
 LOOK_S: Final = 5.0
 """How long a look takes at most: it takes milliseconds."""
 
 OWNERS = ("vm-uuid", "vm-id")
 """What Nova and we, and what libvirt, keep the instance's UUID by."""
+DEAD_VLAN = ("tag=4095", "vlan_mode=trunk", "trunks=4095")
+"""No packet of it leaves: Neutron's dead VLAN, as os-vif sets it."""
 MOST = 200
 """Ports in a transaction: it is a command line."""
 
 
-def words_for(ports: Iterable[OvsPort], bridges: frozenset[str]) -> list[str]:
-    """Give the transaction that makes ports ready, where ``bridges`` are there already; empty: nothing is missing."""
+def words_for(ports: Iterable[OvsPort], bridges: frozenset[str], *, isolated: bool = False) -> list[str]:
+    """Give the transaction that makes ports ready, where ``bridges`` are there already; empty: nothing is missing.
+
+    ``isolated``: a port that is made here is in no network before Neutron's agent has put it into its own.
+    """
     words: list[str] = []
     there = set(bridges)
     for port in ports:
@@ -39,7 +43,7 @@ def words_for(ports: Iterable[OvsPort], bridges: frozenset[str]) -> list[str]:
             words += _bridge(port)
             there.add(port.bridge)
         if port.name is not None:
-            words += _port(port, port.name)
+            words += _port(port, port.name, isolated=isolated and not port.is_trunk)
     return words
 
 
@@ -55,8 +59,10 @@ def _bridge(port: OvsPort) -> Iterator[str]:
         yield from ("--", "set", "Bridge", port.bridge, *values)
 
 
-def _port(port: OvsPort, name: str) -> Iterator[str]:
-    yield from ("--", "--may-exist", "add-port", port.bridge, name, "--", "set", "Interface", name)
+def _port(port: OvsPort, name: str, *, isolated: bool) -> Iterator[str]:
+    # What stands behind its name is for a port that is made: one that is there keeps its VLAN.
+    dead = DEAD_VLAN if isolated else ()
+    yield from ("--", "--may-exist", "add-port", port.bridge, name, *dead, "--", "set", "Interface", name)
     yield f'external_ids:iface-id="{port.interface_id}"'
     yield "external_ids:iface-status=active"
     yield f'external_ids:attached-mac="{port.mac}"'
@@ -83,8 +89,12 @@ def ports_of(instance: str, answer: str) -> list[str]:
 class OpenVSwitch:
     """The Open vSwitch of this host, by way of ``ovs-vsctl``."""
 
-    def __init__(self, *, database: str | None, deadline_s: float) -> None:
-        """Take where the database listens (``unix:PATH``; None: where ovs-vsctl looks), and a deadline a call."""
+    def __init__(self, *, database: str | None, deadline_s: float, isolates: bool = False) -> None:
+        """Take where the database listens (``unix:PATH``; None: where ovs-vsctl looks), and a deadline a call.
+
+        ``isolates``: ports that are made are in no network until Neutron's agent has put them into one.
+        """
+        self._isolates = isolates
         where = () if database is None else (f"--db={database}",)
         self._address = database or default_address()
         self._look_s = min(deadline_s, LOOK_S)
@@ -95,6 +105,8 @@ class OpenVSwitch:
             deadline_s=deadline_s,
             service=NAME,
             away=AWAY,
+            to_do=TO_DO,
+            to_let_in="let the daemon's user use the socket of its database (openstack.conf of its unit says how)",
         )
         self._gathering = Gathering(self._make_ready, most=MOST)
 
@@ -131,7 +143,7 @@ class OpenVSwitch:
         bridges = await self._bridges()
 
         async def transact(some: Sequence[OvsPort]) -> None:
-            words = words_for(some, bridges)
+            words = words_for(some, bridges, isolated=self._isolates)
             if words:
                 await self._command.run(words)
 
@@ -155,7 +167,7 @@ class OpenVSwitch:
             try:
                 runs = await switch_runs(self._address)
             except DatabaseSilent as error:
-                raise self._command.unavailable(str(error), NeedState.ABSENT) from None
+                raise self._command.is_away(str(error)) from None
             if runs is False:
                 raise self._command.unavailable(DOES_NOT_RUN, NeedState.ABSENT)
         if scope.cancelled_caught:

@@ -105,6 +105,38 @@ def test_open_vswitch_that_is_down_is_one_fault_of_the_host(
     assert states(server) == {uuid_of(1): ON, uuid_of(2): ON}
 
 
+def test_a_switch_that_breaks_in_the_middle_defers_the_guests_concerned(
+    tmp_path: Path, server: Libvirtd, switch: Switch
+) -> None:
+    switch.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev")
+    computer = on_libvirt(tmp_path, server).having(
+        network={"plug_vifs": True, "ovsdb": switch.database, "deadline": 1}, resume={"wait_for_needs": 0}
+    )
+    # Its VIFs are ours to make in Open vSwitch, so it is spoken to; guest 4 has none.
+    records = [instance(number, network_info=(an_ovs_vif(number),), block_devices=()) for number in NUMBERS]
+    computer.records([*records, instance(4, network_info=(), block_devices=())])
+    for number in (*NUMBERS, 4):
+        server.define(uuid_of(number), told(number).name)
+    with server.connected() as connection:
+        connection.lookupByUUIDString(uuid_of(1)).create()
+    before = computer.stored()
+
+    # It answers that it runs, and carries nothing out.
+    with switch.hanging():
+        ended = computer.run()
+
+    outcomes = {uuid_of(number): "deferred" for number in NUMBERS} | {uuid_of(4): "initialized"}
+    assert ended.outcomes == outcomes
+    assert "Cancelled via" not in ended.err + ended.out
+    assert {uuid: one for uuid, one in computer.stored().items() if uuid != uuid_of(4)} == {
+        uuid: one for uuid, one in before.items() if uuid != uuid_of(4)
+    }
+    assert states(server) == {uuid_of(1): ON, uuid_of(2): OFF, uuid_of(3): OFF, uuid_of(4): ON}
+
+    assert computer.run().outcomes == {uuid_of(number): "initialized" for number in (*NUMBERS, 4)}
+    assert set(states(server).values()) == {ON}
+
+
 def test_a_host_without_ports_in_open_vswitch_does_not_wait_for_it(tmp_path: Path, server: Libvirtd) -> None:
     computer = on_libvirt(tmp_path, server).having(
         network={"plug_vifs": True, "ovsdb": f"unix:{tmp_path}/away.sock"}, limits={"host_wait": 0}

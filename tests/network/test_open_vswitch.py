@@ -1,5 +1,6 @@
 """Ports in a real Open vSwitch."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,21 @@ async def test_a_bridge_and_a_port_that_are_there_stay_as_they_are(switch: Switc
     tags = {row["name"]: row["tag"] for row in switch.rows("Port", "name", "tag")}
     assert tags[device_of(1)] == 7, "the VLAN that Neutron's agent gave it"
     assert switch.port(device_of(1))["external_ids"] == ids(1)
+
+
+async def test_a_port_is_in_no_network_before_neutron_has_put_it_into_one(switch: Switch) -> None:
+    async with a_network(filters=False, ovsdb=switch.database, isolates_vifs=True) as network:
+        guest = GuestOf([an_ovs_vif(1), an_ovs_vif(2, details=hybrid()), an_ovs_vif(3, bridge="tbr-5036bff2-3")])
+        await network.plug_vifs(guest)
+        tags = {row["name"]: (row["tag"], row["vlan_mode"]) for row in switch.rows("Port", "name", "tag", "vlan_mode")}
+        assert tags[device_of(1)] == tags[f"qvo{port_of(2)}"[:14]] == (4095, "trunk")
+        # A trunk's own ports have their VLANs.
+        assert tags[device_of(3)] == ([], [])
+
+        switch.vsctl("set", "Port", device_of(1), "tag=7", "--", "clear", "Port", device_of(1), "vlan_mode", "trunks")
+        await network.plug_vifs(guest)
+        after = {row["name"]: row["tag"] for row in switch.rows("Port", "name", "tag")}
+        assert after[device_of(1)] == 7
 
 
 async def test_a_linux_bridge_stands_before_open_vswitch_where_nova_wants_one(switch: Switch) -> None:
@@ -202,6 +218,15 @@ async def test_a_database_that_is_away_is_the_hosts_trouble(tmp_path: Path, addr
     assert (need.kind, need.name, need.state) == (NeedKind.NETWORK, "Open vSwitch", NeedState.ABSENT)
     assert need.met_by is MetBy.HOST
     assert "database connection failed" in need.why
+    assert need.why.endswith("start it (Debian: systemctl start openvswitch-switch)")
+
+
+async def test_a_database_that_lets_nobody_in_wants_a_person(switch: Switch) -> None:
+    script = f"import sys; sys.path[:0] = {sys.path!r}\n{LOOK.format(database=switch.database)}"
+    said = run("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--reuid=65534", sys.executable, "-c", script)
+    assert said.startswith("person ")
+    assert "Permission denied" in said
+    assert "let the daemon's user use the socket of its database" in said
 
 
 @pytest.mark.parametrize("hybrid_plug", [True, False])
@@ -231,7 +256,7 @@ async def test_a_guest_is_not_taken_apart_while_the_switch_is_down(switch: Switc
 async def test_a_switch_that_hangs_costs_the_deadline(switch: Switch) -> None:
     with switch.hanging():
         (need,) = await needs_of_a_plug(GuestOf([an_ovs_vif(1)]), ovsdb=switch.database, deadline_s=1)
-    assert (need.name, need.state) == ("Open vSwitch", NeedState.UNVERIFIED)
+    assert (need.name, need.state) == ("Open vSwitch", NeedState.UNVERIFIED), need.why
     assert need.why == "ovs-vsctl was not over within 1 s"
 
 
@@ -257,6 +282,15 @@ async def test_a_look_tells_of_the_switch_only_where_a_guest_needs_it(switch: Sw
         assert [need.state for need in await network.look([in_ovs])] == [NeedState.MET]
 
 
+LOOK = """
+import anyio
+from support.network import GuestOf, a_network, an_ovs_vif
+async def main():
+    async with a_network(filters=False, ovsdb="{database}") as network:
+        for need in await network.look([GuestOf([an_ovs_vif(1)])]):
+            print(need.met_by.value, need.why)
+anyio.run(main)
+"""
 CREATE_TAP = {"ovs_create_tap": True, "port_filter": True, "datapath_type": "netdev"}
 
 

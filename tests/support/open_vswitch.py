@@ -2,12 +2,14 @@
 
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from support.libvirtd import until
 from support.network import run
 from support.programs import needs
 
@@ -33,6 +35,14 @@ class Switch:
         """Start the switch, and wait until it has taken its configuration in."""
         self._vswitchd = self._start("ovs-vswitchd", self.database, "--disable-system")
         self.vsctl("init")
+        until(self._works, "the switch")
+
+    def _works(self) -> bool:
+        """Tell whether the switch holds the lock of its database."""
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(self._directory / "db.sock"))
+            asking.sendall(b'{"method": "lock", "params": ["ovs_vswitchd"], "id": 1}')
+            return json.loads(asking.recv(4096))["result"]["locked"] is False
 
     def stop(self) -> None:
         """End both; they may have ended."""

@@ -17,6 +17,7 @@ from uuid import UUID, uuid5
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.settings import Settings
+from bringup.drivers.environment import clean
 
 log = get_logger()
 
@@ -101,7 +102,7 @@ def _ask_systemd() -> dict[str, str]:
         return {}
     try:
         ended = subprocess.run(  # noqa: S603 - what is run is a constant
-            ASK, capture_output=True, text=True, timeout=ASK_S, check=True, stdin=subprocess.DEVNULL
+            ASK, capture_output=True, text=True, timeout=ASK_S, check=True, stdin=subprocess.DEVNULL, env=clean()
         )
     except (OSError, subprocess.SubprocessError) as error:
         # A soft reboot is not seen then: what was done on the boot before it counts as done on this one.

@@ -1,9 +1,10 @@
 """Whether the wall clock of this host has been set by a time service, such as systemd-timesyncd, chrony or ntpd."""
 
 import ctypes
-import os
 import subprocess
 from pathlib import Path
+
+from bringup.drivers.environment import clean
 
 SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
 """systemd-timesyncd makes it when it has set the clock once on this boot."""
@@ -43,7 +44,7 @@ def _ask_systemd() -> bool:
             timeout=ASK_S,
             check=False,
             stdin=subprocess.DEVNULL,
-            env=os.environ | {"LC_ALL": "C"},
+            env=clean(),
         )
     except (OSError, subprocess.SubprocessError):
         return False

@@ -84,7 +84,7 @@ def remembered(directory: Path) -> Identity | None:
         return _former(directory)
     except PermissionError as error:
         raise SettingsError([f"host.state_directory: {path} cannot be read ({error.strerror}): {WHO_MAY}"]) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError([f"host.state_directory: {path} cannot be read; {_AGAIN}"]) from error
     try:
         return _parsed(document)

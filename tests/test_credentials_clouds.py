@@ -269,3 +269,42 @@ def test_without_the_library_its_extra_is_named(files: Files) -> None:
     files.monkeypatch.setitem(sys.modules, "openstack.config", None)
     with pytest.raises(SettingsError, match=r"the extra bringup\[clouds\]: in the checkout, .*'\.\[clouds\]'$"):
         clouds.read("here")
+
+
+WRONG_KINDS: dict[str, Any] = {
+    "cacert": {"cacert": ["s3cr3t"]},
+    "cert": {"cacert": "/ca.pem", "cert": ["s3cr3t"]},
+    "interface": {"interface": [["s3cr3t"]]},
+    "region_name": {"region_name": {"s3cr3t": 1}},
+    "a region of regions": {"regions": [{"values": {"auth": {"password": "s3cr3t"}}}]},
+    "a name of a region": {"regions": [{"name": ["s3cr3t"], "values": {"auth": {"password": "s3cr3t"}}}]},
+    "regions": {"regions": {"s3cr3t": "s3cr3t"}},
+    "auth_url": {"auth": {**AUTH, "auth_url": ["s3cr3t"]}},
+    "password": {"auth": {**AUTH, "password": {"s3cr3t": "s3cr3t"}}},
+    "auth_type": {"auth_type": ["s3cr3t"]},
+    "profile": {"profile": ["s3cr3t"]},
+}
+
+
+@pytest.mark.parametrize("said", WRONG_KINDS.values(), ids=WRONG_KINDS.keys())
+def test_a_value_of_the_wrong_kind_is_told_and_not_shown(files: Files, said: dict[str, Any]) -> None:
+    files.clouds(here={"auth": AUTH, **said})
+    assert files.problem("here")
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000, "{a: " * 50_000], ids=["lists", "objects"])
+def test_deep_nesting_is_told(files: Files, text: str) -> None:
+    (files.directory / "clouds.yaml").write_text("clouds: " + text)
+    assert files.problem("here").startswith("keystone.cloud: ")
+
+
+@pytest.mark.parametrize("profile", ["ovh", "vexxhost", "https://cloud.example.com"])
+def test_a_profile_that_would_be_fetched_is_refused_with_what_to_write_instead(files: Files, profile: str) -> None:
+    problem = files.clouds(here={"profile": profile, "auth": AUTH}).problem("here")
+    assert problem.startswith(f"cloud here: profile {profile} is fetched from ")
+    assert "write its auth_url and region_name into the cloud" in problem
+
+
+def test_a_profile_that_is_in_the_library_is_taken(files: Files) -> None:
+    files.clouds(here={"profile": "catalyst", "auth": {"username": "n"}})
+    assert clouds.read("here", region="nz-por-1").options["auth_url"] == "https://api.cloud.catalyst.net.nz:5000/v2.0"

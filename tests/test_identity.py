@@ -239,3 +239,10 @@ def _state_of(site: Site) -> Path:
     directory = site.store.parent
     directory.mkdir(mode=0o700, exist_ok=True)
     return directory
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format":' * 50_000, "9" * 5_000, "\\x00", ""])
+def test_an_identity_that_cannot_be_read_is_said_whatever_is_in_it(state: Path, text: str) -> None:
+    (state / FILE).write_text(text)
+    with pytest.raises(SettingsError, match=r"host\.state_directory: .*; if the directory is this host's, remove"):
+        remembered(state)

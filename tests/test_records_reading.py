@@ -204,3 +204,12 @@ def test_a_file_that_cannot_be_read_is_named_with_the_cause_behind_it(tmp_path: 
         read_records(path, host=None)
 
     assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize("depth", [50, 300, *range(900, 1000, 9), 2_000])
+@pytest.mark.parametrize("key", ["instances", "servers", "server", "metadata", "id", "errors", "forbidden"])
+def test_what_is_nested_is_refused_in_a_sentence_however_deeply(key: str, depth: int) -> None:
+    for opened, closed in (("[", "]"), ('{"a":', "}")):
+        nested = opened * depth + "1" + closed * depth
+        for document in (f'{{"{key}": {nested}}}', f'{{"format": "{FORMAT}", "{key}": {nested}}}', nested):
+            assert "cannot" in refusal(document.encode())

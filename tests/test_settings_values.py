@@ -68,7 +68,11 @@ def test_a_value_of_the_command_line_is_read_by_the_kind_of_its_key(empty: Path,
         ("log.zzz=4", "log.zzz = 4 (--set): there is no such key; the keys of [log] are level, format"),
         ("concurrency", '"concurrency" (--set): give section.key=value, such as limits.concurrency=4'),
         ("concurrency=4", '"concurrency=4" (--set): give section.key=value, such as limits.concurrency=4'),
-        ("host.name=a b", 'host.name = "a b" (--set): give a name with no spaces in it'),
+        ("host.name=a b", 'host.name = "a b" (--set): give a name with no spaces in it, of ASCII characters'),
+        (
+            "host.name=caf\u00e9",
+            'host.name = "caf\u00e9" (--set): give a name with no spaces in it, of ASCII characters',
+        ),
         ("driver.scenario=", 'driver.scenario = "" (--set): give the path of a file'),
         (
             "pci.device_spec=5",

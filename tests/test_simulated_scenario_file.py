@@ -132,3 +132,10 @@ def test_a_scenario_is_read_as_it_was_dumped(
     path.write_text(dump_scenario(scenario), encoding="utf-8")
 
     assert read_scenario(path) == scenario
+
+
+@pytest.mark.parametrize("depth", [50, 300, *range(900, 1000, 9), 2_000])
+@pytest.mark.parametrize("key", ["guests", "seed", "latency", "unknown", "faults"])
+def test_what_is_nested_is_refused_in_a_sentence_however_deeply(tmp_path: Path, key: str, depth: int) -> None:
+    nested = b"[" * depth + b"]" * depth
+    assert problems_of(tmp_path, b'{"format": "bringup.scenario/1", "' + key.encode() + b'": ' + nested + b"}")

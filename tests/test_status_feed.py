@@ -70,7 +70,9 @@ async def test_who_comes_back_hears_what_it_missed() -> None:
     assert '"n":2' not in text
 
 
-@pytest.mark.parametrize("last_id", ["other-3", "e-1", "e-99", "e-", "", "nonsense", "e-3\n"])
+@pytest.mark.parametrize(
+    "last_id", ["other-3", "e-1", "e-99", "e-", "", "nonsense", "e-3\n", f"e-{'9' * 5000}", "e-\u0663"]
+)
 async def test_who_missed_what_is_not_kept_is_told_to_ask_anew(last_id: str) -> None:
     """The ring has forgotten it, or it is of a process before this one."""
     feed = Feed("e", keep=2)

@@ -161,6 +161,19 @@ def without_version(path: Path) -> None:
         database.executescript("DELETE FROM schema_version")
 
 
+def with_a_damaged_name(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript("CREATE TABLE xxxxxxxx (a)")
+    path.write_bytes(path.read_bytes().replace(b"xxxxxxxx", b"\xff\xfexxxxxx"))
+
+
+def ours_with_a_damaged_name(path: Path) -> None:
+    open_database(path).engine.dispose()
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript("CREATE TABLE xxxxxxxx (a); PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode=DELETE")
+    path.write_bytes(path.read_bytes().replace(b"xxxxxxxx", b"\xff\xfexxxxxx"))
+
+
 def a_directory(path: Path) -> None:
     path.mkdir()
 
@@ -174,6 +187,7 @@ UNFIT: dict[str, tuple[Callable[[Path], None], type[BringupError], str]] = {
     "not a database": (not_a_database, Refused, "it is not an SQLite database"),
     "cut short": (truncated, Refused, "it is damaged"),
     "of another program": (of_another_program, Refused, "it is a database of another program"),
+    "with a damaged name": (with_a_damaged_name, Refused, "it is a database of another program"),
     "newer": (newer, Refused, "its schema version is 99, this version of bringup knows 2; run the version that wrote"),
     "without a version": (without_version, Refused, "its schema version is None"),
     "a directory": (a_directory, SettingsError, "it, or the directory that it is in, is not readable and writable"),
@@ -193,6 +207,13 @@ async def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(
         await SqliteStore.open(path)
 
     assert as_it_is(path) == before
+
+
+async def test_a_store_with_a_damaged_name_of_a_table_is_refused(path: Path) -> None:
+    path.parent.mkdir()
+    ours_with_a_damaged_name(path)
+    with pytest.raises(Refused, match="it is damaged"):
+        await SqliteStore.open(path)
 
 
 @contextmanager

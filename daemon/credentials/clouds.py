@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from bringup.daemon.credentials.identities import KEYS
 from bringup.daemon.errors import SettingsError
@@ -52,26 +53,54 @@ def read(cloud: str | None, *, region: str | None = None) -> Found:
     with warnings.catch_warnings():
         # What the loader and its libraries deprecate is not ours to say.
         warnings.simplefilter("ignore")
-        config = _config_of(cloud, region)
-        verify, cert = config.get_requests_verify_args()
+        try:
+            return _found(_config_of(cloud, region))
+        except SettingsError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the loader stumbles over
+            # The loader does not check what kinds of thing are in a file.
+            kind = type(error).__name__
+            raise SettingsError([f"{_setting(cloud)}: clouds.yaml or secure.yaml cannot be read ({kind})"]) from None
+
+
+def _found(config: Any) -> Found:
+    verify, cert = config.get_requests_verify_args()
     if verify is False:
         right = "certificates are always verified here; set cacert to the CA"
         raise SettingsError([f"cloud {config.name}: verify is false or insecure is true, and {right}"])
     # What is not in auth, as OS_* never is, stands beside it.
     said = {**config.config, **(config.config.get("auth") or {})}
-    options = {key: str(said[key]) for key in KEYS if said.get(key) is not None}
+    options = {key: _text(config.name, key, said[key]) for key in KEYS if said.get(key) is not None}
     interfaces = config.get_interface("placement") or ()
     cert_file, key_file = cert if isinstance(cert, tuple) else (cert, None)
+    texts = {
+        "auth_type": config.config.get("auth_type") or "password",
+        "region_name": config.get_region_name("placement"),
+        "placement_endpoint_override": config.get_endpoint("placement") or options.get("endpoint"),
+        "cacert": verify if verify is not True else None,
+        "cert": cert_file,
+        "key": key_file,
+    }
+    checked = {key: None if value is None else _text(config.name, key, value) for key, value in texts.items()}
+    several = (interfaces,) if isinstance(interfaces, str) else tuple(interfaces)
     return Found(
         name=config.name,
-        options={**options, "auth_type": str(config.config.get("auth_type") or "password")},
-        region=config.get_region_name("placement") or None,
-        interfaces=(interfaces,) if isinstance(interfaces, str) else tuple(interfaces),
-        endpoint=config.get_endpoint("placement") or options.get("endpoint"),
-        ca_file=verify if isinstance(verify, str) else None,
-        cert_file=cert_file,
-        key_file=key_file,
+        options={**options, "auth_type": checked["auth_type"]},
+        region=checked["region_name"] or None,
+        interfaces=tuple(_text(config.name, "interface", each) for each in several),
+        endpoint=checked["placement_endpoint_override"],
+        ca_file=checked["cacert"],
+        cert_file=checked["cert"],
+        key_file=checked["key"],
     )
+
+
+def _text(cloud: str, key: str, value: object) -> str:
+    if not isinstance(value, str | int | float):
+        raise SettingsError(
+            [f"cloud {cloud}: {key} is {'a list' if isinstance(value, list) else 'no text'}: give text"]
+        )
+    return str(value)
 
 
 def _config_of(cloud: str | None, region: str | None) -> Any:
@@ -84,17 +113,43 @@ def _config_of(cloud: str | None, region: str | None) -> Any:
     try:
         with _nothing_skipped(_setting(cloud)):
             loader = OpenStackConfig(override_defaults={"interface": None})
-        _must_be_there(loader, cloud)
+        name = _must_be_there(loader, cloud)
+        _check_regions(name, loader.cloud_config["clouds"][name])
+        _refuse_what_is_fetched(loader, name)
         found = loader.get_one(cloud=cloud, validate=False, **chosen)
-        # The loader does not check what kinds of thing are in a file.
         dict(found.config.get("auth") or {})
     except ConfigException as error:
         raise SettingsError([f"{_setting(cloud)}: {error}"]) from None
-    except (ValueError, TypeError, AttributeError, KeyError, OSError) as error:
-        raise SettingsError(
-            [f"{_setting(cloud)}: clouds.yaml or secure.yaml cannot be read ({type(error).__name__})"]
-        ) from None
     return found
+
+
+def _check_regions(name: str, said: Mapping[str, Any]) -> None:
+    """Make sure that each region has a name: the loader would show what it has instead, passwords too."""
+    regions = said.get("regions") or []
+    for index, region in enumerate(regions if isinstance(regions, list) else [None]):
+        found = region.get("name") if isinstance(region, dict) else region
+        if not isinstance(found, str) or not found:
+            raise SettingsError([f"cloud {name}: regions[{index}] has no name: give it one"])
+
+
+def _refuse_what_is_fetched(loader: Any, name: str) -> None:
+    """Refuse a profile that the loader would fetch: a host that boots may have no way there."""
+    from openstack.config import vendors
+
+    said = loader.cloud_config["clouds"][name]
+    profile = said.get("profile") or said.get("cloud")
+    _, own = loader._load_vendor_file()  # noqa: SLF001 - whose profiles stand above those of the library
+    if not profile or profile in ((own or {}).get("public-clouds") or {}):
+        return
+    where = profile
+    if profile in vendors.profiles():
+        where = (vendors.get_profile(profile) or {}).get("profile") or ""
+    if urlsplit(where).netloc:
+        fetched = (
+            f"cloud {name}: profile {profile} is fetched from {urlsplit(where).hostname} at each start, and a host "
+            "that boots may have no way there: write its auth_url and region_name into the cloud, and leave it out"
+        )
+        raise SettingsError([fetched])
 
 
 @contextmanager
@@ -124,11 +179,11 @@ def _nothing_skipped(setting: str) -> Iterator[None]:
         raise SettingsError([f"{setting}: {skipped[0]}: this is not YAML"])
 
 
-def _must_be_there(loader: Any, cloud: str | None) -> None:
-    name = cloud or loader.default_cloud
+def _must_be_there(loader: Any, cloud: str | None) -> str:
+    name: str = cloud or loader.default_cloud
     known = loader.cloud_config["clouds"]
     if name in known:
-        return
+        return name
     if loader.config_filename is None:
         has = "no clouds.yaml that can be read is in this directory, ~/.config/openstack or /etc/openstack"
     else:

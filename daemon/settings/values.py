@@ -211,7 +211,7 @@ NameTemplate = Annotated[
     AfterValidator(_name_template),
     Right('Nova\'s instance_name_template, such as "instance-%08x", "%(uuid)s" or "%(hostname)s-%(id)x"'),
 ]
-Name = Annotated[str, AfterValidator(_name), Right("a name with no spaces in it")]
+Name = Annotated[str, AfterValidator(_name), Right("a name with no spaces in it, of ASCII characters")]
 DeviceName = Annotated[
     str, AfterValidator(_device), Right("the name of a network device: at most 15 letters, digits and _.-")
 ]

@@ -26,6 +26,8 @@ from bringup.daemon.status.streams import SEND_S, EventStream, TimelineStream
 Word = Callable[[Sequence[str]], Awaitable[list[str]]]
 """Takes an operator's word on instances by UUID, for none on all that it can be about; gives those that it was."""
 LONGEST_BODY = 1 << 20
+DIGITS = 18
+"""No number that is meant has more."""
 BODY_S = 10.0
 
 
@@ -117,7 +119,7 @@ class _Taking:
 async def _body(request: Request) -> bytes:
     too_long = HTTPException(413, f"the body is longer than {LONGEST_BODY} bytes")
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > LONGEST_BODY:
+    if length.isdecimal() and (len(length) > DIGITS or int(length) > LONGEST_BODY):
         raise too_long
     body = b""
     with anyio.move_on_after(BODY_S) as scope:
@@ -135,10 +137,10 @@ def _uuids(body: bytes) -> list[str]:
     right = 'give {"uuids": ["..."]}, or {"uuids": []} for all'
     try:
         found: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise HTTPException(400, f"the body is not JSON: {right}") from None
     uuids = found.get("uuids") if isinstance(found, dict) else None
-    if not isinstance(uuids, list) or not all(isinstance(uuid, str) for uuid in uuids):
+    if not isinstance(uuids, list) or not all(isinstance(uuid, str) and uuid.isprintable() for uuid in uuids):
         raise HTTPException(400, right)
     return uuids
 

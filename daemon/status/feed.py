@@ -5,12 +5,14 @@ told to ask for everything anew (``reset``).  See the server-sent events of the 
 """
 
 import json
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import anyio
 
+NUMBER = re.compile(r"[0-9]{1,18}")
 KEEP = 8192
 """Events that are kept: a run of a thousand instances, or the last seconds of a larger one."""
 GATHER_S = 0.1
@@ -110,7 +112,7 @@ class Feed:
         if last_id is None:
             return self._number
         epoch, _, number = last_id.rpartition("-")
-        if epoch != self._epoch or not number.isdecimal() or int(number) > self._number:
+        if epoch != self._epoch or not NUMBER.fullmatch(number) or int(number) > self._number:
             return None
         oldest = self._ring[0].number if self._ring else self._number + 1
         return int(number) if int(number) >= oldest - 1 else None

@@ -146,8 +146,10 @@ def _make_file(path: Path, *, must_exist: bool) -> None:
 def _check_ours(path: Path, busy_timeout_s: float) -> None:
     """Look, before anything is changed in it or about it, whether the file may become or is a store."""
     with closing(sqlite3.connect(path, timeout=busy_timeout_s)) as connection:
+        # A name may be damaged, too.
+        connection.text_factory = bytes
         there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if there and schema_version.name not in there:
+    if there and schema_version.name.encode() not in there:
         raise Refused(f"cannot use the store {path}: it is a database of another program")
 
 
@@ -195,6 +197,8 @@ def _cannot_open(path: Path, error: BaseException | None) -> BringupError:
     hint = explain(error)
     message = f"cannot open the store {path}: {hint}" if hint else f"cannot open the store {path}"
     code = _primary(error)
+    if "Could not decode" in str(error):  # the module's own error, without a code of SQLite's
+        return Refused(f"cannot open the store {path}: it is damaged; move it away and import anew")
     if code in _BLOCKED and (reason := without_locks(path.parent)):
         where = "a file on a file system of this host, or a PostgreSQL"
         return SettingsError([f"cannot open the store {path}: its file system keeps no locks ({reason}); name {where}"])

@@ -6,6 +6,7 @@ nobody's to delete but its owner's.
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from bringup.drivers.base import DriverError, SharedStorageProbe
 
+NUMBER = re.compile(r"\.[1-9][0-9]{0,8}")
 KEPT = "bringup-kept"
 DEFINITION = "libvirt.xml"
 
@@ -115,4 +117,6 @@ class Disks:
         return found.f_frsize * found.f_blocks // 1024**3
 
     def _kept(self, uuid: str) -> tuple[Path, ...]:
-        return tuple(sorted((self.instances_path / KEPT).glob(f"{uuid}.*")))
+        # What else is there is not from here.
+        found = (self.instances_path / KEPT).glob(f"{uuid}.*")
+        return tuple(sorted(path for path in found if NUMBER.fullmatch(path.suffix)))

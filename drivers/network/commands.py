@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from bringup.drivers.environment import clean
 from bringup.drivers.errors import DriverError
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
 
@@ -54,7 +55,12 @@ class Command:
         try:
             with anyio.fail_after(self.deadline_s):
                 done = await anyio.run_process(
-                    command, input=given.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
+                    command,
+                    input=given.encode(),
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    check=False,
+                    env=clean(),
                 )
         except FileNotFoundError:
             missing = f"{self.program} is not on this host; install it (Debian: package {self.package})"

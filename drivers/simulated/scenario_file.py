@@ -168,5 +168,8 @@ def _sentence(problem: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return type(value).__name__
     return text if len(text) <= _WIDTH else text[:_WIDTH] + "..."

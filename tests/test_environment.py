@@ -24,7 +24,15 @@ async def test_a_command_of_the_network_sees_none_of_them(tmp_path: Path, monkey
     program = tmp_path / "program"
     program.write_text(f"#!{sys.executable}\nimport os\nprint(sorted(os.environ), 's3cr3t' in os.environ.values())\n")
     program.chmod(0o755)
-    command = Command(program=str(program), package="p", deadline_s=60, service="nothing", away=re.compile("$^"))
+    command = Command(
+        program=str(program),
+        package="p",
+        deadline_s=60,
+        service="nothing",
+        away=re.compile("$^"),
+        to_do="",
+        to_let_in="",
+    )
 
     said = await command.run([])
 

@@ -53,12 +53,15 @@ async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcom
     with anyio.fail_after(host.limits.host_deadline_s):
         local = await list_guests(host.driver)
     boot = await anyio.to_thread.run_sync(boot_of, past, host.alive)
+    ran = {uuid for uuid, outcome in again.known.items() if outcome.runs}
+    # The run has ended: what ran then has had its turn on this boot, whatever has stopped it since.
+    boot = replace(boot, settled=True, held=(boot.held | wanted) - ran)
     asked = boot.asked | wanted if again.asked else boot.asked
     records = await load_records(
         host.executor.store,
         host.name,
         local=local,
-        resuming=replace(host.resuming, boot=replace(boot, held=boot.held | wanted, asked=asked)),
+        resuming=replace(host.resuming, boot=replace(boot, asked=asked)),
         deadline_s=host.limits.host_deadline_s,
         past=past,
         owes_elsewhere=host.owes_elsewhere,

@@ -55,14 +55,14 @@ async def try_again(brought: Brought, retried: frozenset[str]) -> Brought:
     log.info("run.retried", count=len(retried))
     began = anyio.current_time()
     right = await put_right(brought.host, retried)
-    left = {
-        outcome.uuid: Left.of(outcome.instance) for outcome in brought.result.outcomes if outcome.instance is not None
-    }
+    known = {outcome.uuid: outcome for outcome in brought.result.outcomes}
+    left = {uuid: Left.of(outcome.instance) for uuid, outcome in known.items() if outcome.instance is not None}
 
     def may(record: Instance) -> bool:
         """Somebody may be at work on it: a task state that is not as we left it says so."""
-        known = left.get(record.uuid)
-        return record.task_state is None or record.uuid in right or known is None or Left.of(record) == known
+        before = left.get(record.uuid)
+        return record.task_state is None or record.uuid in right or before is None or Left.of(record) == before
 
-    new = await settle_again(brought.host, brought.past, Again(wanted=retried, because="retried", may=may, asked=True))
+    again = Again(wanted=retried, because="retried", may=may, known=known, asked=True)
+    new = await settle_again(brought.host, brought.past, again)
     return await reported(brought, new, took_s=anyio.current_time() - began)

@@ -398,6 +398,21 @@ async def test_a_guest_that_ran_while_it_was_deferred_has_had_its_turn(waiting: 
         assert host.started == 0
 
 
+@pytest.mark.parametrize("by_word", [True, False], ids=["retried", "looked at again"])
+async def test_a_guest_that_ran_while_it_was_deferred_and_was_stopped_since_is_not_started_by_the_daemon(
+    waiting: Waiting, *, by_word: bool
+) -> None:
+    away = Fault(verb="plug_vifs", error="NeedNotMet", times=1)
+    async with waiting.host(power=PowerState.RUNNING, faults=[away]) as host:
+        brought = await host.starts()
+        host.driver.guest_stops_itself(UUID)
+        if by_word:
+            brought = await try_again(brought, frozenset({UUID}))
+        else:
+            brought = await look_again(brought, deferred(brought))
+        assert (only(brought).because[-1], host.started) == ("resumed_on_boot_only", 0)
+
+
 async def test_what_is_not_known_to_have_failed_cannot_be_tried_again(waiting: Waiting) -> None:
     async with waiting.host(power=PowerState.RUNNING) as host:
         await host.starts()

@@ -52,6 +52,7 @@ BY_ERROR: Mapping[str, str] = {
     "MetadataWrong": f"mend the value (openstack server set --property KEY=VALUE UUID), then: {RETRY}",
     "MigrationLeftOver": "nothing has to be done: openstack server migration list --server UUID shows the row",
     "Moving": "nothing: nova-compute finishes or ends it; openstack server migration list --server UUID",
+    "NotKnown": f"if it is to run: {RETRY}",
     "OwedElsewhere": "start nova-compute, which finishes the deletion, with its ports and volumes",
     "ResizeUnfinished": "bring its disks here from the host that it comes from, or give it back to that host",
     "TaskStateLeftOver": "if nobody works on it any more: openstack server set --state active UUID",

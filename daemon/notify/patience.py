@@ -6,6 +6,8 @@ from bringup.daemon.closing import closes_s
 from bringup.daemon.settings import Settings
 from bringup.placement.keystone import LOGIN_S
 
+AT_MOST = 4
+"""Things that guests need together and that may come one after the other, each with its own budget."""
 LEAST_S = 3.0
 """Less cannot be asked for by one who asks once a second."""
 CLOSE_S = 15.0
@@ -29,7 +31,7 @@ def patience_s(settings: Settings) -> Mapping[str, float]:
         "driver": store.wait + store.busy_timeout + 2 * host + (gate if settings.inventory.put_right else 0.0),
         # The journal's past, the records, firewall rules deferred and collected again.
         "records": 3 * host + instance,
-        "host": 4 * limits.host_wait + host,
+        "host": AT_MOST * limits.host_wait + host,
         "evacuated": instance,
         "instances": instance,
         # Whatever Placement does, they have the host's deadline all in all.

@@ -12,6 +12,7 @@ from anyio.lowlevel import current_token
 from bringup import __version__
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.logs import get_logger
+from bringup.daemon.notify.patience import AT_MOST
 from bringup.daemon.progress import Progress
 from bringup.daemon.settings import Settings
 from bringup.daemon.status import sockets
@@ -38,6 +39,7 @@ def source_of(settings: Settings, progress: Progress, *, boot_id: str) -> Source
         concurrency=limits.concurrency,
         stuck_after_s=longest_s + limits.stuck_after,
         gate_s=settings.placement.wait,
+        host_s=AT_MOST * limits.host_wait,
         progress=progress,
         recorder=Recorder(utc_now),
     )

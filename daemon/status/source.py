@@ -57,6 +57,8 @@ class Source:
     """No step of the work takes longer; after that the process is taken for stuck."""
     gate_s: float = 0.0
     """How long Placement may be waited for, on top of that, before the first instance is touched."""
+    host_s: float = 0.0
+    """The same of what the guests need together."""
     progress: Progress
     recorder: Recorder
     reports: Callable[[], Awaitable[Pending]] = field(default=_no_reports)
@@ -113,5 +115,6 @@ class Source:
     def stuck_for_s(self, snapshot: Snapshot) -> float | None:
         """Tell for how long the work has not moved, where that is too long; None where all is well."""
         working = self.state() is State.INITIALIZING
-        limit_s = self.stuck_after_s + (self.gate_s if snapshot.phase in WITH_PLACEMENT else 0.0)
+        waits = {**dict.fromkeys(WITH_PLACEMENT, self.gate_s), "host": self.host_s}
+        limit_s = self.stuck_after_s + waits.get(snapshot.phase, 0.0)
         return snapshot.idle_s if working and snapshot.idle_s > limit_s else None

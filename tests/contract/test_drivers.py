@@ -14,6 +14,7 @@ from bringup.drivers.base import (
     RebootType,
     Transition,
 )
+from bringup.drivers.needs import NeedState
 from support import libvirt_drivers
 from support.drivers import Rig, ToldGuest, simulated, told, uuid_of
 
@@ -122,6 +123,20 @@ async def test_guests_are_listed_running_or_not(rig: Rig) -> None:
 
     assert sorted(uuids) == [uuid_of(1), uuid_of(2)]
     assert sorted(names) == [told(1).name, told(2).name]
+
+
+async def test_what_guests_need_together_is_there_where_they_need_nothing(rig: Rig) -> None:
+    async with rig([RUNNING, SHUTDOWN]) as driver:
+        needs = [*await driver.host_needs([told(1), told(2)]), *await driver.host_needs([])]
+
+        assert [need for need in needs if need.state is not NeedState.MET] == []
+        assert [(await driver.get_info(told(number))).state for number in (1, 2)] == [RUNNING, SHUTDOWN]
+
+
+async def test_a_driver_that_filters_nothing_keeps_no_rules(rig: Rig) -> None:
+    async with rig([RUNNING]) as driver:
+        with anyio.fail_after(20):
+            await driver.keep_filtering_rules(lambda _change: pytest.fail("nothing was changed"))
 
 
 @pytest.mark.parametrize("destroy_disks", [True, False], ids=["with disks", "without disks"])

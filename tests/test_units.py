@@ -178,3 +178,13 @@ def test_systemd_finds_nothing_wrong_with_the_units_of_a_plain_host(root: Path, 
 
     ours = [line for line in (ended.stdout + ended.stderr).splitlines() if "bringup" in line]
     assert (ended.returncode, ours) == (0, [])
+
+
+def test_libvirt_guests_ends_before_the_daemon_that_it_asks() -> None:
+    drop_in = UNITS / "libvirt-guests.service.d/bringup.conf"
+
+    [after] = values("After", drop_in.read_text())
+    assert {"libvirtd.service", "virtqemud.service"} <= set(after.split())
+    for page in ("operating.md", "libvirt.md"):
+        text = (REPOSITORY / "docs" / page).read_text()
+        assert "libvirt-guests.service.d systemd/libvirt-guests.service.d/bringup.conf" in text

@@ -12,6 +12,8 @@ from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
 
 ORIGIN: Final = "bringup_origin"
 """In system_metadata: who keeps the record, where that is no control plane."""
+UNREADABLE: Final = "unreadable"
+"""The type of a migration that is there and cannot be read: what it asks of its instance is not known."""
 FROM_LIBVIRT: Final = "libvirt"
 """It is made of the guest itself, and its administrator's word is what the guest does."""
 
@@ -45,6 +47,16 @@ class Instance:
     def follows_its_guest(self) -> bool:
         """Whether no control plane keeps this record: it says what the guest does, not what it should do."""
         return self.system_metadata.get(ORIGIN) == FROM_LIBVIRT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableInstance(Instance):
+    """A row that is there and cannot be read: nothing is done with its guest, and nothing is written to it.
+
+    Only ``uuid`` is known of it and, where that could be read, ``host``.
+    """
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,9 @@ from bringup.daemon.actions import DestroyEvacuated
 from bringup.daemon.decisions import EVACUATED, EVACUATION_STATUSES, Facts, Withheld, decide
 from bringup.daemon.decisions.moving import AWAY_STATUSES, EVACUATION, LIVE_MIGRATION, leaving
 from bringup.daemon.errors import Refused, StoreError, Temporary, Unavailable
-from bringup.daemon.instances import Instance, Migration
+from bringup.daemon.instances import UNREADABLE, Instance, Migration, UnreadableInstance
 from bringup.daemon.journal import InFlight, Past
+from bringup.daemon.outcomes import Kind
 from bringup.daemon.resuming import Resuming
 from bringup.daemon.states import VmState
 from bringup.daemon.store.base import Store
@@ -97,7 +98,17 @@ async def load_records(  # noqa: PLR0913 - what is known of a host has many side
     deleted = {instance.uuid for instance in found.gone}
     goes_on = past is not None and past.attempt > 1
 
+    spoiled = {each.instance_uuid for each in found.migrations if each.migration_type == UNREADABLE}
+
     def facts(instance: Instance) -> Facts:
+        if instance.uuid in spoiled:
+            instance = UnreadableInstance(
+                uuid=instance.uuid,
+                host=instance.host,
+                name=instance.name,
+                vm_state=instance.vm_state,
+                why="a migration of it cannot be read",
+            )
         doing = begun.get(instance.uuid) if goes_on else None
         resume_guests, withheld = resuming.of(instance.uuid, instance.metadata)
         return Facts(
@@ -127,10 +138,16 @@ async def load_records(  # noqa: PLR0913 - what is known of a host has many side
     # One that has come back since is an instance of this host like any other: its evacuation asks for nothing.
     return Records(
         [facts(instance) for instance in found.own],
-        [each for each in evacuated if decide(EVACUATED, each).steps],
+        [each for each in evacuated if is_for_the_evacuated(each)],
         [replace(facts(each), is_foreign=True) for each in elsewhere if each.uuid not in found.explained],
         [each for each in elsewhere if each.uuid in found.explained],
     )
+
+
+def is_for_the_evacuated(facts: Facts) -> bool:
+    """Tell whether the table of evacuated instances settles this one."""
+    plan = decide(EVACUATED, facts)
+    return bool(plan.steps) or (plan.kind is Kind.FAILED and facts.instance.host != facts.host)
 
 
 @dataclass(frozen=True, slots=True)

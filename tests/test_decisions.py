@@ -25,7 +25,7 @@ from bringup.daemon.decisions import (
     decide,
 )
 from bringup.daemon.decisions.rules import always
-from bringup.daemon.instances import FROM_LIBVIRT, ORIGIN, Migration
+from bringup.daemon.instances import FROM_LIBVIRT, ORIGIN, Migration, UnreadableInstance
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
 from bringup.drivers.base import Transition
@@ -96,7 +96,11 @@ def every_second_look_after_another_run() -> Iterator[Facts]:
             yield from (replace(case, withheld=withheld) for withheld in Withheld)
 
 
+UNREADABLE = UnreadableInstance(uuid=INSTANCE.uuid, host=HERE, vm_state=UnknownState("unreadable"), why="so")
+
+
 def every_record_held_too() -> Iterator[Facts]:
+    yield replace(FACTS, instance=UNREADABLE)
     for record in every_record():
         yield record
         for verb in ("reboot", "save"):
@@ -112,6 +116,7 @@ def owing(record: Facts) -> Facts:
 
 
 def every_evacuation_held_too() -> Iterator[Facts]:
+    yield replace(facts(evacuation="done"), instance=UNREADABLE)
     for case in every_evacuation():
         yield case
         yield replace(case, guest_gone=True)

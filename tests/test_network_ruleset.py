@@ -19,6 +19,7 @@ from bringup.drivers.network.ruleset import (
     base,
     chain,
     devices_after,
+    instance_of,
     is_filtered,
     replacement,
     transaction,
@@ -116,7 +117,7 @@ def test_every_device_has_the_rules_of_the_instance_that_had_it_last(history: li
 @given(batches)
 def test_nothing_is_left_once_all_are_forgotten(history: list[list[Replacement]]) -> None:
     table, had = after([[], *history])
-    table.run(transaction([Replacement(instance=instance) for instance in had], had))
+    table.run(transaction([Replacement(instance=instance_of(instance)) for instance in had], had))
     bare, _ = after([[]])
     assert table == bare
 

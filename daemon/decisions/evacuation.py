@@ -3,6 +3,7 @@
 from bringup.daemon.actions import Action, DestroyEvacuated, Fence, SaveMigration
 from bringup.daemon.decisions.holding import HELD_ROWS
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
+from bringup.daemon.decisions.unreadable import UNREADABLE
 from bringup.daemon.instances import Migration
 from bringup.daemon.outcomes import Kind
 
@@ -24,6 +25,7 @@ def _completed(evacuation: Migration | None) -> tuple[Action, ...]:
 
 
 EVACUATED: tuple[Rule, ...] = (
+    UNREADABLE,
     Rule(
         "evacuated_and_back",
         has_come_back,

@@ -6,6 +6,7 @@ to it.  So it is named, and left; an operator who knows that it cannot be the fi
 
 from bringup.daemon.actions import FenceForeign
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
+from bringup.daemon.decisions.unreadable import UNREADABLE
 from bringup.daemon.outcomes import Kind, Problem
 from bringup.daemon.states import PowerState
 
@@ -35,6 +36,7 @@ def _tell(facts: Facts) -> Problem:
 
 
 FOREIGN: tuple[Rule, ...] = (
+    UNREADABLE,
     Rule(
         "foreign_and_running",
         _is_fenced,

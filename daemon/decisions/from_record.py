@@ -14,6 +14,7 @@ from bringup.daemon.decisions.holding import HELD_ROWS
 from bringup.daemon.decisions.moving import tell_under_way, under_way
 from bringup.daemon.decisions.owing import owes
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
+from bringup.daemon.decisions.unreadable import UNREADABLE
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.states import TaskState, UnknownState, VmState
 
@@ -51,6 +52,7 @@ def _as_a_failure_leaves_it(facts: Facts) -> tuple[Action, ...]:
 
 
 FROM_RECORD: tuple[Rule, ...] = (
+    UNREADABLE,
     Rule(
         "not_ours",
         lambda f: f.instance.host != f.host,

@@ -1,10 +1,14 @@
 """Types of fields that more than one format of records has."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field
 
+T = TypeVar("T")
+
+MOST_LEVELS = 50
+"""Of objects and lists in each other; Nova's have a dozen, and what reads them later goes on a stack."""
 _INT32 = 2**31
 
 
@@ -31,10 +35,27 @@ def _number_of_state(number: int) -> int:
     return number
 
 
+def not_too_deep(value: T) -> T:
+    """Give a value of JSON, where nobody who reads it runs out of stack.  Raises ``ValueError``."""
+    level: list[Any] = [value]
+    for _ in range(MOST_LEVELS):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return value
+    raise ValueError(f"at most {MOST_LEVELS} levels are wanted")
+
+
 Uuid = Annotated[str, AfterValidator(_uuid)]
 """A UUID in any spelling; kept in lower case, with dashes."""
 Text = Annotated[str, AfterValidator(_text)]
 Word = Annotated[str, Field(min_length=1), AfterValidator(_text)]
 State = Word
 """A state as Nova writes it; one that is not known is kept."""
+Objects = Annotated[list[dict[str, Any]], AfterValidator(not_too_deep)]
+"""Objects of JSON, such as the VIFs of an info cache."""
 PowerNumber = Annotated[int, AfterValidator(_number_of_state)]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.records.fields import PowerNumber, State, Text, Uuid, Word
+from bringup.daemon.records.fields import Objects, PowerNumber, State, Text, Uuid, Word
 from bringup.daemon.records.problems import Problems
 from bringup.daemon.states import power_state, task_state, vm_state
 from bringup.drivers.volume_identity import without_credentials
@@ -35,8 +35,8 @@ class InstanceFields(BaseModel):
     flavor: dict[str, Any] = Field(default_factory=dict)
     metadata: dict[Text, Text] = Field(default_factory=dict)
     system_metadata: dict[Text, Text] = Field(default_factory=dict)
-    network_info: list[dict[str, Any]] = Field(default_factory=list)
-    block_devices: list[dict[str, Any]] = Field(default_factory=list)
+    network_info: Objects = Field(default_factory=list)
+    block_devices: Objects = Field(default_factory=list)
     shutdown_terminate: bool = False
     terminated_at: Text | None = None
 

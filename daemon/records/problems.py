@@ -66,6 +66,12 @@ class Problems:
         raise UsageError(*lines)
 
 
+def sentences_of(error: ValidationError) -> str:
+    """Say in one line what a model refused of one record."""
+    details = error.errors(include_url=False, include_context=True)
+    return "; ".join(printable(_sentence(detail, {}).removeprefix(".")) for detail in details[:SHOWN])
+
+
 def _sentence(detail: ErrorDetails, hints: Mapping[str, str]) -> str:
     path = _path(detail["loc"])
     field = str(detail["loc"][0]) if detail["loc"] else ""

@@ -89,7 +89,7 @@ def parse_answer(body: bytes) -> Answer:
             failure=error,
             traceback=traceback,
         )
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise Unreadable("a message in the queue of answers is no answer of oslo.messaging") from error
 
 

@@ -54,6 +54,26 @@ def read_list(value: Any, name: str, item: str, versions: Mapping[str, str]) -> 
     return [read(each, item, versions[item]) for each in objects]
 
 
+def read_each(value: Any, name: str, item: str, versions: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """Give the fields of each object of a list; of one that cannot be read, none.
+
+    :raises Unreadable: the list itself cannot be read.
+    """
+    objects = read(value, name, versions[name]).get("objects")
+    if not isinstance(objects, Sequence) or isinstance(objects, str):
+        raise Unreadable(f"the {name} in the answer has no objects")
+    found: list[Mapping[str, Any]] = []
+    for each in objects:
+        try:
+            found.append(read(each, item, versions[item]))
+        except Unreadable:
+            data = each.get(DATA) if isinstance(each, Mapping) else None
+            # Whose it is may still be known.
+            known = data.get("instance_uuid") if isinstance(data, Mapping) else None
+            found.append({"instance_uuid": known})
+    return found
+
+
 def field(data: Mapping[str, Any], key: str, of: str) -> Any:
     """Give a field that must be there.
 

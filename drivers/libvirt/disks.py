@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bringup.drivers.base import DriverError, SharedStorageProbe
+from bringup.drivers.identifiers import InstanceUuid, canonical_uuid
 
-NUMBER = re.compile(r"\.[1-9][0-9]{0,8}")
 KEPT = "bringup-kept"
 DEFINITION = "libvirt.xml"
 
@@ -27,16 +27,22 @@ class Disks:
     instances_path: Path
 
     def of(self, uuid: str) -> Path:
-        """Give the folder of an instance, which need not be there."""
-        return self.instances_path / uuid
+        """Give the folder of an instance, which need not be there.
+
+        :raises DriverError: it is no canonical UUID: its folder could be anywhere.
+        """
+        return self._named(uuid)
 
     def before_resize(self, uuid: str) -> Path:
-        """Give the folder that a resize keeps of an instance, which need not be there."""
-        return self.instances_path / f"{uuid}_resize"
+        """Give the folder that a resize keeps of an instance, which need not be there.  Raises as :meth:`of` does."""
+        return self._named(uuid, "_resize")
+
+    def _named(self, uuid: str, end: str = "") -> Path:
+        return self.instances_path / f"{_checked(uuid)}{end}"
 
     def delete(self, uuid: str) -> None:
         """Delete the folders of an instance; renamed first, so that nothing uses half of one (Nova's ``_del``)."""
-        doomed = self.instances_path / f"{uuid}_del"
+        doomed = self._named(uuid, "_del")
         for folder in (doomed, self.of(uuid), self.before_resize(uuid)):
             if folder != doomed and folder.is_dir():
                 folder.rename(doomed)
@@ -49,7 +55,7 @@ class Disks:
         there = self._kept(uuid)
         if self.of(uuid).is_dir():
             kept.mkdir(mode=0o700, exist_ok=True)
-            number = 1 + max((int(path.name.rpartition(".")[2]) for path in there), default=0)
+            number = 1 + max((int(path.name.removeprefix(f"{uuid}.")) for path in there), default=0)
             there = (*there, self.of(uuid).rename(kept / f"{uuid}.{number}"))
         return tuple(str(path) for path in there)
 
@@ -60,7 +66,7 @@ class Disks:
         """
         paths = [Path(text) for text in where]
         for path in paths:
-            if path.parent != self.instances_path / KEPT or path.name.rpartition(".")[0] != uuid:
+            if path.parent != self.instances_path / KEPT or not _is_kept(uuid, path.name):
                 raise DriverError(
                     f"did not delete {path}: kept disks of {uuid} are {self.instances_path / KEPT}/{uuid}.N; "
                     "if libvirt.instances_path has changed, delete them by hand"
@@ -78,7 +84,7 @@ class Disks:
         if not before.is_dir():
             return False
         if self.of(uuid).is_dir():
-            doomed = self.instances_path / f"{uuid}_del"
+            doomed = self._named(uuid, "_del")
             shutil.rmtree(doomed, ignore_errors=True)
             self.of(uuid).rename(doomed)
             before.rename(self.of(uuid))
@@ -117,6 +123,24 @@ class Disks:
         return found.f_frsize * found.f_blocks // 1024**3
 
     def _kept(self, uuid: str) -> tuple[Path, ...]:
-        # What else is there is not from here.
-        found = (self.instances_path / KEPT).glob(f"{uuid}.*")
-        return tuple(sorted(path for path in found if NUMBER.fullmatch(path.suffix)))
+        _checked(uuid)
+        try:
+            paths = list((self.instances_path / KEPT).iterdir())
+        except FileNotFoundError:
+            return ()
+        return tuple(sorted(path for path in paths if _is_kept(uuid, path.name)))
+
+
+def _is_kept(uuid: str, name: str) -> bool:
+    """Tell whether a name is one that :meth:`Disks.keep` gives."""
+    return re.fullmatch(rf"{re.escape(_checked(uuid))}\.[1-9][0-9]{{0,8}}", name) is not None
+
+
+def _checked(uuid: str) -> InstanceUuid:
+    try:
+        found = canonical_uuid(uuid)
+    except ValueError as error:
+        raise DriverError(f"did not touch any disk: {error}") from None
+    if found != uuid:
+        raise DriverError(f"did not touch any disk: {uuid} is not how libvirt and Nova write a UUID")
+    return found

@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 import anyio
 import structlog
 
-from bringup.drivers.base import DriverError, PowerState
+from bringup.drivers.base import DriverError, NotBegun, PowerState
+from bringup.drivers.identifiers import canonical_uuid
 from bringup.drivers.libvirt.binding import Connection, Domain
 from bringup.drivers.libvirt.errors import ConnectionLost, HypervisorUnavailable, NotConnected
 from bringup.drivers.libvirt.lines import Lines
@@ -37,6 +38,13 @@ POWER_STATES: Final = (
     PowerState.CRASHED,
     PowerState.SUSPENDED,
 )
+
+
+def _domain(connection: Connection, uuid: str) -> Domain:
+    try:
+        return connection.lookupByUUIDString(canonical_uuid(uuid))
+    except ValueError as error:
+        raise NotBegun(f"did not ask libvirt: {error}") from None
 
 
 def power_state(number: int) -> PowerState:
@@ -79,7 +87,7 @@ class Hypervisor:
         """
 
         def work(connection: Connection, _abandoned: Abandoned) -> Look:
-            domain = connection.lookupByUUIDString(uuid)
+            domain = _domain(connection, uuid)
             return Look(
                 power_state(domain.state()[0]),
                 active=bool(domain.isActive()),
@@ -95,7 +103,7 @@ class Hypervisor:
         :raises InstanceNotFound: there is none.
         """
         ask = f"look at {uuid}"
-        return await self.ask(ask, lambda connection: power_state(connection.lookupByUUIDString(uuid).state()[0]))
+        return await self.ask(ask, lambda connection: power_state(_domain(connection, uuid).state()[0]))
 
     async def ask(self, what: str, work: Callable[[Connection], T]) -> T:
         """Ask something that changes nothing."""
@@ -113,7 +121,7 @@ class Hypervisor:
         sentence = f"{what} {uuid}"
 
         def work(connection: Connection, abandoned: Abandoned) -> T:
-            domain = connection.lookupByUUIDString(uuid)
+            domain = _domain(connection, uuid)
             if abandoned.yes:
                 raise DriverError(f"did not {sentence}: nobody waits for it any more")
             return act(domain)

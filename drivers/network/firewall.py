@@ -18,6 +18,7 @@ from bringup.drivers.network.ruleset import (
     devices_after,
     devices_in,
     has_table,
+    instance_of,
     replacement,
     transaction,
 )
@@ -109,7 +110,7 @@ class Nftables:
             self._deferred.pop(guest.uuid, None)
         await self._opened()
         if guest.uuid in self._devices:
-            await self.put([Replacement(instance=guest.uuid)])
+            await self.put([Replacement(instance=instance_of(guest.uuid))])
 
     def defer(self) -> None:
         """Collect from now on."""

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bringup.drivers.base import DriverError, Guest
+from bringup.drivers.identifiers import InstanceUuid, canonical_uuid
 from bringup.drivers.network.addresses import allowed
 from bringup.drivers.network.expressions import ACCEPT, DROP, Rule, ether_type
 from bringup.drivers.network.port_filter import (
@@ -51,7 +52,7 @@ class Filter:
 class Replacement:
     """What takes the place of all that an instance had, by device."""
 
-    instance: str
+    instance: InstanceUuid
     filters: Mapping[str, Filter] = field(default_factory=dict)
 
 
@@ -86,7 +87,18 @@ def replacement(guest: Guest) -> Replacement:
         except VifProblem as problem:
             what = f"VIF {vif.id} (device {vif.device}): " if isinstance(vif, Vif) else ""
             raise DriverError(f"cannot filter the packets of instance {guest.uuid}: {what}{problem}") from None
-    return Replacement(instance=guest.uuid, filters=filters)
+    return Replacement(instance=instance_of(guest.uuid), filters=filters)
+
+
+def instance_of(uuid: str) -> InstanceUuid:
+    """Give the UUID of an instance as a word of a ruleset.
+
+    :raises DriverError: it is none.
+    """
+    try:
+        return canonical_uuid(uuid)
+    except ValueError as error:
+        raise DriverError(f"cannot filter the packets of an instance: {error}") from None
 
 
 def filter_of(vif: Vif) -> Filter:
@@ -132,7 +144,7 @@ def transaction(replacements: Iterable[Replacement], had: Mapping[str, frozenset
 
 def devices_after(replacements: Iterable[Replacement], had: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
     """Say which devices each instance has rules for once a transaction is through."""
-    filters = {one.instance: one.filters for one in replacements}
+    filters: dict[str, Mapping[str, Filter]] = {one.instance: one.filters for one in replacements}
     owners = {device: owner for owner, devices in had.items() if owner not in filters for device in devices}
     for instance, devices in filters.items():
         owners |= dict.fromkeys(devices, instance)

@@ -10,9 +10,14 @@ from typing import Any, Protocol, TypeVar
 import anyio
 
 from bringup.daemon.errors import RecordNotFound, StoreError, StoreUnavailable
+from bringup.daemon.logs import get_logger
 from bringup.daemon.rpc.errors import RemoteError, RpcUnavailable, Unanswered, Unreadable
-from bringup.daemon.rpc.objects import field, primitive, read, read_list
+from bringup.daemon.rpc.objects import field, primitive, read, read_each
 from bringup.daemon.store.nova_conductor.decoding import EXPECTED_ATTRS, VERSIONS
+from bringup.drivers.identifiers import canonical_uuid
+
+log = get_logger()
+
 
 T = TypeVar("T")
 
@@ -110,7 +115,7 @@ class Conductor:
         """``BlockDeviceMappingList.get_by_instance_uuids``: the fields of each, of all these instances."""
         return await self._read(
             f"read the block devices of {len(uuids)} instances",
-            lambda found: read_list(found, "BlockDeviceMappingList", "BlockDeviceMapping", VERSIONS),
+            lambda found: read_each(found, "BlockDeviceMappingList", "BlockDeviceMapping", VERSIONS),
             "BlockDeviceMappingList",
             "get_by_instance_uuids",
             list(uuids),
@@ -124,7 +129,7 @@ class Conductor:
         """``MigrationList.get_by_filters``: the fields of each."""
         return await self._read(
             f"read the migrations of host {host}",
-            lambda found: read_list(found, "MigrationList", "Migration", VERSIONS),
+            lambda found: read_each(found, "MigrationList", "Migration", VERSIONS),
             "MigrationList",
             "get_by_filters",
             dict(filters),
@@ -249,7 +254,13 @@ class Conductor:
 def _uuids(found: Any) -> list[str]:
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise Unreadable("the answer is no list of UUIDs")
-    return [each.lower() for each in found]
+    uuids: list[str] = []
+    for each in found:
+        try:
+            uuids.append(canonical_uuid(each))
+        except ValueError as error:
+            log.error("store.row_left_out", error=str(error))  # noqa: TRY400 - a sentence, no traceback
+    return uuids
 
 
 def _instances(found: Any) -> list[Any]:

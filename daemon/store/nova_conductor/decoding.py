@@ -1,4 +1,4 @@
-"""Nova's objects, as nova-conductor writes them, made into records.  Pure.
+"""Nova's objects, as nova-conductor writes them, made into records.
 
 What a record has no place for is not kept: it is never written back either, since a save names its fields.
 """
@@ -7,16 +7,28 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+from uuid import NAMESPACE_OID, uuid5
 
-from bringup.daemon.instances import Instance, Migration
+from pydantic import ValidationError
+
+from bringup.daemon.instances import Instance, Migration, UnreadableInstance
+from bringup.daemon.logs import get_logger
+from bringup.daemon.records.own import InstanceFields
+from bringup.daemon.records.problems import sentences_of
 from bringup.daemon.rpc.errors import Unreadable
-from bringup.daemon.rpc.objects import field, read
+from bringup.daemon.rpc.objects import DATA, field, read
 from bringup.daemon.states import TaskState, UnknownState, VmState, power_state, task_state, vm_state
 from bringup.daemon.store.rows import JsonSequence, to_json
+from bringup.daemon.text import printable
+from bringup.drivers.identifiers import canonical_uuid
 from bringup.drivers.volume_identity import without_credentials
 
+log = get_logger()
+
 INFO_CACHE = "InstanceInfoCache"
+NO_STATE: Final = "unreadable"
+_LONGEST_REASON: Final = 300
 
 # The lowest versions that have what is read here.  nova.objects tells them apart: what a later one adds is not used.
 VERSIONS: Mapping[str, str] = {
@@ -53,32 +65,89 @@ def instance_row(value: Any, *, name_template: str, devices: Sequence[Mapping[st
     :raises Unreadable: it is none.
     """
     data = read(value, "Instance", VERSIONS["Instance"])
-    uuid, number = _text(data, "uuid"), field(data, "id", "Instance")
+    uuid = _uuid(data, "uuid")
     system_metadata = field(data, "system_metadata", "Instance") or {}
     try:
-        instance = Instance(
-            uuid=uuid.lower(),
-            host=field(data, "host", "Instance"),
-            vm_state=vm_state(data["vm_state"] or ""),
-            task_state=task_state(data["task_state"]),
-            power_state=power_state(data["power_state"]),
-            node=data["node"],
-            name=_name(name_template, data),
-            display_name=data["display_name"] or "",
-            project_id=data["project_id"],
-            user_id=data["user_id"],
-            metadata=_texts(data["metadata"]),
-            system_metadata=_texts(system_metadata),
-            network_info=_network_info(data.get("info_cache")),
-            block_devices=JsonSequence(to_json([without_credentials(device) for device in devices])),
-            shutdown_terminate=bool(data["shutdown_terminate"]),
-            terminated_at=data["terminated_at"],
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Unreadable(
-            f"the Instance {uuid} in the answer cannot be read: {type(error).__name__}: {error}"
-        ) from error
-    return Row(instance, number, tuple(key for key, text in system_metadata.items() if text is None))
+        return _checked_row(data, name_template, devices, system_metadata)
+    except ValidationError as error:
+        raise Unreadable(f"the Instance {uuid} in the answer cannot be read: {sentences_of(error)}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = printable(f"{type(error).__name__}: {error}")[:_LONGEST_REASON]
+        raise Unreadable(f"the Instance {uuid} in the answer cannot be read: {reason}") from error
+
+
+def _checked_row(
+    data: Mapping[str, Any], name_template: str, devices: Sequence[Mapping[str, Any]], system_metadata: Any
+) -> Row:
+    """Make the record, checked as one of a file is.  Raises what a wrong row makes it raise."""
+    number, host = field(data, "id", "Instance"), field(data, "host", "Instance")
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError("its id is no number")
+    word = data["vm_state"]
+    text, vifs = _network_info(data.get("info_cache"))
+    kept = [without_credentials(device) for device in devices]
+    own = InstanceFields.model_validate(
+        {
+            "uuid": data["uuid"],
+            "host": host,
+            "vm_state": word or NO_STATE,
+            "task_state": data["task_state"] or None,
+            "power_state": data["power_state"],
+            "node": data["node"],
+            "name": _name(name_template, data),
+            "display_name": data["display_name"] or "",
+            "project_id": data["project_id"],
+            "user_id": data["user_id"],
+            "metadata": _texts(data["metadata"]),
+            "system_metadata": _texts(system_metadata),
+            "network_info": vifs,
+            "block_devices": kept,
+            "shutdown_terminate": bool(data["shutdown_terminate"]),
+            "terminated_at": data["terminated_at"],
+        }
+    )
+    # Half of a surrogate pair in any of their texts would fail whoever writes it down.
+    json.dumps((vifs, kept), ensure_ascii=False).encode()
+    instance = Instance(
+        uuid=canonical_uuid(data["uuid"]),
+        host=own.host,
+        vm_state=vm_state(own.vm_state if word else ""),
+        task_state=task_state(own.task_state),
+        power_state=power_state(own.power_state),
+        node=own.node,
+        name=own.name,
+        display_name=own.display_name,
+        project_id=own.project_id,
+        user_id=own.user_id,
+        metadata=own.metadata,
+        system_metadata=own.system_metadata,
+        network_info=JsonSequence(text),
+        block_devices=JsonSequence(to_json(kept)),
+        shutdown_terminate=own.shutdown_terminate,
+        terminated_at=own.terminated_at,
+    )
+    return Row(instance, number, tuple(key for key, value in system_metadata.items() if value is None))
+
+
+def names_an_instance(value: Any) -> bool:
+    """Tell whether this is a row of an instance at all: one without a UUID is an answer to something else."""
+    data = value.get(DATA) if isinstance(value, Mapping) else None
+    return isinstance(data, Mapping) and data.get("uuid") is not None
+
+
+def unreadable(value: Any, why: Unreadable) -> UnreadableInstance:
+    """Give what stands for a row that cannot be read; where its UUID is none, under one that is made of it."""
+    data = value.get(DATA) if isinstance(value, Mapping) else None
+    found = data if isinstance(data, Mapping) else {}
+    try:
+        uuid: str = canonical_uuid(found.get("uuid"))
+    except ValueError:
+        uuid = str(uuid5(NAMESPACE_OID, f"bringup:{ascii(found.get('uuid'))[:_LONGEST_REASON]}"))
+    host = found.get("host")
+    known = isinstance(host, str) and host.isprintable() and host.isascii() and host != ""
+    return UnreadableInstance(
+        uuid=uuid, host=host if known else None, vm_state=UnknownState(NO_STATE), why=printable(str(why))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +167,9 @@ def look(value: Any) -> Look:
     """
     data = read(value, "Instance", VERSIONS["Instance"])
     host, vm, task = (field(data, key, "Instance") for key in ("host", "vm_state", "task_state"))
-    return Look(_text(data, "uuid").lower(), host, vm_state(vm or ""), task_state(task))
+    if not all(text is None or isinstance(text, str) for text in (host, vm, task)):
+        raise Unreadable("an Instance in the answer has a host or a state that is no text")
+    return Look(_uuid(data, "uuid"), host, vm_state(vm or ""), task_state(task))
 
 
 def migration(data: Mapping[str, Any]) -> Migration:
@@ -107,14 +178,21 @@ def migration(data: Mapping[str, Any]) -> Migration:
     :raises Unreadable: one is missing.
     """
     return Migration(
-        uuid=_text(data, "uuid", "Migration").lower(),
-        instance_uuid=_text(data, "instance_uuid", "Migration").lower(),
-        migration_type=field(data, "migration_type", "Migration") or "",
-        status=field(data, "status", "Migration") or "",
-        source_compute=field(data, "source_compute", "Migration") or "",
-        dest_compute=field(data, "dest_compute", "Migration"),
+        uuid=_uuid(data, "uuid", "Migration"),
+        instance_uuid=_uuid(data, "instance_uuid", "Migration"),
+        migration_type=_word(data, "migration_type") or "",
+        status=_word(data, "status") or "",
+        source_compute=_word(data, "source_compute") or "",
+        dest_compute=_word(data, "dest_compute"),
         updated_at=_seconds(data.get("updated_at") or data.get("created_at")),
     )
+
+
+def _word(data: Mapping[str, Any], key: str) -> str | None:
+    value = field(data, key, "Migration")
+    if value is not None and not isinstance(value, str):
+        raise Unreadable(f"a Migration in the answer has {key} of another type than text")
+    return value
 
 
 def _seconds(text: Any) -> float | None:
@@ -132,30 +210,46 @@ def devices_by_instance(devices: Iterable[Mapping[str, Any]]) -> dict[str, list[
     """Sort block device mappings by the UUID of their instance, in the order in which Nova made them."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for device in sorted(devices, key=lambda each: field(each, "id", "BlockDeviceMapping")):
-        found.setdefault(_text(device, "instance_uuid", "BlockDeviceMapping").lower(), []).append(device)
+        found.setdefault(_uuid(device, "instance_uuid", "BlockDeviceMapping"), []).append(device)
     return found
 
 
-def _text(data: Mapping[str, Any], key: str, of: str = "Instance") -> str:
+def each_of_its_own(
+    items: Iterable[Mapping[str, Any]], of: str, key: str = "instance_uuid"
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Sort what belongs to instances by their UUIDs; what names none is left out, and said."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for item in items:
+        try:
+            found.setdefault(_uuid(item, key, of), []).append(item)
+        except Unreadable as error:
+            log.error("store.row_left_out", error=printable(str(error)))  # noqa: TRY400 - a sentence, no traceback
+    return found
+
+
+def _uuid(data: Mapping[str, Any], key: str, of: str = "Instance") -> str:
     value = field(data, key, of)
-    if not isinstance(value, str):
-        raise Unreadable(f"a {of} in the answer has {key} {value!r}, which is no text")
-    return value
+    try:
+        return canonical_uuid(value)
+    except ValueError:
+        raise Unreadable(f"a {of} in the answer has {key} {ascii(value)[:60]}, which is no UUID") from None
 
 
 def _texts(pairs: Mapping[str, str | None] | None) -> dict[str, str]:
     return {key: text for key, text in (pairs or {}).items() if text is not None}
 
 
-def _network_info(cache: Any) -> JsonSequence:
-    """Give the VIFs of an info cache; none where there is no cache, or it was never filled."""
+def _network_info(cache: Any) -> tuple[str, list[Any]]:
+    """Give the VIFs of an info cache, as text and read; none where there is no cache, or it was never filled."""
     text = None if cache is None else field(read(cache, INFO_CACHE, VERSIONS[INFO_CACHE]), "network_info", INFO_CACHE)
     if not text:
-        return JsonSequence("[]")
+        return "[]", []
+    if not isinstance(text, str):
+        raise TypeError("network_info is no text")
     vifs = json.loads(text)
     if not isinstance(vifs, list) or not all(isinstance(vif, dict) for vif in vifs):
         raise ValueError("network_info is no list of objects")
-    return JsonSequence(text)
+    return text, vifs
 
 
 def _name(template: str, data: Mapping[str, Any]) -> str:

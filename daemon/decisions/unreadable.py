@@ -1,0 +1,28 @@
+"""The first row of each table: an instance whose record is there and cannot be read."""
+
+from bringup.daemon.decisions.rules import Facts, Next, Rule, nothing
+from bringup.daemon.instances import UnreadableInstance
+from bringup.daemon.outcomes import Kind, Problem
+
+
+def _tell(facts: Facts) -> Problem | None:
+    instance = facts.instance
+    if not isinstance(instance, UnreadableInstance):
+        return None
+    return Problem(
+        "decide",
+        "Unreadable",
+        f"cannot decide on {instance.uuid}: {instance.why}; its guest and its record are as they were; have its row in "
+        f"Nova's database put right (openstack server show {instance.uuid})",
+    )
+
+
+UNREADABLE = Rule(
+    "unreadable",
+    lambda f: isinstance(f.instance, UnreadableInstance),
+    nothing,
+    Next.END,
+    "Its record cannot be read: nothing is done on a guess.",
+    Kind.FAILED,
+    tells=_tell,
+)

@@ -1,0 +1,26 @@
+"""The UUID of an instance as it may become a path, a pattern of files, a word of nft or a call of libvirt.
+
+Only the canonical spelling does: 32 hexadecimal digits in lower case with dashes.  There is no other way to make one
+than :func:`canonical_uuid`, so whoever is given an :data:`InstanceUuid` need not look.  Pure.
+"""
+
+import re
+from typing import Final, NewType
+
+InstanceUuid = NewType("InstanceUuid", str)
+"""A UUID in its canonical spelling."""
+_CANONICAL: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def canonical_uuid(value: object) -> InstanceUuid:
+    """Give a UUID in its canonical spelling; upper case is put right.
+
+    Raises ``ValueError`` for anything else: text that only Python takes for one (braces, ``urn:uuid:``) too.
+    """
+    if isinstance(value, str) and _CANONICAL.fullmatch(lowered := value.lower()) and value.isascii():
+        return InstanceUuid(lowered)
+    shown = ascii(value)
+    raise ValueError(f"{shown if len(shown) <= _SHOWN else f'{shown[:_SHOWN]}...'} is no UUID")
+
+
+_SHOWN: Final = 60

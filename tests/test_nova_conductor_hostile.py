@@ -1,0 +1,307 @@
+"""Rows of nova-conductor that cannot be right: each is the outcome of its own instance, and no other's."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bringup.daemon.errors import RecordNotFound, StoreError
+from bringup.daemon.host import Host
+from bringup.daemon.init_host import init_host
+from bringup.daemon.instances import Expected, Instance, UnreadableInstance
+from bringup.daemon.loading import load_records
+from bringup.daemon.outcomes import Kind
+from bringup.daemon.resuming import Resuming
+from bringup.daemon.rpc.envelope import parse_answer
+from bringup.daemon.rpc.errors import Unreadable
+from bringup.daemon.rpc.objects import primitive
+from bringup.daemon.states import PowerState, VmState
+from bringup.daemon.store.base import Claimant, Store
+from bringup.daemon.store.nova_conductor import NovaConductorStore
+from bringup.daemon.store.nova_conductor.decoding import instance_row, migration, unreadable
+from support.drivers import uuid_of
+from support.hosts import HOST, arranged, executor_of, guest
+
+pytestmark = pytest.mark.anyio
+
+GOOD, BAD = uuid_of(1), uuid_of(2)
+DEEP = '[{"a":' * 100_000
+LEVELS = "[" + '{"a":[' * 60 + "1" + "]}" * 60 + "]"
+
+
+def data_of(uuid: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": 26,
+        "uuid": uuid,
+        "host": HOST,
+        "node": HOST,
+        "vm_state": "active",
+        "task_state": None,
+        "power_state": 1,
+        "display_name": None,
+        "project_id": "p1",
+        "user_id": "u1",
+        "metadata": {},
+        "system_metadata": {},
+        "info_cache": cache("[]"),
+        "shutdown_terminate": False,
+        "terminated_at": None,
+        **changes,
+    }
+
+
+def cache(text: Any) -> dict[str, Any]:
+    return primitive("InstanceInfoCache", "1.5", {"network_info": text})
+
+
+def row(data: Mapping[str, Any]) -> dict[str, Any]:
+    return primitive("Instance", "2.8", data)
+
+
+def move(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": 1,
+        "uuid": uuid_of(77),
+        "instance_uuid": BAD,
+        "migration_type": "live-migration",
+        "status": "running",
+        "source_compute": HOST,
+        "dest_compute": "compute-2",
+        **changes,
+    }
+
+
+class Hostile:
+    """A nova-conductor of somebody who has the password of the cell's RabbitMQ."""
+
+    where = "a peer"
+
+    def __init__(self, *rows: Any, moves: tuple[Any, ...] = (), devices: tuple[Any, ...] = ()) -> None:
+        self.rows, self.moves, self.devices = rows, moves, devices
+
+    async def call(
+        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
+    ) -> Any:
+        del method, repeatable, deadline_s
+        asked = arguments["objname"], arguments["objmethod"]
+        uuids = [each["nova_object.data"].get("uuid") for each in self.rows]
+        objects = {"BlockDeviceMappingList": self.devices, "MigrationList": self.moves, "InstanceList": self.rows}
+        if asked[1] == "get_uuids_by_host":
+            return [uuid for uuid in uuids if isinstance(uuid, str)]
+        if arguments["kwargs"].get("filters", {}).get("hidden"):
+            return primitive("InstanceList", "2.0", {"objects": []})
+        version = {"InstanceList": "2.0"}.get(asked[0], "1.0")
+        return primitive(asked[0], version, {"objects": copy.deepcopy(list(objects[asked[0]]))})
+
+
+NAMES = [
+    "../victim",
+    "/abs/victim",
+    "*",
+    "",
+    "..",
+    BAD + "/..",
+    BAD + "\n",
+    BAD + '" ; flush ruleset #',
+    "{" + BAD + "}",
+    "urn:uuid:" + BAD,
+    BAD.replace("-", ""),
+    "\ud800",
+    "\uff10" + BAD[1:],
+    7,
+    ["a"],
+    {"a": 1},
+    True,
+]
+CHANGES: dict[str, dict[str, Any]] = {
+    "info cache null": {"info_cache": cache("null")},
+    "info cache garbage": {"info_cache": cache("garbage")},
+    "info cache a number": {"info_cache": cache(7)},
+    "info cache deep": {"info_cache": cache(DEEP)},
+    "info cache of many levels": {"info_cache": cache(LEVELS)},
+    "info cache with half a surrogate": {"info_cache": cache('[{"devname": "\\ud800"}]')},
+    "info cache another object": {"info_cache": row({})},
+    "id text": {"id": "26"},
+    "id none": {"id": None},
+    "metadata a list": {"metadata": ["a"]},
+    "metadata of numbers": {"metadata": {"a": 1}},
+    "metadata with half a surrogate": {"metadata": {"\ud800": "x"}},
+    "system metadata text": {"system_metadata": "x"},
+    "host a number": {"host": 7},
+    "host with half a surrogate": {"host": "\udfff"},
+    "vm_state a list": {"vm_state": ["active"]},
+    "task_state an object": {"task_state": {"a": 1}},
+    "power_state text": {"power_state": "running"},
+    "power_state huge": {"power_state": 10**30},
+    "power_state true": {"power_state": True},
+    "display name a number": {"display_name": 5},
+    "project an object": {"project_id": {"a": 1}},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_a_row_that_cannot_be_right_fails_its_own_instance_and_no_other(name: str) -> None:
+    store = NovaConductorStore(Hostile(row(data_of(GOOD)), row(data_of(BAD, **CHANGES[name]))))
+
+    for found in (await store.load_instances(HOST), await store.load_instances_by_uuid([GOOD, BAD])):
+        kinds = {each.uuid: type(each) for each in found}
+        assert kinds == {GOOD: Instance, BAD: UnreadableInstance}
+    assert (await store.get_instance(GOOD)).vm_state is VmState.ACTIVE
+    with pytest.raises(StoreError, match=f"cannot read instance {BAD}: ") as raised:
+        await store.get_instance(BAD)
+    assert not isinstance(raised.value, RecordNotFound)
+
+
+@pytest.mark.parametrize("key", sorted(set(data_of(BAD)) - {"uuid", "info_cache"}))
+async def test_a_row_that_lacks_a_field_fails_its_own_instance_and_no_other(key: str) -> None:
+    lacking = {name: value for name, value in data_of(BAD).items() if name != key}
+    store = NovaConductorStore(Hostile(row(data_of(GOOD)), row(lacking)))
+    found = await store.load_instances(HOST)
+    assert {each.uuid: type(each) for each in found} == {GOOD: Instance, BAD: UnreadableInstance}
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+async def test_what_is_no_canonical_uuid_never_becomes_one_of_ours(name: Any) -> None:
+    store = NovaConductorStore(Hostile(row(data_of(GOOD)), row(data_of(name))))
+
+    found = await store.load_instances(HOST)
+    [strange] = [each for each in found if isinstance(each, UnreadableInstance)]
+    assert strange.uuid not in {GOOD, BAD}
+    assert strange.uuid.isascii()
+    assert len(found) == 2
+    assert strange.why.isprintable()
+    assert await store.list_uuids(HOST) == [GOOD]
+    # Any that is asked for may be the one: it is not known to be gone.
+    with pytest.raises(StoreError) as raised:
+        await store.get_instance(BAD)
+    assert not isinstance(raised.value, RecordNotFound)
+    by_uuid = {each.uuid: type(each) for each in await store.load_instances_by_uuid([GOOD, BAD])}
+    assert by_uuid == {GOOD: Instance, BAD: UnreadableInstance}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"uuid": "x"}, {"status": 7}, {"dest_compute": ["a"]}, {"id": "1"}, {"migration_type": {}}, {"source_compute": 1}],
+    ids=repr,
+)
+async def test_a_migration_that_cannot_be_read_keeps_its_own_instance_from_being_started(wrong: dict[str, Any]) -> None:
+    rows = row(data_of(GOOD)), row(data_of(BAD))
+    store = NovaConductorStore(Hostile(*rows, moves=(primitive("Migration", "1.7", move(**wrong)),)))
+
+    records = await load_records(store, HOST, local=frozenset({GOOD, BAD}), resuming=Resuming(), deadline_s=30)
+    assert {facts.instance.uuid: type(facts.instance) for facts in records.own} == {
+        GOOD: Instance,
+        BAD: UnreadableInstance,
+    }
+    expected = Expected((VmState.ACTIVE,), (None,))
+    await store.begin_start(GOOD, Claimant(HOST, "n"), expected=expected, reverting=False)
+    with pytest.raises(StoreError, match="nothing is started on a guess"):
+        await store.begin_start(BAD, Claimant(HOST, "n"), expected=expected, reverting=False)
+
+
+async def test_a_migration_or_a_device_that_names_no_instance_is_left_out(  # the text of others is not shown raw
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = NovaConductorStore(
+        Hostile(
+            row(data_of(GOOD)),
+            moves=(primitive("Migration", "1.7", move(instance_uuid="\x1b[2J../x")), primitive("Other", "1.0", {})),
+            devices=(primitive("BlockDeviceMapping", "1.20", {"id": 1, "instance_uuid": "*"}), {"a": 1}),
+        )
+    )
+    [found] = await store.load_instances(HOST)
+    assert (type(found), list(found.block_devices)) == (Instance, [])
+    assert await store.load_migrations(HOST, ["running"]) == []
+    assert "\x1b" not in capsys.readouterr().out
+
+
+async def test_a_device_that_cannot_be_right_fails_its_own_instance() -> None:
+    wrong = primitive("BlockDeviceMapping", "1.20", {"instance_uuid": BAD})
+    store = NovaConductorStore(Hostile(row(data_of(GOOD)), row(data_of(BAD)), devices=(wrong,)))
+    found = await store.load_instances(HOST)
+    assert {each.uuid: type(each) for each in found} == {GOOD: Instance, BAD: UnreadableInstance}
+
+
+class Spoiling:
+    """A store of which one row cannot be read."""
+
+    def __init__(self, store: Store, bad: Instance) -> None:
+        self._store, self._bad = store, bad
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def load_instances(self, host: str) -> list[Instance]:
+        return [self._bad if each.uuid == self._bad.uuid else each for each in await self._store.load_instances(host)]
+
+
+async def opened_with(host: Host, store: Store) -> Host:
+    executor = executor_of(host.driver, store)
+    return replace(host, executor=executor)
+
+
+async def test_in_a_run_it_is_failed_with_what_to_do_and_its_guest_and_record_are_left() -> None:
+    good = instance_row(row(data_of(GOOD)), name_template="instance-%08x").instance
+    why = Unreadable("its id is no number")
+    bad = unreadable(row(data_of(BAD)), why)
+    guests = (guest(1), guest(2, PowerState.SHUTDOWN))
+    async with arranged([good, bad], guests=guests, resume_guests=True) as host:
+        store = cast("Store", Spoiling(host.store, bad))
+        start = replace(host.start, open_host=partial(opened_with, host.host, store))
+        result = (await init_host(start)).result
+        kinds = {outcome.uuid: outcome.kind for outcome in result.outcomes}
+        assert kinds == {GOOD: Kind.INITIALIZED, BAD: Kind.FAILED}
+        [problem] = [outcome.problem for outcome in result.outcomes if outcome.uuid == BAD]
+        assert problem is not None
+        assert "its id is no number" in problem.message
+        assert "openstack server show" in problem.message
+        assert host.power(2) is PowerState.SHUTDOWN
+        assert (await host.store.get_instance(BAD)).vm_state is not VmState.ERROR
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"oslo.version": "2.0", "oslo.message": "' + b"[" * 200_000 + b'"}',
+        b"[" * 200_000,
+        b'{"oslo.version": "2.0", "oslo.message": "{\\"_msg_id\\": \\"a\\", \\"result\\": ' + b"[" * 200_000 + b'"}',
+    ],
+    ids=["inner", "outer", "result"],
+)
+def test_an_answer_that_is_nested_too_deep_is_refused(body: bytes) -> None:
+    with pytest.raises(Unreadable):
+        parse_answer(body)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["\ud800", "../x", "active"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(changes=st.dictionaries(st.sampled_from(sorted(data_of(BAD))), JSON, min_size=1, max_size=4))
+@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+def test_any_row_is_a_record_that_can_be_written_down_or_is_unreadable(changes: dict[str, Any]) -> None:
+    try:
+        found = instance_row(row(data_of(BAD) | changes), name_template="instance-%08x").instance
+    except Unreadable:
+        return
+    assert found.uuid == BAD
+    repr(found).encode()
+    repr((list(found.network_info), list(found.block_devices))).encode()
+
+
+@given(changes=st.dictionaries(st.sampled_from(sorted(move())), JSON, min_size=1, max_size=4))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_any_migration_is_read_or_unreadable(changes: dict[str, Any]) -> None:
+    try:
+        found = migration(move(**changes))
+    except Unreadable:
+        return
+    assert (len(found.uuid), len(found.instance_uuid)) == (36, 36)

@@ -16,7 +16,8 @@ RULES = {rule.name for table in (EVACUATED, FROM_RECORD, FROM_FIRST_LOOK, FROM_S
 NOT_TO_BE_SEEN = {
     *("not_ours", "evacuated_and_back", "quarantined", "destruction_held", "evacuated_and_gone", "resumed_before"),
     *("resumed_on_boot_only", "away_too_long", "resume_not_wanted", "resume_not_known"),
-    *("failed_before", "finished_before", "given_up_before"),
+    *("failed_before", "finished_before", "given_up_before", "moving", "clock_not_set"),
+    *("live_migrated_away", "resize_has_not_arrived", "deletion_owes_elsewhere", "unreadable"),
 }
 
 

@@ -72,7 +72,7 @@ def test_disks_are_touched_for_a_canonical_uuid_alone(tmp_path: Path, verb: str,
         (tmp_path / folder).mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
 
-    with pytest.raises(DriverError, match="did not (touch any disk|delete)"):
+    with pytest.raises(DriverError, match=r"did not (touch any disk|delete)"):
         MAY_LOOK_ANYWHERE[verb](Disks(tmp_path / "instances"), wrong)
 
     assert sorted(tmp_path.rglob("*")) == before

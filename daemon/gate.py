@@ -77,6 +77,8 @@ async def pass_placement(
         )
     except PlacementError as error:
         raise _unavailable(error) from error
+    for sentence in client.in_the_clear:
+        log.warning("placement.in_the_clear", message=sentence)
     host = placed(settings, gate)
     other = other_name(settings, gate)
     if other is not None:

@@ -33,6 +33,8 @@ from bringup.daemon.vitals import Vitals
 from bringup.drivers.base import Driver
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from bringup.daemon.rpc.client import Rpc
     from bringup.daemon.store.connecting import Tls
     from bringup.daemon.store.sql import Database
@@ -380,8 +382,6 @@ async def opened_transport(settings: Settings, *, rpc: "Rpc | None" = None) -> A
             caster = rpc or await opened.enter_async_context(opened_messaging(settings))
             yield None if caster is None else NovaTransport(caster, timeout_s=scheduler.timeout)
         return
-    import ssl
-
     import httpx
 
     from bringup.daemon.scheduler.http import HttpTransport
@@ -389,9 +389,23 @@ async def opened_transport(settings: Settings, *, rpc: "Rpc | None" = None) -> A
     url = scheduler.url or ""
     token = None if scheduler.token is None else scheduler.token.get_secret_value()
     # As for Placement: the system's certificates, loaded only where they are needed; proxies are no settings of ours.
-    verify = ssl.create_default_context() if httpx.URL(url).scheme == "https" else False
+    verify = scheduler_tls(settings) if httpx.URL(url).scheme == "https" else False
     async with httpx.AsyncClient(verify=verify, trust_env=False) as client:
         yield HttpTransport(client, url, token=token, timeout_s=scheduler.timeout)
+
+
+def scheduler_tls(settings: Settings) -> "SSLContext":
+    """Give what the scheduler's certificate is verified with.
+
+    :raises SettingsError: the file cannot be used.
+    """
+    from bringup.placement.errors import NotUnderstood
+    from bringup.placement.tls import Trust, context
+
+    try:
+        return context(Trust(ca_file=settings.scheduler.ca_file, ca_name="scheduler.ca_file"))
+    except NotUnderstood as error:
+        raise SettingsError([str(error)]) from None
 
 
 def keeping_in_step(

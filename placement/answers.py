@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import httpx
 
+from bringup.placement.auth import TOKEN_HEADER
 from bringup.placement.errors import NotUnderstood
 from bringup.placement.reading import NotReadable, clean_id, read_bounded
 
@@ -68,8 +69,9 @@ async def read_whole(response: httpx.Response, what: str) -> bytes:
     try:
         return await read_bounded(response, BODY_LIMIT)
     except NotReadable as error:
-        status, request_id = response.status_code, request_id_of(response.headers)
-        raise NotUnderstood(what, str(error), status=status, request_id=request_id) from None
+        sent = response.request.headers.get(TOKEN_HEADER, "")
+        request_id = request_id_of(response.headers, secrets=[sent])
+        raise NotUnderstood(what, str(error), status=response.status_code, request_id=request_id) from None
 
 
 async def drain(response: httpx.Response) -> None:

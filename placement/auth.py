@@ -6,6 +6,8 @@ import httpx
 
 TOKEN_HEADER = "X-Auth-Token"  # noqa: S105 - the name of a header
 
+PUBLIC_TOKEN = "admin"  # noqa: S105 - what a Placement with noauth2 takes for an administrator
+
 
 class NoAuth(httpx.Auth):
     """A fixed token for a Placement with ``auth_strategy = noauth2``: ``user`` or ``user:project``.
@@ -25,6 +27,11 @@ class NoAuth(httpx.Auth):
                 "cannot use the token for Placement: must be ASCII without spaces, such as admin or admin:project"
             )
         self._token = token
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it is the word that everybody knows, and no secret."""
+        return self._token == PUBLIC_TOKEN
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Add the token to a request."""

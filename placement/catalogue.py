@@ -31,6 +31,8 @@ class Wanted:
     """In the order in which they are preferred."""
     region: str | None = None
     """None: the only one."""
+    allow_http: bool = False
+    """Whether an endpoint without TLS is taken though Keystone has it."""
 
 
 def read_catalogue(document: Any) -> tuple[Endpoint, ...]:

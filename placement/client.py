@@ -13,9 +13,10 @@ import httpx
 import structlog
 
 from bringup.placement.answers import Answer, read_whole, request_id_of
-from bringup.placement.auth import TOKEN_HEADER
+from bringup.placement.auth import TOKEN_HEADER, NoAuth
 from bringup.placement.catalogue import NotInCatalogue, Wanted, find
 from bringup.placement.errors import NotUnderstood, PlacementError
+from bringup.placement.exposure import falls_to_http, is_open
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.microversions import Microversion
 from bringup.placement.reactions import BY_EXCEPTION, failure_of, refusal_of
@@ -55,7 +56,15 @@ class Address:
                 found = find(keystone.catalogue, self.wanted)
             except NotInCatalogue as error:
                 raise NotUnderstood(what, str(error)) from None
-            self.url = _base_url(found, f"use the endpoint {found!r} of the catalogue")
+            url = _base_url(found, f"use the endpoint {found!r} of the catalogue")
+            if falls_to_http(keystone.identity.auth_url, str(url)) and not self.wanted.allow_http:
+                raise NotUnderstood(
+                    what,
+                    f"its endpoint {found} is not https, as Keystone is: the token would go there unencrypted; have "
+                    "the endpoint changed, or set placement.interfaces or placement.url to one that is, or "
+                    "placement.allow_http_endpoint = true",
+                )
+            self.url = url
         return self.url
 
 
@@ -90,6 +99,18 @@ class PlacementClient:
     def url(self) -> str:
         """Where Placement is, without a slash at the end."""
         return str(self._address)
+
+    @property
+    def in_the_clear(self) -> list[str]:
+        """Say which secrets can be read on the way."""
+        auth, url = self._http.auth, self.url
+        found = []
+        if isinstance(auth, KeystoneAuth) and is_open(auth.identity.auth_url):
+            found.append(f"what we log in with goes to Keystone at {auth.identity.auth_url} unencrypted: use https://")
+        is_secret = isinstance(auth, KeystoneAuth) or (isinstance(auth, NoAuth) and not auth.is_public)
+        if is_secret and is_open(url):
+            found.append(f"the token goes to Placement at {url} unencrypted: use https://")
+        return found
 
     @property
     def login_under_way(self) -> str | None:
@@ -179,7 +200,9 @@ class PlacementClient:
             failure = failure_of(
                 error,
                 self._what(method, path),
-                request_id=None if response is None else request_id_of(response.headers),
+                request_id=None
+                if response is None
+                else request_id_of(response.headers, secrets=[request.headers.get(TOKEN_HEADER, "")]),
             )
             self._log(facts, began, error=failure.why, request_id=failure.request_id)
             # What the error below says is said, and its own words may hold what was sent.

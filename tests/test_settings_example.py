@@ -46,6 +46,7 @@ NO_FIXED_DEFAULT = {
     "scheduler.url",
     "scheduler.token",
     "scheduler.token_file",
+    "scheduler.ca_file",
     "status.listen",
 }
 

@@ -248,9 +248,9 @@ class Checks:
             f"{client.url}: microversion {gate.microversion}, lets us in, "
             f"resource provider {gate.provider.name} ({gate.provider.uuid})"
         )
-        other = other_name(self._settings, gate)
-        if other is not None:
-            return Finding("placement", Status.WARNING, f"{message}; {other}", facts)
+        doubts = [sentence for sentence in (other_name(self._settings, gate), *client.in_the_clear) if sentence]
+        if doubts:
+            return Finding("placement", Status.WARNING, "; ".join([message, *doubts]), facts)
         return Finding("placement", Status.OK, message, facts)
 
     def _node_uuid(self) -> str | None:
@@ -307,6 +307,8 @@ class Checks:
             problem = await _deaf_scheduler(self._settings)
         else:
             url = self._settings.scheduler.url or ""
+            if url.startswith("https:"):
+                wiring.scheduler_tls(self._settings)
             problem = await _unreachable(url)
         if problem is not None:
             message = f"{url} cannot be reached ({problem}): reports will be kept and sent later; {waits}"

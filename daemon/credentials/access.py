@@ -180,6 +180,7 @@ def _with_own(
         wanted=Wanted(
             interfaces=placement.interfaces if set_here or not interfaces else tuple(interfaces),
             region=placement.region or region or None,
+            allow_http=placement.allow_http_endpoint,
         ),
         trust=trust,
     )

@@ -16,6 +16,7 @@ from bringup.daemon.settings.model import (
     Section,
     StoreSettings,
 )
+from bringup.placement.exposure import is_open
 
 WAYS = ("nova_conf", "cloud", "auth_url")
 """Where the credentials of Keystone may be."""
@@ -43,8 +44,7 @@ def crossed(
     if isinstance(scheduler, SchedulerSettings):
         problems.extend(_two_secrets("scheduler", scheduler, sources))
         problems.extend(_scheduler(scheduler, sources))
-        if scheduler.transport == "none" and scheduler.url:
-            warnings.append('scheduler.url is not used: set scheduler.transport = "http" to report to it')
+        warnings.extend(_doubtful_scheduler(scheduler))
     keystone = sections.get("keystone")
     if isinstance(keystone, KeystoneSettings):
         problems.extend(_keystone(keystone, sources))
@@ -60,6 +60,16 @@ def crossed(
         warnings.append(f'driver.name = "{driver.name}": [libvirt] is not used')
     if isinstance(limits, LimitSettings) and isinstance(guests, GuestSettings):
         warnings.extend(_deadlines(limits, guests))
+
+
+def _doubtful_scheduler(scheduler: SchedulerSettings) -> list[str]:
+    if not scheduler.url:
+        return []
+    if scheduler.transport == "none":
+        return ['scheduler.url is not used: set scheduler.transport = "http" to report to it']
+    if scheduler.transport == "http" and (scheduler.token or scheduler.token_file) and is_open(scheduler.url):
+        return [f"scheduler.url = {scheduler.url}: the token goes there unencrypted; give an address with https://"]
+    return []
 
 
 def _two_secrets(

@@ -102,6 +102,7 @@ class PlacementSettings(Section):
     key_file: FilePath | None = None
     resource_provider: Name = Field(default_factory=socket.gethostname)
     create_resource_provider: bool = False
+    allow_http_endpoint: bool = False
     wait: SecondsOrZero = 60.0
     connect_timeout: Seconds = 5.0
     read_timeout: Seconds = 10.0
@@ -288,6 +289,7 @@ class SchedulerSettings(Section):
     url: WebAddress | None = None
     token: Token | None = None
     token_file: FilePath | None = None
+    ca_file: FilePath | None = None
     timeout: Seconds = 10.0
     retry_initial: Seconds = 1.0
     retry_max: Seconds = 60.0

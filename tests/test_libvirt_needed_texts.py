@@ -190,7 +190,7 @@ def test_sysfs_tells_who_serves_a_disk(host: Host) -> None:
     put(host.root, "sys/class/iscsi_session/session1/targetname", "iqn.2010-10.org.openstack:x\n")
     put(host.root, "run/udev/data/b8:16", "E:ID_SERIAL=36001405aaaaaaaaaaaaaaaaaaaaaaaaa\nE:OTHER=1\n")
 
-    device = device_of(host, Found(("/dev/sdb",), block_status(8, 16)))
+    device = device_of(host, Found("/dev/sdb", ("/dev/sdb",), block_status(8, 16)))
 
     assert device.name == "sdb"
     assert device.targets == {("iqn.2010-10.org.openstack:x", 1)}
@@ -212,8 +212,8 @@ def test_sysfs_tells_of_multipath_and_of_nvme(host: Host) -> None:
     (host.root / "sys/block").mkdir()
     (host.root / "sys/block/dm-3").symlink_to("../devices/virtual/block/dm-3")
     assert (dm_uuid_of(host, "mpatha"), dm_uuid_of(host, "mpathb")) == (f"mpath-3{WWID}", "")
-    multipath = device_of(host, Found(("/dev/dm-3",), block_status(253, 3)))
-    nvme = device_of(host, Found(("/dev/nvme0n1",), block_status(259, 0)))
+    multipath = device_of(host, Found("/dev/dm-3", ("/dev/dm-3",), block_status(253, 3)))
+    nvme = device_of(host, Found("/dev/nvme0n1", ("/dev/nvme0n1",), block_status(259, 0)))
 
     assert (multipath.dm_name, multipath.dm_uuid) == ("mpatha", f"mpath-3{WWID}")
     assert [(path.name, path.wwns) for path in multipath.paths] == [("sdb", frozenset({WWID}))]
@@ -228,9 +228,17 @@ def test_links_are_followed_to_their_end_and_no_further_than_forty(host: Host) -
     (host.root / "link").symlink_to("/folder")
     (host.root / "folder/second").symlink_to("../link/file")
     found = host.find("/link/second")
-    assert found.names == ("/link/second", "/link/file", "/folder/file")
+    assert found.names == ("/folder/second", "/folder/file")
     assert (found.end, found.is_file) == ("/folder/file", True)
     assert host.find("/folder/gone/deeper").status is None
+    # As the kernel does: a link to a folder is resolved before the folder above it.
+    (host.root / "folder/inner").mkdir()
+    (host.root / "elsewhere").symlink_to("/folder/inner")
+    (host.root / "file").touch()
+    for path in ("/elsewhere/../file", "//elsewhere/.././/file", "/elsewhere/../inner/../file"):
+        assert host.find(path).names == ("/folder/file",)
+    assert host.find("/elsewhere/..").end == "/folder"
+    assert host.find("/../..").end == "/"
 
 
 @pytest.mark.parametrize(

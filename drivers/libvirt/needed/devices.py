@@ -41,15 +41,14 @@ def _share(sight: Sight, share: Share) -> Need:
     if not sight.sees_host or found.is_hidden or found.is_silent:
         who, why = (MetBy.HOST, SILENT) if found.is_silent else (MetBy.PERSON, NOT_SEEN)
         return need(NeedKind.SHARE, share.path, met_by=who, unverified=why)
-    paths = list(dict.fromkeys((found.names[0], *found.names[1:])))
     mounts = sight.mounts_at(found.end)
-    missing = relied_on(paths, mounts, sight.expected, sight.nova_base)
+    missing = relied_on(found.names, mounts, sight.expected, sight.nova_base)
     whose = MetBy.NOVA if sight.definition.by_nova or (missing is not None and missing.by_nova) else MetBy.HOST
     if missing is not None:
-        at = "" if missing.point in paths else f"{missing.point}: "
+        at = "" if missing.point in found.names else f"{missing.point}: "
         return need(NeedKind.SHARE, share.path, met_by=whose, absent=f"{at}{missing.why}")
     if found.is_folder:
-        is_mounted = any(mounts.is_mounted(path) for path in paths)
+        is_mounted = any(mounts.is_mounted(path) for path in found.names)
         return need(NeedKind.SHARE, share.path, met_by=whose, absent="" if is_mounted else _bare(sight, found.end))
     if found.status is None:
         return need(NeedKind.SHARE, share.path, met_by=whose, absent="no such folder")

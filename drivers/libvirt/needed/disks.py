@@ -116,7 +116,7 @@ class _Look:
         elif mounted is None:
             yield Verdict(need(NeedKind.DISK, path))
         if follow and found.is_file and source.format == "qcow2":
-            yield from self._backing(found.end)
+            yield from self._backing(found)
 
     def _is_out_of_sight(self, found: Found) -> bool:
         """Tell whether libvirt may be right where it sees what is not seen here: in a container, in a sandbox.
@@ -139,14 +139,15 @@ class _Look:
             return False
         return not points_above(found.names, self._sight.expected, self._sight.nova_base)
 
-    def _backing(self, image: str) -> Iterator[Verdict]:
-        header = read_header(self._sight.host.start_of(image, HEADER))
+    def _backing(self, found: Found) -> Iterator[Verdict]:
+        header = read_header(self._sight.host.start_of(found.end, HEADER))
         if header is None:
             return
+        # A relative name is one beside the image as it is named here, not beside what that is a link to.
         if header.data_file:
-            yield from self._source(source_of(header.data_file, "raw", image), is_top=False, follow=False)
+            yield from self._source(source_of(header.data_file, "raw", found.path), is_top=False, follow=False)
         if header.backing:
-            backing = source_of(header.backing, header.backing_format, image)
+            backing = source_of(header.backing, header.backing_format, found.path)
             yield from self._source(backing, is_top=False, follow=True)
 
     def _block(self, found: Found) -> Need:
@@ -154,12 +155,11 @@ class _Look:
         whose = who_can_tell(self._volume, by_nova=self._sight.definition.by_nova)
         if why and whose is MetBy.PERSON:
             why += f"; {BY_ID}"
-        return need(NeedKind.DISK, found.names[0], met_by=whose, unverified=why)
+        return need(NeedKind.DISK, found.path, met_by=whose, unverified=why)
 
     def _mount(self, found: Found) -> Need | None:
-        paths = list(dict.fromkeys((found.names[0], *found.names[1:])))
         mounts = self._sight.mounts_at(found.end)
-        missing = relied_on(paths, mounts, self._sight.expected, self._sight.nova_base)
+        missing = relied_on(found.names, mounts, self._sight.expected, self._sight.nova_base)
         if missing is not None:
             whose = MetBy.NOVA if missing.by_nova or self._is_nova_file else MetBy.HOST
             return need(NeedKind.MOUNT, missing.point, met_by=whose, absent=missing.why)
@@ -184,18 +184,18 @@ class _Look:
         return self._volume is not None and self._volume.protocol in FILE_TYPES
 
     def _missing(self, found: Found, source: Source, mounted: Need | None) -> Need:
-        path = found.names[0]
+        path = found.path
         if found.is_silent:
             return need(NeedKind.DISK, path, unverified="its storage does not answer")
         if found.is_hidden:
             return need(NeedKind.DISK, path, met_by=MetBy.PERSON, unverified="this process may not look there")
         if mounted is not None:
             return need(NeedKind.DISK, path, met_by=mounted.met_by, absent=f"{mounted.name} is not mounted")
-        is_device = path.startswith("/dev/") or source.type == "block"
+        is_device = found.names[0].startswith("/dev/") or source.type == "block"
         why = "no such block device" if is_device else "no such file"
         if len(found.names) > 1:
             why = f"a link to {found.end}, which is not there"
-        return need(NeedKind.DISK, path, met_by=self._who_brings(path, is_device=is_device), absent=why)
+        return need(NeedKind.DISK, path, met_by=self._who_brings(found.names[0], is_device=is_device), absent=why)
 
     def _who_brings(self, path: str, *, is_device: bool) -> MetBy:
         by_nova = self._sight.definition.by_nova or (self._volume is not None and bool(self._volume.id))

@@ -29,8 +29,10 @@ UNITS: Final = ("etc/systemd/system", "run/systemd/system", "run/systemd/transie
 class Found:
     """What a path leads to."""
 
+    path: str
+    """As it was given."""
     names: tuple[str, ...]
-    """The path and what each link on the way says, absolute; the last is where it ends."""
+    """Its own name, and that of each link after it, in folders that are resolved; the last is where it ends."""
     status: os.stat_result | None
     error: int = 0
     """Why there is no status."""
@@ -82,37 +84,38 @@ class Host:
         return Host(self.root, silent=self.silent, _kept=self._kept)
 
     def find(self, path: str) -> Found:
-        """Follow a path to its end; links too, each as it is named."""
+        """Follow a path to its end as the kernel does: a folder is resolved before what is in it, and before ``..``."""
         self.at = path
-        names = [os.path.normpath(path)]
-        todo = [part for part in names[0].split("/") if part]
-        done: list[str] = []
+        todo, done = _parts(path), list[str]()
+        names: list[str] = []
         links = 0
         while todo:
-            done.append(todo.pop(0))
+            part = todo.pop(0)
+            if part == "..":
+                del done[-1:]
+                continue
+            done.append(part)
             here = "/" + "/".join(done)
-            if here in self.silent:
-                return Found(_with(names, "/".join([here, *todo])), None, errno.ETIMEDOUT)
+            if not todo:
+                names.append(here)
+            error = errno.ETIMEDOUT if here in self.silent else 0
+            link = None
             try:
-                status = os.lstat(self._real(here))
-                if not stat.S_ISLNK(status.st_mode):
-                    if not todo:
-                        return Found(_with(names, here), status)
-                    continue
-                link = os.readlink(self._real(here))  # noqa: PTH115 - as above
-            except OSError as error:
-                return Found(_with(names, "/".join([here, *todo])), None, error.errno or errno.EIO)
-            links += 1
+                status = None if error else os.lstat(self._real(here))
+                if status is not None and stat.S_ISLNK(status.st_mode):
+                    link, links = os.readlink(self._real(here)), links + 1  # noqa: PTH115 - as above
+            except OSError as raised:
+                error = raised.errno or errno.EIO
             if links > MOST_LINKS:
-                return Found(tuple(names), None, errno.ELOOP)
-            done.pop()
-            target = os.path.normpath(link if link.startswith("/") else "/" + "/".join([*done, link]))
-            last = not todo
-            todo = [*(part for part in target.split("/") if part), *todo]
-            done = []
-            if last:
-                names.append(target)
-        return Found(tuple(names), os.lstat(self._real("/")))
+                error = errno.ELOOP
+            if error or (link is None and not todo):
+                end = [] if not todo else ["/".join([here, *todo])]
+                return Found(path, (*names, *end), None if error else status, error)
+            if link is not None:
+                done = [] if link.startswith("/") else done[:-1]
+                todo = [*_parts(link), *todo]
+        here = "/" + "/".join(done)
+        return Found(path, (*names, here), os.lstat(self._real(here)))
 
     def exists(self, path: str) -> bool | None:
         """Tell whether something is there; None: this process may not look."""
@@ -210,10 +213,9 @@ class Host:
         return str(self.root / path.lstrip("/"))
 
 
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
 NOTHING_SEEN: Final = Host(Path("/nonexistent"))
 """A host of which nothing is seen from here."""
-
-
-def _with(names: list[str], end: str) -> tuple[str, ...]:
-    end = os.path.normpath(end)
-    return tuple(names) if names[-1] == end else (*names, end)

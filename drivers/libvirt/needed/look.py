@@ -88,7 +88,7 @@ class Looking:
             definition=told.definitions[0],
             mounts=host.mounts(),
             expected=expected,
-            nova_base=self._nova_base,
+            nova_base=host.real(self._nova_base),
             volumes=tuple(volumes_of(guest.block_devices)),
             profiles=dict(_profiles(guest.network_info)),
             made=made,

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from bringup.daemon.errors import Unavailable
-from bringup.daemon.status.sockets import short
+from bringup.daemon.status.sockets import CLIENT, short
 from bringup.placement.reading import IDENTITY, NotReadable, read_bounded
 
 ANSWER_S = 10.0
@@ -23,7 +23,7 @@ async def ask(path: Path) -> dict[str, Any]:
     try:
         with short(path) as name:
             transport = httpx.AsyncHTTPTransport(uds=name)
-            async with httpx.AsyncClient(transport=transport, base_url="http://bringup", timeout=ANSWER_S) as client:
+            async with httpx.AsyncClient(transport=transport, base_url=f"http://{CLIENT}", timeout=ANSWER_S) as client:
                 response = await client.send(client.build_request("GET", "/status", headers=IDENTITY), stream=True)
                 try:
                     answer = json.loads(await read_bounded(response.raise_for_status(), LIMIT))

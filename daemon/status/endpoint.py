@@ -100,7 +100,14 @@ async def _open_unix(stack: AsyncExitStack, settings: Settings, source: Source, 
         listening.problem = f"cannot listen at {path}: {error.strerror}"
         return
     stack.callback(sockets.remove, path)
-    make = partial(_app, source, release=partial(_release, settings), retry=partial(_retry, settings, source.boot_id))
+    # Behind a tunnel (ssh -L) a browser asks the socket too, and a page of somebody else could have it ask.
+    make = partial(
+        _app,
+        source,
+        release=partial(_release, settings),
+        retry=partial(_retry, settings, source.boot_id),
+        host_names=(sockets.CLIENT, settings.host.name, *settings.status.host_names),
+    )
     await stack.enter_async_context(served(listener, make, import_at=source.staying))
     listening.addresses["socket"] = str(path)
 

@@ -29,6 +29,10 @@ def short(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
+CLIENT = "bringup"
+"""The name that our own client asks the UNIX socket by."""
+
+
 def listen_unix(path: Path, mode: int) -> socket.socket:
     """Listen at a path; whoever listened there before is dead: the caller holds the lock of this host.
 

@@ -23,6 +23,7 @@ from support.status import asked
 
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
 FAILS = Fault(verb="plug_vifs", uuid=uuid_of(3), error="VirtualInterfacePlugError")
+EVIL = ("attacker.example", "attacker.example:8776", "localhost.attacker.example", "bringup.attacker.example", "")
 MANY = tuple(instance(number) for number in range(1, 41))
 
 
@@ -195,6 +196,21 @@ def test_only_its_owner_and_group_may_ask(tmp_path: Path) -> None:
     assert stat.S_IMODE(mode) == 0o600
     assert refused.code == 69
     assert "status.socket_mode" in refused.err
+
+
+def test_a_page_of_somebody_else_cannot_have_a_browser_ask_the_socket_behind_a_tunnel(tmp_path: Path) -> None:
+    computer = a_host(tmp_path)
+    with computer.stay() as daemon:
+        daemon.until("service.ready")
+        with asked(computer) as client:
+
+            def code_for(host: str, path: str = "/status") -> int:
+                return client.get(path, headers={"host": host}).status_code
+
+            foreign = {code_for(host, path) for host in EVIL for path in ("/status", "/timeline", "/status/", "/")}
+            own = {code_for(host) for host in ("localhost:8776", "127.0.0.1:8776", "[::1]:8776", "compute-1")}
+
+    assert (foreign, own) == ({421}, {200})
 
 
 def test_over_tcp_nothing_can_be_changed(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def refusal(
         return None
     hosts = ", ".join(sorted({str(instance.host) for instance in unexplained}))
     if known:
-        if 2 * len(unexplained) <= len(strangers):
+        # Most of the guests, and not one beside records whose guests are gone.
+        if 2 * len(unexplained) <= len(strangers) or len(unexplained) <= len(known):
             return None
         return (
             f"host.name: {host!r}, but the records of {len(unexplained)} of the {len(strangers)} guests here name "

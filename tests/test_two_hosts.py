@@ -55,6 +55,8 @@ def start_of(name: str, driver: SimulatedDriver, store: SqliteStore) -> Start:
             limits=Limits(concurrency=3, instance_deadline_s=30, host_deadline_s=30, last_word_deadline_s=30),
             report=report,
             resuming=Resuming(guests="on_every_start"),
+            # Both have the guests from the start, which no migration says: an operator has accepted that.
+            accepted_guests=frozenset(uuid_of(number) for number in range(1, COUNT + 1)),
             now=now,
         )
 

@@ -3,13 +3,18 @@
 ``UUID`` is an instance's; ``UUID_resize`` what a resize or cold migration keeps of it until it is confirmed;
 ``UUID_del`` what is being deleted; below ``bringup-kept`` is what was set aside.  A disk that is anywhere else is
 nobody's to delete but its owner's.
+
+Who else writes there (user nova, other hosts of a shared one) may put a link anywhere: none is followed.
 """
 
+import errno
 import os
 import re
+import secrets
 import shutil
-import tempfile
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +22,9 @@ from bringup.drivers.base import DriverError, SharedStorageProbe
 from bringup.drivers.identifiers import InstanceUuid, canonical_uuid
 
 KEPT = "bringup-kept"
+SNAPSHOTS = "snapshots"
 DEFINITION = "libvirt.xml"
+LONGEST_DEFINITION = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +52,9 @@ class Disks:
         doomed = self._named(uuid, "_del")
         for folder in (doomed, self.of(uuid), self.before_resize(uuid)):
             if folder != doomed and folder.is_dir():
+                _remove(doomed)
                 folder.rename(doomed)
-            if doomed.is_dir():
-                shutil.rmtree(doomed)
+            _remove(doomed)
 
     def keep(self, uuid: str) -> tuple[str, ...]:
         """Move the folder of an instance aside; give all that was moved aside of it, now or before."""
@@ -55,6 +62,7 @@ class Disks:
         there = self._kept(uuid)
         if self.of(uuid).is_dir():
             kept.mkdir(mode=0o700, exist_ok=True)
+            self._refuse_link(kept)
             number = 1 + max((int(path.name.removeprefix(f"{uuid}.")) for path in there), default=0)
             there = (*there, self.of(uuid).rename(kept / f"{uuid}.{number}"))
         return tuple(str(path) for path in there)
@@ -71,9 +79,9 @@ class Disks:
                     f"did not delete {path}: kept disks of {uuid} are {self.instances_path / KEPT}/{uuid}.N; "
                     "if libvirt.instances_path has changed, delete them by hand"
                 )
+        self._refuse_link(self.instances_path / KEPT)
         for path in paths:
-            if path.is_dir():
-                shutil.rmtree(path)
+            _remove(path)
 
     def take_back(self, uuid: str) -> bool:
         """Give an instance back the folder that it had before a resize; tell whether there was one.
@@ -85,37 +93,70 @@ class Disks:
             return False
         if self.of(uuid).is_dir():
             doomed = self._named(uuid, "_del")
-            shutil.rmtree(doomed, ignore_errors=True)
+            _remove(doomed)
             self.of(uuid).rename(doomed)
             before.rename(self.of(uuid))
-            shutil.rmtree(doomed)
+            _remove(doomed)
         else:
             before.rename(self.of(uuid))
         return True
 
     def definition(self, uuid: str) -> str | None:
-        """Read the definition that older Novas keep beside the disks; None: there is none."""
+        """Read the definition that older Novas keep beside the disks; None: there is none.
+
+        :raises DriverError: it is no plain file of a reasonable size.
+        """
+        path = self.of(uuid) / DEFINITION
         try:
-            return (self.of(uuid) / DEFINITION).read_text(encoding="utf-8")
+            with self._opened(uuid) as folder:
+                # A FIFO would be waited for.
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                with _closing(os.open(DEFINITION, flags, dir_fd=folder)) as found:
+                    if not stat.S_ISREG(os.fstat(found).st_mode):
+                        raise DriverError(f"did not read {path}: it is no plain file")
+                    content = os.read(found, LONGEST_DEFINITION + 1)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise DriverError(f"did not read {path}: {_reason(error)}") from None
+        if len(content) > LONGEST_DEFINITION:
+            raise DriverError(f"did not read {path}: it is longer than {LONGEST_DEFINITION} bytes")
+        return content.decode(errors="replace")
 
     def mark(self, uuid: str) -> SharedStorageProbe | None:
-        """Leave a mark in the folder of an instance; None: it has none here."""
+        """Leave a mark in the folder of an instance; None: it has none here.
+
+        :raises DriverError: its folder is a link.
+        """
+        name = f"bringup-probe-{secrets.token_hex(8)}"
         try:
-            descriptor, path = tempfile.mkstemp(dir=self.of(uuid), prefix="bringup-probe-")
+            with self._opened(uuid) as folder:
+                os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder))
         except FileNotFoundError:
             return None
-        os.close(descriptor)
-        return SharedStorageProbe(uuid, path)
+        except OSError as error:
+            raise DriverError(f"did not mark {self.of(uuid)}: {_reason(error)}") from None
+        return SharedStorageProbe(uuid, str(self.of(uuid) / name))
 
     def unmark(self, probe: SharedStorageProbe) -> None:
         """Take a mark away; gone already is fine."""
         Path(probe.path).unlink(missing_ok=True)
 
-    def is_ours(self, path: Path) -> bool:
-        """Tell whether a file is below ``instances_path``, whatever links say."""
-        return path.resolve().is_relative_to(self.instances_path.resolve())
+    def is_of(self, uuid: str, path: Path) -> bool:
+        """Tell whether a file is in the folder of an instance, or where Nova makes snapshots, whatever links say."""
+        root, found = self.instances_path.resolve(), path.resolve()
+        return any(found.is_relative_to(root / name) for name in (_checked(uuid), SNAPSHOTS))
+
+    @contextmanager
+    def _opened(self, uuid: str) -> Iterator[int]:
+        """Open the folder of an instance, which must not be a link."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        with _closing(os.open(self.of(uuid), flags)) as folder:
+            yield folder
+
+    def _refuse_link(self, path: Path) -> None:
+        if path.is_symlink():
+            raise DriverError(f"did not touch {path}: it is a link; make it a folder of {self.instances_path}")
 
     def local_gb(self) -> int:
         """Tell how large the file system is that ``instances_path`` is on (GiB)."""
@@ -129,6 +170,29 @@ class Disks:
         except FileNotFoundError:
             return ()
         return tuple(sorted(path for path in paths if _is_kept(uuid, path.name)))
+
+
+@contextmanager
+def _closing(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Delete a folder with what is in it; of a link, the link."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
+
+
+def _reason(error: OSError) -> str:
+    # O_NOFOLLOW: a link where a folder or a file is wanted.
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return "it is a link, or no folder"
+    return (error.strerror or type(error).__name__).lower()
 
 
 def _is_kept(uuid: str, name: str) -> bool:

@@ -152,7 +152,7 @@ class LibvirtDriver(LocalDisks):
         clean_up = partial(clean_up_after_snapshot, self._host, self._power, uuid, left)
         await self._host.again(f"clean up after a snapshot of {uuid}", clean_up)
         for path in left:
-            if self._disks.is_ours(path):
+            if self._disks.is_of(uuid, path):
                 await self._on_disk(f"remove {path}", partial(path.unlink, missing_ok=True))
 
     async def _ask_to_shut_down(self, uuid: str, for_s: float, every_s: float) -> bool:

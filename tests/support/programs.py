@@ -40,7 +40,6 @@ PACKAGES: Mapping[str, str] = {
     "pgbouncer": "pgbouncer",
     "podman": "podman",
     "postgres": "postgresql",
-    "python3": "python3",
     "qemu-img": "qemu-utils",
     "qemu-nbd": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",

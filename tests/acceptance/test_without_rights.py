@@ -16,14 +16,14 @@ from support.records import instance, uuid_of
 # By command: its arguments, and its exit code where the settings can be read and nothing else can.
 ARGUMENTS: dict[str, tuple[tuple[str, ...], int]] = {
     "run": (("--once",), 78),
-    "plan": ((), 78),
+    "plan": ((), 77),
     "explain": (("--vm-state", "active"), 0),
     "check": ((), 78),
     "status": ((), 69),
     "history": ((), 77),
     "plot": ((), 77),
     "release": ((uuid_of(1),), 77),
-    "retry": ((uuid_of(1),), 69),
+    "retry": ((uuid_of(1),), 77),
     "accept": ((), 78),
     "import": (("records.json",), 64),
     "from-nova-conf": (("nova.conf",), 78),

@@ -8,6 +8,7 @@ from bringup.daemon.pci import InvalidDeviceSpec, PciAddress, PciDevice, parse_d
 from support.oracle import rows, why_missing
 
 FILE = "pci_whitelist.jsonl"
+NO_SUCH_INTERFACE = "PciConfigInvalidWhitelist"
 MISSING = why_missing(FILE)
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
@@ -40,7 +41,9 @@ def test_an_entry_that_nova_accepts_lets_the_same_devices_through(row: dict[str,
     specs = parse_device_spec(row["entry"])
 
     assert len(specs) == row["specs"]
-    assert [any(spec.matches(device(facts)) for spec in specs) for facts in DEVICES] == row["matches"]
+    # Nova raises at match time where no interface has the devname; here it matches nothing, and `check` says so.
+    matches = [False if match == NO_SUCH_INTERFACE else match for match in row["matches"]]
+    assert [any(spec.matches(device(facts)) for spec in specs) for facts in DEVICES] == matches
 
 
 @pytest.mark.parametrize("row", of(ok=False))

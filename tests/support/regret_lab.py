@@ -159,7 +159,13 @@ class Lab:
             self.nova,
             directory,
             resume={"guests": "on_every_start", "wait_for_needs": 2},
-            limits={"concurrency": 8, "instance_deadline": 110, "host_deadline": 60, "last_word_deadline": 10},
+            limits={
+                "concurrency": 8,
+                "instance_deadline": 110,
+                "host_deadline": 60,
+                "last_word_deadline": 10,
+                "host_wait": 2,
+            },
             evacuated={"shared_storage": "local"},
             guards={"destroy_share": 1.0},
         )

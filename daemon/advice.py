@@ -56,6 +56,7 @@ BY_ERROR: Mapping[str, str] = {
     "OwedElsewhere": "start nova-compute, which finishes the deletion, with its ports and volumes",
     "ResizeUnfinished": "bring its disks here from the host that it comes from, or give it back to that host",
     "TaskStateLeftOver": "if nobody works on it any more: openstack server set --state active UUID",
+    "Unreadable": f"mend its record, as the message says, then: {RETRY}",
     "UnknownState": "install a version of bringup that knows this state, or: openstack server set --state active UUID",
 }
 """By the class of an error."""

@@ -26,6 +26,7 @@ BEFORE_THE_FIRST_INSTANCE = {
     "store.load_instances",
     "store.load_migrations",
     "store.load_instances_by_uuid",
+    "driver.host_needs",
     "driver.filter_defer_apply_on",
 }
 AFTER_THE_LAST = ["driver.filter_defer_apply_off", "report"]

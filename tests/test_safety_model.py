@@ -37,6 +37,8 @@ from support.drivers import uuid_of
 from support.hosts import CLAIMANT, ELSEWHERE, HOST, IN_MEMORY, LIMITS, executor_of, instance, now
 from support.records import migration
 
+pytestmark = pytest.mark.timeout(600)
+
 COUNT = 3
 ANCHOR = COUNT + 1
 """An instance that nobody touches: the host is always this one."""

@@ -21,6 +21,8 @@ HOPELESS: Final = (
     "statement pooling mode",
 )
 """Words of a refusal to connect that no waiting mends; each server that was asked must have said one."""
+MADE_BY_ANOTHER: Final = ("42P07", "42710", "42701", "42P06")
+"""A table, an object, a column or a schema is there already: another host made it at the same moment."""
 NEXT_SERVER: Final = "\n- host: "
 """Where psycopg, which asked several servers, begins with what the next one said."""
 
@@ -47,6 +49,19 @@ def is_away(error: SQLAlchemyError) -> bool:
     if of_the_connection and _is_hopeless(str(cause)):
         return False
     return error.connection_invalidated or (of_the_connection and not is_conflict(error))
+
+
+def names_a_setting(error: SQLAlchemyError) -> bool:
+    """Tell whether a person must set something right: who, whose and which the database is, or what it is asked."""
+    if not isinstance(error, DBAPIError):
+        return False
+    cause = error.orig
+    state = getattr(cause, "sqlstate", None) or ""
+    if state.startswith(("28", "3D")):
+        return True
+    if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        return _is_hopeless(str(cause))
+    return isinstance(cause, psycopg.ProgrammingError | psycopg.NotSupportedError) and state not in MADE_BY_ANOTHER
 
 
 def is_conflict(error: SQLAlchemyError) -> bool:

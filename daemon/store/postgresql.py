@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bringup.daemon.errors import BringupError, Refused, SettingsError, Temporary
 from bringup.daemon.settings.database_url import parse_database_url
-from bringup.daemon.store.away import cause_of, is_away, is_conflict
+from bringup.daemon.store.away import cause_of, names_a_setting
 from bringup.daemon.store.connecting import Tls, connect_args
 from bringup.daemon.store.patience import Patience
 from bringup.daemon.store.schema import SCHEMA_VERSION, schema_version, tables
@@ -33,7 +33,7 @@ class PostgresqlStore(SqlStore):
     ) -> "PostgresqlStore":
         """Connect, and make the tables where they are missing.
 
-        :raises Temporary: no database that can be written to answered in ``wait_s``.
+        :raises Temporary: no database that can be written to answered in ``wait_s``, or it failed within itself.
         :raises SettingsError: it does not let this daemon in.
         :raises Refused: its tables are of a newer version.
         """
@@ -103,9 +103,10 @@ def _see_to_tables(connection: Connection, name: str) -> None:
 
 def _cannot_open(name: str, error: SQLAlchemyError) -> BringupError:
     message = f"cannot open the store {name}"
-    if is_away(error) or is_conflict(error):
-        return Temporary(message)
-    return SettingsError([f"store.url: {message} ({_first_line(error)}); set its user, password and database right"])
+    if names_a_setting(error):
+        problem = f"store.url: {message} ({_first_line(error)}); set its user, password and database right"
+        return SettingsError([problem])
+    return Temporary(message)
 
 
 def _first_line(error: SQLAlchemyError) -> str:

@@ -26,8 +26,24 @@ log = get_logger()
 LOCK: Final = "lock"
 NOT_NOW: Final = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """Nothing can be written at the moment; the directory is the right one all the same."""
+FOR_A_PERSON: Final = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+)
+"""Somebody must set the path or its owner right.  All others may pass: NFS or FUSE that is not back, a loaded host."""
+SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""The host, or this process, has none left at the moment."""
 NO_LOCKS: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF, errno.EIO, errno.EROFS)
 """The file system keeps none, or none for what cannot be opened for writing."""
+WHEN_IT_IS: Final = "start again when its file system answers and this host has memory and files left"
+"""The end of a sentence about what cannot be reached now."""
 _CREDENTIALS: Final = struct.Struct("iII")
 _CONNECT_S: Final = 1.0
 
@@ -36,13 +52,13 @@ def prepare(path: Path) -> str | None:
     """Make the state directory; say why nothing can be written there now, None where it can be.
 
     :raises SettingsError: it cannot be used.
-    :raises Temporary: it is not there, and cannot be made now.
+    :raises Temporary: it is not there, and cannot be made now; or its file system does not answer now.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        if error.errno in NOT_NOW:
-            raise Temporary(f"host.state_directory: {path} cannot be made ({error.strerror})") from error
+        if error.errno not in FOR_A_PERSON:
+            raise _unreachable(path, "made", error) from error
         raise _unusable(path, error) from error
     try:
         probe = path / f".writable-{os.getpid()}"
@@ -51,8 +67,14 @@ def prepare(path: Path) -> str | None:
     except OSError as error:
         if error.errno in NOT_NOW:
             return error.strerror
+        if error.errno not in FOR_A_PERSON:
+            raise _unreachable(path, "written to", error) from error
         raise _unusable(path, error) from error
     return None
+
+
+def _unreachable(path: Path, how: str, error: OSError) -> Temporary:
+    return Temporary(f"host.state_directory: {path} cannot be {how} ({error.strerror}); {WHEN_IT_IS}")
 
 
 def _unusable(path: Path, error: OSError) -> SettingsError:
@@ -97,7 +119,7 @@ def is_read_only(path: Path) -> bool:
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of this host for as long as the block lasts.
 
-    :raises Temporary: another process holds it.
+    :raises Temporary: another process holds it, or it cannot be taken now.
     :raises SettingsError: it cannot be taken.
     """
     with ExitStack() as held:
@@ -115,6 +137,8 @@ def _taken(held: ExitStack, directory: Path, path: Path, flags: int) -> bool:
     try:
         descriptor = os.open(path, flags | os.O_CLOEXEC | (os.O_CREAT if is_file else 0), 0o600)
     except OSError as error:
+        if error.errno not in (*NOT_NOW, *FOR_A_PERSON):
+            raise _unreachable(path, "opened", error) from error
         if is_file and error.errno not in NOT_NOW:
             raise SettingsError([f"host.state_directory: {path} cannot be opened ({error.strerror})"]) from error
         return False
@@ -126,6 +150,8 @@ def _taken(held: ExitStack, directory: Path, path: Path, flags: int) -> bool:
     except OSError as error:
         if error.errno in NO_LOCKS:
             return False
+        if error.errno not in FOR_A_PERSON:
+            raise _unreachable(path, "locked", error) from error
         raise SettingsError([f"host.state_directory: {path} cannot be locked ({error.strerror})"]) from error
     if is_file:
         # The pid is for messages only: a host comes back on a full disk too.

@@ -1,5 +1,6 @@
 """The state directory is private, and its lock makes one daemon the only one of a host."""
 
+import errno
 import os
 import signal
 import stat
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bringup.daemon.errors import SettingsError, Temporary
-from bringup.daemon.state_directory import LOCK, locked, prepare
+from bringup.daemon.state_directory import FOR_A_PERSON, LOCK, NOT_NOW, locked, prepare
+from support.files import no_files_left
 
 HOLDER = """
 import sys
@@ -74,6 +76,25 @@ def test_a_file_in_its_place_is_a_wrong_setting(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_made_is_a_wrong_setting() -> None:
     with pytest.raises(SettingsError, match=r"host\.state_directory: /proc/bringup cannot be used"):
         prepare(Path("/proc/bringup"))
+
+
+def test_a_host_that_has_no_files_left_is_no_wrong_setting(tmp_path: Path) -> None:
+    with no_files_left(), pytest.raises(Temporary, match=r"host\.state_directory: .* cannot be written to \(Too many"):
+        prepare(tmp_path)
+    with no_files_left(), pytest.raises(Temporary, match=r"cannot be opened \(Too many"), locked(tmp_path):
+        pytest.fail("locked")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ESTALE", "ETIMEDOUT", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "ENXIO", "ENOMEM", "EMFILE", "ENFILE"),
+        *("EIO", "EROFS", "ENOSPC", "EDQUOT", "ENODEV", "EBUSY", "EAGAIN", "ECONNREFUSED"),
+    ],
+)
+def test_what_passes_by_itself_is_for_no_person(name: str) -> None:
+    assert getattr(errno, name) not in FOR_A_PERSON
+    assert not set(NOT_NOW) & set(FOR_A_PERSON)
 
 
 def test_the_lock_file_is_private_and_says_who_holds_it(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, in
 from sqlalchemy.exc import DBAPIError
 
 from bringup.daemon.errors import BringupError, Refused, SettingsError, Temporary
-from bringup.daemon.state_directory import NOT_NOW, is_read_only, without_locks
+from bringup.daemon.state_directory import FOR_A_PERSON, is_read_only, without_locks
 from bringup.daemon.store.schema import SCHEMA_VERSION, schema_version, tables
 from bringup.daemon.store.sql import Database, SqlStore
 
@@ -85,7 +85,7 @@ def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_ex
     except sqlite3.Error as error:
         raise _cannot_open(path, error) from error
     except OSError as error:
-        if error.errno in NOT_NOW:
+        if error.errno not in FOR_A_PERSON:
             raise Temporary(f"cannot open the store {path}: {error.strerror}") from error
         hint = (
             "bringup import makes it"

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from bringup.daemon.errors import WHO_MAY, SettingsError
+from bringup.daemon.errors import WHO_MAY, BringupError, SettingsError, Temporary
 from bringup.daemon.scheduler.durable import write_durably
+from bringup.daemon.state_directory import FOR_A_PERSON, WHEN_IT_IS
 
 if TYPE_CHECKING:
     from bringup.daemon.settings import Settings
@@ -75,7 +76,8 @@ def _machine(path: Path) -> str | None:
 def remembered(directory: Path) -> Identity | None:
     """Read what is remembered; None where nothing is.
 
-    :raises SettingsError: it cannot be read.
+    :raises SettingsError: it says nothing, or this user may not read it.
+    :raises Temporary: it cannot be read now; what it says is not lost.
     """
     path = directory / FILE
     try:
@@ -84,7 +86,9 @@ def remembered(directory: Path) -> Identity | None:
         return _former(directory)
     except PermissionError as error:
         raise SettingsError([f"host.state_directory: {path} cannot be read ({error.strerror}): {WHO_MAY}"]) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise _unread(path, error) from error
+    except (ValueError, RecursionError) as error:
         raise SettingsError([f"host.state_directory: {path} cannot be read; {_AGAIN}"]) from error
     try:
         return _parsed(document)
@@ -93,6 +97,14 @@ def remembered(directory: Path) -> Identity | None:
 
 
 _AGAIN = f"if the directory is this host's, remove the file and run {ACCEPT}"
+
+
+def _unread(path: Path, error: OSError) -> BringupError:
+    """Never advise to remove what may be sound."""
+    problem = f"host.state_directory: {path} cannot be read ({error.strerror})"
+    if error.errno in FOR_A_PERSON:
+        return SettingsError([f"{problem}; a file is wanted there"])
+    return Temporary(f"{problem}; leave it as it is, and {WHEN_IT_IS}")
 
 
 def _parsed(document: Any) -> Identity:
@@ -118,7 +130,9 @@ def _former(directory: Path) -> Identity | None:
         host = (directory / FORMER).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise _unread(directory / FORMER, error) from error
+    except UnicodeDecodeError as error:
         raise SettingsError([f"host.state_directory: {directory / FORMER} cannot be read; remove it"]) from error
     return Identity(host=host, node_uuid="", machine=None) if host else None
 

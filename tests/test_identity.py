@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.errors import SettingsError
+from bringup.daemon.errors import SettingsError, Temporary
 from bringup.daemon.identity import FILE, Given, Identity, differences, given, remember, remembered
 from bringup.daemon.state_directory import is_private, locked
 from bringup.drivers.simulated import Scenario, SimulatedGuest
 from support.command_lines import Site
 from support.drivers import uuid_of
+from support.files import no_files_left
 from support.hosts import now
 from support.records import HOST, instance
 
@@ -120,6 +121,24 @@ def test_a_file_that_is_none_is_refused_and_left(state: Path, machine: Path, con
         start(state, machine)
 
     assert (state / FILE).read_bytes() == before
+
+
+def test_a_file_that_cannot_be_read_now_is_waited_for_and_nobody_is_told_to_remove_it(
+    state: Path, machine: Path
+) -> None:
+    start(state, machine)
+
+    with no_files_left(), pytest.raises(Temporary, match=r"identity\.json cannot be read \(Too many open") as raised:
+        start(state, machine)
+
+    assert raised.value.exit_code == 75
+    assert "remove" not in str(raised.value)
+
+
+def test_a_directory_in_the_place_of_the_file_is_for_a_person(state: Path, machine: Path) -> None:
+    (state / FILE).mkdir()
+    with pytest.raises(SettingsError, match=r"cannot be read \(Is a directory\); a file is wanted there"):
+        start(state, machine)
 
 
 def test_a_directory_that_knows_its_name_only_learns_the_rest(state: Path, machine: Path) -> None:

@@ -102,6 +102,8 @@ class Checks:
             known = identity.remembered(host.state_directory)
         except SettingsError as error:
             return list(error.problems)
+        except Temporary as error:
+            return [str(error)]
         if known is None:
             return []
         now = identity.given_by(self._settings)
@@ -260,7 +262,7 @@ class Checks:
             return host.node_uuid
         try:
             known = identity.remembered(host.state_directory)
-        except SettingsError:
+        except (SettingsError, Temporary):
             # The check of the settings has said so.
             return None
         return None if known is None else known.node_uuid or None

@@ -175,26 +175,44 @@ def _held(directory: Path, pid: str) -> Temporary:
 
 
 def _take_socket(held: ExitStack, directory: Path) -> None:
-    found = directory.stat()
-    name = hashlib.sha256(f"{found.st_dev}:{found.st_ino}".encode()).hexdigest()
-    own = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
     try:
-        own.bind(f"\0bringup-{name}")
+        found = directory.stat()
     except OSError as error:
+        raise _unreachable(directory, "looked at", error) from error
+    name = hashlib.sha256(f"{found.st_dev}:{found.st_ino}".encode()).hexdigest()
+    address = f"\0bringup-{name}"
+    try:
+        own = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        own.bind(address)
+    except OSError as error:
+        if error.errno in SHORT:
+            raise _unreachable(directory, "locked", error) from error
         if error.errno != errno.EADDRINUSE:
             problem = (
                 f"host.state_directory: {directory} is on a file system that keeps no locks, and there is no other "
                 f"lock ({error.strerror}); name a directory on a file system of this host"
             )
             raise SettingsError([problem]) from error
-        raise _held(directory, _pid_behind(f"\0bringup-{name}")) from None
+        raise _held_behind(directory, address) from None
     own.listen(1)
 
 
-def _pid_behind(address: str) -> str:
+def _held_behind(directory: Path, address: str) -> Temporary:
+    pid, user = _process_behind(address)
+    if user in {None, 0, os.geteuid()}:
+        return _held(directory, pid)
+    return Temporary(
+        f"a process of another user (pid {pid}, uid {user}), which is no bringup of this host, holds the lock that "
+        f"stands for {directory}, whose file system keeps no locks; end that process, or name a directory on a file "
+        "system of this host in host.state_directory"
+    )
+
+
+def _process_behind(address: str) -> tuple[str, int | None]:
+    """Give the process that has an address, and its user, as the kernel knows them; nothing where none listens."""
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(_CONNECT_S)
         client.connect(address)
-        pid, _, _ = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        return str(pid)
-    return ""
+        pid, user, _ = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return str(pid), user
+    return "", None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -134,6 +135,34 @@ def test_without_one_kind_of_locks_another_makes_the_daemon_the_only_one(tmp_pat
             75,
             f"another bringup (pid {daemon.process.pid}) runs for this host",
         )
+
+
+ANOTHER_USERS = """
+import hashlib, os, socket, sys
+found = os.stat(sys.argv[1])
+name = hashlib.sha256(f"{found.st_dev}:{found.st_ino}".encode()).hexdigest()
+os.setgid(65534)
+os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as own:
+    own.bind(f"\\0bringup-{name}")
+    own.listen(1)
+    print("listens", flush=True)
+    sys.stdin.read()
+"""
+
+
+@as_root
+def test_a_lock_that_another_users_process_holds_is_said_to_be_held_by_it(tmp_path: Path) -> None:
+    computer = in_the_directory(tmp_path)
+    holder = [sys.executable, "-c", ANOTHER_USERS, str(computer.state)]
+    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "listens\n"
+            said = f"another user (pid {process.pid}, uid 65534), which is no bringup of this host"
+            assert_said(computer.once(wrapper=without("flock")), 75, said, "host.state_directory")
+        finally:
+            process.kill()
 
 
 def test_with_records_elsewhere_a_file_system_without_any_locks_does_not_keep_the_host_down(tmp_path: Path) -> None:

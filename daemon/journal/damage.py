@@ -33,6 +33,8 @@ UNDECODABLE: Final = (ValueError, KeyError, TypeError, IndexError, AttributeErro
 """What reading a row raises that holds something else than was written."""
 NO_TEXT: Final = "Could not decode to UTF-8"
 """How Python's module begins what it says of a text that is none; it gives no code."""
+MADE_BY_ANOTHER: Final = ("duplicate column name", "already exists")
+"""What SQLite says where another process has made the same table or column since."""
 _PRIMARY: Final = 0xFF
 
 
@@ -43,6 +45,8 @@ def is_damage(error: BaseException) -> bool:
     if not isinstance(error, sqlite3.Error):
         return False
     code = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_ERROR and any(words in str(error) for words in MADE_BY_ANOTHER):
+        return False
     return code & _PRIMARY in DAMAGE or code in BROKEN_LINKS or str(error).startswith(NO_TEXT)
 
 

@@ -48,23 +48,60 @@ def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
 
 
 def _see_to_tables(database: sqlite3.Connection, path: Path) -> None:
+    if _is_complete(database, path):
+        return
+    # Another process may be about to do the same: looked at again under the lock.
+    with transaction(database):
+        if not _is_complete(database, path):
+            _make_tables(database)
+
+
+def _is_complete(database: sqlite3.Connection, path: Path) -> bool:
+    """Tell whether all tables and columns are there.
+
+    :raises Refused: a newer version wrote it.
+    """
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise Refused(
             f"cannot use the journal {path}: its version is {version}, this version of bringup knows {VERSION}; "
             "run the version that wrote it"
         )
+    if version == 0 or not _has_table(database, "retries"):
+        return False
+    return not any(_missing_columns(database, table) for table in ADDED_COLUMNS)
+
+
+def _make_tables(database: sqlite3.Connection) -> None:
+    """Make what is missing, in the transaction that has the lock."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
     if version == 0:
         if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise damaged("it is a database of another program")
-        database.executescript(f"BEGIN IMMEDIATE; {TABLES} {ADDED} PRAGMA user_version = {VERSION}; COMMIT;")
-        return
-    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'retries'").fetchone() is None:
-        database.executescript(ADDED)
+        _execute_each(database, TABLES)
+    _execute_each(database, ADDED)
     for table, columns in ADDED_COLUMNS.items():
-        known = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
-        for name in columns.keys() - known:
+        if not _has_table(database, table):
+            raise damaged(f"the table {table} is missing")
+        for name in _missing_columns(database, table):
             database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
+    if version == 0:
+        database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _execute_each(database: sqlite3.Connection, statements: str) -> None:
+    # executescript would commit the transaction.
+    for statement in filter(str.strip, statements.split(";")):
+        database.execute(statement)
+
+
+def _has_table(database: sqlite3.Connection, name: str) -> bool:
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
+
+
+def _missing_columns(database: sqlite3.Connection, table: str) -> list[str]:
+    known = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+    return sorted(ADDED_COLUMNS[table].keys() - known)
 
 
 def set_aside(path: Path, at: datetime) -> Path:

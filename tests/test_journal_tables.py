@@ -1,0 +1,83 @@
+"""The tables of a journal are made and added to by one process, however many open it at the same moment."""
+
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bringup.daemon.journal.damage import is_damage
+from bringup.daemon.journal.file import connect
+from bringup.daemon.journal.schema import ADDED_COLUMNS
+
+AT_ONCE = 6
+FILES = 12
+
+
+def of_an_earlier_version(path: Path) -> None:
+    connect(path).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE retries")
+        for table, columns in ADDED_COLUMNS.items():
+            for name in columns:
+                database.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+        database.commit()
+
+
+def opened_at_once(path: Path) -> None:
+    """Open a journal in several threads at the same moment.  Raises what one of them raises."""
+    together = threading.Barrier(AT_ONCE)
+
+    def open_it(_number: int) -> None:
+        together.wait(30)
+        connect(path).close()
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        list(threads.map(open_it, range(AT_ONCE)))
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["none", "earlier version"])
+def test_several_that_open_one_at_the_same_moment_find_it_sound(tmp_path: Path, is_new: bool) -> None:  # noqa: FBT001
+    for number in range(FILES):
+        path = tmp_path / f"{number}.sqlite"
+        if not is_new:
+            of_an_earlier_version(path)
+        opened_at_once(path)
+        with closing(sqlite3.connect(path)) as database:
+            assert "was" in {row[1] for row in database.execute("PRAGMA table_info(instances)")}
+            assert database.execute("SELECT count(*) FROM retries").fetchone() == (0,)
+
+
+def test_who_waited_for_another_to_add_to_it_looks_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    of_an_earlier_version(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as first, ThreadPoolExecutor(1) as threads:
+        first.execute("BEGIN IMMEDIATE")
+        second = threads.submit(lambda: connect(path).close())
+        first.execute("ALTER TABLE instances ADD COLUMN was TEXT")
+        first.execute("COMMIT")
+        assert second.result(30) is None
+
+
+def test_what_another_process_has_made_is_no_damage_and_a_missing_table_is(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "some.sqlite")) as database:
+        database.execute("CREATE TABLE boots (number)")
+        for statement in ("CREATE TABLE boots (number)", "ALTER TABLE boots ADD COLUMN number"):
+            with pytest.raises(sqlite3.OperationalError) as raised:
+                database.execute(statement)
+            assert not is_damage(raised.value)
+        with pytest.raises(sqlite3.OperationalError) as raised:
+            database.execute("SELECT 1 FROM runs")
+        assert is_damage(raised.value)
+
+
+def test_a_journal_without_one_of_its_first_tables_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    connect(path).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE instances")
+    with pytest.raises(sqlite3.DatabaseError) as raised:
+        connect(path)
+    assert is_damage(raised.value)

@@ -106,10 +106,43 @@ def test_what_older_clients_made_a_text_of_is_read_too() -> None:
     assert [volume["volume_id"] for volume in found.block_devices] == [UUID]
 
 
-def test_properties_that_are_a_text_are_refused_and_not_shown() -> None:
-    said = refusal(OLD_OSC | {"properties": "password='s3cr3t'"})
-    assert "metadata is text: an object is wanted" in said
+@pytest.mark.parametrize(
+    ("text", "metadata"),
+    [
+        ("a='b'", {"a": "b"}),
+        ("a='b', c='d'", {"a": "b", "c": "d"}),
+        ("a='', b c='it's, so=1', d='x\ny'", {"a": "", "b c": "it's, so=1", "d": "x\ny"}),
+    ],
+)
+def test_properties_that_are_a_text_are_read(text: str, metadata: dict[str, str]) -> None:
+    [found] = read(OLD_OSC | {"properties": text})
+    assert found.metadata == metadata
+
+
+@pytest.mark.parametrize("text", ["password: s3cr3t", "{'password': 's3cr3t'}", "a='s3cr3t', a='2'", "a='s3cr3t' b"])
+def test_properties_that_are_another_text_are_refused_by_their_name_and_not_shown(text: str) -> None:
+    said = refusal(OLD_OSC | {"properties": text})
+    assert "the server.properties is a text that cannot be read" in said
+    assert COMMAND in said
     assert "s3cr3t" not in said
+
+
+@pytest.mark.parametrize("text", ["[{'id': 'x'}]", UUID, "attachment_id='x'", "-", "id='x'\nid=y"])
+def test_volumes_that_are_a_text_without_an_id_are_refused_for_they_would_be_hidden(text: str) -> None:
+    assert "the server.volumes_attached is a text that cannot be read" in refusal(OLD_OSC | {"volumes_attached": text})
+
+
+def test_several_volumes_in_a_text_are_several() -> None:
+    text = f"attachment_id='a', id='{UUID}'\nid='{uuid_of(2)}'"
+    [found] = read(OLD_OSC | {"volumes_attached": text})
+    assert [volume["volume_id"] for volume in found.block_devices] == [UUID, uuid_of(2)]
+    assert not read(OLD_OSC | {"volumes_attached": ""})[0].block_devices
+
+
+@pytest.mark.parametrize("text", ["None", "-", ""])
+def test_what_clients_write_for_null_is_null(text: str) -> None:
+    assert read(OLD_OSC | {"OS-EXT-STS:task_state": text})[0].task_state is None
+    assert "name the host with --host" in refusal(OLD_OSC | {"OS-EXT-SRV-ATTR:host": text})
 
 
 def test_addresses_with_a_mac_are_kept_and_others_are_not() -> None:

@@ -7,7 +7,7 @@ from bringup.daemon.instances import Instance, Migration
 from bringup.daemon.records.answers import refusal_of
 from bringup.daemon.records.base import Records
 from bringup.daemon.records.documents import read_documents
-from bringup.daemon.records.shapes import COMMAND, as_nova_says, is_line_of_a_list, servers_in
+from bringup.daemon.records.shapes import COMMAND, as_nova_says, is_line_of_a_list, servers_in, unread_texts
 from bringup.daemon.records.writing import FORMAT
 
 if TYPE_CHECKING:
@@ -48,15 +48,14 @@ class _Reading:
 
     def take(self, where: str, document: Any) -> None:
         """Take the records of one document."""
-        from bringup.daemon.records import own, servers_detail  # noqa: PLC0415 - pydantic, as above
+        from bringup.daemon.records import own  # noqa: PLC0415 - pydantic, as above
 
         prefix = f"{where}." if where else ""
         servers = servers_in(document)
         if servers is not None:
             for name, data in servers:
                 at = f"{prefix}{name}" if name else where or "the server"
-                found = servers_detail.instance(as_nova_says(data), at, self.problems, host=self._host)
-                self._add_instance(found, at)
+                self._take_server(data, at)
             return
         if is_line_of_a_list(document):
             # Every line of it is one: it is said once.
@@ -79,6 +78,16 @@ class _Reading:
             migration = own.migration(data, at, self.problems)
             if migration is not None and self._is_new(f"migration {migration.uuid}", at):
                 self.migrations.append(migration)
+
+    def _take_server(self, data: Any, at: str) -> None:
+        from bringup.daemon.records import servers_detail  # noqa: PLC0415 - pydantic, as above
+
+        said = as_nova_says(data)
+        unread = list(unread_texts(data, said))
+        for sentence in unread:
+            self.problems.add(at, sentence)
+        if not unread:
+            self._add_instance(servers_detail.instance(said, at, self.problems, host=self._host), at)
 
     def _list(self, document: dict[str, Any], name: str, prefix: str) -> list[Any]:
         found = document.get(name, [])

@@ -14,6 +14,7 @@ from typing import Any
 
 HOST = "OS-EXT-SRV-ATTR:host"
 VM_STATE = "OS-EXT-STS:vm_state"
+TASK_STATE = "OS-EXT-STS:task_state"
 POWER_STATE = "OS-EXT-STS:power_state"
 VOLUMES = "os-extended-volumes:volumes_attached"
 LISTS = ("servers", "openstack_servers")
@@ -23,7 +24,7 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     "OS-EXT-SRV-ATTR:hypervisor_hostname": ("hypervisor_hostname",),
     "OS-EXT-SRV-ATTR:instance_name": ("instance_name",),
     VM_STATE: ("vm_state",),
-    "OS-EXT-STS:task_state": ("task_state",),
+    TASK_STATE: ("task_state",),
     POWER_STATE: ("power_state",),
     "OS-SRV-USG:terminated_at": ("terminated_at",),
     "tenant_id": ("project_id",),
@@ -32,6 +33,13 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """By Nova's name of a field, those that clients give it."""
 POWER_WORDS = {"nostate": 0, "running": 1, "paused": 3, "shutdown": 4, "crashed": 6, "suspended": 7}
+NULLS = ("", "-", "None")
+"""What older clients make of null."""
+MAY_BE_NULL = (HOST, TASK_STATE, "OS-SRV-USG:terminated_at")
+_PAIR = re.compile(r"([^=]+)='(.*?)'(?:, (?=[^=,']+=')|$)", re.DOTALL)
+"""One of ``key='value', key='value'``; the value may hold anything, as nothing is escaped."""
+_ANY_ID = re.compile(r"(?<!\w)id=")
+_VOLUME_ID = re.compile(r"(?<!\w)id='([^']+)'")
 ON_NO_HOST = ("shelved_offloaded", "deleted")
 LINE_OF_A_LIST = frozenset({"ID", "Name", "Status"})
 COMMAND = (
@@ -70,6 +78,7 @@ def as_nova_says(data: Any) -> Any:
     if not renamed:
         return data
     found = {**data, **{ours: data[other] for ours, other in renamed.items()}}
+    found |= {name: None for name in MAY_BE_NULL if found.get(name) in NULLS}
     if found.get(HOST) is None and found.get(VM_STATE) not in ON_NO_HOST:
         # A client says null also where Nova names hosts to administrators only.
         found.pop(HOST, None)
@@ -77,7 +86,7 @@ def as_nova_says(data: Any) -> Any:
     if isinstance(power_state, str):
         found[POWER_STATE] = POWER_WORDS.get(power_state.lower(), power_state)
     found |= {"addresses": _addresses(found.get("addresses")), VOLUMES: _volumes(found.get(VOLUMES))}
-    found["metadata"] = found.get("metadata") or {}
+    found["metadata"] = _properties(found.get("metadata"))
     if not isinstance(found.get("flavor"), dict):
         found.pop("flavor", None)
     return found
@@ -94,5 +103,38 @@ def _addresses(given: Any) -> dict[str, Any]:
 
 
 def _volumes(given: Any) -> Any:
-    """Read volumes that a client has made a text of: ``id='...'``."""
-    return [{"id": found} for found in re.findall(r"id='([^']+)'", given)] if isinstance(given, str) else given or []
+    """Read volumes that a client has made a text of: ``id='...'``.  What is not understood stays a text."""
+    if not isinstance(given, str) or not given.strip():
+        return given if given and not isinstance(given, str) else []
+    found = _VOLUME_ID.findall(given)
+    # One that is not read would be a disk that is hidden.
+    return [{"id": each} for each in found] if found and len(found) == len(_ANY_ID.findall(given)) else given
+
+
+def _properties(given: Any) -> Any:
+    """Read properties that a client has made a text of: ``key='value'``.  What is not understood stays a text."""
+    if not isinstance(given, str) or not given.strip():
+        return given if given and not isinstance(given, str) else {}
+    found: dict[str, str] = {}
+    end = 0
+    while end < len(given):
+        pair = _PAIR.match(given, end)
+        # A key that is there twice was part of a value.
+        if pair is None or pair[1] in found:
+            return given
+        found[pair[1]] = pair[2]
+        end = pair.end()
+    return found
+
+
+def unread_texts(data: Any, read: Any) -> Iterator[str]:
+    """Say which fields of a server, which ``read`` was made of, are texts that are not understood; no values."""
+    if not isinstance(data, dict) or read is data:
+        return
+    for ours in (VOLUMES, "metadata"):
+        if isinstance(read.get(ours), str):
+            theirs = next((name for name in (ours, *OTHER_NAMES[ours]) if name in data), ours)
+            yield (
+                f".{theirs} is a text that cannot be read: an object or a list is wanted, as a newer client gives it "
+                f"({COMMAND}), or ask Nova: GET /servers/{{id}}"
+            )

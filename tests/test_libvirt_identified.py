@@ -1,6 +1,7 @@
 """Which names of a disk, with which device and record, prove that it is that disk.  Pure tables."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,8 +67,9 @@ STABLE, UNSTABLE, DM, ENCRYPTED, PLAIN = (
         ("/dev/disk/by-path/pci-0000:00:1f.2-ata-1", UNSTABLE),
         ("/dev/disk/by-path/pci-0000:00:04.0", UNSTABLE),
         ("/dev/disk/by-path/pci-0000:00:14.0-usb-0:1:1.0-scsi-0:0:0:0", UNSTABLE),
-        ("/dev/disk/by-uuid/0a1b", STABLE),
-        ("/dev/disk/by-partuuid/0a1b-01", STABLE),
+        ("/dev/disk/by-uuid/0a1b", UNSTABLE),
+        ("/dev/disk/by-partuuid/0a1b-01", UNSTABLE),
+        ("/dev/disk/by-id/lvm-pv-uuid-0a1b", UNSTABLE),
         ("/dev/disk/by-label/data", UNSTABLE),
         ("/dev/disk/by-partlabel/data", UNSTABLE),
         ("/dev/disk/by-diskseq/3", UNSTABLE),
@@ -275,3 +277,23 @@ def test_page_83_tells_of_the_unit_and_not_of_its_port() -> None:
 @given(st.binary(max_size=300))
 def test_any_page_83_is_read(page: bytes) -> None:
     assert all(len(found) >= 16 for found in page_83(page))
+
+
+@pytest.mark.parametrize("dm_uuid", ["LVM-abc", f"part1-mpath-3{WWID}", "LINEAR-x", "DMRAID-x"])
+def test_what_is_made_of_the_right_disk_or_is_a_part_of_it_does_not_prove_to_be_it(dm_uuid: str) -> None:
+    target = ("iqn.2010-10.org.openstack:x", 1)
+    volume = Volume(id=VOLUME_ID, wwns=frozenset({WWID}), targets=frozenset({target}))
+    path = Device(name="sdb", wwns=frozenset({WWID}), targets=frozenset({target}))
+    whole = Device(name="dm-3", dm_uuid=f"mpath-3{WWID}", paths=(path,))
+    assert proves(whole, volume) is True
+    assert proves(replace(whole, dm_uuid=dm_uuid), volume) is None
+    assert proves(replace(path, name="sdb1", is_part=True), volume) is None
+    assert proves(replace(path, is_part=True, wwns=frozenset({"6" + "0" * 30 + "1"})), volume) is False
+
+
+@pytest.mark.parametrize("links", ["by-uuid", "by-partuuid", "by-label", "by-partlabel", "by-id/lvm-pv-uuid"])
+def test_a_link_named_by_what_a_guest_can_write_proves_only_with_the_record(links: str) -> None:
+    names = (f"/dev/disk/{links}{'-' if 'by-id' in links else '/'}{VOLUME_ID}", "/dev/sdb")
+    volume = Volume(id=VOLUME_ID, wwns=frozenset({WWID}))
+    assert doubt(names, Device(name="sdb"), volume)
+    assert doubt(names, Device(name="sdb", wwns=frozenset({WWID})), volume) == ""

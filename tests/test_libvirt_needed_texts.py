@@ -2,6 +2,7 @@
 
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bringup.drivers.libvirt.binding import binding
+from bringup.drivers.libvirt.needed.backing import source_of
 from bringup.drivers.libvirt.needed.block import device_of, dm_uuid_of
-from bringup.drivers.libvirt.needed.definition import Source
+from bringup.drivers.libvirt.needed.definition import Server, Source
 from bringup.drivers.libvirt.needed.host import Found, Host
 from bringup.drivers.libvirt.needed.missing import CODES, missing_in
 from bringup.drivers.libvirt.needed.mounts import Mounts, read_fstab, read_mountinfo, read_unit, relied_on
-from bringup.drivers.libvirt.needed.qcow2 import read_header, source_of
+from bringup.drivers.libvirt.needed.qcow2 import read_header
 from bringup.drivers.libvirt.needed.reading import read_definition
 from bringup.drivers.libvirt.needed.xml_parts import cpus_of, kib_of, number
 from bringup.drivers.needs import NeedKind
@@ -119,6 +121,14 @@ def test_any_header_is_read(rest: bytes, start: bytes) -> None:
     read_header(start + rest)
 
 
+def beside(path: str, form: str = "") -> Source:
+    return Source(type="file", path=path, format=form)
+
+
+def served(protocol: str, name: str, *servers: Server) -> Source:
+    return Source(type="network", protocol=protocol, name=name, servers=servers)
+
+
 @pytest.mark.parametrize(
     ("name", "source"),
     [
@@ -131,13 +141,58 @@ def test_any_header_is_read(rest: bytes, start: bytes) -> None:
             'json:{"driver":"raw","file":{"driver":"file","filename":"/a"}}',
             Source(type="file", path="/a", format="raw"),
         ),
+        ('json:{"driver":"raw","file":{"driver":"file","filename":"b"}}', beside("/images/b", "raw")),
+        ('json:{"driver":"raw","file.driver":"host_device","file.filename":"/dev/sdb"}', beside("/dev/sdb", "raw")),
+        ('json:{"driver":"qcow2","file.driver":"host_device","file.filename":"/d"}', beside("/d", "qcow2")),
+        ('json:{"driver":"raw","file.file.filename":"/d"}', beside("/d", "raw")),
+        ("host_device:/dev/sdb", beside("/dev/sdb")),
         ("rbd:volumes/x", Source(type="network", protocol="rbd", name="volumes/x")),
-        ("nbd+unix:///x?socket=/s", Source(type="network", protocol="nbd", name="///x?socket=/s")),
-        ("https://user:hunter2@host/x", Source(type="network", protocol="https", name="host/x")),
+        ("rbd:volumes/x@s:id=admin:key=hunter2", Source(type="network", protocol="rbd", name="s")),
+        ("nbd+unix:///x?socket=/s", served("nbd", "///x", Server(socket="/s"))),
+        ("nbd:unix:/s:exportname=x", served("nbd", "unix:/s:exportname=x", Server(socket="/s"))),
+        ("nbd:host:10810", served("nbd", "host:10810", Server(name="host", port=10810))),
+        (
+            "nbd://[2001:db8::1]:10810/x",
+            served("nbd", "//[2001:db8::1]:10810/x", Server(name="2001:db8::1", port=10810)),
+        ),
+        ("https://user:hunter2@host/x", served("https", "host/x", Server(name="host"))),
+        (
+            'json:{"driver":"nbd","server.type":"inet","server.host":"h","server.port":"1","export":"x"}',
+            served("nbd", "x", Server(name="h", port=1)),
+        ),
+        (
+            'json:{"driver":"raw","file":{"driver":"rbd","image":"i","server":[{"host":"a","port":"1"},{"host":"b"}]}}',
+            replace(served("rbd", "i", Server(name="a", port=1), Server(name="b")), format="raw"),
+        ),
+        ('json:{"driver":"https","url":"https://h:1/x"}', served("https", "", Server(name="h", port=1))),
+        ('json:{"driver":"iscsi","portal":"h:1","target":"t"}', served("iscsi", "t", Server(name="h", port=1))),
     ],
 )
 def test_the_name_of_a_backing_file_is_read_as_qemu_does(name: str, source: Source) -> None:
     assert source_of(name, "", "/images/top") == source
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "raw:/dev/sdb",
+        "blkdebug::/dev/sdb",
+        "fat:rw:/dev/sdb",
+        "nvme://0000:01:00.0/1",
+        "quorum:x",
+        'json:{"driver":"quorum","children":[{"driver":"host_device","filename":"/dev/sdb"}]}',
+        'json:{"driver":"blkdebug","image":{"driver":"host_device","filename":"/dev/sdb"}}',
+        'json:{"driver":"quorum","file":{"driver":"file","filename":"/a"}}',
+        'json:{"driver":"nvme","device":"0000:01:00.0","namespace":1}',
+        'json:{"driver":"qcow2","file":{"driver":"file","filename":"/a"},"backing":{"driver":"x"}}',
+        'json:{"driver":"qcow2","file":{"driver":"file","filename":"/a"},"data-file.filename":"/dev/sdb"}',
+        'json:{"driver":"raw","file":"a-node"}',
+        'json:{"driver":"raw","file":"x","file.filename":"/dev/sdb"}',
+        'json:{"driver":["file"],"filename":"/a"}',
+    ],
+)
+def test_what_is_neither_a_path_nor_of_a_known_server_is_unknown(name: str) -> None:
+    assert source_of(name, "", "/images/top") == Source(type="unknown")
 
 
 @given(st.text(max_size=100))
@@ -217,6 +272,9 @@ def test_sysfs_tells_of_multipath_and_of_nvme(host: Host) -> None:
 
     assert (multipath.dm_name, multipath.dm_uuid) == ("mpatha", f"mpath-3{WWID}")
     assert [(path.name, path.wwns) for path in multipath.paths] == [("sdb", frozenset({WWID}))]
+    # The name may be that of a logical volume inside, by now.
+    put(host.root, "sys/devices/virtual/block/dm-3/dm/uuid", "LVM-abc\n")
+    assert device_of(host, Found("/dev/dm-3", ("/dev/dm-3",), block_status(253, 3))).paths == ()
     assert (nvme.nqn, nvme.namespaces) == ("nqn.x", frozenset({"0123456789abcdef0123456789abcdef"}))
 
 

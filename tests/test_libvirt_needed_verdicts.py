@@ -1,5 +1,9 @@
 """What is judged of a host that is a folder: devices, pages and files that a test machine does not have."""
 
+import errno
+import os
+import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from bringup.drivers.libvirt.needed.host import NOTHING_SEEN, Host
 from bringup.drivers.libvirt.needed.mounts import read_mountinfo
 from bringup.drivers.libvirt.needed.reading import read_definition
 from bringup.drivers.libvirt.needed.sight import Sight, Told
+from bringup.drivers.libvirt.needed.stores import stores
 from bringup.drivers.libvirt.needed.volumes import volumes_of
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
@@ -39,7 +44,11 @@ def see(tmp_path: Path) -> See:
             "nova_base": "/var/lib/nova/mnt",
         }
         sight = Sight(**values | more)
-        return [*(verdict.need for verdict in disks(sight)), *devices(sight)]
+        return [
+            *(verdict.need for verdict in disks(sight)),
+            *devices(sight),
+            *(verdict.need for verdict in stores(sight)),
+        ]
 
     return look
 
@@ -220,3 +229,148 @@ def test_names_are_bounded_and_printable(see: See) -> None:
     [need] = see(disk(f"/srv/a&#10;b{'x' * 1000}"))
     assert "\n" not in need.name
     assert len(need.name) <= 300
+
+
+@pytest.mark.parametrize("device", ["cdrom", "floppy", "lun", "disk"])
+def test_only_a_medium_that_is_not_there_may_be_left_out(see: See, tmp_path: Path, device: str) -> None:
+    def optional(path: str, policy: str = "optional") -> list[NeedState]:
+        found = f"<source file='{path}' startupPolicy='{policy}'/><target dev='sda'/>"
+        return [need.state for need in see(f"<devices><disk type='file' device='{device}'>{found}</disk></devices>")]
+
+    is_medium = device in ("cdrom", "floppy")
+    assert optional("/gone.iso") == ([] if is_medium else [ABSENT])
+    assert optional("/gone.iso", "requisite") == [ABSENT]
+    put(tmp_path, "an.iso")
+    assert optional("/an.iso") == [MET]
+    # What is there and is not identified is not left out: libvirt would give the guest that.
+    os.mkfifo(tmp_path / "sdb")
+    assert optional("/sdb") == [UNVERIFIED]
+
+
+def qcow2(path: Path, backing: str) -> None:
+    name = backing.encode()
+    path.write_bytes(b"QFI\xfb" + struct.pack(">IQI", 2, 72, len(name)) + bytes(52) + name)
+
+
+OVERLAY = (
+    """<devices><disk type='file'><driver type='qcow2'/><source file='/top'/><target dev='vda'/></disk></devices>"""
+)
+
+
+def test_a_backing_file_of_an_unknown_kind_is_not_verified(see: See, tmp_path: Path) -> None:
+    for name, states in (
+        ("raw:/dev/sdb", [MET, UNVERIFIED]),
+        ("nbd:unknown", [MET, UNVERIFIED]),
+        ("rbd:volumes/x", [MET, MET]),
+        ('json:{"driver":"raw","file.driver":"host_device","file.filename":"/dev/sdb"}', [MET, ABSENT]),
+    ):
+        qcow2(tmp_path / "top", name)
+        assert [need.state for need in see(OVERLAY)] == states
+
+
+class Unreadable(Host):
+    """A host on which no file can be read, as from a storage with an error or with root's files."""
+
+    error = 0
+
+    def read_start(self, path: str, most: int = 0) -> tuple[bytes, int]:  # noqa: ARG002 - as the original
+        return b"", self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "states"),
+    [(0, [MET]), (errno.EACCES, [MET]), (errno.EIO, [MET, UNVERIFIED]), (errno.ESTALE, [MET, UNVERIFIED])],
+)
+def test_an_image_that_cannot_be_read_is_not_one_without_backing_files(
+    see: See, tmp_path: Path, error: int, states: list[NeedState]
+) -> None:
+    put(tmp_path, "top")
+    host = Unreadable(tmp_path)
+    host.error = error
+    found = see(OVERLAY, host=host)
+    assert [need.state for need in found] == states
+    assert {need.met_by for need in found} == {MetBy.HOST}
+
+
+def test_an_nvme_controller_by_its_place_is_not_identified(see: See, tmp_path: Path) -> None:
+    nvme = """<devices><disk type='nvme'><source type='pci' managed='yes' namespace='1'>
+      <address domain='0' bus='1' slot='0' function='0'/></source><target dev='vda'/></disk></devices>"""
+    assert [need.state for need in see(nvme)] == [ABSENT]
+    (tmp_path / "sys/bus/pci/devices/0000:01:00.0").mkdir(parents=True)
+    assert [(need.state, need.met_by) for need in see(nvme)] == [(UNVERIFIED, MetBy.PERSON)]
+
+
+@pytest.mark.parametrize("model", ["nvdimm", "virtio-pmem"])
+def test_persistent_memory_is_judged_as_a_disk_is(see: See, tmp_path: Path, model: str) -> None:
+    def memory(path: str) -> str:
+        return f"<devices><memory model='{model}'><source><path>{path}</path></source></memory></devices>"
+
+    assert [need.state for need in see(memory("/dev/dax0.0"))] == [ABSENT]
+    (tmp_path / "dev").mkdir()
+    # In the place of a character device, which only a real host has.
+    os.mkfifo(tmp_path / "dev/dax0.0")
+    for by_nova, met_by in ((True, MetBy.NOVA), (False, MetBy.PERSON)):
+        found = see(memory("/dev/dax0.0"), by_nova=by_nova)
+        assert [(need.state, need.met_by) for need in found] == [(UNVERIFIED, met_by)]
+    assert [need.state for need in see(memory("/srv/pmem"))] == [ABSENT]
+    put(tmp_path, "srv/pmem")
+    assert [need.state for need in see(memory("/srv/pmem"))] == [MET]
+    assert [need.kind for need in see(memory("/srv/pmem"), expected={"/srv": "nas:/x"})] == [NeedKind.MOUNT]
+    assert [need.state for need in see(memory("/srv/pmem"), sees_host=False)] == [UNVERIFIED]
+
+
+def test_variables_of_firmware_are_made_of_the_template_only_below_mounts_that_are_there(
+    see: See, tmp_path: Path
+) -> None:
+    put(tmp_path, "VARS.fd")
+    store = "<os><nvram template='/VARS.fd'>/srv/guest.fd</nvram></os>"
+    assert [(need.kind, need.state) for need in see(store)] == [(NeedKind.FIRMWARE, MET)]
+    assert (NeedKind.MOUNT, ABSENT) in [(need.kind, need.state) for need in see(store, expected={"/srv": "nas:/x"})]
+    block = "<os><nvram type='block' template='/VARS.fd'><source dev='/dev/sdb'/></nvram></os>"
+    assert [(need.kind, need.state) for need in see(block)] == [(NeedKind.FIRMWARE, ABSENT)]
+    (tmp_path / "dev").mkdir()
+    os.mkfifo(tmp_path / "dev/sdb")
+    assert [(need.kind, need.state) for need in see(block)] == [(NeedKind.FIRMWARE, UNVERIFIED)]
+
+
+def test_libvirt_is_asked_only_of_a_disk_that_it_means_and_that_leads_to_no_unstable_name(tmp_path: Path) -> None:
+    def asked(path: str, saved: str = "") -> list[str]:
+        definition, image = (
+            read_definition(f"<domain><name>g</name>{disk(each)}</domain>") for each in (path, saved or path)
+        )
+        told = Told(definitions=(definition, image), active=False)
+        sight = Sight(
+            host=Host(tmp_path),
+            told=told,
+            definition=image,
+            mounts=read_mountinfo(ROOT),
+            expected={},
+            nova_base="/var/lib/nova/mnt",
+        )
+        return [verdict.disk for verdict in disks(sight)]
+
+    (tmp_path / "vm.img").symlink_to("/dev/sdb")
+    (tmp_path / "vm2.img").symlink_to("/srv/elsewhere")
+    assert asked("/gone") == ["vdb"]
+    assert asked("/vm2.img") == ["vdb"]
+    assert asked("/vm.img") == [""]
+    assert asked("/gone", saved="/gone-too") == [""]
+
+
+def test_a_network_disk_is_there_when_any_of_its_servers_answers(see: See) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as listening:
+        closed, port = taken.getsockname()[1], listening.getsockname()[1]
+        taken.close()
+        dead = f"<host name='127.0.0.1' port='{closed}'/>"
+
+        def states(hosts: str, protocol: str = "http") -> list[tuple[NeedState, MetBy]]:
+            source = f"<source protocol='{protocol}' name='x'>{hosts}</source><target dev='vda'/>"
+            found = see(f"<devices><disk type='network'>{source}</disk></devices>")
+            return [(need.state, need.met_by) for need in found]
+
+        assert states(dead * 5) == [(ABSENT, MetBy.HOST)]
+        assert states(dead * 40) == [(UNVERIFIED, MetBy.HOST)]
+        assert states(dead * 5 + f"<host name='127.0.0.1' port='{port}'/>") == [(MET, MetBy.HOST)]
+        assert states("") == [(UNVERIFIED, MetBy.PERSON)]
+        assert states("", "rbd") == [(MET, MetBy.HOST)]
+        assert states("<host name='127.0.0.1' port='99999'/>") == [(ABSENT, MetBy.HOST)]

@@ -7,7 +7,7 @@ from typing import Final
 
 from bringup.drivers.libvirt.needed.host import Found, Host
 from bringup.drivers.libvirt.needed.names import SHORTEST, plain_identity
-from bringup.drivers.libvirt.needed.volumes import Device
+from bringup.drivers.libvirt.needed.volumes import MULTIPATH, Device
 
 MOST_PATHS: Final = 64
 DESIGNATORS: Final = (2, 3, 8)
@@ -34,12 +34,16 @@ def _device(host: Host, folder: str, *, paths: bool = True) -> Device:
     if host.exists(f"{folder}/partition"):
         # A part of a disk is identified by the disk; which part it is the name must say.
         whole = folder.rpartition("/")[0]
-    slaves = host.names_in(f"{folder}/slaves", MOST_PATHS) if paths else []
+    dm_uuid = host.text(f"{folder}/dm/uuid")
+    # Only what multipath goes over is the same disk: a logical volume or a partition of it is a part of what is in it.
+    is_multipath = paths and dm_uuid.startswith(MULTIPATH)
+    slaves = host.names_in(f"{folder}/slaves", MOST_PATHS) if is_multipath else []
     block = whole.rpartition("/")[2]
     return Device(
         name=folder.rpartition("/")[2],
         dm_name=host.text(f"{folder}/dm/name"),
-        dm_uuid=host.text(f"{folder}/dm/uuid"),
+        dm_uuid=dm_uuid,
+        is_part=whole != folder,
         wwns=frozenset(_wwns(host, whole)),
         targets=frozenset(_targets(host, whole)),
         nqn=_nqn(host, whole) if block.startswith("nvme") else "",

@@ -46,7 +46,7 @@ class Disk:
     target: str
     serial: str
     optional: bool
-    """The guest starts without it."""
+    """The guest starts without the medium where that is not there."""
     sources: tuple[Source, ...]
     """What it is read from first; then the backing files that the definition names."""
     chain_is_told: bool
@@ -122,7 +122,9 @@ class Definition:
     nics: tuple[Nic, ...]
     host_devices: tuple[HostDevice, ...]
     firmware: tuple[str, ...]
-    nvram: tuple[tuple[str, str], ...]
+    nvram: tuple[tuple[Source, str], ...]
     """A variable store, and the template that it is made of where it is not there."""
+    memory: tuple[Source, ...]
+    """NVDIMM and virtio-pmem: what is kept in a file, or on a device, over boots."""
     pages: tuple[Pages, ...]
     pins: tuple[frozenset[int], ...] = field(default=())

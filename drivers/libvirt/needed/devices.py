@@ -154,12 +154,6 @@ def _firmware(sight: Sight) -> Iterator[Need]:
     for path in sight.definition.firmware:
         gone = "no such file" if sight.host.exists(path) is False else ""
         yield need(NeedKind.FIRMWARE, path, absent=gone)
-    for store, template in sight.definition.nvram:
-        if sight.host.exists(store) is False and template and sight.host.exists(template) is False:
-            why = f"no such file, nor {template}, which it is made of"
-            yield need(NeedKind.FIRMWARE, store, absent=why)
-        else:
-            yield need(NeedKind.FIRMWARE, store)
 
 
 def _pages(sight: Sight) -> Iterator[Need]:

@@ -1,60 +1,49 @@
 """The disks of a guest, their backing files, and the mounts that these are on.  Blocks."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
+from bringup.drivers.libvirt.needed.backing import source_of
 from bringup.drivers.libvirt.needed.block import device_of, dm_uuid_of
-from bringup.drivers.libvirt.needed.definition import Disk, Server, Source
-from bringup.drivers.libvirt.needed.host import Found
+from bringup.drivers.libvirt.needed.definition import Disk, Source
+from bringup.drivers.libvirt.needed.host import HIDDEN, Found
 from bringup.drivers.libvirt.needed.identified import doubt, who_can_tell
-from bringup.drivers.libvirt.needed.knocking import knock
 from bringup.drivers.libvirt.needed.mounts import points_above, relied_on
 from bringup.drivers.libvirt.needed.names import Naming, is_stable_dm, read_name
-from bringup.drivers.libvirt.needed.qcow2 import read_header, source_of
+from bringup.drivers.libvirt.needed.qcow2 import read_header
+from bringup.drivers.libvirt.needed.serving import network
 from bringup.drivers.libvirt.needed.sight import Sight
 from bringup.drivers.libvirt.needed.verdicts import Verdict, need
 from bringup.drivers.libvirt.needed.volumes import FILE_TYPES, Volume, volume_of
-from bringup.drivers.needs import MetBy, Need, NeedKind
+from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
 LONGEST_CHAIN: Final = 64
 BY_ID: Final = "the definition should name it by /dev/disk/by-id"
-MOST_SERVERS: Final = 3
-PORTS: Final = {
-    "rbd": (3300, 6789),
-    "nbd": (10809,),
-    "iscsi": (3260,),
-    "gluster": (24007,),
-    "http": (80,),
-    "https": (443,),
-    "ftp": (21,),
-    "ftps": (990,),
-    "ssh": (22,),
-    "nfs": (2049,),
-    "sheepdog": (7000,),
-}
-SPEAK_FIRST: Final = frozenset({"nbd", "rbd", "ssh"})
-"""Protocols whose servers greet: one that accepts and is silent hangs."""
 HEADER: Final = 64 * 1024
 
 
 def disks(sight: Sight) -> Iterator[Verdict]:
     """Judge all disks."""
     for disk in sight.definition.disks:
-        if not disk.optional:
-            yield from _Look(sight, disk).verdicts()
+        for verdict in DiskLook(sight, disk).verdicts():
+            # Without the medium libvirt starts the guest; on another one it would start it as well.
+            if not (disk.optional and verdict.need.state is NeedState.ABSENT):
+                yield replace(verdict, optional=disk.optional)
 
 
-class _Look:
+class DiskLook:
     """A look at one disk."""
 
     def __init__(self, sight: Sight, disk: Disk) -> None:
+        """Look at ``disk``."""
         self._sight, self._disk = sight, disk
         self._volume = volume_of(sight.volumes, disk.target, disk.serial)
         self._seen: set[str] = set()
 
     def verdicts(self) -> Iterator[Verdict]:
+        """Judge all that it is read from."""
         for number, source in enumerate(self._disk.sources):
             yield from self._source(source, is_top=number == 0, follow=not self._disk.chain_is_told)
 
@@ -62,19 +51,22 @@ class _Look:
         if source.type == "volume":
             yield from self._in_pool(source, is_top=is_top)
         elif source.type == "network":
-            yield Verdict(self._network(source))
-        elif source.type in ("file", "block", "dir", "vhostvdpa"):
+            yield Verdict(network(self._sight, source))
+        elif source.type in ("file", "block", "dir", "vhostvdpa", "memory"):
             yield from self._path(source, is_top=is_top, follow=follow)
         elif source.type == "nvme":
-            there = self._sight.host.exists(f"/sys/bus/pci/devices/{source.pci}")
-            yield Verdict(need(NeedKind.DISK, source.pci, absent="" if there else "no such PCI device"))
+            yield Verdict(self._nvme(source))
         elif source.type == "vhostuser":
             there = self._sight.host.exists(source.path)
             gone = "nothing listens there" if there is False else ""
             yield Verdict(need(NeedKind.DISK, source.path, absent=gone))
         else:
-            why = "what it is cannot be told from its name"
-            yield Verdict(need(NeedKind.DISK, source.name or self._disk.target, met_by=MetBy.PERSON, unverified=why))
+            yield self._unknown(source)
+
+    def _unknown(self, source: Source) -> Verdict:
+        name = source.name or source.path or self._disk.target
+        why = "what it is cannot be told from its name"
+        return Verdict(need(NeedKind.DISK, name, met_by=MetBy.PERSON, unverified=why))
 
     def _in_pool(self, source: Source, *, is_top: bool) -> Iterator[Verdict]:
         problem = self._sight.told.answers.get(("pool", source.pool), "")
@@ -94,7 +86,10 @@ class _Look:
 
     def _path(self, source: Source, *, is_top: bool, follow: bool) -> Iterator[Verdict]:
         path = source.path
-        if not path.startswith("/") or path in self._seen or len(self._seen) > LONGEST_CHAIN:
+        if not path or path in self._seen:
+            return
+        if not path.startswith("/") or len(self._seen) > LONGEST_CHAIN:
+            yield self._unknown(source)
             return
         self._seen.add(path)
         found = self._sight.host.find(path)
@@ -110,6 +105,10 @@ class _Look:
         elif found.is_block_device:
             yield Verdict(self._block(found))
         elif source.type == "block" or not (found.is_file or (source.type == "dir" and found.is_folder)):
+            if source.type == "memory":
+                whose = who_can_tell(None, by_nova=self._sight.definition.by_nova)
+                yield Verdict(need(NeedKind.DISK, path, met_by=whose, unverified=f"nothing proves what {found.end} is"))
+                return
             what = "no block device" if source.type == "block" else "neither a file nor a block device"
             yield Verdict(need(NeedKind.DISK, path, met_by=MetBy.PERSON, unverified=f"it is {what}"))
             return
@@ -124,9 +123,12 @@ class _Look:
         Not of a guest that runs: QEMU has open what has gone since.  Nor below a mount that somebody names: what
         libvirt sees there may be what the mount should hide.
         """
-        name = read_name(found.names[0])
+        read = [read_name(each) for each in found.names]
+        # A link from elsewhere is what it leads to.
+        name = next((each for each in read if each.naming is not Naming.PLAIN), read[0])
         if (
             self._sight.told.active
+            or not self._is_of_definition
             or self._is_nova_file
             or found.is_silent
             or name.naming in (Naming.UNSTABLE, Naming.ENCRYPTED)
@@ -139,8 +141,25 @@ class _Look:
             return False
         return not points_above(found.names, self._sight.expected, self._sight.nova_base)
 
+    @property
+    def _is_of_definition(self) -> bool:
+        """Tell whether libvirt means this disk by its target: not one of the managed save image alone."""
+        disk, definitions = self._disk, self._sight.told.definitions
+        same = (each for each in definitions[0].disks if each.target == disk.target) if definitions else ()
+        return any(each.sources[0].path == disk.sources[0].path for each in same)
+
+    def _nvme(self, source: Source) -> Need:
+        if not self._sight.host.exists(f"/sys/bus/pci/devices/{source.pci}"):
+            return need(NeedKind.DISK, source.pci, absent="no such PCI device")
+        why = "nothing proves that the device at that address is the same as before the boot"
+        return need(NeedKind.DISK, source.pci, met_by=MetBy.PERSON, unverified=why)
+
     def _backing(self, found: Found) -> Iterator[Verdict]:
-        header = read_header(self._sight.host.start_of(found.end, HEADER))
+        start, error = self._sight.host.read_start(found.end, HEADER)
+        if error and error not in HIDDEN:
+            why = f"its backing files are not known: {os.strerror(error)}"
+            yield Verdict(need(NeedKind.DISK, found.path, unverified=why))
+        header = read_header(start)
         if header is None:
             return
         # A relative name is one beside the image as it is named here, not beside what that is a link to.
@@ -208,30 +227,3 @@ class _Look:
             return MetBy.HOST
         is_fabric = read_name(path).naming in (Naming.STABLE, Naming.DM) and "-iscsi-" not in path
         return MetBy.HOST if is_fabric else MetBy.NOVA
-
-    def _network(self, source: Source) -> Need:
-        name = f"{source.protocol}:{source.name}"
-        silent = []
-        # What a guest that runs is served may be for one client alone; a container may not reach what its host does.
-        is_asked = self._sight.sees_host and not self._sight.told.active
-        for server in source.servers[:MOST_SERVERS] if is_asked else ():
-            ask = partial(self._knock, server, source.protocol)
-            problem = self._sight.host.kept(f"server {source.protocol} {server}", ask)
-            if not problem:
-                return need(NeedKind.DISK, name)
-            silent.append(problem)
-        if not silent or len(source.servers) > MOST_SERVERS:
-            return need(NeedKind.DISK, name)
-        return need(NeedKind.DISK, name, absent="its storage does not answer: " + "; ".join(silent))
-
-    def _knock(self, server: Server, protocol: str) -> str:
-        """Say why none of the addresses of a server answers; "" where one does, or none is known."""
-        ports = (server.port,) if server.port else PORTS.get(protocol, ())
-        addresses = [server.socket] if server.socket else [(server.name, port) for port in ports if server.name]
-        silent = []
-        for address in addresses:
-            self._sight.host.at = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
-            silent.append(knock(address, speaks_first=protocol in SPEAK_FIRST))
-            if not silent[-1]:
-                return ""
-        return ", ".join(silent)

@@ -20,6 +20,8 @@ T = TypeVar("T")
 MOST_LINKS: Final = 40
 MOST_BYTES: Final = 64 * 1024
 MOST_MOUNTS: Final = 4 * 1024 * 1024
+HIDDEN: Final = (errno.EACCES, errno.EPERM)
+"""This process may not look."""
 KEEPS_S: Final = 5.0
 """How long what changes seldom is kept: thirty guests ask at once."""
 UNITS: Final = ("etc/systemd/system", "run/systemd/system", "run/systemd/transient", "run/systemd/generator")
@@ -65,7 +67,7 @@ class Found:
     @property
     def is_hidden(self) -> bool:
         """Tell whether it is not known if it is there: this process may not look."""
-        return self.error in (errno.EACCES, errno.EPERM)
+        return self.error in HIDDEN
 
 
 @dataclass(slots=True)
@@ -128,21 +130,27 @@ class Host:
 
     def start_of(self, path: str, most: int = MOST_BYTES) -> bytes:
         """Give the beginning of a regular file; nothing where it is none, or cannot be read."""
+        return self.read_start(path, most)[0]
+
+    def read_start(self, path: str, most: int = MOST_BYTES) -> tuple[bytes, int]:
+        """Give the beginning of a regular file, and why it cannot be read; 0: it can."""
         self.at = path
         if self._is_silent(path):
-            return b""
-        with suppress(OSError):
+            return b"", errno.ETIMEDOUT
+        try:
             # NONBLOCK: should it be a pipe by now, nobody waits for a writer.
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
             if not stat.S_ISREG(os.stat(self._real(path)).st_mode):  # noqa: PTH116 - a path is made for nothing
-                return b""
+                return b"", 0
             descriptor = os.open(self._real(path), flags)
             try:
                 if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    return self._all_of(descriptor, most)
+                    return self._all_of(descriptor, most), 0
             finally:
                 os.close(descriptor)
-        return b""
+        except OSError as error:
+            return b"", error.errno or errno.EIO
+        return b"", 0
 
     def names_in(self, path: str, most: int = 4096) -> list[str]:
         """List a folder; nothing where it is none, or cannot be read."""

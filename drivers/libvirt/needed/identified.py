@@ -16,6 +16,11 @@ from bringup.drivers.needs import MetBy
 
 ENCRYPTED = "what is opened with a key here must be opened again by who has the key"
 
+WRITTEN_BY_GUESTS = tuple(
+    f"/dev/disk/{links}" for links in ("by-uuid/", "by-partuuid/", "by-label/", "by-partlabel/", "by-id/lvm-pv-uuid-")
+)
+"""Links that udev names by what is written on the disk."""
+
 
 def doubt(names: Sequence[str], device: Device | None, volume: Volume | None) -> str:
     """Say why the names of a disk, and the record, do not prove that it is that disk; "" where they do.
@@ -69,5 +74,11 @@ def _names_volume(names: Sequence[str], volume: Volume | None) -> bool:
     """Tell whether a link that some storage keeps has the volume's UUID in its name."""
     if volume is None or not volume.id:
         return False
-    links = [name for name in names[:-1] if name.startswith("/dev/") and read_name(name).naming is not Naming.ENCRYPTED]
+    links = [
+        name
+        for name in names[:-1]
+        if name.startswith("/dev/")
+        and not name.startswith(WRITTEN_BY_GUESTS)
+        and read_name(name).naming is not Naming.ENCRYPTED
+    ]
     return any(volume.id in link.lower() for link in links)

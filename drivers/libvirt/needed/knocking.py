@@ -20,6 +20,8 @@ def knock(address: str | tuple[str, int], *, speaks_first: bool) -> str:
             why = "it hangs up"
     except TimeoutError:
         why = "no answer in time"
+    except (UnicodeError, OverflowError):
+        why = "no name of a host, or no port"
     except OSError as error:
         if error.errno in NOT_TOLD:
             return ""

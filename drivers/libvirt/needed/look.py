@@ -18,6 +18,7 @@ from bringup.drivers.libvirt.needed.devices import devices
 from bringup.drivers.libvirt.needed.disks import disks
 from bringup.drivers.libvirt.needed.host import Host
 from bringup.drivers.libvirt.needed.sight import Sight, Told
+from bringup.drivers.libvirt.needed.stores import stores
 from bringup.drivers.libvirt.needed.verdicts import Verdict, need
 from bringup.drivers.libvirt.needed.volumes import volumes_of
 from bringup.drivers.libvirt.room import Room
@@ -75,7 +76,12 @@ class Looking:
         except CallTimedOut:
             point = look.hangs()
             return (need(NeedKind.MOUNT, point, unverified=f"it did not answer in {self._deadline_s:g} s"),)
-        found = [await self._seen_by_libvirt(hypervisor, uuid, verdict) for verdict in verdicts]
+        found = [
+            seen
+            for verdict in verdicts
+            if (seen := await self._seen_by_libvirt(hypervisor, uuid, verdict)).state is not NeedState.ABSENT
+            or not verdict.optional
+        ]
         # The managed save image has much the same as the definition.
         return tuple(dict.fromkeys(found))
 
@@ -103,6 +109,7 @@ class Looking:
             found += disks(one)
             # Of another machine nothing is seen here, and a share could be anything.
             found += (Verdict(each) for each in devices(one) if self._is_local or each.kind is NeedKind.SHARE)
+            found += stores(one)
         return found
 
     async def _seen_by_libvirt(self, hypervisor: Hypervisor, uuid: str, verdict: Verdict) -> Need:

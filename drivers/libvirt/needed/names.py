@@ -9,7 +9,8 @@ A name is *stable* where an identity is part of it, or where what resolves it go
 ``/dev/disk/by-id/os-brick+``             encrypted a link of os-brick: a kernel name, or what it opened with a key
 ``/dev/disk/by-path/`` with the target    stable    IQN and LUN, WWPN and LUN, SAS address, NVMe subsystem
 ``/dev/disk/by-path/`` of a slot          unstable  whatever is plugged in there
-``/dev/disk/by-uuid/``, ``by-partuuid/``  stable    UUID of the file system, of the partition
+``/dev/disk/by-uuid/``, ``by-partuuid/``, unstable  written on the disk: by a guest too, and a clone has the same
+``by-id/lvm-pv-uuid-``
 ``by-label/``, ``by-partlabel/``, others  unstable  a label; ``by-diskseq`` is a number of this boot
 ``/dev/VG/LV``, ``/dev/mapper/VG-LV``     stable    if device-mapper says ``LVM-``: LVM finds its volumes by UUID
 ``/dev/mapper/WWID``                      stable    if device-mapper says ``mpath-`` and the same
@@ -56,7 +57,6 @@ class Name:
 _NODES: Final = "/dev/"
 _BY_ID: Final = "/dev/disk/by-id/"
 _BY_PATH: Final = "/dev/disk/by-path/"
-_BY_UUID: Final = ("/dev/disk/by-uuid/", "/dev/disk/by-partuuid/")
 _BY_ITSELF: Final = ("/dev/zvol/", "/dev/drbd/by-res/", "/dev/storpool/", "/dev/storpool-byid/")
 _MAPPER: Final = "/dev/mapper/"
 # Of a slot, a port or a bus there is no target in a name.
@@ -87,7 +87,7 @@ def read_name(path: str) -> Name:  # noqa: PLR0911 - one line a row of the table
         return _by_id(path.removeprefix(_BY_ID))
     if path.startswith(_BY_PATH):
         return _by_path(path.removeprefix(_BY_PATH))
-    if path.startswith((*_BY_UUID, *_BY_ITSELF)) and not path.endswith("/"):
+    if path.startswith(_BY_ITSELF) and not path.endswith("/"):
         return Name(Naming.STABLE)
     if path.startswith(_MAPPER):
         return _mapper(path.removeprefix(_MAPPER))
@@ -111,6 +111,8 @@ def _by_path(name: str) -> Name:
 def _by_id(name: str) -> Name:
     if name.startswith("os-brick"):
         return Name(Naming.ENCRYPTED)
+    if name.startswith("lvm-pv-uuid-"):
+        return Name(Naming.UNSTABLE)
     if name.startswith("dm-name-"):
         return _mapper(name.removeprefix("dm-name-"))
     if name.startswith("dm-uuid-"):

@@ -3,12 +3,9 @@
 Only of an image that its definition calls qcow2: what a raw one begins with is the guest's to choose.
 """
 
-import json
 import struct
 from dataclasses import dataclass
-from typing import Any, Final
-
-from bringup.drivers.libvirt.needed.definition import Server, Source
+from typing import Final
 
 MAGIC: Final = b"QFI\xfb"
 LONGEST_NAME: Final = 1023
@@ -51,41 +48,3 @@ def _extensions(start: bytes, place: int) -> list[tuple[int, bytes]]:
         found.append((kind, start[place + 8 : place + 8 + length]))
         place += 8 + (length + 7) // 8 * 8
     return found
-
-
-def source_of(name: str, form: str, image: str) -> Source:
-    """Read the name of a backing file as QEMU does, beside the image that names it."""
-    if name.startswith("json:"):
-        return _from_json(name.removeprefix("json:"), form)
-    protocol, colon, rest = name.partition(":")
-    if colon and "/" not in protocol:
-        if protocol in ("file", "host_device"):
-            name = rest
-        else:
-            return Source(
-                type="network", protocol=protocol.partition("+")[0], name=rest.rpartition("@")[2], format=form
-            )
-    path = name if name.startswith("/") else f"{image.rpartition('/')[0]}/{name}"
-    return Source(type="file", path=path, format=form)
-
-
-def _from_json(text: str, form: str) -> Source:
-    try:
-        data: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        return Source(type="unknown")
-    for _ in range(4):
-        inner = data.get("file") if isinstance(data, dict) else None
-        if not isinstance(inner, dict):
-            break
-        form = form or str(data.get("driver", ""))
-        data = inner
-    if not isinstance(data, dict):
-        return Source(type="unknown")
-    driver = str(data.get("driver") or data.get("file.driver") or "")
-    path = data.get("filename") or data.get("file.filename")
-    if driver in ("file", "host_device", "") and isinstance(path, str) and path.startswith("/"):
-        return Source(type="file", path=path, format=form)
-    server = data.get("server")
-    servers = (Server(name=str(server.get("host", "")), socket=server.get("path")),) if isinstance(server, dict) else ()
-    return Source(type="network" if driver else "unknown", protocol=driver, servers=servers)

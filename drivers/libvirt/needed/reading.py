@@ -47,6 +47,7 @@ def read_definition(xml: str) -> Definition:
         host_devices=tuple(_host_devices(root)),
         firmware=tuple(_firmware(root)),
         nvram=tuple(_nvram(root)),
+        memory=tuple(_memory(root)),
         pages=tuple(_pages(root)),
         pins=tuple(_pins(root)),
     )
@@ -65,7 +66,8 @@ def _disks(root: ET.Element) -> Iterator[Disk]:
         yield Disk(
             target="" if target is None else target.get("dev", ""),
             serial=disk.findtext("serial", "").strip(),
-            optional=found.get("startupPolicy") in ("optional", "requisite") and disk.get("device") != "disk",
+            # A hard disk, or a LUN, that libvirt drops is one that the guest misses.
+            optional=found.get("startupPolicy") == "optional" and disk.get("device") in ("cdrom", "floppy"),
             sources=(_source(found, disk.get("type", ""), form), *data, *backing),
             chain_is_told=told,
         )
@@ -188,12 +190,21 @@ def _firmware(root: ET.Element) -> Iterator[str]:
                 yield text
 
 
-def _nvram(root: ET.Element) -> Iterator[tuple[str, str]]:
+def _nvram(root: ET.Element) -> Iterator[tuple[Source, str]]:
     for element in root.iterfind("./os/nvram"):
         source = element.find("source")
-        path = (element.text or "").strip() or ("" if source is None else source.get("file", ""))
+        path, template = (element.text or "").strip(), element.get("template", "")
         if path:
-            yield path, element.get("template", "")
+            yield Source(type="file", path=path), template
+        elif source is not None:
+            yield _source(source, element.get("type", "file")), template
+
+
+def _memory(root: ET.Element) -> Iterator[Source]:
+    for memory in root.iterfind("./devices/memory"):
+        path = memory.findtext("./source/path", "").strip()
+        if path and memory.get("model") in ("nvdimm", "virtio-pmem"):
+            yield Source(type="memory", path=path)
 
 
 def _pages(root: ET.Element) -> Iterator[Pages]:

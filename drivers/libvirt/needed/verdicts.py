@@ -14,6 +14,8 @@ class Verdict:
 
     need: Need
     disk: str = ""
+    optional: bool = False
+    """Nothing is amiss where it is absent."""
 
 
 def need(kind: NeedKind, name: str, *, absent: str = "", unverified: str = "", met_by: MetBy = MetBy.HOST) -> Need:

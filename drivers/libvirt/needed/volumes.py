@@ -11,6 +11,8 @@ from typing import Any, Final
 from bringup.drivers.libvirt.needed.names import SHORTEST, plain_identity
 from bringup.drivers.volume_identity import NAMESPACE_KEYS, WWN_KEYS, as_object
 
+MULTIPATH: Final = "mpath-"
+"""What device-mapper's UUID of a multipath device begins with."""
 FILE_TYPES: Final = frozenset({"nfs", "smbfs", "cifs", "glusterfs", "quobyte", "vzstorage", "scality", "sofs"})
 """Protocols of Cinder whose volumes are files below a mount."""
 
@@ -30,6 +32,8 @@ class Device:
     nqn: str = ""
     namespaces: frozenset[str] = frozenset()
     """UUID, NGUID, EUI of an NVMe namespace, as :func:`plain_identity` has them."""
+    is_part: bool = False
+    """It is a partition: what it is identified by is the disk's."""
     paths: tuple["Device", ...] = ()
     """What a multipath device goes over."""
 
@@ -77,12 +81,16 @@ def proves(device: Device, volume: Volume) -> bool | None:
         for verdict in (_by_wwn(device, volume), _by_target(device, volume), _by_namespace(device, volume))
         if verdict is not None
     ]
-    return all(verdicts) if verdicts else None
+    if not all(verdicts):
+        return False
+    # A part of the right disk, or a device made of it, is not that disk.
+    is_other = device.is_part or ((device.dm_name or device.dm_uuid) and not device.dm_uuid.startswith(MULTIPATH))
+    return True if verdicts and not is_other else None
 
 
 def _by_wwn(device: Device, volume: Volume) -> bool | None:
     known = device.wwns | {wwn for path in device.paths for wwn in path.wwns}
-    if device.dm_uuid.startswith("mpath-"):
+    if device.dm_uuid.startswith(MULTIPATH):
         known |= {plain_identity(device.dm_uuid)}
     if not volume.wwns or not known:
         return None

@@ -9,7 +9,8 @@ import pytest
 
 from bringup.drivers.base import LifecycleEvent, PowerState, RebootType, Transition
 from bringup.drivers.libvirt import LibvirtDriver
-from bringup.drivers.libvirt.errors import CallTimedOut, HypervisorUnavailable
+from bringup.drivers.libvirt.errors import HypervisorUnavailable
+from bringup.drivers.needs import NeedNotMet
 from support.drivers import told, uuid_of
 from support.libvirt_drivers import guests, opened, options, reached
 from support.libvirtd import Libvirtd, a_libvirtd
@@ -110,10 +111,10 @@ async def test_a_call_without_an_answer_ends_at_its_deadline_and_its_slot_comes_
     with guests(server, [SHUTDOWN, SHUTDOWN]):
         async with opened(options(server, connections=1, start_deadline_s=1)) as driver:
             with server.held(GUEST.name):
-                with anyio.fail_after(50), pytest.raises(CallTimedOut, match="what becomes of it is not known"):
+                with anyio.fail_after(50), pytest.raises(NeedNotMet, match="what becomes of it is not known"):
                     await driver.power_on(GUEST)
                 # The one slot is taken by what still hangs.
-                with pytest.raises(CallTimedOut):
+                with pytest.raises(NeedNotMet):
                     await driver.power_on(told(2))
             # It was done all the same, later.
             await reached(driver, RUNNING)

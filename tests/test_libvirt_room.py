@@ -8,11 +8,11 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from bringup.drivers.base import DriverError, NotBegun, PowerState
+from bringup.drivers.base import DriverError, PowerState
 from bringup.drivers.deadlines import counted, not_counted
 from bringup.drivers.libvirt import LibvirtDriver
-from bringup.drivers.libvirt.errors import NotSent
 from bringup.drivers.libvirt.room import Room
+from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet, NeedState
 from support.drivers import told, uuid_of
 from support.libvirt_drivers import guests, opened, options, reached
 from support.libvirtd import Libvirtd, a_libvirtd
@@ -111,10 +111,11 @@ async def test_a_call_that_was_never_sent_says_so(held: Libvirtd) -> None:
                 group.start_soon(hang)
                 await under_way(held, 1)
                 with pytest.raises(
-                    NotSent, match=r"did not start \S+: not sent: no connection was free in 0\.5 s \(1 calls"
+                    NeedNotMet, match=r"did not start \S+: not sent: no connection was free in 0\.5 s \(1 calls"
                 ) as raised:
                     await driver.power_on(told(2))
-            assert isinstance(raised.value, NotBegun)
+            (need,) = raised.value.needs
+            assert (need.kind, need.state, need.met_by) == (NeedKind.MACHINE, NeedState.UNVERIFIED, MetBy.HOST)
             let_go(held)
             await reached_one(driver, 1)
             assert (await driver.get_info(told(2))).state is SHUTDOWN

@@ -1,6 +1,7 @@
 """The tables of the driver for libvirt: errors, states, events, traits, definitions; each as libvirt's own values."""
 
 import errno
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,22 +9,30 @@ from typing import Any
 import os_traits
 import pytest
 
+from bringup.daemon.actions import ResumeStateOnHostBoot
+from bringup.daemon.reactions import Reaction, reaction_to
 from bringup.drivers.base import DriverError, InstanceNotFound, PowerState, Transition
 from bringup.drivers.libvirt import definitions
 from bringup.drivers.libvirt.binding import binding
 from bringup.drivers.libvirt.errors import (
     BROKEN,
     CODES,
+    CallTimedOut,
     ConnectionLost,
     DiskFull,
     GuestBusy,
+    HypervisorUnavailable,
+    NotConnected,
     NotInThatState,
+    NotSent,
     is_slow_to_die,
     meaning_of,
 )
 from bringup.drivers.libvirt.events import AFTER, NOW, transition_of
 from bringup.drivers.libvirt.hypervisor import power_state
+from bringup.drivers.libvirt.starting import deferring
 from bringup.drivers.libvirt.traits import _OTHERS, _SAME, cpu_traits
+from bringup.drivers.needs import MetBy, NeedNotMet, NeedState
 
 
 @dataclass(frozen=True)
@@ -193,3 +202,38 @@ def test_a_guest_wants_kvm_where_its_definition_says_so() -> None:
 def test_what_is_no_definition_of_this_guest_is_refused(xml: str) -> None:
     with pytest.raises(DriverError, match="cannot restore the definition of this"):
         definitions.checked(xml, "this")
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        CallTimedOut("no answer"),
+        NotSent("not sent"),
+        HypervisorUnavailable("away"),
+        NotConnected("away"),
+        GuestBusy("busy"),
+        DiskFull("cannot start"),
+    ],
+    ids=lambda raised: type(raised).__name__,
+)
+@pytest.mark.anyio
+async def test_a_start_of_which_nothing_is_known_is_tried_again_and_is_no_fault_of_the_guest(
+    raised: DriverError,
+) -> None:
+    @deferring()
+    async def start() -> None:
+        raise raised
+
+    with pytest.raises(NeedNotMet, match=re.escape(str(raised))) as told:
+        await start()
+
+    (need,) = told.value.needs
+    assert (need.state, need.met_by, bool(need.why)) == (NeedState.UNVERIFIED, MetBy.HOST, True)
+    assert reaction_to(ResumeStateOnHostBoot(), told.value) is Reaction.DEFER
+
+
+@pytest.mark.anyio
+async def test_a_start_that_was_refused_for_another_reason_stays_what_it_is() -> None:
+    with pytest.raises(NotInThatState):
+        async with deferring():
+            raise NotInThatState("it runs")

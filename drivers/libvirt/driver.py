@@ -26,6 +26,7 @@ from bringup.drivers.libvirt.needed.look import Looking, definition_gone, senten
 from bringup.drivers.libvirt.options import LibvirtOptions
 from bringup.drivers.libvirt.power import Check, Rebooting
 from bringup.drivers.libvirt.snapshots import clean_up_after_snapshot
+from bringup.drivers.libvirt.starting import deferring
 from bringup.drivers.libvirt.traits import traits_of
 from bringup.drivers.needs import DefinitionGone, Need, NeedKind, NeedNotMet
 from bringup.drivers.network import Network
@@ -82,6 +83,7 @@ class LibvirtDriver(LocalDisks):
         look = partial(self._looking.needs, self._host, guest, made)
         return await self._with_kept_disks(guest.uuid, await self._host.again(f"ask what {guest.uuid} needs", look))
 
+    @deferring()
     async def power_on(self, guest: Guest) -> None:
         """Start a guest, from its managed save image if it has one; one that runs goes on."""
         await self._make_network_ready(guest)
@@ -93,6 +95,7 @@ class LibvirtDriver(LocalDisks):
             await self._ask_to_shut_down(guest.uuid, timeout_s, retry_interval_s)
         await self._host.again(f"stop {guest.uuid}", partial(self._power.pull_the_plug, guest.uuid))
 
+    @deferring()
     async def reboot(self, guest: Guest, reboot_type: RebootType) -> None:
         """Restart a guest; one that does not follow a soft reboot in time is restarted hard."""
         uuid, options = guest.uuid, self._options
@@ -114,6 +117,7 @@ class LibvirtDriver(LocalDisks):
         """Let a frozen guest go on, or one that sleeps."""
         await self._host.again(f"unpause {guest.uuid}", partial(self._power.unpause, guest.uuid))
 
+    @deferring()
     async def resume_state_on_host_boot(self, guest: Guest) -> None:
         """Start a guest that is off; any other stays as it is."""
         await self._make_network_ready(guest)
@@ -132,6 +136,7 @@ class LibvirtDriver(LocalDisks):
         if destroy_disks:
             await self._delete_disks(uuid)
 
+    @deferring()
     async def finish_revert_migration(self, guest: Guest, *, power_on: bool) -> None:
         """Take a guest back: its folder, its definition, and running if it ran."""
         uuid = guest.uuid

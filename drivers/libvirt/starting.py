@@ -1,14 +1,42 @@
-"""One start of a guest: what is called, and what it means that libvirt refused."""
+"""One start of a guest: what is called, and what it means that libvirt refused, or said nothing of it."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from bringup.drivers.base import DriverError
 from bringup.drivers.libvirt.binding import Domain
+from bringup.drivers.libvirt.errors import CallTimedOut, ConnectionLost, DiskFull, GuestBusy, NotSent
 from bringup.drivers.libvirt.needed.missing import missing_in
 from bringup.drivers.libvirt.needed.verdicts import need
-from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet
+from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet
 
 AFRESH: Final = "its managed save image was empty or cut short, libvirt threw it away, and the guest booted afresh"
+
+UNSETTLED: Final[tuple[tuple[type[DriverError], NeedKind, str, str], ...]] = (
+    (NotSent, NeedKind.MACHINE, "free connection to libvirt", "what holds the connections hangs"),
+    (CallTimedOut, NeedKind.MACHINE, "answer of libvirt", "it gave none in time; the guest may still start"),
+    (ConnectionLost, NeedKind.MACHINE, "libvirt", "it went away and is not back yet"),
+    (GuestBusy, NeedKind.MACHINE, "guest that nothing else works on", "libvirt still works on it"),
+    (DiskFull, NeedKind.DISK, "room where libvirt and QEMU write", "that disk is full or failing"),
+)
+"""What says nothing against a guest: it may have been started, or can be as soon as the host has recovered."""
+
+
+@asynccontextmanager
+async def deferring() -> AsyncIterator[None]:
+    """Turn a failure that says nothing of the guest into a need of its host.
+
+    :raises NeedNotMet: what becomes of the start is not known, or the host could not do it now.
+    """
+    try:
+        yield
+    except (CallTimedOut, ConnectionLost, GuestBusy, DiskFull) as error:
+        raise NeedNotMet(str(error), [_unsettled(error)]) from error.__cause__
+
+
+def _unsettled(error: DriverError) -> Need:
+    return next(need(kind, name, unverified=why) for cls, kind, name, why in UNSETTLED if isinstance(error, cls))
 
 
 class Starting:

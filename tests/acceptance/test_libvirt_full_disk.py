@@ -1,4 +1,4 @@
-"""No room on a disk of a host of real guests: who needs it fails and says so, and loses nothing by it."""
+"""No room on a disk of a host of real guests: who needs it waits for it and says so, and loses nothing by it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -70,12 +70,12 @@ def files(server: Libvirtd) -> dict[Path, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("disk", "failing"),
+    ("disk", "lacking"),
     [("instances", {SCRATCH, FIRMWARE}), ("lib", {PLAIN, SAVED, SCRATCH, FIRMWARE})],
     ids=["of the instances", "of libvirt's state"],
 )
-def test_on_a_full_disk_who_needs_room_fails_and_comes_back_when_there_is_some(
-    tmp_path: Path, disk: str, failing: set[int]
+def test_on_a_full_disk_who_needs_room_is_deferred_and_comes_back_when_there_is_some(
+    tmp_path: Path, disk: str, lacking: set[int]
 ) -> None:
     with a_libvirtd(small=("lib", "instances")) as server:
         have(server)
@@ -88,21 +88,20 @@ def test_on_a_full_disk_who_needs_room_fails_and_comes_back_when_there_is_some(
             ended = computer.run()
 
             assert (ended.code, ended.err) == (0, "")
-            assert {number for number in COME_BACK if ended.outcomes[uuid_of(number)] == "failed"} == failing
-            assert of_each(server, lambda domain: domain.state()[0]) == COME_BACK | dict.fromkeys(failing, OFF)
+            assert {number for number in COME_BACK if ended.outcomes[uuid_of(number)] == "deferred"} == lacking
+            assert of_each(server, lambda domain: domain.state()[0]) == COME_BACK | dict.fromkeys(lacking, OFF)
             still = files(server)
             assert definitions(server) == defined
-        for line in ended.named("instance.failed"):
-            assert line["error"] == "DiskFull"
+        for line in ended.named("instance.deferred"):
+            assert line["error"] == "NeedNotMet"
             assert line["message"].startswith(f"cannot start {line['instance']}: ")
             assert "is full or failing" in line["message"]
         assert "Traceback" not in ended.out
         assert {path for path in kept if still.get(path) != kept[path]} == (
-            set() if SAVED in failing else {path for path in kept if path.suffix == ".save"}
+            set() if SAVED in lacking else {path for path in kept if path.suffix == ".save"}
         )
 
-        # As a person does who has made room.
-        computer.records([records[number] for number in failing])
+        # Their records are as they were: room is all that they lack.
         again = computer.run()
 
         assert (again.code, again.err, set(again.outcomes.values())) == (0, "", {"initialized"})

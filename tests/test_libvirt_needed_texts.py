@@ -336,7 +336,42 @@ def test_links_are_followed_to_their_end_and_no_further_than_forty(host: Host) -
         ("VIR_ERR_CONFIG_UNSUPPORTED", "guest CPU doesn't match specification: missing features: vmx", "MACHINE", None),
         ("VIR_ERR_INTERNAL_ERROR", "Cannot access storage file '/a': Permission denied", None, None),
         ("VIR_ERR_INTERNAL_ERROR", "qemu unexpectedly closed the monitor", None, None),
-        ("VIR_ERR_INTERNAL_ERROR", 'Failed to get "write" lock. Is another process using the image [/a]?', None, None),
+        (
+            "VIR_ERR_INTERNAL_ERROR",
+            "Cannot check QEMU binary /usr/bin/qemu-x: Permission denied",
+            "MACHINE",
+            "/usr/bin/qemu-x",
+        ),
+        # Of a client that lost its power the lock stays for a while.
+        (
+            "VIR_ERR_INTERNAL_ERROR",
+            'Failed to get "write" lock. Is another process using the image [/a]?',
+            "DISK",
+            None,
+        ),
+        ("VIR_ERR_INTERNAL_ERROR", "Could not open '/dev/disk/by-path/x': Input/output error", "DISK", None),
+        ("VIR_ERR_SYSTEM_ERROR", "cannot access storage file '/a': Input/output error", "DISK", "/a"),
+        ("VIR_ERR_INTERNAL_ERROR", "Could not read '/a': Remote I/O error", "DISK", "/a"),
+        ("VIR_ERR_INTERNAL_ERROR", "-blockdev x: error connecting: Operation timed out", "DISK", None),
+        ("VIR_ERR_INTERNAL_ERROR", "-blockdev x: Failed to read data: Connection reset by peer", "DISK", None),
+        ("VIR_ERR_INTERNAL_ERROR", "address resolution failed: Temporary failure in name resolution", "DISK", None),
+        ("VIR_ERR_INTERNAL_ERROR", "address resolution failed: Name or service not known", "DISK", None),
+        ("VIR_ERR_INTERNAL_ERROR", "Unexpected end-of-file before all bytes were read", "DISK", None),
+        ("VIR_ERR_INTERNAL_ERROR", "Requested export not available", "DISK", None),
+        ("VIR_ERR_INTERNAL_ERROR", "Could not open '/a': Resource temporarily unavailable", "DISK", "/a"),
+        (
+            "VIR_ERR_INTERNAL_ERROR",
+            "cannot set up guest memory 'pc.ram': Cannot allocate memory",
+            "MEMORY",
+            None,
+        ),
+        (
+            "VIR_ERR_SYSTEM_ERROR",
+            "Unable to open /dev/vfio/12: Device or resource busy",
+            "HOST_DEVICE",
+            "/dev/vfio/12",
+        ),
+        ("VIR_ERR_INTERNAL_ERROR", "unsupported configuration: the guest wants too much", None, None),
     ],
 )
 def test_a_start_that_failed_for_want_of_something_says_of_what(

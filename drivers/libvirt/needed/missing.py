@@ -34,6 +34,12 @@ ERRNOS: Final = (
     errno.EHOSTUNREACH,
     errno.EHOSTDOWN,
     errno.ENETUNREACH,
+    errno.ECONNRESET,
+    # A path, a session or a disk that is failing: it may come back, and its guest is not at fault.
+    errno.EIO,
+    errno.EREMOTEIO,
+    errno.EAGAIN,
+    errno.EBUSY,
 )
 # The first that fits; a group is the name of what is missing.
 WORDS: Final = tuple(
@@ -47,12 +53,13 @@ WORDS: Final = tuple(
         (r"(?:interface|bridge|device) '?(\S+?)'? (?:is not a bridge|.*ovs-vsctl)", NETWORK, HOST),
         (r"secret (?:with|.*does not have a value|.*not found)|no secret", SECRET, PERSON),
         (r"hugetlbfs|huge ?pages?|backing store for guest RAM|preallocate memory|free host memory pages", MEMORY, HOST),
+        (r"cannot allocate memory|cannot set up guest memory", MEMORY, HOST),
         (r"mediated device '?([0-9a-f-]*)'? .*not found|mdev.*no such", HOST_DEVICE, HOST),
         (r"device '?([0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])'?.*not found", HOST_DEVICE, HOST),
         (r"passthrough of host PCI devices|requires VFIO support", HOST_DEVICE, PERSON),
         (r"/sys/bus/(?:usb|pci|mdev)/", HOST_DEVICE, HOST),
         (r"did not find USB device '?([0-9a-f:]*)'?|no such USB device", HOST_DEVICE, HOST),
-        (r"vfio.*no such (?:file|device)", HOST_DEVICE, HOST),
+        (r"(?=.*vfio).*(?:no such (?:file|device)|(?:device or )?resource busy)", HOST_DEVICE, HOST),
         (r"(?:unsupported|does not support) machine|machine type .* not supported", MACHINE, PERSON),
         (r"binary (\S+?):? .*(?:no such file|permission denied)", MACHINE, PERSON),
         (r"KVM (?:is )?not (?:available|supported)|initialize kvm|access KVM kernel module", MACHINE, PERSON),
@@ -67,7 +74,12 @@ WORDS: Final = tuple(
 GONE: Final = re.compile(
     r"no such (?:file|device)|connection (?:refused|timed out)|no route to host|host is (?:down|unreachable)|"
     r"network is unreachable|stale file handle|endpoint is not connected|no medium found|failed to connect to|"
-    r"is not available on this host",
+    r"is not available on this host|input/output error|remote i/o error|operation timed out|"
+    r"connection reset by peer|temporary failure in name resolution|name or service not known|"
+    r"unexpected end-of-file before all bytes were read|requested export not available|"
+    r"resource temporarily unavailable|device or resource busy|"
+    # The lease of a client that lost its power expires, or whoever holds the lock lets go: it is never forced.
+    r"failed to get (?:shared )?\"?[a-z ]+\"? lock|is another process using",
     re.IGNORECASE,
 )
 _QUOTED: Final = re.compile(r"'(/[^']*)'|\"(/[^\"]*)\"|[\s:=](/[^\s:,'\"]+)")
@@ -80,11 +92,13 @@ def missing_in(error: LibvirtError, libvirt: Any) -> Need | None:
         if error.get_error_code() == getattr(libvirt, name, None):
             named = re.search(r"'([^']+)'", message)
             return _need(kind, message, met_by, named[1] if named else "")
-    if re.search(r"permission denied|is another process using", message, re.IGNORECASE):
-        return None
+    # A person has to say who may read what; only of QEMU itself it is this host that is wrong.
+    denied = re.search(r"permission denied", message, re.IGNORECASE)
     for pattern, kind, met_by in WORDS:
-        if found := pattern.search(message):
+        if (found := pattern.search(message)) and (not denied or kind is MACHINE):
             return _need(kind, message, met_by, next(filter(None, found.groups()), ""))
+    if denied:
+        return None
     code = error.get_error_code()
     if GONE.search(message) or (code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() in ERRNOS):
         return _need(DISK, message, HOST)

@@ -179,25 +179,53 @@ async def test_an_instance_that_was_held_or_deferred_is_not_settled(host: Host, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "action", "waits"),
+    ("kind", "action", "runs", "waits"),
     [
-        (Kind.HELD, "decide", True),
-        (Kind.FAILED, "resume_state_on_host_boot", True),
-        (Kind.FAILED, "plug_vifs", False),
-        (Kind.SUPERSEDED, "resume_state_on_host_boot", True),
-        (Kind.SUPERSEDED, "save", False),
-        (Kind.DEFERRED, "needs", True),
-        (Kind.DEFERRED, "plug_vifs", True),
-        (Kind.INITIALIZED, "resume_state_on_host_boot", False),
+        (Kind.HELD, "decide", False, True),
+        (Kind.FAILED, "resume_state_on_host_boot", False, True),
+        (Kind.FAILED, "resume_state_on_host_boot", True, True),
+        # However it failed: the record could not be written, the guest not be looked at, the time was up.
+        (Kind.FAILED, "plug_vifs", False, True),
+        (Kind.FAILED, "set_error", False, True),
+        (Kind.FAILED, "get_info", False, True),
+        (Kind.FAILED, "decide", False, True),
+        (Kind.FAILED, "ensure_filtering_rules_for_instance", True, False),
+        (Kind.SUPERSEDED, "resume_state_on_host_boot", False, True),
+        (Kind.SUPERSEDED, "save", False, True),
+        (Kind.SUPERSEDED, "save", True, False),
+        (Kind.DEFERRED, "needs", False, True),
+        (Kind.DEFERRED, "plug_vifs", False, True),
+        (Kind.DEFERRED, "needs", True, False),
+        (Kind.INITIALIZED, "resume_state_on_host_boot", False, False),
     ],
 )
 async def test_what_was_held_or_could_not_be_brought_back_has_not_had_its_turn(
-    host: Host, kind: Kind, action: str, *, waits: bool
+    host: Host, kind: Kind, action: str, *, runs: bool, waits: bool
 ) -> None:
     async with host.journal() as journal:
         await host.begins(journal)
-        await journal.settled(replace(outcome(kind=kind), problem=Problem(action, "Error", "no")))
+        await journal.settled(replace(outcome(kind=kind), problem=Problem(action, "Error", "no"), runs=runs))
         await journal.end_run(result(), delivery=None)
+    assert (await host.past()).held == ({A} if waits else frozenset())
+
+
+@pytest.mark.parametrize(
+    ("before", "rule", "waits"),
+    [
+        (Kind.FAILED, "in_error", True),
+        (Kind.DEFERRED, "in_error", True),
+        (Kind.INITIALIZED, "in_error", False),
+        (Kind.INITIALIZED, "away_too_long", True),
+    ],
+)
+async def test_a_run_that_skips_an_instance_leaves_what_it_was_owed(
+    host: Host, before: Kind, rule: str, *, waits: bool
+) -> None:
+    for kind, because in ((before, ("vifs",)), (Kind.SKIPPED, (rule,))):
+        async with host.journal() as journal:
+            await host.begins(journal)
+            await journal.settled(replace(outcome(kind=kind), because=because))
+            await journal.end_run(result(run=1000 + host.runs), delivery=None)
     assert (await host.past()).held == ({A} if waits else frozenset())
 
 

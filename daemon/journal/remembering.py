@@ -21,6 +21,8 @@ from bringup.daemon.outcomes import Kind
 LEAVES_GUEST_ALONE = (Save, SaveMigration, SetError, LookAtGuest, CompletePartialDeletion)
 KEPT_DOWN = ("away_too_long", "resume_not_wanted", "resume_not_known")
 """Rules by which a guest that ran stays off, and that may say something else when they are read again."""
+TROUBLED = (Kind.FAILED.value, Kind.SUPERSEDED.value)
+"""What came of an instance that could not be settled as it should have been."""
 BOOTS_LOOKED_AT = 16
 """How many boots are walked back over."""
 
@@ -88,24 +90,29 @@ def is_settled(database: sqlite3.Connection, boot: int) -> bool:
 def held_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
     """Give what has not had its turn on a boot, though a run of it may have ended.
 
-    What was held or deferred, or kept down by its metadata or by how long the host was away; what could not be brought
-    back, or was not let through by the fence.  A guest that ran has had its turn.  The last outcome of an instance
-    counts, whatever was begun since and cut short.
+    What was held or deferred, or kept down by its metadata or by how long the host was away; what failed or was
+    superseded while its guest did not run, and what could not be brought back or was not let through by the fence.  A
+    guest that ran has had its turn.  The last outcome of an instance counts, whatever was begun since and cut short;
+    one that was skipped says nothing of its guest, and what came of it before that does.
     """
     # A bare column beside max() is of the row that has it: SQLite says so.
     rows = database.execute(
         """SELECT uuid FROM (SELECT uuid, outcome, max(run) FROM instances
-            WHERE run IN (SELECT number FROM runs WHERE boot = ?) AND outcome IS NOT NULL GROUP BY uuid)
+            WHERE run IN (SELECT number FROM runs WHERE boot = ?) AND outcome IS NOT NULL
+            AND (json_extract(outcome, '$.kind') != ? OR json_extract(outcome, '$.because[#-1]') IN (?, ?, ?))
+            GROUP BY uuid)
         WHERE json_extract(outcome, '$.kind') = ?
-        OR json_extract(outcome, '$.kind') = ? AND NOT coalesce(json_extract(outcome, '$.runs'), 0)
+        OR json_extract(outcome, '$.kind') IN (?, ?, ?) AND NOT coalesce(json_extract(outcome, '$.runs'), 0)
         OR json_extract(outcome, '$.kind') IN (?, ?) AND json_extract(outcome, '$.problem[0]') = ?
         OR json_extract(outcome, '$.because[#-1]') IN (?, ?, ?)""",
         (
             boot,
+            Kind.SKIPPED.value,
+            *KEPT_DOWN,
             Kind.HELD.value,
             Kind.DEFERRED.value,
-            Kind.FAILED.value,
-            Kind.SUPERSEDED.value,
+            *TROUBLED,
+            *TROUBLED,
             ResumeStateOnHostBoot.verb,
             *KEPT_DOWN,
         ),

@@ -7,7 +7,7 @@ import anyio
 import anyio.to_thread
 
 from bringup.daemon.decisions import EVACUATED, Facts
-from bringup.daemon.errors import JournalError, StoreError, Temporary
+from bringup.daemon.errors import JournalError, StoreError, chain_of
 from bringup.daemon.host import Host
 from bringup.daemon.init_host import Brought
 from bringup.daemon.init_instance import FULL_COURSE
@@ -44,7 +44,7 @@ class Again:
 
 
 async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcome]:
-    """Settle instances on fresh records; give an outcome for each.
+    """Settle instances on fresh records; give an outcome for each but those of which it cannot be told where they are.
 
     :raises Temporary: the records could not be loaded; nothing was touched.
     :raises Unavailable: the hypervisor does not tell which guests it has.
@@ -88,13 +88,17 @@ async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcom
 
 
 async def _gone(host: Host, uuids: Collection[str], because: str) -> dict[str, Outcome]:
-    """Tell of those that are not this host's any more whether they have moved or were deleted."""
+    """Tell of those that are not this host's any more whether they have moved or were deleted.
+
+    Where their records cannot be read they are left out: what came of the others is told all the same.
+    """
     if not uuids:
         return {}
     try:
         found = {each.uuid: each for each in await host.executor.store.load_instances_by_uuid(uuids)}
     except StoreError as error:
-        raise Temporary("cannot load the records of instances that are not here any more") from error
+        log.warning("again.not_known_where", instances=sorted(uuids), error=chain_of(error))
+        return {}
     gone = {uuid: superseded(uuid, because, found.get(uuid), deleted=uuid not in found) for uuid in uuids}
     await note(host, gone.values())
     return gone

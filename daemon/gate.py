@@ -20,6 +20,9 @@ from bringup.placement.providers import canonical_uuid
 
 log = get_logger()
 
+AFTER_GATE_S = 60.0
+"""How long Placement may be away or busy once the gate was passed: nobody sees that wait, and a new gate is seen."""
+
 
 class PhaseObserver(Protocol):
     """Who is told what the start waits for."""
@@ -108,7 +111,8 @@ def placed(settings: Settings, gate: Gate) -> Placed:
             f"{found} if that is this node's, else delete the old provider or set placement.resource_provider"
         )
         raise SettingsError([problem])
-    return Placed(client=gate.client, provider=gate.provider, rules=rules(settings), wait_s=settings.placement.wait)
+    wait_s = min(settings.placement.wait, AFTER_GATE_S)
+    return Placed(client=gate.client, provider=gate.provider, rules=rules(settings), wait_s=wait_s)
 
 
 def rules(settings: Settings) -> InventoryRules:

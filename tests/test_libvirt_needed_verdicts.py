@@ -233,15 +233,23 @@ def test_names_are_bounded_and_printable(see: See) -> None:
 
 @pytest.mark.parametrize("device", ["cdrom", "floppy", "lun", "disk"])
 def test_only_a_medium_that_is_not_there_may_be_left_out(see: See, tmp_path: Path, device: str) -> None:
-    def optional(path: str, policy: str = "optional") -> list[NeedState]:
+    def optional(path: str, policy: str = "optional", **more: Any) -> list[NeedState]:
         found = f"<source file='{path}' startupPolicy='{policy}'/><target dev='sda'/>"
-        return [need.state for need in see(f"<devices><disk type='file' device='{device}'>{found}</disk></devices>")]
+        return [
+            need.state for need in see(f"<devices><disk type='file' device='{device}'>{found}</disk></devices>", **more)
+        ]
 
     is_medium = device in ("cdrom", "floppy")
     assert optional("/gone.iso") == ([] if is_medium else [ABSENT])
     assert optional("/gone.iso", "requisite") == [ABSENT]
     put(tmp_path, "an.iso")
     assert optional("/an.iso") == [MET]
+    (tmp_path / "a.link").symlink_to("/srv/isos/gone.iso")
+    expected = {"/srv/isos": "nas:/isos"}
+    assert optional("/a.link", expected=expected) == ([] if is_medium else [ABSENT, ABSENT])
+    # What lies below the mount point would be given to the guest.
+    put(tmp_path, "srv/isos/gone.iso", "old")
+    assert optional("/a.link", expected=expected) == [ABSENT]
     # What is there and is not identified is not left out: libvirt would give the guest that.
     os.mkfifo(tmp_path / "sdb")
     assert optional("/sdb") == [UNVERIFIED]

@@ -1,7 +1,7 @@
 """The disks of a guest, their backing files, and the mounts that these are on.  Blocks."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -27,10 +27,21 @@ HEADER: Final = 64 * 1024
 def disks(sight: Sight) -> Iterator[Verdict]:
     """Judge all disks."""
     for disk in sight.definition.disks:
-        for verdict in DiskLook(sight, disk).verdicts():
-            # Without the medium libvirt starts the guest; on another one it would start it as well.
-            if not (disk.optional and verdict.need.state is NeedState.ABSENT):
-                yield replace(verdict, optional=disk.optional)
+        verdicts = list(DiskLook(sight, disk).verdicts())
+        if disk.optional:
+            verdicts = list(_of_medium(verdicts))
+        yield from verdicts
+
+
+def _of_medium(verdicts: Sequence[Verdict]) -> Iterator[Verdict]:
+    """Leave out what is missing of a medium that is not there: libvirt starts the guest without.
+
+    One that is there would be given to the guest, also where it lies below a mount that is missing.
+    """
+    is_left_out = any(each.need.kind is NeedKind.DISK and each.need.state is NeedState.ABSENT for each in verdicts)
+    for verdict in verdicts:
+        if not (is_left_out and verdict.need.state is NeedState.ABSENT):
+            yield replace(verdict, optional=verdict.need.kind is NeedKind.DISK)
 
 
 class DiskLook:
@@ -146,7 +157,7 @@ class DiskLook:
         """Tell whether libvirt means this disk by its target: not one of the managed save image alone."""
         disk, definitions = self._disk, self._sight.told.definitions
         same = (each for each in definitions[0].disks if each.target == disk.target) if definitions else ()
-        return any(each.sources[0].path == disk.sources[0].path for each in same)
+        return any(_place(each.sources[0]) == _place(disk.sources[0]) for each in same)
 
     def _nvme(self, source: Source) -> Need:
         if not self._sight.host.exists(f"/sys/bus/pci/devices/{source.pci}"):
@@ -227,3 +238,7 @@ class DiskLook:
             return MetBy.HOST
         is_fabric = read_name(path).naming in (Naming.STABLE, Naming.DM) and "-iscsi-" not in path
         return MetBy.HOST if is_fabric else MetBy.NOVA
+
+
+def _place(source: Source) -> tuple[str, str, str]:
+    return source.path, source.pool, source.volume

@@ -121,7 +121,7 @@ def test_any_header_is_read(rest: bytes, start: bytes) -> None:
     read_header(start + rest)
 
 
-def beside(path: str, form: str = "") -> Source:
+def at_path(path: str, form: str = "") -> Source:
     return Source(type="file", path=path, format=form)
 
 
@@ -141,11 +141,10 @@ def served(protocol: str, name: str, *servers: Server) -> Source:
             'json:{"driver":"raw","file":{"driver":"file","filename":"/a"}}',
             Source(type="file", path="/a", format="raw"),
         ),
-        ('json:{"driver":"raw","file":{"driver":"file","filename":"b"}}', beside("/images/b", "raw")),
-        ('json:{"driver":"raw","file.driver":"host_device","file.filename":"/dev/sdb"}', beside("/dev/sdb", "raw")),
-        ('json:{"driver":"qcow2","file.driver":"host_device","file.filename":"/d"}', beside("/d", "qcow2")),
-        ('json:{"driver":"raw","file.file.filename":"/d"}', beside("/d", "raw")),
-        ("host_device:/dev/sdb", beside("/dev/sdb")),
+        ('json:{"driver":"raw","file.driver":"host_device","file.filename":"/dev/sdb"}', at_path("/dev/sdb", "raw")),
+        ('json:{"driver":"qcow2","file.driver":"host_device","file.filename":"/d"}', at_path("/d", "qcow2")),
+        ('json:{"driver":"raw","file.file.filename":"/d"}', at_path("/d", "raw")),
+        ("host_device:/dev/sdb", at_path("/dev/sdb")),
         ("rbd:volumes/x", Source(type="network", protocol="rbd", name="volumes/x")),
         ("rbd:volumes/x@s:id=admin:key=hunter2", Source(type="network", protocol="rbd", name="s")),
         ("nbd+unix:///x?socket=/s", served("nbd", "///x", Server(socket="/s"))),
@@ -176,6 +175,9 @@ def test_the_name_of_a_backing_file_is_read_as_qemu_does(name: str, source: Sour
     "name",
     [
         "raw:/dev/sdb",
+        # QEMU looks for these in its working directory.
+        "file:b",
+        'json:{"driver":"raw","file":{"driver":"file","filename":"b"}}',
         "blkdebug::/dev/sdb",
         "fat:rw:/dev/sdb",
         "nvme://0000:01:00.0/1",

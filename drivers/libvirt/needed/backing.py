@@ -28,12 +28,13 @@ _UNKNOWN: Final = Source(type="unknown")
 def source_of(name: str, form: str, image: str) -> Source:
     """Read the name of a backing file, beside the image that names it."""
     if name.startswith("json:"):
-        return _from_json(name.removeprefix("json:"), form, image)
+        return _from_json(name.removeprefix("json:"), form)
     protocol, colon, rest = name.partition(":")
     if not colon or "/" in protocol:
-        return _beside(name, form, image)
+        path = name if name.startswith("/") else f"{image.rpartition('/')[0]}/{name}"
+        return Source(type="file", path=path, format=form)
     if protocol in PATHS:
-        return _beside(rest, form, image)
+        return _at(rest, form)
     served, _, transport = protocol.partition("+")
     if served not in PROTOCOLS:
         return _UNKNOWN
@@ -47,10 +48,9 @@ def source_of(name: str, form: str, image: str) -> Source:
     )
 
 
-def _beside(path: str, form: str, image: str) -> Source:
-    if not path:
-        return _UNKNOWN
-    return Source(type="file", path=path if path.startswith("/") else f"{image.rpartition('/')[0]}/{path}", format=form)
+def _at(path: Any, form: str) -> Source:
+    """Give the file at a path; QEMU looks for a relative one in its working directory, not beside the image."""
+    return Source(type="file", path=path, format=form) if isinstance(path, str) and path.startswith("/") else _UNKNOWN
 
 
 def _servers_of_text(protocol: str, transport: str, rest: str) -> tuple[Server, ...]:
@@ -78,7 +78,7 @@ def _server(name: Any, port: Any) -> tuple[Server, ...]:
     return (Server(name=unquote(name), port=number(str(port)) if port else None),)
 
 
-def _from_json(text: str, form: str, image: str) -> Source:
+def _from_json(text: str, form: str) -> Source:
     try:
         data: Any = json.loads(text)
     except (ValueError, RecursionError):
@@ -89,7 +89,7 @@ def _from_json(text: str, form: str, image: str) -> Source:
         data = _nested(data)
         driver = data.get("driver", "")
         if "file" not in data:
-            return _from_layer(data, form, image) if isinstance(driver, str) else _UNKNOWN
+            return _from_layer(data, form) if isinstance(driver, str) else _UNKNOWN
         # A layer that names its other parts here is made of more than its file.
         if driver not in ("", *FORMATS) or any(data.get(part) is not None for part in OTHER_PARTS):
             return _UNKNOWN
@@ -110,11 +110,11 @@ def _nested(flat: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _from_layer(data: dict[str, Any], form: str, image: str) -> Source:
+def _from_layer(data: dict[str, Any], form: str) -> Source:
     """Read the lowest layer: a path, or what a server serves."""
     driver, path = data.get("driver", ""), data.get("filename")
     if driver in ("", *PATHS):
-        return _beside(path, form, image) if isinstance(path, str) else _UNKNOWN
+        return _at(path, form)
     if driver not in PROTOCOLS:
         return _UNKNOWN
     names = (data.get(key) for key in ("image", "export", "target", "path", "volume", "vdi"))

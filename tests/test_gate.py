@@ -57,6 +57,15 @@ async def test_a_host_that_placement_knows_passes(nothing: Path) -> None:
     assert phases.said == []
 
 
+@pytest.mark.parametrize(("wait", "after"), [(3600, 60), (5, 5), (0, 0)])
+async def test_once_the_gate_was_passed_placement_is_waited_for_no_longer_than_a_minute(
+    nothing: Path, wait: int, after: int
+) -> None:
+    known = settings(nothing, real_placement(), create_resource_provider=True, wait=wait)
+    async with opened_placement(known) as client:
+        assert (await gate.pass_placement(known, client, Phases())).wait_s == after
+
+
 async def test_a_host_that_placement_does_not_know_does_not_pass(nothing: Path) -> None:
     with pytest.raises(Unavailable, match=r"placement\.create_resource_provider = true"):
         await pass_placement(settings(nothing, real_placement()), Phases())

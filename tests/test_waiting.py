@@ -1,6 +1,6 @@
 """What is deferred is waited for, tried again when an operator says so, and never started on a record that moved on."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from bringup.daemon.errors import UsageError
+from bringup.daemon.again import Again, settle_again
+from bringup.daemon.errors import StoreUnavailable, UsageError
 from bringup.daemon.host import NeedsPolicy, Start
 from bringup.daemon.init_host import Brought, init_host
 from bringup.daemon.instances import Instance
@@ -22,6 +23,7 @@ from bringup.daemon.resuming import Resuming
 from bringup.daemon.retrying import retry
 from bringup.daemon.standby import stand_by
 from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.store.sqlite import SqliteStore
 from bringup.daemon.vitals import Vitals
 from bringup.daemon.waiting import Waits, deferred, look_again, wait_for_needs
 from bringup.drivers.needs import MetBy
@@ -310,6 +312,37 @@ async def test_what_failed_is_tried_again_as_if_it_had_not(waiting: Waiting, fai
         assert record is not None
         assert host.arranged.power(1) is PowerState.RUNNING
         assert (record.vm_state, record.task_state) == (VmState.ACTIVE, None)
+
+
+class Forgetful(SqliteStore):
+    """A store that cannot be asked for one record."""
+
+    @classmethod
+    def over(cls, store: SqliteStore, uuid: str) -> "Forgetful":
+        made = cls.__new__(cls)
+        made.__dict__.update(store.__dict__)
+        made.forgotten = uuid
+        return made
+
+    forgotten = ""
+
+    async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
+        if self.forgotten in uuids:
+            raise StoreUnavailable("it is away")
+        return await super().load_instances_by_uuid(uuids)
+
+
+async def test_a_record_that_cannot_be_read_takes_no_outcome_from_the_others(waiting: Waiting) -> None:
+    """What a retry had started was not told, and the run went on to call it failed."""
+    _, power, fault = FAILURES[next(iter(FAILURES))]
+    left = uuid_of(2)
+    async with waiting.host(power=power, faults=[fault]) as host:
+        brought = await host.starts()
+        executor = replace(brought.host.executor, store=Forgetful.over(host.store, left))
+        brought = replace(brought, host=replace(brought.host, executor=executor))
+        again = Again(wanted={UUID, left}, because="retried", may=lambda _record: True)
+        new = await settle_again(brought.host, brought.past, again)
+        assert set(new) == {UUID}
 
 
 async def test_a_retry_that_lacks_something_is_deferred_and_its_record_is_no_error_any_more(waiting: Waiting) -> None:

@@ -28,6 +28,8 @@ def have(server: Libvirtd) -> None:
     """Make the guests; a start of two of them writes a file beside their disk."""
     for number in (SCRATCH, FIRMWARE):
         (server.within("instances") / uuid_of(number)).mkdir()
+        # The small disk is mounted for libvirt alone; bringup sees the folder below it.
+        (server.directory / "instances" / uuid_of(number)).mkdir(parents=True, exist_ok=True)
     run("qemu-img", "create", "-q", "-f", "qcow2", server.within("instances") / uuid_of(SCRATCH) / "disk", "1M")
     template = server.directory / "images/variables"
     template.write_bytes(b"\xff" * 0x20000)

@@ -19,6 +19,7 @@ from bringup.daemon.journal import InFlight, KeptDisks, Left, NewRun, Past
 from bringup.daemon.journal.history import read
 from bringup.daemon.journal.sqlite import SqliteJournal, opened
 from bringup.daemon.outcomes import Kind, Outcome, Problem, RunResult
+from bringup.daemon.states import VmState
 from bringup.drivers.base import RebootType
 from support.drivers import uuid_of
 from support.hosts import HOST, instance
@@ -242,6 +243,28 @@ async def test_what_was_kept_down_by_something_that_may_change_has_not_had_its_t
         await journal.settled(replace(outcome(kind=Kind.INITIALIZED), because=("vifs", rule)))
         await journal.end_run(result(), delivery=None)
     assert (await host.past()).held == ({A} if waits else frozenset())
+
+
+@pytest.mark.parametrize(
+    ("then", "is_ours"),
+    [(None, True), (VmState.ERROR, True), (VmState.ACTIVE, False), (VmState.STOPPED, False)],
+)
+async def test_an_error_is_not_ours_any_more_once_a_later_run_found_the_record_otherwise(
+    host: Host, then: VmState | None, *, is_ours: bool
+) -> None:
+    """A record that somebody had put right, and Nova set to ERROR later, was taken for one that our failure had set."""
+    failed = replace(outcome(kind=Kind.FAILED), instance=instance(1, vm_state=VmState.ERROR))
+    found = [replace(outcome(kind=Kind.SKIPPED), instance=instance(1, vm_state=then))] if then else []
+    for each in (failed, *found):
+        async with host.journal() as journal:
+            await host.begins(journal)
+            if each is failed:
+                await journal.began(A, REBOOT, (), was=Left.of(instance(1)))
+            await journal.settled(each)
+            await journal.end_run(result(run=1000 + host.runs), delivery=None)
+    async with host.journal() as journal:
+        await host.begins(journal)
+        assert (A in await journal.failures()) is is_ours
 
 
 async def test_one_that_was_deleted_is_settled_without_a_record(host: Host) -> None:

@@ -133,17 +133,24 @@ def waiting_retries(database: sqlite3.Connection) -> frozenset[str]:
 
 
 def failures(database: sqlite3.Connection, boot_id: str) -> dict[str, FailedBefore]:
-    """Give what failed and was changed by that, the last time that it did: set to ERROR, its task state cleared."""
+    """Give what failed and was changed by that, the last time that it did: set to ERROR, its task state cleared.
+
+    Where a later run left the record otherwise than the failure did, the failure is over: what it says since is of
+    somebody else.
+    """
     rows = database.execute(
-        """SELECT uuid, was, left_as, boot_id FROM instances JOIN runs ON runs.number = run
-        JOIN boots ON boots.number = boot WHERE kind = ? AND was IS NOT NULL AND left_as IS NOT NULL ORDER BY run""",
-        (Kind.FAILED.value,),
+        """SELECT uuid, kind, was, left_as, boot_id FROM instances JOIN runs ON runs.number = run
+        JOIN boots ON boots.number = boot WHERE kind IS NOT NULL AND left_as IS NOT NULL ORDER BY run"""
     )
-    found = {}
-    for uuid, was, left_as, failed_on in rows:
+    found: dict[str, FailedBefore] = {}
+    for uuid, kind, was, left_as, failed_on in rows:
+        if kind != Kind.FAILED.value and uuid not in found:
+            continue
         before, left = load_left(was), load_left(left_as)
-        if before is not None and left is not None and before != left:
+        if kind == Kind.FAILED.value and before is not None and left is not None and before != left:
             found[uuid] = FailedBefore(before, left, failed_on == boot_id)
+        elif uuid in found and left != found[uuid].left:
+            del found[uuid]
     return found
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def test_what_is_drawn_of_an_answer_of_the_daemon_is_clean(state: str) -> None:
 
 def test_the_id_of_a_request_is_bounded_and_printable() -> None:
     problem = read_problem(json.dumps({"errors": [{"detail": EVIL, "request_id": EVIL * 100}]}).encode())
-    assert problem.request_id is None
+    assert problem.request_id is not None
+    assert re.fullmatch(r"[0-9A-Za-z-]{1,64}", problem.request_id)
     cleaned = read_problem(json.dumps({"errors": [{"detail": EVIL, "request_id": "req-1"}]}).encode())
     assert (cleaned.request_id, is_clean(cleaned.words)) == ("req-1", True)
 

@@ -1,7 +1,7 @@
 """What libvirt is asked of a guest's needs, in one call.  Blocks."""
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
@@ -55,11 +55,24 @@ class Asking:
             online=self._online() if pinned else frozenset(),
         )
 
+    def _raise_if_lost(self, error: Exception) -> None:
+        """Raise an error again that says nothing of what was asked: the connection broke."""
+        if not self._connection.isAlive():
+            raise error
+
+    @contextmanager
+    def _tolerated(self) -> Iterator[None]:
+        """Go on where libvirt cannot tell, but not where nobody was there to be asked."""
+        try:
+            yield
+        except self._libvirt.libvirtError as error:
+            self._raise_if_lost(error)
+
     def _definitions(self, domain: Domain, *, active: bool) -> Iterator[Definition]:
         yield read_definition(domain.XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE))
         if not active and domain.hasManagedSaveImage():
             # One that cannot be read is told when the guest is started.
-            with suppress(self._libvirt.libvirtError, AttributeError, ValueError):
+            with self._tolerated(), suppress(AttributeError, ValueError):
                 yield read_definition(domain.managedSaveGetXMLDesc())
 
     def _ask_of_machine(self, machine: Machine) -> None:
@@ -74,6 +87,7 @@ class Asking:
         try:
             self._connection.getDomainCapabilities(*asked)
         except self._libvirt.libvirtError as error:
+            self._raise_if_lost(error)
             codes = ("VIR_ERR_NO_SUPPORT", "VIR_ERR_NO_CONNECT", "VIR_ERR_RPC", "VIR_ERR_INVALID_CONN")
             if error.get_error_code() in [getattr(self._libvirt, code) for code in codes]:
                 return ""
@@ -94,6 +108,7 @@ class Asking:
             else:
                 self._connection.secretLookupByUsage(usages.get(secret.type, 0), secret.usage)
         except self._libvirt.libvirtError as error:
+            self._raise_if_lost(error)
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_SECRET:
                 self._answers["secret", secret.uuid or secret.usage] = "libvirt has no such secret"
 
@@ -101,6 +116,7 @@ class Asking:
         try:
             active = self._connection.networkLookupByName(name).isActive()
         except self._libvirt.libvirtError as error:
+            self._raise_if_lost(error)
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_NETWORK:
                 self._answers["network", name] = "libvirt has no such network"
         else:
@@ -114,12 +130,13 @@ class Asking:
                 self._answers["pool", pool] = f"the pool is not active; virsh pool-start {pool}"
                 return
         except self._libvirt.libvirtError as error:
+            self._raise_if_lost(error)
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_STORAGE_POOL:
                 self._answers["pool", pool] = "libvirt has no such pool"
             else:
                 self._answers["pool", pool] = "libvirt cannot tell of its pools"
             return
-        with suppress(self._libvirt.libvirtError):
+        with self._tolerated():
             it = there.storageVolLookupByName(volume)
             found[pool, volume] = VOLUME_TYPES[it.info()[0]], it.path()
 
@@ -131,7 +148,7 @@ class Asking:
             | self._libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_NETFS
         )
         found: dict[str, str] = {}
-        with suppress(self._libvirt.libvirtError):
+        with self._tolerated():
             for pool in self._connection.listAllStoragePools(flags):
                 path = ET.fromstring(pool.XMLDesc()).findtext("./target/path", "")  # noqa: S314 - libvirt's own
                 if path.startswith("/") and path.rstrip("/"):
@@ -139,6 +156,7 @@ class Asking:
         return found
 
     def _online(self) -> frozenset[int]:
-        with suppress(self._libvirt.libvirtError):
-            return frozenset(number for number, online in enumerate(self._connection.getCPUMap()[1]) if online)
-        return frozenset()
+        cpus: Sequence[bool] = ()
+        with self._tolerated():
+            cpus = self._connection.getCPUMap()[1]
+        return frozenset(number for number, online in enumerate(cpus) if online)

@@ -11,6 +11,7 @@ from bringup.drivers.libvirt.needed.missing import missing_in
 from bringup.drivers.libvirt.needed.verdicts import need
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet
 
+OF_THE_IMAGE: Final = "load of migration failed"
 AFRESH: Final = "its managed save image was empty or cut short, libvirt threw it away, and the guest booted afresh"
 
 UNSETTLED: Final[tuple[tuple[type[DriverError], NeedKind, str, str], ...]] = (
@@ -69,10 +70,12 @@ class Starting:
         cause = error.__cause__
         if not isinstance(cause, self._libvirt.libvirtError):
             return error
-        missing = missing_in(cause, self._libvirt)
+        goes_on = self._saved and not self._anew
+        # QEMU ends what it says of an image that is cut short with "Input/output error", as of a disk that fails.
+        missing = None if goes_on and OF_THE_IMAGE in str(cause) else missing_in(cause, self._libvirt)
         if missing is not None:
             return NeedNotMet(f"{error}: something of this host is missing", [missing])
-        if self._saved and not self._anew:
+        if goes_on:
             remove = f"virsh managedsave-remove {self._name}"
             why = f"libvirt cannot go on from it; {remove} throws it away, and the guest boots afresh"
             image = need(NeedKind.MEMORY, f"managed save image of {self._name}", met_by=MetBy.PERSON, unverified=why)

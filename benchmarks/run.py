@@ -42,7 +42,10 @@ def measure(name: str, *arguments: int | str) -> dict[str, Any]:
 
 
 def row(what: str, aim: str, values: list[float], write: Callable[[float], str]) -> None:
-    """Print a row: the median, and the range."""
+    """Print a row: the median, and the range; "too short to tell" where nothing could be measured."""
+    if not values:
+        print(f"| {what} | {aim} | too short to tell | - |", flush=True)
+        return
     middle, low, high = statistics.median(values), min(values), max(values)
     print(f"| {what} | {aim} | {write(middle)} | {write(low)} to {write(high)} |", flush=True)
 
@@ -111,7 +114,8 @@ def filtered(size: Size) -> None:
     runs = [{how: measure("filters", size.filtered, how) for how in hows} for _ in range(size.runs)]
     for how, what in (("serially", "one by one"), ("at_once", "8 at a time, gathered")):
         for key, kind in (("wall_s", "wall"), ("cpu_s", "CPU")):
-            ratios = [run[how][key] / run["deferred"][key] for run in runs]
+            # What is over within a tick of the clock has cost nothing that can be divided by.
+            ratios = [run[how][key] / run["deferred"][key] for run in runs if run["deferred"][key]]
             row(
                 f"{kind}, packet filter of {size.filtered} instances: {what} / one transaction",
                 "-",

@@ -99,6 +99,8 @@ def test_open_vswitch_that_is_down_is_one_fault_of_the_host(
         switch.start_database()
     if down in ("switch", "both"):
         switch.start()
+    else:
+        switch.until_connected()
     assert [each["status"] for each in check(computer)] == ["ok"]
     ended = computer.run()
     assert (ended.code, set(ended.outcomes.values())) == (0, {"initialized"})

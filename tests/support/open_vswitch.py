@@ -67,6 +67,10 @@ class Switch:
         self._ovsdb = self._start("ovsdb-server", f"{self._directory}/conf.db", f"--remote=p{self.database}")
         self.vsctl("--retry", "--no-wait", "init")
 
+    def until_connected(self) -> None:
+        """Wait until the switch, which runs, has found its database again: it tries after a while, not at once."""
+        self.vsctl("init")
+
     @contextmanager
     def hanging(self) -> Iterator[None]:
         """Keep the switch from doing anything while the block lasts."""

@@ -351,6 +351,7 @@ def _database_away(lab: Lab, switch: Switch) -> Iterator[None]:
         yield
     finally:
         switch.start_database()
+        switch.until_connected()
 
 
 @contextlib.contextmanager

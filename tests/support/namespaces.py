@@ -1,8 +1,8 @@
 """Network namespaces of the tests' own.
 
 A namespace belongs to a thread.  A test runs in the main thread, and what it starts from there is in its namespace too:
-processes, and asyncio's worker threads, which are new for each event loop.  Trio keeps idle threads for a while: they
-are moved.
+processes, and asyncio's worker threads, which are new for each event loop.  Trio keeps idle threads for a while, and the
+driver for libvirt for ever: they are moved.
 """
 
 import ctypes
@@ -11,8 +11,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import anyio
 import pytest
 import trio
+
+from bringup.drivers.libvirt.threads import Abandoned, in_thread
 
 CLONE_NEWNET = 0x40000000
 OF_THIS_THREAD = "/proc/thread-self/ns/net"
@@ -47,7 +50,7 @@ def _enter(namespace: int) -> None:
 
 
 def _move_idle_threads(namespace: int) -> None:
-    """Have every idle thread of Trio enter it: none is idle twice while all of them wait for each other."""
+    """Have every idle thread enter it: none is idle twice while all of them wait for each other."""
     all_there = threading.Barrier(THREADS + 1, timeout=PATIENCE_S)
 
     def enter() -> None:
@@ -57,3 +60,18 @@ def _move_idle_threads(namespace: int) -> None:
     for _ in range(THREADS):
         trio.lowlevel.start_thread_soon(enter, lambda _outcome: None)
     all_there.wait()
+    anyio.run(_move_threads_of_libvirt, namespace)
+
+
+async def _move_threads_of_libvirt(namespace: int) -> None:
+    count = sum(thread.name == "libvirt-call" for thread in threading.enumerate())
+    all_there = threading.Barrier(count, timeout=PATIENCE_S) if count else None
+
+    def enter(_: Abandoned) -> None:
+        _enter(namespace)
+        assert all_there is not None
+        all_there.wait()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(count):
+            group.start_soon(in_thread, enter)

@@ -1,6 +1,6 @@
 """The tests' own network namespaces: what is looked at from a thread is looked at in the same one."""
 
-import os
+from pathlib import Path
 
 import anyio
 import pytest
@@ -12,7 +12,7 @@ AT_ONCE = 5
 
 
 def here() -> str:
-    return os.readlink(OF_THIS_THREAD)
+    return str(Path(OF_THIS_THREAD).readlink())
 
 
 async def in_threads() -> list[str]:

@@ -1,8 +1,8 @@
 """Network namespaces of the tests' own.
 
-A namespace belongs to a thread.  A test runs in the main thread, and what it starts from there is in its namespace too:
-processes, and asyncio's worker threads, which are new for each event loop.  Trio keeps idle threads for a while, and the
-driver for libvirt for ever: they are moved.
+A namespace belongs to a thread.  A test runs in the main thread; what it starts from there is in its namespace too:
+processes, and the worker threads of asyncio, which are new for each event loop.  Trio keeps idle threads for a while,
+the driver for libvirt for ever: they are moved.
 """
 
 import ctypes

@@ -29,6 +29,8 @@ WHERE_TO_LOOK: Final = "check that it runs, that placement.url is right, and tha
 ITS_LOG: Final = "check the log of Placement, and that its database and Keystone are there"
 WHERE_TO_LOOK_FOR_KEYSTONE: Final = "check that Keystone runs, that auth_url is right, and that this host can reach it"
 LOG_OF_KEYSTONE: Final = "check the log of Keystone, and that its database is there"
+SAID_AGAIN_S: Final = 15.0
+"""How long the same cause is not logged again, attempt after attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,9 @@ class _Knocking:
     on_wait: Callable[[Waiting], None]
     attempts: int = 0
     last: Unreachable | None = None
+    said: str = ""
+    """What was logged last of why it waits."""
+    said_at: float = 0.0
     began: float = field(default_factory=time.monotonic)
 
     async def knock(self) -> Gate:
@@ -93,13 +98,16 @@ class _Knocking:
             self.client = self.client.more_patient()
         # The jitter of a wait is no secret.
         wait_s = wait_after_s(error, self.attempts, draw=random.random())  # noqa: S311
-        log.warning(
-            "placement.waiting",
-            attempt=self.attempts,
-            wait_s=round(wait_s, 3),
-            why=error.why,
-            request_id=error.request_id,
-        )
+        now = time.monotonic()
+        if error.why != self.said or now - self.said_at >= SAID_AGAIN_S:
+            self.said, self.said_at = error.why, now
+            log.warning(
+                "placement.waiting",
+                attempt=self.attempts,
+                wait_s=round(wait_s, 3),
+                why=error.why,
+                request_id=error.request_id,
+            )
         self.on_wait(Waiting(attempt=self.attempts, wait_s=wait_s, error=error))
         return wait_s
 

@@ -153,6 +153,20 @@ def test_guests_whose_records_name_another_host_are_named_with_it(
     assert finding(ended, "driver")["guests_without_record"] == 0
 
 
+def test_records_in_error_are_counted_and_named_with_what_clears_one(site: Site) -> None:
+    settings = site.settings(scenario=EMPTY)
+    lost = [instance(number, vm_state=VmState.ERROR) for number in range(1, 6)]
+    site.run("import", site.records([*lost, instance(7, host="compute-2", vm_state=VmState.ERROR)]), *settings)
+
+    ended = site.run("check", "--json", *settings)
+
+    found = finding(ended, "records")
+    assert (found["status"], found["in_error"]) == ("warning", 5)
+    assert found["message"].count("instance-") == 3
+    assert f"bringup retry {uuid_of(1)}" in found["message"]
+    assert "openstack server set --state active" in found["message"]
+
+
 def test_guests_that_no_record_knows_are_a_warning(site: Site) -> None:
     guests = (SimulatedGuest(uuid=uuid_of(1)), SimulatedGuest(uuid=uuid_of(2)), SimulatedGuest(uuid=uuid_of(3)))
     settings = site.settings(scenario=Scenario(guests=guests))

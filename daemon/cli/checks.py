@@ -27,12 +27,14 @@ from bringup.daemon.rpc.errors import RpcError
 from bringup.daemon.scheduler.nova_messages import TOPIC
 from bringup.daemon.scheduler.spool import OutboxError, Spool
 from bringup.daemon.settings import Settings
+from bringup.daemon.states import VmState
 from bringup.daemon.store.base import Claimant
 from bringup.drivers.base import DriverError
 from bringup.placement.errors import ProviderMissing
 
 CONNECT_DEADLINE_S = 5.0
 SHOWN_DIFFERENCES = 3
+SHOWN_IN_ERROR = 3
 PORTS = {"http": 80, "https": 443}
 
 
@@ -43,6 +45,7 @@ class _Row:
     uuid: str
     name: str
     host: str | None
+    is_in_error: bool
 
     def is_among(self, guests: frozenset[str]) -> bool:
         return self.uuid in guests or (bool(self.name) and self.name in guests)
@@ -67,6 +70,7 @@ class Checks:
             yield Finding("state", Status.WARNING, doubt)
         checks: dict[str, Callable[[], Awaitable[Finding | Sequence[Finding] | None]]] = {
             "store": self.store,
+            "records": self.records,
             "resume": self.resume,
             "driver": self.driver,
             "needs": self.needs,
@@ -145,10 +149,27 @@ class Checks:
                 raise Refused("this machine is not what Nova takes for this host") from error
             except StoreError as error:
                 raise Temporary("nova-conductor cannot be asked") from error
-        self._rows = [_Row(each.uuid, each.name, each.host) for each in records]
+        self._rows = [_Row(each.uuid, each.name, each.host, each.vm_state is VmState.ERROR) for each in records]
         facts = {"instances": len(records), "node": host.node_uuid}
         message = f"nova-conductor{where}: {len(records)} instances of {host.name}, compute node {host.node_uuid}"
         return Finding("store", Status.OK, message, facts)
+
+    async def records(self) -> Finding | None:
+        """Name the instances whose records are in ERROR: each run leaves them alone; None where there are none."""
+        host = self._settings.host.name
+        found = [row for row in self._rows or () if row.host == host and row.is_in_error]
+        if not found:
+            return None
+        named = ", ".join(row.name or row.uuid for row in found[:SHOWN_IN_ERROR])
+        named += ", ..." if len(found) > SHOWN_IN_ERROR else ""
+        first = found[0].uuid
+        are = "record is" if len(found) == 1 else "records are"
+        message = (
+            f"{len(found)} {are} in ERROR, which a run leaves alone: {named}; "
+            f"once the cause is gone: bringup retry {first}, or, where bringup did not set it: openstack server set "
+            f"--state active {first}"
+        )
+        return Finding("records", Status.WARNING, message, {"in_error": len(found)})
 
     async def resume(self) -> Finding:
         """Tell what will come back after a boot."""
@@ -336,10 +357,10 @@ def _rows(settings: Settings) -> list[_Row]:
 
     database = wiring.open_database(settings, must_exist=True)
     columns = instances.c
-    query = select(columns.uuid, columns.name, columns.host).where(columns.deleted == 0)
+    query = select(columns.uuid, columns.name, columns.host, columns.vm_state).where(columns.deleted == 0)
     try:
         rows = database.read(lambda connection: connection.execute(query).all())
-        return [_Row(uuid, name, host) for uuid, name, host in rows]
+        return [_Row(uuid, name, host, state == VmState.ERROR.value) for uuid, name, host, state in rows]
     except DBAPIError as error:
         raise Temporary(f"cannot read the store {database.name}") from error.orig
     finally:

@@ -275,19 +275,22 @@ def test_a_report_that_its_deadline_cut_off_is_not_taken_for_told(tmp_path: Path
 def test_waiting_for_placement_is_said_in_our_words_and_in_nobody_elses(tmp_path: Path) -> None:
     provider = {"uuid": uuid_of(5), "name": HOST, "generation": 0}
     busy = an_answer(503, {"message": "Not now."}, x_openstack_request_id="req-busy")
+    lost = an_answer(502, {"message": "Not there."}, x_openstack_request_id="req-lost")
     found = an_answer(content={"resource_providers": [provider]})
-    with a_peer(busy, busy, found) as placement:
+    with a_peer(busy, busy, lost, lost, found) as placement:
         computer = a_computer(tmp_path, placement=placement.url).guests([]).records([])
         ended = computer.having(placement={"wait": 30, "resource_provider": HOST}).run()
 
     assert (ended.code, ended.err) == (0, "")
     waits = ended.named("placement.waiting")
+    # The same cause again is no line of its own.
     assert [(wait["level"], wait["attempt"], wait["request_id"]) for wait in waits] == [
         ("warning", 1, "req-busy"),
-        ("warning", 2, "req-busy"),
+        ("warning", 3, "req-lost"),
     ]
-    assert all("503" in wait["why"] and wait["wait_s"] > 0 for wait in waits)
-    assert ended.named("placement.passed")[0]["attempts"] == 3
+    assert ["503" in wait["why"] for wait in waits] == [True, False]
+    assert all(wait["wait_s"] > 0 for wait in waits)
+    assert ended.named("placement.passed")[0]["attempts"] == 5
     assert "stamina" not in ended.out
 
 

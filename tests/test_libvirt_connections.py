@@ -12,7 +12,7 @@ from bringup.drivers.libvirt import LibvirtDriver
 from bringup.drivers.libvirt.errors import HypervisorUnavailable
 from bringup.drivers.needs import NeedNotMet
 from support.drivers import told, uuid_of
-from support.libvirt_drivers import guests, opened, options, reached
+from support.libvirt_drivers import guests, id_of, opened, options, reached
 from support.libvirtd import Libvirtd, a_libvirtd
 
 pytestmark = pytest.mark.anyio
@@ -119,6 +119,25 @@ async def test_a_call_without_an_answer_ends_at_its_deadline_and_its_slot_comes_
             # It was done all the same, later.
             await reached(driver, RUNNING)
             await driver.power_on(told(2))
+
+
+async def test_a_reboot_that_libvirt_ended_after_its_deadline_is_not_done_again_when_it_is_tried_again(
+    server: Libvirtd,
+) -> None:
+    with guests(server, [RUNNING]) as connection:
+        async with opened(options(server, connections=1, start_deadline_s=1)) as driver:
+            before = id_of(connection)
+            with server.held(GUEST.name):
+                with anyio.fail_after(50), pytest.raises(NeedNotMet, match="what becomes of it is not known"):
+                    await driver.reboot(GUEST, RebootType.HARD)
+            await reached(driver, RUNNING)
+            rebooted = id_of(connection)
+
+            await driver.reboot(GUEST, RebootType.HARD)
+            assert id_of(connection) == rebooted != before
+            # The next one is another wish.
+            await driver.reboot(GUEST, RebootType.HARD)
+            assert id_of(connection) != rebooted
 
 
 async def test_a_libvirt_that_answers_nothing_is_given_up_by_its_keepalive(server: Libvirtd) -> None:

@@ -47,6 +47,8 @@ class LibvirtDriver(LocalDisks):
             deadline_s=options.look_deadline_s,
             is_local=local,
         )
+        self._reboots: dict[str, Rebooting] = {}
+        """Those that did not end, or not in time; libvirt may have done them all the same."""
 
     async def list_instance_uuids(self) -> list[str]:
         """UUIDs of the guests, running or not."""
@@ -107,7 +109,10 @@ class LibvirtDriver(LocalDisks):
             await self.power_on(guest)
             return
         await self._make_network_ready(guest)
-        await self._start(guest, "reboot", partial(self._power.hard_reboot, uuid, Rebooting(), self._check(guest)))
+        # Tried again it goes on where this one was: no plug is pulled twice for one reboot.
+        course = self._reboots.setdefault(uuid, Rebooting())
+        await self._start(guest, "reboot", partial(self._power.hard_reboot, uuid, course, self._check(guest)))
+        self._reboots.pop(uuid, None)
 
     async def pause(self, guest: Guest) -> None:
         """Freeze a running guest."""

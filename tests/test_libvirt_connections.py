@@ -127,9 +127,9 @@ async def test_a_reboot_that_libvirt_ended_after_its_deadline_is_not_done_again_
     with guests(server, [RUNNING]) as connection:
         async with opened(options(server, connections=1, start_deadline_s=1)) as driver:
             before = id_of(connection)
-            with server.held(GUEST.name):
-                with anyio.fail_after(50), pytest.raises(NeedNotMet, match="what becomes of it is not known"):
-                    await driver.reboot(GUEST, RebootType.HARD)
+            not_known = pytest.raises(NeedNotMet, match="what becomes of it is not known")
+            with server.held(GUEST.name), anyio.fail_after(50), not_known:
+                await driver.reboot(GUEST, RebootType.HARD)
             await reached(driver, RUNNING)
             rebooted = id_of(connection)
 

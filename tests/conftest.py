@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 from stamina.instrumentation import set_on_retry_hooks
 
-pytest_plugins = ["support.one_worker", "support.oracle_tally", "support.programs"]
+pytest_plugins = ["support.fuzzing", "support.one_worker", "support.oracle_tally", "support.programs"]
 
 # The machine may be busy: how long an example took says nothing.
 hypothesis.settings.register_profile("bringup", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -11,24 +11,24 @@ from hypothesis import strategies as st
 
 from bringup.drivers.base import DriverError
 from bringup.drivers.network.addresses import allowed, link_local
-from bringup.drivers.network.port_filter import exchanges
+from bringup.drivers.network.expressions import chain, exchanges
 from bringup.drivers.network.ruleset import (
     FROM,
     TO,
     Replacement,
     base,
-    chain,
     devices_after,
     instance_of,
     is_filtered,
     replacement,
     transaction,
 )
-from bringup.drivers.network.vifs import DEVICE, VifProblem, read_vif
+from bringup.drivers.network.vifs import DEVICE, DeviceName, VifProblem, read_vif
+from bringup.drivers.network.vifs import mac_of as checked_mac
 from support.network import GuestOf, a_vif, an_ovs_vif, device_of, hybrid, ip_of, mac_of
 from support.records import uuid_of
 
-names = st.from_regex(DEVICE, fullmatch=True)
+names = st.from_regex(DEVICE, fullmatch=True).map(DeviceName)
 BASE_CHAINS = {"from-guests", "to-guests"}
 
 
@@ -96,8 +96,8 @@ def guests(draw: st.DrawFn) -> GuestOf:
 batches = st.lists(st.lists(guests().map(replacement), max_size=3, unique_by=lambda one: one.instance), max_size=5)
 
 
-def after(history: list[list[Replacement]]) -> tuple[Table, dict[str, frozenset[str]]]:
-    table, had = Table(), dict[str, frozenset[str]]()
+def after(history: list[list[Replacement]]) -> tuple[Table, dict[str, frozenset[DeviceName]]]:
+    table, had = Table(), dict[str, frozenset[DeviceName]]()
     for batch in history:
         table.run(transaction(batch, had))
         had = devices_after(batch, had)
@@ -140,7 +140,7 @@ def test_a_transaction_holds_whatever_somebody_has_flushed(history: list[list[Re
 
 
 @given(st.lists(names, unique=True, min_size=2, max_size=5))
-def test_no_two_devices_share_a_chain_or_a_set(devices: list[str]) -> None:
+def test_no_two_devices_share_a_chain_or_a_set(devices: list[DeviceName]) -> None:
     made = [
         name
         for device in devices
@@ -233,7 +233,7 @@ def test_addresses_that_overlap_become_one() -> None:
 
 
 def test_the_link_local_address_of_a_mac_is_that_of_rfc_4291() -> None:
-    assert str(link_local("34:56:78:9a:bc:de")) == "fe80::3656:78ff:fe9a:bcde/128"
+    assert str(link_local(checked_mac("34:56:78:9a:bc:de", "MAC"))) == "fe80::3656:78ff:fe9a:bcde/128"
 
 
 @pytest.mark.parametrize("value", ["10.0.0.300", "", None, 7, "10.0.0.1 accept"])

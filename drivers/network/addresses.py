@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from bringup.drivers.network.vifs import Vif, VifProblem, mac_of, objects
+from bringup.drivers.network.vifs import Mac, Vif, VifProblem, mac_of, objects
+from bringup.drivers.shown import shown
 
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -19,10 +20,10 @@ IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Allowed:
     """What a NIC may call itself."""
 
-    macs: tuple[str, ...]
-    ipv4: tuple[tuple[str, ipaddress.IPv4Network], ...] = ()
+    macs: tuple[Mac, ...]
+    ipv4: tuple[tuple[Mac, ipaddress.IPv4Network], ...] = ()
     """Pairs of a MAC and an address or network; no two overlap."""
-    ipv6: tuple[tuple[str, ipaddress.IPv6Network], ...] = ()
+    ipv6: tuple[tuple[Mac, ipaddress.IPv6Network], ...] = ()
     any_ip: bool = False
     """The port has no address at all, so that only its MAC is known (as Neutron takes it)."""
 
@@ -36,7 +37,7 @@ def allowed(vif: Vif) -> Allowed:
         raise VifProblem("it has no address, so nothing is known that it may send from")
     pairs = [(vif.mac, network) for network in _fixed(vif)] + list(_pairs(vif, vif.mac))
     macs = dict.fromkeys([vif.mac, *(mac for mac, _ in pairs)])
-    by_mac: dict[tuple[str, int], list[Any]] = defaultdict(list)
+    by_mac: dict[tuple[Mac, int], list[Any]] = defaultdict(list)
     for mac, network in [*pairs, *((mac, link_local(mac)) for mac in macs)]:
         by_mac[mac, network.version].append(network)
     return Allowed(
@@ -47,7 +48,7 @@ def allowed(vif: Vif) -> Allowed:
     )
 
 
-def link_local(mac: str) -> ipaddress.IPv6Network:
+def link_local(mac: Mac) -> ipaddress.IPv6Network:
     """Give the link-local address of a MAC (RFC 4291, appendix A)."""
     octets = bytes.fromhex(mac.replace(":", ""))
     suffix = bytes([octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]])
@@ -57,12 +58,16 @@ def link_local(mac: str) -> ipaddress.IPv6Network:
 def network_of(value: Any, what: str) -> IPNetwork:
     """Read an address or a network.
 
+    An IPv6 address with a scope (``fe80::1%eth0``) is none: a scope is of one host, and may be any text.
+
     :raises VifProblem: it is none.
     """
     try:
-        return ipaddress.ip_network(value if isinstance(value, str) else "", strict=False)
-    except ValueError as error:
-        raise VifProblem(f"{what} {value!r} is no IP address or network") from error
+        if isinstance(value, str) and "%" not in value:
+            return ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        pass
+    raise VifProblem(f"{what} {shown(value)} is no IP address or network")
 
 
 def _fixed(vif: Vif) -> Iterator[IPNetwork]:
@@ -73,7 +78,7 @@ def _fixed(vif: Vif) -> Iterator[IPNetwork]:
                 yield network_of(ip.get("address"), "fixed address")
 
 
-def _pairs(vif: Vif, mac: str) -> Iterable[tuple[str, IPNetwork]]:
+def _pairs(vif: Vif, mac: Mac) -> Iterable[tuple[Mac, IPNetwork]]:
     pairs = vif.plain.get("allowed_address_pairs", vif.details.get("allowed_address_pairs"))
     for pair in objects(pairs, "allowed_address_pairs"):
         own = pair.get("mac_address")

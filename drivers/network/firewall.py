@@ -22,6 +22,7 @@ from bringup.drivers.network.ruleset import (
     replacement,
     transaction,
 )
+from bringup.drivers.network.vifs import DeviceName
 
 NAME: Final = "nftables"
 # It has no leave, or the kernel has no room: the rules are not to blame.
@@ -54,13 +55,13 @@ class Nftables:
             to_let_in="give the daemon CAP_NET_ADMIN, as its unit does",
         )
         self._gathering = Gathering(self._apply)
-        self._devices: dict[str, frozenset[str]] = {}
+        self._devices: dict[str, frozenset[DeviceName]] = {}
         self._is_open = False
         self._changing = anyio.Lock()
         self._history = History()
         self._right: tuple[str, ...] | None = None
         """What the table looks like when it is right; None: there is none, or that is to be looked at."""
-        self._seen: dict[str, frozenset[str]] = {}
+        self._seen: dict[str, frozenset[DeviceName]] = {}
         """Devices of each instance at the last look."""
         self._deferred: dict[str, Replacement] | None = None
 

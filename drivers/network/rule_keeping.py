@@ -6,11 +6,10 @@ Put back is a replay: what was found in the table when it was opened, then the l
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bringup.drivers.network.ruleset import TABLE, Replacement, transaction
+from bringup.drivers.network.ruleset import TABLE, Owned, Replacement, transaction
 
 # What guests have exchanged of late: it comes and goes.
 _EXCHANGES: Final = re.compile(r"(\bset \S+ \{[^{}]*?)\belements = \{[^{}]*\}")
@@ -22,7 +21,7 @@ class History:
 
     found: str = ""
     """The table as ``nft list table`` wrote it when it was opened."""
-    had: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    had: Owned = field(default_factory=dict)
     """Devices of each instance in it."""
     last: dict[str, Replacement] = field(default_factory=dict)
 

@@ -13,29 +13,35 @@ A transaction makes what it needs before it uses or deletes it: it holds whateve
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 from bringup.drivers.base import DriverError, Guest
 from bringup.drivers.identifiers import InstanceUuid, canonical_uuid
 from bringup.drivers.network.addresses import allowed
-from bringup.drivers.network.expressions import ACCEPT, DROP, Rule, ether_type
-from bringup.drivers.network.port_filter import (
-    EGRESS,
-    INGRESS,
-    UDP_EXCHANGES,
-    UDP_TIMEOUT_S,
+from bringup.drivers.network.expressions import (
+    ACCEPT,
+    DROP,
+    Direction,
+    Family,
+    Rule,
+    chain,
+    comment,
+    ether_type,
     exchanges,
-    rules_of,
-    through,
+    quoted,
 )
+from bringup.drivers.network.port_filter import EGRESS, INGRESS, UDP_EXCHANGES, UDP_TIMEOUT_S, rules_of, through
 from bringup.drivers.network.spoofing import from_guest
-from bringup.drivers.network.vifs import Vif, VifProblem, vifs_of
+from bringup.drivers.network.vifs import DeviceName, Vif, VifProblem, device_name, flag_of, vifs_of
 
 TABLE = "bridge bringup"
 """Family and name."""
-FAMILIES = {"ip": "ipv4_addr", "ip6": "ipv6_addr"}
-FROM, TO = "from", "to"
-BASE = {FROM: ("prerouting", "iifname"), TO: ("postrouting", "oifname")}
+FAMILIES: Final[Mapping[Family, str]] = {"ip": "ipv4_addr", "ip6": "ipv6_addr"}
+FROM: Final = "from"
+TO: Final = "to"
+BASE: Final[Mapping[Direction, tuple[str, str]]] = {FROM: ("prerouting", "iifname"), TO: ("postrouting", "oifname")}
 PRIORITY = -200
 """Where bridges filter (``filter``)."""
 
@@ -53,12 +59,11 @@ class Replacement:
     """What takes the place of all that an instance had, by device."""
 
     instance: InstanceUuid
-    filters: Mapping[str, Filter] = field(default_factory=dict)
+    filters: Mapping[DeviceName, Filter] = field(default_factory=dict)
 
 
-def chain(direction: str, device: str) -> str:
-    """Name the chain of a device: another one for each device and direction."""
-    return f"{direction}.{device}"
+Owned = Mapping[str, frozenset[DeviceName]]
+"""The devices of each instance that stand in the table."""
 
 
 def is_filtered(vif: Vif) -> bool:
@@ -66,10 +71,17 @@ def is_filtered(vif: Vif) -> bool:
 
     Not: one that is on no Linux bridge; one whose port security is off; one that Neutron filters (``port_filter``, as
     Nova's ``is_neutron_filtering_enabled``): Neutron knows of address pairs that the info cache does not.
+
+    :raises VifProblem: whether its port security is on cannot be read.
     """
     hybrid = vif.type == "ovs" and vif.has("ovs_hybrid_plug")
-    secure = {vif.plain.get("port_security_enabled"), vif.details.get("port_security_enabled")}
-    return (vif.type == "bridge" or hybrid) and False not in secure and not vif.has("port_filter")
+    if not (vif.type == "bridge" or hybrid) or vif.has("port_filter"):
+        return False
+    said = (
+        flag_of(vif.plain.get("port_security_enabled"), "port_security_enabled"),
+        flag_of(vif.details.get("port_security_enabled"), "details.port_security_enabled"),
+    )
+    return False not in said
 
 
 def replacement(guest: Guest) -> Replacement:
@@ -127,7 +139,7 @@ def base() -> Iterator[str]:
         yield f"add rule {guests} {name} vmap @{direction}-guests"
 
 
-def transaction(replacements: Iterable[Replacement], had: Mapping[str, frozenset[str]]) -> str:
+def transaction(replacements: Iterable[Replacement], had: Owned) -> str:
     """Write what ``nft -f -`` takes, all of it or nothing; ``had`` has the devices of each instance."""
     wanted = [*replacements]
     lines = [*base()]
@@ -142,13 +154,13 @@ def transaction(replacements: Iterable[Replacement], had: Mapping[str, frozenset
     return "\n".join([*lines, ""])
 
 
-def devices_after(replacements: Iterable[Replacement], had: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+def devices_after(replacements: Iterable[Replacement], had: Owned) -> dict[str, frozenset[DeviceName]]:
     """Say which devices each instance has rules for once a transaction is through."""
-    filters: dict[str, Mapping[str, Filter]] = {one.instance: one.filters for one in replacements}
+    filters: dict[str, Mapping[DeviceName, Filter]] = {one.instance: one.filters for one in replacements}
     owners = {device: owner for owner, devices in had.items() if owner not in filters for device in devices}
     for instance, devices in filters.items():
         owners |= dict.fromkeys(devices, instance)
-    found: dict[str, set[str]] = defaultdict(set)
+    found: dict[str, set[DeviceName]] = defaultdict(set)
     for device, instance in owners.items():
         found[instance].add(device)
     return {instance: frozenset(devices) for instance, devices in found.items()}
@@ -160,18 +172,19 @@ def has_table(listing: str) -> bool:
     return TABLE in (f"{table.get('family')} {table.get('name')}" for table in tables)
 
 
-def devices_in(listing: str) -> dict[str, frozenset[str]]:
-    """Read from ``nft -j list table`` which devices each instance has rules for."""
-    found: dict[str, set[str]] = defaultdict(set)
+def devices_in(listing: str) -> dict[str, frozenset[DeviceName]]:
+    """Read from ``nft -j list table`` which devices each instance has rules for; what is not of ours is passed over."""
+    found: dict[str, set[DeviceName]] = defaultdict(set)
     for entry in json.loads(listing)["nftables"]:
         rule = entry.get("rule", {})
         direction, _, device = rule.get("chain", "").partition(".")
-        if direction == FROM and device and rule.get("comment"):
-            found[rule["comment"]].add(device)
+        if direction == FROM:
+            with suppress(VifProblem, ValueError):
+                found[canonical_uuid(rule.get("comment"))].add(device_name(device, "device"))
     return {instance: frozenset(devices) for instance, devices in found.items()}
 
 
-def _put(device: str, rules: Filter, instance: str) -> Iterator[str]:
+def _put(device: DeviceName, rules: Filter, instance: InstanceUuid) -> Iterator[str]:
     yield from _empty_chain(FROM, device)
     if rules.to_guest is None:
         yield from _remove_way(TO, device)
@@ -182,44 +195,44 @@ def _put(device: str, rules: Filter, instance: str) -> Iterator[str]:
         yield from (_rule(TO, device, rule) for rule in rules.to_guest)
         yield f"add element {_element(TO, device)}"
     first, *others = rules.from_guest
-    yield f'{_rule(FROM, device, first)} comment "{instance}"'
+    yield _rule(FROM, device, (*first, comment(instance)))
     yield from (_rule(FROM, device, rule) for rule in others)
     yield f"add element {_element(FROM, device)}"
 
 
-def _remove(device: str) -> Iterator[str]:
+def _remove(device: DeviceName) -> Iterator[str]:
     yield from _remove_way(FROM, device)
     yield from _remove_way(TO, device)
     yield from _remove_sets(device)
 
 
-def _remove_way(direction: str, device: str) -> Iterator[str]:
+def _remove_way(direction: Direction, device: DeviceName) -> Iterator[str]:
     yield from _empty_chain(direction, device)
     yield f"add element {_element(direction, device)}"
     yield f"delete element {_element(direction, device)}"
     yield f"delete chain {TABLE} {chain(direction, device)}"
 
 
-def _empty_chain(direction: str, device: str) -> Iterator[str]:
+def _empty_chain(direction: Direction, device: DeviceName) -> Iterator[str]:
     yield f"add chain {TABLE} {chain(direction, device)}"
     yield f"flush chain {TABLE} {chain(direction, device)}"
 
 
-def _sets(device: str) -> Iterator[str]:
+def _sets(device: DeviceName) -> Iterator[str]:
     for family, kind in FAMILIES.items():
         name = f"{TABLE} {exchanges(family, device)}"
         limits = f"flags dynamic, timeout; timeout {UDP_TIMEOUT_S}s; size {UDP_EXCHANGES};"
         yield f"add set {name} {{ type {kind} . inet_service . inet_service; {limits} }}"
 
 
-def _remove_sets(device: str) -> Iterator[str]:
+def _remove_sets(device: DeviceName) -> Iterator[str]:
     yield from _sets(device)
     yield from (f"delete set {TABLE} {exchanges(family, device)}" for family in FAMILIES)
 
 
-def _element(direction: str, device: str) -> str:
-    return f'{TABLE} {direction}-guests {{ "{device}" : jump {chain(direction, device)} }}'
+def _element(direction: Direction, device: DeviceName) -> str:
+    return f"{TABLE} {direction}-guests {{ {quoted(device)} : jump {chain(direction, device)} }}"
 
 
-def _rule(direction: str, device: str, rule: Rule) -> str:
+def _rule(direction: Direction, device: DeviceName, rule: Rule) -> str:
     return f"add rule {TABLE} {chain(direction, device)} {' '.join(rule)}"

@@ -7,9 +7,10 @@ Pure: no I/O, no clock, no logger.  What is to be done with a VIF stands in :mod
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NewType
 
 from bringup.drivers.base import Guest
+from bringup.drivers.shown import shown
 
 NIC_NAME_LENGTH = 14
 """Nova's ``NIC_NAME_LEN``: names that are made of a VIF's id are cut to it."""
@@ -20,6 +21,11 @@ DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,254}")
 MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 MTU = range(68, 65536)
+
+DeviceName = NewType("DeviceName", str)
+"""Made by :func:`device_name` alone, so that it may be a word of nft."""
+Mac = NewType("Mac", str)
+"""Made by :func:`mac_of` alone: six octets in lower case, with colons."""
 
 
 class VifProblem(Exception):
@@ -33,10 +39,9 @@ class Vif:
     id: str
     type: str | None
     """Nova's ``VIF_TYPE_*``; empty where the record has none because it is from no info cache."""
-    device: str
+    device: DeviceName
     """Name of its device on this host."""
-    mac: str | None = None
-    """Lower case, with colons."""
+    mac: Mac | None = None
     vnic_type: str = "normal"
     bridge: str | None = None
     mtu: int | None = None
@@ -68,11 +73,15 @@ def vifs_of(guest: Guest) -> list[Vif | VifProblem]:
     return [_read(plain, number) for number, plain in enumerate(guest.network_info)]
 
 
-def _read(plain: Mapping[str, Any], number: int) -> Vif | VifProblem:
+def _read(plain: object, number: int) -> Vif | VifProblem:
+    if not isinstance(plain, Mapping):
+        return VifProblem(f"VIF number {number} is {shown(plain)}, and no object")
     try:
         return read_vif(plain)
     except VifProblem as problem:
-        return VifProblem(f"VIF {plain.get('id') or f'number {number}'}: {problem}")
+        vif_id = plain.get("id")
+        named = isinstance(vif_id, str) and WORD.fullmatch(vif_id)
+        return VifProblem(f"VIF {vif_id if named else f'number {number}'}: {problem}")
 
 
 def read_vif(plain: Mapping[str, Any]) -> Vif:
@@ -85,12 +94,12 @@ def read_vif(plain: Mapping[str, Any]) -> Vif:
     meta = {**network, **_object(network, "meta")}
     vif_id = _text(plain, "id") or ""
     if vif_id and not WORD.fullmatch(vif_id):
-        raise VifProblem(f"id {vif_id!r} is no UUID")
+        raise VifProblem(f"id {shown(vif_id)} is no UUID")
     device = _text(plain, "devname") or f"nic{vif_id}"[:NIC_NAME_LENGTH]
     return Vif(
         id=vif_id,
         type=_text(plain, "type") if "type" in plain else "",
-        device=_device("devname", device),
+        device=device_name(device, "devname"),
         mac=_mac(_text(plain, "address")),
         vnic_type=_text(plain, "vnic_type") or "normal",
         bridge=_device("network.bridge", _text(network, "bridge") or None),
@@ -118,15 +127,35 @@ def objects(value: Any, what: str) -> Sequence[Mapping[str, Any]]:
     return value
 
 
-def mac_of(value: Any, what: str) -> str:
+def device_name(value: Any, what: str) -> DeviceName:
+    """Read the name of a device.
+
+    :raises VifProblem: it is none.
+    """
+    if not isinstance(value, str) or not DEVICE.fullmatch(value):
+        raise VifProblem(f"{what} {shown(value)} is no device name of at most 15 letters, digits and _.-")
+    return DeviceName(value)
+
+
+def flag_of(value: Any, what: str) -> bool | None:
+    """Read what is on or off; None where it is not said.
+
+    :raises VifProblem: it is something else.
+    """
+    if value is not None and not isinstance(value, bool):
+        raise VifProblem(f"{what} {shown(value)} is neither true nor false")
+    return value
+
+
+def mac_of(value: Any, what: str) -> Mac:
     """Read a MAC address.
 
     :raises VifProblem: it is none.
     """
     text = value.lower() if isinstance(value, str) else ""
     if not MAC.fullmatch(text):
-        raise VifProblem(f'{what} {value!r} is no MAC address such as "fa:16:3e:00:00:01"')
-    return text
+        raise VifProblem(f'{what} {shown(value)} is no MAC address such as "fa:16:3e:00:00:01"')
+    return Mac(text)
 
 
 def _object(plain: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -141,25 +170,21 @@ def _object(plain: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _text(plain: Mapping[str, Any], key: str) -> str | None:
     value = plain.get(key)
     if value is not None and not isinstance(value, str):
-        raise VifProblem(f"{key} {value!r} is no text")
+        raise VifProblem(f"{key} {shown(value)} is no text")
     return value
 
 
-def _device(what: str, name: str | None) -> Any:
-    if name == "":
-        return None
-    if name is not None and not DEVICE.fullmatch(name):
-        raise VifProblem(f"{what} {name!r} is no device name of at most 15 letters, digits and _.-")
-    return name
+def _device(what: str, name: str | None) -> DeviceName | None:
+    return device_name(name, what) if name else None
 
 
 def _word(what: str, text: str | None) -> str | None:
     if text and not WORD.fullmatch(text):
-        raise VifProblem(f"{what} {text!r} is no UUID")
+        raise VifProblem(f"{what} {shown(text)} is no UUID")
     return text
 
 
-def _mac(text: str | None) -> str | None:
+def _mac(text: str | None) -> Mac | None:
     return None if text is None else mac_of(text, "address")
 
 
@@ -168,5 +193,5 @@ def _mtu(value: Any) -> int | None:
     if value is None or (value == 0 and not isinstance(value, bool)):
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value not in MTU:
-        raise VifProblem(f"mtu {value!r} is no number from {MTU.start} to {MTU.stop - 1}")
+        raise VifProblem(f"mtu {shown(value)} is no number from {MTU.start} to {MTU.stop - 1}")
     return value

@@ -13,6 +13,7 @@ import pytest
 
 from bringup.drivers.base import DriverError, VirtualInterfacePlugError
 from bringup.drivers.network.commands import CommandUnavailable
+from bringup.drivers.network.expressions import Word
 from bringup.drivers.network.firewall import Nftables
 from bringup.drivers.network.ruleset import Filter, Replacement, instance_of, replacement
 from support.network import BRIDGE, GuestOf, a_network, a_vif, device_of, names, our_table, ruleset, run
@@ -139,7 +140,8 @@ async def test_what_many_guests_want_at_once_shares_transactions(calls: Calls) -
 
 async def test_one_bad_rule_drops_nobody_elses_and_its_instance_is_named() -> None:
     bad = Replacement(
-        instance=instance_of(uuid_of(7)), filters={device_of(7): Filter(from_guest=(("ip saddr nonsense drop",),))}
+        instance=instance_of(uuid_of(7)),
+        filters={device_of(7): Filter(from_guest=((Word("ip saddr nonsense drop"),),))},
     )
     nftables = Nftables(deadline_s=30)
     await nftables.open()

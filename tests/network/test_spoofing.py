@@ -125,6 +125,39 @@ async def test_allowed_address_pairs_may_be_sent_from(network: Network) -> None:
         assert what_passes(sender, receiver, allowed | not_allowed, honest=HONEST) == set(allowed)
 
 
+WIDE = {
+    "every address": ["0.0.0.0/0", "::/0"],
+    "every address, and some again": ["0.0.0.0/0", IP, "10.0.0.0/8", "::/0", IPV6, "2001:db8::/32"],
+    "halves": ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"],
+    "one covers its own": ["10.0.0.0/16", "2001:db8::/64"],
+    "its own again": [IP, IP, f"{IP}/32", IPV6],
+}
+
+
+@pytest.mark.parametrize("pairs", WIDE.values(), ids=WIDE)
+async def test_pairs_that_overlap_each_other_or_the_address_of_a_probe_are_put_in_place(
+    network: Network, pairs: list[str]
+) -> None:
+    guest = GuestOf([a_vif(1, allowed_address_pairs=[{"ip_address": one} for one in pairs]), a_vif(2)])
+    has_others = not pairs[0].startswith(IP)
+    of_others = {
+        "another's IP": ipv4(MAC, OTHER_IP, UDP, DATA),
+        "another's IP in ARP": arp(MAC, ip=OTHER_IP),
+        "another's IPv6": ipv6(MAC, OTHER_IPV6, UDP, DATA),
+        "says that it has another's IPv6": ipv6(MAC, IPV6, ICMPV6, frames.neighbour_advertisement(OTHER_IPV6)),
+    }
+    never = {
+        "another's MAC": ipv4(OTHER_MAC, IP, UDP, DATA),
+        "another's MAC in ARP": arp(MAC, mac=OTHER_MAC, ip=IP),
+        "a DHCP server": ipv4(MAC, IP, UDP, udp(67, 68)),
+    }
+    with taps(1, 2) as (sender, receiver):
+        await network.plug_vifs(guest)
+        await network.ensure_filtering_rules_for_instance(guest)
+        expected = set(SINCERE) | (set(of_others) if has_others else set())
+        assert what_passes(sender, receiver, SINCERE | of_others | never, honest=HONEST) == expected
+
+
 async def test_a_port_without_addresses_is_held_to_its_mac(network: Network) -> None:
     bare = a_vif(1)
     bare["network"] = bare["network"] | {"subnets": []}

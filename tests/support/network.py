@@ -10,6 +10,8 @@ from typing import Any
 from bringup.drivers.network import make_host_network
 from bringup.drivers.network.base import Network
 from bringup.drivers.network.ruleset import transaction
+from bringup.drivers.network.vifs import DeviceName, Mac, device_name
+from bringup.drivers.network.vifs import mac_of as checked_mac
 from support.records import uuid_of
 
 BRIDGE = "brq-tests"
@@ -32,9 +34,9 @@ def port_of(number: int) -> str:
     return f"{number:08x}-1520-470b-9cc6-0045deb34bed"
 
 
-def mac_of(number: int) -> str:
+def mac_of(number: int) -> Mac:
     """Give the MAC of a port."""
-    return f"fa:16:3e:00:{number >> 8:02x}:{number & 255:02x}"
+    return checked_mac(f"fa:16:3e:00:{number >> 8:02x}:{number & 255:02x}", "MAC")
 
 
 def ip_of(number: int) -> str:
@@ -47,9 +49,9 @@ def ipv6_of(number: int) -> str:
     return f"2001:db8::{number:x}"
 
 
-def device_of(number: int) -> str:
+def device_of(number: int) -> DeviceName:
     """Give the device of a port, as Nova names it."""
-    return f"tap{port_of(number)}"[:14]
+    return device_name(f"tap{port_of(number)}"[:14], "device")
 
 
 def a_vif(number: int = 1, **fields: Any) -> dict[str, Any]:

@@ -115,18 +115,25 @@ class LifecycleWatch:
 
     async def _work(self, executor: Executor) -> None:
         async for uuid in self._receive:
-            while not self._ending and (events := self._waiting.get(uuid)):
-                event = events.popleft()
-                with (
-                    structlog.contextvars.bound_contextvars(instance=uuid, transition=event.transition.value),
-                    self._vitals.expecting(f"the lifecycle event of {uuid}", within_s=2 * self._deadline_s),
-                ):
-                    took_too_long = await self._to_its_end(event, executor)
-                while took_too_long and len(events) > 1:
-                    # A guest that hangs must not keep the slot from others: its last event says enough.
-                    events.popleft()
-            self._waiting.pop(uuid, None)
+            events = self._waiting.get(uuid)
+            if events and not self._ending:
+                await self._handle_next(uuid, events, executor)
+            if self._ending or not events:
+                self._waiting.pop(uuid, None)
             self._busy.discard(uuid)
+            # One event a turn: a guest that never ceases to make some waits behind the others for its next one.
+            self._wake(uuid)
+
+    async def _handle_next(self, uuid: str, events: deque[LifecycleEvent], executor: Executor) -> None:
+        event = events.popleft()
+        with (
+            structlog.contextvars.bound_contextvars(instance=uuid, transition=event.transition.value),
+            self._vitals.expecting(f"the lifecycle event of {uuid}", within_s=2 * self._deadline_s),
+        ):
+            took_too_long = await self._to_its_end(event, executor)
+        while took_too_long and len(events) > 1:
+            # A guest that hangs must not keep a slot from others: its last event says enough.
+            events.popleft()
 
     async def _to_its_end(self, event: LifecycleEvent, executor: Executor) -> bool:
         """Handle an event, also where the watch ends meanwhile; tell whether its deadline passed."""

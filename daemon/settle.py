@@ -1,6 +1,6 @@
 """Many instances at once: at most so many, each for itself, each with an outcome."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TypeVar
@@ -16,6 +16,7 @@ from bringup.daemon.host import Host
 from bringup.daemon.init_instance import init_instance
 from bringup.daemon.instances import Instance
 from bringup.daemon.logs import get_logger
+from bringup.daemon.ordering import Turns, turns_of
 from bringup.daemon.outcomes import Kind, Outcome
 from bringup.daemon.wording import need_words
 from bringup.drivers.deadlines import counted
@@ -50,24 +51,27 @@ async def settle(
             else:
                 log_outcome(outcome)
 
-    await in_slots(host, all_facts, work, name="init_instance")
+    await in_slots(host, turns_of(all_facts), work, name="init_instance")
 
 
-async def in_slots(host: Host, items: Iterable[T], work: Callable[[T], Awaitable[None]], *, name: str) -> None:
-    """Work on all items, each in a slot of the host, begun in their order; slots may come and go meanwhile."""
+async def in_slots(host: Host, turns: Turns[T], work: Callable[[T], Awaitable[None]], *, name: str) -> None:
+    """Work on all items, each in a slot of the host, begun by their turns; slots may come and go meanwhile."""
     slots = host.slots or anyio.CapacityLimiter(host.limits.concurrency)
 
     async def work_and_leave(item: T, slot: object) -> None:
         try:
             await work(item)
         finally:
+            turns.left(item)
             slots.release_on_behalf_of(slot)
 
     async with anyio.create_task_group() as group:
-        for number, item in enumerate(items):
+        number = 0
+        while turns:
             slot = object()
             await slots.acquire_on_behalf_of(slot)
-            group.start_soon(work_and_leave, item, slot, name=f"{name}-{number}")
+            group.start_soon(work_and_leave, turns.take(slots.total_tokens), slot, name=f"{name}-{number}")
+            number += 1
 
 
 async def _settle_one(host: Host, facts: Facts, course: Sequence[Sequence[Rule] | None]) -> Outcome:
@@ -102,7 +106,7 @@ async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:
         host.observer.action_ended(instance.uuid, COLLECT, failure)
 
     ran = (outcome.instance for outcome in outcomes if "runs" in outcome.because and outcome.instance is not None)
-    await in_slots(host, ran, work, name="collect")
+    await in_slots(host, Turns(ran), work, name="collect")
 
 
 def log_outcome(outcome: Outcome) -> None:

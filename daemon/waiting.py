@@ -23,6 +23,7 @@ from bringup.daemon.instances import Instance
 from bringup.daemon.journal import Past
 from bringup.daemon.logs import get_logger
 from bringup.daemon.needing import unmet_needs
+from bringup.daemon.ordering import Turns
 from bringup.daemon.outcomes import Kind, Outcome
 from bringup.daemon.planned import boot_of
 from bringup.daemon.settle import in_slots
@@ -124,7 +125,7 @@ async def _changed(host: Host, waiting: Mapping[str, Outcome], *, starts: bool) 
         host.observer.action_ended(record.uuid, LOOK, None)
 
     left = [record for uuid, record in records.items() if uuid not in moved]
-    await in_slots(host, left, work, name="needs")
+    await in_slots(host, Turns(left), work, name="needs")
     return changed, moved
 
 

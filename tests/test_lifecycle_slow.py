@@ -117,6 +117,31 @@ async def test_handlings_that_end_in_time_are_all_done() -> None:
         assert host.trace.names(uuid_of(1)).count("store.get_instance") == KEPT_AN_INSTANCE
 
 
+async def test_guests_that_never_cease_to_make_events_keep_no_slot_from_the_others() -> None:
+    async with watched([instance(number) for number in (*HANGING, HEALTHY)]) as (host, watch):
+        handled = 0
+
+        def one_more(_number: int) -> None:
+            # Each call for one of them makes the next event of all of them: they are never done.
+            nonlocal handled
+            handled += 1
+            if handled < 10_000:
+                for number in HANGING:
+                    watch.take(event(number, Transition.PAUSED))
+
+        host.trace.before = one_more
+        for number in HANGING:
+            watch.take(event(number, Transition.PAUSED))
+        host.driver.guest_stops_itself(uuid_of(HEALTHY))
+        with anyio.fail_after(20):
+            while await host.record(HEALTHY) != STOPPED:
+                pass
+        before_it, handled = handled, 10_000
+        await until_idle(host, watch)
+
+    assert before_it < 1000
+
+
 async def test_nothing_is_kept_of_instances_whose_events_were_handled() -> None:
     numbers = range(1, 3 * AT_ONCE)
     watch = LifecycleWatch(HOST, deadline_s=DEADLINE_S)

@@ -7,7 +7,7 @@ import pytest
 
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.states import TaskState
-from bringup.drivers.simulated import Fault
+from bringup.drivers.simulated import Fault, Verb
 from support.drivers import uuid_of
 from support.hosts import Arranged, arranged, guest, instance, limits, outcome_of
 
@@ -56,10 +56,70 @@ async def test_those_that_take_longest_begin_first() -> None:
         instance(3, task_state=TaskState.POWERING_OFF),
         instance(4, task_state=TaskState.REBOOT_STARTED_HARD),
     ]
-    async with arranged(instances, limits=limits(concurrency=1)) as host:
+    async with arranged(instances, limits=limits(concurrency=2)) as host:
         await host.run()
 
         assert host.progress.began_in_order == [uuid_of(number) for number in (3, 4, 2, 1)]
+
+
+WAITED_FOR: list[tuple[TaskState, Verb]] = [(TaskState.POWERING_OFF, "power_off"), (TaskState.REBOOT_PENDING, "reboot")]
+
+
+@pytest.mark.parametrize(("task_state", "verb"), WAITED_FOR, ids=["stop", "reboot"])
+@pytest.mark.parametrize("concurrency", [1, 2, 5])
+async def test_guests_that_ignore_a_clean_shutdown_do_not_hold_the_slots_from_the_others(
+    task_state: TaskState, verb: Verb, concurrency: int
+) -> None:
+    """A tenant may have as many of them as it likes, and images that ask for the whole deadline."""
+    theirs = [instance(number, project_id="theirs", task_state=task_state) for number in range(1, 21)]
+    others = [instance(number, project_id="ours") for number in range(21, 41)]
+    async with arranged([*theirs, *others], limits=limits(concurrency=concurrency)) as host:
+        hangs = [Fault(verb=verb, uuid=one.uuid, hang=True) for one in theirs]
+        for hang in hangs:
+            host.driver.inject(hang)
+        async with anyio.create_task_group() as group:
+            group.start_soon(host.run)
+            with anyio.fail_after(20):
+                while host.progress.done < len(others):
+                    await anyio.wait_all_tasks_blocked()
+            ended = set(host.progress.began_in_order) - host.progress.running.keys()
+            for hang in hangs:
+                host.driver.lift(hang)
+
+        assert ended == {one.uuid for one in others}
+        assert host.progress.done == 40
+
+
+async def test_of_guests_that_ignore_a_clean_shutdown_no_project_keeps_another_waiting() -> None:
+    many = [instance(number, project_id="many", task_state=TaskState.POWERING_OFF) for number in range(1, 31)]
+    few = [instance(number, project_id="few", task_state=TaskState.POWERING_OFF) for number in range(31, 34)]
+    async with arranged([*many, *few], limits=limits(concurrency=4)) as host:
+        hangs = [Fault(verb="power_off", uuid=one.uuid, hang=True) for one in many]
+        for hang in hangs:
+            host.driver.inject(hang)
+        async with anyio.create_task_group() as group:
+            group.start_soon(host.run)
+            with anyio.fail_after(20):
+                while host.progress.done < len(few):
+                    await anyio.wait_all_tasks_blocked()
+            for hang in hangs:
+                host.driver.lift(hang)
+
+        assert [outcome.uuid for outcome in host.reports[0].outcomes[: len(few)]] == [one.uuid for one in few]
+
+
+async def test_once_nobody_else_waits_every_slot_is_used() -> None:
+    theirs = [instance(number, project_id="theirs", task_state=TaskState.POWERING_OFF) for number in range(1, 9)]
+    async with arranged(theirs, limits=limits(concurrency=4)) as host:
+        hang = Fault(verb="power_off", hang=True)
+        host.driver.inject(hang)
+        async with anyio.create_task_group() as group:
+            group.start_soon(host.run)
+            with anyio.fail_after(10):
+                await host.driver.entered("power_off", times=4)
+            host.driver.lift(hang)
+
+        assert host.progress.done == 8
 
 
 async def test_one_that_hangs_costs_its_own_slot_for_its_own_deadline() -> None:

@@ -7,17 +7,22 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bringup.daemon.errors import UsageError
+from bringup.daemon.records.weight import weight_of
 from bringup.placement.problems import read_problem
 
 _MIB = 1024 * 1024
+HEAVIEST = 512 * _MIB
+"""What the values of a file may take of memory; those of records take some five times the file."""
 
 
 def read_documents(source: Path | bytes, name: str, *, limit_bytes: int) -> Iterator[tuple[str, Any]]:
     """Give each document with where it stands (empty where it is the only one).
 
-    :raises UsageError: it cannot be read, is larger than ``limit_bytes``, is not UTF-8, or is not JSON.
+    :raises UsageError: it cannot be read, is larger than ``limit_bytes``, is not UTF-8, is not JSON, or would take more
+        memory than records do.
     """
     text = _text(_content(source, name, limit_bytes), name)
+    _check_weight(text, name)
     found = list(_decoded(text, name))
     if len(found) == 1 and isinstance(found[0], list):
         found = found[0]
@@ -59,6 +64,15 @@ def _text(content: bytes, name: str) -> str:
         raise UsageError(
             f"cannot read records from {name}: byte {error.start} (0x{content[error.start]:02x}) is not UTF-8"
         ) from error
+
+
+def _check_weight(text: str, name: str) -> None:
+    if (weight := weight_of(text)) > HEAVIEST:
+        raise UsageError(
+            f"cannot read records from {name}: its objects, lists and values would take up to {weight / _MIB:.0f} MiB "
+            f"of memory, the limit is {HEAVIEST / _MIB:g} MiB, and records take some five times their file: look "
+            "whether it is one of records, or import it in parts"
+        )
 
 
 def _decoded(text: str, name: str) -> Iterator[Any]:

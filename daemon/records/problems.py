@@ -10,7 +10,10 @@ from bringup.daemon.errors import UsageError
 from bringup.daemon.text import printable
 
 SHOWN = 20
+MOST = 10_000
+"""So many wrong records are counted; a file that has more is none of records, and is read no further."""
 _LONGEST_VALUE = 60
+_LONGEST_SENTENCE = 2000
 _MAY_BE_SECRET = frozenset({"metadata", "system_metadata"})
 """Fields whose values are shown by type only: tenants and operators keep passwords there."""
 
@@ -27,29 +30,48 @@ _WANTED = {
 
 
 class Problems:
-    """Collects sentences, each about one field of one record."""
+    """Collects sentences, each about one field of one record; of a file that is wrong throughout only the first."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, name: str) -> None:
+        """Begin with none; ``name`` is what is read."""
+        self._name = name
         self._by_record: dict[str, list[str]] = {}
         self._more = 0
         self._last = ""
 
     def add(self, where: str, sentence: str) -> None:
-        """Note what is wrong with the record at ``where``, such as ``servers[3]``; of most only that something is."""
-        if where in self._by_record or len(self._by_record) < SHOWN:
-            self._by_record.setdefault(where, []).append(f"  {printable(where + sentence)}")
-        elif where != self._last:
-            # Those of one record come one after the other.
-            self._more += 1
-            self._last = where
+        """Note what is wrong with the record at ``where``, such as ``servers[3]``; of most only that something is.
+
+        :raises UsageError: so many are wrong that the others need not be looked at.
+        """
+        if self._is_shown(where):
+            sentences = self._by_record.setdefault(where, [])
+            if len(sentences) < SHOWN:
+                sentences.append(f"  {printable(_cut(where + sentence))}")
 
     def add_invalid(self, where: str, error: ValidationError, hints: Mapping[str, str]) -> None:
-        """Note every field that a model refused; ``hints`` say what gives a field that is missing."""
+        """Note every field that a model refused; ``hints`` say what gives a field that is missing.
+
+        :raises UsageError: as :meth:`add`.
+        """
+        if not self._is_shown(where):
+            return
         for detail in error.errors(include_url=False, include_context=True):
             self.add(where, _sentence(detail, hints))
 
-    def raise_if_any(self, name: str) -> None:
+    def _is_shown(self, where: str) -> bool:
+        """Tell whether what is wrong with a record is said in words; count it where it is not."""
+        if where in self._by_record or len(self._by_record) < SHOWN:
+            return True
+        if where != self._last:
+            # Those of one record come one after the other.
+            self._more += 1
+            self._last = where
+            if len(self._by_record) + self._more >= MOST:
+                self.raise_if_any()
+        return False
+
+    def raise_if_any(self) -> None:
         """End with all of them, the first twenty records in words.
 
         :raises UsageError: there is at least one.
@@ -58,11 +80,12 @@ class Problems:
             return
         count = len(self._by_record) + self._more
         heading = "record is" if count == 1 else "records are"
-        lines = [f"cannot take records from {name}: {count} {heading} wrong, nothing was stored"]
+        at_least, rest = ("", "") if count < MOST else ("at least ", "; what follows them was not looked at")
+        lines = [f"cannot take records from {self._name}: {at_least}{count} {heading} wrong, nothing was stored"]
         for sentences in self._by_record.values():
-            lines += sentences[:SHOWN]
+            lines += sentences
         if count > SHOWN:
-            lines.append(f"  and {count - SHOWN} more")
+            lines.append(f"  and {at_least}{count - SHOWN} more{rest}")
         raise UsageError(*lines)
 
 
@@ -86,6 +109,10 @@ def _sentence(detail: ErrorDetails, hints: Mapping[str, str]) -> str:
     return f"{path} is {_shown(field, detail['input'])}: {wanted}"
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_SENTENCE else f"{text[:_LONGEST_SENTENCE]}..."
+
+
 def _path(location: tuple[str | int, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location if part != "[key]")
 
@@ -98,6 +125,8 @@ def _shown(field: str, value: Any) -> str:
     if field in _MAY_BE_SECRET:
         return {str: "text", bool: "true or false", int: "a number", float: "a number"}.get(type(value), "null")
     text = (
-        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+        {None: "null", True: "true", False: "false"}[value]
+        if value is None or isinstance(value, bool)
+        else repr(value[:_LONGEST_VALUE] if isinstance(value, str) else value)
     )
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

@@ -8,6 +8,7 @@ from bringup.daemon.records.answers import refusal_of
 from bringup.daemon.records.base import Records
 from bringup.daemon.records.documents import read_documents
 from bringup.daemon.records.shapes import COMMAND, as_nova_says, is_line_of_a_list, servers_in, unread_texts
+from bringup.daemon.records.weight import MOST_ENTRIES, has_too_many_entries
 from bringup.daemon.records.writing import FORMAT
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ def read_records(source: Path | bytes, *, host: str | None, limit_bytes: int = L
     from bringup.daemon.records.problems import Problems  # noqa: PLC0415 - as said above
 
     name = "what was given" if isinstance(source, bytes) else str(source)
-    reading = _Reading(host, Problems())
+    reading = _Reading(host, Problems(name))
     for where, document in read_documents(source, name, limit_bytes=limit_bytes):
         reading.take(where, document)
-    reading.problems.raise_if_any(name)
+    reading.problems.raise_if_any()
     return Records(instances=tuple(reading.instances), migrations=tuple(reading.migrations))
 
 
@@ -48,8 +49,6 @@ class _Reading:
 
     def take(self, where: str, document: Any) -> None:
         """Take the records of one document."""
-        from bringup.daemon.records import own  # noqa: PLC0415 - pydantic, as above
-
         prefix = f"{where}." if where else ""
         servers = servers_in(document)
         if servers is not None:
@@ -68,13 +67,21 @@ class _Reading:
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             self.problems.add(where or "the document", f" {_not_records(document)}")
             return
+        self._take_own(document, prefix)
+
+    def _take_own(self, document: dict[str, Any], prefix: str) -> None:
+        from bringup.daemon.records import own  # noqa: PLC0415 - pydantic, as above
+
         for name in document.keys() - {"format", "instances", "migrations"}:
             self.problems.add(f"{prefix}{name}", ": there is no such field")
         for index, data in enumerate(self._list(document, "instances", prefix)):
             at = f"{prefix}instances[{index}]"
-            self._add_instance(own.instance(data, at, self.problems), at)
+            if not self._is_too_large(data, at):
+                self._add_instance(own.instance(data, at, self.problems), at)
         for index, data in enumerate(self._list(document, "migrations", prefix)):
             at = f"{prefix}migrations[{index}]"
+            if self._is_too_large(data, at):
+                continue
             migration = own.migration(data, at, self.problems)
             if migration is not None and self._is_new(f"migration {migration.uuid}", at):
                 self.migrations.append(migration)
@@ -83,11 +90,19 @@ class _Reading:
         from bringup.daemon.records import servers_detail  # noqa: PLC0415 - pydantic, as above
 
         said = as_nova_says(data)
+        if self._is_too_large(said, at):
+            return
         unread = list(unread_texts(data, said))
         for sentence in unread:
             self.problems.add(at, sentence)
         if not unread:
             self._add_instance(servers_detail.instance(said, at, self.problems, host=self._host), at)
+
+    def _is_too_large(self, data: Any, at: str) -> bool:
+        found = has_too_many_entries(data)
+        if found:
+            self.problems.add(at, f" has more than {MOST_ENTRIES} entries: no record of Nova has so many")
+        return found
 
     def _list(self, document: dict[str, Any], name: str, prefix: str) -> list[Any]:
         found = document.get(name, [])

@@ -39,7 +39,9 @@ MAY_BE_NULL = (HOST, TASK_STATE, "OS-SRV-USG:terminated_at")
 _PAIR = re.compile(r"([^=]+)='(.*?)'(?:, (?=[^=,']+=')|$)", re.DOTALL)
 """One of ``key='value', key='value'``; the value may hold anything, as nothing is escaped."""
 _ANY_ID = re.compile(r"(?<!\w)id=")
-_VOLUME_ID = re.compile(r"(?<!\w)id='([^']+)'")
+_VOLUME_ID = re.compile(r"(?<!\w)id='([0-9A-Fa-f-]{32,36})'")
+LONGEST_TEXT = 1024 * 1024
+"""Of volumes or properties: what it is read into takes far more memory than the text."""
 ON_NO_HOST = ("shelved_offloaded", "deleted")
 LINE_OF_A_LIST = frozenset({"ID", "Name", "Status"})
 COMMAND = (
@@ -106,6 +108,8 @@ def _volumes(given: Any) -> Any:
     """Read volumes that a client has made a text of: ``id='...'``.  What is not understood stays a text."""
     if not isinstance(given, str) or not given.strip():
         return given if given and not isinstance(given, str) else []
+    if len(given) > LONGEST_TEXT:
+        return given
     found = _VOLUME_ID.findall(given)
     # One that is not read would be a disk that is hidden.
     return [{"id": each} for each in found] if found and len(found) == len(_ANY_ID.findall(given)) else given
@@ -115,6 +119,8 @@ def _properties(given: Any) -> Any:
     """Read properties that a client has made a text of: ``key='value'``.  What is not understood stays a text."""
     if not isinstance(given, str) or not given.strip():
         return given if given and not isinstance(given, str) else {}
+    if len(given) > LONGEST_TEXT:
+        return given
     found: dict[str, str] = {}
     end = 0
     while end < len(given):

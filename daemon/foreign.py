@@ -9,6 +9,7 @@ import re
 import sys
 from contextlib import suppress
 
+from bringup.daemon.sparing import Sparing
 from bringup.daemon.text import printable
 
 LONGEST = 500
@@ -17,7 +18,11 @@ LOGIN = re.compile(r"//[^/@\s]*@")
 
 
 class _Keeping(logging.Handler):
-    """Takes every record that no logger of a library has a handler for."""
+    """Takes every record that no logger of a library has a handler for; not more than anybody would read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sparing = Sparing()
 
     def emit(self, record: logging.LogRecord) -> None:
         # Nothing that a library says may end the work.
@@ -28,7 +33,12 @@ class _Keeping(logging.Handler):
 
             if not structlog.is_configured():
                 return  # there is no log, and nobody wants to know
+            if not self._sparing.lets():
+                return
             log = get_logger()
+            left_out = self._sparing.left_out()
+            if left_out:
+                log.debug("library.left_out", count=left_out)
             said = LOGIN.sub("//***@", printable(record.getMessage()))[:LONGEST]
             log.debug("library.said", library=record.name, level=record.levelname.lower(), said=said)
 

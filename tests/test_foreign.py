@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bringup.daemon.sparing import MOST
 from support.placement import nobody
 from support.process import ENVIRONMENT, run
 from support.records import uuid_of
@@ -85,3 +86,16 @@ def test_where_rabbitmq_is_away_there_is_one_sentence_that_begins_with_it(
         assert "s3cr3t" not in text
         assert "cancel scope" not in text
         assert "never awaited" not in text
+
+
+def test_however_much_a_library_says_only_so_much_of_it_is_in_the_log() -> None:
+    script = (
+        "import logging\nfrom bringup.daemon import foreign, logs\n"
+        'logs.configure(level="debug", style="json")\nforeign.keep_out()\n'
+        "for number in range(5000):\n"
+        '    logging.getLogger("asyncio").error("socket.accept() out of system resource", exc_info=OSError(24, "x"))\n'
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=ENVIRONMENT, check=True)
+
+    assert ended.stderr == ""
+    assert len(ended.stdout.splitlines()) == MOST

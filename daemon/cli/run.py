@@ -38,6 +38,7 @@ def execute(arguments: argparse.Namespace) -> int:
         import anyio
         from stamina.instrumentation import set_on_retry_hooks
 
+        from bringup.daemon.descriptors import raise_limit
         from bringup.daemon.notify import from_environment
         from bringup.daemon.service import serve
         from bringup.daemon.settings import require_placement
@@ -48,6 +49,7 @@ def execute(arguments: argparse.Namespace) -> int:
     check_driver(settings)
     # What is tried again is logged where it is: stamina's own line would name our internals.
     set_on_retry_hooks([])
+    raise_limit()
     presenter = _presenter(settings, as_json=arguments.json)
 
     # A service manager that wants to be told how far it is may ask for a reload; a terminal that hangs up does not.

@@ -5,9 +5,11 @@ No CORS header is ever sent, so no other page may read an answer.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,7 +44,9 @@ class Guarding:
             refusal = PlainTextResponse("not asked by a name of this host; see status.host_names\n", status_code=421)
             await refusal(scope, receive, send_with_headers)
             return
-        await self._app(scope, receive, send_with_headers)
+        # Who breaks off its own request, or sends what is no HTTP in the middle of it, is no mistake of ours.
+        with suppress(ClientDisconnect):
+            await self._app(scope, receive, send_with_headers)
 
     def _is_known(self, host: str) -> bool:
         if self._names is None:

@@ -9,13 +9,18 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio.lowlevel import current_token
 
 from bringup.daemon import closing
 from bringup.daemon.background import background
 from bringup.daemon.logs import get_logger
+from bringup.daemon.sparing import Sparing
+from bringup.daemon.status.accepting import accept
+from bringup.daemon.status.places import KEEP_ALIVE_S, Places
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -23,19 +28,22 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
-CONNECTIONS = 256
-"""More at once get a 503."""
 CLOSE_S = closing.STATUS_S
-KEEP_ALIVE_S = 30
 GRACE_S = 2
 """How long answers that are under way may take at the end."""
 HEADER_BYTES = 16384
 
 
 class _ToStructlog(logging.Handler):
-    """Takes what uvicorn logs: its errors are ours, what it does is nobody's business."""
+    """Takes what uvicorn logs: its errors are ours, what it does is nobody's business; who asks can cause both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sparing = Sparing()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if not self._sparing.lets():
+            return
         if record.exc_info:
             log.error("status.request_failed", exc_info=record.exc_info)
         else:
@@ -44,7 +52,7 @@ class _ToStructlog(logging.Handler):
 
 @asynccontextmanager
 async def served(
-    listener: socket.socket, make_app: Callable[[], Any], *, import_at: anyio.Event
+    listener: socket.socket, make_app: Callable[[], Any], *, import_at: anyio.Event, places: Places | None = None
 ) -> AsyncIterator[None]:
     """Serve an application for as long as the block lasts; ``make_app`` may import what is heavy.
 
@@ -61,11 +69,12 @@ async def served(
             with stopping:
                 await _first_of(listener, import_at)
                 # Who stops meanwhile need not wait for imports.
-                server = await anyio.to_thread.run_sync(_make_server, make_app, told, abandon_on_cancel=True)
+                make = partial(_make_server, listener, make_app, Places() if places is None else places, told)
+                server = await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
             if server is not None and not stopping.cancel_called:
                 # It ends by itself when it is told to: cut off it would leave its sockets open.
                 with anyio.CancelScope(shield=True):
-                    await server.serve([listener])
+                    await server.serve([])
         except Exception:
             log.exception("status.server_failed")
         finally:
@@ -98,9 +107,12 @@ async def _first_of(listener: socket.socket, event: anyio.Event) -> None:
         group.cancel_scope.cancel()
 
 
-def _make_server(make_app: Callable[[], "ASGIApplication"], told: anyio.Event) -> "Server":
+def _make_server(
+    listener: socket.socket, make_app: Callable[[], "ASGIApplication"], places: Places, told: anyio.Event
+) -> "Server":
     from uvicorn import Config, Server
-    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    from bringup.daemon.status.connection import Connection
 
     class Guest(Server):
         """A server in somebody else's process."""
@@ -111,14 +123,28 @@ def _make_server(make_app: Callable[[], "ASGIApplication"], told: anyio.Event) -
             yield
 
         async def main_loop(self) -> None:
-            """Wait until it is told to end: uvicorn would look ten times a second, for as long as the daemon lives."""
-            await told.wait()
+            """Accept until it is told to end: uvicorn would look ten times a second, for as long as it lives."""
+            loop: Any = current_token().native_token
+
+            def connection() -> Connection:
+                return Connection(config, self.server_state, loop, places)
+
+            async def take(accepted: socket.socket) -> None:
+                await loop.connect_accepted_socket(connection, accepted)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(accept, listener, places, take, name="accept")
+                group.start_soon(places.watch, name="places")
+                await told.wait()
+                group.cancel_scope.cancel()
+            # The kernel says "refused" from here on.
+            listener.close()
 
     _take_logs(("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"))
     config = Config(
         make_app(),
         loop="none",
-        http=H11Protocol,
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -127,8 +153,7 @@ def _make_server(make_app: Callable[[], "ASGIApplication"], told: anyio.Event) -
         server_header=False,
         # The date is what uvicorn would look at the clock for.
         date_header=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_keep_alive=int(KEEP_ALIVE_S),
         timeout_graceful_shutdown=GRACE_S,
         h11_max_incomplete_event_size=HEADER_BYTES,
     )

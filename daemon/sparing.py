@@ -1,0 +1,38 @@
+"""How much of one kind is said: what others can cause a thousand times a second must not fill a disk."""
+
+import time
+from collections.abc import Callable
+
+MOST = 100
+WITHIN_S = 60.0
+
+
+class Sparing:
+    """Lets so much through within a time, and counts the rest."""
+
+    def __init__(
+        self, most: int = MOST, within_s: float = WITHIN_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin with nothing said."""
+        self._most = most
+        self._within_s = within_s
+        self._clock = clock
+        self._began = clock()
+        self._count = 0
+        self._left_out = 0
+
+    def lets(self) -> bool:
+        """Tell whether one more may be said now."""
+        now = self._clock()
+        if now - self._began >= self._within_s:
+            self._began, self._count = now, 0
+        self._count += 1
+        if self._count > self._most:
+            self._left_out += 1
+            return False
+        return True
+
+    def left_out(self) -> int:
+        """Tell how many were not said since this was asked last."""
+        left_out, self._left_out = self._left_out, 0
+        return left_out

@@ -13,6 +13,7 @@ from bringup.drivers.deadlines import counted, not_counted
 from bringup.drivers.libvirt import LibvirtDriver
 from bringup.drivers.libvirt.room import Room
 from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet, NeedState
+from support import polling
 from support.drivers import told, uuid_of
 from support.libvirt_drivers import guests, opened, options, reached
 from support.libvirtd import Libvirtd, a_libvirtd
@@ -31,9 +32,11 @@ def server() -> Iterator[Libvirtd]:
 
 async def under_way(server: Libvirtd, count: int) -> None:
     """Wait until so many starts are under way in libvirt."""
-    with anyio.fail_after(60):
-        while len(list((server.directory / "hooked").iterdir())) < count:
-            await anyio.lowlevel.checkpoint()
+
+    async def are() -> bool:
+        return len(list((server.directory / "hooked").iterdir())) >= count
+
+    await polling.reached(are, f"the start of {count} guests")
 
 
 @pytest.fixture
@@ -95,8 +98,7 @@ async def test_a_start_that_waited_for_its_turn_has_all_of_its_time(held: Libvir
 
 
 async def past(moment: float) -> None:
-    while anyio.current_time() < moment:
-        await anyio.lowlevel.checkpoint()
+    await anyio.sleep_until(moment)
 
 
 async def test_a_call_that_was_never_sent_says_so(held: Libvirtd) -> None:
@@ -117,14 +119,8 @@ async def test_a_call_that_was_never_sent_says_so(held: Libvirtd) -> None:
             (need,) = raised.value.needs
             assert (need.kind, need.state, need.met_by) == (NeedKind.MACHINE, NeedState.UNVERIFIED, MetBy.HOST)
             let_go(held)
-            await reached_one(driver, 1)
+            await reached(driver, RUNNING)
             assert (await driver.get_info(told(2))).state is SHUTDOWN
-
-
-async def reached_one(driver: LibvirtDriver, number: int) -> None:
-    with anyio.fail_after(60):
-        while (await driver.get_info(told(number))).state is not RUNNING:
-            await anyio.lowlevel.checkpoint()
 
 
 async def test_who_waits_while_others_get_on_is_not_given_up() -> None:

@@ -17,6 +17,7 @@ from bringup.daemon.states import TaskState, VmState
 from bringup.daemon.store.base import Claimant
 from bringup.daemon.store.postgresql import PostgresqlStore, open_database
 from support.moving_address import MovingAddress
+from support.polling import reached
 from support.postgresql import PASSWORD, USER, Server, a_server, a_standby, the_server
 from support.records import HOST, expected, instance, records, uuid_of
 
@@ -171,9 +172,7 @@ async def until_it_has_followed(standby: Server, database: str) -> None:
             return connection.execute("SELECT count(*) FROM instances").fetchone() == (1,)
         return False
 
-    with anyio.fail_after(60):
-        while not await anyio.to_thread.run_sync(has_it):
-            await anyio.lowlevel.checkpoint()
+    await reached(lambda: anyio.to_thread.run_sync(has_it), "the standby")
 
 
 async def test_of_several_hosts_the_one_that_takes_writes_is_found_before_and_after_a_failover(

@@ -13,7 +13,8 @@ from bringup.daemon.states import PowerState, TaskState, VmState
 from support.computer import Computer, a_computer
 from support.drivers import told
 from support.libvirt_drivers import clear
-from support.libvirtd import Libvirtd, a_libvirtd, the_libvirtd, until
+from support.libvirtd import Libvirtd, a_libvirtd, the_libvirtd
+from support.polling import until
 from support.process import run, running
 from support.records import instance, migration, uuid_of
 

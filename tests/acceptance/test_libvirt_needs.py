@@ -11,8 +11,9 @@ from acceptance.test_libvirt_host import OFF, ON, on_libvirt, record_of
 from bringup.daemon.states import VmState
 from support.drivers import told
 from support.libvirt_drivers import clear
-from support.libvirtd import Libvirtd, More, the_libvirtd, until
+from support.libvirtd import Libvirtd, More, the_libvirtd
 from support.needing import block, disk, loop_device
+from support.polling import until
 from support.process import run, running
 from support.records import instance, uuid_of
 

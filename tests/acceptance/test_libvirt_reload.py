@@ -11,7 +11,8 @@ import pytest
 from support.computer import a_computer
 from support.drivers import told
 from support.libvirt_drivers import clear
-from support.libvirtd import Libvirtd, a_libvirtd, until
+from support.libvirtd import Libvirtd, a_libvirtd
+from support.polling import until
 from support.process import running
 from support.records import instance, uuid_of
 

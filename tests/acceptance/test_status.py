@@ -15,6 +15,7 @@ import pytest
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
 from support.hosts import evacuation
+from support.polling import until
 from support.process import ENVIRONMENT, PATIENCE_S, WITHOUT_ROOTS_RIGHTS, run
 from support.records import instance, uuid_of
 from support.scheduler import free_port
@@ -41,6 +42,16 @@ def events_of(client: httpx.Client, *, after: str = "") -> Iterator[tuple[str, d
                 name = line.removeprefix("event: ")
             elif line.startswith("data: "):
                 yield name, json.loads(line.removeprefix("data: "))
+
+
+def until_done(client: httpx.Client, count: int) -> None:
+    """Wait until so many instances are done."""
+
+    def is_done() -> bool:
+        found = status_of(client)["run"]
+        return found is not None and found["done"] >= count
+
+    until(is_done, f"the end of {count} instances")
 
 
 def status_of(client: httpx.Client) -> dict[str, Any]:
@@ -131,8 +142,7 @@ def test_a_hundred_clients_at_once_are_answered_while_instances_are_worked_on(tm
     with computer.stay() as daemon:
         daemon.until("status.listens")
         with asked(computer) as first:
-            while status_of(first)["run"] is None or status_of(first)["run"]["done"] < 39:
-                pass
+            until_done(first, 39)
 
             def ask() -> None:
                 with asked(computer) as client:
@@ -158,8 +168,7 @@ def test_who_was_killed_leaves_a_socket_that_the_next_start_takes_over(tmp_path:
     with computer.stay() as daemon:
         daemon.until("status.listens")
         with asked(computer) as client:
-            while status_of(client)["run"] is None or status_of(client)["run"]["done"] < 39:
-                pass
+            until_done(client, 39)
             before = status_of(client)["run"]["run_id"]
         daemon.end(signal.SIGKILL)
     dead = run("status", *computer.arguments, env=ENVIRONMENT)

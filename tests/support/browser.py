@@ -7,17 +7,16 @@ import base64
 import contextlib
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from support.polling import PATIENCE_S, until
 from support.programs import path_of
 from support.scheduler import free_port
 
-PATIENCE_S = 60.0
 FLAGS = (
     "--headless=new",
     # Root has no sandbox, and a container no /dev/shm that is large enough.
@@ -58,12 +57,19 @@ class Browser:
 
     def until(self, script: str) -> Any:
         """Wait until a script returns something that is true; give it."""
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
+        found: Any = None
+
+        def is_true() -> bool:
+            nonlocal found
             found = self.run(script)
-            if found:
-                return found
-        raise AssertionError(f"never true: {script}; the page: {self.run('return document.body.innerText')}")
+            return bool(found)
+
+        try:
+            until(is_true, script)
+        except AssertionError as error:
+            error.add_note(f"the page: {self.run('return document.body.innerText')}")
+            raise
+        return found
 
     def press(self, keys: str) -> None:
         """Press keys where the focus is."""
@@ -109,13 +115,13 @@ def browser(*, width: int = 1360, height: int = 1020) -> Iterator[Browser]:
 
 
 def _until_ready(client: httpx.Client, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
+    def is_ready() -> bool:
         assert process.poll() is None, "chromedriver has ended"
         with contextlib.suppress(httpx.TransportError):
-            if client.get("/status").json()["value"]["ready"]:
-                return
-    raise AssertionError("chromedriver is not ready")
+            return bool(client.get("/status").json()["value"]["ready"])
+        return False
+
+    until(is_ready, "chromedriver")
 
 
 def _session(client: httpx.Client, chromium: str, flags: list[str]) -> str:

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -24,6 +23,7 @@ import httpx
 
 from bringup.placement.client import PlacementClient, connect
 from bringup.placement.keystone import KeystoneAuth
+from support.polling import until
 
 CHILD = Path(__file__).with_name("keystone_child.py")
 PASSWORD = "s3cr3t adm1n?"
@@ -152,10 +152,11 @@ def _answers(url: str) -> bool:
 
 
 def _wait_for(url: str, process: "subprocess.Popen[str]") -> None:
-    until = time.monotonic() + START_S
-    while not _answers(url):
+    def answers() -> bool:
         assert process.poll() is None, f"{url}: its process ended"
-        assert time.monotonic() < until, f"{url} does not answer"
+        return _answers(url)
+
+    until(answers, f"the answer of {url}", patience_s=START_S)
 
 
 @functools.cache

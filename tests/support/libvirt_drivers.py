@@ -12,6 +12,7 @@ from bringup.drivers.base import Driver, LifecycleEvent, PowerState, Transition
 from bringup.drivers.libvirt import LibvirtDriver, LibvirtOptions
 from bringup.drivers.libvirt.binding import binding
 from bringup.drivers.network import Network
+from support import polling
 from support.drivers import told, uuid_of
 from support.libvirtd import Libvirtd, the_libvirtd
 
@@ -117,11 +118,13 @@ async def a_driver(server: Libvirtd, **more: Any) -> AsyncIterator[LibvirtDriver
         yield driver
 
 
-async def reached(driver: LibvirtDriver, state: PowerState) -> None:
-    """Wait until guest 1 is in a state."""
-    with anyio.fail_after(60):
-        while (await driver.get_info(told(1))).state is not state:  # noqa: ASYNC110 - nobody announces it
-            await anyio.sleep(0.02)
+async def reached(driver: LibvirtDriver, state: PowerState, number: int = 1) -> None:
+    """Wait until a guest is in a state."""
+
+    async def is_so() -> bool:
+        return (await driver.get_info(told(number))).state is state
+
+    await polling.reached(is_so, f"guest {number} {state.name}")
 
 
 def id_of(connection: Any) -> int:

@@ -12,9 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +21,11 @@ import pytest
 
 from bringup.drivers.libvirt.binding import binding
 from support import boot_sectors
+from support.polling import PATIENCE_S, until
 from support.process import children_of
 from support.programs import why_missing
 
 INIT = Path(__file__).with_name("libvirtd_init.py")
-PATIENCE_S = 60.0
 PROGRAMS = ("libvirtd", "virtlogd", "virsh", "qemu-system-x86_64", "qemu-img", "ip", "unshare", "setpriv", "mount")
 SECTORS = {
     "halt": boot_sectors.IGNORES_ACPI,
@@ -71,14 +69,6 @@ def namespaces(*more: str) -> tuple[str, ...]:
     """Give the command that runs another one in namespaces that end with us, however we end; ``more`` are options."""
     unshare = ("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", *more)
     return ("setpriv", "--pdeathsig", "KILL", *unshare, "--propagation", "private")
-
-
-def until(reached: Callable[[], object], what: str) -> None:
-    """Wait for a state that nobody announces; fail when it does not come."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached():
-        assert time.monotonic() < deadline, f"{what} did not come in {PATIENCE_S:g} s"
-        threading.Event().wait(0.02)
 
 
 class Libvirtd:

@@ -9,12 +9,12 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from support.polling import until
 from support.programs import PATH, why_missing
 from support.rabbitmq import WITH_US, free_ports
 
@@ -74,10 +74,11 @@ class MariaDB:
                 stdout=log,
                 stderr=log,
             )
-        until = time.monotonic() + PATIENCE_S
-        while not self._answers():
-            assert self._process.poll() is None, self.log.read_text()
-            assert time.monotonic() < until, f"MariaDB does not answer: {self.log.read_text()}"
+        try:
+            until(self._answers, "the answer of MariaDB", patience_s=PATIENCE_S)
+        except AssertionError as error:
+            error.add_note(self.log.read_text())
+            raise
 
     def _statements(self) -> Sequence[str]:
         who = f"'{USER}'@'127.0.0.1'"
@@ -88,6 +89,8 @@ class MariaDB:
         )
 
     def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "MariaDB ended"
         # It is the server that speaks first.
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5) as probe:
             return probe.recv(1) != b""

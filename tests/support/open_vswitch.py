@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.libvirtd import until
 from support.network import run
+from support.polling import until
 from support.programs import needs
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 
+from support.polling import until
 from support.postgresql import NOBODY, PASSWORD, USER, Server
 from support.programs import path_of
 
@@ -37,7 +38,7 @@ def a_pgbouncer(server: Server, mode: str, *, auth: str = "scram-sha-256", conne
         [*own, program, str(directory / "pgbouncer.ini")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _until_it_answers(port, process)
+        until(lambda: _answers(port, process), "the answer of pgbouncer")
         yield port
     finally:
         process.terminate()
@@ -45,14 +46,13 @@ def a_pgbouncer(server: Server, mode: str, *, auth: str = "scram-sha-256", conne
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _until_it_answers(port: int, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(3000):
-        assert process.poll() is None, "pgbouncer ended"
-        with (
-            contextlib.suppress(psycopg.OperationalError),
-            psycopg.connect(
-                host="127.0.0.1", port=port, user=USER, password=PASSWORD, dbname="postgres", connect_timeout=5
-            ),
-        ):
-            return
-    raise AssertionError("pgbouncer does not answer")
+def _answers(port: int, process: "subprocess.Popen[bytes]") -> bool:
+    assert process.poll() is None, "pgbouncer ended"
+    with (
+        contextlib.suppress(psycopg.OperationalError),
+        psycopg.connect(
+            host="127.0.0.1", port=port, user=USER, password=PASSWORD, dbname="postgres", connect_timeout=5
+        ),
+    ):
+        return True
+    return False

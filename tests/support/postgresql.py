@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 
+from support.polling import until
 from support.programs import path_of
 
 USER, PASSWORD = "bringup", "s3cr3t-database"
@@ -87,10 +88,12 @@ class Server:
             connection.execute("SET default_transaction_read_only = off")
             connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {wanted}")
             connection.execute("SELECT pg_reload_conf()")
-        found = ""
-        while found != wanted:
+
+        def is_told() -> bool:
             with self.connect("postgres") as connection:
-                found = str((connection.execute("SHOW default_transaction_read_only").fetchone() or ("",))[0])
+                return connection.execute("SHOW default_transaction_read_only").fetchone() == (wanted,)
+
+        until(is_told, f"default_transaction_read_only = {wanted}")
 
     def _call(self, program: str, *arguments: str) -> None:
         command = [*self._as, str(self._bin / program), *arguments]
@@ -111,11 +114,14 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for _ in range(3000):
-            with contextlib.suppress(psycopg.OperationalError), self.connect("postgres"):
-                return
-            assert self._process.poll() is None, "postgres ended"
-        raise AssertionError("postgres does not answer")
+        until(self._answers, "the answer of postgres")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "postgres ended"
+        with contextlib.suppress(psycopg.OperationalError), self.connect("postgres"):
+            return True
+        return False
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """Stop it: at once with SIGINT (clients are cut off), as a crash would with SIGQUIT."""

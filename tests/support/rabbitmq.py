@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from bringup.daemon.rpc.broker import Broker, Endpoint, Tls
 from support.certificates import Ca
+from support.polling import until
 from support.programs import why_missing
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -118,10 +118,15 @@ class RabbitMQ:
         self._until(self._answers)
 
     def _until(self, answers: Callable[[], bool]) -> None:
-        until = time.monotonic() + PATIENCE_S
-        while not answers():
-            assert all(process.poll() is None for process in self._processes), self.log.read_text()
-            assert time.monotonic() < until, f"RabbitMQ does not answer: {self.log.read_text()}"
+        def does() -> bool:
+            assert all(process.poll() is None for process in self._processes), "RabbitMQ ended"
+            return answers()
+
+        try:
+            until(does, "the answer of RabbitMQ", patience_s=PATIENCE_S)
+        except AssertionError as error:
+            error.add_note(self.log.read_text())
+            raise
 
     @property
     def runs(self) -> bool:

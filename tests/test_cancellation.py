@@ -185,7 +185,7 @@ async def test_cancellation_is_no_outcome() -> None:
 
 
 async def test_a_deadline_that_passed_before_the_stop_stays_an_outcome() -> None:
-    async with arranged([instance(1), instance(2)], limits=limits(concurrency=1, instance_deadline_s=0.2)) as host:
+    async with arranged([instance(1), instance(2)], limits=limits(concurrency=1, instance_deadline_s=1.0)) as host:
         host.driver.inject(Fault(verb="get_info", hang=True))
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:

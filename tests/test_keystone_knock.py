@@ -216,12 +216,12 @@ async def test_a_server_far_away_is_not_a_busy_one() -> None:
     with a_peer(DOCUMENT) as keystone:
         async with connect(keystone.url, auth=None) as client:
             http = client._http
-            await anyio.sleep(0.2)
+            await anyio.sleep(2)
             request = http.build_request("GET", keystone.url, extensions={"trace": watch.note})
             response = await http.send(request, stream=True)
             took_s = watch.took_s(response)
             await response.aclose()
-    assert 0 <= took_s < 0.2
+    assert 0 <= took_s < 2
 
 
 async def test_a_handshake_that_waits_for_the_server_is_a_queue_too(cloud: Cloud, tmp_path: Path) -> None:

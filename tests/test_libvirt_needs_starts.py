@@ -147,8 +147,8 @@ async def test_a_look_at_thirty_guests_at_once_is_quick(server: Libvirtd, tmp_pa
         took_s = anyio.current_time() - began
     assert len(found) == count
     assert all(need.state is MET for needs in found for need in needs)
-    # Two orders of magnitude above what it takes on a machine that does nothing else.
-    assert took_s < 15
+    # More than two orders of magnitude above what it takes on a machine that does nothing else.
+    assert took_s < 60
 
 
 async def test_a_verb_that_does_nothing_to_a_guest_that_runs_asks_for_nothing(server: Libvirtd, tmp_path: Path) -> None:

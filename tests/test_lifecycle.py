@@ -204,7 +204,7 @@ async def test_an_event_of_an_instance_of_another_host_is_ignored() -> None:
     "error", [StoreError("the disk"), ValueError("a row that is no JSON"), None], ids=["store", "row", "hangs"]
 )
 async def test_a_record_that_cannot_be_read_costs_its_event_only(error: Exception | None) -> None:
-    async with watched([instance(1), instance(2)], deadline_s=0.3) as (host, watch):
+    async with watched([instance(1), instance(2)], deadline_s=2.0) as (host, watch):
         await settle_all(host, watch)
         if error is None:
             host.trace.hang("store.get_instance", uuid=uuid_of(1))
@@ -272,7 +272,7 @@ async def test_no_more_events_are_handled_at_once_than_there_are_slots() -> None
 
 
 async def test_a_handling_that_hangs_is_given_up_and_the_next_event_is_handled() -> None:
-    async with watched([instance(1)], deadline_s=0.3) as (host, watch):
+    async with watched([instance(1)], deadline_s=2.0) as (host, watch):
         await settle_all(host, watch)
         looks = host.driver.count("get_info", uuid_of(1))
         host.driver.inject(Fault(verb="get_info", hang=True, times=1))

@@ -123,7 +123,7 @@ async def test_once_nobody_else_waits_every_slot_is_used() -> None:
 
 
 async def test_one_that_hangs_costs_its_own_slot_for_its_own_deadline() -> None:
-    quick = limits(concurrency=2, instance_deadline_s=0.3)
+    quick = limits(concurrency=2, instance_deadline_s=2.0)
     async with arranged([instance(number) for number in range(1, 9)], limits=quick) as host:
         host.driver.inject(Fault(verb="plug_vifs", uuid=uuid_of(4), hang=True))
         with anyio.fail_after(10):
@@ -141,19 +141,19 @@ async def test_one_that_hangs_costs_its_own_slot_for_its_own_deadline() -> None:
 
 async def test_the_deadline_of_an_instance_begins_with_its_slot_not_in_the_queue() -> None:
     """Leases that timed out in the queue stopped a whole cloud (field notes, F14)."""
-    deadline_s = 0.4
+    deadline_s = 2.0
     one_by_one = limits(concurrency=1, instance_deadline_s=deadline_s)
-    async with arranged([instance(number) for number in range(1, 5)], limits=one_by_one) as host:
-        for number in (1, 2, 3):
+    async with arranged([instance(number) for number in range(1, 4)], limits=one_by_one) as host:
+        for number in (1, 2):
             host.driver.inject(Fault(verb="get_info", uuid=uuid_of(number), hang=True))
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             result = await host.run()
 
-        assert result.took_s > 3 * deadline_s
-        assert [outcome_of(result, number).kind for number in (1, 2, 3)] == [Kind.FAILED] * 3
-        assert all(outcome_of(result, number).took_s >= deadline_s for number in (1, 2, 3))
-        assert outcome_of(result, 4).kind is Kind.INITIALIZED
-        assert outcome_of(result, 4).took_s < deadline_s
+        assert result.took_s > 2 * deadline_s
+        assert [outcome_of(result, number).kind for number in (1, 2)] == [Kind.FAILED] * 2
+        assert all(outcome_of(result, number).took_s >= deadline_s for number in (1, 2))
+        assert outcome_of(result, 3).kind is Kind.INITIALIZED
+        assert outcome_of(result, 3).took_s < deadline_s
 
 
 async def test_all_of_them_hanging_does_not_keep_the_run_from_its_end() -> None:
@@ -168,7 +168,7 @@ async def test_all_of_them_hanging_does_not_keep_the_run_from_its_end() -> None:
 
 
 async def test_a_store_that_hangs_is_bounded_by_the_deadline_too() -> None:
-    quick = limits(instance_deadline_s=0.2)
+    quick = limits(instance_deadline_s=2.0)
     async with arranged([instance(1, task_state=TaskState.RESIZE_PREP), instance(2)], limits=quick) as host:
         host.trace.hang("store.save")
         with anyio.fail_after(10):

@@ -63,7 +63,7 @@ async def test_one_that_hangs_is_given_up_after_its_deadline(*, cancelled: bool)
         await wiring.close_driver(driver)
     took_s = anyio.current_time() - began
 
-    assert wiring.CLOSE_S <= took_s < wiring.CLOSE_S + 1
+    assert wiring.CLOSE_S <= took_s < 2 * wiring.CLOSE_S
     assert logs == [{"event": "driver.not_closed", "log_level": "error", "deadline_s": wiring.CLOSE_S}]
 
 

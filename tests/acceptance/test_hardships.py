@@ -37,7 +37,7 @@ MANY = tuple(
     for number in range(1, 41)
 )
 SMALLEST_PIPE = 4096
-A_LITTLE_S = 3.0
+A_LITTLE_S = 20.0
 
 
 def assert_all_settled(computer: Computer) -> None:

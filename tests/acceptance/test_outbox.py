@@ -69,7 +69,7 @@ def test_what_a_former_start_left_is_sent_by_the_running_daemon(tmp_path: Path) 
 
 def test_an_instance_that_hangs_does_not_keep_the_report_from_being_sent(tmp_path: Path) -> None:
     with receiver(tmp_path / "scheduler") as scheduler:
-        computer = a_computer(tmp_path, scheduler=scheduler.url).having(limits={"instance_deadline": 0.5})
+        computer = a_computer(tmp_path, scheduler=scheduler.url).having(limits={"instance_deadline": 3})
         computer.guests(INSTANCES, Fault(verb="plug_vifs", uuid=uuid_of(1), hang=True)).records(INSTANCES)
 
         ended = computer.run()

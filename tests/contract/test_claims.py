@@ -76,20 +76,21 @@ async def test_the_claim_of_a_daemon_whose_lease_has_ended_holds_nobody_up(store
     await claim(store, OTHER)
 
 
-@pytest.mark.parametrize("status", [*AWAY_STATUSES, "done", "completed", "error", "reverted"])
 @pytest.mark.parametrize("kind", ["evacuation", "live-migration", "migration", "resize"])
 @pytest.mark.parametrize("reverting", [False, True])
-async def test_a_migration_under_way_forbids_a_start(
-    store: ImportingStore, kind: str, status: str, *, reverting: bool
-) -> None:
-    await store.import_records(records(instance(1), migrations=(migration(1, migration_type=kind, status=status),)))
-    forbids = status in AWAY_STATUSES and not (reverting and kind in ("migration", "resize"))
-    if forbids:
-        with pytest.raises(StateConflict, match=f"{kind} .* is {status}"):
-            await claim(store, reverting=reverting)
-    else:
-        await claim(store, reverting=reverting)
-        await store.end_start(uuid_of(1), MINE, reverting=reverting)
+async def test_a_migration_under_way_forbids_a_start(store: ImportingStore, kind: str, *, reverting: bool) -> None:
+    statuses = dict(enumerate((*AWAY_STATUSES, "done", "completed", "error", "reverted"), start=1))
+    migrations = tuple(migration(number, migration_type=kind, status=status) for number, status in statuses.items())
+    await store.import_records(records(*map(instance, statuses), migrations=migrations))
+
+    for number, status in statuses.items():
+        forbids = status in AWAY_STATUSES and not (reverting and kind in ("migration", "resize"))
+        if forbids:
+            with pytest.raises(StateConflict, match=f"{kind} .* is {status}"):
+                await claim(store, number=number, reverting=reverting)
+        else:
+            await claim(store, number=number, reverting=reverting)
+            await store.end_start(uuid_of(number), MINE, reverting=reverting)
 
 
 @pytest.mark.parametrize("kind", ["evacuation", "live-migration", "migration", "resize"])

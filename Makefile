@@ -9,7 +9,7 @@ HEADERS = import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_p
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/dev/null && \
   $(PYTHON) -c '$(HEADERS)' && echo $(VENV)/.libvirt)
 
-.PHONY: run test check chaos bench bench-libvirt bench-openstack bench-smallest no-regret clean
+.PHONY: run test check chaos fuzz bench bench-libvirt bench-openstack bench-smallest no-regret clean
 
 run: $(VENV)/.demo
 	$(BIN)/bringup demo --directory .demo
@@ -28,6 +28,11 @@ check: $(VENV)/.dev
 # Killed at every boundary of the journal, and at 500 random moments: an hour or two.
 chaos: $(VENV)/.dev
 	CHAOS=full $(BIN)/pytest tests/chaos
+
+# Hostile input at every border, other input each time: FUZZ_TIMES times what `make test` tries; prints how each ended.
+# What takes more than 8 GB of addresses fails.
+fuzz: $(VENV)/.dev
+	ulimit -v 8000000 && FUZZ=full $(BIN)/pytest tests/fuzz --timeout=7200
 
 bench: $(VENV)/.dev $(VENV)/.plain
 	BENCH_PYTHON=$(VENV)/plain/bin/python $(BIN)/python benchmarks/run.py

@@ -22,7 +22,7 @@ The text of an inner error is never repeated in the outer one: the chain carries
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from bringup.daemon.text import printable
+from bringup.daemon.text import line
 
 WHO_MAY: Final = "run it as root, or as the user bringup"
 """The end of a sentence about what this user may not."""
@@ -34,8 +34,8 @@ class BringupError(Exception):
     exit_code = 70
 
     def __init__(self, *lines: str) -> None:
-        """Take lines; what is in them of others may hold anything, line breaks too."""
-        super().__init__("\n".join(map(printable, lines)))
+        """Take lines; what is in them of others may hold anything, line breaks too, and be of any length."""
+        super().__init__("\n".join(map(line, lines)))
 
 
 class SettingsError(BringupError):
@@ -46,7 +46,7 @@ class SettingsError(BringupError):
     def __init__(self, problems: Sequence[str]) -> None:
         """Take one sentence a wrong key, each with the key, its value and what would be right."""
         super().__init__(*problems)
-        self.problems = tuple(map(printable, problems))
+        self.problems = tuple(map(line, problems))
 
 
 class UsageError(BringupError):
@@ -146,4 +146,4 @@ def _text_of(link: BaseException) -> str:
         return ""
     if isinstance(link, BringupError):
         return str(link)
-    return printable(str(link)) or WITHOUT_WORDS.get(type(link).__name__, type(link).__name__)
+    return line(str(link)) or WITHOUT_WORDS.get(type(link).__name__, type(link).__name__)

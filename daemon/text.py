@@ -6,7 +6,12 @@ follows around.  All of it is written as Python would write it in a string.  Pur
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+LONGEST_LINE: Final = 4000
+"""Characters of one line of a message: enough for a list of a hundred UUIDs."""
+LONGEST_NAME: Final = 80
+"""Characters of a name that somebody else gave."""
 
 
 def printable(text: str) -> str:
@@ -14,6 +19,16 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def line(text: str) -> str:
+    """Give a text in one line of bounded length, as a message has it."""
+    return short(printable(text[: LONGEST_LINE + 1]), LONGEST_LINE)
+
+
+def short(text: str, most: int = LONGEST_NAME) -> str:
+    """Give a text, or its beginning and three dots."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def one_line_of_json(facts: Mapping[str, Any]) -> str:

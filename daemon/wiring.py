@@ -131,7 +131,7 @@ def make_driver(settings: Settings, *, acting: bool = False) -> Driver:
     try:
         return SimulatedDriver.from_file(require_scenario(settings), state_path=settings.driver.scenario_state)
     except ScenarioError as error:
-        raise SettingsError([f"driver.scenario: {error}"]) from error
+        raise SettingsError([f"driver.scenario: {line}" for line in str(error).split("\n")]) from None
 
 
 def follow_limit(settings: Settings, driver: Driver, concurrency: int) -> None:

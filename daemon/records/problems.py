@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from bringup.daemon.errors import UsageError
-from bringup.daemon.text import printable
+from bringup.daemon.text import printable, short
 
 SHOWN = 20
 MOST = 10_000
@@ -114,7 +114,7 @@ def _cut(text: str) -> str:
 
 
 def _path(location: tuple[str | int, ...]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location if part != "[key]")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{short(part)}" for part in location if part != "[key]")
 
 
 def _shown(field: str, value: Any) -> str:

@@ -10,6 +10,7 @@ from bringup.daemon.records.documents import read_documents
 from bringup.daemon.records.shapes import COMMAND, as_nova_says, is_line_of_a_list, servers_in, unread_texts
 from bringup.daemon.records.weight import MOST_ENTRIES, has_too_many_entries
 from bringup.daemon.records.writing import FORMAT
+from bringup.daemon.text import short
 
 if TYPE_CHECKING:
     from bringup.daemon.records.problems import Problems
@@ -73,7 +74,7 @@ class _Reading:
         from bringup.daemon.records import own  # noqa: PLC0415 - pydantic, as above
 
         for name in document.keys() - {"format", "instances", "migrations"}:
-            self.problems.add(f"{prefix}{name}", ": there is no such field")
+            self.problems.add(f"{prefix}{short(name)}", ": there is no such field")
         for index, data in enumerate(self._list(document, "instances", prefix)):
             at = f"{prefix}instances[{index}]"
             if not self._is_too_large(data, at):

@@ -13,6 +13,8 @@ from typing import Any
 from bringup.daemon.rpc.errors import RemoteError, Unreadable
 
 VERSION = "2.0"
+LONGEST_TEXT = 4000
+"""Characters of what a failure says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ def parse_answer(body: bytes) -> Answer:
         failure = inner.get("failure")
         error, traceback = _failure(failure) if failure else (None, "")
         return Answer(
-            message_id=inner["_msg_id"],
+            message_id=_text(inner["_msg_id"]),
             is_last=bool(inner.get("ending", True)),
             result=inner.get("result"),
             failure=error,
@@ -95,5 +97,11 @@ def parse_answer(body: bytes) -> Answer:
 
 def _failure(text: str) -> tuple[RemoteError, str]:
     failure = json.loads(text)
-    said = failure.get("message") or ""
-    return RemoteError(str(failure["class"]), str(said)), "".join(failure.get("tb") or ())
+    said = _text(failure.get("message") or "")
+    return RemoteError(_text(failure["class"]), said), "".join(failure.get("tb") or ())
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text is wanted")
+    return value[:LONGEST_TEXT]

@@ -5,7 +5,7 @@ The shape is documented in ``docs/scenarios.md`` and in ``scenario.schema.json``
 
 import dataclasses
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -57,7 +57,7 @@ def read_scenario(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Scenario:
         scenario: Scenario = adapter_of(Scenario).validate_python(document)
     except ValidationError as error:
         problems += [_sentence(problem) for problem in error.errors(include_url=False)]
-        raise ScenarioError(path, problems) from error
+        raise ScenarioError(path, problems) from None
     if problems:
         raise ScenarioError(path, problems)
     return scenario
@@ -102,9 +102,8 @@ def _read_json(path: Path, limit_bytes: int) -> dict[str, Any]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise ValueError(f"an object has the key {', '.join(map(_shown, twice))} more than once")
+        twice = sorted(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"an object has the key {', '.join(map(_shown, twice[:_SHOWN]))} more than once")
     return document
 
 
@@ -122,8 +121,8 @@ def _problems_across(document: dict[str, Any]) -> Iterator[str]:
         active += guest.get("power_state", "running") in [state.name.lower() for state in ACTIVE]
     for uuid, indexes in places.items():
         if len(indexes) > 1:
-            every = " and ".join(f"guests[{index}]" for index in indexes)
-            yield f'{every}: all have the uuid "{uuid}"; it must be unique'
+            every = " and ".join(f"guests[{index}]" for index in indexes[:_SHOWN])
+            yield f"{every}: all have the uuid {_shown(uuid)}; it must be unique"
     capacity = document.get("capacity")
     room = capacity.get("running") if isinstance(capacity, dict) else None
     if isinstance(room, int) and 0 <= room < active:
@@ -152,7 +151,7 @@ def _part(place: Sequence[Any]) -> Any:
 
 def _sentence(problem: Any) -> str:
     place, kind, value = problem["loc"], problem["type"], _shown(problem["input"])
-    key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place if step != "[key]")
+    key = "".join(f"[{step}]" if isinstance(step, int) else f".{step[:_WIDTH]}" for step in place if step != "[key]")
     key = key.lstrip(".") or "the scenario"
     match kind:
         case "unexpected_keyword_argument" | "extra_forbidden":

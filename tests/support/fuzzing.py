@@ -14,10 +14,14 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from bringup.daemon.errors import chain_of
+
 FULL: Final = os.environ.get("FUZZ") == "full"
 TIMES_MORE: Final = int(os.environ.get("FUZZ_TIMES", "40"))
 """How many times more inputs ``make fuzz`` tries."""
-LONGEST_SENTENCE: Final = 4000
+LONGEST_SENTENCE: Final = 40_000
+"""Of twenty records or keys that are wrong, each with all that is wrong with it."""
+LONGEST_LINE: Final = 4100
 PROPERTY: Final = "fuzz"
 SECRET: Final = "hush-7f1c9e"
 """Stands where inputs have secrets."""
@@ -32,6 +36,8 @@ def fuzz(examples: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         derandomize=not FULL,
         database=None,
         deadline=None,
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+        report_multiple_bugs=False,
         suppress_health_check=list(hypothesis.HealthCheck),
         print_blob=True,
     )
@@ -53,7 +59,7 @@ class Border:
             try:
                 yield
             except refusals as error:
-                must_be_a_sentence(str(error), secret=secret)
+                must_be_a_sentence(chain_of(error), secret=secret)
                 self.refused += 1
                 return
         except BaseException:
@@ -63,9 +69,12 @@ class Border:
 
 
 def must_be_a_sentence(text: str, *, secret: bool = False) -> None:
-    """Assert that a sentence is there, is bounded, and tells no secret."""
+    """Assert that a sentence is there, is bounded, is safe for a terminal, and tells no secret."""
+    lines = text.split("\n")
     assert text.strip(), "nothing was said"
+    assert all(line.isprintable() for line in lines), f"a terminal would obey it: {text[:500]!r}"
     assert len(text) <= LONGEST_SENTENCE, f"{len(text)} characters: {text[:200]!r}..."
+    assert all(len(line) <= LONGEST_LINE for line in lines), f"{max(map(len, lines))} characters: {text[:200]!r}..."
     assert not (secret and SECRET in text), f"a secret is told: {text[:500]!r}"
 
 

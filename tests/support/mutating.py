@@ -104,6 +104,29 @@ def _change(chance: Random, above: list[Any]) -> None:
             parent[key] = hostile(chance)
 
 
+def changed_lines(chance: Random, text: str, *, most: int = 3) -> bytes:
+    """Change a file of ``key = value``: a value that nobody expects, a line that is not there, or there twice."""
+    lines = text.splitlines()
+    for _ in range(chance.randint(1, most)):
+        at = chance.randrange(len(lines))
+        key, equals, _value = lines[at].partition("=")
+        match chance.randrange(6):
+            case 0:
+                lines[at] = ""
+            case 1:
+                lines.insert(at, lines[at])
+            case 2 if equals:
+                lines[at] = f"{chance.choice(TEXTS)[:300]} = 1"
+            case 3 if equals:
+                lines[at] = f"{key}= {chance.choice(TEXTS)}"
+            case _ if equals:
+                lines[at] = f"{key}= {json.dumps(hostile(chance))}"
+            case _:
+                lines[at] = f"[{chance.choice(TEXTS)[:300]}]"
+    data = "\n".join([*lines, ""]).encode(errors="surrogatepass")
+    return mangled(chance, data) if chance.randrange(6) == 0 else data
+
+
 def _places(value: Any, left: int = 40) -> Iterator[tuple[Any, Any]]:
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     for key in keys:

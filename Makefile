@@ -9,7 +9,8 @@ HEADERS = import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_p
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/dev/null && \
   $(PYTHON) -c '$(HEADERS)' && echo $(VENV)/.libvirt)
 
-.PHONY: run test check chaos fuzz bench bench-libvirt bench-openstack bench-smallest no-regret clean
+.PHONY: run test check chaos fuzz bench bench-libvirt bench-openstack bench-smallest no-regret hashes sbom release image
+.PHONY: audit clean
 
 run: $(VENV)/.demo
 	$(BIN)/bringup demo --directory .demo
@@ -23,7 +24,9 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/mypy tests
 	$(BIN)/mypy benchmarks docs/draw_demo.py docs/draw_status.py docs/draw_no_regret.py
+	$(BIN)/mypy release
 	$(BIN)/lint-imports
+	$(BIN)/python release/audit.py
 
 # Killed at every boundary of the journal, and at 500 random moments: an hour or two.
 chaos: $(VENV)/.dev
@@ -56,6 +59,32 @@ bench-smallest: $(VENV)/.dev $(VENV)/.plain
 no-regret: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python docs/draw_no_regret.py
 
+# The hashes of what is installed on a host, from the pins; asks the index.
+hashes: $(VENV)/bin/python
+	$(PIP) install --constraint constraints.txt uv packaging
+	$(BIN)/python release/hashes.py
+
+# The wheel of this commit, its SBOM, what was built of what, SHA256SUMS: in dist/, the same bytes for everybody.
+release sbom: $(VENV)/.dev $(VENV)/.build
+	$(VENV)/build/bin/python release/build.py HEAD dist --sbom-python $(BIN)/python
+
+# The image and its SBOM, in dist/: make image BASE=...@sha256:...
+IMAGE = bringup:0.1.0
+image: $(VENV)/.dev
+	@test -n "$(BASE)" || { echo "make image BASE=NAME@sha256:DIGEST: container/Containerfile says how to ask for it" >&2; exit 64; }
+	mkdir -p dist
+	buildah build --file container/Containerfile --build-arg BASE=$(BASE) --tag $(IMAGE) .
+	podman run --rm --entrypoint dpkg-query $(IMAGE) -W -f '$${Package} $${Version} $${Architecture}\n' > dist/image.debian
+	podman run --rm --entrypoint /opt/bringup/bin/python $(IMAGE) -c "$$(cat release/listing.py)" > dist/image.python
+	$(BIN)/python release/sbom.py --python dist/image.python --debian dist/image.debian > dist/image.cdx.json
+
+# Asks an advisory service about every pin of a host; ends with 1 where it cannot be asked.
+audit: $(VENV)/.dev
+	$(BIN)/python release/audit.py
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip --quiet --disable-pip-version-check install pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes $(patsubst %,--requirement %,$(wildcard requirements/*.txt))
+
 clean:
 	rm -rf $(VENV) .demo
 
@@ -73,6 +102,12 @@ $(VENV)/.plain: pyproject.toml constraints.txt $(shell find daemon drivers place
 	$(VENV)/plain/bin/pip --quiet install --constraint constraints.txt --force-reinstall '.[network]' keystoneauth1
 	$(VENV)/plain/bin/python -m compileall -q $(VENV)/plain/lib
 	rm -rf build
+	touch $@
+
+# What builds the wheel, and nothing else.
+$(VENV)/.build: requirements/build.txt
+	$(PYTHON) -m venv $(VENV)/build
+	$(VENV)/build/bin/pip --quiet --disable-pip-version-check install --require-hashes --only-binary :all: -r requirements/build.txt
 	touch $@
 
 $(VENV)/.libvirt: pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -33,6 +33,21 @@ def test_no_command_takes_bringup_from_an_index_masks_libvirt_guests_or_overwrit
                 assert line.lstrip().startswith(f"[ -e {SETTINGS} ] || "), line
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/libvirt.md", "docs/openstack.md", "docs/operating.md"])
+def test_what_comes_from_an_index_has_a_hash_and_what_is_built_asks_none(name: str) -> None:
+    lines = [line for block in blocks(REPOSITORY / name, "sh") for line in block.splitlines() if "/pip install" in line]
+
+    for line in lines:
+        if line.endswith(" ."):
+            assert " --no-index --no-deps --no-build-isolation" in line
+            continue
+        assert " --require-hashes --only-binary :all: -r " in line
+        for path in re.findall(r"-r (\S+)", line):
+            assert (REPOSITORY / path).is_file()
+    # Nothing is built but bringup itself, in the line after.
+    assert len(lines) > 1
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/operating.md", "docs/libvirt.md"])
 def test_the_first_settings_of_an_installation_bring_guests_back(name: str, tmp_path: Path) -> None:
     first = blocks(REPOSITORY / name, "toml")[0]
@@ -86,3 +101,11 @@ def test_the_command_lines_of_the_plain_hosts_units_are_ones() -> None:
 
 def test_an_import_that_may_pass_by_itself_is_no_failure_of_its_unit() -> None:
     assert values("bringup-import.service", "SuccessExitStatus") == ["69", "75"]
+
+
+@pytest.mark.parametrize("name", ["docs/safety.md", "docs/security.md"])
+def test_what_keeps_a_promise_is_there(name: str) -> None:
+    named = set(re.findall(r"`((?:\w+/)?test_\w+\.py)", (REPOSITORY / name).read_text()))
+
+    assert named
+    assert sorted(each for each in named if not (REPOSITORY / "tests" / each).is_file()) == []

@@ -5,11 +5,13 @@ import json
 import re
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import yaml
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
 from support.containers import IMAGE, PATIENCE_S, USER, Engine, Pod, require_containers, started
-from support.debian import REPOSITORY
+from support.debian import REPOSITORY, run
 from support.libvirtd import Libvirtd, a_libvirtd
 from support.records import instance, uuid_of
 from support.scheduler import free_port
@@ -183,6 +185,33 @@ def test_the_image_is_small_and_starts_the_program_itself(engine: Engine) -> Non
     [base] = json.loads(engine.podman("image", "inspect", "localhost/debian:12"))
     # What stands on the base: the interpreter's environment, and no pip, no compiler, no sources.
     assert image["Size"] - base["Size"] < 120e6
+
+
+def test_its_sbom_has_every_package_of_debian_and_of_an_index_with_its_hashes(engine: Engine, tmp_path: Path) -> None:
+    """The script refuses what has no hash, and validates what it writes."""
+    inside = partial(run, *engine.command())
+    debian = inside("--entrypoint=dpkg-query", IMAGE, "-W", "-f", "${Package} ${Version} ${Architecture}\\n")
+    listing = (REPOSITORY / "release/listing.py").read_text()
+    python = inside("--entrypoint=/opt/bringup/bin/python", IMAGE, "-c", listing)
+    (tmp_path / "debian").write_text(debian)
+    (tmp_path / "python").write_text(python)
+
+    bom = json.loads(
+        run(
+            *(sys.executable, REPOSITORY / "release/sbom.py"),
+            *("--python", tmp_path / "python", "--debian", tmp_path / "debian"),
+        )
+    )
+
+    urls = {each["purl"] for each in bom["components"]}
+    assert len(urls) == len(debian.splitlines()) + len(python.splitlines())
+    assert {url.partition("@")[0] for url in urls} >= {
+        *("pkg:deb/debian/libc6", "pkg:deb/debian/python3-libvirt"),
+        *("pkg:pypi/anyio", "pkg:pypi/pyroute2", "pkg:pypi/psycopg-binary"),
+    }
+    hashed = [each for each in bom["components"] if each["purl"].startswith("pkg:pypi/")]
+    assert all(each["externalReferences"][0]["hashes"] for each in hashed)
+    assert bom["metadata"]["component"]["type"] == "container"
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ SOURCES = (
     "drivers",
     "placement",
     "systemd",
+    "requirements",
     "pyproject.toml",
     "constraints.txt",
     "README.md",

@@ -18,7 +18,8 @@ from support.programs import needs
 
 REPOSITORY = Path(__file__).parents[2]
 RELEASE, PYTHON = "bookworm", "3.11"
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+PROJECT, SYSTEM = PYPROJECT["project"], PYPROJECT["build-system"]
 PYTHON_ALONE = ("python3", "python3-venv", "ca-certificates")
 
 
@@ -57,5 +58,5 @@ def wheels() -> Path:
     needed = [*PROJECT["dependencies"], *extras["postgresql"], *extras["network"], *extras["demo"]]
     chosen = ("--only-binary", ":all:", "--python-version", PYTHON, "--constraint", REPOSITORY / "constraints.txt")
     pip = (sys.executable, "-m", "pip", "--quiet", "download", "--dest", folder)
-    run(*pip, *chosen, "setuptools>=77", *needed)
+    run(*pip, *chosen, *SYSTEM["requires"], *needed)
     return folder

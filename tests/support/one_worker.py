@@ -12,6 +12,8 @@ TOGETHER = {
     "tests/acceptance/test_booted.py": "a machine and an image",
     "tests/acceptance/test_container.py": "a machine and an image",
     "tests/acceptance/test_openstack_hardships.py": "a cloud to break",
+    "tests/test_records_memory.py": "what files cost",
+    "tests/test_release.py": "a release",
     "tests/test_nova_concurrency.py": "a cloud on MariaDB",
 }
 """What the tests of a file share with those of others."""

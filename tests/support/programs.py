@@ -20,6 +20,7 @@ PACKAGES: Mapping[str, str] = {
     "env": "coreutils",
     "epmd": "rabbitmq-server",
     "gcc": "gcc",
+    "git": "git",
     "initdb": "postgresql",
     "ip": "iproute2",
     "libvirt-guests.sh": "libvirt-daemon-system",

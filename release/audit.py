@@ -1,0 +1,78 @@
+"""Compares pins and floors with the advisories that are kept here, and says of which day they are.
+
+It needs no network, and knows no more than ``advisories.json`` (OSV's format): `make audit` asks an advisory service.
+Ends with 1 where one applies.
+"""
+
+import datetime as dt
+import json
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+ADVISORIES = Path(__file__).with_name("advisories.json")
+
+
+def pins(text: str) -> dict[str, Version]:
+    """Give the versions of a file of constraints."""
+    lines = (line.split("==") for line in text.splitlines() if line and not line.startswith("#"))
+    return {canonicalize_name(name): Version(version) for name, version in lines}
+
+
+def floors(project: Mapping[str, Any]) -> dict[str, Version]:
+    """Give the lowest versions that a pyproject.toml lets in at run time; 0 where it sets none."""
+    table = project["project"]
+    wanted = [*table["dependencies"], *(each for extra in table["optional-dependencies"].values() for each in extra)]
+    found: dict[str, Version] = {}
+    for requirement in map(Requirement, [*wanted, *project["build-system"]["requires"]]):
+        lowest = [Version(each.version) for each in requirement.specifier if each.operator in (">=", "==")]
+        name = canonicalize_name(requirement.name)
+        found[name] = min([*lowest, *([found[name]] if name in found else [])], default=Version("0"))
+    return found
+
+
+def applying(advisories: list[dict[str, Any]], versions: Mapping[str, Version]) -> Iterator[str]:
+    """Give a sentence for each advisory that applies to one of these versions."""
+    for advisory in advisories:
+        for affected in advisory["affected"]:
+            name = canonicalize_name(affected["package"]["name"])
+            if name in versions and any(_is_in(versions[name], each["events"]) for each in affected["ranges"]):
+                yield f"{name} {versions[name]}: {advisory['id']}, {advisory['summary']}"
+
+
+def _is_in(version: Version, events: list[dict[str, str]]) -> bool:
+    is_affected = False
+    for event in events:
+        if "introduced" in event and version >= Version(event["introduced"]):
+            is_affected = True
+        if "fixed" in event and version >= Version(event["fixed"]):
+            is_affected = False
+    return is_affected
+
+
+def main() -> int:
+    """Say what applies."""
+    kept = json.loads(ADVISORIES.read_text())
+    days = (dt.datetime.now(dt.UTC).date() - dt.date.fromisoformat(kept["of"])).days
+    pinned = pins((ROOT / "constraints.txt").read_text())
+    lowest = floors(tomllib.loads((ROOT / "pyproject.toml").read_text()))
+    found = [f"pinned: {each}" for each in applying(kept["advisories"], pinned)]
+    found += [f"let in by pyproject.toml: {each}" for each in applying(kept["advisories"], lowest)]
+    count = len(kept["advisories"])
+    print(*found, sep="\n", end="\n" if found else "")
+    print(
+        f"{len(found)} of {count} advisories apply to {len(pinned)} pins and {len(lowest)} floors. They were written "
+        f"down on {kept['of']}, {days} days ago: newer ones are not known here (make audit asks a service)."
+    )
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

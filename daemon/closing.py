@@ -4,9 +4,10 @@ They come one after the other, in this order; what is under way when the signal 
 units and manifests give at least the sum (``TimeoutStopSec=`` and its like); the daemon asks systemd for some more.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from bringup.daemon.settings import Settings
+if TYPE_CHECKING:
+    from bringup.daemon.settings import Settings
 
 LET_GO_S: Final = 10.0
 """A claim on an instance is let go of, and a guest stopped that must not run."""
@@ -23,7 +24,7 @@ HURRY_S: Final = 2.0
 """What asks a PostgreSQL when the signal comes has so long before it is cut off; beside the claims."""
 
 
-def closes_s(settings: Settings) -> float:
+def closes_s(settings: "Settings") -> float:
     """Give the sum of all that is waited for once a signal has come."""
     given_up = max(LET_GO_S, EVENTS_S)
     closed = LEASE_S + STORE_S + CONDUCTOR_S + DRIVER_S + MESSAGING_S + JOURNAL_S + STATUS_S

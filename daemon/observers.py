@@ -1,11 +1,15 @@
 """Several observers of one run: each is told everything, and one that fails hurts neither the others nor the run."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from bringup.daemon.decisions import Step
-from bringup.daemon.host import RunObserver
 from bringup.daemon.logs import get_logger
 from bringup.daemon.outcomes import Outcome
+
+if TYPE_CHECKING:
+    # It knows all that a run needs; who only observes one, in another process, needs little of it.
+    from bringup.daemon.host import RunObserver
 
 log = get_logger()
 
@@ -41,11 +45,11 @@ class Indifferent:
 class Observers:
     """Tells all of them, in the order given."""
 
-    def __init__(self, *observers: RunObserver) -> None:
+    def __init__(self, *observers: "RunObserver") -> None:
         """Take those who are told."""
         self._observers = observers
 
-    def _tell(self, tell: Callable[[RunObserver], None]) -> None:
+    def _tell(self, tell: "Callable[[RunObserver], None]") -> None:
         for observer in self._observers:
             try:
                 tell(observer)

@@ -2,11 +2,19 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from bringup.daemon.decisions import Step
 from bringup.daemon.outcomes import Kind, Outcome
 from bringup.daemon.snapshot import InstanceNow, Snapshot
+
+TOLD: Final = (
+    *("phase", "detail", "phase_since", "total", "warnings", "advances", "advanced_at", "run_id", "attempt", "error"),
+    *("began", "work_began", "ended"),
+)
+"""What of the progress is told to another process as it is."""
 
 
 @dataclass(slots=True)
@@ -102,7 +110,7 @@ class Progress:
     @property
     def done(self) -> int:
         """How many instances are settled."""
-        return len(self._kinds)
+        return self.kinds.total()
 
     def rate(self) -> float | None:
         """Tell how many instances a second were settled; None before the first."""
@@ -136,3 +144,18 @@ class Progress:
             attempt=self.attempt,
             error=self.error,
         )
+
+    def told(self) -> dict[str, Any]:
+        """Give what a snapshot is made of, as JSON holds it; the times are of the clock of this host."""
+        return {
+            **{name: getattr(self, name) for name in TOLD},
+            "kinds": {kind.value: count for kind, count in self.kinds.items()},
+            "running": [[one.uuid, one.since, one.doing, one.doing_since] for one in self.running.values()],
+        }
+
+    def take(self, told: Mapping[str, Any]) -> None:
+        """Be what another process of this host has told."""
+        for name in TOLD:
+            setattr(self, name, told[name])
+        self.kinds = Counter({Kind(kind): count for kind, count in told["kinds"].items()})
+        self.running = {one[0]: Running(*one) for one in told["running"]}

@@ -5,7 +5,7 @@ socket alone.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -20,11 +20,9 @@ from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.status import documents, metrics
 from bringup.daemon.status.guarding import Guarding
 from bringup.daemon.status.page import page
-from bringup.daemon.status.source import Source
+from bringup.daemon.status.source import Source, Word
 from bringup.daemon.status.streams import SEND_S, EventStream, TimelineStream
 
-Word = Callable[[Sequence[str]], Awaitable[list[str]]]
-"""Takes an operator's word on instances by UUID, for none on all that it can be about; gives those that it was."""
 LONGEST_BODY = 1 << 20
 DIGITS = 18
 """No number that is meant has more."""
@@ -68,7 +66,10 @@ class _Answers:
         self._source = source
 
     async def livez(self, _request: Request) -> Response:
-        """Tell whether the work moves: an answer alone shows that the event loop does."""
+        """Tell whether the work moves, and whether the daemon's own event loop does."""
+        silent = await self._source.fresh()
+        if silent is not None:
+            return PlainTextResponse(f"stuck: {silent}\n", status_code=503)
         stuck_s = self._source.stuck_for_s(self._source.progress.snapshot())
         hanging = self._source.hanging()
         if hanging is not None:
@@ -78,15 +79,17 @@ class _Answers:
         return PlainTextResponse(f"stuck: nothing has ended for {stuck_s:.0f} s\n", status_code=503)
 
     async def readyz(self, _request: Request) -> Response:
-        reason = self._source.reason(self._source.progress.snapshot())
+        reason = await self._source.fresh() or self._source.reason(self._source.progress.snapshot())
         if reason is None:
             return PlainTextResponse("ok\n")
         return PlainTextResponse(f"{reason}\n", status_code=503)
 
     async def status(self, _request: Request) -> Response:
+        await self._source.fresh()
         return JSONResponse(documents.status(self._source, await self._source.reports()))
 
     async def metrics(self, _request: Request) -> Response:
+        await self._source.fresh()
         text = metrics.text_of(self._source, await self._source.reports())
         return Response(text, media_type=metrics.CONTENT_TYPE_LATEST)
 

@@ -4,26 +4,23 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import current_token
 
 from bringup import __version__
+from bringup.daemon.background import background
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.notify.patience import AT_MOST
 from bringup.daemon.progress import Progress
 from bringup.daemon.settings import Settings
 from bringup.daemon.status import sockets
+from bringup.daemon.status.channel import Channels
+from bringup.daemon.status.keeping import Listener, kept
 from bringup.daemon.status.recorder import Recorder
-from bringup.daemon.status.server import served
 from bringup.daemon.status.source import Source
 from bringup.daemon.wiring import JOURNAL, utc_now
-
-if TYPE_CHECKING:
-    from bringup.daemon.status.app import Word
-    from bringup.daemon.status.guarding import Guarding
 
 log = get_logger()
 
@@ -41,7 +38,8 @@ def source_of(settings: Settings, progress: Progress, *, boot_id: str) -> Source
         gate_s=settings.placement.wait,
         host_s=AT_MOST * limits.host_wait,
         progress=progress,
-        recorder=Recorder(utc_now),
+        # Who listens does so in another process.
+        recorder=Recorder(utc_now, keep=0),
     )
 
 
@@ -71,25 +69,32 @@ async def answering(settings: Settings, source: Source) -> AsyncIterator[Listeni
     listening = Listening()
     async with AsyncExitStack() as stack:
         if settings.status.enabled:
+            channels = Channels(source)
             if settings.status.listen is not None:
-                await _open_tcp(stack, settings, source, listening)
-            await _open_unix(stack, settings, source, listening)
-        # Who listens to the events is told before the servers wait for their answers to end.
-        stack.callback(source.recorder.feed.close)
+                await _open_tcp(stack, settings, channels, listening)
+            await _open_unix(stack, settings, channels, listening)
+            beside = await stack.enter_async_context(background())
+            beside.start_soon(channels.tell_when_back, name="status")
+            # Who listens to the events is told before the processes wait for their answers to end.
+            stack.callback(channels.close)
         yield listening
 
 
-async def _open_tcp(stack: AsyncExitStack, settings: Settings, source: Source, listening: Listening) -> None:
+async def _open_tcp(stack: AsyncExitStack, settings: Settings, channels: Channels, listening: Listening) -> None:
     address = settings.status.listen or ""
     if not _on_asyncio():
         raise SettingsError([f'status.listen = "{address}": only the asyncio backend can serve it; leave it out'])
-    listener = sockets.listen_tcp(address)
-    make = partial(_app, source, host_names=(settings.host.name, *settings.status.host_names))
-    await stack.enter_async_context(served(listener, make, import_at=source.staying))
+    # No word of an operator: its process could not change a thing if it wanted to.
+    listener = Listener(
+        name=address,
+        socket=sockets.listen_tcp(address),
+        host_names=(settings.host.name, *settings.status.host_names),
+    )
+    await stack.enter_async_context(kept(listener, channels))
     listening.addresses["address"] = address
 
 
-async def _open_unix(stack: AsyncExitStack, settings: Settings, source: Source, listening: Listening) -> None:
+async def _open_unix(stack: AsyncExitStack, settings: Settings, channels: Channels, listening: Listening) -> None:
     path, mode = settings.status.socket, int(settings.status.socket_mode, 8)
     if not _on_asyncio():
         listening.problem = f"cannot listen at {path}: only the asyncio backend can serve it"
@@ -100,32 +105,17 @@ async def _open_unix(stack: AsyncExitStack, settings: Settings, source: Source, 
         listening.problem = f"cannot listen at {path}: {error.strerror}"
         return
     stack.callback(sockets.remove, path)
+    boot_id = channels.source.boot_id
+    words = {"release": partial(_release, settings), "retry": partial(_retry, settings, boot_id)}
     # Behind a tunnel (ssh -L) a browser asks the socket too, and a page of somebody else could have it ask.
-    make = partial(
-        _app,
-        source,
-        release=partial(_release, settings),
-        retry=partial(_retry, settings, source.boot_id),
-        host_names=(sockets.CLIENT, settings.host.name, *settings.status.host_names),
-    )
-    await stack.enter_async_context(served(listener, make, import_at=source.staying))
+    names = (sockets.CLIENT, settings.host.name, *settings.status.host_names)
+    kept_there = kept(Listener(name=str(path), socket=listener, host_names=names, words=words), channels)
+    await stack.enter_async_context(kept_there)
     listening.addresses["socket"] = str(path)
 
 
 def _on_asyncio() -> bool:
     return "asyncio" in type(current_token().native_token).__module__
-
-
-def _app(
-    source: Source,
-    *,
-    release: "Word | None" = None,
-    retry: "Word | None" = None,
-    host_names: Sequence[str] | None = None,
-) -> "Guarding":
-    from bringup.daemon.status.app import make_app
-
-    return make_app(source, release=release, retry=retry, host_names=host_names)
 
 
 async def _release(settings: Settings, uuids: Sequence[str]) -> list[str]:

@@ -43,25 +43,35 @@ def encoded(data: Mapping[str, Any]) -> str:
     return json.dumps(data, separators=(",", ":"), ensure_ascii=True)
 
 
+def _nobody(_name: str, _data: Mapping[str, Any] | str) -> None:
+    """Tell nobody."""
+
+
 class Feed:
     """The events of one process, the newest last."""
 
-    def __init__(self, epoch: str, *, keep: int = KEEP, listeners: int = LISTENERS) -> None:
-        """Keep ``keep`` events; ``epoch`` tells the ids of this process from those of the one before it."""
-        self._epoch = epoch
+    def __init__(self, epoch: str, *, keep: int = KEEP, listeners: int = LISTENERS, number: int = 0) -> None:
+        """Keep ``keep`` events; ``epoch`` tells the ids of this process from those of the one before it.
+
+        The last event that was said before, and is not kept, has this ``number``.
+        """
+        self.epoch = epoch
         self._ring: deque[_Event] = deque(maxlen=keep)
-        self._number = 0
+        self._number = number
         self._most = listeners
         self._said = anyio.Event()
         self.listeners = 0
         self.dropped = 0
         """Listeners that were let go because they were too slow."""
         self.closed = False
+        self.on_say: Callable[[str, Mapping[str, Any] | str], None] = _nobody
+        """Told of every event."""
 
     def say(self, name: str, data: Mapping[str, Any] | str) -> None:
         """Keep an event, its data a mapping or JSON already; call it in the event loop."""
         self._number += 1
         self._ring.append(_Event(self._number, name, data))
+        self.on_say(name, data)
         self._wake()
 
     def close(self) -> None:
@@ -75,9 +85,14 @@ class Feed:
             self._said = anyio.Event()
 
     @property
+    def number(self) -> int:
+        """The number of the newest event."""
+        return self._number
+
+    @property
     def last_id(self) -> str:
         """The id of the newest event."""
-        return f"{self._epoch}-{self._number}"
+        return f"{self.epoch}-{self._number}"
 
     async def listen(
         self, last_id: str | None, beat: Callable[[], str], busy: Callable[[], bool]
@@ -112,7 +127,7 @@ class Feed:
         if last_id is None:
             return self._number
         epoch, _, number = last_id.rpartition("-")
-        if epoch != self._epoch or not NUMBER.fullmatch(number) or int(number) > self._number:
+        if epoch != self.epoch or not NUMBER.fullmatch(number) or int(number) > self._number:
             return None
         oldest = self._ring[0].number if self._ring else self._number + 1
         return int(number) if int(number) >= oldest - 1 else None
@@ -138,4 +153,4 @@ class Feed:
         # Encoded once, however many listen.
         if not isinstance(event.data, str):
             event.data = encoded(event.data)
-        return f"id: {self._epoch}-{event.number}\nevent: {event.name}\ndata: {event.data}\n\n"
+        return f"id: {self.epoch}-{event.number}\nevent: {event.name}\ndata: {event.data}\n\n"

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """From a look at a guest to the default deadline of an instance."""
@@ -37,3 +38,11 @@ class Histogram:
                 running += count
                 buckets.append((bound, float(running)))
             yield labels, buckets, series.total
+
+    def told(self) -> list[Any]:
+        """Give all of it as JSON holds it."""
+        return [[list(labels), series.counts, series.total] for labels, series in self._series.items()]
+
+    def take(self, told: list[Any]) -> None:
+        """Be what another one has told."""
+        self._series = {tuple(labels): _Series(counts, total) for labels, counts, total in told}

@@ -23,7 +23,8 @@ def text_of(source: Source, pending: Pending) -> bytes:
     """Write the exposition."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(source, pending))
-    ProcessCollector(registry=registry)
+    # Of the daemon: what answers is a process of its own.
+    ProcessCollector(registry=registry, pid=lambda: source.pid or "self")
     return generate_latest(registry)
 
 

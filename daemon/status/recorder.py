@@ -6,22 +6,25 @@ of them costs no more than putting the texts together.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from bringup.daemon.advice import advice_of, for_one
 from bringup.daemon.decisions import Step
 from bringup.daemon.decisions.needs import is_tried_again
 from bringup.daemon.observers import Indifferent
 from bringup.daemon.outcomes import Kind, Outcome
-from bringup.daemon.status.feed import Feed, encoded
+from bringup.daemon.status.feed import KEEP, Feed, encoded
 from bringup.daemon.status.measures import Histogram
 from bringup.daemon.wording import need_json
 
 URGENT = (Kind.FAILED, Kind.HELD, Kind.DEFERRED, Kind.SUPERSEDED)
 MESSAGE_LENGTH = 2000
+TOLD: Final = ("phases", "work_found_s", "run_began_s", "run_ended_s", "retries")
+"""What is told to another process as it is."""
+HISTOGRAMS: Final = ("actions", "instances", "queued")
 
 
 @dataclass(slots=True)
@@ -39,6 +42,10 @@ class _Running:
             self.segments.append((self.verb, self.verb_began_s, round(now - self.verb_began_s, 4), self.acting))
 
 
+def _nobody(_uuid: str, _text: str) -> None:
+    """Tell nobody."""
+
+
 def shortened(text: str) -> str:
     """Cut what a hypervisor may have made very long."""
     return text if len(text) <= MESSAGE_LENGTH else f"{text[:MESSAGE_LENGTH]}..."
@@ -47,11 +54,15 @@ def shortened(text: str) -> str:
 class Recorder(Indifferent):
     """An observer that keeps what the status endpoint tells.  Times are seconds since the process began."""
 
-    def __init__(self, now: Callable[[], datetime], clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin to take down."""
+    def __init__(
+        self, now: Callable[[], datetime], clock: Callable[[], float] = time.monotonic, *, keep: int = KEEP
+    ) -> None:
+        """Begin to take down; ``keep`` events are kept for those who listen here."""
         self.started_at = now()
-        self._clock, self._zero = clock, clock()
-        self.feed = Feed(f"{int(self.started_at.timestamp() * 1000):x}")
+        self._clock, self.zero = clock, clock()
+        self.feed = Feed(f"{int(self.started_at.timestamp() * 1000):x}", keep=keep)
+        self.on_settled: Callable[[str, str], None] = _nobody
+        """Told of every bar that ended: the UUID, and JSON."""
         self.phases: list[tuple[str, float]] = [("starting", 0.0)]
         self.work_found_s: float | None = None
         self.run_began_s: float | None = None
@@ -67,7 +78,7 @@ class Recorder(Indifferent):
 
     def at_s(self) -> float:
         """Tell the time, in seconds since the process began."""
-        return round(self._clock() - self._zero, 4)
+        return round(self._clock() - self.zero, 4)
 
     def phase_began(self, phase: str, detail: str = "") -> None:
         """Take down a phase; one that begins again waits for another try."""
@@ -135,7 +146,12 @@ class Recorder(Indifferent):
                 "actions": [] if running is None else running.segments,
             }
         )
-        self._settled[outcome.uuid] = text
+        self.settle(outcome.uuid, text)
+
+    def settle(self, uuid: str, text: str) -> None:
+        """Keep a bar that ended, as JSON."""
+        self._settled[uuid] = text
+        self.on_settled(uuid, text)
         self.feed.say("ended", text)
 
     def run_ended(self) -> None:
@@ -144,6 +160,33 @@ class Recorder(Indifferent):
         if self.phases[-1][0] != "done":
             self.phases.append(("done", self.run_ended_s))
         self.feed.say("done", {"at_s": self.run_ended_s})
+
+    def settled(self) -> list[tuple[str, str]]:
+        """Give every bar that ended: the UUID, and JSON."""
+        return list(self._settled.items())
+
+    def take_settled(self, uuid: str, text: str) -> None:
+        """Keep a bar that ended before this process began."""
+        self._settled[uuid] = text
+
+    def told(self) -> dict[str, Any]:
+        """Give the rest of what is known, but who needs somebody, as JSON holds it."""
+        return {
+            **{name: getattr(self, name) for name in TOLD},
+            **{name: getattr(self, name).told() for name in HISTOGRAMS},
+            "running": [
+                [one.uuid, one.began_s, one.verb, one.verb_began_s, one.acting, one.segments]
+                for one in self._running.values()
+            ],
+        }
+
+    def take(self, told: Mapping[str, Any]) -> None:
+        """Be what another process of this host has told."""
+        for name in TOLD:
+            setattr(self, name, told[name])
+        for name in HISTOGRAMS:
+            getattr(self, name).take(told[name])
+        self._running = {one[0]: _Running(*one) for one in told["running"]}
 
     def bars(self) -> Iterator[str]:
         """Give every bar as JSON: those that ended, then those that run; the run may go on meanwhile."""

@@ -1,7 +1,7 @@
 """What the endpoint tells of: one process, its run, its reports."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -16,6 +16,10 @@ from bringup.drivers.base import FilterChange
 
 WITH_PLACEMENT = ("placement", "driver")
 """The phases in which nothing goes on without Placement."""
+
+
+Word = Callable[[Sequence[str]], Awaitable[list[str]]]
+"""Takes an operator's word on instances by UUID, for none on all that it can be about; gives those that it was."""
 
 
 class State(Enum):
@@ -45,6 +49,10 @@ async def _no_reports() -> Pending:
     return Pending()
 
 
+async def _is_fresh() -> str | None:
+    return None
+
+
 @dataclass(slots=True, kw_only=True)
 class Source:
     """Where the answers come from; the service sets what changes."""
@@ -55,6 +63,8 @@ class Source:
     concurrency: int
     stuck_after_s: float
     """No step of the work takes longer; after that the process is taken for stuck."""
+    pid: int | None = None
+    """The process of the daemon, where that is another one."""
     gate_s: float = 0.0
     """How long Placement may be waited for, on top of that, before the first instance is touched."""
     host_s: float = 0.0
@@ -72,6 +82,9 @@ class Source:
     next_look_at: float | None = None
     """When, in monotonic seconds."""
     filter: FilterState = field(default_factory=FilterState)
+
+    fresh: Callable[[], Awaitable[str | None]] = field(default=_is_fresh)
+    """Waits until all that has happened by now is known here; says why it is not, where the daemon does not tell."""
 
     def filter_changed(self, change: FilterChange) -> None:
         """Take note of what somebody else did to the rules of guests."""

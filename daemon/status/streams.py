@@ -88,6 +88,7 @@ class EventStream(_Pieces):
 
     async def _pieces(self, request: Request) -> AsyncGenerator[str, None]:
         source = self._source
+        await source.fresh()
 
         def beat() -> str:
             return f"event: progress\ndata: {encoded(documents.head(source, source.progress.snapshot()))}\n\n"
@@ -111,6 +112,7 @@ class TimelineStream(_Pieces):
 
     async def _pieces(self, request: Request) -> AsyncGenerator[str, None]:
         del request
+        await self._source.fresh()
         yield encoded(documents.timeline_head(self._source))[:-1] + ',"bars":['
         separator, piece = "", []
         for bar in self._source.recorder.bars():

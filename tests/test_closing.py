@@ -29,6 +29,8 @@ BOUND = {
 OF_THE_LAST_WORD = {"daemon/init_host.py: left_s", "daemon/init_host.py: deadline_s"}
 """They share ``limits.last_word_deadline``."""
 BOUNDED_OTHERWISE = {
+    "daemon/status/keeping.py: left_s": "what is left of status/channel.py: CLOSE_S, which all of them share",
+    "daemon/status/keeping.py: REAP_S": "one that was killed is waited for, beside the others",
     "daemon/lifecycle.py": "it gets its deadline, FINISH_S, when the watch ends",
     "daemon/status/server.py": "served() waits CLOSE_S for it",
     "daemon/status/streams.py": "a generator that waits for nothing is closed",

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import anyio
 
+from bringup.daemon import closing
 from bringup.daemon.scheduler.base import Pending
 from bringup.daemon.status.mirror import beginning, line
 from bringup.daemon.status.source import Source
@@ -14,6 +15,7 @@ MOST_LINES: Final = 100_000
 """Who has not taken so many does not keep up."""
 GATHER_S: Final = 0.05
 """What happens within this time is sent together, unless somebody waits for it."""
+CLOSE_S: Final = closing.STATUS_S
 TAKE_S: Final = 10.0
 """How long what is sent may take to be taken."""
 
@@ -75,6 +77,8 @@ class Channels:
     def __init__(self, source: Source) -> None:
         """Tell of a source."""
         self.source = source
+        self.ends_at: float | None = None
+        """By when all of them have ended, in the time of the event loop."""
         self.pending = Pending()
         """The reports that waited when somebody asked last."""
         self._open: list[Channel] = []
@@ -92,9 +96,12 @@ class Channels:
             self._open.remove(channel)
 
     def close(self) -> None:
-        """Tell that nothing more will happen."""
+        """Tell that nothing more will happen, and have all of them end at the same time."""
         self.source.recorder.feed.close()
         self._add("close")
+        self.ends_at = anyio.current_time() + CLOSE_S
+        for channel in self._open:
+            channel.end()
 
     async def tell_when_back(self) -> None:
         """Tell that the host is back, when it is."""

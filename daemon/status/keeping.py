@@ -21,13 +21,12 @@ import anyio
 from anyio.abc import Process, TaskGroup, UNIXSocketStream
 
 import bringup
-from bringup.daemon import closing
 from bringup.daemon.background import background
 from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.scheduler.base import Pending
 from bringup.daemon.sparing import Sparing
-from bringup.daemon.status.channel import TAKE_S, Channel, Channels
+from bringup.daemon.status.channel import CLOSE_S, TAKE_S, Channel, Channels
 from bringup.daemon.status.listening import lines_of
 from bringup.daemon.status.mirror import line, state
 from bringup.daemon.status.source import Word
@@ -35,7 +34,8 @@ from bringup.drivers.environment import clean
 
 log = get_logger()
 
-MODULE: Final = "bringup.daemon.status.listening"
+COMMAND: Final = (sys.executable, "-P", "-m", "bringup.daemon.status.listening")
+"""-P: what lies in a folder of somebody else is not imported.  Two descriptors follow."""
 LINE: Final = 4 << 20
 """The longest line that it may say: an operator's word with a full body."""
 A_SECOND: Final = 200
@@ -47,6 +47,8 @@ AGAIN_AT_MOST_S: Final = 30.0
 HEALTHY_S: Final = 60.0
 """Who lived for so long is started anew at once."""
 PENDING_S: Final = 1.0
+REAP_S: Final = 1.0
+"""One that was killed is gone within this time."""
 LOGGED: Final = frozenset({"status.not_accepted", "status.request_failed", "status.server_failed", "status.server"})
 SHOWN: Final = 4000
 OUR_OWN: Final = os.pathsep.join(dict.fromkeys([str(Path(bringup.__file__).parents[1]), *filter(None, sys.path)]))
@@ -68,21 +70,21 @@ class Misbehaved(Exception):
 
 
 @asynccontextmanager
-async def kept(listener: Listener, channels: Channels) -> AsyncIterator[None]:
+async def kept(listener: Listener, channels: Channels, *, command: Sequence[str] = COMMAND) -> AsyncIterator[None]:
     """Have a process answer at a listener for as long as the block lasts; what is under way at the end is finished."""
     async with background() as group:
-        keeper = _Keeper(listener, channels, group)
+        keeper = _Keeper(listener, channels, group, command)
         group.start_soon(keeper.keep, name=f"status {listener.name}")
         try:
             yield
         finally:
             listener.socket.close()
-            with anyio.CancelScope(shield=True):
-                await keeper.end()
+            await keeper.end()
 
 
 class _Keeper:
-    def __init__(self, listener: Listener, channels: Channels, group: TaskGroup) -> None:
+    def __init__(self, listener: Listener, channels: Channels, group: TaskGroup, command: Sequence[str]) -> None:
+        self._command = command
         self._listener = listener
         self._channels = channels
         self._group = group
@@ -107,7 +109,7 @@ class _Keeper:
         return self._ending
 
     async def end(self) -> None:
-        """Have it finish what is under way, and end."""
+        """Have it finish what is under way, and end; all of them have the same time for it."""
         self._ending = True
         if self._channel is not None:
             self._channel.end()
@@ -116,7 +118,9 @@ class _Keeper:
             return
         # One that has not begun to answer has nothing to finish.
         if self._is_up:
-            with anyio.move_on_after(closing.STATUS_S):
+            ends_at = self._channels.ends_at
+            left_s = CLOSE_S if ends_at is None else max(0.0, ends_at - anyio.current_time())
+            with anyio.move_on_after(left_s, shield=True):
                 await process.wait()
                 return
         _kill(process)
@@ -135,15 +139,14 @@ class _Keeper:
                     return await self._talk(stream, process)
             finally:
                 _kill(process)
-                with anyio.move_on_after(closing.STATUS_S, shield=True):
+                with anyio.move_on_after(REAP_S, shield=True):
                     await process.wait()
                 self._process = None
 
     async def _started(self, pipe: socket.socket) -> Process:
         descriptors = (self._listener.socket.fileno(), pipe.fileno())
         return await anyio.open_process(
-            # -P: what lies in a folder of somebody else is not imported.
-            [sys.executable, "-P", "-m", MODULE, *map(str, descriptors)],
+            [*self._command, *map(str, descriptors)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -179,7 +182,7 @@ class _Keeper:
                 group.start_soon(until_it_fails, self._hear(stream, channel), name="hear")
             self._channel = None
         if reason is None:
-            with anyio.move_on_after(closing.STATUS_S):
+            with anyio.move_on_after(CLOSE_S):
                 return f"it ended with {await process.wait()}"
         return reason or "it closed the pipe"
 

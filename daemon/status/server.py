@@ -1,8 +1,7 @@
-"""uvicorn inside the task group of the daemon.
+"""uvicorn inside a task group, with connections and places of our own.
 
-This is the one place that needs the asyncio loop; on trio nothing is served.  uvicorn and Starlette are imported when
-somebody asks for the first time, or when the host is back: until then the socket's backlog keeps who connects, and a
-host that nobody asks pays nothing for it.
+This needs the asyncio loop.  uvicorn and Starlette are imported when somebody asks for the first time, or when the host
+is back: until then the socket's backlog keeps who connects, and a host that nobody asks pays nothing for it.
 """
 
 import logging

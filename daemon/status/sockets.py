@@ -12,7 +12,8 @@ from pathlib import Path
 
 from bringup.daemon.errors import SettingsError
 
-BACKLOG = 128
+BACKLOG = 1024
+"""Connections that wait while the process that answers is started, or has no place."""
 IP_FREEBIND = 15  # linux/in.h; Python has no name for it before 3.12
 
 

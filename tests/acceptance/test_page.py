@@ -129,6 +129,8 @@ def test_it_can_be_narrowed_to_what_failed_and_to_one_instance(tmp_path: Path, w
             "box.dispatchEvent(new Event('change'))"
         )
         drawn(window, 1)
+        # The list follows the events; the timeline may be drawn before the first of them.
+        window.until("return document.querySelector('#attention button') !== null")
         window.run("document.querySelector('#attention button').click()")
         chosen = window.until("return document.getElementById('chosen').innerText")
         drawn(window, 40)

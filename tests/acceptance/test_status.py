@@ -115,7 +115,6 @@ def test_the_events_go_through_to_the_end_and_nothing_is_missed(tmp_path: Path) 
     with computer.stay() as daemon:
         daemon.until("status.listens")
         with asked(computer) as client:
-
             before = client.get("/timeline").json()
 
             def hear() -> None:

@@ -1,0 +1,209 @@
+"""The processes that answer: what they have, what their end costs, and what a flood of clients costs the daemon."""
+
+import os
+import resource
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import httpx
+
+from bringup.daemon.status.feed import LISTENERS
+from bringup.drivers.simulated import Fault
+from support.computer import Computer, a_computer
+from support.process import PATIENCE_S, Running, children_of, gone
+from support.records import instance, uuid_of
+from support.scheduler import free_port
+from support.status import asked
+
+HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
+MANY = tuple(instance(number) for number in range(1, 21))
+
+
+def a_host(directory: Path, *faults: Fault) -> Computer:
+    computer = a_computer(directory).guests(MANY, *faults).records(MANY)
+    return computer.having(limits={"instance_deadline": 60}, placement={"wait": 60})
+
+
+def over_tcp(computer: Computer) -> tuple[Computer, str]:
+    address = f"127.0.0.1:{free_port()}"
+    return computer.having(status={"listen": address}), address
+
+
+def done(client: httpx.Client) -> int:
+    run = client.get("/status").raise_for_status().json()["run"]
+    return 0 if run is None else int(run["done"])
+
+
+def until_done(client: httpx.Client, count: int) -> None:
+    while done(client) < count:
+        pass
+
+
+def listener_of(daemon: Running) -> int:
+    """Give the PID of the one process that answers."""
+    [pid] = [pid for pid in children_of(daemon.process.pid) if "listening" in cmdline(pid)]
+    return pid
+
+
+def cmdline(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+
+def facts_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+@contextmanager
+def many_descriptors() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_it_has_no_capability_no_secret_and_nothing_of_the_daemons(tmp_path: Path) -> None:
+    environment = dict(os.environ, BRINGUP_LOG__LEVEL="info", OS_PASSWORD="s3cr3t", AWS_SECRET="s3cr3t")
+    computer = a_host(tmp_path)
+    with computer.stay(env=environment) as daemon:
+        daemon.until("service.ready")
+        with asked(computer) as client:
+            client.get("/livez")
+        pid = listener_of(daemon)
+        facts = facts_of(pid)
+        known = Path(f"/proc/{pid}/environ").read_text()
+        opened = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+        limits = Path(f"/proc/{pid}/limits").read_text()
+
+    assert {facts[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
+    assert facts["NoNewPrivs"] == "1"
+    assert "s3cr3t" not in known
+    assert "BRINGUP_" not in known
+    assert [path for path in opened if path.startswith(str(tmp_path))] == []
+    assert any(line.split()[:5] == ["Max", "file", "size", "0", "0"] for line in limits.splitlines())
+
+
+def test_who_is_killed_is_started_anew_and_knows_what_had_happened(tmp_path: Path) -> None:
+    computer = a_host(tmp_path, HANGS)
+    with computer.stay() as daemon:
+        daemon.until("status.listens")
+        with asked(computer) as client:
+            until_done(client, 19)
+            before = client.get("/timeline").json()
+        first = listener_of(daemon)
+        os.kill(first, signal.SIGKILL)
+        lost = daemon.until("status.listener_ended")
+        with asked(computer) as client:
+            after, found = client.get("/timeline").json(), client.get("/status").json()
+        second = listener_of(daemon)
+        ended = daemon.end(signal.SIGTERM)
+
+    assert lost["reason"] == "it ended with -9"
+    assert first != second
+    assert after["bars"] == before["bars"]
+    assert (found["run"]["done"], [each["uuid"] for each in found["running"]]) == (19, [uuid_of(2)])
+    assert after["last_event_id"].partition("-")[0] == before["last_event_id"].partition("-")[0]
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_it_does_not_outlive_the_daemon(tmp_path: Path) -> None:
+    with a_host(tmp_path).stay() as daemon:
+        daemon.until("service.ready")
+        pid = listener_of(daemon)
+        daemon.end(signal.SIGKILL)
+
+        assert gone(pid)
+
+
+def test_one_that_stands_still_costs_the_run_nothing(tmp_path: Path) -> None:
+    computer, address = over_tcp(a_host(tmp_path))
+    with computer.stay() as daemon:
+        daemon.until("status.listens")
+        for pid in children_of(daemon.process.pid):
+            os.kill(pid, signal.SIGSTOP)
+        ready = daemon.until("run.ended")
+        ended = daemon.end(signal.SIGTERM)
+
+    assert address
+    assert ready["initialized"] == len(MANY)
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_a_daemon_that_stands_still_is_said_to_be_stuck_and_the_rest_is_told(tmp_path: Path) -> None:
+    computer = a_host(tmp_path)
+    with computer.stay() as daemon:
+        daemon.until("service.ready")
+        with asked(computer) as client:
+            before = client.get("/livez")
+            daemon.process.send_signal(signal.SIGSTOP)
+            stuck, ready, status = client.get("/livez"), client.get("/readyz"), client.get("/status")
+            daemon.process.send_signal(signal.SIGCONT)
+            after = client.get("/livez")
+        daemon.end(signal.SIGTERM)
+
+    assert [answer.status_code for answer in (before, stuck, ready, after)] == [200, 503, 503, 200]
+    assert stuck.text == "stuck: the daemon has not answered for 4 s\n"
+    assert status.json()["run"]["done"] == len(MANY)
+
+
+def test_however_many_connect_over_tcp_and_say_nothing_everybody_is_answered(tmp_path: Path) -> None:
+    computer, address = over_tcp(a_host(tmp_path, HANGS))
+    host, _, port = address.rpartition(":")
+    codes: list[tuple[int, int]] = []
+    with many_descriptors(), ExitStack() as silent, computer.stay() as daemon:
+        daemon.until("status.listens")
+        for more in (256, 1100 - 256, 5000 - 1100):
+            for _ in range(more):
+                silent.enter_context(closing(socket.create_connection((host, int(port)), timeout=PATIENCE_S)))
+            with (
+                httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=PATIENCE_S) as outside,
+                asked(computer) as inside,
+            ):
+                codes += [
+                    (client.get("/livez").status_code, client.get("/readyz").status_code)
+                    for client in (outside, inside)
+                ]
+        opened = len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
+        ended = daemon.end(signal.SIGTERM)
+
+    assert codes == [(200, 503)] * 6
+    assert opened < 64
+    assert (ended.code, ended.err) == (0, "")
+    assert [line for line in ended.events if line["level"] in ("warning", "error")] == []
+
+
+def test_who_listens_over_tcp_takes_no_place_of_the_socket(tmp_path: Path) -> None:
+    computer, address = over_tcp(a_host(tmp_path))
+    with computer.stay() as daemon, ExitStack() as opened:
+        daemon.until("service.ready")
+        outside = opened.enter_context(
+            httpx.Client(
+                base_url=f"http://{address}",
+                trust_env=False,
+                timeout=PATIENCE_S,
+                limits=httpx.Limits(max_connections=None),
+            )
+        )
+        inside = opened.enter_context(asked(computer))
+        codes = [opened.enter_context(outside.stream("GET", "/events")).status_code for _ in range(LISTENERS + 1)]
+        own = opened.enter_context(inside.stream("GET", "/events")).status_code
+
+    assert codes == [200] * LISTENERS + [503]
+    assert own == 200
+
+
+def test_what_a_word_of_an_operator_ends_in_is_said_over_the_pipe_too(tmp_path: Path) -> None:
+    computer = a_host(tmp_path)
+    with computer.stay() as daemon:
+        daemon.until("service.ready")
+        with asked(computer) as client:
+            refused = [client.post(f"/{word}", json={"uuids": [uuid_of(99)]}) for word in ("release", "retry")]
+            long = client.post("/retry", json={"uuids": [uuid_of(number) for number in range(20_000)]})
+        daemon.end(signal.SIGTERM)
+
+    assert [(each.status_code, each.json()["exit_code"]) for each in refused] == [(409, 64)] * 2
+    assert all(uuid_of(99) in each.json()["error"] for each in refused)
+    assert long.status_code == 409

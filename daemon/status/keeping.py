@@ -34,7 +34,7 @@ from bringup.drivers.environment import clean
 
 log = get_logger()
 
-COMMAND: Final = (sys.executable, "-P", "-m", "bringup.daemon.status.listening")
+COMMAND: Final = (sys.executable, "-P", "-m", "bringup.daemon.status.stripped")
 """-P: what lies in a folder of somebody else is not imported.  Two descriptors follow."""
 LINE: Final = 4 << 20
 """The longest line that it may say: an operator's word with a full body."""

@@ -1,4 +1,4 @@
-"""The process that answers at one listener: ``python -m bringup.daemon.status.listening LISTENER PIPE``.
+"""The process that answers at one listener, once :mod:`bringup.daemon.status.stripped` has given away its rights.
 
 The daemon starts it with two descriptors: the socket that it accepts at, and the pipe over which it is told what there
 is to tell (:mod:`bringup.daemon.status.mirror`).  It has nothing else of the daemon's, ends with the pipe, and is
@@ -7,7 +7,6 @@ started anew when it dies.  Its counterpart is :mod:`bringup.daemon.status.keepi
 
 import json
 import socket
-import sys
 from collections.abc import AsyncGenerator, Callable, MutableMapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -21,7 +20,6 @@ from bringup.daemon.background import background
 from bringup.daemon.foreign import keep_out
 from bringup.daemon.status.mirror import Mirror, Relayed
 from bringup.daemon.status.server import served
-from bringup.daemon.status.stripped import strip
 
 PATIENCE_S: Final = 4.0
 """How long the daemon may take to say that it is there; a probe has some more."""
@@ -195,12 +193,7 @@ async def answer(listener: socket.socket, pipe: socket.socket) -> None:
 
 def main(arguments: Sequence[str], run: Callable[..., Any] = anyio.run) -> None:
     """Answer at the socket whose descriptor is the first argument; the pipe's is the second."""
-    strip()
     keep_out()
     listener, pipe = (socket.socket(fileno=int(each)) for each in arguments)
     listener.settimeout(0)
     run(answer, listener, pipe)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

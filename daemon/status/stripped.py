@@ -1,13 +1,16 @@
-"""Takes from the process that answers whatever it does not need: capabilities, new privileges, files, memory, a turn.
+"""The beginning of the process that answers: it gives away what it does not need, before it imports anything.
 
-It has the daemon's user: what that user's files and sockets are, is said in docs/safety.md.
+Capabilities, new privileges, files, memory, its turn.  ``python -m bringup.daemon.status.stripped LISTENER PIPE`` is
+:mod:`bringup.daemon.status.listening` without them.  It has the daemon's user: docs/safety.md says what that means.
 """
 
 import ctypes
 import os
 import resource
 import signal
+import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 PR_SET_PDEATHSIG: Final = 1
@@ -23,8 +26,11 @@ NICER: Final = 15
 """The work goes first where both want the same processor."""
 
 
+AGAIN: Final = "again"
+
+
 def strip() -> None:
-    """Take all of it; what the kernel or the service manager does not allow to be given away stays."""
+    """Give all of it away but the turn; what the kernel or the service manager does not let go of stays."""
     libc = ctypes.CDLL(None, use_errno=True)
     # What a terminal or a service manager sends to all processes is for the daemon, which ends this one.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -44,5 +50,28 @@ def strip() -> None:
         least = most if hard == resource.RLIM_INFINITY else min(most, hard)
         with suppress(OSError, ValueError):
             resource.setrlimit(which, (least, least))
+
+
+def has_capabilities() -> bool:
+    """Tell whether this process has any; where that cannot be told, it has."""
+    with suppress(OSError, ValueError, IndexError):
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(status.partition("CapPrm:")[2].split()[0], 16) != 0
+    return True
+
+
+def main(arguments: list[str]) -> None:
+    """Strip, and go on; the arguments are those of :func:`bringup.daemon.status.listening.main`."""
+    strip()
+    if AGAIN not in arguments and has_capabilities():
+        # Our unit refuses capset(2).  A program that is begun without ambient ones has none, unless root begins it.
+        os.execv(sys.executable, [*sys.orig_argv, AGAIN])  # noqa: S606 - it is this one
     with suppress(OSError):
         os.nice(NICER)
+    from bringup.daemon.status.listening import main as listen
+
+    listen(arguments[:2])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

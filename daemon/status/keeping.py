@@ -96,7 +96,7 @@ class _Keeper:
     async def keep(self) -> None:
         """Start it, again and again, until the end."""
         again_s = AGAIN_S
-        while not self._ending:
+        while not self._is_over():
             began = time.monotonic()
             reason = await self._one_life()
             if self._is_over():
@@ -106,7 +106,8 @@ class _Keeper:
             again_s = AGAIN_S if time.monotonic() - began > HEALTHY_S else min(2 * again_s, AGAIN_AT_MOST_S)
 
     def _is_over(self) -> bool:
-        return self._ending
+        # All of them are told to end before anybody waits for the first.
+        return self._ending or self._channels.ends_at is not None
 
     async def end(self) -> None:
         """Have it finish what is under way, and end; all of them have the same time for it."""
@@ -162,7 +163,7 @@ class _Keeper:
         reason: str | None = None
         with self._channels.opened(self._listener.host_names, words) as channel:
             self._channel = channel
-            if self._ending:
+            if self._is_over():
                 channel.end()
             async with anyio.create_task_group() as group:
 

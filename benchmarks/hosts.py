@@ -1,7 +1,7 @@
 """A host to measure: simulated guests, records in a real SQLite store, everything else as the daemon has it."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid5
@@ -10,9 +10,10 @@ from bringup.daemon import logs
 from bringup.daemon.evacuated import SettingWitness
 from bringup.daemon.executor import Executor
 from bringup.daemon.fence import StartFence
-from bringup.daemon.host import Host, Limits, Start
+from bringup.daemon.host import Host, Limits, RunObserver, Start
 from bringup.daemon.instances import Instance
 from bringup.daemon.journal import NO_JOURNAL, Journal
+from bringup.daemon.observers import Observers
 from bringup.daemon.operations import Shutdown
 from bringup.daemon.outcomes import RunResult
 from bringup.daemon.progress import Progress
@@ -21,7 +22,7 @@ from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.daemon.store.base import Claimant
 from bringup.daemon.store.sqlite import opened
 from bringup.daemon.wiring import utc_now
-from bringup.drivers.simulated import Latency, LatencyKey, Scenario, SimulatedDriver, SimulatedGuest
+from bringup.drivers.simulated import Latency, LatencyKey, Lognormal, Scenario, SimulatedDriver, SimulatedGuest
 
 NAME = "compute-1"
 NOWHERE = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
@@ -56,8 +57,27 @@ def instance(number: int, task_state: TaskState | None) -> Instance:
     )
 
 
+def crashed(number: int) -> TaskState | None:
+    """Interrupt one instance in 40 in a reboot, one in 40 in a clean shutdown; the others are well."""
+    return {3: TaskState.REBOOT_PENDING_HARD, 23: TaskState.POWERING_OFF}.get(number % 40)
+
+
+def heavy_tailed(scale: float) -> dict[LatencyKey, Latency]:
+    """Give latencies over two orders of magnitude: a NIC is quick, a reboot or a clean shutdown is not.
+
+    A look and firewall rules cost nothing here: the event loop wakes up by the millisecond, and what is shorter than
+    some of them would measure that.
+    """
+    return {
+        "default": 0.0,
+        "plug_vifs": Lognormal(0.03 * scale, 0.8),
+        "reboot": Lognormal(0.4 * scale, 0.7),
+        "power_off": Lognormal(0.4 * scale, 0.7),
+    }
+
+
 @asynccontextmanager
-async def opened_host(
+async def opened_host(  # noqa: PLR0913 - what a measure may vary
     directory: Path,
     *,
     count: int,
@@ -65,6 +85,7 @@ async def opened_host(
     task_states: Callable[[int], TaskState | None] = lambda _number: None,
     latency: Mapping[LatencyKey, Latency] | None = None,
     journal: Journal = NO_JOURNAL,
+    observers: Sequence[RunObserver] = (),
 ) -> AsyncIterator[tuple[Start, SimulatedDriver]]:
     """Give a host with ``count`` instances; log lines are made and thrown away."""
     guests = tuple(SimulatedGuest(uuid=uuid_of(number), power_state=PowerState.RUNNING) for number in range(count))
@@ -72,7 +93,7 @@ async def opened_host(
     logs.configure(level="info", style="json", stream=NOWHERE)
     async with opened(directory / "instances.sqlite") as store:
         await store.import_records(Records(instances=tuple(instance(n, task_states(n)) for n in range(count))))
-        progress = Progress()
+        observer = Observers(*observers) if observers else Progress()
 
         async def at_once() -> None: ...
 
@@ -97,11 +118,11 @@ async def opened_host(
                 ),
                 now=utc_now,
                 journal=journal,
-                observer=progress,
+                observer=observer,
                 limits=Limits(concurrency=limit, instance_deadline_s=600, host_deadline_s=120, last_word_deadline_s=20),
                 report=no_report,
             )
 
-        yield Start(pass_placement=at_once, open_host=open_host, observer=progress), driver
+        yield Start(pass_placement=at_once, open_host=open_host, observer=observer), driver
         # Whoever opens the same store next is another daemon.
         await store.drop_lease(claimant)

@@ -13,7 +13,8 @@ from typing import Any
 
 import anyio
 from filters import filters
-from hosts import opened_host, uuid_of
+from floods import flood
+from hosts import crashed, heavy_tailed, opened_host, uuid_of
 
 from bringup.daemon.init_host import init_host
 from bringup.daemon.journal import NO_JOURNAL
@@ -21,31 +22,12 @@ from bringup.daemon.journal.sqlite import opened
 from bringup.daemon.progress import Progress
 from bringup.daemon.states import TaskState
 from bringup.daemon.wiring import utc_now
-from bringup.drivers.simulated import Latency, LatencyKey, Lognormal, SimulatedDriver, Verb
+from bringup.drivers.simulated import SimulatedDriver, Verb
 
 # As an operator installs it: without what the tests need, and with its byte code written.
 PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)
 START_S = 60
 VERBS: tuple[Verb, ...] = ("get_info", "plug_vifs", "ensure_filtering_rules_for_instance", "reboot", "power_off")
-
-
-def crashed(number: int) -> TaskState | None:
-    """Interrupt one instance in 40 in a reboot, one in 40 in a clean shutdown; the others are well."""
-    return {3: TaskState.REBOOT_PENDING_HARD, 23: TaskState.POWERING_OFF}.get(number % 40)
-
-
-def heavy_tailed(scale: float) -> dict[LatencyKey, Latency]:
-    """Give latencies over two orders of magnitude: a NIC is quick, a reboot or a clean shutdown is not.
-
-    A look and firewall rules cost nothing here: the event loop wakes up by the millisecond, and what is shorter than
-    some of them would measure that.
-    """
-    return {
-        "default": 0.0,
-        "plug_vifs": Lognormal(0.03 * scale, 0.8),
-        "reboot": Lognormal(0.4 * scale, 0.7),
-        "power_off": Lognormal(0.4 * scale, 0.7),
-    }
 
 
 def makespan(count: int, limit: int, shrink: int = 1) -> dict[str, Any]:
@@ -201,7 +183,8 @@ def first_request(_count: int) -> dict[str, Any]:
 
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
-    function.__name__: function for function in (makespan, cpu, journal, memory, fill, rss, first_request, filters)
+    function.__name__: function
+    for function in (makespan, cpu, journal, memory, fill, rss, first_request, filters, flood)
 }
 
 if __name__ == "__main__":

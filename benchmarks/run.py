@@ -126,6 +126,21 @@ def filtered(size: Size) -> None:
     row(f"CPU, packet filter of {size.filtered} instances in one transaction", "-", spent, "{:.0f} ms".format)
 
 
+def flooded(size: Size) -> None:
+    """Print what strangers at the status endpoint cost a run: runs with them and without, in turn."""
+    pairs = [
+        (measure("flood", size.many, 64, 1, size.shrink), measure("flood", size.many, 64, 0, size.shrink))
+        for _ in range(size.runs)
+    ]
+    what = f"{size.many} instances, limit 64: 1100 silent connections and a flood of requests / nobody asks"
+    row(f"wall, {what}", "< 1.05", [one["wall_s"] / other["wall_s"] for one, other in pairs], "{:.3f}".format)
+    added = [one["cpu_s_an_instance"] / other["cpu_s_an_instance"] for one, other in pairs]
+    row("CPU of the daemon, the same", "< 1.05", added, "{:.3f}".format)
+    row("/livez meanwhile, median", "-", [1000 * one["livez_s"] for one, _ in pairs], "{:.0f} ms".format)
+    row("/livez meanwhile, longest", "< 5 s", [one["livez_most_s"] for one, _ in pairs], "{:.2f} s".format)
+    row("/livez meanwhile, not answered", "0", [one["livez_failed"] for one, _ in pairs], "{:.0f}".format)
+
+
 def felt(size: Size) -> None:
     """Print what an operator feels: the serial loop beside the concurrent run, over the same scenario."""
     shrink = 10 * size.shrink
@@ -142,5 +157,5 @@ def felt(size: Size) -> None:
 if __name__ == "__main__":
     print("| measure | aim | median | range |")
     print("|---|---|---|---|")
-    for part in (makespans, own_cost, journaled, gates, filtered, felt):
+    for part in (makespans, own_cost, journaled, gates, filtered, flooded, felt):
         part(SMALLEST if sys.argv[1:] == ["smallest"] else FULL)

@@ -10,9 +10,10 @@ import pytest
 from bringup.daemon.errors import Temporary, UsageError
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.status import streams
-from bringup.daemon.status.app import LONGEST_BODY, Word, make_app
+from bringup.daemon.status.app import LONGEST_BODY, make_app
 from bringup.daemon.status.feed import LISTENERS
 from bringup.daemon.status.guarding import Guarding
+from bringup.daemon.status.source import Word
 from support.drivers import uuid_of
 from support.status import Acted, Listener, asking
 

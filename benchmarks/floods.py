@@ -1,0 +1,169 @@
+"""A run while strangers hold and re-open connections at its status endpoint, and flood it with requests.
+
+The strangers are a process of their own with the lowest priority, for they would be another machine; whoever measures
+how long ``/livez`` takes is another one: ``python floods.py flood PORT`` and ``python floods.py probe PORT``.
+"""
+
+import http.client
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import anyio
+from hosts import NAME, crashed, heavy_tailed, opened_host, uuid_of
+
+from bringup.daemon.init_host import init_host
+from bringup.daemon.progress import Progress
+from bringup.daemon.status.channel import Channels
+from bringup.daemon.status.keeping import Listener, kept
+from bringup.daemon.status.recorder import Recorder
+from bringup.daemon.status.source import Source
+from bringup.daemon.wiring import utc_now
+
+SILENT = 1100
+ASKING = 8
+"""Connections that ask again and again."""
+ASKED = ("/status", "/timeline", "/metrics", "/livez")
+PATIENCE_S = 10.0
+EVERY_S = 0.1
+
+
+def flood(count: int, limit: int, flooded: int, shrink: int = 1) -> dict[str, Any]:
+    """Run once as ``makespan`` does, with the endpoint at a TCP address, flooded or asked by nobody; give seconds."""
+
+    async def measured() -> dict[str, Any]:
+        recorder, progress = Recorder(utc_now, keep=0), Progress()
+        source = Source(
+            host=NAME,
+            version="0",
+            boot_id=uuid_of(-2),
+            concurrency=limit,
+            stuck_after_s=600,
+            progress=progress,
+            recorder=recorder,
+        )
+        with tempfile.TemporaryDirectory() as directory, socket.create_server(("127.0.0.1", 0), backlog=1024) as served:
+            port = served.getsockname()[1]
+            listener = Listener(name="flooded", socket=served, host_names=())
+            async with (
+                kept(listener, Channels(source)),
+                opened_host(
+                    Path(directory),
+                    count=count,
+                    limit=limit,
+                    task_states=crashed,
+                    latency=heavy_tailed(10_000 / count / shrink),
+                    observers=(progress, recorder),
+                ) as (start, _),
+            ):
+                await anyio.to_thread.run_sync(_livez, port)
+                with ExitStack() as beside:
+                    probe = await anyio.to_thread.run_sync(beside.enter_context, _ours("probe", port))
+                    if flooded:
+                        await anyio.to_thread.run_sync(beside.enter_context, _ours("flood", port))
+                    began, began_cpu = time.perf_counter(), time.process_time()
+                    result = (await init_host(start)).result
+                    took, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
+                    found = await anyio.to_thread.run_sync(_ended, probe)
+            assert len(result.outcomes) == count  # noqa: S101 - a benchmark that lost instances measures nothing
+            return {"wall_s": took, "cpu_s_an_instance": cpu_s / count, **found}
+
+    return anyio.run(measured)
+
+
+@contextmanager
+def _ours(what: str, port: int) -> Iterator["subprocess.Popen[str]"]:
+    """Have one of the others at work for as long as the block lasts."""
+    command = [sys.executable, __file__, what, str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            _pipe(process.stdout).readline()
+            yield process
+        finally:
+            process.kill()
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None  # noqa: S101 - it was asked for
+    return stream
+
+
+def _ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
+    """Have it end, and give what it has found."""
+    out, _ = process.communicate("")
+    return dict(json.loads(out))
+
+
+def _livez(port: int) -> float:
+    """Ask once on a new connection; give the seconds."""
+    began = time.perf_counter()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    try:
+        connection.request("GET", "/livez")
+        connection.getresponse().read()
+    finally:
+        connection.close()
+    return time.perf_counter() - began
+
+
+def _probe(port: int) -> None:
+    """Ask for ``/livez`` again and again until standard input ends; say how long it took, in seconds."""
+    over = threading.Event()
+
+    def until_it_ends() -> None:
+        sys.stdin.read()
+        over.set()
+
+    threading.Thread(target=until_it_ends, daemon=True).start()
+    print("ready", flush=True)
+    took: list[float] = []
+    failed = 0
+    while not over.wait(EVERY_S) or not took:
+        try:
+            took.append(_livez(port))
+        except (OSError, http.client.HTTPException):
+            failed += 1
+    took.sort()
+    print(json.dumps({"livez_s": took[len(took) // 2], "livez_most_s": took[-1], "livez_failed": failed}))
+
+
+def _flood(port: int) -> None:
+    """Hold silent connections, open those anew that are closed, and ask without an end on some more."""
+    os.nice(19)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for number in range(ASKING):
+        threading.Thread(target=_ask, args=(port, ASKED[number % len(ASKED)]), daemon=True).start()
+    held = [socket.create_connection(("127.0.0.1", port)) for _ in range(SILENT)]
+    print("ready", flush=True)
+    while True:
+        for number, connection in enumerate(held):
+            connection.setblocking(False)  # noqa: FBT003 - socket's own
+            with suppress(BlockingIOError):
+                with suppress(ConnectionError):
+                    connection.recv(1)
+                connection.close()
+                held[number] = socket.create_connection(("127.0.0.1", port))
+
+
+def _ask(port: int, path: str) -> None:
+    while True:
+        with suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+            while True:
+                connection.request("GET", path)
+                connection.getresponse().read()
+
+
+if __name__ == "__main__":
+    {"probe": _probe, "flood": _flood}[sys.argv[1]](int(sys.argv[2]))

@@ -1,5 +1,6 @@
 """What every test has."""
 
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -37,6 +38,12 @@ ON_BOTH_BACKENDS = frozenset(
     }
 )
 """Where tasks, deadlines and cancellation are what is tested; all else runs on asyncio alone, as the daemon does."""
+
+
+def pytest_configure() -> None:
+    """Hear a hang-up also under nohup, where the daemon that a test starts would ignore it, as it should."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,6 +1,7 @@
 """A journal with any page of it damaged, in any way: the guests come back, on this boot and on the next."""
 
 import itertools
+import os
 import random
 import shutil
 import sqlite3
@@ -215,6 +216,7 @@ def spoil(path: Path, statement: str) -> None:
         "INSERT INTO kept_disks VALUES ('u', '[]', 'then', '2026-01-01')",
         "INSERT INTO releases (uuid, at, after_run) VALUES (x'ff', '2026-01-01', 1)",
         "DROP TABLE actions",
+        "CREATE TRIGGER theirs BEFORE INSERT ON runs BEGIN SELECT raise(ABORT, 'no'); END",
         "DROP TABLE runs",
     ],
 )
@@ -225,6 +227,57 @@ async def test_a_row_that_does_not_hold_what_was_written_sets_the_file_aside(dir
         # The run that was cut short goes on on the same boot: its rows are read.
         result, running = await boots(host, directory, 3, "on_every_start")
     assert (running, {outcome.kind for outcome in result.outcomes}) == (COUNT, {Kind.INITIALIZED})
+
+
+def a_link_to(target: str) -> Callable[[Path], None]:
+    return lambda path: path.symlink_to(target)
+
+
+NO_FILES: dict[str, tuple[str, Callable[[Path], None]]] = {
+    **{f"a directory{suffix}": (suffix, Path.mkdir) for suffix in ("", "-wal", "-shm", "-journal")},
+    **{f"a FIFO{suffix}": (suffix, os.mkfifo) for suffix in ("", "-wal", "-shm", "-journal")},
+    "a link to nothing": ("", a_link_to("/nonexistent/journal.sqlite")),
+    "a link to itself": ("", a_link_to("journal.sqlite")),
+    "a device": ("", a_link_to("/dev/zero")),
+}
+
+
+@pytest.mark.parametrize("name", NO_FILES)
+async def test_what_is_in_the_place_of_a_file_and_is_none_is_set_aside_and_never_waited_for(
+    directory: Path, name: str
+) -> None:
+    suffix, makes = NO_FILES[name]
+    path = directory / "journal.sqlite"
+    place = path.with_name(path.name + suffix)
+    async with arranged(RAN) as host:
+        await boots(host, directory, 1, "on_host_boot")
+        place.unlink(missing_ok=True)
+        makes(place)
+        assert damage(path) is not None
+        with pytest.raises(DamagedJournal), read(path):
+            pass
+        for boot in (3, 4):
+            result, running = await boots(host, directory, boot, "on_host_boot")
+            assert (running, {outcome.kind for outcome in result.outcomes}) == (COUNT, {Kind.INITIALIZED})
+    assert damage(path) is None
+    assert len([each for each in directory.iterdir() if ".corrupt-" in each.name and each.name.endswith("Z")]) <= 1
+
+
+@pytest.mark.parametrize("spoils", [Path.mkdir, os.mkfifo, Path.touch, a_link_to("/x/boot")], ids=str)
+@pytest.mark.parametrize("name", ["boot", ".boot"])
+async def test_a_mark_that_tells_no_boot_is_not_taken_for_another_boots(
+    directory: Path, name: str, spoils: Callable[[Path], None]
+) -> None:
+    async with arranged(RAN) as host:
+        await boots(host, directory, 1, "on_host_boot")
+        (directory / name).unlink(missing_ok=True)
+        spoils(directory / name)
+        (directory / "journal.sqlite").write_bytes(b"x" * 9000)
+
+        # What was done on this boot is not known: nothing is started, and the next boot is as any other.
+        for boot, running in ((1, 0), (2, COUNT)):
+            assert (await boots(host, directory, boot, "on_host_boot"))[1] == running
+    assert (directory / "boot").read_text() == f"{uuid_of(2)}\n"
 
 
 async def test_on_the_boot_whose_memory_is_lost_a_guest_is_not_started_on_a_guess_and_not_counted_as_back(

@@ -26,6 +26,10 @@ BROKEN_LINKS: Final = frozenset(
         sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY,
         sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
         sqlite3.SQLITE_CONSTRAINT_ROWID,
+        # An index that has lost a row, or an index or a trigger that is none of ours.
+        sqlite3.SQLITE_CONSTRAINT_UNIQUE,
+        sqlite3.SQLITE_CONSTRAINT_TRIGGER,
+        sqlite3.SQLITE_CONSTRAINT_CHECK,
     }
 )
 """Every row is written after the one that it refers to, and once: what was there is not there any more."""

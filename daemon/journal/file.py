@@ -3,10 +3,13 @@
 import errno
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Final
+from uuid import uuid4
 
 from bringup.daemon.errors import Refused
 from bringup.daemon.journal.damage import damaged, look_through
@@ -15,9 +18,11 @@ from bringup.daemon.scheduler.durable import sync_directory, write_durably
 from bringup.daemon.state_directory import without_locks
 
 BUSY_TIMEOUT_S = 5.0
-BESIDE = ("", "-wal", "-shm")
+BESIDE = ("", "-wal", "-shm", "-journal")
 MARK = "boot"
 """Holds the id of the last boot on which a run began: a journal that is set aside is missed on that boot only."""
+UNKNOWN: Final = ""
+"""What a mark holds that cannot be read."""
 
 
 def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
@@ -27,6 +32,8 @@ def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
     :raises OSError: it cannot be used now.
     :raises Refused: a newer version wrote it.
     """
+    if found := no_file(path):
+        raise damaged(found)
     with suppress(FileExistsError):
         # What SQLite puts beside the file gets the mode of the file.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -45,6 +52,29 @@ def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def no_file(path: Path) -> str | None:
+    """Say what is in the place of the journal, or of what SQLite puts beside it, and is no file; None: nothing is.
+
+    SQLite would wait at a FIFO for as long as nobody else opens it, and fail at all others on each boot.
+    """
+    for suffix in BESIDE:
+        place = path.with_name(path.name + suffix)
+        try:
+            mode = place.stat().st_mode
+        except FileNotFoundError:
+            if place.is_symlink():
+                return f"{place} is a link to what is not there"
+            continue
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return f"{place} is a link to itself"
+            # Whether it can be used is said by who uses it.
+            continue
+        if not stat.S_ISREG(mode):
+            return f"{place} is no file"
+    return None
 
 
 def _see_to_tables(database: sqlite3.Connection, path: Path) -> None:
@@ -120,20 +150,43 @@ class Mark:
     def __init__(self, journal: Path) -> None:
         """Take the path of the journal."""
         self._path = journal.with_name(MARK)
+        self._draft = journal.with_name(f".{MARK}")
 
     def lost(self, boot_id: str, *, is_new: bool) -> bool:
-        """Tell whether something may have been done on this boot of which a new journal does not know."""
-        return is_new and self._read() == boot_id
+        """Tell whether something may have been done on this boot of which a new journal does not know.
+
+        So it may where the mark is there and does not tell the boot.
+        """
+        return is_new and self._read() in (boot_id, UNKNOWN)
 
     def write(self, boot_id: str) -> None:
         """Write the id of this boot.  Raises OSError."""
         if self._read() != boot_id:
-            write_durably(self._path, f"{boot_id}\n".encode(), draft=self._path.with_name(f".{MARK}"))
+            for place in (self._path, self._draft):
+                _make_room(place)
+            write_durably(self._path, f"{boot_id}\n".encode(), draft=self._draft)
 
     def _read(self) -> str | None:
-        with suppress(OSError, UnicodeDecodeError):
-            return self._path.read_text(encoding="ascii").strip()
-        return None
+        """Give the id in it, None where there is none."""
+        try:
+            # A FIFO is not waited for.
+            with os.fdopen(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                text = file.read(_LONGEST_MARK).decode("ascii").strip()
+        except FileNotFoundError:
+            return UNKNOWN if self._path.is_symlink() else None
+        except (OSError, UnicodeDecodeError):
+            return UNKNOWN
+        return text if text.isprintable() else UNKNOWN
+
+
+_LONGEST_MARK: Final = 4096
+
+
+def _make_room(place: Path) -> None:
+    """Rename what is no file, and in the place of one.  Raises OSError."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(place.lstat().st_mode):
+            place.rename(place.with_name(f"{place.name}.corrupt-{uuid4()}"))
 
 
 @contextmanager

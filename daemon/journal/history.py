@@ -14,8 +14,8 @@ from bringup.daemon.advice import advice, for_one
 from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.journal import remembering
 from bringup.daemon.journal.base import FailedBefore, Past
-from bringup.daemon.journal.damage import decoding, is_damage, look_through
-from bringup.daemon.journal.file import BUSY_TIMEOUT_S
+from bringup.daemon.journal.damage import damaged, decoding, is_damage, look_through
+from bringup.daemon.journal.file import BUSY_TIMEOUT_S, no_file
 from bringup.daemon.journal.owing import Owed, owed_on
 from bringup.daemon.journal.schema import RUNNING, STOPPED, VERSION
 from bringup.daemon.journal.timeline import timeline_of
@@ -214,6 +214,8 @@ def read(path: Path) -> Iterator[History | None]:
     :raises Temporary: it cannot be read now.
     :raises Refused: a newer version of bringup wrote it, or it is no journal.
     """
+    if found := no_file(path):
+        raise _damaged(path) from damaged(found)
     try:
         # Not whether it may be read: one that may not is no journal that is not there.
         path.open("rb").close()
@@ -231,9 +233,12 @@ def read(path: Path) -> Iterator[History | None]:
             yield History(database) if _version(database, path) else None
     except sqlite3.DatabaseError as error:
         if is_damage(error):
-            sentence = f"cannot read the journal {path}; it is damaged; the next start sets it aside"
-            raise DamagedJournal(sentence) from error
+            raise _damaged(path) from error
         raise Temporary(f"cannot read the journal {path}") from error
+
+
+def _damaged(path: Path) -> DamagedJournal:
+    return DamagedJournal(f"cannot read the journal {path}; it is damaged; the next start sets it aside")
 
 
 def damage(path: Path) -> str | None:

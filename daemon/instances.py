@@ -57,6 +57,8 @@ class UnreadableInstance(Instance):
     """
 
     why: str
+    mend: str = "have its row in Nova's database put right (openstack server show UUID)"
+    """What to do about it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

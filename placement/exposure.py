@@ -14,7 +14,7 @@ def _is_here(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return host.lower().rstrip(".") in {"localhost", "localhost.localdomain"}
+        return host.lower().rstrip(".") == "localhost"
 
 
 def falls_to_http(auth_url: str, endpoint: str) -> bool:

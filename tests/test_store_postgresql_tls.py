@@ -1,6 +1,7 @@
 """Who answers for a PostgreSQL must prove it, and is never told a password in the clear."""
 
 import contextlib
+import os
 import socket
 import struct
 import threading
@@ -28,6 +29,7 @@ class Impostor:
     def __init__(self, asks: int) -> None:
         self._asks = asks
         self.told = b""
+        self.asked = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"postgresql://{USER}@127.0.0.1:{self._listener.getsockname()[1]}/bringup"
         self._thread = threading.Thread(target=self._serve)
@@ -42,6 +44,7 @@ class Impostor:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self.asked += 1
                 with client, contextlib.suppress(OSError):
                     self._answer(client)
 
@@ -140,7 +143,22 @@ def test_a_certificate_of_another_authority_name_or_time_is_refused(server: Serv
 
 
 @pytest.mark.parametrize(
-    "hosts", ["db.example", "10.0.0.5", "[2001:db8::5]", "[::ffff:127.0.0.1]", "localhost,db.example", "db:6432,db2:1"]
+    "hosts",
+    [
+        "db.example",
+        "10.0.0.5",
+        "[2001:db8::5]",
+        "[::ffff:127.0.0.1]",
+        "localhost,db.example",
+        "db:6432,db2:1",
+        "127.1",
+        "localhost.localdomain",
+        "localhost.",
+        "localhost.db.example",
+        "0.0.0.0",
+        "[::]",
+        "%2Frun,db.example",
+    ],
 )
 def test_any_server_beyond_this_host_is_verified_unless_it_is_said_otherwise(hosts: str) -> None:
     url = parse_database_url(f"postgresql://{USER}@{hosts}/bringup")
@@ -170,6 +188,35 @@ def test_a_unix_socket_is_a_host(server: Server) -> None:
     settings = load(None, environment={"BRINGUP_STORE__PASSWORD": PASSWORD}, overrides=[f"store.url={url}"])
     open_the_set_one(settings).engine.dispose()
     assert settings.warnings == ()
+
+
+@pytest.mark.parametrize("asks", [CLEARTEXT, MD5, LETS_IN])
+@pytest.mark.parametrize("host", ["localhost", "%2Fnowhere", "db.example"])
+def test_no_variable_of_libpq_says_where_or_how_to_connect(
+    host: str, asks: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with an_impostor(asks) as impostor:
+        port = impostor.url.rpartition(":")[2].partition("/")[0]
+        service = tmp_path / "service.conf"
+        service.write_text(f"[theirs]\nhostaddr=127.0.0.1\nport={port}\nsslmode=disable\nrequire_auth=none\n")
+        theirs = {
+            "HOSTADDR": "127.0.0.1",
+            "PORT": port,
+            "SSLMODE": "disable",
+            "REQUIREAUTH": "none",
+            "SERVICE": "theirs",
+            "SERVICEFILE": str(service),
+            "OPTIONS": "-c default_transaction_read_only=on",
+            "CLIENTENCODING": "SQL_ASCII",
+        }
+        for name, value in theirs.items():
+            monkeypatch.setenv(f"PG{name}", value)
+        monkeypatch.setenv("PGPASSFILE", "/nowhere")
+        at = "1" if host == "localhost" else port
+        with pytest.raises(Temporary):
+            open_database(f"postgresql://{USER}@{host}:{at}/bringup", PASSWORD, 0)
+        assert impostor.asked == 0
+        assert [name for name in os.environ if name.startswith("PG")] == ["PGPASSFILE"]
 
 
 @pytest.mark.parametrize("key", ["ca_file", "cert_file", "key_file"])
@@ -213,6 +260,8 @@ def test_a_key_without_a_certificate_and_tls_switched_off_are_told() -> None:
         "user@ho%00st/db",
         "us%0aer@host/db",
         "user@a%2Cb/db",
+        "user@%40abstract/db",
+        "user@/db?host=/run",
     ],
 )
 def test_what_is_no_url_of_a_database_is_refused(wrong: str) -> None:

@@ -12,8 +12,7 @@ def _tell(facts: Facts) -> Problem | None:
     return Problem(
         "decide",
         "Unreadable",
-        f"cannot decide on {instance.uuid}: {instance.why}; its guest and its record are as they were; have its row in "
-        f"Nova's database put right (openstack server show {instance.uuid})",
+        f"cannot decide on {instance.uuid}: {instance.why}; its guest and its record are as they were; {instance.mend}",
     )
 
 

@@ -34,7 +34,8 @@ class Endpoint:
     @property
     def is_local(self) -> bool:
         """Whether what is sent there stays on this host: a UNIX socket or loopback."""
-        if self.is_socket or self.host.lower() in {"localhost", "localhost.localdomain"}:
+        # Any other name is what DNS says it is.
+        if self.is_socket or self.host.lower() == "localhost":
             return True
         try:
             return ip_address(self.host).is_loopback
@@ -76,7 +77,8 @@ def _endpoint(text: str) -> Endpoint:
         return Endpoint(str(ip_address(found["six"])), port)
     host = _unquoted(found["name"])
     # A folder begins with a slash; in a name there is none, and nothing that libpq would take for two hosts.
-    if ("/" in host) != host.startswith("/") or "," in host:
+    # A name that begins with @ would be an abstract socket, which any user of this host may make.
+    if ("/" in host) != host.startswith("/") or "," in host or "@" in host:
         raise ValueError("no host")
     return Endpoint(host, port)
 

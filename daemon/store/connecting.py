@@ -7,7 +7,9 @@
   transaction another one.  So there are no prepared statements, no ``options``, and limits are set a transaction.
 """
 
+import os
 import ssl
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,6 +27,7 @@ BUNDLES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-b
 """Where systems keep the certificates that they trust in one file, which is what libpq wants."""
 TlsMode = Literal["verify-full", "verify-ca", "off"]
 NEVER_IN_THE_CLEAR: Final = "!password"
+PASSWORDS: Final = frozenset({"PGPASSWORD", "PGPASSFILE"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,16 @@ class Tls:
             return self.mode
         files = (self.ca_file, self.cert_file)
         return "verify-full" if any(files) or not url.is_local else None
+
+
+def forget_libpqs_variables(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Take libpq's variables out of the environment of this process.
+
+    They would say where to connect (``PGHOSTADDR``, a service), and how, behind what the settings say: a server on this
+    host, which is not verified, would be another one then.  Those that only tell a password are left.
+    """
+    for name in [each for each in environment if each.startswith("PG") and each not in PASSWORDS]:
+        del environment[name]
 
 
 def connect_args(url: DatabaseUrl, password: str | None, tls: Tls) -> dict[str, Any]:

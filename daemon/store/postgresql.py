@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bringup.daemon.errors import BringupError, Refused, SettingsError, Temporary
 from bringup.daemon.settings.database_url import parse_database_url
 from bringup.daemon.store.away import cause_of, names_a_setting
-from bringup.daemon.store.connecting import Tls, connect_args
+from bringup.daemon.store.connecting import Tls, connect_args, forget_libpqs_variables
 from bringup.daemon.store.patience import Patience
 from bringup.daemon.store.schema import SCHEMA_VERSION, schema_version, tables
 from bringup.daemon.store.sql import Database, SqlStore
@@ -54,6 +54,7 @@ async def opened(
 
 def open_database(url: str, password: str | None = None, wait_s: float = 30.0, *, tls: Tls = ANY_TLS) -> Database:
     """Connect and see to the tables; raises as :meth:`PostgresqlStore.open` does.  Blocks."""
+    forget_libpqs_variables()
     engine = create_engine(
         # Everything is in the parameters: SQLAlchemy's URL has no words for several hosts.
         "postgresql+psycopg://",

@@ -1,19 +1,22 @@
 """Loads records: one query a table, however many instances there are."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, select
+from sqlalchemy import ColumnElement, Connection, Integer, Select, Table, bindparam, select, type_coerce
 
 from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.states import power_state, task_state, vm_state
+from bringup.daemon.logs import get_logger
 from bringup.daemon.store import schema
-from bringup.daemon.store.rows import JsonSequence
+from bringup.daemon.store.checked import flavor_of, instance_of, migration_of
 
 _INSTANCE = schema.instances.c
+log = get_logger()
+
+SHOWN = 60
 _FETCHED_AT_ONCE = 1000
+_AS_IT_IS = ("shutdown_terminate",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,11 @@ def _reads(among: ColumnElement[bool], *, deleted: int = 0) -> InstanceReads:
 
     devices = schema.block_device_mapping
     return InstanceReads(
-        instances=select(*(column for column in _INSTANCE if column.name != "deleted"))
+        instances=select(
+            *(column for column in _INSTANCE if column.name not in {"deleted", *_AS_IT_IS}),
+            # As it is in the database: SQLAlchemy would make true of anything.
+            *(type_coerce(_INSTANCE[name], Integer).label(name) for name in _AS_IT_IS),
+        )
         .where(live)
         .order_by(_INSTANCE.uuid),
         info_caches=part(schema.instance_info_caches, "network_info"),
@@ -82,48 +89,40 @@ def load_instances(connection: Connection, reads: InstanceReads, parameters: Map
     shared: dict[str, str] = {}
     flavors: dict[str, Mapping[str, Any]] = {}
 
-    def share(text: str | None) -> str | None:
-        return None if text is None else shared.setdefault(text, text)
+    def share(text: str) -> str:
+        return shared.setdefault(text, text)
 
     def flavor(text: str) -> Mapping[str, Any]:
         known = flavors.get(text)
-        return flavors.setdefault(text, json.loads(text)) if known is None else known
+        return flavors.setdefault(text, flavor_of(text)) if known is None else known
 
     parts = _Parts(connection, reads, parameters)
     return [
-        Instance(
-            uuid=row.uuid,
-            host=share(row.host),
-            node=share(row.node),
-            vm_state=vm_state(row.vm_state),
-            task_state=task_state(row.task_state),
-            power_state=power_state(row.power_state),
-            name=row.name,
-            display_name=row.display_name,
-            project_id=share(row.project_id),
-            user_id=share(row.user_id),
-            flavor=flavor(row.flavor),
-            metadata=parts.metadata.get(row.uuid, {}),
-            system_metadata=parts.system_metadata.get(row.uuid, {}),
-            network_info=parts.network_info.get(row.uuid, ()),
-            block_devices=parts.block_devices.get(row.uuid, ()),
-            shutdown_terminate=row.shutdown_terminate,
-            terminated_at=row.terminated_at,
-        )
-        for row in _rows(connection, reads.instances, parameters)
+        instance_of(row, parts.of(row.uuid), flavor, share) for row in _rows(connection, reads.instances, parameters)
     ]
 
 
 def load_migrations(connection: Connection, source_compute: str, statuses: Sequence[str]) -> list[Migration]:
     """Load migrations of a source host in some statuses, oldest first."""
     parameters = {"source_compute": source_compute, "statuses": list(statuses)}
-    return [Migration(**row._mapping) for row in connection.execute(_MIGRATIONS, parameters)]  # noqa: SLF001 - its API
+    return _migrations(connection.execute(_MIGRATIONS, parameters))
 
 
 def load_migrations_of(connection: Connection, host: str, uuids: Sequence[str]) -> list[Migration]:
     """Load the migrations of some instances from or to a host, oldest first."""
-    found = connection.execute(_MIGRATIONS_OF, {"host": host, "uuids": list(uuids)})
-    return [Migration(**row._mapping) for row in found]  # noqa: SLF001 - its API
+    return _migrations(connection.execute(_MIGRATIONS_OF, {"host": host, "uuids": list(uuids)}))
+
+
+def _migrations(rows: Iterable[Any]) -> list[Migration]:
+    """Read rows; one that names no instance says nothing of any, and is left out."""
+    found = []
+    for row in rows:
+        migration = migration_of(row)
+        if migration is None:
+            log.error("store.row_left_out", error=f"a migration names the instance {ascii(row.instance_uuid)[:SHOWN]}")
+        else:
+            found.append(migration)
+    return found
 
 
 class _Parts:
@@ -133,14 +132,19 @@ class _Parts:
         keys: dict[str, str] = {}
         self.metadata = _pairs(_rows(connection, reads.metadata, parameters), keys.setdefault)
         self.system_metadata = _pairs(_rows(connection, reads.system_metadata, parameters), keys.setdefault)
-        self.network_info = {
-            uuid: JsonSequence(text) if text != "[]" else ()
-            for uuid, text in _rows(connection, reads.info_caches, parameters)
-        }
-        devices: dict[str, list[str]] = {}
+        self.network_info = dict(map(tuple, _rows(connection, reads.info_caches, parameters)))
+        self.block_devices: dict[str, list[str]] = {}
         for uuid, text in _rows(connection, reads.block_devices, parameters):
-            devices.setdefault(uuid, []).append(text)
-        self.block_devices = {uuid: JsonSequence(f"[{','.join(texts)}]") for uuid, texts in devices.items()}
+            self.block_devices.setdefault(uuid, []).append(text)
+
+    def of(self, uuid: str) -> Mapping[str, Any]:
+        """Give those of an instance, as they are in the database."""
+        return {
+            "metadata": self.metadata.get(uuid, {}),
+            "system_metadata": self.system_metadata.get(uuid, {}),
+            "network_info": self.network_info.get(uuid, "[]"),
+            "block_devices": self.block_devices.get(uuid, "[]"),
+        }
 
 
 def _pairs(rows: Iterator[Any], share: Callable[[str, str], str]) -> dict[str, dict[str, str]]:

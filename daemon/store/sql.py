@@ -30,6 +30,7 @@ from bringup.daemon.store.writes import (
     SaveInstance,
     SaveMigration,
     Write,
+    readable,
     write,
 )
 
@@ -280,7 +281,7 @@ class SqlStore:
             )
         by_uuid = {instance.uuid: instance for instance in found}
         return [
-            by_uuid.get(uuid) or RecordNotFound(f"cannot read instance {uuid}: there is no such record")
+            readable(by_uuid.get(uuid)) or RecordNotFound(f"cannot read instance {uuid}: there is no such record")
             for uuid in uuids
         ]
 

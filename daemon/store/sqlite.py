@@ -164,6 +164,8 @@ def _engine(path: Path, busy_timeout_s: float) -> Engine:
 
     @event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, _record: Any) -> None:
+        # A text that is no UTF-8 is its own row's trouble, and not that of all rows of the query.
+        connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
@@ -177,7 +179,11 @@ def _engine(path: Path, busy_timeout_s: float) -> Engine:
 
 
 def _see_to_tables(connection: Connection, path: Path) -> None:
-    if not inspect(connection).get_table_names():
+    names = inspect(connection).get_table_names()
+    # What is escaped in a name was no UTF-8.
+    if any(not name.isascii() for name in names):
+        raise Refused(f"cannot open the store {path}: {_HINTS[sqlite3.SQLITE_CORRUPT]}")
+    if not names:
         tables.create_all(connection)
         connection.execute(insert(schema_version), {"version": SCHEMA_VERSION})
         return

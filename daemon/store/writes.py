@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
-from bringup.daemon.instances import Expected, Instance
+from bringup.daemon.instances import Expected, Instance, UnreadableInstance
 from bringup.daemon.states import TaskState, UnknownState, VmState, task_state, vm_state
 from bringup.daemon.store import reads, schema
 from bringup.daemon.store.base import Claimant
@@ -112,9 +112,16 @@ def write(connection: Connection, writes: Sequence[Write], now: float) -> list[S
         return answers
     records = {each.uuid: each for each in reads.load_instances(connection, reads.BY_UUID, {"uuids": sorted(claimed)})}
     return [
-        records[one.uuid] if isinstance(one, BeginStart) and answer is None else answer
+        readable(records.get(one.uuid)) if isinstance(one, BeginStart) and answer is None else answer
         for one, answer in zip(writes, answers, strict=True)
     ]
+
+
+def readable(instance: Instance | None) -> Instance | StoreError | None:
+    """Give a record, or the error that its row cannot be read."""
+    if isinstance(instance, UnreadableInstance):
+        return StoreError(f"cannot read instance {instance.uuid}: {instance.why}")
+    return instance
 
 
 class _Group:

@@ -209,9 +209,16 @@ def _seconds(text: Any) -> float | None:
 def devices_by_instance(devices: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """Sort block device mappings by the UUID of their instance, in the order in which Nova made them."""
     found: dict[str, list[Mapping[str, Any]]] = {}
-    for device in sorted(devices, key=lambda each: field(each, "id", "BlockDeviceMapping")):
+    for device in sorted(devices, key=_number_of_device):
         found.setdefault(_uuid(device, "instance_uuid", "BlockDeviceMapping"), []).append(device)
     return found
+
+
+def _number_of_device(device: Mapping[str, Any]) -> int:
+    number = field(device, "id", "BlockDeviceMapping")
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise Unreadable("a BlockDeviceMapping in the answer has an id that is no number")
+    return number
 
 
 def each_of_its_own(

@@ -383,9 +383,9 @@ class NovaConductorStore:
         """Read rows, each by itself: one that cannot be read is an :class:`UnreadableInstance`."""
         devices = await self._devices(uuids) if found else {}
         instances: dict[str, Instance] = {}
+        if found and not any(map(names_an_instance, found)):
+            raise StoreError(f"cannot read {len(found)} instances: what nova-conductor gives names none")
         for each in found:
-            if not names_an_instance(each):
-                raise StoreError(f"cannot read {len(found)} instances: what nova-conductor gives names none")
             try:
                 row = instance_row(each, name_template=self._name_template, devices=devices_of(each, devices))
             except Unreadable as error:
@@ -393,6 +393,11 @@ class NovaConductorStore:
                 log.error("store.row_unreadable", instance=stub.uuid, error=stub.why)  # noqa: TRY400 - a sentence
                 instances[stub.uuid] = stub
             else:
+                # Two rows of one instance: which of them is its own is not known.
+                if (other := instances.get(row.instance.uuid)) is not None and other != row.instance:
+                    stub = unreadable(each, Unreadable("there are two rows of it in the answer"))
+                    instances[stub.uuid] = stub
+                    continue
                 self._know(row)
                 instances[row.instance.uuid] = row.instance
         return sorted(instances.values(), key=lambda each: each.uuid)

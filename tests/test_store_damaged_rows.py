@@ -92,7 +92,7 @@ async def test_a_row_that_cannot_be_right_fails_its_own_instance_and_no_other(di
         claimant = Claimant(HOST, "holder")
         await store.take_lease(claimant, for_s=60)
         with pytest.raises(StoreError):
-            await store.begin_start(BAD, claimant, expected=expected(*ANY_TASK), reverting=False)
+            await store.begin_start(BAD, claimant, expected=expected(VmState.ACTIVE, task_states=ANY_TASK), reverting=False)
 
 
 @pytest.mark.parametrize("name", ["../victim", "*", "", f"{{{BAD}}}", BAD.replace("-", ""), f'{BAD}" ; flush #'])
@@ -110,7 +110,7 @@ async def test_what_is_no_canonical_uuid_never_becomes_one_of_ours(directory: Pa
 async def test_a_migration_that_cannot_be_read_keeps_its_own_instance_from_being_started(directory: Path) -> None:
     path = directory / "store.sqlite"
     async with opened(path) as store:
-        moves = [migration(2, migration_type="resize", status="running"), migration(3, status="done")]
+        moves = (migration(2, migration_type="resize", status="running"), migration(3, status="done"))
         await store.import_records(records(instance(1), instance(2), migrations=moves))
     spoil(path, f"UPDATE migrations SET dest_compute = x'ff' WHERE instance_uuid = '{BAD}'")
     spoil(path, f"UPDATE migrations SET instance_uuid = '../x' WHERE instance_uuid = '{uuid_of(3)}'")

@@ -17,6 +17,7 @@ from bringup.daemon.instances import UNREADABLE, Instance, UnreadableInstance
 from bringup.daemon.loading import load_records
 from bringup.daemon.resuming import Resuming
 from bringup.daemon.settings.database_url import parse_database_url
+from bringup.daemon.states import VmState
 from bringup.daemon.store.base import Claimant
 from bringup.daemon.store.connecting import Tls, connect_args
 from bringup.daemon.store.sqlite import opened
@@ -29,6 +30,7 @@ from support.stores import STORES
 pytestmark = pytest.mark.anyio
 
 GOOD, BAD = uuid_of(1), uuid_of(2)
+ACTIVE = expected(VmState.ACTIVE, task_states=ANY_TASK)
 NO_TEXT = "cast(x'61ff80' AS TEXT)"
 DEEP = "replace(printf('%.60000c', '['), ' ', '[')"
 LEVELS = "'" + '{"a":' * 60 + "1" + "}" * 60 + "'"
@@ -92,7 +94,7 @@ async def test_a_row_that_cannot_be_right_fails_its_own_instance_and_no_other(di
         claimant = Claimant(HOST, "holder")
         await store.take_lease(claimant, for_s=60)
         with pytest.raises(StoreError):
-            await store.begin_start(BAD, claimant, expected=expected(VmState.ACTIVE, task_states=ANY_TASK), reverting=False)
+            await store.begin_start(BAD, claimant, expected=ACTIVE, reverting=False)
 
 
 @pytest.mark.parametrize("name", ["../victim", "*", "", f"{{{BAD}}}", BAD.replace("-", ""), f'{BAD}" ; flush #'])

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypedDict, TypeGuard
 from bringup.daemon.advice import advice_of, for_one
 from bringup.daemon.outcomes import Kind, Outcome, Problem, RunResult
 from bringup.daemon.wording import need_json
+from bringup.drivers.identifiers import canonical_uuid
 
 FORMAT: Final = "bringup.report/1"
 
@@ -113,6 +114,7 @@ def is_report(value: Any) -> TypeGuard[Report]:
     uuids = (value.get("deleted"), value.get("unfinished"))
     return (
         all(isinstance(text, str) and text for text in texts)
+        and _is_uuid(value["report_id"])
         and isinstance(value.get("complete"), bool)
         and all(isinstance(some, list) and all(_is_instance(one) for one in some) for some in instances)
         and all(isinstance(some, list) and all(isinstance(one, str) for one in some) for some in uuids)
@@ -136,6 +138,15 @@ def is_superseded(report: Report, *, named_later: Collection[str], complete_late
 
 def _uuids(instances: Collection[ReportedInstance]) -> set[str]:
     return {instance["uuid"] for instance in instances}
+
+
+def _is_uuid(text: str) -> bool:
+    """Tell whether a text is a UUID: it becomes a header of a request."""
+    try:
+        canonical_uuid(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_instance(value: Any) -> bool:

@@ -76,6 +76,8 @@ class Spool:
         """
         try:
             report = json.loads(path.read_bytes())
+            # What cannot be written cannot be sent, and would stand before all that follow.
+            json.dumps(report, ensure_ascii=False, allow_nan=False).encode()
             problem = "it is not a report of a format that this version knows"
         except FileNotFoundError:
             return None

@@ -6,6 +6,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from bringup.drivers.base import DriverError
+from bringup.drivers.libvirt.needed.xml_parts import number
+from bringup.drivers.shown import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def checked(xml: str, uuid: str) -> str:
     except ET.ParseError as error:
         raise DriverError(f"cannot restore the definition of {uuid}: it is no XML") from error
     if found != uuid:
-        raise DriverError(f"cannot restore the definition of {uuid}: it is that of {found}")
+        raise DriverError(f"cannot restore the definition of {uuid}: it is that of {shown(found)}")
     return xml
 
 
@@ -75,6 +77,6 @@ def nics_with_several_queues(xml: str) -> frozenset[str]:
     for nic in ET.fromstring(xml).iterfind("./devices/interface"):  # noqa: S314 - see above
         mac, driver = nic.find("mac"), nic.find("driver")
         queues = "" if driver is None else driver.get("queues", "")
-        if mac is not None and queues.isdecimal() and int(queues) > 1:
+        if mac is not None and (number(queues) or 0) > 1:
             found.add(mac.get("address", "").lower())
     return frozenset(found)

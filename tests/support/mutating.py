@@ -1,6 +1,6 @@
 """Valid input made hostile: wrong types, missing and foreign keys, huge numbers, deep nesting, bytes that were lost.
 
-What it does is chosen by a :class:`random.Random`: one of a seed, or one of Hypothesis, which then makes it small.
+What it does is chosen by a :class:`random.Random`, so that a seed says which input it was.
 """
 
 import copy

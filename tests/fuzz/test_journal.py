@@ -1,0 +1,94 @@
+"""Files of the journal: each byte may be another one; see also ``test_journal_damage.py``, which goes on with a run."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import anyio
+import pytest
+from hypothesis import given
+
+from bringup.daemon.errors import Refused, Temporary
+from bringup.daemon.journal import NewRun
+from bringup.daemon.journal.history import read
+from bringup.daemon.journal.sqlite import opened
+from bringup.daemon.outcomes import Kind, Outcome
+from support.drivers import uuid_of
+from support.fuzzing import CHANCES, Border, fuzz
+from support.hosts import HOST, IN_MEMORY, now
+from support.mutating import NUMBERS, TEXTS, mangled
+
+BORDER = "journal files"
+RUN: Final = uuid_of(50)
+
+
+async def filled(path: Path, *, boot: int = 1, run: str = RUN) -> None:
+    async with opened(path, boot_id=uuid_of(boot), keep_runs=50, keep_days=90, now=now) as journal:
+        await journal.begin_run(NewRun(run_id=run, boot_id=uuid_of(boot), host=HOST, began_at=now()))
+        for number in range(1, 4):
+            await journal.settled(Outcome(uuid=uuid_of(number), kind=Kind.INITIALIZED, because=("vifs",), took_s=0.1))
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("journal") / "journal.sqlite"
+    anyio.run(filled, path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return path.read_bytes()
+
+
+def rows_changed(path: Path, chance: Random) -> None:
+    """Put something else into a column, as somebody with an editor of databases would."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA foreign_keys=OFF")
+        tables = [
+            name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type='table' ORDER BY name")
+        ]
+        table = chance.choice([name for name in tables if not name.startswith("sqlite_")])
+        columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+        value: Any = chance.choice((*TEXTS, *NUMBERS, None, b"\xff\x00"))
+        if isinstance(value, str):
+            value = value.encode(errors="replace").decode()
+        if isinstance(value, int) and abs(value) >= 2**63:
+            value = float(value) if value < 10**300 else str(value)[:300]
+        try:
+            database.execute(f"UPDATE {table} SET {chance.choice(columns)} = ?", (value,))  # noqa: S608 - its own names
+            database.commit()
+        except sqlite3.Error:
+            database.rollback()
+
+
+def look(path: Path) -> None:
+    with read(path) as history:
+        if history is None:
+            return
+        for run in history.runs(10):
+            history.instances_of(str(run["run_id"]))
+        history.instance(uuid_of(1))
+        history.timeline("last")
+        history.kept_disks()
+        history.past(uuid_of(1), HOST, now())
+
+
+@fuzz(120)
+@given(chance=CHANCES)
+def test_a_journal_is_read_or_refused_and_the_next_run_begins(
+    border: Border, content: bytes, tmp_path: Path, chance: Random
+) -> None:
+    folder = Path(IN_MEMORY) if IN_MEMORY else tmp_path
+    path = folder / f"fuzz-{tmp_path.name}.sqlite"
+    for old in folder.glob(f"{path.name}*"):
+        old.unlink()
+    damaged = chance.randrange(2) == 0
+    path.write_bytes(mangled(chance, content, most=4) if damaged else content)
+    if not damaged:
+        rows_changed(path, chance)
+    with border.one(Refused, Temporary):
+        look(path)
+    with border.one(Refused):
+        anyio.run(lambda: filled(path, boot=2, run=uuid_of(51)))
+    for old in folder.glob(f"{path.name}*"):
+        old.unlink()

@@ -22,7 +22,7 @@ The text of an inner error is never repeated in the outer one: the chain carries
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from bringup.daemon.text import line
+from bringup.daemon.text import LONGEST_LINE, line, short
 
 WHO_MAY: Final = "run it as root, or as the user bringup"
 """The end of a sentence about what this user may not."""
@@ -138,7 +138,8 @@ def chain_of(error: BaseException) -> str:
         if text and text not in texts:
             texts.append(text)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return ": ".join(texts) or type(error).__name__
+    text = ": ".join(texts) or type(error).__name__
+    return "\n".join(short(each, LONGEST_LINE) for each in text.split("\n"))
 
 
 def _text_of(link: BaseException) -> str:

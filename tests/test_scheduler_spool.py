@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from bringup.daemon.scheduler.report import Report
 from bringup.daemon.scheduler.spool import OutboxError, Spool
+from support.drivers import uuid_of
 from support.scheduler import a_report, an_outcome, ids, reports
 
 
@@ -47,7 +48,7 @@ def test_nobody_else_can_read_it(directory: Path) -> None:
 def test_reports_wait_in_the_order_of_writing_even_if_the_clock_goes_back(directory: Path) -> None:
     spool = Spool(directory)
     written = [a_report(minute=minute) for minute in (5, 3, 3, 1, 9)]
-    written[2]["report_id"] = "another-of-the-same-minute"
+    written[2]["report_id"] = uuid_of(99)
     for report in written:
         spool.write(report)
     assert ids_in(Spool(directory)) == ids(written)

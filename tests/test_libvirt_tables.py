@@ -22,6 +22,7 @@ from bringup.drivers.libvirt.errors import (
     DiskFull,
     GuestBusy,
     HypervisorUnavailable,
+    NotAllowed,
     NotConnected,
     NotInThatState,
     NotSent,
@@ -73,6 +74,7 @@ def test_every_code_that_means_something_is_one_of_libvirts(libvirt: Any) -> Non
     ("code", "domain", "meaning"),
     [
         ("VIR_ERR_NO_DOMAIN", "VIR_FROM_QEMU", InstanceNotFound),
+        ("VIR_ERR_ACCESS_DENIED", "VIR_FROM_ACCESS", NotAllowed),
         ("VIR_ERR_NO_SUPPORT", "VIR_FROM_NONE", NotImplementedError),
         ("VIR_ERR_OPERATION_INVALID", "VIR_FROM_QEMU", NotInThatState),
         ("VIR_ERR_OPERATION_TIMEOUT", "VIR_FROM_QEMU", GuestBusy),

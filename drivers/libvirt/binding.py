@@ -2,6 +2,9 @@
 
 It has neither wheels nor types.  Two things of it are the process': its error handler, which writes to standard error
 until it is replaced, and its event loop, which must run before a connection is opened that is to be kept alive.
+
+Nothing of libvirt is called that is not here.  What each call wants of its access control stands in docs/libvirt.md
+and in the rules in polkit/; a test compares the three.
 """
 
 import threading
@@ -46,6 +49,28 @@ class Domain(Protocol):
     def setAutostartOnce(self, autostart: int) -> int: ...  # noqa: D102, N802 - libvirt 11.2
 
 
+class Network(Protocol):
+    """A virtual network: ``virNetwork``."""
+
+    def isActive(self) -> int: ...  # noqa: D102, N802
+
+
+class StorageVolume(Protocol):
+    """A disk in a storage pool: ``virStorageVol``."""
+
+    def info(self) -> list[int]: ...  # noqa: D102
+    def path(self) -> str: ...  # noqa: D102
+
+
+class StoragePool(Protocol):
+    """A storage pool: ``virStoragePool``."""
+
+    def name(self) -> str: ...  # noqa: D102
+    def isActive(self) -> int: ...  # noqa: D102, N802
+    def XMLDesc(self, flags: int = 0) -> str: ...  # noqa: D102, N802
+    def storageVolLookupByName(self, name: str) -> StorageVolume: ...  # noqa: D102, N802
+
+
 class Connection(Protocol):
     """A connection to a hypervisor: ``virConnect``."""
 
@@ -55,7 +80,7 @@ class Connection(Protocol):
     def lookupByUUIDString(self, uuid: str) -> Domain: ...  # noqa: D102, N802
     def listAllDomains(self, flags: int = 0) -> list[Domain]: ...  # noqa: D102, N802
     def defineXML(self, xml: str) -> Domain: ...  # noqa: D102, N802
-    def listAllNetworks(self, flags: int = 0) -> list[Any]: ...  # noqa: D102, N802
+    def listAllNetworks(self, flags: int = 0) -> list[Network]: ...  # noqa: D102, N802
     def getInfo(self) -> list[Any]: ...  # noqa: D102, N802
     def getCapabilities(self) -> str: ...  # noqa: D102, N802
     def getDomainCapabilities(  # noqa: D102, N802
@@ -68,9 +93,9 @@ class Connection(Protocol):
     def getCPUMap(self, flags: int = 0) -> tuple[int, list[bool], int]: ...  # noqa: D102, N802
     def secretLookupByUUIDString(self, uuid: str) -> object: ...  # noqa: D102, N802
     def secretLookupByUsage(self, usageType: int, usageID: str) -> object: ...  # noqa: D102, N802, N803
-    def networkLookupByName(self, name: str) -> Any: ...  # noqa: D102, N802
-    def storagePoolLookupByName(self, name: str) -> Any: ...  # noqa: D102, N802
-    def listAllStoragePools(self, flags: int = 0) -> list[Any]: ...  # noqa: D102, N802
+    def networkLookupByName(self, name: str) -> Network: ...  # noqa: D102, N802
+    def storagePoolLookupByName(self, name: str) -> StoragePool: ...  # noqa: D102, N802
+    def listAllStoragePools(self, flags: int = 0) -> list[StoragePool]: ...  # noqa: D102, N802
     def baselineCPU(self, xml: list[str], flags: int = 0) -> str: ...  # noqa: D102, N802
     def registerCloseCallback(self, call: Callable[..., None], opaque: object) -> int: ...  # noqa: D102, N802
     def unregisterCloseCallback(self) -> int: ...  # noqa: D102, N802

@@ -14,16 +14,18 @@
       DefinitionGone             (of drivers.needs) there is no guest, and a verb would have started it
       NeedNotMet                 (of drivers.needs) a start was refused because something of this host is missing
       DiskFull                   whatever its code: no space left where libvirt or QEMU writes
+      NotAllowed                 VIR_ERR_ACCESS_DENIED: libvirt's access control; nothing is wrong with the guest
       TwoMasters                 (of drivers.base)
     NotImplementedError          VIR_ERR_NO_SUPPORT
 """
 
 import errno
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from bringup.drivers.base import DriverError, InstanceNotFound, NotBegun
+from bringup.drivers.needs import Need, NeedKind, NeedNotMet, NeedState
 
 
 class LibvirtError(Protocol):
@@ -71,9 +73,23 @@ class DiskFull(DriverError):
         super().__init__(f"{problem}: a disk that libvirt writes to is full or failing")
 
 
+class NotAllowed(NeedNotMet):
+    """Libvirt's access control refused a call, or could not be asked: nothing is wrong with the guest."""
+
+    def __init__(self, problem: str) -> None:
+        """Say who can allow it."""
+        why = (
+            "libvirt's access control (access_drivers of its daemon) does not allow it, or polkit does not answer: see "
+            '"What bringup may do in libvirt" in docs/libvirt.md'
+        )
+        need = Need(kind=NeedKind.MACHINE, name="permission of libvirt", state=NeedState.ABSENT, why=why)
+        super().__init__(f"{problem}: {why}", [need])
+
+
 # By the names of libvirt's codes, for an older binding has not all of them.
-CODES: Final[Mapping[str, type[Exception]]] = {
+CODES: Final[Mapping[str, Callable[[str], Exception]]] = {
     "VIR_ERR_NO_DOMAIN": InstanceNotFound,
+    "VIR_ERR_ACCESS_DENIED": NotAllowed,
     "VIR_ERR_NO_SUPPORT": NotImplementedError,
     "VIR_ERR_NO_CONNECT": ConnectionLost,
     "VIR_ERR_INVALID_CONN": ConnectionLost,
@@ -93,7 +109,7 @@ FULL_IN_WORDS: Final = ("No space left on device", "Disk quota exceeded", "faile
 NOT_ACTIVE: Final = re.compile(r"(?:network|pool) .*is not active")
 
 
-def meaning_of(error: LibvirtError, libvirt: Any) -> type[Exception]:
+def meaning_of(error: LibvirtError, libvirt: Any) -> Callable[[str], Exception]:
     """Give the class of the error that ours shall be."""
     code, domain = error.get_error_code(), error.get_error_domain()
     if code in _numbers(libvirt, BROKEN) and domain in _numbers(libvirt, REMOTE):

@@ -6,7 +6,7 @@ guest with a disk in a storage pool, or a NIC in a virtual network, starts then.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from xml.etree import ElementTree as ET
 
 from bringup.drivers.libvirt.binding import Connection
@@ -75,9 +75,8 @@ def drivers_needed(definitions: Iterable[Definition]) -> list[str]:
 
 def look_at_driver(connection: Connection, name: str, error_class: type[Exception]) -> Need:
     """Ask another driver of libvirt for a list; blocks."""
-    ask: Any = connection.listAllStoragePools if name == STORAGE else connection.listAllNetworks
     try:
-        ask(0)
+        connection.listAllStoragePools() if name == STORAGE else connection.listAllNetworks()
     except error_class as error:
         why = f"it does not answer ({str(error)[:SHOWN]}); {TO_DO[name]}"
         return Need(kind=KINDS[name], name=name, state=NeedState.ABSENT, why=why)

@@ -18,6 +18,7 @@ from bringup.drivers.libvirt.errors import (
     ConnectionLost,
     DiskFull,
     GuestBusy,
+    NotAllowed,
     NotInThatState,
     is_slow_to_die,
 )
@@ -62,7 +63,15 @@ class Power:
         starting = Starting(self._host.libvirt, anew=anew)
         try:
             await self._host.do("start", uuid, starting.act)
-        except (NotInThatState, InstanceNotFound, ConnectionLost, CallTimedOut, GuestBusy, DiskFull) as error:
+        except (
+            NotInThatState,
+            InstanceNotFound,
+            ConnectionLost,
+            CallTimedOut,
+            GuestBusy,
+            DiskFull,
+            NotAllowed,
+        ) as error:
             if not isinstance(error, NotInThatState) or not (await self._host.look(uuid)).active:
                 raise
         except DriverError as error:

@@ -27,6 +27,7 @@ SOURCES = (
     "daemon",
     "drivers",
     "placement",
+    "polkit",
     "systemd",
     "requirements",
     "pyproject.toml",

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,20 @@ from support.process import children_of
 from support.programs import why_missing
 
 INIT = Path(__file__).with_name("libvirtd_init.py")
-PROGRAMS = ("libvirtd", "virtlogd", "virsh", "qemu-system-x86_64", "qemu-img", "ip", "unshare", "setpriv", "mount")
+PROGRAMS = (
+    "libvirtd",
+    "virtlogd",
+    "dbus-daemon",
+    "polkitd",
+    "nsenter",
+    "virsh",
+    "qemu-system-x86_64",
+    "qemu-img",
+    "ip",
+    "unshare",
+    "setpriv",
+    "mount",
+)
 SECTORS = {
     "halt": boot_sectors.IGNORES_ACPI,
     "acpi": boot_sectors.OBEYS_ACPI,
@@ -82,12 +95,14 @@ class Libvirtd:
         small: Sequence[str] = (),
         network: str = "its own",
         user: int | None = None,
+        rules: Mapping[str, str] | None = None,
     ) -> None:
         """Make the folder.
 
         ``pause_s``: a start takes so much longer, and can be held; ``config`` is of libvirtd; ``small`` are folders of
         it with a disk of their own, which can be full; ``network`` may be "ours": the namespace of who starts it;
-        ``user``: its host has a user and a group with this number.
+        ``user``: its host has a user and a group with this number; ``rules``: polkit is asked of each call, with these
+        rules by file name.
         """
         # A socket's path has 107 bytes at most.
         self.directory = Path(tempfile.mkdtemp(prefix="lv-", dir="/tmp"))
@@ -102,6 +117,14 @@ class Libvirtd:
             for name, entry in (("passwd", f"x:{user}:{user}::/nonexistent:/bin/false"), ("group", f"x:{user}:")):
                 known = Path("/etc", name).read_text()
                 (self.directory / name).write_text(f"{known}bringup:{entry}\n")
+        if rules is not None:
+            with self.config.open("a") as file:
+                file.write('\naccess_drivers = ["polkit"]\n')
+            (self.directory / "dbus").mkdir()
+            (self.directory / "rules").mkdir()
+            self.directory.chmod(0o755)  # polkitd is no root
+            for name, text in rules.items():
+                (self.directory / "rules" / name).write_text(text)
         if pause_s is not None:
             self.hook = self.directory / "etc/hooks/qemu"
             self.hook.parent.mkdir(exist_ok=True)
@@ -109,6 +132,7 @@ class Libvirtd:
             self.hook.chmod(0o755)
         for name, code in SECTORS.items():
             (self.directory / f"images/{name}.img").write_bytes(boot_sectors.image(code))
+        self._is_narrow = rules is not None
         self._small = tuple(small)
         self._namespaces = () if network == "ours" else ("--net",)
         self._unshare: subprocess.Popen[bytes] | None = None
@@ -225,6 +249,10 @@ class Libvirtd:
 
         def answers() -> bool:
             assert self._unshare is not None
+            if self._is_narrow:
+                if not children_of(self._unshare.pid):
+                    return False
+                return self.inside("virsh", "--connect", "qemu:///system", "uri").returncode == 0
             with contextlib.suppress(libvirt.libvirtError):
                 libvirt.open(self.uri).close()
                 return True
@@ -235,6 +263,11 @@ class Libvirtd:
         except AssertionError as error:
             error.add_note((self.directory / "log/init.log").read_text())
             raise
+
+    def inside(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command as root beside it: polkit knows who asks by a PID of its own namespace."""
+        enter = ("nsenter", f"--target={self._init()}", "--mount", "--pid", "--net", "--")
+        return subprocess.run([*enter, *command], capture_output=True, text=True, check=False)
 
     def _init(self) -> int:
         assert self._unshare is not None

@@ -20,6 +20,10 @@ PLACES = {
     "run": "/run/libvirt",
     "log": "/var/log/libvirt",
 }
+# Where polkit is to be asked: a system bus of their own, and the rules of the test alone.
+POLKIT = {"dbus": "/run/dbus", "rules": "/etc/polkit-1/rules.d"}
+BUS = ("dbus-daemon", "--system", "--fork", "--nopidfile")
+POLKITD = "/usr/lib/polkit-1/polkitd"
 # The users that libvirtd knows, where the test says who that is.
 FILES = {"passwd": "/etc/passwd", "group": "/etc/group"}
 # By default they are in /run itself, which all of these share: the second of two would not start.
@@ -38,22 +42,29 @@ def finish(*command: str) -> None:
     subprocess.run(command, check=True)
 
 
+def put_in_place(directory: Path) -> None:
+    """Have what is in the folder where libvirtd, and polkit, look for it."""
+    for name, place in (PLACES | POLKIT | FILES).items():
+        if (directory / name).exists():
+            if (directory / name).is_dir():
+                Path(place).mkdir(parents=True, exist_ok=True)
+            finish("mount", "--bind", f"{directory}/{name}", place)
+
+
 def main(directory: str, small: Sequence[str]) -> None:
     """Run until killed."""
     for name in small:
         finish(*SMALL_DISK, f"{directory}/{name}")
-    for name, place in PLACES.items():
-        Path(place).mkdir(parents=True, exist_ok=True)
-        finish("mount", "--bind", f"{directory}/{name}", place)
-    for name, place in FILES.items():
-        if Path(directory, name).exists():
-            finish("mount", "--bind", f"{directory}/{name}", place)
+    put_in_place(Path(directory))
     finish("ip", "link", "set", "lo", "up")
     # Taken one by one and by name: a signal that comes right before os.wait() would be heard when something ends.
     signals = {signal.SIGCHLD, signal.SIGUSR1}
     for number in signals:
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    if Path(directory, "dbus").exists():
+        finish(*BUS)
+        start(POLKITD)
     start(*VIRTLOGD)
     start(*LIBVIRTD)
     while True:

@@ -16,6 +16,7 @@ PACKAGES: Mapping[str, str] = {
     "buildah": "buildah",
     "chromedriver": "chromium-driver",
     "chromium": "chromium",
+    "dbus-daemon": "dbus-daemon",
     "dpkg-query": "dpkg",
     "env": "coreutils",
     "epmd": "rabbitmq-server",
@@ -40,6 +41,7 @@ PACKAGES: Mapping[str, str] = {
     "pg_basebackup": "postgresql-client-common",
     "pgbouncer": "pgbouncer",
     "podman": "podman",
+    "polkitd": "polkitd",
     "postgres": "postgresql",
     "qemu-img": "qemu-utils",
     "qemu-nbd": "qemu-utils",
@@ -65,6 +67,7 @@ OFF_THE_PATH = (
     "/sbin",
     "/usr/lib/rabbitmq/bin",
     "/usr/lib/libvirt",
+    "/usr/lib/polkit-1",
     *(str(folder) for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)),
 )
 PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), *OFF_THE_PATH))

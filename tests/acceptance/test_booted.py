@@ -16,7 +16,7 @@ from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest, dump_scen
 from support.boot_sectors import OBEYS_ACPI, image
 from support.booted import HAS_LIBVIRT, Machine, booted, make_tree, require_a_machine
 from support.debian import REPOSITORY
-from support.records import HOST, instance, uuid_of
+from support.records import HOST, instance, migration, uuid_of
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -24,6 +24,7 @@ UNIT = "bringup.service"
 BRINGUP = "/opt/bringup/bin/bringup"
 STATE = "/var/lib/bringup"
 INSTALL = re.compile(r"```sh install\n(.*?)```", re.DOTALL)
+NARROW = re.compile(r"```sh narrow\n(.*?)```", re.DOTALL)
 # Who has to be on either side of it; libvirt itself where there is a driver for it.
 IDLE = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
 NEIGHBOURS = {"nova-compute.service": IDLE} if HAS_LIBVIRT else {"nova-compute.service": IDLE, "libvirtd.service": IDLE}
@@ -57,6 +58,7 @@ def machine(installed: Machine) -> Machine:
     """Give the machine with no trace of the test before."""
     installed.systemctl("stop", UNIT)
     installed.shell(f"rm -rf {STATE}/* /run/hypervisor/* /etc/systemd/system/{UNIT}.d")
+    installed.shell(f"install -D -m 0644 systemd/with-network/bringup.conf /etc/systemd/system/{UNIT}.d/network.conf")
     installed.systemctl("daemon-reload")
     installed.systemctl("reset-failed")
     return installed
@@ -249,6 +251,30 @@ DOMAIN = """
 """
 
 
+def narrow(machine: Machine) -> None:
+    """Have libvirt ask polkit of each call, as the page says."""
+    documented = NARROW.search((REPOSITORY / "docs/libvirt.md").read_text())
+    assert documented is not None
+    machine.shell(documented[1])
+
+
+def what_was_evacuated_is_undefined(machine: Machine) -> None:
+    machine.write("/root/domain.xml", DOMAIN.format(name="moved", uuid=uuid_of(9)))
+    machine.shell("virsh --quiet define /root/domain.xml; virsh --quiet start moved")
+    moved = Records(instances=(instance(9, host="compute-2", network_info=()),), migrations=(migration(9),))
+    machine.write("/etc/bringup/records.json", dump_records(moved))
+    machine.shell(f"chmod 0644 /etc/bringup/records.json; systemctl stop {UNIT}")
+    machine.run("runuser", "-u", "bringup", "--", BRINGUP, "import", "/etc/bringup/records.json")
+    machine.systemctl("start", UNIT)
+    assert "moved" not in machine.run("virsh", "list", "--all", "--name").split()
+
+
+def what_would_make_it_root_is_refused(machine: Machine) -> None:
+    for words in ("pool-create-as evil dir --target /root", "define /root/domain.xml", "create /root/domain.xml"):
+        refused = f"chmod 0755 /root; runuser -u bringup -- virsh --connect qemu:///system {words} 2>&1 || true"
+        assert "access denied" in machine.shell(refused), words
+
+
 @pytest.mark.skipif(not HAS_LIBVIRT, reason="needs the driver for libvirt")
 def test_real_guests_of_libvirt_are_back_after_a_power_cut_and_after_a_reboot_in_good_order(machine: Machine) -> None:
     names = {uuid: f"guest-{number}" for number, uuid in enumerate(sorted(all_of(3)))}
@@ -257,7 +283,13 @@ def test_real_guests_of_libvirt_are_back_after_a_power_cut_and_after_a_reboot_in
     for uuid, name in names.items():
         machine.write("/root/domain.xml", DOMAIN.format(name=name, uuid=uuid))
         machine.shell(f"virsh --quiet define /root/domain.xml; virsh --quiet start {name}")
-    settings(machine, driver={"name": "libvirt"}, libvirt={"instances_path": "/var/lib/libvirt/images"})
+    settings(
+        machine,
+        driver={"name": "libvirt"},
+        libvirt={"instances_path": "/var/lib/libvirt/images"},
+        network={"filter": "nftables"},
+        evacuated={"shared_storage": "local"},
+    )
     machine.run("runuser", "-u", "bringup", "--", BRINGUP, "import", "--from-libvirt")
 
     machine.power_cut()
@@ -270,6 +302,10 @@ def test_real_guests_of_libvirt_are_back_after_a_power_cut_and_after_a_reboot_in
     machine.systemctl("restart", UNIT)
     again = machine.run("virsh", "list", "--name", "--state-running").split()
     assert set(again) == set(names.values())
+
+    narrow(machine)
+    what_was_evacuated_is_undefined(machine)
+    what_would_make_it_root_is_refused(machine)
 
     # libvirt-guests asks each to shut down; the daemon has ended before, so no record says that somebody stopped it.
     machine.reboot()
@@ -293,6 +329,18 @@ def test_it_is_an_unprivileged_user_with_one_capability(machine: Machine) -> Non
     assert status["Uid"].split() == [user] * 4
     net_admin = f"{1 << 12:016x}"
     assert {status[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {net_admin}
+    assert machine.shown(UNIT, "MemoryMax", "TasksMax", "LimitNOFILE") == {
+        "MemoryMax": str(1 << 30),
+        "TasksMax": "2048",
+        "LimitNOFILE": "16384",
+    }
+    # Where NICs are made by others, it is left out.
+    machine.shell(f"rm /etc/systemd/system/{UNIT}.d/network.conf; systemctl daemon-reload; systemctl restart {UNIT}")
+    pid = machine.shown(UNIT, "MainPID")["MainPID"]
+    assert (
+        re.findall(r"^Cap(?:Eff|Prm|Bnd|Amb):\t(.*)$", machine.run("cat", f"/proc/{pid}/status"), re.MULTILINE)
+        == ["0" * 16] * 4
+    )
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     assert machine.run("stat", "--format=%U %a", STATE) == "bringup 700"
 
@@ -310,16 +358,47 @@ ip link delete bringup-br
 """
 
 
+# As the daemon would, with its interpreter: programs of the host, one that was written, code in a written file.
+EXECUTE = f"""
+import ctypes, mmap, os, shutil, subprocess, sys
+ran = []
+written = shutil.copy("/usr/bin/true", "{STATE}/true")
+for program in ("/bin/sh", "/usr/bin/virsh", "/usr/bin/ip", "/usr/bin/env", written):
+    try:
+        ran.append(subprocess.run([program], capture_output=True).args)
+    except PermissionError:
+        pass
+with open(written, "rb") as file:
+    try:
+        ran.append(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ | mmap.PROT_EXEC, flags=mmap.MAP_PRIVATE))
+    except PermissionError:
+        pass
+subprocess.run(["nft", "list", "tables"], check=True)
+subprocess.run(["timedatectl", "--version"], check=True)
+subprocess.run(["systemctl", "--version"], check=True)
+sys.exit(len(ran))
+"""
+
+
 def test_what_surrounds_it_lets_it_work_on_the_network_and_write_nowhere_else(machine: Machine) -> None:
     closed = "/etc/bringup/x /usr/x /root/x /proc/sys/x"
     refused = f"for path in {closed}; do if touch $path 2>/dev/null; then exit 1; fi; done\n"
     machine.write("/usr/local/bin/try-it", f"#!/bin/sh -eu\n{NETWORK}{refused}touch {STATE}/x\n")
     machine.shell("chmod 0755 /usr/local/bin/try-it")
 
-    host(machine, drop_in="[Service]\nExecStartPre=/usr/local/bin/try-it\n")
+    # What is run beside the daemon is no program that it may run.
+    host(machine, drop_in="[Service]\nExecPaths=/usr\nExecStartPre=/usr/local/bin/try-it\n")
 
     machine.systemctl("start", UNIT)
     assert machine.run("stat", "--format=%U", f"{STATE}/x") == "bringup"
+
+
+def test_no_program_runs_that_its_unit_does_not_name_and_no_code_that_it_could_write(machine: Machine) -> None:
+    machine.write("/usr/local/bin/execute.py", EXECUTE)
+
+    host(machine, drop_in="[Service]\nExecStartPre=/usr/bin/python3 /usr/local/bin/execute.py\n")
+
+    machine.systemctl("start", UNIT)
 
 
 def test_a_secret_of_root_is_handed_over_and_the_daemon_cannot_read_the_file(machine: Machine) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bringup.drivers.libvirt import DaemonLimits, OtherMasters, bottlenecks, daemon_limits, is_local
+from bringup.drivers.libvirt import DaemonLimits, OtherMasters, access_drivers, bottlenecks, daemon_limits, is_local
 from bringup.drivers.libvirt.masters import auto_restore, libvirt_guests
 from bringup.drivers.libvirt.opening import starts_once
 from bringup.drivers.libvirt.options import Autostart
@@ -169,3 +169,33 @@ def test_a_guest_that_is_started_once_at_the_next_boot_is_known_where_libvirt_is
     guest: Any, *, once: bool
 ) -> None:
     assert starts_once(guest, Refused) is once
+
+
+@pytest.mark.parametrize(
+    ("text", "drivers"),
+    [
+        ('access_drivers = ["polkit"]\n', ("polkit",)),
+        ("access_drivers = [ 'polkit', \"nop\", ]\n", ("polkit", "nop")),
+        ('#access_drivers = [ "polkit" ]\n', ()),
+        ("", ()),
+        ("access_drivers = []\n", ()),
+    ],
+)
+def test_what_a_daemon_asks_of_each_call_is_read_in_its_file(
+    tmp_path: Path, text: str, drivers: tuple[str, ...]
+) -> None:
+    config = tmp_path / "libvirtd.conf"
+    config.write_text(text)
+
+    assert access_drivers(config) == drivers
+
+
+def test_the_file_of_the_daemon_that_is_there_counts(tmp_path: Path) -> None:
+    folder = tmp_path / "etc/libvirt"
+    folder.mkdir(parents=True)
+    (folder / "libvirtd.conf").write_text('access_drivers = ["polkit"]\n')
+    assert access_drivers(None, root=tmp_path) == ("polkit",)
+
+    (folder / "virtqemud.conf").write_text("")
+    assert access_drivers(None, root=tmp_path) == ()
+    assert access_drivers(tmp_path / "none.conf") == ()

@@ -55,6 +55,8 @@ def test_the_container_has_no_right_that_it_does_not_need(name: str) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert pod(name)["automountServiceAccountToken"] is False
+    assert pod(name)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert "memory" in bringup["resources"]["limits"]
     assert f"USER {USER}:{USER}" in (REPOSITORY / "container/Containerfile").read_text()
 
 
@@ -69,6 +71,11 @@ def test_every_mount_has_its_volume_and_the_command_line_is_one(name: str) -> No
     assert pod(name)["hostNetwork"] is True
     strategy = documents(name)["DaemonSet"]["spec"]["updateStrategy"]
     assert strategy["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+
+
+@pytest.mark.parametrize("name", ["kubernetes/sidecar.yaml", "kubernetes/once.yaml", "quadlet/bringup.container"])
+def test_a_manifest_does_not_keep_quiet_about_what_its_limits_are_worth(name: str) -> None:
+    assert "libvirt's socket is root of the host" in " ".join((REPOSITORY / "container" / name).read_text().split())
 
 
 def test_whoever_copies_a_manifest_has_to_say_which_group_libvirts_socket_is_of() -> None:
@@ -109,10 +116,14 @@ def test_the_quadlet_says_what_the_unit_says() -> None:
     assert quadlet["Container"]["Notify"] == ["true"]
     assert quadlet["Container"]["ReadOnly"] == ["true"]
     assert quadlet["Container"]["DropCapability"] == ["all"]
+    assert quadlet["Container"]["NoNewPrivileges"] == ["true"]
     mounted = {value.split(":")[1] for value in quadlet["Container"]["Volume"]}
     assert {"/var/lib/bringup", "/run/libvirt", "/etc/bringup", "/etc/machine-id"} <= mounted
     for key in ("Restart", "RestartPreventExitStatus", "RestartSec", "WatchdogSec"):
         assert quadlet["Service"][key] == unit["Service"][key], key
+    [limits] = [line for line in quadlet["Container"]["PodmanArgs"] if "memory" in line]
+    [memory], [tasks], [files] = (unit["Service"][key] for key in ("MemoryMax", "TasksMax", "LimitNOFILE"))
+    assert limits == f"--ulimit=nofile={files}:{files} --memory={memory.lower()} --pids-limit={tasks}"
     for key in ("StartLimitIntervalSec", "StartLimitBurst"):
         assert quadlet["Unit"][key] == unit["Unit"][key], key
 

@@ -1,6 +1,7 @@
-"""What ``bringup check`` says of libvirt: who else starts guests on this host, and what is too narrow."""
+"""What ``bringup check`` says of libvirt: who else starts guests on this host, what is too narrow, what it may do."""
 
 import anyio
+import anyio.to_thread
 
 from bringup.daemon import wiring
 from bringup.daemon.cli.findings import Finding, Status
@@ -8,6 +9,7 @@ from bringup.daemon.errors import Refused
 from bringup.daemon.libvirt_host import findings, make_libvirt_driver
 from bringup.daemon.settings import Settings
 from bringup.drivers.base import DriverError
+from bringup.drivers.libvirt import access_drivers, is_local
 
 
 async def libvirt_finding(settings: Settings) -> Finding | None:
@@ -22,7 +24,13 @@ async def libvirt_finding(settings: Settings) -> Finding | None:
     finally:
         await wiring.close_driver(driver)
     libvirt = settings.libvirt
-    facts = {"uri": libvirt.uri, "other_masters": masters.sentences, "bottlenecks": narrow}
+    asked = await anyio.to_thread.run_sync(access_drivers, libvirt.daemon_config) if is_local(libvirt.uri) else ()
+    facts = {
+        "uri": libvirt.uri,
+        "other_masters": masters.sentences,
+        "bottlenecks": narrow,
+        "access_drivers": list(asked),
+    }
     told = [*masters.sentences, *narrow]
     if masters.autostart and libvirt.autostart == "take_over":
         told = [masters.autostart, "run switches that off (libvirt.autostart = take_over)", *masters.foreign, *narrow]
@@ -31,4 +39,5 @@ async def libvirt_finding(settings: Settings) -> Finding | None:
         return Finding("libvirt", Status.FAILED, f"run is refused: {message}", exit_code=Refused.exit_code)
     if message:
         return Finding("libvirt", Status.WARNING, message, facts)
-    return Finding("libvirt", Status.OK, f"{libvirt.uri}: nobody else starts guests here", facts)
+    access = f"access control: {', '.join(asked) or 'none'} (docs/safety.md)"
+    return Finding("libvirt", Status.OK, f"{libvirt.uri}: nobody else starts guests here; {access}", facts)

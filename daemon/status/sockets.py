@@ -56,6 +56,12 @@ def listen_unix(path: Path, mode: int) -> socket.socket:
     return listener
 
 
+WHY_NOT = {
+    errno.EADDRINUSE: "another process listens there",
+    errno.EPERM: "the unit of the daemon allows only the ports of its SocketBindAllow=",
+}
+
+
 def listen_tcp(address: str) -> socket.socket:
     """Listen at an address; it need not be there yet: a booting host's network may come later.
 
@@ -74,7 +80,7 @@ def listen_tcp(address: str) -> socket.socket:
         listener.settimeout(0)
     except OSError as error:
         listener.close()
-        taken = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror
+        taken = WHY_NOT.get(error.errno or 0, error.strerror)
         raise SettingsError(
             [f'status.listen = "{address}": cannot listen ({taken}); give an address and a port that are free']
         ) from error

@@ -11,7 +11,7 @@
 from bringup.drivers.libvirt.binding import NEEDS
 from bringup.drivers.libvirt.domains import DefinedGuest
 from bringup.drivers.libvirt.driver import LibvirtDriver
-from bringup.drivers.libvirt.masters import DaemonLimits, bottlenecks, daemon_limits, is_local
+from bringup.drivers.libvirt.masters import DaemonLimits, access_drivers, bottlenecks, daemon_limits, is_local
 from bringup.drivers.libvirt.opening import OtherMasters
 from bringup.drivers.libvirt.options import LibvirtOptions
 
@@ -22,6 +22,7 @@ __all__ = [
     "LibvirtDriver",
     "LibvirtOptions",
     "OtherMasters",
+    "access_drivers",
     "bottlenecks",
     "daemon_limits",
     "is_local",

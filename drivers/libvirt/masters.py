@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 # libvirt's default (libvirtd.conf, virtqemud.conf).
 MAX_WORKERS: Final = 20
 _MAX_WORKERS = re.compile(r"^\s*max_workers\s*=\s*(\d+)\s*(?:#.*)?$", re.MULTILINE)
+_ACCESS = re.compile(r"^\s*access_drivers\s*=\s*\[([^\]]*)\]", re.MULTILINE)
 _ON_BOOT = re.compile(r"^\s*ON_BOOT=['\"]?(\w+)", re.MULTILINE)
 # What libvirt-guests.sh does where nothing is set: upstream starts, Debian's own file says so in a comment.
 GUESTS_SETTINGS: Final = ("etc/default/libvirt-guests", "etc/sysconfig/libvirt-guests", "etc/conf.d/libvirt-guests")
@@ -51,6 +52,19 @@ def daemon_limits(config: Path | None, *, root: Path = Path("/")) -> DaemonLimit
         if found:
             return DaemonLimits(max_workers=int(found[-1]), source=path)
     return DaemonLimits()
+
+
+def access_drivers(config: Path | None, *, root: Path = Path("/")) -> tuple[str, ...]:
+    """Name what the daemon asks of each call whether it is allowed: "polkit"; empty, as by default: nothing."""
+    for path in [root / name for name in DAEMONS] if config is None else [config]:
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        found = _ACCESS.findall(text)
+        # One that is there is the daemon's, or nobody's.
+        return tuple(word.strip().strip("\"'") for word in found[-1].split(",") if word.strip()) if found else ()
+    return ()
 
 
 def bottlenecks(limits: DaemonLimits, *, concurrency: int, connections: int) -> list[str]:

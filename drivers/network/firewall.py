@@ -52,7 +52,7 @@ class Nftables:
             service=NAME,
             away=AWAY,
             to_do="see what the kernel says (dmesg); nftables is one of its modules",
-            to_let_in="give the daemon CAP_NET_ADMIN, as its unit does",
+            to_let_in="give the daemon CAP_NET_ADMIN, as systemd/with-network/bringup.conf does",
         )
         self._gathering = Gathering(self._apply)
         self._devices: dict[str, frozenset[DeviceName]] = {}

@@ -44,6 +44,7 @@ IFF_UP = 0x1
 WRONG = frozenset(
     {errno.EINVAL, errno.ERANGE, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT, errno.ENAMETOOLONG, errno.EMSGSIZE}
 )
+NO_LEAVE = "; give the daemon CAP_NET_ADMIN, as systemd/with-network/bringup.conf does"
 # No leave, no module of the kernel, no /dev/net/tun.
 FOR_A_PERSON = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOENT})
 
@@ -104,7 +105,8 @@ def _attempted(ipr: Any, links: Sequence[LinkWanted]) -> Exception | None:
         failure: DriverError = VirtualInterfacePlugError(f"cannot {what}: the kernel refused")
         if code not in WRONG:
             met_by = MetBy.PERSON if code in FOR_A_PERSON else MetBy.HOST
-            failure = _lacking(f"cannot {what}: the kernel refused", name, NeedState.UNVERIFIED, met_by)
+            refused = f"the kernel refused{NO_LEAVE if code == errno.EPERM else ''}"
+            failure = _lacking(f"cannot {what}: {refused}", name, NeedState.UNVERIFIED, met_by)
         failure.__cause__ = error
         return failure
     return None

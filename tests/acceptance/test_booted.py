@@ -332,7 +332,7 @@ def test_it_is_an_unprivileged_user_with_one_capability(machine: Machine) -> Non
     assert machine.shown(UNIT, "MemoryMax", "TasksMax", "LimitNOFILE") == {
         "MemoryMax": str(1 << 30),
         "TasksMax": "2048",
-        "LimitNOFILE": "16384",
+        "LimitNOFILE": "8192",
     }
     # Where NICs are made by others, it is left out.
     machine.shell(f"rm /etc/systemd/system/{UNIT}.d/network.conf; systemctl daemon-reload; systemctl restart {UNIT}")

@@ -362,7 +362,8 @@ ip link delete bringup-br
 EXECUTE = f"""
 import ctypes, mmap, os, shutil, subprocess, sys
 ran = []
-written = [shutil.copy("/usr/bin/true", folder) for folder in ("{STATE}", "/tmp", "/var/tmp", "/run/bringup", "/dev/shm")]
+folders = ("{STATE}", "/tmp", "/var/tmp", "/run/bringup", "/dev/shm")
+written = [shutil.copy("/usr/bin/true", folder) for folder in folders]
 for program in ("/bin/sh", "/usr/bin/virsh", "/usr/bin/env", *written):
     try:
         ran.append(subprocess.run([program], capture_output=True).args)

@@ -230,7 +230,7 @@ def test_libvirt_guests_ends_before_the_daemon_that_it_asks() -> None:
     drop_in = UNITS / "libvirt-guests.service.d/bringup.conf"
 
     [after] = values("After", drop_in.read_text())
-    assert {"libvirtd.service", "virtqemud.service"} <= set(after.split())
+    assert {"libvirtd.service", "virtqemud.service", "polkit.service", "dbus.service"} <= set(after.split())
     for page in ("operating.md", "libvirt.md"):
         text = (REPOSITORY / "docs" / page).read_text()
         assert "libvirt-guests.service.d systemd/libvirt-guests.service.d/bringup.conf" in text

@@ -195,3 +195,38 @@ def test_each_call_asks_polkit_for_what_the_page_says_and_gets_it_unless_it_is_a
     assert {call for call, is_allowed in allowed.items() if not is_allowed} == {
         call for call, permissions in said.items() if permissions - listed(RULES)
     }
+
+
+NOBODY = 65534
+"""Who may look by libvirt's own defaults, and start nothing."""
+START = """
+import os, sys, anyio
+from bringup.drivers.libvirt import LibvirtDriver, LibvirtOptions
+from bringup.drivers.needs import NeedNotMet
+from support.drivers import told
+
+async def main():
+    driver = LibvirtDriver(LibvirtOptions(uri="qemu:///system", autostart="warn"))
+    await driver.init_host("compute-1")
+    for verb in (driver.resume_state_on_host_boot, driver.power_on):
+        try:
+            await verb(told(1))
+        except NeedNotMet as error:
+            print(type(error).__name__, [need.name for need in error.needs], error)
+    await driver.close()
+
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+anyio.run(main)
+"""
+
+
+def test_a_start_that_libvirt_does_not_allow_says_nothing_against_the_guest(narrow: Libvirtd) -> None:
+    path = f"PYTHONPATH={CHILD.parents[1]}"
+
+    ended = narrow.inside("env", path, sys.executable, "-c", START, str(NOBODY))
+
+    assert ended.returncode == 0, ended.stderr
+    said = [line for line in ended.stdout.splitlines() if line.startswith("NotAllowed")]
+    assert len(said) == 2, ended.stdout
+    assert all("['permission of libvirt']" in line and "docs/libvirt.md" in line for line in said)

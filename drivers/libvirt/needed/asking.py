@@ -13,6 +13,8 @@ from bringup.drivers.libvirt.needed.sight import Told
 
 KEEPS_S: Final = 60.0
 """How long it is kept that a machine type is there: QEMU is not taken away while guests start."""
+NOT_ASKED: Final = "VIR_ERR_ACCESS_DENIED"
+"""This user may not ask: nothing is said of the machine."""
 VOLUME_TYPES: Final = ("file", "block", "dir", "network", "netdir", "ploop")
 
 
@@ -88,7 +90,7 @@ class Asking:
             self._connection.getDomainCapabilities(*asked)
         except self._libvirt.libvirtError as error:
             self._raise_if_lost(error)
-            codes = ("VIR_ERR_NO_SUPPORT", "VIR_ERR_NO_CONNECT", "VIR_ERR_RPC", "VIR_ERR_INVALID_CONN")
+            codes = ("VIR_ERR_NO_SUPPORT", "VIR_ERR_NO_CONNECT", "VIR_ERR_RPC", "VIR_ERR_INVALID_CONN", NOT_ASKED)
             if error.get_error_code() in [getattr(self._libvirt, code) for code in codes]:
                 return ""
             return error.get_error_message() or "libvirt does not know it"

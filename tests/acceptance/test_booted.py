@@ -258,6 +258,12 @@ def narrow(machine: Machine) -> None:
     machine.shell(documented[1])
 
 
+def it_is_said_that_libvirt_asks(machine: Machine) -> None:
+    lines = map(json.loads, machine.run(BRINGUP, "check", "--json", code=None).splitlines())
+    [found] = [line for line in lines if line["check"] == "libvirt"]
+    assert found["access_drivers"] == ["polkit"]
+
+
 def what_was_evacuated_is_undefined(machine: Machine) -> None:
     machine.write("/root/domain.xml", DOMAIN.format(name="moved", uuid=uuid_of(9)))
     machine.shell("virsh --quiet define /root/domain.xml; virsh --quiet start moved")
@@ -304,6 +310,7 @@ def test_real_guests_of_libvirt_are_back_after_a_power_cut_and_after_a_reboot_in
     assert set(again) == set(names.values())
 
     narrow(machine)
+    it_is_said_that_libvirt_asks(machine)
     what_was_evacuated_is_undefined(machine)
     what_would_make_it_root_is_refused(machine)
 

@@ -6,6 +6,7 @@ what sort of clock, and whether anybody went on noting it.  Where no daemon stay
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from bringup.daemon.boot import Boot
 from bringup.daemon.downtime import Downtime, Up, judge
 from bringup.daemon.logs import get_logger
 from bringup.daemon.scheduler.durable import write_durably
+from bringup.drivers.files import read_file
 
 log = get_logger()
 
@@ -105,7 +107,7 @@ class Alive:
 def read(path: Path) -> list[Up]:
     """Read what was noted, the latest boot last; nothing where it cannot be read."""
     try:
-        document: Any = json.loads(path.read_bytes())
+        document: Any = json.loads(read_file(path))
         if document["format"] != FORMAT:
             return []
         return [_up(each) for each in document["boots"]]
@@ -116,11 +118,19 @@ def read(path: Path) -> list[Up]:
         return []
 
 
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    # JSON has words for what is no number, and no time compares with them.
+    if not math.isfinite(seconds):
+        raise ValueError("it is no time")
+    return seconds
+
+
 def _up(document: Any) -> Up:
     return Up(
         boot_id=str(document["boot_id"]),
-        at=float(document["at"]),
+        at=_seconds(document["at"]),
         is_clock_set=document["is_clock_set"] is True,
         is_kept=document["is_kept"] is True,
-        first_boot_s=float(document["first_boot_s"]),
+        first_boot_s=_seconds(document["first_boot_s"]),
     )

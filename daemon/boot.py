@@ -18,6 +18,7 @@ from bringup.daemon.errors import SettingsError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.settings import Settings
 from bringup.drivers.environment import clean
+from bringup.drivers.files import read_file
 
 log = get_logger()
 
@@ -86,7 +87,7 @@ def _as_uuid(text: str) -> str:
 
 def _read(path: Path) -> str:
     try:
-        found = path.read_text(encoding="ascii").strip()
+        found = read_file(path).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             [f"host.boot_id: {path} cannot be read; name the file with the kernel's boot id"]

@@ -17,6 +17,7 @@ from uuid import uuid4
 from bringup.daemon.errors import WHO_MAY, BringupError, SettingsError, Temporary
 from bringup.daemon.scheduler.durable import write_durably
 from bringup.daemon.state_directory import FOR_A_PERSON, WHEN_IT_IS
+from bringup.drivers.files import read_file
 
 if TYPE_CHECKING:
     from bringup.daemon.settings import Settings
@@ -65,7 +66,7 @@ def given_by(settings: "Settings") -> Given:
 
 def _machine(path: Path) -> str | None:
     try:
-        found = path.read_text(encoding="ascii").strip()
+        found = read_file(path).decode("ascii").strip()
     except (OSError, UnicodeDecodeError):
         return None
     if not found or found == "uninitialized":
@@ -81,7 +82,7 @@ def remembered(directory: Path) -> Identity | None:
     """
     path = directory / FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_file(path).decode())
     except FileNotFoundError:
         return _former(directory)
     except PermissionError as error:
@@ -127,7 +128,7 @@ def _parsed(document: Any) -> Identity:
 
 def _former(directory: Path) -> Identity | None:
     try:
-        host = (directory / FORMER).read_text(encoding="utf-8").strip()
+        host = read_file(directory / FORMER).decode().strip()
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -16,6 +16,7 @@ from bringup.daemon.journal.damage import damaged, look_through
 from bringup.daemon.journal.schema import ADDED, ADDED_COLUMNS, TABLES, VERSION
 from bringup.daemon.scheduler.durable import sync_directory, write_durably
 from bringup.daemon.state_directory import without_locks
+from bringup.drivers.files import read_file
 
 BUSY_TIMEOUT_S = 5.0
 BESIDE = ("", "-wal", "-shm", "-journal")
@@ -169,17 +170,12 @@ class Mark:
     def _read(self) -> str | None:
         """Give the id in it, None where there is none."""
         try:
-            # A FIFO is not waited for.
-            with os.fdopen(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                text = file.read(_LONGEST_MARK).decode("ascii").strip()
+            text = read_file(self._path).decode("ascii").strip()
         except FileNotFoundError:
             return UNKNOWN if self._path.is_symlink() else None
         except (OSError, UnicodeDecodeError):
             return UNKNOWN
         return text if text.isprintable() else UNKNOWN
-
-
-_LONGEST_MARK: Final = 4096
 
 
 def _make_room(place: Path) -> None:

@@ -21,6 +21,7 @@ import structlog
 
 from bringup.daemon.scheduler.durable import make_private_directory, sync_directory, write_durably
 from bringup.daemon.scheduler.report import Report, is_report, is_superseded, named_in
+from bringup.drivers.files import read_file
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +76,7 @@ class Spool:
         :raises OutboxError: it cannot be read nor set aside.
         """
         try:
-            report = json.loads(path.read_bytes())
+            report = json.loads(read_file(path))
             # What cannot be written cannot be sent, and would stand before all that follow.
             json.dumps(report, ensure_ascii=False, allow_nan=False).encode()
             problem = "it is not a report of a format that this version knows"

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 
 from bringup.daemon.errors import Unavailable
@@ -21,7 +22,8 @@ async def ask(path: Path) -> dict[str, Any]:
     :raises Unavailable: none does, or it does not answer.
     """
     try:
-        with short(path) as name:
+        # All in all: each byte may come in time, and the answer never.
+        with anyio.fail_after(ANSWER_S), short(path) as name:
             transport = httpx.AsyncHTTPTransport(uds=name)
             async with httpx.AsyncClient(transport=transport, base_url=f"http://{CLIENT}", timeout=ANSWER_S) as client:
                 response = await client.send(client.build_request("GET", "/status", headers=IDENTITY), stream=True)
@@ -33,7 +35,7 @@ async def ask(path: Path) -> dict[str, Any]:
         raise Unavailable(_nobody(path, error)) from None
     except PermissionError:
         raise Unavailable(_may_not(path)) from None
-    except (httpx.HTTPError, NotReadable, ValueError, RecursionError) as error:
+    except (httpx.HTTPError, NotReadable, ValueError, RecursionError, TimeoutError) as error:
         raise Unavailable(f"the daemon that listens at {path} gives no answer") from error
     if not isinstance(answer, dict) or not str(answer.get("format")).startswith("bringup.status/"):
         raise Unavailable(f"who listens at {path} is not bringup; see status.socket")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bringup.drivers.files import read_file
 from bringup.drivers.libvirt.disks import KEPT
 from bringup.drivers.libvirt.needed.host import Host
 from bringup.drivers.libvirt.needed.mounts import parents
@@ -105,8 +106,8 @@ class Place:
 
     def _remembered(self) -> Mapping[str, object]:
         try:
-            known = json.loads("{}" if self.memory is None else self.memory.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            known = json.loads("{}" if self.memory is None else read_file(self.memory))
+        except (OSError, ValueError, RecursionError):
             return {}
         return known if isinstance(known, dict) else {}
 

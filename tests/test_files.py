@@ -1,0 +1,60 @@
+"""What is in the place of a file of our own and is none is never waited for."""
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bringup.daemon.alive import FILE as ALIVE
+from bringup.daemon.alive import FORMAT
+from bringup.daemon.alive import read as read_alive
+from bringup.daemon.errors import SettingsError
+from bringup.daemon.identity import FILE as IDENTITY
+from bringup.daemon.identity import remembered
+from bringup.daemon.scheduler.spool import Spool
+from bringup.daemon.settings import load
+from bringup.daemon.wiring import boot_id
+from bringup.drivers.files import read_file
+
+
+def a_link_to(target: str) -> Callable[[Path], None]:
+    return lambda path: path.symlink_to(target)
+
+
+NO_FILES = {"FIFO": os.mkfifo, "directory": Path.mkdir, "device": a_link_to("/dev/zero"), "itself": a_link_to("there")}
+
+
+@pytest.mark.parametrize("makes", NO_FILES.values(), ids=NO_FILES)
+def test_it_is_an_error_at_once(tmp_path: Path, makes: Callable[[Path], None]) -> None:
+    makes(tmp_path / "there")
+    with pytest.raises(OSError, match="there") as raised:
+        read_file(tmp_path / "there")
+    assert raised.value.errno in {errno.EINVAL, errno.EISDIR, errno.ELOOP}
+    (tmp_path / "file").write_bytes(b"whole")
+    assert read_file(tmp_path / "file") == b"whole"
+
+
+@pytest.mark.parametrize("makes", [os.mkfifo, Path.mkdir], ids=["FIFO", "directory"])
+def test_so_it_is_for_each_that_the_daemon_keeps(tmp_path: Path, makes: Callable[[Path], None]) -> None:
+    for name in (IDENTITY, ALIVE, "boot_id", "00000000000000000001-report.json"):
+        makes(tmp_path / name)
+    with pytest.raises(SettingsError, match="a file is wanted there"):
+        remembered(tmp_path)
+    assert read_alive(tmp_path / ALIVE) == []
+    with pytest.raises(SettingsError, match="name the file with the kernel's boot id"):
+        boot_id(load(None, environment={}, overrides=[f"host.boot_id={tmp_path / 'boot_id'}"]))
+    assert Spool(tmp_path, keep=3).read(tmp_path / "00000000000000000001-report.json") is None
+    assert [path.name for path in (tmp_path / "corrupt").iterdir()] == ["00000000000000000001-report.json"]
+
+
+@pytest.mark.parametrize("time", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize("key", ["at", "first_boot_s"])
+def test_a_time_that_is_no_number_is_none(tmp_path: Path, key: str, time: str) -> None:
+    boot = {"boot_id": "b", "at": 1.0, "is_clock_set": True, "is_kept": True, "first_boot_s": 1.0}
+    (tmp_path / "good").write_text(json.dumps({"format": FORMAT, "boots": [boot]}))
+    assert len(read_alive(tmp_path / "good")) == 1
+    (tmp_path / "bad").write_text((tmp_path / "good").read_text().replace(f'"{key}": 1.0', f'"{key}": {time}'))
+    assert read_alive(tmp_path / "bad") == []

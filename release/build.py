@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def git(*arguments: str) -> bytes:
-    """Ask git of this repository."""
-    ended = subprocess.run(["git", "-C", str(ROOT), *arguments], check=True, stdout=subprocess.PIPE)  # noqa: S607 - whichever git
-    return ended.stdout
+    """Ask git of this repository, whoever has cloned it."""
+    command = ("git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *arguments)
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
 def wheel_of(commit: str, folder: Path, *, epoch: int) -> Path:

@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).parents[1]
 FOLDER = REPOSITORY / "requirements"
 FILES = sorted(path.stem for path in FOLDER.glob("*.txt"))
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+GIT = ("git", "-c", f"safe.directory={REPOSITORY}", "-C", REPOSITORY)
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 BUILDS = PROJECT["build-system"]["requires"]
 ENTRY = re.compile(
@@ -153,7 +154,7 @@ def test_sha256sums_and_the_statement_name_what_was_built_of_which_commit(releas
     sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
     [path] = folder.glob("*.intoto.json")
     statement = json.loads(path.read_text())
-    commit = run("git", "-C", REPOSITORY, "rev-parse", "HEAD").strip()
+    commit = run(*GIT, "rev-parse", "HEAD").strip()
 
     assert sums == {
         each.name: hashlib.sha256(each.read_bytes()).hexdigest()
@@ -169,7 +170,7 @@ def test_sha256sums_and_the_statement_name_what_was_built_of_which_commit(releas
 def test_the_wheel_has_all_files_of_the_program(released: tuple[Path, Path]) -> None:
     [wheel] = released[0].glob("*.whl")
     there = set(zipfile.ZipFile(wheel).namelist())
-    tracked = run("git", "-C", REPOSITORY, "ls-tree", "-r", "--name-only", "HEAD", "daemon", "drivers", "placement")
+    tracked = run(*GIT, "ls-tree", "-r", "--name-only", "HEAD", "daemon", "drivers", "placement")
 
     assert {f"bringup/{name}" for name in tracked.split()} <= there
 

@@ -124,7 +124,8 @@ async def test_an_answer_that_is_not_taken_is_cut_off_and_its_place_is_free() ->
                 said = await closed_by_peer(client)
 
     assert said.startswith(b"HTTP/1.1 200")
-    assert len(said) < len(body)
+    # What the kernel keeps has an end too: the rest was never taken from us.
+    assert len(said) < 8 << 20
     assert serious(logs) == []
 
 

@@ -20,6 +20,8 @@ log = get_logger()
 AT_ONCE: Final = 16
 """Accepted before those that are connected are read again: who has sent a request is not pushed out unread."""
 AGAIN_S: Final = 0.5
+BUFFER: Final = 128 << 10
+"""Bytes that the kernel keeps of an answer: without a limit it is megabytes for each that does not read."""
 USED_UP: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 Take = Callable[[socket.socket], Awaitable[object]]
@@ -54,6 +56,8 @@ async def _accept_some(listener: socket.socket, places: Places, take: Take) -> O
             return error if error.errno in USED_UP else None
         accepted.settimeout(0)
         try:
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
             await take(accepted)
         except OSError:
             accepted.close()

@@ -77,9 +77,11 @@ def test_it_has_no_capability_no_secret_and_nothing_of_the_daemons(tmp_path: Pat
         known = Path(f"/proc/{pid}/environ").read_text()
         opened = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
         limits = Path(f"/proc/{pid}/limits").read_text()
+        first_to_go = Path(f"/proc/{pid}/oom_score_adj").read_text()
 
     assert {facts[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
     assert facts["NoNewPrivs"] == "1"
+    assert int(first_to_go) == 1000
     assert "s3cr3t" not in known
     assert "BRINGUP_" not in known
     assert [path for path in opened if path.startswith(str(tmp_path))] == []

@@ -18,14 +18,30 @@ from bringup.daemon.status.source import Source, State
 
 __all__ = ["CONTENT_TYPE_LATEST", "text_of"]
 
+OPEN_FILES = "process_open_fds"
+
 
 def text_of(source: Source, pending: Pending) -> bytes:
     """Write the exposition."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(source, pending))
-    # Of the daemon: what answers is a process of its own.
-    ProcessCollector(registry=registry, pid=lambda: source.pid or "self")
+    registry.register(_Process(source))
     return generate_latest(registry)
+
+
+class _Process(Collector):
+    """Of the daemon, which is another process than the one that answers: how much it has open is told, not seen."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._seen = ProcessCollector(registry=None, pid=lambda: source.pid or "self")
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._seen.collect():
+            if self._source.open_files is None or family.name != OPEN_FILES:
+                yield family
+        if self._source.open_files is not None:
+            yield _gauge(OPEN_FILES, "Number of open file descriptors.", self._source.open_files)
 
 
 class _Families(Collector):

@@ -9,6 +9,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -48,6 +49,13 @@ def beginning(source: Source, host_names: tuple[str, ...], words: tuple[str, ...
     return [line("hello", hello), *bars, *urgent]
 
 
+def open_files() -> int | None:
+    """Count the file descriptors of this process."""
+    with suppress(OSError):
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - twenty times a second
+    return None
+
+
 def state(source: Source, pending: Pending) -> str:
     """Tell what changes all the time."""
     filtered = source.filter
@@ -62,6 +70,7 @@ def state(source: Source, pending: Pending) -> str:
                 None if filtered.last_at is None else filtered.last_at.isoformat(),
                 filtered.problem,
             ],
+            "open_files": open_files(),
             "pending": [pending.count, pending.oldest_s, pending.retries],
             "progress": source.progress.told(),
             "recorder": source.recorder.told(),
@@ -157,6 +166,7 @@ class Mirror:
         if told["staying"]:
             self.staying.set()
         self._hanging = told["hanging"]
+        source.open_files = told["open_files"]
         self._pending = Pending(*told["pending"])
         put_back, last_at, problem = told["filter"]
         source.filter = FilterState(put_back, None if last_at is None else datetime.fromisoformat(last_at), problem)

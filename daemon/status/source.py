@@ -65,6 +65,8 @@ class Source:
     """No step of the work takes longer; after that the process is taken for stuck."""
     pid: int | None = None
     """The process of the daemon, where that is another one."""
+    open_files: int | None = None
+    """How many file descriptors it has, then."""
     gate_s: float = 0.0
     """How long Placement may be waited for, on top of that, before the first instance is touched."""
     host_s: float = 0.0

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from bringup.daemon.status.confined import confine
+
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_NO_NEW_PRIVS: Final = 38
 PR_CAP_AMBIENT: Final = 47
@@ -72,6 +74,7 @@ def main(arguments: list[str]) -> None:
         os.execv(sys.executable, [*sys.orig_argv, AGAIN])  # noqa: S606 - it is this one
     with suppress(OSError):
         os.nice(NICER)
+    confine()
     from bringup.daemon.status.listening import main as listen
 
     listen(arguments[:2])

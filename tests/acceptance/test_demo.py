@@ -21,10 +21,14 @@ NOT_TO_BE_SEEN = {
 }
 
 
+# Placement, the scheduler, and who answers at the status socket.
+CHILDREN = 3
+
+
 def children_when_it_runs(demo: Running) -> list[int]:
     demo.until("placement.passed")
     children = children_of(demo.process.pid)
-    assert len(children) == 2
+    assert len(children) == CHILDREN
     return children
 
 
@@ -64,7 +68,7 @@ def test_a_person_sees_it_and_ctrl_c_ends_it_with_a_report(tmp_path: Path) -> No
         assert screen.end() == 75
 
     text = screen.text
-    assert len(children) == 2
+    assert len(children) == CHILDREN
     assert all(gone(child) for child in children)
     assert "Traceback" not in text
     assert "unfinished" in text

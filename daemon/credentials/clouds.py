@@ -22,6 +22,10 @@ MISSING = (
 )
 
 
+NAMES_ONLY = ("Region ", "Cloud ", "Configuration file ", "interface should be ")
+"""How what the loader says begins where nothing of what is in a cloud is shown."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """What is said of one cloud."""
@@ -119,8 +123,13 @@ def _config_of(cloud: str | None, region: str | None) -> Any:
         found = loader.get_one(cloud=cloud, validate=False, **chosen)
         dict(found.config.get("auth") or {})
     except ConfigException as error:
-        raise SettingsError([f"{_setting(cloud)}: {error}"]) from None
+        raise SettingsError([f"{_setting(cloud)}: {_said(str(error))}"]) from None
     return found
+
+
+def _said(text: str) -> str:
+    """Give what the loader says where it names clouds, regions and files; elsewhere it may show a password."""
+    return text if text.startswith(NAMES_ONLY) else "openstacksdk does not take it: compare it with its manual"
 
 
 def _check_regions(name: str, said: Mapping[str, Any]) -> None:
@@ -130,6 +139,10 @@ def _check_regions(name: str, said: Mapping[str, Any]) -> None:
         found = region.get("name") if isinstance(region, dict) else region
         if not isinstance(found, str) or not found:
             raise SettingsError([f"cloud {name}: regions[{index}] has no name: give it one"])
+        if isinstance(region, dict) and (
+            region.keys() - {"name", "values"} or not isinstance(region.get("values") or {}, dict)
+        ):
+            raise SettingsError([f"cloud {name}: regions[{index}] may have a name, and values, an object, and no more"])
 
 
 def _refuse_what_is_fetched(loader: Any, name: str) -> None:

@@ -60,3 +60,24 @@ def test_a_cloud_is_read_or_refused_with_a_sentence(border: Border, file: Path, 
     with border.one(SettingsError, secret=True):
         found = clouds.read("ours", region=chance.choice((None, "One", "Two", "")))
         identity_of(found.options, named=found.named)
+
+
+FOUND: Final[dict[str, Any]] = {
+    "values of a region that are a password": {"regions": [{"name": "Two", "values": SECRET}]},
+    "a region with a password beside its values": {"regions": [{"name": "Two", "values": {}, "password": SECRET}]},
+    "a region without a name": {"regions": [{"values": {"auth": {"password": SECRET}}}]},
+    "networks that are both the default": {
+        "networks": [
+            {"name": SECRET, "default_interface": True, "routes_externally": True},
+            {"name": f"{SECRET}2", "default_interface": True, "routes_externally": True},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("changes", FOUND.values(), ids=FOUND)
+def test_what_the_loader_shows_of_a_cloud_is_not_told(border: Border, file: Path, changes: dict[str, Any]) -> None:
+    file.write_text(yaml.safe_dump({"clouds": {"ours": FILE["clouds"]["ours"] | changes}}))
+    with border.one(SettingsError, secret=True):
+        clouds.read("ours")
+    assert border.refused

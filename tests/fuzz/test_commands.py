@@ -76,7 +76,7 @@ def test_plan_ends_with_a_documented_code_whatever_file_is_hostile(border: Borde
             site.store.write_bytes(mangled(chance, site.store.read_bytes(), most=5))
         case _:
             config = site.directory / "bringup.toml"
-            config.write_bytes(changed_lines(chance, config.read_text()))
+            config.write_bytes(changed_lines(chance, config.read_text(), quoted=True))
     ends(border, site.run("plan", *arguments, *chance.choice(([], ["--json"]))))
     shutil.rmtree(state, ignore_errors=True)
 

@@ -15,7 +15,6 @@ BORDER = "settings"
 FILE: Final = f"""[host]
 name = "compute-1"
 state_directory = "/nowhere/bringup"
-instance_name_template = "instance-%08x"
 [placement]
 url = "https://placement.example.org"
 auth = "keystone"
@@ -26,6 +25,7 @@ username = "nova"
 password = "{SECRET}"
 project_name = "service"
 [store]
+instance_name_template = "instance-%08x"
 url = "postgresql://bringup@db.example.org/bringup"
 password = "{SECRET}"
 [scheduler]
@@ -57,13 +57,13 @@ def test_settings_are_valid_as_a_whole_or_every_wrong_key_is_named(
     border: Border, tmp_path: Path, chance: Random
 ) -> None:
     file = tmp_path / "bringup.toml"
-    file.write_bytes(changed_lines(chance, FILE))
+    file.write_bytes(changed_lines(chance, FILE, quoted=True))
     file.chmod(0o600)
     environment, overrides = {}, []
-    if chance.randrange(3) == 0:
+    if chance.randrange(5) == 0:
         # No variable of a process holds a NUL.
         environment[f"BRINGUP_{chance.choice(VARIABLES)}"] = chance.choice(TEXTS).replace("\0", "")
-    if chance.randrange(3) == 0:
+    if chance.randrange(5) == 0:
         overrides.append(chance.choice(("limits.concurrency=", "=", "host.name", "store.url=")) + chance.choice(TEXTS))
     with border.one(SettingsError, secret=True):
         load(file, environment=environment, overrides=overrides)

@@ -104,27 +104,44 @@ def _change(chance: Random, above: list[Any]) -> None:
             parent[key] = hostile(chance)
 
 
-def changed_lines(chance: Random, text: str, *, most: int = 3) -> bytes:
-    """Change a file of ``key = value``: a value that nobody expects, a line that is not there, or there twice."""
+def changed_lines(chance: Random, text: str, *, most: int = 3, quoted: bool = False) -> bytes:
+    """Change a file of ``key = value``: a value that nobody expects, a line that is not there, or there twice.
+
+    ``quoted``: it is TOML, and is to stay so as a rule, or little but its parser is met.
+    """
     lines = text.splitlines()
     for _ in range(chance.randint(1, most)):
         at = chance.randrange(len(lines))
         key, equals, _value = lines[at].partition("=")
-        match chance.randrange(6):
-            case 0:
+        match chance.randrange(12):
+            case 0 | 1 if equals:
                 lines[at] = ""
-            case 1:
+            case 2 if equals or not quoted:
                 lines.insert(at, lines[at])
-            case 2 if equals:
-                lines[at] = f"{chance.choice(TEXTS)[:300]} = 1"
             case 3 if equals:
+                lines[at] = f"{_quoted(chance.choice(TEXTS)[:300]) if quoted else chance.choice(TEXTS)[:300]} = 1"
+            case 4 | 5 if equals and not quoted:
                 lines[at] = f"{key}= {chance.choice(TEXTS)}"
             case _ if equals:
-                lines[at] = f"{key}= {json.dumps(hostile(chance))}"
-            case _:
+                lines[at] = f"{key}= {_quoted(hostile(chance))}"
+            case 6:
                 lines[at] = f"[{chance.choice(TEXTS)[:300]}]"
+            case _:
+                pass
     data = "\n".join([*lines, ""]).encode(errors="surrogatepass")
-    return mangled(chance, data) if chance.randrange(6) == 0 else data
+    return mangled(chance, data) if chance.randrange(12 if quoted else 6) == 0 else data
+
+
+def _quoted(value: Any) -> str:
+    """Write a value as TOML does, as far as it can."""
+    if isinstance(value, str):
+        # Half of a surrogate pair, and what is above, is written as it is.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, dict):
+        return '{ "" = {} }' if value else "{}"
+    if isinstance(value, list):
+        return json.dumps(value).replace("null", "0")
+    return {None: '""', float("inf"): "inf"}.get(value) or json.dumps(value)
 
 
 def _places(value: Any, left: int = 40) -> Iterator[tuple[Any, Any]]:

@@ -31,7 +31,7 @@ async def test_tasks_end_with_the_block() -> None:
         finally:
             ended.set()
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with background() as beside:
             beside.start_soon(work)
             await anyio.wait_all_tasks_blocked()
@@ -44,7 +44,7 @@ async def test_a_task_that_fails_ends_the_block() -> None:
         await anyio.lowlevel.checkpoint()
         raise LookupError("a mistake of ours")
 
-    with anyio.fail_after(10), pytest.RaisesGroup(LookupError):
+    with anyio.fail_after(60), pytest.RaisesGroup(LookupError):
         async with background() as beside:
             beside.start_soon(fail)
             await anyio.sleep_forever()
@@ -63,7 +63,7 @@ async def test_cancellation_passes_through() -> None:
 async def test_a_signal_ends_the_block_and_is_told(number: signal.Signals) -> None:
     told: list[signal.Signals] = []
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with ended_by_signal(told.append):
             os.kill(os.getpid(), number)
             await anyio.sleep_forever()
@@ -81,7 +81,7 @@ async def test_more_signals_change_nothing_while_the_last_word_is_said() -> None
             heard.set()
 
     last_word = False
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with ended_by_signal(take):
             os.kill(os.getpid(), signal.SIGTERM)
             try:
@@ -109,7 +109,7 @@ async def test_a_hang_up_may_be_something_else_than_the_end() -> None:
     told: list[signal.Signals] = []
     hung_up = anyio.Event()
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with ended_by_signal(told.append, on_hangup=hung_up.set):
             os.kill(os.getpid(), signal.SIGHUP)
             await hung_up.wait()

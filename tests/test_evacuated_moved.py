@@ -36,7 +36,7 @@ async def moved_while_another_is_destroyed(moved: Instance) -> AsyncIterator[tup
         async def run() -> None:
             results.append(await host.run())
 
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as group:
                 group.start_soon(run)
                 await host.driver.entered("destroy", FIRST.uuid)

@@ -71,7 +71,7 @@ async def test_what_does_not_come_ends_the_start_with_a_sentence_and_changes_not
 async def test_what_only_a_person_can_bring_is_not_waited_for() -> None:
     async with arranged([instance(1)], guests=OFF, limits=limits(host_wait_s=10_000)) as host:
         host.driver.hypervisor.host_needs = [NFT]
-        with anyio.fail_after(20), pytest.raises(Unavailable, match="nft is missing; install it"):
+        with anyio.fail_after(30), pytest.raises(Unavailable, match="nft is missing; install it"):
             await host.run()
 
 

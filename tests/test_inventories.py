@@ -156,7 +156,7 @@ async def test_who_is_always_second_gives_up(monkeypatch: pytest.MonkeyPatch) ->
         tried += 1
         raise Conflict("write", "somebody was faster", code="placement.concurrent_update")
 
-    with anyio.fail_after(30), pytest.raises(Conflict):
+    with anyio.fail_after(60), pytest.raises(Conflict):
         await revise("write", once, wait_s=60)
     assert tried == ATTEMPTS
 
@@ -175,5 +175,5 @@ async def test_a_conflict_that_reading_again_does_not_mend_is_told_at_once() -> 
 async def test_what_does_not_pass_in_time_says_what_was_tried(wait_s: float, said: str) -> None:
     with nobody() as url:
         async with a_client(url) as client:
-            with anyio.fail_after(20), pytest.raises(GateClosed, match=said):
+            with anyio.fail_after(60), pytest.raises(GateClosed, match=said):
                 await put_inventories_right(client, "x", HAS, wait_s=wait_s)

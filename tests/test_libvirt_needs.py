@@ -162,7 +162,7 @@ async def test_a_pipe_in_the_place_of_a_disk_is_never_opened(server: Libvirtd, t
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     async with defined(server, xml_of(server, disk(pipe, form="qcow2"))) as guest:
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert await guest.missing() == [(NeedKind.DISK, str(pipe), UNVERIFIED)]
 
 
@@ -310,7 +310,7 @@ async def test_a_storage_that_is_silent_keeps_its_own_guests_off_and_no_other(se
         with silent_storage(point):
             assert await guest.missing() == [(NeedKind.MOUNT, str(point), UNVERIFIED)]
             # More often than there are threads: who has heard that it is silent does not go in.
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 for _ in range(100):
                     assert await guest.missing() == [(NeedKind.DISK, str(point / "disk.raw"), UNVERIFIED)]
                 needs = await guest.driver.needs(told(2))

@@ -45,7 +45,7 @@ async def settle_all(host: Arranged, watch: LifecycleWatch) -> None:
 
 async def until_read(host: Arranged, number: int, times: int = 1) -> None:
     """Wait until the record of an instance was read for an event so many times, and nothing more is being done."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while host.trace.names(uuid_of(number)).count("store.get_instance") < times:
             await anyio.lowlevel.checkpoint()
         await quiet(host)
@@ -63,7 +63,7 @@ async def quiet(host: Arranged) -> None:
 
 async def until_stopped(host: Arranged, number: int) -> None:
     """Wait until a record says that its instance is stopped."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while True:
             record = await host.record(number)
             if record is not None and record.vm_state is VmState.STOPPED and record.task_state is None:
@@ -83,7 +83,7 @@ async def test_an_instance_that_is_to_end_with_its_guest_is_deleted() -> None:
     async with watched([instance(1, shutdown_terminate=True)]) as (host, watch):
         await settle_all(host, watch)
         host.driver.guest_stops_itself(uuid_of(1))
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while await host.record(1) is not None:
                 pass
 

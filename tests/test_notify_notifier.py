@@ -17,7 +17,7 @@ PID = 4711
 def listening(address: str) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.bind(address)
-        end.settimeout(10)
+        end.settimeout(60)
         yield end
 
 

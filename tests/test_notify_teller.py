@@ -26,7 +26,7 @@ class Manager:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.end.settimeout(10)
+        self.end.settimeout(60)
 
     def listen(self) -> None:
         self.end.bind(str(self.path))
@@ -41,7 +41,7 @@ class Manager:
         except BlockingIOError:
             return True
         finally:
-            self.end.settimeout(10)
+            self.end.settimeout(60)
 
 
 @contextmanager
@@ -128,7 +128,7 @@ async def test_signs_of_life_come_again_and_again(tmp_path: Path) -> None:
         manager.listen()
         teller = a_teller(manager)
         teller.back()
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as group:
                 group.start_soon(teller.tell)
                 for _ in range(4):
@@ -141,7 +141,7 @@ async def test_where_nobody_wants_to_be_told_it_is_over_at_once() -> None:
     teller = Teller(None, Progress().snapshot, Vitals(), RULES)
     teller.back()
     teller.stopping(within_s=1)
-    with anyio.fail_after(10), teller.reloading():
+    with anyio.fail_after(60), teller.reloading():
         await teller.tell()
 
 

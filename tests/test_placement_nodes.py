@@ -141,7 +141,7 @@ async def test_who_was_faster_is_looked_at_again(how: str) -> None:
     # It is not there; then somebody makes it; then the write is refused.
     with a_peer(nothing, an_answer(409, {}), nothing, found) as peer:
         async with a_client(peer.url) as client:
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 made = await make_node(client, label, create=True, uuid=node)
     assert (made.name, made.uuid) == (name, node)
 

@@ -10,6 +10,7 @@ import httpx
 
 import bringup
 from support.placement import SERVER, start_placement
+from support.polling import PATIENCE_S
 
 ROOT = Path(bringup.__file__).parent.parent
 ADMIN = {"X-Auth-Token": "admin", "OpenStack-API-Version": "placement 1.20"}
@@ -17,24 +18,26 @@ ADMIN = {"X-Auth-Token": "admin", "OpenStack-API-Version": "placement 1.20"}
 
 def end(process: "subprocess.Popen[str]") -> tuple[str, str | None]:
     """Close its stdin and wait; give what else it wrote."""
-    rest, errors = process.communicate(timeout=20)
+    rest, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     return rest, errors
 
 
 def test_it_serves_until_its_stdin_ends_and_leaves_stdout_and_stderr_alone() -> None:
     process, url = start_placement(stderr=subprocess.PIPE)
-    assert httpx.get(url + "/").json()["versions"][0]["max_version"] == "1.39"
-    assert httpx.get(url + "/resource_providers").status_code == 401
-    assert httpx.get(url + "/resource_providers", headers=ADMIN).json() == {"resource_providers": []}
-    assert httpx.post(url + "/resource_providers", headers=ADMIN, content=b"{").status_code == 400
+    assert httpx.get(url + "/", timeout=PATIENCE_S).json()["versions"][0]["max_version"] == "1.39"
+    assert httpx.get(url + "/resource_providers", timeout=PATIENCE_S).status_code == 401
+    assert httpx.get(url + "/resource_providers", headers=ADMIN, timeout=PATIENCE_S).json() == {
+        "resource_providers": []
+    }
+    assert httpx.post(url + "/resource_providers", headers=ADMIN, content=b"{", timeout=PATIENCE_S).status_code == 400
     assert end(process) == ("", "")
 
 
 def test_sigterm_ends_it() -> None:
     process, _ = start_placement(stderr=subprocess.PIPE)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert end(process) == ("", "")
 
 
@@ -58,7 +61,7 @@ def test_the_database_outlives_it_and_is_private(tmp_path: Path) -> None:
     database = tmp_path / "placement.sqlite"
     for expected in (200, 409):
         process, url = start_placement("--database", str(database))
-        posted = httpx.post(url + "/resource_providers", headers=ADMIN, json={"name": "compute-1"})
+        posted = httpx.post(url + "/resource_providers", headers=ADMIN, json={"name": "compute-1"}, timeout=PATIENCE_S)
         assert posted.status_code == expected
         end(process)
     assert stat.S_IMODE(database.stat().st_mode) == 0o600
@@ -74,21 +77,21 @@ def test_neither_files_nor_variables_of_this_machine_reach_it(tmp_path: Path) ->
         "OS_PLACEMENT_DATABASE__CONNECTION": f"sqlite:///{tmp_path}/real.sqlite",
     }
     process, url = start_placement(env=environment)
-    assert httpx.get(url + "/resource_providers", headers=ADMIN).status_code == 200
+    assert httpx.get(url + "/resource_providers", headers=ADMIN, timeout=PATIENCE_S).status_code == 200
     end(process)
     assert not (tmp_path / "real.sqlite").exists()
 
 
 def test_it_finds_the_right_placement_in_our_own_repository() -> None:
     process, url = start_placement(cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    assert httpx.get(url + "/").status_code == 200
+    assert httpx.get(url + "/", timeout=PATIENCE_S).status_code == 200
     end(process)
 
 
 def test_what_placement_logs_goes_to_a_file_if_one_is_named(tmp_path: Path) -> None:
     log = tmp_path / "placement.log"
     process, url = start_placement("--log", str(log), stderr=subprocess.PIPE)
-    httpx.get(url + "/resource_providers", headers=ADMIN | {"X-Auth-Token": "someuser"})
+    httpx.get(url + "/resource_providers", headers=ADMIN | {"X-Auth-Token": "someuser"}, timeout=PATIENCE_S)
     assert end(process) == ("", "")
     assert log.exists()
 

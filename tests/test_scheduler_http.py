@@ -14,6 +14,7 @@ import pytest
 from bringup.daemon.scheduler.base import NotAcknowledged, Rejected
 from bringup.daemon.scheduler.http import BODY_LIMIT, HttpTransport, retry_after
 from support.placement import a_peer, an_answer
+from support.polling import PATIENCE_S
 from support.scheduler import a_report, an_outcome, free_port, receiver
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +25,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
         yield client
 
 

@@ -95,7 +95,7 @@ async def test_where_neither_disk_nor_scheduler_takes_it_the_report_is_in_memory
 
 async def test_a_report_that_the_daemon_sends_first_is_told_as_acknowledged(directory: Path) -> None:
     outbox, transport = Outbox(directory), MemoryTransport()
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: outbox.run_forever(transport, **OFTEN))
             await outbox.empty()

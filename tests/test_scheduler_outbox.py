@@ -83,7 +83,7 @@ async def test_what_waits_from_before_is_sent_first_and_what_is_put_later_wakes_
     await Outbox(directory).put(first)
     await Outbox(directory).put(second)
     outbox, transport = Outbox(directory), MemoryTransport()
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: outbox.run_forever(transport, **OFTEN))
             await outbox.empty()
@@ -106,7 +106,7 @@ async def test_the_daemon_waits_as_long_as_the_receiver_asks(directory: Path) ->
     outbox = Outbox(directory)
     watched = Watched(MemoryTransport(NotAcknowledged("not now", retry_after_s=3000)))
     await outbox.put(a_report())
-    with capture_logs() as logs, anyio.fail_after(30):
+    with capture_logs() as logs, anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: outbox.run_forever(watched, **OFTEN))
             await watched.failed.wait()
@@ -121,7 +121,7 @@ async def test_the_daemon_waits_as_long_as_the_receiver_asks(directory: Path) ->
 async def test_a_wait_of_zero_that_the_receiver_asks_for_is_no_busy_loop(directory: Path) -> None:
     outbox, transport = Outbox(directory), MemoryTransport(NotAcknowledged("not now", retry_after_s=0))
     await outbox.put(a_report())
-    with capture_logs() as logs, anyio.fail_after(30):
+    with capture_logs() as logs, anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: outbox.run_forever(transport, retry_initial_s=0.05, retry_max_s=0.05))
             await outbox.empty()

@@ -67,7 +67,7 @@ async def test_while_it_is_broken_the_report_stays_on_disk(directory: Path) -> N
     outbox, transport = Outbox(directory), BrokenUntil()
     await outbox.put(a_report())
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: outbox.run_forever(transport, **OFTEN))
             await transport.tried.wait()

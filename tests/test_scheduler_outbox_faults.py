@@ -15,6 +15,7 @@ import pytest
 from bringup.daemon.scheduler.http import HttpTransport
 from bringup.daemon.scheduler.outbox import Delivery, Outbox, OutboxError
 from bringup.daemon.scheduler.report import Report
+from support.polling import PATIENCE_S
 from support.scheduler import (
     OFTEN,
     Hanging,
@@ -124,7 +125,7 @@ async def test_a_receiver_that_comes_up_later_gets_what_waits(directory: Path, t
     port = free_port()
     outbox = Outbox(directory)
     await outbox.put(a_report())
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
         watched = Watched(HttpTransport(client, f"http://127.0.0.1:{port}/reports"))
         with anyio.fail_after(60):
             async with anyio.create_task_group() as group:
@@ -149,7 +150,7 @@ async def test_a_receiver_with_a_bad_start_has_each_report_once(
     for report in reports(3):
         await outbox.put(report)
     with receiver(tmp_path / "receiver", **faults) as scheduler:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
             timeout_s = 0.1 if "hang_first" in faults else 10
             watched = Watched(HttpTransport(client, f"{scheduler.url}/reports", timeout_s=timeout_s))
             await run_until_empty(outbox, watched)

@@ -7,18 +7,19 @@ import pytest
 
 from bringup.daemon.demo.scheduler_receiver import Hosts, merge
 from bringup.daemon.scheduler.report import Report
+from support.polling import PATIENCE_S
 from support.scheduler import HOST, a_report, an_outcome, receiver, receiver_process, uuid_of
 
 
 def post(url: str, report: Any, **headers: str) -> int:
     key = report["report_id"] if isinstance(report, dict) and "report_id" in report else "none"
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=PATIENCE_S) as client:
         response = client.post(f"{url}/reports", json=report, headers={"Idempotency-Key": key, **headers})
     return response.status_code
 
 
 def read(url: str, path: str) -> Any:
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=PATIENCE_S) as client:
         return client.get(f"{url}{path}").raise_for_status().json()
 
 

@@ -65,7 +65,7 @@ async def test_once_it_shows_the_run_and_ends(tmp_path: Path) -> None:
         settings = await with_records(a_host(tmp_path, scheduler=scheduler.url))
         shown = Shown()
 
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             code = await serve(settings, shown, once=True)
 
         assert len(scheduler.reports) == 1
@@ -79,7 +79,7 @@ async def test_once_it_shows_the_run_and_ends(tmp_path: Path) -> None:
 async def test_the_canonical_line_of_a_run_counts_every_kind(tmp_path: Path) -> None:
     settings = await with_records(a_host(tmp_path))
 
-    with capture_logs() as logs, anyio.fail_after(30):
+    with capture_logs() as logs, anyio.fail_after(60):
         await serve(settings, Shown(), once=True)
 
     names = [line["event"] for line in logs]
@@ -96,7 +96,7 @@ async def test_what_ends_the_start_is_raised_as_it_is_and_nothing_is_shown(tmp_p
     settings = await with_records(computer)
     shown = Shown()
 
-    with pytest.raises(Unavailable, match="cannot start without Placement"), anyio.fail_after(30):
+    with pytest.raises(Unavailable, match="cannot start without Placement"), anyio.fail_after(60):
         await serve(settings, shown, once=False)
 
     assert shown.endings == []
@@ -107,7 +107,7 @@ async def test_what_ends_the_start_is_raised_as_it_is_and_nothing_is_shown(tmp_p
 async def test_a_hypervisor_that_does_not_begin_is_unavailable(tmp_path: Path) -> None:
     settings = await with_records(a_host(tmp_path, Fault(verb="init_host", error="DriverError", message="no kvm")))
 
-    with pytest.raises(Unavailable, match="cannot initialize the hypervisor"), anyio.fail_after(30):
+    with pytest.raises(Unavailable, match="cannot initialize the hypervisor"), anyio.fail_after(60):
         await serve(settings, Shown(), once=False)
 
 
@@ -118,7 +118,7 @@ async def test_firewall_rules_that_cannot_be_applied_are_reported_before_they_en
         settings = await with_records(computer)
         shown = Shown()
 
-        with pytest.raises(Unavailable, match="iptables-restore failed"), anyio.fail_after(30):
+        with pytest.raises(Unavailable, match="iptables-restore failed"), anyio.fail_after(60):
             await serve(settings, shown, once=False)
 
         [report] = scheduler.reports
@@ -135,7 +135,7 @@ async def test_it_stays_until_it_is_stopped_and_says_so(tmp_path: Path) -> None:
     async def run() -> None:
         codes.append(await serve(settings, shown, once=False))
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(run)
             await shown.ended.wait()
@@ -153,7 +153,7 @@ async def test_once_a_report_that_is_kept_is_a_reason_to_come_back(tmp_path: Pat
         settings = await with_records(a_host(tmp_path, scheduler=scheduler.url))
         shown = Shown()
 
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             code = await serve(settings, shown, once=True)
 
     expected = {503: (75, Delivery.KEPT), 422: (0, Delivery.REJECTED)}
@@ -166,7 +166,7 @@ async def test_a_report_is_in_memory_only_where_the_outbox_cannot_be_written(tmp
     (computer.state / "outbox").write_text("in the way")
     shown = Shown()
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         assert await serve(settings, shown, once=True) == 75
 
     assert shown.endings == [(Delivery.IN_MEMORY, False, 2)]
@@ -180,7 +180,7 @@ async def test_what_is_doubtful_is_said_when_it_starts(tmp_path: Path) -> None:
     settings = await with_records(computer)
     computer.state.chmod(0o755)
 
-    with capture_logs() as logs, anyio.fail_after(30):
+    with capture_logs() as logs, anyio.fail_after(60):
         await serve(settings, Shown(), once=True)
 
     warnings = {line["event"]: line for line in logs if line["log_level"] == "warning"}
@@ -192,7 +192,7 @@ async def test_the_state_directory_is_made_private_and_remembers_its_host(tmp_pa
     computer = a_host(tmp_path)
     settings = await with_records(computer)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         await serve(settings, Shown(), once=True)
 
     assert stat.S_IMODE(computer.state.stat().st_mode) == 0o700
@@ -207,7 +207,7 @@ async def test_records_are_changed_as_the_tables_say(tmp_path: Path) -> None:
     building = instance(1, vm_state=VmState.BUILDING, task_state=TaskState.SPAWNING)
     settings = await with_records(computer, building)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         await serve(settings, Shown(), once=True)
 
     stored = await anyio.to_thread.run_sync(computer.stored)

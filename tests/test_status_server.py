@@ -25,7 +25,7 @@ async def serving(make: Callable[[], Any], import_at: anyio.Event | None = None)
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(0)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with served(listener, make, import_at=import_at or anyio.Event()):
             yield address
 

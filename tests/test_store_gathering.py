@@ -38,7 +38,7 @@ class Work:
 
     def __call__(self, questions: Sequence[int]) -> list[int | StoreError]:
         self.rounds.append(list(questions))
-        assert self._gate.acquire(timeout=10)
+        assert self._gate.acquire(timeout=60)
         if self.failure is not None:
             raise self.failure
         found = (RecordNotFound(f"no {number}") if number < 0 else 2 * number for number in questions)
@@ -76,7 +76,7 @@ class Asked:
 async def asking(work: Work) -> AsyncIterator[tuple[Gathering[int, int], Asked]]:
     """Give a gathering whose work is ``work``, and end when every task has been told."""
     gathering: Gathering[int, int] = Gathering(in_thread(work, anyio.CapacityLimiter(1)))
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             yield gathering, Asked(gathering, tasks)
 
@@ -132,7 +132,7 @@ async def test_a_round_that_fails_fails_all_of_it_and_the_next_one_goes_on() -> 
     async with asking(work) as (_, asked):
         await asked.ask(1, 2)
         work.let_through(2)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while len(asked.told) < 2:
                 await anyio.lowlevel.checkpoint()
         work.failure = None
@@ -221,7 +221,7 @@ async def test_work_that_breaks_off_leaves_nobody_waiting() -> None:
         except (ZeroDivisionError, StoreError) as error:
             told.append(type(error).__name__)
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask, 1)
             tasks.start_soon(ask, 2)

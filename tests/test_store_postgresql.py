@@ -137,7 +137,7 @@ async def test_two_hosts_that_write_in_opposite_orders_both_get_through(server: 
                 group.start_soon(take_one, number)
 
     numbers = list(range(1, 41))
-    with anyio.fail_after(60):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(take, stores[0], numbers)
             group.start_soon(take, stores[1], numbers[::-1])
@@ -153,7 +153,7 @@ async def test_daemons_that_make_the_tables_at_once_do_not_hinder_each_other(ser
     async def open_it() -> None:
         opened.append(await PostgresqlStore.open(url, password=PASSWORD))
 
-    with anyio.fail_after(60):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             for _ in range(6):
                 group.start_soon(open_it)

@@ -49,7 +49,7 @@ class Impostor:
                     self._answer(client)
 
     def _answer(self, client: socket.socket) -> None:
-        client.settimeout(20)
+        client.settimeout(60)
         while True:
             data = client.recv(65536)
             if data[4:8] != struct.pack("!I", 80877103):

@@ -161,7 +161,7 @@ async def test_the_view_is_kept_up_to_date_and_is_gone_at_the_end() -> None:
     progress = Progress()
     progress.phase_began("placement")
     terminal = Terminal(console)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with terminal.showing(progress):
             await anyio.wait_all_tasks_blocked()
     terminal.show_summary(result(outcome(1)))

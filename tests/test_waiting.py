@@ -256,7 +256,7 @@ async def staying(brought: Brought) -> AsyncIterator[None]:
 
 
 async def reported(host: Host, kind: Kind) -> None:
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while host.arranged.reports[-1].outcomes[0].kind is not kind:
             await anyio.wait_all_tasks_blocked()
 

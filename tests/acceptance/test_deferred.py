@@ -18,11 +18,13 @@ from bringup.drivers.base import PowerState as Power
 from bringup.drivers.needs import MetBy, NeedKind, NeedState
 from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest, SimulatedNeed
 from support.chaos import World, a_world
-from support.process import ENVIRONMENT, Ended, run
+from support.process import ENVIRONMENT, PATIENCE_S, Ended, run
 from support.records import instance, uuid_of
 
 DISK = SimulatedNeed(name="/dev/sdb", why="no such block device")
 LATE = replace(DISK, met_after=3.0)
+LATER = replace(DISK, met_after=20.0)
+"""Late enough for a look at it before."""
 SWITCH = SimulatedNeed(kind=NeedKind.NETWORK, name="br-int", met_by=MetBy.PERSON, state=NeedState.UNVERIFIED)
 ONE, TWO = uuid_of(1), uuid_of(2)
 RESUME_FAILS = Fault(verb="resume_state_on_host_boot", uuid=ONE, error="DriverError", message="no memory", times=1)
@@ -52,7 +54,7 @@ def power(world: World, uuid: str = ONE) -> Power:
 
 def asked(world: World) -> httpx.Client:
     transport = httpx.HTTPTransport(uds=str(world.computer.state / "status.sock"))
-    return httpx.Client(transport=transport, base_url="http://bringup")
+    return httpx.Client(transport=transport, base_url="http://bringup", timeout=PATIENCE_S)
 
 
 def test_a_run_that_ends_waits_for_what_comes_and_reports_twice(tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ def test_a_run_that_ends_leaves_what_does_not_come_and_its_exit_code_is_0(tmp_pa
 
 
 def test_the_daemon_that_stays_is_ready_at_once_and_starts_what_comes(tmp_path: Path) -> None:
-    with world_of(tmp_path, LATE) as world, world.computer.stay() as daemon:
+    with world_of(tmp_path, LATER) as world, world.computer.stay() as daemon:
         daemon.until("instance.deferred", instance=ONE)
         daemon.until("service.ready")
         assert power(world) is Power.SHUTDOWN

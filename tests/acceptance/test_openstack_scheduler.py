@@ -11,6 +11,7 @@ from bringup.drivers.simulated import SimulatedGuest
 from support.nova import Nova, a_nova_that_schedules, a_nova_to_break
 from support.openstack import CloudHost, a_cloud_host, uuid_of
 from support.placement import real_placement
+from support.polling import PATIENCE_S
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -26,7 +27,7 @@ def a_schedulable_host(nova: Nova, directory: Path, **sections: Any) -> CloudHos
     headers = {"X-Auth-Token": "admin", "OpenStack-API-Version": "placement 1.36"}
     provider = f"/resource_providers/{host.node}"
     inventories = {"VCPU": {"total": 64}, "MEMORY_MB": {"total": 65536}, "DISK_GB": {"total": 1000}}
-    with httpx.Client(base_url=real_placement(), headers=headers) as placement:
+    with httpx.Client(base_url=real_placement(), headers=headers, timeout=PATIENCE_S) as placement:
         made = placement.post("/resource_providers", json={"uuid": host.node, "name": host.name})
         filled = placement.put(
             f"{provider}/inventories", json={"resource_provider_generation": 0, "inventories": inventories}

@@ -230,7 +230,7 @@ def test_over_tcp_nothing_can_be_changed(tmp_path: Path) -> None:
     computer = a_host(tmp_path).having(status={"listen": address, "host_names": ["compute.example"]})
     with computer.stay() as daemon:
         daemon.until("service.ready")
-        with httpx.Client(base_url=f"http://{address}", trust_env=False) as client:
+        with httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=PATIENCE_S) as client:
             ready = client.get("/readyz")
             release = client.post("/release", json={"uuids": []})
             named = client.get("/readyz", headers={"host": "compute.example:1"})

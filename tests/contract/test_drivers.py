@@ -135,7 +135,7 @@ async def test_what_guests_need_together_is_there_where_they_need_nothing(rig: R
 
 async def test_a_driver_that_filters_nothing_keeps_no_rules(rig: Rig) -> None:
     async with rig([RUNNING]) as driver:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await driver.keep_filtering_rules(lambda _change: pytest.fail("nothing was changed"))
 
 
@@ -172,7 +172,7 @@ async def test_the_listener_hears_a_guest_start_and_stop(rig: Rig) -> None:
         driver.register_event_listener(listen)
         await driver.power_on(told(1))
         await VERBS["power_off"](driver, told(1))
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             await stopped.wait()
 
     assert LifecycleEvent(uuid_of(1), Transition.STARTED) in heard

@@ -236,7 +236,7 @@ async def test_a_switch_that_is_down_is_told_at_once_and_nothing_is_written_into
     switch.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev")
     switch.stop_switch()
     details = hybrid() if hybrid_plug else {"datapath_type": "netdev"}
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         (need,) = await needs_of_a_plug(GuestOf([an_ovs_vif(1, details=details)]), ovsdb=switch.database, deadline_s=60)
     assert need == Need(kind=NeedKind.NETWORK, name="Open vSwitch", state=NeedState.ABSENT, why=DOES_NOT_RUN)
     assert switch.ports("br-int") == set()

@@ -148,6 +148,6 @@ class Heard:
 
     async def until(self, transition: Transition) -> None:
         """Wait for it, or find that it came before."""
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             if transition not in self.transitions:
                 await self._waiting.setdefault(transition, anyio.Event()).wait()

@@ -51,7 +51,7 @@ def _answers(port: int, process: "subprocess.Popen[bytes]") -> bool:
     with (
         contextlib.suppress(psycopg.OperationalError),
         psycopg.connect(
-            host="127.0.0.1", port=port, user=USER, password=PASSWORD, dbname="postgres", connect_timeout=5
+            host="127.0.0.1", port=port, user=USER, password=PASSWORD, dbname="postgres", connect_timeout=60
         ),
     ):
         return True

@@ -139,7 +139,7 @@ class Server:
             password=PASSWORD,
             dbname=database,
             autocommit=True,
-            connect_timeout=5,
+            connect_timeout=60,
         )
 
     def new_database(self) -> str:

@@ -172,7 +172,7 @@ def waiting(directory: Path) -> list[str]:
 
 
 async def run_until_empty(outbox: Outbox, transport: Transport) -> None:
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: outbox.run_forever(transport, **OFTEN))
             await outbox.empty()

@@ -73,7 +73,7 @@ class Listener:
     async def heard(self, count: int) -> list[Heard]:
         """Wait for that many casts; give the method and the arguments of each."""
         found: list[Heard] = []
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             async with self._queue.iterator(no_ack=True) as messages:
                 async for each in messages:
                     inner = json.loads(json.loads(each.body)["oslo.message"])

@@ -19,7 +19,7 @@ from bringup.daemon.progress import Progress
 from bringup.daemon.service import Ending, serve
 from bringup.daemon.settings import load
 from support.browser import Browser, browser
-from support.scheduler import free_port
+from support.ports import free_port
 
 HERE = Path(__file__).parent
 SETTLED = 0.97

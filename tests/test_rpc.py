@@ -20,7 +20,8 @@ from bringup.daemon.rpc.errors import NobodyListens, RemoteError, RpcUnavailable
 from bringup.daemon.store.nova_conductor.decoding import VERSIONS
 from support.certificates import Ca
 from support.nova import a_nova_to_break, the_nova
-from support.rabbitmq import PASSWORD, RabbitMQ, a_rabbitmq, free_ports, the_rabbitmq
+from support.ports import free_ports
+from support.rabbitmq import PASSWORD, RabbitMQ, a_rabbitmq, the_rabbitmq
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,8 @@ from bringup.daemon.rpc.broker import Broker, Tls, parse_transport_url
 from bringup.daemon.rpc.client import Rpc, opened_rpc
 from bringup.daemon.rpc.errors import NobodyListens, RpcUnavailable
 from support.certificates import Ca
-from support.rabbitmq import PASSWORD, USER, RabbitMQ, a_rabbitmq, free_ports, the_rabbitmq
+from support.ports import free_ports
+from support.rabbitmq import PASSWORD, USER, RabbitMQ, a_rabbitmq, the_rabbitmq
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,8 @@ from bringup.daemon.scheduler.base import NotAcknowledged, Rejected
 from bringup.daemon.scheduler.http import BODY_LIMIT, HttpTransport, retry_after
 from support.placement import a_peer, an_answer
 from support.polling import PATIENCE_S
-from support.scheduler import a_report, an_outcome, free_port, receiver
+from support.ports import free_port
+from support.scheduler import a_report, an_outcome, receiver
 
 pytestmark = pytest.mark.anyio
 

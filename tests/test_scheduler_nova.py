@@ -17,7 +17,8 @@ from bringup.daemon.rpc.client import opened_rpc
 from bringup.daemon.scheduler.base import NotAcknowledged, Rejected
 from bringup.daemon.scheduler.nova import NovaTransport
 from bringup.daemon.scheduler.outbox import Delivery, Outbox
-from support.rabbitmq import PASSWORD, a_rabbitmq, free_ports
+from support.ports import free_ports
+from support.rabbitmq import PASSWORD, a_rabbitmq
 from support.scheduler import HOST, a_report, an_outcome, ids, reports, uuid_of
 from support.scheduler_queue import OFTEN, Counting, Exchange, a_broker, exchange_of
 

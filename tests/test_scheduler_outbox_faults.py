@@ -16,13 +16,13 @@ from bringup.daemon.scheduler.http import HttpTransport
 from bringup.daemon.scheduler.outbox import Delivery, Outbox, OutboxError
 from bringup.daemon.scheduler.report import Report
 from support.polling import PATIENCE_S
+from support.ports import free_port
 from support.scheduler import (
     OFTEN,
     Hanging,
     MemoryTransport,
     Watched,
     a_report,
-    free_port,
     ids,
     receiver,
     reports,

@@ -20,8 +20,9 @@ from bringup.daemon.settings import Settings, load
 from bringup.daemon.states import TaskState, UnknownState, VmState
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
+from support.ports import free_port
 from support.records import instance, uuid_of
-from support.scheduler import free_port, receiver
+from support.scheduler import receiver
 
 pytestmark = pytest.mark.anyio
 INSTANCES = (instance(1), instance(2, vm_state=UnknownState("hibernating")))

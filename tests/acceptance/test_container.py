@@ -24,8 +24,8 @@ from support.computer import Computer, a_computer
 from support.containers import IMAGE, PATIENCE_S, USER, Engine, Pod, require_containers, started
 from support.debian import REPOSITORY, run
 from support.libvirtd import Libvirtd, a_libvirtd
+from support.ports import free_port
 from support.records import instance, uuid_of
-from support.scheduler import free_port
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -12,9 +12,10 @@ from bringup.daemon.instances import Instance
 from bringup.daemon.records import Records, dump_records
 from bringup.daemon.states import PowerState, TaskState, VmState
 from support.computer import Computer, a_computer
+from support.ports import free_port
 from support.process import BRINGUP, ENVIRONMENT, run
 from support.records import instance, uuid_of
-from support.scheduler import free_port, receiver
+from support.scheduler import receiver
 
 LITTLE = 64 * 1024
 """Bytes: SQLite's index of its log is half of it."""

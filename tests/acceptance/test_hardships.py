@@ -21,9 +21,10 @@ from bringup.daemon.wiring import CLOSE_S
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
 from support.placement import a_peer, an_answer
+from support.ports import free_port
 from support.process import BRINGUP, ENVIRONMENT, PATIENCE_S, run, running
 from support.records import HOST, instance, uuid_of
-from support.scheduler import free_port, receiver
+from support.scheduler import receiver
 
 INSTANCES = (
     instance(1),

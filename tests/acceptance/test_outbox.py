@@ -9,8 +9,9 @@ import pytest
 
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
+from support.ports import free_port
 from support.records import instance, uuid_of
-from support.scheduler import free_port, receiver
+from support.scheduler import receiver
 
 INSTANCES = (instance(1), instance(2))
 

@@ -11,9 +11,9 @@ from bringup.daemon.instances import Instance
 from bringup.drivers.simulated import Fault
 from support.browser import Browser, browser
 from support.computer import Computer, a_computer
+from support.ports import free_port
 from support.process import Running
 from support.records import instance, uuid_of
-from support.scheduler import free_port
 
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
 # Messages come from hypervisors: what looks like markup is text.

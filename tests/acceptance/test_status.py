@@ -16,9 +16,9 @@ from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
 from support.hosts import evacuation
 from support.polling import until
+from support.ports import free_port
 from support.process import ENVIRONMENT, PATIENCE_S, WITHOUT_ROOTS_RIGHTS, run
 from support.records import instance, uuid_of
-from support.scheduler import free_port
 from support.screen import on_a_screen
 from support.status import asked
 

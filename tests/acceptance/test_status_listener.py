@@ -13,9 +13,9 @@ import httpx
 from bringup.daemon.status.feed import LISTENERS
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
+from support.ports import free_port
 from support.process import PATIENCE_S, Running, children_of, gone
 from support.records import instance, uuid_of
-from support.scheduler import free_port
 from support.status import asked
 
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 from support.polling import PATIENCE_S, until
+from support.ports import free_port
 from support.programs import path_of
-from support.scheduler import free_port
 
 FLAGS = (
     "--headless=new",

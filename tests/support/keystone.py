@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,18 +23,13 @@ import httpx
 from bringup.placement.client import PlacementClient, connect
 from bringup.placement.keystone import KeystoneAuth
 from support.polling import until
+from support.ports import free_port
 
 CHILD = Path(__file__).with_name("keystone_child.py")
 PASSWORD = "s3cr3t adm1n?"
 SERVICE_PASSWORD = "s3cr3t-placement"
 REGION = "RegionOne"
 START_S = 60.0
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -173,7 +167,7 @@ def start_cloud(token_s: int = 3600, *, rounds: int = 4, looks_up_each_time: boo
     """
     directory = Path(tempfile.mkdtemp(prefix="cloud-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    auth_url, placement_url = (f"http://127.0.0.1:{_free_port()}{path}" for path in ("/v3", ""))
+    auth_url, placement_url = (f"http://127.0.0.1:{free_port()}{path}" for path in ("/v3", ""))
     cloud = Cloud(directory, auth_url, placement_url)
     cloud.environment = {
         "OS_TOKEN__EXPIRATION": str(token_s),

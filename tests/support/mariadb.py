@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from support.polling import until
+from support.ports import free_ports
 from support.programs import PATH, why_missing
-from support.rabbitmq import WITH_US, free_ports
+from support.rabbitmq import WITH_US
 
 PATIENCE_S = 90.0
 USER = "nova"

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import psycopg
 
 from support.polling import until
+from support.ports import free_port
 from support.postgresql import NOBODY, PASSWORD, USER, Server
 from support.programs import path_of
 
@@ -21,8 +21,7 @@ def a_pgbouncer(server: Server, mode: str, *, auth: str = "scram-sha-256", conne
     """Run one in a mode of pooling, with few connections to the server; give its port."""
     program = path_of("pgbouncer")
     directory = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     (directory / "users").write_text(f'"{USER}" "{PASSWORD}"\n')
     (directory / "pgbouncer.ini").write_text(
         f"[databases]\n* = host=127.0.0.1 port={server.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"

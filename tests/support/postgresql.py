@@ -6,7 +6,6 @@ import functools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -15,6 +14,7 @@ from pathlib import Path
 import psycopg
 
 from support.polling import until
+from support.ports import free_port
 from support.programs import path_of
 
 USER, PASSWORD = "bringup", "s3cr3t-database"
@@ -28,8 +28,7 @@ class Server:
         self.directory = directory
         self._bin = bin_directory
         self._tls: tuple[str, ...] = ()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         # It refuses to be root.
         self._as: tuple[str, ...] = ()

@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import functools
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -19,6 +18,7 @@ import pytest
 from bringup.daemon.rpc.broker import Broker, Endpoint, Tls
 from support.certificates import Ca
 from support.polling import until
+from support.ports import free_ports
 from support.programs import why_missing
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -44,18 +44,6 @@ ssl_options.fail_if_no_peer_cert = {wants}
 """
 # Who ends the tests ends it too.
 WITH_US = ("setpriv", "--pdeathsig=TERM", "--")
-
-
-def free_ports(count: int) -> list[int]:
-    """Give ports that nobody has now, and that the system gives to nobody by itself."""
-    with contextlib.ExitStack() as held:
-        ports: list[int] = []
-        while len(ports) < count:
-            port = 20_000 + secrets.randbelow(12_000)
-            with contextlib.suppress(OSError):
-                held.enter_context(socket.create_server(("127.0.0.1", port)))
-                ports.append(port)
-        return ports
 
 
 class RabbitMQ:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -120,13 +119,6 @@ def receiver_process(directory: Path, *options: str) -> Iterator[ReceiverProcess
         yield process
     finally:
         process.close()
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class MemoryTransport:

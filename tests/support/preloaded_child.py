@@ -18,15 +18,21 @@ from bringup.daemon.cli.quick import quick_imports
 MOST = 1 << 20
 MOST_DESCRIPTORS = 1024
 NEEDED = (
+    "anyio._backends._asyncio",
     "bringup.daemon.cli.checks",
     "bringup.daemon.cli.main",
     "bringup.daemon.drawing",
     "bringup.daemon.evacuated",
     "bringup.daemon.journal.history",
+    "bringup.daemon.journal.sqlite",
     "bringup.daemon.service",
     "bringup.daemon.settings",
+    "bringup.daemon.status.asking",
+    "bringup.daemon.store.sqlite",
     "bringup.daemon.wiring",
     "bringup.drivers.simulated",
+    "httpcore",
+    "sqlalchemy.dialects.sqlite.pysqlite",
 )
 
 

@@ -1,11 +1,15 @@
 """What a person at a console is told: is it done, what is stuck, what failed and why."""
 
+import copy
 import io
-from typing import Any
+import json
+from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
+from bringup.daemon.errors import Unavailable
 from bringup.daemon.outcomes import Kind, Outcome, Problem
 from bringup.daemon.scheduler.base import Pending
 from bringup.daemon.status.documents import status
@@ -110,3 +114,52 @@ async def test_what_looks_like_markup_is_shown_as_it_is() -> None:
     acted.tell.instance_ended(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=1, problem=problem))
 
     assert "bad [/red] device [blink]" in text_of(acted)
+
+
+EVIL = "\x1b]0;P\x07\x1b[2J\x9b31m\u202e\u2066\r\nFORGED\u2028\x85"
+WRONG = [EVIL, None, -1, float("nan"), float("inf"), 10**30, [], {}, [EVIL], {"a": EVIL}, "9" * 5000, True]
+
+
+def places(value: Any, *above: Any) -> Iterator[tuple[Any, ...]]:
+    """Give the way to each value in a document."""
+    if above:
+        yield above
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inner:
+        yield from places(each, *above, key)
+
+
+async def test_whatever_is_in_the_answer_is_shown_in_print_or_refused_in_a_sentence() -> None:
+    acted = Acted()
+    acted.begin(10)
+    acted.instance(1, Kind.FAILED)
+    acted.instance(2, Kind.DEFERRED)
+    acted.tell.instance_began(uuid_of(3))
+    acted.tell.action_began(uuid_of(3), PLUG)
+    good = json.loads(json.dumps(status(acted.source, Pending())))
+    shown = refused = 0
+    for place in places(good):
+        for wrong in WRONG:
+            document = copy.deepcopy(good)
+            around = document
+            for key in place[:-1]:
+                around = around[key]
+            around[place[-1]] = wrong
+            console = Console(width=160, file=io.StringIO())
+            try:
+                console.print(told(document), highlight=False)
+            except Unavailable:
+                refused += 1
+                continue
+            shown += 1
+            lines = cast("io.StringIO", console.file).getvalue().splitlines()
+            assert [line for line in lines if not line.isprintable() or line.strip().startswith("FORGED")] == [], place
+    assert min(shown, refused) > 50
+
+
+@pytest.mark.parametrize("key", ["problem", "last_at"])
+async def test_words_of_others_about_the_packet_filter_stay_in_their_line(key: str) -> None:
+    found = {"put_back": 1, "last_at": "x", "problem": None, key: EVIL}
+    text = text_of(Acted(), filter=found)
+    assert "\x1b" not in text
+    assert "FORGED" not in [line.strip()[:6] for line in text.splitlines()]

@@ -37,9 +37,10 @@ async def ask(path: Path) -> dict[str, Any]:
         raise Unavailable(_may_not(path)) from None
     except (httpx.HTTPError, NotReadable, ValueError, RecursionError, TimeoutError) as error:
         raise Unavailable(f"the daemon that listens at {path} gives no answer") from error
-    if not isinstance(answer, dict) or not str(answer.get("format")).startswith("bringup.status/"):
+    found: dict[str, Any] = answer if isinstance(answer, dict) else {}
+    if not str(found.get("format")).startswith("bringup.status/") or not isinstance(found.get("state"), str):
         raise Unavailable(f"who listens at {path} is not bringup; see status.socket")
-    return answer
+    return found
 
 
 def _nobody(path: Path, error: Exception) -> str:

@@ -1,7 +1,7 @@
 """The answer of ``/status`` as a person at a console wants it: is it done, what is stuck, what failed and why."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -9,10 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from bringup.daemon.advice import gathered
+from bringup.daemon.errors import Unavailable
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.terminal import STYLES, words
 from bringup.daemon.time_spans import in_words
 
+UNKNOWN: Final = (
+    "the daemon's answer does not hold what this version of bringup reads; use the version that runs, or --json"
+)
 SHOWN_RUNNING = 8
 SHOWN_FAILURES = 20
 STATES = {"ready": "bold green", "initializing": "bold blue", "failed": "bold red", "stopping": "bold yellow"}
@@ -22,29 +26,36 @@ Answer = Mapping[str, Any]
 
 
 def told(answer: Answer) -> RenderableType:
-    """Draw an answer."""
+    """Draw an answer.
+
+    :raises Unavailable: it does not hold what this version reads.
+    """
+    try:
+        return _told(answer)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise Unavailable(UNKNOWN) from error
+
+
+def _told(answer: Answer) -> RenderableType:
     parts: list[RenderableType] = [_head(answer)]
     run = answer["run"]
     if run is not None and run["total"]:
         bar = Table.grid()
-        bar.add_row(ProgressBar(total=run["total"], completed=run["done"], width=60))
-        parts += [bar, Text(_counts(answer))]
+        bar.add_row(ProgressBar(total=int(run["total"]), completed=int(run["done"]), width=60))
+        parts += [bar, words(_counts(answer))]
     parts += _running(answer)
     parts += _failures(answer)
     deferred = answer.get("deferred", {"waiting": 0})
     if deferred["waiting"]:
         parts.append(
-            Text(
-                f"{deferred['waiting']} deferred, looked at again in {in_words(deferred['next_look_s'])}",
-                style="yellow",
-            )
+            words((f"{deferred['waiting']} deferred, looked at again in {in_words(deferred['next_look_s'])}", "yellow"))
         )
     parts += _filter(answer)
     waiting = answer["reports"]["waiting"]
     if waiting:
         oldest_s = answer["reports"]["oldest_s"]
         since = "" if oldest_s is None else f", the oldest for {in_words(oldest_s)}"
-        parts.append(Text(f"{waiting} reports wait for the scheduler{since}", style="yellow"))
+        parts.append(words((f"{waiting} reports wait for the scheduler{since}", "yellow")))
     return Group(*parts)
 
 
@@ -52,15 +63,12 @@ def _filter(answer: Answer) -> list[Text]:
     """Tell what somebody else did to the rules of guests."""
     found = answer.get("filter", {"put_back": 0, "problem": None})
     if found["problem"]:
-        return [Text(f"packet filter: {found['problem']}", style="red")]
+        return [words((f"packet filter: {found['problem']}", "red"))]
     if found["put_back"]:
         count = found["put_back"]
         times = "once" if count == 1 else f"{count} times"
-        return [
-            Text(
-                f"packet filter: somebody else changed it, put back {times}, last at {found['last_at']}", style="yellow"
-            )
-        ]
+        said = f"packet filter: somebody else changed it, put back {times}, last at {found['last_at']}"
+        return [words((said, "yellow"))]
     return []
 
 
@@ -94,8 +102,8 @@ def _running(answer: Answer) -> list[RenderableType]:
         return []
     table = Table.grid(padding=(0, 2))
     for one in running[:SHOWN_RUNNING]:
-        age = Text(in_words(one["action_age_s"]), style="yellow")
-        table.add_row(Text("running", style="dim"), words(one["uuid"]), words(one["action"]), age)
+        age = words((in_words(one["action_age_s"]), "yellow"))
+        table.add_row(words(("running", "dim")), words(one["uuid"]), words(one["action"]), age)
     return [table, *_more(len(running) - SHOWN_RUNNING, "running")]
 
 
@@ -124,4 +132,4 @@ def _why(one: Answer) -> str:
 
 
 def _more(count: int, what: str) -> list[RenderableType]:
-    return [Text(f"and {count} more {what}", style="dim")] if count > 0 else []
+    return [words((f"and {count} more {what}", "dim"))] if count > 0 else []

@@ -341,6 +341,11 @@ def test_it_is_an_unprivileged_user_with_one_capability(machine: Machine) -> Non
         "TasksMax": "2048",
         "LimitNOFILE": "8192",
     }
+    # Who answers has none, though the unit refuses capset(2), and answers in all that surrounds it.
+    assert json.loads(machine.run("runuser", "-u", "bringup", "--", BRINGUP, "status", "--json"))["state"] == "ready"
+    [answers] = machine.run("cat", f"/proc/{pid}/task/{pid}/children").split()
+    theirs = machine.run("cat", f"/proc/{answers}/status")
+    assert re.findall(r"^Cap(?:Eff|Prm|Amb):\t(.*)$", theirs, re.MULTILINE) == ["0" * 16] * 3
     # Where NICs are made by others, it is left out.
     machine.shell(f"rm /etc/systemd/system/{UNIT}.d/network.conf; systemctl daemon-reload; systemctl restart {UNIT}")
     pid = machine.shown(UNIT, "MainPID")["MainPID"]

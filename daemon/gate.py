@@ -1,7 +1,7 @@
 """The Placement gate with this daemon's settings: a host that cannot serve Placement must not start."""
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Protocol
@@ -69,6 +69,8 @@ async def pass_placement(
         observer.phase_began("placement", str(what))
 
     placement = settings.placement
+    # Before anything is sent; what only Keystone's catalogue tells, after it.
+    said = _tell_in_the_clear(client, ())
     try:
         gate = await pass_gate(
             client,
@@ -80,13 +82,21 @@ async def pass_placement(
         )
     except PlacementError as error:
         raise _unavailable(error) from error
-    for sentence in client.in_the_clear:
-        log.warning("placement.in_the_clear", message=sentence)
+    _tell_in_the_clear(client, said)
     host = placed(settings, gate)
     other = other_name(settings, gate)
     if other is not None:
         log.warning("placement.other_name", provider=gate.provider.name, uuid=gate.provider.uuid, advice=other)
     return host
+
+
+def _tell_in_the_clear(client: PlacementClient, said: Collection[str]) -> list[str]:
+    """Warn of secrets that can be read on the way, each once."""
+    found = client.in_the_clear
+    for sentence in found:
+        if sentence not in said:
+            log.warning("placement.in_the_clear", message=sentence)
+    return found
 
 
 def other_name(settings: Settings, gate: Gate) -> str | None:

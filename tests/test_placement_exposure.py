@@ -17,9 +17,11 @@ from bringup.placement.exposure import is_open
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.tls import Trust, context
 from support.certificates import Ca
+from support.computer import a_computer
 from support.faulty_proxy import a_proxy
 from support.keystone import PASSWORD, REGION, insisting
 from support.placement import a_peer, an_answer
+from support.process import run
 from support.scheduler import a_report
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -169,3 +171,16 @@ def test_the_setting_reaches_the_client(tmp_path: Path) -> None:
     login = (f"keystone.password_file={password}", "keystone.auth_url=https://k", "keystone.username=u")
     given = settings(tmp_path, *login, "keystone.project_name=x", "placement.allow_http_endpoint=true")
     assert access_of(given, {}).wanted.allow_http
+
+
+def test_it_is_said_before_anything_is_sent_and_where_nothing_answers(tmp_path: Path) -> None:
+    computer = a_computer(tmp_path, placement="http://placement.invalid:8778").guests([]).records([])
+    computer.having(placement={"token": "s3cr3t", "connect_timeout": 1})
+    sentence = "the token goes to Placement at http://placement.invalid:8778 unencrypted: use https://"
+
+    checked, ended = run("check", *computer.arguments), computer.run()
+
+    assert (checked.code, ended.code) == (69, 69)
+    assert sentence in checked.out
+    assert [event["message"] for event in ended.named("placement.in_the_clear")] == [sentence]
+    assert "s3cr3t" not in checked.out + checked.err + ended.out + ended.err

@@ -257,7 +257,9 @@ class Checks:
                     missing = (
                         f"{client.url}: resource provider {placement.resource_provider} is not there; run makes it"
                     )
-                    return Finding("placement", Status.WARNING, missing)
+                    return Finding("placement", Status.WARNING, "; ".join([missing, *client.in_the_clear]))
+                if client.in_the_clear:
+                    raise Unavailable(f"{'; '.join(client.in_the_clear)}; and it cannot be asked") from error
                 raise
             await self._compare(placed(self._settings, gate))
         facts = {

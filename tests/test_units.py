@@ -87,6 +87,21 @@ def test_systemd_finds_nothing_wrong_with_a_nova_compute_that_waits_for_it(root:
     assert (ended.returncode, ours) == (0, [])
 
 
+def test_systemd_finds_nothing_wrong_with_the_sockets_of_modular_daemons(root: Path) -> None:
+    units = root / "etc/systemd/system"
+    (units / "virtstoraged.service").write_text("[Service]\nExecStart=/bin/kill\n")
+    (units / "virtstoraged.socket").write_text(
+        "[Socket]\nListenStream=/run/libvirt/virtstoraged-sock\nSocketMode=0666\n"
+    )
+    shutil.copytree(UNITS / "only-root.socket.d", units / "virtstoraged.socket.d")
+
+    ended = analyze(root, "verify", "--recursive-errors=no", "virtstoraged.socket")
+
+    ours = [line for line in (ended.stdout + ended.stderr).splitlines() if re.search("bringup|virtstoraged", line)]
+    assert (ended.returncode, ours) == (0, [])
+    assert "systemd/only-root.socket.d/bringup.conf" in (REPOSITORY / "docs/libvirt.md").read_text()
+
+
 def test_a_key_that_systemd_does_not_know_would_be_noticed(root: Path) -> None:
     unit = root / "etc/systemd/system/bringup.service"
     unit.write_text(unit.read_text().replace("ProtectHome=", "ProtectHouse="))
@@ -134,6 +149,11 @@ def test_the_unit_lets_run_what_is_started_and_listen_where_the_pages_say() -> N
 
     assert {f"/usr/bin/{ask[0]}" for ask in (boot.ASK, clock.ASK)} <= allowed
     assert {"/usr/sbin/nft", "/usr/bin/ovs-vsctl", "/opt/bringup", "/usr/bin/python3", "/bin/kill"} <= allowed
+    # Red Hat's python3 is older than what is wanted, and the right one is beside it.
+    oldest = int(
+        re.findall(r'^requires-python = ">=3\.(\d+)"', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE)[0]
+    )
+    assert {f"/usr/bin/python3.{minor}" for minor in range(oldest, oldest + 4)} <= allowed
     [never] = values("NoExecPaths")
     writable = ("var/lib/bringup", "var/cache/bringup", "run/bringup", "tmp", "var/tmp", "dev/shm")
     assert {word.removeprefix("-") for word in never.split()} == {"/", *(f"/{place}" for place in writable)}

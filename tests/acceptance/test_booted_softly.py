@@ -1,4 +1,4 @@
-"""Which boot it is, on machines that boot: a soft reboot of the systemd that has it."""
+"""What only a newer systemd has: a soft reboot, which is another boot; lines of the unit that want BPF."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import pytest
 
 from bringup.daemon.boot import ASK, identified
 from support.booted import Machine, booted, require_a_machine
-from support.debian import make_debian
+from support.debian import REPOSITORY, make_debian
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -47,3 +47,32 @@ def test_a_soft_reboot_is_another_boot_under_the_same_kernel(machine: Machine) -
     kernels_again, again = boot_of(machine)
     assert again == kernels_again
     assert again not in {before, once[1], twice[1]}
+
+
+UNIT = "bringup.service"
+# A program that the unit lets run, in the daemon's place.
+INSTEAD = """[Service]
+Type=oneshot
+ExecStart=
+ExecStart=/usr/bin/kill -l
+Restart=no
+WatchdogSec=0
+"""
+
+
+def test_a_newer_systemd_knows_every_line_of_the_unit_and_starts_it_also_where_the_kernel_has_no_bpf(
+    machine: Machine,
+) -> None:
+    machine.write(f"/etc/systemd/system/{UNIT}", (REPOSITORY / "systemd" / UNIT).read_text())
+    machine.write(f"/etc/systemd/system/{UNIT}.d/instead.conf", INSTEAD)
+    machine.write("/etc/sysusers.d/bringup.conf", (REPOSITORY / "systemd/sysusers.d/bringup.conf").read_text())
+    machine.run("sh", "-euc", "mkdir -p /opt/bringup/bin; touch /opt/bringup/bin/bringup; systemd-sysusers")
+    machine.systemctl("daemon-reload")
+
+    machine.systemctl("start", UNIT)
+
+    shown = machine.shown(UNIT, "Result", "ExecMainStatus", "SocketBindDeny", "RestrictFileSystems")
+    assert (shown["Result"], shown["ExecMainStatus"]) == ("success", "0")
+    assert "any" in shown["SocketBindDeny"]
+    said = machine.run("systemd-analyze", "verify", "--recursive-errors=no", UNIT, code=None)
+    assert "bringup" not in said

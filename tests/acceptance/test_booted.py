@@ -272,7 +272,8 @@ def what_was_evacuated_is_undefined(machine: Machine) -> None:
     machine.shell(f"chmod 0644 /etc/bringup/records.json; systemctl stop {UNIT}")
     machine.run("runuser", "-u", "bringup", "--", BRINGUP, "import", "/etc/bringup/records.json")
     machine.systemctl("start", UNIT)
-    assert "moved" not in machine.run("virsh", "list", "--all", "--name").split()
+    said = machine.run("journalctl", "--no-pager", f"--unit={UNIT}", "--lines=30", "--output=cat")
+    assert "moved" not in machine.run("virsh", "list", "--all", "--name").split(), said
 
 
 def what_would_make_it_root_is_refused(machine: Machine) -> None:
@@ -295,6 +296,7 @@ def test_real_guests_of_libvirt_are_back_after_a_power_cut_and_after_a_reboot_in
         libvirt={"instances_path": "/var/lib/libvirt/images"},
         network={"filter": "nftables"},
         evacuated={"shared_storage": "local"},
+        limits={"instance_deadline": 110, "host_deadline": 60},
     )
     machine.run("runuser", "-u", "bringup", "--", BRINGUP, "import", "--from-libvirt")
 

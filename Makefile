@@ -9,23 +9,17 @@ HEADERS = import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_p
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/dev/null && \
   $(PYTHON) -c '$(HEADERS)' && echo $(VENV)/.libvirt)
 
-PYTEST = $(BIN)/pytest --cov --cov-report=term
-
 # A fresh clone has no compiled modules: each process that a test starts would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-alone check chaos fuzz bench bench-libvirt bench-openstack bench-smallest no-regret hashes sbom release image
+.PHONY: run test check chaos fuzz bench bench-libvirt bench-openstack bench-smallest no-regret hashes sbom release image
 .PHONY: audit clean
 
 run: $(VENV)/.demo
 	$(BIN)/bringup demo --directory .demo
 
 test: check
-	$(PYTEST)
-
-# Without the gates, for who has run them: `make check`.
-test-alone: $(VENV)/.dev
-	$(PYTEST)
+	$(BIN)/pytest --cov --cov-report=term
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

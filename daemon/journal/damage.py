@@ -73,6 +73,18 @@ def decoding() -> Iterator[None]:
         raise damaged("a row does not hold what was written") from error
 
 
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Take for damage what SQLite says of a damaged name: it is no UTF-8, and Python's module has no error for that.
+
+    :raises sqlite3.DatabaseError: it is.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise damaged("what SQLite says of it is no text") from error
+
+
 def look_through(database: sqlite3.Connection) -> None:
     """Look for damage.
 

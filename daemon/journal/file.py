@@ -12,7 +12,7 @@ from typing import Final
 from uuid import uuid4
 
 from bringup.daemon.errors import Refused
-from bringup.daemon.journal.damage import damaged, look_through
+from bringup.daemon.journal.damage import damaged, in_words, look_through
 from bringup.daemon.journal.schema import ADDED, ADDED_COLUMNS, TABLES, VERSION
 from bringup.daemon.scheduler.durable import sync_directory, write_durably
 from bringup.daemon.state_directory import without_locks
@@ -44,11 +44,12 @@ def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
         raise OSError(errno.ENOLCK, f"its file system keeps no locks ({reason})")
     database = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            database.execute(f"PRAGMA {pragma}").fetchall()
-        _see_to_tables(database, path)
-        if check:
-            look_through(database)
+        with in_words():
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                database.execute(f"PRAGMA {pragma}").fetchall()
+            _see_to_tables(database, path)
+            if check:
+                look_through(database)
     except BaseException:
         database.close()
         raise

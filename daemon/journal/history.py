@@ -231,7 +231,8 @@ def read(path: Path) -> Iterator[History | None]:
         with _connected(path) as database:
             # A daemon that has just made the file has not filled it yet.
             yield History(database) if _version(database, path) else None
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # What SQLite says of a damaged name is no UTF-8, and Python's module has no error for that.
         if is_damage(error):
             raise _damaged(path) from error
         raise Temporary(f"cannot read the journal {path}") from error

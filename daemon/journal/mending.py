@@ -12,7 +12,7 @@ from typing import NoReturn, TypeVar
 
 from bringup.daemon.journal.base import NewRun, Past
 from bringup.daemon.journal.beginning import begin_again
-from bringup.daemon.journal.damage import is_damage
+from bringup.daemon.journal.damage import in_words, is_damage
 from bringup.daemon.journal.file import Mark, connect, set_aside, transaction
 from bringup.daemon.logs import get_logger
 
@@ -59,7 +59,8 @@ class JournalFile:
     def mended(self, work: Callable[[], T]) -> T:
         """Do ``work``; where it meets damage, again on a file that is new.  Raises what the work does."""
         try:
-            return work()
+            with in_words():
+                return work()
         except sqlite3.Error as error:
             if not (self.is_ours and is_damage(error)) or self._is_without_run(error):
                 raise

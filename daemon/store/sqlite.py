@@ -82,7 +82,7 @@ def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_ex
         _make_file(path, must_exist=must_exist)
         _check_ours(path, busy_timeout_s)
         path.chmod(0o600)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise _cannot_open(path, error) from error
     except OSError as error:
         if error.errno not in FOR_A_PERSON:
@@ -101,6 +101,9 @@ def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_ex
     except DBAPIError as error:
         engine.dispose()
         raise _cannot_open(path, error.orig) from error.orig
+    except UnicodeDecodeError as error:
+        engine.dispose()
+        raise _cannot_open(path, error) from error
     except BringupError:
         engine.dispose()
         raise
@@ -203,7 +206,8 @@ def _cannot_open(path: Path, error: BaseException | None) -> BringupError:
     hint = explain(error)
     message = f"cannot open the store {path}: {hint}" if hint else f"cannot open the store {path}"
     code = _primary(error)
-    if "Could not decode" in str(error):  # the module's own error, without a code of SQLite's
+    # The module's own errors, without a code of SQLite's: of a value, and of what SQLite says of a damaged name.
+    if isinstance(error, UnicodeDecodeError) or "Could not decode" in str(error):
         return Refused(f"cannot open the store {path}: it is damaged; move it away and import anew")
     if code in _BLOCKED and (reason := without_locks(path.parent)):
         where = "a file on a file system of this host, or a PostgreSQL"

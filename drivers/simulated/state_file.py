@@ -101,7 +101,7 @@ class StateFile:
                 # No sync to the disk: what the kernel has, a dead process cannot lose.
                 database.execute("PRAGMA synchronous = OFF")
                 yield database
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise ScenarioError(
                 self._path, ["cannot be used as the state of a simulated host, a SQLite file"]
             ) from error

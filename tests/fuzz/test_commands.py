@@ -57,7 +57,9 @@ def ends(border: Border, ended: Ended) -> None:
 def test_import_ends_with_a_documented_code(border: Border, site: Site, chance: Random) -> None:
     file = site.directory / "records.json"
     file.write_bytes(written(chance, mutated(chance, RECORDS)))
-    name = chance.choice((str(file), str(file), str(file), chance.choice(TEXTS).replace("\0", "")[:5000]))
+    # What an argument cannot hold: a NUL, and half of a surrogate pair.
+    named = chance.choice(TEXTS).replace("\0", "").replace("\ud800", "")[:5000]
+    name = chance.choice((str(file), str(file), str(file), named))
     ends(border, site.run("import", *site.settings(), name))
 
 
@@ -79,6 +81,23 @@ def test_plan_ends_with_a_documented_code_whatever_file_is_hostile(border: Borde
             config.write_bytes(changed_lines(chance, config.read_text(), quoted=True))
     ends(border, site.run("plan", *arguments, *chance.choice(([], ["--json"]))))
     shutil.rmtree(state, ignore_errors=True)
+
+
+def with_a_damaged_name(path: Path, name: bytes) -> None:
+    """Damage the name of a column where SQLite keeps what made the table: what it says of that is no UTF-8."""
+    data = path.read_bytes()
+    assert name in data
+    path.write_bytes(data.replace(name, b"\xc6\xfe(" + name[3:]))
+
+
+def test_a_damaged_name_in_the_store_is_damage(border: Border, site: Site) -> None:
+    arguments = site.settings(scenario=Scenario(guests=(SimulatedGuest(uuid=uuid_of(1)),)))
+    site.run("import", *arguments, site.records([instance(1)]))
+    with_a_damaged_name(site.store, b"uuid VARCHAR")
+    for command in ("plan", "import"):
+        ended = site.run(command, *arguments, *([site.records([instance(1)])] if command == "import" else []))
+        ends(border, ended)
+        assert (ended.code, "it is damaged" in ended.err) == (77, True), ended.err
 
 
 @fuzz(24)

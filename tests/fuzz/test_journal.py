@@ -12,7 +12,7 @@ from hypothesis import given
 
 from bringup.daemon.errors import Refused, Temporary
 from bringup.daemon.journal import NewRun
-from bringup.daemon.journal.history import read
+from bringup.daemon.journal.history import DamagedJournal, read
 from bringup.daemon.journal.sqlite import opened
 from bringup.daemon.outcomes import Kind, Outcome
 from support.drivers import uuid_of
@@ -93,3 +93,19 @@ def test_a_journal_is_read_or_refused_and_the_next_run_begins(
         anyio.run(lambda: filled(path, boot=2, run=uuid_of(51)))
     for old in folder.glob(f"{path.name}*"):
         old.unlink()
+
+
+@pytest.mark.parametrize("name", [b"run_id", b"boot_id", b"CREATE TABLE runs"], ids=ascii)
+def test_a_damaged_name_is_damage_and_the_next_run_begins(
+    border: Border, sound: Path, tmp_path: Path, name: bytes
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    data = sound.read_bytes()
+    assert name in data
+    path.write_bytes(data.replace(name, b"\xc6\xfe(" + name[3:]))
+    with border.one(DamagedJournal):
+        look(path)
+    assert border.refused
+    with border.one():
+        anyio.run(lambda: filled(path, boot=2, run=uuid_of(51)))
+    assert [*tmp_path.glob("*.corrupt-*")]

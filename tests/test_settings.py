@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings import load, require_placement, require_scenario
 from bringup.daemon.settings.keys import KEYS
+from bringup.daemon.settings.loading import SHOWN
 from bringup.daemon.settings.model import SECTIONS
 from support.settings_files import answers, given_text, problems
 
@@ -46,6 +47,16 @@ def test_the_defaults_of_the_model_are_valid_themselves() -> None:
         if section == "host":
             given["state_directory"] = str(default.model_dump()["state_directory"])
         assert model.model_validate(given) == default
+
+
+def test_of_a_list_that_is_wrong_throughout_the_first_are_told_and_the_others_counted(file: Path) -> None:
+    file.write_text(f"[pci]\ndevice_spec = [{', '.join(['0'] * 3000)}]\n")
+
+    told = problems(file)
+
+    assert len(told) == SHOWN + 1
+    assert told[0].startswith("pci.device_spec[0] = 0 ")
+    assert told[-1] == f"and {3000 - SHOWN} more, which are told once these are right"
 
 
 def test_every_wrong_key_of_every_layer_is_told_in_one_go(file: Path) -> None:

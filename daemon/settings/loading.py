@@ -45,6 +45,9 @@ PRIVATE_KEY = "key_file"
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what ``LoadCredential=`` and its kin name; nobody but the service can read it."""
 
+SHOWN = 50
+"""So many wrong keys are said: one list can have thousands of wrong entries."""
+
 
 def load(
     config: Path | None, *, environment: Mapping[str, str], overrides: Sequence[str], nova_conf: Sequence[str] = ()
@@ -86,7 +89,7 @@ def settings_of(layers: Layers, *, environment: Mapping[str, str]) -> Settings:
         if source == "--set" and key in (f"{section}.{name}" for section, name in FROM_FILES if section in sections)
     )
     if problems:
-        raise SettingsError([printable(problem) for problem in problems])
+        raise SettingsError([printable(problem) for problem in _not_too_many(problems)])
     return Settings(
         **cast("dict[str, Any]", sections), warnings=tuple(map(printable, warnings)), sources=layers.sources
     )
@@ -135,6 +138,12 @@ def _find_credentials(layers: Layers, environment: Mapping[str, str]) -> None:
         path = Path(directory or "", f"{section}.{what}")
         if directory and path.exists() and not layers.values.get(section, {}).keys() & {what, f"{what}_file"}:
             layers.put(section, f"{what}_file", str(path), source=CREDENTIALS)
+
+
+def _not_too_many(problems: list[str]) -> list[str]:
+    if len(problems) <= SHOWN:
+        return problems
+    return [*problems[:SHOWN], f"and {len(problems) - SHOWN} more, which are told once these are right"]
 
 
 def _validate(layers: Layers, problems: list[str]) -> dict[str, Section]:

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import resource
+import select
 import socket
 import subprocess
 import sys
@@ -146,14 +147,16 @@ def _flood(port: int) -> None:
         threading.Thread(target=_ask, args=(port, ASKED[number % len(ASKED)]), daemon=True).start()
     held = [socket.create_connection(("127.0.0.1", port)) for _ in range(SILENT)]
     print("ready", flush=True)
+    poll, by_number = select.poll(), {each.fileno(): each for each in held}
+    for each in held:
+        poll.register(each, select.POLLIN)
     while True:
-        for number, connection in enumerate(held):
-            connection.setblocking(False)  # noqa: FBT003 - socket's own
-            with suppress(BlockingIOError):
-                with suppress(ConnectionError):
-                    connection.recv(1)
-                connection.close()
-                held[number] = socket.create_connection(("127.0.0.1", port))
+        for number, _ in poll.poll():
+            poll.unregister(number)
+            by_number.pop(number).close()
+            another = socket.create_connection(("127.0.0.1", port))
+            by_number[another.fileno()] = another
+            poll.register(another, select.POLLIN)
 
 
 def _ask(port: int, path: str) -> None:

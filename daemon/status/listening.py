@@ -19,6 +19,8 @@ from structlog.typing import WrappedLogger
 from bringup.daemon.background import background
 from bringup.daemon.foreign import keep_out
 from bringup.daemon.status.mirror import Mirror, Relayed
+from bringup.daemon.status.pacing import pace
+from bringup.daemon.status.places import Places
 from bringup.daemon.status.server import served
 
 PATIENCE_S: Final = 4.0
@@ -81,7 +83,9 @@ class Answering:
                 return
             mirror.source.fresh = self._fresh
             group.start_soon(self._ask, name="ask")
-            async with served(self._listener, self._app, import_at=mirror.staying):
+            places = Places()
+            group.start_soon(pace, places, name="pace")
+            async with served(self._listener, self._app, import_at=mirror.staying, places=places):
                 await hearing.wait()
 
     def log(self, _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> str:

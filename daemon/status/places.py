@@ -107,6 +107,11 @@ class Places:
         self._close(victim)
         return True
 
+    async def taken(self) -> None:
+        """Wait until somebody has a place."""
+        while not self._since:
+            await self._changed.wait()
+
     async def changed(self) -> None:
         """Wait until somebody has got on or left, for a while at most."""
         with anyio.move_on_after(self._look_every_s):
@@ -115,8 +120,7 @@ class Places:
     async def watch(self) -> None:
         """Close who is too slow, until cancelled; nothing is looked at while nobody is connected."""
         while True:
-            if not self._since:
-                await self._changed.wait()
+            await self.taken()
             await anyio.sleep(self._look_every_s)
             self.look()
 

@@ -31,7 +31,7 @@ from bringup.drivers.simulated import Scenario, SimulatedDriver
 from support.computer import a_computer
 from support.drivers import uuid_of
 from support.hosts import HOST, IN_MEMORY, Arranged, arranged, executor_of, guest, instance, now
-from support.process import run
+from support.process import NOBODY, WITHOUT_ROOTS_RIGHTS, run
 
 pytestmark = pytest.mark.anyio
 
@@ -379,3 +379,29 @@ def test_history_plot_check_and_plan_of_a_damaged_journal_say_so(directory: Path
     assert (planned.code, "this plan does too" in planned.err) == (0, True)
     assert computer.run().code == 0
     assert run("history", *computer.arguments).code == 0
+
+
+def test_a_journal_of_another_user_is_set_aside_and_one_of_a_newer_version_is_refused_by_check_too(
+    directory: Path,
+) -> None:
+    computer = a_computer(directory).guests(RAN).records(RAN)
+    assert computer.run().code == 0
+    path = computer.state / "journal.sqlite"
+    path.chmod(0)
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
+
+    ended = computer.run(wrapper=WITHOUT_ROOTS_RIGHTS if os.geteuid() == 0 else ())
+
+    [set_aside] = ended.named("journal.set_aside")
+    assert "may not read and write" in set_aside["error"]
+    assert set(ended.outcomes.values()) == {"initialized"}
+    assert path.stat().st_uid == os.geteuid()
+
+    spoil(path, "PRAGMA user_version = 9")
+    for command in (("check",), ("run", "--once")):
+        ended = run(*command, *computer.arguments)
+        assert ended.code == 77
+        assert (
+            "its version is 9, this version of bringup knows 1; run the version that wrote it" in ended.out + ended.err
+        )

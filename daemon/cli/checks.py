@@ -66,8 +66,8 @@ class Checks:
         """Check everything, also after a failure."""
         for problem in self._identity():
             yield Finding("settings", Status.FAILED, problem, exit_code=SettingsError.exit_code)
-        for doubt in await anyio.to_thread.run_sync(self._state):
-            yield Finding("state", Status.WARNING, doubt)
+        for finding in await anyio.to_thread.run_sync(self._state):
+            yield finding
         checks: dict[str, Callable[[], Awaitable[Finding | Sequence[Finding] | None]]] = {
             "store": self.store,
             "records": self.records,
@@ -93,11 +93,14 @@ class Checks:
             except BringupError as error:
                 yield Finding(name, Status.FAILED, chain_of(error), exit_code=error.exit_code)
 
-    def _state(self) -> list[str]:
+    def _state(self) -> list[Finding]:
         """Say what is doubtful about the state directory."""
         from bringup.daemon.cli.state_check import doubts
 
-        return list(doubts(self._settings))
+        try:
+            return [Finding("state", Status.WARNING, doubt) for doubt in doubts(self._settings)]
+        except Refused as error:
+            return [Finding("state", Status.FAILED, chain_of(error), exit_code=error.exit_code)]
 
     def _identity(self) -> list[str]:
         """Say what is not as the state directory remembers it."""

@@ -14,7 +14,10 @@ WITHOUT = (
 
 
 def doubts(settings: Settings) -> Iterator[str]:
-    """Give a sentence each.  Nothing is made: a directory that is not there yet is made by the first start."""
+    """Give a sentence each.  Nothing is made: a directory that is not there yet is made by the first start.
+
+    :raises NewerJournal: a run would refuse the journal.
+    """
     directory = settings.host.state_directory
     if not directory.is_dir():
         return
@@ -24,8 +27,12 @@ def doubts(settings: Settings) -> Iterator[str]:
         yield f"{directory} takes no writes ({reason}): {WITHOUT}"
     elif reason := state_directory.without_locks(directory):
         yield f"{directory} is on a file system that keeps no locks ({reason}): {WITHOUT}; name one of this host"
+    from bringup.daemon.journal.history import NewerJournal
+
     try:
         yield from _journal(settings)
+    except NewerJournal:
+        raise
     except BringupError as error:
         yield chain_of(error)
 

@@ -15,7 +15,7 @@ from bringup.daemon.errors import Refused
 from bringup.daemon.journal.damage import damaged, in_words, look_through
 from bringup.daemon.journal.schema import ADDED, ADDED_COLUMNS, TABLES, VERSION
 from bringup.daemon.scheduler.durable import sync_directory, write_durably
-from bringup.daemon.state_directory import without_locks
+from bringup.daemon.state_directory import is_read_only, without_locks
 from bringup.drivers.files import read_file
 
 BUSY_TIMEOUT_S = 5.0
@@ -33,7 +33,7 @@ def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
     :raises OSError: it cannot be used now.
     :raises Refused: a newer version wrote it.
     """
-    if found := no_file(path):
+    if found := no_file(path) or not_ours(path):
         raise damaged(found)
     with suppress(FileExistsError):
         # What SQLite puts beside the file gets the mode of the file.
@@ -77,6 +77,14 @@ def no_file(path: Path) -> str | None:
         if not stat.S_ISREG(mode):
             return f"{place} is no file"
     return None
+
+
+def not_ours(path: Path) -> str | None:
+    """Say that this user may not use the file, on no boot; None: it may, or there is none."""
+    is_there = os.access(path, os.F_OK, effective_ids=True)
+    if not is_there or os.access(path, os.R_OK | os.W_OK, effective_ids=True) or is_read_only(path):
+        return None
+    return f"{path} is a file that this user may not read and write"
 
 
 def _see_to_tables(database: sqlite3.Connection, path: Path) -> None:

@@ -256,11 +256,16 @@ def damage(path: Path) -> str | None:
     return None
 
 
+class NewerJournal(Refused):
+    """A newer version of bringup wrote it; run refuses it too."""
+
+
 def _version(database: sqlite3.Connection, path: Path) -> int:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
-        raise Refused(
-            f"cannot read the journal {path}: its version is {version}, this version of bringup knows {VERSION}"
+        raise NewerJournal(
+            f"cannot read the journal {path}: its version is {version}, this version of bringup knows {VERSION}; "
+            "run the version that wrote it"
         )
     return int(version)
 

@@ -144,3 +144,14 @@ def test_no_identity_shows_its_secret(auth_type: str) -> None:
     found = identity(auth_type=auth_type, token="s3cr3t", password="s3cr3t", **USER, **PROJECT, **APP)
     assert found.method.secret == "s3cr3t"
     assert "s3cr3t" not in f"{found!r} {found} {found.method!r} {found.method}"
+
+
+@pytest.mark.parametrize("wrong", ["hush-7f1c9e", "V3Password", "pass word", "v3"])
+def test_what_is_no_kind_of_login_may_be_a_secret_and_is_not_shown(wrong: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        identity_of({"auth_type": wrong}, named=lambda key: f"cloud ours: {key}")
+
+    assert str(caught.value).startswith(
+        "cloud ours: auth_type is none that there is: give one of application_credential, "
+    )
+    assert wrong not in str(caught.value).partition(": give one of")[0]

@@ -41,6 +41,33 @@ AUTH_TYPES = {
     "v3token": TOKEN,
 }
 
+OTHER_AUTH_TYPES = frozenset(
+    {
+        "admin_token",
+        "http_basic",
+        "noauth",
+        "none",
+        "v2password",
+        "v2token",
+        "v3adfspassword",
+        "v3fedkerb",
+        "v3kerberos",
+        "v3multifactor",
+        "v3oauth1",
+        "v3oauth2clientcredential",
+        "v3oauth2mtlsclientcredential",
+        "v3oidcaccesstoken",
+        "v3oidcauthcode",
+        "v3oidcclientcredentials",
+        "v3oidcdeviceauthz",
+        "v3oidcpassword",
+        "v3samlpassword",
+        "v3tokenlessauth",
+        "v3totp",
+    }
+)
+"""What else keystoneauth has."""
+
 
 def identity_of(options: Options, *, named: Callable[[str], str]) -> Identity:
     """Put it together; ``named`` says how a key is called where the operator wrote it.
@@ -51,7 +78,9 @@ def identity_of(options: Options, *, named: Callable[[str], str]) -> Identity:
     kind = AUTH_TYPES.get(auth_type)
     if kind is None:
         known = ", ".join(sorted(AUTH_TYPES))
-        raise SettingsError([f'{named("auth_type")} = "{auth_type}" is not supported: give one of {known}'])
+        # What is no word of keystoneauth may be a secret in the wrong place.
+        said = f' = "{auth_type}" is not supported' if auth_type in OTHER_AUTH_TYPES else " is none that there is"
+        raise SettingsError([f"{named('auth_type')}{said}: give one of {known}"])
     problems: list[str] = []
 
     def must(*keys: str) -> str:

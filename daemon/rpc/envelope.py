@@ -98,7 +98,10 @@ def parse_answer(body: bytes) -> Answer:
 def _failure(text: str) -> tuple[RemoteError, str]:
     failure = json.loads(text)
     said = _text(failure.get("message") or "")
-    return RemoteError(_text(failure["class"]), said), "".join(failure.get("tb") or ())
+    name = _text(failure["class"])
+    if not name.strip():
+        raise ValueError("the name of a class is wanted")
+    return RemoteError(name, said), "".join(failure.get("tb") or ())
 
 
 def _text(value: Any) -> str:

@@ -40,6 +40,8 @@ READERS = {
     "messaging": read_secret,
     "store": read_secret,
 }
+SHOWN = 20
+"""So much of what is wrong within one value is said."""
 PRIVATE_KEY = "key_file"
 """Read by what speaks TLS; only looked at here."""
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
@@ -181,7 +183,7 @@ def _sentences(section: str, error: ValidationError, layers: Layers, *, host_is_
         elif isinstance(cause, WrongDeviceSpecs):
             sentences[key] = [
                 wrong_value(f"{key}{path}", found, source=source, instead=instead)
-                for path, found, instead in cause.problems
+                for path, found, instead in cause.problems[:SHOWN]
             ]
         else:
             sentences[key] = [wrong_value(key, value, source=source)]

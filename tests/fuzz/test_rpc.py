@@ -149,6 +149,7 @@ def test_what_a_hostile_conductor_answers_is_records_or_an_error_of_the_store(bo
 FOUND: Final[dict[str, Any]] = {
     "an id that is an object": {"_msg_id": {}, "result": 1},
     "a failure with a class that is an object": {"_msg_id": "m1", "failure": json.dumps(FAILURE | {"class": {}})},
+    "a failure of a class without a name": {"_msg_id": "m1", "failure": json.dumps(FAILURE | {"class": " "})},
     "a failure that says a list": {"_msg_id": "m1", "failure": json.dumps(FAILURE | {"message": ["a"]})},
     "a failure with a traceback of numbers": {"_msg_id": "m1", "failure": json.dumps(FAILURE | {"tb": [1]})},
 }

@@ -67,3 +67,11 @@ def test_settings_are_valid_as_a_whole_or_every_wrong_key_is_named(
         overrides.append(chance.choice(("limits.concurrency=", "=", "host.name", "store.url=")) + chance.choice(TEXTS))
     with border.one(SettingsError, secret=True):
         load(file, environment=environment, overrides=overrides)
+
+
+def test_of_many_wrong_devices_the_first_are_named(border: Border, tmp_path: Path) -> None:
+    file = tmp_path / "bringup.toml"
+    file.write_text(f"[pci]\ndevice_spec = {[0] * 3000}\n")
+    with border.one(SettingsError):
+        load(file, environment={}, overrides=[])
+    assert border.refused

@@ -77,16 +77,16 @@ def hostile(chance: Random) -> Any:
             return chance.choice(VALUES)()
 
 
-def mutated(chance: Random, plain: Any, *, most: int = 3) -> Any:
-    """Change a value of JSON in a few places."""
+def mutated(chance: Random, plain: Any, *, most: int = 3, copies: bool = True) -> Any:
+    """Change a value of JSON in a few places; without ``copies`` no value, such as a secret, comes to another place."""
     # One more above it, so that the whole may be replaced as well.
     above = [copy.deepcopy(plain)]
     for _ in range(chance.randint(1, most)):
-        _change(chance, above)
+        _change(chance, above, copies=copies)
     return above[0]
 
 
-def _change(chance: Random, above: list[Any]) -> None:
+def _change(chance: Random, above: list[Any], *, copies: bool) -> None:
     places = list(_places(above))
     # Rarely the whole: little of the reader is met then.
     parent, key = places[chance.randrange(len(places)) if chance.randrange(30) else 0]
@@ -97,7 +97,7 @@ def _change(chance: Random, above: list[Any]) -> None:
             parent[chance.choice(TEXTS)] = hostile(chance)
         case 2 if isinstance(parent, list) and parent is not above:
             parent.insert(key, copy.deepcopy(parent[key]))
-        case 3:
+        case 3 if copies:
             other, at = places[chance.randrange(len(places))]
             parent[key] = copy.deepcopy(other[at])
         case _:

@@ -74,6 +74,9 @@ def main(arguments: list[str]) -> None:
         os.execv(sys.executable, [*sys.orig_argv, AGAIN])  # noqa: S606 - it is this one
     with suppress(OSError):
         os.nice(NICER)
+    # Outside of a service manager a session has a share of its own, within which alone the line above counts.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICER), encoding="ascii")
     confine()
     from bringup.daemon.status.listening import main as listen
 

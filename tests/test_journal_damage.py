@@ -263,7 +263,9 @@ async def test_what_is_in_the_place_of_a_file_and_is_none_is_set_aside_and_never
     assert len([each for each in directory.iterdir() if ".corrupt-" in each.name and each.name.endswith("Z")]) <= 1
 
 
-@pytest.mark.parametrize("spoils", [Path.mkdir, os.mkfifo, Path.touch, a_link_to("/x/boot")], ids=str)
+@pytest.mark.parametrize(
+    "spoils", [Path.mkdir, os.mkfifo, Path.touch, a_link_to("/x/boot")], ids=["folder", "FIFO", "empty file", "link"]
+)
 @pytest.mark.parametrize("name", ["boot", ".boot"])
 async def test_a_mark_that_tells_no_boot_is_not_taken_for_another_boots(
     directory: Path, name: str, spoils: Callable[[Path], None]

@@ -24,6 +24,8 @@ STARTS = {
     *("subprocess.run", "subprocess.Popen", "subprocess.call", "subprocess.check_call", "subprocess.check_output"),
     *("anyio.run_process", "anyio.open_process", "os.posix_spawn", "os.posix_spawnp", "os.execve", "os.execvpe"),
 }
+ANSWERS = {"daemon/status/keeping.py", "daemon/status/stripped.py"}
+"""What starts the process that answers who asks for the status, a part of this program."""
 NEVER = re.compile(r"os\.(system|popen|fork|exec[lv]p?|spawn\w+)$|asyncio\.create_subprocess|pty\.|multiprocessing\.")
 
 
@@ -65,7 +67,14 @@ def test_every_program_is_started_with_it_and_without_our_files() -> None:
     started = [name for path in sources for name, _ in calls(path.read_text()) if name in STARTS]
 
     assert len(started) >= 4
-    assert {str(path): found for path in sources if (found := unclean(path.read_text()))} == {}
+    found = {path.relative_to(REPOSITORY).as_posix(): unclean(path.read_text()) for path in sources}
+    assert {path for path, calls in found.items() if calls} == ANSWERS
+    # It has two files: where it listens, and the pipe; what follows `env=` is where Python finds it.
+    [keeper] = found["daemon/status/keeping.py"]
+    assert "env=clean() | {'PYTHONPATH': OUR_OWN}" in keeper
+    assert "pass_fds=descriptors" in keeper
+    # It begins itself again, with what it was given.
+    assert found["daemon/status/stripped.py"] == ["os.execv(sys.executable, [*sys.orig_argv, AGAIN])"]
 
 
 @pytest.mark.parametrize(

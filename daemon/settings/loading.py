@@ -40,8 +40,6 @@ READERS = {
     "messaging": read_secret,
     "store": read_secret,
 }
-SHOWN = 20
-"""So much of what is wrong within one value is said."""
 PRIVATE_KEY = "key_file"
 """Read by what speaks TLS; only looked at here."""
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
@@ -183,7 +181,7 @@ def _sentences(section: str, error: ValidationError, layers: Layers, *, host_is_
         elif isinstance(cause, WrongDeviceSpecs):
             sentences[key] = [
                 wrong_value(f"{key}{path}", found, source=source, instead=instead)
-                for path, found, instead in cause.problems[:SHOWN]
+                for path, found, instead in cause.problems
             ]
         else:
             sentences[key] = [wrong_value(key, value, source=source)]

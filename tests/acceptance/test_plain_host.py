@@ -143,6 +143,7 @@ def test_guests_that_their_administrator_has_stopped_stay_off(machine: Machine) 
     assert "--timeout" not in machine.run(
         "cat", f"/proc/{machine.shown('libvirtd.service', 'MainPID')['MainPID']}/cmdline"
     )
+    start(machine, *RAN)
     for name in RAN:
         machine.shell(f"virsh --quiet destroy {name}")
 

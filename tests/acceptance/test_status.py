@@ -79,13 +79,7 @@ def test_during_a_run_it_tells_what_hangs_what_failed_and_why(tmp_path: Path) ->
     with computer.stay() as daemon:
         daemon.until("status.listens")
         with asked(computer) as client:
-            for name, _data in events_of(client):
-                if (
-                    name == "ended"
-                    and len(status_of(client)["failures"]) == 1
-                    and status_of(client)["run"]["done"] == 39
-                ):
-                    break
+            until_done(client, 39)
             found = status_of(client)
             told = run("status", "--json", *computer.arguments, env=ENVIRONMENT)
             words = run("status", *computer.arguments, env=ENVIRONMENT)

@@ -69,7 +69,7 @@ class Switch:
 
     def until_connected(self) -> None:
         """Wait until the switch, which runs, has found its database again: it tries after a while, not at once."""
-        self.vsctl("init")
+        until(self._works, "the switch")
 
     @contextmanager
     def hanging(self) -> Iterator[None]:

@@ -265,8 +265,8 @@ def it_is_said_that_libvirt_asks(machine: Machine) -> None:
 
 
 def what_was_evacuated_is_undefined(machine: Machine) -> None:
-    machine.write("/root/domain.xml", DOMAIN.format(name="moved", uuid=uuid_of(9)))
-    machine.shell("virsh --quiet define /root/domain.xml; virsh --quiet start moved")
+    machine.write("/srv/domain.xml", DOMAIN.format(name="moved", uuid=uuid_of(9)))
+    machine.shell("virsh --quiet define /srv/domain.xml; virsh --quiet start moved")
     moved = Records(instances=(instance(9, host="compute-2", network_info=()),), migrations=(migration(9),))
     machine.write("/etc/bringup/records.json", dump_records(moved))
     machine.shell(f"chmod 0644 /etc/bringup/records.json; systemctl stop {UNIT}")
@@ -277,8 +277,8 @@ def what_was_evacuated_is_undefined(machine: Machine) -> None:
 
 
 def what_would_make_it_root_is_refused(machine: Machine) -> None:
-    for words in ("pool-create-as evil dir --target /root", "define /root/domain.xml", "create /root/domain.xml"):
-        refused = f"chmod 0755 /root; runuser -u bringup -- virsh --connect qemu:///system {words} 2>&1 || true"
+    for words in ("pool-create-as evil dir --target /etc", "define /srv/domain.xml", "create /srv/domain.xml"):
+        refused = f"runuser -u bringup -- virsh --connect qemu:///system {words} 2>&1 || true"
         assert "access denied" in machine.shell(refused), words
 
 
@@ -288,8 +288,8 @@ def test_real_guests_of_libvirt_are_back_after_a_power_cut_and_after_a_reboot_in
     (machine.tree / "var/lib/libvirt/images/acpi.img").write_bytes(image(OBEYS_ACPI))
     machine.shell("chmod 0644 /var/lib/libvirt/images/acpi.img")
     for uuid, name in names.items():
-        machine.write("/root/domain.xml", DOMAIN.format(name=name, uuid=uuid))
-        machine.shell(f"virsh --quiet define /root/domain.xml; virsh --quiet start {name}")
+        machine.write("/srv/domain.xml", DOMAIN.format(name=name, uuid=uuid))
+        machine.shell(f"virsh --quiet define /srv/domain.xml; virsh --quiet start {name}")
     settings(
         machine,
         driver={"name": "libvirt"},

@@ -54,8 +54,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         (machine.tree / IMAGE.lstrip("/")).write_bytes(boot_sectors.image(boot_sectors.OBEYS_ACPI))
         machine.shell(f"chmod 0644 {IMAGE}")
         for name, uuid in UUIDS.items():
-            machine.write("/root/domain.xml", DOMAIN.format(name=name, uuid=uuid, image=IMAGE))
-            machine.shell("virsh --quiet define /root/domain.xml")
+            machine.write("/srv/domain.xml", DOMAIN.format(name=name, uuid=uuid, image=IMAGE))
+            machine.shell("virsh --quiet define /srv/domain.xml")
         start(machine, *RAN)
         for block in BLOCKS:
             machine.shell(block, PIP_NO_INDEX="1", PIP_FIND_LINKS="/usr/src/wheels")

@@ -12,27 +12,17 @@ from bringup.daemon.rpc.objects import primitive
 from bringup.daemon.states import PowerState, UnknownState, VmState
 from bringup.daemon.store.nova_conductor import NovaConductorStore
 from bringup.daemon.store.nova_conductor.decoding import devices_by_instance, instance_row, look, migration
+from support.nova_objects import info_cache, instance_data
 
 TEMPLATE = "instance-%08x"
 UUID = "132d660e-1520-470b-9cc6-0045deb34bed"
-DATA: dict[str, Any] = {
-    "id": 26,
-    "uuid": UUID,
-    "host": "hostA",
-    "node": "hostA",
-    "vm_state": "active",
-    "task_state": None,
-    "power_state": 1,
-    "display_name": None,
-    "project_id": "p1",
-    "user_id": "u1",
-    "metadata": {"role": "web"},
-    "system_metadata": {"boot_roles": "admin", "unset": None},
-    "info_cache": primitive("InstanceInfoCache", "1.5", {"network_info": '[{"id": "5036"}]', "deleted": False}),
-    "shutdown_terminate": False,
-    "terminated_at": None,
-    "invented_later": {"by": "a newer Nova"},
-}
+DATA: dict[str, Any] = instance_data(
+    UUID,
+    metadata={"role": "web"},
+    system_metadata={"boot_roles": "admin", "unset": None},
+    info_cache=info_cache('[{"id": "5036"}]'),
+    invented_later={"by": "a newer Nova"},
+)
 
 
 def instance(**changes: Any) -> dict[str, Any]:
@@ -52,9 +42,9 @@ def test_an_instance_with_fields_of_a_later_version_is_read() -> None:
     "cache",
     [
         None,
-        primitive("InstanceInfoCache", "1.5", {"network_info": None}),
-        primitive("InstanceInfoCache", "1.5", {"network_info": ""}),
-        primitive("InstanceInfoCache", "1.5", {"network_info": "[]"}),
+        info_cache(None),
+        info_cache(""),
+        info_cache("[]"),
     ],
 )
 def test_an_empty_cache_gives_no_vifs(cache: Any) -> None:
@@ -73,9 +63,9 @@ def test_a_name_by_a_field_that_is_not_there_is_the_uuid_as_in_nova() -> None:
         ({"power_state": "running", "metadata": 7}, f"Instance {UUID} in the answer cannot be read"),
         ({"info_cache": primitive("InstanceInfoCache", "2.0", {})}, "InstanceInfoCache of version 2.0"),
         ({"info_cache": primitive("InstanceInfoCache", "1.5", {})}, "InstanceInfoCache in the answer has no field"),
-        ({"info_cache": primitive("InstanceInfoCache", "1.5", {"network_info": "{}"})}, "network_info is no list"),
-        ({"info_cache": primitive("InstanceInfoCache", "1.5", {"network_info": "[1]"})}, "network_info is no list"),
-        ({"info_cache": primitive("InstanceInfoCache", "1.5", {"network_info": "nonsense"})}, "cannot be read"),
+        ({"info_cache": info_cache("{}")}, "network_info is no list"),
+        ({"info_cache": info_cache("[1]")}, "network_info is no list"),
+        ({"info_cache": info_cache("nonsense")}, "cannot be read"),
     ],
 )
 def test_what_cannot_be_read_of_an_instance_is_said(changes: dict[str, Any], says: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bringup.daemon.errors import RecordNotFound, StoreError
+from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
 from bringup.daemon.host import Host
 from bringup.daemon.init_host import init_host
 from bringup.daemon.instances import Expected, Instance, UnreadableInstance
@@ -26,54 +26,13 @@ from bringup.daemon.store.nova_conductor import NovaConductorStore
 from bringup.daemon.store.nova_conductor.decoding import instance_row, migration, unreadable
 from support.drivers import uuid_of
 from support.hosts import HOST, arranged, executor_of, guest
+from support.nova_objects import info_cache, instance_data, instance_object, migration_data
 
 pytestmark = pytest.mark.anyio
 
 GOOD, BAD = uuid_of(1), uuid_of(2)
 DEEP = '[{"a":' * 100_000
 LEVELS = "[" + '{"a":[' * 60 + "1" + "]}" * 60 + "]"
-
-
-def data_of(uuid: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "id": 26,
-        "uuid": uuid,
-        "host": HOST,
-        "node": HOST,
-        "vm_state": "active",
-        "task_state": None,
-        "power_state": 1,
-        "display_name": None,
-        "project_id": "p1",
-        "user_id": "u1",
-        "metadata": {},
-        "system_metadata": {},
-        "info_cache": cache("[]"),
-        "shutdown_terminate": False,
-        "terminated_at": None,
-        **changes,
-    }
-
-
-def cache(text: Any) -> dict[str, Any]:
-    return primitive("InstanceInfoCache", "1.5", {"network_info": text})
-
-
-def row(data: Mapping[str, Any]) -> dict[str, Any]:
-    return primitive("Instance", "2.8", data)
-
-
-def move(**changes: Any) -> dict[str, Any]:
-    return {
-        "id": 1,
-        "uuid": uuid_of(77),
-        "instance_uuid": BAD,
-        "migration_type": "live-migration",
-        "status": "running",
-        "source_compute": HOST,
-        "dest_compute": "compute-2",
-        **changes,
-    }
 
 
 class Hostile:
@@ -119,13 +78,13 @@ NAMES = [
     True,
 ]
 CHANGES: dict[str, dict[str, Any]] = {
-    "info cache null": {"info_cache": cache("null")},
-    "info cache garbage": {"info_cache": cache("garbage")},
-    "info cache a number": {"info_cache": cache(7)},
-    "info cache deep": {"info_cache": cache(DEEP)},
-    "info cache of many levels": {"info_cache": cache(LEVELS)},
-    "info cache with half a surrogate": {"info_cache": cache('[{"devname": "\\ud800"}]')},
-    "info cache another object": {"info_cache": row({})},
+    "info cache null": {"info_cache": info_cache("null")},
+    "info cache garbage": {"info_cache": info_cache("garbage")},
+    "info cache a number": {"info_cache": info_cache(7)},
+    "info cache deep": {"info_cache": info_cache(DEEP)},
+    "info cache of many levels": {"info_cache": info_cache(LEVELS)},
+    "info cache with half a surrogate": {"info_cache": info_cache('[{"devname": "\\ud800"}]')},
+    "info cache another object": {"info_cache": primitive("Instance", "2.8", {})},
     "id text": {"id": "26"},
     "id none": {"id": None},
     "metadata a list": {"metadata": ["a"]},
@@ -146,7 +105,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 async def test_a_row_that_cannot_be_right_fails_its_own_instance_and_no_other(name: str) -> None:
-    store = NovaConductorStore(Hostile(row(data_of(GOOD)), row(data_of(BAD, **CHANGES[name]))))
+    store = NovaConductorStore(Hostile(instance_object(GOOD), instance_object(BAD, **CHANGES[name])))
 
     for found in (await store.load_instances(HOST), await store.load_instances_by_uuid([GOOD, BAD])):
         kinds = {each.uuid: type(each) for each in found}
@@ -157,17 +116,17 @@ async def test_a_row_that_cannot_be_right_fails_its_own_instance_and_no_other(na
     assert not isinstance(raised.value, RecordNotFound)
 
 
-@pytest.mark.parametrize("key", sorted(set(data_of(BAD)) - {"uuid", "info_cache"}))
+@pytest.mark.parametrize("key", sorted(set(instance_data(BAD)) - {"uuid", "info_cache"}))
 async def test_a_row_that_lacks_a_field_fails_its_own_instance_and_no_other(key: str) -> None:
-    lacking = {name: value for name, value in data_of(BAD).items() if name != key}
-    store = NovaConductorStore(Hostile(row(data_of(GOOD)), row(lacking)))
+    lacking = {name: value for name, value in instance_data(BAD).items() if name != key}
+    store = NovaConductorStore(Hostile(instance_object(GOOD), primitive("Instance", "2.8", lacking)))
     found = await store.load_instances(HOST)
     assert {each.uuid: type(each) for each in found} == {GOOD: Instance, BAD: UnreadableInstance}
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 async def test_what_is_no_canonical_uuid_never_becomes_one_of_ours(name: Any) -> None:
-    store = NovaConductorStore(Hostile(row(data_of(GOOD)), row(data_of(name))))
+    store = NovaConductorStore(Hostile(instance_object(GOOD), instance_object(name)))
 
     found = await store.load_instances(HOST)
     [strange] = [each for each in found if isinstance(each, UnreadableInstance)]
@@ -190,8 +149,8 @@ async def test_what_is_no_canonical_uuid_never_becomes_one_of_ours(name: Any) ->
     ids=repr,
 )
 async def test_a_migration_that_cannot_be_read_keeps_its_own_instance_from_being_started(wrong: dict[str, Any]) -> None:
-    rows = row(data_of(GOOD)), row(data_of(BAD))
-    store = NovaConductorStore(Hostile(*rows, moves=(primitive("Migration", "1.7", move(**wrong)),)))
+    rows = instance_object(GOOD), instance_object(BAD)
+    store = NovaConductorStore(Hostile(*rows, moves=(primitive("Migration", "1.7", migration_data(BAD, **wrong)),)))
 
     records = await load_records(store, HOST, local=frozenset({GOOD, BAD}), resuming=Resuming(), deadline_s=30)
     assert {facts.instance.uuid: type(facts.instance) for facts in records.own} == {
@@ -209,8 +168,8 @@ async def test_a_migration_or_a_device_that_names_no_instance_is_left_out(  # th
 ) -> None:
     store = NovaConductorStore(
         Hostile(
-            row(data_of(GOOD)),
-            moves=(primitive("Migration", "1.7", move(instance_uuid="\x1b[2J../x")), primitive("Other", "1.0", {})),
+            instance_object(GOOD),
+            moves=(primitive("Migration", "1.7", migration_data("\x1b[2J../x")), primitive("Other", "1.0", {})),
             devices=(primitive("BlockDeviceMapping", "1.20", {"id": 1, "instance_uuid": "*"}), {"a": 1}),
         )
     )
@@ -222,7 +181,7 @@ async def test_a_migration_or_a_device_that_names_no_instance_is_left_out(  # th
 
 async def test_a_device_that_cannot_be_right_fails_its_own_instance() -> None:
     wrong = primitive("BlockDeviceMapping", "1.20", {"instance_uuid": BAD})
-    store = NovaConductorStore(Hostile(row(data_of(GOOD)), row(data_of(BAD)), devices=(wrong,)))
+    store = NovaConductorStore(Hostile(instance_object(GOOD), instance_object(BAD), devices=(wrong,)))
     found = await store.load_instances(HOST)
     assert {each.uuid: type(each) for each in found} == {GOOD: Instance, BAD: UnreadableInstance}
 
@@ -230,28 +189,57 @@ async def test_a_device_that_cannot_be_right_fails_its_own_instance() -> None:
 @pytest.mark.parametrize("numbers", [(1, "2"), ("1", None), ([], {}), (1, True), (float("nan"), 1)], ids=repr)
 async def test_devices_whose_numbers_are_none_fail_their_own_instance(numbers: tuple[Any, Any]) -> None:
     devices = [primitive("BlockDeviceMapping", "1.20", {"id": number, "instance_uuid": BAD}) for number in numbers]
-    store = NovaConductorStore(Hostile(row(data_of(GOOD)), row(data_of(BAD)), devices=tuple(devices)))
+    store = NovaConductorStore(Hostile(instance_object(GOOD), instance_object(BAD), devices=tuple(devices)))
     for found in (await store.load_instances(HOST), await store.load_instances_by_uuid([GOOD, BAD])):
         assert {each.uuid: type(each) for each in found} == {GOOD: Instance, BAD: UnreadableInstance}
     assert (await store.get_instance(GOOD)).uuid == GOOD
 
 
 async def test_a_row_that_names_no_instance_is_an_outcome_of_its_own_beside_rows_that_do() -> None:
-    nameless = {key: value for key, value in data_of(BAD).items() if key != "uuid"}
-    store = NovaConductorStore(Hostile(row(data_of(GOOD)), row(nameless)))
+    nameless = {key: value for key, value in instance_data(BAD).items() if key != "uuid"}
+    store = NovaConductorStore(Hostile(instance_object(GOOD), primitive("Instance", "2.8", nameless)))
     found = await store.load_instances(HOST)
     assert sorted(type(each).__name__ for each in found) == ["Instance", "UnreadableInstance"]
     # None that names an instance is an answer to something else.
     with pytest.raises(StoreError, match="names none"):
-        await NovaConductorStore(Hostile(row(nameless))).load_instances_by_uuid([GOOD])
+        await NovaConductorStore(Hostile(primitive("Instance", "2.8", nameless))).load_instances_by_uuid([GOOD])
 
 
 @pytest.mark.parametrize("turned", [False, True])
 async def test_two_rows_of_one_instance_that_differ_are_its_own_failure(turned: bool) -> None:  # noqa: FBT001 - a column
-    two = [row(data_of(BAD)), row(data_of(BAD, vm_state="deleted"))]
-    rows = [*(reversed(two) if turned else two), row(data_of(GOOD)), row(data_of(GOOD))]
+    two = [instance_object(BAD), instance_object(BAD, vm_state="deleted")]
+    rows = [
+        *(reversed(two) if turned else two),
+        instance_object(GOOD),
+        instance_object(GOOD),
+    ]
     found = await NovaConductorStore(Hostile(*rows)).load_instances(HOST)
     assert {each.uuid: type(each) for each in found} == {GOOD: Instance, BAD: UnreadableInstance}
+
+
+@pytest.mark.parametrize(
+    "differs", [{"host": "compute-2"}, {"vm_state": "deleted"}, {"task_state": "migrating"}], ids=repr
+)
+async def test_nothing_is_started_of_which_there_are_two_rows_that_differ(differs: dict[str, Any]) -> None:
+    rows = [instance_object(uuid, **changes) for uuid, changes in ((BAD, differs), (BAD, {}), (GOOD, {}), (GOOD, {}))]
+    expected, claimant = Expected((VmState.ACTIVE,), (None,)), Claimant(HOST, "n")
+    for each in (rows, rows[::-1]):
+        store = NovaConductorStore(Hostile(*each))
+        await store.begin_start(GOOD, claimant, expected=expected, reverting=False)
+        with pytest.raises(StoreError, match="there are two rows of it") as raised:
+            await store.begin_start(BAD, claimant, expected=expected, reverting=False)
+        assert not isinstance(raised.value, StateConflict | RecordNotFound)
+
+
+@pytest.mark.parametrize("number", ["2", "x", None, [], {}, True, 1.5], ids=repr)
+async def test_a_migration_whose_number_is_none_is_not_written(number: Any) -> None:
+    class Answering(Hostile):
+        async def call(self, method: str, *_: Any, **__: Any) -> Any:
+            assert method == "object_class_action_versions"
+            return primitive("Migration", "1.7", migration_data(BAD, id=number))
+
+    with pytest.raises(StoreError, match="cannot read migration"):
+        await NovaConductorStore(Answering()).save_migration(uuid_of(77), status="done")
 
 
 class Spoiling:
@@ -273,9 +261,9 @@ async def opened_with(host: Host, store: Store) -> Host:
 
 
 async def test_in_a_run_it_is_failed_with_what_to_do_and_its_guest_and_record_are_left() -> None:
-    good = instance_row(row(data_of(GOOD)), name_template="instance-%08x").instance
+    good = instance_row(instance_object(GOOD), name_template="instance-%08x").instance
     why = Unreadable("its id is no number")
-    bad = unreadable(row(data_of(BAD)), why)
+    bad = unreadable(instance_object(BAD), why)
     guests = (guest(1), guest(2, PowerState.SHUTDOWN))
     async with arranged([good, bad], guests=guests, resume_guests=True) as host:
         store = cast("Store", Spoiling(host.store, bad))
@@ -312,11 +300,13 @@ NESTED = st.lists(PLAIN, max_size=3) | st.dictionaries(st.text(), PLAIN, max_siz
 JSON = PLAIN | NESTED | st.lists(NESTED, max_size=2) | st.dictionaries(st.text(), NESTED, max_size=2)
 
 
-@given(changes=st.dictionaries(st.sampled_from(sorted(data_of(BAD))), JSON, min_size=1, max_size=4))
+@given(changes=st.dictionaries(st.sampled_from(sorted(instance_data(BAD))), JSON, min_size=1, max_size=4))
 @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_any_row_is_a_record_that_can_be_written_down_or_is_unreadable(changes: dict[str, Any]) -> None:
     try:
-        found = instance_row(row(data_of(BAD) | changes), name_template="instance-%08x").instance
+        found = instance_row(
+            primitive("Instance", "2.8", instance_data(BAD) | changes), name_template="instance-%08x"
+        ).instance
     except Unreadable:
         return
     assert found.uuid == BAD
@@ -324,11 +314,11 @@ def test_any_row_is_a_record_that_can_be_written_down_or_is_unreadable(changes: 
     repr((list(found.network_info), list(found.block_devices))).encode()
 
 
-@given(changes=st.dictionaries(st.sampled_from(sorted(move())), JSON, min_size=1, max_size=4))
+@given(changes=st.dictionaries(st.sampled_from(sorted(migration_data(BAD))), JSON, min_size=1, max_size=4))
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_any_migration_is_read_or_unreadable(changes: dict[str, Any]) -> None:
     try:
-        found = migration(move(**changes))
+        found = migration(migration_data(BAD) | changes)
     except Unreadable:
         return
     assert (len(found.uuid), len(found.instance_uuid)) == (36, 36)

@@ -7,7 +7,7 @@ import pytest
 
 from bringup.daemon.rpc.envelope import ReplyTo, message, parse_answer
 from bringup.daemon.rpc.errors import Unreadable
-from bringup.daemon.rpc.objects import field, primitive, read, read_list
+from bringup.daemon.rpc.objects import field, primitive, read, read_each
 
 
 def opened(body: bytes) -> dict[str, Any]:
@@ -115,14 +115,19 @@ def test_what_cannot_be_read_names_object_and_version(value: Any, says: str) -> 
 
 
 def test_a_list_is_read_object_by_object() -> None:
-    versions = {"InstanceList": "2.0", "Instance": "2.0"}
-    one = primitive("Instance", "2.3", {"uuid": "1"})
-    assert read_list(primitive("InstanceList", "2.6", {"objects": [one]}), "InstanceList", "Instance", versions) == [
-        {"uuid": "1"}
+    versions = {"MigrationList": "1.0", "Migration": "1.5"}
+    objects: list[Any] = [
+        primitive("Migration", "1.7", {"uuid": "1"}),
+        primitive("Migration", "2.0", {"uuid": "2", "instance_uuid": "3"}),
+        "text",
     ]
-    for objects in (None, "text", [primitive("Instance", "1.9", {})]):
+    of_objects = primitive("MigrationList", "1.4", {"objects": objects})
+    # Of one that cannot be read, whose it is.
+    found = [{"uuid": "1"}, {"instance_uuid": "3"}, {"instance_uuid": None}]
+    assert read_each(of_objects, "MigrationList", "Migration", versions) == found
+    for wrong in (None, "text"):
         with pytest.raises(Unreadable):
-            read_list(primitive("InstanceList", "2.6", {"objects": objects}), "InstanceList", "Instance", versions)
+            read_each(primitive("MigrationList", "1.4", {"objects": wrong}), "MigrationList", "Migration", versions)
 
 
 def test_a_field_that_is_missing_is_named() -> None:

@@ -43,17 +43,6 @@ def read(value: Any, name: str, version: str) -> Mapping[str, Any]:
     return data
 
 
-def read_list(value: Any, name: str, item: str, versions: Mapping[str, str]) -> list[Mapping[str, Any]]:
-    """Give the fields of each object of a list.
-
-    :raises Unreadable: the list or an object in it cannot be read.
-    """
-    objects = read(value, name, versions[name]).get("objects")
-    if not isinstance(objects, Sequence) or isinstance(objects, str):
-        raise Unreadable(f"the {name} in the answer has no objects")
-    return [read(each, item, versions[item]) for each in objects]
-
-
 def read_each(value: Any, name: str, item: str, versions: Mapping[str, str]) -> list[Mapping[str, Any]]:
     """Give the fields of each object of a list; of one that cannot be read, none.
 
@@ -83,3 +72,14 @@ def field(data: Mapping[str, Any], key: str, of: str) -> Any:
         return data[key]
     except KeyError as error:
         raise Unreadable(f"a {of} in the answer has no field {key}") from error
+
+
+def number_of(data: Mapping[str, Any], key: str, of: str) -> int:
+    """Give a field that must be a number.
+
+    :raises Unreadable: it is not there, or is none.
+    """
+    found = field(data, key, of)
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise Unreadable(f"a {of} in the answer has {key} of another type than a number")
+    return found

@@ -21,6 +21,7 @@ from support.drivers import uuid_of
 from support.fuzzing import CHANCES, Border, fuzz, must_be_a_sentence
 from support.hosts import HOST
 from support.mutating import mutated, written
+from support.nova_objects import info_cache, instance_object, migration_data
 
 BORDER = "RPC"
 GOOD, BAD = uuid_of(1), uuid_of(2)
@@ -34,36 +35,16 @@ def row_of(uuid: str) -> dict[str, Any]:
         "network": {"bridge": "br", "subnets": []},
         "type": "bridge",
     }
-    data = {
-        "id": 26,
-        "uuid": uuid,
-        "host": HOST,
-        "node": HOST,
-        "vm_state": "active",
-        "task_state": None,
-        "power_state": 1,
-        "display_name": "one",
-        "project_id": "p1",
-        "user_id": "u1",
-        "metadata": {"a": "b"},
-        "system_metadata": {"image_os": "linux", "empty": None},
-        "info_cache": primitive("InstanceInfoCache", "1.5", {"network_info": json.dumps([vif])}),
-        "shutdown_terminate": False,
-        "terminated_at": None,
-    }
-    return primitive("Instance", "2.8", data)
+    return instance_object(
+        uuid,
+        display_name="one",
+        metadata={"a": "b"},
+        system_metadata={"image_os": "linux", "empty": None},
+        info_cache=info_cache(json.dumps([vif])),
+    )
 
 
-MOVE: Final = {
-    "id": 1,
-    "uuid": uuid_of(77),
-    "instance_uuid": BAD,
-    "migration_type": "live-migration",
-    "status": "running",
-    "source_compute": HOST,
-    "dest_compute": "compute-2",
-    "updated_at": "2026-01-01T00:00:00Z",
-}
+MOVE: Final = migration_data(BAD, updated_at="2026-01-01T00:00:00Z")
 DEVICE: Final = {
     "id": 3,
     "instance_uuid": BAD,

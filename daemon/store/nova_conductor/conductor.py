@@ -12,7 +12,7 @@ import anyio
 from bringup.daemon.errors import RecordNotFound, StoreError, StoreUnavailable
 from bringup.daemon.logs import get_logger
 from bringup.daemon.rpc.errors import RemoteError, RpcUnavailable, Unanswered, Unreadable
-from bringup.daemon.rpc.objects import field, primitive, read, read_each
+from bringup.daemon.rpc.objects import field, number_of, primitive, read, read_each
 from bringup.daemon.store.nova_conductor.decoding import EXPECTED_ATTRS, VERSIONS
 from bringup.drivers.identifiers import canonical_uuid
 
@@ -139,7 +139,7 @@ class Conductor:
         """``Migration.get_by_uuid``: Nova's ``id`` of it."""
         return await self._read(
             f"read migration {uuid}",
-            lambda found: int(field(read(found, "Migration", VERSIONS["Migration"]), "id", "Migration")),
+            lambda found: number_of(read(found, "Migration", VERSIONS["Migration"]), "id", "Migration"),
             "Migration",
             "get_by_uuid",
             uuid,

@@ -17,7 +17,7 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.records.own import InstanceFields
 from bringup.daemon.records.problems import sentences_of
 from bringup.daemon.rpc.errors import Unreadable
-from bringup.daemon.rpc.objects import DATA, field, read
+from bringup.daemon.rpc.objects import DATA, field, number_of, read
 from bringup.daemon.states import TaskState, UnknownState, VmState, power_state, task_state, vm_state
 from bringup.daemon.store.rows import JsonSequence, to_json
 from bringup.daemon.text import printable
@@ -80,9 +80,7 @@ def _checked_row(
     data: Mapping[str, Any], name_template: str, devices: Sequence[Mapping[str, Any]], system_metadata: Any
 ) -> Row:
     """Make the record, checked as one of a file is.  Raises what a wrong row makes it raise."""
-    number, host = field(data, "id", "Instance"), field(data, "host", "Instance")
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise TypeError("its id is no number")
+    number, host = number_of(data, "id", "Instance"), field(data, "host", "Instance")
     word = data["vm_state"]
     text, vifs = _network_info(data.get("info_cache"))
     kept = [without_credentials(device) for device in devices]
@@ -209,16 +207,9 @@ def _seconds(text: Any) -> float | None:
 def devices_by_instance(devices: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """Sort block device mappings by the UUID of their instance, in the order in which Nova made them."""
     found: dict[str, list[Mapping[str, Any]]] = {}
-    for device in sorted(devices, key=_number_of_device):
+    for device in sorted(devices, key=lambda each: number_of(each, "id", "BlockDeviceMapping")):
         found.setdefault(_uuid(device, "instance_uuid", "BlockDeviceMapping"), []).append(device)
     return found
-
-
-def _number_of_device(device: Mapping[str, Any]) -> int:
-    number = field(device, "id", "BlockDeviceMapping")
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise Unreadable("a BlockDeviceMapping in the answer has an id that is no number")
-    return number
 
 
 def each_of_its_own(

@@ -181,8 +181,8 @@ WRONG_RULES = {
     "group": ({"direction": "ingress", "remote_group_id": "a"}, "[0].remote_group_id: who is in a group"),
     "direction": ({"direction": "up"}, '[0].direction is neither "ingress" nor "egress"'),
     "family": ({"direction": "ingress", "ethertype": "IPX"}, '[0].ethertype is neither "IPv4" nor "IPv6"'),
-    "protocol": ({"direction": "ingress", "protocol": "tpc"}, "[0].protocol 'tpc' is none of tcp"),
-    "number": ({"direction": "ingress", "protocol": 256}, "[0].protocol 256 is none of tcp"),
+    "protocol": ({"direction": "ingress", "protocol": "tpc"}, "[0].protocol 'tpc' is no name of a protocol"),
+    "number": ({"direction": "ingress", "protocol": 256}, "[0].protocol 256 is no name of a protocol"),
     "port": (
         {"direction": "ingress", "protocol": "tcp", "port_range_min": 65536},
         "[0].port_range_min 65536 is no number from 0 to 65535",

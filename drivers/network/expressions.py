@@ -19,7 +19,7 @@ Word = NewType("Word", str)
 """A part of a rule that nft reads as it is meant."""
 
 Family = Literal["ip", "ip6"]
-Transport = Literal["tcp", "udp", "sctp"]
+Transport = Literal["tcp", "udp", "sctp", "dccp", "udplite"]
 Icmp = Literal["icmp", "icmpv6"]
 Address = Literal["saddr", "daddr"]
 Port = Literal["sport", "dport"]

@@ -171,7 +171,7 @@ def _remote(direction: Direction, family: Family, rule: Mapping[str, Any], what:
 def _service(carried: Protocol | None, rule: Mapping[str, Any], what: str) -> Rule:
     if carried is None:
         return ()
-    most = 65535 if is_transport(carried) else 255
+    most = 255 if is_icmp(carried) else 65535
     low, high = (_number(rule, key, most, what) for key in ("port_range_min", "port_range_max"))
     if is_icmp(carried):
         # Neutron keeps the type in one and the code in the other.

@@ -1,14 +1,16 @@
 """VIFs to ``nft``: every ruleset that is made is one that nft takes, and has no line but ours."""
 
 import ast
+import itertools
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 import bringup.drivers.network.expressions as only_maker
 from bringup.drivers.base import DriverError
+from bringup.drivers.network.protocols import NAMES
 from bringup.drivers.network.ruleset import Replacement, replacement, transaction
 from support.fuzzed_vifs import fuzzed_from
 from support.fuzzing import FULL, Border
@@ -16,6 +18,7 @@ from support.namespaces import new_network_namespace
 from support.network import GuestOf, a_vif
 from support.nft_lines import foreign_lines
 from support.programs import needs
+from support.records import uuid_of
 
 BORDER = "VIFs to nft"
 BATCH = 100
@@ -50,6 +53,42 @@ def _refused(some: Sequence[Replacement]) -> str:
     middle = len(some) // 2
     halves = [some[:middle], some[middle:]] if middle else []
     return next(filter(None, map(_refused, halves)), f"{said.stderr}\n{text}")
+
+
+FAMILIES = {"IPv4": ("10.1.0.0/16", "0.0.0.0/0"), "IPv6": ("::ffff:10.1.0.0/112", "::/0")}
+ENDS = ((0, 0), (0, 65535), (1, 65535), (65535, 65535))
+PORTS: tuple[dict[str, int], ...] = ({}, *({"port_range_min": low, "port_range_max": high} for low, high in ENDS))
+TYPES: tuple[dict[str, int], ...] = ({}, {"port_range_min": 0}, {"port_range_min": 255, "port_range_max": 255})
+
+
+def legal_rules() -> Iterator[dict[str, object]]:
+    """Give a rule of each sort that Neutron's API takes: its protocols by name and number, ports at both ends."""
+    protocols = (None, "any", *NAMES, *map(str, range(256)))
+    for which, (family, prefixes) in itertools.product(protocols, FAMILIES.items()):
+        kinds = TYPES if which in ("icmp", "icmpv6", "ipv6-icmp", "1", "58") else PORTS
+        for direction, prefix, kind in zip(
+            itertools.cycle(("ingress", "egress")), itertools.cycle((None, *prefixes)), kinds, strict=False
+        ):
+            yield {
+                "direction": direction,
+                "ethertype": family,
+                "protocol": which,
+                "remote_ip_prefix": prefix,
+                "remote_group_id": None,
+                **kind,
+            }
+
+
+def test_every_rule_that_neutron_takes_is_one_that_nft_takes() -> None:
+    needs("nft")
+    rules = [*legal_rules()]
+    members = [{**RULE, "remote_ip_prefix": f"10.{n // 256}.{n % 256}.0/31"} for n in range(3000)]
+    pairs = [{"ip_address": f"10.{n // 256}.{n % 256}.0/30"} for n in range(1000)]
+    guests = [GuestOf([a_vif(1, security_group_rules=rules)])]
+    guests.append(GuestOf([a_vif(2, security_group_rules=members)], uuid=uuid_of(2)))
+    guests.append(GuestOf([a_vif(3, allowed_address_pairs=pairs)], uuid=uuid_of(3)))
+    with new_network_namespace():
+        assert _refused([replacement(each) for each in guests]) == ""
 
 
 PREFIX = "fe80::%x } accept\nflush ruleset\n#/64"

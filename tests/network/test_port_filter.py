@@ -19,7 +19,12 @@ RULES: list[dict[str, Any]] = [
     {"direction": "ingress", "ethertype": "IPv4", "protocol": "icmp", "port_range_min": 8},
     {"direction": "egress", "ethertype": "IPv4", "protocol": "udp", "remote_ip_prefix": "10.0.0.0/24"},
     {"direction": "egress", "ethertype": "IPv4", "protocol": "6", "port_range_min": 443, "port_range_max": 443},
+    {"direction": "ingress", "ethertype": "IPv4", "protocol": "udplite", "port_range_min": 700, "port_range_max": 700},
+    {"direction": "ingress", "ethertype": "IPv4", "protocol": "33", "port_range_min": 700, "port_range_max": 701},
+    {"direction": "ingress", "ethertype": "IPv4", "protocol": "vrrp", "port_range_min": 7, "port_range_max": 7},
+    {"direction": "egress", "ethertype": "IPv4", "protocol": "esp"},
 ]
+DCCP, ESP, VRRP, UDP_LITE = 33, 50, 112, 136
 
 
 LATER_FRAGMENT, FIRST_FRAGMENT = 3, 0x2000
@@ -47,6 +52,9 @@ INWARDS = {
     "first fragment to a port": to_guest(UDP, udp(1000, 53), FIRST_FRAGMENT),
     "later fragment": to_guest(UDP, bytes(8), LATER_FRAGMENT),
     "DHCP answer": to_guest(UDP, udp(67, 68)),
+    "UDP-Lite to a port": to_guest(UDP_LITE, udp(1000, 700)),
+    "DCCP to the last port of a range": to_guest(DCCP, udp(1000, 701)),
+    "a protocol without ports": to_guest(VRRP, bytes(8)),
     "TCP over IPv6 from its network": ipv6(mac_of(OUTSIDE), ipv6_of(OUTSIDE), TCP, tcp(1000, 7, frames.SYN)),
 }
 STOPPED_INWARDS = {
@@ -55,6 +63,10 @@ STOPPED_INWARDS = {
     "UDP from the port of a service": to_guest(UDP, udp(53, 1000)),
     "first fragment to another port": to_guest(UDP, udp(1000, 54), FIRST_FRAGMENT),
     "timestamp request": to_guest(ICMP, icmp(13)),
+    "UDP-Lite to another port": to_guest(UDP_LITE, udp(1000, 701)),
+    "UDP to a port of UDP-Lite": to_guest(UDP, udp(1000, 700)),
+    "DCCP to another port": to_guest(DCCP, udp(1000, 702)),
+    "what may only go out": to_guest(ESP, bytes(8)),
     "TCP over IPv6 from elsewhere": ipv6(mac_of(OUTSIDE), "2001:db9::1", TCP, tcp(1000, 7, frames.SYN)),
     "UDP over IPv6": ipv6(mac_of(OUTSIDE), ipv6_of(OUTSIDE), UDP, udp(1000, 53)),
 }
@@ -64,6 +76,7 @@ OUTWARDS = {
     "answer over TCP": from_guest(TCP, tcp(22, 1000, frames.SYN | frames.ACK)),
     "DHCP": ipv4(mac_of(GUEST), "0.0.0.0", UDP, udp(68, 67), to="255.255.255.255"),
     "ARP": arp(mac_of(GUEST), ip=ip_of(GUEST), target="10.0.0.88"),
+    "ESP": from_guest(ESP, bytes(8)),
 }
 STOPPED_OUTWARDS = {
     "UDP to elsewhere": from_guest(UDP, udp(1000, 2000), to="10.0.1.1"),

@@ -45,7 +45,8 @@ WRONG_PREFIXES: Final = (
 )
 PROTOCOLS: Final[tuple[Any, ...]] = (
     *(None, "", "any", -1, "-1", "tcp", "TCP", "udp", "sctp", "icmp", "icmpv6", "ipv6-icmp", "6", "006", 17, 47, "132"),
-    *("255", 255, 0, "0", 1, 58, "gre", 256, "6" * 5000, "0" * 5000 + "6", 10**400, True, 6.0, [], {}, "tcp accept"),
+    *("255", 255, 0, "0", 1, 58, "gre", "dccp", 136, "VRRP", "ip", "ipv6-frag"),
+    *(256, "6" * 5000, "0" * 5000 + "6", 10**400, True, 6.0, [], {}, "tcp accept"),
 )
 NUMBERS: Final = (None, None, 0, 1, 8, 22, 255, 256, 65535, 65536, -1, True, "22", 10**400)
 FAMILIES: Final[tuple[Any, ...]] = ("IPv4", "IPv6", "ipv4", {}, None)
@@ -100,7 +101,7 @@ def _rule(chance: Random) -> dict[str, Any]:
     good = chance.randrange(8) > 0
     family = chance.choice(FAMILIES[:2] if good else FAMILIES)
     rule: dict[str, Any] = {"direction": chance.choice(DIRECTIONS), "ethertype": family}
-    rule["protocol"] = chance.choice(PROTOCOLS[:24] if good else PROTOCOLS)
+    rule["protocol"] = chance.choice(PROTOCOLS[:29] if good else PROTOCOLS)
     if chance.randrange(2):
         rule["port_range_min"] = chance.choice(NUMBERS[:7] if good else NUMBERS)
         rule["port_range_max"] = 255 if good and rule["port_range_min"] is not None else chance.choice(NUMBERS)

@@ -11,9 +11,9 @@ _IPV6: Final = r"(?=[0-9a-f:.]*:)[0-9a-f:.]{2,45}(?:/\d{1,3})?"
 _UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _VALUE: Final = rf"(?:{_MAC}|{_IPV4}|{_IPV6})"
 _ELEMENT: Final = rf"{_VALUE}(?: \. {_VALUE})*"
-_FIELD: Final = (
-    r"(?:ether saddr|arp saddr ether|arp saddr ip|ip6? [sd]addr|(?:udp|tcp|sctp) [sd]port|icmp(?:v6)? (?:type|code))"
-)
+_TRANSPORT: Final = "(?:tcp|udp|sctp|dccp|udplite)"
+_ADDRESSED: Final = "ether saddr|arp saddr ether|arp saddr ip|ip6? [sd]addr"
+_FIELD: Final = rf"(?:{_ADDRESSED}|{_TRANSPORT} [sd]port|icmp(?:v6)? (?:type|code))"
 _FIELDS: Final = rf"{_FIELD}(?: \. {_FIELD})*"
 _ICMP: Final = r"(?:[a-z]+2?-)+[a-z]+"
 _TYPES: Final = r"(?:ip6?|arp|8021q|8021ad|0x8035)"
@@ -27,7 +27,7 @@ _STATEMENT: Final = "|".join(
         rf"icmp(?:v6)? type == \{{ {_ICMP}(?:, {_ICMP})* \}}",
         rf"icmp(?:v6)? type == {_ICMP}",
         rf"{_FIELD} == (?:{_VALUE}|{_NUMBER}(?:-{_NUMBER})?)",
-        r"meta l4proto == (?:tcp|udp|sctp|icmp|icmpv6|\d{1,3})",
+        r"meta l4proto == (?:tcp|udp|sctp|dccp|udplite|icmp|icmpv6|\d{1,3})",
         r"@th,64,\d{1,3} == 0x[0-9a-f]{1,32}",
         rf"{_FIELDS} == {_SET}",
         rf"update {_SET} \{{ {_FIELDS} \}}",

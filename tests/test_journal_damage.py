@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import anyio
 import pytest
 from structlog.testing import capture_logs
 
@@ -24,7 +26,9 @@ from bringup.daemon.journal import Journal, KeptDisks, NewRun
 from bringup.daemon.journal.history import DamagedJournal, History, damage, read
 from bringup.daemon.journal.sqlite import SqliteJournal, opened
 from bringup.daemon.outcomes import Kind, Outcome, RunResult
+from bringup.daemon.releasing import release
 from bringup.daemon.resuming import Guests, Resuming
+from bringup.daemon.retrying import retry
 from bringup.daemon.states import PowerState
 from bringup.drivers.base import Driver
 from bringup.drivers.simulated import Scenario, SimulatedDriver
@@ -155,6 +159,76 @@ async def test_whatever_page_is_damaged_every_guest_comes_back_on_this_boot_and_
                 wrong.append((0, page, damage(place / "journal.sqlite")))
     assert wrong == []
     assert set_aside >= pages // 2
+
+
+def with_byte(at: int, value: int) -> Callable[[bytes], bytes]:
+    return lambda content: content[:at] + bytes([value]) + content[at + 1 :]
+
+
+def with_indexes_swapped(content: bytes) -> bytes:
+    """Swap the pages of two indexes, each whole and in order: only the tables say that they are another's."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.deserialize(with_byte(18, 1)(with_byte(19, 1)(content)))
+        query = "SELECT rootpage FROM sqlite_master WHERE name IN ('sqlite_autoindex_boots_1', 'instances_uuid')"
+        first, second = (number - 1 for (number,) in database.execute(query))
+    pages = [content[at : at + PAGE] for at in range(0, len(content), PAGE)]
+    pages[first], pages[second] = pages[second], pages[first]
+    return b"".join(pages)
+
+
+LITTLE = {
+    "that it is never written": with_byte(18, 3),
+    "a version that nobody writes": with_byte(60, 1),
+    "a version below 0": with_byte(60, 255),
+    "indexes that are each other's": with_indexes_swapped,
+}
+
+
+@pytest.mark.parametrize("spoils", LITTLE.values(), ids=LITTLE)
+@pytest.mark.parametrize("guests", ["on_host_boot", "on_every_start"])
+async def test_a_file_of_which_sqlite_thinks_that_it_is_whole_is_set_aside_too(
+    directory: Path, spoils: Callable[[bytes], bytes], guests: Guests
+) -> None:
+    path = directory / "journal.sqlite"
+    async with arranged(RAN) as host:
+        path.write_bytes(spoils(await history_of_two_boots(directory, host, ended=True)))
+        assert damage(path) is not None
+        for boot in (3, 4):
+            result, running = await boots(host, directory, boot, guests)
+            assert (running, {outcome.kind for outcome in result.outcomes}) == (COUNT, {Kind.INITIALIZED})
+    assert damage(path) is None
+
+
+WRITES_AND_GOES = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("UPDATE boots SET last_seen = last_seen")
+database.commit()
+print(*database.execute("SELECT count(*) FROM instances WHERE kind IS NOT NULL").fetchone())
+database.close()
+"""
+"""As ``bringup retry`` beside a daemon."""
+
+
+@pytest.mark.parametrize("asks", ["release", "retry"])
+async def test_a_daemon_that_is_asked_something_keeps_its_journal_from_others_that_come_and_go(
+    directory: Path, asks: str
+) -> None:
+    path = directory / "journal.sqlite"
+
+    async def another() -> str:
+        command = [sys.executable, "-I", "-c", WRITES_AND_GOES, str(path)]
+        return (await anyio.run_process(command)).stdout.decode().strip()
+
+    async with a_journal(directory, 1) as journal:
+        await journal.begin_run(NewRun(run_id=uuid_of(5001), boot_id=uuid_of(1), host=HOST, began_at=now()))
+        for number in range(1, 4):
+            # In the process that has it open: what the status socket is asked for.
+            done = await (release(path, []) if asks == "release" else retry(path, uuid_of(1), []))
+            assert len(done) == (number > 1 and asks == "release")
+            assert await another() == str(number - 1)
+            await journal.settled(Outcome(uuid=uuid_of(number), kind=Kind.HELD, because=("vifs",), took_s=0.1))
+    assert await another() == "3"
 
 
 async def test_damage_that_is_met_in_the_middle_of_a_run_sets_the_file_aside_and_the_run_goes_on(

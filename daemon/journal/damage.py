@@ -90,7 +90,8 @@ def look_through(database: sqlite3.Connection) -> None:
 
     :raises sqlite3.DatabaseError: there is some.
     """
-    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    # Not quick_check, which takes the index of another table for one of this: twice as long, 0.15 s for 43 MiB.
+    (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
         raise damaged(str(found))
     if database.execute("PRAGMA foreign_key_check").fetchone() is not None:

@@ -22,6 +22,12 @@ BUSY_TIMEOUT_S = 5.0
 BESIDE = ("", "-wal", "-shm", "-journal")
 MARK = "boot"
 """Holds the id of the last boot on which a run began: a journal that is set aside is missed on that boot only."""
+HEADER: Final = 100
+WRITE_VERSION: Final = 18
+KNOWN_WRITE_VERSIONS: Final = (1, 2)
+"""https://www.sqlite.org/fileformat2.html#file_format_version_numbers"""
+NEWEST: Final = 1000
+"""Versions are counted up one by one: no version of bringup has written one that is higher."""
 UNKNOWN: Final = ""
 """What a mark holds that cannot be read."""
 
@@ -79,6 +85,28 @@ def no_file(path: Path) -> str | None:
     return None
 
 
+def odd_header(path: Path) -> str | None:
+    """Say what in the header of the file is none of ours though SQLite takes it; None: nothing.
+
+    A file whose "write version" SQLite does not know is one that it reads and never writes, on no boot.  Only a process
+    that has no connection to the file may look: closing a descriptor lets go of all locks that it has there.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(HEADER)
+    except OSError:
+        # Whether it can be used is said by who uses it.
+        return None
+    if len(header) < HEADER or header[WRITE_VERSION] in KNOWN_WRITE_VERSIONS:
+        return None
+    return f"it can be read and never written: the write version in its header is {header[WRITE_VERSION]}"
+
+
+def may_be_written(path: Path) -> bool:
+    """Tell whether this user may write the file where it is: who then cannot is held up by what is in it."""
+    return os.access(path, os.R_OK | os.W_OK, effective_ids=True) and not is_read_only(path)
+
+
 def not_ours(path: Path) -> str | None:
     """Say that this user may not use the file, on no boot; None: it may, or there is none."""
     is_there = os.access(path, os.F_OK, effective_ids=True)
@@ -101,20 +129,31 @@ def _is_complete(database: sqlite3.Connection, path: Path) -> bool:
 
     :raises Refused: a newer version wrote it.
     """
-    (version,) = database.execute("PRAGMA user_version").fetchone()
+    version = version_of(database)
     if version > VERSION:
         raise Refused(
             f"cannot use the journal {path}: its version is {version}, this version of bringup knows {VERSION}; "
-            "run the version that wrote it"
+            "run the version that wrote it; if there was never a newer one here, rename the file"
         )
     if version == 0 or not _has_table(database, "retries"):
         return False
     return not any(_missing_columns(database, table) for table in ADDED_COLUMNS)
 
 
+def version_of(database: sqlite3.Connection) -> int:
+    """Give the version of its tables; 0 where there are none yet.
+
+    :raises sqlite3.DatabaseError: it is one that no version of bringup writes.
+    """
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if not 0 <= version <= NEWEST:
+        raise damaged(f"its version is {version}, which no version of bringup writes")
+    return int(version)
+
+
 def _make_tables(database: sqlite3.Connection) -> None:
     """Make what is missing, in the transaction that has the lock."""
-    (version,) = database.execute("PRAGMA user_version").fetchone()
+    version = version_of(database)
     if version == 0:
         if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise damaged("it is a database of another program")

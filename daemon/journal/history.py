@@ -1,6 +1,8 @@
 """What a journal has, for people: runs, instances, actions, kept disks.  Read only; the daemon may run meanwhile."""
 
+import errno
 import json
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -15,7 +17,7 @@ from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.journal import remembering
 from bringup.daemon.journal.base import FailedBefore, Past
 from bringup.daemon.journal.damage import damaged, decoding, is_damage, look_through
-from bringup.daemon.journal.file import BUSY_TIMEOUT_S, no_file
+from bringup.daemon.journal.file import BUSY_TIMEOUT_S, no_file, odd_header, version_of
 from bringup.daemon.journal.owing import Owed, owed_on
 from bringup.daemon.journal.schema import RUNNING, STOPPED, VERSION
 from bringup.daemon.journal.timeline import timeline_of
@@ -216,17 +218,21 @@ def read(path: Path) -> Iterator[History | None]:
     """
     if found := no_file(path):
         raise _damaged(path) from damaged(found)
+    # Looked at and never opened: the daemon reads here too (POST /release), and whoever closes a descriptor of a file
+    # lets go of all locks that the process has on it, the daemon's own among them.
     try:
-        # Not whether it may be read: one that may not is no journal that is not there.
-        path.open("rb").close()
+        path.stat()
     except (FileNotFoundError, NotADirectoryError):
         yield None
         return
     except PermissionError as error:
-        raise Refused(f"cannot read the journal {path} ({error.strerror}): {WHO_MAY}") from None
+        raise _may_not(path, error.strerror) from None
     except OSError:
         # SQLite says what is wrong with it.
         pass
+    # One that may not be read is no journal that is not there.
+    if not os.access(path, os.R_OK, effective_ids=True):
+        raise _may_not(path, os.strerror(errno.EACCES))
     try:
         with _connected(path) as database:
             # A daemon that has just made the file has not filled it yet.
@@ -238,12 +244,16 @@ def read(path: Path) -> Iterator[History | None]:
         raise Temporary(f"cannot read the journal {path}") from error
 
 
+def _may_not(path: Path, why: str) -> Refused:
+    return Refused(f"cannot read the journal {path} ({why}): {WHO_MAY}")
+
+
 def _damaged(path: Path) -> DamagedJournal:
     return DamagedJournal(f"cannot read the journal {path}; it is damaged; the next start sets it aside")
 
 
 def damage(path: Path) -> str | None:
-    """Say what is damaged in a journal; None: nothing, or there is none.
+    """Say what is damaged in a journal; None: nothing, or there is none.  Not for a process that has it open.
 
     :raises BringupError: it cannot be read now, or is of a newer version.
     """
@@ -253,7 +263,7 @@ def damage(path: Path) -> str | None:
                 history.check()
     except DamagedJournal as error:
         return str(error.__cause__)
-    return None
+    return odd_header(path)
 
 
 class NewerJournal(Refused):
@@ -261,13 +271,13 @@ class NewerJournal(Refused):
 
 
 def _version(database: sqlite3.Connection, path: Path) -> int:
-    (version,) = database.execute("PRAGMA user_version").fetchone()
+    version = version_of(database)
     if version > VERSION:
         raise NewerJournal(
             f"cannot read the journal {path}: its version is {version}, this version of bringup knows {VERSION}; "
-            "run the version that wrote it"
+            "run the version that wrote it; if there was never a newer one here, rename the file"
         )
-    return int(version)
+    return version
 
 
 @contextmanager

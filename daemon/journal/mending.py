@@ -13,7 +13,7 @@ from typing import NoReturn, TypeVar
 from bringup.daemon.journal.base import NewRun, Past
 from bringup.daemon.journal.beginning import begin_again
 from bringup.daemon.journal.damage import in_words, is_damage
-from bringup.daemon.journal.file import Mark, connect, set_aside, transaction
+from bringup.daemon.journal.file import Mark, connect, may_be_written, set_aside, transaction
 from bringup.daemon.logs import get_logger
 
 log = get_logger()
@@ -46,7 +46,7 @@ class JournalFile:
         try:
             self._database = connect(self.path)
         except sqlite3.Error as error:
-            if not (self.is_ours and is_damage(error)):
+            if not self._is_damage(error):
                 raise
             self._replace(error)
         if self._begun is not None:
@@ -62,7 +62,7 @@ class JournalFile:
             with in_words():
                 return work()
         except sqlite3.Error as error:
-            if not (self.is_ours and is_damage(error)) or self._is_without_run(error):
+            if not self._is_damage(error) or self._is_without_run(error):
                 raise
             self._replace(error)
         if self._begun is not None:
@@ -74,6 +74,13 @@ class JournalFile:
         database, self._database = self._database, None
         if database is not None:
             database.close()
+
+    def _is_damage(self, error: sqlite3.Error) -> bool:
+        """Tell whether an error is one for which the file is set aside, by whom it may be."""
+        if not self.is_ours:
+            return False
+        is_closed = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY
+        return is_damage(error) or (is_closed and may_be_written(self.path))
 
     def _is_without_run(self, error: sqlite3.Error) -> bool:
         """Tell whether a row refers to a run that was never written: that is no damage."""

@@ -26,7 +26,7 @@ HEADER: Final = 100
 WRITE_VERSION: Final = 18
 KNOWN_WRITE_VERSIONS: Final = (1, 2)
 """https://www.sqlite.org/fileformat2.html#file_format_version_numbers"""
-NEWEST: Final = 1000
+NEWEST: Final = 100
 """Versions are counted up one by one: no version of bringup has written one that is higher."""
 UNKNOWN: Final = ""
 """What a mark holds that cannot be read."""

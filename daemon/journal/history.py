@@ -226,7 +226,7 @@ def read(path: Path) -> Iterator[History | None]:
         yield None
         return
     except PermissionError as error:
-        raise _may_not(path, error.strerror) from None
+        raise _may_not(path, os.strerror(error.errno or 0)) from None
     except OSError:
         # SQLite says what is wrong with it.
         pass

@@ -24,7 +24,7 @@ BOUND = {
     "daemon/status/server.py: CLOSE_S": closing.STATUS_S,
     "daemon/store/nova_conductor/store.py: CLOSE_S": closing.CONDUCTOR_S,
     "daemon/store/sql.py: CLOSE_LIMIT_S": closing.STORE_S,
-    "daemon/wiring.py: CLOSE_S": closing.DRIVER_S,
+    "daemon/wiring/drivers.py: CLOSE_S": closing.DRIVER_S,
 }
 OF_THE_LAST_WORD = {"daemon/init_host.py: left_s", "daemon/init_host.py: deadline_s"}
 """They share ``limits.last_word_deadline``."""

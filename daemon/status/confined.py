@@ -1,9 +1,10 @@
 """What the process that answers may not do, whoever makes it do things: by Landlock and by a filter of system calls.
 
 It has the daemon's user, and that user may open libvirt's socket, the state directory and the memory of the daemon.  So
-it may read the files of Python and of this program and no others, write none, connect to nothing, begin no program, and
-touch no other process.  See landlock(7) (Linux 5.13, a part of it later) and seccomp(2).  Where the kernel does not
-have one of them, or a service manager refuses it, the other is left; this never ends the process.
+it may read the files of Python and of this program and no others, write none, connect and send to nothing, begin no
+program, and touch no other process, its limits and its turn neither.  See landlock(7) (Linux 5.13, a part of it later)
+and seccomp(2).  Where the kernel does not have one of them, or a service manager refuses it, the other is left; this
+never ends the process.
 """
 
 import ctypes
@@ -12,6 +13,7 @@ import struct
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -44,18 +46,55 @@ ALSO_READ: Final = (
 EPERM: Final = 1
 ALLOWED: Final = 0x7FFF0000
 REFUSED: Final = 0x00050000 | EPERM
-LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
+LOAD, AND, EQUAL, AT_LEAST, RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
+CALL, MACHINE, SECOND_ARGUMENT = 0, 4, 24
+"""Where they stand in seccomp_data; of an argument its lower half, where the lower half is the first."""
+TYPE: Final = 0xF
+STREAM: Final = 1
+"""SOCK_TYPE_MASK and SOCK_STREAM (linux/net.h)."""
 X32: Final = 0x40000000
 """Calls of another convention of x86-64 have this bit; on other machines there are none."""
 NAMES: Final = (
     *("socket", "connect", "execve", "execveat", "kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"),
     *("ptrace", "process_vm_readv", "process_vm_writev", "keyctl", "bpf", "perf_event_open", "open_by_handle_at"),
+    # They take the process that they change: its limits, its turn, its processors.
+    *("prlimit64", "setpriority", "ioprio_set", "sched_setaffinity", "sched_setscheduler", "sched_setparam"),
+    "sched_setattr",
 )
+PAIR: Final = "socketpair"
+"""An event loop wants one of streams; one of datagrams could send to any socket that the user may send to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the filter must know of a machine."""
+
+    audit: int
+    """Its number in the kernel's audit."""
+    pair: int
+    """Its number of PAIR (asm/unistd.h)."""
+    calls: tuple[int, ...]
+    """Its numbers of NAMES."""
+
+
 BY_MACHINE: Final = {
-    "x86_64": (0xC000003E, (41, 42, 59, 322, 62, 200, 234, 129, 297, 101, 310, 311, 250, 321, 298, 304)),
-    "aarch64": (0xC00000B7, (198, 203, 221, 281, 129, 130, 131, 138, 240, 117, 270, 271, 219, 280, 241, 265)),
+    "x86_64": Machine(
+        audit=0xC000003E,
+        pair=53,
+        calls=(
+            *(41, 42, 59, 322, 62, 200, 234, 129, 297, 101, 310, 311, 250, 321, 298, 304),
+            *(302, 141, 251, 203, 144, 142, 314),
+        ),
+    ),
+    "aarch64": Machine(
+        audit=0xC00000B7,
+        pair=199,
+        calls=(
+            *(198, 203, 221, 281, 129, 130, 131, 138, 240, 117, 270, 271, 219, 280, 241, 265),
+            *(261, 140, 30, 122, 119, 118, 274),
+        ),
+    ),
 }
-"""The machine as the kernel's audit names it, and its numbers of NAMES (asm/unistd.h)."""
 EVERYWHERE: Final = (424, 425, 434, 438, 440)
 """pidfd_send_signal, io_uring_setup, pidfd_open, pidfd_getfd, process_madvise: the same on every machine."""
 
@@ -107,22 +146,29 @@ def _filter_calls(libc: ctypes.CDLL) -> None:
     machine = BY_MACHINE.get(os.uname().machine)
     if machine is None or sys.maxsize < 1 << 32:
         return
-    program = filter_of(*machine)
+    program = filter_of(machine)
     kept = ctypes.create_string_buffer(program, len(program))
     described = struct.pack("@HP", len(program) // 8, ctypes.addressof(kept))
     libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.c_char_p(described), 0, 0)
 
 
-def filter_of(audit: int, numbers: Iterable[int]) -> bytes:
-    """Give the program: what is called by another convention, or is one of these, is refused."""
-    refused = [*numbers, *EVERYWHERE]
-    rest = len(refused)
+def filter_of(machine: Machine) -> bytes:
+    """Give the program: what is called by another convention, is one of these, or makes a pair of datagrams is refused.
+
+    Each step but the first says how many are passed over where it holds, and where it does not.
+    """
+    refused = [*machine.calls, *EVERYWHERE]
+    rest = len(refused) + 4
     steps = [
-        (LOAD, 0, 0, 4),  # seccomp_data.arch
-        (EQUAL, 0, rest + 3, audit),
-        (LOAD, 0, 0, 0),  # seccomp_data.nr
+        (LOAD, 0, 0, MACHINE),
+        (EQUAL, 0, rest + 3, machine.audit),
+        (LOAD, 0, 0, CALL),
         (AT_LEAST, rest + 1, 0, X32),
         *((EQUAL, rest - place, 0, number) for place, number in enumerate(refused)),
+        (EQUAL, 0, 3, machine.pair),
+        (LOAD, 0, 0, SECOND_ARGUMENT),
+        (AND, 0, 0, TYPE),
+        (EQUAL, 0, 1, STREAM),
         (RETURN, 0, 0, ALLOWED),
         (RETURN, 0, 0, REFUSED),
     ]

@@ -81,12 +81,17 @@ def own_cost(size: Size) -> None:
     )
 
 
-def journaled(size: Size) -> None:
-    """Print what the journal costs: runs with it and without, in turn."""
-    pairs = [
-        (measure("journal", size.many, 64, 1, size.shrink), measure("journal", size.many, 64, 0, size.shrink))
+def with_and_without(name: str, size: Size) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Make runs with what a measure is about and without it, in turn."""
+    return [
+        (measure(name, size.many, 64, 1, size.shrink), measure(name, size.many, 64, 0, size.shrink))
         for _ in range(size.runs)
     ]
+
+
+def journaled(size: Size) -> None:
+    """Print what the journal costs."""
+    pairs = with_and_without("journal", size)
     what = f"with / without the journal, {size.many} instances, limit 64"
     row(f"wall {what}", "<= 1.10", [one["wall_s"] / other["wall_s"] for one, other in pairs], "{:.3f}".format)
     added = [1000 * (one["cpu_s_an_instance"] - other["cpu_s_an_instance"]) for one, other in pairs]
@@ -127,11 +132,8 @@ def filtered(size: Size) -> None:
 
 
 def flooded(size: Size) -> None:
-    """Print what strangers at the status endpoint cost a run: runs with them and without, in turn."""
-    pairs = [
-        (measure("flood", size.many, 64, 1, size.shrink), measure("flood", size.many, 64, 0, size.shrink))
-        for _ in range(size.runs)
-    ]
+    """Print what strangers at the status endpoint cost a run."""
+    pairs = with_and_without("flood", size)
     what = f"{size.many} instances, limit 64: 1100 silent connections and a flood of requests / nobody asks"
     row(f"wall, {what}", "< 1.05", [one["wall_s"] / other["wall_s"] for one, other in pairs], "{:.3f}".format)
     added = [one["cpu_s_an_instance"] / other["cpu_s_an_instance"] for one, other in pairs]

@@ -16,7 +16,7 @@ from bringup.placement.client import PlacementClient, connect
 from bringup.placement.errors import NotFound, PlacementError, ProviderMisnamed
 from bringup.placement.gate import Gate, Waiting, pass_gate, probe
 from bringup.placement.nodes import told
-from bringup.placement.providers import canonical_uuid
+from bringup.placement.providers import as_uuid
 
 log = get_logger()
 
@@ -102,7 +102,7 @@ def _tell_in_the_clear(client: PlacementClient, said: Collection[str]) -> list[s
 def other_name(settings: Settings, gate: Gate) -> str | None:
     """Say how this node's provider is called and what to set, where the settings call it otherwise; None where not."""
     wanted = settings.placement.resource_provider
-    if wanted == gate.provider.name or canonical_uuid(wanted) is not None:
+    if wanted == gate.provider.name or as_uuid(wanted) is not None:
         return None
     return told(gate.provider)
 

@@ -20,6 +20,7 @@ from bringup.placement.exposure import falls_to_http, is_open
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.microversions import Microversion
 from bringup.placement.reactions import BY_EXCEPTION, failure_of, refusal_of
+from bringup.placement.reading import IDENTITY
 
 log = structlog.get_logger()
 
@@ -232,7 +233,7 @@ class PlacementClient:
 
     def _headers(self) -> dict[str, str]:
         # Without the header "/" answers for every version; with one that it does not have, 406.
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        headers = {"Accept": "application/json", **IDENTITY}
         if self.microversion is not None:
             headers["OpenStack-API-Version"] = f"placement {self.microversion}"
         return headers

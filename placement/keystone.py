@@ -25,6 +25,7 @@ from bringup.placement.credentials import GivenToken, Identity
 from bringup.placement.errors import NotFound, NotUnderstood, PlacementError, Unauthorized, Unreachable
 from bringup.placement.knocking import may_log_in
 from bringup.placement.reactions import BY_EXCEPTION, failure_of, reaction_to, refusal_of
+from bringup.placement.reading import IDENTITY
 from bringup.placement.stopwatch import Stopwatch
 
 log = structlog.get_logger()
@@ -35,7 +36,7 @@ SUBJECT_HEADER: Final = "X-Subject-Token"
 UNKNOWN_LIFE_S: Final = 300.0
 LOGIN_S: Final = 120.0
 """How long Keystone may work on one login.  That its machine is gone is noticed before that (``client.KEEPALIVE``)."""
-HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
+HEADERS: Final = {"Accept": "application/json", **IDENTITY}
 BUSY: Final = "it is busy"
 
 

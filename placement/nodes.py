@@ -12,7 +12,7 @@ from bringup.placement.microversions import Microversion
 from bringup.placement.naming import may_be_one_host, others_of
 from bringup.placement.providers import (
     ResourceProvider,
-    canonical_uuid,
+    as_uuid,
     create_provider,
     look_up,
     look_up_uuid,
@@ -31,7 +31,7 @@ async def find_node(
     :raises ProviderMisnamed: what has this node's UUID has a name that is not this host's.
     :raises PlacementError: nobody could tell.
     """
-    if uuid is not None and canonical_uuid(name) is None:
+    if uuid is not None and as_uuid(name) is None:
         found, version = await look_up_uuid(client, uuid)
         if found is not None:
             if may_be_one_host(name, found.name):
@@ -62,7 +62,7 @@ async def make_node(client: PlacementClient, name: str, *, create: bool, uuid: s
     :raises PlacementError: it could not be made.
     """
     what = _what(client, name)
-    if canonical_uuid(name) is not None:
+    if as_uuid(name) is not None:
         raise ProviderMissing(
             what, "there is none with this UUID or name; set placement.resource_provider to the name of this host's"
         )

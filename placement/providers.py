@@ -37,7 +37,7 @@ async def look_up(client: PlacementClient, name_or_uuid: str) -> tuple[ResourceP
 
     :raises PlacementError: nobody could tell.
     """
-    uuid = canonical_uuid(name_or_uuid)
+    uuid = as_uuid(name_or_uuid)
     if uuid is not None:
         found, version = await _find(client, {"uuid": uuid})
         if found is not None:
@@ -50,7 +50,7 @@ async def look_up_uuid(client: PlacementClient, uuid: str) -> tuple[ResourceProv
 
     :raises PlacementError: nobody could tell.
     """
-    return await _find(client, {"uuid": canonical_uuid(uuid) or uuid})
+    return await _find(client, {"uuid": as_uuid(uuid) or uuid})
 
 
 async def names_of_all(client: PlacementClient) -> dict[str, str]:
@@ -79,20 +79,20 @@ async def create_provider(client: PlacementClient, name: str, uuid: str | None =
     except Conflict:
         # Below microversion 1.23 no code tells a duplicate name from other conflicts: looking does.
         found, _ = await _find(client, {"name": name})
-        if found is None or (uuid is not None and found.uuid != canonical_uuid(uuid)):
+        if found is None or (uuid is not None and found.uuid != as_uuid(uuid)):
             raise
         return found
     if answer.body:
         return _provider(answer, answer.json())
     # Before 1.20: 201 with the address, whose host part may be that of a proxy's inside.
-    made = canonical_uuid(answer.headers.get("Location", "").rstrip("/").rpartition("/")[2])
+    made = as_uuid(answer.headers.get("Location", "").rstrip("/").rpartition("/")[2])
     if made is None:
         raise answer.not_understood("made a resource provider without saying where it is")
     shown = await client.request("GET", f"/resource_providers/{made}")
     return _provider(shown, shown.json())
 
 
-def canonical_uuid(text: str) -> str | None:
+def as_uuid(text: str) -> str | None:
     """Give a UUID as Placement writes it; None if the text is not one."""
     try:
         uuid = str(UUID(text))

@@ -7,7 +7,7 @@ import pytest
 from bringup.placement.client import PlacementClient
 from bringup.placement.errors import Conflict, NotUnderstood, PlacementError
 from bringup.placement.microversions import Microversion
-from bringup.placement.providers import ResourceProvider, canonical_uuid, create_provider, find_provider
+from bringup.placement.providers import ResourceProvider, as_uuid, create_provider, find_provider
 from support.placement import a_client, a_peer, an_answer, fresh_name
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ async def test_what_is_made_is_found_by_name_and_by_uuid(microversion: Microvers
 async def test_placement_chooses_the_uuid_if_none_is_given(microversion: Microversion) -> None:
     async with a_client() as client:
         made = await create_provider(client.at(microversion), fresh_name())
-    assert canonical_uuid(made.uuid) == made.uuid
+    assert as_uuid(made.uuid) == made.uuid
 
 
 async def test_what_is_not_there_is_none() -> None:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from bringup.daemon.status import channel as channels_of
 from bringup.daemon.status.channel import Channel, Channels
-from bringup.daemon.status.keeping import SHOWN, Listener, kept
+from bringup.daemon.status.keeping import AGAIN_AT_MOST_S, AGAIN_S, HEALTHY_S, SHOWN, Listener, again_after_s, kept
 from support.status import Acted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -108,3 +108,12 @@ async def test_one_that_does_not_keep_up_is_known_by_what_it_has_not_taken() -> 
 
     assert (in_time, channel.is_full) == (False, True)
     assert len(channel.take()) == 1
+
+
+async def test_each_start_waits_twice_as_long_as_the_last_up_to_an_end_and_after_a_long_life_none_does() -> None:
+    waits = [0.0]
+    for _ in range(12):
+        waits.append(again_after_s(waits[-1], lived_s=1))
+    assert waits[1:4] == [AGAIN_S, 2 * AGAIN_S, 4 * AGAIN_S]
+    assert waits[-1] == AGAIN_AT_MOST_S
+    assert again_after_s(AGAIN_AT_MOST_S, lived_s=HEALTHY_S + 1) == AGAIN_S

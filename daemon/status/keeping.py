@@ -95,15 +95,15 @@ class _Keeper:
 
     async def keep(self) -> None:
         """Start it, again and again, until the end."""
-        again_s = AGAIN_S
+        again_s = 0.0
         while not self._is_over():
             began = time.monotonic()
             reason = await self._one_life()
             if self._is_over():
                 return
+            again_s = again_after_s(again_s, lived_s=time.monotonic() - began)
             log.warning("status.listener_ended", listener=self._listener.name, reason=reason, again_s=again_s)
             await anyio.sleep(again_s)
-            again_s = AGAIN_S if time.monotonic() - began > HEALTHY_S else min(2 * again_s, AGAIN_AT_MOST_S)
 
     def _is_over(self) -> bool:
         # All of them are told to end before anybody waits for the first.
@@ -258,6 +258,11 @@ class _Keeper:
         finally:
             self._words -= 1
         channel.add(line("word", number, answer))
+
+
+def again_after_s(before_s: float, *, lived_s: float) -> float:
+    """Give how long to wait before it is started anew; ``before_s`` is how long it was before the life that ended."""
+    return AGAIN_S if lived_s > HEALTHY_S else min(max(AGAIN_S, 2 * before_s), AGAIN_AT_MOST_S)
 
 
 def _is_name(value: Any) -> bool:

@@ -7,11 +7,11 @@ nothing is checked when a scenario is made in Python: there the type checker loo
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
-from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict
 
 from bringup.drivers.base import PowerState
+from bringup.drivers.identifiers import canonical_uuid
 from bringup.drivers.needs import MetBy, NeedKind, NeedState
 from bringup.drivers.simulated.latency import LONGEST_S, Latency, parse_latency, write_latency
 from bringup.drivers.simulated.verbs import ErrorName, LatencyKey, Verb
@@ -19,12 +19,9 @@ from bringup.drivers.simulated.verbs import ErrorName, LatencyKey, Verb
 
 def _parse_uuid(value: str) -> str:
     try:
-        canonical = str(UUID(value))
+        return canonical_uuid(value)
     except ValueError:
-        canonical = ""
-    if not canonical or canonical != value.lower():
-        raise ValueError("must be a UUID, 8-4-4-4-12 hexadecimal digits with dashes")
-    return canonical
+        raise ValueError("must be a UUID, 8-4-4-4-12 hexadecimal digits with dashes") from None
 
 
 def _parse_power_state(value: object) -> PowerState:

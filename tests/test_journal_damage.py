@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -32,10 +33,12 @@ from bringup.daemon.retrying import retry
 from bringup.daemon.states import PowerState
 from bringup.drivers.base import Driver
 from bringup.drivers.simulated import Scenario, SimulatedDriver
+from support import process
 from support.computer import a_computer
 from support.drivers import uuid_of
 from support.hosts import HOST, IN_MEMORY, Arranged, arranged, executor_of, guest, instance, now
 from support.process import NOBODY, WITHOUT_ROOTS_RIGHTS, run
+from support.programs import needs
 
 pytestmark = pytest.mark.anyio
 
@@ -454,6 +457,24 @@ def test_history_plot_check_and_plan_of_a_damaged_journal_say_so(directory: Path
     planned = run("plan", *computer.arguments)
     assert (planned.code, "this plan does too" in planned.err) == (0, True)
     assert computer.run().code == 0
+    assert run("history", *computer.arguments).code == 0
+
+
+def test_a_journal_of_which_the_disk_has_lost_a_sector_is_set_aside(directory: Path) -> None:
+    needs("gcc")
+    library = directory / "bad_sector.so"
+    source = Path(process.__file__).with_name("bad_sector.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, source, "-ldl"], check=True)  # noqa: S607 - wherever it is
+    computer = a_computer(directory).guests(RAN).records(RAN)
+    assert computer.run().code == 0
+    path = computer.state / "journal.sqlite"
+    lost = {"LD_PRELOAD": str(library), "BAD_SECTOR": f"{path.stat().st_ino}:0"}
+
+    ended = computer.run(env={**process.ENVIRONMENT, **lost})
+
+    assert ended.code == 0
+    assert len(ended.named("journal.set_aside")) == 1
+    assert set(ended.outcomes.values()) == {"initialized"}
     assert run("history", *computer.arguments).code == 0
 
 

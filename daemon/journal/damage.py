@@ -33,6 +33,8 @@ BROKEN_LINKS: Final = frozenset(
     }
 )
 """Every row is written after the one that it refers to, and once: what was there is not there any more."""
+LOST: Final = sqlite3.SQLITE_IOERR_CORRUPTFS
+"""A part of the file cannot be read (EIO): a sector that the disk has lost.  No other error of reading says so."""
 UNDECODABLE: Final = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError)
 """What reading a row raises that holds something else than was written."""
 NO_TEXT: Final = "Could not decode to UTF-8"
@@ -51,7 +53,7 @@ def is_damage(error: BaseException) -> bool:
     code = getattr(error, "sqlite_errorcode", 0)
     if code == sqlite3.SQLITE_ERROR and any(words in str(error) for words in MADE_BY_ANOTHER):
         return False
-    return code & _PRIMARY in DAMAGE or code in BROKEN_LINKS or str(error).startswith(NO_TEXT)
+    return code & _PRIMARY in DAMAGE or code in (*BROKEN_LINKS, LOST) or str(error).startswith(NO_TEXT)
 
 
 def damaged(text: str) -> sqlite3.DatabaseError:

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from bringup.daemon.errors import chain_of
 from bringup.daemon.scheduler.report import Report
 from bringup.daemon.scheduler.spool import OutboxError, Spool
 from support.drivers import uuid_of
@@ -90,6 +92,21 @@ def test_a_file_that_is_no_report_is_set_aside_and_named_in_the_log(directory: P
     assert [(line["event"], line["file"]) for line in logs] == [("outbox.corrupt", str(bad))]
     assert (directory / "corrupt" / bad.name).read_bytes() == content
     assert not bad.exists()
+
+
+def test_a_report_that_cannot_be_read_for_want_of_descriptors_stays(directory: Path) -> None:
+    spool = Spool(directory)
+    spool.write(a_report())
+    (path,) = spool.waiting()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OutboxError, match="now") as raised:
+            spool.read(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "Too many open files" in chain_of(raised.value)
+    assert ids_in(spool) == [a_report()["report_id"]]
 
 
 def test_a_rejected_report_is_set_aside_and_can_be_moved_back(directory: Path) -> None:

@@ -20,17 +20,35 @@ def begin(database: sqlite3.Connection, run: NewRun, *, lost: Callable[..., bool
     """
     is_new = database.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is None
     boot, down_s, memory_lost = _see_boot(database, run, memory_lost=lost(is_new=is_new))
+    past, goes_on = known_to(database, run.run_id, run.host, boot=boot, down_s=down_s, memory_lost=memory_lost)
+    if goes_on is not None:
+        database.execute("UPDATE runs SET attempt = ?, state = ? WHERE number = ?", (past.attempt, RUNNING, goes_on))
+        return past, goes_on
+    values = (past.run_id, boot, run.host, text_of(run.began_at), past.attempt, RUNNING)
+    cursor = database.execute(
+        "INSERT INTO runs (run_id, boot, host, began_at, attempt, state) VALUES (?, ?, ?, ?, ?, ?)", values
+    )
+    return past, cursor.lastrowid or 0
+
+
+def known_to(
+    database: sqlite3.Connection, run_id: str, host: str, *, boot: int, down_s: float | None, memory_lost: bool
+) -> tuple[Past, int | None]:
+    """Give what is known to a run of this id that begins on a boot, and the number of the run that it goes on with.
+
+    It goes on with the last one where that was cut short on the same boot and host; None: with none.
+    """
     last = database.execute(
         "SELECT number, run_id, boot, host, state, attempt FROM runs ORDER BY number DESC LIMIT 1"
     ).fetchone()
-    was_cut_short = last is not None and last[4] in (RUNNING, STOPPED)
-    goes_on = was_cut_short and last[2] == boot and last[3] == run.host
-    run_id, attempt = (last[1], last[5] + 1) if goes_on else (run.run_id, 1)
+    number, last_id, last_boot, last_host, state, attempt = last or (0, "", 0, "", "", 0)
+    was_cut_short = state in (RUNNING, STOPPED)
+    goes_on = number if was_cut_short and last_boot == boot and last_host == host else None
     past = Past(
-        run_id=run_id,
-        attempt=attempt,
-        settled=remembering.settled_in(database, last[0]) if goes_on else {},
-        in_flight=remembering.in_flight_in(database, last[0]) if was_cut_short else {},
+        run_id=run_id if goes_on is None else last_id,
+        attempt=1 if goes_on is None else attempt + 1,
+        settled={} if goes_on is None else remembering.settled_in(database, goes_on),
+        in_flight=remembering.in_flight_in(database, number) if was_cut_short else {},
         resumed=remembering.resumed_on(database, boot),
         boot_settled=remembering.is_settled(database, boot),
         held=remembering.held_on(database, boot),
@@ -40,14 +58,7 @@ def begin(database: sqlite3.Connection, run: NewRun, *, lost: Callable[..., bool
         released=remembering.waiting_releases(database),
         retried=remembering.waiting_retries(database),
     )
-    if goes_on:
-        database.execute("UPDATE runs SET attempt = ?, state = ? WHERE number = ?", (attempt, RUNNING, last[0]))
-        return past, last[0]
-    values = (run_id, boot, run.host, text_of(run.began_at), 1, RUNNING)
-    cursor = database.execute(
-        "INSERT INTO runs (run_id, boot, host, began_at, attempt, state) VALUES (?, ?, ?, ?, ?, ?)", values
-    )
-    return past, cursor.lastrowid or 0
+    return past, goes_on
 
 
 def begin_again(database: sqlite3.Connection, run: NewRun, past: Past, number: int, *, memory_lost: bool) -> None:

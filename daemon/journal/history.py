@@ -16,10 +16,11 @@ from bringup.daemon.advice import advice, for_one
 from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.journal import remembering
 from bringup.daemon.journal.base import FailedBefore, Past
+from bringup.daemon.journal.beginning import known_to
 from bringup.daemon.journal.damage import damaged, decoding, is_damage, look_through
 from bringup.daemon.journal.file import BUSY_TIMEOUT_S, no_file, odd_header, version_of
 from bringup.daemon.journal.owing import Owed, owed_on
-from bringup.daemon.journal.schema import RUNNING, STOPPED, VERSION
+from bringup.daemon.journal.schema import VERSION
 from bringup.daemon.journal.timeline import timeline_of
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.state_directory import is_read_only, without_locks
@@ -115,25 +116,8 @@ class History:
             "SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?", (boot_id,)
         ).fetchone()
         number, down_s, memory_lost = boot or (0, remembering.away_s(database, at), 0)
-        last = database.execute(
-            "SELECT number, run_id, boot, host, state, attempt FROM runs ORDER BY number DESC LIMIT 1"
-        ).fetchone()
-        was_cut_short = last is not None and last["state"] in (RUNNING, STOPPED)
-        goes_on = was_cut_short and last["boot"] == number and last["host"] == host
-        return Past(
-            run_id=last["run_id"] if goes_on else "",
-            attempt=last["attempt"] + 1 if goes_on else 1,
-            settled=remembering.settled_in(database, last["number"]) if goes_on else {},
-            in_flight=remembering.in_flight_in(database, last["number"]) if was_cut_short else {},
-            resumed=remembering.resumed_on(database, number),
-            boot_settled=remembering.is_settled(database, number),
-            held=remembering.held_on(database, number),
-            memory_lost=bool(memory_lost),
-            downtime_s=down_s,
-            suspects=remembering.suspects_before(database, number),
-            released=remembering.waiting_releases(database),
-            retried=remembering.waiting_retries(database),
-        )
+        past, _ = known_to(database, "", host, boot=number, down_s=down_s, memory_lost=bool(memory_lost))
+        return past
 
     @decoding()
     def owed(self, boot_id: str) -> Owed:

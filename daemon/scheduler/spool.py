@@ -11,6 +11,7 @@ To have a rejected report sent again, move its file back.  Calls block; one at a
 """
 
 import contextlib
+import errno
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 STAMP: Final = "%Y%m%dT%H%M%S.%fZ"
 STAMP_LENGTH: Final = len("20261123T223100.123456Z")
+NOT_NOW: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN, errno.ESTALE})
+"""What says nothing of the file: this process, the host or a server of files lacks something."""
 
 
 class OutboxError(Exception):
@@ -73,7 +76,7 @@ class Spool:
     def read(self, path: Path) -> Report | None:
         """Read a report; None if it is no longer there or was set aside, because it cannot be read.
 
-        :raises OutboxError: it cannot be read nor set aside.
+        :raises OutboxError: it cannot be read now, or neither read nor set aside.
         """
         try:
             report = json.loads(read_file(path))
@@ -83,6 +86,8 @@ class Spool:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
+            if isinstance(error, OSError) and error.errno in NOT_NOW:
+                raise OutboxError(f"cannot read {path} now") from error
             report, problem = None, f"{type(error).__name__}: {error}"
         if is_report(report):
             return report

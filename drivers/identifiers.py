@@ -7,6 +7,8 @@ than :func:`canonical_uuid`, so whoever is given an :data:`InstanceUuid` need no
 import re
 from typing import Final, NewType
 
+from bringup.drivers.shown import shown
+
 InstanceUuid = NewType("InstanceUuid", str)
 """A UUID in its canonical spelling."""
 _CANONICAL: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -19,8 +21,4 @@ def canonical_uuid(value: object) -> InstanceUuid:
     """
     if isinstance(value, str) and _CANONICAL.fullmatch(lowered := value.lower()) and value.isascii():
         return InstanceUuid(lowered)
-    shown = ascii(value)
-    raise ValueError(f"{shown if len(shown) <= _SHOWN else f'{shown[:_SHOWN]}...'} is no UUID")
-
-
-_SHOWN: Final = 60
+    raise ValueError(f"{shown(value)} is no UUID")

@@ -1,7 +1,6 @@
 """Rows of nova-conductor that cannot be right: each is the outcome of its own instance, and no other's."""
 
-import copy
-from collections.abc import Mapping
+import json
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -10,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
+from bringup.daemon.errors import RecordNotFound, StoreError
 from bringup.daemon.host import Host
 from bringup.daemon.init_host import init_host
 from bringup.daemon.instances import Expected, Instance, UnreadableInstance
 from bringup.daemon.loading import load_records
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.resuming import Resuming
-from bringup.daemon.rpc.envelope import parse_answer
+from bringup.daemon.rpc.envelope import LARGEST, parse_answer
 from bringup.daemon.rpc.errors import Unreadable
 from bringup.daemon.rpc.objects import primitive
 from bringup.daemon.states import PowerState, VmState
@@ -25,6 +24,7 @@ from bringup.daemon.store.base import Claimant, Store
 from bringup.daemon.store.nova_conductor import NovaConductorStore
 from bringup.daemon.store.nova_conductor.decoding import instance_row, migration, unreadable
 from support.drivers import uuid_of
+from support.hostile_conductor import Hostile
 from support.hosts import HOST, arranged, executor_of, guest
 from support.nova_objects import info_cache, instance_data, instance_object, migration_data
 
@@ -33,29 +33,6 @@ pytestmark = pytest.mark.anyio
 GOOD, BAD = uuid_of(1), uuid_of(2)
 DEEP = '[{"a":' * 100_000
 LEVELS = "[" + '{"a":[' * 60 + "1" + "]}" * 60 + "]"
-
-
-class Hostile:
-    """A nova-conductor of somebody who has the password of the cell's RabbitMQ."""
-
-    where = "a peer"
-
-    def __init__(self, *rows: Any, moves: tuple[Any, ...] = (), devices: tuple[Any, ...] = ()) -> None:
-        self.rows, self.moves, self.devices = rows, moves, devices
-
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
-    ) -> Any:
-        del method, repeatable, deadline_s
-        asked = arguments["objname"], arguments["objmethod"]
-        uuids = [each["nova_object.data"].get("uuid") for each in self.rows]
-        objects = {"BlockDeviceMappingList": self.devices, "MigrationList": self.moves, "InstanceList": self.rows}
-        if asked[1] == "get_uuids_by_host":
-            return [uuid for uuid in uuids if isinstance(uuid, str)]
-        if arguments["kwargs"].get("filters", {}).get("hidden"):
-            return primitive("InstanceList", "2.0", {"objects": []})
-        version = {"InstanceList": "2.0"}.get(asked[0], "1.0")
-        return primitive(asked[0], version, {"objects": copy.deepcopy(list(objects[asked[0]]))})
 
 
 NAMES = [
@@ -100,6 +77,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     "power_state true": {"power_state": True},
     "display name a number": {"display_name": 5},
     "project an object": {"project_id": {"a": 1}},
+    "id negative": {"id": -1},
+    "id larger than a column": {"id": 2**63},
+    # Whatever is taken for true would have the instance deleted when its guest shuts down.
+    "shutdown_terminate text": {"shutdown_terminate": "false"},
+    "shutdown_terminate a list": {"shutdown_terminate": [False]},
+    "shutdown_terminate two": {"shutdown_terminate": 2},
 }
 
 
@@ -145,8 +128,11 @@ async def test_what_is_no_canonical_uuid_never_becomes_one_of_ours(name: Any) ->
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"uuid": "x"}, {"status": 7}, {"dest_compute": ["a"]}, {"id": "1"}, {"migration_type": {}}, {"source_compute": 1}],
-    ids=repr,
+    [
+        *({"uuid": "x"}, {"status": 7}, {"dest_compute": ["a"]}, {"id": "1"}, {"id": True}, {"migration_type": {}}),
+        *({"source_compute": 1}, {"dest_compute": "\ud800"}, {"status": "x" * 256}),
+    ],
+    ids=ascii,
 )
 async def test_a_migration_that_cannot_be_read_keeps_its_own_instance_from_being_started(wrong: dict[str, Any]) -> None:
     rows = instance_object(GOOD), instance_object(BAD)
@@ -217,31 +203,6 @@ async def test_two_rows_of_one_instance_that_differ_are_its_own_failure(turned: 
     assert {each.uuid: type(each) for each in found} == {GOOD: Instance, BAD: UnreadableInstance}
 
 
-@pytest.mark.parametrize(
-    "differs", [{"host": "compute-2"}, {"vm_state": "deleted"}, {"task_state": "migrating"}], ids=repr
-)
-async def test_nothing_is_started_of_which_there_are_two_rows_that_differ(differs: dict[str, Any]) -> None:
-    rows = [instance_object(uuid, **changes) for uuid, changes in ((BAD, differs), (BAD, {}), (GOOD, {}), (GOOD, {}))]
-    expected, claimant = Expected((VmState.ACTIVE,), (None,)), Claimant(HOST, "n")
-    for each in (rows, rows[::-1]):
-        store = NovaConductorStore(Hostile(*each))
-        await store.begin_start(GOOD, claimant, expected=expected, reverting=False)
-        with pytest.raises(StoreError, match="there are two rows of it") as raised:
-            await store.begin_start(BAD, claimant, expected=expected, reverting=False)
-        assert not isinstance(raised.value, StateConflict | RecordNotFound)
-
-
-@pytest.mark.parametrize("number", ["2", "x", None, [], {}, True, 1.5], ids=repr)
-async def test_a_migration_whose_number_is_none_is_not_written(number: Any) -> None:
-    class Answering(Hostile):
-        async def call(self, method: str, *_: Any, **__: Any) -> Any:
-            assert method == "object_class_action_versions"
-            return primitive("Migration", "1.7", migration_data(BAD, id=number))
-
-    with pytest.raises(StoreError, match="cannot read migration"):
-        await NovaConductorStore(Answering()).save_migration(uuid_of(77), status="done")
-
-
 class Spoiling:
     """A store of which one row cannot be read."""
 
@@ -291,6 +252,17 @@ async def test_in_a_run_it_is_failed_with_what_to_do_and_its_guest_and_record_ar
 def test_an_answer_that_is_nested_too_deep_is_refused(body: bytes) -> None:
     with pytest.raises(Unreadable):
         parse_answer(body)
+
+
+def test_a_number_of_too_many_digits_is_what_is_wrong_with_its_own_row() -> None:
+    result = '[{"id": 7, "n": 1.5}, {"id": ' + "9" * 5_000 + "}]"
+    body = json.dumps({"oslo.version": "2.0", "oslo.message": '{"_msg_id": "a", "result": ' + result + "}"}).encode()
+    assert parse_answer(body).result == [{"id": 7, "n": 1.5}, {"id": "9" * 5_000}]
+
+
+def test_an_answer_that_is_too_large_is_refused_before_it_is_read() -> None:
+    with pytest.raises(Unreadable, match=f"at most {LARGEST} are read"):
+        parse_answer(b" " * LARGEST + b"{}")
 
 
 PLAIN = (

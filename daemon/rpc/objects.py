@@ -4,16 +4,22 @@ A primitive names its object, the version that it was written in, and its fields
 is asked for; what has another major version, or another name, is not read.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from bringup.daemon.rpc.errors import Unreadable
+from bringup.drivers.shown import shown
 
 NAME = "nova_object.name"
 NAMESPACE = "nova_object.namespace"
 VERSION = "nova_object.version"
 DATA = "nova_object.data"
 CHANGES = "nova_object.changes"
+_WORD: Final = re.compile(r"[\w.]{1,60}", re.ASCII)
+_INT64: Final = 2**63
+LONGEST_NAME: Final = 255
+"""Of Nova's columns of names and states."""
 
 
 def primitive(name: str, version: str, data: Mapping[str, Any], changes: Sequence[str] = ()) -> dict[str, Any]:
@@ -30,17 +36,22 @@ def read(value: Any, name: str, version: str) -> Mapping[str, Any]:
     :raises Unreadable: it is another object, of another version, or none.
     """
     if not isinstance(value, Mapping) or value.get(NAME) != name:
-        what = value.get(NAME) if isinstance(value, Mapping) else type(value).__name__
+        what = _word(value.get(NAME)) if isinstance(value, Mapping) else type(value).__name__
         raise Unreadable(f"the answer is {what}, where a {name} was asked for")
-    found, data = str(value.get(VERSION)), value.get(DATA)
+    found, data = value.get(VERSION), value.get(DATA)
     major = version.partition(".")[0]
-    if found.partition(".")[0] != major:
+    if not isinstance(found, str) or found.partition(".")[0] != major:
         raise Unreadable(
-            f"the answer is a {name} of version {found}, where {version} was asked for and {major}.x is read"
+            f"the answer is a {name} of version {_word(found)}, where {version} was asked for and {major}.x is read"
         )
     if not isinstance(data, Mapping):
-        raise Unreadable(f"the {name} of version {found} in the answer has no fields")
+        raise Unreadable(f"the {name} of version {_word(found)} in the answer has no fields")
     return data
+
+
+def _word(value: Any) -> str:
+    """Write a name or a version as it is, and whatever else stands in its place bounded and printable."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else shown(value)
 
 
 def read_each(value: Any, name: str, item: str, versions: Mapping[str, str]) -> list[Mapping[str, Any]]:
@@ -75,11 +86,35 @@ def field(data: Mapping[str, Any], key: str, of: str) -> Any:
 
 
 def number_of(data: Mapping[str, Any], key: str, of: str) -> int:
-    """Give a field that must be a number.
+    """Give a field that must be the number of a row.
 
     :raises Unreadable: it is not there, or is none.
     """
     found = field(data, key, of)
-    if not isinstance(found, int) or isinstance(found, bool):
-        raise Unreadable(f"a {of} in the answer has {key} of another type than a number")
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < _INT64:
+        raise Unreadable(f"a {of} in the answer has {key} {shown(found)}, which is no number of a row")
     return found
+
+
+def name_of(data: Mapping[str, Any], key: str, of: str) -> str | None:
+    """Give the name of a host, a type or a state; None where there is none.
+
+    :raises Unreadable: it is not there, is no text, or one that no column holds.
+    """
+    found = field(data, key, of)
+    if found is None:
+        return None
+    if not isinstance(found, str):
+        raise Unreadable(f"a {of} in the answer has {key} of another type than text")
+    if len(found) > LONGEST_NAME or not _is_unicode(found):
+        raise Unreadable(f"a {of} in the answer has {key} {shown(found)}, which is no text of Nova's")
+    return found
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text can be written down: half of a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -12,7 +12,7 @@ import anyio
 from bringup.daemon.errors import RecordNotFound, StoreError, StoreUnavailable
 from bringup.daemon.logs import get_logger
 from bringup.daemon.rpc.errors import RemoteError, RpcUnavailable, Unanswered, Unreadable
-from bringup.daemon.rpc.objects import field, number_of, primitive, read, read_each
+from bringup.daemon.rpc.objects import field, name_of, number_of, primitive, read, read_each
 from bringup.daemon.store.nova_conductor.decoding import EXPECTED_ATTRS, VERSIONS
 from bringup.drivers.identifiers import canonical_uuid
 
@@ -149,7 +149,7 @@ class Conductor:
         """``ComputeNode.get_by_uuid``: the host that Nova has a compute node for."""
         return await self._read(
             f"read compute node {node_uuid}",
-            lambda found: str(field(read(found, "ComputeNode", VERSIONS["ComputeNode"]), "host", "ComputeNode")),
+            lambda found: name_of(read(found, "ComputeNode", VERSIONS["ComputeNode"]), "host", "ComputeNode") or "",
             "ComputeNode",
             "get_by_uuid",
             node_uuid,
@@ -252,7 +252,7 @@ class Conductor:
 
 
 def _uuids(found: Any) -> list[str]:
-    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+    if not isinstance(found, list):
         raise Unreadable("the answer is no list of UUIDs")
     uuids: list[str] = []
     for each in found:
@@ -260,6 +260,8 @@ def _uuids(found: Any) -> list[str]:
             uuids.append(canonical_uuid(each))
         except ValueError as error:
             log.error("store.row_left_out", error=str(error))  # noqa: TRY400 - a sentence, no traceback
+    if found and not uuids:
+        raise Unreadable(f"the answer is a list of {len(found)}, and none of them is a UUID")
     return uuids
 
 

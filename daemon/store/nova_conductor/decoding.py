@@ -17,11 +17,12 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.records.own import InstanceFields
 from bringup.daemon.records.problems import sentences_of
 from bringup.daemon.rpc.errors import Unreadable
-from bringup.daemon.rpc.objects import DATA, field, number_of, read
+from bringup.daemon.rpc.objects import DATA, field, name_of, number_of, read
 from bringup.daemon.states import TaskState, UnknownState, VmState, power_state, task_state, vm_state
 from bringup.daemon.store.rows import JsonSequence, to_json
 from bringup.daemon.text import printable
 from bringup.drivers.identifiers import canonical_uuid
+from bringup.drivers.shown import shown
 from bringup.drivers.volume_identity import without_credentials
 
 log = get_logger()
@@ -29,6 +30,7 @@ log = get_logger()
 INFO_CACHE = "InstanceInfoCache"
 NO_STATE: Final = "unreadable"
 _LONGEST_REASON: Final = 300
+TWO_ROWS: Final = "there are two rows of it in the answer"
 
 # The lowest versions that have what is read here.  nova.objects tells them apart: what a later one adds is not used.
 VERSIONS: Mapping[str, str] = {
@@ -71,7 +73,7 @@ def instance_row(value: Any, *, name_template: str, devices: Sequence[Mapping[st
         return _checked_row(data, name_template, devices, system_metadata)
     except ValidationError as error:
         raise Unreadable(f"the Instance {uuid} in the answer cannot be read: {sentences_of(error)}") from None
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError, ArithmeticError, ValueError, AttributeError, RecursionError) as error:
         reason = printable(f"{type(error).__name__}: {error}")[:_LONGEST_REASON]
         raise Unreadable(f"the Instance {uuid} in the answer cannot be read: {reason}") from error
 
@@ -100,7 +102,7 @@ def _checked_row(
             "system_metadata": _texts(system_metadata),
             "network_info": vifs,
             "block_devices": kept,
-            "shutdown_terminate": bool(data["shutdown_terminate"]),
+            "shutdown_terminate": _is_set(data["shutdown_terminate"]),
             "terminated_at": data["terminated_at"],
         }
     )
@@ -137,15 +139,32 @@ def unreadable(value: Any, why: Unreadable) -> UnreadableInstance:
     """Give what stands for a row that cannot be read; where its UUID is none, under one that is made of it."""
     data = value.get(DATA) if isinstance(value, Mapping) else None
     found = data if isinstance(data, Mapping) else {}
-    try:
-        uuid: str = canonical_uuid(found.get("uuid"))
-    except ValueError:
-        uuid = str(uuid5(NAMESPACE_OID, f"bringup:{ascii(found.get('uuid'))[:_LONGEST_REASON]}"))
+    uuid = _uuid_of(value) or str(uuid5(NAMESPACE_OID, f"bringup:{shown(found.get('uuid'))}"))
     host = found.get("host")
     known = isinstance(host, str) and host.isprintable() and host.isascii() and host != ""
     return UnreadableInstance(
         uuid=uuid, host=host if known else None, vm_state=UnknownState(NO_STATE), why=printable(str(why))
     )
+
+
+def one_of_each(found: Iterable[Instance]) -> list[Instance]:
+    """Give each instance once, in the order of their UUIDs; of two rows that differ it is not known which is right."""
+    kept: dict[str, Instance] = {}
+    for each in found:
+        other = kept.setdefault(each.uuid, each)
+        if other != each:
+            host = each.host if each.host == other.host else None
+            state = UnknownState(NO_STATE)
+            kept[each.uuid] = UnreadableInstance(uuid=each.uuid, host=host, vm_state=state, why=TWO_ROWS)
+    return sorted(kept.values(), key=lambda each: each.uuid)
+
+
+def _uuid_of(value: Any) -> str | None:
+    data = value.get(DATA) if isinstance(value, Mapping) else None
+    try:
+        return canonical_uuid(data.get("uuid") if isinstance(data, Mapping) else None)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +183,27 @@ def look(value: Any) -> Look:
     :raises Unreadable: it is none.
     """
     data = read(value, "Instance", VERSIONS["Instance"])
-    host, vm, task = (field(data, key, "Instance") for key in ("host", "vm_state", "task_state"))
-    if not all(text is None or isinstance(text, str) for text in (host, vm, task)):
-        raise Unreadable("an Instance in the answer has a host or a state that is no text")
+    host, vm, task = (name_of(data, key, "Instance") for key in ("host", "vm_state", "task_state"))
     return Look(_uuid(data, "uuid"), host, vm_state(vm or ""), task_state(task))
+
+
+def looks_by_instance(rows: Iterable[Any]) -> tuple[dict[str, Look | Unreadable], Unreadable | None]:
+    """Read that of each Instance, by its UUID; and why one could not be read that names none."""
+    looks: dict[str, Look | Unreadable] = {}
+    strange: Unreadable | None = None
+    for row in rows:
+        try:
+            found = look(row)
+        except Unreadable as error:
+            uuid = _uuid_of(row)
+            if uuid is None:
+                strange = error
+            else:
+                looks[uuid] = error
+        else:
+            if looks.setdefault(found.uuid, found) != found:
+                looks[found.uuid] = Unreadable(TWO_ROWS)
+    return looks, strange
 
 
 def migration(data: Mapping[str, Any]) -> Migration:
@@ -178,19 +214,19 @@ def migration(data: Mapping[str, Any]) -> Migration:
     return Migration(
         uuid=_uuid(data, "uuid", "Migration"),
         instance_uuid=_uuid(data, "instance_uuid", "Migration"),
-        migration_type=_word(data, "migration_type") or "",
-        status=_word(data, "status") or "",
-        source_compute=_word(data, "source_compute") or "",
-        dest_compute=_word(data, "dest_compute"),
+        migration_type=name_of(data, "migration_type", "Migration") or "",
+        status=name_of(data, "status", "Migration") or "",
+        source_compute=name_of(data, "source_compute", "Migration") or "",
+        dest_compute=name_of(data, "dest_compute", "Migration"),
         updated_at=_seconds(data.get("updated_at") or data.get("created_at")),
     )
 
 
-def _word(data: Mapping[str, Any], key: str) -> str | None:
-    value = field(data, key, "Migration")
-    if value is not None and not isinstance(value, str):
-        raise Unreadable(f"a Migration in the answer has {key} of another type than text")
-    return value
+def _is_set(value: Any) -> bool:
+    """Read ``shutdown_terminate``: for whatever is taken for true an instance is deleted when its guest shuts down."""
+    if value is None or (isinstance(value, int) and value in {0, 1}):
+        return bool(value)
+    raise TypeError(f"its shutdown_terminate {shown(value)} is neither true nor false")
 
 
 def _seconds(text: Any) -> float | None:
@@ -230,7 +266,7 @@ def _uuid(data: Mapping[str, Any], key: str, of: str = "Instance") -> str:
     try:
         return canonical_uuid(value)
     except ValueError:
-        raise Unreadable(f"a {of} in the answer has {key} {ascii(value)[:60]}, which is no UUID") from None
+        raise Unreadable(f"a {of} in the answer has {key} {shown(value)}, which is no UUID") from None
 
 
 def _texts(pairs: Mapping[str, str | None] | None) -> dict[str, str]:

@@ -5,7 +5,7 @@ A row that cannot be read is the outcome of its own instance: an :class:`Unreada
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import anyio
 
@@ -24,8 +24,9 @@ from bringup.daemon.store.nova_conductor.decoding import (
     devices_by_instance,
     each_of_its_own,
     instance_row,
-    look,
+    looks_by_instance,
     names_an_instance,
+    one_of_each,
     unreadable,
 )
 from bringup.daemon.store.nova_conductor.migrations import of_each_instance
@@ -35,7 +36,6 @@ log = get_logger()
 
 PAGE = 200
 """Instances in one request: some 450 KB of answer, a third of a second of a conductor."""
-TWO_ROWS: Final = "there are two rows of it in the answer"
 
 
 class Reader:
@@ -92,26 +92,16 @@ class Reader:
     async def look_round(self, asked: Sequence[tuple[str, str]]) -> list[tuple[Look, list[Migration]] | StoreError]:
         """Look at the records, and then at the migrations: one that was begun in between is seen."""
         uuids = sorted({uuid for uuid, _ in asked})
-        looks: dict[str, Look | StoreError] = {}
-        wrong: Unreadable | None = None
-        for each in await self._listed(uuids, attributes=()):
-            try:
-                found = look(each)
-            except Unreadable as error:
-                wrong = error
-            else:
-                if looks.setdefault(found.uuid, found) != found:
-                    looks[found.uuid] = StoreError(f"cannot look at instance {found.uuid}: {TWO_ROWS}")
+        looks, strange = looks_by_instance(await self._listed(uuids, attributes=()))
         moves = {host: await self._moves(host, AWAY_STATUSES) for host in {host for _, host in asked}}
 
         def answer(uuid: str, host: str) -> tuple[Look, list[Migration]] | StoreError:
-            record, mine = looks.get(uuid), moves[host].get(uuid, [])
-            if record is None and wrong is None:
-                return RecordNotFound(f"cannot look at instance {uuid}: there is no such record")
+            # One that names no instance may be any that is missing.
+            record, mine = looks.get(uuid, strange), moves[host].get(uuid, [])
             if record is None:
-                return StoreError(f"cannot look at instance {uuid}: {wrong}")
-            if isinstance(record, StoreError):
-                return record
+                return RecordNotFound(f"cannot look at instance {uuid}: there is no such record")
+            if isinstance(record, Unreadable):
+                return StoreError(f"cannot look at instance {uuid}: {record}")
             return mine if isinstance(mine, StoreError) else (record, mine)
 
         return [answer(uuid, host) for uuid, host in asked]
@@ -122,7 +112,8 @@ class Reader:
 
     async def _in_pages(self, uuids: Collection[str]) -> list[Instance]:
         """Several at once: a cloud has several conductors."""
-        pages: list[list[Instance] | StoreError] = [[] for _ in range(0, len(uuids), PAGE)]
+        wanted = sorted(set(uuids))
+        pages: list[list[Instance] | StoreError] = [[] for _ in range(0, len(wanted), PAGE)]
 
         async def load(number: int, page: Sequence[str]) -> None:
             try:
@@ -131,14 +122,15 @@ class Reader:
                 pages[number] = error
 
         async with anyio.create_task_group() as group:
-            for number, page in enumerate(chunks(sorted(uuids), PAGE)):
+            for number, page in enumerate(chunks(wanted, PAGE)):
                 group.start_soon(load, number, page)
         found: list[Instance] = []
         for loaded in pages:
             if isinstance(loaded, StoreError):
                 raise loaded
             found += loaded
-        return found
+        # A page may hold what another one does.
+        return one_of_each(found)
 
     async def _page(self, uuids: Sequence[str]) -> list[Instance]:
         return await self._decoded(await self._listed(uuids, attributes=EXPECTED_ATTRS), uuids)
@@ -152,7 +144,7 @@ class Reader:
     async def _decoded(self, found: Sequence[Any], uuids: Sequence[str]) -> list[Instance]:
         """Read rows, each by itself: one that cannot be read is an :class:`UnreadableInstance`."""
         devices = await self._devices(uuids) if found else {}
-        instances: dict[str, Instance] = {}
+        instances: list[Instance] = []
         if found and not any(map(names_an_instance, found)):
             raise StoreError(f"cannot read {len(found)} instances: what nova-conductor gives names none")
         for each in found:
@@ -161,16 +153,11 @@ class Reader:
             except Unreadable as error:
                 stub = unreadable(each, error)
                 log.error("store.row_unreadable", instance=stub.uuid, error=stub.why)  # noqa: TRY400 - a sentence
-                instances[stub.uuid] = stub
+                instances.append(stub)
             else:
-                # Which of them is its own is not known.
-                if (other := instances.get(row.instance.uuid)) is not None and other != row.instance:
-                    stub = unreadable(each, Unreadable(TWO_ROWS))
-                    instances[stub.uuid] = stub
-                    continue
                 self._know(row)
-                instances[row.instance.uuid] = row.instance
-        return sorted(instances.values(), key=lambda each: each.uuid)
+                instances.append(row.instance)
+        return one_of_each(instances)
 
     async def _devices(self, uuids: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
         return each_of_its_own(await self._conductor.block_devices(uuids), "BlockDeviceMapping")

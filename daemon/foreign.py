@@ -5,16 +5,13 @@ of it comes back as an exception, which has its sentence.
 """
 
 import logging
-import re
 import sys
 from contextlib import suppress
 
 from bringup.daemon.sparing import Sparing
-from bringup.daemon.text import printable
+from bringup.daemon.text import printable, without_login
 
 LONGEST = 500
-LOGIN = re.compile(r"//[^/@\s]*@")
-"""What may stand before a host in an address: a user and a password."""
 
 
 class _Keeping(logging.Handler):
@@ -39,7 +36,7 @@ class _Keeping(logging.Handler):
             left_out = self._sparing.left_out()
             if left_out:
                 log.debug("library.left_out", count=left_out)
-            said = LOGIN.sub("//***@", printable(record.getMessage()))[:LONGEST]
+            said = without_login(printable(record.getMessage()))[:LONGEST]
             log.debug("library.said", library=record.name, level=record.levelname.lower(), said=said)
 
 

@@ -5,6 +5,7 @@ follows around.  All of it is written as Python would write it in a string.  Pur
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ LONGEST_LINE: Final = 4000
 """Characters of one line of a message: enough for a list of a hundred UUIDs."""
 LONGEST_NAME: Final = 80
 """Characters of a name that somebody else gave."""
+_LOGIN: Final = re.compile(r"//.*@")
 
 
 def printable(text: str) -> str:
@@ -29,6 +31,14 @@ def line(text: str) -> str:
 def short(text: str, most: int = LONGEST_NAME) -> str:
     """Give a text, or its beginning and three dots."""
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def without_login(text: str) -> str:
+    """Give a text without what may stand before a host in an address: a user and a password.
+
+    Up to the last ``@``: a password that is not written as one should be may have a slash or another ``@`` in it.
+    """
+    return _LOGIN.sub("//***@", text)
 
 
 def one_line_of_json(facts: Mapping[str, Any]) -> str:

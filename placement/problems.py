@@ -48,9 +48,10 @@ def read_problem(body: bytes, *, secrets: Collection[str] = ()) -> Problem:
 
 def plain(text: str, *, secrets: Collection[str] = ()) -> str:
     """Give the words of a text in one line: no tags, no control characters, no secret, no more than a line holds."""
-    text = re.sub(r"<[^<>]*>", " ", text[:LOOK_AT])
+    # Before anything is cut off: half of a secret is one too.
     for secret in filter(None, secrets):
         text = text.replace(secret, "***")
+    text = re.sub(r"<[^<>]*>", " ", text[:LOOK_AT])
     words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return words if len(words) <= WORDS_LIMIT else words[:WORDS_LIMIT] + "..."
 

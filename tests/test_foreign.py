@@ -19,7 +19,7 @@ import gc, logging, sys, warnings
 from bringup.daemon import foreign, logs
 {configured}
 foreign.keep_out()
-logging.getLogger("aiormq.connection").warning("cannot connect to amqp://nova:s3cr3t@host: \\x1b[2J")
+logging.getLogger("aiormq.connection").warning("cannot connect to amqp://nova:a/s3cr3t@b@s3cr3t@host: \\x1b[2J")
 logging.getLogger("asyncio").error("Task exception was never retrieved", exc_info=ValueError("s3cr3t"))
 logging.getLogger("uvicorn.error").critical("gone")
 warnings.warn("old", RuntimeWarning)

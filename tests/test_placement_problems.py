@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bringup.placement.problems import WORDS_LIMIT, Problem, read_problem
+from bringup.placement.problems import LOOK_AT, WORDS_LIMIT, Problem, plain, read_problem
 
 BODIES = {
     "placement": (
@@ -80,3 +80,13 @@ def test_a_secret_that_the_answer_echoes_is_not_repeated(shape: str) -> None:
 def test_a_secret_at_the_end_of_the_line_is_not_cut_open() -> None:
     words = read_problem(b"x" * (WORDS_LIMIT - 3) + b"s3cr3t", secrets=("s3cr3t",)).words
     assert "s3" not in words
+
+
+@pytest.mark.parametrize("padding", [" ", "<b>", "x"])
+@pytest.mark.parametrize("limit", [LOOK_AT, WORDS_LIMIT])
+def test_where_an_answer_is_cut_off_no_half_of_a_secret_is_left(limit: int, padding: str) -> None:
+    secret = "ABCDEFGHIJ"
+    for before in range(limit - 2 * len(secret), limit + 1):
+        filler = (padding * before)[:before]
+        assert "ABC" not in plain(filler + secret, secrets=[secret])
+        assert "ABC" not in read_problem((filler + secret).encode(), secrets=[secret]).words

@@ -67,7 +67,17 @@ async def test_a_receiver_that_echoes_the_token_does_not_get_it_into_the_error()
         with pytest.raises(Rejected) as caught:
             await HttpTransport(client, "http://scheduler/reports", token=SECRET).send(a_report())
     assert SECRET not in str(caught.value)
-    assert "Bearer [secure]" in str(caught.value)
+    assert "Bearer ***" in str(caught.value)
+
+
+async def test_a_receiver_that_echoes_the_token_in_its_status_line_does_not_get_it_into_the_error() -> None:
+    def echo(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(400, extensions={"reason_phrase": request.headers["authorization"].encode()})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(echo)) as client:
+        with pytest.raises(Rejected, match=r"400 Bearer \*\*\*") as caught:
+            await HttpTransport(client, "http://scheduler/reports", token=SECRET).send(a_report())
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [400, 406, 409, 410, 413, 415, 422, 451])

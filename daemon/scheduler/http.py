@@ -14,14 +14,13 @@ import httpx
 
 from bringup.daemon.scheduler.base import NotAcknowledged, Rejected
 from bringup.daemon.scheduler.report import Report
+from bringup.placement.problems import plain
 from bringup.placement.reading import IDENTITY, NotReadable, read_bounded
 
 THE_WAY: Final = frozenset({401, 403, 404, 405, 407, 408, 421, 423, 425, 429})
 """4xx that say nothing of the report."""
 BODY_LIMIT: Final = 64 * 1024
 """Bytes of an answer that are read."""
-WORDS_LIMIT: Final = 200
-"""Characters of an answer's body that go into an error."""
 
 
 class HttpTransport:
@@ -74,11 +73,8 @@ class HttpTransport:
             await response.aclose()
 
     def _refusal(self, response: httpx.Response, words: str, what: str) -> NotAcknowledged | Rejected:
-        words = "".join(letter if letter.isprintable() else " " for letter in words[: 10 * WORDS_LIMIT])
-        words = " ".join(words.split())
-        if self._token:
-            words = words.replace(self._token, "[secure]")
-        message = f"cannot send {what}: answered {response.status_code} {response.reason_phrase} {words[:WORDS_LIMIT]}"
+        said = plain(f"{response.reason_phrase} {words}", secrets=[self._token or ""])
+        message = f"cannot send {what}: answered {response.status_code} {said}"
         if response.is_client_error and response.status_code not in THE_WAY:
             return Rejected(message.rstrip())
         retry_after_s = retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))

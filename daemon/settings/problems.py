@@ -2,14 +2,13 @@
 
 import difflib
 import json
-import re
 from typing import Any
 
 from bringup.daemon.settings.keys import KEYS, is_secret, nearest, nearest_section, right
 from bringup.daemon.settings.model import SECTIONS
+from bringup.daemon.text import without_login
 
 LONGEST_VALUE = 300
-USER_IN_URL = re.compile(r"//.*@")
 
 
 def wrong_value(key: str, value: Any, *, source: str, instead: str | None = None) -> str:
@@ -65,7 +64,7 @@ def shown(key: str, value: Any) -> str:
         text = json.dumps(value, default=str, ensure_ascii=False)
     except (ValueError, RecursionError):
         return type(value).__name__
-    text = USER_IN_URL.sub("//***@", text)
+    text = without_login(text)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 

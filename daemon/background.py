@@ -5,7 +5,7 @@ that a ``BringupError`` carries would be lost.
 """
 
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -24,6 +24,18 @@ async def background() -> AsyncIterator[TaskGroup]:
         group.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+async def first_of(*waits: Callable[[], Awaitable[object]]) -> None:
+    """Return when the first of these is over; the others are cancelled."""
+    async with anyio.create_task_group() as group:
+
+        async def wait(each: Callable[[], Awaitable[object]]) -> None:
+            await each()
+            group.cancel_scope.cancel()
+
+        for each in waits:
+            group.start_soon(wait, each)
 
 
 def _wanted() -> list[signal.Signals]:

@@ -16,7 +16,7 @@ import structlog
 from anyio.abc import ByteReceiveStream, UNIXSocketStream
 from structlog.typing import WrappedLogger
 
-from bringup.daemon.background import background
+from bringup.daemon.background import background, first_of
 from bringup.daemon.foreign import keep_out
 from bringup.daemon.status.mirror import Mirror, Relayed
 from bringup.daemon.status.pacing import pace
@@ -78,7 +78,7 @@ class Answering:
             self._say({"up": True})
             hearing = anyio.Event()
             group.start_soon(self._hear, hearing, name="hear")
-            await _first(mirror.known, hearing)
+            await first_of(mirror.known.wait, hearing.wait)
             if mirror.source is None or hearing.is_set():
                 return
             mirror.source.fresh = self._fresh
@@ -165,18 +165,6 @@ class Answering:
         if heard is not None:
             self._said[number] = said
             heard.set()
-
-
-async def _first(*events: anyio.Event) -> None:
-    """Wait for the first of them."""
-    async with anyio.create_task_group() as group:
-
-        async def wait(event: anyio.Event) -> None:
-            await event.wait()
-            group.cancel_scope.cancel()
-
-        for event in events:
-            group.start_soon(wait, event)
 
 
 async def answer(listener: socket.socket, pipe: socket.socket) -> None:

@@ -15,7 +15,7 @@ import anyio
 from anyio.lowlevel import current_token
 
 from bringup.daemon import closing
-from bringup.daemon.background import background
+from bringup.daemon.background import background, first_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.sparing import Sparing
 from bringup.daemon.status.accepting import accept
@@ -66,7 +66,7 @@ async def served(
         nonlocal server
         try:
             with stopping:
-                await _first_of(listener, import_at)
+                await first_of(partial(anyio.wait_readable, listener), import_at.wait)
                 # Who stops meanwhile need not wait for imports.
                 make = partial(_make_server, listener, make_app, Places() if places is None else places, told)
                 server = await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
@@ -91,19 +91,6 @@ async def served(
             with anyio.move_on_after(CLOSE_S, shield=True):
                 await ended.wait()
             listener.close()
-
-
-async def _first_of(listener: socket.socket, event: anyio.Event) -> None:
-    """Return when somebody connects, or when the event is set."""
-    async with anyio.create_task_group() as group:
-
-        async def connected() -> None:
-            await anyio.wait_readable(listener)
-            group.cancel_scope.cancel()
-
-        group.start_soon(connected)
-        await event.wait()
-        group.cancel_scope.cancel()
 
 
 def _make_server(

@@ -19,6 +19,7 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.settings import Settings
 from bringup.drivers.environment import clean
 from bringup.drivers.files import read_file
+from bringup.drivers.identifiers import uuid_in_any_spelling
 
 log = get_logger()
 
@@ -80,7 +81,7 @@ def _after(kernels: str, what: str) -> str:
 def _as_uuid(text: str) -> str:
     """Write an id as the kernel does; ``%b`` has no dashes."""
     try:
-        return str(UUID(text))
+        return uuid_in_any_spelling(text)
     except ValueError:
         return text
 

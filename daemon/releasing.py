@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from uuid import UUID
 
 import anyio
 
@@ -10,6 +9,7 @@ from bringup.daemon.errors import JournalError, Temporary, UsageError
 from bringup.daemon.journal.history import read
 from bringup.daemon.journal.sqlite import SqliteJournal
 from bringup.daemon.wiring import utc_now
+from bringup.drivers.identifiers import uuid_in_any_spelling
 
 
 async def release(path: Path, wanted: Sequence[str]) -> list[str]:
@@ -40,7 +40,7 @@ def uuid_of(text: str) -> str:
     :raises UsageError: it is none.
     """
     try:
-        return str(UUID(text))
+        return uuid_in_any_spelling(text)
     except ValueError:
         raise UsageError(f"{text}: give the UUID of an instance") from None
 

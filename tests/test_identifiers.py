@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bringup.drivers.base import DriverError
-from bringup.drivers.identifiers import canonical_uuid
+from bringup.drivers.identifiers import canonical_uuid, uuid_in_any_spelling
 from bringup.drivers.libvirt.disks import KEPT, Disks
 from bringup.drivers.network.ruleset import instance_of
 
@@ -55,6 +55,36 @@ def test_nothing_else_is_one(wrong: object) -> None:
     if isinstance(wrong, str):
         with pytest.raises(DriverError, match="is no UUID"):
             instance_of(wrong)
+
+
+@pytest.mark.parametrize(
+    "spelled", [UUID, UUID.upper(), UUID.replace("-", ""), "{" + UUID + "}", f"urn:uuid:{UUID}", f"URN:UUID:{UUID}"]
+)
+def test_a_person_may_spell_one_otherwise(spelled: str) -> None:
+    assert uuid_in_any_spelling(spelled) == UUID
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "..",
+        UUID[:-1],
+        f"{UUID}0",
+        f" {UUID}",
+        f"{UUID}\n",
+        "+" + UUID[1:],
+        "0x" + UUID[2:],
+        UUID[:2] + "_" + UUID[3:],
+        UUID.replace("1", "\uff11"),
+        "\ud800",
+        "urn:" * 9,
+    ],
+    ids=ascii,
+)
+def test_what_python_takes_for_a_part_of_one_is_none(wrong: str) -> None:
+    with pytest.raises(ValueError, match="is no UUID"):
+        uuid_in_any_spelling(wrong)
 
 
 @given(st.text())

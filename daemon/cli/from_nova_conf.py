@@ -5,10 +5,10 @@ import json
 import os
 import sys
 from pathlib import Path
-from uuid import UUID
 
 from bringup.daemon.cli.common import note
 from bringup.daemon.cli.replacing import BEFORE, replace_file
+from bringup.drivers.identifiers import uuid_in_any_spelling
 
 HEADER = """\
 # From {files}.  What is not here is as by default: docs/settings.md, example.toml.
@@ -39,7 +39,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _uuid(text: str) -> str:
     try:
-        return str(UUID(text))
+        return uuid_in_any_spelling(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no UUID") from None
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from bringup.daemon.errors import UsageError
+from bringup.drivers.identifiers import uuid_in_any_spelling
 
 if TYPE_CHECKING:
     from bringup.daemon.instances import Instance
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def as_uuid(text: str) -> str | None:
     """Read a UUID; None: it is none, and may be a name."""
     try:
-        return str(UUID(text))
+        return uuid_in_any_spelling(text)
     except ValueError:
         return None
 

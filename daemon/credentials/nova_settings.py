@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from bringup.daemon.credentials.access import access_of, trusted
 from bringup.daemon.credentials.messaging import RABBIT, broker_of
@@ -17,6 +16,7 @@ from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings import Settings
 from bringup.daemon.settings.layers import Layers
 from bringup.daemon.settings.loading import settings_of
+from bringup.drivers.identifiers import uuid_in_any_spelling
 from bringup.placement.tls import Trust
 
 if TYPE_CHECKING:
@@ -157,12 +157,11 @@ def _host(config: "ConfigOpts", taken: Taken, node_uuid: str | None) -> None:
         )
         raise SettingsError([missing]) from error
     try:
-        UUID(found)
+        taken.put("host", "node_uuid", uuid_in_any_spelling(found))
     except ValueError:
         raise SettingsError(
             [f"host.node_uuid: {path} holds no UUID; nova-compute keeps that of its node in it: give --node-uuid UUID"]
         ) from None
-    taken.put("host", "node_uuid", found)
 
 
 def _scheduler(config: "ConfigOpts", taken: Taken) -> None:

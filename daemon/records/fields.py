@@ -1,9 +1,10 @@
 """Types of fields that more than one format of records has."""
 
-import uuid
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field
+
+from bringup.drivers.identifiers import uuid_in_any_spelling
 
 T = TypeVar("T")
 
@@ -14,7 +15,7 @@ _INT32 = 2**31
 
 def _uuid(text: str) -> str:
     try:
-        return str(uuid.UUID(text))
+        return uuid_in_any_spelling(text)
     except ValueError:
         raise ValueError("a UUID is wanted") from None
 

@@ -6,7 +6,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr
 
@@ -14,6 +13,7 @@ from bringup.daemon.pci import DeviceSpec, InvalidDeviceSpec, parse_device_spec
 from bringup.daemon.settings.database_url import POSTGRESQL, parse_database_url
 from bringup.daemon.settings.name_template import why_not
 from bringup.daemon.time_spans import WEEK, seconds_of
+from bringup.drivers.identifiers import uuid_in_any_spelling
 
 SQLITE = "sqlite:///"
 NOVA_CONDUCTOR = "nova-conductor:"
@@ -92,7 +92,7 @@ def _name(text: str) -> str:
 
 
 def _uuid(text: str) -> str:
-    return str(UUID(text))
+    return uuid_in_any_spelling(text)
 
 
 def _device(text: str) -> str:

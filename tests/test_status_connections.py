@@ -197,6 +197,14 @@ def _sent(client: socket.socket, data: bytes) -> None:
         pass  # refused before all of it was there
 
 
+@pytest.mark.parametrize("name", ["a huge head", "many headers"])
+async def test_a_head_that_comes_as_a_whole_is_no_longer_than_one_that_comes_in_parts(name: str) -> None:
+    async with serving() as here:
+        with here.connected() as client:
+            await anyio.to_thread.run_sync(_sent, client, ODD[name])
+            assert not (await closed_by_peer(client)).startswith(b"HTTP/1.1 200")
+
+
 async def test_who_connects_and_goes_at_once_leaves_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with capture_logs() as logs:
         async with serving() as here:

@@ -14,6 +14,7 @@ from bringup.daemon.status.places import Doing, Places
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
+PIECE = 4096
 KEPT = frozenset({"/events", "/release", "/retry"})
 """Answers that have limits of their own: places for listeners, deadlines of the body and of what is done."""
 
@@ -67,7 +68,11 @@ class Connection(H11Protocol):
         if not self._head_began and self.doing() is Doing.IDLE:
             self._head_began = True
             self._gets_on()
-        super().data_received(data)
+        # h11 holds what it has not understood yet to its limit, and takes any size of what came as a whole.
+        for at in range(0, len(data), PIECE):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[at : at + PIECE])
         if self.cycle is not before:
             self._gets_on()
 

@@ -20,6 +20,7 @@ from typing import Final
 
 from bringup.daemon.errors import SettingsError, Temporary
 from bringup.daemon.logs import get_logger
+from bringup.drivers.files import read_file
 
 log = get_logger()
 
@@ -163,7 +164,7 @@ def _taken(held: ExitStack, directory: Path, path: Path, flags: int) -> bool:
 
 def _pid_in(directory: Path) -> str:
     with suppress(OSError):
-        return (directory / LOCK).read_bytes()[:20].decode(errors="replace").strip()
+        return read_file(directory / LOCK)[:20].decode(errors="replace").strip()
     return ""
 
 

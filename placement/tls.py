@@ -1,6 +1,8 @@
 """Whom to trust over TLS, and who we are there."""
 
+import errno
 import ssl
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,13 +35,17 @@ def context(trust: Trust) -> ssl.SSLContext:
     """
     ca_file, cert_file, key_file = trust.ca_file, trust.cert_file, trust.key_file
     try:
-        made = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+        made = ssl.create_default_context(cafile=None if ca_file is None else _not_waited_for(ca_file))
     except (OSError, ValueError) as error:
         raise NotUnderstood(f"use {trust.ca_name} {ca_file}", _why(error, "certificates")) from error
     if cert_file is not None:
         try:
             # No key of a daemon has a password that somebody could type.
-            made.load_cert_chain(cert_file, key_file, password=lambda: "")
+            made.load_cert_chain(
+                _not_waited_for(cert_file),
+                None if key_file is None else _not_waited_for(key_file),
+                password=lambda: "",
+            )
         except (OSError, ValueError) as error:
             with_key = "" if key_file is None else f" with {trust.key_name} {key_file}"
             raise NotUnderstood(
@@ -47,6 +53,14 @@ def context(trust: Trust) -> ssl.SSLContext:
                 _why(error, "a certificate and its key, without a password"),
             ) from error
     return made
+
+
+def _not_waited_for(path: Path) -> str:
+    """Give the name of a file as OpenSSL takes it, which would wait for who writes to a FIFO.  Raises OSError."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is no file")
+    return str(path)
 
 
 def _why(error: Exception, wanted: str) -> str:

@@ -1,21 +1,26 @@
 """What is in the place of a file of our own and is none is never waited for."""
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bringup.daemon.alive import FILE as ALIVE
 from bringup.daemon.alive import FORMAT
 from bringup.daemon.alive import read as read_alive
-from bringup.daemon.errors import SettingsError
+from bringup.daemon.errors import SettingsError, Temporary
 from bringup.daemon.identity import FILE as IDENTITY
 from bringup.daemon.identity import remembered
 from bringup.daemon.scheduler.spool import Spool
 from bringup.daemon.settings import load
+from bringup.daemon.settings.database_url import parse_database_url
+from bringup.daemon.state_directory import LOCK, locked
+from bringup.daemon.store.connecting import Tls, connect_args
 from bringup.daemon.wiring import boot_id
 from bringup.drivers.files import read_file
 
@@ -48,6 +53,30 @@ def test_so_it_is_for_each_that_the_daemon_keeps(tmp_path: Path, makes: Callable
         boot_id(load(None, environment={}, overrides=[f"host.boot_id={tmp_path / 'boot_id'}"]))
     assert Spool(tmp_path, keep=3).read(tmp_path / "00000000000000000001-report.json") is None
     assert [path.name for path in (tmp_path / "corrupt").iterdir()] == ["00000000000000000001-report.json"]
+
+
+@pytest.mark.parametrize("makes", [os.mkfifo, Path.mkdir, Path.touch], ids=["FIFO", "directory", "empty file"])
+def test_who_holds_the_lock_is_told_without_a_number_where_there_is_none(
+    tmp_path: Path, makes: Callable[[Path], None]
+) -> None:
+    holder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        makes(tmp_path / LOCK)
+        with pytest.raises(Temporary, match=r"another bringup \(pid unknown\) runs"), locked(tmp_path):
+            pass
+    finally:
+        os.close(holder)
+
+
+@pytest.mark.parametrize("key", ["ca_file", "cert_file", "key_file"])
+def test_a_file_of_certificates_for_postgresql_is_not_waited_for(tmp_path: Path, key: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "file").touch()
+    files: dict[str, Any] = {"cert_file": tmp_path / "file", "ca_file": tmp_path / "file", key: tmp_path / "fifo"}
+    tls = Tls(**files)
+    with pytest.raises(SettingsError, match=rf"store\.{key}: {tmp_path}/fifo cannot be read \(it is no file\)"):
+        connect_args(parse_database_url("postgresql://b@db.example/b"), None, tls)
 
 
 @pytest.mark.parametrize("time", ["NaN", "Infinity", "1e999"])

@@ -1,7 +1,9 @@
 """Whom we trust and who we are over TLS: real certificates, and the real Keystone and Placement behind https."""
 
+import os
 import ssl
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -162,6 +164,15 @@ def test_a_file_that_cannot_be_used_is_told_by_its_name(ca: Ca, tmp_path: Path) 
         f"cannot use [placement] cafile {nowhere}: no such file or directory"
     )
     assert key.exists()
+
+
+@pytest.mark.parametrize("which", ["ca_file", "cert_file", "key_file"])
+def test_a_fifo_in_the_place_of_a_file_is_told_and_not_waited_for(ca: Ca, tmp_path: Path, which: str) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    certificate, _ = ca.client()
+    files: dict[str, Any] = {"cert_file": certificate, which: fifo}
+    assert refused(Trust(**files)).endswith(f"{which} {fifo}: it is no file")
 
 
 def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(ca: Ca) -> None:

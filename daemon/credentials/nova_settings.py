@@ -16,6 +16,7 @@ from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings import Settings
 from bringup.daemon.settings.layers import Layers
 from bringup.daemon.settings.loading import settings_of
+from bringup.drivers.files import read_file
 from bringup.drivers.identifiers import uuid_in_any_spelling
 from bringup.placement.tls import Trust
 
@@ -148,7 +149,7 @@ def _host(config: "ConfigOpts", taken: Taken, node_uuid: str | None) -> None:
         return
     path = Path(_text(config, "state_path") or STATE_PATH) / COMPUTE_ID
     try:
-        found = path.read_text(encoding="ascii").strip()
+        found = read_file(path).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         missing = (
             f"host.node_uuid: {path} cannot be read, where nova-compute keeps the UUID of its node; let this user read "

@@ -18,6 +18,7 @@ import psycopg
 
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.database_url import DatabaseUrl
+from bringup.drivers.files import read_file
 
 CONNECT_S: Final = 5
 STATEMENT_S: Final = 30
@@ -111,8 +112,7 @@ def _bundle(ca_file: Path | None) -> str:
 
 def _readable(key: str, path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            stream.read(1)
+        read_file(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise SettingsError([f"{key}: {path} cannot be read ({reason}); name a file (PEM) that can be"]) from error

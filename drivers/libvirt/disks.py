@@ -142,9 +142,17 @@ class Disks:
         """Take a mark away; gone already is fine."""
         Path(probe.path).unlink(missing_ok=True)
 
+    def remove_copy(self, uuid: str, path: Path) -> None:
+        """Delete what a snapshot was writing, where :meth:`is_of` says so; gone already is fine."""
+        if self.is_of(uuid, path):
+            path.unlink(missing_ok=True)
+
     def is_of(self, uuid: str, path: Path) -> bool:
         """Tell whether a file is in the folder of an instance, or where Nova makes snapshots, whatever links say."""
-        root, found = self.instances_path.resolve(), path.resolve()
+        try:
+            root, found = self.instances_path.resolve(), path.resolve()
+        except RuntimeError:  # a link that leads to itself
+            return False
         return any(found.is_relative_to(root / name) for name in (_checked(uuid), SNAPSHOTS))
 
     @contextmanager
@@ -181,11 +189,17 @@ def _closing(descriptor: int) -> Iterator[int]:
 
 
 def _remove(path: Path) -> None:
-    """Delete a folder with what is in it; of a link, the link."""
-    if path.is_symlink():
-        path.unlink()
-    elif path.is_dir():
+    """Delete a folder with what is in it; of anything else (a link, a FIFO, a file) the name alone.
+
+    :raises DriverError: its folders are too many in each other.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    try:
         shutil.rmtree(path)
+    except RecursionError:
+        raise DriverError(f"did not delete {path}: it has too many folders in each other; delete it by hand") from None
 
 
 def _reason(error: OSError) -> str:

@@ -162,8 +162,7 @@ class LibvirtDriver(LocalDisks):
         clean_up = partial(clean_up_after_snapshot, self._host, self._power, uuid, left)
         await self._host.again(f"clean up after a snapshot of {uuid}", clean_up)
         for path in left:
-            if self._disks.is_of(uuid, path):
-                await self._on_disk(f"remove {path}", partial(path.unlink, missing_ok=True))
+            await self._on_disk(f"remove {path}", partial(self._disks.remove_copy, uuid, path))
 
     async def _ask_to_shut_down(self, uuid: str, for_s: float, every_s: float) -> bool:
         deadline = anyio.current_time() + for_s

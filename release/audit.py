@@ -41,18 +41,31 @@ def floors(project: Mapping[str, Any]) -> dict[str, Version]:
 def applying(advisories: list[dict[str, Any]], versions: Mapping[str, Version]) -> Iterator[str]:
     """Give a sentence for each advisory that applies to one of these versions."""
     for advisory in advisories:
+        if "withdrawn" in advisory:
+            continue
         for affected in advisory["affected"]:
             name = canonicalize_name(affected["package"]["name"])
-            if name in versions and any(_is_in(versions[name], each["events"]) for each in affected["ranges"]):
+            if name in versions and affected["package"]["ecosystem"] == "PyPI" and _affects(versions[name], affected):
                 yield f"{name} {versions[name]}: {advisory['id']}, {advisory['summary']}"
 
 
+def _affects(version: Version, affected: Mapping[str, Any]) -> bool:
+    listed, ranges = affected.get("versions", []), affected.get("ranges", [])
+    if not (listed or ranges):
+        # It says of no version that it is well.
+        return True
+    known = (each["events"] for each in ranges if each["type"] == "ECOSYSTEM")
+    return version in map(Version, listed) or any(_is_in(version, events) for events in known)
+
+
 def _is_in(version: Version, events: list[dict[str, str]]) -> bool:
+    """Tell whether the last event up to a version leaves it affected; they stand in any order."""
+    steps = [(Version(at), kind) for event in events for kind, at in event.items()]
     is_affected = False
-    for event in events:
-        if "introduced" in event and version >= Version(event["introduced"]):
+    for at, kind in sorted(steps, key=lambda step: (step[0], step[1] != "introduced")):
+        if kind == "introduced" and version >= at:
             is_affected = True
-        if "fixed" in event and version >= Version(event["fixed"]):
+        elif (kind == "fixed" and version >= at) or (kind == "last_affected" and version > at):
             is_affected = False
     return is_affected
 

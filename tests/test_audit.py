@@ -55,6 +55,32 @@ def test_a_version_before_the_one_that_mends_it_is_found_and_that_one_is_not(adv
     assert advisory not in "".join(applying(KEPT["advisories"], {name: mended}))
 
 
+RANGES = [{"type": "ECOSYSTEM", "events": [{"introduced": "3"}, {"introduced": "0"}, {"fixed": "4"}, {"fixed": "1"}]}]
+LAST = [{"type": "ECOSYSTEM", "events": [{"last_affected": "2"}, {"introduced": "1"}]}]
+GIT = [{"type": "GIT", "repo": "https://x", "events": [{"introduced": "0"}, {"fixed": "6879efc2c1596d11a6a6ad"}]}]
+SHAPES = {
+    "events in any order": ({"ranges": RANGES}, {"0.5", "3", "3.5"}),
+    "a last one": ({"ranges": LAST}, {"1", "2"}),
+    "a list": ({"versions": ["2", "3.5"]}, {"2", "3.5"}),
+    "a list beside commits": ({"versions": ["2"], "ranges": GIT}, {"2"}),
+    "a list beside a range": ({"versions": ["5"], "ranges": LAST}, {"1", "2", "5"}),
+    "nothing that says which": ({}, {"0.5", "1", "2", "3", "3.5", "4", "5"}),
+}
+
+
+@pytest.mark.parametrize(("says", "affected"), SHAPES.values(), ids=SHAPES)
+def test_whatever_of_osvs_format_an_advisory_uses_it_is_understood(says: dict[str, object], affected: set[str]) -> None:
+    applying = runpy.run_path(str(SCRIPT))["applying"]
+
+    def found(version: str, ecosystem: str = "PyPI", **more: object) -> bool:
+        one = {"package": {"ecosystem": ecosystem, "name": "x"}, **says}
+        return bool(list(applying([{"id": "i", "summary": "s", "affected": [one], **more}], {"x": Version(version)})))
+
+    versions = ("0.5", "1", "2", "3", "3.5", "4", "5")
+    assert {version for version in versions if found(version)} == affected
+    assert not any(found(version, "npm") or found(version, withdrawn="2026-01-01T00:00:00Z") for version in versions)
+
+
 def test_a_pin_to_which_one_applies_is_found_however_its_name_is_written(tmp_path: Path) -> None:
     found = audited(tmp_path, pins="anyio==4.16.0\nPyYAML==5.3\n")
 

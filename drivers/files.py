@@ -1,9 +1,56 @@
-"""Files of our own, read whole: what is in the place of one and is none is never waited for."""
+"""Files of our own, read whole, and those that somebody names: what is in the place of one and is none keeps nobody."""
 
 import errno
 import os
+import select
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, Final
+
+PIPE_S: Final = 2.0
+"""Within this time somebody has begun to write to a pipe that was named in the place of a file."""
+
+
+@contextmanager
+def open_given(path: Path, *, wait_s: float = PIPE_S) -> Iterator[BinaryIO]:
+    """Open what an operator names for reading: a file, or a pipe that somebody writes to.
+
+    :raises OSError: it cannot be opened, or nobody writes to it (``ETIMEDOUT``).
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with os.fdopen(descriptor, "rb") as stream:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            waiting = select.poll()
+            waiting.register(descriptor, select.POLLIN)
+            if not waiting.poll(1000 * wait_s):
+                raise OSError(errno.ETIMEDOUT, "it is a pipe, and nobody writes to it", str(path))
+        os.set_blocking(descriptor, True)
+        yield stream
+
+
+def not_given(path: Path) -> str | None:
+    """Say what keeps a library from ever coming to the end of what an operator names; None: nothing does.
+
+    A file, a directory, what is not there and what may not be read are left to it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return None
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    if not stat.S_ISFIFO(mode):
+        return "it is no file"
+    try:
+        with open_given(path):
+            return None
+    except OSError as error:
+        return error.strerror
 
 
 def read_file(path: Path) -> bytes:

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,19 @@ import pytest
 from bringup.daemon.alive import FILE as ALIVE
 from bringup.daemon.alive import FORMAT
 from bringup.daemon.alive import read as read_alive
-from bringup.daemon.errors import SettingsError, Temporary
+from bringup.daemon.credentials.nova_conf import parsed
+from bringup.daemon.errors import SettingsError, Temporary, UsageError
 from bringup.daemon.identity import FILE as IDENTITY
 from bringup.daemon.identity import remembered
+from bringup.daemon.records.reading import read_records
 from bringup.daemon.scheduler.spool import Spool
 from bringup.daemon.settings import load
 from bringup.daemon.settings.database_url import parse_database_url
 from bringup.daemon.state_directory import LOCK, locked
 from bringup.daemon.store.connecting import Tls, connect_args
 from bringup.daemon.wiring import boot_id
-from bringup.drivers.files import read_file
+from bringup.drivers.files import open_given, read_file
+from bringup.drivers.simulated.scenario_file import ScenarioError, read_scenario
 
 
 def a_link_to(target: str) -> Callable[[Path], None]:
@@ -40,6 +44,34 @@ def test_it_is_an_error_at_once(tmp_path: Path, makes: Callable[[Path], None]) -
     assert raised.value.errno in {errno.EINVAL, errno.EISDIR, errno.ELOOP}
     (tmp_path / "file").write_bytes(b"whole")
     assert read_file(tmp_path / "file") == b"whole"
+
+
+def test_a_pipe_that_is_named_in_the_place_of_a_file_is_read_where_somebody_writes_to_it(tmp_path: Path) -> None:
+    there, (ours, theirs) = tmp_path / "there", os.pipe()
+    os.mkfifo(there)
+    with pytest.raises(OSError, match="nobody writes to it"), open_given(there, wait_s=0):
+        pass
+    os.write(theirs, b"whole")
+    os.close(theirs)
+    # As a shell's <(command).
+    with open_given(Path(f"/dev/fd/{ours}"), wait_s=0) as stream:
+        assert stream.read() == b"whole"
+    os.close(ours)
+
+
+def test_no_command_waits_for_a_pipe_to_which_nobody_writes(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    os.mkfifo(there)
+    reads: list[tuple[Callable[[], object], type[Exception], str]] = [
+        (lambda: load(there, environment={}, overrides=[]), SettingsError, "nobody writes to it"),
+        (lambda: read_records(there, host=None), UsageError, "cannot read records"),
+        (lambda: read_scenario(there), ScenarioError, "nobody writes to it"),
+        (lambda: parsed([there]), SettingsError, "nobody writes to it"),
+    ]
+    with ThreadPoolExecutor() as threads:
+        for (_, kind, says), asked in zip(reads, [threads.submit(each[0]) for each in reads], strict=True):
+            with pytest.raises(kind, match=says):
+                asked.result(timeout=60)
 
 
 @pytest.mark.parametrize("makes", [os.mkfifo, Path.mkdir], ids=["FIFO", "directory"])

@@ -6,15 +6,18 @@ is said.
 """
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from bringup.daemon.credentials.identities import KEYS
 from bringup.daemon.errors import SettingsError
+from bringup.drivers.files import not_given
 
 MISSING = (
     "keystone.cloud, OS_CLOUD and OS_*: they are read with the extra bringup[clouds]: in the checkout, "
@@ -22,6 +25,8 @@ MISSING = (
 )
 
 
+FILES = ("OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE", "OS_CLIENT_VENDOR_FILE")
+"""Variables of openstacksdk that name a file."""
 NAMES_ONLY = ("Region ", "Cloud ", "Configuration file ", "interface should be ")
 """How what the loader says begins where nothing of what is in a cloud is shown."""
 
@@ -114,6 +119,9 @@ def _config_of(cloud: str | None, region: str | None) -> Any:
     except ImportError as error:
         raise SettingsError([MISSING]) from error
     chosen: dict[str, Any] = {} if region is None else {"region_name": region}
+    for name in FILES:
+        if name in os.environ and (problem := not_given(Path(os.environ[name]))):
+            raise SettingsError([f"{name}: {os.environ[name]}: {problem}; name a file"])
     try:
         with _nothing_skipped(_setting(cloud)):
             loader = OpenStackConfig(override_defaults={"interface": None})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bringup.daemon.errors import SettingsError
+from bringup.drivers.files import not_given
 
 if TYPE_CHECKING:
     from oslo_config.cfg import ConfigOpts, Opt
@@ -106,6 +107,8 @@ def parsed(paths: Sequence[Path], key: str = KEY) -> "ConfigOpts":
     for path in paths:
         if not path.exists():
             raise SettingsError([f"{key}: {path} is not there; name the nova.conf of this host"])
+        if problem := not_given(path):
+            raise SettingsError([f"{key}: {path}: {problem}; name the nova.conf of this host"])
     config = cfg.ConfigOpts()
     try:
         config(

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from bringup.daemon.errors import UsageError
 from bringup.daemon.records.weight import weight_of
+from bringup.drivers.files import open_given
 from bringup.placement.problems import read_problem
 
 _MIB = 1024 * 1024
@@ -37,7 +38,7 @@ def _content(source: Path | bytes, name: str, limit_bytes: int) -> bytes:
         _check_size(len(source), name, limit_bytes)
         return source
     try:
-        with source.open("rb") as file:
+        with open_given(source) as file:
             _check_size(os.fstat(file.fileno()).st_size, name, limit_bytes)
             # A pipe has no size, and a file may grow.
             content = file.read(limit_bytes + 1)

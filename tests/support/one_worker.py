@@ -32,6 +32,25 @@ TOGETHER = {
 }
 """What the tests of a file share with those of others."""
 
+LONG = (
+    "tests/acceptance/test_no_regret.py",
+    "tests/acceptance/test_plain_host.py",
+    "tests/acceptance/test_booted_softly.py",
+    "tests/chaos/test_chaos.py",
+    "tests/test_safety_model.py",
+    "tests/test_region.py",
+    "tests/test_placement_faults.py",
+    "tests/conformance/test_faults.py",
+    "tests/conformance/test_double_faults.py",
+    "tests/conformance/test_decision_tables.py",
+    "tests/acceptance/test_libvirt_host.py",
+    "tests/acceptance/test_state_directory.py",
+    "tests/acceptance/test_page.py",
+    "tests/acceptance/test_demo.py",
+    "tests/acceptance/test_deferred.py",
+    "tests/test_needs.py",
+)
+"""Files with tests that take a quarter of a minute or more: begun last, one of them would keep a single worker busy."""
 
 FEWEST_WORKERS, MOST_WORKERS = 3, 8
 
@@ -42,6 +61,19 @@ class OneWorker(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
         return TOGETHER.get(file, nodeid)
+
+    def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+        """Forget what is done: xdist goes through all that a worker was ever given, after each test."""
+        super().mark_test_complete(node, item_index, duration)
+        scope = self._split_scope(self.registered_collections[node][item_index])
+        if all(self.assigned_work[node][scope].values()):
+            del self.assigned_work[node][scope]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long; the order of the rest is random."""
+    items.sort(key=lambda item: item.nodeid.split("::", 1)[0] not in LONG)
 
 
 @pytest.hookimpl

@@ -1,6 +1,7 @@
 """What every test has."""
 
 import signal
+import sys
 from collections.abc import Iterator
 
 import hypothesis
@@ -8,6 +9,10 @@ import pytest
 from stamina.instrumentation import set_on_retry_hooks
 
 pytest_plugins = ["support.fuzzing", "support.one_worker", "support.oracle_tally", "support.programs"]
+
+# jsonschema makes 38 parsers of IRIs when it is imported, which takes two seconds of each worker; no schema of ours has
+# an IRI.  What writes an SBOM is a process of its own, and has them.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as the import system has it: it is not there
 
 # The machine may be busy: how long an example took says nothing.
 hypothesis.settings.register_profile("bringup", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -109,6 +109,8 @@ def main() -> None:
     what, directory, port, *more = sys.argv[1:]
     # Keystone reads the command line of whoever imports it.
     sys.argv[1:] = []
+    # jsonschema would make parsers of IRIs for two seconds; neither of these checks one.
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as the import system has it: it is not there
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     application = keystone(Path(directory), int(port), *more) if what == "keystone" else placement(Path(directory))

@@ -12,7 +12,7 @@ LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/de
 # A fresh clone has no compiled modules: each process that a test starts would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check chaos fuzz bench bench-libvirt bench-openstack bench-smallest no-regret hashes sbom release image
+.PHONY: run test test-quick check chaos fuzz bench bench-libvirt bench-openstack bench-smallest no-regret hashes sbom release image
 .PHONY: audit clean
 
 run: $(VENV)/.demo
@@ -20,6 +20,10 @@ run: $(VENV)/.demo
 
 test: check
 	$(BIN)/pytest --cov --cov-report=term
+
+# What decides, the contracts on the simulated host and SQLite, and the oracle's replays: a minute or so, with no gate.
+test-quick: $(VENV)/.dev
+	$(BIN)/pytest --quick
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 from stamina.instrumentation import set_on_retry_hooks
 
-pytest_plugins = ["support.fuzzing", "support.one_worker", "support.oracle_tally", "support.programs"]
+pytest_plugins = ["support.fuzzing", "support.one_worker", "support.oracle_tally", "support.programs", "support.quick"]
 
 # jsonschema makes 38 parsers of IRIs when it is imported, which takes two seconds of each worker; no schema of ours has
 # an IRI.  What writes an SBOM is a process of its own, and has them.

@@ -33,7 +33,19 @@ def a_link_to(target: str) -> Callable[[Path], None]:
     return lambda path: path.symlink_to(target)
 
 
-NO_FILES = {"FIFO": os.mkfifo, "directory": Path.mkdir, "device": a_link_to("/dev/zero"), "itself": a_link_to("there")}
+def a_huge_file(path: Path) -> None:
+    """Make what a damaged file system may say of a file: it has no more on the disk than any other."""
+    with path.open("wb") as file:
+        file.truncate(1 << 42)
+
+
+NO_FILES = {
+    "FIFO": os.mkfifo,
+    "directory": Path.mkdir,
+    "device": a_link_to("/dev/zero"),
+    "itself": a_link_to("there"),
+    "huge": a_huge_file,
+}
 
 
 @pytest.mark.parametrize("makes", NO_FILES.values(), ids=NO_FILES)
@@ -74,7 +86,7 @@ def test_no_command_waits_for_a_pipe_to_which_nobody_writes(tmp_path: Path) -> N
                 asked.result(timeout=60)
 
 
-@pytest.mark.parametrize("makes", [os.mkfifo, Path.mkdir], ids=["FIFO", "directory"])
+@pytest.mark.parametrize("makes", [os.mkfifo, Path.mkdir, a_huge_file], ids=["FIFO", "directory", "huge"])
 def test_so_it_is_for_each_that_the_daemon_keeps(tmp_path: Path, makes: Callable[[Path], None]) -> None:
     for name in (IDENTITY, ALIVE, "boot_id", "00000000000000000001-report.json"):
         makes(tmp_path / name)

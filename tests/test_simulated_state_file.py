@@ -1,7 +1,7 @@
 """What the simulated host was survives the death of its process."""
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
@@ -10,7 +10,7 @@ import pytest
 from bringup.drivers.base import DriverError, PowerState, RebootType
 from bringup.drivers.simulated import Fault, Scenario, ScenarioError, SimulatedDriver, Uniform
 from support.drivers import told, uuid_of
-from support.simulated import GUEST, guest
+from support.simulated import GUEST, call, guest
 
 pytestmark = pytest.mark.anyio
 
@@ -108,6 +108,34 @@ def test_a_file_that_is_something_else_is_refused_and_left_as_it_is(tmp_path: Pa
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="gone/host: cannot be used as the state"):
         SimulatedDriver(Scenario(), state_path=tmp_path / "gone" / "host")
+
+
+NONE = (None, "x", "", b"\xff", -1, 10**18, 1.5, "[" * 100_000, b"[" * 100_000, b'{"uuid":7}', b"null", b"\0" * 100_000)
+CELLS = {
+    "guests": ("uuid", "document", "disks"),
+    "counts": ("verb", "uuid", "entered", "done"),
+    "faults": ("position", "passed", "struck"),
+}
+
+
+@pytest.mark.parametrize(("table", "column"), [(table, column) for table in CELLS for column in CELLS[table]])
+async def test_a_value_that_is_none_is_refused_or_does_no_harm(table: str, column: str, tmp_path: Path) -> None:
+    scenario = Scenario(
+        guests=(guest(),), faults=(Fault(verb="reboot", uuid=GUEST.uuid, error="DriverError", times=2),)
+    )
+    for number, value in enumerate(NONE):
+        path = tmp_path / f"{number}"
+        with suppress(DriverError):
+            await use(SimulatedDriver(scenario, state_path=path))
+        with closing(sqlite3.connect(path)) as database, suppress(sqlite3.IntegrityError), database:
+            database.execute(f"UPDATE {table} SET {column} = ?", (value,))  # noqa: S608 - of the list above
+        with suppress(ScenarioError, DriverError):
+            await use(SimulatedDriver(scenario, state_path=path))
+
+
+async def use(driver: SimulatedDriver) -> None:
+    await driver.init_host("compute-1")
+    await call(driver, "reboot")
 
 
 def test_a_guest_of_another_version_is_refused(tmp_path: Path) -> None:

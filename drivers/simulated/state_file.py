@@ -64,6 +64,9 @@ class StateFile:
             guests = {uuid: adapter.validate_json(document) for uuid, document, _ in rows if document is not None}
         except ValidationError as error:
             raise ScenarioError(self._path, ["has a guest that this version cannot read"]) from error
+        numbers = (*(row[-1] for row in counts), *(number for row in spent for number in row))
+        if not all(isinstance(number, int) and number >= 0 for number in numbers):
+            raise ScenarioError(self._path, ["has a count that is no number; remove the file to begin anew"])
         hypervisor.restore(guests, {uuid: fate for uuid, _, fate in rows if fate is not None})
         for verb, uuid, entered in counts:
             calls.go_on_from(verb, uuid, entered)

@@ -3,15 +3,19 @@
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from bringup.daemon.sparing import MOST
 from bringup.daemon.status import channel as channels_of
 from bringup.daemon.status.channel import Channel, Channels
-from bringup.daemon.status.keeping import AGAIN_AT_MOST_S, AGAIN_S, HEALTHY_S, SHOWN, Listener, again_after_s, kept
+from bringup.daemon.status.keeping import AGAIN_AT_MOST_S, AGAIN_S, HEALTHY_S, Listener, again_after_s, kept
+from bringup.daemon.status.lacking import MEANS
+from bringup.daemon.status.listening import lines_of
+from bringup.daemon.status.relayed import SHOWN
 from support.status import Acted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -32,17 +36,25 @@ async def taken(uuids: Sequence[str]) -> list[str]:
     raise AssertionError(uuids)
 
 
-async def said_of(command: Sequence[str], *, has_words: bool = False) -> Any:
-    """Give what is logged first of a process: that it is given up, or what it logs itself."""
+async def all_said_of(
+    command: Sequence[str], *, has_words: bool = False, until: str = "status.listener_ended"
+) -> list[Any]:
+    """Give what is logged of a process until it has logged something."""
     listener = socket.create_server(("127.0.0.1", 0))
     words = {"release": taken} if has_words else {}
     with capture_logs() as logs, anyio.fail_after(60):
         keeping = Listener(name="x", socket=listener, host_names=(), words=words)
         async with kept(keeping, Channels(Acted().source), command=command):
-            while not logs:
+            while not any(line["event"] == until or not until for line in logs):
                 await anyio.wait_all_tasks_blocked()
     # On a busy machine it has been started anew, and given up again, by now.
-    return logs[0]
+    ends = [place for place, line in enumerate(logs) if line["event"] == until or not until]
+    return logs[: ends[0] + 1]
+
+
+async def said_of(command: Sequence[str], *, has_words: bool = False) -> Any:
+    """Give what is logged first of a process: that it is given up, or what it logs itself."""
+    return (await all_said_of(command, has_words=has_words, until=""))[0]
 
 
 def saying(expression: str) -> list[str]:
@@ -118,3 +130,90 @@ async def test_each_start_waits_twice_as_long_as_the_last_up_to_an_end_and_after
     assert waits[1:4] == [AGAIN_S, 2 * AGAIN_S, 4 * AGAIN_S]
     assert waits[-1] == AGAIN_AT_MOST_S
     assert again_after_s(AGAIN_AT_MOST_S, lived_s=HEALTHY_S + 1) == AGAIN_S
+
+
+ATTACKS = [
+    ("b'[' * 60000 + b'\\n'", "it says what it may not: RecursionError"),
+    ("b'{\"log\": ' + b'{\"a\": ' * 900 + b'1' + b'}' * 901 + b'\\n'", "it says what it may not"),
+    ("b'{\"ask\": ' + b'9' * 60000 + b'}\\n'", "it says what it may not: ValueError"),
+    ("b'x' * (1 << 17)", "it says what it may not: ValueError"),
+    ("b'\\n' * 65536", "it says what it may not: JSONDecodeError"),
+    ('b\'{"word": "release", "number": 1, "uuids": []}\\n\'', "it says a word that it may not"),
+    ('b\'{"word": "accept", "number": 1, "uuids": []}\\n\'', "it says a word that it may not"),
+    ('b\'{"lacks": {"\\\\u001b[2J": "x"}}\\n\'', "it says what it may not"),
+    ("b'{\"lacks\": []}\\n'", "it says what it may not"),
+    ('b\'{"log": {"event": "instance.initialized", "instance": "x"}}\\n\'', "it says what it may not"),
+    ('b\'{"log": {"event": ["status.server"]}}\\n\'', "it says what it may not"),
+    ("b'null\\n'", "it says what it may not"),
+    ("b'{\"ask\": NaN}\\n'", "it says what it may not"),
+]
+
+
+@pytest.mark.parametrize(("expression", "reason"), ATTACKS)
+async def test_what_one_that_was_taken_over_says_is_its_end_and_no_more(expression: str, reason: str) -> None:
+    logs = await all_said_of(saying(expression))
+
+    assert {(line["event"], line["reason"]) for line in logs} == {("status.listener_ended", reason)}
+
+
+async def test_a_flood_of_log_lines_is_logged_in_part_at_its_own_level_and_with_its_own_keys() -> None:
+    said = (
+        '{"log": {"event": "status.server", "level": "error", "message": "\\u001b[2J\\ud800\\nready", "instance": "x", '
+        '"timestamp": "x", "exc_info": true, "self": 1, "count": ' + "9" * 40 + "}}\n"
+    )
+
+    logs = await all_said_of(saying(f"{said.encode()!r} * 150 + b'[]\\n'"), until="status.listener_ended")
+
+    assert len(logs) == MOST + 1
+    assert logs[0] == {
+        "event": "status.server",
+        "log_level": "debug",
+        "message": "\\x1b[2J\\ud800\nready",
+        "count": "9" * 40,
+    }
+
+
+async def test_what_it_is_not_confined_by_is_said_once_and_it_goes_on() -> None:
+    lacks = '{"lacks": {"landlock": "\\u001b[2J' + "x" * 500 + '"}}\n'
+
+    logs = await all_said_of(saying(f"{lacks.encode()!r} * 3 + b'[]\\n'"), until="status.listener_ended")
+
+    [first, last] = logs
+    assert (first["event"], first["log_level"], first["lacks"]) == ("status.not_confined", "warning", ["landlock"])
+    assert first["reason"].startswith("landlock: \\x1b[2Jxxx")
+    assert len(first["reason"]) < 120
+    assert first["means"] == MEANS["landlock"]
+    assert last["event"] == "status.listener_ended"
+
+
+async def test_bytes_that_come_one_by_one_and_end_no_line_are_read_few_times_and_bounded() -> None:
+    class Dripping:
+        """A stream of single bytes."""
+
+        received = 0
+
+        async def receive(self, _most: int) -> bytes:
+            self.received += 1
+            return b"x"
+
+    stream = Dripping()
+    with pytest.raises(ValueError, match="a line is too long"):
+        await anext(lines_of(cast("Any", stream), 64, 1 << 20))
+
+    assert stream.received == 65
+
+
+async def test_a_listener_that_one_has_shut_answers_when_the_next_is_there() -> None:
+    shuts = (
+        "import socket, sys; listener = socket.socket(fileno=int(sys.argv[-2])); "
+        "code = 3 + listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN); "
+        "listener.shutdown(socket.SHUT_RDWR); sys.exit(code)"
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    with capture_logs() as logs, anyio.fail_after(60):
+        keeping = Listener(name="x", socket=listener, host_names=())
+        async with kept(keeping, Channels(Acted().source), command=[sys.executable, "-c", shuts]):
+            while len(logs) < 2:
+                await anyio.wait_all_tasks_blocked()
+
+    assert {line["reason"] for line in logs} == {"it ended with 4"}

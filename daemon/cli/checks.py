@@ -81,6 +81,7 @@ class Checks:
             "placement": self.placement,
             "inventory": self.inventory,
             "scheduler": self.scheduler,
+            "status": self.status,
         }
         for name, check in checks.items():
             try:
@@ -248,6 +249,12 @@ class Checks:
         from bringup.daemon.cli.pci_check import pci_finding
 
         return await anyio.to_thread.run_sync(pci_finding, self._settings)
+
+    async def status(self) -> Finding | None:
+        """Tell what the processes that answer cannot be confined by; None where they can."""
+        from bringup.daemon.cli.confined_check import confined_finding
+
+        return await confined_finding(self._settings)
 
     async def placement(self) -> Finding:
         """Try the gate once."""

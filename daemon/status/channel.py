@@ -8,6 +8,7 @@ import anyio
 
 from bringup.daemon import closing
 from bringup.daemon.scheduler.base import Pending
+from bringup.daemon.status.lacking import Lacking
 from bringup.daemon.status.mirror import beginning, line
 from bringup.daemon.status.source import Source
 
@@ -81,6 +82,7 @@ class Channels:
         """By when all of them have ended, in the time of the event loop."""
         self.pending = Pending()
         """The reports that waited when somebody asked last."""
+        self.lacking = Lacking()
         self._open: list[Channel] = []
         source.recorder.on_settled = self._settled
         source.recorder.feed.on_say = self._said

@@ -27,8 +27,11 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.scheduler.base import Pending
 from bringup.daemon.sparing import Sparing
 from bringup.daemon.status.channel import CLOSE_S, TAKE_S, Channel, Channels
+from bringup.daemon.status.lacking import MEANS
 from bringup.daemon.status.listening import lines_of
 from bringup.daemon.status.mirror import line, state
+from bringup.daemon.status.relayed import LEVELS, RelayedLog
+from bringup.daemon.status.sockets import BACKLOG
 from bringup.daemon.status.source import Word
 from bringup.drivers.environment import clean
 
@@ -37,9 +40,15 @@ log = get_logger()
 COMMAND: Final = (sys.executable, "-P", "-m", "bringup.daemon.status.stripped")
 """-P: what lies in a folder of somebody else is not imported.  Two descriptors follow."""
 LINE: Final = 4 << 20
-"""The longest line that it may say: an operator's word with a full body."""
+"""The longest line that it may say where it has words: an operator's word with a full body."""
+SHORT_LINE: Final = 64 << 10
+"""The same where it has none: a traceback."""
 A_SECOND: Final = 200
 """Lines that it may say within a second."""
+BYTES_A_SECOND: Final = 1 << 20
+"""So much of what it says is read; the rest waits in its pipe."""
+SPARED_S: Final = 0.05
+"""Its questions are not answered more often than this, whatever it asks."""
 WORDS: Final = 8
 """Words that are being taken at once, for one listener."""
 AGAIN_S: Final = 0.2
@@ -49,8 +58,7 @@ HEALTHY_S: Final = 60.0
 PENDING_S: Final = 1.0
 REAP_S: Final = 1.0
 """One that was killed is gone within this time."""
-LOGGED: Final = frozenset({"status.not_accepted", "status.request_failed", "status.server_failed", "status.server"})
-SHOWN: Final = 4000
+LONGEST_NAME: Final = 255
 OUR_OWN: Final = os.pathsep.join(dict.fromkeys([str(Path(bringup.__file__).parents[1]), *filter(None, sys.path)]))
 """Where this code, and what it imports, is found."""
 
@@ -92,13 +100,20 @@ class _Keeper:
         self._channel: Channel | None = None
         self._ending = self._is_up = False
         self._words = 0
+        # For all of its lives.
+        self._log = RelayedLog(listener.name)
 
     async def keep(self) -> None:
         """Start it, again and again, until the end."""
         again_s = 0.0
         while not self._is_over():
             began = time.monotonic()
-            reason = await self._one_life()
+            try:
+                reason = await self._one_life()
+            except Exception:
+                # Nothing that comes from there ends the work.
+                log.exception("status.server_failed")
+                reason = "a mistake in bringup; the log says which"
             if self._is_over():
                 return
             again_s = again_after_s(again_s, lived_s=time.monotonic() - began)
@@ -145,6 +160,8 @@ class _Keeper:
                 self._process = None
 
     async def _started(self, pipe: socket.socket) -> Process:
+        # The one before it may have shut it.
+        self._listener.socket.listen(BACKLOG)
         descriptors = (self._listener.socket.fileno(), pipe.fileno())
         return await anyio.open_process(
             [*self._command, *map(str, descriptors)],
@@ -152,7 +169,7 @@ class _Keeper:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env=clean() | {"PYTHONPATH": OUR_OWN},
+            env=environment(),
             # A terminal's signals are for the daemon.
             start_new_session=True,
             pass_fds=descriptors,
@@ -188,9 +205,12 @@ class _Keeper:
         return reason or "it closed the pipe"
 
     async def _tell(self, stream: UNIXSocketStream, channel: Channel) -> None:
+        spared_until = 0.0
         while True:
             question = await channel.due()
             if question:
+                await anyio.sleep_until(spared_until)
+                spared_until = anyio.current_time() + SPARED_S
                 await self._look_at_reports()
             if channel.is_full:
                 raise Misbehaved("it does not keep up")
@@ -216,7 +236,8 @@ class _Keeper:
     async def _hear(self, stream: UNIXSocketStream, channel: Channel) -> None:
         sparing = Sparing(A_SECOND, 1.0)
         try:
-            async with aclosing(lines_of(stream, LINE)) as lines:
+            longest = LINE if self._listener.words else SHORT_LINE
+            async with aclosing(lines_of(stream, longest, BYTES_A_SECOND)) as lines:
                 async for each in lines:
                     if not sparing.lets():
                         raise Misbehaved("it says more than it may")
@@ -234,10 +255,10 @@ class _Keeper:
                 if word not in self._listener.words or not all(_is_name(each) for each in uuids):
                     raise Misbehaved("it says a word that it may not")
                 self._group.start_soon(self._take_word, word, number, uuids, channel, name="word")
-            case {"log": {"event": str(event), **fields}} if event in LOGGED:
-                _log(event, fields)
-            case {"log": {"event": "library.said" | "library.left_out" as event, **fields}}:
-                _log(event, fields)
+            case {"log": {"event": str(event), **fields}} if event in LEVELS:
+                self._log.say(event, fields)
+            case {"lacks": dict(lacks)} if lacks.keys() <= MEANS.keys():
+                self._channels.lacking.note(lacks)
             case _:
                 raise Misbehaved("it says what it may not")
 
@@ -265,19 +286,13 @@ def again_after_s(before_s: float, *, lived_s: float) -> float:
     return AGAIN_S if lived_s > HEALTHY_S else min(max(AGAIN_S, 2 * before_s), AGAIN_AT_MOST_S)
 
 
+def environment() -> dict[str, str]:
+    """Give what such a process knows of ours."""
+    return clean() | {"PYTHONPATH": OUR_OWN}
+
+
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable()
-
-
-def _log(event: str, fields: Mapping[object, object]) -> None:
-    level = fields.get("level")
-    known = {
-        str(key)[:40]: value if isinstance(value, int) else str(value)[:SHOWN]
-        for key, value in list(fields.items())[:8]
-        if key not in ("level", "log_level")
-    }
-    say = getattr(log, level if level in ("debug", "info", "warning", "error") else "debug")
-    say(event, **known)
+    return isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_NAME
 
 
 def _kill(process: Process) -> None:

@@ -6,8 +6,9 @@ started anew when it dies.  Its counterpart is :mod:`bringup.daemon.status.keepi
 """
 
 import json
+import math
 import socket
-from collections.abc import AsyncGenerator, Callable, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from structlog.typing import WrappedLogger
 
 from bringup.daemon.background import background, first_of
 from bringup.daemon.foreign import keep_out
+from bringup.daemon.status.confined import end_threads
 from bringup.daemon.status.mirror import Mirror, Relayed
 from bringup.daemon.status.pacing import pace
 from bringup.daemon.status.places import Places
@@ -30,33 +32,42 @@ SPARED_S: Final = 0.1
 WORDS: Final = 4
 """Words of operators that are under way at once."""
 PIECE: Final = 65536
+PIECE_S: Final = 0.005
 UNSENT: Final = 1000
 """Lines that wait for the daemon at most; more of what is only logged is dropped."""
 
 
-async def lines_of(stream: ByteReceiveStream, longest: int | None = None) -> AsyncGenerator[bytes, None]:
-    """Give line after line until the other side has closed.
+async def lines_of(
+    stream: ByteReceiveStream, longest: int | None = None, a_second: float = math.inf
+) -> AsyncGenerator[bytes, None]:
+    """Give line after line until the other side has closed; of a stranger so many bytes a second.
 
     :raises ValueError: one is longer than it may be.
     """
-    rest = b""
+    rest = bytearray()
     while True:
         try:
             piece = await stream.receive(PIECE)
         except (anyio.EndOfStream, anyio.BrokenResourceError):
             return
-        *whole, rest = (rest + piece).split(b"\n")
+        first, *whole = piece.split(b"\n")
+        rest += first
+        for each in whole:
+            yield bytes(rest)
+            rest = bytearray(each)
         if longest is not None and len(rest) > longest:
             raise ValueError("a line is too long")
-        for each in whole:
-            yield each
+        if a_second < math.inf:
+            # Byte by byte it would be a thousand looks a second.
+            await anyio.sleep(max(len(piece) / a_second, PIECE_S))
 
 
 class Answering:
     """One life of this process."""
 
-    def __init__(self, listener: socket.socket, pipe: UNIXSocketStream) -> None:
-        """Answer at a listener what is told over the pipe."""
+    def __init__(self, listener: socket.socket, pipe: UNIXSocketStream, lacks: Mapping[str, str]) -> None:
+        """Answer at a listener what is told over the pipe; ``lacks`` is what it was not confined by, and why."""
+        self._lacks = lacks
         self._listener = listener
         self._pipe = pipe
         self._mirror = Mirror()
@@ -76,6 +87,7 @@ class Answering:
         async with background() as group:
             group.start_soon(self._send, name="send")
             self._say({"up": True})
+            self._say_lacks(self._lacks)
             hearing = anyio.Event()
             group.start_soon(self._hear, hearing, name="hear")
             await first_of(mirror.known.wait, hearing.wait)
@@ -101,7 +113,14 @@ class Answering:
         release, retry = (
             partial(self._take, word) if word in self._mirror.words else None for word in ("release", "retry")
         )
-        return make_app(self._mirror.source, release=release, retry=retry, host_names=self._mirror.host_names)
+        app = make_app(self._mirror.source, release=release, retry=retry, host_names=self._mirror.host_names)
+        # Nobody has been read yet; this is the last thread that is wanted.
+        self._say_lacks(end_threads())
+        return app
+
+    def _say_lacks(self, lacks: Mapping[str, str]) -> None:
+        if lacks:
+            self._say({"lacks": lacks})
 
     async def _hear(self, ended: anyio.Event) -> None:
         async for each in lines_of(self._pipe):
@@ -167,10 +186,10 @@ class Answering:
             heard.set()
 
 
-async def answer(listener: socket.socket, pipe: socket.socket) -> None:
+async def answer(listener: socket.socket, pipe: socket.socket, lacks: Mapping[str, str]) -> None:
     """Answer at a listener, and log over the pipe."""
     async with await UNIXSocketStream.from_socket(pipe) as stream:
-        answering = Answering(listener, stream)
+        answering = Answering(listener, stream, lacks)
         structlog.configure(
             processors=[
                 structlog.contextvars.merge_contextvars,
@@ -183,9 +202,9 @@ async def answer(listener: socket.socket, pipe: socket.socket) -> None:
         await answering.run()
 
 
-def main(arguments: Sequence[str], run: Callable[..., Any] = anyio.run) -> None:
+def main(arguments: Sequence[str], lacks: Mapping[str, str], run: Callable[..., Any] = anyio.run) -> None:
     """Answer at the socket whose descriptor is the first argument; the pipe's is the second."""
     keep_out()
     listener, pipe = (socket.socket(fileno=int(each)) for each in arguments)
     listener.settimeout(0)
-    run(answer, listener, pipe)
+    run(answer, listener, pipe, lacks)

@@ -192,7 +192,8 @@ def test_what_is_refused_is_told_and_the_rest_is_applied(tmp_path: Path, refused
 
 def told(*refused: str) -> dict[str, str]:
     command = [*refusing(*refused), sys.executable, "-P", "-m", "bringup.daemon.status.stripped", "tell"]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    # It lowers the turn of its session.
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True, start_new_session=True)
     lacks: dict[str, str] = json.loads(done.stdout)
     return lacks
 

@@ -62,6 +62,15 @@ def with_drop_in(root: Path, name: str) -> None:
     shutil.copy2(UNITS / "bringup.service.d" / name, folder)
 
 
+@pytest.mark.parametrize("unit", ["bringup.service", "plain-host/bringup-guests.service"])
+def test_a_unit_with_a_status_endpoint_lets_the_process_that_answers_confine_itself(unit: str) -> None:
+    lines = (UNITS / unit).read_text().splitlines()
+    allowed = [line.partition("=")[2].split() for line in lines if line.startswith("SystemCallFilter=")]
+
+    # The last word counts, and no list of systemd 252 has these.
+    assert allowed[-1] == ["landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp"]
+
+
 @pytest.mark.parametrize(
     "drop_in", [None, "once.conf", "openstack.conf", "nova-compute.conf", "addresses.conf"], ids=str
 )

@@ -20,7 +20,14 @@ async def confined_finding(settings: Settings) -> Finding | None:
         return None
     try:
         with anyio.fail_after(PATIENCE_S):
-            ended = await anyio.run_process([*COMMAND, TELL], stderr=subprocess.DEVNULL, env=environment(), cwd="/")
+            ended = await anyio.run_process(
+                [*COMMAND, TELL],
+                stderr=subprocess.DEVNULL,
+                env=environment(),
+                cwd="/",
+                # It lowers the turn of its session.
+                start_new_session=True,
+            )
         lacks: dict[str, str] = json.loads(ended.stdout)
     except (OSError, ValueError, TimeoutError, subprocess.CalledProcessError) as error:
         message = f"the process that answers at the status endpoint cannot be tried: {type(error).__name__}: {error}"

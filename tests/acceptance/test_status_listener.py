@@ -1,21 +1,28 @@
 """The processes that answer: what they have, what their end costs, and what a flood of clients costs the daemon."""
 
+import json
 import os
 import resource
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from errno import ENOSYS, EPERM
 from pathlib import Path
 
 import httpx
 
+from bringup.daemon.status import calls
+from bringup.daemon.status.confined import LANDLOCK_CREATE_RULESET
 from bringup.daemon.status.feed import LISTENERS
+from bringup.daemon.status.lacking import MEANS
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
 from support.ports import free_port
-from support.process import PATIENCE_S, Running, children_of, gone
+from support.process import BRINGUP, ENVIRONMENT, PATIENCE_S, Running, children_of, gone
 from support.records import instance, uuid_of
+from support.refusing import refusing
 from support.status import asked
 
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
@@ -209,3 +216,34 @@ def test_what_a_word_of_an_operator_ends_in_is_said_over_the_pipe_too(tmp_path: 
     assert [(each.status_code, each.json()["exit_code"]) for each in refused] == [(409, 64)] * 2
     assert all(uuid_of(99) in each.json()["error"] for each in refused)
     assert long.status_code == 409
+
+
+def test_where_nothing_of_the_confinement_can_be_applied_everybody_is_answered_and_that_is_said_once(
+    tmp_path: Path,
+) -> None:
+    computer, address = over_tcp(a_host(tmp_path))
+    machine = calls.MACHINES[os.uname().machine]
+    prctl, seccomp = calls.number_of("prctl", machine), calls.number_of("seccomp", machine)
+    refused = (f"{LANDLOCK_CREATE_RULESET}:{ENOSYS}", f"{prctl}:{EPERM}:22", f"{seccomp}:{EPERM}")
+    with computer.stay(wrapper=refusing(*refused)) as daemon:
+        daemon.until("service.ready")
+        with httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=PATIENCE_S) as outside:
+            outside_code = outside.get("/livez").status_code
+        with asked(computer) as inside:
+            inside_code = inside.get("/readyz").status_code
+        ended = daemon.end(signal.SIGTERM)
+
+    said = ended.named("status.not_confined")
+    assert (outside_code, inside_code, ended.code) == (200, 200, 0)
+    assert sorted(name for line in said for name in line["lacks"]) == ["landlock", "system_calls", "threads"]
+    assert {line["level"] for line in said} == {"warning"}
+
+
+def test_a_check_says_what_it_could_not_be_confined_by(tmp_path: Path) -> None:
+    computer = a_host(tmp_path)
+    command = [*refusing(f"{LANDLOCK_CREATE_RULESET}:{ENOSYS}"), *BRINGUP, "check", "--json", *computer.arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+
+    [found] = [each for each in map(json.loads, done.stdout.splitlines()) if each["check"] == "status"]
+    assert (found["status"], found["lacks"]) == ("warning", ["landlock"])
+    assert MEANS["landlock"] in found["message"]

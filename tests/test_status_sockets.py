@@ -3,12 +3,17 @@
 import os
 import socket
 import stat
+import subprocess
+import sys
+from errno import EACCES, EPERM
 from pathlib import Path
 
 import pytest
 
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.status.sockets import listen_tcp, listen_unix, remove, short
+from support.process import ENVIRONMENT
+from support.refusing import refusing
 
 
 def connects(path: Path) -> bool:
@@ -95,3 +100,19 @@ def test_an_address_that_is_taken_is_a_wrong_setting() -> None:
 
 def test_an_address_that_is_not_there_yet_is_fine() -> None:
     listen_tcp("192.0.2.1:8776").close()
+
+
+@pytest.mark.parametrize("number", [EPERM, EACCES])
+def test_a_port_that_the_unit_forbids_is_a_wrong_setting_that_says_what_to_write(number: int) -> None:
+    bind = {"x86_64": 49, "aarch64": 200}[os.uname().machine]
+    script = "from bringup.daemon.status.sockets import listen_tcp; listen_tcp('127.0.0.1:9000')"
+    command = [*refusing(f"{bind}:{number}"), sys.executable, "-c", script]
+
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+
+    assert (
+        'status.listen = "127.0.0.1:9000": cannot listen: the unit of the daemon does not allow port 9000'
+        in done.stderr
+    )
+    assert "SocketBindAllow=tcp:9000 below [Service]" in done.stderr
+    assert "/etc/systemd/system/bringup.service.d/port.conf" in done.stderr

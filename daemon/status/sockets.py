@@ -56,9 +56,14 @@ def listen_unix(path: Path, mode: int) -> socket.socket:
     return listener
 
 
+NOT_ALLOWED = (
+    "the unit of the daemon does not allow port {port}: write SocketBindAllow=tcp:{port} below [Service] into "
+    "/etc/systemd/system/bringup.service.d/port.conf, then systemctl daemon-reload"
+)
 WHY_NOT = {
-    errno.EADDRINUSE: "another process listens there",
-    errno.EPERM: "the unit of the daemon allows only the ports of its SocketBindAllow=",
+    errno.EADDRINUSE: "another process listens there; give an address and a port that are free",
+    errno.EPERM: NOT_ALLOWED,
+    errno.EACCES: f"{NOT_ALLOWED}; below 1024 it wants CAP_NET_BIND_SERVICE too: take a higher one",
 }
 
 
@@ -80,10 +85,8 @@ def listen_tcp(address: str) -> socket.socket:
         listener.settimeout(0)
     except OSError as error:
         listener.close()
-        taken = WHY_NOT.get(error.errno or 0, error.strerror)
-        raise SettingsError(
-            [f'status.listen = "{address}": cannot listen ({taken}); give an address and a port that are free']
-        ) from error
+        why = WHY_NOT.get(error.errno or 0, f"{error.strerror}; give an address and a port that are free")
+        raise SettingsError([f'status.listen = "{address}": cannot listen: {why.format(port=port)}']) from error
     return listener
 
 

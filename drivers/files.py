@@ -44,7 +44,9 @@ def not_given(path: Path) -> str | None:
         mode = path.stat().st_mode
     except OSError:
         return None
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+    if stat.S_ISREG(mode):
+        return f"it is larger than {LARGEST} bytes" if path.stat().st_size > LARGEST else None
+    if stat.S_ISDIR(mode):
         return None
     if not stat.S_ISFIFO(mode):
         return "it is no file"

@@ -25,7 +25,7 @@ from bringup.daemon.settings.database_url import parse_database_url
 from bringup.daemon.state_directory import LOCK, locked
 from bringup.daemon.store.connecting import Tls, connect_args
 from bringup.daemon.wiring import boot_id
-from bringup.drivers.files import open_given, read_file
+from bringup.drivers.files import LARGEST, open_given, read_file
 from bringup.drivers.simulated.scenario_file import ScenarioError, read_scenario
 
 
@@ -56,6 +56,15 @@ def test_it_is_an_error_at_once(tmp_path: Path, makes: Callable[[Path], None]) -
     assert raised.value.errno in {errno.EINVAL, errno.EISDIR, errno.ELOOP}
     (tmp_path / "file").write_bytes(b"whole")
     assert read_file(tmp_path / "file") == b"whole"
+
+
+def test_a_file_that_is_larger_than_any_of_ours_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    os.truncate(tmp_path / "there", LARGEST + 1)
+    with pytest.raises(OSError, match="is larger than"):
+        read_file(tmp_path / "there")
+    with pytest.raises(SettingsError, match="is larger than"):
+        parsed([tmp_path / "there"])
 
 
 def test_a_pipe_that_is_named_in_the_place_of_a_file_is_read_where_somebody_writes_to_it(tmp_path: Path) -> None:

@@ -67,6 +67,12 @@ def test_a_file_that_is_larger_than_any_of_ours_is_not_read(tmp_path: Path) -> N
         parsed([tmp_path / "there"])
 
 
+def test_a_nova_conf_that_the_disk_does_not_give_is_told() -> None:
+    # The kernel's answer to its first byte is EIO.
+    with pytest.raises(SettingsError, match="cannot be read"):
+        parsed([Path("/proc/self/mem")])
+
+
 def test_a_pipe_that_is_named_in_the_place_of_a_file_is_read_where_somebody_writes_to_it(tmp_path: Path) -> None:
     there, (ours, theirs) = tmp_path / "there", os.pipe()
     os.mkfifo(there)

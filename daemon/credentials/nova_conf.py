@@ -128,6 +128,8 @@ def parsed(paths: Sequence[Path], key: str = KEY) -> "ConfigOpts":
         raise SettingsError([f"{key}: {error}"]) from None
     except UnicodeDecodeError:
         raise SettingsError([f"{key} = {_named(paths)}: this is not UTF-8"]) from None
+    except OSError as error:
+        raise SettingsError([f"{key} = {_named(paths)}: cannot be read ({error.strerror})"]) from None
     return config
 
 

@@ -24,7 +24,7 @@ MARK = "boot"
 """Holds the id of the last boot on which a run began: a journal that is set aside is missed on that boot only."""
 HEADER: Final = 100
 WRITE_VERSION: Final = 18
-KNOWN_WRITE_VERSIONS: Final = (1, 2)
+KNOWN_WRITE_VERSIONS: Final = (0, 1, 2)
 """https://www.sqlite.org/fileformat2.html#file_format_version_numbers"""
 NEWEST: Final = 100
 """Versions are counted up one by one: no version of bringup has written one that is higher."""

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from bringup.daemon.demo import children
+from bringup.daemon.status.keeping import OUR_OWN, environment
 from bringup.drivers.environment import clean
 from bringup.drivers.network.commands import Command
 from support.process import children_of
@@ -24,7 +25,7 @@ STARTS = {
     *("subprocess.run", "subprocess.Popen", "subprocess.call", "subprocess.check_call", "subprocess.check_output"),
     *("anyio.run_process", "anyio.open_process", "os.posix_spawn", "os.posix_spawnp", "os.execve", "os.execvpe"),
 }
-ANSWERS = {"daemon/status/keeping.py", "daemon/status/stripped.py"}
+ANSWERS = {"daemon/status/keeping.py", "daemon/status/stripped.py", "daemon/cli/confined_check.py"}
 """What starts the process that answers who asks for the status, a part of this program."""
 NEVER = re.compile(r"os\.(system|popen|fork|exec[lv]p?|spawn\w+)$|asyncio\.create_subprocess|pty\.|multiprocessing\.")
 
@@ -69,10 +70,14 @@ def test_every_program_is_started_with_it_and_without_our_files() -> None:
     assert len(started) >= 4
     found = {path.relative_to(REPOSITORY).as_posix(): unclean(path.read_text()) for path in sources}
     assert {path for path, calls in found.items() if calls} == ANSWERS
-    # It has two files: where it listens, and the pipe; what follows `env=` is where Python finds it.
-    [keeper] = found["daemon/status/keeping.py"]
-    assert "env=clean() | {'PYTHONPATH': OUR_OWN}" in keeper
+    # It has two files: where it listens, and the pipe; what its environment has besides is where Python finds it.
+    [keeper], [tried] = found["daemon/status/keeping.py"], found["daemon/cli/confined_check.py"]
+    assert environment() == clean() | {"PYTHONPATH": OUR_OWN}
+    assert "env=environment()" in keeper
     assert "pass_fds=descriptors" in keeper
+    # To try how it can be confined, it has neither.
+    assert "env=environment()" in tried
+    assert "pass_fds" not in tried
     # It begins itself again, with what it was given.
     assert found["daemon/status/stripped.py"] == ["os.execv(sys.executable, [*sys.orig_argv, AGAIN])"]
 

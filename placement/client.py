@@ -16,7 +16,7 @@ from bringup.placement.answers import Answer, read_whole, request_id_of
 from bringup.placement.auth import TOKEN_HEADER, NoAuth
 from bringup.placement.catalogue import NotInCatalogue, Wanted, find
 from bringup.placement.errors import NotUnderstood, PlacementError
-from bringup.placement.exposure import falls_to_http, is_open
+from bringup.placement.exposure import falls_to_http, is_open, shown
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.microversions import Microversion
 from bringup.placement.reactions import BY_EXCEPTION, failure_of, refusal_of
@@ -57,7 +57,7 @@ class Address:
                 found = find(keystone.catalogue, self.wanted)
             except NotInCatalogue as error:
                 raise NotUnderstood(what, str(error)) from None
-            url = _base_url(found, f"use the endpoint {found!r} of the catalogue")
+            url = _base_url(found, f"use the endpoint {shown(found)!r} of the catalogue")
             if falls_to_http(keystone.identity.auth_url, str(url)) and not self.wanted.allow_http:
                 raise NotUnderstood(
                     what,
@@ -280,11 +280,15 @@ async def connect(
 def _base_url(url: str, what: str = "use placement.url") -> httpx.URL:
     try:
         parsed = httpx.URL(url)
+        # Undoes the encoding of an international name, which may be none.
+        host = parsed.host
     except (httpx.InvalidURL, UnicodeError):
         # The inner error may show a password.
         raise NotUnderstood(what, "it is not a URL; must be like http://placement.example:8778") from None
     if parsed.userinfo:
         raise NotUnderstood(what, "it holds credentials; they belong into the settings of the authentication")
-    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.query or parsed.fragment:
-        raise NotUnderstood(what, f"{url!r} must be like http://placement.example:8778 or https://example/placement")
+    if parsed.scheme not in {"http", "https"} or not host or parsed.query or parsed.fragment:
+        raise NotUnderstood(
+            what, f"{shown(url)!r} must be like http://placement.example:8778 or https://example/placement"
+        )
     return parsed

@@ -1,7 +1,13 @@
 """What goes over the network unencrypted.  Pure."""
 
+import re
 from ipaddress import ip_address
+from typing import Final
 from urllib.parse import urlsplit
+
+LONGEST_SHOWN: Final = 300
+_LOGIN: Final = re.compile(r"//.*@", re.DOTALL)
+_AFTER_PATH: Final = re.compile(r"([?#]).*", re.DOTALL)
 
 
 def is_open(url: str) -> bool:
@@ -14,7 +20,14 @@ def _is_here(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return host.lower().rstrip(".") == "localhost"
+        # With a dot at its end it is not the name in /etc/hosts, and DNS says where it is.
+        return host.lower() == "localhost"
+
+
+def shown(url: str) -> str:
+    """Give an address of somebody else for a message: bounded, without what may be a user, a password or a token."""
+    where = _LOGIN.sub("//***@", _AFTER_PATH.sub(r"\1***", url))
+    return where if len(where) <= LONGEST_SHOWN else f"{where[:LONGEST_SHOWN]}..."
 
 
 def falls_to_http(auth_url: str, endpoint: str) -> bool:

@@ -42,6 +42,10 @@ def an_auth(url: str) -> KeystoneAuth:
         ("HTTP://10.0.0.1/placement", True),
         ("http://[2001:db8::1]:8778", True),
         ("http://localhost.example", True),
+        ("http://localhost.", True),
+        ("http://127.1", True),
+        ("http://2130706433", True),
+        ("http://0.0.0.0", True),
         ("https://placement.example", False),
         ("http://localhost:8778", False),
         ("http://127.8.9.10", False),
@@ -97,6 +101,26 @@ async def test_an_endpoint_over_http_is_taken_where_that_is_meant(tmp_path: Path
     # Nobody is there: it was asked.
     with pytest.raises(PlacementError, match=r"^cannot GET / of Placement at http://placement\.invalid"):
         await found(Ca(tmp_path), "http://placement.invalid", allow=allow, tls=tls)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://admin:s3cr3t@placement.example",
+        "ftp://admin:s3cr3t@placement.example",
+        "http://placement.example/?token=s3cr3t",
+        "http://placement.example/#s3cr3t",
+        "http://admin:s3cr3t@placement.example:x",
+        "http://xn--a/?s3cr3t",
+        "http://xn--a",
+    ],
+)
+async def test_an_endpoint_that_cannot_be_used_is_said_without_what_may_be_secret(
+    tmp_path: Path, endpoint: str
+) -> None:
+    with pytest.raises(NotUnderstood, match="of the catalogue") as caught:
+        await found(Ca(tmp_path), endpoint, allow=False)
+    assert "s3cr3t" not in str(caught.value)
 
 
 async def test_an_endpoint_on_this_host_needs_no_tls(tmp_path: Path) -> None:

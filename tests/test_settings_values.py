@@ -227,3 +227,31 @@ def test_the_database_of_open_vswitch_has_its_own_addresses(empty: Path, address
 def test_what_is_no_address_of_a_database_is_refused(empty: Path, address: str) -> None:
     (problem,) = problems(empty, overrides=[f"network.ovsdb={address}"])
     assert "give an address such as" in problem
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "999.0.0.1",
+        "127.0.0.01",
+        "xn--a",
+        "xn--",
+        "[v1.a]",
+        "[::1]evil",
+        "[::1].evil",
+        "localhost%2eevil",
+        "%6cocalhost",
+        "127.0.0.1\\.evil",
+        "localhost|evil",
+        "a..b",
+        "..",
+        "{a}",
+        f"{'a' * 64}.example",
+        "a." * 200,
+        f"host/{'a' * 70_000}",
+    ],
+)
+@pytest.mark.parametrize("key", ["placement.url", "keystone.auth_url", "scheduler.url"])
+def test_a_host_that_two_libraries_take_for_different_ones_is_no_address(empty: Path, key: str, host: str) -> None:
+    (problem,) = (each for each in problems(empty, overrides=[f"{key}=http://{host}"]) if each.startswith(f"{key} = "))
+    assert 'give an address such as "http://controller:8778"' in problem

@@ -18,6 +18,13 @@ from bringup.drivers.identifiers import uuid_in_any_spelling
 SQLITE = "sqlite:///"
 NOVA_CONDUCTOR = "nova-conductor:"
 VISIBLE = re.compile(r"[!-~]+")
+LONGEST_ADDRESS = 2000
+HOST_AND_PORT = re.compile(
+    r"(?:\[(?P<six>[^\[\]]+)\]|(?P<name>(?=[^:]{1,254}(?::|$))(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?))"
+    r"(?::[0-9]{0,5})?"
+)
+"""What libraries agree on; beyond it one takes for a name what another takes for an address, or for nothing."""
+DOTTED = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
 ADDRESS = 'an address such as "http://controller:8778", with no user, password, query or fragment in it'
 DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 OVSDB = re.compile(r"unix:/[!-~]+|(?:tcp|ssl):[!-~]+:[0-9]{1,5}")
@@ -48,10 +55,26 @@ def web_address(text: str) -> str:
     """Give an address without a slash at its end.  Raises ``ValueError``, which does not show it."""
     parts = urlsplit(text)
     # Reading the port is what checks it.
-    right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and len(text) <= LONGEST_ADDRESS
     if not right or parts.username is not None or parts.query or parts.fragment or not VISIBLE.fullmatch(text):
         raise ValueError("no web address")
+    _check_host(parts.netloc)
     return text.rstrip("/")
+
+
+def _check_host(netloc: str) -> None:
+    """Make sure that whoever connects there takes it for the same host as we do.  Raises ``ValueError``."""
+    found = HOST_AND_PORT.fullmatch(netloc)
+    if found is None:
+        raise ValueError("no host")
+    name = found["name"]
+    if name is None or DOTTED.fullmatch(name):
+        ip_address(name or found["six"])
+    elif "xn--" in name.lower():
+        import httpx  # noqa: PLC0415 - it takes time to load, and few names need it
+
+        # Undoes the encoding of an international name, which may be none: a ValueError.
+        _ = httpx.URL(f"http://{name}").host
 
 
 def _sqlite_url(text: str) -> str:

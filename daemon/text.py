@@ -13,7 +13,16 @@ LONGEST_LINE: Final = 4000
 """Characters of one line of a message: enough for a list of a hundred UUIDs."""
 LONGEST_NAME: Final = 80
 """Characters of a name that somebody else gave."""
-_LOGIN: Final = re.compile(r"//.*@")
+_AT: Final = ("@", "\uff20", "%40")
+_LOGIN: Final = re.compile(r"//|%2F%2F", re.IGNORECASE)
+_LOGIN_ALONE: Final = re.compile(r"(?:^|(?<=[\s\"']))[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+"""Where the slashes are missing, or one of them."""
+_NAMED: Final = re.compile(
+    r"(pass|pwd|pw|secret|token|credential|auth|api_?key)([a-z0-9_-]{0,40}(?:\\?[\"']\s{0,9}:|\\?[\"']?\s{0,9}=)\s{0,9})"
+    r"(\\\"[^\\\"]*(?:\\\")?|\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|\[[^\]]*\]?|[^\s&;,\"'}\]]+)",
+    re.IGNORECASE,
+)
+"""A word that names a secret, and what it is set to: in a query, a line of libpq, JSON.  Linear in the text."""
 
 
 def printable(text: str) -> str:
@@ -34,11 +43,18 @@ def short(text: str, most: int = LONGEST_NAME) -> str:
 
 
 def without_login(text: str) -> str:
-    """Give a text without what may stand before a host in an address: a user and a password.
+    """Give a text without what may stand before a host in an address, a user and a password, or in its query.
 
     Up to the last ``@``: a password that is not written as one should be may have a slash or another ``@`` in it.
     """
-    return _LOGIN.sub("//***@", text)
+    last, sign = max((text.rfind(sign), sign) for sign in _AT)
+    if last >= 0:
+        before, after = text[:last], text[last + len(sign) :]
+        if found := _LOGIN.search(before):
+            text = f"{before[: found.start()]}//***@{after}"
+        elif found := _LOGIN_ALONE.search(before):
+            text = f"{before[: found.end()]}***@{after}"
+    return _NAMED.sub(r"\1\2***", text)
 
 
 def one_line_of_json(facts: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from bringup.daemon.progress import Progress
 from bringup.daemon.states import UnknownState
 from bringup.daemon.status.telling import told
 from bringup.daemon.terminal import Terminal, live_view, summary, words
-from bringup.daemon.text import one_line_of_json, printable
+from bringup.daemon.text import one_line_of_json, printable, without_login
 from bringup.drivers.simulated import Fault
 from bringup.placement.problems import read_problem
 from support.computer import Computer, a_computer
@@ -186,3 +186,38 @@ def test_the_live_view_is_clean() -> None:
     progress = Progress()
     progress.phase_began(EVIL, EVIL)
     assert is_clean(drawn(live_view(progress.snapshot())))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "admin:s3cr3t@controller:1",
+        "http:/admin:s3cr3t@controller",
+        "http:\\\\admin:s3cr3t@controller",
+        "http%3A%2F%2Fadmin%3As3cr3t%40controller",
+        "http://admin:s3cr3t\uff20controller",
+        "http://controller/?a=1&token=s3cr3t",
+        "postgresql://h/d?user=u&password=s3cr3t",
+        "postgresql://user@host/d?sslpassword=s3cr3t",
+        "host=h user=u password='s3cr3t s3cr3t'",
+        'pw="s3cr3t"',
+        '{"tokens": ["s3cr3t"]}',
+    ],
+)
+def test_a_value_is_shown_without_what_may_be_a_secret_however_it_is_written(text: str) -> None:
+    assert "s3cr3t" not in without_login(text)
+    assert "s3cr3t" not in without_login(json.dumps({"url": text}, ensure_ascii=False))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("part", ["//", "a: ", "@", "pass", "password=", 'pw="'])
+def test_what_may_be_secret_is_looked_for_in_time_that_grows_as_the_text(part: str) -> None:
+    # With the square of it a value of a megabyte would take hours.
+    assert without_login(part * (1_000_000 // len(part)))
+
+
+@pytest.mark.parametrize(
+    "text", ["http://auth:5000/v3/auth/tokens", "qemu:///system", "sqlite:////var/lib/x", "a@b", "12:30 x", ""]
+)
+def test_a_value_without_a_secret_is_shown_as_it_is(text: str) -> None:
+    assert without_login(text) == text

@@ -11,7 +11,11 @@ from pydantic.fields import FieldInfo
 from bringup.daemon.settings.model import SECTIONS
 from bringup.daemon.settings.values import Right
 
-SECRET = re.compile(r"token(?!_file)|passw|secret|credential|transport_url(?!_file)", re.IGNORECASE)
+SECRET = re.compile(
+    r"token(?!_file)|passw|pass$|passphrase|pwd|\bpw$|secret|credential|transport_url(?!_file)|api.?key|\bauth$|authori|"
+    r"bearer|\bdsn$|private_?key$|login",
+    re.IGNORECASE,
+)
 KEYS = {f"{section}.{key}": field for section, model in SECTIONS.items() for key, field in model.model_fields.items()}
 
 

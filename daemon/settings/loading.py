@@ -204,7 +204,8 @@ def _take_secret(
         reason = error.strerror or type(error).__name__
         if isinstance(error, FileNotFoundError) and _is_unused(section):
             return f"it cannot be read, and is not used ({reason})"
-        problems.append(wrong_value(key, str(path), source=source, instead=f"a file that can be read ({reason})"))
+        named = str(path) if "/" in str(path) else "***"  # what is no path may be the secret itself
+        problems.append(wrong_value(key, named, source=source, instead=f"a file that can be read ({reason})"))
         return None
     except ValueError as error:
         problems.append(wrong_value(key, str(path), source=source, instead=str(error)))

@@ -65,6 +65,9 @@ def test_the_url_stands_above_the_options_of_the_file() -> None:
         ("rabbit://nova:s3cr3t@:5672/", "has a host that cannot be read"),
         ("rabbit://nova:s3cr3t@[::1/", "cannot be read"),
         ("rabbit://nova:s3cr3t@controller/?heartbeat_timeout_threshold=soon", "heartbeat_timeout_threshold"),
+        ("rabbit://nova:s3cr3t@controller/?heartbeat_timeout_threshold=\u00b2", "that is no whole number"),
+        ("rabbit://nova:s3cr3t@controller/?ssl=tru", "give ssl=true or ssl=false"),
+        ("rabbit://nova:s3cr3t@controller/?ssl=y", "give ssl=true or ssl=false"),
     ],
 )
 def test_what_is_wrong_is_said_and_no_password_shown(url: str, says: str) -> None:

@@ -3,6 +3,7 @@
 ``rabbit://USER:PASSWORD@HOST:PORT[,USER:PASSWORD@HOST:PORT...]/VIRTUAL_HOST?OPTION=VALUE``
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ GUEST = "guest"
 """RabbitMQ's user, and its password, where a URL names none."""
 HEARTBEAT_S = 60
 TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"0", "false", "no", "off"})
 FORM = "rabbit://USER:PASSWORD@HOST:PORT/VIRTUAL_HOST"
 
 
@@ -98,7 +100,11 @@ def _endpoint(text: str) -> Endpoint:
 
 
 def _tls(options: Mapping[str, str | None]) -> Tls | None:
-    if (options.get("ssl") or "").lower() not in TRUE:
+    said = (options.get("ssl") or "false").strip().lower()
+    if said not in TRUE | FALSE:
+        # Whoever wrote it meant TLS, perhaps: a password must not go without it for a slip.
+        raise ValueError("has an ssl that is neither true nor false; give ssl=true or ssl=false")
+    if said in FALSE:
         return None
     paths = {
         key: Path(path) if (path := options.get(f"ssl_{key}")) else None for key in ("ca_file", "cert_file", "key_file")
@@ -109,6 +115,6 @@ def _tls(options: Mapping[str, str | None]) -> Tls | None:
 def _heartbeat(text: str | None) -> int:
     if text is None:
         return HEARTBEAT_S
-    if not text.isdigit():
+    if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ValueError("has a heartbeat_timeout_threshold that is no whole number of seconds")
     return int(text)

@@ -21,9 +21,11 @@ from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.microversions import Microversion
 from bringup.placement.reactions import BY_EXCEPTION, failure_of, refusal_of
 from bringup.placement.reading import IDENTITY
+from bringup.placement.tls import Trust, context
 
 log = structlog.get_logger()
 
+SYSTEM: Final = Trust()
 POOL: Final = httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=30)
 MOST_PATIENCE: Final = 8.0
 KEEPALIVE: Final = (
@@ -268,7 +270,7 @@ async def connect(
         if isinstance(auth, KeystoneAuth):
             known.append(httpx.URL(auth.identity.auth_url))
         is_plain = base_url is not None and all(one.scheme == "http" for one in known)
-        verify = False if is_plain else ssl.create_default_context()
+        verify = False if is_plain else context(SYSTEM)
     timeout = httpx.Timeout(read_timeout_s, connect=connect_timeout_s)
     address = Address(url=base_url, wanted=wanted or Wanted())
     # trust_env: proxies of whoever starts the daemon are no settings of it.

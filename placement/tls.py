@@ -1,12 +1,18 @@
 """Whom to trust over TLS, and who we are there."""
 
 import errno
+import os
 import ssl
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from bringup.placement.errors import NotUnderstood
+
+CERTIFICATES: Final = "SSL_CERT_FILE"
+KEYS_WRITTEN_TO: Final = "SSLKEYLOGFILE"
+"""Variables of OpenSSL and of Python."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +41,10 @@ def context(trust: Trust) -> ssl.SSLContext:
     """
     ca_file, cert_file, key_file = trust.ca_file, trust.cert_file, trust.key_file
     try:
-        made = ssl.create_default_context(cafile=None if ca_file is None else _not_waited_for(ca_file))
+        made = _trusting(ca_file)
     except (OSError, ValueError) as error:
-        raise NotUnderstood(f"use {trust.ca_name} {ca_file}", _why(error, "certificates")) from error
+        name, path = (trust.ca_name, ca_file) if ca_file is not None else (CERTIFICATES, os.environ.get(CERTIFICATES))
+        raise NotUnderstood(f"use {name} {path}", _why(error, "certificates")) from error
     if cert_file is not None:
         try:
             # No key of a daemon has a password that somebody could type.
@@ -53,6 +60,18 @@ def context(trust: Trust) -> ssl.SSLContext:
                 _why(error, "a certificate and its key, without a password"),
             ) from error
     return made
+
+
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """Make a context that trusts the CA certificates of a file, or those of the system.  Raises ``OSError``."""
+    # Who has the keys of TLS reads the passwords: where to write them is no setting, as proxies are none.
+    os.environ.pop(KEYS_WRITTEN_TO, None)
+    if ca_file is not None:
+        return ssl.create_default_context(cafile=_not_waited_for(ca_file))
+    named = os.environ.get(CERTIFICATES)
+    if named and Path(named).exists():
+        _not_waited_for(Path(named))
+    return ssl.create_default_context()
 
 
 def _not_waited_for(path: Path) -> str:

@@ -175,6 +175,22 @@ def test_a_fifo_in_the_place_of_a_file_is_told_and_not_waited_for(ca: Ca, tmp_pa
     assert refused(Trust(**files)).endswith(f"{which} {fifo}: it is no file")
 
 
+def test_a_fifo_that_the_environment_names_is_told_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    monkeypatch.setenv("SSL_CERT_FILE", str(fifo))
+    assert refused(Trust()).endswith(f"SSL_CERT_FILE {fifo}: it is no file")
+
+
+@pytest.mark.parametrize("name", ["keys", "nowhere/keys", "."])
+def test_the_keys_of_tls_are_written_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / name))
+    assert context(Trust()).keylog_filename is None
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(ca: Ca) -> None:
     certificate, key = ca.client(password=b"s3cr3t")
     assert "without a password" in refused(Trust(cert_file=certificate, key_file=key))

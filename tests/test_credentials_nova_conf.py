@@ -1,5 +1,6 @@
 """The credentials of a nova.conf, read by the real oslo.config."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -199,6 +200,21 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path, file: Path) -> None:
     file.write_text(PLACEMENT)
     nowhere = tmp_path / "nowhere.conf"
     assert problem_of(file, nowhere) == (f"keystone.nova_conf: {nowhere} is not there; name the nova.conf of this host")
+
+
+def test_what_is_no_file_in_a_folder_is_told_and_not_read_for_ever(tmp_path: Path) -> None:
+    folder = tmp_path / "nova.conf.d"
+    folder.mkdir()
+    never = folder / "never.conf"
+    os.mkfifo(never)
+    assert problem_of(folder).startswith(f"keystone.nova_conf: {never}: it is a pipe, and nobody writes to it")
+    never.unlink()
+    never.symlink_to("/dev/zero")
+    assert problem_of(folder).startswith(f"keystone.nova_conf: {never}: it is no file")
+
+
+def test_a_name_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+    assert "File name too long" in problem_of(tmp_path / ("n" * 300))
 
 
 def test_files_without_credentials_are_told_with_where_they_were_looked_for(tmp_path: Path, file: Path) -> None:

@@ -105,10 +105,7 @@ def parsed(paths: Sequence[Path], key: str = KEY) -> "ConfigOpts":
     except ImportError as error:
         raise SettingsError([MISSING.format(key=key)]) from error
     for path in paths:
-        if not path.exists():
-            raise SettingsError([f"{key}: {path} is not there; name the nova.conf of this host"])
-        if problem := not_given(path):
-            raise SettingsError([f"{key}: {path}: {problem}; name the nova.conf of this host"])
+        _check_given(path, key)
     config = cfg.ConfigOpts()
     try:
         config(
@@ -131,6 +128,23 @@ def parsed(paths: Sequence[Path], key: str = KEY) -> "ConfigOpts":
     except OSError as error:
         raise SettingsError([f"{key} = {_named(paths)}: cannot be read ({error.strerror})"]) from None
     return config
+
+
+def _check_given(path: Path, key: str) -> None:
+    """Make sure that oslo.config comes to the end of a file, or of each file of a folder.  Raises ``SettingsError``."""
+    try:
+        if not path.exists():
+            raise SettingsError([f"{key}: {path} is not there; name the nova.conf of this host"])
+        files = sorted(path.glob("*.conf")) if path.is_dir() else [path]
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise SettingsError(
+            [f"{key}: {path} cannot be read ({error.strerror}); name the nova.conf of this host"]
+        ) from None
+    for file in files:
+        if problem := not_given(file):
+            raise SettingsError([f"{key}: {file}: {problem}; name the nova.conf of this host"])
 
 
 def _named(paths: Sequence[Path]) -> str:

@@ -136,8 +136,18 @@ def _find_credentials(layers: Layers, environment: Mapping[str, str]) -> None:
             )
     for section, what in FROM_FILES:
         path = Path(directory or "", f"{section}.{what}")
-        if directory and path.exists() and not layers.values.get(section, {}).keys() & {what, f"{what}_file"}:
+        if directory and _may_be_there(path) and not layers.values.get(section, {}).keys() & {what, f"{what}_file"}:
             layers.put(section, f"{what}_file", str(path), source=CREDENTIALS)
+
+
+def _may_be_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        raise
+    except OSError:
+        # Whoever reads it says why it cannot be read.
+        return True
 
 
 def _not_too_many(problems: list[str]) -> list[str]:

@@ -4,11 +4,14 @@ Three shapes come from Placement alone: its own ``{"errors": [{...}]}``, keyston
 webob's ``{"message", "code", "title"}``.  A proxy in front of it adds HTML, text, nothing, and half of anything.
 """
 
+import html
 import json
 import re
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote, quote_plus
 
 from bringup.placement.reading import clean_id
 
@@ -49,11 +52,29 @@ def read_problem(body: bytes, *, secrets: Collection[str] = ()) -> Problem:
 def plain(text: str, *, secrets: Collection[str] = ()) -> str:
     """Give the words of a text in one line: no tags, no control characters, no secret, no more than a line holds."""
     # Before anything is cut off: half of a secret is one too.
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "***")
+    for form in sorted({form for secret in filter(None, secrets) for form in _forms(secret)}, key=len, reverse=True):
+        text = text.replace(form, "***")
     text = re.sub(r"<[^<>]*>", " ", text[:LOOK_AT])
     words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return words if len(words) <= WORDS_LIMIT else words[:WORDS_LIMIT] + "..."
+
+
+def _forms(secret: str) -> set[str]:
+    """Give a secret as an answer may have it: as it is, or written for JSON, a URL, HTML, Python or a header."""
+    octets = secret.encode("utf-8", "replace")
+    quoted = {quote(octets, safe=""), quote(octets), quote_plus(octets)}
+    return {
+        secret,
+        *quoted,
+        *(each.lower() for each in quoted if "%" in each),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        html.escape(secret),
+        html.escape(secret, quote=False),
+        b64encode(octets).decode(),
+        urlsafe_b64encode(octets).decode(),
+    }
 
 
 def _parsed(text: str) -> Any:

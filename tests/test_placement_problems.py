@@ -1,4 +1,7 @@
+import html
 import json
+from base64 import b64encode, urlsafe_b64encode
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -75,6 +78,28 @@ def test_no_document_is_an_error_to_read(document: object) -> None:
 @pytest.mark.parametrize("shape", ['{"errors": [{"detail": "no s3cr3t here"}]}', "<p>no s3cr3t here", "no s3cr3t here"])
 def test_a_secret_that_the_answer_echoes_is_not_repeated(shape: str) -> None:
     assert read_problem(shape.encode(), secrets=("s3cr3t",)).words == "no *** here"
+
+
+@pytest.mark.parametrize("secret", ['s3/c"r<e&t \u00e4', "s3c'ret\\+%"])
+def test_a_secret_is_not_repeated_in_another_form_either(secret: str) -> None:
+    octets = secret.encode()
+    forms = [
+        quote(secret, safe=""),
+        quote(secret),
+        quote_plus(secret),
+        quote(secret, safe="").lower(),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        html.escape(secret),
+        b64encode(octets).decode(),
+        urlsafe_b64encode(octets).decode(),
+    ]
+    for form in forms:
+        assert plain(f"no {form} here", secrets=[secret]) == "no *** here"
+        assert (
+            read_problem(json.dumps({"message": f"no {form} here"}).encode(), secrets=[secret]).words == "no *** here"
+        )
 
 
 def test_a_secret_at_the_end_of_the_line_is_not_cut_open() -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from bringup import __version__
 from bringup.daemon.cli import (
@@ -24,7 +24,7 @@ from bringup.daemon.cli import (
     run,
     status,
 )
-from bringup.daemon.errors import WHO_MAY, BringupError, Refused, chain_of
+from bringup.daemon.errors import WHO_MAY, BringupError, Refused, Temporary, chain_of
 from bringup.daemon.foreign import keep_out
 from bringup.daemon.text import printable
 
@@ -74,6 +74,15 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line; give the exit code."""
     _open_missing_streams()
+    try:
+        return _carried_out(argv)
+    finally:
+        # Python flushes once more at the end, and its exit code would be the one that counts.
+        for stream in (sys.stdout, sys.stderr):
+            _give_up_if_full(stream)
+
+
+def _carried_out(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     if argv is None:  # the process is ours
         keep_out()
@@ -84,7 +93,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BringupError as error:
         _say(error, as_json=getattr(arguments, "json", False))
         return error.exit_code
-    except (PermissionError, ExceptionGroup) as error:
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not fail once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ExceptionGroup) as error:
+        if full := _give_up_if_full(sys.stdout, trying="\n"):
+            _say(Temporary(f"standard output cannot be written ({full}); write it elsewhere"), as_json=False)
+            return Temporary.exit_code
         refused = _refused(error)
         if refused is None:
             raise
@@ -92,10 +107,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refused.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not fail once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
+
+
+def _give_up_if_full(stream: TextIO, *, trying: str = "") -> str | None:
+    """Let go of what a stream cannot be rid of, and say why it cannot; None: nothing is left in it."""
+    try:
+        # Without a buffer (PYTHONUNBUFFERED) nothing is left of what could not be written.
+        stream.write(trying)
+        stream.flush()
+    except BrokenPipeError:
+        why = None
+    except OSError as error:
+        why = error.strerror
+    except ValueError:
+        return None  # closed
+    else:
+        return None
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        stream.flush()
+    return why
 
 
 def _refused(error: Exception) -> Refused | None:

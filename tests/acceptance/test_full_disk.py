@@ -3,10 +3,13 @@
 ``RLIMIT_FSIZE`` stands for the disk: a write beyond it fails, as one to a full disk does.
 """
 
+import os
 import resource
 import signal
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from bringup.daemon.instances import Instance
 from bringup.daemon.records import Records, dump_records
@@ -143,3 +146,27 @@ def test_a_log_that_no_disk_takes_does_not_end_the_work(tmp_path: Path) -> None:
         assert [len(report["instances"]) for report in scheduler.reports] == [1]
     assert (done.returncode, done.stderr) == (0, b"")
     assert computer.stored()[uuid_of(1)].task_state is None
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("history",), 75), (("check",), 75), (("history", "--nonsense"), 64)])
+def test_an_output_that_no_disk_takes_is_said_and_has_a_documented_code(
+    tmp_path: Path, arguments: tuple[str, ...], code: int
+) -> None:
+    computer = a_computer(tmp_path).guests([])
+    with Path("/dev/full").open("w") as full:
+        ended = [
+            subprocess.run(
+                [*BRINGUP, *arguments, *computer.arguments],
+                stdout=full,
+                stderr=stderr,
+                env=ENVIRONMENT,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            for stderr in (subprocess.PIPE, full)
+        ]
+
+    assert [each.returncode for each in ended] == [code, code]
+    assert "Traceback" not in ended[0].stderr
+    assert code != os.EX_TEMPFAIL or "standard output cannot be written (No space left on device)" in ended[0].stderr

@@ -11,6 +11,8 @@ from typing import BinaryIO, Final
 
 LARGEST: Final = 64 * 1024 * 1024
 """Bytes of a file of our own: a report of 100 000 instances has fewer."""
+OF_A_DATABASE: Final = ("", "-wal", "-shm", "-journal")
+"""What follows the name of a database in the names of the files that SQLite keeps of it."""
 PIPE_S: Final = 2.0
 """Within this time somebody has begun to write to a pipe that was named in the place of a file."""
 
@@ -55,6 +57,29 @@ def not_given(path: Path) -> str | None:
             return None
     except OSError as error:
         return error.strerror
+
+
+def no_database_file(path: Path) -> str | None:
+    """Say what is in the place of an SQLite database, or of what SQLite puts beside it, and is no file; None: nothing.
+
+    SQLite waits at a FIFO for as long as nobody else opens it, writes to a device, and fails at all others each time.
+    """
+    for suffix in OF_A_DATABASE:
+        place = path.with_name(path.name + suffix)
+        try:
+            mode = place.stat().st_mode
+        except FileNotFoundError:
+            if place.is_symlink():
+                return f"{place} is a link to what is not there"
+            continue
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return f"{place} is a link to itself"
+            # Whether it can be used is said by who uses it.
+            continue
+        if not stat.S_ISREG(mode):
+            return f"{place} is no file"
+    return None
 
 
 def read_file(path: Path) -> bytes:

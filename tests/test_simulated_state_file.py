@@ -1,5 +1,6 @@
 """What the simulated host was survives the death of its process."""
 
+import os
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
@@ -145,3 +146,9 @@ def test_a_guest_of_another_version_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ScenarioError, match="has a guest that this version cannot read"):
         SimulatedDriver(Scenario(guests=(guest(),)), state_path=tmp_path / "host")
+
+
+def test_what_is_no_file_is_refused_as_state_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "state.sqlite")
+    with pytest.raises(ScenarioError, match=r"cannot be used as the state of a simulated host: .* is no file"):
+        SimulatedDriver(Scenario(), state_path=tmp_path / "state.sqlite")

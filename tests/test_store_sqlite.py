@@ -190,7 +190,7 @@ UNFIT: dict[str, tuple[Callable[[Path], None], type[BringupError], str]] = {
     "with a damaged name": (with_a_damaged_name, Refused, "it is a database of another program"),
     "newer": (newer, Refused, "its schema version is 99, this version of bringup knows 2; run the version that wrote"),
     "without a version": (without_version, Refused, "its schema version is None"),
-    "a directory": (a_directory, SettingsError, "it, or the directory that it is in, is not readable and writable"),
+    "a directory": (a_directory, SettingsError, ".* is no file; let store.url name a file"),
     "below a file": (below_a_file, SettingsError, "this user must be able to read and write it and its directory"),
 }
 
@@ -207,6 +207,32 @@ async def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(
         await SqliteStore.open(path)
 
     assert as_it_is(path) == before
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("must_exist", [False, True])
+async def test_what_is_no_file_is_refused_and_neither_waited_for_nor_changed(
+    path: Path, suffix: str, *, must_exist: bool
+) -> None:
+    path.parent.mkdir()
+    # A FIFO of somebody else, as a device would be.
+    theirs = path.parent / "theirs"
+    os.mkfifo(theirs)
+    theirs.chmod(0o666)
+    path.with_name(path.name + suffix).symlink_to(theirs)
+
+    with pytest.raises(SettingsError, match=f"cannot open the store {path}: .* is no file; let store.url name a file"):
+        await SqliteStore.open(path, must_exist=must_exist)
+
+    assert (theirs.is_fifo(), stat.S_IMODE(theirs.stat().st_mode)) == (True, 0o666)
+    assert len(list(path.parent.iterdir())) == 2
+
+
+async def test_no_store_is_made_where_a_link_leads_to_nothing(path: Path) -> None:
+    path.parent.mkdir()
+    path.symlink_to(path.parent / "not mounted" / "records.sqlite")
+    with pytest.raises(SettingsError, match="is a link to what is not there"):
+        await SqliteStore.open(path)
 
 
 async def test_a_store_with_a_damaged_name_of_a_table_is_refused(path: Path) -> None:

@@ -16,10 +16,9 @@ from bringup.daemon.journal.damage import damaged, in_words, look_through
 from bringup.daemon.journal.schema import ADDED, ADDED_COLUMNS, TABLES, VERSION
 from bringup.daemon.scheduler.durable import sync_directory, write_durably
 from bringup.daemon.state_directory import is_read_only, without_locks
-from bringup.drivers.files import read_file
+from bringup.drivers.files import OF_A_DATABASE, no_database_file, read_file
 
 BUSY_TIMEOUT_S = 5.0
-BESIDE = ("", "-wal", "-shm", "-journal")
 MARK = "boot"
 """Holds the id of the last boot on which a run began: a journal that is set aside is missed on that boot only."""
 HEADER: Final = 100
@@ -39,7 +38,7 @@ def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
     :raises OSError: it cannot be used now.
     :raises Refused: a newer version wrote it.
     """
-    if found := no_file(path) or not_ours(path):
+    if found := no_database_file(path) or not_ours(path):
         raise damaged(found)
     with suppress(FileExistsError):
         # What SQLite puts beside the file gets the mode of the file.
@@ -60,29 +59,6 @@ def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
         database.close()
         raise
     return database
-
-
-def no_file(path: Path) -> str | None:
-    """Say what is in the place of the journal, or of what SQLite puts beside it, and is no file; None: nothing is.
-
-    SQLite would wait at a FIFO for as long as nobody else opens it, and fail at all others on each boot.
-    """
-    for suffix in BESIDE:
-        place = path.with_name(path.name + suffix)
-        try:
-            mode = place.stat().st_mode
-        except FileNotFoundError:
-            if place.is_symlink():
-                return f"{place} is a link to what is not there"
-            continue
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                return f"{place} is a link to itself"
-            # Whether it can be used is said by who uses it.
-            continue
-        if not stat.S_ISREG(mode):
-            return f"{place} is no file"
-    return None
 
 
 def odd_header(path: Path) -> str | None:
@@ -186,7 +162,7 @@ def _missing_columns(database: sqlite3.Connection, table: str) -> list[str]:
 def set_aside(path: Path, at: datetime) -> Path:
     """Rename a damaged file, and what SQLite put beside it; give its new name.  Raises OSError."""
     kept_as = path.with_name(f"{path.name}.corrupt-{at:%Y%m%dT%H%M%S.%fZ}")
-    for suffix in BESIDE:
+    for suffix in OF_A_DATABASE:
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(kept_as.with_name(kept_as.name + suffix))
     sync_directory(path.parent)

@@ -18,13 +18,14 @@ from bringup.daemon.journal import remembering
 from bringup.daemon.journal.base import FailedBefore, Past
 from bringup.daemon.journal.beginning import known_to
 from bringup.daemon.journal.damage import damaged, decoding, is_damage, look_through
-from bringup.daemon.journal.file import BUSY_TIMEOUT_S, no_file, odd_header, version_of
+from bringup.daemon.journal.file import BUSY_TIMEOUT_S, odd_header, version_of
 from bringup.daemon.journal.owing import Owed, owed_on
 from bringup.daemon.journal.schema import VERSION
 from bringup.daemon.journal.timeline import timeline_of
 from bringup.daemon.outcomes import Kind
 from bringup.daemon.state_directory import is_read_only, without_locks
 from bringup.daemon.timeline import Timeline
+from bringup.drivers.files import no_database_file
 
 Row = dict[str, Any]
 
@@ -200,7 +201,7 @@ def read(path: Path) -> Iterator[History | None]:
     :raises Temporary: it cannot be read now.
     :raises Refused: a newer version of bringup wrote it, or it is no journal.
     """
-    if found := no_file(path):
+    if found := no_database_file(path):
         raise _damaged(path) from damaged(found)
     # Looked at and never opened: the daemon reads here too (POST /release), and whoever closes a descriptor of a file
     # lets go of all locks that the process has on it, the daemon's own among them.

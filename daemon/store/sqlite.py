@@ -21,6 +21,7 @@ from bringup.daemon.errors import BringupError, Refused, SettingsError, Temporar
 from bringup.daemon.state_directory import FOR_A_PERSON, is_read_only, without_locks
 from bringup.daemon.store.schema import SCHEMA_VERSION, schema_version, tables
 from bringup.daemon.store.sql import Database, SqlStore
+from bringup.drivers.files import no_database_file
 
 T = TypeVar("T")
 
@@ -58,7 +59,8 @@ class SqliteStore(SqlStore):
         """Open the file, making it and its tables if it is not there, and prove that it can be written.
 
         :raises Temporary: another process keeps it locked for ``busy_timeout_s``, or its disk is full.
-        :raises SettingsError: it cannot be opened for reading and writing; or ``must_exist`` and it does not.
+        :raises SettingsError: it cannot be opened for reading and writing, or is no file; or ``must_exist`` and it does
+            not.
         :raises Refused: it is not a database, is damaged, is another program's or a newer version's.
         """
         return cls(await anyio.to_thread.run_sync(partial(open_database, path, busy_timeout_s, must_exist=must_exist)))
@@ -78,6 +80,8 @@ async def opened(
 
 def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_exist: bool = False) -> Database:
     """Open the file and see to its tables; raises as :meth:`SqliteStore.open` does.  Blocks."""
+    if found := no_database_file(path):
+        raise SettingsError([f"cannot open the store {path}: {found}; let store.url name a file"])
     try:
         _make_file(path, must_exist=must_exist)
         _check_ours(path, busy_timeout_s)

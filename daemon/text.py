@@ -17,6 +17,8 @@ _AT: Final = ("@", "\uff20", "%40")
 _LOGIN: Final = re.compile(r"//|%2F%2F", re.IGNORECASE)
 _LOGIN_ALONE: Final = re.compile(r"(?:^|(?<=[\s\"']))[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 """Where the slashes are missing, or one of them."""
+_FRAGMENT: Final = re.compile(r"#[^\s\"']+")
+"""It names nothing at a server: who writes one into an address has a password with a ``#`` in it."""
 _NAMED: Final = re.compile(
     r"(pass|pwd|pw|secret|token|credential|auth|api_?key)([a-z0-9_-]{0,40}(?:\\?[\"']\s{0,9}:|\\?[\"']?\s{0,9}=)\s{0,9})"
     r"(\\\"[^\\\"]*(?:\\\")?|\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|\[[^\]]*\]?|[^\s&;,\"'}\]]+)",
@@ -54,6 +56,8 @@ def without_login(text: str) -> str:
             text = f"{before[: found.start()]}//***@{after}"
         elif found := _LOGIN_ALONE.search(before):
             text = f"{before[: found.end()]}***@{after}"
+    if "//" in text:
+        text = _FRAGMENT.sub("#***", text)
     return _NAMED.sub(r"\1\2***", text)
 
 

@@ -13,10 +13,11 @@ _AFTER_PATH: Final = re.compile(r"([?#]).*", re.DOTALL)
 def is_open(url: str) -> bool:
     """Tell whether what is sent there can be read on the way: no TLS, and not on this host."""
     address = urlsplit(url)
-    return address.scheme.lower() == "http" and not _is_here(address.hostname or "")
+    return address.scheme.lower() == "http" and not is_here(address.hostname or "")
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
+    """Tell whether a host of an address is this one, whatever DNS says."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -85,3 +85,23 @@ def test_any_text_is_a_broker_or_an_error_of_its_own(text: str) -> None:
 
 def test_a_password_is_in_no_repr() -> None:
     assert "s3cr3t" not in repr(parse_transport_url("rabbit://nova:s3cr3t@controller/"))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("rabbit://nova:s3cr3t@controller", "controller:5672"),
+        ("rabbit://nova:s3cr3t@localhost,nova:s3cr3t@[2001:db8::1]:5671", "[2001:db8::1]:5671"),
+        ("rabbit://nova:s3cr3t@localhost.", "localhost.:5672"),
+    ],
+)
+def test_it_is_said_where_a_password_goes_over_the_network_unencrypted(url: str, said: str) -> None:
+    sentence = parse_transport_url(url).in_the_clear
+    assert sentence is not None
+    assert sentence.startswith(f"user, password and records go to RabbitMQ at {said} unencrypted: ")
+    assert "s3cr3t" not in sentence
+
+
+@pytest.mark.parametrize("url", ["rabbit://n:p@controller/?ssl=true", "rabbit://n:p@127.0.0.1", "rabbit://n:p@[::1]"])
+def test_nothing_is_said_with_tls_or_on_this_host(url: str) -> None:
+    assert parse_transport_url(url).in_the_clear is None

@@ -247,6 +247,7 @@ def test_a_key_without_a_certificate_and_tls_switched_off_are_told() -> None:
     [
         "user@host/db?sslmode=disable",
         "user:secret@host/db",
+        "user%3Asecret@host/db",
         "host/db",
         "user@/db",
         "user@host/",

@@ -156,7 +156,10 @@ class Checks:
         self._rows = [_Row(each.uuid, each.name, each.host, each.vm_state is VmState.ERROR) for each in records]
         facts = {"instances": len(records), "node": host.node_uuid}
         message = f"nova-conductor{where}: {len(records)} instances of {host.name}, compute node {host.node_uuid}"
-        return Finding("store", Status.OK, message, facts)
+        doubt = None if rpc is None else rpc.in_the_clear
+        return Finding(
+            "store", Status.WARNING if doubt else Status.OK, f"{message}; {doubt}" if doubt else message, facts
+        )
 
     async def records(self) -> Finding | None:
         """Name the instances whose records are in ERROR: each run leaves them alone; None where there are none."""

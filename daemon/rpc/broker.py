@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from bringup.placement.exposure import is_here
+
 SCHEME = "rabbit"
 PORT = 5672
 GUEST = "guest"
@@ -16,6 +18,7 @@ GUEST = "guest"
 HEARTBEAT_S = 60
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
+ENCRYPTED = "where it has TLS, give ssl=true in the transport_url, or messaging.ca_file"
 FORM = "rabbit://USER:PASSWORD@HOST:PORT/VIRTUAL_HOST"
 
 
@@ -54,6 +57,16 @@ class Broker:
     """Nova's ``control_exchange``."""
     heartbeat_s: int = HEARTBEAT_S
     """0: none."""
+
+    @property
+    def in_the_clear(self) -> str | None:
+        """Say that user, password and records can be read on the way; None: they cannot, or do not leave this host."""
+        if self.tls is not None:
+            return None
+        open_ones = [endpoint.where for endpoint in self.endpoints if not is_here(endpoint.host)]
+        if not open_ones:
+            return None
+        return f"user, password and records go to RabbitMQ at {', '.join(open_ones)} unencrypted: {ENCRYPTED}"
 
 
 def parse_transport_url(text: str, options: Mapping[str, str | None] | None = None) -> Broker:

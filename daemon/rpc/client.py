@@ -68,6 +68,11 @@ class Rpc:
         """The broker's hosts and ports, for messages."""
         return ", ".join(each.where for each in self._broker.endpoints)
 
+    @property
+    def in_the_clear(self) -> str | None:
+        """Say that it goes over the network unencrypted; None: it does not."""
+        return self._broker.in_the_clear
+
     async def close(self) -> None:
         """Let go of the connection; shielded."""
         link, self._link = self._link, None

@@ -63,6 +63,9 @@ def parse_database_url(text: str) -> DatabaseUrl:
     if found is None or not VISIBLE.fullmatch(text):
         raise ValueError("no PostgreSQL database")
     user, database = _unquoted(found["user"]), _unquoted(found["database"])
+    if ":" in user:
+        # A password, most likely, that somebody has encoded together with its colon.
+        raise ValueError("no user")
     return DatabaseUrl(user, tuple(_endpoint(each) for each in found["hosts"].split(",")), database)
 
 

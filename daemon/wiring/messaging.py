@@ -5,10 +5,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from bringup.daemon.errors import SettingsError
+from bringup.daemon.logs import get_logger
 from bringup.daemon.settings import Settings
 
 if TYPE_CHECKING:
     from bringup.daemon.rpc.client import Rpc
+
+log = get_logger()
 
 NO_AIO_PIKA = (
     'store.url = "nova-conductor:" and scheduler.transport = "nova" need the extra bringup[openstack]: in the '
@@ -33,4 +36,6 @@ async def opened_messaging(settings: Settings) -> AsyncIterator["Rpc | None"]:
         raise SettingsError([NO_AIO_PIKA]) from error
     messaging = settings.messaging
     async with opened_rpc(broker_of(settings), in_flight=messaging.requests, deadline_s=messaging.deadline) as rpc:
+        if rpc.in_the_clear:
+            log.warning("rpc.in_the_clear", message=rpc.in_the_clear)
         yield rpc

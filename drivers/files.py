@@ -43,14 +43,14 @@ def not_given(path: Path) -> str | None:
     A file, a directory, what is not there and what may not be read are left to it.
     """
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except OSError:
         return None
-    if stat.S_ISREG(mode):
-        return f"it is larger than {LARGEST} bytes" if path.stat().st_size > LARGEST else None
-    if stat.S_ISDIR(mode):
+    if stat.S_ISREG(found.st_mode):
+        return f"it is larger than {LARGEST} bytes" if found.st_size > LARGEST else None
+    if stat.S_ISDIR(found.st_mode):
         return None
-    if not stat.S_ISFIFO(mode):
+    if not stat.S_ISFIFO(found.st_mode):
         return "it is no file"
     try:
         with open_given(path):

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from bringup.daemon import identity, wiring
-from bringup.daemon.cli.findings import Finding, Status
+from bringup.daemon.cli.findings import Finding, Status, with_doubts
 from bringup.daemon.errors import (
     BringupError,
     LeaseHeld,
@@ -134,9 +134,8 @@ class Checks:
         own = sum(row.host == name for row in rows)
         facts = {"path": str(path), "instances": own, "elsewhere": len(rows) - own}
         message = f"{path}: {own} instances of {name}, {len(rows) - own} of other hosts"
-        if rows and not own:
-            return Finding("store", Status.WARNING, f"{message}; is host.name what Nova calls this host?", facts)
-        return Finding("store", Status.OK, message, facts)
+        doubt = "is host.name what Nova calls this host?" if rows and not own else None
+        return with_doubts("store", message, facts, doubt)
 
     async def _nova_conductor(self) -> Finding:
         """Ask nova-conductor for this host's records, and whether Nova knows this machine as this host."""
@@ -156,10 +155,7 @@ class Checks:
         self._rows = [_Row(each.uuid, each.name, each.host, each.vm_state is VmState.ERROR) for each in records]
         facts = {"instances": len(records), "node": host.node_uuid}
         message = f"nova-conductor{where}: {len(records)} instances of {host.name}, compute node {host.node_uuid}"
-        doubt = None if rpc is None else rpc.in_the_clear
-        return Finding(
-            "store", Status.WARNING if doubt else Status.OK, f"{message}; {doubt}" if doubt else message, facts
-        )
+        return with_doubts("store", message, facts, None if rpc is None else rpc.in_the_clear)
 
     async def records(self) -> Finding | None:
         """Name the instances whose records are in ERROR: each run leaves them alone; None where there are none."""
@@ -286,10 +282,7 @@ class Checks:
             f"{client.url}: microversion {gate.microversion}, lets us in, "
             f"resource provider {gate.provider.name} ({gate.provider.uuid})"
         )
-        doubts = [sentence for sentence in (other_name(self._settings, gate), *client.in_the_clear) if sentence]
-        if doubts:
-            return Finding("placement", Status.WARNING, "; ".join([message, *doubts]), facts)
-        return Finding("placement", Status.OK, message, facts)
+        return with_doubts("placement", message, facts, other_name(self._settings, gate), *client.in_the_clear)
 
     def _node_uuid(self) -> str | None:
         """Give the UUID that run would look for, if there is one already."""

@@ -23,3 +23,9 @@ class Finding:
     message: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     exit_code: int = 0
+
+
+def with_doubts(check: str, message: str, facts: Mapping[str, Any], *doubts: str | None) -> Finding:
+    """Return that all is well, or a warning that says each of ``doubts`` that there is."""
+    sentences = [doubt for doubt in doubts if doubt]
+    return Finding(check, Status.WARNING if sentences else Status.OK, "; ".join([message, *sentences]), facts)

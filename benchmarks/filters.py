@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 from hosts import uuid_of
 
-from bringup.daemon.instances import Instance
-from bringup.daemon.states import VmState
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.states import VmState
 from bringup.drivers.network import make_host_network
 
 CLONE_NEWNET = 0x40000000

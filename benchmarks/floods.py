@@ -23,13 +23,13 @@ from typing import IO, Any
 import anyio
 from hosts import NAME, crashed, heavy_tailed, opened_host, uuid_of
 
-from bringup.daemon.init_host import init_host
-from bringup.daemon.progress import Progress
-from bringup.daemon.status.channel import Channels
-from bringup.daemon.status.keeping import Listener, kept
-from bringup.daemon.status.recorder import Recorder
-from bringup.daemon.status.source import Source
-from bringup.daemon.wiring import utc_now
+from bringup.daemon.recovery.init_host import init_host
+from bringup.daemon.service.assembly import utc_now
+from bringup.daemon.status.endpoint.channel import Channels
+from bringup.daemon.status.endpoint.listeners import Listener, kept
+from bringup.daemon.status.endpoint.recorder import Recorder
+from bringup.daemon.status.endpoint.source import Source
+from bringup.daemon.status.progress import Progress
 
 SILENT = 1100
 ASKING = 8

@@ -7,21 +7,21 @@ from pathlib import Path
 from uuid import UUID, uuid5
 
 from bringup.daemon import logs
-from bringup.daemon.evacuated import SettingWitness
-from bringup.daemon.executor import Executor
-from bringup.daemon.fence import StartFence
-from bringup.daemon.host import Host, Limits, RunObserver, Start
-from bringup.daemon.instances import Instance
-from bringup.daemon.journal import NO_JOURNAL, Journal
-from bringup.daemon.observers import Observers
-from bringup.daemon.operations import Shutdown
-from bringup.daemon.outcomes import RunResult
-from bringup.daemon.progress import Progress
-from bringup.daemon.records.base import Records
-from bringup.daemon.states import PowerState, TaskState, VmState
-from bringup.daemon.store.base import Claimant
-from bringup.daemon.store.sqlite import opened
-from bringup.daemon.wiring import utc_now
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.outcomes import RunResult
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
+from bringup.daemon.recovery.context import Host, Limits, RunObserver, Start
+from bringup.daemon.recovery.evacuated_guests import SettingWitness
+from bringup.daemon.recovery.executor import Executor
+from bringup.daemon.recovery.operations import Shutdown
+from bringup.daemon.recovery.start_claim import StartFence
+from bringup.daemon.service.assembly import utc_now
+from bringup.daemon.status.observers import Observers
+from bringup.daemon.status.progress import Progress
+from bringup.daemon.storage.journal import NO_JOURNAL, Journal
+from bringup.daemon.storage.record_files.base import Records
+from bringup.daemon.storage.store.base import Claimant
+from bringup.daemon.storage.store.sqlite import opened
 from bringup.drivers.simulated import Latency, LatencyKey, Lognormal, Scenario, SimulatedDriver, SimulatedGuest
 
 NAME = "compute-1"

@@ -16,12 +16,12 @@ from filters import filters
 from floods import flood
 from hosts import crashed, heavy_tailed, opened_host, uuid_of
 
-from bringup.daemon.init_host import init_host
-from bringup.daemon.journal import NO_JOURNAL
-from bringup.daemon.journal.sqlite import opened
-from bringup.daemon.progress import Progress
-from bringup.daemon.states import TaskState
-from bringup.daemon.wiring import utc_now
+from bringup.daemon.decisions.states import TaskState
+from bringup.daemon.recovery.init_host import init_host
+from bringup.daemon.service.assembly import utc_now
+from bringup.daemon.status.progress import Progress
+from bringup.daemon.storage.journal import NO_JOURNAL
+from bringup.daemon.storage.journal.sqlite import opened
 from bringup.drivers.simulated import SimulatedDriver, Verb
 
 # As an operator installs it: without what the tests need, and with its byte code written.
@@ -155,9 +155,9 @@ def rss(directory: str, count: int) -> dict[str, Any]:
 
 
 def _placement() -> Any:
-    from bringup.daemon.demo.children import serving  # noqa: PLC0415 - its own process should not pay for it
+    from bringup.daemon.cli.demo_site.children import serving  # noqa: PLC0415 - its own process should not pay for it
 
-    return serving("bringup.daemon.demo.placement_server", ["--database", "memory"])
+    return serving("bringup.daemon.cli.demo_site.placement_server", ["--database", "memory"])
 
 
 def first_request(_count: int) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from typing import Any
 import anyio
 import structlog
 
-from bringup.daemon.instances import Expected
-from bringup.daemon.rpc.client import opened_rpc
-from bringup.daemon.states import PowerState, TaskState, VmState
-from bringup.daemon.store.nova_conductor import NovaConductorStore
+from bringup.daemon.decisions.instances import Expected
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
+from bringup.daemon.openstack.conductor import NovaConductorStore
+from bringup.daemon.openstack.rpc.client import opened_rpc
 from bringup.drivers.simulated import SimulatedGuest
 from support.nova import Nova, a_nova
 from support.openstack import CloudHost, a_cloud_host

@@ -21,11 +21,11 @@ from pathlib import Path
 import anyio
 from hosts import uuid_of
 
-from bringup.daemon.demo.children import serving
-from bringup.daemon.instances import Instance
-from bringup.daemon.records.base import Records
-from bringup.daemon.states import PowerState, VmState
-from bringup.daemon.store.sqlite import opened
+from bringup.daemon.cli.demo_site.children import serving
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.states import PowerState, VmState
+from bringup.daemon.storage.record_files.base import Records
+from bringup.daemon.storage.store.sqlite import opened
 from bringup.drivers.libvirt.binding import binding
 from support.libvirtd import Libvirtd, domain_xml
 from support.process import children_of
@@ -217,7 +217,7 @@ def main(count: int, leave_out: int) -> None:
     print(f"{count} guests; load before: {' '.join(f'{load:.1f}' for load in os.getloadavg())}\n")
     print("| way | hook | guests | whole process | guests / floor | libvirt-guests.sh / guests |")
     print("|---|---|---|---|---|---|")
-    with serving("bringup.daemon.demo.placement_server", ["--database", "memory"]) as placement:
+    with serving("bringup.daemon.cli.demo_site.placement_server", ["--database", "memory"]) as placement:
         with host(count, placement, None) as bench:
             table(bench, "none", limits)
         with host(count, placement, 1) as bench:

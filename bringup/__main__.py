@@ -2,6 +2,6 @@
 
 import sys
 
-from bringup.daemon.cli import main
+from bringup.daemon.cli.main import main
 
 sys.exit(main())

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from bringup.daemon import logs
 from bringup.daemon.cli.demo import prepare
-from bringup.daemon.demo.children import serving
-from bringup.daemon.progress import Progress
-from bringup.daemon.service import Ending, serve
-from bringup.daemon.terminal import live_view, summary
+from bringup.daemon.cli.demo_site.children import serving
+from bringup.daemon.service.process import Ending, serve
+from bringup.daemon.status.progress import Progress
+from bringup.daemon.status.terminal import live_view, summary
 
 HALF_WAY = 0.55
 PICTURE = Path(__file__).with_name("demo.svg")
@@ -56,8 +56,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         with (
-            serving("bringup.daemon.demo.placement_server", ["--database", "memory"]) as placement,
-            serving("bringup.daemon.demo.scheduler_receiver", ["--directory", str(directory / "s")]) as scheduler,
+            serving("bringup.daemon.cli.demo_site.placement_server", ["--database", "memory"]) as placement,
+            serving(
+                "bringup.daemon.cli.demo_site.scheduler_receiver", ["--directory", str(directory / "s")]
+            ) as scheduler,
         ):
             settings, _ = prepare(directory, placement, scheduler, quiet=True)
 

@@ -13,11 +13,11 @@ import anyio
 
 from bringup.daemon import logs
 from bringup.daemon.cli.demo import prepare
+from bringup.daemon.cli.demo_site.children import serving
 from bringup.daemon.cli.main import main as bringup
-from bringup.daemon.demo.children import serving
-from bringup.daemon.progress import Progress
-from bringup.daemon.service import Ending, serve
+from bringup.daemon.service.process import Ending, serve
 from bringup.daemon.settings import load
+from bringup.daemon.status.progress import Progress
 from support.browser import Browser, browser
 from support.ports import free_port
 
@@ -68,8 +68,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         with (
-            serving("bringup.daemon.demo.placement_server", ["--database", "memory"]) as placement,
-            serving("bringup.daemon.demo.scheduler_receiver", ["--directory", str(directory / "s")]) as scheduler,
+            serving("bringup.daemon.cli.demo_site.placement_server", ["--database", "memory"]) as placement,
+            serving(
+                "bringup.daemon.cli.demo_site.scheduler_receiver", ["--directory", str(directory / "s")]
+            ) as scheduler,
             browser(width=1280, height=1060) as window,
         ):
             _, config = prepare(directory, placement, scheduler, quiet=True)

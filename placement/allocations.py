@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from bringup.placement.client import PlacementClient
-from bringup.placement.revising import revise
+from bringup.placement.update_with_generation import revise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from bringup.placement.answers import Answer
 from bringup.placement.client import PlacementClient
-from bringup.placement.revising import revise
+from bringup.placement.update_with_generation import revise
 
 CLASSES: Final = ("VCPU", "MEMORY_MB", "DISK_GB")
 INITIAL_RATIOS: Final[Mapping[str, float]] = MappingProxyType({"VCPU": 4.0, "MEMORY_MB": 1.0, "DISK_GB": 1.0})

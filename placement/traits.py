@@ -6,7 +6,7 @@ from typing import Final
 
 from bringup.placement.answers import Answer
 from bringup.placement.client import PlacementClient
-from bringup.placement.revising import revise
+from bringup.placement.update_with_generation import revise
 
 NODE_TRAITS: Final = frozenset({"COMPUTE_NODE", "OWNER_NOVA"})
 """What every compute node of Nova has; its scheduler asks for ``OWNER_NOVA`` (``owner_nova_filter``)."""

@@ -21,25 +21,25 @@ hypothesis.settings.load_profile("bringup")
 
 ON_BOTH_BACKENDS = frozenset(
     {
-        "test_background",
+        "test_batching",
         "test_cancellation",
-        "test_fence",
-        "test_gate",
+        "test_deferred_instances",
+        "test_host_lease",
         "test_init_host",
         "test_init_instance",
         "test_keystone",
-        "test_lease",
         "test_libvirt_connections",
         "test_libvirt_room",
-        "test_lifecycle",
-        "test_network_gathering",
+        "test_lifecycle_events",
+        "test_network_batching",
         "test_operations",
-        "test_scheduler_outbox",
-        "test_service",
-        "test_settle",
-        "test_store_gathering",
+        "test_outbox",
+        "test_parallel",
+        "test_service_placement_gate",
+        "test_service_process",
+        "test_start_claim",
         "test_stores",
-        "test_waiting",
+        "test_tasks",
     }
 )
 """Where tasks, deadlines and cancellation are what is tested; all else runs on asyncio alone, as the daemon does."""

@@ -11,10 +11,10 @@ import pytest
 
 import bringup.daemon
 import bringup.drivers
-from bringup.daemon.advice import BY_ERROR, BY_KIND, advice, advice_of, for_one, gathered
 from bringup.daemon.cli.main import parser
+from bringup.daemon.decisions.advice import BY_ERROR, BY_KIND, advice, advice_of, for_one, gathered
+from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
 from bringup.daemon.errors import JournalError, StoreError
-from bringup.daemon.outcomes import Kind, Outcome, Problem
 from bringup.drivers.base import DriverError
 from bringup.drivers.needs import MetBy, NeedNotMet
 from bringup.drivers.simulated import Fault

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import anyio
 import pytest
 
-from bringup.daemon.init_host import STOPPED, init_host
-from bringup.daemon.instances import Instance
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
+from bringup.daemon.recovery.init_host import STOPPED, init_host
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
 from support.hosts import ELSEWHERE, Arranged, arranged, evacuation, guest, instance, limits, outcome_of

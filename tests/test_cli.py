@@ -64,7 +64,7 @@ def test_an_import_of_nothing_says_what_to_give(site: Site) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_nothing_heavy_is_imported_to_say_help(command: str) -> None:
     code = (
-        "import sys\nfrom bringup.daemon.cli import main\n"
+        "import sys\nfrom bringup.daemon.cli.main import main\n"
         f"try: main(['{command}', '--help'])\nexcept SystemExit: pass\n"
         "print([name for name in sys.modules], file=sys.stderr)"
     )

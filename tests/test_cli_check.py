@@ -7,9 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
-from bringup.daemon import state_directory
 from bringup.daemon.cli.check import BY_SEVERITY
-from bringup.daemon.states import PowerState, VmState
+from bringup.daemon.decisions.states import PowerState, VmState
+from bringup.daemon.storage import state_directory
 from bringup.drivers.simulated import Capacity, Fault, Scenario, SimulatedGuest
 from bringup.placement.inventories import Wished, put_inventories_right
 from bringup.placement.microversions import NEEDED

@@ -8,15 +8,15 @@ import pytest
 from anyio import to_thread
 
 from bringup.daemon.cli.demo import MARK, prepare
-from bringup.daemon.demo.children import serving
-from bringup.daemon.demo.crashed_host import HOST, crashed_host
+from bringup.daemon.cli.demo_site.children import serving
+from bringup.daemon.cli.demo_site.crashed_host import HOST, crashed_host
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.settings import load
-from bringup.daemon.store.sqlite import opened
+from bringup.daemon.storage.store.sqlite import opened
 from support.command_lines import Site
 from support.process import children_of
 
-RECEIVER = "bringup.daemon.demo.scheduler_receiver"
+RECEIVER = "bringup.daemon.cli.demo_site.scheduler_receiver"
 PLACEMENT, SCHEDULER = "http://127.0.0.1:1", "http://127.0.0.1:2"
 
 

@@ -3,9 +3,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from bringup.daemon.cli.file_store import FileStore
+from bringup.daemon.decisions.states import VmState
 from bringup.daemon.errors import RecordNotFound, StoreError
-from bringup.daemon.states import VmState
-from bringup.daemon.store.base import Store
+from bringup.daemon.storage.store.base import Store
 from support.records import HOST, expected, instance, migration, records, uuid_of
 
 pytestmark = pytest.mark.anyio

@@ -5,11 +5,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bringup.daemon.actions import DestroyEvacuated, PlugVifs
-from bringup.daemon.decisions import Step
-from bringup.daemon.journal import KeptDisks, NewRun
-from bringup.daemon.journal.sqlite import opened
-from bringup.daemon.outcomes import Kind, Outcome, Problem, RunResult
+from bringup.daemon.decisions.actions import DestroyEvacuated, PlugVifs
+from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, RunResult
+from bringup.daemon.decisions.rules import Step
+from bringup.daemon.storage.journal import KeptDisks, NewRun
+from bringup.daemon.storage.journal.sqlite import opened
 from support.command_lines import Site
 from support.hosts import HOST, instance, now
 from support.records import uuid_of

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon import state_directory
-from bringup.daemon.states import VmState
+from bringup.daemon.decisions.states import VmState
+from bringup.daemon.storage import state_directory
 from support.command_lines import Site
 from support.records import HOST, instance, migration, uuid_of
 

@@ -9,13 +9,13 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from bringup.daemon import wiring
-from bringup.daemon.host import Host, Start
-from bringup.daemon.init_host import init_host
-from bringup.daemon.outcomes import RunResult
-from bringup.daemon.progress import Progress
+from bringup.daemon.decisions.outcomes import RunResult
+from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
+from bringup.daemon.recovery.context import Host, Start
+from bringup.daemon.recovery.init_host import init_host
+from bringup.daemon.service import assembly
 from bringup.daemon.settings import Settings, load
-from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
+from bringup.daemon.status.progress import Progress
 from bringup.drivers.simulated import ErrorName, Fault, Scenario, SimulatedGuest
 from bringup.drivers.simulated.verbs import Verb
 from support.command_lines import Site
@@ -121,8 +121,8 @@ async def _run(settings: Settings) -> RunResult:
     async def nothing(*_: object) -> None:
         await anyio.lowlevel.checkpoint()
 
-    driver = wiring.make_driver(settings)
-    async with wiring.opened_store(settings) as store:
+    driver = assembly.make_driver(settings)
+    async with assembly.opened_store(settings) as store:
         await store.take_lease(CLAIMANT, for_s=3600)
 
         async def open_host() -> Host:
@@ -133,10 +133,10 @@ async def _run(settings: Settings) -> RunResult:
                 boot_id=str(uuid4()),
                 executor=executor_of(driver, store),
                 observer=Progress(),
-                limits=wiring.limits(settings),
+                limits=assembly.limits(settings),
                 report=nothing,
-                resuming=wiring.resuming(settings),
-                now=wiring.utc_now,
+                resuming=assembly.resuming(settings),
+                now=assembly.utc_now,
             )
 
         return (await init_host(Start(pass_placement=nothing, open_host=open_host, observer=Progress()))).result

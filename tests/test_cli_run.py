@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from bringup.daemon.cli.run import Unwatched
-from bringup.daemon.cli.watched import REPORT, Watched
-from bringup.daemon.progress import Progress
-from bringup.daemon.scheduler.outbox import Delivery
-from bringup.daemon.service import Ending
-from bringup.daemon.terminal import Terminal
+from bringup.daemon.cli.run_on_terminal import REPORT, Watched
+from bringup.daemon.service.process import Ending
+from bringup.daemon.status.progress import Progress
+from bringup.daemon.status.terminal import Terminal
+from bringup.daemon.storage.outbox.outbox import Delivery
 from bringup.drivers.simulated import Scenario, SimulatedGuest
 from support.command_lines import Site
 from support.placement import fresh_name, real_placement

@@ -11,30 +11,30 @@ import yaml
 import bringup
 from bringup.daemon import closing
 from bringup.daemon.closing import closes_s
-from bringup.daemon.notify.patience import STOP_SLACK_S, stopping_s
+from bringup.daemon.service.deadlines import STOP_SLACK_S, stopping_s
 from bringup.daemon.settings import Settings, load
 from support.settings_files import value_of
 
 REPOSITORY = Path(bringup.__file__).parents[1]
 BOUND = {
-    "daemon/fence.py: LET_GO_S": closing.LET_GO_S,
-    "daemon/journal/sqlite.py: CLOSE_S": closing.JOURNAL_S,
-    "daemon/lease.py: DROP_S": closing.LEASE_S,
-    "daemon/rpc/link.py: CLOSE_S": closing.MESSAGING_S,
-    "daemon/status/server.py: CLOSE_S": closing.STATUS_S,
-    "daemon/store/nova_conductor/store.py: CLOSE_S": closing.CONDUCTOR_S,
-    "daemon/store/sql.py: CLOSE_LIMIT_S": closing.STORE_S,
-    "daemon/wiring/drivers.py: CLOSE_S": closing.DRIVER_S,
+    "daemon/recovery/start_claim.py: LET_GO_S": closing.LET_GO_S,
+    "daemon/storage/journal/sqlite.py: CLOSE_S": closing.JOURNAL_S,
+    "daemon/recovery/host_lease.py: DROP_S": closing.LEASE_S,
+    "daemon/openstack/rpc/connection.py: CLOSE_S": closing.MESSAGING_S,
+    "daemon/status/listener/server.py: CLOSE_S": closing.STATUS_S,
+    "daemon/openstack/conductor/store.py: CLOSE_S": closing.CONDUCTOR_S,
+    "daemon/storage/store/sql.py: CLOSE_LIMIT_S": closing.STORE_S,
+    "daemon/service/assembly/drivers.py: CLOSE_S": closing.DRIVER_S,
 }
-OF_THE_LAST_WORD = {"daemon/init_host.py: left_s", "daemon/init_host.py: deadline_s"}
+OF_THE_LAST_WORD = {"daemon/recovery/init_host.py: left_s", "daemon/recovery/init_host.py: deadline_s"}
 """They share ``limits.last_word_deadline``."""
 BOUNDED_OTHERWISE = {
-    "daemon/status/keeping.py: left_s": "what is left of status/channel.py: CLOSE_S, which all of them share",
-    "daemon/status/keeping.py: REAP_S": "one that was killed is waited for, beside the others",
-    "daemon/lifecycle.py": "it gets its deadline, FINISH_S, when the watch ends",
-    "daemon/status/server.py": "served() waits CLOSE_S for it",
-    "daemon/status/streams.py": "a generator that waits for nothing is closed",
-    "daemon/store/gathering.py": "the round of a database, which is hurried",
+    "daemon/status/endpoint/listeners.py: left_s": "what is left of channel.py: CLOSE_S, which all of them share",
+    "daemon/status/endpoint/listeners.py: REAP_S": "one that was killed is waited for, beside the others",
+    "daemon/recovery/lifecycle_events.py": "it gets its deadline, FINISH_S, when the watch ends",
+    "daemon/status/listener/server.py": "served() waits CLOSE_S for it",
+    "daemon/status/listener/streams.py": "a generator that waits for nothing is closed",
+    "daemon/storage/batching.py": "the round of a database, which is hurried",
 }
 """Shields without a number of their own."""
 

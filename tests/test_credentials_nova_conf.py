@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.credentials import nova_conf
 from bringup.daemon.errors import SettingsError
+from bringup.daemon.settings.credentials import nova_conf
 
 PLACEMENT = """
 [placement]

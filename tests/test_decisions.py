@@ -4,30 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from bringup.daemon.actions import (
+from bringup.daemon.decisions.actions import (
     Delete,
     DestroyEvacuated,
     PlugVifs,
     Save,
 )
-from bringup.daemon.decisions import (
-    EVACUATED,
-    EVACUATION_STATUSES,
-    FROM_FIRST_LOOK,
-    FROM_RECORD,
-    FROM_SECOND_LOOK,
-    LIFECYCLE,
-    Facts,
-    Hold,
-    Next,
-    Rule,
-    Withheld,
-    decide,
-)
-from bringup.daemon.decisions.rules import always
-from bringup.daemon.instances import FROM_LIBVIRT, ORIGIN, Migration, UnreadableInstance
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
+from bringup.daemon.decisions.from_evacuation import EVACUATED
+from bringup.daemon.decisions.from_event import LIFECYCLE
+from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
+from bringup.daemon.decisions.from_record import EVACUATION_STATUSES, FROM_RECORD
+from bringup.daemon.decisions.instances import FROM_LIBVIRT, ORIGIN, Migration, UnreadableInstance
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.rules import Facts, Hold, Next, Rule, Withheld, always, decide
+from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.drivers.base import Transition
 from support.decisions import ELSEWHERE, FACTS, HERE, INSTANCE, MIGRATION_UUID, actions, facts, migration, plan
 

@@ -1,6 +1,6 @@
 import pytest
 
-from bringup.daemon.actions import (
+from bringup.daemon.decisions.actions import (
     CleanupInterruptedSnapshot,
     CompletePartialDeletion,
     Delete,
@@ -9,15 +9,11 @@ from bringup.daemon.actions import (
     Save,
     SaveMigration,
 )
-from bringup.daemon.decisions import (
-    EVACUATED,
-    FROM_RECORD,
-    Facts,
-    Plan,
-    decide,
-)
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.states import TaskState, VmState
+from bringup.daemon.decisions.from_evacuation import EVACUATED
+from bringup.daemon.decisions.from_record import FROM_RECORD
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.rules import Facts, Plan, decide
+from bringup.daemon.decisions.states import TaskState, VmState
 from support.decisions import ELSEWHERE, HERE, MIGRATION_UUID, facts, plan
 
 TO_ERROR = Save({"vm_state": VmState.ERROR, "task_state": None})

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from bringup.daemon.actions import (
+from bringup.daemon.decisions.actions import (
     AbortLiveMigration,
     EnsureFilteringRules,
     PlugVifs,
@@ -15,14 +15,9 @@ from bringup.daemon.actions import (
     Stop,
     Unpause,
 )
-from bringup.daemon.decisions import (
-    FROM_FIRST_LOOK,
-    FROM_SECOND_LOOK,
-    Facts,
-    Plan,
-    decide,
-)
-from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
+from bringup.daemon.decisions.rules import Facts, Plan, decide
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.drivers.base import RebootType
 from support.decisions import FACTS, INSTANCE, MIGRATION_UUID, actions, facts, migration, plan
 

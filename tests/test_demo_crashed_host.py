@@ -3,11 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.decisions import EVACUATED, FROM_FIRST_LOOK, FROM_RECORD, FROM_SECOND_LOOK
-from bringup.daemon.demo.crashed_host import HOST, crashed_host
-from bringup.daemon.evacuated import SettingWitness
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.records import dump_records, read_records
+from bringup.daemon.cli.demo_site.crashed_host import HOST, crashed_host
+from bringup.daemon.decisions.from_evacuation import EVACUATED
+from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
+from bringup.daemon.decisions.from_record import FROM_RECORD
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.recovery.evacuated_guests import SettingWitness
+from bringup.daemon.storage.record_files import dump_records, read_records
 from bringup.drivers.simulated import dump_scenario
 from bringup.drivers.simulated.scenario_file import read_scenario
 from support.hosts import arranged, limits

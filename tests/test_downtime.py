@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.alive import FILE, TOUCHED, Alive
-from bringup.daemon.boot import Boot, identified
-from bringup.daemon.decisions import Withheld
-from bringup.daemon.downtime import Downtime
-from bringup.daemon.resuming import Boot as Known
-from bringup.daemon.resuming import Resuming
+from bringup.daemon.decisions.downtime import Downtime
+from bringup.daemon.decisions.resume_policy import Boot as Known
+from bringup.daemon.decisions.resume_policy import Resuming
+from bringup.daemon.decisions.rules import Withheld
+from bringup.daemon.storage.alive import FILE, TOUCHED, Alive
+from bringup.daemon.storage.boot import Boot, identified
 
 DAY_S = 86_400.0
 KERNELS = "b1b1b1b1-0000-4000-8000-000000000001"

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.alive import Alive
-from bringup.daemon.boot import Boot
-from bringup.daemon.init_host import init_host
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.resuming import Resuming
-from bringup.daemon.states import PowerState
-from bringup.daemon.waiting import deferred, look_again
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.resume_policy import Resuming
+from bringup.daemon.decisions.states import PowerState
+from bringup.daemon.recovery.deferred_instances import deferred, look_again
+from bringup.daemon.recovery.init_host import init_host
+from bringup.daemon.storage.alive import Alive
+from bringup.daemon.storage.boot import Boot
 from bringup.drivers.needs import NeedKind
 from support.hosts import Arranged, arranged, guest, instance, outcome_of
 

@@ -17,9 +17,9 @@ import pytest
 import trio.testing
 
 from bringup.daemon.errors import Unavailable
-from bringup.daemon.scheduler.base import NotAcknowledged
-from bringup.daemon.scheduler.http import HttpTransport
-from bringup.daemon.status.asking import ANSWER_S, ask
+from bringup.daemon.openstack.scheduler_http import HttpTransport
+from bringup.daemon.status.client import ANSWER_S, ask
+from bringup.daemon.storage.outbox.base import NotAcknowledged
 from bringup.placement.client import connect
 from bringup.placement.credentials import GivenToken, Identity
 from bringup.placement.errors import Unreachable

@@ -12,8 +12,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bringup.daemon.demo import children
-from bringup.daemon.status.keeping import OUR_OWN, environment
+from bringup.daemon.cli.demo_site import children
+from bringup.daemon.status.endpoint.listeners import OUR_OWN, environment
 from bringup.drivers.environment import clean
 from bringup.drivers.network.commands import Command
 from support.process import children_of
@@ -25,7 +25,7 @@ STARTS = {
     *("subprocess.run", "subprocess.Popen", "subprocess.call", "subprocess.check_call", "subprocess.check_output"),
     *("anyio.run_process", "anyio.open_process", "os.posix_spawn", "os.posix_spawnp", "os.execve", "os.execvpe"),
 }
-ANSWERS = {"daemon/status/keeping.py", "daemon/status/stripped.py", "daemon/cli/confined_check.py"}
+ANSWERS = {"daemon/status/endpoint/listeners.py", "daemon/status/listener/start.py", "daemon/cli/check_confinement.py"}
 """What starts the process that answers who asks for the status, a part of this program."""
 NEVER = re.compile(r"os\.(system|popen|fork|exec[lv]p?|spawn\w+)$|asyncio\.create_subprocess|pty\.|multiprocessing\.")
 
@@ -71,7 +71,7 @@ def test_every_program_is_started_with_it_and_without_our_files() -> None:
     found = {path.relative_to(REPOSITORY).as_posix(): unclean(path.read_text()) for path in sources}
     assert {path for path, calls in found.items() if calls} == ANSWERS
     # It has two files: where it listens, and the pipe; what its environment has besides is where Python finds it.
-    [keeper], [tried] = found["daemon/status/keeping.py"], found["daemon/cli/confined_check.py"]
+    [keeper], [tried] = found["daemon/status/endpoint/listeners.py"], found["daemon/cli/check_confinement.py"]
     assert environment() == clean() | {"PYTHONPATH": OUR_OWN}
     assert "env=environment()" in keeper
     assert "pass_fds=descriptors" in keeper
@@ -79,7 +79,7 @@ def test_every_program_is_started_with_it_and_without_our_files() -> None:
     assert "env=environment()" in tried
     assert "pass_fds" not in tried
     # It begins itself again, with what it was given.
-    assert found["daemon/status/stripped.py"] == ["os.execv(sys.executable, [*sys.orig_argv, AGAIN])"]
+    assert found["daemon/status/listener/start.py"] == ["os.execv(sys.executable, [*sys.orig_argv, AGAIN])"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_neither_does_a_child_of_the_demonstration(tmp_path: Path, monkeypatch: 
     for name in ("OS_PASSWORD", "BRINGUP_PLACEMENT__TOKEN"):
         monkeypatch.setenv(name, "s3cr3t")
 
-    with children.serving("bringup.daemon.demo.scheduler_receiver", ["--directory", str(tmp_path)]) as url:
+    with children.serving("bringup.daemon.cli.demo_site.scheduler_receiver", ["--directory", str(tmp_path)]) as url:
         [child] = [
             pid
             for pid in children_of(os.getpid())

@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.alive import FILE as ALIVE
-from bringup.daemon.alive import FORMAT
-from bringup.daemon.alive import read as read_alive
-from bringup.daemon.credentials.nova_conf import parsed
 from bringup.daemon.errors import SettingsError, Temporary, UsageError
-from bringup.daemon.identity import FILE as IDENTITY
-from bringup.daemon.identity import remembered
-from bringup.daemon.records.reading import read_records
-from bringup.daemon.scheduler.spool import Spool
+from bringup.daemon.service.assembly import boot_id
 from bringup.daemon.settings import load
-from bringup.daemon.settings.database_url import parse_database_url
-from bringup.daemon.state_directory import LOCK, locked
-from bringup.daemon.store.connecting import Tls, connect_args
-from bringup.daemon.wiring import boot_id
+from bringup.daemon.settings.credentials.nova_conf import parsed
+from bringup.daemon.storage.alive import FILE as ALIVE
+from bringup.daemon.storage.alive import FORMAT
+from bringup.daemon.storage.alive import read as read_alive
+from bringup.daemon.storage.identity import FILE as IDENTITY
+from bringup.daemon.storage.identity import remembered
+from bringup.daemon.storage.outbox.spool import Spool
+from bringup.daemon.storage.record_files.reading import read_records
+from bringup.daemon.storage.state_directory import LOCK, locked
+from bringup.daemon.storage.store.database_url import parse_database_url
+from bringup.daemon.storage.store.postgresql_connection import Tls, connect_args
 from bringup.drivers.files import LARGEST, open_given, read_file
 from bringup.drivers.simulated.scenario_file import ScenarioError, read_scenario
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.actions import (
+from bringup.daemon.decisions.actions import (
     AbortLiveMigration,
     DestroyEvacuated,
     EnsureFilteringRules,
@@ -16,12 +16,15 @@ from bringup.daemon.actions import (
     Save,
     SaveMigration,
 )
-from bringup.daemon.courses import Course, Forecast, Look
-from bringup.daemon.decisions import EVACUATED, FROM_FIRST_LOOK, FROM_RECORD, FROM_SECOND_LOOK, Facts, Step, decide
-from bringup.daemon.forecast import POWER_STATES, foresee, undisturbed
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
-from bringup.daemon.wording import arguments_of, condition, state_word, words
+from bringup.daemon.decisions.describe import arguments_of, condition, state_word, words
+from bringup.daemon.decisions.forecast import POWER_STATES, foresee, undisturbed
+from bringup.daemon.decisions.forecast_values import Course, Forecast, Look
+from bringup.daemon.decisions.from_evacuation import EVACUATED
+from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
+from bringup.daemon.decisions.from_record import FROM_RECORD
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.rules import Facts, Step, decide
+from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.drivers.base import RebootType
 from support.records import HOST, instance, migration
 

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bringup.daemon.decisions import EVACUATED, FROM_RECORD, Facts, decide
-from bringup.daemon.guards import ALL, Guards, destroys, held_together, quarantined
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.states import TaskState, VmState
+from bringup.daemon.decisions.from_evacuation import EVACUATED
+from bringup.daemon.decisions.from_record import FROM_RECORD
+from bringup.daemon.decisions.guards import ALL, Guards, destroys, held_together, quarantined
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.rules import Facts, decide
+from bringup.daemon.decisions.states import TaskState, VmState
 from support.drivers import uuid_of
 from support.hosts import HOST, evacuation, instance
 

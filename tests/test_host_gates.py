@@ -5,9 +5,9 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import Unavailable
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 from support.drivers import uuid_of
 from support.hosts import ELSEWHERE, arranged, evacuation, guest, instance, limits, outcome_of

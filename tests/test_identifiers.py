@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bringup.drivers.base import DriverError
 from bringup.drivers.identifiers import canonical_uuid, uuid_in_any_spelling
 from bringup.drivers.libvirt.disks import KEPT, Disks
-from bringup.drivers.network.ruleset import instance_of
+from bringup.drivers.network.rules.ruleset import instance_of
 
 UUID = "132d660e-1520-470b-9cc6-0045deb34bed"
 WRONG = [

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bringup.daemon.errors import SettingsError, Temporary
-from bringup.daemon.identity import FILE, Given, Identity, differences, given, remember, remembered
-from bringup.daemon.state_directory import is_private, locked
+from bringup.daemon.storage.identity import FILE, Given, Identity, differences, given, remember, remembered
+from bringup.daemon.storage.state_directory import is_private, locked
 from bringup.drivers.simulated import Scenario, SimulatedGuest
 from support.command_lines import Site
 from support.drivers import uuid_of
@@ -156,7 +156,8 @@ def test_a_directory_that_knows_another_name_only_is_refused(state: Path, machin
 
 def test_a_full_disk_leaves_nothing_half_written(state: Path, machine: Path) -> None:
     code = (
-        "import sys; from datetime import datetime, UTC; from pathlib import Path; from bringup.daemon import identity;"
+        "import sys; from datetime import datetime, UTC; from pathlib import Path; from bringup.daemon.storage "
+        "import identity;"
         "now = identity.given(host='a', node_uuid=None, machine_id=Path(sys.argv[2]));"
         "identity.remember(Path(sys.argv[1]), now, at=lambda: datetime.now(UTC))"
     )

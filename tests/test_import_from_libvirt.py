@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.records.from_guests import records_of
-from bringup.daemon.states import PowerState, VmState
+from bringup.daemon.decisions.states import PowerState, VmState
+from bringup.daemon.storage.record_files.from_guests import records_of
 from bringup.drivers.libvirt import DefinedGuest
 from support.computer import Computer, a_computer
 from support.debian import run as make_disk

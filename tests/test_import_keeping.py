@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from bringup.daemon.instances import Instance
-from bringup.daemon.journal import Owed
-from bringup.daemon.records.from_guests import SEEN_ON, keeping, records_of
-from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
+from bringup.daemon.storage.journal import Owed
+from bringup.daemon.storage.record_files.from_guests import SEEN_ON, keeping, records_of
 from bringup.drivers.libvirt import DefinedGuest
 from support.drivers import uuid_of
 from support.records import HOST

@@ -3,9 +3,9 @@
 import anyio
 import pytest
 
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import BringupError, SettingsError, StoreError, Temporary, Unavailable
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.drivers.base import DriverError
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of

@@ -8,14 +8,14 @@ from typing import Any
 import anyio
 import pytest
 
-from bringup.daemon.actions import PlugVifs
-from bringup.daemon.decisions import Facts, Next, Rule
+from bringup.daemon.decisions.actions import PlugVifs
+from bringup.daemon.decisions.instances import Changes, Expected
+from bringup.daemon.decisions.outcomes import Kind, Outcome
+from bringup.daemon.decisions.rules import Facts, Next, Rule
+from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.daemon.errors import RecordNotFound, StoreError
-from bringup.daemon.init_instance import init_instance, problem_of
-from bringup.daemon.instances import Changes, Expected
-from bringup.daemon.outcomes import Kind, Outcome
-from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
-from bringup.daemon.store.base import Store
+from bringup.daemon.recovery.init_instance import init_instance, problem_of
+from bringup.daemon.storage.store.base import Store
 from bringup.drivers.base import DriverError, PciDeviceNotFound, VirtualInterfacePlugError
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of

@@ -17,8 +17,8 @@ from bringup.placement.inventories import (
     put_inventories_right,
     read_inventories,
 )
-from bringup.placement.revising import ATTEMPTS, revise
 from bringup.placement.traits import NODE_TRAITS, put_traits_right, read_traits
+from bringup.placement.update_with_generation import ATTEMPTS, revise
 from support.placed import ROOM, SMALL, a_provider, gives
 from support.placement import a_client, a_peer, an_answer, nobody
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bringup.daemon.actions import DestroyEvacuated, PlugVifs, Reboot, ResumeStateOnHostBoot, Save
-from bringup.daemon.decisions import Step
+from bringup.daemon.decisions.actions import DestroyEvacuated, PlugVifs, Reboot, ResumeStateOnHostBoot, Save
+from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, RunResult
+from bringup.daemon.decisions.rules import Step
+from bringup.daemon.decisions.states import VmState
 from bringup.daemon.errors import JournalError, Refused
-from bringup.daemon.journal import InFlight, KeptDisks, Left, NewRun, Past
-from bringup.daemon.journal.history import read
-from bringup.daemon.journal.sqlite import SqliteJournal, opened
-from bringup.daemon.outcomes import Kind, Outcome, Problem, RunResult
-from bringup.daemon.states import VmState
+from bringup.daemon.storage.journal import InFlight, KeptDisks, Left, NewRun, Past
+from bringup.daemon.storage.journal.history import read
+from bringup.daemon.storage.journal.sqlite import SqliteJournal, opened
 from bringup.drivers.base import RebootType
 from support.drivers import uuid_of
 from support.hosts import HOST, instance

@@ -18,19 +18,19 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from bringup.daemon.actions import PlugVifs, ResumeStateOnHostBoot
-from bringup.daemon.decisions import Step
+from bringup.daemon.decisions.actions import PlugVifs, ResumeStateOnHostBoot
+from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
+from bringup.daemon.decisions.resume_policy import Guests, Resuming
+from bringup.daemon.decisions.rules import Step
+from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.errors import JournalError
-from bringup.daemon.host import Start
-from bringup.daemon.init_host import init_host
-from bringup.daemon.journal import Journal, KeptDisks, NewRun
-from bringup.daemon.journal.history import DamagedJournal, History, damage, read
-from bringup.daemon.journal.sqlite import SqliteJournal, opened
-from bringup.daemon.outcomes import Kind, Outcome, RunResult
-from bringup.daemon.releasing import release
-from bringup.daemon.resuming import Guests, Resuming
-from bringup.daemon.retrying import retry
-from bringup.daemon.states import PowerState
+from bringup.daemon.recovery.context import Start
+from bringup.daemon.recovery.init_host import init_host
+from bringup.daemon.service.release_request import release
+from bringup.daemon.service.retry_request import retry
+from bringup.daemon.storage.journal import Journal, KeptDisks, NewRun
+from bringup.daemon.storage.journal.history import DamagedJournal, History, damage, read
+from bringup.daemon.storage.journal.sqlite import SqliteJournal, opened
 from bringup.drivers.base import Driver
 from bringup.drivers.simulated import Scenario, SimulatedDriver
 from support import process

@@ -17,9 +17,9 @@ from bringup.placement.credentials import Identity, Named, Password
 from bringup.placement.errors import GateClosed, NotUnderstood, PlacementError, Unauthorized, Unreachable
 from bringup.placement.gate import Waiting, pass_gate
 from bringup.placement.keystone import KeystoneAuth
-from bringup.placement.revising import revise
 from bringup.placement.stopwatch import Stopwatch
 from bringup.placement.tls import Trust, context
+from bringup.placement.update_with_generation import revise
 from support.certificates import Ca
 from support.faulty_proxy import Proxy, a_proxy
 from support.keystone import PASSWORD, Cloud, a_cloud

@@ -13,11 +13,11 @@ import pytest
 from bringup.drivers.libvirt.needed.devices import devices
 from bringup.drivers.libvirt.needed.disks import disks
 from bringup.drivers.libvirt.needed.host import NOTHING_SEEN, Host
-from bringup.drivers.libvirt.needed.mounts import read_mountinfo
-from bringup.drivers.libvirt.needed.reading import read_definition
+from bringup.drivers.libvirt.needed.rules.mounts import read_mountinfo
+from bringup.drivers.libvirt.needed.rules.reading import read_definition
+from bringup.drivers.libvirt.needed.rules.volumes import volumes_of
 from bringup.drivers.libvirt.needed.sight import Sight, Told
 from bringup.drivers.libvirt.needed.stores import stores
-from bringup.drivers.libvirt.needed.volumes import volumes_of
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
 ABSENT, UNVERIFIED, MET = NeedState.ABSENT, NeedState.UNVERIFIED, NeedState.MET

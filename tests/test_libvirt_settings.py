@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon import wiring
 from bringup.daemon.errors import SettingsError
-from bringup.daemon.libvirt_host import make_libvirt_driver
+from bringup.daemon.service import assembly
+from bringup.daemon.service.assembly.libvirt import make_libvirt_driver
 from bringup.daemon.settings import Settings, load
 from bringup.drivers.libvirt.binding import NEEDS
 from support.settings_files import given_text, problems
@@ -51,7 +51,7 @@ def test_without_the_binding_it_is_said_at_once_what_to_install(
     settings = loaded(tmp_path, LIBVIRT)
     monkeypatch.setitem(sys.modules, "libvirt", None)
 
-    for make in (wiring.check_driver, wiring.make_driver):
+    for make in (assembly.check_driver, assembly.make_driver):
         with pytest.raises(SettingsError) as raised:
             make(settings)
         assert raised.value.problems == (f'driver.name = "libvirt": {NEEDS}',)

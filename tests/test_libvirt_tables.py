@@ -9,8 +9,8 @@ from typing import Any
 import os_traits
 import pytest
 
-from bringup.daemon.actions import ResumeStateOnHostBoot
-from bringup.daemon.reactions import Reaction, reaction_to
+from bringup.daemon.decisions.actions import ResumeStateOnHostBoot
+from bringup.daemon.decisions.on_failure import Reaction, reaction_to
 from bringup.drivers.base import DriverError, InstanceNotFound, PowerState, Transition
 from bringup.drivers.libvirt import definitions
 from bringup.drivers.libvirt.binding import binding

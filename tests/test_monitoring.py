@@ -10,9 +10,9 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 import bringup
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.scheduler.base import Pending
-from bringup.daemon.status.metrics import text_of
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.status.listener.metrics import text_of
+from bringup.daemon.storage.outbox.base import Pending
 from support.status import Acted
 
 FOLDER = Path(bringup.__file__).parents[1] / "docs" / "monitoring"

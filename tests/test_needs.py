@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bringup.daemon.actions import (
+from bringup.daemon.decisions.actions import (
     Action,
     Delete,
     DestroyEvacuated,
@@ -22,13 +22,13 @@ from bringup.daemon.actions import (
     Start,
     Unpause,
 )
-from bringup.daemon.decisions import Facts
-from bringup.daemon.decisions.needs import MEANINGS, Follows, can_start, is_tried_again, meaning_of, unmet
-from bringup.daemon.forecast import foresee, undisturbed
-from bringup.daemon.instances import Instance
-from bringup.daemon.outcomes import Kind, Outcome
-from bringup.daemon.reactions import Reaction, reaction_to
-from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.decisions.forecast import foresee, undisturbed
+from bringup.daemon.decisions.from_needs import MEANINGS, Follows, can_start, is_tried_again, meaning_of, unmet
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.on_failure import Reaction, reaction_to
+from bringup.daemon.decisions.outcomes import Kind, Outcome
+from bringup.daemon.decisions.rules import Facts
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.drivers.base import RebootType
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
 from bringup.drivers.simulated import ErrorName, Fault, SimulatedDriver, SimulatedNeed, Verb

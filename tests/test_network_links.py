@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bringup.drivers.network.links import (
+from bringup.drivers.network.rules.links import (
     AddBridge,
     AddTap,
     AddVeth,
@@ -23,7 +23,7 @@ from bringup.drivers.network.links import (
     missing,
     names_of,
 )
-from bringup.drivers.network.vifs import VifProblem
+from bringup.drivers.network.rules.vifs import VifProblem
 
 NAMES = ("br0", "qbr1", "qvb1", "qvo1", "tap1", "eth0")
 mtus = st.none() | st.sampled_from([1400, 1500])

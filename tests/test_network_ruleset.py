@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bringup.drivers.base import DriverError
-from bringup.drivers.network.addresses import allowed, link_local
-from bringup.drivers.network.expressions import chain, exchanges
-from bringup.drivers.network.ruleset import (
+from bringup.drivers.network.rules.addresses import allowed, link_local
+from bringup.drivers.network.rules.expressions import chain, exchanges
+from bringup.drivers.network.rules.ruleset import (
     FROM,
     TO,
     Replacement,
@@ -23,8 +23,8 @@ from bringup.drivers.network.ruleset import (
     replacement,
     transaction,
 )
-from bringup.drivers.network.vifs import DEVICE, DeviceName, VifProblem, read_vif
-from bringup.drivers.network.vifs import mac_of as checked_mac
+from bringup.drivers.network.rules.vifs import DEVICE, DeviceName, VifProblem, read_vif
+from bringup.drivers.network.rules.vifs import mac_of as checked_mac
 from support.network import GuestOf, a_vif, an_ovs_vif, device_of, hybrid, ip_of, mac_of
 from support.records import uuid_of
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import SettingsError
-from bringup.daemon.instances import Instance
-from bringup.daemon.states import PowerState, TaskState, VmState
 from bringup.drivers.simulated import ErrorName, Fault, Verb
 from support.drivers import uuid_of
 from support.hosts import ELSEWHERE, HOST, arranged, evacuation, guest, instance, limits

@@ -10,12 +10,12 @@ from typing import Any
 import anyio
 import pytest
 
+from bringup.daemon.decisions.instances import Expected
+from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.errors import RecordNotFound, StateConflict
-from bringup.daemon.instances import Expected
-from bringup.daemon.rpc.client import opened_rpc
-from bringup.daemon.states import TaskState, VmState
-from bringup.daemon.store.base import AWAY_STATUSES, Claimant
-from bringup.daemon.store.nova_conductor import NovaConductorStore
+from bringup.daemon.openstack.conductor import NovaConductorStore
+from bringup.daemon.openstack.rpc.client import opened_rpc
+from bringup.daemon.storage.store.base import AWAY_STATUSES, Claimant
 from support.mariadb import a_mariadb
 from support.nova import Nova, a_nova
 from support.openstack import uuid_of

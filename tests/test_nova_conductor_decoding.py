@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from bringup.daemon.decisions.instances import Expected
+from bringup.daemon.decisions.states import PowerState, UnknownState, VmState
 from bringup.daemon.errors import StoreError
-from bringup.daemon.instances import Expected
-from bringup.daemon.rpc.errors import Unreadable
-from bringup.daemon.rpc.objects import primitive
-from bringup.daemon.states import PowerState, UnknownState, VmState
-from bringup.daemon.store.nova_conductor import NovaConductorStore
-from bringup.daemon.store.nova_conductor.decoding import devices_by_instance, instance_row, look, migration
+from bringup.daemon.openstack.conductor import NovaConductorStore
+from bringup.daemon.openstack.conductor.decoding import devices_by_instance, instance_row, look, migration
+from bringup.daemon.openstack.rpc.errors import Unreadable
+from bringup.daemon.openstack.rpc.objects import primitive
 from support.nova_objects import info_cache, instance_data
 
 TEMPLATE = "instance-%08x"

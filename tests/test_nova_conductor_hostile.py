@@ -9,20 +9,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bringup.daemon.decisions.instances import Expected, Instance, UnreadableInstance
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.resume_policy import Resuming
+from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.errors import RecordNotFound, StoreError
-from bringup.daemon.host import Host
-from bringup.daemon.init_host import init_host
-from bringup.daemon.instances import Expected, Instance, UnreadableInstance
-from bringup.daemon.loading import load_records
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.resuming import Resuming
-from bringup.daemon.rpc.envelope import LARGEST, parse_answer
-from bringup.daemon.rpc.errors import Unreadable
-from bringup.daemon.rpc.objects import primitive
-from bringup.daemon.states import PowerState, VmState
-from bringup.daemon.store.base import Claimant, Store
-from bringup.daemon.store.nova_conductor import NovaConductorStore
-from bringup.daemon.store.nova_conductor.decoding import instance_row, migration, unreadable
+from bringup.daemon.openstack.conductor import NovaConductorStore
+from bringup.daemon.openstack.conductor.decoding import instance_row, migration, unreadable
+from bringup.daemon.openstack.rpc.envelope import LARGEST, parse_answer
+from bringup.daemon.openstack.rpc.errors import Unreadable
+from bringup.daemon.openstack.rpc.objects import primitive
+from bringup.daemon.recovery.context import Host
+from bringup.daemon.recovery.init_host import init_host
+from bringup.daemon.recovery.load_records import load_records
+from bringup.daemon.storage.store.base import Claimant, Store
 from support.drivers import uuid_of
 from support.hostile_conductor import Hostile
 from support.hosts import HOST, arranged, executor_of, guest

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from bringup.daemon.decisions.instances import Expected, Instance, UnreadableInstance
+from bringup.daemon.decisions.states import VmState
 from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
-from bringup.daemon.instances import Expected, Instance, UnreadableInstance
-from bringup.daemon.rpc.objects import primitive
-from bringup.daemon.states import VmState
-from bringup.daemon.store.base import Claimant
-from bringup.daemon.store.nova_conductor import NovaConductorStore
-from bringup.daemon.store.nova_conductor.reading import PAGE
+from bringup.daemon.openstack.conductor import NovaConductorStore
+from bringup.daemon.openstack.conductor.reading import PAGE
+from bringup.daemon.openstack.rpc.objects import primitive
+from bringup.daemon.storage.store.base import Claimant
 from support.drivers import uuid_of
 from support.hostile_conductor import Hostile
 from support.hosts import HOST

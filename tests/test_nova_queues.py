@@ -2,11 +2,11 @@
 
 import pytest
 
-from bringup.daemon.rpc.client import opened_rpc
-from bringup.daemon.scheduler.nova import NovaTransport
-from bringup.daemon.states import TaskState, VmState
-from bringup.daemon.store.base import Claimant
-from bringup.daemon.store.nova_conductor import NovaConductorStore
+from bringup.daemon.decisions.states import TaskState, VmState
+from bringup.daemon.openstack.conductor import NovaConductorStore
+from bringup.daemon.openstack.rpc.client import opened_rpc
+from bringup.daemon.openstack.scheduler_nova import NovaTransport
+from bringup.daemon.storage.store.base import Claimant
 from support.nova import a_nova
 from support.openstack import uuid_of
 from support.rabbitmq import the_rabbitmq

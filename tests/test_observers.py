@@ -3,9 +3,9 @@
 import pytest
 import structlog
 
-from bringup.daemon.observers import Indifferent, Observers
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.progress import Progress
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.status.observers import Indifferent, Observers
+from bringup.daemon.status.progress import Progress
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
 from support.hosts import arranged, instance

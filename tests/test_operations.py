@@ -7,13 +7,13 @@ from typing import cast
 import anyio
 import pytest
 
+from bringup.daemon.decisions.instances import Expected
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import StateConflict, StoreError, StoreUnavailable, Temporary
-from bringup.daemon.hand import Hand
-from bringup.daemon.instances import Expected
-from bringup.daemon.operations import Shutdown, look, reboot, stop
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.states import PowerState, TaskState, VmState
-from bringup.daemon.store.base import Store
+from bringup.daemon.recovery.operations import Shutdown, look, reboot, stop
+from bringup.daemon.recovery.working_copy import Hand
+from bringup.daemon.storage.store.base import Store
 from bringup.drivers.base import Driver, DriverError, RebootType
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bringup.daemon.pci import DeviceSpec, InvalidDeviceSpec, PciAddress, PciDevice, parse_device_spec
-from bringup.daemon.pci.sysfs import address_of_interface, is_physical_function
+from bringup.daemon.settings.pci import DeviceSpec, InvalidDeviceSpec, PciAddress, PciDevice, parse_device_spec
+from bringup.daemon.settings.pci.sysfs import address_of_interface, is_physical_function
 
 PHYSICAL = "0000:0a:00.0"
 VIRTUAL = PciDevice(PciAddress.parse("0000:0a:02.1"), "8086", "10ed", parent_address=PciAddress.parse(PHYSICAL))

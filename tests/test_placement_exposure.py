@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.credentials.access import access_of
 from bringup.daemon.errors import SettingsError
+from bringup.daemon.service.assembly import opened_transport
 from bringup.daemon.settings import Settings, load
-from bringup.daemon.wiring import opened_transport
+from bringup.daemon.settings.credentials.placement_access import access_of
 from bringup.placement.auth import NoAuth
 from bringup.placement.catalogue import Wanted
 from bringup.placement.client import PlacementClient, connect

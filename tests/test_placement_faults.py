@@ -17,7 +17,7 @@ import pytest
 
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.settings import Settings, load
-from bringup.daemon.store.sqlite import SqliteStore, opened
+from bringup.daemon.storage.store.sqlite import SqliteStore, opened
 from bringup.placement.client import PlacementClient
 from bringup.placement.credentials import Identity, Named, Password
 from bringup.placement.keystone import KeystoneAuth

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from bringup.daemon.errors import SettingsError, Unavailable
-from bringup.daemon.gate import opened_placement, other_name, pass_placement, probe_placement
+from bringup.daemon.service.placement_gate import opened_placement, other_name, pass_placement, probe_placement
 from bringup.daemon.settings import Settings, load
 from bringup.placement.client import PlacementClient
 from bringup.placement.errors import Conflict, ProviderMisnamed, ProviderMissing

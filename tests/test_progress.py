@@ -5,10 +5,10 @@ import time
 import anyio
 import pytest
 
-from bringup.daemon.decisions import Step
-from bringup.daemon.init_instance import LOOK
-from bringup.daemon.outcomes import Kind, Outcome, Problem
-from bringup.daemon.progress import Progress
+from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
+from bringup.daemon.decisions.rules import Step
+from bringup.daemon.recovery.init_instance import LOOK
+from bringup.daemon.status.progress import Progress
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
 from support.hosts import arranged, evacuation, instance, limits

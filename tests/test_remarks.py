@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.decisions import FROM_FIRST_LOOK, FROM_RECORD, Facts, decide
-from bringup.daemon.decisions.moving import AWAY_STATUSES
-from bringup.daemon.forecast import foresee
-from bringup.daemon.instances import Migration
-from bringup.daemon.outcomes import Kind, Outcome
-from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.decisions.forecast import foresee
+from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK
+from bringup.daemon.decisions.from_record import FROM_RECORD
+from bringup.daemon.decisions.instances import Migration
+from bringup.daemon.decisions.migrating import AWAY_STATUSES
+from bringup.daemon.decisions.outcomes import Kind, Outcome
+from bringup.daemon.decisions.rules import Facts, decide
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.drivers.simulated import SimulatedGuest
 from support.decisions import FACTS
 from support.drivers import uuid_of

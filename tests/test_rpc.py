@@ -14,10 +14,10 @@ import pytest
 import structlog.testing
 
 from bringup.daemon.errors import SettingsError, chain_of
-from bringup.daemon.rpc.broker import Broker, Endpoint, Tls
-from bringup.daemon.rpc.client import Rpc, opened_rpc
-from bringup.daemon.rpc.errors import NobodyListens, RemoteError, RpcUnavailable, Unanswered
-from bringup.daemon.store.nova_conductor.decoding import VERSIONS
+from bringup.daemon.openstack.conductor.decoding import VERSIONS
+from bringup.daemon.openstack.rpc.client import Rpc, opened_rpc
+from bringup.daemon.openstack.rpc.errors import NobodyListens, RemoteError, RpcUnavailable, Unanswered
+from bringup.daemon.openstack.rpc.transport_url import Broker, Endpoint, Tls
 from support.certificates import Ca
 from support.nova import a_nova_to_break, the_nova
 from support.ports import free_ports

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.rpc.envelope import ReplyTo, message, parse_answer
-from bringup.daemon.rpc.errors import Unreadable
-from bringup.daemon.rpc.objects import field, primitive, read, read_each
+from bringup.daemon.openstack.rpc.envelope import ReplyTo, message, parse_answer
+from bringup.daemon.openstack.rpc.errors import Unreadable
+from bringup.daemon.openstack.rpc.objects import field, primitive, read, read_each
 
 
 def opened(body: bytes) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bringup.daemon.errors import chain_of
-from bringup.daemon.rpc.broker import Broker, Tls, parse_transport_url
-from bringup.daemon.rpc.client import Rpc, opened_rpc
-from bringup.daemon.rpc.errors import NobodyListens, RpcUnavailable
+from bringup.daemon.openstack.rpc.client import Rpc, opened_rpc
+from bringup.daemon.openstack.rpc.errors import NobodyListens, RpcUnavailable
+from bringup.daemon.openstack.rpc.transport_url import Broker, Tls, parse_transport_url
 from support.certificates import Ca
 from support.ports import free_ports
 from support.rabbitmq import PASSWORD, USER, RabbitMQ, a_rabbitmq, the_rabbitmq

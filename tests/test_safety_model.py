@@ -18,18 +18,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bringup.daemon.host import Host, Start
-from bringup.daemon.init_host import init_host
-from bringup.daemon.instances import Instance
-from bringup.daemon.journal import Journal
-from bringup.daemon.journal.sqlite import opened as opened_journal
-from bringup.daemon.outcomes import RunResult
-from bringup.daemon.progress import Progress
-from bringup.daemon.records.base import Records
-from bringup.daemon.resuming import Resuming
-from bringup.daemon.states import PowerState, TaskState, VmState
-from bringup.daemon.store.base import Store
-from bringup.daemon.store.sqlite import opened as opened_store
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.outcomes import RunResult
+from bringup.daemon.decisions.resume_policy import Resuming
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
+from bringup.daemon.recovery.context import Host, Start
+from bringup.daemon.recovery.init_host import init_host
+from bringup.daemon.status.progress import Progress
+from bringup.daemon.storage.journal import Journal
+from bringup.daemon.storage.journal.sqlite import opened as opened_journal
+from bringup.daemon.storage.record_files.base import Records
+from bringup.daemon.storage.store.base import Store
+from bringup.daemon.storage.store.sqlite import opened as opened_store
 from bringup.drivers.base import Driver
 from bringup.drivers.needs import NeedState
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest, SimulatedNeed, Verb

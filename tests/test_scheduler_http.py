@@ -11,8 +11,8 @@ import anyio
 import httpx
 import pytest
 
-from bringup.daemon.scheduler.base import NotAcknowledged, Rejected
-from bringup.daemon.scheduler.http import BODY_LIMIT, HttpTransport, retry_after
+from bringup.daemon.openstack.scheduler_http import BODY_LIMIT, HttpTransport, retry_after
+from bringup.daemon.storage.outbox.base import NotAcknowledged, Rejected
 from support.placement import a_peer, an_answer
 from support.polling import PATIENCE_S
 from support.ports import free_port

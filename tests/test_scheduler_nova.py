@@ -12,11 +12,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from bringup.daemon.errors import chain_of
-from bringup.daemon.rpc.broker import Broker
-from bringup.daemon.rpc.client import opened_rpc
-from bringup.daemon.scheduler.base import NotAcknowledged, Rejected
-from bringup.daemon.scheduler.nova import NovaTransport
-from bringup.daemon.scheduler.outbox import Delivery, Outbox
+from bringup.daemon.openstack.rpc.client import opened_rpc
+from bringup.daemon.openstack.rpc.transport_url import Broker
+from bringup.daemon.openstack.scheduler_nova import NovaTransport
+from bringup.daemon.storage.outbox.base import NotAcknowledged, Rejected
+from bringup.daemon.storage.outbox.outbox import Delivery, Outbox
 from support.ports import free_ports
 from support.rabbitmq import PASSWORD, a_rabbitmq
 from support.scheduler import HOST, a_report, an_outcome, ids, reports, uuid_of

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.rpc.envelope import message
-from bringup.daemon.scheduler.nova_messages import TOPIC, VERSION, Cast, casts_of, sync
-from bringup.daemon.scheduler.report import Report, build_report
+from bringup.daemon.openstack.rpc.envelope import message
+from bringup.daemon.openstack.scheduler_nova_messages import TOPIC, VERSION, Cast, casts_of, sync
+from bringup.daemon.storage.outbox.report import Report, build_report
 from support.scheduler import HOST, NOON, a_report, a_result, an_outcome, uuid_of
 
 

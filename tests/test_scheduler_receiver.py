@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from bringup.daemon.demo.scheduler_receiver import Hosts, merge
-from bringup.daemon.scheduler.report import Report
+from bringup.daemon.cli.demo_site.scheduler_receiver import Hosts, merge
+from bringup.daemon.storage.outbox.report import Report
 from support.polling import PATIENCE_S
 from support.scheduler import HOST, a_report, an_outcome, receiver, receiver_process, uuid_of
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from bringup.daemon.service.assembly import store_password
 from bringup.daemon.settings import load
-from bringup.daemon.wiring import store_password
 from support.settings_files import given_text, problems, value_of
 
 

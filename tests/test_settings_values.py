@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.pci.spec import WHOLE_ENTRY
 from bringup.daemon.settings import load
+from bringup.daemon.settings.pci.spec import WHOLE_ENTRY
 from bringup.daemon.settings.values import parse_time_span
 from support.settings_files import given_text, problems, value_of
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.snapshot import InstanceNow, Snapshot, headline
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.status.snapshot import InstanceNow, Snapshot, headline
 from support.drivers import uuid_of
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from bringup.daemon.errors import SettingsError, Temporary
-from bringup.daemon.state_directory import FOR_A_PERSON, LOCK, NOT_NOW, locked, prepare
+from bringup.daemon.storage.state_directory import FOR_A_PERSON, LOCK, NOT_NOW, locked, prepare
 from support.files import no_files_left
 
 HOLDER = """
 import sys
 from pathlib import Path
-from bringup.daemon.state_directory import locked
+from bringup.daemon.storage.state_directory import locked
 with locked(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
+from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.errors import Temporary, UsageError
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.status import streams
-from bringup.daemon.status.app import LONGEST_BODY, make_app
-from bringup.daemon.status.feed import LISTENERS
-from bringup.daemon.status.guarding import Guarding
-from bringup.daemon.status.source import Word
+from bringup.daemon.status.endpoint.event_feed import LISTENERS
+from bringup.daemon.status.endpoint.source import Word
+from bringup.daemon.status.listener import streams
+from bringup.daemon.status.listener.app import LONGEST_BODY, make_app
+from bringup.daemon.status.listener.request_guard import Guarding
 from support.drivers import uuid_of
 from support.status import Acted, Listener, asking
 

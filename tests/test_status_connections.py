@@ -13,9 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from bringup.daemon.status.app import make_app
-from bringup.daemon.status.places import AT_MOST_S, CONNECTIONS, Doing, Places
-from bringup.daemon.status.server import served
+from bringup.daemon.status.listener.app import make_app
+from bringup.daemon.status.listener.connection_slots import AT_MOST_S, CONNECTIONS, Doing, Places
+from bringup.daemon.status.listener.server import served
 from support.status import Acted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]

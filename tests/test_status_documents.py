@@ -7,14 +7,14 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.scheduler.base import Pending
-from bringup.daemon.status import documents
-from bringup.daemon.status.source import State
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.status.endpoint.source import State
+from bringup.daemon.status.listener import documents
+from bringup.daemon.storage.outbox.base import Pending
 from support.drivers import uuid_of
 from support.status import Acted
 
-SCHEMA = json.loads(resources.files("bringup.daemon.status").joinpath("status.schema.json").read_text())
+SCHEMA = json.loads(resources.files("bringup.daemon.status.listener").joinpath("status.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 pytestmark = pytest.mark.anyio
 

@@ -6,9 +6,9 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.scheduler.base import Pending
-from bringup.daemon.status.metrics import text_of
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.status.listener.metrics import text_of
+from bringup.daemon.storage.outbox.base import Pending
 from support.drivers import uuid_of
 from support.status import PLUG, Acted
 

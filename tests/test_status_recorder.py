@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.outcomes import Kind, Outcome, Problem
-from bringup.daemon.status.measures import Histogram
-from bringup.daemon.status.recorder import MESSAGE_LENGTH, Recorder
+from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
+from bringup.daemon.status.endpoint.histograms import Histogram
+from bringup.daemon.status.endpoint.recorder import MESSAGE_LENGTH, Recorder
 from support.drivers import uuid_of
 from support.hosts import arranged, instance
 from support.status import PLUG, STARTED, Acted

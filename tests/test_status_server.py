@@ -12,9 +12,9 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from bringup.daemon.status.app import make_app
-from bringup.daemon.status.server import served
-from bringup.daemon.status.source import Source
+from bringup.daemon.status.endpoint.source import Source
+from bringup.daemon.status.listener.app import make_app
+from bringup.daemon.status.listener.server import served
 from support.status import Acted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]

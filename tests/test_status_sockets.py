@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bringup.daemon.errors import SettingsError
-from bringup.daemon.status.sockets import listen_tcp, listen_unix, remove, short
+from bringup.daemon.status.endpoint.sockets import listen_tcp, listen_unix, remove, short
 from support.process import ENVIRONMENT
 from support.refusing import refusing
 
@@ -105,7 +105,7 @@ def test_an_address_that_is_not_there_yet_is_fine() -> None:
 @pytest.mark.parametrize("number", [EPERM, EACCES])
 def test_a_port_that_the_unit_forbids_is_a_wrong_setting_that_says_what_to_write(number: int) -> None:
     bind = {"x86_64": 49, "aarch64": 200}[os.uname().machine]
-    script = "from bringup.daemon.status.sockets import listen_tcp; listen_tcp('127.0.0.1:9000')"
+    script = "from bringup.daemon.status.endpoint.sockets import listen_tcp; listen_tcp('127.0.0.1:9000')"
     command = [*refusing(f"{bind}:{number}"), sys.executable, "-c", script]
 
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)

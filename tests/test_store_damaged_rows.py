@@ -12,15 +12,15 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DataError, ProgrammingError
 
+from bringup.daemon.decisions.instances import UNREADABLE, Instance, UnreadableInstance
+from bringup.daemon.decisions.resume_policy import Resuming
+from bringup.daemon.decisions.states import VmState
 from bringup.daemon.errors import RecordNotFound, StoreError
-from bringup.daemon.instances import UNREADABLE, Instance, UnreadableInstance
-from bringup.daemon.loading import load_records
-from bringup.daemon.resuming import Resuming
-from bringup.daemon.settings.database_url import parse_database_url
-from bringup.daemon.states import VmState
-from bringup.daemon.store.base import Claimant
-from bringup.daemon.store.connecting import Tls, connect_args
-from bringup.daemon.store.sqlite import opened
+from bringup.daemon.recovery.load_records import load_records
+from bringup.daemon.storage.store.base import Claimant
+from bringup.daemon.storage.store.database_url import parse_database_url
+from bringup.daemon.storage.store.postgresql_connection import Tls, connect_args
+from bringup.daemon.storage.store.sqlite import opened
 from support.computer import a_computer
 from support.hosts import IN_MEMORY
 from support.postgresql import PASSWORD

@@ -8,14 +8,14 @@ from typing import Any
 import anyio
 import pytest
 
+from bringup.daemon.decisions.instances import Changes, Expected
+from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict, StoreError, StoreUnavailable
-from bringup.daemon.instances import Changes, Expected
-from bringup.daemon.rpc.client import Rpc, opened_rpc
-from bringup.daemon.rpc.errors import Unanswered
-from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
-from bringup.daemon.store.base import AWAY_STATUSES, Claimant
-from bringup.daemon.store.nova_conductor import NovaConductorStore
-from bringup.daemon.store.nova_conductor.conductor import Caller
+from bringup.daemon.openstack.conductor import NovaConductorStore
+from bringup.daemon.openstack.conductor.calls import Caller
+from bringup.daemon.openstack.rpc.client import Rpc, opened_rpc
+from bringup.daemon.openstack.rpc.errors import Unanswered
+from bringup.daemon.storage.store.base import AWAY_STATUSES, Claimant
 from support.nova import Nova, the_nova
 from support.openstack import uuid_of
 from support.records import expected

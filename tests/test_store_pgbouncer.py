@@ -7,10 +7,10 @@ import anyio.to_thread
 import psycopg
 import pytest
 
+from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.errors import SettingsError
-from bringup.daemon.states import TaskState, VmState
-from bringup.daemon.store.base import Claimant
-from bringup.daemon.store.postgresql import PostgresqlStore
+from bringup.daemon.storage.store.base import Claimant
+from bringup.daemon.storage.store.postgresql import PostgresqlStore
 from support.pgbouncer import a_pgbouncer
 from support.postgresql import PASSWORD, USER, Server, a_server
 from support.records import HOST, expected, instance, records, uuid_of

@@ -8,12 +8,12 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.errors import SettingsError, StoreError, Temporary
+from bringup.daemon.service.assembly import opened_own_store
 from bringup.daemon.settings import load
-from bringup.daemon.states import TaskState, VmState
-from bringup.daemon.store.base import Claimant
-from bringup.daemon.store.postgresql import PostgresqlStore, open_database
-from bringup.daemon.wiring import opened_own_store
+from bringup.daemon.storage.store.base import Claimant
+from bringup.daemon.storage.store.postgresql import PostgresqlStore, open_database
 from support.postgresql import PASSWORD, Server, a_server, the_server
 from support.records import HOST, expected, instance, records, uuid_of
 

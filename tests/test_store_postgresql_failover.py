@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
+from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.errors import StoreUnavailable, Temporary, chain_of
-from bringup.daemon.states import TaskState, VmState
-from bringup.daemon.store.base import Claimant
-from bringup.daemon.store.postgresql import PostgresqlStore, open_database
+from bringup.daemon.storage.store.base import Claimant
+from bringup.daemon.storage.store.postgresql import PostgresqlStore, open_database
 from support.moving_address import MovingAddress
 from support.polling import reached
 from support.postgresql import PASSWORD, USER, Server, a_server, a_standby, the_server

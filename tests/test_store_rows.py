@@ -2,7 +2,7 @@
 
 import pytest
 
-from bringup.daemon.store.rows import JsonSequence, text_of
+from bringup.daemon.storage.store.rows import JsonSequence, text_of
 from support.records import instance
 
 VIFS = JsonSequence('[{"id":"a"},{"id":"b"}]')

@@ -15,10 +15,10 @@ import anyio.to_thread
 import pytest
 from sqlalchemy import event
 
+from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.errors import BringupError, Refused, SettingsError, StoreError, Temporary
-from bringup.daemon.states import PowerState, VmState
-from bringup.daemon.store.sql import SqlStore
-from bringup.daemon.store.sqlite import SqliteStore, open_database, opened
+from bringup.daemon.storage.store.sql import SqlStore
+from bringup.daemon.storage.store.sqlite import SqliteStore, open_database, opened
 from support.records import HOST, expected, instance, migration, records, uuid_of
 
 pytestmark = pytest.mark.anyio

@@ -7,11 +7,11 @@ import anyio
 import pytest
 from rich.console import Console, RenderableType
 
-from bringup.daemon.init_instance import LOOK
-from bringup.daemon.outcomes import Kind, Outcome, Problem, RunResult
-from bringup.daemon.progress import Progress
-from bringup.daemon.snapshot import counts_line
-from bringup.daemon.terminal import SHOWN_FAILED, SHOWN_RUNNING, Terminal, live_view, summary
+from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, RunResult
+from bringup.daemon.recovery.init_instance import LOOK
+from bringup.daemon.status.progress import Progress
+from bringup.daemon.status.snapshot import counts_line
+from bringup.daemon.status.terminal import SHOWN_FAILED, SHOWN_RUNNING, Terminal, live_view, summary
 from support.drivers import uuid_of
 from support.hosts import HOST
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, RunResult
+from bringup.daemon.decisions.states import UnknownState
 from bringup.daemon.errors import Refused, SettingsError, StoreError, UsageError, chain_of
-from bringup.daemon.outcomes import Kind, Outcome, Problem, RunResult
-from bringup.daemon.progress import Progress
-from bringup.daemon.states import UnknownState
-from bringup.daemon.status.telling import told
-from bringup.daemon.terminal import Terminal, live_view, summary, words
+from bringup.daemon.status.console import told
+from bringup.daemon.status.progress import Progress
+from bringup.daemon.status.terminal import Terminal, live_view, summary, words
 from bringup.daemon.text import one_line_of_json, printable, without_login
 from bringup.drivers.simulated import Fault
 from bringup.placement.problems import read_problem

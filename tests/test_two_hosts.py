@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bringup.daemon.decisions.outcomes import RunResult
+from bringup.daemon.decisions.resume_policy import Resuming
+from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.errors import RecordNotFound
-from bringup.daemon.host import Host, Limits, Start
-from bringup.daemon.init_host import init_host
-from bringup.daemon.outcomes import RunResult
-from bringup.daemon.progress import Progress
-from bringup.daemon.records.base import Records
-from bringup.daemon.resuming import Resuming
-from bringup.daemon.states import PowerState
-from bringup.daemon.store.base import Claimant
-from bringup.daemon.store.sqlite import SqliteStore, opened
+from bringup.daemon.recovery.context import Host, Limits, Start
+from bringup.daemon.recovery.init_host import init_host
+from bringup.daemon.status.progress import Progress
+from bringup.daemon.storage.record_files.base import Records
+from bringup.daemon.storage.store.base import Claimant
+from bringup.daemon.storage.store.sqlite import SqliteStore, opened
 from bringup.drivers.simulated import Latency, LatencyKey, Scenario, SimulatedDriver, SimulatedGuest, Uniform
 from support.drivers import uuid_of
 from support.hosts import IN_MEMORY, executor_of, instance, now

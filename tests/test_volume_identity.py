@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bringup.daemon.records import read_records
+from bringup.daemon.storage.record_files import read_records
 from bringup.drivers.volume_identity import KEYS, identity_of, without_credentials
 
 SECRET = "hunter2-of-the-storage"

@@ -2,7 +2,3 @@
 
 Nothing that is heavy to import is imported before the command that needs it is known.
 """
-
-from bringup.daemon.cli.main import main
-
-__all__ = ["main"]

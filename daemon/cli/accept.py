@@ -4,12 +4,12 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json, write_line
+from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json, write_line
 from bringup.daemon.errors import Temporary
 
 if TYPE_CHECKING:
-    from bringup.daemon.identity import Identity
     from bringup.daemon.settings import Settings
+    from bringup.daemon.storage.identity import Identity
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -28,7 +28,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def execute(arguments: argparse.Namespace) -> int:
     """Write what is accepted; give the exit code."""
-    from bringup.daemon import identity, state_directory, wiring
+    from bringup.daemon.service import assembly
+    from bringup.daemon.storage import identity, state_directory
 
     settings = settings_of(arguments)
     host = settings.host
@@ -42,7 +43,7 @@ def execute(arguments: argparse.Namespace) -> int:
         changed = _changed(before, after)
         if changed:
             try:
-                identity.write(host.state_directory, after, at=wiring.utc_now)
+                identity.write(host.state_directory, after, at=assembly.utc_now)
             except OSError as error:
                 raise Temporary(f"cannot write {host.state_directory / identity.FILE}; nothing was changed") from error
     _say(before, after, changed, as_json=arguments.json)
@@ -54,17 +55,17 @@ def _with_guests(identity: "Identity", settings: "Settings") -> "Identity":
 
     import anyio
 
-    from bringup.daemon import wiring
-    from bringup.daemon.loading import guests_of
+    from bringup.daemon.recovery.load_records import guests_of
+    from bringup.daemon.service import assembly
 
     async def strangers() -> frozenset[str]:
-        driver = wiring.make_driver(settings)
+        driver = assembly.make_driver(settings)
         try:
             local = await guests_of(driver, settings.host.name, deadline_s=settings.limits.host_deadline)
-            async with wiring.opened_store(settings) as store:
+            async with assembly.opened_store(settings) as store:
                 own = await store.load_instances(settings.host.name)
         finally:
-            await wiring.close_driver(driver)
+            await assembly.close_driver(driver)
         return local - {name for instance in own for name in (instance.uuid, instance.name)}
 
     return replace(identity, accepted_guests=identity.accepted_guests | anyio.run(strangers))

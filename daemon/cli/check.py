@@ -5,11 +5,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json, write_line
+from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json, write_line
 from bringup.daemon.errors import SettingsError
 
 if TYPE_CHECKING:
-    from bringup.daemon.cli.findings import Finding
+    from bringup.daemon.cli.check_finding import Finding
     from bringup.daemon.settings import Settings
 
 # The gravest first: what a person must mend, before what may pass.
@@ -33,8 +33,8 @@ def execute(arguments: argparse.Namespace) -> int:
     import anyio
 
     from bringup.daemon import logs
-    from bringup.daemon.cli.checks import Checks
-    from bringup.daemon.cli.findings import Finding, Status
+    from bringup.daemon.cli.check_finding import Finding, Status
+    from bringup.daemon.cli.check_steps import Checks
 
     codes: list[int] = []
 
@@ -67,7 +67,7 @@ def _origin(settings: "Settings") -> str:
 
 
 def _write(finding: "Finding", *, as_json: bool) -> None:
-    from bringup.daemon.cli.findings import Status
+    from bringup.daemon.cli.check_finding import Status
 
     if as_json:
         facts = finding.facts if finding.status is not Status.FAILED else {"exit_code": finding.exit_code}

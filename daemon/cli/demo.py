@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bringup.daemon.cli.common import add_json_to, write_line
+from bringup.daemon.cli.options import add_json_to, write_line
 from bringup.daemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,14 +65,16 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def execute(arguments: argparse.Namespace) -> int:
     """Demonstrate; give the exit code of the run."""
-    from bringup.daemon.demo.children import serving
+    from bringup.daemon.cli.demo_site.children import serving
 
     directory = _fresh(arguments.directory)
     with (
         serving(
-            "bringup.daemon.demo.placement_server", ["--database", str(directory / "placement.sqlite")]
+            "bringup.daemon.cli.demo_site.placement_server", ["--database", str(directory / "placement.sqlite")]
         ) as placement,
-        serving("bringup.daemon.demo.scheduler_receiver", ["--directory", str(directory / "scheduler")]) as scheduler,
+        serving(
+            "bringup.daemon.cli.demo_site.scheduler_receiver", ["--directory", str(directory / "scheduler")]
+        ) as scheduler,
     ):
         settings, config = prepare(directory, placement, scheduler, quiet=arguments.json)
         code = _run(settings, as_json=arguments.json)
@@ -111,10 +113,10 @@ def prepare(directory: Path, placement: str, scheduler: str, *, quiet: bool) -> 
 
     import anyio
 
+    from bringup.daemon.cli.demo_site.crashed_host import HOST, crashed_host
     from bringup.daemon.cli.import_records import import_files
-    from bringup.daemon.demo.crashed_host import HOST, crashed_host
-    from bringup.daemon.records import dump_records
     from bringup.daemon.settings import load
+    from bringup.daemon.storage.record_files import dump_records
     from bringup.drivers.simulated import dump_scenario
 
     records, scenario = crashed_host()
@@ -144,8 +146,8 @@ def _run(settings: "Settings", *, as_json: bool) -> int:
 
     from bringup.daemon import logs
     from bringup.daemon.cli.run import Unwatched
-    from bringup.daemon.cli.watched import Watched
-    from bringup.daemon.service import Presenter, serve
+    from bringup.daemon.cli.run_on_terminal import Watched
+    from bringup.daemon.service.process import Presenter, serve
 
     presenter: Presenter
     if as_json:

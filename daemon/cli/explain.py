@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from bringup.daemon.cli.common import add_json_to, write_json, write_line
+from bringup.daemon.cli.options import add_json_to, write_json, write_line
 from bringup.daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from bringup.daemon.cli.asked import Asked
-    from bringup.daemon.courses import Course, Forecast
+    from bringup.daemon.cli.explain_input import Asked
+    from bringup.daemon.decisions.forecast_values import Course, Forecast
 
 _LOOKS = "running, paused, shutdown, crashed, suspended, nostate, gone"
 _STATES = "JSON lines on standard input, an object a state: "
@@ -51,7 +51,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 "cannot explain: give --vm-state, or states as JSON lines on standard input; --help has all"
             )
         return _explain_lines(sys.stdin.buffer, arguments)
-    from bringup.daemon.cli.asked import NotAState, read_state
+    from bringup.daemon.cli.explain_input import NotAState, read_state
 
     document = _document(arguments)
     try:
@@ -79,7 +79,7 @@ def _document(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _explain_lines(lines: Iterable[bytes], arguments: argparse.Namespace) -> int:
     """Answer each line in its place, also where it is wrong."""
-    from bringup.daemon.cli.asked import NotAState, read_state
+    from bringup.daemon.cli.explain_input import NotAState, read_state
 
     _refuse_nobody(arguments)
     code = os.EX_OK
@@ -114,7 +114,7 @@ def _refuse_nobody(arguments: argparse.Namespace) -> None:
 
 
 def _parsed(line: bytes) -> Any:
-    from bringup.daemon.cli.asked import NotAState
+    from bringup.daemon.cli.explain_input import NotAState
 
     try:
         return json.loads(line)
@@ -131,7 +131,7 @@ def _write(asked: "Asked", document: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         write_json(_answer(forecast) if "id" not in document else {"id": document["id"], **_answer(forecast)})
         return
-    from bringup.daemon.wording import condition, state_word
+    from bringup.daemon.decisions.describe import condition, state_word
 
     instance = asked.facts.instance
     states = (instance.vm_state, instance.task_state, instance.power_state)
@@ -143,7 +143,7 @@ def _write(asked: "Asked", document: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _write_course(course: "Course") -> None:
-    from bringup.daemon.wording import words
+    from bringup.daemon.decisions.describe import words
 
     for name, why in zip(course.because, course.why, strict=True):
         done = ", ".join(words(step.action) for step in course.steps if step.rule == name)
@@ -152,7 +152,7 @@ def _write_course(course: "Course") -> None:
 
 
 def _answer(forecast: "Forecast") -> dict[str, Any]:
-    from bringup.daemon.wording import courses_json, step_json
+    from bringup.daemon.decisions.describe import courses_json, step_json
 
     certain, look = forecast.certain, forecast.waits_for
     answer: dict[str, Any] = {

@@ -3,14 +3,14 @@
 from collections.abc import Collection
 from typing import NoReturn
 
+from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.errors import RecordNotFound, StoreError
-from bringup.daemon.instances import Changes, Expected, Instance, Migration
-from bringup.daemon.records import Records
-from bringup.daemon.store.base import Claimant
+from bringup.daemon.storage.record_files import Records
+from bringup.daemon.storage.store.base import Claimant
 
 
 class FileStore:
-    """A :class:`bringup.daemon.store.base.Store` for plans."""
+    """A :class:`bringup.daemon.storage.store.base.Store` for plans."""
 
     def __init__(self, records: Records) -> None:
         """Take what was read."""

@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from bringup.daemon.cli.common import note
-from bringup.daemon.cli.replacing import BEFORE, replace_file
+from bringup.daemon.cli.options import note
+from bringup.daemon.cli.replace_file import BEFORE, replace_file
 from bringup.drivers.identifiers import uuid_in_any_spelling
 
 HEADER = """\
@@ -46,7 +46,7 @@ def _uuid(text: str) -> str:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Write settings to standard output, and what must be looked at to standard error; give the exit code."""
-    from bringup.daemon.credentials.nova_settings import settings_from
+    from bringup.daemon.settings.credentials.from_nova_conf import settings_from
 
     paths = [path.absolute() for path in arguments.paths]
     taken = settings_from(paths, node_uuid=arguments.node_uuid)

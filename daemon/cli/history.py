@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bringup.daemon.advice import gathered
-from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json, write_line
+from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json, write_line
+from bringup.daemon.decisions.advice import gathered
 from bringup.daemon.errors import UsageError
 from bringup.daemon.text import printable
 
 if TYPE_CHECKING:
-    from bringup.daemon.journal.history import History
     from bringup.daemon.settings import Settings
+    from bringup.daemon.storage.journal.history import History
 
 Row = Mapping[str, Any]
 
@@ -44,8 +44,8 @@ def _count(text: str) -> int:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Show it; give the exit code."""
-    from bringup.daemon.journal.history import read
-    from bringup.daemon.wiring import JOURNAL
+    from bringup.daemon.service.assembly import JOURNAL
+    from bringup.daemon.storage.journal.history import read
 
     settings = settings_of(arguments)
     uuid = "" if arguments.instance is None else _meant(arguments.instance, settings)
@@ -111,7 +111,7 @@ def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
 def _meant(text: str, settings: "Settings") -> str:
     import anyio
 
-    from bringup.daemon.cli.naming import uuids_of
+    from bringup.daemon.cli.which_instance import uuids_of
 
     async def ask() -> str:
         [uuid] = await uuids_of([text], settings, option="--instance")

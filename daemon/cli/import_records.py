@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json, write_line
+from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json, write_line
 
 if TYPE_CHECKING:
-    from bringup.daemon.instances import Instance, Migration
-    from bringup.daemon.records import Records
+    from bringup.daemon.decisions.instances import Instance, Migration
     from bringup.daemon.settings import Settings
-    from bringup.daemon.store.base import ImportingStore
-    from bringup.daemon.store.imports import ImportResult
+    from bringup.daemon.storage.record_files import Records
+    from bringup.daemon.storage.store.base import ImportingStore
+    from bringup.daemon.storage.store.imports import ImportResult
 
 STDIN = Path("-")
 
@@ -115,13 +115,14 @@ async def import_guests(settings: "Settings") -> Imported:
     :raises Unavailable: it could not be asked; nothing was stored.
     :raises Temporary: as :func:`import_files`.
     """
-    from bringup.daemon import state_directory, wiring
-    from bringup.daemon.journal.history import read
-    from bringup.daemon.journal.owing import Owed
-    from bringup.daemon.libvirt_host import defined_guests
-    from bringup.daemon.records.from_guests import keeping, records_of
+    from bringup.daemon.service import assembly
+    from bringup.daemon.service.assembly.libvirt import defined_guests
+    from bringup.daemon.storage import state_directory
+    from bringup.daemon.storage.journal.history import read
+    from bringup.daemon.storage.journal.unfinished import Owed
+    from bringup.daemon.storage.record_files.from_guests import keeping, records_of
 
-    alive = wiring.alive(settings)
+    alive = assembly.alive(settings)
     host, boot_id = settings.host.name, alive.boot.boot_id
     state_directory.prepare(settings.host.state_directory)
     # Asked for every few minutes and at shutdown: the next boot tells from it how long this host was away.
@@ -135,7 +136,7 @@ async def import_guests(settings: "Settings") -> Imported:
         transient.extend(guest.name for guest in guests if not guest.persistent)
         found = records_of(guests, host, boot_id)
         known = await store.load_instances_by_uuid([instance.uuid for instance in found.instances])
-        with read(settings.host.state_directory / wiring.JOURNAL) as history:
+        with read(settings.host.state_directory / assembly.JOURNAL) as history:
             owed = Owed() if history is None else history.owed(boot_id)
         return keeping(found, {instance.uuid: instance for instance in known}, owed, boot_id)
 
@@ -145,14 +146,15 @@ async def import_guests(settings: "Settings") -> Imported:
 async def _store_all(
     settings: "Settings", make: "Callable[[ImportingStore], Awaitable[tuple[Records, int]]]"
 ) -> Imported:
-    from bringup.daemon import state_directory, wiring
     from bringup.daemon.errors import StoreError, Temporary
+    from bringup.daemon.service import assembly
+    from bringup.daemon.storage import state_directory
 
     directory = settings.host.state_directory
     state_directory.prepare(directory)
     # Records must not change under a run.
     with state_directory.locked(directory):
-        async with wiring.opened_own_store(settings) as store:
+        async with assembly.opened_own_store(settings) as store:
             try:
                 records, kept = await make(store)
                 result = await store.import_records(records)
@@ -174,14 +176,14 @@ def _check_sources(arguments: argparse.Namespace) -> None:
 
 def source_of(path: Path) -> Path | bytes:
     """Give what is to be read: a file, or what comes from standard input, a byte over the limit at most."""
-    from bringup.daemon.records import LIMIT_BYTES
+    from bringup.daemon.storage.record_files import LIMIT_BYTES
 
     return sys.stdin.buffer.read(LIMIT_BYTES + 1) if path == STDIN else path
 
 
 def _read_all(files: Sequence[Path], host: str | None) -> "Records":
     from bringup.daemon.errors import UsageError
-    from bringup.daemon.records import Records, read_records
+    from bringup.daemon.storage.record_files import Records, read_records
 
     instances: dict[str, Instance] = {}
     migrations: dict[str, Migration] = {}
@@ -202,9 +204,9 @@ def _read_all(files: Sequence[Path], host: str | None) -> "Records":
 
 async def _evacuated(store: "ImportingStore", records: "Records", host: str) -> "Evacuated":
     """Find out what a run will do with the guests of instances that were evacuated from this host."""
-    from bringup.daemon.decisions import EVACUATION_STATUSES
-    from bringup.daemon.decisions.evacuation import EVACUATION_DONE
-    from bringup.daemon.loading import latest
+    from bringup.daemon.decisions.from_evacuation import EVACUATION_DONE
+    from bringup.daemon.decisions.from_record import EVACUATION_STATUSES
+    from bringup.daemon.recovery.load_records import latest
 
     found = latest(await store.load_migrations(host, EVACUATION_STATUSES), "evacuation", EVACUATION_STATUSES)
     back = {each.uuid for each in await store.load_instances_by_uuid(found) if each.host == host} if found else set()

@@ -25,7 +25,7 @@ from bringup.daemon.cli import (
     status,
 )
 from bringup.daemon.errors import WHO_MAY, BringupError, Refused, Temporary, chain_of
-from bringup.daemon.foreign import keep_out
+from bringup.daemon.library_logs import keep_out
 from bringup.daemon.text import printable
 
 COMMANDS = (

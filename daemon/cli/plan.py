@@ -6,16 +6,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bringup.daemon.cli.common import add_json_to, add_settings_to, note, settings_of
+from bringup.daemon.cli.options import add_json_to, add_settings_to, note, settings_of
 from bringup.daemon.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bringup.daemon.cli.planning import Planned
-    from bringup.daemon.journal import Past
-    from bringup.daemon.records import Records
+    from bringup.daemon.cli.plan_host import Planned
     from bringup.daemon.settings import Settings
+    from bringup.daemon.storage.journal import Past
+    from bringup.daemon.storage.record_files import Records
     from bringup.drivers.base import Driver
 
 SHOWN_HOSTS = 5
@@ -94,7 +94,7 @@ def _records(arguments: argparse.Namespace, settings: "Settings") -> "tuple[Reco
     if arguments.records is None:
         return None, arguments.host or settings.host.name
     from bringup.daemon.cli.import_records import source_of
-    from bringup.daemon.records import read_records
+    from bringup.daemon.storage.record_files import read_records
 
     records = read_records(source_of(arguments.records), host=arguments.host)
     if arguments.host:
@@ -115,42 +115,42 @@ async def _plan(
 ) -> "list[Planned]":
     from contextlib import AsyncExitStack
 
-    from bringup.daemon import wiring
     from bringup.daemon.cli.file_store import FileStore
-    from bringup.daemon.cli.planning import Planning
-    from bringup.daemon.journal import Past
-    from bringup.daemon.planned import boot_of
+    from bringup.daemon.cli.plan_host import Planning
+    from bringup.daemon.recovery.plan_checks import boot_of
+    from bringup.daemon.service import assembly
+    from bringup.daemon.storage.journal import Past
 
     async with AsyncExitStack() as opened:
         driver = _driver(arguments, settings)
         if driver is not None:
-            opened.push_async_callback(wiring.close_driver, driver)
+            opened.push_async_callback(assembly.close_driver, driver)
         if records is not None:
             planning = Planning(
                 settings=settings,
                 host=host,
                 store=FileStore(records),
                 driver=driver,
-                resuming=wiring.resuming(settings),
+                resuming=assembly.resuming(settings),
                 # Records of a file may be any host's: what this one has done says nothing of them.
                 past=Past(run_id=""),
-                guards=wiring.guards(settings),
+                guards=assembly.guards(settings),
                 others=records.instances,
                 power_cut=arguments.after_power_cut,
             )
         else:
             past = _past(settings, host, power_cut=arguments.after_power_cut)
-            store = await opened.enter_async_context(wiring.opened_store(settings, must_exist=True))
+            store = await opened.enter_async_context(assembly.opened_store(settings, must_exist=True))
             planning = Planning(
                 settings=settings,
                 host=host,
                 store=store,
                 driver=driver,
-                resuming=wiring.resuming(settings),
+                resuming=assembly.resuming(settings),
                 past=past,
-                boot=None if arguments.after_power_cut else boot_of(past, wiring.alive(settings)),
+                boot=None if arguments.after_power_cut else boot_of(past, assembly.alive(settings)),
                 accepted_guests=_accepted(settings, host),
-                guards=wiring.guards(settings),
+                guards=assembly.guards(settings),
                 power_cut=arguments.after_power_cut,
             )
         return await planning.plan()
@@ -158,7 +158,7 @@ async def _plan(
 
 def _accepted(settings: "Settings", host: str) -> frozenset[str]:
     """Give the guests that an operator has accepted; say on standard error that a run would be refused, if it would."""
-    from bringup.daemon import identity
+    from bringup.daemon.storage import identity
 
     if host != settings.host.name:
         # Somebody asks about another host.
@@ -174,18 +174,18 @@ def _accepted(settings: "Settings", host: str) -> frozenset[str]:
 
 def _past(settings: "Settings", host: str, *, power_cut: bool) -> "Past":
     """Ask the journal what a run that began now, or on the next boot, would know."""
-    from bringup.daemon import wiring
-    from bringup.daemon.cli.power_cut import next_boot
-    from bringup.daemon.journal import Past
-    from bringup.daemon.journal.file import Mark
-    from bringup.daemon.journal.history import DamagedJournal, read
+    from bringup.daemon.cli.plan_power_cut import next_boot
+    from bringup.daemon.service import assembly
+    from bringup.daemon.storage.journal import Past
+    from bringup.daemon.storage.journal.file import Mark
+    from bringup.daemon.storage.journal.history import DamagedJournal, read
 
-    path, boot_id = settings.host.state_directory / wiring.JOURNAL, wiring.boot_id(settings)
+    path, boot_id = settings.host.state_directory / assembly.JOURNAL, assembly.boot_id(settings)
     past = None
     try:
         with read(path) as history:
             if history is not None:
-                past = history.past(boot_id, host, wiring.utc_now())
+                past = history.past(boot_id, host, assembly.utc_now())
     except DamagedJournal as error:
         note(f"warning: {error}, and goes on from the records; this plan does too")
     if past is None:
@@ -195,12 +195,12 @@ def _past(settings: "Settings", host: str, *, power_cut: bool) -> "Past":
 
 def _driver(arguments: argparse.Namespace, settings: "Settings") -> "Driver | None":
     """Make the driver, where guests are to be looked at; for a file of records only where one is set."""
-    from bringup.daemon import wiring
+    from bringup.daemon.service import assembly
 
-    if arguments.no_look or (arguments.records is not None and not wiring.has_driver(settings)):
+    if arguments.no_look or (arguments.records is not None and not assembly.has_driver(settings)):
         return None
     try:
-        return wiring.make_driver(settings)
+        return assembly.make_driver(settings)
     except SettingsError as error:
         raise SettingsError([*error.problems, "--no-look plans without the hypervisor"]) from error.__cause__
 
@@ -208,7 +208,7 @@ def _driver(arguments: argparse.Namespace, settings: "Settings") -> "Driver | No
 def _only(planned: "list[Planned]", wanted: "Sequence[str]", host: str) -> "list[Planned]":
     if not wanted:
         return planned
-    from bringup.daemon.cli.naming import as_uuid, named
+    from bringup.daemon.cli.which_instance import as_uuid, named
 
     instances = [each.instance for each in planned]
     uuids = {as_uuid(text) or named(text, instances, option="--uuid", host=host) for text in wanted}
@@ -220,14 +220,14 @@ def _only(planned: "list[Planned]", wanted: "Sequence[str]", host: str) -> "list
 
 def _write_power_cut(arguments: argparse.Namespace, planned: "Sequence[Planned]", settings: "Settings") -> None:
     if arguments.after_power_cut:
-        from bringup.daemon.cli.power_cut import summary
+        from bringup.daemon.cli.plan_power_cut import summary
 
         sys.stdout.write(f"{summary(planned, settings.resume.guests)}\n")
     sys.stdout.flush()
 
 
 def _write(planned: "Sequence[Planned]", host: str, *, as_json: bool) -> None:
-    from bringup.daemon.cli.plan_lines import json_lines, text_lines
+    from bringup.daemon.cli.plan_output import json_lines, text_lines
 
     for line in json_lines(planned) if as_json else text_lines(planned, host):
         sys.stdout.write(line + "\n")

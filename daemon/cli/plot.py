@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of
+from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of
 from bringup.daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from bringup.daemon.timeline import Timeline
+    from bringup.daemon.status.timeline import Timeline
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -32,9 +32,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def execute(arguments: argparse.Namespace) -> int:
     """Draw it; give the exit code."""
-    from bringup.daemon.drawing import svg
-    from bringup.daemon.journal.history import read
-    from bringup.daemon.wiring import JOURNAL
+    from bringup.daemon.service.assembly import JOURNAL
+    from bringup.daemon.status.timeline_svg import svg
+    from bringup.daemon.storage.journal.history import read
 
     settings = settings_of(arguments)
     with read(settings.host.state_directory / JOURNAL) as history:

@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json, write_line
+from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json, write_line
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -26,9 +26,9 @@ def execute(arguments: argparse.Namespace) -> int:
     """Write the release; give the exit code."""
     import anyio
 
-    from bringup.daemon.cli.naming import uuids_of
-    from bringup.daemon.releasing import release
-    from bringup.daemon.wiring import JOURNAL
+    from bringup.daemon.cli.which_instance import uuids_of
+    from bringup.daemon.service.assembly import JOURNAL
+    from bringup.daemon.service.release_request import release
 
     settings = settings_of(arguments)
 

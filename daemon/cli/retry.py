@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json, write_line
+from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json, write_line
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -30,9 +30,9 @@ def execute(arguments: argparse.Namespace) -> int:
     """Write it down; give the exit code."""
     import anyio
 
-    from bringup.daemon.cli.naming import uuids_of
-    from bringup.daemon.retrying import retry
-    from bringup.daemon.wiring import JOURNAL, boot_id
+    from bringup.daemon.cli.which_instance import uuids_of
+    from bringup.daemon.service.assembly import JOURNAL, boot_id
+    from bringup.daemon.service.retry_request import retry
 
     settings = settings_of(arguments)
 

@@ -7,15 +7,15 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of
-from bringup.daemon.cli.quick import quick_imports
+from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of
+from bringup.daemon.cli.quick_imports import quick_imports
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from bringup.daemon.progress import Progress
-    from bringup.daemon.service import Ending, Presenter
+    from bringup.daemon.service.process import Ending, Presenter
     from bringup.daemon.settings import Settings
+    from bringup.daemon.status.progress import Progress
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,11 +38,11 @@ def execute(arguments: argparse.Namespace) -> int:
         import anyio
         from stamina.instrumentation import set_on_retry_hooks
 
-        from bringup.daemon.descriptors import raise_limit
-        from bringup.daemon.notify import from_environment
-        from bringup.daemon.service import serve
+        from bringup.daemon.service.assembly import check_driver
+        from bringup.daemon.service.file_descriptors import raise_limit
+        from bringup.daemon.service.process import serve
         from bringup.daemon.settings import require_placement
-        from bringup.daemon.wiring import check_driver
+        from bringup.daemon.status.systemd import from_environment
 
     settings = settings_of(arguments)
     require_placement(settings)
@@ -73,7 +73,7 @@ def _presenter(settings: "Settings", *, as_json: bool) -> "Presenter":
     # The table says what came of each instance; lines are for what went wrong.
     level = "warning" if settings.log.level == "info" else settings.log.level
     logs.configure(level=level, style="console", stream=logs.CurrentStdout())
-    from bringup.daemon.cli.watched import Watched
+    from bringup.daemon.cli.run_on_terminal import Watched
 
     return Watched(lifecycle=settings.driver.handle_lifecycle_events)
 

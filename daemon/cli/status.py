@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bringup.daemon.cli.common import add_json_to, add_settings_to, settings_of, write_json
+from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json
 
 LOOK_EVERY_S = 0.5
 WIDE = 200
@@ -41,7 +41,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 async def _show(path: Path, *, as_json: bool) -> Mapping[str, Any]:
-    from bringup.daemon.status.asking import ask
+    from bringup.daemon.status.client import ask
 
     answer = await ask(path)
     if as_json:
@@ -49,7 +49,7 @@ async def _show(path: Path, *, as_json: bool) -> Mapping[str, Any]:
         return answer
     from rich.console import Console
 
-    from bringup.daemon.status.telling import told
+    from bringup.daemon.status.console import told
 
     # Nobody's lines are to be broken where they are piped.
     Console(width=None if sys.stdout.isatty() else WIDE).print(told(answer), highlight=False)
@@ -60,7 +60,7 @@ async def _watch(path: Path, *, as_json: bool) -> Mapping[str, Any]:
     """Show it again and again, until there is nothing more to come."""
     import anyio
 
-    from bringup.daemon.status.asking import ask
+    from bringup.daemon.status.client import ask
 
     answer = await ask(path)
     if as_json:
@@ -74,7 +74,7 @@ async def _watch(path: Path, *, as_json: bool) -> Mapping[str, Any]:
     from rich.console import Console
     from rich.live import Live
 
-    from bringup.daemon.status.telling import told
+    from bringup.daemon.status.console import told
 
     with Live(told(answer), console=Console(), auto_refresh=False) as live:
         while answer["state"] == "initializing":

@@ -2,7 +2,7 @@
 
 House rules.  Everything that decides on an instance stands in this package, as much as possible in the tables; the rest
 of the program cannot add a case.  Nothing here does anything: no I/O, no clock, no logger.  Who acts is
-:mod:`bringup.daemon.executor`; what a failure means is :mod:`bringup.daemon.reactions`.
+:mod:`bringup.daemon.recovery.executor`; what a failure means is :mod:`bringup.daemon.decisions.on_failure`.
 
 Nova's ``_init_instance`` asks three questions, each a table:
 
@@ -12,35 +12,8 @@ Nova's ``_init_instance`` asks three questions, each a table:
 
 More tables decide on evacuated instances (:data:`EVACUATED`), on guests that are here although their records name
 another host (:data:`FOREIGN`) and on lifecycle events (:data:`LIFECYCLE`), and one says what follows where something is
-missing that a guest needs (:mod:`bringup.daemon.decisions.needs`).
+missing that a guest needs (:mod:`bringup.daemon.decisions.from_needs`).
 
 The order of the rows is meaning.  Every row that holds gives its actions; END stops the reading, of this table and of
 those after it.  A row that saves changes what the rows after it see: :func:`decide` keeps the record as it will be.
 """
-
-from bringup.daemon.decisions.evacuation import EVACUATED
-from bringup.daemon.decisions.foreign import FOREIGN
-from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
-from bringup.daemon.decisions.from_record import EVACUATION_STATUSES, FROM_RECORD
-from bringup.daemon.decisions.lifecycle import LIFECYCLE
-from bringup.daemon.decisions.remarks import remarks
-from bringup.daemon.decisions.rules import Facts, Hold, Next, Plan, Rule, Step, Withheld, decide
-
-__all__ = [
-    "EVACUATED",
-    "EVACUATION_STATUSES",
-    "FOREIGN",
-    "FROM_FIRST_LOOK",
-    "FROM_RECORD",
-    "FROM_SECOND_LOOK",
-    "LIFECYCLE",
-    "Facts",
-    "Hold",
-    "Next",
-    "Plan",
-    "Rule",
-    "Step",
-    "Withheld",
-    "decide",
-    "remarks",
-]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bringup.daemon.actions import (
+from bringup.daemon.decisions.actions import (
     AbortLiveMigration,
     Action,
     EnsureFilteringRules,
@@ -16,11 +16,11 @@ from bringup.daemon.actions import (
     Stop,
     Unpause,
 )
-from bringup.daemon.decisions.moving import live_migrated_away, tell_live_migrated_away
+from bringup.daemon.decisions.migrating import live_migrated_away, tell_live_migrated_away
+from bringup.daemon.decisions.outcomes import Kind, Problem
 from bringup.daemon.decisions.rules import Facts, Next, Rule, Withheld, always, nothing
-from bringup.daemon.decisions.stuck import has_not_arrived, tell_has_not_arrived
-from bringup.daemon.outcomes import Kind, Problem
-from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
+from bringup.daemon.decisions.stuck_tasks import has_not_arrived, tell_has_not_arrived
 from bringup.drivers.base import RebootType
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 

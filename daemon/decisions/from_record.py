@@ -1,6 +1,6 @@
 """What the record alone says: the first question of Nova's ``_init_instance``."""
 
-from bringup.daemon.actions import (
+from bringup.daemon.decisions.actions import (
     Action,
     CleanupInterruptedSnapshot,
     CompletePartialDeletion,
@@ -9,14 +9,14 @@ from bringup.daemon.actions import (
     Reboot,
     Save,
 )
-from bringup.daemon.decisions.evacuation import EVACUATION_DONE, EVACUATION_RUNNING, has_come_back
-from bringup.daemon.decisions.holding import HELD_ROWS
-from bringup.daemon.decisions.moving import tell_under_way, under_way
-from bringup.daemon.decisions.owing import owes
+from bringup.daemon.decisions.from_evacuation import EVACUATION_DONE, EVACUATION_RUNNING, has_come_back
+from bringup.daemon.decisions.guard_rows import HELD_ROWS
+from bringup.daemon.decisions.migrating import tell_under_way, under_way
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.owed import owes
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
-from bringup.daemon.decisions.unreadable import UNREADABLE
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.states import TaskState, UnknownState, VmState
+from bringup.daemon.decisions.states import TaskState, UnknownState, VmState
+from bringup.daemon.decisions.unreadable_records import UNREADABLE
 
 BUILD_STATES = frozenset(
     {TaskState.SCHEDULING, TaskState.BLOCK_DEVICE_MAPPING, TaskState.NETWORKING, TaskState.SPAWNING}

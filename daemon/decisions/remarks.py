@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from bringup.daemon.actions import CompletePartialDeletion, Delete, Reboot, Start, Stop, Unpause
-from bringup.daemon.decisions.evacuation import has_come_back
-from bringup.daemon.decisions.moving import left_over, tell_left_over
+from bringup.daemon.decisions.actions import CompletePartialDeletion, Delete, Reboot, Start, Stop, Unpause
+from bringup.daemon.decisions.from_evacuation import has_come_back
+from bringup.daemon.decisions.migrating import left_over, tell_left_over
+from bringup.daemon.decisions.outcomes import Kind, Problem
 from bringup.daemon.decisions.rules import UNTROUBLED, Facts, Step
-from bringup.daemon.decisions.stuck import tell_stuck
-from bringup.daemon.outcomes import Kind, Problem
+from bringup.daemon.decisions.stuck_tasks import tell_stuck
 
 OPERATIONS = (CompletePartialDeletion, Delete, Reboot, Start, Stop, Unpause)
 

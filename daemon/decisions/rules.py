@@ -4,10 +4,10 @@ import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bringup.daemon.actions import Action, Save
-from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.outcomes import Kind, Problem
-from bringup.daemon.states import PowerState
+from bringup.daemon.decisions.actions import Action, Save
+from bringup.daemon.decisions.instances import Instance, Migration
+from bringup.daemon.decisions.outcomes import Kind, Problem
+from bringup.daemon.decisions.states import PowerState
 from bringup.drivers.base import Transition
 from bringup.drivers.needs import Need
 

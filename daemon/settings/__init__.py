@@ -3,7 +3,7 @@
 * ``values``: the kinds of value; ``model``: every key and its default.  To add a key, begin in ``model``, then
   ``../example.toml`` and ``docs/settings.md``: the tests compare the three.
 * ``layers``: settings file, then ``BRINGUP_*``, then ``--set``; the later one wins.
-* ``loading``: all of it validated before anything happens; ``crossing``: keys that do not go together.
+* ``loading``: all of it validated before anything happens; ``cross_checks``: keys that do not go together.
 * ``keys``, ``problems``: one sentence for each wrong key.
 """
 

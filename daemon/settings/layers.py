@@ -15,7 +15,7 @@ from bringup.drivers.files import open_given
 PREFIX = "BRINGUP_"
 CONFIG = "BRINGUP_CONFIG"
 # BRINGUP_ORACLE belongs to the test suite, which starts this program with the environment that it has itself.
-# BRINGUP_BOOT_ID is the unit's, of bringup.daemon.boot.
+# BRINGUP_BOOT_ID is the unit's, of bringup.daemon.storage.boot.
 NOT_SETTINGS = frozenset({CONFIG, "BRINGUP_BOOT_ID", "BRINGUP_ORACLE"})
 DEFAULT_FILE = Path("/etc/bringup/bringup.toml")
 LARGEST_FILE = 1 << 20

@@ -7,11 +7,11 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from bringup.daemon.errors import SettingsError
-from bringup.daemon.settings.crossing import crossed
+from bringup.daemon.settings.cross_checks import crossed
 from bringup.daemon.settings.layers import Layers, read_layers
 from bringup.daemon.settings.model import SECTIONS, STATUS_SOCKET, Section, Settings, StoreSettings, sqlite_url
 from bringup.daemon.settings.problems import unknown_key, unknown_section, wrong_value
-from bringup.daemon.settings.tokens import doubt_of, read_secret, read_token
+from bringup.daemon.settings.secret_files import doubt_of, read_secret, read_token
 from bringup.daemon.settings.values import WrongDeviceSpecs
 from bringup.daemon.text import printable
 

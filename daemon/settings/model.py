@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bringup.daemon.settings.database_url import POSTGRESQL
 from bringup.daemon.settings.values import (
     NOVA_CONDUCTOR,
     SQLITE,
@@ -42,6 +41,7 @@ from bringup.daemon.settings.values import (
     WebAddress,
     Words,
 )
+from bringup.daemon.storage.store.database_url import POSTGRESQL
 
 STATE_DIRECTORY = Path("/var/lib/bringup")
 STORE_FILE = "instances.sqlite"

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr
 
-from bringup.daemon.pci import DeviceSpec, InvalidDeviceSpec, parse_device_spec
-from bringup.daemon.settings.database_url import POSTGRESQL, parse_database_url
 from bringup.daemon.settings.name_template import why_not
+from bringup.daemon.settings.pci import DeviceSpec, InvalidDeviceSpec, parse_device_spec
+from bringup.daemon.storage.store.database_url import POSTGRESQL, parse_database_url
 from bringup.daemon.time_spans import WEEK, seconds_of
 from bringup.drivers.identifiers import uuid_in_any_spelling
 

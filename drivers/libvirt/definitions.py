@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from bringup.drivers.base import DriverError
-from bringup.drivers.libvirt.needed.xml_parts import number
+from bringup.drivers.libvirt.needed.rules.xml_parts import number
 from bringup.drivers.shown import shown
 
 

@@ -17,9 +17,9 @@ from bringup.drivers.base import (
     InstanceNotFound,
     RebootType,
 )
+from bringup.drivers.libvirt.autostart_conflicts import is_local
 from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_want_kvm
 from bringup.drivers.libvirt.local_disks import LocalDisks
-from bringup.drivers.libvirt.masters import is_local
 from bringup.drivers.libvirt.migrated import take_back
 from bringup.drivers.libvirt.needed.host import NOTHING_SEEN, Host
 from bringup.drivers.libvirt.needed.look import Looking, definition_gone, sentence, unmet

@@ -11,8 +11,8 @@ import structlog
 from bringup.drivers.base import DriverError, NotBegun, PowerState
 from bringup.drivers.identifiers import canonical_uuid
 from bringup.drivers.libvirt.binding import Connection, Domain
+from bringup.drivers.libvirt.connections import Lines
 from bringup.drivers.libvirt.errors import ConnectionLost, HypervisorUnavailable, NotConnected
-from bringup.drivers.libvirt.lines import Lines
 from bringup.drivers.libvirt.options import LibvirtOptions
 from bringup.drivers.libvirt.threads import Abandoned
 

@@ -7,14 +7,14 @@ from typing import Final, NoReturn, TypeVar
 import structlog
 
 from bringup.drivers.base import DriverError, EventListener, FilterChange, Guest, InstanceNotFound, TwoMasters
-from bringup.drivers.libvirt import masters
+from bringup.drivers.libvirt import autostart_conflicts
 from bringup.drivers.libvirt.binding import Connection, Domain, binding
 from bringup.drivers.libvirt.definitions import nics_with_several_queues
+from bringup.drivers.libvirt.event_listener import Watch
 from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.options import Autostart, LibvirtOptions
 from bringup.drivers.libvirt.power import Power
 from bringup.drivers.libvirt.threads import in_thread
-from bringup.drivers.libvirt.watch import Watch
 from bringup.drivers.needs import NeedNotMet, NeedState
 from bringup.drivers.network import Network, wants_taps
 
@@ -109,11 +109,11 @@ class Opening:
     async def other_masters(self) -> OtherMasters:
         """Find out what else starts the same guests at boot."""
         names = await self._autostarted()
-        local = masters.is_local(self._options.uri)
+        local = autostart_conflicts.is_local(self._options.uri)
         return OtherMasters(
             f"libvirt starts {_several(names)} itself (autostart)" if names else None,
-            masters.libvirt_guests() if local else None,
-            masters.auto_restore() if local else None,
+            autostart_conflicts.libvirt_guests() if local else None,
+            autostart_conflicts.auto_restore() if local else None,
         )
 
     async def plug_vifs(self, guest: Guest) -> None:

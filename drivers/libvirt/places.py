@@ -15,7 +15,7 @@ from typing import Final
 from bringup.drivers.files import read_file
 from bringup.drivers.libvirt.disks import KEPT
 from bringup.drivers.libvirt.needed.host import Host
-from bringup.drivers.libvirt.needed.mounts import parents
+from bringup.drivers.libvirt.needed.rules.mounts import parents
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
 KEY: Final = "libvirt.instances_path"

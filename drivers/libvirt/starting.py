@@ -7,8 +7,8 @@ from typing import Any, Final
 from bringup.drivers.base import DriverError
 from bringup.drivers.libvirt.binding import Domain
 from bringup.drivers.libvirt.errors import CallTimedOut, ConnectionLost, DiskFull, GuestBusy, NotSent
-from bringup.drivers.libvirt.needed.missing import missing_in
-from bringup.drivers.libvirt.needed.verdicts import need
+from bringup.drivers.libvirt.needed.rules.missing import missing_in
+from bringup.drivers.libvirt.needed.rules.verdicts import need
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet
 
 OF_THE_IMAGE: Final = "load of migration failed"

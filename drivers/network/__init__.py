@@ -1,8 +1,8 @@
 """The host's network: NICs of guests (Linux bridge, Open vSwitch) and packet filtering (nftables).
 
-``base`` has the seam that a driver uses.  What there should be is computed by pure functions (``vifs``, ``ports``,
-``links`` for NICs; ``addresses``, ``spoofing``, ``port_filter``, ``ruleset`` for packets), and done by a thin shell
-(``netlink``, ``ovs``, ``plugging``, ``firewall``).
+``base`` has the seam that a driver uses.  What there should be is computed by pure functions (``rules/vifs``,
+``rules/ports``, ``rules/links`` for NICs; ``rules/addresses``, ``rules/spoofing``, ``rules/port_filter``,
+``rules/ruleset`` for packets), and done by a thin shell (``netlink``, ``ovs``, ``plugging``, ``firewall``).
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from bringup.drivers.network.host import HostNetwork
 from bringup.drivers.network.netlink import Netlink
 from bringup.drivers.network.ovs import OpenVSwitch
 from bringup.drivers.network.plugging import PCI_DEVICES, Plugging
-from bringup.drivers.network.ports import wants_taps
+from bringup.drivers.network.rules.ports import wants_taps
 
 __all__ = ["HostNetwork", "Network", "make_host_network", "wants_taps"]
 

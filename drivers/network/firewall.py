@@ -8,11 +8,11 @@ import anyio
 
 from bringup.drivers.base import DriverError, FilterChange, Guest
 from bringup.drivers.needs import Need, NeedKind, NeedNotMet, NeedState
+from bringup.drivers.network.batching import Gathering, in_halves
 from bringup.drivers.network.commands import Command, CommandUnavailable
-from bringup.drivers.network.gathering import Gathering, in_halves
 from bringup.drivers.network.rule_changes import RuleChanges
-from bringup.drivers.network.rule_keeping import History, shape
-from bringup.drivers.network.ruleset import (
+from bringup.drivers.network.rules.rule_keeping import History, shape
+from bringup.drivers.network.rules.ruleset import (
     TABLE,
     Replacement,
     devices_after,
@@ -22,7 +22,7 @@ from bringup.drivers.network.ruleset import (
     replacement,
     transaction,
 )
-from bringup.drivers.network.vifs import DeviceName
+from bringup.drivers.network.rules.vifs import DeviceName
 
 NAME: Final = "nftables"
 # It has no leave, or the kernel has no room: the rules are not to blame.

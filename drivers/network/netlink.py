@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from bringup.drivers.errors import DriverError, VirtualInterfacePlugError
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
-from bringup.drivers.network.links import (
+from bringup.drivers.network.rules.links import (
     AddBridge,
     AddTap,
     AddVeth,
@@ -30,7 +30,7 @@ from bringup.drivers.network.links import (
     missing,
     names_of,
 )
-from bringup.drivers.network.vifs import VifProblem
+from bringup.drivers.network.rules.vifs import VifProblem
 
 NO_PYROUTE2 = (
     "VIFs need pyroute2: in the checkout, /opt/bringup/bin/pip install '.[network]', or set network.plug_vifs = false"

@@ -11,10 +11,10 @@ from typing import Final
 import anyio
 
 from bringup.drivers.needs import Need, NeedKind, NeedState
+from bringup.drivers.network.batching import Gathering, in_halves
 from bringup.drivers.network.commands import Command, CommandUnavailable
-from bringup.drivers.network.gathering import Gathering, in_halves
 from bringup.drivers.network.ovsdb import DatabaseSilent, default_address, switch_runs
-from bringup.drivers.network.wants import OvsPort
+from bringup.drivers.network.rules.wanted import OvsPort
 
 NAME: Final = "Open vSwitch"
 AWAY: Final = re.compile(r"database connection failed|connection attempt failed|Permission denied")

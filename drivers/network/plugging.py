@@ -8,14 +8,14 @@ import anyio
 
 from bringup.drivers.base import DriverError, Guest, VirtualInterfacePlugError
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
+from bringup.drivers.network.batching import Gathering
 from bringup.drivers.network.commands import CommandRefused
-from bringup.drivers.network.gathering import Gathering
-from bringup.drivers.network.links import BridgeWanted, LinkWanted, TapWanted, VethWanted
 from bringup.drivers.network.netlink import Netlink
 from bringup.drivers.network.ovs import OpenVSwitch
-from bringup.drivers.network.ports import wanted
-from bringup.drivers.network.vifs import Vif, VifProblem, vifs_of
-from bringup.drivers.network.wants import Around, NotOurs, Wanted
+from bringup.drivers.network.rules.links import BridgeWanted, LinkWanted, TapWanted, VethWanted
+from bringup.drivers.network.rules.ports import wanted
+from bringup.drivers.network.rules.vifs import Vif, VifProblem, vifs_of
+from bringup.drivers.network.rules.wanted import Around, NotOurs, Wanted
 
 MOST = 200
 """VIFs in one call of netlink: it has one deadline."""

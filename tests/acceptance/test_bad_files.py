@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.records import Records, dump_records
-from bringup.daemon.states import TaskState, VmState
+from bringup.daemon.decisions.states import TaskState, VmState
+from bringup.daemon.storage.record_files import Records, dump_records
 from support.computer import Computer, a_computer
 from support.process import ENVIRONMENT, WITHOUT_ROOTS_RIGHTS, Ended, run
 from support.records import instance, uuid_of

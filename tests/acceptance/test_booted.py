@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon import clock
-from bringup.daemon.records import Records, dump_records
+from bringup.daemon.service import clock_sync
+from bringup.daemon.storage.record_files import Records, dump_records
 from bringup.drivers.base import PowerState
 from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest, dump_scenario
 from support.boot_sectors import OBEYS_ACPI, image
@@ -189,7 +189,7 @@ def test_each_power_cut_is_a_boot_of_its_own_for_the_unit_as_it_is_shipped(machi
     # systemd and the time service answer the unit, whatever else it may not do.
     assert not any(event("boot.systemd_not_asked")(entry) for entry in machine.entries(f"--unit={UNIT}"))
     confined = ("--uid=bringup", "--property=ProtectProc=invisible", "--property=ProtectClock=yes", "--quiet", "--pipe")
-    assert machine.run("systemd-run", "--wait", *confined, *clock.ASK) in {"yes", "no"}
+    assert machine.run("systemd-run", "--wait", *confined, *clock_sync.ASK) in {"yes", "no"}
     # A restart is no boot.
     machine.systemctl("restart", UNIT)
     assert canonical(machine.entries("--boot", f"--unit={UNIT}"))[uuid_of(1)] == ["vifs", "runs"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bringup.daemon.boot import ASK, identified
+from bringup.daemon.storage.boot import ASK, identified
 from support.booted import Machine, booted, require_a_machine
 from support.debian import REPOSITORY, make_debian
 

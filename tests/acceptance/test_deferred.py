@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from bringup.daemon.instances import Instance
-from bringup.daemon.records import Records
-from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
+from bringup.daemon.storage.record_files import Records
 from bringup.drivers.base import PowerState as Power
 from bringup.drivers.needs import MetBy, NeedKind, NeedState
 from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest, SimulatedNeed

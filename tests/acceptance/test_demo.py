@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.decisions import EVACUATED, FROM_FIRST_LOOK, FROM_RECORD, FROM_SECOND_LOOK
+from bringup.daemon.decisions.from_evacuation import EVACUATED
+from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
+from bringup.daemon.decisions.from_record import FROM_RECORD
 from support.process import ENVIRONMENT, Running, children_of, gone, run, running
 from support.screen import CTRL_C, on_a_screen
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.rpc.envelope import LARGEST
-from bringup.daemon.rpc.objects import primitive
+from bringup.daemon.openstack.rpc.envelope import LARGEST
+from bringup.daemon.openstack.rpc.objects import primitive
 from bringup.drivers.base import PowerState
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest, dump_scenario
 from support.computer import Computer, a_computer

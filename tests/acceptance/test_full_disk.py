@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.instances import Instance
-from bringup.daemon.records import Records, dump_records
-from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
+from bringup.daemon.storage.record_files import Records, dump_records
 from support.computer import Computer, a_computer
 from support.ports import free_port
 from support.process import BRINGUP, ENVIRONMENT, run

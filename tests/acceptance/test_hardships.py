@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.demo.scheduler_receiver import Receiver
-from bringup.daemon.init_host import STOPPED
-from bringup.daemon.scheduler.report import Report
-from bringup.daemon.states import PowerState, TaskState, VmState
-from bringup.daemon.wiring import CLOSE_S
+from bringup.daemon.cli.demo_site.scheduler_receiver import Receiver
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
+from bringup.daemon.recovery.init_host import STOPPED
+from bringup.daemon.service.assembly import CLOSE_S
+from bringup.daemon.storage.outbox.report import Report
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
 from support.placement import a_peer, an_answer

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from acceptance.test_libvirt_host import OFF, ON, on_libvirt
-from bringup.daemon.instances import Instance
-from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from support.computer import Computer
 from support.drivers import told
 from support.libvirt_drivers import clear

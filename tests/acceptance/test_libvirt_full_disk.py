@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from acceptance.test_libvirt_host import FROZEN, OFF, ON, PAUSED, STOPPED, on_libvirt, record_of
-from bringup.daemon.states import VmState
+from bringup.daemon.decisions.states import VmState
 from bringup.drivers.libvirt.binding import binding
 from support.debian import run
 from support.drivers import told

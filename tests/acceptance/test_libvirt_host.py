@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.decisions.instances import Instance, Migration
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from support.computer import Computer, a_computer
 from support.drivers import told
 from support.libvirt_drivers import clear

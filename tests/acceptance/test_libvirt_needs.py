@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from acceptance.test_libvirt_host import OFF, ON, on_libvirt, record_of
-from bringup.daemon.states import VmState
+from bringup.daemon.decisions.states import VmState
 from support.drivers import told
 from support.libvirt_drivers import clear
 from support.libvirtd import Libvirtd, More, the_libvirtd

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.states import TaskState, VmState
+from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
 from support.records import instance, uuid_of

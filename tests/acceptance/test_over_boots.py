@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.records import Records
-from bringup.daemon.states import PowerState, TaskState
+from bringup.daemon.decisions.instances import Instance, Migration
+from bringup.daemon.decisions.states import PowerState, TaskState
+from bringup.daemon.storage.record_files import Records
 from bringup.drivers.base import PowerState as Power
 from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest
 from support.chaos import World, a_world

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.instances import Instance
+from bringup.daemon.decisions.instances import Instance
 from bringup.drivers.simulated import Fault
 from support.browser import Browser, browser
 from support.computer import Computer, a_computer

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.states import TaskState, VmState
+from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
 from support.placement import HANG, NOTHING, a_peer, an_answer, nobody, real_placement

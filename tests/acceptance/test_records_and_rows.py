@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.records import read_records
+from bringup.daemon.storage.record_files import read_records
 from bringup.drivers.base import PowerState
 from bringup.drivers.simulated import read_scenario
 from support.chaos import World, a_world

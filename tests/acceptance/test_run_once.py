@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.demo.scheduler_receiver import Receiver
-from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
+from bringup.daemon.cli.demo_site.scheduler_receiver import Receiver
+from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest, dump_scenario
 from support.computer import Computer, a_computer
 from support.process import ENVIRONMENT

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.init_host import STOPPED
-from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
+from bringup.daemon.recovery.init_host import STOPPED
 from bringup.drivers.base import PowerState as DriverPowerState
 from bringup.drivers.simulated import Fault, Scenario, SimulatedDriver, SimulatedGuest, dump_scenario
 from support.computer import Computer, a_computer

@@ -15,12 +15,18 @@ from support.process import BRINGUP, ENVIRONMENT, run
 
 COMMANDS = ("run", "plan", "explain", "check", "status", "plot", "import", "demo")
 LATER = (
-    *("sqlalchemy", "rich", "bringup.daemon.store.sqlite", "bringup.daemon.terminal", "bringup.drivers.simulated"),
+    *(
+        "sqlalchemy",
+        "rich",
+        "bringup.daemon.storage.store.sqlite",
+        "bringup.daemon.status.terminal",
+        "bringup.drivers.simulated",
+    ),
     *("uvicorn", "starlette", "prometheus_client"),
 )
 REPORT_MODULES = (
     "import json, sys\n"
-    "from bringup.daemon.cli import main\n"
+    "from bringup.daemon.cli.main import main\n"
     "try:\n    code = main()\n"
     "except SystemExit as end:\n    code = end.code\n"
     "sys.stderr.write('\\n' + json.dumps(sorted(sys.modules)))\n"
@@ -86,4 +92,4 @@ def test_what_is_loaded_later_is_loaded_by_a_run_that_passes(tmp_path: Path) -> 
     code, loaded = modules_after("run", "--once", *a_computer(tmp_path).guests([]).arguments)
 
     assert code == 0
-    assert {"sqlalchemy", "bringup.daemon.store.sqlite", "bringup.drivers.simulated"} <= set(loaded)
+    assert {"sqlalchemy", "bringup.daemon.storage.store.sqlite", "bringup.drivers.simulated"} <= set(loaded)

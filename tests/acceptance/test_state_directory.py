@@ -10,9 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bringup.daemon.instances import Instance
-from bringup.daemon.states import TaskState
-from bringup.daemon.store.postgresql import PostgresqlStore
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.states import TaskState
+from bringup.daemon.storage.store.postgresql import PostgresqlStore
 from support import no_locks
 from support.computer import Computer, a_computer
 from support.postgresql import PASSWORD, the_server

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import httpx
 
-from bringup.daemon.status import calls
-from bringup.daemon.status.confined import LANDLOCK_CREATE_RULESET
-from bringup.daemon.status.feed import LISTENERS
-from bringup.daemon.status.lacking import MEANS
+from bringup.daemon.status.endpoint.event_feed import LISTENERS
+from bringup.daemon.status.endpoint.unconfined import MEANS
+from bringup.daemon.status.listener import system_calls
+from bringup.daemon.status.listener.confinement import LANDLOCK_CREATE_RULESET
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
 from support.ports import free_port
@@ -222,8 +222,8 @@ def test_where_nothing_of_the_confinement_can_be_applied_everybody_is_answered_a
     tmp_path: Path,
 ) -> None:
     computer, address = over_tcp(a_host(tmp_path))
-    machine = calls.MACHINES[os.uname().machine]
-    prctl, seccomp = calls.number_of("prctl", machine), calls.number_of("seccomp", machine)
+    machine = system_calls.MACHINES[os.uname().machine]
+    prctl, seccomp = system_calls.number_of("prctl", machine), system_calls.number_of("seccomp", machine)
     refused = (f"{LANDLOCK_CREATE_RULESET}:{ENOSYS}", f"{prctl}:{EPERM}:22", f"{seccomp}:{EPERM}")
     with computer.stay(wrapper=refusing(*refused)) as daemon:
         daemon.until("service.ready")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bringup.daemon.outcomes import Kind
+from bringup.daemon.decisions.outcomes import Kind
 from support.oracle import rows, why_missing
 from support.oracle_cells import cells_of
 from support.oracle_paths import decided_by_34

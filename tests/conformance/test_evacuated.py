@@ -12,9 +12,9 @@ from itertools import chain
 
 import pytest
 
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.outcomes import Kind, RunResult
 from bringup.daemon.errors import BringupError, StoreError, Temporary, Unavailable
-from bringup.daemon.instances import Instance
-from bringup.daemon.outcomes import Kind, RunResult
 from bringup.drivers.base import SharedStorageProbe
 from support.drivers import uuid_of
 from support.hosts import ELSEWHERE, Arranged, arranged, evacuation, guest, instance, limits

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from bringup.daemon.decisions.outcomes import Kind, RunResult
 from bringup.daemon.errors import SettingsError, StoreError, Temporary, Unavailable
-from bringup.daemon.host import Start
-from bringup.daemon.init_host import init_host
-from bringup.daemon.outcomes import Kind, RunResult
-from bringup.daemon.pci import InvalidDeviceSpec, parse_device_spec
+from bringup.daemon.recovery.context import Start
+from bringup.daemon.recovery.init_host import init_host
+from bringup.daemon.settings.pci import InvalidDeviceSpec, parse_device_spec
 from support.drivers import uuid_of
 from support.hosts import ELSEWHERE, Arranged, arranged, evacuation, instance, limits
 from support.oracle import rows, why_missing

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 
-from bringup.daemon.actions import Action, Delete, Save, Stop
-from bringup.daemon.decisions import LIFECYCLE, Facts, Plan, decide
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.states import PowerState, TaskState, VmState
+from bringup.daemon.decisions.actions import Action, Delete, Save, Stop
+from bringup.daemon.decisions.from_event import LIFECYCLE
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.rules import Facts, Plan, decide
+from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.drivers.base import Transition
 from support.oracle import rows, why_missing
 from support.oracle_cells import GONE, TASK_STATES, VM_STATES, every_cell

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.pci import InvalidDeviceSpec, PciAddress, PciDevice, parse_device_spec
+from bringup.daemon.settings.pci import InvalidDeviceSpec, PciAddress, PciDevice, parse_device_spec
 from support.oracle import rows, why_missing
 
 FILE = "pci_whitelist.jsonl"

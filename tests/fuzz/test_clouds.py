@@ -9,9 +9,9 @@ import pytest
 import yaml
 from hypothesis import given
 
-from bringup.daemon.credentials import clouds
-from bringup.daemon.credentials.identities import identity_of
 from bringup.daemon.errors import SettingsError
+from bringup.daemon.settings.credentials import clouds_yaml
+from bringup.daemon.settings.credentials.keystone_identity import identity_of
 from support.fuzzing import CHANCES, SECRET, Border, fuzz
 from support.mutating import TEXTS, mangled, mutated
 
@@ -58,7 +58,7 @@ def test_a_cloud_is_read_or_refused_with_a_sentence(border: Border, file: Path, 
     data = text.encode(errors="surrogatepass")
     file.write_bytes(mangled(chance, data) if chance.randrange(5) == 0 else data)
     with border.one(SettingsError, secret=True):
-        found = clouds.read("ours", region=chance.choice((None, "One", "Two", "")))
+        found = clouds_yaml.read("ours", region=chance.choice((None, "One", "Two", "")))
         identity_of(found.options, named=found.named)
 
 
@@ -79,5 +79,5 @@ FOUND: Final[dict[str, Any]] = {
 def test_what_the_loader_shows_of_a_cloud_is_not_told(border: Border, file: Path, changes: dict[str, Any]) -> None:
     file.write_text(yaml.safe_dump({"clouds": {"ours": FILE["clouds"]["ours"] | changes}}))
     with border.one(SettingsError, secret=True):
-        clouds.read("ours")
+        clouds_yaml.read("ours")
     assert border.refused

@@ -10,10 +10,10 @@ import anyio
 import pytest
 from hypothesis import given
 
-from bringup.daemon.identity import FILE, FORMAT
-from bringup.daemon.journal import NewRun
-from bringup.daemon.journal.sqlite import opened
-from bringup.daemon.records import dump_records
+from bringup.daemon.storage.identity import FILE, FORMAT
+from bringup.daemon.storage.journal import NewRun
+from bringup.daemon.storage.journal.sqlite import opened
+from bringup.daemon.storage.record_files import dump_records
 from bringup.drivers.simulated import Scenario, SimulatedGuest, dump_scenario
 from support.command_lines import Ended, Site
 from support.drivers import uuid_of

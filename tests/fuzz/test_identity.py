@@ -7,7 +7,7 @@ from typing import Any, Final
 from hypothesis import given
 
 from bringup.daemon.errors import SettingsError, Temporary
-from bringup.daemon.identity import FILE, FORMAT, Given, differences, remembered, require_same
+from bringup.daemon.storage.identity import FILE, FORMAT, Given, differences, remembered, require_same
 from support.drivers import uuid_of
 from support.fuzzing import CHANCES, Border, fuzz
 from support.mutating import mutated, written

@@ -10,11 +10,11 @@ import anyio
 import pytest
 from hypothesis import given
 
+from bringup.daemon.decisions.outcomes import Kind, Outcome
 from bringup.daemon.errors import Refused, Temporary
-from bringup.daemon.journal import NewRun
-from bringup.daemon.journal.history import DamagedJournal, read
-from bringup.daemon.journal.sqlite import opened
-from bringup.daemon.outcomes import Kind, Outcome
+from bringup.daemon.storage.journal import NewRun
+from bringup.daemon.storage.journal.history import DamagedJournal, read
+from bringup.daemon.storage.journal.sqlite import opened
 from support.drivers import uuid_of
 from support.fuzzing import CHANCES, Border, fuzz
 from support.hosts import HOST, IN_MEMORY, now

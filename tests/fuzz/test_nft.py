@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import bringup.drivers.network.expressions as only_maker
+import bringup.drivers.network.rules.expressions as only_maker
 from bringup.drivers.base import DriverError
-from bringup.drivers.network.protocols import NAMES
-from bringup.drivers.network.ruleset import Replacement, replacement, transaction
+from bringup.drivers.network.rules.protocols import NAMES
+from bringup.drivers.network.rules.ruleset import Replacement, replacement, transaction
 from support.fuzzed_vifs import fuzzed_from
 from support.fuzzing import FULL, Border
 from support.namespaces import new_network_namespace
@@ -131,10 +131,10 @@ def test_a_protocol_with_leading_noughts_keeps_its_ports() -> None:
 
 
 def test_words_of_nft_are_made_in_one_file_alone() -> None:
-    package = Path(only_maker.__file__).parent
+    package = Path(only_maker.__file__).parents[1]
     makers = {
         path.name
-        for path in package.glob("*.py")
+        for path in package.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Word"
     }
@@ -142,7 +142,7 @@ def test_words_of_nft_are_made_in_one_file_alone() -> None:
     names = ("DeviceName", "Mac")
     others = {
         (path.name, node.func.id)
-        for path in package.glob("*.py")
+        for path in package.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
     }

@@ -6,9 +6,9 @@ from typing import Final
 
 from hypothesis import given
 
-from bringup.daemon.credentials import messaging, nova_conf, nova_settings
-from bringup.daemon.credentials.identities import identity_of
 from bringup.daemon.errors import SettingsError
+from bringup.daemon.settings.credentials import from_nova_conf, nova_conf, rabbitmq
+from bringup.daemon.settings.credentials.keystone_identity import identity_of
 from support.fuzzing import CHANCES, SECRET, Border, fuzz
 from support.mutating import changed_lines
 
@@ -50,6 +50,6 @@ def test_a_nova_conf_is_read_or_refused_with_a_sentence(border: Border, tmp_path
         found = nova_conf.read([file])
         identity_of(found.options, named=found.named)
     with border.one(SettingsError, secret=True):
-        messaging.from_nova_conf([file])
+        rabbitmq.from_nova_conf([file])
     with border.one(SettingsError, secret=True):
-        nova_settings.settings_from([file])
+        from_nova_conf.settings_from([file])

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from hypothesis import given
 
-from bringup.daemon.scheduler.http import HttpTransport
-from bringup.daemon.scheduler.outbox import Outbox
-from bringup.daemon.scheduler.spool import OutboxError, Spool
+from bringup.daemon.openstack.scheduler_http import HttpTransport
+from bringup.daemon.storage.outbox.outbox import Outbox
+from bringup.daemon.storage.outbox.spool import OutboxError, Spool
 from support.fuzzing import CHANCES, Border, fuzz
 from support.mutating import mutated, written
 from support.scheduler import a_report, an_outcome, receiver, waiting

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from bringup.daemon.errors import UsageError
-from bringup.daemon.records import dump_records, read_records
+from bringup.daemon.storage.record_files import dump_records, read_records
 from support.fuzzing import CHANCES, Border, fuzz
 from support.mutating import mutated, written
 from support.records import HOST, instance, migration, records

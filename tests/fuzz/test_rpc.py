@@ -10,13 +10,13 @@ import anyio
 import pytest
 from hypothesis import given
 
+from bringup.daemon.decisions.instances import Instance, UnreadableInstance
 from bringup.daemon.errors import StoreError, chain_of
-from bringup.daemon.instances import Instance, UnreadableInstance
-from bringup.daemon.rpc.envelope import parse_answer
-from bringup.daemon.rpc.errors import RpcError, Unreadable
-from bringup.daemon.rpc.objects import primitive
-from bringup.daemon.store.nova_conductor import NovaConductorStore
-from bringup.daemon.store.nova_conductor.decoding import instance_row, look, migration
+from bringup.daemon.openstack.conductor import NovaConductorStore
+from bringup.daemon.openstack.conductor.decoding import instance_row, look, migration
+from bringup.daemon.openstack.rpc.envelope import parse_answer
+from bringup.daemon.openstack.rpc.errors import RpcError, Unreadable
+from bringup.daemon.openstack.rpc.objects import primitive
 from support.drivers import uuid_of
 from support.fuzzing import CHANCES, Border, fuzz, must_be_a_sentence
 from support.hosts import HOST

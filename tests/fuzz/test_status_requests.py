@@ -13,9 +13,9 @@ from hypothesis import given
 from structlog.testing import capture_logs
 
 from bringup.daemon.errors import UsageError
-from bringup.daemon.status.app import make_app
-from bringup.daemon.status.server import served
-from bringup.daemon.status.source import Word
+from bringup.daemon.status.endpoint.source import Word
+from bringup.daemon.status.listener.app import make_app
+from bringup.daemon.status.listener.server import served
 from support.drivers import uuid_of
 from support.fuzzing import CHANCES, Border, fuzz
 from support.mutating import TEXTS, mangled, mutated, written

@@ -13,9 +13,9 @@ import pytest
 
 from bringup.drivers.base import DriverError, VirtualInterfacePlugError
 from bringup.drivers.network.commands import CommandUnavailable
-from bringup.drivers.network.expressions import Word
 from bringup.drivers.network.firewall import Nftables
-from bringup.drivers.network.ruleset import Filter, Replacement, instance_of, replacement
+from bringup.drivers.network.rules.expressions import Word
+from bringup.drivers.network.rules.ruleset import Filter, Replacement, instance_of, replacement
 from support.network import BRIDGE, GuestOf, a_network, a_vif, device_of, names, our_table, ruleset, run
 from support.programs import path_of
 from support.records import uuid_of

@@ -11,22 +11,22 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from structlog.testing import capture_logs
 
-from bringup.daemon.scheduler.base import Pending
-from bringup.daemon.standby import keep_filter
-from bringup.daemon.status.documents import status
-from bringup.daemon.status.metrics import text_of as text_of_metrics
+from bringup.daemon.service.standby import keep_filter
+from bringup.daemon.status.listener.documents import status
+from bringup.daemon.status.listener.metrics import text_of as text_of_metrics
+from bringup.daemon.storage.outbox.base import Pending
 from bringup.drivers.base import FilterChange
 from bringup.drivers.libvirt import LibvirtDriver, LibvirtOptions
 from bringup.drivers.network import make_host_network
 from bringup.drivers.network.firewall import Nftables
 from bringup.drivers.network.rule_changes import is_about_bridges
-from bringup.drivers.network.ruleset import replacement
+from bringup.drivers.network.rules.ruleset import replacement
 from support.hosts import arranged
 from support.network import GuestOf, a_vif, device_of, our_table, ruleset, run
 from support.records import uuid_of
 from support.status import Acted
+from test_status_console import text_of
 from test_status_documents import VALIDATOR
-from test_status_telling import text_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nftables")]
 

@@ -224,7 +224,7 @@ def _network(directory: Path, *, placement: bool) -> Iterator[int]:
             finally:
                 holder.kill()
         return
-    server = (sys.executable, "-m", "bringup.daemon.demo.placement_server", "--port", "8778")
+    server = (sys.executable, "-m", "bringup.daemon.cli.demo_site.placement_server", "--port", "8778")
     command = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *server)
     with (
         (directory / "placement.log").open("wb") as log,

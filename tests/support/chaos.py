@@ -17,12 +17,12 @@ from uuid import NAMESPACE_URL, uuid5
 
 import anyio
 
-from bringup.daemon.demo.crashed_host import crashed_host
-from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.journal.history import read
-from bringup.daemon.records import Records
+from bringup.daemon.cli.demo_site.crashed_host import crashed_host
+from bringup.daemon.decisions.instances import Instance, Migration
+from bringup.daemon.service.assembly import opened_own_store, opened_store
 from bringup.daemon.settings import Settings, load
-from bringup.daemon.wiring import opened_own_store, opened_store
+from bringup.daemon.storage.journal.history import read
+from bringup.daemon.storage.record_files import Records
 from bringup.drivers.needs import MetBy, NeedState
 from bringup.drivers.simulated import (
     Fault,

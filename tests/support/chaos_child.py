@@ -16,14 +16,14 @@ from typing import Any
 
 import anyio
 
-from bringup.daemon import wiring
 from bringup.daemon.cli.run import Unwatched
-from bringup.daemon.decisions import Step
-from bringup.daemon.journal import Journal
-from bringup.daemon.journal import sqlite as _journal
-from bringup.daemon.service import serve
+from bringup.daemon.decisions.rules import Step
+from bringup.daemon.service import assembly
+from bringup.daemon.service.process import serve
 from bringup.daemon.settings import Settings, load
-from bringup.daemon.store import sqlite as _store
+from bringup.daemon.storage.journal import Journal
+from bringup.daemon.storage.journal import sqlite as _journal
+from bringup.daemon.storage.store import sqlite as _store
 from bringup.drivers import simulated as _simulated
 
 # Imported above so that a child need not do it.
@@ -65,7 +65,7 @@ def run(config: str, kill_at: int | None) -> int:
 
     @asynccontextmanager
     async def opened(settings: Settings, boot_id: str) -> AsyncIterator[Any]:
-        async with wiring.opened_journal(settings, boot_id) as journal:
+        async with assembly.opened_journal(settings, boot_id) as journal:
             boundaries = Boundaries(journal, kill_at)
             yield boundaries
             Path(config).with_name("boundaries").write_text(str(boundaries.count))

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import structlog
 
-from bringup.daemon.cli import main
-from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.records import Records, dump_records
+from bringup.daemon.cli.main import main
+from bringup.daemon.decisions.instances import Instance, Migration
+from bringup.daemon.storage.record_files import Records, dump_records
 from bringup.drivers.simulated import Scenario, dump_scenario
 from support.records import HOST
 
-BRINGUP = (sys.executable, "-c", "import sys; from bringup.daemon.cli import main; sys.exit(main())")
+BRINGUP = (sys.executable, "-c", "import sys; from bringup.daemon.cli.main import main; sys.exit(main())")
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import anyio
 
-from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.records import Records
-from bringup.daemon.store.sqlite import opened
+from bringup.daemon.decisions.instances import Instance, Migration
+from bringup.daemon.storage.record_files import Records
+from bringup.daemon.storage.store.sqlite import opened
 from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest, dump_scenario
 from support.placement import fresh_name, real_placement
 from support.process import Ended, Running, run, running

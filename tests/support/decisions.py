@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bringup.daemon.actions import (
+from bringup.daemon.decisions.actions import (
     Action,
 )
-from bringup.daemon.decisions import (
+from bringup.daemon.decisions.instances import Instance, Migration
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.rules import (
     Facts,
     Plan,
     Rule,
     Step,
     decide,
 )
-from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.outcomes import Kind
-from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
+from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 
 HERE = "compute-1"
 ELSEWHERE = "compute-2"

@@ -11,7 +11,7 @@ import anyio
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from anyio.from_thread import start_blocking_portal
 
-from bringup.daemon.rpc.objects import primitive
+from bringup.daemon.openstack.rpc.objects import primitive
 from support.rabbitmq import the_rabbitmq
 
 Bodies = Sequence[bytes]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bringup.daemon.rpc.objects import primitive
+from bringup.daemon.openstack.rpc.objects import primitive
 
 
 class Hostile:

@@ -13,23 +13,23 @@ from typing import Any, TypeVar, cast
 
 import anyio
 
+from bringup.daemon.decisions.guards import Guards
+from bringup.daemon.decisions.instances import Instance, Migration
+from bringup.daemon.decisions.outcomes import Outcome, RunResult
+from bringup.daemon.decisions.resume_policy import Resuming
+from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.errors import RecordNotFound
-from bringup.daemon.evacuated import DiskKeeper, SettingWitness, Witness
-from bringup.daemon.executor import Executor
-from bringup.daemon.fence import StartFence
-from bringup.daemon.guards import Guards
-from bringup.daemon.host import Host, Limits, NeedsPolicy, RunObserver, Start
-from bringup.daemon.init_host import init_host
-from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.journal import NO_JOURNAL, Journal
-from bringup.daemon.operations import Shutdown
-from bringup.daemon.outcomes import Outcome, RunResult
-from bringup.daemon.progress import Progress
-from bringup.daemon.records.base import Records
-from bringup.daemon.resuming import Resuming
-from bringup.daemon.states import PowerState, VmState
-from bringup.daemon.store.base import Claimant, Store
-from bringup.daemon.store.sqlite import SqliteStore, opened
+from bringup.daemon.recovery.context import Host, Limits, NeedsPolicy, RunObserver, Start
+from bringup.daemon.recovery.evacuated_guests import DiskKeeper, SettingWitness, Witness
+from bringup.daemon.recovery.executor import Executor
+from bringup.daemon.recovery.init_host import init_host
+from bringup.daemon.recovery.operations import Shutdown
+from bringup.daemon.recovery.start_claim import StartFence
+from bringup.daemon.status.progress import Progress
+from bringup.daemon.storage.journal import NO_JOURNAL, Journal
+from bringup.daemon.storage.record_files.base import Records
+from bringup.daemon.storage.store.base import Claimant, Store
+from bringup.daemon.storage.store.sqlite import SqliteStore, opened
 from bringup.drivers.base import Driver, EventListener
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest
 from support.drivers import uuid_of

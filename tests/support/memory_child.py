@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bringup.daemon.errors import UsageError
-from bringup.daemon.records import FORMAT, read_records
+from bringup.daemon.storage.record_files import FORMAT, read_records
 
 MIB = 1 << 20
 ID = "00000000-0000-0000-0000-000000000001"

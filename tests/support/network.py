@@ -9,9 +9,9 @@ from typing import Any
 
 from bringup.drivers.network import make_host_network
 from bringup.drivers.network.base import Network
-from bringup.drivers.network.ruleset import transaction
-from bringup.drivers.network.vifs import DeviceName, Mac, device_name
-from bringup.drivers.network.vifs import mac_of as checked_mac
+from bringup.drivers.network.rules.ruleset import transaction
+from bringup.drivers.network.rules.vifs import DeviceName, Mac, device_name
+from bringup.drivers.network.rules.vifs import mac_of as checked_mac
 from support.records import uuid_of
 
 BRIDGE = "brq-tests"

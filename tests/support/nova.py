@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.rpc.broker import Broker
+from bringup.daemon.openstack.rpc.transport_url import Broker
 from support import rabbitmq
 from support.placement import real_placement
 from support.rabbitmq import WITH_US, RabbitMQ

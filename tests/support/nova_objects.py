@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bringup.daemon.rpc.objects import primitive
+from bringup.daemon.openstack.rpc.objects import primitive
 from support.drivers import uuid_of
 from support.hosts import HOST
 

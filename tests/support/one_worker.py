@@ -14,7 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 TOGETHER = {
     "tests/acceptance/test_booted.py": "a machine and an image",
     "tests/acceptance/test_container.py": "a machine and an image",
-    "tests/test_records_memory.py": "what files cost",
+    "tests/test_record_files_memory.py": "what files cost",
     "tests/test_release.py": "a release",
     "tests/acceptance/test_nova_compute.py": "a cloud",
     "tests/acceptance/test_nova_compute_goes_on.py": "a cloud",

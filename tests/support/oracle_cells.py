@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from bringup.daemon.states import TaskState, VmState
+from bringup.daemon.decisions.states import TaskState, VmState
 from support.oracle_words import Row
 
 GONE = "gone"

@@ -3,8 +3,8 @@
 import itertools
 from collections.abc import Sequence
 
+from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.errors import StateConflict
-from bringup.daemon.outcomes import Kind
 from support.oracle_replay import Replay
 from support.oracle_words import why_out_of_scope
 

@@ -8,18 +8,18 @@ from typing import Any
 
 import structlog
 
-from bringup.daemon import operations
-from bringup.daemon.actions import Action, CompletePartialDeletion, Delete, Reboot, Start, Stop, Unpause
-from bringup.daemon.decisions import Facts, Step
-from bringup.daemon.evacuated import SettingWitness
-from bringup.daemon.executor import Executor
-from bringup.daemon.fence import StartFence
-from bringup.daemon.hand import Hand
-from bringup.daemon.init_instance import init_instance
-from bringup.daemon.instances import Instance, Migration
-from bringup.daemon.outcomes import Outcome
-from bringup.daemon.states import PowerState, power_state, task_state, vm_state
-from bringup.daemon.store.base import Claimant
+from bringup.daemon.decisions.actions import Action, CompletePartialDeletion, Delete, Reboot, Start, Stop, Unpause
+from bringup.daemon.decisions.instances import Instance, Migration
+from bringup.daemon.decisions.outcomes import Outcome
+from bringup.daemon.decisions.rules import Facts, Step
+from bringup.daemon.decisions.states import PowerState, power_state, task_state, vm_state
+from bringup.daemon.recovery import operations
+from bringup.daemon.recovery.evacuated_guests import SettingWitness
+from bringup.daemon.recovery.executor import Executor
+from bringup.daemon.recovery.init_instance import init_instance
+from bringup.daemon.recovery.start_claim import StartFence
+from bringup.daemon.recovery.working_copy import Hand
+from bringup.daemon.storage.store.base import Claimant
 from support.oracle_cells import GONE
 from support.oracle_driver import TracingDriver
 from support.oracle_store import TracingStore

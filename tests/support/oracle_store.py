@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migration
+from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.daemon.errors import RecordNotFound, StateConflict
-from bringup.daemon.instances import Changes, Expected, Instance, Migration
-from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState
-from bringup.daemon.store.base import Claimant
+from bringup.daemon.storage.store.base import Claimant
 from support.oracle_trace import ON_STORE, Trace
 
 

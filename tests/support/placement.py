@@ -18,7 +18,7 @@ from bringup.placement.auth import NoAuth
 from bringup.placement.client import PlacementClient, connect
 from support.servers import SilentServer, serving
 
-SERVER = (sys.executable, "-m", "bringup.daemon.demo.placement_server")
+SERVER = (sys.executable, "-m", "bringup.daemon.cli.demo_site.placement_server")
 TOKEN = "admin:s3cr3t-pr0ject"
 HANG = b"(hang)"
 """An answer that never comes."""

@@ -13,23 +13,23 @@ import socket
 import sys
 from typing import Any
 
-from bringup.daemon.cli.quick import quick_imports
+from bringup.daemon.cli.quick_imports import quick_imports
 
 MOST = 1 << 20
 MOST_DESCRIPTORS = 1024
 NEEDED = (
     "anyio._backends._asyncio",
-    "bringup.daemon.cli.checks",
+    "bringup.daemon.cli.check_steps",
     "bringup.daemon.cli.main",
-    "bringup.daemon.drawing",
-    "bringup.daemon.evacuated",
-    "bringup.daemon.journal.history",
-    "bringup.daemon.journal.sqlite",
-    "bringup.daemon.service",
+    "bringup.daemon.status.timeline_svg",
+    "bringup.daemon.recovery.evacuated_guests",
+    "bringup.daemon.storage.journal.history",
+    "bringup.daemon.storage.journal.sqlite",
+    "bringup.daemon.service.process",
     "bringup.daemon.settings",
-    "bringup.daemon.status.asking",
-    "bringup.daemon.store.sqlite",
-    "bringup.daemon.wiring",
+    "bringup.daemon.status.client",
+    "bringup.daemon.storage.store.sqlite",
+    "bringup.daemon.service.assembly",
     "bringup.drivers.simulated",
     "httpcore",
     "sqlalchemy.dialects.sqlite.pysqlite",

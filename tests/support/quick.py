@@ -51,7 +51,7 @@ LONG = frozenset(
         "test_journal_damage",
         "test_placement_server",
         "test_programs",
-        "test_records_memory",
+        "test_record_files_memory",
         "test_release",
         "test_safety_model",
         "test_two_hosts",

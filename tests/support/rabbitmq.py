@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.rpc.broker import Broker, Endpoint, Tls
+from bringup.daemon.openstack.rpc.transport_url import Broker, Endpoint, Tls
 from support.certificates import Ca
 from support.polling import until
 from support.ports import free_ports

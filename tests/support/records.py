@@ -5,9 +5,17 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from bringup.daemon.instances import Expected, Instance, Migration
-from bringup.daemon.records import Records
-from bringup.daemon.states import PowerState, TaskState, UnknownState, VmState, power_state, task_state, vm_state
+from bringup.daemon.decisions.instances import Expected, Instance, Migration
+from bringup.daemon.decisions.states import (
+    PowerState,
+    TaskState,
+    UnknownState,
+    VmState,
+    power_state,
+    task_state,
+    vm_state,
+)
+from bringup.daemon.storage.record_files import Records
 
 HOST = "compute-1"
 ANY_TASK: tuple[TaskState | UnknownState | None, ...] = (None, *TaskState)

@@ -15,13 +15,13 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from bringup.daemon.demo.scheduler_receiver import Faults, Receiver
-from bringup.daemon.instances import Instance
-from bringup.daemon.outcomes import Kind, Outcome, RunResult
-from bringup.daemon.scheduler.base import NotAcknowledged, Transport
-from bringup.daemon.scheduler.outbox import Outbox
-from bringup.daemon.scheduler.report import Report, build_report
-from bringup.daemon.states import PowerState, VmState
+from bringup.daemon.cli.demo_site.scheduler_receiver import Faults, Receiver
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
+from bringup.daemon.decisions.states import PowerState, VmState
+from bringup.daemon.storage.outbox.base import NotAcknowledged, Transport
+from bringup.daemon.storage.outbox.outbox import Outbox
+from bringup.daemon.storage.outbox.report import Report, build_report
 
 HOST = "compute-1"
 OFTEN = {"retry_initial_s": 0.001, "retry_max_s": 0.01}
@@ -90,7 +90,13 @@ class ReceiverProcess:
     """A scheduler on loopback, as a process of its own."""
 
     def __init__(self, directory: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "bringup.daemon.demo.scheduler_receiver", "--directory", str(directory)]
+        command = [
+            sys.executable,
+            "-m",
+            "bringup.daemon.cli.demo_site.scheduler_receiver",
+            "--directory",
+            str(directory),
+        ]
         self.process = subprocess.Popen([*command, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         self.url: str = json.loads(self.process.stdout.readline())["url"]

@@ -10,9 +10,9 @@ import aio_pika
 import anyio
 from aio_pika.abc import AbstractChannel, AbstractQueue
 
-from bringup.daemon.rpc.broker import Broker
-from bringup.daemon.scheduler.base import NotAcknowledged, Transport
-from bringup.daemon.scheduler.report import Report
+from bringup.daemon.openstack.rpc.transport_url import Broker
+from bringup.daemon.storage.outbox.base import NotAcknowledged, Transport
+from bringup.daemon.storage.outbox.report import Report
 from support.rabbitmq import USER, RabbitMQ, the_rabbitmq
 
 VIRTUAL_HOST = "scheduler-tests"

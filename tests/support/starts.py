@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from bringup.daemon.gate import opened_placement, pass_placement
-from bringup.daemon.instances import Instance
-from bringup.daemon.placed import Allocations, Known
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.openstack.resource_provider import Allocations, Known
+from bringup.daemon.service.placement_gate import opened_placement, pass_placement
 from bringup.daemon.settings import Settings
-from bringup.daemon.store.base import ImportingStore
+from bringup.daemon.storage.store.base import ImportingStore
 from bringup.drivers.simulated import Capacity, Scenario, SimulatedDriver
 from support.records import HOST, instance, migration, records
 

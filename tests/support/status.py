@@ -8,14 +8,14 @@ from typing import Any
 import anyio
 import httpx
 
-from bringup.daemon.actions import PlugVifs
-from bringup.daemon.decisions import Step
-from bringup.daemon.observers import Observers
-from bringup.daemon.outcomes import Kind, Outcome, Problem
-from bringup.daemon.progress import Progress
-from bringup.daemon.status.recorder import Recorder
-from bringup.daemon.status.sockets import short
-from bringup.daemon.status.source import Source
+from bringup.daemon.decisions.actions import PlugVifs
+from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
+from bringup.daemon.decisions.rules import Step
+from bringup.daemon.status.endpoint.recorder import Recorder
+from bringup.daemon.status.endpoint.sockets import short
+from bringup.daemon.status.endpoint.source import Source
+from bringup.daemon.status.observers import Observers
+from bringup.daemon.status.progress import Progress
 from support.computer import Computer
 from support.drivers import uuid_of
 from support.hosts import HOST

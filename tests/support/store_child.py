@@ -11,10 +11,10 @@ from pathlib import Path
 
 import anyio
 
+from bringup.daemon.decisions.instances import Expected
+from bringup.daemon.decisions.states import VmState
 from bringup.daemon.errors import StoreError
-from bringup.daemon.instances import Expected
-from bringup.daemon.states import VmState
-from bringup.daemon.store.sqlite import SqliteStore
+from bringup.daemon.storage.store.sqlite import SqliteStore
 
 ACTIVE = Expected((VmState.ACTIVE,), (None,))
 

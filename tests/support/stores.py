@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bringup.daemon.store.base import ImportingStore
-from bringup.daemon.store.postgresql import PostgresqlStore
-from bringup.daemon.store.sqlite import SqliteStore
+from bringup.daemon.storage.store.base import ImportingStore
+from bringup.daemon.storage.store.postgresql import PostgresqlStore
+from bringup.daemon.storage.store.sqlite import SqliteStore
 from support.postgresql import PASSWORD, the_server
 
 Open = Callable[[], Awaitable[ImportingStore]]

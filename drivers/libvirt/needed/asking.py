@@ -6,9 +6,9 @@ from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 from bringup.drivers.libvirt.binding import Connection, Domain
-from bringup.drivers.libvirt.needed.definition import Definition, Machine, SecretName
 from bringup.drivers.libvirt.needed.host import Host
-from bringup.drivers.libvirt.needed.reading import read_definition
+from bringup.drivers.libvirt.needed.rules.definition import Definition, Machine, SecretName
+from bringup.drivers.libvirt.needed.rules.reading import read_definition
 from bringup.drivers.libvirt.needed.sight import Told
 
 KEEPS_S: Final = 60.0

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from bringup.drivers.libvirt.needed.host import Found, Host
-from bringup.drivers.libvirt.needed.names import SHORTEST, plain_identity
-from bringup.drivers.libvirt.needed.volumes import MULTIPATH, Device
+from bringup.drivers.libvirt.needed.rules.names import SHORTEST, plain_identity
+from bringup.drivers.libvirt.needed.rules.volumes import MULTIPATH, Device
 
 MOST_PATHS: Final = 64
 DESIGNATORS: Final = (2, 3, 8)

@@ -5,18 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from bringup.drivers.libvirt.needed.backing import source_of
 from bringup.drivers.libvirt.needed.block import device_of, dm_uuid_of
-from bringup.drivers.libvirt.needed.definition import Disk, Source
 from bringup.drivers.libvirt.needed.host import HIDDEN, Found
-from bringup.drivers.libvirt.needed.identified import doubt, who_can_tell
-from bringup.drivers.libvirt.needed.mounts import points_above, relied_on
-from bringup.drivers.libvirt.needed.names import Naming, is_stable_dm, read_name
-from bringup.drivers.libvirt.needed.qcow2 import read_header
+from bringup.drivers.libvirt.needed.rules.backing import source_of
+from bringup.drivers.libvirt.needed.rules.definition import Disk, Source
+from bringup.drivers.libvirt.needed.rules.identified import doubt, who_can_tell
+from bringup.drivers.libvirt.needed.rules.mounts import points_above, relied_on
+from bringup.drivers.libvirt.needed.rules.names import Naming, is_stable_dm, read_name
+from bringup.drivers.libvirt.needed.rules.qcow2 import read_header
+from bringup.drivers.libvirt.needed.rules.verdicts import Verdict, need
+from bringup.drivers.libvirt.needed.rules.volumes import FILE_TYPES, Volume, volume_of
 from bringup.drivers.libvirt.needed.serving import network
 from bringup.drivers.libvirt.needed.sight import Sight
-from bringup.drivers.libvirt.needed.verdicts import Verdict, need
-from bringup.drivers.libvirt.needed.volumes import FILE_TYPES, Volume, volume_of
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
 LONGEST_CHAIN: Final = 64

@@ -13,14 +13,14 @@ from bringup.drivers.libvirt.binding import Connection
 from bringup.drivers.libvirt.errors import CallTimedOut, NotSent
 from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.needed.asking import Asking
-from bringup.drivers.libvirt.needed.definition import Definition, SecretName
 from bringup.drivers.libvirt.needed.devices import devices
 from bringup.drivers.libvirt.needed.disks import disks
 from bringup.drivers.libvirt.needed.host import Host
+from bringup.drivers.libvirt.needed.rules.definition import Definition, SecretName
+from bringup.drivers.libvirt.needed.rules.verdicts import Verdict, need
+from bringup.drivers.libvirt.needed.rules.volumes import volumes_of
 from bringup.drivers.libvirt.needed.sight import Sight, Told
 from bringup.drivers.libvirt.needed.stores import stores
-from bringup.drivers.libvirt.needed.verdicts import Verdict, need
-from bringup.drivers.libvirt.needed.volumes import volumes_of
 from bringup.drivers.libvirt.room import Room
 from bringup.drivers.libvirt.threads import on_disk
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState

@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
-from bringup.drivers.libvirt.needed.definition import Server, Source
 from bringup.drivers.libvirt.needed.knocking import knock
+from bringup.drivers.libvirt.needed.rules.definition import Server, Source
+from bringup.drivers.libvirt.needed.rules.verdicts import need
 from bringup.drivers.libvirt.needed.sight import Sight
-from bringup.drivers.libvirt.needed.verdicts import need
 from bringup.drivers.needs import MetBy, Need, NeedKind
 
 MOST_SERVERS: Final = 16

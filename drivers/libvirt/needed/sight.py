@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bringup.drivers.libvirt.needed.definition import Definition
 from bringup.drivers.libvirt.needed.host import Host
-from bringup.drivers.libvirt.needed.mounts import Mounts
-from bringup.drivers.libvirt.needed.volumes import Volume
+from bringup.drivers.libvirt.needed.rules.definition import Definition
+from bringup.drivers.libvirt.needed.rules.mounts import Mounts
+from bringup.drivers.libvirt.needed.rules.volumes import Volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

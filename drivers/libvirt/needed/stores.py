@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bringup.drivers.libvirt.needed.definition import Disk, Source
 from bringup.drivers.libvirt.needed.devices import NOT_SEEN
 from bringup.drivers.libvirt.needed.disks import DiskLook
-from bringup.drivers.libvirt.needed.names import Naming, read_name
+from bringup.drivers.libvirt.needed.rules.definition import Disk, Source
+from bringup.drivers.libvirt.needed.rules.names import Naming, read_name
+from bringup.drivers.libvirt.needed.rules.verdicts import Verdict, need
 from bringup.drivers.libvirt.needed.sight import Sight
-from bringup.drivers.libvirt.needed.verdicts import Verdict, need
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
 

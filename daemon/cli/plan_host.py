@@ -1,0 +1,172 @@
+"""Finds out what would happen to each instance of a host, and touches nothing.
+
+The records are loaded as a run loads them; of the hypervisor only ``init_host``, the list of its guests, ``get_info``
+and, where a guest would be started, ``needs`` are asked.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import anyio
+
+from bringup.daemon.decisions.execution_order import in_order
+from bringup.daemon.decisions.forecast import foresee, undisturbed
+from bringup.daemon.decisions.forecast_values import Course, Forecast
+from bringup.daemon.decisions.from_needs import can_start, of_failed_look
+from bringup.daemon.decisions.guards import Guards
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.resume_policy import Boot, Resuming
+from bringup.daemon.decisions.rules import Facts
+from bringup.daemon.decisions.states import PowerState
+from bringup.daemon.recovery import operations
+from bringup.daemon.recovery.guest_needs import unmet_needs
+from bringup.daemon.recovery.init_instance import problem_of
+from bringup.daemon.recovery.load_records import guests_of, load_records
+from bringup.daemon.recovery.plan_checks import boot_of, guarded, refuse_strangers, without_accepted
+from bringup.daemon.service.assembly import owes_elsewhere
+from bringup.daemon.settings import Settings
+from bringup.daemon.storage.journal import Past
+from bringup.daemon.storage.store.base import Store
+from bringup.drivers.base import Driver
+from bringup.drivers.needs import Need
+
+LOOK_DEADLINE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What would happen to one instance."""
+
+    facts: Facts
+    forecast: Forecast
+    """All ways that it may go, as far as is known."""
+    has_guest: bool | None = None
+    """Whether the hypervisor has the guest, asked for evacuated instances only."""
+    look: PowerState | None = None
+    """What a look at the guest gave; None: there was none."""
+    course: Course | None = None
+    """The way it goes if the guest stays as it was seen; None: that is not known."""
+    problem: str | None = None
+    """Why the guest could not be looked at."""
+    needs: tuple[Need, ...] = ()
+    """What a start of it would need and this host does not have."""
+
+    @property
+    def is_deferred(self) -> bool:
+        """Tell whether it would be deferred."""
+        return self.course is not None and self.course.kind is Kind.DEFERRED
+
+    @property
+    def instance(self) -> Instance:
+        """Its record."""
+        return self.facts.instance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planning:
+    """What is to be planned."""
+
+    settings: Settings
+    host: str
+    """The name of this host."""
+    store: Store
+    driver: Driver | None
+    """Who is asked about the guests; None: nobody."""
+    resuming: Resuming
+    """By what guests that ran before are brought back."""
+    past: Past
+    """What the journal knows."""
+    guards: Guards
+    boot: Boot | None = None
+    """What is known of this boot; None: what the journal knows."""
+    accepted_guests: frozenset[str] = frozenset()
+    """UUIDs of guests that need no record here: an operator has said so."""
+    others: Sequence[Instance] = ()
+    """Instances that are to be shown though they may belong to other hosts."""
+    power_cut: bool = False
+    """Take every guest as off, as it would be after one."""
+
+    async def plan(self) -> list[Planned]:
+        """Plan, in the order in which a run would take the instances.
+
+        :raises Unavailable: the hypervisor does not tell which guests it has.
+        :raises Temporary: the records could not be loaded.
+        :raises SettingsError: a run would be refused.
+        """
+        deadline_s = self.settings.limits.host_deadline
+        local = None if self.driver is None else await guests_of(self.driver, self.host, deadline_s=deadline_s)
+        records = await load_records(
+            self.store,
+            self.host,
+            local=local,
+            resuming=replace(self.resuming, boot=self.boot or boot_of(self.past)),
+            deadline_s=deadline_s,
+            past=self.past,
+            owes_elsewhere=owes_elsewhere(self.settings),
+        )
+        if local is not None:
+            refuse_strangers(self.host, self.accepted_guests, local, records)
+            records = without_accepted(records, self.accepted_guests)
+            records = guarded(records, self.guards, self.past, guests=len(local))
+        here = {facts.instance.uuid: facts for facts in records.evacuated}
+        foreign = list(records.foreign)
+        own = in_order(facts for facts in records.own if facts.instance.uuid not in here)
+        known = {*here, *(facts.instance.uuid for facts in (*foreign, *own))}
+        others = [Facts(instance=each, host=self.host) for each in self.others if each.uuid not in known]
+        looked = None if self.driver is None else False
+        planned = [self._unlooked(facts, has_guest=looked is not None or None) for facts in here.values()]
+        planned += [self._unlooked(facts, has_guest=looked) for facts in (*foreign, *own, *others)]
+        if self.driver is not None:
+            return await self._looked(planned, self.driver)
+        return [_seen(each, PowerState.SHUTDOWN) for each in planned] if self.power_cut else planned
+
+    def _unlooked(self, facts: Facts, *, has_guest: bool | None) -> Planned:
+        forecast = foresee(facts, has_guest=has_guest)
+        return Planned(facts=facts, forecast=forecast, has_guest=has_guest, course=forecast.certain)
+
+    async def _looked(self, planned: list[Planned], driver: Driver) -> list[Planned]:
+        deadline_s = min(LOOK_DEADLINE_S, self.settings.limits.instance_deadline)
+        queue = deque(index for index, each in enumerate(planned) if any(c.first_look for c in each.forecast.courses))
+
+        async def work() -> None:
+            while queue:
+                index = queue.popleft()
+                planned[index] = await _look(planned[index], driver, deadline_s, power_cut=self.power_cut)
+
+        async with anyio.create_task_group() as group:
+            for number in range(min(self.settings.limits.concurrency, len(queue))):
+                group.start_soon(work, name=f"look-{number}")
+        return planned
+
+
+async def _look(planned: Planned, driver: Driver, deadline_s: float, *, power_cut: bool) -> Planned:
+    try:
+        with anyio.fail_after(deadline_s):
+            look = await operations.look(planned.instance, driver)
+    except TimeoutError:
+        return replace(planned, problem=f"no answer in {deadline_s:g} s")
+    except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being planned
+        return replace(planned, problem=problem_of("get_info", error).message)
+    seen = _seen(planned, PowerState.SHUTDOWN if power_cut and look is not PowerState.NOSTATE else look)
+    return await _with_needs(seen, driver, deadline_s)
+
+
+async def _with_needs(planned: Planned, driver: Driver, deadline_s: float) -> Planned:
+    """Ask what the guest needs, where it would be started."""
+    course, needs = planned.course, tuple[Need, ...]()
+    if course is None or not any(can_start(step.action, planned.look) for step in course.steps):
+        return planned
+    with anyio.move_on_after(deadline_s) as scope:
+        needs = await unmet_needs(planned.instance, driver)
+    if scope.cancelled_caught:
+        needs = (of_failed_look(planned.instance.uuid, TimeoutError(f"no answer in {deadline_s:g} s")),)
+    return replace(planned, course=replace(course, steps=(), kind=Kind.DEFERRED), needs=needs) if needs else planned
+
+
+def _seen(planned: Planned, look: PowerState) -> Planned:
+    if not any(course.first_look for course in planned.forecast.courses):
+        return planned
+    forecast = foresee(planned.facts, look, has_guest=planned.has_guest)
+    return replace(planned, forecast=forecast, look=look, course=undisturbed(forecast, look))

@@ -1,0 +1,59 @@
+"""What is done with a guest that this hypervisor still has although its instance was evacuated."""
+
+from bringup.daemon.decisions.actions import Action, DestroyEvacuated, Fence, SaveMigration
+from bringup.daemon.decisions.guard_rows import HELD_ROWS
+from bringup.daemon.decisions.instances import Migration
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
+from bringup.daemon.decisions.unreadable_records import UNREADABLE
+
+EVACUATION_RUNNING = ("accepted", "pre-migrating")
+EVACUATION_DONE = "done"
+
+
+def has_come_back(facts: Facts) -> bool:
+    """Tell whether the instance belongs to this host although its evacuation from it is done."""
+    return (
+        facts.evacuation is not None
+        and facts.evacuation.status == EVACUATION_DONE
+        and facts.instance.host == facts.host
+    )
+
+
+def _completed(evacuation: Migration | None) -> tuple[Action, ...]:
+    return () if evacuation is None else (SaveMigration(evacuation.uuid, "completed"),)
+
+
+EVACUATED: tuple[Rule, ...] = (
+    UNREADABLE,
+    Rule(
+        "evacuated_and_back",
+        has_come_back,
+        nothing,
+        Next.END,
+        "It was evacuated once and belongs to this host again: the old evacuation says nothing of it.",
+    ),
+    Rule(
+        "evacuation_running",
+        lambda f: f.evacuation is not None and f.evacuation.status in EVACUATION_RUNNING,
+        always(Fence()),
+        Next.END,
+        "Its evacuation is not done: it must not run here, and its disks must not be lost if the evacuation fails.",
+        Kind.SKIPPED,
+    ),
+    *HELD_ROWS,
+    Rule(
+        "evacuated_and_gone",
+        lambda f: f.guest_gone,
+        lambda f: _completed(f.evacuation),
+        Next.END,
+        "Its guest was destroyed when the run was cut short; only the migration does not say so.",
+    ),
+    Rule(
+        "evacuated",
+        lambda f: f.evacuation is not None and f.evacuation.status == EVACUATION_DONE,
+        lambda f: (DestroyEvacuated(), *_completed(f.evacuation)),
+        Next.END,
+        "It was evacuated from this host and still exists in its hypervisor.",
+    ),
+)

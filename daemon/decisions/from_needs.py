@@ -1,0 +1,124 @@
+"""What a need means for a start: a table over the kind of the need, its state and who can meet it.
+
+House rule: nothing is started on what is not known.  A need that is not met defers the guest, whatever it is; the table
+says only whether it is tried again by itself.  No I/O, no clock, no logger.
+"""
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from bringup.daemon.decisions.actions import Action, Reboot, ResumeStateOnHostBoot, RevertMigration, Start, Unpause
+from bringup.daemon.decisions.rules import Facts, Rule, Step, as_it_will_be, decide
+from bringup.daemon.decisions.states import PowerState
+from bringup.drivers.base import InstanceNotFound
+from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
+
+STARTS = (ResumeStateOnHostBoot, Start, Reboot, RevertMigration)
+"""Actions that can start a guest, whatever state it is in.  A revert wants the disks even where the guest stays off."""
+
+
+class Follows(enum.Enum):
+    """What follows from a need."""
+
+    START = "it does not stand in the way"
+    TRY_AGAIN = "deferred, and tried again by itself: it may come without anybody doing anything"
+    LEAVE = "deferred, and left to whoever can meet it"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """One row."""
+
+    name: str
+    when: Callable[[Need], bool]
+    follows: Follows
+    why: str
+
+
+MEANINGS: tuple[Meaning, ...] = (
+    Meaning("met", lambda need: need.state is NeedState.MET, Follows.START, "It is there, and it is the right one."),
+    Meaning(
+        "definition",
+        lambda need: need.kind is NeedKind.DEFINITION and need.state is NeedState.ABSENT,
+        Follows.LEAVE,
+        "Nothing on a host makes the definition of a guest again by itself.",
+    ),
+    Meaning(
+        "by_host",
+        lambda need: need.met_by is MetBy.HOST,
+        Follows.TRY_AGAIN,
+        "A mount, a link or a device may come late.",
+    ),
+    Meaning(
+        "by_revert",
+        lambda need: need.met_by is MetBy.REVERT,
+        Follows.LEAVE,
+        "A resize had moved it aside, and nothing rolls that back.",
+    ),
+    Meaning("by_nova", lambda need: need.met_by is MetBy.NOVA, Follows.LEAVE, "nova-compute prepares it."),
+    Meaning("by_person", lambda need: need.met_by is MetBy.PERSON, Follows.LEAVE, "Somebody has to do something."),
+)
+
+
+def meaning_of(need: Need) -> Meaning:
+    """Find the first row that holds."""
+    return next(row for row in MEANINGS if row.when(need))
+
+
+def unmet(needs: Sequence[Need], *, reverting: bool = False) -> tuple[Need, ...]:
+    """Give the needs that stand in the way of a start; ``reverting``: a resize is rolled back before it."""
+    return tuple(
+        need
+        for need in needs
+        if meaning_of(need).follows is not Follows.START and not (reverting and need.met_by is MetBy.REVERT)
+    )
+
+
+def is_tried_again(needs: Sequence[Need]) -> bool:
+    """Tell whether a guest with these unmet needs is tried again by itself: all of them may come by themselves."""
+    found = unmet(needs)
+    return bool(found) and all(meaning_of(need).follows is Follows.TRY_AGAIN for need in found)
+
+
+def of_failed_look(guest: str, error: Exception) -> Need:
+    """Give the need that stands for not knowing any: the driver could not tell, and nothing is started on a guess."""
+    if isinstance(error, InstanceNotFound):
+        return Need(
+            kind=NeedKind.DEFINITION,
+            name=guest,
+            state=NeedState.ABSENT,
+            met_by=MetBy.NOVA,
+            why="the hypervisor has no such guest",
+        )
+    if isinstance(error, NotImplementedError):
+        why, met_by = "this driver cannot tell what a guest needs", MetBy.PERSON
+    else:
+        why, met_by = f"what it needs could not be found out: {str(error) or type(error).__name__}", MetBy.HOST
+    return Need(kind=NeedKind.DEFINITION, name=guest, state=NeedState.UNVERIFIED, met_by=met_by, why=why)
+
+
+def can_start(action: Action, look: PowerState | None) -> bool:
+    """Tell whether an action can start a guest that was last seen like this; None: it was not seen."""
+    return isinstance(action, STARTS) or (isinstance(action, Unpause) and look is not PowerState.PAUSED)
+
+
+def starts(steps: Sequence[Step], rest: Sequence[Sequence[Rule] | None], facts: Facts) -> bool:
+    """Tell whether a guest may be started by these steps, or by what the tables after them give.
+
+    ``facts`` are those that the steps were decided on.  Where a look at the guest is still to come (None in ``rest``)
+    and nothing was seen yet, every power state is thought of; later a guest is taken to stay as it was seen.
+    """
+    if any(can_start(step.action, facts.look) for step in steps):
+        return True
+    tables = [table for table in rest if table is not None]
+    if not tables:
+        return False
+    for step in steps:
+        facts = as_it_will_be(facts, step.action)
+    for look in (facts.look,) if facts.look is not None else PowerState:
+        seen = replace(facts, look=look)
+        plan = decide(tables[0], seen)
+        if starts(plan.steps, () if plan.ends else tables[1:], seen):
+            return True
+    return False

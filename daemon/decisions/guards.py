@@ -1,0 +1,90 @@
+"""What is looked at before anything is done: the whole plan.  No I/O, no clock, no logger."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bringup.daemon.decisions.actions import Delete, DestroyEvacuated, DestroyGuest
+from bringup.daemon.decisions.from_evacuation import EVACUATED
+from bringup.daemon.decisions.from_record import FROM_RECORD
+from bringup.daemon.decisions.rules import Facts, Hold, decide
+
+QUARANTINED = "quarantined"
+DESTRUCTION_HELD = "destruction_held"
+RELEASE = "bringup release"
+ALL = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guards:
+    """The limits; ``Guards()`` holds nothing."""
+
+    destroy_freely: int = 0
+    destroy_at_most: int | None = None
+    destroy_share: float = 1.0
+    quarantine_after: int = 0
+    """0: never."""
+    powers_off_foreign: bool = False
+    """Whether a guest that runs here although its record names another host is powered off."""
+
+    def forbids(self, destroyed: int, guests: int) -> bool:
+        """Tell whether so many of so many guests are too many to destroy without an operator's word."""
+        if destroyed <= self.destroy_freely or self.destroy_at_most is None:
+            return False
+        return destroyed > self.destroy_at_most or destroyed > self.destroy_share * guests
+
+
+def quarantined(
+    all_facts: Sequence[Facts], guards: Guards, suspects: Mapping[str, int], released: Collection[str]
+) -> list[Facts]:
+    """Hold the instances that were in flight when the host died, too often in a row."""
+    if not guards.quarantine_after:
+        return list(all_facts)
+    return [_quarantined(facts, guards, suspects, released) for facts in all_facts]
+
+
+def _quarantined(facts: Facts, guards: Guards, suspects: Mapping[str, int], released: Collection[str]) -> Facts:
+    uuid = facts.instance.uuid
+    times = suspects.get(uuid, 0)
+    if times < guards.quarantine_after or _is_released(uuid, released):
+        return facts
+    why = f"it was being worked on when the host died, {times} boots in a row; {RELEASE} {uuid} lets it go on"
+    return replace(facts, hold=Hold(QUARANTINED, why))
+
+
+def destroys(facts: Facts, *, evacuated: bool) -> bool:
+    """Tell whether a guest would be destroyed."""
+    steps = decide(EVACUATED if evacuated else FROM_RECORD, facts).steps
+    return any(isinstance(step.action, Delete | DestroyGuest | DestroyEvacuated) for step in steps)
+
+
+def held_together(
+    own: Sequence[Facts],
+    evacuated: Sequence[Facts],
+    guards: Guards,
+    *,
+    guests: int,
+    released: Collection[str],
+) -> tuple[list[Facts], list[Facts]]:
+    """Hold all that destroys, where it is too much; what an operator has released is neither held nor counted."""
+    to_destroy = {
+        facts.instance.uuid
+        for group, are_evacuated in ((own, False), (evacuated, True))
+        for facts in group
+        if destroys(facts, evacuated=are_evacuated) and not _is_released(facts.instance.uuid, released)
+    }
+    if not guards.forbids(len(to_destroy), guests):
+        return list(own), list(evacuated)
+    hold = Hold(
+        DESTRUCTION_HELD,
+        f"{len(to_destroy)} guests were to be destroyed, of {guests} on this host; allowed are "
+        f"{guards.destroy_at_most} and a share of {guards.destroy_share:g}; {RELEASE} lets them go on",
+    )
+
+    def held(group: Sequence[Facts]) -> list[Facts]:
+        return [replace(facts, hold=hold) if facts.instance.uuid in to_destroy else facts for facts in group]
+
+    return held(own), held(evacuated)
+
+
+def _is_released(uuid: str, released: Collection[str]) -> bool:
+    return uuid in released or ALL in released

@@ -1,0 +1,195 @@
+"""Reading records of nova-conductor: several requests at once, and each row by itself.
+
+A row that cannot be read is the outcome of its own instance: an :class:`UnreadableInstance`, and no error of all.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import anyio
+
+from bringup.daemon.decisions.instances import Instance, Migration, UnreadableInstance
+from bringup.daemon.errors import RecordNotFound, StoreError
+from bringup.daemon.logs import get_logger
+from bringup.daemon.openstack.conductor.calls import Conductor
+from bringup.daemon.openstack.conductor.decoding import (
+    EXPECTED_ATTRS,
+    Look,
+    Row,
+    devices_by_instance,
+    each_of_its_own,
+    instance_row,
+    looks_by_instance,
+    names_an_instance,
+    one_of_each,
+    unreadable,
+)
+from bringup.daemon.openstack.conductor.migrations import of_each_instance
+from bringup.daemon.openstack.rpc.errors import Unreadable
+from bringup.daemon.openstack.rpc.objects import DATA
+from bringup.daemon.storage.store.base import AWAY_STATUSES
+from bringup.daemon.storage.store.imports import chunks
+from bringup.drivers.identifiers import canonical_uuid
+
+log = get_logger()
+
+PAGE = 200
+"""Instances in one request: some 450 KB of answer, a third of a second of a conductor."""
+
+
+class Reader:
+    """Reads instances, and keeps of each what a later write of it needs."""
+
+    def __init__(self, conductor: Conductor, name_template: str) -> None:
+        """Take who is asked, and Nova's ``instance_name_template``."""
+        self._conductor = conductor
+        self._name_template = name_template
+        self.numbers: dict[str, int] = {}
+        """Nova's ``id`` of each instance that was read, by its UUID."""
+        self.valueless: dict[str, tuple[str, ...]] = {}
+        """The keys of its system metadata that have no value, where there are any."""
+
+    async def of_host(self, host: str) -> list[Instance]:
+        """Read the instances of a host, deleted rows left out, in the order of their UUIDs."""
+        uuids = await self._conductor.instance_uuids(host)
+        if len(uuids) > PAGE:
+            found = await self._in_pages(uuids)
+        else:
+            found = await self._decoded(await self._conductor.instances_of(host) if uuids else [], uuids)
+        # Of one that cannot be read it may not be known whose it is; it was asked for as this host's.
+        return [own for own in (_of_host(each, host) for each in found) if own.host == host]
+
+    async def by_uuid(self, uuids: Collection[str]) -> list[Instance]:
+        """Read instances on whatever host, deleted rows left out."""
+        return _asked_for(await self._in_pages(uuids), uuids)
+
+    async def deleted(self, uuids: Collection[str]) -> list[Instance]:
+        """Read instances whose row is deleted, as far as Nova still has it."""
+        found: list[Instance] = []
+        for page in chunks(sorted(uuids), PAGE):
+            listed = await self._conductor.instances(page, hidden=False, deleted=True)
+            found += await self._decoded(listed, page)
+        return _asked_for(found, uuids)
+
+    async def round(self, uuids: Sequence[str]) -> list[Instance | StoreError]:
+        """Read a page of instances that somebody waits for; give an answer each, in order."""
+        page = await self._page(sorted(set(uuids)))
+        found = {each.uuid: each for each in page}
+        strange = [each for each in page if isinstance(each, UnreadableInstance) and each.uuid not in uuids]
+
+        def answer(uuid: str) -> Instance | StoreError:
+            instance = found.get(uuid)
+            if isinstance(instance, UnreadableInstance):
+                return StoreError(f"cannot read instance {uuid}: {instance.why}")
+            if instance is None and strange:
+                # Any of them may be it.
+                return StoreError(f"cannot read instance {uuid}: {strange[0].why}")
+            return instance or RecordNotFound(f"cannot read instance {uuid}: there is no such record")
+
+        return [answer(uuid) for uuid in uuids]
+
+    async def look_round(self, asked: Sequence[tuple[str, str]]) -> list[tuple[Look, list[Migration]] | StoreError]:
+        """Look at the records, and then at the migrations: one that was begun in between is seen."""
+        uuids = sorted({uuid for uuid, _ in asked})
+        looks, strange = looks_by_instance(await self._listed(uuids, attributes=()))
+        moves = {host: await self._moves(host, AWAY_STATUSES) for host in {host for _, host in asked}}
+
+        def answer(uuid: str, host: str) -> tuple[Look, list[Migration]] | StoreError:
+            # One that names no instance may be any that is missing.
+            record, mine = looks.get(uuid, strange), moves[host].get(uuid, [])
+            if record is None:
+                return RecordNotFound(f"cannot look at instance {uuid}: there is no such record")
+            if isinstance(record, Unreadable):
+                return StoreError(f"cannot look at instance {uuid}: {record}")
+            return mine if isinstance(mine, StoreError) else (record, mine)
+
+        return [answer(uuid, host) for uuid, host in asked]
+
+    async def _moves(self, host: str, statuses: Collection[str]) -> dict[str, list[Migration] | StoreError]:
+        """Migrations that leave a host, by the UUID of their instance, oldest first; an error where one is wrong."""
+        return of_each_instance(await self._conductor.migrations(host, statuses))
+
+    async def _in_pages(self, uuids: Collection[str]) -> list[Instance]:
+        """Several at once: a cloud has several conductors."""
+        wanted = sorted(set(uuids))
+        pages: list[list[Instance] | StoreError] = [[] for _ in range(0, len(wanted), PAGE)]
+
+        async def load(number: int, page: Sequence[str]) -> None:
+            try:
+                pages[number] = await self._page(page)
+            except StoreError as error:
+                pages[number] = error
+
+        async with anyio.create_task_group() as group:
+            for number, page in enumerate(chunks(wanted, PAGE)):
+                group.start_soon(load, number, page)
+        found: list[Instance] = []
+        for loaded in pages:
+            if isinstance(loaded, StoreError):
+                raise loaded
+            found += loaded
+        # A page may hold what another one does.
+        return one_of_each(found)
+
+    async def _page(self, uuids: Sequence[str]) -> list[Instance]:
+        return await self._decoded(await self._listed(uuids, attributes=EXPECTED_ATTRS), uuids)
+
+    async def _listed(self, uuids: Sequence[str], *, attributes: Sequence[str]) -> list[Any]:
+        found = await self._conductor.instances(uuids, hidden=False, attributes=attributes)
+        if len(found) < len(uuids):
+            found += await self._conductor.instances(uuids, hidden=True, attributes=attributes)
+        return found
+
+    async def _decoded(self, found: Sequence[Any], uuids: Sequence[str]) -> list[Instance]:
+        """Read rows, each by itself: one that cannot be read is an :class:`UnreadableInstance`."""
+        devices = await self._devices(uuids) if found else {}
+        instances: list[Instance] = []
+        if found and not any(map(names_an_instance, found)):
+            raise StoreError(f"cannot read {len(found)} instances: what nova-conductor gives names none")
+        for each in found:
+            try:
+                row = instance_row(each, name_template=self._name_template, devices=_devices_of(each, devices))
+            except Unreadable as error:
+                stub = unreadable(each, error)
+                log.error("store.row_unreadable", instance=stub.uuid, error=stub.why)  # noqa: TRY400 - a sentence
+                instances.append(stub)
+            else:
+                self._know(row)
+                instances.append(row.instance)
+        return one_of_each(instances)
+
+    async def _devices(self, uuids: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
+        return each_of_its_own(await self._conductor.block_devices(uuids), "BlockDeviceMapping")
+
+    def _know(self, row: Row) -> None:
+        self.numbers[row.instance.uuid] = row.number
+        if row.valueless:
+            self.valueless[row.instance.uuid] = row.valueless
+        else:
+            self.valueless.pop(row.instance.uuid, None)
+
+
+def _of_host(instance: Instance, host: str) -> Instance:
+    is_unknown = isinstance(instance, UnreadableInstance) and instance.host is None
+    return replace(instance, host=host) if is_unknown else instance
+
+
+def _asked_for(found: Sequence[Instance], wanted: Collection[str]) -> list[Instance]:
+    """Give those that were asked for; where a row has no UUID that can be read, it may be any that is missing."""
+    known = [each for each in found if each.uuid in wanted]
+    strange = [each for each in found if isinstance(each, UnreadableInstance) and each.uuid not in wanted]
+    missing = sorted(set(wanted) - {each.uuid for each in known}) if strange else []
+    return known + [replace(strange[0], uuid=uuid, host=None) for uuid in missing]
+
+
+def _devices_of(row: Any, devices: Mapping[str, Sequence[Mapping[str, Any]]]) -> Sequence[Mapping[str, Any]]:
+    """Give the block devices of a row, in order; none where its UUID is none.
+
+    :raises Unreadable: one of them is wrong.
+    """
+    try:
+        uuid = canonical_uuid(row[DATA]["uuid"])
+    except (ValueError, TypeError, LookupError):
+        return ()
+    return devices_by_instance(devices.get(uuid, ())).get(uuid, ())

@@ -1,0 +1,274 @@
+"""Records in an OpenStack cloud: a :class:`bringup.daemon.storage.store.base.Store` over nova-conductor.
+
+* **Reads** are gathered: the instances that many tasks want afresh come in one request, their block devices in another.
+  A host's instances come in pages, since one message holds a whole answer.
+* **Saves** are Nova's compare-and-set.  Where an answer is lost, the record is read: it has what was to be written, or
+  it is as it was expected and the save is sent again, or somebody else changed it.
+* **The lease** is Nova's own: the compute node with our UUID is this host's.  A record names one host, so no other host
+  can claim it; a claim is the fresh look at the record and at the migrations away from it.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import anyio
+
+from bringup.daemon import closing
+from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migration
+from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict, StoreUnavailable
+from bringup.daemon.openstack.conductor.calls import Caller, Conductor, Conflict
+from bringup.daemon.openstack.conductor.decoding import Look
+from bringup.daemon.openstack.conductor.migrations import in_order
+from bringup.daemon.openstack.conductor.reading import PAGE, Reader
+from bringup.daemon.openstack.rpc.errors import Unanswered
+from bringup.daemon.storage.batching import Gathering
+from bringup.daemon.storage.store.base import Claimant
+from bringup.daemon.storage.store.expected_states import conflict
+from bringup.daemon.storage.store.moves import moved
+from bringup.daemon.storage.store.rows import changed_columns
+
+ASKED_ONE_BY_ONE = 32
+"""Of so many instances the migrations are asked for one by one."""
+SENDS = 3
+"""How often a save is sent whose answers are lost."""
+NAME_TEMPLATE = "instance-%08x"
+"""Nova's default for ``instance_name_template``."""
+CLOSE_S = closing.CONDUCTOR_S
+
+
+class NovaConductorStore:
+    """Nova's records, through nova-conductor."""
+
+    def __init__(self, caller: Caller, *, name_template: str = NAME_TEMPLATE) -> None:
+        """Take what makes the calls, and Nova's ``instance_name_template``."""
+        self._conductor = Conductor(caller)
+        self._reader = Reader(self._conductor, name_template)
+        self._fresh: Gathering[str, Instance] = Gathering(self._reader.round, only_reads=True, most=PAGE)
+        self._looks: Gathering[tuple[str, str], tuple[Look, list[Migration]]] = Gathering(
+            self._reader.look_round, only_reads=True, most=PAGE
+        )
+
+    async def close(self) -> None:
+        """Take no more questions; the connection is the caller's."""
+        with anyio.move_on_after(CLOSE_S, shield=True):
+            await self._fresh.close()
+            await self._looks.close()
+
+    async def load_instances(self, host: str) -> list[Instance]:
+        """Instances whose ``host`` is this one, deleted rows left out, in the order of their UUIDs."""
+        return await self._reader.of_host(host)
+
+    async def list_uuids(self, host: str) -> list[str]:
+        """UUIDs of the instances whose ``host`` is this one, deleted rows left out, in order."""
+        return sorted(await self._conductor.instance_uuids(host))
+
+    async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
+        """Instances with these UUIDs, on whatever host, deleted rows left out."""
+        return await self._reader.by_uuid({uuid.lower() for uuid in uuids})
+
+    async def load_deleted(self, uuids: Collection[str]) -> list[Instance]:
+        """Instances with these UUIDs whose row is deleted, as far as Nova still has it."""
+        return await self._reader.deleted({uuid.lower() for uuid in uuids})
+
+    async def load_migrations_of(self, host: str, uuids: Collection[str]) -> list[Migration]:
+        """Migrations of these instances from or to a host, whatever has come of them, oldest first."""
+        wanted = sorted({uuid.lower() for uuid in uuids})
+        # One instance has few migrations, a host may have years of them.
+        asked: list[dict[str, Any]] = [{"host": host, "instance_uuid": uuid} for uuid in wanted]
+        if len(wanted) > ASKED_ONE_BY_ONE:
+            asked = [{"host": host}]
+        found = [each for filters in asked for each in await self._conductor.migrations_by(filters, host)]
+        return [each for each in in_order(found) if each.instance_uuid in wanted]
+
+    async def get_instance(self, uuid: str) -> Instance:
+        """Read one instance as it is at some point after this call.
+
+        :raises RecordNotFound: there is none, or it was deleted.
+        """
+        return await self._fresh.ask(uuid.lower())
+
+    async def load_migrations(self, source_compute: str, statuses: Collection[str]) -> list[Migration]:
+        """Migrations that leave or left this host and have one of these statuses, oldest first.
+
+        One that cannot be read has :data:`UNREADABLE` for its type.
+        """
+        return in_order(await self._conductor.migrations(source_compute, statuses))
+
+    async def save(self, uuid: str, changes: Changes, *, expected: Expected) -> None:
+        """Write ``changes``, if the record still has one of the expected states of each kind; durable on return.
+
+        :raises StateConflict: it has not; nothing was written.
+        :raises RecordNotFound: there is none, or it was deleted.
+        """
+        uuid = uuid.lower()
+        columns: dict[str, Any] = dict(changed_columns(changes))
+        system_metadata = changes.get("system_metadata")
+        if system_metadata is not None:
+            columns["system_metadata"] = {**dict.fromkeys(self._reader.valueless.get(uuid, ())), **system_metadata}
+        if not columns or not expected.vm_states or not expected.task_states:
+            # Nova compares nothing where nothing is to be written.
+            self._expect(uuid, await self._found(uuid, "save"), expected)
+            return
+        unanswered: Unanswered | None = None
+        for _ in range(SENDS):
+            try:
+                await self._conductor.save_instance(
+                    uuid,
+                    columns,
+                    vm_states=[state.value for state in expected.vm_states],
+                    task_states=[None if state is None else state.value for state in expected.task_states],
+                )
+            except Conflict as error:
+                # One that was sent before, and not answered, may have been made meanwhile.
+                is_sure = error.is_sure and unanswered is None
+                await self._lost_race(uuid, changes, expected, error, is_sure=is_sure)
+                return
+            except Unanswered as error:
+                unanswered = error
+                if await self._was_saved(uuid, changes, expected):
+                    return
+            else:
+                return
+        raise StoreUnavailable(f"cannot save instance {uuid}: nova-conductor does not answer") from unanswered
+
+    async def _was_saved(self, uuid: str, changes: Changes, expected: Expected) -> bool:
+        """Tell whether a save whose answer was lost was made; not: the record is still as it was expected."""
+        record = await self._found(uuid, "save")
+        if _has(record, changes):
+            return True
+        self._expect(uuid, record, expected)
+        return False
+
+    async def _lost_race(
+        self, uuid: str, changes: Changes, expected: Expected, refusal: Conflict, *, is_sure: bool
+    ) -> None:
+        """Say what the record is now; not where an earlier try of ours has made it so."""
+        record = await self._found(uuid, "save")
+        if not is_sure and _has(record, changes):
+            return
+        refused = conflict("save", uuid, record.vm_state, record.task_state, expected)
+        raise refused or StateConflict(f"cannot save instance {uuid}: its state was another one") from refusal
+
+    def _expect(self, uuid: str, record: Instance, expected: Expected) -> None:
+        refused = conflict("save", uuid, record.vm_state, record.task_state, expected)
+        if refused is not None:
+            raise refused
+
+    async def _found(self, uuid: str, doing: str) -> Instance:
+        try:
+            return await self.get_instance(uuid)
+        except RecordNotFound as error:
+            raise RecordNotFound(f"cannot {doing} instance {uuid}: there is no such record") from error
+
+    async def destroy(self, uuid: str) -> None:
+        """Mark the row as deleted.
+
+        :raises RecordNotFound: there is none, or it was deleted already.
+        :raises StateConflict: somebody else has put it on a host meanwhile.
+        """
+        record = await self._found(uuid.lower(), "destroy")
+        unanswered: Unanswered | None = None
+        for _ in range(SENDS):
+            try:
+                number = self._reader.numbers[record.uuid]
+                await self._conductor.destroy_instance(record.uuid, number=number, host=record.host)
+            except Conflict as error:
+                await self._found(record.uuid, "destroy")
+                raise StateConflict(f"cannot destroy instance {uuid}: its host was another one") from error
+            except RecordNotFound:
+                # One that was sent before, and not answered, has been made meanwhile.
+                if unanswered is None:
+                    raise
+                return
+            except Unanswered as error:
+                unanswered = error
+                try:
+                    await self.get_instance(record.uuid)
+                except RecordNotFound:
+                    return
+            else:
+                return
+        raise StoreUnavailable(f"cannot destroy instance {uuid}: nova-conductor does not answer") from unanswered
+
+    async def save_migration(self, uuid: str, *, status: str) -> None:
+        """Write the status of a migration.
+
+        :raises RecordNotFound: there is none.
+        """
+        number = await self._conductor.migration_number(uuid.lower())
+        await self._conductor.save_migration(uuid.lower(), number=number, status=status)
+
+    async def begin_start(
+        self,
+        uuid: str,
+        claimant: Claimant,
+        *,
+        expected: Expected,
+        reverting: bool,
+        left_over: Collection[tuple[str, str]] = (),
+    ) -> None:
+        """Look afresh, right before a guest is started, whether its instance is this host's and stays here.
+
+        :raises StateConflict: it must not be started here.
+        :raises RecordNotFound: it is gone.
+        """
+        record, moves = await self._looked(uuid.lower(), claimant, "claim", left_over)
+        refused = conflict("start", uuid, record.vm_state, record.task_state, expected) or moved(
+            uuid, record.host, claimant.host, moves, reverting=reverting
+        )
+        if refused is not None:
+            raise refused
+
+    async def end_start(
+        self, uuid: str, claimant: Claimant, *, reverting: bool, left_over: Collection[tuple[str, str]] = ()
+    ) -> None:
+        """Look again, right after it was started.
+
+        :raises StateConflict: meanwhile the record has moved to another host, or a migration away was begun.
+        :raises RecordNotFound: it is gone.
+        """
+        record, moves = await self._looked(uuid.lower(), claimant, "look again at", left_over)
+        refused = moved(uuid, record.host, claimant.host, moves, reverting=reverting)
+        if refused is not None:
+            raise refused
+
+    async def take_lease(self, claimant: Claimant, *, for_s: float) -> None:  # noqa: ARG002 - Nova's holds while it is so
+        """Make sure that Nova has this machine's node as a compute node of this host.
+
+        A host that Nova does not know yet may be new: it has no records either.
+
+        :raises LeaseHeld: the node is another host's, or the host is another node's.
+        """
+        try:
+            host = await self._conductor.host_of_node(claimant.holder)
+        except RecordNotFound as error:
+            if await self._conductor.instance_uuids(claimant.host):
+                raise LeaseHeld(
+                    f"Nova has instances on host {claimant.host}, and no compute node {claimant.holder}: another "
+                    "machine may have this host's name; set host.node_uuid to what is in nova-compute's compute_id "
+                    "file, or host.name right"
+                ) from error
+            return
+        if host != claimant.host:
+            raise LeaseHeld(
+                f"Nova's compute node {claimant.holder} is of host {host}, and this one is called {claimant.host}; "
+                "set host.name or host.node_uuid right"
+            )
+
+    async def drop_lease(self, claimant: Claimant) -> None:
+        """Nova keeps the compute node."""
+
+    async def _looked(
+        self, uuid: str, claimant: Claimant, doing: str, left_over: Collection[tuple[str, str]]
+    ) -> tuple[Look, list[Migration]]:
+        """Look at a record and at what moves it, without the rows that are left over."""
+        try:
+            record, moves = await self._looks.ask((uuid, claimant.host))
+            return record, [move for move in moves if (move.uuid, move.status) not in left_over]
+        except RecordNotFound as error:
+            raise RecordNotFound(f"cannot {doing} instance {uuid}: there is no such record") from error
+
+
+def _has(record: Instance, changes: Changes) -> bool:
+    """Tell whether a record has what was to be written; times aside, which Nova writes in its own way."""
+    return all(getattr(record, key) == value for key, value in changes.items() if key != "terminated_at")

@@ -1,0 +1,204 @@
+"""This host in Placement: what it has, what it is, and who has something of it.
+
+What is looked at here does not keep a guest from coming back, with one exception: where the settings want the inventory
+put right and that cannot be done, the host is not one that Placement can rely on, and no instance is touched.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import anyio
+
+from bringup.daemon.decisions.instances import Expected, Instance
+from bringup.daemon.decisions.states import VmState
+from bringup.daemon.errors import StoreError, Unavailable, chain_of
+from bringup.daemon.logs import get_logger
+from bringup.daemon.storage.store.base import Store
+from bringup.drivers.base import Driver
+from bringup.placement.allocations import consumers_of, take_back
+from bringup.placement.client import PlacementClient
+from bringup.placement.errors import PlacementError
+from bringup.placement.inventories import Wished, differences, put_inventories_right, read_inventories
+from bringup.placement.microversions import NEEDED, TRAITS
+from bringup.placement.providers import ResourceProvider
+from bringup.placement.traits import NODE_TRAITS, put_traits_right, read_traits
+from bringup.placement.update_with_generation import revise
+
+log = get_logger()
+
+EVACUATED_FROM_HERE = ("done", "completed")
+"""An evacuation of these statuses is over on the other host: what it still has of this one is nobody's."""
+MIGRATING = ("accepted", "pre-migrating", "migrating", "post-migrating", "finished", "queued", "preparing", "running")
+"""A migration of these statuses may hold the allocation of its source under its own UUID."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InventoryRules:
+    """What the settings say of the inventory."""
+
+    put_right: bool = False
+    reserved: dict[str, int] = field(default_factory=dict)
+    """By resource class: numbers, MiB, GiB; what is not in it is left as it is."""
+    ratios: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocations:
+    """What was found of those who have something of this host and are not its instances."""
+
+    taken_back: tuple[str, ...] = ()
+    """Instances that were evacuated or deleted, and have it no more."""
+    set_to_error: tuple[str, ...] = ()
+    """Instances whose build was interrupted before they had a host (Nova bug 1833581)."""
+    unknown: tuple[str, ...] = ()
+    """Consumers that no record and no migration is of; they are left alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the run knows of instances, by UUID."""
+
+    own: frozenset[str]
+    """Those of this host: what they have is theirs."""
+    still_here: frozenset[str] = frozenset()
+    """Evacuated ones whose guest could not be destroyed: they still use what they have."""
+    deleted: frozenset[str] = frozenset()
+    """Those whose deletion this run has brought to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """This host's resource provider, once the gate was passed."""
+
+    client: PlacementClient
+    provider: ResourceProvider
+    rules: InventoryRules = field(default_factory=InventoryRules)
+    wait_s: float = 60.0
+
+    async def differences(self, driver: Driver) -> list[str]:
+        """Say what Placement has wrong of this host; changes nothing.
+
+        :raises PlacementError: it could not be read.
+        """
+        wished = await self._wished(driver)
+        found = await read_inventories(self.client, self.provider.uuid)
+        lines = differences(found, wished)
+        if self._has_traits():
+            there = (await read_traits(self.client, self.provider.uuid)).names
+            lines += [f"trait {name}: missing" for name in sorted(await _traits(driver) - there)]
+        return lines
+
+    async def put_right(self, driver: Driver) -> None:
+        """Make inventory and traits what they should be, where the settings want that.
+
+        :raises Unavailable: they could not be.
+        """
+        if not self.rules.put_right:
+            return
+        try:
+            wished = await self._wished(driver)
+            for line in await put_inventories_right(self.client, self.provider.uuid, wished, wait_s=self.wait_s):
+                log.info("inventory.put_right", provider=self.provider.name, was=line)
+            if self._has_traits():
+                wanted = await _traits(driver)
+                added = await put_traits_right(self.client, self.provider.uuid, wanted, wait_s=self.wait_s)
+                if added:
+                    log.info("traits.added", provider=self.provider.name, traits=added)
+        except PlacementError as error:
+            raise Unavailable(
+                f"cannot put the inventory of {self.provider.name} right; no instance was touched"
+            ) from error
+
+    async def _wished(self, driver: Driver) -> Wished:
+        totals: dict[str, int] = {}
+        try:
+            has = await driver.get_available_resource()
+        except NotImplementedError:
+            log.debug("inventory.not_told")
+        else:
+            totals = {"VCPU": has.vcpus, "MEMORY_MB": has.memory_mb}
+            if has.local_gb is None:
+                log.warning("inventory.disk_not_told", error="the folder of disks is not there: DISK_GB stays as it is")
+            else:
+                totals["DISK_GB"] = has.local_gb
+        return Wished(totals=totals, reserved=self.rules.reserved, ratios=self.rules.ratios)
+
+    def _has_traits(self) -> bool:
+        return self.client.microversion is not None and self.client.microversion >= TRAITS
+
+    async def look_at_allocations(self, host: str, known: Known, store: Store, *, deadline_s: float) -> Allocations:
+        """Look who has something of this host besides its instances, and settle what Nova settles at a start.
+
+        Whatever goes wrong is logged; the guests run all the same.
+        """
+        if self.client.microversion is None or self.client.microversion < NEEDED:
+            log.warning("allocations.not_looked_at", microversion=str(self.client.microversion), needed=str(NEEDED))
+            return Allocations()
+        try:
+            with anyio.fail_after(deadline_s):
+                # Half of it: what was tried is told only by who has the time to.
+                others = await self._consumers(wait_s=min(self.wait_s, deadline_s / 2)) - known.own - known.still_here
+                return await self._settled(host, others, known.deleted, store) if others else Allocations()
+        except (PlacementError, StoreError, TimeoutError) as error:
+            log.warning("allocations.not_looked_at", error=chain_of(error) or "no answer in time")
+            return Allocations()
+
+    async def _consumers(self, *, wait_s: float) -> frozenset[str]:
+        ask = partial(consumers_of, self.client, self.provider.uuid)
+        return await revise(f"read who has something of {self.provider.name}", ask, wait_s=wait_s)
+
+    async def _settled(self, host: str, others: frozenset[str], deleted: frozenset[str], store: Store) -> Allocations:
+        records = {one.uuid: one for one in await store.load_instances_by_uuid(others)}
+        migrations = await store.load_migrations(host, (*EVACUATED_FROM_HERE, *MIGRATING))
+        last = {one.instance_uuid: one for one in migrations}
+        evacuated = [
+            uuid
+            for uuid, record in records.items()
+            if record.host != host
+            and uuid in last
+            and last[uuid].migration_type == "evacuation"
+            and last[uuid].status in EVACUATED_FROM_HERE
+        ]
+        unclaimed = [one for one in records.values() if one.vm_state is VmState.BUILDING and one.host is None]
+        unknown = sorted(others - deleted - records.keys() - {one.uuid for one in migrations})
+        if unknown:
+            log.warning(
+                "allocations.of_nobody", provider=self.provider.name, count=len(unknown), consumers=unknown[:10]
+            )
+        return Allocations(
+            taken_back=tuple(
+                [uuid for uuid in sorted({*evacuated, *(others & deleted)}) if await self._taken_back(uuid)]
+            ),
+            set_to_error=tuple([one.uuid for one in unclaimed if await _set_to_error(one, store)]),
+            unknown=tuple(unknown),
+        )
+
+    async def _taken_back(self, uuid: str) -> bool:
+        try:
+            taken = await take_back(self.client, uuid, self.provider.uuid, wait_s=self.wait_s)
+        except PlacementError as error:
+            # It is found again at the next start.
+            log.warning("allocation.not_taken_back", instance=uuid, error=str(error))
+            return False
+        if taken:
+            log.info("allocation.taken_back", instance=uuid, provider=self.provider.name)
+        return taken
+
+
+async def _traits(driver: Driver) -> frozenset[str]:
+    try:
+        return NODE_TRAITS | await driver.capabilities_as_traits()
+    except NotImplementedError:
+        return NODE_TRAITS
+
+
+async def _set_to_error(instance: Instance, store: Store) -> bool:
+    """Set an instance to ERROR whose build was interrupted while it waited for its claim on this host."""
+    expected = Expected((VmState.BUILDING,), (instance.task_state,))
+    try:
+        await store.save(instance.uuid, {"vm_state": VmState.ERROR, "task_state": None}, expected=expected)
+    except StoreError as error:
+        log.warning("instance.unclaimed_build_not_set_to_error", instance=instance.uuid, error=str(error))
+        return False
+    log.warning("instance.unclaimed_build", instance=instance.uuid, vm_state="error")
+    return True

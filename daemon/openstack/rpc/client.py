@@ -1,0 +1,210 @@
+"""Calls to nova-conductor, and casts to other services, over one connection that is made again where it is lost.
+
+A call is tried until its deadline: other hosts of the broker, a service that is being restarted.  What was sent and
+not answered is sent again only where that does no harm (``repeatable``); else the caller is told, and looks.
+
+aio-pika runs on asyncio alone, and so does what uses this.
+"""
+
+import random
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from bringup.daemon.errors import SettingsError, chain_of
+from bringup.daemon.logs import get_logger
+from bringup.daemon.openstack.rpc.connection import Link
+from bringup.daemon.openstack.rpc.errors import NobodyListens, RpcUnavailable, Unanswered
+from bringup.daemon.openstack.rpc.transport_url import Broker, Tls
+from bringup.placement.errors import NotUnderstood
+from bringup.placement.tls import Trust, context
+
+log = get_logger()
+
+TOPIC = "conductor"
+VERSION = "3.0"
+"""Of nova-conductor's methods: the lowest that has those for objects."""
+FIRST_SILENCE_S = 15.0
+"""How long the first try of a call may go unheard of; each further one twice as long: a conductor may be busy."""
+PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
+
+
+@dataclass(slots=True)
+class _Trial:
+    """How far a call has come."""
+
+    until: float
+    """When nobody waits for it any more, by the event loop's clock."""
+    attempt: int = 0
+    is_out: bool = False
+    """The last attempt was sent, or may have been."""
+    problem: RpcUnavailable | None = None
+
+
+class Rpc:
+    """Calls and casts; make it with :func:`opened_rpc`."""
+
+    def __init__(self, broker: Broker, verify: ssl.SSLContext | None, *, in_flight: int, deadline_s: float) -> None:
+        """Connect at the first call; ``in_flight`` calls at once at most, each for ``deadline_s`` at most."""
+        self._endpoints = list(broker.endpoints)
+        # Not every host of a site goes to the same one of the broker's.
+        random.shuffle(self._endpoints)
+        self._broker = broker
+        self._verify = verify
+        self._slots = anyio.CapacityLimiter(in_flight)
+        self._deadline_s = deadline_s
+        self._connecting = anyio.Lock()
+        self._link: Link | None = None
+        self.sent = 0
+        """How many messages were sent or tried to be, answers aside."""
+
+    @property
+    def where(self) -> str:
+        """The broker's hosts and ports, for messages."""
+        return ", ".join(each.where for each in self._broker.endpoints)
+
+    @property
+    def in_the_clear(self) -> str | None:
+        """Say that it goes over the network unencrypted; None: it does not."""
+        return self._broker.in_the_clear
+
+    async def close(self) -> None:
+        """Let go of the connection; shielded."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+            log.info("rpc.closed", broker=link.where, requests=self.sent)
+
+    async def call(
+        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
+    ) -> Any:
+        """Have nova-conductor carry a method out, and give its result.
+
+        With ``repeatable`` it may be carried out twice where an answer is lost.  The deadline (seconds) counts from
+        when one of the slots is free.
+
+        :raises RemoteError: it raised there.
+        :raises Unanswered: whether it was carried out is not known; only where it is not ``repeatable``.
+        :raises RpcUnavailable: it did not get through in time.
+        :raises Unreadable: the answer is none.
+        """
+        limit_s = self._deadline_s if deadline_s is None else deadline_s
+        async with self._slots:
+            trial = _Trial(until=anyio.current_time() + limit_s)
+            with anyio.move_on_after(limit_s):
+                while True:
+                    try:
+                        return await self._try_call(method, dict(arguments), trial)
+                    except Unanswered as error:
+                        if not repeatable:
+                            raise
+                        trial.problem = error
+                    except RpcUnavailable as error:
+                        trial.problem = error
+                        trial.is_out = False
+                    log.debug("rpc.tried", method=method, attempt=trial.attempt, problem=chain_of(trial.problem))
+                    await _pause(trial.attempt)
+        if trial.is_out and not repeatable:
+            raise Unanswered(f"nova-conductor did not answer {method} within {limit_s:g} s")
+        if not trial.is_out and not isinstance(trial.problem, Unanswered | NobodyListens):
+            # RabbitMQ itself is away: who could not be asked did not fail to answer.
+            away = chain_of(trial.problem) if trial.problem else f"RabbitMQ at {self.where} does not answer"
+            raise RpcUnavailable(f"{away}; tried for {limit_s:g} s")
+        raise RpcUnavailable(f"nova-conductor did not answer {method} within {limit_s:g} s") from trial.problem
+
+    async def _try_call(self, method: str, arguments: dict[str, Any], trial: "_Trial") -> Any:
+        trial.attempt += 1
+        link = await self._linked()
+        self.sent += 1
+        trial.is_out = True
+        silence_s = FIRST_SILENCE_S * 2 ** (trial.attempt - 1)
+        left_s = trial.until - anyio.current_time()
+        answer = await link.call(TOPIC, method, arguments, version=VERSION, silence_s=silence_s, left_s=left_s)
+        if answer.failure is not None:
+            log.debug("rpc.remote_error", method=method, error=str(answer.failure), traceback=answer.traceback)
+            raise answer.failure
+        return answer.result
+
+    async def cast_fanout(self, topic: str, method: str, arguments: Mapping[str, Any], *, version: str) -> None:
+        """Send to all services of a topic; on return the broker has it and has handed it to a queue.
+
+        Tried once: who casts keeps it and tries again.
+
+        :raises NobodyListens: no service of that topic has ever been there, or none is now.
+        :raises RpcUnavailable: the broker is away, or did not confirm it.
+        """
+        link = await self._linked()
+        self.sent += 1
+        await link.cast_fanout(topic, method, dict(arguments), version=version)
+
+    async def probe_fanout(self, topic: str) -> None:
+        """Find out whether services of a topic are there, sending nothing.
+
+        :raises NobodyListens: they are not.
+        :raises RpcUnavailable: the broker is away.
+        """
+        await (await self._linked()).probe_fanout(topic)
+
+    async def _linked(self) -> Link:
+        """Give the link, another one where it was lost: the first of the broker's hosts that answers.
+
+        :raises RpcUnavailable: none does.
+        """
+        async with self._connecting:
+            if self._link is not None and not self._link.is_lost:
+                return self._link
+            if self._link is not None:
+                log.warning("rpc.connection_lost", broker=self._link.where)
+                lost, self._link = self._link, None
+                await lost.close()
+            problems = []
+            for _ in self._endpoints:
+                try:
+                    self._link = await Link.open(self._broker, self._endpoints[0], self._verify)
+                except RpcUnavailable as error:
+                    problems.append(chain_of(error))
+                    self._endpoints.append(self._endpoints.pop(0))
+                else:
+                    log.debug("rpc.connected", broker=self._link.where)
+                    return self._link
+        raise RpcUnavailable("; ".join(problems))
+
+
+async def _pause(attempt: int) -> None:
+    """Wait before another try: ever longer, and never in step with other hosts."""
+    pause_s = min(PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S)
+    await anyio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
+    trust = Trust(
+        ca_file=tls.ca_file,
+        cert_file=tls.cert_file,
+        key_file=tls.key_file,
+        ca_name="messaging.ca_file",
+        cert_name="messaging.cert_file",
+        key_name="messaging.key_file",
+    )
+    try:
+        return context(trust)
+    except NotUnderstood as error:
+        raise SettingsError([chain_of(error)]) from error
+
+
+@asynccontextmanager
+async def opened_rpc(broker: Broker, *, in_flight: int, deadline_s: float) -> AsyncIterator[Rpc]:
+    """Make calls possible, and let go of the connection at the end; nothing is connected to before the first.
+
+    :raises SettingsError: a file for TLS cannot be used.
+    """
+    verify = None if broker.tls is None else _tls_context(broker.tls)
+    rpc = Rpc(broker, verify, in_flight=in_flight, deadline_s=deadline_s)
+    try:
+        yield rpc
+    finally:
+        await rpc.close()

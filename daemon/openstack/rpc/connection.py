@@ -1,0 +1,245 @@
+"""One connection to a broker: a queue of answers, calls that wait for theirs, and casts.  Over aio-pika.
+
+A link that is lost stays lost; :class:`bringup.daemon.openstack.rpc.client.Rpc` makes another.  Nothing shared is
+declared: the exchanges are the services', whose durability and queue types are the deployment's business.  The queue of
+answers is this link's own; it outlives the process for a while, since a server whose answer finds no queue tries for a
+minute and answers nobody else meanwhile (``kombu_missing_consumer_retry_timeout``).
+"""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import aio_pika
+import anyio
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
+from aio_pika.exceptions import (
+    CONNECTION_EXCEPTIONS,
+    ChannelNotFoundEntity,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+    PublishError,
+)
+
+from bringup.daemon import closing
+from bringup.daemon.errors import chain_of
+from bringup.daemon.logs import get_logger
+from bringup.daemon.openstack.rpc.envelope import Answer, ReplyTo, message, parse_answer
+from bringup.daemon.openstack.rpc.errors import NobodyListens, RpcUnavailable, Unanswered, Unreadable
+from bringup.daemon.openstack.rpc.transport_url import Broker, Endpoint
+
+log = get_logger()
+
+CONNECT_S = 10.0
+CONFIRM_S = 10.0
+CLOSE_S = closing.MESSAGING_S
+REPLIES_KEPT_MS = 300_000
+"""How long the queue of answers outlives its link; longer than a server tries to answer."""
+LEAST_S = 0.001
+"""The broker counts in milliseconds; with none it would drop what no service is waiting for at that moment."""
+ALIVE_EVERY_S = 10
+"""A server that works on a call says so twice in this time (oslo.messaging's call monitor)."""
+
+LOST = (*CONNECTION_EXCEPTIONS, TimeoutError)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A call whose answer has not come."""
+
+    answer: Answer | None = None
+    is_alive: bool = False
+    """The server has said that it works on it."""
+    woken: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Link:
+    """A connection that is open, or was."""
+
+    def __init__(self, connection: AbstractConnection, exchange: str, where: str) -> None:
+        """Take a connection; :meth:`open` makes it ready."""
+        self._connection = connection
+        self._exchange_name = exchange
+        self.where = where
+        """The broker's host and port."""
+        self._replies = f"reply_bringup_{uuid4().hex}"
+        self._waiting: dict[str, _Waiting] = {}
+        self._exchange: AbstractExchange
+        self._channel: AbstractChannel
+        self.is_lost = False
+        connection.close_callbacks.add(self._closed)
+
+    @classmethod
+    async def open(cls, broker: Broker, endpoint: Endpoint, context: ssl.SSLContext | None) -> "Link":
+        """Connect to one of the broker's hosts.
+
+        :raises RpcUnavailable: it does not answer, or does not let this user in.
+        """
+        where = endpoint.where
+        try:
+            with anyio.fail_after(CONNECT_S):
+                connection = await aio_pika.connect(
+                    host=endpoint.host,
+                    port=endpoint.port,
+                    login=endpoint.username,
+                    password=endpoint.password,
+                    virtualhost=broker.virtual_host,
+                    ssl=context is not None,
+                    ssl_context=context,
+                    client_properties={"connection_name": "bringup"},
+                    heartbeat=broker.heartbeat_s,
+                )
+        except ProbableAuthenticationError as error:
+            raise RpcUnavailable(
+                f"RabbitMQ at {where} does not let user {endpoint.username} into virtual host {broker.virtual_host}"
+            ) from error
+        except InvalidFrameError as error:
+            # It closes the connection where aiormq waits for it to be opened.
+            raise RpcUnavailable(
+                f"RabbitMQ at {where} has no virtual host {broker.virtual_host} that user {endpoint.username} may use"
+            ) from error
+        except LOST as error:
+            raise RpcUnavailable(f"RabbitMQ at {where} does not answer") from error
+        link = cls(connection, broker.exchange, where)
+        try:
+            with anyio.fail_after(CONNECT_S):
+                await link._listen()
+        except BaseException as error:
+            await link.close()
+            if isinstance(error, LOST):
+                raise RpcUnavailable(f"RabbitMQ at {where} does not give a queue for answers") from error
+            raise
+        return link
+
+    async def _listen(self) -> None:
+        self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+        self._channel.close_callbacks.add(self._closed)
+        queue = await self._channel.declare_queue(self._replies, durable=True, arguments={"x-expires": REPLIES_KEPT_MS})
+        await queue.consume(self._take, no_ack=True)
+        # Not asked for: it may be made while we are connected.
+        self._exchange = await self._channel.get_exchange(self._exchange_name, ensure=False)
+
+    async def close(self) -> None:
+        """Let go of the connection; shielded."""
+        with anyio.move_on_after(CLOSE_S, shield=True):
+            try:
+                await self._connection.close()
+            except LOST as error:
+                log.debug("rpc.not_closed", broker=self.where, error=chain_of(error))
+        self._lose()
+
+    def _closed(self, *_: object) -> None:
+        self._lose()
+
+    def _lose(self) -> None:
+        self.is_lost = True
+        for waiting in self._waiting.values():
+            waiting.woken.set()
+
+    async def _take(self, incoming: AbstractIncomingMessage) -> None:
+        try:
+            answer = parse_answer(incoming.body)
+        except Unreadable as error:
+            log.warning("rpc.answer_unread", broker=self.where, error=str(error))
+            return
+        waiting = self._waiting.get(answer.message_id)
+        if waiting is None:
+            log.debug("rpc.answer_late", broker=self.where)
+            return
+        waiting.is_alive = True
+        if answer.is_last:
+            waiting.answer = answer
+        waiting.woken.set()
+
+    async def call(
+        self, topic: str, method: str, arguments: dict[str, Any], *, version: str, silence_s: float, left_s: float
+    ) -> Answer:
+        """Send a call and wait for its answer; ``silence_s`` is how long nothing at all may be heard.
+
+        ``left_s`` is how long it is waited for at most.  A call that no service has taken by then, or in the silence,
+        is dropped by the broker: nobody waits for what would come of it.
+
+        :raises NobodyListens: it was not sent.
+        :raises Unanswered: it was, perhaps.
+        """
+        reply_to = ReplyTo(queue=self._replies, message_id=uuid4().hex, alive_every_s=ALIVE_EVERY_S)
+        body = message(method, arguments, version=version, unique_id=uuid4().hex, reply_to=reply_to)
+        waiting = self._waiting[reply_to.message_id] = _Waiting()
+        try:
+            await self._publish(self._exchange, topic, body, expires_after_s=max(min(silence_s, left_s), LEAST_S))
+            return await self._answer_of(waiting, method, silence_s)
+        finally:
+            del self._waiting[reply_to.message_id]
+
+    async def _answer_of(self, waiting: _Waiting, method: str, silence_s: float) -> Answer:
+        while waiting.answer is None:
+            if self.is_lost:
+                raise Unanswered(f"the connection to RabbitMQ at {self.where} was lost before {method} was answered")
+            waiting.woken = anyio.Event()
+            with anyio.move_on_after(ALIVE_EVERY_S if waiting.is_alive else silence_s):
+                await waiting.woken.wait()
+                continue
+            raise Unanswered(f"{method} was not answered")
+        return waiting.answer
+
+    async def cast_fanout(self, topic: str, method: str, arguments: dict[str, Any], *, version: str) -> None:
+        """Send to all services of a topic, and wait until the broker has it.
+
+        :raises NobodyListens: none of them has bound a queue; nothing was sent.
+        :raises RpcUnavailable: the broker did not confirm it.
+        """
+        body = message(method, arguments, version=version, unique_id=uuid4().hex)
+        async with self._fanout(topic, method) as exchange:
+            await self._publish(exchange, "", body)
+
+    async def probe_fanout(self, topic: str) -> None:
+        """Find out whether services of a topic have made their exchange; it goes with the last of them.
+
+        :raises NobodyListens: they have not.
+        :raises RpcUnavailable: the broker did not say.
+        """
+        async with self._fanout(topic, "a question"):
+            pass
+
+    @asynccontextmanager
+    async def _fanout(self, topic: str, what: str) -> AsyncIterator[AbstractExchange]:
+        name = f"{topic}_fanout"
+        try:
+            # A channel of its own: an exchange that is not there closes the one that asks for it.
+            async with self._connection.channel(publisher_confirms=True, on_return_raises=True) as channel:
+                with anyio.fail_after(CONFIRM_S):
+                    exchange = await channel.get_exchange(name, ensure=True)
+                yield exchange
+        except ChannelNotFoundEntity as error:
+            raise NobodyListens(
+                f"no {topic} service listens: RabbitMQ at {self.where} has no exchange {name}"
+            ) from error
+        except LOST as error:
+            raise RpcUnavailable(f"RabbitMQ at {self.where} went away before it had {what}") from error
+
+    async def _publish(
+        self, exchange: AbstractExchange, routing_key: str, body: bytes, *, expires_after_s: float | None = None
+    ) -> None:
+        sent = aio_pika.Message(
+            body,
+            content_type="application/json",
+            content_encoding="utf-8",
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            priority=0,
+            # As oslo.messaging does with a call's timeout; a cast has none, and waits for its service.
+            expiration=expires_after_s,
+        )
+        try:
+            with anyio.fail_after(CONFIRM_S):
+                await exchange.publish(sent, routing_key, mandatory=True)
+        except PublishError as error:
+            raise NobodyListens(
+                f"nobody listens: RabbitMQ at {self.where} has no queue for {routing_key or exchange.name}"
+            ) from error
+        except ChannelNotFoundEntity as error:
+            raise NobodyListens(f"nobody listens: RabbitMQ at {self.where} has no exchange {exchange.name}") from error
+        except LOST as error:
+            raise Unanswered(f"RabbitMQ at {self.where} went away while a message was handed to it") from error

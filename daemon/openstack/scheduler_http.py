@@ -1,0 +1,122 @@
+"""Reports over HTTP: a POST of JSON, acknowledged by any 2xx.
+
+What an answer means is decided here, once: 400, 409, 410, 413, 415, 422 and the other 4xx speak of the report
+(:class:`Rejected`).  ``THE_WAY`` speaks of the address, the credentials or the moment: an operator or time mends that,
+and the report is kept.  So are all other answers, and none.
+"""
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import anyio
+import httpx
+
+from bringup.daemon.storage.outbox.base import NotAcknowledged, Rejected
+from bringup.daemon.storage.outbox.report import Report
+from bringup.placement.problems import plain
+from bringup.placement.reading import IDENTITY, NotReadable, read_bounded
+
+THE_WAY: Final = frozenset({401, 403, 404, 405, 407, 408, 421, 423, 425, 429})
+"""4xx that say nothing of the report."""
+BODY_LIMIT: Final = 64 * 1024
+"""Bytes of an answer that are read."""
+
+
+class HttpTransport:
+    """Holds the address, and the secret in a header that httpx shows as ``[secure]``."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str, *, token: str | None = None, timeout_s: float = 10) -> None:
+        """Take a client that is open as long as this is used; ``timeout_s`` is for one report, all in all.
+
+        :raises ValueError: the URL or the token cannot be used.
+        """
+        self._client = client
+        self._timeout_s = timeout_s
+        self._url = _http_url(url)
+        self._headers = httpx.Headers({} if token is None else {"Authorization": f"Bearer {_visible(token)}"})
+        self._token = self._headers.get("Authorization", "").removeprefix("Bearer ")
+
+    def __repr__(self) -> str:
+        """Show the address without credentials."""
+        return f"<HttpTransport to {_shown(self._url)}>"
+
+    async def send(self, report: Report) -> None:
+        """POST a report.
+
+        :raises NotAcknowledged: no answer in time, or one that does not speak of the report.
+        :raises Rejected: the receiver will not take this report.
+        """
+        what = f"report {report['report_id']} to {_shown(self._url)}"
+        headers = httpx.Headers(self._headers)
+        headers.update(IDENTITY)
+        headers["Idempotency-Key"] = report["report_id"]
+        try:
+            with anyio.fail_after(self._timeout_s):
+                response, words = await self._posted(report, headers)
+        except TimeoutError as error:
+            raise NotAcknowledged(f"cannot send {what}: no answer in {self._timeout_s:g} s") from error
+        except httpx.HTTPError as error:
+            raise NotAcknowledged(f"cannot send {what}") from error
+        if not response.is_success:
+            raise self._refusal(response, words, what)
+
+    async def _posted(self, report: Report, headers: httpx.Headers) -> tuple[httpx.Response, str]:
+        """Send it; give the answer, and its words where they can be read.  What it means, its status says."""
+        request = self._client.build_request("POST", self._url, json=report, headers=headers, timeout=self._timeout_s)
+        response = await self._client.send(request, stream=True)
+        try:
+            return response, (await read_bounded(response, BODY_LIMIT)).decode("utf-8", "replace")
+        except NotReadable as error:
+            return response, str(error)
+        finally:
+            await response.aclose()
+
+    def _refusal(self, response: httpx.Response, words: str, what: str) -> NotAcknowledged | Rejected:
+        said = plain(f"{response.reason_phrase} {words}", secrets=[self._token or ""])
+        message = f"cannot send {what}: answered {response.status_code} {said}"
+        if response.is_client_error and response.status_code not in THE_WAY:
+            return Rejected(message.rstrip())
+        retry_after_s = retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
+        return NotAcknowledged(message.rstrip(), retry_after_s=retry_after_s)
+
+
+def retry_after(value: str | None, *, now: datetime) -> float | None:
+    """Read a ``Retry-After`` header, seconds or a date, as seconds from now; None if it says nothing."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    return max((moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds(), 0.0)
+
+
+def _http_url(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        # The inner error may show a password.
+        raise ValueError("cannot send reports: the URL of the scheduler is not a URL") from None
+    if parsed.userinfo:
+        raise ValueError(
+            f"cannot send reports to {_shown(parsed)}: credentials belong into the token, not into the URL"
+        )
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise ValueError(f"cannot send reports to {_shown(parsed)}: must be http://... or https://...")
+    return parsed
+
+
+def _shown(url: httpx.URL) -> str:
+    return str(url.copy_with(username=None, password=None, query=None, fragment=None))
+
+
+def _visible(token: str) -> str:
+    token = token.strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError(
+            "cannot send reports: the scheduler's token is empty, or has characters that a header cannot hold"
+        )
+    return token

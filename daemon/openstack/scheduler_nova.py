@@ -1,0 +1,100 @@
+"""Tells nova-scheduler, over RabbitMQ, as nova-compute does.
+
+A cast has no answer.  Acknowledged means here that the broker has confirmed each message *and* had a queue to put it
+into; where no scheduler listens the report waits in the outbox.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from random import uniform
+from typing import Any, NoReturn, Protocol
+
+import anyio
+import structlog
+
+from bringup.daemon.errors import StoreError, chain_of
+from bringup.daemon.openstack.rpc.errors import RpcError
+from bringup.daemon.openstack.scheduler_nova_messages import TOPIC, VERSION, Cast, casts_of, sync
+from bringup.daemon.storage.outbox.base import NotAcknowledged, Rejected
+from bringup.daemon.storage.outbox.report import Report
+from bringup.daemon.storage.store.base import Store
+
+log = structlog.get_logger(__name__)
+
+
+class Caster(Protocol):
+    """Sends casts: :class:`bringup.daemon.openstack.rpc.client.Rpc`."""
+
+    async def cast_fanout(self, topic: str, method: str, arguments: Mapping[str, Any], *, version: str) -> None:
+        """Send to all services of a topic; on return it is confirmed and routed.
+
+        :raises RpcError: it is not.
+        """
+
+
+class NovaTransport:
+    """A :class:`bringup.daemon.storage.outbox.base.Transport` to all nova-schedulers."""
+
+    def __init__(self, caster: Caster, *, timeout_s: float) -> None:
+        """Take what sends, and how long one report may take."""
+        self._caster = caster
+        self._timeout_s = timeout_s
+
+    async def send(self, report: Report) -> None:
+        """Send a report; what was cut off is sent again whole, which does no harm.
+
+        :raises NotAcknowledged: no scheduler listens, or the broker is away.
+        :raises Rejected: the report lacks what an instance must have; it would hold up those behind it for ever.
+        """
+        try:
+            casts = casts_of(report)
+        except LookupError as error:
+            raise Rejected(f"an instance of report {report['report_id']} has no {error.args[0]}") from error
+        try:
+            await self._cast(casts)
+        except (RpcError, TimeoutError) as error:
+            raise NotAcknowledged(f"nova-scheduler was not told of report {report['report_id']}") from error
+
+    async def sync(self, host: str, uuids: list[str]) -> None:
+        """Tell the UUIDs of a host's instances.
+
+        :raises RpcError: no scheduler listens, or the broker is away.
+        :raises TimeoutError: it took too long.
+        """
+        await self._cast([sync(host, uuids)])
+
+    async def _cast(self, casts: Iterable[Cast]) -> None:
+        with anyio.fail_after(self._timeout_s):
+            for cast in casts:
+                await self._caster.cast_fanout(TOPIC, cast.method, cast.arguments, version=VERSION)
+
+
+async def sync_forever(
+    transport: NovaTransport,
+    store: Store,
+    host: str,
+    *,
+    every_s: float,
+    expecting: Callable[[], AbstractContextManager[None]],
+) -> NoReturn:
+    """Tell the scheduler every so often which instances are here (Nova's ``_sync_scheduler_instance_info``).
+
+    The first time within one interval, so that the hosts of a site do not all tell it at once.  One that does not get
+    through is made up for by the next.
+    """
+    failing = False
+    await anyio.sleep(uniform(0, every_s))  # noqa: S311 - no secret
+    while True:
+        try:
+            with expecting():
+                # None too, as Nova does: nothing else takes the last ones from the scheduler's memory of a host.
+                await transport.sync(host, await store.list_uuids(host))
+        except (RpcError, StoreError, TimeoutError) as error:
+            if not failing:
+                log.warning("scheduler.not_synced", host=host, problem=chain_of(error))
+            failing = True
+        else:
+            if failing:
+                log.info("scheduler.synced_again", host=host)
+            failing = False
+        await anyio.sleep(every_s)

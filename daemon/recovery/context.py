@@ -1,0 +1,130 @@
+"""What a run is made with."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from anyio import CapacityLimiter
+
+from bringup.daemon.decisions.guards import Guards
+from bringup.daemon.decisions.outcomes import Outcome, RunResult
+from bringup.daemon.decisions.resume_policy import Resuming
+from bringup.daemon.openstack.resource_provider import Placed
+from bringup.daemon.recovery.executor import Executor
+from bringup.daemon.recovery.init_instance import Observer
+from bringup.daemon.storage.alive import Alive
+from bringup.daemon.storage.journal import NO_JOURNAL, Journal
+from bringup.drivers.base import Driver, EventListener, FilterChange
+
+
+class RunObserver(Observer, Protocol):
+    """Who is told how far the run is."""
+
+    def phase_began(self, phase: str, detail: str = "") -> None:
+        """Take note of a phase."""
+
+    def run_began(self, run_id: str, attempt: int) -> None:
+        """Take note which run it is: one that begins, or one that goes on in its next attempt."""
+
+    def work_found(self, total: int) -> None:
+        """Take note of how many instances there are."""
+
+    def instance_began(self, uuid: str) -> None:
+        """Take note that an instance got its slot."""
+
+    def instance_ended(self, outcome: Outcome) -> None:
+        """Take note of an outcome."""
+
+    def run_ended(self) -> None:
+        """Take note that nothing more will come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much at once, and how long at most (seconds)."""
+
+    concurrency: int
+    instance_deadline_s: float
+    host_deadline_s: float
+    last_word_deadline_s: float
+    host_wait_s: float = 60.0
+    """How long each thing that the guests need together is waited for before the first is touched."""
+
+
+def _nobody(_count: int, _in_s: float) -> None:
+    """Tell nobody."""
+
+
+def _unheard(_change: FilterChange) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedsPolicy:
+    """How long what is deferred is tried again for."""
+
+    wait_s: float = 0.0
+    """With growing waits, for so long; 0: it is not tried again by itself."""
+    run_waits: bool = False
+    """The run itself waits for so long: no daemon stays that could."""
+    daemon_starts: bool = True
+    """The daemon that stays starts guests by itself; False: nova-compute works beside it, and does that."""
+    first_s: float = 2.0
+    longest_s: float = 30.0
+    """The waits grow from the one to the other, each jittered."""
+    slowly_s: float = 240.0
+    """From then on, while the daemon stays: four minutes, half a minute more or less."""
+    on_wait: Callable[[int, float], None] = _nobody
+    """Is told how many wait, and in how many seconds they are looked at again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A host whose driver and records are at hand."""
+
+    name: str
+    run_id: str
+    """Of the run that begins, unless one goes on that was cut short."""
+    boot_id: str
+    executor: Executor
+    observer: RunObserver
+    limits: Limits
+    slots: CapacityLimiter | None = None
+    """Where instances are worked on; None: as many as the limits say.  Their number may change at any time."""
+    report: Callable[[RunResult], Awaitable[str | None]]
+    """Tells the scheduler; gives in a word where the report is, None where none is made."""
+    on_event: EventListener | None = None
+    """Takes lifecycle events in from the moment the driver is initialized; None: they are not wanted."""
+    journal: Journal = NO_JOURNAL
+    resuming: Resuming = field(default_factory=Resuming)
+    owes_elsewhere: bool = False
+    """Ports and volumes that records name are kept by services that this host cannot tell of a deletion."""
+    needs: NeedsPolicy = field(default_factory=NeedsPolicy)
+    on_filter_change: Callable[[FilterChange], None] = _unheard
+    """Is told what somebody else did to the rules of guests while the daemon stays."""
+    guards: Guards = field(default_factory=Guards)
+    accepted_guests: frozenset[str] = frozenset()
+    """UUIDs of guests that need no record here: an operator has said so."""
+    now: Callable[[], datetime]
+    alive: Alive | None = None
+    """Where it is noted that this host is up; None: nowhere."""
+    clock_wait_s: float = 0.0
+    """How long a clock that is not set yet is waited for, where the time away matters."""
+    defer_iptables_apply: bool = False
+
+    @property
+    def driver(self) -> Driver:
+        """The hypervisor."""
+        return self.executor.driver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What comes before the host: each may take long, each may raise what ends the start."""
+
+    pass_placement: Callable[[], Awaitable[Placed | None]]
+    """Returns when this host may serve Placement; None where nothing more is to be done there."""
+    open_host: Callable[[], Awaitable[Host]]
+    """Opens the driver and the store; touches no instance."""
+    observer: RunObserver

@@ -1,0 +1,149 @@
+"""What is deferred is looked at again: without a slot, with growing waits, until what its guest needs is there.
+
+Nothing of the control plane is asked but the records of those that wait, and nothing is written while nothing changes.
+What has changed is settled again (:mod:`bringup.daemon.recovery.settle_again`).
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.to_thread
+
+from bringup.daemon.decisions.actions import LookAtGuest
+from bringup.daemon.decisions.describe import missing
+from bringup.daemon.decisions.execution_order import Turns
+from bringup.daemon.decisions.from_needs import is_tried_again
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.outcomes import Kind, Outcome
+from bringup.daemon.decisions.rules import Step
+from bringup.daemon.decisions.states import PowerState, TaskState
+from bringup.daemon.errors import BringupError, StoreError, chain_of
+from bringup.daemon.logs import get_logger
+from bringup.daemon.recovery import operations
+from bringup.daemon.recovery.context import Host, NeedsPolicy
+from bringup.daemon.recovery.guest_needs import unmet_needs
+from bringup.daemon.recovery.init_host import Brought
+from bringup.daemon.recovery.parallel import in_slots
+from bringup.daemon.recovery.plan_checks import boot_of
+from bringup.daemon.recovery.settle_again import Again, as_left, note, reported, settle_again, superseded
+from bringup.daemon.storage.journal import Past
+from bringup.drivers.needs import NeedKind
+
+log = get_logger()
+
+WAITED_FOR = "waited_for"
+LOOK = Step(WAITED_FOR, LookAtGuest())
+
+
+def deferred(brought: Brought) -> dict[str, Outcome]:
+    """Give what is deferred, by UUID."""
+    return {outcome.uuid: outcome for outcome in brought.result.outcomes if outcome.kind is Kind.DEFERRED}
+
+
+@dataclass(slots=True)
+class Waits:
+    """How long until the next look: it doubles, jittered, then stays slow."""
+
+    policy: NeedsPolicy
+    began: float = field(default_factory=anyio.current_time)
+    rounds: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the time with growing waits is over."""
+        return anyio.current_time() - self.began >= self.policy.wait_s
+
+    def next_s(self) -> float:
+        """Draw the next wait."""
+        draw = random.random()  # noqa: S311 - no secret
+        if self.is_over:
+            return self.policy.slowly_s * (7 + 2 * draw) / 8
+        longest_s = min(self.policy.longest_s, self.policy.first_s * 2.0 ** min(self.rounds, 10))
+        self.rounds += 1
+        return longest_s * (1 + draw) / 2
+
+
+async def wait_for_needs(brought: Brought) -> Brought:
+    """Wait, at most for as long as the policy says, for what may come by itself; give the run as it is then.
+
+    The report has gone out by then: what changes is a revision of it.
+    """
+    host = brought.host
+    waits = Waits(host.needs)
+    while not waits.is_over:
+        waiting = {uuid: each for uuid, each in deferred(brought).items() if is_tried_again(each.needs)}
+        if not waiting:
+            break
+        in_s = min(waits.next_s(), max(0.0, waits.began + host.needs.wait_s - anyio.current_time()))
+        count = len(waiting)
+        text = f"{count} instance{'' if count == 1 else 's'} deferred; next look in {in_s:.0f} s"
+        host.observer.phase_began("needs", text)
+        host.needs.on_wait(count, in_s)
+        await anyio.sleep(in_s)
+        brought = await look_again(brought, waiting)
+    host.needs.on_wait(0, 0.0)
+    return brought
+
+
+async def look_again(brought: Brought, waiting: Mapping[str, Outcome], *, starts: bool = True) -> Brought:
+    """Look at what is deferred, settle what has changed and report it; give the run as it is then.
+
+    ``starts``: guests whose needs are met are started; else only those are settled that somebody else has started.
+    """
+    began = anyio.current_time()
+    host = brought.host
+    new: dict[str, Outcome] = {}
+    try:
+        changed, new = await _changed(host, waiting, starts=starts)
+        if changed:
+            again = Again(wanted=changed, because=WAITED_FOR, may=as_left(waiting), known=waiting)
+            new |= await settle_again(host, brought.past, again)
+    except (BringupError, StoreError, TimeoutError) as error:
+        log.warning("needs.not_looked_at", error=chain_of(error))
+    return await reported(brought, new, took_s=anyio.current_time() - began)
+
+
+async def _changed(host: Host, waiting: Mapping[str, Outcome], *, starts: bool) -> tuple[set[str], dict[str, Outcome]]:
+    """Find those that can be settled now, and those whose records somebody has changed."""
+    with anyio.fail_after(host.limits.host_deadline_s):
+        records = {each.uuid: each for each in await host.executor.store.load_instances_by_uuid(waiting)}
+    is_as_left = as_left(waiting)
+    moved = {
+        uuid: superseded(uuid, WAITED_FOR, records.get(uuid), deleted=uuid not in records)
+        for uuid in waiting
+        if uuid not in records or not is_as_left(records[uuid])
+    }
+    await note(host, moved.values())
+    changed = set[str]()
+
+    async def work(record: Instance) -> None:
+        if await _can_be_settled(host, record, waiting[record.uuid], starts=starts):
+            changed.add(record.uuid)
+        # Who watches the run sees that it goes on.
+        host.observer.action_ended(record.uuid, LOOK, None)
+
+    left = [record for uuid, record in records.items() if uuid not in moved]
+    await in_slots(host, Turns(left), work, name="needs")
+    return changed, moved
+
+
+async def _can_be_settled(host: Host, record: Instance, outcome: Outcome, *, starts: bool) -> bool:
+    try:
+        with anyio.fail_after(host.limits.instance_deadline_s):
+            is_to_go = record.task_state is TaskState.DELETING
+            if not outcome.runs and not is_to_go and await operations.look(record, host.driver) is PowerState.RUNNING:
+                return True
+            if not starts or not is_tried_again(outcome.needs):
+                return False
+            if any(need.kind is NeedKind.CLOCK for need in outcome.needs):
+                boot = await anyio.to_thread.run_sync(boot_of, Past(run_id=""), host.alive)
+                return not boot.waits_for_clock
+            found = await unmet_needs(record, host.driver)
+    except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being looked at
+        log.debug("needs.not_known", instance=record.uuid, error=f"{type(error).__name__}: {error}")
+        return False
+    if found:
+        log.debug("needs.not_met", instance=record.uuid, needs=missing(found))
+    return not found

@@ -1,0 +1,42 @@
+"""Asks the driver what a guest needs.  What follows is in :mod:`bringup.daemon.decisions.from_needs`.
+
+A driver that cannot tell, or fails, gives no needs that are met: nothing is started on a guess.
+"""
+
+import anyio
+
+from bringup.daemon.decisions.describe import missing
+from bringup.daemon.decisions.from_needs import of_failed_look, unmet
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.states import PowerState, TaskState
+from bringup.daemon.logs import get_logger
+from bringup.daemon.recovery import operations
+from bringup.drivers.base import Driver
+from bringup.drivers.needs import Need, NeedNotMet
+
+log = get_logger()
+
+DEADLINE_S = 60.0
+"""How long the driver may take to tell; files and devices are looked at."""
+
+
+async def unmet_needs(instance: Instance, driver: Driver) -> tuple[Need, ...]:
+    """Ask what a start of a guest relies on; give what stands in its way."""
+    try:
+        with anyio.fail_after(DEADLINE_S):
+            needs = await driver.needs(instance)
+            return unmet(needs, reverting=instance.task_state is TaskState.RESIZE_MIGRATING)
+    except Exception as error:  # noqa: BLE001 - whatever went wrong: what it needs is not known
+        log.debug("needs.not_known", error=f"{type(error).__name__}: {error}")
+        return (of_failed_look(instance.uuid, error),)
+
+
+async def require_needs(instance: Instance, driver: Driver, *, going_on: bool = False) -> None:
+    """Make sure that all that a guest needs is there; ``going_on``: one that is paused has it.
+
+    :raises NeedNotMet: something is not.
+    """
+    found = await unmet_needs(instance, driver)
+    if not found or (going_on and await operations.look(instance, driver) is PowerState.PAUSED):
+        return
+    raise NeedNotMet(missing(found), found)

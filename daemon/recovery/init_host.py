@@ -1,0 +1,258 @@
+"""One run: the order in which a host comes back.  Nova's ``init_host``.
+
+Placement, driver, records, what the guests need together: any of these failing means that no instance was touched.
+After them nothing stops the other instances, and the last word (firewall rules applied, the report) is said in a
+``finally``, shielded, under a deadline of its own.
+"""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import anyio
+import anyio.to_thread
+
+from bringup.daemon.decisions.execution_order import in_order
+from bringup.daemon.decisions.from_evacuation import EVACUATED
+from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
+from bringup.daemon.decisions.resume_policy import Boot
+from bringup.daemon.errors import JournalError, StoreError, Temporary, Unavailable, chain_of
+from bringup.daemon.logs import get_logger
+from bringup.daemon.openstack.resource_provider import Known, Placed
+from bringup.daemon.recovery.context import Host, Start
+from bringup.daemon.recovery.continue_run import all_uuids, settled_before
+from bringup.daemon.recovery.host_gates import concerned, pass_host_gates
+from bringup.daemon.recovery.init_instance import FOREIGN_COURSE, FULL_COURSE, problem_of
+from bringup.daemon.recovery.load_records import Records, guests_of, load_records
+from bringup.daemon.recovery.parallel import collect_again, settle
+from bringup.daemon.recovery.plan_checks import boot_of, guarded, name_strangers, refuse_strangers, without_accepted
+from bringup.daemon.recovery.restore_records import put_right
+from bringup.daemon.storage.journal import NewRun, Past
+
+log = get_logger()
+
+CLOCK_LOOK_S = 1.0
+"""How often it is looked whether the clock is set."""
+STOPPED = "the run was stopped before every instance was settled"
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of the run so far."""
+
+    run_id: str
+    past: Past
+    began: float = field(default_factory=time.monotonic)
+    expected: list[str] = field(default_factory=list)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A host that is back."""
+
+    host: Host
+    past: Past
+    """What the journal knew when the run began."""
+    result: RunResult
+
+
+async def init_host(start: Start) -> Brought:
+    """Bring the host back, or go on with a run of this boot that was cut short.
+
+    :raises BringupError: it could not be begun, and no instance was touched; or, after the report, the collected
+        firewall rules could not be applied.
+    """
+    start.observer.phase_began("placement")
+    placed = await start.pass_placement()
+    start.observer.phase_began("driver")
+    host = await start.open_host()
+    local = await guests_of(host.driver, host.name, deadline_s=host.limits.host_deadline_s, on_event=host.on_event)
+    if placed is not None:
+        await placed.put_right(host.driver)
+    host.observer.phase_began("records")
+    past = await _begin_run(host)
+    host.observer.run_began(past.run_id, past.attempt)
+    run = _Run(past.run_id, past)
+    records = await _plan(host, local, run)
+    await pass_host_gates(host, concerned(records, frozenset(run.outcomes)))
+    if host.defer_iptables_apply:
+        await _defer_firewall_rules(host)
+        await collect_again(host, list(run.outcomes.values()))
+    host.observer.work_found(len(run.expected))
+    for outcome in run.outcomes.values():
+        host.observer.instance_ended(outcome)
+    try:
+        host.observer.phase_began("evacuated")
+        evacuated = [facts for facts in records.evacuated if facts.instance.uuid not in run.outcomes]
+        await settle(host, evacuated, (EVACUATED,), run.outcomes)
+        foreign = [facts for facts in records.foreign if facts.instance.uuid not in run.outcomes]
+        await settle(host, foreign, FOREIGN_COURSE, run.outcomes)
+        host.observer.phase_began("instances")
+        rest = [facts for facts in records.own if facts.instance.uuid not in run.outcomes]
+        await settle(host, in_order(rest), FULL_COURSE, run.outcomes)
+        run.complete = True
+        if placed is not None:
+            host.observer.phase_began("allocations")
+            await _look_at_allocations(host, placed, records, run.outcomes)
+    finally:
+        result = await _last_word(host, run)
+        host.observer.run_ended()
+    if result.error is not None:
+        raise Unavailable(result.error)
+    return Brought(host, past, result)
+
+
+async def _begin_run(host: Host) -> Past:
+    """Ask the journal what was before; where it cannot tell, this boot's past is unknown."""
+    new = NewRun(run_id=host.run_id, boot_id=host.boot_id, host=host.name, began_at=host.now())
+    try:
+        past = await host.journal.begin_run(new)
+    except JournalError as error:
+        log.error("run.without_past", error=chain_of(error))  # noqa: TRY400 - a sentence, no traceback
+        past = Past(run_id=host.run_id, memory_lost=True)
+    if past.retried:
+        # They are looked at again whatever came of them, and have not had their turn.
+        settled = {uuid: each for uuid, each in past.settled.items() if uuid not in past.retried}
+        past = replace(past, settled=settled, held=past.held | past.retried)
+    log.info(
+        "run.began" if past.attempt == 1 else "run.goes_on",
+        run_id=past.run_id,
+        attempt=past.attempt,
+        settled=len(past.settled),
+        in_flight=len(past.in_flight),
+        downtime_s=past.downtime_s,
+    )
+    return past
+
+
+async def _plan(host: Host, local: frozenset[str], run: _Run) -> Records:
+    """Load the records, look at all of them together, and find out what is settled already.
+
+    :raises SettingsError: these are another host's guests or records.
+    :raises Temporary: the records could not be loaded.
+    """
+    past = run.past
+    boot = await _boot(host, past)
+    await _put_right(host, past)
+    records = await load_records(
+        host.executor.store,
+        host.name,
+        local=local,
+        resuming=replace(host.resuming, boot=boot),
+        deadline_s=host.limits.host_deadline_s,
+        past=past,
+        owes_elsewhere=host.owes_elsewhere,
+    )
+    refuse_strangers(host.name, host.accepted_guests, local, records)
+    name_strangers(host.accepted_guests, local, records)
+    records = guarded(without_accepted(records, host.accepted_guests), host.guards, past, guests=len(local))
+    run.outcomes |= await settled_before(past, records, host.executor.store)
+    for uuid in run.outcomes.keys() - past.settled.keys():
+        with suppress(JournalError):
+            await host.journal.settled(run.outcomes[uuid])
+    run.expected = all_uuids(records, run.outcomes)
+    return records
+
+
+async def _put_right(host: Host, past: Past) -> None:
+    """Put the records right that an operator wants to be tried again and that failed before."""
+    try:
+        with anyio.fail_after(host.limits.host_deadline_s):
+            await put_right(host, past.retried)
+    except (JournalError, StoreError, TimeoutError) as error:
+        raise Temporary("cannot put right what is to be tried again; no instance was touched") from error
+
+
+async def _boot(host: Host, past: Past) -> Boot:
+    """Tell what is known of this boot; wait a while for a clock that is not set yet, where the time away matters."""
+    boot = await anyio.to_thread.run_sync(boot_of, past, host.alive)
+    until = time.monotonic() + (host.clock_wait_s if host.resuming.max_downtime_s else 0.0)
+    while boot.waits_for_clock and (left_s := until - time.monotonic()) > 0:
+        host.observer.phase_began("records", f"no time service has set the clock yet; {left_s:.0f} s at most")
+        await anyio.sleep(min(CLOCK_LOOK_S, left_s))
+        boot = await anyio.to_thread.run_sync(boot_of, past, host.alive)
+    log.info(
+        "boot.known",
+        downtime_s=boot.downtime_s,
+        at_most_s=boot.at_most_s,
+        waits_for_clock=boot.waits_for_clock,
+    )
+    if host.alive is not None:
+        await anyio.to_thread.run_sync(partial(host.alive.note, is_kept=False))
+    return boot
+
+
+async def _defer_firewall_rules(host: Host) -> None:
+    try:
+        with anyio.fail_after(host.limits.host_deadline_s):
+            await host.driver.filter_defer_apply_on()
+    except Exception as error:
+        raise Unavailable(f"cannot collect the firewall rules of {host.name}; no instance was touched") from error
+
+
+async def _look_at_allocations(host: Host, placed: Placed, records: Records, outcomes: Mapping[str, Outcome]) -> None:
+    """Settle who has something of this host in Placement without being one of its instances."""
+    deleted = frozenset(uuid for uuid, outcome in outcomes.items() if outcome.deleted)
+    undone = {uuid for uuid, outcome in outcomes.items() if outcome.kind not in (Kind.INITIALIZED, Kind.SKIPPED)}
+    known = Known(
+        own=frozenset(facts.instance.uuid for facts in records.own) - deleted,
+        still_here=frozenset(facts.instance.uuid for facts in records.evacuated) & undone,
+        deleted=deleted,
+    )
+    store, deadline_s = host.executor.store, host.limits.host_deadline_s
+    await placed.look_at_allocations(host.name, known, store, deadline_s=deadline_s)
+
+
+async def _last_word(host: Host, run: _Run) -> RunResult:
+    """Apply the firewall rules and report, whatever happened before; all of it under the deadline of the last word."""
+    began = time.monotonic()
+    host.observer.phase_began("report")
+    error = None if run.complete else STOPPED
+    if host.defer_iptables_apply:
+        error = await _apply_firewall_rules(host) or error
+    result = RunResult(
+        run_id=run.run_id,
+        boot_id=host.boot_id,
+        host=host.name,
+        outcomes=tuple(run.outcomes.values()),
+        unfinished=tuple(uuid for uuid in run.expected if uuid not in run.outcomes),
+        took_s=time.monotonic() - run.began,
+        error=error,
+    )
+    left_s = host.limits.last_word_deadline_s - (time.monotonic() - began)
+    with anyio.move_on_after(left_s, shield=True) as scope:
+        delivery = None
+        try:
+            delivery = await host.report(result)
+        except Exception:
+            # The guests run: a report that failed must not end the daemon.
+            log.exception("report.failed", run_id=run.run_id)
+        # The journal says itself that it cannot be written: the next start goes on with this run.
+        with suppress(JournalError):
+            await host.journal.end_run(result, delivery=delivery)
+    if scope.cancelled_caught:
+        log.error("report.deadline_exceeded", run_id=run.run_id, deadline_s=host.limits.last_word_deadline_s)
+    return result
+
+
+async def _apply_firewall_rules(host: Host) -> str | None:
+    """Apply what was collected; give what went wrong, because the report must go out all the same."""
+    problem: Exception | None = None
+    # Half of the last word's time: the other half is the report's.
+    deadline_s = host.limits.last_word_deadline_s / 2
+    with anyio.move_on_after(deadline_s, shield=True) as scope:
+        try:
+            await host.driver.filter_defer_apply_off()
+        except Exception as error:  # noqa: BLE001 - said after the report
+            problem = error
+    if scope.cancelled_caught:
+        problem = TimeoutError(f"no answer in {deadline_s:g} s")
+    if problem is None:
+        return None
+    text = f"cannot apply the collected firewall rules: {problem_of('filter_defer_apply_off', problem).message}"
+    log.error("host.firewall_rules_not_applied", error=text)
+    return text

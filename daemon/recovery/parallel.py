@@ -1,0 +1,138 @@
+"""Many instances at once: at most so many, each for itself, each with an outcome."""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
+from typing import TypeVar
+
+import anyio
+import structlog
+
+from bringup.daemon.decisions.actions import EnsureFilteringRules
+from bringup.daemon.decisions.describe import need_words
+from bringup.daemon.decisions.execution_order import Turns, turns_of
+from bringup.daemon.decisions.from_needs import is_tried_again
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.outcomes import Kind, Outcome
+from bringup.daemon.decisions.rules import Facts, Rule, Step
+from bringup.daemon.errors import JournalError
+from bringup.daemon.logs import get_logger
+from bringup.daemon.recovery.context import Host
+from bringup.daemon.recovery.init_instance import init_instance
+from bringup.drivers.deadlines import counted
+
+log = get_logger()
+
+T = TypeVar("T")
+
+DECIDE = "decide"
+COLLECT = Step("runs", EnsureFilteringRules())
+
+
+async def settle(
+    host: Host,
+    all_facts: Sequence[Facts],
+    course: Sequence[Sequence[Rule] | None],
+    outcomes: MutableMapping[str, Outcome],
+    *,
+    known: Mapping[str, Outcome] = MappingProxyType({}),
+) -> None:
+    """Bring instances through a course, as many at once as there are slots, and collect what comes of them.
+
+    ``known`` is what came of them before: where nothing has changed, it is not said again.
+    """
+
+    async def work(facts: Facts) -> None:
+        with structlog.contextvars.bound_contextvars(instance=facts.instance.uuid):
+            outcome = await _settle_one(host, facts, course)
+            outcomes[outcome.uuid] = outcome
+            if outcome.uuid in known and outcome.says_the_same(known[outcome.uuid]):
+                log.debug("instance.unchanged", outcome=outcome.kind.value)
+            else:
+                log_outcome(outcome)
+
+    await in_slots(host, turns_of(all_facts), work, name="init_instance")
+
+
+async def in_slots(host: Host, turns: Turns[T], work: Callable[[T], Awaitable[None]], *, name: str) -> None:
+    """Work on all items, each in a slot of the host, begun by their turns; slots may come and go meanwhile."""
+    slots = host.slots or anyio.CapacityLimiter(host.limits.concurrency)
+
+    async def work_and_leave(item: T, slot: object) -> None:
+        try:
+            await work(item)
+        finally:
+            turns.left(item)
+            slots.release_on_behalf_of(slot)
+
+    async with anyio.create_task_group() as group:
+        number = 0
+        while turns:
+            slot = object()
+            await slots.acquire_on_behalf_of(slot)
+            group.start_soon(work_and_leave, turns.take(slots.total_tokens), slot, name=f"{name}-{number}")
+            number += 1
+
+
+async def _settle_one(host: Host, facts: Facts, course: Sequence[Sequence[Rule] | None]) -> Outcome:
+    host.observer.instance_began(facts.instance.uuid)
+    outcome = await init_instance(
+        facts,
+        executor=host.executor,
+        observer=host.observer,
+        deadline_s=host.limits.instance_deadline_s,
+        course=course,
+        journal=host.journal,
+    )
+    # The journal says itself that it cannot be written; what it does not have is looked at again after a crash.
+    with suppress(JournalError):
+        await host.journal.settled(outcome)
+    host.observer.instance_ended(outcome)
+    return outcome
+
+
+async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:
+    """Collect the firewall rules of instances that were settled before a run was cut short: nobody has applied them."""
+
+    async def work(instance: Instance) -> None:
+        failure: Exception | None = None
+        try:
+            with anyio.fail_after(host.limits.instance_deadline_s) as scope, counted(scope):
+                await host.driver.ensure_filtering_rules_for_instance(instance)
+        except Exception as error:  # noqa: BLE001 - one instance cannot hurt another
+            failure = error
+            log.warning("instance.rules_not_collected", instance=instance.uuid, error=repr(error))
+        # Who watches the run sees that it goes on.
+        host.observer.action_ended(instance.uuid, COLLECT, failure)
+
+    ran = (outcome.instance for outcome in outcomes if "runs" in outcome.because and outcome.instance is not None)
+    await in_slots(host, Turns(ran), work, name="collect")
+
+
+def log_outcome(outcome: Outcome) -> None:
+    """Write the canonical line of an instance."""
+    facts: dict[str, object] = {
+        "because": list(outcome.because),
+        "took_s": round(outcome.took_s, 3),
+    }
+    if outcome.slowest is not None:
+        facts["slowest"] = outcome.slowest[0]
+        facts["slowest_s"] = round(outcome.slowest[1], 3)
+    if outcome.deleted:
+        facts["deleted"] = True
+    if outcome.kind is Kind.DEFERRED:
+        facts["needs"] = [need_words(need) for need in outcome.needs]
+        facts["tried_again"] = is_tried_again(outcome.needs)
+    for warning in outcome.warnings:
+        if warning.action == DECIDE:
+            log.warning("instance.doubtful", action=DECIDE, error=warning.error, message=warning.message)
+            continue
+        log.warning("instance.action_failed", action=warning.action, error=warning.error, message=warning.message)
+    if outcome.problem is not None:
+        facts |= {
+            "action": outcome.problem.action,
+            "error": outcome.problem.error,
+            "message": outcome.problem.message,
+        }
+    write = {Kind.FAILED: log.error, Kind.HELD: log.warning, Kind.DEFERRED: log.warning}.get(outcome.kind, log.info)
+    write(f"instance.{outcome.kind.value}", **facts)

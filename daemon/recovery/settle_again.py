@@ -1,0 +1,165 @@
+"""Some instances of a run once more, on fresh records: the same tables, guards and fences as the first time."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+import anyio
+import anyio.to_thread
+
+from bringup.daemon.decisions.execution_order import in_order
+from bringup.daemon.decisions.from_evacuation import EVACUATED
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
+from bringup.daemon.decisions.rules import Facts
+from bringup.daemon.errors import JournalError, StoreError, chain_of
+from bringup.daemon.logs import get_logger
+from bringup.daemon.recovery.context import Host
+from bringup.daemon.recovery.init_host import Brought
+from bringup.daemon.recovery.init_instance import FULL_COURSE
+from bringup.daemon.recovery.load_records import list_guests, load_records
+from bringup.daemon.recovery.parallel import settle
+from bringup.daemon.recovery.plan_checks import boot_of, guarded
+from bringup.daemon.storage.journal import Left, Past
+
+log = get_logger()
+
+MOVED_ON = "StateConflict"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """What is worked on once more, and on which terms."""
+
+    wanted: Collection[str]
+    """UUIDs."""
+    because: str
+    """Why, as a word for the outcomes of those that are not there any more."""
+    may: Callable[[Instance], bool]
+    """Tells of a fresh record whether it may be worked on; others have been changed by somebody meanwhile."""
+    known: Mapping[str, Outcome] = field(default_factory=dict)
+    """What came of them before."""
+    guards: bool = True
+    """False: an operator has released them."""
+    asked: bool = False
+    """An operator has named them: what is not known does not keep them down."""
+
+
+async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcome]:
+    """Settle instances on fresh records; give an outcome for each but those of which it cannot be told where they are.
+
+    :raises Temporary: the records could not be loaded; nothing was touched.
+    :raises Unavailable: the hypervisor does not tell which guests it has.
+    """
+    wanted = set(again.wanted)
+    with anyio.fail_after(host.limits.host_deadline_s):
+        local = await list_guests(host.driver)
+    boot = await anyio.to_thread.run_sync(boot_of, past, host.alive)
+    ran = {uuid for uuid, outcome in again.known.items() if outcome.runs}
+    # The run has ended: what ran then has had its turn on this boot, whatever has stopped it since.
+    boot = replace(boot, settled=True, held=(boot.held | wanted) - ran)
+    asked = boot.asked | wanted if again.asked else boot.asked
+    records = await load_records(
+        host.executor.store,
+        host.name,
+        local=local,
+        resuming=replace(host.resuming, boot=replace(boot, asked=asked)),
+        deadline_s=host.limits.host_deadline_s,
+        past=past,
+        owes_elsewhere=host.owes_elsewhere,
+    )
+    if again.guards:
+        records = guarded(records, host.guards, past, guests=len(local))
+    new: dict[str, Outcome] = {}
+
+    async def mine(all_facts: Collection[Facts]) -> list[Facts]:
+        chosen = {facts.instance.uuid: facts for facts in all_facts if facts.instance.uuid in wanted - new.keys()}
+        moved = {
+            uuid: superseded(uuid, again.because, facts.instance)
+            for uuid, facts in chosen.items()
+            if not again.may(facts.instance)
+        }
+        await note(host, moved.values())
+        new.update(moved)
+        return [facts for uuid, facts in chosen.items() if uuid not in moved]
+
+    await settle(host, await mine(records.evacuated), (EVACUATED,), new, known=again.known)
+    await settle(host, in_order(await mine(records.own)), FULL_COURSE, new, known=again.known)
+    new |= await _gone(host, wanted - new.keys(), again.because)
+    return new
+
+
+async def _gone(host: Host, uuids: Collection[str], because: str) -> dict[str, Outcome]:
+    """Tell of those that are not this host's any more whether they have moved or were deleted.
+
+    Where their records cannot be read they are left out: what came of the others is told all the same.
+    """
+    if not uuids:
+        return {}
+    try:
+        found = {each.uuid: each for each in await host.executor.store.load_instances_by_uuid(uuids)}
+    except StoreError as error:
+        log.warning("again.not_known_where", instances=sorted(uuids), error=chain_of(error))
+        return {}
+    gone = {uuid: superseded(uuid, because, found.get(uuid), deleted=uuid not in found) for uuid in uuids}
+    await note(host, gone.values())
+    return gone
+
+
+def superseded(uuid: str, because: str, record: Instance | None, *, deleted: bool = False) -> Outcome:
+    """Give the outcome of an instance that somebody else has changed, moved or deleted since it was settled."""
+    text = "its record is gone" if deleted else "its record was changed meanwhile: whoever changed it goes on with it"
+    return Outcome(
+        uuid=uuid,
+        kind=Kind.SUPERSEDED,
+        because=(because,),
+        took_s=0.0,
+        problem=Problem("decide", MOVED_ON, text),
+        instance=record,
+        deleted=deleted,
+    )
+
+
+async def note(host: Host, outcomes: Collection[Outcome]) -> None:
+    """Write down outcomes that came of no work."""
+    for outcome in outcomes:
+        host.observer.instance_ended(outcome)
+        try:
+            await host.journal.settled(outcome)
+        except JournalError as error:
+            log.error("again.not_written", error=str(error))  # noqa: TRY400 - a sentence, no traceback
+
+
+async def reported(brought: Brought, new: Mapping[str, Outcome], *, took_s: float) -> Brought:
+    """Report what has changed, and give the run as it is then; nothing is told where nothing has."""
+    result = brought.result
+    known = {outcome.uuid: outcome for outcome in result.outcomes}
+    if all(uuid in known and outcome.says_the_same(known[uuid]) for uuid, outcome in new.items()):
+        return brought
+    result = replace(
+        result,
+        outcomes=(*(each for each in result.outcomes if each.uuid not in new), *new.values()),
+        took_s=result.took_s + took_s,
+        revision=result.revision + 1,
+    )
+    log.info(
+        "run.revised",
+        run_id=result.run_id,
+        revision=result.revision,
+        **{kind.value: result.count(kind) for kind in Kind},
+    )
+    delivery = await brought.host.report(result)
+    try:
+        await brought.host.journal.end_run(result, delivery=delivery)
+    except JournalError as error:
+        log.error("again.not_written", error=str(error))  # noqa: TRY400 - a sentence, no traceback
+    return replace(brought, result=result)
+
+
+def as_left(outcomes: Mapping[str, Outcome]) -> Callable[[Instance], bool]:
+    """Tell of a record whether it is as its outcome left it."""
+
+    def is_as_left(record: Instance) -> bool:
+        outcome = outcomes.get(record.uuid)
+        return outcome is not None and outcome.instance is not None and Left.of(record) == Left.of(outcome.instance)
+
+    return is_as_left

@@ -1,0 +1,96 @@
+"""The fence: what stands between a decision and a guest that runs on two hosts.
+
+Right before a verb that can start a guest the instance is claimed: in one transaction its record is read afresh, its
+owner and its migrations are checked, and the claim is written.  Two hosts never hold a claim on one instance at once.
+Then the driver is asked once more whether all that the guest needs is there.  Right after the verb the claim is let go
+and the record is looked at once more; where it moved while the guest was being started, its plug is pulled.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+
+from bringup.daemon import closing
+from bringup.daemon.decisions.instances import Expected
+from bringup.daemon.errors import NotOursToStart, RecordNotFound, StateConflict, StoreError
+from bringup.daemon.logs import get_logger
+from bringup.daemon.recovery.evacuated_guests import fence
+from bringup.daemon.recovery.guest_needs import require_needs
+from bringup.daemon.recovery.working_copy import Hand
+from bringup.daemon.storage.store.base import Claimant, Store
+from bringup.drivers.base import Driver
+
+log = get_logger()
+
+LET_GO_S = closing.LET_GO_S
+"""How long letting go of a claim may take, the plug of a guest that must not run included."""
+
+
+def _surely() -> None:
+    """Hold a lease that nobody can lose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartFence:
+    """Lets a guest be started only while its instance is surely this host's."""
+
+    store: Store
+    driver: Driver
+    claimant: Claimant
+    check_lease: Callable[[], None] = _surely
+    """Raises :class:`bringup.daemon.errors.LeaseHeld` when another daemon may work for this host."""
+
+    @asynccontextmanager
+    async def holding(self, hand: Hand, *, reverting: bool = False, going_on: bool = False) -> AsyncIterator[None]:
+        """Hold the claim on an instance for as long as the block lasts.
+
+        ``reverting``: the block rolls a cold migration or resize back.  ``going_on``: it lets a guest go on that is
+        paused, which needs nothing.
+
+        :raises NotOursToStart: it must not be started: the block was not entered, or was and its guest is off again.
+        :raises StoreError: that could not be found out; the block was not entered.
+        :raises NeedNotMet: something that the guest needs is not there; the block was not entered.
+        """
+        await self._claim(hand, reverting=reverting)
+        moved: StateConflict | None = None
+        try:
+            await require_needs(hand.instance, self.driver, going_on=going_on)
+            yield
+        finally:
+            with anyio.move_on_after(LET_GO_S, shield=True) as scope:
+                moved = await self._let_go(hand, reverting=reverting)
+            if scope.cancelled_caught:
+                log.error("claim.not_let_go", error=f"no answer in {LET_GO_S:g} s")
+        if moved is not None:
+            raise NotOursToStart(f"stopped {hand.instance.uuid} again, which moved while it was started") from moved
+
+    async def _claim(self, hand: Hand, *, reverting: bool) -> None:
+        stored = hand.stored
+        try:
+            self.check_lease()
+            await self.store.begin_start(
+                stored.uuid,
+                self.claimant,
+                expected=Expected((stored.vm_state,), (stored.task_state,)),
+                reverting=reverting,
+                left_over=hand.left_over,
+            )
+        except StateConflict as error:
+            raise NotOursToStart(f"did not start {stored.uuid}") from error
+
+    async def _let_go(self, hand: Hand, *, reverting: bool) -> StateConflict | None:
+        """Let go of the claim; pull the plug and tell why, where the guest must not run."""
+        try:
+            await self.store.end_start(hand.instance.uuid, self.claimant, reverting=reverting, left_over=hand.left_over)
+        except RecordNotFound:
+            log.debug("instance.gone")
+        except StateConflict as error:
+            log.error("instance.moved_while_started", error=str(error))  # noqa: TRY400 - a sentence, no traceback
+            await fence(hand, self.driver)
+            return error
+        except StoreError as error:
+            # The claim ends with the lease; the next save of the record finds out whether it moved.
+            log.warning("claim.not_let_go", error=str(error))
+        return None

@@ -1,0 +1,81 @@
+"""The record that is being worked on."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Unpack
+
+from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migration
+from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
+from bringup.daemon.storage.store.base import Store
+
+
+class Hand:
+    """One record in hand: what is stored of it, and what was changed and not saved yet.
+
+    A save that fails leaves its changes in hand, and the next save carries them: Nova's ``Instance`` does the same, and
+    the rows of the oracle with two saves depend on it.
+    """
+
+    __slots__ = ("_store", "_stored", "_unsaved", "deleted", "instance", "left_over")
+
+    def __init__(self, instance: Instance, store: Store, moves: Iterable[Migration] = ()) -> None:
+        """Take ``instance`` as it was read from ``store``, with rows of migrations that nobody works on."""
+        self.left_over = frozenset((move.uuid, move.status) for move in moves)
+        self.instance = instance
+        self.deleted = False
+        self._store = store
+        self._stored = instance
+        self._unsaved: Changes = {}
+
+    @property
+    def stored(self) -> Instance:
+        """The record as it was last read or written."""
+        return self._stored
+
+    def found(self, instance: Instance) -> None:
+        """Take the record as it was read afresh; what was not saved is let go."""
+        self.instance = self._stored = instance
+        self._unsaved = {}
+
+    def change(self, **changes: Unpack[Changes]) -> None:
+        """Change the record in hand; :meth:`save` writes it."""
+        self._unsaved |= changes
+        self.instance = replace(self.instance, **changes)
+
+    async def save(self, expected_task_states: tuple[TaskState | None, ...] | None = None) -> None:
+        """Write what was changed, if the stored record is as it was last seen (or in an expected task state).
+
+        :raises StateConflict: it is not; nothing was written.
+        :raises RecordNotFound: it is gone.
+        """
+        expected = Expected((self._stored.vm_state,), expected_task_states or (self._stored.task_state,))
+        await self._store.save(self.instance.uuid, self._unsaved, expected=expected)
+        self._stored = self.instance
+        self._unsaved = {}
+
+    async def put_back(self, before: Instance) -> None:
+        """Let go of what was not saved, and write back what was saved since the record was as in ``before``.
+
+        :raises StoreError: it could not be written, or somebody else has changed the record meanwhile.
+        """
+        self.found(self._stored)
+        changed: Changes = {}
+        if self._stored.vm_state != before.vm_state and isinstance(before.vm_state, VmState):
+            changed["vm_state"] = before.vm_state
+        if self._stored.task_state != before.task_state and not isinstance(before.task_state, UnknownState):
+            changed["task_state"] = before.task_state
+        if self._stored.power_state != before.power_state and isinstance(before.power_state, PowerState):
+            changed["power_state"] = before.power_state
+        if self._stored.system_metadata != before.system_metadata:
+            changed["system_metadata"] = before.system_metadata
+        if changed:
+            self.change(**changed)
+            await self.save()
+
+    async def destroy(self) -> None:
+        """Delete the row.
+
+        :raises RecordNotFound: it is gone already.
+        """
+        await self._store.destroy(self.instance.uuid)
+        self.deleted = True

@@ -1,0 +1,75 @@
+"""From settings to the parts that a run is made with.
+
+``drivers``, ``stores``, ``messaging``, ``scheduler``: each opens what is set; ``run``: what is made of the settings
+alone.  What is heavy to import is imported there where it is used: a booting host should ask Placement first.
+"""
+
+from bringup.daemon.service.assembly.drivers import (
+    CLOSE_S,
+    check_driver,
+    close_driver,
+    follow_limit,
+    has_driver,
+    make_driver,
+    make_network,
+)
+from bringup.daemon.service.assembly.messaging import (
+    opened_messaging,
+)
+from bringup.daemon.service.assembly.run import (
+    JOURNAL,
+    alive,
+    boot_id,
+    guards,
+    limits,
+    make_executor,
+    needs_policy,
+    opened_journal,
+    owes_elsewhere,
+    resuming,
+    utc_now,
+)
+from bringup.daemon.service.assembly.scheduler import (
+    keeping_in_step,
+    opened_transport,
+    reports,
+    scheduler_tls,
+)
+from bringup.daemon.service.assembly.stores import (
+    hurry,
+    open_database,
+    opened_own_store,
+    opened_store,
+    store_password,
+)
+
+__all__ = [
+    "CLOSE_S",
+    "JOURNAL",
+    "alive",
+    "boot_id",
+    "check_driver",
+    "close_driver",
+    "follow_limit",
+    "guards",
+    "has_driver",
+    "hurry",
+    "keeping_in_step",
+    "limits",
+    "make_driver",
+    "make_executor",
+    "make_network",
+    "needs_policy",
+    "open_database",
+    "opened_journal",
+    "opened_messaging",
+    "opened_own_store",
+    "opened_store",
+    "opened_transport",
+    "owes_elsewhere",
+    "reports",
+    "resuming",
+    "scheduler_tls",
+    "store_password",
+    "utc_now",
+]

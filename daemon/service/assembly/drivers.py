@@ -1,0 +1,102 @@
+"""The driver that is set, and what it needs: made, found wanting before anything is waited for, let go of."""
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import anyio
+
+from bringup.daemon import closing
+from bringup.daemon.errors import SettingsError
+from bringup.daemon.logs import get_logger
+from bringup.daemon.settings import Settings, require_scenario
+from bringup.drivers.base import Driver
+
+if TYPE_CHECKING:
+    from bringup.drivers.network import HostNetwork
+
+log = get_logger()
+
+CLOSE_S = closing.DRIVER_S
+NO_PYROUTE2 = (
+    "network.plug_vifs = true needs the extra bringup[network]: in the checkout, /opt/bringup/bin/pip install "
+    "'.[network]', or set it to false where something else makes the NICs of guests ready"
+)
+
+
+def check_driver(settings: Settings) -> None:
+    """Find out, before anything is waited for, whether the driver can be made.
+
+    :raises SettingsError: it cannot be.
+    """
+    if settings.driver.name == "libvirt":
+        from bringup.daemon.service.assembly.libvirt import require_binding
+
+        require_binding()
+        make_network(settings)
+        return
+    scenario = require_scenario(settings)
+    if not scenario.is_file():
+        raise SettingsError([f"driver.scenario: {scenario} is not a file; name a scenario file"])
+
+
+def has_driver(settings: Settings) -> bool:
+    """Tell whether a hypervisor is set: the simulated one, which is the default, is only with a scenario."""
+    return settings.driver.name != "simulated" or settings.driver.scenario is not None
+
+
+def make_driver(settings: Settings, *, acting: bool = False) -> Driver:
+    """Make the driver that is set; it is not initialized yet.  Only one for ``acting`` changes anything by itself.
+
+    :raises SettingsError: its own settings are wrong.
+    """
+    if settings.driver.name == "libvirt":
+        from bringup.daemon.service.assembly.libvirt import make_libvirt_driver
+
+        # One that only looks makes nothing ready, and knows what would be made.
+        return make_libvirt_driver(settings, acting=acting, network=make_network(settings))
+    from bringup.drivers.simulated import ScenarioError, SimulatedDriver
+
+    try:
+        return SimulatedDriver.from_file(require_scenario(settings), state_path=settings.driver.scenario_state)
+    except ScenarioError as error:
+        raise SettingsError([f"driver.scenario: {line}" for line in str(error).split("\n")]) from None
+
+
+def follow_limit(settings: Settings, driver: Driver, concurrency: int) -> None:
+    """Have the driver do as much at once as there are slots: they were changed by a reload."""
+    if settings.driver.name == "libvirt":
+        from bringup.daemon.service.assembly.libvirt import follow_limit
+
+        follow_limit(settings, driver, concurrency)
+
+
+def make_network(settings: Settings) -> "HostNetwork":
+    """Make what plugs and filters the NICs of guests; the driver opens it.
+
+    :raises SettingsError: what it needs is not installed.
+    """
+    from bringup.drivers.network import make_host_network
+
+    network = settings.network
+    # Found here and not when the first guest is plugged: all of them would be set to ERROR.
+    if network.plug_vifs and find_spec("pyroute2") is None:
+        raise SettingsError([NO_PYROUTE2])
+    return make_host_network(
+        plugs=network.plug_vifs,
+        filters=network.filter == "nftables",
+        ovs_bridge=network.integration_bridge,
+        ovsdb=network.ovsdb,
+        isolates_vifs=network.isolate_vifs,
+        deadline_s=network.deadline,
+    )
+
+
+async def close_driver(driver: Driver) -> None:
+    """Let go of a hypervisor; one that hangs or fails must not keep the process, nor change how it ends."""
+    with anyio.move_on_after(CLOSE_S, shield=True) as scope:
+        try:
+            await driver.close()
+        except Exception:
+            log.exception("driver.not_closed")
+    if scope.cancelled_caught:
+        log.error("driver.not_closed", deadline_s=CLOSE_S)

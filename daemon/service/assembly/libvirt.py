@@ -1,0 +1,106 @@
+"""A host whose hypervisor is libvirt: its driver made of settings, and what is doubtful about it."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from bringup.daemon.errors import SettingsError, Unavailable
+from bringup.daemon.logs import get_logger
+from bringup.daemon.service import assembly
+from bringup.daemon.settings import Settings
+from bringup.drivers.base import Driver, DriverError
+from bringup.drivers.libvirt import (
+    NEEDS,
+    DefinedGuest,
+    LibvirtDriver,
+    LibvirtOptions,
+    OtherMasters,
+    bottlenecks,
+    daemon_limits,
+    is_local,
+)
+from bringup.drivers.network import Network
+
+log = get_logger()
+
+PLACES = "places.json"
+"""Where the state directory remembers what was mounted."""
+KVM = Path("/dev/kvm")
+
+
+def make_libvirt_driver(settings: Settings, *, acting: bool = False, network: Network | None = None) -> LibvirtDriver:
+    """Make the driver; it is not initialized yet.  Only one for ``acting`` takes anything over.
+
+    :raises SettingsError: libvirt is not what is set, or libvirt-python is not installed.
+    """
+    if settings.driver.name != "libvirt":
+        raise SettingsError(
+            [f'driver.name = "{settings.driver.name}" ({settings.source_of("driver.name")}): give "libvirt"']
+        )
+    require_binding()
+    libvirt = settings.libvirt
+    options = LibvirtOptions(
+        uri=libvirt.uri,
+        connections=libvirt.connections or settings.limits.concurrency,
+        call_deadline_s=libvirt.call_deadline,
+        start_deadline_s=libvirt.start_deadline,
+        reconnect_s=libvirt.reconnect,
+        keepalive_s=libvirt.keepalive_interval,
+        instances_path=libvirt.instances_path,
+        instances_mount=libvirt.instances_mount,
+        places_file=settings.host.state_directory / PLACES,
+        soft_reboot_s=libvirt.wait_soft_reboot,
+        autostart=libvirt.autostart,
+        may_change=acting,
+    )
+    return LibvirtDriver(options, network)
+
+
+def follow_limit(settings: Settings, driver: Driver, concurrency: int) -> None:
+    """Have as many connections as there are slots; a number that was set by hand stays."""
+    fixed = settings.libvirt.connections
+    if fixed is None and isinstance(driver, LibvirtDriver):
+        driver.resize(concurrency)
+    elif fixed is not None and concurrency > fixed:
+        log.warning("libvirt.connections_too_few", connections=fixed, concurrency=concurrency)
+
+
+def require_binding() -> None:
+    """Make sure that libvirt can be spoken to, without importing what is slow to import.
+
+    :raises SettingsError: libvirt-python is not installed.
+    """
+    if find_spec("libvirt") is None:
+        raise SettingsError([f'driver.name = "libvirt": {NEEDS}'])
+
+
+async def findings(settings: Settings, driver: LibvirtDriver) -> tuple[OtherMasters, list[str]]:
+    """Say who else starts guests here, and what keeps libvirt from doing what is set; asks, changes nothing."""
+    masters = await driver.other_masters()
+    limits = await anyio.to_thread.run_sync(daemon_limits, settings.libvirt.daemon_config)
+    concurrency = settings.limits.concurrency
+    narrow = bottlenecks(limits, concurrency=concurrency, connections=settings.libvirt.connections or concurrency)
+    wanting = await driver.guests_that_want_kvm()
+    # That it is there is no proof that guests run on it; that it is not is one that they do not.
+    if wanting and is_local(settings.libvirt.uri) and not await anyio.to_thread.run_sync(KVM.exists):
+        narrow.append(f"{len(wanting)} guests want KVM, and {KVM} is not there: they will not start")
+    return masters, narrow
+
+
+async def defined_guests(settings: Settings) -> list[DefinedGuest]:
+    """List the guests that libvirt has, by name.
+
+    :raises SettingsError: libvirt is not what is set.
+    :raises Unavailable: it could not be asked.
+    """
+    driver = make_libvirt_driver(settings)
+    try:
+        with anyio.fail_after(settings.limits.host_deadline):
+            await driver.init_host(settings.host.name)
+            return await driver.defined_guests()
+    except (TimeoutError, DriverError) as error:
+        raise Unavailable(f"cannot list the guests of {settings.libvirt.uri}") from error
+    finally:
+        await assembly.close_driver(driver)

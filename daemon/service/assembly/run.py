@@ -1,0 +1,138 @@
+"""What a run is made with: the limits and the policies that the settings say, the executor, the journal."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+from bringup.daemon.decisions.guards import Guards
+from bringup.daemon.decisions.resume_policy import Resuming
+from bringup.daemon.recovery.context import Limits, NeedsPolicy
+from bringup.daemon.recovery.evacuated_guests import DiskKeeper, SettingWitness
+from bringup.daemon.recovery.executor import Executor
+from bringup.daemon.recovery.operations import Shutdown
+from bringup.daemon.recovery.start_claim import StartFence
+from bringup.daemon.service import clock_sync
+from bringup.daemon.settings import Settings
+from bringup.daemon.storage.alive import Alive
+from bringup.daemon.storage.boot import Boot as BootOfHost
+from bringup.daemon.storage.boot import this_boot
+from bringup.daemon.storage.journal import Journal
+from bringup.daemon.storage.store.base import Claimant, Store
+from bringup.drivers.base import Driver
+
+JOURNAL: Final = "journal.sqlite"
+"""Its name in the state directory."""
+
+
+def utc_now() -> datetime:
+    """Read the clock."""
+    return datetime.now(UTC)
+
+
+def boot_id(settings: Settings) -> str:
+    """Give the id of this boot: another one after every boot.
+
+    :raises SettingsError: there is none to read.
+    """
+    return this_boot(settings).boot_id
+
+
+def alive(settings: Settings, boot: BootOfHost | None = None) -> Alive:
+    """Give where it is noted that this host is up.
+
+    :raises SettingsError: there is no boot id to read.
+    """
+    return Alive(
+        directory=settings.host.state_directory,
+        boot=boot or this_boot(settings),
+        is_clock_set=clock_sync.is_set,
+        trusts_clock=settings.resume.clock == "trusted",
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    """Give how much at once and how long at most."""
+    return Limits(
+        concurrency=settings.limits.concurrency,
+        instance_deadline_s=settings.limits.instance_deadline,
+        host_deadline_s=settings.limits.host_deadline,
+        last_word_deadline_s=settings.limits.last_word_deadline,
+        host_wait_s=settings.limits.host_wait,
+    )
+
+
+def resuming(settings: Settings) -> Resuming:
+    """Give the policy by which guests that ran before are brought back."""
+    return Resuming(
+        guests=settings.resume.guests,
+        max_downtime_s=settings.resume.max_downtime,
+        instance_policy=settings.resume.instance_policy,
+    )
+
+
+def owes_elsewhere(settings: Settings) -> bool:
+    """Tell whether a deletion owes ports and volumes to services that this host cannot tell of it."""
+    finished_by = settings.deletion.finished_by
+    return finished_by == "nova" or (finished_by == "auto" and settings.store.is_nova_conductor)
+
+
+def needs_policy(settings: Settings, *, run_waits: bool, on_wait: Callable[[int, float], None]) -> NeedsPolicy:
+    """Give for how long what is deferred is tried again."""
+    return NeedsPolicy(
+        wait_s=settings.resume.wait_for_needs,
+        run_waits=run_waits,
+        # Nova's own records: nova-compute works with them once the host is back.
+        daemon_starts=not settings.store.is_nova_conductor,
+        on_wait=on_wait,
+    )
+
+
+def guards(settings: Settings) -> Guards:
+    """Give what wants an operator's word first."""
+    return Guards(
+        destroy_freely=settings.guards.destroy_freely,
+        destroy_at_most=settings.guards.destroy_at_most,
+        destroy_share=settings.guards.destroy_share,
+        quarantine_after=settings.guards.quarantine_after,
+        powers_off_foreign=settings.guards.foreign_running == "power_off",
+    )
+
+
+def make_executor(
+    settings: Settings,
+    driver: Driver,
+    store: Store,
+    *,
+    claimant: Claimant,
+    check_lease: Callable[[], None],
+    journal: Journal,
+) -> Executor:
+    """Put together what actions are carried out with."""
+    return Executor(
+        driver=driver,
+        store=store,
+        now=utc_now,
+        shutdown=Shutdown(
+            timeout_s=settings.guests.shutdown_timeout,
+            retry_interval_s=settings.guests.shutdown_retry_interval,
+        ),
+        witness=SettingWitness(settings.evacuated.shared_storage),
+        start_fence=StartFence(store=store, driver=driver, claimant=claimant, check_lease=check_lease),
+        disk_keeper=DiskKeeper(journal=journal, keep_for_s=settings.evacuated.keep_disks_for, now=utc_now),
+    )
+
+
+@asynccontextmanager
+async def opened_journal(settings: Settings, boot_id: str) -> AsyncIterator[Journal]:
+    """Open the journal of this host, and close it at the end; one that cannot be used does not stop the start."""
+    from bringup.daemon.storage.journal.sqlite import opened
+
+    async with opened(
+        settings.host.state_directory / JOURNAL,
+        boot_id=boot_id,
+        keep_runs=settings.journal.keep_runs,
+        keep_days=settings.journal.keep_days,
+        now=utc_now,
+    ) as journal:
+        yield journal

@@ -1,0 +1,172 @@
+"""The Placement gate with this daemon's settings: a host that cannot serve Placement must not start."""
+
+import math
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Protocol
+
+from bringup.daemon.errors import BringupError, SettingsError, Unavailable
+from bringup.daemon.logs import get_logger
+from bringup.daemon.openstack.resource_provider import InventoryRules, Placed
+from bringup.daemon.settings import Settings
+from bringup.daemon.settings.credentials import access_of
+from bringup.daemon.settings.credentials.placement_access import trusted
+from bringup.placement.client import PlacementClient, connect
+from bringup.placement.errors import NotFound, PlacementError, ProviderMisnamed
+from bringup.placement.gate import Gate, Waiting, pass_gate, probe
+from bringup.placement.nodes import told
+from bringup.placement.providers import as_uuid
+
+log = get_logger()
+
+AFTER_GATE_S = 60.0
+"""How long Placement may be away or busy once the gate was passed: nobody sees that wait, and a new gate is seen."""
+
+
+class PhaseObserver(Protocol):
+    """Who is told what the start waits for."""
+
+    def phase_began(self, phase: str, detail: str = "") -> None:
+        """Take note of a phase."""
+
+
+@asynccontextmanager
+async def opened_placement(settings: Settings) -> AsyncIterator[PlacementClient]:
+    """Open the way to Placement.
+
+    :raises SettingsError: there is no way to it (Nova's ``PlacementNotConfigured``), or credentials are missing.
+    :raises Unavailable: a request was not to be had.
+    """
+    placement = settings.placement
+    access = access_of(settings)
+    try:
+        async with connect(
+            access.url,
+            auth=access.auth,
+            wanted=access.wanted,
+            connect_timeout_s=placement.connect_timeout,
+            read_timeout_s=placement.read_timeout,
+            verify=trusted(access.trust),
+        ) as client:
+            yield client
+    except PlacementError as error:
+        raise _unavailable(error) from error
+
+
+async def pass_placement(
+    settings: Settings, client: PlacementClient, observer: PhaseObserver, *, node_uuid: str | None = None
+) -> Placed:
+    """Return once this host may serve Placement.
+
+    ``node_uuid`` is that of the compute node: its resource provider is found by it, or made with it.
+
+    :raises SettingsError: the resource provider is another node's, or is called otherwise.
+    :raises Unavailable: it may not, or Placement did not say so within ``placement.wait``.
+    """
+
+    def waiting(what: Waiting) -> None:
+        observer.phase_began("placement", str(what))
+
+    placement = settings.placement
+    # Before anything is sent; what only Keystone's catalogue tells, after it.
+    said = _tell_in_the_clear(client, ())
+    try:
+        gate = await pass_gate(
+            client,
+            provider=placement.resource_provider,
+            wait_s=placement.wait,
+            create=placement.create_resource_provider,
+            uuid=node_uuid,
+            on_wait=waiting,
+        )
+    except PlacementError as error:
+        raise _unavailable(error) from error
+    _tell_in_the_clear(client, said)
+    host = placed(settings, gate)
+    other = other_name(settings, gate)
+    if other is not None:
+        log.warning("placement.other_name", provider=gate.provider.name, uuid=gate.provider.uuid, advice=other)
+    return host
+
+
+def _tell_in_the_clear(client: PlacementClient, said: Collection[str]) -> list[str]:
+    """Warn of secrets that can be read on the way, each once."""
+    found = client.in_the_clear
+    for sentence in found:
+        if sentence not in said:
+            log.warning("placement.in_the_clear", message=sentence)
+    return found
+
+
+def other_name(settings: Settings, gate: Gate) -> str | None:
+    """Say how this node's provider is called and what to set, where the settings call it otherwise; None where not."""
+    wanted = settings.placement.resource_provider
+    if wanted == gate.provider.name or as_uuid(wanted) is not None:
+        return None
+    return told(gate.provider)
+
+
+def placed(settings: Settings, gate: Gate) -> Placed:
+    """Give this host in Placement.
+
+    :raises SettingsError: the resource provider is another node's.
+    """
+    known, found = settings.host.node_uuid, gate.provider.uuid
+    if known is not None and known != found:
+        # Nova's scheduler finds a host's provider by the UUID of its compute node: what is written to another one is
+        # written for another node, or for one that this host was before it was made anew.
+        problem = (
+            f"host.node_uuid = {known}, but the resource provider {gate.provider.name} has the UUID {found}: set it to "
+            f"{found} if that is this node's, else delete the old provider or set placement.resource_provider"
+        )
+        raise SettingsError([problem])
+    wait_s = min(settings.placement.wait, AFTER_GATE_S)
+    return Placed(client=gate.client, provider=gate.provider, rules=rules(settings), wait_s=wait_s)
+
+
+def rules(settings: Settings) -> InventoryRules:
+    """Read what the settings say of the inventory, in Placement's units."""
+    inventory = settings.inventory
+    disk_mb = inventory.reserved_host_disk_mb
+    reserved = {
+        "VCPU": inventory.reserved_host_cpus,
+        "MEMORY_MB": inventory.reserved_host_memory_mb,
+        "DISK_GB": None if disk_mb is None else math.ceil(disk_mb / 1024),
+    }
+    ratios = {
+        "VCPU": inventory.cpu_allocation_ratio,
+        "MEMORY_MB": inventory.ram_allocation_ratio,
+        "DISK_GB": inventory.disk_allocation_ratio,
+    }
+    return InventoryRules(
+        put_right=inventory.put_right,
+        reserved={name: amount for name, amount in reserved.items() if amount is not None},
+        ratios={name: ratio for name, ratio in ratios.items() if ratio is not None},
+    )
+
+
+async def probe_placement(settings: Settings, client: PlacementClient, *, node_uuid: str | None = None) -> Gate:
+    """Try once, and change nothing.
+
+    :raises SettingsError: the resource provider is called otherwise.
+    :raises Unavailable: this host may not serve Placement, or Placement did not say so.
+    """
+    try:
+        # A person waits for the answer, and one login more harms nobody.
+        return await probe(client.insisting(), provider=settings.placement.resource_provider, uuid=node_uuid)
+    except PlacementError as error:
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: PlacementError) -> BringupError:
+    """Say what to check where the error, which may come of any request, does not."""
+    if isinstance(error, ProviderMisnamed):
+        return SettingsError([f"placement.resource_provider: {error}"])
+    if isinstance(error, NotFound):
+        check = "check that placement.url names Placement, with its path if it has one"
+    elif error.status == HTTPStatus.NOT_ACCEPTABLE:
+        check = "check that every server behind placement.url is a Placement of the same version"
+    else:
+        return Unavailable(str(error))
+    return Unavailable(f"cannot start without Placement; {check}")

@@ -1,0 +1,136 @@
+"""The endpoint of one process, from its first line to its last."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import anyio
+from anyio.lowlevel import current_token
+
+from bringup import __version__
+from bringup.daemon.errors import SettingsError
+from bringup.daemon.logs import get_logger
+from bringup.daemon.service.assembly import JOURNAL, utc_now
+from bringup.daemon.service.deadlines import AT_MOST
+from bringup.daemon.settings import Settings
+from bringup.daemon.status.endpoint import sockets
+from bringup.daemon.status.endpoint.channel import Channels
+from bringup.daemon.status.endpoint.listeners import Listener, kept
+from bringup.daemon.status.endpoint.recorder import Recorder
+from bringup.daemon.status.endpoint.source import Source
+from bringup.daemon.status.progress import Progress
+from bringup.daemon.tasks import background
+
+log = get_logger()
+
+
+def source_of(settings: Settings, progress: Progress, *, boot_id: str) -> Source:
+    """Make what the endpoint tells of."""
+    limits = settings.limits
+    longest_s = max(limits.instance_deadline, limits.host_deadline, settings.store.wait)
+    return Source(
+        host=settings.host.name,
+        version=__version__,
+        boot_id=boot_id,
+        concurrency=limits.concurrency,
+        stuck_after_s=longest_s + limits.stuck_after,
+        gate_s=settings.placement.wait,
+        host_s=AT_MOST * limits.host_wait,
+        progress=progress,
+        # Who listens does so in another process.
+        recorder=Recorder(utc_now, keep=0),
+    )
+
+
+@dataclass(slots=True)
+class Listening:
+    """Where the endpoint listens."""
+
+    addresses: dict[str, str] = field(default_factory=dict)
+    problem: str | None = None
+    """Why it does not listen at its UNIX socket."""
+
+    def say(self) -> None:
+        """Log it."""
+        for name, address in self.addresses.items():
+            log.info("status.listens", **{name: address})
+        if self.problem is not None:
+            log.warning("status.not_served", error=self.problem)
+
+
+@asynccontextmanager
+async def answering(settings: Settings, source: Source) -> AsyncIterator[Listening]:
+    """Answer who asks, for as long as the block lasts.
+
+    :raises SettingsError: the TCP address cannot be listened at.  A UNIX socket that cannot be made is a sentence in
+        the log: a host comes back on a full disk too.
+    """
+    listening = Listening()
+    async with AsyncExitStack() as stack:
+        if settings.status.enabled:
+            channels = Channels(source)
+            if settings.status.listen is not None:
+                await _open_tcp(stack, settings, channels, listening)
+            await _open_unix(stack, settings, channels, listening)
+            beside = await stack.enter_async_context(background())
+            beside.start_soon(channels.tell_when_back, name="status")
+            # Who listens to the events is told before the processes wait for their answers to end.
+            stack.callback(channels.close)
+        yield listening
+
+
+async def _open_tcp(stack: AsyncExitStack, settings: Settings, channels: Channels, listening: Listening) -> None:
+    address = settings.status.listen or ""
+    if not _on_asyncio():
+        raise SettingsError([f'status.listen = "{address}": only the asyncio backend can serve it; leave it out'])
+    # No word of an operator: its process could not change a thing if it wanted to.
+    listener = Listener(
+        name=address,
+        socket=sockets.listen_tcp(address),
+        host_names=(settings.host.name, *settings.status.host_names),
+    )
+    await stack.enter_async_context(kept(listener, channels))
+    listening.addresses["address"] = address
+
+
+async def _open_unix(stack: AsyncExitStack, settings: Settings, channels: Channels, listening: Listening) -> None:
+    path, mode = settings.status.socket, int(settings.status.socket_mode, 8)
+    if not _on_asyncio():
+        listening.problem = f"cannot listen at {path}: only the asyncio backend can serve it"
+        return
+    try:
+        listener = sockets.listen_unix(path, mode)
+    except OSError as error:
+        listening.problem = f"cannot listen at {path}: {error.strerror}"
+        return
+    stack.callback(sockets.remove, path)
+    boot_id = channels.source.boot_id
+    words = {"release": partial(_release, settings), "retry": partial(_retry, settings, boot_id)}
+    # Behind a tunnel (ssh -L) a browser asks the socket too, and a page of somebody else could have it ask.
+    names = (sockets.CLIENT, settings.host.name, *settings.status.host_names)
+    kept_there = kept(Listener(name=str(path), socket=listener, host_names=names, words=words), channels)
+    await stack.enter_async_context(kept_there)
+    listening.addresses["socket"] = str(path)
+
+
+def _on_asyncio() -> bool:
+    return "asyncio" in type(current_token().native_token).__module__
+
+
+async def _release(settings: Settings, uuids: Sequence[str]) -> list[str]:
+    from bringup.daemon.service.release_request import release
+
+    with anyio.fail_after(settings.limits.host_deadline):
+        released = await release(settings.host.state_directory / JOURNAL, uuids)
+    log.info("status.released", count=len(released))
+    return released
+
+
+async def _retry(settings: Settings, boot_id: str, uuids: Sequence[str]) -> list[str]:
+    from bringup.daemon.service.retry_request import retry
+
+    with anyio.fail_after(settings.limits.host_deadline):
+        retried = await retry(settings.host.state_directory / JOURNAL, boot_id, uuids)
+    log.info("status.retried", count=len(retried))
+    return retried

@@ -1,0 +1,90 @@
+"""The daemon under a service manager: what it is told, and what it may ask for with SIGHUP."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+import anyio
+
+from bringup.daemon.liveness import Vitals
+from bringup.daemon.service.deadlines import extension_s, patience_s, stopping_s
+from bringup.daemon.service.reload import Reloader
+from bringup.daemon.settings import Settings
+from bringup.daemon.status.endpoint.source import Source
+from bringup.daemon.status.systemd import Notifier, Teller
+from bringup.daemon.status.systemd.messages import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """What is seen of the daemon from outside, and what may be changed in it."""
+
+    vitals: Vitals
+    slots: anyio.CapacityLimiter
+    teller: Teller
+    stopping_s: float
+    reloader: Reloader | None
+    """None: SIGHUP ends the daemon."""
+    followers: list[Callable[[int], None]]
+    """Told how many slots there are, whenever that changes."""
+
+    def follow(self, follower: Callable[[int], None]) -> None:
+        """Tell somebody how many slots there are, now and whenever that changes."""
+        self.followers.append(follower)
+        follower(int(self.slots.total_tokens))
+
+    async def run(self) -> None:
+        """Tell, and reload when asked to, until cancelled."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.teller.tell, name="notify")
+            if self.reloader is not None:
+                group.start_soon(self._reload, self.reloader, name="reload")
+
+    async def _reload(self, reloader: Reloader) -> NoReturn:
+        while True:
+            await reloader.asked()
+            with self.teller.reloading():
+                await reloader.reload()
+
+    @property
+    def on_hangup(self) -> Callable[[], None] | None:
+        """What SIGHUP does; None: it ends the daemon."""
+        return None if self.reloader is None else self.reloader.ask
+
+    def stopping(self) -> None:
+        """Tell that the daemon ends."""
+        self.teller.stopping(within_s=self.stopping_s)
+
+
+def supervise(
+    settings: Settings,
+    source: Source,
+    notifier: Notifier | None,
+    load: Callable[[], Settings] | None,
+) -> Supervised:
+    """Put it together; without a ``notifier`` nothing is told, without ``load`` nothing is reloaded."""
+    progress, vitals = source.progress, Vitals(slack_s=settings.limits.stuck_after)
+    slots = anyio.CapacityLimiter(settings.limits.concurrency)
+
+    followers: list[Callable[[int], None]] = []
+
+    def resize(number: int) -> None:
+        slots.total_tokens = source.concurrency = number
+        for follower in followers:
+            follower(number)
+
+    rules = Rules(
+        patience_s=patience_s(settings),
+        extension_s=extension_s(settings),
+        watchdog_s=None if notifier is None else notifier.watchdog_s,
+    )
+    teller = Teller(notifier, progress.snapshot, vitals, rules)
+    source.hanging = teller.why_stuck
+    return Supervised(
+        vitals=vitals,
+        slots=slots,
+        teller=teller,
+        stopping_s=stopping_s(settings),
+        reloader=None if load is None else Reloader(settings, load, resize),
+        followers=followers,
+    )

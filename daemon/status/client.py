@@ -1,0 +1,59 @@
+"""The other side of the socket: ``bringup status`` asks the daemon."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+
+from bringup.daemon.errors import Unavailable
+from bringup.daemon.status.endpoint.sockets import CLIENT, short
+from bringup.placement.reading import IDENTITY, NotReadable, read_bounded
+
+ANSWER_S = 10.0
+LIMIT = 32 * 1024 * 1024
+"""Bytes of its answer, which has a few lines an instance that is under way."""
+
+
+async def ask(path: Path) -> dict[str, Any]:
+    """Ask the daemon that listens at a socket how far it is.
+
+    :raises Unavailable: none does, or it does not answer.
+    """
+    try:
+        # All in all: each byte may come in time, and the answer never.
+        with anyio.fail_after(ANSWER_S), short(path) as name:
+            transport = httpx.AsyncHTTPTransport(uds=name)
+            async with httpx.AsyncClient(transport=transport, base_url=f"http://{CLIENT}", timeout=ANSWER_S) as client:
+                response = await client.send(client.build_request("GET", "/status", headers=IDENTITY), stream=True)
+                try:
+                    answer = json.loads(await read_bounded(response.raise_for_status(), LIMIT))
+                finally:
+                    await response.aclose()
+    except (FileNotFoundError, NotADirectoryError, httpx.ConnectError) as error:
+        raise Unavailable(_nobody(path, error)) from None
+    except PermissionError:
+        raise Unavailable(_may_not(path)) from None
+    except (httpx.HTTPError, NotReadable, ValueError, RecursionError, TimeoutError) as error:
+        raise Unavailable(f"the daemon that listens at {path} gives no answer") from error
+    found: dict[str, Any] = answer if isinstance(answer, dict) else {}
+    if not str(found.get("format")).startswith("bringup.status/") or not isinstance(found.get("state"), str):
+        raise Unavailable(f"who listens at {path} is not bringup; see status.socket")
+    return found
+
+
+def _nobody(path: Path, error: Exception) -> str:
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, PermissionError):
+            return _may_not(path)
+        link = link.__cause__ or link.__context__
+    return (
+        f"no daemon listens at {path}: it is not running, or has another status.socket; "
+        "bringup history shows what earlier runs did"
+    )
+
+
+def _may_not(path: Path) -> str:
+    return f"this user may not ask the daemon at {path}; be root, or in the group that status.socket_mode lets in"

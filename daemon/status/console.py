@@ -1,0 +1,135 @@
+"""The answer of ``/status`` as a person at a console wants it: is it done, what is stuck, what failed and why."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from bringup.daemon.decisions.advice import gathered
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.errors import Unavailable
+from bringup.daemon.status.terminal import STYLES, words
+from bringup.daemon.time_spans import in_words
+
+UNKNOWN: Final = (
+    "the daemon's answer does not hold what this version of bringup reads; use the version that runs, or --json"
+)
+SHOWN_RUNNING = 8
+SHOWN_FAILURES = 20
+STATES = {"ready": "bold green", "initializing": "bold blue", "failed": "bold red", "stopping": "bold yellow"}
+WARNING_STYLE = "yellow"
+
+Answer = Mapping[str, Any]
+
+
+def told(answer: Answer) -> RenderableType:
+    """Draw an answer.
+
+    :raises Unavailable: it does not hold what this version reads.
+    """
+    try:
+        return _told(answer)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise Unavailable(UNKNOWN) from error
+
+
+def _told(answer: Answer) -> RenderableType:
+    parts: list[RenderableType] = [_head(answer)]
+    run = answer["run"]
+    if run is not None and run["total"]:
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=int(run["total"]), completed=int(run["done"]), width=60))
+        parts += [bar, words(_counts(answer))]
+    parts += _running(answer)
+    parts += _failures(answer)
+    deferred = answer.get("deferred", {"waiting": 0})
+    if deferred["waiting"]:
+        parts.append(
+            words((f"{deferred['waiting']} deferred, looked at again in {in_words(deferred['next_look_s'])}", "yellow"))
+        )
+    parts += _filter(answer)
+    waiting = answer["reports"]["waiting"]
+    if waiting:
+        oldest_s = answer["reports"]["oldest_s"]
+        since = "" if oldest_s is None else f", the oldest for {in_words(oldest_s)}"
+        parts.append(words((f"{waiting} reports wait for the scheduler{since}", "yellow")))
+    return Group(*parts)
+
+
+def _filter(answer: Answer) -> list[Text]:
+    """Tell what somebody else did to the rules of guests."""
+    found = answer.get("filter", {"put_back": 0, "problem": None})
+    if found["problem"]:
+        return [words((f"packet filter: {found['problem']}", "red"))]
+    if found["put_back"]:
+        count = found["put_back"]
+        times = "once" if count == 1 else f"{count} times"
+        said = f"packet filter: somebody else changed it, put back {times}, last at {found['last_at']}"
+        return [words((said, "yellow"))]
+    return []
+
+
+def _head(answer: Answer) -> Text:
+    state = answer["state"]
+    head = words((answer["host"], "bold"), "  ", (state, STATES.get(state, "bold")))
+    if state == "initializing":
+        doing = f"{answer['phase']}: {answer['detail']}" if answer["detail"] else answer["phase"]
+        head.append(words(f" {answer['percent']} %  {doing}, for {in_words(answer['phase_s'])}"))
+    elif state == "ready":
+        head.append(f"  for {in_words(answer['phase_s'])}", style="dim")
+    else:
+        head.append(words(f"  {answer['reason']}"))
+    return head
+
+
+def _counts(answer: Answer) -> str:
+    run, counts = answer["run"], answer["counts"]
+    parts = [f"{run['done']}/{run['total']} done"]
+    parts += [f"{counts[kind.value]} {kind.value}" for kind in Kind if counts.get(kind.value)]
+    if answer["state"] == "initializing":
+        parts += [f"{len(answer['running'])} running", f"{run['waiting']} waiting"]
+        if run["eta_s"] is not None and run["waiting"]:
+            parts.append(f"ETA {in_words(run['eta_s'])}")
+    return ", ".join(parts)
+
+
+def _running(answer: Answer) -> list[RenderableType]:
+    running = answer["running"]
+    if not running:
+        return []
+    table = Table.grid(padding=(0, 2))
+    for one in running[:SHOWN_RUNNING]:
+        age = words((in_words(one["action_age_s"]), "yellow"))
+        table.add_row(words(("running", "dim")), words(one["uuid"]), words(one["action"]), age)
+    return [table, *_more(len(running) - SHOWN_RUNNING, "running")]
+
+
+def _failures(answer: Answer) -> list[RenderableType]:
+    lines = [
+        words((one["outcome"], STYLES.get(Kind(one["outcome"]), "bold")), f"  {one['uuid']}  {_why(one)}")
+        for one in answer["failures"]
+    ]
+    lines += [words(("warning", WARNING_STYLE), f"  {one['uuid']}  {_why(one)}") for one in answer["warnings"]]
+    more = len(lines) - SHOWN_FAILURES + answer["left_out"]
+    return [*lines[:SHOWN_FAILURES], *_more(more, "to look at"), *_to_do(answer)]
+
+
+def _to_do(answer: Answer) -> list[RenderableType]:
+    # A daemon of an earlier version does not say it.
+    one_each = [
+        text.replace(one["uuid"], "UUID")
+        for one in (*answer["failures"], *answer["warnings"])
+        if (text := one.get("advice"))
+    ]
+    return [words((line, "cyan")) for line in gathered(one_each)]
+
+
+def _why(one: Answer) -> str:
+    return " > ".join(one["because"]) if one["message"] is None else f"{one['action']}: {one['message']}"
+
+
+def _more(count: int, what: str) -> list[RenderableType]:
+    return [words((f"and {count} more {what}", "dim"))] if count > 0 else []

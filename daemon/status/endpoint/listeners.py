@@ -1,0 +1,300 @@
+"""Keeps the processes that answer: starts one for each listener, tells it what happens, starts it anew when it dies.
+
+Nothing here waits for such a process on behalf of the run: what it does not take in time is its end, and it begins anew
+with all that is known by then.  What it says is read as a stranger's: short lines, few of them, of three kinds.
+Its counterpart is :mod:`bringup.daemon.status.listener.process`.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+from anyio.abc import Process, TaskGroup, UNIXSocketStream
+
+import bringup
+from bringup.daemon.errors import BringupError, chain_of
+from bringup.daemon.log_rate_limit import Sparing
+from bringup.daemon.logs import get_logger
+from bringup.daemon.status.endpoint.channel import CLOSE_S, TAKE_S, Channel, Channels
+from bringup.daemon.status.endpoint.mirror import line, state
+from bringup.daemon.status.endpoint.relayed_log import LEVELS, RelayedLog
+from bringup.daemon.status.endpoint.sockets import BACKLOG
+from bringup.daemon.status.endpoint.source import Word
+from bringup.daemon.status.endpoint.unconfined import MEANS
+from bringup.daemon.status.listener.process import lines_of
+from bringup.daemon.storage.outbox.base import Pending
+from bringup.daemon.tasks import background
+from bringup.drivers.environment import clean
+
+log = get_logger()
+
+COMMAND: Final = (sys.executable, "-P", "-m", "bringup.daemon.status.listener.start")
+"""-P: what lies in a folder of somebody else is not imported.  Two descriptors follow."""
+LINE: Final = 4 << 20
+"""The longest line that it may say where it has words: an operator's word with a full body."""
+SHORT_LINE: Final = 64 << 10
+"""The same where it has none: a traceback."""
+A_SECOND: Final = 200
+"""Lines that it may say within a second."""
+BYTES_A_SECOND: Final = 1 << 20
+"""So much of what it says is read; the rest waits in its pipe."""
+SPARED_S: Final = 0.05
+"""Its questions are not answered more often than this, whatever it asks."""
+WORDS: Final = 8
+"""Words that are being taken at once, for one listener."""
+AGAIN_S: Final = 0.2
+AGAIN_AT_MOST_S: Final = 30.0
+HEALTHY_S: Final = 60.0
+"""Who lived for so long is started anew at once."""
+PENDING_S: Final = 1.0
+REAP_S: Final = 1.0
+"""One that was killed is gone within this time."""
+LONGEST_NAME: Final = 255
+OUR_OWN: Final = os.pathsep.join(dict.fromkeys([str(Path(bringup.__file__).parents[1]), *filter(None, sys.path)]))
+"""Where this code, and what it imports, is found."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Listener:
+    """Where one process answers, and what it may ask for."""
+
+    name: str
+    socket: socket.socket
+    host_names: tuple[str, ...]
+    words: Mapping[str, Word] = field(default_factory=dict)
+
+
+class Misbehaved(Exception):
+    """It says what it may not, or more than it may, or does not listen."""
+
+
+@asynccontextmanager
+async def kept(listener: Listener, channels: Channels, *, command: Sequence[str] = COMMAND) -> AsyncIterator[None]:
+    """Have a process answer at a listener for as long as the block lasts; what is under way at the end is finished."""
+    async with background() as group:
+        keeper = _Keeper(listener, channels, group, command)
+        group.start_soon(keeper.keep, name=f"status {listener.name}")
+        try:
+            yield
+        finally:
+            listener.socket.close()
+            await keeper.end()
+
+
+class _Keeper:
+    def __init__(self, listener: Listener, channels: Channels, group: TaskGroup, command: Sequence[str]) -> None:
+        self._command = command
+        self._listener = listener
+        self._channels = channels
+        self._group = group
+        self._process: Process | None = None
+        self._channel: Channel | None = None
+        self._ending = self._is_up = False
+        self._words = 0
+        # For all of its lives.
+        self._log = RelayedLog(listener.name)
+
+    async def keep(self) -> None:
+        """Start it, again and again, until the end."""
+        again_s = 0.0
+        while not self._is_over():
+            began = time.monotonic()
+            try:
+                reason = await self._one_life()
+            except Exception:
+                # Nothing that comes from there ends the work.
+                log.exception("status.server_failed")
+                reason = "a mistake in bringup; the log says which"
+            if self._is_over():
+                return
+            again_s = again_after_s(again_s, lived_s=time.monotonic() - began)
+            log.warning("status.listener_ended", listener=self._listener.name, reason=reason, again_s=again_s)
+            await anyio.sleep(again_s)
+
+    def _is_over(self) -> bool:
+        # All of them are told to end before anybody waits for the first.
+        return self._ending or self._channels.ends_at is not None
+
+    async def end(self) -> None:
+        """Have it finish what is under way, and end; all of them have the same time for it."""
+        self._ending = True
+        if self._channel is not None:
+            self._channel.end()
+        process = self._process
+        if process is None:
+            return
+        # One that has not begun to answer has nothing to finish.
+        if self._is_up:
+            ends_at = self._channels.ends_at
+            left_s = CLOSE_S if ends_at is None else max(0.0, ends_at - anyio.current_time())
+            with anyio.move_on_after(left_s, shield=True):
+                await process.wait()
+                return
+        _kill(process)
+
+    async def _one_life(self) -> str:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with ours:
+            with theirs:
+                try:
+                    process = await self._started(theirs)
+                except OSError as error:
+                    return f"it cannot be started: {error.strerror}"
+            self._process, self._is_up = process, False
+            try:
+                async with await UNIXSocketStream.from_socket(ours) as stream:
+                    return await self._talk(stream, process)
+            finally:
+                _kill(process)
+                with anyio.move_on_after(REAP_S, shield=True):
+                    await process.wait()
+                self._process = None
+
+    async def _started(self, pipe: socket.socket) -> Process:
+        # The one before it may have shut it.
+        self._listener.socket.listen(BACKLOG)
+        descriptors = (self._listener.socket.fileno(), pipe.fileno())
+        return await anyio.open_process(
+            [*self._command, *map(str, descriptors)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env=environment(),
+            # A terminal's signals are for the daemon.
+            start_new_session=True,
+            pass_fds=descriptors,
+        )
+
+    async def _talk(self, stream: UNIXSocketStream, process: Process) -> str:
+        words = tuple(self._listener.words)
+        reason: str | None = None
+        with self._channels.opened(self._listener.host_names, words) as channel:
+            self._channel = channel
+            if self._is_over():
+                channel.end()
+            async with anyio.create_task_group() as group:
+
+                async def until_it_fails(what: Coroutine[Any, Any, None]) -> None:
+                    nonlocal reason
+                    try:
+                        await what
+                    except TimeoutError:
+                        reason = "it does not take what it is told"
+                    except Misbehaved as error:
+                        reason = str(error)
+                    except anyio.BrokenResourceError:
+                        pass  # it is gone
+                    group.cancel_scope.cancel()
+
+                group.start_soon(until_it_fails, self._tell(stream, channel), name="tell")
+                group.start_soon(until_it_fails, self._hear(stream, channel), name="hear")
+            self._channel = None
+        if reason is None:
+            with anyio.move_on_after(CLOSE_S):
+                return f"it ended with {await process.wait()}"
+        return reason or "it closed the pipe"
+
+    async def _tell(self, stream: UNIXSocketStream, channel: Channel) -> None:
+        spared_until = 0.0
+        while True:
+            question = await channel.due()
+            if question:
+                await anyio.sleep_until(spared_until)
+                spared_until = anyio.current_time() + SPARED_S
+                await self._look_at_reports()
+            if channel.is_full:
+                raise Misbehaved("it does not keep up")
+            lines = [*channel.take(), state(self._channels.source, self._channels.pending)]
+            if question:
+                lines.append(line("answer", question))
+            is_ending = channel.is_ending
+            if is_ending:
+                lines.append(line("end"))
+            with anyio.fail_after(TAKE_S):
+                await stream.send("".join(lines).encode())
+            if is_ending:
+                await anyio.sleep_forever()
+
+    async def _look_at_reports(self) -> None:
+        """Look what waits on the disk, which may not answer."""
+        pending: Pending | None = None
+        with suppress(Exception), anyio.move_on_after(PENDING_S):
+            pending = await self._channels.source.reports()
+        if pending is not None:
+            self._channels.pending = pending
+
+    async def _hear(self, stream: UNIXSocketStream, channel: Channel) -> None:
+        sparing = Sparing(A_SECOND, 1.0)
+        try:
+            longest = LINE if self._listener.words else SHORT_LINE
+            async with aclosing(lines_of(stream, longest, BYTES_A_SECOND)) as lines:
+                async for each in lines:
+                    if not sparing.lets():
+                        raise Misbehaved("it says more than it may")
+                    self._take(json.loads(each), channel)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise Misbehaved(f"it says what it may not: {type(error).__name__}") from error
+
+    def _take(self, said: dict[str, Any], channel: Channel) -> None:
+        match said:
+            case {"up": True}:
+                self._is_up = True
+            case {"ask": int(number)}:
+                channel.ask(number)
+            case {"word": str(word), "number": int(number), "uuids": list(uuids)}:
+                if word not in self._listener.words or not all(_is_name(each) for each in uuids):
+                    raise Misbehaved("it says a word that it may not")
+                self._group.start_soon(self._take_word, word, number, uuids, channel, name="word")
+            case {"log": {"event": str(event), **fields}} if event in LEVELS:
+                self._log.say(event, fields)
+            case {"lacks": dict(lacks)} if lacks.keys() <= MEANS.keys():
+                self._channels.lacking.note(lacks)
+            case _:
+                raise Misbehaved("it says what it may not")
+
+    async def _take_word(self, word: str, number: int, uuids: Sequence[str], channel: Channel) -> None:
+        if self._words >= WORDS:
+            channel.add(line("word", number, {"error": "too many ask for this at once; try again", "exit_code": 75}))
+            return
+        self._words += 1
+        try:
+            answer: Mapping[str, Any] = {"done": await self._listener.words[word](uuids)}
+        except BringupError as error:
+            answer = {"error": chain_of(error), "exit_code": error.exit_code}
+        except TimeoutError:
+            answer = {"error": f"{word} was not over within limits.host_deadline", "exit_code": 75}
+        except Exception:
+            log.exception("status.request_failed")
+            answer = {"error": "a mistake in bringup; the log says which", "exit_code": 70}
+        finally:
+            self._words -= 1
+        channel.add(line("word", number, answer))
+
+
+def again_after_s(before_s: float, *, lived_s: float) -> float:
+    """Give how long to wait before it is started anew; ``before_s`` is how long it was before the life that ended."""
+    return AGAIN_S if lived_s > HEALTHY_S else min(max(AGAIN_S, 2 * before_s), AGAIN_AT_MOST_S)
+
+
+def environment() -> dict[str, str]:
+    """Give what such a process knows of ours."""
+    return clean() | {"PYTHONPATH": OUR_OWN}
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_NAME
+
+
+def _kill(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()

@@ -1,0 +1,153 @@
+"""The endpoint as an ASGI application: what is answered to which request.  See docs/status.md.
+
+It only reads; ``POST /release`` and ``POST /retry`` are there where it was given a way to do so, which is on the UNIX
+socket alone.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from bringup.daemon.errors import BringupError, chain_of
+from bringup.daemon.status.endpoint.source import Source, Word
+from bringup.daemon.status.listener import documents, metrics
+from bringup.daemon.status.listener.page import page
+from bringup.daemon.status.listener.request_guard import Guarding
+from bringup.daemon.status.listener.streams import SEND_S, EventStream, TimelineStream
+
+LONGEST_BODY = 1 << 20
+DIGITS = 18
+"""No number that is meant has more."""
+BODY_S = 10.0
+
+
+def make_app(
+    source: Source,
+    *,
+    release: Word | None = None,
+    retry: Word | None = None,
+    host_names: Sequence[str] | None = None,
+    send_s: float = SEND_S,
+) -> Guarding:
+    """Make the application; with ``host_names`` it answers only to a ``Host`` that is one of them, or an IP address.
+
+    A piece of an answer that its client does not take within ``send_s`` is the last.
+    """
+    answers = _Answers(source)
+    routes = [
+        Route("/", _page),
+        Route("/livez", answers.livez),
+        Route("/readyz", answers.readyz),
+        Route("/status", answers.status),
+        Route("/timeline", TimelineStream(source, send_s=send_s)),
+        Route("/events", EventStream(source, send_s=send_s)),
+        Route("/metrics", answers.metrics),
+    ]
+    if release is not None:
+        routes.append(Route("/release", _Taking("release", "released", release).answer, methods=["POST"]))
+    if retry is not None:
+        routes.append(Route("/retry", _Taking("retry", "retried", retry).answer, methods=["POST"]))
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _refused})
+    return Guarding(app, host_names=host_names)
+
+
+class _Answers:
+    """Answers that are made of the source."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    async def livez(self, _request: Request) -> Response:
+        """Tell whether the work moves, and whether the daemon's own event loop does."""
+        silent = await self._source.fresh()
+        if silent is not None:
+            return PlainTextResponse(f"stuck: {silent}\n", status_code=503)
+        stuck_s = self._source.stuck_for_s(self._source.progress.snapshot())
+        hanging = self._source.hanging()
+        if hanging is not None:
+            return PlainTextResponse(f"stuck: {hanging}\n", status_code=503)
+        if stuck_s is None:
+            return PlainTextResponse("ok\n")
+        return PlainTextResponse(f"stuck: nothing has ended for {stuck_s:.0f} s\n", status_code=503)
+
+    async def readyz(self, _request: Request) -> Response:
+        reason = await self._source.fresh() or self._source.reason(self._source.progress.snapshot())
+        if reason is None:
+            return PlainTextResponse("ok\n")
+        return PlainTextResponse(f"{reason}\n", status_code=503)
+
+    async def status(self, _request: Request) -> Response:
+        await self._source.fresh()
+        return JSONResponse(documents.status(self._source, await self._source.reports()))
+
+    async def metrics(self, _request: Request) -> Response:
+        await self._source.fresh()
+        text = metrics.text_of(self._source, await self._source.reports())
+        return Response(text, media_type=metrics.CONTENT_TYPE_LATEST)
+
+
+async def _page(_request: Request) -> Response:
+    text, policy = page()
+    return Response(text, media_type="text/html", headers={"content-security-policy": policy})
+
+
+class _Taking:
+    """Takes an operator's word."""
+
+    def __init__(self, word: str, done: str, take: Word) -> None:
+        self._word, self._done, self._take = word, done, take
+
+    async def answer(self, request: Request) -> Response:
+        # A browser behind a forwarded port must not do it for another page: it names where a POST comes from.
+        if "origin" in request.headers:
+            raise HTTPException(403, f"a browser may not {self._word}; use bringup {self._word}")
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise HTTPException(415, "give application/json")
+        uuids = _uuids(await _body(request))
+        try:
+            done = await self._take(uuids)
+        except BringupError as error:
+            return JSONResponse({"error": chain_of(error), "exit_code": error.exit_code}, status_code=409)
+        return JSONResponse({self._done: done})
+
+
+async def _body(request: Request) -> bytes:
+    too_long = HTTPException(413, f"the body is longer than {LONGEST_BODY} bytes")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > DIGITS or int(length) > LONGEST_BODY):
+        raise too_long
+    body = b""
+    with anyio.move_on_after(BODY_S) as scope:
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > LONGEST_BODY:
+                    raise too_long
+    if scope.cancelled_caught:
+        raise HTTPException(408, f"the body did not come within {BODY_S:g} s")
+    return body
+
+
+def _uuids(body: bytes) -> list[str]:
+    right = 'give {"uuids": ["..."]}, or {"uuids": []} for all'
+    try:
+        found: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        raise HTTPException(400, f"the body is not JSON: {right}") from None
+    uuids = found.get("uuids") if isinstance(found, dict) else None
+    if not isinstance(uuids, list) or not all(isinstance(uuid, str) and uuid.isprintable() for uuid in uuids):
+        raise HTTPException(400, right)
+    return uuids
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for nothing else
+    return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)

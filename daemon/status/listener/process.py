@@ -1,0 +1,210 @@
+"""The process that answers at one listener, once :mod:`bringup.daemon.status.listener.start` has given away its rights.
+
+The daemon starts it with two descriptors: the socket that it accepts at, and the pipe over which it is told what there
+is to tell (:mod:`bringup.daemon.status.endpoint.mirror`).  It has nothing else of the daemon's, ends with the pipe, and
+is started anew when it dies.  Its counterpart is :mod:`bringup.daemon.status.endpoint.listeners`.
+"""
+
+import json
+import math
+import socket
+from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import anyio
+import structlog
+from anyio.abc import ByteReceiveStream, UNIXSocketStream
+from structlog.typing import WrappedLogger
+
+from bringup.daemon.library_logs import keep_out
+from bringup.daemon.status.endpoint.mirror import Mirror, Relayed
+from bringup.daemon.status.listener.confinement import end_threads
+from bringup.daemon.status.listener.connection_slots import Places
+from bringup.daemon.status.listener.cpu_share import pace
+from bringup.daemon.status.listener.server import served
+from bringup.daemon.tasks import background, first_of
+
+PATIENCE_S: Final = 4.0
+"""How long the daemon may take to say that it is there; a probe has some more."""
+SPARED_S: Final = 0.1
+"""The daemon is not asked more often than this, however many ask here."""
+WORDS: Final = 4
+"""Words of operators that are under way at once."""
+PIECE: Final = 65536
+PIECE_S: Final = 0.005
+UNSENT: Final = 1000
+"""Lines that wait for the daemon at most; more of what is only logged is dropped."""
+
+
+async def lines_of(
+    stream: ByteReceiveStream, longest: int | None = None, a_second: float = math.inf
+) -> AsyncGenerator[bytes, None]:
+    """Give line after line until the other side has closed; of a stranger so many bytes a second.
+
+    :raises ValueError: one is longer than it may be.
+    """
+    rest = bytearray()
+    while True:
+        try:
+            piece = await stream.receive(PIECE)
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            return
+        first, *whole = piece.split(b"\n")
+        rest += first
+        for each in whole:
+            yield bytes(rest)
+            rest = bytearray(each)
+        if longest is not None and len(rest) > longest:
+            raise ValueError("a line is too long")
+        if a_second < math.inf:
+            # Byte by byte it would be a thousand looks a second.
+            await anyio.sleep(max(len(piece) / a_second, PIECE_S))
+
+
+class Answering:
+    """One life of this process."""
+
+    def __init__(self, listener: socket.socket, pipe: UNIXSocketStream, lacks: Mapping[str, str]) -> None:
+        """Answer at a listener what is told over the pipe; ``lacks`` is what it was not confined by, and why."""
+        self._lacks = lacks
+        self._listener = listener
+        self._pipe = pipe
+        self._mirror = Mirror()
+        self._unsent: list[str] = []
+        self._to_send = anyio.Event()
+        self._asked = anyio.Event()
+        self._next = anyio.Event()
+        self._number = 0
+        self._words: dict[int, anyio.Event] = {}
+        self._said: dict[int, Any] = {}
+        self._slots = anyio.Semaphore(WORDS)
+
+    async def run(self) -> None:
+        """Answer until the daemon says that it ends, or is gone."""
+        mirror = self._mirror
+        mirror.on_word = self._hear_word
+        async with background() as group:
+            group.start_soon(self._send, name="send")
+            self._say({"up": True})
+            self._say_lacks(self._lacks)
+            hearing = anyio.Event()
+            group.start_soon(self._hear, hearing, name="hear")
+            await first_of(mirror.known.wait, hearing.wait)
+            if mirror.source is None or hearing.is_set():
+                return
+            mirror.source.fresh = self._fresh
+            group.start_soon(self._ask, name="ask")
+            places = Places()
+            group.start_soon(pace, places, name="pace")
+            async with served(self._listener, self._app, import_at=mirror.staying, places=places):
+                await hearing.wait()
+
+    def log(self, _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> str:
+        """Hand a line of the log to the daemon: its format, its level, its limits."""
+        if len(self._unsent) < UNSENT:
+            self._say({"log": {key: value if isinstance(value, int) else str(value) for key, value in event.items()}})
+        raise structlog.DropEvent
+
+    def _app(self) -> Any:
+        from bringup.daemon.status.listener.app import make_app
+
+        assert self._mirror.source is not None  # noqa: S101 - it is known before anybody is served
+        release, retry = (
+            partial(self._take, word) if word in self._mirror.words else None for word in ("release", "retry")
+        )
+        app = make_app(self._mirror.source, release=release, retry=retry, host_names=self._mirror.host_names)
+        # Nobody has been read yet; this is the last thread that is wanted.
+        self._say_lacks(end_threads())
+        return app
+
+    def _say_lacks(self, lacks: Mapping[str, str]) -> None:
+        if lacks:
+            self._say({"lacks": lacks})
+
+    async def _hear(self, ended: anyio.Event) -> None:
+        async for each in lines_of(self._pipe):
+            if each == b'["end"]':
+                break
+            self._mirror.hear(each)
+        ended.set()
+
+    def _say(self, message: Any) -> None:
+        self._unsent.append(json.dumps(message, separators=(",", ":")) + "\n")
+        self._to_send.set()
+
+    async def _send(self) -> None:
+        while True:
+            await self._to_send.wait()
+            self._to_send = anyio.Event()
+            unsent, self._unsent = self._unsent, []
+            try:
+                await self._pipe.send("".join(unsent).encode())
+            except anyio.BrokenResourceError:
+                return  # the daemon is gone, which ends the hearing
+
+    async def _fresh(self) -> str | None:
+        """Wait until all that had happened when this was called is known; many who wait share one question."""
+        answered = self._next
+        self._asked.set()
+        with anyio.move_on_after(PATIENCE_S):
+            await answered.wait()
+            return None
+        return f"the daemon has not answered for {PATIENCE_S:g} s"
+
+    async def _ask(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked = anyio.Event()
+            answered, self._next = self._next, anyio.Event()
+            self._number += 1
+            heard = anyio.Event()
+            self._mirror.on_answer = heard.set
+            self._say({"ask": self._number})
+            await heard.wait()
+            answered.set()
+            await anyio.sleep(SPARED_S)
+
+    async def _take(self, word: str, uuids: Sequence[str]) -> list[str]:
+        """Hand an operator's word to the daemon, and wait for what it says."""
+        async with self._slots:
+            self._number += 1
+            number, heard = self._number, anyio.Event()
+            self._words[number] = heard
+            self._say({"word": word, "number": number, "uuids": list(uuids)})
+            await heard.wait()
+            said = self._said.pop(number)
+        if "error" in said:
+            raise Relayed(said["error"], said["exit_code"])
+        done: list[str] = said["done"]
+        return done
+
+    def _hear_word(self, number: int, said: Any) -> None:
+        heard = self._words.pop(number, None)
+        if heard is not None:
+            self._said[number] = said
+            heard.set()
+
+
+async def answer(listener: socket.socket, pipe: socket.socket, lacks: Mapping[str, str]) -> None:
+    """Answer at a listener, and log over the pipe."""
+    async with await UNIXSocketStream.from_socket(pipe) as stream:
+        answering = Answering(listener, stream, lacks)
+        structlog.configure(
+            processors=[
+                structlog.contextvars.merge_contextvars,
+                structlog.processors.add_log_level,
+                structlog.processors.format_exc_info,
+                answering.log,
+            ],
+            logger_factory=structlog.ReturnLoggerFactory(),
+        )
+        await answering.run()
+
+
+def main(arguments: Sequence[str], lacks: Mapping[str, str], run: Callable[..., Any] = anyio.run) -> None:
+    """Answer at the socket whose descriptor is the first argument; the pipe's is the second."""
+    keep_out()
+    listener, pipe = (socket.socket(fileno=int(each)) for each in arguments)
+    listener.settimeout(0)
+    run(answer, listener, pipe, lacks)

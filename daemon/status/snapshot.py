@@ -1,0 +1,121 @@
+"""How far a run is at one moment, as a value: what a terminal, systemd's ``STATUS=`` and the status endpoint show.
+
+Made by :meth:`bringup.daemon.status.progress.Progress.snapshot`.  No I/O, no clock, no logger.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.time_spans import in_words
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceNow:
+    """An instance that is being worked on."""
+
+    uuid: str
+    verb: str
+    """The action that is being done, as the driver calls it."""
+    age_s: float
+    """Seconds since it got its slot."""
+    verb_age_s: float
+    """Seconds since the action began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """How far a run is."""
+
+    phase: str
+    """starting, placement, driver, records, evacuated, instances, allocations, report, done, or failed."""
+    detail: str
+    """What the phase waits for; empty where it does not wait."""
+    phase_age_s: float
+    age_s: float
+    """Seconds since the process began."""
+    total: int
+    """How many instances there are to settle; 0 before the records are loaded."""
+    counts: Mapping[Kind, int]
+    """Settled instances by what came of them; every kind is there."""
+    warnings: int
+    """Settled instances on whose way something went wrong that did not stop them."""
+    running: tuple[InstanceNow, ...] = ()
+    """Who is being worked on, the one that has its slot longest first."""
+    rate: float | None = None
+    """Settled instances a second; None before the first."""
+    eta_s: float | None = None
+    advances: int = 0
+    """Counts every action and phase that ended and every instance that was settled: the same number twice means that
+    the run has not moved in between."""
+    idle_s: float = 0.0
+    """Seconds since ``advances`` last grew."""
+    run_id: str | None = None
+    """None before the records are asked for."""
+    attempt: int = 0
+    error: str | None = None
+    """What ended the start; None where nothing did."""
+
+    @property
+    def done(self) -> int:
+        """How many instances are settled."""
+        return sum(self.counts.values())
+
+    @property
+    def waiting(self) -> int:
+        """How many instances have not got a slot yet."""
+        return max(0, self.total - self.done - len(self.running))
+
+    @property
+    def slowest(self) -> InstanceNow | None:
+        """The instance that has been worked on longest."""
+        return self.running[0] if self.running else None
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the run is over and the host is back."""
+        return self.phase == "done"
+
+    @property
+    def percent(self) -> int:
+        """How much of the run is done; 100 only when all is."""
+        if self.ended:
+            return 100
+        return min(99, 100 * self.done // self.total) if self.total else 0
+
+
+def counts_line(snapshot: Snapshot) -> str:
+    """Write the counts: ``137/412 done, 3 failed, 8 running, 267 waiting, 12.0/s, ETA 23 s``."""
+    parts = [f"{snapshot.done}/{snapshot.total} done"]
+    parts += _urgent(snapshot)
+    parts += [f"{len(snapshot.running)} running", f"{snapshot.waiting} waiting"]
+    if snapshot.rate is not None:
+        parts.append(f"{snapshot.rate:.1f}/s")
+    if snapshot.eta_s is not None and snapshot.done < snapshot.total:
+        parts.append(f"ETA {in_words(snapshot.eta_s)}")
+    return ", ".join(parts)
+
+
+def _urgent(snapshot: Snapshot) -> list[str]:
+    return [
+        f"{snapshot.counts[kind]} {kind.value}"
+        for kind in (Kind.FAILED, Kind.HELD, Kind.DEFERRED)
+        if snapshot.counts.get(kind)
+    ]
+
+
+def headline(snapshot: Snapshot) -> str:
+    """Write one line: ``137/412 done, 3 failed, ETA 2 min 0 s, slowest <uuid> plug_vifs 41 s``.
+
+    Before there is work it is what the start waits for, such as ``placement: no answer yet``.
+    """
+    if not snapshot.total or snapshot.phase in ("starting", "placement", "driver", "records", "host"):
+        return f"{snapshot.phase}: {snapshot.detail}" if snapshot.detail else snapshot.phase
+    parts = [f"{snapshot.done}/{snapshot.total} done"]
+    parts += _urgent(snapshot)
+    if snapshot.eta_s is not None and snapshot.done < snapshot.total:
+        parts.append(f"ETA {in_words(snapshot.eta_s)}")
+    slowest = snapshot.slowest
+    if slowest is not None:
+        parts.append(f"slowest {slowest.uuid} {slowest.verb} {in_words(slowest.verb_age_s)}")
+    return ", ".join(parts)

@@ -1,0 +1,131 @@
+"""What a person at a terminal sees of a run: how far it is, live, and a table when it is over."""
+
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from bringup.daemon.decisions.advice import advice_of, gathered
+from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
+from bringup.daemon.status.progress import Progress
+from bringup.daemon.status.snapshot import Snapshot, counts_line
+from bringup.daemon.tasks import background
+from bringup.daemon.text import printable
+from bringup.daemon.time_spans import in_words
+
+REFRESH_S = 0.25
+SHOWN_RUNNING = 5
+SHOWN_FAILED = 20
+STYLES = {
+    Kind.INITIALIZED: "green",
+    Kind.SKIPPED: "cyan",
+    Kind.FAILED: "bold red",
+    Kind.SUPERSEDED: "yellow",
+    Kind.HELD: "magenta",
+    Kind.DEFERRED: "yellow",
+}
+
+
+def words(*parts: str | tuple[str, str]) -> Text:
+    """Put words together, each with its style where it has one; what is in them of others stays in them.
+
+    ``rich.Text`` lets escape sequences, C1, bidirectional controls and line breaks through.
+    """
+    return Text.assemble(
+        *(printable(part) if isinstance(part, str) else (printable(part[0]), part[1]) for part in parts)
+    )
+
+
+def _running_table(snapshot: Snapshot) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for running in snapshot.running[:SHOWN_RUNNING]:
+        table.add_row(words((running.uuid, "dim")), running.verb, words((in_words(running.verb_age_s), "yellow")))
+    return table
+
+
+def live_view(snapshot: Snapshot) -> RenderableType:
+    """Draw how far the run is."""
+    head = words((snapshot.phase, "bold"), "  ", (snapshot.detail, "dim"))
+    if not snapshot.total:
+        return head
+    bar = Table.grid()
+    bar.add_row(ProgressBar(total=snapshot.total, completed=snapshot.done, width=60))
+    return Group(head, bar, Text(counts_line(snapshot)), _running_table(snapshot))
+
+
+def summary(result: RunResult) -> RenderableType:
+    """Draw what came of the run: outcomes by kind and rule, then those that failed."""
+    table = Table(title=words(f"{result.host}: {len(result.outcomes)} instances in {in_words(result.took_s)}"))
+    table.add_column("outcome")
+    table.add_column("because")
+    table.add_column("instances", justify="right")
+    table.add_column("longest", justify="right")
+    groups: Counter[tuple[Kind, str]] = Counter()
+    longest: dict[tuple[Kind, str], float] = {}
+    for outcome in result.outcomes:
+        key = (outcome.kind, " > ".join(outcome.because))
+        groups[key] += 1
+        longest[key] = max(longest.get(key, 0), outcome.took_s)
+    order = list(Kind)
+    for (kind, because), count in sorted(groups.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
+        table.add_row(words((kind.value, STYLES[kind])), words(because), str(count), in_words(longest[kind, because]))
+    if result.unfinished:
+        table.add_row(Text("unfinished", style="bold red"), "", str(len(result.unfinished)), "")
+    return Group(table, *_failures(result))
+
+
+def _failures(result: RunResult) -> list[RenderableType]:
+    lines = [_failure(outcome) for outcome in result.outcomes if outcome.problem is not None]
+    lines += [
+        words(("warning ", "yellow"), outcome.uuid, f"  {warning.action}: {warning.message}")
+        for outcome in result.outcomes
+        for warning in outcome.warnings
+    ]
+    if len(lines) > SHOWN_FAILED:
+        lines[SHOWN_FAILED:] = [Text(f"and {len(lines) - SHOWN_FAILED} more")]
+    lines += [words((line, "cyan")) for line in gathered(map(advice_of, result.outcomes))]
+    if result.error is not None:
+        lines.append(words((result.error, "bold red")))
+    return list(lines)
+
+
+def _failure(outcome: Outcome) -> Text:
+    problem = outcome.problem
+    text = "" if problem is None else f"{problem.action}: {problem.message}"
+    return words((f"{outcome.kind.value} ", STYLES[outcome.kind]), outcome.uuid, "  ", text)
+
+
+class Terminal:
+    """Draws on one console."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        """Draw on standard output, or on the console given."""
+        self._console = console or Console(file=sys.stdout)
+
+    @asynccontextmanager
+    async def showing(self, progress: Progress) -> AsyncIterator[None]:
+        """Keep the live view up to date for as long as the block lasts."""
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+            async with background() as beside:
+                beside.start_soon(self._refresh, live, progress, name="terminal")
+                yield
+
+    async def _refresh(self, live: Live, progress: Progress) -> None:
+        while True:
+            live.update(live_view(progress.snapshot()), refresh=True)
+            await anyio.sleep(REFRESH_S)
+
+    def show_summary(self, result: RunResult) -> None:
+        """Draw the table."""
+        self._console.print(summary(result))
+
+    def say(self, line: str) -> None:
+        """Write a line."""
+        self._console.print(printable(line), markup=False, highlight=False)

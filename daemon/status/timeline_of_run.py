@@ -1,0 +1,70 @@
+"""A run of the journal as a timeline, for ``bringup plot``."""
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from datetime import datetime
+
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.status.timeline import Bar, Segment, Timeline
+
+_INSTANCES = """
+SELECT uuid, kind, outcome, began_at, settled_at FROM instances
+WHERE run = (SELECT number FROM runs WHERE run_id = ?) ORDER BY uuid
+"""
+_ACTIONS = """
+SELECT uuid, verb, began_at, ended_at, error FROM actions
+WHERE run = (SELECT number FROM runs WHERE run_id = ?) ORDER BY uuid, attempt, number
+"""
+
+
+def timeline_of(database: sqlite3.Connection, run: dict[str, object]) -> Timeline:
+    """Give the timeline of a run; what was in flight when the process died lasts until the last thing that is known.
+
+    ``run`` is a row of :meth:`bringup.daemon.storage.journal.history.History.run`.
+    """
+    zero = _at(str(run["began_at"]))
+    instances = database.execute(_INSTANCES, (run["run_id"],)).fetchall()
+    actions = database.execute(_ACTIONS, (run["run_id"],)).fetchall()
+    times = [_at(row[name]) for row in actions for name in ("began_at", "ended_at") if row[name]]
+    times += [_at(row["settled_at"]) for row in instances if row["settled_at"]]
+    end_s = max((at - zero for at in times), default=0.0)
+    segments: dict[str, list[Segment]] = defaultdict(list)
+    for row in actions:
+        began_s = _at(row["began_at"]) - zero
+        ended_s = _at(row["ended_at"]) - zero if row["ended_at"] else end_s
+        failed = row["error"] is not None or row["ended_at"] is None
+        segments[row["uuid"]].append(Segment(row["verb"], began_s, max(ended_s, began_s), failed))
+    bars = [_bar(row, segments.get(row["uuid"], []), zero, end_s) for row in instances]
+    began = str(run["began_at"])[:19]
+    counts = Counter(bar.kind.value if bar.kind is not None else "unsettled" for bar in bars)
+    return Timeline(
+        title=f"{run['host']}: {len(bars)} instances",
+        subtitle=f"run {run['run_id']}, began {began} UTC, {run['state']}, attempt {run['attempt']}",
+        bars=tuple(sorted(bars, key=lambda bar: (bar.began_s, bar.uuid))),
+        counts=dict(counts.most_common()),
+    )
+
+
+def _bar(row: sqlite3.Row, segments: list[Segment], zero: float, end_s: float) -> Bar:
+    outcome = json.loads(row["outcome"]) if row["kind"] is not None else {}
+    problem = outcome.get("problem")
+    ended_s = _at(row["settled_at"]) - zero if row["settled_at"] else end_s
+    took_s = outcome.get("took_s") or 0.0
+    starts = [segment.began_s for segment in segments]
+    if row["began_at"]:
+        starts.append(_at(row["began_at"]) - zero)
+    # An instance with which nothing was to be done has no action: it is as long as it took.
+    began_s = min(starts, default=max(0.0, ended_s - took_s))
+    return Bar(
+        uuid=row["uuid"],
+        began_s=began_s,
+        ended_s=max(ended_s, began_s),
+        kind=None if row["kind"] is None else Kind(row["kind"]),
+        message=None if problem is None else f"{problem[0]}: {problem[2]}",
+        segments=tuple(segments),
+    )
+
+
+def _at(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,136 @@
+"""A file that says when this host was last known to be up: on this boot, and on the boots before it.
+
+It stands beside the journal and is no part of it: it outlives one that is damaged, and says what a journal cannot: by
+what sort of clock, and whether anybody went on noting it.  Where no daemon stays, a timer of systemd touches
+:data:`TOUCHED` (``systemd/bringup-alive.timer``).
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bringup.daemon.decisions.downtime import Downtime, Up, judge
+from bringup.daemon.logs import get_logger
+from bringup.daemon.storage.boot import Boot
+from bringup.daemon.storage.files import write_durably
+from bringup.drivers.files import read_file
+
+log = get_logger()
+
+FILE = "alive.json"
+FORMAT = "bringup.alive/1"
+TOUCHED = "alive"
+"""Touched every minute while the host is up, by whoever wants to."""
+KEPT_BOOTS = 4
+
+
+def since_boot_s() -> float:
+    """Read the clock that began with the boot."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alive:
+    """What is noted of one host.  Its methods block: to write, and to ask whether the clock is set."""
+
+    directory: Path
+    boot: Boot
+    is_clock_set: Callable[[], bool]
+    trusts_clock: bool = False
+    now: Callable[[], float] = time.time
+    boot_s: Callable[[], float] = since_boot_s
+
+    def began_at(self) -> float | None:
+        """Give when this boot began, in seconds since 1970; None where the clock is not set, or nobody tells."""
+        return self.boot.began_at() if self.trusts_clock or self._was_set(self._ups()) else None
+
+    def downtime(self) -> Downtime | None:
+        """Tell how long the host was away before this boot; None: nothing was ever noted of another boot."""
+        ups = self._ups()
+        if all(up.boot_id == self.boot.boot_id for up in ups):
+            return None
+        return judge(
+            ups,
+            self.boot.boot_id,
+            now=self.now(),
+            boot_s=self.boot_s(),
+            is_clock_set=self._was_set(ups),
+            trusts_clock=self.trusts_clock,
+        )
+
+    def note(self, *, is_kept: bool) -> None:
+        """Note that the host is up.
+
+        ``is_kept``: it will be noted again and again, for as long as it is.
+        """
+        ups = self._ups()
+        known = [up for up in ups if up.boot_id == self.boot.boot_id]
+        first_boot_s = known[0].first_boot_s if known else self.boot_s()
+        up = Up(
+            boot_id=self.boot.boot_id,
+            at=self.now(),
+            is_clock_set=self._was_set(known),
+            is_kept=is_kept,
+            first_boot_s=first_boot_s,
+        )
+        others = [each for each in ups if each.boot_id != self.boot.boot_id]
+        kept = [*others, up][-KEPT_BOOTS:]
+        document = {"format": FORMAT, "boots": [asdict(each) for each in kept]}
+        data = (json.dumps(document, indent=1) + "\n").encode()
+        try:
+            write_durably(self.directory / FILE, data, draft=self.directory / f".{FILE}")
+        except OSError as error:
+            # A host comes back on a full disk too.
+            log.warning("alive.not_written", error=str(error))
+
+    def _was_set(self, ups: Sequence[Up]) -> bool:
+        """Tell whether the clock was set on this boot; asked until it was."""
+        return any(up.is_clock_set for up in ups if up.boot_id == self.boot.boot_id) or self.is_clock_set()
+
+    def _ups(self) -> Sequence[Up]:
+        """Read what was noted; what somebody has touched since the last boot's last word counts as one."""
+        ups = read(self.directory / FILE)
+        if not ups or ups[-1].boot_id == self.boot.boot_id:
+            return ups
+        with suppress(OSError):
+            touched = (self.directory / TOUCHED).stat().st_mtime
+            if touched > ups[-1].at:
+                return [*ups[:-1], replace(ups[-1], at=touched, is_kept=True)]
+        return ups
+
+
+def read(path: Path) -> list[Up]:
+    """Read what was noted, the latest boot last; nothing where it cannot be read."""
+    try:
+        document: Any = json.loads(read_file(path))
+        if document["format"] != FORMAT:
+            return []
+        return [_up(each) for each in document["boots"]]
+    except FileNotFoundError:
+        return []
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        log.warning("alive.not_read", error=f"{type(error).__name__}: {error}")
+        return []
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    # JSON has words for what is no number, and no time compares with them.
+    if not math.isfinite(seconds):
+        raise ValueError("it is no time")
+    return seconds
+
+
+def _up(document: Any) -> Up:
+    return Up(
+        boot_id=str(document["boot_id"]),
+        at=_seconds(document["at"]),
+        is_clock_set=document["is_clock_set"] is True,
+        is_kept=document["is_kept"] is True,
+        first_boot_s=_seconds(document["first_boot_s"]),
+    )

@@ -1,0 +1,231 @@
+"""What a journal remembers, as values, and what it must do.
+
+A run that was cut short goes on when the daemon starts again on the same boot: it keeps its ``run_id``, what was
+settled stays settled, what was in flight is looked at again.  On another boot a new run begins.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.outcomes import Outcome, RunResult
+from bringup.daemon.decisions.rules import Step
+from bringup.daemon.decisions.states import TaskState, UnknownState, VmState, task_state, vm_state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """The columns that tell whether a record is still as a run left it; states as Nova writes them."""
+
+    host: str | None
+    vm_state: str
+    task_state: str | None
+
+    @classmethod
+    def of(cls, instance: Instance) -> "Left":
+        """Take them from a record."""
+        task_state = instance.task_state
+        return cls(
+            host=instance.host,
+            vm_state=str(instance.vm_state.value),
+            task_state=None if task_state is None else str(task_state.value),
+        )
+
+    def states(self) -> tuple[VmState | UnknownState, TaskState | UnknownState | None]:
+        """Give the states as values."""
+        return vm_state(self.vm_state), task_state(self.task_state)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedBefore:
+    """An instance whose record a failure of ours has changed: set to ERROR, or its task state cleared."""
+
+    was: Left
+    """How its record was when the run began to work on it."""
+    left: Left
+    """How the run left it."""
+    is_of_boot: bool
+    """It failed on this boot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An instance that the unfinished run has an outcome of."""
+
+    outcome: Outcome
+    """Without its record."""
+    left: Left | None
+    """How its record was left; None where it was deleted or never read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFlight:
+    """An instance that was being worked on when the last run was cut short."""
+
+    because: tuple[str, ...] = ()
+    """Names of the rules that had held, in order."""
+    begun: tuple[str, ...] = ()
+    """Verbs that were begun and of which no end was written: done, half done or not done."""
+    done: tuple[str, ...] = ()
+    """Verbs that ended well, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """The run that begins, unless one goes on."""
+
+    run_id: str
+    boot_id: str
+    host: str
+    began_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What the journal knew when a run began."""
+
+    run_id: str
+    """Of the run that goes on, else of the new one."""
+    attempt: int = 1
+    """How many times this run was begun, this time included."""
+    settled: Mapping[str, Settled] = field(default_factory=dict)
+    """By UUID; of the run that goes on, held and deferred instances left out."""
+    in_flight: Mapping[str, InFlight] = field(default_factory=dict)
+    """By UUID; of the last run, if it was cut short, on this boot or on another."""
+    resumed: frozenset[str] = frozenset()
+    """Whose guest was brought back on this boot."""
+    boot_settled: bool = False
+    """A run was ended on this boot: what only a host boot justifies is over."""
+    held: frozenset[str] = frozenset()
+    """UUIDs that have not had their turn on this boot: held, deferred, or a start that failed or was refused."""
+    memory_lost: bool = False
+    """A journal was set aside on this boot: what was done on it before is not known."""
+    downtime_s: float | None = None
+    """How long nothing was written before this boot's first run; None where that cannot be told."""
+    suspects: Mapping[str, int] = field(default_factory=dict)
+    """On how many boots in a row, up to the last, an instance was in flight when the host died."""
+    retried: frozenset[str] = frozenset()
+    """UUIDs that an operator wants to be tried again and that no outcome was written of since."""
+    released: frozenset[str] = frozenset()
+    """UUIDs that an operator has released and that no outcome was written of since; ``"*"``: all that were held."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptDisks:
+    """Disks of a destroyed guest that are set aside."""
+
+    uuid: str
+    where: tuple[str, ...]
+    kept_at: datetime
+    until: datetime
+
+
+ALL = "*"
+
+
+class Journal(Protocol):
+    """The journal of one host.  What is awaited is on disk on return.
+
+    Every method may raise :class:`bringup.daemon.errors.JournalError`: it could not be written or read.
+    """
+
+    async def begin_run(self, run: NewRun) -> Past:
+        """Begin a run, or go on with the one of the same boot and host that was cut short."""
+
+    async def began(self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None) -> None:
+        """Write that ``step`` is about to be done, and the rules that have held for the instance so far.
+
+        ``was``: how the record was before its first step.
+        """
+
+    def ended(self, uuid: str, step: Step, error: Exception | None) -> None:
+        """Take note of the end of ``step``; written with whatever is written next for this instance."""
+
+    async def settled(self, outcome: Outcome) -> None:
+        """Write what came of an instance."""
+
+    async def host_step(self, name: str) -> None:
+        """Write that a step of the host as a whole was done, such as ``filter_defer_apply_off`` or ``report``."""
+
+    async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
+        """Write the end of a run; one with unfinished instances was stopped, and goes on when it is begun again."""
+
+    async def kept(self, disks: KeptDisks) -> None:
+        """Write where disks were set aside; again is fine, the first time counts."""
+
+    async def kept_disks(self) -> list[KeptDisks]:
+        """Give the disks that are set aside and not deleted yet, oldest first."""
+
+    async def disks_deleted(self, uuid: str) -> None:
+        """Write that disks that were set aside are deleted."""
+
+    async def seen(self, at: datetime) -> None:
+        """Write that this host was alive: the next boot tells from it how long it was away."""
+
+    async def releases(self) -> frozenset[str]:
+        """Give what an operator has released: UUIDs, or :data:`ALL`; since no outcome was written of it."""
+
+    async def release(self, uuids: Collection[str], *, at: datetime) -> None:
+        """Write an operator's word: these UUIDs, or :data:`ALL` that are held."""
+
+    async def retries(self) -> frozenset[str]:
+        """Give the UUIDs that an operator wants to be tried again, where no outcome was written since."""
+
+    async def failures(self) -> Mapping[str, FailedBefore]:
+        """Give, by UUID, what a failure has changed in a run that this journal has; the last time counts."""
+
+
+class NoJournal:
+    """Remembers nothing: for what is no run, such as the lifecycle events, and for trying things out."""
+
+    async def begin_run(self, run: NewRun) -> Past:
+        """Begin a run of which nothing is known."""
+        return Past(run_id=run.run_id)
+
+    async def began(self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None) -> None:
+        """Forget it."""
+
+    def ended(self, uuid: str, step: Step, error: Exception | None) -> None:
+        """Forget it."""
+
+    async def settled(self, outcome: Outcome) -> None:
+        """Forget it."""
+
+    async def host_step(self, name: str) -> None:
+        """Forget it."""
+
+    async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
+        """Forget it."""
+
+    async def kept(self, disks: KeptDisks) -> None:
+        """Forget it."""
+
+    async def kept_disks(self) -> list[KeptDisks]:
+        """Know of none."""
+        return []
+
+    async def disks_deleted(self, uuid: str) -> None:
+        """Forget it."""
+
+    async def seen(self, at: datetime) -> None:
+        """Forget it."""
+
+    async def releases(self) -> frozenset[str]:
+        """Know of none."""
+        return frozenset()
+
+    async def retries(self) -> frozenset[str]:
+        """Know of none."""
+        return frozenset()
+
+    async def failures(self) -> Mapping[str, FailedBefore]:
+        """Know of none."""
+        return {}
+
+    async def release(self, uuids: Collection[str], *, at: datetime) -> None:
+        """Forget it."""
+
+
+NO_JOURNAL = NoJournal()

@@ -1,0 +1,103 @@
+"""A run begins, or goes on: what the journal knows then, and what it forgets."""
+
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from bringup.daemon.storage.journal import queries
+from bringup.daemon.storage.journal.base import NewRun, Past
+from bringup.daemon.storage.journal.entries import text_of
+from bringup.daemon.storage.journal.schema import RUNNING, STOPPED
+
+PROTECTED_RUNS = 16
+"""So many of the last runs are kept whatever their age and number: the quarantine looks at them."""
+
+
+def begin(database: sqlite3.Connection, run: NewRun, *, lost: Callable[..., bool]) -> tuple[Past, int]:
+    """Begin a run, or go on with the one that was cut short; give what is known, and the number of its row.
+
+    ``lost(is_new=...)`` tells whether a journal of this boot is missing.
+    """
+    is_new = database.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is None
+    boot, down_s, memory_lost = _see_boot(database, run, memory_lost=lost(is_new=is_new))
+    past, goes_on = known_to(database, run.run_id, run.host, boot=boot, down_s=down_s, memory_lost=memory_lost)
+    if goes_on is not None:
+        database.execute("UPDATE runs SET attempt = ?, state = ? WHERE number = ?", (past.attempt, RUNNING, goes_on))
+        return past, goes_on
+    values = (past.run_id, boot, run.host, text_of(run.began_at), past.attempt, RUNNING)
+    cursor = database.execute(
+        "INSERT INTO runs (run_id, boot, host, began_at, attempt, state) VALUES (?, ?, ?, ?, ?, ?)", values
+    )
+    return past, cursor.lastrowid or 0
+
+
+def known_to(
+    database: sqlite3.Connection, run_id: str, host: str, *, boot: int, down_s: float | None, memory_lost: bool
+) -> tuple[Past, int | None]:
+    """Give what is known to a run of this id that begins on a boot, and the number of the run that it goes on with.
+
+    It goes on with the last one where that was cut short on the same boot and host; None: with none.
+    """
+    last = database.execute(
+        "SELECT number, run_id, boot, host, state, attempt FROM runs ORDER BY number DESC LIMIT 1"
+    ).fetchone()
+    number, last_id, last_boot, last_host, state, attempt = last or (0, "", 0, "", "", 0)
+    was_cut_short = state in (RUNNING, STOPPED)
+    goes_on = number if was_cut_short and last_boot == boot and last_host == host else None
+    past = Past(
+        run_id=run_id if goes_on is None else last_id,
+        attempt=1 if goes_on is None else attempt + 1,
+        settled={} if goes_on is None else queries.settled_in(database, goes_on),
+        in_flight=queries.in_flight_in(database, number) if was_cut_short else {},
+        resumed=queries.resumed_on(database, boot),
+        boot_settled=queries.is_settled(database, boot),
+        held=queries.held_on(database, boot),
+        memory_lost=memory_lost,
+        downtime_s=down_s,
+        suspects=queries.suspects_before(database, boot),
+        released=queries.waiting_releases(database),
+        retried=queries.waiting_retries(database),
+    )
+    return past, goes_on
+
+
+def begin_again(database: sqlite3.Connection, run: NewRun, past: Past, number: int, *, memory_lost: bool) -> None:
+    """Write the run that is under way into a file that has not got it, under the number that its entries have."""
+    if database.execute("SELECT 1 FROM runs WHERE number = ?", (number,)).fetchone() is not None:
+        return
+    boot, _, _ = _see_boot(database, run, memory_lost=memory_lost)
+    database.execute(
+        "INSERT INTO runs (number, run_id, boot, host, began_at, attempt, state) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (number, past.run_id, boot, run.host, text_of(run.began_at), past.attempt, RUNNING),
+    )
+
+
+def _see_boot(database: sqlite3.Connection, run: NewRun, *, memory_lost: bool) -> tuple[int, float | None, bool]:
+    query = "SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?"
+    row = database.execute(query, (run.boot_id,)).fetchone()
+    if row is None:
+        at = text_of(run.began_at)
+        database.execute(
+            "INSERT INTO boots (boot_id, first_seen, last_seen, down_s, memory_lost) VALUES (?, ?, ?, ?, ?)",
+            (run.boot_id, at, at, queries.away_s(database, run.began_at), memory_lost),
+        )
+        row = database.execute(query, (run.boot_id,)).fetchone()
+    return row[0], row[1], bool(row[2])
+
+
+def forget_the_old(database: sqlite3.Connection, run: NewRun, number: int, *, keep_runs: int, keep_days: int) -> None:
+    """Delete runs that are too many or too old, but none of this boot and none of the last ones."""
+    # By the clock of the run before as well: one start with a wrong clock must not forget everything.
+    before = database.execute("SELECT began_at FROM runs WHERE number < ? ORDER BY number DESC LIMIT 1", (number,))
+    times = [run.began_at, *(datetime.fromisoformat(text) for (text,) in before)]
+    oldest = text_of(min(times) - timedelta(days=keep_days))
+    database.execute(
+        """DELETE FROM runs WHERE boot != (SELECT boot FROM runs WHERE number = ?) AND number <= ? AND (began_at < ?
+        OR number NOT IN (SELECT number FROM runs ORDER BY number DESC LIMIT ?))""",
+        (number, number - PROTECTED_RUNS, oldest, keep_runs),
+    )
+    database.execute(
+        """DELETE FROM boots WHERE boot_id != ? AND number NOT IN (SELECT boot FROM runs)
+        AND number < (SELECT max(number) FROM boots)""",
+        (run.boot_id,),
+    )

@@ -1,0 +1,296 @@
+"""What a journal has, for people: runs, instances, actions, kept disks.  Read only; the daemon may run meanwhile."""
+
+import errno
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bringup.daemon.decisions.advice import advice, for_one
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.errors import WHO_MAY, Refused, Temporary
+from bringup.daemon.status.timeline import Timeline
+from bringup.daemon.status.timeline_of_run import timeline_of
+from bringup.daemon.storage.journal import queries
+from bringup.daemon.storage.journal.base import FailedBefore, Past
+from bringup.daemon.storage.journal.begin_run import known_to
+from bringup.daemon.storage.journal.damage import damaged, decoding, is_damage, look_through
+from bringup.daemon.storage.journal.file import BUSY_TIMEOUT_S, odd_header, version_of
+from bringup.daemon.storage.journal.schema import VERSION
+from bringup.daemon.storage.journal.unfinished import Owed, owed_on
+from bringup.daemon.storage.state_directory import is_read_only, without_locks
+from bringup.drivers.files import no_database_file
+
+Row = dict[str, Any]
+
+_RUNS = """
+SELECT run_id, boot_id, host, began_at, ended_at, attempt, state, took_s, error, counts, delivery, runs.number
+FROM runs JOIN boots ON boots.number = boot
+"""
+_INSTANCES = """
+SELECT run_id, uuid, instances.attempt, because, kind, outcome, instances.began_at, settled_at
+FROM instances JOIN runs ON runs.number = run
+"""
+_ACTIONS = """
+SELECT uuid, attempt, number, rule, verb, detail, began_at, ended_at, took_s, error FROM actions
+WHERE run = (SELECT number FROM runs WHERE run_id = ?) AND uuid = ? ORDER BY attempt, number
+"""
+URGENT = (Kind.HELD.value, Kind.FAILED.value, Kind.DEFERRED.value, Kind.SUPERSEDED.value)
+
+
+class DamagedJournal(Refused):
+    """The file is damaged; the next start sets it aside."""
+
+
+class History:
+    """One reading of a journal."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        """Take a connection; :func:`read` opens it."""
+        self._database = database
+        database.row_factory = sqlite3.Row
+
+    def check(self) -> None:
+        """Look through it.  Raises sqlite3.DatabaseError where it is damaged."""
+        look_through(self._database)
+
+    @decoding()
+    def runs(self, limit: int) -> list[Row]:
+        """Give the last runs, the newest first."""
+        rows = self._database.execute(f"{_RUNS} ORDER BY runs.number DESC LIMIT ?", (limit,))
+        return [_run(row) for row in rows]
+
+    @decoding()
+    def run(self, prefix: str) -> Row | None:
+        """Give the run whose id begins like this, or the last one; None where there is none, or more than one."""
+        if prefix == "last":
+            return next(iter(self.runs(1)), None)
+        rows = self._database.execute(
+            f"{_RUNS} WHERE substr(run_id, 1, ?) = ? LIMIT 2", (len(prefix), prefix)
+        ).fetchall()
+        return _run(rows[0]) if len(rows) == 1 else None
+
+    @decoding()
+    def instances_of(self, run_id: str) -> list[Row]:
+        """Give the instances of a run: those that need somebody first, then the unsettled, then the others."""
+        rows = [
+            _instance(row) for row in self._database.execute(f"{_INSTANCES} WHERE run_id = ? ORDER BY uuid", (run_id,))
+        ]
+        return sorted(rows, key=lambda row: (row["kind"] not in URGENT, row["kind"] is not None))
+
+    @decoding()
+    def instance(self, uuid: str) -> list[Row]:
+        """Give what was done with an instance in each run, the newest first, every action with it."""
+        query = f"{_INSTANCES} WHERE uuid = ? ORDER BY runs.number DESC"
+        found = [_instance(row) for row in self._database.execute(query, (uuid,))]
+        for row in found:
+            actions = self._database.execute(_ACTIONS, (row["run_id"], uuid))
+            row["actions"] = [_action(each) for each in actions]
+        return found
+
+    @decoding()
+    def timeline(self, prefix: str) -> Timeline | None:
+        """Give a run as a timeline; None where there is none of that name, or more than one."""
+        run = self.run(prefix)
+        return None if run is None else timeline_of(self._database, run)
+
+    @decoding()
+    def kept_disks(self) -> list[Row]:
+        """Give the disks that are set aside, oldest first."""
+        rows = self._database.execute("SELECT uuid, place, kept_at, until FROM kept_disks ORDER BY kept_at, uuid")
+        return [
+            {"uuid": row["uuid"], "where": json.loads(row["place"]), "kept_at": row["kept_at"], "until": row["until"]}
+            for row in rows
+        ]
+
+    @decoding()
+    def past(self, boot_id: str, host: str, at: datetime) -> Past:
+        """Tell what a run would know that began now; nothing is begun."""
+        database = self._database
+        boot = database.execute(
+            "SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?", (boot_id,)
+        ).fetchone()
+        number, down_s, memory_lost = boot or (0, queries.away_s(database, at), 0)
+        past, _ = known_to(database, "", host, boot=number, down_s=down_s, memory_lost=bool(memory_lost))
+        return past
+
+    @decoding()
+    def owed(self, boot_id: str) -> Owed:
+        """Tell which guests are not back on a boot."""
+        return owed_on(self._database, boot_id)
+
+    @decoding()
+    def held(self) -> list[str]:
+        """Give the UUIDs that the last run holds."""
+        return self.last_with(Kind.HELD)
+
+    @decoding()
+    def last_with(self, *kinds: Kind) -> list[str]:
+        """Give the UUIDs whose outcome in the last run is one of these."""
+        last = self.run("last")
+        if last is None:
+            return []
+        wanted = [kind.value for kind in kinds]
+        return [row["uuid"] for row in self.instances_of(last["run_id"]) if row["kind"] in wanted]
+
+    def last_because(self, rule: str) -> set[str]:
+        """Give the UUIDs for which a rule held in the last run."""
+        last = self.run("last")
+        rows = [] if last is None else self.instances_of(last["run_id"])
+        return {row["uuid"] for row in rows if rule in row["because"]}
+
+    @decoding()
+    def failures(self, boot_id: str) -> dict[str, FailedBefore]:
+        """Give whose records a failure has changed, by UUID."""
+        has_column = any(row["name"] == "was" for row in self._database.execute("PRAGMA table_info(instances)"))
+        return queries.failures(self._database, boot_id) if has_column else {}
+
+
+def _run(row: sqlite3.Row) -> Row:
+    found = dict(row)
+    del found["number"]
+    found["counts"] = json.loads(found["counts"]) if found["counts"] else None
+    return found
+
+
+def _instance(row: sqlite3.Row) -> Row:
+    outcome = json.loads(row["outcome"]) if row["kind"] is not None else {}
+    return {
+        "run_id": row["run_id"],
+        "uuid": row["uuid"],
+        "kind": row["kind"],
+        "because": json.loads(row["because"]),
+        "attempt": row["attempt"],
+        "began_at": row["began_at"],
+        "settled_at": row["settled_at"] if row["kind"] is not None else None,
+        "took_s": outcome.get("took_s"),
+        "slowest": outcome.get("slowest"),
+        "problem": outcome.get("problem"),
+        "warnings": outcome.get("warnings", []),
+        "needs": outcome.get("needs", []),
+        "deleted": outcome.get("deleted", False),
+        "advice": for_one(_advice(row["kind"], outcome), row["uuid"]),
+    }
+
+
+def _advice(kind: str | None, outcome: Row) -> str | None:
+    problem = outcome.get("problem") or next(iter(outcome.get("warnings", ())), None)
+    if kind is None or (problem is None and kind in (Kind.INITIALIZED.value, Kind.SKIPPED.value)):
+        return None
+    met_by = {need["met_by"] for need in outcome.get("needs", ())}
+    return advice(Kind(kind), None if problem is None else problem[1], met_by)
+
+
+def _action(row: sqlite3.Row) -> Row:
+    found = dict(row)
+    del found["uuid"]
+    found["detail"] = json.loads(found["detail"]) if found["detail"] else {}
+    return found
+
+
+@contextmanager
+def read(path: Path) -> Iterator[History | None]:
+    """Open a journal for reading; None where there is none yet.
+
+    :raises Temporary: it cannot be read now.
+    :raises Refused: a newer version of bringup wrote it, or it is no journal.
+    """
+    if found := no_database_file(path):
+        raise _damaged(path) from damaged(found)
+    # Looked at and never opened: the daemon reads here too (POST /release), and whoever closes a descriptor of a file
+    # lets go of all locks that the process has on it, the daemon's own among them.
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        yield None
+        return
+    except PermissionError as error:
+        raise _may_not(path, os.strerror(error.errno or 0)) from None
+    except OSError:
+        # SQLite says what is wrong with it.
+        pass
+    # One that may not be read is no journal that is not there.
+    if not os.access(path, os.R_OK, effective_ids=True):
+        raise _may_not(path, os.strerror(errno.EACCES))
+    try:
+        with _connected(path) as database:
+            # A daemon that has just made the file has not filled it yet.
+            yield History(database) if _version(database, path) else None
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # What SQLite says of a damaged name is no UTF-8, and Python's module has no error for that.
+        if is_damage(error):
+            raise _damaged(path) from error
+        raise Temporary(f"cannot read the journal {path}") from error
+
+
+def _may_not(path: Path, why: str) -> Refused:
+    return Refused(f"cannot read the journal {path} ({why}): {WHO_MAY}")
+
+
+def _damaged(path: Path) -> DamagedJournal:
+    return DamagedJournal(f"cannot read the journal {path}; it is damaged; the next start sets it aside")
+
+
+def damage(path: Path) -> str | None:
+    """Say what is damaged in a journal; None: nothing, or there is none.  Not for a process that has it open.
+
+    :raises BringupError: it cannot be read now, or is of a newer version.
+    """
+    try:
+        with read(path) as history:
+            if history is not None:
+                history.check()
+    except DamagedJournal as error:
+        return str(error.__cause__)
+    return odd_header(path)
+
+
+class NewerJournal(Refused):
+    """A newer version of bringup wrote it; run refuses it too."""
+
+
+def _version(database: sqlite3.Connection, path: Path) -> int:
+    version = version_of(database)
+    if version > VERSION:
+        raise NewerJournal(
+            f"cannot read the journal {path}: its version is {version}, this version of bringup knows {VERSION}; "
+            "run the version that wrote it; if there was never a newer one here, rename the file"
+        )
+    return version
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    """Connect; where SQLite cannot use the file in its place, to a copy: what is there can be read all the same."""
+    with ExitStack() as held:
+        database = held.enter_context(closing(_opened(path, "mode=ro")))
+        try:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as error:
+            if is_damage(error) or not (without_locks(path.parent) or is_read_only(path.parent)):
+                raise
+            database = held.enter_context(_copied(path))
+        yield database
+
+
+@contextmanager
+def _copied(path: Path) -> Iterator[sqlite3.Connection]:
+    with tempfile.TemporaryDirectory(prefix="bringup-journal-") as directory:
+        copy = Path(directory) / path.name
+        for suffix in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
+        # Nobody else has it.
+        with closing(_opened(copy, "nolock=1")) as database:
+            database.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
+            yield database
+
+
+def _opened(path: Path, options: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=BUSY_TIMEOUT_S)

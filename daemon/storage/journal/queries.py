@@ -1,0 +1,197 @@
+"""What a journal knows when a run begins: read from its tables, in the transaction that begins the run."""
+
+import json
+import sqlite3
+from collections import defaultdict
+from datetime import datetime
+
+from bringup.daemon.decisions.actions import (
+    CompletePartialDeletion,
+    LookAtGuest,
+    ResumeStateOnHostBoot,
+    Save,
+    SaveMigration,
+    SetError,
+)
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.storage.journal.base import ALL, FailedBefore, InFlight, Settled
+from bringup.daemon.storage.journal.schema import ENDED, RUNNING
+from bringup.daemon.storage.journal.serialize import load_left, load_outcome
+
+LEAVES_GUEST_ALONE = (Save, SaveMigration, SetError, LookAtGuest, CompletePartialDeletion)
+KEPT_DOWN = ("away_too_long", "resume_not_wanted", "resume_not_known")
+"""Rules by which a guest that ran stays off, and that may say something else when they are read again."""
+TROUBLED = (Kind.FAILED.value, Kind.SUPERSEDED.value)
+"""What came of an instance that could not be settled as it should have been."""
+BOOTS_LOOKED_AT = 16
+"""How many boots are walked back over."""
+
+
+def away_s(database: sqlite3.Connection, at: datetime) -> float | None:
+    """Tell how long nothing was written before a time; None where that cannot be told."""
+    # The last boot, not the latest time: one boot with a clock that was ahead must not be the last word for ever.
+    last = database.execute("SELECT last_seen FROM boots ORDER BY number DESC LIMIT 1").fetchone()
+    if last is None:
+        return None
+    found = (at - datetime.fromisoformat(last[0])).total_seconds()
+    # A clock that went backwards says nothing.
+    return found if found >= 0 else None
+
+
+def settled_in(database: sqlite3.Connection, run: int) -> dict[str, Settled]:
+    """Give what a run has outcomes of; instances that were held or deferred are looked at again."""
+    rows = database.execute(
+        "SELECT uuid, outcome, left_as FROM instances WHERE run = ? AND kind IS NOT NULL AND kind NOT IN (?, ?)",
+        (run, Kind.HELD.value, Kind.DEFERRED.value),
+    )
+    return {uuid: Settled(load_outcome(uuid, outcome), load_left(left)) for uuid, outcome, left in rows}
+
+
+def in_flight_in(database: sqlite3.Connection, run: int) -> dict[str, InFlight]:
+    """Give what a run was doing when it was cut short."""
+    because = {
+        uuid: tuple(json.loads(text))
+        for uuid, text in database.execute("SELECT uuid, because FROM instances WHERE run = ? AND kind IS NULL", (run,))
+    }
+    begun: dict[str, list[str]] = defaultdict(list)
+    done: dict[str, list[str]] = defaultdict(list)
+    rows = database.execute(
+        """SELECT uuid, verb, ended_at, error FROM actions JOIN instances USING (run, uuid)
+        WHERE run = ? AND kind IS NULL ORDER BY actions.attempt, number""",
+        (run,),
+    )
+    for uuid, verb, ended_at, error in rows:
+        if ended_at is None:
+            begun[uuid].append(verb)
+        elif error is None:
+            done[uuid].append(verb)
+    return {
+        uuid: InFlight(because=rules, begun=tuple(begun[uuid]), done=tuple(done[uuid]))
+        for uuid, rules in because.items()
+    }
+
+
+def resumed_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
+    """Give whose guest was brought back on a boot."""
+    rows = database.execute(
+        """SELECT DISTINCT uuid FROM actions JOIN runs ON runs.number = run
+        WHERE boot = ? AND verb = ? AND actions.ended_at IS NOT NULL AND actions.error IS NULL""",
+        (boot, ResumeStateOnHostBoot.verb),
+    )
+    return frozenset(uuid for (uuid,) in rows)
+
+
+def is_settled(database: sqlite3.Connection, boot: int) -> bool:
+    """Tell whether a run was ended on a boot."""
+    query = "SELECT 1 FROM runs WHERE boot = ? AND state = ? LIMIT 1"
+    return database.execute(query, (boot, ENDED)).fetchone() is not None
+
+
+def held_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
+    """Give what has not had its turn on a boot, though a run of it may have ended.
+
+    What was held or deferred, or kept down by its metadata or by how long the host was away; what failed or was
+    superseded while its guest did not run, and what could not be brought back or was not let through by the fence.  A
+    guest that ran has had its turn.  The last outcome of an instance counts, whatever was begun since and cut short;
+    one that was skipped says nothing of its guest, and what came of it before that does.
+    """
+    # A bare column beside max() is of the row that has it: SQLite says so.
+    rows = database.execute(
+        """SELECT uuid FROM (SELECT uuid, outcome, max(run) FROM instances
+            WHERE run IN (SELECT number FROM runs WHERE boot = ?) AND outcome IS NOT NULL
+            AND (json_extract(outcome, '$.kind') != ? OR json_extract(outcome, '$.because[#-1]') IN (?, ?, ?))
+            GROUP BY uuid)
+        WHERE json_extract(outcome, '$.kind') = ?
+        OR json_extract(outcome, '$.kind') IN (?, ?, ?) AND NOT coalesce(json_extract(outcome, '$.runs'), 0)
+        OR json_extract(outcome, '$.kind') IN (?, ?) AND json_extract(outcome, '$.problem[0]') = ?
+        OR json_extract(outcome, '$.because[#-1]') IN (?, ?, ?)""",
+        (
+            boot,
+            Kind.SKIPPED.value,
+            *KEPT_DOWN,
+            Kind.HELD.value,
+            Kind.DEFERRED.value,
+            *TROUBLED,
+            *TROUBLED,
+            ResumeStateOnHostBoot.verb,
+            *KEPT_DOWN,
+        ),
+    )
+    return frozenset(uuid for (uuid,) in rows)
+
+
+def waiting_releases(database: sqlite3.Connection) -> frozenset[str]:
+    """Give what was released and not taken."""
+    return frozenset(uuid for (uuid,) in database.execute("SELECT uuid FROM releases WHERE taken_at IS NULL"))
+
+
+def waiting_retries(database: sqlite3.Connection) -> frozenset[str]:
+    """Give what is to be tried again and was not; none where an earlier version wrote the journal."""
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'retries'").fetchone() is None:
+        return frozenset()
+    return frozenset(uuid for (uuid,) in database.execute("SELECT uuid FROM retries WHERE taken_at IS NULL"))
+
+
+def failures(database: sqlite3.Connection, boot_id: str) -> dict[str, FailedBefore]:
+    """Give what failed and was changed by that, the last time that it did: set to ERROR, its task state cleared.
+
+    Where a later run left the record otherwise than the failure did, the failure is over: what it says since is of
+    somebody else.
+    """
+    rows = database.execute(
+        """SELECT uuid, kind, was, left_as, boot_id FROM instances JOIN runs ON runs.number = run
+        JOIN boots ON boots.number = boot WHERE kind IS NOT NULL AND left_as IS NOT NULL ORDER BY run"""
+    )
+    found: dict[str, FailedBefore] = {}
+    for uuid, kind, was, left_as, failed_on in rows:
+        if kind != Kind.FAILED.value and uuid not in found:
+            continue
+        before, left = load_left(was), load_left(left_as)
+        if kind == Kind.FAILED.value and before is not None and left is not None and before != left:
+            found[uuid] = FailedBefore(before, left, failed_on == boot_id)
+        elif uuid in found and left != found[uuid].left:
+            del found[uuid]
+    return found
+
+
+def suspects_before(database: sqlite3.Connection, boot: int) -> dict[str, int]:
+    """Count, for each instance, on how many boots in a row before this one it was in flight when the host died.
+
+    A boot on which it was held neither counts nor breaks the row; an operator's release begins a new one.
+    """
+    # The last run of each earlier boot, the latest boot first: only what it was doing can have to do with the death.
+    last_runs = database.execute(
+        """SELECT number, state, attempt FROM runs WHERE number IN (SELECT max(number) FROM runs WHERE boot != ?
+        GROUP BY boot) ORDER BY number DESC LIMIT ?""",
+        (boot, BOOTS_LOOKED_AT),
+    ).fetchall()
+    released = dict(database.execute("SELECT uuid, max(after_run) FROM releases GROUP BY uuid"))
+    released_all = released.get(ALL, -1)
+    counts: dict[str, int] = {}
+    row: set[str] | None = None
+    for run, state, attempt in last_runs:
+        died_in = _worked_on(database, run, attempt) if state == RUNNING else set()
+        held = _held(database, run)
+        if row is None:
+            row = died_in | held
+        for uuid in list(row):
+            if run <= max(released.get(uuid, -1), released_all) or uuid not in died_in | held:
+                row.remove(uuid)
+            elif uuid in died_in:
+                counts[uuid] = counts.get(uuid, 0) + 1
+    return counts
+
+
+def _worked_on(database: sqlite3.Connection, run: int, attempt: int) -> set[str]:
+    marks = ", ".join("?" for _ in LEAVES_GUEST_ALONE)
+    rows = database.execute(
+        f"""SELECT DISTINCT uuid FROM actions JOIN instances USING (run, uuid)
+        WHERE run = ? AND kind IS NULL AND actions.attempt = ? AND ended_at IS NULL AND verb NOT IN ({marks})""",  # noqa: S608 - marks are question marks
+        (run, attempt, *(action.verb for action in LEAVES_GUEST_ALONE)),
+    )
+    return {uuid for (uuid,) in rows}
+
+
+def _held(database: sqlite3.Connection, run: int) -> set[str]:
+    query = "SELECT uuid FROM instances WHERE run = ? AND kind = ?"
+    return {uuid for (uuid,) in database.execute(query, (run, Kind.HELD.value))}

@@ -1,0 +1,331 @@
+"""The journal in an SQLite file of its own: durable before the deed, many at a time.
+
+Many tasks write, one commit serves them (:mod:`bringup.daemon.storage.batching`).  The end of an action waits in memory
+for the next write of its instance: killed in between, the action counts as in flight, and is looked at again.
+
+A file that is damaged is set aside, and the run goes on from the records.  A file that cannot be written makes each
+call raise :class:`JournalError`; each tries again.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from bringup.daemon import closing
+from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
+from bringup.daemon.decisions.rules import Step
+from bringup.daemon.errors import JournalError, StoreError
+from bringup.daemon.logs import get_logger
+from bringup.daemon.storage.batching import Gathering, in_thread
+from bringup.daemon.storage.journal import queries
+from bringup.daemon.storage.journal.base import ALL, FailedBefore, KeptDisks, Left, NewRun, Past
+from bringup.daemon.storage.journal.begin_run import begin, forget_the_old
+from bringup.daemon.storage.journal.damage import decoding
+from bringup.daemon.storage.journal.entries import Begun, Entry, SettledEntry, text_of, write_entries
+from bringup.daemon.storage.journal.file import Mark, transaction
+from bringup.daemon.storage.journal.open_file import JournalFile
+from bringup.daemon.storage.journal.schema import ENDED, STOPPED
+from bringup.daemon.storage.journal.serialize import detail_of, dump_left, dump_outcome, write_left
+
+log = get_logger()
+
+T = TypeVar("T")
+CLOSE_S = closing.JOURNAL_S
+
+
+@dataclass(slots=True)
+class _Doing:
+    """The action of an instance that is under way, or has ended and is not written yet."""
+
+    number: int
+    began: float
+    end: tuple[str, float, str | None] | None = None
+    """When it ended, seconds that it took, what went wrong."""
+
+
+class SqliteJournal:
+    """A :class:`bringup.daemon.storage.journal.base.Journal` in a file; :func:`opened` makes it."""
+
+    def __init__(
+        self, path: Path, *, boot_id: str, keep_runs: int, keep_days: int, now: Callable[[], datetime]
+    ) -> None:
+        """Take the file; nothing is opened yet."""
+        self._path = path
+        self._file = JournalFile(path, now)
+        self._boot_id = boot_id
+        self._keep_runs = keep_runs
+        self._keep_days = keep_days
+        self._now = now
+        self._thread = anyio.CapacityLimiter(1)
+        self._run = 0
+        self._attempt = 1
+        self._doing: dict[str, _Doing] = {}
+        self._numbers: dict[str, int] = {}
+        self._owed: dict[str, SettledEntry] = {}
+        """Outcomes that could not be written; written with the end of the run, or the run has none."""
+        self._is_unwritten = False
+        self._entries: Gathering[Entry, None] = Gathering(in_thread(self._write_round, self._thread))
+
+    async def open(self) -> None:
+        """Open the file, or set a damaged one aside and begin anew; one that cannot be written is tried again later.
+
+        :raises Refused: a newer version of bringup wrote it.
+        """
+        self._file.is_ours = True
+        with suppress(JournalError):
+            await self._in_thread("open", self._file.open)
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The connection, opened if need be; raises sqlite3.Error."""
+        return self._opened()
+
+    async def close(self) -> None:
+        """Finish the writes that were handed over, then close the file."""
+        with anyio.move_on_after(CLOSE_S, shield=True):
+            await self._entries.close()
+            await anyio.to_thread.run_sync(self._file.close, limiter=self._thread)
+
+    async def begin_run(self, run: NewRun) -> Past:
+        """Begin a run, or go on with the one of the same boot and host that was cut short."""
+        return await self._in_thread("begin a run", lambda: self._begin_run(run))
+
+    def _begin_run(self, run: NewRun) -> Past:
+        mark = Mark(self._path)
+        with decoding(), transaction(self._opened()) as database:
+            past, self._run = begin(database, run, lost=partial(mark.lost, run.boot_id))
+            forget_the_old(database, run, self._run, keep_runs=self._keep_runs, keep_days=self._keep_days)
+        self._file.begun(run, past, self._run)
+        mark.write(run.boot_id)
+        self._attempt = past.attempt
+        self._doing.clear()
+        self._numbers.clear()
+        self._owed.clear()
+        return past
+
+    async def began(self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None) -> None:
+        """Write that ``step`` is about to be done, the rules that have held so far, and how the record was."""
+        number = self._numbers[uuid] = self._numbers.get(uuid, 0) + 1
+        end = self._take_end(uuid)
+        at = text_of(self._now())
+        entry = Begun(
+            (self._run, uuid, self._attempt, json.dumps(list(because)), at, None if was is None else write_left(was)),
+            (self._run, uuid, self._attempt, number, step.rule, step.action.verb, detail_of(step.action), at),
+            end,
+        )
+        try:
+            await self._write(entry)
+        finally:
+            self._doing[uuid] = _Doing(number, time.monotonic())
+
+    def ended(self, uuid: str, step: Step, error: Exception | None) -> None:
+        """Take note of the end of ``step``; written with whatever is written next for this instance."""
+        del step
+        doing = self._doing.get(uuid)
+        if doing is not None:
+            text = None if error is None else f"{type(error).__name__}: {error}"
+            doing.end = (text_of(self._now()), round(time.monotonic() - doing.began, 6), text)
+
+    def _take_end(self, uuid: str) -> tuple[Any, ...] | None:
+        doing = self._doing.pop(uuid, None)
+        if doing is None or doing.end is None:
+            return None
+        return (*doing.end, self._run, uuid, self._attempt, doing.number)
+
+    async def settled(self, outcome: Outcome) -> None:
+        """Write what came of an instance."""
+        at = text_of(self._now())
+        uuid = outcome.uuid
+        instance = (
+            self._run,
+            uuid,
+            self._attempt,
+            json.dumps(outcome.because),
+            at,
+            outcome.kind.value,
+            dump_outcome(outcome),
+            dump_left(outcome),
+        )
+        entry = SettledEntry(uuid, instance, self._take_end(uuid), at, outcome.kind is Kind.HELD)
+        self._owed[uuid] = entry
+        await self._write(entry)
+        self._owed.pop(uuid, None)
+
+    async def _write(self, entry: Entry) -> None:
+        try:
+            await self._entries.ask(entry)
+        except StoreError as error:
+            self._say_unwritten(str(error))
+            raise JournalError(str(error)) from error.__cause__
+        self._say_written()
+
+    def _write_round(self, entries: Sequence[Entry]) -> list[StoreError | None]:
+        def write() -> None:
+            with transaction(self._opened()) as database:
+                write_entries(database, entries)
+                self._touch(database)
+
+        try:
+            self._file.mended(write)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(self._cannot("write", error)) from error
+        return [None] * len(entries)
+
+    def _touch(self, database: sqlite3.Connection) -> None:
+        database.execute("UPDATE boots SET last_seen = ? WHERE boot_id = ?", (text_of(self._now()), self._boot_id))
+
+    async def host_step(self, name: str) -> None:
+        """Write that a step of the host as a whole was done."""
+        values = (self._run, self._attempt, name, text_of(self._now()))
+        await self._do("note a step", "INSERT INTO host_steps VALUES (?, ?, ?, ?)", values)
+
+    async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
+        """Write the end of a run; one with unfinished instances was stopped, and goes on when it is begun again."""
+        state = STOPPED if result.unfinished else ENDED
+        counts = json.dumps({kind.value: result.count(kind) for kind in Kind})
+        at = text_of(self._now())
+
+        def end() -> None:
+            with transaction(self._opened()) as database:
+                write_entries(database, list(self._owed.values()))
+                database.execute(
+                    "UPDATE runs SET state = ?, ended_at = ?, took_s = ?, error = ?, counts = ?, delivery = ? "
+                    "WHERE number = ?",
+                    (state, at, round(result.took_s, 6), result.error, counts, delivery, self._run),
+                )
+                if state == ENDED and not result.count(Kind.HELD):
+                    database.execute("UPDATE releases SET taken_at = ? WHERE uuid = ?", (at, ALL))
+                if state == ENDED:
+                    # Of what had no record: the run knew of the word and has looked.
+                    database.execute(
+                        "UPDATE retries SET taken_at = ? WHERE taken_at IS NULL AND after_run < ?", (at, self._run)
+                    )
+                self._touch(database)
+
+        await self._in_thread("end a run", end)
+        self._owed.clear()
+
+    async def kept(self, disks: KeptDisks) -> None:
+        """Write where disks were set aside; again is fine, the first time counts."""
+        values = (disks.uuid, json.dumps(disks.where), text_of(disks.kept_at), text_of(disks.until))
+        await self._do("note kept disks", "INSERT INTO kept_disks VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", values)
+
+    async def kept_disks(self) -> list[KeptDisks]:
+        """Give the disks that are set aside and not deleted yet, oldest first."""
+
+        def read() -> list[KeptDisks]:
+            with decoding():
+                rows = self._opened().execute(
+                    "SELECT uuid, place, kept_at, until FROM kept_disks ORDER BY kept_at, uuid"
+                )
+                return [
+                    KeptDisks(
+                        uuid=uuid,
+                        where=tuple(json.loads(place)),
+                        kept_at=datetime.fromisoformat(kept_at),
+                        until=datetime.fromisoformat(until),
+                    )
+                    for uuid, place, kept_at, until in rows
+                ]
+
+        return await self._in_thread("read which disks are kept", read)
+
+    async def disks_deleted(self, uuid: str) -> None:
+        """Write that disks that were set aside are deleted."""
+        await self._do("forget kept disks", "DELETE FROM kept_disks WHERE uuid = ?", (uuid,))
+
+    async def seen(self, at: datetime) -> None:
+        """Write that this host was alive."""
+        values = (text_of(at), self._boot_id)
+        await self._do("note that the host lives", "UPDATE boots SET last_seen = ? WHERE boot_id = ?", values)
+
+    async def releases(self) -> frozenset[str]:
+        """Give what an operator has released since no outcome was written of it."""
+        return await self._in_thread("read the releases", lambda: queries.waiting_releases(self._opened()))
+
+    async def release(self, uuids: Collection[str], *, at: datetime) -> None:
+        """Write an operator's word."""
+        await self._note_word("release", "INSERT INTO releases (uuid, at, after_run) VALUES (?, ?, ?)", uuids, at)
+
+    async def retries(self) -> frozenset[str]:
+        """Give what an operator wants to be tried again since no outcome was written of it."""
+        return await self._in_thread("read the retries", lambda: queries.waiting_retries(self._opened()))
+
+    async def retry(self, uuids: Collection[str], *, at: datetime) -> None:
+        """Write that an operator wants these to be tried again."""
+        await self._note_word("retry", "INSERT INTO retries (uuid, at, after_run) VALUES (?, ?, ?)", uuids, at)
+
+    async def failures(self) -> Mapping[str, FailedBefore]:
+        """Give whose records a failure has changed."""
+        return await self._in_thread("read what failed", self._failures)
+
+    @decoding()
+    def _failures(self) -> dict[str, FailedBefore]:
+        return queries.failures(self._opened(), self._boot_id)
+
+    async def _note_word(self, word: str, statement: str, uuids: Collection[str], at: datetime) -> None:
+        def write() -> None:
+            with transaction(self._opened()) as database:
+                (after_run,) = database.execute("SELECT coalesce(max(number), 0) FROM runs").fetchone()
+                database.executemany(statement, [(uuid, text_of(at), after_run) for uuid in uuids])
+
+        await self._in_thread(f"write the {word}", write)
+
+    async def _do(self, doing: str, statement: str, values: tuple[Any, ...]) -> None:
+        def write() -> None:
+            with transaction(self._opened()) as database:
+                database.execute(statement, values)
+
+        await self._in_thread(doing, write)
+
+    async def _in_thread(self, doing: str, work: Callable[[], T]) -> T:
+        try:
+            answer = await anyio.to_thread.run_sync(self._file.mended, work, limiter=self._thread)
+        except (sqlite3.Error, OSError) as error:
+            text = self._cannot(doing, error)
+            self._say_unwritten(text)
+            raise JournalError(text) from error
+        self._say_written()
+        return answer
+
+    def _cannot(self, doing: str, error: Exception) -> str:
+        return f"cannot {doing} in the journal {self._path}: {str(error) or type(error).__name__}"
+
+    def _say_unwritten(self, text: str) -> None:
+        if not self._is_unwritten:
+            self._is_unwritten = True
+            log.error("journal.not_written", error=text)
+
+    def _say_written(self) -> None:
+        if self._is_unwritten:
+            self._is_unwritten = False
+            log.info("journal.written_again", path=str(self._path))
+
+    def _opened(self) -> sqlite3.Connection:
+        return self._file.database()
+
+
+@asynccontextmanager
+async def opened(
+    path: Path, *, boot_id: str, keep_runs: int, keep_days: int, now: Callable[[], datetime]
+) -> AsyncIterator[SqliteJournal]:
+    """Open a journal and close it at the end; one that cannot be used does not stop who opens it.
+
+    :raises Refused: a newer version of bringup wrote it.
+    """
+    journal = SqliteJournal(path, boot_id=boot_id, keep_runs=keep_runs, keep_days=keep_days, now=now)
+    try:
+        await journal.open()
+        yield journal
+    finally:
+        await journal.close()

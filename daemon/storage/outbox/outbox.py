@@ -1,0 +1,221 @@
+"""The outbox: reports wait here, on disk, until the scheduler has them.
+
+* ``put`` is done when the report is on disk.  Where the disk does not take it, it waits in memory, behind those on
+  disk, and is written as soon as the disk takes it again.
+* Reports are sent in the order in which they were put, one at a time.
+* A report is removed after it was acknowledged, never before: whatever is cut off on the way, it is sent again, and
+  the receiver tells a repeat by the ``report_id``.
+
+Calls to the disk are not abandoned on cancellation: they are short, and where a disk hangs the process can do nothing,
+not even end.
+"""
+
+import contextlib
+import enum
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Final, NoReturn
+
+import anyio
+import stamina
+import structlog
+from anyio import to_thread
+
+from bringup.daemon.errors import chain_of
+from bringup.daemon.storage.outbox.base import NotAcknowledged, Pending, Rejected, Transport
+from bringup.daemon.storage.outbox.report import Report
+from bringup.daemon.storage.outbox.spool import OutboxError, Spool
+
+__all__ = ["Delivery", "Outbox", "OutboxError"]
+
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER_LIMIT_S: Final = 3600.0
+"""A receiver that asks for more is asked again after this."""
+
+
+LOOK_AGAIN_S: Final = 1.0
+"""How old an answer on what waits may be."""
+
+
+class Delivery(enum.Enum):
+    """Where a report is now."""
+
+    ACKNOWLEDGED = "acknowledged"
+    """The scheduler has it."""
+    REJECTED = "rejected"
+    """The scheduler will never take it; it is set aside for an operator."""
+    KEPT = "kept"
+    """On disk; this daemon or the next start sends it."""
+    IN_MEMORY = "in memory"
+    """In this process only: lost, if it ends before the scheduler has it."""
+
+
+class Outbox:
+    """Holds the spool, and in memory what could not be written to it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        keep: int = 100,
+        attempting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        """Keep reports in ``directory``; more than ``keep`` only where each says what no later one does.
+
+        ``attempting`` stands around each attempt of :meth:`run_forever`.
+        """
+        self._attempting = attempting
+        self._spool = Spool(directory, keep=keep)
+        self._unwritten: deque[Report] = deque()
+        self._settled: deque[tuple[str, Delivery]] = deque(maxlen=keep)
+        self._disk = anyio.Lock()
+        self._sending = anyio.Lock()
+        self._was_put = anyio.Event()
+        self._is_empty = anyio.Event()
+        self._retries = 0
+        self._looking = anyio.Lock()
+        self._looked_at = -math.inf
+        self._seen: tuple[int, float | None] = (0, None)
+
+    async def put(self, report: Report) -> None:
+        """Keep a report until it is acknowledged; on disk when this returns.
+
+        :raises OutboxError: it is kept in memory only.
+        """
+        self._unwritten.append(report)
+        if self._is_empty.is_set():
+            self._is_empty = anyio.Event()
+        try:
+            async with self._disk:
+                await self._write_unwritten()
+        finally:
+            self._was_put.set()
+
+    async def drain(
+        self, transport: Transport, *, timeout_s: float
+    ) -> NotAcknowledged | OutboxError | TimeoutError | None:
+        """Send what waits, in order, for ``timeout_s`` at most; tell what ended it before nothing was left."""
+        try:
+            with anyio.fail_after(timeout_s):
+                while await self._send_first(transport):
+                    pass
+        except (NotAcknowledged, OutboxError, TimeoutError) as error:
+            return error
+        return None
+
+    async def pending(self) -> Pending:
+        """Tell how many reports wait, and for how long the oldest has; as it was a moment ago, if many ask."""
+
+        def look() -> tuple[int, float | None]:
+            written = [path.stat().st_mtime for path in self._spool.waiting()]
+            return len(written), max(0.0, time.time() - min(written)) if written else None
+
+        async with self._looking:
+            if time.monotonic() - self._looked_at > LOOK_AGAIN_S:
+                # One was sent meanwhile, or the disk is away: the next look will tell.
+                with contextlib.suppress(OutboxError, OSError):
+                    self._seen = await to_thread.run_sync(look)
+                self._looked_at = time.monotonic()
+            count, oldest_s = self._seen
+        return Pending(count + len(self._unwritten), oldest_s, self._retries)
+
+    def delivery(self, report: Report) -> Delivery:
+        """Tell where a report is that was put lately."""
+        for report_id, delivery in self._settled:
+            if report_id == report["report_id"]:
+                return delivery
+        return Delivery.IN_MEMORY if report in self._unwritten else Delivery.KEPT
+
+    async def run_forever(self, transport: Transport, *, retry_initial_s: float, retry_max_s: float) -> NoReturn:
+        """Send what waits and what is put from now on; try each again, ever more slowly, until it is acknowledged."""
+        await to_thread.run_sync(self._spool.tidy)
+        while True:
+            self._was_put = anyio.Event()
+            more = False
+            async for attempt in stamina.retry_context(
+                on=partial(_backoff, retry_initial_s=retry_initial_s),
+                attempts=None,
+                timeout=None,
+                wait_initial=retry_initial_s,
+                wait_max=retry_max_s,
+                wait_jitter=retry_initial_s,
+            ):
+                with attempt, self._attempting():
+                    more = await self._send_first(transport)
+            if more or self._unwritten or self._was_put.is_set():
+                continue
+            self._is_empty.set()
+            await self._was_put.wait()
+
+    async def empty(self) -> None:
+        """Return once nothing waits; ``run_forever`` must be running."""
+        await self._is_empty.wait()
+
+    async def _send_first(self, transport: Transport) -> bool:
+        async with self._sending:
+            report, path = await self._first()
+            if report is None:
+                return False
+            try:
+                await transport.send(report)
+            except Rejected as error:
+                await self._reject(report, path, error)
+                return True
+            except NotAcknowledged as error:
+                self._retries += 1
+                log.warning("report.not_acknowledged", report_id=report["report_id"], problem=chain_of(error))
+                raise
+            except Exception as error:
+                # A transport that is broken must not end the daemon: the report waits.
+                log.exception("report.transport_failed", report_id=report["report_id"])
+                raise NotAcknowledged(f"cannot send report {report['report_id']}") from error
+            if path is not None:
+                await to_thread.run_sync(self._spool.remove, path)
+            self._settle(report, Delivery.ACKNOWLEDGED)
+            log.info("report.acknowledged", report_id=report["report_id"])
+            return True
+
+    async def _reject(self, report: Report, path: Path | None, error: Rejected) -> None:
+        kept = None if path is None else str(await to_thread.run_sync(self._spool.reject, path))
+        self._settle(report, Delivery.REJECTED)
+        log.error("report.rejected", report_id=report["report_id"], problem=chain_of(error), kept=kept)
+
+    async def _first(self) -> tuple[Report | None, Path | None]:
+        async with self._disk:
+            with contextlib.suppress(OutboxError):
+                await self._write_unwritten()
+            try:
+                for path in await to_thread.run_sync(self._spool.waiting):
+                    report = await to_thread.run_sync(self._spool.read, path)
+                    if report is not None:
+                        return report, path
+            except OutboxError:
+                if not self._unwritten:
+                    raise
+            return (self._unwritten[0], None) if self._unwritten else (None, None)
+
+    async def _write_unwritten(self) -> None:
+        while self._unwritten:
+            await to_thread.run_sync(self._spool.write, self._unwritten[0])
+            self._unwritten.popleft()
+
+    def _settle(self, report: Report, delivery: Delivery) -> None:
+        self._settled.append((report["report_id"], delivery))
+        # Not there: it was read from the disk, or written to it meanwhile; then it is sent again, which is harmless.
+        with contextlib.suppress(ValueError):
+            self._unwritten.remove(report)
+
+
+def _backoff(error: Exception, *, retry_initial_s: float) -> bool | float:
+    if isinstance(error, NotAcknowledged) and error.retry_after_s is not None:
+        # Not all hosts of a site at the same moment.
+        spread = random.uniform(1, 1.1)  # noqa: S311 - no secret
+        return min(max(error.retry_after_s, retry_initial_s), RETRY_AFTER_LIMIT_S) * spread
+    return isinstance(error, NotAcknowledged | OutboxError)

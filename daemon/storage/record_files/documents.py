@@ -1,0 +1,112 @@
+"""A file, or bytes, to JSON documents: one, several one after the other (JSON lines too), or a list of them."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bringup.daemon.errors import UsageError
+from bringup.daemon.storage.record_files.weight import weight_of
+from bringup.drivers.files import open_given
+from bringup.placement.problems import read_problem
+
+_MIB = 1024 * 1024
+HEAVIEST = 512 * _MIB
+"""What the values of a file may take of memory; those of records take some five times the file."""
+
+
+def read_documents(source: Path | bytes, name: str, *, limit_bytes: int) -> Iterator[tuple[str, Any]]:
+    """Give each document with where it stands (empty where it is the only one).
+
+    :raises UsageError: it cannot be read, is larger than ``limit_bytes``, is not UTF-8, is not JSON, or would take more
+        memory than records do.
+    """
+    text = _text(_content(source, name, limit_bytes), name)
+    _check_weight(text, name)
+    found = list(_decoded(text, name))
+    if len(found) == 1 and isinstance(found[0], list):
+        found = found[0]
+        return ((f"[{index}]", document) for index, document in enumerate(found))
+    if len(found) == 1:
+        return iter((("", found[0]),))
+    return ((f"[{index}]", document) for index, document in enumerate(found))
+
+
+def _content(source: Path | bytes, name: str, limit_bytes: int) -> bytes:
+    if isinstance(source, bytes):
+        _check_size(len(source), name, limit_bytes)
+        return source
+    try:
+        with open_given(source) as file:
+            _check_size(os.fstat(file.fileno()).st_size, name, limit_bytes)
+            # A pipe has no size, and a file may grow.
+            content = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read records from {name}: it must be a file that this user can read") from error
+    _check_size(len(content), name, limit_bytes)
+    return content
+
+
+def _check_size(size: int, name: str, limit_bytes: int) -> None:
+    if size <= limit_bytes:
+        return
+    raise UsageError(
+        f"cannot read records from {name}: it has at least {size / _MIB:.1f} MiB, the limit is "
+        f"{limit_bytes / _MIB:g} MiB; ask Nova for pages (GET /servers/detail?limit=1000, then &marker= with the last "
+        "id) and import page by page"
+    )
+
+
+def _text(content: bytes, name: str) -> str:
+    try:
+        return content.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"cannot read records from {name}: byte {error.start} (0x{content[error.start]:02x}) is not UTF-8"
+        ) from error
+
+
+def _check_weight(text: str, name: str) -> None:
+    if (weight := weight_of(text)) > HEAVIEST:
+        raise UsageError(
+            f"cannot read records from {name}: its objects, lists and values would take up to {weight / _MIB:.0f} MiB "
+            f"of memory, the limit is {HEAVIEST / _MIB:g} MiB, and records take some five times their file: look "
+            "whether it is one of records, or import it in parts"
+        )
+
+
+def _decoded(text: str, name: str) -> Iterator[Any]:
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    position = _skip_space(text, 0)
+    if position == len(text):
+        raise UsageError(f"cannot read records from {name}: it is empty; whatever was to write it has failed")
+    while position < len(text):
+        try:
+            document, position = decoder.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            if text.startswith("<", position):
+                page = read_problem(text.encode()).words
+                raise UsageError(
+                    f"cannot read records from {name}: it is a page of HTML and not JSON, of a proxy probably: "
+                    f'"{page}"; ask again'
+                ) from None
+            ends_early = error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip()) - 1
+            cut = ", the file may be cut short" if ends_early else ""
+            raise UsageError(
+                f"cannot read records from {name}: it is not JSON at line {error.lineno}, column {error.colno}{cut}"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"cannot read records from {name}: it has a value that is not JSON's") from error
+        yield document
+        position = _skip_space(text, position)
+
+
+def _skip_space(text: str, position: int) -> int:
+    while position < len(text) and text[position] in " \t\r\n":
+        position += 1
+    return position
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,1 @@
+"""Where the records are: the protocol (:mod:`bringup.daemon.storage.store.base`) and what implements it."""

@@ -1,0 +1,107 @@
+"""The tables of a store, the same in every database.
+
+Named as in Nova's cell database, cut to what :class:`bringup.daemon.decisions.instances.Instance` holds.  A state is
+kept as it was written, so that one that this version does not know comes back as it went in.
+"""
+
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+SCHEMA_VERSION = 2
+"""Goes up with each change of the tables; a store of a newer one is refused."""
+
+tables = MetaData()
+
+schema_version = Table("schema_version", tables, Column("version", Integer, primary_key=True))
+
+instances = Table(
+    "instances",
+    tables,
+    Column("uuid", String(36), primary_key=True),
+    Column("host", String(255)),
+    Column("node", String(255)),
+    Column("vm_state", String(255), nullable=False),
+    Column("task_state", String(255)),
+    Column("power_state", Integer),
+    Column("name", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("project_id", String(255)),
+    Column("user_id", String(255)),
+    Column("flavor", Text, nullable=False),
+    Column("shutdown_terminate", Boolean, nullable=False),
+    Column("terminated_at", String(255)),
+    # 1: the row is deleted, whatever its vm_state says; a row of vm_state deleted with 0 here is half deleted.
+    Column("deleted", Integer, nullable=False, default=0),
+    Index("instances_host_deleted", "host", "deleted"),
+)
+
+
+def _instance_uuid() -> Column[str]:
+    return Column("instance_uuid", ForeignKey(instances.c.uuid, ondelete="CASCADE"), primary_key=True)
+
+
+instance_info_caches = Table(
+    "instance_info_caches",
+    tables,
+    _instance_uuid(),
+    Column("network_info", Text, nullable=False),
+)
+
+instance_metadata = Table(
+    "instance_metadata",
+    tables,
+    _instance_uuid(),
+    Column("key", String(255), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+instance_system_metadata = Table(
+    "instance_system_metadata",
+    tables,
+    _instance_uuid(),
+    Column("key", String(255), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+block_device_mapping = Table(
+    "block_device_mapping",
+    tables,
+    _instance_uuid(),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("device", Text, nullable=False),
+)
+
+migrations = Table(
+    "migrations",
+    tables,
+    # Goes up with each new migration: the order in which they were made.
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("uuid", String(36), nullable=False, unique=True),
+    # No foreign key: an evacuated instance may be on another host, and its record not here.
+    Column("instance_uuid", String(36), nullable=False),
+    Column("migration_type", String(255), nullable=False),
+    Column("status", String(255), nullable=False),
+    Column("source_compute", String(255), nullable=False),
+    Column("dest_compute", String(255)),
+    Index("migrations_source_compute_status", "source_compute", "status"),
+)
+
+instance_parts = (instance_info_caches, instance_metadata, instance_system_metadata, block_device_mapping)
+"""The tables whose rows belong to one instance."""
+
+# Version 2.  Who works for a host, by the clock of the database; seconds since 1970.
+host_leases = Table(
+    "host_leases",
+    tables,
+    Column("host", String(255), primary_key=True),
+    Column("holder", String(255), nullable=False),
+    Column("until", Float, nullable=False),
+)
+
+# Version 2.  Which guest is being started, and by whom; live only while the lease of the same host and holder is.
+instance_claims = Table(
+    "instance_claims",
+    tables,
+    Column("instance_uuid", String(36), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("holder", String(255), nullable=False),
+)

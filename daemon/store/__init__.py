@@ -1,1 +1,0 @@
-"""Where the records are: the protocol (:mod:`bringup.daemon.store.base`) and what implements it."""

@@ -1,0 +1,170 @@
+"""What a record says a volume is, and whether a device of this host proves to be it.  Pure.
+
+Only keys that name the volume are read: ``connection_info`` holds passwords too.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bringup.drivers.libvirt.needed.rules.names import SHORTEST, plain_identity
+from bringup.drivers.volume_identity import NAMESPACE_KEYS, WWN_KEYS, as_object
+
+MULTIPATH: Final = "mpath-"
+"""What device-mapper's UUID of a multipath device begins with."""
+FILE_TYPES: Final = frozenset({"nfs", "smbfs", "cifs", "glusterfs", "quobyte", "vzstorage", "scality", "sofs"})
+"""Protocols of Cinder whose volumes are files below a mount."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What the kernel and udev say of a block device."""
+
+    name: str
+    """The kernel's."""
+    dm_name: str = ""
+    dm_uuid: str = ""
+    wwns: frozenset[str] = frozenset()
+    """As :func:`plain_identity` has them."""
+    targets: frozenset[tuple[str, int]] = frozenset()
+    """IQN, or WWPN, with LUN."""
+    nqn: str = ""
+    namespaces: frozenset[str] = frozenset()
+    """UUID, NGUID, EUI of an NVMe namespace, as :func:`plain_identity` has them."""
+    is_part: bool = False
+    """It is a partition: what it is identified by is the disk's."""
+    paths: tuple["Device", ...] = ()
+    """What a multipath device goes over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """What a record says of a disk of a guest."""
+
+    id: str = ""
+    """Cinder's UUID; empty: the disk is no volume."""
+    device_name: str = ""
+    protocol: str = ""
+    """Nova's ``driver_volume_type``."""
+    wwns: frozenset[str] = frozenset()
+    targets: frozenset[tuple[str, int]] = frozenset()
+    nqn: str = ""
+    namespaces: frozenset[str] = frozenset()
+    export: str = ""
+    """What is mounted, where the volume is a file."""
+
+
+def volumes_of(block_devices: Iterable[Mapping[str, Any]]) -> list[Volume]:
+    """Read block device mappings; what is no text or number where it should be is left out."""
+    return [_volume(device) for device in block_devices]
+
+
+def volume_of(volumes: Sequence[Volume], target: str, serial: str) -> Volume | None:
+    """Find the volume of a disk: by its serial, which Nova makes of the volume's id, else by its name in the guest."""
+    for volume in volumes:
+        if volume.id and volume.id == serial.lower():
+            return volume
+    if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", serial.lower()):
+        # It names another one: names in the guest change when volumes are swapped.
+        return None
+    for volume in volumes:
+        if target and volume.device_name.rpartition("/")[2] == target:
+            return volume
+    return None
+
+
+def proves(device: Device, volume: Volume) -> bool | None:
+    """Tell whether a device is a volume; None: nothing that both say can be compared."""
+    verdicts = [
+        verdict
+        for verdict in (_by_wwn(device, volume), _by_target(device, volume), _by_namespace(device, volume))
+        if verdict is not None
+    ]
+    if not all(verdicts):
+        return False
+    # A part of the right disk, or a device made of it, is not that disk.
+    is_other = device.is_part or ((device.dm_name or device.dm_uuid) and not device.dm_uuid.startswith(MULTIPATH))
+    return True if verdicts and not is_other else None
+
+
+def _by_wwn(device: Device, volume: Volume) -> bool | None:
+    known = device.wwns | {wwn for path in device.paths for wwn in path.wwns}
+    if device.dm_uuid.startswith(MULTIPATH):
+        known |= {plain_identity(device.dm_uuid)}
+    if not volume.wwns or not known:
+        return None
+    return bool(known & volume.wwns) and all(not path.wwns or path.wwns & volume.wwns for path in device.paths)
+
+
+def _by_target(device: Device, volume: Volume) -> bool | None:
+    if not volume.targets:
+        return None
+    each = [path.targets for path in (device, *device.paths) if path.targets]
+    return all(targets & volume.targets for targets in each) if each else None
+
+
+def _by_namespace(device: Device, volume: Volume) -> bool | None:
+    if not volume.nqn or not device.nqn:
+        return None
+    if device.nqn != volume.nqn:
+        return False
+    if volume.namespaces:
+        return bool(device.namespaces & volume.namespaces) if device.namespaces else None
+    # A subsystem of the volume's own.
+    return True if volume.id and volume.id in device.nqn else None
+
+
+def _volume(device: Mapping[str, Any]) -> Volume:
+    info = as_object(device.get("connection_info"))
+    data = as_object(info.get("data"))
+    protocol = _text(info.get("driver_volume_type"))
+    return Volume(
+        id=(_text(device.get("volume_id")) or _text(data.get("volume_id")) or _text(info.get("serial"))).lower(),
+        device_name=_text(device.get("device_name")),
+        protocol=protocol,
+        wwns=frozenset(_identities(data, WWN_KEYS)),
+        targets=frozenset(_targets(data)),
+        nqn=_text(data.get("target_nqn")) or _text(data.get("nqn")),
+        namespaces=frozenset(_identities(data, NAMESPACE_KEYS)),
+        export=_text(data.get("export")) if protocol in FILE_TYPES else "",
+    )
+
+
+def _identities(data: Mapping[str, Any], keys: Iterable[str]) -> Iterable[str]:
+    for key in keys:
+        identity = plain_identity(_text(data.get(key)))
+        if len(identity) >= SHORTEST and identity.strip("0"):
+            yield identity
+
+
+def _targets(data: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
+    names = _texts(data.get("target_iqns")) or _texts(data.get("target_iqn"))
+    names = names or _texts(data.get("target_wwns")) or _texts(data.get("target_wwn"))
+    luns = _numbers(data.get("target_luns")) or _numbers(data.get("target_lun"))
+    if len(luns) == len(names):
+        yield from ((_target(name), lun) for name, lun in zip(names, luns, strict=True))
+    elif len(luns) == 1:
+        yield from ((_target(name), luns[0]) for name in names)
+
+
+def _target(name: str) -> str:
+    return name if name.startswith(("iqn.", "eui.", "naa.")) else plain_identity(name.replace(":", ""))
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return [text for each in values if (text := _text(each))]
+
+
+def _numbers(value: Any) -> list[int]:
+    values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return [int(each) for each in values if (isinstance(each, int) and not isinstance(each, bool)) or _digits(each)]
+
+
+def _digits(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9]{1,10}", value) is not None

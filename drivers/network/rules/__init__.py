@@ -1,0 +1,1 @@
+"""What should be on the network, computed from values.  Pure: no I/O, no clock, no logger."""

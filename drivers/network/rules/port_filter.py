@@ -1,0 +1,198 @@
+"""What may reach a guest and what it may reach, where its record has ``security_group_rules`` (Neutron's shape).
+
+Pure.  Without connection tracking, which bridges do not have on every kernel: a TCP segment that does not open a
+connection passes; a UDP exchange that either side was allowed to begin is remembered in a set of the NIC's own, for
+three minutes after its last packet; ICMP answers and errors pass, and so do later fragments.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bringup.drivers.network.rules.addresses import network_of
+from bringup.drivers.network.rules.expressions import (
+    ACCEPT,
+    DROP,
+    Address,
+    Family,
+    IcmpMessage,
+    Port,
+    Rule,
+    Word,
+    ether_type,
+    exchanges,
+    icmp_of,
+    ip,
+    ip_of,
+    joined,
+    match,
+    number,
+    one_of,
+    plain,
+    port_of,
+    ports,
+    protocol,
+    remember,
+    remembered,
+    span,
+)
+from bringup.drivers.network.rules.protocols import Protocol, is_icmp, is_transport, protocol_of
+from bringup.drivers.network.rules.vifs import DeviceName, Vif, VifProblem, objects
+from bringup.drivers.shown import shown
+
+UDP_TIMEOUT_S = 180
+UDP_EXCHANGES = 4096
+"""Most that one NIC has remembered; further ones wait for a place, and hurt no other NIC."""
+FAMILIES: Final[Mapping[str, Family]] = {"IPv4": "ip", "IPv6": "ip6"}
+ICMP_ANSWERS: Final[tuple[IcmpMessage, ...]] = (
+    "echo-reply",
+    "destination-unreachable",
+    "time-exceeded",
+    "parameter-problem",
+)
+ICMPV6_ANSWERS: Final[tuple[IcmpMessage, ...]] = (
+    "echo-reply",
+    "destination-unreachable",
+    "packet-too-big",
+    "time-exceeded",
+    "parameter-problem",
+)
+# Without them there is no IPv6 (Neutron lets the same pass).
+NEIGHBOURS: Final[tuple[IcmpMessage, ...]] = (
+    "mld-listener-query",
+    "mld-listener-report",
+    "mld-listener-done",
+    "mld2-listener-report",
+    "nd-router-solicit",
+    "nd-router-advert",
+    "nd-neighbor-solicit",
+    "nd-neighbor-advert",
+)
+# They have no ports, and are nothing without the first, which has.
+LATER_FRAGMENTS: Final = (
+    match(plain("ip frag-off & 0x1fff"), number(0), op="!="),
+    match(plain("frag frag-off"), number(0), op="!="),
+)
+# A TCP segment that opens a connection has SYN and not ACK.
+NO_OPENING: Final = match(plain("tcp flags & (syn | ack)"), plain("syn"), op="!=")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direction:
+    """The ways that packets take through a NIC, and which end of them is the other side."""
+
+    name: str
+    """As Neutron calls it."""
+    peer: Address
+    """Which address is the other side's."""
+    peer_port: Port
+    own_port: Port
+    asks: tuple[Word, ...]
+    """What passes without a rule: how a guest gets its addresses."""
+
+
+INGRESS = Direction(
+    name="ingress",
+    peer="saddr",
+    peer_port="sport",
+    own_port="dport",
+    asks=(ports("udp", sport=67, dport=68), ports("udp", sport=547, dport=546)),
+)
+EGRESS = Direction(
+    name="egress",
+    peer="daddr",
+    peer_port="dport",
+    own_port="sport",
+    asks=(ports("udp", sport=68, dport=67), ports("udp", sport=546, dport=547)),
+)
+
+
+def rules_of(vif: Vif) -> Sequence[Mapping[str, Any]] | None:
+    """Give the security group rules that a record has for a NIC; None: it has none, so all passes."""
+    given = vif.plain.get("security_group_rules", vif.details.get("security_group_rules"))
+    return None if given is None else objects(given, "security_group_rules")
+
+
+def through(direction: Direction, device: DeviceName, given: Sequence[Mapping[str, Any]]) -> Iterator[Rule]:
+    """Give the rules for one direction; what none of them lets through is dropped.
+
+    :raises VifProblem: a security group rule cannot be put into nftables' words.
+    """
+    if direction is INGRESS:
+        yield ether_type("arp"), ACCEPT
+    yield from ((later, ACCEPT) for later in LATER_FRAGMENTS)
+    yield protocol("tcp"), NO_OPENING, ACCEPT
+    for family in FAMILIES.values():
+        key, name = _exchange(direction, family), exchanges(family, device)
+        yield remembered(key, name), remember(key, name), ACCEPT
+    yield match(icmp_of("icmp"), one_of(plain(one) for one in ICMP_ANSWERS)), ACCEPT
+    yield match(icmp_of("icmpv6"), one_of(plain(one) for one in [*ICMPV6_ANSWERS, *NEIGHBOURS])), ACCEPT
+    yield from ((asks, ACCEPT) for asks in direction.asks)
+    for index, rule in enumerate(given):
+        if rule.get("direction") == direction.name:
+            yield from _rule(direction, device, rule, f"security_group_rules[{index}]")
+        elif rule.get("direction") not in (INGRESS.name, EGRESS.name):
+            raise VifProblem(f'security_group_rules[{index}].direction is neither "ingress" nor "egress"')
+    yield (DROP,)
+
+
+def _rule(direction: Direction, device: DeviceName, rule: Mapping[str, Any], what: str) -> Iterator[Rule]:
+    for unknown in ("remote_group_id", "remote_address_group_id"):
+        if rule.get(unknown) is not None:
+            raise VifProblem(f"{what}.{unknown}: who is in a group is not in the record; give remote_ip_prefix")
+    family = _family(rule, what)
+    carried = protocol_of(rule.get("protocol"), family, f"{what}.protocol")
+    matches = (ether_type(family), *_remote(direction, family, rule, what), *_service(carried, rule, what))
+    if carried in (None, "udp"):
+        # By itself: where the set is full the rule ends here, and the packet still passes.
+        key = _exchange(direction, family)
+        yield *matches, protocol("udp"), remember(key, exchanges(family, device))
+    yield *matches, ACCEPT
+
+
+def _family(rule: Mapping[str, Any], what: str) -> Family:
+    given = rule.get("ethertype", "IPv4")
+    family = FAMILIES.get(given) if isinstance(given, str) else None
+    if family is None:
+        raise VifProblem(f'{what}.ethertype is neither "IPv4" nor "IPv6"')
+    return family
+
+
+def _remote(direction: Direction, family: Family, rule: Mapping[str, Any], what: str) -> Rule:
+    prefix = rule.get("remote_ip_prefix")
+    if prefix is None:
+        return ()
+    network = network_of(prefix, f"{what}.remote_ip_prefix")
+    if (network.version == 4) != (family == "ip"):  # noqa: PLR2004 - IPv4
+        raise VifProblem(f"{what}.remote_ip_prefix {shown(prefix)} is not of its ethertype")
+    return () if network.prefixlen == 0 else (match(ip_of(family, direction.peer), ip(network)),)
+
+
+def _service(carried: Protocol | None, rule: Mapping[str, Any], what: str) -> Rule:
+    if carried is None:
+        return ()
+    most = 255 if is_icmp(carried) else 65535
+    low, high = (_number(rule, key, most, what) for key in ("port_range_min", "port_range_max"))
+    if is_icmp(carried):
+        # Neutron keeps the type in one and the code in the other.
+        kinds = ((icmp_of(carried, "type"), low), (icmp_of(carried, "code"), high))
+        return protocol(carried), *(match(name, number(value)) for name, value in kinds if value is not None)
+    if not is_transport(carried) or (low is None and high is None):
+        return (protocol(carried),)
+    first, last = (high if low is None else low), (low if high is None else high)
+    if first is None or last is None or first > last:
+        raise VifProblem(f"{what}.port_range_min is more than its port_range_max")
+    return (match(port_of(carried, "dport"), span(first, last)),)
+
+
+def _number(rule: Mapping[str, Any], key: str, most: int, what: str) -> int | None:
+    value = rule.get(key)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most):
+        raise VifProblem(f"{what}.{key} {shown(value)} is no number from 0 to {most}")
+    return value
+
+
+def _exchange(direction: Direction, family: Family) -> Word:
+    return joined(
+        ip_of(family, direction.peer), port_of("udp", direction.peer_port), port_of("udp", direction.own_port)
+    )

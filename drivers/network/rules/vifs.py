@@ -1,0 +1,197 @@
+"""A VIF as Nova's info cache holds it (``nova.network.model.VIF``), read once and checked.
+
+Pure: no I/O, no clock, no logger.  What is to be done with a VIF stands in :mod:`bringup.drivers.network.rules.ports`
+and :mod:`bringup.drivers.network.rules`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NewType
+
+from bringup.drivers.base import Guest
+from bringup.drivers.shown import shown
+
+NIC_NAME_LENGTH = 14
+"""Nova's ``NIC_NAME_LEN``: names that are made of a VIF's id are cut to it."""
+
+# What Linux takes, less what nft and ovs-vsctl would want in quotes.
+DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+# What becomes a word of ovs-vsctl's command line; Neutron's ids are UUIDs.
+WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,254}")
+MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
+MTU = range(68, 65536)
+
+DeviceName = NewType("DeviceName", str)
+"""Made by :func:`device_name` alone, so that it may be a word of nft."""
+Mac = NewType("Mac", str)
+"""Made by :func:`mac_of` alone: six octets in lower case, with colons."""
+
+
+class VifProblem(Exception):
+    """What an info cache says of a VIF cannot be right; the text says what and what would be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vif:
+    """One NIC of one guest."""
+
+    id: str
+    type: str | None
+    """Nova's ``VIF_TYPE_*``; empty where the record has none because it is from no info cache."""
+    device: DeviceName
+    """Name of its device on this host."""
+    mac: Mac | None = None
+    vnic_type: str = "normal"
+    bridge: str | None = None
+    mtu: int | None = None
+    """Bytes."""
+    should_create_bridge: bool = False
+    should_create_vlan: bool = False
+    """Whether nova-network would put a VLAN below that bridge."""
+    bridge_interface: str | None = None
+    interface_id: str = ""
+    """What Open vSwitch knows the port by (``iface-id``)."""
+    delegate_create: bool = False
+    """Whether the port in Open vSwitch is ours to make, not libvirt's."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    plain: Mapping[str, Any] = field(default_factory=dict)
+    """All of it, as it was read."""
+
+    def has(self, detail: str) -> bool:
+        """Tell whether a detail of the binding is set, as Nova reads it: whatever is not empty counts."""
+        return bool(self.details.get(detail))
+
+    def named(self, prefix: str) -> str:
+        """Give a device's name made of the id, as Nova and os-vif make it (``qbr``, ``qvb``, ``qvo``, ``vhu``)."""
+        return f"{prefix}{self.id}"[:NIC_NAME_LENGTH]
+
+
+def vifs_of(guest: Guest) -> list[Vif | VifProblem]:
+    """Read each VIF of a guest; one that cannot be read gives what is wrong with it."""
+    return [_read(plain, number) for number, plain in enumerate(guest.network_info)]
+
+
+def _read(plain: object, number: int) -> Vif | VifProblem:
+    if not isinstance(plain, Mapping):
+        return VifProblem(f"VIF number {number} is {shown(plain)}, and no object")
+    try:
+        return read_vif(plain)
+    except VifProblem as problem:
+        vif_id = plain.get("id")
+        named = isinstance(vif_id, str) and WORD.fullmatch(vif_id)
+        return VifProblem(f"VIF {vif_id if named else f'number {number}'}: {problem}")
+
+
+def read_vif(plain: Mapping[str, Any]) -> Vif:
+    """Read one VIF.
+
+    :raises VifProblem: something in it cannot be right.
+    """
+    network = _object(plain, "network")
+    # Nova's model keeps what it has no field for in "meta" once it was read back; before, it stands beside the fields.
+    meta = {**network, **_object(network, "meta")}
+    vif_id = _text(plain, "id") or ""
+    if vif_id and not WORD.fullmatch(vif_id):
+        raise VifProblem(f"id {shown(vif_id)} is no UUID")
+    device = _text(plain, "devname") or f"nic{vif_id}"[:NIC_NAME_LENGTH]
+    return Vif(
+        id=vif_id,
+        type=_text(plain, "type") if "type" in plain else "",
+        device=device_name(device, "devname"),
+        mac=_mac(_text(plain, "address")),
+        vnic_type=_text(plain, "vnic_type") or "normal",
+        bridge=_device("network.bridge", _text(network, "bridge") or None),
+        mtu=_mtu(meta.get("mtu")),
+        should_create_bridge=bool(meta.get("should_create_bridge")),
+        should_create_vlan=bool(meta.get("should_create_vlan")),
+        bridge_interface=_device("bridge_interface", _text(meta, "bridge_interface") or None),
+        interface_id=_word("ovs_interfaceid", _text(plain, "ovs_interfaceid")) or vif_id,
+        delegate_create=bool(plain.get("delegate_create")),
+        details=_object(plain, "details"),
+        profile=_object(plain, "profile"),
+        plain=plain,
+    )
+
+
+def objects(value: Any, what: str) -> Sequence[Mapping[str, Any]]:
+    """Give a list of objects; nothing for None.
+
+    :raises VifProblem: it is something else.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(v, Mapping) for v in value):
+        raise VifProblem(f"{what} is no list of objects")
+    return value
+
+
+def device_name(value: Any, what: str) -> DeviceName:
+    """Read the name of a device.
+
+    :raises VifProblem: it is none.
+    """
+    if not isinstance(value, str) or not DEVICE.fullmatch(value):
+        raise VifProblem(f"{what} {shown(value)} is no device name of at most 15 letters, digits and _.-")
+    return DeviceName(value)
+
+
+def flag_of(value: Any, what: str) -> bool | None:
+    """Read what is on or off; None where it is not said.
+
+    :raises VifProblem: it is something else.
+    """
+    if value is not None and not isinstance(value, bool):
+        raise VifProblem(f"{what} {shown(value)} is neither true nor false")
+    return value
+
+
+def mac_of(value: Any, what: str) -> Mac:
+    """Read a MAC address.
+
+    :raises VifProblem: it is none.
+    """
+    text = value.lower() if isinstance(value, str) else ""
+    if not MAC.fullmatch(text):
+        raise VifProblem(f'{what} {shown(value)} is no MAC address such as "fa:16:3e:00:00:01"')
+    return Mac(text)
+
+
+def _object(plain: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = plain.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise VifProblem(f"{key} is no object")
+    return value
+
+
+def _text(plain: Mapping[str, Any], key: str) -> str | None:
+    value = plain.get(key)
+    if value is not None and not isinstance(value, str):
+        raise VifProblem(f"{key} {shown(value)} is no text")
+    return value
+
+
+def _device(what: str, name: str | None) -> DeviceName | None:
+    return device_name(name, what) if name else None
+
+
+def _word(what: str, text: str | None) -> str | None:
+    if text and not WORD.fullmatch(text):
+        raise VifProblem(f"{what} {shown(text)} is no UUID")
+    return text
+
+
+def _mac(text: str | None) -> Mac | None:
+    return None if text is None else mac_of(text, "address")
+
+
+def _mtu(value: Any) -> int | None:
+    # Neutron's "not set" was 0 before Mitaka.
+    if value is None or (value == 0 and not isinstance(value, bool)):
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value not in MTU:
+        raise VifProblem(f"mtu {shown(value)} is no number from {MTU.start} to {MTU.stop - 1}")
+    return value

@@ -1,0 +1,128 @@
+"""The order in which instances are taken: what will take longest first."""
+
+import random
+
+import pytest
+
+from bringup.daemon.decisions.execution_order import EXPECTED_S, LOOK_S, RESUME_S, expected_s, in_order, turns_of
+from bringup.daemon.decisions.rules import Facts
+from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
+from support.drivers import uuid_of
+from support.hosts import ELSEWHERE, HOST, evacuation, instance
+
+
+def facts(number: int, *, resume_guests: bool = False, **columns: object) -> Facts:
+    return Facts(instance=instance(number, **columns), host=HOST, resume_guests=resume_guests)
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (facts(1, task_state=TaskState.POWERING_OFF), EXPECTED_S[TaskState.POWERING_OFF]),
+        (facts(1, task_state=TaskState.REBOOT_STARTED_HARD), EXPECTED_S[TaskState.REBOOT_STARTED_HARD]),
+        (facts(1, resume_guests=True), RESUME_S),
+        (facts(1, resume_guests=True, power_state=PowerState.SHUTDOWN), LOOK_S),
+        (facts(1), LOOK_S),
+        (facts(1, task_state=TaskState.IMAGE_SNAPSHOT), LOOK_S),
+        (facts(1, task_state=UnknownState("teleporting")), LOOK_S),
+        (facts(1, host=ELSEWHERE, task_state=TaskState.POWERING_OFF), 0),
+        (facts(1, vm_state=VmState.SOFT_DELETED), 0),
+        (facts(1, vm_state=VmState.BUILDING, task_state=TaskState.SPAWNING), 0),
+        (Facts(instance=instance(1), host=HOST, resume_guests=True, evacuation=evacuation(1, "accepted")), 0),
+    ],
+    ids=[
+        "stop",
+        "reboot",
+        "resume",
+        "was-off",
+        "look",
+        "snapshot",
+        "unknown-state",
+        "elsewhere",
+        "soft-deleted",
+        "building",
+        "evacuated",
+    ],
+)
+def test_how_long_an_instance_will_take_is_guessed_from_its_record(one: Facts, expected: float) -> None:
+    assert expected_s(one) == expected
+
+
+def test_what_takes_long_is_taken_first_and_what_needs_nothing_last() -> None:
+    given = [
+        facts(1, vm_state=VmState.SOFT_DELETED),
+        facts(2),
+        facts(3, task_state=TaskState.POWERING_OFF),
+        facts(4, resume_guests=True),
+        facts(5, task_state=TaskState.REBOOTING),
+    ]
+
+    assert [one.instance.uuid for one in in_order(given)] == [uuid_of(number) for number in (3, 5, 4, 2, 1)]
+
+
+def test_two_runs_take_the_same_order() -> None:
+    given = [facts(number, task_state=random.choice([None, *EXPECTED_S])) for number in range(50)]  # noqa: S311 - no secret
+    shuffled = random.sample(given, len(given))
+
+    assert in_order(given) == in_order(shuffled)
+
+
+def test_no_instance_is_lost_or_taken_twice() -> None:
+    given = [facts(number) for number in range(50)]
+
+    assert sorted(one.instance.uuid for one in in_order(reversed(given))) == [uuid_of(number) for number in range(50)]
+
+
+SLOTS = 4
+
+
+def taken(given: list[Facts], *, never_end: frozenset[str] = frozenset()) -> list[str]:
+    """Take all in turn for the slots there are; what does not hang is over before the next is taken."""
+    turns, hanging, order = turns_of(given), 0, list[str]()
+    while turns and hanging < SLOTS:
+        one = turns.take(SLOTS)
+        order.append(one.instance.uuid)
+        if one.instance.uuid in never_end:
+            hanging += 1
+        else:
+            turns.left(one)
+    return order
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whoever_hangs_all_others_are_taken(seed: int) -> None:
+    chosen = random.Random(seed)  # noqa: S311 - no secret
+    states = [None, TaskState.POWERING_OFF, TaskState.REBOOT_PENDING, TaskState.POWERING_ON]
+    given = [
+        facts(number, project_id=chosen.choice("abc"), task_state=chosen.choice(states)) for number in range(1, 120)
+    ]
+    theirs = frozenset(
+        one.instance.uuid
+        for one in given
+        if one.instance.project_id == "a"
+        and one.instance.task_state in (TaskState.POWERING_OFF, TaskState.REBOOT_PENDING)
+    )
+    assert len(theirs) > SLOTS
+
+    order = taken(in_order(given), never_end=theirs)
+
+    # Those that nobody waits for are taken whole; of those that are waited for, as many as there are turns.
+    quick = {one.instance.uuid for one in given if one.instance.task_state in (None, TaskState.POWERING_ON)}
+    assert quick <= set(order)
+    assert len(theirs & set(order)) == SLOTS
+    first_of_b = next(uuid for uuid in order if uuid not in theirs | quick)
+    assert order.index(first_of_b) <= 1
+
+
+def test_with_no_project_they_are_of_one() -> None:
+    given = [facts(number, task_state=TaskState.POWERING_OFF) for number in range(1, 9)]
+
+    assert taken(given) == [one.instance.uuid for one in given]
+
+
+def test_what_is_not_taken_is_still_there_and_nothing_is_taken_twice() -> None:
+    given = [facts(n, project_id=str(n % 3), task_state=random.choice([None, *EXPECTED_S])) for n in range(50)]  # noqa: S311 - no secret
+
+    assert sorted(taken(given)) == sorted(one.instance.uuid for one in given)
+    with pytest.raises(IndexError):
+        turns_of([]).take(SLOTS)

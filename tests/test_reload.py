@@ -1,0 +1,104 @@
+"""SIGHUP under systemd: what is changed while the daemon runs, what is not, and what wrong settings do."""
+
+import io
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+import structlog
+
+from bringup.daemon import logs
+from bringup.daemon.service.reload import Difference, Reloader, difference
+from bringup.daemon.settings import Settings, load
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    logs.configure(level="info", style="json", stream=stream)
+    yield stream
+    structlog.reset_defaults()
+
+
+def settings_of(config: Path, text: str) -> Settings:
+    config.write_text(text)
+    return load(config, environment={}, overrides=())
+
+
+def a_reloader(config: Path, text: str) -> tuple[Reloader, anyio.CapacityLimiter]:
+    settings = settings_of(config, text)
+    slots = anyio.CapacityLimiter(settings.limits.concurrency)
+
+    def resize(number: int) -> None:
+        slots.total_tokens = number
+
+    return Reloader(settings, partial(load, config, environment={}, overrides=()), resize), slots
+
+
+def events(stream: io.StringIO) -> dict[str, dict[str, object]]:
+    return {line["event"]: line for line in map(json.loads, stream.getvalue().splitlines())}
+
+
+async def test_concurrency_and_level_are_changed_and_the_rest_is_named(tmp_path: Path, lines: io.StringIO) -> None:
+    config = tmp_path / "bringup.toml"
+    reloader, slots = a_reloader(config, "limits.concurrency = 2")
+    config.write_text('limits = {concurrency = 7, host_deadline = 9}\nlog.level = "debug"\nplacement.token = "s3cr3t"')
+
+    await reloader.reload()
+
+    assert slots.total_tokens == 7
+    logs.get_logger().debug("now.seen")
+    said = events(lines)
+    assert said["settings.reloaded"]["changed"] == ["limits.concurrency", "log.level"]
+    assert said["settings.need_restart"]["keys"] == ["limits.host_deadline", "placement.token"]
+    assert "now.seen" in said
+    assert "s3cr3t" not in lines.getvalue()
+
+
+async def test_wrong_settings_change_nothing_and_are_said(tmp_path: Path, lines: io.StringIO) -> None:
+    config = tmp_path / "bringup.toml"
+    reloader, slots = a_reloader(config, "limits.concurrency = 2")
+    config.write_text("limits = {concurrency = 3, colour = 1}")
+
+    await reloader.reload()
+
+    assert slots.total_tokens == 2
+    assert "limits.colour" in str(events(lines)["settings.not_reloaded"]["problems"])
+
+
+async def test_what_needs_a_restart_is_named_again_until_there_is_one(tmp_path: Path, lines: io.StringIO) -> None:
+    config = tmp_path / "bringup.toml"
+    reloader, _ = a_reloader(config, "")
+    config.write_text("limits = {host_deadline = 9, concurrency = 3}")
+    await reloader.reload()
+    lines.seek(0)
+    lines.truncate()
+
+    await reloader.reload()
+
+    said = events(lines)
+    assert said["settings.reloaded"]["changed"] == []
+    assert said["settings.need_restart"]["keys"] == ["limits.host_deadline"]
+
+
+def test_settings_do_not_differ_from_themselves(tmp_path: Path) -> None:
+    same = [settings_of(tmp_path / "bringup.toml", "limits.concurrency = 2") for _ in range(2)]
+
+    assert difference(*same) == Difference((), ())
+
+
+async def test_asked_twice_at_once_it_reads_once(tmp_path: Path) -> None:
+    reloader, _ = a_reloader(tmp_path / "bringup.toml", "")
+    reloader.ask()
+    reloader.ask()
+    with anyio.fail_after(60):
+        await reloader.asked()
+
+    with anyio.move_on_after(0) as scope:
+        await reloader.asked()
+    assert scope.cancelled_caught

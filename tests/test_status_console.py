@@ -1,0 +1,165 @@
+"""What a person at a console is told: is it done, what is stuck, what failed and why."""
+
+import copy
+import io
+import json
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+
+from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
+from bringup.daemon.errors import Unavailable
+from bringup.daemon.status.console import SHOWN_FAILURES, SHOWN_RUNNING, told
+from bringup.daemon.status.listener.documents import status
+from bringup.daemon.storage.outbox.base import Pending
+from support.drivers import uuid_of
+from support.hosts import HOST
+from support.status import PLUG, Acted
+
+pytestmark = pytest.mark.anyio
+
+
+def text_of(acted: Acted, pending: Pending | None = None, **changes: Any) -> str:
+    console = Console(record=True, width=160, file=io.StringIO(), force_terminal=True)
+    console.print(told({**status(acted.source, pending or Pending()), **changes}), highlight=False)
+    return console.export_text()
+
+
+async def test_before_there_is_a_run_it_says_what_is_waited_for() -> None:
+    acted = Acted()
+    acted.tell.phase_began("placement", "no answer yet, 3 tries")
+
+    text = text_of(acted)
+
+    assert f"{HOST}  initializing 0 %  placement: no answer yet, 3 tries, for 0.0 s" in text
+    assert "done" not in text
+
+
+async def test_in_the_middle_it_says_what_hangs_and_what_failed() -> None:
+    acted = Acted()
+    acted.begin(10)
+    acted.instance(1, Kind.FAILED)
+    acted.instance(2, Kind.SKIPPED)
+    acted.tell.instance_began(uuid_of(3))
+    acted.tell.action_began(uuid_of(3), PLUG)
+    acted.progress.running[uuid_of(3)].doing_since -= 41
+
+    text = text_of(acted)
+
+    assert "2/10 done, 1 skipped, 1 failed, 1 running, 7 waiting" in text
+    assert f"running  {uuid_of(3)}  plug_vifs  41 s" in text
+    assert f"failed  {uuid_of(1)}  plug_vifs: cannot plug" in text
+
+
+async def test_once_it_is_back_it_says_for_how_long() -> None:
+    acted = Acted()
+    acted.begin(1)
+    acted.instance(1)
+    acted.end()
+
+    text = text_of(acted, phase_s=7300.0)
+
+    assert f"{HOST}  ready  for 2 h 1 min" in text
+    assert "1/1 done, 1 initialized" in text
+    assert "waiting" not in text
+
+
+async def test_a_start_that_failed_says_why() -> None:
+    acted = Acted()
+    acted.progress.start_failed("cannot start without Placement")
+
+    assert f"{HOST}  failed  failed: cannot start without Placement" in text_of(acted)
+
+
+async def test_warnings_and_reports_that_wait_are_said() -> None:
+    acted = Acted()
+    acted.begin(1)
+    acted.tell.instance_ended(
+        Outcome(
+            uuid=uuid_of(1),
+            kind=Kind.INITIALIZED,
+            because=("vifs",),
+            took_s=1,
+            warnings=(Problem("fence", "DriverError", "no answer"),),
+        )
+    )
+
+    text = text_of(acted, Pending(2, 125))
+
+    assert f"warning  {uuid_of(1)}  fence: no answer" in text
+    assert "2 reports wait for the scheduler, the oldest for 2 min 5 s" in text
+
+
+async def test_of_many_the_first_are_shown_and_the_rest_counted() -> None:
+    acted = Acted()
+    acted.begin(1000)
+    for number in range(SHOWN_FAILURES + 5):
+        acted.instance(number, Kind.FAILED)
+    for number in range(SHOWN_RUNNING + 3):
+        acted.tell.instance_began(uuid_of(500 + number))
+
+    text = text_of(acted)
+
+    assert text.count("cannot plug") == SHOWN_FAILURES
+    assert "and 5 more to look at" in text
+    assert "and 3 more running" in text
+
+
+async def test_what_looks_like_markup_is_shown_as_it_is() -> None:
+    acted = Acted()
+    acted.begin(1)
+    problem = Problem("get_info", "DriverError", "bad [/red] device [blink]")
+    acted.tell.instance_ended(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=1, problem=problem))
+
+    assert "bad [/red] device [blink]" in text_of(acted)
+
+
+EVIL = "\x1b]0;P\x07\x1b[2J\x9b31m\u202e\u2066\r\nFORGED\u2028\x85"
+WRONG = [EVIL, None, -1, float("nan"), float("inf"), 10**30, [], {}, [EVIL], {"a": EVIL}, "9" * 5000, True]
+
+
+def places(value: Any, *above: Any) -> Iterator[tuple[Any, ...]]:
+    """Give the way to each value in a document."""
+    if above:
+        yield above
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inner:
+        yield from places(each, *above, key)
+
+
+async def test_whatever_is_in_the_answer_is_shown_in_print_or_refused_in_a_sentence() -> None:
+    acted = Acted()
+    acted.begin(10)
+    acted.instance(1, Kind.FAILED)
+    acted.instance(2, Kind.DEFERRED)
+    acted.tell.instance_began(uuid_of(3))
+    acted.tell.action_began(uuid_of(3), PLUG)
+    good = json.loads(json.dumps(status(acted.source, Pending())))
+    shown = refused = 0
+    for place in places(good):
+        for wrong in WRONG:
+            document = copy.deepcopy(good)
+            around = document
+            for key in place[:-1]:
+                around = around[key]
+            around[place[-1]] = wrong
+            console = Console(width=160, file=io.StringIO())
+            try:
+                console.print(told(document), highlight=False)
+            except Unavailable:
+                refused += 1
+                continue
+            shown += 1
+            lines = cast("io.StringIO", console.file).getvalue().splitlines()
+            assert [line for line in lines if not line.isprintable() or line.strip().startswith("FORGED")] == [], place
+    assert min(shown, refused) > 50
+
+
+@pytest.mark.parametrize("key", ["problem", "last_at"])
+async def test_words_of_others_about_the_packet_filter_stay_in_their_line(key: str) -> None:
+    found = {"put_back": 1, "last_at": "x", "problem": None, key: EVIL}
+    text = text_of(Acted(), filter=found)
+    assert "\x1b" not in text
+    assert "FORGED" not in [line.strip()[:6] for line in text.splitlines()]

@@ -1,0 +1,219 @@
+"""What the daemon does with a process that answers and does not do as it should: real processes that say odd things."""
+
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any, cast
+
+import anyio
+import pytest
+from structlog.testing import capture_logs
+
+from bringup.daemon.log_rate_limit import MOST
+from bringup.daemon.status.endpoint import channel as channels_of
+from bringup.daemon.status.endpoint.channel import Channel, Channels
+from bringup.daemon.status.endpoint.listeners import AGAIN_AT_MOST_S, AGAIN_S, HEALTHY_S, Listener, again_after_s, kept
+from bringup.daemon.status.endpoint.relayed_log import SHOWN
+from bringup.daemon.status.endpoint.unconfined import MEANS
+from bringup.daemon.status.listener.process import lines_of
+from support.status import Acted
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+
+SAYS = """
+import socket, sys
+pipe = socket.socket(fileno=int(sys.argv[-1]))
+try:
+    pipe.sendall(eval(sys.argv[1]))
+    while pipe.recv(65536):
+        pass
+except ConnectionError:
+    pass
+"""
+
+
+async def taken(uuids: Sequence[str]) -> list[str]:
+    raise AssertionError(uuids)
+
+
+async def all_said_of(
+    command: Sequence[str], *, has_words: bool = False, until: str = "status.listener_ended"
+) -> list[Any]:
+    """Give what is logged of a process until it has logged something."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    words = {"release": taken} if has_words else {}
+    with capture_logs() as logs, anyio.fail_after(60):
+        keeping = Listener(name="x", socket=listener, host_names=(), words=words)
+        async with kept(keeping, Channels(Acted().source), command=command):
+            while not any(line["event"] == until or not until for line in logs):
+                await anyio.wait_all_tasks_blocked()
+    # On a busy machine it has been started anew, and given up again, by now.
+    ends = [place for place, line in enumerate(logs) if line["event"] == until or not until]
+    return logs[: ends[0] + 1]
+
+
+async def said_of(command: Sequence[str], *, has_words: bool = False) -> Any:
+    """Give what is logged first of a process: that it is given up, or what it logs itself."""
+    return (await all_said_of(command, has_words=has_words, until=""))[0]
+
+
+def saying(expression: str) -> list[str]:
+    return [sys.executable, "-c", SAYS, expression]
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("b'hello\\n'", "it says what it may not: JSONDecodeError"),
+        ("b'\\xff\\n'", "it says what it may not: UnicodeDecodeError"),
+        ("b'[' * 100000 + b'\\n'", "it says what it may not: RecursionError"),
+        ("b'x' * (5 << 20)", "it says what it may not: ValueError"),
+        ("b'[]\\n'", "it says what it may not"),
+        ('b\'{"ask": true, "x": 1}\\n\' * 2 + b\'{"ask": "1"}\\n\'', "it says what it may not"),
+        ('b\'{"word": "release", "number": 1, "uuids": []}\\n\'', "it says a word that it may not"),
+        ("b'{\"ask\": 1}\\n' * 5000", "it says more than it may"),
+        ('b\'{"log": {"event": "service.ready"}}\\n\'', "it says what it may not"),
+    ],
+)
+async def test_one_that_says_what_it_may_not_is_ended_and_that_is_said(expression: str, reason: str) -> None:
+    line = await said_of(saying(expression))
+
+    assert (line["event"], line["log_level"], line["reason"]) == ("status.listener_ended", "warning", reason)
+
+
+@pytest.mark.parametrize("uuids", ['["\\u001b[2J"]', "[1]", "[[]]", "[null]"])
+async def test_a_word_on_what_is_no_instance_is_not_taken(uuids: str) -> None:
+    words = f'{{"word": "release", "number": 1, "uuids": {uuids}}}\n'
+
+    line = await said_of(saying(repr(words.encode())), has_words=True)
+
+    assert line["reason"] == "it says a word that it may not"
+
+
+async def test_what_it_logs_is_logged_in_our_format_and_has_an_end() -> None:
+    fields = ", ".join(f'"k{number}": "v"' for number in range(100))
+    said = f'{{"log": {{"event": "status.server", "level": "fatal", "message": "{"x" * 10_000}", {fields}}}}}\n'
+
+    line = await said_of(saying(repr(said.encode())))
+
+    assert (line["event"], line["log_level"], line["message"]) == ("status.server", "debug", "x" * SHOWN)
+    assert len(line) < 12
+
+
+async def test_one_that_cannot_be_started_is_said() -> None:
+    line = await said_of(["/nowhere/python"])
+
+    assert line["reason"] == "it cannot be started: No such file or directory"
+
+
+async def test_one_that_ends_is_said_with_its_code() -> None:
+    line = await said_of([sys.executable, "-c", "raise SystemExit(3)"])
+
+    assert line["reason"] == "it ended with 3"
+
+
+async def test_one_that_does_not_keep_up_is_known_by_what_it_has_not_taken() -> None:
+    channel = Channel(["beginning\n"])
+    for _ in range(channels_of.MOST_LINES):
+        channel.add("x\n")
+    in_time = channel.is_full
+    channel.add("x\n")
+
+    assert (in_time, channel.is_full) == (False, True)
+    assert len(channel.take()) == 1
+
+
+async def test_each_start_waits_twice_as_long_as_the_last_up_to_an_end_and_after_a_long_life_none_does() -> None:
+    waits = [0.0]
+    for _ in range(12):
+        waits.append(again_after_s(waits[-1], lived_s=1))
+    assert waits[1:4] == [AGAIN_S, 2 * AGAIN_S, 4 * AGAIN_S]
+    assert waits[-1] == AGAIN_AT_MOST_S
+    assert again_after_s(AGAIN_AT_MOST_S, lived_s=HEALTHY_S + 1) == AGAIN_S
+
+
+ATTACKS = [
+    ("b'[' * 60000 + b'\\n'", "it says what it may not: RecursionError"),
+    ("b'{\"log\": ' + b'{\"a\": ' * 900 + b'1' + b'}' * 901 + b'\\n'", "it says what it may not"),
+    ("b'{\"ask\": ' + b'9' * 60000 + b'}\\n'", "it says what it may not: ValueError"),
+    ("b'x' * (1 << 17)", "it says what it may not: ValueError"),
+    ("b'\\n' * 65536", "it says what it may not: JSONDecodeError"),
+    ('b\'{"word": "release", "number": 1, "uuids": []}\\n\'', "it says a word that it may not"),
+    ('b\'{"word": "accept", "number": 1, "uuids": []}\\n\'', "it says a word that it may not"),
+    ('b\'{"lacks": {"\\\\u001b[2J": "x"}}\\n\'', "it says what it may not"),
+    ("b'{\"lacks\": []}\\n'", "it says what it may not"),
+    ('b\'{"log": {"event": "instance.initialized", "instance": "x"}}\\n\'', "it says what it may not"),
+    ('b\'{"log": {"event": ["status.server"]}}\\n\'', "it says what it may not"),
+    ("b'null\\n'", "it says what it may not"),
+    ("b'{\"ask\": NaN}\\n'", "it says what it may not"),
+]
+
+
+@pytest.mark.parametrize(("expression", "reason"), ATTACKS)
+async def test_what_one_that_was_taken_over_says_is_its_end_and_no_more(expression: str, reason: str) -> None:
+    logs = await all_said_of(saying(expression))
+
+    assert {(line["event"], line["reason"]) for line in logs} == {("status.listener_ended", reason)}
+
+
+async def test_a_flood_of_log_lines_is_logged_in_part_at_its_own_level_and_with_its_own_keys() -> None:
+    said = (
+        '{"log": {"event": "status.server", "level": "error", "message": "\\u001b[2J\\ud800\\nready", "instance": "x", '
+        '"timestamp": "x", "exc_info": true, "self": 1, "count": ' + "9" * 40 + "}}\n"
+    )
+
+    logs = await all_said_of(saying(f"{said.encode()!r} * 150 + b'[]\\n'"), until="status.listener_ended")
+
+    assert len(logs) == MOST + 1
+    assert logs[0] == {
+        "event": "status.server",
+        "log_level": "debug",
+        "message": "\\x1b[2J\\ud800\nready",
+        "count": "9" * 40,
+    }
+
+
+async def test_what_it_is_not_confined_by_is_said_once_and_it_goes_on() -> None:
+    lacks = '{"lacks": {"landlock": "\\u001b[2J' + "x" * 500 + '"}}\n'
+
+    logs = await all_said_of(saying(f"{lacks.encode()!r} * 3 + b'[]\\n'"), until="status.listener_ended")
+
+    [first, last] = logs
+    assert (first["event"], first["log_level"], first["lacks"]) == ("status.not_confined", "warning", ["landlock"])
+    assert first["reason"].startswith("landlock: \\x1b[2Jxxx")
+    assert len(first["reason"]) < 120
+    assert first["means"] == MEANS["landlock"]
+    assert last["event"] == "status.listener_ended"
+
+
+async def test_bytes_that_come_one_by_one_and_end_no_line_are_read_few_times_and_bounded() -> None:
+    class Dripping:
+        """A stream of single bytes."""
+
+        received = 0
+
+        async def receive(self, _most: int) -> bytes:
+            self.received += 1
+            return b"x"
+
+    stream = Dripping()
+    with pytest.raises(ValueError, match="a line is too long"):
+        await anext(lines_of(cast("Any", stream), 64, 1 << 20))
+
+    assert stream.received == 65
+
+
+async def test_a_listener_that_one_has_shut_answers_when_the_next_is_there() -> None:
+    shuts = (
+        "import socket, sys; listener = socket.socket(fileno=int(sys.argv[-2])); "
+        "code = 3 + listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN); "
+        "listener.shutdown(socket.SHUT_RDWR); sys.exit(code)"
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    with capture_logs() as logs, anyio.fail_after(60):
+        keeping = Listener(name="x", socket=listener, host_names=())
+        async with kept(keeping, Channels(Acted().source), command=[sys.executable, "-c", shuts]):
+            while len(logs) < 2:
+                await anyio.wait_all_tasks_blocked()
+
+    assert {line["reason"] for line in logs} == {"it ended with 4"}

@@ -28,6 +28,7 @@ from bringup.daemon.recovery.context import Start
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.service.release_request import release
 from bringup.daemon.service.retry_request import retry
+from bringup.daemon.status.timeline_of_run import timeline_of
 from bringup.daemon.storage.journal import Journal, KeptDisks, NewRun
 from bringup.daemon.storage.journal.history import DamagedJournal, History, damage, read
 from bringup.daemon.storage.journal.sqlite import SqliteJournal, opened
@@ -411,7 +412,7 @@ def looks(history: History) -> Iterator[Callable[[], object]]:
     yield lambda: history.run(uuid_of(5002)[:4])
     yield lambda: history.instances_of(uuid_of(5002))
     yield lambda: history.instance(uuid_of(1))
-    yield lambda: history.timeline("last")
+    yield lambda: timeline_of(history, "last")
     yield history.kept_disks
     yield lambda: history.past(uuid_of(2), HOST, now())
     yield lambda: history.owed(uuid_of(2))

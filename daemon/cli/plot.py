@@ -33,12 +33,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def execute(arguments: argparse.Namespace) -> int:
     """Draw it; give the exit code."""
     from bringup.daemon.service.assembly import JOURNAL
+    from bringup.daemon.status.timeline_of_run import timeline_of
     from bringup.daemon.status.timeline_svg import svg
     from bringup.daemon.storage.journal.history import read
 
     settings = settings_of(arguments)
     with read(settings.host.state_directory / JOURNAL) as history:
-        timeline = None if history is None else history.timeline(arguments.run)
+        timeline = None if history is None else timeline_of(history, arguments.run)
     if timeline is None:
         raise UsageError(f"--run {arguments.run}: there is no such run, or more than one; bringup history lists them")
     text = _lines(timeline) if arguments.json else svg(timeline)

@@ -7,25 +7,21 @@ from datetime import datetime
 
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.status.timeline import Bar, Segment, Timeline
-
-_INSTANCES = """
-SELECT uuid, kind, outcome, began_at, settled_at FROM instances
-WHERE run = (SELECT number FROM runs WHERE run_id = ?) ORDER BY uuid
-"""
-_ACTIONS = """
-SELECT uuid, verb, began_at, ended_at, error FROM actions
-WHERE run = (SELECT number FROM runs WHERE run_id = ?) ORDER BY uuid, attempt, number
-"""
+from bringup.daemon.storage.journal.damage import decoding
+from bringup.daemon.storage.journal.history import History
 
 
-def timeline_of(database: sqlite3.Connection, run: dict[str, object]) -> Timeline:
-    """Give the timeline of a run; what was in flight when the process died lasts until the last thing that is known.
+@decoding()
+def timeline_of(history: History, prefix: str) -> Timeline | None:
+    """Give a run as a timeline; None where there is none of that name, or more than one (:meth:`History.run`).
 
-    ``run`` is a row of :meth:`bringup.daemon.storage.journal.history.History.run`.
+    What was in flight when the process died lasts until the last thing that is known.
     """
+    run = history.run(prefix)
+    if run is None:
+        return None
     zero = _at(str(run["began_at"]))
-    instances = database.execute(_INSTANCES, (run["run_id"],)).fetchall()
-    actions = database.execute(_ACTIONS, (run["run_id"],)).fetchall()
+    instances, actions = history.rows_of(run["run_id"])
     times = [_at(row[name]) for row in actions for name in ("began_at", "ended_at") if row[name]]
     times += [_at(row["settled_at"]) for row in instances if row["settled_at"]]
     end_s = max((at - zero for at in times), default=0.0)

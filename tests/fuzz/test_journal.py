@@ -12,6 +12,7 @@ from hypothesis import given
 
 from bringup.daemon.decisions.outcomes import Kind, Outcome
 from bringup.daemon.errors import Refused, Temporary
+from bringup.daemon.status.timeline_of_run import timeline_of
 from bringup.daemon.storage.journal import NewRun
 from bringup.daemon.storage.journal.history import DamagedJournal, read
 from bringup.daemon.storage.journal.sqlite import opened
@@ -69,7 +70,7 @@ def look(path: Path) -> None:
         for run in history.runs(10):
             history.instances_of(str(run["run_id"]))
         history.instance(uuid_of(1))
-        history.timeline("last")
+        timeline_of(history, "last")
         history.kept_disks()
         history.past(uuid_of(1), HOST, now())
 

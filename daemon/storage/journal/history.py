@@ -15,8 +15,6 @@ from typing import Any
 from bringup.daemon.decisions.advice import advice, for_one
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.errors import WHO_MAY, Refused, Temporary
-from bringup.daemon.status.timeline import Timeline
-from bringup.daemon.status.timeline_of_run import timeline_of
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import FailedBefore, Past
 from bringup.daemon.storage.journal.begin_run import known_to
@@ -41,6 +39,9 @@ _ACTIONS = """
 SELECT uuid, attempt, number, rule, verb, detail, began_at, ended_at, took_s, error FROM actions
 WHERE run = (SELECT number FROM runs WHERE run_id = ?) AND uuid = ? ORDER BY attempt, number
 """
+_OF_RUN = "run = (SELECT number FROM runs WHERE run_id = ?)"
+_BARS = f"SELECT uuid, kind, outcome, began_at, settled_at FROM instances WHERE {_OF_RUN} ORDER BY uuid"  # noqa: S608
+_SEGMENTS = f"SELECT uuid, verb, began_at, ended_at, error FROM actions WHERE {_OF_RUN} ORDER BY uuid, attempt, number"  # noqa: S608
 URGENT = (Kind.HELD.value, Kind.FAILED.value, Kind.DEFERRED.value, Kind.SUPERSEDED.value)
 
 
@@ -95,10 +96,10 @@ class History:
         return found
 
     @decoding()
-    def timeline(self, prefix: str) -> Timeline | None:
-        """Give a run as a timeline; None where there is none of that name, or more than one."""
-        run = self.run(prefix)
-        return None if run is None else timeline_of(self._database, run)
+    def rows_of(self, run_id: str) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
+        """Give what a timeline of a run is made of: its instances, and their actions in the order of time."""
+        bars = self._database.execute(_BARS, (run_id,)).fetchall()
+        return bars, self._database.execute(_SEGMENTS, (run_id,)).fetchall()
 
     @decoding()
     def kept_disks(self) -> list[Row]:

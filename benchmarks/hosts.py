@@ -9,8 +9,9 @@ from uuid import UUID, uuid5
 from bringup.daemon import logs
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import RunResult
+from bringup.daemon.decisions.run_events import RunObserver
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
-from bringup.daemon.recovery.context import Host, Limits, RunObserver, Start
+from bringup.daemon.recovery.context import Host, Limits, Start
 from bringup.daemon.recovery.evacuated_guests import SettingWitness
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.operations import Shutdown

@@ -3,41 +3,18 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
 from anyio import CapacityLimiter
 
 from bringup.daemon.decisions.guards import Guards
-from bringup.daemon.decisions.outcomes import Outcome, RunResult
+from bringup.daemon.decisions.outcomes import RunResult
 from bringup.daemon.decisions.resume_policy import Resuming
+from bringup.daemon.decisions.run_events import RunObserver
 from bringup.daemon.openstack.resource_provider import Placed
 from bringup.daemon.recovery.executor import Executor
-from bringup.daemon.recovery.init_instance import Observer
 from bringup.daemon.storage.alive import Alive
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
 from bringup.drivers.base import Driver, EventListener, FilterChange
-
-
-class RunObserver(Observer, Protocol):
-    """Who is told how far the run is."""
-
-    def phase_began(self, phase: str, detail: str = "") -> None:
-        """Take note of a phase."""
-
-    def run_began(self, run_id: str, attempt: int) -> None:
-        """Take note which run it is: one that begins, or one that goes on in its next attempt."""
-
-    def work_found(self, total: int) -> None:
-        """Take note of how many instances there are."""
-
-    def instance_began(self, uuid: str) -> None:
-        """Take note that an instance got its slot."""
-
-    def instance_ended(self, outcome: Outcome) -> None:
-        """Take note of an outcome."""
-
-    def run_ended(self) -> None:
-        """Take note that nothing more will come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import anyio
 
@@ -34,6 +33,7 @@ from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
 from bringup.daemon.decisions.owed import debt_of
 from bringup.daemon.decisions.remarks import remarks
 from bringup.daemon.decisions.rules import Facts, Plan, Rule, Step, decide
+from bringup.daemon.decisions.run_events import ActionObserver
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.daemon.errors import JournalError, RecordNotFound, StateConflict, StoreError, chain_of
 from bringup.daemon.logs import get_logger
@@ -45,16 +45,6 @@ from bringup.drivers.deadlines import counted
 from bringup.drivers.needs import Need, NeedNotMet, NeedState
 
 log = get_logger()
-
-
-class Observer(Protocol):
-    """Who is told of every action before it is begun, and after."""
-
-    def action_began(self, uuid: str, step: Step) -> None:
-        """Take note that ``step`` is about to be done."""
-
-    def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None:
-        """Take note that ``step`` was done, or failed with ``error``."""
 
 
 @dataclass(slots=True)
@@ -96,7 +86,7 @@ class _Means:
     """Who acts, and who is told."""
 
     executor: Executor
-    observer: Observer
+    observer: ActionObserver
     journal: Journal
 
     async def begin(self, state: _Course, step: Step) -> bool:
@@ -141,7 +131,7 @@ async def init_instance(
     facts: Facts,
     *,
     executor: Executor,
-    observer: Observer,
+    observer: ActionObserver,
     deadline_s: float,
     course: Sequence[Sequence[Rule] | None] = FULL_COURSE,
     journal: Journal = NO_JOURNAL,

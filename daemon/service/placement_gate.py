@@ -4,8 +4,8 @@ import math
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Protocol
 
+from bringup.daemon.decisions.run_events import PhaseObserver
 from bringup.daemon.errors import BringupError, SettingsError, Unavailable
 from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.resource_provider import InventoryRules, Placed
@@ -22,13 +22,6 @@ log = get_logger()
 
 AFTER_GATE_S = 60.0
 """How long Placement may be away or busy once the gate was passed: nobody sees that wait, and a new gate is seen."""
-
-
-class PhaseObserver(Protocol):
-    """Who is told what the start waits for."""
-
-    def phase_began(self, phase: str, detail: str = "") -> None:
-        """Take note of a phase."""
 
 
 @asynccontextmanager

@@ -19,10 +19,11 @@ import anyio
 
 from bringup import __version__
 from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
+from bringup.daemon.decisions.run_events import RunObserver
 from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.resource_provider import Placed
-from bringup.daemon.recovery.context import Host, RunObserver, Start
+from bringup.daemon.recovery.context import Host, Start
 from bringup.daemon.recovery.deferred_instances import wait_for_needs
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.host_lease import held_lease

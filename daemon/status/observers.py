@@ -1,15 +1,11 @@
 """Several observers of one run: each is told everything, and one that fails hurts neither the others nor the run."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from bringup.daemon.decisions.outcomes import Outcome
 from bringup.daemon.decisions.rules import Step
+from bringup.daemon.decisions.run_events import RunObserver
 from bringup.daemon.logs import get_logger
-
-if TYPE_CHECKING:
-    # It knows all that a run needs; who only observes one, in another process, needs little of it.
-    from bringup.daemon.recovery.context import RunObserver
 
 log = get_logger()
 
@@ -45,11 +41,11 @@ class Indifferent:
 class Observers:
     """Tells all of them, in the order given."""
 
-    def __init__(self, *observers: "RunObserver") -> None:
+    def __init__(self, *observers: RunObserver) -> None:
         """Take those who are told."""
         self._observers = observers
 
-    def _tell(self, tell: "Callable[[RunObserver], None]") -> None:
+    def _tell(self, tell: Callable[[RunObserver], None]) -> None:
         for observer in self._observers:
             try:
                 tell(observer)

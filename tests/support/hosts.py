@@ -17,9 +17,10 @@ from bringup.daemon.decisions.guards import Guards
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.outcomes import Outcome, RunResult
 from bringup.daemon.decisions.resume_policy import Resuming
+from bringup.daemon.decisions.run_events import RunObserver
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.errors import RecordNotFound
-from bringup.daemon.recovery.context import Host, Limits, NeedsPolicy, RunObserver, Start
+from bringup.daemon.recovery.context import Host, Limits, NeedsPolicy, Start
 from bringup.daemon.recovery.evacuated_guests import DiskKeeper, SettingWitness, Witness
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.init_host import init_host

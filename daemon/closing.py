@@ -4,10 +4,7 @@ They come one after the other, in this order; what is under way when the signal 
 units and manifests give at least the sum (``TimeoutStopSec=`` and its like); the daemon asks systemd for some more.
 """
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from bringup.daemon.settings import Settings
+from typing import Final
 
 LET_GO_S: Final = 10.0
 """A claim on an instance is let go of, and a guest stopped that must not run."""
@@ -22,10 +19,3 @@ JOURNAL_S: Final = 5.0
 STATUS_S: Final = 5.0
 HURRY_S: Final = 2.0
 """What asks a PostgreSQL when the signal comes has so long before it is cut off; beside the claims."""
-
-
-def closes_s(settings: "Settings") -> float:
-    """Give the sum of all that is waited for once a signal has come."""
-    given_up = max(LET_GO_S, EVENTS_S)
-    closed = LEASE_S + STORE_S + CONDUCTOR_S + DRIVER_S + MESSAGING_S + JOURNAL_S + STATUS_S
-    return given_up + settings.limits.last_word_deadline + closed

@@ -10,8 +10,7 @@ import yaml
 
 import bringup
 from bringup.daemon import closing
-from bringup.daemon.closing import closes_s
-from bringup.daemon.service.deadlines import STOP_SLACK_S, stopping_s
+from bringup.daemon.service.deadlines import STOP_SLACK_S, closes_s, stopping_s
 from bringup.daemon.settings import Settings, load
 from support.settings_files import value_of
 

@@ -36,7 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
     state_directory.prepare(host.state_directory)
     with state_directory.locked(host.state_directory):
         before = identity.remembered(host.state_directory)
-        now = identity.given_by(settings)
+        now = assembly.given_by(settings)
         after = identity.merged(before, now)
         if arguments.guests:
             after = _with_guests(after, settings)

@@ -115,7 +115,7 @@ class Checks:
             return [str(error)]
         if known is None:
             return []
-        now = identity.given_by(self._settings)
+        now = assembly.given_by(self._settings)
         found = identity.differences(known, now)
         return [f"{problem}; set it right, or, if the change is meant, run {identity.ACCEPT}" for problem in found]
 

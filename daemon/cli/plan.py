@@ -158,6 +158,7 @@ async def _plan(
 
 def _accepted(settings: "Settings", host: str) -> frozenset[str]:
     """Give the guests that an operator has accepted; say on standard error that a run would be refused, if it would."""
+    from bringup.daemon.service import assembly
     from bringup.daemon.storage import identity
 
     if host != settings.host.name:
@@ -166,7 +167,7 @@ def _accepted(settings: "Settings", host: str) -> frozenset[str]:
     known = identity.remembered(settings.host.state_directory)
     if known is None:
         return frozenset()
-    for difference in identity.differences(known, identity.given_by(settings)):
+    for difference in identity.differences(known, assembly.given_by(settings)):
         # Who only looks may look at any directory.
         sys.stderr.write(f"warning: a run would be refused: {difference}\n")
     return known.accepted_guests

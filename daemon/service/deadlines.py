@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bringup.daemon.closing import closes_s
+from bringup.daemon import closing
 from bringup.daemon.settings import Settings
 from bringup.placement.keystone import LOGIN_S
 
@@ -46,6 +46,21 @@ def patience_s(settings: Settings) -> Mapping[str, float]:
 def extension_s(settings: Settings) -> float:
     """Give how much time is asked for at once while a run gets on: a process that hangs as a whole has that long."""
     return max(2 * settings.limits.stuck_after, LEAST_S)
+
+
+def closes_s(settings: Settings) -> float:
+    """Give the sum of all that is waited for once a signal has come."""
+    given_up = max(closing.LET_GO_S, closing.EVENTS_S)
+    closed = (
+        closing.LEASE_S
+        + closing.STORE_S
+        + closing.CONDUCTOR_S
+        + closing.DRIVER_S
+        + closing.MESSAGING_S
+        + closing.JOURNAL_S
+        + closing.STATUS_S
+    )
+    return given_up + settings.limits.last_word_deadline + closed
 
 
 def stopping_s(settings: Settings) -> float:

@@ -42,7 +42,7 @@ from bringup.daemon.status.progress import Progress
 from bringup.daemon.status.systemd import Notifier
 from bringup.daemon.storage import state_directory
 from bringup.daemon.storage.alive import Alive
-from bringup.daemon.storage.identity import Identity, given_by, merged, remember, remembered
+from bringup.daemon.storage.identity import Identity, merged, remember, remembered
 from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.outbox.base import Transport
 from bringup.daemon.storage.outbox.outbox import Delivery, Outbox
@@ -158,7 +158,7 @@ def _identity(settings: Settings) -> Identity:
     :raises SettingsError: it is not.
     """
     host = settings.host
-    now = given_by(settings)
+    now = assembly.given_by(settings)
     try:
         return remember(host.state_directory, now, at=assembly.utc_now)
     except OSError as error:

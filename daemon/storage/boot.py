@@ -16,7 +16,6 @@ from uuid import UUID, uuid5
 
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.logs import get_logger
-from bringup.daemon.settings import Settings
 from bringup.drivers.environment import clean
 from bringup.drivers.files import read_file
 from bringup.drivers.identifiers import uuid_in_any_spelling
@@ -45,13 +44,13 @@ class Boot:
         return None if self.began_s is None else time.time() - (time.monotonic() - self.began_s)
 
 
-def this_boot(settings: Settings, environment: Mapping[str, str] = os.environ) -> Boot:
-    """Find out which boot it is.
+def this_boot(path: Path, *, is_default: bool, environment: Mapping[str, str] = os.environ) -> Boot:
+    """Find out which boot it is; ``path`` holds the kernel's id, and goes before the unit's where it was set.
 
     :raises SettingsError: there is no id to read.
     """
     named = environment.get(OF_UNIT, "").strip()
-    kernels = named if named and settings.source_of("host.boot_id") == "default" else _read(settings.host.boot_id)
+    kernels = named if named and is_default else _read(path)
     told = _ask_systemd()
     began_us = told.get("UserspaceTimestampMonotonic", "")
     return Boot(

@@ -11,16 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from bringup.daemon.errors import WHO_MAY, BringupError, SettingsError, Temporary
 from bringup.daemon.storage.files import write_durably
 from bringup.daemon.storage.state_directory import FOR_A_PERSON, WHEN_IT_IS
 from bringup.drivers.files import read_file
-
-if TYPE_CHECKING:
-    from bringup.daemon.settings import Settings
 
 FILE = "identity.json"
 FORMAT = "bringup.identity/1"
@@ -56,12 +53,6 @@ class Given:
 def given(*, host: str, node_uuid: str | None, machine_id: Path) -> Given:
     """Look at what is given now; ``machine_id`` is the file of the machine's id, which may be missing."""
     return Given(host=host, node_uuid=node_uuid, machine=_machine(machine_id))
-
-
-def given_by(settings: "Settings") -> Given:
-    """Look at what settings say now."""
-    host = settings.host
-    return given(host=host.name, node_uuid=host.node_uuid, machine_id=host.machine_id)
 
 
 def _machine(path: Path) -> str | None:

@@ -14,9 +14,9 @@ from bringup.daemon.recovery.operations import Shutdown
 from bringup.daemon.recovery.start_claim import StartFence
 from bringup.daemon.service import clock_sync
 from bringup.daemon.settings import Settings
+from bringup.daemon.storage import boot as boots
 from bringup.daemon.storage.alive import Alive
-from bringup.daemon.storage.boot import Boot as BootOfHost
-from bringup.daemon.storage.boot import this_boot
+from bringup.daemon.storage.identity import Given, given
 from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.store.base import Claimant, Store
 from bringup.drivers.base import Driver
@@ -30,6 +30,21 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def given_by(settings: Settings) -> Given:
+    """Look at what the settings and the machine say of whose state directory it is."""
+    host = settings.host
+    return given(host=host.name, node_uuid=host.node_uuid, machine_id=host.machine_id)
+
+
+def this_boot(settings: Settings) -> boots.Boot:
+    """Find out which boot it is.
+
+    :raises SettingsError: there is no id to read.
+    """
+    is_default = settings.source_of("host.boot_id") == "default"
+    return boots.this_boot(settings.host.boot_id, is_default=is_default)
+
+
 def boot_id(settings: Settings) -> str:
     """Give the id of this boot: another one after every boot.
 
@@ -38,7 +53,7 @@ def boot_id(settings: Settings) -> str:
     return this_boot(settings).boot_id
 
 
-def alive(settings: Settings, boot: BootOfHost | None = None) -> Alive:
+def alive(settings: Settings, boot: boots.Boot | None = None) -> Alive:
     """Give where it is noted that this host is up.
 
     :raises SettingsError: there is no boot id to read.

@@ -23,7 +23,7 @@ BOUND = {
     "daemon/status/listener/server.py: CLOSE_S": closing.STATUS_S,
     "daemon/openstack/conductor/store.py: CLOSE_S": closing.CONDUCTOR_S,
     "daemon/storage/store/sql.py: CLOSE_LIMIT_S": closing.STORE_S,
-    "daemon/service/assembly/drivers.py: CLOSE_S": closing.DRIVER_S,
+    "daemon/service/assembly/close_driver.py: CLOSE_S": closing.DRIVER_S,
 }
 OF_THE_LAST_WORD = {"daemon/recovery/init_host.py: left_s", "daemon/recovery/init_host.py: deadline_s"}
 """They share ``limits.last_word_deadline``."""

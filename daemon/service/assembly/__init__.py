@@ -4,10 +4,9 @@
 alone.  What is heavy to import is imported there where it is used: a booting host should ask Placement first.
 """
 
+from bringup.daemon.service.assembly.close_driver import CLOSE_S, close_driver
 from bringup.daemon.service.assembly.drivers import (
-    CLOSE_S,
     check_driver,
-    close_driver,
     follow_limit,
     has_driver,
     make_driver,

@@ -3,20 +3,13 @@
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-import anyio
-
-from bringup.daemon import closing
 from bringup.daemon.errors import SettingsError
-from bringup.daemon.logs import get_logger
 from bringup.daemon.settings import Settings, require_scenario
 from bringup.drivers.base import Driver
 
 if TYPE_CHECKING:
     from bringup.drivers.network import HostNetwork
 
-log = get_logger()
-
-CLOSE_S = closing.DRIVER_S
 NO_PYROUTE2 = (
     "network.plug_vifs = true needs the extra bringup[network]: in the checkout, /opt/bringup/bin/pip install "
     "'.[network]', or set it to false where something else makes the NICs of guests ready"
@@ -89,14 +82,3 @@ def make_network(settings: Settings) -> "HostNetwork":
         isolates_vifs=network.isolate_vifs,
         deadline_s=network.deadline,
     )
-
-
-async def close_driver(driver: Driver) -> None:
-    """Let go of a hypervisor; one that hangs or fails must not keep the process, nor change how it ends."""
-    with anyio.move_on_after(CLOSE_S, shield=True) as scope:
-        try:
-            await driver.close()
-        except Exception:
-            log.exception("driver.not_closed")
-    if scope.cancelled_caught:
-        log.error("driver.not_closed", deadline_s=CLOSE_S)

@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from bringup.daemon.errors import SettingsError, Unavailable
 from bringup.daemon.logs import get_logger
-from bringup.daemon.service import assembly
+from bringup.daemon.service.assembly.close_driver import close_driver
 from bringup.daemon.settings import Settings
 from bringup.drivers.base import Driver, DriverError
 from bringup.drivers.libvirt import (
@@ -103,4 +103,4 @@ async def defined_guests(settings: Settings) -> list[DefinedGuest]:
     except (TimeoutError, DriverError) as error:
         raise Unavailable(f"cannot list the guests of {settings.libvirt.uri}") from error
     finally:
-        await assembly.close_driver(driver)
+        await close_driver(driver)

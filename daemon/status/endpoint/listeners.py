@@ -25,12 +25,11 @@ from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.log_rate_limit import Sparing
 from bringup.daemon.logs import get_logger
 from bringup.daemon.status.endpoint.channel import CLOSE_S, TAKE_S, Channel, Channels
-from bringup.daemon.status.endpoint.mirror import line, state
+from bringup.daemon.status.endpoint.mirror import line, lines_of, state
 from bringup.daemon.status.endpoint.relayed_log import LEVELS, RelayedLog
 from bringup.daemon.status.endpoint.sockets import BACKLOG
 from bringup.daemon.status.endpoint.source import Word
 from bringup.daemon.status.endpoint.unconfined import MEANS
-from bringup.daemon.status.listener.process import lines_of
 from bringup.daemon.storage.outbox.base import Pending
 from bringup.daemon.tasks import background
 from bringup.drivers.environment import clean

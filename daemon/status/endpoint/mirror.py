@@ -6,14 +6,16 @@ stranger's.
 """
 
 import json
+import math
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
 import anyio
+from anyio.abc import ByteReceiveStream
 
 from bringup.daemon.errors import BringupError
 from bringup.daemon.status.endpoint.event_feed import Feed
@@ -24,11 +26,38 @@ from bringup.daemon.storage.outbox.base import Pending
 
 CONSTANT: Final = ("host", "version", "boot_id", "stuck_after_s", "gate_s", "host_s")
 CHANGING: Final = ("concurrency", "stopping", "waiting", "next_look_at")
+PIECE: Final = 65536
+PIECE_S: Final = 0.005
 
 
 def line(*parts: Any) -> str:
     """Write a line."""
     return json.dumps(parts, separators=(",", ":")) + "\n"
+
+
+async def lines_of(
+    stream: ByteReceiveStream, longest: int | None = None, a_second: float = math.inf
+) -> AsyncGenerator[bytes, None]:
+    """Give line after line until the other side has closed; of a stranger so many bytes a second.
+
+    :raises ValueError: one is longer than it may be.
+    """
+    rest = bytearray()
+    while True:
+        try:
+            piece = await stream.receive(PIECE)
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            return
+        first, *whole = piece.split(b"\n")
+        rest += first
+        for each in whole:
+            yield bytes(rest)
+            rest = bytearray(each)
+        if longest is not None and len(rest) > longest:
+            raise ValueError("a line is too long")
+        if a_second < math.inf:
+            # Byte by byte it would be a thousand looks a second.
+            await anyio.sleep(max(len(piece) / a_second, PIECE_S))
 
 
 def beginning(source: Source, host_names: tuple[str, ...], words: tuple[str, ...]) -> list[str]:

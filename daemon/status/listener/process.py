@@ -6,19 +6,18 @@ is started anew when it dies.  Its counterpart is :mod:`bringup.daemon.status.en
 """
 
 import json
-import math
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 import anyio
 import structlog
-from anyio.abc import ByteReceiveStream, UNIXSocketStream
+from anyio.abc import UNIXSocketStream
 from structlog.typing import WrappedLogger
 
 from bringup.daemon.library_logs import keep_out
-from bringup.daemon.status.endpoint.mirror import Mirror, Relayed
+from bringup.daemon.status.endpoint.mirror import Mirror, Relayed, lines_of
 from bringup.daemon.status.listener.confinement import end_threads
 from bringup.daemon.status.listener.connection_slots import Places
 from bringup.daemon.status.listener.cpu_share import pace
@@ -31,35 +30,8 @@ SPARED_S: Final = 0.1
 """The daemon is not asked more often than this, however many ask here."""
 WORDS: Final = 4
 """Words of operators that are under way at once."""
-PIECE: Final = 65536
-PIECE_S: Final = 0.005
 UNSENT: Final = 1000
 """Lines that wait for the daemon at most; more of what is only logged is dropped."""
-
-
-async def lines_of(
-    stream: ByteReceiveStream, longest: int | None = None, a_second: float = math.inf
-) -> AsyncGenerator[bytes, None]:
-    """Give line after line until the other side has closed; of a stranger so many bytes a second.
-
-    :raises ValueError: one is longer than it may be.
-    """
-    rest = bytearray()
-    while True:
-        try:
-            piece = await stream.receive(PIECE)
-        except (anyio.EndOfStream, anyio.BrokenResourceError):
-            return
-        first, *whole = piece.split(b"\n")
-        rest += first
-        for each in whole:
-            yield bytes(rest)
-            rest = bytearray(each)
-        if longest is not None and len(rest) > longest:
-            raise ValueError("a line is too long")
-        if a_second < math.inf:
-            # Byte by byte it would be a thousand looks a second.
-            await anyio.sleep(max(len(piece) / a_second, PIECE_S))
 
 
 class Answering:

@@ -1,15 +1,21 @@
 """Bring every virtual machine of a compute host back after the host booted.
 
-The code, in five bullets (the folders stand at the top of the repository; this package only links to them):
+The code (the folders stand at the top of the repository; this package only links to them): ``drivers`` talks to a
+hypervisor, ``placement`` to the Placement API, and ``daemon`` has eight rooms.  None imports what stands above it:
 
-* ``daemon/decisions`` and its neighbours ``actions``, ``instances``, ``states``, ``outcomes`` decide.  They are pure:
-  no I/O, no clock, no logger.  What Nova's ``_init_instance`` does in 250 lines stands there as three tables.
-* ``daemon/recovery/executor`` and ``daemon/recovery/operations`` act: one action at a time, on one instance.
-* ``daemon/storage/store``, ``daemon/storage/journal``, ``daemon/storage/outbox/outbox`` remember: the records, what was
-  done, and what the scheduler has yet to acknowledge.
-* ``drivers`` talks to a hypervisor, ``placement`` to the Placement API, ``daemon/storage/outbox`` to the scheduler.
-* ``daemon/recovery/init_host`` sets the order, ``daemon/service/process`` the life of the process, ``daemon/cli`` the
-  command line.
+* ``daemon/cli``: The command line: one module a command, each with ``add_to`` (its arguments) and ``execute`` (what it
+  does).
+* ``daemon/service``: The life of the process; besides ``cli`` the only room that reads settings.
+* ``daemon/settings``: What an operator may set, and where credentials come from.
+* ``daemon/recovery``: Carries out on this host what was decided: the run, one instance, the operations.
+* ``daemon/openstack``: How Nova's and Placement's services are spoken to: conductor, scheduler, this host's resource
+  provider.
+* ``daemon/status``: Shows a run to people and machines: terminal, systemd, HTTP, metrics.
+* ``daemon/storage``: What must survive a restart: records, journal, outbox, identity.
+* ``daemon/decisions``: What is to be done with an instance: values, tables of rules and policies; no I/O, no clock, no
+  logger.
+
+Below them stand a few files that all may use: ``errors``, ``logs``, ``text``, ``tasks`` and their like.
 
 The flow of ``bringup run``: settings, lock, identity, journal, Placement, driver, records, the plan, evacuated
 instances destroyed, ``init_instance`` for all the others at once, and in a ``finally`` the report to the scheduler.

@@ -1,4 +1,4 @@
-"""What is to be done with an instance: tables of rules, read from the top.
+"""What is to be done with an instance: values, tables of rules and policies; no I/O, no clock, no logger.
 
 House rules.  Everything that decides on an instance stands in this package, as much as possible in the tables; the rest
 of the program cannot add a case.  Nothing here does anything: no I/O, no clock, no logger.  Who acts is

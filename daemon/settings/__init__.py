@@ -1,10 +1,12 @@
-"""What an operator may set.
+"""What an operator may set, and where credentials come from.
 
 * ``values``: the kinds of value; ``model``: every key and its default.  To add a key, begin in ``model``, then
   ``../example.toml`` and ``docs/settings.md``: the tests compare the three.
 * ``layers``: settings file, then ``BRINGUP_*``, then ``--set``; the later one wins.
 * ``loading``: all of it validated before anything happens; ``cross_checks``: keys that do not go together.
 * ``keys``, ``problems``: one sentence for each wrong key.
+* ``secret_files``: one reader for secrets; ``credentials``: those of Placement, Keystone and RabbitMQ; ``pci``: device
+  specs.
 """
 
 from bringup.daemon.settings.loading import load

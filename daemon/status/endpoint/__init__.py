@@ -1,9 +1,7 @@
-"""The status endpoint: how far the run is, for whoever asks.  See docs/status.md.
+"""The daemon's side of the status endpoint: what there is to tell, and the processes that tell it.
 
-In the daemon ``recorder`` observes the run, ``service/status_endpoint`` opens the ``sockets``, ``listeners`` starts a
-process for each, and ``channel`` carries to it what happens (``mirror`` says in which form).  That process is
-``status/listener/start`` of what it does not need and then is ``status/listener/process``: ``event_feed`` keeps what
-happened for those who listen; ``status/listener/documents`` and ``status/listener/metrics`` put it into words;
-``status/listener/app`` answers requests; ``status/listener/server``, ``status/listener/accept``,
-``status/listener/connection`` and ``status/listener/connection_slots`` carry them.  Nothing here acts on an instance.
+``recorder`` observes the run and ``event_feed`` keeps what happened for those who listen; ``source`` is all that
+there is to tell.  :mod:`bringup.daemon.service.status_endpoint` opens the ``sockets``, ``listeners`` starts a process
+for each, and ``channel`` carries to it what happens, in the form that ``mirror`` says.  That process is
+:mod:`bringup.daemon.status.listener`.  Nothing here acts on an instance.  See docs/status.md.
 """

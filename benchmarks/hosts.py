@@ -120,7 +120,9 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
                 now=utc_now,
                 journal=journal,
                 observer=observer,
-                limits=Limits(concurrency=limit, instance_deadline_s=600, host_deadline_s=120, last_word_deadline_s=20),
+                limits=Limits(
+                    concurrency=limit, instance_deadline_s=600, host_deadline_s=120, shutdown_report_deadline_s=20
+                ),
                 report=no_report,
             )
 

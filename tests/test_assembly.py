@@ -58,12 +58,12 @@ def test_limits_are_those_that_are_set(tmp_path: Path) -> None:
             "limits.concurrency=3",
             "limits.instance_deadline=4",
             "limits.host_deadline=5",
-            "limits.last_word_deadline=6",
+            "limits.shutdown_report_deadline=6",
         )
     )
 
     assert (limits.concurrency, limits.instance_deadline_s) == (3, 4)
-    assert (limits.host_deadline_s, limits.last_word_deadline_s) == (5, 6)
+    assert (limits.host_deadline_s, limits.shutdown_report_deadline_s) == (5, 6)
 
 
 async def test_the_driver_is_made_of_its_scenario_and_is_not_begun(tmp_path: Path) -> None:

@@ -444,5 +444,5 @@ def test_a_host_that_placement_knows_nothing_of_has_one_short_line_of_its_invent
 
     [line] = [line for line in words.lines if line.split()[1] == "inventory"]
     assert len(line) < 160
-    assert "inventory.put_right = true" in line
+    assert "inventory.update = true" in line
     assert len(finding(ended, "inventory")["differences"]) > 3

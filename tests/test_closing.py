@@ -25,8 +25,8 @@ BOUND = {
     "daemon/storage/store/sql.py: CLOSE_LIMIT_S": closing.STORE_S,
     "daemon/service/assembly/close_driver.py: CLOSE_S": closing.DRIVER_S,
 }
-OF_THE_LAST_WORD = {"daemon/recovery/init_host.py: left_s", "daemon/recovery/init_host.py: deadline_s"}
-"""They share ``limits.last_word_deadline``."""
+OF_THE_SHUTDOWN_REPORT = {"daemon/recovery/init_host.py: left_s", "daemon/recovery/init_host.py: deadline_s"}
+"""They share ``limits.shutdown_report_deadline``."""
 BOUNDED_OTHERWISE = {
     "daemon/status/endpoint/listeners.py: left_s": "what is left of channel.py: CLOSE_S, which all of them share",
     "daemon/status/endpoint/listeners.py: REAP_S": "one that was killed is waited for, beside the others",
@@ -48,7 +48,7 @@ def shields() -> Iterator[str]:
 
 
 def test_every_wait_that_a_signal_does_not_cut_short_is_in_the_table() -> None:
-    assert set(shields()) == BOUND.keys() | OF_THE_LAST_WORD | BOUNDED_OTHERWISE.keys()
+    assert set(shields()) == BOUND.keys() | OF_THE_SHUTDOWN_REPORT | BOUNDED_OTHERWISE.keys()
 
 
 def test_the_table_is_what_the_code_waits() -> None:
@@ -63,8 +63,8 @@ def settings(*overrides: str) -> Settings:
 
 
 def test_the_sum_follows_the_settings_and_systemd_is_asked_for_more() -> None:
-    given = settings("limits.last_word_deadline=90")
-    assert value_of(given, "limits.last_word_deadline") == 90
+    given = settings("limits.shutdown_report_deadline=90")
+    assert value_of(given, "limits.shutdown_report_deadline") == 90
     assert closes_s(given) == closes_s(settings()) - 20 + 90
     assert closes_s(given) >= sum(BOUND.values()) + 90
     assert stopping_s(given) == closes_s(given) + STOP_SLACK_S

@@ -217,7 +217,7 @@ async def test_an_evacuated_guest_is_no_stranger_wherever_its_record_is(status: 
 
 async def test_firewall_rules_and_report_that_both_hang_end_within_one_deadline() -> None:
     deadline_s = 3.0
-    last_word = limits(last_word_deadline_s=deadline_s)
+    last_word = limits(shutdown_report_deadline_s=deadline_s)
     async with arranged([instance(1)], defer_iptables_apply=True, limits=last_word) as host:
         host.driver.inject(Fault(verb="filter_defer_apply_off", hang=True))
         host.trace.hang("report")
@@ -233,7 +233,7 @@ async def test_firewall_rules_and_report_that_both_hang_end_within_one_deadline(
 async def test_firewall_rules_have_half_of_the_deadline_and_leave_the_rest_to_the_report(
     *, once_too_many: bool
 ) -> None:
-    last_word = limits(last_word_deadline_s=1)
+    last_word = limits(shutdown_report_deadline_s=1)
     takes_s = 0.7 if once_too_many else 0.1
     slow = {"filter_defer_apply_off": takes_s}
     async with arranged([instance(1)], defer_iptables_apply=True, limits=last_word, latency=slow) as host:

@@ -106,7 +106,7 @@ def test_the_settings_of_the_sidecar_are_right_and_the_probes_ask_where_it_liste
 def test_the_pod_waits_longer_than_the_end_may_take() -> None:
     limits = load(None, environment={}, overrides=()).limits
 
-    assert pod("sidecar.yaml")["terminationGracePeriodSeconds"] > limits.last_word_deadline + 15
+    assert pod("sidecar.yaml")["terminationGracePeriodSeconds"] > limits.shutdown_report_deadline + 15
 
 
 def test_the_quadlet_says_what_the_unit_says() -> None:
@@ -151,7 +151,7 @@ def test_under_podman_a_slow_start_is_not_ended_and_the_end_has_its_time() -> No
     # conmon lets no EXTEND_TIMEOUT_USEC= through: this is for the whole run, and one instance may take its deadline.
     assert seconds_of(start) >= WAVES * limits.instance_deadline
     podmans_s = seconds_of(arguments["--stop-timeout"])
-    assert limits.last_word_deadline + 15 < podmans_s < seconds_of(stop)
+    assert limits.shutdown_report_deadline + 15 < podmans_s < seconds_of(stop)
 
 
 CHECK = re.compile(r'^RUN (case "\$BASE" in.*?esac)$', re.MULTILINE | re.DOTALL)

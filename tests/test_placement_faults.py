@@ -56,7 +56,7 @@ def settings(cloud: Cloud, directory: Path, **placement: Any) -> Settings:
         "placement.wait": "60",
         "placement.read_timeout": "2",
         "placement.create_resource_provider": "true",
-        "inventory.put_right": "true",
+        "inventory.update": "true",
         "inventory.cpu_allocation_ratio": "2.0",
         "keystone.auth_url": cloud.auth_url,
         "keystone.username": "admin",

@@ -71,6 +71,17 @@ async def test_wrong_settings_change_nothing_and_are_said(tmp_path: Path, lines:
     assert "limits.colour" in str(events(lines)["settings.not_reloaded"]["problems"])
 
 
+async def test_a_former_name_of_a_key_changes_nothing_and_is_said(tmp_path: Path, lines: io.StringIO) -> None:
+    config = tmp_path / "bringup.toml"
+    reloader, slots = a_reloader(config, "limits.concurrency = 2")
+    config.write_text("limits = {concurrency = 3, last_word_deadline = 5}")
+
+    await reloader.reload()
+
+    assert slots.total_tokens == 2
+    assert "set limits.shutdown_report_deadline instead" in str(events(lines)["settings.not_reloaded"]["problems"])
+
+
 async def test_what_needs_a_restart_is_named_again_until_there_is_one(tmp_path: Path, lines: io.StringIO) -> None:
     config = tmp_path / "bringup.toml"
     reloader, _ = a_reloader(config, "")

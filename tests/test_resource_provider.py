@@ -84,15 +84,15 @@ async def test_what_differs_is_told_and_nothing_is_changed(client: PlacementClie
         "DISK_GB: none, should be total=50",
         *(f"trait {name}: missing" for name in sorted({"COMPUTE_NODE", "OWNER_NOVA", *Capacity().traits})),
     ]
-    await placed(provider).put_right(await a_driver())
+    await placed(provider).update(await a_driver())
     assert await provider.generation() == 0
 
 
 async def test_with_the_word_of_the_settings_it_is_put_right(client: PlacementClient) -> None:
     provider = await a_provider(client, with_room=False)
-    rules = {"put_right": True, "reserved": {"MEMORY_MB": 1024}, "ratios": {"VCPU": 2.0}}
+    rules = {"update": True, "reserved": {"MEMORY_MB": 1024}, "ratios": {"VCPU": 2.0}}
     driver = await a_driver(vcpus=4, memory_mb=8192, local_gb=50)
-    await placed(provider, **rules).put_right(driver)
+    await placed(provider, **rules).update(driver)
     found = await provider.inventories()
     assert (found["VCPU"]["allocation_ratio"], found["MEMORY_MB"]["reserved"]) == (2.0, 1024)
     assert {"COMPUTE_NODE", "OWNER_NOVA"} <= await provider.traits()
@@ -110,7 +110,7 @@ async def test_a_driver_that_cannot_tell_leaves_the_inventory_alone(here: Provid
         async def capabilities_as_traits(self) -> object:
             raise NotImplementedError
 
-    await placed(here, put_right=True).put_right(Silent())  # type: ignore[arg-type]
+    await placed(here, update=True).update(Silent())  # type: ignore[arg-type]
     assert await here.inventories() == before
     assert await here.traits() == {"COMPUTE_NODE", "OWNER_NOVA"}
     await driver.close()
@@ -122,11 +122,11 @@ async def test_an_inventory_that_cannot_be_put_right_ends_the_start() -> None:
             host = Placed(
                 client=away,
                 provider=ResourceProvider(a_uuid(), "x", 0),
-                rules=InventoryRules(put_right=True),
+                rules=InventoryRules(update=True),
                 wait_s=0,
             )
             with pytest.raises(Unavailable, match="no instance was touched"):
-                await host.put_right(await a_driver())
+                await host.update(await a_driver())
 
 
 async def test_what_was_evacuated_has_nothing_here_any_more_and_keeps_what_it_has_there(

@@ -8,6 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from bringup.daemon.settings import load
+from bringup.daemon.settings.keys import KEYS, RENAMED
 from support.process import WITHOUT_ROOTS_RIGHTS
 from support.settings_files import answers, given_text, problems
 
@@ -39,7 +40,7 @@ def test_the_later_layer_wins(file: Path) -> None:
     assert settings.source_of("limits.concurrency") == "--set"
     assert settings.source_of("limits.instance_deadline") == "BRINGUP_LIMITS__INSTANCE_DEADLINE"
     assert settings.source_of("limits.host_deadline") == str(file)
-    assert settings.source_of("limits.last_word_deadline") == "default"
+    assert settings.source_of("limits.shutdown_report_deadline") == "default"
 
 
 def test_the_environment_names_the_file(file: Path) -> None:
@@ -67,6 +68,28 @@ def test_an_unknown_variable_is_an_error(empty: Path, variable: str, hint: str) 
     (problem,) = problems(empty, environment={variable: "1"})
     assert variable in problem
     assert hint in problem
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_former_name_of_a_key_is_an_error_in_every_layer_and_names_the_new_one(
+    file: Path, old: str, new: str
+) -> None:
+    section, _, key = old.partition(".")
+    variable = f"BRINGUP_{section.upper()}__{key.upper()}"
+    given_text(file, f"[{section}]\n{key} = 1\n")
+    assert problems(file) == (f"{old} = 1 ({file}): this key was renamed; set {new} instead",)
+    file.write_text("")
+    assert problems(file, overrides=[f"{old}=1"]) == (f"{old} = 1 (--set): this key was renamed; set {new} instead",)
+    (problem,) = problems(file, environment={variable: "1"})
+    assert problem.startswith(f"{old} = 1 ({variable}): this key was renamed; set {new} instead (BRINGUP_")
+    # The variable that the sentence names is one that is read.
+    replacement = problem.rpartition("(")[2].removesuffix(")")
+    assert not any("renamed" in each for each in problems(file, environment={replacement: "-1"}))
+
+
+def test_every_former_name_is_free_and_every_new_name_exists() -> None:
+    assert not RENAMED.keys() & KEYS.keys()
+    assert set(RENAMED.values()) <= KEYS.keys()
 
 
 def test_variables_of_the_test_suite_and_of_others_are_left_alone(empty: Path) -> None:

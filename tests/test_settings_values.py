@@ -91,8 +91,10 @@ def test_a_wrong_value_is_told_with_its_key_its_source_and_what_would_be_right(
     "span", ["0", "-1", "nan", "inf", "-inf", "8d", "true", "5 fortnights", "s", "", "1e400", "[1]"]
 )
 def test_an_impossible_limit_is_refused(empty: Path, span: str) -> None:
-    (problem,) = problems(empty, overrides=[f"limits.last_word_deadline={span}"])
-    assert re.match(r"limits\.last_word_deadline = .* \(--set\): give seconds as a number, or a time span", problem)
+    (problem,) = problems(empty, overrides=[f"limits.shutdown_report_deadline={span}"])
+    assert re.match(
+        r"limits\.shutdown_report_deadline = .* \(--set\): give seconds as a number, or a time span", problem
+    )
 
 
 @pytest.mark.parametrize(

@@ -153,9 +153,9 @@ def test_patience_is_longer_than_every_deadline_that_may_pass_in_the_phase() -> 
 
     assert patience["instances"] >= limits.instance_deadline + settings.store.wait + limits.stuck_after
     assert patience["placement"] >= settings.placement.wait + limits.stuck_after
-    assert patience["report"] >= limits.last_word_deadline + limits.stuck_after
+    assert patience["report"] >= limits.shutdown_report_deadline + limits.stuck_after
     assert patience.keys() >= {"starting", "driver", "records", "evacuated", "allocations", "done", "failed"}
-    assert stopping_s(settings) > limits.last_word_deadline + 15
+    assert stopping_s(settings) > limits.shutdown_report_deadline + 15
 
 
 def test_an_hour_for_placement_is_an_hour_only_where_placement_is_waited_for() -> None:
@@ -163,5 +163,5 @@ def test_an_hour_for_placement_is_an_hour_only_where_placement_is_waited_for() -
         return patience_s(load(None, environment={"NOTIFY_SOCKET": "/run/systemd/notify"}, overrides=overrides))
 
     assert patience()["placement"] >= 3600
-    assert patience("inventory.put_right=true")["driver"] >= 3600
+    assert patience("inventory.update=true")["driver"] >= 3600
     assert max(found for phase, found in patience().items() if phase != "placement") < 3600

@@ -52,7 +52,7 @@ def start_of(name: str, driver: SimulatedDriver, store: SqliteStore) -> Start:
             boot_id=uuid_of(8),
             executor=executor,
             observer=Progress(),
-            limits=Limits(concurrency=3, instance_deadline_s=30, host_deadline_s=30, last_word_deadline_s=30),
+            limits=Limits(concurrency=3, instance_deadline_s=30, host_deadline_s=30, shutdown_report_deadline_s=30),
             report=report,
             resuming=Resuming(guests="on_every_start"),
             # Both have the guests from the start, which no migration says: an operator has accepted that.

@@ -305,7 +305,7 @@ class Checks:
         facts = {"differences": found}
         if not found:
             return Finding("inventory", Status.OK, "inventory and traits are as the hypervisor tells", facts)
-        end = "run puts it right" if self._settings.inventory.put_right else "inventory.put_right = true mends it"
+        end = "`bringup run` will correct it" if self._settings.inventory.update else "set inventory.update = true"
         return Finding("inventory", Status.WARNING, f"{_summed_up(found)}; {end}", facts)
 
     async def _compare(self, host: Placed) -> None:

@@ -36,7 +36,7 @@ MIGRATING = ("accepted", "pre-migrating", "migrating", "post-migrating", "finish
 class InventoryRules:
     """What the settings say of the inventory."""
 
-    put_right: bool = False
+    update: bool = False
     reserved: dict[str, int] = field(default_factory=dict)
     """By resource class: numbers, MiB, GiB; what is not in it is left as it is."""
     ratios: dict[str, float] = field(default_factory=dict)
@@ -88,17 +88,17 @@ class Placed:
             lines += [f"trait {name}: missing" for name in sorted(await _traits(driver) - there)]
         return lines
 
-    async def put_right(self, driver: Driver) -> None:
+    async def update(self, driver: Driver) -> None:
         """Make inventory and traits what they should be, where the settings want that.
 
         :raises Unavailable: they could not be.
         """
-        if not self.rules.put_right:
+        if not self.rules.update:
             return
         try:
             wished = await self._wished(driver)
             for line in await put_inventories_right(self.client, self.provider.uuid, wished, wait_s=self.wait_s):
-                log.info("inventory.put_right", provider=self.provider.name, was=line)
+                log.info("inventory.updated", provider=self.provider.name, was=line)
             if self._has_traits():
                 wanted = await _traits(driver)
                 added = await put_traits_right(self.client, self.provider.uuid, wanted, wait_s=self.wait_s)

@@ -24,7 +24,7 @@ class Limits:
     concurrency: int
     instance_deadline_s: float
     host_deadline_s: float
-    last_word_deadline_s: float
+    shutdown_report_deadline_s: float
     host_wait_s: float = 60.0
     """How long each thing that the guests need together is waited for before the first is touched."""
 

@@ -72,7 +72,7 @@ async def init_host(start: Start) -> Brought:
     host = await start.open_host()
     local = await guests_of(host.driver, host.name, deadline_s=host.limits.host_deadline_s, on_event=host.on_event)
     if placed is not None:
-        await placed.put_right(host.driver)
+        await placed.update(host.driver)
     host.observer.phase_began("records")
     past = await _begin_run(host)
     host.observer.run_began(past.run_id, past.attempt)
@@ -223,7 +223,7 @@ async def _last_word(host: Host, run: _Run) -> RunResult:
         took_s=time.monotonic() - run.began,
         error=error,
     )
-    left_s = host.limits.last_word_deadline_s - (time.monotonic() - began)
+    left_s = host.limits.shutdown_report_deadline_s - (time.monotonic() - began)
     with anyio.move_on_after(left_s, shield=True) as scope:
         delivery = None
         try:
@@ -235,7 +235,7 @@ async def _last_word(host: Host, run: _Run) -> RunResult:
         with suppress(JournalError):
             await host.journal.end_run(result, delivery=delivery)
     if scope.cancelled_caught:
-        log.error("report.deadline_exceeded", run_id=run.run_id, deadline_s=host.limits.last_word_deadline_s)
+        log.error("report.deadline_exceeded", run_id=run.run_id, deadline_s=host.limits.shutdown_report_deadline_s)
     return result
 
 
@@ -243,7 +243,7 @@ async def _apply_firewall_rules(host: Host) -> str | None:
     """Apply what was collected; give what went wrong, because the report must go out all the same."""
     problem: Exception | None = None
     # Half of the last word's time: the other half is the report's.
-    deadline_s = host.limits.last_word_deadline_s / 2
+    deadline_s = host.limits.shutdown_report_deadline_s / 2
     with anyio.move_on_after(deadline_s, shield=True) as scope:
         try:
             await host.driver.filter_defer_apply_off()

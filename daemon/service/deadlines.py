@@ -28,7 +28,7 @@ def patience_s(settings: Settings) -> Mapping[str, float]:
         "starting": host,
         "placement": gate,
         # The store opened, the lease taken, the driver begun, its guests listed, the inventory put right.
-        "driver": store.wait + store.busy_timeout + 2 * host + (gate if settings.inventory.put_right else 0.0),
+        "driver": store.wait + store.busy_timeout + 2 * host + (gate if settings.inventory.update else 0.0),
         # The journal's past, the records, firewall rules deferred and collected again.
         "records": 3 * host + instance,
         "host": AT_MOST * limits.host_wait + host,
@@ -36,7 +36,7 @@ def patience_s(settings: Settings) -> Mapping[str, float]:
         "instances": instance,
         # Whatever Placement does, they have the host's deadline all in all.
         "allocations": 2 * host,
-        "report": limits.last_word_deadline,
+        "report": limits.shutdown_report_deadline,
         "done": 2 * host + instance,
         "failed": CLOSE_S,
     }
@@ -60,7 +60,7 @@ def closes_s(settings: Settings) -> float:
         + closing.JOURNAL_S
         + closing.STATUS_S
     )
-    return given_up + settings.limits.last_word_deadline + closed
+    return given_up + settings.limits.shutdown_report_deadline + closed
 
 
 def stopping_s(settings: Settings) -> float:

@@ -133,7 +133,7 @@ def rules(settings: Settings) -> InventoryRules:
         "DISK_GB": inventory.disk_allocation_ratio,
     }
     return InventoryRules(
-        put_right=inventory.put_right,
+        update=inventory.update,
         reserved={name: amount for name, amount in reserved.items() if amount is not None},
         ratios={name: ratio for name, ratio in ratios.items() if ratio is not None},
     )

@@ -1,9 +1,9 @@
 """The life of the process: lock, run, stay, end.
 
-Signals: SIGTERM and SIGINT end it.  During a run that means: no new instance is begun, those under way are given up
-where they are, and the last word is said, within ``limits.last_word_deadline``; then what is being done for a lifecycle
-event is finished, within 5 seconds, and driver and store are closed, within 15.  SIGHUP ends it too, unless a service
-manager has started it: then the settings are read again.
+Signals: SIGTERM and SIGINT stop the process.  During a run no new instance is begun, those in progress are abandoned
+where they are, and the shutdown report is written within ``limits.shutdown_report_deadline``; then the handling of
+lifecycle events is finished, and driver and store are closed: ``bringup.daemon.closing`` has the deadlines.
+SIGHUP stops it too, unless a service manager has started it: then the settings are read again.
 """
 
 import os
@@ -342,7 +342,7 @@ async def _bring_back(start: Start) -> Brought:
 
 async def _report(settings: Settings, result: RunResult, outbox: Outbox, transport: Transport | None) -> Delivery:
     # A quarter of the deadline: half of it may be the firewall's, and the disk wants some.
-    timeout_s = min(settings.scheduler.timeout, settings.limits.last_word_deadline / 4)
+    timeout_s = min(settings.scheduler.timeout, settings.limits.shutdown_report_deadline / 4)
     told = await report_outcomes(
         result, outbox=outbox, transport=transport, created_at=assembly.utc_now(), timeout_s=timeout_s
     )

@@ -3,7 +3,7 @@
 import difflib
 import re
 from types import UnionType
-from typing import Literal, Union, get_args, get_origin
+from typing import Final, Literal, Union, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -16,6 +16,11 @@ SECRET = re.compile(
     r"bearer|\bdsn$|private_?key$|login",
     re.IGNORECASE,
 )
+RENAMED: Final = {
+    "inventory.put_right": "inventory.update",
+    "limits.last_word_deadline": "limits.shutdown_report_deadline",
+}
+"""Former names of keys, and what each is called now.  Using a former name is an error, in every layer."""
 KEYS = {f"{section}.{key}": field for section, model in SECTIONS.items() for key, field in model.model_fields.items()}
 
 

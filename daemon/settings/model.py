@@ -84,7 +84,7 @@ class LimitSettings(Section):
     instance_deadline: Seconds = 600.0
     host_deadline: Seconds = 120.0
     host_wait: SecondsOrZero = 60.0
-    last_word_deadline: Seconds = 20.0
+    shutdown_report_deadline: Seconds = 20.0
     stuck_after: Seconds = 60.0
 
 
@@ -137,7 +137,7 @@ class KeystoneSettings(Section):
 class InventorySettings(Section):
     """What this host has, in Placement."""
 
-    put_right: bool = False
+    update: bool = False
     reserved_host_cpus: Amount | None = None
     reserved_host_memory_mb: Amount | None = None
     reserved_host_disk_mb: Amount | None = None

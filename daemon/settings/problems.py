@@ -4,7 +4,7 @@ import difflib
 import json
 from typing import Any
 
-from bringup.daemon.settings.keys import KEYS, is_secret, nearest, nearest_section, right
+from bringup.daemon.settings.keys import KEYS, RENAMED, is_secret, nearest, nearest_section, right
 from bringup.daemon.settings.model import SECTIONS
 from bringup.daemon.text import without_login
 
@@ -17,11 +17,13 @@ def wrong_value(key: str, value: Any, *, source: str, instead: str | None = None
 
 
 def unknown_key(key: str, value: Any, *, source: str) -> str:
-    """Say that there is no such key, and which was probably meant."""
+    """Return the sentence on a key that does not exist: its new name, or which key was probably meant."""
     section, _, name = key.partition(".")
     if not section:
         return f"{name} = {shown(name, value)} ({source}): it stands in no section; {_meant(nearest(name))}"
     text = f"{key} = {shown(key, value)} ({source}): "
+    if key in RENAMED:
+        return text + f"this key was renamed; set {RENAMED[key]} instead{_variable_of(RENAMED[key], source)}"
     if section not in SECTIONS:
         return text + f"there is no section [{section}]; {_meant(_elsewhere(section, name))}"
     return text + f"there is no such key; {_meant(nearest(key), section)}"
@@ -66,6 +68,11 @@ def shown(key: str, value: Any) -> str:
         return type(value).__name__
     text = without_login(text)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def _variable_of(key: str, source: str) -> str:
+    """Return the environment variable of a key in parentheses, for a value that came from the environment."""
+    return f" (BRINGUP_{key.upper().replace('.', '__')})" if source.startswith("BRINGUP_") else ""
 
 
 def _elsewhere(section: str, name: str) -> str | None:

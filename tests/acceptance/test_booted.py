@@ -453,7 +453,7 @@ def test_a_run_that_is_slow_is_waited_for(machine: Machine) -> None:
 REPORT = f"{STATE}/outbox/0.json"
 A_REPORT = f"install -o bringup -g bringup -m 0600 /dev/null {REPORT}"
 # An outbox whose disk does not answer is soon taken for what it is.
-HASTY = {"stuck_after": 1, "last_word_deadline": 1}
+HASTY = {"stuck_after": 1, "shutdown_report_deadline": 1}
 NOBODY = {"transport": "http", "url": "http://127.0.0.1:1", "timeout": 1, "retry_initial": 0.1, "retry_max": 0.1}
 
 

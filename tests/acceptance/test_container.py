@@ -227,7 +227,7 @@ def a_host_of(server: Libvirtd, pod: Pod, **sections: Mapping[str, Any]) -> Pod:
     """Have settings as in the manifests and records of the guests; give the container with libvirt's sockets."""
     computer = Computer(pod.directory, {**a_computer(pod.directory).sections, "driver": {"name": "libvirt"}})
     computer.having(network={"plug_vifs": False}, resume={"guests": "on_host_boot"}, **sections)
-    computer.having(limits={"instance_deadline": 110, "host_deadline": 60, "last_word_deadline": 10})
+    computer.having(limits={"instance_deadline": 110, "host_deadline": 60, "shutdown_report_deadline": 10})
     pod.take(computer.records([replace(one, block_devices=()) for one in INSTANCES]))
     return replace(pod, sockets=server.directory / "run")
 

@@ -195,7 +195,7 @@ def test_a_hang_up_in_the_middle_is_an_end_with_a_last_word(tmp_path: Path, once
 
 def test_a_second_hang_up_does_not_cut_the_last_word_off(tmp_path: Path) -> None:
     with receiver(tmp_path / "scheduler", hang_first=9) as scheduler:
-        computer = a_computer(tmp_path, scheduler=scheduler.url).having(limits={"last_word_deadline": 4})
+        computer = a_computer(tmp_path, scheduler=scheduler.url).having(limits={"shutdown_report_deadline": 4})
         computer.guests(INSTANCES, HANGS).records(INSTANCES)
         with running("run", "--once", "--json", *computer.arguments) as command:
             command.until("instance.initialized", instance=uuid_of(1))
@@ -246,7 +246,7 @@ def test_a_signal_while_the_report_is_sent_leaves_the_code_to_the_delivery(
     with hesitating(tmp_path / "scheduler") as scheduler:
         computer = a_computer(tmp_path, scheduler=scheduler.url).guests(INSTANCES).records(INSTANCES)
         # A quarter of it is for the scheduler.
-        computer.having(limits={"last_word_deadline": 40 if answers else 8}, scheduler={"timeout": 10})
+        computer.having(limits={"shutdown_report_deadline": 40 if answers else 8}, scheduler={"timeout": 10})
         with running("run", "--once", "--json", *computer.arguments) as command:
             assert scheduler.asked.wait(PATIENCE_S)
             command.process.send_signal(signal.SIGTERM)
@@ -265,7 +265,7 @@ def test_a_report_that_its_deadline_cut_off_is_not_taken_for_told(tmp_path: Path
     with receiver(tmp_path / "scheduler") as scheduler:
         computer = a_computer(tmp_path, scheduler=scheduler.url).guests(MANY).records(MANY)
         # Making the report takes longer.
-        ended = computer.having(limits={"last_word_deadline": "1us"}).run()
+        ended = computer.having(limits={"shutdown_report_deadline": "1us"}).run()
 
         assert scheduler.reports == []
     assert (ended.code, ended.err) == (75, "")

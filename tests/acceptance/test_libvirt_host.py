@@ -84,7 +84,7 @@ def on_libvirt(directory: Path, server: Libvirtd, **libvirt: Any) -> Computer:
         driver={"name": "libvirt"},
         libvirt={"uri": server.uri, "instances_path": str(server.directory / "instances"), **libvirt},
         resume={"guests": "on_host_boot", "wait_for_needs": 0},
-        limits={"concurrency": 4, "instance_deadline": 110, "host_deadline": 60, "last_word_deadline": 10},
+        limits={"concurrency": 4, "instance_deadline": 110, "host_deadline": 60, "shutdown_report_deadline": 10},
         evacuated={"shared_storage": "local"},
         guards={"destroy_share": 1.0},
     )

@@ -75,7 +75,7 @@ def test_stopped_in_its_middle_it_reports_what_it_knows(tmp_path: Path, once: tu
 
 def test_a_scheduler_that_hangs_does_not_hold_the_end_up(tmp_path: Path) -> None:
     with receiver(tmp_path / "scheduler", hang_first=9) as scheduler:
-        computer = a_computer(tmp_path, scheduler=scheduler.url).having(limits={"last_word_deadline": 1})
+        computer = a_computer(tmp_path, scheduler=scheduler.url).having(limits={"shutdown_report_deadline": 1})
         computer.guests(INSTANCES, HANGS).records(INSTANCES)
         with computer.stay() as daemon:
             in_its_middle(daemon)
@@ -88,7 +88,7 @@ def test_a_scheduler_that_hangs_does_not_hold_the_end_up(tmp_path: Path) -> None
 
 def test_more_signals_do_not_cut_the_last_word_off(tmp_path: Path) -> None:
     with receiver(tmp_path / "scheduler", hang_first=9) as scheduler:
-        computer = a_computer(tmp_path, scheduler=scheduler.url).having(limits={"last_word_deadline": 2})
+        computer = a_computer(tmp_path, scheduler=scheduler.url).having(limits={"shutdown_report_deadline": 2})
         computer.guests(INSTANCES, HANGS).records(INSTANCES)
         with running("run", "--once", "--json", *computer.arguments) as command:
             in_its_middle(command)

@@ -29,7 +29,12 @@ def assert_refused(computer: Computer, ended: Ended, *said: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_wrong_key_is_named_in_one_go(computer: Computer, command: tuple[str, ...]) -> None:
     wrong: dict[str, Any] = {
-        "limits": {"concurrency": 0, "instance_deadline": "-1s", "host_deadline": "soon", "last_word_deadline": 0},
+        "limits": {
+            "concurrency": 0,
+            "instance_deadline": "-1s",
+            "host_deadline": "soon",
+            "shutdown_report_deadline": 0,
+        },
         "placement": {"url": "ftp://controller", "colour": "blue", "wait": True},
         "scheduler": {"transport": "http", "retry_initial": 5, "retry_max": 1},
         "resume": {"guests": "always"},
@@ -46,6 +51,18 @@ def test_every_wrong_key_is_named_in_one_go(computer: Computer, command: tuple[s
     assert_refused(computer, ended, "store.url", "host.color", "guests.shutdown_timeout")
     # What would be right, and where it was set.
     assert_refused(computer, ended, "1 to 1024", "BRINGUP_STORE__URL", "--set", "bringup.toml")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, ("status",), ("history",)], ids=" ".join)
+def test_a_former_name_of_a_key_is_refused_with_the_new_one(computer: Computer, command: tuple[str, ...]) -> None:
+    environment = ENVIRONMENT | {"BRINGUP_LIMITS__LAST_WORD_DEADLINE": "20s"}
+    computer.having(inventory={"put_right": True})
+
+    ended = run(*command, *computer.arguments, env=environment)
+
+    variable = "BRINGUP_LIMITS__SHUTDOWN_REPORT_DEADLINE"
+    assert_refused(computer, ended, "inventory.put_right", "bringup.toml", "set inventory.update instead")
+    assert_refused(computer, ended, "limits.last_word_deadline", "limits.shutdown_report_deadline", variable)
 
 
 @pytest.mark.parametrize(

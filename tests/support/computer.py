@@ -104,7 +104,7 @@ def a_computer(directory: Path, *, placement: str | None = None, scheduler: str 
     provider = fresh_name()
     computer.having(
         host={"name": HOST, "state_directory": str(directory / "state")},
-        limits={"concurrency": 4, "instance_deadline": 20, "host_deadline": 20, "last_word_deadline": 8},
+        limits={"concurrency": 4, "instance_deadline": 20, "host_deadline": 20, "shutdown_report_deadline": 8},
         guests={"shutdown_timeout": 1},
         placement={
             "url": placement or real_placement(),

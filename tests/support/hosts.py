@@ -41,7 +41,7 @@ T = TypeVar("T")
 HOST = "compute-1"
 ELSEWHERE = "compute-2"
 CLAIMANT = Claimant(HOST, "node-1")
-LIMITS = Limits(concurrency=4, instance_deadline_s=30, host_deadline_s=30, last_word_deadline_s=30)
+LIMITS = Limits(concurrency=4, instance_deadline_s=30, host_deadline_s=30, shutdown_report_deadline_s=30)
 # A commit waits for the disk; hundreds of hosts are arranged, and none needs to survive a power loss.
 IN_MEMORY = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)  # noqa: S108 - a folder of its own
 

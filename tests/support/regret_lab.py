@@ -163,7 +163,7 @@ class Lab:
                 "concurrency": 8,
                 "instance_deadline": 110,
                 "host_deadline": 60,
-                "last_word_deadline": 10,
+                "shutdown_report_deadline": 10,
                 "host_wait": 2,
             },
             evacuated={"shared_storage": "local"},

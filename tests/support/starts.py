@@ -51,7 +51,7 @@ class Start:
             self.reached.append("gate")
             driver = SimulatedDriver(Scenario(capacity=CAPACITY))
             await driver.init_host(HOST)
-            await host.put_right(driver)
+            await host.update(driver)
             self.reached.append("inventory")
             known = Known(own=frozenset(one.uuid for one in self.own))
             found = await host.look_at_allocations(HOST, known, self.store, deadline_s=DEADLINE_S)

@@ -72,7 +72,7 @@ def limits(settings: Settings) -> Limits:
         concurrency=settings.limits.concurrency,
         instance_deadline_s=settings.limits.instance_deadline,
         host_deadline_s=settings.limits.host_deadline,
-        last_word_deadline_s=settings.limits.last_word_deadline,
+        shutdown_report_deadline_s=settings.limits.shutdown_report_deadline,
         host_wait_s=settings.limits.host_wait,
     )
 

@@ -10,7 +10,8 @@ This module holds the words only: no I/O, no clock, no logger; the decision core
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 from bringup.drivers.errors import (
     DriverError,
@@ -24,6 +25,7 @@ from bringup.drivers.errors import (
 from bringup.drivers.needs import Need
 
 __all__ = [
+    "POWER_AFTER",
     "AvailableResource",
     "Driver",
     "DriverError",
@@ -73,6 +75,19 @@ class Transition(enum.Enum):
     RESUMED = "resumed"
     SUSPENDED = "suspended"
     CRASHED = "crashed"
+
+
+POWER_AFTER: Final[Mapping[Transition, PowerState]] = MappingProxyType(
+    {
+        Transition.STARTED: PowerState.RUNNING,
+        Transition.STOPPED: PowerState.SHUTDOWN,
+        Transition.PAUSED: PowerState.PAUSED,
+        Transition.RESUMED: PowerState.RUNNING,
+        Transition.SUSPENDED: PowerState.SUSPENDED,
+        Transition.CRASHED: PowerState.CRASHED,
+    }
+)
+"""The power state of a guest right after a transition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +243,6 @@ class Driver(Protocol):
 
     async def reboot(self, guest: Guest, reboot_type: RebootType) -> None:
         """Restart a guest."""
-
-    async def pause(self, guest: Guest) -> None:
-        """Freeze a running guest."""
 
     async def unpause(self, guest: Guest) -> None:
         """Let a frozen guest go on."""

@@ -16,7 +16,7 @@ from bringup.placement.answers import Answer, read_whole, request_id_of
 from bringup.placement.auth import TOKEN_HEADER, NoAuth
 from bringup.placement.catalogue import NotInCatalogue, Wanted, find
 from bringup.placement.errors import NotUnderstood, PlacementError
-from bringup.placement.exposure import falls_to_http, is_open, shown
+from bringup.placement.exposure import falls_to_http, is_open, without_secrets
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.microversions import Microversion
 from bringup.placement.reactions import BY_EXCEPTION, failure_of, refusal_of
@@ -59,7 +59,7 @@ class Address:
                 found = find(keystone.catalogue, self.wanted)
             except NotInCatalogue as error:
                 raise NotUnderstood(what, str(error)) from None
-            url = _base_url(found, f"use the endpoint {shown(found)!r} of the catalogue")
+            url = _base_url(found, f"use the endpoint {without_secrets(found)!r} of the catalogue")
             if falls_to_http(keystone.identity.auth_url, str(url)) and not self.wanted.allow_http:
                 raise NotUnderstood(
                     what,
@@ -291,6 +291,6 @@ def _base_url(url: str, what: str = "use placement.url") -> httpx.URL:
         raise NotUnderstood(what, "it holds credentials; they belong into the settings of the authentication")
     if parsed.scheme not in {"http", "https"} or not host or parsed.query or parsed.fragment:
         raise NotUnderstood(
-            what, f"{shown(url)!r} must be like http://placement.example:8778 or https://example/placement"
+            what, f"{without_secrets(url)!r} must be like http://placement.example:8778 or https://example/placement"
         )
     return parsed

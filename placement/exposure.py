@@ -25,8 +25,8 @@ def is_here(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def shown(url: str) -> str:
-    """Give an address of somebody else for a message: bounded, without what may be a user, a password or a token."""
+def without_secrets(url: str) -> str:
+    """Return an address for a message: bounded, without what may be a user, a password or a token."""
     where = _LOGIN.sub("//***@", _AFTER_PATH.sub(r"\1***", url))
     return where if len(where) <= LONGEST_SHOWN else f"{where[:LONGEST_SHOWN]}..."
 

@@ -21,12 +21,12 @@ RUNNING, SHUTDOWN = PowerState.RUNNING, PowerState.SHUTDOWN
 
 
 async def test_a_stop_that_is_part_of_a_reboot_is_not_told(server: Libvirtd) -> None:
-    with guests(server, [RUNNING]):
+    with guests(server, [RUNNING]) as connection:
         async with a_driver(server, stopped_delay_s=15) as driver:
             heard = Heard(driver)
             await driver.reboot(GUEST, RebootType.HARD)
             await heard.until(Transition.STARTED)
-            await driver.pause(GUEST)
+            connection.lookupByUUIDString(UUID).suspend()
             await heard.until(Transition.PAUSED)
 
     assert Transition.STOPPED not in heard.transitions

@@ -11,7 +11,7 @@ import pytest
 
 from bringup.daemon.decisions.actions import ResumeStateOnHostBoot
 from bringup.daemon.decisions.on_failure import Reaction, reaction_to
-from bringup.drivers.base import DriverError, InstanceNotFound, PowerState, Transition
+from bringup.drivers.base import POWER_AFTER, DriverError, InstanceNotFound, PowerState, Transition
 from bringup.drivers.libvirt import definitions
 from bringup.drivers.libvirt.binding import binding
 from bringup.drivers.libvirt.errors import (
@@ -29,7 +29,7 @@ from bringup.drivers.libvirt.errors import (
     is_slow_to_die,
     meaning_of,
 )
-from bringup.drivers.libvirt.events import AFTER, NOW, transition_of
+from bringup.drivers.libvirt.events import NOW, transition_of
 from bringup.drivers.libvirt.hypervisor import power_state
 from bringup.drivers.libvirt.starting import deferring
 from bringup.drivers.libvirt.traits import _OTHERS, _SAME, cpu_traits
@@ -162,8 +162,8 @@ def test_an_event_of_libvirt_is_told_or_is_nothing_to_follow(
 
 
 def test_every_transition_ends_in_a_state_and_what_is_said_of_a_state_leads_there() -> None:
-    assert AFTER.keys() == set(Transition)
-    assert {state: AFTER[transition] for state, transition in NOW.items()} == {state: state for state in NOW}
+    assert POWER_AFTER.keys() == set(Transition)
+    assert {state: POWER_AFTER[transition] for state, transition in NOW.items()} == {state: state for state in NOW}
     assert NOW.keys() == set(PowerState) - {PowerState.NOSTATE}
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bringup.drivers.base import DriverError
+from bringup.drivers.identifiers import DEVICE_NAME
 from bringup.drivers.network.rules.addresses import allowed, link_local
 from bringup.drivers.network.rules.expressions import chain, exchanges
 from bringup.drivers.network.rules.ruleset import (
@@ -23,12 +24,12 @@ from bringup.drivers.network.rules.ruleset import (
     replacement,
     transaction,
 )
-from bringup.drivers.network.rules.vifs import DEVICE, DeviceName, VifProblem, read_vif
+from bringup.drivers.network.rules.vifs import DeviceName, VifProblem, read_vif
 from bringup.drivers.network.rules.vifs import mac_of as checked_mac
 from support.network import GuestOf, a_vif, an_ovs_vif, device_of, hybrid, ip_of, mac_of
 from support.records import uuid_of
 
-names = st.from_regex(DEVICE, fullmatch=True).map(DeviceName)
+names = st.from_regex(DEVICE_NAME, fullmatch=True).map(DeviceName)
 BASE_CHAINS = {"from-guests", "to-guests"}
 
 
@@ -181,8 +182,11 @@ WRONG_RULES = {
     "group": ({"direction": "ingress", "remote_group_id": "a"}, "[0].remote_group_id: who is in a group"),
     "direction": ({"direction": "up"}, '[0].direction is neither "ingress" nor "egress"'),
     "family": ({"direction": "ingress", "ethertype": "IPX"}, '[0].ethertype is neither "IPv4" nor "IPv6"'),
-    "protocol": ({"direction": "ingress", "protocol": "tpc"}, "[0].protocol 'tpc' is no name of a protocol"),
-    "number": ({"direction": "ingress", "protocol": 256}, "[0].protocol 256 is no name of a protocol"),
+    "protocol": (
+        {"direction": "ingress", "protocol": "tpc"},
+        "[0].protocol 'tpc' is not a protocol that Neutron knows",
+    ),
+    "number": ({"direction": "ingress", "protocol": 256}, "[0].protocol 256 is not a protocol that Neutron knows"),
     "port": (
         {"direction": "ingress", "protocol": "tcp", "port_range_min": 65536},
         "[0].port_range_min 65536 is no number from 0 to 65535",

@@ -1,6 +1,7 @@
 """The simulated host does what a hypervisor does, and refuses what one refuses."""
 
 import inspect
+from functools import partial
 
 import anyio
 import pytest
@@ -94,19 +95,20 @@ async def test_a_second_verb_on_a_busy_guest_is_refused_and_a_look_is_not() -> N
     await driver.init_host("compute-1")
     hang = Fault(verb="reboot", uuid=GUEST.uuid, hang=True)
     driver.inject(hang)
+    stop = partial(driver.power_off, timeout_s=0, retry_interval_s=0)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(driver.reboot, GUEST, RebootType.HARD)
         await driver.entered("reboot", GUEST.uuid)
-        with pytest.raises(DriverError, match=f"cannot pause {GUEST.uuid}: it is busy with reboot"):
-            await driver.pause(GUEST)
+        with pytest.raises(DriverError, match=f"cannot power_on {GUEST.uuid}: it is busy with reboot"):
+            await driver.power_on(GUEST)
         seen = await driver.get_info(GUEST)
-        await driver.pause(told(2))
+        await stop(told(2))
         driver.lift(hang)
-    await driver.pause(GUEST)
+    await stop(GUEST)
 
     assert seen == GuestInfo(PowerState.RUNNING)
-    assert {one.power_state for one in driver.guests.values()} == {PowerState.PAUSED}
+    assert {one.power_state for one in driver.guests.values()} == {PowerState.SHUTDOWN}
 
 
 async def test_a_guest_is_not_started_where_there_is_no_room() -> None:

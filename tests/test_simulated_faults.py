@@ -102,9 +102,9 @@ async def test_a_call_that_hangs_can_be_cancelled_and_has_changed_nothing() -> N
         await anyio.wait_all_tasks_blocked()
         assert driver.hypervisor.guests[GUEST.uuid] == guest()
         tasks.cancel_scope.cancel()
-    await driver.pause(GUEST)
+    await driver.power_off(GUEST, timeout_s=0, retry_interval_s=0)
 
-    assert driver.guests[GUEST.uuid].power_state is PowerState.PAUSED
+    assert driver.guests[GUEST.uuid].power_state is PowerState.SHUTDOWN
 
 
 async def test_a_hang_goes_on_once_it_is_lifted_and_strikes_no_more() -> None:

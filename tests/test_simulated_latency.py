@@ -70,7 +70,7 @@ def test_draws_are_the_same_on_every_machine() -> None:
         ({"default": 1.0, "reboot": 2.0}, {}, 2),
         ({"default": 1.0, "reboot": 2.0}, {"default": 3.0}, 3),
         ({"default": 1.0, "reboot": 2.0}, {"default": 3.0, "reboot": 4.0}, 4),
-        ({"reboot": 2.0}, {"pause": 5.0}, 2),
+        ({"reboot": 2.0}, {"power_on": 5.0}, 2),
     ],
 )
 def test_the_guest_comes_before_the_scenario_and_the_verb_before_the_default(
@@ -86,7 +86,7 @@ def test_guest_verb_count_and_seed_each_make_another_draw() -> None:
     drawn = {
         host.latency_of(uuid_of(1), "reboot"),
         host.latency_of(uuid_of(1), "reboot", 2),
-        host.latency_of(uuid_of(1), "pause"),
+        host.latency_of(uuid_of(1), "power_on"),
         host.latency_of(uuid_of(2), "reboot"),
         host.latency_of("", "init_host"),
         other_seed.latency_of(uuid_of(1), "reboot"),

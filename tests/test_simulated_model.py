@@ -26,7 +26,6 @@ STEPS = st.tuples(
             ("reboot", {"reboot_type": RebootType.SOFT}),
             ("power_on", {}),
             ("power_off", {"timeout_s": 0, "retry_interval_s": 0}),
-            ("pause", {}),
             ("unpause", {}),
             ("resume_state_on_host_boot", {}),
             ("finish_revert_migration", {"power_on": True}),
@@ -42,8 +41,6 @@ def wanted(verb: str, arguments: dict[str, Any], state: PowerState) -> PowerStat
     """Tell where a verb brings a guest, without a look at the tables; None: it refuses."""
     if verb == "resume_state_on_host_boot":
         return RUNNING if state in (SHUTDOWN, CRASHED) else state
-    if verb == "pause":
-        return PAUSED if state in (RUNNING, PAUSED) else None
     if verb == "unpause":
         return RUNNING if state is PAUSED else None
     if arguments.get("reboot_type") is RebootType.SOFT and state is not RUNNING:

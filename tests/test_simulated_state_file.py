@@ -53,17 +53,17 @@ async def test_counts_and_draws_go_on_where_they_were(tmp_path: Path) -> None:
 
 
 async def test_a_spent_fault_stays_spent(tmp_path: Path) -> None:
-    scenario = Scenario(guests=(guest(),), faults=(Fault(verb="pause", error="DriverError", after=1, times=1),))
+    scenario = Scenario(guests=(guest(),), faults=(Fault(verb="power_on", error="DriverError", after=1, times=1),))
     first = await ready(scenario, tmp_path / "host")
-    await first.pause(GUEST)
+    await first.power_on(GUEST)
     with pytest.raises(DriverError):
-        await first.pause(GUEST)
+        await first.power_on(GUEST)
 
     second = await ready(scenario, tmp_path / "host")
-    await second.pause(GUEST)
-    await second.pause(GUEST)
+    await second.power_on(GUEST)
+    await second.power_on(GUEST)
 
-    assert (second.count("pause"), second.done("pause", GUEST.uuid)) == (4, 3)
+    assert (second.count("power_on"), second.done("power_on", GUEST.uuid)) == (4, 3)
 
 
 @pytest.mark.parametrize(

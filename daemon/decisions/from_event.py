@@ -12,16 +12,8 @@ from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.owed import owes
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
-from bringup.drivers.base import Transition
+from bringup.drivers.base import POWER_AFTER
 
-POWER_AFTER = {
-    Transition.STARTED: PowerState.RUNNING,
-    Transition.STOPPED: PowerState.SHUTDOWN,
-    Transition.PAUSED: PowerState.PAUSED,
-    Transition.RESUMED: PowerState.RUNNING,
-    Transition.SUSPENDED: PowerState.SUSPENDED,
-    Transition.CRASHED: PowerState.CRASHED,
-}
 DOWN = (PowerState.SHUTDOWN, PowerState.CRASHED)
 # A pause may be the hypervisor's own, for a while.
 FOLLOWED: Mapping[PowerState | None, VmState] = {

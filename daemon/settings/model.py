@@ -42,6 +42,7 @@ from bringup.daemon.settings.values import (
     Words,
 )
 from bringup.daemon.storage.store.database_url import POSTGRESQL
+from bringup.drivers.identifiers import NAME_TEMPLATE
 
 STATE_DIRECTORY = Path("/var/lib/bringup")
 STORE_FILE = "instances.sqlite"
@@ -159,7 +160,7 @@ class StoreSettings(Section):
     busy_timeout: Seconds = 5.0
     wait: SecondsOrZero = 20.0
     lease: Seconds = 30.0
-    instance_name_template: NameTemplate = "instance-%08x"
+    instance_name_template: NameTemplate = NAME_TEMPLATE
 
     @property
     def path(self) -> Path | None:

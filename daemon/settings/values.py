@@ -13,7 +13,7 @@ from bringup.daemon.settings.name_template import why_not
 from bringup.daemon.settings.pci import DeviceSpec, InvalidDeviceSpec, parse_device_spec
 from bringup.daemon.storage.store.database_url import POSTGRESQL, parse_database_url
 from bringup.daemon.time_spans import WEEK, seconds_of
-from bringup.drivers.identifiers import uuid_in_any_spelling
+from bringup.drivers.identifiers import is_device_name, uuid_in_any_spelling
 
 SQLITE = "sqlite:///"
 NOVA_CONDUCTOR = "nova-conductor:"
@@ -26,7 +26,6 @@ HOST_AND_PORT = re.compile(
 """What libraries agree on; beyond it one takes for a name what another takes for an address, or for nothing."""
 DOTTED = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
 ADDRESS = 'an address such as "http://controller:8778", with no user, password, query or fragment in it'
-DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 OVSDB = re.compile(r"unix:/[!-~]+|(?:tcp|ssl):[!-~]+:[0-9]{1,5}")
 
 
@@ -119,7 +118,7 @@ def _uuid(text: str) -> str:
 
 
 def _device(text: str) -> str:
-    if not DEVICE.fullmatch(text):
+    if not is_device_name(text):
         raise ValueError("no device")
     return text
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from bringup.drivers.base import DriverError
+from bringup.drivers.bounded_repr import bounded_repr
 from bringup.drivers.libvirt.needed.rules.xml_parts import number
-from bringup.drivers.shown import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def checked(xml: str, uuid: str) -> str:
     except ET.ParseError as error:
         raise DriverError(f"cannot restore the definition of {uuid}: it is no XML") from error
     if found != uuid:
-        raise DriverError(f"cannot restore the definition of {uuid}: it is that of {shown(found)}")
+        raise DriverError(f"cannot restore the definition of {uuid}: it is that of {bounded_repr(found)}")
     return xml
 
 

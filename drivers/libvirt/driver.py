@@ -114,10 +114,6 @@ class LibvirtDriver(LocalDisks):
         await self._start(guest, "reboot", partial(self._power.hard_reboot, uuid, course, self._check(guest)))
         self._reboots.pop(uuid, None)
 
-    async def pause(self, guest: Guest) -> None:
-        """Freeze a running guest."""
-        await self._host.again(f"pause {guest.uuid}", partial(self._power.pause, guest.uuid))
-
     async def unpause(self, guest: Guest) -> None:
         """Let a frozen guest go on, or one that sleeps."""
         await self._host.again(f"unpause {guest.uuid}", partial(self._power.unpause, guest.uuid))

@@ -18,10 +18,10 @@ import anyio.from_thread
 import anyio.lowlevel
 import structlog
 
-from bringup.drivers.base import EventListener, LifecycleEvent, PowerState, Transition
+from bringup.drivers.base import POWER_AFTER, EventListener, LifecycleEvent, PowerState, Transition
 from bringup.drivers.libvirt.binding import Connection, Domain
 from bringup.drivers.libvirt.connections import KEEPALIVE_COUNT
-from bringup.drivers.libvirt.events import AFTER, NOW, transition_of
+from bringup.drivers.libvirt.events import NOW, transition_of
 from bringup.drivers.libvirt.hypervisor import power_state
 from bringup.drivers.libvirt.options import LibvirtOptions
 
@@ -153,7 +153,7 @@ class Watch:
 
     def _take(self, event: LifecycleEvent) -> None:
         if self._known is not None:
-            self._known[event.uuid] = AFTER[event.transition]
+            self._known[event.uuid] = POWER_AFTER[event.transition]
         if event.transition is Transition.STARTED:
             self._stops = [each for each in self._stops if each[2].uuid != event.uuid]
             heapq.heapify(self._stops)

@@ -28,14 +28,6 @@ NOW: Final = {
     PowerState.CRASHED: Transition.CRASHED,
     PowerState.SUSPENDED: Transition.SUSPENDED,
 }
-AFTER: Final = {
-    Transition.STARTED: PowerState.RUNNING,
-    Transition.RESUMED: PowerState.RUNNING,
-    Transition.PAUSED: PowerState.PAUSED,
-    Transition.STOPPED: PowerState.SHUTDOWN,
-    Transition.CRASHED: PowerState.CRASHED,
-    Transition.SUSPENDED: PowerState.SUSPENDED,
-}
 
 
 def transition_of(event: int, detail: int, libvirt: Any) -> Transition | None:

@@ -179,11 +179,6 @@ class Power:
         await self._host.change(f"keep the definition of {uuid}", work)
         log.info("libvirt.definition_kept", instance=uuid)
 
-    async def pause(self, uuid: str) -> None:
-        """Freeze a guest; one that is frozen stays so."""
-        if await self._host.state(uuid) is not PAUSED:
-            await self._host.do("pause", uuid, lambda domain: domain.suspend())
-
     async def unpause(self, uuid: str) -> None:
         """Let a frozen guest go on, or one that sleeps."""
         state = await self._host.state(uuid)

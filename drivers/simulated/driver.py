@@ -90,11 +90,6 @@ class SimulatedDriver(Controls):
         move = partial(self.hypervisor.move, f"reboot ({reboot_type.value})", guest.uuid, moves)
         await self._perform("reboot", guest.uuid, move, reboot_type=reboot_type)
 
-    async def pause(self, guest: Guest) -> None:
-        """Freeze a running guest; one that is frozen stays so."""
-        move = partial(self.hypervisor.move, "pause", guest.uuid, transitions.PAUSE)
-        await self._perform("pause", guest.uuid, move)
-
     async def unpause(self, guest: Guest) -> None:
         """Let a frozen guest go on."""
         move = partial(self.hypervisor.move, "unpause", guest.uuid, transitions.UNPAUSE)

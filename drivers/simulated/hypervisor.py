@@ -194,11 +194,6 @@ class Hypervisor:
         self.probes.add(probe)
         return probe
 
-    def seen_elsewhere(self, probe: SharedStorageProbe) -> bool:
-        """Tell whether another host would find the mark."""
-        guest = self.guests.get(probe.uuid)
-        return probe in self.probes and guest is not None and guest.shared_storage is True
-
 
 def _is_there(need: SimulatedNeed, since_s: float) -> bool:
     return need.met_after is not None and since_s >= need.met_after

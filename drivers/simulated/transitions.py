@@ -38,8 +38,5 @@ HARD_REBOOT: Final[Moves] = MappingProxyType(
 )
 POWER_ON: Final[Moves] = MappingProxyType({**HARD_REBOOT, _RUNNING: _STAY[_RUNNING]})
 POWER_OFF: Final[Moves] = MappingProxyType({state: _STOP if state in ACTIVE else _FORGET for state in PowerState})
-PAUSE: Final[Moves] = MappingProxyType(
-    {_RUNNING: Move(_PAUSED, (Transition.PAUSED,)), _PAUSED: _STAY[_PAUSED]},
-)
 UNPAUSE: Final[Moves] = MappingProxyType({_PAUSED: Move(_RUNNING, (Transition.RESUMED,))})
 RESUME_ON_BOOT: Final[Moves] = MappingProxyType({**_STAY, _SHUTDOWN: _START, _CRASHED: _START})

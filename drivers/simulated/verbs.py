@@ -27,7 +27,6 @@ GuestVerb = Literal[
     "power_on",
     "power_off",
     "reboot",
-    "pause",
     "unpause",
     "resume_state_on_host_boot",
     "destroy",

@@ -54,7 +54,6 @@ VERBS: dict[str, Verb] = {
     "power_off": _power_off,
     "reboot hard": _reboot_hard,
     "reboot soft": _reboot_soft,
-    "pause": lambda driver, guest: driver.pause(guest),
     "unpause": lambda driver, guest: driver.unpause(guest),
     "resume_state_on_host_boot": lambda driver, guest: driver.resume_state_on_host_boot(guest),
     "finish_revert_migration on": _revert_on,
@@ -78,7 +77,6 @@ def rig(request: pytest.FixtureRequest) -> Rig:
         ("reboot hard", RUNNING, RUNNING),
         ("reboot hard", SHUTDOWN, RUNNING),
         ("reboot soft", RUNNING, RUNNING),
-        ("pause", RUNNING, PAUSED),
         ("unpause", PAUSED, RUNNING),
         ("resume_state_on_host_boot", SHUTDOWN, RUNNING),
         ("resume_state_on_host_boot", RUNNING, RUNNING),
@@ -99,15 +97,15 @@ async def test_a_verb_brings_a_guest_from_state_to_state(
         assert (await driver.get_info(told(1))).state is after
 
 
-async def test_a_guest_that_is_off_cannot_be_paused(rig: Rig) -> None:
+async def test_a_guest_that_is_off_cannot_be_unpaused(rig: Rig) -> None:
     async with rig([SHUTDOWN]) as driver:
         with pytest.raises((DriverError, NotImplementedError)):
-            await driver.pause(told(1))
+            await driver.unpause(told(1))
 
         assert (await driver.get_info(told(1))).state is SHUTDOWN
 
 
-@pytest.mark.parametrize("verb", ["get_info", "power_off", "pause", "unpause"])
+@pytest.mark.parametrize("verb", ["get_info", "power_off", "unpause"])
 async def test_a_guest_that_is_not_there_is_not_found(rig: Rig, verb: str) -> None:
     verbs: dict[str, Verb] = {**VERBS, "get_info": lambda driver, guest: driver.get_info(guest)}
 

@@ -74,11 +74,6 @@ class TracingDriver:
         self.trace.call(f"drv.reboot({reboot_type.value})")
         self._became(PowerState.RUNNING)
 
-    async def pause(self, guest: Guest) -> None:
-        del guest
-        self.trace.call("drv.pause")
-        self._became(PowerState.PAUSED)
-
     async def unpause(self, guest: Guest) -> None:
         del guest
         self.trace.call("drv.unpause")

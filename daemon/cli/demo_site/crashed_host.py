@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.daemon.storage.record_files.base import Records
+from bringup.drivers.identifiers import NAME_TEMPLATE
 from bringup.drivers.simulated import (
     Capacity,
     Exponential,
@@ -158,7 +159,7 @@ def _instances() -> Iterator[tuple[_Sort, Instance]]:
                     uuid=str(uuid5(NAMESPACE, f"{sort.name}-{index}")),
                     host=OTHER_HOST if sort.elsewhere else HOST,
                     node=OTHER_HOST if sort.elsewhere else HOST,
-                    name=f"instance-{number:08x}",
+                    name=NAME_TEMPLATE % number,
                     display_name=f"{sort.name}-{index}",
                     vm_state=sort.vm,
                     task_state=sort.task,

@@ -21,8 +21,8 @@ from bringup.daemon.storage.record_files.own import InstanceFields
 from bringup.daemon.storage.record_files.problems import sentences_of
 from bringup.daemon.storage.store.rows import JsonSequence, to_json
 from bringup.daemon.text import printable
+from bringup.drivers.bounded_repr import bounded_repr
 from bringup.drivers.identifiers import canonical_uuid
-from bringup.drivers.shown import shown
 from bringup.drivers.volume_identity import without_credentials
 
 log = get_logger()
@@ -139,7 +139,7 @@ def unreadable(value: Any, why: Unreadable) -> UnreadableInstance:
     """Give what stands for a row that cannot be read; where its UUID is none, under one that is made of it."""
     data = value.get(DATA) if isinstance(value, Mapping) else None
     found = data if isinstance(data, Mapping) else {}
-    uuid = _uuid_of(value) or str(uuid5(NAMESPACE_OID, f"bringup:{shown(found.get('uuid'))}"))
+    uuid = _uuid_of(value) or str(uuid5(NAMESPACE_OID, f"bringup:{bounded_repr(found.get('uuid'))}"))
     host = found.get("host")
     known = isinstance(host, str) and host.isprintable() and host.isascii() and host != ""
     return UnreadableInstance(
@@ -226,7 +226,7 @@ def _is_set(value: Any) -> bool:
     """Read ``shutdown_terminate``: for whatever is taken for true an instance is deleted when its guest shuts down."""
     if value is None or (isinstance(value, int) and value in {0, 1}):
         return bool(value)
-    raise TypeError(f"its shutdown_terminate {shown(value)} is neither true nor false")
+    raise TypeError(f"its shutdown_terminate {bounded_repr(value)} is neither true nor false")
 
 
 def _seconds(text: Any) -> float | None:
@@ -266,7 +266,7 @@ def _uuid(data: Mapping[str, Any], key: str, of: str = "Instance") -> str:
     try:
         return canonical_uuid(value)
     except ValueError:
-        raise Unreadable(f"a {of} in the answer has {key} {shown(value)}, which is no UUID") from None
+        raise Unreadable(f"a {of} in the answer has {key} {bounded_repr(value)}, which is no UUID") from None
 
 
 def _texts(pairs: Mapping[str, str | None] | None) -> dict[str, str]:

@@ -26,13 +26,12 @@ from bringup.daemon.storage.store.base import Claimant
 from bringup.daemon.storage.store.expected_states import conflict
 from bringup.daemon.storage.store.moves import moved
 from bringup.daemon.storage.store.rows import changed_columns
+from bringup.drivers.identifiers import NAME_TEMPLATE
 
 ASKED_ONE_BY_ONE = 32
 """Of so many instances the migrations are asked for one by one."""
 SENDS = 3
 """How often a save is sent whose answers are lost."""
-NAME_TEMPLATE = "instance-%08x"
-"""Nova's default for ``instance_name_template``."""
 CLOSE_S = closing.CONDUCTOR_S
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bringup.daemon.openstack.rpc.errors import RemoteError, Unreadable
-from bringup.drivers.shown import shown
+from bringup.drivers.bounded_repr import bounded_repr
 
 VERSION = "2.0"
 LARGEST = 1 << 24
@@ -87,7 +87,7 @@ def parse_answer(body: bytes) -> Answer:
         outer = _read(body)
         version = outer["oslo.version"]
         if not version.startswith("2."):
-            found = shown(version).strip("'")
+            found = bounded_repr(version).strip("'")
             raise Unreadable(f"an answer has version {found} of oslo.messaging's envelope; this version reads 2.x")
         inner = _read(outer["oslo.message"])
         failure = inner.get("failure")

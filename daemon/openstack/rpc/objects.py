@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bringup.daemon.openstack.rpc.errors import Unreadable
-from bringup.drivers.shown import shown
+from bringup.drivers.bounded_repr import bounded_repr
 
 NAME = "nova_object.name"
 NAMESPACE = "nova_object.namespace"
@@ -51,7 +51,7 @@ def read(value: Any, name: str, version: str) -> Mapping[str, Any]:
 
 def _word(value: Any) -> str:
     """Write a name or a version as it is, and whatever else stands in its place bounded and printable."""
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else shown(value)
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else bounded_repr(value)
 
 
 def read_each(value: Any, name: str, item: str, versions: Mapping[str, str]) -> list[Mapping[str, Any]]:
@@ -92,7 +92,7 @@ def number_of(data: Mapping[str, Any], key: str, of: str) -> int:
     """
     found = field(data, key, of)
     if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < _INT64:
-        raise Unreadable(f"a {of} in the answer has {key} {shown(found)}, which is no number of a row")
+        raise Unreadable(f"a {of} in the answer has {key} {bounded_repr(found)}, which is no number of a row")
     return found
 
 
@@ -107,7 +107,7 @@ def name_of(data: Mapping[str, Any], key: str, of: str) -> str | None:
     if not isinstance(found, str):
         raise Unreadable(f"a {of} in the answer has {key} of another type than text")
     if len(found) > LONGEST_NAME or not _is_unicode(found):
-        raise Unreadable(f"a {of} in the answer has {key} {shown(found)}, which is no text of Nova's")
+        raise Unreadable(f"a {of} in the answer has {key} {bounded_repr(found)}, which is no text of Nova's")
     return found
 
 

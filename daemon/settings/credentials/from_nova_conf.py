@@ -17,7 +17,7 @@ from bringup.daemon.settings.credentials.rabbitmq import RABBIT, broker_of
 from bringup.daemon.settings.layers import Layers
 from bringup.daemon.settings.loading import settings_of
 from bringup.drivers.files import read_file
-from bringup.drivers.identifiers import uuid_in_any_spelling
+from bringup.drivers.identifiers import NAME_TEMPLATE, uuid_in_any_spelling
 from bringup.placement.tls import Trust
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def settings_from(paths: Sequence[Path], *, node_uuid: str | None = None) -> Tak
     files = [str(path) for path in paths]
     _host(config, taken, node_uuid)
     taken.put("store", "url", "nova-conductor:")
-    taken.put("store", "instance_name_template", _text(config, "instance_name_template"), "instance-%08x")
+    taken.put("store", "instance_name_template", _text(config, "instance_name_template"), NAME_TEMPLATE)
     taken.put("messaging", "nova_conf", files)
     taken.put("messaging", "deadline", _number(config, "rpc_response_timeout"), 60)
     _scheduler(config, taken)

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from bringup.drivers.bounded_repr import bounded_repr
 from bringup.drivers.network.rules.vifs import Mac, Vif, VifProblem, mac_of, objects
-from bringup.drivers.shown import shown
 
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -67,7 +67,7 @@ def network_of(value: Any, what: str) -> IPNetwork:
             return ipaddress.ip_network(value, strict=False)
     except ValueError:
         pass
-    raise VifProblem(f"{what} {shown(value)} is no IP address or network")
+    raise VifProblem(f"{what} {bounded_repr(value)} is no IP address or network")
 
 
 def _fixed(vif: Vif) -> Iterator[IPNetwork]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bringup.drivers.bounded_repr import bounded_repr
 from bringup.drivers.network.rules.addresses import network_of
 from bringup.drivers.network.rules.expressions import (
     ACCEPT,
@@ -38,7 +39,6 @@ from bringup.drivers.network.rules.expressions import (
 )
 from bringup.drivers.network.rules.protocols import Protocol, is_icmp, is_transport, protocol_of
 from bringup.drivers.network.rules.vifs import DeviceName, Vif, VifProblem, objects
-from bringup.drivers.shown import shown
 
 UDP_TIMEOUT_S = 180
 UDP_EXCHANGES = 4096
@@ -164,7 +164,7 @@ def _remote(direction: Direction, family: Family, rule: Mapping[str, Any], what:
         return ()
     network = network_of(prefix, f"{what}.remote_ip_prefix")
     if (network.version == 4) != (family == "ip"):  # noqa: PLR2004 - IPv4
-        raise VifProblem(f"{what}.remote_ip_prefix {shown(prefix)} is not of its ethertype")
+        raise VifProblem(f"{what}.remote_ip_prefix {bounded_repr(prefix)} is not of its ethertype")
     return () if network.prefixlen == 0 else (match(ip_of(family, direction.peer), ip(network)),)
 
 
@@ -188,7 +188,7 @@ def _service(carried: Protocol | None, rule: Mapping[str, Any], what: str) -> Ru
 def _number(rule: Mapping[str, Any], key: str, most: int, what: str) -> int | None:
     value = rule.get(key)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most):
-        raise VifProblem(f"{what}.{key} {shown(value)} is no number from 0 to {most}")
+        raise VifProblem(f"{what}.{key} {bounded_repr(value)} is no number from 0 to {most}")
     return value
 
 

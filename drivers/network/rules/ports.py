@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable, Mapping
 
 from bringup.drivers.base import Guest
+from bringup.drivers.identifiers import is_device_name
 from bringup.drivers.needs import MetBy
 from bringup.drivers.network.rules.links import BridgeWanted, PresentWanted, TapWanted, VethWanted
-from bringup.drivers.network.rules.vifs import DEVICE, Vif, VifProblem, mac_of, vifs_of
+from bringup.drivers.network.rules.vifs import Vif, VifProblem, mac_of, vifs_of
 from bringup.drivers.network.rules.wanted import Around, NotOurs, OvsPort, Wanted
 
 MULTI_QUEUE = "image_hw_vif_multiqueue_enabled"
@@ -219,7 +220,7 @@ def _pci(vif: Vif, _around: Around) -> Wanted:
 
 def _macvtap(vif: Vif, _around: Around) -> Wanted:
     source = vif.details.get("macvtap_source")
-    if not isinstance(source, str) or not DEVICE.fullmatch(source):
+    if not is_device_name(source):
         raise VifProblem(f"details.macvtap_source {source!r} is no device name")
     # That of a VLAN is made by Nova.
     by = MetBy.NOVA if vif.has("vlan") else MetBy.HOST

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, TypeGuard, get_args
 
+from bringup.drivers.bounded_repr import bounded_repr
 from bringup.drivers.network.rules.expressions import Family, Icmp, Transport
 from bringup.drivers.network.rules.vifs import VifProblem
-from bringup.drivers.shown import shown
 
 Protocol: TypeAlias = Transport | Icmp | int
 
@@ -63,7 +63,7 @@ def protocol_of(given: Any, family: Family, what: str) -> Protocol | None:
     found = _named(given.lower()) if isinstance(given, str) else _numbered(given) if _is_number(given) else None
     if found is None:
         raise VifProblem(
-            f"{what} {shown(given)} is no name of a protocol that Neutron has, no number up to {MOST}, and not any"
+            f"{what} {bounded_repr(given)} is not a protocol that Neutron knows by name, nor a number up to {MOST}"
         )
     # Over IPv6 there is one of the two alone, by whichever name.
     return "icmpv6" if found == "icmp" and family == "ip6" else found

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, NewType
 
 from bringup.drivers.base import Guest
-from bringup.drivers.shown import shown
+from bringup.drivers.bounded_repr import bounded_repr
+from bringup.drivers.identifiers import is_device_name
 
 NIC_NAME_LENGTH = 14
 """Nova's ``NIC_NAME_LEN``: names that are made of a VIF's id are cut to it."""
 
-# What Linux takes, less what nft and ovs-vsctl would want in quotes.
-DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 # What becomes a word of ovs-vsctl's command line; Neutron's ids are UUIDs.
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,254}")
 MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
@@ -75,7 +74,7 @@ def vifs_of(guest: Guest) -> list[Vif | VifProblem]:
 
 def _read(plain: object, number: int) -> Vif | VifProblem:
     if not isinstance(plain, Mapping):
-        return VifProblem(f"VIF number {number} is {shown(plain)}, and no object")
+        return VifProblem(f"VIF number {number} is {bounded_repr(plain)}, and no object")
     try:
         return read_vif(plain)
     except VifProblem as problem:
@@ -94,7 +93,7 @@ def read_vif(plain: Mapping[str, Any]) -> Vif:
     meta = {**network, **_object(network, "meta")}
     vif_id = _text(plain, "id") or ""
     if vif_id and not WORD.fullmatch(vif_id):
-        raise VifProblem(f"id {shown(vif_id)} is no UUID")
+        raise VifProblem(f"id {bounded_repr(vif_id)} is no UUID")
     device = _text(plain, "devname") or f"nic{vif_id}"[:NIC_NAME_LENGTH]
     return Vif(
         id=vif_id,
@@ -132,8 +131,8 @@ def device_name(value: Any, what: str) -> DeviceName:
 
     :raises VifProblem: it is none.
     """
-    if not isinstance(value, str) or not DEVICE.fullmatch(value):
-        raise VifProblem(f"{what} {shown(value)} is no device name of at most 15 letters, digits and _.-")
+    if not is_device_name(value):
+        raise VifProblem(f"{what} {bounded_repr(value)} is no device name of at most 15 letters, digits and _.-")
     return DeviceName(value)
 
 
@@ -143,7 +142,7 @@ def flag_of(value: Any, what: str) -> bool | None:
     :raises VifProblem: it is something else.
     """
     if value is not None and not isinstance(value, bool):
-        raise VifProblem(f"{what} {shown(value)} is neither true nor false")
+        raise VifProblem(f"{what} {bounded_repr(value)} is neither true nor false")
     return value
 
 
@@ -154,7 +153,7 @@ def mac_of(value: Any, what: str) -> Mac:
     """
     text = value.lower() if isinstance(value, str) else ""
     if not MAC.fullmatch(text):
-        raise VifProblem(f'{what} {shown(value)} is no MAC address such as "fa:16:3e:00:00:01"')
+        raise VifProblem(f'{what} {bounded_repr(value)} is no MAC address such as "fa:16:3e:00:00:01"')
     return Mac(text)
 
 
@@ -170,7 +169,7 @@ def _object(plain: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _text(plain: Mapping[str, Any], key: str) -> str | None:
     value = plain.get(key)
     if value is not None and not isinstance(value, str):
-        raise VifProblem(f"{key} {shown(value)} is no text")
+        raise VifProblem(f"{key} {bounded_repr(value)} is no text")
     return value
 
 
@@ -180,7 +179,7 @@ def _device(what: str, name: str | None) -> DeviceName | None:
 
 def _word(what: str, text: str | None) -> str | None:
     if text and not WORD.fullmatch(text):
-        raise VifProblem(f"{what} {shown(text)} is no UUID")
+        raise VifProblem(f"{what} {bounded_repr(text)} is no UUID")
     return text
 
 
@@ -193,5 +192,5 @@ def _mtu(value: Any) -> int | None:
     if value is None or (value == 0 and not isinstance(value, bool)):
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value not in MTU:
-        raise VifProblem(f"mtu {shown(value)} is no number from {MTU.start} to {MTU.stop - 1}")
+        raise VifProblem(f"mtu {bounded_repr(value)} is no number from {MTU.start} to {MTU.stop - 1}")
     return value

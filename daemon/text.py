@@ -34,6 +34,11 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
+def labelled(uuid: str, name: str) -> str:
+    """Return an instance as an operator reads it: ``web (6f1b7c0e-...)``, its UUID alone where it has no name."""
+    return f"{printable(name)} ({uuid})" if name and name != uuid else uuid
+
+
 def line(text: str) -> str:
     """Give a text in one line of bounded length, as a message has it."""
     return short(printable(text[: LONGEST_LINE + 1]), LONGEST_LINE)

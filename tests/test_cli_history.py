@@ -33,6 +33,8 @@ def has_run(site: Site) -> None:
             kind=Kind.FAILED,
             because=("vifs",),
             took_s=1.25,
+            name="web",
+            project_id="8c3a",
             problem=Problem("plug_vifs", "VirtualInterfacePlugError", "port binding\nfailed"),
             instance=instance(1),
         )
@@ -73,7 +75,8 @@ def test_a_run_has_what_needs_somebody_first_and_no_control_characters(site: Sit
     has_run(site)
     ended = site.run("history", "--run", which, *site.settings())
     assert RUN in ended.lines[0]
-    assert [line.split()[:2] for line in ended.lines[2:4]] == [[uuid_of(1), "failed"], [uuid_of(2), "unsettled"]]
+    assert ended.lines[2].split()[:3] == ["web", uuid_of(1), "failed"]
+    assert ended.lines[3].split()[:2] == [uuid_of(2), "unsettled"]
     assert [line.startswith("to do (1): ") for line in ended.lines[4:]] == [True]
     assert "port binding\\nfailed" in ended.lines[2]
 
@@ -81,9 +84,11 @@ def test_a_run_has_what_needs_somebody_first_and_no_control_characters(site: Sit
 def test_an_instance_has_its_actions(site: Site) -> None:
     has_run(site)
     first = site.run("history", "--instance", uuid_of(1), *site.settings())
-    assert "no port" in first.lines[2]
+    assert first.lines[0] == f"instance web ({uuid_of(1)}), project 8c3a"
+    assert "no port" in first.lines[3]
     second = site.run("history", "--instance", uuid_of(2).upper(), *site.settings())
-    assert "in flight" in second.lines[2]
+    assert second.lines[0] == f"instance {uuid_of(2)}"
+    assert "in flight" in second.lines[3]
 
 
 def test_kept_disks_are_named_with_their_place(site: Site) -> None:

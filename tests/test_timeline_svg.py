@@ -51,6 +51,15 @@ def test_an_instance_is_a_row_with_its_sign_its_uuid_and_how_long_it_took() -> N
     assert fills == [GROUPS["look"].colour, GROUPS["look"].colour, "url(#failed)"]
 
 
+def test_a_row_has_the_name_of_its_instance_before_its_uuid() -> None:
+    named = Bar(uuid=uuid_of(1), name="web", began_s=0, ended_s=2, kind=Kind.FAILED)
+
+    (row,) = rows(drawn(a_timeline(named)))
+
+    assert [element.text for element in row.iter(f"{SVG}text")] == ["✕", "web", uuid_of(1), "2.0 s"]
+    assert row.findtext(f"{SVG}title") == f"web ({uuid_of(1)}) failed after 2.0 s"
+
+
 def test_the_axis_goes_to_the_end() -> None:
     assert {"0 s", "1 s", "2 s", "3 s"} <= set(texts(drawn(a_timeline(bar(1)))))
     long = Bar(uuid=uuid_of(1), began_s=0, ended_s=600, kind=Kind.FAILED)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json, write_line
 from bringup.daemon.decisions.advice import gathered
 from bringup.daemon.errors import UsageError
-from bringup.daemon.text import printable
+from bringup.daemon.text import labelled, printable
 
 if TYPE_CHECKING:
     from bringup.daemon.settings import Settings
@@ -81,7 +81,7 @@ def _write_runs(history: "History", limit: int, *, as_json: bool) -> None:
         )
         for run in runs
     ]
-    _write_table(("run", "began (UTC)", "took", "attempt", "state", "came of it"), rows)
+    _write_table(("run", "began (UTC)", "took", "attempt", "state", "outcomes"), rows)
 
 
 def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
@@ -100,10 +100,17 @@ def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
     if run["error"]:
         write_line(f"error: {run['error']}")
     rows = [
-        (row["uuid"], row["kind"] or "unsettled", " > ".join(row["because"]), _seconds(row["took_s"]), _problem(row))
+        (
+            row["name"],
+            row["uuid"],
+            row["kind"] or "unsettled",
+            " > ".join(row["because"]),
+            _seconds(row["took_s"]),
+            _problem(row),
+        )
         for row in instances
     ]
-    _write_table(("instance", "came of it", "because", "took", "problem"), rows)
+    _write_table(("name", "uuid", "outcome", "because", "took", "problem"), rows)
     for line in gathered(row["advice"] and row["advice"].replace(row["uuid"], "UUID") for row in instances):
         write_line(line)
 
@@ -127,6 +134,9 @@ def _write_instance(history: "History", uuid: str, *, as_json: bool) -> None:
     if as_json:
         _write_all(found)
         return
+    name = next((row["name"] for row in found if row["name"]), "")
+    project = next((row["project_id"] for row in found if row["project_id"]), None)
+    write_line(f"instance {labelled(uuid, name)}" + (f", project {project}" if project else ""))
     for row in found:
         write_line(
             f"run {row['run_id'][:8]}: {row['kind'] or 'unsettled'}, {' > '.join(row['because'])} {_problem(row)}"
@@ -154,8 +164,8 @@ def _write_kept(history: "History", *, as_json: bool) -> None:
     if as_json:
         _write_all(kept)
         return
-    rows = [(row["uuid"], row["until"][:19], ", ".join(row["where"])) for row in kept]
-    _write_table(("instance", "until (UTC)", "where"), rows)
+    rows = [(row["name"], row["uuid"], row["until"][:19], ", ".join(row["where"])) for row in kept]
+    _write_table(("name", "uuid", "until (UTC)", "where"), rows)
 
 
 def _write_all(rows: Iterable[Row]) -> None:

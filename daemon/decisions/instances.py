@@ -44,6 +44,11 @@ class Instance:
     terminated_at: str | None = None
 
     @property
+    def shown_name(self) -> str:
+        """Name by which an operator knows it: its display name, else that of its guest; empty where it has neither."""
+        return self.display_name or self.name
+
+    @property
     def follows_its_guest(self) -> bool:
         """Whether no control plane keeps this record: it says what the guest does, not what it should do."""
         return self.system_metadata.get(ORIGIN) == FROM_LIBVIRT

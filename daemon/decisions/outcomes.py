@@ -42,6 +42,9 @@ class Outcome:
     because: tuple[str, ...]
     """Names of the rules that held, in order."""
     took_s: float
+    name: str = ""
+    """Name of the instance for an operator (:attr:`Instance.shown_name`), empty where no record was read."""
+    project_id: str | None = None
     problem: Problem | None = None
     """Why it failed, was superseded or deferred."""
     needs: tuple[Need, ...] = ()

@@ -46,6 +46,8 @@ async def settled_before(past: Past, records: Records, store: Store) -> dict[str
                 kind=Kind.INITIALIZED,
                 because=begun.because,
                 took_s=0.0,
+                name="" if record is None else record.shown_name,
+                project_id=None if record is None else record.project_id,
                 instance=record,
                 deleted=record is None,
             )

@@ -160,6 +160,8 @@ async def init_instance(
         kind=state.kind,
         because=tuple(state.because),
         took_s=time.monotonic() - started,
+        name=facts.instance.shown_name,
+        project_id=facts.instance.project_id,
         problem=state.problem,
         needs=state.needs,
         runs=state.facts.look is PowerState.RUNNING,

@@ -113,6 +113,8 @@ def superseded(uuid: str, because: str, record: Instance | None, *, deleted: boo
         kind=Kind.SUPERSEDED,
         because=(because,),
         took_s=0.0,
+        name="" if record is None else record.shown_name,
+        project_id=None if record is None else record.project_id,
         problem=Problem("decide", MOVED_ON, text),
         instance=record,
         deleted=deleted,

@@ -69,6 +69,8 @@ class Bar:
     ended_s: float
     kind: Kind | None
     """None: it was not settled."""
+    name: str = ""
+    """Of the instance, for an operator; empty where it has none."""
     message: str | None = None
     segments: tuple[Segment, ...] = ()
 

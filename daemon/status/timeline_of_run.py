@@ -58,6 +58,7 @@ def _bar(row: sqlite3.Row, segments: list[Segment], zero: float, end_s: float) -
         ended_s=max(ended_s, began_s),
         kind=None if row["kind"] is None else Kind(row["kind"]),
         message=None if problem is None else f"{problem[0]}: {problem[2]}",
+        name=outcome.get("name", ""),
         segments=tuple(segments),
     )
 

@@ -6,9 +6,12 @@ from itertools import count
 
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.status.timeline import FAILED_COLOUR, GROUPS, MARKS, Bar, Timeline, group_of
+from bringup.daemon.text import labelled, short
 from bringup.daemon.time_spans import in_words
 
-WIDTH, GUTTER, TAIL, HEAD, FOOT = 1280, 310, 90, 118, 24
+WIDTH, GUTTER, TAIL, HEAD, FOOT = 1280, 440, 90, 118, 24
+UUID_X = 168
+LONGEST_NAME = 20
 TALL_ROW, SHORT_ROW = 18, 4
 MOST_TALL_ROWS = 600
 """Of a run with more instances only those that need somebody have a row that is tall enough for words."""
@@ -95,7 +98,7 @@ def _row(bar: Bar, y: float, height: int, scale: float) -> Iterator[str]:
     word = "unsettled" if bar.kind is None else bar.kind.value
     took = in_words(bar.ended_s - bar.began_s) if bar.ended_s - bar.began_s >= 1 else _milliseconds(bar)
     message = "" if bar.message is None else f": {bar.message[:LONGEST_MESSAGE]}"
-    yield f"<g><title>{_text(f'{bar.uuid} {word} after {took}{message}')}</title>"
+    yield f"<g><title>{_text(f'{labelled(bar.uuid, bar.name)} {word} after {took}{message}')}</title>"
     thick = height - 5 if tall else height - 1
     left, right = GUTTER + bar.began_s * scale, GUTTER + bar.ended_s * scale
     yield _box(left, y, max(right - left, 1), thick, f'{GROUPS["look"].colour}" opacity=".45')
@@ -106,7 +109,9 @@ def _row(bar: Bar, y: float, height: int, scale: float) -> Iterator[str]:
     if tall:
         urgent = "bad" if bar.kind in URGENT else "quiet"
         yield _label(20, y + 10, mark, urgent)
-        yield _label(38, y + 10, bar.uuid, f"uuid {urgent}")
+        if bar.name:
+            yield _label(38, y + 10, short(bar.name, LONGEST_NAME), urgent)
+        yield _label(UUID_X, y + 10, bar.uuid, f"uuid {urgent}")
         yield _label(right + 5, y + 10, took, urgent)
     yield "</g>"
 

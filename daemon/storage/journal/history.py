@@ -39,6 +39,7 @@ _ACTIONS = """
 SELECT uuid, attempt, number, rule, verb, detail, began_at, ended_at, took_s, error FROM actions
 WHERE run = (SELECT number FROM runs WHERE run_id = ?) AND uuid = ? ORDER BY attempt, number
 """
+_LAST_OUTCOME = "SELECT outcome FROM instances WHERE uuid = ? AND outcome IS NOT NULL ORDER BY run DESC LIMIT 1"
 _OF_RUN = "run = (SELECT number FROM runs WHERE run_id = ?)"
 _BARS = f"SELECT uuid, kind, outcome, began_at, settled_at FROM instances WHERE {_OF_RUN} ORDER BY uuid"  # noqa: S608
 _SEGMENTS = f"SELECT uuid, verb, began_at, ended_at, error FROM actions WHERE {_OF_RUN} ORDER BY uuid, attempt, number"  # noqa: S608
@@ -83,6 +84,8 @@ class History:
         rows = [
             _instance(row) for row in self._database.execute(f"{_INSTANCES} WHERE run_id = ? ORDER BY uuid", (run_id,))
         ]
+        for row in rows:
+            row["name"] = row["name"] or self.name_of(row["uuid"])
         return sorted(rows, key=lambda row: (row["kind"] not in URGENT, row["kind"] is not None))
 
     @decoding()
@@ -106,9 +109,21 @@ class History:
         """Give the disks that are set aside, oldest first."""
         rows = self._database.execute("SELECT uuid, place, kept_at, until FROM kept_disks ORDER BY kept_at, uuid")
         return [
-            {"uuid": row["uuid"], "where": json.loads(row["place"]), "kept_at": row["kept_at"], "until": row["until"]}
+            {
+                "uuid": row["uuid"],
+                "name": self.name_of(row["uuid"]),
+                "where": json.loads(row["place"]),
+                "kept_at": row["kept_at"],
+                "until": row["until"],
+            }
             for row in rows
         ]
+
+    @decoding()
+    def name_of(self, uuid: str) -> str:
+        """Return the name that an instance had when a run last settled it; empty where none did."""
+        row = self._database.execute(_LAST_OUTCOME, (uuid,)).fetchone()
+        return "" if row is None else str(json.loads(row["outcome"]).get("name", ""))
 
     @decoding()
     def past(self, boot_id: str, host: str, at: datetime) -> Past:
@@ -165,6 +180,8 @@ def _instance(row: sqlite3.Row) -> Row:
     return {
         "run_id": row["run_id"],
         "uuid": row["uuid"],
+        "name": outcome.get("name", ""),
+        "project_id": outcome.get("project_id"),
         "kind": row["kind"],
         "because": json.loads(row["because"]),
         "attempt": row["attempt"],

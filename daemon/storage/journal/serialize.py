@@ -30,6 +30,8 @@ def dump_outcome(outcome: Outcome) -> str:
     return json.dumps(
         {
             "kind": outcome.kind.value,
+            "name": outcome.name,
+            "project_id": outcome.project_id,
             "because": outcome.because,
             "took_s": round(outcome.took_s, 6),
             "problem": _problem(outcome.problem),
@@ -61,6 +63,8 @@ def load_outcome(uuid: str, text: str) -> Outcome:
         slowest=None if slowest is None else (slowest[0], slowest[1]),
         deleted=document["deleted"],
         # An earlier version did not write these.
+        name=document.get("name", ""),
+        project_id=document.get("project_id"),
         runs=document.get("runs", False),
         needs=tuple(_need(each) for each in document.get("needs", ())),
     )

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -22,7 +23,8 @@ from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
 from bringup.daemon.storage.record_files.base import Records
 from bringup.daemon.storage.store.base import Claimant
-from bringup.daemon.storage.store.sqlite import opened
+from bringup.daemon.storage.store.sql import open_store
+from bringup.daemon.storage.store.sqlite import open_database
 from bringup.drivers.simulated import Latency, LatencyKey, Lognormal, Scenario, SimulatedDriver, SimulatedGuest
 
 NAME = "compute-1"
@@ -92,7 +94,7 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
     guests = tuple(SimulatedGuest(uuid=uuid_of(number), power_state=PowerState.RUNNING) for number in range(count))
     driver = SimulatedDriver(Scenario(seed=5, latency=latency or {"default": 0}, guests=guests))
     logs.configure(level="info", style="json", stream=NOWHERE)
-    async with opened(directory / "instances.sqlite") as store:
+    async with open_store(partial(open_database, directory / "instances.sqlite")) as store:
         await store.import_records(Records(instances=tuple(instance(n, task_states(n)) for n in range(count))))
         observer = Observers(*observers) if observers else Progress()
 

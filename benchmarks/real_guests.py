@@ -25,7 +25,8 @@ from bringup.daemon.cli.demo_site.children import serving
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.storage.record_files.base import Records
-from bringup.daemon.storage.store.sqlite import opened
+from bringup.daemon.storage.store.sql import open_store
+from bringup.daemon.storage.store.sqlite import open_database
 from bringup.drivers.libvirt.binding import binding
 from support.libvirtd import Libvirtd, domain_xml
 from support.process import children_of
@@ -156,7 +157,7 @@ def _is_unshare(pid: int) -> bool:
 
 async def store(directory: Path, uuids: list[str]) -> None:
     """Write the records of guests that ran."""
-    async with opened(directory / "instances.sqlite") as records:
+    async with open_store(partial(open_database, directory / "instances.sqlite")) as records:
         await records.import_records(
             Records(
                 instances=tuple(

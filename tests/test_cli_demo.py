@@ -12,9 +12,9 @@ from bringup.daemon.cli.demo_site.children import serving
 from bringup.daemon.cli.demo_site.crashed_host import HOST, crashed_host
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.settings import load
-from bringup.daemon.storage.store.sqlite import opened
 from support.command_lines import Site
 from support.process import children_of
+from support.stores import open_sqlite
 
 RECEIVER = "bringup.daemon.cli.demo_site.scheduler_receiver"
 PLACEMENT, SCHEDULER = "http://127.0.0.1:1", "http://127.0.0.1:2"
@@ -47,7 +47,7 @@ async def test_a_path_that_json_would_change_is_no_trouble(tmp_path: Path) -> No
 
     assert settings.host.state_directory == directory / "state"
     assert settings.store.path is not None
-    async with opened(settings.store.path, must_exist=True) as store:
+    async with open_sqlite(settings.store.path, must_exist=True) as store:
         stored = await store.load_instances(HOST)
     assert {one.uuid for one in stored} == {one.uuid for one in crashed_host()[0].instances if one.host == HOST}
 

@@ -25,7 +25,7 @@ from bringup.daemon.service.standby import stand_by
 from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.journal.sqlite import opened
 from bringup.daemon.storage.record_files.base import Records
-from bringup.daemon.storage.store.sqlite import SqliteStore
+from bringup.daemon.storage.store.sql import SqlStore
 from bringup.drivers.needs import MetBy
 from bringup.drivers.simulated import Fault, SimulatedNeed, Verb
 from support.drivers import uuid_of
@@ -314,11 +314,11 @@ async def test_what_failed_is_tried_again_as_if_it_had_not(waiting: Waiting, fai
         assert (record.vm_state, record.task_state) == (VmState.ACTIVE, None)
 
 
-class Forgetful(SqliteStore):
+class Forgetful(SqlStore):
     """A store that cannot be asked for one record."""
 
     @classmethod
-    def over(cls, store: SqliteStore, uuid: str) -> "Forgetful":
+    def over(cls, store: SqlStore, uuid: str) -> "Forgetful":
         made = cls.__new__(cls)
         made.__dict__.update(store.__dict__)
         made.forgotten = uuid

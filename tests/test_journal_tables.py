@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.storage.journal.damage import is_damage
 from bringup.daemon.storage.journal.file import connect
 from bringup.daemon.storage.journal.schema import ADDED_COLUMNS
+from bringup.daemon.storage.sqlite_file import is_damage
 
 AT_ONCE = 6
 FILES = 12

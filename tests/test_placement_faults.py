@@ -17,7 +17,7 @@ import pytest
 
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.settings import Settings, load
-from bringup.daemon.storage.store.sqlite import SqliteStore, opened
+from bringup.daemon.storage.store.sql import SqlStore
 from bringup.placement.client import PlacementClient
 from bringup.placement.credentials import Identity, Named, Password
 from bringup.placement.keystone import KeystoneAuth
@@ -28,6 +28,7 @@ from support.keystone import PASSWORD, Cloud, a_cloud, insisting
 from support.placed import ROOM, Provider, a_provider, gives, holders
 from support.placement import fresh_name
 from support.starts import CAPACITY, Start, has_evacuated
+from support.stores import open_sqlite
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
@@ -89,7 +90,7 @@ class Case:
     client: PlacementClient
     there: Provider
     directory: Path
-    store: SqliteStore
+    store: SqlStore
 
     async def run(self) -> str:
         """Start once with faults, and once more without; give how the first one ended."""
@@ -153,7 +154,7 @@ async def test_each_schedule_ends_right_or_with_nothing_half_done(
         async def one(seed: int) -> None:
             directory = tmp_path / str(seed)
             directory.mkdir(mode=0o700)
-            async with limiter, opened(directory / "store.sqlite") as store:
+            async with limiter, open_sqlite(directory / "store.sqlite") as store:
                 endings.append(await Case(seed, cloud, client, there, directory, store).run())
 
         async with anyio.create_task_group() as group:
@@ -166,7 +167,7 @@ async def test_each_schedule_ends_right_or_with_nothing_half_done(
 async def test_a_start_asks_few_questions_over_few_connections(cloud: Cloud, tmp_path: Path) -> None:
     async with insisting(cloud.placement_url, auth=an_administrator(cloud)) as connected:
         here = await a_provider(connected.at(NEEDED))
-    async with opened(tmp_path / "store.sqlite") as store:
+    async with open_sqlite(tmp_path / "store.sqlite") as store:
         with a_proxy(cloud.auth_url.removesuffix("/v3")) as keystone, a_proxy(cloud.placement_url) as placement:
             to_cloud = Cloud(tmp_path, f"{keystone.url}/v3", placement.url)
             for _ in range(2):

@@ -13,7 +13,7 @@ from bringup.daemon.decisions.instances import Migration
 from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.openstack.resource_provider import InventoryRules, Known, Placed
-from bringup.daemon.storage.store.sqlite import SqliteStore, opened
+from bringup.daemon.storage.store.sql import SqlStore
 from bringup.drivers.simulated import Capacity, Scenario, SimulatedDriver
 from bringup.placement.allocations import take_back
 from bringup.placement.client import PlacementClient
@@ -23,6 +23,7 @@ from bringup.placement.providers import ResourceProvider
 from support.placed import Provider, a_provider, gives, holders
 from support.placement import a_client, a_peer, an_answer, nobody
 from support.records import HOST, instance, records
+from support.stores import open_sqlite
 
 pytestmark = pytest.mark.anyio
 ELSEWHERE = "compute-2"
@@ -41,8 +42,8 @@ async def here(client: PlacementClient) -> Provider:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    async with opened(tmp_path / "store.sqlite") as made:
+async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
+    async with open_sqlite(tmp_path / "store.sqlite") as made:
         yield made
 
 
@@ -130,7 +131,7 @@ async def test_an_inventory_that_cannot_be_put_right_ends_the_start() -> None:
 
 
 async def test_what_was_evacuated_has_nothing_here_any_more_and_keeps_what_it_has_there(
-    client: PlacementClient, here: Provider, store: SqliteStore
+    client: PlacementClient, here: Provider, store: SqlStore
 ) -> None:
     there, uid = await a_provider(client), a_uuid()
     await gives(here.client, uid, here, there)
@@ -156,7 +157,7 @@ async def test_what_was_evacuated_has_nothing_here_any_more_and_keeps_what_it_ha
     ids=["on its way", "given up", "for no reason we know", "and came back", "is ours"],
 )
 async def test_what_may_still_be_needed_here_is_left_alone(
-    here: Provider, store: SqliteStore, host: str, migrations: list[dict[str, str]]
+    here: Provider, store: SqlStore, host: str, migrations: list[dict[str, str]]
 ) -> None:
     uid = a_uuid()
     await gives(here.client, uid, here)
@@ -167,7 +168,7 @@ async def test_what_may_still_be_needed_here_is_left_alone(
     assert await holders(here.client, uid) == {here.uuid}
 
 
-async def test_a_guest_that_could_not_be_destroyed_keeps_what_it_uses(here: Provider, store: SqliteStore) -> None:
+async def test_a_guest_that_could_not_be_destroyed_keeps_what_it_uses(here: Provider, store: SqlStore) -> None:
     uid = a_uuid()
     await gives(here.client, uid, here)
     await store.import_records(records(instance(1, uuid=uid, host=ELSEWHERE), migrations=(evacuation(uid),)))
@@ -176,7 +177,7 @@ async def test_a_guest_that_could_not_be_destroyed_keeps_what_it_uses(here: Prov
     assert await holders(here.client, uid) == {here.uuid}
 
 
-async def test_what_this_run_has_deleted_has_nothing_any_more(here: Provider, store: SqliteStore) -> None:
+async def test_what_this_run_has_deleted_has_nothing_any_more(here: Provider, store: SqlStore) -> None:
     uid = a_uuid()
     await gives(here.client, uid, here)
     gone = known(deleted=frozenset({uid}))
@@ -185,7 +186,7 @@ async def test_what_this_run_has_deleted_has_nothing_any_more(here: Provider, st
     assert await holders(here.client, uid) == set()
 
 
-async def test_a_build_that_waited_for_its_claim_is_an_error(here: Provider, store: SqliteStore) -> None:
+async def test_a_build_that_waited_for_its_claim_is_an_error(here: Provider, store: SqlStore) -> None:
     waiting, building, ours = a_uuid(), a_uuid(), a_uuid()
     for uid in (waiting, building, ours):
         await gives(here.client, uid, here)
@@ -204,7 +205,7 @@ async def test_a_build_that_waited_for_its_claim_is_an_error(here: Provider, sto
     assert {left[building].vm_state, left[ours].vm_state} == {VmState.BUILDING}
 
 
-async def test_consumers_that_nobody_knows_are_told_and_left_alone(here: Provider, store: SqliteStore) -> None:
+async def test_consumers_that_nobody_knows_are_told_and_left_alone(here: Provider, store: SqlStore) -> None:
     stranger, moving = a_uuid(), a_uuid()
     migration = evacuation(a_uuid(), migration_type="migration", status="migrating")
     for uid in (stranger, migration.uuid):
@@ -217,7 +218,7 @@ async def test_consumers_that_nobody_knows_are_told_and_left_alone(here: Provide
     assert await holders(here.client, stranger) == {here.uuid}
 
 
-async def test_a_host_without_strangers_asks_once(here: Provider, store: SqliteStore) -> None:
+async def test_a_host_without_strangers_asks_once(here: Provider, store: SqlStore) -> None:
     with a_peer(an_answer(content={"allocations": {"own": {}}})) as peer:
         async with a_client(peer.url) as asking:
             host = Placed(client=asking.at(Microversion(1, 28)), provider=ResourceProvider(here.uuid, "x", 0))
@@ -225,9 +226,7 @@ async def test_a_host_without_strangers_asks_once(here: Provider, store: SqliteS
     assert len(peer.requests) == 1
 
 
-async def test_an_old_placement_has_no_consumer_generations_and_is_left_alone(
-    here: Provider, store: SqliteStore
-) -> None:
+async def test_an_old_placement_has_no_consumer_generations_and_is_left_alone(here: Provider, store: SqlStore) -> None:
     uid = a_uuid()
     await gives(here.client, uid, here)
     old = Placed(client=here.client.at(Microversion(1, 20)), provider=ResourceProvider(here.uuid, "x", 0))
@@ -237,7 +236,7 @@ async def test_an_old_placement_has_no_consumer_generations_and_is_left_alone(
     assert logs[0]["needed"] == "1.28"
 
 
-async def test_a_placement_that_goes_away_then_keeps_nobody_down(store: SqliteStore) -> None:
+async def test_a_placement_that_goes_away_then_keeps_nobody_down(store: SqlStore) -> None:
     with nobody() as url, capture_logs() as logs:
         async with a_client(url) as away:
             host = Placed(client=away.at(Microversion(1, 28)), provider=ResourceProvider(a_uuid(), "x", 0))

@@ -29,13 +29,13 @@ from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.journal.sqlite import opened as opened_journal
 from bringup.daemon.storage.record_files.base import Records
 from bringup.daemon.storage.store.base import Store
-from bringup.daemon.storage.store.sqlite import opened as opened_store
 from bringup.drivers.base import Driver
 from bringup.drivers.needs import NeedState
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest, SimulatedNeed, Verb
 from support.drivers import uuid_of
 from support.hosts import CLAIMANT, ELSEWHERE, HOST, IN_MEMORY, LIMITS, executor_of, instance, now
 from support.records import migration
+from support.stores import open_sqlite
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -119,7 +119,7 @@ class Machine(RuleBasedStateMachine):
 
     def do(self, what: Callable[[Any], Any]) -> Any:
         async def done() -> Any:
-            async with opened_store(self.directory / "store.sqlite") as store:
+            async with open_sqlite(self.directory / "store.sqlite") as store:
                 return await what(store)
 
         return anyio.run(done)
@@ -146,7 +146,7 @@ class Machine(RuleBasedStateMachine):
             return None
 
         async with (
-            opened_store(self.directory / "store.sqlite") as store,
+            open_sqlite(self.directory / "store.sqlite") as store,
             opened_journal(
                 self.directory / "journal.sqlite", boot_id=uuid_of(self.boot), keep_runs=50, keep_days=90, now=now
             ) as journal,

@@ -20,12 +20,11 @@ from bringup.daemon.recovery.load_records import load_records
 from bringup.daemon.storage.store.base import Claimant
 from bringup.daemon.storage.store.database_url import parse_database_url
 from bringup.daemon.storage.store.postgresql_connection import Tls, connect_args
-from bringup.daemon.storage.store.sqlite import opened
 from support.computer import a_computer
 from support.hosts import IN_MEMORY
 from support.postgresql import PASSWORD
 from support.records import ANY_TASK, HOST, expected, instance, migration, records, uuid_of
-from support.stores import STORES
+from support.stores import STORES, open_sqlite
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +72,7 @@ def spoil(path: Path, statement: str) -> None:
 
 
 async def a_store_of_two(path: Path) -> None:
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         await store.import_records(records(instance(1), instance(2)))
 
 
@@ -82,7 +81,7 @@ async def test_a_row_that_cannot_be_right_fails_its_own_instance_and_no_other(di
     path = directory / "store.sqlite"
     await a_store_of_two(path)
     spoil(path, SPOILED[name])
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         for found in (await store.load_instances(HOST), await store.load_instances_by_uuid([GOOD, BAD])):
             assert {each.uuid: type(each) for each in found} == {GOOD: Instance, BAD: UnreadableInstance}
             repr(found).encode()
@@ -102,7 +101,7 @@ async def test_what_is_no_canonical_uuid_never_becomes_one_of_ours(directory: Pa
     path = directory / "store.sqlite"
     await a_store_of_two(path)
     spoil(path, "UPDATE instances SET uuid = '{}' WHERE uuid = '{}'".format(name.replace("'", "''"), BAD))
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         found = await store.load_instances(HOST)
     [strange] = [each for each in found if isinstance(each, UnreadableInstance)]
     assert len(found) == 2
@@ -111,12 +110,12 @@ async def test_what_is_no_canonical_uuid_never_becomes_one_of_ours(directory: Pa
 
 async def test_a_migration_that_cannot_be_read_keeps_its_own_instance_from_being_started(directory: Path) -> None:
     path = directory / "store.sqlite"
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         moves = (migration(2, migration_type="resize", status="running"), migration(3, status="done"))
         await store.import_records(records(instance(1), instance(2), migrations=moves))
     spoil(path, f"UPDATE migrations SET dest_compute = x'ff' WHERE instance_uuid = '{BAD}'")
     spoil(path, f"UPDATE migrations SET instance_uuid = '../x' WHERE instance_uuid = '{uuid_of(3)}'")
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         [found] = await store.load_migrations(HOST, ["running", "done"])
         assert (found.instance_uuid, found.migration_type) == (BAD, UNREADABLE)
         loaded = await load_records(store, HOST, local=frozenset({GOOD, BAD}), resuming=Resuming(), deadline_s=30)

@@ -10,10 +10,11 @@ import pytest
 from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.storage.store.base import Claimant
-from bringup.daemon.storage.store.postgresql import PostgresqlStore
+from bringup.daemon.storage.store.sql import SqlStore
 from support.pgbouncer import a_pgbouncer
 from support.postgresql import PASSWORD, USER, Server, a_server
 from support.records import HOST, expected, instance, records, uuid_of
+from support.stores import postgresql_store
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +46,7 @@ async def test_many_saves_of_two_daemons_get_through_few_connections(server: Ser
     with a_pgbouncer(server, mode, connections=connections) as port:
         url = through(port, server)
         with anyio.fail_after(100):
-            stores = [await PostgresqlStore.open(url, password=PASSWORD) for _ in range(2)]
+            stores = [await postgresql_store(url) for _ in range(2)]
             await stores[0].import_records(records(*(instance(number) for number in range(1, MANY + 1))))
             for number, store in enumerate(stores):
                 await store.take_lease(Claimant(f"compute-{number}", "node"), for_s=30)
@@ -59,7 +60,7 @@ async def test_many_saves_of_two_daemons_get_through_few_connections(server: Ser
     assert len(found) == MANY
 
 
-async def save_and_look(store: PostgresqlStore, number: int) -> None:
+async def save_and_look(store: SqlStore, number: int) -> None:
     for before, after in ((None, TaskState.POWERING_ON), (TaskState.POWERING_ON, TaskState.REBOOTING)):
         await store.save(
             uuid_of(number), {"task_state": after}, expected=expected(VmState.ACTIVE, task_states=(before,))
@@ -69,7 +70,7 @@ async def save_and_look(store: PostgresqlStore, number: int) -> None:
 
 async def test_one_transaction_leaves_nothing_in_the_session_of_another_client(server: Server) -> None:
     with a_pgbouncer(server, "transaction", connections=1) as port:
-        store = await PostgresqlStore.open(through(port, server), password=PASSWORD)
+        store = await postgresql_store(through(port, server))
         await store.import_records(records(instance(1)))
         with server.connect("postgres") as connection:
             own = connection.execute("SHOW statement_timeout").fetchone()
@@ -90,11 +91,11 @@ async def test_a_pool_of_single_statements_is_refused_in_words(server: Server) -
         pytest.raises(SettingsError, match=r"store\.url: .*statement pooling mode"),
         anyio.fail_after(30),
     ):
-        await PostgresqlStore.open(through(port, server), password=PASSWORD, wait_s=60)
+        await postgresql_store(through(port, server), wait_s=60)
 
 
 @pytest.mark.parametrize("auth", ["md5", "scram-sha-256", "trust"])
 async def test_it_lets_in_by_any_way_that_shows_no_password(server: Server, auth: str) -> None:
     with a_pgbouncer(server, "transaction", auth=auth) as port:
-        store = await PostgresqlStore.open(through(port, server), password=PASSWORD, wait_s=1)
+        store = await postgresql_store(through(port, server), wait_s=1)
         await store.close()

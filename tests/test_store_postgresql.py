@@ -13,9 +13,11 @@ from bringup.daemon.errors import SettingsError, StoreError, Temporary
 from bringup.daemon.service.assembly import opened_own_store
 from bringup.daemon.settings import load
 from bringup.daemon.storage.store.base import Claimant
-from bringup.daemon.storage.store.postgresql import PostgresqlStore, open_database
+from bringup.daemon.storage.store.postgresql import open_database
+from bringup.daemon.storage.store.sql import SqlStore
 from support.postgresql import PASSWORD, Server, a_server, the_server
 from support.records import HOST, expected, instance, records, uuid_of
+from support.stores import postgresql_store
 
 pytestmark = pytest.mark.anyio
 
@@ -31,13 +33,13 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-async def store(server: Server) -> AsyncIterator[PostgresqlStore]:
-    opened = await PostgresqlStore.open(server.new_database(), password=PASSWORD, wait_s=60)
+async def store(server: Server) -> AsyncIterator[SqlStore]:
+    opened = await postgresql_store(server.new_database(), wait_s=60)
     yield opened
     await opened.close()
 
 
-async def save_each_in_turn(store: PostgresqlStore, numbers: range, done: list[int]) -> None:
+async def save_each_in_turn(store: SqlStore, numbers: range, done: list[int]) -> None:
     """Take each record through two states; a write made twice or lost would be a conflict."""
     for number in numbers:
         for before, after in ((None, TaskState.POWERING_ON), (TaskState.POWERING_ON, TaskState.REBOOTING)):
@@ -49,7 +51,7 @@ async def save_each_in_turn(store: PostgresqlStore, numbers: range, done: list[i
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["stopped", "crashed"])
 async def test_a_server_that_goes_and_comes_back_loses_nothing_and_does_nothing_twice(
-    server: Server, store: PostgresqlStore, how: signal.Signals
+    server: Server, store: SqlStore, how: signal.Signals
 ) -> None:
     await store.import_records(records(*(instance(number) for number in range(1, MANY + 1))))
     done: list[int] = []
@@ -72,9 +74,7 @@ async def test_a_server_that_goes_and_comes_back_loses_nothing_and_does_nothing_
     assert {one.task_state for one in await store.load_instances(HOST)} == {TaskState.REBOOTING}
 
 
-async def test_connections_that_are_cut_off_at_any_moment_make_no_write_twice(
-    server: Server, store: PostgresqlStore
-) -> None:
+async def test_connections_that_are_cut_off_at_any_moment_make_no_write_twice(server: Server, store: SqlStore) -> None:
     await store.import_records(records(*(instance(number) for number in range(1, MANY + 1))))
     done: list[int] = []
 
@@ -101,7 +101,7 @@ async def test_connections_that_are_cut_off_at_any_moment_make_no_write_twice(
 
 
 async def test_a_server_that_stays_away_is_an_error_after_a_while(server: Server) -> None:
-    store = await PostgresqlStore.open(server.new_database(), password=PASSWORD, wait_s=0.2)
+    store = await postgresql_store(server.new_database(), wait_s=0.2)
     await store.import_records(records(instance(1)))
     await anyio.to_thread.run_sync(server.stop)
     try:
@@ -110,7 +110,7 @@ async def test_a_server_that_stays_away_is_an_error_after_a_while(server: Server
         with pytest.raises(StoreError, match="cannot save"), anyio.fail_after(30):
             await store.save(uuid_of(1), {"task_state": None}, expected=expected(VmState.ACTIVE))
         with pytest.raises(Temporary, match="cannot open the store postgresql://"), anyio.fail_after(30):
-            await PostgresqlStore.open(server.url("x"), password=PASSWORD, wait_s=0)
+            await postgresql_store(server.url("x"), wait_s=0)
     finally:
         await anyio.to_thread.run_sync(server.start)
         await store.close()
@@ -118,11 +118,11 @@ async def test_a_server_that_stays_away_is_an_error_after_a_while(server: Server
 
 async def test_two_hosts_that_write_in_opposite_orders_both_get_through(server: Server) -> None:
     url = server.new_database()
-    stores = [await PostgresqlStore.open(url, password=PASSWORD) for _ in range(2)]
+    stores = [await postgresql_store(url) for _ in range(2)]
     await stores[0].import_records(records(*(instance(number) for number in range(1, 41))))
     won: list[int] = []
 
-    async def take(store: PostgresqlStore, numbers: list[int]) -> None:
+    async def take(store: SqlStore, numbers: list[int]) -> None:
         async def take_one(number: int) -> None:
             try:
                 await store.save(
@@ -148,10 +148,10 @@ async def test_two_hosts_that_write_in_opposite_orders_both_get_through(server: 
 
 async def test_daemons_that_make_the_tables_at_once_do_not_hinder_each_other(server: Server) -> None:
     url = server.new_database()
-    opened: list[PostgresqlStore] = []
+    opened: list[SqlStore] = []
 
     async def open_it() -> None:
-        opened.append(await PostgresqlStore.open(url, password=PASSWORD))
+        opened.append(await postgresql_store(url))
 
     with anyio.fail_after(30):
         async with anyio.create_task_group() as group:

@@ -15,11 +15,13 @@ from structlog.testing import capture_logs
 from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.errors import StoreUnavailable, Temporary, chain_of
 from bringup.daemon.storage.store.base import Claimant
-from bringup.daemon.storage.store.postgresql import PostgresqlStore, open_database
+from bringup.daemon.storage.store.postgresql import open_database
+from bringup.daemon.storage.store.sql import SqlStore
 from support.moving_address import MovingAddress
 from support.polling import reached
 from support.postgresql import PASSWORD, USER, Server, a_server, a_standby, the_server
 from support.records import HOST, expected, instance, records, uuid_of
+from support.stores import postgresql_store
 
 pytestmark = pytest.mark.anyio
 
@@ -47,15 +49,15 @@ def standby(primary: Server) -> Iterator[Server]:
 
 
 @asynccontextmanager
-async def opened(url: str, *, wait_s: float = 60) -> AsyncIterator[PostgresqlStore]:
-    store = await PostgresqlStore.open(url, password=PASSWORD, wait_s=wait_s)
+async def opened(url: str, *, wait_s: float = 60) -> AsyncIterator[SqlStore]:
+    store = await postgresql_store(url, wait_s=wait_s)
     try:
         yield store
     finally:
         await store.close()
 
 
-async def set_task_state(store: PostgresqlStore, number: int, task_state: TaskState | None) -> None:
+async def set_task_state(store: SqlStore, number: int, task_state: TaskState | None) -> None:
     """Save it, whatever of the two it was."""
     either = expected(VmState.ACTIVE, task_states=(None, TaskState.REBOOTING))
     await store.save(uuid_of(number), {"task_state": task_state}, expected=either)
@@ -69,7 +71,7 @@ async def test_a_standby_is_waited_for_and_never_a_wrong_setting(primary: Server
     await until_it_has_followed(standby, database)
 
     with pytest.raises(Temporary, match="cannot open the store") as raised, anyio.fail_after(60):
-        await PostgresqlStore.open(standby.url(database), password=PASSWORD, wait_s=0.3)
+        await postgresql_store(standby.url(database), wait_s=0.3)
 
     assert raised.value.exit_code == 75
     assert "read-only" in chain_of(raised.value)

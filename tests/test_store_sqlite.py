@@ -18,8 +18,9 @@ from sqlalchemy import event
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.errors import BringupError, Refused, SettingsError, StoreError, Temporary
 from bringup.daemon.storage.store.sql import SqlStore
-from bringup.daemon.storage.store.sqlite import SqliteStore, open_database, opened
+from bringup.daemon.storage.store.sqlite import open_database
 from support.records import HOST, expected, instance, migration, records, uuid_of
+from support.stores import open_sqlite, sqlite_store
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +47,7 @@ def locked(path: Path, how: str = "IMMEDIATE") -> Iterator[None]:
 async def test_the_file_and_what_stands_beside_it_are_private(path: Path) -> None:
     umask = os.umask(0)
     try:
-        async with opened(path) as store:
+        async with open_sqlite(path) as store:
             await store.import_records(records(instance(1)))
             modes = {entry.name: mode(entry) for entry in path.parent.iterdir()}
     finally:
@@ -60,7 +61,7 @@ async def test_a_file_that_others_could_read_is_made_private(path: Path) -> None
     open_database(path).engine.dispose()
     await anyio.Path(path).chmod(0o644)
 
-    async with opened(path):
+    async with open_sqlite(path):
         assert mode(path) == 0o600
 
 
@@ -98,7 +99,7 @@ async def test_saves_that_are_made_at_once_share_commits(path: Path) -> None:
 
 
 async def test_a_save_is_in_the_file_when_it_returns(path: Path) -> None:
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         await store.import_records(records(instance(1)))
         await store.save(uuid_of(1), {"vm_state": VmState.ERROR}, expected=expected(VmState.ACTIVE))
         with closing(sqlite3.connect(path)) as other:
@@ -119,7 +120,7 @@ async def test_loading_takes_one_query_a_table_however_many_instances_there_are(
 
 
 async def test_a_damaged_state_is_loaded_as_that_instance_s_unknown_state(path: Path) -> None:
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         await store.import_records(records(instance(1), instance(2)))
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("UPDATE instances SET vm_state = 'hibernated' WHERE uuid = ?", [uuid_of(1)])
@@ -204,7 +205,7 @@ async def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(
     before = as_it_is(path)
 
     with pytest.raises(error, match=f"{path}: {message}"):
-        await SqliteStore.open(path)
+        await sqlite_store(path)
 
     assert as_it_is(path) == before
 
@@ -222,7 +223,7 @@ async def test_what_is_no_file_is_refused_and_neither_waited_for_nor_changed(
     path.with_name(path.name + suffix).symlink_to(theirs)
 
     with pytest.raises(SettingsError, match=f"cannot open the store {path}: .* is no file; let store.url name a file"):
-        await SqliteStore.open(path, must_exist=must_exist)
+        await sqlite_store(path, must_exist=must_exist)
 
     assert (theirs.is_fifo(), stat.S_IMODE(theirs.stat().st_mode)) == (True, 0o666)
     assert len(list(path.parent.iterdir())) == 2
@@ -232,14 +233,14 @@ async def test_no_store_is_made_where_a_link_leads_to_nothing(path: Path) -> Non
     path.parent.mkdir()
     path.symlink_to(path.parent / "not mounted" / "records.sqlite")
     with pytest.raises(SettingsError, match="is a link to what is not there"):
-        await SqliteStore.open(path)
+        await sqlite_store(path)
 
 
 async def test_a_store_with_a_damaged_name_of_a_table_is_refused(path: Path) -> None:
     path.parent.mkdir()
     ours_with_a_damaged_name(path)
     with pytest.raises(Refused, match="it is damaged"):
-        await SqliteStore.open(path)
+        await sqlite_store(path)
 
 
 @contextmanager
@@ -261,7 +262,7 @@ async def test_a_store_that_this_user_may_not_open_is_a_matter_of_settings(path:
     await directory.chmod(0)
 
     with as_another_user(), pytest.raises(SettingsError, match=f"cannot open the store {path}: ") as caught:
-        await SqliteStore.open(path)
+        await sqlite_store(path)
 
     await directory.chmod(0o700)
     assert isinstance(caught.value.__cause__, OSError | sqlite3.Error)
@@ -269,7 +270,7 @@ async def test_a_store_that_this_user_may_not_open_is_a_matter_of_settings(path:
 
 async def test_a_store_that_is_not_there_is_not_made_where_it_must_exist(path: Path) -> None:
     with pytest.raises(SettingsError, match="bringup import makes it"):
-        await SqliteStore.open(path, must_exist=True)
+        await sqlite_store(path, must_exist=True)
 
     assert not path.parent.exists()
 
@@ -278,7 +279,7 @@ async def test_an_empty_file_becomes_a_store(path: Path) -> None:
     await anyio.Path(path.parent).mkdir()
     await anyio.Path(path).touch()
 
-    async with opened(path, must_exist=True) as store:
+    async with open_sqlite(path, must_exist=True) as store:
         assert await store.load_instances(HOST) == []
 
 
@@ -290,26 +291,26 @@ async def test_a_store_that_another_process_keeps_locked_may_open_later(path: Pa
         open_database(path).engine.dispose()
 
     with locked(path, how), pytest.raises(Temporary, match=f"{path}: another process keeps it locked") as caught:
-        await SqliteStore.open(path, busy_timeout_s=0.01)
+        await sqlite_store(path, busy_timeout_s=0.01)
 
     assert caught.value.exit_code == 75
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         assert await store.load_instances(HOST) == []
 
 
 async def test_opening_a_store_again_in_one_process_keeps_its_locks(path: Path) -> None:
-    async with opened(path, busy_timeout_s=0.01) as store:
+    async with open_sqlite(path, busy_timeout_s=0.01) as store:
         await store.import_records(records(instance(1)))
         with locked(path):
             for _ in range(2):
                 with pytest.raises(Temporary, match="keeps it locked"):
-                    await SqliteStore.open(path, busy_timeout_s=0.01)
+                    await sqlite_store(path, busy_timeout_s=0.01)
             with pytest.raises(StoreError, match="keeps it locked"):
                 await store.save(uuid_of(1), {"vm_state": VmState.ERROR}, expected=expected(VmState.ACTIVE))
 
 
 async def test_a_save_that_meets_a_lock_fails_and_can_be_made_later(path: Path) -> None:
-    async with opened(path, busy_timeout_s=0.01) as store:
+    async with open_sqlite(path, busy_timeout_s=0.01) as store:
         await store.import_records(records(instance(1)))
         with locked(path), pytest.raises(StoreError, match="another process keeps it locked") as caught:
             await store.save(uuid_of(1), {"vm_state": VmState.ERROR}, expected=expected(VmState.ACTIVE))
@@ -320,7 +321,7 @@ async def test_a_save_that_meets_a_lock_fails_and_can_be_made_later(path: Path) 
 
 
 async def test_records_are_read_while_another_process_writes(path: Path) -> None:
-    async with opened(path, busy_timeout_s=0.01) as store:
+    async with open_sqlite(path, busy_timeout_s=0.01) as store:
         await store.import_records(records(instance(1), migrations=(migration(1),)))
         with locked(path):
             assert await store.load_instances(HOST) == [instance(1)]
@@ -329,7 +330,7 @@ async def test_records_are_read_while_another_process_writes(path: Path) -> None
 
 
 async def test_a_table_that_is_gone_is_a_store_error_that_names_the_file(path: Path) -> None:
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         with closing(sqlite3.connect(path)) as other:
             other.executescript("DROP TABLE block_device_mapping")
         with pytest.raises(StoreError, match=f"cannot read the instances of host {HOST} in {path}"):
@@ -337,7 +338,7 @@ async def test_a_table_that_is_gone_is_a_store_error_that_names_the_file(path: P
 
 
 async def test_what_is_saved_is_in_no_message(path: Path) -> None:
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         await store.import_records(records(instance(1)))
         with closing(sqlite3.connect(path)) as other:
             other.executescript("DROP TABLE instance_system_metadata")
@@ -367,13 +368,13 @@ def kill_in_the_middle(path: Path, acknowledged: dict[str, int]) -> int:
 
 
 async def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         await store.import_records(records(*(instance(number) for number in range(8))))
     acknowledged: dict[str, int] = {}
 
     status = await anyio.to_thread.run_sync(kill_in_the_middle, path, acknowledged)
 
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         saved = {one.uuid: int(one.system_metadata["saved"]) for one in await store.load_instances(HOST)}
     assert status == -signal.SIGKILL
     # One that was under way may be there, though nobody was told.
@@ -382,7 +383,7 @@ async def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
 
 
 async def test_a_full_disk_is_a_store_error_and_loses_nothing_that_was_acknowledged(path: Path) -> None:
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         await store.import_records(records(instance(1), instance(2)))
 
     child = await anyio.run_process([*CHILD, "full", str(path)], check=False)
@@ -394,6 +395,6 @@ async def test_a_full_disk_is_a_store_error_and_loses_nothing_that_was_acknowled
     count = acknowledged.split()[-1]
     assert int(count) > 1
     assert read_back == f"read back {count}"
-    async with opened(path) as store:
+    async with open_sqlite(path) as store:
         saved = [one.system_metadata["saved"].split()[0] for one in await store.load_instances(HOST)]
     assert saved == [count, "later"]

@@ -19,11 +19,12 @@ from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.record_files.base import Records
 from bringup.daemon.storage.store.base import Claimant
-from bringup.daemon.storage.store.sqlite import SqliteStore, opened
+from bringup.daemon.storage.store.sql import SqlStore
 from bringup.drivers.simulated import Latency, LatencyKey, Scenario, SimulatedDriver, SimulatedGuest, Uniform
 from support.drivers import uuid_of
 from support.hosts import IN_MEMORY, executor_of, instance, now
 from support.records import migration
+from support.stores import open_sqlite
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +36,7 @@ async def nothing(*_: object) -> None:
     await anyio.lowlevel.checkpoint()
 
 
-def start_of(name: str, driver: SimulatedDriver, store: SqliteStore) -> Start:
+def start_of(name: str, driver: SimulatedDriver, store: SqlStore) -> Start:
     """Make a daemon of a host."""
 
     async def report(_result: RunResult) -> str | None:
@@ -68,7 +69,7 @@ async def a_while(draw: random.Random) -> None:
         await anyio.lowlevel.checkpoint()
 
 
-async def evacuate(store: SqliteStore, number: int, draw: random.Random, happened: list[str]) -> None:
+async def evacuate(store: SqlStore, number: int, draw: random.Random, happened: list[str]) -> None:
     """Move an instance from the first host to the second as Nova does: the migration first, then the record."""
     for status in ("accepted", "pre-migrating"):
         record = await store.get_instance(uuid_of(number))
@@ -89,7 +90,7 @@ async def test_no_guest_ends_up_running_where_its_record_is_not(seed: int) -> No
     drivers = [SimulatedDriver(Scenario(seed=seed + i, guests=guests, latency=latency)) for i in range(2)]
     moved = draw.sample(range(1, COUNT + 1), 3)
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
-        async with opened(Path(folder) / "records.sqlite") as store:
+        async with open_sqlite(Path(folder) / "records.sqlite") as store:
             # One instance of the second host's own: its guests are not strangers' alone.
             own = instance(COUNT + 1, host=HOSTS[1])
             await store.import_records(Records(instances=(*(instance(n) for n in range(1, COUNT + 1)), own)))
@@ -120,7 +121,7 @@ def number_runs(driver: SimulatedDriver, number: int) -> bool:
 
 
 async def run_all(
-    store: SqliteStore, drivers: list[SimulatedDriver], moved: list[int], draw: random.Random, happened: list[str]
+    store: SqlStore, drivers: list[SimulatedDriver], moved: list[int], draw: random.Random, happened: list[str]
 ) -> None:
     async def come_back(name: str, driver: SimulatedDriver) -> None:
         await a_while(draw)

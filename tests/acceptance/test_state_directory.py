@@ -12,12 +12,12 @@ import pytest
 
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.states import TaskState
-from bringup.daemon.storage.store.postgresql import PostgresqlStore
 from support import no_locks
 from support.computer import Computer, a_computer
 from support.postgresql import PASSWORD, the_server
 from support.process import Ended, run, running
 from support.records import instance, records, uuid_of
+from support.stores import postgresql_store
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 INTERRUPTED = instance(3, task_state=TaskState.REBOOT_PENDING_HARD)
@@ -29,7 +29,7 @@ def in_postgresql(directory: Path) -> Computer:
     url = the_server().new_database()
 
     async def store() -> None:
-        opened = await PostgresqlStore.open(url, password=PASSWORD)
+        opened = await postgresql_store(url)
         await opened.import_records(records(*INSTANCES))
         await opened.close()
 

@@ -11,11 +11,11 @@ import anyio
 
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.storage.record_files import Records
-from bringup.daemon.storage.store.sqlite import opened
 from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest, dump_scenario
 from support.placement import fresh_name, real_placement
 from support.process import Ended, Running, run, running
 from support.records import HOST, uuid_of
+from support.stores import open_sqlite
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Computer:
 
         async def store() -> None:
             self.state.mkdir(mode=0o700, exist_ok=True)
-            async with opened(self.store) as open_store:
+            async with open_sqlite(self.store) as open_store:
                 await open_store.import_records(Records(instances=tuple(instances), migrations=tuple(migrations)))
 
         anyio.run(store)
@@ -80,7 +80,7 @@ class Computer:
         """Read the records of instances 1 to 99, by UUID."""
 
         async def read() -> list[Instance]:
-            async with opened(self.store, must_exist=True) as store:
+            async with open_sqlite(self.store, must_exist=True) as store:
                 return await store.load_instances_by_uuid([uuid_of(number) for number in range(1, 100)])
 
         return {one.uuid: one for one in anyio.run(read)}

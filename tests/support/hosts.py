@@ -30,10 +30,11 @@ from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
 from bringup.daemon.storage.record_files.base import Records
 from bringup.daemon.storage.store.base import Claimant, Store
-from bringup.daemon.storage.store.sqlite import SqliteStore, opened
+from bringup.daemon.storage.store.sql import SqlStore
 from bringup.drivers.base import Driver, EventListener
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest
 from support.drivers import uuid_of
+from support.stores import open_sqlite
 from support.tracing import Called, Trace, Traced
 
 T = TypeVar("T")
@@ -99,7 +100,7 @@ class Arranged:
     """A host that can be brought back, as often as one likes."""
 
     driver: SimulatedDriver
-    store: SqliteStore
+    store: SqlStore
     trace: Trace
     host: Host
     start: Start
@@ -199,7 +200,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
         return await trace.around(Called("report"), keep)
 
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
-        async with opened(Path(folder) / "records.sqlite") as store:
+        async with open_sqlite(Path(folder) / "records.sqlite") as store:
             await store.import_records(Records(instances=tuple(instances), migrations=tuple(migrations)))
             await store.take_lease(CLAIMANT, for_s=3600)
             executor = executor_of(

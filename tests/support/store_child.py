@@ -14,7 +14,8 @@ import anyio
 from bringup.daemon.decisions.instances import Expected
 from bringup.daemon.decisions.states import VmState
 from bringup.daemon.errors import StoreError
-from bringup.daemon.storage.store.sqlite import SqliteStore
+from bringup.daemon.storage.store.sql import SqlStore
+from bringup.daemon.storage.store.sqlite import open_database
 
 ACTIVE = Expected((VmState.ACTIVE,), (None,))
 
@@ -24,7 +25,7 @@ def say(*words: object) -> None:
     print(*words, flush=True)  # noqa: T201 - the other end of the pipe reads it
 
 
-async def save_forever(store: SqliteStore, uuid: str) -> None:
+async def save_forever(store: SqlStore, uuid: str) -> None:
     """Save a number that goes up, and say each that was acknowledged."""
     number = 0
     while True:
@@ -33,7 +34,7 @@ async def save_forever(store: SqliteStore, uuid: str) -> None:
         say(uuid, number)
 
 
-async def save_until_full(store: SqliteStore, uuid: str) -> int:
+async def save_until_full(store: SqlStore, uuid: str) -> int:
     """Save larger and larger values until one is refused; give the number of the last that was acknowledged."""
     for number in range(1, 1000):
         try:
@@ -46,7 +47,7 @@ async def save_until_full(store: SqliteStore, uuid: str) -> int:
 
 async def main(mode: str, path: Path) -> None:
     """Do what the mode says."""
-    store = await SqliteStore.open(path)
+    store = SqlStore(open_database(path))
     uuids = [instance.uuid for instance in await store.load_instances("compute-1")]
     if mode == "saves":
         async with anyio.create_task_group() as tasks:

@@ -1,7 +1,8 @@
 """The store that is set: SQLite, PostgreSQL, or Nova's own records."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bringup.daemon.errors import SettingsError, UsageError
@@ -54,14 +55,9 @@ async def opened_own_store(settings: Settings, *, must_exist: bool = False) -> A
         raise UsageError(
             f'store.url = "{settings.store.url}": the records are Nova\'s own, and nothing is imported into them'
         )
-    path = settings.store.path
-    if path is None:
-        async with _opened_postgresql(settings) as store:
-            yield store
-        return
-    from bringup.daemon.storage.store.sqlite import opened
+    from bringup.daemon.storage.store import sql
 
-    async with opened(path, busy_timeout_s=settings.store.busy_timeout, must_exist=must_exist) as store:
+    async with sql.open_store(partial(open_database, settings, must_exist=must_exist)) as store:
         yield store
 
 
@@ -81,15 +77,6 @@ def open_database(settings: Settings, *, must_exist: bool = False) -> "Database"
         raise SettingsError([NO_POSTGRESQL]) from error
     store = settings.store
     return postgresql.open_database(store.url, store_password(settings), store.wait, tls=_store_tls(settings))
-
-
-def _opened_postgresql(settings: Settings) -> AbstractAsyncContextManager[ImportingStore]:
-    try:
-        from bringup.daemon.storage.store.postgresql import opened
-    except ImportError as error:
-        raise SettingsError([NO_POSTGRESQL]) from error
-    store = settings.store
-    return opened(store.url, password=store_password(settings), wait_s=store.wait, tls=_store_tls(settings))
 
 
 def _store_tls(settings: Settings) -> "Tls":

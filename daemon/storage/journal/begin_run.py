@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import NewRun, Past
@@ -13,48 +14,71 @@ PROTECTED_RUNS = 16
 """So many of the last runs are kept whatever their age and number: the quarantine looks at them."""
 
 
+class Boot(NamedTuple):
+    """A row of ``boots``."""
+
+    number: int
+    down_s: float | None
+    memory_lost: bool
+
+
+class LastRun(NamedTuple):
+    """The last row of ``runs``."""
+
+    number: int = 0
+    run_id: str = ""
+    boot: int = 0
+    host: str = ""
+    state: str = ""
+    attempt: int = 0
+
+
+def boot_of(database: sqlite3.Connection, boot_id: str) -> Boot | None:
+    """Read a boot; None if no run was begun on it."""
+    row = database.execute("SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?", (boot_id,)).fetchone()
+    return None if row is None else Boot(row[0], row[1], bool(row[2]))
+
+
 def begin(database: sqlite3.Connection, run: NewRun, *, lost: Callable[..., bool]) -> tuple[Past, int]:
     """Begin a run, or go on with the one that was cut short; give what is known, and the number of its row.
 
     ``lost(is_new=...)`` tells whether a journal of this boot is missing.
     """
     is_new = database.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is None
-    boot, down_s, memory_lost = _see_boot(database, run, memory_lost=lost(is_new=is_new))
-    past, goes_on = known_to(database, run.run_id, run.host, boot=boot, down_s=down_s, memory_lost=memory_lost)
+    boot = _write_boot(database, run, memory_lost=lost(is_new=is_new))
+    past, goes_on = known_to(database, run.run_id, run.host, boot)
     if goes_on is not None:
         database.execute("UPDATE runs SET attempt = ?, state = ? WHERE number = ?", (past.attempt, RUNNING, goes_on))
         return past, goes_on
-    values = (past.run_id, boot, run.host, text_of(run.began_at), past.attempt, RUNNING)
+    values = (past.run_id, boot.number, run.host, text_of(run.began_at), past.attempt, RUNNING)
     cursor = database.execute(
         "INSERT INTO runs (run_id, boot, host, began_at, attempt, state) VALUES (?, ?, ?, ?, ?, ?)", values
     )
     return past, cursor.lastrowid or 0
 
 
-def known_to(
-    database: sqlite3.Connection, run_id: str, host: str, *, boot: int, down_s: float | None, memory_lost: bool
-) -> tuple[Past, int | None]:
-    """Give what is known to a run of this id that begins on a boot, and the number of the run that it goes on with.
+def known_to(database: sqlite3.Connection, run_id: str, host: str, boot: Boot) -> tuple[Past, int | None]:
+    """Return what a run of this id that begins on ``boot`` knows, and the number of the run that it continues.
 
-    It goes on with the last one where that was cut short on the same boot and host; None: with none.
+    It continues the last one if that was cut short on the same boot and host; None: it continues none.
     """
-    last = database.execute(
-        "SELECT number, run_id, boot, host, state, attempt FROM runs ORDER BY number DESC LIMIT 1"
+    row = database.execute(
+        f"SELECT {', '.join(LastRun._fields)} FROM runs ORDER BY number DESC LIMIT 1"  # noqa: S608 - our own names
     ).fetchone()
-    number, last_id, last_boot, last_host, state, attempt = last or (0, "", 0, "", "", 0)
-    was_cut_short = state in (RUNNING, STOPPED)
-    goes_on = number if was_cut_short and last_boot == boot and last_host == host else None
+    last = LastRun(*row or ())
+    was_cut_short = last.state in (RUNNING, STOPPED)
+    goes_on = last.number if was_cut_short and last.boot == boot.number and last.host == host else None
     past = Past(
-        run_id=run_id if goes_on is None else last_id,
-        attempt=1 if goes_on is None else attempt + 1,
+        run_id=run_id if goes_on is None else last.run_id,
+        attempt=1 if goes_on is None else last.attempt + 1,
         settled={} if goes_on is None else queries.settled_in(database, goes_on),
-        in_flight=queries.in_flight_in(database, number) if was_cut_short else {},
-        resumed=queries.resumed_on(database, boot),
-        boot_settled=queries.is_settled(database, boot),
-        held=queries.held_on(database, boot),
-        memory_lost=memory_lost,
-        downtime_s=down_s,
-        suspects=queries.suspects_before(database, boot),
+        in_flight=queries.in_flight_in(database, last.number) if was_cut_short else {},
+        resumed=queries.resumed_on(database, boot.number),
+        boot_settled=queries.is_settled(database, boot.number),
+        held=queries.held_on(database, boot.number),
+        memory_lost=boot.memory_lost,
+        downtime_s=boot.down_s,
+        suspects=queries.suspects_before(database, boot.number),
         released=queries.waiting_releases(database),
         retried=queries.waiting_retries(database),
     )
@@ -65,24 +89,24 @@ def begin_again(database: sqlite3.Connection, run: NewRun, past: Past, number: i
     """Write the run that is under way into a file that has not got it, under the number that its entries have."""
     if database.execute("SELECT 1 FROM runs WHERE number = ?", (number,)).fetchone() is not None:
         return
-    boot, _, _ = _see_boot(database, run, memory_lost=memory_lost)
+    boot = _write_boot(database, run, memory_lost=memory_lost)
     database.execute(
         "INSERT INTO runs (number, run_id, boot, host, began_at, attempt, state) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (number, past.run_id, boot, run.host, text_of(run.began_at), past.attempt, RUNNING),
+        (number, past.run_id, boot.number, run.host, text_of(run.began_at), past.attempt, RUNNING),
     )
 
 
-def _see_boot(database: sqlite3.Connection, run: NewRun, *, memory_lost: bool) -> tuple[int, float | None, bool]:
-    query = "SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?"
-    row = database.execute(query, (run.boot_id,)).fetchone()
-    if row is None:
-        at = text_of(run.began_at)
-        database.execute(
-            "INSERT INTO boots (boot_id, first_seen, last_seen, down_s, memory_lost) VALUES (?, ?, ?, ?, ?)",
-            (run.boot_id, at, at, queries.away_s(database, run.began_at), memory_lost),
-        )
-        row = database.execute(query, (run.boot_id,)).fetchone()
-    return row[0], row[1], bool(row[2])
+def _write_boot(database: sqlite3.Connection, run: NewRun, *, memory_lost: bool) -> Boot:
+    """Read the boot of a run; write it if this is its first one."""
+    found = boot_of(database, run.boot_id)
+    if found is not None:
+        return found
+    at, down_s = text_of(run.began_at), queries.away_s(database, run.began_at)
+    cursor = database.execute(
+        "INSERT INTO boots (boot_id, first_seen, last_seen, down_s, memory_lost) VALUES (?, ?, ?, ?, ?)",
+        (run.boot_id, at, at, down_s, memory_lost),
+    )
+    return Boot(cursor.lastrowid or 0, down_s, memory_lost)
 
 
 def forget_the_old(database: sqlite3.Connection, run: NewRun, number: int, *, keep_runs: int, keep_days: int) -> None:

@@ -1,7 +1,7 @@
-"""When a journal is damaged: what an error says of the file, and a look through all of it.
+"""Damage that SQLite does not notice by itself: found by reading what the rows of a journal hold.
 
-A page may be lost, overwritten, or be another page's; what SQLite does not notice by itself is found by reading what
-the rows hold.  Whatever finds it, the file is set aside: no part of it is believed.
+A page may be lost, overwritten, or be another page's.  Whatever finds it, the file is set aside: no part of it is
+believed (:func:`bringup.daemon.storage.sqlite_file.is_damage`).
 """
 
 import json
@@ -11,56 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
-DAMAGE: Final = frozenset(
-    {
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_FORMAT,
-        sqlite3.SQLITE_MISMATCH,
-        # No statement of ours is wrong by itself: a table is missing.
-        sqlite3.SQLITE_ERROR,
-    }
-)
-BROKEN_LINKS: Final = frozenset(
-    {
-        sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY,
-        sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
-        sqlite3.SQLITE_CONSTRAINT_ROWID,
-        # An index that has lost a row, or an index or a trigger that is none of ours.
-        sqlite3.SQLITE_CONSTRAINT_UNIQUE,
-        sqlite3.SQLITE_CONSTRAINT_TRIGGER,
-        sqlite3.SQLITE_CONSTRAINT_CHECK,
-    }
-)
-"""Every row is written after the one that it refers to, and once: what was there is not there any more."""
-LOST: Final = sqlite3.SQLITE_IOERR_CORRUPTFS
-"""A part of the file cannot be read (EIO): a sector that the disk has lost.  No other error of reading says so."""
-UNDECODABLE: Final = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError)
-"""What reading a row raises that holds something else than was written."""
-NO_TEXT: Final = "Could not decode to UTF-8"
-"""How Python's module begins what it says of a text that is none; it gives no code."""
-MADE_BY_ANOTHER: Final = ("duplicate column name", "already exists")
-"""What SQLite says where another process has made the same table or column since."""
-_PRIMARY: Final = 0xFF
-
-
-def is_damage(error: BaseException) -> bool:
-    """Tell whether an error says that the file is damaged, and not that it cannot be used now."""
-    if isinstance(error, UNDECODABLE):
-        return True
-    if not isinstance(error, sqlite3.Error):
-        return False
-    code = getattr(error, "sqlite_errorcode", 0)
-    if code == sqlite3.SQLITE_ERROR and any(words in str(error) for words in MADE_BY_ANOTHER):
-        return False
-    return code & _PRIMARY in DAMAGE or code in (*BROKEN_LINKS, LOST) or str(error).startswith(NO_TEXT)
-
-
-def damaged(text: str) -> sqlite3.DatabaseError:
-    """Make an error that says that the file is damaged."""
-    error = sqlite3.DatabaseError(text)
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error
+from bringup.daemon.storage.sqlite_file import UNDECODABLE, damage_error
 
 
 @contextmanager
@@ -72,19 +23,7 @@ def decoding() -> Iterator[None]:
     try:
         yield
     except UNDECODABLE as error:
-        raise damaged("a row does not hold what was written") from error
-
-
-@contextmanager
-def in_words() -> Iterator[None]:
-    """Take for damage what SQLite says of a damaged name: it is no UTF-8, and Python's module has no error for that.
-
-    :raises sqlite3.DatabaseError: it is.
-    """
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise damaged("what SQLite says of it is no text") from error
+        raise damage_error("a row does not hold what was written") from error
 
 
 def look_through(database: sqlite3.Connection) -> None:
@@ -95,9 +34,9 @@ def look_through(database: sqlite3.Connection) -> None:
     # Not quick_check, which takes the index of another table for one of this: twice as long, 0.15 s for 43 MiB.
     (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
-        raise damaged(str(found))
+        raise damage_error(str(found))
     if database.execute("PRAGMA foreign_key_check").fetchone() is not None:
-        raise damaged("a row refers to one that is not there")
+        raise damage_error("a row refers to one that is not there")
     tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     with decoding():
         for table, columns in _SMALL.items():

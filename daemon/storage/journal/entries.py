@@ -1,29 +1,77 @@
-"""What is written of an instance, as rows: an action that is about to be done, an outcome."""
+"""Entries of the journal about an instance, as rows: an action that is about to begin, an outcome."""
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class BegunInstance(NamedTuple):
+    """A row of ``instances`` whose outcome is still open."""
+
+    run: int
+    uuid: str
+    attempt: int
+    because: str
+    began_at: str
+    was: str | None
+
+
+class SettledInstance(NamedTuple):
+    """A row of ``instances`` with its outcome."""
+
+    run: int
+    uuid: str
+    attempt: int
+    because: str
+    settled_at: str
+    kind: str
+    outcome: str
+    left_as: str | None
+
+
+class BegunAction(NamedTuple):
+    """A row of ``actions`` without its end."""
+
+    run: int
+    uuid: str
+    attempt: int
+    number: int
+    rule: str
+    verb: str
+    detail: str | None
+    began_at: str
+
+
+class ActionEnd(NamedTuple):
+    """The end of an action, and the row that it belongs to; in the order of the statement."""
+
+    ended_at: str
+    took_s: float
+    error: str | None
+    run: int
+    uuid: str
+    attempt: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """An action that is about to be done."""
+    """An action that is about to begin."""
 
-    instance: tuple[Any, ...]
-    action: tuple[Any, ...]
-    end: tuple[Any, ...] | None
+    instance: BegunInstance
+    action: BegunAction
+    end: ActionEnd | None
+    """Of the action before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettledEntry:
     """An outcome."""
 
-    uuid: str
-    instance: tuple[Any, ...]
-    end: tuple[Any, ...] | None
-    at: str
+    instance: SettledInstance
+    end: ActionEnd | None
     is_held: bool
 
 
@@ -31,24 +79,22 @@ Entry = Begun | SettledEntry
 
 
 def write_entries(database: sqlite3.Connection, entries: Sequence[Entry]) -> None:
-    """Write them, in the transaction of the caller."""
-    entries = [_storable(entry) for entry in entries]
+    """Write entries in the caller's transaction."""
     begun = [entry for entry in entries if isinstance(entry, Begun)]
     settled = [entry for entry in entries if isinstance(entry, SettledEntry)]
     # Begun first: the end of an action that was begun in this round finds it.
     if begun:
         database.executemany(
-            """INSERT INTO instances (run, uuid, attempt, because, began_at, was) VALUES (?, ?, ?, ?, ?, ?)
+            f"""INSERT INTO instances {_into(BegunInstance)}
             ON CONFLICT DO UPDATE SET attempt = excluded.attempt, because = excluded.because, kind = NULL,
             was = coalesce(excluded.was, was)""",
-            [entry.instance for entry in begun],
+            [_escaped(entry.instance) for entry in begun],
         )
         database.executemany(
-            """INSERT INTO actions (run, uuid, attempt, number, rule, verb, detail, began_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING""",
-            [entry.action for entry in begun],
+            f"INSERT INTO actions {_into(BegunAction)} ON CONFLICT DO NOTHING",
+            [_escaped(entry.action) for entry in begun],
         )
-    ends = [entry.end for entry in entries if entry.end is not None]
+    ends = [_escaped(entry.end) for entry in entries if entry.end is not None]
     if ends:
         database.executemany(
             """UPDATE actions SET ended_at = ?, took_s = ?, error = ?
@@ -57,31 +103,25 @@ def write_entries(database: sqlite3.Connection, entries: Sequence[Entry]) -> Non
         )
     if settled:
         database.executemany(
-            """INSERT INTO instances (run, uuid, attempt, because, settled_at, kind, outcome, left_as)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET attempt = excluded.attempt,
+            f"""INSERT INTO instances {_into(SettledInstance)}
+            ON CONFLICT DO UPDATE SET attempt = excluded.attempt,
             because = excluded.because, settled_at = excluded.settled_at, kind = excluded.kind,
             outcome = excluded.outcome, left_as = excluded.left_as""",
-            [entry.instance for entry in settled],
+            [_escaped(entry.instance) for entry in settled],
         )
-        database.executemany(
-            "UPDATE releases SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL",
-            [(entry.at, entry.uuid) for entry in settled if not entry.is_held],
-        )
-        database.executemany(
-            "UPDATE retries SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL",
-            [(entry.at, entry.uuid) for entry in settled],
-        )
+        taken = [(entry.instance.settled_at, _plain(entry.instance.uuid)) for entry in settled]
+        released = [each for each, entry in zip(taken, settled, strict=True) if not entry.is_held]
+        database.executemany("UPDATE releases SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL", released)
+        database.executemany("UPDATE retries SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL", taken)
 
 
-def _storable(entry: Entry) -> Entry:
-    """Write what is no text (half a surrogate) with escapes: it must not fail those that share its commit."""
-    if isinstance(entry, Begun):
-        return Begun(_escaped(entry.instance), _escaped(entry.action), entry.end and _escaped(entry.end))
-    instance, end = _escaped(entry.instance), entry.end and _escaped(entry.end)
-    return replace(entry, uuid=_plain(entry.uuid), instance=instance, end=end)
+def _into(row: type[NamedTuple]) -> str:
+    """Return the columns of a row, and their places."""
+    return f"({', '.join(row._fields)}) VALUES ({', '.join('?' for _ in row._fields)})"
 
 
 def _escaped(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Write what is no text (half a surrogate) with escapes: it must not fail those that share its commit."""
     return tuple(_plain(value) if isinstance(value, str) else value for value in row)
 
 

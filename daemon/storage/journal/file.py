@@ -1,98 +1,69 @@
-"""The file of the journal: opened, checked, set aside; and a mark beside it that outlives it."""
+"""The file of the journal: its tables, the mark that outlives it, and its replacement wherever damage is met.
+
+Only the daemon that holds the lock of this host sets a file aside, and begins a new one with the run that is under way:
+whoever else has it open (``bringup release``) reports that it is damaged.
+"""
 
 import errno
-import os
 import sqlite3
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn, TypeVar
 from uuid import uuid4
 
 from bringup.daemon.errors import Refused
-from bringup.daemon.storage.files import sync_directory, write_durably
-from bringup.daemon.storage.journal.damage import damaged, in_words, look_through
+from bringup.daemon.logs import get_logger
+from bringup.daemon.storage import sqlite_file
+from bringup.daemon.storage.files import write_durably
+from bringup.daemon.storage.journal.base import NewRun, Past
+from bringup.daemon.storage.journal.begin_run import begin_again
+from bringup.daemon.storage.journal.damage import look_through
 from bringup.daemon.storage.journal.schema import ADDED, ADDED_COLUMNS, TABLES, VERSION
-from bringup.daemon.storage.state_directory import is_read_only, without_locks
-from bringup.drivers.files import OF_A_DATABASE, no_database_file, read_file
+from bringup.daemon.storage.sqlite_file import damage_error, is_damage, transaction, undecodable_is_damage
+from bringup.daemon.storage.state_directory import without_locks
+from bringup.drivers.files import no_database_file, read_file
 
-BUSY_TIMEOUT_S = 5.0
+log = get_logger()
+
+T = TypeVar("T")
+
 MARK = "boot"
 """Holds the id of the last boot on which a run began: a journal that is set aside is missed on that boot only."""
-HEADER: Final = 100
-WRITE_VERSION: Final = 18
-KNOWN_WRITE_VERSIONS: Final = (0, 1, 2)
-"""https://www.sqlite.org/fileformat2.html#file_format_version_numbers"""
 NEWEST: Final = 100
 """Versions are counted up one by one: no version of bringup has written one that is higher."""
 UNKNOWN: Final = ""
 """What a mark holds that cannot be read."""
 
 
-def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     """Open the file, making it and its tables where they are missing.
 
-    :raises sqlite3.Error: it is damaged (:func:`bringup.daemon.storage.journal.damage.is_damage`), or cannot be used
+    :raises sqlite3.Error: it is damaged (:func:`bringup.daemon.storage.sqlite_file.is_damage`), or cannot be used
     now.
     :raises OSError: it cannot be used now.
     :raises Refused: a newer version wrote it.
     """
-    if found := no_database_file(path) or not_ours(path):
-        raise damaged(found)
-    with suppress(FileExistsError):
-        # What SQLite puts beside the file gets the mode of the file.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        sync_directory(path.parent)
-    # SQLite would wait, each time, for somebody to let go of it.
+    if found := no_database_file(path) or sqlite_file.not_permitted(path):
+        raise damage_error(found)
+    sqlite_file.create_file(path)
+    # SQLite would wait, each time, for somebody to release it.
     if reason := without_locks(path.parent):
         raise OSError(errno.ENOLCK, f"its file system keeps no locks ({reason})")
-    database = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    database = sqlite_file.connect(path)
     try:
-        with in_words():
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-                database.execute(f"PRAGMA {pragma}").fetchall()
-            _see_to_tables(database, path)
-            if check:
-                look_through(database)
+        with undecodable_is_damage():
+            _ensure_tables(database, path)
+            look_through(database)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def odd_header(path: Path) -> str | None:
-    """Say what in the header of the file is none of ours though SQLite takes it; None: nothing.
-
-    A file whose "write version" SQLite does not know is one that it reads and never writes, on no boot.  Only a process
-    that has no connection to the file may look: closing a descriptor lets go of all locks that it has there.
-    """
-    try:
-        with path.open("rb") as file:
-            header = file.read(HEADER)
-    except OSError:
-        # Whether it can be used is said by who uses it.
-        return None
-    if len(header) < HEADER or header[WRITE_VERSION] in KNOWN_WRITE_VERSIONS:
-        return None
-    return f"it can be read and never written: the write version in its header is {header[WRITE_VERSION]}"
-
-
-def may_be_written(path: Path) -> bool:
-    """Tell whether this user may write the file where it is: who then cannot is held up by what is in it."""
-    return os.access(path, os.R_OK | os.W_OK, effective_ids=True) and not is_read_only(path)
-
-
-def not_ours(path: Path) -> str | None:
-    """Say that this user may not use the file, on no boot; None: it may, or there is none."""
-    is_there = os.access(path, os.F_OK, effective_ids=True)
-    if not is_there or os.access(path, os.R_OK | os.W_OK, effective_ids=True) or is_read_only(path):
-        return None
-    return f"{path} is a file that this user may not read and write"
-
-
-def _see_to_tables(database: sqlite3.Connection, path: Path) -> None:
+def _ensure_tables(database: sqlite3.Connection, path: Path) -> None:
     if _is_complete(database, path):
         return
     # Another process may be about to do the same: looked at again under the lock.
@@ -124,7 +95,7 @@ def version_of(database: sqlite3.Connection) -> int:
     """
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if not 0 <= version <= NEWEST:
-        raise damaged(f"its version is {version}, which no version of bringup writes")
+        raise damage_error(f"its version is {version}, which no version of bringup writes")
     return int(version)
 
 
@@ -133,12 +104,12 @@ def _make_tables(database: sqlite3.Connection) -> None:
     version = version_of(database)
     if version == 0:
         if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise damaged("it is a database of another program")
+            raise damage_error("it is a database of another program")
         _execute_each(database, TABLES)
     _execute_each(database, ADDED)
     for table, columns in ADDED_COLUMNS.items():
         if not _has_table(database, table):
-            raise damaged(f"the table {table} is missing")
+            raise damage_error(f"the table {table} is missing")
         for name in _missing_columns(database, table):
             database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
     if version == 0:
@@ -158,16 +129,6 @@ def _has_table(database: sqlite3.Connection, name: str) -> bool:
 def _missing_columns(database: sqlite3.Connection, table: str) -> list[str]:
     known = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
     return sorted(ADDED_COLUMNS[table].keys() - known)
-
-
-def set_aside(path: Path, at: datetime) -> Path:
-    """Rename a damaged file, and what SQLite put beside it; give its new name.  Raises OSError."""
-    kept_as = path.with_name(f"{path.name}.corrupt-{at:%Y%m%dT%H%M%S.%fZ}")
-    for suffix in OF_A_DATABASE:
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(kept_as.with_name(kept_as.name + suffix))
-    sync_directory(path.parent)
-    return kept_as
 
 
 class Mark:
@@ -210,14 +171,82 @@ def _make_room(place: Path) -> None:
             place.rename(place.with_name(f"{place.name}.corrupt-{uuid4()}"))
 
 
-@contextmanager
-def transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Make one transaction that writes from its start: the lock is waited for there, or not at all."""
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield database
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
+class JournalFile:
+    """The file; all of its methods block, and one thread at a time uses it."""
+
+    def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
+        """Open nothing yet."""
+        self.path = path
+        self.is_ours = False
+        """Damage that is met sets the file aside."""
+        self._now = now
+        self._database: sqlite3.Connection | None = None
+        self._begun: tuple[NewRun, Past, int] | None = None
+
+    def database(self) -> sqlite3.Connection:
+        """Give the connection, opened if need be.  Raises sqlite3.Error or OSError."""
+        if self._database is None:
+            self.open()
+        if self._database is None:
+            self._never()
+        return self._database
+
+    def open(self) -> None:
+        """Open the file; a damaged one is set aside.  Raises sqlite3.Error or OSError."""
+        try:
+            self._database = connect(self.path)
+        except sqlite3.Error as error:
+            if not self._is_damage(error):
+                raise
+            self._replace(error)
+        if self._begun is not None:
+            self._go_on(*self._begun)
+
+    def begun(self, run: NewRun, past: Past, number: int) -> None:
+        """Take note of the run that is under way: a file that takes this one's place has it too."""
+        self._begun = run, past, number
+
+    def mended(self, work: Callable[[], T]) -> T:
+        """Do ``work``; where it meets damage, again on a file that is new.  Raises what the work does."""
+        try:
+            with undecodable_is_damage():
+                return work()
+        except sqlite3.Error as error:
+            if not self._is_damage(error) or self._is_without_run(error):
+                raise
+            self._replace(error)
+        if self._begun is not None:
+            self._go_on(*self._begun)
+        return work()
+
+    def close(self) -> None:
+        """Close it; again is fine."""
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+
+    def _is_damage(self, error: sqlite3.Error) -> bool:
+        """Tell whether an error is one for which the file is set aside, by whom it may be."""
+        if not self.is_ours:
+            return False
+        is_closed = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY
+        return is_damage(error) or (is_closed and sqlite_file.may_write(self.path))
+
+    def _is_without_run(self, error: sqlite3.Error) -> bool:
+        """Tell whether a row refers to a run that was never written: that is no damage."""
+        code = getattr(error, "sqlite_errorcode", 0)
+        return code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY and self._begun is None
+
+    def _replace(self, error: sqlite3.Error) -> None:
+        self.close()
+        kept_as = sqlite_file.set_aside(self.path, self._now())
+        log.error("journal.set_aside", path=str(self.path), kept_as=str(kept_as), error=str(error))
+        self._database = connect(self.path)
+
+    def _go_on(self, run: NewRun, past: Past, number: int) -> None:
+        with transaction(self.database()) as database:
+            lost = Mark(self.path).lost(run.boot_id, is_new=True)
+            begin_again(database, run, past, number, memory_lost=lost)
+
+    def _never(self) -> NoReturn:
+        raise sqlite3.OperationalError("it is not open")

@@ -3,11 +3,9 @@
 import errno
 import json
 import os
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,12 @@ from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import FailedBefore, Past
-from bringup.daemon.storage.journal.begin_run import known_to
-from bringup.daemon.storage.journal.damage import damaged, decoding, is_damage, look_through
-from bringup.daemon.storage.journal.file import BUSY_TIMEOUT_S, odd_header, version_of
+from bringup.daemon.storage.journal.begin_run import Boot, boot_of, known_to
+from bringup.daemon.storage.journal.damage import decoding, look_through
+from bringup.daemon.storage.journal.file import version_of
 from bringup.daemon.storage.journal.schema import VERSION
 from bringup.daemon.storage.journal.unfinished import Owed, owed_on
-from bringup.daemon.storage.state_directory import is_read_only, without_locks
+from bringup.daemon.storage.sqlite_file import damage_error, is_damage, open_read_only, unknown_write_version
 from bringup.drivers.files import no_database_file
 
 Row = dict[str, Any]
@@ -129,11 +127,8 @@ class History:
     def past(self, boot_id: str, host: str, at: datetime) -> Past:
         """Tell what a run would know that began now; nothing is begun."""
         database = self._database
-        boot = database.execute(
-            "SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?", (boot_id,)
-        ).fetchone()
-        number, down_s, memory_lost = boot or (0, queries.away_s(database, at), 0)
-        past, _ = known_to(database, "", host, boot=number, down_s=down_s, memory_lost=bool(memory_lost))
+        boot = boot_of(database, boot_id) or Boot(0, queries.away_s(database, at), memory_lost=False)
+        past, _ = known_to(database, "", host, boot)
         return past
 
     @decoding()
@@ -220,7 +215,7 @@ def read(path: Path) -> Iterator[History | None]:
     :raises Refused: a newer version of bringup wrote it, or it is no journal.
     """
     if found := no_database_file(path):
-        raise _damaged(path) from damaged(found)
+        raise _damaged(path) from damage_error(found)
     # Looked at and never opened: the daemon reads here too (POST /release), and whoever closes a descriptor of a file
     # lets go of all locks that the process has on it, the daemon's own among them.
     try:
@@ -237,7 +232,7 @@ def read(path: Path) -> Iterator[History | None]:
     if not os.access(path, os.R_OK, effective_ids=True):
         raise _may_not(path, os.strerror(errno.EACCES))
     try:
-        with _connected(path) as database:
+        with open_read_only(path) as database:
             # A daemon that has just made the file has not filled it yet.
             yield History(database) if _version(database, path) else None
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
@@ -266,7 +261,7 @@ def damage(path: Path) -> str | None:
                 history.check()
     except DamagedJournal as error:
         return str(error.__cause__)
-    return odd_header(path)
+    return unknown_write_version(path)
 
 
 class NewerJournal(Refused):
@@ -281,34 +276,3 @@ def _version(database: sqlite3.Connection, path: Path) -> int:
             "run the version that wrote it; if there was never a newer one here, rename the file"
         )
     return version
-
-
-@contextmanager
-def _connected(path: Path) -> Iterator[sqlite3.Connection]:
-    """Connect; where SQLite cannot use the file in its place, to a copy: what is there can be read all the same."""
-    with ExitStack() as held:
-        database = held.enter_context(closing(_opened(path, "mode=ro")))
-        try:
-            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError as error:
-            if is_damage(error) or not (without_locks(path.parent) or is_read_only(path.parent)):
-                raise
-            database = held.enter_context(_copied(path))
-        yield database
-
-
-@contextmanager
-def _copied(path: Path) -> Iterator[sqlite3.Connection]:
-    with tempfile.TemporaryDirectory(prefix="bringup-journal-") as directory:
-        copy = Path(directory) / path.name
-        for suffix in ("", "-wal"):
-            with suppress(FileNotFoundError):
-                shutil.copyfile(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
-        # Nobody else has it.
-        with closing(_opened(copy, "nolock=1")) as database:
-            database.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
-            yield database
-
-
-def _opened(path: Path, options: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=BUSY_TIMEOUT_S)

@@ -31,11 +31,21 @@ from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import ALL, FailedBefore, KeptDisks, Left, NewRun, Past
 from bringup.daemon.storage.journal.begin_run import begin, forget_the_old
 from bringup.daemon.storage.journal.damage import decoding
-from bringup.daemon.storage.journal.entries import Begun, Entry, SettledEntry, text_of, write_entries
-from bringup.daemon.storage.journal.file import Mark, transaction
-from bringup.daemon.storage.journal.open_file import JournalFile
+from bringup.daemon.storage.journal.entries import (
+    ActionEnd,
+    Begun,
+    BegunAction,
+    BegunInstance,
+    Entry,
+    SettledEntry,
+    SettledInstance,
+    text_of,
+    write_entries,
+)
+from bringup.daemon.storage.journal.file import JournalFile, Mark
 from bringup.daemon.storage.journal.schema import ENDED, STOPPED
 from bringup.daemon.storage.journal.serialize import detail_of, dump_left, dump_outcome, write_left
+from bringup.daemon.storage.sqlite_file import transaction
 
 log = get_logger()
 
@@ -118,9 +128,11 @@ class SqliteJournal:
         number = self._numbers[uuid] = self._numbers.get(uuid, 0) + 1
         end = self._take_end(uuid)
         at = text_of(self._now())
+        rules, before = json.dumps(list(because)), None if was is None else write_left(was)
+        verb, detail = step.action.verb, detail_of(step.action)
         entry = Begun(
-            (self._run, uuid, self._attempt, json.dumps(list(because)), at, None if was is None else write_left(was)),
-            (self._run, uuid, self._attempt, number, step.rule, step.action.verb, detail_of(step.action), at),
+            BegunInstance(self._run, uuid, self._attempt, rules, at, before),
+            BegunAction(self._run, uuid, self._attempt, number, step.rule, verb, detail, at),
             end,
         )
         try:
@@ -136,30 +148,28 @@ class SqliteJournal:
             text = None if error is None else f"{type(error).__name__}: {error}"
             doing.end = (text_of(self._now()), round(time.monotonic() - doing.began, 6), text)
 
-    def _take_end(self, uuid: str) -> tuple[Any, ...] | None:
+    def _take_end(self, uuid: str) -> ActionEnd | None:
         doing = self._doing.pop(uuid, None)
         if doing is None or doing.end is None:
             return None
-        return (*doing.end, self._run, uuid, self._attempt, doing.number)
+        return ActionEnd(*doing.end, self._run, uuid, self._attempt, doing.number)
 
     async def settled(self, outcome: Outcome) -> None:
         """Write what came of an instance."""
-        at = text_of(self._now())
-        uuid = outcome.uuid
-        instance = (
-            self._run,
-            uuid,
-            self._attempt,
-            json.dumps(outcome.because),
-            at,
-            outcome.kind.value,
-            dump_outcome(outcome),
-            dump_left(outcome),
+        row = SettledInstance(
+            run=self._run,
+            uuid=outcome.uuid,
+            attempt=self._attempt,
+            because=json.dumps(outcome.because),
+            settled_at=text_of(self._now()),
+            kind=outcome.kind.value,
+            outcome=dump_outcome(outcome),
+            left_as=dump_left(outcome),
         )
-        entry = SettledEntry(uuid, instance, self._take_end(uuid), at, outcome.kind is Kind.HELD)
-        self._owed[uuid] = entry
+        entry = SettledEntry(row, self._take_end(outcome.uuid), outcome.kind is Kind.HELD)
+        self._owed[outcome.uuid] = entry
         await self._write(entry)
-        self._owed.pop(uuid, None)
+        self._owed.pop(outcome.uuid, None)
 
     async def _write(self, entry: Entry) -> None:
         try:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from bringup.daemon.decisions.actions import ResumeStateOnHostBoot
 from bringup.daemon.decisions.outcomes import Kind
-from bringup.daemon.storage.journal.schema import ENDED
+from bringup.daemon.storage.journal import queries
+from bringup.daemon.storage.journal.begin_run import boot_of
 
 NOT_BACK = (None, Kind.FAILED.value, Kind.HELD.value, Kind.DEFERRED.value, Kind.SUPERSEDED.value)
 """What came of an instance that has not had its turn; None: nothing yet."""
@@ -31,14 +32,10 @@ class Owed:
 
 def owed_on(database: sqlite3.Connection, boot_id: str) -> Owed:
     """Tell what is owed on a boot."""
-    boot = database.execute("SELECT number, memory_lost FROM boots WHERE boot_id = ?", (boot_id,)).fetchone()
-    ended = (
-        boot is not None
-        and database.execute("SELECT 1 FROM runs WHERE boot = ? AND state = ? LIMIT 1", (boot[0], ENDED)).fetchone()
-    )
+    boot = boot_of(database, boot_id)
     last = {uuid: rest for uuid, *rest in database.execute(_LAST, (Kind.SKIPPED.value,))}
     return Owed(
-        settled=bool(ended) and not boot[1],
+        settled=boot is not None and not boot.memory_lost and queries.is_settled(database, boot.number),
         not_back=frozenset(uuid for uuid, (kind, _verb, on) in last.items() if on == boot_id and kind in NOT_BACK),
         failed_starts=frozenset(
             uuid

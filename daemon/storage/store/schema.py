@@ -4,7 +4,25 @@ Named as in Nova's cell database, cut to what :class:`bringup.daemon.decisions.i
 kept as it was written, so that one that this version does not know comes back as it went in.
 """
 
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    insert,
+    inspect,
+    select,
+    update,
+)
+
+from bringup.daemon.errors import Refused
 
 SCHEMA_VERSION = 2
 """Goes up with each change of the tables; a store of a newer one is refused."""
@@ -105,3 +123,22 @@ instance_claims = Table(
     Column("host", String(255), nullable=False),
     Column("holder", String(255), nullable=False),
 )
+
+
+def ensure_tables(connection: Connection, name: str) -> None:
+    """Create the tables that are missing, in the caller's transaction, which has locked the others out.
+
+    :raises Refused: the tables of the database ``name`` are of a version that this one does not know.
+    """
+    is_new = not inspect(connection).has_table(schema_version.name)
+    version = None if is_new else connection.scalar(select(schema_version.c.version))
+    # An earlier version only lacks tables.
+    if not is_new and version not in range(1, SCHEMA_VERSION + 1):
+        raise Refused(
+            f"cannot use the store {name}: its schema version is {version}, this version of bringup knows "
+            f"{SCHEMA_VERSION}; run the version that wrote it"
+        )
+    if version == SCHEMA_VERSION:
+        return
+    tables.create_all(connection)
+    connection.execute((insert if is_new else update)(schema_version), {"version": SCHEMA_VERSION})

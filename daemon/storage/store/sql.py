@@ -4,8 +4,8 @@ What only one database does is in its own module (:mod:`bringup.daemon.storage.s
 :class:`Database`.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -301,6 +301,16 @@ class SqlStore:
             raise StoreUnavailable(f"{message}: {hint}" if hint else message) from cause
         except ValueError as error:
             raise StoreError(f"cannot {doing} in {self._database.name}: a value in it is damaged") from error
+
+
+@asynccontextmanager
+async def open_store(open_database: Callable[[], Database]) -> AsyncIterator[SqlStore]:
+    """Open a store in a thread, and close it on exit.  Raises what ``open_database`` raises."""
+    store = SqlStore(await anyio.to_thread.run_sync(open_database))
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 def _encodable(uuid: str, values: Iterable[object]) -> None:

@@ -29,7 +29,6 @@ from bringup.daemon.status.endpoint.channel import Channels
 from bringup.daemon.status.endpoint.listeners import Listener, kept
 from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.source import Source
-from bringup.daemon.status.progress import Progress
 
 SILENT = 1100
 ASKING = 8
@@ -43,14 +42,13 @@ def flood(count: int, limit: int, flooded: int, shrink: int = 1) -> dict[str, An
     """Run once as ``makespan`` does, with the endpoint at a TCP address, flooded or asked by nobody; give seconds."""
 
     async def measured() -> dict[str, Any]:
-        recorder, progress = Recorder(utc_now, keep=0), Progress()
+        recorder = Recorder(utc_now, keep=0)
         source = Source(
             host=NAME,
             version="0",
             boot_id=uuid_of(-2),
             concurrency=limit,
             stuck_after_s=600,
-            progress=progress,
             recorder=recorder,
         )
         with tempfile.TemporaryDirectory() as directory, socket.create_server(("127.0.0.1", 0), backlog=1024) as served:
@@ -64,7 +62,7 @@ def flood(count: int, limit: int, flooded: int, shrink: int = 1) -> dict[str, An
                     limit=limit,
                     task_states=crashed,
                     latency=heavy_tailed(10_000 / count / shrink),
-                    observers=(progress, recorder),
+                    observer=recorder.observe,
                 ) as (start, _),
             ):
                 await anyio.to_thread.run_sync(_livez, port)

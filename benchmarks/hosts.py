@@ -1,7 +1,7 @@
 """A host to measure: simulated guests, records in a real SQLite store, everything else as the daemon has it."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 from bringup.daemon import logs
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import RunResult
-from bringup.daemon.decisions.run_events import RunObserver
+from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.recovery.context import Host, Limits, Start
 from bringup.daemon.recovery.evacuated_guests import SettingWitness
@@ -18,7 +18,6 @@ from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.operations import Shutdown
 from bringup.daemon.recovery.start_claim import StartFence
 from bringup.daemon.service.assembly import utc_now
-from bringup.daemon.status.observers import Observers
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
 from bringup.daemon.storage.record_files.base import Records
@@ -88,7 +87,7 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
     task_states: Callable[[int], TaskState | None] = lambda _number: None,
     latency: Mapping[LatencyKey, Latency] | None = None,
     journal: Journal = NO_JOURNAL,
-    observers: Sequence[RunObserver] = (),
+    observer: Observer | None = None,
 ) -> AsyncIterator[tuple[Start, SimulatedDriver]]:
     """Give a host with ``count`` instances; log lines are made and thrown away."""
     guests = tuple(SimulatedGuest(uuid=uuid_of(number), power_state=PowerState.RUNNING) for number in range(count))
@@ -96,7 +95,7 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
     logs.configure(level="info", style="json", stream=NOWHERE)
     async with open_store(partial(open_database, directory / "instances.sqlite")) as store:
         await store.import_records(Records(instances=tuple(instance(n, task_states(n)) for n in range(count))))
-        observer = Observers(*observers) if observers else Progress()
+        observer = observer or Progress().observe
 
         async def at_once() -> None: ...
 

@@ -39,13 +39,16 @@ def makespan(count: int, limit: int, shrink: int = 1) -> dict[str, Any]:
 
     async def measured() -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as directory:
-            async with opened_host(Path(directory), count=count, limit=limit, task_states=crashed, latency=latency) as (
-                start,
-                driver,
-            ):
+            progress = Progress()
+            async with opened_host(
+                Path(directory),
+                count=count,
+                limit=limit,
+                task_states=crashed,
+                latency=latency,
+                observer=progress.observe,
+            ) as (start, driver):
                 result = (await init_host(start)).result
-                progress = start.observer
-                assert isinstance(progress, Progress)  # noqa: S101 - it is what the host was made with
                 took = (progress.ended or 0) - (progress.work_began or 0)
             assert len(result.outcomes) == count  # noqa: S101 - a benchmark that lost instances measures nothing
             each = [sum(_spent(driver, uuid_of(number))) for number in range(count)]

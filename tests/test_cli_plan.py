@@ -132,14 +132,14 @@ async def _run(settings: Settings) -> RunResult:
                 run_id=str(uuid4()),
                 boot_id=str(uuid4()),
                 executor=executor_of(driver, store),
-                observer=Progress(),
+                observer=Progress().observe,
                 limits=assembly.limits(settings),
                 report=nothing,
                 resuming=assembly.resuming(settings),
                 now=assembly.utc_now,
             )
 
-        return (await init_host(Start(pass_placement=nothing, open_host=open_host, observer=Progress()))).result
+        return (await init_host(Start(pass_placement=nothing, open_host=open_host, observer=Progress().observe))).result
 
 
 @pytest.mark.parametrize("resume", ["never", "on_every_start"])

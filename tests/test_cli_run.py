@@ -9,6 +9,7 @@ from rich.console import Console
 
 from bringup.daemon.cli.run import Unwatched
 from bringup.daemon.cli.run_on_terminal import REPORT, Watched
+from bringup.daemon.decisions.run_events import PhaseBegan
 from bringup.daemon.service.process import Ending
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.status.terminal import Terminal
@@ -109,7 +110,7 @@ async def test_a_person_sees_the_progress_while_the_block_lasts() -> None:
     progress = Progress()
 
     async with shown.showing(progress):
-        progress.phase_began("placement")
+        progress.observe(PhaseBegan("placement"))
 
     assert progress.phase == "placement"
 

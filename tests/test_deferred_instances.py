@@ -90,7 +90,9 @@ class Host:
         async def nothing() -> None:
             await anyio.lowlevel.checkpoint()
 
-        return await init_host(Start(pass_placement=nothing, open_host=open_host, observer=self.arranged.progress))
+        return await init_host(
+            Start(pass_placement=nothing, open_host=open_host, observer=self.arranged.progress.observe)
+        )
 
     async def retries(self, *uuids: str) -> list[str]:
         return await retry(self.waiting.journal_path, BOOT, uuids)

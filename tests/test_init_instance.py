@@ -150,7 +150,7 @@ async def _run_after_loading(host: Arranged, change: Callable[[], Awaitable[None
     facts = Facts(instance=await host.store.get_instance(uuid_of(1)), host=HOST)
     await host.driver.init_host(HOST)
     await change()
-    return await init_instance(facts, executor=host.host.executor, observer=host.progress, deadline_s=30)
+    return await init_instance(facts, executor=host.host.executor, observer=host.progress.observe, deadline_s=30)
 
 
 @pytest.mark.anyio
@@ -252,7 +252,7 @@ async def test_a_save_that_was_done_as_the_time_was_up_is_in_the_outcome() -> No
         executor = replace(host.host.executor, store=AnswersNobody(host.host.executor.store))
         facts = Facts(instance=record, host=HOST)
 
-        outcome = await init_instance(facts, executor=executor, observer=host.progress, deadline_s=0.2)
+        outcome = await init_instance(facts, executor=executor, observer=host.progress.observe, deadline_s=0.2)
 
         assert outcome.problem is not None
         assert outcome.problem.error == "DeadlineExceeded"
@@ -266,7 +266,7 @@ async def test_a_row_that_was_deleted_as_the_time_was_up_is_reported_as_deleted(
         executor = replace(host.host.executor, store=AnswersNobody(host.host.executor.store))
         facts = Facts(instance=record, host=HOST)
 
-        outcome = await init_instance(facts, executor=executor, observer=host.progress, deadline_s=0.2)
+        outcome = await init_instance(facts, executor=executor, observer=host.progress.observe, deadline_s=0.2)
 
         assert (outcome.deleted, outcome.instance) == (True, None)
 
@@ -278,7 +278,9 @@ async def test_a_deadline_that_passes_leaves_the_record_as_it_was_last_written()
         host.driver.inject(Fault(verb="reboot", hang=True))
         await host.driver.init_host(HOST)
         facts = Facts(instance=record, host=HOST)
-        outcome = await init_instance(facts, executor=host.host.executor, observer=host.progress, deadline_s=0.2)
+        outcome = await init_instance(
+            facts, executor=host.host.executor, observer=host.progress.observe, deadline_s=0.2
+        )
 
         assert outcome.kind is Kind.FAILED
         assert outcome.problem is not None
@@ -298,7 +300,7 @@ async def test_a_rule_that_stumbles_over_a_record_is_the_outcome_of_that_instanc
     async with arranged([instance(1)]) as host:
         facts = Facts(instance=instance(1), host=HOST)
         outcome = await init_instance(
-            facts, executor=host.host.executor, observer=host.progress, deadline_s=30, course=((stumbling,),)
+            facts, executor=host.host.executor, observer=host.progress.observe, deadline_s=30, course=((stumbling,),)
         )
 
         assert outcome.kind is Kind.FAILED
@@ -313,6 +315,6 @@ async def test_cancellation_is_passed_on() -> None:
         await host.driver.init_host(HOST)
         facts = Facts(instance=instance(1), host=HOST)
         with anyio.move_on_after(0.1) as scope:
-            await init_instance(facts, executor=host.host.executor, observer=host.progress, deadline_s=30)
+            await init_instance(facts, executor=host.host.executor, observer=host.progress.observe, deadline_s=30)
 
         assert scope.cancelled_caught

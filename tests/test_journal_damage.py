@@ -89,7 +89,7 @@ async def boots(arranged_host: Arranged, directory: Path, boot: int, guests: Gue
         start = Start(
             pass_placement=arranged_host.start.pass_placement,
             open_host=open_host,  # type: ignore[arg-type]  # it is a Host
-            observer=arranged_host.progress,
+            observer=arranged_host.progress.observe,
         )
         result = (await init_host(start)).result
     return result, sum(each.power_state is PowerState.RUNNING for each in driver.guests.values())

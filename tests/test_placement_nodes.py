@@ -56,7 +56,7 @@ async def test_the_uuid_finds_it_under_the_other_form_of_the_name_and_says_what_
         await create_provider(client, there, node)
         async with opened_placement(given) as asked:
             gate = await probe_placement(given, asked, node_uuid=node)
-            placed = await pass_placement(given, asked, Phases(), node_uuid=node)
+            placed = await pass_placement(given, asked, Phases().observe, node_uuid=node)
         assert placed.provider.uuid == gate.provider.uuid == node
         assert other_name(given, gate) == (
             f'provider {node} is called {there}: set placement.resource_provider = "{there}"'
@@ -72,7 +72,7 @@ async def test_the_uuid_counts_where_another_provider_has_our_name(config: Path,
         await create_provider(client, f"{label}.{DOMAIN}", node)
         stray = await create_provider(client, label)
         async with opened_placement(given) as asked:
-            placed = await pass_placement(given, asked, Phases(), node_uuid=node)
+            placed = await pass_placement(given, asked, Phases().observe, node_uuid=node)
         assert placed.provider.uuid == node != stray.uuid
 
 
@@ -87,7 +87,7 @@ async def test_a_node_whose_provider_has_the_name_of_another_host_is_refused_wit
         async with opened_placement(given) as asked:
             for ask in (
                 lambda: probe_placement(given, asked, node_uuid=node),
-                lambda: pass_placement(given, asked, Phases(), node_uuid=node),
+                lambda: pass_placement(given, asked, Phases().observe, node_uuid=node),
             ):
                 with pytest.raises(SettingsError) as caught:
                     await ask()

@@ -7,6 +7,16 @@ import pytest
 
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
 from bringup.daemon.decisions.rules import Step
+from bringup.daemon.decisions.run_events import (
+    ActionBegan,
+    ActionEnded,
+    InstanceBegan,
+    InstanceEnded,
+    PhaseBegan,
+    RunBegan,
+    RunEnded,
+    WorkFound,
+)
 from bringup.daemon.recovery.init_instance import LOOK
 from bringup.daemon.status.progress import Progress
 from bringup.drivers.simulated import Fault
@@ -20,16 +30,16 @@ def outcome(number: int, kind: Kind = Kind.INITIALIZED, **facts: object) -> Outc
 
 def settled(*kinds: Kind, total: int) -> Progress:
     progress = Progress()
-    progress.work_found(total)
+    progress.observe(WorkFound(total))
     for number, kind in enumerate(kinds):
-        progress.instance_began(uuid_of(number))
-        progress.instance_ended(outcome(number, kind))
+        progress.observe(InstanceBegan(uuid_of(number)))
+        progress.observe(InstanceEnded(outcome(number, kind)))
     return progress
 
 
 def test_it_counts_what_is_done_what_runs_and_what_waits() -> None:
     progress = settled(Kind.INITIALIZED, Kind.FAILED, Kind.FAILED, Kind.SKIPPED, total=10)
-    progress.instance_began(uuid_of(7))
+    progress.observe(InstanceBegan(uuid_of(7)))
     now = progress.snapshot()
 
     assert (now.total, now.done, len(now.running), now.waiting) == (10, 4, 1, 5)
@@ -45,7 +55,7 @@ def test_it_counts_what_is_done_what_runs_and_what_waits() -> None:
 
 def test_an_instance_that_was_held_and_let_go_on_counts_once() -> None:
     progress = settled(Kind.HELD, Kind.SKIPPED, total=2)
-    progress.instance_ended(outcome(0, Kind.INITIALIZED))
+    progress.observe(InstanceEnded(outcome(0, Kind.INITIALIZED)))
 
     assert (progress.done, progress.snapshot().waiting) == (2, 0)
     assert +progress.kinds == {Kind.INITIALIZED: 1, Kind.SKIPPED: 1}
@@ -54,19 +64,19 @@ def test_an_instance_that_was_held_and_let_go_on_counts_once() -> None:
 def test_it_counts_instances_with_warnings_not_warnings() -> None:
     progress = Progress()
     warning = Problem("finish_revert_migration", "DriverError", "no")
-    progress.instance_ended(outcome(1, warnings=(warning, warning)))
-    progress.instance_ended(outcome(2))
+    progress.observe(InstanceEnded(outcome(1, warnings=(warning, warning))))
+    progress.observe(InstanceEnded(outcome(2)))
 
     assert progress.warnings == 1
 
 
 def test_it_knows_what_is_being_done_and_which_takes_longest() -> None:
     progress = Progress()
-    progress.instance_began(uuid_of(1))
-    progress.instance_began(uuid_of(2))
+    progress.observe(InstanceBegan(uuid_of(1)))
+    progress.observe(InstanceBegan(uuid_of(2)))
     progress.running[uuid_of(2)].since -= 60
-    progress.action_began(uuid_of(1), Step("vifs", LOOK.action))
-    progress.action_began(uuid_of(99), LOOK)
+    progress.observe(ActionBegan(uuid_of(1), Step("vifs", LOOK.action)))
+    progress.observe(ActionBegan(uuid_of(99), LOOK))
 
     now = progress.snapshot()
     assert [one.uuid for one in now.running] == [uuid_of(2), uuid_of(1)]
@@ -77,21 +87,21 @@ def test_it_knows_what_is_being_done_and_which_takes_longest() -> None:
 
 def test_what_ended_is_counted_and_what_only_began_is_not() -> None:
     progress = Progress()
-    progress.phase_began("placement")
+    progress.observe(PhaseBegan("placement"))
     before = progress.advances
-    progress.phase_began("placement", "no answer yet")
-    progress.instance_began(uuid_of(1))
-    progress.action_began(uuid_of(1), LOOK)
+    progress.observe(PhaseBegan("placement", "no answer yet"))
+    progress.observe(InstanceBegan(uuid_of(1)))
+    progress.observe(ActionBegan(uuid_of(1), LOOK))
     assert progress.advances == before
 
-    progress.action_ended(uuid_of(1), LOOK, None)
-    progress.instance_ended(outcome(1))
+    progress.observe(ActionEnded(uuid_of(1), LOOK))
+    progress.observe(InstanceEnded(outcome(1)))
     assert progress.snapshot().advances == before + 2
 
 
 def test_it_knows_which_run_it_is_and_what_ended_the_start() -> None:
     progress = Progress()
-    progress.run_began(uuid_of(9), 2)
+    progress.observe(RunBegan(uuid_of(9), 2))
     progress.start_failed("no Placement")
 
     now = progress.snapshot()
@@ -116,7 +126,7 @@ def test_rate_and_rest_follow_from_what_was_done() -> None:
 
 def test_nothing_is_left_when_all_are_done() -> None:
     progress = settled(Kind.INITIALIZED, total=1)
-    progress.run_ended()
+    progress.observe(RunEnded())
 
     now = progress.snapshot()
     assert (now.eta_s, now.waiting, now.phase, now.percent) == (0, 0, "done", 100)

@@ -161,7 +161,7 @@ class Machine(RuleBasedStateMachine):
                     run_id=uuid_of(1000 + self.boot * 1000 + len(self.reports)),
                     boot_id=uuid_of(self.boot),
                     executor=executor,
-                    observer=Progress(),
+                    observer=Progress().observe,
                     limits=LIMITS,
                     report=report,
                     journal=cast("Journal", Mortal(journal, life)),
@@ -169,7 +169,7 @@ class Machine(RuleBasedStateMachine):
                     now=now,
                 )
 
-            yield Start(pass_placement=nothing, open_host=open_host, observer=Progress())
+            yield Start(pass_placement=nothing, open_host=open_host, observer=Progress().observe)
 
     # What may happen
 

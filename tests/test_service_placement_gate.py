@@ -22,7 +22,7 @@ OTHER_VERSIONS = {"errors": [{"status": 406, "detail": "Unacceptable", "min_vers
 
 async def pass_placement(settings: Settings, phases: Phases) -> None:
     async with opened_placement(settings) as client:
-        await placement_gate.pass_placement(settings, client, phases)
+        await placement_gate.pass_placement(settings, client, phases.observe)
 
 
 async def probe_placement(settings: Settings) -> Gate:
@@ -63,7 +63,7 @@ async def test_once_the_gate_was_passed_placement_is_waited_for_no_longer_than_a
 ) -> None:
     known = settings(nothing, real_placement(), create_resource_provider=True, wait=wait)
     async with opened_placement(known) as client:
-        assert (await placement_gate.pass_placement(known, client, Phases())).wait_s == after
+        assert (await placement_gate.pass_placement(known, client, Phases().observe)).wait_s == after
 
 
 async def test_a_host_that_placement_does_not_know_does_not_pass(nothing: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
+from bringup.daemon.decisions.run_events import ActionBegan, InstanceBegan, InstanceEnded, PhaseBegan
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.status.console import SHOWN_FAILURES, SHOWN_RUNNING, told
 from bringup.daemon.status.listener.documents import status
@@ -29,7 +30,7 @@ def text_of(acted: Acted, pending: Pending | None = None, **changes: Any) -> str
 
 async def test_before_there_is_a_run_it_says_what_is_waited_for() -> None:
     acted = Acted()
-    acted.tell.phase_began("placement", "no answer yet, 3 tries")
+    acted.tell(PhaseBegan("placement", "no answer yet, 3 tries"))
 
     text = text_of(acted)
 
@@ -42,8 +43,8 @@ async def test_in_the_middle_it_says_what_hangs_and_what_failed() -> None:
     acted.begin(10)
     acted.instance(1, Kind.FAILED)
     acted.instance(2, Kind.SKIPPED)
-    acted.tell.instance_began(uuid_of(3))
-    acted.tell.action_began(uuid_of(3), PLUG)
+    acted.tell(InstanceBegan(uuid_of(3)))
+    acted.tell(ActionBegan(uuid_of(3), PLUG))
     acted.progress.running[uuid_of(3)].doing_since -= 41
 
     text = text_of(acted)
@@ -76,13 +77,15 @@ async def test_a_start_that_failed_says_why() -> None:
 async def test_warnings_and_reports_that_wait_are_said() -> None:
     acted = Acted()
     acted.begin(1)
-    acted.tell.instance_ended(
-        Outcome(
-            uuid=uuid_of(1),
-            kind=Kind.INITIALIZED,
-            because=("vifs",),
-            took_s=1,
-            warnings=(Problem("fence", "DriverError", "no answer"),),
+    acted.tell(
+        InstanceEnded(
+            Outcome(
+                uuid=uuid_of(1),
+                kind=Kind.INITIALIZED,
+                because=("vifs",),
+                took_s=1,
+                warnings=(Problem("fence", "DriverError", "no answer"),),
+            )
         )
     )
 
@@ -98,7 +101,7 @@ async def test_of_many_the_first_are_shown_and_the_rest_counted() -> None:
     for number in range(SHOWN_FAILURES + 5):
         acted.instance(number, Kind.FAILED)
     for number in range(SHOWN_RUNNING + 3):
-        acted.tell.instance_began(uuid_of(500 + number))
+        acted.tell(InstanceBegan(uuid_of(500 + number)))
 
     text = text_of(acted)
 
@@ -111,7 +114,7 @@ async def test_what_looks_like_markup_is_shown_as_it_is() -> None:
     acted = Acted()
     acted.begin(1)
     problem = Problem("get_info", "DriverError", "bad [/red] device [blink]")
-    acted.tell.instance_ended(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=1, problem=problem))
+    acted.tell(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=1, problem=problem)))
 
     assert "bad [/red] device [blink]" in text_of(acted)
 
@@ -134,8 +137,8 @@ async def test_whatever_is_in_the_answer_is_shown_in_print_or_refused_in_a_sente
     acted.begin(10)
     acted.instance(1, Kind.FAILED)
     acted.instance(2, Kind.DEFERRED)
-    acted.tell.instance_began(uuid_of(3))
-    acted.tell.action_began(uuid_of(3), PLUG)
+    acted.tell(InstanceBegan(uuid_of(3)))
+    acted.tell(ActionBegan(uuid_of(3), PLUG))
     good = json.loads(json.dumps(status(acted.source, Pending())))
     shown = refused = 0
     for place in places(good):

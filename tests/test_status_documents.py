@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.run_events import InstanceBegan, PhaseBegan, RunEnded
 from bringup.daemon.status.endpoint.source import State
 from bringup.daemon.status.listener import documents
 from bringup.daemon.storage.outbox.base import Pending
@@ -35,7 +36,7 @@ async def test_before_anything_is_known_it_says_so() -> None:
 
 async def test_a_start_that_waits_says_what_for() -> None:
     acted = Acted()
-    acted.tell.phase_began("placement", "no answer yet, 3 tries")
+    acted.tell(PhaseBegan("placement", "no answer yet, 3 tries"))
 
     assert answer(acted)["reason"] == "initializing 0 %: placement: no answer yet, 3 tries"
 
@@ -45,7 +46,7 @@ async def test_in_the_middle_it_says_who_is_worked_on_and_what_failed() -> None:
     acted.begin(4)
     acted.instance(1)
     acted.instance(2, Kind.FAILED)
-    acted.tell.instance_began(uuid_of(3))
+    acted.tell(InstanceBegan(uuid_of(3)))
     found = answer(acted, Pending(2, 61.5))
 
     assert (found["state"], found["percent"], found["ready"]) == ("initializing", 50, False)
@@ -72,7 +73,7 @@ async def test_once_the_host_is_back_it_is_ready_and_no_reason_is_left() -> None
     acted = Acted()
     acted.begin(1)
     acted.instance(1)
-    acted.tell.run_ended()
+    acted.tell(RunEnded())
     # The report is sent, the rules are applied: the daemon says when it stays.
     assert (answer(acted)["ready"], answer(acted)["percent"]) == (False, 99)
     acted.end()
@@ -106,7 +107,7 @@ async def test_of_very_many_failures_the_first_are_listed_and_the_rest_counted()
 async def test_a_run_in_which_nothing_ends_for_too_long_is_stuck_and_one_that_is_over_is_not() -> None:
     acted = Acted()
     acted.begin(1)
-    acted.tell.instance_began(uuid_of(1))
+    acted.tell(InstanceBegan(uuid_of(1)))
     assert acted.source.stuck_for_s(acted.progress.snapshot()) is None
     acted.progress.advanced_at -= 701
     stuck_s = acted.source.stuck_for_s(acted.progress.snapshot())

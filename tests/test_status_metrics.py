@@ -7,6 +7,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.run_events import ActionBegan, InstanceBegan, PhaseBegan
 from bringup.daemon.status.listener.metrics import text_of
 from bringup.daemon.storage.outbox.base import Pending
 from support.drivers import uuid_of
@@ -38,7 +39,7 @@ async def test_a_run_in_the_middle() -> None:
     acted.begin(5)
     acted.instance(1, took_s=0.2)
     acted.instance(2, Kind.FAILED, took_s=3)
-    acted.tell.instance_began(uuid_of(3))
+    acted.tell(InstanceBegan(uuid_of(3)))
     found = families(acted, Pending(1, 12.5, 3))
 
     assert value(found, "bringup_ready") == 0
@@ -77,7 +78,7 @@ async def test_retries_are_counted() -> None:
     acted = Acted()
     assert value(families(acted), "bringup_retries_total", phase="placement") == 0
     for detail in ("", "no answer yet", "no answer yet"):
-        acted.tell.phase_began("placement", detail)
+        acted.tell(PhaseBegan("placement", detail))
 
     assert value(families(acted), "bringup_retries_total", phase="placement") == 2
 
@@ -85,7 +86,7 @@ async def test_retries_are_counted() -> None:
 async def test_names_and_units_are_as_prometheus_wants_them() -> None:
     acted = Acted()
     acted.begin(1)
-    acted.tell.action_began(uuid_of(1), PLUG)
+    acted.tell(ActionBegan(uuid_of(1), PLUG))
     acted.instance(1)
     acted.end()
     own = [family for name, family in families(acted).items() if name.startswith("bringup_")]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
+from bringup.daemon.decisions.run_events import ActionBegan, InstanceBegan, InstanceEnded, PhaseBegan
 from bringup.daemon.status.endpoint.histograms import Histogram
 from bringup.daemon.status.endpoint.recorder import MESSAGE_LENGTH, Recorder
 from support.drivers import uuid_of
@@ -52,9 +53,9 @@ async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
 async def test_one_that_runs_has_a_bar_without_an_end() -> None:
     acted = Acted()
     acted.begin(1)
-    acted.tell.instance_began(uuid_of(1))
+    acted.tell(InstanceBegan(uuid_of(1)))
     acted.clock.now_s = 3
-    acted.tell.action_began(uuid_of(1), PLUG)
+    acted.tell(ActionBegan(uuid_of(1), PLUG))
 
     assert bars(acted.recorder) == [
         {
@@ -71,10 +72,10 @@ async def test_one_that_runs_has_a_bar_without_an_end() -> None:
 async def test_an_action_whose_time_was_up_has_a_segment_that_failed() -> None:
     acted = Acted()
     acted.begin(1)
-    acted.tell.instance_began(uuid_of(1))
-    acted.tell.action_began(uuid_of(1), PLUG)
+    acted.tell(InstanceBegan(uuid_of(1)))
+    acted.tell(ActionBegan(uuid_of(1), PLUG))
     acted.clock.now_s = 21
-    acted.tell.instance_ended(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=20))
+    acted.tell(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=20)))
 
     assert bars(acted.recorder)[0]["actions"] == [["plug_vifs", 1, 20, True]]
 
@@ -82,9 +83,9 @@ async def test_an_action_whose_time_was_up_has_a_segment_that_failed() -> None:
 async def test_an_instance_with_which_nothing_was_to_be_done_has_one_segment_that_did_not_fail() -> None:
     acted = Acted()
     acted.begin(1)
-    acted.tell.instance_began(uuid_of(1))
+    acted.tell(InstanceBegan(uuid_of(1)))
     acted.clock.now_s = 1.25
-    acted.tell.instance_ended(Outcome(uuid=uuid_of(1), kind=Kind.SKIPPED, because=("in_error",), took_s=0.25))
+    acted.tell(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.SKIPPED, because=("in_error",), took_s=0.25)))
 
     assert bars(acted.recorder)[0]["actions"] == [["decide", 1, 0.25, False]]
 
@@ -92,7 +93,7 @@ async def test_an_instance_with_which_nothing_was_to_be_done_has_one_segment_tha
 async def test_one_that_was_settled_before_this_start_has_no_beginning() -> None:
     acted = Acted()
     acted.begin(1)
-    acted.tell.instance_ended(Outcome(uuid=uuid_of(1), kind=Kind.INITIALIZED, because=("vifs",), took_s=3))
+    acted.tell(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.INITIALIZED, because=("vifs",), took_s=3)))
 
     assert (bars(acted.recorder)[0]["began_s"], bars(acted.recorder)[0]["actions"]) == (None, [])
     assert list(acted.recorder.instances.series()) == []
@@ -116,8 +117,8 @@ async def test_who_needs_somebody_is_kept_with_the_reason_and_nobody_else_is() -
     for number, kind in enumerate(Kind):
         acted.instance(number, kind)
     warning = Problem("fence", "DriverError", "no answer")
-    acted.tell.instance_ended(
-        Outcome(uuid=uuid_of(9), kind=Kind.INITIALIZED, because=("vifs",), took_s=1, warnings=(warning,))
+    acted.tell(
+        InstanceEnded(Outcome(uuid=uuid_of(9), kind=Kind.INITIALIZED, because=("vifs",), took_s=1, warnings=(warning,)))
     )
 
     urgent = acted.recorder.urgent
@@ -130,7 +131,7 @@ async def test_a_message_that_is_very_long_is_cut() -> None:
     acted = Acted()
     acted.begin(1)
     problem = Problem("get_info", "DriverError", "x" * 100_000)
-    acted.tell.instance_ended(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=1, problem=problem))
+    acted.tell(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=1, problem=problem)))
 
     assert len(acted.recorder.urgent[uuid_of(1)]["message"]) <= MESSAGE_LENGTH + 3
     assert len(bars(acted.recorder)[0]["message"]) <= MESSAGE_LENGTH + 3
@@ -139,18 +140,18 @@ async def test_a_message_that_is_very_long_is_cut() -> None:
 async def test_phases_are_taken_down_and_attempts_counted() -> None:
     acted = Acted()
     acted.begin(0)
-    acted.tell.phase_began("report")
+    acted.tell(PhaseBegan("report"))
     acted.clock.now_s = 4
     acted.end()
     waiting = Recorder(lambda: STARTED, acted.clock)
     for detail in ("", "no answer yet", "no answer yet, 2 tries"):
-        waiting.phase_began("placement", detail)
+        waiting.observe(PhaseBegan("placement", detail))
 
-    assert [name for name, _ in acted.recorder.phases] == [
+    assert [name for name, _ in acted.progress.phases] == [
         *("starting", "placement", "records", "instances", "report", "done")
     ]
-    assert [at_s for _, at_s in acted.recorder.phases] == [0, 0, 1, 1, 1, 4]
-    assert waiting.retries == {"placement": 2}
+    assert [at_s for _, at_s in acted.progress.phases] == [0, 0, 1, 1, 1, 4]
+    assert waiting.progress.retries == {"placement": 2}
 
 
 async def test_durations_are_counted_by_verb_and_outcome_and_the_wait_for_a_slot() -> None:
@@ -191,7 +192,7 @@ async def test_what_happens_is_told_to_those_who_listen() -> None:
 
 async def test_a_real_run_is_taken_down() -> None:
     recorder = Recorder(lambda: STARTED)
-    async with arranged([instance(1), instance(2)], observer=recorder) as host:
+    async with arranged([instance(1), instance(2)], observer=recorder.observe) as host:
         await host.run()
 
     assert {bar["uuid"]: bar["outcome"] for bar in bars(recorder)} == dict.fromkeys(

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, RunResult
+from bringup.daemon.decisions.run_events import ActionBegan, InstanceBegan, InstanceEnded, PhaseBegan, WorkFound
 from bringup.daemon.recovery.init_instance import LOOK
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.status.snapshot import counts_line
@@ -40,13 +41,14 @@ def result(*outcomes: Outcome, unfinished: tuple[str, ...] = ()) -> RunResult:
 
 
 def progressing(*, done: int, total: int, failed: int = 0, running: int = 0) -> Progress:
-    progress = Progress(phase="instances")
-    progress.work_found(total)
+    progress = Progress()
+    progress.observe(PhaseBegan("instances"))
+    progress.observe(WorkFound(total))
     for number in range(done):
-        progress.instance_ended(outcome(number, Kind.FAILED if number < failed else Kind.INITIALIZED))
+        progress.observe(InstanceEnded(outcome(number, Kind.FAILED if number < failed else Kind.INITIALIZED)))
     for number in range(running):
-        progress.instance_began(uuid_of(1000 + number))
-        progress.action_began(uuid_of(1000 + number), LOOK)
+        progress.observe(InstanceBegan(uuid_of(1000 + number)))
+        progress.observe(ActionBegan(uuid_of(1000 + number), LOOK))
     progress.work_began = time.monotonic() - 10
     progress.ended = progress.work_began + 10
     return progress
@@ -81,7 +83,7 @@ def test_the_view_shows_the_phase_the_counts_and_those_that_take_longest() -> No
 
 def test_before_there_is_work_the_view_shows_what_is_waited_for() -> None:
     progress = Progress()
-    progress.phase_began("placement", "no answer yet, 4 tries")
+    progress.observe(PhaseBegan("placement", "no answer yet, 4 tries"))
 
     text = drawn(live_view(progress.snapshot()))
 
@@ -159,7 +161,7 @@ def test_a_line_is_said_as_it_is() -> None:
 async def test_the_view_is_kept_up_to_date_and_is_gone_at_the_end() -> None:
     console = recording()
     progress = Progress()
-    progress.phase_began("placement")
+    progress.observe(PhaseBegan("placement"))
     terminal = Terminal(console)
     with anyio.fail_after(60):
         async with terminal.showing(progress):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, RunResult
+from bringup.daemon.decisions.run_events import PhaseBegan
 from bringup.daemon.decisions.states import UnknownState
 from bringup.daemon.errors import Refused, SettingsError, StoreError, UsageError, chain_of
 from bringup.daemon.status.console import told
@@ -184,7 +185,7 @@ def test_no_nova_conf_gets_out(tmp_path: Path) -> None:
 
 def test_the_live_view_is_clean() -> None:
     progress = Progress()
-    progress.phase_began(EVIL, EVIL)
+    progress.observe(PhaseBegan(EVIL, EVIL))
     assert is_clean(drawn(live_view(progress.snapshot())))
 
 

@@ -52,7 +52,7 @@ def start_of(name: str, driver: SimulatedDriver, store: SqlStore) -> Start:
             run_id=uuid_of(9),
             boot_id=uuid_of(8),
             executor=executor,
-            observer=Progress(),
+            observer=Progress().observe,
             limits=Limits(concurrency=3, instance_deadline_s=30, host_deadline_s=30, shutdown_report_deadline_s=30),
             report=report,
             resuming=Resuming(guests="on_every_start"),
@@ -61,7 +61,7 @@ def start_of(name: str, driver: SimulatedDriver, store: SqlStore) -> Start:
             now=now,
         )
 
-    return Start(pass_placement=nothing, open_host=open_host, observer=Progress())
+    return Start(pass_placement=nothing, open_host=open_host, observer=Progress().observe)
 
 
 async def a_while(draw: random.Random) -> None:

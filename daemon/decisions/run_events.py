@@ -1,42 +1,75 @@
-"""Who is told of a run, event by event: protocols only.  Who tells is in ``recovery``, who listens in ``status``."""
+"""Events of a run, in the order in which they happen: sent by ``recovery``, received by whatever watches the run."""
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from bringup.daemon.decisions.outcomes import Outcome
 from bringup.daemon.decisions.rules import Step
 
 
-class PhaseObserver(Protocol):
-    """Who is told what the start waits for."""
+@dataclass(frozen=True, slots=True)
+class PhaseBegan:
+    """A phase of the start began, or the current one waits for something else than before."""
 
-    def phase_began(self, phase: str, detail: str = "") -> None:
-        """Take note of a phase."""
-
-
-class ActionObserver(Protocol):
-    """Who is told of every action before it is begun, and after."""
-
-    def action_began(self, uuid: str, step: Step) -> None:
-        """Take note that ``step`` is about to be done."""
-
-    def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None:
-        """Take note that ``step`` was done, or failed with ``error``."""
+    phase: str
+    """placement, driver, records, host, evacuated, instances, allocations, report, or needs."""
+    detail: str = ""
+    """What the phase waits for; empty where it does not wait."""
 
 
-class RunObserver(PhaseObserver, ActionObserver, Protocol):
-    """Who is told how far the run is."""
+@dataclass(frozen=True, slots=True)
+class RunBegan:
+    """A run began, or was continued in its next attempt."""
 
-    def run_began(self, run_id: str, attempt: int) -> None:
-        """Take note which run it is: one that begins, or one that goes on in its next attempt."""
+    run_id: str
+    attempt: int
 
-    def work_found(self, total: int) -> None:
-        """Take note of how many instances there are."""
 
-    def instance_began(self, uuid: str) -> None:
-        """Take note that an instance got its slot."""
+@dataclass(frozen=True, slots=True)
+class WorkFound:
+    """The records are loaded: so many instances are to be settled."""
 
-    def instance_ended(self, outcome: Outcome) -> None:
-        """Take note of an outcome."""
+    total: int
 
-    def run_ended(self) -> None:
-        """Take note that nothing more will come."""
+
+@dataclass(frozen=True, slots=True)
+class InstanceBegan:
+    """An instance got its slot."""
+
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActionBegan:
+    """A step of an instance is about to be executed."""
+
+    uuid: str
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class ActionEnded:
+    """A step of an instance was executed, or failed with an error."""
+
+    uuid: str
+    step: Step
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceEnded:
+    """An instance was settled; one that a guard held may be settled again later."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """Every instance was settled, or the run was stopped."""
+
+
+RunEvent: TypeAlias = (
+    PhaseBegan | RunBegan | WorkFound | InstanceBegan | ActionBegan | ActionEnded | InstanceEnded | RunEnded
+)
+Observer: TypeAlias = Callable[[RunEvent], None]

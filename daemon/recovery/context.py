@@ -9,7 +9,7 @@ from anyio import CapacityLimiter
 from bringup.daemon.decisions.guards import Guards
 from bringup.daemon.decisions.outcomes import RunResult
 from bringup.daemon.decisions.resume_policy import Resuming
-from bringup.daemon.decisions.run_events import RunObserver
+from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.openstack.resource_provider import Placed
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.storage.alive import Alive
@@ -65,7 +65,7 @@ class Host:
     """Of the run that begins, unless one goes on that was cut short."""
     boot_id: str
     executor: Executor
-    observer: RunObserver
+    observer: Observer
     limits: Limits
     slots: CapacityLimiter | None = None
     """Where instances are worked on; None: as many as the limits say.  Their number may change at any time."""
@@ -104,4 +104,4 @@ class Start:
     """Returns when this host may serve Placement; None where nothing more is to be done there."""
     open_host: Callable[[], Awaitable[Host]]
     """Opens the driver and the store; touches no instance."""
-    observer: RunObserver
+    observer: Observer

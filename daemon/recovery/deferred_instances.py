@@ -18,6 +18,7 @@ from bringup.daemon.decisions.from_needs import is_tried_again
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind, Outcome
 from bringup.daemon.decisions.rules import Step
+from bringup.daemon.decisions.run_events import ActionEnded, PhaseBegan
 from bringup.daemon.decisions.states import PowerState, TaskState
 from bringup.daemon.errors import BringupError, StoreError, chain_of
 from bringup.daemon.logs import get_logger
@@ -79,7 +80,7 @@ async def wait_for_needs(brought: Brought) -> Brought:
         in_s = min(waits.next_s(), max(0.0, waits.began + host.needs.wait_s - anyio.current_time()))
         count = len(waiting)
         text = f"{count} instance{'' if count == 1 else 's'} deferred; next look in {in_s:.0f} s"
-        host.observer.phase_began("needs", text)
+        host.observer(PhaseBegan("needs", text))
         host.needs.on_wait(count, in_s)
         await anyio.sleep(in_s)
         brought = await look_again(brought, waiting)
@@ -122,7 +123,7 @@ async def _changed(host: Host, waiting: Mapping[str, Outcome], *, starts: bool) 
         if await _can_be_settled(host, record, waiting[record.uuid], starts=starts):
             changed.add(record.uuid)
         # Who watches the run sees that it goes on.
-        host.observer.action_ended(record.uuid, LOOK, None)
+        host.observer(ActionEnded(record.uuid, LOOK))
 
     left = [record for uuid, record in records.items() if uuid not in moved]
     await in_slots(host, Turns(left), work, name="needs")

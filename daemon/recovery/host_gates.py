@@ -13,6 +13,7 @@ import anyio
 
 from bringup.daemon.decisions.from_record import FROM_RECORD
 from bringup.daemon.decisions.rules import Facts, decide
+from bringup.daemon.decisions.run_events import PhaseBegan
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.context import Host
@@ -92,7 +93,7 @@ async def pass_host_gates(host: Host, guests: Sequence[Guest]) -> None:
             raise Unavailable(f"{sentence_of(over)}; {SETTLED}")
         in_s = pause_s * random.uniform(0.5, 1)  # noqa: S311 - the jitter of a wait is no secret
         log.warning("host.waits", needs=[need.name for need in unmet], error=sentence_of(unmet), again_in_s=in_s)
-        host.observer.phase_began("host", f"waits for {sentence_of(unmet)}; looks again in {in_s:.1f} s")
+        host.observer(PhaseBegan("host", f"waits for {sentence_of(unmet)}; looks again in {in_s:.1f} s"))
         await anyio.sleep(in_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 

@@ -18,6 +18,7 @@ from bringup.daemon.decisions.execution_order import in_order
 from bringup.daemon.decisions.from_evacuation import EVACUATED
 from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.decisions.resume_policy import Boot
+from bringup.daemon.decisions.run_events import InstanceEnded, PhaseBegan, RunBegan, RunEnded, WorkFound
 from bringup.daemon.errors import JournalError, StoreError, Temporary, Unavailable, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.resource_provider import Known, Placed
@@ -66,41 +67,41 @@ async def init_host(start: Start) -> Brought:
     :raises BringupError: it could not be begun, and no instance was touched; or, after the report, the collected
         firewall rules could not be applied.
     """
-    start.observer.phase_began("placement")
+    start.observer(PhaseBegan("placement"))
     placed = await start.pass_placement()
-    start.observer.phase_began("driver")
+    start.observer(PhaseBegan("driver"))
     host = await start.open_host()
     local = await guests_of(host.driver, host.name, deadline_s=host.limits.host_deadline_s, on_event=host.on_event)
     if placed is not None:
         await placed.update(host.driver)
-    host.observer.phase_began("records")
+    host.observer(PhaseBegan("records"))
     past = await _begin_run(host)
-    host.observer.run_began(past.run_id, past.attempt)
+    host.observer(RunBegan(past.run_id, past.attempt))
     run = _Run(past.run_id, past)
     records = await _plan(host, local, run)
     await pass_host_gates(host, concerned(records, frozenset(run.outcomes)))
     if host.defer_iptables_apply:
         await _defer_firewall_rules(host)
         await collect_again(host, list(run.outcomes.values()))
-    host.observer.work_found(len(run.expected))
+    host.observer(WorkFound(len(run.expected)))
     for outcome in run.outcomes.values():
-        host.observer.instance_ended(outcome)
+        host.observer(InstanceEnded(outcome))
     try:
-        host.observer.phase_began("evacuated")
+        host.observer(PhaseBegan("evacuated"))
         evacuated = [facts for facts in records.evacuated if facts.instance.uuid not in run.outcomes]
         await settle(host, evacuated, (EVACUATED,), run.outcomes)
         foreign = [facts for facts in records.foreign if facts.instance.uuid not in run.outcomes]
         await settle(host, foreign, FOREIGN_COURSE, run.outcomes)
-        host.observer.phase_began("instances")
+        host.observer(PhaseBegan("instances"))
         rest = [facts for facts in records.own if facts.instance.uuid not in run.outcomes]
         await settle(host, in_order(rest), FULL_COURSE, run.outcomes)
         run.complete = True
         if placed is not None:
-            host.observer.phase_began("allocations")
+            host.observer(PhaseBegan("allocations"))
             await _look_at_allocations(host, placed, records, run.outcomes)
     finally:
         result = await _last_word(host, run)
-        host.observer.run_ended()
+        host.observer(RunEnded())
     if result.error is not None:
         raise Unavailable(result.error)
     return Brought(host, past, result)
@@ -172,7 +173,7 @@ async def _boot(host: Host, past: Past) -> Boot:
     boot = await anyio.to_thread.run_sync(boot_of, past, host.alive)
     until = time.monotonic() + (host.clock_wait_s if host.resuming.max_downtime_s else 0.0)
     while boot.waits_for_clock and (left_s := until - time.monotonic()) > 0:
-        host.observer.phase_began("records", f"no time service has set the clock yet; {left_s:.0f} s at most")
+        host.observer(PhaseBegan("records", f"no time service has set the clock yet; {left_s:.0f} s at most"))
         await anyio.sleep(min(CLOCK_LOOK_S, left_s))
         boot = await anyio.to_thread.run_sync(boot_of, past, host.alive)
     log.info(
@@ -210,7 +211,7 @@ async def _look_at_allocations(host: Host, placed: Placed, records: Records, out
 async def _last_word(host: Host, run: _Run) -> RunResult:
     """Apply the firewall rules and report, whatever happened before; all of it under the deadline of the last word."""
     began = time.monotonic()
-    host.observer.phase_began("report")
+    host.observer(PhaseBegan("report"))
     error = None if run.complete else STOPPED
     if host.defer_iptables_apply:
         error = await _apply_firewall_rules(host) or error

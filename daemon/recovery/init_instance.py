@@ -33,7 +33,7 @@ from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
 from bringup.daemon.decisions.owed import debt_of
 from bringup.daemon.decisions.remarks import remarks
 from bringup.daemon.decisions.rules import Facts, Plan, Rule, Step, decide
-from bringup.daemon.decisions.run_events import ActionObserver
+from bringup.daemon.decisions.run_events import ActionBegan, ActionEnded, Observer
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.daemon.errors import JournalError, RecordNotFound, StateConflict, StoreError, chain_of
 from bringup.daemon.logs import get_logger
@@ -86,7 +86,7 @@ class _Means:
     """Who acts, and who is told."""
 
     executor: Executor
-    observer: ActionObserver
+    observer: Observer
     journal: Journal
 
     async def begin(self, state: _Course, step: Step) -> bool:
@@ -100,13 +100,13 @@ class _Means:
                 if isinstance(step.action, NEEDS_JOURNAL):
                     state.kind, state.problem = Kind.HELD, problem_of(step.action.verb, error)
                     return False
-        self.observer.action_began(uuid, step)
+        self.observer(ActionBegan(uuid, step))
         return True
 
     def end(self, state: _Course, step: Step, error: Exception | None) -> None:
         """Tell that a step ended."""
         uuid = state.facts.instance.uuid
-        self.observer.action_ended(uuid, step, error)
+        self.observer(ActionEnded(uuid, step, error))
         if not isinstance(step.action, LookAtGuest):
             self.journal.ended(uuid, step, error)
 
@@ -131,7 +131,7 @@ async def init_instance(
     facts: Facts,
     *,
     executor: Executor,
-    observer: ActionObserver,
+    observer: Observer,
     deadline_s: float,
     course: Sequence[Sequence[Rule] | None] = FULL_COURSE,
     journal: Journal = NO_JOURNAL,

@@ -16,7 +16,8 @@ from bringup.daemon import closing
 from bringup.daemon.decisions.from_event import LIFECYCLE
 from bringup.daemon.decisions.from_record import EVACUATION_STATUSES
 from bringup.daemon.decisions.outcomes import Kind, Outcome
-from bringup.daemon.decisions.rules import Facts, Step
+from bringup.daemon.decisions.rules import Facts
+from bringup.daemon.decisions.run_events import InstanceEnded, RunEnded, RunEvent
 from bringup.daemon.errors import RecordNotFound
 from bringup.daemon.liveness import Vitals
 from bringup.daemon.logs import get_logger
@@ -33,16 +34,6 @@ AT_ONCE = 4
 LIFECYCLE_COURSE = (None, LIFECYCLE)
 FINISH_S = closing.EVENTS_S
 """How long what is being handled has to be finished when the watch ends; a guest that ignores ACPI takes longer."""
-
-
-class _Unwatched:
-    """An observer that is not interested."""
-
-    def action_began(self, uuid: str, step: Step) -> None:
-        """Ignore it."""
-
-    def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None:
-        """Ignore it."""
 
 
 class LifecycleWatch:
@@ -78,6 +69,14 @@ class LifecycleWatch:
         """Take an event in; called by the driver, in the event loop."""
         self._waiting.setdefault(event.uuid, deque(maxlen=KEPT_AN_INSTANCE)).append(event)
         self._wake(event.uuid)
+
+    def observe(self, event: RunEvent) -> None:
+        """Release the lifecycle events of what a run has settled."""
+        match event:
+            case InstanceEnded(outcome):
+                self.settled(outcome.uuid)
+            case RunEnded():
+                self.all_settled()
 
     def settled(self, uuid: str) -> None:
         """Let the events of an instance through: it is settled."""
@@ -169,7 +168,7 @@ class LifecycleWatch:
                 evacuation=latest(migrations, "evacuation", EVACUATION_STATUSES).get(event.uuid),
             ),
             executor=executor,
-            observer=_Unwatched(),
+            observer=lambda _event: None,
             deadline_s=self._deadline_s,
             course=LIFECYCLE_COURSE,
         )

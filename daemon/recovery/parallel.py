@@ -15,6 +15,7 @@ from bringup.daemon.decisions.from_needs import is_tried_again
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind, Outcome
 from bringup.daemon.decisions.rules import Facts, Rule, Step
+from bringup.daemon.decisions.run_events import ActionEnded, InstanceBegan, InstanceEnded
 from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.context import Host
@@ -75,7 +76,7 @@ async def in_slots(host: Host, turns: Turns[T], work: Callable[[T], Awaitable[No
 
 
 async def _settle_one(host: Host, facts: Facts, course: Sequence[Sequence[Rule] | None]) -> Outcome:
-    host.observer.instance_began(facts.instance.uuid)
+    host.observer(InstanceBegan(facts.instance.uuid))
     outcome = await init_instance(
         facts,
         executor=host.executor,
@@ -87,7 +88,7 @@ async def _settle_one(host: Host, facts: Facts, course: Sequence[Sequence[Rule] 
     # The journal says itself that it cannot be written; what it does not have is looked at again after a crash.
     with suppress(JournalError):
         await host.journal.settled(outcome)
-    host.observer.instance_ended(outcome)
+    host.observer(InstanceEnded(outcome))
     return outcome
 
 
@@ -103,7 +104,7 @@ async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:
             failure = error
             log.warning("instance.rules_not_collected", instance=instance.uuid, error=repr(error))
         # Who watches the run sees that it goes on.
-        host.observer.action_ended(instance.uuid, COLLECT, failure)
+        host.observer(ActionEnded(instance.uuid, COLLECT, failure))
 
     ran = (outcome.instance for outcome in outcomes if "runs" in outcome.because and outcome.instance is not None)
     await in_slots(host, Turns(ran), work, name="collect")

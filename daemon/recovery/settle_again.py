@@ -11,6 +11,7 @@ from bringup.daemon.decisions.from_evacuation import EVACUATED
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
 from bringup.daemon.decisions.rules import Facts
+from bringup.daemon.decisions.run_events import InstanceEnded
 from bringup.daemon.errors import JournalError, StoreError, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.context import Host
@@ -124,7 +125,7 @@ def superseded(uuid: str, because: str, record: Instance | None, *, deleted: boo
 async def note(host: Host, outcomes: Collection[Outcome]) -> None:
     """Write down outcomes that came of no work."""
     for outcome in outcomes:
-        host.observer.instance_ended(outcome)
+        host.observer(InstanceEnded(outcome))
         try:
             await host.journal.settled(outcome)
         except JournalError as error:

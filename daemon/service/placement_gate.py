@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
-from bringup.daemon.decisions.run_events import PhaseObserver
+from bringup.daemon.decisions.run_events import Observer, PhaseBegan
 from bringup.daemon.errors import BringupError, SettingsError, Unavailable
 from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.resource_provider import InventoryRules, Placed
@@ -48,7 +48,7 @@ async def opened_placement(settings: Settings) -> AsyncIterator[PlacementClient]
 
 
 async def pass_placement(
-    settings: Settings, client: PlacementClient, observer: PhaseObserver, *, node_uuid: str | None = None
+    settings: Settings, client: PlacementClient, observer: Observer, *, node_uuid: str | None = None
 ) -> Placed:
     """Return once this host may serve Placement.
 
@@ -59,7 +59,7 @@ async def pass_placement(
     """
 
     def waiting(what: Waiting) -> None:
-        observer.phase_began("placement", str(what))
+        observer(PhaseBegan("placement", str(what)))
 
     placement = settings.placement
     # Before anything is sent; what only Keystone's catalogue tells, after it.

@@ -18,8 +18,8 @@ from uuid import uuid4
 import anyio
 
 from bringup import __version__
-from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
-from bringup.daemon.decisions.run_events import RunObserver
+from bringup.daemon.decisions.outcomes import Kind, RunResult
+from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.resource_provider import Placed
@@ -37,7 +37,7 @@ from bringup.daemon.service.status_endpoint import answering, source_of
 from bringup.daemon.service.supervision import Supervised, supervise
 from bringup.daemon.settings import Settings
 from bringup.daemon.status.endpoint.source import Source
-from bringup.daemon.status.observers import Indifferent, Observers
+from bringup.daemon.status.observers import fan_out
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.status.systemd import Notifier
 from bringup.daemon.storage import state_directory
@@ -76,19 +76,6 @@ class Ending:
     def complete(self) -> bool:
         """Tell whether every instance was settled."""
         return self.result is not None and not self.result.unfinished
-
-
-class _Settled(Indifferent):
-    """Lets the lifecycle events of an instance through once it is settled."""
-
-    def __init__(self, watch: LifecycleWatch) -> None:
-        self._watch = watch
-
-    def instance_ended(self, outcome: Outcome) -> None:
-        self._watch.settled(outcome.uuid)
-
-    def run_ended(self) -> None:
-        self._watch.all_settled()
 
 
 class Presenter(Protocol):
@@ -130,7 +117,7 @@ async def serve(
         alive = assembly.alive(settings)
         boot_id = alive.boot.boot_id
         ending = Ending()
-        source = source_of(settings, Progress(), boot_id=boot_id)
+        source = source_of(settings, boot_id=boot_id)
         supervised = supervise(settings, source, notifier, load)
         stop = partial(_stop, ending, source, supervised)
         # Outermost: it can be asked until the process ends.
@@ -209,13 +196,13 @@ class _Service:
             # Whatever ends this, nobody goes on noting it.
             opened.callback(self.alive.note, is_kept=False)
             progress = self.source.progress
-            observers = Observers(progress, self.source.recorder, _Settled(watch))
+            observer = fan_out(self.source.recorder.observe, watch.observe)
 
             # Kept open for the run: what was agreed on at the gate, the connections and the token serve all of it.
             client = await opened.enter_async_context(opened_placement(settings))
 
             async def at_gate() -> Placed:
-                return await pass_placement(settings, client, observers, node_uuid=self.identity.node_uuid)
+                return await pass_placement(settings, client, observer, node_uuid=self.identity.node_uuid)
 
             async def open_host() -> Host:
                 driver = self._driver(opened)
@@ -235,7 +222,7 @@ class _Service:
                 )
                 if settings.driver.handle_lifecycle_events:
                     beside.start_soon(watch.watch, executor, name="lifecycle")
-                return self._host(executor, observers, report, watch, journal, once=once)
+                return self._host(executor, observer, report, watch, journal, once=once)
 
             async def report(result: RunResult) -> str | None:
                 ending.result = result
@@ -246,7 +233,7 @@ class _Service:
                 ending.delivery = await _report(settings, result, outbox, transport)
                 return ending.delivery.value
 
-            start = Start(pass_placement=at_gate, open_host=open_host, observer=observers)
+            start = Start(pass_placement=at_gate, open_host=open_host, observer=observer)
             try:
                 async with presenter.showing(progress):
                     brought = await _bring_back(start)
@@ -302,7 +289,7 @@ class _Service:
     def _host(
         self,
         executor: Executor,
-        observer: RunObserver,
+        observer: Observer,
         report: Callable[[RunResult], Awaitable[str | None]],
         watch: LifecycleWatch,
         journal: Journal,

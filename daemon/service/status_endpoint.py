@@ -19,13 +19,12 @@ from bringup.daemon.status.endpoint.channel import Channels
 from bringup.daemon.status.endpoint.listeners import Listener, kept
 from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.source import Source
-from bringup.daemon.status.progress import Progress
 from bringup.daemon.tasks import background
 
 log = get_logger()
 
 
-def source_of(settings: Settings, progress: Progress, *, boot_id: str) -> Source:
+def source_of(settings: Settings, *, boot_id: str) -> Source:
     """Make what the endpoint tells of."""
     limits = settings.limits
     longest_s = max(limits.instance_deadline, limits.host_deadline, settings.store.wait)
@@ -37,7 +36,6 @@ def source_of(settings: Settings, progress: Progress, *, boot_id: str) -> Source
         stuck_after_s=longest_s + limits.stuck_after,
         gate_s=settings.placement.wait,
         host_s=AT_MOST * limits.host_wait,
-        progress=progress,
         # Who listens does so in another process.
         recorder=Recorder(utc_now, keep=0),
     )

@@ -1,20 +1,32 @@
-"""How far a run is: counted as it goes, shown by whoever wants to (terminal, status, systemd)."""
+"""How far a run is: counted as it proceeds, shown by terminal, status endpoint and systemd."""
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bringup.daemon.decisions.outcomes import Kind, Outcome
-from bringup.daemon.decisions.rules import Step
+from bringup.daemon.decisions.run_events import (
+    ActionBegan,
+    ActionEnded,
+    InstanceBegan,
+    InstanceEnded,
+    PhaseBegan,
+    RunBegan,
+    RunEnded,
+    RunEvent,
+    WorkFound,
+)
 from bringup.daemon.status.snapshot import InstanceNow, Snapshot
 
 TOLD: Final = (
-    *("phase", "detail", "phase_since", "total", "warnings", "advances", "advanced_at", "run_id", "attempt", "error"),
-    *("began", "work_began", "ended"),
+    *("phases", "detail", "total", "warnings", "advances", "advanced_at", "run_id", "attempt", "error", "retries"),
+    *("began", "run_began", "work_began", "ended"),
 )
-"""What of the progress is told to another process as it is."""
+"""The fields that another process receives as they are."""
+DECIDING: Final = "decide"
+"""What an instance does until its first action."""
 
 
 @dataclass(slots=True)
@@ -23,68 +35,86 @@ class Running:
 
     uuid: str
     since: float
-    """When it got its slot (monotonic seconds)."""
+    """When it got its slot."""
     doing: str
+    """The verb of the current action, or of the last one."""
     doing_since: float
+    acting: bool = False
+    """The action has not ended yet."""
+    actions: list[tuple[str, float, float, bool]] = field(default_factory=list)
+    """Every action that ended: its verb, when it began, seconds it took, whether it failed."""
+
+    def end_action(self, now: float, *, failed: bool) -> None:
+        """Close the current action."""
+        self.acting = False
+        self.actions.append((self.doing, self.doing_since, round(now - self.doing_since, 4), failed))
+
+    def end(self, now: float) -> None:
+        """Close what is open: an action whose time was up, or an instance with which nothing was to be done."""
+        if self.acting or not self.actions:
+            self.end_action(now, failed=self.acting)
 
 
 @dataclass(slots=True)
 class Progress:
-    """The observer of a run that only counts.  All times are monotonic seconds."""
+    """State of a run, updated by its events.  All times are seconds of ``clock``."""
 
-    phase: str = "starting"
+    clock: Callable[[], float] = time.monotonic
+    phases: list[tuple[str, float]] = field(init=False)
+    """Each phase and when it began, the current one last."""
     detail: str = ""
-    phase_since: float = field(default_factory=time.monotonic)
+    retries: Counter[str] = field(default_factory=Counter)
+    """By phase: how often it waited for another attempt."""
     total: int = 0
     kinds: Counter[Kind] = field(default_factory=Counter)
     warnings: int = 0
     advances: int = 0
     """Counts what ended; the same number twice means that the run has not moved."""
-    advanced_at: float = field(default_factory=time.monotonic)
+    advanced_at: float = field(init=False)
     run_id: str | None = None
     attempt: int = 0
     error: str | None = None
     running: dict[str, Running] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(init=False)
+    """When the process began."""
+    run_began: float | None = None
     work_began: float | None = None
     ended: float | None = None
     _kinds: dict[str, Kind] = field(default_factory=dict)
-    """What came of each; an instance that was held and let go on counts once."""
+    """The outcome of each; an instance that was held and released counts once."""
 
-    def phase_began(self, phase: str, detail: str = "") -> None:
-        """Enter a phase: placement, driver, records, evacuated, instances, allocations, report, done."""
-        if phase != self.phase:
-            self.phase_since = time.monotonic()
-            self._advance()
-        self.phase, self.detail = phase, detail
+    def __post_init__(self) -> None:
+        """Begin with the process."""
+        self.began = self.advanced_at = self.clock()
+        self.phases = [("starting", self.began)]
 
-    def run_began(self, run_id: str, attempt: int) -> None:
-        """Know which run it is."""
-        self.run_id, self.attempt = run_id, attempt
+    def observe(self, event: RunEvent) -> None:
+        """Update the state."""
+        now = self.clock()
+        match event:
+            case PhaseBegan(phase, detail):
+                self._begin_phase(phase, detail)
+            case RunBegan(run_id, attempt):
+                self.run_id, self.attempt, self.run_began = run_id, attempt, now
+            case WorkFound(total):
+                self.total, self.work_began = total, now
+            case InstanceBegan(uuid):
+                self.running[uuid] = Running(uuid, now, DECIDING, now)
+            case ActionBegan(uuid, step) if uuid in self.running:
+                running = self.running[uuid]
+                running.doing, running.doing_since, running.acting = step.action.verb, now, True
+            case ActionEnded(uuid, step, error):
+                self._advance()
+                if uuid in self.running:
+                    self.running[uuid].doing = step.action.verb
+                    self.running[uuid].end_action(now, failed=error is not None)
+            case InstanceEnded(outcome):
+                self._settle(outcome)
+            case RunEnded():
+                self.ended = now
+                self._begin_phase("done")
 
-    def work_found(self, total: int) -> None:
-        """Know how many instances there are to settle."""
-        self.total = total
-        self.work_began = time.monotonic()
-
-    def instance_began(self, uuid: str) -> None:
-        """Note that an instance got its slot."""
-        now = time.monotonic()
-        self.running[uuid] = Running(uuid, now, "look", now)
-
-    def action_began(self, uuid: str, step: Step) -> None:
-        """Note what is about to be done."""
-        running = self.running.get(uuid)
-        if running is not None:
-            running.doing, running.doing_since = step.action.verb, time.monotonic()
-
-    def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None:
-        """Note that something was done; the next action says what is being done."""
-        del uuid, step, error
-        self._advance()
-
-    def instance_ended(self, outcome: Outcome) -> None:
-        """Note that an instance is settled."""
+    def _settle(self, outcome: Outcome) -> None:
         self.running.pop(outcome.uuid, None)
         self._advance()
         if outcome.uuid in self._kinds:
@@ -93,19 +123,27 @@ class Progress:
         self.kinds[outcome.kind] += 1
         self.warnings += bool(outcome.warnings)
 
-    def run_ended(self) -> None:
-        """Note that nothing more will come."""
-        self.ended = time.monotonic()
-        self.phase_began("done")
-
     def start_failed(self, error: str) -> None:
-        """Note what ended the start."""
-        self.phase_began("failed", error)
+        """Store what ended the start."""
+        self._begin_phase("failed", error)
         self.error = error
+
+    def _begin_phase(self, phase: str, detail: str = "") -> None:
+        if phase != self.phase:
+            self.phases.append((phase, self.clock()))
+            self._advance()
+        elif detail:
+            self.retries[phase] += 1
+        self.detail = detail
 
     def _advance(self) -> None:
         self.advances += 1
-        self.advanced_at = time.monotonic()
+        self.advanced_at = self.clock()
+
+    @property
+    def phase(self) -> str:
+        """The current phase."""
+        return self.phases[-1][0]
 
     @property
     def done(self) -> int:
@@ -116,18 +154,18 @@ class Progress:
         """Tell how many instances a second were settled; None before the first."""
         if self.work_began is None or not self.done:
             return None
-        spent = (self.ended or time.monotonic()) - self.work_began
+        spent = (self.ended or self.clock()) - self.work_began
         return self.done / spent if spent > 0 else None
 
     def snapshot(self) -> Snapshot:
         """Give how far it is now."""
-        now, rate = time.monotonic(), self.rate()
+        now, rate = self.clock(), self.rate()
         longest_first = sorted(self.running.values(), key=lambda one: one.since)
         left = max(0, self.total - self.done)
         return Snapshot(
             phase=self.phase,
             detail=self.detail,
-            phase_age_s=now - self.phase_since,
+            phase_age_s=now - self.phases[-1][1],
             age_s=now - self.began,
             total=self.total,
             counts={kind: self.kinds[kind] for kind in Kind},
@@ -146,16 +184,20 @@ class Progress:
         )
 
     def told(self) -> dict[str, Any]:
-        """Give what a snapshot is made of, as JSON holds it; the times are of the clock of this host."""
+        """Return the state as JSON holds it; the times are of the clock of this host."""
         return {
             **{name: getattr(self, name) for name in TOLD},
             "kinds": {kind.value: count for kind, count in self.kinds.items()},
-            "running": [[one.uuid, one.since, one.doing, one.doing_since] for one in self.running.values()],
+            "running": [
+                [one.uuid, one.since, one.doing, one.doing_since, one.acting, one.actions]
+                for one in self.running.values()
+            ],
         }
 
     def take(self, told: Mapping[str, Any]) -> None:
-        """Be what another process of this host has told."""
+        """Store the state that another process of this host has sent."""
         for name in TOLD:
             setattr(self, name, told[name])
+        self.retries = Counter(self.retries)
         self.kinds = Counter({Kind(kind): count for kind, count in told["kinds"].items()})
         self.running = {one[0]: Running(*one) for one in told["running"]}

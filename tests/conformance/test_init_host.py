@@ -114,7 +114,9 @@ async def replay(row: Row) -> Replay:
         defer_iptables_apply=config["defer_iptables_apply"],
     ) as host:
         did = Replay(host, [])
-        start = Start(pass_placement=host.start.pass_placement, open_host=host.start.open_host, observer=host.progress)
+        start = Start(
+            pass_placement=host.start.pass_placement, open_host=host.start.open_host, observer=host.progress.observe
+        )
         if config["placement_os_region_name"] is None:
             host.trace.fail("placement", SettingsError(["PlacementNotConfigured"]))
         if fault is not None:

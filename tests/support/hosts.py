@@ -17,7 +17,7 @@ from bringup.daemon.decisions.guards import Guards
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.outcomes import Outcome, RunResult
 from bringup.daemon.decisions.resume_policy import Resuming
-from bringup.daemon.decisions.run_events import RunObserver
+from bringup.daemon.decisions.run_events import InstanceBegan, Observer, RunEvent
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.errors import RecordNotFound
 from bringup.daemon.recovery.context import Host, Limits, NeedsPolicy, Start
@@ -48,22 +48,18 @@ IN_MEMORY = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None) 
 
 
 class Noted(Progress):
-    """Progress that keeps its phases."""
+    """Progress that keeps the order of instances."""
 
-    __slots__ = ("began_in_order", "phases")
+    __slots__ = ("began_in_order",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.phases: list[str] = []
         self.began_in_order: list[str] = []
 
-    def phase_began(self, phase: str, detail: str = "") -> None:
-        self.phases.append(phase)
-        Progress.phase_began(self, phase, detail)
-
-    def instance_began(self, uuid: str) -> None:
-        self.began_in_order.append(uuid)
-        Progress.instance_began(self, uuid)
+    def observe(self, event: RunEvent) -> None:
+        if isinstance(event, InstanceBegan):
+            self.began_in_order.append(event.uuid)
+        Progress.observe(self, event)
 
 
 def instance(number: int, **columns: Any) -> Instance:
@@ -177,7 +173,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
     witness: Witness | None = None,
     shutdown: Shutdown | None = None,
     latency: Mapping[Any, float] | None = None,
-    observer: RunObserver | None = None,
+    observer: Observer | None = None,
     slots: int | None = None,
     needs: NeedsPolicy | None = None,
     owes_elsewhere: bool = False,
@@ -214,7 +210,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
                 run_id=uuid_of(9),
                 boot_id=uuid_of(8),
                 executor=executor,
-                observer=observer or progress,
+                observer=observer or progress.observe,
                 limits=limits,
                 slots=None if slots is None else anyio.CapacityLimiter(slots),
                 report=report,
@@ -231,7 +227,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
             start = Start(
                 pass_placement=_step(trace, "placement", None),
                 open_host=_step(trace, "open_host", host),
-                observer=observer or progress,
+                observer=observer or progress.observe,
             )
             yield Arranged(
                 driver=driver,

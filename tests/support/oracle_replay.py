@@ -11,7 +11,7 @@ import structlog
 from bringup.daemon.decisions.actions import Action, CompletePartialDeletion, Delete, Reboot, Start, Stop, Unpause
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.outcomes import Outcome
-from bringup.daemon.decisions.rules import Facts, Step
+from bringup.daemon.decisions.rules import Facts
 from bringup.daemon.decisions.states import PowerState, power_state, task_state, vm_state
 from bringup.daemon.recovery import operations
 from bringup.daemon.recovery.evacuated_guests import SettingWitness
@@ -61,11 +61,6 @@ class ActionsRecorded(Executor):
             case _:
                 return await Executor.carry_out(self, hand, action)
         return None
-
-
-class Nobody:
-    def action_began(self, uuid: str, step: Step) -> None: ...
-    def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +138,7 @@ class Bench:
             live_migration=LIVE_MIGRATION if live_migration else None,
         )
         executor = Executor(**tools) if table == "deep" else ActionsRecorded(trace=trace, **tools)
-        outcome = await init_instance(facts, executor=executor, observer=Nobody(), deadline_s=60)
+        outcome = await init_instance(facts, executor=executor, observer=lambda _event: None, deadline_s=60)
         return Replay(
             cell=cell,
             before=before,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.run_events import PhaseBegan, RunEvent
 from bringup.daemon.openstack.resource_provider import Allocations, Known
 from bringup.daemon.service.placement_gate import opened_placement, pass_placement
 from bringup.daemon.settings import Settings
@@ -20,8 +21,9 @@ class Phases:
     def __init__(self) -> None:
         self.said: list[tuple[str, str]] = []
 
-    def phase_began(self, phase: str, detail: str = "") -> None:
-        self.said.append((phase, detail))
+    def observe(self, event: RunEvent) -> None:
+        assert isinstance(event, PhaseBegan)
+        self.said.append((event.phase, event.detail))
 
 
 async def has_evacuated(store: ImportingStore, uuid: str) -> None:
@@ -47,7 +49,7 @@ class Start:
         :raises BringupError: the host may not start.
         """
         async with opened_placement(self.settings) as client:
-            host = await pass_placement(self.settings, client, Phases(), node_uuid=self.node_uuid)
+            host = await pass_placement(self.settings, client, Phases().observe, node_uuid=self.node_uuid)
             self.reached.append("gate")
             driver = SimulatedDriver(Scenario(capacity=CAPACITY))
             await driver.init_host(HOST)

@@ -11,11 +11,19 @@ import httpx
 from bringup.daemon.decisions.actions import PlugVifs
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
 from bringup.daemon.decisions.rules import Step
+from bringup.daemon.decisions.run_events import (
+    ActionBegan,
+    ActionEnded,
+    InstanceBegan,
+    InstanceEnded,
+    PhaseBegan,
+    RunBegan,
+    RunEnded,
+    WorkFound,
+)
 from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.sockets import short
 from bringup.daemon.status.endpoint.source import Source
-from bringup.daemon.status.observers import Observers
-from bringup.daemon.status.progress import Progress
 from support.computer import Computer
 from support.drivers import uuid_of
 from support.hosts import HOST
@@ -42,41 +50,40 @@ class Acted:
     def __init__(self) -> None:
         self.clock = Clock()
         self.recorder = Recorder(lambda: STARTED, self.clock)
-        self.progress = Progress()
-        self.tell = Observers(self.progress, self.recorder)
+        self.progress = self.recorder.progress
+        self.tell = self.recorder.observe
         self.source = Source(
             host=HOST,
             version="1.2.3",
             boot_id=uuid_of(8),
             concurrency=4,
             stuck_after_s=700,
-            progress=self.progress,
             recorder=self.recorder,
         )
 
     def begin(self, total: int) -> None:
         """Pass the gate, find work."""
-        self.tell.phase_began("placement")
+        self.tell(PhaseBegan("placement"))
         self.clock.now_s = 1
-        self.tell.phase_began("records")
-        self.tell.run_began(uuid_of(9), 1)
-        self.tell.work_found(total)
-        self.tell.phase_began("instances")
+        self.tell(PhaseBegan("records"))
+        self.tell(RunBegan(uuid_of(9), 1))
+        self.tell(WorkFound(total))
+        self.tell(PhaseBegan("instances"))
 
     def instance(self, number: int, kind: Kind = Kind.INITIALIZED, *, took_s: float = 0.5) -> None:
         """Bring one instance through one action."""
         uuid = uuid_of(number)
-        self.tell.instance_began(uuid)
-        self.tell.action_began(uuid, PLUG)
+        self.tell(InstanceBegan(uuid))
+        self.tell(ActionBegan(uuid, PLUG))
         self.clock.now_s += took_s
         failed = kind is Kind.FAILED
-        self.tell.action_ended(uuid, PLUG, RuntimeError("no") if failed else None)
+        self.tell(ActionEnded(uuid, PLUG, RuntimeError("no") if failed else None))
         problem = PROBLEM if failed else None
-        self.tell.instance_ended(Outcome(uuid=uuid, kind=kind, because=("vifs",), took_s=took_s, problem=problem))
+        self.tell(InstanceEnded(Outcome(uuid=uuid, kind=kind, because=("vifs",), took_s=took_s, problem=problem)))
 
     def end(self) -> None:
         """Be back, and stay."""
-        self.tell.run_ended()
+        self.tell(RunEnded())
         self.source.staying.set()
 
 

@@ -8,7 +8,6 @@ stranger's.
 import json
 import math
 import os
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -21,7 +20,6 @@ from bringup.daemon.errors import BringupError
 from bringup.daemon.status.endpoint.event_feed import Feed
 from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.source import FilterState, Source
-from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.outbox.base import Pending
 
 CONSTANT: Final = ("host", "version", "boot_id", "stuck_after_s", "gate_s", "host_s")
@@ -67,7 +65,6 @@ def beginning(source: Source, host_names: tuple[str, ...], words: tuple[str, ...
         "pid": os.getpid(),
         **{name: getattr(source, name) for name in CONSTANT},
         "started_at": recorder.started_at.isoformat(),
-        "zero": recorder.zero,
         "epoch": recorder.feed.epoch,
         "number": recorder.feed.number,
         "host_names": host_names,
@@ -172,7 +169,6 @@ class Mirror:
     def _made(self, told: Mapping[str, Any]) -> Source:
         self.host_names, self.words = tuple(told["host_names"]), tuple(told["words"])
         recorder = Recorder(lambda: datetime.fromisoformat(told["started_at"]))
-        recorder.zero = told["zero"]
         recorder.feed = Feed(told["epoch"], number=told["number"])
 
         async def reports() -> Pending:
@@ -182,7 +178,6 @@ class Mirror:
             **{name: told[name] for name in CONSTANT},
             pid=told["pid"],
             concurrency=0,
-            progress=Progress(),
             recorder=recorder,
             reports=reports,
             staying=self.staying,
@@ -201,4 +196,3 @@ class Mirror:
         source.filter = FilterState(put_back, None if last_at is None else datetime.fromisoformat(last_at), problem)
         source.progress.take(told["progress"])
         source.recorder.take(told["recorder"])
-        source.recorder.retries = Counter(source.recorder.retries)

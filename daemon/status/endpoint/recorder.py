@@ -1,13 +1,11 @@
-"""Takes down what happens in a run: the timeline, who needs somebody, how long things took.
+"""What the status endpoint shows of a run: the timeline, what needs attention, histograms, the events.
 
-What is settled is kept as JSON text, ready to be sent: ten thousand instances are a few megabytes, and asking for all
-of them costs no more than putting the texts together.
+What is settled is kept as JSON text, ready to be sent: ten thousand instances are a few megabytes, and a request for
+all of them costs no more than joining the texts.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,35 +13,28 @@ from bringup.daemon.decisions.advice import advice_of, for_one
 from bringup.daemon.decisions.describe import need_json
 from bringup.daemon.decisions.from_needs import is_tried_again
 from bringup.daemon.decisions.outcomes import Kind, Outcome
-from bringup.daemon.decisions.rules import Step
+from bringup.daemon.decisions.run_events import (
+    ActionBegan,
+    ActionEnded,
+    InstanceBegan,
+    InstanceEnded,
+    PhaseBegan,
+    RunBegan,
+    RunEnded,
+    RunEvent,
+    WorkFound,
+)
 from bringup.daemon.status.endpoint.event_feed import KEEP, Feed, encoded
 from bringup.daemon.status.endpoint.histograms import Histogram
-from bringup.daemon.status.observers import Indifferent
+from bringup.daemon.status.progress import Progress, Running
 
 URGENT = (Kind.FAILED, Kind.HELD, Kind.DEFERRED, Kind.SUPERSEDED)
 MESSAGE_LENGTH = 2000
-TOLD: Final = ("phases", "work_found_s", "run_began_s", "run_ended_s", "retries")
-"""What is told to another process as it is."""
 HISTOGRAMS: Final = ("actions", "instances", "queued")
 
 
-@dataclass(slots=True)
-class _Running:
-    uuid: str
-    began_s: float
-    verb: str
-    verb_began_s: float
-    acting: bool = False
-    segments: list[tuple[str, float, float, bool]] = field(default_factory=list)
-
-    def end(self, now: float) -> None:
-        """Close what is open: an action whose time was up, or an instance with which nothing was to be done."""
-        if self.acting or not self.segments:
-            self.segments.append((self.verb, self.verb_began_s, round(now - self.verb_began_s, 4), self.acting))
-
-
 def _nobody(_uuid: str, _text: str) -> None:
-    """Tell nobody."""
+    """Notify nobody."""
 
 
 def shortened(text: str) -> str:
@@ -51,115 +42,91 @@ def shortened(text: str) -> str:
     return text if len(text) <= MESSAGE_LENGTH else f"{text[:MESSAGE_LENGTH]}..."
 
 
-class Recorder(Indifferent):
-    """An observer that keeps what the status endpoint tells.  Times are seconds since the process began."""
+class Recorder:
+    """Observer of a run that keeps what the status endpoint shows.  Times are seconds since the process began."""
 
     def __init__(
         self, now: Callable[[], datetime], clock: Callable[[], float] = time.monotonic, *, keep: int = KEEP
     ) -> None:
-        """Begin to take down; ``keep`` events are kept for those who listen here."""
+        """Begin with the process; ``keep`` events are kept for those who listen here."""
         self.started_at = now()
-        self._clock, self.zero = clock, clock()
+        self.progress = Progress(clock)
         self.feed = Feed(f"{int(self.started_at.timestamp() * 1000):x}", keep=keep)
         self.on_settled: Callable[[str, str], None] = _nobody
-        """Told of every bar that ended: the UUID, and JSON."""
-        self.phases: list[tuple[str, float]] = [("starting", 0.0)]
-        self.work_found_s: float | None = None
-        self.run_began_s: float | None = None
-        self.run_ended_s: float | None = None
+        """Notified of every bar that ended: the UUID, and JSON."""
         self.urgent: dict[str, dict[str, Any]] = {}
-        """Who needs somebody, by UUID, in the order in which they ended."""
-        self.retries: Counter[str] = Counter()
+        """What needs attention, by UUID, in the order in which it ended."""
         self.actions = Histogram()
         self.instances = Histogram()
         self.queued = Histogram()
-        self._running: dict[str, _Running] = {}
         self._settled: dict[str, str] = {}
 
+    def seconds(self, at: float) -> float:
+        """Convert a time of the progress to seconds since the process began."""
+        return round(at - self.progress.began, 4)
+
     def at_s(self) -> float:
-        """Tell the time, in seconds since the process began."""
-        return round(self._clock() - self.zero, 4)
+        """Return the time, in seconds since the process began."""
+        return self.seconds(self.progress.clock())
 
-    def phase_began(self, phase: str, detail: str = "") -> None:
-        """Take down a phase; one that begins again waits for another try."""
-        if phase != self.phases[-1][0]:
-            self.phases.append((phase, self.at_s()))
-        elif detail:
-            self.retries[phase] += 1
-        self.feed.say("phase", {"phase": phase, "detail": detail, "at_s": self.at_s()})
+    def observe(self, event: RunEvent) -> None:
+        """Update the progress, then keep and send what follows from the event."""
+        progress = self.progress
+        ended = progress.running.get(event.outcome.uuid) if isinstance(event, InstanceEnded) else None
+        progress.observe(event)
+        at_s = self.at_s()
+        match event:
+            case PhaseBegan(phase, detail):
+                self.feed.say("phase", {"phase": phase, "detail": detail, "at_s": at_s})
+            case RunBegan(run_id, attempt):
+                self.feed.say("run", {"run_id": run_id, "attempt": attempt, "at_s": at_s})
+            case WorkFound(total):
+                self.feed.say("work", {"total": total, "at_s": at_s})
+            case InstanceBegan(uuid):
+                if progress.work_began is not None and progress.ended is None:
+                    self.queued.observe((), at_s - self.seconds(progress.work_began))
+                self.feed.say("began", {"uuid": uuid, "at_s": at_s})
+            case ActionBegan(uuid, step) if uuid in progress.running:
+                self.feed.say("action", {"uuid": uuid, "action": step.action.verb, "at_s": at_s})
+            case ActionEnded(uuid, step, error) if uuid in progress.running:
+                took_s = progress.running[uuid].actions[-1][2]
+                self.actions.observe((step.action.verb, "error" if error is not None else "ok"), took_s)
+            case InstanceEnded(outcome):
+                self._end_bar(outcome, ended, at_s)
+            case RunEnded():
+                self.feed.say("done", {"at_s": at_s})
 
-    def run_began(self, run_id: str, attempt: int) -> None:
-        """Take down which run it is."""
-        self.run_began_s = self.at_s()
-        self.feed.say("run", {"run_id": run_id, "attempt": attempt, "at_s": self.run_began_s})
-
-    def work_found(self, total: int) -> None:
-        """Take down how many there are."""
-        self.work_found_s = self.at_s()
-        self.feed.say("work", {"total": total, "at_s": self.work_found_s})
-
-    def instance_began(self, uuid: str) -> None:
-        """Begin a bar."""
-        now = self.at_s()
-        self._running[uuid] = _Running(uuid, now, "decide", now)
-        if self.work_found_s is not None and self.run_ended_s is None:
-            self.queued.observe((), now - self.work_found_s)
-        self.feed.say("began", {"uuid": uuid, "at_s": now})
-
-    def action_began(self, uuid: str, step: Step) -> None:
-        """Begin a segment."""
-        running = self._running.get(uuid)
-        if running is not None:
-            running.verb, running.verb_began_s, running.acting = step.action.verb, self.at_s(), True
-            self.feed.say("action", {"uuid": uuid, "action": running.verb, "at_s": running.verb_began_s})
-
-    def action_ended(self, uuid: str, step: Step, error: Exception | None) -> None:
-        """End a segment."""
-        running = self._running.get(uuid)
-        if running is None:
-            return
-        running.acting = False
-        took_s = round(self.at_s() - running.verb_began_s, 4)
-        running.segments.append((step.action.verb, running.verb_began_s, took_s, error is not None))
-        self.actions.observe((step.action.verb, "error" if error is not None else "ok"), took_s)
-
-    def instance_ended(self, outcome: Outcome) -> None:
+    def _end_bar(self, outcome: Outcome, running: Running | None, at_s: float) -> None:
         """End a bar; an instance that was settled before this process began has none."""
-        running = self._running.pop(outcome.uuid, None)
-        now = self.at_s()
         self.urgent.pop(outcome.uuid, None)
         if outcome.kind in URGENT or outcome.warnings:
             self.urgent[outcome.uuid] = _urgent(outcome)
         if running is not None:
-            running.end(now)
+            running.end(self.progress.clock())
             self.instances.observe((outcome.kind.value,), outcome.took_s)
         problem = outcome.problem
         text = encoded(
             {
                 "uuid": outcome.uuid,
-                "began_s": None if running is None else running.began_s,
-                "ended_s": now,
+                "began_s": None if running is None else self.seconds(running.since),
+                "ended_s": at_s,
                 "outcome": outcome.kind.value,
                 "because": outcome.because,
                 "warnings": len(outcome.warnings),
                 "message": None if problem is None else shortened(f"{problem.action}: {problem.message}"),
-                "actions": [] if running is None else running.segments,
+                "actions": [] if running is None else self._actions(running),
             }
         )
         self.settle(outcome.uuid, text)
+
+    def _actions(self, running: Running) -> list[tuple[str, float, float, bool]]:
+        return [(verb, self.seconds(began), took_s, failed) for verb, began, took_s, failed in running.actions]
 
     def settle(self, uuid: str, text: str) -> None:
         """Keep a bar that ended, as JSON."""
         self._settled[uuid] = text
         self.on_settled(uuid, text)
         self.feed.say("ended", text)
-
-    def run_ended(self) -> None:
-        """Take down the end."""
-        self.run_ended_s = self.at_s()
-        if self.phases[-1][0] != "done":
-            self.phases.append(("done", self.run_ended_s))
-        self.feed.say("done", {"at_s": self.run_ended_s})
 
     def settled(self) -> list[tuple[str, str]]:
         """Give every bar that ended: the UUID, and JSON."""
@@ -170,36 +137,26 @@ class Recorder(Indifferent):
         self._settled[uuid] = text
 
     def told(self) -> dict[str, Any]:
-        """Give the rest of what is known, but who needs somebody, as JSON holds it."""
-        return {
-            **{name: getattr(self, name) for name in TOLD},
-            **{name: getattr(self, name).told() for name in HISTOGRAMS},
-            "running": [
-                [one.uuid, one.began_s, one.verb, one.verb_began_s, one.acting, one.segments]
-                for one in self._running.values()
-            ],
-        }
+        """Return the histograms as JSON holds them."""
+        return {name: getattr(self, name).told() for name in HISTOGRAMS}
 
     def take(self, told: Mapping[str, Any]) -> None:
-        """Be what another process of this host has told."""
-        for name in TOLD:
-            setattr(self, name, told[name])
+        """Store the histograms that another process of this host has sent."""
         for name in HISTOGRAMS:
             getattr(self, name).take(told[name])
-        self._running = {one[0]: _Running(*one) for one in told["running"]}
 
     def bars(self) -> Iterator[str]:
-        """Give every bar as JSON: those that ended, then those that run; the run may go on meanwhile."""
+        """Return every bar as JSON: those that ended, then those that run; the run may proceed meanwhile."""
         yield from list(self._settled.values())
-        for running in list(self._running.values()):
+        for running in list(self.progress.running.values()):
             yield encoded(
                 {
                     "uuid": running.uuid,
-                    "began_s": running.began_s,
+                    "began_s": self.seconds(running.since),
                     "ended_s": None,
-                    "action": running.verb,
-                    "action_began_s": running.verb_began_s,
-                    "actions": running.segments,
+                    "action": running.doing,
+                    "action_began_s": self.seconds(running.doing_since),
+                    "actions": self._actions(running),
                 }
             )
 

@@ -71,7 +71,6 @@ class Source:
     """How long Placement may be waited for, on top of that, before the first instance is touched."""
     host_s: float = 0.0
     """The same of what the guests need together."""
-    progress: Progress
     recorder: Recorder
     reports: Callable[[], Awaitable[Pending]] = field(default=_no_reports)
     staying: anyio.Event = field(default_factory=anyio.Event)
@@ -87,6 +86,11 @@ class Source:
 
     fresh: Callable[[], Awaitable[str | None]] = field(default=_is_fresh)
     """Waits until all that has happened by now is known here; says why it is not, where the daemon does not tell."""
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run is."""
+        return self.recorder.progress
 
     def filter_changed(self, change: FilterChange) -> None:
         """Take note of what somebody else did to the rules of guests."""

@@ -23,7 +23,7 @@ def status(source: Source, pending: Pending) -> dict[str, Any]:
         **head(source, snapshot),
         "boot_id": source.boot_id,
         "version": source.version,
-        "started_at": _text_of(source, 0.0),
+        "started_at": _text_of(source, source.progress.began),
         "phases": phases(source),
         "failures": [each for each in urgent if each["outcome"] not in ("initialized", "skipped")][:MOST_FAILURES],
         "warnings": [each for each in urgent if each["outcome"] in ("initialized", "skipped")][:MOST_FAILURES],
@@ -67,30 +67,29 @@ def head(source: Source, snapshot: Snapshot) -> dict[str, Any]:
 def _run(source: Source, snapshot: Snapshot) -> Mapping[str, Any] | None:
     if snapshot.run_id is None:
         return None
-    recorder = source.recorder
-    ended = recorder.run_ended_s
+    progress = source.progress
     return {
         "run_id": snapshot.run_id,
         "attempt": snapshot.attempt,
-        "began_at": None if recorder.run_began_s is None else _text_of(source, recorder.run_began_s),
-        "ended_at": None if ended is None else _text_of(source, ended),
+        "began_at": None if progress.run_began is None else _text_of(source, progress.run_began),
+        "ended_at": None if progress.ended is None else _text_of(source, progress.ended),
         "total": snapshot.total,
         "done": snapshot.done,
         "waiting": snapshot.waiting,
         "with_warnings": snapshot.warnings,
         "rate": _rounded(snapshot.rate),
-        "eta_s": _rounded(snapshot.eta_s) if ended is None else None,
+        "eta_s": _rounded(snapshot.eta_s) if progress.ended is None else None,
     }
 
 
 def phases(source: Source) -> list[dict[str, Any]]:
     """Give every phase with the seconds since the start at which it began and ended."""
-    known = source.recorder.phases
+    known = [(name, source.recorder.seconds(began)) for name, began in source.progress.phases]
     ends: list[float | None] = [began for _, began in known[1:]]
     return [
         {"phase": name, "began_s": began, "ended_s": ended}
         for (name, began), ended in zip(known, [*ends, None], strict=True)
-        if name != "done"
+        if name not in ("done", "failed")
     ]
 
 
@@ -102,10 +101,10 @@ def timeline_head(source: Source) -> dict[str, Any]:
         "host": source.host,
         "version": source.version,
         "run_id": snapshot.run_id,
-        "started_at": _text_of(source, 0.0),
+        "started_at": _text_of(source, source.progress.began),
         "now_s": source.recorder.at_s(),
-        "work_found_s": source.recorder.work_found_s,
-        "ended_s": source.recorder.run_ended_s,
+        "work_found_s": _seconds(source, source.progress.work_began),
+        "ended_s": _seconds(source, source.progress.ended),
         "total": snapshot.total,
         "phases": phases(source),
         "groups": {
@@ -116,8 +115,12 @@ def timeline_head(source: Source) -> dict[str, Any]:
     }
 
 
-def _text_of(source: Source, at_s: float) -> str:
-    return _written(source.recorder.started_at + timedelta(seconds=at_s))
+def _seconds(source: Source, at: float | None) -> float | None:
+    return None if at is None else source.recorder.seconds(at)
+
+
+def _text_of(source: Source, at: float) -> str:
+    return _written(source.recorder.started_at + timedelta(seconds=source.recorder.seconds(at)))
 
 
 def _written(at: datetime) -> str:

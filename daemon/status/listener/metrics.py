@@ -75,7 +75,7 @@ class _Families(Collector):
         retries = CounterMetricFamily(
             "bringup_retries", "Attempts that failed and were followed by another.", labels=["phase"]
         )
-        for phase, count in {"placement": 0, **recorder.retries}.items():
+        for phase, count in {"placement": 0, **recorder.progress.retries}.items():
             retries.add_metric([phase], count)
         yield retries
         yield from _of_reports(self._pending)
@@ -100,10 +100,12 @@ def _of_run(source: Source, snapshot: Snapshot) -> Iterator[Metric]:
     )
     started = source.recorder.started_at.timestamp()
     yield _gauge("bringup_start_timestamp_seconds", "When the process began.", started)
-    if recorder.run_ended_s is not None:
-        yield _gauge("bringup_run_end_timestamp_seconds", "When the run was over.", started + recorder.run_ended_s)
-        began = recorder.run_began_s or 0.0
-        yield _gauge("bringup_run_duration_seconds", "How long the run took.", recorder.run_ended_s - began)
+    progress = source.progress
+    if progress.ended is not None:
+        ended_s = source.recorder.seconds(progress.ended)
+        yield _gauge("bringup_run_end_timestamp_seconds", "When the run was over.", started + ended_s)
+        began_s = source.recorder.seconds(progress.run_began or progress.began)
+        yield _gauge("bringup_run_duration_seconds", "How long the run took.", ended_s - began_s)
 
 
 def _of_slots(source: Source, snapshot: Snapshot) -> Iterator[Metric]:

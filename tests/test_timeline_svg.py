@@ -123,9 +123,9 @@ def test_a_run_of_the_journal_is_drawn(computer: Computer, tmp_path: Path) -> No
     assert (written.code, filed.code, filed.out) == (0, 0, "")
     assert written.out == target.read_text(encoding="utf-8")
     titles = [row.findtext(f"{SVG}title") or "" for row in rows(ET.fromstring(written.out))]  # noqa: S314 - same
-    assert sorted(title[:36] for title in titles) == [uuid_of(1), uuid_of(2), uuid_of(3)]
+    assert sorted(title[:43] for title in titles) == [f"vm {number} ({uuid_of(number)})" for number in (1, 2, 3)]
     [failure] = [title for title in titles if "failed after" in title and "plug_vifs: " in title]
-    assert failure.startswith(uuid_of(2))
+    assert failure.startswith(f"vm 2 ({uuid_of(2)})")
     told = run("plot", "--json", *computer.arguments, env=ENVIRONMENT)
     bars = {bar["uuid"]: bar for bar in map(json.loads, told.out.splitlines())}
     assert {uuid: bar["kind"] for uuid, bar in bars.items()} == {

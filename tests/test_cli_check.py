@@ -162,7 +162,7 @@ def test_records_in_error_are_counted_and_named_with_what_clears_one(site: Site)
 
     found = finding(ended, "records")
     assert (found["status"], found["in_error"]) == ("warning", 5)
-    assert found["message"].count("instance-") == 3
+    assert found["message"].count("vm ") == 3
     assert f"bringup retry {uuid_of(1)}" in found["message"]
     assert "openstack server set --state active" in found["message"]
 
@@ -350,7 +350,7 @@ def test_reports_that_wait_are_counted(site: Site) -> None:
     ended = site.run("check", "--json", *site.settings(scenario=EMPTY))
 
     assert finding(ended, "scheduler").items() >= {"status": "warning", "waiting": 2}.items()
-    assert "2 reports wait" in finding(ended, "scheduler")["message"]
+    assert "2 reports queued" in finding(ended, "scheduler")["message"]
 
 
 def test_an_outbox_that_cannot_be_read_is_a_warning(site: Site) -> None:
@@ -368,7 +368,9 @@ def test_a_scheduler_that_is_to_be_told_nothing_is_said(site: Site) -> None:
 
     ended = site.run("check", "--json", *site.settings(text, scenario=EMPTY))
 
-    assert finding(ended, "scheduler")["message"].startswith("is not told: scheduler.track_instance_changes is false")
+    assert finding(ended, "scheduler")["message"].startswith(
+        "reporting disabled (scheduler.track_instance_changes = false)"
+    )
 
 
 def test_what_a_person_must_mend_comes_before_what_may_pass() -> None:

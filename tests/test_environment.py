@@ -25,7 +25,7 @@ STARTS = {
     *("subprocess.run", "subprocess.Popen", "subprocess.call", "subprocess.check_call", "subprocess.check_output"),
     *("anyio.run_process", "anyio.open_process", "os.posix_spawn", "os.posix_spawnp", "os.execve", "os.execvpe"),
 }
-ANSWERS = {"daemon/status/endpoint/listeners.py", "daemon/status/listener/start.py", "daemon/cli/check_confinement.py"}
+ANSWERS = {"daemon/status/endpoint/listeners.py", "daemon/status/listener/start.py", "daemon/cli/check_machine.py"}
 """What starts the process that answers who asks for the status, a part of this program."""
 NEVER = re.compile(r"os\.(system|popen|fork|exec[lv]p?|spawn\w+)$|asyncio\.create_subprocess|pty\.|multiprocessing\.")
 
@@ -71,7 +71,7 @@ def test_every_program_is_started_with_it_and_without_our_files() -> None:
     found = {path.relative_to(REPOSITORY).as_posix(): unclean(path.read_text()) for path in sources}
     assert {path for path, calls in found.items() if calls} == ANSWERS
     # It has two files: where it listens, and the pipe; what its environment has besides is where Python finds it.
-    [keeper], [tried] = found["daemon/status/endpoint/listeners.py"], found["daemon/cli/check_confinement.py"]
+    [keeper], [tried] = found["daemon/status/endpoint/listeners.py"], found["daemon/cli/check_machine.py"]
     assert environment() == clean() | {"PYTHONPATH": OUR_OWN}
     assert "env=environment()" in keeper
     assert "pass_fds=descriptors" in keeper

@@ -454,7 +454,7 @@ def test_history_plot_check_and_plan_of_a_damaged_journal_say_so(directory: Path
         assert (ended.code, ended.out) == (77, "")
         assert ended.err.startswith(f"bringup: cannot read the journal {path}; it is damaged; the next start sets it")
     checked = run("check", *computer.arguments)
-    assert "the next start sets it aside and goes on from the records" in checked.out
+    assert "the next start moves it aside and uses the records alone" in checked.out
     planned = run("plan", *computer.arguments)
     assert (planned.code, "this plan does too" in planned.err) == (0, True)
     assert computer.run().code == 0

@@ -1,4 +1,4 @@
-"""``bringup check``: would a run begin?  One line each for what it needs; changes nothing."""
+"""``bringup check``: checks of what a run needs, a line each; changes nothing."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bringup.daemon.cli.check_finding import Finding
     from bringup.daemon.settings import Settings
 
-# The gravest first: what a person must mend, before what may pass.
+# The most severe first: what an operator must correct, before what may be temporary.
 BY_SEVERITY = (os.EX_CONFIG, os.EX_NOPERM, os.EX_UNAVAILABLE, os.EX_TEMPFAIL)
 
 
@@ -29,7 +29,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Check; give 0, or the exit code of the gravest failure."""
+    """Run the checks; return 0, or the exit code of the most severe failure."""
     import anyio
 
     from bringup.daemon import logs
@@ -73,7 +73,7 @@ def _write(finding: "Finding", *, as_json: bool) -> None:
         facts = finding.facts if finding.status is not Status.FAILED else {"exit_code": finding.exit_code}
         write_json({"check": finding.check, "status": finding.status.value, "message": finding.message, **facts})
     else:
-        # One line each, also where an error says more than one sentence.
+        # One line for each finding, also if an error has more than one sentence.
         write_line(f"{finding.status.value:<8} {finding.check:<10} {'; '.join(finding.message.splitlines())}")
-    # A hypervisor that hangs must not keep what is known already.
+    # A hypervisor that hangs must not delay earlier findings.
     sys.stdout.flush()

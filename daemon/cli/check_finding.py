@@ -1,4 +1,4 @@
-"""What comes of a check."""
+"""Findings of ``bringup check``: one value for each line of its output."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Status(Enum):
-    """How a check went."""
+    """Result of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -16,7 +16,7 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of a check."""
+    """Result of a check with its message and, for ``--json``, its facts."""
 
     check: str
     status: Status
@@ -25,7 +25,7 @@ class Finding:
     exit_code: int = 0
 
 
-def with_doubts(check: str, message: str, facts: Mapping[str, Any], *doubts: str | None) -> Finding:
-    """Return that all is well, or a warning that says each of ``doubts`` that there is."""
-    sentences = [doubt for doubt in doubts if doubt]
+def with_warnings(check: str, message: str, facts: Mapping[str, Any], *warnings: str | None) -> Finding:
+    """Build a finding that is ok, or a warning if any of ``warnings`` is a sentence."""
+    sentences = [warning for warning in warnings if warning]
     return Finding(check, Status.WARNING if sentences else Status.OK, "; ".join([message, *sentences]), facts)

@@ -1,4 +1,4 @@
-"""What a run needs, asked one after the other.  Nothing is changed: no record, no guest, no provider."""
+"""Checks of what a run needs, in order.  They change nothing: no record, no guest, no resource provider."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
-from bringup.daemon.cli.check_finding import Finding, Status, with_doubts
+from bringup.daemon.cli.check_finding import Finding, Status, with_warnings
 from bringup.daemon.decisions.states import VmState
 from bringup.daemon.errors import (
     BringupError,
@@ -30,6 +30,7 @@ from bringup.daemon.settings import Settings
 from bringup.daemon.storage import identity
 from bringup.daemon.storage.outbox.spool import OutboxError, Spool
 from bringup.daemon.storage.store.base import Claimant
+from bringup.daemon.text import labelled
 from bringup.drivers.base import DriverError
 from bringup.placement.errors import ProviderMissing
 
@@ -41,22 +42,23 @@ PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What is looked at of an instance in the store."""
+    """Columns of an instance that the checks read."""
 
     uuid: str
     name: str
     host: str | None
     is_in_error: bool
+    shown_name: str
 
     def is_among(self, guests: frozenset[str]) -> bool:
         return self.uuid in guests or (bool(self.name) and self.name in guests)
 
 
 class Checks:
-    """The checks of one host."""
+    """Checks of one host."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take settings that are valid."""
+        """Check the host of these settings."""
         self._settings = settings
         self._rows: list[_Row] | None = None
         self._guests: frozenset[str] = frozenset()
@@ -64,7 +66,7 @@ class Checks:
         self._differences: list[str] | None = None
 
     async def findings(self) -> AsyncIterator[Finding]:
-        """Check everything, also after a failure."""
+        """Run all checks, also after a failure."""
         for problem in self._identity():
             yield Finding("settings", Status.FAILED, problem, exit_code=SettingsError.exit_code)
         for finding in await anyio.to_thread.run_sync(self._state):
@@ -96,16 +98,16 @@ class Checks:
                 yield Finding(name, Status.FAILED, chain_of(error), exit_code=error.exit_code)
 
     def _state(self) -> list[Finding]:
-        """Say what is doubtful about the state directory."""
-        from bringup.daemon.cli.check_state_directory import doubts
+        """Check the state directory."""
+        from bringup.daemon.cli.check_machine import state_directory_warnings
 
         try:
-            return [Finding("state", Status.WARNING, doubt) for doubt in doubts(self._settings)]
+            return [Finding("state", Status.WARNING, text) for text in state_directory_warnings(self._settings)]
         except Refused as error:
             return [Finding("state", Status.FAILED, chain_of(error), exit_code=error.exit_code)]
 
     def _identity(self) -> list[str]:
-        """Say what is not as the state directory remembers it."""
+        """Compare the host with the identity that the state directory records."""
         host = self._settings.host
         try:
             known = identity.remembered(host.state_directory)
@@ -117,10 +119,10 @@ class Checks:
             return []
         now = assembly.given_by(self._settings)
         found = identity.differences(known, now)
-        return [f"{problem}; set it right, or, if the change is meant, run {identity.ACCEPT}" for problem in found]
+        return [f"{problem}; correct it or, if the change is intended, run {identity.ACCEPT}" for problem in found]
 
     async def store(self) -> Finding:
-        """Open the store and count."""
+        """Open the store and count its instances."""
         if self._settings.store.is_nova_conductor:
             return await self._nova_conductor()
         path = self._settings.store.path or self._settings.store.url
@@ -129,17 +131,17 @@ class Checks:
         except SettingsError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
-            return Finding("store", Status.WARNING, f"no records yet: {path} is not there; bringup import makes it")
+            return Finding("store", Status.WARNING, f"no records yet: {path} does not exist; bringup import creates it")
         self._rows = rows
         name = self._settings.host.name
         own = sum(row.host == name for row in rows)
         facts = {"path": str(path), "instances": own, "elsewhere": len(rows) - own}
         message = f"{path}: {own} instances of {name}, {len(rows) - own} of other hosts"
-        doubt = "is host.name what Nova calls this host?" if rows and not own else None
-        return with_doubts("store", message, facts, doubt)
+        warning = "is host.name what Nova calls this host?" if rows and not own else None
+        return with_warnings("store", message, facts, warning)
 
     async def _nova_conductor(self) -> Finding:
-        """Ask nova-conductor for this host's records, and whether Nova knows this machine as this host."""
+        """Load this host's records from nova-conductor, and check that Nova knows this machine as this host."""
         host = self._settings.host
         async with (
             assembly.opened_messaging(self._settings) as rpc,
@@ -150,33 +152,35 @@ class Checks:
                 await store.take_lease(Claimant(host.name, host.node_uuid or ""), for_s=1)
                 records = await store.load_instances(host.name)
             except LeaseHeld as error:
-                raise Refused("this machine is not what Nova takes for this host") from error
+                raise Refused("Nova has another machine as this host") from error
             except StoreError as error:
-                raise Temporary("nova-conductor cannot be asked") from error
-        self._rows = [_Row(each.uuid, each.name, each.host, each.vm_state is VmState.ERROR) for each in records]
+                raise Temporary("cannot load the records from nova-conductor") from error
+        self._rows = [
+            _Row(each.uuid, each.name, each.host, each.vm_state is VmState.ERROR, each.shown_name) for each in records
+        ]
         facts = {"instances": len(records), "node": host.node_uuid}
         message = f"nova-conductor{where}: {len(records)} instances of {host.name}, compute node {host.node_uuid}"
-        return with_doubts("store", message, facts, None if rpc is None else rpc.in_the_clear)
+        return with_warnings("store", message, facts, None if rpc is None else rpc.in_the_clear)
 
     async def records(self) -> Finding | None:
-        """Name the instances whose records are in ERROR: each run leaves them alone; None where there are none."""
+        """List the instances in ERROR, which no run touches; None if there are none."""
         host = self._settings.host.name
         found = [row for row in self._rows or () if row.host == host and row.is_in_error]
         if not found:
             return None
-        named = ", ".join(row.name or row.uuid for row in found[:SHOWN_IN_ERROR])
+        named = ", ".join(labelled(row.uuid, row.shown_name) for row in found[:SHOWN_IN_ERROR])
         named += ", ..." if len(found) > SHOWN_IN_ERROR else ""
         first = found[0].uuid
         are = "record is" if len(found) == 1 else "records are"
         message = (
-            f"{len(found)} {are} in ERROR, which a run leaves alone: {named}; "
-            f"once the cause is gone: bringup retry {first}, or, where bringup did not set it: openstack server set "
+            f"{len(found)} {are} in ERROR, and a run does not touch them: {named}; "
+            f"once the cause is removed: bringup retry {first} or, if bringup did not set ERROR: openstack server set "
             f"--state active {first}"
         )
         return Finding("records", Status.WARNING, message, {"in_error": len(found)})
 
     async def resume(self) -> Finding:
-        """Tell what will come back after a boot."""
+        """Return which guests are started after a boot."""
         guests = self._settings.resume.guests
         if guests == "never":
             message = (
@@ -185,11 +189,11 @@ class Checks:
             )
             return Finding("resume", Status.WARNING, message, {"guests": guests})
         when = "once after each boot" if guests == "on_host_boot" else "at every start of bringup"
-        message = f"guests that ran are started {when}; bringup plan --after-power-cut says which"
+        message = f"guests that ran are started {when}; bringup plan --after-power-cut lists them"
         return Finding("resume", Status.OK, message, {"guests": guests})
 
     async def driver(self) -> Finding:
-        """Ask the hypervisor for its guests and compare them with the records."""
+        """Compare the guests of the hypervisor with the records."""
         name = self._settings.driver.name
         driver = assembly.make_driver(self._settings)
         try:
@@ -201,63 +205,63 @@ class Checks:
         if self._rows is None:
             return Finding("driver", Status.OK, f"{name}: {len(guests)} guests", {"guests": len(guests)})
         known = {text for row in self._rows for text in (row.uuid, row.name)}
-        strange = len(guests - known)
+        unknown = len(guests - known)
         own = [row for row in self._rows if row.host == self._settings.host.name]
         missing = sum(not row.is_among(guests) for row in own)
-        facts = {"guests": len(guests), "guests_without_record": strange, "records_without_guest": missing}
-        message = f"{name}: {len(guests)} guests, {strange} of them without a record; {missing} records without a guest"
-        return Finding("driver", Status.WARNING if strange else Status.OK, message, facts)
+        facts = {"guests": len(guests), "guests_without_record": unknown, "records_without_guest": missing}
+        message = f"{name}: {len(guests)} guests, {unknown} of them without a record; {missing} records without a guest"
+        return Finding("driver", Status.WARNING if unknown else Status.OK, message, facts)
 
     async def needs(self) -> Finding | None:
-        """Tell which guests would be deferred, were they started now; None where none would, or nobody can tell."""
+        """Check for guests that would be deferred if they were started now; None if there are none."""
         if not self._rows:
             return None
-        from bringup.daemon.cli.check_needs import needs_finding
+        from bringup.daemon.cli.check_guests import needs_finding
 
         return await needs_finding(self._settings)
 
     async def names(self) -> Finding | None:
-        """Tell of guests whose records name another host; None where there are none, or that could not be asked."""
+        """Check for guests whose records name another host; None if there are none, or the store is not readable."""
         known = {
             text for row in self._rows or () if row.host == self._settings.host.name for text in (row.uuid, row.name)
         }
         if self._rows is None or self._guests <= known:
             return None
-        from bringup.daemon.cli.check_names import names_finding
+        from bringup.daemon.cli.check_guests import names_finding
 
         return await names_finding(self._settings, self._guests)
 
     async def libvirt(self) -> Finding | None:
-        """Tell who else starts guests, and what is too narrow; None where libvirt is not the hypervisor."""
+        """Check for other autostart mechanisms and low limits; None if libvirt is not the hypervisor."""
         if self._settings.driver.name != "libvirt":
             return None
-        from bringup.daemon.cli.check_libvirt import libvirt_finding
+        from bringup.daemon.cli.check_machine import libvirt_finding
 
         return await libvirt_finding(self._settings)
 
     async def host(self) -> Sequence[Finding]:
-        """Look at what the guests need together, as a run does before it touches the first."""
+        """Check what the guests need together, as a run does before the first instance."""
         if self._rows is None or not self._hypervisor_answers:
-            # The checks of the store and of the driver have said why.
+            # The checks of the store and of the driver report why.
             return ()
-        from bringup.daemon.cli.check_host import host_findings
+        from bringup.daemon.cli.check_guests import host_findings
 
         return await host_findings(self._settings)
 
     async def pci(self) -> Finding | None:
-        """Tell which interfaces of device specs are not here; None where no spec names one."""
-        from bringup.daemon.cli.check_pci import pci_finding
+        """Check the network interfaces of ``[pci] device_spec``; None if it names none."""
+        from bringup.daemon.cli.check_machine import pci_finding
 
         return await anyio.to_thread.run_sync(pci_finding, self._settings)
 
     async def status(self) -> Finding | None:
-        """Tell what the processes that answer cannot be confined by; None where they can."""
-        from bringup.daemon.cli.check_confinement import confined_finding
+        """Check the confinement of the status endpoint's processes; None if it is complete."""
+        from bringup.daemon.cli.check_machine import confinement_finding
 
-        return await confined_finding(self._settings)
+        return await confinement_finding(self._settings)
 
     async def placement(self) -> Finding:
-        """Try the gate once."""
+        """Probe the Placement gate once."""
         placement = self._settings.placement
         async with opened_placement(self._settings) as client:
             try:
@@ -265,11 +269,12 @@ class Checks:
             except Unavailable as error:
                 if isinstance(error.__cause__, ProviderMissing) and placement.create_resource_provider:
                     missing = (
-                        f"{client.url}: resource provider {placement.resource_provider} is not there; run makes it"
+                        f"{client.url}: resource provider {placement.resource_provider} does not exist; "
+                        "a run creates it"
                     )
                     return Finding("placement", Status.WARNING, "; ".join([missing, *client.in_the_clear]))
                 if client.in_the_clear:
-                    raise Unavailable(f"{'; '.join(client.in_the_clear)}; and it cannot be asked") from error
+                    raise Unavailable(f"{'; '.join(client.in_the_clear)}; and it does not answer") from error
                 raise
             await self._compare(placed(self._settings, gate))
         facts = {
@@ -280,31 +285,31 @@ class Checks:
             "generation": gate.provider.generation,
         }
         message = (
-            f"{client.url}: microversion {gate.microversion}, lets us in, "
+            f"{client.url}: microversion {gate.microversion}, access granted, "
             f"resource provider {gate.provider.name} ({gate.provider.uuid})"
         )
-        return with_doubts("placement", message, facts, other_name(self._settings, gate), *client.in_the_clear)
+        return with_warnings("placement", message, facts, other_name(self._settings, gate), *client.in_the_clear)
 
     def _node_uuid(self) -> str | None:
-        """Give the UUID that run would look for, if there is one already."""
+        """Return the node UUID that a run would use; None if there is none yet."""
         host = self._settings.host
         if host.node_uuid is not None:
             return host.node_uuid
         try:
             known = identity.remembered(host.state_directory)
         except (SettingsError, Temporary):
-            # The check of the settings has said so.
+            # The check of the settings reports it.
             return None
         return None if known is None else known.node_uuid or None
 
     async def inventory(self) -> Finding | None:
-        """Tell what Placement has wrong of this host; None where one of the two could not be asked."""
+        """Compare Placement's inventory and traits with the hypervisor's; None if one of them does not answer."""
         found = self._differences
         if found is None:
             return None
         facts = {"differences": found}
         if not found:
-            return Finding("inventory", Status.OK, "inventory and traits are as the hypervisor tells", facts)
+            return Finding("inventory", Status.OK, "inventory and traits match the hypervisor", facts)
         end = "`bringup run` will correct it" if self._settings.inventory.update else "set inventory.update = true"
         return Finding("inventory", Status.WARNING, f"{_summed_up(found)}; {end}", facts)
 
@@ -315,47 +320,50 @@ class Checks:
                 await driver.init_host(self._settings.host.name)
                 self._differences = await host.differences(driver)
         except (TimeoutError, OSError, DriverError):
-            # The check of the driver has said so.
+            # The check of the driver reports it.
             return
         finally:
             await assembly.close_driver(driver)
 
     async def scheduler(self) -> Finding:
-        """Tell whether somebody listens, sending nothing, and how many reports wait."""
+        """Check that the scheduler accepts connections, sending nothing, and count the queued reports."""
         spool = Spool(self._settings.host.state_directory / "outbox")
         try:
             waiting = len(await anyio.to_thread.run_sync(spool.waiting))
         except OutboxError as error:
             return Finding("scheduler", Status.WARNING, f"{error}: {error.__cause__}")
-        waits = f"{waiting or 'no'} report{'s wait' if waiting > 1 else ' waits'} in the outbox"
+        queued = f"{waiting} report{'' if waiting == 1 else 's'} queued"
         facts = {"waiting": waiting}
         if not assembly.reports(self._settings):
-            message = f"is not told: scheduler.transport is {self._settings.scheduler.transport}"
+            why = f"scheduler.transport = {self._settings.scheduler.transport}"
             if not self._settings.scheduler.track_instance_changes:
-                message = "is not told: scheduler.track_instance_changes is false"
-            return Finding("scheduler", Status.WARNING if waiting else Status.OK, f"{message}; {waits}", facts)
+                why = "scheduler.track_instance_changes = false"
+            message = f"reporting disabled ({why}); {queued}"
+            return Finding("scheduler", Status.WARNING if waiting else Status.OK, message, facts)
         if self._settings.scheduler.transport == "nova":
             url = "nova-scheduler"
-            problem = await _deaf_scheduler(self._settings)
+            problem = await _unreachable_nova_scheduler(self._settings)
         else:
             url = self._settings.scheduler.url or ""
             if url.startswith("https:"):
                 assembly.scheduler_tls(self._settings)
             problem = await _unreachable(url)
         if problem is not None:
-            message = f"{url} cannot be reached ({problem}): reports will be kept and sent later; {waits}"
+            message = f"{url} cannot be reached ({problem}): reports will be kept and sent later; {queued}"
             return Finding("scheduler", Status.WARNING, message, facts)
-        return Finding("scheduler", Status.WARNING if waiting else Status.OK, f"{url} listens; {waits}", facts)
+        return Finding(
+            "scheduler", Status.WARNING if waiting else Status.OK, f"{url} accepts connections; {queued}", facts
+        )
 
 
 def _summed_up(differences: Sequence[str]) -> str:
-    """Say what differs, or where that is much, how much: a new host lacks some fifty traits."""
+    """Return the differences, or how many they are: a new host lacks some fifty traits."""
     if len(differences) <= SHOWN_DIFFERENCES:
         return "; ".join(differences)
     traits = sum(each.startswith("trait ") for each in differences)
     counted = [(len(differences) - traits, "resource class", "resource classes"), (traits, "trait", "traits")]
-    told = [f"{count} {one if count == 1 else several}" for count, one, several in counted if count]
-    return f"{' and '.join(told)} of this host are not in Placement as they are (--json names them)"
+    parts = [f"{count} {one if count == 1 else several}" for count, one, several in counted if count]
+    return f"{' and '.join(parts)} of this host differ in Placement (--json lists them)"
 
 
 def _rows(settings: Settings) -> list[_Row]:
@@ -366,18 +374,23 @@ def _rows(settings: Settings) -> list[_Row]:
 
     database = assembly.open_database(settings, must_exist=True)
     columns = instances.c
-    query = select(columns.uuid, columns.name, columns.host, columns.vm_state).where(columns.deleted == 0)
+    query = select(columns.uuid, columns.name, columns.host, columns.vm_state, columns.display_name).where(
+        columns.deleted == 0
+    )
     try:
         rows = database.read(lambda connection: connection.execute(query).all())
-        return [_Row(uuid, name, host, state == VmState.ERROR.value) for uuid, name, host, state in rows]
+        return [
+            _Row(uuid, name, host, state == VmState.ERROR.value, display_name or name)
+            for uuid, name, host, state, display_name in rows
+        ]
     except DBAPIError as error:
         raise Temporary(f"cannot read the store {database.name}") from error.orig
     finally:
         database.engine.dispose()
 
 
-async def _deaf_scheduler(settings: Settings) -> str | None:
-    """Say why no nova-scheduler can be told; None: one can."""
+async def _unreachable_nova_scheduler(settings: Settings) -> str | None:
+    """Return why no nova-scheduler receives reports; None if one does."""
     async with assembly.opened_messaging(settings) as rpc:
         try:
             if rpc is not None:

@@ -93,7 +93,7 @@ def test_open_vswitch_that_is_down_is_one_fault_of_the_host(
         assert (computer.stored(), states(server)) == before
     (finding,) = check(computer)
     assert (finding["status"], finding["exit_code"]) == ("failed", 69)
-    assert finding["message"].startswith("run will not touch an instance: Open vSwitch: ")
+    assert finding["message"].startswith("a run would touch no instance: Open vSwitch: ")
 
     if down in ("database", "both"):
         switch.start_database()

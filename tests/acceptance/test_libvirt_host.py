@@ -225,7 +225,7 @@ def test_two_masters_are_found_by_check_and_refused_by_run(tmp_path: Path, serve
 
 @pytest.mark.parametrize(
     ("settings", "concurrency", "word"),
-    [({}, 21, "max_workers"), ({"connections": 2}, 3, "libvirt.connections"), ({}, 4, "nobody else")],
+    [({}, 21, "max_workers"), ({"connections": 2}, 3, "libvirt.connections"), ({}, 4, "no other autostart mechanism")],
 )
 def test_check_says_what_is_too_narrow(
     tmp_path: Path, server: Libvirtd, settings: dict[str, Any], concurrency: int, word: str
@@ -237,4 +237,4 @@ def test_check_says_what_is_too_narrow(
 
     [finding] = [event for event in map(json.loads, checked.out.splitlines()) if event["check"] == "libvirt"]
     assert word in finding["message"]
-    assert finding["status"] == ("ok" if word == "nobody else" else "warning")
+    assert finding["status"] == ("ok" if word == "no other autostart mechanism" else "warning")

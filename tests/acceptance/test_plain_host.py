@@ -103,7 +103,7 @@ def test_after_the_blocks_of_the_page_everything_is_right_and_it_says_what_will_
     checked = machine.run("bringup", "check")
     assert "failed" not in checked
     assert "ok       resume" in checked
-    assert "nobody else starts guests here" in checked
+    assert "no other autostart mechanism found" in checked
     assert "after a power cut: 2 would be started, 1 stays off" in machine.run("bringup", "plan", "--after-power-cut")
     assert records(machine) == ACTIVE
 

@@ -14,18 +14,19 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from bringup.drivers.errors import (
+    AutostartConflict,
     DriverError,
     InstanceNotFound,
     InstancePowerOffFailure,
     NotBegun,
     PciDeviceNotFound,
-    TwoMasters,
     VirtualInterfacePlugError,
 )
 from bringup.drivers.needs import Need
 
 __all__ = [
     "POWER_AFTER",
+    "AutostartConflict",
     "AvailableResource",
     "Driver",
     "DriverError",
@@ -43,7 +44,6 @@ __all__ = [
     "RebootType",
     "SharedStorageProbe",
     "Transition",
-    "TwoMasters",
     "VirtualInterfacePlugError",
 ]
 
@@ -218,7 +218,7 @@ class Driver(Protocol):
     async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
         """Put the firewall rules of a running guest in place."""
 
-    async def keep_filtering_rules(self, told: Callable[[FilterChange], None]) -> None:
+    async def keep_filtering_rules(self, notify: Callable[[FilterChange], None]) -> None:
         """Put firewall rules back that somebody else takes away or changes, until cancelled, and tell of it.
 
         Returns at once where this driver keeps none.

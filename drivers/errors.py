@@ -13,7 +13,7 @@ class NotBegun(DriverError):
     """It was not begun: nothing of the guest was touched, and nothing is wrong with it that is known."""
 
 
-class TwoMasters(DriverError):
+class AutostartConflict(DriverError):
     """Something else on this host starts the same guests: going on could do harm."""
 
 

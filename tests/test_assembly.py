@@ -187,9 +187,7 @@ async def test_how_guests_are_shut_down_and_what_of_evacuated_disks_is_known_com
 
 async def test_the_network_is_made_as_it_is_set(tmp_path: Path) -> None:
     network = assembly.make_network(settings(tmp_path, "network.plug_vifs=false"))
-    await network.open()
     await network.plug_vifs(an_instance(1, network_info=({"id": "a", "type": "binding_failed"},)))
-    await network.close()
 
     network = assembly.make_network(settings(tmp_path))
     with pytest.raises(VirtualInterfacePlugError, match="binding_failed"):

@@ -5,9 +5,15 @@ from typing import Any
 
 import pytest
 
-from bringup.drivers.libvirt import DaemonLimits, OtherMasters, access_drivers, bottlenecks, daemon_limits, is_local
-from bringup.drivers.libvirt.autostart_conflicts import auto_restore, libvirt_guests
-from bringup.drivers.libvirt.opening import starts_once
+from bringup.drivers.libvirt import (
+    AutostartConflicts,
+    DaemonLimits,
+    access_drivers,
+    bottlenecks,
+    daemon_limits,
+    is_local,
+)
+from bringup.drivers.libvirt.autostart_conflicts import auto_restore, libvirt_guests, starts_once
 from bringup.drivers.libvirt.options import Autostart
 
 ENABLED = "etc/systemd/system/multi-user.target.wants/libvirt-guests.service"
@@ -108,8 +114,8 @@ def test_only_this_hosts_own_daemon_is_local(uri: str, *, local: bool) -> None:
     [("refuse", ["autostart", "libvirt-guests"]), ("take_over", ["libvirt-guests"]), ("warn", [])],
 )
 def test_only_autostart_can_be_taken_over(policy: Autostart, refused: list[str]) -> None:
-    assert OtherMasters("autostart", "libvirt-guests").refused(policy) == refused
-    assert OtherMasters(None, None).refused(policy) == []
+    assert AutostartConflicts("autostart", "libvirt-guests").refused(policy) == refused
+    assert AutostartConflicts(None, None).refused(policy) == []
 
 
 @pytest.mark.parametrize(
@@ -139,11 +145,11 @@ def test_libvirt_starts_at_boot_what_it_shut_down_itself(tmp_path: Path, text: s
 
 
 def test_what_only_a_person_can_put_an_end_to_is_refused_also_where_autostart_is_taken_over() -> None:
-    masters = OtherMasters("libvirt starts web", None, "libvirt starts again what it stopped")
+    conflicts = AutostartConflicts("libvirt starts web", None, "libvirt starts again what it stopped")
 
-    assert masters.refused("take_over") == ["libvirt starts again what it stopped"]
-    assert masters.refused("refuse") == masters.sentences == ["libvirt starts web", *masters.refused("take_over")]
-    assert masters.refused("warn") == []
+    assert conflicts.refused("take_over") == ["libvirt starts again what it stopped"]
+    assert conflicts.refused("refuse") == conflicts.sentences == ["libvirt starts web", *conflicts.refused("take_over")]
+    assert conflicts.refused("warn") == []
 
 
 class Refused(Exception):

@@ -6,8 +6,8 @@ import os_traits
 import pytest
 
 from bringup.drivers.base import (
+    AutostartConflict,
     PowerState,
-    TwoMasters,
 )
 from support.drivers import told, uuid_of
 from support.libvirt_drivers import a_driver, guests
@@ -40,17 +40,17 @@ async def test_what_the_host_has_is_what_it_has(server: Libvirtd) -> None:
 
 
 @pytest.mark.parametrize("autostart", ["refuse", "warn", "take_over"])
-async def test_two_masters_are_refused_or_told_of_or_one_of_them_ends(server: Libvirtd, autostart: str) -> None:
+async def test_autostart_conflicts_are_refused_warned_of_or_disabled(server: Libvirtd, autostart: str) -> None:
     with guests(server, [SHUTDOWN]) as connection:
         domain = connection.lookupByUUIDString(UUID)
         domain.setAutostart(1)
         if autostart == "refuse":
-            with pytest.raises(TwoMasters, match=GUEST.name):
+            with pytest.raises(AutostartConflict, match=GUEST.name):
                 async with a_driver(server, autostart=autostart):
                     pass
         else:
             async with a_driver(server, autostart=autostart) as driver:
-                assert bool((await driver.other_masters()).autostart) is (autostart == "warn")
+                assert bool((await driver.autostart_conflicts()).autostart) is (autostart == "warn")
         assert bool(domain.autostart()) is (autostart != "take_over")
 
 
@@ -59,5 +59,5 @@ async def test_a_look_takes_nothing_over(server: Libvirtd) -> None:
         domain = connection.lookupByUUIDString(UUID)
         domain.setAutostart(1)
         async with a_driver(server, autostart="take_over", may_change=False) as driver:
-            assert (await driver.other_masters()).autostart is not None
+            assert (await driver.autostart_conflicts()).autostart is not None
         assert domain.autostart()

@@ -36,7 +36,7 @@ async def libvirt_finding(settings: Settings) -> Finding | None:
     try:
         with anyio.fail_after(settings.limits.host_deadline):
             await driver.init_host(settings.host.name)
-            masters, narrow = await findings(settings, driver)
+            conflicts, narrow = await findings(settings, driver)
     except (TimeoutError, OSError, DriverError):
         return None
     finally:
@@ -45,16 +45,16 @@ async def libvirt_finding(settings: Settings) -> Finding | None:
     access = await anyio.to_thread.run_sync(access_drivers, libvirt.daemon_config) if is_local(libvirt.uri) else ()
     facts = {
         "uri": libvirt.uri,
-        "other_masters": masters.sentences,
+        "autostart_conflicts": conflicts.sentences,
         "bottlenecks": narrow,
         "access_drivers": list(access),
     }
-    sentences = [*masters.sentences, *narrow]
-    if masters.autostart and libvirt.autostart == "take_over":
+    sentences = [*conflicts.sentences, *narrow]
+    if conflicts.autostart and libvirt.autostart == "take_over":
         disabled = "a run disables that (libvirt.autostart = take_over)"
-        sentences = [masters.autostart, disabled, *masters.foreign, *narrow]
+        sentences = [conflicts.autostart, disabled, *conflicts.foreign, *narrow]
     message = "; ".join(sentences)
-    if masters.refused(libvirt.autostart):
+    if conflicts.refused(libvirt.autostart):
         return Finding("libvirt", Status.FAILED, f"a run is refused: {message}", exit_code=Refused.exit_code)
     if message:
         return Finding("libvirt", Status.WARNING, message, facts)

@@ -33,7 +33,7 @@ BY_ERROR: Mapping[str, str] = {
     "NotInThatState": f"it changed while it was worked on: {RETRY}",
     "PciDeviceNotFound": f"bring the device back, or detach its port, then: {RETRY}",
     "TimeoutError": f"find out what does not answer (storage, network, the hypervisor), then: {RETRY}",
-    "TwoMasters": f"have one of the two start guests (bringup check names them), then: {RETRY}",
+    "AutostartConflict": f"have one of the two start guests (bringup check names them), then: {RETRY}",
     "VirtualInterfacePlugError": f"mend the network of this host (bridge, Open vSwitch, its port), then: {RETRY}",
     # of records
     "LeaseHeld": f"another daemon works for this host: stop one of the two, then: {RETRY}",

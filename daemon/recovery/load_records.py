@@ -17,7 +17,7 @@ from bringup.daemon.decisions.states import VmState
 from bringup.daemon.errors import Refused, StoreError, Temporary, Unavailable
 from bringup.daemon.storage.journal import InFlight, Past
 from bringup.daemon.storage.store.base import Store
-from bringup.drivers.base import Driver, EventListener, TwoMasters
+from bringup.drivers.base import AutostartConflict, Driver, EventListener
 
 LIVE_MIGRATION_RUNNING = "running"
 
@@ -54,7 +54,7 @@ async def guests_of(
             if on_event is not None:
                 driver.register_event_listener(on_event)
             return await list_guests(driver)
-    except TwoMasters as error:
+    except AutostartConflict as error:
         raise Refused(f"did not touch an instance of {host}") from error
     except Exception as error:
         raise Unavailable(

@@ -9,6 +9,7 @@
 """
 
 from bringup.drivers.libvirt.autostart_conflicts import (
+    AutostartConflicts,
     DaemonLimits,
     access_drivers,
     bottlenecks,
@@ -18,16 +19,15 @@ from bringup.drivers.libvirt.autostart_conflicts import (
 from bringup.drivers.libvirt.binding import NEEDS
 from bringup.drivers.libvirt.domains import DefinedGuest
 from bringup.drivers.libvirt.driver import LibvirtDriver
-from bringup.drivers.libvirt.opening import OtherMasters
 from bringup.drivers.libvirt.options import LibvirtOptions
 
 __all__ = [
     "NEEDS",
+    "AutostartConflicts",
     "DaemonLimits",
     "DefinedGuest",
     "LibvirtDriver",
     "LibvirtOptions",
-    "OtherMasters",
     "access_drivers",
     "bottlenecks",
     "daemon_limits",

@@ -1,45 +1,79 @@
 """The driver for libvirt: :class:`bringup.drivers.base.Driver` over the guests that libvirt has defined.
 
-It starts what is defined and defines nothing: a guest of which libvirt knows nothing is
+It starts what is defined and defines nothing: a guest that libvirt does not have is
 :class:`~bringup.drivers.base.InstanceNotFound`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import anyio
+import structlog
 
 from bringup.drivers.base import (
+    AutostartConflict,
+    AvailableResource,
+    DriverError,
+    EventListener,
+    FilterChange,
     Guest,
     GuestInfo,
     InstanceNotFound,
     RebootType,
+    SharedStorageProbe,
 )
-from bringup.drivers.libvirt.autostart_conflicts import is_local
+from bringup.drivers.libvirt.autostart_conflicts import (
+    AutostartConflicts,
+    autostarted_names,
+    disable_autostart,
+    find_conflicts,
+    is_local,
+)
+from bringup.drivers.libvirt.binding import Connection, binding
+from bringup.drivers.libvirt.definitions import nics_with_several_queues
 from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_want_kvm
+from bringup.drivers.libvirt.event_listener import Watch
+from bringup.drivers.libvirt.host_needs import Definition, definitions_of, drivers_needed, look_at_driver
+from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.local_disks import LocalDisks
 from bringup.drivers.libvirt.migrated import take_back
 from bringup.drivers.libvirt.needed.host import NOTHING_SEEN, Host
 from bringup.drivers.libvirt.needed.look import Looking, definition_gone, sentence, unmet
 from bringup.drivers.libvirt.options import LibvirtOptions
-from bringup.drivers.libvirt.power import Check, Rebooting
+from bringup.drivers.libvirt.power import Check, Power, Rebooting
 from bringup.drivers.libvirt.snapshots import clean_up_after_snapshot
 from bringup.drivers.libvirt.starting import deferring
+from bringup.drivers.libvirt.threads import in_thread
 from bringup.drivers.libvirt.traits import traits_of
-from bringup.drivers.needs import DefinitionGone, Need, NeedKind, NeedNotMet
-from bringup.drivers.network import Network
+from bringup.drivers.needs import DefinitionGone, Need, NeedKind, NeedNotMet, NeedState
+from bringup.drivers.network import HostNetwork, wants_taps
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
+WAY_OUT: Final = 'disable that, or set libvirt.autostart to "take_over" (libvirt\'s autostart only) or "warn"'
 
-class LibvirtDriver(LocalDisks):
-    """A hypervisor that libvirt speaks to."""
 
-    def __init__(self, options: LibvirtOptions, network: Network | None = None) -> None:
-        """Open nothing yet; without a ``network`` NICs and firewall are left to libvirt."""
-        super().__init__(options, network)
+class _Opened(NamedTuple):
+    hypervisor: Hypervisor
+    power: Power
+    watch: Watch
+
+
+class LibvirtDriver:
+    """A hypervisor that libvirt controls; without a ``network``, NICs and firewall are left to libvirt."""
+
+    def __init__(self, options: LibvirtOptions, network: HostNetwork | None = None) -> None:
+        """Store the options; nothing is opened yet."""
+        self._options = options
+        self._network = network
+        self._listeners: list[EventListener] = []
+        self._opened: _Opened | None = None
+        self._disks = LocalDisks(options, self._definitions)
         local = is_local(options.uri)
         self._looking = Looking(
             Host() if local else NOTHING_SEEN,
@@ -48,7 +82,56 @@ class LibvirtDriver(LocalDisks):
             is_local=local,
         )
         self._reboots: dict[str, Rebooting] = {}
-        """Those that did not end, or not in time; libvirt may have done them all the same."""
+        """Reboots that failed, or did not end in time; libvirt may have carried them out all the same."""
+
+    async def init_host(self, host: str) -> None:
+        """Connect, and check what else starts guests here; may be repeated.
+
+        :raises AutostartConflict: something does, and ``libvirt.autostart`` refuses it.
+        :raises HypervisorUnavailable: there is no connection.
+        :raises ImportError: libvirt-python is not installed.
+        """
+        if self._opened is not None:
+            return
+        libvirt = await in_thread(lambda _: binding())
+        hypervisor = Hypervisor(self._options, libvirt)
+        watch = Watch(self._options, libvirt)
+        for listener in self._listeners:
+            watch.listen(listener)
+        await hypervisor.again("connect to libvirt", lambda: hypervisor.ask("read what the host has", _is_there))
+        self._opened = _Opened(hypervisor, Power(hypervisor), watch)
+        await self._resolve_autostart_conflicts(host)
+        await hypervisor.again(
+            "watch the guests", lambda: hypervisor.ask("watch the guests", lambda _connection: watch.open())
+        )
+
+    async def close(self) -> None:
+        """Close the connections; guests are left as they are."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.watch.close()
+            await in_thread(lambda _: opened.hypervisor.close())
+
+    def resize(self, connections: int) -> None:
+        """Use ``connections`` connections for verbs from now on; what is under way continues."""
+        self._options = replace(self._options, connections=connections)
+        if self._opened is not None:
+            self._opened.hypervisor.resize(connections)
+        self._disks.resize(connections)
+
+    def register_event_listener(self, listener: EventListener) -> None:
+        """Call ``listener``, in the event loop, for each lifecycle event from now on."""
+        self._listeners.append(listener)
+        if self._opened is not None:
+            self._opened.watch.listen(listener)
+
+    async def autostart_conflicts(self) -> AutostartConflicts:
+        """Return what else starts the same guests at boot."""
+        libvirt = self._host.libvirt
+        names = await self._ask(
+            "list the guests that libvirt starts itself", lambda connection: autostarted_names(connection, libvirt)
+        )
+        return find_conflicts(names, self._options.uri)
 
     async def list_instance_uuids(self) -> list[str]:
         """UUIDs of the guests, running or not."""
@@ -83,7 +166,49 @@ class LibvirtDriver(LocalDisks):
         """Tell what a start of the guest relies on, as libvirt, the record and this host say; nothing is changed."""
         made = frozenset[str]() if self._network is None else self._network.makes(guest)
         look = partial(self._looking.needs, self._host, guest, made)
-        return await self._with_kept_disks(guest.uuid, await self._host.again(f"ask what {guest.uuid} needs", look))
+        found = await self._host.again(f"read what {guest.uuid} needs", look)
+        return await self._disks.with_kept_by_resize(guest.uuid, found)
+
+    async def host_needs(self, guests: Sequence[Guest]) -> Sequence[Need]:
+        """Return the needs of libvirt's other drivers, the folder of local disks, Open vSwitch and nft, if used."""
+        definitions = await self._definitions(frozenset(guest.uuid for guest in guests))
+        error_class = self._host.libvirt.libvirtError
+        needs = []
+        for name in drivers_needed(definitions):
+            look = partial(look_at_driver, name=name, error_class=error_class)
+            needs.append(await self._ask(f"ask {name}", look))
+        needs += await self._disks.folder_needs(definitions)
+        if self._network is not None:
+            needs += await self._network.look(guests)
+        return needs
+
+    async def get_available_resource(self) -> AvailableResource:
+        """Return CPUs and memory as libvirt reports them, disk of the file system of ``instances_path``."""
+        info = await self._ask("read what the host has", lambda connection: connection.getInfo())
+        return AvailableResource(
+            vcpus=int(str(info[2])), memory_mb=int(str(info[1])), local_gb=await self._disks.local_gb()
+        )
+
+    async def plug_vifs(self, guest: Guest) -> None:
+        """Make the NICs of a guest ready."""
+        await self._own_network.plug_vifs(guest, several_queues=await self._several_queues(guest))
+
+    async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
+        """Put the firewall rules of a guest in place."""
+        await self._own_network.ensure_filtering_rules_for_instance(guest)
+
+    async def keep_filtering_rules(self, notify: Callable[[FilterChange], None]) -> None:
+        """Put firewall rules back that somebody else takes away or changes."""
+        if self._network is not None:
+            await self._network.keep_filtering_rules(notify)
+
+    async def filter_defer_apply_on(self) -> None:
+        """Collect firewall rules from now on."""
+        await self._own_network.filter_defer_apply_on()
+
+    async def filter_defer_apply_off(self) -> None:
+        """Apply what was collected."""
+        await self._own_network.filter_defer_apply_off()
 
     @deferring()
     async def power_on(self, guest: Guest) -> None:
@@ -130,19 +255,19 @@ class LibvirtDriver(LocalDisks):
         # Before anything is taken away: what is begun here is finished.
         await self._see_network(guest)
         if destroy_disks:
-            await self._see_disks(f"delete the disks of {uuid}", uuid)
+            await self._disks.require_visible(f"delete the disks of {uuid}", uuid)
         await self._host.again(f"destroy {uuid}", partial(self._power.undefine, uuid))
         if self._network is not None:
             await self._network.forget(guest)
         if destroy_disks:
-            await self._delete_disks(uuid)
+            await self._disks.delete(uuid)
 
     @deferring()
     async def finish_revert_migration(self, guest: Guest, *, power_on: bool) -> None:
         """Take a guest back: its folder, its definition, and running if it ran."""
         uuid = guest.uuid
-        await self._take_disks_back(uuid)
-        definition = await self._on_disk(f"read the definition of {uuid}", partial(self._disks.definition, uuid))
+        await self._disks.take_back(uuid)
+        definition = await self._disks.definition(uuid)
         await self._start(guest, "take back", partial(take_back, self._host, uuid, definition))
         if power_on:
             await self.power_on(guest)
@@ -158,7 +283,101 @@ class LibvirtDriver(LocalDisks):
         clean_up = partial(clean_up_after_snapshot, self._host, self._power, uuid, left)
         await self._host.again(f"clean up after a snapshot of {uuid}", clean_up)
         for path in left:
-            await self._on_disk(f"remove {path}", partial(self._disks.remove_copy, uuid, path))
+            await self._disks.remove_copy(uuid, path)
+
+    async def keep_disks(self, guest: Guest) -> Sequence[str]:
+        """Move the folder of a guest's disks aside."""
+        return await self._disks.keep(guest.uuid)
+
+    async def delete_kept_disks(self, uuid: str, where: Sequence[str]) -> None:
+        """Delete folders that were moved aside."""
+        await self._disks.delete_kept(uuid, where)
+
+    async def check_instance_shared_storage_local(self, guest: Guest) -> SharedStorageProbe | None:
+        """Create a mark in the folder of a guest's disks; None: it has none here."""
+        return await self._disks.mark(guest.uuid)
+
+    async def check_instance_shared_storage_cleanup(self, probe: SharedStorageProbe) -> None:
+        """Delete the mark."""
+        await self._disks.unmark(probe)
+
+    @property
+    def _ready(self) -> _Opened:
+        if self._opened is None:
+            raise DriverError("cannot call libvirt: init_host of the driver must come first")
+        return self._opened
+
+    @property
+    def _host(self) -> Hypervisor:
+        return self._ready.hypervisor
+
+    @property
+    def _power(self) -> Power:
+        return self._ready.power
+
+    @property
+    def _own_network(self) -> HostNetwork:
+        if self._network is None:
+            raise NotImplementedError(
+                "this driver has no network: libvirt makes NICs ready as the guest's definition says"
+            )
+        return self._network
+
+    async def _ask(self, what: str, work: Callable[[Connection], T]) -> T:
+        return await self._host.again(what, lambda: self._host.ask(what, work))
+
+    async def _definitions(self, wanted: frozenset[str] | None) -> Sequence[Definition]:
+        folder = str(self._options.instances_path)
+        return await self._ask("read the definitions of guests", partial(definitions_of, wanted=wanted, folder=folder))
+
+    async def _resolve_autostart_conflicts(self, host: str) -> None:
+        """Refuse, warn of, or disable what else starts guests here.
+
+        :raises AutostartConflict: it is refused, or cannot be disabled from here.
+        """
+        conflicts = await self.autostart_conflicts()
+        if self._options.may_change:
+            if refused := conflicts.refused(self._options.autostart):
+                raise AutostartConflict(
+                    f"{'; '.join(refused)}: on {host} two programs would start the same guests; {WAY_OUT}"
+                )
+            if self._options.autostart == "take_over" and conflicts.autostart:
+                libvirt = self._host.libvirt
+                await self._host.change(
+                    "disable libvirt's autostart", lambda connection: disable_autostart(connection, libvirt)
+                )
+                log.warning("libvirt.autostart_disabled", was=conflicts.autostart)
+                return
+        for conflict in conflicts.sentences:
+            log.warning("libvirt.autostart_conflict", error=conflict)
+
+    async def _make_network_ready(self, guest: Guest) -> None:
+        """Make the NICs of a guest ready and its rules hold, before it is started: none runs without them."""
+        if self._network is not None:
+            await self._network.make_ready(guest, several_queues=await self._several_queues(guest))
+
+    async def _see_network(self, guest: Guest) -> None:
+        """Make sure that what was made for a guest's NICs can be taken away.
+
+        :raises NeedNotMet: it cannot: Open vSwitch or nft is away.
+        """
+        looked = () if self._network is None else await self._network.look([guest])
+        away = [need for need in looked if need.state is not NeedState.MET]
+        if away:
+            said = "; ".join(f"{need.name}: {need.why}" for need in away)
+            raise NeedNotMet(f"did not destroy {guest.uuid}: {said}", away)
+
+    async def _several_queues(self, guest: Guest) -> frozenset[str] | None:
+        """Give the MACs of NICs that are defined with several queues; None: nobody asks, or nothing is defined."""
+        if not wants_taps(guest):
+            return None
+        what = f"read the definition of {guest.uuid}"
+        try:
+            return await self._ask(
+                what, lambda connection: nics_with_several_queues(connection.lookupByUUIDString(guest.uuid).XMLDesc())
+            )
+        except InstanceNotFound:
+            return None
 
     async def _ask_to_shut_down(self, uuid: str, for_s: float, every_s: float) -> bool:
         deadline = anyio.current_time() + for_s
@@ -187,3 +406,7 @@ class LibvirtDriver(LocalDisks):
         except InstanceNotFound as error:
             missing = [definition_gone(guest)]
             raise DefinitionGone(sentence(f"{what} {guest.uuid}", missing), missing) from error
+
+
+def _is_there(connection: Connection) -> None:
+    connection.getInfo()

@@ -15,7 +15,7 @@
       NeedNotMet                 (of drivers.needs) a start was refused because something of this host is missing
       DiskFull                   whatever its code: no space left where libvirt or QEMU writes
       NotAllowed                 VIR_ERR_ACCESS_DENIED: libvirt's access control; nothing is wrong with the guest
-      TwoMasters                 (of drivers.base)
+      AutostartConflict                 (of drivers.base)
     NotImplementedError          VIR_ERR_NO_SUPPORT
 """
 

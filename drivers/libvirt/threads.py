@@ -1,10 +1,9 @@
-"""A blocking call in a thread that nobody has to wait for.
+"""A blocking call in a thread of its own, which nobody has to wait for.
 
 Not anyio's worker threads: on asyncio the process waits for them when it ends, and a call to a hypervisor may never
 return.
 """
 
-import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,26 +21,9 @@ from bringup.drivers.libvirt.room import Room
 T = TypeVar("T")
 
 
-class _Worker(threading.Thread):
-    """Does one call after the other; a daemon, so that one that hangs does not keep the process."""
-
-    def __init__(self) -> None:
-        super().__init__(name="libvirt-call", daemon=True)
-        self.inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self.start()
-
-    def run(self) -> None:
-        while True:
-            self.inbox.get()()
-
-
-# As many as there were calls at once.
-_idle: list[_Worker] = []
-
-
 @dataclass(slots=True)
 class Abandoned:
-    """Whether anybody still waits for a call; read by the thread between two steps."""
+    """Flag that is set once nobody waits for a call any more; the thread reads it between two steps."""
 
     yes: bool = False
 
@@ -53,16 +35,17 @@ class _Ended(Generic[T]):
 
 
 async def in_thread(work: Callable[[Abandoned], T], *, at_end: Callable[[], None] | None = None) -> T:
-    """Do ``work`` in a thread; a caller that is cancelled leaves it alone, and it is told so.
+    """Run ``work`` in a thread and return its result.
 
-    ``at_end`` is called in the event loop when the thread has ended, waited for or not.
+    A caller that is cancelled does not wait for the thread, and sets the flag that ``work`` is given.  ``at_end`` is
+    called in the event loop when the thread has ended, waited for or not.
     """
     ended: _Ended[T] = _Ended()
     done = anyio.Event()
     abandoned = Abandoned()
     token = anyio.lowlevel.current_token()
 
-    def tell() -> None:
+    def notify() -> None:
         if at_end is not None:
             at_end()
         done.set()
@@ -70,34 +53,33 @@ async def in_thread(work: Callable[[Abandoned], T], *, at_end: Callable[[], None
     def run() -> None:
         try:
             ended.result = work(abandoned)
-        except BaseException as error:  # noqa: BLE001 - it is raised where the work was asked for
+        except BaseException as error:  # noqa: BLE001 - it is raised where the work was requested
             ended.error = error
-        with suppress(RuntimeError):  # the event loop has ended: nobody is left to be told
-            anyio.from_thread.run_sync(tell, token=token)
-        # Not before: telling may take long, or for ever.
-        _idle.append(worker)
+        with suppress(RuntimeError):  # the event loop has ended: nobody waits any more
+            anyio.from_thread.run_sync(notify, token=token)
 
     try:
-        worker = _idle.pop() if _idle else _Worker()
-    except RuntimeError:  # the kernel gives no more threads
+        # A daemon thread: one that hangs does not keep the process.
+        threading.Thread(target=run, name="libvirt-call", daemon=True).start()
+    except RuntimeError:  # the kernel grants no more threads
         if at_end is not None:
             at_end()
         raise
-    worker.inbox.put(run)
     try:
         await done.wait()
     finally:
         abandoned.yes = True
     if ended.error is not None:
         raise ended.error
-    return ended.result  # type: ignore[return-value]  # without an error it is what the work gave
+    return ended.result  # type: ignore[return-value]  # without an error it is the result
 
 
 async def on_disk(what: str, work: Callable[[], T], *, room: Room, deadline_s: float) -> T:
-    """Do something with files in a thread, when there is ``room``; waiting for it is not counted.
+    """Run ``work`` on files in a thread once there is ``room``; that wait is not part of the deadline.
 
-    :raises DriverError: it could not be done, or not in time; then it may still be done.
-    :raises NotSent: there was no room; it is not done.
+    :raises DriverError: it failed.
+    :raises CallTimedOut: it has not ended in ``deadline_s``; it may still take effect.
+    :raises NotSent: there was no room; it was not started.
     """
     place = await room.enter(what, patience_s=deadline_s)
     with anyio.move_on_after(deadline_s):

@@ -1,13 +1,12 @@
 """The host's network: NICs of guests (Linux bridge, Open vSwitch) and packet filtering (nftables).
 
-``base`` has the seam that a driver uses.  What there should be is computed by pure functions (``rules/vifs``,
+A hypervisor's driver uses ``host``.  What there should be is computed by pure functions (``rules/vifs``,
 ``rules/ports``, ``rules/links`` for NICs; ``rules/addresses``, ``rules/spoofing``, ``rules/port_filter``,
 ``rules/ruleset`` for packets), and done by a thin shell (``netlink``, ``ovs``, ``plugging``, ``firewall``).
 """
 
 from pathlib import Path
 
-from bringup.drivers.network.base import Network
 from bringup.drivers.network.firewall import Nftables
 from bringup.drivers.network.host import HostNetwork
 from bringup.drivers.network.netlink import Netlink
@@ -15,7 +14,7 @@ from bringup.drivers.network.ovs import OpenVSwitch
 from bringup.drivers.network.plugging import PCI_DEVICES, Plugging
 from bringup.drivers.network.rules.ports import wants_taps
 
-__all__ = ["HostNetwork", "Network", "make_host_network", "wants_taps"]
+__all__ = ["HostNetwork", "make_host_network", "wants_taps"]
 
 DEADLINE_S = 30.0
 

@@ -1,4 +1,9 @@
-"""The network of this host, put together: what a driver hands its verbs on to."""
+"""The network of this host: NICs of guests made ready, packets filtered.
+
+The verbs are those of :class:`bringup.drivers.base.Driver`, which a hypervisor's driver calls.  All may be repeated,
+also after a kill half-way: what is right already is left alone.  Each has a deadline of its own; the caller may set a
+shorter one.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -9,26 +14,21 @@ from bringup.drivers.network.plugging import Plugging
 
 
 class HostNetwork:
-    """:class:`bringup.drivers.network.base.Network` over the kernel and Open vSwitch; each part may be left out.
+    """NICs (``plugging``) and packet filter (``firewall``) of this host; a part that is None does nothing, as in Nova.
 
-    Nova raises nothing where it has no part in a thing, so neither does this: a part that is left out does nothing.
+    Nothing is held open between calls.
     """
 
     def __init__(self, *, plugging: Plugging | None, firewall: Nftables | None) -> None:
-        """Take who plugs and who filters; None: somebody else does."""
+        """Store the parts; None: something else plugs, or filters."""
         self._plugging = plugging
         self._firewall = firewall
 
-    async def open(self) -> None:
-        """Make ready; see :meth:`Nftables.open`."""
-        if self._firewall is not None:
-            await self._firewall.open()
-
-    async def close(self) -> None:
-        """Let go: nothing is held between calls."""
-
     async def look(self, guests: Sequence[Guest]) -> Sequence[Need]:
-        """Tell what guests together need of the host; see :meth:`.base.Network.look`."""
+        """Return what guests together need of the host and its services, met or not; nothing is changed.
+
+        What none of these guests needs is not checked.
+        """
         needs = []
         plugging = self._plugging
         if plugging is not None and any(plugging.wants_open_vswitch(guest) for guest in guests):
@@ -38,30 +38,48 @@ class HostNetwork:
         return needs
 
     def makes(self, guest: Guest) -> frozenset[str]:
-        """Give what is made for a guest; see :meth:`Plugging.makes`."""
+        """Return the names of what :meth:`make_ready` creates for a guest if it is missing: bridges, taps, sockets."""
         return frozenset() if self._plugging is None else self._plugging.makes(guest)
 
     async def plug_vifs(self, guest: Guest, *, several_queues: frozenset[str] | None = None) -> None:
-        """Make the NICs of a guest ready; see :meth:`Plugging.plug`."""
+        """Make the NICs of a guest ready, as far as libvirt does not when it starts the guest.
+
+        ``several_queues`` are the MACs of the NICs that the guest is defined to have with several queues; None: that is
+        unknown, and its image decides.
+
+        :raises VirtualInterfacePlugError: one of them is wrong; the message names the VIF and the device.
+        :raises NeedNotMet: this host lacks what one of them needs; the record is right.
+        """
         if self._plugging is not None:
             await self._plugging.plug(guest, several_queues=several_queues)
 
     async def make_ready(self, guest: Guest, *, several_queues: frozenset[str] | None = None) -> None:
-        """Make the NICs of a guest ready and put its rules in place; see :meth:`.base.Network.make_ready`."""
+        """Do all that a guest needs before it is started: its NICs, and its rules at once, deferred or not.
+
+        A driver calls it before each start, as Nova's libvirt driver does: so no guest runs without its rules, nor with
+        a NIC that is plugged by halves.
+
+        :raises VirtualInterfacePlugError: see :meth:`plug_vifs`.
+        :raises NeedNotMet: see :meth:`plug_vifs`; also for a NIC that only others can plug, and if nft is unavailable.
+        :raises DriverError: its rules could not be applied.
+        """
         if self._plugging is not None:
             await self._plugging.plug(guest, several_queues=several_queues, to_start=True)
         if self._firewall is not None:
             await self._firewall.ensure(guest, at_once=True)
 
     async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
-        """Put the rules of a guest in place; see :meth:`Nftables.ensure`."""
+        """Replace the rules of a guest; while deferred, collect them.
+
+        :raises DriverError: they could not be applied; the former ones are still in force.
+        """
         if self._firewall is not None:
             await self._firewall.ensure(guest)
 
-    async def keep_filtering_rules(self, told: Callable[[FilterChange], None]) -> None:
-        """Put rules back that somebody else takes away; see :meth:`Nftables.keep`."""
+    async def keep_filtering_rules(self, notify: Callable[[FilterChange], None]) -> None:
+        """Restore rules that somebody else deletes or changes, until cancelled; return at once if none are kept."""
         if self._firewall is not None:
-            await self._firewall.keep(told)
+            await self._firewall.keep(notify)
 
     async def filter_defer_apply_on(self) -> None:
         """Collect rules from now on."""
@@ -69,12 +87,15 @@ class HostNetwork:
             self._firewall.defer()
 
     async def filter_defer_apply_off(self) -> None:
-        """Apply what was collected; see :meth:`Nftables.apply_deferred`."""
+        """Apply what was collected as one transaction, and each guest's rules at once from now on.
+
+        :raises DriverError: it names the guests whose rules could not be applied; those of all others are in force.
+        """
         if self._firewall is not None:
             await self._firewall.apply_deferred()
 
     async def forget(self, guest: Guest) -> None:
-        """Take away ports and rules of a guest that was destroyed; the rules also when the ports could not be."""
+        """Delete ports and rules of a guest that was destroyed; the rules also if the ports could not be deleted."""
         try:
             if self._plugging is not None:
                 await self._plugging.unplug(guest)

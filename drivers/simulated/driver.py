@@ -62,9 +62,9 @@ class SimulatedDriver(Controls):
         verb: Final = "ensure_filtering_rules_for_instance"
         await self._perform(verb, guest.uuid, partial(self.hypervisor.filter, guest.uuid))
 
-    async def keep_filtering_rules(self, told: Callable[[FilterChange], None]) -> None:
+    async def keep_filtering_rules(self, notify: Callable[[FilterChange], None]) -> None:
         """Return: nobody else changes the rules of a simulated host."""
-        await self._perform("keep_filtering_rules", "", lambda: None, told=told)
+        await self._perform("keep_filtering_rules", "", lambda: None, notify=notify)
 
     async def filter_defer_apply_on(self) -> None:
         """Collect firewall rules from now on."""

@@ -206,7 +206,7 @@ def test_a_guest_that_crashes_again_as_soon_as_it_was_started_becomes_stopped(tm
     assert (stored.vm_state, stored.task_state, stored.power_state) == (VmState.STOPPED, None, SHUTDOWN)
 
 
-def test_two_masters_are_found_by_check_and_refused_by_run(tmp_path: Path, server: Libvirtd) -> None:
+def test_autostart_conflicts_are_found_by_check_and_refused_by_run(tmp_path: Path, server: Libvirtd) -> None:
     computer = on_libvirt(tmp_path, server).records([record_of(1)])
     server.define(uuid_of(1), told(1).name)
     with server.connected() as connection:
@@ -219,7 +219,7 @@ def test_two_masters_are_found_by_check_and_refused_by_run(tmp_path: Path, serve
     assert (checked.code, finding["status"]) == (77, "failed")
     assert told(1).name in finding["message"]
     assert refused.code == 77
-    assert "two masters" in refused.err
+    assert "two programs would start the same guests" in refused.err
     assert refused.outcomes == {}
 
 

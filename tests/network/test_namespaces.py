@@ -16,7 +16,7 @@ def here() -> str:
 
 
 async def in_threads() -> list[str]:
-    """Say where the threads of the driver for libvirt are, which it keeps for the next call."""
+    """Say where the threads of the driver for libvirt are, each of which is new."""
     found: list[str] = []
 
     async def one() -> None:
@@ -29,7 +29,7 @@ async def in_threads() -> list[str]:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_thread_that_is_kept_moves_with_the_test(backend: str) -> None:
+def test_a_thread_of_the_driver_is_in_the_namespace_of_the_test(backend: str) -> None:
     outside = here()
     assert anyio.run(in_threads, backend=backend) == [outside] * AT_ONCE
     with new_network_namespace():

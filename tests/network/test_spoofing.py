@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bringup.drivers.network.base import Network
+from bringup.drivers.network import HostNetwork
 from support import frames
 from support.frames import ICMPV6, RARP, TCP, UDP, Tap, arp, ethernet, icmp, ipv4, ipv6, tagged, tcp, udp, what_passes
 from support.network import GuestOf, a_network, a_vif, device_of, ip_of, ipv6_of, mac_of
@@ -56,7 +56,7 @@ SINCERE = {
 
 
 @pytest.fixture
-async def network() -> AsyncIterator[Network]:
+async def network() -> AsyncIterator[HostNetwork]:
     async with a_network() as made:
         yield made
 
@@ -70,7 +70,7 @@ def taps(*numbers: int) -> Iterator[list[Tap]]:
         tap.close()
 
 
-async def test_what_is_spoofed_is_dropped_and_what_is_honest_passes(network: Network) -> None:
+async def test_what_is_spoofed_is_dropped_and_what_is_honest_passes(network: HostNetwork) -> None:
     guest = GuestOf([a_vif(1), a_vif(2, port_security_enabled=False)])
     with taps(1, 2) as (sender, receiver):
         await network.plug_vifs(guest)
@@ -81,7 +81,7 @@ async def test_what_is_spoofed_is_dropped_and_what_is_honest_passes(network: Net
         assert what_passes(sender, receiver, every, honest=HONEST) == set(SINCERE)
 
 
-async def test_a_dropped_frame_does_not_teach_the_bridge_where_its_sender_is(network: Network) -> None:
+async def test_a_dropped_frame_does_not_teach_the_bridge_where_its_sender_is(network: HostNetwork) -> None:
     guest = GuestOf([a_vif(1), a_vif(2)])
     with taps(1, 2, 3) as (liar, owner, sender):
         await network.plug_vifs(GuestOf([*guest.network_info, a_vif(3)]))
@@ -96,7 +96,7 @@ async def test_a_dropped_frame_does_not_teach_the_bridge_where_its_sender_is(net
         assert for_owner not in liar.receive_until(to_all)
 
 
-async def test_allowed_address_pairs_may_be_sent_from(network: Network) -> None:
+async def test_allowed_address_pairs_may_be_sent_from(network: HostNetwork) -> None:
     pairs = [
         {"ip_address": "10.9.0.0/24"},
         {"ip_address": "10.0.0.200", "mac_address": "00:00:5E:00:01:01"},
@@ -136,7 +136,7 @@ WIDE = {
 
 @pytest.mark.parametrize("pairs", WIDE.values(), ids=WIDE)
 async def test_pairs_that_overlap_each_other_or_the_address_of_a_probe_are_put_in_place(
-    network: Network, pairs: list[str]
+    network: HostNetwork, pairs: list[str]
 ) -> None:
     guest = GuestOf([a_vif(1, allowed_address_pairs=[{"ip_address": one} for one in pairs]), a_vif(2)])
     has_others = not pairs[0].startswith(IP)
@@ -158,7 +158,7 @@ async def test_pairs_that_overlap_each_other_or_the_address_of_a_probe_are_put_i
         assert what_passes(sender, receiver, SINCERE | of_others | never, honest=HONEST) == expected
 
 
-async def test_a_port_without_addresses_is_held_to_its_mac(network: Network) -> None:
+async def test_a_port_without_addresses_is_held_to_its_mac(network: HostNetwork) -> None:
     bare = a_vif(1)
     bare["network"] = bare["network"] | {"subnets": []}
     guest = GuestOf([bare, a_vif(2)])
@@ -185,7 +185,7 @@ async def test_a_port_without_addresses_is_held_to_its_mac(network: Network) -> 
     ids=["port security off", "port security off in the details", "filtered by Neutron"],
 )
 async def test_a_nic_that_is_not_ours_to_filter_sends_what_it_likes(
-    network: Network, fields: dict[str, object]
+    network: HostNetwork, fields: dict[str, object]
 ) -> None:
     guest = GuestOf([a_vif(1), a_vif(2)])
     with taps(1, 2) as (sender, receiver):

@@ -83,7 +83,6 @@ def calls(connection: Any) -> dict[str, Callable[[], object]]:
         "Domain.abortJob": running.abortJob,
         "Domain.setAutostart": lambda: domain.setAutostart(0),
         "Domain.setAutostartOnce": lambda: getattr(domain, "setAutostartOnce", domain.setAutostart)(0),
-        "Domain.suspend": running.suspend,
         "Domain.resume": running.resume,
         "Domain.pMWakeup": running.pMWakeup,
         "Domain.shutdown": running.shutdown,

@@ -11,7 +11,7 @@ import pytest
 from bringup.drivers.base import Driver, LifecycleEvent, PowerState, Transition
 from bringup.drivers.libvirt import LibvirtDriver, LibvirtOptions
 from bringup.drivers.libvirt.binding import binding
-from bringup.drivers.network import Network
+from bringup.drivers.network import HostNetwork
 from support import polling
 from support.drivers import told, uuid_of
 from support.libvirtd import Libvirtd, the_libvirtd
@@ -37,7 +37,7 @@ def options(server: Libvirtd, **more: Any) -> LibvirtOptions:
 
 
 @contextlib.asynccontextmanager
-async def opened(made: LibvirtOptions, network: Network | None = None) -> AsyncIterator[LibvirtDriver]:
+async def opened(made: LibvirtOptions, network: HostNetwork | None = None) -> AsyncIterator[LibvirtDriver]:
     """Open a driver."""
     driver = LibvirtDriver(made, network)
     await driver.init_host("compute-1")

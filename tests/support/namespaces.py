@@ -1,8 +1,8 @@
 """Network namespaces of the tests' own.
 
 A namespace belongs to a thread.  A test runs in the main thread; what it starts from there is in its namespace too:
-processes, and the worker threads of asyncio, which are new for each event loop.  Trio keeps idle threads for a while,
-the driver for libvirt for ever: they are moved.
+processes, the threads of the driver for libvirt, and the worker threads of asyncio, which are new for each event loop.
+Trio keeps idle threads for a while: they are moved.
 """
 
 import ctypes
@@ -11,11 +11,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import anyio
 import pytest
 import trio
-
-from bringup.drivers.libvirt.threads import Abandoned, in_thread
 
 CLONE_NEWNET = 0x40000000
 OF_THIS_THREAD = "/proc/thread-self/ns/net"
@@ -60,18 +57,3 @@ def _move_idle_threads(namespace: int) -> None:
     for _ in range(THREADS):
         trio.lowlevel.start_thread_soon(enter, lambda _outcome: None)
     all_there.wait()
-    anyio.run(_move_threads_of_libvirt, namespace)
-
-
-async def _move_threads_of_libvirt(namespace: int) -> None:
-    count = sum(thread.name == "libvirt-call" for thread in threading.enumerate())
-    all_there = threading.Barrier(count, timeout=PATIENCE_S) if count else None
-
-    def enter(_: Abandoned) -> None:
-        _enter(namespace)
-        assert all_there is not None
-        all_there.wait()
-
-    async with anyio.create_task_group() as group:
-        for _ in range(count):
-            group.start_soon(in_thread, enter)

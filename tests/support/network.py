@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from bringup.drivers.network import make_host_network
-from bringup.drivers.network.base import Network
+from bringup.drivers.network import HostNetwork, make_host_network
 from bringup.drivers.network.rules.ruleset import transaction
 from bringup.drivers.network.rules.vifs import DeviceName, Mac, device_name
 from bringup.drivers.network.rules.vifs import mac_of as checked_mac
@@ -134,9 +133,8 @@ def our_table() -> str:
 
 
 @asynccontextmanager
-async def a_network(*, filters: bool = True, **options: Any) -> AsyncIterator[Network]:
-    """Open the network of this host, and close it at the end."""
+async def a_network(*, filters: bool = True, **options: Any) -> AsyncIterator[HostNetwork]:
+    """Give the network of this host, which has read what is there."""
     network = make_host_network(filters=filters, **options)
-    await network.open()
+    await network.look([])
     yield network
-    await network.close()

@@ -134,8 +134,8 @@ class TracingDriver:
     async def capabilities_as_traits(self) -> frozenset[str]:
         raise NotImplementedError
 
-    async def keep_filtering_rules(self, told: Callable[[FilterChange], None]) -> None:
-        del told
+    async def keep_filtering_rules(self, notify: Callable[[FilterChange], None]) -> None:
+        del notify
 
     async def filter_defer_apply_on(self) -> None:
         self.trace.call("drv.filter_defer_apply_on")

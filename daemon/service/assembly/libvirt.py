@@ -13,15 +13,15 @@ from bringup.daemon.settings import Settings
 from bringup.drivers.base import Driver, DriverError
 from bringup.drivers.libvirt import (
     NEEDS,
+    AutostartConflicts,
     DefinedGuest,
     LibvirtDriver,
     LibvirtOptions,
-    OtherMasters,
     bottlenecks,
     daemon_limits,
     is_local,
 )
-from bringup.drivers.network import Network
+from bringup.drivers.network import HostNetwork
 
 log = get_logger()
 
@@ -30,7 +30,9 @@ PLACES = "places.json"
 KVM = Path("/dev/kvm")
 
 
-def make_libvirt_driver(settings: Settings, *, acting: bool = False, network: Network | None = None) -> LibvirtDriver:
+def make_libvirt_driver(
+    settings: Settings, *, acting: bool = False, network: HostNetwork | None = None
+) -> LibvirtDriver:
     """Make the driver; it is not initialized yet.  Only one for ``acting`` takes anything over.
 
     :raises SettingsError: libvirt is not what is set, or libvirt-python is not installed.
@@ -76,9 +78,9 @@ def require_binding() -> None:
         raise SettingsError([f'driver.name = "libvirt": {NEEDS}'])
 
 
-async def findings(settings: Settings, driver: LibvirtDriver) -> tuple[OtherMasters, list[str]]:
-    """Say who else starts guests here, and what keeps libvirt from doing what is set; asks, changes nothing."""
-    masters = await driver.other_masters()
+async def findings(settings: Settings, driver: LibvirtDriver) -> tuple[AutostartConflicts, list[str]]:
+    """Return what else starts guests here, and which limits of libvirt are below the settings; nothing is changed."""
+    conflicts = await driver.autostart_conflicts()
     limits = await anyio.to_thread.run_sync(daemon_limits, settings.libvirt.daemon_config)
     concurrency = settings.limits.concurrency
     narrow = bottlenecks(limits, concurrency=concurrency, connections=settings.libvirt.connections or concurrency)
@@ -86,7 +88,7 @@ async def findings(settings: Settings, driver: LibvirtDriver) -> tuple[OtherMast
     # That it is there is no proof that guests run on it; that it is not is one that they do not.
     if wanting and is_local(settings.libvirt.uri) and not await anyio.to_thread.run_sync(KVM.exists):
         narrow.append(f"{len(wanting)} guests want KVM, and {KVM} is not there: they will not start")
-    return masters, narrow
+    return conflicts, narrow
 
 
 async def defined_guests(settings: Settings) -> list[DefinedGuest]:

@@ -22,6 +22,7 @@ hypothesis.settings.load_profile("bringup")
 ON_BOTH_BACKENDS = frozenset(
     {
         "test_batching",
+        "test_batching_repeatable",
         "test_cancellation",
         "test_deferred_instances",
         "test_host_lease",
@@ -31,7 +32,6 @@ ON_BOTH_BACKENDS = frozenset(
         "test_libvirt_connections",
         "test_libvirt_room",
         "test_lifecycle_events",
-        "test_network_batching",
         "test_operations",
         "test_outbox",
         "test_parallel",

@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 
 from bringup.daemon.errors import RecordNotFound, StoreError
-from bringup.daemon.storage.batching import ROUND, Gathering, in_thread
+from bringup.drivers.batching import ROUND, Gathering, in_thread
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +48,10 @@ class Work:
         self._gate.release(rounds)
 
 
+def gathering_of(work: Work) -> Gathering[int, int]:
+    return Gathering(in_thread(work, anyio.CapacityLimiter(1)), failure=StoreError, most=ROUND)
+
+
 class Asked:
     """Tasks that ask, and what they were told."""
 
@@ -59,7 +63,7 @@ class Asked:
     async def _ask(self, number: int, scope: anyio.CancelScope) -> None:
         with scope:
             try:
-                self.told[number] = await self._gathering.ask(number)
+                self.told[number] = await self._gathering.submit(number)
             except StoreError as error:
                 self.told[number] = f"{type(error).__name__}: {error}"
 
@@ -75,7 +79,9 @@ class Asked:
 @asynccontextmanager
 async def asking(work: Work) -> AsyncIterator[tuple[Gathering[int, int], Asked]]:
     """Give a gathering whose work is ``work``, and end when every task has been told."""
-    gathering: Gathering[int, int] = Gathering(in_thread(work, anyio.CapacityLimiter(1)))
+    gathering: Gathering[int, int] = Gathering(
+        in_thread(work, anyio.CapacityLimiter(1)), failure=StoreError, most=ROUND
+    )
     with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             yield gathering, Asked(gathering, tasks)
@@ -94,11 +100,13 @@ async def test_what_is_asked_while_a_round_is_under_way_is_one_round_after_it() 
 async def test_tasks_that_ask_in_the_same_turn_of_the_event_loop_share_the_first_round() -> None:
     work = Work()
     work.let_through(2)
-    gathering: Gathering[int, int] = Gathering(in_thread(work, anyio.CapacityLimiter(1)))
+    gathering: Gathering[int, int] = Gathering(
+        in_thread(work, anyio.CapacityLimiter(1)), failure=StoreError, most=ROUND
+    )
 
     async with anyio.create_task_group() as tasks:
         for number in range(20):
-            tasks.start_soon(gathering.ask, number)
+            tasks.start_soon(gathering.submit, number)
 
     assert sorted(number for numbers in work.rounds for number in numbers) == list(range(20))
     assert len(work.rounds) <= 2
@@ -110,7 +118,7 @@ async def test_a_round_is_bounded() -> None:
         await asked.ask(-1)
         async with anyio.create_task_group() as tasks:
             for number in range(ROUND + 3):
-                tasks.start_soon(gathering.ask, number)
+                tasks.start_soon(gathering.submit, number)
             await anyio.wait_all_tasks_blocked()
             work.let_through(3)
 
@@ -198,11 +206,13 @@ async def test_a_task_named_leader_in_the_moment_it_is_cancelled_passes_it_on() 
 
 async def test_who_is_cancelled_already_asks_nothing() -> None:
     work = Work()
-    gathering: Gathering[int, int] = Gathering(in_thread(work, anyio.CapacityLimiter(1)))
+    gathering: Gathering[int, int] = Gathering(
+        in_thread(work, anyio.CapacityLimiter(1)), failure=StoreError, most=ROUND
+    )
 
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await gathering.ask(1)
+        await gathering.submit(1)
 
     assert scope.cancelled_caught
     assert work.rounds == []
@@ -212,12 +222,12 @@ async def test_work_that_breaks_off_leaves_nobody_waiting() -> None:
     def broken(_questions: Sequence[int]) -> list[int | StoreError]:
         raise ZeroDivisionError
 
-    gathering: Gathering[int, int] = Gathering(in_thread(broken, anyio.CapacityLimiter(1)))
+    gathering: Gathering[int, int] = Gathering(in_thread(broken, anyio.CapacityLimiter(1)), failure=StoreError)
     told: list[str] = []
 
     async def ask(number: int) -> None:
         try:
-            await gathering.ask(number)
+            await gathering.submit(number)
         except (ZeroDivisionError, StoreError) as error:
             told.append(type(error).__name__)
 
@@ -244,7 +254,7 @@ async def test_closing_waits_for_what_was_asked_and_takes_no_more() -> None:
             tasks.start_soon(close)
             await anyio.wait_all_tasks_blocked()
             with pytest.raises(StoreError, match="closed"):
-                await gathering.ask(3)
+                await gathering.submit(3)
             assert closed == []
             work.let_through(2)
 

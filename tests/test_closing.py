@@ -33,7 +33,7 @@ BOUNDED_OTHERWISE = {
     "daemon/recovery/lifecycle_events.py": "it gets its deadline, FINISH_S, when the watch ends",
     "daemon/status/listener/server.py": "served() waits CLOSE_S for it",
     "daemon/status/listener/streams.py": "a generator that waits for nothing is closed",
-    "daemon/storage/batching.py": "the round of a database, which is hurried",
+    "drivers/batching.py": "the round of a database, which is hurried",
 }
 """Shields without a number of their own."""
 

@@ -255,7 +255,6 @@ async def test_damage_that_is_met_in_the_middle_of_a_run_sets_the_file_aside_and
                 await journal.settled(
                     Outcome(uuid=uuid_of(number), kind=Kind.INITIALIZED, because=("vifs",), took_s=0.1)
                 )
-            await journal.host_step("report")
             kept = KeptDisks(uuid=uuid_of(1), where=("/a",), kept_at=now(), until=now())
             await journal.kept(kept)
             assert await journal.kept_disks() == [kept]

@@ -20,6 +20,7 @@ def of_an_earlier_version(path: Path) -> None:
     connect(path).close()
     with closing(sqlite3.connect(path)) as database:
         database.execute("DROP TABLE retries")
+        database.execute("CREATE TABLE host_steps (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE)")
         for table, columns in ADDED_COLUMNS.items():
             for name in columns:
                 database.execute(f"ALTER TABLE {table} DROP COLUMN {name}")

@@ -7,9 +7,9 @@ from typing import Final, NoReturn
 import anyio
 
 from bringup.drivers.base import DriverError, FilterChange, Guest
+from bringup.drivers.batching import Gathering, in_halves
 from bringup.drivers.needs import Need, NeedKind, NeedNotMet, NeedState
-from bringup.drivers.network.batching import Gathering, in_halves
-from bringup.drivers.network.commands import Command, CommandUnavailable
+from bringup.drivers.network.commands import Command, CommandRefused, CommandUnavailable
 from bringup.drivers.network.rule_changes import RuleChanges
 from bringup.drivers.network.rules.rule_keeping import History, shape
 from bringup.drivers.network.rules.ruleset import (
@@ -54,7 +54,7 @@ class Nftables:
             to_do="see what the kernel says (dmesg); nftables is one of its modules",
             to_let_in="give the daemon CAP_NET_ADMIN, as systemd/with-network/bringup.conf does",
         )
-        self._gathering = Gathering(self._apply)
+        self._gathering = Gathering[Replacement, None](self._apply, failure=DriverError, repeatable=True)
         self._devices: dict[str, frozenset[DeviceName]] = {}
         self._is_open = False
         self._changing = anyio.Lock()
@@ -133,7 +133,7 @@ class Nftables:
         :raises NeedNotMet: nft is away.
         :raises DriverError: it names the instances whose rules were refused; those of the others are in place.
         """
-        errors = await self._gathering.do_all(replacements)
+        errors = await self._gathering.submit_all(replacements)
         failed = [(one.instance, error) for one, error in zip(replacements, errors, strict=True) if error is not None]
         if failed:
             names = ", ".join(instance for instance, _ in failed)
@@ -207,7 +207,7 @@ class Nftables:
 
         async with self._changing:
             await self._opened()
-            errors = await in_halves(list(latest.values()), transact)
+            errors = await in_halves(list(latest.values()), transact, refused=CommandRefused)
         by_instance = dict(zip(latest, errors, strict=True))
         return [by_instance[one.instance] for one in replacements]
 

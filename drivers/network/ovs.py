@@ -10,9 +10,10 @@ from typing import Final
 
 import anyio
 
+from bringup.drivers.batching import Gathering, in_halves
+from bringup.drivers.errors import DriverError
 from bringup.drivers.needs import Need, NeedKind, NeedState
-from bringup.drivers.network.batching import Gathering, in_halves
-from bringup.drivers.network.commands import Command, CommandUnavailable
+from bringup.drivers.network.commands import Command, CommandRefused, CommandUnavailable
 from bringup.drivers.network.ovsdb import DatabaseSilent, default_address, switch_runs
 from bringup.drivers.network.rules.wanted import OvsPort
 
@@ -108,7 +109,7 @@ class OpenVSwitch:
             to_do=TO_DO,
             to_let_in="let the daemon's user use the socket of its database (openstack.conf of its unit says how)",
         )
-        self._gathering = Gathering(self._make_ready, most=MOST)
+        self._gathering = Gathering[OvsPort, None](self._make_ready, failure=DriverError, repeatable=True, most=MOST)
 
     async def look(self) -> Need:
         """Tell whether database and switch answer; nothing is changed."""
@@ -123,7 +124,7 @@ class OpenVSwitch:
 
         :raises DriverError: it could not be.
         """
-        await self._gathering.do(port)
+        await self._gathering.submit(port)
 
     async def forget(self, instance: str, trunks: Iterable[str] = ()) -> list[str]:
         """Remove the ports of an instance and the bridges of its trunks; give the names of the ports.
@@ -147,7 +148,7 @@ class OpenVSwitch:
             if words:
                 await self._command.run(words)
 
-        return await in_halves(ports, transact)
+        return await in_halves(ports, transact, refused=CommandRefused)
 
     async def _bridges(self) -> frozenset[str]:
         """Name the bridges that are there.

@@ -7,8 +7,8 @@ from pathlib import Path
 import anyio
 
 from bringup.drivers.base import DriverError, Guest, VirtualInterfacePlugError
+from bringup.drivers.batching import Gathering
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
-from bringup.drivers.network.batching import Gathering
 from bringup.drivers.network.commands import CommandRefused
 from bringup.drivers.network.netlink import Netlink
 from bringup.drivers.network.ovs import OpenVSwitch
@@ -69,7 +69,9 @@ class Plugging:
         self._open_vswitch = open_vswitch
         self._ovs_bridge = ovs_bridge
         self._pci_devices = anyio.Path(pci_devices)
-        self._links: Gathering[Sequence[LinkWanted]] = Gathering(netlink.ensure, most=MOST)
+        self._links: Gathering[Sequence[LinkWanted], None] = Gathering(
+            netlink.ensure, failure=DriverError, repeatable=True, most=MOST
+        )
 
     async def plug(self, guest: Guest, *, several_queues: frozenset[str] | None = None, to_start: bool = False) -> None:
         """Make each NIC ready; one that cannot be does not keep the others from it.
@@ -172,7 +174,7 @@ class Plugging:
                 why, [Need(kind=NeedKind.HOST_DEVICE, name=want.pci_slot, state=NeedState.ABSENT, why=why)]
             )
         if want.links:
-            await self._links.do(want.links)
+            await self._links.submit(want.links)
         if want.ovs is not None:
             await self._open_vswitch.ensure(want.ovs)
 

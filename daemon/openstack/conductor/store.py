@@ -15,17 +15,17 @@ import anyio
 
 from bringup.daemon import closing
 from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migration
-from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict, StoreUnavailable
+from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict, StoreError, StoreUnavailable
 from bringup.daemon.openstack.conductor.calls import Caller, Conductor, Conflict
 from bringup.daemon.openstack.conductor.decoding import Look
 from bringup.daemon.openstack.conductor.migrations import in_order
 from bringup.daemon.openstack.conductor.reading import PAGE, Reader
 from bringup.daemon.openstack.rpc.errors import Unanswered
-from bringup.daemon.storage.batching import Gathering
 from bringup.daemon.storage.store.base import Claimant
 from bringup.daemon.storage.store.expected_states import conflict
 from bringup.daemon.storage.store.moves import moved
 from bringup.daemon.storage.store.rows import changed_columns
+from bringup.drivers.batching import Gathering
 from bringup.drivers.identifiers import NAME_TEMPLATE
 
 ASKED_ONE_BY_ONE = 32
@@ -42,9 +42,11 @@ class NovaConductorStore:
         """Take what makes the calls, and Nova's ``instance_name_template``."""
         self._conductor = Conductor(caller)
         self._reader = Reader(self._conductor, name_template)
-        self._fresh: Gathering[str, Instance] = Gathering(self._reader.round, only_reads=True, most=PAGE)
+        self._fresh: Gathering[str, Instance] = Gathering(
+            self._reader.round, failure=StoreError, repeatable=True, most=PAGE
+        )
         self._looks: Gathering[tuple[str, str], tuple[Look, list[Migration]]] = Gathering(
-            self._reader.look_round, only_reads=True, most=PAGE
+            self._reader.look_round, failure=StoreError, repeatable=True, most=PAGE
         )
 
     async def close(self) -> None:
@@ -84,7 +86,7 @@ class NovaConductorStore:
 
         :raises RecordNotFound: there is none, or it was deleted.
         """
-        return await self._fresh.ask(uuid.lower())
+        return await self._fresh.submit(uuid.lower())
 
     async def load_migrations(self, source_compute: str, statuses: Collection[str]) -> list[Migration]:
         """Migrations that leave or left this host and have one of these statuses, oldest first.
@@ -262,7 +264,7 @@ class NovaConductorStore:
     ) -> tuple[Look, list[Migration]]:
         """Look at a record and at what moves it, without the rows that are left over."""
         try:
-            record, moves = await self._looks.ask((uuid, claimant.host))
+            record, moves = await self._looks.submit((uuid, claimant.host))
             return record, [move for move in moves if (move.uuid, move.status) not in left_over]
         except RecordNotFound as error:
             raise RecordNotFound(f"cannot {doing} instance {uuid}: there is no such record") from error

@@ -4,10 +4,9 @@ A run that was cut short goes on when the daemon starts again on the same boot: 
 settled stays settled, what was in flight is looked at again.  On another boot a new run begins.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Outcome, RunResult
@@ -125,14 +124,16 @@ class KeptDisks:
 ALL = "*"
 
 
-class Journal(Protocol):
+class Journal:
     """The journal of one host.  What is awaited is on disk on return.
 
-    Every method may raise :class:`bringup.daemon.errors.JournalError`: it could not be written or read.
+    This one remembers nothing: for what is not a run, such as the lifecycle events, and for trials.  Every method of
+    another may raise :class:`bringup.daemon.errors.JournalError`: it could not be written or read.
     """
 
     async def begin_run(self, run: NewRun) -> Past:
-        """Begin a run, or go on with the one of the same boot and host that was cut short."""
+        """Begin a run, or continue the one of the same boot and host that was cut short."""
+        return Past(run_id=run.run_id)
 
     async def began(self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None) -> None:
         """Write that ``step`` is about to be done, and the rules that have held for the instance so far.
@@ -141,91 +142,38 @@ class Journal(Protocol):
         """
 
     def ended(self, uuid: str, step: Step, error: Exception | None) -> None:
-        """Take note of the end of ``step``; written with whatever is written next for this instance."""
+        """Note the end of ``step``; it is written with whatever is written next for this instance."""
 
     async def settled(self, outcome: Outcome) -> None:
-        """Write what came of an instance."""
-
-    async def host_step(self, name: str) -> None:
-        """Write that a step of the host as a whole was done, such as ``filter_defer_apply_off`` or ``report``."""
+        """Write the outcome of an instance."""
 
     async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
-        """Write the end of a run; one with unfinished instances was stopped, and goes on when it is begun again."""
+        """Write the end of a run; one with unfinished instances was stopped, and continues when it is begun again."""
 
     async def kept(self, disks: KeptDisks) -> None:
-        """Write where disks were set aside; again is fine, the first time counts."""
+        """Write where disks were set aside; repeating it is harmless, the first time counts."""
 
     async def kept_disks(self) -> list[KeptDisks]:
-        """Give the disks that are set aside and not deleted yet, oldest first."""
+        """Return the disks that are set aside and not deleted yet, oldest first."""
+        return []
 
     async def disks_deleted(self, uuid: str) -> None:
         """Write that disks that were set aside are deleted."""
 
     async def seen(self, at: datetime) -> None:
-        """Write that this host was alive: the next boot tells from it how long it was away."""
+        """Write that this host was alive: the next boot computes its downtime from it."""
 
     async def releases(self) -> frozenset[str]:
-        """Give what an operator has released: UUIDs, or :data:`ALL`; since no outcome was written of it."""
-
-    async def release(self, uuids: Collection[str], *, at: datetime) -> None:
-        """Write an operator's word: these UUIDs, or :data:`ALL` that are held."""
-
-    async def retries(self) -> frozenset[str]:
-        """Give the UUIDs that an operator wants to be tried again, where no outcome was written since."""
-
-    async def failures(self) -> Mapping[str, FailedBefore]:
-        """Give, by UUID, what a failure has changed in a run that this journal has; the last time counts."""
-
-
-class NoJournal:
-    """Remembers nothing: for what is no run, such as the lifecycle events, and for trying things out."""
-
-    async def begin_run(self, run: NewRun) -> Past:
-        """Begin a run of which nothing is known."""
-        return Past(run_id=run.run_id)
-
-    async def began(self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None) -> None:
-        """Forget it."""
-
-    def ended(self, uuid: str, step: Step, error: Exception | None) -> None:
-        """Forget it."""
-
-    async def settled(self, outcome: Outcome) -> None:
-        """Forget it."""
-
-    async def host_step(self, name: str) -> None:
-        """Forget it."""
-
-    async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
-        """Forget it."""
-
-    async def kept(self, disks: KeptDisks) -> None:
-        """Forget it."""
-
-    async def kept_disks(self) -> list[KeptDisks]:
-        """Know of none."""
-        return []
-
-    async def disks_deleted(self, uuid: str) -> None:
-        """Forget it."""
-
-    async def seen(self, at: datetime) -> None:
-        """Forget it."""
-
-    async def releases(self) -> frozenset[str]:
-        """Know of none."""
+        """Return what an operator has released, and what has no outcome since: UUIDs, or :data:`ALL`."""
         return frozenset()
 
     async def retries(self) -> frozenset[str]:
-        """Know of none."""
+        """Return the UUIDs that an operator wants to be tried again, and that have no outcome since."""
         return frozenset()
 
     async def failures(self) -> Mapping[str, FailedBefore]:
-        """Know of none."""
+        """Return, by UUID, what a failure has changed in a run that this journal has; the last time counts."""
         return {}
 
-    async def release(self, uuids: Collection[str], *, at: datetime) -> None:
-        """Forget it."""
 
-
-NO_JOURNAL = NoJournal()
+NO_JOURNAL = Journal()

@@ -86,7 +86,6 @@ _SMALL: Final[Mapping[str, Mapping[str, Callable[[Any], None]]]] = {
         "ended_at": _perhaps(_time),
         "counts": _perhaps(_json),
     },
-    "host_steps": {"run": _number, "attempt": _number, "name": _text, "at": _time},
     "kept_disks": {"uuid": _text, "place": _json, "kept_at": _time, "until": _time},
     "releases": _ASKED,
     "retries": _ASKED,

@@ -23,9 +23,6 @@ CREATE TABLE actions (
   run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, uuid TEXT NOT NULL, attempt INTEGER NOT NULL,
   number INTEGER NOT NULL, rule TEXT NOT NULL, verb TEXT NOT NULL, detail TEXT, began_at TEXT NOT NULL, ended_at TEXT,
   took_s REAL, error TEXT, PRIMARY KEY (run, uuid, attempt, number)) WITHOUT ROWID;
-CREATE TABLE host_steps (
-  run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, attempt INTEGER NOT NULL, name TEXT NOT NULL,
-  at TEXT NOT NULL);
 CREATE TABLE kept_disks (
   uuid TEXT PRIMARY KEY, place TEXT NOT NULL, kept_at TEXT NOT NULL, until TEXT NOT NULL);
 CREATE TABLE releases (

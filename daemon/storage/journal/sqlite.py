@@ -1,6 +1,6 @@
 """The journal in an SQLite file of its own: durable before the deed, many at a time.
 
-Many tasks write, one commit serves them (:mod:`bringup.daemon.storage.batching`).  The end of an action waits in memory
+Many tasks write, one commit serves them (:mod:`bringup.drivers.batching`).  The end of an action waits in memory
 for the next write of its instance: killed in between, the action counts as in flight, and is looked at again.
 
 A file that is damaged is set aside, and the run goes on from the records.  A file that cannot be written makes each
@@ -24,11 +24,10 @@ import anyio.to_thread
 from bringup.daemon import closing
 from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.decisions.rules import Step
-from bringup.daemon.errors import JournalError, StoreError
+from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
-from bringup.daemon.storage.batching import Gathering, in_thread
 from bringup.daemon.storage.journal import queries
-from bringup.daemon.storage.journal.base import ALL, FailedBefore, KeptDisks, Left, NewRun, Past
+from bringup.daemon.storage.journal.base import ALL, FailedBefore, Journal, KeptDisks, Left, NewRun, Past
 from bringup.daemon.storage.journal.begin_run import begin, forget_the_old
 from bringup.daemon.storage.journal.damage import decoding
 from bringup.daemon.storage.journal.entries import (
@@ -46,6 +45,7 @@ from bringup.daemon.storage.journal.file import JournalFile, Mark
 from bringup.daemon.storage.journal.schema import ENDED, STOPPED
 from bringup.daemon.storage.journal.serialize import detail_of, dump_left, dump_outcome, write_left
 from bringup.daemon.storage.sqlite_file import transaction
+from bringup.drivers.batching import ROUND, Gathering, in_thread
 
 log = get_logger()
 
@@ -63,7 +63,7 @@ class _Doing:
     """When it ended, seconds that it took, what went wrong."""
 
 
-class SqliteJournal:
+class SqliteJournal(Journal):
     """A :class:`bringup.daemon.storage.journal.base.Journal` in a file; :func:`opened` makes it."""
 
     def __init__(
@@ -84,7 +84,9 @@ class SqliteJournal:
         self._owed: dict[str, SettledEntry] = {}
         """Outcomes that could not be written; written with the end of the run, or the run has none."""
         self._is_unwritten = False
-        self._entries: Gathering[Entry, None] = Gathering(in_thread(self._write_round, self._thread))
+        self._entries: Gathering[Entry, None] = Gathering(
+            in_thread(self._write_round, self._thread), failure=JournalError, most=ROUND
+        )
 
     async def open(self) -> None:
         """Open the file, or set a damaged one aside and begin anew; one that cannot be written is tried again later.
@@ -173,13 +175,13 @@ class SqliteJournal:
 
     async def _write(self, entry: Entry) -> None:
         try:
-            await self._entries.ask(entry)
-        except StoreError as error:
+            await self._entries.submit(entry)
+        except JournalError as error:
             self._say_unwritten(str(error))
-            raise JournalError(str(error)) from error.__cause__
+            raise
         self._say_written()
 
-    def _write_round(self, entries: Sequence[Entry]) -> list[StoreError | None]:
+    def _write_round(self, entries: Sequence[Entry]) -> list[None]:
         def write() -> None:
             with transaction(self._opened()) as database:
                 write_entries(database, entries)
@@ -188,16 +190,11 @@ class SqliteJournal:
         try:
             self._file.mended(write)
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(self._cannot("write", error)) from error
+            raise JournalError(self._cannot("write", error)) from error
         return [None] * len(entries)
 
     def _touch(self, database: sqlite3.Connection) -> None:
         database.execute("UPDATE boots SET last_seen = ? WHERE boot_id = ?", (text_of(self._now()), self._boot_id))
-
-    async def host_step(self, name: str) -> None:
-        """Write that a step of the host as a whole was done."""
-        values = (self._run, self._attempt, name, text_of(self._now()))
-        await self._do("note a step", "INSERT INTO host_steps VALUES (?, ?, ?, ?)", values)
 
     async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
         """Write the end of a run; one with unfinished instances was stopped, and goes on when it is begun again."""

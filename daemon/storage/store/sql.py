@@ -17,7 +17,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from bringup.daemon import closing
 from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StoreError, StoreUnavailable
-from bringup.daemon.storage.batching import Gathering, in_thread
 from bringup.daemon.storage.record_files.base import Records
 from bringup.daemon.storage.store import claims, reads
 from bringup.daemon.storage.store.base import Claimant
@@ -33,6 +32,7 @@ from bringup.daemon.storage.store.writes import (
     readable,
     write,
 )
+from bringup.drivers.batching import ROUND, Gathering, in_thread
 
 T = TypeVar("T")
 
@@ -75,8 +75,12 @@ class SqlStore:
         self._reads = anyio.CapacityLimiter(READERS)
         self._writes = anyio.CapacityLimiter(1)
         self._closed = False
-        self._fresh: Gathering[str, Instance] = Gathering(in_thread(self._read_round, self._reads))
-        self._saves: Gathering[Write, Instance | None] = Gathering(in_thread(self._write_round, self._writes))
+        self._fresh: Gathering[str, Instance] = Gathering(
+            in_thread(self._read_round, self._reads), failure=StoreError, most=ROUND
+        )
+        self._saves: Gathering[Write, Instance | None] = Gathering(
+            in_thread(self._write_round, self._writes), failure=StoreError, most=ROUND
+        )
 
     async def close(self) -> None:
         """Finish the saves that were handed over, then close the connections.  Shielded, and bounded."""
@@ -156,7 +160,7 @@ class SqlStore:
 
         :raises RecordNotFound: there is none, or it was deleted.
         """
-        return await self._fresh.ask(uuid.lower())
+        return await self._fresh.submit(uuid.lower())
 
     async def load_migrations(self, source_compute: str, statuses: Collection[str]) -> list[Migration]:
         """Migrations that leave or left this host and have one of these statuses, oldest first."""
@@ -182,14 +186,14 @@ class SqlStore:
         if system_metadata is not None:
             system_metadata = dict(system_metadata)
             _encodable(uuid, (*system_metadata, *system_metadata.values()))
-        await self._saves.ask(SaveInstance(uuid.lower(), columns, system_metadata, expected))
+        await self._saves.submit(SaveInstance(uuid.lower(), columns, system_metadata, expected))
 
     async def destroy(self, uuid: str) -> None:
         """Mark the row as deleted.
 
         :raises RecordNotFound: there is none, or it was deleted already.
         """
-        await self._saves.ask(DestroyInstance(uuid.lower()))
+        await self._saves.submit(DestroyInstance(uuid.lower()))
 
     async def save_migration(self, uuid: str, *, status: str) -> None:
         """Write the status of a migration.
@@ -197,7 +201,7 @@ class SqlStore:
         :raises RecordNotFound: there is none.
         """
         _encodable(uuid, (status,))
-        await self._saves.ask(SaveMigration(uuid.lower(), status))
+        await self._saves.submit(SaveMigration(uuid.lower(), status))
 
     async def begin_start(
         self,
@@ -214,7 +218,7 @@ class SqlStore:
         :raises LeaseHeld: the claimant's lease is gone or somebody else's.
         :raises RecordNotFound: it is gone.
         """
-        record = await self._saves.ask(BeginStart(uuid.lower(), claimant, expected, reverting, frozenset(left_over)))
+        record = await self._saves.submit(BeginStart(uuid.lower(), claimant, expected, reverting, frozenset(left_over)))
         if record is None:
             raise StoreError(f"cannot claim {uuid}: no record was given")
         return record
@@ -227,7 +231,7 @@ class SqlStore:
         :raises StateConflict: it may not.
         :raises RecordNotFound: its record is gone.
         """
-        await self._saves.ask(EndStart(uuid.lower(), claimant, reverting, frozenset(left_over)))
+        await self._saves.submit(EndStart(uuid.lower(), claimant, reverting, frozenset(left_over)))
 
     async def take_lease(self, claimant: Claimant, *, for_s: float) -> None:
         """Make this daemon the only one of its host for so many seconds; again renews it.

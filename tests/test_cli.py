@@ -58,7 +58,7 @@ def test_an_import_of_nothing_says_what_to_give(site: Site) -> None:
     ended = site.run("import")
 
     assert (ended.code, ended.out) == (64, "")
-    assert ended.err == "bringup: cannot import: give files of records, or --from-libvirt; one of the two\n"
+    assert ended.err == "bringup: cannot import: name files of records or use --from-libvirt, one of the two\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

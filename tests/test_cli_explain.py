@@ -68,7 +68,7 @@ def test_a_state_is_explained_in_words(site: Site) -> None:
         "  if not running at the second look: initialized",
         "    vifs: plug_vifs",
         "      Its NICs are made ready on the host, whether it runs or not.",
-        "    stays_off: nothing is done",
+        "    stays_off: nothing",
         "      It does not run and is not to: it stays as it is.",
     ]
 
@@ -136,7 +136,7 @@ def test_an_interrupted_live_migration_is_stopped_where_it_was_running(site: Sit
         (["--vm-state", "active", "--look", "asleep"], "look is 'asleep': give null"),
         (["--vm-state", "active", "--power-state", "gone"], "power_state is 'gone'"),
         (["--vm-state", "active", "--evacuation", "failed"], "give one of accepted, pre-migrating, done"),
-        (["--task-state", "deleting"], "give --vm-state beside --task-state"),
+        (["--task-state", "deleting"], "use --vm-state beside --task-state"),
         (["--vm-state", ""], "vm_state is ''"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -176,7 +176,7 @@ def test_a_wrong_line_is_said_in_words_too(site: Site) -> None:
     assert ended.lines == [
         "error/none/none",
         "  skipped",
-        "    in_error: nothing is done",
+        "    in_error: nothing",
         "      It is in ERROR, and neither a resize nor a deletion of it was cut short: it waits for a person.",
         "line 2: vm_state is 1: give text",
     ]
@@ -192,15 +192,15 @@ def test_a_wrong_line_is_said_in_words_too(site: Site) -> None:
         (b'{"vm_state": "active", "power_state": NaN}', "power_state is nan: give null, a number, or one of"),
         (b'{"vm_state": "active", "power_state": true}', "power_state is True"),
         (b'{"task_state": null}', "vm_state is missing"),
-        (b'{"vm_state": "*"}', "vm_state stands for many values: give one of them"),
-        (b'{"vm_state": "active", "db_power": [1, 3]}', "db_power stands for many values: give one of them"),
-        (b'{"vm_state": "active", "power": 1}', "power: there is no such field; the fields are vm_state, task_state,"),
+        (b'{"vm_state": "*"}', "vm_state has several values: give one"),
+        (b'{"vm_state": "active", "db_power": [1, 3]}', "db_power has several values: give one"),
+        (b'{"vm_state": "active", "power": 1}', "power: unknown field; the fields are vm_state, task_state,"),
         (b'{"vm_state": "active", "look": 1, "drv_power1": 1}', "look is given twice: drv_power1 is another name"),
         (b'{"vm_state": "active", "look": 2}', "look is 2: give gone, or one of nostate (0), running (1)"),
         (b'{"vm_state": "active", "host": "compute-1"}', "host is 'compute-1': give"),
         (b'{"vm_state": "active", "resume": 1}', "resume is 1: give true or false"),
         (b'{"vm_state": "active", "system_metadata": {"a": 1}}', "system_metadata must be an object of texts"),
-        (b'{"vm_state": "active", "task_state": ["x"]}', "task_state stands for many values"),
+        (b'{"vm_state": "active", "task_state": ["x"]}', "task_state has several values"),
     ],
     ids=lambda value: value[:60] if isinstance(value, str) else None,
 )

@@ -41,5 +41,5 @@ async def test_an_instance_that_is_not_in_the_file_is_not_found() -> None:
     ids=["save", "destroy", "save_migration"],
 )
 async def test_nothing_can_be_written(write: Callable[[Store], Awaitable[None]]) -> None:
-    with pytest.raises(StoreError, match="only read"):
+    with pytest.raises(StoreError, match="read-only"):
         await write(FileStore(RECORDS))

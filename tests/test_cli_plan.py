@@ -63,16 +63,13 @@ def test_a_plan_of_a_store_says_what_and_why(site: Site) -> None:
 
     assert (ended.code, ended.err) == (0, "")
     assert plain(ended.lines) == [
-        "uuid name vm/task/power guest because what",
+        "name uuid vm/task/power guest because what",
         (
-            f"{uuid_of(2)} instance-00000002 active/reboot_started/running shutdown soft_reboot_went_down "
+            f"vm 2 {uuid_of(2)} active/reboot_started/running shutdown soft_reboot_went_down "
             "save task_state=reboot_pending_hard, reboot HARD"
         ),
-        f"! {uuid_of(3)} instance-00000003 active/deleting/running ? deletion_interrupted delete",
-        (
-            f"{uuid_of(1)} instance-00000001 active/none/running running vifs > runs "
-            "plug_vifs, ensure_filtering_rules_for_instance"
-        ),
+        f"! vm 3 {uuid_of(3)} active/deleting/running ? deletion_interrupted delete",
+        (f"vm 1 {uuid_of(1)} active/none/running running vifs > runs plug_vifs, ensure_filtering_rules_for_instance"),
         "",
         f"{HOST}: 3 instances",
         "! 1 deletion_interrupted delete",
@@ -221,7 +218,7 @@ def test_a_guest_that_cannot_be_looked_at_keeps_no_other_from_being_planned(site
     assert "it is stuck" in first["problem"]
     assert (first["because"], first["waits_for_look"]) == (["vifs"], "second")
     assert second["because"] == ["vifs", "runs"]
-    assert "cannot look: " in text
+    assert "cannot read the guest: " in text
 
 
 def test_a_look_that_hangs_is_given_up(site: Site) -> None:
@@ -264,10 +261,10 @@ def test_without_a_look_every_course_is_said(site: Site) -> None:
     evacuated, healthy = site.run("plan", "--no-look", "--json", *settings).documents
 
     assert plain(text.lines[1:7]) == [
-        f"! {uuid_of(2)} instance-00000002 active/none/running ? ? it depends",
+        f"! vm 2 {uuid_of(2)} active/none/running ? ? it depends",
         "! if the hypervisor has its guest: evacuated: destroy_evacuated, save migration status=completed",
         "if the hypervisor has no guest of it: not_ours: nothing (skipped)",
-        f"{uuid_of(1)} instance-00000001 active/none/running ? vifs > ? plug_vifs, then it depends",
+        f"vm 1 {uuid_of(1)} active/none/running ? vifs > ? plug_vifs, then it depends",
         "if running at the second look: runs: ensure_filtering_rules_for_instance",
         "if not running at the second look: stays_off: nothing",
     ]
@@ -312,7 +309,10 @@ def test_one_instance_can_be_asked_for(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("uuid", "said"),
-    [("x", "--uuid x: no instance of compute-1 has this name"), (uuid_of(9), f"there is no instance {uuid_of(9)}")],
+    [
+        ("x", "--uuid x: no instance of compute-1 has this name"),
+        (uuid_of(9), f"no instance {uuid_of(9)} in the records"),
+    ],
 )
 def test_an_instance_that_is_not_there_cannot_be_asked_for(site: Site, uuid: str, said: str) -> None:
     ended = site.run("plan", "--records", site.records([instance(1)]), "--uuid", uuid)
@@ -338,7 +338,7 @@ def test_records_of_several_hosts_need_the_name_of_this_one(site: Site) -> None:
     configured = site.run("plan", "--records", file, "--json", *site.settings())
 
     assert refused.code == 64
-    assert f"name {HOST}, compute-2; say which one with --host" in refused.err
+    assert f"name {HOST}, compute-2; select one with --host" in refused.err
     assert because(named.documents) == {uuid_of(1): ["not_ours"], uuid_of(2): ["vifs"]}
     assert because(configured.documents) == {uuid_of(1): ["vifs"], uuid_of(2): ["not_ours"]}
 
@@ -364,7 +364,7 @@ def test_records_are_planned_from_standard_input_too(site: Site) -> None:
 
 
 def test_unknown_states_are_shown_as_they_are(site: Site) -> None:
-    strange = instance(1, vm_state=UnknownState("dreaming"), power_state=UnknownState(9), name="a\x1b[2Jb")
+    strange = instance(1, vm_state=UnknownState("dreaming"), power_state=UnknownState(9), display_name="a\x1b[2Jb")
 
     text = site.run("plan", "--records", site.records([strange])).out
     document = site.run("plan", "--records", site.records([strange]), "--json").documents[0]
@@ -412,7 +412,7 @@ def test_ten_thousand_instances_are_planned_in_seconds(site: Site) -> None:
         ("on_every_start", "after a power cut: 2 would be started, 2 stay off"),
         (
             "never",
-            'after a power cut: 0 would be started, 4 stay off; nothing that ran is started: resume.guests = "never"',
+            'after a power cut: 0 would be started, 4 stay off; no guest that ran is started: resume.guests = "never"',
         ),
     ],
 )
@@ -484,7 +484,7 @@ def test_records_of_a_file_that_are_all_another_hosts_are_said_to_be(site: Site,
 
     assert ended.code == 0
     assert (
-        f"none of the 1 records of {site.directory / 'records.json'} is of this host, {HOST}; they name {name}"
+        f"none of the 1 records of {site.directory / 'records.json'} is of this host, {HOST}; they are of {name}"
         in ended.err
     )
     assert (f"try --host {name}" in ended.err) is (name != "node-9")

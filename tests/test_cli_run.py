@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bringup.daemon.cli.run import Unwatched
-from bringup.daemon.cli.run_on_terminal import REPORT, Watched
+from bringup.daemon.cli.run import LogPresenter
+from bringup.daemon.cli.run_on_terminal import REPORT, TerminalPresenter
 from bringup.daemon.decisions.run_events import PhaseBegan
 from bringup.daemon.service.process import Ending
 from bringup.daemon.status.progress import Progress
@@ -34,9 +34,9 @@ def placement() -> str:
     return "\n".join([*lines, "create_resource_provider = true"])
 
 
-def watched() -> tuple[Watched, StringIO]:
+def watched() -> tuple[TerminalPresenter, StringIO]:
     out = StringIO()
-    return Watched(Terminal(Console(file=out, width=160))), out
+    return TerminalPresenter(Terminal(Console(file=out, width=160))), out
 
 
 @pytest.mark.parametrize("style", [(), ("--json",)], ids=["not asked for", "asked for"])
@@ -101,7 +101,7 @@ def test_a_person_is_told_that_the_daemon_stays_and_how_to_end_it() -> None:
 
     shown.show_ending(Ending(result=a_result(), delivery=None), stays=True)
 
-    assert "Ctrl-C ends" in out.getvalue()
+    assert "Stop with Ctrl-C" in out.getvalue()
 
 
 @pytest.mark.anyio
@@ -117,9 +117,9 @@ async def test_a_person_sees_the_progress_while_the_block_lasts() -> None:
 
 @pytest.mark.anyio
 async def test_where_nobody_watches_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    unwatched = Unwatched()
-    async with unwatched.showing(Progress()):
+    presenter = LogPresenter()
+    async with presenter.showing(Progress()):
         pass
-    unwatched.show_ending(Ending(result=a_result(), delivery=None), stays=True)
+    presenter.show_ending(Ending(result=a_result(), delivery=None), stays=True)
 
     assert capsys.readouterr() == ("", "")

@@ -190,7 +190,7 @@ def test_accept_takes_over_what_changed_and_says_so(site: Site, machine: Path) -
 
     assert (ended.code, ended.lines) == (0, [f"host: {OTHER} -> {HOST}"])
     assert start(_state_of(site), machine).host == HOST
-    assert site.run("accept", *settings).lines == ["nothing to accept: all is as it is remembered"]
+    assert site.run("accept", *settings).lines == ["nothing to accept: this host is as recorded"]
 
 
 def test_accept_takes_over_another_machine(site: Site, machine: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_run_that_is_not_there_is_said(computer: Computer, which: str) -> None
     ended = run("plot", "--run", which, *computer.arguments, env=ENVIRONMENT)
 
     assert (ended.code, ended.out) == (64, "")
-    assert ended.err == f"bringup: --run {which}: there is no such run, or more than one; bringup history lists them\n"
+    assert ended.err == f"bringup: --run {which}: no run, or more than one, has this id; bringup history lists them\n"
 
 
 def test_a_file_that_cannot_be_written_is_said(computer: Computer, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``bringup accept``: a change of what a host is, which a start refuses, is meant."""
+"""``bringup accept``: accept a changed identity of this host, which a start refuses."""
 
 import argparse
 import os
@@ -17,17 +17,17 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser = commands.add_parser(
         "accept",
         help="accept that this host has changed: its name, its machine, its guests",
-        description="Accept what a start has refused: another host name, node UUID or machine than the state "
-        "directory remembers and, with --guests, guests of the hypervisor that no record of this host names.",
+        description="Accept what a start refuses: a host name, node UUID or machine that differs from the state "
+        "directory's and, with --guests, guests of the hypervisor without a record of this host.",
     )
     add_settings_to(parser, placement=False)
     add_json_to(parser)
-    parser.add_argument("--guests", action="store_true", help="accept the guests that no record of this host names")
+    parser.add_argument("--guests", action="store_true", help="accept the guests without a record of this host")
     parser.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Write what is accepted; give the exit code."""
+    """Write the accepted identity; return the exit code."""
     from bringup.daemon.service import assembly
     from bringup.daemon.storage import identity, state_directory
 
@@ -46,7 +46,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 identity.write(host.state_directory, after, at=assembly.utc_now)
             except OSError as error:
                 raise Temporary(f"cannot write {host.state_directory / identity.FILE}; nothing was changed") from error
-    _say(before, after, changed, as_json=arguments.json)
+    _write(before, after, changed, as_json=arguments.json)
     return os.EX_OK
 
 
@@ -58,7 +58,7 @@ def _with_guests(identity: "Identity", settings: "Settings") -> "Identity":
     from bringup.daemon.recovery.load_records import guests_of
     from bringup.daemon.service import assembly
 
-    async def strangers() -> frozenset[str]:
+    async def unknown_guests() -> frozenset[str]:
         driver = assembly.make_driver(settings)
         try:
             local = await guests_of(driver, settings.host.name, deadline_s=settings.limits.host_deadline)
@@ -68,7 +68,7 @@ def _with_guests(identity: "Identity", settings: "Settings") -> "Identity":
             await assembly.close_driver(driver)
         return local - {name for instance in own for name in (instance.uuid, instance.name)}
 
-    return replace(identity, accepted_guests=identity.accepted_guests | anyio.run(strangers))
+    return replace(identity, accepted_guests=identity.accepted_guests | anyio.run(unknown_guests))
 
 
 def _changed(before: "Identity | None", after: "Identity") -> list[str]:
@@ -76,7 +76,7 @@ def _changed(before: "Identity | None", after: "Identity") -> list[str]:
     return [name for name in names if getattr(before, name, None) != getattr(after, name)]
 
 
-def _say(before: "Identity | None", after: "Identity", changed: list[str], *, as_json: bool) -> None:
+def _write(before: "Identity | None", after: "Identity", changed: list[str], *, as_json: bool) -> None:
     new_guests = sorted(after.accepted_guests - (before.accepted_guests if before else frozenset()))
     if as_json:
         write_json(
@@ -84,7 +84,7 @@ def _say(before: "Identity | None", after: "Identity", changed: list[str], *, as
         )
         return
     if not changed:
-        write_line("nothing to accept: all is as it is remembered")
+        write_line("nothing to accept: this host is as recorded")
         return
     for name in changed:
         if name == "accepted_guests":

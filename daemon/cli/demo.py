@@ -55,16 +55,16 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "demo",
         help="watch a crashed host come back: real Placement, simulated hypervisor, no root",
         description="Watch a crashed host come back: a real Placement, a simulated hypervisor with 69 instances. "
-        "No root; nothing of this machine is touched but a folder of its own. --stay keeps it up to try more.",
+        "No root; it writes only to a folder of its own. --stay keeps the services running to try more.",
     )
-    parser.add_argument("--directory", type=Path, help="where to keep its files (default: a new temporary directory)")
+    parser.add_argument("--directory", type=Path, help="directory of its files (default: a new temporary directory)")
     parser.add_argument("--stay", action="store_true", help="keep Placement and the scheduler running until Ctrl-C")
     add_json_to(parser)
     parser.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Demonstrate; give the exit code of the run."""
+    """Run the demonstration; return the exit code of its run."""
     from bringup.daemon.cli.demo_site.children import serving
 
     directory = _fresh(arguments.directory)
@@ -79,17 +79,17 @@ def execute(arguments: argparse.Namespace) -> int:
         settings, config = prepare(directory, placement, scheduler, quiet=arguments.json)
         code = _run(settings, as_json=arguments.json)
         if not arguments.json:
-            _show_received(scheduler, settings.host.name)
-            _say_what_next(config, stays=arguments.stay)
+            _write_received(scheduler, settings.host.name)
+            _write_next_steps(config, stays=arguments.stay)
         if arguments.stay:
             _wait()
     return code
 
 
 def _fresh(directory: Path | None) -> Path:
-    """Give an empty directory; one that an earlier demonstration filled is emptied.
+    """Create an empty directory, or empty that of an earlier demonstration.
 
-    :raises UsageError: it holds something else, or cannot be used.
+    :raises UsageError: it contains other files, or cannot be used.
     """
     if directory is None:
         return Path(tempfile.mkdtemp(prefix="bringup-demo-"))
@@ -98,17 +98,19 @@ def _fresh(directory: Path | None) -> Path:
 
     try:
         if directory.exists() and any(directory.iterdir()) and not (directory / MARK).exists():
-            raise UsageError(f"--directory {directory}: holds files that are not a demonstration's; name another one")
+            raise UsageError(
+                f"--directory {directory}: contains files that are not of a demonstration; name another directory"
+            )
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (directory / MARK).touch()
     except OSError as error:
-        raise UsageError(f"--directory {directory}: must be a directory that can be made and written to") from error
+        raise UsageError(f"--directory {directory}: cannot be created or written; name another directory") from error
     return directory
 
 
 def prepare(directory: Path, placement: str, scheduler: str, *, quiet: bool) -> "tuple[Settings, Path]":
-    """Write the files of the demonstration, import its records, give its settings and where they are."""
+    """Write the files of the demonstration and import its records; return its settings and their file."""
     import json
 
     import anyio
@@ -136,7 +138,7 @@ def prepare(directory: Path, placement: str, scheduler: str, *, quiet: bool) -> 
     settings = load(config, environment={}, overrides=())
     anyio.run(import_files, settings, [directory / "records.json"])
     if not quiet:
-        write_line(f"Placement answers at {placement}, a scheduler at {scheduler}; {directory} holds the rest.")
+        write_line(f"Placement: {placement}, scheduler: {scheduler}, files: {directory}")
         write_line(f"{HOST} lost power with {len(records.instances)} instances. Bringing it back:")
     return settings, config
 
@@ -145,17 +147,17 @@ def _run(settings: "Settings", *, as_json: bool) -> int:
     import anyio
 
     from bringup.daemon import logs
-    from bringup.daemon.cli.run import Unwatched
-    from bringup.daemon.cli.run_on_terminal import Watched
+    from bringup.daemon.cli.run import LogPresenter
+    from bringup.daemon.cli.run_on_terminal import TerminalPresenter
     from bringup.daemon.service.process import Presenter, serve
 
     presenter: Presenter
     if as_json:
         logs.configure(level="info", style="json")
-        presenter = Unwatched()
+        presenter = LogPresenter()
     else:
         logs.configure(level="warning", style="console", stream=logs.CurrentStdout())
-        presenter = Watched()
+        presenter = TerminalPresenter()
 
     async def main() -> int:
         return await serve(settings, presenter, once=True)
@@ -163,10 +165,10 @@ def _run(settings: "Settings", *, as_json: bool) -> int:
     return anyio.run(main)
 
 
-def _show_received(scheduler: str, host: str) -> None:
+def _write_received(scheduler: str, host: str) -> None:
     import httpx
 
-    # Proxies of this machine do not lead to its own loopback.
+    # A proxy of this machine does not reach its loopback.
     with httpx.Client(base_url=scheduler, trust_env=False) as client:
         reports: list[dict[str, Any]] = client.get("/reports").json()["reports"]
         if not reports:
@@ -181,19 +183,19 @@ def _show_received(scheduler: str, host: str) -> None:
     )
 
 
-def _say_what_next(config: Path, *, stays: bool) -> None:
+def _write_next_steps(config: Path, *, stays: bool) -> None:
     command = sys.argv[0] if sys.argv[0].endswith("bringup") else "bringup"
     tries = [
-        (f"plan -c {config}", "what a second start would do, and why"),
-        ("explain --vm-state active --task-state reboot_started --look shutdown", "which rule, and what it does"),
+        (f"plan -c {config}", "what a second run would do, and why"),
+        ("explain --vm-state active --task-state reboot_started --look shutdown", "the rules for this state"),
     ]
     if stays:
         tries += [
-            (f"check -c {config}", "settings, store, driver, Placement, scheduler: a line each"),
-            (f"run -c {config}", "the second start; Placement and the scheduler answer until Ctrl-C here"),
+            (f"check -c {config}", "a line for each check"),
+            (f"run -c {config}", "a second run; Placement and the scheduler answer until Ctrl-C here"),
         ]
     else:
-        tries.append(("demo --stay", "the same, and Placement stays up for `check` and `run` in another terminal"))
+        tries.append(("demo --stay", "the same, and Placement keeps running for `check` and `run` in another terminal"))
     write_line("")
     write_line("What to try next:")
     for what, why in tries:

@@ -1,4 +1,4 @@
-"""``bringup explain``: what would happen to an instance in a given state, and why.  Reads no settings, asks nobody."""
+"""``bringup explain``: what a run would do with an instance in a given state.  Reads no settings, calls no service."""
 
 import argparse
 import json
@@ -11,54 +11,52 @@ from bringup.daemon.cli.options import add_json_to, write_json, write_line
 from bringup.daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from bringup.daemon.cli.explain_input import Asked
+    from bringup.daemon.cli.explain_input import Question
     from bringup.daemon.decisions.forecast_values import Course, Forecast
 
 _LOOKS = "running, paused, shutdown, crashed, suspended, nostate, gone"
-_STATES = "JSON lines on standard input, an object a state: "
+_STATES = "JSON lines on standard input, an object for each state: "
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
     parser = commands.add_parser(
         "explain",
-        help="say what would happen to an instance in a given state",
-        description="Say what would happen to an instance in a given state, and why.",
+        help="show what a run would do with an instance in a given state",
+        description="Show what a run would do with an instance in a given state, and why.",
         epilog=f"Without --vm-state: {_STATES}vm_state, task_state, power_state, look, second_look, host (own or "
-        "other, or a name with own_host), resume, old_vm_state, evacuation, live_migration, id (given back).",
+        "other, or a name with own_host), resume, old_vm_state, evacuation, live_migration, id (returned).",
     )
     parser.add_argument("--vm-state", metavar="STATE", help="such as active, stopped, error")
-    parser.add_argument("--task-state", metavar="STATE", help="such as rebooting; none if left out")
-    parser.add_argument("--power-state", metavar="STATE", help="what the record says: a name or Nova's number")
+    parser.add_argument("--task-state", metavar="STATE", help="such as rebooting (default: none)")
+    parser.add_argument("--power-state", metavar="STATE", help="of the record: a name or Nova's number")
     parser.add_argument(
-        "--look", metavar="STATE", help=f"what the first look at the guest gives: {_LOOKS}; all if left out"
+        "--look", metavar="STATE", help=f"power state of the guest before it is changed: {_LOOKS} (default: each)"
     )
-    parser.add_argument("--second-look", metavar="STATE", help="what the second look gives; a look may give gone")
-    parser.add_argument("--old-vm-state", metavar="STATE", help="what it was before an interrupted resize")
-    parser.add_argument("--resume", action="store_true", help="guests that ran before are brought back")
+    parser.add_argument("--second-look", metavar="STATE", help="power state of the guest when it is read again")
+    parser.add_argument("--old-vm-state", metavar="STATE", help="before an interrupted resize")
+    parser.add_argument("--resume", action="store_true", help="start guests that ran before (resume.guests)")
     parser.add_argument("--host-is-other", action="store_true", help="the record names another host")
-    parser.add_argument("--evacuation", metavar="STATUS", help="it was evacuated from here: accepted, done, ...")
-    parser.add_argument("--live-migration", action="store_true", help="its live migration from here was running")
+    parser.add_argument("--evacuation", metavar="STATUS", help="of its evacuation from this host: accepted, done, ...")
+    parser.add_argument("--live-migration", action="store_true", help="its live migration from this host was running")
     add_json_to(parser)
     parser.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Explain; give the exit code."""
+    """Explain; return the exit code."""
     if arguments.vm_state is None:
         if sys.stdin.isatty():
-            raise UsageError(
-                "cannot explain: give --vm-state, or states as JSON lines on standard input; --help has all"
-            )
+            raise UsageError("no state given: use --vm-state, or JSON lines on standard input; see --help")
         return _explain_lines(sys.stdin.buffer, arguments)
     from bringup.daemon.cli.explain_input import NotAState, read_state
 
     document = _document(arguments)
     try:
-        asked = read_state(document)
+        question = read_state(document)
     except NotAState as error:
         raise UsageError("cannot explain this state") from error
-    _write(asked, document, as_json=arguments.json)
+    _write(question, document, as_json=arguments.json)
     return os.EX_OK
 
 
@@ -78,17 +76,17 @@ def _document(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _explain_lines(lines: Iterable[bytes], arguments: argparse.Namespace) -> int:
-    """Answer each line in its place, also where it is wrong."""
+    """Write an answer for each line, also for one with an error."""
     from bringup.daemon.cli.explain_input import NotAState, read_state
 
-    _refuse_nobody(arguments)
+    _refuse_options_without_state(arguments)
     code = os.EX_OK
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             document = _parsed(line)
-            asked = read_state(document)
+            question = read_state(document)
         except NotAState as error:
             code = os.EX_USAGE
             problem = {"line": number, "error": str(error)}
@@ -97,20 +95,18 @@ def _explain_lines(lines: Iterable[bytes], arguments: argparse.Namespace) -> int
             else:
                 write_line(f"line {number}: {error}")
         else:
-            _write(asked, document, as_json=arguments.json)
-        # Whoever writes the lines may wait for the answer.
+            _write(question, document, as_json=arguments.json)
+        # The writer of the lines may wait for each answer.
         sys.stdout.flush()
     return code
 
 
-def _refuse_nobody(arguments: argparse.Namespace) -> None:
+def _refuse_options_without_state(arguments: argparse.Namespace) -> None:
     given = [name for name, value in _document(arguments).items() if value not in (None, False, "own")]
     if given:
-        raise UsageError(
-            f"cannot explain a state with no vm_state: give --vm-state beside --{given[0].replace('_', '-')}"
-        )
+        raise UsageError(f"no state given: use --vm-state beside --{given[0].replace('_', '-')}")
     if sys.stdin.isatty():
-        raise UsageError(f"cannot explain nothing: give --vm-state, or {_STATES}" + '{"vm_state": "active"}')
+        raise UsageError(f"no state given: use --vm-state, or {_STATES}" + '{"vm_state": "active"}')
 
 
 def _parsed(line: bytes) -> Any:
@@ -126,14 +122,14 @@ def _parsed(line: bytes) -> Any:
         raise NotAState("this is not JSON that can be used: it is nested too deep, or a number is too long") from error
 
 
-def _write(asked: "Asked", document: dict[str, Any], *, as_json: bool) -> None:
-    forecast = asked.forecast()
+def _write(question: "Question", document: dict[str, Any], *, as_json: bool) -> None:
+    forecast = question.forecast()
     if as_json:
         write_json(_answer(forecast) if "id" not in document else {"id": document["id"], **_answer(forecast)})
         return
     from bringup.daemon.decisions.describe import condition, state_word
 
-    instance = asked.facts.instance
+    instance = question.facts.instance
     states = (instance.vm_state, instance.task_state, instance.power_state)
     write_line("/".join(state_word(state) for state in states))
     for course in forecast.courses:
@@ -147,7 +143,7 @@ def _write_course(course: "Course") -> None:
 
     for name, why in zip(course.because, course.why, strict=True):
         done = ", ".join(words(step.action) for step in course.steps if step.rule == name)
-        write_line(f"    {name}: {done or 'nothing is done'}")
+        write_line(f"    {name}: {done or 'nothing'}")
         write_line(f"      {why}")
 
 

@@ -1,4 +1,4 @@
-"""A state that somebody asks about, as JSON or the command line has it, to the facts that the tables are read with."""
+"""Parser of the states that ``bringup explain`` gets, into the facts that the rules read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from bringup.daemon.recovery.load_records import LIVE_MIGRATION_RUNNING
 
 OWN, OTHER = "own", "other"
 GONE = "gone"
-"""A look that finds no guest; Nova reads it as NOSTATE."""
-# What the rows of a table of Nova's decisions call our fields; a pasted row is understood.
+"""Power state of a guest that does not exist; Nova reads it as NOSTATE."""
+# Names of our fields in tables of Nova's decisions, whose rows are accepted as they are.
 SYNONYMS = {"db_power": "power_state", "drv_power1": "look", "drv_power2": "second_look"}
 FOLLOWS = "drv_power"
-"""The first look of such a row; the second one sees what was done in between."""
+"""The first power state of such a row; the second one follows from the actions in between."""
 FIELDS = (
     "vm_state",
     "task_state",
@@ -38,30 +38,30 @@ _POWER = ", ".join(f"{state.name.lower()} ({state.value})" for state in PowerSta
 
 
 class NotAState(Exception):
-    """What was asked is no state; the text says which field must be what."""
+    """A state that is not valid; the message names the field and its valid values."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One question."""
+class Question:
+    """State to explain."""
 
     facts: Facts
     look: PowerState | None
     second_look: PowerState | None
     has_guest: bool | None
     follows: bool
-    """The guest does nothing but what it is told."""
+    """The guest changes its state only by our actions."""
 
     def forecast(self) -> Forecast:
-        """Answer it."""
+        """Return what a run would do."""
         forecast = foresee(self.facts, self.look, self.second_look, has_guest=self.has_guest)
         if self.follows and self.look is not None:
             return Forecast((undisturbed(forecast, self.look),))
         return forecast
 
 
-def read_state(document: Any) -> Asked:
-    """Read a question.
+def read_state(document: Any) -> Question:
+    """Parse a state.
 
     :raises NotAState: a field is missing, unknown or wrong.
     """
@@ -89,19 +89,19 @@ def read_state(document: Any) -> Asked:
         else None,
     )
     has_guest = None if look is None else look_given != GONE
-    return Asked(facts, look, _look(fields, "second_look"), has_guest, FOLLOWS in document)
+    return Question(facts, look, _look(fields, "second_look"), has_guest, FOLLOWS in document)
 
 
 def _renamed(document: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in document.items():
         if value == "*" or (isinstance(value, list) and name != "id"):
-            raise NotAState(f"{name} stands for many values: give one of them")
+            raise NotAState(f"{name} has several values: give one")
         ours = "look" if name == FOLLOWS else SYNONYMS.get(name, name)
         if ours == "outcome":
             continue
         if ours not in FIELDS:
-            raise NotAState(f"{name}: there is no such field; the fields are {', '.join(FIELDS)}")
+            raise NotAState(f"{name}: unknown field; the fields are {', '.join(FIELDS)}")
         if ours in fields:
             raise NotAState(f"{ours} is given twice: {name} is another name for it")
         fields[ours] = value
@@ -111,7 +111,7 @@ def _renamed(document: Mapping[str, Any]) -> dict[str, Any]:
 def _vm_state(fields: Mapping[str, Any]) -> VmState | UnknownState:
     found = _text(fields, "vm_state")
     if found is None:
-        raise NotAState("vm_state is missing: give Nova's word, such as active")
+        raise NotAState("vm_state is missing: give one of Nova's states, such as active")
     return vm_state(found)
 
 

@@ -1,4 +1,4 @@
-"""``bringup history``: what was done on this host, run by run."""
+"""``bringup history``: the runs of the journal, their instances and their actions."""
 
 import argparse
 import json
@@ -22,16 +22,16 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "history",
-        help="show what earlier runs did",
-        description="Show what earlier runs did, from the journal; without an option the runs, the newest first.",
+        help="show earlier runs",
+        description="Show earlier runs from the journal; without an option a line for each run, the newest first.",
     )
     add_settings_to(parser, placement=False)
     add_json_to(parser)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--run", metavar="ID", help='one run: its id, the beginning of it, or "last"')
+    which.add_argument("--run", metavar="ID", help='one run: its id, a unique prefix of it, or "last"')
     which.add_argument("--instance", metavar="UUID", help="one instance (or its name), in every run")
-    which.add_argument("--kept", action="store_true", help="the disks of destroyed guests that are set aside")
-    parser.add_argument("--limit", type=_count, default=20, metavar="N", help="at most so many runs (20)")
+    which.add_argument("--kept", action="store_true", help="disks of destroyed guests that are kept")
+    parser.add_argument("--limit", type=_count, default=20, metavar="N", help="show at most N runs (default: 20)")
     parser.set_defaults(execute=execute)
 
 
@@ -43,12 +43,12 @@ def _count(text: str) -> int:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Show it; give the exit code."""
+    """Show the history; return the exit code."""
     from bringup.daemon.service.assembly import JOURNAL
     from bringup.daemon.storage.journal.history import read
 
     settings = settings_of(arguments)
-    uuid = "" if arguments.instance is None else _meant(arguments.instance, settings)
+    uuid = "" if arguments.instance is None else _uuid_of(arguments.instance, settings)
     with read(settings.host.state_directory / JOURNAL) as history:
         if history is None:
             if not arguments.json:
@@ -87,7 +87,7 @@ def _write_runs(history: "History", limit: int, *, as_json: bool) -> None:
 def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
     run = history.run(prefix)
     if run is None:
-        raise UsageError(f"--run {prefix}: there is no such run, or more than one; bringup history lists them")
+        raise UsageError(f"--run {prefix}: no run, or more than one, has this id; bringup history lists them")
     instances = history.instances_of(run["run_id"])
     if as_json:
         write_json(run)
@@ -115,22 +115,22 @@ def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
         write_line(line)
 
 
-def _meant(text: str, settings: "Settings") -> str:
+def _uuid_of(text: str, settings: "Settings") -> str:
     import anyio
 
-    from bringup.daemon.cli.which_instance import uuids_of
+    from bringup.daemon.cli.instance_arguments import uuids_of
 
-    async def ask() -> str:
+    async def read() -> str:
         [uuid] = await uuids_of([text], settings, option="--instance")
         return uuid
 
-    return anyio.run(ask)
+    return anyio.run(read)
 
 
 def _write_instance(history: "History", uuid: str, *, as_json: bool) -> None:
     found = history.instance(uuid)
     if not found:
-        raise UsageError(f"--instance {uuid}: no run of the journal has it")
+        raise UsageError(f"--instance {uuid}: no run of the journal has this instance")
     if as_json:
         _write_all(found)
         return

@@ -1,4 +1,4 @@
-"""``bringup import``: records from files, or of the guests that libvirt has, into the store, all of them or none."""
+"""``bringup import``: store records from files, or of libvirt's guests, all of them or none."""
 
 import argparse
 import os
@@ -23,27 +23,27 @@ STDIN = Path("-")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evacuated:
-    """What was evacuated from this host, as the store has it now."""
+    """Evacuations from this host in the store, by what a run does with their guests."""
 
     destroyed: int = 0
-    """Whose guests a run destroys, where the hypervisor still has them."""
+    """Evacuations that are done: a run destroys the guests that the hypervisor still has."""
     fenced: int = 0
-    """Whose guests a run powers off: their evacuation is not done."""
+    """Evacuations that are not done: a run powers the guests off."""
     elsewhere: int = 0
-    """How many of the imported instances of other hosts are among them."""
+    """Imported instances of other hosts among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What an import did."""
+    """Result of an import."""
 
     result: "ImportResult"
     by_host: Mapping[str | None, int]
-    """How many instances name each host; None: they are on no host."""
+    """Number of instances by host; None: no host."""
     kept: int = 0
-    """How many records were kept: their guests should run, and are not back yet."""
+    """Number of records that were not overwritten: their guests should run, and are not back yet."""
     transient: Sequence[str] = ()
-    """Names of guests that are gone when they stop: nothing can start them again."""
+    """Names of guests without a definition: nothing can start them again once they stop."""
     evacuated: Evacuated = Evacuated()
 
 
@@ -51,21 +51,21 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "import",
-        help="store records from Nova's answers to GET /servers/detail, from our own JSON, or of libvirt's guests",
-        description="Store records: all of all files, or none.  Records of the same UUID are overwritten.",
+        help="store records from Nova's GET /servers/detail, from bringup's own JSON, or of libvirt's guests",
+        description="Store records: all of all files, or none. Records of the same UUID are overwritten.",
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="file of records; - is standard input")
     parser.add_argument(
-        "--from-libvirt", action="store_true", help="make the records of the guests that libvirt has, as they are now"
+        "--from-libvirt", action="store_true", help="create records of libvirt's guests, as they are now"
     )
-    parser.add_argument("--host", metavar="NAME", help="where instances are whose records do not say")
+    parser.add_argument("--host", metavar="NAME", help="host of instances whose records have none")
     add_settings_to(parser, placement=False)
     add_json_to(parser)
     parser.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Import; give the exit code."""
+    """Import; return the exit code."""
     import anyio
 
     from bringup.daemon import logs
@@ -91,28 +91,28 @@ def execute(arguments: argparse.Namespace) -> int:
 async def import_files(settings: "Settings", files: Sequence[Path], *, host: str | None = None) -> Imported:
     """Store the records of all files in one transaction.
 
-    ``host`` is where instances are whose records do not say.
+    ``host`` is the host of instances whose records have none.
 
-    :raises UsageError: a file or a record is wrong; nothing was stored.
+    :raises UsageError: a file or a record is not valid; nothing was stored.
     :raises Temporary: a daemon runs for this host, or the store could not be written; nothing was stored.
     :raises BringupError: the state directory or the store cannot be used.
     """
     records = _read_all(files, host)
 
-    async def read_already(_store: "ImportingStore") -> "tuple[Records, int]":
+    async def read_before(_store: "ImportingStore") -> "tuple[Records, int]":
         return records, 0
 
-    return await _store_all(settings, read_already)
+    return await _store_all(settings, read_before)
 
 
 async def import_guests(settings: "Settings") -> Imported:
-    """Store a record of each guest that libvirt has, as it is now, in one transaction.
+    """Store a record of each of libvirt's guests, as it is now, in one transaction.
 
     A guest that should run and is not back yet (this boot's run has not ended, or could not bring it back) keeps its
     record.
 
-    :raises SettingsError: libvirt is not what is set.
-    :raises Unavailable: it could not be asked; nothing was stored.
+    :raises SettingsError: the settings of libvirt are not valid.
+    :raises Unavailable: libvirt does not answer; nothing was stored.
     :raises Temporary: as :func:`import_files`.
     """
     from bringup.daemon.service import assembly
@@ -125,13 +125,13 @@ async def import_guests(settings: "Settings") -> Imported:
     alive = assembly.alive(settings)
     host, boot_id = settings.host.name, alive.boot.boot_id
     state_directory.prepare(settings.host.state_directory)
-    # Asked for every few minutes and at shutdown: the next boot tells from it how long this host was away.
+    # This runs every few minutes and at shutdown: the next boot computes the downtime from it.
     alive.note(is_kept=True)
 
     transient: list[str] = []
 
     async def merge(store: "ImportingStore") -> "tuple[Records, int]":
-        # Under the lock: a run that ends between the look and the import would be overwritten with what was before it.
+        # Under the lock: a run between this read and the import would be overwritten with the state before it.
         guests = await defined_guests(settings)
         transient.extend(guest.name for guest in guests if not guest.persistent)
         found = records_of(guests, host, boot_id)
@@ -169,13 +169,13 @@ def _check_sources(arguments: argparse.Namespace) -> None:
     from bringup.daemon.errors import UsageError
 
     if bool(arguments.files) is arguments.from_libvirt:
-        raise UsageError("cannot import: give files of records, or --from-libvirt; one of the two")
+        raise UsageError("cannot import: name files of records or use --from-libvirt, one of the two")
     if arguments.from_libvirt and arguments.host is not None:
         raise UsageError("cannot import: --host is for files; libvirt's guests are on host.name")
 
 
 def source_of(path: Path) -> Path | bytes:
-    """Give what is to be read: a file, or what comes from standard input, a byte over the limit at most."""
+    """Return the file to read, or the content of standard input, at most a byte over the limit."""
     from bringup.daemon.storage.record_files import LIMIT_BYTES
 
     return sys.stdin.buffer.read(LIMIT_BYTES + 1) if path == STDIN else path
@@ -195,7 +195,7 @@ def _read_all(files: Sequence[Path], host: str | None) -> "Records":
         for what in named:
             first = found.setdefault(what, path)
             if first != path:
-                raise UsageError(f"cannot import {path}: {what} is in {first} too; a UUID may be there once")
+                raise UsageError(f"cannot import {path}: {what} is in {first} too; a UUID must be unique")
         # A file that is named twice is read twice and stored once.
         instances |= {instance.uuid: instance for instance in records.instances}
         migrations |= {migration.uuid: migration for migration in records.migrations}
@@ -203,7 +203,7 @@ def _read_all(files: Sequence[Path], host: str | None) -> "Records":
 
 
 async def _evacuated(store: "ImportingStore", records: "Records", host: str) -> "Evacuated":
-    """Find out what a run will do with the guests of instances that were evacuated from this host."""
+    """Count the evacuations from this host by what a run will do with their guests."""
     from bringup.daemon.decisions.from_evacuation import EVACUATION_DONE
     from bringup.daemon.decisions.from_record import EVACUATION_STATUSES
     from bringup.daemon.recovery.load_records import latest
@@ -246,7 +246,7 @@ def _write_json(imported: Imported, settings: "Settings") -> None:
 
 
 def _evacuated_json(evacuated: Evacuated) -> dict[str, int]:
-    """Give what a run will do with evacuated guests, where there are any."""
+    """Return the numbers of evacuations that are not zero."""
     found = {"evacuated": evacuated.destroyed, "being_evacuated": evacuated.fenced}
     return {name: count for name, count in found.items() if count}
 
@@ -260,13 +260,13 @@ def _write_words(imported: Imported, settings: "Settings") -> None:
         write_line(f"  {count} on {host or 'no host'}" + (" (this host)" if host == settings.host.name else ""))
     if imported.kept:
         write_line(
-            f"{imported.kept} kept as they were: these guests should run and do not yet; "
-            "bringup run (the next boot) or virsh start brings them back"
+            f"{imported.kept} records not overwritten: these guests should run and do not run yet; "
+            "bringup run (the next boot) or virsh start starts them"
         )
     if imported.transient:
         write_line(
-            f"warning: {', '.join(imported.transient)}: libvirt has no definition of these guests, forgets them when "
-            "they stop, and nothing can bring them back; give each one now: virsh dumpxml GUEST > GUEST.xml; "
+            f"warning: {', '.join(imported.transient)}: libvirt has no definition of these guests: once they stop, "
+            "nothing can start them again; define each one now: virsh dumpxml GUEST > GUEST.xml; "
             "virsh define GUEST.xml"
         )
     evacuated = imported.evacuated
@@ -275,7 +275,7 @@ def _write_words(imported: Imported, settings: "Settings") -> None:
             f"warning: {evacuated.destroyed} were evacuated from this host: the next run destroys those of their "
             "guests that its hypervisor still has (within [guards]; disks only with "
             'evacuated.shared_storage = "local"), '
-            "also where their instances were deleted since; bringup plan names them"
+            "also if their instances were deleted since; bringup plan lists them"
         )
     if evacuated.fenced:
         write_line(
@@ -285,6 +285,6 @@ def _write_words(imported: Imported, settings: "Settings") -> None:
     elsewhere = _elsewhere(imported, settings) - evacuated.elsewhere
     if elsewhere:
         write_line(
-            f"warning: {elsewhere} of them are not on this host, {settings.host.name}, and will be left off: "
-            "if they should be, set host.name to what Nova calls this host"
+            f"warning: {elsewhere} of them are not on this host, {settings.host.name}, and stay off: "
+            "if they are of this host, set host.name to Nova's name of it"
         )

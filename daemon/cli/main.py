@@ -1,4 +1,4 @@
-"""The parser of the whole command line, and what its end looks like."""
+"""Entry point: the parser of the command line, exit codes and error output."""
 
 import argparse
 import json
@@ -19,8 +19,7 @@ from bringup.daemon.cli import (
     import_records,
     plan,
     plot,
-    release,
-    retry,
+    release_and_retry,
     run,
     status,
 )
@@ -36,8 +35,7 @@ COMMANDS = (
     status,
     history,
     plot,
-    release,
-    retry,
+    release_and_retry,
     accept,
     import_records,
     from_nova_conf,
@@ -47,7 +45,7 @@ INTERRUPTED = 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """Exits with 64, as sysexits.h has it, where argparse would exit with 2."""
+    """Parser whose usage errors exit with 64, as in sysexits.h, instead of 2."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -55,7 +53,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """Make the parser of the whole command line."""
+    """Build the parser of the command line."""
     top = _Parser(
         prog="bringup",
         description="Bring every virtual machine of a compute host back after the host booted.",
@@ -72,48 +70,48 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out a command line; give the exit code."""
+    """Run a command line; return the exit code."""
     _open_missing_streams()
     try:
-        return _carried_out(argv)
+        return _execute(argv)
     finally:
-        # Python flushes once more at the end, and its exit code would be the one that counts.
+        # Python flushes once more at exit, and would replace the exit code.
         for stream in (sys.stdout, sys.stderr):
-            _give_up_if_full(stream)
+            _discard_if_full(stream)
 
 
-def _carried_out(argv: Sequence[str] | None) -> int:
+def _execute(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
-    if argv is None:  # the process is ours
+    if argv is None:  # not called by a test
         keep_out()
     code = os.EX_OK
     try:
         code = arguments.execute(arguments)
         sys.stdout.flush()
     except BringupError as error:
-        _say(error, as_json=getattr(arguments, "json", False))
+        _print_error(error, as_json=getattr(arguments, "json", False))
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not fail once more when it flushes.
+        # The reader of our output closed it; Python must not raise again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ExceptionGroup) as error:
-        if full := _give_up_if_full(sys.stdout, trying="\n"):
-            _say(Temporary(f"standard output cannot be written ({full}); write it elsewhere"), as_json=False)
+        if full := _discard_if_full(sys.stdout, trying="\n"):
+            _print_error(Temporary(f"cannot write standard output ({full}); redirect it elsewhere"), as_json=False)
             return Temporary.exit_code
         refused = _refused(error)
         if refused is None:
             raise
-        _say(refused, as_json=getattr(arguments, "json", False))
+        _print_error(refused, as_json=getattr(arguments, "json", False))
         return refused.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
 
 
-def _give_up_if_full(stream: TextIO, *, trying: str = "") -> str | None:
-    """Let go of what a stream cannot be rid of, and say why it cannot; None: nothing is left in it."""
+def _discard_if_full(stream: TextIO, *, trying: str = "") -> str | None:
+    """Discard what a stream cannot write, and return the reason; None if it has written everything."""
     try:
-        # Without a buffer (PYTHONUNBUFFERED) nothing is left of what could not be written.
+        # Without a buffer (PYTHONUNBUFFERED) a failed write leaves nothing to flush.
         stream.write(trying)
         stream.flush()
     except BrokenPipeError:
@@ -131,7 +129,7 @@ def _give_up_if_full(stream: TextIO, *, trying: str = "") -> str | None:
 
 
 def _refused(error: Exception) -> Refused | None:
-    """Say that this user may not, where that is what an error says; None: it says something else."""
+    """Return the refusal for an error that means missing rights; None for another error."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     if not isinstance(error, PermissionError):
@@ -141,17 +139,17 @@ def _refused(error: Exception) -> Refused | None:
 
 
 def _open_missing_streams() -> None:
-    """Give a process that was started without standard output or error ones that nobody reads."""
+    """Open the null device for a process that was started without standard output or error."""
     if sys.__stdout__ is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open as long as the process is
     if sys.__stderr__ is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open as long as the process is
 
 
-def _say(error: BringupError, *, as_json: bool) -> None:
+def _print_error(error: BringupError, *, as_json: bool) -> None:
     line = f"bringup: {chain_of(error)}"
     if as_json:
         line = json.dumps({"error": type(error).__name__, "exit_code": error.exit_code, "message": chain_of(error)})
-    # Where nobody can be told, the exit code still tells.
+    # If standard error is closed, the exit code remains.
     with suppress(OSError):
-        print(line, file=sys.stderr)  # noqa: T201 - the command's own words
+        print(line, file=sys.stderr)  # noqa: T201 - the command's own output

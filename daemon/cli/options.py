@@ -1,4 +1,4 @@
-"""What the commands have in common."""
+"""Options and output that the commands share."""
 
 import argparse
 import os
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def add_settings_to(parser: argparse.ArgumentParser, *, placement: bool = True) -> None:
-    """Add the options that say where the settings are; ``placement``: whether it is asked, with credentials."""
+    """Add the options that select the settings; ``placement``: the command logs in to Placement."""
     parser.add_argument(
         "-c",
         "--config",
         type=Path,
         metavar="FILE",
-        help="settings file in TOML (default: $BRINGUP_CONFIG, else /etc/bringup/bringup.toml where that is there)",
+        help="settings file in TOML (default: $BRINGUP_CONFIG, else /etc/bringup/bringup.toml if it exists)",
     )
     parser.add_argument(
         "-s",
@@ -29,14 +29,14 @@ def add_settings_to(parser: argparse.ArgumentParser, *, placement: bool = True) 
         default=[],
         dest="overrides",
         metavar="SECTION.KEY=VALUE",
-        help="override one setting; may be given again",
+        help="override one setting; may be repeated",
     )
     parser.add_argument(
         "--nova-conf",
         action="append",
         default=[],
         metavar="PATH",
-        help="take the credentials for Placement from this nova.conf (file or folder); may be given again"
+        help="read the credentials for Placement from this nova.conf (file or folder); may be repeated"
         if placement
         else argparse.SUPPRESS,
     )
@@ -48,9 +48,9 @@ def add_json_to(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(arguments: argparse.Namespace) -> "Settings":
-    """Load the settings that the command line names.
+    """Load the settings that the command line selects.
 
-    :raises SettingsError: any of them is wrong.
+    :raises SettingsError: one of them is not valid.
     """
     from bringup.daemon.settings import load
 
@@ -58,12 +58,12 @@ def settings_of(arguments: argparse.Namespace) -> "Settings":
 
 
 def write_line(text: str) -> None:
-    """Write a line to standard output; what is in it of others stays in it."""
+    """Write a line to standard output, with control characters escaped."""
     sys.stdout.write(printable(text) + "\n")
 
 
 def note(text: str) -> None:
-    """Write a line about what was done to standard error."""
+    """Write a line to standard error, with control characters escaped."""
     sys.stderr.write(f"bringup: {printable(text)}\n")
 
 

@@ -1,4 +1,4 @@
-"""``bringup plan``: what would happen to each instance, and because of which rules.  Touches nothing."""
+"""``bringup plan``: what a run would do with each instance, and because of which rules.  Changes nothing."""
 
 import argparse
 import os
@@ -25,26 +25,29 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "plan",
-        help="say what would happen to each instance, and why; touches nothing",
-        description="Say what would happen to each instance of this host, and because of which rules. Nothing is "
-        "touched: guests are looked at, records are read.",
+        help="show what a run would do with each instance, and why; changes nothing",
+        description="Show what a run would do with each instance of this host, and because of which rules. Nothing is "
+        "changed: the states of guests and records are read.",
     )
     parser.add_argument(
-        "--records", type=Path, metavar="FILE", help="plan for a file of records (- is standard input), no store"
+        "--records",
+        type=Path,
+        metavar="FILE",
+        help="plan for a file of records (- is standard input) instead of the store",
     )
-    parser.add_argument("--host", metavar="NAME", help="the name of this host (default: host.name)")
-    parser.add_argument("--no-look", action="store_true", help="do not ask the hypervisor")
+    parser.add_argument("--host", metavar="NAME", help="name of this host (default: host.name)")
+    parser.add_argument("--no-look", action="store_true", help="plan without the hypervisor")
     parser.add_argument(
         "--after-power-cut",
         action="store_true",
-        help="what would happen after a power cut now: every guest is taken as off, on the next boot",
+        help="plan for the next boot after a power cut now: as if every guest were off",
     )
     parser.add_argument(
         "--uuid",
         action="append",
         default=[],
         metavar="UUID",
-        help="plan for this instance only, by its UUID or its name; may be given again",
+        help="plan for this instance only, by UUID or name; may be repeated",
     )
     add_settings_to(parser)
     add_json_to(parser)
@@ -52,7 +55,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Plan; give the exit code."""
+    """Plan; return the exit code."""
     import anyio
 
     from bringup.daemon import logs
@@ -66,7 +69,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     planned = anyio.run(main)
     if records is not None:
-        _say_all_elsewhere(records, host, arguments.records)
+        _warn_if_all_elsewhere(records, host, arguments.records)
     chosen = _only(planned, arguments.uuid, host)
     _write(chosen, host, as_json=arguments.json)
     if not arguments.json:
@@ -74,23 +77,23 @@ def execute(arguments: argparse.Namespace) -> int:
     return os.EX_OK
 
 
-def _say_all_elsewhere(records: "Records", host: str, path: Path) -> None:
-    """Say on standard error that no record of a file is of this host: then nothing would be done."""
+def _warn_if_all_elsewhere(records: "Records", host: str, path: Path) -> None:
+    """Warn on standard error if no record of a file is of this host: a run would do nothing."""
     hosts = sorted({str(instance.host) for instance in records.instances if instance.host is not None})
     if not hosts or host in hosts:
         return
     short = host.partition(".")[0].lower()
     alike = [other for other in hosts if other.partition(".")[0].lower() == short]
-    hint = f", which is perhaps this host under another name: try --host {alike[0]}" if alike else ""
+    hint = f" ({alike[0]} may be this host under another name: try --host {alike[0]})" if alike else ""
     sys.stderr.write(
-        f"warning: none of the {len(records.instances)} records of {path} is of this host, {host}; they name "
-        f"{', '.join(hosts[:SHOWN_HOSTS])}{', ...' if len(hosts) > SHOWN_HOSTS else ''}{hint}; set host.name to what "
-        "Nova calls this host, or name it with --host\n"
+        f"warning: none of the {len(records.instances)} records of {path} is of this host, {host}; they are of "
+        f"{', '.join(hosts[:SHOWN_HOSTS])}{', ...' if len(hosts) > SHOWN_HOSTS else ''}{hint}; set host.name, or "
+        "--host, to Nova's name of this host\n"
     )
 
 
 def _records(arguments: argparse.Namespace, settings: "Settings") -> "tuple[Records | None, str]":
-    """Give the records of the file, where one is named, and the name of this host."""
+    """Return the records of the file, if one is given, and the name of this host."""
     if arguments.records is None:
         return None, arguments.host or settings.host.name
     from bringup.daemon.cli.import_records import source_of
@@ -104,8 +107,7 @@ def _records(arguments: argparse.Namespace, settings: "Settings") -> "tuple[Reco
     hosts = sorted({instance.host for instance in records.instances if instance.host is not None})
     if len(hosts) > 1:
         raise UsageError(
-            f"cannot tell which host this is: the records of {arguments.records} name {', '.join(hosts)}; "
-            "say which one with --host"
+            f"unknown host: the records of {arguments.records} name {', '.join(hosts)}; select one with --host"
         )
     return records, hosts[0] if hosts else settings.host.name
 
@@ -132,7 +134,7 @@ async def _plan(
                 store=FileStore(records),
                 driver=driver,
                 resuming=assembly.resuming(settings),
-                # Records of a file may be any host's: what this one has done says nothing of them.
+                # Records of a file may be any host's: the journal of this host does not apply to them.
                 past=Past(run_id=""),
                 guards=assembly.guards(settings),
                 others=records.instances,
@@ -157,25 +159,25 @@ async def _plan(
 
 
 def _accepted(settings: "Settings", host: str) -> frozenset[str]:
-    """Give the guests that an operator has accepted; say on standard error that a run would be refused, if it would."""
+    """Return the guests that an operator accepted; warn on standard error if a run would be refused."""
     from bringup.daemon.service import assembly
     from bringup.daemon.storage import identity
 
     if host != settings.host.name:
-        # Somebody asks about another host.
+        # The plan is for another host.
         return frozenset()
     known = identity.remembered(settings.host.state_directory)
     if known is None:
         return frozenset()
     for difference in identity.differences(known, assembly.given_by(settings)):
-        # Who only looks may look at any directory.
+        # A plan may read any state directory.
         sys.stderr.write(f"warning: a run would be refused: {difference}\n")
     return known.accepted_guests
 
 
 def _past(settings: "Settings", host: str, *, power_cut: bool) -> "Past":
-    """Ask the journal what a run that began now, or on the next boot, would know."""
-    from bringup.daemon.cli.plan_power_cut import next_boot
+    """Read what the journal would tell a run now, or on the next boot."""
+    from bringup.daemon.cli.plan_host import next_boot
     from bringup.daemon.service import assembly
     from bringup.daemon.storage.journal import Past
     from bringup.daemon.storage.journal.file import Mark
@@ -188,14 +190,14 @@ def _past(settings: "Settings", host: str, *, power_cut: bool) -> "Past":
             if history is not None:
                 past = history.past(boot_id, host, assembly.utc_now())
     except DamagedJournal as error:
-        note(f"warning: {error}, and goes on from the records; this plan does too")
+        note(f"warning: {error}, and uses the records alone; so does this plan")
     if past is None:
         past = Past(run_id="", memory_lost=Mark(path).lost(boot_id, is_new=True))
     return next_boot(past) if power_cut else past
 
 
 def _driver(arguments: argparse.Namespace, settings: "Settings") -> "Driver | None":
-    """Make the driver, where guests are to be looked at; for a file of records only where one is set."""
+    """Create the driver, if guests are to be read; for a file of records only if one is set."""
     from bringup.daemon.service import assembly
 
     if arguments.no_look or (arguments.records is not None and not assembly.has_driver(settings)):
@@ -209,21 +211,21 @@ def _driver(arguments: argparse.Namespace, settings: "Settings") -> "Driver | No
 def _only(planned: "list[Planned]", wanted: "Sequence[str]", host: str) -> "list[Planned]":
     if not wanted:
         return planned
-    from bringup.daemon.cli.which_instance import as_uuid, named
+    from bringup.daemon.cli.instance_arguments import as_uuid, uuid_with_name
 
     instances = [each.instance for each in planned]
-    uuids = {as_uuid(text) or named(text, instances, option="--uuid", host=host) for text in wanted}
+    uuids = {as_uuid(text) or uuid_with_name(text, instances, option="--uuid", host=host) for text in wanted}
     missing = sorted(uuids - {each.uuid for each in instances})
     if missing:
-        raise UsageError(f"there is no instance {', '.join(missing)} in the records of {host}")
+        raise UsageError(f"no instance {', '.join(missing)} in the records of {host}")
     return [each for each in planned if each.instance.uuid in uuids]
 
 
 def _write_power_cut(arguments: argparse.Namespace, planned: "Sequence[Planned]", settings: "Settings") -> None:
     if arguments.after_power_cut:
-        from bringup.daemon.cli.plan_power_cut import summary
+        from bringup.daemon.cli.plan_output import power_cut_summary
 
-        sys.stdout.write(f"{summary(planned, settings.resume.guests)}\n")
+        sys.stdout.write(f"{power_cut_summary(planned, settings.resume.guests)}\n")
     sys.stdout.flush()
 
 
@@ -232,5 +234,5 @@ def _write(planned: "Sequence[Planned]", host: str, *, as_json: bool) -> None:
 
     for line in json_lines(planned) if as_json else text_lines(planned, host):
         sys.stdout.write(line + "\n")
-    # Whoever reads may have gone: that is told here, not when the process ends.
+    # A closed pipe must raise here, not when the process exits.
     sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""Finds out what would happen to each instance of a host, and touches nothing.
+"""Plan of a host: what a run would do with each instance.  Changes nothing.
 
-The records are loaded as a run loads them; of the hypervisor only ``init_host``, the list of its guests, ``get_info``
-and, where a guest would be started, ``needs`` are asked.
+The records are loaded as a run loads them.  Of the hypervisor it calls only ``init_host``, the list of guests,
+``get_info`` and, for a guest that would be started, ``needs``.
 """
 
 from collections import deque
@@ -37,25 +37,25 @@ LOOK_DEADLINE_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What would happen to one instance."""
+    """Plan of one instance."""
 
     facts: Facts
     forecast: Forecast
-    """All ways that it may go, as far as is known."""
+    """All courses that are possible, as far as is known."""
     has_guest: bool | None = None
-    """Whether the hypervisor has the guest, asked for evacuated instances only."""
+    """Whether the hypervisor has the guest; checked for evacuated instances only."""
     look: PowerState | None = None
-    """What a look at the guest gave; None: there was none."""
+    """Power state of the guest; None if it was not read."""
     course: Course | None = None
-    """The way it goes if the guest stays as it was seen; None: that is not known."""
+    """The course if the guest stays as it is; None if that is unknown."""
     problem: str | None = None
-    """Why the guest could not be looked at."""
+    """Why the power state of the guest could not be read."""
     needs: tuple[Need, ...] = ()
-    """What a start of it would need and this host does not have."""
+    """What its start would need and this host does not have."""
 
     @property
     def is_deferred(self) -> bool:
-        """Tell whether it would be deferred."""
+        """Whether it would be deferred."""
         return self.course is not None and self.course.kind is Kind.DEFERRED
 
     @property
@@ -64,34 +64,50 @@ class Planned:
         return self.facts.instance
 
 
+def next_boot(past: Past) -> Past:
+    """Return what the journal would tell a run on the next boot, after a short power cut."""
+    return replace(
+        past,
+        run_id="",
+        attempt=1,
+        settled={},
+        in_flight={},
+        resumed=frozenset(),
+        boot_settled=False,
+        held=frozenset(),
+        memory_lost=False,
+        downtime_s=0.0,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planning:
-    """What is to be planned."""
+    """Host to plan for, and what is known of it."""
 
     settings: Settings
     host: str
     """The name of this host."""
     store: Store
     driver: Driver | None
-    """Who is asked about the guests; None: nobody."""
+    """None: plan without the hypervisor."""
     resuming: Resuming
-    """By what guests that ran before are brought back."""
+    """Policy for guests that ran before."""
     past: Past
-    """What the journal knows."""
+    """What the journal has of this boot."""
     guards: Guards
     boot: Boot | None = None
-    """What is known of this boot; None: what the journal knows."""
+    """This boot; None: as the journal has it."""
     accepted_guests: frozenset[str] = frozenset()
-    """UUIDs of guests that need no record here: an operator has said so."""
+    """UUIDs of guests that an operator accepted without a record here."""
     others: Sequence[Instance] = ()
-    """Instances that are to be shown though they may belong to other hosts."""
+    """Further instances to show, which may belong to other hosts."""
     power_cut: bool = False
-    """Take every guest as off, as it would be after one."""
+    """Plan as if every guest were off."""
 
     async def plan(self) -> list[Planned]:
-        """Plan, in the order in which a run would take the instances.
+        """Plan all instances, in the order of a run.
 
-        :raises Unavailable: the hypervisor does not tell which guests it has.
+        :raises Unavailable: the hypervisor does not list its guests.
         :raises Temporary: the records could not be loaded.
         :raises SettingsError: a run would be refused.
         """
@@ -115,18 +131,18 @@ class Planning:
         own = in_order(facts for facts in records.own if facts.instance.uuid not in here)
         known = {*here, *(facts.instance.uuid for facts in (*foreign, *own))}
         others = [Facts(instance=each, host=self.host) for each in self.others if each.uuid not in known]
-        looked = None if self.driver is None else False
-        planned = [self._unlooked(facts, has_guest=looked is not None or None) for facts in here.values()]
-        planned += [self._unlooked(facts, has_guest=looked) for facts in (*foreign, *own, *others)]
+        has_guest = None if self.driver is None else False
+        planned = [self._without_look(facts, has_guest=has_guest is not None or None) for facts in here.values()]
+        planned += [self._without_look(facts, has_guest=has_guest) for facts in (*foreign, *own, *others)]
         if self.driver is not None:
-            return await self._looked(planned, self.driver)
-        return [_seen(each, PowerState.SHUTDOWN) for each in planned] if self.power_cut else planned
+            return await self._with_looks(planned, self.driver)
+        return [_with_look(each, PowerState.SHUTDOWN) for each in planned] if self.power_cut else planned
 
-    def _unlooked(self, facts: Facts, *, has_guest: bool | None) -> Planned:
+    def _without_look(self, facts: Facts, *, has_guest: bool | None) -> Planned:
         forecast = foresee(facts, has_guest=has_guest)
         return Planned(facts=facts, forecast=forecast, has_guest=has_guest, course=forecast.certain)
 
-    async def _looked(self, planned: list[Planned], driver: Driver) -> list[Planned]:
+    async def _with_looks(self, planned: list[Planned], driver: Driver) -> list[Planned]:
         deadline_s = min(LOOK_DEADLINE_S, self.settings.limits.instance_deadline)
         queue = deque(index for index, each in enumerate(planned) if any(c.first_look for c in each.forecast.courses))
 
@@ -149,12 +165,12 @@ async def _look(planned: Planned, driver: Driver, deadline_s: float, *, power_cu
         return replace(planned, problem=f"no answer in {deadline_s:g} s")
     except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being planned
         return replace(planned, problem=problem_of("get_info", error).message)
-    seen = _seen(planned, PowerState.SHUTDOWN if power_cut and look is not PowerState.NOSTATE else look)
-    return await _with_needs(seen, driver, deadline_s)
+    found = _with_look(planned, PowerState.SHUTDOWN if power_cut and look is not PowerState.NOSTATE else look)
+    return await _with_needs(found, driver, deadline_s)
 
 
 async def _with_needs(planned: Planned, driver: Driver, deadline_s: float) -> Planned:
-    """Ask what the guest needs, where it would be started."""
+    """Check the needs of a guest that would be started."""
     course, needs = planned.course, tuple[Need, ...]()
     if course is None or not any(can_start(step.action, planned.look) for step in course.steps):
         return planned
@@ -165,7 +181,7 @@ async def _with_needs(planned: Planned, driver: Driver, deadline_s: float) -> Pl
     return replace(planned, course=replace(course, steps=(), kind=Kind.DEFERRED), needs=needs) if needs else planned
 
 
-def _seen(planned: Planned, look: PowerState) -> Planned:
+def _with_look(planned: Planned, look: PowerState) -> Planned:
     if not any(course.first_look for course in planned.forecast.courses):
         return planned
     forecast = foresee(planned.facts, look, has_guest=planned.has_guest)

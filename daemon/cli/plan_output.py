@@ -1,11 +1,20 @@
-"""How a plan is written: aligned lines for a person, JSON lines for a program."""
+"""Output of a plan: aligned lines of text, or JSON lines."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bringup.daemon.cli.plan_host import Planned
-from bringup.daemon.decisions.actions import CompletePartialDeletion, Delete, DestroyEvacuated, DestroyGuest
+from bringup.daemon.decisions.actions import (
+    CompletePartialDeletion,
+    Delete,
+    DestroyEvacuated,
+    DestroyGuest,
+    Reboot,
+    ResumeStateOnHostBoot,
+    RevertMigration,
+    Start,
+)
 from bringup.daemon.decisions.describe import (
     condition,
     courses_json,
@@ -23,17 +32,18 @@ from bringup.daemon.decisions.rules import Step
 from bringup.daemon.text import one_line_of_json, printable
 
 DESTRUCTIVE = (CompletePartialDeletion, Delete, DestroyEvacuated, DestroyGuest)
+STARTS = (Reboot, ResumeStateOnHostBoot, RevertMigration, Start)
 MARK = "!"
 _WIDEST = 40
 
 
 def destroys(steps: Sequence[Step]) -> bool:
-    """Tell whether a guest or a row is lost."""
+    """Check whether the steps delete a guest or a row."""
     return any(isinstance(step.action, DESTRUCTIVE) for step in steps)
 
 
 def json_lines(planned: Sequence[Planned]) -> Iterator[str]:
-    """Write a JSON line an instance."""
+    """Return a JSON line for each instance."""
     for each in planned:
         yield one_line_of_json(_json(each))
 
@@ -41,7 +51,7 @@ def json_lines(planned: Sequence[Planned]) -> Iterator[str]:
 def _json(planned: Planned) -> dict[str, Any]:
     instance, forecast, course = planned.instance, planned.forecast, planned.course
     look = forecast.waits_for
-    told: Course | Any = forecast if course is None else course
+    known: Course | Any = forecast if course is None else course
     document: dict[str, Any] = {
         "uuid": instance.uuid,
         "name": instance.name,
@@ -51,9 +61,9 @@ def _json(planned: Planned) -> dict[str, Any]:
         "task_state": None if instance.task_state is None else state_word(instance.task_state),
         "power_state": None if instance.power_state is None else state_word(instance.power_state),
         "look": None if planned.look is None else state_word(planned.look),
-        "because": list(told.because),
-        "why": list(told.why),
-        "steps": [step_json(step) for step in told.steps],
+        "because": list(known.because),
+        "why": list(known.why),
+        "steps": [step_json(step) for step in known.steps],
         "kind": None if course is None else course.kind.value,
         "destroys": _may_destroy(planned),
         "waits_for_look": None if look is None or course is not None else look.value,
@@ -67,33 +77,35 @@ def _json(planned: Planned) -> dict[str, Any]:
 
 
 def text_lines(planned: Sequence[Planned], host: str) -> Iterator[str]:
-    """Write aligned lines, an instance each where it is known what would happen, then the counts."""
+    """Return an aligned line for each instance, with its possible courses where there are several, then the counts."""
     rows = [_row(each) for each in planned]
     if rows:
-        header = ("", "uuid", "name", "vm/task/power", "guest", "because", "what")
+        header = ("", "name", "uuid", "vm/task/power", "guest", "because", "what")
         widths = [min(_WIDEST, max(map(len, column))) for column in zip(header, *rows, strict=True)]
         for row, each in zip((header, *rows), (None, *planned), strict=True):
             yield _aligned(row, widths)
             if each is not None:
                 yield from _branches(each)
                 yield from (f"       needs: {printable(need_words(need))}" for need in each.needs)
-                yield from _told(each)
+                yield from _remarks(each)
         yield ""
     yield from _counts(planned, rows, host)
 
 
 def _row(planned: Planned) -> tuple[str, ...]:
     instance = planned.instance
-    told: Course | Any = planned.forecast if planned.course is None else planned.course
+    known: Course | Any = planned.forecast if planned.course is None else planned.course
     states = (instance.vm_state, instance.task_state, instance.power_state)
     return (
         MARK if _may_destroy(planned) else " ",
+        printable(instance.shown_name),
         instance.uuid,
-        printable(instance.name or instance.display_name),
         printable("/".join(state_word(state) for state in states)),
         "?" if planned.look is None else state_word(planned.look),
-        _because(told.because, open_ended=planned.course is None),
-        f"cannot look: {printable(planned.problem)}" if planned.problem else _what(told.steps, planned.course),
+        _because(known.because, open_ended=planned.course is None),
+        f"cannot read the guest: {printable(planned.problem)}"
+        if planned.problem
+        else _what(known.steps, planned.course),
     )
 
 
@@ -113,7 +125,7 @@ def _what(steps: Sequence[Step], course: Course | None) -> str:
 
 
 def _branches(planned: Planned) -> Iterator[str]:
-    """Say, where more than one thing may happen, when which does: only what is not said above."""
+    """Return a line for each possible course and its condition, without what the courses share."""
     forecast = planned.forecast
     if planned.course is not None:
         return
@@ -124,8 +136,8 @@ def _branches(planned: Planned) -> Iterator[str]:
         yield f"{mark}      {condition(course, forecast)}: {_because(names, open_ended=False)}: {what}"
 
 
-def _told(planned: Planned) -> Iterator[str]:
-    """Say what a person should know."""
+def _remarks(planned: Planned) -> Iterator[str]:
+    """Return the remarks of the course."""
     for one in () if planned.course is None else planned.course.told:
         yield f"       {printable(one.message)}"
 
@@ -133,7 +145,7 @@ def _told(planned: Planned) -> Iterator[str]:
 def _counts(planned: Sequence[Planned], rows: Sequence[Sequence[str]], host: str) -> Iterator[str]:
     counted: Counter[tuple[str, str, str]] = Counter()
     for each, (mark, *_facts, because, what) in zip(planned, rows, strict=True):
-        counted[because, "cannot look at the guest" if each.problem else what, mark] += 1
+        counted[because, "cannot read the guest" if each.problem else what, mark] += 1
     yield f"{host}: {len(planned)} instance{'' if len(planned) == 1 else 's'}"
     width = max((len(because) for because, _what, _mark in counted), default=0)
     for (because, what, mark), count in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
@@ -147,14 +159,30 @@ def _counts(planned: Sequence[Planned], rows: Sequence[Sequence[str]], host: str
 
 
 def _of_those(deferred: Sequence[Planned]) -> str:
-    """Say who is waited for."""
+    """Return how many are retried automatically, and how many wait for others."""
     again = sum(is_tried_again(each.needs) for each in deferred)
-    parts = [f"{again} tried again by themselves"] if again else []
+    parts = [f"{again} retried automatically"] if again else []
     if len(deferred) > again:
-        parts.append(f"{len(deferred) - again} left to nova-compute or a person")
+        parts.append(f"{len(deferred) - again} wait for nova-compute or an operator")
     return f": {', '.join(parts)}"
 
 
 def _may_destroy(planned: Planned) -> bool:
     courses = planned.forecast.courses if planned.course is None else (planned.course,)
     return any(destroys(course.steps) for course in courses)
+
+
+def power_cut_summary(planned: Sequence[Planned], resume: str) -> str:
+    """Return how many guests would be started after a power cut, and how many would not."""
+    unknown = sum(each.course is None or each.problem is not None for each in planned)
+    known = [each.course for each in planned if each.course is not None and each.problem is None]
+    started = sum(any(isinstance(step.action, STARTS) for step in course.steps) for course in known)
+    waiting = sum(course.kind in (Kind.HELD, Kind.DEFERRED) for course in known)
+    off = len(known) - started - waiting
+    parts = [f"{started} would be started", f"{off} {'stays' if off == 1 else 'stay'} off"]
+    if waiting:
+        parts.append(f"{waiting} would wait")
+    if unknown:
+        parts.append(f"{unknown} unknown")
+    why = '; no guest that ran is started: resume.guests = "never"' if resume == "never" else ""
+    return f"after a power cut: {', '.join(parts)}{why}"

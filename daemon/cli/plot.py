@@ -1,4 +1,4 @@
-"""``bringup plot``: a run of the journal as a picture."""
+"""``bringup plot``: a timeline of a run, as SVG."""
 
 import argparse
 import json
@@ -20,18 +20,20 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser = commands.add_parser(
         "plot",
         help="draw a run as a timeline (SVG)",
-        description="Draw a run as a timeline: one bar an instance, coloured by what was done; SVG.  With --json "
-        "a line an instance, with what was done and when, in seconds from the beginning of the run.",
+        description="Draw a run as a timeline in SVG: a bar for each instance, coloured by action. With --json a "
+        "line for each instance, with its actions and their times, in seconds since the start of the run.",
     )
     add_settings_to(parser, placement=False)
     add_json_to(parser)
-    parser.add_argument("--run", metavar="ID", default="last", help='its id, the beginning of it, or "last" (last)')
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write here; standard output if not given")
+    parser.add_argument(
+        "--run", metavar="ID", default="last", help='its id, a unique prefix of it, or "last" (default)'
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: standard output)")
     parser.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Draw it; give the exit code."""
+    """Draw the timeline; return the exit code."""
     from bringup.daemon.service.assembly import JOURNAL
     from bringup.daemon.status.timeline_of_run import timeline_of
     from bringup.daemon.status.timeline_svg import svg
@@ -41,7 +43,7 @@ def execute(arguments: argparse.Namespace) -> int:
     with read(settings.host.state_directory / JOURNAL) as history:
         timeline = None if history is None else timeline_of(history, arguments.run)
     if timeline is None:
-        raise UsageError(f"--run {arguments.run}: there is no such run, or more than one; bringup history lists them")
+        raise UsageError(f"--run {arguments.run}: no run, or more than one, has this id; bringup history lists them")
     text = _lines(timeline) if arguments.json else svg(timeline)
     if arguments.output is None:
         sys.stdout.write(text)

@@ -1,4 +1,4 @@
-"""What makes a start quick: a booting host waits for it."""
+"""Faster imports: a booting host waits for them."""
 
 import gc
 import sys
@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 IMPORTED_FOR_NOTHING = {"rich": "structlog", "click": "httpx"}
-"""What is imported wherever it is installed, and by whom."""
+"""Modules that are imported if installed although they are not used, and by which library."""
 
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import what the block imports with less work, about a quarter of it.
+    """Save about a quarter of the time of the imports in the block.
 
-    Imports make objects and drop hardly any: the collector would look through them again and again for nothing.
-    structlog imports rich's printer of tracebacks wherever rich is installed: ours are not printed that way, and rich
-    is imported later, for a person at a terminal only.  httpx imports its own command line wherever click is, which
-    uvicorn brings: nobody calls it.
+    Imports create objects and free hardly any: garbage collection would scan them repeatedly without effect.
+    structlog imports rich's tracebacks if rich is installed: ours are not printed that way, and rich is imported
+    later, on a terminal only.  httpx imports its own command line if click is installed, a dependency of uvicorn.
     """
     hidden = [name for name, importer in IMPORTED_FOR_NOTHING.items() if not {name, importer} & sys.modules.keys()]
     collects = gc.isenabled()

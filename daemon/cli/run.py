@@ -22,18 +22,18 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "run",
-        help="bring the host back, then stay and keep its records true",
-        description="Wait for Placement, bring every instance of this host back as its record says, report "
-        "what came of each; then stay, and keep the records true. bringup plan says beforehand what it would do.",
+        help="bring every instance back, then keep their records up to date",
+        description="Wait for Placement, bring every instance of this host back as its record says and report the "
+        "outcome of each; then stay and keep the records up to date. bringup plan shows beforehand what it would do.",
     )
     add_settings_to(parser)
     add_json_to(parser)
-    parser.add_argument("--once", action="store_true", help="end when every instance is settled and reported")
+    parser.add_argument("--once", action="store_true", help="exit once every instance is settled and reported")
     parser.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run; give the exit code."""
+    """Run; return the exit code."""
     with quick_imports():
         import anyio
         from stamina.instrumentation import set_on_retry_hooks
@@ -47,12 +47,12 @@ def execute(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     require_placement(settings)
     check_driver(settings)
-    # What is tried again is logged where it is: stamina's own line would name our internals.
+    # Each retry is logged by its caller: stamina's own line would name our internals.
     set_on_retry_hooks([])
     raise_limit()
     presenter = _presenter(settings, as_json=arguments.json)
 
-    # A service manager that wants to be told how far it is may ask for a reload; a terminal that hangs up does not.
+    # A service manager that expects notifications may request a reload; a terminal that hangs up does not.
     notifier = from_environment(os.environ, pid=os.getpid())
     load = None if notifier is None else partial(settings_of, arguments)
 
@@ -63,23 +63,23 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _presenter(settings: "Settings", *, as_json: bool) -> "Presenter":
-    """Choose: a person at a terminal sees progress and a table, everybody else JSON lines."""
+    """Return the presenter: progress and a table on a terminal, otherwise none, with JSON lines as the log."""
     from bringup.daemon import logs
 
-    watched = sys.stdout.isatty() and not as_json and settings.log.format not in ("json", "journal")
-    if not watched:
+    on_terminal = sys.stdout.isatty() and not as_json and settings.log.format not in ("json", "journal")
+    if not on_terminal:
         logs.configure(level=settings.log.level, style="json" if as_json else settings.log.format)
-        return Unwatched()
-    # The table says what came of each instance; lines are for what went wrong.
+        return LogPresenter()
+    # The table has the outcomes; log lines are for problems.
     level = "warning" if settings.log.level == "info" else settings.log.level
     logs.configure(level=level, style="console", stream=logs.CurrentStdout())
-    from bringup.daemon.cli.run_on_terminal import Watched
+    from bringup.daemon.cli.run_on_terminal import TerminalPresenter
 
-    return Watched(lifecycle=settings.driver.handle_lifecycle_events)
+    return TerminalPresenter(lifecycle=settings.driver.handle_lifecycle_events)
 
 
-class Unwatched:
-    """Shows nothing: the log has it all."""
+class LogPresenter:
+    """Presenter that shows nothing: the log has everything."""
 
     def showing(self, progress: "Progress") -> "AbstractAsyncContextManager[None]":
         """Show nothing."""

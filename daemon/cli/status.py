@@ -1,4 +1,4 @@
-"""``bringup status``: is it done, what is stuck, what failed and why."""
+"""``bringup status``: progress of the running daemon, what is stuck and what failed."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json
 
-LOOK_EVERY_S = 0.5
+POLL_INTERVAL_S = 0.5
 WIDE = 200
 
 
@@ -17,18 +17,18 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "status",
-        help="show how far the running daemon is",
-        description="Show how far the running daemon is: text, or JSON with --json. "
-        "Exit code 69 if there is none, or if its start failed.",
+        help="show the progress of the running daemon",
+        description="Show the progress of the running daemon, as text or with --json as JSON. "
+        "Exit code 69 if no daemon runs, or if its start failed.",
     )
     add_settings_to(parser, placement=False)
     add_json_to(parser)
-    parser.add_argument("--watch", action="store_true", help="go on showing it until the host is back")
+    parser.add_argument("--watch", action="store_true", help="keep showing it until the run is complete")
     parser.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Show it; give the exit code."""
+    """Show the status; return the exit code."""
     import anyio
 
     path = settings_of(arguments).status.socket
@@ -51,13 +51,13 @@ async def _show(path: Path, *, as_json: bool) -> Mapping[str, Any]:
 
     from bringup.daemon.status.console import told
 
-    # Nobody's lines are to be broken where they are piped.
+    # Lines are not wrapped in a pipe.
     Console(width=None if sys.stdout.isatty() else WIDE).print(told(answer), highlight=False)
     return answer
 
 
 async def _watch(path: Path, *, as_json: bool) -> Mapping[str, Any]:
-    """Show it again and again, until there is nothing more to come."""
+    """Show the status again and again until the run is complete."""
     import anyio
 
     from bringup.daemon.status.client import ask
@@ -66,7 +66,7 @@ async def _watch(path: Path, *, as_json: bool) -> Mapping[str, Any]:
     if as_json:
         write_json(answer)
         while answer["state"] == "initializing":
-            await anyio.sleep(LOOK_EVERY_S)
+            await anyio.sleep(POLL_INTERVAL_S)
             answer = await ask(path)
             write_json(answer)
             sys.stdout.flush()
@@ -78,7 +78,7 @@ async def _watch(path: Path, *, as_json: bool) -> Mapping[str, Any]:
 
     with Live(told(answer), console=Console(), auto_refresh=False) as live:
         while answer["state"] == "initializing":
-            await anyio.sleep(LOOK_EVERY_S)
+            await anyio.sleep(POLL_INTERVAL_S)
             answer = await ask(path)
             live.update(told(answer), refresh=True)
     return answer

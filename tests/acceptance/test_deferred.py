@@ -142,7 +142,7 @@ def test_a_plan_and_a_check_say_what_is_missing_and_change_nothing(tmp_path: Pat
         assert [need["name"] for need in plan[ONE]["needs"]] == ["/dev/sdb", "br-int"]
         assert (plan[TWO]["kind"], plan[TWO]["needs"]) == ("initialized", [])
         assert "needs: disk /dev/sdb is absent (no such block device)" in text
-        assert "1 would be deferred: 1 left to nova-compute or a person" in text
+        assert "1 would be deferred: 1 wait for nova-compute or an operator" in text
         assert (check["needs"]["status"], check["needs"]["deferred"]) == ("warning", 1)
         assert "1 guest would be deferred" in check["needs"]["message"]
         assert world.stored() == before
@@ -161,7 +161,7 @@ def test_what_failed_is_tried_again_by_the_running_daemon(tmp_path: Path) -> Non
         daemon.until("instance.initialized", instance=ONE)
         daemon.until("run.revised")
         assert (world.stored()[0][ONE].vm_state, power(world)) == (VmState.ACTIVE, Power.RUNNING)
-        assert command(world, "retry").out == "nothing failed and nothing is deferred\n"
+        assert command(world, "retry").out == "no instance failed or is deferred\n"
 
 
 def test_what_failed_can_be_tried_again_over_the_socket(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_without_a_daemon_the_next_start_tries_it_again(tmp_path: Path) -> None:
 
 def test_what_did_not_fail_cannot_be_tried_again(tmp_path: Path) -> None:
     with world_of(tmp_path) as world:
-        assert command(world, "retry").out == "nothing failed and nothing is deferred\n"
+        assert command(world, "retry").out == "no instance failed or is deferred\n"
         world.computer.run()
         refused = command(world, "retry", ONE)
         assert (refused.code, "what can be tried again: none" in refused.err) == (64, True)

@@ -39,7 +39,7 @@ def test_progress_is_shown_while_it_runs_and_a_table_when_it_is_over(computer: C
     assert "build_interrupted" in text
     assert f"failed {uuid_of(4)}  plug_vifs: " in text
     assert "no [bridge] here" in text
-    assert "The scheduler has acknowledged the report." in text
+    assert "The scheduler acknowledged the report." in text
     # No line of the log: all of it is in the table.
     assert '"event"' not in text
     assert "instance.initialized" not in text
@@ -47,8 +47,8 @@ def test_progress_is_shown_while_it_runs_and_a_table_when_it_is_over(computer: C
 
 def test_a_daemon_says_that_it_stays_and_ends_on_ctrl_c(computer: Computer) -> None:
     with on_a_screen("run", *computer.arguments) as screen:
-        screen.until("Ready: .* Ctrl-C ends")
-        screen.until("No report was made: scheduler.transport is none")
+        screen.until("Ready: .* Stop with Ctrl-C")
+        screen.until("Reporting is disabled")
         screen.press(CTRL_C)
         assert screen.end() == 0
 

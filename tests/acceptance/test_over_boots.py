@@ -162,7 +162,7 @@ def test_too_many_destroys_wait_for_a_word_and_go_on_in_the_running_daemon(tmp_p
 
 def test_what_is_not_held_cannot_be_released(tmp_path: Path) -> None:
     with world_of(tmp_path, [instance(1)]) as world:
-        assert command(world, "release").out == "nothing is held\n"
+        assert command(world, "release").out == "no instance is held\n"
         started(world)
         refused = command(world, "release", uuid_of(1))
         assert (refused.code, "held are: none" in refused.err) == (64, True)

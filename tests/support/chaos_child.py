@@ -16,7 +16,7 @@ from typing import Any
 
 import anyio
 
-from bringup.daemon.cli.run import Unwatched
+from bringup.daemon.cli.run import LogPresenter
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.service import assembly
 from bringup.daemon.service.process import serve
@@ -73,7 +73,7 @@ def run(config: str, kill_at: int | None) -> int:
     settings = load(Path(config), environment={}, overrides=())
 
     async def main() -> int:
-        return await serve(settings, Unwatched(), once=True, open_journal=opened)
+        return await serve(settings, LogPresenter(), once=True, open_journal=opened)
 
     return anyio.run(main)
 

@@ -101,7 +101,7 @@ def placement(directory: Path) -> Any:
         "OS_PLACEMENT_DATABASE__SYNC_ON_STARTUP": "true",
         "OS_API__AUTH_STRATEGY": "keystone",
     }
-    importlib.import_module("bringup.daemon.cli.demo_site.placement_server").forget_own_folder()
+    importlib.import_module("bringup.daemon.cli.demo_site.placement_server").remove_own_folder()
     return importlib.import_module("placement.wsgi.api").application
 
 

@@ -1,1 +1,1 @@
-"""What `bringup demo` shows: a scenario, the services around it, and a scheduler to tell."""
+"""Parts of ``bringup demo``: its scenario, its Placement and its scheduler."""

@@ -1,4 +1,4 @@
-"""Child processes of the demonstration: started, waited for, and gone with it."""
+"""Child processes of the demonstration, which exit with it."""
 
 import json
 import os
@@ -15,26 +15,26 @@ STOP_S = 5.0
 
 @contextmanager
 def serving(module: str, arguments: Sequence[str]) -> Iterator[str]:
-    """Start a program that says ``{"url": ...}`` on its first line and ends when its stdin does; give the URL.
+    """Start a program that prints ``{"url": ...}`` as its first line and exits when stdin closes; return the URL.
 
-    :raises Unavailable: it ended before it said so.
+    :raises Unavailable: it exited before that.
     """
     command = [sys.executable, "-m", module, *arguments]
-    # A group of its own: Ctrl-C is for the demonstration, which still has to report to its children.
+    # Its own process group: Ctrl-C stops the demonstration, which then still needs its children.
     with subprocess.Popen(  # noqa: S603 - our own
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0, env=clean() | _of_python()
     ) as child:
         try:
             line = child.stdout.readline() if child.stdout else b""
             if not line:
-                raise Unavailable(f"cannot start {module}: it ended with exit code {child.wait()}")
+                raise Unavailable(f"cannot start {module}: it exited with code {child.wait()}")
             yield str(json.loads(line)["url"])
         finally:
             _stop(child)
 
 
 def _of_python() -> dict[str, str]:
-    """Give what our own interpreter was told: where its packages are."""
+    """Return the environment of our interpreter: the location of its packages."""
     return {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
 
 

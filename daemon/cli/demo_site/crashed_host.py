@@ -1,6 +1,6 @@
-"""A host that lost power in the middle of everything: records and guests such that every rule has its instance.
+"""Records and guests of a host that lost power in the middle of everything: every rule applies to an instance.
 
-The same UUIDs every time, so that a log of yesterday can be compared with today's.
+The UUIDs are the same every time, so that logs of two runs can be compared.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,7 +44,7 @@ LATENCY: Mapping[LatencyKey, Latency] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sort:
-    """One sort of instance, and how many of it there are; ``guest`` None: the hypervisor has none."""
+    """Sort of instance and its count; ``guest`` None: the hypervisor has no such guest."""
 
     name: str
     count: int
@@ -125,7 +125,7 @@ _SORTS = (
 
 
 def crashed_host() -> tuple[Records, Scenario]:
-    """Give the records of the host and the guests of its hypervisor."""
+    """Return the records of the host and the guests of its hypervisor."""
     instances: list[Instance] = []
     migrations: list[Migration] = []
     guests: list[SimulatedGuest] = []

@@ -1,10 +1,10 @@
 """The real OpenStack Placement as a child process, for the demonstration and the tests.
 
-One line of JSON tells the URL when it listens; end of stdin, the death of the parent, or SIGTERM ends it.  Any token of
-the form ``admin`` or ``admin:project`` is an administrator's (``noauth2``).  One thread: with SQLite more of them break
-Placement (``database is locked``), and none would make it faster.
+It prints its URL as a line of JSON once it listens, and exits when stdin closes, the parent exits, or on SIGTERM.  Any
+token of the form ``admin`` or ``admin:project`` is that of an administrator (``noauth2``).  One thread: with SQLite
+more of them break Placement (``database is locked``), and none would make it faster.
 
-A child and not a thread: Placement has one database a process, and would take the interpreter's lock from the daemon.
+A child process, not a thread: Placement has one database for each process, and would compete for the daemon's GIL.
 """
 
 import argparse
@@ -24,22 +24,22 @@ from typing import Any, Final
 import bringup
 
 PARENT_CHECK_S: Final = 1.0
-"""How often it looks whether its parent is still there."""
+"""Interval of the checks that its parent still runs."""
 MISSING: Final = "cannot serve Placement: {} is not installed; in the checkout, .venv/bin/pip install '.[demo]'"
 
 
-def forget_own_folder() -> None:
-    """Make ``import placement`` find OpenStack's, also where the repository is the current directory."""
+def remove_own_folder() -> None:
+    """Remove our folder from ``sys.path``: ``import placement`` must find OpenStack's."""
     own = (Path(bringup.__file__).parent / "placement").resolve()
     sys.path[:] = [entry for entry in sys.path if Path(entry, "placement").resolve() != own]
 
 
 def load_application(connection: str) -> Any:
-    """Give the WSGI application over the database with this SQLAlchemy URL, which is created or migrated.
+    """Return the WSGI application over the database with this SQLAlchemy URL, which is created or migrated.
 
     :raises ModuleNotFoundError: the demo extra is not installed.
     """
-    forget_own_folder()
+    remove_own_folder()
     config = importlib.import_module("oslo_config.cfg").ConfigOpts()
     importlib.import_module("placement.conf").register_opts(config)
     # Defaults: an override would be lost in the call below.
@@ -53,20 +53,20 @@ def load_application(connection: str) -> Any:
     return importlib.import_module("placement.deploy").loadapp(config)
 
 
-def keep_quiet(log_file: Path | None) -> None:
-    """Send what the libraries say to a file, or nowhere: stderr may be the user's terminal."""
+def configure_logging(log_file: Path | None) -> None:
+    """Log the libraries' messages to a file, or not at all: stderr may be the user's terminal."""
     warnings.simplefilter("ignore")
     handler = logging.NullHandler() if log_file is None else logging.FileHandler(log_file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.getLogger().addHandler(handler)
 
 
-def listen_for_end() -> threading.Event:
-    """Give an event that is set when stdin ends, or SIGTERM or SIGINT comes."""
+def exit_event() -> threading.Event:
+    """Return an event that is set when stdin closes, or on SIGTERM or SIGINT."""
     ended = threading.Event()
 
     def watch_stdin() -> None:
-        # Not sys.stdin: a thread that holds its lock makes the interpreter abort when it ends.
+        # Not sys.stdin: a thread that holds its lock makes the interpreter abort at exit.
         with contextlib.suppress(OSError):
             while os.read(0, 4096):
                 pass
@@ -113,12 +113,12 @@ def _start(options: argparse.Namespace) -> Callable[[], None]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serve until there is nobody left to serve."""
+    """Serve until the parent exits."""
     parent = os.getppid()
     options = _arguments(arguments)
     os.umask(0o077)
-    keep_quiet(options.log)
-    ended = listen_for_end()
+    configure_logging(options.log)
+    ended = exit_event()
     stop = _start(options)
     while os.getppid() == parent and not ended.wait(PARENT_CHECK_S):
         pass

@@ -1,11 +1,11 @@
-"""A small scheduler that takes reports over HTTP, for the demonstration and the tests.
+"""A small scheduler that receives reports over HTTP, for the demonstration and the tests.
 
-``POST /reports`` takes a report: 201 for a new one, 200 for a repeat.  ``GET /reports`` lists them.
+``POST /reports`` accepts a report: 201 for a new one, 200 for a repeat.  ``GET /reports`` lists them.
 ``GET /hosts/<host>`` shows the instances of a host as Nova's ``HostManager`` would have them: what is reported is
 merged, what is deleted or elsewhere is removed, what is not mentioned stays.
 
-A report is on disk before it is acknowledged, so a kill loses nothing.  One line of JSON tells the URL; end of stdin or
-SIGTERM ends it.
+A report is on disk before it is acknowledged, so a kill loses nothing.  It prints its URL as a line of JSON, and exits
+when stdin closes or on SIGTERM.
 """
 
 import argparse
@@ -30,7 +30,7 @@ Hosts = dict[str, dict[str, Any]]
 
 @dataclass(slots=True, kw_only=True)
 class Faults:
-    """What goes wrong on purpose; the options of the command line say what each is."""
+    """Injected faults, as the options of the command line describe them."""
 
     fail_first: int = 0
     hang_first: int = 0
@@ -40,7 +40,7 @@ class Faults:
 
 
 class Receiver(http.server.ThreadingHTTPServer):
-    """Holds the reports, in memory and in ``directory``; listens on loopback as soon as it is made."""
+    """Server that keeps the reports in memory and in ``directory``; it listens on loopback once it is created."""
 
     daemon_threads = True
     block_on_close = False
@@ -48,7 +48,7 @@ class Receiver(http.server.ThreadingHTTPServer):
     def __init__(
         self, directory: Path, *, port: int = 0, token: str | None = None, faults: Faults | None = None
     ) -> None:
-        """Read what was kept before; a ``port`` of 0 takes any."""
+        """Read the reports of an earlier process; ``port`` 0: any."""
         super().__init__(("127.0.0.1", port), _Handler)
         make_private_directory(directory)
         self.directory = directory
@@ -63,11 +63,11 @@ class Receiver(http.server.ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens, without a slash at the end."""
+        """URL without a trailing slash."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def keep(self, report: Report) -> bool:
-        """Keep a report, on disk when this returns; tell whether it is new."""
+        """Write a report to disk; return whether it is new."""
         with self.lock:
             if any(known["report_id"] == report["report_id"] for known in self.reports):
                 return False
@@ -78,14 +78,14 @@ class Receiver(http.server.ThreadingHTTPServer):
             return True
 
     def stop(self) -> None:
-        """Stop to listen, and let go of those that hang."""
+        """Stop the server, and the requests that hang."""
         self.stopped.set()
         self.shutdown()
         self.server_close()
 
 
 def merge(hosts: Hosts, report: Report) -> None:
-    """Apply a report to what is known, by the rules of Nova's ``HostManager``."""
+    """Apply a report to the known instances, by the rules of Nova's ``HostManager``."""
     instances = hosts.setdefault(report["host"], {})
     for instance in report["instances"]:
         instances[instance["uuid"]] = instance
@@ -107,12 +107,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             elif self.path.startswith("/hosts/") and host in self.server.hosts:
                 self._answer(HTTPStatus.OK, {"host": host, "instances": list(self.server.hosts[host].values())})
             else:
-                self._answer(HTTPStatus.NOT_FOUND, {"error": f"there is no {self.path}"})
+                self._answer(HTTPStatus.NOT_FOUND, {"error": f"not found: {self.path}"})
 
     def do_POST(self) -> None:
-        # Read first: an answer to a request that is not read through breaks the connection.
+        # Read first: an answer before the end of the request breaks the connection.
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if not self._is_allowed() or self._goes_wrong():
+        if not self._is_allowed() or self._fails():
             return
         report = _parse(body)
         if self.path != "/reports":
@@ -131,10 +131,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _is_allowed(self) -> bool:
         if self.server.token is None or self.headers.get("Authorization") == f"Bearer {self.server.token}":
             return True
-        self._answer(HTTPStatus.UNAUTHORIZED, {"error": "the bearer token is not the one that is expected"})
+        self._answer(HTTPStatus.UNAUTHORIZED, {"error": "wrong bearer token"})
         return False
 
-    def _goes_wrong(self) -> bool:
+    def _fails(self) -> bool:
         if self._hits("hang_first"):
             self.server.stopped.wait()
             self.close_connection = True
@@ -169,20 +169,20 @@ def _parse(body: bytes) -> Report | None:
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scheduler_receiver", description="Take reports over HTTP.")
-    parser.add_argument("--port", type=int, default=0, help="0 takes any (default)")
-    parser.add_argument("--directory", type=Path, required=True, help="where reports are kept")
-    parser.add_argument("--token-file", type=Path, help="file with the bearer token to ask for")
+    parser = argparse.ArgumentParser(prog="scheduler_receiver", description="Receive reports over HTTP.")
+    parser.add_argument("--port", type=int, default=0, help="0: any (default)")
+    parser.add_argument("--directory", type=Path, required=True, help="directory of the reports")
+    parser.add_argument("--token-file", type=Path, help="file with the required bearer token")
     parser.add_argument("--fail-first", type=int, default=0, metavar="N", help="answer 503 to the first N reports")
     parser.add_argument("--hang-first", type=int, default=0, metavar="N", help="do not answer the first N")
-    parser.add_argument("--drop-first", type=int, default=0, metavar="N", help="keep the first N without an answer")
+    parser.add_argument("--drop-first", type=int, default=0, metavar="N", help="store the first N without an answer")
     parser.add_argument("--status", type=int, metavar="CODE", help="answer this to all reports")
     parser.add_argument("--retry-after", metavar="VALUE", help="header of the answers from 400 on")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Listen until stdin ends or SIGTERM comes."""
+    """Serve until stdin closes, or until SIGTERM."""
     options = vars(_arguments(arguments))
     port, directory, token_file = options.pop("port"), options.pop("directory"), options.pop("token_file")
     token = None if token_file is None else token_file.read_text().strip()
@@ -190,7 +190,7 @@ def main(arguments: list[str] | None = None) -> None:
     ended = threading.Event()
 
     def wait_for_end_of_input() -> None:
-        # Not through sys.stdin: the interpreter could not end while a thread holds its lock.
+        # Not sys.stdin: the interpreter cannot exit while a thread holds its lock.
         while os.read(sys.stdin.fileno(), 4096):
             pass
         ended.set()

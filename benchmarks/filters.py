@@ -10,7 +10,7 @@ from hosts import uuid_of
 
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.states import VmState
-from bringup.drivers.network import make_host_network
+from bringup.drivers.network.host import make_host_network
 
 CLONE_NEWNET = 0x40000000
 # Those of Neutron's default group, and one port.

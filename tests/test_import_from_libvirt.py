@@ -9,7 +9,7 @@ import pytest
 
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.storage.record_files.from_guests import records_of
-from bringup.drivers.libvirt import DefinedGuest
+from bringup.drivers.libvirt.domains import DefinedGuest
 from support.computer import Computer, a_computer
 from support.debian import run as make_disk
 from support.drivers import told, uuid_of

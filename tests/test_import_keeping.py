@@ -8,7 +8,7 @@ from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.storage.journal import Owed
 from bringup.daemon.storage.record_files.from_guests import SEEN_ON, keeping, records_of
-from bringup.drivers.libvirt import DefinedGuest
+from bringup.drivers.libvirt.domains import DefinedGuest
 from support.drivers import uuid_of
 from support.records import HOST
 

@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
-from bringup.drivers.libvirt import (
+from bringup.drivers.libvirt.autostart_conflicts import (
     AutostartConflicts,
     DaemonLimits,
     access_drivers,
+    auto_restore,
     bottlenecks,
     daemon_limits,
     is_local,
+    libvirt_guests,
+    starts_once,
 )
-from bringup.drivers.libvirt.autostart_conflicts import auto_restore, libvirt_guests, starts_once
 from bringup.drivers.libvirt.options import Autostart
 
 ENABLED = "etc/systemd/system/multi-user.target.wants/libvirt-guests.service"

@@ -8,7 +8,7 @@ import anyio.to_thread
 import pytest
 
 from bringup.drivers.base import LifecycleEvent, PowerState, RebootType, Transition
-from bringup.drivers.libvirt import LibvirtDriver
+from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.libvirt.errors import HypervisorUnavailable
 from bringup.drivers.needs import NeedNotMet
 from support.drivers import told, uuid_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bringup.drivers.libvirt import LibvirtDriver
+from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
 from support.drivers import told
 from support.libvirt_drivers import a_driver, guests

@@ -209,7 +209,8 @@ NOBODY = 65534
 """Who may look by libvirt's own defaults, and start nothing."""
 START = """
 import os, sys, anyio
-from bringup.drivers.libvirt import LibvirtDriver, LibvirtOptions
+from bringup.drivers.libvirt.driver import LibvirtDriver
+from bringup.drivers.libvirt.options import LibvirtOptions
 from bringup.drivers.needs import NeedNotMet
 from support.drivers import told
 

@@ -10,7 +10,7 @@ import pytest
 
 from bringup.drivers.base import DriverError, PowerState
 from bringup.drivers.deadlines import counted, not_counted
-from bringup.drivers.libvirt import LibvirtDriver
+from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.libvirt.room import Room
 from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet, NeedState
 from support import polling

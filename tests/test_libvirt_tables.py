@@ -29,9 +29,9 @@ from bringup.drivers.libvirt.errors import (
     is_slow_to_die,
     meaning_of,
 )
-from bringup.drivers.libvirt.events import NOW, transition_of
+from bringup.drivers.libvirt.event_listener import NOW, transition_of
 from bringup.drivers.libvirt.hypervisor import power_state
-from bringup.drivers.libvirt.starting import deferring
+from bringup.drivers.libvirt.start import deferring
 from bringup.drivers.libvirt.traits import _OTHERS, _SAME, cpu_traits
 from bringup.drivers.needs import MetBy, NeedNotMet, NeedState
 

@@ -6,11 +6,20 @@ from typing import Any
 import pytest
 
 from bringup.drivers.needs import MetBy
-from bringup.drivers.network import make_host_network
+from bringup.drivers.network.host import make_host_network
 from bringup.drivers.network.rules.links import BridgeWanted, LinkWanted, PresentWanted, TapWanted, VethWanted
-from bringup.drivers.network.rules.ports import ELSEWHERE, KNOWN_DETAILS, NOTHING, TYPES, wanted
+from bringup.drivers.network.rules.vif_types import (
+    ELSEWHERE,
+    KNOWN_DETAILS,
+    NOTHING,
+    TYPES,
+    Around,
+    NotOurs,
+    OvsPort,
+    Wanted,
+    wanted,
+)
 from bringup.drivers.network.rules.vifs import VifProblem, read_vif
-from bringup.drivers.network.rules.wanted import Around, NotOurs, OvsPort, Wanted
 from support.network import BRIDGE, GuestOf, a_vif, an_ovs_vif, device_of, hybrid, mac_of, port_of
 from support.records import uuid_of
 

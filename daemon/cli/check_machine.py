@@ -21,7 +21,7 @@ from bringup.daemon.status.listener.start import TELL
 from bringup.daemon.storage import state_directory
 from bringup.daemon.storage.journal.history import NewerJournal, damage
 from bringup.drivers.base import DriverError
-from bringup.drivers.libvirt import access_drivers, is_local
+from bringup.drivers.libvirt.autostart_conflicts import access_drivers, is_local
 
 CONFINEMENT_DEADLINE_S = 30.0
 NO_JOURNAL = (

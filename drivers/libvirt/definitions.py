@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from bringup.drivers.base import DriverError
 from bringup.drivers.bounded_repr import bounded_repr
-from bringup.drivers.libvirt.needed.rules.xml_parts import number
+from bringup.drivers.libvirt.guest_needs.rules.xml_values import number
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,20 +36,20 @@ from bringup.drivers.libvirt.binding import Connection, binding
 from bringup.drivers.libvirt.definitions import nics_with_several_queues
 from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_want_kvm
 from bringup.drivers.libvirt.event_listener import Watch
+from bringup.drivers.libvirt.guest_needs.check import Looking, definition_gone, sentence, unmet
+from bringup.drivers.libvirt.guest_needs.host import NOTHING_SEEN, Host
 from bringup.drivers.libvirt.host_needs import Definition, definitions_of, drivers_needed, look_at_driver
 from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.local_disks import LocalDisks
-from bringup.drivers.libvirt.migrated import take_back
-from bringup.drivers.libvirt.needed.host import NOTHING_SEEN, Host
-from bringup.drivers.libvirt.needed.look import Looking, definition_gone, sentence, unmet
 from bringup.drivers.libvirt.options import LibvirtOptions
 from bringup.drivers.libvirt.power import Check, Power, Rebooting
-from bringup.drivers.libvirt.snapshots import clean_up_after_snapshot
-from bringup.drivers.libvirt.starting import deferring
+from bringup.drivers.libvirt.repairs import clean_up_after_snapshot, take_back
+from bringup.drivers.libvirt.start import deferring
 from bringup.drivers.libvirt.threads import in_thread
 from bringup.drivers.libvirt.traits import traits_of
 from bringup.drivers.needs import DefinitionGone, Need, NeedKind, NeedNotMet, NeedState
-from bringup.drivers.network import HostNetwork, wants_taps
+from bringup.drivers.network.host import HostNetwork
+from bringup.drivers.network.rules.vif_types import wants_taps
 
 log = structlog.get_logger()
 

@@ -21,9 +21,40 @@ import structlog
 from bringup.drivers.base import POWER_AFTER, EventListener, LifecycleEvent, PowerState, Transition
 from bringup.drivers.libvirt.binding import Connection, Domain
 from bringup.drivers.libvirt.connections import KEEPALIVE_COUNT
-from bringup.drivers.libvirt.events import NOW, transition_of
 from bringup.drivers.libvirt.hypervisor import power_state
 from bringup.drivers.libvirt.options import LibvirtOptions
+
+# By the names of libvirt's constants.
+_MEANS: Final = {
+    "STARTED": Transition.STARTED,
+    "SUSPENDED": Transition.PAUSED,
+    "RESUMED": Transition.RESUMED,
+    "STOPPED": Transition.STOPPED,
+    "CRASHED": Transition.CRASHED,
+    "PMSUSPENDED": Transition.SUSPENDED,
+}
+_MIGRATION: Final = {
+    "STOPPED": ("STOPPED_MIGRATED",),
+    "SUSPENDED": ("SUSPENDED_MIGRATED", "SUSPENDED_POSTCOPY", "SUSPENDED_POSTCOPY_FAILED"),
+}
+# What is said of a guest that is in another state than when it was last seen.
+NOW: Final = {
+    PowerState.RUNNING: Transition.STARTED,
+    PowerState.PAUSED: Transition.PAUSED,
+    PowerState.SHUTDOWN: Transition.STOPPED,
+    PowerState.CRASHED: Transition.CRASHED,
+    PowerState.SUSPENDED: Transition.SUSPENDED,
+}
+
+
+def transition_of(event: int, detail: int, libvirt: Any) -> Transition | None:
+    """Give the transition of an event; None: nothing that a record should follow."""
+    for name, transition in _MEANS.items():
+        if event == getattr(libvirt, f"VIR_DOMAIN_EVENT_{name}", None):
+            migration = (getattr(libvirt, f"VIR_DOMAIN_EVENT_{each}", None) for each in _MIGRATION.get(name, ()))
+            return None if detail in migration else transition
+    return None
+
 
 log = structlog.get_logger()
 

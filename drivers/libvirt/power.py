@@ -23,7 +23,7 @@ from bringup.drivers.libvirt.errors import (
     is_slow_to_die,
 )
 from bringup.drivers.libvirt.hypervisor import Hypervisor, Look
-from bringup.drivers.libvirt.starting import AFRESH, Starting
+from bringup.drivers.libvirt.start import AFRESH, Starting
 
 log = structlog.get_logger()
 

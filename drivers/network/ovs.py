@@ -4,18 +4,80 @@ A port that is there stays: Neutron's agent keeps its VLAN on it.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import anyio
+from anyio.abc import ByteStream
 
 from bringup.drivers.batching import Gathering, in_halves
 from bringup.drivers.errors import DriverError
 from bringup.drivers.needs import Need, NeedKind, NeedState
 from bringup.drivers.network.commands import Command, CommandRefused, CommandUnavailable
-from bringup.drivers.network.ovsdb import DatabaseSilent, default_address, switch_runs
-from bringup.drivers.network.rules.wanted import OvsPort
+from bringup.drivers.network.rules.vif_types import OvsPort
+
+LOCK = "ovs_vswitchd"
+RUN_DIRECTORY = "/var/run/openvswitch"
+LONGEST_ANSWER = 65536
+
+
+class DatabaseSilent(Exception):
+    """The database could not be asked; the text says why."""
+
+
+def default_address() -> str:
+    """Give where ``ovs-vsctl`` looks when it is told nothing."""
+    return f"unix:{os.environ.get('OVS_RUNDIR', RUN_DIRECTORY)}/db.sock"
+
+
+async def switch_runs(address: str) -> bool | None:
+    """Tell whether a switch works with the database at ``address``; None: it cannot be asked in this way (TLS).
+
+    :raises DatabaseSilent: it cannot be reached, or says something else.
+    """
+    scheme, _, rest = address.partition(":")
+    try:
+        if scheme == "unix":
+            stream: ByteStream = await anyio.connect_unix(rest)
+        elif scheme == "tcp":
+            host, _, port = rest.rpartition(":")
+            stream = await anyio.connect_tcp(host.strip("[]"), int(port))
+        else:
+            return None
+    except OSError as error:
+        raise DatabaseSilent(f"cannot connect to {address}: {error.strerror or error}") from None
+    async with stream:
+        try:
+            await stream.send(json.dumps({"method": "lock", "params": [LOCK], "id": LOCK}).encode())
+            answer = await _answer(stream)
+        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError, ValueError) as error:
+            raise DatabaseSilent(
+                f"{address} does not answer as a database: {str(error) or type(error).__name__}"
+            ) from None
+    result = answer.get("result")
+    if not isinstance(result, dict) or "locked" not in result:
+        raise DatabaseSilent(f"{address} does not answer as a database: {str(answer)[:200]}")
+    # It is let go of with the connection.
+    return not result["locked"]
+
+
+async def _answer(stream: ByteStream) -> dict[str, Any]:
+    """Read what comes until it is whole; there is one answer."""
+    decoder = json.JSONDecoder()
+    received = b""
+    while len(received) < LONGEST_ANSWER:
+        received += await stream.receive()
+        try:
+            found, _ = decoder.raw_decode(received.decode())
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            return found
+        break
+    raise ValueError("no answer that can be read")
+
 
 NAME: Final = "Open vSwitch"
 AWAY: Final = re.compile(r"database connection failed|connection attempt failed|Permission denied")

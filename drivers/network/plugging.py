@@ -13,9 +13,8 @@ from bringup.drivers.network.commands import CommandRefused
 from bringup.drivers.network.netlink import Netlink
 from bringup.drivers.network.ovs import OpenVSwitch
 from bringup.drivers.network.rules.links import BridgeWanted, LinkWanted, TapWanted, VethWanted
-from bringup.drivers.network.rules.ports import wanted
+from bringup.drivers.network.rules.vif_types import Around, NotOurs, Wanted, wanted
 from bringup.drivers.network.rules.vifs import Vif, VifProblem, vifs_of
-from bringup.drivers.network.rules.wanted import Around, NotOurs, Wanted
 
 MOST = 200
 """VIFs in one call of netlink: it has one deadline."""

@@ -19,9 +19,8 @@ from bringup.drivers.libvirt.definitions import (
     values_of,
     wants_kvm,
 )
-from bringup.drivers.libvirt.needed.rules.backing import source_of
-from bringup.drivers.libvirt.needed.rules.qcow2 import MAGIC, read_header
-from bringup.drivers.libvirt.needed.rules.reading import read_definition
+from bringup.drivers.libvirt.guest_needs.rules.backing_files import MAGIC, read_header, source_of
+from bringup.drivers.libvirt.guest_needs.rules.definition import read_definition
 from support.drivers import uuid_of
 from support.fuzzing import CHANCES, Border, fuzz
 from support.mutating import TEXTS, hostile, mangled

@@ -10,7 +10,7 @@ import pytest
 
 import bringup.drivers.network.rules.expressions as only_maker
 from bringup.drivers.base import DriverError
-from bringup.drivers.network.rules.protocols import NAMES
+from bringup.drivers.network.rules.port_filter import NAMES
 from bringup.drivers.network.rules.ruleset import Replacement, replacement, transaction
 from support.fuzzed_vifs import fuzzed_from
 from support.fuzzing import FULL, Border

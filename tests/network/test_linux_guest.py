@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bringup.drivers.network import make_host_network
+from bringup.drivers.network.host import make_host_network
 from support.drivers import told
 from support.frames import ICMP, RESEND_S, Tap, echo_request, ipv4, mac_bytes
 from support.libvirt_drivers import opened, options

@@ -7,7 +7,7 @@ import pytest
 
 from bringup.drivers.base import PowerState
 from bringup.drivers.needs import NeedState
-from bringup.drivers.network import make_host_network
+from bringup.drivers.network.host import make_host_network
 from support.drivers import told
 from support.libvirt_drivers import opened, options
 from support.libvirtd import More, a_libvirtd

@@ -16,10 +16,10 @@ from bringup.daemon.status.listener.documents import status
 from bringup.daemon.status.listener.metrics import text_of as text_of_metrics
 from bringup.daemon.storage.outbox.base import Pending
 from bringup.drivers.base import FilterChange
-from bringup.drivers.libvirt import LibvirtDriver, LibvirtOptions
-from bringup.drivers.network import make_host_network
-from bringup.drivers.network.firewall import Nftables
-from bringup.drivers.network.rule_changes import is_about_bridges
+from bringup.drivers.libvirt.driver import LibvirtDriver
+from bringup.drivers.libvirt.options import LibvirtOptions
+from bringup.drivers.network.firewall import Nftables, is_about_bridges
+from bringup.drivers.network.host import make_host_network
 from bringup.drivers.network.rules.ruleset import replacement
 from support.hosts import arranged
 from support.network import GuestOf, a_vif, device_of, our_table, ruleset, run

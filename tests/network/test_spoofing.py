@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bringup.drivers.network import HostNetwork
+from bringup.drivers.network.host import HostNetwork
 from support import frames
 from support.frames import ICMPV6, RARP, TCP, UDP, Tap, arp, ethernet, icmp, ipv4, ipv6, tagged, tcp, udp, what_passes
 from support.network import GuestOf, a_network, a_vif, device_of, ip_of, ipv6_of, mac_of

@@ -9,9 +9,10 @@ import anyio
 import pytest
 
 from bringup.drivers.base import Driver, LifecycleEvent, PowerState, Transition
-from bringup.drivers.libvirt import LibvirtDriver, LibvirtOptions
 from bringup.drivers.libvirt.binding import binding
-from bringup.drivers.network import HostNetwork
+from bringup.drivers.libvirt.driver import LibvirtDriver
+from bringup.drivers.libvirt.options import LibvirtOptions
+from bringup.drivers.network.host import HostNetwork
 from support import polling
 from support.drivers import told, uuid_of
 from support.libvirtd import Libvirtd, the_libvirtd

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bringup.drivers.base import RebootType
-from bringup.drivers.libvirt import LibvirtDriver
+from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.needs import Need, NeedKind, NeedNotMet, NeedState
 from support.drivers import ToldGuest, told, uuid_of
 from support.libvirt_drivers import a_driver

@@ -5,7 +5,8 @@ import sys
 
 import anyio
 
-from bringup.drivers.libvirt import LibvirtDriver, LibvirtOptions
+from bringup.drivers.libvirt.driver import LibvirtDriver
+from bringup.drivers.libvirt.options import LibvirtOptions
 from support.drivers import told
 
 

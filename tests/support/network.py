@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from bringup.drivers.network import HostNetwork, make_host_network
+from bringup.drivers.network.host import HostNetwork, make_host_network
 from bringup.drivers.network.rules.ruleset import transaction
 from bringup.drivers.network.rules.vifs import DeviceName, Mac, device_name
 from bringup.drivers.network.rules.vifs import mac_of as checked_mac

@@ -19,7 +19,7 @@ ARGUMENTS: dict[str, Any] = {
     "retry_interval_s": 0,
     "destroy_disks": False,
     "guests": (GUEST,),
-    "told": print,
+    "notify": print,
     "power_on": True,
     "probe": SharedStorageProbe(GUEST.uuid, "elsewhere"),
 }

@@ -8,7 +8,7 @@ from bringup.daemon.settings import Settings, require_scenario
 from bringup.drivers.base import Driver
 
 if TYPE_CHECKING:
-    from bringup.drivers.network import HostNetwork
+    from bringup.drivers.network.host import HostNetwork
 
 NO_PYROUTE2 = (
     "network.plug_vifs = true needs the extra bringup[network]: in the checkout, /opt/bringup/bin/pip install "
@@ -68,7 +68,7 @@ def make_network(settings: Settings) -> "HostNetwork":
 
     :raises SettingsError: what it needs is not installed.
     """
-    from bringup.drivers.network import make_host_network
+    from bringup.drivers.network.host import make_host_network
 
     network = settings.network
     # Found here and not when the first guest is plugged: all of them would be set to ERROR.

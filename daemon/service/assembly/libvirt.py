@@ -11,17 +11,12 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.service.assembly.close_driver import close_driver
 from bringup.daemon.settings import Settings
 from bringup.drivers.base import Driver, DriverError
-from bringup.drivers.libvirt import (
-    NEEDS,
-    AutostartConflicts,
-    DefinedGuest,
-    LibvirtDriver,
-    LibvirtOptions,
-    bottlenecks,
-    daemon_limits,
-    is_local,
-)
-from bringup.drivers.network import HostNetwork
+from bringup.drivers.libvirt.autostart_conflicts import AutostartConflicts, bottlenecks, daemon_limits, is_local
+from bringup.drivers.libvirt.binding import NEEDS
+from bringup.drivers.libvirt.domains import DefinedGuest
+from bringup.drivers.libvirt.driver import LibvirtDriver
+from bringup.drivers.libvirt.options import LibvirtOptions
+from bringup.drivers.network.host import HostNetwork
 
 log = get_logger()
 

@@ -1,7 +1,7 @@
 """A VIF as Nova's info cache holds it (``nova.network.model.VIF``), read once and checked.
 
-Pure: no I/O, no clock, no logger.  What is to be done with a VIF stands in :mod:`bringup.drivers.network.rules.ports`
-and :mod:`bringup.drivers.network.rules`.
+Pure: no I/O, no clock, no logger.  What a VIF needs is in :mod:`bringup.drivers.network.rules.vif_types`, which packets
+may pass its device in :mod:`bringup.drivers.network.rules.ruleset`.
 """
 
 import re

@@ -4,10 +4,10 @@ import os
 import socket
 from collections.abc import Iterator
 
-from bringup.drivers.libvirt.needed.rules.definition import HostDevice, Nic, Share
-from bringup.drivers.libvirt.needed.rules.mounts import relied_on
-from bringup.drivers.libvirt.needed.rules.verdicts import need
-from bringup.drivers.libvirt.needed.sight import Sight
+from bringup.drivers.libvirt.guest_needs.evidence import Sight
+from bringup.drivers.libvirt.guest_needs.rules.definition import HostDevice, Nic, Share
+from bringup.drivers.libvirt.guest_needs.rules.mounts import relied_on
+from bringup.drivers.libvirt.guest_needs.rules.verdicts import need
 from bringup.drivers.needs import MetBy, Need, NeedKind
 
 HUGE = "/sys/kernel/mm/hugepages"

@@ -10,15 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bringup.drivers.libvirt.binding import binding
-from bringup.drivers.libvirt.needed.block import device_of, dm_uuid_of
-from bringup.drivers.libvirt.needed.host import Found, Host
-from bringup.drivers.libvirt.needed.rules.backing import source_of
-from bringup.drivers.libvirt.needed.rules.definition import Server, Source
-from bringup.drivers.libvirt.needed.rules.missing import CODES, missing_in
-from bringup.drivers.libvirt.needed.rules.mounts import Mounts, read_fstab, read_mountinfo, read_unit, relied_on
-from bringup.drivers.libvirt.needed.rules.qcow2 import read_header
-from bringup.drivers.libvirt.needed.rules.reading import read_definition
-from bringup.drivers.libvirt.needed.rules.xml_parts import cpus_of, kib_of, number
+from bringup.drivers.libvirt.guest_needs.block_devices import device_of, dm_uuid_of
+from bringup.drivers.libvirt.guest_needs.host import Found, Host
+from bringup.drivers.libvirt.guest_needs.rules.backing_files import read_header, source_of
+from bringup.drivers.libvirt.guest_needs.rules.definition import Server, Source, read_definition
+from bringup.drivers.libvirt.guest_needs.rules.mounts import Mounts, read_fstab, read_mountinfo, read_unit, relied_on
+from bringup.drivers.libvirt.guest_needs.rules.xml_values import cpus_of, kib_of, number
+from bringup.drivers.libvirt.start import CODES, missing_in
 from bringup.drivers.needs import NeedKind
 from test_libvirt_tables import Raised
 

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from bringup.drivers.libvirt.needed.host import Found, Host
-from bringup.drivers.libvirt.needed.rules.names import SHORTEST, plain_identity
-from bringup.drivers.libvirt.needed.rules.volumes import MULTIPATH, Device
+from bringup.drivers.libvirt.guest_needs.host import Found, Host
+from bringup.drivers.libvirt.guest_needs.rules.disk_identity import MULTIPATH, Device
+from bringup.drivers.libvirt.guest_needs.rules.disk_names import SHORTEST, plain_identity
 
 MOST_PATHS: Final = 64
 DESIGNATORS: Final = (2, 3, 8)

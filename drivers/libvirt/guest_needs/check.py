@@ -11,16 +11,15 @@ from bringup.drivers.base import Guest
 from bringup.drivers.errors import DriverError, InstanceNotFound
 from bringup.drivers.libvirt.binding import Connection
 from bringup.drivers.libvirt.errors import CallTimedOut, NotSent
+from bringup.drivers.libvirt.guest_needs.devices import devices
+from bringup.drivers.libvirt.guest_needs.disks import disks, stores
+from bringup.drivers.libvirt.guest_needs.evidence import Sight, Told
+from bringup.drivers.libvirt.guest_needs.host import Host
+from bringup.drivers.libvirt.guest_needs.queries import Asking
+from bringup.drivers.libvirt.guest_needs.rules.definition import Definition, SecretName
+from bringup.drivers.libvirt.guest_needs.rules.disk_identity import volumes_of
+from bringup.drivers.libvirt.guest_needs.rules.verdicts import Verdict, need
 from bringup.drivers.libvirt.hypervisor import Hypervisor
-from bringup.drivers.libvirt.needed.asking import Asking
-from bringup.drivers.libvirt.needed.devices import devices
-from bringup.drivers.libvirt.needed.disks import disks
-from bringup.drivers.libvirt.needed.host import Host
-from bringup.drivers.libvirt.needed.rules.definition import Definition, SecretName
-from bringup.drivers.libvirt.needed.rules.verdicts import Verdict, need
-from bringup.drivers.libvirt.needed.rules.volumes import volumes_of
-from bringup.drivers.libvirt.needed.sight import Sight, Told
-from bringup.drivers.libvirt.needed.stores import stores
 from bringup.drivers.libvirt.room import Room
 from bringup.drivers.libvirt.threads import on_disk
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState

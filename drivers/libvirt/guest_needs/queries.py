@@ -6,10 +6,9 @@ from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 from bringup.drivers.libvirt.binding import Connection, Domain
-from bringup.drivers.libvirt.needed.host import Host
-from bringup.drivers.libvirt.needed.rules.definition import Definition, Machine, SecretName
-from bringup.drivers.libvirt.needed.rules.reading import read_definition
-from bringup.drivers.libvirt.needed.sight import Told
+from bringup.drivers.libvirt.guest_needs.evidence import Told
+from bringup.drivers.libvirt.guest_needs.host import Host
+from bringup.drivers.libvirt.guest_needs.rules.definition import Definition, Machine, SecretName, read_definition
 
 KEEPS_S: Final = 60.0
 """How long it is kept that a machine type is there: QEMU is not taken away while guests start."""

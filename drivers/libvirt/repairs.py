@@ -7,8 +7,9 @@ from pathlib import Path
 
 import structlog
 
-from bringup.drivers.libvirt.binding import Domain
-from bringup.drivers.libvirt.definitions import Copying, copies_of
+from bringup.drivers.base import InstanceNotFound
+from bringup.drivers.libvirt.binding import Connection, Domain
+from bringup.drivers.libvirt.definitions import Copying, checked, copies_of
 from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.power import Power
 
@@ -37,3 +38,21 @@ async def clean_up_after_snapshot(hypervisor: Hypervisor, power: Power, uuid: st
         log.info("libvirt.snapshot_ended", instance=uuid, disk=copy.disk, to=str(copy.to))
     if look.active and not look.persistent:
         await power.keep_definition(uuid)
+
+
+async def take_back(hypervisor: Hypervisor, uuid: str, definition: str | None) -> None:
+    """Make sure that a guest is defined, with ``definition`` where it is not; one that is stays as it is.
+
+    :raises InstanceNotFound: it is not, and there is no definition of it.
+    """
+    try:
+        await hypervisor.look(uuid)
+    except InstanceNotFound:
+        if definition is None:
+            raise
+        xml = checked(definition, uuid)
+
+        def define(connection: Connection) -> None:
+            connection.defineXML(xml)
+
+        await hypervisor.change(f"define {uuid} again", define)

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from bringup.drivers.libvirt.needed.devices import devices
-from bringup.drivers.libvirt.needed.disks import disks
-from bringup.drivers.libvirt.needed.host import NOTHING_SEEN, Host
-from bringup.drivers.libvirt.needed.rules.mounts import read_mountinfo
-from bringup.drivers.libvirt.needed.rules.reading import read_definition
-from bringup.drivers.libvirt.needed.rules.volumes import volumes_of
-from bringup.drivers.libvirt.needed.sight import Sight, Told
-from bringup.drivers.libvirt.needed.stores import stores
+from bringup.drivers.libvirt.guest_needs.devices import devices
+from bringup.drivers.libvirt.guest_needs.disks import disks, stores
+from bringup.drivers.libvirt.guest_needs.evidence import Sight, Told
+from bringup.drivers.libvirt.guest_needs.host import NOTHING_SEEN, Host
+from bringup.drivers.libvirt.guest_needs.rules.definition import read_definition
+from bringup.drivers.libvirt.guest_needs.rules.disk_identity import volumes_of
+from bringup.drivers.libvirt.guest_needs.rules.mounts import read_mountinfo
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
 ABSENT, UNVERIFIED, MET = NeedState.ABSENT, NeedState.UNVERIFIED, NeedState.MET

@@ -5,18 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from bringup.drivers.libvirt.needed.block import device_of, dm_uuid_of
-from bringup.drivers.libvirt.needed.host import HIDDEN, Found
-from bringup.drivers.libvirt.needed.rules.backing import source_of
-from bringup.drivers.libvirt.needed.rules.definition import Disk, Source
-from bringup.drivers.libvirt.needed.rules.identified import doubt, who_can_tell
-from bringup.drivers.libvirt.needed.rules.mounts import points_above, relied_on
-from bringup.drivers.libvirt.needed.rules.names import Naming, is_stable_dm, read_name
-from bringup.drivers.libvirt.needed.rules.qcow2 import read_header
-from bringup.drivers.libvirt.needed.rules.verdicts import Verdict, need
-from bringup.drivers.libvirt.needed.rules.volumes import FILE_TYPES, Volume, volume_of
-from bringup.drivers.libvirt.needed.serving import network
-from bringup.drivers.libvirt.needed.sight import Sight
+from bringup.drivers.libvirt.guest_needs.block_devices import device_of, dm_uuid_of
+from bringup.drivers.libvirt.guest_needs.devices import NOT_SEEN
+from bringup.drivers.libvirt.guest_needs.disk_servers import network
+from bringup.drivers.libvirt.guest_needs.evidence import Sight
+from bringup.drivers.libvirt.guest_needs.host import HIDDEN, Found
+from bringup.drivers.libvirt.guest_needs.rules.backing_files import read_header, source_of
+from bringup.drivers.libvirt.guest_needs.rules.definition import Disk, Source
+from bringup.drivers.libvirt.guest_needs.rules.disk_identity import FILE_TYPES, Volume, doubt, volume_of, who_can_tell
+from bringup.drivers.libvirt.guest_needs.rules.disk_names import Naming, is_stable_dm, read_name
+from bringup.drivers.libvirt.guest_needs.rules.mounts import points_above, relied_on
+from bringup.drivers.libvirt.guest_needs.rules.verdicts import Verdict, need
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
 LONGEST_CHAIN: Final = 64
@@ -242,3 +241,44 @@ class DiskLook:
 
 def _place(source: Source) -> tuple[str, str, str]:
     return source.path, source.pool, source.volume
+
+
+def stores(sight: Sight) -> Iterator[Verdict]:
+    """Judge all of it as a path of a disk is judged."""
+    for source in sight.definition.memory:
+        if sight.sees_host:
+            yield from _alone(sight, source)
+        else:
+            # QEMU makes a file that is not there, and the guest finds its memory empty.
+            yield Verdict(need(NeedKind.DISK, source.path, met_by=MetBy.PERSON, unverified=NOT_SEEN))
+    for source, template in sight.definition.nvram:
+        is_file = source.type == "file" and not source.path.startswith("/dev/")
+        if is_file and not sight.sees_host:
+            # A start without it fails by itself, and says so.
+            continue
+        for verdict in _alone(sight, source):
+            yield replace(verdict, need=_of_store(sight, verdict.need, source.path, template, is_file=is_file))
+
+
+def _alone(sight: Sight, source: Source) -> list[Verdict]:
+    return list(
+        DiskLook(sight, Disk(target="", serial="", optional=False, sources=(source,), chain_is_told=True)).verdicts()
+    )
+
+
+def _of_store(sight: Sight, found: Need, path: str, template: str, *, is_file: bool) -> Need:
+    """Judge a variable store: a file that is not there is made of its template, below mounts that are there."""
+    if found.kind is not NeedKind.DISK:
+        return found
+    store = replace(found, kind=NeedKind.FIRMWARE)
+    if not is_file or found.state is NeedState.MET:
+        return store
+    end = sight.host.find(path)
+    if end.is_hidden:
+        # The folder is libvirt's, and it sees what is there.
+        return need(NeedKind.FIRMWARE, found.name)
+    if found.state is not NeedState.ABSENT or read_name(end.end).naming is not Naming.PLAIN:
+        return store
+    if template and sight.host.exists(template) is False:
+        return need(NeedKind.FIRMWARE, found.name, absent=f"no such file, nor {template}, which it is made of")
+    return need(NeedKind.FIRMWARE, found.name)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bringup.drivers.libvirt.needed.host import Host
-from bringup.drivers.libvirt.places import Place
+from bringup.drivers.libvirt.guest_needs.host import Host
+from bringup.drivers.libvirt.local_disks import Place
 
 ROOT = "21 1 8:1 / / rw - ext4 /dev/sda1 rw"
 NFS = "30 21 0:40 / /var/lib/nova/instances rw - nfs4 filer:/vms rw"

@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bringup.drivers.libvirt.needed.block import page_83
-from bringup.drivers.libvirt.needed.rules.identified import doubt, who_can_tell
-from bringup.drivers.libvirt.needed.rules.names import Naming, is_stable_dm, plain_identity, read_name
-from bringup.drivers.libvirt.needed.rules.volumes import Device, Volume, proves, volume_of, volumes_of
+from bringup.drivers.libvirt.guest_needs.block_devices import page_83
+from bringup.drivers.libvirt.guest_needs.rules.disk_identity import (
+    Device,
+    Volume,
+    doubt,
+    proves,
+    volume_of,
+    volumes_of,
+    who_can_tell,
+)
+from bringup.drivers.libvirt.guest_needs.rules.disk_names import Naming, is_stable_dm, plain_identity, read_name
 from bringup.drivers.needs import MetBy
 
 VOLUME_ID = "0a1b2c3d-1111-2222-3333-444455556666"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bringup.drivers.libvirt.needed.host import Host
-from bringup.drivers.libvirt.needed.rules.definition import Definition
-from bringup.drivers.libvirt.needed.rules.mounts import Mounts
-from bringup.drivers.libvirt.needed.rules.volumes import Volume
+from bringup.drivers.libvirt.guest_needs.host import Host
+from bringup.drivers.libvirt.guest_needs.rules.definition import Definition
+from bringup.drivers.libvirt.guest_needs.rules.disk_identity import Volume
+from bringup.drivers.libvirt.guest_needs.rules.mounts import Mounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

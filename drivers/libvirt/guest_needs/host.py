@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from bringup.drivers.libvirt.needed.rules.mounts import Mounts, parents, read_fstab, read_mountinfo, read_unit
+from bringup.drivers.libvirt.guest_needs.rules.mounts import Mounts, parents, read_fstab, read_mountinfo, read_unit
 
 T = TypeVar("T")
 

@@ -7,13 +7,63 @@ in Open vSwitch unless Nova says ``delegate_create``.  Who makes what is Nova's 
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from bringup.drivers.base import Guest
 from bringup.drivers.identifiers import is_device_name
 from bringup.drivers.needs import MetBy
-from bringup.drivers.network.rules.links import BridgeWanted, PresentWanted, TapWanted, VethWanted
+from bringup.drivers.network.rules.links import BridgeWanted, LinkWanted, PresentWanted, TapWanted, VethWanted
 from bringup.drivers.network.rules.vifs import Vif, VifProblem, mac_of, vifs_of
-from bringup.drivers.network.rules.wanted import Around, NotOurs, OvsPort, Wanted
+
+
+class NotOurs(Exception):
+    """Such a VIF is plugged by others, or asks for what is not known here; the text says what."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OvsPort:
+    """A port in Open vSwitch."""
+
+    bridge: str
+    datapath_type: str | None
+    name: str | None = None
+    """None: only the bridge has to be there, libvirt makes the port."""
+    interface_id: str = ""
+    mac: str = ""
+    instance: str = ""
+    type: str | None = None
+    """Open vSwitch's type of the interface."""
+    options: tuple[tuple[str, str], ...] = ()
+    mtu_request: int | None = None
+    """For interfaces that are no device of the kernel; bytes."""
+
+    @property
+    def is_trunk(self) -> bool:
+        """Tell whether the bridge is one of a trunk: its own for each, by Neutron's and os-vif's name for them."""
+        return self.bridge.startswith("tbr-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """All that one VIF needs.  Links are made before the port: Open vSwitch looks for the device at once."""
+
+    links: tuple[LinkWanted, ...] = ()
+    ovs: OvsPort | None = None
+    pci_slot: str | None = None
+    """Address of a PCI device that must be there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What else decides, beside the VIF."""
+
+    instance: str
+    ovs_bridge: str
+    """Where a VIF names no bridge (Nova's ``[neutron] ovs_bridge``)."""
+    system_metadata: Mapping[str, str] = field(default_factory=dict)
+    several_queues: frozenset[str] | None = None
+    """MACs of the guest's NICs that are defined with several queues; None: that is not known."""
+
 
 MULTI_QUEUE = "image_hw_vif_multiqueue_enabled"
 """System metadata of an instance whose image asks for as many queues as CPUs."""

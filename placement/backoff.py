@@ -1,40 +1,32 @@
-"""How long to wait before the next attempt.  Pure.
+"""Waits between attempts at Placement and Keystone.
 
-All of it is jittered: after a power cut a thousand hosts ask at once, and those that a proxy sent away with the same
-``Retry-After`` would come back at once.  (stamina's own backoff has no jitter left once it has reached its maximum.)
+The formula is that of every retry in bringup, tenacity's ``wait_random_exponential``: a random wait between a minimum
+and a ceiling that doubles with each attempt up to a maximum.  All of it is jittered, the maximum and ``Retry-After``
+too: after a power cut a thousand hosts send requests at once, and must not come back at once.
 """
 
 from typing import Final
 
+from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
+
 from bringup.placement.errors import Unreachable
-from bringup.placement.knocking import pause_s
+from bringup.placement.retry_after import jittered
 
-INITIAL_S: Final = 0.25
-MAX_S: Final = 5.0
+PLACEMENT_WAIT: Final = wait_random_exponential(multiplier=0.25, min=0.1, max=5)
+KEYSTONE_WAIT: Final = wait_random_exponential(multiplier=2, max=20)
+"""From nothing on: where thousands wait for the same Keystone, the whole width keeps them apart."""
 RETRY_AFTER_MAX_S: Final = 120.0
-"""What an answer can ask for; more would be a proxy deciding how long a host stays down."""
-DOUBLINGS: Final = 10
+"""The longest wait that an answer can demand; more would be a proxy deciding how long a host stays down."""
 
 
-def backoff_s(attempt: int, *, retry_after_s: float | None, draw: float) -> float:
-    """Give the seconds to wait after the failed ``attempt`` (from 1); ``draw`` is random, from 0 to 1.
-
-    From half of an exponentially growing ceiling up to the ceiling, or from ``retry_after_s`` up to a quarter more,
-    whichever is later.
-    """
-    ceiling_s = min(MAX_S, INITIAL_S * 2.0 ** min(attempt - 1, DOUBLINGS))
-    return at_least_s(ceiling_s * (1 + draw) / 2, retry_after_s=retry_after_s, draw=draw)
-
-
-def at_least_s(wait_s: float, *, retry_after_s: float | None, draw: float) -> float:
-    """Give a wait that is as long as an answer asks for, within bounds and not the same for every host."""
-    if retry_after_s is None:
-        return wait_s
-    return max(wait_s, min(retry_after_s, RETRY_AFTER_MAX_S) * (1 + draw / 4))
+def wait_s(state: RetryCallState) -> float:
+    """Return the seconds to wait after a failed attempt, whether at Placement or at Keystone."""
+    error = None if state.outcome is None else state.outcome.exception()
+    if not isinstance(error, Unreachable):
+        return PLACEMENT_WAIT(state)
+    backoff = KEYSTONE_WAIT if error.of_keystone else PLACEMENT_WAIT
+    return max(backoff(state), jittered(error.retry_after_s, at_most_s=RETRY_AFTER_MAX_S))
 
 
-def wait_after_s(error: Unreachable, attempt: int, *, draw: float) -> float:
-    """Give the seconds to wait after the ``attempt`` that ended in this error, whoever was asked."""
-    if error.of_keystone:
-        return at_least_s(pause_s(attempt, draw=draw), retry_after_s=error.retry_after_s, draw=draw)
-    return backoff_s(attempt, retry_after_s=error.retry_after_s, draw=draw)
+RETRYING: Final = AsyncRetrying(wait=wait_s, reraise=True)
+"""The policy of all requests to Placement; the caller adds which errors are transient, and bounds the time."""

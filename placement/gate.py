@@ -5,7 +5,6 @@ microversion that we know, and to have this host's resource provider.  What may 
 what an operator has to mend ends it at once.
 """
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,10 +12,10 @@ from http import HTTPStatus
 from typing import Final
 
 import anyio
-import stamina
 import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-from bringup.placement.backoff import wait_after_s
+from bringup.placement.backoff import RETRYING
 from bringup.placement.client import PlacementClient
 from bringup.placement.errors import GateClosed, NotUnderstood, Unreachable
 from bringup.placement.microversions import NEEDED, OLDEST, Microversion, negotiate
@@ -87,17 +86,19 @@ class _Knocking:
         self.attempts += 1
         return await probe(self.client, provider=self.provider, create=self.create, uuid=self.uuid)
 
-    def again(self, error: Exception) -> bool | float:
-        """Say how long to wait after this error; False to give up."""
+    def is_transient(self, error: BaseException) -> bool:
         if not isinstance(error, Unreachable):
             return False
         self.last = error
-        if not self.patient:
-            return False
-        if error.is_late and not error.of_keystone:
+        if self.patient and error.is_late and not error.of_keystone:
             self.client = self.client.more_patient()
-        # The jitter of a wait is no secret.
-        wait_s = wait_after_s(error, self.attempts, draw=random.random())  # noqa: S311
+        return True
+
+    def before_wait(self, state: RetryCallState) -> None:
+        """Announce the wait before the next attempt."""
+        error, wait_s = self.last, state.upcoming_sleep
+        if error is None:
+            return
         now = time.monotonic()
         if error.why != self.said or now - self.said_at >= SAID_AGAIN_S:
             self.said, self.said_at = error.why, now
@@ -109,7 +110,6 @@ class _Knocking:
                 request_id=error.request_id,
             )
         self.on_wait(Waiting(attempt=self.attempts, wait_s=wait_s, error=error))
-        return wait_s
 
     def closed(self) -> GateClosed:
         """Say in one sentence what was tried, what came of it, and where to look."""
@@ -130,7 +130,7 @@ class _Knocking:
         )
 
 
-async def pass_gate(
+async def pass_gate(  # noqa: PLR0913 - a policy to be handed in
     client: PlacementClient,
     *,
     provider: str,
@@ -138,6 +138,7 @@ async def pass_gate(
     create: bool = False,
     uuid: str | None = None,
     on_wait: Callable[[Waiting], None] = lambda _: None,
+    policy: AsyncRetrying = RETRYING,
 ) -> Gate:
     """Wait until Placement lets this host through, ``wait_s`` at most; 0 makes one attempt.
 
@@ -157,10 +158,15 @@ async def pass_gate(
         patient=wait_s > 0,
         on_wait=on_wait,
     )
+    retrying = policy.copy(
+        retry=retry_if_exception(knocking.is_transient),
+        stop=policy.stop if wait_s > 0 else stop_after_attempt(1),
+        before_sleep=knocking.before_wait,
+    )
     # Stops the waits, and the request that hangs too.
     with anyio.move_on_after(wait_s or None):
         try:
-            gate = await stamina.retry(on=knocking.again, attempts=None, timeout=None)(knocking.knock)()
+            gate = await retrying.wraps(knocking.knock)()
         except Unreachable as error:
             raise knocking.closed() from error
         log.info(

@@ -14,9 +14,6 @@ TOO_LONG_S: Final = 1.0
 AT_ONCE_S: Final = 0.05
 """An answer within so many seconds was not queued behind a login: a host that is alone never waits."""
 STEEPNESS: Final = 4
-FIRST_CEILING_S: Final = 2.0
-CEILING_S: Final = 20.0
-DOUBLINGS: Final = 10
 
 
 def may_log_in(took_s: float, *, draw: float) -> bool:
@@ -27,12 +24,3 @@ def may_log_in(took_s: float, *, draw: float) -> bool:
     if took_s <= AT_ONCE_S:
         return True
     return took_s < TOO_LONG_S and draw < (1 - took_s / TOO_LONG_S) ** STEEPNESS
-
-
-def pause_s(attempt: int, *, draw: float) -> float:
-    """Give how long to wait after the ``attempt`` (from 1) that found Keystone busy or away; ``draw`` is from 0 to 1.
-
-    From nothing up to a ceiling that doubles to 20 s: where thousands wait for the same Keystone, it is the whole width
-    that keeps them apart.
-    """
-    return draw * min(CEILING_S, FIRST_CEILING_S * 2.0 ** min(attempt - 1, DOUBLINGS))

@@ -11,8 +11,6 @@ import socket
 import ssl
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Final
 
@@ -22,6 +20,7 @@ from bringup.placement.answers import Answer
 from bringup.placement.errors import Conflict, NotFound, NotUnderstood, PlacementError, Unauthorized, Unreachable
 from bringup.placement.microversions import read_refusal
 from bringup.placement.problems import plain, read_problem
+from bringup.placement.retry_after import retry_after_of
 
 BY_EXCEPTION: Final[Mapping[type[Exception], tuple[type[PlacementError], str]]] = MappingProxyType(
     {
@@ -128,36 +127,13 @@ def refusal_of(answer: Answer, *, secrets: Collection[str] = ()) -> PlacementErr
         with suppress(NotUnderstood):
             error.offers = read_refusal(answer.json())
     if isinstance(error, Unreachable):
-        error.retry_after_s = retry_after_s(answer.headers.get("Retry-After"), now=_now_of(answer))
+        error.retry_after_s = retry_after_of(answer.headers)
     return error
 
 
 def reaction_to(status: int) -> type[PlacementError]:
     """Say what a status means that is not a 2xx."""
     return BY_STATUS.get(status, Unreachable if httpx.codes.is_server_error(status) else NotUnderstood)
-
-
-def retry_after_s(value: str | None, *, now: datetime) -> float | None:
-    """Read a ``Retry-After`` header, seconds or a date, as seconds from ``now``; None if it says nothing."""
-    if value is None:
-        return None
-    if value.isascii() and value.strip().isdecimal():
-        return float(value)
-    moment = _date(value)
-    return None if moment is None else max((moment - now).total_seconds(), 0.0)
-
-
-def _now_of(answer: Answer) -> datetime:
-    """Give the time by the clock of who answered: that of a host that boots may be wrong by years."""
-    return _date(answer.headers.get("Date", "")) or datetime.now(UTC)
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return None
-    return moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def _redirect(answer: Answer) -> str:

@@ -5,14 +5,14 @@ decision is made anew on what is there now.  A request whose answer was lost is 
 whole of what shall be there, and on which generation.
 """
 
-import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import anyio
 import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from bringup.placement.backoff import backoff_s, wait_after_s
+from bringup.placement.backoff import RETRYING
 from bringup.placement.errors import Conflict, GateClosed, Unreachable
 
 log = structlog.get_logger()
@@ -24,7 +24,7 @@ ATTEMPTS: Final = 8
 CONCURRENT: Final = "placement.concurrent_update"
 
 
-async def revise(what: str, once: Callable[[], Awaitable[T]], *, wait_s: float) -> T:
+async def revise(what: str, once: Callable[[], Awaitable[T]], *, wait_s: float, policy: AsyncRetrying = RETRYING) -> T:
     """Do ``once`` until neither another writer nor the network is in its way, for ``wait_s`` seconds at most.
 
     :raises Conflict: others were faster each time, or it is a conflict that reading again does not mend.
@@ -32,27 +32,30 @@ async def revise(what: str, once: Callable[[], Awaitable[T]], *, wait_s: float) 
     :raises PlacementError: an operator has to mend something.
     """
     last: Unreachable | None = None
-    conflicts, attempts = 0, 0
+    conflicts = attempts = 0
+
+    def is_transient(error: BaseException) -> bool:
+        nonlocal last, conflicts
+        if isinstance(error, Conflict):
+            conflicts += 1
+            return error.code in (None, CONCURRENT) and conflicts < ATTEMPTS
+        if isinstance(error, Unreachable):
+            last = error
+            return wait_s > 0
+        return False
+
+    def note(state: RetryCallState) -> None:
+        log.info("placement.again", what=what, attempt=attempts, wait_s=round(state.upcoming_sleep, 3))
+
+    async def attempt() -> T:
+        nonlocal attempts
+        attempts += 1
+        return await once()
+
     with anyio.move_on_after(wait_s or None):
-        while True:
-            attempts += 1
-            away: Unreachable | None = None
-            try:
-                return await once()
-            except Conflict as error:
-                conflicts += 1
-                if error.code not in (None, CONCURRENT) or conflicts >= ATTEMPTS:
-                    raise
-            except Unreachable as error:
-                last = away = error
-                if not wait_s:
-                    break
-            draw = random.random()  # noqa: S311 - the jitter of a wait is no secret
-            if away is None:
-                pause_s = backoff_s(attempts, retry_after_s=None, draw=draw)
-            else:
-                pause_s = wait_after_s(away, attempts, draw=draw)
-            log.info("placement.again", what=what, attempt=attempts, wait_s=round(pause_s, 3))
-            await anyio.sleep(pause_s)
+        try:
+            return await policy.copy(retry=retry_if_exception(is_transient), before_sleep=note).wraps(attempt)()
+        except Unreachable as error:
+            last = error
     why = "no answer yet" if last is None else last.why
     raise GateClosed(what, f"it was not done in {wait_s:g} s ({attempts} attempts, last: {why})") from last

@@ -2,11 +2,9 @@
 
 import signal
 import sys
-from collections.abc import Iterator
 
 import hypothesis
 import pytest
-from stamina.instrumentation import set_on_retry_hooks
 
 pytest_plugins = ["support.fuzzing", "support.one_worker", "support.oracle_tally", "support.programs", "support.quick"]
 
@@ -71,10 +69,3 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run on the backend that was chosen."""
     backend: str = request.param
     return backend
-
-
-@pytest.fixture(autouse=True)
-def stamina_says_what_it_tries_again() -> Iterator[None]:
-    """Undo what a command that ran in this process has set."""
-    yield
-    set_on_retry_hooks(None)

@@ -14,7 +14,7 @@ COMMANDS = (
     *("run", "plan", "explain", "check", "import", "demo"),
     *("status", "history", "plot", "release", "accept"),
 )
-HEAVY = ("anyio", "httpx", "pydantic", "rich", "sqlalchemy", "stamina", "structlog")
+HEAVY = ("anyio", "httpx", "pydantic", "rich", "sqlalchemy", "structlog", "tenacity")
 
 
 @pytest.fixture

@@ -83,6 +83,16 @@ def test_a_nova_conf_that_does_not_say_it_is_an_error_without_its_secrets(tmp_pa
     assert "s3cr3t" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("deadline_s", "is_warned_of"), [(199, False), (200, True)])
+def test_a_save_that_may_outlast_its_instance_is_warned_of(
+    tmp_path: Path, deadline_s: int, *, is_warned_of: bool
+) -> None:
+    text = f'{STORE}[messaging]\ntransport_url = "{URL}"\ndeadline = {deadline_s}\n'
+    warned = [each for each in settings(tmp_path, text).warnings if each.startswith("messaging.deadline = 200 s")]
+    assert bool(warned) is is_warned_of
+    assert all("one save may take three times that, 600 s" in each for each in warned)
+
+
 def test_nothing_said_is_an_error_that_names_the_ways(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"give messaging\.transport_url_file, or messaging\.nova_conf"):
         broker_of(settings(tmp_path, ""))

@@ -1,6 +1,5 @@
 """The question before a login: who is busy or away is asked for no token, and a login that was sent is waited for."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -9,7 +8,6 @@ import anyio
 import anyio.abc
 import httpx
 import pytest
-import stamina
 from structlog.testing import capture_logs
 
 from bringup.placement.client import connect
@@ -24,6 +22,7 @@ from support.certificates import Ca
 from support.faulty_proxy import Proxy, a_proxy
 from support.keystone import PASSWORD, Cloud, a_cloud
 from support.placement import HANG, NOTHING, Peer, a_peer, an_answer, fresh_name, nobody
+from support.retries import without_waits
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -36,13 +35,6 @@ LONG_S = 60.0
 @pytest.fixture(scope="module")
 def cloud() -> Cloud:
     return a_cloud()
-
-
-@pytest.fixture
-def without_waits() -> Iterator[None]:
-    """Retry at once, 3 attempts at most."""
-    with stamina.set_testing(True, attempts=3):
-        yield
 
 
 def an_auth(url: str, *, draw: float = 0.0) -> KeystoneAuth:
@@ -145,7 +137,6 @@ async def test_a_version_document_that_is_long_or_encoded_is_not_read() -> None:
     assert asked(keystone) == [KNOCK, LOGIN]
 
 
-@pytest.mark.usefixtures("without_waits")
 @pytest.mark.parametrize(
     ("answers", "said", "least_s"),
     [
@@ -163,7 +154,7 @@ async def test_it_is_said_what_is_waited_for_and_for_how_long(
     with a_peer(*answers) as keystone:
         async with connect("http://127.0.0.1:1", auth=an_auth(keystone.url)) as client:
             with pytest.raises(GateClosed, match="check the log of Keystone"):
-                await pass_gate(client, provider="x", wait_s=LONG_S, on_wait=heard.append)
+                await pass_gate(client, provider="x", wait_s=LONG_S, on_wait=heard.append, policy=without_waits(3))
     assert str(heard[0]).startswith(said)
     assert least_s <= heard[0].wait_s <= max(20, least_s * 1.25)
     assert str(heard[0]).endswith(f"next attempt in {heard[0].wait_s:.0f} s")
@@ -174,13 +165,13 @@ async def test_a_busy_keystone_is_told_from_one_that_is_away(cloud: Cloud) -> No
     with a_proxy(cloud.auth_url.removesuffix("/v3"), ["late"]) as keystone, nobody() as away:
         for url in (keystone.url, away):
             async with connect(cloud.placement_url, auth=an_auth(url)) as client:
-                with anyio.move_on_after(LONG_S) as scope, stamina.set_testing(True, attempts=2):
+                with anyio.move_on_after(LONG_S) as scope:
 
                     def hear(waiting: Waiting, scope: anyio.CancelScope = scope) -> None:
                         heard.append(str(waiting))
                         scope.cancel()
 
-                    await pass_gate(client, provider="x", wait_s=LONG_S, on_wait=hear)
+                    await pass_gate(client, provider="x", wait_s=LONG_S, on_wait=hear, policy=without_waits(2))
     assert heard[0].startswith("waiting for Keystone: it is busy, next attempt in ")
     assert heard[1].startswith("waiting for Keystone: connection refused, next attempt in ")
 

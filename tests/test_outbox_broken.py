@@ -69,7 +69,7 @@ async def test_while_it_is_broken_the_report_stays_on_disk(directory: Path) -> N
 
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
-            group.start_soon(lambda: outbox.run_forever(transport, **OFTEN))
+            group.start_soon(lambda: outbox.run_forever(transport, OFTEN))
             await transport.tried.wait()
             kept = (outbox.delivery(a_report()), len(waiting(directory)))
             transport.mended = True

@@ -113,7 +113,7 @@ async def test_a_cancelled_send_loses_nothing(directory: Path, step: int, *, arr
     await outbox.put(a_report())
     with anyio.CancelScope() as scope:
         transport = CancelsAt(step, scope)
-        await outbox.run_forever(transport, **OFTEN)
+        await outbox.run_forever(transport, OFTEN)
     assert scope.cancelled_caught
     assert transport.received == (ids([a_report()]) if arrived else [])
     again = MemoryTransport()
@@ -129,7 +129,7 @@ async def test_a_receiver_that_comes_up_later_gets_what_waits(directory: Path, t
         watched = Watched(HttpTransport(client, f"http://127.0.0.1:{port}/reports"))
         with anyio.fail_after(60):
             async with anyio.create_task_group() as group:
-                group.start_soon(lambda: outbox.run_forever(watched, **OFTEN))
+                group.start_soon(lambda: outbox.run_forever(watched, OFTEN))
                 await watched.failed.wait()
                 with receiver(tmp_path / "receiver", port=port) as scheduler:
                     await outbox.empty()

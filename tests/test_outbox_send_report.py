@@ -97,7 +97,7 @@ async def test_a_report_that_the_daemon_sends_first_is_told_as_acknowledged(dire
     outbox, transport = Outbox(directory), MemoryTransport()
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
-            group.start_soon(lambda: outbox.run_forever(transport, **OFTEN))
+            group.start_soon(lambda: outbox.run_forever(transport, OFTEN))
             await outbox.empty()
             told = await tell(outbox, transport)
             group.cancel_scope.cancel()

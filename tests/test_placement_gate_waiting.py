@@ -1,12 +1,9 @@
 import random
 import time
 import uuid
-from collections.abc import Iterator
 
 import anyio
 import pytest
-import stamina
-from structlog.testing import capture_logs
 
 from bringup.placement.auth import NoAuth
 from bringup.placement.client import connect
@@ -18,6 +15,7 @@ from bringup.placement.gate import Waiting, pass_gate
 from bringup.placement.providers import ResourceProvider
 from support.faulty_proxy import LATE_S, a_proxy
 from support.placement import HANG, NOTHING, TOKEN, a_client, a_peer, an_answer, fresh_name, nobody, real_placement
+from support.retries import recording, without_waits
 
 pytestmark = pytest.mark.anyio
 
@@ -28,11 +26,7 @@ LONG_S = 60.0
 """More than any test takes."""
 
 
-@pytest.fixture
-def without_waits() -> Iterator[None]:
-    """Retry at once, 5 attempts at most."""
-    with stamina.set_testing(True, attempts=5):
-        yield
+AT_ONCE = without_waits(5)
 
 
 TRANSIENT = {
@@ -46,37 +40,39 @@ TRANSIENT = {
 }
 
 
-@pytest.mark.usefixtures("without_waits")
 @pytest.mark.parametrize("answer", TRANSIENT.values(), ids=TRANSIENT.keys())
 async def test_what_passes_is_waited_for(answer: bytes) -> None:
     heard: list[Waiting] = []
     with a_peer(answer, answer, answer, FOUND) as peer:
         async with a_client(peer.url) as client:
-            gate = await pass_gate(client, provider="compute-1", wait_s=LONG_S, on_wait=heard.append)
+            gate = await pass_gate(client, provider="compute-1", wait_s=LONG_S, policy=AT_ONCE, on_wait=heard.append)
     assert gate.provider == ResourceProvider(str(uuid.UUID(int=1)), "compute-1", 3)
     assert [waiting.attempt for waiting in heard] == [1, 2, 3]
 
 
-@pytest.mark.usefixtures("without_waits")
 async def test_progress_hears_the_attempt_and_the_reason() -> None:
     heard: list[str] = []
     with nobody() as url:
         async with a_client(url) as client:
             with pytest.raises(GateClosed):
-                await pass_gate(client, provider="x", wait_s=LONG_S, on_wait=lambda waiting: heard.append(str(waiting)))
+                await pass_gate(
+                    client,
+                    provider="x",
+                    wait_s=LONG_S,
+                    policy=AT_ONCE,
+                    on_wait=lambda each: heard.append(str(each)),
+                )
     assert heard[2] == "waiting for Placement, attempt 3, last: connection refused"
 
 
-@pytest.mark.usefixtures("without_waits")
 async def test_retry_after_is_honoured() -> None:
     heard: list[Waiting] = []
     with a_peer(an_answer(503, b"", retry_after="17"), FOUND) as peer:
         async with a_client(peer.url) as client:
-            await pass_gate(client, provider="compute-1", wait_s=LONG_S, on_wait=heard.append)
+            await pass_gate(client, provider="compute-1", wait_s=LONG_S, policy=AT_ONCE, on_wait=heard.append)
     assert 17 <= heard[0].wait_s <= 22
 
 
-@pytest.mark.usefixtures("without_waits")
 async def test_two_hosts_do_not_come_back_at_the_same_times() -> None:
     waits: list[list[float]] = []
     for seed in (1, 2, 1):
@@ -85,7 +81,7 @@ async def test_two_hosts_do_not_come_back_at_the_same_times() -> None:
         with nobody() as url:
             async with a_client(url) as client:
                 with pytest.raises(GateClosed):
-                    await pass_gate(client, provider="x", wait_s=LONG_S, on_wait=heard.append)
+                    await pass_gate(client, provider="x", wait_s=LONG_S, policy=AT_ONCE, on_wait=heard.append)
         waits.append([waiting.wait_s for waiting in heard])
     assert waits[0] == waits[2]
     assert not set(waits[0]) & set(waits[1])
@@ -93,12 +89,14 @@ async def test_two_hosts_do_not_come_back_at_the_same_times() -> None:
 
 async def test_the_wait_that_is_announced_is_the_wait_that_is_made() -> None:
     heard: list[Waiting] = []
-    with a_peer(BUSY, FOUND) as peer, capture_logs() as logs:
+    made: list[float] = []
+    with a_peer(BUSY, FOUND) as peer:
         async with a_client(peer.url) as client:
-            await pass_gate(client, provider="compute-1", wait_s=LONG_S, on_wait=heard.append)
-    (line,) = [line for line in logs if line["event"] == "stamina.retry_scheduled"]
-    assert line["wait_for"] == round(heard[0].wait_s, 2)
-    assert "answered 503; Not now. (request req-busy)" in line["caused_by"]
+            await pass_gate(
+                client, provider="compute-1", wait_s=LONG_S, on_wait=heard.append, policy=recording(made, attempts=5)
+            )
+    assert made == [heard[0].wait_s]
+    assert "answered 503; Not now. (request req-busy)" in str(heard[0].error)
 
 
 BUDGETS = {
@@ -120,12 +118,11 @@ async def test_a_start_stays_within_its_budget(answer: bytes, words: str) -> Non
     assert words in str(caught.value)
 
 
-@pytest.mark.usefixtures("without_waits")
 async def test_a_closed_gate_says_what_was_tried_and_keeps_the_last_answer() -> None:
     with a_peer(BUSY) as peer:
         async with a_client(peer.url) as client:
             with pytest.raises(GateClosed, match=r"\(5 attempts, last: answered 503; Not now\.\)") as caught:
-                await pass_gate(client, provider="compute-1", wait_s=LONG_S)
+                await pass_gate(client, provider="compute-1", wait_s=LONG_S, policy=AT_ONCE)
     assert str(caught.value).endswith("(request req-busy)")
     assert (caught.value.status, caught.value.request_id) == (503, "req-busy")
     assert isinstance(caught.value.__cause__, Unreachable)

@@ -8,7 +8,8 @@ import pytest
 
 from bringup.placement.answers import Answer
 from bringup.placement.errors import Conflict, NotFound, NotUnderstood, PlacementError, Unauthorized, Unreachable
-from bringup.placement.reactions import BY_EXCEPTION, BY_STATUS, failure_of, reaction_to, refusal_of, retry_after_s
+from bringup.placement.reactions import BY_EXCEPTION, BY_STATUS, failure_of, reaction_to, refusal_of
+from bringup.placement.retry_after import parse_retry_after
 from support.placement import an_answer
 
 GROUPS = {
@@ -153,7 +154,7 @@ RETRY_AFTER = {
 
 @pytest.mark.parametrize(("value", "expected"), RETRY_AFTER.values(), ids=RETRY_AFTER.keys())
 def test_retry_after_is_read_as_seconds_from_now(value: str | None, expected: float | None) -> None:
-    assert retry_after_s(value, now=NOON) == expected
+    assert parse_retry_after(value, now=NOON) == expected
 
 
 def test_only_a_transient_refusal_has_a_time_to_come_back() -> None:

@@ -11,8 +11,9 @@ import anyio
 import httpx
 import pytest
 
-from bringup.daemon.openstack.scheduler_http import BODY_LIMIT, HttpTransport, retry_after
+from bringup.daemon.openstack.scheduler_http import BODY_LIMIT, HttpTransport
 from bringup.daemon.storage.outbox.base import NotAcknowledged, Rejected
+from bringup.placement.retry_after import parse_retry_after
 from support.placement import a_peer, an_answer
 from support.polling import PATIENCE_S
 from support.ports import free_port
@@ -192,7 +193,7 @@ async def test_an_address_or_token_that_cannot_be_used_is_refused_without_showin
     ids=str,
 )
 def test_a_retry_after_is_seconds_or_a_date(value: str | None, seconds: Any) -> None:
-    assert retry_after(value, now=NOW) == seconds
+    assert parse_retry_after(value, now=NOW) == seconds
 
 
 BOMB = gzip.compress(b" " * 20_000_000)

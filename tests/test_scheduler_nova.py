@@ -141,7 +141,7 @@ async def test_reports_wait_in_the_outbox_until_a_scheduler_listens(
 
     with capture_logs(), anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: outbox.run_forever(counting, **OFTEN))
+            tasks.start_soon(lambda: outbox.run_forever(counting, OFTEN))
             await counting.failed.wait()
             assert (await outbox.pending()).count == 3
             listener = await exchange.listen()
@@ -168,7 +168,7 @@ async def test_reports_wait_while_the_broker_is_away_and_are_sent_when_it_is_bac
             await anyio.to_thread.run_sync(broker.stop, signal.SIGKILL)
             await outbox.put(second)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(lambda: outbox.run_forever(counting, **OFTEN))
+                tasks.start_soon(lambda: outbox.run_forever(counting, OFTEN))
                 await counting.failed.wait()
                 await anyio.to_thread.run_sync(broker.start)
                 async with exchange_of(broker) as exchange:

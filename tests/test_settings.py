@@ -153,6 +153,6 @@ def test_settings_cannot_be_changed(empty: Path) -> None:
 
 
 def test_the_settings_do_not_import_what_only_the_daemon_needs() -> None:
-    heavy = {"anyio", "httpx", "sqlalchemy", "rich", "structlog", "stamina"}
+    heavy = {"anyio", "httpx", "sqlalchemy", "rich", "structlog", "tenacity"}
     code = f"import sys, bringup.daemon.settings; print(sorted({heavy!r} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

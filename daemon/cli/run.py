@@ -36,7 +36,6 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run; return the exit code."""
     with quick_imports():
         import anyio
-        from stamina.instrumentation import set_on_retry_hooks
 
         from bringup.daemon.service.assembly import check_driver
         from bringup.daemon.service.file_descriptors import raise_limit
@@ -47,8 +46,6 @@ def execute(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     require_placement(settings)
     check_driver(settings)
-    # Each retry is logged by its caller: stamina's own line would name our internals.
-    set_on_retry_hooks([])
     raise_limit()
     presenter = _presenter(settings, as_json=arguments.json)
 

@@ -5,8 +5,6 @@ What an answer means is decided here, once: 400, 409, 410, 413, 415, 422 and the
 and the report is kept.  So are all other answers, and none.
 """
 
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import anyio
@@ -16,6 +14,7 @@ from bringup.daemon.storage.outbox.base import NotAcknowledged, Rejected
 from bringup.daemon.storage.outbox.report import Report
 from bringup.placement.problems import plain
 from bringup.placement.reading import IDENTITY, NotReadable, read_bounded
+from bringup.placement.retry_after import retry_after_of
 
 THE_WAY: Final = frozenset({401, 403, 404, 405, 407, 408, 421, 423, 425, 429})
 """4xx that say nothing of the report."""
@@ -77,21 +76,7 @@ class HttpTransport:
         message = f"cannot send {what}: answered {response.status_code} {said}"
         if response.is_client_error and response.status_code not in THE_WAY:
             return Rejected(message.rstrip())
-        retry_after_s = retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
-        return NotAcknowledged(message.rstrip(), retry_after_s=retry_after_s)
-
-
-def retry_after(value: str | None, *, now: datetime) -> float | None:
-    """Read a ``Retry-After`` header, seconds or a date, as seconds from now; None if it says nothing."""
-    if value is None:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    return max((moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds(), 0.0)
+        return NotAcknowledged(message.rstrip(), retry_after_s=retry_after_of(response.headers))
 
 
 def _http_url(url: str) -> httpx.URL:

@@ -4,12 +4,12 @@ A fault of the host is not a fault of each guest.  What is not there is waited f
 start ends with 69 and says what to do, no record is changed, and systemd tries it again.
 """
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
 
 from bringup.daemon.decisions.from_record import FROM_RECORD
 from bringup.daemon.decisions.rules import Facts, decide
@@ -23,8 +23,10 @@ from bringup.drivers.needs import MetBy, Need, NeedState
 
 log = get_logger()
 
-FIRST_PAUSE_S: Final = 0.5
-LONGEST_PAUSE_S: Final = 5.0
+RETRYING: Final = AsyncRetrying(
+    retry=retry_if_result(bool), wait=wait_random_exponential(multiplier=0.5, min=0.25, max=5)
+)
+"""While anything is not met."""
 SETTLED: Final = "no instance was touched"
 
 
@@ -83,19 +85,21 @@ async def pass_host_gates(host: Host, guests: Sequence[Guest]) -> None:
     if not guests:
         return
     waiting = _Waiting(host.limits.host_wait_s)
-    pause_s = FIRST_PAUSE_S
-    while True:
+    unmet: list[Need] = []
+
+    async def look() -> list[Need]:
         needs = await needs_of_the_host(host.driver, guests, deadline_s=host.limits.host_deadline_s)
-        unmet = [need for need in needs if need.state is not NeedState.MET]
-        if not unmet:
-            return
+        unmet[:] = [need for need in needs if need.state is not NeedState.MET]
         if over := waiting.over(unmet):
             raise Unavailable(f"{sentence_of(over)}; {SETTLED}")
-        in_s = pause_s * random.uniform(0.5, 1)  # noqa: S311 - the jitter of a wait is no secret
-        log.warning("host.waits", needs=[need.name for need in unmet], error=sentence_of(unmet), again_in_s=in_s)
-        host.observer(PhaseBegan("host", f"waits for {sentence_of(unmet)}; looks again in {in_s:.1f} s"))
-        await anyio.sleep(in_s)
-        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return unmet
+
+    def announce(state: RetryCallState) -> None:
+        in_s, lacking = state.upcoming_sleep, sentence_of(unmet)
+        log.warning("host.waits", needs=[need.name for need in unmet], error=lacking, again_in_s=in_s)
+        host.observer(PhaseBegan("host", f"waits for {lacking}; looks again in {in_s:.1f} s"))
+
+    await RETRYING.copy(before_sleep=announce).wraps(look)()
 
 
 def sentence_of(unmet: Sequence[Need]) -> str:

@@ -45,7 +45,7 @@ from bringup.daemon.storage.alive import Alive
 from bringup.daemon.storage.identity import Identity, merged, remember, remembered
 from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.outbox.base import Transport
-from bringup.daemon.storage.outbox.outbox import Delivery, Outbox
+from bringup.daemon.storage.outbox.outbox import Delivery, Outbox, retries
 from bringup.daemon.storage.outbox.send_report import report_outcomes
 from bringup.daemon.storage.store.base import Claimant, Store
 from bringup.daemon.tasks import background, ended_by_signal
@@ -350,11 +350,8 @@ async def _stay(
     async with anyio.create_task_group() as group:
         if keep_in_step is not None:
             group.start_soon(keep_in_step, name="sync")
-        await outbox.run_forever(
-            transport,
-            retry_initial_s=settings.scheduler.retry_initial,
-            retry_max_s=settings.scheduler.retry_max,
-        )
+        scheduler = settings.scheduler
+        await outbox.run_forever(transport, retries(initial_s=scheduler.retry_initial, max_s=scheduler.retry_max))
 
 
 def log_result(result: RunResult, resume: str) -> None:

@@ -60,6 +60,9 @@ def crossed(
         warnings.append(f'driver.name = "{driver.name}": [libvirt] is not used')
     if isinstance(limits, LimitSettings) and isinstance(guests, GuestSettings):
         warnings.extend(_deadlines(limits, guests))
+    messaging = sections.get("messaging")
+    if isinstance(limits, LimitSettings) and isinstance(store, StoreSettings) and store.is_nova_conductor:
+        warnings.extend(_budget(limits, messaging) if isinstance(messaging, MessagingSettings) else ())
 
 
 def _doubtful_scheduler(scheduler: SchedulerSettings) -> list[str]:
@@ -183,6 +186,16 @@ def _scheduler(scheduler: SchedulerSettings, sources: Mapping[str, str]) -> list
             f"give at least scheduler.retry_initial, which is {scheduler.retry_initial:g} s"
         )
     return problems
+
+
+def _budget(limits: LimitSettings, messaging: MessagingSettings) -> list[str]:
+    if messaging.budget < limits.instance_deadline:
+        return []
+    sentence = (
+        f"messaging.deadline = {messaging.deadline:g} s: one save may take three times that, {messaging.budget:g} s, "
+        f"and limits.instance_deadline = {limits.instance_deadline:g} s ends it before; give less than a third of that"
+    )
+    return [sentence]
 
 
 def _deadlines(limits: LimitSettings, guests: GuestSettings) -> list[str]:

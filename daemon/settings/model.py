@@ -191,6 +191,11 @@ class MessagingSettings(Section):
     requests: Concurrency = 16
     deadline: Seconds = 60.0
 
+    @property
+    def budget(self) -> float:
+        """How long one operation on a record may take, in seconds: with its repeats, and the reads between them."""
+        return 3 * self.deadline
+
 
 class ServiceSettings(Section):
     """The life of the process."""

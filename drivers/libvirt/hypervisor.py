@@ -1,12 +1,13 @@
 """The hypervisor as the verbs see it: one call on one guest at a time, each looked at again after a lost connection."""
 
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, TypeVar
 
 import anyio
 import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from bringup.drivers.base import DriverError, NotBegun, PowerState
 from bringup.drivers.identifiers import canonical_uuid
@@ -20,8 +21,8 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-AGAIN_FROM_S: Final = 0.1
-AGAIN_TO_S: Final = 5.0
+RETRYING: Final = AsyncRetrying(wait=wait_random_exponential(multiplier=0.1, min=0.05, max=5), reraise=True)
+"""Jittered: all of a host's guests wait for one libvirt, and must not come back in one moment."""
 LOOKS: Final = 4
 """Connections for looks: one takes a millisecond."""
 LOSSES: Final = 5
@@ -139,29 +140,35 @@ class Hypervisor:
 
         :raises HypervisorUnavailable: libvirt did not come back in ``reconnect_s``.
         """
-        deadline: float | None = None
-        losses, pause_s = 0, AGAIN_FROM_S
-        while True:
-            try:
-                return await attempt()
-            except ConnectionLost as error:
-                now = anyio.current_time()
-                if deadline is None or not isinstance(error, NotConnected):
-                    log.warning(
-                        "libvirt.connection_lost",
-                        what=what,
-                        error=str(error.__cause__ or error),
-                        wait_s=self.options.reconnect_s,
-                    )
-                    deadline, pause_s, losses = now + self.options.reconnect_s, AGAIN_FROM_S, losses + 1
-                if losses > LOSSES or now + pause_s > deadline:
-                    raise HypervisorUnavailable(
-                        f"cannot {what}: no connection to {self.options.uri} in {self.options.reconnect_s:g} s; "
-                        "check that libvirtd (or virtqemud) runs"
-                    ) from error
-            # All of a host's guests wait here: they must not come back in one moment.
-            await anyio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - the jitter of a wait is no secret
-            pause_s = min(2 * pause_s, AGAIN_TO_S)
+        deadline, losses = inf, 0
+
+        def may_return(error: BaseException) -> bool:
+            nonlocal deadline, losses
+            if not isinstance(error, ConnectionLost):
+                return False
+            if losses == 0 or not isinstance(error, NotConnected):
+                log.warning(
+                    "libvirt.connection_lost",
+                    what=what,
+                    error=str(error.__cause__ or error),
+                    wait_s=self.options.reconnect_s,
+                )
+                deadline, losses = anyio.current_time() + self.options.reconnect_s, losses + 1
+            return losses <= LOSSES
+
+        def is_over(state: RetryCallState) -> bool:
+            return anyio.current_time() + state.upcoming_sleep > deadline
+
+        async def once() -> T:
+            return await attempt()
+
+        try:
+            return await RETRYING.copy(retry=retry_if_exception(may_return), stop=is_over).wraps(once)()
+        except ConnectionLost as error:
+            raise HypervisorUnavailable(
+                f"cannot {what}: no connection to {self.options.uri} in {self.options.reconnect_s:g} s; "
+                "check that libvirtd (or virtqemud) runs"
+            ) from error
 
     def close(self) -> None:
         """Close the connections; blocks."""

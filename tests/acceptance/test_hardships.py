@@ -292,7 +292,7 @@ def test_waiting_for_placement_is_said_in_our_words_and_in_nobody_elses(tmp_path
     assert ["503" in wait["why"] for wait in waits] == [True, False]
     assert all(wait["wait_s"] > 0 for wait in waits)
     assert ended.named("placement.passed")[0]["attempts"] == 5
-    assert "stamina" not in ended.out
+    assert "tenacity" not in ended.out
 
 
 def test_what_tries_again_is_silent_where_the_outbox_does_too(tmp_path: Path) -> None:
@@ -303,4 +303,4 @@ def test_what_tries_again_is_silent_where_the_outbox_does_too(tmp_path: Path) ->
             ended = daemon.end(signal.SIGTERM)
 
     assert len(ended.named("report.not_acknowledged")) == 3
-    assert "stamina" not in ended.out + ended.err
+    assert "tenacity" not in ended.out + ended.err

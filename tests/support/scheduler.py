@@ -20,11 +20,11 @@ from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.storage.outbox.base import NotAcknowledged, Transport
-from bringup.daemon.storage.outbox.outbox import Outbox
+from bringup.daemon.storage.outbox.outbox import Outbox, retries
 from bringup.daemon.storage.outbox.report import Report, build_report
 
 HOST = "compute-1"
-OFTEN = {"retry_initial_s": 0.001, "retry_max_s": 0.01}
+OFTEN = retries(initial_s=0.001, max_s=0.01)
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -172,6 +172,6 @@ def waiting(directory: Path) -> list[str]:
 async def run_until_empty(outbox: Outbox, transport: Transport) -> None:
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
-            group.start_soon(lambda: outbox.run_forever(transport, **OFTEN))
+            group.start_soon(lambda: outbox.run_forever(transport, OFTEN))
             await outbox.empty()
             group.cancel_scope.cancel()

@@ -12,12 +12,13 @@ from aio_pika.abc import AbstractChannel, AbstractQueue
 
 from bringup.daemon.openstack.rpc.transport_url import Broker
 from bringup.daemon.storage.outbox.base import NotAcknowledged, Transport
+from bringup.daemon.storage.outbox.outbox import retries
 from bringup.daemon.storage.outbox.report import Report
 from support.rabbitmq import USER, RabbitMQ, the_rabbitmq
 
 VIRTUAL_HOST = "scheduler-tests"
 EXCHANGE = "scheduler_fanout"
-OFTEN = {"retry_initial_s": 0.01, "retry_max_s": 0.1}
+OFTEN = retries(initial_s=0.01, max_s=0.1)
 Heard = tuple[str, dict[str, Any]]
 
 

@@ -4,10 +4,12 @@ nova-conductor runs a method of an object that it is sent (``object_action``) or
 (``object_class_action_versions``), and writes what comes back in the versions that it is asked for.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import anyio
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from bringup.daemon.errors import RecordNotFound, StoreError, StoreUnavailable
 from bringup.daemon.logs import get_logger
@@ -37,8 +39,21 @@ DATABASE_AWAY = frozenset(
     {"CantStartEngineError", "DBConnectionError", "DBDeadlock", "DBError", "DBNonExistentDatabase", "OperationalError"}
 )
 """The conductor's database does not answer it, or two of its threads got into each other's way."""
-TRIES = 5
-PAUSE_S = 0.2
+BUDGET_S = 180.0
+"""How long one operation may take with all that is tried again: three calls of Nova's default response timeout."""
+
+
+def _is_database_away(error: BaseException) -> bool:
+    return isinstance(error, RemoteError) and error.remote_class in DATABASE_AWAY
+
+
+RETRYING = AsyncRetrying(
+    retry=retry_if_exception(_is_database_away),
+    wait=wait_random_exponential(multiplier=0.4, min=0.1, max=4),
+    stop=stop_after_attempt(5),
+    reraise=True,
+)
+"""The tries of one request whose conductor answers that its database does not."""
 
 
 class Caller(Protocol):
@@ -70,9 +85,21 @@ class Conductor:
     cannot be used; RecordNotFound where what it was asked for is not there.
     """
 
-    def __init__(self, caller: Caller) -> None:
-        """Take what makes the calls."""
+    def __init__(self, caller: Caller, *, budget_s: float = BUDGET_S) -> None:
+        """Store what makes the calls, and how long an operation may take."""
         self._caller = caller
+        self._budget_s = budget_s
+
+    @contextmanager
+    def budget(self, doing: str) -> Iterator[None]:
+        """Bound what is done inside with all its tries; inside another budget, only the time left of that counts.
+
+        :raises StoreUnavailable: it took longer.
+        """
+        with anyio.move_on_after(self._budget_s) as scope:
+            yield
+        if scope.cancelled_caught:
+            raise StoreUnavailable(f"cannot {doing}: nova-conductor does not answer in {self._budget_s:g} s")
 
     async def instance_uuids(self, host: str) -> list[str]:
         """``InstanceList.get_uuids_by_host``: those of a host, deleted rows left out."""
@@ -229,26 +256,30 @@ class Conductor:
         repeatable: bool,
         conflicts: Collection[str] = CONFLICTS,
     ) -> Any:
-        for attempt in range(1, TRIES + 1):
-            try:
-                return await self._caller.call(method, arguments, repeatable=repeatable)
-            except RemoteError as error:
-                if error.remote_class in conflicts:
-                    raise Conflict(str(error), is_sure=attempt == 1) from error
-                if error.remote_class in GONE:
-                    raise RecordNotFound(f"cannot {doing}: there is no such record") from error
-                if error.remote_class not in DATABASE_AWAY:
-                    raise StoreError(f"cannot {doing}: nova-conductor refuses") from error
-                if attempt == TRIES:
-                    raise StoreUnavailable(f"cannot {doing}: the database of nova-conductor is away") from error
-            except Unanswered:
-                raise
-            except RpcUnavailable as error:
-                raise StoreUnavailable(f"cannot {doing} through RabbitMQ at {self._caller.where}") from error
-            except Unreadable as error:
-                raise StoreError(f"cannot {doing}") from error
-            await anyio.sleep(PAUSE_S * attempt)
-        raise AssertionError("the last try has returned or raised")
+        tries = 0
+
+        async def once() -> Any:
+            nonlocal tries
+            tries += 1
+            return await self._caller.call(method, arguments, repeatable=repeatable)
+
+        try:
+            with self.budget(doing):
+                return await RETRYING.wraps(once)()
+        except RemoteError as error:
+            if error.remote_class in conflicts:
+                raise Conflict(str(error), is_sure=tries == 1) from error
+            if error.remote_class in GONE:
+                raise RecordNotFound(f"cannot {doing}: there is no such record") from error
+            if not _is_database_away(error):
+                raise StoreError(f"cannot {doing}: nova-conductor refuses") from error
+            raise StoreUnavailable(f"cannot {doing}: the database of nova-conductor is away") from error
+        except Unanswered:
+            raise
+        except RpcUnavailable as error:
+            raise StoreUnavailable(f"cannot {doing} through RabbitMQ at {self._caller.where}") from error
+        except Unreadable as error:
+            raise StoreError(f"cannot {doing}") from error
 
 
 def _uuids(found: Any) -> list[str]:

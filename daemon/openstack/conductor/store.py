@@ -8,15 +8,16 @@
   can claim it; a claim is the fresh look at the record and at the migrations away from it.
 """
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import anyio
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from bringup.daemon import closing
 from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict, StoreError, StoreUnavailable
-from bringup.daemon.openstack.conductor.calls import Caller, Conductor, Conflict
+from bringup.daemon.openstack.conductor.calls import BUDGET_S, Caller, Conductor, Conflict
 from bringup.daemon.openstack.conductor.decoding import Look
 from bringup.daemon.openstack.conductor.migrations import in_order
 from bringup.daemon.openstack.conductor.reading import PAGE, Reader
@@ -30,17 +31,22 @@ from bringup.drivers.identifiers import NAME_TEMPLATE
 
 ASKED_ONE_BY_ONE = 32
 """Of so many instances the migrations are asked for one by one."""
-SENDS = 3
-"""How often a save is sent whose answers are lost."""
+SENDING = AsyncRetrying(
+    retry=retry_if_exception_type(Unanswered),
+    wait=wait_random_exponential(multiplier=0.2, min=0.05, max=3),
+    stop=stop_after_attempt(3),
+    reraise=True,
+)
+"""How often an action is sent whose answers are lost."""
 CLOSE_S = closing.CONDUCTOR_S
 
 
 class NovaConductorStore:
     """Nova's records, through nova-conductor."""
 
-    def __init__(self, caller: Caller, *, name_template: str = NAME_TEMPLATE) -> None:
-        """Take what makes the calls, and Nova's ``instance_name_template``."""
-        self._conductor = Conductor(caller)
+    def __init__(self, caller: Caller, *, name_template: str = NAME_TEMPLATE, budget_s: float = BUDGET_S) -> None:
+        """Store what makes the calls, Nova's ``instance_name_template``, and how long a save may take (seconds)."""
+        self._conductor = Conductor(caller, budget_s=budget_s)
         self._reader = Reader(self._conductor, name_template)
         self._fresh: Gathering[str, Instance] = Gathering(
             self._reader.round, failure=StoreError, repeatable=True, most=PAGE
@@ -106,12 +112,8 @@ class NovaConductorStore:
         system_metadata = changes.get("system_metadata")
         if system_metadata is not None:
             columns["system_metadata"] = {**dict.fromkeys(self._reader.valueless.get(uuid, ())), **system_metadata}
-        if not columns or not expected.vm_states or not expected.task_states:
-            # Nova compares nothing where nothing is to be written.
-            self._expect(uuid, await self._found(uuid, "save"), expected)
-            return
-        unanswered: Unanswered | None = None
-        for _ in range(SENDS):
+
+        async def save(*, is_repeat: bool) -> None:
             try:
                 await self._conductor.save_instance(
                     uuid,
@@ -121,24 +123,44 @@ class NovaConductorStore:
                 )
             except Conflict as error:
                 # One that was sent before, and not answered, may have been made meanwhile.
-                is_sure = error.is_sure and unanswered is None
-                await self._lost_race(uuid, changes, expected, error, is_sure=is_sure)
-                return
-            except Unanswered as error:
-                unanswered = error
-                if await self._was_saved(uuid, changes, expected):
-                    return
-            else:
-                return
-        raise StoreUnavailable(f"cannot save instance {uuid}: nova-conductor does not answer") from unanswered
+                await self._lost_race(uuid, changes, expected, error, is_sure=error.is_sure and not is_repeat)
 
-    async def _was_saved(self, uuid: str, changes: Changes, expected: Expected) -> bool:
-        """Tell whether a save whose answer was lost was made; not: the record is still as it was expected."""
-        record = await self._found(uuid, "save")
-        if _has(record, changes):
+        async def was_saved() -> bool:
+            record = await self._found(uuid, "save")
+            if not _has(record, changes):
+                self._expect(uuid, record, expected)
+                return False
             return True
-        self._expect(uuid, record, expected)
-        return False
+
+        with self._conductor.budget(f"save instance {uuid}"):
+            if not columns or not expected.vm_states or not expected.task_states:
+                # Nova compares nothing where nothing is to be written.
+                self._expect(uuid, await self._found(uuid, "save"), expected)
+            else:
+                await self._send(f"save instance {uuid}", save, was_saved)
+
+    async def _send(
+        self, doing: str, act: Callable[..., Awaitable[None]], was_done: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """Send an action that must not be done twice: where an answer is lost, it is repeated only if it was not done.
+
+        :raises StoreUnavailable: nothing is answered.
+        """
+        is_repeat = False
+
+        async def once() -> None:
+            nonlocal is_repeat
+            try:
+                await act(is_repeat=is_repeat)
+            except Unanswered:
+                is_repeat = True
+                if not await was_done():
+                    raise
+
+        try:
+            await SENDING.wraps(once)()
+        except Unanswered as error:
+            raise StoreUnavailable(f"cannot {doing}: nova-conductor does not answer") from error
 
     async def _lost_race(
         self, uuid: str, changes: Changes, expected: Expected, refusal: Conflict, *, is_sure: bool
@@ -167,29 +189,29 @@ class NovaConductorStore:
         :raises RecordNotFound: there is none, or it was deleted already.
         :raises StateConflict: somebody else has put it on a host meanwhile.
         """
-        record = await self._found(uuid.lower(), "destroy")
-        unanswered: Unanswered | None = None
-        for _ in range(SENDS):
-            try:
-                number = self._reader.numbers[record.uuid]
-                await self._conductor.destroy_instance(record.uuid, number=number, host=record.host)
-            except Conflict as error:
-                await self._found(record.uuid, "destroy")
-                raise StateConflict(f"cannot destroy instance {uuid}: its host was another one") from error
-            except RecordNotFound:
-                # One that was sent before, and not answered, has been made meanwhile.
-                if unanswered is None:
-                    raise
-                return
-            except Unanswered as error:
-                unanswered = error
+        with self._conductor.budget(f"destroy instance {uuid}"):
+            record = await self._found(uuid.lower(), "destroy")
+
+            async def destroy(*, is_repeat: bool) -> None:
+                try:
+                    number = self._reader.numbers[record.uuid]
+                    await self._conductor.destroy_instance(record.uuid, number=number, host=record.host)
+                except Conflict as error:
+                    await self._found(record.uuid, "destroy")
+                    raise StateConflict(f"cannot destroy instance {uuid}: its host was another one") from error
+                except RecordNotFound:
+                    # One that was sent before, and not answered, has been made meanwhile.
+                    if not is_repeat:
+                        raise
+
+            async def was_destroyed() -> bool:
                 try:
                     await self.get_instance(record.uuid)
                 except RecordNotFound:
-                    return
-            else:
-                return
-        raise StoreUnavailable(f"cannot destroy instance {uuid}: nova-conductor does not answer") from unanswered
+                    return True
+                return False
+
+            await self._send(f"destroy instance {uuid}", destroy, was_destroyed)
 
     async def save_migration(self, uuid: str, *, status: str) -> None:
         """Write the status of a migration.

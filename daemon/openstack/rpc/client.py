@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from bringup.daemon.errors import SettingsError, chain_of
 from bringup.daemon.logs import get_logger
@@ -30,20 +31,34 @@ VERSION = "3.0"
 """Of nova-conductor's methods: the lowest that has those for objects."""
 FIRST_SILENCE_S = 15.0
 """How long the first try of a call may go unheard of; each further one twice as long: a conductor may be busy."""
-PAUSE_S = 0.1
-LONGEST_PAUSE_S = 2.0
+RETRYING = AsyncRetrying(wait=wait_random_exponential(multiplier=0.2, min=0.05, max=3), reraise=True)
+"""The tries of one call, within its deadline."""
 
 
 @dataclass(slots=True)
 class _Trial:
     """How far a call has come."""
 
+    method: str
+    repeatable: bool
     until: float
     """When nobody waits for it any more, by the event loop's clock."""
     attempt: int = 0
     is_out: bool = False
     """The last attempt was sent, or may have been."""
     problem: RpcUnavailable | None = None
+
+    def may_try_again(self, error: BaseException) -> bool:
+        """Check whether another try does no harm after this error; store and log it."""
+        # A cancellation comes here too, and says nothing of what was sent.
+        if not isinstance(error, RpcUnavailable):
+            return False
+        self.is_out = isinstance(error, Unanswered)
+        if self.is_out and not self.repeatable:
+            return False
+        self.problem = error
+        log.debug("rpc.tried", method=self.method, attempt=self.attempt, problem=chain_of(error))
+        return True
 
 
 class Rpc:
@@ -86,7 +101,7 @@ class Rpc:
         """Have nova-conductor carry a method out, and give its result.
 
         With ``repeatable`` it may be carried out twice where an answer is lost.  The deadline (seconds) counts from
-        when one of the slots is free.
+        when one of the slots is free, and is never later than that of the caller (of anyio's cancel scopes).
 
         :raises RemoteError: it raised there.
         :raises Unanswered: whether it was carried out is not known; only where it is not ``repeatable``.
@@ -95,20 +110,11 @@ class Rpc:
         """
         limit_s = self._deadline_s if deadline_s is None else deadline_s
         async with self._slots:
-            trial = _Trial(until=anyio.current_time() + limit_s)
+            until = min(anyio.current_time() + limit_s, anyio.current_effective_deadline())
+            trial = _Trial(method, repeatable, until)
+            retrying = RETRYING.copy(retry=retry_if_exception(trial.may_try_again))
             with anyio.move_on_after(limit_s):
-                while True:
-                    try:
-                        return await self._try_call(method, dict(arguments), trial)
-                    except Unanswered as error:
-                        if not repeatable:
-                            raise
-                        trial.problem = error
-                    except RpcUnavailable as error:
-                        trial.problem = error
-                        trial.is_out = False
-                    log.debug("rpc.tried", method=method, attempt=trial.attempt, problem=chain_of(trial.problem))
-                    await _pause(trial.attempt)
+                return await retrying.wraps(self._try_call)(dict(arguments), trial)
         if trial.is_out and not repeatable:
             raise Unanswered(f"nova-conductor did not answer {method} within {limit_s:g} s")
         if not trial.is_out and not isinstance(trial.problem, Unanswered | NobodyListens):
@@ -117,16 +123,16 @@ class Rpc:
             raise RpcUnavailable(f"{away}; tried for {limit_s:g} s")
         raise RpcUnavailable(f"nova-conductor did not answer {method} within {limit_s:g} s") from trial.problem
 
-    async def _try_call(self, method: str, arguments: dict[str, Any], trial: "_Trial") -> Any:
+    async def _try_call(self, arguments: dict[str, Any], trial: _Trial) -> Any:
         trial.attempt += 1
         link = await self._linked()
         self.sent += 1
         trial.is_out = True
         silence_s = FIRST_SILENCE_S * 2 ** (trial.attempt - 1)
         left_s = trial.until - anyio.current_time()
-        answer = await link.call(TOPIC, method, arguments, version=VERSION, silence_s=silence_s, left_s=left_s)
+        answer = await link.call(TOPIC, trial.method, arguments, version=VERSION, silence_s=silence_s, left_s=left_s)
         if answer.failure is not None:
-            log.debug("rpc.remote_error", method=method, error=str(answer.failure), traceback=answer.traceback)
+            log.debug("rpc.remote_error", method=trial.method, error=str(answer.failure), traceback=answer.traceback)
             raise answer.failure
         return answer.result
 
@@ -173,12 +179,6 @@ class Rpc:
                     log.debug("rpc.connected", broker=self._link.where)
                     return self._link
         raise RpcUnavailable("; ".join(problems))
-
-
-async def _pause(attempt: int) -> None:
-    """Wait before another try: ever longer, and never in step with other hosts."""
-    pause_s = min(PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S)
-    await anyio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:

@@ -39,7 +39,9 @@ async def opened_store(
         caller = rpc or await opened.enter_async_context(opened_messaging(settings))
         if caller is None:
             raise SettingsError([f"store.url: {settings.store.url} is not used by these settings"])
-        nova = NovaConductorStore(caller, name_template=settings.store.instance_name_template)
+        nova = NovaConductorStore(
+            caller, name_template=settings.store.instance_name_template, budget_s=settings.messaging.budget
+        )
         opened.push_async_callback(nova.close)
         yield nova
 

@@ -13,26 +13,25 @@ not even end.
 import contextlib
 import enum
 import math
-import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
 import anyio
-import stamina
 import structlog
 from anyio import to_thread
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from bringup.daemon.errors import chain_of
 from bringup.daemon.storage.outbox.base import NotAcknowledged, Pending, Rejected, Transport
 from bringup.daemon.storage.outbox.report import Report
 from bringup.daemon.storage.outbox.spool import OutboxError, Spool
+from bringup.placement.retry_after import jittered
 
-__all__ = ["Delivery", "Outbox", "OutboxError"]
+__all__ = ["Delivery", "Outbox", "OutboxError", "retries"]
 
 log = structlog.get_logger(__name__)
 
@@ -133,22 +132,17 @@ class Outbox:
                 return delivery
         return Delivery.IN_MEMORY if report in self._unwritten else Delivery.KEPT
 
-    async def run_forever(self, transport: Transport, *, retry_initial_s: float, retry_max_s: float) -> NoReturn:
+    async def run_forever(self, transport: Transport, policy: AsyncRetrying) -> NoReturn:
         """Send what waits and what is put from now on; try each again, ever more slowly, until it is acknowledged."""
         await to_thread.run_sync(self._spool.tidy)
+
+        async def attempt() -> bool:
+            with self._attempting():
+                return await self._send_first(transport)
+
         while True:
             self._was_put = anyio.Event()
-            more = False
-            async for attempt in stamina.retry_context(
-                on=partial(_backoff, retry_initial_s=retry_initial_s),
-                attempts=None,
-                timeout=None,
-                wait_initial=retry_initial_s,
-                wait_max=retry_max_s,
-                wait_jitter=retry_initial_s,
-            ):
-                with attempt, self._attempting():
-                    more = await self._send_first(transport)
+            more = await policy.wraps(attempt)()
             if more or self._unwritten or self._was_put.is_set():
                 continue
             self._is_empty.set()
@@ -213,9 +207,20 @@ class Outbox:
             self._unwritten.remove(report)
 
 
-def _backoff(error: Exception, *, retry_initial_s: float) -> bool | float:
-    if isinstance(error, NotAcknowledged) and error.retry_after_s is not None:
-        # Not all hosts of a site at the same moment.
-        spread = random.uniform(1, 1.1)  # noqa: S311 - no secret
-        return min(max(error.retry_after_s, retry_initial_s), RETRY_AFTER_LIMIT_S) * spread
-    return isinstance(error, NotAcknowledged | OutboxError)
+def retries(
+    *, initial_s: float, max_s: float, sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+) -> AsyncRetrying:
+    """Return the policy by which a report is sent again; no wait is shorter than ``initial_s``."""
+    backoff = wait_random_exponential(multiplier=2 * initial_s, min=initial_s, max=max_s)
+    return AsyncRetrying(
+        retry=retry_if_exception_type((NotAcknowledged, OutboxError)),
+        wait=lambda state: max(backoff(state), _demanded_s(state)),
+        sleep=sleep,
+    )
+
+
+def _demanded_s(state: RetryCallState) -> float:
+    """Return how long the receiver demands to be left alone after a failed attempt; 0 where it says nothing."""
+    error = None if state.outcome is None else state.outcome.exception()
+    demanded_s = error.retry_after_s if isinstance(error, NotAcknowledged) else None
+    return jittered(demanded_s, at_most_s=RETRY_AFTER_LIMIT_S)

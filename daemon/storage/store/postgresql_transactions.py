@@ -10,7 +10,6 @@ server that crashed before it wrote that number down gives it to another one.)
 """
 
 import os
-import random
 import socket
 import threading
 import time
@@ -39,6 +38,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as insert_if_missing
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+from tenacity.nap import sleep_using_event
 
 from bringup.daemon.closing import HURRY_S
 from bringup.daemon.errors import StoreUnavailable
@@ -50,8 +51,8 @@ log = get_logger()
 
 T = TypeVar("T")
 
-FIRST_WAIT_S = 0.05
-LONGEST_WAIT_S = 2.0
+WAIT = wait_random_exponential(multiplier=0.05, min=0.02, max=2)
+"""Jittered: many daemons wait for one database."""
 # One daemon makes the table, the others wait for it.
 TOKENS_LOCK = 0x6272696E67757032
 KEPT_TOKENS = "1 day"
@@ -122,7 +123,7 @@ class Patience:
                 old = func.now() - text(f"interval '{KEPT_TOKENS}'")
                 connection.execute(delete(commit_tokens).where(commit_tokens.c.made_at < old))
 
-        self._again(once)
+        self._again(once, self._until())
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Carry out ``work``, which changes nothing, in one transaction.  Raises DBAPIError."""
@@ -132,7 +133,7 @@ class Patience:
                 self._begun(connection)
                 return work(connection)
 
-        return self._again(once)
+        return self._again(once, self._until())
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Carry out ``work`` in one transaction, once.
@@ -140,6 +141,7 @@ class Patience:
         :raises DBAPIError: it was not made.
         :raises StoreUnavailable: it cannot be found out whether it was made.
         """
+        until = self._until()
 
         def once() -> T:
             token, settled = str(uuid.uuid4()), self._take_settled()
@@ -157,7 +159,7 @@ class Patience:
                     try:
                         transaction.commit()
                     except DBAPIError as error:
-                        if not is_away(error) or not self._was_made(token):
+                        if not is_away(error) or not self._was_made(token, until):
                             raise
             except BaseException:
                 self._settled.extend(settled)
@@ -165,7 +167,7 @@ class Patience:
             self._settled.append(token)
             return answer
 
-        return self._again(once)
+        return self._again(once, until)
 
     def _begun(self, connection: Connection) -> None:
         """Bound a transaction that has begun, and make sure of its server.
@@ -189,28 +191,33 @@ class Patience:
                 break
         return settled
 
-    def _again(self, once: Callable[[], T]) -> T:
-        until, wait_s = time.monotonic() + self._wait_s, FIRST_WAIT_S
-        said = False
-        while True:
-            try:
-                answer = once()
-            except SQLAlchemyError as error:
-                left_s = until - time.monotonic()
-                if left_s <= 0 or self._hurry.is_set() or not (is_away(error) or is_conflict(error)):
-                    raise
-                if is_away(error) and not said:
-                    said = True
-                    log.warning("store.away", store=self._name, error=words_of(error))
-                # Many daemons wait for one database: not all at once.
-                self._hurry.wait(min(random.uniform(wait_s / 2, wait_s), left_s))  # noqa: S311 - jitter
-                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-            else:
-                if said:
-                    log.info("store.back", store=self._name)
-                return answer
+    def _until(self) -> float:
+        """Return when a transaction that begins now is given up, what came of its commit included."""
+        return time.monotonic() + self._wait_s
 
-    def _was_made(self, token: str) -> bool:
+    def _again(self, once: Callable[[], T], until: float) -> T:
+        """Carry out ``once`` until the database answers, or until that moment of the monotonic clock."""
+        said = False
+
+        def may_pass(error: BaseException) -> bool:
+            nonlocal said
+            if not isinstance(error, SQLAlchemyError) or not (is_away(error) or is_conflict(error)):
+                return False
+            is_over = time.monotonic() >= until or self._hurry.is_set()
+            if is_away(error) and not said and not is_over:
+                said = True
+                log.warning("store.away", store=self._name, error=words_of(error))
+            return not is_over
+
+        def wait(state: RetryCallState) -> float:
+            return min(WAIT(state), max(0.0, until - time.monotonic()))
+
+        answer = Retrying(retry=retry_if_exception(may_pass), wait=wait, sleep=sleep_using_event(self._hurry))(once)
+        if said:
+            log.info("store.back", store=self._name)
+        return answer
+
+    def _was_made(self, token: str, until: float) -> bool:
         """Ask what came of a transaction: leave its token in its place, and take it back.
 
         A server that has not noticed yet that its client is gone keeps the question waiting until it has.
@@ -225,7 +232,7 @@ class Patience:
                 return connection.execute(question).rowcount == 0
 
         try:
-            return self._again(ask)
+            return self._again(ask, until)
         except SQLAlchemyError as error:
             raise StoreUnavailable(f"cannot tell whether a transaction was made in {self._name}") from error
 

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from bringup.daemon.decisions.actions import DestroyEvacuated, PlugVifs, Reboot, ResumeStateOnHostBoot, Save
-from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, RunResult
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem, RunResult
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.decisions.states import VmState
 from bringup.daemon.errors import JournalError, Refused
@@ -148,6 +148,27 @@ async def test_a_run_that_was_killed_goes_on_with_what_it_had_settled(host: Host
     assert past.in_flight == {
         B: InFlight(because=("vifs", "hard_reboot_interrupted"), begun=("reboot",), done=("plug_vifs",))
     }
+
+
+async def test_an_outcome_of_an_earlier_version_or_a_later_one_says_not_what_was_done(host: Host) -> None:
+    async with host.journal() as journal:
+        await host.begins(journal)
+        await journal.settled(replace(outcome(A), did=Did.STARTED))
+        await journal.settled(replace(outcome(B), did=Did.STARTED))
+    assert {uuid: one.outcome.did for uuid, one in (await host.past()).settled.items()} == {
+        A: Did.STARTED,
+        B: Did.STARTED,
+    }
+    with closing(sqlite3.connect(host.path, isolation_level=None)) as database:
+        database.execute("UPDATE instances SET outcome = json_remove(outcome, '$.did') WHERE uuid = ?", (A,))
+        database.execute("UPDATE instances SET outcome = json_set(outcome, '$.did', 'sung_to') WHERE uuid = ?", (B,))
+
+    past = await host.past()
+
+    assert {uuid: one.outcome.did for uuid, one in past.settled.items()} == {A: Did.UNKNOWN, B: Did.UNKNOWN}
+    with read(host.path) as history:
+        assert history is not None
+        assert [row["did"] for row in history.instances_of(past.run_id)] == [None, "sung_to"]
 
 
 async def test_an_action_that_failed_is_neither_done_nor_in_flight(host: Host) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bringup.daemon.decisions.instances import Instance
-from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, RunResult
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem, RunResult
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.daemon.storage.outbox.report import build_report, is_report, is_superseded, named_in
 from support.scheduler import HOST, NOON, a_report, a_result, an_outcome, uuid_of
@@ -37,6 +37,7 @@ def test_an_instance_is_reported_as_it_was_left() -> None:
     outcome = Outcome(
         uuid=uuid_of(1),
         kind=Kind.FAILED,
+        did=Did.SET_TO_ERROR,
         because=("one", "two"),
         took_s=1.23456,
         problem=PROBLEM,
@@ -53,6 +54,7 @@ def test_an_instance_is_reported_as_it_was_left() -> None:
             "task_state": "powering-off",
             "power_state": 4,
             "outcome": "failed",
+            "did": "set_to_error",
             "because": ["one", "two"],
             "problem": shown,
             "needs": [],
@@ -210,6 +212,12 @@ def test_the_example_in_the_documentation_is_a_report(schema: jsonschema.Draft20
 def test_the_schema_describes_each_key(schema: jsonschema.Draft202012Validator) -> None:
     described: dict[str, Any] = schema.schema["properties"]  # type: ignore[index]  # a schema may be True
     assert set(described) == set(a_report())
+    assert schema.schema["$defs"]["did"]["enum"] == [did.value for did in Did]  # type: ignore[index]  # as above
+
+
+def test_a_report_counts_what_was_done() -> None:
+    report = a_report(an_outcome(1, did=Did.STARTED), an_outcome(2, did=Did.DESTROYED), an_outcome(3, did=Did.STARTED))
+    assert report["did"] == {"started": 2, "destroyed": 1}
 
 
 def test_keys_of_a_later_version_are_fine() -> None:

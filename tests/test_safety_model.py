@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bringup.daemon.decisions.instances import Instance
-from bringup.daemon.decisions.outcomes import RunResult
+from bringup.daemon.decisions.outcomes import BACK, Did, RunResult
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.recovery.context import Host, Start
@@ -189,13 +189,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def starts(self) -> None:
-        async def run() -> None:
+        async def run() -> RunResult:
             async with self.process(None) as start:
-                await init_host(start)
+                return (await init_host(start)).result
 
-        anyio.run(run)
+        result = anyio.run(run)
         self.has_ended()
         self.is_at_rest()
+        self.says_what_was_done(result)
 
     @rule()
     def host_loses_power(self) -> None:
@@ -254,6 +255,18 @@ class Machine(RuleBasedStateMachine):
 
     def has_ended(self) -> None:
         self.ended_on_boot = True
+
+    def says_what_was_done(self, result: RunResult) -> None:
+        """What is lost never counts as back."""
+        records, there = self.records(), self.driver.guests
+        for number in NUMBERS:
+            did = next((one.did for one in result.outcomes if one.uuid == uuid_of(number)), None)
+            if did in BACK:
+                assert uuid_of(number) in there, f"{number} is {did} and has no guest"
+                assert records[number].vm_state is not VmState.ERROR, f"{number} is {did} and in ERROR"
+            if did in (Did.DESTROYED, Did.DELETED):
+                assert uuid_of(number) not in there
+            assert (did is Did.DELETED) <= (number not in records)
 
     def is_at_rest(self) -> None:
         """After a start that nobody disturbed."""

@@ -178,7 +178,7 @@ async def _with_needs(planned: Planned, driver: Driver, deadline_s: float) -> Pl
         needs = await unmet_needs(planned.instance, driver)
     if scope.cancelled_caught:
         needs = (of_failed_look(planned.instance.uuid, TimeoutError(f"no answer in {deadline_s:g} s")),)
-    return replace(planned, course=replace(course, steps=(), kind=Kind.DEFERRED), needs=needs) if needs else planned
+    return replace(planned, course=course.deferred(), needs=needs) if needs else planned
 
 
 def _with_look(planned: Planned, look: PowerState) -> Planned:

@@ -130,6 +130,7 @@ def course_json(course: Course) -> dict[str, Any]:
         "why": list(course.why),
         "steps": [step_json(step) for step in course.steps],
         "kind": course.kind.value,
+        "did": None if course.did is None else course.did.value,
     }
     return {**document, "told": told_json(course)} if course.told else document
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bringup.daemon.decisions.actions import RevertMigration, Save
-from bringup.daemon.decisions.forecast_values import Course, Forecast
+from bringup.daemon.decisions.did import after_look, combined, did_by, did_of
+from bringup.daemon.decisions.forecast_values import Course, DidByLooks, Forecast
 from bringup.daemon.decisions.from_evacuation import EVACUATED, has_come_back
 from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
 from bringup.daemon.decisions.from_other_host import FOREIGN
 from bringup.daemon.decisions.from_record import FROM_RECORD
-from bringup.daemon.decisions.outcomes import Kind, Problem
+from bringup.daemon.decisions.outcomes import Did, Kind, Problem
 from bringup.daemon.decisions.remarks import remarks
 from bringup.daemon.decisions.rules import Facts, Rule, Step, decide
 from bringup.daemon.decisions.states import PowerState
@@ -39,6 +40,7 @@ class _Reading:
     ends: bool = False
     kind: Kind = Kind.INITIALIZED
     told: tuple[Problem, ...] = ()
+    done: Did | None = field(default=None, compare=False)
     before: Facts | None = field(default=None, compare=False)
     """The facts with the record as it was found; None: these."""
 
@@ -58,6 +60,7 @@ class _Reading:
             plan.ends,
             plan.kind,
             self.told + plan.warnings + (() if plan.problem is None else (plan.problem,)),
+            _done(self.done, plan.steps, look, facts.look),
             self.before or self.facts,
         )
 
@@ -75,12 +78,23 @@ class _Reading:
                 alike.append(state)
         return ((tuple(states), reading) for reading, states in groups)
 
-    def course(self, first: tuple[PowerState, ...] = (), second: tuple[PowerState, ...] = ()) -> Course:
+    @property
+    def did(self) -> Did:
+        """What is done on the way that was read."""
+        return did_of(self.done, kind=self.kind, look=self.facts.look, earlier=self.facts.done)
+
+    def course(
+        self,
+        first: tuple[PowerState, ...] = (),
+        second: tuple[PowerState, ...] = (),
+        done: DidByLooks | None = None,
+    ) -> Course:
         return Course(
             because=self.because,
             why=self.why,
             steps=self.steps,
             kind=self.kind,
+            done={(None, None): self.did} if done is None else done,
             told=self.told
             + (remarks(self.before or self.facts, self.facts, self.kind, self.steps) if self.ends else ()),
             first_look=first,
@@ -101,7 +115,12 @@ def foresee(
     the hypervisor has the guest, which decides on evacuated instances only; None: not known.
     """
     if facts.is_foreign:
-        return Forecast(tuple(reading.course(first) for first, reading in _Reading(facts).read_each(FOREIGN, look)))
+        return Forecast(
+            tuple(
+                reading.course(first, done={(state, None): _Reading(facts).read(FOREIGN, state).did for state in first})
+                for first, reading in _Reading(facts).read_each(FOREIGN, look)
+            )
+        )
     evacuated = facts.evacuation is not None and not has_come_back(facts)
     if not evacuated:
         return Forecast(tuple(_own(facts, look, second_look)))
@@ -119,11 +138,17 @@ def _own(facts: Facts, look: PowerState | None, second_look: PowerState | None) 
         yield record.course()
         return
     for first, reading in record.read_each(FROM_FIRST_LOOK, look):
+        apart = {state: record.read(FROM_FIRST_LOOK, state) for state in first}
         if reading.ends:
-            yield reading.course(first)
+            yield reading.course(first, done={(state, None): one.did for state, one in apart.items()})
             continue
         for second, whole in reading.read_each(FROM_SECOND_LOOK, second_look):
-            yield whole.course(first, second)
+            done: DidByLooks = {
+                (state, later): one.read(FROM_SECOND_LOOK, later).did
+                for state, one in apart.items()
+                for later in second
+            }
+            yield whole.course(first, second, done)
 
 
 def undisturbed(forecast: Forecast, look: PowerState) -> Course:
@@ -133,8 +158,20 @@ def undisturbed(forecast: Forecast, look: PowerState) -> Course:
         if (not course.first_look or look in course.first_look) and (
             not course.second_look or after in course.second_look
         ):
-            return course
+            return replace(course, done=_known(course, look, after))
     raise ValueError(f"no course of this forecast begins with {look.name}")
+
+
+def _known(course: Course, look: PowerState, after: PowerState) -> DidByLooks:
+    key = look if course.first_look else None, after if course.second_look else None
+    return {key: course.done[key]}
+
+
+def _done(before: Did | None, steps: Sequence[Step], new: PowerState | None, look: PowerState | None) -> Did | None:
+    done = before if new is None else after_look(before, new)
+    for step in steps:
+        done = combined(done, did_by(step.action, look))
+    return done
 
 
 def _power_after(look: PowerState, steps: Sequence[Step]) -> PowerState:

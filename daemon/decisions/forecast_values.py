@@ -4,14 +4,17 @@ Values, made by :mod:`bringup.daemon.decisions.forecast`, put into words by :mod
 No I/O, no clock, no logger.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from bringup.daemon.decisions.outcomes import Kind, Problem
+from bringup.daemon.decisions.outcomes import Did, Kind, Problem
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.decisions.states import PowerState
+
+DidByLooks = Mapping[tuple[PowerState | None, PowerState | None], Did]
+"""What is done, by what the two looks at the guest give; None: there is no such look."""
 
 
 class Look(Enum):
@@ -32,6 +35,8 @@ class Course:
     steps: tuple[Step, ...]
     kind: Kind
     """What comes of it if nothing fails."""
+    done: DidByLooks = field(default_factory=dict, compare=False)
+    """What is done to it if nothing fails."""
     first_look: tuple[PowerState, ...] = ()
     """What the first look may give on this way; empty: there is none."""
     second_look: tuple[PowerState, ...] = ()
@@ -40,6 +45,16 @@ class Course:
     """What a person should know."""
     has_guest: bool | None = None
     """Whether the hypervisor has the guest, where that decides; None where it does not."""
+
+    @property
+    def did(self) -> Did | None:
+        """What is done to it; None: that depends on what the looks give."""
+        different = set(self.done.values())
+        return different.pop() if len(different) == 1 else None
+
+    def deferred(self) -> "Course":
+        """Return the course of an instance that lacks something that it needs."""
+        return replace(self, steps=(), kind=Kind.DEFERRED, done={(None, None): Did.DEFERRED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What came of each instance, and of the run.  Values: built by the shell, shown by reports, tables and logs."""
 
 import enum
+from collections import Counter
 from dataclasses import dataclass
 
 from bringup.daemon.decisions.instances import Instance
@@ -24,6 +25,43 @@ class Kind(enum.Enum):
     """Something that its guest needs is not there: it was not started, and its record is as it was."""
 
 
+class Did(enum.Enum):
+    """What was done to one instance (:mod:`bringup.daemon.decisions.did`)."""
+
+    STARTED = "started"
+    """Its guest was off and was powered on."""
+    LEFT_RUNNING = "left_running"
+    """Its guest ran and was not touched."""
+    LEFT_PAUSED = "left_paused"
+    """Its guest was paused and was not touched."""
+    REBOOTED = "rebooted"
+    UNPAUSED = "unpaused"
+    STOPPED = "stopped"
+    """Its guest was shut down, because that was requested or its record says so."""
+    POWERED_OFF = "powered_off"
+    """Its guest was powered off at once, because it must not run on this host."""
+    STAYS_OFF = "stays_off"
+    """Its guest was off and is not to run."""
+    DESTROYED = "destroyed"
+    """Its guest was destroyed on this host; its record is kept."""
+    DELETED = "deleted"
+    """Its record was deleted, after its guest was destroyed."""
+    SET_TO_ERROR = "set_to_error"
+    """Its record was set to ERROR."""
+    DEFERRED = "deferred"
+    """It was not started: something that it needs is not there, or not known."""
+    HELD = "held"
+    """It was not touched: an operator has to approve first."""
+    LEFT_ALONE = "left_alone"
+    """Nothing was done to its guest."""
+    UNKNOWN = "unknown"
+    """An action did not end well, and what it has done is not known; or a version without this wrote the journal."""
+
+
+BACK = (Did.STARTED, Did.LEFT_RUNNING, Did.REBOOTED, Did.UNPAUSED)
+"""Its guest runs on this host."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """An error as it is shown: which action, the class, the whole chain of messages."""
@@ -45,6 +83,7 @@ class Outcome:
     name: str = ""
     """Name of the instance for an operator (:attr:`Instance.shown_name`), empty where no record was read."""
     project_id: str | None = None
+    did: Did = Did.UNKNOWN
     problem: Problem | None = None
     """Why it failed, was superseded or deferred."""
     needs: tuple[Need, ...] = ()
@@ -62,8 +101,8 @@ class Outcome:
 
     def says_the_same(self, other: "Outcome") -> bool:
         """Tell whether another one says nothing new, whatever time it took."""
-        mine = (self.kind, self.because, self.needs, self.instance, self.deleted)
-        return mine == (other.kind, other.because, other.needs, other.instance, other.deleted)
+        mine = (self.kind, self.did, self.because, self.needs, self.instance, self.deleted)
+        return mine == (other.kind, other.did, other.because, other.needs, other.instance, other.deleted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,3 +127,8 @@ class RunResult:
     def count(self, kind: Kind) -> int:
         """Tell how many instances came out as ``kind``."""
         return sum(outcome.kind is kind for outcome in self.outcomes)
+
+    def count_done(self) -> dict[Did, int]:
+        """Return how many instances each thing was done to, in the order of :class:`Did`; what was not is left out."""
+        counts = Counter(outcome.did for outcome in self.outcomes)
+        return {did: counts[did] for did in Did if counts[did]}

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from bringup.daemon.decisions.actions import CompletePartialDeletion, Delete, DestroyEvacuated, DestroyGuest
 from bringup.daemon.decisions.instances import Instance
-from bringup.daemon.decisions.outcomes import Kind, Outcome
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome
 from bringup.daemon.errors import StoreError, Temporary
 from bringup.daemon.recovery.load_records import Records
 from bringup.daemon.storage.journal import InFlight, Left, Past, Settled
@@ -44,6 +44,7 @@ async def settled_before(past: Past, records: Records, store: Store) -> dict[str
             outcomes[uuid] = Outcome(
                 uuid=uuid,
                 kind=Kind.INITIALIZED,
+                did=_did(begun, record),
                 because=begun.because,
                 took_s=0.0,
                 name="" if record is None else record.shown_name,
@@ -68,6 +69,13 @@ def _is_over(begun: InFlight, record: Instance | None) -> bool:
     verbs = {*begun.begun, *begun.done}
     # The migration of one that was evacuated is completed last: it is not among the evacuations any more.
     return bool(verbs & DELETIONS) if record is None else DestroyEvacuated.verb in verbs
+
+
+def _did(begun: InFlight, record: Instance | None) -> Did:
+    """Return what was done to an instance that is settled because nothing is left to be done."""
+    if record is None and {Delete.verb, CompletePartialDeletion.verb} & {*begun.begun, *begun.done}:
+        return Did.DELETED
+    return Did.DESTROYED if {DestroyGuest.verb, DestroyEvacuated.verb} & {*begun.done} else Did.UNKNOWN
 
 
 def all_uuids(records: Records, settled: Collection[str]) -> list[str]:

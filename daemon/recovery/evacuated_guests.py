@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from bringup.daemon.decisions.did import POWERED, combined
 from bringup.daemon.decisions.instances import Instance
-from bringup.daemon.decisions.states import PowerState
+from bringup.daemon.decisions.outcomes import Did
 from bringup.daemon.errors import JournalError, RecordNotFound, StateConflict
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery import operations
@@ -59,7 +60,10 @@ class SettingWitness:
 
 async def fence(hand: Hand, driver: Driver) -> None:
     """Pull the plug of a guest that must not run here; one that does not run is left alone."""
-    if await operations.look(hand.instance, driver) in (PowerState.RUNNING, PowerState.PAUSED):
+    if await operations.look(hand.instance, driver) not in POWERED:
+        hand.did = combined(hand.did, Did.STAYS_OFF)
+        return
+    with hand.doing(Did.POWERED_OFF):
         await driver.power_off(hand.instance, timeout_s=0, retry_interval_s=0)
 
 
@@ -160,7 +164,7 @@ async def _destroy_evacuated(
         destroy_disks = not hand.deleted or not await _is_storage_shared(hand.instance, driver, witness)
     if destroy_disks and keeper is not None and await keeper.keeps(hand, driver):
         destroy_disks = False
-    await driver.destroy(hand.instance, destroy_disks=destroy_disks)
+    await operations.destroy_guest(hand, driver, destroy_disks=destroy_disks)
 
 
 async def _is_storage_shared(instance: Instance, driver: Driver, witness: Witness) -> bool:

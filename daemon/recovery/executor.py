@@ -57,7 +57,8 @@ class Executor:
         """Do it.  A look gives what was seen, every other action None; whatever goes wrong is raised."""
         match action:
             case LookAtGuest():
-                return await operations.look(hand.instance, self.driver)
+                hand.saw(look := await operations.look(hand.instance, self.driver))
+                return look
             case Save():
                 hand.change(**action.changes)
                 await hand.save(action.expected_task_states)
@@ -68,13 +69,11 @@ class Executor:
             case EnsureFilteringRules():
                 await self.driver.ensure_filtering_rules_for_instance(hand.instance)
             case ResumeStateOnHostBoot():
-                async with self.start_fence.holding(hand):
-                    await self.driver.resume_state_on_host_boot(hand.instance)
+                await operations.resume(hand, self.driver, self.start_fence)
             case CleanupInterruptedSnapshot():
                 await self.driver.post_interrupted_snapshot_cleanup(hand.instance)
             case RevertMigration():
-                async with self.start_fence.holding(hand, reverting=True):
-                    await self.driver.finish_revert_migration(hand.instance, power_on=action.power_on)
+                await operations.revert_migration(hand, self.driver, self.start_fence, power_on=action.power_on)
             case AbortLiveMigration():
                 await self.driver.live_migration_abort(hand.instance)
             case SaveMigration():

@@ -23,6 +23,7 @@ from bringup.daemon.decisions.actions import (
     SetError,
 )
 from bringup.daemon.decisions.describe import missing
+from bringup.daemon.decisions.did import did_of
 from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
 from bringup.daemon.decisions.from_needs import of_failed_look, starts
 from bringup.daemon.decisions.from_other_host import FOREIGN
@@ -158,6 +159,7 @@ async def init_instance(
     return Outcome(
         uuid=facts.instance.uuid,
         kind=state.kind,
+        did=did_of(state.hand.did, kind=state.kind, look=state.facts.look, earlier=facts.done),
         because=tuple(state.because),
         took_s=time.monotonic() - started,
         name=facts.instance.shown_name,

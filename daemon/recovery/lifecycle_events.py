@@ -177,12 +177,13 @@ class LifecycleWatch:
 
 
 def _log(outcome: Outcome) -> None:
-    because = list(outcome.because)
+    because, did = list(outcome.because), outcome.did.value
     if outcome.problem is not None:
-        log.warning("lifecycle.failed", because=because, error=outcome.problem.error, message=outcome.problem.message)
+        problem = outcome.problem
+        log.warning("lifecycle.failed", did=did, because=because, error=problem.error, message=problem.message)
     elif outcome.kind is Kind.SKIPPED or because == ["agrees"]:
         log.debug("lifecycle.nothing_to_do", because=because)
     elif "runs_though_stopped" in because:
-        log.warning("lifecycle.stopped_again", because=because)
+        log.warning("lifecycle.stopped_again", did=did, because=because)
     else:
-        log.info("lifecycle.handled", because=because)
+        log.info("lifecycle.handled", did=did, because=because)

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from bringup.daemon.decisions.actions import ResumeStateOnHostBoot, RevertMigration, Start, Stop
+from bringup.daemon.decisions.did import OFF, did_by
 from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.outcomes import Did
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import NotOursToStart, RecordNotFound, StateConflict, StoreError, StoreUnavailable
 from bringup.daemon.logs import get_logger
@@ -23,7 +26,6 @@ log = get_logger()
 
 # Nova forgets these when a shelved instance runs again.
 SHELVED_KEYS = ("shelved_at", "shelved_image_id", "shelved_host")
-OFF_ALREADY = (PowerState.NOSTATE, PowerState.SHUTDOWN, PowerState.CRASHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,8 @@ async def reboot(hand: Hand, driver: Driver, reboot_type: RebootType, fence: Sta
             hand.change(task_state=states.started)
             await hand.save((states.pending,))
             async with fence.holding(hand):
-                await driver.reboot(hand.instance, reboot_type)
+                with hand.doing(Did.REBOOTED):
+                    await driver.reboot(hand.instance, reboot_type)
         except (NotOursToStart, StoreUnavailable, NeedNotMet):
             raise
         except Exception as error:
@@ -123,6 +126,7 @@ async def reboot(hand: Hand, driver: Driver, reboot_type: RebootType, fence: Sta
                 await _set_error_if_there(hand)
                 raise
             # The reboot failed and the guest runs: no reason to call it ERROR.
+            hand.saw(power_state)
             log.warning("instance.reboot_failed_but_running", error=str(error))
         else:
             power_state = await look(hand.instance, driver)
@@ -140,11 +144,26 @@ async def _set_error_if_there(hand: Hand) -> None:
         log.debug("instance.gone")
 
 
+async def resume(hand: Hand, driver: Driver, fence: StartFence) -> None:
+    """Bring a guest back that ran before the host went down (Nova's ``resume_state_on_host_boot``)."""
+    async with fence.holding(hand):
+        with hand.doing(did_by(ResumeStateOnHostBoot(), hand.look)):
+            await driver.resume_state_on_host_boot(hand.instance)
+
+
+async def revert_migration(hand: Hand, driver: Driver, fence: StartFence, *, power_on: bool) -> None:
+    """Roll a resize or cold migration back (Nova's ``finish_revert_migration``)."""
+    async with fence.holding(hand, reverting=True):
+        with hand.doing(did_by(RevertMigration(power_on=power_on), hand.look)):
+            await driver.finish_revert_migration(hand.instance, power_on=power_on)
+
+
 async def unpause(hand: Hand, driver: Driver, fence: StartFence) -> None:
     """Let the guest go on (Nova's ``unpause_instance``)."""
     async with _task_state_reverted_on_failure(hand):
         async with fence.holding(hand, going_on=True):
-            await driver.unpause(hand.instance)
+            with hand.doing(Did.UNPAUSED):
+                await driver.unpause(hand.instance)
         hand.change(power_state=await look(hand.instance, driver), vm_state=VmState.ACTIVE, task_state=None)
         await hand.save((TaskState.UNPAUSING,))
 
@@ -153,13 +172,15 @@ async def stop(hand: Hand, driver: Driver, shutdown: Shutdown) -> None:
     """Shut the guest down cleanly, then for sure (Nova's ``stop_instance``)."""
     async with _task_state_reverted_on_failure(hand):
         expected: tuple[TaskState | None, ...] = (TaskState.POWERING_OFF,)
-        if await look(hand.instance, driver) in OFF_ALREADY:
+        seen = await look(hand.instance, driver)
+        if seen in OFF:
             expected = (TaskState.POWERING_OFF, None)
-        await driver.power_off(
-            hand.instance,
-            timeout_s=_shutdown_timeout_s(hand, shutdown),
-            retry_interval_s=shutdown.retry_interval_s,
-        )
+        with hand.doing(did_by(Stop(), seen)):
+            await driver.power_off(
+                hand.instance,
+                timeout_s=_shutdown_timeout_s(hand, shutdown),
+                retry_interval_s=shutdown.retry_interval_s,
+            )
         hand.change(power_state=await look(hand.instance, driver), vm_state=VmState.STOPPED, task_state=None)
         await hand.save(expected)
 
@@ -179,7 +200,8 @@ async def start(hand: Hand, driver: Driver, fence: StartFence) -> None:
     """Power the guest on (Nova's ``start_instance``)."""
     async with _task_state_reverted_on_failure(hand):
         async with fence.holding(hand):
-            await driver.power_on(hand.instance)
+            with hand.doing(did_by(Start(), hand.look)):
+                await driver.power_on(hand.instance)
         hand.change(power_state=await look(hand.instance, driver), vm_state=VmState.ACTIVE, task_state=None)
         kept = {key: value for key, value in hand.instance.system_metadata.items() if key not in SHELVED_KEYS}
         if len(kept) != len(hand.instance.system_metadata):
@@ -187,14 +209,15 @@ async def start(hand: Hand, driver: Driver, fence: StartFence) -> None:
         await hand.save((TaskState.POWERING_ON,))
 
 
-async def destroy_guest(hand: Hand, driver: Driver) -> None:
-    """Destroy the guest and its local disks; the record stays as it is."""
-    await driver.destroy(hand.instance, destroy_disks=True)
+async def destroy_guest(hand: Hand, driver: Driver, *, destroy_disks: bool = True) -> None:
+    """Destroy the guest, with its local disks or without; the record stays as it is."""
+    with hand.doing(Did.DESTROYED):
+        await driver.destroy(hand.instance, destroy_disks=destroy_disks)
 
 
 async def delete(hand: Hand, driver: Driver, now: Callable[[], datetime]) -> None:
     """Destroy the guest and its local disks, then delete the row (Nova's ``_delete_instance``)."""
-    await driver.destroy(hand.instance, destroy_disks=True)
+    await destroy_guest(hand, driver)
     hand.change(
         vm_state=VmState.DELETED,
         task_state=None,

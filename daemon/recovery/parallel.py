@@ -113,6 +113,7 @@ async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:
 def log_outcome(outcome: Outcome) -> None:
     """Write the canonical line of an instance."""
     facts: dict[str, object] = {
+        "did": outcome.did.value,
         "because": list(outcome.because),
         "took_s": round(outcome.took_s, 3),
     }

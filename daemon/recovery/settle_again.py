@@ -9,7 +9,7 @@ import anyio.to_thread
 from bringup.daemon.decisions.execution_order import in_order
 from bringup.daemon.decisions.from_evacuation import EVACUATED
 from bringup.daemon.decisions.instances import Instance
-from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem
 from bringup.daemon.decisions.rules import Facts
 from bringup.daemon.decisions.run_events import InstanceEnded
 from bringup.daemon.errors import JournalError, StoreError, chain_of
@@ -112,6 +112,7 @@ def superseded(uuid: str, because: str, record: Instance | None, *, deleted: boo
     return Outcome(
         uuid=uuid,
         kind=Kind.SUPERSEDED,
+        did=Did.LEFT_ALONE,
         because=(because,),
         took_s=0.0,
         name="" if record is None else record.shown_name,

@@ -1,10 +1,13 @@
 """The record that is being worked on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Unpack
 
+from bringup.daemon.decisions.did import NOTHING_WAS_BEGUN, after_look, combined
 from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migration
+from bringup.daemon.decisions.outcomes import Did
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.daemon.storage.store.base import Store
 
@@ -16,13 +19,17 @@ class Hand:
     the rows of the oracle with two saves depend on it.
     """
 
-    __slots__ = ("_store", "_stored", "_unsaved", "deleted", "instance", "left_over")
+    __slots__ = ("_store", "_stored", "_unsaved", "deleted", "did", "instance", "left_over", "look")
 
     def __init__(self, instance: Instance, store: Store, moves: Iterable[Migration] = ()) -> None:
         """Take ``instance`` as it was read from ``store``, with rows of migrations that nobody works on."""
         self.left_over = frozenset((move.uuid, move.status) for move in moves)
         self.instance = instance
         self.deleted = False
+        self.did: Did | None = None
+        """What was done to the instance so far; None: nothing that counts."""
+        self.look: PowerState | None = None
+        """What the last look at the guest gave."""
         self._store = store
         self._stored = instance
         self._unsaved: Changes = {}
@@ -31,6 +38,21 @@ class Hand:
     def stored(self) -> Instance:
         """The record as it was last read or written."""
         return self._stored
+
+    def saw(self, look: PowerState) -> None:
+        """Store what a look at the guest gave."""
+        self.look, self.did = look, after_look(self.did, look)
+
+    @contextmanager
+    def doing(self, did: Did | None) -> Iterator[None]:
+        """Record what the call in the block does: it is done when the call has returned, and unknown where it fails."""
+        before, self.did = self.did, combined(self.did, Did.UNKNOWN)
+        try:
+            yield
+        except NOTHING_WAS_BEGUN:
+            self.did = before
+            raise
+        self.did = combined(before, did)
 
     def found(self, instance: Instance) -> None:
         """Take the record as it was read afresh; what was not saved is let go."""
@@ -48,6 +70,10 @@ class Hand:
         :raises StateConflict: it is not; nothing was written.
         :raises RecordNotFound: it is gone.
         """
+        with self.doing(Did.SET_TO_ERROR) if self._unsaved.get("vm_state") is VmState.ERROR else nullcontext():
+            await self._write(expected_task_states)
+
+    async def _write(self, expected_task_states: tuple[TaskState | None, ...] | None = None) -> None:
         expected = Expected((self._stored.vm_state,), expected_task_states or (self._stored.task_state,))
         await self._store.save(self.instance.uuid, self._unsaved, expected=expected)
         self._stored = self.instance
@@ -70,12 +96,13 @@ class Hand:
             changed["system_metadata"] = before.system_metadata
         if changed:
             self.change(**changed)
-            await self.save()
+            await self._write()
 
     async def destroy(self) -> None:
         """Delete the row.
 
         :raises RecordNotFound: it is gone already.
         """
-        await self._store.destroy(self.instance.uuid)
+        with self.doing(Did.DELETED):
+            await self._store.destroy(self.instance.uuid)
         self.deleted = True

@@ -17,7 +17,7 @@ import anyio.lowlevel
 
 from bringup.daemon.cli.demo_site.scheduler_receiver import Faults, Receiver
 from bringup.daemon.decisions.instances import Instance
-from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, RunResult
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.storage.outbox.base import NotAcknowledged, Transport
 from bringup.daemon.storage.outbox.outbox import Outbox, retries
@@ -32,11 +32,14 @@ def uuid_of(number: int) -> str:
     return str(uuid.UUID(int=number))
 
 
-def an_outcome(number: int = 1, *, host: str | None = HOST, deleted: bool = False) -> Outcome:
+def an_outcome(
+    number: int = 1, *, host: str | None = HOST, deleted: bool = False, did: Did = Did.LEFT_RUNNING
+) -> Outcome:
     record = Instance(uuid=uuid_of(number), host=host, vm_state=VmState.ACTIVE, power_state=PowerState.RUNNING)
     return Outcome(
         uuid=uuid_of(number),
         kind=Kind.INITIALIZED,
+        did=did,
         because=("resume-guest",),
         took_s=0.5,
         instance=None if deleted else record,

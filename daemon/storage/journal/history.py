@@ -178,6 +178,7 @@ def _instance(row: sqlite3.Row) -> Row:
         "name": outcome.get("name", ""),
         "project_id": outcome.get("project_id"),
         "kind": row["kind"],
+        "did": outcome.get("did"),
         "because": json.loads(row["because"]),
         "attempt": row["attempt"],
         "began_at": row["began_at"],

@@ -7,9 +7,11 @@ from typing import Any
 
 from bringup.daemon.decisions.actions import Action
 from bringup.daemon.decisions.describe import need_json
-from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem
 from bringup.daemon.storage.journal.base import Left
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
+
+DID = {did.value for did in Did}
 
 
 def detail_of(action: Action) -> str | None:
@@ -32,6 +34,7 @@ def dump_outcome(outcome: Outcome) -> str:
             "kind": outcome.kind.value,
             "name": outcome.name,
             "project_id": outcome.project_id,
+            "did": outcome.did.value,
             "because": outcome.because,
             "took_s": round(outcome.took_s, 6),
             "problem": _problem(outcome.problem),
@@ -62,9 +65,10 @@ def load_outcome(uuid: str, text: str) -> Outcome:
         warnings=tuple(Problem(*each) for each in document["warnings"]),
         slowest=None if slowest is None else (slowest[0], slowest[1]),
         deleted=document["deleted"],
-        # An earlier version did not write these.
+        # An earlier version did not write these, a later one may know more of them.
         name=document.get("name", ""),
         project_id=document.get("project_id"),
+        did=Did(document["did"]) if document.get("did") in DID else Did.UNKNOWN,
         runs=document.get("runs", False),
         needs=tuple(_need(each) for each in document.get("needs", ())),
     )

@@ -40,6 +40,7 @@ class ReportedInstance(TypedDict):
     task_state: str | None
     power_state: int | str | None
     outcome: str
+    did: str
     because: list[str]
     problem: ReportedProblem | None
     needs: list[dict[str, str]]
@@ -62,6 +63,7 @@ class Report(TypedDict):
     error: str | None
     took_s: float
     counts: dict[str, int]
+    did: dict[str, int]
     instances: list[ReportedInstance]
     elsewhere: list[ReportedInstance]
     deleted: list[str]
@@ -98,6 +100,7 @@ def build_report(result: RunResult, *, created_at: datetime) -> Report:
         "error": result.error,
         "took_s": round(result.took_s, 3),
         "counts": {kind.value: result.count(kind) for kind in Kind},
+        "did": {did.value: count for did, count in result.count_done().items()},
         "instances": [_instance(outcome) for outcome in left if not _is_elsewhere(outcome, result.host)],
         "elsewhere": [_instance(outcome) for outcome in left if _is_elsewhere(outcome, result.host)],
         "deleted": [outcome.uuid for outcome in result.outcomes if outcome.deleted],
@@ -166,6 +169,7 @@ def _instance(outcome: Outcome) -> ReportedInstance:
         "task_state": None if record is None or record.task_state is None else str(record.task_state.value),
         "power_state": None if record is None or record.power_state is None else record.power_state.value,
         "outcome": outcome.kind.value,
+        "did": outcome.did.value,
         "because": list(outcome.because),
         "problem": None if problem is None else _problem(problem),
         "needs": [need_json(need) for need in outcome.needs],

@@ -33,6 +33,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy benchmarks docs/draw_demo.py docs/draw_status.py docs/draw_no_regret.py
 	$(BIN)/mypy release
 	$(BIN)/lint-imports
+	$(BIN)/oxlint --deny-warnings daemon/status/listener
 	$(BIN)/python release/audit.py
 
 # Killed at every boundary of the journal, and at 500 random moments: an hour or two.

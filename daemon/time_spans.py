@@ -40,7 +40,9 @@ def seconds_of(text: str) -> float:
 
 
 def in_words(value: float) -> str:
-    """Write a number of seconds as a person says it: ``0.4 s``, ``41 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Return a time span as text: ``12 ms``, ``0.4 s``, ``41 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if value < 0.0995:  # noqa: PLR2004 - what a tenth of a second would round away
+        return f"{max(0.0, value) * 1000:.0f} ms"
     if value < 10:  # noqa: PLR2004 - below, tenths matter
         return f"{value:.1f} s"
     whole = round(value)

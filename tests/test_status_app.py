@@ -73,6 +73,10 @@ async def test_the_page_brings_all_it_needs_and_nothing_else_may_run() -> None:
     assert re.findall(r'(?:src|href)="(?!data:|status"|metrics"|timeline")', page.text) == []
     assert "@import" not in page.text
     assert "url(" not in page.text
+    # Its modules are one: none is imported, and no two of them declare the same name.
+    declared = re.findall(r"^(?:const|let|function|async function) (\w+)", page.text, re.MULTILINE)
+    assert re.findall(r"^(?:import|export)\b", page.text, re.MULTILINE) == []
+    assert len(declared) == len(set(declared)) > 40
 
 
 async def test_every_answer_keeps_browsers_from_sharing_it() -> None:

@@ -34,7 +34,7 @@ async def test_before_there_is_a_run_it_says_what_is_waited_for() -> None:
 
     text = text_of(acted)
 
-    assert f"{HOST}  initializing 0 %  placement: no answer yet, 3 tries, for 0.0 s" in text
+    assert f"{HOST}  initializing 0 %  placement: no answer yet, 3 tries, for 0 ms" in text
     assert "done" not in text
 
 
@@ -43,15 +43,15 @@ async def test_in_the_middle_it_says_what_hangs_and_what_failed() -> None:
     acted.begin(10)
     acted.instance(1, Kind.FAILED)
     acted.instance(2, Kind.SKIPPED)
-    acted.tell(InstanceBegan(uuid_of(3)))
+    acted.tell(InstanceBegan(uuid_of(3), "web-3"))
     acted.tell(ActionBegan(uuid_of(3), PLUG))
     acted.progress.running[uuid_of(3)].doing_since -= 41
 
     text = text_of(acted)
 
     assert "2/10 done, 1 skipped, 1 failed, 1 running, 7 waiting" in text
-    assert f"running  {uuid_of(3)}  plug_vifs  41 s" in text
-    assert f"failed  {uuid_of(1)}  plug_vifs: cannot plug" in text
+    assert f"running  web-3 ({uuid_of(3)})  plug_vifs  41 s" in text
+    assert f"failed  web-1 ({uuid_of(1)})  plug_vifs: cannot plug" in text
 
 
 async def test_once_it_is_back_it_says_for_how_long() -> None:

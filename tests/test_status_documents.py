@@ -46,7 +46,7 @@ async def test_in_the_middle_it_says_who_is_worked_on_and_what_failed() -> None:
     acted.begin(4)
     acted.instance(1)
     acted.instance(2, Kind.FAILED)
-    acted.tell(InstanceBegan(uuid_of(3)))
+    acted.tell(InstanceBegan(uuid_of(3), "web", "tests"))
     found = answer(acted, Pending(2, 61.5))
 
     assert (found["state"], found["percent"], found["ready"]) == ("initializing", 50, False)
@@ -58,8 +58,15 @@ async def test_in_the_middle_it_says_who_is_worked_on_and_what_failed() -> None:
         "waiting": 1,
         "ended_at": None,
     }
-    assert [each["uuid"] for each in found["running"]] == [uuid_of(3)]
+    [running] = found["running"]
+    assert (running["uuid"], running["name"], running["project"]) == (uuid_of(3), "web", "tests")
+    assert running["summary"] == "running for 0 ms, decide for 0 ms"
+    assert found["state_text"] == "initializing 50 %"
+    assert found["headline"].startswith("2/4 done, 1 failed, ")
+    assert [tile["value"] for tile in found["tiles"]][:2] == ["2", "1"]
+    assert {tile["label"]: tile["mood"] for tile in found["tiles"] if tile["mood"]} == {"failed": "bad"}
     [failure] = found["failures"]
+    assert (failure["name"], failure["project"]) == ("web-2", "tests")
     assert (failure["uuid"], failure["error"], failure["message"]) == (
         uuid_of(2),
         "VirtualInterfacePlugError",

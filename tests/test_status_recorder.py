@@ -36,6 +36,13 @@ async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
             "warnings": 0,
             "message": None,
             "actions": [["plug_vifs", 1, 0.5, False]],
+            "name": "web-1",
+            "project": "tests",
+            "mark": "✓",
+            "attention": None,
+            "took": "0.5 s",
+            "summary": "initialized after 0.5 s, because vifs",
+            "longest": "plug_vifs 0.5 s",
         },
         {
             "uuid": uuid_of(2),
@@ -46,6 +53,13 @@ async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
             "warnings": 0,
             "message": "plug_vifs: cannot plug",
             "actions": [["plug_vifs", 1.5, 2, True]],
+            "name": "web-2",
+            "project": "tests",
+            "mark": "✕",
+            "attention": "failed",
+            "took": "2.0 s",
+            "summary": "failed after 2.0 s, because vifs",
+            "longest": "plug_vifs 2.0 s (failed)",
         },
     ]
 
@@ -53,7 +67,7 @@ async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
 async def test_one_that_runs_has_a_bar_without_an_end() -> None:
     acted = Acted()
     acted.begin(1)
-    acted.tell(InstanceBegan(uuid_of(1)))
+    acted.tell(InstanceBegan(uuid_of(1), "web", "tests"))
     acted.clock.now_s = 3
     acted.tell(ActionBegan(uuid_of(1), PLUG))
 
@@ -65,6 +79,9 @@ async def test_one_that_runs_has_a_bar_without_an_end() -> None:
             "action": "plug_vifs",
             "action_began_s": 3,
             "actions": [],
+            "name": "web",
+            "project": "tests",
+            "mark": "▸",
         }
     ]
 

@@ -84,7 +84,15 @@ def test_what_is_drawn_of_a_run_is_clean() -> None:
 
 @pytest.mark.parametrize("state", ["initializing", "ready", "failed", EVIL])
 def test_what_is_drawn_of_an_answer_of_the_daemon_is_clean(state: str) -> None:
-    entry = {"uuid": EVIL, "outcome": "failed", "because": [EVIL], "action": EVIL, "error": EVIL, "message": EVIL}
+    entry = {
+        "uuid": EVIL,
+        "name": EVIL,
+        "outcome": "failed",
+        "because": [EVIL],
+        "action": EVIL,
+        "error": EVIL,
+        "message": EVIL,
+    }
     answer = {
         "host": EVIL,
         "state": state,
@@ -95,7 +103,7 @@ def test_what_is_drawn_of_an_answer_of_the_daemon_is_clean(state: str) -> None:
         "percent": 5,
         "run": {"total": 2, "done": 1, "waiting": 1, "eta_s": 1.0},
         "counts": {},
-        "running": [{"uuid": EVIL, "action": EVIL, "action_age_s": 1.0}],
+        "running": [{"uuid": EVIL, "name": EVIL, "action": EVIL, "action_age_s": 1.0}],
         "failures": [entry, {**entry, "message": None}],
         "warnings": [entry],
         "left_out": 0,

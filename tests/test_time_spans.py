@@ -8,7 +8,9 @@ from bringup.daemon.time_spans import in_words
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (0, "0.0 s"),
+        (0, "0 ms"),
+        (0.0994, "99 ms"),
+        (0.0996, "0.1 s"),
         (0.44, "0.4 s"),
         (9.94, "9.9 s"),
         (10, "10 s"),

@@ -38,6 +38,9 @@ class InstanceBegan:
     """An instance got its slot."""
 
     uuid: str
+    name: str = ""
+    """As an operator knows it (:attr:`.Instance.shown_name`)."""
+    project: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,8 @@ async def in_slots(host: Host, turns: Turns[T], work: Callable[[T], Awaitable[No
 
 
 async def _settle_one(host: Host, facts: Facts, course: Sequence[Sequence[Rule] | None]) -> Outcome:
-    host.observer(InstanceBegan(facts.instance.uuid))
+    instance = facts.instance
+    host.observer(InstanceBegan(instance.uuid, instance.shown_name, instance.project_id))
     outcome = await init_instance(
         facts,
         executor=host.executor,

@@ -12,6 +12,7 @@ from bringup.daemon.decisions.advice import gathered
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.status.terminal import STYLES, words
+from bringup.daemon.text import labelled
 from bringup.daemon.time_spans import in_words
 
 UNKNOWN: Final = (
@@ -103,16 +104,16 @@ def _running(answer: Answer) -> list[RenderableType]:
     table = Table.grid(padding=(0, 2))
     for one in running[:SHOWN_RUNNING]:
         age = words((in_words(one["action_age_s"]), "yellow"))
-        table.add_row(words(("running", "dim")), words(one["uuid"]), words(one["action"]), age)
+        table.add_row(words(("running", "dim")), words(_label(one)), words(one["action"]), age)
     return [table, *_more(len(running) - SHOWN_RUNNING, "running")]
 
 
 def _failures(answer: Answer) -> list[RenderableType]:
     lines = [
-        words((one["outcome"], STYLES.get(Kind(one["outcome"]), "bold")), f"  {one['uuid']}  {_why(one)}")
+        words((one["outcome"], STYLES.get(Kind(one["outcome"]), "bold")), f"  {_label(one)}  {_why(one)}")
         for one in answer["failures"]
     ]
-    lines += [words(("warning", WARNING_STYLE), f"  {one['uuid']}  {_why(one)}") for one in answer["warnings"]]
+    lines += [words(("warning", WARNING_STYLE), f"  {_label(one)}  {_why(one)}") for one in answer["warnings"]]
     more = len(lines) - SHOWN_FAILURES + answer["left_out"]
     return [*lines[:SHOWN_FAILURES], *_more(more, "to look at"), *_to_do(answer)]
 
@@ -125,6 +126,10 @@ def _to_do(answer: Answer) -> list[RenderableType]:
         if (text := one.get("advice"))
     ]
     return [words((line, "cyan")) for line in gathered(one_each)]
+
+
+def _label(one: Answer) -> str:
+    return labelled(one["uuid"], one["name"])
 
 
 def _why(one: Answer) -> str:

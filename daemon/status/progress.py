@@ -34,6 +34,8 @@ class Running:
     """One instance that is being worked on."""
 
     uuid: str
+    name: str
+    project: str | None
     since: float
     """When it got its slot."""
     doing: str
@@ -98,8 +100,8 @@ class Progress:
                 self.run_id, self.attempt, self.run_began = run_id, attempt, now
             case WorkFound(total):
                 self.total, self.work_began = total, now
-            case InstanceBegan(uuid):
-                self.running[uuid] = Running(uuid, now, DECIDING, now)
+            case InstanceBegan(uuid, name, project):
+                self.running[uuid] = Running(uuid, name, project, now, DECIDING, now)
             case ActionBegan(uuid, step) if uuid in self.running:
                 running = self.running[uuid]
                 running.doing, running.doing_since, running.acting = step.action.verb, now, True
@@ -171,7 +173,8 @@ class Progress:
             counts={kind: self.kinds[kind] for kind in Kind},
             warnings=self.warnings,
             running=tuple(
-                InstanceNow(one.uuid, one.doing, now - one.since, now - one.doing_since) for one in longest_first
+                InstanceNow(one.uuid, one.doing, now - one.since, now - one.doing_since, one.name, one.project)
+                for one in longest_first
             ),
             rate=rate,
             # Those that run, and none that waits: how long they take says nothing of how long the others took.
@@ -189,7 +192,7 @@ class Progress:
             **{name: getattr(self, name) for name in TOLD},
             "kinds": {kind.value: count for kind, count in self.kinds.items()},
             "running": [
-                [one.uuid, one.since, one.doing, one.doing_since, one.acting, one.actions]
+                [one.uuid, one.name, one.project, one.since, one.doing, one.doing_since, one.acting, one.actions]
                 for one in self.running.values()
             ],
         }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.text import labelled
 from bringup.daemon.time_spans import in_words
 
 
@@ -21,6 +22,13 @@ class InstanceNow:
     """Seconds since it got its slot."""
     verb_age_s: float
     """Seconds since the action began."""
+    name: str = ""
+    project: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """What it does, and for how long."""
+        return f"running for {in_words(self.age_s)}, {self.verb} for {in_words(self.verb_age_s)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,5 +125,5 @@ def headline(snapshot: Snapshot) -> str:
         parts.append(f"ETA {in_words(snapshot.eta_s)}")
     slowest = snapshot.slowest
     if slowest is not None:
-        parts.append(f"slowest {slowest.uuid} {slowest.verb} {in_words(slowest.verb_age_s)}")
+        parts.append(f"slowest {labelled(slowest.uuid, slowest.name)} {slowest.verb} {in_words(slowest.verb_age_s)}")
     return ", ".join(parts)

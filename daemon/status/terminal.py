@@ -17,7 +17,7 @@ from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.status.snapshot import Snapshot, counts_line
 from bringup.daemon.tasks import background
-from bringup.daemon.text import printable
+from bringup.daemon.text import labelled, printable
 from bringup.daemon.time_spans import in_words
 
 REFRESH_S = 0.25
@@ -46,7 +46,8 @@ def words(*parts: str | tuple[str, str]) -> Text:
 def _running_table(snapshot: Snapshot) -> Table:
     table = Table.grid(padding=(0, 2))
     for running in snapshot.running[:SHOWN_RUNNING]:
-        table.add_row(words((running.uuid, "dim")), running.verb, words((in_words(running.verb_age_s), "yellow")))
+        label, age = labelled(running.uuid, running.name), in_words(running.verb_age_s)
+        table.add_row(words((label, "dim")), running.verb, words((age, "yellow")))
     return table
 
 
@@ -84,7 +85,7 @@ def summary(result: RunResult) -> RenderableType:
 def _failures(result: RunResult) -> list[RenderableType]:
     lines = [_failure(outcome) for outcome in result.outcomes if outcome.problem is not None]
     lines += [
-        words(("warning ", "yellow"), outcome.uuid, f"  {warning.action}: {warning.message}")
+        words(("warning ", "yellow"), _label(outcome), f"  {warning.action}: {warning.message}")
         for outcome in result.outcomes
         for warning in outcome.warnings
     ]
@@ -99,7 +100,11 @@ def _failures(result: RunResult) -> list[RenderableType]:
 def _failure(outcome: Outcome) -> Text:
     problem = outcome.problem
     text = "" if problem is None else f"{problem.action}: {problem.message}"
-    return words((f"{outcome.kind.value} ", STYLES[outcome.kind]), outcome.uuid, "  ", text)
+    return words((f"{outcome.kind.value} ", STYLES[outcome.kind]), _label(outcome), "  ", text)
+
+
+def _label(outcome: Outcome) -> str:
+    return labelled(outcome.uuid, "" if outcome.instance is None else outcome.instance.shown_name)
 
 
 class Terminal:

@@ -42,7 +42,12 @@ MARKS: Mapping[Kind, str] = {
     Kind.HELD: "‖",
     Kind.DEFERRED: "…",
 }
-"""What came of an instance, without colour."""
+"""Outcomes, without colour."""
+WARNING, WARNING_MARK = "warning", "!"
+"""An instance that came back, with an action that failed."""
+RUNNING_MARK = "▸"
+NEEDS_ATTENTION = (Kind.FAILED, Kind.HELD, Kind.DEFERRED, Kind.SUPERSEDED)
+"""Outcomes that an operator has to look at, the most urgent first."""
 
 
 def group_of(verb: str) -> str:

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from html import escape
 from itertools import count
 
-from bringup.daemon.decisions.outcomes import Kind
-from bringup.daemon.status.timeline import FAILED_COLOUR, GROUPS, MARKS, Bar, Timeline, group_of
+from bringup.daemon.status.timeline import FAILED_COLOUR, GROUPS, MARKS, NEEDS_ATTENTION, Bar, Timeline, group_of
 from bringup.daemon.text import labelled, short
 from bringup.daemon.time_spans import in_words
 
@@ -15,7 +14,6 @@ LONGEST_NAME = 20
 TALL_ROW, SHORT_ROW = 18, 4
 MOST_TALL_ROWS = 600
 """Of a run with more instances only those that need somebody have a row that is tall enough for words."""
-URGENT = (Kind.FAILED, Kind.HELD, Kind.DEFERRED, Kind.SUPERSEDED, None)
 LONGEST_MESSAGE = 300
 
 STYLE = """
@@ -40,7 +38,7 @@ def svg(timeline: Timeline) -> str:
 
 def _parts(timeline: Timeline) -> Iterator[str]:
     tall = len(timeline.bars) <= MOST_TALL_ROWS
-    heights = [TALL_ROW if tall or bar.kind in URGENT else SHORT_ROW for bar in timeline.bars]
+    heights = [TALL_ROW if tall or _is_urgent(bar) else SHORT_ROW for bar in timeline.bars]
     height = HEAD + sum(heights) + FOOT
     end_s = max(timeline.ends_s, 0.001)
     scale = (WIDTH - GUTTER - TAIL) / end_s
@@ -96,7 +94,7 @@ def _row(bar: Bar, y: float, height: int, scale: float) -> Iterator[str]:
     tall = height == TALL_ROW
     mark = "?" if bar.kind is None else MARKS[bar.kind]
     word = "unsettled" if bar.kind is None else bar.kind.value
-    took = in_words(bar.ended_s - bar.began_s) if bar.ended_s - bar.began_s >= 1 else _milliseconds(bar)
+    took = in_words(bar.ended_s - bar.began_s)
     message = "" if bar.message is None else f": {bar.message[:LONGEST_MESSAGE]}"
     yield f"<g><title>{_text(f'{labelled(bar.uuid, bar.name)} {word} after {took}{message}')}</title>"
     thick = height - 5 if tall else height - 1
@@ -107,7 +105,7 @@ def _row(bar: Bar, y: float, height: int, scale: float) -> Iterator[str]:
         start, wide = GUTTER + segment.began_s * scale, max((segment.ended_s - segment.began_s) * scale, 0.6)
         yield _box(start, y, wide, thick, fill)
     if tall:
-        urgent = "bad" if bar.kind in URGENT else "quiet"
+        urgent = "bad" if _is_urgent(bar) else "quiet"
         yield _label(20, y + 10, mark, urgent)
         if bar.name:
             yield _label(38, y + 10, short(bar.name, LONGEST_NAME), urgent)
@@ -116,8 +114,8 @@ def _row(bar: Bar, y: float, height: int, scale: float) -> Iterator[str]:
     yield "</g>"
 
 
-def _milliseconds(bar: Bar) -> str:
-    return f"{(bar.ended_s - bar.began_s) * 1000:.0f} ms"
+def _is_urgent(bar: Bar) -> bool:
+    return bar.kind is None or bar.kind in NEEDS_ATTENTION
 
 
 def _box(x: float, y: float, width: float, height: float, fill: str) -> str:

@@ -73,7 +73,7 @@ class Acted:
     def instance(self, number: int, kind: Kind = Kind.INITIALIZED, *, took_s: float = 0.5) -> None:
         """Bring one instance through one action."""
         uuid = uuid_of(number)
-        self.tell(InstanceBegan(uuid))
+        self.tell(InstanceBegan(uuid, f"web-{number}", "tests"))
         self.tell(ActionBegan(uuid, PLUG))
         self.clock.now_s += took_s
         failed = kind is Kind.FAILED

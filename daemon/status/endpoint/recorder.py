@@ -12,7 +12,7 @@ from typing import Any, Final
 from bringup.daemon.decisions.advice import advice_of, for_one
 from bringup.daemon.decisions.describe import need_json
 from bringup.daemon.decisions.from_needs import is_tried_again
-from bringup.daemon.decisions.outcomes import Kind, Outcome
+from bringup.daemon.decisions.outcomes import Outcome
 from bringup.daemon.decisions.run_events import (
     ActionBegan,
     ActionEnded,
@@ -26,10 +26,13 @@ from bringup.daemon.decisions.run_events import (
 )
 from bringup.daemon.status.endpoint.event_feed import KEEP, Feed, encoded
 from bringup.daemon.status.endpoint.histograms import Histogram
-from bringup.daemon.status.progress import Progress, Running
+from bringup.daemon.status.progress import DECIDING, Progress, Running
+from bringup.daemon.status.timeline import MARKS, NEEDS_ATTENTION, RUNNING_MARK, WARNING, WARNING_MARK
+from bringup.daemon.time_spans import in_words
 
-URGENT = (Kind.FAILED, Kind.HELD, Kind.DEFERRED, Kind.SUPERSEDED)
 MESSAGE_LENGTH = 2000
+LONGEST: Final = 6
+"""So many actions of an instance are named with the time that they took."""
 HISTOGRAMS: Final = ("actions", "instances", "queued")
 
 
@@ -82,10 +85,11 @@ class Recorder:
                 self.feed.say("run", {"run_id": run_id, "attempt": attempt, "at_s": at_s})
             case WorkFound(total):
                 self.feed.say("work", {"total": total, "at_s": at_s})
-            case InstanceBegan(uuid):
+            case InstanceBegan(uuid, name, project):
                 if progress.work_began is not None and progress.ended is None:
                     self.queued.observe((), at_s - self.seconds(progress.work_began))
-                self.feed.say("began", {"uuid": uuid, "at_s": at_s})
+                known = {"name": name, "project": project, "action": DECIDING, "mark": RUNNING_MARK}
+                self.feed.say("began", {"uuid": uuid, **known, "at_s": at_s})
             case ActionBegan(uuid, step) if uuid in progress.running:
                 self.feed.say("action", {"uuid": uuid, "action": step.action.verb, "at_s": at_s})
             case ActionEnded(uuid, step, error) if uuid in progress.running:
@@ -99,8 +103,8 @@ class Recorder:
     def _end_bar(self, outcome: Outcome, running: Running | None, at_s: float) -> None:
         """End a bar; an instance that was settled before this process began has none."""
         self.urgent.pop(outcome.uuid, None)
-        if outcome.kind in URGENT or outcome.warnings:
-            self.urgent[outcome.uuid] = _urgent(outcome)
+        if outcome.kind in NEEDS_ATTENTION or outcome.warnings:
+            self.urgent[outcome.uuid] = {"uuid": outcome.uuid, **_named(outcome, running), **_urgent(outcome)}
         if running is not None:
             running.end(self.progress.clock())
             self.instances.observe((outcome.kind.value,), outcome.took_s)
@@ -115,6 +119,8 @@ class Recorder:
                 "warnings": len(outcome.warnings),
                 "message": None if problem is None else shortened(f"{problem.action}: {problem.message}"),
                 "actions": [] if running is None else self._actions(running),
+                **_named(outcome, running),
+                **_texts(outcome, running),
             }
         )
         self.settle(outcome.uuid, text)
@@ -157,14 +163,41 @@ class Recorder:
                     "action": running.doing,
                     "action_began_s": self.seconds(running.doing_since),
                     "actions": self._actions(running),
+                    "name": running.name,
+                    "project": running.project,
+                    "mark": RUNNING_MARK,
                 }
             )
+
+
+def _named(outcome: Outcome, running: Running | None) -> dict[str, Any]:
+    # The record of one that was deleted is not there any more.
+    if running is not None:
+        return {"name": running.name, "project": running.project}
+    instance = outcome.instance
+    known = ("", None) if instance is None else (instance.shown_name, instance.project_id)
+    return {"name": known[0], "project": known[1]}
+
+
+def _texts(outcome: Outcome, running: Running | None) -> dict[str, Any]:
+    """Return what the page shows of a bar as it is."""
+    attention = outcome.kind.value if outcome.kind in NEEDS_ATTENTION else WARNING if outcome.warnings else None
+    took = in_words(outcome.took_s)
+    longest = sorted([] if running is None else running.actions, key=lambda action: -action[2])[:LONGEST]
+    return {
+        "mark": WARNING_MARK if attention == WARNING else MARKS[outcome.kind],
+        "attention": attention,
+        "took": took,
+        "summary": f"{outcome.kind.value} after {took}, because {' > '.join(outcome.because) or 'no rule held'}",
+        "longest": " · ".join(
+            f"{verb} {in_words(took_s)}{' (failed)' if failed else ''}" for verb, _, took_s, failed in longest
+        ),
+    }
 
 
 def _urgent(outcome: Outcome) -> dict[str, Any]:
     problem = outcome.problem or next(iter(outcome.warnings), None)
     return {
-        "uuid": outcome.uuid,
         "outcome": outcome.kind.value,
         "because": list(outcome.because),
         "action": None if problem is None else problem.action,

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bringup.daemon.status.endpoint.source import Source
-from bringup.daemon.status.snapshot import Snapshot
-from bringup.daemon.status.timeline import GROUPS
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.status.endpoint.source import Source, State
+from bringup.daemon.status.snapshot import Snapshot, headline
+from bringup.daemon.status.timeline import FAILED_COLOUR, GROUPS, NEEDS_ATTENTION, OTHER, WARNING
 from bringup.daemon.storage.outbox.base import Pending
+from bringup.daemon.time_spans import in_words
 
 FORMAT = "bringup.status/1"
 TIMELINE_FORMAT = "bringup.timeline/1"
 MOST_FAILURES = 1000
+UNKNOWN = "–"  # noqa: RUF001 - the dash is meant
 
 
 def status(source: Source, pending: Pending) -> dict[str, Any]:
@@ -43,25 +46,68 @@ def head(source: Source, snapshot: Snapshot) -> dict[str, Any]:
     return {
         "host": source.host,
         "state": source.state().value,
+        "state_text": _state_text(source, snapshot),
         "ready": source.state().value == "ready",
         "reason": source.reason(snapshot),
+        "headline": _headline(source, snapshot),
         "percent": source.percent(snapshot),
         "phase": snapshot.phase,
         "detail": snapshot.detail,
         "phase_s": round(snapshot.phase_age_s, 3),
         "uptime_s": round(snapshot.age_s, 3),
         "run": _run(source, snapshot),
+        "tiles": tiles(source, snapshot),
         "counts": {kind.value: count for kind, count in snapshot.counts.items()},
         "running": [
             {
                 "uuid": one.uuid,
+                "name": one.name,
+                "project": one.project,
                 "action": one.verb,
                 "age_s": round(one.age_s, 3),
                 "action_age_s": round(one.verb_age_s, 3),
+                "took": in_words(one.age_s),
+                "summary": one.summary,
             }
             for one in snapshot.running
         ],
     }
+
+
+def _headline(source: Source, snapshot: Snapshot) -> str:
+    if source.state() in (State.INITIALIZING, State.READY):
+        return headline(snapshot)
+    return source.reason(snapshot) or ""
+
+
+def _state_text(source: Source, snapshot: Snapshot) -> str:
+    state = source.state()
+    return f"{state.value} {source.percent(snapshot)} %" if state is State.INITIALIZING else state.value
+
+
+def tiles(source: Source, snapshot: Snapshot) -> list[dict[str, str]]:
+    """Return what the page shows of the run in large type: texts, and what a number other than 0 means."""
+    progress, counts = source.progress, snapshot.counts
+    if progress.ended is not None:
+        time = ("it took", in_words(progress.ended - progress.began))
+    else:
+        time = ("left, about", UNKNOWN if snapshot.eta_s is None else in_words(snapshot.eta_s))
+    shown = [
+        ("settled", f"{snapshot.done}", f"of {snapshot.total}", ""),
+        ("failed", f"{counts[Kind.FAILED]}", "", "bad"),
+        ("held", f"{counts[Kind.HELD]}", "", "warn"),
+        ("deferred", f"{counts[Kind.DEFERRED]}", "", "warn"),
+        ("superseded", f"{counts[Kind.SUPERSEDED]}", "", ""),
+        ("skipped", f"{counts[Kind.SKIPPED]}", "", ""),
+        ("running", f"{len(snapshot.running)}", "", ""),
+        ("waiting", f"{snapshot.waiting}", "", ""),
+        ("a second", UNKNOWN if snapshot.rate is None else f"{snapshot.rate:.1f}", "", ""),
+        (*time, "", ""),
+    ]
+    return [
+        {"label": label, "value": value, "note": note, "mood": "" if value == "0" else mood}
+        for label, value, note, mood in shown
+    ]
 
 
 def _run(source: Source, snapshot: Snapshot) -> Mapping[str, Any] | None:
@@ -111,6 +157,10 @@ def timeline_head(source: Source) -> dict[str, Any]:
             name: {"label": group.label, "colour": group.colour, "verbs": list(group.verbs)}
             for name, group in GROUPS.items()
         },
+        "other": OTHER,
+        "failed_colour": FAILED_COLOUR,
+        "outcomes": [kind.value for kind in Kind],
+        "attention": [*(kind.value for kind in NEEDS_ATTENTION), WARNING],
         "last_event_id": source.recorder.feed.last_id,
     }
 

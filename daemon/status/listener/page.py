@@ -2,14 +2,20 @@
 
 import base64
 import hashlib
+import re
 from functools import lru_cache
 from importlib import resources
+from typing import Final
+
+MODULES: Final = ("page_state.js", "page_timeline.js", "page_events.js", "page.js")
+"""The script, each module after those that it imports; all of them become one module."""
+IMPORT_OR_EXPORT: Final = re.compile(r'^import \{[^}]*\} from "\./\w+\.js";\n|^export ', re.MULTILINE)
 
 
 @lru_cache(maxsize=1)
 def page() -> tuple[str, str]:
-    """Give the document, and the content security policy that lets just its own style and script in."""
-    style, script = _read("page.css"), _read("page_timeline.js") + _read("page.js")
+    """Return the document, and the content security policy that allows its own style and script and nothing else."""
+    style, script = _read("page.css"), IMPORT_OR_EXPORT.sub("", "".join(map(_read, MODULES)))
     text = _read("page.html").replace("/* style */", style).replace("/* script */", script)
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; connect-src 'self'; "

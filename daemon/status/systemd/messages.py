@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from math import inf
 
 from bringup.daemon.status.snapshot import Snapshot, headline
+from bringup.daemon.text import labelled
 from bringup.daemon.time_spans import in_words
 
 MICROSECONDS = 1_000_000
@@ -91,7 +92,7 @@ def why_stuck(moment: Moment, rules: Rules) -> str | None:
     for_s = snapshot.idle_s if slowest is None else min(snapshot.idle_s, slowest.age_s)
     if (moment.is_back and slowest is None) or for_s <= _patience_s(snapshot, rules):
         return None
-    doing = f", {slowest.verb} of {slowest.uuid}" if slowest else ""
+    doing = f", {slowest.verb} of {labelled(slowest.uuid, slowest.name)}" if slowest else ""
     return f"nothing has ended for {in_words(for_s)} in phase {snapshot.phase}{doing}"
 
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+VISIBLE: Final = re.compile(r"[!-~]+")
+"""What a header, an address or a token may hold: ASCII that can be seen, no spaces."""
 LONGEST_LINE: Final = 4000
 """Characters of one line of a message: enough for a list of a hundred UUIDs."""
 LONGEST_NAME: Final = 80

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bringup.daemon.errors import SettingsError
-from bringup.daemon.openstack.rpc.transport_url import Endpoint, Tls
+from bringup.daemon.openstack.rpc.transport_url import TRUST, Endpoint
 from bringup.daemon.settings import Settings, load
 from bringup.daemon.settings.credentials.from_nova_conf import settings_from
 from bringup.daemon.settings.credentials.rabbitmq import broker_of
@@ -54,12 +54,12 @@ def test_nova_conf_says_what_nova_compute_would_use(tmp_path: Path) -> None:
     broker = broker_of(settings(tmp_path, f'[messaging]\nnova_conf = "{conf}"\n'))
 
     assert broker.endpoints == (CONTROLLER,)
-    assert broker.tls == Tls(ca_file=Path("/etc/ca.pem"), cert_file=Path("/etc/me.pem"))
+    assert broker.tls == replace(TRUST, ca_file=Path("/etc/ca.pem"), cert_file=Path("/etc/me.pem"))
     assert (broker.exchange, broker.heartbeat_s) == ("other", 30)
     # Our own settings stand above it.
     own = f'[messaging]\nnova_conf = "{conf}"\nca_file = "/my/ca.pem"\ncontrol_exchange = "mine"\n'
     assert broker_of(settings(tmp_path, own)) == replace(
-        broker, exchange="mine", tls=Tls(ca_file=Path("/my/ca.pem"), cert_file=Path("/etc/me.pem"))
+        broker, exchange="mine", tls=replace(TRUST, ca_file=Path("/my/ca.pem"), cert_file=Path("/etc/me.pem"))
     )
 
 

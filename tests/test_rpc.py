@@ -17,7 +17,7 @@ from bringup.daemon.errors import SettingsError, chain_of
 from bringup.daemon.openstack.conductor.decoding import VERSIONS
 from bringup.daemon.openstack.rpc.client import Rpc, opened_rpc
 from bringup.daemon.openstack.rpc.errors import NobodyListens, RemoteError, RpcUnavailable, Unanswered
-from bringup.daemon.openstack.rpc.transport_url import Broker, Endpoint, Tls
+from bringup.daemon.openstack.rpc.transport_url import TRUST, Broker, Endpoint
 from support.certificates import Ca
 from support.nova import a_nova_to_break, the_nova
 from support.ports import free_ports
@@ -260,18 +260,20 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> tuple[RabbitMQ, Ca]:
 
 async def test_over_tls_the_broker_must_be_who_it_says(secured: tuple[RabbitMQ, Ca], tmp_path: Path) -> None:
     broker, ca = secured
-    trusted = broker.broker(tls=Tls(ca_file=ca.file))
+    trusted = broker.broker(tls=replace(TRUST, ca_file=ca.file))
     async with calling(trusted) as rpc:
         with pytest.raises(NobodyListens):
             await rpc.probe_fanout("scheduler")
 
     stranger = Ca(tmp_path, name="stranger")
-    assert "does not answer" in await refused(replace(trusted, tls=Tls(ca_file=stranger.file)))
+    assert "does not answer" in await refused(replace(trusted, tls=replace(TRUST, ca_file=stranger.file)))
     [endpoint] = trusted.endpoints
     elsewhere = replace(endpoint, host="127.0.0.1")
     assert "does not answer" in await refused(replace(trusted, endpoints=(elsewhere,)))
     certificate, key = ca.client()
-    async with calling(replace(trusted, tls=Tls(ca_file=ca.file, cert_file=certificate, key_file=key))) as rpc:
+    async with calling(
+        replace(trusted, tls=replace(TRUST, ca_file=ca.file, cert_file=certificate, key_file=key))
+    ) as rpc:
         with pytest.raises(NobodyListens):
             await rpc.probe_fanout("scheduler")
 
@@ -279,7 +281,7 @@ async def test_over_tls_the_broker_must_be_who_it_says(secured: tuple[RabbitMQ, 
 async def test_a_file_for_tls_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "ca.pem"
     broker = Broker(
-        endpoints=(Endpoint(host="localhost", port=1, username="a", password="b"),), tls=Tls(ca_file=missing)
+        endpoints=(Endpoint(host="localhost", port=1, username="a", password="b"),), tls=replace(TRUST, ca_file=missing)
     )
     with pytest.raises(SettingsError, match=f"messaging.ca_file {missing}"):
         async with calling(broker):

@@ -10,7 +10,7 @@ import pytest
 from bringup.daemon.errors import chain_of
 from bringup.daemon.openstack.rpc.client import Rpc, opened_rpc
 from bringup.daemon.openstack.rpc.errors import NobodyListens, RpcUnavailable
-from bringup.daemon.openstack.rpc.transport_url import Broker, Tls, parse_transport_url
+from bringup.daemon.openstack.rpc.transport_url import TRUST, Broker, parse_transport_url
 from support.certificates import Ca
 from support.ports import free_ports
 from support.rabbitmq import PASSWORD, USER, RabbitMQ, a_rabbitmq, the_rabbitmq
@@ -58,14 +58,14 @@ async def test_a_broker_that_wants_a_certificate_lets_in_who_has_one(
     certificate, key = ca.client()
     both = tmp_path / "both.pem"
     both.write_bytes(certificate.read_bytes() + key.read_bytes())
-    ours = Tls(ca_file=ca.file, cert_file=certificate, key_file=key)
+    ours = replace(TRUST, ca_file=ca.file, cert_file=certificate, key_file=key)
 
     await lets_us_in(rabbitmq.broker(tls=ours))
-    await lets_us_in(rabbitmq.broker(tls=Tls(ca_file=ca.file, cert_file=both)))
+    await lets_us_in(rabbitmq.broker(tls=replace(TRUST, ca_file=ca.file, cert_file=both)))
 
     theirs, their_key = Ca(tmp_path, name="stranger").client()
     where = f"RabbitMQ at localhost:{rabbitmq.tls_port}"
-    assert where in await refused(rabbitmq.broker(tls=Tls(ca_file=ca.file)))
+    assert where in await refused(rabbitmq.broker(tls=replace(TRUST, ca_file=ca.file)))
     assert where in await refused(rabbitmq.broker(tls=replace(ours, cert_file=theirs, key_file=their_key)))
 
 
@@ -73,7 +73,7 @@ async def test_a_port_without_tls_is_not_spoken_to_with_it_nor_the_other_way_rou
     strict: tuple[RabbitMQ, Ca],
 ) -> None:
     rabbitmq, ca = strict
-    plain, secured = rabbitmq.broker(), rabbitmq.broker(tls=Tls(ca_file=ca.file))
+    plain, secured = rabbitmq.broker(), rabbitmq.broker(tls=replace(TRUST, ca_file=ca.file))
     assert "RabbitMQ at 127.0.0.1" in await refused(replace(secured, endpoints=plain.endpoints))
     assert "RabbitMQ at localhost" in await refused(replace(plain, endpoints=secured.endpoints))
 

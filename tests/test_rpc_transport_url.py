@@ -1,13 +1,14 @@
 """``transport_url``, as oslo.messaging writes it."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bringup.daemon.openstack.rpc.transport_url import Broker, Endpoint, Tls, parse_transport_url
+from bringup.daemon.openstack.rpc.transport_url import TRUST, Broker, Endpoint, parse_transport_url
 
 NOVA = ("nova", "s3cr3t")
 GUEST = ("guest", "guest")
@@ -36,7 +37,7 @@ def endpoint(host: str = "controller", port: int = 5672, login: tuple[str, str] 
         ("rabbit:///", Broker(endpoints=(endpoint("localhost", login=GUEST),))),
         (
             "rabbit://nova:s3cr3t@controller/?ssl=1&ssl_ca_file=/etc/ca.pem&heartbeat_timeout_threshold=30",
-            Broker(endpoints=(endpoint(),), tls=Tls(ca_file=Path("/etc/ca.pem")), heartbeat_s=30),
+            Broker(endpoints=(endpoint(),), tls=replace(TRUST, ca_file=Path("/etc/ca.pem")), heartbeat_s=30),
         ),
         ("rabbit://nova:s3cr3t@controller/?ssl=false", Broker(endpoints=(endpoint(),))),
     ],
@@ -50,7 +51,7 @@ def test_the_url_stands_above_the_options_of_the_file() -> None:
     tls = parse_transport_url("rabbit://nova:s3cr3t@controller/?ssl_ca_file=/etc/other.pem", options)
     plain = parse_transport_url("rabbit://nova:s3cr3t@controller/?ssl=0", options)
 
-    assert (tls.tls, tls.heartbeat_s) == (Tls(ca_file=Path("/etc/other.pem")), 20)
+    assert (tls.tls, tls.heartbeat_s) == (replace(TRUST, ca_file=Path("/etc/other.pem")), 20)
     assert plain.tls is None
 
 

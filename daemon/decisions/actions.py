@@ -4,7 +4,7 @@ An action says what, never how: :mod:`bringup.daemon.recovery.executor` carries 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from bringup.daemon.decisions.instances import Changes
 from bringup.daemon.decisions.states import TaskState
@@ -21,6 +21,9 @@ class Save:
     verb: ClassVar[str] = "save"
     changes: Changes
     expected_task_states: tuple[TaskState | None, ...] | None = None
+
+
+CLEAR_TASK: Final = Save({"task_state": None})
 
 
 @dataclass(frozen=True, slots=True)

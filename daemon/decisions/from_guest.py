@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from bringup.daemon.decisions.actions import (
+    CLEAR_TASK,
     AbortLiveMigration,
     Action,
     EnsureFilteringRules,
@@ -24,7 +25,6 @@ from bringup.daemon.decisions.stuck_tasks import has_not_arrived, tell_has_not_a
 from bringup.drivers.base import RebootType
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
-_CLEAR_TASK = Save({"task_state": None})
 SOFT_REBOOT_STATES = frozenset({TaskState.REBOOTING, TaskState.REBOOT_PENDING, TaskState.REBOOT_STARTED})
 HARD_REBOOT_STATES = frozenset({TaskState.REBOOTING_HARD, TaskState.REBOOT_PENDING_HARD, TaskState.REBOOT_STARTED_HARD})
 # Asked for, or begun: true to its word only where the guest does not run (Nova bug 1999674 for the first two).
@@ -47,9 +47,9 @@ def _wants_reboot(facts: Facts) -> bool:
 
 def _revert_migration(facts: Facts) -> tuple[Action, ...]:
     if RevertMigration.verb in facts.done:
-        return (_CLEAR_TASK,)
+        return (CLEAR_TASK,)
     power_on = facts.instance.system_metadata.get("old_vm_state") != VmState.STOPPED.value
-    return RevertMigration(power_on=power_on), _CLEAR_TASK
+    return RevertMigration(power_on=power_on), CLEAR_TASK
 
 
 def _abort_live_migration(facts: Facts) -> tuple[Action, ...]:

@@ -1,6 +1,7 @@
 """What the record alone says: the first question of Nova's ``_init_instance``."""
 
 from bringup.daemon.decisions.actions import (
+    CLEAR_TASK,
     Action,
     CleanupInterruptedSnapshot,
     CompletePartialDeletion,
@@ -38,7 +39,6 @@ def _has_unknown_state(facts: Facts) -> bool:
 
 
 _TO_ERROR = Save({"vm_state": VmState.ERROR, "task_state": None})
-_CLEAR_TASK = Save({"task_state": None})
 
 
 def _is_in_error(facts: Facts) -> bool:
@@ -48,7 +48,7 @@ def _is_in_error(facts: Facts) -> bool:
 
 def _as_a_failure_leaves_it(facts: Facts) -> tuple[Action, ...]:
     """Clear the task state of a reboot, as a reboot that failed does."""
-    return (_CLEAR_TASK,) if Reboot.verb in facts.begun and facts.instance.task_state is not None else ()
+    return (CLEAR_TASK,) if Reboot.verb in facts.begun and facts.instance.task_state is not None else ()
 
 
 FROM_RECORD: tuple[Rule, ...] = (
@@ -142,14 +142,14 @@ FROM_RECORD: tuple[Rule, ...] = (
     Rule(
         "snapshot_interrupted",
         lambda f: f.instance.vm_state is not VmState.ERROR and f.instance.task_state in SNAPSHOT_STATES,
-        always(CleanupInterruptedSnapshot(), _CLEAR_TASK),
+        always(CleanupInterruptedSnapshot(), CLEAR_TASK),
         Next.GO_ON,
         "The host went down while a snapshot was taken: what it left is removed.",
     ),
     Rule(
         "resize_preparation_interrupted",
         lambda f: f.instance.vm_state is not VmState.ERROR and f.instance.task_state is TaskState.RESIZE_PREP,
-        always(_CLEAR_TASK),
+        always(CLEAR_TASK),
         Next.GO_ON,
         "A resize was prepared and had touched nothing yet.",
     ),

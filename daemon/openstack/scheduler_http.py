@@ -12,6 +12,7 @@ import httpx
 
 from bringup.daemon.storage.outbox.base import NotAcknowledged, Rejected
 from bringup.daemon.storage.outbox.report import Report
+from bringup.daemon.text import VISIBLE
 from bringup.placement.problems import plain
 from bringup.placement.reading import IDENTITY, NotReadable, read_bounded
 from bringup.placement.retry_after import retry_after_of
@@ -100,7 +101,7 @@ def _shown(url: httpx.URL) -> str:
 
 def _visible(token: str) -> str:
     token = token.strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
+    if not VISIBLE.fullmatch(token):
         raise ValueError(
             "cannot send reports: the scheduler's token is empty, or has characters that a header cannot hold"
         )

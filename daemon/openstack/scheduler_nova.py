@@ -4,10 +4,10 @@ A cast has no answer.  Acknowledged means here that the broker has confirmed eac
 into; where no scheduler listens the report waits in the outbox.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from random import uniform
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 import structlog
@@ -19,25 +19,18 @@ from bringup.daemon.storage.outbox.base import NotAcknowledged, Rejected
 from bringup.daemon.storage.outbox.report import Report
 from bringup.daemon.storage.store.base import Store
 
+if TYPE_CHECKING:
+    from bringup.daemon.openstack.rpc.client import Rpc
+
 log = structlog.get_logger(__name__)
-
-
-class Caster(Protocol):
-    """Sends casts: :class:`bringup.daemon.openstack.rpc.client.Rpc`."""
-
-    async def cast_fanout(self, topic: str, method: str, arguments: Mapping[str, Any], *, version: str) -> None:
-        """Send to all services of a topic; on return it is confirmed and routed.
-
-        :raises RpcError: it is not.
-        """
 
 
 class NovaTransport:
     """A :class:`bringup.daemon.storage.outbox.base.Transport` to all nova-schedulers."""
 
-    def __init__(self, caster: Caster, *, timeout_s: float) -> None:
-        """Take what sends, and how long one report may take."""
-        self._caster = caster
+    def __init__(self, rpc: "Rpc", *, timeout_s: float) -> None:
+        """Store the connection, and how long one report may take (seconds)."""
+        self._rpc = rpc
         self._timeout_s = timeout_s
 
     async def send(self, report: Report) -> None:
@@ -66,7 +59,7 @@ class NovaTransport:
     async def _cast(self, casts: Iterable[Cast]) -> None:
         with anyio.fail_after(self._timeout_s):
             for cast in casts:
-                await self._caster.cast_fanout(TOPIC, cast.method, cast.arguments, version=VERSION)
+                await self._rpc.cast_fanout(TOPIC, cast.method, cast.arguments, version=VERSION)
 
 
 async def sync_forever(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from bringup.daemon.settings.values import VISIBLE
+from bringup.daemon.text import VISIBLE
 
 LARGEST_FILE = 1 << 16
 OTHERS_MAY_LOOK = 0o066

@@ -12,12 +12,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Sec
 from bringup.daemon.settings.name_template import why_not
 from bringup.daemon.settings.pci import DeviceSpec, InvalidDeviceSpec, parse_device_spec
 from bringup.daemon.storage.store.database_url import POSTGRESQL, parse_database_url
+from bringup.daemon.text import VISIBLE
 from bringup.daemon.time_spans import WEEK, seconds_of
 from bringup.drivers.identifiers import is_device_name, uuid_in_any_spelling
 
 SQLITE = "sqlite:///"
 NOVA_CONDUCTOR = "nova-conductor:"
-VISIBLE = re.compile(r"[!-~]+")
 LONGEST_ADDRESS = 2000
 HOST_AND_PORT = re.compile(
     r"(?:\[(?P<six>[^\[\]]+)\]|(?P<name>(?=[^:]{1,254}(?::|$))(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?))"

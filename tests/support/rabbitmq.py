@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.openstack.rpc.transport_url import Broker, Endpoint, Tls
+from bringup.daemon.openstack.rpc.transport_url import Broker, Endpoint
+from bringup.placement.tls import Trust
 from support.certificates import Ca
 from support.polling import until
 from support.ports import free_ports
@@ -69,7 +70,7 @@ class RabbitMQ:
         """Its transport_url."""
         return f"rabbit://{USER}:{PASSWORD}@127.0.0.1:{self.port}/"
 
-    def broker(self, *, tls: Tls | None = None, virtual_host: str = "/") -> Broker:
+    def broker(self, *, tls: Trust | None = None, virtual_host: str = "/") -> Broker:
         """Give it as our client is told of it."""
         port = self.port if tls is None else self.tls_port
         host = "127.0.0.1" if tls is None else "localhost"

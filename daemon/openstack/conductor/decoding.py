@@ -139,7 +139,7 @@ def unreadable(value: Any, why: Unreadable) -> UnreadableInstance:
     """Give what stands for a row that cannot be read; where its UUID is none, under one that is made of it."""
     data = value.get(DATA) if isinstance(value, Mapping) else None
     found = data if isinstance(data, Mapping) else {}
-    uuid = _uuid_of(value) or str(uuid5(NAMESPACE_OID, f"bringup:{bounded_repr(found.get('uuid'))}"))
+    uuid = uuid_of(value) or str(uuid5(NAMESPACE_OID, f"bringup:{bounded_repr(found.get('uuid'))}"))
     host = found.get("host")
     known = isinstance(host, str) and host.isprintable() and host.isascii() and host != ""
     return UnreadableInstance(
@@ -159,7 +159,8 @@ def one_of_each(found: Iterable[Instance]) -> list[Instance]:
     return sorted(kept.values(), key=lambda each: each.uuid)
 
 
-def _uuid_of(value: Any) -> str | None:
+def uuid_of(value: Any) -> str | None:
+    """Return the UUID of an object in its canonical spelling; None where there is none that can be read."""
     data = value.get(DATA) if isinstance(value, Mapping) else None
     try:
         return canonical_uuid(data.get("uuid") if isinstance(data, Mapping) else None)
@@ -195,7 +196,7 @@ def looks_by_instance(rows: Iterable[Any]) -> tuple[dict[str, Look | Unreadable]
         try:
             found = look(row)
         except Unreadable as error:
-            uuid = _uuid_of(row)
+            uuid = uuid_of(row)
             if uuid is None:
                 strange = error
             else:

@@ -24,13 +24,12 @@ from bringup.daemon.openstack.conductor.decoding import (
     names_an_instance,
     one_of_each,
     unreadable,
+    uuid_of,
 )
 from bringup.daemon.openstack.conductor.migrations import of_each_instance
 from bringup.daemon.openstack.rpc.errors import Unreadable
-from bringup.daemon.openstack.rpc.objects import DATA
 from bringup.daemon.storage.store.base import AWAY_STATUSES
 from bringup.daemon.storage.store.imports import chunks
-from bringup.drivers.identifiers import canonical_uuid
 
 log = get_logger()
 
@@ -188,8 +187,5 @@ def _devices_of(row: Any, devices: Mapping[str, Sequence[Mapping[str, Any]]]) ->
 
     :raises Unreadable: one of them is wrong.
     """
-    try:
-        uuid = canonical_uuid(row[DATA]["uuid"])
-    except (ValueError, TypeError, LookupError):
-        return ()
-    return devices_by_instance(devices.get(uuid, ())).get(uuid, ())
+    uuid = uuid_of(row)
+    return () if uuid is None else devices_by_instance(devices.get(uuid, ())).get(uuid, ())

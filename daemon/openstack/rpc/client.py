@@ -20,9 +20,9 @@ from bringup.daemon.errors import SettingsError, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.rpc.connection import Link
 from bringup.daemon.openstack.rpc.errors import NobodyListens, RpcUnavailable, Unanswered
-from bringup.daemon.openstack.rpc.transport_url import Broker, Tls
+from bringup.daemon.openstack.rpc.transport_url import Broker
 from bringup.placement.errors import NotUnderstood
-from bringup.placement.tls import Trust, context
+from bringup.placement.tls import context
 
 log = get_logger()
 
@@ -181,28 +181,16 @@ class Rpc:
         raise RpcUnavailable("; ".join(problems))
 
 
-def _tls_context(tls: Tls) -> ssl.SSLContext:
-    trust = Trust(
-        ca_file=tls.ca_file,
-        cert_file=tls.cert_file,
-        key_file=tls.key_file,
-        ca_name="messaging.ca_file",
-        cert_name="messaging.cert_file",
-        key_name="messaging.key_file",
-    )
-    try:
-        return context(trust)
-    except NotUnderstood as error:
-        raise SettingsError([chain_of(error)]) from error
-
-
 @asynccontextmanager
 async def opened_rpc(broker: Broker, *, in_flight: int, deadline_s: float) -> AsyncIterator[Rpc]:
     """Make calls possible, and let go of the connection at the end; nothing is connected to before the first.
 
     :raises SettingsError: a file for TLS cannot be used.
     """
-    verify = None if broker.tls is None else _tls_context(broker.tls)
+    try:
+        verify = None if broker.tls is None else context(broker.tls)
+    except NotUnderstood as error:
+        raise SettingsError([chain_of(error)]) from error
     rpc = Rpc(broker, verify, in_flight=in_flight, deadline_s=deadline_s)
     try:
         yield rpc

@@ -5,11 +5,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from bringup.placement.exposure import is_here
+from bringup.placement.tls import Trust
 
 SCHEME = "rabbit"
 PORT = 5672
@@ -37,13 +38,8 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """Whom to trust, and who we are; what is None is not used."""
-
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
+TRUST = Trust(ca_name="messaging.ca_file", cert_name="messaging.cert_file", key_name="messaging.key_file")
+"""TLS with the certificates that the system trusts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +48,7 @@ class Broker:
 
     endpoints: tuple[Endpoint, ...]
     virtual_host: str = "/"
-    tls: Tls | None = None
+    tls: Trust | None = None
     exchange: str = "nova"
     """Nova's ``control_exchange``."""
     heartbeat_s: int = HEARTBEAT_S
@@ -112,17 +108,17 @@ def _endpoint(text: str) -> Endpoint:
     return Endpoint(host=host, port=port or PORT, username=unquote(username), password=unquote(password))
 
 
-def _tls(options: Mapping[str, str | None]) -> Tls | None:
+def _tls(options: Mapping[str, str | None]) -> Trust | None:
     said = (options.get("ssl") or "false").strip().lower()
     if said not in TRUE | FALSE:
         # Whoever wrote it meant TLS, perhaps: a password must not go without it for a slip.
         raise ValueError("has an ssl that is neither true nor false; give ssl=true or ssl=false")
     if said in FALSE:
         return None
-    paths = {
-        key: Path(path) if (path := options.get(f"ssl_{key}")) else None for key in ("ca_file", "cert_file", "key_file")
-    }
-    return Tls(**paths)
+    ca, cert, key = (
+        Path(path) if (path := options.get(f"ssl_{each}_file")) else None for each in ("ca", "cert", "key")
+    )
+    return replace(TRUST, ca_file=ca, cert_file=cert, key_file=key)
 
 
 def _heartbeat(text: str | None) -> int:

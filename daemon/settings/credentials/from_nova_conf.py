@@ -5,7 +5,7 @@ Only what differs from our defaults is given.  Secrets stay where they are: ``me
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ from bringup.daemon.settings.layers import Layers
 from bringup.daemon.settings.loading import settings_of
 from bringup.drivers.files import read_file
 from bringup.drivers.identifiers import NAME_TEMPLATE, uuid_in_any_spelling
-from bringup.placement.tls import Trust
 
 if TYPE_CHECKING:
     from oslo_config.cfg import ConfigOpts, Opt
@@ -126,10 +125,8 @@ def _rabbitmq(settings: Settings) -> None:
     broker = broker_of(settings)
     if broker.tls is not None:
         trusted(
-            Trust(
-                ca_file=broker.tls.ca_file,
-                cert_file=broker.tls.cert_file,
-                key_file=broker.tls.key_file,
+            replace(
+                broker.tls,
                 ca_name=f"[{RABBIT}] ssl_ca_file",
                 cert_name=f"[{RABBIT}] ssl_cert_file",
                 key_name=f"[{RABBIT}] ssl_key_file",

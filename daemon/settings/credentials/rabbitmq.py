@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bringup.daemon.errors import SettingsError
-from bringup.daemon.openstack.rpc.transport_url import Broker, Tls, parse_transport_url
+from bringup.daemon.openstack.rpc.transport_url import TRUST, Broker, parse_transport_url
 from bringup.daemon.settings import Settings
 from bringup.daemon.settings.credentials.nova_conf import parsed, value_of
 
@@ -40,7 +40,7 @@ def broker_of(settings: Settings) -> Broker:
     if "messaging.control_exchange" in settings.sources:
         broker = replace(broker, exchange=messaging.control_exchange)
     files = {key: path for key in ("ca_file", "cert_file", "key_file") if (path := getattr(messaging, key)) is not None}
-    return replace(broker, tls=replace(broker.tls or Tls(), **files)) if files else broker
+    return replace(broker, tls=replace(broker.tls or TRUST, **files)) if files else broker
 
 
 def from_nova_conf(paths: Sequence[Path]) -> Broker:

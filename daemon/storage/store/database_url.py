@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import unquote
 
+from bringup.daemon.text import VISIBLE
+
 POSTGRESQL = "postgresql://"
 DEFAULT_PORT = 5432
-VISIBLE = re.compile(r"[!-~]+")
 _WHOLE = re.compile(r"postgresql://(?P<user>[^:@/?#]+)@(?P<hosts>[^@/?#]+)/(?P<database>[^@/?#]+)")
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:,]+))(?::(?P<port>[0-9]{1,5}))?")
 _LARGEST_PORT = 65535

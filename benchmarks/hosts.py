@@ -10,12 +10,12 @@ from uuid import UUID, uuid5
 from bringup.daemon import logs
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import RunResult
+from bringup.daemon.decisions.policies import GuestShutdown, Limits
 from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
-from bringup.daemon.recovery.context import Host, Limits, Start
+from bringup.daemon.recovery.context import Host, Start
 from bringup.daemon.recovery.evacuated_guests import SettingWitness
 from bringup.daemon.recovery.executor import Executor
-from bringup.daemon.recovery.operations import Shutdown
 from bringup.daemon.recovery.start_claim import StartFence
 from bringup.daemon.service.assembly import utc_now
 from bringup.daemon.status.progress import Progress
@@ -114,16 +114,14 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
                     driver=driver,
                     store=store,
                     now=utc_now,
-                    shutdown=Shutdown(),
+                    shutdown=GuestShutdown(),
                     witness=SettingWitness("unknown"),
                     start_fence=StartFence(store=store, driver=driver, claimant=claimant),
                 ),
                 now=utc_now,
                 journal=journal,
                 observer=observer,
-                limits=Limits(
-                    concurrency=limit, instance_deadline_s=600, host_deadline_s=120, shutdown_report_deadline_s=20
-                ),
+                limits=Limits(concurrency=limit, instance_deadline=600, host_deadline=120, shutdown_report_deadline=20),
                 report=no_report,
             )
 

@@ -5,7 +5,8 @@ No I/O, no clock, no logger.
 
 import re
 
-WEEK = 7 * 86400.0
+from bringup.drivers.kinds import WEEK
+
 # systemd takes the micro sign and the Greek letter.
 UNITS = {
     **dict.fromkeys(("usec", "us", "µs", "μs"), 1e-6),

@@ -51,21 +51,6 @@ def test_a_boot_id_that_cannot_be_read_is_told_with_its_key(tmp_path: Path, cont
         assembly.boot_id(settings(tmp_path, f"host.boot_id={file}"))
 
 
-def test_limits_are_those_that_are_set(tmp_path: Path) -> None:
-    limits = assembly.limits(
-        settings(
-            tmp_path,
-            "limits.concurrency=3",
-            "limits.instance_deadline=4",
-            "limits.host_deadline=5",
-            "limits.shutdown_report_deadline=6",
-        )
-    )
-
-    assert (limits.concurrency, limits.instance_deadline_s) == (3, 4)
-    assert (limits.host_deadline_s, limits.shutdown_report_deadline_s) == (5, 6)
-
-
 async def test_the_driver_is_made_of_its_scenario_and_is_not_begun(tmp_path: Path) -> None:
     driver = assembly.make_driver(settings(tmp_path, a_scenario(tmp_path)))
 
@@ -181,7 +166,7 @@ async def test_how_guests_are_shut_down_and_what_of_evacuated_disks_is_known_com
             journal=NO_JOURNAL,
         )
 
-    assert (executor.shutdown.timeout_s, executor.shutdown.retry_interval_s) == (7, 2)
+    assert (executor.shutdown.shutdown_timeout, executor.shutdown.shutdown_retry_interval) == (7, 2)
     assert executor.store is store
 
 

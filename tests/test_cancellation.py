@@ -63,9 +63,7 @@ async def test_the_last_word_is_said_in_full_although_the_run_is_being_stopped()
 
 @pytest.mark.parametrize("name", AFTER_THE_LAST)
 async def test_a_last_word_that_hangs_does_not_keep_a_run_from_being_stopped(name: str) -> None:
-    async with arranged(
-        [instance(1)], defer_iptables_apply=True, limits=limits(shutdown_report_deadline_s=0.2)
-    ) as host:
+    async with arranged([instance(1)], defer_iptables_apply=True, limits=limits(shutdown_report_deadline=0.2)) as host:
         host.trace.hang(name)
         with anyio.fail_after(30), anyio.CancelScope() as scope:
             host.trace.before = lambda _n: scope.cancel() if host.trace.names()[-1] == "driver.plug_vifs" else None
@@ -187,7 +185,7 @@ async def test_cancellation_is_no_outcome() -> None:
 
 
 async def test_a_deadline_that_passed_before_the_stop_stays_an_outcome() -> None:
-    async with arranged([instance(1), instance(2)], limits=limits(concurrency=1, instance_deadline_s=1.0)) as host:
+    async with arranged([instance(1), instance(2)], limits=limits(concurrency=1, instance_deadline=1.0)) as host:
         host.driver.inject(Fault(verb="get_info", hang=True))
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from bringup.daemon.decisions.outcomes import RunResult
+from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.daemon.recovery.context import Host, Start
 from bringup.daemon.recovery.init_host import init_host
@@ -130,9 +131,9 @@ async def _run(settings: Settings) -> RunResult:
                 boot_id=str(uuid4()),
                 executor=executor_of(driver, store),
                 observer=Progress().observe,
-                limits=assembly.limits(settings),
+                limits=settings.limits,
                 report=nothing,
-                resuming=assembly.resuming(settings),
+                resuming=Resuming(settings.resume),
                 now=assembly.utc_now,
             )
 

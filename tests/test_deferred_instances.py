@@ -11,6 +11,7 @@ import pytest
 
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind, Outcome
+from bringup.daemon.decisions.policies import ResumePolicy
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import StoreUnavailable, UsageError
@@ -62,7 +63,7 @@ class Waiting:
             arranged(
                 records,
                 guests=[guest(1, power, needs=needs)],
-                resuming=Resuming(guests="on_host_boot"),
+                resuming=Resuming(ResumePolicy(guests="on_host_boot")),
                 journal=journal,
                 needs=policy,
             ) as host,

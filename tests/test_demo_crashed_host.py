@@ -55,7 +55,7 @@ async def test_every_rule_has_its_instance_and_each_fault_its_victim() -> None:
         guests=scenario.guests,
         migrations=records.migrations,
         # For the one that hangs.
-        limits=limits(concurrency=8, instance_deadline_s=1),
+        limits=limits(concurrency=8, instance_deadline=1),
         resume_guests=True,
         defer_iptables_apply=True,
         witness=SettingWitness("local"),

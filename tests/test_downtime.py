@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bringup.daemon.decisions.downtime import Downtime
+from bringup.daemon.decisions.policies import ResumePolicy
 from bringup.daemon.decisions.resume_policy import Boot as Known
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.rules import Withheld
@@ -185,8 +186,9 @@ def test_a_file_that_is_damaged_knows_nothing_and_is_written_anew(host: Host, te
 def test_what_is_not_known_keeps_a_guest_down_only_where_the_time_away_matters(
     known: Known, answer: Withheld | None
 ) -> None:
-    assert Resuming(guests="on_host_boot", max_downtime_s=300, boot=known).of("u", {}) == (answer is None, answer)
-    assert Resuming(guests="on_host_boot", boot=known).of("u", {}) == (True, None)
+    limited, unlimited = (ResumePolicy(guests="on_host_boot", max_downtime=span) for span in (300, 0))
+    assert Resuming(limited, known).of("u", {}) == (answer is None, answer)
+    assert Resuming(unlimited, known).of("u", {}) == (True, None)
 
 
 @pytest.mark.parametrize(

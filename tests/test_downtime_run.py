@@ -1,11 +1,12 @@
 """A run of a host whose clock is not set yet: what depends on the time away waits, and nothing else does."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.policies import ResumePolicy
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.recovery.deferred_instances import deferred, look_again
@@ -18,7 +19,7 @@ from support.hosts import Arranged, arranged, guest, instance, outcome_of
 pytestmark = pytest.mark.anyio
 
 OFF = PowerState.SHUTDOWN
-LIMIT = Resuming(guests="on_host_boot", max_downtime_s=300)
+LIMIT = Resuming(ResumePolicy(guests="on_host_boot", max_downtime=300))
 
 
 @dataclass
@@ -54,7 +55,8 @@ def was_up(directory: Path, away_s: float) -> Time:
 
 def has(host: Arranged, *, alive: Alive, clock_wait_s: float = 0.0) -> None:
     object.__setattr__(host.host, "alive", alive)
-    object.__setattr__(host.host, "clock_wait_s", clock_wait_s)
+    policy = replace(host.host.resuming.policy, wait_for_clock=clock_wait_s)
+    object.__setattr__(host.host, "resuming", Resuming(policy))
 
 
 @pytest.mark.parametrize(("away_s", "starts"), [(60.0, True), (3600.0, False)])
@@ -64,7 +66,7 @@ async def test_a_guest_whose_time_away_cannot_be_told_waits_for_the_clock_and_is
     time = was_up(tmp_path, away_s)
     time.asked_until_set = 1_000_000
     unlimited = instance(2, metadata={"bringup:max_downtime": "0"})
-    resuming = Resuming(guests="on_host_boot", max_downtime_s=300, instance_policy="decides")
+    resuming = Resuming(ResumePolicy(guests="on_host_boot", max_downtime=300, instance_policy="decides"))
     guests = [guest(1, OFF), guest(2, OFF)]
     async with arranged([instance(1), unlimited], guests=guests, resuming=resuming) as host:
         has(host, alive=time.alive(tmp_path, 2))
@@ -99,7 +101,7 @@ async def test_a_run_waits_a_while_for_the_clock_where_it_matters(tmp_path: Path
 async def test_no_run_waits_for_a_clock_that_does_not_matter(tmp_path: Path) -> None:
     time = was_up(tmp_path, 60)
     time.asked_until_set = 1_000_000
-    resuming = Resuming(guests="on_host_boot")
+    resuming = Resuming(ResumePolicy(guests="on_host_boot"))
     async with arranged([instance(1)], guests=[guest(1, OFF)], resuming=resuming) as host:
         has(host, alive=time.alive(tmp_path, 2), clock_wait_s=3600)
         result = await host.run()

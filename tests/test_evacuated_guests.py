@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from bringup.daemon.decisions.guards import Guards
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.policies import UNGUARDED
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import RecordNotFound, StoreError
 from bringup.daemon.recovery.evacuated_guests import CannotTell, SettingWitness, Witness
@@ -133,7 +133,7 @@ async def test_what_is_being_evacuated_and_was_deleted_is_powered_off_and_kept(s
 
 
 async def test_the_guards_count_what_was_evacuated_and_deleted() -> None:
-    guards = Guards(destroy_freely=1, destroy_at_most=1)
+    guards = replace(UNGUARDED, destroy_freely=1, destroy_at_most=1)
     guests = [guest(number) for number in (1, 2, 3)]
     async with arranged([instance(3)], guests=guests, migrations=[evacuation(1), evacuation(2)], guards=guards) as host:
         result = await host.run()
@@ -248,7 +248,7 @@ async def test_a_guest_that_cannot_be_destroyed_is_its_own_outcome(verb: str) ->
 
 async def test_a_guest_whose_destroy_hangs_is_given_up_and_the_others_go_on() -> None:
     away = [instance(1, host=ELSEWHERE), instance(2)]
-    async with arranged(away, migrations=[evacuation(1)], limits=limits(instance_deadline_s=2.0)) as host:
+    async with arranged(away, migrations=[evacuation(1)], limits=limits(instance_deadline=2.0)) as host:
         host.driver.inject(Fault(verb="destroy", hang=True))
         result = await host.run()
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from bringup.daemon.decisions.from_evacuation import EVACUATED
 from bringup.daemon.decisions.from_record import FROM_RECORD
-from bringup.daemon.decisions.guards import ALL, Guards, destroys, held_together, quarantined
+from bringup.daemon.decisions.guards import ALL, destroys, held_together, quarantined
 from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.policies import UNGUARDED, Guards
 from bringup.daemon.decisions.rules import Facts, decide
 from bringup.daemon.decisions.states import TaskState, VmState
 from support.drivers import uuid_of
@@ -52,7 +53,7 @@ def test_few_may_be_destroyed_freely_then_a_number_and_a_share_decide(
 
 
 def test_without_limits_nothing_is_held() -> None:
-    own, gone = held_together(deleting(1, 2, 3), evacuated(4, 5), Guards(), guests=5, released=())
+    own, gone = held_together(deleting(1, 2, 3), evacuated(4, 5), UNGUARDED, guests=5, released=())
     assert held(own, gone) == set()
 
 

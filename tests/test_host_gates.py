@@ -31,7 +31,7 @@ def met(need: Need) -> Need:
 
 
 async def test_what_guests_need_together_is_waited_for_before_one_is_touched() -> None:
-    async with arranged([instance(1)], guests=OFF, limits=limits(host_wait_s=60)) as host:
+    async with arranged([instance(1)], guests=OFF, limits=limits(host_wait=60)) as host:
         host.driver.hypervisor.host_needs = [met(FOLDER), SWITCH]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(host.run)
@@ -52,7 +52,7 @@ async def test_what_does_not_come_ends_the_start_with_a_sentence_and_changes_not
 ) -> None:
     records = [instance(1), instance(2, task_state=TaskState.DELETING), instance(3, host=ELSEWHERE)]
     guests = [guest(1), guest(2), guest(3)]
-    async with arranged(records, guests=guests, migrations=[evacuation(3)], limits=limits(host_wait_s=0)) as host:
+    async with arranged(records, guests=guests, migrations=[evacuation(3)], limits=limits(host_wait=0)) as host:
         host.driver.hypervisor.host_needs = needs
         before = host.driver.scenario_now()
         for _ in range(2):
@@ -69,14 +69,14 @@ async def test_what_does_not_come_ends_the_start_with_a_sentence_and_changes_not
 
 
 async def test_what_only_a_person_can_bring_is_not_waited_for() -> None:
-    async with arranged([instance(1)], guests=OFF, limits=limits(host_wait_s=10_000)) as host:
+    async with arranged([instance(1)], guests=OFF, limits=limits(host_wait=10_000)) as host:
         host.driver.hypervisor.host_needs = [NFT]
         with anyio.fail_after(30), pytest.raises(Unavailable, match="nft is missing; install it"):
             await host.run()
 
 
 async def test_a_host_without_guests_needs_nothing() -> None:
-    async with arranged(limits=limits(host_wait_s=0)) as host:
+    async with arranged(limits=limits(host_wait=0)) as host:
         host.driver.hypervisor.host_needs = [SWITCH]
         await host.run()
         assert host.driver.count("host_needs") == 0
@@ -87,7 +87,7 @@ async def test_what_is_left_alone_anyway_needs_nothing() -> None:
         instance(1, vm_state=VmState.SOFT_DELETED),
         instance(2, vm_state=VmState.ERROR, power_state=PowerState.NOSTATE),
     ]
-    async with arranged(records, guests=[guest(1), guest(2)], limits=limits(host_wait_s=0)) as host:
+    async with arranged(records, guests=[guest(1), guest(2)], limits=limits(host_wait=0)) as host:
         host.driver.hypervisor.host_needs = [SWITCH]
         result = await host.run()
         assert len(result.outcomes) == 2
@@ -95,7 +95,7 @@ async def test_what_is_left_alone_anyway_needs_nothing() -> None:
 
 
 async def test_each_need_has_a_budget_of_its_own() -> None:
-    async with arranged([instance(1)], guests=OFF, limits=limits(host_wait_s=1.2)) as host:
+    async with arranged([instance(1)], guests=OFF, limits=limits(host_wait=1.2)) as host:
         needs = host.driver.hypervisor.host_needs = [SWITCH]
 
         async def change() -> None:

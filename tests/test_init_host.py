@@ -120,7 +120,7 @@ async def test_nothing_is_touched_or_reported_where_the_host_cannot_begin(
     ],
 )
 async def test_nothing_is_touched_where_the_host_hangs_before_it_begins(name: str, kind: type[BringupError]) -> None:
-    async with arranged([instance(1)], defer_iptables_apply=True, limits=limits(host_deadline_s=0.2)) as host:
+    async with arranged([instance(1)], defer_iptables_apply=True, limits=limits(host_deadline=0.2)) as host:
         host.trace.hang(name)
         with anyio.fail_after(30), pytest.raises(kind, match="no instance was touched"):
             await host.run()
@@ -256,7 +256,7 @@ async def test_firewall_rules_are_applied_as_one_transaction_after_every_instanc
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["raises", "hangs"])
 async def test_rules_that_cannot_be_applied_end_the_start_after_the_report(*, hangs: bool) -> None:
-    last_word = limits(shutdown_report_deadline_s=0.2)
+    last_word = limits(shutdown_report_deadline=0.2)
     async with arranged([instance(1)], defer_iptables_apply=True, limits=last_word) as host:
         fault = Fault(verb="filter_defer_apply_off", hang=hangs, error=None if hangs else "DriverError", message="no")
         host.driver.inject(fault)
@@ -284,7 +284,7 @@ async def test_a_report_that_fails_does_not_end_the_start(error: Exception) -> N
 
 
 async def test_a_report_that_hangs_is_given_up() -> None:
-    async with arranged([instance(1)], limits=limits(shutdown_report_deadline_s=0.2)) as host:
+    async with arranged([instance(1)], limits=limits(shutdown_report_deadline=0.2)) as host:
         host.trace.hang("report")
         with anyio.fail_after(30):
             result = await host.run()

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from bringup.daemon.decisions.guards import Guards
 from bringup.daemon.decisions.instances import Migration
 from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.policies import UNGUARDED
 from bringup.daemon.decisions.states import PowerState, TaskState
 from bringup.daemon.errors import SettingsError, StateConflict, Unavailable
 from bringup.daemon.recovery.evacuated_guests import fence_foreign
@@ -21,6 +22,8 @@ from support.drivers import uuid_of
 from support.hosts import ELSEWHERE, HOST, Arranged, arranged, evacuation, guest, instance, limits, outcome_of
 
 pytestmark = pytest.mark.anyio
+
+POWERS_OFF = replace(UNGUARDED, foreign_running="power_off")
 
 
 def strangers(logs: Sequence[MutableMapping[str, Any]]) -> list[tuple[int, list[str]]]:
@@ -52,7 +55,7 @@ async def test_guests_that_nobody_asked_for_are_named_in_one_warning_and_left_al
 async def test_a_guest_whose_record_names_another_host_is_named_with_it(power: PowerState, *, setting: bool) -> None:
     """Nova does nothing to it: where it runs, only an operator knows whether it runs twice."""
     record = instance(1, host="node-9.example.com", power_state=power)
-    async with arranged([record, instance(2)], guards=Guards(powers_off_foreign=setting), resume_guests=True) as host:
+    async with arranged([record, instance(2)], guards=POWERS_OFF if setting else UNGUARDED, resume_guests=True) as host:
         with capture_logs() as logs:
             result = await host.run()
 
@@ -74,7 +77,7 @@ async def test_a_guest_whose_record_names_another_host_is_named_with_it(power: P
 async def test_a_guest_that_somebody_works_on_is_not_powered_off_for_its_name() -> None:
     """It may be on its way here."""
     coming = instance(1, host=ELSEWHERE, task_state=TaskState.MIGRATING)
-    async with arranged([coming, instance(2)], guards=Guards(powers_off_foreign=True)) as host:
+    async with arranged([coming, instance(2)], guards=POWERS_OFF) as host:
         await host.run()
         assert host.power(1) is PowerState.RUNNING
 
@@ -114,7 +117,7 @@ async def test_a_host_most_of_whose_guests_are_another_hosts_is_refused(
 async def test_guests_of_the_other_name_that_an_operator_has_accepted_are_no_reason_to_refuse() -> None:
     records = [instance(1, host="node-7"), instance(2, host="node-7"), instance(3)]
     accepted = frozenset({uuid_of(1), uuid_of(2)})
-    async with arranged(records, accepted_guests=accepted, guards=Guards(powers_off_foreign=True)) as host:
+    async with arranged(records, accepted_guests=accepted, guards=POWERS_OFF) as host:
         result = await host.run()
         assert [outcome.uuid for outcome in result.outcomes] == [uuid_of(3)]
         assert host.power(1) is PowerState.RUNNING
@@ -144,7 +147,7 @@ async def test_a_guest_that_a_migration_has_left_here_is_named_as_such_and_left_
         dest_compute=destination,
     )
     records = [instance(1, host=ELSEWHERE), instance(2)]
-    async with arranged(records, migrations=[row], guards=Guards(powers_off_foreign=True)) as host:
+    async with arranged(records, migrations=[row], guards=POWERS_OFF) as host:
         with capture_logs() as logs:
             result = await host.run()
 
@@ -217,7 +220,7 @@ async def test_an_evacuated_guest_is_no_stranger_wherever_its_record_is(status: 
 
 async def test_firewall_rules_and_report_that_both_hang_end_within_one_deadline() -> None:
     deadline_s = 3.0
-    last_word = limits(shutdown_report_deadline_s=deadline_s)
+    last_word = limits(shutdown_report_deadline=deadline_s)
     async with arranged([instance(1)], defer_iptables_apply=True, limits=last_word) as host:
         host.driver.inject(Fault(verb="filter_defer_apply_off", hang=True))
         host.trace.hang("report")
@@ -233,7 +236,7 @@ async def test_firewall_rules_and_report_that_both_hang_end_within_one_deadline(
 async def test_firewall_rules_have_half_of_the_deadline_and_leave_the_rest_to_the_report(
     *, once_too_many: bool
 ) -> None:
-    last_word = limits(shutdown_report_deadline_s=1)
+    last_word = limits(shutdown_report_deadline=1)
     takes_s = 0.7 if once_too_many else 0.1
     slow = {"filter_defer_apply_off": takes_s}
     async with arranged([instance(1)], defer_iptables_apply=True, limits=last_word, latency=slow) as host:

@@ -20,7 +20,8 @@ from structlog.testing import capture_logs
 
 from bringup.daemon.decisions.actions import PlugVifs, ResumeStateOnHostBoot
 from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
-from bringup.daemon.decisions.resume_policy import Guests, Resuming
+from bringup.daemon.decisions.policies import Guests, ResumePolicy
+from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.errors import JournalError
@@ -80,7 +81,7 @@ async def boots(arranged_host: Arranged, directory: Path, boot: int, guests: Gue
             boot_id=uuid_of(boot),
             journal=cast("Journal", journal),
             executor=executor_of(cast("Driver", driver), arranged_host.store),
-            resuming=Resuming(guests=guests),
+            resuming=Resuming(ResumePolicy(guests=guests)),
         )
 
         async def open_host() -> object:

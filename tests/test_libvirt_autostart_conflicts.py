@@ -16,7 +16,7 @@ from bringup.drivers.libvirt.autostart_conflicts import (
     libvirt_guests,
     starts_once,
 )
-from bringup.drivers.libvirt.options import Autostart
+from bringup.drivers.libvirt_options import Autostart
 
 ENABLED = "etc/systemd/system/multi-user.target.wants/libvirt-guests.service"
 

@@ -80,7 +80,7 @@ async def test_a_guest_that_was_restarted_when_libvirt_died_is_not_restarted_aga
 
 async def test_libvirt_that_does_not_come_back_is_an_error_that_says_so(server: Libvirtd) -> None:
     with guests(server, [RUNNING]):
-        async with opened(options(server, reconnect_s=1)) as driver:
+        async with opened(options(server, reconnect=1)) as driver:
             server.kill()
             try:
                 with anyio.fail_after(50), pytest.raises(HypervisorUnavailable, match="check that libvirtd"):
@@ -94,7 +94,7 @@ async def test_libvirt_that_does_not_come_back_is_an_error_that_says_so(server: 
 async def test_a_start_that_hangs_costs_its_own_slot_and_the_others_go_on(server: Libvirtd) -> None:
     count = 6
     with guests(server, [SHUTDOWN] * count):
-        made = options(server, connections=2, start_deadline_s=60)
+        made = options(server, connections=2, start_deadline=60)
         async with opened(made) as driver:
             with server.held(GUEST.name):
                 async with anyio.create_task_group() as group:
@@ -109,7 +109,7 @@ async def test_a_start_that_hangs_costs_its_own_slot_and_the_others_go_on(server
 
 async def test_a_call_without_an_answer_ends_at_its_deadline_and_its_slot_comes_back(server: Libvirtd) -> None:
     with guests(server, [SHUTDOWN, SHUTDOWN]):
-        async with opened(options(server, connections=1, start_deadline_s=1)) as driver:
+        async with opened(options(server, connections=1, start_deadline=1)) as driver:
             with server.held(GUEST.name):
                 with anyio.fail_after(50), pytest.raises(NeedNotMet, match="what becomes of it is not known"):
                     await driver.power_on(GUEST)
@@ -125,7 +125,7 @@ async def test_a_reboot_that_libvirt_ended_after_its_deadline_is_not_done_again_
     server: Libvirtd,
 ) -> None:
     with guests(server, [RUNNING]) as connection:
-        async with opened(options(server, connections=1, start_deadline_s=1)) as driver:
+        async with opened(options(server, connections=1, start_deadline=1)) as driver:
             before = id_of(connection)
             not_known = pytest.raises(NeedNotMet, match="what becomes of it is not known")
             with server.held(GUEST.name), anyio.fail_after(50), not_known:
@@ -142,7 +142,7 @@ async def test_a_reboot_that_libvirt_ended_after_its_deadline_is_not_done_again_
 
 async def test_a_libvirt_that_answers_nothing_is_given_up_by_its_keepalive(server: Libvirtd) -> None:
     with guests(server, [RUNNING]):
-        async with opened(options(server, keepalive_s=1, reconnect_s=1, call_deadline_s=60)) as driver:
+        async with opened(options(server, keepalive_interval=1, reconnect=1, call_deadline=60)) as driver:
             await driver.get_info(GUEST)
             with server.frozen():
                 with anyio.move_on_after(3) as first:

@@ -62,7 +62,7 @@ async def test_a_soft_reboot_is_a_new_life_whether_the_guest_follows_or_not(
 ) -> None:
     with guests(server, [RUNNING], guest=kind) as connection:
         before = id_of(connection)
-        async with a_driver(server, soft_reboot_s=soft_reboot_s) as driver:
+        async with a_driver(server, wait_soft_reboot=soft_reboot_s) as driver:
             with anyio.fail_after(50):
                 await driver.reboot(GUEST, RebootType.SOFT)
 

@@ -210,7 +210,7 @@ NOBODY = 65534
 START = """
 import os, sys, anyio
 from bringup.drivers.libvirt.driver import LibvirtDriver
-from bringup.drivers.libvirt.options import LibvirtOptions
+from bringup.drivers.libvirt_options import LibvirtOptions
 from bringup.drivers.needs import NeedNotMet
 from support.drivers import told
 

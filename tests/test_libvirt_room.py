@@ -80,7 +80,7 @@ def connections_of(driver: LibvirtDriver) -> int:
 async def test_a_start_that_waited_for_its_turn_has_all_of_its_time(held: Libvirtd) -> None:
     """The deadline of whoever bounds it runs from when it is sent, as its own does."""
     with guests(held, [SHUTDOWN] * 2):
-        async with opened(options(held, connections=1, start_deadline_s=60)) as driver:
+        async with opened(options(held, connections=1, start_deadline=60)) as driver:
             async with anyio.create_task_group() as group:
                 group.start_soon(driver.power_on, told(1))
                 await under_way(held, 1)
@@ -103,7 +103,7 @@ async def past(moment: float) -> None:
 
 async def test_a_call_that_was_never_sent_says_so(held: Libvirtd) -> None:
     with guests(held, [SHUTDOWN] * 2):
-        async with opened(options(held, connections=1, start_deadline_s=0.5)) as driver:
+        async with opened(options(held, connections=1, start_deadline=0.5)) as driver:
             async with anyio.create_task_group() as group:
 
                 async def hang() -> None:

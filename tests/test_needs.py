@@ -78,7 +78,7 @@ async def settled(
         [record],
         guests=[guest(1, power, needs=needs)],
         resume_guests=True,
-        limits=limits(instance_deadline_s=deadline_s),
+        limits=limits(instance_deadline=deadline_s),
     ) as host:
         for fault in faults:
             host.driver.inject(fault)

@@ -79,7 +79,7 @@ async def test_whatever_the_host_is_like_and_whatever_fails_no_harm_is_done(
     guests = [guest(n, power) for n, power in zip(NUMBERS, powers, strict=True) if power is not None]
     migrations = [evacuation(n, status) for n, status in zip(NUMBERS, statuses, strict=True) if status is not None]
     async with arranged(
-        instances, guests=guests, migrations=migrations, resume_guests=True, limits=limits(instance_deadline_s=0.2)
+        instances, guests=guests, migrations=migrations, resume_guests=True, limits=limits(instance_deadline=0.2)
     ) as host:
         for fault in faults:
             host.driver.inject(fault)

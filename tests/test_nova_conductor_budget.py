@@ -15,7 +15,7 @@ from bringup.daemon.openstack.conductor import NovaConductorStore
 from bringup.daemon.openstack.conductor.calls import BUDGET_S
 from bringup.daemon.openstack.rpc.errors import RemoteError, Unanswered
 from bringup.daemon.openstack.rpc.objects import primitive
-from bringup.daemon.settings.model import LimitSettings, MessagingSettings
+from bringup.daemon.settings.model import MessagingSettings, Settings
 from support.nova_objects import instance_object
 from support.records import uuid_of
 
@@ -93,4 +93,4 @@ def test_an_operation_ends_within_its_budget_whatever_nova_does(
 
 def test_the_budget_is_three_calls_and_ends_before_the_instance_does() -> None:
     assert MessagingSettings().budget == BUDGET_S == 3 * CALL_S
-    assert LimitSettings().instance_deadline > BUDGET_S
+    assert Settings().limits.instance_deadline > BUDGET_S

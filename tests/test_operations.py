@@ -9,9 +9,10 @@ import pytest
 
 from bringup.daemon.decisions.instances import Expected
 from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.policies import GuestShutdown
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import StateConflict, StoreError, StoreUnavailable, Temporary
-from bringup.daemon.recovery.operations import Shutdown, look, reboot, stop
+from bringup.daemon.recovery.operations import look, reboot, stop
 from bringup.daemon.recovery.working_copy import Hand
 from bringup.daemon.storage.store.base import Store
 from bringup.drivers.base import Driver, DriverError, RebootType
@@ -79,7 +80,7 @@ async def test_an_image_may_ask_for_its_own_time_to_shut_down(asked: str | None,
 
 
 async def test_the_settings_say_how_long_a_guest_is_asked_to_shut_down() -> None:
-    shutdown = Shutdown(timeout_s=5, retry_interval_s=2)
+    shutdown = GuestShutdown(shutdown_timeout=5, shutdown_retry_interval=2)
     async with arranged([instance(1, task_state=TaskState.POWERING_OFF)], shutdown=shutdown) as host:
         await host.run()
 
@@ -253,7 +254,7 @@ async def test_who_takes_an_instance_over_while_its_operation_fails_keeps_it(ver
         await host.driver.init_host(HOST)
         hand = Hand(instance(1, **facts), host.store)
         doing = (
-            stop(hand, driver, Shutdown())
+            stop(hand, driver, GuestShutdown())
             if verb == "power_off"
             else reboot(hand, driver, RebootType.HARD, host.host.executor.start_fence)
         )

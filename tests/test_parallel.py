@@ -123,7 +123,7 @@ async def test_once_nobody_else_waits_every_slot_is_used() -> None:
 
 
 async def test_one_that_hangs_costs_its_own_slot_for_its_own_deadline() -> None:
-    quick = limits(concurrency=2, instance_deadline_s=2.0)
+    quick = limits(concurrency=2, instance_deadline=2.0)
     async with arranged([instance(number) for number in range(1, 9)], limits=quick) as host:
         host.driver.inject(Fault(verb="plug_vifs", uuid=uuid_of(4), hang=True))
         with anyio.fail_after(30):
@@ -142,7 +142,7 @@ async def test_one_that_hangs_costs_its_own_slot_for_its_own_deadline() -> None:
 async def test_the_deadline_of_an_instance_begins_with_its_slot_not_in_the_queue() -> None:
     """Leases that timed out in the queue stopped a whole cloud (field notes, F14)."""
     deadline_s = 2.0
-    one_by_one = limits(concurrency=1, instance_deadline_s=deadline_s)
+    one_by_one = limits(concurrency=1, instance_deadline=deadline_s)
     async with arranged([instance(number) for number in range(1, 4)], limits=one_by_one) as host:
         for number in (1, 2):
             host.driver.inject(Fault(verb="get_info", uuid=uuid_of(number), hang=True))
@@ -157,7 +157,7 @@ async def test_the_deadline_of_an_instance_begins_with_its_slot_not_in_the_queue
 
 
 async def test_all_of_them_hanging_does_not_keep_the_run_from_its_end() -> None:
-    quick = limits(concurrency=3, instance_deadline_s=0.2)
+    quick = limits(concurrency=3, instance_deadline=0.2)
     async with arranged([instance(number) for number in range(1, 7)], limits=quick) as host:
         host.driver.inject(Fault(verb="get_info", hang=True))
         with anyio.fail_after(30):
@@ -168,7 +168,7 @@ async def test_all_of_them_hanging_does_not_keep_the_run_from_its_end() -> None:
 
 
 async def test_a_store_that_hangs_is_bounded_by_the_deadline_too() -> None:
-    quick = limits(instance_deadline_s=2.0)
+    quick = limits(instance_deadline=2.0)
     async with arranged([instance(1, task_state=TaskState.RESIZE_PREP), instance(2)], limits=quick) as host:
         host.trace.hang("store.save")
         with anyio.fail_after(30):

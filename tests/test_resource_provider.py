@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from bringup.daemon.decisions.instances import Migration
 from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.errors import Unavailable
-from bringup.daemon.openstack.resource_provider import InventoryRules, Known, Placed
+from bringup.daemon.openstack.inventory_rules import InventoryRules
+from bringup.daemon.openstack.resource_provider import Known, Placed
 from bringup.daemon.storage.store.sql import SqlStore
 from bringup.drivers.simulated import Capacity, Scenario, SimulatedDriver
 from bringup.placement.allocations import take_back
@@ -91,7 +92,7 @@ async def test_what_differs_is_told_and_nothing_is_changed(client: PlacementClie
 
 async def test_with_the_word_of_the_settings_it_is_put_right(client: PlacementClient) -> None:
     provider = await a_provider(client, with_room=False)
-    rules = {"update": True, "reserved": {"MEMORY_MB": 1024}, "ratios": {"VCPU": 2.0}}
+    rules = {"update": True, "reserved_host_memory_mb": 1024, "cpu_allocation_ratio": 2.0}
     driver = await a_driver(vcpus=4, memory_mb=8192, local_gb=50)
     await placed(provider, **rules).update(driver)
     found = await provider.inventories()

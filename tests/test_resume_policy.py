@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bringup.daemon.decisions.from_guest import FROM_SECOND_LOOK
-from bringup.daemon.decisions.resume_policy import RARELY_FIRST, Boot, Guests, InstancePolicy, Resuming
+from bringup.daemon.decisions.policies import Guests, InstancePolicy, ResumePolicy
+from bringup.daemon.decisions.resume_policy import RARELY_FIRST, Boot, Resuming
 from bringup.daemon.decisions.rules import Facts, Withheld, decide
 from bringup.daemon.decisions.states import PowerState
 from support.drivers import uuid_of
@@ -28,7 +29,9 @@ def asked(
     max_downtime: str | None = None,
 ) -> tuple[bool, Withheld | None]:
     metadata = {"bringup:resume": resume, "bringup:max_downtime": max_downtime}
-    resuming = Resuming(guests=guests, boot=boot or Boot(), max_downtime_s=max_downtime_s, instance_policy=policy)
+    resuming = Resuming(
+        ResumePolicy(guests=guests, max_downtime=max_downtime_s, instance_policy=policy), boot or Boot()
+    )
     return resuming.of(UUID, {key: value for key, value in metadata.items() if value is not None})
 
 

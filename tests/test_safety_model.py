@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import BACK, Did, RunResult
+from bringup.daemon.decisions.policies import ResumePolicy
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.recovery.context import Host, Start
@@ -165,7 +166,7 @@ class Machine(RuleBasedStateMachine):
                     limits=LIMITS,
                     report=report,
                     journal=cast("Journal", Mortal(journal, life)),
-                    resuming=Resuming(guests="on_host_boot"),
+                    resuming=Resuming(ResumePolicy(guests="on_host_boot")),
                     now=now,
                 )
 

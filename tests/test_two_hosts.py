@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bringup.daemon.decisions.outcomes import RunResult
+from bringup.daemon.decisions.policies import Limits, ResumePolicy
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.errors import RecordNotFound
-from bringup.daemon.recovery.context import Host, Limits, Start
+from bringup.daemon.recovery.context import Host, Start
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.record_files.base import Records
@@ -53,9 +54,9 @@ def start_of(name: str, driver: SimulatedDriver, store: SqlStore) -> Start:
             boot_id=uuid_of(8),
             executor=executor,
             observer=Progress().observe,
-            limits=Limits(concurrency=3, instance_deadline_s=30, host_deadline_s=30, shutdown_report_deadline_s=30),
+            limits=Limits(concurrency=3, instance_deadline=30, host_deadline=30, shutdown_report_deadline=30),
             report=report,
-            resuming=Resuming(guests="on_every_start"),
+            resuming=Resuming(ResumePolicy(guests="on_every_start")),
             # Both have the guests from the start, which no migration says: an operator has accepted that.
             accepted_guests=frozenset(uuid_of(number) for number in range(1, COUNT + 1)),
             now=now,

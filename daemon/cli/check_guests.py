@@ -38,7 +38,7 @@ async def names_finding(settings: Settings, guests: frozenset[str]) -> Finding |
             store,
             settings.host.name,
             local=guests,
-            resuming=assembly.resuming(settings),
+            resuming=Resuming(settings.resume),
             deadline_s=settings.limits.host_deadline,
         )
     refuse_strangers(settings.host.name, accepted, guests, records)
@@ -60,7 +60,7 @@ async def needs_finding(settings: Settings) -> Finding | None:
     """Check for guests that would be deferred if they were started after a power cut now; None if there are none."""
     lacking: dict[str, tuple[Need, ...]] = {}
     driver, limit_s = assembly.make_driver(settings), settings.limits.host_deadline
-    resuming = replace(assembly.resuming(settings), boot=Boot(downtime_s=0))
+    resuming = Resuming(settings.resume, Boot(downtime_s=0))
     try:
         local = await guests_of(driver, settings.host.name, deadline_s=limit_s)
         async with assembly.opened_store(settings, must_exist=True) as store:

@@ -133,10 +133,8 @@ async def _plan(
                 host=host,
                 store=FileStore(records),
                 driver=driver,
-                resuming=assembly.resuming(settings),
                 # Records of a file may be any host's: the journal of this host does not apply to them.
                 past=Past(run_id=""),
-                guards=assembly.guards(settings),
                 others=records.instances,
                 power_cut=arguments.after_power_cut,
             )
@@ -148,11 +146,9 @@ async def _plan(
                 host=host,
                 store=store,
                 driver=driver,
-                resuming=assembly.resuming(settings),
                 past=past,
                 boot=None if arguments.after_power_cut else boot_of(past, assembly.alive(settings)),
                 accepted_guests=_accepted(settings, host),
-                guards=assembly.guards(settings),
                 power_cut=arguments.after_power_cut,
             )
         return await planning.plan()

@@ -14,7 +14,6 @@ from bringup.daemon.decisions.execution_order import in_order
 from bringup.daemon.decisions.forecast import foresee, undisturbed
 from bringup.daemon.decisions.forecast_values import Course, Forecast
 from bringup.daemon.decisions.from_needs import can_start, of_failed_look
-from bringup.daemon.decisions.guards import Guards
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.resume_policy import Boot, Resuming
@@ -90,11 +89,8 @@ class Planning:
     store: Store
     driver: Driver | None
     """None: plan without the hypervisor."""
-    resuming: Resuming
-    """Policy for guests that ran before."""
     past: Past
     """What the journal has of this boot."""
-    guards: Guards
     boot: Boot | None = None
     """This boot; None: as the journal has it."""
     accepted_guests: frozenset[str] = frozenset()
@@ -117,7 +113,7 @@ class Planning:
             self.store,
             self.host,
             local=local,
-            resuming=replace(self.resuming, boot=self.boot or boot_of(self.past)),
+            resuming=Resuming(self.settings.resume, self.boot or boot_of(self.past)),
             deadline_s=deadline_s,
             past=self.past,
             owes_elsewhere=owes_elsewhere(self.settings),
@@ -125,7 +121,7 @@ class Planning:
         if local is not None:
             refuse_strangers(self.host, self.accepted_guests, local, records)
             records = without_accepted(records, self.accepted_guests)
-            records = guarded(records, self.guards, self.past, guests=len(local))
+            records = guarded(records, self.settings.guards, self.past, guests=len(local))
         here = {facts.instance.uuid: facts for facts in records.evacuated}
         foreign = list(records.foreign)
         own = in_order(facts for facts in records.own if facts.instance.uuid not in here)

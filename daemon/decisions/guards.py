@@ -1,36 +1,18 @@
 """What is looked at before anything is done: the whole plan.  No I/O, no clock, no logger."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bringup.daemon.decisions.actions import Delete, DestroyEvacuated, DestroyGuest
 from bringup.daemon.decisions.from_evacuation import EVACUATED
 from bringup.daemon.decisions.from_record import FROM_RECORD
+from bringup.daemon.decisions.policies import Guards
 from bringup.daemon.decisions.rules import Facts, Hold, decide
 
 QUARANTINED = "quarantined"
 DESTRUCTION_HELD = "destruction_held"
 RELEASE = "bringup release"
 ALL = "*"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guards:
-    """The limits; ``Guards()`` holds nothing."""
-
-    destroy_freely: int = 0
-    destroy_at_most: int | None = None
-    destroy_share: float = 1.0
-    quarantine_after: int = 0
-    """0: never."""
-    powers_off_foreign: bool = False
-    """Whether a guest that runs here although its record names another host is powered off."""
-
-    def forbids(self, destroyed: int, guests: int) -> bool:
-        """Tell whether so many of so many guests are too many to destroy without an operator's word."""
-        if destroyed <= self.destroy_freely or self.destroy_at_most is None:
-            return False
-        return destroyed > self.destroy_at_most or destroyed > self.destroy_share * guests
 
 
 def quarantined(

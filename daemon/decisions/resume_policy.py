@@ -6,13 +6,12 @@ each say no.  No I/O, no clock, no logger.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import get_args
 
+from bringup.daemon.decisions.policies import Guests, ResumePolicy
 from bringup.daemon.decisions.rules import Withheld
 from bringup.daemon.time_spans import seconds_of
 
-Guests = Literal["never", "on_host_boot", "on_every_start"]
-InstancePolicy = Literal["ignored", "narrows", "decides"]
 RARELY_FIRST: tuple[Guests, ...] = get_args(Guests)
 METADATA_GUESTS = "bringup:resume"
 METADATA_MAX_DOWNTIME = "bringup:max_downtime"
@@ -43,14 +42,11 @@ class Boot:
     """Since when it is up, in seconds since 1970; None where that cannot be told."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Resuming:
-    """The settings, and the boot that they are applied to."""
+    """The policy, and the boot that it is applied to."""
 
-    guests: Guests = "never"
-    max_downtime_s: float = 0
-    """0: however long it was."""
-    instance_policy: InstancePolicy = "narrows"
+    policy: ResumePolicy = field(default_factory=ResumePolicy)
     boot: Boot = field(default_factory=Boot)
 
     def of(self, uuid: str, metadata: Mapping[str, str]) -> tuple[bool, Withheld | None]:
@@ -59,9 +55,9 @@ class Resuming:
             guests, max_downtime_s = self._asked(metadata)
         except ValueError:
             # What cannot be read asks for nothing.
-            return False, None if self.guests == "never" else Withheld.METADATA
+            return False, None if self.policy.guests == "never" else Withheld.METADATA
         if guests == "never":
-            return False, None if self.guests == "never" else Withheld.METADATA
+            return False, None if self.policy.guests == "never" else Withheld.METADATA
         withheld = self._withheld(uuid, guests, max_downtime_s)
         return withheld is None, withheld
 
@@ -81,16 +77,16 @@ class Resuming:
 
     def _asked(self, metadata: Mapping[str, str]) -> tuple[Guests, float]:
         """Put what the host and the instance say together.  Raises ``ValueError``."""
-        guests, max_downtime_s = self.guests, self.max_downtime_s
-        if self.instance_policy == "ignored":
+        guests, max_downtime_s = self.policy.guests, self.policy.max_downtime
+        if self.policy.instance_policy == "ignored":
             return guests, max_downtime_s
         if METADATA_GUESTS in metadata:
             # tuple.index raises ValueError for a word that is none.
             wanted = RARELY_FIRST[RARELY_FIRST.index(metadata[METADATA_GUESTS])]
-            guests = wanted if self.instance_policy == "decides" else min(guests, wanted, key=RARELY_FIRST.index)
+            guests = wanted if self.policy.instance_policy == "decides" else min(guests, wanted, key=RARELY_FIRST.index)
         if METADATA_MAX_DOWNTIME in metadata:
             given = seconds_of(metadata[METADATA_MAX_DOWNTIME])
-            if self.instance_policy == "decides":
+            if self.policy.instance_policy == "decides":
                 max_downtime_s = given
             elif given:
                 max_downtime_s = min(given, max_downtime_s or given)

@@ -13,6 +13,7 @@ from bringup.daemon.decisions.instances import Expected, Instance
 from bringup.daemon.decisions.states import VmState
 from bringup.daemon.errors import StoreError, Unavailable, chain_of
 from bringup.daemon.logs import get_logger
+from bringup.daemon.openstack.inventory_rules import InventoryRules
 from bringup.daemon.storage.store.base import Store
 from bringup.drivers.base import Driver
 from bringup.placement.allocations import consumers_of, take_back
@@ -30,16 +31,6 @@ EVACUATED_FROM_HERE = ("done", "completed")
 """An evacuation of these statuses is over on the other host: what it still has of this one is nobody's."""
 MIGRATING = ("accepted", "pre-migrating", "migrating", "post-migrating", "finished", "queued", "preparing", "running")
 """A migration of these statuses may hold the allocation of its source under its own UUID."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InventoryRules:
-    """What the settings say of the inventory."""
-
-    update: bool = False
-    reserved: dict[str, int] = field(default_factory=dict)
-    """By resource class: numbers, MiB, GiB; what is not in it is left as it is."""
-    ratios: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

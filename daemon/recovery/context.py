@@ -6,8 +6,8 @@ from datetime import datetime
 
 from anyio import CapacityLimiter
 
-from bringup.daemon.decisions.guards import Guards
 from bringup.daemon.decisions.outcomes import RunResult
+from bringup.daemon.decisions.policies import UNGUARDED, Guards, Limits
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.openstack.resource_provider import Placed
@@ -15,18 +15,6 @@ from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.storage.alive import Alive
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
 from bringup.drivers.base import Driver, EventListener, FilterChange
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much at once, and how long at most (seconds)."""
-
-    concurrency: int
-    instance_deadline_s: float
-    host_deadline_s: float
-    shutdown_report_deadline_s: float
-    host_wait_s: float = 60.0
-    """How long each thing that the guests need together is waited for before the first is touched."""
 
 
 def _nobody(_count: int, _in_s: float) -> None:
@@ -80,14 +68,12 @@ class Host:
     needs: NeedsPolicy = field(default_factory=NeedsPolicy)
     on_filter_change: Callable[[FilterChange], None] = _unheard
     """Is told what somebody else did to the rules of guests while the daemon stays."""
-    guards: Guards = field(default_factory=Guards)
+    guards: Guards = UNGUARDED
     accepted_guests: frozenset[str] = frozenset()
     """UUIDs of guests that need no record here: an operator has said so."""
     now: Callable[[], datetime]
     alive: Alive | None = None
     """Where it is noted that this host is up; None: nowhere."""
-    clock_wait_s: float = 0.0
-    """How long a clock that is not set yet is waited for, where the time away matters."""
     defer_iptables_apply: bool = False
 
     @property

@@ -108,7 +108,7 @@ async def look_again(brought: Brought, waiting: Mapping[str, Outcome], *, starts
 
 async def _changed(host: Host, waiting: Mapping[str, Outcome], *, starts: bool) -> tuple[set[str], dict[str, Outcome]]:
     """Find those that can be settled now, and those whose records somebody has changed."""
-    with anyio.fail_after(host.limits.host_deadline_s):
+    with anyio.fail_after(host.limits.host_deadline):
         records = {each.uuid: each for each in await host.executor.store.load_instances_by_uuid(waiting)}
     is_as_left = as_left(waiting)
     moved = {
@@ -132,7 +132,7 @@ async def _changed(host: Host, waiting: Mapping[str, Outcome], *, starts: bool) 
 
 async def _can_be_settled(host: Host, record: Instance, outcome: Outcome, *, starts: bool) -> bool:
     try:
-        with anyio.fail_after(host.limits.instance_deadline_s):
+        with anyio.fail_after(host.limits.instance_deadline):
             is_to_go = record.task_state is TaskState.DELETING
             if not outcome.runs and not is_to_go and await operations.look(record, host.driver) is PowerState.RUNNING:
                 return True

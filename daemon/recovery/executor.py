@@ -28,6 +28,7 @@ from bringup.daemon.decisions.actions import (
     Stop,
     Unpause,
 )
+from bringup.daemon.decisions.policies import GuestShutdown
 from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.recovery import operations
 from bringup.daemon.recovery.evacuated_guests import DiskKeeper, Witness, destroy_evacuated, fence, fence_foreign
@@ -44,7 +45,7 @@ class Executor:
     driver: Driver
     store: Store
     now: Callable[[], datetime]
-    shutdown: operations.Shutdown
+    shutdown: GuestShutdown
     witness: Witness
     start_fence: StartFence
     """What stands between a decision and a guest that runs on two hosts."""

@@ -84,11 +84,11 @@ async def pass_host_gates(host: Host, guests: Sequence[Guest]) -> None:
     """
     if not guests:
         return
-    waiting = _Waiting(host.limits.host_wait_s)
+    waiting = _Waiting(host.limits.host_wait)
     unmet: list[Need] = []
 
     async def look() -> list[Need]:
-        needs = await needs_of_the_host(host.driver, guests, deadline_s=host.limits.host_deadline_s)
+        needs = await needs_of_the_host(host.driver, guests, deadline_s=host.limits.host_deadline)
         unmet[:] = [need for need in needs if need.state is not NeedState.MET]
         if over := waiting.over(unmet):
             raise Unavailable(f"{sentence_of(over)}; {SETTLED}")

@@ -71,7 +71,7 @@ async def init_host(start: Start) -> Brought:
     placed = await start.pass_placement()
     start.observer(PhaseBegan("driver"))
     host = await start.open_host()
-    local = await guests_of(host.driver, host.name, deadline_s=host.limits.host_deadline_s, on_event=host.on_event)
+    local = await guests_of(host.driver, host.name, deadline_s=host.limits.host_deadline, on_event=host.on_event)
     if placed is not None:
         await placed.update(host.driver)
     host.observer(PhaseBegan("records"))
@@ -144,7 +144,7 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> Records:
         host.name,
         local=local,
         resuming=replace(host.resuming, boot=boot),
-        deadline_s=host.limits.host_deadline_s,
+        deadline_s=host.limits.host_deadline,
         past=past,
         owes_elsewhere=host.owes_elsewhere,
     )
@@ -162,7 +162,7 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> Records:
 async def _put_right(host: Host, past: Past) -> None:
     """Put the records right that an operator wants to be tried again and that failed before."""
     try:
-        with anyio.fail_after(host.limits.host_deadline_s):
+        with anyio.fail_after(host.limits.host_deadline):
             await put_right(host, past.retried)
     except (JournalError, StoreError, TimeoutError) as error:
         raise Temporary("cannot put right what is to be tried again; no instance was touched") from error
@@ -170,8 +170,9 @@ async def _put_right(host: Host, past: Past) -> None:
 
 async def _boot(host: Host, past: Past) -> Boot:
     """Tell what is known of this boot; wait a while for a clock that is not set yet, where the time away matters."""
+    policy = host.resuming.policy
     boot = await anyio.to_thread.run_sync(boot_of, past, host.alive)
-    until = time.monotonic() + (host.clock_wait_s if host.resuming.max_downtime_s else 0.0)
+    until = time.monotonic() + (policy.wait_for_clock if policy.max_downtime else 0.0)
     while boot.waits_for_clock and (left_s := until - time.monotonic()) > 0:
         host.observer(PhaseBegan("records", f"no time service has set the clock yet; {left_s:.0f} s at most"))
         await anyio.sleep(min(CLOCK_LOOK_S, left_s))
@@ -189,7 +190,7 @@ async def _boot(host: Host, past: Past) -> Boot:
 
 async def _defer_firewall_rules(host: Host) -> None:
     try:
-        with anyio.fail_after(host.limits.host_deadline_s):
+        with anyio.fail_after(host.limits.host_deadline):
             await host.driver.filter_defer_apply_on()
     except Exception as error:
         raise Unavailable(f"cannot collect the firewall rules of {host.name}; no instance was touched") from error
@@ -204,7 +205,7 @@ async def _look_at_allocations(host: Host, placed: Placed, records: Records, out
         still_here=frozenset(facts.instance.uuid for facts in records.evacuated) & undone,
         deleted=deleted,
     )
-    store, deadline_s = host.executor.store, host.limits.host_deadline_s
+    store, deadline_s = host.executor.store, host.limits.host_deadline
     await placed.look_at_allocations(host.name, known, store, deadline_s=deadline_s)
 
 
@@ -224,7 +225,7 @@ async def _last_word(host: Host, run: _Run) -> RunResult:
         took_s=time.monotonic() - run.began,
         error=error,
     )
-    left_s = host.limits.shutdown_report_deadline_s - (time.monotonic() - began)
+    left_s = host.limits.shutdown_report_deadline - (time.monotonic() - began)
     with anyio.move_on_after(left_s, shield=True) as scope:
         delivery = None
         try:
@@ -236,7 +237,7 @@ async def _last_word(host: Host, run: _Run) -> RunResult:
         with suppress(JournalError):
             await host.journal.end_run(result, delivery=delivery)
     if scope.cancelled_caught:
-        log.error("report.deadline_exceeded", run_id=run.run_id, deadline_s=host.limits.shutdown_report_deadline_s)
+        log.error("report.deadline_exceeded", run_id=run.run_id, deadline_s=host.limits.shutdown_report_deadline)
     return result
 
 
@@ -244,7 +245,7 @@ async def _apply_firewall_rules(host: Host) -> str | None:
     """Apply what was collected; give what went wrong, because the report must go out all the same."""
     problem: Exception | None = None
     # Half of the last word's time: the other half is the report's.
-    deadline_s = host.limits.shutdown_report_deadline_s / 2
+    deadline_s = host.limits.shutdown_report_deadline / 2
     with anyio.move_on_after(deadline_s, shield=True) as scope:
         try:
             await host.driver.filter_defer_apply_off()

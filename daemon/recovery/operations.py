@@ -15,6 +15,7 @@ from bringup.daemon.decisions.actions import ResumeStateOnHostBoot, RevertMigrat
 from bringup.daemon.decisions.did import OFF, did_by
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Did
+from bringup.daemon.decisions.policies import GuestShutdown
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import NotOursToStart, RecordNotFound, StateConflict, StoreError, StoreUnavailable
 from bringup.daemon.logs import get_logger
@@ -26,14 +27,6 @@ log = get_logger()
 
 # Nova forgets these when a shelved instance runs again.
 SHELVED_KEYS = ("shelved_at", "shelved_image_id", "shelved_host")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shutdown:
-    """How a guest is asked to shut down; an image may ask for more time (``os_shutdown_timeout``)."""
-
-    timeout_s: float = 60
-    retry_interval_s: float = 10
 
 
 async def look(instance: Instance, driver: Driver) -> PowerState:
@@ -168,7 +161,7 @@ async def unpause(hand: Hand, driver: Driver, fence: StartFence) -> None:
         await hand.save((TaskState.UNPAUSING,))
 
 
-async def stop(hand: Hand, driver: Driver, shutdown: Shutdown) -> None:
+async def stop(hand: Hand, driver: Driver, shutdown: GuestShutdown) -> None:
     """Shut the guest down cleanly, then for sure (Nova's ``stop_instance``)."""
     async with _task_state_reverted_on_failure(hand):
         expected: tuple[TaskState | None, ...] = (TaskState.POWERING_OFF,)
@@ -179,21 +172,21 @@ async def stop(hand: Hand, driver: Driver, shutdown: Shutdown) -> None:
             await driver.power_off(
                 hand.instance,
                 timeout_s=_shutdown_timeout_s(hand, shutdown),
-                retry_interval_s=shutdown.retry_interval_s,
+                retry_interval_s=shutdown.shutdown_retry_interval,
             )
         hand.change(power_state=await look(hand.instance, driver), vm_state=VmState.STOPPED, task_state=None)
         await hand.save(expected)
 
 
-def _shutdown_timeout_s(hand: Hand, shutdown: Shutdown) -> float:
+def _shutdown_timeout_s(hand: Hand, shutdown: GuestShutdown) -> float:
     asked = hand.instance.system_metadata.get("image_os_shutdown_timeout")
     if asked is None:
-        return shutdown.timeout_s
+        return shutdown.shutdown_timeout
     try:
         return float(int(asked))
     except (ValueError, OverflowError):
         log.warning("instance.shutdown_timeout_unreadable", image_os_shutdown_timeout=asked)
-        return shutdown.timeout_s
+        return shutdown.shutdown_timeout
 
 
 async def start(hand: Hand, driver: Driver, fence: StartFence) -> None:

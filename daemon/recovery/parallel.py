@@ -82,7 +82,7 @@ async def _settle_one(host: Host, facts: Facts, course: Sequence[Sequence[Rule] 
         facts,
         executor=host.executor,
         observer=host.observer,
-        deadline_s=host.limits.instance_deadline_s,
+        deadline_s=host.limits.instance_deadline,
         course=course,
         journal=host.journal,
     )
@@ -99,7 +99,7 @@ async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:
     async def work(instance: Instance) -> None:
         failure: Exception | None = None
         try:
-            with anyio.fail_after(host.limits.instance_deadline_s) as scope, counted(scope):
+            with anyio.fail_after(host.limits.instance_deadline) as scope, counted(scope):
                 await host.driver.ensure_filtering_rules_for_instance(instance)
         except Exception as error:  # noqa: BLE001 - one instance cannot hurt another
             failure = error

@@ -4,8 +4,9 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from bringup.daemon.decisions.downtime import Downtime
-from bringup.daemon.decisions.guards import Guards, held_together, quarantined
+from bringup.daemon.decisions.guards import held_together, quarantined
 from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.policies import Guards
 from bringup.daemon.decisions.resume_policy import Boot
 from bringup.daemon.decisions.unknown_guests import are_accepted, refusal
 from bringup.daemon.errors import SettingsError

@@ -52,7 +52,7 @@ async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcom
     :raises Unavailable: the hypervisor does not tell which guests it has.
     """
     wanted = set(again.wanted)
-    with anyio.fail_after(host.limits.host_deadline_s):
+    with anyio.fail_after(host.limits.host_deadline):
         local = await list_guests(host.driver)
     boot = await anyio.to_thread.run_sync(boot_of, past, host.alive)
     ran = {uuid for uuid, outcome in again.known.items() if outcome.runs}
@@ -64,7 +64,7 @@ async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcom
         host.name,
         local=local,
         resuming=replace(host.resuming, boot=replace(boot, asked=asked)),
-        deadline_s=host.limits.host_deadline_s,
+        deadline_s=host.limits.host_deadline,
         past=past,
         owes_elsewhere=host.owes_elsewhere,
     )

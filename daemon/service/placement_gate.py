@@ -1,6 +1,5 @@
 """The Placement gate with this daemon's settings: a host that cannot serve Placement must not start."""
 
-import math
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -8,7 +7,7 @@ from http import HTTPStatus
 from bringup.daemon.decisions.run_events import Observer, PhaseBegan
 from bringup.daemon.errors import BringupError, SettingsError, Unavailable
 from bringup.daemon.logs import get_logger
-from bringup.daemon.openstack.resource_provider import InventoryRules, Placed
+from bringup.daemon.openstack.resource_provider import Placed
 from bringup.daemon.settings import Settings
 from bringup.daemon.settings.credentials import access_of
 from bringup.daemon.settings.credentials.placement_access import trusted
@@ -115,28 +114,7 @@ def placed(settings: Settings, gate: Gate) -> Placed:
         )
         raise SettingsError([problem])
     wait_s = min(settings.placement.wait, AFTER_GATE_S)
-    return Placed(client=gate.client, provider=gate.provider, rules=rules(settings), wait_s=wait_s)
-
-
-def rules(settings: Settings) -> InventoryRules:
-    """Read what the settings say of the inventory, in Placement's units."""
-    inventory = settings.inventory
-    disk_mb = inventory.reserved_host_disk_mb
-    reserved = {
-        "VCPU": inventory.reserved_host_cpus,
-        "MEMORY_MB": inventory.reserved_host_memory_mb,
-        "DISK_GB": None if disk_mb is None else math.ceil(disk_mb / 1024),
-    }
-    ratios = {
-        "VCPU": inventory.cpu_allocation_ratio,
-        "MEMORY_MB": inventory.ram_allocation_ratio,
-        "DISK_GB": inventory.disk_allocation_ratio,
-    }
-    return InventoryRules(
-        update=inventory.update,
-        reserved={name: amount for name, amount in reserved.items() if amount is not None},
-        ratios={name: ratio for name, ratio in ratios.items() if ratio is not None},
-    )
+    return Placed(client=gate.client, provider=gate.provider, rules=settings.inventory, wait_s=wait_s)
 
 
 async def probe_placement(settings: Settings, client: PlacementClient, *, node_uuid: str | None = None) -> Gate:

@@ -19,6 +19,7 @@ import anyio
 
 from bringup import __version__
 from bringup.daemon.decisions.outcomes import Kind, RunResult
+from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.logs import get_logger
@@ -303,20 +304,19 @@ class _Service:
             boot_id=self.alive.boot.boot_id,
             executor=executor,
             observer=observer,
-            limits=assembly.limits(settings),
+            limits=settings.limits,
             slots=self.supervised.slots,
             report=report,
             on_event=watch.take if settings.driver.handle_lifecycle_events else None,
             journal=journal,
-            resuming=assembly.resuming(settings),
-            guards=assembly.guards(settings),
+            resuming=Resuming(settings.resume),
+            guards=settings.guards,
             owes_elsewhere=assembly.owes_elsewhere(settings),
             on_filter_change=self.source.filter_changed,
             needs=assembly.needs_policy(settings, run_waits=once, on_wait=self.source.waits),
             accepted_guests=self.identity.accepted_guests,
             now=assembly.utc_now,
             alive=self.alive,
-            clock_wait_s=settings.resume.wait_for_clock,
             defer_iptables_apply=settings.driver.defer_iptables_apply,
         )
 

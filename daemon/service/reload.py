@@ -5,6 +5,7 @@ Settings that are wrong change nothing: the daemon goes on with those that it ha
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import anyio
 from anyio import to_thread
@@ -12,7 +13,7 @@ from anyio import to_thread
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.logs import get_logger, set_level
 from bringup.daemon.settings import Settings
-from bringup.daemon.settings.model import SECTIONS
+from bringup.daemon.settings.keys import KEYS
 
 log = get_logger()
 
@@ -30,12 +31,7 @@ class Difference:
 
 def difference(old: Settings, new: Settings) -> Difference:
     """Compare two settings, key by key."""
-    keys = tuple(
-        f"{section}.{name}"
-        for section, model in SECTIONS.items()
-        for name in model.model_fields
-        if getattr(getattr(old, section), name) != getattr(getattr(new, section), name)
-    )
+    keys = tuple(key for key in KEYS if attrgetter(key)(old) != attrgetter(key)(new))
     return Difference(
         reloadable=tuple(key for key in keys if key in RELOADABLE),
         needs_restart=tuple(key for key in keys if key not in RELOADABLE),
@@ -74,8 +70,8 @@ class Reloader:
         set_level(new.log.level)
         self._running = replace(
             self._running,
-            limits=self._running.limits.model_copy(update={"concurrency": new.limits.concurrency}),
-            log=self._running.log.model_copy(update={"level": new.log.level}),
+            limits=replace(self._running.limits, concurrency=new.limits.concurrency),
+            log=replace(self._running.log, level=new.log.level),
         )
         log.info("settings.reloaded", changed=found.reloadable, concurrency=new.limits.concurrency, level=new.log.level)
         if found.needs_restart:

@@ -1,7 +1,7 @@
 """What an operator may set, and where credentials come from.
 
-* ``values``: the kinds of value; ``model``: every key and its default.  To add a key, begin in ``model``, then
-  ``../example.toml`` and ``docs/settings.md``: the tests compare the three.
+* ``model``: every key and its default; ``values``: kinds of value; ``sections``: how a section is validated.  To add a
+  key, begin in ``model``, then ``../example.toml`` and ``docs/settings.md``: the tests compare the three.
 * ``layers``: settings file, then ``BRINGUP_*``, then ``--set``; the later one wins.
 * ``loading``: all of it validated before anything happens; ``cross_checks``: keys that do not go together.
 * ``keys``, ``problems``: one sentence for each wrong key.
@@ -10,42 +10,7 @@
 """
 
 from bringup.daemon.settings.loading import load
-from bringup.daemon.settings.model import (
-    DriverSettings,
-    EvacuatedSettings,
-    GuardSettings,
-    GuestSettings,
-    HostSettings,
-    JournalSettings,
-    LibvirtSettings,
-    LimitSettings,
-    LogSettings,
-    PciSettings,
-    PlacementSettings,
-    ResumeSettings,
-    SchedulerSettings,
-    Settings,
-    StoreSettings,
-)
+from bringup.daemon.settings.model import Settings
 from bringup.daemon.settings.requirements import require_placement, require_scenario
 
-__all__ = [
-    "DriverSettings",
-    "EvacuatedSettings",
-    "GuardSettings",
-    "GuestSettings",
-    "HostSettings",
-    "JournalSettings",
-    "LibvirtSettings",
-    "LimitSettings",
-    "LogSettings",
-    "PciSettings",
-    "PlacementSettings",
-    "ResumeSettings",
-    "SchedulerSettings",
-    "Settings",
-    "StoreSettings",
-    "load",
-    "require_placement",
-    "require_scenario",
-]
+__all__ = ["Settings", "load", "require_placement", "require_scenario"]

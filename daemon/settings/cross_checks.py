@@ -1,21 +1,21 @@
 """What is right by itself and wrong together."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from bringup.daemon.decisions.policies import GuestShutdown, Limits
 from bringup.daemon.settings.model import (
     DriverSettings,
-    GuestSettings,
     HostSettings,
     KeystoneSettings,
-    LibvirtSettings,
-    LimitSettings,
     MessagingSettings,
     PlacementSettings,
     SchedulerSettings,
-    Section,
     StoreSettings,
+    keys_of,
 )
 from bringup.daemon.storage.store.database_url import parse_database_url
+from bringup.drivers.libvirt_options import LibvirtSection
 from bringup.placement.exposure import is_open
 
 WAYS = ("nova_conf", "cloud", "auth_url")
@@ -31,7 +31,7 @@ COMPUTE_ID = (
 
 
 def crossed(
-    sections: Mapping[str, Section], sources: Mapping[str, str], *, problems: list[str], warnings: list[str]
+    sections: Mapping[str, Any], sources: Mapping[str, str], *, problems: list[str], warnings: list[str]
 ) -> None:
     """Add a sentence for each pair of keys that does not go together; a section that is wrong by itself is left out."""
     placement, scheduler = sections.get("placement"), sections.get("scheduler")
@@ -56,12 +56,12 @@ def crossed(
         problems.extend(_store(store, sources))
         warnings.extend(_doubtful_store(store, sources))
     driver, libvirt = sections.get("driver"), sections.get("libvirt")
-    if isinstance(driver, DriverSettings) and driver.name != "libvirt" and libvirt not in (None, LibvirtSettings()):
+    if isinstance(driver, DriverSettings) and driver.name != "libvirt" and libvirt not in (None, LibvirtSection()):
         warnings.append(f'driver.name = "{driver.name}": [libvirt] is not used')
-    if isinstance(limits, LimitSettings) and isinstance(guests, GuestSettings):
+    if isinstance(limits, Limits) and isinstance(guests, GuestShutdown):
         warnings.extend(_deadlines(limits, guests))
     messaging = sections.get("messaging")
-    if isinstance(limits, LimitSettings) and isinstance(store, StoreSettings) and store.is_nova_conductor:
+    if isinstance(limits, Limits) and isinstance(store, StoreSettings) and store.is_nova_conductor:
         warnings.extend(_budget(limits, messaging) if isinstance(messaging, MessagingSettings) else ())
 
 
@@ -75,9 +75,7 @@ def _doubtful_scheduler(scheduler: SchedulerSettings) -> list[str]:
     return []
 
 
-def _two_secrets(
-    name: str, section: Section, sources: Mapping[str, str], what: Sequence[str] = ("token",)
-) -> list[str]:
+def _two_secrets(name: str, section: Any, sources: Mapping[str, str], what: Sequence[str] = ("token",)) -> list[str]:
     return [
         f"{name}.{key} ({sources.get(f'{name}.{key}')}) and {name}.{key}_file ({sources.get(f'{name}.{key}_file')}) "
         "are both set: give one of them"
@@ -95,7 +93,7 @@ def _lonely_key(
     return [f"{name}.cert_file is missing, and {name}.key_file ({source}) is of no use without it"]
 
 
-def _messaging(sections: Mapping[str, Section], sources: Mapping[str, str]) -> list[str]:
+def _messaging(sections: Mapping[str, Any], sources: Mapping[str, str]) -> list[str]:
     messaging, host = sections.get("messaging"), sections.get("host")
     if not isinstance(messaging, MessagingSettings):
         return []
@@ -167,7 +165,7 @@ def _keystone(keystone: KeystoneSettings, sources: Mapping[str, str]) -> list[st
 
 
 def _beside(keystone: KeystoneSettings, sources: Mapping[str, str]) -> list[tuple[str, str]]:
-    keys = [(key, sources.get(f"keystone.{key}")) for key, _ in keystone if key not in WAYS]
+    keys = [(key, sources.get(f"keystone.{key}")) for key, _ in keys_of(keystone) if key not in WAYS]
     return [(key, source) for key, source in keys if source is not None]
 
 
@@ -188,7 +186,7 @@ def _scheduler(scheduler: SchedulerSettings, sources: Mapping[str, str]) -> list
     return problems
 
 
-def _budget(limits: LimitSettings, messaging: MessagingSettings) -> list[str]:
+def _budget(limits: Limits, messaging: MessagingSettings) -> list[str]:
     if messaging.budget < limits.instance_deadline:
         return []
     sentence = (
@@ -198,7 +196,7 @@ def _budget(limits: LimitSettings, messaging: MessagingSettings) -> list[str]:
     return [sentence]
 
 
-def _deadlines(limits: LimitSettings, guests: GuestSettings) -> list[str]:
+def _deadlines(limits: Limits, guests: GuestShutdown) -> list[str]:
     if guests.shutdown_timeout < limits.instance_deadline:
         return []
     sentence = (

@@ -8,8 +8,8 @@ from typing import Final, Literal, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from bringup.daemon.settings.model import SECTIONS
-from bringup.daemon.settings.values import Right
+from bringup.daemon.settings.sections import MODELS
+from bringup.drivers.kinds import Right
 
 SECRET = re.compile(
     r"token(?!_file)|passw|pass$|passphrase|pwd|\bpw$|secret|credential|transport_url(?!_file)|api.?key|\bauth$|authori|"
@@ -21,7 +21,7 @@ RENAMED: Final = {
     "limits.last_word_deadline": "limits.shutdown_report_deadline",
 }
 """Former names of keys, and what each is called now.  Using a former name is an error, in every layer."""
-KEYS = {f"{section}.{key}": field for section, model in SECTIONS.items() for key, field in model.model_fields.items()}
+KEYS = {f"{section}.{key}": field for section, model in MODELS.items() for key, field in model.model_fields.items()}
 
 
 def is_text(key: str) -> bool:
@@ -53,7 +53,7 @@ def right(key: str) -> str:
 def nearest(key: str) -> str | None:
     """Give the known key that was probably meant: in the same section, of the same name elsewhere, or alike."""
     section, _, name = key.partition(".")
-    names = list(SECTIONS[section].model_fields) if section in SECTIONS else []
+    names = list(MODELS[section].model_fields) if section in MODELS else []
     alike = difflib.get_close_matches(name or section, names, n=1)
     if alike:
         return f"{section}.{alike[0]}"
@@ -64,7 +64,7 @@ def nearest(key: str) -> str | None:
 
 def nearest_section(section: str) -> str | None:
     """Give the section that was probably meant."""
-    return next(iter(difflib.get_close_matches(section, list(SECTIONS), n=1)), None)
+    return next(iter(difflib.get_close_matches(section, list(MODELS), n=1)), None)
 
 
 def _annotated(field: FieldInfo) -> str | None:

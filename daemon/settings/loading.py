@@ -1,17 +1,26 @@
 """From layers to settings that are valid as a whole, or to one error with every wrong key."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.cross_checks import crossed
 from bringup.daemon.settings.layers import Layers, read_layers
-from bringup.daemon.settings.model import SECTIONS, STATUS_SOCKET, Section, Settings, StoreSettings, sqlite_url
+from bringup.daemon.settings.model import (
+    SECTIONS,
+    STATUS_SOCKET,
+    Settings,
+    StoreSettings,
+    default_concurrency,
+    sqlite_url,
+)
 from bringup.daemon.settings.problems import unknown_key, unknown_section, wrong_value
 from bringup.daemon.settings.secret_files import doubt_of, read_secret, read_token
+from bringup.daemon.settings.sections import validate
 from bringup.daemon.settings.values import WrongDeviceSpecs
 from bringup.daemon.text import printable
 
@@ -90,9 +99,7 @@ def settings_of(layers: Layers, *, environment: Mapping[str, str]) -> Settings:
     )
     if problems:
         raise SettingsError([printable(problem) for problem in _not_too_many(problems)])
-    return Settings(
-        **cast("dict[str, Any]", sections), warnings=tuple(map(printable, warnings)), sources=layers.sources
-    )
+    return Settings(**sections, warnings=tuple(map(printable, warnings)), sources=layers.sources)
 
 
 def _fill_in(layers: Layers, environment: Mapping[str, str]) -> None:
@@ -110,8 +117,9 @@ def _fill_in(layers: Layers, environment: Mapping[str, str]) -> None:
         placement.setdefault("resource_provider", host["name"])
     if any(key.startswith("keystone.") for key in layers.sources):
         placement.setdefault("auth", "keystone")
-    if layers.values.get("driver", {}).get("name") == "libvirt":
-        layers.values.setdefault("limits", {}).setdefault("concurrency", LIBVIRT_CONCURRENCY)
+    is_libvirt = layers.values.get("driver", {}).get("name") == "libvirt"
+    concurrency = LIBVIRT_CONCURRENCY if is_libvirt else default_concurrency()
+    layers.values.setdefault("limits", {}).setdefault("concurrency", concurrency)
     if environment.get("NOTIFY_SOCKET", "").startswith(("/", "@")):
         placement.setdefault("wait", WAIT_UNDER_SYSTEMD_S)
     _find_credentials(layers, environment)
@@ -156,9 +164,9 @@ def _not_too_many(problems: list[str]) -> list[str]:
     return [*problems[:SHOWN], f"and {len(problems) - SHOWN} more, which are told once these are right"]
 
 
-def _validate(layers: Layers, problems: list[str]) -> dict[str, Section]:
+def _validate(layers: Layers, problems: list[str]) -> dict[str, Any]:
     """Validate each section by itself, so that a wrong one does not hide what is wrong between the others."""
-    sections: dict[str, Section] = {}
+    sections: dict[str, Any] = {}
     for name, values in layers.values.items():
         if name in SECTIONS:
             continue
@@ -167,9 +175,9 @@ def _validate(layers: Layers, problems: list[str]) -> dict[str, Section]:
         )
         if not values:
             problems.append(unknown_section(name, source=layers.sources[name]))
-    for name, model in SECTIONS.items():
+    for name in SECTIONS:
         try:
-            sections[name] = model.model_validate(layers.values.get(name, {}))
+            sections[name] = validate(name, layers.values.get(name, {}))
         except ValidationError as error:
             problems.extend(_sentences(name, error, layers, host_is_right="host" in sections))
     return sections
@@ -199,7 +207,7 @@ def _sentences(section: str, error: ValidationError, layers: Layers, *, host_is_
 
 
 def _take_secret(
-    name: str, what: str, sections: dict[str, Section], sources: Mapping[str, str], *, problems: list[str]
+    name: str, what: str, sections: dict[str, Any], sources: Mapping[str, str], *, problems: list[str]
 ) -> str | None:
     """Put the content of the file where the secret is; say what is not right about the file though it is used."""
     section = sections.get(name)
@@ -220,16 +228,16 @@ def _take_secret(
     except ValueError as error:
         problems.append(wrong_value(key, str(path), source=source, instead=str(error)))
         return None
-    sections[name] = section.model_copy(update={what: found.secret})
+    sections[name] = replace(section, **{what: found.secret})
     return found.doubt
 
 
-def _is_unused(section: Section) -> bool:
+def _is_unused(section: Any) -> bool:
     return isinstance(section, StoreSettings) and not section.is_postgresql
 
 
 def _doubtful(
-    key: str, doubt: str | None, sections: Mapping[str, Section], sources: Mapping[str, str], credentials: str | None
+    key: str, doubt: str | None, sections: Mapping[str, Any], sources: Mapping[str, str], credentials: str | None
 ) -> list[str]:
     section, _, name = key.partition(".")
     path: Path | None = getattr(sections.get(section), name, None)

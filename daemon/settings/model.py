@@ -1,20 +1,25 @@
-"""Every key that an operator may set, with its default; ``docs/settings.md`` and ``example.toml`` explain them."""
+"""Every key that an operator may set, with its default; ``docs/settings.md`` and ``example.toml`` explain them.
+
+A section is a frozen dataclass that the parts take as it is: each field is a key, its type says what the value may be.
+Sections that parts outside ``service`` take are declared where those are: ``decisions/policies.py``,
+``openstack/inventory_rules.py``, ``drivers/libvirt_options.py``.
+"""
 
 import os
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from annotated_types import Ge, Le
 
+from bringup.daemon.decisions.policies import Guards, GuestShutdown, Limits, ResumePolicy
+from bringup.daemon.openstack.inventory_rules import InventoryRules
 from bringup.daemon.settings.values import (
     NOVA_CONDUCTOR,
     SQLITE,
-    Amount,
-    Concurrency,
-    Count,
     DeviceName,
     DeviceSpecs,
     FilePath,
@@ -22,18 +27,11 @@ from bringup.daemon.settings.values import (
     FolderPath,
     HostNames,
     Interfaces,
-    LibvirtUri,
     ListenAddress,
-    MountPoint,
     Name,
     NameTemplate,
     OvsdbAddress,
-    Ratio,
-    Right,
-    Seconds,
-    SecondsOrZero,
     Secret,
-    Share,
     SocketMode,
     StoreUrl,
     Token,
@@ -43,6 +41,8 @@ from bringup.daemon.settings.values import (
 )
 from bringup.daemon.storage.store.database_url import POSTGRESQL
 from bringup.drivers.identifiers import NAME_TEMPLATE
+from bringup.drivers.kinds import Concurrency, Right, Seconds, SecondsOrZero
+from bringup.drivers.libvirt_options import LibvirtSection
 
 STATE_DIRECTORY = Path("/var/lib/bringup")
 STORE_FILE = "instances.sqlite"
@@ -55,41 +55,24 @@ def sqlite_url(state_directory: Path) -> str:
     return f"{SQLITE}{(state_directory / STORE_FILE).absolute()}"
 
 
-def _concurrency() -> int:
+def default_concurrency() -> int:
+    """Return how many instances are worked on at once where nothing is set: one per CPU, within bounds."""
     return max(2, min(len(os.sched_getaffinity(0)), MOST_BY_DEFAULT))
 
 
-class Section(BaseModel):
-    """A table of the settings file.
-
-    Strict: a number in quotes is a mistake, not a number.  ``hide_input``: an inner error must not show a token.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
-class HostSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
     """This compute host."""
 
-    name: Name = Field(default_factory=socket.gethostname)
+    name: Name = field(default_factory=socket.gethostname)
     state_directory: FolderPath = STATE_DIRECTORY
     node_uuid: Uuid | None = None
     machine_id: FilePath = Path("/etc/machine-id")
     boot_id: FilePath = Path("/proc/sys/kernel/random/boot_id")
 
 
-class LimitSettings(Section):
-    """How many at once, and how long."""
-
-    concurrency: Concurrency = Field(default_factory=_concurrency)
-    instance_deadline: Seconds = 600.0
-    host_deadline: Seconds = 120.0
-    host_wait: SecondsOrZero = 60.0
-    shutdown_report_deadline: Seconds = 20.0
-    stuck_after: Seconds = 60.0
-
-
-class PlacementSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementSettings:
     """The Placement API."""
 
     url: WebAddress | None = None
@@ -101,7 +84,7 @@ class PlacementSettings(Section):
     ca_file: FilePath | None = None
     cert_file: FilePath | None = None
     key_file: FilePath | None = None
-    resource_provider: Name = Field(default_factory=socket.gethostname)
+    resource_provider: Name = field(default_factory=socket.gethostname)
     create_resource_provider: bool = False
     allow_http_endpoint: bool = False
     wait: SecondsOrZero = 60.0
@@ -109,7 +92,8 @@ class PlacementSettings(Section):
     read_timeout: Seconds = 10.0
 
 
-class KeystoneSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeystoneSettings:
     """Who this host is to Keystone; the names are those of keystoneauth's options."""
 
     nova_conf: FilePaths = ()
@@ -135,22 +119,11 @@ class KeystoneSettings(Section):
     token_file: FilePath | None = None
 
 
-class InventorySettings(Section):
-    """What this host has, in Placement."""
-
-    update: bool = False
-    reserved_host_cpus: Amount | None = None
-    reserved_host_memory_mb: Amount | None = None
-    reserved_host_disk_mb: Amount | None = None
-    cpu_allocation_ratio: Ratio | None = None
-    ram_allocation_ratio: Ratio | None = None
-    disk_allocation_ratio: Ratio | None = None
-
-
-class StoreSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
     """Where the records of the instances are."""
 
-    url: StoreUrl = sqlite_url(STATE_DIRECTORY)
+    url: StoreUrl = field(default_factory=partial(sqlite_url, STATE_DIRECTORY))
     password: Secret | None = None
     password_file: FilePath | None = None
     tls: Literal["verify-full", "verify-ca", "off"] | None = None
@@ -178,7 +151,8 @@ class StoreSettings(Section):
         return self.url == NOVA_CONDUCTOR
 
 
-class MessagingSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessagingSettings:
     """RabbitMQ, through which Nova's services are spoken to; the names are those of oslo.messaging's options."""
 
     nova_conf: FilePaths = ()
@@ -197,13 +171,15 @@ class MessagingSettings(Section):
         return 3 * self.deadline
 
 
-class ServiceSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
     """The life of the process."""
 
     after_init: Literal["stay", "stop"] = "stay"
 
 
-class DriverSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverSettings:
     """The hypervisor."""
 
     name: Literal["simulated", "libvirt"] = "simulated"
@@ -213,23 +189,8 @@ class DriverSettings(Section):
     handle_lifecycle_events: bool = True
 
 
-class LibvirtSettings(Section):
-    """The hypervisor, where ``driver.name`` is libvirt."""
-
-    uri: LibvirtUri = "qemu:///system"
-    autostart: Literal["refuse", "warn", "take_over"] = "refuse"
-    instances_path: FolderPath = Path("/var/lib/nova/instances")
-    instances_mount: MountPoint = "auto"
-    connections: Concurrency | None = None
-    call_deadline: Seconds = 30.0
-    start_deadline: Seconds = 300.0
-    reconnect: Seconds = 30.0
-    keepalive_interval: Annotated[int, Field(ge=1, le=3600), Right("a whole number of seconds from 1 to 3600")] = 5
-    wait_soft_reboot: Seconds = 120.0
-    daemon_config: FilePath | None = None
-
-
-class NetworkSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSettings:
     """NICs of guests, and what they may send and receive; for drivers of real hypervisors."""
 
     plug_vifs: bool = True
@@ -240,55 +201,31 @@ class NetworkSettings(Section):
     deadline: Seconds = 30.0
 
 
-class ResumeSettings(Section):
-    """What happens to guests that ran before the host went down."""
-
-    guests: Literal["never", "on_host_boot", "on_every_start"] = "never"
-    max_downtime: SecondsOrZero = 0.0
-    clock: Literal["synchronized", "trusted"] = "synchronized"
-    wait_for_clock: SecondsOrZero = 30.0
-    instance_policy: Literal["ignored", "narrows", "decides"] = "narrows"
-    wait_for_needs: SecondsOrZero = 600.0
-
-
-class GuestSettings(Section):
-    """How a guest is asked to shut down."""
-
-    shutdown_timeout: SecondsOrZero = 60.0
-    shutdown_retry_interval: Seconds = 10.0
-
-
-class DeletionSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletionSettings:
     """Deletions that were cut short."""
 
     finished_by: Literal["auto", "bringup", "nova"] = "auto"
 
 
-class EvacuatedSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvacuatedSettings:
     """Instances that were rebuilt on another host while this one was down."""
 
     shared_storage: Literal["unknown", "shared", "local"] = "unknown"
     keep_disks_for: SecondsOrZero = 0.0
 
 
-class GuardSettings(Section):
-    """When an operator's word is wanted before anything is done."""
-
-    destroy_freely: Count = 2
-    destroy_at_most: Count = 10
-    destroy_share: Share = 0.5
-    quarantine_after: Count = 2
-    foreign_running: Literal["leave", "power_off"] = "leave"
-
-
-class JournalSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalSettings:
     """What was done and is being done."""
 
-    keep_runs: Annotated[int, Field(ge=1, le=10000), Right("a whole number from 1 to 10000")] = 50
-    keep_days: Annotated[int, Field(ge=1, le=3650), Right("a whole number from 1 to 3650")] = 90
+    keep_runs: Annotated[int, Ge(1), Le(10000), Right("a whole number from 1 to 10000")] = 50
+    keep_days: Annotated[int, Ge(1), Le(3650), Right("a whole number from 1 to 3650")] = 90
 
 
-class SchedulerSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerSettings:
     """Who is told what became of the instances."""
 
     transport: Literal["none", "http", "nova"] = "none"
@@ -303,13 +240,15 @@ class SchedulerSettings(Section):
     sync_interval: SecondsOrZero = 120.0
 
 
-class PciSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PciSettings:
     """Devices that guests may be given."""
 
     device_spec: DeviceSpecs = ()
 
 
-class StatusSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusSettings:
     """Who may ask how far it is, and where."""
 
     enabled: bool = True
@@ -319,7 +258,8 @@ class StatusSettings(Section):
     host_names: HostNames = ()
 
 
-class LogSettings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
     """What is logged, and how it looks."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -331,20 +271,20 @@ class Settings:
     """All settings, valid as a whole; ``load`` makes them."""
 
     host: HostSettings = field(default_factory=HostSettings)
-    limits: LimitSettings = field(default_factory=LimitSettings)
+    limits: Limits = field(default_factory=lambda: Limits(concurrency=default_concurrency()))
     placement: PlacementSettings = field(default_factory=PlacementSettings)
     keystone: KeystoneSettings = field(default_factory=KeystoneSettings)
-    inventory: InventorySettings = field(default_factory=InventorySettings)
+    inventory: InventoryRules = field(default_factory=InventoryRules)
     store: StoreSettings = field(default_factory=StoreSettings)
     messaging: MessagingSettings = field(default_factory=MessagingSettings)
     driver: DriverSettings = field(default_factory=DriverSettings)
-    libvirt: LibvirtSettings = field(default_factory=LibvirtSettings)
+    libvirt: LibvirtSection = field(default_factory=LibvirtSection)
     network: NetworkSettings = field(default_factory=NetworkSettings)
-    resume: ResumeSettings = field(default_factory=ResumeSettings)
-    guests: GuestSettings = field(default_factory=GuestSettings)
+    resume: ResumePolicy = field(default_factory=ResumePolicy)
+    guests: GuestShutdown = field(default_factory=GuestShutdown)
     deletion: DeletionSettings = field(default_factory=DeletionSettings)
     evacuated: EvacuatedSettings = field(default_factory=EvacuatedSettings)
-    guards: GuardSettings = field(default_factory=GuardSettings)
+    guards: Guards = field(default_factory=Guards)
     journal: JournalSettings = field(default_factory=JournalSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     pci: PciSettings = field(default_factory=PciSettings)
@@ -361,26 +301,12 @@ class Settings:
         return self.sources.get(key, "default")
 
 
-SECTIONS: Mapping[str, type[Section]] = {
-    "host": HostSettings,
-    "limits": LimitSettings,
-    "placement": PlacementSettings,
-    "keystone": KeystoneSettings,
-    "inventory": InventorySettings,
-    "store": StoreSettings,
-    "messaging": MessagingSettings,
-    "driver": DriverSettings,
-    "libvirt": LibvirtSettings,
-    "network": NetworkSettings,
-    "resume": ResumeSettings,
-    "guests": GuestSettings,
-    "deletion": DeletionSettings,
-    "evacuated": EvacuatedSettings,
-    "guards": GuardSettings,
-    "journal": JournalSettings,
-    "scheduler": SchedulerSettings,
-    "pci": PciSettings,
-    "service": ServiceSettings,
-    "status": StatusSettings,
-    "log": LogSettings,
+def keys_of(section: Any) -> Iterator[tuple[str, Any]]:
+    """Return the keys of a section with their values."""
+    return ((key.name, getattr(section, key.name)) for key in fields(section))
+
+
+SECTIONS: Final[Mapping[str, type[Any]]] = {
+    name: kind for name, kind in get_type_hints(Settings).items() if isinstance(kind, type) and is_dataclass(kind)
 }
+"""The sections by name."""

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from bringup.daemon.settings.keys import KEYS, RENAMED, is_secret, nearest, nearest_section, right
-from bringup.daemon.settings.model import SECTIONS
+from bringup.daemon.settings.sections import MODELS
 from bringup.daemon.text import without_login
 
 LONGEST_VALUE = 300
@@ -24,7 +24,7 @@ def unknown_key(key: str, value: Any, *, source: str) -> str:
     text = f"{key} = {shown(key, value)} ({source}): "
     if key in RENAMED:
         return text + f"this key was renamed; set {RENAMED[key]} instead{_variable_of(RENAMED[key], source)}"
-    if section not in SECTIONS:
+    if section not in MODELS:
         return text + f"there is no section [{section}]; {_meant(_elsewhere(section, name))}"
     return text + f"there is no such key; {_meant(nearest(key), section)}"
 
@@ -84,9 +84,9 @@ def _meant(key: str | None, section: str | None = None) -> str:
     if key:
         return f"did you mean {key}?"
     if section:
-        return f"the keys of [{section}] are " + ", ".join(SECTIONS[section].model_fields)
+        return f"the keys of [{section}] are " + ", ".join(MODELS[section].model_fields)
     return _sections()
 
 
 def _sections() -> str:
-    return "the sections are " + ", ".join(SECTIONS)
+    return "the sections are " + ", ".join(MODELS)

@@ -1,7 +1,6 @@
 """The kinds of value that settings have: how each is read, and in words what would be right."""
 
 import re
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,8 +12,9 @@ from bringup.daemon.settings.name_template import why_not
 from bringup.daemon.settings.pci import DeviceSpec, InvalidDeviceSpec, parse_device_spec
 from bringup.daemon.storage.store.database_url import POSTGRESQL, parse_database_url
 from bringup.daemon.text import VISIBLE
-from bringup.daemon.time_spans import WEEK, seconds_of
+from bringup.daemon.time_spans import seconds_of
 from bringup.drivers.identifiers import is_device_name, uuid_in_any_spelling
+from bringup.drivers.kinds import Right
 
 SQLITE = "sqlite:///"
 NOVA_CONDUCTOR = "nova-conductor:"
@@ -27,13 +27,6 @@ HOST_AND_PORT = re.compile(
 DOTTED = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
 ADDRESS = 'an address such as "http://controller:8778", with no user, password, query or fragment in it'
 OVSDB = re.compile(r"unix:/[!-~]+|(?:tcp|ssl):[!-~]+:[0-9]{1,5}")
-
-
-@dataclass(frozen=True, slots=True)
-class Right:
-    """Says what would be right, after "give"."""
-
-    text: str
 
 
 class WrongDeviceSpecs(ValueError):
@@ -98,15 +91,6 @@ def _store_url(text: str) -> str:
     return text
 
 
-def _libvirt_uri(text: str) -> str:
-    scheme, separator, rest = text.partition(":")
-    if not separator or not scheme or not rest.startswith("/") or not VISIBLE.fullmatch(text):
-        raise ValueError("no URI of libvirt")
-    if urlsplit(text).password is not None:
-        raise ValueError("a password in it")
-    return text
-
-
 def _name(text: str) -> str:
     if not VISIBLE.fullmatch(text):
         raise ValueError("no name")
@@ -129,13 +113,8 @@ def _ovsdb(text: str) -> str:
     return text
 
 
-def _mount_point(text: str) -> str:
-    if text not in ("auto", "none") and (not text.startswith("/") or text.strip("/") == "" or "\0" in text):
-        raise ValueError("no mount point")
-    return text
-
-
-def _path(value: Any) -> Any:
+def parse_path(value: Any) -> Any:
+    """Turn text into a path; what cannot be one is left as it is."""
     if isinstance(value, str) and value.strip() and "\0" not in value:
         return Path(value)
     return value
@@ -194,23 +173,11 @@ def _several(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-_SPAN = 'seconds as a number, or a time span such as "90s", "2min", "1h 30min"'
+def _paths(value: Any) -> Any:
+    several = _several(value)
+    return tuple(parse_path(each) for each in several) if isinstance(several, tuple) else several
 
-Concurrency = Annotated[int, Field(ge=1, le=1024), Right("a whole number from 1 to 1024")]
-Count = Annotated[int, Field(ge=0, le=100000), Right("a whole number from 0 to 100000")]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Right("a number from 0 to 1")]
-Seconds = Annotated[
-    float,
-    BeforeValidator(parse_time_span),
-    Field(gt=0, le=WEEK, allow_inf_nan=False),
-    Right(f"{_SPAN}; more than 0, at most a week"),
-]
-SecondsOrZero = Annotated[
-    float,
-    BeforeValidator(parse_time_span),
-    Field(ge=0, le=WEEK, allow_inf_nan=False),
-    Right(f"{_SPAN}; at least 0, at most a week"),
-]
+
 WebAddress = Annotated[
     str,
     AfterValidator(web_address),
@@ -225,9 +192,6 @@ StoreUrl = Annotated[
         f'store.ca_file are keys of their own), or "{NOVA_CONDUCTOR}"'
     ),
 ]
-LibvirtUri = Annotated[
-    str, AfterValidator(_libvirt_uri), Right('a URI of libvirt such as "qemu:///system", with no password in it')
-]
 NameTemplate = Annotated[
     str,
     AfterValidator(_name_template),
@@ -240,17 +204,12 @@ DeviceName = Annotated[
 OvsdbAddress = Annotated[
     str, AfterValidator(_ovsdb), Right('an address such as "unix:/run/openvswitch/db.sock" or "tcp:127.0.0.1:6640"')
 ]
-MountPoint = Annotated[
-    str, AfterValidator(_mount_point), Right('"auto", "none", or the absolute path of a mount point')
-]
-FilePath = Annotated[Path, BeforeValidator(_path), Right("the path of a file")]
-FolderPath = Annotated[Path, BeforeValidator(_path), Right("the path of a folder")]
+FilePath = Annotated[Path, Right("the path of a file")]
+FolderPath = Annotated[Path, Right("the path of a folder")]
 Uuid = Annotated[str, AfterValidator(_uuid), Right('a UUID such as "6b3e2f1a-5c8d-4a7e-9f10-2b3c4d5e6f70"')]
 Token = Annotated[SecretStr, AfterValidator(_token), Right("a token: visible ASCII characters, no spaces")]
 Words = Annotated[str, AfterValidator(_words), Right("a name")]
 Secret = Annotated[SecretStr, AfterValidator(_secret), Right("printable characters")]
-Ratio = Annotated[float, Field(gt=0, le=10000, allow_inf_nan=False), Right("a number above 0, at most 10000")]
-Amount = Annotated[int, Field(ge=0, le=2**31 - 1), Right("a whole number from 0")]
 Interfaces = Annotated[
     tuple[Literal["internal", "public", "admin"], ...],
     BeforeValidator(_several),
@@ -269,7 +228,7 @@ SocketMode = Annotated[
 ]
 HostNames = Annotated[tuple[Name, ...], BeforeValidator(_several), Right("a host name, or a list of them")]
 FilePaths = Annotated[
-    tuple[FilePath, ...], BeforeValidator(_several), Right("the path of a file or folder, or a list of them")
+    tuple[FilePath, ...], BeforeValidator(_paths), Right("the path of a file or folder, or a list of them")
 ]
 DeviceSpecs = Annotated[
     tuple[DeviceSpec, ...],

@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bringup.drivers.libvirt.binding import Connection, Domain
-from bringup.drivers.libvirt.options import Autostart
+from bringup.drivers.libvirt_options import Autostart
 
 # libvirt's default (libvirtd.conf, virtqemud.conf).
 MAX_WORKERS: Final = 20

@@ -16,9 +16,9 @@ import structlog
 
 from bringup.drivers.libvirt.binding import Connection
 from bringup.drivers.libvirt.errors import CallTimedOut, NotConnected, meaning_of
-from bringup.drivers.libvirt.options import LibvirtOptions
 from bringup.drivers.libvirt.room import Room
 from bringup.drivers.libvirt.threads import Abandoned, in_thread
+from bringup.drivers.libvirt_options import LibvirtOptions
 
 log = structlog.get_logger()
 
@@ -59,7 +59,7 @@ class Line:
         opened: Connection = self._libvirt.open(self._options.uri)
         # A hypervisor in this process (test:///) has nothing to keep alive.
         with suppress(self._libvirt.libvirtError):
-            opened.setKeepAlive(self._options.keepalive_s, KEEPALIVE_COUNT)
+            opened.setKeepAlive(self._options.keepalive_interval, KEEPALIVE_COUNT)
         return opened
 
     def _let_go(self) -> None:

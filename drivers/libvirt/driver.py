@@ -41,12 +41,12 @@ from bringup.drivers.libvirt.guest_needs.host import NOTHING_SEEN, Host
 from bringup.drivers.libvirt.host_needs import Definition, definitions_of, drivers_needed, look_at_driver
 from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.local_disks import LocalDisks
-from bringup.drivers.libvirt.options import LibvirtOptions
 from bringup.drivers.libvirt.power import Check, Power, Rebooting
 from bringup.drivers.libvirt.repairs import clean_up_after_snapshot, take_back
 from bringup.drivers.libvirt.start import deferring
 from bringup.drivers.libvirt.threads import in_thread
 from bringup.drivers.libvirt.traits import traits_of
+from bringup.drivers.libvirt_options import LibvirtOptions
 from bringup.drivers.needs import DefinitionGone, Need, NeedKind, NeedNotMet, NeedState
 from bringup.drivers.network.host import HostNetwork
 from bringup.drivers.network.rules.vif_types import wants_taps
@@ -229,7 +229,7 @@ class LibvirtDriver:
         # One that cannot be started again is not stopped.
         await self._check(guest)()
         soft = reboot_type is RebootType.SOFT
-        if soft and await self._ask_to_shut_down(uuid, options.soft_reboot_s, options.ask_again_s):
+        if soft and await self._ask_to_shut_down(uuid, options.wait_soft_reboot, options.ask_again_s):
             # Where it was off before nothing was asked: started it is all the same.
             await self.power_on(guest)
             return

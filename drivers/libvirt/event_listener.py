@@ -22,7 +22,7 @@ from bringup.drivers.base import POWER_AFTER, EventListener, LifecycleEvent, Pow
 from bringup.drivers.libvirt.binding import Connection, Domain
 from bringup.drivers.libvirt.connections import KEEPALIVE_COUNT
 from bringup.drivers.libvirt.hypervisor import power_state
-from bringup.drivers.libvirt.options import LibvirtOptions
+from bringup.drivers.libvirt_options import LibvirtOptions
 
 # By the names of libvirt's constants.
 _MEANS: Final = {
@@ -105,7 +105,7 @@ class Watch:
         """Connect and look; give what changed since the last look."""
         connection: Connection = self._libvirt.open(self._options.uri)
         with suppress(self._libvirt.libvirtError):  # a hypervisor in this process has nothing to keep alive
-            connection.setKeepAlive(self._options.keepalive_s, KEEPALIVE_COUNT)
+            connection.setKeepAlive(self._options.keepalive_interval, KEEPALIVE_COUNT)
         with suppress(self._libvirt.libvirtError):
             connection.registerCloseCallback(self._on_close, None)
         self._number = connection.domainEventRegisterAny(

@@ -14,8 +14,8 @@ from bringup.drivers.identifiers import canonical_uuid
 from bringup.drivers.libvirt.binding import Connection, Domain
 from bringup.drivers.libvirt.connections import Lines
 from bringup.drivers.libvirt.errors import ConnectionLost, HypervisorUnavailable, NotConnected
-from bringup.drivers.libvirt.options import LibvirtOptions
 from bringup.drivers.libvirt.threads import Abandoned
+from bringup.drivers.libvirt_options import LibvirtOptions
 
 log = structlog.get_logger()
 
@@ -73,8 +73,8 @@ class Hypervisor:
         self.options = options
         self.libvirt = libvirt
         # Looks must not wait behind starts.
-        self._looks = Lines(options, libvirt, count=min(LOOKS, options.connections))
-        self._verbs = Lines(options, libvirt, count=options.connections)
+        self._looks = Lines(options, libvirt, count=min(LOOKS, options.verbs))
+        self._verbs = Lines(options, libvirt, count=options.verbs)
 
     def resize(self, connections: int) -> None:
         """Have so many connections from now on."""
@@ -96,7 +96,7 @@ class Hypervisor:
                 saved=bool(domain.hasManagedSaveImage()),
             )
 
-        return await self._looks.call(f"look at {uuid}", work, deadline_s=self.options.call_deadline_s)
+        return await self._looks.call(f"look at {uuid}", work, deadline_s=self.options.call_deadline)
 
     async def state(self, uuid: str) -> PowerState:
         """Give the power state of a guest alone: half the requests of a look.
@@ -109,7 +109,7 @@ class Hypervisor:
     async def ask(self, what: str, work: Callable[[Connection], T]) -> T:
         """Ask something that changes nothing."""
         return await self._looks.call(
-            what, lambda connection, _abandoned: work(connection), deadline_s=self.options.call_deadline_s
+            what, lambda connection, _abandoned: work(connection), deadline_s=self.options.call_deadline
         )
 
     async def do(self, what: str, uuid: str, act: Callable[[Domain], T]) -> T:
@@ -127,18 +127,18 @@ class Hypervisor:
                 raise DriverError(f"did not {sentence}: nobody waits for it any more")
             return act(domain)
 
-        return await self._verbs.call(sentence, work, deadline_s=self.options.start_deadline_s)
+        return await self._verbs.call(sentence, work, deadline_s=self.options.start_deadline)
 
     async def change(self, what: str, work: Callable[[Connection], T]) -> T:
         """Change something that is not of one guest's domain."""
         return await self._verbs.call(
-            what, lambda connection, _abandoned: work(connection), deadline_s=self.options.call_deadline_s
+            what, lambda connection, _abandoned: work(connection), deadline_s=self.options.call_deadline
         )
 
     async def again(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Do ``attempt``; again from its first look on where the connection was lost.
 
-        :raises HypervisorUnavailable: libvirt did not come back in ``reconnect_s``.
+        :raises HypervisorUnavailable: libvirt did not come back in ``reconnect``.
         """
         deadline, losses = inf, 0
 
@@ -151,9 +151,9 @@ class Hypervisor:
                     "libvirt.connection_lost",
                     what=what,
                     error=str(error.__cause__ or error),
-                    wait_s=self.options.reconnect_s,
+                    wait_s=self.options.reconnect,
                 )
-                deadline, losses = anyio.current_time() + self.options.reconnect_s, losses + 1
+                deadline, losses = anyio.current_time() + self.options.reconnect, losses + 1
             return losses <= LOSSES
 
         def is_over(state: RetryCallState) -> bool:
@@ -166,7 +166,7 @@ class Hypervisor:
             return await RETRYING.copy(retry=retry_if_exception(may_return), stop=is_over).wraps(once)()
         except ConnectionLost as error:
             raise HypervisorUnavailable(
-                f"cannot {what}: no connection to {self.options.uri} in {self.options.reconnect_s:g} s; "
+                f"cannot {what}: no connection to {self.options.uri} in {self.options.reconnect:g} s; "
                 "check that libvirtd (or virtqemud) runs"
             ) from error
 

@@ -21,9 +21,9 @@ from bringup.drivers.libvirt.errors import CallTimedOut, NotSent
 from bringup.drivers.libvirt.guest_needs.host import Host
 from bringup.drivers.libvirt.guest_needs.rules.mounts import parents
 from bringup.drivers.libvirt.host_needs import Definition
-from bringup.drivers.libvirt.options import LibvirtOptions
 from bringup.drivers.libvirt.room import Room
 from bringup.drivers.libvirt.threads import on_disk
+from bringup.drivers.libvirt_options import LibvirtOptions
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
 
 KEY: Final = "libvirt.instances_path"
@@ -153,7 +153,7 @@ class LocalDisks:
         self._definitions = definitions
         self._disks = Disks(options.instances_path)
         self._place = Place(options.instances_path, options.instances_mount, options.places_file)
-        self._room = Room(options.connections, "place at the disk")
+        self._room = Room(options.verbs, "place at the disk")
 
     def resize(self, count: int) -> None:
         """Allow ``count`` pieces of work at once from now on; what is under way continues."""
@@ -265,7 +265,7 @@ class LocalDisks:
         return {uuid: ()} if any(one.local for one in await self._definitions(None)) else {}
 
     async def _problem_of_folder(self, users: Mapping[str, Collection[str]]) -> Need | None:
-        deadline_s = self._options.call_deadline_s
+        deadline_s = self._options.call_deadline
         try:
             return await on_disk(
                 f"check {self._folder}", partial(self._place.problem, users), room=self._room, deadline_s=deadline_s
@@ -277,7 +277,7 @@ class LocalDisks:
             return Need(kind=NeedKind.MOUNT, name=self._folder, state=NeedState.UNVERIFIED, why=why)
 
     async def _run(self, what: str, work: Callable[[], T]) -> T:
-        return await on_disk(what, work, room=self._room, deadline_s=self._options.start_deadline_s)
+        return await on_disk(what, work, room=self._room, deadline_s=self._options.start_deadline)
 
 
 def _file_of(need: Need, own: str) -> str:

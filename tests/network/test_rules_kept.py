@@ -17,7 +17,7 @@ from bringup.daemon.status.listener.metrics import text_of as text_of_metrics
 from bringup.daemon.storage.outbox.base import Pending
 from bringup.drivers.base import FilterChange
 from bringup.drivers.libvirt.driver import LibvirtDriver
-from bringup.drivers.libvirt.options import LibvirtOptions
+from bringup.drivers.libvirt_options import LibvirtOptions
 from bringup.drivers.network.firewall import Nftables, is_about_bridges
 from bringup.drivers.network.host import make_host_network
 from bringup.drivers.network.rules.ruleset import replacement

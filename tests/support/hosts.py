@@ -13,18 +13,17 @@ from typing import Any, TypeVar, cast
 
 import anyio
 
-from bringup.daemon.decisions.guards import Guards
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.outcomes import Outcome, RunResult
+from bringup.daemon.decisions.policies import UNGUARDED, Guards, GuestShutdown, Limits, ResumePolicy
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.run_events import InstanceBegan, Observer, RunEvent
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.errors import RecordNotFound
-from bringup.daemon.recovery.context import Host, Limits, NeedsPolicy, Start
+from bringup.daemon.recovery.context import Host, NeedsPolicy, Start
 from bringup.daemon.recovery.evacuated_guests import DiskKeeper, SettingWitness, Witness
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.init_host import init_host
-from bringup.daemon.recovery.operations import Shutdown
 from bringup.daemon.recovery.start_claim import StartFence
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
@@ -42,7 +41,7 @@ T = TypeVar("T")
 HOST = "compute-1"
 ELSEWHERE = "compute-2"
 CLAIMANT = Claimant(HOST, "node-1")
-LIMITS = Limits(concurrency=4, instance_deadline_s=30, host_deadline_s=30, shutdown_report_deadline_s=30)
+LIMITS = Limits(concurrency=4, instance_deadline=30, host_deadline=30, shutdown_report_deadline=30)
 # A commit waits for the disk; hundreds of hosts are arranged, and none needs to survive a power loss.
 IN_MEMORY = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)  # noqa: S108 - a folder of its own
 
@@ -135,7 +134,7 @@ def executor_of(
     driver: Driver,
     store: Store,
     *,
-    shutdown: Shutdown | None = None,
+    shutdown: GuestShutdown | None = None,
     witness: Witness | None = None,
     disk_keeper: DiskKeeper | None = None,
 ) -> Executor:
@@ -144,7 +143,7 @@ def executor_of(
         driver=driver,
         store=store,
         now=now,
-        shutdown=shutdown or Shutdown(),
+        shutdown=shutdown or GuestShutdown(),
         witness=witness or SettingWitness("unknown"),
         start_fence=StartFence(store=store, driver=driver, claimant=CLAIMANT),
         disk_keeper=disk_keeper,
@@ -171,7 +170,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
     journal: Journal = NO_JOURNAL,
     accepted_guests: frozenset[str] = frozenset(),
     witness: Witness | None = None,
-    shutdown: Shutdown | None = None,
+    shutdown: GuestShutdown | None = None,
     latency: Mapping[Any, float] | None = None,
     observer: Observer | None = None,
     slots: int | None = None,
@@ -215,8 +214,8 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
                 slots=None if slots is None else anyio.CapacityLimiter(slots),
                 report=report,
                 on_event=on_event,
-                resuming=resuming or Resuming(guests="on_every_start" if resume_guests else "never"),
-                guards=guards or Guards(),
+                resuming=resuming or Resuming(ResumePolicy(guests="on_every_start" if resume_guests else "never")),
+                guards=guards or UNGUARDED,
                 journal=journal,
                 needs=needs or NeedsPolicy(),
                 owes_elsewhere=owes_elsewhere,

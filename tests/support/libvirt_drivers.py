@@ -11,7 +11,7 @@ import pytest
 from bringup.drivers.base import Driver, LifecycleEvent, PowerState, Transition
 from bringup.drivers.libvirt.binding import binding
 from bringup.drivers.libvirt.driver import LibvirtDriver
-from bringup.drivers.libvirt.options import LibvirtOptions
+from bringup.drivers.libvirt_options import LibvirtOptions
 from bringup.drivers.network.host import HostNetwork
 from support import polling
 from support.drivers import told, uuid_of
@@ -28,7 +28,7 @@ def options(server: Libvirtd, **more: Any) -> LibvirtOptions:
     values: dict[str, Any] = {
         "uri": server.uri,
         "instances_path": server.directory / "instances",
-        "soft_reboot_s": 0.3,
+        "wait_soft_reboot": 0.3,
         "ask_again_s": 0.2,
         "stopped_delay_s": 0,
         "poll_s": 0.05,
@@ -104,7 +104,7 @@ async def in_test_hypervisor(states: Sequence[PowerState]) -> AsyncIterator[Driv
             connection.defineXML(TEST_DOMAIN.format(name=told(number).name, uuid=uuid_of(number)))
             bring(connection, number, state)
         made = LibvirtOptions(
-            uri=TEST_URI, instances_path=Path("/nonexistent"), soft_reboot_s=0.3, stopped_delay_s=0, poll_s=0.05
+            uri=TEST_URI, instances_path=Path("/nonexistent"), wait_soft_reboot=0.3, stopped_delay_s=0, poll_s=0.05
         )
         async with opened(made) as driver:
             yield driver

@@ -6,7 +6,7 @@ import sys
 import anyio
 
 from bringup.drivers.libvirt.driver import LibvirtDriver
-from bringup.drivers.libvirt.options import LibvirtOptions
+from bringup.drivers.libvirt_options import LibvirtOptions
 from support.drivers import told
 
 

@@ -11,9 +11,9 @@ import structlog
 from bringup.daemon.decisions.actions import Action, CompletePartialDeletion, Delete, Reboot, Start, Stop, Unpause
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.outcomes import Outcome
+from bringup.daemon.decisions.policies import GuestShutdown
 from bringup.daemon.decisions.rules import Facts
 from bringup.daemon.decisions.states import PowerState, power_state, task_state, vm_state
-from bringup.daemon.recovery import operations
 from bringup.daemon.recovery.evacuated_guests import SettingWitness
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.init_instance import init_instance
@@ -127,7 +127,7 @@ class Bench:
             "driver": driver,
             "store": store,
             "now": lambda: datetime(2026, 1, 1, tzinfo=UTC),
-            "shutdown": operations.Shutdown(),
+            "shutdown": GuestShutdown(),
             "witness": SettingWitness("unknown"),
             "start_fence": StartFence(store=store, driver=driver, claimant=Claimant(HOSTS["own"], "node-1")),
         }

@@ -10,12 +10,13 @@ from bringup.daemon.errors import SettingsError, Unavailable
 from bringup.daemon.logs import get_logger
 from bringup.daemon.service.assembly.close_driver import close_driver
 from bringup.daemon.settings import Settings
+from bringup.daemon.settings.model import keys_of
 from bringup.drivers.base import Driver, DriverError
 from bringup.drivers.libvirt.autostart_conflicts import AutostartConflicts, bottlenecks, daemon_limits, is_local
 from bringup.drivers.libvirt.binding import NEEDS
 from bringup.drivers.libvirt.domains import DefinedGuest
 from bringup.drivers.libvirt.driver import LibvirtDriver
-from bringup.drivers.libvirt.options import LibvirtOptions
+from bringup.drivers.libvirt_options import LibvirtOptions
 from bringup.drivers.network.host import HostNetwork
 
 log = get_logger()
@@ -39,17 +40,9 @@ def make_libvirt_driver(
     require_binding()
     libvirt = settings.libvirt
     options = LibvirtOptions(
-        uri=libvirt.uri,
-        connections=libvirt.connections or settings.limits.concurrency,
-        call_deadline_s=libvirt.call_deadline,
-        start_deadline_s=libvirt.start_deadline,
-        reconnect_s=libvirt.reconnect,
-        keepalive_s=libvirt.keepalive_interval,
-        instances_path=libvirt.instances_path,
-        instances_mount=libvirt.instances_mount,
+        **dict(keys_of(libvirt)),
+        concurrency=settings.limits.concurrency,
         places_file=settings.host.state_directory / PLACES,
-        soft_reboot_s=libvirt.wait_soft_reboot,
-        autostart=libvirt.autostart,
         may_change=acting,
     )
     return LibvirtDriver(options, network)

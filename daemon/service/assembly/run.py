@@ -5,12 +5,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
-from bringup.daemon.decisions.guards import Guards
-from bringup.daemon.decisions.resume_policy import Resuming
-from bringup.daemon.recovery.context import Limits, NeedsPolicy
+from bringup.daemon.recovery.context import NeedsPolicy
 from bringup.daemon.recovery.evacuated_guests import DiskKeeper, SettingWitness
 from bringup.daemon.recovery.executor import Executor
-from bringup.daemon.recovery.operations import Shutdown
 from bringup.daemon.recovery.start_claim import StartFence
 from bringup.daemon.service import clock_sync
 from bringup.daemon.settings import Settings
@@ -66,26 +63,6 @@ def alive(settings: Settings, boot: boots.Boot | None = None) -> Alive:
     )
 
 
-def limits(settings: Settings) -> Limits:
-    """Give how much at once and how long at most."""
-    return Limits(
-        concurrency=settings.limits.concurrency,
-        instance_deadline_s=settings.limits.instance_deadline,
-        host_deadline_s=settings.limits.host_deadline,
-        shutdown_report_deadline_s=settings.limits.shutdown_report_deadline,
-        host_wait_s=settings.limits.host_wait,
-    )
-
-
-def resuming(settings: Settings) -> Resuming:
-    """Give the policy by which guests that ran before are brought back."""
-    return Resuming(
-        guests=settings.resume.guests,
-        max_downtime_s=settings.resume.max_downtime,
-        instance_policy=settings.resume.instance_policy,
-    )
-
-
 def owes_elsewhere(settings: Settings) -> bool:
     """Tell whether a deletion owes ports and volumes to services that this host cannot tell of it."""
     finished_by = settings.deletion.finished_by
@@ -103,17 +80,6 @@ def needs_policy(settings: Settings, *, run_waits: bool, on_wait: Callable[[int,
     )
 
 
-def guards(settings: Settings) -> Guards:
-    """Give what wants an operator's word first."""
-    return Guards(
-        destroy_freely=settings.guards.destroy_freely,
-        destroy_at_most=settings.guards.destroy_at_most,
-        destroy_share=settings.guards.destroy_share,
-        quarantine_after=settings.guards.quarantine_after,
-        powers_off_foreign=settings.guards.foreign_running == "power_off",
-    )
-
-
 def make_executor(
     settings: Settings,
     driver: Driver,
@@ -128,10 +94,7 @@ def make_executor(
         driver=driver,
         store=store,
         now=utc_now,
-        shutdown=Shutdown(
-            timeout_s=settings.guests.shutdown_timeout,
-            retry_interval_s=settings.guests.shutdown_retry_interval,
-        ),
+        shutdown=settings.guests,
         witness=SettingWitness(settings.evacuated.shared_storage),
         start_fence=StartFence(store=store, driver=driver, claimant=claimant, check_lease=check_lease),
         disk_keeper=DiskKeeper(journal=journal, keep_for_s=settings.evacuated.keep_disks_for, now=utc_now),

@@ -13,6 +13,7 @@ from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings import Settings, require_placement
 from bringup.daemon.settings.credentials import clouds_yaml, nova_conf
 from bringup.daemon.settings.credentials.keystone_identity import Options, identity_of
+from bringup.daemon.settings.model import keys_of
 from bringup.daemon.settings.values import ADDRESS, web_address
 from bringup.placement.auth import NoAuth
 from bringup.placement.catalogue import Wanted
@@ -54,7 +55,7 @@ def access_of(settings: Settings, environment: Mapping[str, str] = os.environ) -
     if keystone.nova_conf:
         return _from_nova_conf(settings)
     if keystone.auth_url is not None:
-        options = {key: _plain(value) for key, value in keystone if not isinstance(value, tuple)}
+        options = {key: _plain(value) for key, value in keys_of(keystone) if not isinstance(value, tuple)}
         return _with_own(
             settings, url=None, auth=KeystoneAuth(identity_of(options, named=lambda key: f"keystone.{key}"))
         )

@@ -20,8 +20,7 @@ from bringup.daemon.recovery.start_claim import StartFence
 from bringup.daemon.service.assembly import utc_now
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
-from bringup.daemon.storage.record_files.base import Records
-from bringup.daemon.storage.store.base import Claimant
+from bringup.daemon.storage.store.base import Claimant, Records
 from bringup.daemon.storage.store.sql import open_store
 from bringup.daemon.storage.store.sqlite import open_database
 from bringup.drivers.simulated import Latency, LatencyKey, Lognormal, Scenario, SimulatedDriver, SimulatedGuest

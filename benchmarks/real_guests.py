@@ -24,7 +24,7 @@ from hosts import uuid_of
 from bringup.daemon.cli.demo_site.children import serving
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.states import PowerState, VmState
-from bringup.daemon.storage.record_files.base import Records
+from bringup.daemon.storage.store.base import Records
 from bringup.daemon.storage.store.sql import open_store
 from bringup.daemon.storage.store.sqlite import open_database
 from bringup.drivers.libvirt.binding import binding

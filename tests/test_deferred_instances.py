@@ -25,7 +25,7 @@ from bringup.daemon.service.retry_request import retry
 from bringup.daemon.service.standby import stand_by
 from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.journal.sqlite import opened
-from bringup.daemon.storage.record_files.base import Records
+from bringup.daemon.storage.store.base import Records
 from bringup.daemon.storage.store.sql import SqlStore
 from bringup.drivers.needs import MetBy
 from bringup.drivers.simulated import Fault, SimulatedNeed, Verb

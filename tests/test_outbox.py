@@ -16,7 +16,8 @@ from support.scheduler import (
     a_report,
     ids,
     reports,
-    run_until_empty,
+    run_until_settled,
+    until_settled,
     waiting,
 )
 
@@ -87,10 +88,10 @@ async def test_what_waits_from_before_is_sent_first_and_what_is_put_later_wakes_
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: outbox.run_forever(transport, OFTEN))
-            await outbox.empty()
+            await until_settled(outbox, first, second)
             assert transport.received == ids([first, second])
             await outbox.put(third)
-            await outbox.empty()
+            await until_settled(outbox, third)
             group.cancel_scope.cancel()
     assert transport.received == ids([first, second, third])
     assert waiting(directory) == []
@@ -99,7 +100,7 @@ async def test_what_waits_from_before_is_sent_first_and_what_is_put_later_wakes_
 async def test_the_daemon_tries_until_it_is_acknowledged(directory: Path) -> None:
     outbox, transport = Outbox(directory), MemoryTransport(*[NotAcknowledged("not now")] * 5)
     await outbox.put(a_report())
-    await run_until_empty(outbox, transport)
+    await run_until_settled(outbox, transport, a_report())
     assert transport.received == ids([a_report()])
 
 
@@ -136,7 +137,7 @@ async def test_a_wait_of_zero_that_the_receiver_asks_for_is_no_busy_loop(directo
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: outbox.run_forever(transport, retries(initial_s=5, max_s=5, sleep=note)))
-            await outbox.empty()
+            await until_settled(outbox, a_report())
             group.cancel_scope.cancel()
     assert waits == [5]
     assert transport.received == ids([a_report()])

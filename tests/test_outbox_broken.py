@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from bringup.daemon.storage.outbox.base import NotAcknowledged
 from bringup.daemon.storage.outbox.outbox import Delivery, Outbox
 from bringup.daemon.storage.outbox.report import Report
-from support.scheduler import OFTEN, MemoryTransport, a_report, ids, reports, run_until_empty, waiting
+from support.scheduler import OFTEN, MemoryTransport, a_report, ids, reports, run_until_settled, until_settled, waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,7 @@ async def test_the_daemon_goes_on_and_sends_it_when_the_transport_works_again(
         await outbox.put(report)
 
     with capture_logs() as logs:
-        await run_until_empty(outbox, transport)
+        await run_until_settled(outbox, transport, *reports(2))
 
     assert transport.received == ids(reports(2))
     assert waiting(directory) == []
@@ -73,7 +73,7 @@ async def test_while_it_is_broken_the_report_stays_on_disk(directory: Path) -> N
             await transport.tried.wait()
             kept = (outbox.delivery(a_report()), len(waiting(directory)))
             transport.mended = True
-            await outbox.empty()
+            await until_settled(outbox, a_report())
             group.cancel_scope.cancel()
 
     assert kept == (Delivery.KEPT, 1)

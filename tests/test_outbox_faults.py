@@ -26,7 +26,8 @@ from support.scheduler import (
     ids,
     receiver,
     reports,
-    run_until_empty,
+    run_until_settled,
+    until_settled,
     waiting,
 )
 
@@ -132,7 +133,7 @@ async def test_a_receiver_that_comes_up_later_gets_what_waits(directory: Path, t
                 group.start_soon(lambda: outbox.run_forever(watched, OFTEN))
                 await watched.failed.wait()
                 with receiver(tmp_path / "receiver", port=port) as scheduler:
-                    await outbox.empty()
+                    await until_settled(outbox, a_report())
                     group.cancel_scope.cancel()
                     assert scheduler.reports == [a_report()]
     assert waiting(directory) == []
@@ -153,7 +154,7 @@ async def test_a_receiver_with_a_bad_start_has_each_report_once(
         async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
             timeout_s = 0.1 if "hang_first" in faults else 10
             watched = Watched(HttpTransport(client, f"{scheduler.url}/reports", timeout_s=timeout_s))
-            await run_until_empty(outbox, watched)
+            await run_until_settled(outbox, watched, *reports(3))
         assert watched.failed.is_set()
         assert scheduler.reports == reports(3)
     assert waiting(directory) == []

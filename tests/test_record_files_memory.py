@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bringup.daemon.errors import UsageError
-from bringup.daemon.storage.record_files import LIMIT_BYTES, read_records, weight
-from bringup.daemon.storage.record_files.documents import HEAVIEST
+from bringup.daemon.storage.record_files import LIMIT_BYTES, read_records
+from bringup.daemon.storage.record_files.documents import HEAVIEST, OF_A_COMMA, OF_A_CONTAINER, weight_of
 from bringup.daemon.storage.record_files.problems import MOST, SHOWN
-from bringup.daemon.storage.record_files.weight import OF_A_COMMA, OF_A_CONTAINER, weight_of
 from support.memory_child import MIB, READ, REFUSED, own
 
 DATA = Path(__file__).parent / "data"
@@ -76,7 +75,7 @@ def counted(value: Any) -> int:
 
 @given(value=JSON, chunk=st.integers(1, 12))
 def test_what_stands_in_a_text_weighs_nothing_wherever_it_is_cut(value: Any, chunk: int) -> None:
-    assert weight.weight_of(json.dumps(value), chunk=chunk) == counted(value)
+    assert weight_of(json.dumps(value), chunk=chunk) == counted(value)
 
 
 def refusal(content: str) -> list[str]:

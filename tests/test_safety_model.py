@@ -28,8 +28,7 @@ from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.journal.sqlite import opened as opened_journal
-from bringup.daemon.storage.record_files.base import Records
-from bringup.daemon.storage.store.base import Store
+from bringup.daemon.storage.store.base import Records, Store
 from bringup.drivers.base import Driver
 from bringup.drivers.needs import NeedState
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest, SimulatedNeed, Verb

@@ -19,7 +19,7 @@ from bringup.daemon.storage.outbox.base import NotAcknowledged, Rejected
 from bringup.daemon.storage.outbox.outbox import Delivery, Outbox
 from support.ports import free_ports
 from support.rabbitmq import PASSWORD, a_rabbitmq
-from support.scheduler import HOST, a_report, an_outcome, ids, reports, uuid_of
+from support.scheduler import HOST, a_report, an_outcome, ids, reports, until_settled, uuid_of
 from support.scheduler_queue import OFTEN, Counting, Exchange, a_broker, exchange_of
 
 pytestmark = pytest.mark.anyio
@@ -145,7 +145,7 @@ async def test_reports_wait_in_the_outbox_until_a_scheduler_listens(
             await counting.failed.wait()
             assert (await outbox.pending()).count == 3
             listener = await exchange.listen()
-            await outbox.empty()
+            await until_settled(outbox, *waiting)
             tasks.cancel_scope.cancel()
 
     assert counting.sent == ids(waiting)
@@ -173,7 +173,7 @@ async def test_reports_wait_while_the_broker_is_away_and_are_sent_when_it_is_bac
                 await anyio.to_thread.run_sync(broker.start)
                 async with exchange_of(broker) as exchange:
                     listener = await exchange.listen()
-                    await outbox.empty()
+                    await until_settled(outbox, second)
                     [_, (method, arguments)] = await listener.heard(2)
                 tasks.cancel_scope.cancel()
 

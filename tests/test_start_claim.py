@@ -10,8 +10,7 @@ from bringup.daemon.decisions.instances import Expected, Instance
 from bringup.daemon.decisions.outcomes import Kind, Outcome
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import LeaseHeld, StoreError
-from bringup.daemon.storage.record_files.base import Records
-from bringup.daemon.storage.store.base import Claimant
+from bringup.daemon.storage.store.base import Claimant, Records
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
 from support.hosts import CLAIMANT, ELSEWHERE, HOST, Arranged, arranged, evacuation, guest, instance, outcome_of

@@ -5,7 +5,7 @@ import pytest
 from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 
-from bringup.daemon.storage.store.postgresql_errors import names_a_setting
+from bringup.daemon.storage.store.postgresql_transactions import names_a_setting
 
 
 def wrapped(cause: psycopg.Error) -> DBAPIError:

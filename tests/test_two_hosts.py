@@ -18,8 +18,7 @@ from bringup.daemon.errors import RecordNotFound
 from bringup.daemon.recovery.context import Host, Start
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.status.progress import Progress
-from bringup.daemon.storage.record_files.base import Records
-from bringup.daemon.storage.store.base import Claimant
+from bringup.daemon.storage.store.base import Claimant, Records
 from bringup.daemon.storage.store.sql import SqlStore
 from bringup.drivers.simulated import Latency, LatencyKey, Scenario, SimulatedDriver, SimulatedGuest, Uniform
 from support.drivers import uuid_of

@@ -119,7 +119,7 @@ async def import_guests(settings: "Settings") -> Imported:
     from bringup.daemon.service.assembly.libvirt import defined_guests
     from bringup.daemon.storage import state_directory
     from bringup.daemon.storage.journal.history import read
-    from bringup.daemon.storage.journal.unfinished import Owed
+    from bringup.daemon.storage.journal.queries import Owed
     from bringup.daemon.storage.record_files.from_guests import keeping, records_of
 
     alive = assembly.alive(settings)

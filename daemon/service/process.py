@@ -46,8 +46,7 @@ from bringup.daemon.storage.alive import Alive
 from bringup.daemon.storage.identity import Identity, merged, remember, remembered
 from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.outbox.base import Transport
-from bringup.daemon.storage.outbox.outbox import Delivery, Outbox, retries
-from bringup.daemon.storage.outbox.send_report import report_outcomes
+from bringup.daemon.storage.outbox.outbox import Delivery, Outbox, report_outcomes, retries
 from bringup.daemon.storage.store.base import Claimant, Store
 from bringup.daemon.tasks import background, ended_by_signal
 from bringup.drivers.base import Driver
@@ -330,10 +329,9 @@ async def _bring_back(start: Start) -> Brought:
 async def _report(settings: Settings, result: RunResult, outbox: Outbox, transport: Transport | None) -> Delivery:
     # A quarter of the deadline: half of it may be the firewall's, and the disk wants some.
     timeout_s = min(settings.scheduler.timeout, settings.limits.shutdown_report_deadline / 4)
-    told = await report_outcomes(
+    return await report_outcomes(
         result, outbox=outbox, transport=transport, created_at=assembly.utc_now(), timeout_s=timeout_s
     )
-    return told.delivery
 
 
 async def _stay(

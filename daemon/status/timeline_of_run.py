@@ -7,8 +7,8 @@ from datetime import datetime
 
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.status.timeline import Bar, Segment, Timeline
-from bringup.daemon.storage.journal.damage import decoding
 from bringup.daemon.storage.journal.history import History
+from bringup.daemon.storage.journal.schema import decoding
 
 
 @decoding()

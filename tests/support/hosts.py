@@ -27,8 +27,7 @@ from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.recovery.start_claim import StartFence
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
-from bringup.daemon.storage.record_files.base import Records
-from bringup.daemon.storage.store.base import Claimant, Store
+from bringup.daemon.storage.store.base import Claimant, Records, Store
 from bringup.daemon.storage.store.sql import SqlStore
 from bringup.drivers.base import Driver, EventListener
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest

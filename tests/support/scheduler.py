@@ -20,7 +20,7 @@ from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, RunResult
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.storage.outbox.base import NotAcknowledged, Transport
-from bringup.daemon.storage.outbox.outbox import Outbox, retries
+from bringup.daemon.storage.outbox.outbox import Delivery, Outbox, retries
 from bringup.daemon.storage.outbox.report import Report, build_report
 
 HOST = "compute-1"
@@ -172,9 +172,15 @@ def waiting(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.glob("*.json"))
 
 
-async def run_until_empty(outbox: Outbox, transport: Transport) -> None:
+async def until_settled(outbox: Outbox, *some: Report) -> None:
+    """Wait until the scheduler has answered for all of them."""
+    while any(outbox.delivery(report) not in {Delivery.ACKNOWLEDGED, Delivery.REJECTED} for report in some):
+        await anyio.lowlevel.checkpoint()
+
+
+async def run_until_settled(outbox: Outbox, transport: Transport, *some: Report) -> None:
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: outbox.run_forever(transport, OFTEN))
-            await outbox.empty()
+            await until_settled(outbox, *some)
             group.cancel_scope.cancel()

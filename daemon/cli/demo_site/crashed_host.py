@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
-from bringup.daemon.storage.record_files.base import Records
+from bringup.daemon.storage.store.base import Records
 from bringup.drivers.identifiers import NAME_TEMPLATE
 from bringup.drivers.simulated import (
     Capacity,

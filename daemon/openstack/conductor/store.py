@@ -23,8 +23,7 @@ from bringup.daemon.openstack.conductor.migrations import in_order
 from bringup.daemon.openstack.conductor.reading import PAGE, Reader
 from bringup.daemon.openstack.rpc.errors import Unanswered
 from bringup.daemon.storage.store.base import Claimant
-from bringup.daemon.storage.store.expected_states import conflict
-from bringup.daemon.storage.store.moves import moved
+from bringup.daemon.storage.store.conflicts import conflict, moved
 from bringup.daemon.storage.store.rows import changed_columns
 from bringup.drivers.batching import Gathering
 from bringup.drivers.identifiers import NAME_TEMPLATE

@@ -11,7 +11,7 @@ from bringup.daemon.storage.journal.base import (
     Past,
     Settled,
 )
-from bringup.daemon.storage.journal.unfinished import Owed
+from bringup.daemon.storage.journal.queries import Owed
 
 __all__ = [
     "NO_JOURNAL",

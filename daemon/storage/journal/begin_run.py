@@ -7,19 +7,12 @@ from typing import NamedTuple
 
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import NewRun, Past
-from bringup.daemon.storage.journal.entries import text_of
+from bringup.daemon.storage.journal.queries import Boot, boot_of
+from bringup.daemon.storage.journal.rows import text_of
 from bringup.daemon.storage.journal.schema import RUNNING, STOPPED
 
 PROTECTED_RUNS = 16
 """So many of the last runs are kept whatever their age and number: the quarantine looks at them."""
-
-
-class Boot(NamedTuple):
-    """A row of ``boots``."""
-
-    number: int
-    down_s: float | None
-    memory_lost: bool
 
 
 class LastRun(NamedTuple):
@@ -31,12 +24,6 @@ class LastRun(NamedTuple):
     host: str = ""
     state: str = ""
     attempt: int = 0
-
-
-def boot_of(database: sqlite3.Connection, boot_id: str) -> Boot | None:
-    """Read a boot; None if no run was begun on it."""
-    row = database.execute("SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?", (boot_id,)).fetchone()
-    return None if row is None else Boot(row[0], row[1], bool(row[2]))
 
 
 def begin(database: sqlite3.Connection, run: NewRun, *, lost: Callable[..., bool]) -> tuple[Past, int]:

@@ -20,8 +20,7 @@ from bringup.daemon.storage import sqlite_file
 from bringup.daemon.storage.files import write_durably
 from bringup.daemon.storage.journal.base import NewRun, Past
 from bringup.daemon.storage.journal.begin_run import begin_again
-from bringup.daemon.storage.journal.damage import look_through
-from bringup.daemon.storage.journal.schema import ADDED, ADDED_COLUMNS, TABLES, VERSION
+from bringup.daemon.storage.journal.schema import ADDED, ADDED_COLUMNS, TABLES, VERSION, look_through
 from bringup.daemon.storage.sqlite_file import damage_error, is_damage, transaction, undecodable_is_damage
 from bringup.daemon.storage.state_directory import without_locks
 from bringup.drivers.files import no_database_file, read_file

@@ -15,11 +15,10 @@ from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import FailedBefore, Past
-from bringup.daemon.storage.journal.begin_run import Boot, boot_of, known_to
-from bringup.daemon.storage.journal.damage import decoding, look_through
+from bringup.daemon.storage.journal.begin_run import known_to
 from bringup.daemon.storage.journal.file import version_of
-from bringup.daemon.storage.journal.schema import VERSION
-from bringup.daemon.storage.journal.unfinished import Owed, owed_on
+from bringup.daemon.storage.journal.queries import Boot, Owed, boot_of, owed_on
+from bringup.daemon.storage.journal.schema import VERSION, decoding, look_through
 from bringup.daemon.storage.sqlite_file import damage_error, is_damage, open_read_only, unknown_write_version
 from bringup.drivers.files import no_database_file
 

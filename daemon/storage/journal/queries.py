@@ -1,9 +1,11 @@
-"""What a journal knows when a run begins: read from its tables, in the transaction that begins the run."""
+"""What a journal knows: for a run that begins, and for an import, which must not forget guests that are not back."""
 
 import json
 import sqlite3
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from bringup.daemon.decisions.actions import (
     CompletePartialDeletion,
@@ -15,8 +17,8 @@ from bringup.daemon.decisions.actions import (
 )
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.storage.journal.base import ALL, FailedBefore, InFlight, Settled
+from bringup.daemon.storage.journal.rows import load_left, load_outcome
 from bringup.daemon.storage.journal.schema import ENDED, RUNNING
-from bringup.daemon.storage.journal.serialize import load_left, load_outcome
 
 LEAVES_GUEST_ALONE = (Save, SaveMigration, SetError, LookAtGuest, CompletePartialDeletion)
 KEPT_DOWN = ("away_too_long", "resume_not_wanted", "resume_not_known")
@@ -25,6 +27,20 @@ TROUBLED = (Kind.FAILED.value, Kind.SUPERSEDED.value)
 """What came of an instance that could not be settled as it should have been."""
 BOOTS_LOOKED_AT = 16
 """How many boots are walked back over."""
+
+
+class Boot(NamedTuple):
+    """A row of ``boots``."""
+
+    number: int
+    down_s: float | None
+    memory_lost: bool
+
+
+def boot_of(database: sqlite3.Connection, boot_id: str) -> Boot | None:
+    """Read a boot; None if no run was begun on it."""
+    row = database.execute("SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?", (boot_id,)).fetchone()
+    return None if row is None else Boot(row[0], row[1], bool(row[2]))
 
 
 def away_s(database: sqlite3.Connection, at: datetime) -> float | None:
@@ -195,3 +211,40 @@ def _worked_on(database: sqlite3.Connection, run: int, attempt: int) -> set[str]
 def _held(database: sqlite3.Connection, run: int) -> set[str]:
     query = "SELECT uuid FROM instances WHERE run = ? AND kind = ?"
     return {uuid for (uuid,) in database.execute(query, (run, Kind.HELD.value))}
+
+
+NOT_BACK = (None, Kind.FAILED.value, Kind.HELD.value, Kind.DEFERRED.value, Kind.SUPERSEDED.value)
+"""What came of an instance that has not had its turn; None: nothing yet."""
+# One that was skipped says nothing of its guest; what came of it before that does.
+_LAST = """
+SELECT uuid, kind, json_extract(outcome, '$.problem[0]'), boot_id FROM instances
+JOIN runs ON runs.number = run JOIN boots ON boots.number = boot
+WHERE kind IS NULL OR kind != ? ORDER BY run
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """Which guests are not back, as far as the journal goes."""
+
+    settled: bool = False
+    """A run was ended on this boot, and it is known what was done."""
+    not_back: frozenset[str] = frozenset()
+    """UUIDs of those that this boot's runs could not bring back, or have not come to."""
+    failed_starts: frozenset[str] = frozenset()
+    """UUIDs of those whose last outcome, on whatever boot, was that their start failed."""
+
+
+def owed_on(database: sqlite3.Connection, boot_id: str) -> Owed:
+    """Tell what is owed on a boot."""
+    boot = boot_of(database, boot_id)
+    last = {uuid: rest for uuid, *rest in database.execute(_LAST, (Kind.SKIPPED.value,))}
+    return Owed(
+        settled=boot is not None and not boot.memory_lost and is_settled(database, boot.number),
+        not_back=frozenset(uuid for uuid, (kind, _verb, on) in last.items() if on == boot_id and kind in NOT_BACK),
+        failed_starts=frozenset(
+            uuid
+            for uuid, (kind, verb, _on) in last.items()
+            if kind == Kind.FAILED.value and verb == ResumeStateOnHostBoot.verb
+        ),
+    )

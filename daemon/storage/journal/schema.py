@@ -1,8 +1,21 @@
-"""The tables of the journal.
+"""The tables of the journal, and the check of what their rows hold.
 
 ``boots`` and ``runs`` are counted in the order in which they were begun: a clock may jump, a counter does not.  Times
 are UTC, ISO 8601, to the microsecond.
+
+A page may be lost, overwritten, or be another page's: damage that SQLite does not notice is found by reading the rows.
+Whatever finds it, the file is set aside: no part of it is believed
+(:func:`bringup.daemon.storage.sqlite_file.is_damage`).
 """
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Final
+
+from bringup.daemon.storage.sqlite_file import UNDECODABLE, damage_error
 
 VERSION = 1
 
@@ -40,3 +53,82 @@ ADDED_COLUMNS = {"instances": {"was": "TEXT"}}
 
 RUNNING, STOPPED, ENDED = "running", "stopped", "ended"
 """States of a run: under way or killed; given up with unfinished instances; over."""
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Take a row that holds something else than was written for damage.
+
+    :raises sqlite3.DatabaseError: one does.
+    """
+    try:
+        yield
+    except UNDECODABLE as error:
+        raise damage_error("a row does not hold what was written") from error
+
+
+def look_through(database: sqlite3.Connection) -> None:
+    """Look for damage.
+
+    :raises sqlite3.DatabaseError: there is some.
+    """
+    # Not quick_check, which takes the index of another table for one of this: twice as long, 0.15 s for 43 MiB.
+    (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        raise damage_error(str(found))
+    if database.execute("PRAGMA foreign_key_check").fetchone() is not None:
+        raise damage_error("a row refers to one that is not there")
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    with decoding():
+        for table, columns in _SMALL.items():
+            if table in _ADDED and table not in tables:
+                continue
+            names = ", ".join(columns)
+            for row in database.execute(f"SELECT {names} FROM {table}"):  # noqa: S608 - our own names
+                for reads, value in zip(columns.values(), row, strict=True):
+                    reads(value)
+
+
+def _text(value: Any) -> None:
+    if not isinstance(value, str) or not value:
+        raise TypeError("no text")
+
+
+def _number(value: Any) -> None:
+    if not isinstance(value, int) or value < 0:
+        raise TypeError("no number")
+
+
+def _time(value: Any) -> None:
+    datetime.fromisoformat(value)
+
+
+def _json(value: Any) -> None:
+    json.loads(value)
+
+
+def _perhaps(reads: Callable[[Any], None]) -> Callable[[Any], None]:
+    return lambda value: None if value is None else reads(value)
+
+
+_ADDED: Final = frozenset({"retries"})
+"""A journal of an earlier version has none."""
+_ASKED = {"number": _number, "uuid": _text, "at": _time, "after_run": _number, "taken_at": _perhaps(_time)}
+_SMALL: Final[Mapping[str, Mapping[str, Callable[[Any], None]]]] = {
+    "boots": {"number": _number, "boot_id": _text, "first_seen": _time, "last_seen": _time, "memory_lost": _number},
+    "runs": {
+        "number": _number,
+        "run_id": _text,
+        "boot": _number,
+        "host": _text,
+        "began_at": _time,
+        "attempt": _number,
+        "state": _text,
+        "ended_at": _perhaps(_time),
+        "counts": _perhaps(_json),
+    },
+    "kept_disks": {"uuid": _text, "place": _json, "kept_at": _time, "until": _time},
+    "releases": _ASKED,
+    "retries": _ASKED,
+}
+"""What every row of the tables holds that have few rows; those with many are read when they are needed."""

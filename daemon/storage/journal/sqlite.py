@@ -29,8 +29,8 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import ALL, FailedBefore, Journal, KeptDisks, Left, NewRun, Past
 from bringup.daemon.storage.journal.begin_run import begin, forget_the_old
-from bringup.daemon.storage.journal.damage import decoding
-from bringup.daemon.storage.journal.entries import (
+from bringup.daemon.storage.journal.file import JournalFile, Mark
+from bringup.daemon.storage.journal.rows import (
     ActionEnd,
     Begun,
     BegunAction,
@@ -38,12 +38,14 @@ from bringup.daemon.storage.journal.entries import (
     Entry,
     SettledEntry,
     SettledInstance,
+    detail_of,
+    dump_left,
+    dump_outcome,
     text_of,
     write_entries,
+    write_left,
 )
-from bringup.daemon.storage.journal.file import JournalFile, Mark
-from bringup.daemon.storage.journal.schema import ENDED, STOPPED
-from bringup.daemon.storage.journal.serialize import detail_of, dump_left, dump_outcome, write_left
+from bringup.daemon.storage.journal.schema import ENDED, STOPPED, decoding
 from bringup.daemon.storage.sqlite_file import transaction
 from bringup.drivers.batching import ROUND, Gathering, in_thread
 

@@ -1,13 +1,13 @@
 """The outbox: reports wait here, on disk, until the scheduler has them.
 
-* ``put`` is done when the report is on disk.  Where the disk does not take it, it waits in memory, behind those on
-  disk, and is written as soon as the disk takes it again.
+* ``put`` returns when the report is on disk.  If the disk does not take it, it waits in memory, behind those on disk,
+  and is written as soon as the disk takes it again.
 * Reports are sent in the order in which they were put, one at a time.
-* A report is removed after it was acknowledged, never before: whatever is cut off on the way, it is sent again, and
-  the receiver tells a repeat by the ``report_id``.
+* A report is removed after it was acknowledged, never before: after any interruption it is sent again, and the receiver
+  recognises a repeat by the ``report_id``.
 
-Calls to the disk are not abandoned on cancellation: they are short, and where a disk hangs the process can do nothing,
-not even end.
+Calls to the disk are not abandoned on cancellation: they are short, and if a disk hangs the process can do nothing, not
+even exit.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -25,9 +26,10 @@ import structlog
 from anyio import to_thread
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from bringup.daemon.decisions.outcomes import RunResult
 from bringup.daemon.errors import chain_of
 from bringup.daemon.storage.outbox.base import NotAcknowledged, Pending, Rejected, Transport
-from bringup.daemon.storage.outbox.report import Report
+from bringup.daemon.storage.outbox.report import Report, build_report
 from bringup.daemon.storage.outbox.spool import OutboxError, Spool
 from bringup.placement.retry_after import jittered
 
@@ -77,7 +79,6 @@ class Outbox:
         self._disk = anyio.Lock()
         self._sending = anyio.Lock()
         self._was_put = anyio.Event()
-        self._is_empty = anyio.Event()
         self._retries = 0
         self._looking = anyio.Lock()
         self._looked_at = -math.inf
@@ -89,8 +90,6 @@ class Outbox:
         :raises OutboxError: it is kept in memory only.
         """
         self._unwritten.append(report)
-        if self._is_empty.is_set():
-            self._is_empty = anyio.Event()
         try:
             async with self._disk:
                 await self._write_unwritten()
@@ -105,7 +104,9 @@ class Outbox:
             with anyio.fail_after(timeout_s):
                 while await self._send_first(transport):
                     pass
-        except (NotAcknowledged, OutboxError, TimeoutError) as error:
+        except TimeoutError:
+            return TimeoutError(f"not acknowledged in {timeout_s:g} s")
+        except (NotAcknowledged, OutboxError) as error:
             return error
         return None
 
@@ -145,12 +146,7 @@ class Outbox:
             more = await policy.wraps(attempt)()
             if more or self._unwritten or self._was_put.is_set():
                 continue
-            self._is_empty.set()
             await self._was_put.wait()
-
-    async def empty(self) -> None:
-        """Return once nothing waits; ``run_forever`` must be running."""
-        await self._is_empty.wait()
 
     async def _send_first(self, transport: Transport) -> bool:
         async with self._sending:
@@ -224,3 +220,25 @@ def _demanded_s(state: RetryCallState) -> float:
     error = None if state.outcome is None else state.outcome.exception()
     demanded_s = error.retry_after_s if isinstance(error, NotAcknowledged) else None
     return jittered(demanded_s, at_most_s=RETRY_AFTER_LIMIT_S)
+
+
+async def report_outcomes(
+    result: RunResult, *, outbox: Outbox, transport: Transport | None, created_at: datetime, timeout_s: float
+) -> Delivery:
+    """Put the report of a run into the outbox and send what waits there once, for ``timeout_s`` at most.
+
+    The caller shields it.
+    """
+    report = build_report(result, created_at=created_at)
+    problem: Exception | None = None
+    try:
+        await outbox.put(report)
+    except OutboxError as error:
+        log.error("report.not_written", report_id=report["report_id"], problem=chain_of(error))  # noqa: TRY400 - a sentence, no traceback
+        problem = error
+    if transport is not None:
+        problem = await outbox.drain(transport, timeout_s=timeout_s) or problem
+    delivery = outbox.delivery(report)
+    if problem is not None and delivery in {Delivery.KEPT, Delivery.IN_MEMORY}:
+        log.warning("report.kept", report_id=report["report_id"], delivery=delivery.value, problem=chain_of(problem))
+    return delivery

@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 from bringup.daemon.decisions.instances import FROM_LIBVIRT, ORIGIN, Instance
 from bringup.daemon.decisions.states import PowerState, VmState
-from bringup.daemon.storage.journal.unfinished import Owed
-from bringup.daemon.storage.record_files.base import Records
+from bringup.daemon.storage.journal.queries import Owed
+from bringup.daemon.storage.store.base import Records
 
 
 class DefinedGuest(Protocol):

@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.states import power_state, task_state, vm_state
-from bringup.daemon.storage.record_files.fields import PowerNumber, State, Text, Uuid, Word
-from bringup.daemon.storage.record_files.problems import Problems
+from bringup.daemon.storage.record_files.problems import PowerNumber, Problems, State, Text, Uuid, Word
 from bringup.daemon.storage.record_files.shapes import HOST
 
 _HOST = HOST

@@ -12,7 +12,6 @@ from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migr
 from bringup.daemon.decisions.migrating import AWAY_STATUSES
 
 if TYPE_CHECKING:
-    from bringup.daemon.storage.record_files.base import Records
     from bringup.daemon.storage.store.imports import ImportResult
 
 __all__ = ["AWAY_STATUSES", "Claimant", "ImportingStore", "Store"]
@@ -118,6 +117,14 @@ class Store(Protocol):
 
     async def drop_lease(self, claimant: Claimant) -> None:
         """Let go of the lease, if it is this daemon's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """Instances and migrations, each UUID once, in the order of their file."""
+
+    instances: tuple[Instance, ...] = ()
+    migrations: tuple[Migration, ...] = ()
 
 
 class ImportingStore(Store, Protocol):

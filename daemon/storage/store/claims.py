@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
+from bringup.daemon.decisions.instances import Migration
+from bringup.daemon.decisions.migrating import MOVES
 from bringup.daemon.errors import LeaseHeld, StateConflict
 from bringup.daemon.storage.store import schema
 from bringup.daemon.storage.store.base import AWAY_STATUSES, Claimant
-from bringup.daemon.storage.store.moves import MOVES, moved
+from bringup.daemon.storage.store.conflicts import moved
 
 _LEASES = schema.host_leases
 _CLAIMS = schema.instance_claims
@@ -24,12 +26,12 @@ _READ_CLAIMS = select(_CLAIMS.c.instance_uuid, _CLAIMS.c.host, _CLAIMS.c.holder)
 )
 _READ_MOVES = (
     select(
+        _MIGRATIONS.uuid,
         _MIGRATIONS.instance_uuid,
-        _MIGRATIONS.source_compute,
-        _MIGRATIONS.dest_compute,
         _MIGRATIONS.migration_type,
         _MIGRATIONS.status,
-        _MIGRATIONS.uuid,
+        _MIGRATIONS.source_compute,
+        _MIGRATIONS.dest_compute,
     )
     .where(
         _MIGRATIONS.instance_uuid.in_(bindparam("uuids", expanding=True)),
@@ -41,17 +43,6 @@ _READ_MOVES = (
 _DELETE_CLAIM = delete(_CLAIMS).where(_CLAIMS.c.instance_uuid == bindparam("b_uuid"))
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A migration that is on its way."""
-
-    source_compute: str
-    dest_compute: str | None
-    migration_type: str
-    status: str
-    uuid: str
-
-
 @dataclass(slots=True)
 class Claims:
     """The claims on some instances as a group of writes finds and leaves them."""
@@ -59,7 +50,7 @@ class Claims:
     now: float
     leases: dict[str, tuple[str, float]] = field(default_factory=dict)
     claims: dict[str, Claimant] = field(default_factory=dict)
-    moves: dict[str, list[Move]] = field(default_factory=dict)
+    moves: dict[str, list[Migration]] = field(default_factory=dict)
     _changed: dict[str, Claimant | None] = field(default_factory=dict)
 
     @classmethod
@@ -72,8 +63,9 @@ class Claims:
             found.leases[host] = (holder, until)
         for uuid, host, holder in connection.execute(_READ_CLAIMS, {"uuids": list(uuids)}):
             found.claims[uuid] = Claimant(host, holder)
-        for uuid, *move in connection.execute(_READ_MOVES, {"uuids": list(uuids)}):
-            found.moves.setdefault(uuid, []).append(Move(*move))
+        for row in connection.execute(_READ_MOVES, {"uuids": list(uuids)}).mappings():
+            move = Migration(**row)
+            found.moves.setdefault(move.instance_uuid, []).append(move)
         return found
 
     def begin(

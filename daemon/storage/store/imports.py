@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
 from bringup.daemon.decisions.instances import Instance, Migration
-from bringup.daemon.storage.record_files.base import Records
 from bringup.daemon.storage.store import schema
+from bringup.daemon.storage.store.base import Records
 from bringup.daemon.storage.store.rows import block_device_rows, instance_row, metadata_rows, migration_row, text_of
 
 CHUNK = 500

@@ -10,8 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bringup.daemon.errors import BringupError, SettingsError, Temporary
 from bringup.daemon.storage.store.database_url import parse_database_url
 from bringup.daemon.storage.store.postgresql_connection import Tls, connect_args, forget_libpqs_variables
-from bringup.daemon.storage.store.postgresql_errors import cause_of, names_a_setting
-from bringup.daemon.storage.store.postgresql_transactions import Patience
+from bringup.daemon.storage.store.postgresql_transactions import Patience, cause_of, names_a_setting
 from bringup.daemon.storage.store.schema import ensure_tables
 from bringup.daemon.storage.store.sql import Database
 

@@ -1,11 +1,11 @@
-"""Transactions of a PostgreSQL that may be away for a while.
+"""Transactions in a PostgreSQL that may be unavailable for a while, and what its errors mean.
 
-While the database is away, reads and writes wait for it; a transaction that it gives up for another's sake is made
-again.  One that takes no writes is away too, for reads as well: it may be behind.  What is waited for is asked on a new
-connection: the address may belong to another server by now.
+While the database is unavailable, reads and writes wait for it; a transaction that it aborts for the sake of another is
+made again.  A server that takes no writes is unavailable too, for reads as well: it may be behind.  Each attempt uses a
+new connection: the address may belong to another server by now.
 
-A commit whose answer was cut off is never made twice, and never taken for a conflict with itself: each transaction
-leaves a row with a token of its own, which is looked for afterwards.  (The number of the transaction would not do: a
+A commit whose answer was cut off is never made twice, and never mistaken for a conflict with itself: each transaction
+leaves a row with a token of its own, which is looked up afterwards.  (The number of the transaction would not do: a
 server that crashed before it wrote that number down gives it to another one.)
 """
 
@@ -17,7 +17,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 from sqlalchemy import (
@@ -37,7 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as insert_if_missing
 from sqlalchemy.engine.interfaces import ExceptionContext
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, ResourceClosedError, SQLAlchemyError
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 from tenacity.nap import sleep_using_event
 
@@ -45,7 +45,85 @@ from bringup.daemon.closing import HURRY_S
 from bringup.daemon.errors import StoreUnavailable
 from bringup.daemon.logs import get_logger
 from bringup.daemon.storage.store.postgresql_connection import STATEMENT_S
-from bringup.daemon.storage.store.postgresql_errors import ReadOnlyServer, is_away, is_conflict, is_read_only, words_of
+
+CONFLICTS: Final = ("40001", "40P01", "55P03")
+"""Serialization failure (on a standby: a conflict with recovery), deadlock, lock not available."""
+READ_ONLY: Final = ("25006", "55000")
+"""Only reads are taken (a standby, a server that was demoted or is switched over); not while it recovers."""
+CUT_OFF: Final = ("57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
+"""Shut down, crashed, starting up or not accepting, idle for too long."""
+HOPELESS: Final = (
+    "authentication failed",
+    "does not exist",
+    "no such user",
+    "no such database",
+    "no pg_hba.conf entry",
+    "no password supplied",
+    "statement pooling mode",
+)
+"""Words of a refusal to connect that no waiting mends; each server that was asked must have said one."""
+MADE_BY_ANOTHER: Final = ("42P07", "42710", "42701", "42P06")
+"""A table, an object, a column or a schema is there already: another host made it at the same moment."""
+NEXT_SERVER: Final = "\n- host: "
+"""Where psycopg, which asked several servers, begins with what the next one said."""
+
+
+class ReadOnlyServer(SQLAlchemyError):
+    """The server takes no writes: it is a standby, or was made one."""
+
+
+def is_read_only(error: BaseException | None) -> bool:
+    """Tell whether an error of psycopg says that the server takes no writes now."""
+    return isinstance(error, psycopg.Error) and error.sqlstate in READ_ONLY
+
+
+def is_away(error: SQLAlchemyError) -> bool:
+    """Tell whether there was no database to answer, or none that may be written to."""
+    if not isinstance(error, DBAPIError):
+        # A connection that broke in the middle, as whoever uses it next is told.
+        return isinstance(error, PendingRollbackError | ResourceClosedError | ReadOnlyServer)
+    cause = error.orig
+    state = getattr(cause, "sqlstate", None)
+    if is_read_only(cause) or state in CUT_OFF:
+        return True
+    of_the_connection = isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
+    if of_the_connection and _is_hopeless(str(cause)):
+        return False
+    return error.connection_invalidated or (of_the_connection and not is_conflict(error))
+
+
+def names_a_setting(error: SQLAlchemyError) -> bool:
+    """Tell whether a person must set something right: who, whose and which the database is, or what it is asked."""
+    if not isinstance(error, DBAPIError):
+        return False
+    cause = error.orig
+    state = getattr(cause, "sqlstate", None) or ""
+    if state.startswith(("28", "3D")):
+        return True
+    if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        return _is_hopeless(str(cause))
+    return isinstance(cause, psycopg.ProgrammingError | psycopg.NotSupportedError) and state not in MADE_BY_ANOTHER
+
+
+def is_conflict(error: SQLAlchemyError) -> bool:
+    """Tell whether the database gave the transaction up for another's sake."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in CONFLICTS
+
+
+def cause_of(error: SQLAlchemyError) -> BaseException:
+    """Give the database module's own error: SQLAlchemy's shows statements, and may show values."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def words_of(error: SQLAlchemyError) -> str:
+    """Say what the database said."""
+    return str(cause_of(error)).strip()
+
+
+def _is_hopeless(text: str) -> bool:
+    said = text.split(NEXT_SERVER)[1:] or [text]
+    return all(any(words in each for words in HOPELESS) for each in said)
+
 
 log = get_logger()
 

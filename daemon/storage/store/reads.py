@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, Select, Table, bindpa
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.logs import get_logger
 from bringup.daemon.storage.store import schema
-from bringup.daemon.storage.store.row_checks import flavor_of, instance_of, migration_of
+from bringup.daemon.storage.store.rows import flavor_of, instance_of, migration_of
 
 _INSTANCE = schema.instances.c
 log = get_logger()

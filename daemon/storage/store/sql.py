@@ -17,9 +17,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from bringup.daemon import closing
 from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StoreError, StoreUnavailable
-from bringup.daemon.storage.record_files.base import Records
 from bringup.daemon.storage.store import claims, reads
-from bringup.daemon.storage.store.base import Claimant
+from bringup.daemon.storage.store.base import Claimant, Records
 from bringup.daemon.storage.store.imports import ImportResult, chunks, import_records
 from bringup.daemon.storage.store.rows import changed_columns
 from bringup.daemon.storage.store.writes import (

@@ -12,7 +12,7 @@ from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
 from bringup.daemon.storage.store import reads, schema
 from bringup.daemon.storage.store.base import Claimant
 from bringup.daemon.storage.store.claims import Claims
-from bringup.daemon.storage.store.expected_states import conflict
+from bringup.daemon.storage.store.conflicts import conflict
 from bringup.daemon.storage.store.rows import metadata_rows
 
 

@@ -1,8 +1,9 @@
-"""A record against the states that it is expected to have.  Pure."""
+"""What forbids to write a record or to start its guest: it is in another state, or another host's.  Pure."""
 
 from collections.abc import Iterable
 
-from bringup.daemon.decisions.instances import Expected
+from bringup.daemon.decisions.instances import Expected, Migration
+from bringup.daemon.decisions.migrating import REVERTED, leaving
 from bringup.daemon.decisions.states import TaskState, UnknownState, VmState
 from bringup.daemon.errors import StateConflict
 
@@ -30,3 +31,17 @@ def _word(state: VmState | TaskState | UnknownState | None) -> str:
 
 def _words(states: Iterable[VmState | TaskState | UnknownState | None]) -> str:
     return " or ".join(_word(state) for state in states) or "(nothing)"
+
+
+def moved(
+    uuid: str, recorded: str | None, here: str, moves: Iterable[Migration], *, reverting: bool
+) -> StateConflict | None:
+    """Say that an instance is another host's, or on its way there; None: it is ``here`` and stays."""
+    if recorded != here:
+        return StateConflict(f"{uuid} is on host {recorded} now, it was on {here}")
+    for move in leaving(moves, here):
+        if not (reverting and move.migration_type in REVERTED):
+            return StateConflict(
+                f"{uuid} is on its way to another host: {move.migration_type} {move.uuid} is {move.status}"
+            )
+    return None

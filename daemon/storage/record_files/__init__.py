@@ -1,11 +1,12 @@
 """Files of records: Nova's answers to ``GET /servers/detail`` and our own JSON.
 
-``documents`` parses a file into JSON documents, ``servers_detail`` and ``own`` turn a document into records (``own``
-writes our JSON too), ``problems`` collects what is wrong with them.  What is written to the store is decided elsewhere.
+``documents`` parses a file into JSON documents, ``servers_detail`` and ``own`` turn a document into records,
+``problems`` collects what is wrong with them, ``writing`` writes our own JSON.  What is written to the store is decided
+elsewhere.
 """
 
-from bringup.daemon.storage.record_files.own import FORMAT, dump_records
 from bringup.daemon.storage.record_files.reading import LIMIT_BYTES, read_records
+from bringup.daemon.storage.record_files.writing import FORMAT, dump_records
 from bringup.daemon.storage.store.base import Records
 
 __all__ = ["FORMAT", "LIMIT_BYTES", "Records", "dump_records", "read_records"]

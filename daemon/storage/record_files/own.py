@@ -1,7 +1,5 @@
-"""Our own JSON, ``bringup.records/1``, read and written: every field of every record."""
+"""Our own JSON, ``bringup.records/1``: every field of an instance and of a migration, states as Nova's words."""
 
-import json
-from dataclasses import fields
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -9,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.states import power_state, task_state, vm_state
 from bringup.daemon.storage.record_files.problems import Objects, PowerNumber, Problems, State, Text, Uuid, Word
-from bringup.daemon.storage.store.base import Records
 from bringup.drivers.volume_identity import without_credentials
 
 _HINTS = {
@@ -80,41 +77,3 @@ def migration(data: Any, where: str, problems: Problems) -> Migration | None:
     except ValidationError as error:
         problems.add_invalid(where, error, _HINTS)
         return None
-
-
-FORMAT = "bringup.records/1"
-
-_STATES = frozenset({"vm_state", "task_state", "power_state"})
-_MAPPINGS = frozenset({"flavor", "metadata", "system_metadata"})
-_SEQUENCES = frozenset({"network_info", "block_devices"})
-_INSTANCE_FIELDS = tuple(field.name for field in fields(Instance))
-# When Nova last wrote a row is not a record: it says something only while it is fresh.
-_MIGRATION_FIELDS = tuple(field.name for field in fields(Migration) if field.compare)
-
-
-def dump_records(records: Records, *, indent: int | None = None) -> str:
-    """Write records as one JSON document that ``read_records`` reads back as they were."""
-    document = {
-        "format": FORMAT,
-        "instances": [_instance(instance) for instance in records.instances],
-        "migrations": [
-            {name: getattr(migration, name) for name in _MIGRATION_FIELDS} for migration in records.migrations
-        ],
-    }
-    return json.dumps(document, indent=indent)
-
-
-def _instance(instance: Instance) -> dict[str, Any]:
-    return {name: _plain(name, getattr(instance, name)) for name in _INSTANCE_FIELDS}
-
-
-def _plain(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if name in _STATES:
-        return value.value
-    if name in _MAPPINGS:
-        return dict(value)
-    if name in _SEQUENCES:
-        return [dict(entry) for entry in value]
-    return value

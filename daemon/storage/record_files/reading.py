@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bringup.daemon.decisions.instances import Instance, Migration
-from bringup.daemon.storage.record_files.documents import MOST_ENTRIES, has_too_many_entries, read_documents
-from bringup.daemon.storage.record_files.own import FORMAT
+from bringup.daemon.storage.record_files.documents import MOST_ENTRIES, has_too_many_entries, read_documents, refusal_of
 from bringup.daemon.storage.record_files.shapes import (
     COMMAND,
     as_nova_says,
     is_line_of_a_list,
-    refusal_of,
     servers_in,
     unread_texts,
 )
+from bringup.daemon.storage.record_files.writing import FORMAT
 from bringup.daemon.storage.store.base import Records
 from bringup.daemon.text import short
 

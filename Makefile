@@ -104,7 +104,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 # As an operator installs it: what the tests need would be imported too, and make a start slower.  keystoneauth1 is a peer.
-# With what the driver for libvirt wants (bringup[network]); its binding is built by bench-libvirt.
+# With the requirements of the driver for libvirt (bringup[network]); its binding is built by bench-libvirt.
 # After .dev, not beside it: both build in this directory.
 $(VENV)/.plain: pyproject.toml constraints.txt $(shell find daemon drivers placement bringup -name '*.py') | $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)/plain

@@ -1,4 +1,4 @@
-"""Draw ``docs/demo.svg``: the demonstration, half-way and at its end.  ``python docs/draw_demo.py``."""
+"""Draw ``docs/demo.svg``: the demonstration, half-way and complete.  ``python docs/draw_demo.py``."""
 
 import re
 import tempfile

@@ -39,7 +39,7 @@ class Photographer:
         """Take the picture once most is done."""
 
         async def take() -> None:
-            # A run has no event for it: it is looked at again and again.
+            # A run has no event for it: the page is polled.
             while not progress.total or progress.done < SETTLED * progress.total:  # noqa: ASYNC110
                 await anyio.sleep(0.05)
             await anyio.to_thread.run_sync(self._picture)
@@ -52,7 +52,7 @@ class Photographer:
         window = self._window
         window.open(self._url)
         window.until("return document.body.dataset.drawn > 60 && !document.querySelector('#attention').hidden")
-        # As if a person had scrolled: else those that run are in sight, which are the last.
+        # As if a user had scrolled: otherwise the running instances are in sight, which are the last.
         window.run("document.getElementById('scroll').dispatchEvent(new Event('wheel'))")
         window.run("document.getElementById('scroll').scrollTop = 0")
         (HERE / "status.png").write_bytes(window.picture())

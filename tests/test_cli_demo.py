@@ -91,7 +91,7 @@ def test_a_block_that_fails_ends_its_child_too(tmp_path: Path) -> None:
 
 
 def test_a_child_that_ends_before_it_serves_is_named(capfd: pytest.CaptureFixture[str]) -> None:
-    said = r"cannot start bringup\.nothing: it ended with exit code 1"
+    said = r"cannot start bringup\.nothing: it exited with code 1"
     with pytest.raises(Unavailable, match=said), serving("bringup.nothing", []):
         pass
 

@@ -153,7 +153,7 @@ def test_a_boot_whose_run_found_no_placement_forgets_no_guest_at_the_next_import
     again = imported(computer, "--from-libvirt")
 
     assert (again.code, again.err) == (0, "")
-    assert "1 kept as they were" in again.out
+    assert "1 records not overwritten" in again.out
     assert computer.stored()[uuid_of(1)].vm_state is VmState.ACTIVE
     assert computer.run().code == 0
     assert active(server) == {uuid_of(1)}
@@ -177,9 +177,9 @@ def test_a_guest_that_could_not_be_started_is_started_at_the_next_boot_though_it
     assert computer.run().code == 0
     assert active(server) == set()
 
-    assert "1 kept as they were" in imported(computer, "--from-libvirt").out
+    assert "1 records not overwritten" in imported(computer, "--from-libvirt").out
     assert computer.run().code == 0
-    assert "1 kept as they were" in imported(computer, "--from-libvirt").out
+    assert "1 records not overwritten" in imported(computer, "--from-libvirt").out
 
     boots(computer, tmp_path, 3)
     disk.with_suffix(".away").rename(disk)

@@ -169,4 +169,4 @@ def test_an_output_that_no_disk_takes_is_said_and_has_a_documented_code(
 
     assert [each.returncode for each in ended] == [code, code]
     assert "Traceback" not in ended[0].stderr
-    assert code != os.EX_TEMPFAIL or "standard output cannot be written (No space left on device)" in ended[0].stderr
+    assert code != os.EX_TEMPFAIL or "cannot write standard output (No space left on device)" in ended[0].stderr

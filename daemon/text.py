@@ -41,6 +41,16 @@ def labelled(uuid: str, name: str) -> str:
     return f"{printable(name)} ({uuid})" if name and name != uuid else uuid
 
 
+def in_plain_words(did: str | None) -> str:
+    """Return the value of a ``Did`` in words (``left_running``: ``left running``), ``?`` where it is not known yet."""
+    return "?" if did is None else did.replace("_", " ")
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return counts in words: ``16 started, 6 left running``."""
+    return ", ".join(f"{count} {in_plain_words(did)}" for did, count in counts.items() if count)
+
+
 def line(text: str) -> str:
     """Give a text in one line of bounded length, as a message has it."""
     return short(printable(text[: LONGEST_LINE + 1]), LONGEST_LINE)

@@ -50,6 +50,7 @@ def test_a_state_on_the_command_line_is_explained_as_json(site: Site) -> None:
             ],
             "ends": True,
             "kind": "initialized",
+            "did": "rebooted",
             "waits_for_look": None,
         }
     ]
@@ -60,12 +61,12 @@ def test_a_state_is_explained_in_words(site: Site) -> None:
 
     assert ended.lines == [
         "active/none/running",
-        "  if running at the second look: initialized",
+        "  if running at the second look: initialized, left running",
         "    vifs: plug_vifs",
         "      Its NICs are made ready on the host, whether it runs or not.",
         "    runs: ensure_filtering_rules_for_instance",
         "      It runs: its firewall rules are put in place.",
-        "  if not running at the second look: initialized",
+        "  if not running at the second look: initialized, stays off or left paused",
         "    vifs: plug_vifs",
         "      Its NICs are made ready on the host, whether it runs or not.",
         "    stays_off: nothing",
@@ -175,7 +176,7 @@ def test_a_wrong_line_is_said_in_words_too(site: Site) -> None:
 
     assert ended.lines == [
         "error/none/none",
-        "  skipped",
+        "  skipped, left alone",
         "    in_error: nothing",
         "      It is in ERROR, and neither a resize nor a deletion of it was cut short: it waits for a person.",
         "line 2: vm_state is 1: give text",

@@ -64,15 +64,19 @@ def test_a_plan_of_a_store_says_what_and_why(site: Site) -> None:
 
     assert (ended.code, ended.err) == (0, "")
     assert plain(ended.lines) == [
-        "name uuid vm/task/power guest because what",
+        "name uuid vm/task/power guest did because what",
         (
-            f"vm 2 {uuid_of(2)} active/reboot_started/running shutdown soft_reboot_went_down "
+            f"vm 2 {uuid_of(2)} active/reboot_started/running shutdown rebooted soft_reboot_went_down "
             "save task_state=reboot_pending_hard, reboot HARD"
         ),
-        f"! vm 3 {uuid_of(3)} active/deleting/running ? deletion_interrupted delete",
-        (f"vm 1 {uuid_of(1)} active/none/running running vifs > runs plug_vifs, ensure_filtering_rules_for_instance"),
+        f"! vm 3 {uuid_of(3)} active/deleting/running ? deleted deletion_interrupted delete",
+        (
+            f"vm 1 {uuid_of(1)} active/none/running running left running vifs > runs "
+            "plug_vifs, ensure_filtering_rules_for_instance"
+        ),
         "",
         f"{HOST}: 3 instances",
+        "planned: 1 rebooted, 1 deleted, 1 left running",
         "! 1 deletion_interrupted delete",
         "1 soft_reboot_went_down save task_state=reboot_pending_hard, reboot HARD",
         "1 vifs > runs plug_vifs, ensure_filtering_rules_for_instance",
@@ -104,6 +108,7 @@ def test_a_plan_as_json_has_a_line_an_instance(site: Site) -> None:
                 {"rule": "runs", "action": "ensure_filtering_rules_for_instance", "arguments": {}},
             ],
             "kind": "initialized",
+            "did": "left_running",
             "destroys": False,
             "waits_for_look": None,
             "problem": None,
@@ -262,10 +267,10 @@ def test_without_a_look_every_course_is_said(site: Site) -> None:
     evacuated, healthy = site.run("plan", "--no-look", "--json", *settings).documents
 
     assert plain(text.lines[1:7]) == [
-        f"! vm 2 {uuid_of(2)} active/none/running ? ? it depends",
+        f"! vm 2 {uuid_of(2)} active/none/running ? ? ? it depends",
         "! if the hypervisor has its guest: evacuated: destroy_evacuated, save migration status=completed",
         "if the hypervisor has no guest of it: not_ours: nothing (skipped)",
-        f"vm 1 {uuid_of(1)} active/none/running ? vifs > ? plug_vifs, then it depends",
+        f"vm 1 {uuid_of(1)} active/none/running ? ? vifs > ? plug_vifs, then it depends",
         "if running at the second look: runs: ensure_filtering_rules_for_instance",
         "if not running at the second look: stays_off: nothing",
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bringup.daemon.cli.options import add_json_to, write_line
 from bringup.daemon.errors import UsageError
+from bringup.daemon.text import counted
 
 if TYPE_CHECKING:
     from bringup.daemon.settings import Settings
@@ -175,10 +176,9 @@ def _write_received(scheduler: str, host: str) -> None:
             return
         report = reports[-1]
         known: list[Any] = client.get(f"/hosts/{host}").json()["instances"]
-    outcomes = ", ".join(f"{count} {kind}" for kind, count in report["counts"].items() if count)
     write_line(
-        f"The scheduler received report {report['report_id']}: {outcomes}; "
-        f"{len(report['deleted'])} deleted, {len(report['elsewhere'])} elsewhere. "
+        f"The scheduler received report {report['report_id']}: {counted(report['did'])}; "
+        f"{report['counts']['failed']} failed, {len(report['elsewhere'])} on other hosts. "
         f"It now knows {len(known)} instances on {host}."
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bringup.daemon.cli.options import add_json_to, write_json, write_line
 from bringup.daemon.errors import UsageError
+from bringup.daemon.text import in_plain_words
 
 if TYPE_CHECKING:
     from bringup.daemon.cli.explain_input import Question
@@ -134,7 +135,9 @@ def _write(question: "Question", document: dict[str, Any], *, as_json: bool) -> 
     write_line("/".join(state_word(state) for state in states))
     for course in forecast.courses:
         when = condition(course, forecast)
-        write_line(f"  {when}: {course.kind.value}" if when else f"  {course.kind.value}")
+        did = " or ".join(dict.fromkeys(in_plain_words(each.value) for each in course.done.values()))
+        outcome = f"{course.kind.value}, {did}"
+        write_line(f"  {when}: {outcome}" if when else f"  {outcome}")
         _write_course(course)
 
 
@@ -157,6 +160,7 @@ def _answer(forecast: "Forecast") -> dict[str, Any]:
         "steps": [step_json(step) for step in forecast.steps],
         "ends": certain is not None,
         "kind": None if certain is None else certain.kind.value,
+        "did": None if certain is None or certain.did is None else certain.did.value,
         "waits_for_look": None if look is None else look.value,
     }
     return answer if certain is not None else {**answer, "courses": courses_json(forecast)}

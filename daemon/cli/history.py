@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json, write_line
 from bringup.daemon.decisions.advice import gathered
 from bringup.daemon.errors import UsageError
-from bringup.daemon.text import labelled, printable
+from bringup.daemon.text import counted, in_plain_words, labelled, printable
 
 if TYPE_CHECKING:
     from bringup.daemon.settings import Settings
     from bringup.daemon.storage.journal.history import History
 
 Row = Mapping[str, Any]
+ATTENTION = ("failed", "held", "deferred", "superseded")
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -77,11 +78,12 @@ def _write_runs(history: "History", limit: int, *, as_json: bool) -> None:
             _seconds(run["took_s"]),
             str(run["attempt"]),
             run["state"],
-            _counts(run),
+            counted(run["did"] or run["counts"] or {}),
+            counted({kind: count for kind, count in (run["counts"] or {}).items() if kind in ATTENTION}),
         )
         for run in runs
     ]
-    _write_table(("run", "began (UTC)", "took", "attempt", "state", "outcomes"), rows)
+    _write_table(("run", "began (UTC)", "took", "attempt", "state", "done", "attention"), rows)
 
 
 def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
@@ -104,13 +106,14 @@ def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
             row["name"],
             row["uuid"],
             row["kind"] or "unsettled",
+            _did(row),
             " > ".join(row["because"]),
             _seconds(row["took_s"]),
             _problem(row),
         )
         for row in instances
     ]
-    _write_table(("name", "uuid", "outcome", "because", "took", "problem"), rows)
+    _write_table(("name", "uuid", "outcome", "did", "because", "took", "problem"), rows)
     for line in gathered(row["advice"] and row["advice"].replace(row["uuid"], "UUID") for row in instances):
         write_line(line)
 
@@ -139,7 +142,8 @@ def _write_instance(history: "History", uuid: str, *, as_json: bool) -> None:
     write_line(f"instance {labelled(uuid, name)}" + (f", project {project}" if project else ""))
     for row in found:
         write_line(
-            f"run {row['run_id'][:8]}: {row['kind'] or 'unsettled'}, {' > '.join(row['because'])} {_problem(row)}"
+            f"run {row['run_id'][:8]}: {row['kind'] or 'unsettled'}, {_did(row)}, {' > '.join(row['because'])} "
+            f"{_problem(row)}"
         )
         rows = [
             (
@@ -185,9 +189,8 @@ def _seconds(took_s: float | None) -> str:
     return "" if took_s is None else f"{took_s:.1f} s"
 
 
-def _counts(run: Row) -> str:
-    counts = run["counts"] or {}
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+def _did(row: Row) -> str:
+    return in_plain_words(row["did"])
 
 
 def _problem(row: Row) -> str:

@@ -58,6 +58,11 @@ class Planned:
         return self.course is not None and self.course.kind is Kind.DEFERRED
 
     @property
+    def did(self) -> str | None:
+        """What would be done to it, as a value of ``Did``; None if that is unknown."""
+        return None if self.course is None or self.course.did is None else self.course.did.value
+
+    @property
     def instance(self) -> Instance:
         """Its record."""
         return self.facts.instance

@@ -29,7 +29,7 @@ from bringup.daemon.decisions.forecast_values import Course
 from bringup.daemon.decisions.from_needs import is_tried_again
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.rules import Step
-from bringup.daemon.text import one_line_of_json, printable
+from bringup.daemon.text import counted, in_plain_words, one_line_of_json, printable
 
 DESTRUCTIVE = (CompletePartialDeletion, Delete, DestroyEvacuated, DestroyGuest)
 STARTS = (Reboot, ResumeStateOnHostBoot, RevertMigration, Start)
@@ -65,6 +65,7 @@ def _json(planned: Planned) -> dict[str, Any]:
         "why": list(known.why),
         "steps": [step_json(step) for step in known.steps],
         "kind": None if course is None else course.kind.value,
+        "did": planned.did,
         "destroys": _may_destroy(planned),
         "waits_for_look": None if look is None or course is not None else look.value,
         "problem": planned.problem,
@@ -80,7 +81,7 @@ def text_lines(planned: Sequence[Planned], host: str) -> Iterator[str]:
     """Return an aligned line for each instance, with its possible courses where there are several, then the counts."""
     rows = [_row(each) for each in planned]
     if rows:
-        header = ("", "name", "uuid", "vm/task/power", "guest", "because", "what")
+        header = ("", "name", "uuid", "vm/task/power", "guest", "did", "because", "what")
         widths = [min(_WIDEST, max(map(len, column))) for column in zip(header, *rows, strict=True)]
         for row, each in zip((header, *rows), (None, *planned), strict=True):
             yield _aligned(row, widths)
@@ -102,6 +103,7 @@ def _row(planned: Planned) -> tuple[str, ...]:
         instance.uuid,
         printable("/".join(state_word(state) for state in states)),
         "?" if planned.look is None else state_word(planned.look),
+        in_plain_words(planned.did),
         _because(known.because, open_ended=planned.course is None),
         f"cannot read the guest: {printable(planned.problem)}"
         if planned.problem
@@ -143,12 +145,16 @@ def _remarks(planned: Planned) -> Iterator[str]:
 
 
 def _counts(planned: Sequence[Planned], rows: Sequence[Sequence[str]], host: str) -> Iterator[str]:
-    counted: Counter[tuple[str, str, str]] = Counter()
+    groups: Counter[tuple[str, str, str]] = Counter()
+    done: Counter[str | None] = Counter(each.did for each in planned)
     for each, (mark, *_facts, because, what) in zip(planned, rows, strict=True):
-        counted[because, "cannot read the guest" if each.problem else what, mark] += 1
+        groups[because, "cannot read the guest" if each.problem else what, mark] += 1
     yield f"{host}: {len(planned)} instance{'' if len(planned) == 1 else 's'}"
-    width = max((len(because) for because, _what, _mark in counted), default=0)
-    for (because, what, mark), count in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
+    if planned:
+        counts = {did or "not known yet": count for did, count in done.most_common()}
+        yield f"planned: {counted(counts)}"
+    width = max((len(because) for because, _what, _mark in groups), default=0)
+    for (because, what, mark), count in sorted(groups.items(), key=lambda item: (-item[1], item[0])):
         yield f"{mark} {count:>6}  {because.ljust(width)}  {what}"
     deferred = [each for each in planned if each.is_deferred]
     if deferred:

@@ -9,6 +9,7 @@ from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.status.timeline import Bar, Segment, Timeline
 from bringup.daemon.storage.journal.history import History
 from bringup.daemon.storage.journal.schema import decoding
+from bringup.daemon.text import in_plain_words
 
 
 @decoding()
@@ -33,13 +34,20 @@ def timeline_of(history: History, prefix: str) -> Timeline | None:
         segments[row["uuid"]].append(Segment(row["verb"], began_s, max(ended_s, began_s), failed))
     bars = [_bar(row, segments.get(row["uuid"], []), zero, end_s) for row in instances]
     began = str(run["began_at"])[:19]
-    counts = Counter(bar.kind.value if bar.kind is not None else "unsettled" for bar in bars)
+    counts = Counter(_did(row) for row in instances)
     return Timeline(
         title=f"{run['host']}: {len(bars)} instances",
         subtitle=f"run {run['run_id']}, began {began} UTC, {run['state']}, attempt {run['attempt']}",
         bars=tuple(sorted(bars, key=lambda bar: (bar.began_s, bar.uuid))),
         counts=dict(counts.most_common()),
     )
+
+
+def _did(row: sqlite3.Row) -> str:
+    """Return what was done to an instance, in words; its outcome if an earlier version wrote the journal."""
+    if row["kind"] is None:
+        return "unsettled"
+    return in_plain_words(str(json.loads(row["outcome"]).get("did") or row["kind"]))
 
 
 def _bar(row: sqlite3.Row, segments: list[Segment], zero: float, end_s: float) -> Bar:

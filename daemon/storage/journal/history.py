@@ -166,6 +166,8 @@ def _run(row: sqlite3.Row) -> Row:
     found = dict(row)
     del found["number"]
     found["counts"] = json.loads(found["counts"]) if found["counts"] else None
+    # An earlier version did not write these.
+    found["did"] = found["counts"].pop("did", None) if found["counts"] else None
     return found
 
 

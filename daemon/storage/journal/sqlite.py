@@ -201,7 +201,8 @@ class SqliteJournal(Journal):
     async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
         """Write the end of a run; one with unfinished instances was stopped, and goes on when it is begun again."""
         state = STOPPED if result.unfinished else ENDED
-        counts = json.dumps({kind.value: result.count(kind) for kind in Kind})
+        did = {did.value: count for did, count in result.count_done().items()}
+        counts = json.dumps({kind.value: result.count(kind) for kind in Kind} | {"did": did})
         at = text_of(self._now())
 
         def end() -> None:

@@ -1,10 +1,12 @@
 """What every test has."""
 
+import gc
 import signal
 import sys
 
 import hypothesis
 import pytest
+import structlog
 
 pytest_plugins = ["support.fuzzing", "support.one_worker", "support.oracle_tally", "support.programs", "support.quick"]
 
@@ -22,31 +24,33 @@ ON_BOTH_BACKENDS = frozenset(
         "test_batching",
         "test_batching_repeatable",
         "test_cancellation",
-        "test_deferred_instances",
         "test_host_lease",
         "test_init_host",
         "test_init_instance",
-        "test_keystone",
-        "test_libvirt_connections",
-        "test_libvirt_room",
         "test_lifecycle_events",
         "test_operations",
-        "test_outbox",
         "test_parallel",
-        "test_service_placement_gate",
-        "test_service_process",
         "test_start_claim",
-        "test_stores",
         "test_tasks",
     }
 )
 """Where tasks, deadlines and cancellation are what is tested; all else runs on asyncio alone, as the daemon does."""
+SAMPLED_ON_TRIO = frozenset({"test_decision_tables", "test_double_faults", "test_faults"})
+"""Replays of the oracle: all of it on asyncio, and a few cells of each row on trio, which are measured."""
 
 
 def pytest_configure() -> None:
-    """Hear a hang-up also under nohup, where the daemon that a test starts would ignore it, as it should."""
+    """Receive a hang-up also under nohup, which the daemon that a test starts would inherit; write short tracebacks."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # In colours, with all variables, one takes half a second to draw, and nobody sees it.
+    structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
+
+
+def pytest_collection_finish() -> None:
+    """Keep the tests themselves out of every later collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -54,14 +58,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marks = metafunc.definition.iter_markers("parametrize")
     chosen = hasattr(metafunc.module, "anyio_backend") or any(mark.args[0] == "anyio_backend" for mark in marks)
     if "anyio_backend" in metafunc.fixturenames and not chosen:
-        path = metafunc.definition.path
-        replays = path.parent.name == "conformance"
-        core = path.stem in ON_BOTH_BACKENDS or replays
-        # The same lines run on both.  A replay on trio is of fewer cells, so that one is measured.
-        unmeasured = [pytest.mark.no_cover]
-        on_asyncio = pytest.param("asyncio", marks=unmeasured if replays else [])
-        on_trio = pytest.param("trio", marks=[] if replays else unmeasured)
-        metafunc.parametrize("anyio_backend", [on_asyncio, on_trio] if core else [on_asyncio], indirect=True)
+        file = metafunc.definition.path.stem
+        # The same lines run on both: they are measured once, where it costs less.
+        measured = {"asyncio": file not in SAMPLED_ON_TRIO, "trio": file in SAMPLED_ON_TRIO}
+        backends = ["asyncio", "trio"] if file in ON_BOTH_BACKENDS | SAMPLED_ON_TRIO else ["asyncio"]
+        params = [pytest.param(name, marks=[] if measured[name] else pytest.mark.no_cover) for name in backends]
+        metafunc.parametrize("anyio_backend", params, indirect=True)
 
 
 @pytest.fixture

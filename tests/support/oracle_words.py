@@ -1,5 +1,6 @@
 """Nova's words for calls: which of them are ours to make, and whether ours are the same."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,8 +28,9 @@ NO_CALL = (">", "<", "log.")
 NOT_IN_34 = ("drv.ensure_filtering_rules_for_instance", "drv.post_interrupted_snapshot_cleanup")
 
 
+@functools.cache
 def why_out_of_scope(token: str) -> str | None:
-    """Tell why a call of Nova's is none of ours, None where it is."""
+    """Return why a call of Nova's is none of ours, None where it is."""
     return next((why for start, why in OUT_OF_SCOPE.items() if token.startswith(start)), None)
 
 

@@ -3,8 +3,8 @@
 A test is left out where its file uses a peer or a program, which its imports from ``support`` tell, or takes long.
 """
 
-import functools
-from types import ModuleType
+import re
+from pathlib import Path
 
 import pytest
 
@@ -59,24 +59,17 @@ LONG = frozenset(
 )
 CASES = frozenset({"postgresql", "libvirt"})
 """Cases of a contract that are real peers."""
+IMPORTS = re.compile(r"^from support(?:\.(\w+))? import (\([^)]*\)|.*)$", re.MULTILINE)
+NAMES = re.compile(r"\w+")
 
 
-def is_quick(item: pytest.Item) -> bool:
-    """Tell whether a test is among the quick ones."""
-    if item.path.parent.name in FOLDERS or item.path.stem in LONG:
+def is_quick(path: Path) -> bool:
+    """Check whether a file has quick tests; what it imports is read from its text, as an import takes time."""
+    if not FOLDERS.isdisjoint(path.parts) or path.stem in LONG:
         return False
-    case = getattr(item, "callspec", None)
-    if item.path.parent.name == "contract" and case is not None and not CASES.isdisjoint(case.id.split("-")):
-        return False
-    return not any(f"support.{peer}" in _used(getattr(item, "module", None)) for peer in PEERS)
-
-
-@functools.cache
-def _used(module: ModuleType) -> frozenset[str]:
-    """Name the modules that a test's file has something of."""
-    values = vars(module).values()
-    return frozenset(
-        value.__name__ if isinstance(value, ModuleType) else str(getattr(value, "__module__", "")) for value in values
+    imported = IMPORTS.findall(path.read_text())
+    return path.parent.name == "contract" or PEERS.isdisjoint(
+        name for module, names in imported for name in ([module] if module else NAMES.findall(names))
     )
 
 
@@ -85,9 +78,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="no peer, no program, nothing that takes long")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the files that are not quick."""
+    quick = not config.option.quick or collection_path.suffix != ".py" or is_quick(collection_path)
+    return None if quick else True
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not quick."""
+    """Leave out the cases of a contract that are real peers."""
     if config.option.quick:
-        left_out = [item for item in items if not is_quick(item)]
-        items[:] = [item for item in items if is_quick(item)]
+        left_out = [item for item in items if _is_real(item)]
+        items[:] = [item for item in items if not _is_real(item)]
         config.hook.pytest_deselected(items=left_out)
+
+
+def _is_real(item: pytest.Item) -> bool:
+    case = getattr(item, "callspec", None)
+    return item.path.parent.name == "contract" and case is not None and not CASES.isdisjoint(case.id.split("-"))

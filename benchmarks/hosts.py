@@ -16,7 +16,7 @@ from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.recovery.context import Host, Start
 from bringup.daemon.recovery.evacuated_guests import SettingWitness
 from bringup.daemon.recovery.executor import Executor
-from bringup.daemon.recovery.start_claim import StartFence
+from bringup.daemon.recovery.start_claim import StartClaim
 from bringup.daemon.service.assembly import utc_now
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
@@ -115,7 +115,7 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
                     now=utc_now,
                     shutdown=GuestShutdown(),
                     witness=SettingWitness("unknown"),
-                    start_fence=StartFence(store=store, driver=driver, claimant=claimant),
+                    start_claim=StartClaim(store=store, driver=driver, claimant=claimant),
                 ),
                 now=utc_now,
                 journal=journal,

@@ -16,7 +16,7 @@ from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOO
 from bringup.daemon.decisions.from_record import EVACUATION_STATUSES, FROM_RECORD
 from bringup.daemon.decisions.instances import FROM_LIBVIRT, ORIGIN, Migration, UnreadableInstance
 from bringup.daemon.decisions.outcomes import Kind
-from bringup.daemon.decisions.rules import Facts, Hold, Next, Rule, Withheld, always, decide
+from bringup.daemon.decisions.rules import Facts, Guard, Hold, Next, Rule, Withheld, always, decide
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.drivers.base import Transition
 from support.decisions import ELSEWHERE, FACTS, HERE, INSTANCE, MIGRATION_UUID, actions, facts, migration, plan
@@ -74,8 +74,8 @@ def every_evacuation() -> Iterator[Facts]:
 
 
 def every_hold(record: Facts) -> Iterator[Facts]:
-    for rule in ("quarantined", "destruction_held"):
-        yield replace(record, hold=Hold(rule, "so"))
+    for guard in Guard:
+        yield replace(record, hold=Hold(guard, "so"))
 
 
 def every_second_look_after_another_run() -> Iterator[Facts]:

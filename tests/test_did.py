@@ -15,7 +15,7 @@ from bringup.daemon.decisions.outcomes import BACK, Did, Kind
 from bringup.daemon.decisions.rules import Facts
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import StateConflict, StoreError
-from bringup.daemon.recovery.working_copy import Hand
+from bringup.daemon.recovery.working_copy import WorkingCopy
 from bringup.daemon.storage.store.base import Store
 from bringup.drivers.base import DriverError, NotBegun, RebootType
 from bringup.drivers.needs import NeedNotMet
@@ -149,12 +149,12 @@ def test_a_call_that_fails_leaves_its_effect_unknown_unless_nothing_was_begun(di
 
 
 def _after(before: Did | None, did: Did, error: BaseException | None) -> Did | None:
-    hand = Hand(instance(1), cast("Store", object()))
-    hand.did = before
-    with suppress(BaseException), hand.doing(did):
+    record = WorkingCopy(instance(1), cast("Store", object()))
+    record.did = before
+    with suppress(BaseException), record.doing(did):
         if error is not None:
             raise error
-    return hand.did
+    return record.did
 
 
 STOPPED = {"vm_state": VmState.STOPPED, "power_state": SHUTDOWN}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bringup.daemon.decisions.from_evacuation import EVACUATED
 from bringup.daemon.decisions.from_record import FROM_RECORD
-from bringup.daemon.decisions.guards import ALL, destroys, held_together, quarantined
+from bringup.daemon.decisions.guards import ALL, held_together, is_destructive, quarantined
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.policies import UNGUARDED, Guards
 from bringup.daemon.decisions.rules import Facts, decide
@@ -88,9 +88,9 @@ def test_a_single_release_lets_only_that_one_go_on_as_long_as_the_rest_is_too_mu
 
 def test_an_evacuation_that_is_not_done_destroys_nothing_and_is_not_counted() -> None:
     facts = Facts(instance=instance(1, host="compute-2"), host=HOST, evacuation=evacuation(1, "accepted"))
-    assert not destroys(facts, evacuated=True)
+    assert not is_destructive(facts, evacuated=True)
     back = Facts(instance=instance(1), host=HOST, evacuation=evacuation(1))
-    assert not destroys(back, evacuated=True)
+    assert not is_destructive(back, evacuated=True)
 
 
 @given(

@@ -103,12 +103,12 @@ async def test_a_store_that_is_away_too_long_loses_it_and_it_is_taken_again(how:
             await until_taken(leases, 2)
             leases.hangs, leases.error = False, None
             with anyio.fail_after(60):
-                while not any(line["event"] == "lease.taken_again" for line in logs):
+                while not any(line["event"] == "lease.reacquired" for line in logs):
                     await anyio.lowlevel.checkpoint()
             lease.check()
             group.cancel_scope.cancel()
     names = [line["event"] for line in logs]
-    assert names.count("lease.lost") == names.count("lease.taken_again") == 1
+    assert names.count("lease.lost") == names.count("lease.reacquired") == 1
 
 
 async def test_a_lease_that_another_has_taken_is_lost_at_once() -> None:
@@ -128,7 +128,7 @@ async def test_one_that_cannot_be_dropped_ends_by_itself() -> None:
     with capture_logs() as logs:
         async with held_lease(store_of(leases), MINE, for_s=60):
             leases.error = StoreError("the database is away")
-    assert [line["event"] for line in logs] == ["lease.not_dropped"]
+    assert [line["event"] for line in logs] == ["lease.not_released"]
 
 
 async def test_one_that_does_not_lapse_is_held_while_the_store_is_away_and_until_it_says_otherwise() -> None:

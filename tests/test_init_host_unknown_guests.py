@@ -14,9 +14,9 @@ from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.policies import UNGUARDED
 from bringup.daemon.decisions.states import PowerState, TaskState
 from bringup.daemon.errors import SettingsError, StateConflict, Unavailable
-from bringup.daemon.recovery.evacuated_guests import fence_foreign
+from bringup.daemon.recovery.evacuated_guests import power_off_foreign
 from bringup.daemon.recovery.plan_checks import SHOWN_STRANGERS
-from bringup.daemon.recovery.working_copy import Hand
+from bringup.daemon.recovery.working_copy import WorkingCopy
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
 from support.hosts import ELSEWHERE, HOST, Arranged, arranged, evacuation, guest, instance, limits, outcome_of
@@ -84,9 +84,9 @@ async def test_a_guest_that_somebody_works_on_is_not_powered_off_for_its_name() 
 
 async def test_a_record_that_comes_home_before_the_plug_is_pulled_keeps_its_guest() -> None:
     async with arranged([instance(1)]) as host:
-        hand = Hand(instance(1, host=ELSEWHERE), host.store)
+        record = WorkingCopy(instance(1, host=ELSEWHERE), host.store)
         with pytest.raises(StateConflict, match=f"named {ELSEWHERE} and no task, and names {HOST} and no task now"):
-            await fence_foreign(hand, host.driver, host.store)
+            await power_off_foreign(record, host.driver, host.store)
         assert host.power(1) is PowerState.RUNNING
 
 

@@ -300,7 +300,7 @@ async def test_a_rule_that_stumbles_over_a_record_is_the_outcome_of_that_instanc
     async with arranged([instance(1)]) as host:
         facts = Facts(instance=instance(1), host=HOST)
         outcome = await init_instance(
-            facts, executor=host.host.executor, observer=host.progress.observe, deadline_s=30, course=((stumbling,),)
+            facts, executor=host.host.executor, observer=host.progress.observe, deadline_s=30, tables=((stumbling,),)
         )
 
         assert outcome.kind is Kind.FAILED

@@ -200,4 +200,4 @@ async def test_a_guest_that_hangs_does_not_hold_the_end_of_the_watch_up() -> Non
                 await host.driver.entered("power_off", uuid_of(1))
                 group.cancel_scope.cancel()
 
-    assert [line["event"] for line in lines] == ["lifecycle.cut_off"]
+    assert [line["event"] for line in lines] == ["lifecycle.interrupted"]

@@ -12,8 +12,9 @@ from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.policies import GuestShutdown
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import StateConflict, StoreError, StoreUnavailable, Temporary
-from bringup.daemon.recovery.operations import look, reboot, stop
-from bringup.daemon.recovery.working_copy import Hand
+from bringup.daemon.recovery.guest_power import read_power_state
+from bringup.daemon.recovery.operations import reboot, stop
+from bringup.daemon.recovery.working_copy import WorkingCopy
 from bringup.daemon.storage.store.base import Store
 from bringup.drivers.base import Driver, DriverError, RebootType
 from bringup.drivers.simulated import Fault
@@ -159,7 +160,7 @@ async def test_a_guest_that_the_hypervisor_does_not_have_has_no_state() -> None:
     async with arranged([instance(1)], guests=[]) as host:
         await host.driver.init_host(HOST)
 
-        assert await look(instance(1), host.driver) is PowerState.NOSTATE
+        assert await read_power_state(instance(1), host.driver) is PowerState.NOSTATE
 
 
 async def test_a_reboot_that_failed_with_the_guest_running_is_no_error() -> None:
@@ -252,11 +253,11 @@ async def test_who_takes_an_instance_over_while_its_operation_fails_keeps_it(ver
     async with arranged([instance(1, **facts)]) as host:
         driver = cast("Driver", TakenOver(host.driver, host.store, verb))
         await host.driver.init_host(HOST)
-        hand = Hand(instance(1, **facts), host.store)
+        record = WorkingCopy(instance(1, **facts), host.store)
         doing = (
-            stop(hand, driver, GuestShutdown())
+            stop(record, driver, GuestShutdown())
             if verb == "power_off"
-            else reboot(hand, driver, RebootType.HARD, host.host.executor.start_fence)
+            else reboot(record, driver, RebootType.HARD, host.host.executor.start_claim)
         )
         with pytest.raises((DriverError, StateConflict)):
             await doing

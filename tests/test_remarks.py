@@ -160,7 +160,7 @@ async def test_a_row_that_was_written_again_since_it_was_found_left_over_forbids
     async with arranged(
         [instance(1)], guests=[guest(1, OFF)], migrations=[row("live-migration", "accepted")], resume_guests=True
     ) as host:
-        object.__setattr__(host.host.executor.start_fence, "store", _GoesOn(host))
+        object.__setattr__(host.host.executor.start_claim, "store", _GoesOn(host))
         outcome = await run(host)
 
         assert outcome.kind is Kind.SUPERSEDED

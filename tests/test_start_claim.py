@@ -75,7 +75,7 @@ async def run_with(verb: str, change: Callable[[Arranged], Awaitable[None]]) -> 
     """Run while something changes after the decision, right before the claim."""
     facts = STARTS[verb]
     async with arranged([instance(1, **facts)], guests=[guest(1, BEFORE.get(verb, OFF))], resume_guests=True) as host:
-        object.__setattr__(host.host.executor.start_fence, "store", _Claims(host, change))
+        object.__setattr__(host.host.executor.start_claim, "store", _Claims(host, change))
         result = await host.run()
         return outcome_of(result, 1), host
 
@@ -133,7 +133,7 @@ async def test_a_migration_that_is_over_is_no_obstacle(verb: str, status: str) -
 async def test_a_guest_that_moved_while_it_was_started_is_stopped_again(verb: str) -> None:
     facts = STARTS[verb]
     async with arranged([instance(1, **facts)], guests=[guest(1, BEFORE.get(verb, OFF))], resume_guests=True) as host:
-        object.__setattr__(host.host.executor.start_fence, "store", _Claims(host, moved, at_end=True))
+        object.__setattr__(host.host.executor.start_claim, "store", _Claims(host, moved, at_end=True))
         result = await host.run()
 
         outcome = outcome_of(result, 1)
@@ -157,7 +157,7 @@ async def test_a_lease_that_is_lost_starts_and_destroys_nothing_and_changes_no_r
         def lost() -> None:
             raise LeaseHeld("the lease of host compute-1 was not renewed in time")
 
-        object.__setattr__(host.host.executor.start_fence, "check_lease", lost)
+        object.__setattr__(host.host.executor.start_claim, "check_lease", lost)
         result = await host.run()
 
         assert {outcome.kind for outcome in result.outcomes} == {Kind.SUPERSEDED}

@@ -46,7 +46,7 @@ def start_of(name: str, driver: SimulatedDriver, store: SqlStore) -> Start:
         claimant = Claimant(name, f"node of {name}")
         await store.take_lease(claimant, for_s=3600)
         executor = executor_of(driver, store)
-        executor = replace(executor, start_fence=replace(executor.start_fence, claimant=claimant))
+        executor = replace(executor, start_claim=replace(executor.start_claim, claimant=claimant))
         return Host(
             name=name,
             run_id=uuid_of(9),

@@ -55,13 +55,13 @@ def _with_guests(identity: "Identity", settings: "Settings") -> "Identity":
 
     import anyio
 
-    from bringup.daemon.recovery.load_records import guests_of
+    from bringup.daemon.recovery.load_records import start_driver
     from bringup.daemon.service import assembly
 
     async def unknown_guests() -> frozenset[str]:
         driver = assembly.make_driver(settings)
         try:
-            local = await guests_of(driver, settings.host.name, deadline_s=settings.limits.host_deadline)
+            local = await start_driver(driver, settings.host.name, deadline_s=settings.limits.host_deadline)
             async with assembly.opened_store(settings) as store:
                 own = await store.load_instances(settings.host.name)
         finally:

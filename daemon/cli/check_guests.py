@@ -11,11 +11,11 @@ from bringup.daemon.decisions.describe import need_words
 from bringup.daemon.decisions.from_needs import is_tried_again, starts
 from bringup.daemon.decisions.resume_policy import Boot, Resuming
 from bringup.daemon.decisions.states import PowerState
+from bringup.daemon.decisions.table_order import OWN_TABLES
 from bringup.daemon.errors import BringupError, SettingsError, Unavailable
 from bringup.daemon.recovery.guest_needs import unmet_needs
 from bringup.daemon.recovery.host_gates import concerned, needs_of_the_host, sentence_of
-from bringup.daemon.recovery.init_instance import FULL_COURSE
-from bringup.daemon.recovery.load_records import guests_of, load_records
+from bringup.daemon.recovery.load_records import load_records, start_driver
 from bringup.daemon.recovery.plan_checks import refuse_strangers, without_accepted
 from bringup.daemon.service import assembly
 from bringup.daemon.settings import Settings
@@ -62,7 +62,7 @@ async def needs_finding(settings: Settings) -> Finding | None:
     driver, limit_s = assembly.make_driver(settings), settings.limits.host_deadline
     resuming = Resuming(settings.resume, Boot(downtime_s=0))
     try:
-        local = await guests_of(driver, settings.host.name, deadline_s=limit_s)
+        local = await start_driver(driver, settings.host.name, deadline_s=limit_s)
         async with assembly.opened_store(settings, must_exist=True) as store:
             records = await load_records(store, settings.host.name, local=local, resuming=resuming, deadline_s=limit_s)
         # What is not checked in this time is not reported: the check is no run.
@@ -70,7 +70,7 @@ async def needs_finding(settings: Settings) -> Finding | None:
         for facts in records.own:
             if anyio.current_time() > ends_at:
                 break
-            if starts((), FULL_COURSE, replace(facts, look=PowerState.SHUTDOWN)):
+            if starts((), OWN_TABLES, replace(facts, look=PowerState.SHUTDOWN)):
                 found = await unmet_needs(facts.instance, driver)
                 label = labelled(facts.instance.uuid, facts.instance.shown_name)
                 lacking |= {label: found} if found else {}
@@ -100,7 +100,7 @@ async def host_findings(settings: Settings) -> Sequence[Finding]:
     deadline_s, name = settings.limits.host_deadline, settings.host.name
     driver = assembly.make_driver(settings)
     try:
-        local = await guests_of(driver, name, deadline_s=deadline_s)
+        local = await start_driver(driver, name, deadline_s=deadline_s)
         async with (
             assembly.opened_messaging(settings) as rpc,
             assembly.opened_store(settings, must_exist=True, rpc=rpc) as store,

@@ -23,7 +23,7 @@ from bringup.daemon.errors import (
 from bringup.daemon.openstack.resource_provider import Placed
 from bringup.daemon.openstack.rpc.errors import RpcError
 from bringup.daemon.openstack.scheduler_nova_messages import TOPIC
-from bringup.daemon.recovery.load_records import guests_of
+from bringup.daemon.recovery.load_records import start_driver
 from bringup.daemon.service import assembly
 from bringup.daemon.service.placement_gate import opened_placement, other_name, placed, probe_placement
 from bringup.daemon.settings import Settings
@@ -197,7 +197,9 @@ class Checks:
         name = self._settings.driver.name
         driver = assembly.make_driver(self._settings)
         try:
-            guests = await guests_of(driver, self._settings.host.name, deadline_s=self._settings.limits.host_deadline)
+            guests = await start_driver(
+                driver, self._settings.host.name, deadline_s=self._settings.limits.host_deadline
+            )
         finally:
             await assembly.close_driver(driver)
         self._guests = guests

@@ -19,10 +19,10 @@ from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.resume_policy import Boot, Resuming
 from bringup.daemon.decisions.rules import Facts
 from bringup.daemon.decisions.states import PowerState
-from bringup.daemon.recovery import operations
 from bringup.daemon.recovery.guest_needs import unmet_needs
+from bringup.daemon.recovery.guest_power import read_power_state
 from bringup.daemon.recovery.init_instance import problem_of
-from bringup.daemon.recovery.load_records import guests_of, load_records
+from bringup.daemon.recovery.load_records import load_records, start_driver
 from bringup.daemon.recovery.plan_checks import boot_of, guarded, refuse_strangers, without_accepted
 from bringup.daemon.service.assembly import owes_elsewhere
 from bringup.daemon.settings import Settings
@@ -113,7 +113,7 @@ class Planning:
         :raises SettingsError: a run would be refused.
         """
         deadline_s = self.settings.limits.host_deadline
-        local = None if self.driver is None else await guests_of(self.driver, self.host, deadline_s=deadline_s)
+        local = None if self.driver is None else await start_driver(self.driver, self.host, deadline_s=deadline_s)
         records = await load_records(
             self.store,
             self.host,
@@ -161,7 +161,7 @@ class Planning:
 async def _look(planned: Planned, driver: Driver, deadline_s: float, *, power_cut: bool) -> Planned:
     try:
         with anyio.fail_after(deadline_s):
-            look = await operations.look(planned.instance, driver)
+            look = await read_power_state(planned.instance, driver)
     except TimeoutError:
         return replace(planned, problem=f"no answer in {deadline_s:g} s")
     except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being planned

@@ -7,26 +7,21 @@ may give, and states that read alike stand together.  No I/O, no clock, no logge
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from bringup.daemon.decisions.actions import RevertMigration, Save
 from bringup.daemon.decisions.did import after_look, combined, did_by, did_of
 from bringup.daemon.decisions.forecast_values import Course, DidByLooks, Forecast
-from bringup.daemon.decisions.from_evacuation import EVACUATED, has_come_back
-from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
-from bringup.daemon.decisions.from_other_host import FOREIGN
-from bringup.daemon.decisions.from_record import FROM_RECORD
+from bringup.daemon.decisions.from_evacuation import has_come_back
 from bringup.daemon.decisions.outcomes import Did, Kind, Problem
 from bringup.daemon.decisions.remarks import remarks
 from bringup.daemon.decisions.rules import Facts, Rule, Step, decide
 from bringup.daemon.decisions.states import PowerState
+from bringup.daemon.decisions.table_order import EVACUATED_TABLES, FOREIGN_TABLES, OWN_TABLES, Tables
 
 # Those that run come first, as they do on a host.
 POWER_STATES = (PowerState.RUNNING, *(state for state in PowerState if state is not PowerState.RUNNING))
-_WHY = {
-    id(table): {rule.name: rule.why for rule in table}
-    for table in (EVACUATED, FOREIGN, FROM_RECORD, FROM_FIRST_LOOK, FROM_SECOND_LOOK)
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +46,10 @@ class _Reading:
         changes = _changes(plan.steps)
         if changes:
             facts = replace(facts, instance=replace(facts.instance, **changes))
-        sentences = _WHY[id(table)]
         return _Reading(
             facts,
             self.because + plan.because,
-            self.why + tuple(sentences[name] for name in plan.because),
+            self.why + tuple(rule.why for rule in plan.rules),
             self.steps + plan.steps,
             plan.ends,
             plan.kind,
@@ -83,24 +77,6 @@ class _Reading:
         """What is done on the way that was read."""
         return did_of(self.done, kind=self.kind, look=self.facts.look, earlier=self.facts.done)
 
-    def course(
-        self,
-        first: tuple[PowerState, ...] = (),
-        second: tuple[PowerState, ...] = (),
-        done: DidByLooks | None = None,
-    ) -> Course:
-        return Course(
-            because=self.because,
-            why=self.why,
-            steps=self.steps,
-            kind=self.kind,
-            done={(None, None): self.did} if done is None else done,
-            told=self.told
-            + (remarks(self.before or self.facts, self.facts, self.kind, self.steps) if self.ends else ()),
-            first_look=first,
-            second_look=second,
-        )
-
 
 def foresee(
     facts: Facts,
@@ -114,41 +90,65 @@ def foresee(
     ``look`` and ``second_look`` are what the two looks at the guest give; None: not known.  ``has_guest`` says whether
     the hypervisor has the guest, which decides on evacuated instances only; None: not known.
     """
+    looks = (look, second_look)
     if facts.is_foreign:
-        return Forecast(
-            tuple(
-                reading.course(first, done={(state, None): _Reading(facts).read(FOREIGN, state).did for state in first})
-                for first, reading in _Reading(facts).read_each(FOREIGN, look)
-            )
-        )
+        return Forecast(tuple(_courses(facts, FOREIGN_TABLES, looks)))
     evacuated = facts.evacuation is not None and not has_come_back(facts)
     if not evacuated:
-        return Forecast(tuple(_own(facts, look, second_look)))
+        return Forecast(tuple(_courses(facts, OWN_TABLES, looks)))
     ways: list[Course] = []
     if has_guest is not False:
-        ways.append(replace(_Reading(facts).read(EVACUATED).course(), has_guest=True))
+        ways += [replace(course, has_guest=True) for course in _courses(facts, EVACUATED_TABLES, looks)]
     if not has_guest:
-        ways += [replace(course, has_guest=False) for course in _own(facts, look, second_look)]
+        ways += [replace(course, has_guest=False) for course in _courses(facts, OWN_TABLES, looks)]
     return Forecast(tuple(ways))
 
 
-def _own(facts: Facts, look: PowerState | None, second_look: PowerState | None) -> Iterator[Course]:
-    record = _Reading(facts).read(FROM_RECORD)
-    if record.ends:
-        yield record.course()
+_Looks = Sequence[PowerState | None]
+_Seen = tuple[tuple[PowerState, ...], ...]
+
+
+def _courses(facts: Facts, tables: Tables, looks: _Looks) -> Iterator[Course]:
+    for reading, seen in _ways(_Reading(facts), tables, looks):
+        first, second = (*seen, (), ())[:2]
+        done = {key: _read_through(facts, tables, key).did for key in product(first or (None,), second or (None,))}
+        yield Course(
+            because=reading.because,
+            why=reading.why,
+            steps=reading.steps,
+            kind=reading.kind,
+            done=done,
+            told=reading.told + (remarks(facts, reading.facts, reading.kind, reading.steps) if reading.ends else ()),
+            first_look=first,
+            second_look=second,
+        )
+
+
+def _ways(reading: _Reading, tables: Tables, looks: _Looks, seen: _Seen = ()) -> Iterator[tuple[_Reading, _Seen]]:
+    """Read the tables to their end on each way that the looks may lead to."""
+    if reading.ends or not tables:
+        yield reading, seen
         return
-    for first, reading in record.read_each(FROM_FIRST_LOOK, look):
-        apart = {state: record.read(FROM_FIRST_LOOK, state) for state in first}
+    table, *rest = tables
+    if table is not None:
+        yield from _ways(reading.read(table), rest, looks, seen)
+        return
+    table, *rest = rest
+    for states, further in reading.read_each(table or (), looks[0]):
+        yield from _ways(further, rest, looks[1:], (*seen, states))
+
+
+def _read_through(facts: Facts, tables: Tables, looks: _Looks) -> _Reading:
+    """Read the tables to their end with known looks."""
+    reading, look, given = _Reading(facts), None, iter(looks)
+    for table in tables:
         if reading.ends:
-            yield reading.course(first, done={(state, None): one.did for state, one in apart.items()})
+            break
+        if table is None:
+            look = next(given)
             continue
-        for second, whole in reading.read_each(FROM_SECOND_LOOK, second_look):
-            done: DidByLooks = {
-                (state, later): one.read(FROM_SECOND_LOOK, later).did
-                for state, one in apart.items()
-                for later in second
-            }
-            yield whole.course(first, second, done)
+        reading, look = reading.read(table, look), None
+    return reading
 
 
 def undisturbed(forecast: Forecast, look: PowerState) -> Course:

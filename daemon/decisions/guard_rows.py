@@ -1,25 +1,25 @@
-"""What waits for an operator's word: rows of two tables."""
+"""Rows of two tables: what is held until an operator approves."""
 
 from bringup.daemon.decisions.outcomes import Kind
-from bringup.daemon.decisions.rules import Facts, Next, Rule, nothing
+from bringup.daemon.decisions.rules import Facts, Guard, Next, Rule, nothing
 
 
-def _is_held(facts: Facts, rule: str) -> bool:
-    return facts.hold is not None and facts.hold.rule == rule
+def _is_held(facts: Facts, guard: Guard) -> bool:
+    return facts.hold is not None and facts.hold.guard is guard
 
 
 HELD_ROWS: tuple[Rule, ...] = (
     Rule(
-        "quarantined",
-        lambda f: _is_held(f, "quarantined"),
+        Guard.QUARANTINED.value,
+        lambda f: _is_held(f, Guard.QUARANTINED),
         nothing,
         Next.END,
         "It was being worked on each time the host died lately: it may be what kills it.",
         Kind.HELD,
     ),
     Rule(
-        "destruction_held",
-        lambda f: _is_held(f, "destruction_held"),
+        Guard.DESTRUCTION_HELD.value,
+        lambda f: _is_held(f, Guard.DESTRUCTION_HELD),
         nothing,
         Next.END,
         "This run would destroy more guests than the guards allow: it destroys none before somebody has looked.",

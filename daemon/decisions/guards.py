@@ -7,10 +7,8 @@ from bringup.daemon.decisions.actions import Delete, DestroyEvacuated, DestroyGu
 from bringup.daemon.decisions.from_evacuation import EVACUATED
 from bringup.daemon.decisions.from_record import FROM_RECORD
 from bringup.daemon.decisions.policies import Guards
-from bringup.daemon.decisions.rules import Facts, Hold, decide
+from bringup.daemon.decisions.rules import Facts, Guard, Hold, decide
 
-QUARANTINED = "quarantined"
-DESTRUCTION_HELD = "destruction_held"
 RELEASE = "bringup release"
 ALL = "*"
 
@@ -30,10 +28,10 @@ def _quarantined(facts: Facts, guards: Guards, suspects: Mapping[str, int], rele
     if times < guards.quarantine_after or _is_released(uuid, released):
         return facts
     why = f"it was being worked on when the host died, {times} boots in a row; {RELEASE} {uuid} lets it go on"
-    return replace(facts, hold=Hold(QUARANTINED, why))
+    return replace(facts, hold=Hold(Guard.QUARANTINED, why))
 
 
-def destroys(facts: Facts, *, evacuated: bool) -> bool:
+def is_destructive(facts: Facts, *, evacuated: bool) -> bool:
     """Tell whether a guest would be destroyed."""
     steps = decide(EVACUATED if evacuated else FROM_RECORD, facts).steps
     return any(isinstance(step.action, Delete | DestroyGuest | DestroyEvacuated) for step in steps)
@@ -52,12 +50,12 @@ def held_together(
         facts.instance.uuid
         for group, are_evacuated in ((own, False), (evacuated, True))
         for facts in group
-        if destroys(facts, evacuated=are_evacuated) and not _is_released(facts.instance.uuid, released)
+        if is_destructive(facts, evacuated=are_evacuated) and not _is_released(facts.instance.uuid, released)
     }
     if not guards.forbids(len(to_destroy), guests):
         return list(own), list(evacuated)
     hold = Hold(
-        DESTRUCTION_HELD,
+        Guard.DESTRUCTION_HELD,
         f"{len(to_destroy)} guests were to be destroyed, of {guests} on this host; allowed are "
         f"{guards.destroy_at_most} and a share of {guards.destroy_share:g}; {RELEASE} lets them go on",
     )

@@ -1,7 +1,7 @@
 """Records: what the control plane knows of an instance and of its migrations.
 
-Values, never changed: a store loads them, :class:`bringup.daemon.recovery.working_copy.Hand` holds the one that is
-being worked on. No I/O, no clock, no logger.
+Values, never changed: a store loads them, :mod:`bringup.daemon.recovery.working_copy` holds the one that is being
+worked on. No I/O, no clock, no logger.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,7 +9,6 @@ Evacuations are not looked at here: their source is down while they run
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
 
 from bringup.daemon.decisions.instances import Migration
 from bringup.daemon.decisions.outcomes import Problem
@@ -39,26 +38,7 @@ _TASKS = {
 }
 
 
-class Move(Protocol):
-    """A migration that is not over."""
-
-    @property
-    def migration_type(self) -> str:
-        """One of :data:`MOVES`, or something else."""
-
-    @property
-    def source_compute(self) -> str:
-        """The host that the instance leaves."""
-
-    @property
-    def dest_compute(self) -> str | None:
-        """The host that it goes to, where that is known."""
-
-
-M = TypeVar("M", bound=Move)
-
-
-def leaving(moves: Iterable[M], here: str) -> list[M]:
+def leaving(moves: Iterable[Migration], here: str) -> list[Migration]:
     """Give the moves that lead away from a host; a resize on one host leads nowhere."""
     return [
         move
@@ -67,7 +47,7 @@ def leaving(moves: Iterable[M], here: str) -> list[M]:
     ]
 
 
-def may_be_moving(move: Move, task_state: TaskState | UnknownState | None) -> bool:
+def may_be_moving(move: Migration, task_state: TaskState | UnknownState | None) -> bool:
     """Tell whether the task state of the record lets its row be true."""
     if move.migration_type == EVACUATION or isinstance(task_state, UnknownState):
         return True

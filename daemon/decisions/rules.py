@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bringup.daemon.decisions.actions import Action, Save
 from bringup.daemon.decisions.instances import Instance, Migration
@@ -23,12 +23,18 @@ class Withheld(enum.Enum):
     """How long the host was away can be told as soon as its clock is set."""
 
 
+class Guard(enum.Enum):
+    """What keeps an instance untouched until an operator approves; each has a row in the tables."""
+
+    QUARANTINED = "quarantined"
+    DESTRUCTION_HELD = "destruction_held"
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A guard that wants an operator's word first."""
+    """A guard that requires operator approval first."""
 
-    rule: str
-    """The row of the tables that it makes hold."""
+    guard: Guard
     why: str
 
 
@@ -121,6 +127,8 @@ class Plan:
     """Why nothing more is done, where the last rule says so."""
     needs: tuple[Need, ...] = ()
     """What it waits for, where it is deferred."""
+    rules: tuple[Rule, ...] = field(default=(), compare=False, repr=False)
+    """Those that held, in order: the rows that ``because`` names."""
 
 
 UNTROUBLED = (Kind.INITIALIZED, Kind.SKIPPED)
@@ -129,14 +137,14 @@ UNTROUBLED = (Kind.INITIALIZED, Kind.SKIPPED)
 
 def decide(table: Sequence[Rule], facts: Facts) -> Plan:
     """Read a table from the top."""
-    because: list[str] = []
+    held: list[Rule] = []
     steps: list[Step] = []
     warnings: list[Problem] = []
     problem: Problem | None = None
     for rule in table:
         if not rule.when(facts):
             continue
-        because.append(rule.name)
+        held.append(rule)
         told = None if rule.tells is None else rule.tells(facts)
         if told is not None and rule.kind in UNTROUBLED:
             warnings.append(told)
@@ -146,17 +154,19 @@ def decide(table: Sequence[Rule], facts: Facts) -> Plan:
             steps.append(Step(rule.name, action))
             facts = as_it_will_be(facts, action)
         if rule.next is Next.END:
-            said = tuple(warnings)
-            return Plan(
-                tuple(because),
-                tuple(steps),
-                ends=True,
-                kind=rule.kind,
-                warnings=said,
-                problem=problem,
-                needs=rule.needs,
-            )
-    return Plan(tuple(because), tuple(steps), ends=False, kind=Kind.INITIALIZED, warnings=tuple(warnings))
+            break
+    else:
+        rule = None
+    return Plan(
+        tuple(each.name for each in held),
+        tuple(steps),
+        ends=rule is not None,
+        kind=Kind.INITIALIZED if rule is None else rule.kind,
+        warnings=tuple(warnings),
+        problem=problem,
+        needs=() if rule is None else rule.needs,
+        rules=tuple(held),
+    )
 
 
 def as_it_will_be(facts: Facts, action: Action) -> Facts:

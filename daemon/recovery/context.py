@@ -46,7 +46,7 @@ class NeedsPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A host whose driver and records are at hand."""
+    """A host whose driver and records are open."""
 
     name: str
     run_id: str

@@ -22,9 +22,9 @@ from bringup.daemon.decisions.run_events import ActionEnded, PhaseBegan
 from bringup.daemon.decisions.states import PowerState, TaskState
 from bringup.daemon.errors import BringupError, StoreError, chain_of
 from bringup.daemon.logs import get_logger
-from bringup.daemon.recovery import operations
 from bringup.daemon.recovery.context import Host, NeedsPolicy
 from bringup.daemon.recovery.guest_needs import unmet_needs
+from bringup.daemon.recovery.guest_power import read_power_state
 from bringup.daemon.recovery.init_host import Brought
 from bringup.daemon.recovery.parallel import in_slots
 from bringup.daemon.recovery.plan_checks import boot_of
@@ -102,7 +102,7 @@ async def look_again(brought: Brought, waiting: Mapping[str, Outcome], *, starts
             again = Again(wanted=changed, because=WAITED_FOR, may=as_left(waiting), known=waiting)
             new |= await settle_again(host, brought.past, again)
     except (BringupError, StoreError, TimeoutError) as error:
-        log.warning("needs.not_looked_at", error=chain_of(error))
+        log.warning("needs.check_failed", error=chain_of(error))
     return await reported(brought, new, took_s=anyio.current_time() - began)
 
 
@@ -134,7 +134,7 @@ async def _can_be_settled(host: Host, record: Instance, outcome: Outcome, *, sta
     try:
         with anyio.fail_after(host.limits.instance_deadline):
             is_to_go = record.task_state is TaskState.DELETING
-            if not outcome.runs and not is_to_go and await operations.look(record, host.driver) is PowerState.RUNNING:
+            if not outcome.runs and not is_to_go and await read_power_state(record, host.driver) is PowerState.RUNNING:
                 return True
             if not starts or not is_tried_again(outcome.needs):
                 return False
@@ -143,7 +143,7 @@ async def _can_be_settled(host: Host, record: Instance, outcome: Outcome, *, sta
                 return not boot.waits_for_clock
             found = await unmet_needs(record, host.driver)
     except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being looked at
-        log.debug("needs.not_known", instance=record.uuid, error=f"{type(error).__name__}: {error}")
+        log.debug("needs.unknown", instance=record.uuid, error=f"{type(error).__name__}: {error}")
         return False
     if found:
         log.debug("needs.not_met", instance=record.uuid, needs=missing(found))

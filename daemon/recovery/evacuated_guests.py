@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from bringup.daemon.decisions.did import POWERED, combined
 from bringup.daemon.decisions.instances import Instance
-from bringup.daemon.decisions.outcomes import Did
 from bringup.daemon.errors import JournalError, RecordNotFound, StateConflict
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery import operations
-from bringup.daemon.recovery.working_copy import Hand
+from bringup.daemon.recovery.guest_power import power_off_now
+from bringup.daemon.recovery.working_copy import WorkingCopy
 from bringup.daemon.storage.journal import Journal, KeptDisks
 from bringup.daemon.storage.store.base import Store
 from bringup.drivers.base import Driver, InstanceNotFound, SharedStorageProbe
@@ -58,27 +57,18 @@ class SettingWitness:
         return self._shared_storage == "shared"
 
 
-async def fence(hand: Hand, driver: Driver) -> None:
-    """Pull the plug of a guest that must not run here; one that does not run is left alone."""
-    if await operations.look(hand.instance, driver) not in POWERED:
-        hand.did = combined(hand.did, Did.STAYS_OFF)
-        return
-    with hand.doing(Did.POWERED_OFF):
-        await driver.power_off(hand.instance, timeout_s=0, retry_interval_s=0)
-
-
-async def fence_foreign(hand: Hand, driver: Driver, store: Store) -> None:
-    """Pull the plug of a guest whose record still names another host, and on which nobody works.
+async def power_off_foreign(record: WorkingCopy, driver: Driver, store: Store) -> None:
+    """Power off at once a guest whose record still names another host, and on which nobody works.
 
     :raises StateConflict: it does not, or somebody does.
     """
-    fresh = await store.get_instance(hand.instance.uuid)
-    if fresh.host != hand.instance.host or fresh.task_state is not None:
+    fresh = await store.get_instance(record.instance.uuid)
+    if fresh.host != record.instance.host or fresh.task_state is not None:
         raise StateConflict(
-            f"did not power off {fresh.uuid}: its record named {hand.instance.host} and no task, and names "
+            f"did not power off {fresh.uuid}: its record named {record.instance.host} and no task, and names "
             f"{fresh.host} and {'no task' if fresh.task_state is None else fresh.task_state.value} now"
         )
-    await fence(hand, driver)
+    await power_off_now(record, driver)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,16 +80,16 @@ class DiskKeeper:
     """0: they are deleted with the guest."""
     now: Callable[[], datetime]
 
-    async def keeps(self, hand: Hand, driver: Driver) -> bool:
+    async def keeps(self, record: WorkingCopy, driver: Driver) -> bool:
         """Set the disks of a guest aside and write down where; tell whether its destruction must leave them alone.
 
         The guest is there until both is done, so a host that dies in between does all of it again.
         """
         if not self.keep_for_s:
             return False
-        await fence(hand, driver)
+        await power_off_now(record, driver)
         try:
-            where = await driver.keep_disks(hand.instance)
+            where = await driver.keep_disks(record.instance)
         except NotImplementedError:
             log.warning("instance.disks_kept", error="this driver cannot set disks aside: they stay where they are")
             return True
@@ -107,7 +97,7 @@ class DiskKeeper:
             kept_at = self.now()
             until = kept_at + timedelta(seconds=self.keep_for_s)
             await self.journal.kept(
-                KeptDisks(uuid=hand.instance.uuid, where=tuple(where), kept_at=kept_at, until=until)
+                KeptDisks(uuid=record.instance.uuid, where=tuple(where), kept_at=kept_at, until=until)
             )
         return True
 
@@ -127,12 +117,12 @@ async def delete_kept_disks_that_are_due(journal: Journal, driver: Driver, now: 
             deleted += 1
             log.info("disks.deleted", instance=disks.uuid, where=list(disks.where))
     except JournalError as error:
-        log.warning("disks.not_known", error=str(error))
+        log.warning("disks.unknown", error=str(error))
     return deleted
 
 
 async def destroy_evacuated(
-    hand: Hand, driver: Driver, store: Store, witness: Witness, keeper: DiskKeeper | None = None
+    record: WorkingCopy, driver: Driver, store: Store, witness: Witness, keeper: DiskKeeper | None = None
 ) -> None:
     """Destroy the guest, and its disks where they are not shared or its instance was deleted meanwhile.
 
@@ -143,28 +133,28 @@ async def destroy_evacuated(
     :raises NeedNotMet: its disks cannot be seen: it was powered off, and is destroyed when they can be.
     """
     try:
-        await _destroy_evacuated(hand, driver, store, witness, keeper)
+        await _destroy_evacuated(record, driver, store, witness, keeper)
     except NeedNotMet:
-        await fence(hand, driver)
+        await power_off_now(record, driver)
         raise
 
 
 async def _destroy_evacuated(
-    hand: Hand, driver: Driver, store: Store, witness: Witness, keeper: DiskKeeper | None
+    record: WorkingCopy, driver: Driver, store: Store, witness: Witness, keeper: DiskKeeper | None
 ) -> None:
     try:
-        fresh = await store.get_instance(hand.instance.uuid)
-        if fresh.host != hand.instance.host:
+        fresh = await store.get_instance(record.instance.uuid)
+        if fresh.host != record.instance.host:
             raise StateConflict(
-                f"cannot destroy {fresh.uuid}: it was on {hand.instance.host} and is on {fresh.host} now"
+                f"cannot destroy {fresh.uuid}: it was on {record.instance.host} and is on {fresh.host} now"
             )
-        destroy_disks = not await _is_storage_shared(hand.instance, driver, witness)
+        destroy_disks = not await _is_storage_shared(record.instance, driver, witness)
     except RecordNotFound:
         # Deleted after it was evacuated: nobody wants its disks.
-        destroy_disks = not hand.deleted or not await _is_storage_shared(hand.instance, driver, witness)
-    if destroy_disks and keeper is not None and await keeper.keeps(hand, driver):
+        destroy_disks = not record.deleted or not await _is_storage_shared(record.instance, driver, witness)
+    if destroy_disks and keeper is not None and await keeper.keeps(record, driver):
         destroy_disks = False
-    await operations.destroy_guest(hand, driver, destroy_disks=destroy_disks)
+    await operations.destroy_guest(record, driver, destroy_disks=destroy_disks)
 
 
 async def _is_storage_shared(instance: Instance, driver: Driver, witness: Witness) -> bool:

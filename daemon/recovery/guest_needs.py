@@ -10,7 +10,7 @@ from bringup.daemon.decisions.from_needs import of_failed_look, unmet
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.states import PowerState, TaskState
 from bringup.daemon.logs import get_logger
-from bringup.daemon.recovery import operations
+from bringup.daemon.recovery.guest_power import read_power_state
 from bringup.drivers.base import Driver
 from bringup.drivers.needs import Need, NeedNotMet
 
@@ -27,7 +27,7 @@ async def unmet_needs(instance: Instance, driver: Driver) -> tuple[Need, ...]:
             needs = await driver.needs(instance)
             return unmet(needs, reverting=instance.task_state is TaskState.RESIZE_MIGRATING)
     except Exception as error:  # noqa: BLE001 - whatever went wrong: what it needs is not known
-        log.debug("needs.not_known", error=f"{type(error).__name__}: {error}")
+        log.debug("needs.unknown", error=f"{type(error).__name__}: {error}")
         return (of_failed_look(instance.uuid, error),)
 
 
@@ -37,6 +37,6 @@ async def require_needs(instance: Instance, driver: Driver, *, going_on: bool = 
     :raises NeedNotMet: something is not.
     """
     found = await unmet_needs(instance, driver)
-    if not found or (going_on and await operations.look(instance, driver) is PowerState.PAUSED):
+    if not found or (going_on and await read_power_state(instance, driver) is PowerState.PAUSED):
         return
     raise NeedNotMet(missing(found), found)

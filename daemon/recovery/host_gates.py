@@ -96,7 +96,7 @@ async def pass_host_gates(host: Host, guests: Sequence[Guest]) -> None:
 
     def announce(state: RetryCallState) -> None:
         in_s, lacking = state.upcoming_sleep, sentence_of(unmet)
-        log.warning("host.waits", needs=[need.name for need in unmet], error=lacking, again_in_s=in_s)
+        log.warning("host.waiting", needs=[need.name for need in unmet], error=lacking, again_in_s=in_s)
         host.observer(PhaseBegan("host", f"waits for {lacking}; looks again in {in_s:.1f} s"))
 
     await RETRYING.copy(before_sleep=announce).wraps(look)()

@@ -70,7 +70,7 @@ class Lease:
             else:
                 if self._is_lost:
                     self._is_lost = False
-                    log.info("lease.taken_again", host=self._claimant.host)
+                    log.info("lease.reacquired", host=self._claimant.host)
 
     def _renewal_failed(self, error: Exception) -> None:
         log.warning("lease.not_renewed", host=self._claimant.host, error=chain_of(error))
@@ -87,7 +87,7 @@ class Lease:
             try:
                 await self._store.drop_lease(self._claimant)
             except StoreError as error:
-                log.warning("lease.not_dropped", host=self._claimant.host, error=chain_of(error))
+                log.warning("lease.not_released", host=self._claimant.host, error=chain_of(error))
 
 
 @asynccontextmanager

@@ -15,18 +15,18 @@ import anyio
 import anyio.to_thread
 
 from bringup.daemon.decisions.execution_order import in_order
-from bringup.daemon.decisions.from_evacuation import EVACUATED
 from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.decisions.resume_policy import Boot
 from bringup.daemon.decisions.run_events import InstanceEnded, PhaseBegan, RunBegan, RunEnded, WorkFound
+from bringup.daemon.decisions.table_order import EVACUATED_TABLES, FOREIGN_TABLES, OWN_TABLES
 from bringup.daemon.errors import JournalError, StoreError, Temporary, Unavailable, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.resource_provider import Known, Placed
 from bringup.daemon.recovery.context import Host, Start
 from bringup.daemon.recovery.continue_run import all_uuids, settled_before
 from bringup.daemon.recovery.host_gates import concerned, pass_host_gates
-from bringup.daemon.recovery.init_instance import FOREIGN_COURSE, FULL_COURSE, problem_of
-from bringup.daemon.recovery.load_records import Records, guests_of, load_records
+from bringup.daemon.recovery.init_instance import problem_of
+from bringup.daemon.recovery.load_records import Records, load_records, start_driver
 from bringup.daemon.recovery.parallel import collect_again, settle
 from bringup.daemon.recovery.plan_checks import boot_of, guarded, name_strangers, refuse_strangers, without_accepted
 from bringup.daemon.recovery.restore_records import put_right
@@ -71,7 +71,7 @@ async def init_host(start: Start) -> Brought:
     placed = await start.pass_placement()
     start.observer(PhaseBegan("driver"))
     host = await start.open_host()
-    local = await guests_of(host.driver, host.name, deadline_s=host.limits.host_deadline, on_event=host.on_event)
+    local = await start_driver(host.driver, host.name, deadline_s=host.limits.host_deadline, on_event=host.on_event)
     if placed is not None:
         await placed.update(host.driver)
     host.observer(PhaseBegan("records"))
@@ -89,12 +89,12 @@ async def init_host(start: Start) -> Brought:
     try:
         host.observer(PhaseBegan("evacuated"))
         evacuated = [facts for facts in records.evacuated if facts.instance.uuid not in run.outcomes]
-        await settle(host, evacuated, (EVACUATED,), run.outcomes)
+        await settle(host, evacuated, EVACUATED_TABLES, run.outcomes)
         foreign = [facts for facts in records.foreign if facts.instance.uuid not in run.outcomes]
-        await settle(host, foreign, FOREIGN_COURSE, run.outcomes)
+        await settle(host, foreign, FOREIGN_TABLES, run.outcomes)
         host.observer(PhaseBegan("instances"))
         rest = [facts for facts in records.own if facts.instance.uuid not in run.outcomes]
-        await settle(host, in_order(rest), FULL_COURSE, run.outcomes)
+        await settle(host, in_order(rest), OWN_TABLES, run.outcomes)
         run.complete = True
         if placed is not None:
             host.observer(PhaseBegan("allocations"))
@@ -113,14 +113,14 @@ async def _begin_run(host: Host) -> Past:
     try:
         past = await host.journal.begin_run(new)
     except JournalError as error:
-        log.error("run.without_past", error=chain_of(error))  # noqa: TRY400 - a sentence, no traceback
+        log.error("run.history_unavailable", error=chain_of(error))  # noqa: TRY400 - a sentence, no traceback
         past = Past(run_id=host.run_id, memory_lost=True)
     if past.retried:
         # They are looked at again whatever came of them, and have not had their turn.
         settled = {uuid: each for uuid, each in past.settled.items() if uuid not in past.retried}
         past = replace(past, settled=settled, held=past.held | past.retried)
     log.info(
-        "run.began" if past.attempt == 1 else "run.goes_on",
+        "run.started" if past.attempt == 1 else "run.continued",
         run_id=past.run_id,
         attempt=past.attempt,
         settled=len(past.settled),
@@ -178,7 +178,7 @@ async def _boot(host: Host, past: Past) -> Boot:
         await anyio.sleep(min(CLOCK_LOOK_S, left_s))
         boot = await anyio.to_thread.run_sync(boot_of, past, host.alive)
     log.info(
-        "boot.known",
+        "boot.detected",
         downtime_s=boot.downtime_s,
         at_most_s=boot.at_most_s,
         waits_for_clock=boot.waits_for_clock,

@@ -22,25 +22,23 @@ from bringup.daemon.decisions.actions import (
     RevertMigration,
     SetError,
 )
-from bringup.daemon.decisions.describe import missing
+from bringup.daemon.decisions.describe import missing, state_word
 from bringup.daemon.decisions.did import did_of
-from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
 from bringup.daemon.decisions.from_needs import of_failed_look, starts
-from bringup.daemon.decisions.from_other_host import FOREIGN
-from bringup.daemon.decisions.from_record import FROM_RECORD
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.on_failure import Reaction, reaction_to
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
 from bringup.daemon.decisions.owed import debt_of
 from bringup.daemon.decisions.remarks import remarks
-from bringup.daemon.decisions.rules import Facts, Plan, Rule, Step, decide
+from bringup.daemon.decisions.rules import Facts, Plan, Step, decide
 from bringup.daemon.decisions.run_events import ActionBegan, ActionEnded, Observer
-from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
+from bringup.daemon.decisions.states import PowerState, VmState
+from bringup.daemon.decisions.table_order import OWN_TABLES, Tables
 from bringup.daemon.errors import JournalError, RecordNotFound, StateConflict, StoreError, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.guest_needs import unmet_needs
-from bringup.daemon.recovery.working_copy import Hand
+from bringup.daemon.recovery.working_copy import WorkingCopy
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal, Left
 from bringup.drivers.deadlines import counted
 from bringup.drivers.needs import Need, NeedNotMet, NeedState
@@ -52,7 +50,7 @@ log = get_logger()
 class _Course:
     """What has come of one instance so far."""
 
-    hand: Hand
+    record: WorkingCopy
     facts: Facts
     before: Instance
     """The record as it was before anything was done."""
@@ -123,9 +121,6 @@ NEEDS_JOURNAL = (Delete, DestroyGuest, DestroyEvacuated, Reboot, ResumeStateOnHo
 READ_AGAIN_S = 5.0
 """How long the record of an instance whose time is up is waited for."""
 LOOK = Step("look", LookAtGuest())
-FULL_COURSE: tuple[Sequence[Rule] | None, ...] = (FROM_RECORD, None, FROM_FIRST_LOOK, None, FROM_SECOND_LOOK)
-"""The tables in the order in which they are read; None is a look at the guest."""
-FOREIGN_COURSE: tuple[Sequence[Rule] | None, ...] = (None, FOREIGN)
 
 
 async def init_instance(
@@ -134,18 +129,18 @@ async def init_instance(
     executor: Executor,
     observer: Observer,
     deadline_s: float,
-    course: Sequence[Sequence[Rule] | None] = FULL_COURSE,
+    tables: Tables = OWN_TABLES,
     journal: Journal = NO_JOURNAL,
 ) -> Outcome:
     """Bring one instance back.  Raises nothing but cancellation."""
     started = time.monotonic()
-    state = _Course(_hand(facts, executor), facts, facts.instance)
+    state = _Course(_working_copy(facts, executor), facts, facts.instance)
     with anyio.move_on_after(deadline_s) as scope, counted(scope):
         try:
-            await _follow(state, course, _Means(executor, observer, journal))
+            await _follow(state, tables, _Means(executor, observer, journal))
         except Exception as error:
             # No action failed: a rule stumbled over this record.  The others need not pay for that.
-            log.exception("instance.undecided")
+            log.exception("instance.rule_failed")
             state.kind, state.problem = Kind.FAILED, problem_of(state.doing, error)
     if scope.cancelled_caught:
         text = f"cannot finish {state.doing} of {facts.instance.uuid} in {deadline_s:g} s"
@@ -159,7 +154,7 @@ async def init_instance(
     return Outcome(
         uuid=facts.instance.uuid,
         kind=state.kind,
-        did=did_of(state.hand.did, kind=state.kind, look=state.facts.look, earlier=facts.done),
+        did=did_of(state.record.did, kind=state.kind, look=state.facts.look, earlier=facts.done),
         because=tuple(state.because),
         took_s=time.monotonic() - started,
         name=facts.instance.shown_name,
@@ -169,53 +164,53 @@ async def init_instance(
         runs=state.facts.look is PowerState.RUNNING,
         warnings=tuple(state.warnings),
         slowest=state.slowest,
-        instance=None if state.hand.deleted else state.hand.stored,
-        deleted=state.hand.deleted,
+        instance=None if state.record.deleted else state.record.stored,
+        deleted=state.record.deleted,
     )
 
 
-def _hand(facts: Facts, executor: Executor) -> Hand:
-    hand = Hand(facts.instance, executor.store, facts.moves)
-    hand.deleted = facts.deleted
-    return hand
+def _working_copy(facts: Facts, executor: Executor) -> WorkingCopy:
+    record = WorkingCopy(facts.instance, executor.store, facts.moves)
+    record.deleted = facts.deleted
+    return record
 
 
 async def _read_again(state: _Course, executor: Executor) -> None:
     """Read the record afresh: a save that was under way when the time was up was done all the same."""
     with anyio.move_on_after(READ_AGAIN_S):
         try:
-            state.hand.found(await executor.store.get_instance(state.facts.instance.uuid))
+            state.record.found(await executor.store.get_instance(state.facts.instance.uuid))
         except RecordNotFound:
-            state.hand.deleted = True
+            state.record.deleted = True
         except StoreError as error:
-            log.warning("instance.not_read_again", error=str(error))
+            log.warning("instance.reread_failed", error=str(error))
 
 
-async def _follow(state: _Course, course: Sequence[Sequence[Rule] | None], means: _Means) -> None:
+async def _follow(state: _Course, tables: Tables, means: _Means) -> None:
     before = state.facts
-    for number, table in enumerate(course, start=1):
+    for number, table in enumerate(tables, start=1):
         if table is None:
             if await _carry_out(state, (LOOK,), means):
                 return
             continue
-        state.facts = replace(state.facts, instance=state.hand.instance)
+        state.facts = replace(state.facts, instance=state.record.instance)
         state.doing = "decide"
         plan = decide(table, state.facts)
         state.because.extend(plan.because)
         state.kind = plan.kind
         state.warnings.extend(plan.warnings)
-        if plan.steps and await _is_deferred(state, plan, () if plan.ends else course[number:], means):
+        if plan.steps and await _is_deferred(state, plan, () if plan.ends else tables[number:], means):
             return
         if await _carry_out(state, plan.steps, means):
             return
         if plan.ends:
             state.problem = _problem_with(plan, state.facts)
             state.needs = plan.needs
-            state.warnings.extend(remarks(before, replace(state.facts, instance=state.hand.instance), plan.kind))
+            state.warnings.extend(remarks(before, replace(state.facts, instance=state.record.instance), plan.kind))
             return
 
 
-async def _is_deferred(state: _Course, plan: Plan, rest: Sequence[Sequence[Rule] | None], means: _Means) -> bool:
+async def _is_deferred(state: _Course, plan: Plan, rest: Tables, means: _Means) -> bool:
     """Find out, before the steps of a plan are begun, whether what a start of the guest needs is there.
 
     ``rest`` is what is read after this plan: a start may come of it too, and by then the record would be changed.
@@ -253,7 +248,7 @@ async def _carry_out(state: _Course, steps: Sequence[Step], means: _Means) -> bo
             case Reaction.FAIL:
                 return True
             case Reaction.DEFER:
-                await _put_back(state)
+                await _restore_record(state)
                 return True
             case Reaction.SET_ERROR:
                 queue = deque((Step(step.rule, SetError()),))
@@ -267,7 +262,7 @@ async def _attempt(state: _Course, step: Step, means: _Means) -> Exception | Non
     began = time.monotonic()
     failure: Exception | None = None
     try:
-        seen = await means.executor.carry_out(state.hand, step.action)
+        seen = await means.executor.carry_out(state.record, step.action)
     except Exception as error:  # noqa: BLE001 - the border: one instance cannot hurt another
         failure = error
     else:
@@ -305,15 +300,15 @@ def _react(state: _Course, action: Action, error: Exception) -> Reaction:
     return reaction
 
 
-async def _put_back(state: _Course) -> None:
+async def _restore_record(state: _Course) -> None:
     """Leave the record of a deferred instance as it was before it was worked on."""
-    before = state.hand.stored if state.has_reverted else state.before
+    before = state.record.stored if state.has_reverted else state.before
     try:
-        await state.hand.put_back(before)
+        await state.record.restore(before)
     except StateConflict as error:
-        state.kind, state.problem = Kind.SUPERSEDED, problem_of("put_back", error)
+        state.kind, state.problem = Kind.SUPERSEDED, problem_of("restore_record", error)
     except StoreError as error:
-        state.warnings.append(problem_of("put_back", error))
+        state.warnings.append(problem_of("restore_record", error))
 
 
 def problem_of(verb: str, error: BaseException) -> Problem:
@@ -346,10 +341,6 @@ def _why_failed(facts: Facts) -> Problem:
     return Problem(
         "decide",
         "UnknownState",
-        f"cannot decide on {instance.uuid}: vm_state {_plain(instance.vm_state)}, "
-        f"task_state {_plain(instance.task_state)}; this version knows Nova's states up to 34.0.0",
+        f"cannot decide on {instance.uuid}: vm_state {state_word(instance.vm_state)}, "
+        f"task_state {state_word(instance.task_state)}; this version knows Nova's states up to 34.0.0",
     )
-
-
-def _plain(state: VmState | TaskState | UnknownState | None) -> str | int:
-    return "none" if state is None else state.value

@@ -13,7 +13,7 @@ def tell_left_off(result: RunResult, resume: str) -> None:
     """Name them, where ``resume`` (``resume.guests``) brings none back."""
     off = [outcome.uuid for outcome in result.outcomes if _ran(outcome)] if resume == "never" else []
     if off:
-        log.warning("run.left_off", count=len(off), first=off[:SHOWN], why='resume.guests = "never"')
+        log.warning("run.not_resumed", count=len(off), first=off[:SHOWN], why='resume.guests = "never"')
 
 
 def _ran(outcome: Outcome) -> bool:

@@ -13,11 +13,11 @@ import anyio
 import structlog
 
 from bringup.daemon import closing
-from bringup.daemon.decisions.from_event import LIFECYCLE
 from bringup.daemon.decisions.from_record import EVACUATION_STATUSES
 from bringup.daemon.decisions.outcomes import Kind, Outcome
 from bringup.daemon.decisions.rules import Facts
 from bringup.daemon.decisions.run_events import InstanceEnded, RunEnded, RunEvent
+from bringup.daemon.decisions.table_order import LIFECYCLE_TABLES
 from bringup.daemon.errors import RecordNotFound
 from bringup.daemon.liveness import Vitals
 from bringup.daemon.logs import get_logger
@@ -31,7 +31,6 @@ log = get_logger()
 KEPT_AN_INSTANCE = 16
 """How many waiting events are kept of one instance; the guest is looked at anyway, so the oldest may go."""
 AT_ONCE = 4
-LIFECYCLE_COURSE = (None, LIFECYCLE)
 FINISH_S = closing.EVENTS_S
 """How long what is being handled has to be finished when the watch ends; a guest that ignores ACPI takes longer."""
 
@@ -144,7 +143,7 @@ class LifecycleWatch:
                 return await self._handle(event, executor)
             finally:
                 self._under_way.discard(scope)
-        log.warning("lifecycle.cut_off", after_s=self._finish_s)
+        log.warning("lifecycle.interrupted", after_s=self._finish_s)
         return True
 
     async def _handle(self, event: LifecycleEvent, executor: Executor) -> bool:
@@ -157,7 +156,7 @@ class LifecycleWatch:
             log.debug("lifecycle.no_record")
             return False
         except Exception as error:  # noqa: BLE001 - one record that cannot be read must not end the watch of all
-            log.warning("lifecycle.record_unread", error=f"{type(error).__name__}: {error}")
+            log.warning("lifecycle.record_unreadable", error=f"{type(error).__name__}: {error}")
             return isinstance(error, TimeoutError)
         outcome = await init_instance(
             Facts(
@@ -170,7 +169,7 @@ class LifecycleWatch:
             executor=executor,
             observer=lambda _event: None,
             deadline_s=self._deadline_s,
-            course=LIFECYCLE_COURSE,
+            tables=LIFECYCLE_TABLES,
         )
         _log(outcome)
         return outcome.problem is not None and outcome.problem.error == DEADLINE_EXCEEDED

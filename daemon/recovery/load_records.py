@@ -15,9 +15,12 @@ from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.rules import Facts, Withheld, decide
 from bringup.daemon.decisions.states import VmState
 from bringup.daemon.errors import Refused, StoreError, Temporary, Unavailable
+from bringup.daemon.logs import get_logger
 from bringup.daemon.storage.journal import InFlight, Past
 from bringup.daemon.storage.store.base import Store
-from bringup.drivers.base import AutostartConflict, Driver, EventListener
+from bringup.drivers.base import AutostartConflict, Driver, DriverError, EventListener
+
+log = get_logger()
 
 LIVE_MIGRATION_RUNNING = "running"
 
@@ -40,12 +43,12 @@ class Records:
         return list(dict.fromkeys(facts.instance.uuid for facts in (*self.evacuated, *self.foreign, *self.own)))
 
 
-async def guests_of(
+async def start_driver(
     driver: Driver, host: str, *, deadline_s: float, on_event: EventListener | None = None
 ) -> frozenset[str]:
-    """Initialize a hypervisor; give UUIDs, or where it cannot tell them names, of the guests that it has.
+    """Initialize the driver of a host and register a listener for its lifecycle events; return what guests it has.
 
-    :raises Unavailable: it cannot be initialized, or does not tell.
+    :raises Unavailable: the hypervisor cannot be initialized, or does not list its guests.
     :raises Refused: something else starts its guests too.
     """
     try:
@@ -56,9 +59,15 @@ async def guests_of(
             return await list_guests(driver)
     except AutostartConflict as error:
         raise Refused(f"did not touch an instance of {host}") from error
-    except Exception as error:
+    except (DriverError, OSError, TimeoutError) as error:
         raise Unavailable(
             f"cannot initialize the hypervisor of {host}; no instance was touched; check that it runs"
+        ) from error
+    except Exception as error:
+        log.exception("host.driver_failed")
+        raise Unavailable(
+            f"cannot initialize the driver of {host}; no instance was touched; this is a bug in bringup: report it "
+            "with the traceback in the log (host.driver_failed)"
         ) from error
 
 
@@ -82,7 +91,7 @@ async def load_records(  # noqa: PLR0913 - what is known of a host has many side
 ) -> Records:
     """Load the records of a host, and of the guests here that were evacuated.
 
-    ``local`` is what :func:`guests_of` gave; None: nobody was asked, and any evacuated guest may be there.
+    ``local`` is what the hypervisor lists; None: nobody was asked, and any evacuated guest may be there.
     ``past`` is what the journal knows of the last run; ``owes_elsewhere``: ports and volumes are other services'.
 
     :raises Temporary: the store could not be read.

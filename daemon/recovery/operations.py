@@ -6,21 +6,21 @@ that each save expects.  Which of them is due is decided in :mod:`bringup.daemon
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from bringup.daemon.decisions.actions import ResumeStateOnHostBoot, RevertMigration, Start, Stop
 from bringup.daemon.decisions.did import OFF, did_by
-from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Did
 from bringup.daemon.decisions.policies import GuestShutdown
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import NotOursToStart, RecordNotFound, StateConflict, StoreError, StoreUnavailable
 from bringup.daemon.logs import get_logger
-from bringup.daemon.recovery.working_copy import Hand
-from bringup.drivers.base import Driver, InstanceNotFound, RebootType
+from bringup.daemon.recovery.guest_power import read_power_state
+from bringup.daemon.recovery.start_claim import StartClaim
+from bringup.daemon.recovery.working_copy import WorkingCopy
+from bringup.drivers.base import Driver, RebootType
 from bringup.drivers.needs import NeedNotMet
 
 log = get_logger()
@@ -29,17 +29,8 @@ log = get_logger()
 SHELVED_KEYS = ("shelved_at", "shelved_image_id", "shelved_host")
 
 
-async def look(instance: Instance, driver: Driver) -> PowerState:
-    """Ask for the guest's power state; a guest that the hypervisor does not have is NOSTATE, as in Nova."""
-    try:
-        info = await driver.get_info(instance)
-    except InstanceNotFound:
-        return PowerState.NOSTATE
-    return info.state
-
-
 @asynccontextmanager
-async def _task_state_reverted_on_failure(hand: Hand) -> AsyncIterator[None]:
+async def _task_state_reverted_on_failure(record: WorkingCopy) -> AsyncIterator[None]:
     """Clear the task state of a record whose operation failed, unless somebody else has taken it over.
 
     A store that is away is no failure of the operation: the record stays as it is, for the next start to go on from.
@@ -50,20 +41,20 @@ async def _task_state_reverted_on_failure(hand: Hand) -> AsyncIterator[None]:
     except (StateConflict, StoreUnavailable, NeedNotMet):
         raise
     except Exception:
-        hand.change(task_state=None)
+        record.change(task_state=None)
         try:
-            await hand.save()
+            await record.save()
         except RecordNotFound:
-            log.debug("instance.gone")
+            log.debug("instance.not_found")
         except StoreError as error:
             log.warning("instance.task_state_not_reverted", error=str(error))
         raise
 
 
-async def set_error(hand: Hand) -> None:
+async def set_error(record: WorkingCopy) -> None:
     """Set the record to ERROR, together with what an earlier save could not write."""
-    hand.change(vm_state=VmState.ERROR)
-    await hand.save()
+    record.change(vm_state=VmState.ERROR)
+    await record.save()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,99 +78,94 @@ _REBOOT_STATES = {
 }
 
 
-class StartFence(Protocol):
-    """Who lets a guest be started only while it is surely this host's (:mod:`bringup.daemon.recovery.start_claim`)."""
-
-    def holding(
-        self, hand: Hand, *, reverting: bool = False, going_on: bool = False
-    ) -> AbstractAsyncContextManager[None]:
-        """Hold the claim on an instance for as long as the block lasts."""
-
-
-async def reboot(hand: Hand, driver: Driver, reboot_type: RebootType, fence: StartFence) -> None:
+async def reboot(record: WorkingCopy, driver: Driver, reboot_type: RebootType, claim: StartClaim) -> None:
     """Restart the guest (Nova's ``reboot_instance``)."""
     states = _REBOOT_STATES[reboot_type]
-    async with _task_state_reverted_on_failure(hand):
-        hand.change(task_state=states.pending)
-        hand.change(power_state=await look(hand.instance, driver))
-        await hand.save(states.expected)
+    async with _task_state_reverted_on_failure(record):
+        record.change(task_state=states.pending)
+        record.change(power_state=await read_power_state(record.instance, driver))
+        await record.save(states.expected)
         # A rescued instance stays in rescue.
-        vm_state = VmState.RESCUED if hand.instance.vm_state is VmState.RESCUED else VmState.ACTIVE
+        vm_state = VmState.RESCUED if record.instance.vm_state is VmState.RESCUED else VmState.ACTIVE
         try:
-            hand.change(task_state=states.started)
-            await hand.save((states.pending,))
-            async with fence.holding(hand):
-                with hand.doing(Did.REBOOTED):
-                    await driver.reboot(hand.instance, reboot_type)
+            record.change(task_state=states.started)
+            await record.save((states.pending,))
+            async with claim.holding(record):
+                with record.doing(Did.REBOOTED):
+                    await driver.reboot(record.instance, reboot_type)
         except (NotOursToStart, StoreUnavailable, NeedNotMet):
             raise
         except Exception as error:
-            power_state = await look(hand.instance, driver)
+            power_state = await read_power_state(record.instance, driver)
             if power_state is not PowerState.RUNNING:
-                await _set_error_if_there(hand)
+                await _set_error_if_there(record)
                 raise
             # The reboot failed and the guest runs: no reason to call it ERROR.
-            hand.saw(power_state)
+            record.saw(power_state)
             log.warning("instance.reboot_failed_but_running", error=str(error))
         else:
-            power_state = await look(hand.instance, driver)
-        hand.change(vm_state=vm_state, task_state=None, power_state=power_state)
+            power_state = await read_power_state(record.instance, driver)
+        record.change(vm_state=vm_state, task_state=None, power_state=power_state)
         try:
-            await hand.save()
+            await record.save()
         except RecordNotFound:
             log.warning("instance.disappeared_during_reboot")
 
 
-async def _set_error_if_there(hand: Hand) -> None:
+async def _set_error_if_there(record: WorkingCopy) -> None:
     try:
-        await set_error(hand)
+        await set_error(record)
     except RecordNotFound:
-        log.debug("instance.gone")
+        log.debug("instance.not_found")
 
 
-async def resume(hand: Hand, driver: Driver, fence: StartFence) -> None:
+async def resume(record: WorkingCopy, driver: Driver, claim: StartClaim) -> None:
     """Bring a guest back that ran before the host went down (Nova's ``resume_state_on_host_boot``)."""
-    async with fence.holding(hand):
-        with hand.doing(did_by(ResumeStateOnHostBoot(), hand.look)):
-            await driver.resume_state_on_host_boot(hand.instance)
+    async with claim.holding(record):
+        with record.doing(did_by(ResumeStateOnHostBoot(), record.look)):
+            await driver.resume_state_on_host_boot(record.instance)
 
 
-async def revert_migration(hand: Hand, driver: Driver, fence: StartFence, *, power_on: bool) -> None:
+async def revert_migration(record: WorkingCopy, driver: Driver, claim: StartClaim, *, power_on: bool) -> None:
     """Roll a resize or cold migration back (Nova's ``finish_revert_migration``)."""
-    async with fence.holding(hand, reverting=True):
-        with hand.doing(did_by(RevertMigration(power_on=power_on), hand.look)):
-            await driver.finish_revert_migration(hand.instance, power_on=power_on)
+    async with claim.holding(record, reverting=True):
+        with record.doing(did_by(RevertMigration(power_on=power_on), record.look)):
+            await driver.finish_revert_migration(record.instance, power_on=power_on)
 
 
-async def unpause(hand: Hand, driver: Driver, fence: StartFence) -> None:
+async def unpause(record: WorkingCopy, driver: Driver, claim: StartClaim) -> None:
     """Let the guest go on (Nova's ``unpause_instance``)."""
-    async with _task_state_reverted_on_failure(hand):
-        async with fence.holding(hand, going_on=True):
-            with hand.doing(Did.UNPAUSED):
-                await driver.unpause(hand.instance)
-        hand.change(power_state=await look(hand.instance, driver), vm_state=VmState.ACTIVE, task_state=None)
-        await hand.save((TaskState.UNPAUSING,))
+    async with _task_state_reverted_on_failure(record):
+        async with claim.holding(record, going_on=True):
+            with record.doing(Did.UNPAUSED):
+                await driver.unpause(record.instance)
+        record.change(
+            power_state=await read_power_state(record.instance, driver), vm_state=VmState.ACTIVE, task_state=None
+        )
+        await record.save((TaskState.UNPAUSING,))
 
 
-async def stop(hand: Hand, driver: Driver, shutdown: GuestShutdown) -> None:
+async def stop(record: WorkingCopy, driver: Driver, shutdown: GuestShutdown) -> None:
     """Shut the guest down cleanly, then for sure (Nova's ``stop_instance``)."""
-    async with _task_state_reverted_on_failure(hand):
+    async with _task_state_reverted_on_failure(record):
         expected: tuple[TaskState | None, ...] = (TaskState.POWERING_OFF,)
-        seen = await look(hand.instance, driver)
+        seen = await read_power_state(record.instance, driver)
         if seen in OFF:
             expected = (TaskState.POWERING_OFF, None)
-        with hand.doing(did_by(Stop(), seen)):
+        with record.doing(did_by(Stop(), seen)):
             await driver.power_off(
-                hand.instance,
-                timeout_s=_shutdown_timeout_s(hand, shutdown),
+                record.instance,
+                timeout_s=_shutdown_timeout_s(record, shutdown),
                 retry_interval_s=shutdown.shutdown_retry_interval,
             )
-        hand.change(power_state=await look(hand.instance, driver), vm_state=VmState.STOPPED, task_state=None)
-        await hand.save(expected)
+        record.change(
+            power_state=await read_power_state(record.instance, driver), vm_state=VmState.STOPPED, task_state=None
+        )
+        await record.save(expected)
 
 
-def _shutdown_timeout_s(hand: Hand, shutdown: GuestShutdown) -> float:
-    asked = hand.instance.system_metadata.get("image_os_shutdown_timeout")
+def _shutdown_timeout_s(record: WorkingCopy, shutdown: GuestShutdown) -> float:
+    asked = record.instance.system_metadata.get("image_os_shutdown_timeout")
     if asked is None:
         return shutdown.shutdown_timeout
     try:
@@ -189,33 +175,35 @@ def _shutdown_timeout_s(hand: Hand, shutdown: GuestShutdown) -> float:
         return shutdown.shutdown_timeout
 
 
-async def start(hand: Hand, driver: Driver, fence: StartFence) -> None:
+async def start(record: WorkingCopy, driver: Driver, claim: StartClaim) -> None:
     """Power the guest on (Nova's ``start_instance``)."""
-    async with _task_state_reverted_on_failure(hand):
-        async with fence.holding(hand):
-            with hand.doing(did_by(Start(), hand.look)):
-                await driver.power_on(hand.instance)
-        hand.change(power_state=await look(hand.instance, driver), vm_state=VmState.ACTIVE, task_state=None)
-        kept = {key: value for key, value in hand.instance.system_metadata.items() if key not in SHELVED_KEYS}
-        if len(kept) != len(hand.instance.system_metadata):
-            hand.change(system_metadata=kept)
-        await hand.save((TaskState.POWERING_ON,))
+    async with _task_state_reverted_on_failure(record):
+        async with claim.holding(record):
+            with record.doing(did_by(Start(), record.look)):
+                await driver.power_on(record.instance)
+        record.change(
+            power_state=await read_power_state(record.instance, driver), vm_state=VmState.ACTIVE, task_state=None
+        )
+        kept = {key: value for key, value in record.instance.system_metadata.items() if key not in SHELVED_KEYS}
+        if len(kept) != len(record.instance.system_metadata):
+            record.change(system_metadata=kept)
+        await record.save((TaskState.POWERING_ON,))
 
 
-async def destroy_guest(hand: Hand, driver: Driver, *, destroy_disks: bool = True) -> None:
+async def destroy_guest(record: WorkingCopy, driver: Driver, *, destroy_disks: bool = True) -> None:
     """Destroy the guest, with its local disks or without; the record stays as it is."""
-    with hand.doing(Did.DESTROYED):
-        await driver.destroy(hand.instance, destroy_disks=destroy_disks)
+    with record.doing(Did.DESTROYED):
+        await driver.destroy(record.instance, destroy_disks=destroy_disks)
 
 
-async def delete(hand: Hand, driver: Driver, now: Callable[[], datetime]) -> None:
+async def delete(record: WorkingCopy, driver: Driver, now: Callable[[], datetime]) -> None:
     """Destroy the guest and its local disks, then delete the row (Nova's ``_delete_instance``)."""
-    await destroy_guest(hand, driver)
-    hand.change(
+    await destroy_guest(record, driver)
+    record.change(
         vm_state=VmState.DELETED,
         task_state=None,
         power_state=PowerState.NOSTATE,
         terminated_at=now().isoformat(timespec="seconds"),
     )
-    await hand.save()
-    await hand.destroy()
+    await record.save()
+    await record.destroy()

@@ -14,8 +14,9 @@ from bringup.daemon.decisions.execution_order import Turns, turns_of
 from bringup.daemon.decisions.from_needs import is_tried_again
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind, Outcome
-from bringup.daemon.decisions.rules import Facts, Rule, Step
+from bringup.daemon.decisions.rules import Facts, Step
 from bringup.daemon.decisions.run_events import ActionEnded, InstanceBegan, InstanceEnded
+from bringup.daemon.decisions.table_order import Tables
 from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.context import Host
@@ -33,19 +34,19 @@ COLLECT = Step("runs", EnsureFilteringRules())
 async def settle(
     host: Host,
     all_facts: Sequence[Facts],
-    course: Sequence[Sequence[Rule] | None],
+    tables: Tables,
     outcomes: MutableMapping[str, Outcome],
     *,
     known: Mapping[str, Outcome] = MappingProxyType({}),
 ) -> None:
-    """Bring instances through a course, as many at once as there are slots, and collect what comes of them.
+    """Bring instances through tables, as many at once as there are slots, and collect what comes of them.
 
     ``known`` is what came of them before: where nothing has changed, it is not said again.
     """
 
     async def work(facts: Facts) -> None:
         with structlog.contextvars.bound_contextvars(instance=facts.instance.uuid):
-            outcome = await _settle_one(host, facts, course)
+            outcome = await _settle_one(host, facts, tables)
             outcomes[outcome.uuid] = outcome
             if outcome.uuid in known and outcome.says_the_same(known[outcome.uuid]):
                 log.debug("instance.unchanged", outcome=outcome.kind.value)
@@ -75,7 +76,7 @@ async def in_slots(host: Host, turns: Turns[T], work: Callable[[T], Awaitable[No
             number += 1
 
 
-async def _settle_one(host: Host, facts: Facts, course: Sequence[Sequence[Rule] | None]) -> Outcome:
+async def _settle_one(host: Host, facts: Facts, tables: Tables) -> Outcome:
     instance = facts.instance
     host.observer(InstanceBegan(instance.uuid, instance.shown_name, instance.project_id))
     outcome = await init_instance(
@@ -83,7 +84,7 @@ async def _settle_one(host: Host, facts: Facts, course: Sequence[Sequence[Rule] 
         executor=host.executor,
         observer=host.observer,
         deadline_s=host.limits.instance_deadline,
-        course=course,
+        tables=tables,
         journal=host.journal,
     )
     # The journal says itself that it cannot be written; what it does not have is looked at again after a crash.
@@ -128,7 +129,7 @@ def log_outcome(outcome: Outcome) -> None:
         facts["tried_again"] = is_tried_again(outcome.needs)
     for warning in outcome.warnings:
         if warning.action == DECIDE:
-            log.warning("instance.doubtful", action=DECIDE, error=warning.error, message=warning.message)
+            log.warning("instance.warning", action=DECIDE, error=warning.error, message=warning.message)
             continue
         log.warning("instance.action_failed", action=warning.action, error=warning.error, message=warning.message)
     if outcome.problem is not None:

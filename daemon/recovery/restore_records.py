@@ -40,6 +40,6 @@ async def put_right(host: Host, wanted: Collection[str]) -> frozenset[str]:
         except StateConflict as error:
             log.warning("retry.superseded", instance=record.uuid, error=str(error))
             continue
-        log.info("retry.put_right", instance=record.uuid, vm_state=failure.was.vm_state)
+        log.info("retry.restored", instance=record.uuid, vm_state=failure.was.vm_state)
         done.add(record.uuid)
     return frozenset(done)

@@ -7,16 +7,15 @@ import anyio
 import anyio.to_thread
 
 from bringup.daemon.decisions.execution_order import in_order
-from bringup.daemon.decisions.from_evacuation import EVACUATED
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem
 from bringup.daemon.decisions.rules import Facts
 from bringup.daemon.decisions.run_events import InstanceEnded
+from bringup.daemon.decisions.table_order import EVACUATED_TABLES, OWN_TABLES
 from bringup.daemon.errors import JournalError, StoreError, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.context import Host
 from bringup.daemon.recovery.init_host import Brought
-from bringup.daemon.recovery.init_instance import FULL_COURSE
 from bringup.daemon.recovery.load_records import list_guests, load_records
 from bringup.daemon.recovery.parallel import settle
 from bringup.daemon.recovery.plan_checks import boot_of, guarded
@@ -83,8 +82,8 @@ async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcom
         new.update(moved)
         return [facts for uuid, facts in chosen.items() if uuid not in moved]
 
-    await settle(host, await mine(records.evacuated), (EVACUATED,), new, known=again.known)
-    await settle(host, in_order(await mine(records.own)), FULL_COURSE, new, known=again.known)
+    await settle(host, await mine(records.evacuated), EVACUATED_TABLES, new, known=again.known)
+    await settle(host, in_order(await mine(records.own)), OWN_TABLES, new, known=again.known)
     new |= await _gone(host, wanted - new.keys(), again.because)
     return new
 
@@ -99,7 +98,7 @@ async def _gone(host: Host, uuids: Collection[str], because: str) -> dict[str, O
     try:
         found = {each.uuid: each for each in await host.executor.store.load_instances_by_uuid(uuids)}
     except StoreError as error:
-        log.warning("again.not_known_where", instances=sorted(uuids), error=chain_of(error))
+        log.warning("recheck.host_unknown", instances=sorted(uuids), error=chain_of(error))
         return {}
     gone = {uuid: superseded(uuid, because, found.get(uuid), deleted=uuid not in found) for uuid in uuids}
     await note(host, gone.values())
@@ -130,7 +129,7 @@ async def note(host: Host, outcomes: Collection[Outcome]) -> None:
         try:
             await host.journal.settled(outcome)
         except JournalError as error:
-            log.error("again.not_written", error=str(error))  # noqa: TRY400 - a sentence, no traceback
+            log.error("recheck.not_recorded", error=str(error))  # noqa: TRY400 - a sentence, no traceback
 
 
 async def reported(brought: Brought, new: Mapping[str, Outcome], *, took_s: float) -> Brought:
@@ -155,7 +154,7 @@ async def reported(brought: Brought, new: Mapping[str, Outcome], *, took_s: floa
     try:
         await brought.host.journal.end_run(result, delivery=delivery)
     except JournalError as error:
-        log.error("again.not_written", error=str(error))  # noqa: TRY400 - a sentence, no traceback
+        log.error("recheck.not_recorded", error=str(error))  # noqa: TRY400 - a sentence, no traceback
     return replace(brought, result=result)
 
 

@@ -16,9 +16,9 @@ from bringup.daemon import closing
 from bringup.daemon.decisions.instances import Expected
 from bringup.daemon.errors import NotOursToStart, RecordNotFound, StateConflict, StoreError
 from bringup.daemon.logs import get_logger
-from bringup.daemon.recovery.evacuated_guests import fence
 from bringup.daemon.recovery.guest_needs import require_needs
-from bringup.daemon.recovery.working_copy import Hand
+from bringup.daemon.recovery.guest_power import power_off_now
+from bringup.daemon.recovery.working_copy import WorkingCopy
 from bringup.daemon.storage.store.base import Claimant, Store
 from bringup.drivers.base import Driver
 
@@ -33,7 +33,7 @@ def _surely() -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartFence:
+class StartClaim:
     """Lets a guest be started only while its instance is surely this host's."""
 
     store: Store
@@ -43,7 +43,9 @@ class StartFence:
     """Raises :class:`bringup.daemon.errors.LeaseHeld` when another daemon may work for this host."""
 
     @asynccontextmanager
-    async def holding(self, hand: Hand, *, reverting: bool = False, going_on: bool = False) -> AsyncIterator[None]:
+    async def holding(
+        self, record: WorkingCopy, *, reverting: bool = False, going_on: bool = False
+    ) -> AsyncIterator[None]:
         """Hold the claim on an instance for as long as the block lasts.
 
         ``reverting``: the block rolls a cold migration or resize back.  ``going_on``: it lets a guest go on that is
@@ -53,21 +55,21 @@ class StartFence:
         :raises StoreError: that could not be found out; the block was not entered.
         :raises NeedNotMet: something that the guest needs is not there; the block was not entered.
         """
-        await self._claim(hand, reverting=reverting)
+        await self._claim(record, reverting=reverting)
         moved: StateConflict | None = None
         try:
-            await require_needs(hand.instance, self.driver, going_on=going_on)
+            await require_needs(record.instance, self.driver, going_on=going_on)
             yield
         finally:
             with anyio.move_on_after(LET_GO_S, shield=True) as scope:
-                moved = await self._let_go(hand, reverting=reverting)
+                moved = await self._let_go(record, reverting=reverting)
             if scope.cancelled_caught:
-                log.error("claim.not_let_go", error=f"no answer in {LET_GO_S:g} s")
+                log.error("claim.not_released", error=f"no answer in {LET_GO_S:g} s")
         if moved is not None:
-            raise NotOursToStart(f"stopped {hand.instance.uuid} again, which moved while it was started") from moved
+            raise NotOursToStart(f"stopped {record.instance.uuid} again, which moved while it was started") from moved
 
-    async def _claim(self, hand: Hand, *, reverting: bool) -> None:
-        stored = hand.stored
+    async def _claim(self, record: WorkingCopy, *, reverting: bool) -> None:
+        stored = record.stored
         try:
             self.check_lease()
             await self.store.begin_start(
@@ -75,22 +77,24 @@ class StartFence:
                 self.claimant,
                 expected=Expected((stored.vm_state,), (stored.task_state,)),
                 reverting=reverting,
-                left_over=hand.left_over,
+                left_over=record.left_over,
             )
         except StateConflict as error:
             raise NotOursToStart(f"did not start {stored.uuid}") from error
 
-    async def _let_go(self, hand: Hand, *, reverting: bool) -> StateConflict | None:
+    async def _let_go(self, record: WorkingCopy, *, reverting: bool) -> StateConflict | None:
         """Let go of the claim; pull the plug and tell why, where the guest must not run."""
         try:
-            await self.store.end_start(hand.instance.uuid, self.claimant, reverting=reverting, left_over=hand.left_over)
+            await self.store.end_start(
+                record.instance.uuid, self.claimant, reverting=reverting, left_over=record.left_over
+            )
         except RecordNotFound:
-            log.debug("instance.gone")
+            log.debug("instance.not_found")
         except StateConflict as error:
             log.error("instance.moved_while_started", error=str(error))  # noqa: TRY400 - a sentence, no traceback
-            await fence(hand, self.driver)
+            await power_off_now(record, self.driver)
             return error
         except StoreError as error:
             # The claim ends with the lease; the next save of the record finds out whether it moved.
-            log.warning("claim.not_let_go", error=str(error))
+            log.warning("claim.not_released", error=str(error))
         return None

@@ -1,4 +1,4 @@
-"""The record that is being worked on."""
+"""Working copy of a record: what is stored, what was changed and not saved yet, and what was done to the instance."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,17 +12,17 @@ from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState,
 from bringup.daemon.storage.store.base import Store
 
 
-class Hand:
-    """One record in hand: what is stored of it, and what was changed and not saved yet.
+class WorkingCopy:
+    """Working copy of a record.
 
-    A save that fails leaves its changes in hand, and the next save carries them: Nova's ``Instance`` does the same, and
+    A save that fails keeps its changes, and the next save carries them: Nova's ``Instance`` does the same, and
     the rows of the oracle with two saves depend on it.
     """
 
     __slots__ = ("_store", "_stored", "_unsaved", "deleted", "did", "instance", "left_over", "look")
 
     def __init__(self, instance: Instance, store: Store, moves: Iterable[Migration] = ()) -> None:
-        """Take ``instance`` as it was read from ``store``, with rows of migrations that nobody works on."""
+        """Start from ``instance`` as it was read from ``store``, with rows of migrations that nobody works on."""
         self.left_over = frozenset((move.uuid, move.status) for move in moves)
         self.instance = instance
         self.deleted = False
@@ -40,7 +40,7 @@ class Hand:
         return self._stored
 
     def saw(self, look: PowerState) -> None:
-        """Store what a look at the guest gave."""
+        """Store the power state that was read of the guest."""
         self.look, self.did = look, after_look(self.did, look)
 
     @contextmanager
@@ -55,12 +55,12 @@ class Hand:
         self.did = combined(before, did)
 
     def found(self, instance: Instance) -> None:
-        """Take the record as it was read afresh; what was not saved is let go."""
+        """Store the record as it was read afresh, and drop what was not saved."""
         self.instance = self._stored = instance
         self._unsaved = {}
 
     def change(self, **changes: Unpack[Changes]) -> None:
-        """Change the record in hand; :meth:`save` writes it."""
+        """Change the working copy; :meth:`save` writes it."""
         self._unsaved |= changes
         self.instance = replace(self.instance, **changes)
 
@@ -79,8 +79,8 @@ class Hand:
         self._stored = self.instance
         self._unsaved = {}
 
-    async def put_back(self, before: Instance) -> None:
-        """Let go of what was not saved, and write back what was saved since the record was as in ``before``.
+    async def restore(self, before: Instance) -> None:
+        """Drop what was not saved, and write back what was saved since the record was as in ``before``.
 
         :raises StoreError: it could not be written, or somebody else has changed the record meanwhile.
         """

@@ -106,5 +106,5 @@ async def _take_words(brought: Brought, vitals: Vitals) -> Brought:
         if retried:
             brought = await try_again(brought, retried)
     except (BringupError, JournalError, StoreError, TimeoutError) as error:
-        log.warning("release.waits", error=chain_of(error))
+        log.warning("release.delayed", error=chain_of(error))
     return brought

@@ -209,7 +209,7 @@ def test_that_the_host_is_up_is_noted_where_no_daemon_stays(machine: Machine) ->
     machine.power_cut()
 
     [known] = [
-        each for each in machine.entries("--boot", f"--unit={UNIT}") if each.get("BRINGUP_EVENT") == "boot.known"
+        each for each in machine.entries("--boot", f"--unit={UNIT}") if each.get("BRINGUP_EVENT") == "boot.detected"
     ]
     assert 0 < float(known["BRINGUP_DOWNTIME_S"]) < 600
     assert running_guests(machine) == all_of()
@@ -499,7 +499,7 @@ def test_killed_in_its_middle_it_is_started_again_and_goes_on(machine: Machine) 
 
     machine.systemctl("kill", "--signal=KILL", UNIT)
 
-    machine.until(event("run.goes_on"), after=before)
+    machine.until(event("run.continued"), after=before)
     machine.until(event("service.ready"), after=before)
     assert machine.shown(UNIT, "NRestarts") == {"NRestarts": "1"}
     assert running_guests(machine) == all_of()
@@ -518,7 +518,7 @@ def test_stopped_in_its_middle_it_ends_well_and_the_next_start_goes_on(machine: 
         machine.systemctl("start", UNIT)
 
     names = [entry.get("BRINGUP_EVENT") for entry in machine.entries(f"--after-cursor={before}", f"--unit={UNIT}")]
-    assert names.index("service.stopping") < names.index("service.stopped") < names.index("run.goes_on")
+    assert names.index("service.stopping") < names.index("service.stopped") < names.index("run.continued")
     assert running_guests(machine) == all_of()
 
 

@@ -157,7 +157,7 @@ def test_what_failed_is_tried_again_by_the_running_daemon(tmp_path: Path) -> Non
         told = command(world, "retry", "--json")
 
         assert (told.code, json.loads(told.out)) == (0, {"retried": [ONE]})
-        daemon.until("retry.put_right", instance=ONE)
+        daemon.until("retry.restored", instance=ONE)
         daemon.until("instance.initialized", instance=ONE)
         daemon.until("run.revised")
         assert (world.stored()[0][ONE].vm_state, power(world)) == (VmState.ACTIVE, Power.RUNNING)

@@ -62,7 +62,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
 
     assert ended.code == 0, ended.out[-5000:] + ended.err
     # A look right after a start waits for ten seconds, and it may take RabbitMQ longer to come back.
-    errors = [event for event in ended.events if event["level"] == "error" and event["event"] != "claim.not_let_go"]
+    errors = [event for event in ended.events if event["level"] == "error" and event["event"] != "claim.not_released"]
     assert errors == []
     crashed.check()
 
@@ -76,7 +76,7 @@ def test_killed_in_the_middle_the_next_start_goes_on(nova: Nova, tmp_path: Path)
     ended = crashed.host.computer.run()
 
     assert ended.code == 0, ended.out[-5000:] + ended.err
-    [goes_on] = ended.named("run.goes_on")
+    [goes_on] = ended.named("run.continued")
     assert goes_on["attempt"] == 2
     crashed.check()
 

@@ -86,7 +86,7 @@ def test_what_a_killed_run_has_brought_back_and_its_user_has_stopped_stays_down(
 
         ended = started(world)
 
-        assert ended.named("run.goes_on")[0]["settled"] == 1
+        assert ended.named("run.continued")[0]["settled"] == 1
         assert (power(world, 1), power(world, 2)) == (Power.SHUTDOWN, Power.RUNNING)
 
 

@@ -149,5 +149,5 @@ def test_guests_that_ran_and_stay_off_by_the_settings_are_named(tmp_path: Path, 
 
     ended = computer.run()
 
-    told = [(event["count"], event["first"], event["level"]) for event in ended.named("run.left_off")]
+    told = [(event["count"], event["first"], event["level"]) for event in ended.named("run.not_resumed")]
     assert told == ([(1, [uuid_of(1)], "warning")] if guests == "never" else [])

@@ -133,7 +133,7 @@ def test_after_a_kill_the_next_start_does_the_rest_and_sends_what_waits(tmp_path
     assert ended.code == 0
     # What was settled before the kill is settled, and in the report.
     assert ended.outcomes.keys() == {uuid_of(2)}
-    assert ended.named("run.goes_on")[0]["settled"] == len(INSTANCES) - 1
+    assert ended.named("run.continued")[0]["settled"] == len(INSTANCES) - 1
     assert "failed" not in ended.outcomes.values()
     assert computer.stored()[uuid_of(3)].vm_state is VmState.ERROR
     first, last = scheduler.reports

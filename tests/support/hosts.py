@@ -24,7 +24,7 @@ from bringup.daemon.recovery.context import Host, NeedsPolicy, Start
 from bringup.daemon.recovery.evacuated_guests import DiskKeeper, SettingWitness, Witness
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.init_host import init_host
-from bringup.daemon.recovery.start_claim import StartFence
+from bringup.daemon.recovery.start_claim import StartClaim
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
 from bringup.daemon.storage.store.base import Claimant, Records, Store
@@ -144,7 +144,7 @@ def executor_of(
         now=now,
         shutdown=shutdown or GuestShutdown(),
         witness=witness or SettingWitness("unknown"),
-        start_fence=StartFence(store=store, driver=driver, claimant=CLAIMANT),
+        start_claim=StartClaim(store=store, driver=driver, claimant=CLAIMANT),
         disk_keeper=disk_keeper,
     )
 

@@ -17,8 +17,8 @@ from bringup.daemon.decisions.states import PowerState, power_state, task_state,
 from bringup.daemon.recovery.evacuated_guests import SettingWitness
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.init_instance import init_instance
-from bringup.daemon.recovery.start_claim import StartFence
-from bringup.daemon.recovery.working_copy import Hand
+from bringup.daemon.recovery.start_claim import StartClaim
+from bringup.daemon.recovery.working_copy import WorkingCopy
 from bringup.daemon.storage.store.base import Claimant
 from support.oracle_cells import GONE
 from support.oracle_driver import TracingDriver
@@ -44,7 +44,7 @@ class ActionsRecorded(Executor):
 
     trace: Trace
 
-    async def carry_out(self, hand: Hand, action: Action) -> PowerState | None:
+    async def carry_out(self, hand: WorkingCopy, action: Action) -> PowerState | None:
         match action:
             case Reboot():
                 self.trace.call(f"mgr.reboot_instance({action.reboot_type.value})")
@@ -129,7 +129,7 @@ class Bench:
             "now": lambda: datetime(2026, 1, 1, tzinfo=UTC),
             "shutdown": GuestShutdown(),
             "witness": SettingWitness("unknown"),
-            "start_fence": StartFence(store=store, driver=driver, claimant=Claimant(HOSTS["own"], "node-1")),
+            "start_claim": StartClaim(store=store, driver=driver, claimant=Claimant(HOSTS["own"], "node-1")),
         }
         facts = Facts(
             instance=before,

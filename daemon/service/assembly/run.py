@@ -8,7 +8,7 @@ from typing import Final
 from bringup.daemon.recovery.context import NeedsPolicy
 from bringup.daemon.recovery.evacuated_guests import DiskKeeper, SettingWitness
 from bringup.daemon.recovery.executor import Executor
-from bringup.daemon.recovery.start_claim import StartFence
+from bringup.daemon.recovery.start_claim import StartClaim
 from bringup.daemon.service import clock_sync
 from bringup.daemon.settings import Settings
 from bringup.daemon.storage import boot as boots
@@ -96,7 +96,7 @@ def make_executor(
         now=utc_now,
         shutdown=settings.guests,
         witness=SettingWitness(settings.evacuated.shared_storage),
-        start_fence=StartFence(store=store, driver=driver, claimant=claimant, check_lease=check_lease),
+        start_claim=StartClaim(store=store, driver=driver, claimant=claimant, check_lease=check_lease),
         disk_keeper=DiskKeeper(journal=journal, keep_for_s=settings.evacuated.keep_disks_for, now=utc_now),
     )
 

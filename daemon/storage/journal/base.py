@@ -121,9 +121,6 @@ class KeptDisks:
     until: datetime
 
 
-ALL = "*"
-
-
 class Journal:
     """The journal of one host.  What is awaited is on disk on return.
 

@@ -15,8 +15,9 @@ from bringup.daemon.decisions.actions import (
     SaveMigration,
     SetError,
 )
+from bringup.daemon.decisions.guards import ALL
 from bringup.daemon.decisions.outcomes import Kind
-from bringup.daemon.storage.journal.base import ALL, FailedBefore, InFlight, Settled
+from bringup.daemon.storage.journal.base import FailedBefore, InFlight, Settled
 from bringup.daemon.storage.journal.rows import load_left, load_outcome
 from bringup.daemon.storage.journal.schema import ENDED, RUNNING
 

@@ -1,7 +1,6 @@
 """Rows of the journal: what is written of an action and of an outcome, and the JSON in their columns."""
 
 import dataclasses
-import enum
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from bringup.daemon.decisions.actions import Action
-from bringup.daemon.decisions.describe import need_json
+from bringup.daemon.decisions.describe import arguments_of, need_json
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem
 from bringup.daemon.storage.journal.base import Left
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
@@ -147,16 +146,9 @@ DID = {did.value for did in Did}
 
 
 def detail_of(action: Action) -> str | None:
-    """Give the fields of an action; None where it has none."""
-    fields = dataclasses.fields(action)
-    if not fields:
-        return None
-    return json.dumps({field.name: getattr(action, field.name) for field in fields}, default=_json_default)
-
-
-def _json_default(value: object) -> object:
-    # States that are not known are values with a value too.
-    return getattr(value, "value", str(value)) if not isinstance(value, enum.Enum) else value.value
+    """Return the fields of an action as JSON; None where it has none."""
+    arguments = arguments_of(action)
+    return json.dumps(arguments) if arguments else None
 
 
 def dump_outcome(outcome: Outcome) -> str:

@@ -22,12 +22,13 @@ import anyio
 import anyio.to_thread
 
 from bringup.daemon import closing
+from bringup.daemon.decisions.guards import ALL
 from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.storage.journal import queries
-from bringup.daemon.storage.journal.base import ALL, FailedBefore, Journal, KeptDisks, Left, NewRun, Past
+from bringup.daemon.storage.journal.base import FailedBefore, Journal, KeptDisks, Left, NewRun, Past
 from bringup.daemon.storage.journal.begin_run import begin, forget_the_old
 from bringup.daemon.storage.journal.file import JournalFile, Mark
 from bringup.daemon.storage.journal.rows import (

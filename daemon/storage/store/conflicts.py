@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from bringup.daemon.decisions.describe import state_word
 from bringup.daemon.decisions.instances import Expected, Migration
 from bringup.daemon.decisions.migrating import REVERTED, leaving
 from bringup.daemon.decisions.states import TaskState, UnknownState, VmState
@@ -19,18 +20,14 @@ def conflict(
     if vm_state in expected.vm_states and task_state in expected.task_states:
         return None
     return StateConflict(
-        f"cannot {doing} instance {uuid}: it has vm_state {_word(vm_state)} and task_state "
-        f"{_word(task_state)}, expected vm_state {_words(expected.vm_states)} and task_state "
+        f"cannot {doing} instance {uuid}: it has vm_state {state_word(vm_state)} and task_state "
+        f"{state_word(task_state)}, expected vm_state {_words(expected.vm_states)} and task_state "
         f"{_words(expected.task_states)}"
     )
 
 
-def _word(state: VmState | TaskState | UnknownState | None) -> str:
-    return "none" if state is None else str(state.value)
-
-
 def _words(states: Iterable[VmState | TaskState | UnknownState | None]) -> str:
-    return " or ".join(_word(state) for state in states) or "(nothing)"
+    return " or ".join(state_word(state) for state in states) or "(nothing)"
 
 
 def moved(

@@ -309,7 +309,7 @@ FAILED: dict[str, tuple[dict[str, Any], PowerState, Fault, Kind, Did]] = {
 async def test_what_a_failure_has_done_is_known_or_unknown_and_never_guessed(
     record: dict[str, Any], power: PowerState, fault: Fault, kind: Kind, did: Did
 ) -> None:
-    quick = limits(instance_deadline_s=0.3) if fault.hang else limits()
+    quick = limits(instance_deadline=0.3) if fault.hang else limits()
     async with arranged([instance(1, **record)], guests=[guest(1, power)], limits=quick, resume_guests=True) as host:
         host.driver.inject(fault)
         outcome = outcome_of(await host.run(), 1)

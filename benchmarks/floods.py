@@ -29,6 +29,7 @@ from bringup.daemon.status.endpoint.channel import Channels
 from bringup.daemon.status.endpoint.listeners import Listener, kept
 from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.source import Source
+from bringup.drivers.capacity import Capacity
 
 SILENT = 1100
 ASKING = 8
@@ -47,7 +48,7 @@ def flood(count: int, limit: int, flooded: int, shrink: int = 1) -> dict[str, An
             host=NAME,
             version="0",
             boot_id=uuid_of(-2),
-            concurrency=limit,
+            capacity=Capacity(limit),
             stuck_after_s=600,
             recorder=recorder,
         )

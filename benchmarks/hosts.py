@@ -23,6 +23,7 @@ from bringup.daemon.storage.journal import NO_JOURNAL, Journal
 from bringup.daemon.storage.store.base import Claimant, Records
 from bringup.daemon.storage.store.sql import open_store
 from bringup.daemon.storage.store.sqlite import open_database
+from bringup.drivers.capacity import Capacity
 from bringup.drivers.simulated import Latency, LatencyKey, Lognormal, Scenario, SimulatedDriver, SimulatedGuest
 
 NAME = "compute-1"
@@ -120,6 +121,7 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
                 now=utc_now,
                 journal=journal,
                 observer=observer,
+                capacity=Capacity(limit),
                 limits=Limits(concurrency=limit, instance_deadline=600, host_deadline=120, shutdown_report_deadline=20),
                 report=no_report,
             )

@@ -61,8 +61,6 @@ class LibvirtSection:
 class LibvirtOptions(LibvirtSection):
     """The section, and what the daemon adds to it; times are in seconds."""
 
-    concurrency: int = 8
-    """How many verbs are called at once where the section does not say how many connections there are."""
     look_deadline_s: float = 10.0
     """Of one look at what a guest needs: a storage that is silent longer keeps its guests off."""
     places_file: Path | None = None
@@ -75,8 +73,3 @@ class LibvirtOptions(LibvirtSection):
     """Between two looks at a guest that was asked to shut down."""
     may_change: bool = True
     """False: only looks are taken, so ``take_over`` takes nothing over."""
-
-    @property
-    def verbs(self) -> int:
-        """How many connections there are for verbs."""
-        return self.connections or self.concurrency

@@ -17,6 +17,7 @@ from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.service import assembly
 from bringup.daemon.settings import Settings, load
 from bringup.daemon.status.progress import Progress
+from bringup.drivers.capacity import Capacity
 from bringup.drivers.simulated import ErrorName, Fault, Scenario, SimulatedGuest
 from bringup.drivers.simulated.verbs import Verb
 from support.command_lines import Site
@@ -137,6 +138,7 @@ async def _run(settings: Settings) -> RunResult:
                 executor=executor_of(driver, store),
                 observer=Progress().observe,
                 limits=settings.limits,
+                capacity=Capacity(settings.limits.concurrency),
                 report=nothing,
                 resuming=Resuming(settings.resume),
                 now=assembly.utc_now,

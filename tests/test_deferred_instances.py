@@ -227,8 +227,7 @@ async def test_a_guest_that_waits_holds_no_slot(waiting: Waiting) -> None:
             told.set()
 
     async with waiting.host(DISK, policy=replace(QUICK, first_s=60, longest_s=60, on_wait=on_wait)) as host:
-        slots = anyio.CapacityLimiter(1)
-        host.arranged.host = replace(host.arranged.host, slots=slots)
+        slots = host.arranged.host.capacity.slots
         brought = await host.starts()
         async with anyio.create_task_group() as group:
             group.start_soon(wait_for_needs, brought)

@@ -36,7 +36,7 @@ async def refusal(server: Libvirtd, xml: str) -> DriverError:
     """Start a guest without a look; give what is raised."""
     with server.connected() as connection:
         connection.defineXML(xml)
-    hypervisor = Hypervisor(options(server), binding())
+    hypervisor = Hypervisor(options(server), binding(), 1)
     try:
         with pytest.raises(DriverError) as raised:
             await Power(hypervisor).start(UUID, nothing)

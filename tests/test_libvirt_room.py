@@ -7,8 +7,10 @@ from functools import partial
 import anyio
 import anyio.to_thread
 import pytest
+from structlog.testing import capture_logs
 
 from bringup.drivers.base import DriverError, PowerState
+from bringup.drivers.capacity import Capacity
 from bringup.drivers.deadlines import counted, not_counted
 from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.libvirt.room import Room
@@ -56,18 +58,19 @@ def let_go(server: Libvirtd) -> None:
 
 
 async def test_connections_come_and_go_with_the_limit_while_starts_are_under_way(held: Libvirtd) -> None:
+    capacity = Capacity(1)
     with guests(held, [SHUTDOWN] * 6):
-        async with opened(options(held, connections=1)) as driver:
+        async with opened(options(held), capacity=capacity) as driver:
             async with anyio.create_task_group() as group:
                 for number in range(1, 7):
                     group.start_soon(driver.power_on, told(number))
                 await under_way(held, 1)
                 assert len(list((held.directory / "hooked").iterdir())) == 1
 
-                driver.resize(4)
+                capacity.resize(4)
                 await under_way(held, 4)
                 # Those four go on; no other begins before fewer than two are left.
-                driver.resize(2)
+                capacity.resize(2)
                 let_go(held)
             await reached(driver, RUNNING)
             assert connections_of(driver) == 2
@@ -173,3 +176,14 @@ async def test_a_deadline_stands_still_while_several_wait_and_runs_again_after()
     # Outside of any such block there is nothing to stop.
     with not_counted():
         await anyio.to_thread.run_sync(partial(uuid_of, 1))
+
+
+async def test_a_number_of_connections_that_is_set_stays_and_too_few_are_warned_of(server: Libvirtd) -> None:
+    capacity = Capacity(2)
+    async with opened(options(server, connections=2), capacity=capacity) as driver:
+        with capture_logs() as logs:
+            capacity.resize(3)
+
+        [warning] = [line for line in logs if line["event"] == "libvirt.connections_too_few"]
+        assert (warning["connections"], warning["concurrency"]) == (2, 3)
+        assert driver._host._verbs._room._limiter.total_tokens == 2

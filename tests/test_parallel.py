@@ -224,14 +224,13 @@ async def test_waiting_instances_are_no_tasks() -> None:
 
 async def test_slots_may_come_while_instances_wait_for_one() -> None:
     async with arranged([instance(number) for number in range(1, 7)], slots=1) as host:
-        assert host.host.slots is not None
         hang = Fault(verb="plug_vifs", hang=True)
         host.driver.inject(hang)
         async with anyio.create_task_group() as group:
             group.start_soon(host.run)
             with anyio.fail_after(30):
                 await host.driver.entered("plug_vifs", times=1)
-                host.host.slots.total_tokens = 4
+                host.host.capacity.resize(4)
                 await host.driver.entered("plug_vifs", times=4)
             await anyio.wait_all_tasks_blocked()
             entered = host.driver.count("plug_vifs")
@@ -243,7 +242,6 @@ async def test_slots_may_come_while_instances_wait_for_one() -> None:
 
 async def test_slots_that_are_taken_away_are_those_that_get_free() -> None:
     async with arranged([instance(number) for number in range(1, 7)], slots=4) as host:
-        assert host.host.slots is not None
         hangs = [Fault(verb="plug_vifs", uuid=uuid_of(number), hang=True) for number in range(1, 7)]
         for hang in hangs:
             host.driver.inject(hang)
@@ -251,7 +249,7 @@ async def test_slots_that_are_taken_away_are_those_that_get_free() -> None:
             group.start_soon(host.run)
             with anyio.fail_after(30):
                 await host.driver.entered("plug_vifs", times=4)
-                host.host.slots.total_tokens = 1
+                host.host.capacity.resize(1)
                 began = list(host.progress.running)
                 for uuid in began[:3]:
                     host.driver.lift(next(hang for hang in hangs if hang.uuid == uuid))

@@ -13,6 +13,7 @@ import structlog
 from bringup.daemon import logs
 from bringup.daemon.service.reload import Difference, Reloader, difference
 from bringup.daemon.settings import Settings, load
+from bringup.drivers.capacity import Capacity
 
 pytestmark = pytest.mark.anyio
 
@@ -30,14 +31,10 @@ def settings_of(config: Path, text: str) -> Settings:
     return load(config, environment={}, overrides=())
 
 
-def a_reloader(config: Path, text: str) -> tuple[Reloader, anyio.CapacityLimiter]:
+def a_reloader(config: Path, text: str) -> tuple[Reloader, Capacity]:
     settings = settings_of(config, text)
-    slots = anyio.CapacityLimiter(settings.limits.concurrency)
-
-    def resize(number: int) -> None:
-        slots.total_tokens = number
-
-    return Reloader(settings, partial(load, config, environment={}, overrides=()), resize), slots
+    capacity = Capacity(settings.limits.concurrency)
+    return Reloader(settings, partial(load, config, environment={}, overrides=()), capacity), capacity
 
 
 def events(stream: io.StringIO) -> dict[str, dict[str, object]]:
@@ -51,7 +48,7 @@ async def test_concurrency_and_level_are_changed_and_the_rest_is_named(tmp_path:
 
     await reloader.reload()
 
-    assert slots.total_tokens == 7
+    assert slots.number == 7
     logs.get_logger().debug("now.seen")
     said = events(lines)
     assert said["settings.reloaded"]["changed"] == ["limits.concurrency", "log.level"]
@@ -67,7 +64,7 @@ async def test_wrong_settings_change_nothing_and_are_said(tmp_path: Path, lines:
 
     await reloader.reload()
 
-    assert slots.total_tokens == 2
+    assert slots.number == 2
     assert "limits.colour" in str(events(lines)["settings.not_reloaded"]["problems"])
 
 
@@ -78,7 +75,7 @@ async def test_a_former_name_of_a_key_changes_nothing_and_is_said(tmp_path: Path
 
     await reloader.reload()
 
-    assert slots.total_tokens == 2
+    assert slots.number == 2
     assert "set limits.shutdown_report_deadline instead" in str(events(lines)["settings.not_reloaded"]["problems"])
 
 

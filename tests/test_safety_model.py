@@ -30,6 +30,7 @@ from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.journal.sqlite import opened as opened_journal
 from bringup.daemon.storage.store.base import Records, Store
 from bringup.drivers.base import Driver
+from bringup.drivers.capacity import Capacity
 from bringup.drivers.needs import NeedState
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest, SimulatedNeed, Verb
 from support.drivers import uuid_of
@@ -163,6 +164,7 @@ class Machine(RuleBasedStateMachine):
                     executor=executor,
                     observer=Progress().observe,
                     limits=LIMITS,
+                    capacity=Capacity(LIMITS.concurrency),
                     report=report,
                     journal=cast("Journal", Mortal(journal, life)),
                     resuming=Resuming(ResumePolicy(guests="on_host_boot")),

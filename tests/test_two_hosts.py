@@ -20,6 +20,7 @@ from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.store.base import Claimant, Records
 from bringup.daemon.storage.store.sql import SqlStore
+from bringup.drivers.capacity import Capacity
 from bringup.drivers.simulated import Latency, LatencyKey, Scenario, SimulatedDriver, SimulatedGuest, Uniform
 from support.drivers import uuid_of
 from support.hosts import IN_MEMORY, executor_of, instance, now
@@ -53,6 +54,7 @@ def start_of(name: str, driver: SimulatedDriver, store: SqlStore) -> Start:
             boot_id=uuid_of(8),
             executor=executor,
             observer=Progress().observe,
+            capacity=Capacity(3),
             limits=Limits(concurrency=3, instance_deadline=30, host_deadline=30, shutdown_report_deadline=30),
             report=report,
             resuming=Resuming(ResumePolicy(guests="on_every_start")),

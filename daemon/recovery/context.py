@@ -4,8 +4,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from anyio import CapacityLimiter
-
 from bringup.daemon.decisions.outcomes import RunResult
 from bringup.daemon.decisions.policies import UNGUARDED, Guards, Limits
 from bringup.daemon.decisions.resume_policy import Resuming
@@ -15,6 +13,7 @@ from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.storage.alive import Alive
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
 from bringup.drivers.base import Driver, EventListener, FilterChange
+from bringup.drivers.capacity import Capacity
 
 
 def _nobody(_count: int, _in_s: float) -> None:
@@ -55,8 +54,8 @@ class Host:
     executor: Executor
     observer: Observer
     limits: Limits
-    slots: CapacityLimiter | None = None
-    """Where instances are worked on; None: as many as the limits say.  Their number may change at any time."""
+    capacity: Capacity
+    """The slots in which instances are worked on; their number may change at any time."""
     report: Callable[[RunResult], Awaitable[str | None]]
     """Tells the scheduler; gives in a word where the report is, None where none is made."""
     on_event: EventListener | None = None

@@ -58,7 +58,7 @@ async def settle(
 
 async def in_slots(host: Host, turns: Turns[T], work: Callable[[T], Awaitable[None]], *, name: str) -> None:
     """Work on all items, each in a slot of the host, begun by their turns; slots may come and go meanwhile."""
-    slots = host.slots or anyio.CapacityLimiter(host.limits.concurrency)
+    slots = host.capacity.slots
 
     async def work_and_leave(item: T, slot: object) -> None:
         try:

@@ -263,9 +263,8 @@ class _Service:
         return store
 
     def _driver(self, opened: AsyncExitStack) -> Driver:
-        driver = assembly.make_driver(self.settings, acting=True)
+        driver = assembly.make_driver(self.settings, acting=True, capacity=self.source.capacity)
         opened.push_async_callback(assembly.close_driver, driver)
-        self.supervised.follow(partial(assembly.follow_limit, self.settings, driver))
         return driver
 
     def _watch(self) -> LifecycleWatch:
@@ -304,7 +303,7 @@ class _Service:
             executor=executor,
             observer=observer,
             limits=settings.limits,
-            slots=self.supervised.slots,
+            capacity=self.source.capacity,
             report=report,
             on_event=watch.take if settings.driver.handle_lifecycle_events else None,
             journal=journal,

@@ -14,6 +14,7 @@ from bringup.daemon.errors import SettingsError
 from bringup.daemon.logs import get_logger, set_level
 from bringup.daemon.settings import Settings
 from bringup.daemon.settings.keys import KEYS
+from bringup.drivers.capacity import Capacity
 
 log = get_logger()
 
@@ -41,11 +42,11 @@ def difference(old: Settings, new: Settings) -> Difference:
 class Reloader:
     """Waits to be asked, and reads the settings again."""
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings], resize: Callable[[int], None]) -> None:
-        """Take the settings that the daemon has, what reads new ones, and what changes the number of slots."""
+    def __init__(self, settings: Settings, load: Callable[[], Settings], capacity: Capacity) -> None:
+        """Store the settings that the daemon runs with, what reads new ones, and the slots whose number may change."""
         self._running = settings
         self._load = load
-        self._resize = resize
+        self._capacity = capacity
         self._asked = anyio.Event()
 
     def ask(self) -> None:
@@ -66,7 +67,7 @@ class Reloader:
             log.error("settings.not_reloaded", problems=error.problems, means="the settings stay as they were")  # noqa: TRY400 - sentences, no traceback
             return
         found = difference(self._running, new)
-        self._resize(new.limits.concurrency)
+        self._capacity.resize(new.limits.concurrency)
         set_level(new.log.level)
         self._running = replace(
             self._running,

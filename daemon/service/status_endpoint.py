@@ -20,6 +20,7 @@ from bringup.daemon.status.endpoint.listeners import Listener, kept
 from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.source import Source
 from bringup.daemon.tasks import background
+from bringup.drivers.capacity import Capacity
 
 log = get_logger()
 
@@ -32,7 +33,7 @@ def source_of(settings: Settings, *, boot_id: str) -> Source:
         host=settings.host.name,
         version=__version__,
         boot_id=boot_id,
-        concurrency=limits.concurrency,
+        capacity=Capacity(limits.concurrency),
         stuck_after_s=longest_s + limits.stuck_after,
         gate_s=settings.placement.wait,
         host_s=AT_MOST * limits.host_wait,

@@ -20,18 +20,10 @@ class Supervised:
     """What is seen of the daemon from outside, and what may be changed in it."""
 
     vitals: Vitals
-    slots: anyio.CapacityLimiter
     teller: Teller
     stopping_s: float
     reloader: Reloader | None
     """None: SIGHUP ends the daemon."""
-    followers: list[Callable[[int], None]]
-    """Told how many slots there are, whenever that changes."""
-
-    def follow(self, follower: Callable[[int], None]) -> None:
-        """Tell somebody how many slots there are, now and whenever that changes."""
-        self.followers.append(follower)
-        follower(int(self.slots.total_tokens))
 
     async def run(self) -> None:
         """Tell, and reload when asked to, until cancelled."""
@@ -64,15 +56,6 @@ def supervise(
 ) -> Supervised:
     """Put it together; without a ``notifier`` nothing is told, without ``load`` nothing is reloaded."""
     progress, vitals = source.progress, Vitals(slack_s=settings.limits.stuck_after)
-    slots = anyio.CapacityLimiter(settings.limits.concurrency)
-
-    followers: list[Callable[[int], None]] = []
-
-    def resize(number: int) -> None:
-        slots.total_tokens = source.concurrency = number
-        for follower in followers:
-            follower(number)
-
     rules = Rules(
         patience_s=patience_s(settings),
         extension_s=extension_s(settings),
@@ -82,9 +65,7 @@ def supervise(
     source.hanging = teller.why_stuck
     return Supervised(
         vitals=vitals,
-        slots=slots,
         teller=teller,
         stopping_s=stopping_s(settings),
-        reloader=None if load is None else Reloader(settings, load, resize),
-        followers=followers,
+        reloader=None if load is None else Reloader(settings, load, source.capacity),
     )

@@ -5,7 +5,6 @@ It starts what is defined and defines nothing: a guest that libvirt does not hav
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -25,6 +24,7 @@ from bringup.drivers.base import (
     RebootType,
     SharedStorageProbe,
 )
+from bringup.drivers.capacity import Capacity
 from bringup.drivers.libvirt.autostart_conflicts import (
     AutostartConflicts,
     autostarted_names,
@@ -64,16 +64,24 @@ class _Opened(NamedTuple):
     watch: Watch
 
 
+SLOTS = 8
+"""How many verbs are called at once where nobody says how many."""
+
+
 class LibvirtDriver:
     """A hypervisor that libvirt controls; without a ``network``, NICs and firewall are left to libvirt."""
 
-    def __init__(self, options: LibvirtOptions, network: HostNetwork | None = None) -> None:
-        """Store the options; nothing is opened yet."""
+    def __init__(
+        self, options: LibvirtOptions, network: HostNetwork | None = None, capacity: Capacity | None = None
+    ) -> None:
+        """Store the options; nothing is opened yet.  ``capacity`` is followed unless ``connections`` is set."""
+        capacity = capacity or Capacity(SLOTS)
         self._options = options
+        self._connections = options.connections or capacity.number
         self._network = network
         self._listeners: list[EventListener] = []
         self._opened: _Opened | None = None
-        self._disks = LocalDisks(options, self._definitions)
+        self._disks = LocalDisks(options, self._definitions, self._connections)
         local = is_local(options.uri)
         self._looking = Looking(
             Host() if local else NOTHING_SEEN,
@@ -81,6 +89,9 @@ class LibvirtDriver:
             deadline_s=options.look_deadline_s,
             is_local=local,
         )
+        capacity.follow(self._follow)
+        if options.may_change:
+            self._follow(capacity.number)
         self._reboots: dict[str, Rebooting] = {}
         """Reboots that failed, or did not end in time; libvirt may have carried them out all the same."""
 
@@ -94,7 +105,7 @@ class LibvirtDriver:
         if self._opened is not None:
             return
         libvirt = await in_thread(lambda _: binding())
-        hypervisor = Hypervisor(self._options, libvirt)
+        hypervisor = Hypervisor(self._options, libvirt, self._connections)
         watch = Watch(self._options, libvirt)
         for listener in self._listeners:
             watch.listen(listener)
@@ -112,12 +123,17 @@ class LibvirtDriver:
             opened.watch.close()
             await in_thread(lambda _: opened.hypervisor.close())
 
-    def resize(self, connections: int) -> None:
-        """Use ``connections`` connections for verbs from now on; what is under way continues."""
-        self._options = replace(self._options, connections=connections)
+    def _follow(self, slots: int) -> None:
+        """Use one connection for verbs per slot unless their number is set; what is under way continues."""
+        fixed = self._options.connections
+        if fixed is not None:
+            if slots > fixed:
+                log.warning("libvirt.connections_too_few", connections=fixed, concurrency=slots)
+            return
+        self._connections = slots
         if self._opened is not None:
-            self._opened.hypervisor.resize(connections)
-        self._disks.resize(connections)
+            self._opened.hypervisor.resize(slots)
+        self._disks.resize(slots)
 
     def register_event_listener(self, listener: EventListener) -> None:
         """Call ``listener``, in the event loop, for each lifecycle event from now on."""

@@ -68,13 +68,13 @@ class Look:
 class Hypervisor:
     """Calls on guests."""
 
-    def __init__(self, options: LibvirtOptions, libvirt: Any) -> None:
-        """Open nothing yet."""
+    def __init__(self, options: LibvirtOptions, libvirt: Any, connections: int) -> None:
+        """Allow ``connections`` verbs at once; nothing is opened yet."""
         self.options = options
         self.libvirt = libvirt
         # Looks must not wait behind starts.
-        self._looks = Lines(options, libvirt, count=min(LOOKS, options.verbs))
-        self._verbs = Lines(options, libvirt, count=options.verbs)
+        self._looks = Lines(options, libvirt, count=min(LOOKS, connections))
+        self._verbs = Lines(options, libvirt, count=connections)
 
     def resize(self, connections: int) -> None:
         """Have so many connections from now on."""

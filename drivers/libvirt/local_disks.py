@@ -146,14 +146,14 @@ Definitions = Callable[[frozenset[str] | None], Awaitable[Sequence[Definition]]]
 class LocalDisks:
     """The folder of local disks (``instances_path``), and what guests have in it."""
 
-    def __init__(self, options: LibvirtOptions, definitions: Definitions) -> None:
+    def __init__(self, options: LibvirtOptions, definitions: Definitions, room: int) -> None:
         """Store ``definitions``, which asks libvirt; no file is touched yet."""
         self._options = options
         self._folder = str(options.instances_path)
         self._definitions = definitions
         self._disks = Disks(options.instances_path)
         self._place = Place(options.instances_path, options.instances_mount, options.places_file)
-        self._room = Room(options.verbs, "place at the disk")
+        self._room = Room(room, "place at the disk")
 
     def resize(self, count: int) -> None:
         """Allow ``count`` pieces of work at once from now on; what is under way continues."""

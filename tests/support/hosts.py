@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import anyio
-
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.outcomes import Outcome, RunResult
 from bringup.daemon.decisions.policies import UNGUARDED, Guards, GuestShutdown, Limits, ResumePolicy
@@ -30,6 +28,7 @@ from bringup.daemon.storage.journal import NO_JOURNAL, Journal
 from bringup.daemon.storage.store.base import Claimant, Records, Store
 from bringup.daemon.storage.store.sql import SqlStore
 from bringup.drivers.base import Driver, EventListener
+from bringup.drivers.capacity import Capacity
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest
 from support.drivers import uuid_of
 from support.stores import open_sqlite
@@ -210,7 +209,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
                 executor=executor,
                 observer=observer or progress.observe,
                 limits=limits,
-                slots=None if slots is None else anyio.CapacityLimiter(slots),
+                capacity=Capacity(slots or limits.concurrency),
                 report=report,
                 on_event=on_event,
                 resuming=resuming or Resuming(ResumePolicy(guests="on_every_start" if resume_guests else "never")),

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from bringup.drivers.base import Driver, LifecycleEvent, PowerState, Transition
+from bringup.drivers.capacity import Capacity
 from bringup.drivers.libvirt.binding import binding
 from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.libvirt_options import LibvirtOptions
@@ -38,9 +39,11 @@ def options(server: Libvirtd, **more: Any) -> LibvirtOptions:
 
 
 @contextlib.asynccontextmanager
-async def opened(made: LibvirtOptions, network: HostNetwork | None = None) -> AsyncIterator[LibvirtDriver]:
+async def opened(
+    made: LibvirtOptions, network: HostNetwork | None = None, capacity: Capacity | None = None
+) -> AsyncIterator[LibvirtDriver]:
     """Open a driver."""
-    driver = LibvirtDriver(made, network)
+    driver = LibvirtDriver(made, network, capacity)
     await driver.init_host("compute-1")
     try:
         yield driver

@@ -24,6 +24,7 @@ from bringup.daemon.decisions.run_events import (
 from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.sockets import short
 from bringup.daemon.status.endpoint.source import Source
+from bringup.drivers.capacity import Capacity
 from support.computer import Computer
 from support.drivers import uuid_of
 from support.hosts import HOST
@@ -56,7 +57,7 @@ class Acted:
             host=HOST,
             version="1.2.3",
             boot_id=uuid_of(8),
-            concurrency=4,
+            capacity=Capacity(4),
             stuck_after_s=700,
             recorder=self.recorder,
         )

@@ -7,7 +7,6 @@ alone.  What is heavy to import is imported there where it is used: a booting ho
 from bringup.daemon.service.assembly.close_driver import CLOSE_S, close_driver
 from bringup.daemon.service.assembly.drivers import (
     check_driver,
-    follow_limit,
     has_driver,
     make_driver,
     make_network,
@@ -47,7 +46,6 @@ __all__ = [
     "boot_id",
     "check_driver",
     "close_driver",
-    "follow_limit",
     "given_by",
     "has_driver",
     "hurry",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings import Settings, require_scenario
 from bringup.drivers.base import Driver
+from bringup.drivers.capacity import Capacity
 
 if TYPE_CHECKING:
     from bringup.drivers.network.host import HostNetwork
@@ -37,7 +38,7 @@ def has_driver(settings: Settings) -> bool:
     return settings.driver.name != "simulated" or settings.driver.scenario is not None
 
 
-def make_driver(settings: Settings, *, acting: bool = False) -> Driver:
+def make_driver(settings: Settings, *, acting: bool = False, capacity: Capacity | None = None) -> Driver:
     """Make the driver that is set; it is not initialized yet.  Only one for ``acting`` changes anything by itself.
 
     :raises SettingsError: its own settings are wrong.
@@ -46,21 +47,13 @@ def make_driver(settings: Settings, *, acting: bool = False) -> Driver:
         from bringup.daemon.service.assembly.libvirt import make_libvirt_driver
 
         # One that only looks makes nothing ready, and knows what would be made.
-        return make_libvirt_driver(settings, acting=acting, network=make_network(settings))
+        return make_libvirt_driver(settings, acting=acting, network=make_network(settings), capacity=capacity)
     from bringup.drivers.simulated import ScenarioError, SimulatedDriver
 
     try:
         return SimulatedDriver.from_file(require_scenario(settings), state_path=settings.driver.scenario_state)
     except ScenarioError as error:
         raise SettingsError([f"driver.scenario: {line}" for line in str(error).split("\n")]) from None
-
-
-def follow_limit(settings: Settings, driver: Driver, concurrency: int) -> None:
-    """Have the driver do as much at once as there are slots: they were changed by a reload."""
-    if settings.driver.name == "libvirt":
-        from bringup.daemon.service.assembly.libvirt import follow_limit
-
-        follow_limit(settings, driver, concurrency)
 
 
 def make_network(settings: Settings) -> "HostNetwork":

@@ -11,7 +11,8 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.service.assembly.close_driver import close_driver
 from bringup.daemon.settings import Settings
 from bringup.daemon.settings.model import keys_of
-from bringup.drivers.base import Driver, DriverError
+from bringup.drivers.base import DriverError
+from bringup.drivers.capacity import Capacity
 from bringup.drivers.libvirt.autostart_conflicts import AutostartConflicts, bottlenecks, daemon_limits, is_local
 from bringup.drivers.libvirt.binding import NEEDS
 from bringup.drivers.libvirt.domains import DefinedGuest
@@ -27,7 +28,11 @@ KVM = Path("/dev/kvm")
 
 
 def make_libvirt_driver(
-    settings: Settings, *, acting: bool = False, network: HostNetwork | None = None
+    settings: Settings,
+    *,
+    acting: bool = False,
+    network: HostNetwork | None = None,
+    capacity: Capacity | None = None,
 ) -> LibvirtDriver:
     """Make the driver; it is not initialized yet.  Only one for ``acting`` takes anything over.
 
@@ -41,20 +46,10 @@ def make_libvirt_driver(
     libvirt = settings.libvirt
     options = LibvirtOptions(
         **dict(keys_of(libvirt)),
-        concurrency=settings.limits.concurrency,
         places_file=settings.host.state_directory / PLACES,
         may_change=acting,
     )
-    return LibvirtDriver(options, network)
-
-
-def follow_limit(settings: Settings, driver: Driver, concurrency: int) -> None:
-    """Have as many connections as there are slots; a number that was set by hand stays."""
-    fixed = settings.libvirt.connections
-    if fixed is None and isinstance(driver, LibvirtDriver):
-        driver.resize(concurrency)
-    elif fixed is not None and concurrency > fixed:
-        log.warning("libvirt.connections_too_few", connections=fixed, concurrency=concurrency)
+    return LibvirtDriver(options, network, capacity or Capacity(settings.limits.concurrency))
 
 
 def require_binding() -> None:

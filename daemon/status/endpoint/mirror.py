@@ -21,9 +21,10 @@ from bringup.daemon.status.endpoint.event_feed import Feed
 from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.source import FilterState, Source
 from bringup.daemon.storage.outbox.base import Pending
+from bringup.drivers.capacity import Capacity
 
 CONSTANT: Final = ("host", "version", "boot_id", "stuck_after_s", "gate_s", "host_s")
-CHANGING: Final = ("concurrency", "stopping", "waiting", "next_look_at")
+CHANGING: Final = ("slots", "stopping", "waiting", "next_look_at")
 PIECE: Final = 65536
 PIECE_S: Final = 0.005
 
@@ -177,7 +178,7 @@ class Mirror:
         return Source(
             **{name: told[name] for name in CONSTANT},
             pid=told["pid"],
-            concurrency=0,
+            capacity=Capacity(1),
             recorder=recorder,
             reports=reports,
             staying=self.staying,

@@ -13,6 +13,7 @@ from bringup.daemon.status.progress import Progress
 from bringup.daemon.status.snapshot import Snapshot, headline
 from bringup.daemon.storage.outbox.base import Pending
 from bringup.drivers.base import FilterChange
+from bringup.drivers.capacity import Capacity
 
 WITH_PLACEMENT = ("placement", "driver")
 """The phases in which nothing goes on without Placement."""
@@ -60,7 +61,7 @@ class Source:
     host: str
     version: str
     boot_id: str
-    concurrency: int
+    capacity: Capacity
     stuck_after_s: float
     """No step of the work takes longer; after that the process is taken for stuck."""
     pid: int | None = None
@@ -91,6 +92,15 @@ class Source:
     def progress(self) -> Progress:
         """How far the run is."""
         return self.recorder.progress
+
+    @property
+    def slots(self) -> int:
+        """How many instances are worked on at once at most."""
+        return self.capacity.number
+
+    @slots.setter
+    def slots(self, number: int) -> None:
+        self.capacity.resize(number)
 
     def filter_changed(self, change: FilterChange) -> None:
         """Take note of what somebody else did to the rules of guests."""

@@ -110,7 +110,7 @@ def _of_run(source: Source, snapshot: Snapshot) -> Iterator[Metric]:
 
 def _of_slots(source: Source, snapshot: Snapshot) -> Iterator[Metric]:
     yield _gauge("bringup_queue_instances", "Instances that wait for a slot.", snapshot.waiting)
-    yield _gauge("bringup_slots", "How many instances are worked on at once at most.", source.concurrency)
+    yield _gauge("bringup_slots", "How many instances are worked on at once at most.", source.slots)
     yield _gauge("bringup_slots_busy", "How many are being worked on.", len(snapshot.running))
     oldest = snapshot.running[0].age_s if snapshot.running else 0.0
     yield _gauge("bringup_slot_oldest_seconds", "How long the slowest of them has had its slot.", oldest)

@@ -64,7 +64,11 @@ def test_a_plan_of_a_store_says_what_and_why(site: Site) -> None:
     ended = site.run("plan", *settings)
 
     assert (ended.code, ended.err) == (0, "")
-    assert plain(ended.lines) == [
+    lines = plain(ended.lines)
+    legend = lines.index("rules:")
+    rules = lines[legend + 1 : legend + 5]
+    assert [line.split()[0] for line in rules] == ["deletion_interrupted", "runs", "soft_reboot_went_down", "vifs"]
+    assert [*lines[:legend], *lines[legend + 6 :]] == [
         "name uuid vm/task/power guest did because what",
         (
             f"vm 2 {uuid_of(2)} active/reboot_started/running shutdown rebooted soft_reboot_went_down "
@@ -505,3 +509,14 @@ def test_an_instance_that_was_evacuated_and_deleted_is_planned_to_be_destroyed(s
     assert "1 were evacuated from this host: the next run destroys" in imported.out
     [gone] = [each for each in site.run("plan", "--json", *settings).documents if each["uuid"] == uuid_of(1)]
     assert (gone["because"], gone["destroys"]) == (["evacuated"], True)
+
+
+def test_a_plan_tells_what_it_waits_for(site: Site) -> None:
+    fault = Fault(verb="init_host", hang=True)
+    settings = site.settings('[limits]\nhost_deadline = "300ms"', scenario=Scenario(faults=(fault,)))
+    site.run("import", site.records([instance(1)]), *settings)
+
+    ended = site.run("plan", *settings)
+
+    assert ended.code == 69
+    assert "waiting for the hypervisor, up to " in ended.err

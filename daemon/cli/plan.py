@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bringup.drivers.base import Driver
 
 SHOWN_HOSTS = 5
+NOTE_WAIT_AFTER_S = 2.0
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -122,6 +123,7 @@ async def _plan(
     from bringup.daemon.recovery.plan_checks import boot_of
     from bringup.daemon.service import assembly
     from bringup.daemon.storage.journal import Past
+    from bringup.daemon.tasks import background
 
     async with AsyncExitStack() as opened:
         driver = _driver(arguments, settings)
@@ -151,7 +153,20 @@ async def _plan(
                 accepted_guests=_accepted(settings, host),
                 power_cut=arguments.after_power_cut,
             )
-        return await planning.plan()
+        async with background() as tasks:
+            if driver is not None:
+                tasks.start_soon(_note_wait, settings.limits.host_deadline, name="wait-note")
+            return await planning.plan()
+
+
+async def _note_wait(limit_s: float) -> None:
+    """Tell an operator at a silent terminal what the plan waits for."""
+    import anyio
+
+    from bringup.daemon.time_spans import in_words
+
+    await anyio.sleep(min(NOTE_WAIT_AFTER_S, limit_s / 10))
+    note(f"waiting for the hypervisor, up to {in_words(limit_s)}; --no-look plans without it")
 
 
 def _accepted(settings: "Settings", host: str) -> frozenset[str]:

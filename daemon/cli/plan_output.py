@@ -90,6 +90,7 @@ def text_lines(planned: Sequence[Planned], host: str) -> Iterator[str]:
                 yield from (f"       needs: {printable(need_words(need))}" for need in each.needs)
                 yield from _remarks(each)
         yield ""
+    yield from _rules(planned)
     yield from _counts(planned, rows, host)
 
 
@@ -162,6 +163,18 @@ def _counts(planned: Sequence[Planned], rows: Sequence[Sequence[str]], host: str
     destroyed = sum(row[0] == MARK for row in rows)
     if destroyed:
         yield f"{MARK} {destroyed} would lose the guest or the row"
+
+
+def _rules(planned: Sequence[Planned]) -> Iterator[str]:
+    """Return a line for each rule in the plan: its name, and why it holds."""
+    courses = [course for each in planned for course in ((each.course,) if each.course else each.forecast.courses)]
+    rules = dict(sorted({rule for course in courses for rule in zip(course.because, course.why, strict=True)}))
+    if not rules:
+        return
+    width = max(map(len, rules))
+    yield "rules:"
+    yield from (f"  {name.ljust(width)}  {why}" for name, why in rules.items())
+    yield ""
 
 
 def _of_those(deferred: Sequence[Planned]) -> str:

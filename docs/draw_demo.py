@@ -21,7 +21,7 @@ PICTURE = Path(__file__).with_name("demo.svg")
 
 
 class Painter:
-    """Shows a run on a console that is recorded."""
+    """Presenter on a recorded console."""
 
     def __init__(self, console: Console) -> None:
         """Draw on ``console``."""
@@ -32,7 +32,7 @@ class Painter:
         """Draw it once, when a little more than half is done."""
 
         async def draw() -> None:
-            # A view has no events of its own: it is drawn again and again, here until it is worth keeping.
+            # A view has no events: it is polled.
             while not progress.total or progress.done < HALF_WAY * progress.total:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
             self._console.print(live_view(progress.snapshot()))

@@ -1,4 +1,4 @@
-"""Takes ``status.png`` and draws ``plot.svg``: the demonstration, the page in a real browser, the run in the journal.
+"""Write ``status.png`` and ``plot.svg``: the page of the demonstration in a real browser, and its run in the journal.
 
 ``PYTHONPATH=tests python docs/draw_status.py``; needs Debian's chromium and chromium-driver.
 """
@@ -23,20 +23,20 @@ from support.ports import free_port
 
 HERE = Path(__file__).parent
 SETTLED = 0.97
-"""When it is worth a picture: almost all are settled, one hangs, some have failed."""
+"""Share of settled instances at the picture: one hangs, some have failed."""
 
 
 class Photographer:
-    """Shows a run by a picture of its page."""
+    """Presenter that photographs the status page."""
 
     def __init__(self, window: Browser, url: str) -> None:
-        """Take it of the page at ``url``."""
+        """Photograph the page at ``url``."""
         self._window = window
         self._url = url
 
     @asynccontextmanager
     async def showing(self, progress: Progress) -> AsyncIterator[None]:
-        """Take the picture once most is done."""
+        """Write the picture once most instances are settled."""
 
         async def take() -> None:
             # A run has no event for it: the page is polled.

@@ -17,13 +17,21 @@ PIPE_S: Final = 2.0
 """Within this time somebody has begun to write to a pipe that was named in the place of a file."""
 
 
+def open_at_once(path: Path) -> int:
+    """Open a path for reading; return its descriptor.  A FIFO or a terminal in the place of a file is not waited for.
+
+    :raises OSError: it cannot be opened.
+    """
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+
 @contextmanager
 def open_given(path: Path, *, wait_s: float = PIPE_S) -> Iterator[BinaryIO]:
     """Open what an operator names for reading: a file, or a pipe that somebody writes to.
 
     :raises OSError: it cannot be opened, or nobody writes to it (``ETIMEDOUT``).
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = open_at_once(path)
     if stat.S_ISDIR(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -89,7 +97,7 @@ def read_file(path: Path) -> bytes:
 
     :raises OSError: it cannot be read, is no file or none of ours, which are smaller (``EINVAL``).
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = open_at_once(path)
     try:
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from bringup.daemon.service.assembly import store_password
 from bringup.daemon.settings import load
 from support.settings_files import given_text, problems, value_of
 
@@ -161,7 +161,7 @@ def test_the_password_of_the_store_may_be_a_credential_of_systemd(empty: Path, t
     (tmp_path / "store.password").write_text("s3cret\n")
     settings = load(empty, environment={"CREDENTIALS_DIRECTORY": str(tmp_path)}, overrides=[])
     assert settings.store.password_file == tmp_path / "store.password"
-    assert store_password(settings) == "s3cret"
+    assert settings.store.password == SecretStr("s3cret")
 
 
 @pytest.mark.parametrize("key", ["scheduler.token", "scheduler.token_file"])

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from bringup.daemon.settings.sections import MODELS
+from bringup.daemon.settings.values import Token
 from bringup.drivers.kinds import Right
 
 SECRET = re.compile(
@@ -36,6 +37,11 @@ def is_secret(key: str) -> bool:
         return SecretStr in _types(KEYS[key])
     known = nearest(key)
     return bool(SECRET.search(key)) or (known in KEYS and SecretStr in _types(KEYS[known]))
+
+
+def is_token(key: str) -> bool:
+    """Check whether a known key holds a token, which has no spaces."""
+    return Token in _members(KEYS[key].annotation)
 
 
 def right(key: str) -> str:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.cross_checks import crossed
+from bringup.daemon.settings.keys import KEYS, is_secret, is_token
 from bringup.daemon.settings.layers import Layers, read_layers
 from bringup.daemon.settings.model import (
     SECTIONS,
@@ -19,7 +20,7 @@ from bringup.daemon.settings.model import (
     sqlite_url,
 )
 from bringup.daemon.settings.problems import unknown_key, unknown_section, wrong_value
-from bringup.daemon.settings.secret_files import doubt_of, read_secret, read_token
+from bringup.daemon.settings.secret_files import doubt_of, read_secret
 from bringup.daemon.settings.sections import validate
 from bringup.daemon.settings.values import WrongDeviceSpecs
 from bringup.daemon.text import printable
@@ -32,23 +33,8 @@ LIBVIRT_CONCURRENCY = 16
 # Whoever exits and is started again asks for another token, which is what a Keystone that is behind has no time for.
 # The service manager is told all the while that the start goes on.
 WAIT_UNDER_SYSTEMD_S = 3600.0
-FROM_FILES = (
-    ("placement", "token"),
-    ("scheduler", "token"),
-    ("keystone", "password"),
-    ("keystone", "application_credential_secret"),
-    ("keystone", "token"),
-    ("messaging", "transport_url"),
-    ("store", "password"),
-)
-"""Secrets, each with a key for the file that holds it."""
-READERS = {
-    "placement": read_token,
-    "scheduler": read_token,
-    "keystone": read_secret,
-    "messaging": read_secret,
-    "store": read_secret,
-}
+FROM_FILES = tuple(tuple(key.split(".")) for key in KEYS if is_secret(key) and f"{key}_file" in KEYS)
+"""Secrets, section and key, each with a key for the file that holds it."""
 PRIVATE_KEY = "key_file"
 """Read by what speaks TLS; only looked at here."""
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
@@ -217,7 +203,7 @@ def _take_secret(
     key = f"{name}.{what}_file"
     source = sources[key]
     try:
-        found = READERS[name](path)
+        found = read_secret(path, is_token=is_token(f"{name}.{what}"))
     except OSError as error:
         reason = error.strerror or type(error).__name__
         if isinstance(error, FileNotFoundError) and _is_unused(section):

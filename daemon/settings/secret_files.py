@@ -11,15 +11,23 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pydantic import SecretStr
 
 from bringup.daemon.text import VISIBLE
+from bringup.drivers.files import open_at_once
 
 LARGEST_FILE = 1 << 16
 OTHERS_MAY_LOOK = 0o066
 OTHERS_MAY_WRITE = 0o002
 ROOT = 0
+Rule = tuple[str, Callable[[str], bool]]
+TOKEN: Final[Rule] = (
+    "a file that holds one token: visible ASCII characters, no spaces",
+    lambda text: VISIBLE.fullmatch(text) is not None,
+)
+SECRET: Final[Rule] = ("a file that holds one secret: printable characters, UTF-8, one line", str.isprintable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,36 +39,14 @@ class SecretFile:
     """What is not right about the file though it is used, after its name; None: nothing."""
 
 
-def read_token(path: Path) -> SecretFile:
-    """Read a token.
+def read_secret(path: Path, *, is_token: bool) -> SecretFile:
+    """Read a token, or a password or an address with one in it.
 
-    Raises ``OSError``, or ``ValueError`` whose text says what the file must be; neither shows its content.
+    :raises OSError: it cannot be read.
+    :raises ValueError: its text says what the file must be.  Neither shows its content.
     """
-    return _read(path, "a file that holds one token: visible ASCII characters, no spaces", _is_token)
-
-
-def read_secret(path: Path) -> SecretFile:
-    """Read a password or an address with one in it, as :func:`read_token` reads a token."""
-    return _read(path, "a file that holds one secret: printable characters, UTF-8, one line", str.isprintable)
-
-
-def doubt_of(path: Path) -> str | None:
-    """Say what is not right about a file that somebody else reads, such as a private key; None: nothing is known."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return _doubt(path, found) if stat.S_ISREG(found.st_mode) else None
-
-
-def _is_token(text: str) -> bool:
-    return VISIBLE.fullmatch(text) is not None
-
-
-def _read(path: Path, right: str, is_right: Callable[[str], bool]) -> SecretFile:
-    # A FIFO or a terminal in its place must not keep the start waiting.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
+    right, is_right = TOKEN if is_token else SECRET
+    with os.fdopen(open_at_once(path), "rb") as stream:
         found = os.fstat(stream.fileno())
         if stat.S_ISDIR(found.st_mode) or not stat.S_ISREG(found.st_mode):
             raise ValueError("a regular file")
@@ -72,6 +58,15 @@ def _read(path: Path, right: str, is_right: Callable[[str], bool]) -> SecretFile
     if not text or "\ufffd" in text or len(content) > LARGEST_FILE or not is_right(text):
         raise ValueError(right)
     return SecretFile(SecretStr(text), _doubt(path, found))
+
+
+def doubt_of(path: Path) -> str | None:
+    """Say what is not right about a file that somebody else reads, such as a private key; None: nothing is known."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _doubt(path, found) if stat.S_ISREG(found.st_mode) else None
 
 
 def _chosen_by_others(path: Path, found: os.stat_result) -> str | None:

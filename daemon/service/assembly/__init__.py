@@ -36,7 +36,6 @@ from bringup.daemon.service.assembly.stores import (
     open_database,
     opened_own_store,
     opened_store,
-    store_password,
 )
 
 __all__ = [
@@ -63,6 +62,5 @@ __all__ = [
     "owes_elsewhere",
     "reports",
     "scheduler_tls",
-    "store_password",
     "utc_now",
 ]

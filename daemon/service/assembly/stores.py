@@ -78,7 +78,7 @@ def open_database(settings: Settings, *, must_exist: bool = False) -> "Database"
     except ImportError as error:
         raise SettingsError([NO_POSTGRESQL]) from error
     store = settings.store
-    return postgresql.open_database(store.url, store_password(settings), store.wait, tls=_store_tls(settings))
+    return postgresql.open_database(store.url, _password(settings), store.wait, tls=_store_tls(settings))
 
 
 def _store_tls(settings: Settings) -> "Tls":
@@ -88,8 +88,8 @@ def _store_tls(settings: Settings) -> "Tls":
     return Tls(mode=store.tls, ca_file=store.ca_file, cert_file=store.cert_file, key_file=store.key_file)
 
 
-def store_password(settings: Settings) -> str | None:
-    """Give the password of PostgreSQL's user; None where none is set."""
+def _password(settings: Settings) -> str | None:
+    """Return the password of PostgreSQL's user; None: none is set."""
     password = settings.store.password
     return None if password is None else password.get_secret_value()
 

@@ -30,7 +30,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests
-	$(BIN)/mypy benchmarks docs/draw_demo.py docs/draw_status.py docs/draw_no_regret.py
+	$(BIN)/mypy benchmarks docs/draw_demo.py docs/draw_status.py docs/draw_no_regret.py docs/write_rules.py
 	$(BIN)/mypy release
 	$(BIN)/lint-imports
 	$(BIN)/oxlint --deny-warnings daemon/status/listener

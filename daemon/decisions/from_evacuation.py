@@ -2,7 +2,6 @@
 
 from bringup.daemon.decisions.actions import Action, DestroyEvacuated, Fence, SaveMigration
 from bringup.daemon.decisions.guard_rows import HELD_ROWS
-from bringup.daemon.decisions.instances import Migration
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
 from bringup.daemon.decisions.unreadable_records import UNREADABLE
@@ -20,8 +19,14 @@ def has_come_back(facts: Facts) -> bool:
     )
 
 
-def _completed(evacuation: Migration | None) -> tuple[Action, ...]:
-    return () if evacuation is None else (SaveMigration(evacuation.uuid, "completed"),)
+def _complete(facts: Facts) -> tuple[Action, ...]:
+    """`save migration status=completed`."""
+    return () if facts.evacuation is None else (SaveMigration(facts.evacuation.uuid, "completed"),)
+
+
+def _destroy(facts: Facts) -> tuple[Action, ...]:
+    """`destroy_evacuated`, then `save migration status=completed`."""
+    return DestroyEvacuated(), *_complete(facts)
 
 
 EVACUATED: tuple[Rule, ...] = (
@@ -32,6 +37,7 @@ EVACUATED: tuple[Rule, ...] = (
         nothing,
         Next.END,
         "It was evacuated once and belongs to this host again: the old evacuation says nothing of it.",
+        condition="The evacuation is done, and the record names this host.",
     ),
     Rule(
         "evacuation_running",
@@ -40,20 +46,23 @@ EVACUATED: tuple[Rule, ...] = (
         Next.END,
         "Its evacuation is not done: it must not run here, and its disks must not be lost if the evacuation fails.",
         Kind.SKIPPED,
+        condition="The evacuation is `accepted` or `pre-migrating`.",
     ),
     *HELD_ROWS,
     Rule(
         "evacuated_and_gone",
         lambda f: f.guest_gone,
-        lambda f: _completed(f.evacuation),
+        _complete,
         Next.END,
         "Its guest was destroyed when the run was cut short; only the migration does not say so.",
+        condition="The hypervisor has no such guest.",
     ),
     Rule(
         "evacuated",
         lambda f: f.evacuation is not None and f.evacuation.status == EVACUATION_DONE,
-        lambda f: (DestroyEvacuated(), *_completed(f.evacuation)),
+        _destroy,
         Next.END,
         "It was evacuated from this host and still exists in its hypervisor.",
+        condition="The evacuation is `done`.",
     ),
 )

@@ -28,11 +28,12 @@ _DELETE = always(Save({"task_state": TaskState.DELETING}, expected_task_states=(
 
 
 def _save_power(facts: Facts) -> tuple[Action, ...]:
+    """`save power_state=` that of the guest."""
     return () if facts.look is None else (Save({"power_state": facts.look}),)
 
 
 def _follow(facts: Facts) -> tuple[Action, ...]:
-    """Write what the guest does; one that is off because it failed, or with its memory saved, stays so."""
+    """`save vm_state=` what the guest does; one in `error` or `suspended` that is off keeps its `vm_state`."""
     now, known = FOLLOWED.get(facts.look), facts.instance.vm_state
     if now is None or now is known or (now is VmState.STOPPED and known in (VmState.ERROR, VmState.SUSPENDED)):
         return ()
@@ -47,6 +48,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         Next.END,
         "The guest is in another state by now: the event came late.",
         Kind.SKIPPED,
+        condition="The guest is not in the state that the event announces.",
     ),
     Rule(
         "not_ours",
@@ -55,6 +57,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         Next.END,
         "Its record names another host.",
         Kind.SKIPPED,
+        condition="The record names another host.",
     ),
     Rule(
         "evacuated",
@@ -63,6 +66,10 @@ LIFECYCLE: tuple[Rule, ...] = (
         Next.END,
         "Another host starts it: that it went down here, by the fence perhaps, says nothing of it.",
         Kind.SKIPPED,
+        condition=(
+            "An evacuation from this host was accepted, is running or is done, and the record does not name this "
+            "host again after it."
+        ),
     ),
     Rule(
         "task_pending",
@@ -71,6 +78,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         Next.END,
         "Something is being done to it: whoever does it writes the record.",
         Kind.SKIPPED,
+        condition="The record has a task state.",
     ),
     Rule(
         "power_changed",
@@ -78,6 +86,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         _save_power,
         Next.GO_ON,
         "The record follows the hypervisor.",
+        condition="The power state of the record is not that of the guest.",
     ),
     Rule(
         "record_follows_its_guest",
@@ -85,6 +94,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         _follow,
         Next.END,
         "No control plane keeps its record: its administrator may start and stop it, and the record says what it does.",
+        condition="The record was made from the guest: no control plane keeps it.",
     ),
     Rule(
         "deletion_is_novas",
@@ -95,6 +105,10 @@ LIFECYCLE: tuple[Rule, ...] = (
         Next.END,
         "It was made to be deleted when it shuts down; its ports or volumes are other services': nova-compute does it.",
         Kind.SKIPPED,
+        condition=(
+            "`vm_state` is `active`, the guest is off, `shutdown_terminate` is set, and the record names ports or "
+            "volumes that other services keep."
+        ),
     ),
     Rule(
         "terminates_on_shutdown",
@@ -102,6 +116,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         _DELETE,
         Next.END,
         "It shut down by itself and was made to be deleted then.",
+        condition="`vm_state` is `active`, the guest is off, and `shutdown_terminate` is set.",
     ),
     Rule(
         "shut_down_by_itself",
@@ -109,6 +124,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         _STOP,
         Next.END,
         "It shut down by itself: the record becomes stopped.",
+        condition="`vm_state` is `active`, and the guest is off.",
     ),
     Rule(
         "suspended_unexpectedly",
@@ -116,6 +132,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         _STOP,
         Next.END,
         "It was suspended behind the control plane's back.",
+        condition="`vm_state` is `active`, and the guest is suspended.",
     ),
     Rule(
         "paused_unexpectedly",
@@ -123,6 +140,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         nothing,
         Next.END,
         "A hypervisor may pause a guest for a while by itself: ignored.",
+        condition="`vm_state` is `active`, and the guest is paused.",
     ),
     Rule(
         "runs_though_stopped",
@@ -130,6 +148,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         _STOP,
         Next.END,
         "The control plane stopped it: it is stopped again.",
+        condition="`vm_state` is `stopped`, and the guest runs, is paused or is suspended.",
     ),
     Rule(
         "paused_guest_shut_down",
@@ -137,6 +156,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         _STOP,
         Next.END,
         "It was paused and shut down by itself.",
+        condition="`vm_state` is `paused`, and the guest is off.",
     ),
     Rule(
         "exists_though_deleted",
@@ -147,6 +167,14 @@ LIFECYCLE: tuple[Rule, ...] = (
         nothing,
         Next.END,
         "The control plane deleted it: nothing is destroyed on an event.",
+        condition="`vm_state` is `soft-delete` or `deleted`, and the guest is neither off nor gone.",
     ),
-    Rule("agrees", lambda _f: True, nothing, Next.END, "Record and guest agree."),
+    Rule(
+        "agrees",
+        lambda _f: True,
+        nothing,
+        Next.END,
+        "Record and guest agree.",
+        condition="None of the rules above.",
+    ),
 )

@@ -46,6 +46,10 @@ def _wants_reboot(facts: Facts) -> bool:
 
 
 def _revert_migration(facts: Facts) -> tuple[Action, ...]:
+    """`finish_revert_migration`, powered on unless it was stopped before, then `save task_state=none`.
+
+    Where the run that was cut short has rolled the migration back, only the record is saved.
+    """
     if RevertMigration.verb in facts.done:
         return (CLEAR_TASK,)
     power_on = facts.instance.system_metadata.get("old_vm_state") != VmState.STOPPED.value
@@ -53,6 +57,10 @@ def _revert_migration(facts: Facts) -> tuple[Action, ...]:
 
 
 def _abort_live_migration(facts: Facts) -> tuple[Action, ...]:
+    """`live_migration_abort`, `save migration status=error`, `save task_state=none`.
+
+    Where no live migration is running, only the record is saved.
+    """
     clear = Save({"task_state": None}, expected_task_states=(TaskState.MIGRATING,))
     if facts.live_migration is None:
         return (clear,)
@@ -68,6 +76,10 @@ def _finished_before(facts: Facts) -> bool:
 
 
 def _finish(facts: Facts) -> tuple[Action, ...]:
+    """`save vm_state=active task_state=none power_state=running`.
+
+    A rescued instance that was rebooted stays `rescued`.
+    """
     # A rescued instance that is rebooted stays in rescue.
     rescued = facts.instance.vm_state is VmState.RESCUED and Reboot.verb in facts.begun
     vm_state = VmState.RESCUED if rescued else VmState.ACTIVE
@@ -83,6 +95,10 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         "A live migration of it was running and its guest is gone here: it most likely runs on the other host.",
         Kind.DEFERRED,
         tells=tell_live_migrated_away,
+        condition=(
+            "The hypervisor listed its guests without this one, `vm_state` is `active` or `paused`, and a live "
+            "migration away from this host is not over."
+        ),
     ),
     Rule(
         "resize_has_not_arrived",
@@ -92,6 +108,10 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         "A resize or cold migration to this host was cut short before its guest was made.",
         Kind.DEFERRED,
         tells=tell_has_not_arrived,
+        condition=(
+            "The hypervisor listed its guests without this one, and `task_state` is `resize_migrated` or "
+            "`resize_finish`."
+        ),
     ),
     Rule(
         "finished_before",
@@ -99,6 +119,10 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         _finish,
         Next.END,
         "It was being rebooted or unpaused when the run was cut short, and it runs: it is not done twice.",
+        condition=(
+            "The guest runs, and the run of this boot that was cut short had begun the reboot or unpause that "
+            "`task_state` names (`reboot_started`, `reboot_started_hard`, `unpausing`)."
+        ),
     ),
     Rule(
         "soft_reboot_interrupted",
@@ -106,6 +130,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         always(Reboot(RebootType.SOFT)),
         Next.END,
         "A soft reboot was asked for and the guest still runs.",
+        condition="The guest runs, and `task_state` is `reboot_pending` with `vm_state` `active`.",
     ),
     Rule(
         "soft_reboot_went_down",
@@ -113,6 +138,10 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         always(Save({"task_state": TaskState.REBOOT_PENDING_HARD}), Reboot(RebootType.HARD)),
         Next.END,
         "A soft reboot had shut the guest down and not started it again: only a hard one can.",
+        condition=(
+            "The guest does not run, and `task_state` is `rebooting`, `reboot_started`, or `reboot_pending` with "
+            "`vm_state` `active`."
+        ),
     ),
     Rule(
         "hard_reboot_interrupted",
@@ -120,6 +149,11 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         always(Reboot(RebootType.HARD)),
         Next.END,
         "A hard reboot was asked for or begun.",
+        condition=(
+            "`task_state` is `reboot_pending_hard` with a `vm_state` that can be rebooted (`active`, `stopped`, "
+            "`paused`, `suspended`, `error`); or it is `rebooting_hard` or `reboot_started_hard` and the guest "
+            "does not run."
+        ),
     ),
     Rule(
         "transition_finished",
@@ -130,6 +164,10 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         always(Save({"vm_state": VmState.ACTIVE, "task_state": None})),
         Next.GO_ON,
         "The guest runs: the reboot, pause or unpause is over, only the record does not say so.",
+        condition=(
+            "The guest runs, and `task_state` is `rebooting`, `reboot_started`, `rebooting_hard`, "
+            "`reboot_started_hard`, `pausing` or `unpausing`."
+        ),
     ),
     Rule(
         "unpause_interrupted",
@@ -137,6 +175,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         always(Unpause()),
         Next.END,
         "It was to be unpaused and is still paused.",
+        condition="The guest is paused, and `task_state` is `unpausing`.",
     ),
     Rule(
         "power_off_interrupted",
@@ -144,6 +183,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         always(Stop()),
         Next.END,
         "It was to be stopped.",
+        condition="`task_state` is `powering-off`.",
     ),
     Rule(
         "power_on_interrupted",
@@ -151,6 +191,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         always(Start()),
         Next.END,
         "It was to be started.",
+        condition="`task_state` is `powering-on`.",
     ),
     Rule(
         "vifs",
@@ -158,6 +199,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         always(PlugVifs()),
         Next.GO_ON,
         "Its NICs are made ready on the host, whether it runs or not.",
+        condition="Always.",
     ),
     Rule(
         "resize_interrupted",
@@ -165,6 +207,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         _revert_migration,
         Next.GO_ON,
         "The host went down while a resize or cold migration moved it away: it is rolled back.",
+        condition="`task_state` is `resize_migrating`.",
     ),
     Rule(
         "live_migration_interrupted",
@@ -172,6 +215,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         _abort_live_migration,
         Next.GO_ON,
         "A live migration did not complete and the instance is still here (Nova bug 1753676).",
+        condition="`task_state` is `migrating`.",
     ),
 )
 
@@ -190,8 +234,11 @@ def _tell_not_known(facts: Facts) -> Problem:
     )
 
 
-def _withheld(name: str, withheld: Withheld, why: str, tells: Callable[[Facts], Problem | None] | None = None) -> Rule:
-    return Rule(name, lambda f: _went_down(f) and f.withheld is withheld, nothing, Next.END, why, tells=tells)
+def _withheld(
+    name: str, withheld: Withheld, why: str, tells: Callable[[Facts], Problem | None] | None = None, *, condition: str
+) -> Rule:
+    when = lambda f: _went_down(f) and f.withheld is withheld  # noqa: E731 - as in the rows
+    return Rule(name, when, nothing, Next.END, why, tells=tells, condition=condition)
 
 
 CLOCK = Need(
@@ -227,6 +274,10 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
         always(ResumeStateOnHostBoot()),
         Next.END,
         "It ran when the host went down.",
+        condition=(
+            "The record says that the guest ran, it does not run now, `resume.guests` (and the metadata of the "
+            "instance) has it brought back, and the run of this boot that was cut short has not done so."
+        ),
     ),
     Rule(
         "resumed_before",
@@ -234,22 +285,34 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
         nothing,
         Next.END,
         "It was brought back by the run that was cut short, and was stopped since.",
+        condition="As `ran_before`, but the run of this boot that was cut short has brought the guest back already.",
     ),
     _withheld(
         "resumed_on_boot_only",
         Withheld.ONCE_A_BOOT,
         "It ran once, but this host has been brought back since it booted: somebody has stopped it since.",
+        condition=(
+            "The record says that the guest ran, it does not run now, and guests are brought back once a boot "
+            '(`resume.guests = "on_host_boot"`), which was done.'
+        ),
     ),
     _withheld(
         "away_too_long",
         Withheld.AWAY_TOO_LONG,
         "It ran when the host went down, which was away for longer than a guest may be brought back after.",
+        condition=(
+            "The record says that the guest ran, it does not run now, and the host was down for longer than "
+            "`resume.max_downtime` or the metadata of the instance allows."
+        ),
     ),
     _withheld(
         "resume_not_wanted",
         Withheld.METADATA,
         "It ran when the host went down; its metadata keeps it down.",
         _tell_wrong_metadata,
+        condition=(
+            "The record says that the guest ran, it does not run now, and the metadata of the instance keeps it down."
+        ),
     ),
     Rule(
         "clock_not_set",
@@ -260,6 +323,10 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
         Kind.DEFERRED,
         needs=(CLOCK,),
         tells=_tell_clock,
+        condition=(
+            "The record says that the guest ran, it does not run now, and the length of the downtime matters and "
+            "is not known before a time service has set the clock."
+        ),
     ),
     Rule(
         "resume_not_known",
@@ -269,6 +336,10 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
         "It ran when the host went down, or was brought back since: the journal that would know was lost.",
         Kind.DEFERRED,
         tells=_tell_not_known,
+        condition=(
+            "The record says that the guest ran, it does not run now, and the journal of this boot is lost, or "
+            "the length of the downtime matters and is not known."
+        ),
     ),
     Rule(
         "runs",
@@ -276,6 +347,14 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
         always(EnsureFilteringRules()),
         Next.END,
         "It runs: its firewall rules are put in place.",
+        condition="The guest runs.",
     ),
-    Rule("stays_off", lambda _f: True, nothing, Next.END, "It does not run and is not to: it stays as it is."),
+    Rule(
+        "stays_off",
+        lambda _f: True,
+        nothing,
+        Next.END,
+        "It does not run and is not to: it stays as it is.",
+        condition="None of the rules above.",
+    ),
 )

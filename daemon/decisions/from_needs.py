@@ -34,30 +34,53 @@ class Meaning:
     when: Callable[[Need], bool]
     follows: Follows
     why: str
+    condition: str
+    """``when`` in plain English, for docs/rules.md."""
 
 
 MEANINGS: tuple[Meaning, ...] = (
-    Meaning("met", lambda need: need.state is NeedState.MET, Follows.START, "It is there, and it is the right one."),
+    Meaning(
+        "met",
+        lambda need: need.state is NeedState.MET,
+        Follows.START,
+        "It is there, and it is the right one.",
+        condition="The need is met.",
+    ),
     Meaning(
         "definition",
         lambda need: need.kind is NeedKind.DEFINITION and need.state is NeedState.ABSENT,
         Follows.LEAVE,
         "Nothing on a host makes the definition of a guest again by itself.",
+        condition="The definition of the guest is missing.",
     ),
     Meaning(
         "by_host",
         lambda need: need.met_by is MetBy.HOST,
         Follows.TRY_AGAIN,
         "A mount, a link or a device may come late.",
+        condition="The host can meet the need by itself: a mount, a link or a device that may come late.",
     ),
     Meaning(
         "by_revert",
         lambda need: need.met_by is MetBy.REVERT,
         Follows.LEAVE,
         "A resize had moved it aside, and nothing rolls that back.",
+        condition="Only rolling back a resize can meet the need.",
     ),
-    Meaning("by_nova", lambda need: need.met_by is MetBy.NOVA, Follows.LEAVE, "nova-compute prepares it."),
-    Meaning("by_person", lambda need: need.met_by is MetBy.PERSON, Follows.LEAVE, "Somebody has to do something."),
+    Meaning(
+        "by_nova",
+        lambda need: need.met_by is MetBy.NOVA,
+        Follows.LEAVE,
+        "nova-compute prepares it.",
+        condition="nova-compute can meet the need.",
+    ),
+    Meaning(
+        "by_person",
+        lambda need: need.met_by is MetBy.PERSON,
+        Follows.LEAVE,
+        "Somebody has to do something.",
+        condition="Only an operator can meet the need.",
+    ),
 )
 
 

@@ -45,6 +45,9 @@ FOREIGN: tuple[Rule, ...] = (
         "It runs here, its record names another host, and nothing says why: it may run there too.",
         Kind.SKIPPED,
         tells=_tell,
+        condition=(
+            "The guest runs or is paused, its record has no task state, and `guards.foreign_running` is `power_off`."
+        ),
     ),
     Rule(
         "foreign",
@@ -54,5 +57,6 @@ FOREIGN: tuple[Rule, ...] = (
         "Its record names another host, and no evacuation or migration says why its guest is here.",
         Kind.SKIPPED,
         tells=_tell,
+        condition="None of the rules above.",
     ),
 )

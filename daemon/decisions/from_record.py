@@ -47,7 +47,7 @@ def _is_in_error(facts: Facts) -> bool:
 
 
 def _as_a_failure_leaves_it(facts: Facts) -> tuple[Action, ...]:
-    """Clear the task state of a reboot, as a reboot that failed does."""
+    """`save task_state=none` where a reboot was begun, as a reboot that failed does."""
     return (CLEAR_TASK,) if Reboot.verb in facts.begun and facts.instance.task_state is not None else ()
 
 
@@ -60,6 +60,7 @@ FROM_RECORD: tuple[Rule, ...] = (
         Next.END,
         "Its record names another host: it was moved away meanwhile.",
         Kind.SKIPPED,
+        condition="The record names another host.",
     ),
     Rule(
         "evacuated",
@@ -68,6 +69,10 @@ FROM_RECORD: tuple[Rule, ...] = (
         Next.END,
         "An evacuation from this host was accepted, runs or is done: another host starts it (Nova bug 1764883).",
         Kind.SKIPPED,
+        condition=(
+            "An evacuation from this host was accepted, is running or is done, and the record does not name this "
+            "host again after it."
+        ),
     ),
     Rule(
         "unknown_state",
@@ -76,6 +81,7 @@ FROM_RECORD: tuple[Rule, ...] = (
         Next.END,
         "Its vm_state or task_state is none that this version knows: nothing is done on a guess.",
         Kind.FAILED,
+        condition="`vm_state` or `task_state` is one that this version does not know.",
     ),
     Rule(
         "soft_deleted",
@@ -84,6 +90,7 @@ FROM_RECORD: tuple[Rule, ...] = (
         Next.END,
         "It was deleted and may yet be restored: it stays as it is.",
         Kind.SKIPPED,
+        condition="`vm_state` is `soft-delete`.",
     ),
     Rule(
         "failed_before",
@@ -92,6 +99,10 @@ FROM_RECORD: tuple[Rule, ...] = (
         Next.END,
         "The run that was cut short was working on it and has set it to ERROR: it waits for a person.",
         Kind.FAILED,
+        condition=(
+            "`vm_state` is `error`, and the run of this boot that was cut short had begun an action on the "
+            "instance other than a save."
+        ),
     ),
     Rule(
         "given_up_before",
@@ -99,6 +110,7 @@ FROM_RECORD: tuple[Rule, ...] = (
         nothing,
         Next.END,
         "The run that was cut short has set it to ERROR, because its build or rebuild was interrupted.",
+        condition="`vm_state` is `error`, and the run of this boot that was cut short had begun to write the record.",
     ),
     Rule(
         "in_error",
@@ -107,6 +119,7 @@ FROM_RECORD: tuple[Rule, ...] = (
         Next.END,
         "It is in ERROR, and neither a resize nor a deletion of it was cut short: it waits for a person.",
         Kind.SKIPPED,
+        condition="`vm_state` is `error`, and `task_state` is neither `resize_migrating` nor `deleting`.",
     ),
     *HELD_ROWS,
     Rule(
@@ -117,6 +130,10 @@ FROM_RECORD: tuple[Rule, ...] = (
         "A migration of it to another host was written since this host has booted: who works on it goes on.",
         Kind.SUPERSEDED,
         tells=tell_under_way,
+        condition=(
+            "A migration to another host is not over, fits the task state of the record, and was written since "
+            "this host booted."
+        ),
     ),
     Rule(
         "half_deleted",
@@ -124,6 +141,7 @@ FROM_RECORD: tuple[Rule, ...] = (
         always(CompletePartialDeletion()),
         Next.END,
         "The guest was deleted, its row was not.",
+        condition="`vm_state` is `deleted` and the row is still there.",
     ),
     Rule(
         "build_interrupted",
@@ -131,6 +149,10 @@ FROM_RECORD: tuple[Rule, ...] = (
         always(_TO_ERROR),
         Next.END,
         "The host went down before the guest was built.",
+        condition=(
+            "`vm_state` is `building`, or `task_state` is `scheduling`, `block_device_mapping`, `networking` or "
+            "`spawning`."
+        ),
     ),
     Rule(
         "rebuild_interrupted",
@@ -138,6 +160,10 @@ FROM_RECORD: tuple[Rule, ...] = (
         always(_TO_ERROR),
         Next.END,
         "The host went down before the guest was rebuilt.",
+        condition=(
+            "`vm_state` is `active` or `stopped`, and `task_state` is `rebuilding`, "
+            "`rebuild_block_device_mapping` or `rebuild_spawning`."
+        ),
     ),
     Rule(
         "snapshot_interrupted",
@@ -145,6 +171,10 @@ FROM_RECORD: tuple[Rule, ...] = (
         always(CleanupInterruptedSnapshot(), CLEAR_TASK),
         Next.GO_ON,
         "The host went down while a snapshot was taken: what it left is removed.",
+        condition=(
+            "`task_state` is one of a snapshot (`image_snapshot`, `image_snapshot_pending`, "
+            "`image_pending_upload`, `image_uploading`), and `vm_state` is not `error`."
+        ),
     ),
     Rule(
         "resize_preparation_interrupted",
@@ -152,6 +182,7 @@ FROM_RECORD: tuple[Rule, ...] = (
         always(CLEAR_TASK),
         Next.GO_ON,
         "A resize was prepared and had touched nothing yet.",
+        condition="`task_state` is `resize_prep`, and `vm_state` is not `error`.",
     ),
     Rule(
         "deletion_owes_elsewhere",
@@ -160,6 +191,7 @@ FROM_RECORD: tuple[Rule, ...] = (
         Next.END,
         "Its deletion was cut short, and its ports or volumes are other services': nova-compute finishes it.",
         Kind.DEFERRED,
+        condition="`task_state` is `deleting`, the record names ports or volumes, and other services keep them.",
     ),
     Rule(
         "deletion_interrupted",
@@ -167,5 +199,6 @@ FROM_RECORD: tuple[Rule, ...] = (
         always(Delete()),
         Next.END,
         "Its deletion was cut short: it is done again from the start.",
+        condition="`task_state` is `deleting`.",
     ),
 )

@@ -16,6 +16,10 @@ HELD_ROWS: tuple[Rule, ...] = (
         Next.END,
         "It was being worked on each time the host died lately: it may be what kills it.",
         Kind.HELD,
+        condition=(
+            "The instance was being worked on when the host died, on as many boots in a row as "
+            "`guards.quarantine_after` says, and no operator has released it."
+        ),
     ),
     Rule(
         Guard.DESTRUCTION_HELD.value,
@@ -24,5 +28,9 @@ HELD_ROWS: tuple[Rule, ...] = (
         Next.END,
         "This run would destroy more guests than the guards allow: it destroys none before somebody has looked.",
         Kind.HELD,
+        condition=(
+            "The run would destroy the guest, and more guests than `guards.destroy_at_most` and "
+            "`guards.destroy_share` allow in all; no operator has released it."
+        ),
     ),
 )

@@ -27,11 +27,11 @@ from bringup.drivers.needs import NeedNotMet
 class Reaction(enum.Enum):
     """What happens to the instance next."""
 
-    TOLERATE = "go on as if it had been done"
-    WARN = "go on, and say so"
-    FAIL = "leave the record as it is, and end"
-    SET_ERROR = "set the record to ERROR, and end"
-    DEFER = "put the record back as it was before, and end"
+    TOLERATE = "continue as if the action had been done"
+    WARN = "continue, with a warning"
+    FAIL = "leave the record as it is, and end: failed"
+    SET_ERROR = "set the record to ERROR, and end: failed"
+    DEFER = "restore the record as it was before, and end: deferred"
 
 
 ON_FAILURE: dict[type[Action], tuple[tuple[type[Exception], Reaction], ...]] = {

@@ -102,7 +102,9 @@ class Rule:
     needs: tuple[Need, ...] = ()
     """What it waits for, where it is deferred."""
     tells: Callable[[Facts], Problem | None] | None = None
-    """What a person should know: why nothing is done where the kind says so, else a warning."""
+    """What an operator should know: why nothing is done where the kind says so, else a warning."""
+    condition: str = ""
+    """``when`` in plain English, for docs/rules.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +178,21 @@ def as_it_will_be(facts: Facts, action: Action) -> Facts:
     return facts
 
 
-def nothing(_facts: Facts) -> tuple[Action, ...]:
-    """Give no action."""
-    return ()
+@dataclass(frozen=True, slots=True)
+class FixedActions:
+    """The same actions whatever the facts."""
+
+    actions: tuple[Action, ...]
+
+    def __call__(self, _facts: Facts) -> tuple[Action, ...]:
+        """Return the actions."""
+        return self.actions
 
 
-def always(*actions: Action) -> Callable[[Facts], tuple[Action, ...]]:
-    """Give the same actions whatever the facts."""
-    return lambda _facts: actions
+def always(*actions: Action) -> FixedActions:
+    """Build the ``then`` of a rule that returns the same actions whatever the facts."""
+    return FixedActions(actions)
+
+
+nothing = always()
+"""The ``then`` of a rule that does nothing."""

@@ -24,4 +24,5 @@ UNREADABLE = Rule(
     "Its record cannot be read: nothing is done on a guess.",
     Kind.FAILED,
     tells=_tell,
+    condition="The record exists and cannot be read.",
 )

@@ -49,7 +49,7 @@ async def test_in_the_middle_it_says_what_hangs_and_what_failed() -> None:
 
     text = text_of(acted)
 
-    assert "2/10 done, 1 skipped, 1 failed, 1 running, 7 waiting" in text
+    assert "2/10 done, 2 left alone, 1 failed, 1 running, 7 waiting" in text
     assert f"running  web-3 ({uuid_of(3)})  plug_vifs  41 s" in text
     assert f"failed  web-1 ({uuid_of(1)})  plug_vifs: cannot plug" in text
 
@@ -63,7 +63,7 @@ async def test_once_it_is_back_it_says_for_how_long() -> None:
     text = text_of(acted, phase_s=7300.0)
 
     assert f"{HOST}  ready  for 2 h 1 min" in text
-    assert "1/1 done, 1 initialized" in text
+    assert "1/1 done, 1 started" in text
     assert "waiting" not in text
 
 

@@ -62,8 +62,21 @@ async def test_in_the_middle_it_says_who_is_worked_on_and_what_failed() -> None:
     assert (running["uuid"], running["name"], running["project"]) == (uuid_of(3), "web", "tests")
     assert running["summary"] == "running for 0 ms, decide for 0 ms"
     assert found["state_text"] == "initializing 50 %"
-    assert found["headline"].startswith("2/4 done, 1 failed, ")
-    assert [tile["value"] for tile in found["tiles"]][:2] == ["2", "1"]
+    assert found["headline"].startswith("2/4 done, 1 started, 1 left alone, 1 failed, ")
+    assert {tile["label"]: tile["value"] for tile in found["tiles"]} == {
+        "settled": "2",
+        "started": "1",
+        "left alone": "1",
+        "failed": "1",
+        "held": "0",
+        "deferred": "0",
+        "superseded": "0",
+        "running": "1",
+        "waiting": "1",
+        "a second": "2.0",
+        "left, about": "1.0 s",
+    }
+    assert {did: count for did, count in found["did"].items() if count} == {"started": 1, "left_alone": 1}
     assert {tile["label"]: tile["mood"] for tile in found["tiles"] if tile["mood"]} == {"failed": "bad"}
     [failure] = found["failures"]
     assert (failure["name"], failure["project"]) == ("web-2", "tests")

@@ -45,6 +45,8 @@ async def test_a_run_in_the_middle() -> None:
     assert value(found, "bringup_ready") == 0
     assert value(found, "bringup_state", state="initializing") == 1
     assert value(found, "bringup_run_outcomes", outcome="failed") == 1
+    assert value(found, "bringup_run_did", did="started") == 1
+    assert value(found, "bringup_run_did", did="destroyed") == 0
     assert value(found, "bringup_run_instances") == 5
     assert (value(found, "bringup_queue_instances"), value(found, "bringup_slots")) == (2, 4)
     assert value(found, "bringup_slots_busy") == 1

@@ -32,6 +32,7 @@ async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
             "began_s": 1,
             "ended_s": 1.5,
             "outcome": "initialized",
+            "did": "started",
             "because": ["vifs"],
             "warnings": 0,
             "message": None,
@@ -41,7 +42,7 @@ async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
             "mark": "✓",
             "attention": None,
             "took": "0.5 s",
-            "summary": "initialized after 0.5 s, because vifs",
+            "summary": "started after 0.5 s, because vifs",
             "longest": "plug_vifs 0.5 s",
         },
         {
@@ -49,6 +50,7 @@ async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
             "began_s": 1.5,
             "ended_s": 3.5,
             "outcome": "failed",
+            "did": "left_alone",
             "because": ["vifs"],
             "warnings": 0,
             "message": "plug_vifs: cannot plug",
@@ -58,7 +60,7 @@ async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
             "mark": "✕",
             "attention": "failed",
             "took": "2.0 s",
-            "summary": "failed after 2.0 s, because vifs",
+            "summary": "failed after 2.0 s, left alone, because vifs",
             "longest": "plug_vifs 2.0 s (failed)",
         },
     ]

@@ -2,19 +2,28 @@
 
 import io
 import time
+from dataclasses import replace
 
 import anyio
 import pytest
 from rich.console import Console, RenderableType
 
-from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, RunResult
-from bringup.daemon.decisions.run_events import ActionBegan, InstanceBegan, InstanceEnded, PhaseBegan, WorkFound
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem, RunResult
+from bringup.daemon.decisions.run_events import (
+    ActionBegan,
+    InstanceBegan,
+    InstanceEnded,
+    PhaseBegan,
+    RunEnded,
+    WorkFound,
+)
 from bringup.daemon.recovery.init_instance import LOOK
 from bringup.daemon.status.progress import Progress
-from bringup.daemon.status.snapshot import counts_line
+from bringup.daemon.status.snapshot import counts_line, headline
 from bringup.daemon.status.terminal import SHOWN_FAILED, SHOWN_RUNNING, Terminal, live_view, summary
 from support.drivers import uuid_of
 from support.hosts import HOST
+from support.status import DID
 
 
 def recording() -> Console:
@@ -31,7 +40,8 @@ def outcome(
     number: int, kind: Kind = Kind.INITIALIZED, because: tuple[str, ...] = ("vifs", "runs"), took_s: float = 1
 ) -> Outcome:
     problem = Problem("get_info", "DriverError", f"no answer for {number}") if kind is Kind.FAILED else None
-    return Outcome(uuid=uuid_of(number), kind=kind, because=because, took_s=took_s, problem=problem)
+    did = DID[kind]
+    return Outcome(uuid=uuid_of(number), kind=kind, because=because, took_s=took_s, did=did, problem=problem)
 
 
 def result(*outcomes: Outcome, unfinished: tuple[str, ...] = ()) -> RunResult:
@@ -54,15 +64,32 @@ def progressing(*, done: int, total: int, failed: int = 0, running: int = 0) -> 
     return progress
 
 
+def test_what_was_destroyed_or_set_to_error_is_not_counted_as_back() -> None:
+    progress = Progress()
+    progress.observe(PhaseBegan("instances"))
+    progress.observe(WorkFound(62))
+    counts = {Did.STARTED: 38, Did.LEFT_RUNNING: 20, Did.DESTROYED: 2, Did.SET_TO_ERROR: 1, Did.STAYS_OFF: 1}
+    outcomes = [replace(outcome(0), did=did) for did, count in counts.items() for _ in range(count)]
+    for number, each in enumerate(outcomes):
+        progress.observe(InstanceEnded(replace(each, uuid=uuid_of(number))))
+    progress.observe(RunEnded())
+    rows = [" ".join(line.replace("│", " ").split()) for line in drawn(summary(result(*outcomes))).splitlines()]
+
+    said = "62/62 done, 38 started, 20 left running, 1 stays off, 2 destroyed, 1 set to error"
+    assert counts_line(progress.snapshot()) == headline(progress.snapshot()) == said
+    assert "initialized destroyed vifs > runs 2 1.0 s" in rows
+    assert "initialized set to error vifs > runs 1 1.0 s" in rows
+
+
 def test_the_counts_are_said_in_one_line() -> None:
     line = counts_line(progressing(done=20, total=60, failed=3, running=8).snapshot())
 
-    assert line == "20/60 done, 3 failed, 8 running, 32 waiting, 2.0/s, ETA 20 s"
+    assert line == "20/60 done, 17 started, 3 left alone, 3 failed, 8 running, 32 waiting, 2.0/s, ETA 20 s"
 
 
 def test_what_is_unknown_or_zero_is_left_out_of_the_line() -> None:
     assert counts_line(progressing(done=0, total=5).snapshot()) == "0/5 done, 0 running, 5 waiting"
-    assert counts_line(progressing(done=5, total=5).snapshot()) == "5/5 done, 0 running, 0 waiting, 0.5/s"
+    assert counts_line(progressing(done=5, total=5).snapshot()) == "5/5 done, 5 started, 0 running, 0 waiting, 0.5/s"
 
 
 def test_the_view_shows_the_phase_the_counts_and_those_that_take_longest() -> None:
@@ -108,10 +135,10 @@ def test_the_summary_counts_outcomes_by_what_they_are_and_why() -> None:
     rows = [" ".join(line.replace("│", " ").replace("┃", " ").split()) for line in text.splitlines()]
 
     assert f"{HOST}: 5 instances in 1 min 23 s" in text
-    assert "initialized vifs > runs 2 1 min 15 s" in rows
-    assert "initialized power_off_interrupted 1 1.0 s" in rows
-    assert "skipped in_error 1 1.0 s" in rows
-    assert "failed vifs 1 1.0 s" in rows
+    assert "initialized started vifs > runs 2 1 min 15 s" in rows
+    assert "initialized started power_off_interrupted 1 1.0 s" in rows
+    assert "skipped left alone in_error 1 1.0 s" in rows
+    assert "failed left alone vifs 1 1.0 s" in rows
     assert "unfinished 2" in rows
 
 

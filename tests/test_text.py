@@ -101,6 +101,7 @@ def test_what_is_drawn_of_an_answer_of_the_daemon_is_clean(state: str) -> None:
         "detail": EVIL,
         "phase_s": 1.0,
         "percent": 5,
+        "counts_text": EVIL,
         "run": {"total": 2, "done": 1, "waiting": 1, "eta_s": 1.0},
         "counts": {},
         "running": [{"uuid": EVIL, "name": EVIL, "action": EVIL, "action_age_s": 1.0}],

@@ -43,7 +43,7 @@ def _told(answer: Answer) -> RenderableType:
     if run is not None and run["total"]:
         bar = Table.grid()
         bar.add_row(ProgressBar(total=int(run["total"]), completed=int(run["done"]), width=60))
-        parts += [bar, words(_counts(answer))]
+        parts += [bar, words(str(answer["counts_text"]))]
     parts += _running(answer)
     parts += _failures(answer)
     deferred = answer.get("deferred", {"waiting": 0})
@@ -84,17 +84,6 @@ def _head(answer: Answer) -> Text:
     else:
         head.append(words(f"  {answer['reason']}"))
     return head
-
-
-def _counts(answer: Answer) -> str:
-    run, counts = answer["run"], answer["counts"]
-    parts = [f"{run['done']}/{run['total']} done"]
-    parts += [f"{counts[kind.value]} {kind.value}" for kind in Kind if counts.get(kind.value)]
-    if answer["state"] == "initializing":
-        parts += [f"{len(answer['running'])} running", f"{run['waiting']} waiting"]
-        if run["eta_s"] is not None and run["waiting"]:
-            parts.append(f"ETA {in_words(run['eta_s'])}")
-    return ", ".join(parts)
 
 
 def _running(answer: Answer) -> list[RenderableType]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bringup.daemon.decisions.outcomes import Kind, Outcome
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome
 from bringup.daemon.decisions.run_events import (
     ActionBegan,
     ActionEnded,
@@ -69,6 +69,7 @@ class Progress:
     """By phase: how often it waited for another attempt."""
     total: int = 0
     kinds: Counter[Kind] = field(default_factory=Counter)
+    did: Counter[Did] = field(default_factory=Counter)
     warnings: int = 0
     advances: int = 0
     """Counts what ended; the same number twice means that the run has not moved."""
@@ -82,8 +83,8 @@ class Progress:
     run_began: float | None = None
     work_began: float | None = None
     ended: float | None = None
-    _kinds: dict[str, Kind] = field(default_factory=dict)
-    """The outcome of each; an instance that was held and released counts once."""
+    _settled: dict[str, tuple[Kind, Did]] = field(default_factory=dict)
+    """The outcome of each, and what was done; an instance that was held and released counts once."""
 
     def __post_init__(self) -> None:
         """Begin with the process."""
@@ -119,10 +120,13 @@ class Progress:
     def _settle(self, outcome: Outcome) -> None:
         self.running.pop(outcome.uuid, None)
         self._advance()
-        if outcome.uuid in self._kinds:
-            self.kinds[self._kinds[outcome.uuid]] -= 1
-        self._kinds[outcome.uuid] = outcome.kind
+        if outcome.uuid in self._settled:
+            kind, did = self._settled[outcome.uuid]
+            self.kinds[kind] -= 1
+            self.did[did] -= 1
+        self._settled[outcome.uuid] = (outcome.kind, outcome.did)
         self.kinds[outcome.kind] += 1
+        self.did[outcome.did] += 1
         self.warnings += bool(outcome.warnings)
 
     def start_failed(self, error: str) -> None:
@@ -171,6 +175,7 @@ class Progress:
             age_s=now - self.began,
             total=self.total,
             counts={kind: self.kinds[kind] for kind in Kind},
+            did={did: self.did[did] for did in Did},
             warnings=self.warnings,
             running=tuple(
                 InstanceNow(one.uuid, one.doing, now - one.since, now - one.doing_since, one.name, one.project)
@@ -191,6 +196,7 @@ class Progress:
         return {
             **{name: getattr(self, name) for name in TOLD},
             "kinds": {kind.value: count for kind, count in self.kinds.items()},
+            "did": {did.value: count for did, count in self.did.items()},
             "running": [
                 [one.uuid, one.name, one.project, one.since, one.doing, one.doing_since, one.acting, one.actions]
                 for one in self.running.values()
@@ -203,4 +209,5 @@ class Progress:
             setattr(self, name, told[name])
         self.retries = Counter(self.retries)
         self.kinds = Counter({Kind(kind): count for kind, count in told["kinds"].items()})
+        self.did = Counter({Did(did): count for did, count in told["did"].items()})
         self.running = {one[0]: Running(*one) for one in told["running"]}

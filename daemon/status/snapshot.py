@@ -4,10 +4,10 @@ Made by :meth:`bringup.daemon.status.progress.Progress.snapshot`.  No I/O, no cl
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from bringup.daemon.decisions.outcomes import Kind
-from bringup.daemon.text import labelled
+from bringup.daemon.decisions.outcomes import Did, Kind
+from bringup.daemon.text import counted, labelled
 from bringup.daemon.time_spans import in_words
 
 
@@ -45,7 +45,9 @@ class Snapshot:
     total: int
     """How many instances there are to settle; 0 before the records are loaded."""
     counts: Mapping[Kind, int]
-    """Settled instances by what came of them; every kind is there."""
+    """Settled instances by outcome; every kind is there."""
+    did: Mapping[Did, int] = field(default_factory=dict)
+    """Settled instances by what was done to them; every value is there."""
     warnings: int
     """Settled instances on whose way something went wrong that did not stop them."""
     running: tuple[InstanceNow, ...] = ()
@@ -92,38 +94,44 @@ class Snapshot:
         return min(99, 100 * self.done // self.total) if self.total else 0
 
 
+ALSO_OUTCOMES = (Did.HELD, Did.DEFERRED)
+"""Counted among the outcomes."""
+ENDED_BADLY = (Kind.FAILED, Kind.HELD, Kind.DEFERRED)
+
+
 def counts_line(snapshot: Snapshot) -> str:
-    """Write the counts: ``137/412 done, 3 failed, 8 running, 267 waiting, 12.0/s, ETA 23 s``."""
-    parts = [f"{snapshot.done}/{snapshot.total} done"]
-    parts += _urgent(snapshot)
-    parts += [f"{len(snapshot.running)} running", f"{snapshot.waiting} waiting"]
-    if snapshot.rate is not None:
-        parts.append(f"{snapshot.rate:.1f}/s")
-    if snapshot.eta_s is not None and snapshot.done < snapshot.total:
-        parts.append(f"ETA {in_words(snapshot.eta_s)}")
-    return ", ".join(parts)
+    """Return the counts: ``137/412 done, 134 started, 3 failed, 8 running, 267 waiting, 12.0/s, ETA 23 s``.
 
-
-def _urgent(snapshot: Snapshot) -> list[str]:
-    return [
-        f"{snapshot.counts[kind]} {kind.value}"
-        for kind in (Kind.FAILED, Kind.HELD, Kind.DEFERRED)
-        if snapshot.counts.get(kind)
-    ]
+    What was done is counted, and outcomes that an operator has to look at: an instance that failed is in both.
+    """
+    parts = _counts(snapshot)
+    if not snapshot.ended:
+        parts += [f"{len(snapshot.running)} running", f"{snapshot.waiting} waiting"]
+        if snapshot.rate is not None:
+            parts.append(f"{snapshot.rate:.1f}/s")
+    return ", ".join([*parts, *_eta(snapshot)])
 
 
 def headline(snapshot: Snapshot) -> str:
-    """Write one line: ``137/412 done, 3 failed, ETA 2 min 0 s, slowest <uuid> plug_vifs 41 s``.
+    """Return one line: ``137/412 done, 134 started, 3 failed, ETA 2 min 0 s, slowest web (<uuid>) plug_vifs 41 s``.
 
     Before there is work it is what the start waits for, such as ``placement: no answer yet``.
     """
     if not snapshot.total or snapshot.phase in ("starting", "placement", "driver", "records", "host"):
         return f"{snapshot.phase}: {snapshot.detail}" if snapshot.detail else snapshot.phase
-    parts = [f"{snapshot.done}/{snapshot.total} done"]
-    parts += _urgent(snapshot)
-    if snapshot.eta_s is not None and snapshot.done < snapshot.total:
-        parts.append(f"ETA {in_words(snapshot.eta_s)}")
+    parts = _counts(snapshot) + _eta(snapshot)
     slowest = snapshot.slowest
     if slowest is not None:
         parts.append(f"slowest {labelled(slowest.uuid, slowest.name)} {slowest.verb} {in_words(slowest.verb_age_s)}")
     return ", ".join(parts)
+
+
+def _counts(snapshot: Snapshot) -> list[str]:
+    did = counted({did.value: count for did, count in snapshot.did.items() if did not in ALSO_OUTCOMES})
+    kinds = counted({kind.value: snapshot.counts[kind] for kind in ENDED_BADLY})
+    return [part for part in (f"{snapshot.done}/{snapshot.total} done", did, kinds) if part]
+
+
+def _eta(snapshot: Snapshot) -> list[str]:
+    is_known = snapshot.eta_s is not None and snapshot.done < snapshot.total
+    return [f"ETA {in_words(snapshot.eta_s or 0.0)}"] if is_known else []

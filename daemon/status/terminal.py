@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bringup.daemon.decisions.advice import advice_of, gathered
-from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, RunResult
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.status.snapshot import Snapshot, counts_line
 from bringup.daemon.tasks import background
-from bringup.daemon.text import labelled, printable
+from bringup.daemon.text import in_plain_words, labelled, printable
 from bringup.daemon.time_spans import in_words
 
 REFRESH_S = 0.25
@@ -62,23 +62,26 @@ def live_view(snapshot: Snapshot) -> RenderableType:
 
 
 def summary(result: RunResult) -> RenderableType:
-    """Draw what came of the run: outcomes by kind and rule, then those that failed."""
+    """Draw the outcomes of the run by what was done and why, then those that failed."""
     table = Table(title=words(f"{result.host}: {len(result.outcomes)} instances in {in_words(result.took_s)}"))
     table.add_column("outcome")
+    table.add_column("did")
     table.add_column("because")
     table.add_column("instances", justify="right")
     table.add_column("longest", justify="right")
-    groups: Counter[tuple[Kind, str]] = Counter()
-    longest: dict[tuple[Kind, str], float] = {}
+    groups: Counter[tuple[Kind, Did, str]] = Counter()
+    longest: dict[tuple[Kind, Did, str], float] = {}
     for outcome in result.outcomes:
-        key = (outcome.kind, " > ".join(outcome.because))
+        key = (outcome.kind, outcome.did, " > ".join(outcome.because))
         groups[key] += 1
         longest[key] = max(longest.get(key, 0), outcome.took_s)
-    order = list(Kind)
-    for (kind, because), count in sorted(groups.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
-        table.add_row(words((kind.value, STYLES[kind])), words(because), str(count), in_words(longest[kind, because]))
+    kinds, did_all = list(Kind), list(Did)
+    for key in sorted(groups, key=lambda key: (kinds.index(key[0]), did_all.index(key[1]), key[2])):
+        kind, did, because = key
+        outcome_text, did_text = (kind.value, STYLES[kind]), in_plain_words(did.value)
+        table.add_row(words(outcome_text), did_text, words(because), str(groups[key]), in_words(longest[key]))
     if result.unfinished:
-        table.add_row(Text("unfinished", style="bold red"), "", str(len(result.unfinished)), "")
+        table.add_row(Text("unfinished", style="bold red"), "", "", str(len(result.unfinished)), "")
     return Group(table, *_failures(result))
 
 
@@ -104,7 +107,7 @@ def _failure(outcome: Outcome) -> Text:
 
 
 def _label(outcome: Outcome) -> str:
-    return labelled(outcome.uuid, "" if outcome.instance is None else outcome.instance.shown_name)
+    return labelled(outcome.uuid, outcome.name)
 
 
 class Terminal:

@@ -6,7 +6,7 @@ No I/O, no clock, no logger.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.outcomes import BACK, Did, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,19 @@ MARKS: Mapping[Kind, str] = {
 WARNING, WARNING_MARK = "warning", "!"
 """An instance that came back, with an action that failed."""
 RUNNING_MARK = "▸"
+LOST_MARK = "∅"
+"""Of an instance that was settled as it should be and has no guest here any more."""
 NEEDS_ATTENTION = (Kind.FAILED, Kind.HELD, Kind.DEFERRED, Kind.SUPERSEDED)
 """Outcomes that an operator has to look at, the most urgent first."""
+
+
+def mark_of(kind: Kind, did: Did) -> str:
+    """Return the mark of an outcome: the tick is for guests that run, and for no others."""
+    if kind is not Kind.INITIALIZED or did in BACK:
+        return MARKS[kind]
+    if did in (Did.DESTROYED, Did.DELETED):
+        return LOST_MARK
+    return MARKS[Kind.FAILED if did is Did.SET_TO_ERROR else Kind.SKIPPED]
 
 
 def group_of(verb: str) -> str:

@@ -72,7 +72,7 @@ def test_it_says_how_far_it_is_that_it_is_back_that_it_lives_and_that_it_ends(tm
 
     assert ended.code == 0
     assert before[0].startswith("EXTEND_TIMEOUT_USEC=")
-    assert before[-1] == "STATUS=ready, 2/2 done"
+    assert before[-1] == "STATUS=ready, 2/2 done, 2 left running"
 
 
 def test_in_the_middle_it_names_the_slowest_and_gives_no_sign_of_life_that_would_start_the_watchdog(
@@ -80,7 +80,7 @@ def test_in_the_middle_it_names_the_slowest_and_gives_no_sign_of_life_that_would
 ) -> None:
     computer = a_computer(tmp_path).guests(INSTANCES, HANGS).records(INSTANCES)
     with computer.stay(env=manager.environment):
-        lines = manager.until(f"STATUS=1/2 done, slowest {uuid_of(2)} plug_vifs")
+        lines = manager.until(f"STATUS=1/2 done, 1 left running, slowest vm 2 ({uuid_of(2)}) plug_vifs")
 
     assert names(lines) == {"EXTEND_TIMEOUT_USEC", "STATUS"}
 
@@ -105,7 +105,7 @@ def test_more_slots_are_used_by_the_run_that_is_under_way(tmp_path: Path, manage
     hangs = Fault(verb="plug_vifs", uuid=uuid_of(1), hang=True)
     computer = a_computer(tmp_path).guests(INSTANCES, hangs).records(INSTANCES).having(limits={"concurrency": 1})
     with computer.stay(env=manager.environment) as daemon:
-        manager.until(f"STATUS=0/2 done, slowest {uuid_of(1)} plug_vifs")
+        manager.until(f"STATUS=0/2 done, slowest vm 1 ({uuid_of(1)}) plug_vifs")
         assert computer.having(limits={"concurrency": 2}).arguments
         daemon.process.send_signal(signal.SIGHUP)
         daemon.until("instance.initialized", instance=uuid_of(2))
@@ -120,7 +120,7 @@ def test_where_it_stops_after_init_it_has_said_that_the_host_is_back(tmp_path: P
 
     ended = run("run", "--json", *computer.arguments, env=manager.environment)
 
-    assert manager.until("READY=1")[-1] == "STATUS=ready, 2/2 done"
+    assert manager.until("READY=1")[-1] == "STATUS=ready, 2/2 done, 2 left running"
     assert (ended.code, set(ended.outcomes.values())) == (0, {"initialized"})
     assert ended.named("service.stopped")
 

@@ -30,14 +30,14 @@ def test_progress_is_shown_while_it_runs_and_a_table_when_it_is_over(computer: C
     with receiver(tmp_path / "scheduler") as scheduler:
         computer.having(scheduler={"transport": "http", "url": f"{scheduler.url}/reports"})
         with on_a_screen("run", "--once", *computer.arguments) as screen:
-            screen.until(r"\d/4 done, \d running, \d waiting")
+            screen.until(r"\d/4 done, (?:1 set to error, )?\d running, \d waiting")
             screen.until(r"plug_vifs")
             assert screen.end() == 0
 
     text = screen.text
     assert "compute-1: 4 instances in" in text
     assert "build_interrupted" in text
-    assert f"failed {uuid_of(4)}  plug_vifs: " in text
+    assert f"failed vm 4 ({uuid_of(4)})  plug_vifs: " in text
     assert "no [bridge] here" in text
     assert "The scheduler acknowledged the report." in text
     # No line of the log: all of it is in the table.
@@ -59,7 +59,7 @@ def test_ctrl_c_in_the_middle_shows_what_was_done_and_what_was_not(computer: Com
     hangs = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
     computer.guests(INSTANCES, hangs)
     with on_a_screen("run", "--once", *computer.arguments) as screen:
-        screen.until(r"3/4 done, 1 running")
+        screen.until(r"3/4 done, 2 left running, 1 set to error, 1 running")
         screen.press(CTRL_C)
         assert screen.end() == 75
 

@@ -92,7 +92,7 @@ def test_during_a_run_it_tells_what_hangs_what_failed_and_why(tmp_path: Path) ->
     [failure] = found["failures"]
     assert (failure["uuid"], failure["error"]) == (uuid_of(3), "VirtualInterfacePlugError")
     assert ready.status_code == 503
-    assert f"slowest {uuid_of(2)} plug_vifs" in ready.text
+    assert f"slowest vm 2 ({uuid_of(2)}) plug_vifs" in ready.text
     assert 'bringup_run_outcomes{outcome="failed"} 1.0' in metrics
     assert "bringup_slots_busy 1.0" in metrics
     assert (told.code, told.events[0]["run"]["run_id"]) == (0, found["run"]["run_id"])
@@ -328,11 +328,11 @@ def test_a_person_at_a_terminal_watches_it_come_back(tmp_path: Path) -> None:
     with computer.stay() as daemon:
         daemon.until("status.listens")
         with on_a_screen("status", "--watch", *computer.arguments) as screen:
-            screen.until(rf"running +{uuid_of(2)} +plug_vifs")
+            screen.until(rf"running +vm 2 \({uuid_of(2)}\) +plug_vifs")
             screen.until(r"compute-1  ready")
             assert screen.end() == 0
         daemon.end(signal.SIGTERM)
 
-    assert "39/40 done, 38 initialized, 1 failed, 1 running, 0 waiting" in screen.text
-    assert f"failed  {uuid_of(3)}  plug_vifs: " in screen.text
+    assert "39/40 done, 38 left running, 1 set to error, 1 failed, 1 running, 0 waiting" in screen.text
+    assert f"failed  vm 3 ({uuid_of(3)})  plug_vifs: " in screen.text
     assert "Traceback" not in screen.text

@@ -9,7 +9,7 @@ import anyio
 import httpx
 
 from bringup.daemon.decisions.actions import PlugVifs
-from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.decisions.run_events import (
     ActionBegan,
@@ -32,6 +32,12 @@ from support.process import PATIENCE_S
 
 PLUG = Step("vifs", PlugVifs())
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
+DID = {
+    **dict.fromkeys(Kind, Did.LEFT_ALONE),
+    Kind.INITIALIZED: Did.STARTED,
+    Kind.HELD: Did.HELD,
+    Kind.DEFERRED: Did.DEFERRED,
+}
 PROBLEM = Problem("plug_vifs", "VirtualInterfacePlugError", "cannot plug")
 
 
@@ -80,7 +86,17 @@ class Acted:
         failed = kind is Kind.FAILED
         self.tell(ActionEnded(uuid, PLUG, RuntimeError("no") if failed else None))
         problem = PROBLEM if failed else None
-        self.tell(InstanceEnded(Outcome(uuid=uuid, kind=kind, because=("vifs",), took_s=took_s, problem=problem)))
+        outcome = Outcome(
+            uuid=uuid,
+            kind=kind,
+            because=("vifs",),
+            took_s=took_s,
+            name=f"web-{number}",
+            project_id="tests",
+            did=DID[kind],
+            problem=problem,
+        )
+        self.tell(InstanceEnded(outcome))
 
     def end(self) -> None:
         """Be back, and stay."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from bringup.daemon.decisions.advice import advice_of, for_one
 from bringup.daemon.decisions.describe import need_json
 from bringup.daemon.decisions.from_needs import is_tried_again
-from bringup.daemon.decisions.outcomes import Outcome
+from bringup.daemon.decisions.outcomes import Kind, Outcome
 from bringup.daemon.decisions.run_events import (
     ActionBegan,
     ActionEnded,
@@ -27,7 +27,8 @@ from bringup.daemon.decisions.run_events import (
 from bringup.daemon.status.endpoint.event_feed import KEEP, Feed, encoded
 from bringup.daemon.status.endpoint.histograms import Histogram
 from bringup.daemon.status.progress import DECIDING, Progress, Running
-from bringup.daemon.status.timeline import MARKS, NEEDS_ATTENTION, RUNNING_MARK, WARNING, WARNING_MARK
+from bringup.daemon.status.timeline import NEEDS_ATTENTION, RUNNING_MARK, WARNING, WARNING_MARK, mark_of
+from bringup.daemon.text import in_plain_words
 from bringup.daemon.time_spans import in_words
 
 MESSAGE_LENGTH = 2000
@@ -104,7 +105,7 @@ class Recorder:
         """End a bar; an instance that was settled before this process began has none."""
         self.urgent.pop(outcome.uuid, None)
         if outcome.kind in NEEDS_ATTENTION or outcome.warnings:
-            self.urgent[outcome.uuid] = {"uuid": outcome.uuid, **_named(outcome, running), **_urgent(outcome)}
+            self.urgent[outcome.uuid] = {"uuid": outcome.uuid, **_named(outcome), **_urgent(outcome)}
         if running is not None:
             running.end(self.progress.clock())
             self.instances.observe((outcome.kind.value,), outcome.took_s)
@@ -115,11 +116,12 @@ class Recorder:
                 "began_s": None if running is None else self.seconds(running.since),
                 "ended_s": at_s,
                 "outcome": outcome.kind.value,
+                "did": outcome.did.value,
                 "because": outcome.because,
                 "warnings": len(outcome.warnings),
                 "message": None if problem is None else shortened(f"{problem.action}: {problem.message}"),
                 "actions": [] if running is None else self._actions(running),
-                **_named(outcome, running),
+                **_named(outcome),
                 **_texts(outcome, running),
             }
         )
@@ -170,25 +172,21 @@ class Recorder:
             )
 
 
-def _named(outcome: Outcome, running: Running | None) -> dict[str, Any]:
-    # The record of one that was deleted is not there any more.
-    if running is not None:
-        return {"name": running.name, "project": running.project}
-    instance = outcome.instance
-    known = ("", None) if instance is None else (instance.shown_name, instance.project_id)
-    return {"name": known[0], "project": known[1]}
+def _named(outcome: Outcome) -> dict[str, Any]:
+    return {"name": outcome.name, "project": outcome.project_id}
 
 
 def _texts(outcome: Outcome, running: Running | None) -> dict[str, Any]:
     """Return what the page shows of a bar as it is."""
     attention = outcome.kind.value if outcome.kind in NEEDS_ATTENTION else WARNING if outcome.warnings else None
-    took = in_words(outcome.took_s)
+    took, did = in_words(outcome.took_s), in_plain_words(outcome.did.value)
+    ended = f"{did} after {took}" if outcome.kind is Kind.INITIALIZED else f"{outcome.kind.value} after {took}, {did}"
     longest = sorted([] if running is None else running.actions, key=lambda action: -action[2])[:LONGEST]
     return {
-        "mark": WARNING_MARK if attention == WARNING else MARKS[outcome.kind],
+        "mark": WARNING_MARK if attention == WARNING else mark_of(outcome.kind, outcome.did),
         "attention": attention,
         "took": took,
-        "summary": f"{outcome.kind.value} after {took}, because {' > '.join(outcome.because) or 'no rule held'}",
+        "summary": f"{ended}, because {' > '.join(outcome.because) or 'no rule held'}",
         "longest": " · ".join(
             f"{verb} {in_words(took_s)}{' (failed)' if failed else ''}" for verb, _, took_s, failed in longest
         ),
@@ -199,6 +197,7 @@ def _urgent(outcome: Outcome) -> dict[str, Any]:
     problem = outcome.problem or next(iter(outcome.warnings), None)
     return {
         "outcome": outcome.kind.value,
+        "did": outcome.did.value,
         "because": list(outcome.because),
         "action": None if problem is None else problem.action,
         "error": None if problem is None else problem.error,

@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.outcomes import Did, Kind
 from bringup.daemon.status.endpoint.source import Source, State
-from bringup.daemon.status.snapshot import Snapshot, headline
+from bringup.daemon.status.snapshot import ALSO_OUTCOMES, Snapshot, counts_line, headline
 from bringup.daemon.status.timeline import FAILED_COLOUR, GROUPS, NEEDS_ATTENTION, OTHER, WARNING
 from bringup.daemon.storage.outbox.base import Pending
+from bringup.daemon.text import in_plain_words
 from bringup.daemon.time_spans import in_words
 
 FORMAT = "bringup.status/1"
 TIMELINE_FORMAT = "bringup.timeline/1"
 MOST_FAILURES = 1000
+DONE = [did for did in Did if did not in ALSO_OUTCOMES]
+LOST = (Did.DESTROYED, Did.DELETED, Did.SET_TO_ERROR, Did.UNKNOWN)
 UNKNOWN = "–"  # noqa: RUF001 - the dash is meant
 
 
@@ -49,7 +52,8 @@ def head(source: Source, snapshot: Snapshot) -> dict[str, Any]:
         "state_text": _state_text(source, snapshot),
         "ready": source.state().value == "ready",
         "reason": source.reason(snapshot),
-        "headline": _headline(source, snapshot),
+        "headline": headline(snapshot),
+        "counts_text": counts_line(snapshot),
         "percent": source.percent(snapshot),
         "phase": snapshot.phase,
         "detail": snapshot.detail,
@@ -58,6 +62,7 @@ def head(source: Source, snapshot: Snapshot) -> dict[str, Any]:
         "run": _run(source, snapshot),
         "tiles": tiles(source, snapshot),
         "counts": {kind.value: count for kind, count in snapshot.counts.items()},
+        "did": {did.value: count for did, count in snapshot.did.items()},
         "running": [
             {
                 "uuid": one.uuid,
@@ -74,12 +79,6 @@ def head(source: Source, snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _headline(source: Source, snapshot: Snapshot) -> str:
-    if source.state() in (State.INITIALIZING, State.READY):
-        return headline(snapshot)
-    return source.reason(snapshot) or ""
-
-
 def _state_text(source: Source, snapshot: Snapshot) -> str:
     state = source.state()
     return f"{state.value} {source.percent(snapshot)} %" if state is State.INITIALIZING else state.value
@@ -94,11 +93,11 @@ def tiles(source: Source, snapshot: Snapshot) -> list[dict[str, str]]:
         time = ("left, about", UNKNOWN if snapshot.eta_s is None else in_words(snapshot.eta_s))
     shown = [
         ("settled", f"{snapshot.done}", f"of {snapshot.total}", ""),
+        *((in_plain_words(did.value), f"{snapshot.did[did]}", "", _mood(did)) for did in DONE if snapshot.did[did]),
         ("failed", f"{counts[Kind.FAILED]}", "", "bad"),
         ("held", f"{counts[Kind.HELD]}", "", "warn"),
         ("deferred", f"{counts[Kind.DEFERRED]}", "", "warn"),
         ("superseded", f"{counts[Kind.SUPERSEDED]}", "", ""),
-        ("skipped", f"{counts[Kind.SKIPPED]}", "", ""),
         ("running", f"{len(snapshot.running)}", "", ""),
         ("waiting", f"{snapshot.waiting}", "", ""),
         ("a second", UNKNOWN if snapshot.rate is None else f"{snapshot.rate:.1f}", "", ""),
@@ -108,6 +107,10 @@ def tiles(source: Source, snapshot: Snapshot) -> list[dict[str, str]]:
         {"label": label, "value": value, "note": note, "mood": "" if value == "0" else mood}
         for label, value, note, mood in shown
     ]
+
+
+def _mood(did: Did) -> str:
+    return "warn" if did in LOST else ""
 
 
 def _run(source: Source, snapshot: Snapshot) -> Mapping[str, Any] | None:
@@ -159,7 +162,7 @@ def timeline_head(source: Source) -> dict[str, Any]:
         },
         "other": OTHER,
         "failed_colour": FAILED_COLOUR,
-        "outcomes": [kind.value for kind in Kind],
+        "filters": [[each.value, in_plain_words(each.value)] for each in (*NEEDS_ATTENTION, *DONE)],
         "attention": [*(kind.value for kind in NEEDS_ATTENTION), WARNING],
         "last_event_id": source.recorder.feed.last_id,
     }

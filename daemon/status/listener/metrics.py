@@ -92,7 +92,9 @@ def _of_run(source: Source, snapshot: Snapshot) -> Iterator[Metric]:
     took = {each["phase"]: (each["ended_s"] or recorder.at_s()) - each["began_s"] for each in phases(source)}
     yield _labelled("bringup_phase_duration_seconds", "How long each phase of the start took so far.", "phase", took)
     outcomes = {kind.value: float(count) for kind, count in snapshot.counts.items()}
-    yield _labelled("bringup_run_outcomes", "Instances of this run by what came of them.", "outcome", outcomes)
+    yield _labelled("bringup_run_outcomes", "Instances of this run by outcome.", "outcome", outcomes)
+    did = {each.value: float(count) for each, count in snapshot.did.items()}
+    yield _labelled("bringup_run_did", "Instances of this run by what was done to them.", "did", did)
     yield _gauge("bringup_run_instances", "Instances of this run.", snapshot.total)
     yield _gauge("bringup_run_warnings", "Instances that came back with something gone wrong.", snapshot.warnings)
     yield _gauge(

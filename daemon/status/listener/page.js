@@ -13,8 +13,8 @@ function showTimeline(timeline) {
   $("meta").textContent = `started ${new Date(timeline.started_at).toLocaleString()}`;
   const groups = Object.values(timeline.groups).map((group) => [group.label, group.colour]);
   $("legend").replaceChildren(...[...groups, ["failed", null]].map(([label, colour]) => legend(label, colour)));
-  const outcomes = timeline.outcomes.map((outcome) => made("option", outcome, { value: outcome }));
-  $("filter").replaceChildren(...[...$("filter").children].slice(0, 3), ...outcomes);
+  const filters = timeline.filters.map(([value, text]) => made("option", text, { value }));
+  $("filter").replaceChildren(...[...$("filter").children].slice(0, 3), ...filters);
   $("filter").value = view.filter;
 }
 
@@ -34,7 +34,7 @@ function showHead() {
   $("state").textContent = head.state_text;
   $("state").dataset.state = head.state;
   document.title = `${head.state_text} · ${head.host}`;
-  $("reason").textContent = head.headline;
+  $("reason").textContent = head.state === "initializing" || head.ready ? head.headline : head.reason;
   const bar = $("bar");
   bar.firstElementChild.style.width = `${head.run?.total ? (100 * head.run.done) / head.run.total : 0}%`;
   bar.setAttribute("aria-valuenow", head.percent);

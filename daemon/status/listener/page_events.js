@@ -28,7 +28,7 @@ export async function load(onLoad) {
   }
   run.bars = new Map(timeline.bars.map((bar) => [bar.uuid, bar]));
   Object.assign(run, { phases: timeline.phases, total: timeline.total, end: timeline.ended_s });
-  Object.assign(run, { attention: timeline.attention, outcomes: timeline.outcomes });
+  run.attention = timeline.attention;
   run.skew = timeline.now_s - performance.now() / 1000;
   run.groups = timeline.groups;
   const other = timeline.groups[timeline.other];

@@ -18,7 +18,7 @@ function isWanted(bar) {
   if (view.find && !bar.uuid.startsWith(view.find) && !bar.name.toLowerCase().includes(view.find)) return false;
   if (view.filter === "running") return bar.ended_s === null;
   if (view.filter === "attention") return Boolean(bar.attention);
-  return !view.filter || bar.outcome === view.filter;
+  return !view.filter || [bar.outcome, bar.did].includes(view.filter);
 }
 
 export function arrange() {

@@ -37,7 +37,7 @@ def guest(number: int) -> Instance:
 
 
 def cpu_s() -> float:
-    """Give the CPU seconds of this process and of its children that have ended."""
+    """Return the CPU seconds of this process and of its children that have ended."""
     spent = os.times()
     return spent.user + spent.system + spent.children_user + spent.children_system
 

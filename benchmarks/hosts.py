@@ -32,7 +32,7 @@ NAMESPACE = UUID("4b1d4f0e-0f57-5a53-8f3c-64f5bb4a4a52")
 
 
 def uuid_of(number: int) -> str:
-    """Give the UUID of the nth instance."""
+    """Return the UUID of the nth instance."""
     return str(uuid5(NAMESPACE, str(number)))
 
 
@@ -65,7 +65,7 @@ def crashed(number: int) -> TaskState | None:
 
 
 def heavy_tailed(scale: float) -> dict[LatencyKey, Latency]:
-    """Give latencies over two orders of magnitude: a NIC is quick, a reboot or a clean shutdown is not.
+    """Return latencies over two orders of magnitude: a NIC is quick, a reboot or a clean shutdown is not.
 
     A look and firewall rules cost nothing here: the event loop wakes up by the millisecond, and what is shorter than
     some of them would measure that.
@@ -89,7 +89,7 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
     journal: Journal = NO_JOURNAL,
     observer: Observer | None = None,
 ) -> AsyncIterator[tuple[Start, SimulatedDriver]]:
-    """Give a host with ``count`` instances; log lines are made and thrown away."""
+    """Return a host with ``count`` instances; log lines are made and thrown away."""
     guests = tuple(SimulatedGuest(uuid=uuid_of(number), power_state=PowerState.RUNNING) for number in range(count))
     driver = SimulatedDriver(Scenario(seed=5, latency=latency or {"default": 0}, guests=guests))
     logs.configure(level="info", style="json", stream=NOWHERE)

@@ -58,7 +58,7 @@ def makespan(count: int, limit: int, shrink: int = 1) -> dict[str, Any]:
 
 
 def _spent(driver: SimulatedDriver, uuid: str) -> Iterator[float]:
-    """Give the latency of each call that was made for a guest."""
+    """Return the latency of each call that was made for a guest."""
     for verb in VERBS:
         for nth in range(1, driver.count(verb, uuid) + 1):
             yield driver.latency_of(uuid, verb, nth)

@@ -105,7 +105,7 @@ async def _rate(work: Callable[[str], Coroutine[Any, Any, object]], uuids: list[
 
 
 def report(mine: Took, peer: Took, count: int, ideal_s: float) -> Iterator[str]:
-    """Give the lines of the table."""
+    """Return the lines of the table."""
     for name, took in (("bringup run", mine), ("Nova's loop", peer)):
         yield f"{name:12} {took.wall_s:8.1f} s {took.requests:6} requests ({took.requests / count:.2f} an instance)"
     yield f"Nova's loop / bringup run, wall: {peer.wall_s / mine.wall_s:.1f}"

@@ -30,14 +30,14 @@ ALONE = 8
 
 
 def cpu_s(cloud: Cloud) -> float:
-    """Give the CPU seconds that Keystone has used."""
+    """Return the CPU seconds that Keystone has used."""
     assert cloud.keystone is not None  # noqa: S101 - it is one's own
     fields = Path(f"/proc/{cloud.keystone.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def login_s(cloud: Cloud) -> float:
-    """Give the CPU seconds of a login to a Keystone that does nothing else."""
+    """Return the CPU seconds of a login to a Keystone that does nothing else."""
     before = cpu_s(cloud)
     for _ in range(ALONE):
         cloud.token()

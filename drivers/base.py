@@ -1,10 +1,10 @@
-"""What a hypervisor must be able to do: Nova's driver verbs, as far as a host's start needs them.
+"""Interface of a hypervisor: Nova's driver verbs, as far as a host's start needs them.
 
-The verbs have the names of Nova's ``ComputeDriver``.  A driver that cannot do a thing raises
-:class:`NotImplementedError`: that is an answer, not a failure.  A verb that fails raises one of the classes below where
-the caller reacts to the difference, anything else where it does not.
+The verbs have the names of Nova's ``ComputeDriver``.  A driver that does not support a verb raises
+:class:`NotImplementedError`: that is an answer, not a failure.  A verb that fails raises one of the classes below if
+the caller reacts to the difference, or else anything.
 
-This module holds the words only: no I/O, no clock, no logger; the decision core imports it.
+Values and protocols only: no I/O, no clock, no logger; the decision core imports it.
 """
 
 import enum
@@ -49,7 +49,7 @@ __all__ = [
 
 
 class PowerState(enum.Enum):
-    """What a guest is doing, with Nova's numbers (``nova.compute.power_state``)."""
+    """Power state of a guest, with Nova's numbers (``nova.compute.power_state``)."""
 
     NOSTATE = 0
     RUNNING = 1
@@ -60,14 +60,14 @@ class PowerState(enum.Enum):
 
 
 class RebootType(enum.Enum):
-    """Ask the guest (``SOFT``) or pull the plug (``HARD``)."""
+    """A request to the guest (``SOFT``), or powering off and on (``HARD``)."""
 
     SOFT = "SOFT"
     HARD = "HARD"
 
 
 class Transition(enum.Enum):
-    """What a hypervisor says has happened to a guest (``nova.virt.event``)."""
+    """Change of a guest that a hypervisor reports (``nova.virt.event``)."""
 
     STARTED = "started"
     STOPPED = "stopped"
@@ -92,7 +92,7 @@ POWER_AFTER: Final[Mapping[Transition, PowerState]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class LifecycleEvent:
-    """One transition of one guest, as the hypervisor told it."""
+    """One transition of one guest, as the hypervisor reported it."""
 
     uuid: str
     transition: Transition
@@ -100,14 +100,14 @@ class LifecycleEvent:
 
 @dataclass(frozen=True, slots=True)
 class GuestInfo:
-    """One look at a guest."""
+    """State of a guest when it was read."""
 
     state: PowerState
 
 
 @dataclass(frozen=True, slots=True)
 class SharedStorageProbe:
-    """A mark that this host left on an instance's disks, for another host to look for."""
+    """A mark that this host created on an instance's disks, for another host to find."""
 
     uuid: str
     path: str
@@ -115,27 +115,27 @@ class SharedStorageProbe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AvailableResource:
-    """What a host has, before anything of it is given away."""
+    """Resources of a host, before any is allocated."""
 
     vcpus: int
     memory_mb: int
     """MiB."""
     local_gb: int | None
-    """GiB of the disk that guests' local disks are on; None: it is not known, because it is not there."""
+    """GiB of the disk that guests' local disks are on; None: unknown, because it is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterChange:
-    """Somebody else has changed the rules of guests, or nobody can tell whether they are in place."""
+    """Report that another program changed the rules of guests, or that they cannot be checked."""
 
     what: str
-    """In a sentence."""
-    put_back: bool
-    """They are in place again; False: they are not, or it is not known."""
+    """One sentence."""
+    restored: bool
+    """They are in force again; False: they are not, or it is unknown."""
 
 
 class Guest(Protocol):
-    """What a driver is told of an instance."""
+    """Facts about an instance that a driver is given."""
 
     @property
     def uuid(self) -> str:
@@ -147,11 +147,11 @@ class Guest(Protocol):
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What its user wrote on it."""
+        """Metadata that its user set."""
 
     @property
     def system_metadata(self) -> Mapping[str, str]:
-        """What Nova wrote on it."""
+        """Metadata that Nova set."""
 
     @property
     def network_info(self) -> Sequence[Mapping[str, Any]]:
@@ -169,59 +169,59 @@ class Driver(Protocol):
     """A hypervisor.  Every verb may take long and may hang: the caller sets the deadline."""
 
     async def init_host(self, host: str) -> None:
-        """Make the hypervisor ready; nothing else is called before."""
+        """Make the hypervisor ready; no other verb is called before."""
 
     async def close(self) -> None:
-        """Let go of the hypervisor.  Guests are left as they are."""
+        """Close the connection to the hypervisor.  Guests are left as they are."""
 
     def register_event_listener(self, listener: EventListener) -> None:
         """Call ``listener``, in the event loop, for each lifecycle event from now on."""
 
     async def list_instance_uuids(self) -> list[str]:
-        """UUIDs of the guests that the hypervisor has, running or not."""
+        """Return the UUIDs of the guests that the hypervisor has, running or not."""
 
     async def list_instances(self) -> list[str]:
-        """Names of the guests that the hypervisor has; asked where it cannot tell their UUIDs."""
+        """Return the names of the guests that the hypervisor has; used if it does not report UUIDs."""
 
     async def get_available_resource(self) -> AvailableResource:
-        """Tell what this host has, guests or none."""
+        """Return the resources of this host, whatever guests use of them."""
 
     async def capabilities_as_traits(self) -> frozenset[str]:
-        """Tell what this host can do, in the names of os-traits (``COMPUTE_...``, ``HW_CPU_...``)."""
+        """Return the capabilities of this host as names of os-traits (``COMPUTE_...``, ``HW_CPU_...``)."""
 
     async def get_info(self, guest: Guest) -> GuestInfo:
-        """Look at a guest.
+        """Read the state of a guest.
 
         :raises InstanceNotFound: the hypervisor has none.
         """
 
     async def needs(self, guest: Guest) -> Sequence[Need]:
-        """Tell what a start of the guest relies on, met or not; nothing is changed.
+        """Return what a start of the guest relies on, met or not; nothing is changed.
 
-        A guest that the hypervisor does not have needs its definition, and nothing else can be told.
+        A guest that the hypervisor does not have needs its definition, and nothing else can be checked.
         """
 
     async def host_needs(self, guests: Sequence[Guest]) -> Sequence[Need]:
-        """Tell what guests rely on together, of the host and not of each for itself; nothing is changed.
+        """Return the needs that guests share; nothing is changed.
 
-        A service, a folder, a driver of the hypervisor: met or not, and only those that one of the guests needs.
+        A service, a folder, a driver of the hypervisor: met or not, and only those that one of the guests has.
         """
 
     async def plug_vifs(self, guest: Guest) -> None:
         """Make the NICs of a guest ready on the host.
 
-        :raises VirtualInterfacePlugError: one of them could not be.
+        :raises VirtualInterfacePlugError: one of them failed.
         :raises NeedNotMet: this host lacks what one of them needs.
-        :raises PciDeviceNotFound: one of them is a PCI device that is gone.
+        :raises PciDeviceNotFound: one of them is a PCI device that does not exist.
         """
 
     async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
-        """Put the firewall rules of a running guest in place."""
+        """Apply the firewall rules of a running guest."""
 
     async def keep_filtering_rules(self, notify: Callable[[FilterChange], None]) -> None:
-        """Put firewall rules back that somebody else takes away or changes, until cancelled, and tell of it.
+        """Restore firewall rules that another program deletes or changes, until cancelled; ``notify`` gets each.
 
-        Returns at once where this driver keeps none.
+        Returns at once if this driver keeps none.
         """
 
     async def filter_defer_apply_on(self) -> None:
@@ -234,9 +234,9 @@ class Driver(Protocol):
         """Start a guest."""
 
     async def power_off(self, guest: Guest, *, timeout_s: float, retry_interval_s: float) -> None:
-        """Stop a guest: ask it for ``timeout_s`` seconds, again each ``retry_interval_s``, then pull the plug.
+        """Stop a guest: request a shutdown for ``timeout_s`` s, each ``retry_interval_s`` s, then power it off.
 
-        A ``timeout_s`` of 0 pulls the plug at once.
+        With a ``timeout_s`` of 0 it is powered off at once.
 
         :raises InstancePowerOffFailure: it is still running.
         """
@@ -245,34 +245,34 @@ class Driver(Protocol):
         """Restart a guest."""
 
     async def unpause(self, guest: Guest) -> None:
-        """Let a frozen guest go on."""
+        """Resume a paused guest."""
 
     async def resume_state_on_host_boot(self, guest: Guest) -> None:
-        """Bring a guest back that ran before the host went down; one that runs, is paused or suspended stays so."""
+        """Start a guest that ran before the host went down; one that runs, is paused or suspended stays so."""
 
     async def destroy(self, guest: Guest, *, destroy_disks: bool) -> None:
-        """Stop a guest and forget it, with or without its local disks."""
+        """Stop a guest and delete its definition, with or without its local disks."""
 
     async def keep_disks(self, guest: Guest) -> Sequence[str]:
         """Move the local disks of a guest aside, where neither its destruction nor a new guest touches them.
 
-        Gives where they are; asked again, the same.  A guest that has none here gives nothing.
+        Returns their paths; repeated, the same ones; none if the guest has no local disks here.
         """
 
     async def delete_kept_disks(self, uuid: str, where: Sequence[str]) -> None:
-        """Delete what was moved aside; what is gone already is fine."""
+        """Delete what was moved aside; what does not exist is fine."""
 
     async def finish_revert_migration(self, guest: Guest, *, power_on: bool) -> None:
-        """Take a guest back whose resize or cold migration was cut short; one that was taken back stays as it is."""
+        """Restore a guest whose resize or cold migration was interrupted; may be repeated."""
 
     async def live_migration_abort(self, guest: Guest) -> None:
-        """Stop the live migration of a guest that is still on its way out."""
+        """Abort the live migration of a guest to another host."""
 
     async def post_interrupted_snapshot_cleanup(self, guest: Guest) -> None:
-        """Remove what a snapshot left behind that was cut short."""
+        """Remove what an interrupted snapshot left behind."""
 
     async def check_instance_shared_storage_local(self, guest: Guest) -> SharedStorageProbe | None:
-        """Leave a mark on the guest's disks, or tell with None that they are not files of this host."""
+        """Create a mark on the guest's disks; None: they are not files of this host."""
 
     async def check_instance_shared_storage_cleanup(self, probe: SharedStorageProbe) -> None:
-        """Take the mark away."""
+        """Delete the mark."""

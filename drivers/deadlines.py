@@ -1,8 +1,8 @@
-"""Deadlines that do not run while their holder only waits for its turn.
+"""Deadlines that stand still while a piece of work waits for its turn.
 
-Whoever bounds a piece of work (an instance, a command) makes its scope known with :func:`counted`; whoever has that
-work wait for something scarce of ours (a connection to the hypervisor, a place at the disk) does so inside of
-:func:`not_counted`.  The wait is somebody else's doing, and has a bound of its own.
+Code that bounds a piece of work (an instance, a command) registers its scope with :func:`pausable_deadline`; code that
+makes the work wait for a scarce resource of ours (a connection to the hypervisor, a place at the disk) waits inside
+:func:`pause_deadlines`.  Other work causes that wait, and it has a bound of its own.
 """
 
 import math
@@ -26,7 +26,7 @@ class _Deadline:
             self.scope.deadline = math.inf
         self.waits += 1
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self.waits -= 1
         if not self.waits:
             self.scope.deadline = anyio.current_time() + self.left_s
@@ -36,8 +36,8 @@ _running: ContextVar[tuple[_Deadline, ...]] = ContextVar("running_deadlines", de
 
 
 @contextmanager
-def counted(scope: anyio.CancelScope) -> Iterator[None]:
-    """Have the deadline of a scope stand still during waits of what is done in the block."""
+def pausable_deadline(scope: anyio.CancelScope) -> Iterator[None]:
+    """Register the deadline of a scope: it stands still during :func:`pause_deadlines` inside the block."""
     token = _running.set((*_running.get(), _Deadline(scope)))
     try:
         yield
@@ -46,8 +46,8 @@ def counted(scope: anyio.CancelScope) -> Iterator[None]:
 
 
 @contextmanager
-def not_counted() -> Iterator[None]:
-    """Have no deadline run for as long as the block lasts: it waits for its turn."""
+def pause_deadlines() -> Iterator[None]:
+    """Pause all registered deadlines for as long as the block lasts: it waits for its turn."""
     deadlines = _running.get()
     for deadline in deadlines:
         deadline.pause()
@@ -55,4 +55,4 @@ def not_counted() -> Iterator[None]:
         yield
     finally:
         for deadline in deadlines:
-            deadline.go_on()
+            deadline.resume()

@@ -1,8 +1,8 @@
-"""What a driver raises where the caller reacts to the difference."""
+"""Errors of a driver: one class for each reaction of the caller."""
 
 
 class DriverError(Exception):
-    """A hypervisor could not do what it was asked to."""
+    """A hypervisor could not carry out a request."""
 
 
 class InstanceNotFound(DriverError):
@@ -10,11 +10,11 @@ class InstanceNotFound(DriverError):
 
 
 class NotBegun(DriverError):
-    """It was not begun: nothing of the guest was touched, and nothing is wrong with it that is known."""
+    """It was not started: nothing of the guest was touched, and no problem of the guest is known."""
 
 
 class AutostartConflict(DriverError):
-    """Something else on this host starts the same guests: going on could do harm."""
+    """Another program of this host starts the same guests: a run could do harm."""
 
 
 class VirtualInterfacePlugError(DriverError):

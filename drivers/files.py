@@ -1,4 +1,4 @@
-"""Files of our own, read whole, and those that somebody names: what is in the place of one and is none keeps nobody."""
+"""Files of our own, read whole, and files that an operator names: no open or read of one waits without a bound."""
 
 import errno
 import os
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 LARGEST: Final = 64 * 1024 * 1024
-"""Bytes of a file of our own: a report of 100 000 instances has fewer."""
+"""Most bytes of a file of our own: a report of 100 000 instances has fewer."""
 OF_A_DATABASE: Final = ("", "-wal", "-shm", "-journal")
-"""What follows the name of a database in the names of the files that SQLite keeps of it."""
+"""Suffixes of the files that SQLite keeps for a database."""
 PIPE_S: Final = 2.0
-"""Within this time somebody has begun to write to a pipe that was named in the place of a file."""
+"""How long to wait for a writer to a pipe that was named instead of a file."""
 
 
 def open_at_once(path: Path) -> int:
@@ -27,9 +27,9 @@ def open_at_once(path: Path) -> int:
 
 @contextmanager
 def open_given(path: Path, *, wait_s: float = PIPE_S) -> Iterator[BinaryIO]:
-    """Open what an operator names for reading: a file, or a pipe that somebody writes to.
+    """Open for reading what an operator names: a file, or a pipe that a program writes to.
 
-    :raises OSError: it cannot be opened, or nobody writes to it (``ETIMEDOUT``).
+    :raises OSError: it cannot be opened, or no program writes to the pipe (``ETIMEDOUT``).
     """
     descriptor = open_at_once(path)
     if stat.S_ISDIR(os.fstat(descriptor).st_mode):
@@ -46,9 +46,9 @@ def open_given(path: Path, *, wait_s: float = PIPE_S) -> Iterator[BinaryIO]:
 
 
 def not_given(path: Path) -> str | None:
-    """Say what keeps a library from ever coming to the end of what an operator names; None: nothing does.
+    """Return why a library could not read to the end what an operator names; None: it can.
 
-    A file, a directory, what is not there and what may not be read are left to it.
+    A file, a directory, a missing file and an unreadable one are left to the library.
     """
     try:
         found = path.stat()
@@ -68,9 +68,9 @@ def not_given(path: Path) -> str | None:
 
 
 def no_database_file(path: Path) -> str | None:
-    """Say what is in the place of an SQLite database, or of what SQLite puts beside it, and is no file; None: nothing.
+    """Return why an SQLite database, or a file that SQLite keeps beside it, is no regular file; None: all are.
 
-    SQLite waits at a FIFO for as long as nobody else opens it, writes to a device, and fails at all others each time.
+    SQLite waits at a FIFO until another program opens it, writes to a device, and fails at anything else.
     """
     for suffix in OF_A_DATABASE:
         place = path.with_name(path.name + suffix)
@@ -83,7 +83,7 @@ def no_database_file(path: Path) -> str | None:
         except OSError as error:
             if error.errno == errno.ELOOP:
                 return f"{place} is a link to itself"
-            # Whether it can be used is said by who uses it.
+            # The caller that opens it reports that.
             continue
         if not stat.S_ISREG(mode):
             return f"{place} is no file"
@@ -93,9 +93,9 @@ def no_database_file(path: Path) -> str | None:
 def read_file(path: Path) -> bytes:
     """Read a file of at most :data:`LARGEST` bytes.
 
-    A FIFO would be waited for until somebody writes to it, and a device may never end.
+    An open would wait for the writer of a FIFO, and a device may never end.
 
-    :raises OSError: it cannot be read, is no file or none of ours, which are smaller (``EINVAL``).
+    :raises OSError: it cannot be read, is no regular file, or is larger (``EINVAL``).
     """
     descriptor = open_at_once(path)
     try:

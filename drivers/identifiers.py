@@ -21,7 +21,7 @@ NAME_TEMPLATE: Final = "instance-%08x"
 
 
 def canonical_uuid(value: object) -> InstanceUuid:
-    """Give a UUID in its canonical spelling; upper case is put right.
+    """Return a UUID in its canonical spelling; upper case is converted.
 
     Raises ``ValueError`` for anything else: text that only Python takes for one (braces, ``urn:uuid:``) too.
     """
@@ -31,7 +31,7 @@ def canonical_uuid(value: object) -> InstanceUuid:
 
 
 def uuid_in_any_spelling(text: str) -> InstanceUuid:
-    """Give a UUID as a person or a file may spell it: in capitals, without dashes, in braces, as ``urn:uuid:``.
+    """Return a UUID as an operator or a file may spell it: in capitals, without dashes, in braces, as ``urn:uuid:``.
 
     Raises ``ValueError`` for anything else; :class:`uuid.UUID` by itself takes signs, ``0x``, underscores, white space
     and digits of other scripts for parts of one.

@@ -1,7 +1,7 @@
-"""What a guest needs of its host before it can be started: values that a driver gives and the decision core reads.
+"""Needs of a guest before it can be started: values that a driver returns and the decision core reads.
 
-A need says what is relied on, whether it is there, and who can bring it.  What follows from a need that is not met is a
-table of the decision core.  No I/O, no clock, no logger.
+A need says what is relied on, whether it is there, and who can provide it.  A table of the decision core has what
+follows from a need that is not met.  No I/O, no clock, no logger.
 """
 
 import enum
@@ -12,14 +12,14 @@ from bringup.drivers.errors import DriverError, InstanceNotFound
 
 
 class NeedKind(enum.Enum):
-    """What sort of thing a guest relies on."""
+    """Kind of thing that a guest relies on."""
 
     DEFINITION = "definition"
     """The hypervisor's own definition of the guest."""
     DISK = "disk"
     """A block device or a file that the guest has as a disk, a CD or a backing file of one."""
     MOUNT = "mount"
-    """A file system that must be mounted for a file of the guest to be what it says."""
+    """A file system that must be mounted, or a path of the guest leads elsewhere."""
     SHARE = "share"
     """A folder that the guest gets as a file system (virtiofs, 9p)."""
     NETWORK = "network"
@@ -33,26 +33,26 @@ class NeedKind(enum.Enum):
     MEMORY = "memory"
     """Huge pages; memory that was saved."""
     CLOCK = "clock"
-    """The wall clock, where it matters how long the host was away."""
+    """The wall clock, if the downtime of the host matters."""
     MACHINE = "machine"
     """A machine type, a CPU model, the CPUs of a pin, an accelerator such as KVM."""
 
 
 class NeedState(enum.Enum):
-    """Whether a need is met."""
+    """State of a need."""
 
     MET = "met"
     ABSENT = "absent"
-    """It is not there."""
+    """It does not exist."""
     UNVERIFIED = "unverified"
-    """Something of that name is there, and nothing proves that it is the right one; or that cannot be found out."""
+    """A thing of that name exists, and nothing proves that it is the right one; or it cannot be checked."""
 
 
 class MetBy(enum.Enum):
-    """Who can meet a need that is not met."""
+    """Party that can meet a need."""
 
     HOST = "host"
-    """This host by itself: it may come without anybody doing anything (a mount, a link, a device)."""
+    """This host by itself: it may appear without any action (a mount, a link, a device)."""
     NOVA = "nova"
     """nova-compute, which prepares it when it starts or hard reboots the guest."""
     REVERT = "revert"
@@ -67,25 +67,25 @@ class Need:
 
     kind: NeedKind
     name: str
-    """What it is, as a person would look for it: a path, a bridge, a PCI address, a UUID; bounded, printable."""
+    """Name by which an operator finds it: a path, a bridge, a PCI address, a UUID; bounded, printable."""
     state: NeedState
     met_by: MetBy = MetBy.HOST
-    """Who can meet it where it is not met."""
+    """Who can meet it, if it is not met."""
     why: str = ""
-    """What was found, as the end of a sentence: "no such block device"; empty where it is met."""
+    """What was found, as the end of a sentence: "no such block device"; empty if it is met."""
 
 
 class NeedNotMet(DriverError):
     """A verb was not carried out, or failed, because the host lacks what the guest needs.
 
-    The guest is off as before; nothing about its record is wrong.  The caller defers it.
+    The guest is off as before, and its record is right.  The caller defers it.
     """
 
     def __init__(self, message: str, needs: Sequence[Need]) -> None:
-        """Keep the needs that are not met beside the sentence."""
+        """Store the needs that are not met beside the message."""
         super().__init__(message)
         self.needs = tuple(needs)
 
 
 class DefinitionGone(NeedNotMet, InstanceNotFound):
-    """The hypervisor has no such guest, and it was to be started: who defines guests can define it again."""
+    """The hypervisor has no such guest, and it was to be started: nova-compute can define it again."""

@@ -1,4 +1,4 @@
-"""What of ``connection_info`` says which volume it is, and nothing else: keys and passwords of storage are in it too.
+"""Identity of a volume from ``connection_info``, and nothing else: it also contains keys and passwords of storage.
 
 No I/O, no clock, no logger.
 """
@@ -12,20 +12,20 @@ WWN_KEYS: Final = ("wwn", "scsi_wwn", "wwid", "multipath_id", "volume_wwn", "uni
 NAMESPACE_KEYS: Final = ("vol_uuid", "volume_nguid", "nguid", "uuid", "namespace_uuid", "ns_uuid", "eui")
 TARGET_KEYS: Final = ("target_iqn", "target_iqns", "target_wwn", "target_wwns", "target_lun", "target_luns")
 KEYS: Final = frozenset({*WWN_KEYS, *NAMESPACE_KEYS, *TARGET_KEYS, "target_nqn", "nqn", "export", "volume_id"})
-"""Of ``connection_info["data"]``; what is not here is not kept."""
+"""Keys of ``connection_info["data"]`` that are kept."""
 LONGEST: Final = 1024
 MOST: Final = 64
 
 
 def without_credentials(device: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a block device mapping whose ``connection_info`` only says which volume it is."""
+    """Return a block device mapping whose ``connection_info`` contains only the identity of the volume."""
     kept = {key: value for key, value in device.items() if key != "connection_info"}
     identity = identity_of(device.get("connection_info"))
     return kept | {"connection_info": identity} if identity else kept
 
 
 def identity_of(connection_info: Any) -> dict[str, Any]:
-    """Give what says which volume it is; {}: nothing does.  Nova keeps it as text."""
+    """Return the identity of a volume; {}: it has none.  Nova stores ``connection_info`` as text."""
     info = as_object(connection_info)
     data = {key: plain for key, value in as_object(info.get("data")).items() if (plain := _plain(key, value)) != []}
     found: dict[str, Any] = {"data": data} if data else {}
@@ -36,7 +36,7 @@ def identity_of(connection_info: Any) -> dict[str, Any]:
 
 
 def as_object(value: Any) -> Mapping[str, Any]:
-    """Give an object, also where it is the text of one; {} for anything else."""
+    """Return an object, also from its JSON text; {} for anything else."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -46,7 +46,7 @@ def as_object(value: Any) -> Mapping[str, Any]:
 
 
 def _plain(key: str, value: Any) -> Any:
-    """Give texts and numbers, one or several; []: it is none of that, or nothing that names a volume."""
+    """Return texts and numbers, one or several; []: it is neither, or the key names no volume."""
     if key not in KEYS:
         return []
     if isinstance(value, str):

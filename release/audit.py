@@ -21,13 +21,13 @@ ADVISORIES = Path(__file__).with_name("advisories.json")
 
 
 def pins(text: str) -> dict[str, Version]:
-    """Give the versions of a file of constraints."""
+    """Return the versions of a file of constraints."""
     lines = (line.split("==") for line in text.splitlines() if line and not line.startswith("#"))
     return {canonicalize_name(name): Version(version) for name, version in lines}
 
 
 def floors(project: Mapping[str, Any]) -> dict[str, Version]:
-    """Give the lowest versions that a pyproject.toml lets in at run time; 0 where it sets none."""
+    """Return the lowest versions that a pyproject.toml lets in at run time; 0 where it sets none."""
     table = project["project"]
     wanted = [*table["dependencies"], *(each for extra in table["optional-dependencies"].values() for each in extra)]
     found: dict[str, Version] = {}
@@ -39,7 +39,7 @@ def floors(project: Mapping[str, Any]) -> dict[str, Version]:
 
 
 def applying(advisories: list[dict[str, Any]], versions: Mapping[str, Version]) -> Iterator[str]:
-    """Give a sentence for each advisory that applies to one of these versions."""
+    """Return a sentence for each advisory that applies to one of these versions."""
     for advisory in advisories:
         if "withdrawn" in advisory:
             continue
@@ -59,7 +59,7 @@ def _affects(version: Version, affected: Mapping[str, Any]) -> bool:
 
 
 def _is_in(version: Version, events: list[dict[str, str]]) -> bool:
-    """Tell whether the last event up to a version leaves it affected; they stand in any order."""
+    """Check whether the last event up to a version leaves it affected; they stand in any order."""
     steps = [(Version(at), kind) for event in events for kind, at in event.items()]
     is_affected = False
     for at, kind in sorted(steps, key=lambda step: (step[0], step[1] != "introduced")):
@@ -71,7 +71,7 @@ def _is_in(version: Version, events: list[dict[str, str]]) -> bool:
 
 
 def main() -> int:
-    """Say what applies."""
+    """Return what applies."""
     kept = json.loads(ADVISORIES.read_text())
     days = (dt.datetime.now(dt.UTC).date() - dt.date.fromisoformat(kept["of"])).days
     pinned = pins((ROOT / "constraints.txt").read_text())

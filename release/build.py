@@ -44,12 +44,12 @@ def wheel_of(commit: str, folder: Path, *, epoch: int) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Give the digest of a file."""
+    """Return the digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def statement(commit: str, subjects: Mapping[str, str], *, epoch: int) -> dict[str, Any]:
-    """Give what was built of what, as in-toto and SLSA write it.  Nobody has signed it."""
+    """Return what was built of what, as in-toto and SLSA write it.  Nobody has signed it."""
     setuptools = importlib.metadata.version("setuptools")
     return {
         "_type": "https://in-toto.io/Statement/v1",

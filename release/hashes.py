@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def pinned(*arguments: str, more: str = "") -> dict[str, str]:
-    """Give all that is needed by name, each with its hashes, for every Python and machine that runs Linux."""
+    """Return all that is needed by name, each with its hashes, for every Python and machine that runs Linux."""
     uv = (str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", *arguments, "-", "--universal")
     options = ("--generate-hashes", "--no-header", "--no-annotate", "--python-version", "3.11", "--no-sources")
     constraints = ("--constraint", "constraints.txt", "--only-binary", ":all:")

@@ -39,7 +39,7 @@ SPACE = uuid.UUID("6b1c2f0e-6f0c-5e0c-9b0a-0f7a4c6d2b11")
 
 
 def pinned() -> Iterator[Component]:
-    """Give what an installation takes from an index, required or of an extra."""
+    """Return what an installation takes from an index, required or of an extra."""
     seen: dict[str, Component] = {}
     for path in sorted(REQUIREMENTS.glob("*.txt"), key=lambda path: (path.stem not in IN_EVERY, path.stem)):
         for entry in ENTRY.finditer(path.read_text()) if path.stem not in APART else ():
@@ -70,7 +70,7 @@ def _python(name: str, version: str, hashes: list[str], scope: ComponentScope | 
 
 
 def in_image(listing: str) -> Iterator[Component]:
-    """Give what of an index is in an image (``NAME==VERSION`` a line).
+    """Return what of an index is in an image (``NAME==VERSION`` a line).
 
     :raises SystemExit: one has no hash.
     """
@@ -84,7 +84,7 @@ def in_image(listing: str) -> Iterator[Component]:
 
 
 def of_debian(listing: str) -> Iterator[Component]:
-    """Give the Debian packages of an image (``NAME VERSION ARCHITECTURE`` a line)."""
+    """Return the Debian packages of an image (``NAME VERSION ARCHITECTURE`` a line)."""
     for name, version, architecture in map(str.split, listing.splitlines()):
         url = PackageURL("deb", "debian", name, version, {"arch": architecture})
         yield Component(type=ComponentType.LIBRARY, name=name, version=version, purl=url, bom_ref=str(url))
@@ -102,7 +102,7 @@ def bom_of(subject: Component, components: list[Component], *, at: datetime) -> 
 
 
 def of_bringup(kind: ComponentType, files: Mapping[str, bytes]) -> Component:
-    """Give what it is all about, with the hashes of its files."""
+    """Return what it is all about, with the hashes of its files."""
     version = re.findall(r'^__version__ = "(.+)"$', (ROOT / "bringup/__init__.py").read_text(), re.MULTILINE)[0]
     url = PackageURL("generic", None, "bringup", version)
     return Component(

@@ -14,7 +14,7 @@ import pytest
 
 from bringup.daemon.cli.demo_site import children
 from bringup.daemon.status.endpoint.listeners import OUR_OWN, environment
-from bringup.drivers.environment import clean
+from bringup.drivers.environment import child_environment
 from bringup.drivers.network.commands import Command
 from support.process import children_of
 
@@ -32,18 +32,18 @@ NEVER = re.compile(r"os\.(system|popen|fork|exec[lv]p?|spawn\w+)$|asyncio\.creat
 
 def test_only_what_a_program_needs_is_handed_on() -> None:
     ours = dict.fromkeys(SECRETS, "s3cr3t") | {"PATH": "/bin", "LC_ALL": "de_DE.UTF-8", "OVS_RUNDIR": "/run/ovs"}
-    assert clean(ours) == {"PATH": "/bin", "OVS_RUNDIR": "/run/ovs", "LC_ALL": "C"}
+    assert child_environment(ours) == {"PATH": "/bin", "OVS_RUNDIR": "/run/ovs", "LC_ALL": "C"}
 
 
 @pytest.mark.parametrize(
     ("path", "kept"), [(".:/bin::bin:/usr/bin:", "/bin:/usr/bin"), ("", ""), ("~/bin:/sbin", "/sbin")]
 )
 def test_no_program_is_looked_for_where_we_happen_to_be(path: str, kept: str) -> None:
-    assert clean({"PATH": path})["PATH"] == kept
+    assert child_environment({"PATH": path})["PATH"] == kept
 
 
 def test_without_a_path_it_is_that_of_the_system() -> None:
-    assert clean({})["PATH"] == os.defpath
+    assert child_environment({})["PATH"] == os.defpath
 
 
 def calls(source: str) -> Iterator[tuple[str, ast.Call]]:
@@ -58,7 +58,7 @@ def unclean(source: str) -> list[str]:
     for name, call in calls(source):
         given = {word.arg: ast.unparse(word.value) for word in call.keywords}
         lends = "pass_fds" in given or given.get("close_fds", "True") != "True"
-        if NEVER.match(name) or (name in STARTS and (lends or not given.get("env", "").startswith("clean("))):
+        if NEVER.match(name) or (name in STARTS and (lends or "child_environment(" not in given.get("env", ""))):
             found.append(ast.unparse(call))
     return found
 
@@ -72,7 +72,7 @@ def test_every_program_is_started_with_it_and_without_our_files() -> None:
     assert {path for path, calls in found.items() if calls} == ANSWERS
     # It has two files: where it listens, and the pipe; what its environment has besides is where Python finds it.
     [keeper], [tried] = found["daemon/status/endpoint/listeners.py"], found["daemon/cli/check_machine.py"]
-    assert environment() == clean() | {"PYTHONPATH": OUR_OWN}
+    assert environment() == child_environment() | {"PYTHONPATH": OUR_OWN}
     assert "env=environment()" in keeper
     assert "pass_fds=descriptors" in keeper
     # To try how it can be confined, it has neither.
@@ -87,8 +87,8 @@ def test_every_program_is_started_with_it_and_without_our_files() -> None:
     [
         "subprocess.run(x)",
         "subprocess.Popen(x, env=os.environ)",
-        "anyio.run_process(x, env=clean(), pass_fds=(3,))",
-        "subprocess.run(x, env=clean(), close_fds=False)",
+        "anyio.run_process(x, env=child_environment(), pass_fds=(3,))",
+        "subprocess.run(x, env=child_environment(), close_fds=False)",
         "os.system(x)",
     ],
 )
@@ -113,9 +113,9 @@ def the_network(program: str) -> None:
         package="p",
         deadline_s=60,
         service="nothing",
-        away=re.compile("$^"),
-        to_do="",
-        to_let_in="",
+        unavailable_text=re.compile("$^"),
+        remedy="",
+        remedy_access="",
     )
     anyio.run(command.run, [])
 

@@ -38,7 +38,7 @@ MAY_LOOK_ANYWHERE: dict[str, Callable[[Disks, str], Any]] = {
     "delete": lambda disks, uuid: disks.delete(uuid),
     "keep": lambda disks, uuid: disks.keep(uuid),
     "delete_kept": lambda disks, uuid: disks.delete_kept(uuid, [str(disks.instances_path / KEPT / f"{uuid}.1")]),
-    "take_back": lambda disks, uuid: disks.take_back(uuid),
+    "take_back": lambda disks, uuid: disks.restore_before_resize(uuid),
     "definition": lambda disks, uuid: disks.definition(uuid),
     "mark": lambda disks, uuid: disks.mark(uuid),
 }

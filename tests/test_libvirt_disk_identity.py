@@ -12,11 +12,11 @@ from bringup.drivers.libvirt.guest_needs.block_devices import page_83
 from bringup.drivers.libvirt.guest_needs.rules.disk_identity import (
     Device,
     Volume,
-    doubt,
-    proves,
+    identity_problem,
+    is_volume,
     volume_of,
     volumes_of,
-    who_can_tell,
+    who_can_identify,
 )
 from bringup.drivers.libvirt.guest_needs.rules.disk_names import Naming, is_stable_dm, plain_identity, read_name
 from bringup.drivers.needs import MetBy
@@ -113,7 +113,7 @@ def test_any_text_is_read_and_a_link_that_ends_at_a_kernel_name_proves_nothing(t
     read_name(text)
     plain_identity(text)
     if not text.startswith("/dev/"):
-        assert doubt([text, "/dev/sdb"], Device(name="sdb"), None)
+        assert identity_problem([text, "/dev/sdb"], Device(name="sdb"), None)
 
 
 @pytest.mark.parametrize(
@@ -134,15 +134,15 @@ def test_any_text_is_read_and_a_link_that_ends_at_a_kernel_name_proves_nothing(t
 def test_device_mapper_decides_on_its_names(path: str, dm_name: str, dm_uuid: str, *, is_stable: bool) -> None:
     device = Device(name="dm-3", dm_name=dm_name, dm_uuid=dm_uuid)
     assert is_stable_dm(read_name(path), dm_name, dm_uuid) is is_stable
-    assert (doubt([path, "/dev/dm-3"], device, None) == "") is is_stable
+    assert (identity_problem([path, "/dev/dm-3"], device, None) == "") is is_stable
 
 
 def test_what_device_mapper_decrypts_is_never_proved_whatever_its_name() -> None:
     crypt = Device(name="dm-5", dm_name="x", dm_uuid="CRYPT-LUKS1-abc-x", wwns=frozenset({WWID}))
     volume = Volume(id=VOLUME_ID, wwns=frozenset({WWID}))
     for path in ("/dev/mapper/x", f"/dev/disk/by-id/wwn-0x{WWID}", "/dev/disk/by-uuid/0a1b", "/dev/dm-5"):
-        assert "key" in doubt([path, "/dev/dm-5"], crypt, volume)
-    assert doubt(["/dev/disk/by-id/os-brick+dev+sdb", "/dev/sdb"], Device(name="sdb"), None)
+        assert "key" in identity_problem([path, "/dev/dm-5"], crypt, volume)
+    assert identity_problem(["/dev/disk/by-id/os-brick+dev+sdb", "/dev/sdb"], Device(name="sdb"), None)
 
 
 def iscsi(**data: Any) -> list[Volume]:
@@ -199,17 +199,17 @@ SDB = Device(name="sdb", wwns=frozenset({WWID}), targets=frozenset({(IQN, 1)}))
 )
 def test_a_record_proves_a_device_by_what_both_say(device: Device, data: dict[str, Any], *, proof: bool | None) -> None:
     [volume] = iscsi(**data)
-    assert proves(device, volume) is proof
-    assert (doubt([f"/dev/{device.name}"], device, volume) == "") is bool(proof)
+    assert is_volume(device, volume) is proof
+    assert (identity_problem([f"/dev/{device.name}"], device, volume) == "") is bool(proof)
 
 
 def test_a_stable_name_that_the_record_or_the_device_contradicts_is_no_proof() -> None:
     [volume] = iscsi(target_iqn=IQN, target_lun=2)
     by_path = f"/dev/disk/by-path/ip-192.0.2.1:3260-iscsi-{IQN}-lun-1"
-    assert "record" in doubt([by_path, "/dev/sdb"], SDB, volume)
+    assert "record" in identity_problem([by_path, "/dev/sdb"], SDB, volume)
     other = f"/dev/disk/by-id/wwn-0x{WWID[:-1]}7"
-    assert "identity" in doubt([other, "/dev/sdb"], SDB, None)
-    assert doubt([f"/dev/disk/by-id/scsi-3{WWID}", "/dev/sdb"], SDB, None) == ""
+    assert "identity" in identity_problem([other, "/dev/sdb"], SDB, None)
+    assert identity_problem([f"/dev/disk/by-id/scsi-3{WWID}", "/dev/sdb"], SDB, None) == ""
 
 
 def test_a_name_that_says_another_target_than_the_record_is_no_proof_whatever_the_kernel_tells() -> None:
@@ -221,18 +221,18 @@ def test_a_name_that_says_another_target_than_the_record_is_no_proof_whatever_th
         ({"target_iqn": "iqn.x:other", "target_lun": 1}, False),
         ({}, True),
     ):
-        assert (doubt([by_path, "/dev/loop0"], loop, iscsi(**data)[0]) == "") is is_proof
+        assert (identity_problem([by_path, "/dev/loop0"], loop, iscsi(**data)[0]) == "") is is_proof
     by_id = f"/dev/disk/by-id/wwn-0x{WWID}"
-    assert doubt([by_id, "/dev/loop0"], loop, iscsi(wwn=WWID)[0]) == ""
-    assert doubt([by_id, "/dev/loop0"], loop, iscsi(wwn=f"{WWID[:-1]}7")[0])
+    assert identity_problem([by_id, "/dev/loop0"], loop, iscsi(wwn=WWID)[0]) == ""
+    assert identity_problem([by_id, "/dev/loop0"], loop, iscsi(wwn=f"{WWID[:-1]}7")[0])
 
 
 def test_a_link_that_has_the_volumes_id_in_its_name_is_that_volume() -> None:
     [volume] = iscsi()
-    assert doubt([f"/dev/fabric/volume-{VOLUME_ID}", "/dev/sdx"], Device(name="sdx"), volume) == ""
+    assert identity_problem([f"/dev/fabric/volume-{VOLUME_ID}", "/dev/sdx"], Device(name="sdx"), volume) == ""
     # Not outside of /dev, where anybody could have made it.
-    assert doubt([f"/srv/volume-{VOLUME_ID}", "/dev/sdx"], Device(name="sdx"), volume)
-    assert doubt([f"/dev/fabric/volume-{VOLUME_ID}", "/dev/sdx"], Device(name="sdx"), None)
+    assert identity_problem([f"/srv/volume-{VOLUME_ID}", "/dev/sdx"], Device(name="sdx"), volume)
+    assert identity_problem([f"/dev/fabric/volume-{VOLUME_ID}", "/dev/sdx"], Device(name="sdx"), None)
 
 
 def test_a_disk_is_found_in_the_record_by_its_serial_first() -> None:
@@ -246,8 +246,8 @@ def test_a_disk_is_found_in_the_record_by_its_serial_first() -> None:
     assert volume_of(volumes, "vdb", "") is volumes[1]
     # Names in the guest change when volumes are swapped: a serial that the record has not is another volume's.
     assert volume_of(volumes, "vdb", VOLUME_ID.replace("0a", "0c")) is None
-    assert who_can_tell(None, by_nova=False) is MetBy.PERSON
-    assert who_can_tell(volumes[0], by_nova=False) is MetBy.NOVA
+    assert who_can_identify(None, by_nova=False) is MetBy.PERSON
+    assert who_can_identify(volumes[0], by_nova=False) is MetBy.NOVA
 
 
 JSON = st.recursive(
@@ -262,7 +262,7 @@ def test_whatever_a_record_holds_is_read(data: Any, other: Any) -> None:
     info = {"driver_volume_type": other, "data": dict.fromkeys(keys, data)}
     for value in (info, json.dumps(info), data):
         for volume in volumes_of([{"volume_id": other, "device_name": data, "connection_info": value}]):
-            assert proves(Device(name="sda"), volume) is None
+            assert is_volume(Device(name="sda"), volume) is None
 
 
 def test_passwords_of_a_record_are_nowhere_in_what_is_read_of_it() -> None:
@@ -292,15 +292,15 @@ def test_what_is_made_of_the_right_disk_or_is_a_part_of_it_does_not_prove_to_be_
     volume = Volume(id=VOLUME_ID, wwns=frozenset({WWID}), targets=frozenset({target}))
     path = Device(name="sdb", wwns=frozenset({WWID}), targets=frozenset({target}))
     whole = Device(name="dm-3", dm_uuid=f"mpath-3{WWID}", paths=(path,))
-    assert proves(whole, volume) is True
-    assert proves(replace(whole, dm_uuid=dm_uuid), volume) is None
-    assert proves(replace(path, name="sdb1", is_part=True), volume) is None
-    assert proves(replace(path, is_part=True, wwns=frozenset({"6" + "0" * 30 + "1"})), volume) is False
+    assert is_volume(whole, volume) is True
+    assert is_volume(replace(whole, dm_uuid=dm_uuid), volume) is None
+    assert is_volume(replace(path, name="sdb1", is_part=True), volume) is None
+    assert is_volume(replace(path, is_part=True, wwns=frozenset({"6" + "0" * 30 + "1"})), volume) is False
 
 
 @pytest.mark.parametrize("links", ["by-uuid", "by-partuuid", "by-label", "by-partlabel", "by-id/lvm-pv-uuid"])
 def test_a_link_named_by_what_a_guest_can_write_proves_only_with_the_record(links: str) -> None:
     names = (f"/dev/disk/{links}{'-' if 'by-id' in links else '/'}{VOLUME_ID}", "/dev/sdb")
     volume = Volume(id=VOLUME_ID, wwns=frozenset({WWID}))
-    assert doubt(names, Device(name="sdb"), volume)
-    assert doubt(names, Device(name="sdb", wwns=frozenset({WWID})), volume) == ""
+    assert identity_problem(names, Device(name="sdb"), volume)
+    assert identity_problem(names, Device(name="sdb", wwns=frozenset({WWID})), volume) == ""

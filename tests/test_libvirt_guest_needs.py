@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bringup.drivers.libvirt.guest_needs.devices import devices
-from bringup.drivers.libvirt.guest_needs.disks import disks, stores
-from bringup.drivers.libvirt.guest_needs.evidence import Sight, Told
+from bringup.drivers.libvirt.guest_needs.disks import disks, firmware_and_memory
+from bringup.drivers.libvirt.guest_needs.evidence import Evidence, LibvirtAnswers
 from bringup.drivers.libvirt.guest_needs.host import NOTHING_SEEN, Host
 from bringup.drivers.libvirt.guest_needs.rules.definition import read_definition
 from bringup.drivers.libvirt.guest_needs.rules.disk_identity import volumes_of
@@ -33,20 +33,20 @@ def see(tmp_path: Path) -> See:
     def look(elements: str, *, by_nova: bool = False, active: bool = False, **more: Any) -> list[Need]:
         xml = f"<domain><name>g</name>{NOVA if by_nova else ''}<memory unit='MiB'>4</memory>{elements}</domain>"
         definition = read_definition(xml)
-        told = Told(definitions=(definition,), active=active, online=frozenset({0, 1}))
+        answers = LibvirtAnswers(definitions=(definition,), active=active, online=frozenset({0, 1}))
         values: dict[str, Any] = {
             "host": Host(tmp_path),
-            "told": told,
+            "libvirt": answers,
             "definition": definition,
             "mounts": read_mountinfo(ROOT),
             "expected": {},
             "nova_base": "/var/lib/nova/mnt",
         }
-        sight = Sight(**values | more)
+        evidence = Evidence(**values | more)
         return [
-            *(verdict.need for verdict in disks(sight)),
-            *devices(sight),
-            *(verdict.need for verdict in stores(sight)),
+            *(verdict.need for verdict in disks(evidence)),
+            *devices(evidence),
+            *(verdict.need for verdict in firmware_and_memory(evidence)),
         ]
 
     return look
@@ -345,16 +345,16 @@ def test_libvirt_is_asked_only_of_a_disk_that_it_means_and_that_leads_to_no_unst
         definition, image = (
             read_definition(f"<domain><name>g</name>{disk(each)}</domain>") for each in (path, saved or path)
         )
-        told = Told(definitions=(definition, image), active=False)
-        sight = Sight(
+        answers = LibvirtAnswers(definitions=(definition, image), active=False)
+        evidence = Evidence(
             host=Host(tmp_path),
-            told=told,
+            libvirt=answers,
             definition=image,
             mounts=read_mountinfo(ROOT),
             expected={},
             nova_base="/var/lib/nova/mnt",
         )
-        return [verdict.disk for verdict in disks(sight)]
+        return [verdict.disk for verdict in disks(evidence)]
 
     (tmp_path / "vm.img").symlink_to("/dev/sdb")
     (tmp_path / "vm2.img").symlink_to("/srv/elsewhere")

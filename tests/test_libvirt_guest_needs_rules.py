@@ -14,9 +14,15 @@ from bringup.drivers.libvirt.guest_needs.block_devices import device_of, dm_uuid
 from bringup.drivers.libvirt.guest_needs.host import Found, Host
 from bringup.drivers.libvirt.guest_needs.rules.backing_files import read_header, source_of
 from bringup.drivers.libvirt.guest_needs.rules.definition import Server, Source, read_definition
-from bringup.drivers.libvirt.guest_needs.rules.mounts import Mounts, read_fstab, read_mountinfo, read_unit, relied_on
+from bringup.drivers.libvirt.guest_needs.rules.mounts import (
+    Mounts,
+    missing_mount,
+    read_fstab,
+    read_mountinfo,
+    read_unit,
+)
 from bringup.drivers.libvirt.guest_needs.rules.xml_values import cpus_of, kib_of, number
-from bringup.drivers.libvirt.start import CODES, missing_in
+from bringup.drivers.libvirt.start import CODES, missing_need
 from bringup.drivers.needs import NeedKind
 from test_libvirt_tables import Raised
 
@@ -89,7 +95,7 @@ def test_fstab_and_mount_units_say_what_should_be_mounted() -> None:
 def test_a_file_relies_on_each_mount_above_it_that_somebody_names(path: str, point: str | None) -> None:
     mounts = read_mountinfo(ROOT + DATA)
     expected = read_fstab(FSTAB) | {"/srv/data": "/dev/sdb1"}
-    found = relied_on([path], mounts, expected, "/var/lib/nova/mnt")
+    found = missing_mount([path], mounts, expected, "/var/lib/nova/mnt")
     assert (None if found is None else found.point) == point
 
 
@@ -381,7 +387,7 @@ def test_a_start_that_failed_for_want_of_something_says_of_what(
         libvirt = binding()
     except ImportError as error:
         pytest.skip(str(error))
-    found = missing_in(Raised(getattr(libvirt, code), message=message), libvirt)
+    found = missing_need(Raised(getattr(libvirt, code), message=message), libvirt)
     assert (None if found is None else found.kind) == (None if kind is None else NeedKind[kind])
     if found is not None:
         assert name is None or found.name == name

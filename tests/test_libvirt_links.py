@@ -77,7 +77,7 @@ def test_disks_are_taken_back_though_a_link_is_in_the_way(disks: Disks, victim: 
     a_folder(disks, f"{UUID}_resize")
     a_folder(disks)
     (disks.instances_path / f"{UUID}_del").symlink_to(victim)
-    assert disks.take_back(UUID)
+    assert disks.restore_before_resize(UUID)
     assert [path.name for path in disks.instances_path.iterdir()] == [UUID]
     assert is_intact(victim)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bringup.drivers.libvirt.guest_needs.host import Host
-from bringup.drivers.libvirt.local_disks import Place
+from bringup.drivers.libvirt.local_disks import InstancesFolder
 
 ROOT = "21 1 8:1 / / rw - ext4 /dev/sda1 rw"
 NFS = "30 21 0:40 / /var/lib/nova/instances rw - nfs4 filer:/vms rw"
@@ -58,7 +58,7 @@ CASES = {
 def test_what_should_be_mounted_is_known_from_what_the_host_says(
     tmp_path: Path, mounted: tuple[str, ...], fstab: str, unit: tuple[str, str] | None, says: str | None
 ) -> None:
-    found = Place(FOLDER, host=host(tmp_path, *mounted, fstab=fstab, unit=unit)).problem({"u": ["u"]})
+    found = InstancesFolder(FOLDER, host=host(tmp_path, *mounted, fstab=fstab, unit=unit)).need({"u": ["u"]})
     assert (found is None) is (says is None)
     if found is not None and says is not None:
         assert says in found.why
@@ -72,21 +72,21 @@ def test_what_should_be_mounted_is_known_from_what_the_host_says(
 )
 def test_what_was_mounted_is_missed_and_nothing_else(tmp_path: Path, mounted: tuple[str, ...], remembered: str) -> None:
     memory = tmp_path / "places.json"
-    Place(FOLDER, memory=memory, host=host(tmp_path, *mounted)).remember()
+    InstancesFolder(FOLDER, memory=memory, host=host(tmp_path, *mounted)).record()
     assert json.loads(memory.read_text())["mount"] == remembered
 
-    after_boot = Place(FOLDER, memory=memory, host=host(tmp_path)).problem({"u": ["u"]})
+    after_boot = InstancesFolder(FOLDER, memory=memory, host=host(tmp_path)).need({"u": ["u"]})
     assert (None if after_boot is None else after_boot.name) == (remembered or None)
     # Another folder was set since: what was seen says nothing of it.
-    elsewhere = Place(Path("/srv/vms"), memory=memory, host=host(tmp_path, folder=Path("/srv/vms")))
-    assert elsewhere.problem({"u": ["u"]}) is None
+    elsewhere = InstancesFolder(Path("/srv/vms"), memory=memory, host=host(tmp_path, folder=Path("/srv/vms")))
+    assert elsewhere.need({"u": ["u"]}) is None
 
 
 def test_a_link_is_followed_to_what_should_be_mounted(tmp_path: Path) -> None:
     made = host(tmp_path, fstab="filer:/vms /srv/vms nfs4 d 0 0\n", folder=Path("/srv/vms"))
     (tmp_path / "var/lib/nova").mkdir(parents=True)
     (tmp_path / "var/lib/nova/instances").symlink_to("/srv/vms")
-    found = Place(FOLDER, host=made).problem({"u": ["u"]})
+    found = InstancesFolder(FOLDER, host=made).need({"u": ["u"]})
     assert found is not None
     assert found.name == "/srv/vms"
 
@@ -95,5 +95,5 @@ def test_a_link_is_followed_to_what_should_be_mounted(tmp_path: Path) -> None:
     ("setting", "point"), [("none", None), ("/var/lib/nova/instances/", str(FOLDER)), ("/var", "/var")]
 )
 def test_a_setting_comes_before_what_the_host_says(tmp_path: Path, setting: str, point: str | None) -> None:
-    found = Place(FOLDER, setting, host=host(tmp_path, fstab=FSTAB)).problem({"u": ["u"]})
+    found = InstancesFolder(FOLDER, setting, host=host(tmp_path, fstab=FSTAB)).need({"u": ["u"]})
     assert (None if found is None else found.name) == point

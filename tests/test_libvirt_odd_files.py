@@ -34,7 +34,7 @@ VERBS: Final[dict[str, Callable[[Disks], object]]] = {
     "delete": lambda disks: disks.delete(UUID),
     "keep": lambda disks: disks.keep(UUID),
     "delete kept": lambda disks: disks.delete_kept(UUID, [str(disks.instances_path / KEPT / f"{UUID}.1")]),
-    "take back": lambda disks: disks.take_back(UUID),
+    "take back": lambda disks: disks.restore_before_resize(UUID),
     "read the definition": lambda disks: disks.definition(UUID),
     "mark": lambda disks: disks.mark(UUID),
     "remove a copy": remove_copies,
@@ -116,7 +116,7 @@ def test_what_is_in_the_way_of_a_deletion_does_not_stop_it(odd: str, tmp_path: P
 @pytest.mark.parametrize("odd", ODD)
 def test_what_is_in_the_way_of_taking_disks_back_does_not_stop_it(odd: str, tmp_path: Path) -> None:
     disks, _ = a_host(tmp_path, f"{UUID}_del", odd)
-    assert disks.take_back(UUID)
+    assert disks.restore_before_resize(UUID)
     assert [each.name for each in disks.instances_path.iterdir()] == [UUID]
 
 
@@ -124,7 +124,7 @@ def test_what_is_in_the_way_of_taking_disks_back_does_not_stop_it(odd: str, tmp_
 def test_a_folder_of_disks_is_not_lost_for_what_is_at_its_name(odd: str, tmp_path: Path) -> None:
     disks, _ = a_host(tmp_path, UUID, odd)
     with suppress(DriverError, OSError):
-        disks.take_back(UUID)
+        disks.restore_before_resize(UUID)
     assert any((disks.instances_path / own / "disk").is_file() for own in OWN)
 
 

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from bringup.drivers.base import DriverError, PowerState
 from bringup.drivers.capacity import Capacity
-from bringup.drivers.deadlines import counted, not_counted
+from bringup.drivers.deadlines import pausable_deadline, pause_deadlines
 from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.libvirt.room import Room
 from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet, NeedState
@@ -91,7 +91,7 @@ async def test_a_start_that_waited_for_its_turn_has_all_of_its_time(held: Libvir
                 late = anyio.current_time() + WITHIN_S
 
                 async def start_the_second() -> None:
-                    with anyio.fail_after(WITHIN_S) as scope, counted(scope):
+                    with anyio.fail_after(WITHIN_S) as scope, pausable_deadline(scope):
                         await driver.power_on(told(2))
 
                 group.start_soon(start_the_second)
@@ -160,11 +160,11 @@ async def test_who_is_cancelled_in_the_queue_takes_no_room() -> None:
 
 
 async def test_a_deadline_stands_still_while_several_wait_and_runs_again_after() -> None:
-    with anyio.move_on_after(0.4) as scope, counted(scope):
+    with anyio.move_on_after(0.4) as scope, pausable_deadline(scope):
         async with anyio.create_task_group() as group:
 
             async def wait(seconds: float) -> None:
-                with not_counted():
+                with pause_deadlines():
                     await past(anyio.current_time() + seconds)
 
             group.start_soon(wait, 0.3)
@@ -174,7 +174,7 @@ async def test_a_deadline_stands_still_while_several_wait_and_runs_again_after()
     assert not before
     assert scope.cancelled_caught
     # Outside of any such block there is nothing to stop.
-    with not_counted():
+    with pause_deadlines():
         await anyio.to_thread.run_sync(partial(uuid_of, 1))
 
 

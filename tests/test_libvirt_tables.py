@@ -26,12 +26,12 @@ from bringup.drivers.libvirt.errors import (
     NotConnected,
     NotInThatState,
     NotSent,
-    is_slow_to_die,
+    is_kill_pending,
     meaning_of,
 )
 from bringup.drivers.libvirt.event_listener import NOW, transition_of
 from bringup.drivers.libvirt.hypervisor import power_state
-from bringup.drivers.libvirt.start import deferring
+from bringup.drivers.libvirt.start import deferred_on_host_failure
 from bringup.drivers.libvirt.traits import _OTHERS, _SAME, cpu_traits
 from bringup.drivers.needs import MetBy, NeedNotMet, NeedState
 
@@ -108,12 +108,12 @@ def test_a_full_disk_is_known_by_its_number_or_its_words(libvirt: Any, code: str
     assert meaning_of(raised, libvirt) is DiskFull
 
 
-def test_a_process_that_waits_for_storage_is_slow_to_die_and_nothing_else_is(libvirt: Any) -> None:
+def test_a_process_that_waits_for_storage_is_kill_pending_and_nothing_else_is(libvirt: Any) -> None:
     system = libvirt.VIR_ERR_SYSTEM_ERROR
 
-    assert is_slow_to_die(Raised(system, number=errno.EBUSY), libvirt)
-    assert not is_slow_to_die(Raised(system, number=errno.ENOENT), libvirt)
-    assert not is_slow_to_die(Raised(libvirt.VIR_ERR_XML_ERROR, number=errno.EBUSY), libvirt)
+    assert is_kill_pending(Raised(system, number=errno.EBUSY), libvirt)
+    assert not is_kill_pending(Raised(system, number=errno.ENOENT), libvirt)
+    assert not is_kill_pending(Raised(libvirt.VIR_ERR_XML_ERROR, number=errno.EBUSY), libvirt)
 
 
 def test_every_state_of_libvirt_has_a_power_state_of_nova(libvirt: Any) -> None:
@@ -189,21 +189,21 @@ def test_a_copy_of_a_disk_is_found_and_another_job_is_not() -> None:
     </devices></domain>"""
 
     assert definitions.copies_of(xml) == [
-        definitions.Copying("vda", Path("/x/one")),
-        definitions.Copying("vdc", Path("/x/three")),
-        definitions.Copying("vdd", None),
+        definitions.DiskCopy("vda", Path("/x/one")),
+        definitions.DiskCopy("vdc", Path("/x/three")),
+        definitions.DiskCopy("vdd", None),
     ]
 
 
 def test_a_guest_wants_kvm_where_its_definition_says_so() -> None:
-    assert definitions.wants_kvm("<domain type='kvm'/>")
-    assert not definitions.wants_kvm("<domain type='qemu'/>")
+    assert definitions.requires_kvm("<domain type='kvm'/>")
+    assert not definitions.requires_kvm("<domain type='qemu'/>")
 
 
 @pytest.mark.parametrize("xml", ["", "<domain", "<domain/>", "<domain><uuid>other</uuid></domain>"])
 def test_what_is_no_definition_of_this_guest_is_refused(xml: str) -> None:
     with pytest.raises(DriverError, match="cannot restore the definition of this"):
-        definitions.checked(xml, "this")
+        definitions.require_definition_of(xml, "this")
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_what_is_no_definition_of_this_guest_is_refused(xml: str) -> None:
 async def test_a_start_of_which_nothing_is_known_is_tried_again_and_is_no_fault_of_the_guest(
     raised: DriverError,
 ) -> None:
-    @deferring()
+    @deferred_on_host_failure()
     async def start() -> None:
         raise raised
 
@@ -237,5 +237,5 @@ async def test_a_start_of_which_nothing_is_known_is_tried_again_and_is_no_fault_
 @pytest.mark.anyio
 async def test_a_start_that_was_refused_for_another_reason_stays_what_it_is() -> None:
     with pytest.raises(NotInThatState):
-        async with deferring():
+        async with deferred_on_host_failure():
             raise NotInThatState("it runs")

@@ -20,8 +20,8 @@ from bringup.drivers.network.rules.links import (
     Step,
     TapWanted,
     VethWanted,
-    missing,
     names_of,
+    steps_to,
 )
 from bringup.drivers.network.rules.vifs import VifProblem
 
@@ -75,11 +75,11 @@ def carried_out(steps: tuple[Step, ...], seen: Mapping[str, Link]) -> dict[str, 
 @given(wants, hosts)
 def test_the_steps_lead_there_and_no_further(want: LinkWanted, host: dict[str, Link]) -> None:
     try:
-        steps = missing([want], host)
+        steps = steps_to([want], host)
     except (VifProblem, LinkAbsent):
         return
     after = carried_out(steps, host)
-    assert missing([want], after) == ()
+    assert steps_to([want], after) == ()
     touched = set(names_of([want]))
     assert {name: link for name, link in after.items() if name not in touched} == {
         name: link for name, link in host.items() if name not in touched
@@ -89,19 +89,19 @@ def test_the_steps_lead_there_and_no_further(want: LinkWanted, host: dict[str, L
 @given(wants, hosts)
 def test_killed_after_any_step_and_begun_again_the_end_is_the_same(want: LinkWanted, host: dict[str, Link]) -> None:
     try:
-        steps = missing([want], host)
+        steps = steps_to([want], host)
     except (VifProblem, LinkAbsent):
         return
     whole = carried_out(steps, host)
     for done in range(len(steps)):
         halfway = carried_out(steps[:done], host)
-        assert carried_out(missing([want], halfway), halfway) == whole
+        assert carried_out(steps_to([want], halfway), halfway) == whole
 
 
 @given(wants, hosts)
 def test_what_is_in_a_bridge_stays_in_it(want: LinkWanted, host: dict[str, Link]) -> None:
     try:
-        steps = missing([want], host)
+        steps = steps_to([want], host)
     except (VifProblem, LinkAbsent):
         return
     deleted = {step.name for step in steps if isinstance(step, DeleteLink)}

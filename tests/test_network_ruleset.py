@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bringup.drivers.base import DriverError
 from bringup.drivers.identifiers import DEVICE_NAME
-from bringup.drivers.network.rules.addresses import allowed, link_local
-from bringup.drivers.network.rules.expressions import chain, exchanges
+from bringup.drivers.network.rules.addresses import allowed_addresses, link_local
+from bringup.drivers.network.rules.expressions import chain, exchange_set
 from bringup.drivers.network.rules.ruleset import (
     FROM,
     TO,
@@ -145,7 +145,7 @@ def test_no_two_devices_share_a_chain_or_a_set(devices: list[DeviceName]) -> Non
     made = [
         name
         for device in devices
-        for name in (chain(FROM, device), chain(TO, device), exchanges("ip", device), exchanges("ip6", device))
+        for name in (chain(FROM, device), chain(TO, device), exchange_set("ip", device), exchange_set("ip6", device))
     ]
     assert len(set(made)) == len(made)
     assert not set(made) & BASE_CHAINS
@@ -179,7 +179,7 @@ def test_no_word_of_a_record_becomes_a_command(words: Mapping[str, str]) -> None
 
 
 WRONG_RULES = {
-    "group": ({"direction": "ingress", "remote_group_id": "a"}, "[0].remote_group_id: who is in a group"),
+    "group": ({"direction": "ingress", "remote_group_id": "a"}, "[0].remote_group_id: the members of a group"),
     "direction": ({"direction": "up"}, '[0].direction is neither "ingress" nor "egress"'),
     "family": ({"direction": "ingress", "ethertype": "IPX"}, '[0].ethertype is neither "IPv4" nor "IPv6"'),
     "protocol": (
@@ -231,7 +231,7 @@ def test_which_nics_are_ours_to_filter(plain: dict[str, Any], *, ours: bool) -> 
 
 def test_addresses_that_overlap_become_one() -> None:
     pairs = [{"ip_address": ip} for ip in ("10.0.0.0/25", "10.0.0.128/25", "10.0.0.7", "2001:db8::/64")]
-    found = allowed(read_vif(a_vif(1, allowed_address_pairs=pairs)))
+    found = allowed_addresses(read_vif(a_vif(1, allowed_address_pairs=pairs)))
     assert [str(network) for _, network in found.ipv4] == ["10.0.0.0/24"]
     assert [str(network) for _, network in found.ipv6] == ["2001:db8::/64", f"{link_local(mac_of(1))}"]
 
@@ -245,7 +245,7 @@ def test_an_address_that_is_none_is_a_problem(value: object) -> None:
     vif = a_vif(1)
     vif["network"]["subnets"][0]["ips"][0]["address"] = value
     with pytest.raises(VifProblem, match="is no IP address or network"):
-        allowed(read_vif(vif))
+        allowed_addresses(read_vif(vif))
 
 
 def test_the_base_is_made_again_without_a_second_rule() -> None:

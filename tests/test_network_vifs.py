@@ -13,18 +13,18 @@ from bringup.drivers.network.rules.vif_types import (
     KNOWN_DETAILS,
     NOTHING,
     TYPES,
-    Around,
-    NotOurs,
+    NotPluggedHere,
     OvsPort,
-    Wanted,
-    wanted,
+    PlugContext,
+    VifNeeds,
+    needs_of_vif,
 )
 from bringup.drivers.network.rules.vifs import VifProblem, read_vif
 from support.network import BRIDGE, GuestOf, a_vif, an_ovs_vif, device_of, hybrid, mac_of, port_of
 from support.records import uuid_of
 
 TAP = device_of(1)
-AROUND = Around(instance=uuid_of(1), ovs_bridge="br-int")
+AROUND = PlugContext(instance=uuid_of(1), ovs_bridge="br-int")
 QBR, QVB, QVO, VHU = (f"{prefix}{port_of(1)}"[:14] for prefix in ("qbr", "qvb", "qvo", "vhu"))
 SLOT = "0000:81:00.1"
 # As services.md has it: what Nova's own objects wrote.
@@ -68,8 +68,8 @@ def port(name: str | None = None, **fields: Any) -> OvsPort:
     return OvsPort(**({"bridge": "br-int", "datapath_type": "netdev", "name": name, **ids} | fields))
 
 
-def links(*each: LinkWanted, ovs: OvsPort | None = None) -> Wanted:
-    return Wanted(links=each, ovs=ovs)
+def links(*each: LinkWanted, ovs: OvsPort | None = None) -> VifNeeds:
+    return VifNeeds(links=each, ovs=ovs)
 
 
 def with_network(vif: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -148,7 +148,7 @@ WANTED = {
         a_vif(type="tap", details={"mac_address": "00:61:FE:ED:CA:FE"}),
         links(TapWanted(name=TAP, mac="00:61:fe:ed:ca:fe", mtu=1442)),
     ),
-    "vhost-user that nobody plugs": (a_vif(type="vhostuser", details={"vhostuser_socket": "/run/vhu"}), Wanted()),
+    "vhost-user that nobody plugs": (a_vif(type="vhostuser", details={"vhostuser_socket": "/run/vhu"}), VifNeeds()),
     "vhost-user, guest is the client": (
         an_ovs_vif(
             type="vhostuser",
@@ -156,8 +156,8 @@ WANTED = {
         ),
         links(ovs=port(VHU, type="dpdkvhostuser", mtu_request=1442)),
     ),
-    "hw_veb": (a_vif(type="hw_veb", vnic_type="direct", profile={"pci_slot": SLOT}), Wanted(pci_slot=SLOT)),
-    "hostdev_physical": (a_vif(type="hostdev_physical", profile={"pci_slot": SLOT}), Wanted(pci_slot=SLOT)),
+    "hw_veb": (a_vif(type="hw_veb", vnic_type="direct", profile={"pci_slot": SLOT}), VifNeeds(pci_slot=SLOT)),
+    "hostdev_physical": (a_vif(type="hostdev_physical", profile={"pci_slot": SLOT}), VifNeeds(pci_slot=SLOT)),
     "macvtap": (
         a_vif(type="macvtap", details={"macvtap_source": "eth1"}),
         links(PresentWanted(name="eth1", required=True)),
@@ -168,12 +168,12 @@ WANTED = {
     ),
     "a virtual function that is not trusted": (
         a_vif(type="hw_veb", vnic_type="direct", profile={"pci_slot": SLOT, "trusted": "False"}),
-        Wanted(pci_slot=SLOT),
+        VifNeeds(pci_slot=SLOT),
     ),
-    "nothing in Nova either": (a_vif(type="802.1qbh"), Wanted()),
+    "nothing in Nova either": (a_vif(type="802.1qbh"), VifNeeds()),
     "from no info cache": (
         {"address": "fa:16:3e:00:00:01", "network": {"label": "private", "subnets": []}},
-        Wanted(),
+        VifNeeds(),
     ),
 }
 REFUSED = {
@@ -237,27 +237,27 @@ NOT_OURS = {
 
 
 @pytest.mark.parametrize(("plain", "expected"), WANTED.values(), ids=WANTED)
-def test_what_the_host_must_have_for_a_vif(plain: Mapping[str, Any], expected: Wanted) -> None:
-    assert wanted(read_vif(plain), AROUND) == expected
+def test_what_the_host_must_have_for_a_vif(plain: Mapping[str, Any], expected: VifNeeds) -> None:
+    assert needs_of_vif(read_vif(plain), AROUND) == expected
 
 
 @pytest.mark.parametrize(("plain", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_right_is_refused_in_a_sentence(plain: Mapping[str, Any], sentence: str) -> None:
     with pytest.raises(VifProblem) as raised:
-        wanted(read_vif(plain), AROUND)
+        needs_of_vif(read_vif(plain), AROUND)
     assert sentence in str(raised.value)
 
 
 @pytest.mark.parametrize("plain", NOT_OURS.values(), ids=NOT_OURS)
 def test_what_only_others_can_plug_is_told_from_what_is_wrong(plain: Mapping[str, Any]) -> None:
-    with pytest.raises(NotOurs):
-        wanted(read_vif(plain), AROUND)
+    with pytest.raises(NotPluggedHere):
+        needs_of_vif(read_vif(plain), AROUND)
 
 
 def test_every_type_stands_in_one_table_and_every_row_is_tried() -> None:
     assert not set(TYPES) & set(ELSEWHERE)
     assert not (set(TYPES) | set(ELSEWHERE)) & NOTHING
-    assert all(wanted(read_vif(an_ovs_vif(details={key: None})), AROUND) for key in KNOWN_DETAILS)
+    assert all(needs_of_vif(read_vif(an_ovs_vif(details={key: None})), AROUND) for key in KNOWN_DETAILS)
     tried = [plain for plain, _ in (*WANTED.values(), *REFUSED.values())] + [*NOT_OURS.values()]
     assert set(TYPES) | set(ELSEWHERE) <= {plain.get("type") for plain in tried}
 
@@ -266,8 +266,8 @@ def test_a_name_is_made_of_the_id_where_nova_has_written_none() -> None:
     assert read_vif(a_vif(devname=None)).device == f"nic{port_of(1)}"[:14]
 
 
-def several(queues: frozenset[str] | None, image: str = "") -> Around:
-    return Around(
+def several(queues: frozenset[str] | None, image: str = "") -> PlugContext:
+    return PlugContext(
         instance=uuid_of(1),
         ovs_bridge="br-int",
         system_metadata={"image_hw_vif_multiqueue_enabled": image},
@@ -291,9 +291,9 @@ def several(queues: frozenset[str] | None, image: str = "") -> Around:
 )
 @pytest.mark.parametrize("plain", [a_vif(type="tap"), an_ovs_vif(details={"ovs_create_tap": True})], ids=["tap", "ovs"])
 def test_a_tap_has_the_queues_that_its_guest_is_defined_with(
-    plain: Mapping[str, Any], around: Around, *, expected: bool
+    plain: Mapping[str, Any], around: PlugContext, *, expected: bool
 ) -> None:
-    (tap,) = wanted(read_vif(plain), around).links
+    (tap,) = needs_of_vif(read_vif(plain), around).links
     assert isinstance(tap, TapWanted)
     assert tap.multi_queue is expected
 

@@ -89,8 +89,8 @@ def without_old_names(name: str, text: str) -> str:
     """Return the text without the places that must name what was: the table, a renamed setting, the list of renames."""
     if name == LIST:
         text = ROW.sub("", text)
-    for setting in RENAMED_SETTINGS:
-        text = text.replace(setting, "")
+    for allowed in (*RENAMED_SETTINGS, ".wants"):  # the latter are folders of systemd
+        text = text.replace(allowed, "")
     return re.sub(r"^#+ Renamed$.*?(?=^#|\Z)", "", text, flags=re.DOTALL | re.MULTILINE)
 
 

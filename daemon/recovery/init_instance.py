@@ -40,7 +40,7 @@ from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.guest_needs import unmet_needs
 from bringup.daemon.recovery.working_copy import WorkingCopy
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal, Left
-from bringup.drivers.deadlines import counted
+from bringup.drivers.deadlines import pausable_deadline
 from bringup.drivers.needs import Need, NeedNotMet, NeedState
 
 log = get_logger()
@@ -135,7 +135,7 @@ async def init_instance(
     """Bring one instance back.  Raises nothing but cancellation."""
     started = time.monotonic()
     state = _Course(_working_copy(facts, executor), facts, facts.instance)
-    with anyio.move_on_after(deadline_s) as scope, counted(scope):
+    with anyio.move_on_after(deadline_s) as scope, pausable_deadline(scope):
         try:
             await _follow(state, tables, _Means(executor, observer, journal))
         except Exception as error:

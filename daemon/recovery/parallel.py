@@ -21,7 +21,7 @@ from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.context import Host
 from bringup.daemon.recovery.init_instance import init_instance
-from bringup.drivers.deadlines import counted
+from bringup.drivers.deadlines import pausable_deadline
 
 log = get_logger()
 
@@ -100,7 +100,7 @@ async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:
     async def work(instance: Instance) -> None:
         failure: Exception | None = None
         try:
-            with anyio.fail_after(host.limits.instance_deadline) as scope, counted(scope):
+            with anyio.fail_after(host.limits.instance_deadline) as scope, pausable_deadline(scope):
                 await host.driver.ensure_filtering_rules_for_instance(instance)
         except Exception as error:  # noqa: BLE001 - one instance cannot hurt another
             failure = error

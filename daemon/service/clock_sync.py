@@ -4,7 +4,7 @@ import ctypes
 import subprocess
 from pathlib import Path
 
-from bringup.drivers.environment import clean
+from bringup.drivers.environment import child_environment
 
 SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
 """systemd-timesyncd makes it when it has set the clock once on this boot."""
@@ -44,7 +44,7 @@ def _ask_systemd() -> bool:
             timeout=ASK_S,
             check=False,
             stdin=subprocess.DEVNULL,
-            env=clean(),
+            env=child_environment(),
         )
     except (OSError, subprocess.SubprocessError):
         return False

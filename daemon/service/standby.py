@@ -40,16 +40,16 @@ async def keep_filter(host: Host) -> None:
     """Have the rules of guests put back that somebody else takes away, and say so."""
 
     def told(change: FilterChange) -> None:
-        if change.put_back:
-            log.warning("filter.put_back", was=change.what)
+        if change.restored:
+            log.warning("filter.restored", was=change.what)
         else:
-            log.error("filter.not_known", error=change.what)
+            log.error("filter.unknown", error=change.what)
         host.on_filter_change(change)
 
     try:
         await host.driver.keep_filtering_rules(told)
     except Exception as error:  # noqa: BLE001 - whatever a driver raises: the daemon stays for its other work
-        told(FilterChange(what=f"the rules of guests are not watched any more: {chain_of(error)}", put_back=False))
+        told(FilterChange(what=f"the rules of guests are not watched any more: {chain_of(error)}", restored=False))
 
 
 async def _keep_tidy(brought: Brought, vitals: Vitals) -> NoReturn:

@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.logs import get_logger
-from bringup.drivers.environment import clean
+from bringup.drivers.environment import child_environment
 from bringup.drivers.files import read_file
 from bringup.drivers.identifiers import uuid_in_any_spelling
 
@@ -103,7 +103,13 @@ def _ask_systemd() -> dict[str, str]:
         return {}
     try:
         ended = subprocess.run(  # noqa: S603 - what is run is a constant
-            ASK, capture_output=True, text=True, timeout=ASK_S, check=True, stdin=subprocess.DEVNULL, env=clean()
+            ASK,
+            capture_output=True,
+            text=True,
+            timeout=ASK_S,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            env=child_environment(),
         )
     except (OSError, subprocess.SubprocessError) as error:
         # A soft reboot is not seen then: what was done on the boot before it counts as done on this one.

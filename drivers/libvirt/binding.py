@@ -1,10 +1,10 @@
-"""libvirt's own Python binding, imported when a driver is made, and what of it is used, as types.
+"""libvirt's own Python binding, imported when a driver is created, and the types of what is used of it.
 
-It has neither wheels nor types.  Two things of it are the process': its error handler, which writes to standard error
-until it is replaced, and its event loop, which must run before a connection is opened that is to be kept alive.
+It has neither wheels nor types.  It has two things per process: its error handler, which writes to standard error
+until it is replaced, and its event loop, which must run before a connection with keepalive is opened.
 
-Nothing of libvirt is called that is not here.  What each call wants of its access control stands in docs/libvirt.md
-and in the rules in polkit/; a test compares the three.
+Only what is here is called.  docs/libvirt.md and the rules in polkit/ list the permissions that each call requires; a
+test compares the three.
 """
 
 import threading
@@ -21,7 +21,7 @@ NEEDS = (
 
 
 class Domain(Protocol):
-    """A guest that a connection has: ``virDomain``."""
+    """A guest of a connection: ``virDomain``."""
 
     def UUIDString(self) -> str: ...
     def name(self) -> str: ...
@@ -109,9 +109,9 @@ _once = threading.Lock()
 
 @cache
 def binding() -> Any:
-    """Import libvirt, quieten it and start its event loop; the same each time.
+    """Import libvirt, silence it and start its event loop; the same module each time.
 
-    :raises ImportError: it is not installed; the text says what to install.
+    :raises ImportError: it is not installed; the message says what to install.
     """
     with _once:
         return _load()
@@ -123,14 +123,14 @@ def _load() -> Any:
         import libvirt  # noqa: PLC0415 - an extra, and it is slow to import
     except ImportError as error:
         raise ImportError(NEEDS) from error
-    # Each error is raised too.
-    libvirt.registerErrorHandler(_say_nothing, None)
+    # Each error is also raised.
+    libvirt.registerErrorHandler(_ignore_error, None)
     libvirt.virEventRegisterDefaultImpl()
     threading.Thread(target=_run_events, args=(libvirt,), name="libvirt-events", daemon=True).start()
     return libvirt
 
 
-def _say_nothing(_opaque: object, _error: object) -> None:
+def _ignore_error(_opaque: object, _error: object) -> None:
     """Write nothing to standard error."""
 
 

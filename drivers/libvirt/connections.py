@@ -39,7 +39,7 @@ class Line:
         self._connection: Connection | None = None
 
     def connection(self) -> Connection:
-        """Give the connection, opened again if it broke.
+        """Return the connection, opened again if it broke.
 
         :raises libvirtError: it cannot be opened.
         """

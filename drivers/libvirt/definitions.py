@@ -1,4 +1,4 @@
-"""What is read in libvirt's XML.  It comes from the daemon, which is trusted as the hypervisor is."""
+"""Facts parsed from libvirt's XML, which comes from the daemon and is trusted as the hypervisor is."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from bringup.drivers.libvirt.guest_needs.rules.xml_values import number
 
 
 @dataclass(frozen=True, slots=True)
-class Copying:
-    """A disk of a guest that is being copied, and where to, as far as that is a file."""
+class DiskCopy:
+    """A disk of a guest that is being copied, and the target if that is a file."""
 
     disk: str
     to: Path | None
 
 
-def copies_of(xml: str) -> list[Copying]:
-    """Find the block jobs of a guest that copy: what an interrupted live snapshot leaves."""
+def copies_of(xml: str) -> list[DiskCopy]:
+    """Return the block jobs of a guest that copy: an interrupted live snapshot leaves them."""
     found = []
     for disk in ET.fromstring(xml).iterfind("./devices/disk"):  # noqa: S314 - see above
         target, mirror = disk.find("target"), disk.find("mirror")
@@ -28,14 +28,14 @@ def copies_of(xml: str) -> list[Copying]:
             continue
         source = mirror.find("source")
         file = mirror.get("file") if source is None else source.get("file")
-        found.append(Copying(target.get("dev", ""), None if file is None else Path(file)))
+        found.append(DiskCopy(target.get("dev", ""), None if file is None else Path(file)))
     return found
 
 
-def checked(xml: str, uuid: str) -> str:
-    """Give the definition of an instance if it is that.
+def require_definition_of(xml: str, uuid: str) -> str:
+    """Return a definition if it is that of an instance.
 
-    :raises DriverError: it is another's, or none.
+    :raises DriverError: it is that of another, or no XML.
     """
     try:
         found = ET.fromstring(xml).findtext("uuid")  # noqa: S314 - see above
@@ -47,13 +47,13 @@ def checked(xml: str, uuid: str) -> str:
 
 
 def features_of(cpu: str) -> Iterator[str]:
-    """Give the CPU features of an expanded ``<cpu>``."""
+    """Return the CPU features of an expanded ``<cpu>``."""
     for feature in ET.fromstring(cpu).iterfind(".//feature"):  # noqa: S314 - see above
         yield feature.get("name", "")
 
 
 def host_cpu(capabilities: str) -> tuple[str, str]:
-    """Give the architecture and the ``<cpu>`` of a host; "" where the hypervisor does not tell."""
+    """Return the architecture and the ``<cpu>`` of a host; "" if the hypervisor does not report them."""
     cpu = ET.fromstring(capabilities).find("./host/cpu")  # noqa: S314 - see above
     if cpu is None:
         return "", ""
@@ -61,18 +61,18 @@ def host_cpu(capabilities: str) -> tuple[str, str]:
 
 
 def values_of(capabilities: str, device: str, name: str) -> list[str]:
-    """Give the values that ``virConnectGetDomainCapabilities`` has for an attribute of a device."""
+    """Return the values of an attribute of a device in ``virConnectGetDomainCapabilities``."""
     path = f"./devices/{device}/enum[@name='{name}']/value"
     return [value.text or "" for value in ET.fromstring(capabilities).iterfind(path)]  # noqa: S314 - same
 
 
-def wants_kvm(xml: str) -> bool:
-    """Tell whether a guest is defined for KVM."""
+def requires_kvm(xml: str) -> bool:
+    """Check whether a guest is defined for KVM."""
     return ET.fromstring(xml).get("type") == "kvm"  # noqa: S314 - see above
 
 
 def nics_with_several_queues(xml: str) -> frozenset[str]:
-    """Give the MACs, in lower case, of the NICs that QEMU opens the tap of more than once."""
+    """Return the MACs, in lower case, of the NICs whose tap QEMU opens more than once."""
     found = set()
     for nic in ET.fromstring(xml).iterfind("./devices/interface"):  # noqa: S314 - see above
         mac, driver = nic.find("mac"), nic.find("driver")

@@ -1,10 +1,10 @@
 """The local disks of instances: folders below ``instances_path``, named and treated as by Nova.  All of it blocks.
 
 ``UUID`` is an instance's; ``UUID_resize`` what a resize or cold migration keeps of it until it is confirmed;
-``UUID_del`` what is being deleted; below ``bringup-kept`` is what was set aside.  A disk that is anywhere else is
-nobody's to delete but its owner's.
+``UUID_del`` what is being deleted; below ``bringup-kept`` is what was moved aside.  A disk anywhere else is never
+deleted.
 
-Who else writes there (user nova, other hosts of a shared one) may put a link anywhere: none is followed.
+Other writers (user nova, other hosts of a shared folder) may create a link anywhere: none is followed.
 """
 
 import errno
@@ -34,21 +34,21 @@ class Disks:
     instances_path: Path
 
     def of(self, uuid: str) -> Path:
-        """Give the folder of an instance, which need not be there.
+        """Return the path of the folder of an instance, which need not exist.
 
-        :raises DriverError: it is no canonical UUID: its folder could be anywhere.
+        :raises DriverError: it is no canonical UUID: the path could lead anywhere.
         """
         return self._named(uuid)
 
     def before_resize(self, uuid: str) -> Path:
-        """Give the folder that a resize keeps of an instance, which need not be there.  Raises as :meth:`of` does."""
+        """Return the path of the folder that a resize keeps, which need not exist.  Raises as :meth:`of` does."""
         return self._named(uuid, "_resize")
 
     def _named(self, uuid: str, end: str = "") -> Path:
-        return self.instances_path / f"{_checked(uuid)}{end}"
+        return self.instances_path / f"{_canonical(uuid)}{end}"
 
     def delete(self, uuid: str) -> None:
-        """Delete the folders of an instance; renamed first, so that nothing uses half of one (Nova's ``_del``)."""
+        """Delete the folders of an instance; each is first renamed to ``_del`` as by Nova, so none is used half."""
         doomed = self._named(uuid, "_del")
         for folder in (doomed, self.of(uuid), self.before_resize(uuid)):
             if folder != doomed and folder.is_dir():
@@ -57,7 +57,7 @@ class Disks:
             _remove(doomed)
 
     def keep(self, uuid: str) -> tuple[str, ...]:
-        """Move the folder of an instance aside; give all that was moved aside of it, now or before."""
+        """Move the folder of an instance aside; return the paths of all that was moved aside, now or before."""
         kept = self.instances_path / KEPT
         there = self._kept(uuid)
         if self.of(uuid).is_dir():
@@ -68,9 +68,9 @@ class Disks:
         return tuple(str(path) for path in there)
 
     def delete_kept(self, uuid: str, where: Sequence[str]) -> None:
-        """Delete what was moved aside; gone already is fine.
+        """Delete what was moved aside; may be repeated.
 
-        :raises DriverError: one of them is not what :meth:`keep` gave for this instance; nothing was deleted.
+        :raises DriverError: :meth:`keep` did not return one of them for this instance; nothing was deleted.
         """
         paths = [Path(text) for text in where]
         for path in paths:
@@ -83,10 +83,10 @@ class Disks:
         for path in paths:
             _remove(path)
 
-    def take_back(self, uuid: str) -> bool:
-        """Give an instance back the folder that it had before a resize; tell whether there was one.
+    def restore_before_resize(self, uuid: str) -> bool:
+        """Restore the folder that an instance had before a resize; return whether there was one.
 
-        What the resize made meanwhile is deleted, as in Nova.
+        What the resize created meanwhile is deleted, as in Nova.
         """
         before = self.before_resize(uuid)
         if not before.is_dir():
@@ -109,7 +109,7 @@ class Disks:
         path = self.of(uuid) / DEFINITION
         try:
             with self._opened(uuid) as folder:
-                # A FIFO would be waited for.
+                # An open would wait for the writer of a FIFO.
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
                 with _closing(os.open(DEFINITION, flags, dir_fd=folder)) as found:
                     if not stat.S_ISREG(os.fstat(found).st_mode):
@@ -124,7 +124,7 @@ class Disks:
         return content.decode(errors="replace")
 
     def mark(self, uuid: str) -> SharedStorageProbe | None:
-        """Leave a mark in the folder of an instance; None: it has none here.
+        """Create a mark in the folder of an instance; None: it has none here.
 
         :raises DriverError: its folder is a link.
         """
@@ -139,21 +139,21 @@ class Disks:
         return SharedStorageProbe(uuid, str(self.of(uuid) / name))
 
     def unmark(self, probe: SharedStorageProbe) -> None:
-        """Take a mark away; gone already is fine."""
+        """Delete a mark; may be repeated."""
         Path(probe.path).unlink(missing_ok=True)
 
     def remove_copy(self, uuid: str, path: Path) -> None:
-        """Delete what a snapshot was writing, where :meth:`is_of` says so; gone already is fine."""
+        """Delete what a snapshot was writing, if :meth:`is_of` allows it; may be repeated."""
         if self.is_of(uuid, path):
             path.unlink(missing_ok=True)
 
     def is_of(self, uuid: str, path: Path) -> bool:
-        """Tell whether a file is in the folder of an instance, or where Nova makes snapshots, whatever links say."""
+        """Check whether a file is in the folder of an instance, or where Nova creates snapshots, links resolved."""
         try:
             root, found = self.instances_path.resolve(), path.resolve()
         except RuntimeError:  # a link that leads to itself
             return False
-        return any(found.is_relative_to(root / name) for name in (_checked(uuid), SNAPSHOTS))
+        return any(found.is_relative_to(root / name) for name in (_canonical(uuid), SNAPSHOTS))
 
     @contextmanager
     def _opened(self, uuid: str) -> Iterator[int]:
@@ -167,12 +167,12 @@ class Disks:
             raise DriverError(f"did not touch {path}: it is a link; make it a folder of {self.instances_path}")
 
     def local_gb(self) -> int:
-        """Tell how large the file system is that ``instances_path`` is on (GiB)."""
+        """Return the size of the file system that ``instances_path`` is on, in GiB."""
         found = os.statvfs(self.instances_path)
         return found.f_frsize * found.f_blocks // 1024**3
 
     def _kept(self, uuid: str) -> tuple[Path, ...]:
-        _checked(uuid)
+        _canonical(uuid)
         try:
             paths = list((self.instances_path / KEPT).iterdir())
         except FileNotFoundError:
@@ -189,9 +189,9 @@ def _closing(descriptor: int) -> Iterator[int]:
 
 
 def _remove(path: Path) -> None:
-    """Delete a folder with what is in it; of anything else (a link, a FIFO, a file) the name alone.
+    """Delete a folder with its content; of anything else (a link, a FIFO, a file) the name alone.
 
-    :raises DriverError: its folders are too many in each other.
+    :raises DriverError: its folders are nested too deeply.
     """
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
@@ -199,22 +199,22 @@ def _remove(path: Path) -> None:
     try:
         shutil.rmtree(path)
     except RecursionError:
-        raise DriverError(f"did not delete {path}: it has too many folders in each other; delete it by hand") from None
+        raise DriverError(f"did not delete {path}: its folders are nested too deeply; delete it by hand") from None
 
 
 def _reason(error: OSError) -> str:
-    # O_NOFOLLOW: a link where a folder or a file is wanted.
+    # O_NOFOLLOW: a link instead of a folder or a file.
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
         return "it is a link, or no folder"
     return (error.strerror or type(error).__name__).lower()
 
 
 def _is_kept(uuid: str, name: str) -> bool:
-    """Tell whether a name is one that :meth:`Disks.keep` gives."""
-    return re.fullmatch(rf"{re.escape(_checked(uuid))}\.[1-9][0-9]{{0,8}}", name) is not None
+    """Check whether a name is one that :meth:`Disks.keep` creates."""
+    return re.fullmatch(rf"{re.escape(_canonical(uuid))}\.[1-9][0-9]{{0,8}}", name) is not None
 
 
-def _checked(uuid: str) -> InstanceUuid:
+def _canonical(uuid: str) -> InstanceUuid:
     try:
         found = canonical_uuid(uuid)
     except ValueError as error:

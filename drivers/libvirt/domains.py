@@ -1,34 +1,34 @@
-"""The guests that libvirt has, as records are made of them."""
+"""Guests that libvirt has, with the facts from which records are created."""
 
 from dataclasses import dataclass
 
 from bringup.drivers.base import PowerState
 from bringup.drivers.libvirt.binding import Connection
-from bringup.drivers.libvirt.definitions import wants_kvm
+from bringup.drivers.libvirt.definitions import requires_kvm
 from bringup.drivers.libvirt.hypervisor import power_state
 
 
 @dataclass(frozen=True, slots=True)
 class DefinedGuest:
-    """One guest."""
+    """One guest that libvirt has."""
 
     uuid: str
     name: str
     state: PowerState
     saved: bool
-    """It is off and its memory is in a managed save image."""
+    """It is off, and its memory is in a managed save image."""
     persistent: bool = True
     """libvirt keeps its definition when it stops."""
 
 
 def guests_of(connection: Connection) -> list[DefinedGuest]:
-    """List the guests, running or not, by name."""
+    """Return the guests, running or not, sorted by name; blocks."""
     found = [
         DefinedGuest(
             domain.UUIDString(),
             domain.name(),
             power_state(domain.state()[0]),
-            # Of one without a definition there is none, and libvirt does not answer.
+            # A guest without a definition has none, and libvirt raises an error.
             saved=bool(domain.isPersistent() and domain.hasManagedSaveImage()),
             persistent=bool(domain.isPersistent()),
         )
@@ -37,6 +37,6 @@ def guests_of(connection: Connection) -> list[DefinedGuest]:
     return sorted(found, key=lambda guest: guest.name)
 
 
-def guests_that_want_kvm(connection: Connection) -> list[str]:
-    """List the names of the guests that are defined for KVM."""
-    return sorted(domain.name() for domain in connection.listAllDomains() if wants_kvm(domain.XMLDesc()))
+def guests_that_require_kvm(connection: Connection) -> list[str]:
+    """Return the names of the guests that are defined for KVM; blocks."""
+    return sorted(domain.name() for domain in connection.listAllDomains() if requires_kvm(domain.XMLDesc()))

@@ -34,28 +34,28 @@ from bringup.drivers.libvirt.autostart_conflicts import (
 )
 from bringup.drivers.libvirt.binding import Connection, binding
 from bringup.drivers.libvirt.definitions import nics_with_several_queues
-from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_want_kvm
+from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_require_kvm
 from bringup.drivers.libvirt.event_listener import Watch
-from bringup.drivers.libvirt.guest_needs.check import Looking, definition_gone, sentence, unmet
+from bringup.drivers.libvirt.guest_needs.check import NeedsCheck, describe_unmet, missing_definition, unmet_needs
 from bringup.drivers.libvirt.guest_needs.host import NOTHING_SEEN, Host
-from bringup.drivers.libvirt.host_needs import Definition, definitions_of, drivers_needed, look_at_driver
+from bringup.drivers.libvirt.host_needs import Definition, definitions_of, drivers_needed, need_of_driver
 from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.local_disks import LocalDisks
-from bringup.drivers.libvirt.power import Check, Power, Rebooting
-from bringup.drivers.libvirt.repairs import clean_up_after_snapshot, take_back
-from bringup.drivers.libvirt.start import deferring
+from bringup.drivers.libvirt.power import Check, Power, RebootProgress
+from bringup.drivers.libvirt.repairs import clean_up_after_snapshot, define_again
+from bringup.drivers.libvirt.start import deferred_on_host_failure
 from bringup.drivers.libvirt.threads import in_thread
 from bringup.drivers.libvirt.traits import traits_of
 from bringup.drivers.libvirt_options import LibvirtOptions
 from bringup.drivers.needs import DefinitionGone, Need, NeedKind, NeedNotMet, NeedState
 from bringup.drivers.network.host import HostNetwork
-from bringup.drivers.network.rules.vif_types import wants_taps
+from bringup.drivers.network.rules.vif_types import needs_taps
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
-WAY_OUT: Final = 'disable that, or set libvirt.autostart to "take_over" (libvirt\'s autostart only) or "warn"'
+REMEDY: Final = 'disable that, or set libvirt.autostart to "take_over" (libvirt\'s autostart only) or "warn"'
 
 
 class _Opened(NamedTuple):
@@ -83,7 +83,7 @@ class LibvirtDriver:
         self._opened: _Opened | None = None
         self._disks = LocalDisks(options, self._definitions, self._connections)
         local = is_local(options.uri)
-        self._looking = Looking(
+        self._needs_check = NeedsCheck(
             Host() if local else NOTHING_SEEN,
             options.instances_path,
             deadline_s=options.look_deadline_s,
@@ -92,7 +92,7 @@ class LibvirtDriver:
         capacity.follow(self._follow)
         if options.may_change:
             self._follow(capacity.number)
-        self._reboots: dict[str, Rebooting] = {}
+        self._reboots: dict[str, RebootProgress] = {}
         """Reboots that failed, or did not end in time; libvirt may have carried them out all the same."""
 
     async def init_host(self, host: str) -> None:
@@ -109,7 +109,7 @@ class LibvirtDriver:
         watch = Watch(self._options, libvirt)
         for listener in self._listeners:
             watch.listen(listener)
-        await hypervisor.again("connect to libvirt", lambda: hypervisor.ask("read what the host has", _is_there))
+        await hypervisor.again("connect to libvirt", lambda: hypervisor.ask("read what the host has", _ping))
         self._opened = _Opened(hypervisor, Power(hypervisor), watch)
         await self._resolve_autostart_conflicts(host)
         await hypervisor.again(
@@ -150,39 +150,41 @@ class LibvirtDriver:
         return find_conflicts(names, self._options.uri)
 
     async def list_instance_uuids(self) -> list[str]:
-        """UUIDs of the guests, running or not."""
+        """Return the UUIDs of the guests, running or not."""
         return await self._ask(
             "list the guests", lambda connection: [domain.UUIDString() for domain in connection.listAllDomains()]
         )
 
     async def defined_guests(self) -> list[DefinedGuest]:
-        """List the guests as records are made of them, by name."""
+        """Return the guests with the facts from which records are created, sorted by name."""
         return await self._ask("list the guests", guests_of)
 
-    async def guests_that_want_kvm(self) -> list[str]:
-        """List the names of those that do not start without."""
-        return await self._ask("list the guests that want KVM", guests_that_want_kvm)
+    async def guests_that_require_kvm(self) -> list[str]:
+        """Return the names of the guests that do not start without KVM."""
+        return await self._ask("list the guests that require KVM", guests_that_require_kvm)
 
     async def list_instances(self) -> list[str]:
-        """Names of the guests, running or not."""
+        """Return the names of the guests, running or not."""
         return await self._ask(
             "list the guests", lambda connection: [domain.name() for domain in connection.listAllDomains()]
         )
 
     async def capabilities_as_traits(self) -> frozenset[str]:
-        """Tell what libvirt says of CPU and devices."""
+        """Return the traits of CPU and devices as libvirt reports them."""
         libvirt = self._host.libvirt
-        return await self._ask("ask what the host can do", lambda connection: traits_of(connection, libvirt))
+        return await self._ask("read the capabilities of the host", lambda connection: traits_of(connection, libvirt))
 
     async def get_info(self, guest: Guest) -> GuestInfo:
-        """Look at a guest."""
-        return GuestInfo(await self._host.again(f"look at {guest.uuid}", partial(self._host.state, guest.uuid)))
+        """Read the state of a guest."""
+        return GuestInfo(
+            await self._host.again(f"read the state of {guest.uuid}", partial(self._host.state, guest.uuid))
+        )
 
     async def needs(self, guest: Guest) -> Sequence[Need]:
-        """Tell what a start of the guest relies on, as libvirt, the record and this host say; nothing is changed."""
+        """Return what a start of the guest relies on, from libvirt, the record and this host; nothing is changed."""
         made = frozenset[str]() if self._network is None else self._network.makes(guest)
-        look = partial(self._looking.needs, self._host, guest, made)
-        found = await self._host.again(f"read what {guest.uuid} needs", look)
+        check = partial(self._needs_check.needs, self._host, guest, made)
+        found = await self._host.again(f"read what {guest.uuid} needs", check)
         return await self._disks.with_kept_by_resize(guest.uuid, found)
 
     async def host_needs(self, guests: Sequence[Guest]) -> Sequence[Need]:
@@ -191,8 +193,8 @@ class LibvirtDriver:
         error_class = self._host.libvirt.libvirtError
         needs = []
         for name in drivers_needed(definitions):
-            look = partial(look_at_driver, name=name, error_class=error_class)
-            needs.append(await self._ask(f"ask {name}", look))
+            query = partial(need_of_driver, name=name, error_class=error_class)
+            needs.append(await self._ask(f"query {name}", query))
         needs += await self._disks.folder_needs(definitions)
         if self._network is not None:
             needs += await self._network.look(guests)
@@ -210,11 +212,11 @@ class LibvirtDriver:
         await self._own_network.plug_vifs(guest, several_queues=await self._several_queues(guest))
 
     async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
-        """Put the firewall rules of a guest in place."""
+        """Apply the firewall rules of a guest."""
         await self._own_network.ensure_filtering_rules_for_instance(guest)
 
     async def keep_filtering_rules(self, notify: Callable[[FilterChange], None]) -> None:
-        """Put firewall rules back that somebody else takes away or changes."""
+        """Restore firewall rules that another program deletes or changes."""
         if self._network is not None:
             await self._network.keep_filtering_rules(notify)
 
@@ -226,50 +228,50 @@ class LibvirtDriver:
         """Apply what was collected."""
         await self._own_network.filter_defer_apply_off()
 
-    @deferring()
+    @deferred_on_host_failure()
     async def power_on(self, guest: Guest) -> None:
-        """Start a guest, from its managed save image if it has one; one that runs goes on."""
+        """Start a guest, from its managed save image if it has one; a running one stays as it is."""
         await self._make_network_ready(guest)
         await self._start(guest, "start", partial(self._power.power_on, guest.uuid, self._check(guest)))
 
     async def power_off(self, guest: Guest, *, timeout_s: float, retry_interval_s: float) -> None:
-        """Stop a guest: ask it for ``timeout_s`` seconds, again each ``retry_interval_s``, then pull the plug."""
+        """Stop a guest: request a shutdown for ``timeout_s`` s, each ``retry_interval_s`` s, then power it off."""
         if timeout_s:
-            await self._ask_to_shut_down(guest.uuid, timeout_s, retry_interval_s)
-        await self._host.again(f"stop {guest.uuid}", partial(self._power.pull_the_plug, guest.uuid))
+            await self._request_shutdown(guest.uuid, timeout_s, retry_interval_s)
+        await self._host.again(f"stop {guest.uuid}", partial(self._power.power_off_now, guest.uuid))
 
-    @deferring()
+    @deferred_on_host_failure()
     async def reboot(self, guest: Guest, reboot_type: RebootType) -> None:
-        """Restart a guest; one that does not follow a soft reboot in time is restarted hard."""
+        """Restart a guest; one that does not carry out a soft reboot in time is restarted hard."""
         uuid, options = guest.uuid, self._options
         # One that cannot be started again is not stopped.
         await self._check(guest)()
         soft = reboot_type is RebootType.SOFT
-        if soft and await self._ask_to_shut_down(uuid, options.wait_soft_reboot, options.ask_again_s):
-            # Where it was off before nothing was asked: started it is all the same.
+        if soft and await self._request_shutdown(uuid, options.wait_soft_reboot, options.ask_again_s):
+            # If it was off before, no shutdown was requested; it is started all the same.
             await self.power_on(guest)
             return
         await self._make_network_ready(guest)
-        # Tried again it goes on where this one was: no plug is pulled twice for one reboot.
-        course = self._reboots.setdefault(uuid, Rebooting())
-        await self._start(guest, "reboot", partial(self._power.hard_reboot, uuid, course, self._check(guest)))
+        # A later attempt continues where this one was: a guest is powered off once for one reboot.
+        progress = self._reboots.setdefault(uuid, RebootProgress())
+        await self._start(guest, "reboot", partial(self._power.hard_reboot, uuid, progress, self._check(guest)))
         self._reboots.pop(uuid, None)
 
     async def unpause(self, guest: Guest) -> None:
-        """Let a frozen guest go on, or one that sleeps."""
+        """Resume a paused guest, or wake up one that sleeps."""
         await self._host.again(f"unpause {guest.uuid}", partial(self._power.unpause, guest.uuid))
 
-    @deferring()
+    @deferred_on_host_failure()
     async def resume_state_on_host_boot(self, guest: Guest) -> None:
         """Start a guest that is off; any other stays as it is."""
         await self._make_network_ready(guest)
         await self._start(guest, "resume", partial(self._power.resume_on_boot, guest.uuid, self._check(guest)))
 
     async def destroy(self, guest: Guest, *, destroy_disks: bool) -> None:
-        """Stop a guest, take its definition away, then its NICs and rules; its local disks only when asked to."""
+        """Stop a guest, delete its definition, its NICs and rules, and with ``destroy_disks`` its local disks."""
         uuid = guest.uuid
-        # Before anything is taken away: what is begun here is finished.
-        await self._see_network(guest)
+        # Before anything is deleted: what is started here must be finished.
+        await self._require_network(guest)
         if destroy_disks:
             await self._disks.require_visible(f"delete the disks of {uuid}", uuid)
         await self._host.again(f"destroy {uuid}", partial(self._power.undefine, uuid))
@@ -278,23 +280,23 @@ class LibvirtDriver:
         if destroy_disks:
             await self._disks.delete(uuid)
 
-    @deferring()
+    @deferred_on_host_failure()
     async def finish_revert_migration(self, guest: Guest, *, power_on: bool) -> None:
-        """Take a guest back: its folder, its definition, and running if it ran."""
+        """Restore a guest: its folder, its definition, and running if it ran."""
         uuid = guest.uuid
         await self._disks.take_back(uuid)
         definition = await self._disks.definition(uuid)
-        await self._start(guest, "take back", partial(take_back, self._host, uuid, definition))
+        await self._start(guest, "restore", partial(define_again, self._host, uuid, definition))
         if power_on:
             await self.power_on(guest)
 
     async def live_migration_abort(self, guest: Guest) -> None:
-        """Stop the live migration of a guest."""
+        """Abort the live migration of a guest."""
         uuid = guest.uuid
         await self._host.do("abort the live migration of", uuid, lambda domain: domain.abortJob())
 
     async def post_interrupted_snapshot_cleanup(self, guest: Guest) -> None:
-        """End the copy that a snapshot was making, and remove it; give the guest its definition back."""
+        """Stop the copy of a disk that a snapshot was making, delete it, and restore the guest's definition."""
         uuid, left = guest.uuid, list[Path]()
         clean_up = partial(clean_up_after_snapshot, self._host, self._power, uuid, left)
         await self._host.again(f"clean up after a snapshot of {uuid}", clean_up)
@@ -355,7 +357,7 @@ class LibvirtDriver:
         if self._options.may_change:
             if refused := conflicts.refused(self._options.autostart):
                 raise AutostartConflict(
-                    f"{'; '.join(refused)}: on {host} two programs would start the same guests; {WAY_OUT}"
+                    f"{'; '.join(refused)}: on {host} two programs would start the same guests; {REMEDY}"
                 )
             if self._options.autostart == "take_over" and conflicts.autostart:
                 libvirt = self._host.libvirt
@@ -368,24 +370,24 @@ class LibvirtDriver:
             log.warning("libvirt.autostart_conflict", error=conflict)
 
     async def _make_network_ready(self, guest: Guest) -> None:
-        """Make the NICs of a guest ready and its rules hold, before it is started: none runs without them."""
+        """Make the NICs of a guest ready and apply its rules, before it is started: none runs without them."""
         if self._network is not None:
             await self._network.make_ready(guest, several_queues=await self._several_queues(guest))
 
-    async def _see_network(self, guest: Guest) -> None:
-        """Make sure that what was made for a guest's NICs can be taken away.
+    async def _require_network(self, guest: Guest) -> None:
+        """Ensure that what was created for a guest's NICs can be deleted.
 
-        :raises NeedNotMet: it cannot: Open vSwitch or nft is away.
+        :raises NeedNotMet: it cannot: Open vSwitch or nft is unavailable.
         """
-        looked = () if self._network is None else await self._network.look([guest])
-        away = [need for need in looked if need.state is not NeedState.MET]
-        if away:
-            said = "; ".join(f"{need.name}: {need.why}" for need in away)
-            raise NeedNotMet(f"did not destroy {guest.uuid}: {said}", away)
+        needs = () if self._network is None else await self._network.look([guest])
+        unmet = [need for need in needs if need.state is not NeedState.MET]
+        if unmet:
+            reasons = "; ".join(f"{need.name}: {need.why}" for need in unmet)
+            raise NeedNotMet(f"did not destroy {guest.uuid}: {reasons}", unmet)
 
     async def _several_queues(self, guest: Guest) -> frozenset[str] | None:
-        """Give the MACs of NICs that are defined with several queues; None: nobody asks, or nothing is defined."""
-        if not wants_taps(guest):
+        """Return the MACs of NICs that are defined with several queues; None: not needed, or not defined."""
+        if not needs_taps(guest):
             return None
         what = f"read the definition of {guest.uuid}"
         try:
@@ -395,22 +397,22 @@ class LibvirtDriver:
         except InstanceNotFound:
             return None
 
-    async def _ask_to_shut_down(self, uuid: str, for_s: float, every_s: float) -> bool:
+    async def _request_shutdown(self, uuid: str, for_s: float, every_s: float) -> bool:
         deadline = anyio.current_time() + for_s
-        ask = partial(self._power.ask_to_shut_down, uuid, deadline=deadline, every_s=every_s)
+        ask = partial(self._power.request_shutdown, uuid, deadline=deadline, every_s=every_s)
         return await self._host.again(f"shut down {uuid}", ask)
 
     def _check(self, guest: Guest) -> Check:
-        """Give what raises where something that a start of the guest relies on is not met.
+        """Return a check that raises if a need of the guest's start is not met.
 
-        Nothing is done to a guest that cannot be started: it is looked at before one is stopped, and right before it is
-        started.
+        Nothing is done to a guest that cannot be started: it is checked before the guest is stopped, and right before
+        it is started.
         """
 
         async def check() -> None:
-            if missing := unmet(await self.needs(guest)):
+            if missing := unmet_needs(await self.needs(guest)):
                 kind = DefinitionGone if missing[0].kind is NeedKind.DEFINITION else NeedNotMet
-                raise kind(sentence(f"start {guest.uuid}", missing), missing)
+                raise kind(describe_unmet(f"start {guest.uuid}", missing), missing)
 
         return check
 
@@ -420,9 +422,9 @@ class LibvirtDriver:
         except NeedNotMet:
             raise
         except InstanceNotFound as error:
-            missing = [definition_gone(guest)]
-            raise DefinitionGone(sentence(f"{what} {guest.uuid}", missing), missing) from error
+            missing = [missing_definition(guest)]
+            raise DefinitionGone(describe_unmet(f"{what} {guest.uuid}", missing), missing) from error
 
 
-def _is_there(connection: Connection) -> None:
+def _ping(connection: Connection) -> None:
     connection.getInfo()

@@ -1,18 +1,18 @@
-"""What an error of libvirt means, in one table.
+"""Meaning of libvirt's errors, in one table.
 
 ::
 
     DriverError
       InstanceNotFound           VIR_ERR_NO_DOMAIN
-      ConnectionLost             the daemon went away: what was under way is looked at again
-        NotConnected             there is none yet, or not yet again
+      ConnectionLost             the daemon is gone: what was under way is checked again
+        NotConnected             there is none yet, or not again yet
         HypervisorUnavailable    it did not come back in time
-      CallTimedOut               no answer in time: what became of it is not known
+      CallTimedOut               no answer in time: the effect is unknown
         NotSent                  it was not sent at all: no connection was free
       NotInThatState             VIR_ERR_OPERATION_INVALID: the guest is not running, is running already
       GuestBusy                  VIR_ERR_OPERATION_TIMEOUT: something else works on it
       DefinitionGone             (of drivers.needs) there is no guest, and a verb would have started it
-      NeedNotMet                 (of drivers.needs) a start was refused because something of this host is missing
+      NeedNotMet                 (of drivers.needs) a start was refused since this host lacks something
       DiskFull                   whatever its code: no space left where libvirt or QEMU writes
       NotAllowed                 VIR_ERR_ACCESS_DENIED: libvirt's access control; nothing is wrong with the guest
       AutostartConflict                 (of drivers.base)
@@ -50,11 +50,11 @@ class HypervisorUnavailable(ConnectionLost):
 
 
 class CallTimedOut(DriverError):
-    """Libvirt has not answered in time; the call may still have its effect."""
+    """Libvirt has not answered in time; the call may still take effect."""
 
 
 class NotSent(CallTimedOut, NotBegun):
-    """It was not sent: what holds the connections hangs."""
+    """It was not sent: the calls that use the connections hang."""
 
 
 class NotInThatState(DriverError):
@@ -62,22 +62,22 @@ class NotInThatState(DriverError):
 
 
 class GuestBusy(DriverError):
-    """Something else works on the guest."""
+    """Another operation of libvirt works on the guest."""
 
 
 class DiskFull(DriverError):
-    """A file that libvirt or QEMU writes found no room; nothing of the guest is lost by that."""
+    """No space left for a file that libvirt or QEMU writes; nothing of the guest is lost."""
 
     def __init__(self, problem: str) -> None:
-        """Say why ``problem`` came: not each text of libvirt does."""
+        """Add the cause to ``problem``: not each message of libvirt contains it."""
         super().__init__(f"{problem}: a disk that libvirt writes to is full or failing")
 
 
 class NotAllowed(NeedNotMet):
-    """Libvirt's access control refused a call, or could not be asked: nothing is wrong with the guest."""
+    """Libvirt's access control refused a call, or does not answer: it is no problem of the guest."""
 
     def __init__(self, problem: str) -> None:
-        """Say who can allow it."""
+        """Add how it can be permitted."""
         why = (
             "libvirt's access control (access_drivers of its daemon) does not allow it, or polkit does not answer: see "
             '"What bringup may do in libvirt" in docs/libvirt.md'
@@ -86,7 +86,7 @@ class NotAllowed(NeedNotMet):
         super().__init__(f"{problem}: {why}", [need])
 
 
-# By the names of libvirt's codes, for an older binding has not all of them.
+# By the names of libvirt's codes, since an older binding lacks some of them.
 CODES: Final[Mapping[str, Callable[[str], Exception]]] = {
     "VIR_ERR_NO_DOMAIN": InstanceNotFound,
     "VIR_ERR_ACCESS_DENIED": NotAllowed,
@@ -97,12 +97,12 @@ CODES: Final[Mapping[str, Callable[[str], Exception]]] = {
     "VIR_ERR_OPERATION_INVALID": NotInThatState,
     "VIR_ERR_OPERATION_TIMEOUT": GuestBusy,
 }
-# As Nova has it: these two mean a broken connection where the remote driver of libvirt itself says them.
+# As in Nova: these two mean a broken connection if libvirt's remote driver itself raises them.
 BROKEN: Final = ("VIR_ERR_SYSTEM_ERROR", "VIR_ERR_INTERNAL_ERROR")
 REMOTE: Final = ("VIR_FROM_REMOTE", "VIR_FROM_RPC")
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-# What has no number: QEMU's errors are text, in C's locale; of its own key for a guest's secrets, the first file of a
-# start, libvirt says nothing else (9.0: the number is in its log alone).
+# Errors without a number: QEMU's are text, in C's locale; for its own key for a guest's secrets, the first file of a
+# start, libvirt has no other message (9.0: the number is in its log only).
 FULL_IN_WORDS: Final = ("No space left on device", "Disk quota exceeded", "failed to write master key file")
 
 
@@ -110,14 +110,14 @@ NOT_ACTIVE: Final = re.compile(r"(?:network|pool) .*is not active")
 
 
 def meaning_of(error: LibvirtError, libvirt: Any) -> Callable[[str], Exception]:
-    """Give the class of the error that ours shall be."""
+    """Return the class of our error for an error of libvirt."""
     code, domain = error.get_error_code(), error.get_error_domain()
     if code in _numbers(libvirt, BROKEN) and domain in _numbers(libvirt, REMOTE):
         return ConnectionLost
     if is_of_a_full_disk(error, libvirt):
         return DiskFull
     if NOT_ACTIVE.search(error.get_error_message() or ""):
-        # Of what a guest is attached to, not of the guest.
+        # A problem of what a guest is attached to, not of the guest.
         return DriverError
     for name, kind in CODES.items():
         if code == getattr(libvirt, name, None):
@@ -126,15 +126,15 @@ def meaning_of(error: LibvirtError, libvirt: Any) -> Callable[[str], Exception]:
 
 
 def is_of_a_full_disk(error: LibvirtError, libvirt: Any) -> bool:
-    """Tell whether there was no room for a file."""
+    """Check whether there was no space for a file."""
     if error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() in FULL:
         return True
     message = error.get_error_message() or ""
     return any(words in message for words in FULL_IN_WORDS)
 
 
-def is_slow_to_die(error: LibvirtError, libvirt: Any) -> bool:
-    """Tell whether the kernel still has the process that was killed: it waits for storage (Nova asks again then)."""
+def is_kill_pending(error: LibvirtError, libvirt: Any) -> bool:
+    """Check whether the killed process still exists since it waits for storage (Nova kills it again then)."""
     return error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() == errno.EBUSY
 
 

@@ -48,7 +48,7 @@ NOW: Final = {
 
 
 def transition_of(event: int, detail: int, libvirt: Any) -> Transition | None:
-    """Give the transition of an event; None: nothing that a record should follow."""
+    """Return the transition of an event; None: nothing that a record should follow."""
     for name, transition in _MEANS.items():
         if event == getattr(libvirt, f"VIR_DOMAIN_EVENT_{name}", None):
             migration = (getattr(libvirt, f"VIR_DOMAIN_EVENT_{each}", None) for each in _MIGRATION.get(name, ()))
@@ -159,7 +159,7 @@ class Watch:
                 self._look_again()
 
     def _patience_s(self, *, lost: bool) -> float | None:
-        """Tell how long there is nothing to do but to wait for what comes."""
+        """Return how long there is nothing to do but to wait for what comes."""
         at = [due for due, _, _ in self._stops[:1]] + ([] if lost else self._looks_at[:1])
         waits = [max(0.0, due - time.monotonic()) for due in at]
         return min([*waits, AGAIN_S] if lost else waits, default=None)
@@ -169,14 +169,14 @@ class Watch:
             changed = self._connect()
         except self._libvirt.libvirtError:
             return False
-        log.info("libvirt.watched_again", changed=len(changed))
+        log.info("libvirt.events_resumed", changed=len(changed))
         self._looks_at = [time.monotonic() + after_s for after_s in LOOKS_AFTER_S]
         for event in changed:
             self._take(event)
         return True
 
     def _look_again(self) -> None:
-        """Tell what became of guests without an event."""
+        """Return what became of guests without an event."""
         if self._connection is not None:
             with suppress(self._libvirt.libvirtError):
                 for event in self._look(self._connection):

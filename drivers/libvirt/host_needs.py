@@ -1,7 +1,7 @@
-"""What the guests of a host rely on together: other drivers of libvirt, and the folder of local disks.
+"""Needs that guests of a host share: other drivers of libvirt, and the folder of local disks.
 
-With modular daemons each of libvirt's drivers is a process of its own, which may be away while that of QEMU answers: no
-guest with a disk in a storage pool, or a NIC in a virtual network, starts then.
+With modular daemons each of libvirt's drivers is a process of its own, which may be unavailable while that of QEMU
+answers: no guest with a disk in a storage pool, or a NIC in a virtual network, starts then.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,27 +24,27 @@ SHOWN: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What counts of a guest's definition here."""
+    """Facts of a guest's definition that decide on shared needs."""
 
     uuid: str
     in_pool: bool
     in_network: bool
     local: frozenset[str] = frozenset()
-    """Names in the folder of local disks that its files are, or are below."""
+    """Names in the folder of local disks that its paths lead to."""
 
 
 def definitions_of(connection: Connection, wanted: frozenset[str] | None, folder: str) -> list[Definition]:
-    """Read the definitions of guests, of all where none are named; blocks."""
+    """Read the definitions of the ``wanted`` guests (None: of all); blocks."""
     found = []
     for domain in connection.listAllDomains():
         uuid = domain.UUIDString()
         if wanted is None or uuid in wanted:
-            found.append(read(uuid, domain.XMLDesc(), folder))
+            found.append(parse_definition(uuid, domain.XMLDesc(), folder))
     return found
 
 
-def read(uuid: str, xml: str, folder: str) -> Definition:
-    """Read one definition."""
+def parse_definition(uuid: str, xml: str, folder: str) -> Definition:
+    """Parse one definition."""
     root = ET.fromstring(xml)  # noqa: S314 - from the hypervisor's daemon, which is trusted as it is
     devices = root.find("devices")
     return Definition(
@@ -67,14 +67,14 @@ def _name_in(folder: str, text: str) -> str:
 
 
 def drivers_needed(definitions: Iterable[Definition]) -> list[str]:
-    """Name the other drivers of libvirt that guests need."""
+    """Return the names of the other drivers of libvirt that guests need."""
     each = list(definitions)
     needed = [STORAGE] if any(one.in_pool for one in each) else []
     return [*needed, NETWORK] if any(one.in_network for one in each) else needed
 
 
-def look_at_driver(connection: Connection, name: str, error_class: type[Exception]) -> Need:
-    """Ask another driver of libvirt for a list; blocks."""
+def need_of_driver(connection: Connection, name: str, error_class: type[Exception]) -> Need:
+    """Return whether another driver of libvirt answers, as a need; blocks."""
     try:
         connection.listAllStoragePools() if name == STORAGE else connection.listAllNetworks()
     except error_class as error:

@@ -49,7 +49,7 @@ def _domain(connection: Connection, uuid: str) -> Domain:
 
 
 def power_state(number: int) -> PowerState:
-    """Give Nova's power state for a ``virDomainState``; one that this version does not know is NOSTATE."""
+    """Return Nova's power state for a ``virDomainState``; one that this version does not know is NOSTATE."""
     return POWER_STATES[number] if 0 <= number < len(POWER_STATES) else PowerState.NOSTATE
 
 
@@ -99,7 +99,7 @@ class Hypervisor:
         return await self._looks.call(f"look at {uuid}", work, deadline_s=self.options.call_deadline)
 
     async def state(self, uuid: str) -> PowerState:
-        """Give the power state of a guest alone: half the requests of a look.
+        """Return the power state of a guest alone: half the requests of a look.
 
         :raises InstanceNotFound: there is none.
         """

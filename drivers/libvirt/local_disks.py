@@ -1,6 +1,8 @@
-"""The local disks of guests, on this host and in libvirt's definitions; storage may hang, so all runs in threads.
+"""The local disks of guests: their folder (``instances_path``), its mounts, what guests have in it.
 
-A folder that cannot be seen is never taken for one that does not exist: nothing is done then (``NeedNotMet``).
+An empty mount point looks like a host whose disks are gone.  The expected mounts are known from the setting, from fstab
+and systemd's mount units, and from the mounts when the host last came back.  An invisible folder is never taken for a
+missing one: nothing is done then (``NeedNotMet``).  Storage may hang: :class:`LocalDisks` runs all in threads.
 """
 
 import json
@@ -30,24 +32,24 @@ KEY: Final = "libvirt.instances_path"
 _UUID_FOLDER: Final = re.compile(r"([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})(?:_resize|_del|\.\d+)")
 SEVERAL: Final = 2
 MOST: Final = 100_000
-WAY_OUT: Final = 'or say in libvirt.instances_mount where ("none": nowhere)'
+REMEDY: Final = 'or say in libvirt.instances_mount where ("none": nowhere)'
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The folder, and how it is known what should be mounted there."""
+class InstancesFolder:
+    """The folder of local disks, and where its expected mounts are known from.  Its methods block."""
 
     folder: Path
     mount: str = "auto"
     """``auto``, ``none``, or the mount point."""
     memory: Path | None = None
-    """The file that remembers what was mounted; None: nothing is remembered."""
+    """The file that records the mounts; None: nothing is recorded."""
     host: Host = field(default_factory=Host)
 
-    def problem(self, users: Mapping[str, Collection[str]]) -> Need | None:
-        """Say what keeps local disks from being seen; ``users`` has, by UUID, the names that guests have in the folder.
+    def need(self, users: Mapping[str, Collection[str]]) -> Need | None:
+        """Return the need that hides local disks; ``users`` has, by UUID, the names that guests have in the folder.
 
-        None: they can be seen, or there are none.
+        None: they are visible, or there are none.
         """
         found = self.host.find(str(self.folder))
         if missing := self._not_mounted(found.names):
@@ -55,37 +57,37 @@ class Place:
         if not users:
             return None
         if found.is_hidden or (found.is_folder and self.host.is_empty(str(self.folder)) is None):
-            # This process may not look: what is there is not known to be missing.
+            # This process may not read it: nothing is known to be missing.
             return None
         if not found.is_folder:
             return self._need(str(self.folder), self._not_there(len(users)))
         names = {name for each in users.values() for name in each}
         there = self.host.names_in(str(self.folder), MOST)
         kept = self.host.names_in(str(self.folder / KEPT), MOST)
-        if not names or not names.isdisjoint(map(_of_whom, [*there, *kept])) or (there and len(users) < SEVERAL):
+        if not names or not names.isdisjoint(map(_instance_of, [*there, *kept])) or (there and len(users) < SEVERAL):
             return None
         why = (
             f"it has nothing of the {len(users)} guests whose disks are in it: mount there what should be, "
-            f"or set {KEY} right"
+            f"or correct {KEY}"
         )
         return self._need(str(self.folder), why)
 
-    def is_seen(self) -> bool:
-        """Tell whether the folder is there, with all mounted that should be."""
+    def is_visible(self) -> bool:
+        """Check whether the folder exists, with all expected mounts."""
         found = self.host.find(str(self.folder))
         return found.is_folder and self._not_mounted(found.names) is None
 
-    def remember(self) -> None:
-        """Write down what is mounted there now, for the next boot; nothing where that cannot be written."""
+    def record(self) -> None:
+        """Record what is mounted there now, for the next boot."""
         if self.memory is None:
             return
         mounts, end = self.host.mounts(), self.host.find(str(self.folder)).end
-        # Not what a sandbox has bound onto itself.
+        # Not what a sandbox has bind-mounted onto itself.
         point = next((each for each in (end, *parents(end)) if each != "/" and mounts.is_mounted(each)), "")
         known = {"folder": str(self.folder), "mount": point}
         if point:
             known |= {"type": mounts.at[point].type, "source": mounts.at[point].source}
-        if self._remembered() != known:
+        if self._recorded() != known:
             made = self.memory.with_suffix(".new")
             made.write_text(json.dumps(known) + "\n", encoding="utf-8")
             made.replace(self.memory)
@@ -94,11 +96,11 @@ class Place:
         mounts = self.host.mounts()
         for point, why in self._expected(names).items():
             if not mounts.is_mounted(point):
-                return self._need(point, f"{KEY} = {self.folder} is on it, and {why}; mount it, {WAY_OUT}")
+                return self._need(point, f"{KEY} = {self.folder} is on it, and {why}; mount it, {REMEDY}")
         return None
 
     def _expected(self, names: Collection[str]) -> Mapping[str, str]:
-        """Give the mount points that the folder is on, each with why."""
+        """Return the expected mount points at or above the folder, each with the reason."""
         if self.mount == "none":
             return {}
         if self.mount != "auto":
@@ -106,13 +108,13 @@ class Place:
         named = self.host.expected_mounts()
         above = dict.fromkeys(point for name in names for point in (name, *parents(name)) if point != "/")
         found = {point: f"{named[point]} is not mounted there" for point in above if point in named}
-        was = self._remembered()
+        was = self._recorded()
         point = str(was.get("mount", ""))
         if point and was.get("folder") == str(self.folder) and point not in found:
             found[point] = f"{was.get('source')} ({was.get('type')}), which was there at the last start, is not mounted"
         return found
 
-    def _remembered(self) -> Mapping[str, object]:
+    def _recorded(self) -> Mapping[str, object]:
         try:
             known = json.loads("{}" if self.memory is None else read_file(self.memory))
         except (OSError, ValueError, RecursionError):
@@ -130,8 +132,8 @@ class Place:
         return Need(kind=NeedKind.MOUNT, name=name, state=NeedState.ABSENT, met_by=MetBy.HOST, why=why)
 
 
-def _of_whom(name: str) -> str:
-    """Give the name that a folder has while nothing is done with it: a resize and a deletion rename it."""
+def _instance_of(name: str) -> str:
+    """Return the UUID of a folder's instance: a resize and a deletion rename the folder."""
     found = _UUID_FOLDER.fullmatch(name)
     return found[1] if found else name
 
@@ -152,7 +154,7 @@ class LocalDisks:
         self._folder = str(options.instances_path)
         self._definitions = definitions
         self._disks = Disks(options.instances_path)
-        self._place = Place(options.instances_path, options.instances_mount, options.places_file)
+        self._folder_state = InstancesFolder(options.instances_path, options.instances_mount, options.places_file)
         self._room = Room(room, "place at the disk")
 
     def resize(self, count: int) -> None:
@@ -162,23 +164,23 @@ class LocalDisks:
     async def local_gb(self) -> int | None:
         """Return the size of the file system of the folder in GiB; None: the folder cannot be seen."""
         return await self._run(
-            "read the size of the disk", lambda: self._disks.local_gb() if self._place.is_seen() else None
+            "read the size of the disk", lambda: self._disks.local_gb() if self._folder_state.is_visible() else None
         )
 
     async def folder_needs(self, definitions: Sequence[Definition]) -> Sequence[Need]:
         """Return the need of the folder, and record what is mounted there; nothing if none of these guests uses it."""
         users = {one.uuid: one.local for one in definitions if one.local}
-        if need := await self._problem_of_folder(users):
+        if need := await self._need_of_folder(users):
             return [need]
         if not users:
             return []
         if self._options.may_change:
             try:
-                await self._run("record what is mounted", self._place.remember)
+                await self._run("record what is mounted", self._folder_state.record)
             except CallTimedOut:
                 raise
             except Exception as error:  # noqa: BLE001 - the next boot knows less, and that is all
-                log.warning("places.not_remembered", error=str(error.__cause__ or error))
+                log.warning("mounts.not_recorded", error=str(error.__cause__ or error))
         return [Need(kind=NeedKind.MOUNT, name=self._folder, state=NeedState.MET)]
 
     async def keep(self, uuid: str) -> Sequence[str]:
@@ -190,7 +192,7 @@ class LocalDisks:
     async def delete_kept(self, uuid: str, where: Sequence[str]) -> None:
         """Delete folders that were moved aside."""
         what = f"delete the kept disks of {uuid}"
-        if not await self._run(what, self._place.is_seen):
+        if not await self._run(what, self._folder_state.is_visible):
             why = "it is not there, or what should be mounted there is not"
             need = Need(kind=NeedKind.MOUNT, name=self._folder, state=NeedState.ABSENT, why=why)
             raise NeedNotMet(f"cannot {what}: {self._folder}: {why}", [need])
@@ -219,13 +221,13 @@ class LocalDisks:
         return await self._run(f"read the definition of {uuid}", partial(self._disks.definition, uuid))
 
     async def take_back(self, uuid: str) -> None:
-        """Give a guest the folder back that it had before a resize.
+        """Return a guest the folder back that it had before a resize.
 
         :raises NeedNotMet: neither that one nor its own exists, though it has disks here.
         """
         what = f"take the disks of {uuid} back"
         await self.require_visible(what, uuid)
-        if await self._run(what, partial(self._disks.take_back, uuid)):
+        if await self._run(what, partial(self._disks.restore_before_resize, uuid)):
             return
         there = await self._run(what, self._disks.of(uuid).is_dir)
         if not there and any(one.local for one in await self._definitions(frozenset({uuid}))):
@@ -254,7 +256,7 @@ class LocalDisks:
 
         :raises NeedNotMet: it cannot.
         """
-        if need := await self._problem_of_folder(await self._in_folder(uuid)):
+        if need := await self._need_of_folder(await self._in_folder(uuid)):
             raise NeedNotMet(f"cannot {what}: {need.name}: {need.why}", [need])
 
     async def _in_folder(self, uuid: str) -> Mapping[str, Collection[str]]:
@@ -264,11 +266,11 @@ class LocalDisks:
             return {one.uuid: one.local for one in own if one.local}
         return {uuid: ()} if any(one.local for one in await self._definitions(None)) else {}
 
-    async def _problem_of_folder(self, users: Mapping[str, Collection[str]]) -> Need | None:
+    async def _need_of_folder(self, users: Mapping[str, Collection[str]]) -> Need | None:
         deadline_s = self._options.call_deadline
         try:
             return await on_disk(
-                f"check {self._folder}", partial(self._place.problem, users), room=self._room, deadline_s=deadline_s
+                f"check {self._folder}", partial(self._folder_state.need, users), room=self._room, deadline_s=deadline_s
             )
         except NotSent:
             raise

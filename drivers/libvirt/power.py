@@ -20,10 +20,10 @@ from bringup.drivers.libvirt.errors import (
     GuestBusy,
     NotAllowed,
     NotInThatState,
-    is_slow_to_die,
+    is_kill_pending,
 )
 from bringup.drivers.libvirt.hypervisor import Hypervisor, Look
-from bringup.drivers.libvirt.start import AFRESH, Starting
+from bringup.drivers.libvirt.start import BOOTED_AFRESH, Start
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ Check = Callable[[], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Rebooting:
+class RebootProgress:
     """How far a hard reboot is."""
 
     was_off: bool = False
@@ -60,7 +60,7 @@ class Power:
         :raises NeedNotMet: ``check`` has raised it, or libvirt refused for want of something.
         """
         await check()
-        starting = Starting(self._host.libvirt, anew=anew)
+        starting = Start(self._host.libvirt, anew=anew)
         try:
             await self._host.do("start", uuid, starting.act)
         except (
@@ -77,7 +77,7 @@ class Power:
         except DriverError as error:
             raise starting.meaning_of(error) from error.__cause__
         if starting.lost_memory:
-            log.warning("libvirt.saved_memory_lost", instance=uuid, means=AFRESH)
+            log.warning("libvirt.saved_memory_lost", instance=uuid, means=BOOTED_AFRESH)
 
     async def power_on(self, uuid: str, check: Check) -> None:
         """Have a guest run: woken up where it sleeps, started anew where it is paused or crashed."""
@@ -90,7 +90,7 @@ class Power:
         if look.active:
             # One that cannot be started again is not stopped.
             await check()
-            await self.pull_the_plug(uuid, look)
+            await self.power_off_now(uuid, look)
         await self.start(uuid, check)
 
     async def resume_on_boot(self, uuid: str, check: Check) -> None:
@@ -100,21 +100,21 @@ class Power:
             return
         if look.active:
             await check()
-            await self.pull_the_plug(uuid, look)
+            await self.power_off_now(uuid, look)
         await self.start(uuid, check)
 
-    async def hard_reboot(self, uuid: str, course: Rebooting, check: Check) -> None:
+    async def hard_reboot(self, uuid: str, course: RebootProgress, check: Check) -> None:
         """Pull the plug and start; an attempt after the first goes on where that one was."""
         look = await self._host.look(uuid)
         if course.was_off and look.state is RUNNING:
             return
         if look.active:
             await check()
-            await self.pull_the_plug(uuid, look)
+            await self.power_off_now(uuid, look)
         course.was_off = True
         await self.start(uuid, check, anew=True)
 
-    async def ask_to_shut_down(self, uuid: str, *, deadline: float, every_s: float) -> bool:
+    async def request_shutdown(self, uuid: str, *, deadline: float, every_s: float) -> bool:
         """Ask a guest to shut down, again each ``every_s``; tell whether it did before ``deadline``.
 
         ``deadline`` is of the clock of :func:`anyio.current_time`.
@@ -133,10 +133,10 @@ class Power:
                 try:
                     await self._host.do("shut down", uuid, lambda domain: domain.shutdown())
                 except (NotInThatState, GuestBusy) as error:
-                    log.debug("libvirt.not_asked", instance=uuid, error=str(error.__cause__))
+                    log.debug("libvirt.shutdown_not_sent", instance=uuid, error=str(error.__cause__))
             await anyio.sleep(min(self._host.options.poll_s, max(0.0, deadline - now)))
 
-    async def pull_the_plug(self, uuid: str, look: Look | None = None) -> None:
+    async def power_off_now(self, uuid: str, look: Look | None = None) -> None:
         """Stop a guest at once; one that is off is fine.
 
         :raises InstancePowerOffFailure: it is still there.
@@ -156,10 +156,10 @@ class Power:
             except DriverError as error:
                 cause = error.__cause__
                 libvirt = self._host.libvirt
-                slow = isinstance(cause, libvirt.libvirtError) and is_slow_to_die(cause, libvirt)
+                slow = isinstance(cause, libvirt.libvirtError) and is_kill_pending(cause, libvirt)
                 if not slow:
                     raise
-                log.warning("libvirt.slow_to_die", instance=uuid, attempt=attempt)
+                log.warning("libvirt.kill_pending", instance=uuid, attempt=attempt)
             if not (await self._host.look(uuid)).active:
                 return
         raise InstancePowerOffFailure(f"cannot stop {uuid}: it is still there after it was killed {KILLS} times")

@@ -1,6 +1,7 @@
-"""What a live snapshot leaves that was cut short: a copy that goes on for ever, and a guest without a definition.
+"""Repairs of guests whose live snapshot, resize or cold migration was interrupted.
 
-Nova takes the definition of a guest away while its disk is copied, for older libvirts copied only then.
+A live snapshot leaves a copy that never ends, and a guest without a definition: Nova deletes the definition of a guest
+while its disk is copied, since older libvirts copied only then.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ import structlog
 
 from bringup.drivers.base import InstanceNotFound
 from bringup.drivers.libvirt.binding import Connection, Domain
-from bringup.drivers.libvirt.definitions import Copying, checked, copies_of
+from bringup.drivers.libvirt.definitions import DiskCopy, copies_of, require_definition_of
 from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.power import Power
 
@@ -17,15 +18,15 @@ log = structlog.get_logger()
 
 
 async def clean_up_after_snapshot(hypervisor: Hypervisor, power: Power, uuid: str, left: list[Path]) -> None:
-    """End copies of disks, give the guest its definition back; ``left`` gets the files that were being written.
+    """Stop copies of disks, restore the guest's definition; the files that were being written are added to ``left``.
 
-    They are known for as long as the copy goes on only: so they are noted before it is ended.
+    libvirt reports them only while the copy runs: so they are added before it is stopped.
     """
     look = await hypervisor.look(uuid)
-    copies: list[Copying] = []
+    copies: list[DiskCopy] = []
     if look.active:
-        ask = f"look for a snapshot of {uuid}"
-        copies = await hypervisor.ask(ask, lambda connection: copies_of(connection.lookupByUUIDString(uuid).XMLDesc()))
+        what = f"find a snapshot of {uuid}"
+        copies = await hypervisor.ask(what, lambda connection: copies_of(connection.lookupByUUIDString(uuid).XMLDesc()))
     left += [copy.to for copy in copies if copy.to is not None]
     for copy in copies:
 
@@ -34,23 +35,23 @@ async def clean_up_after_snapshot(hypervisor: Hypervisor, power: Power, uuid: st
             if domain.blockJobInfo(disk):
                 domain.blockJobAbort(disk)
 
-        await hypervisor.do("end the copy of a disk of", uuid, end)
+        await hypervisor.do("stop the copy of a disk of", uuid, end)
         log.info("libvirt.snapshot_ended", instance=uuid, disk=copy.disk, to=str(copy.to))
     if look.active and not look.persistent:
         await power.keep_definition(uuid)
 
 
-async def take_back(hypervisor: Hypervisor, uuid: str, definition: str | None) -> None:
-    """Make sure that a guest is defined, with ``definition`` where it is not; one that is stays as it is.
+async def define_again(hypervisor: Hypervisor, uuid: str, definition: str | None) -> None:
+    """Define a guest with ``definition`` if libvirt has lost it; one that is defined stays as it is.
 
-    :raises InstanceNotFound: it is not, and there is no definition of it.
+    :raises InstanceNotFound: it is not defined, and ``definition`` is None.
     """
     try:
         await hypervisor.look(uuid)
     except InstanceNotFound:
         if definition is None:
             raise
-        xml = checked(definition, uuid)
+        xml = require_definition_of(definition, uuid)
 
         def define(connection: Connection) -> None:
             connection.defineXML(xml)

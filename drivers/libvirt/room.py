@@ -6,7 +6,7 @@ free for as long as one call may take: then what is inside hangs.
 
 import anyio
 
-from bringup.drivers.deadlines import not_counted
+from bringup.drivers.deadlines import pause_deadlines
 from bringup.drivers.libvirt.errors import NotSent
 
 
@@ -35,7 +35,7 @@ class Room:
         :raises NotSent: nothing became free in ``patience_s``.
         """
         place = object()
-        with not_counted(), anyio.move_on_after(patience_s) as scope:
+        with pause_deadlines(), anyio.move_on_after(patience_s) as scope:
             self._waiting[scope] = patience_s
             try:
                 await self._limiter.acquire_on_behalf_of(place)

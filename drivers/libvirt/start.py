@@ -1,4 +1,8 @@
-"""One start of a guest: what is called, and what it means that libvirt refused, or said nothing of it."""
+"""One start of a guest: the call, and what it means that libvirt refuses it or does not answer.
+
+A check before a start and the start are two moments: what disappears between them must not be reported as the guest's
+fault.
+"""
 
 import errno
 import re
@@ -42,7 +46,7 @@ ERRNOS: Final = (
     errno.EAGAIN,
     errno.EBUSY,
 )
-# The first that fits; a group is the name of what is missing.
+# The first match counts; a group is the name of what is missing.
 WORDS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), kind, met_by)
     for pattern, kind, met_by in (
@@ -79,83 +83,85 @@ GONE: Final = re.compile(
     r"connection reset by peer|temporary failure in name resolution|name or service not known|"
     r"unexpected end-of-file before all bytes were read|requested export not available|"
     r"resource temporarily unavailable|device or resource busy|"
-    # The lease of a client that lost its power expires, or whoever holds the lock lets go: it is never forced.
+    # The lease of a client that lost its power expires, or the owner of the lock releases it: it is never forced.
     r"failed to get (?:shared )?\"?[a-z ]+\"? lock|is another process using",
     re.IGNORECASE,
 )
 _QUOTED: Final = re.compile(r"'(/[^']*)'|\"(/[^\"]*)\"|[\s:=](/[^\s:,'\"]+)")
 
 
-def missing_in(error: LibvirtError, libvirt: Any) -> Need | None:
-    """Give what a start that failed was missing; None: it failed for another reason."""
+def missing_need(error: LibvirtError, libvirt: Any) -> Need | None:
+    """Return the need for lack of which a start failed; None: it failed for another reason."""
     message = error.get_error_message() or ""
     for name, (kind, met_by) in CODES.items():
         if error.get_error_code() == getattr(libvirt, name, None):
             named = re.search(r"'([^']+)'", message)
-            return _missing(kind, message, met_by, named[1] if named else "")
-    # A person has to say who may read what; only of QEMU itself it is this host that is wrong.
+            return _missing_need(kind, message, met_by, named[1] if named else "")
+    # An operator decides who may read what; only for QEMU itself this host is wrong.
     denied = re.search(r"permission denied", message, re.IGNORECASE)
     for pattern, kind, met_by in WORDS:
         if (found := pattern.search(message)) and (not denied or kind is MACHINE):
-            return _missing(kind, message, met_by, next(filter(None, found.groups()), ""))
+            return _missing_need(kind, message, met_by, next(filter(None, found.groups()), ""))
     if denied:
         return None
     code = error.get_error_code()
     if GONE.search(message) or (code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() in ERRNOS):
-        return _missing(DISK, message, HOST)
+        return _missing_need(DISK, message, HOST)
     return None
 
 
-def _missing(kind: NeedKind, message: str, met_by: MetBy, name: str = "") -> Need:
+def _missing_need(kind: NeedKind, message: str, met_by: MetBy, name: str = "") -> Need:
     quoted = _QUOTED.search(message)
     name = name or (next(filter(None, quoted.groups()), "") if quoted else "")
-    why = " ".join(message.split()) or "libvirt does not say what"
-    return need(kind, name or f"a {kind.value.replace('_', ' ')} that libvirt misses", met_by=met_by, absent=why)
+    why = " ".join(message.split()) or "libvirt does not report what"
+    return need(kind, name or f"a {kind.value.replace('_', ' ')} that libvirt lacks", met_by=met_by, absent=why)
 
 
 OF_THE_IMAGE: Final = "load of migration failed"
-AFRESH: Final = "its managed save image was empty or cut short, libvirt threw it away, and the guest booted afresh"
+BOOTED_AFRESH: Final = (
+    "its managed save image was empty or truncated, libvirt discarded it, and the guest booted afresh"
+)
 
-UNSETTLED: Final[tuple[tuple[type[DriverError], NeedKind, str, str], ...]] = (
-    (NotSent, NeedKind.MACHINE, "free connection to libvirt", "what holds the connections hangs"),
-    (CallTimedOut, NeedKind.MACHINE, "answer of libvirt", "it gave none in time; the guest may still start"),
-    (ConnectionLost, NeedKind.MACHINE, "libvirt", "it went away and is not back yet"),
+HOST_FAILURES: Final[tuple[tuple[type[DriverError], NeedKind, str, str], ...]] = (
+    (NotSent, NeedKind.MACHINE, "free connection to libvirt", "the calls that use the connections hang"),
+    (CallTimedOut, NeedKind.MACHINE, "answer of libvirt", "there was none in time; the guest may still start"),
+    (ConnectionLost, NeedKind.MACHINE, "libvirt", "it is unavailable"),
     (GuestBusy, NeedKind.MACHINE, "guest that nothing else works on", "libvirt still works on it"),
     (DiskFull, NeedKind.DISK, "room where libvirt and QEMU write", "that disk is full or failing"),
 )
-"""What says nothing against a guest: it may have been started, or can be as soon as the host has recovered."""
+"""Errors that are no problem of the guest: it may have been started, or can be once the host has recovered."""
 
 
 @asynccontextmanager
-async def deferring() -> AsyncIterator[None]:
-    """Turn a failure that says nothing of the guest into a need of its host.
+async def deferred_on_host_failure() -> AsyncIterator[None]:
+    """Convert a failure that is no problem of the guest into a need of its host.
 
-    :raises NeedNotMet: what becomes of the start is not known, or the host could not do it now.
+    :raises NeedNotMet: the outcome of the start is unknown, or the host could not do it now.
     """
     try:
         yield
     except (CallTimedOut, ConnectionLost, GuestBusy, DiskFull) as error:
-        raise NeedNotMet(str(error), [_unsettled(error)]) from error.__cause__
+        raise NeedNotMet(str(error), [_need_of_host(error)]) from error.__cause__
 
 
-def _unsettled(error: DriverError) -> Need:
-    return next(need(kind, name, unverified=why) for cls, kind, name, why in UNSETTLED if isinstance(error, cls))
+def _need_of_host(error: DriverError) -> Need:
+    return next(need(kind, name, unverified=why) for cls, kind, name, why in HOST_FAILURES if isinstance(error, cls))
 
 
-class Starting:
-    """A call that starts a guest."""
+class Start:
+    """A call that starts a guest, and its outcome."""
 
     def __init__(self, libvirt: Any, *, anew: bool) -> None:
-        """``anew``: a managed save image is thrown away."""
+        """Store the options; with ``anew`` a managed save image is discarded."""
         self._libvirt = libvirt
         self._anew = anew
         self._saved = False
         self._name = ""
         self.lost_memory = False
-        """It had a managed save image, and has not gone on from it."""
+        """It had a managed save image, and was not restored from it."""
 
     def act(self, domain: Domain) -> None:
-        """Start; blocks."""
+        """Start the guest; blocks."""
         self._name = domain.name()
         self._saved = bool(domain.hasManagedSaveImage())
         if self._anew and self._saved:
@@ -168,20 +174,20 @@ class Starting:
             self.lost_memory = (state, reason) == (self._libvirt.VIR_DOMAIN_RUNNING, booted)
 
     def meaning_of(self, error: DriverError) -> DriverError:
-        """Give what is to be raised for a start that was refused."""
+        """Return the error to raise for a start that was refused."""
         cause = error.__cause__
         if not isinstance(cause, self._libvirt.libvirtError):
             return error
-        goes_on = self._saved and not self._anew
-        # QEMU ends what it says of an image that is cut short with "Input/output error", as of a disk that fails.
-        missing = None if goes_on and OF_THE_IMAGE in str(cause) else missing_in(cause, self._libvirt)
+        restores = self._saved and not self._anew
+        # QEMU's message about a truncated image ends with "Input/output error", as of a disk that fails.
+        missing = None if restores and OF_THE_IMAGE in str(cause) else missing_need(cause, self._libvirt)
         if missing is not None:
             return NeedNotMet(f"{error}: something of this host is missing", [missing])
-        if goes_on:
+        if restores:
             remove = f"virsh managedsave-remove {self._name}"
-            why = f"libvirt cannot go on from it; {remove} throws it away, and the guest boots afresh"
+            why = f"libvirt cannot restore it; {remove} discards it, and the guest boots afresh"
             image = need(NeedKind.MEMORY, f"managed save image of {self._name}", met_by=MetBy.PERSON, unverified=why)
             return NeedNotMet(
-                f"{error} from its managed save image: mend that, or drop the saved memory with {remove}", [image]
+                f"{error} from its managed save image: repair that, or discard the saved memory with {remove}", [image]
             )
         return error

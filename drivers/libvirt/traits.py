@@ -1,6 +1,6 @@
-"""What a host can do in the names of os-traits, read from libvirt's capabilities as Nova does.
+"""Traits of a host as names of os-traits, from libvirt's capabilities as Nova reads them.
 
-Of KVM nothing is said: that ``/dev/kvm`` opens is no proof that a guest runs on it.
+There is no trait of KVM: that ``/dev/kvm`` opens is no proof that a guest runs on it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from bringup.drivers.libvirt import definitions
 from bringup.drivers.libvirt.binding import Connection
 
 _PREFIX: Final = "HW_CPU_X86_"
-# Names that are libvirt's and, in capitals and without dots, those of os-traits.
+# Names of libvirt that, in capitals and without dots, are those of os-traits.
 _SAME: Final = frozenset(
     """3dnow abm avx avx2 avx512f avx512cd avx512pf avx512er avx512vl avx512bw avx512dq avx512vbmi avx512ifma bmi2 f16c
     fma4 mmx mpx pdpe1gb sse sse2 sse3 ssse3 sse4.1 sse4.2 sse4a stibp tbm xop""".split()  # noqa: SIM905 - read as prose
@@ -52,7 +52,7 @@ _ARCHITECTURES: Final = frozenset({"AARCH64", "I686", "PPC64", "PPC64LE", "S390X
 
 
 def cpu_traits(features: Iterable[str]) -> frozenset[str]:
-    """Give the traits of CPU features in libvirt's names; those that os-traits does not know have none."""
+    """Return the traits of CPU features in libvirt's names; those that os-traits does not know are ignored."""
     names: set[str] = set()
     for feature in features:
         if feature in _SAME:
@@ -62,7 +62,7 @@ def cpu_traits(features: Iterable[str]) -> frozenset[str]:
 
 
 def traits_of(connection: Connection, libvirt: Any) -> frozenset[str]:
-    """Ask for all of them; what a hypervisor cannot tell is left out."""
+    """Return all traits; those that the hypervisor does not report are missing."""
     arch, cpu = definitions.host_cpu(connection.getCapabilities())
     traits = _known(_ARCHITECTURES, "HW_ARCH_", (arch,))
     with suppress(libvirt.libvirtError):

@@ -36,7 +36,7 @@ class HostNetwork:
         """
         needs = []
         plugging = self._plugging
-        if plugging is not None and any(plugging.wants_open_vswitch(guest) for guest in guests):
+        if plugging is not None and any(plugging.needs_open_vswitch(guest) for guest in guests):
             needs.append(await plugging.look())
         if self._firewall is not None:
             needs.append(await self._firewall.look())

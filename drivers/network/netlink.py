@@ -1,8 +1,8 @@
-"""Looks at links of this host and changes them, over netlink.  What to change stands in the plan of ``links``.
+"""Links of this host, read and changed over netlink; ``rules/links`` computes the steps.
 
 pyroute2's asynchronous calls need asyncio's loop; its synchronous ones bring a loop of their own, so they run in a
 worker thread, under both of anyio's backends.  A call that hangs (the kernel's lock of all links can be held for long)
-is left behind at the deadline: its thread ends when the kernel lets it go, and its steps may be repeated by then.
+is abandoned at the deadline: its thread ends when the kernel answers, and its steps may have been repeated by then.
 """
 
 import errno
@@ -27,8 +27,8 @@ from bringup.drivers.network.rules.links import (
     LinkWanted,
     SetLink,
     Step,
-    missing,
     names_of,
+    steps_to,
 )
 from bringup.drivers.network.rules.vifs import VifProblem
 
@@ -40,13 +40,13 @@ THREADS = 8
 IPV6_OFF = "/proc/sys/net/ipv6/conf/{}/disable_ipv6"
 TAP = 2
 IFF_UP = 0x1
-# What is wrong with what was asked for; whatever else the kernel says, this host lacks something.
+# The request is wrong; with any other error this host lacks something.
 WRONG = frozenset(
     {errno.EINVAL, errno.ERANGE, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT, errno.ENAMETOOLONG, errno.EMSGSIZE}
 )
-NO_LEAVE = "; give the daemon CAP_NET_ADMIN, as systemd/with-network/bringup.conf does"
-# No leave, no module of the kernel, no /dev/net/tun.
-FOR_A_PERSON = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOENT})
+NO_PERMISSION = "; give the daemon CAP_NET_ADMIN, as systemd/with-network/bringup.conf does"
+# No permission, no module of the kernel, no /dev/net/tun.
+FOR_OPERATOR = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOENT})
 
 Given = TypeVar("Given")
 
@@ -55,21 +55,21 @@ class Netlink:
     """The links of the network namespace that the process is in."""
 
     def __init__(self, *, deadline_s: float) -> None:
-        """Take how long one call may take, however many VIFs it is for."""
+        """Store the deadline of one call, however many VIFs it is for."""
         self._deadline_s = deadline_s
         self._limiter = anyio.CapacityLimiter(THREADS)
 
     async def ensure(self, each: Sequence[Sequence[LinkWanted]]) -> Sequence[Exception | None]:
-        """Make what is wanted, over one socket; the answer is what went wrong with each, in order.
+        """Create what is required, over one socket; return what failed for each, in order.
 
-        :raises NeedNotMet: it was not over in time, so nothing is known of any of them.
+        :raises NeedNotMet: it did not end in time, so the state of all of them is unknown.
         """
         return await self._call(lambda: _ensure(each))
 
     async def delete(self, names: Sequence[str]) -> None:
-        """Take links away that may be there.
+        """Delete links that may exist.
 
-        :raises DriverError: one of them could not be.
+        :raises DriverError: that failed for one of them.
         """
         await self._call(lambda: _delete(names))
 
@@ -91,9 +91,9 @@ def _ensure(each: Sequence[Sequence[LinkWanted]]) -> list[Exception | None]:
 
 
 def _attempted(ipr: Any, links: Sequence[LinkWanted]) -> Exception | None:
-    what, name = "look at the links", links[0].name
+    what, name = "read the links", links[0].name
     try:
-        for step in missing(links, _look(ipr, names_of(links))):
+        for step in steps_to(links, _read_links(ipr, names_of(links))):
             what, name = f"change the device {step.name}", step.name
             _carry_out(ipr, step)
     except VifProblem as problem:
@@ -104,8 +104,8 @@ def _attempted(ipr: Any, links: Sequence[LinkWanted]) -> Exception | None:
         code = _code(error)
         failure: DriverError = VirtualInterfacePlugError(f"cannot {what}: the kernel refused")
         if code not in WRONG:
-            met_by = MetBy.PERSON if code in FOR_A_PERSON else MetBy.HOST
-            refused = f"the kernel refused{NO_LEAVE if code == errno.EPERM else ''}"
+            met_by = MetBy.PERSON if code in FOR_OPERATOR else MetBy.HOST
+            refused = f"the kernel refused{NO_PERMISSION if code == errno.EPERM else ''}"
             failure = _lacking(f"cannot {what}: {refused}", name, NeedState.UNVERIFIED, met_by)
         failure.__cause__ = error
         return failure
@@ -117,7 +117,7 @@ def _lacking(sentence: str, name: str, state: NeedState, met_by: MetBy = MetBy.H
     return NeedNotMet(sentence, [need])
 
 
-def _look(ipr: Any, names: Iterable[str]) -> Mapping[str, Link]:
+def _read_links(ipr: Any, names: Iterable[str]) -> Mapping[str, Link]:
     seen = {}
     for name in names:
         try:
@@ -141,13 +141,13 @@ def _carry_out(ipr: Any, step: Step) -> None:
     match step:
         case AddBridge():
             _add(ipr, step.name, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0, mtu=step.mtu)
-            _give_no_address(ipr, step.name)
+            _disable_addresses(ipr, step.name)
         case AddVeth():
             _add(ipr, step.name, kind="veth", peer=step.peer)
         case AddTap():
             _add(ipr, step.name, kind="tun", tun_type=TAP, tun_multi_queue=int(step.multi_queue))
             if step.silent:
-                _give_no_address(ipr, step.name)
+                _disable_addresses(ipr, step.name)
             if step.mac is not None:
                 ipr.link("set", index=_index(step.name), address=step.mac)
         case SetLink():
@@ -163,22 +163,22 @@ def _carry_out(ipr: Any, step: Step) -> None:
             assert_never(step)
 
 
-def _give_no_address(ipr: Any, name: str) -> None:
-    """Keep a device from making itself an address (as os-vif).
+def _disable_addresses(ipr: Any, name: str) -> None:
+    """Keep a device from configuring an address for itself (as os-vif).
 
-    By that of a bridge guests would reach the host; that of a tap with its guest's MAC would be the guest's own.
+    Guests could reach the host by the address of a bridge; that of a tap with its guest's MAC is the guest's own.
     """
     none = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", 1)]})]}
     with suppress(*_failures()):
         # Fails where the kernel has no IPv6.
         ipr.link("set", index=_index(name), IFLA_AF_SPEC=none)
     with suppress(OSError):
-        # Stronger, for it takes none from a router either; a unit with ProtectKernelTunables= may not.
+        # Stronger, since it accepts none from a router either; a unit with ProtectKernelTunables= may not.
         Path(IPV6_OFF.format(name)).write_text("1", encoding="ascii")
 
 
 def _add(ipr: Any, name: str, **values: Any) -> None:
-    """Make a link; one that is there, or that somebody made since the look, is fine."""
+    """Create a link; one that exists by now is fine."""
     try:
         ipr.link("add", ifname=name, **{key: value for key, value in values.items() if value is not None})
     except _failures() as error:
@@ -230,4 +230,4 @@ def _opened() -> Any:
     try:
         return IPRoute()
     except _failures() as error:
-        raise _lacking("cannot speak to the kernel over netlink", "netlink", NeedState.UNVERIFIED) from error
+        raise _lacking("cannot open netlink to the kernel", "netlink", NeedState.UNVERIFIED) from error

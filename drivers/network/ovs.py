@@ -1,6 +1,9 @@
-"""Ports in Open vSwitch: the words of ``ovs-vsctl`` for them (pure), and one transaction for many of them.
+"""Ports in Open vSwitch: their arguments for ``ovs-vsctl`` (pure), and one transaction for many of them.
 
-A port that is there stays: Neutron's agent keeps its VLAN on it.
+An existing port stays: Neutron's agent keeps its VLAN on it.  Before a change it is checked whether the switch itself
+runs, since its database answers long before, and accepts changes that nobody carries out: ``ovs-vswitchd`` holds a lock
+of its database while it is connected.  A request for that lock returns at once whether it is held, and changes nothing
+of the database (RFC 7047, 4.1.8).  ``ovs-vsctl`` has no command for that.
 """
 
 import json
@@ -24,18 +27,18 @@ LONGEST_ANSWER = 65536
 
 
 class DatabaseSilent(Exception):
-    """The database could not be asked; the text says why."""
+    """The database does not answer; the message has the cause."""
 
 
 def default_address() -> str:
-    """Give where ``ovs-vsctl`` looks when it is told nothing."""
+    """Return the address that ``ovs-vsctl`` uses by default."""
     return f"unix:{os.environ.get('OVS_RUNDIR', RUN_DIRECTORY)}/db.sock"
 
 
 async def switch_runs(address: str) -> bool | None:
-    """Tell whether a switch works with the database at ``address``; None: it cannot be asked in this way (TLS).
+    """Check whether a switch is connected to the database at ``address``; None: this cannot be checked (TLS).
 
-    :raises DatabaseSilent: it cannot be reached, or says something else.
+    :raises DatabaseSilent: it cannot be reached, or its answer is none of a database.
     """
     scheme, _, rest = address.partition(":")
     try:
@@ -59,12 +62,12 @@ async def switch_runs(address: str) -> bool | None:
     result = answer.get("result")
     if not isinstance(result, dict) or "locked" not in result:
         raise DatabaseSilent(f"{address} does not answer as a database: {str(answer)[:200]}")
-    # It is let go of with the connection.
+    # Closing the connection releases the lock.
     return not result["locked"]
 
 
 async def _answer(stream: ByteStream) -> dict[str, Any]:
-    """Read what comes until it is whole; there is one answer."""
+    """Read until the one answer is complete."""
     decoder = json.JSONDecoder()
     received = b""
     while len(received) < LONGEST_ANSWER:
@@ -80,24 +83,24 @@ async def _answer(stream: ByteStream) -> dict[str, Any]:
 
 
 NAME: Final = "Open vSwitch"
-AWAY: Final = re.compile(r"database connection failed|connection attempt failed|Permission denied")
-TO_DO: Final = "start it (Debian: systemctl start openvswitch-switch)"
-DOES_NOT_RUN: Final = f"its database answers and ovs-vswitchd does not run; {TO_DO}"
-LOOK_S: Final = 5.0
-"""How long a look takes at most: it takes milliseconds."""
+UNAVAILABLE: Final = re.compile(r"database connection failed|connection attempt failed|Permission denied")
+REMEDY: Final = "start it (Debian: systemctl start openvswitch-switch)"
+DOES_NOT_RUN: Final = f"its database answers and ovs-vswitchd does not run; {REMEDY}"
+CHECK_S: Final = 5.0
+"""Deadline of the check whether the switch runs: it takes milliseconds."""
 
 OWNERS = ("vm-uuid", "vm-id")
-"""What Nova and we, and what libvirt, keep the instance's UUID by."""
+"""Keys of the instance's UUID: of Nova and bringup, and of libvirt."""
 DEAD_VLAN = ("tag=4095", "vlan_mode=trunk", "trunks=4095")
-"""No packet of it leaves: Neutron's dead VLAN, as os-vif sets it."""
+"""No packet of the port leaves: Neutron's dead VLAN, as os-vif sets it."""
 MOST = 200
-"""Ports in a transaction: it is a command line."""
+"""Most ports in a transaction: it is a command line."""
 
 
-def words_for(ports: Iterable[OvsPort], bridges: frozenset[str], *, isolated: bool = False) -> list[str]:
-    """Give the transaction that makes ports ready, where ``bridges`` are there already; empty: nothing is missing.
+def arguments_for(ports: Iterable[OvsPort], bridges: frozenset[str], *, isolated: bool = False) -> list[str]:
+    """Return the transaction that makes ports ready if ``bridges`` exist already; empty: nothing is missing.
 
-    ``isolated``: a port that is made here is in no network before Neutron's agent has put it into its own.
+    ``isolated``: a new port is in no network before Neutron's agent has moved it into its own.
     """
     words: list[str] = []
     there = set(bridges)
@@ -111,19 +114,19 @@ def words_for(ports: Iterable[OvsPort], bridges: frozenset[str], *, isolated: bo
 
 
 def _bridge(port: OvsPort) -> Iterator[str]:
-    # os-vif makes it too.
+    # os-vif creates it too.
     yield from ("--", "--may-exist", "add-br", port.bridge)
     values = [] if port.datapath_type is None else [f"datapath_type={port.datapath_type}"]
     if not port.is_trunk:
-        # As Neutron's agent and OVN will make it: until their flows are there, a bridge that forwards by itself would
-        # join the tenants' networks.  That of a trunk has no flows, and carries one port.
+        # As Neutron's agent and OVN create it: before their flows exist, a bridge that forwards by itself would join
+        # the tenants' networks.  The bridge of a trunk has no flows, and carries one port.
         values.append("fail_mode=secure")
     if values:
         yield from ("--", "set", "Bridge", port.bridge, *values)
 
 
 def _port(port: OvsPort, name: str, *, isolated: bool) -> Iterator[str]:
-    # What stands behind its name is for a port that is made: one that is there keeps its VLAN.
+    # The arguments after the name apply to a new port only: an existing one keeps its VLAN.
     dead = DEAD_VLAN if isolated else ()
     yield from ("--", "--may-exist", "add-port", port.bridge, name, *dead, "--", "set", "Interface", name)
     yield f'external_ids:iface-id="{port.interface_id}"'
@@ -131,7 +134,7 @@ def _port(port: OvsPort, name: str, *, isolated: bool) -> Iterator[str]:
     yield f'external_ids:attached-mac="{port.mac}"'
     yield f'external_ids:vm-uuid="{port.instance}"'
     if port.is_trunk:
-        # Neutron cleans up by it.
+        # Neutron's cleanup uses it.
         yield f'external_ids:bridge_name="{port.bridge}"'
     if port.type is not None:
         yield f"type={port.type}"
@@ -142,39 +145,39 @@ def _port(port: OvsPort, name: str, *, isolated: bool) -> Iterator[str]:
 
 
 def ports_of(instance: str, answer: str) -> list[str]:
-    """Find the ports of an instance in what ``ovs-vsctl --format=json`` lists: names and external ids.
+    """Return the names of an instance's ports in the output of ``ovs-vsctl --format=json list``.
 
-    Those that libvirt made outlive a host that died, as the database does.
+    Ports that libvirt created survive a crash of the host, as the database does.
     """
     return [name for name, (_, ids) in json.loads(answer)["data"] if instance in (dict(ids).get(key) for key in OWNERS)]
 
 
 class OpenVSwitch:
-    """The Open vSwitch of this host, by way of ``ovs-vsctl``."""
+    """Open vSwitch of this host, through ``ovs-vsctl``."""
 
     def __init__(self, *, database: str | None, deadline_s: float, isolates: bool = False) -> None:
-        """Take where the database listens (``unix:PATH``; None: where ovs-vsctl looks), and a deadline a call.
+        """Store the address of the database (``unix:PATH``; None: ovs-vsctl's default) and the deadline of a call.
 
-        ``isolates``: ports that are made are in no network until Neutron's agent has put them into one.
+        ``isolates``: new ports are in no network until Neutron's agent has moved them into one.
         """
         self._isolates = isolates
         where = () if database is None else (f"--db={database}",)
         self._address = database or default_address()
-        self._look_s = min(deadline_s, LOOK_S)
+        self._check_s = min(deadline_s, CHECK_S)
         self._command = Command(
             program="ovs-vsctl",
             package="openvswitch-switch",
             arguments=where,
             deadline_s=deadline_s,
             service=NAME,
-            away=AWAY,
-            to_do=TO_DO,
-            to_let_in="let the daemon's user use the socket of its database (openstack.conf of its unit says how)",
+            unavailable_text=UNAVAILABLE,
+            remedy=REMEDY,
+            remedy_access="let the daemon's user use the socket of its database (openstack.conf of its unit says how)",
         )
         self._gathering = Gathering[OvsPort, None](self._make_ready, failure=DriverError, repeatable=True, most=MOST)
 
     async def look(self) -> Need:
-        """Tell whether database and switch answer; nothing is changed."""
+        """Return whether database and switch answer, as a need; nothing is changed."""
         try:
             await self._bridges()
         except CommandUnavailable as error:
@@ -182,18 +185,18 @@ class OpenVSwitch:
         return Need(kind=NeedKind.NETWORK, name=NAME, state=NeedState.MET)
 
     async def ensure(self, port: OvsPort) -> None:
-        """Make a port ready, and its bridge; what is asked for meanwhile shares a transaction.
+        """Make a port and its bridge ready; requests that arrive meanwhile share a transaction.
 
-        :raises DriverError: it could not be.
+        :raises DriverError: that failed.
         """
         await self._gathering.submit(port)
 
     async def forget(self, instance: str, trunks: Iterable[str] = ()) -> list[str]:
-        """Remove the ports of an instance and the bridges of its trunks; give the names of the ports.
+        """Delete the ports of an instance and the bridges of its trunks; return the names of the ports.
 
-        :raises CommandUnavailable: Open vSwitch is away.
+        :raises CommandUnavailable: Open vSwitch is unavailable.
         """
-        await self._see_that_it_runs()
+        await self._require_switch()
         listed = await self._command.run(["--format=json", "--columns=name,external_ids", "list", "Interface"])
         names = ports_of(instance, listed)
         words = [word for name in names for word in ("--", "--if-exists", "del-port", name)]
@@ -206,32 +209,32 @@ class OpenVSwitch:
         bridges = await self._bridges()
 
         async def transact(some: Sequence[OvsPort]) -> None:
-            words = words_for(some, bridges, isolated=self._isolates)
+            words = arguments_for(some, bridges, isolated=self._isolates)
             if words:
                 await self._command.run(words)
 
         return await in_halves(ports, transact, refused=CommandRefused)
 
     async def _bridges(self) -> frozenset[str]:
-        """Name the bridges that are there.
+        """Return the names of the existing bridges.
 
-        :raises CommandUnavailable: Open vSwitch is away.
+        :raises CommandUnavailable: Open vSwitch is unavailable.
         """
         found = frozenset((await self._command.run(["list-br"])).split())
-        await self._see_that_it_runs()
+        await self._require_switch()
         return found
 
-    async def _see_that_it_runs(self) -> None:
-        """Find out, before anything is changed, that somebody will carry it out: ovs-vsctl waits for that.
+    async def _require_switch(self) -> None:
+        """Ensure, before anything is changed, that the switch carries it out: ovs-vsctl would wait for it.
 
-        :raises CommandUnavailable: nobody will.
+        :raises CommandUnavailable: it does not run.
         """
-        with anyio.move_on_after(self._look_s) as scope:
+        with anyio.move_on_after(self._check_s) as scope:
             try:
                 runs = await switch_runs(self._address)
             except DatabaseSilent as error:
-                raise self._command.is_away(str(error)) from None
+                raise self._command.service_unavailable(str(error)) from None
             if runs is False:
                 raise self._command.unavailable(DOES_NOT_RUN, NeedState.ABSENT)
         if scope.cancelled_caught:
-            raise self._command.unavailable(f"its database did not answer within {self._look_s:g} s")
+            raise self._command.unavailable(f"its database did not answer within {self._check_s:g} s")

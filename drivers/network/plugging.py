@@ -1,4 +1,4 @@
-"""Makes the NICs of a guest ready: reads its info cache, asks netlink and Open vSwitch for what is missing."""
+"""NICs of a guest: its info cache is read, and netlink and Open vSwitch create what is missing."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from bringup.drivers.network.commands import CommandRefused
 from bringup.drivers.network.netlink import Netlink
 from bringup.drivers.network.ovs import OpenVSwitch
 from bringup.drivers.network.rules.links import BridgeWanted, LinkWanted, TapWanted, VethWanted
-from bringup.drivers.network.rules.vif_types import Around, NotOurs, Wanted, wanted
+from bringup.drivers.network.rules.vif_types import NotPluggedHere, PlugContext, VifNeeds, needs_of_vif
 from bringup.drivers.network.rules.vifs import Vif, VifProblem, vifs_of
 
 MOST = 200
-"""VIFs in one call of netlink: it has one deadline."""
+"""Most VIFs in one call of netlink: it has one deadline."""
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 
 
@@ -28,42 +28,42 @@ class _Failure:
     needs: tuple[Need, ...] = ()
     """What this host lacks; empty: the VIF itself is wrong."""
     is_others: bool = False
-    """It is plugged by others."""
+    """Another program plugs it."""
 
     @property
     def is_wrong(self) -> bool:
         return not self.needs
 
 
-def names_to_delete(each: Sequence[Wanted], ports: Sequence[str]) -> list[str]:
-    """Give the links that were made for VIFs, and those that the names of ports in Open vSwitch tell of.
+def names_to_delete(each: Sequence[VifNeeds], ports: Sequence[str]) -> list[str]:
+    """Return the names of the links that were created for VIFs, also those that follow from ports in Open vSwitch.
 
-    A bridge that carries others' NICs too stays.
+    A bridge that carries NICs of others too stays.
     """
-    links = [link for want in each for link in want.links]
-    # With one end of a pair goes the other.
+    links = [link for need in each for link in need.links]
+    # The other end of a pair is deleted with it.
     pairs = {link.name: link.master for link in links if isinstance(link, VethWanted)}
     pairs |= {f"qvb{port[3:]}": f"qbr{port[3:]}" for port in ports if port.startswith("qvo")}
     return [*pairs, *pairs.values(), *(link.name for link in links if isinstance(link, TapWanted))]
 
 
-def _made(want: Wanted) -> Iterator[str]:
-    for link in want.links:
+def _made(need: VifNeeds) -> Iterator[str]:
+    for link in need.links:
         if isinstance(link, TapWanted) or (isinstance(link, BridgeWanted) and link.make):
             yield link.name
         elif isinstance(link, VethWanted):
             yield from (link.name, link.peer)
-    if want.ovs is not None:
-        yield want.ovs.bridge
+    if need.ovs is not None:
+        yield need.ovs.bridge
 
 
 class Plugging:
-    """What stands between the VIFs of guests and the host."""
+    """Plugging of the VIFs of guests into the host."""
 
     def __init__(
         self, *, netlink: Netlink, open_vswitch: OpenVSwitch, ovs_bridge: str, pci_devices: Path = PCI_DEVICES
     ) -> None:
-        """Take who changes links and ports; ``ovs_bridge`` is for VIFs that name no bridge."""
+        """Store the clients for links and ports; ``ovs_bridge`` is for VIFs that name no bridge."""
         self._netlink = netlink
         self._open_vswitch = open_vswitch
         self._ovs_bridge = ovs_bridge
@@ -73,17 +73,17 @@ class Plugging:
         )
 
     async def plug(self, guest: Guest, *, several_queues: frozenset[str] | None = None, to_start: bool = False) -> None:
-        """Make each NIC ready; one that cannot be does not keep the others from it.
+        """Make each NIC ready; one that fails does not keep the others from it.
 
-        ``several_queues`` are the MACs of the NICs that are defined so; None: that is not known.  ``to_start``: the
+        ``several_queues`` are the MACs of the NICs that are defined so; None: unknown.  ``to_start``: the
         guest is about to be started, so that a NIC that only others can plug counts too.
 
-        :raises VirtualInterfacePlugError: some are wrong in themselves; the sentence names all that could not be.
-        :raises NeedNotMet: some could not be, because this host lacks what they need.
-        :raises NotImplementedError: all that are left are of a kind that only others can plug.
+        :raises VirtualInterfacePlugError: some are wrong in themselves; the message names all that failed.
+        :raises NeedNotMet: some failed, because this host lacks what they need.
+        :raises NotImplementedError: all that remain are of a kind that only others can plug.
         """
-        around = self._around(guest, several_queues)
-        failures = [failure for vif in vifs_of(guest) if (failure := await self._plug(around, vif)) is not None]
+        context = self._context(guest, several_queues)
+        failures = [failure for vif in vifs_of(guest) if (failure := await self._plug(context, vif)) is not None]
         if any(failure.is_wrong for failure in failures):
             raise VirtualInterfacePlugError(_sentences(failures)) from failures[0].cause
         lacking = [failure for failure in failures if to_start or not failure.is_others]
@@ -93,66 +93,66 @@ class Plugging:
         if failures:
             raise NotImplementedError(_sentences(failures))
 
-    def wants_open_vswitch(self, guest: Guest) -> bool:
-        """Tell whether one of the NICs of a guest is in Open vSwitch."""
-        return any(isinstance(vif, Vif) and self._wanted(guest, vif).ovs is not None for vif in vifs_of(guest))
+    def needs_open_vswitch(self, guest: Guest) -> bool:
+        """Check whether one of the NICs of a guest is in Open vSwitch."""
+        return any(isinstance(vif, Vif) and self._needs_of(guest, vif).ovs is not None for vif in vifs_of(guest))
 
     async def look(self) -> Need:
-        """Tell whether Open vSwitch is there."""
+        """Return whether Open vSwitch is available, as a need."""
         return await self._open_vswitch.look()
 
     def makes(self, guest: Guest) -> frozenset[str]:
-        """Give the names of what :meth:`plug` makes where it is not there."""
+        """Return the names of what :meth:`plug` creates if it is missing."""
         found: set[str] = set()
         for vif in vifs_of(guest):
             if isinstance(vif, VifProblem):
                 continue
-            want = self._wanted(guest, vif)
-            found.update(_made(want))
-            # With its port Open vSwitch makes a socket.
+            need = self._needs_of(guest, vif)
+            found.update(_made(need))
+            # Open vSwitch creates a socket with its port.
             path = vif.details.get("vhostuser_socket")
-            if want.ovs is not None and want.ovs.type and isinstance(path, str):
+            if need.ovs is not None and need.ovs.type and isinstance(path, str):
                 found.add(path)
         return frozenset(found)
 
     async def unplug(self, guest: Guest) -> None:
-        """Take away what was made for the NICs of a guest; what libvirt made goes with the guest.
+        """Delete what was created for the NICs of a guest; what libvirt created is deleted with the guest.
 
-        Ports in Open vSwitch are found by the guest's UUID, so those that the record has forgotten go too.
+        Ports in Open vSwitch are found by the guest's UUID, so those that the record lacks are deleted too.
 
-        :raises DriverError: something could not be taken away.
+        :raises DriverError: something could not be deleted.
         """
-        each = [self._wanted(guest, vif) for vif in vifs_of(guest) if isinstance(vif, Vif)]
-        in_ovs = [want.ovs for want in each if want.ovs is not None]
+        each = [self._needs_of(guest, vif) for vif in vifs_of(guest) if isinstance(vif, Vif)]
+        in_ovs = [need.ovs for need in each if need.ovs is not None]
         trunks = [port.bridge for port in in_ovs if port.is_trunk]
         ports = await self._open_vswitch.forget(guest.uuid, trunks) if in_ovs else []
         names = names_to_delete(each, ports)
         if names:
             await self._netlink.delete(names)
 
-    def _wanted(self, guest: Guest, vif: Vif) -> Wanted:
+    def _needs_of(self, guest: Guest, vif: Vif) -> VifNeeds:
         try:
-            return wanted(vif, self._around(guest))
-        except (VifProblem, NotOurs):
-            return Wanted()
+            return needs_of_vif(vif, self._context(guest))
+        except (VifProblem, NotPluggedHere):
+            return VifNeeds()
 
-    def _around(self, guest: Guest, several_queues: frozenset[str] | None = None) -> Around:
-        return Around(
+    def _context(self, guest: Guest, several_queues: frozenset[str] | None = None) -> PlugContext:
+        return PlugContext(
             instance=guest.uuid,
             ovs_bridge=self._ovs_bridge,
             system_metadata=guest.system_metadata,
             several_queues=several_queues,
         )
 
-    async def _plug(self, around: Around, vif: Vif | VifProblem) -> _Failure | None:
+    async def _plug(self, context: PlugContext, vif: Vif | VifProblem) -> _Failure | None:
         if isinstance(vif, VifProblem):
-            return _Failure(f"cannot plug the VIFs of instance {around.instance}: {vif}")
-        what = f"cannot plug VIF {vif.id or '(no id)'} (device {vif.device}) of instance {around.instance}"
+            return _Failure(f"cannot plug the VIFs of instance {context.instance}: {vif}")
+        what = f"cannot plug VIF {vif.id or '(no id)'} (device {vif.device}) of instance {context.instance}"
         try:
-            await self._make(wanted(vif, around))
+            await self._make(needs_of_vif(vif, context))
         except VifProblem as problem:
             return _Failure(f"{what}: {problem}")
-        except NotOurs as error:
+        except NotPluggedHere as error:
             need = Need(
                 kind=NeedKind.NETWORK,
                 name=f"VIF {vif.id or '(no id)'}",
@@ -166,20 +166,22 @@ class Plugging:
             return _Failure(what + into, error, needs=error.needs if isinstance(error, NeedNotMet) else ())
         return None
 
-    async def _make(self, want: Wanted) -> None:
-        if want.pci_slot is not None and not await (self._pci_devices / want.pci_slot).exists():
-            why = f"PCI device {want.pci_slot} is not on this host"
+    async def _make(self, need: VifNeeds) -> None:
+        if need.pci_slot is not None and not await (self._pci_devices / need.pci_slot).exists():
+            why = f"PCI device {need.pci_slot} is not on this host"
             raise NeedNotMet(
-                why, [Need(kind=NeedKind.HOST_DEVICE, name=want.pci_slot, state=NeedState.ABSENT, why=why)]
+                why, [Need(kind=NeedKind.HOST_DEVICE, name=need.pci_slot, state=NeedState.ABSENT, why=why)]
             )
-        if want.links:
-            await self._links.submit(want.links)
-        if want.ovs is not None:
-            await self._open_vswitch.ensure(want.ovs)
+        if need.links:
+            await self._links.submit(need.links)
+        if need.ovs is not None:
+            await self._open_vswitch.ensure(need.ovs)
 
 
 def _sentences(failures: Sequence[_Failure]) -> str:
-    """Say all of them, each with its cause but the first: that one follows by itself."""
+    """Join the messages, each with its cause but the first: the chain of the error has that one."""
     first, *others = failures
-    said = [failure.sentence if failure.cause is None else f"{failure.sentence}: {failure.cause}" for failure in others]
-    return "; ".join([first.sentence, *said])
+    texts = [
+        failure.sentence if failure.cause is None else f"{failure.sentence}: {failure.cause}" for failure in others
+    ]
+    return "; ".join([first.sentence, *texts])

@@ -1,7 +1,7 @@
-"""A whole compute host in this process, from a scenario file: guests, latency, faults, lifecycle events.
+"""A simulated compute host in this process, from a scenario file: guests, latency, faults, lifecycle events.
 
-A real implementation of :class:`bringup.drivers.base.Driver`, which the demo, the tests and the benchmarks use; no
-hypervisor is asked.  The file is documented in ``docs/scenarios.md``.
+A real implementation of :class:`bringup.drivers.base.Driver`, which the demo, the tests and the benchmarks use, without
+a hypervisor.  The file is documented in ``docs/scenarios.md``.
 """
 
 from bringup.drivers.simulated.calls import Call

@@ -1,4 +1,4 @@
-"""What the simulated host was asked to do: counts always, the calls themselves when they are recorded."""
+"""Calls of the simulated host: always counted, and recorded on request."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Calls:
     """The calls of one driver."""
 
     def __init__(self, *, record: bool) -> None:
-        """Keep each call when ``record``, else only counts: a call is large, a host has many."""
+        """Record each call with ``record``, or else only count: a call is large, a host has many."""
         self.recorded: list[Call] = []
         self._record = record
         self._order = 0
@@ -32,7 +32,7 @@ class Calls:
         self._awaited: dict[tuple[Verb, str | None], anyio.Event] = {}
 
     def enter(self, verb: Verb, uuid: str, arguments: Mapping[str, Any]) -> int:
-        """Count a call, wake who waits for it, and tell which call of this verb for this guest it is, from 1."""
+        """Count a call, wake its waiters, and return the number of this call of the verb for the guest, from 1."""
         counts = self._counts[verb]
         counts[uuid] = nth = counts[uuid] + 1
         self._order += 1
@@ -44,17 +44,17 @@ class Calls:
                     self._awaited.pop(key).set()
         return nth
 
-    def go_on_from(self, verb: Verb, uuid: str, count: int) -> None:
+    def restore_count(self, verb: Verb, uuid: str, count: int) -> None:
         """Count as if the verb had been called ``count`` times."""
         self._counts[verb][uuid] = count
 
     def count(self, verb: Verb, uuid: str | None = None) -> int:
-        """Tell how often a verb was entered, for one guest or (None) for all."""
+        """Return how often a verb was entered, for one guest or (None) for all."""
         counts = self._counts.get(verb, Counter())
         return counts.total() if uuid is None else counts[uuid]
 
     async def entered(self, verb: Verb, uuid: str | None = None, *, times: int = 1) -> None:
-        """Wait until a verb has been entered ``times`` times; calls of the past count."""
+        """Wait until a verb has been entered ``times`` times; earlier calls count."""
         while self.count(verb, uuid) < times:
             event = self._awaited.setdefault((verb, uuid), anyio.Event())
             await event.wait()

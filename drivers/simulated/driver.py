@@ -35,7 +35,7 @@ from bringup.drivers.simulated.latency import Latency, draw_s
 from bringup.drivers.simulated.scenario import Fault, Scenario, SimulatedGuest, SimulatedNeed
 from bringup.drivers.simulated.scenario_file import read_scenario
 from bringup.drivers.simulated.state_file import StateFile
-from bringup.drivers.simulated.verbs import LOOKS, NO_DEFAULT_LATENCY, LatencyKey, Verb
+from bringup.drivers.simulated.verbs import NO_DEFAULT_LATENCY, READS, LatencyKey, Verb
 
 _T = TypeVar("_T")
 
@@ -48,7 +48,7 @@ class SimulatedDriver:
     """
 
     def __init__(self, scenario: Scenario, *, record: bool = False, state_path: Path | None = None) -> None:
-        """Make a host from ``scenario``.
+        """Create a host from ``scenario``.
 
         :raises ScenarioError: the file at ``state_path`` cannot be used.
         """
@@ -66,7 +66,7 @@ class SimulatedDriver:
 
     @classmethod
     def from_file(cls, path: Path, *, record: bool = False, state_path: Path | None = None) -> Self:
-        """Make a host from a scenario file.
+        """Create a host from a scenario file.
 
         :raises ScenarioError: the file, or the one at ``state_path``, cannot be used.
         """
@@ -79,48 +79,48 @@ class SimulatedDriver:
 
     @property
     def calls(self) -> Sequence[Call]:
-        """The calls of this driver so far, where they are recorded."""
+        """The calls of this driver so far, if they are recorded."""
         return self._calls.recorded
 
     def scenario_now(self) -> Scenario:
-        """Tell the host as it is now as a scenario."""
+        """Return the host as it is now as a scenario."""
         return dataclasses.replace(self.scenario, guests=tuple(self.hypervisor.guests.values()))
 
     def count(self, verb: Verb, uuid: str | None = None) -> int:
-        """Tell how often a verb was entered, for one guest or (None) for all; other processes too with a state file."""
+        """Return how often a verb was entered, for one guest or (None) for all; with a state file, by all processes."""
         return self._calls.count(verb, uuid)
 
     def done(self, verb: Verb, uuid: str = "") -> int:
-        """Tell how often a verb had its effect on a guest, over all processes that shared the state file.
+        """Return how often a verb had its effect on a guest, over all processes that shared the state file.
 
         :raises ValueError: there is no state file.
         """
         if self._state is None:
-            raise ValueError("cannot tell what was done: this simulated host has no state_path")
+            raise ValueError("cannot count effects: this simulated host has no state_path")
         return self._state.done(verb, uuid)
 
     async def entered(self, verb: Verb, uuid: str | None = None, *, times: int = 1) -> None:
-        """Wait until a verb has been entered ``times`` times; calls of the past count."""
+        """Wait until a verb has been entered ``times`` times; earlier calls count."""
         await self._calls.entered(verb, uuid, times=times)
 
     def inject(self, fault: Fault) -> None:
-        """Let ``fault`` happen from now on."""
+        """Arm ``fault``."""
         self._faults.arm(fault)
 
     def lift(self, fault: Fault) -> None:
-        """Let ``fault`` happen no more; calls that hang in it go on."""
+        """Disarm ``fault``; calls that hang in it continue."""
         self._faults.lift(fault)
 
     def latency_of(self, uuid: str, verb: Verb, nth: int = 1) -> float:
-        """Tell how many seconds the ``nth`` call (from 1) of ``verb`` for a guest ("" for the host) takes."""
+        """Return how many seconds the ``nth`` call (from 1) of ``verb`` for a guest ("" for the host) takes."""
         latency = self._latency(uuid, verb)
-        # Most are 0 or fixed: no text is made for them.
+        # Most are 0 or fixed: no key is built for them.
         if isinstance(latency, (float, int)):
             return latency
         return draw_s(latency, seed=self.scenario.seed, key=f"{uuid}/{verb}/{nth}")
 
     def emit(self, event: LifecycleEvent) -> None:
-        """Tell the listeners of ``event``; the guest stays as it is."""
+        """Return the listeners of ``event``; the guest stays as it is."""
         self.hypervisor.emit(event)
 
     def guest_stops_itself(self, uuid: str) -> None:
@@ -130,21 +130,21 @@ class SimulatedDriver:
             self._state.save_guest(uuid, self.hypervisor)
 
     def meet(self, uuid: str, name: str) -> None:
-        """Let something that a guest needs be there from now on."""
+        """Mark a need of a guest as met from now on."""
         self.hypervisor.met.add((uuid, name))
 
     def lacks(self, uuid: str, *needs: SimulatedNeed) -> None:
-        """Let a guest need these things from now on, and no others."""
+        """Replace the needs of a guest."""
         self.hypervisor.guests[uuid] = dataclasses.replace(self.hypervisor.guest(uuid), needs=needs)
         if self._state is not None:
             self._state.save_guest(uuid, self.hypervisor)
 
     def ready_for_s(self) -> float:
-        """Tell how long ago the hypervisor was made ready."""
+        """Return the seconds since ``init_host``."""
         return 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
 
     def host_loses_power(self) -> None:
-        """Go down with all guests, as when the plug of the host is pulled."""
+        """Stop the host and all guests, as in a power failure."""
         self.hypervisor.lose_power()
         if self._state is not None:
             for uuid in self.hypervisor.guests:
@@ -155,56 +155,56 @@ class SimulatedDriver:
         self.hypervisor.listen(listener)
 
     async def init_host(self, host: str) -> None:
-        """Make the hypervisor ready; again is fine."""
+        """Make the hypervisor ready; may be repeated."""
         await self._perform("init_host", "", partial(self._open, host), host=host)
 
     async def close(self) -> None:
-        """Let go of the hypervisor; guests are left as they are."""
+        """Close the hypervisor; guests are left as they are."""
         await self._perform("close", "", self._close)
 
     async def list_instance_uuids(self) -> list[str]:
-        """UUIDs of the guests, in the order of the scenario."""
+        """Return the UUIDs of the guests, in the order of the scenario."""
         return await self._perform("list_instance_uuids", "", lambda: list(self.hypervisor.guests))
 
     async def list_instances(self) -> list[str]:
-        """Names of the guests, in the order of the scenario."""
+        """Return the names of the guests, in the order of the scenario."""
         return await self._perform(
             "list_instances", "", lambda: [guest.name for guest in self.hypervisor.guests.values()]
         )
 
     async def get_available_resource(self) -> AvailableResource:
-        """Tell what the scenario says that this host has."""
+        """Return the resources of the host in the scenario."""
         return await self._perform("get_available_resource", "", lambda: self.hypervisor.resources)
 
     async def capabilities_as_traits(self) -> frozenset[str]:
-        """Tell what the scenario says that this host can do."""
+        """Return the traits of the host in the scenario."""
         return await self._perform("capabilities_as_traits", "", lambda: self.hypervisor.traits)
 
     async def get_info(self, guest: Guest) -> GuestInfo:
-        """Look at a guest; allowed while another verb works on it."""
+        """Read the state of a guest; allowed while another verb works on it."""
         uuid = guest.uuid
         return await self._perform("get_info", uuid, lambda: GuestInfo(self.hypervisor.guest(uuid).power_state))
 
     async def needs(self, guest: Guest) -> Sequence[Need]:
-        """Tell what the scenario says that a start of the guest relies on; its definition where there is none."""
+        """Return the needs of the guest in the scenario; its definition if there is no such guest."""
         uuid = guest.uuid
         return await self._perform("needs", uuid, lambda: self.hypervisor.needs(uuid, self.ready_for_s()))
 
     async def host_needs(self, guests: Sequence[Guest]) -> Sequence[Need]:
-        """Tell what this host was made to lack, or to have."""
+        """Return the shared needs that a test has set."""
         return await self._perform("host_needs", "", lambda: tuple(self.hypervisor.host_needs), guests=guests)
 
     async def plug_vifs(self, guest: Guest) -> None:
-        """Plug the VIFs of a guest, which need not be there."""
+        """Plug the VIFs of a guest, which need not exist."""
         await self._perform("plug_vifs", guest.uuid, partial(self.hypervisor.plug_vifs, guest.uuid))
 
     async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
-        """Put the firewall rules of a guest in place, or collect them."""
+        """Apply the firewall rules of a guest, or collect them."""
         verb: Final = "ensure_filtering_rules_for_instance"
         await self._perform(verb, guest.uuid, partial(self.hypervisor.filter, guest.uuid))
 
     async def keep_filtering_rules(self, notify: Callable[[FilterChange], None]) -> None:
-        """Return: nobody else changes the rules of a simulated host."""
+        """Return at once: no other program changes the rules of a simulated host."""
         await self._perform("keep_filtering_rules", "", lambda: None, notify=notify)
 
     async def filter_defer_apply_on(self) -> None:
@@ -216,7 +216,7 @@ class SimulatedDriver:
         await self._perform("filter_defer_apply_off", "", self.hypervisor.firewall.apply)
 
     async def power_on(self, guest: Guest) -> None:
-        """Start a guest; one that runs goes on."""
+        """Start a guest; a running one stays as it is."""
         move = partial(self.hypervisor.move, "power_on", guest.uuid, transitions.POWER_ON)
         await self._perform("power_on", guest.uuid, move)
 
@@ -232,7 +232,7 @@ class SimulatedDriver:
         await self._perform("reboot", guest.uuid, move, reboot_type=reboot_type)
 
     async def unpause(self, guest: Guest) -> None:
-        """Let a frozen guest go on."""
+        """Resume a paused guest."""
         move = partial(self.hypervisor.move, "unpause", guest.uuid, transitions.UNPAUSE)
         await self._perform("unpause", guest.uuid, move)
 
@@ -243,7 +243,7 @@ class SimulatedDriver:
         await self._perform(verb, guest.uuid, move)
 
     async def destroy(self, guest: Guest, *, destroy_disks: bool) -> None:
-        """Forget a guest, with or without its disks; one that is not there is fine."""
+        """Delete a guest, with or without its disks; it need not exist."""
         effect = partial(self.hypervisor.destroy, guest.uuid, destroy_disks=destroy_disks)
         await self._perform("destroy", guest.uuid, effect, destroy_disks=destroy_disks)
 
@@ -257,9 +257,9 @@ class SimulatedDriver:
         await self._perform("delete_kept_disks", uuid, effect, where=tuple(where))
 
     async def finish_revert_migration(self, guest: Guest, *, power_on: bool) -> None:
-        """Take a guest back, running or off."""
+        """Restore a guest, running or off."""
         moves = transitions.POWER_ON if power_on else transitions.POWER_OFF
-        move = partial(self.hypervisor.take_back, guest.uuid, moves)
+        move = partial(self.hypervisor.revert_resize, guest.uuid, moves)
         await self._perform("finish_revert_migration", guest.uuid, move, power_on=power_on)
 
     async def live_migration_abort(self, guest: Guest) -> None:
@@ -267,17 +267,17 @@ class SimulatedDriver:
         await self._perform("live_migration_abort", guest.uuid, partial(self.hypervisor.abort_migration, guest.uuid))
 
     async def post_interrupted_snapshot_cleanup(self, guest: Guest) -> None:
-        """Remove what a snapshot left; there may be nothing."""
+        """Remove what a snapshot left, if anything."""
         verb: Final = "post_interrupted_snapshot_cleanup"
         await self._perform(verb, guest.uuid, partial(self.hypervisor.clean_up_snapshot, guest.uuid))
 
     async def check_instance_shared_storage_local(self, guest: Guest) -> SharedStorageProbe | None:
-        """Leave a mark on a guest's disks; None where they are not files of this host."""
+        """Create a mark on a guest's disks; None: they are not files of this host."""
         verb: Final = "check_instance_shared_storage_local"
         return await self._perform(verb, guest.uuid, partial(self.hypervisor.leave_probe, guest.uuid))
 
     async def check_instance_shared_storage_cleanup(self, probe: SharedStorageProbe) -> None:
-        """Take the mark away."""
+        """Delete the mark."""
         verb: Final = "check_instance_shared_storage_cleanup"
         await self._perform(verb, probe.uuid, partial(self.hypervisor.probes.discard, probe))
 
@@ -291,20 +291,18 @@ class SimulatedDriver:
     async def _perform(self, verb: Verb, uuid: str, effect: Callable[[], _T], **arguments: Any) -> _T:
         if self._host is None and verb not in ("init_host", "close"):
             raise DriverError(f"cannot {verb} {uuid}".rstrip() + ": init_host of the simulated host must come first")
-        excludes = bool(uuid) and verb not in LOOKS
+        excludes = bool(uuid) and verb not in READS
         if excludes:
             if uuid in self._busy:
                 raise DriverError(f"cannot {verb} {uuid}: it is busy with {self._busy[uuid]}")
             self._busy[uuid] = verb
         try:
-            return await self._take_time_and_do(verb, uuid, effect, arguments)
+            return await self._wait_and_do(verb, uuid, effect, arguments)
         finally:
             if excludes:
                 del self._busy[uuid]
 
-    async def _take_time_and_do(
-        self, verb: Verb, uuid: str, effect: Callable[[], _T], arguments: Mapping[str, Any]
-    ) -> _T:
+    async def _wait_and_do(self, verb: Verb, uuid: str, effect: Callable[[], _T], arguments: Mapping[str, Any]) -> _T:
         nth = self._calls.enter(verb, uuid, arguments)
         fault = self._faults.strike(verb, uuid)
         if self._state is not None:
@@ -315,12 +313,12 @@ class SimulatedDriver:
         else:
             await anyio.lowlevel.checkpoint()
         if fault is not None and fault.fault.effect == "before":
-            await fault.happen(f"{verb} {uuid}".rstrip())
+            await fault.raise_or_hang(f"{verb} {uuid}".rstrip())
         result = effect()
         if self._state is not None:
             self._state.save("done", verb, uuid, hypervisor=self.hypervisor, faults=self._faults)
         if fault is not None and fault.fault.effect == "after":
-            await fault.happen(f"{verb} {uuid}".rstrip())
+            await fault.raise_or_hang(f"{verb} {uuid}".rstrip())
         return result
 
     def _latency(self, uuid: str, verb: Verb) -> Latency:

@@ -1,4 +1,4 @@
-"""Faults that wait for their call."""
+"""Armed faults of a scenario, and the calls that they strike."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from bringup.drivers.simulated.verbs import ERRORS
 
 
 class ArmedFault:
-    """A fault, how many calls it has let through and how many it has struck."""
+    """A fault, and how many calls it has passed and struck."""
 
     def __init__(self, fault: Fault) -> None:
         """Arm ``fault``."""
@@ -21,7 +21,7 @@ class ArmedFault:
         self._is_lifted = False
 
     def strikes(self) -> bool:
-        """Count one call, and tell whether the fault strikes it."""
+        """Count one call, and return whether the fault strikes it."""
         if self._is_lifted or (self.fault.times is not None and self.struck >= self.fault.times):
             return False
         if self.passed < self.fault.after:
@@ -30,7 +30,7 @@ class ArmedFault:
         self.struck += 1
         return True
 
-    async def happen(self, call: str) -> None:
+    async def raise_or_hang(self, call: str) -> None:
         """Raise the error of the fault, or hang until it is lifted."""
         if self.fault.error is not None:
             raise ERRORS[self.fault.error](self.fault.message or f"cannot {call}: the scenario has a fault for it")
@@ -40,7 +40,7 @@ class ArmedFault:
         await self._lifted.wait()
 
     def lift(self) -> None:
-        """Strike no more, and let the calls that hang go on."""
+        """Strike no more calls, and release those that hang."""
         self._is_lifted = True
         if self._lifted is not None:
             self._lifted.set()
@@ -57,7 +57,7 @@ class Faults:
             self.arm(fault)
 
     def arm(self, fault: Fault) -> None:
-        """Let ``fault`` wait for its call too."""
+        """Arm one more fault."""
         armed = ArmedFault(fault)
         self.all.append(armed)
         self._by_call[fault.verb, fault.uuid].append(armed)
@@ -69,7 +69,7 @@ class Faults:
                 armed.lift()
 
     def strike(self, verb: str, uuid: str) -> ArmedFault | None:
-        """Count one call, and tell which fault strikes it; the faults behind that one do not see the call."""
+        """Count one call, and return the fault that strikes it; later faults do not count the call."""
         if not self.all:
             return None
         for key in ((verb, uuid), (verb, None)) if uuid else ((verb, None),):

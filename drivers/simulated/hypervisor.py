@@ -1,6 +1,6 @@
-"""What the simulated host is and does, at once and without fail; the driver adds time, faults and manners.
+"""State and verbs of the simulated host, at once and without faults; the driver adds latency and faults.
 
-No awaits here: each method happens whole or raises and has changed nothing.
+No awaits here: each method takes effect as a whole, or raises and has changed nothing.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Firewall:
         self.transactions = 0
 
     def add(self, uuid: str) -> None:
-        """Put the rules of a guest in place, or collect them."""
+        """Apply the rules of a guest, or collect them."""
         if self.deferred:
             self.collected.add(uuid)
             return
@@ -55,10 +55,10 @@ class Firewall:
 
 
 class Hypervisor:
-    """A host: its guests by UUID, what became of disks, its firewall, the marks on shared storage."""
+    """A host: its guests by UUID, the fate of disks, its firewall, the marks on shared storage."""
 
     def __init__(self, scenario: Scenario) -> None:
-        """Take the guests of ``scenario``.
+        """Create the host of ``scenario``.
 
         :raises ValueError: two of them have the same UUID.
         """
@@ -74,9 +74,9 @@ class Hypervisor:
         self.active = _active_among(self.guests)
         self.firewall: Final = Firewall()
         self.met: Final[set[tuple[str, str]]] = set()
-        """Needs that have been met since, by UUID of the guest and name."""
+        """Needs that are met by now, by UUID of the guest and name."""
         self.host_needs: list[Need] = []
-        """What the guests need together; a test changes it."""
+        """Needs that guests share; a test changes them."""
         self.plugged: Final[set[str]] = set()
         self.disks_kept: Final[set[str]] = set()
         self.disks_destroyed: Final[set[str]] = set()
@@ -86,16 +86,16 @@ class Hypervisor:
         self._listeners: list[EventListener] = []
 
     def listen(self, listener: EventListener) -> None:
-        """Tell ``listener`` of each lifecycle event from now on."""
+        """Notify ``listener`` of each lifecycle event from now on."""
         self._listeners.append(listener)
 
     def emit(self, event: LifecycleEvent) -> None:
-        """Tell the listeners of ``event``; nothing else happens."""
+        """Return the listeners of ``event``; nothing else happens."""
         for listener in self._listeners:
             listener(event)
 
     def restore(self, guests: Mapping[str, SimulatedGuest], disks: Mapping[str, str]) -> None:
-        """Become what was saved of the host."""
+        """Restore the saved state of the host."""
         self.guests = dict(guests)
         self.active = _active_among(self.guests)
         self.disks_kept.update(uuid for uuid, fate in disks.items() if fate == "kept")
@@ -103,7 +103,7 @@ class Hypervisor:
         self.disks_set_aside.update(uuid for uuid, fate in disks.items() if fate == "aside")
 
     def guest(self, uuid: str) -> SimulatedGuest:
-        """Find a guest.
+        """Return a guest.
 
         :raises InstanceNotFound: there is none.
         """
@@ -113,9 +113,9 @@ class Hypervisor:
             raise InstanceNotFound(f"the simulated host has no guest {uuid}") from None
 
     def move(self, verb: str, uuid: str, moves: Moves) -> None:
-        """Do to a guest what the table says.
+        """Change the power state of a guest as the table says.
 
-        :raises DriverError: the table has nothing for its state, or the host has no room for one more.
+        :raises DriverError: the table has no row for its state, or the host has no room for one more.
         """
         guest = self.guest(uuid)
         move = moves.get(guest.power_state)
@@ -129,15 +129,15 @@ class Hypervisor:
             )
         self.active += growth
         self.guests[uuid] = dataclasses.replace(guest, power_state=move.to)
-        for transition in move.says:
+        for transition in move.events:
             self.emit(LifecycleEvent(uuid, transition))
 
     def stops_itself(self, uuid: str) -> None:
-        """Let a guest shut itself down."""
+        """Shut a guest down from within."""
         self.move("stop", uuid, POWER_OFF)
 
     def destroy(self, uuid: str, *, destroy_disks: bool) -> None:
-        """Forget a guest; one that is not there is forgotten already, its disks may be."""
+        """Delete a guest, which need not exist, and with ``destroy_disks`` its disks."""
         guest = self.guests.pop(uuid, None)
         if destroy_disks:
             self.disks_kept.discard(uuid)
@@ -150,7 +150,7 @@ class Hypervisor:
             self.emit(LifecycleEvent(uuid, Transition.STOPPED))
 
     def keep_disks(self, uuid: str) -> tuple[str, ...]:
-        """Move the disks of a guest aside; one that is not there has none, unless they were moved before."""
+        """Move the disks of a guest aside; a missing guest has none, unless they were moved before."""
         if uuid in self.guests and uuid not in self.disks_destroyed:
             self.disks_set_aside.add(uuid)
         return (f"simulated/{uuid}/kept",) if uuid in self.disks_set_aside else ()
@@ -162,14 +162,14 @@ class Hypervisor:
             self.disks_destroyed.add(uuid)
 
     def lose_power(self) -> None:
-        """Go down with all guests: nothing is told, nothing is moved any more."""
+        """Stop all guests without events."""
         for uuid, guest in self.guests.items():
             state = PowerState.SHUTDOWN if guest.power_state in ACTIVE else guest.power_state
             self.guests[uuid] = dataclasses.replace(guest, power_state=state, migrating=False)
         self.active = 0
 
     def needs(self, uuid: str, since_s: float) -> tuple[Need, ...]:
-        """Tell what a start of a guest relies on, ``since_s`` seconds after the hypervisor was made ready."""
+        """Return the needs of a guest, ``since_s`` seconds after ``init_host``."""
         guest = self.guests.get(uuid)
         if guest is None:
             why = "the hypervisor has no such guest"
@@ -185,20 +185,20 @@ class Hypervisor:
             for need in guest.needs
         )
 
-    def take_back(self, uuid: str, moves: Moves) -> None:
-        """Roll a resize back: what it had moved aside is there again."""
+    def revert_resize(self, uuid: str, moves: Moves) -> None:
+        """Roll a resize back: the needs that it had moved aside are met."""
         self.met.update((uuid, need.name) for need in self.guest(uuid).needs if need.met_by is MetBy.REVERT)
         self.move("finish_revert_migration", uuid, moves)
 
     def plug_vifs(self, uuid: str) -> None:
-        """Plug the VIFs of a guest, which need not be there."""
+        """Plug the VIFs of a guest, which need not exist."""
         guest = self.guests.get(uuid)
         if guest is not None and guest.vifs_broken:
             raise VirtualInterfacePlugError(f"cannot plug the VIFs of {uuid}: the scenario says vifs_broken")
         self.plugged.add(uuid)
 
     def filter(self, uuid: str) -> None:
-        """Put the firewall rules of a guest in place, or collect them."""
+        """Apply the firewall rules of a guest, or collect them."""
         self.firewall.add(self.guest(uuid).uuid)
 
     def abort_migration(self, uuid: str) -> None:
@@ -212,11 +212,11 @@ class Hypervisor:
         self.guests[uuid] = dataclasses.replace(guest, migrating=False)
 
     def clean_up_snapshot(self, uuid: str) -> None:
-        """Remove what a snapshot left; there may be nothing."""
+        """Remove what a snapshot left, if anything."""
         self.guests[uuid] = dataclasses.replace(self.guest(uuid), snapshot_in_progress=False)
 
     def leave_probe(self, uuid: str) -> SharedStorageProbe | None:
-        """Leave a mark on the disks of a guest, or None where they are not files here."""
+        """Create a mark on the disks of a guest; None: they are not files of this host."""
         if self.guest(uuid).shared_storage is None:
             return None
         self._probes_left += 1

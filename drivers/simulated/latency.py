@@ -1,6 +1,6 @@
-"""How long a verb of the simulated host takes: a number of seconds, or a distribution of them.
+"""Latency of a verb of the simulated host: a number of seconds, or a distribution.
 
-A draw depends on its key alone, never on what was drawn before: concurrency and order do not change it, and a benchmark
+A draw depends on its key alone, never on former draws: concurrency and order do not change it, and a benchmark
 can compute the lower bound of a run before the run.
 """
 
@@ -22,7 +22,7 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """Seconds from ``low`` to ``high``, each as likely."""
+    """Seconds from ``low`` to ``high``, equally likely."""
 
     low: float
     high: float
@@ -81,7 +81,7 @@ def parse_latency(value: Any) -> Latency:
 
 
 def write_latency(latency: Latency) -> float | dict[str, object]:
-    """Write a latency as a scenario does."""
+    """Return a latency in the form of a scenario."""
     match latency:
         case Uniform(low, high):
             return {"uniform": [low, high]}

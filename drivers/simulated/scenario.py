@@ -1,7 +1,7 @@
-"""A scenario: everything that a simulated host is, as values.
+"""A scenario: a simulated host as values.
 
-The annotations say what a scenario file may hold; :mod:`bringup.drivers.simulated.scenario_file` reads them.  Almost
-nothing is checked when a scenario is made in Python: there the type checker looks.
+The annotations define what a scenario file may contain; :mod:`bringup.drivers.simulated.scenario_file` reads them.
+Almost nothing is checked when a scenario is created in Python: the type checker does that.
 """
 
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ def _no_latencies() -> Mapping[LatencyKey, Latency]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedNeed:
-    """Something that a start of the guest relies on; ``met_after`` so many seconds after ``init_host`` it is there."""
+    """A need of a guest; it is met ``met_after`` seconds after ``init_host``."""
 
     __pydantic_config__ = _NOTHING_ELSE
 
@@ -68,9 +68,9 @@ class SimulatedNeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedGuest:
-    """A guest that the simulated hypervisor has.
+    """A guest of the simulated hypervisor.
 
-    ``shared_storage`` is None where its disks are not files of this host.  ``latency`` comes before the scenario's.
+    ``shared_storage`` is None if its disks are not files of this host.  ``latency`` overrides that of the scenario.
     """
 
     __pydantic_config__ = _NOTHING_ELSE
@@ -88,10 +88,10 @@ class SimulatedGuest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What goes wrong with ``verb`` for ``uuid`` (None: for any guest): an ``error``, or a ``hang`` without an end.
+    """Failure of ``verb`` for ``uuid`` (None: for any guest): an ``error``, or an endless ``hang``.
 
-    The first ``after`` calls get through, then ``times`` calls are struck (None: all of them).  ``effect`` says whether
-    the verb fails before it has done anything or after it has done all.
+    The first ``after`` calls pass, then ``times`` calls are struck (None: all of them).  ``effect`` is whether the verb
+    fails before it has done anything or after it has done all.
     """
 
     __pydantic_config__ = _NOTHING_ELSE
@@ -113,9 +113,9 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What the host has room for, and what it tells Placement's client that it has.
+    """Capacity of the host, and the resources that it reports to Placement's client.
 
-    ``running`` guests, paused ones included; None is no limit.  Nothing else is ever used up.
+    At most ``running`` guests run, paused ones included; None is no limit.  Nothing else is ever exhausted.
     """
 
     __pydantic_config__ = _NOTHING_ELSE
@@ -129,7 +129,7 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A simulated host: guests, how long verbs take (seconds, by verb or ``default``), what goes wrong."""
+    """A simulated host: guests, latency of verbs (seconds, by verb or ``default``), faults."""
 
     __pydantic_config__ = _NOTHING_ELSE
 

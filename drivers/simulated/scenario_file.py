@@ -1,6 +1,6 @@
-"""Scenario files: JSON, read whole and checked whole before anything is made of them.
+"""Scenario files: JSON, read and checked as a whole before a scenario is created.
 
-The shape is documented in ``docs/scenarios.md`` and in ``scenario.schema.json`` beside this module.
+The format is documented in ``docs/scenarios.md`` and in ``scenario.schema.json`` beside this module.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ _SHOWN = 20
 _WIDTH = 60
 _PARTS: Final = {"guests": SimulatedGuest, "faults": Fault, "capacity": Capacity}
 _T = TypeVar("_T")
-_SAID_SHORTER: Final = {
+_SHORTER_TEXTS: Final = {
     "bool_type": "must be true or false",
     "dataclass_type": "must be an object",
     "tuple_type": "must be a list",
@@ -33,10 +33,10 @@ _SAID_SHORTER: Final = {
 
 
 class ScenarioError(ValueError):
-    """A scenario file cannot be used; ``problems`` has one sentence a wrong place."""
+    """A scenario file cannot be used; ``problems`` has one sentence for each wrong place."""
 
     def __init__(self, path: Path, problems: Sequence[str]) -> None:
-        """Take what is wrong with the file at ``path``."""
+        """Store the problems of the file at ``path``."""
         shown = [f"{path}: {problem}" for problem in problems[:_SHOWN]]
         if len(problems) > _SHOWN:
             shown.append(f"{path}: and {len(problems) - _SHOWN} more problems")
@@ -65,14 +65,14 @@ def read_scenario(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Scenario:
 
 
 def dump_scenario(scenario: Scenario) -> str:
-    """Write a scenario as :func:`read_scenario` reads it."""
+    """Return a scenario as text that :func:`read_scenario` accepts."""
     plain = adapter_of(Scenario).dump_python(scenario, mode="json", exclude_defaults=True)
     return json.dumps({"format": FORMAT, **plain}, indent=2, ensure_ascii=False) + "\n"
 
 
 @cache
 def adapter_of(kind: type[_T]) -> TypeAdapter[_T]:
-    """Make what reads and writes values of ``kind``; when it is needed, it takes a while."""
+    """Return the adapter for values of ``kind``; created on first use, since that takes a while."""
     return TypeAdapter(kind)
 
 
@@ -113,7 +113,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _problems_across(document: dict[str, Any]) -> Iterator[str]:
-    """Tell what is wrong between entries; what is wrong within one is told elsewhere."""
+    """Return the problems between entries; those within one are found elsewhere."""
     places: dict[str, list[int]] = defaultdict(list)
     active = 0
     for index, guest in _objects(document.get("guests")):
@@ -163,7 +163,7 @@ def _sentence(problem: Any) -> str:
         case "value_error":
             return f"{key} = {value}: {problem['ctx']['error']}"
         case _:
-            right = _SAID_SHORTER.get(kind) or problem["msg"].replace("Input should", "must")
+            right = _SHORTER_TEXTS.get(kind) or problem["msg"].replace("Input should", "must")
             return f"{key} = {value}: {right}"
 
 

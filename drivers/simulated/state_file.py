@@ -1,8 +1,8 @@
-"""What survives a crash of the process that simulates: guests, fates of disks, counts, faults already spent.
+"""State of a simulated host that survives a crash of its process: guests, fates of disks, counts, spent faults.
 
-A guest of a real hypervisor runs on when the daemon dies.  Each change is one SQLite transaction; it survives the death
-of the process, not (it is a simulation) that of the machine.  The file is opened for each: simple, and slow enough
-(see ``docs/scenarios.md``) that benchmarks go without.
+A guest of a real hypervisor continues to run when the daemon dies.  Each change is one SQLite transaction; it survives
+the death of the process, not (it is a simulation) that of the machine.  The file is opened for each: simple, and slow
+enough (see ``docs/scenarios.md``) that benchmarks do without.
 """
 
 import sqlite3
@@ -40,7 +40,7 @@ class StateFile:
     """The state of one simulated host in one SQLite file."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file.
+        """Open or create the file.
 
         :raises ScenarioError: it cannot be opened, or is something else.
         """
@@ -49,7 +49,7 @@ class StateFile:
             database.executescript(_TABLES)
 
     def load(self, hypervisor: Hypervisor, calls: Calls, faults: Faults) -> None:
-        """Bring back what was saved; an empty file takes the guests of the scenario instead.
+        """Restore what was saved; an empty file gets the guests of the scenario.
 
         :raises ScenarioError: a guest in it is not right.
         """
@@ -67,10 +67,10 @@ class StateFile:
             raise ScenarioError(self._path, ["has a guest that this version cannot read"]) from error
         numbers = (*(row[-1] for row in counts), *(number for row in spent for number in row))
         if not all(isinstance(number, int) and number >= 0 for number in numbers):
-            raise ScenarioError(self._path, ["has a count that is no number; remove the file to begin anew"])
+            raise ScenarioError(self._path, ["has a count that is no number; remove the file to start again"])
         hypervisor.restore(guests, {uuid: fate for uuid, _, fate in rows if fate is not None})
         for verb, uuid, entered in counts:
-            calls.go_on_from(verb, uuid, entered)
+            calls.restore_count(verb, uuid, entered)
         for position, passed, struck in spent:
             if position < len(faults.all):
                 faults.all[position].passed, faults.all[position].struck = passed, struck
@@ -78,7 +78,7 @@ class StateFile:
     def save(
         self, what: Literal["entered", "done"], verb: Verb, uuid: str, *, hypervisor: Hypervisor, faults: Faults
     ) -> None:
-        """Save that a verb was entered, or that it had its effect, with the guest and the faults as they are now."""
+        """Save that a verb was entered, or that it took effect, with the guest and the faults as they are now."""
         spent = [(i, armed.passed, armed.struck) for i, armed in enumerate(faults.all) if armed.passed or armed.struck]
         with self._transaction() as database:
             database.execute(_COUNT[what], (verb, uuid))
@@ -92,7 +92,7 @@ class StateFile:
             _write(database, hypervisor, [uuid])
 
     def done(self, verb: Verb, uuid: str) -> int:
-        """Tell how often a verb had its effect on a guest, over all processes."""
+        """Return how often a verb had its effect on a guest, over all processes."""
         query = "SELECT done FROM counts WHERE verb = ? AND uuid = ?"
         with self._transaction() as database:
             row: tuple[int] | None = database.execute(query, (verb, uuid)).fetchone()
@@ -104,7 +104,7 @@ class StateFile:
             raise ScenarioError(self._path, [f"cannot be used as the state of a simulated host: {found}"])
         try:
             with closing(sqlite3.connect(self._path)) as database, database:
-                # No sync to the disk: what the kernel has, a dead process cannot lose.
+                # No sync to the disk: a dead process cannot lose what the kernel has.
                 database.execute("PRAGMA synchronous = OFF")
                 yield database
         except (sqlite3.Error, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
-"""What a verb makes of a power state, as tables: what is not in the table of a verb, the hypervisor refuses.
+"""Effect of each verb on the power state, as tables; the hypervisor refuses a state that has no row.
 
-Read as a libvirt host behaves under Nova: a hard reboot and a power-on make the guest anew, a soft reboot needs a guest
-that listens, and a guest whose state is not known (NOSTATE) is not started by the boot of the host.
+As a libvirt host behaves under Nova: a hard reboot and a power-on create the guest again, a soft reboot requires a
+guest that responds, and a guest whose state is unknown (NOSTATE) is not started at boot.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ ACTIVE: Final = frozenset({_RUNNING, _PAUSED})
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """The state that comes of a verb, and what the hypervisor says of it."""
+    """The state after a verb, and the events of the hypervisor."""
 
     to: PowerState
-    says: tuple[Transition, ...] = ()
+    events: tuple[Transition, ...] = ()
 
 
 Moves = Mapping[PowerState, Move]

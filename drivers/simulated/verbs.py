@@ -1,4 +1,4 @@
-"""The names that a scenario may use: verbs of a driver, and errors that one raises."""
+"""Names that a scenario may use: verbs of a driver, and errors that one raises."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -59,14 +59,14 @@ VERBS: Final = frozenset[str](get_args(Verb))
 NEED_NO_GUEST: Final = frozenset[str](
     {"needs", "plug_vifs", "destroy", "keep_disks", "delete_kept_disks", "check_instance_shared_storage_cleanup"}
 )
-# A look does not exclude anything.
-LOOKS: Final = frozenset[str]({"get_info", "needs"})
-# Nova's verbs take the default latency; a look at what is needed takes none unless a scenario says so.
+# A read does not exclude other verbs.
+READS: Final = frozenset[str]({"get_info", "needs"})
+# Nova's verbs have the default latency; reading needs has none unless a scenario sets it.
 NO_DEFAULT_LATENCY: Final = frozenset[str]({"needs"})
 
 
 def _need_not_met(message: str) -> NeedNotMet:
-    # That a verb failed for it shows that it is not there, whatever was told before.
+    # A verb that fails for it shows that it is absent, whatever was reported before.
     return NeedNotMet(
         message,
         [Need(kind=NeedKind.DISK, name="scenario", state=NeedState.ABSENT, why="the scenario has a fault for it")],

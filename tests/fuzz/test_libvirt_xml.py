@@ -11,13 +11,13 @@ from hypothesis import given
 from bringup.drivers.base import DriverError
 from bringup.drivers.libvirt import host_needs
 from bringup.drivers.libvirt.definitions import (
-    checked,
     copies_of,
     features_of,
     host_cpu,
     nics_with_several_queues,
+    require_definition_of,
+    requires_kvm,
     values_of,
-    wants_kvm,
 )
 from bringup.drivers.libvirt.guest_needs.rules.backing_files import MAGIC, read_header, source_of
 from bringup.drivers.libvirt.guest_needs.rules.definition import read_definition
@@ -60,12 +60,12 @@ CAPABILITIES: Final = """<capabilities><host><cpu><arch>x86_64</arch><feature na
 <devices><disk><enum name='bus'><value>virtio</value></enum></disk></devices></capabilities>"""
 READERS: Final[tuple[Callable[[str], Any], ...]] = (
     copies_of,
-    wants_kvm,
+    requires_kvm,
     nics_with_several_queues,
     host_cpu,
     lambda xml: list(features_of(xml)),
     lambda xml: values_of(xml, "disk", "bus"),
-    lambda xml: host_needs.read(UUID, xml, "/var/lib/nova/instances"),
+    lambda xml: host_needs.parse_definition(UUID, xml, "/var/lib/nova/instances"),
 )
 
 
@@ -117,7 +117,7 @@ def test_a_file_beside_the_disks_is_the_definition_or_refused(border: Border, ch
     if chance.randrange(2):
         xml = mangled(chance, xml.encode()).decode(errors="replace")
     with border.one(DriverError):
-        assert checked(xml, UUID) == xml
+        assert require_definition_of(xml, UUID) == xml
     with border.one(ValueError):
         read_definition(xml)
 
@@ -162,7 +162,7 @@ FOUND: Final = {
 @pytest.mark.parametrize("xml", FOUND.values(), ids=FOUND)
 def test_what_is_not_the_definition_of_the_instance_is_refused(border: Border, xml: str) -> None:
     with border.one(DriverError):
-        checked(xml, UUID)
+        require_definition_of(xml, UUID)
     assert border.refused
 
 

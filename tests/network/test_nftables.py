@@ -149,7 +149,7 @@ async def test_one_bad_rule_drops_nobody_elses_and_its_instance_is_named() -> No
     good_of_seven = [line for line in our_table().splitlines() if uuid_of(7) in line]
 
     replacements = [replacement(guest(number)) for number in range(20) if number != 7]
-    with pytest.raises(DriverError, match=f"cannot put the packet filter of {uuid_of(7)} in place") as raised:
+    with pytest.raises(DriverError, match=f"cannot apply the packet filter of {uuid_of(7)}") as raised:
         await nftables.put([*replacements[:11], bad, *replacements[11:]])
 
     assert "nonsense" in str(raised.value.__cause__)

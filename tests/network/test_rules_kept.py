@@ -64,7 +64,7 @@ async def kept(nftables: Nftables) -> AsyncIterator[Told]:
     """Keep the rules while the block lasts, from when they were looked at once."""
     told = Told()
     async with anyio.create_task_group() as tasks:
-        assert await nftables.put_right() is None
+        assert await nftables.restore() is None
         tasks.start_soon(nftables.keep, told)
         yield told
         tasks.cancel_scope.cancel()
@@ -96,7 +96,7 @@ async def test_what_somebody_else_changes_is_put_back_and_told(command: tuple[st
         run("nft", *command)
         await told.count(1)
         assert our_table() == before
-        assert told.changes == [FilterChange(what=what, put_back=True)]
+        assert told.changes == [FilterChange(what=what, restored=True)]
 
 
 async def test_it_is_put_back_each_time() -> None:
@@ -118,7 +118,7 @@ async def test_what_is_others_or_comes_and_goes_by_itself_is_no_change() -> None
         run("nft", "delete", "table", "bridge", "others")
         # Our own, which is no change either; all of the above was heard before.
         await nftables.ensure(guest(2))
-        assert await nftables.put_right() is None
+        assert await nftables.restore() is None
         run("nft", "flush", "ruleset")
         await told.count(1)
         assert [change.what for change in told.changes] == [GONE]
@@ -162,7 +162,7 @@ async def test_a_host_without_filtered_guests_gets_no_table() -> None:
     async with kept(nftables) as told:
         run("nft", OTHERS)
         run("nft", "flush", "ruleset")
-        assert await nftables.put_right() is None
+        assert await nftables.restore() is None
         assert (ruleset(), told.changes) == ("", [])
 
 
@@ -170,11 +170,11 @@ async def test_a_flush_before_it_is_watched_is_found_by_the_first_look() -> None
     nftables = await filtering(guest(1))
     before = our_table()
     run("nft", "flush", "ruleset")
-    assert await nftables.put_right() == GONE
+    assert await nftables.restore() == GONE
     assert our_table() == before
     # As the clock finds it, where the kernel has said nothing.
     run("nft", "flush", "chain", *TABLE, f"from.{TAP}")
-    assert await nftables.put_right() == CHANGED
+    assert await nftables.restore() == CHANGED
     assert our_table() == before
 
 
@@ -189,7 +189,7 @@ async def test_guests_whose_rules_change_while_all_is_flushed_have_theirs() -> N
             tasks.start_soon(nftables.ensure, guest(number))
             if number % 7 == 0:
                 run("nft", "flush", "ruleset")
-    await nftables.put_right()
+    await nftables.restore()
     assert sorted(our_table().splitlines()) == sorted(before.splitlines())
 
 
@@ -205,7 +205,7 @@ async def test_that_nobody_can_look_is_told_once_and_what_was_missed_is_put_back
         monkeypatch.setenv("PATH", real)
         run("nft", "add", "table", "bridge", "others")
         await told.count(2)
-        assert [change.put_back for change in told.changes] == [False, True]
+        assert [change.restored for change in told.changes] == [False, True]
         assert "nft is not on this host; install it" in told.changes[0].what
         assert our_table() == before
 
@@ -234,7 +234,7 @@ async def test_the_daemon_that_stays_says_so_in_log_status_and_metrics() -> None
             await told.count(1)
         tasks.cancel_scope.cancel()
 
-    assert [(line["event"], line["log_level"], line["was"]) for line in logs] == [("filter.put_back", "warning", GONE)]
+    assert [(line["event"], line["log_level"], line["was"]) for line in logs] == [("filter.restored", "warning", GONE)]
     answer = status(acted.source, Pending())
     VALIDATOR.validate(answer)
     assert (answer["filter"]["put_back"], answer["filter"]["problem"]) == (1, None)
@@ -243,7 +243,7 @@ async def test_the_daemon_that_stays_says_so_in_log_status_and_metrics() -> None
     assert "bringup_packet_filter_put_back_total 1.0" in metrics
     assert "bringup_packet_filter_in_place 1.0" in metrics
 
-    acted.source.filter_changed(FilterChange(what="nobody can look", put_back=False))
+    acted.source.filter_changed(FilterChange(what="nobody can look", restored=False))
     assert status(acted.source, Pending())["filter"]["problem"] == "nobody can look"
     assert "packet filter: nobody can look" in text_of(acted)
     assert "bringup_packet_filter_in_place 0.0" in text_of_metrics(acted.source, Pending()).decode()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bringup.daemon.errors import Unavailable
-from bringup.drivers.environment import clean
+from bringup.drivers.environment import child_environment
 
 STOP_S = 5.0
 
@@ -22,7 +22,7 @@ def serving(module: str, arguments: Sequence[str]) -> Iterator[str]:
     command = [sys.executable, "-m", module, *arguments]
     # Its own process group: Ctrl-C stops the demonstration, which then still needs its children.
     with subprocess.Popen(  # noqa: S603 - our own
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0, env=clean() | _of_python()
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0, env=child_environment() | _of_python()
     ) as child:
         try:
             line = child.stdout.readline() if child.stdout else b""

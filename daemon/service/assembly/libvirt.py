@@ -67,7 +67,7 @@ async def findings(settings: Settings, driver: LibvirtDriver) -> tuple[Autostart
     limits = await anyio.to_thread.run_sync(daemon_limits, settings.libvirt.daemon_config)
     concurrency = settings.limits.concurrency
     narrow = bottlenecks(limits, concurrency=concurrency, connections=settings.libvirt.connections or concurrency)
-    wanting = await driver.guests_that_want_kvm()
+    wanting = await driver.guests_that_require_kvm()
     # That it is there is no proof that guests run on it; that it is not is one that they do not.
     if wanting and is_local(settings.libvirt.uri) and not await anyio.to_thread.run_sync(KVM.exists):
         narrow.append(f"{len(wanting)} guests want KVM, and {KVM} is not there: they will not start")

@@ -32,7 +32,7 @@ from bringup.daemon.status.endpoint.source import Word
 from bringup.daemon.status.endpoint.unconfined import MEANS
 from bringup.daemon.storage.outbox.base import Pending
 from bringup.daemon.tasks import background
-from bringup.drivers.environment import clean
+from bringup.drivers.environment import child_environment
 
 log = get_logger()
 
@@ -287,7 +287,7 @@ def again_after_s(before_s: float, *, lived_s: float) -> float:
 
 def environment() -> dict[str, str]:
     """Give what such a process knows of ours."""
-    return clean() | {"PYTHONPATH": OUR_OWN}
+    return child_environment() | {"PYTHONPATH": OUR_OWN}
 
 
 def _is_name(value: Any) -> bool:

@@ -105,8 +105,8 @@ class Source:
     def filter_changed(self, change: FilterChange) -> None:
         """Take note of what somebody else did to the rules of guests."""
         self.filter.last_at = datetime.now(UTC)
-        self.filter.put_back += change.put_back
-        self.filter.problem = None if change.put_back else change.what
+        self.filter.put_back += change.restored
+        self.filter.problem = None if change.restored else change.what
 
     def waits(self, count: int, in_s: float) -> None:
         """Take note of how many wait for what they need, and in how many seconds they are looked at again."""

@@ -1,4 +1,4 @@
-"""What the kernel and udev say of a block device, read in sysfs and in udev's data; the device is not opened."""
+"""Facts of the kernel and udev about a block device, from sysfs and udev's data; the device is not opened."""
 
 import os
 import re
@@ -16,13 +16,13 @@ _ADDRESS: Final = re.compile(r"\d+:\d+:\d+:(\d+)")
 
 
 def device_of(host: Host, found: Found) -> Device:
-    """Look at a block device."""
+    """Read the identity of a block device."""
     number = 0 if found.status is None else found.status.st_rdev
     return _device(host, host.real(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))
 
 
 def dm_uuid_of(host: Host, name: str) -> str:
-    """Give device-mapper's UUID of a name of it; "" where it has none such."""
+    """Return device-mapper's UUID of one of its names; "" if it has no such name."""
     for block in host.names_in("/sys/block"):
         if block.startswith("dm-") and host.text(f"/sys/block/{block}/dm/name") == name:
             return host.text(f"/sys/block/{block}/dm/uuid")
@@ -32,10 +32,10 @@ def dm_uuid_of(host: Host, name: str) -> str:
 def _device(host: Host, folder: str, *, paths: bool = True) -> Device:
     whole = folder
     if host.exists(f"{folder}/partition"):
-        # A part of a disk is identified by the disk; which part it is the name must say.
+        # A partition is identified by its disk; the name must contain which partition it is.
         whole = folder.rpartition("/")[0]
     dm_uuid = host.text(f"{folder}/dm/uuid")
-    # Only what multipath goes over is the same disk: a logical volume or a partition of it is a part of what is in it.
+    # Only the paths of multipath are the same disk: the slaves of a logical volume are larger than it.
     is_multipath = paths and dm_uuid.startswith(MULTIPATH)
     slaves = host.names_in(f"{folder}/slaves", MOST_PATHS) if is_multipath else []
     block = whole.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""The disks of a guest, their backing files, and the mounts that these are on.  Blocks."""
+"""Disks of a guest, their backing files and mounts, firmware variables, persistent memory.  Blocks."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,14 +7,20 @@ from typing import Final
 
 from bringup.drivers.libvirt.guest_needs.block_devices import device_of, dm_uuid_of
 from bringup.drivers.libvirt.guest_needs.devices import NOT_SEEN
-from bringup.drivers.libvirt.guest_needs.disk_servers import network
-from bringup.drivers.libvirt.guest_needs.evidence import Sight
+from bringup.drivers.libvirt.guest_needs.disk_servers import network_disk
+from bringup.drivers.libvirt.guest_needs.evidence import Evidence
 from bringup.drivers.libvirt.guest_needs.host import HIDDEN, Found
 from bringup.drivers.libvirt.guest_needs.rules.backing_files import read_header, source_of
 from bringup.drivers.libvirt.guest_needs.rules.definition import Disk, Source
-from bringup.drivers.libvirt.guest_needs.rules.disk_identity import FILE_TYPES, Volume, doubt, volume_of, who_can_tell
+from bringup.drivers.libvirt.guest_needs.rules.disk_identity import (
+    FILE_TYPES,
+    Volume,
+    identity_problem,
+    volume_of,
+    who_can_identify,
+)
 from bringup.drivers.libvirt.guest_needs.rules.disk_names import Naming, is_stable_dm, read_name
-from bringup.drivers.libvirt.guest_needs.rules.mounts import points_above, relied_on
+from bringup.drivers.libvirt.guest_needs.rules.mounts import missing_mount, mount_points_above
 from bringup.drivers.libvirt.guest_needs.rules.verdicts import Verdict, need
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
@@ -23,51 +29,51 @@ BY_ID: Final = "the definition should name it by /dev/disk/by-id"
 HEADER: Final = 64 * 1024
 
 
-def disks(sight: Sight) -> Iterator[Verdict]:
-    """Judge all disks."""
-    for disk in sight.definition.disks:
-        verdicts = list(DiskLook(sight, disk).verdicts())
+def disks(evidence: Evidence) -> Iterator[Verdict]:
+    """Return the verdicts on all disks."""
+    for disk in evidence.definition.disks:
+        verdicts = list(DiskCheck(evidence, disk).verdicts())
         if disk.optional:
             verdicts = list(_of_medium(verdicts))
         yield from verdicts
 
 
 def _of_medium(verdicts: Sequence[Verdict]) -> Iterator[Verdict]:
-    """Leave out what is missing of a medium that is not there: libvirt starts the guest without.
+    """Drop what an absent medium lacks: libvirt starts the guest without it.
 
-    One that is there would be given to the guest, also where it lies below a mount that is missing.
+    A medium that exists would be given to the guest, also below a mount point that has nothing mounted.
     """
-    is_left_out = any(each.need.kind is NeedKind.DISK and each.need.state is NeedState.ABSENT for each in verdicts)
+    is_absent = any(each.need.kind is NeedKind.DISK and each.need.state is NeedState.ABSENT for each in verdicts)
     for verdict in verdicts:
-        if not (is_left_out and verdict.need.state is NeedState.ABSENT):
+        if not (is_absent and verdict.need.state is NeedState.ABSENT):
             yield replace(verdict, optional=verdict.need.kind is NeedKind.DISK)
 
 
-class DiskLook:
-    """A look at one disk."""
+class DiskCheck:
+    """Check of one disk."""
 
-    def __init__(self, sight: Sight, disk: Disk) -> None:
-        """Look at ``disk``."""
-        self._sight, self._disk = sight, disk
-        self._volume = volume_of(sight.volumes, disk.target, disk.serial)
+    def __init__(self, evidence: Evidence, disk: Disk) -> None:
+        """Store the disk, and find its volume in the record."""
+        self._evidence, self._disk = evidence, disk
+        self._volume = volume_of(evidence.volumes, disk.target, disk.serial)
         self._seen: set[str] = set()
 
     def verdicts(self) -> Iterator[Verdict]:
-        """Judge all that it is read from."""
+        """Return the verdicts on all that it is read from."""
         for number, source in enumerate(self._disk.sources):
-            yield from self._source(source, is_top=number == 0, follow=not self._disk.chain_is_told)
+            yield from self._source(source, is_top=number == 0, follow=not self._disk.chain_is_complete)
 
     def _source(self, source: Source, *, is_top: bool, follow: bool) -> Iterator[Verdict]:
         if source.type == "volume":
             yield from self._in_pool(source, is_top=is_top)
         elif source.type == "network":
-            yield Verdict(network(self._sight, source))
+            yield Verdict(network_disk(self._evidence, source))
         elif source.type in ("file", "block", "dir", "vhostvdpa", "memory"):
             yield from self._path(source, is_top=is_top, follow=follow)
         elif source.type == "nvme":
             yield Verdict(self._nvme(source))
         elif source.type == "vhostuser":
-            there = self._sight.host.exists(source.path)
+            there = self._evidence.host.exists(source.path)
             gone = "nothing listens there" if there is False else ""
             yield Verdict(need(NeedKind.DISK, source.path, absent=gone))
         else:
@@ -75,16 +81,16 @@ class DiskLook:
 
     def _unknown(self, source: Source) -> Verdict:
         name = source.name or source.path or self._disk.target
-        why = "what it is cannot be told from its name"
+        why = "its name does not say what it is"
         return Verdict(need(NeedKind.DISK, name, met_by=MetBy.PERSON, unverified=why))
 
     def _in_pool(self, source: Source, *, is_top: bool) -> Iterator[Verdict]:
-        problem = self._sight.told.answers.get(("pool", source.pool), "")
+        problem = self._evidence.libvirt.answers.get(("pool", source.pool), "")
         name = f"{source.volume} in pool {source.pool}"
         if problem:
             yield Verdict(need(NeedKind.DISK, name, absent=problem))
             return
-        found = self._sight.told.volumes.get((source.pool, source.volume))
+        found = self._evidence.libvirt.volumes.get((source.pool, source.volume))
         if found is None:
             yield Verdict(need(NeedKind.DISK, name, met_by=MetBy.PERSON, absent="the pool has no such volume"))
             return
@@ -102,12 +108,12 @@ class DiskLook:
             yield self._unknown(source)
             return
         self._seen.add(path)
-        found = self._sight.host.find(path)
+        found = self._evidence.host.find(path)
         mounted = self._mount(found)
         if mounted is not None:
             yield Verdict(mounted)
         else:
-            points = points_above(found.names, self._sight.expected, self._sight.nova_base)
+            points = mount_points_above(found.names, self._evidence.expected, self._evidence.nova_base)
             yield from (Verdict(need(NeedKind.MOUNT, point)) for point in points)
         target = self._disk.target if is_top and mounted is None and self._is_out_of_sight(found) else ""
         if found.status is None:
@@ -116,7 +122,7 @@ class DiskLook:
             yield Verdict(self._block(found))
         elif source.type == "block" or not (found.is_file or (source.type == "dir" and found.is_folder)):
             if source.type == "memory":
-                whose = who_can_tell(None, by_nova=self._sight.definition.by_nova)
+                whose = who_can_identify(None, by_nova=self._evidence.definition.by_nova)
                 yield Verdict(need(NeedKind.DISK, path, met_by=whose, unverified=f"nothing proves what {found.end} is"))
                 return
             what = "no block device" if source.type == "block" else "neither a file nor a block device"
@@ -128,7 +134,7 @@ class DiskLook:
             yield from self._backing(found)
 
     def _is_out_of_sight(self, found: Found) -> bool:
-        """Tell whether libvirt may be right where it sees what is not seen here: in a container, in a sandbox.
+        """Check whether libvirt may be right where it sees what is not seen here: in a container, in a sandbox.
 
         Not of a guest that runs: QEMU has open what has gone since.  Nor below a mount that somebody names: what
         libvirt sees there may be what the mount should hide.
@@ -137,7 +143,7 @@ class DiskLook:
         # A link from elsewhere is what it leads to.
         name = next((each for each in read if each.naming is not Naming.PLAIN), read[0])
         if (
-            self._sight.told.active
+            self._evidence.libvirt.active
             or not self._is_of_definition
             or self._is_nova_file
             or found.is_silent
@@ -145,34 +151,34 @@ class DiskLook:
         ):
             return False
         if name.naming is Naming.DM and not is_stable_dm(
-            name, name.dm_name, dm_uuid_of(self._sight.host, name.dm_name)
+            name, name.dm_name, dm_uuid_of(self._evidence.host, name.dm_name)
         ):
             # Of a container's /dev sysfs knows nothing, of the kernel's devices it does.
             return False
-        return not points_above(found.names, self._sight.expected, self._sight.nova_base)
+        return not mount_points_above(found.names, self._evidence.expected, self._evidence.nova_base)
 
     @property
     def _is_of_definition(self) -> bool:
-        """Tell whether libvirt means this disk by its target: not one of the managed save image alone."""
-        disk, definitions = self._disk, self._sight.told.definitions
+        """Check whether libvirt means this disk by its target: not one of the managed save image alone."""
+        disk, definitions = self._disk, self._evidence.libvirt.definitions
         same = (each for each in definitions[0].disks if each.target == disk.target) if definitions else ()
         return any(_place(each.sources[0]) == _place(disk.sources[0]) for each in same)
 
     def _nvme(self, source: Source) -> Need:
-        if not self._sight.host.exists(f"/sys/bus/pci/devices/{source.pci}"):
+        if not self._evidence.host.exists(f"/sys/bus/pci/devices/{source.pci}"):
             return need(NeedKind.DISK, source.pci, absent="no such PCI device")
         why = "nothing proves that the device at that address is the same as before the boot"
         return need(NeedKind.DISK, source.pci, met_by=MetBy.PERSON, unverified=why)
 
     def _backing(self, found: Found) -> Iterator[Verdict]:
-        start, error = self._sight.host.read_start(found.end, HEADER)
+        start, error = self._evidence.host.read_start(found.end, HEADER)
         if error and error not in HIDDEN:
             why = f"its backing files are not known: {os.strerror(error)}"
             yield Verdict(need(NeedKind.DISK, found.path, unverified=why))
         header = read_header(start)
         if header is None:
             return
-        # A relative name is one beside the image as it is named here, not beside what that is a link to.
+        # A relative name is relative to the image as it is named here, not to the target of that link.
         if header.data_file:
             yield from self._source(source_of(header.data_file, "raw", found.path), is_top=False, follow=False)
         if header.backing:
@@ -180,15 +186,15 @@ class DiskLook:
             yield from self._source(backing, is_top=False, follow=True)
 
     def _block(self, found: Found) -> Need:
-        why = doubt(found.names, device_of(self._sight.host, found), self._volume)
-        whose = who_can_tell(self._volume, by_nova=self._sight.definition.by_nova)
+        why = identity_problem(found.names, device_of(self._evidence.host, found), self._volume)
+        whose = who_can_identify(self._volume, by_nova=self._evidence.definition.by_nova)
         if why and whose is MetBy.PERSON:
             why += f"; {BY_ID}"
         return need(NeedKind.DISK, found.path, met_by=whose, unverified=why)
 
     def _mount(self, found: Found) -> Need | None:
-        mounts = self._sight.mounts_at(found.end)
-        missing = relied_on(found.names, mounts, self._sight.expected, self._sight.nova_base)
+        mounts = self._evidence.mounts_at(found.end)
+        missing = missing_mount(found.names, mounts, self._evidence.expected, self._evidence.nova_base)
         if missing is not None:
             whose = MetBy.NOVA if missing.by_nova or self._is_nova_file else MetBy.HOST
             return need(NeedKind.MOUNT, missing.point, met_by=whose, absent=missing.why)
@@ -197,8 +203,8 @@ class DiskLook:
         return None
 
     def _exported(self, found: Found, volume: Volume) -> Need | None:
-        """Look whether a volume that is a file is on the export that its record names."""
-        covering = self._sight.mounts_at(found.end).covering(found.end)
+        """Check whether a volume that is a file is on the export that its record names."""
+        covering = self._evidence.mounts_at(found.end).covering(found.end)
         if covering is None or covering.point == "/":
             point = found.end.rpartition("/")[0]
             return need(NeedKind.MOUNT, point, met_by=MetBy.NOVA, absent=f"the {volume.protocol} export is not mounted")
@@ -224,14 +230,14 @@ class DiskLook:
         why = "no such block device" if is_device else "no such file"
         if len(found.names) > 1:
             why = f"a link to {found.end}, which is not there"
-        return need(NeedKind.DISK, path, met_by=self._who_brings(found.names[0], is_device=is_device), absent=why)
+        return need(NeedKind.DISK, path, met_by=self._provider(found.names[0], is_device=is_device), absent=why)
 
-    def _who_brings(self, path: str, *, is_device: bool) -> MetBy:
-        by_nova = self._sight.definition.by_nova or (self._volume is not None and bool(self._volume.id))
+    def _provider(self, path: str, *, is_device: bool) -> MetBy:
+        by_nova = self._evidence.definition.by_nova or (self._volume is not None and bool(self._volume.id))
         if not by_nova:
             return MetBy.HOST
         if "/_base/" in path:
-            # Fetched anew from the image service.
+            # Nova fetches it from the image service again.
             return MetBy.NOVA
         if not is_device:
             return MetBy.HOST
@@ -243,42 +249,44 @@ def _place(source: Source) -> tuple[str, str, str]:
     return source.path, source.pool, source.volume
 
 
-def stores(sight: Sight) -> Iterator[Verdict]:
-    """Judge all of it as a path of a disk is judged."""
-    for source in sight.definition.memory:
-        if sight.sees_host:
-            yield from _alone(sight, source)
+def firmware_and_memory(evidence: Evidence) -> Iterator[Verdict]:
+    """Return the verdicts on firmware variables and persistent memory, which are checked like disks."""
+    for source in evidence.definition.memory:
+        if evidence.sees_host:
+            yield from _alone(evidence, source)
         else:
-            # QEMU makes a file that is not there, and the guest finds its memory empty.
+            # QEMU creates a missing file, and the guest finds its memory empty.
             yield Verdict(need(NeedKind.DISK, source.path, met_by=MetBy.PERSON, unverified=NOT_SEEN))
-    for source, template in sight.definition.nvram:
+    for source, template in evidence.definition.nvram:
         is_file = source.type == "file" and not source.path.startswith("/dev/")
-        if is_file and not sight.sees_host:
-            # A start without it fails by itself, and says so.
+        if is_file and not evidence.sees_host:
+            # A start without it fails by itself, with a message.
             continue
-        for verdict in _alone(sight, source):
-            yield replace(verdict, need=_of_store(sight, verdict.need, source.path, template, is_file=is_file))
+        for verdict in _alone(evidence, source):
+            yield replace(verdict, need=_variable_store(evidence, verdict.need, source.path, template, is_file=is_file))
 
 
-def _alone(sight: Sight, source: Source) -> list[Verdict]:
+def _alone(evidence: Evidence, source: Source) -> list[Verdict]:
     return list(
-        DiskLook(sight, Disk(target="", serial="", optional=False, sources=(source,), chain_is_told=True)).verdicts()
+        DiskCheck(
+            evidence, Disk(target="", serial="", optional=False, sources=(source,), chain_is_complete=True)
+        ).verdicts()
     )
 
 
-def _of_store(sight: Sight, found: Need, path: str, template: str, *, is_file: bool) -> Need:
-    """Judge a variable store: a file that is not there is made of its template, below mounts that are there."""
+def _variable_store(evidence: Evidence, found: Need, path: str, template: str, *, is_file: bool) -> Need:
+    """Return the need of a variable store: libvirt creates a missing file from its template."""
     if found.kind is not NeedKind.DISK:
         return found
     store = replace(found, kind=NeedKind.FIRMWARE)
     if not is_file or found.state is NeedState.MET:
         return store
-    end = sight.host.find(path)
+    end = evidence.host.find(path)
     if end.is_hidden:
-        # The folder is libvirt's, and it sees what is there.
+        # The folder is libvirt's, and libvirt can see it.
         return need(NeedKind.FIRMWARE, found.name)
     if found.state is not NeedState.ABSENT or read_name(end.end).naming is not Naming.PLAIN:
         return store
-    if template and sight.host.exists(template) is False:
+    if template and evidence.host.exists(template) is False:
         return need(NeedKind.FIRMWARE, found.name, absent=f"no such file, nor {template}, which it is made of")
     return need(NeedKind.FIRMWARE, found.name)

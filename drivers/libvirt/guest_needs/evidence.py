@@ -1,4 +1,4 @@
-"""What a guest's needs are judged by: what libvirt told, what the record says, what this host looks like."""
+"""Evidence for the needs of a guest: libvirt's answers, the record, the mounts of this host."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,28 +10,28 @@ from bringup.drivers.libvirt.guest_needs.rules.mounts import Mounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What libvirt says of a guest."""
+class LibvirtAnswers:
+    """Answers of libvirt about a guest."""
 
     definitions: tuple[Definition, ...]
-    """Its own, and that of its managed save image."""
+    """The guest's own, and that of its managed save image."""
     active: bool
     answers: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Kind and name of what it was asked for, to what is wrong with it; "" where nothing is."""
+    """Kind and name of what was queried, to what is wrong with it; "" for nothing."""
     volumes: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """Pool and volume to type and path."""
     idle_pools: Mapping[str, str] = field(default_factory=dict)
     """Folder of a pool that is not active, to the pool's name."""
     online: frozenset[int] = frozenset()
-    """CPUs; empty where it cannot tell."""
+    """Online CPUs; empty if libvirt does not report them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """All that one look goes by."""
+class Evidence:
+    """All that the check of one definition uses."""
 
     host: Host
-    told: Told
+    libvirt: LibvirtAnswers
     definition: Definition
     mounts: Mounts
     expected: Mapping[str, str]
@@ -41,13 +41,13 @@ class Sight:
     profiles: Mapping[str, str] = field(default_factory=dict)
     """PCI address to vendor and product, as the record has them."""
     made: frozenset[str] = frozenset()
-    """Devices that are made before the guest is started."""
+    """Devices that bringup creates before it starts the guest."""
     nics_in_record: int = 0
     sees_host: bool = True
-    """This process sees the file systems that libvirt sees."""
+    """This process can see the file systems that libvirt uses."""
 
     def mounts_at(self, path: str) -> Mounts:
-        """Give what is mounted, after a look into a folder that is only mounted then (autofs)."""
+        """Return what is mounted, after reading a folder that is only mounted when it is read (autofs)."""
         covering = self.mounts.covering(path)
         if covering is None or covering.type != "autofs":
             return self.mounts

@@ -1,6 +1,6 @@
-"""Looks at this host: names, devices, mounts.  All of it blocks, changes nothing, and opens no device.
+"""Files, devices and mounts of this host.  All of it blocks, changes nothing, and opens no device.
 
-Of a file only the beginning is read, and only of one that is a regular file.
+Only the beginning of a file is read, and only if it is a regular file.
 """
 
 import errno
@@ -21,15 +21,15 @@ MOST_LINKS: Final = 40
 MOST_BYTES: Final = 64 * 1024
 MOST_MOUNTS: Final = 4 * 1024 * 1024
 HIDDEN: Final = (errno.EACCES, errno.EPERM)
-"""This process may not look."""
+"""This process may not read it."""
 KEEPS_S: Final = 5.0
-"""How long what changes seldom is kept: thirty guests ask at once."""
+"""How long a value that changes rarely is kept: the checks of thirty guests need it at once."""
 UNITS: Final = ("etc/systemd/system", "run/systemd/system", "run/systemd/transient", "run/systemd/generator")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a path leads to."""
+    """Result of following a path."""
 
     path: str
     """As it was given."""
@@ -46,27 +46,27 @@ class Found:
 
     @property
     def is_block_device(self) -> bool:
-        """Tell whether it is one."""
+        """Check whether it is one."""
         return self.status is not None and stat.S_ISBLK(self.status.st_mode)
 
     @property
     def is_file(self) -> bool:
-        """Tell whether it is a regular file."""
+        """Check whether it is a regular file."""
         return self.status is not None and stat.S_ISREG(self.status.st_mode)
 
     @property
     def is_folder(self) -> bool:
-        """Tell whether it is a folder."""
+        """Check whether it is a folder."""
         return self.status is not None and stat.S_ISDIR(self.status.st_mode)
 
     @property
     def is_silent(self) -> bool:
-        """Tell whether it is on a storage that does not answer."""
+        """Check whether it is on a storage that does not answer."""
         return self.error == errno.ETIMEDOUT
 
     @property
     def is_hidden(self) -> bool:
-        """Tell whether it is not known if it is there: this process may not look."""
+        """Check whether this process may not read what it is."""
         return self.error in HIDDEN
 
 
@@ -76,13 +76,13 @@ class Host:
 
     root: Path = Path("/")
     at: str = ""
-    """What is being looked at: what is named if the look hangs."""
+    """Path that is being read: the message names it if the check hangs."""
     silent: dict[str, int] = field(default_factory=dict)
-    """Mount points that looks hang in, and how many: no other one goes in there."""
+    """Mount points that checks hang in, and how many: no other check enters them."""
     _kept: dict[str, tuple[float, object]] = field(default_factory=dict)
 
     def for_one_guest(self) -> "Host":
-        """Look again, with what is kept, and say what is being looked at for itself."""
+        """Return a host with the same kept values, for the check of one guest: it has its own ``at``."""
         return Host(self.root, silent=self.silent, _kept=self._kept)
 
     def find(self, path: str) -> Found:
@@ -120,25 +120,25 @@ class Host:
         return Found(path, (*names, here), os.lstat(self._real(here)))
 
     def exists(self, path: str) -> bool | None:
-        """Tell whether something is there; None: this process may not look."""
+        """Check whether a path exists; None: this process may not read it."""
         found = self.find(path)
         return None if found.is_hidden or found.is_silent else found.status is not None
 
     def text(self, path: str, most: int = MOST_BYTES) -> str:
-        """Give the beginning of a text; "" where there is none."""
+        """Return the beginning of a text; "" if there is none."""
         return self.start_of(path, most).decode(errors="replace").strip("\0 \n")
 
     def start_of(self, path: str, most: int = MOST_BYTES) -> bytes:
-        """Give the beginning of a regular file; nothing where it is none, or cannot be read."""
+        """Return the beginning of a regular file; empty if it is none, or cannot be read."""
         return self.read_start(path, most)[0]
 
     def read_start(self, path: str, most: int = MOST_BYTES) -> tuple[bytes, int]:
-        """Give the beginning of a regular file, and why it cannot be read; 0: it can."""
+        """Return the beginning of a regular file, and the error number if it cannot be read, else 0."""
         self.at = path
         if self._is_silent(path):
             return b"", errno.ETIMEDOUT
         try:
-            # NONBLOCK: should it be a pipe by now, nobody waits for a writer.
+            # NONBLOCK: if it has become a pipe by now, the open does not wait for a writer.
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
             if not stat.S_ISREG(os.stat(self._real(path)).st_mode):  # noqa: PTH116 - a path is made for nothing
                 return b"", 0
@@ -153,7 +153,7 @@ class Host:
         return b"", 0
 
     def names_in(self, path: str, most: int = 4096) -> list[str]:
-        """List a folder; nothing where it is none, or cannot be read."""
+        """Return the names in a folder; empty if it is none, or cannot be read."""
         self.at = path
         if self._is_silent(path):
             return []
@@ -162,7 +162,7 @@ class Host:
         return []
 
     def is_empty(self, path: str) -> bool | None:
-        """Tell whether a folder has nothing in it; None: this process may not look."""
+        """Check whether a folder is empty; None: it cannot be read."""
         self.at = path
         if self._is_silent(path):
             return None
@@ -173,7 +173,7 @@ class Host:
             return None
 
     def real(self, path: str) -> str:
-        """Resolve a path of sysfs; as it is where that fails."""
+        """Return where a path of sysfs leads, as far as it can be followed."""
         found = self.find(path)
         return found.end
 
@@ -182,11 +182,11 @@ class Host:
         return read_mountinfo(self.text("/proc/self/mountinfo", MOST_MOUNTS))
 
     def expected_mounts(self) -> dict[str, str]:
-        """Give what fstab and mount units of systemd name: mount point to source."""
+        """Return the mounts that fstab and systemd's mount units name: mount point to source."""
         return self.kept("expected_mounts", self._expected_mounts)
 
     def kept(self, key: str, make: Callable[[], T], keeps_s: float = KEEPS_S) -> T:
-        """Give what ``make`` gave a moment ago, else what it gives now."""
+        """Return the value that ``make`` returned at most ``keeps_s`` seconds ago, or else a new one."""
         now = time.monotonic()
         made, value = self._kept.get(key, (float("-inf"), None))
         if now - made < keeps_s:
@@ -226,4 +226,4 @@ def _parts(path: str) -> list[str]:
 
 
 NOTHING_SEEN: Final = Host(Path("/nonexistent"))
-"""A host of which nothing is seen from here."""
+"""A host of which this process can see nothing."""

@@ -1,4 +1,4 @@
-"""What libvirt is asked of a guest's needs, in one call.  Blocks."""
+"""Queries to libvirt about a guest's needs, in one call.  Blocks."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -6,29 +6,29 @@ from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 from bringup.drivers.libvirt.binding import Connection, Domain
-from bringup.drivers.libvirt.guest_needs.evidence import Told
+from bringup.drivers.libvirt.guest_needs.evidence import LibvirtAnswers
 from bringup.drivers.libvirt.guest_needs.host import Host
 from bringup.drivers.libvirt.guest_needs.rules.definition import Definition, Machine, SecretName, read_definition
 
 KEEPS_S: Final = 60.0
-"""How long it is kept that a machine type is there: QEMU is not taken away while guests start."""
-NOT_ASKED: Final = "VIR_ERR_ACCESS_DENIED"
-"""This user may not ask: nothing is said of the machine."""
+"""How long the answer about a machine type is kept: QEMU is not removed while guests start."""
+NOT_PERMITTED: Final = "VIR_ERR_ACCESS_DENIED"
+"""This user may not query it: then no verdict on the machine is possible."""
 VOLUME_TYPES: Final = ("file", "block", "dir", "network", "netdir", "ploop")
 
 
-class Asking:
-    """Questions about one guest."""
+class Queries:
+    """Queries about one guest."""
 
     def __init__(self, connection: Connection, libvirt: Any, host: Host) -> None:
-        """Ask over ``connection``; what is the same for all guests is kept with ``host``."""
+        """Store the connection, and the ``host`` that keeps the answers that are the same for all guests."""
         self._connection = connection
         self._libvirt = libvirt
         self._host = host
         self._answers: dict[tuple[str, str], str] = {}
 
-    def of(self, uuid: str) -> Told:
-        """Ask all that is to be asked of a guest.
+    def of(self, uuid: str) -> LibvirtAnswers:
+        """Query all that the check of a guest needs.
 
         :raises libvirtError: there is no such guest, or no connection.
         """
@@ -37,17 +37,17 @@ class Asking:
         definitions = tuple(self._definitions(domain, active=active))
         volumes: dict[tuple[str, str], tuple[str, str]] = {}
         for definition in definitions:
-            self._ask_of_machine(definition.machine)
+            self._query_machine(definition.machine)
             for secret in definition.secrets:
-                self._ask_of_secret(secret)
+                self._query_secret(secret)
             for nic in definition.nics:
                 if nic.type == "network":
-                    self._ask_of_network(nic.source)
+                    self._query_network(nic.source)
             for source in (source for disk in definition.disks for source in disk.sources):
                 if source.type == "volume":
-                    self._ask_of_volume(source.pool, source.volume, volumes)
+                    self._query_volume(source.pool, source.volume, volumes)
         pinned = any(definition.pins for definition in definitions)
-        return Told(
+        return LibvirtAnswers(
             definitions=definitions,
             active=active,
             answers=self._answers,
@@ -57,13 +57,13 @@ class Asking:
         )
 
     def _raise_if_lost(self, error: Exception) -> None:
-        """Raise an error again that says nothing of what was asked: the connection broke."""
+        """Raise an error again if the connection broke: it is no answer then."""
         if not self._connection.isAlive():
             raise error
 
     @contextmanager
     def _tolerated(self) -> Iterator[None]:
-        """Go on where libvirt cannot tell, but not where nobody was there to be asked."""
+        """Ignore an error of libvirt inside the block, unless the connection broke."""
         try:
             yield
         except self._libvirt.libvirtError as error:
@@ -72,11 +72,11 @@ class Asking:
     def _definitions(self, domain: Domain, *, active: bool) -> Iterator[Definition]:
         yield read_definition(domain.XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE))
         if not active and domain.hasManagedSaveImage():
-            # One that cannot be read is told when the guest is started.
+            # One that cannot be read is reported when the guest is started.
             with self._tolerated(), suppress(AttributeError, ValueError):
                 yield read_definition(domain.managedSaveGetXMLDesc())
 
-    def _ask_of_machine(self, machine: Machine) -> None:
+    def _query_machine(self, machine: Machine) -> None:
         if not machine.emulator:
             return
         self._answers["machine", f"{machine}"] = self._host.kept(
@@ -89,13 +89,13 @@ class Asking:
             self._connection.getDomainCapabilities(*asked)
         except self._libvirt.libvirtError as error:
             self._raise_if_lost(error)
-            codes = ("VIR_ERR_NO_SUPPORT", "VIR_ERR_NO_CONNECT", "VIR_ERR_RPC", "VIR_ERR_INVALID_CONN", NOT_ASKED)
+            codes = ("VIR_ERR_NO_SUPPORT", "VIR_ERR_NO_CONNECT", "VIR_ERR_RPC", "VIR_ERR_INVALID_CONN", NOT_PERMITTED)
             if error.get_error_code() in [getattr(self._libvirt, code) for code in codes]:
                 return ""
             return error.get_error_message() or "libvirt does not know it"
         return ""
 
-    def _ask_of_secret(self, secret: SecretName) -> None:
+    def _query_secret(self, secret: SecretName) -> None:
         usages = {
             "volume": self._libvirt.VIR_SECRET_USAGE_TYPE_VOLUME,
             "ceph": self._libvirt.VIR_SECRET_USAGE_TYPE_CEPH,
@@ -113,7 +113,7 @@ class Asking:
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_SECRET:
                 self._answers["secret", secret.uuid or secret.usage] = "libvirt has no such secret"
 
-    def _ask_of_network(self, name: str) -> None:
+    def _query_network(self, name: str) -> None:
         try:
             active = self._connection.networkLookupByName(name).isActive()
         except self._libvirt.libvirtError as error:
@@ -124,7 +124,7 @@ class Asking:
             if not active:
                 self._answers["network", name] = f"the network is not active; virsh net-start {name}"
 
-    def _ask_of_volume(self, pool: str, volume: str, found: dict[tuple[str, str], tuple[str, str]]) -> None:
+    def _query_volume(self, pool: str, volume: str, found: dict[tuple[str, str], tuple[str, str]]) -> None:
         try:
             there = self._connection.storagePoolLookupByName(pool)
             if not there.isActive():
@@ -135,14 +135,14 @@ class Asking:
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_STORAGE_POOL:
                 self._answers["pool", pool] = "libvirt has no such pool"
             else:
-                self._answers["pool", pool] = "libvirt cannot tell of its pools"
+                self._answers["pool", pool] = "libvirt does not report its pools"
             return
         with self._tolerated():
             it = there.storageVolLookupByName(volume)
             found[pool, volume] = VOLUME_TYPES[it.info()[0]], it.path()
 
     def _idle_pools(self) -> dict[str, str]:
-        """Folders that a pool of libvirt mounts something at, and has not."""
+        """Return the folders of libvirt's pools that are not mounted, with the names of the pools."""
         flags = (
             self._libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE
             | self._libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_FS

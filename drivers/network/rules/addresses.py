@@ -1,6 +1,6 @@
-"""Which addresses a NIC may send from: its fixed ones, and its allowed address pairs.
+"""Addresses that a NIC may send from: its fixed ones, and its allowed address pairs.
 
-Pure.  The info cache of Nova has the fixed ones; ``allowed_address_pairs`` (in Neutron's shape) counts where a record
+Pure.  The info cache of Nova has the fixed ones; ``allowed_address_pairs`` (in Neutron's format) counts if a record
 has it, on the VIF or in its ``details``.
 """
 
@@ -18,23 +18,23 @@ IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowed:
-    """What a NIC may call itself."""
+    """Source addresses that a NIC may use."""
 
     macs: tuple[Mac, ...]
     ipv4: tuple[tuple[Mac, ipaddress.IPv4Network], ...] = ()
     """Pairs of a MAC and an address or network; no two overlap."""
     ipv6: tuple[tuple[Mac, ipaddress.IPv6Network], ...] = ()
     any_ip: bool = False
-    """The port has no address at all, so that only its MAC is known (as Neutron takes it)."""
+    """The port has no address at all, so only its MAC is known (as in Neutron)."""
 
 
-def allowed(vif: Vif) -> Allowed:
-    """Read what a NIC may call itself; the IPv6 address that each MAC makes by itself (EUI-64) is in it.
+def allowed_addresses(vif: Vif) -> Allowed:
+    """Return the source addresses of a NIC, with the link-local IPv6 address of each MAC (EUI-64).
 
-    :raises VifProblem: it has no MAC, or an address that is none.
+    :raises VifProblem: it has no MAC, or an invalid address.
     """
     if vif.mac is None:
-        raise VifProblem("it has no address, so nothing is known that it may send from")
+        raise VifProblem("it has no address, so it is unknown what it may send from")
     pairs = [(vif.mac, network) for network in _fixed(vif)] + list(_pairs(vif, vif.mac))
     macs = dict.fromkeys([vif.mac, *(mac for mac, _ in pairs)])
     by_mac: dict[tuple[Mac, int], list[Any]] = defaultdict(list)
@@ -49,18 +49,18 @@ def allowed(vif: Vif) -> Allowed:
 
 
 def link_local(mac: Mac) -> ipaddress.IPv6Network:
-    """Give the link-local address of a MAC (RFC 4291, appendix A)."""
+    """Return the link-local address of a MAC (RFC 4291, appendix A)."""
     octets = bytes.fromhex(mac.replace(":", ""))
     suffix = bytes([octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]])
     return ipaddress.IPv6Network((bytes.fromhex("fe80" + 12 * "0") + suffix, 128))
 
 
 def network_of(value: Any, what: str) -> IPNetwork:
-    """Read an address or a network.
+    """Parse an address or a network.
 
-    An IPv6 address with a scope (``fe80::1%eth0``) is none: a scope is of one host, and may be any text.
+    An IPv6 address with a scope (``fe80::1%eth0``) is invalid: a scope belongs to one host, and may be any text.
 
-    :raises VifProblem: it is none.
+    :raises VifProblem: it is invalid.
     """
     try:
         if isinstance(value, str) and "%" not in value:

@@ -1,10 +1,10 @@
-"""The words of nft (``nft(8)``) of a ruleset: from an integer, a closed set, or a checked identifier.  Pure.
+"""Words of a ruleset in the language of nft (``nft(8)``): integers, a closed set, checked identifiers.  Pure.
 
-Nothing but this file makes a :data:`Word` (a test sees to it), and none of its functions takes a text of a record:
-what stands in a rule is one of :data:`Plain`, or was written here from numbers.  The names of a chain and of a device,
-and the comment, are of types that hold nothing which nft would read otherwise.
+Only this file creates a :data:`Word` (a test checks that), and none of its functions accepts a text of a record: a rule
+consists of :data:`Plain` words, and of numbers that are formatted here.  The names of a chain and of a device, and the
+comment, have types that contain nothing which nft would parse otherwise.
 
-Not nft's JSON: that of nft 1.0.6 (Debian 12) cannot say that a set is ``dynamic``, and text is what an operator reads.
+Not nft's JSON: that of nft 1.0.6 (Debian 12) cannot express a ``dynamic`` set, and operators read text.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from bringup.drivers.network.rules.addresses import IPNetwork
 from bringup.drivers.network.rules.vifs import DeviceName, Mac
 
 Word = NewType("Word", str)
-"""A part of a rule that nft reads as it is meant."""
+"""A part of a rule that is safe to pass to nft."""
 
 Family = Literal["ip", "ip6"]
 Transport = Literal["tcp", "udp", "sctp", "dccp", "udplite"]
@@ -62,12 +62,12 @@ DROP = Word("counter drop")
 
 
 def plain(text: Plain) -> Word:
-    """Take one of the words that rules are made of."""
+    """Return one of the fixed words of rules."""
     return Word(text)
 
 
 def ether_type(*types: EtherType) -> Word:
-    """Match what a frame carries."""
+    """Match the type of a frame's payload."""
     return match(Word("ether type"), one_of(Word(one) for one in types))
 
 
@@ -78,71 +78,71 @@ def ports(transport: Transport, *, sport: int, dport: int) -> Word:
 
 
 def number(value: int) -> Word:
-    """Write a number."""
+    """Return a number as a word."""
     return Word(f"{int(value):d}")
 
 
 def span(first: int, last: int) -> Word:
-    """Write the numbers from one to another."""
+    """Return a range of numbers as a word."""
     return number(first) if first == last else Word(f"{number(first)}-{number(last)}")
 
 
 def mac(address: Mac) -> Word:
-    """Write a MAC address from its octets."""
+    """Return a MAC address as a word, from its octets."""
     octets = int(address.replace(":", ""), 16).to_bytes(6, "big")
     return Word(":".join(f"{octet:02x}" for octet in octets))
 
 
 def ip(network: IPNetwork) -> Word:
-    """Write an address or a network from its number: a parsed object's own text may have a scope in it."""
+    """Return an address or a network as a word, from its number: a parsed object's own text may have a scope."""
     made = IPv4Address if network.version == 4 else IPv6Address  # noqa: PLR2004 - IPv4
     text = str(made(int(network.network_address)))
     return Word(text if network.prefixlen == network.max_prefixlen else f"{text}/{network.prefixlen:d}")
 
 
 def ip_of(family: Family, part: Address) -> Word:
-    """Name an address of the header."""
+    """Return the field of an address in the header."""
     return Word(f"{family} {part}")
 
 
 def port_of(transport: Transport, part: Port) -> Word:
-    """Name a port of the header."""
+    """Return the field of a port in the header."""
     return Word(f"{transport} {part}")
 
 
 def icmp_of(kind: Icmp, part: IcmpPart = "type") -> Word:
-    """Name what an ICMP message says it is."""
+    """Return the field of the type or code of an ICMP message."""
     return Word(f"{kind} {part}")
 
 
-def joined(*parts: Word) -> Word:
-    """Take several fields, or several values, as one."""
+def concatenated(*parts: Word) -> Word:
+    """Concatenate several fields, or several values."""
     return Word(" . ".join(parts))
 
 
 def match(left: Word, right: Word, *, op: Operator = "==") -> Word:
-    """Let the rule go on where it holds."""
+    """Return a match: the rule continues if it holds."""
     return Word(f"{left} {op} {right}")
 
 
 def one_of(values: Iterable[Word]) -> Word:
-    """Give a set."""
+    """Return an anonymous set."""
     return Word(f"{{ {', '.join(values)} }}")
 
 
 def bits_of_transport(network: IPNetwork, *, at: int) -> Word:
-    """Match the first bits of an address that stands in a message of a transport, so many bits from its begin."""
+    """Match the first bits of an address in a transport message, ``at`` bits from its start."""
     value = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
     return Word(f"@th,{at:d},{network.prefixlen:d} == 0x{value:x}")
 
 
-def remembered(key: Word, name: Word) -> Word:
-    """Match what a set has."""
+def is_in_set(key: Word, name: Word) -> Word:
+    """Match an element of a set."""
     return Word(f"{key} == @{name}")
 
 
-def remember(key: Word, name: Word) -> Word:
-    """Put into a set."""
+def add_to_set(key: Word, name: Word) -> Word:
+    """Add an element to a set."""
     return Word(f"update @{name} {{ {key} }}")
 
 
@@ -152,21 +152,21 @@ def protocol(which: Transport | Icmp | int) -> Word:
 
 
 def chain(direction: Direction, device: DeviceName) -> Word:
-    """Name the chain of a device: another one for each device and direction."""
+    """Return the name of the chain of a device and direction."""
     return Word(f"{direction}.{device}")
 
 
-def exchanges(family: Family, device: DeviceName) -> Word:
-    """Name the set that remembers a NIC's UDP exchanges over ``ip`` or ``ip6``."""
+def exchange_set(family: Family, device: DeviceName) -> Word:
+    """Return the name of the set of a NIC's UDP exchanges over ``ip`` or ``ip6``."""
     kind: Exchanges = "udp4" if family == "ip" else "udp6"
     return Word(f"{kind}.{device}")
 
 
 def quoted(device: DeviceName) -> Word:
-    """Name a device."""
+    """Return the name of a device in quotes."""
     return Word(f'"{device}"')
 
 
 def comment(instance: InstanceUuid) -> Word:
-    """Say whose a rule is."""
+    """Return the comment that marks the instance of a rule."""
     return Word(f'comment "{instance}"')

@@ -1,6 +1,6 @@
-"""Links of this host (bridges, veth pairs, taps): what is wanted, what is there, and the steps from here to there.
+"""Links of this host (bridges, veth pairs, taps): those required, those that exist, and the steps in between.
 
-Pure: no I/O, no clock, no logger.  :mod:`bringup.drivers.network.netlink` looks and carries the steps out.
+Pure: no I/O, no clock, no logger.  :mod:`bringup.drivers.network.netlink` reads links and carries the steps out.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,10 +12,10 @@ from bringup.drivers.network.rules.vifs import VifProblem
 
 
 class LinkAbsent(Exception):
-    """A device that is not ours to make is not there; the text says what to do."""
+    """A device that bringup does not create is missing; the message has the remedy."""
 
     def __init__(self, sentence: str, *, name: str, made_by: MetBy) -> None:
-        """Say which, and who makes it."""
+        """Store its name, and who creates it."""
         super().__init__(sentence)
         self.name = name
         self.made_by = made_by
@@ -23,18 +23,18 @@ class LinkAbsent(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeWanted:
-    """A Linux bridge must be there and up."""
+    """A Linux bridge must exist and be up."""
 
     name: str
     make: bool
-    """Whether it is made where it is missing; else that is a problem."""
+    """Whether it is created if it is missing; if not, that is a problem."""
     mtu: int | None = None
-    """Of a bridge that is made: bytes."""
+    """Of a new bridge, in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VethWanted:
-    """A pair of devices must be there and up, this end of it in a bridge."""
+    """A pair of devices must exist and be up, this end of it in a bridge."""
 
     name: str
     peer: str
@@ -44,7 +44,7 @@ class VethWanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TapWanted:
-    """A tap must be there and up; it stays when nobody has it open."""
+    """A tap must exist and be up; it stays when no program has it open."""
 
     name: str
     mac: str | None = None
@@ -56,7 +56,7 @@ class TapWanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresentWanted:
-    """A device that somebody else makes: put right where it is there, a problem where it is required and is not."""
+    """A device that another program creates: adjusted if it exists, a problem if it is required and missing."""
 
     name: str
     master: str | None = None
@@ -64,7 +64,7 @@ class PresentWanted:
     mtu: int | None = None
     required: bool = False
     made_by: MetBy = MetBy.HOST
-    """Who makes one that is required."""
+    """Who creates one that is required."""
 
 
 LinkWanted: TypeAlias = BridgeWanted | VethWanted | TapWanted | PresentWanted
@@ -72,7 +72,7 @@ LinkWanted: TypeAlias = BridgeWanted | VethWanted | TapWanted | PresentWanted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A link that is there."""
+    """An existing link."""
 
     name: str
     kind: str | None = None
@@ -84,7 +84,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddBridge:
-    """Make a bridge that learns at once and is no address of the host; one that is there gets the latter."""
+    """Create a bridge that learns at once and has no address of the host; an existing one gets the latter."""
 
     name: str
     mtu: int | None
@@ -92,7 +92,7 @@ class AddBridge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddVeth:
-    """Make a pair."""
+    """Create a veth pair."""
 
     name: str
     peer: str
@@ -100,7 +100,7 @@ class AddVeth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddTap:
-    """Make a tap; one that is there gets its MAC, and its silence."""
+    """Create a tap; an existing one gets its MAC, and its silence."""
 
     name: str
     mac: str | None
@@ -110,7 +110,7 @@ class AddTap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetLink:
-    """Change what is not None, and take it up."""
+    """Change what is not None, and set the link up."""
 
     name: str
     master: str | None = None
@@ -119,7 +119,7 @@ class SetLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteLink:
-    """Take a link away; of a pair, both ends."""
+    """Delete a link; of a pair, both ends."""
 
     name: str
 
@@ -127,10 +127,10 @@ class DeleteLink:
 Step: TypeAlias = AddBridge | AddVeth | AddTap | SetLink | DeleteLink
 
 
-def missing(links: Iterable[LinkWanted], seen: Mapping[str, Link]) -> tuple[Step, ...]:
-    """Give the steps after which all that is wanted is there; none where it is already.
+def steps_to(links: Iterable[LinkWanted], seen: Mapping[str, Link]) -> tuple[Step, ...]:
+    """Return the steps after which all required links exist; empty if they do already.
 
-    :raises LinkAbsent: something is missing that is not ours to make.
+    :raises LinkAbsent: one is missing that bringup does not create.
     :raises VifProblem: a name is taken by something else.
     """
     return tuple(step for link in links for step in _missing(link, seen))
@@ -146,13 +146,13 @@ def _missing(link: LinkWanted, seen: Mapping[str, Link]) -> Iterator[Step]:
         case TapWanted():
             if there is not None and there.kind != "tun":
                 raise _taken(there, "tap")
-            # One of ours that is down may be one that a kill has left without the rest of what makes it.
+            # One of ours that is down may have been left incomplete by a kill.
             if there is None or (link.silent and not there.up):
                 yield AddTap(name=link.name, mac=link.mac, multi_queue=link.multi_queue, silent=link.silent)
-            yield from _put_right(link.name, there, master=None, mtu=link.mtu)
+            yield from _adjust(link.name, there, master=None, mtu=link.mtu)
         case PresentWanted():
             if there is not None and not link.required:
-                yield from _put_right(link.name, there, master=link.master, mtu=link.mtu)
+                yield from _adjust(link.name, there, master=link.master, mtu=link.mtu)
             elif there is None and link.required:
                 sentence = f"device {link.name} is not on this host; make it, or correct the binding of the port"
                 raise LinkAbsent(sentence, name=link.name, made_by=link.made_by)
@@ -168,11 +168,11 @@ def _bridge(link: BridgeWanted, there: Link | None) -> Iterator[Step]:
             name=link.name,
             made_by=MetBy.HOST,
         )
-    # One of ours that is down may be one that a kill has left without the rest of what makes it.
+    # One of ours that is down may have been left incomplete by a kill.
     if there is None or (link.make and not there.up):
         yield AddBridge(name=link.name, mtu=link.mtu)
-    # Its MTU is its own from here on: the least of its ports, or an operator's.
-    yield from _put_right(link.name, there, master=None, mtu=None)
+    # Its MTU is not changed afterwards: it is the least of its ports, or an operator's.
+    yield from _adjust(link.name, there, master=None, mtu=None)
 
 
 def _veth(link: VethWanted, there: Link | None, peer: Link | None) -> Iterator[Step]:
@@ -180,16 +180,16 @@ def _veth(link: VethWanted, there: Link | None, peer: Link | None) -> Iterator[S
         if end is not None and end.kind != "veth":
             raise _taken(end, "veth")
     if there is None or peer is None:
-        # Of a pair that is no pair, one end may be there.
+        # One end of a broken pair may exist.
         yield from (DeleteLink(name=end.name) for end in (there, peer) if end is not None)
         yield AddVeth(name=link.name, peer=link.peer)
         there = peer = None
-    yield from _put_right(link.name, there, master=link.master, mtu=link.mtu)
-    # Its master is Open vSwitch's business.
-    yield from _put_right(link.peer, peer, master=None, mtu=link.mtu)
+    yield from _adjust(link.name, there, master=link.master, mtu=link.mtu)
+    # Open vSwitch manages its master.
+    yield from _adjust(link.peer, peer, master=None, mtu=link.mtu)
 
 
-def _put_right(name: str, there: Link | None, *, master: str | None, mtu: int | None) -> Iterator[Step]:
+def _adjust(name: str, there: Link | None, *, master: str | None, mtu: int | None) -> Iterator[Step]:
     if there is not None and there.master is not None:
         master = None
     if there is not None and there.mtu == mtu:
@@ -205,6 +205,6 @@ def _taken(there: Link, wanted: str) -> VifProblem:
 
 
 def names_of(links: Iterable[LinkWanted]) -> tuple[str, ...]:
-    """Give the names that have to be looked at, each once."""
+    """Return the names of all links to read, each once."""
     names = [name for link in links for name in (link.name, link.peer if isinstance(link, VethWanted) else link.name)]
     return tuple(dict.fromkeys(names))

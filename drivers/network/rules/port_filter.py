@@ -1,7 +1,7 @@
-"""What may reach a guest and what it may reach, where its record has ``security_group_rules`` (Neutron's shape).
+"""Filter of what may reach a guest and what it may reach, if its record has ``security_group_rules`` (as in Neutron).
 
 Pure.  Without connection tracking, which bridges do not have on every kernel: a TCP segment that does not open a
-connection passes; a UDP exchange that either side was allowed to begin is remembered in a set of the NIC's own, for
+connection passes; a UDP exchange that either side was allowed to start is kept in a set of the NIC's own, for
 three minutes after its last packet; ICMP answers and errors pass, and so do later fragments.
 """
 
@@ -22,12 +22,14 @@ from bringup.drivers.network.rules.expressions import (
     Rule,
     Transport,
     Word,
+    add_to_set,
+    concatenated,
     ether_type,
-    exchanges,
+    exchange_set,
     icmp_of,
     ip,
     ip_of,
-    joined,
+    is_in_set,
     match,
     number,
     one_of,
@@ -35,8 +37,6 @@ from bringup.drivers.network.rules.expressions import (
     port_of,
     ports,
     protocol,
-    remember,
-    remembered,
     span,
 )
 from bringup.drivers.network.rules.vifs import DeviceName, Vif, VifProblem, objects
@@ -52,7 +52,7 @@ NUMBERS: Final[Mapping[int, Protocol]] = {
     132: "sctp",
     136: "udplite",
 }
-"""Those that have ports, or types and codes."""
+"""Protocols that have ports, or types and codes."""
 NAMES: Final[Mapping[str, int]] = {
     "ah": 51,
     "dccp": 33,
@@ -80,17 +80,17 @@ NAMES: Final[Mapping[str, int]] = {
     "udplite": 136,
     "vrrp": 112,
 }
-"""Every name that Neutron's API takes, with its number there (``IP_PROTOCOL_MAP`` of neutron-lib)."""
+"""Every name that Neutron's API accepts, with its number there (``IP_PROTOCOL_MAP`` of neutron-lib)."""
 TRANSPORTS: Final = get_args(Transport)
 MOST: Final = 255
 DIGITS: Final = 3
-"""As many as a byte has, leading noughts aside."""
+"""Digits of a byte, without leading zeros."""
 
 
 def protocol_of(given: Any, family: Family, what: str) -> Protocol | None:
-    """Read a protocol as Neutron gives it; None: any.
+    """Parse a protocol of Neutron: a name of a closed set, or a number of one byte; None: any.
 
-    :raises VifProblem: it is none.
+    :raises VifProblem: it is invalid.
     """
     if given is None or (isinstance(given, str) and given in ("", "any", "-1")) or (given == -1 and _is_number(given)):
         return None
@@ -99,17 +99,17 @@ def protocol_of(given: Any, family: Family, what: str) -> Protocol | None:
         raise VifProblem(
             f"{what} {bounded_repr(given)} is not a protocol that Neutron knows by name, nor a number up to {MOST}"
         )
-    # Over IPv6 there is one of the two alone, by whichever name.
+    # IPv6 has only one of the two, by either name.
     return "icmpv6" if found == "icmp" and family == "ip6" else found
 
 
 def is_transport(found: Protocol) -> TypeGuard[Transport]:
-    """Tell whether it has ports."""
+    """Check whether a protocol has ports."""
     return found in TRANSPORTS
 
 
 def is_icmp(found: Protocol) -> TypeGuard[Icmp]:
-    """Tell whether it has types and codes."""
+    """Check whether a protocol has types and codes."""
     return found in ("icmp", "icmpv6")
 
 
@@ -131,7 +131,7 @@ def _numbered(number: int) -> Protocol | None:
 
 UDP_TIMEOUT_S = 180
 UDP_EXCHANGES = 4096
-"""Most that one NIC has remembered; further ones wait for a place, and hurt no other NIC."""
+"""Most exchanges that are kept for one NIC; further ones wait for a place, and affect no other NIC."""
 FAMILIES: Final[Mapping[str, Family]] = {"IPv4": "ip", "IPv6": "ip6"}
 ICMP_ANSWERS: Final[tuple[IcmpMessage, ...]] = (
     "echo-reply",
@@ -146,7 +146,7 @@ ICMPV6_ANSWERS: Final[tuple[IcmpMessage, ...]] = (
     "time-exceeded",
     "parameter-problem",
 )
-# Without them there is no IPv6 (Neutron lets the same pass).
+# IPv6 does not work without them (Neutron allows the same).
 NEIGHBOURS: Final[tuple[IcmpMessage, ...]] = (
     "mld-listener-query",
     "mld-listener-report",
@@ -157,7 +157,7 @@ NEIGHBOURS: Final[tuple[IcmpMessage, ...]] = (
     "nd-neighbor-solicit",
     "nd-neighbor-advert",
 )
-# They have no ports, and are nothing without the first, which has.
+# They have no ports, and are useless without the first fragment, which has.
 LATER_FRAGMENTS: Final = (
     match(plain("ip frag-off & 0x1fff"), number(0), op="!="),
     match(plain("frag frag-off"), number(0), op="!="),
@@ -168,16 +168,16 @@ NO_OPENING: Final = match(plain("tcp flags & (syn | ack)"), plain("syn"), op="!=
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Direction:
-    """The ways that packets take through a NIC, and which end of them is the other side."""
+    """Direction of packets through a NIC, and which of their ends is the other side."""
 
     name: str
-    """As Neutron calls it."""
+    """Neutron's name."""
     peer: Address
-    """Which address is the other side's."""
+    """Which address is that of the other side."""
     peer_port: Port
     own_port: Port
     asks: tuple[Word, ...]
-    """What passes without a rule: how a guest gets its addresses."""
+    """What passes without a rule: DHCP."""
 
 
 INGRESS = Direction(
@@ -196,24 +196,24 @@ EGRESS = Direction(
 )
 
 
-def rules_of(vif: Vif) -> Sequence[Mapping[str, Any]] | None:
-    """Give the security group rules that a record has for a NIC; None: it has none, so all passes."""
+def security_group_rules(vif: Vif) -> Sequence[Mapping[str, Any]] | None:
+    """Return the security group rules of a NIC in its record; None: it has none, so all passes."""
     given = vif.plain.get("security_group_rules", vif.details.get("security_group_rules"))
     return None if given is None else objects(given, "security_group_rules")
 
 
-def through(direction: Direction, device: DeviceName, given: Sequence[Mapping[str, Any]]) -> Iterator[Rule]:
-    """Give the rules for one direction; what none of them lets through is dropped.
+def rules_of_direction(direction: Direction, device: DeviceName, given: Sequence[Mapping[str, Any]]) -> Iterator[Rule]:
+    """Return the rules for one direction; what none of them accepts is dropped.
 
-    :raises VifProblem: a security group rule cannot be put into nftables' words.
+    :raises VifProblem: a security group rule cannot be expressed in nftables.
     """
     if direction is INGRESS:
         yield ether_type("arp"), ACCEPT
     yield from ((later, ACCEPT) for later in LATER_FRAGMENTS)
     yield protocol("tcp"), NO_OPENING, ACCEPT
     for family in FAMILIES.values():
-        key, name = _exchange(direction, family), exchanges(family, device)
-        yield remembered(key, name), remember(key, name), ACCEPT
+        key, name = _exchange(direction, family), exchange_set(family, device)
+        yield is_in_set(key, name), add_to_set(key, name), ACCEPT
     yield match(icmp_of("icmp"), one_of(plain(one) for one in ICMP_ANSWERS)), ACCEPT
     yield match(icmp_of("icmpv6"), one_of(plain(one) for one in [*ICMPV6_ANSWERS, *NEIGHBOURS])), ACCEPT
     yield from ((asks, ACCEPT) for asks in direction.asks)
@@ -228,14 +228,14 @@ def through(direction: Direction, device: DeviceName, given: Sequence[Mapping[st
 def _rule(direction: Direction, device: DeviceName, rule: Mapping[str, Any], what: str) -> Iterator[Rule]:
     for unknown in ("remote_group_id", "remote_address_group_id"):
         if rule.get(unknown) is not None:
-            raise VifProblem(f"{what}.{unknown}: who is in a group is not in the record; give remote_ip_prefix")
+            raise VifProblem(f"{what}.{unknown}: the members of a group are not in the record; use remote_ip_prefix")
     family = _family(rule, what)
     carried = protocol_of(rule.get("protocol"), family, f"{what}.protocol")
     matches = (ether_type(family), *_remote(direction, family, rule, what), *_service(carried, rule, what))
     if carried in (None, "udp"):
-        # By itself: where the set is full the rule ends here, and the packet still passes.
+        # A rule of its own: if the set is full it ends here, and the packet still passes.
         key = _exchange(direction, family)
-        yield *matches, protocol("udp"), remember(key, exchanges(family, device))
+        yield *matches, protocol("udp"), add_to_set(key, exchange_set(family, device))
     yield *matches, ACCEPT
 
 
@@ -282,6 +282,6 @@ def _number(rule: Mapping[str, Any], key: str, most: int, what: str) -> int | No
 
 
 def _exchange(direction: Direction, family: Family) -> Word:
-    return joined(
+    return concatenated(
         ip_of(family, direction.peer), port_of("udp", direction.peer_port), port_of("udp", direction.own_port)
     )

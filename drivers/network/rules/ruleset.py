@@ -1,4 +1,4 @@
-"""What stands in our table for an instance, and the transaction that puts it there.  Pure.
+"""Our table: the rules of each instance, the transactions that write them, and a form that can be compared.  Pure.
 
 The table is ``bridge bringup``.  Two base chains send each packet, by the name of its device, to the chain of that
 device; so a NIC costs one look-up, and rules may be there before the device is::
@@ -6,8 +6,9 @@ device; so a NIC costs one look-up, and rules may be there before the device is:
     map from-guests { "tapX" : jump from.tapX }      chain from.tapX { what it may send }
     map to-guests   { "tapX" : jump to.tapX }        chain to.tapX   { what may reach it }, sets udp4.tapX, udp6.tapX
 
-The first rule of ``from.tapX`` has the instance's UUID as its comment: that is how a new process knows whose it is.
-A transaction makes what it needs before it uses or deletes it: it holds whatever was there before, and may be repeated.
+The first rule of ``from.tapX`` has the instance's UUID as its comment: from that a new process reads whose it is.
+A transaction creates what it needs before it uses or deletes it: it works on any former state, and may be repeated.
+Restoring is a replay: the table as it was read first, then the latest rules of each instance.
 """
 
 import json
@@ -20,7 +21,7 @@ from typing import Any, Final
 
 from bringup.drivers.base import DriverError, Guest
 from bringup.drivers.identifiers import InstanceUuid, canonical_uuid
-from bringup.drivers.network.rules.addresses import allowed
+from bringup.drivers.network.rules.addresses import allowed_addresses
 from bringup.drivers.network.rules.expressions import (
     ACCEPT,
     DROP,
@@ -30,11 +31,18 @@ from bringup.drivers.network.rules.expressions import (
     chain,
     comment,
     ether_type,
-    exchanges,
+    exchange_set,
     quoted,
 )
-from bringup.drivers.network.rules.port_filter import EGRESS, INGRESS, UDP_EXCHANGES, UDP_TIMEOUT_S, rules_of, through
-from bringup.drivers.network.rules.spoofing import from_guest
+from bringup.drivers.network.rules.port_filter import (
+    EGRESS,
+    INGRESS,
+    UDP_EXCHANGES,
+    UDP_TIMEOUT_S,
+    rules_of_direction,
+    security_group_rules,
+)
+from bringup.drivers.network.rules.spoofing import spoofing_rules
 from bringup.drivers.network.rules.vifs import DeviceName, Vif, VifProblem, device_name, flag_of, vifs_of
 
 TABLE = "bridge bringup"
@@ -44,12 +52,12 @@ FROM: Final = "from"
 TO: Final = "to"
 BASE: Final[Mapping[Direction, tuple[str, str]]] = {FROM: ("prerouting", "iifname"), TO: ("postrouting", "oifname")}
 PRIORITY = -200
-"""Where bridges filter (``filter``)."""
+"""Priority of filters in bridges (``filter``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """What one NIC may send, and what may reach it; None: anything."""
+    """Rules for what one NIC may send, and what may reach it (None: anything)."""
 
     from_guest: tuple[Rule, ...]
     to_guest: tuple[Rule, ...] | None = None
@@ -57,38 +65,38 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replacement:
-    """What takes the place of all that an instance had, by device."""
+    """Rules that replace all of an instance, by device."""
 
     instance: InstanceUuid
     filters: Mapping[DeviceName, Filter] = field(default_factory=dict)
 
 
 Owned = Mapping[str, frozenset[DeviceName]]
-"""The devices of each instance that stand in the table."""
+"""The devices of each instance in the table."""
 
 
 def is_filtered(vif: Vif) -> bool:
-    """Tell whether a NIC is ours to filter.
+    """Check whether bringup filters a NIC.
 
     Not: one that is on no Linux bridge; one whose port security is off; one that Neutron filters (``port_filter``, as
-    Nova's ``is_neutron_filtering_enabled``): Neutron knows of address pairs that the info cache does not.
+    Nova's ``is_neutron_filtering_enabled``): Neutron has address pairs that the info cache lacks.
 
     :raises VifProblem: whether its port security is on cannot be read.
     """
     hybrid = vif.type == "ovs" and vif.has("ovs_hybrid_plug")
     if not (vif.type == "bridge" or hybrid) or vif.has("port_filter"):
         return False
-    said = (
+    enabled = (
         flag_of(vif.plain.get("port_security_enabled"), "port_security_enabled"),
         flag_of(vif.details.get("port_security_enabled"), "details.port_security_enabled"),
     )
-    return False not in said
+    return False not in enabled
 
 
 def replacement(guest: Guest) -> Replacement:
-    """Say what is to stand for an instance.
+    """Return the rules for an instance.
 
-    :raises DriverError: its record has something that cannot be right.
+    :raises DriverError: its record has an invalid value.
     """
     filters = {}
     for vif in vifs_of(guest):
@@ -104,9 +112,9 @@ def replacement(guest: Guest) -> Replacement:
 
 
 def instance_of(uuid: str) -> InstanceUuid:
-    """Give the UUID of an instance as a word of a ruleset.
+    """Return the UUID of an instance in the spelling of a ruleset.
 
-    :raises DriverError: it is none.
+    :raises DriverError: it is no UUID.
     """
     try:
         return canonical_uuid(uuid)
@@ -115,22 +123,23 @@ def instance_of(uuid: str) -> InstanceUuid:
 
 
 def filter_of(vif: Vif) -> Filter:
-    """Say what a NIC may send and receive.
+    """Return the filter of a NIC.
 
-    :raises VifProblem: something in the record cannot be right.
+    :raises VifProblem: the record has an invalid value.
     """
-    honest = tuple(from_guest(allowed(vif)))
-    given = rules_of(vif)
+    not_spoofed = tuple(spoofing_rules(allowed_addresses(vif)))
+    given = security_group_rules(vif)
     if given is None:
-        # IP that came so far is honest; what is no IP either is not for a bridge of guests.
-        return Filter(from_guest=(*honest, (ether_type("ip", "ip6"), ACCEPT), (DROP,)))
+        # IP that passed so far is not spoofed; what is no IP does not belong on a bridge of guests.
+        return Filter(from_guest=(*not_spoofed, (ether_type("ip", "ip6"), ACCEPT), (DROP,)))
     return Filter(
-        from_guest=(*honest, *through(EGRESS, vif.device, given)), to_guest=tuple(through(INGRESS, vif.device, given))
+        from_guest=(*not_spoofed, *rules_of_direction(EGRESS, vif.device, given)),
+        to_guest=tuple(rules_of_direction(INGRESS, vif.device, given)),
     )
 
 
 def base() -> Iterator[str]:
-    """Make the table with its maps and base chains, where they are not there."""
+    """Return the lines that create the table with its maps and base chains, if they are missing."""
     yield f"add table {TABLE}"
     for direction, (hook, name) in BASE.items():
         guests = f"{TABLE} {direction}-guests"
@@ -141,10 +150,10 @@ def base() -> Iterator[str]:
 
 
 def transaction(replacements: Iterable[Replacement], had: Owned) -> str:
-    """Write what ``nft -f -`` takes, all of it or nothing; ``had`` has the devices of each instance."""
+    """Return the input of ``nft -f -``, applied as a whole or not; ``had`` has the former devices of each instance."""
     wanted = [*replacements]
     lines = [*base()]
-    # A port that went from one instance to another has its rules from the new one.
+    # A port that moved from one instance to another has the rules of the new one.
     stay = {device for one in wanted for device in one.filters}
     gone = {device for one in wanted for device in had.get(one.instance, ())} - stay
     for device in sorted(gone):
@@ -156,7 +165,7 @@ def transaction(replacements: Iterable[Replacement], had: Owned) -> str:
 
 
 def devices_after(replacements: Iterable[Replacement], had: Owned) -> dict[str, frozenset[DeviceName]]:
-    """Say which devices each instance has rules for once a transaction is through."""
+    """Return the devices that each instance has rules for after a transaction."""
     filters: dict[str, Mapping[DeviceName, Filter]] = {one.instance: one.filters for one in replacements}
     owners = {device: owner for owner, devices in had.items() if owner not in filters for device in devices}
     for instance, devices in filters.items():
@@ -168,13 +177,13 @@ def devices_after(replacements: Iterable[Replacement], had: Owned) -> dict[str, 
 
 
 def has_table(listing: str) -> bool:
-    """Tell from ``nft -j list tables`` whether our table is there."""
+    """Check in the output of ``nft -j list tables`` whether our table exists."""
     tables = (entry.get("table", {}) for entry in json.loads(listing)["nftables"])
     return TABLE in (f"{table.get('family')} {table.get('name')}" for table in tables)
 
 
 def devices_in(listing: str) -> dict[str, frozenset[DeviceName]]:
-    """Read from ``nft -j list table`` which devices each instance has rules for; what is not of ours is passed over."""
+    """Return the devices that each instance has rules for, from ``nft -j list table``; foreign rules are ignored."""
     found: dict[str, set[DeviceName]] = defaultdict(set)
     for entry in json.loads(listing)["nftables"]:
         rule = entry.get("rule", {})
@@ -221,14 +230,14 @@ def _empty_chain(direction: Direction, device: DeviceName) -> Iterator[str]:
 
 def _sets(device: DeviceName) -> Iterator[str]:
     for family, kind in FAMILIES.items():
-        name = f"{TABLE} {exchanges(family, device)}"
+        name = f"{TABLE} {exchange_set(family, device)}"
         limits = f"flags dynamic, timeout; timeout {UDP_TIMEOUT_S}s; size {UDP_EXCHANGES};"
         yield f"add set {name} {{ type {kind} . inet_service . inet_service; {limits} }}"
 
 
 def _remove_sets(device: DeviceName) -> Iterator[str]:
     yield from _sets(device)
-    yield from (f"delete set {TABLE} {exchanges(family, device)}" for family in FAMILIES)
+    yield from (f"delete set {TABLE} {exchange_set(family, device)}" for family in FAMILIES)
 
 
 def _element(direction: Direction, device: DeviceName) -> str:
@@ -239,13 +248,13 @@ def _rule(direction: Direction, device: DeviceName, rule: Rule) -> str:
     return f"add rule {TABLE} {chain(direction, device)} {' '.join(rule)}"
 
 
-# What guests have exchanged of late: it comes and goes.
+# Recent exchanges of guests: they change all the time.
 _EXCHANGES: Final = re.compile(r"(\bset \S+ \{[^{}]*?)\belements = \{[^{}]*\}")
 
 
 @dataclass(slots=True)
 class History:
-    """What was found, and what was put in place since."""
+    """The table as it was read first, and the rules that were applied since."""
 
     found: str = ""
     """The table as ``nft list table`` wrote it when it was opened."""
@@ -254,19 +263,19 @@ class History:
     last: dict[str, Replacement] = field(default_factory=dict)
 
     def add(self, one: Replacement) -> None:
-        """Take note of what was put in place; the last of all is the last to be replayed."""
+        """Record applied rules; the latest are replayed last."""
         self.last.pop(one.instance, None)
         if one.filters or one.instance in self.had:
             self.last[one.instance] = one
 
     def replay(self) -> str:
-        """Write the transaction after which the table is as it should be, whatever it is now."""
+        """Return the transaction after which the table is as it should be, whatever it is now."""
         lines = [f"add table {TABLE}", f"delete table {TABLE}", _EXCHANGES.sub(r"\1", self.found)]
         return "\n".join([*lines, transaction(self.last.values(), self.had)])
 
 
-def shape(listing: str) -> tuple[str, ...]:
-    """Give what ``nft -j list table`` wrote without what changes by itself, to be compared."""
+def comparable(listing: str) -> tuple[str, ...]:
+    """Return the output of ``nft -j list table`` without what changes by itself, for comparison."""
     things: list[str] = []
     rules: dict[str, list[str]] = defaultdict(list)
     for entry in json.loads(listing)["nftables"]:
@@ -282,7 +291,7 @@ def shape(listing: str) -> tuple[str, ...]:
         if kind == "map":
             plain["elem"] = sorted(map(_sorted_json, elements))
         things.append(f"{kind} {_sorted_json(plain)}")
-    # Only rules have an order among themselves.
+    # Only the order of rules matters.
     return (*sorted(things), *(text for chain in sorted(rules) for text in rules[chain]))
 
 

@@ -1,7 +1,7 @@
-"""What a guest may send: from its own MAC and IP addresses only, and nothing that only a router or DHCP server sends.
+"""Rules against spoofing: a guest sends from its own addresses only, and nothing that a router or DHCP server sends.
 
 Pure.  The rules are those of Neutron's port security (``agent/linux/iptables_firewall.py`` and ``arp_protect``), and
-stricter where that is said.  None of them needs connection tracking.
+stricter where a comment says so.  None of them needs connection tracking.
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from bringup.drivers.network.rules.expressions import (
     IcmpMessage,
     Rule,
     bits_of_transport,
+    concatenated,
     ether_type,
     icmp_of,
     ip,
     ip_of,
-    joined,
     mac,
     match,
     one_of,
@@ -30,24 +30,24 @@ from bringup.drivers.network.rules.expressions import (
 )
 from bringup.drivers.network.rules.vifs import Mac
 
-# QEMU tells the switches by it where a guest is now that was migrated or resumed.
+# QEMU announces with it to the switches where a migrated or resumed guest is.
 RARP: Final[EtherType] = "0x8035"
 UNSPECIFIED_IPV4, UNSPECIFIED_IPV6 = IPv4Network(0), IPv6Network(0)
-# What a guest sends before it has an address: duplicate address detection and what goes with it (RFC 4862, RFC 3810).
+# A guest sends these before it has an address: duplicate address detection (RFC 4862, RFC 3810).
 BEFORE_ADDRESS: Final[tuple[IcmpMessage, ...]] = (
     "nd-neighbor-solicit",
     "nd-router-solicit",
     "mld-listener-report",
     "mld2-listener-report",
 )
-# Of a neighbour advertisement: the target stands behind type, code, checksum and flags (RFC 4861).
+# In a neighbour advertisement the target follows type, code, checksum and flags (RFC 4861).
 TARGET_BIT = 64
 
 
-def from_guest(allowed: Allowed) -> Iterator[Rule]:
-    """Give the rules that drop what is spoofed; what is left is IPv4 or IPv6 and honest, or no IP at all."""
+def spoofing_rules(allowed: Allowed) -> Iterator[Rule]:
+    """Return the rules that drop spoofed frames; the rest is IPv4 or IPv6 from own addresses, or no IP at all."""
     yield match(plain("ether saddr"), one_of(mac(one) for one in allowed.macs), op="!="), DROP
-    # What is tagged would pass the matches below by another name; the networks of such a port are not tagged.
+    # Tagged frames would not match the rules below; the networks of such a port are not tagged.
     yield ether_type("8021q", "8021ad"), DROP
     yield ether_type(RARP), ACCEPT
     yield from _arp(allowed)
@@ -62,15 +62,17 @@ def from_guest(allowed: Allowed) -> Iterator[Rule]:
 def _arp(allowed: Allowed) -> Iterator[Rule]:
     senders = (plain("ether saddr"), plain("arp saddr ether"))
     if allowed.any_ip:
-        yield match(joined(*senders), one_of(joined(mac(one), mac(one)) for one in allowed.macs)), ACCEPT
+        yield match(concatenated(*senders), one_of(concatenated(mac(one), mac(one)) for one in allowed.macs)), ACCEPT
     else:
-        pairs = (joined(mac(one), mac(one), ip(net)) for one in allowed.macs for net in _asks_from(one, allowed))
-        yield match(joined(*senders, plain("arp saddr ip")), one_of(pairs)), ACCEPT
+        pairs = (
+            concatenated(mac(one), mac(one), ip(net)) for one in allowed.macs for net in _arp_senders(one, allowed)
+        )
+        yield match(concatenated(*senders, plain("arp saddr ip")), one_of(pairs)), ACCEPT
     yield ether_type("arp"), DROP
 
 
-def _asks_from(one: Mac, allowed: Allowed) -> Iterator[IPv4Network]:
-    """Give what may ask by ARP, no two of which overlap: a probe for an address asks from none (RFC 5227)."""
+def _arp_senders(one: Mac, allowed: Allowed) -> Iterator[IPv4Network]:
+    """Return the sender addresses of ARP, no two of which overlap: a probe has none (RFC 5227)."""
     own = (network for owner, network in allowed.ipv4 if owner == one)
     yield from collapse_addresses([UNSPECIFIED_IPV4, *own])
 
@@ -88,7 +90,7 @@ def _ipv6(allowed: Allowed) -> Iterator[Rule]:
         ACCEPT,
     )
     yield from _own(allowed.ipv6, "ip6")
-    # Stricter than Neutron's iptables, as its Open vSwitch firewall: who answers for an address must have it.
+    # Stricter than Neutron's iptables, as its Open vSwitch firewall: only the owner of an address advertises it.
     advertises = match(icmp_of("icmpv6"), plain("nd-neighbor-advert"))
     for network in dict.fromkeys(network for _, network in allowed.ipv6):
         if network.prefixlen == 0:
@@ -101,5 +103,5 @@ def _own(pairs: tuple[tuple[Mac, IPNetwork], ...], family: Family) -> Iterator[R
     if not pairs:
         yield ether_type(family), DROP
         return
-    left = joined(plain("ether saddr"), ip_of(family, "saddr"))
-    yield match(left, one_of(joined(mac(owner), ip(network)) for owner, network in pairs), op="!="), DROP
+    left = concatenated(plain("ether saddr"), ip_of(family, "saddr"))
+    yield match(left, one_of(concatenated(mac(owner), ip(network)) for owner, network in pairs), op="!="), DROP

@@ -1,4 +1,4 @@
-"""A VIF as Nova's info cache holds it (``nova.network.model.VIF``), read once and checked.
+"""A VIF of Nova's info cache (``nova.network.model.VIF``), parsed once and checked.
 
 Pure: no I/O, no clock, no logger.  What a VIF needs is in :mod:`bringup.drivers.network.rules.vif_types`, which packets
 may pass its device in :mod:`bringup.drivers.network.rules.ruleset`.
@@ -14,21 +14,21 @@ from bringup.drivers.bounded_repr import bounded_repr
 from bringup.drivers.identifiers import is_device_name
 
 NIC_NAME_LENGTH = 14
-"""Nova's ``NIC_NAME_LEN``: names that are made of a VIF's id are cut to it."""
+"""Nova's ``NIC_NAME_LEN``: names that contain a VIF's id are cut to it."""
 
-# What becomes a word of ovs-vsctl's command line; Neutron's ids are UUIDs.
+# Values that become an argument of ovs-vsctl; Neutron's ids are UUIDs.
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,254}")
 MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 MTU = range(68, 65536)
 
 DeviceName = NewType("DeviceName", str)
-"""Made by :func:`device_name` alone, so that it may be a word of nft."""
+"""Only :func:`device_name` creates it, so it may be a word of nft."""
 Mac = NewType("Mac", str)
-"""Made by :func:`mac_of` alone: six octets in lower case, with colons."""
+"""Only :func:`mac_of` creates it: six octets in lower case, with colons."""
 
 
 class VifProblem(Exception):
-    """What an info cache says of a VIF cannot be right; the text says what and what would be."""
+    """A value of a VIF in an info cache is invalid; the message has the value and what would be right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Vif:
 
     id: str
     type: str | None
-    """Nova's ``VIF_TYPE_*``; empty where the record has none because it is from no info cache."""
+    """Nova's ``VIF_TYPE_*``; empty if the record has none because it is from no info cache."""
     device: DeviceName
     """Name of its device on this host."""
     mac: Mac | None = None
@@ -50,25 +50,25 @@ class Vif:
     """Whether nova-network would put a VLAN below that bridge."""
     bridge_interface: str | None = None
     interface_id: str = ""
-    """What Open vSwitch knows the port by (``iface-id``)."""
+    """Id of the port in Open vSwitch (``iface-id``)."""
     delegate_create: bool = False
-    """Whether the port in Open vSwitch is ours to make, not libvirt's."""
+    """Whether bringup creates the port in Open vSwitch, not libvirt."""
     details: Mapping[str, Any] = field(default_factory=dict)
     profile: Mapping[str, Any] = field(default_factory=dict)
     plain: Mapping[str, Any] = field(default_factory=dict)
-    """All of it, as it was read."""
+    """All of it, as in the record."""
 
     def has(self, detail: str) -> bool:
-        """Tell whether a detail of the binding is set, as Nova reads it: whatever is not empty counts."""
+        """Check whether a detail of the binding is set, as Nova does: any value that is not empty counts."""
         return bool(self.details.get(detail))
 
     def named(self, prefix: str) -> str:
-        """Give a device's name made of the id, as Nova and os-vif make it (``qbr``, ``qvb``, ``qvo``, ``vhu``)."""
+        """Return the name of a device with the VIF's id in it, as Nova and os-vif do (``qbr``, ``qvo``, ``vhu``)."""
         return f"{prefix}{self.id}"[:NIC_NAME_LENGTH]
 
 
 def vifs_of(guest: Guest) -> list[Vif | VifProblem]:
-    """Read each VIF of a guest; one that cannot be read gives what is wrong with it."""
+    """Parse each VIF of a guest; for an invalid one its problem is returned."""
     return [_read(plain, number) for number, plain in enumerate(guest.network_info)]
 
 
@@ -84,12 +84,12 @@ def _read(plain: object, number: int) -> Vif | VifProblem:
 
 
 def read_vif(plain: Mapping[str, Any]) -> Vif:
-    """Read one VIF.
+    """Parse one VIF.
 
-    :raises VifProblem: something in it cannot be right.
+    :raises VifProblem: a value in it is invalid.
     """
     network = _object(plain, "network")
-    # Nova's model keeps what it has no field for in "meta" once it was read back; before, it stands beside the fields.
+    # Nova's model keeps values without a field in "meta" once it was read back; before, they are beside the fields.
     meta = {**network, **_object(network, "meta")}
     vif_id = _text(plain, "id") or ""
     if vif_id and not WORD.fullmatch(vif_id):
@@ -115,7 +115,7 @@ def read_vif(plain: Mapping[str, Any]) -> Vif:
 
 
 def objects(value: Any, what: str) -> Sequence[Mapping[str, Any]]:
-    """Give a list of objects; nothing for None.
+    """Return a list of objects; empty for None.
 
     :raises VifProblem: it is something else.
     """
@@ -127,7 +127,7 @@ def objects(value: Any, what: str) -> Sequence[Mapping[str, Any]]:
 
 
 def device_name(value: Any, what: str) -> DeviceName:
-    """Read the name of a device.
+    """Return the name of a device.
 
     :raises VifProblem: it is none.
     """
@@ -137,7 +137,7 @@ def device_name(value: Any, what: str) -> DeviceName:
 
 
 def flag_of(value: Any, what: str) -> bool | None:
-    """Read what is on or off; None where it is not said.
+    """Return a flag; None if it is not set.
 
     :raises VifProblem: it is something else.
     """
@@ -147,7 +147,7 @@ def flag_of(value: Any, what: str) -> bool | None:
 
 
 def mac_of(value: Any, what: str) -> Mac:
-    """Read a MAC address.
+    """Return a MAC address in lower case.
 
     :raises VifProblem: it is none.
     """

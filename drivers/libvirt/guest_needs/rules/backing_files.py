@@ -1,6 +1,7 @@
-"""The name of a backing file, read as QEMU does.  Pure.
+"""Backing files: the header of a qcow2 image, and the names in it, parsed as QEMU does.  Pure.
 
-What is not known here for certain is ``unknown``: a name that QEMU may read as a device must not pass for a server's.
+A header is read only from an image that its definition calls qcow2: the guest chooses the first bytes of a raw one.
+A name that is not certain here is ``unknown``: what QEMU may open as a device must not pass for a server's.
 """
 
 import json
@@ -23,7 +24,7 @@ _LONG_HEADER: Final = 104
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What it is made of beside itself."""
+    """Other files of an image."""
 
     backing: str = ""
     backing_format: str = ""
@@ -31,7 +32,7 @@ class Header:
 
 
 def read_header(start: bytes) -> Header | None:
-    """Read the beginning of an image; None: it is no qcow2."""
+    """Parse the beginning of an image; None: it is no qcow2."""
     if not start.startswith(MAGIC) or len(start) < _OLD_HEADER:
         return None
     version, offset, size = struct.unpack_from(">IQI", start, 4)
@@ -59,19 +60,19 @@ def _extensions(start: bytes, place: int) -> list[tuple[int, bytes]]:
 PROTOCOLS: Final = frozenset(
     {"rbd", "nbd", "iscsi", "iser", "gluster", "http", "https", "ftp", "ftps", "ssh", "nfs", "sheepdog"}
 )
-"""What a server serves; all else, such as ``blkdebug``, ``fat`` or ``quorum``, may be a device of this host."""
+"""Protocols of servers; any other, such as ``blkdebug``, ``fat`` or ``quorum``, may be a device of this host."""
 PATHS: Final = frozenset({"file", "host_device", "host_cdrom"})
 FORMATS: Final = frozenset(
     {"raw", "qcow2", "qcow", "qed", "vmdk", "vdi", "vhdx", "vpc", "parallels", "luks", "copy-on-read", "throttle"}
 )
-"""Layers over one file, which is their ``file``."""
+"""Layers over one file, their ``file``."""
 OTHER_PARTS: Final = frozenset({"backing", "data-file"})
 MOST_LAYERS: Final = 5
 _UNKNOWN: Final = Source(type="unknown")
 
 
 def source_of(name: str, form: str, image: str) -> Source:
-    """Read the name of a backing file, beside the image that names it."""
+    """Parse the name of a backing file, relative to the image that names it."""
     if name.startswith("json:"):
         return _from_json(name.removeprefix("json:"), form)
     protocol, colon, rest = name.partition(":")
@@ -86,7 +87,7 @@ def source_of(name: str, form: str, image: str) -> Source:
     return Source(
         type="network",
         protocol=served,
-        # What comes after it may be a key.
+        # The rest may contain a key.
         name=re.split(r"[?:]" if served == "rbd" else r"[?]", rest.rpartition("@")[2])[0],
         format=form,
         servers=_servers_of_text(served, transport, rest),
@@ -94,7 +95,7 @@ def source_of(name: str, form: str, image: str) -> Source:
 
 
 def _at(path: Any, form: str) -> Source:
-    """Give the file at a path; QEMU looks for a relative one in its working directory, not beside the image."""
+    """Return the file at a path; a relative one is relative to QEMU's working directory, not to the image."""
     return Source(type="file", path=path, format=form) if isinstance(path, str) and path.startswith("/") else _UNKNOWN
 
 
@@ -135,7 +136,7 @@ def _from_json(text: str, form: str) -> Source:
         driver = data.get("driver", "")
         if "file" not in data:
             return _from_layer(data, form) if isinstance(driver, str) else _UNKNOWN
-        # A layer that names its other parts here is made of more than its file.
+        # A layer that names other parts here consists of more than its file.
         if driver not in ("", *FORMATS) or any(data.get(part) is not None for part in OTHER_PARTS):
             return _UNKNOWN
         form = form or driver
@@ -144,19 +145,19 @@ def _from_json(text: str, form: str) -> Source:
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """Give ``{"a": {"b": 1}}`` for ``{"a.b": 1}``: QEMU reads both."""
+    """Return ``{"a": {"b": 1}}`` for ``{"a.b": 1}``: QEMU accepts both."""
     found = {key: value for key, value in flat.items() if "." not in key}
     for key, value in flat.items():
         first, dot, rest = key.partition(".")
         if dot:
             inner = found.get(first, {})
-            # What is said in both ways is not read in either.
+            # A key in both spellings is used in neither.
             found[first] = {**inner, rest: value} if isinstance(inner, dict) and rest not in inner else None
     return found
 
 
 def _from_layer(data: dict[str, Any], form: str) -> Source:
-    """Read the lowest layer: a path, or what a server serves."""
+    """Parse the lowest layer: a path, or a disk of a server."""
     driver, path = data.get("driver", ""), data.get("filename")
     if driver in ("", *PATHS):
         return _at(path, form)

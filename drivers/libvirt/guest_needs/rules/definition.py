@@ -1,4 +1,4 @@
-"""What a definition relies on, as values.  Pure: whether it is there is looked at elsewhere."""
+"""A guest's definition: the values that it relies on, parsed from libvirt's XML.  Pure."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from bringup.drivers.libvirt.guest_needs.rules.xml_values import cpus_of, kib_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """Where a network disk is served."""
+    """Server of a network disk."""
 
     name: str = ""
     port: int | None = None
@@ -20,10 +20,10 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What a disk, or a backing file of one, is read from."""
+    """Source of a disk, or of a backing file of one."""
 
     type: str
-    """``file``, ``block``, ``network``, ``volume``, ``nvme``, ...: libvirt's word."""
+    """``file``, ``block``, ``network``, ``volume``, ``nvme``, ...: libvirt's type."""
     path: str = ""
     format: str = ""
     protocol: str = ""
@@ -41,7 +41,7 @@ class SecretName:
     uuid: str = ""
     usage: str = ""
     type: str = ""
-    """``ceph``, ``volume``, ``iscsi``, ``tls``, ``vtpm``; libvirt's word ``passphrase`` is that of a volume."""
+    """``ceph``, ``volume``, ``iscsi``, ``tls``, ``vtpm``; libvirt's ``passphrase`` is that of a volume."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +51,11 @@ class Disk:
     target: str
     serial: str
     optional: bool
-    """The guest starts without the medium where that is not there."""
+    """The guest starts without the medium if that does not exist."""
     sources: tuple[Source, ...]
-    """What it is read from first; then the backing files that the definition names."""
-    chain_is_told: bool
-    """The definition names all backing files, or says that there are none."""
+    """Its own source first; then the backing files that the definition names."""
+    chain_is_complete: bool
+    """The definition names all backing files, or that there are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,29 +64,29 @@ class Share:
 
     path: str
     socket: str | None = None
-    """Somebody else serves it there."""
+    """Another program serves the folder there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nic:
-    """What a NIC is attached to."""
+    """A NIC, and what it is attached to."""
 
     type: str
     source: str = ""
     device: str = ""
-    """Its device on the host, where the definition has it as one that is not libvirt's to make."""
+    """Its device on the host, if the definition says that libvirt does not create it."""
     switch: str = ""
     """``openvswitch`` and such."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostDevice:
-    """A device of the host that the guest gets."""
+    """A device of the host that is passed to the guest."""
 
     type: str
     """``pci``, ``mdev``, ``usb``, ``scsi``."""
     name: str
-    """PCI address, UUID, or what a person knows a USB device by."""
+    """PCI address, UUID, or the name of a USB device for an operator."""
     vendor: str = ""
     product: str = ""
     bus: int | None = None
@@ -105,7 +105,7 @@ class Pages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What runs the guest."""
+    """Emulator and machine type of the guest."""
 
     type: str
     """``kvm``, ``qemu``."""
@@ -116,7 +116,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """All of it."""
+    """All that the definition of a guest relies on."""
 
     name: str
     by_nova: bool
@@ -128,9 +128,9 @@ class Definition:
     host_devices: tuple[HostDevice, ...]
     firmware: tuple[str, ...]
     nvram: tuple[tuple[Source, str], ...]
-    """A variable store, and the template that it is made of where it is not there."""
+    """A variable store, and the template from which libvirt creates a missing one."""
     memory: tuple[Source, ...]
-    """NVDIMM and virtio-pmem: what is kept in a file, or on a device, over boots."""
+    """NVDIMM and virtio-pmem: memory that is kept in a file, or on a device, over boots."""
     pages: tuple[Pages, ...]
     pins: tuple[frozenset[int], ...] = field(default=())
 
@@ -139,9 +139,9 @@ NOVA: Final = "{http://openstack.org/xmlns/libvirt/nova/"
 
 
 def read_definition(xml: str) -> Definition:
-    """Read a definition.
+    """Parse a definition.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is no XML.
     """
     try:
         root = ET.fromstring(xml)  # noqa: S314 - it comes from the daemon, which is trusted as the hypervisor is
@@ -178,7 +178,7 @@ def _disks(root: ET.Element) -> Iterator[Disk]:
             continue
         target, driver = disk.find("target"), disk.find("driver")
         form = "" if driver is None else driver.get("type", "")
-        backing, told = _backing(disk)
+        backing, complete = _backing(disk)
         data = [_source(store, store.get("type", "")) for store in found.iterfind("./dataStore")]
         yield Disk(
             target="" if target is None else target.get("dev", ""),
@@ -186,12 +186,12 @@ def _disks(root: ET.Element) -> Iterator[Disk]:
             # A hard disk, or a LUN, that libvirt drops is one that the guest misses.
             optional=found.get("startupPolicy") == "optional" and disk.get("device") in ("cdrom", "floppy"),
             sources=(_source(found, disk.get("type", ""), form), *data, *backing),
-            chain_is_told=told,
+            chain_is_complete=complete,
         )
 
 
 def _backing(disk: ET.Element) -> tuple[list[Source], bool]:
-    """Give the backing files that are named, and whether that is all of them."""
+    """Return the backing files that are named, and whether these are all."""
     found: list[Source] = []
     store = disk.find("backingStore")
     while store is not None:
@@ -253,7 +253,7 @@ def _nic(nic: ET.Element) -> Nic:
     named = {} if source is None else source.attrib
     unmanaged = target is not None and target.get("managed") == "no"
     if kind == "vhostuser" and named.get("mode") == "server":
-        # QEMU makes the socket itself.
+        # QEMU creates the socket itself.
         named = {}
     return Nic(
         type=kind,

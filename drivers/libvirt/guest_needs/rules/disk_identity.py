@@ -1,6 +1,6 @@
-"""What a record says a volume is, and whether a device of this host proves to be it.  Pure.
+"""Identity of a disk: what a record says the volume is, and whether a device of this host is it.  Pure.
 
-Only keys that name the volume are read: ``connection_info`` holds passwords too.
+Only keys that name the volume are read: ``connection_info`` contains passwords too.
 """
 
 import re
@@ -21,17 +21,17 @@ from bringup.drivers.needs import MetBy
 from bringup.drivers.volume_identity import NAMESPACE_KEYS, WWN_KEYS, as_object
 
 MULTIPATH: Final = "mpath-"
-"""What device-mapper's UUID of a multipath device begins with."""
+"""Prefix of device-mapper's UUID of a multipath device."""
 FILE_TYPES: Final = frozenset({"nfs", "smbfs", "cifs", "glusterfs", "quobyte", "vzstorage", "scality", "sofs"})
 """Protocols of Cinder whose volumes are files below a mount."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """What the kernel and udev say of a block device."""
+    """Facts of the kernel and udev about a block device."""
 
     name: str
-    """The kernel's."""
+    """The kernel's name."""
     dm_name: str = ""
     dm_uuid: str = ""
     wwns: frozenset[str] = frozenset()
@@ -42,14 +42,14 @@ class Device:
     namespaces: frozenset[str] = frozenset()
     """UUID, NGUID, EUI of an NVMe namespace, as :func:`plain_identity` has them."""
     is_part: bool = False
-    """It is a partition: what it is identified by is the disk's."""
+    """It is a partition: the identity is that of its disk."""
     paths: tuple["Device", ...] = ()
-    """What a multipath device goes over."""
+    """The paths of a multipath device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """What a record says of a disk of a guest."""
+    """Facts of a record about a disk of a guest."""
 
     id: str = ""
     """Cinder's UUID; empty: the disk is no volume."""
@@ -61,11 +61,11 @@ class Volume:
     nqn: str = ""
     namespaces: frozenset[str] = frozenset()
     export: str = ""
-    """What is mounted, where the volume is a file."""
+    """Export that is mounted, if the volume is a file."""
 
 
 def volumes_of(block_devices: Iterable[Mapping[str, Any]]) -> list[Volume]:
-    """Read block device mappings; what is no text or number where it should be is left out."""
+    """Parse block device mappings; a value of a wrong type is ignored."""
     return [_volume(device) for device in block_devices]
 
 
@@ -75,7 +75,7 @@ def volume_of(volumes: Sequence[Volume], target: str, serial: str) -> Volume | N
         if volume.id and volume.id == serial.lower():
             return volume
     if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", serial.lower()):
-        # It names another one: names in the guest change when volumes are swapped.
+        # It is another volume: names in the guest change when volumes are swapped.
         return None
     for volume in volumes:
         if target and volume.device_name.rpartition("/")[2] == target:
@@ -83,8 +83,8 @@ def volume_of(volumes: Sequence[Volume], target: str, serial: str) -> Volume | N
     return None
 
 
-def proves(device: Device, volume: Volume) -> bool | None:
-    """Tell whether a device is a volume; None: nothing that both say can be compared."""
+def is_volume(device: Device, volume: Volume) -> bool | None:
+    """Check whether a device is a volume; None: they have no identity in common that can be compared."""
     verdicts = [
         verdict
         for verdict in (_by_wwn(device, volume), _by_target(device, volume), _by_namespace(device, volume))
@@ -92,7 +92,7 @@ def proves(device: Device, volume: Volume) -> bool | None:
     ]
     if not all(verdicts):
         return False
-    # A part of the right disk, or a device made of it, is not that disk.
+    # A partition of the right disk, or a device built on it, is not that disk.
     is_other = device.is_part or ((device.dm_name or device.dm_uuid) and not device.dm_uuid.startswith(MULTIPATH))
     return True if verdicts and not is_other else None
 
@@ -120,7 +120,7 @@ def _by_namespace(device: Device, volume: Volume) -> bool | None:
         return False
     if volume.namespaces:
         return bool(device.namespaces & volume.namespaces) if device.namespaces else None
-    # A subsystem of the volume's own.
+    # The volume has a subsystem of its own.
     return True if volume.id and volume.id in device.nqn else None
 
 
@@ -179,23 +179,23 @@ def _digits(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[0-9]{1,10}", value) is not None
 
 
-ENCRYPTED = "what is opened with a key here must be opened again by who has the key"
+ENCRYPTED = "it is opened with a key, and only the owner of that key can open it again"
 
 WRITTEN_BY_GUESTS = tuple(
     f"/dev/disk/{links}" for links in ("by-uuid/", "by-partuuid/", "by-label/", "by-partlabel/", "by-id/lvm-pv-uuid-")
 )
-"""Links that udev names by what is written on the disk."""
+"""Links that udev names by data on the disk."""
 
 
-def doubt(names: Sequence[str], device: Device | None, volume: Volume | None) -> str:
-    """Say why the names of a disk, and the record, do not prove that it is that disk; "" where they do.
+def identity_problem(names: Sequence[str], device: Device | None, volume: Volume | None) -> str:
+    """Return why the names of a disk, and the record, do not prove that it is that disk; "" if they do.
 
-    ``device`` is None where only its names are known.
+    ``device`` is None if only its names are known.
     """
     read = [read_name(name) for name in names]
     if any(name.naming is Naming.ENCRYPTED for name in read) or (device is not None and is_encrypted(device.dm_uuid)):
         return ENCRYPTED
-    proof = None if volume is None or device is None else proves(device, volume)
+    proof = None if volume is None or device is None else is_volume(device, volume)
     if proof is False or (volume is not None and any(_contradicts(name, volume) for name in read)):
         return f"{names[-1]} is another disk than the record says"
     if proof or _names_volume(names, volume):
@@ -209,13 +209,13 @@ def doubt(names: Sequence[str], device: Device | None, volume: Volume | None) ->
     return f"nothing proves that {names[-1]} is the same disk as before the boot"
 
 
-def who_can_tell(volume: Volume | None, *, by_nova: bool) -> MetBy:
-    """Say who can name a disk anew that was not identified."""
+def who_can_identify(volume: Volume | None, *, by_nova: bool) -> MetBy:
+    """Return who can identify a disk that was not identified."""
     return MetBy.NOVA if by_nova or (volume is not None and volume.id) else MetBy.PERSON
 
 
 def _agrees(name: Name, device: Device) -> bool:
-    """Tell whether the identity in a name is the device's, as far as it tells one."""
+    """Check whether the identity in a name, if there is one, is that of the device."""
     if not name.identity:
         return True
     if device.dm_uuid:
@@ -228,7 +228,7 @@ def _agrees(name: Name, device: Device) -> bool:
 
 
 def _contradicts(name: Name, volume: Volume) -> bool:
-    """Tell whether a name says of a target, or of a WWN, what the record does not."""
+    """Check whether a name contains another target, or another WWN, than the record."""
     if name.target is not None and volume.targets:
         return name.target not in volume.targets
     is_wwn = len(name.identity) >= SHORTEST and all(digit in "0123456789abcdef" for digit in name.identity)
@@ -236,7 +236,7 @@ def _contradicts(name: Name, volume: Volume) -> bool:
 
 
 def _names_volume(names: Sequence[str], volume: Volume | None) -> bool:
-    """Tell whether a link that some storage keeps has the volume's UUID in its name."""
+    """Check whether a link that the storage creates has the volume's UUID in its name."""
     if volume is None or not volume.id:
         return False
     links = [

@@ -1,11 +1,11 @@
-"""What a name of a disk promises: whether the same name is the same disk after the next boot.  Pure.
+"""Names of disks: whether the same name is the same disk after the next boot.  Pure.
 
-A name is *stable* where an identity is part of it, or where what resolves it goes by an identity of its own; it is
-*unstable* where it is a number in the order in which something was found, a place, or a label that anybody can give.
+A name is *stable* if it contains an identity, or if the program that resolves it uses an identity of its own; it is
+*unstable* if it is a number in the order of detection, a slot, or a label that anybody can set.
 
 ========================================= ========= ================================================================
 ``/dev/disk/by-id/``                      stable    serial, WWN, EUI, UUID of the device; ``dm-uuid-``, ``md-uuid-``
-``/dev/disk/by-id/dm-name-``, ``md-name-``  see dm  a name that somebody gave
+``/dev/disk/by-id/dm-name-``, ``md-name-``  see dm  a name that an administrator chose
 ``/dev/disk/by-id/os-brick+``             encrypted a link of os-brick: a kernel name, or what it opened with a key
 ``/dev/disk/by-path/`` with the target    stable    IQN and LUN, WWPN and LUN, SAS address, NVMe subsystem
 ``/dev/disk/by-path/`` of a slot          unstable  whatever is plugged in there
@@ -15,9 +15,9 @@ A name is *stable* where an identity is part of it, or where what resolves it go
 ``/dev/VG/LV``, ``/dev/mapper/VG-LV``     stable    if device-mapper says ``LVM-``: LVM finds its volumes by UUID
 ``/dev/mapper/WWID``                      stable    if device-mapper says ``mpath-`` and the same
 ``/dev/mapper/`` anything else            unstable  a friendly name of multipath, what os-brick makes
-``/dev/mapper/crypt-...``, ``CRYPT-``     encrypted opened with a key; who opens it again may open another one
+``/dev/mapper/crypt-...``, ``CRYPT-``     encrypted opened with a key; it may be another one the next time
 ``/dev/zvol/``, ``/dev/rbd/POOL/IMAGE``,
-``/dev/drbd/by-res/``, ``/dev/storpool/`` stable    named by what they are, by the storage itself
+``/dev/drbd/by-res/``, ``/dev/storpool/`` stable    named by the storage itself
 anything else below ``/dev``              unstable  ``sda``, ``vda``, ``dm-0``, ``nvme0n1``, ``md0``, ``loop0``, ...
 anything else                             plain     a file, or a link to one of the above
 ========================================= ========= ================================================================
@@ -30,26 +30,26 @@ from typing import Final
 
 
 class Naming(enum.Enum):
-    """What a name is."""
+    """Kind of a name."""
 
     STABLE = "stable"
     DM = "dm"
-    """Device-mapper decides: by its UUID."""
+    """Device-mapper's UUID decides."""
     ENCRYPTED = "encrypted"
     UNSTABLE = "unstable"
     PLAIN = "plain"
-    """No device's name."""
+    """Not the name of a device."""
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """One name, read."""
+    """One parsed name."""
 
     naming: Naming
     dm_name: str = ""
-    """The name that device-mapper would have for it."""
+    """Device-mapper's name for it."""
     identity: str = ""
-    """The identity in it, as :func:`plain_identity` has it, where it can be compared."""
+    """The identity in it, as :func:`plain_identity` returns it, if it can be compared."""
     target: tuple[str, int] | None = None
     """IQN, or WWPN, and LUN in it."""
 
@@ -59,7 +59,7 @@ _BY_ID: Final = "/dev/disk/by-id/"
 _BY_PATH: Final = "/dev/disk/by-path/"
 _BY_ITSELF: Final = ("/dev/zvol/", "/dev/drbd/by-res/", "/dev/storpool/", "/dev/storpool-byid/")
 _MAPPER: Final = "/dev/mapper/"
-# Of a slot, a port or a bus there is no target in a name.
+# The name of a slot, a port or a bus contains no target.
 _TARGETS: Final = (
     re.compile(r"-iscsi-((?:iqn|eui|naa)\..+)-lun-([0-9]+|0x[0-9a-f]+)(?:-part[0-9]+)?$"),
     re.compile(r"(?:^|-)fc-0x([0-9a-f]{16})-lun-([0-9]+|0x[0-9a-f]+)(?:-part[0-9]+)?$"),
@@ -76,7 +76,7 @@ _WWN: Final = re.compile(r"(?:wwn-|scsi-)([0-9a-fx.]+?)(?:-part\d+)?")
 
 
 def read_name(path: str) -> Name:  # noqa: PLR0911 - one line a row of the table
-    """Read an absolute path without ``.``, ``..`` and doubled slashes."""
+    """Parse an absolute path without ``.``, ``..`` and doubled slashes."""
     if not path.startswith(_NODES):
         return Name(Naming.PLAIN)
     if {".", "..", ""} & set(path[1:].split("/")):
@@ -132,12 +132,12 @@ def _mapper(name: str) -> Name:
 
 
 def is_encrypted(dm_uuid: str) -> bool:
-    """Tell whether device-mapper decrypts it."""
+    """Check whether device-mapper decrypts the device."""
     return "CRYPT-" in dm_uuid.upper()
 
 
 def is_stable_dm(name: Name, dm_name: str, dm_uuid: str) -> bool:
-    """Tell whether a name of device-mapper is that of a logical volume of this host, or a WWID."""
+    """Check whether a name of device-mapper is that of a logical volume of this host, or a WWID."""
     if not name.dm_name or name.dm_name != dm_name:
         return False
     kind, _, identity = dm_uuid.partition("-")
@@ -153,16 +153,16 @@ def is_stable_dm(name: Name, dm_name: str, dm_uuid: str) -> bool:
 
 
 SHORTEST: Final = 16
-"""Digits of the shortest WWN; less is no identity."""
+"""Digits of the shortest WWN; fewer are no identity."""
 
 
 def plain_identity(text: str) -> str:
-    """Give a WWN or UUID in one spelling: of the kernel, of udev, of multipath, of a record."""
+    """Return a WWN or UUID of the kernel, udev, multipath or a record in one spelling."""
     text = re.sub(r"^(?:mpath-|wwn-|naa\.|eui\.|uuid\.|nvme\.|0x)+", "", text.strip().lower())
     text = text.removeprefix("0x")
     if re.fullmatch(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", text):
         return text.replace("-", "")
-    # scsi_id and multipath put the type of the designator before it: 3 is NAA, 2 is EUI.
+    # scsi_id and multipath prefix the type of the designator: 3 is NAA, 2 is EUI.
     if re.fullmatch(r"[23][0-9a-f]{16}|3[0-9a-f]{32}", text):
         return text[1:]
     return text

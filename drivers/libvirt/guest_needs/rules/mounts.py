@@ -1,11 +1,11 @@
-"""Which file systems are mounted, and which should be, from the texts that say so.  Pure."""
+"""File systems that are mounted, and that should be, parsed from the files that list them.  Pure."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-# Mount points that a host has without anybody relying on them for a guest's files.
+# Entries of fstab that are no mount points.
 _NOT_FILES: Final = frozenset({"swap", "none", "ignore"})
 _HASHED: Final = re.compile(r"(.*/mnt/[0-9a-f]{32})(?:/.*)?")
 FEWEST: Final = 6
@@ -19,28 +19,28 @@ class Mounted:
     device: str
     """Major and minor."""
     root: str
-    """What of the file system is seen there."""
+    """The folder of the file system that is mounted there."""
     type: str
     source: str
 
 
 @dataclass(frozen=True, slots=True)
 class Mounts:
-    """What is mounted where; the last of several counts."""
+    """Mounts by mount point; the last of several counts."""
 
     at: Mapping[str, Mounted] = field(default_factory=dict)
 
     def covering(self, path: str) -> Mounted | None:
-        """Give what is mounted at a path, or nearest above it."""
+        """Return the mount at a path, or the nearest above it."""
         for point in (path, *parents(path)):
             if found := self.at.get(point):
                 return found
         return None
 
     def is_mounted(self, point: str) -> bool:
-        """Tell whether a file system of its own is mounted at a path.
+        """Check whether a file system of its own is mounted at a path.
 
-        One that automount has yet to mount is not, nor is a folder that a sandbox has bound onto itself.
+        Not: one that automount has yet to mount, or a folder that a sandbox has bind-mounted onto itself.
         """
         found = self.at.get(point)
         if found is None or found.type == "autofs":
@@ -53,14 +53,14 @@ class Mounts:
 
 
 def parents(path: str) -> Iterable[str]:
-    """Give the folders above an absolute path, the nearest first, the root last."""
+    """Return the folders above an absolute path, the nearest first, the root last."""
     while path not in ("/", ""):
         path = path.rpartition("/")[0]
         yield path or "/"
 
 
 def read_mountinfo(text: str) -> Mounts:
-    """Read ``/proc/self/mountinfo``."""
+    """Parse ``/proc/self/mountinfo``."""
     at: dict[str, Mounted] = {}
     for line in text.splitlines():
         first, _, last = line.partition(" - ")
@@ -73,7 +73,7 @@ def read_mountinfo(text: str) -> Mounts:
 
 
 def read_fstab(text: str) -> dict[str, str]:
-    """Read ``/etc/fstab``: what should be mounted where."""
+    """Parse ``/etc/fstab``; return mount point to source."""
     found = {}
     for line in text.splitlines():
         words = line.split()
@@ -84,7 +84,7 @@ def read_fstab(text: str) -> dict[str, str]:
 
 
 def read_unit(text: str) -> tuple[str, str] | None:
-    """Read a mount unit of systemd: where, and what."""
+    """Parse a mount unit of systemd; return its mount point and source."""
     values = dict(re.findall(r"^[ \t]*(Where|What)[ \t]*=[ \t]*(.*?)[ \t]*$", text, re.MULTILINE))
     where = values.get("Where", "").rstrip("/")
     return (where, values.get("What", "")) if where.startswith("/") else None
@@ -99,29 +99,31 @@ class NotMounted:
     by_nova: bool = False
 
 
-def relied_on(paths: Sequence[str], mounts: Mounts, expected: Mapping[str, str], nova_base: str) -> NotMounted | None:
-    """Find a mount that is missing above, or at, one of the names of a file."""
+def missing_mount(
+    paths: Sequence[str], mounts: Mounts, expected: Mapping[str, str], nova_base: str
+) -> NotMounted | None:
+    """Return a missing mount at or above one of the names of a file."""
     for path in paths:
         for point in (path, *parents(path)):
             if point != "/" and point in expected and not mounts.is_mounted(point):
                 return NotMounted(point, f"{expected[point]} is not mounted there")
-        if missing := nova_mount(path, mounts, nova_base):
+        if missing := missing_nova_mount(path, mounts, nova_base):
             return missing
     return None
 
 
-def points_above(paths: Sequence[str], expected: Mapping[str, str], nova_base: str) -> list[str]:
-    """Give the mount points that somebody names at or above a path, mounted or not."""
+def mount_points_above(paths: Sequence[str], expected: Mapping[str, str], nova_base: str) -> list[str]:
+    """Return the expected mount points at or above a path, mounted or not."""
     found: dict[str, None] = {}
     for path in paths:
         found |= {point: None for point in (path, *parents(path)) if point in expected and point != "/"}
-        if (of_nova := nova_mount(path, Mounts(), nova_base)) is not None:
+        if (of_nova := missing_nova_mount(path, Mounts(), nova_base)) is not None:
             found[of_nova.point] = None
     return list(found)
 
 
-def nova_mount(path: str, mounts: Mounts, nova_base: str) -> NotMounted | None:
-    """Find a mount of Nova's that is missing: each folder below its own one for mounts is one."""
+def missing_nova_mount(path: str, mounts: Mounts, nova_base: str) -> NotMounted | None:
+    """Return a missing mount of Nova: each folder below its folder for mounts is a mount point."""
     why = "nova-compute mounts it there, and nothing is mounted"
     hashed = _HASHED.fullmatch(path)
     if hashed:
@@ -133,7 +135,7 @@ def nova_mount(path: str, mounts: Mounts, nova_base: str) -> NotMounted | None:
 
 
 def _at_or_below(path: str, point: str, mounts: Mounts) -> bool:
-    """Tell whether something is mounted at a path or above it, at ``point`` or below that."""
+    """Check whether something is mounted at a path or above it, at ``point`` or below that."""
     return any(
         mounts.is_mounted(each) for each in (path, *parents(path)) if each == point or each.startswith(f"{point}/")
     )

@@ -1,4 +1,4 @@
-"""How a need is made and bounded.  Pure."""
+"""Verdicts: needs as the checks of a guest create them, with bounded texts.  Pure."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,16 +10,16 @@ LONGEST: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A need, and the disk that libvirt could be asked for where this process does not see it."""
+    """A need, and the disk to query libvirt for if this process cannot see it."""
 
     need: Need
     disk: str = ""
     optional: bool = False
-    """Nothing is amiss where it is absent."""
+    """The guest starts without it."""
 
 
 def need(kind: NeedKind, name: str, *, absent: str = "", unverified: str = "", met_by: MetBy = MetBy.HOST) -> Need:
-    """Make a need: ``absent`` or ``unverified`` says why it is not met; neither, that it is."""
+    """Return a need; ``absent`` or ``unverified`` is why it is not met; without either it is met."""
     why, state = absent or unverified, NeedState.UNVERIFIED
     if absent:
         state = NeedState.ABSENT

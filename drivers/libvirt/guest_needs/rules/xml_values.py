@@ -1,4 +1,4 @@
-"""Numbers and sets as libvirt writes them; what cannot be read is nothing.  Pure."""
+"""Numbers and sets as libvirt writes them; what cannot be parsed is None, 0 or empty.  Pure."""
 
 from types import MappingProxyType
 from typing import Final
@@ -22,12 +22,12 @@ UNITS: Final = MappingProxyType(
     }
 )
 MOST: Final = 4096
-"""Longer sets of CPUs than any host has are not read."""
+"""Larger numbers than any CPU has are ignored."""
 DIGITS: Final = 18
 
 
 def number(text: str | None) -> int | None:
-    """Read a number, decimal or hexadecimal with 0x."""
+    """Parse a number, decimal or hexadecimal with 0x."""
     text = (text or "").strip().lower()
     if len(text) > DIGITS:
         return None
@@ -38,12 +38,12 @@ def number(text: str | None) -> int | None:
 
 
 def kib_of(text: str | None, unit: str) -> int:
-    """Read a size, in KiB."""
+    """Parse a size; return it in KiB."""
     return (number(text) or 0) * UNITS.get(unit.lower(), 1024) // 1024
 
 
 def cpus_of(text: str) -> frozenset[int]:
-    """Read a set of CPUs or nodes, such as ``0-3,^2,8``."""
+    """Parse a set of CPUs or nodes, such as ``0-3,^2,8``."""
     found: set[int] = set()
     for part in text.split(","):
         part = part.strip()  # noqa: PLW2901 - the same, cleaner

@@ -68,7 +68,7 @@ async def measure(cloud: Cloud, options: argparse.Namespace) -> dict[str, Any]:
         "passed": len(times),
         "exits_with_69": region.exits[os.EX_UNAVAILABLE],
         "logins_per_host": round(region.logins / options.hosts, 3),
-        "knocks_per_host": round(region.knocks / options.hosts, 2),
+        "knocks_per_host": round(region.probes / options.hosts, 2),
         "half_passed_after_s": round(times[len(times) // 2], 1) if times else None,
         "all_passed_after_s": round(times[-1], 1) if len(times) == options.hosts else None,
         "keystone_cpu_s": round(used_s, 1),

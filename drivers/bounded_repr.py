@@ -1,7 +1,7 @@
 """Representation of a foreign value for a message: one line, bounded, printable whatever it holds.  Pure.
 
-Not for addresses, which may contain a password: ``placement/exposure.without_secrets`` removes that.  ``placement`` and
-``drivers`` import nothing of each other, so each has its own function.
+Not for addresses, which may contain a password: ``placement/unencrypted.without_secrets`` removes that.  ``placement``
+and ``drivers`` import nothing of each other, so each has its own function.
 """
 
 from typing import Final

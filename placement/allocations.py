@@ -1,4 +1,4 @@
-"""What is given to whom: the allocations of a provider, and taking one back."""
+"""Allocations of a resource provider: read, and removed from a consumer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from http import HTTPStatus
 from typing import Any
 
 from bringup.placement.client import PlacementClient
-from bringup.placement.update_with_generation import revise
+from bringup.placement.update_with_generation import update_with_generation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumer:
-    """Who has something, of whom, and the generation that it was read at."""
+    """A consumer: its allocations by provider, and the generation that they were read at."""
 
     allocations: Mapping[str, Mapping[str, Any]]
-    """By the UUID of the provider: ``{"resources": {"VCPU": 1}}``, and more in it that goes back as it came."""
+    """By the UUID of the provider: ``{"resources": {"VCPU": 1}}``, and other keys that are sent back unchanged."""
     about: Mapping[str, Any]
-    """Project, user, generation and whatever else Placement says of a consumer."""
+    """Project, user, generation and all other fields of the consumer."""
 
     def without(self, provider: str) -> dict[str, Any]:
-        """Give the request body that takes what it has of this provider; the rest stays."""
+        """Return the request body that removes the allocations of this provider and keeps the others."""
         rest = {
             uuid: {"resources": dict(document["resources"])}
             for uuid, document in self.allocations.items()
@@ -29,9 +29,9 @@ class Consumer:
 
 
 async def consumers_of(client: PlacementClient, provider: str) -> frozenset[str]:
-    """Give the UUIDs of all who have something of a provider: instances, and migrations of theirs.
+    """Return the UUIDs of all consumers of a provider: instances, and their migrations.
 
-    :raises PlacementError: it could not be read.
+    :raises PlacementError: the allocations could not be read.
     """
     answer = await client.request("GET", f"/resource_providers/{provider}/allocations")
     match answer.json():
@@ -42,9 +42,9 @@ async def consumers_of(client: PlacementClient, provider: str) -> frozenset[str]
 
 
 async def read_consumer(client: PlacementClient, uuid: str) -> Consumer:
-    """Read what a consumer has; microversion 1.28 or later.
+    """Read the allocations of a consumer; needs microversion 1.28.
 
-    :raises PlacementError: it could not be read.
+    :raises PlacementError: they could not be read.
     """
     answer = await client.request("GET", f"/allocations/{uuid}")
     match answer.json():
@@ -57,21 +57,23 @@ async def read_consumer(client: PlacementClient, uuid: str) -> Consumer:
             raise answer.not_understood("described a consumer without its allocations")
 
 
-async def take_back(client: PlacementClient, consumer: str, provider: str, *, wait_s: float) -> bool:
-    """Take from a consumer what it has of a provider, and nothing else; tell whether it had something.
+async def remove_allocation(client: PlacementClient, consumer: str, provider: str, *, wait_s: float) -> bool:
+    """Remove the allocation of a consumer at one provider; return whether there was one.
 
-    :raises PlacementError: it still has it, or nobody knows.
+    :raises PlacementError: it is still there, or its state is unknown.
     """
-    taken = False
+    is_removed = False
 
     async def once() -> None:
-        nonlocal taken
+        nonlocal is_removed
         found = await read_consumer(client, consumer)
         if provider in found.allocations:
-            taken = True
+            is_removed = True
             answer = await client.request("PUT", f"/allocations/{consumer}", json=found.without(provider))
             if answer.status != HTTPStatus.NO_CONTENT:
                 raise answer.not_understood(f"answered {answer.status} to a write that has no answer")
 
-    await revise(f"take back what {consumer} has of resource provider {provider}", once, wait_s=wait_s)
-    return taken
+    await update_with_generation(
+        f"remove the allocation of {consumer} at resource provider {provider}", once, wait_s=wait_s
+    )
+    return is_removed

@@ -1,4 +1,4 @@
-"""Who asks: an ``httpx.Auth``, so that Keystone fits in the same place.  No authentication at all is ``None``."""
+"""Authentication with a fixed token, as an ``httpx.Auth`` like :class:`KeystoneAuth`; none at all is ``None``."""
 
 from collections.abc import Generator
 
@@ -6,7 +6,7 @@ import httpx
 
 TOKEN_HEADER = "X-Auth-Token"  # noqa: S105 - the name of a header
 
-PUBLIC_TOKEN = "admin"  # noqa: S105 - what a Placement with noauth2 takes for an administrator
+PUBLIC_TOKEN = "admin"  # noqa: S105 - the administrator of a Placement with noauth2
 
 
 class NoAuth(httpx.Auth):
@@ -18,7 +18,7 @@ class NoAuth(httpx.Auth):
     __slots__ = ("_token",)
 
     def __init__(self, token: str) -> None:
-        """Take the token.
+        """Store the token.
 
         :raises ValueError: a header cannot hold it.
         """
@@ -30,7 +30,7 @@ class NoAuth(httpx.Auth):
 
     @property
     def is_public(self) -> bool:
-        """Whether it is the word that everybody knows, and no secret."""
+        """Whether the token is the well-known ``admin``, which is no secret."""
         return self._token == PUBLIC_TOKEN
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -39,5 +39,5 @@ class NoAuth(httpx.Auth):
         yield request
 
     def __repr__(self) -> str:
-        """Show that there is a token, never which."""
+        """Return a text without the token."""
         return "NoAuth(***)"

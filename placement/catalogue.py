@@ -1,4 +1,4 @@
-"""Keystone's service catalogue: where a service is.  Pure."""
+"""Keystone's service catalogue: addresses of services.  Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ ALIASES = {"publicURL": "public", "internalURL": "internal", "adminURL": "admin"
 
 
 class NotInCatalogue(Exception):
-    """The catalogue has no such endpoint; the text says what it does have."""
+    """The catalogue has no such endpoint; the message lists those that it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One address of one service."""
+    """An address of a service."""
 
     service_type: str
     interface: str
@@ -25,18 +25,18 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which of Placement's endpoints is ours."""
+    """Choice among Placement's endpoints: interfaces, region, scheme."""
 
     interfaces: Sequence[str] = ("internal", "public")
     """In the order in which they are preferred."""
     region: str | None = None
     """None: the only one."""
     allow_http: bool = False
-    """Whether an endpoint without TLS is taken though Keystone has it."""
+    """Whether an endpoint without TLS is accepted although Keystone uses TLS."""
 
 
 def read_catalogue(document: Any) -> tuple[Endpoint, ...]:
-    """Read the ``catalog`` of a token; what is not as it should be is left out."""
+    """Parse the ``catalog`` of a token; malformed entries are ignored."""
     if not isinstance(document, list):
         return ()
     return tuple(
@@ -65,7 +65,7 @@ def _read(endpoint: Any) -> list[tuple[str, str, str]]:
 
 
 def find(endpoints: Sequence[Endpoint], wanted: Wanted) -> str:
-    """Give the address of Placement.
+    """Return the address of Placement.
 
     :raises NotInCatalogue: there is none, or more than one region has one and none was named.
     """

@@ -1,4 +1,4 @@
-"""Requests to Placement, and what came of them: an answer, or one of ``placement/errors.py``."""
+"""HTTP client of Placement: each request returns a response or raises an error of ``placement/errors.py``."""
 
 import socket
 import ssl
@@ -12,16 +12,16 @@ import anyio
 import httpx
 import structlog
 
-from bringup.placement.answers import Answer, read_whole, request_id_of
 from bringup.placement.auth import TOKEN_HEADER, NoAuth
+from bringup.placement.bounded_body import IDENTITY
 from bringup.placement.catalogue import NotInCatalogue, Wanted, find
+from bringup.placement.error_mapping import BY_EXCEPTION, error_from_exception, error_from_response
 from bringup.placement.errors import NotUnderstood, PlacementError
-from bringup.placement.exposure import falls_to_http, is_open, without_secrets
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.microversions import Microversion
-from bringup.placement.reactions import BY_EXCEPTION, failure_of, refusal_of
-from bringup.placement.reading import IDENTITY
+from bringup.placement.response import Response, read_body, request_id_of
 from bringup.placement.tls import Trust, context
+from bringup.placement.unencrypted import downgrades_to_http, is_unencrypted, without_secrets
 
 log = structlog.get_logger()
 
@@ -34,24 +34,24 @@ KEEPALIVE: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
-"""A server whose machine is gone is told from one that works within half a minute, however long it may work."""
+"""A server whose machine is gone is detected within half a minute, however long a request may take."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Address:
-    """Where Placement is: said by the settings, or found in the catalogue that comes with a token."""
+    """Address of Placement: from the settings, or from the catalogue of a token."""
 
     url: httpx.URL | None
     wanted: Wanted
 
     def __str__(self) -> str:
-        """Say it, also before it is known."""
+        """Return the address, or a text for one that is not known yet."""
         return "the endpoint of the catalogue" if self.url is None else str(self.url).rstrip("/")
 
     def find(self, keystone: KeystoneAuth) -> httpx.URL:
-        """Give it, once there is a token.
+        """Return the address; needs a token.
 
-        :raises NotUnderstood: it cannot be found.
+        :raises NotUnderstood: the catalogue has none that may be used.
         """
         if self.url is None:
             what = f"find Placement in the catalogue of Keystone at {keystone.identity.auth_url}"
@@ -60,7 +60,7 @@ class Address:
             except NotInCatalogue as error:
                 raise NotUnderstood(what, str(error)) from None
             url = _base_url(found, f"use the endpoint {without_secrets(found)!r} of the catalogue")
-            if falls_to_http(keystone.identity.auth_url, str(url)) and not self.wanted.allow_http:
+            if downgrades_to_http(keystone.identity.auth_url, str(url)) and not self.wanted.allow_http:
                 raise NotUnderstood(
                     what,
                     f"its endpoint {found} is not https, as Keystone is: the token would go there unencrypted; have "
@@ -72,7 +72,7 @@ class Address:
 
 
 class PlacementClient:
-    """Holds the connections, and the microversion that is spoken over them once it is known."""
+    """Connections to Placement, and the microversion of requests once it is known."""
 
     __slots__ = ("_address", "_deadline_s", "_http", "_insists", "_patience", "microversion")
 
@@ -86,10 +86,9 @@ class PlacementClient:
         insists: bool = False,
         patience: float = 1.0,
     ) -> None:
-        """Take a client and where Placement is; ``deadline_s`` is for one request, all in all, without a login.
+        """Store an HTTP client and the address; ``deadline_s`` bounds one whole request, without a login.
 
-        ``insists``: it logs in to a Keystone that is busy, too.  ``patience``: so many times as long as usual is an
-        answer waited for.
+        ``insists``: log in also while Keystone is busy.  ``patience``: factor on the time that a response may take.
         """
         self._http = http
         self._insists = insists
@@ -100,44 +99,44 @@ class PlacementClient:
 
     @property
     def url(self) -> str:
-        """Where Placement is, without a slash at the end."""
+        """The address of Placement, without a slash at the end."""
         return str(self._address)
 
     @property
-    def in_the_clear(self) -> list[str]:
-        """Say which secrets can be read on the way."""
+    def unencrypted(self) -> list[str]:
+        """Secrets that are sent unencrypted, a sentence each with what to change."""
         auth, url = self._http.auth, self.url
         found = []
-        if isinstance(auth, KeystoneAuth) and is_open(auth.identity.auth_url):
+        if isinstance(auth, KeystoneAuth) and is_unencrypted(auth.identity.auth_url):
             found.append(f"what we log in with goes to Keystone at {auth.identity.auth_url} unencrypted: use https://")
         is_secret = isinstance(auth, KeystoneAuth) or (isinstance(auth, NoAuth) and not auth.is_public)
-        if is_secret and is_open(url):
+        if is_secret and is_unencrypted(url):
             found.append(f"the token goes to Placement at {url} unencrypted: use https://")
         return found
 
     @property
-    def login_under_way(self) -> str | None:
-        """What is being asked of Keystone, or was asked last and not had; None where Placement itself is asked."""
+    def pending_login(self) -> str | None:
+        """The login that is in progress or failed last, for messages; None where Placement itself is queried."""
         auth = self._http.auth
         return auth.what if isinstance(auth, KeystoneAuth) and auth.asking else None
 
     def __repr__(self) -> str:
-        """Show the address."""
+        """Return a text with the address."""
         return f"<PlacementClient of {self.url}>"
 
     def at(self, microversion: Microversion) -> "PlacementClient":
-        """Give a client over the same connections that speaks this microversion."""
+        """Return a client over the same connections for this microversion."""
         return self._with(microversion, insists=self._insists, patience=self._patience)
 
     def insisting(self) -> "PlacementClient":
-        """Give a client over the same connections that does not wait until Keystone has time for a login."""
+        """Return a client over the same connections that logs in also while Keystone is busy."""
         return self._with(self.microversion, insists=True, patience=self._patience)
 
     def more_patient(self) -> "PlacementClient":
-        """Give a client over the same connections that waits twice as long for an answer, within bounds.
+        """Return a client over the same connections that waits twice as long for a response, within bounds.
 
-        For after one that did not come in time: a server that has a queue works on what nobody waits for any more, and
-        whoever asks again after the same time adds to it for ever.
+        For the attempt after a timeout: a busy server still works on the abandoned request, and a repeat after the same
+        time adds to its queue for ever.
         """
         patience = min(2 * self._patience, MOST_PATIENCE)
         return self._with(self.microversion, insists=self._insists, patience=patience)
@@ -154,10 +153,10 @@ class PlacementClient:
 
     async def request(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, json: Any = None
-    ) -> Answer:
-        """Make one request and give its answer, a 2xx.
+    ) -> Response:
+        """Send a request and return its response, a 2xx; a 401 renews the token once.
 
-        :raises PlacementError: there was none.
+        :raises PlacementError: there was no such response.
         """
         facts: dict[str, Any] = {"method": method, "path": path, "params": dict(params or {})}
         auth = self._http.auth
@@ -167,19 +166,19 @@ class PlacementClient:
             answer, token = await self._once(method, path, facts, params, json)
         if httpx.codes.is_success(answer.status):
             return answer
-        raise refusal_of(answer, secrets=[token])
+        raise error_from_response(answer, secrets=[token])
 
     async def _once(
         self, method: str, path: str, facts: Mapping[str, Any], params: Mapping[str, str] | None, json: Any
-    ) -> tuple[Answer, str]:
-        """Make a request with the token that there is then; give the answer, and the token.
+    ) -> tuple[Response, str]:
+        """Send a request once; return the response and the token that was sent.
 
-        :raises PlacementError: there was none.
+        :raises PlacementError: there was no response.
         """
         began = time.monotonic()
         response: httpx.Response | None = None
         try:
-            # Not inside the deadline: how long Keystone works on it is not how long an answer may take.
+            # Outside the deadline: a login may take longer than a response of Placement.
             base = await self._base()
             request = self._http.build_request(
                 method,
@@ -193,14 +192,14 @@ class PlacementClient:
                 response = await self._http.send(request, stream=True)
                 what = self._what(method, path)
                 try:
-                    body = await read_whole(response, what)
+                    body = await read_body(response, what)
                 finally:
                     await response.aclose()
         except PlacementError as error:
             self._log(facts, began, error=error.why, request_id=error.request_id)
             raise
         except tuple(BY_EXCEPTION) as error:
-            failure = failure_of(
+            failure = error_from_exception(
                 error,
                 self._what(method, path),
                 request_id=None
@@ -208,10 +207,10 @@ class PlacementClient:
                 else request_id_of(response.headers, secrets=[request.headers.get(TOKEN_HEADER, "")]),
             )
             self._log(facts, began, error=failure.why, request_id=failure.request_id)
-            # What the error below says is said, and its own words may hold what was sent.
+            # Not chained: the text of the original may contain what was sent.
             raise failure from None
         token = request.headers.get(TOKEN_HEADER, "")
-        answer = Answer(what=what, status=response.status_code, headers=response.headers, body=body, secrets=(token,))
+        answer = Response(what=what, status=response.status_code, headers=response.headers, body=body, secrets=(token,))
         self._log(facts, began, status=answer.status, request_id=answer.request_id)
         return answer, token
 
@@ -221,7 +220,7 @@ class PlacementClient:
         return httpx.Timeout(connect=usual.connect, read=read_s, write=usual.write, pool=usual.pool)
 
     async def _base(self) -> httpx.URL:
-        """Give where Placement is; log in if that must be."""
+        """Return the address of Placement; log in where a token is needed."""
         auth = self._http.auth
         if isinstance(auth, KeystoneAuth):
             await auth.log_in(self._http, insists=self._insists)
@@ -234,7 +233,7 @@ class PlacementClient:
         return f"{method} {path} of Placement at {self.url}"
 
     def _headers(self) -> dict[str, str]:
-        # Without the header "/" answers for every version; with one that it does not have, 406.
+        # Without the header every version is answered for "/"; an unknown version is a 406.
         headers = {"Accept": "application/json", **IDENTITY}
         if self.microversion is not None:
             headers["OpenStack-API-Version"] = f"placement {self.microversion}"
@@ -258,14 +257,14 @@ async def connect(
     """Open a client for ``http(s)://host[:port][/path]``; nothing is sent yet.
 
     Without ``url`` the address is the one that ``wanted`` finds in Keystone's catalogue.  ``read_timeout_s`` is for
-    each part of an answer, and should be above 4: that long Placement waits for Keystone before it says that Keystone
-    is down.  ``verify`` True means the certificates that the system trusts.
+    each part of a response, and should be above 4: Placement waits that long for Keystone before it reports that
+    Keystone is down.  ``verify`` True means the certificates that the system trusts.
 
     :raises NotUnderstood: the URL cannot be used.
     """
     base_url = None if url is None else _base_url(url)
     if verify is True:
-        # Loading the certificates takes time that a start over plain HTTP need not spend.
+        # Loading the certificates takes time, and plain HTTP needs none.
         known = [base_url] if base_url is not None else []
         if isinstance(auth, KeystoneAuth):
             known.append(httpx.URL(auth.identity.auth_url))
@@ -273,7 +272,7 @@ async def connect(
         verify = False if is_plain else context(SYSTEM)
     timeout = httpx.Timeout(read_timeout_s, connect=connect_timeout_s)
     address = Address(url=base_url, wanted=wanted or Wanted())
-    # trust_env: proxies of whoever starts the daemon are no settings of it.
+    # trust_env: proxies of the environment are not settings of the daemon.
     transport = httpx.AsyncHTTPTransport(verify=verify, limits=POOL, trust_env=False, socket_options=KEEPALIVE)
     async with httpx.AsyncClient(auth=auth, transport=transport, timeout=timeout, trust_env=False) as http:
         yield PlacementClient(http, address, deadline_s=connect_timeout_s + read_timeout_s)
@@ -282,13 +281,13 @@ async def connect(
 def _base_url(url: str, what: str = "use placement.url") -> httpx.URL:
     try:
         parsed = httpx.URL(url)
-        # Undoes the encoding of an international name, which may be none.
+        # Decodes an international name, which may be invalid.
         host = parsed.host
     except (httpx.InvalidURL, UnicodeError):
         # The inner error may show a password.
         raise NotUnderstood(what, "it is not a URL; must be like http://placement.example:8778") from None
     if parsed.userinfo:
-        raise NotUnderstood(what, "it holds credentials; they belong into the settings of the authentication")
+        raise NotUnderstood(what, "it holds credentials; they belong in the settings of the authentication")
     if parsed.scheme not in {"http", "https"} or not host or parsed.query or parsed.fragment:
         raise NotUnderstood(
             what, f"{without_secrets(url)!r} must be like http://placement.example:8778 or https://example/placement"

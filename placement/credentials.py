@@ -1,4 +1,4 @@
-"""Who we are to Keystone, and the request body that says so.  Pure.
+"""Credentials for Keystone, and the request body of a login.  Pure.
 
 The words are Keystone's v3 API's: a method (password, application credential, token), and a scope.  No ``repr`` shows a
 secret.
@@ -18,14 +18,14 @@ class Named:
     domain_name: str | None = None
 
     def document(self) -> dict[str, Any]:
-        """Give it as the API wants it."""
+        """Return the JSON object of the API."""
         if self.id is not None:
             return {"id": self.id}
         domain = {"name": self.domain_name} if self.domain_name is not None else {"id": self.domain_id or "default"}
         return {"name": self.name, "domain": domain}
 
     def __str__(self) -> str:
-        """Say it to an operator."""
+        """Return a text for an operator, without secrets."""
         if self.id is not None:
             return self.id
         return f"{self.name} (domain {self.domain_name or self.domain_id or 'default'})"
@@ -39,12 +39,12 @@ class Password:
     secret: str = field(repr=False)
 
     def document(self) -> dict[str, Any]:
-        """Give it as the API wants it."""
+        """Return the JSON object of the API."""
         user = self.user.document() | {"password": self.secret}
         return {"methods": ["password"], "password": {"user": user}}
 
     def __str__(self) -> str:
-        """Say it to an operator."""
+        """Return a text for an operator, without secrets."""
         return f"user {self.user}"
 
 
@@ -58,29 +58,29 @@ class ApplicationCredential:
     secret: str = field(repr=False)
 
     def document(self) -> dict[str, Any]:
-        """Give it as the API wants it."""
+        """Return the JSON object of the API."""
         named: dict[str, Any] = {"id": self.id}
         if self.id is None and self.user is not None:
             named = {"name": self.name, "user": self.user.document()}
         return {"methods": ["application_credential"], "application_credential": named | {"secret": self.secret}}
 
     def __str__(self) -> str:
-        """Say it to an operator."""
+        """Return a text for an operator, without secrets."""
         return f"application credential {self.id or self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenToken:
-    """A token that somebody else got; it buys tokens of the same lifetime, never a longer one."""
+    """A token from outside; a token that it obtains expires no later."""
 
     secret: str = field(repr=False)
 
     def document(self) -> dict[str, Any]:
-        """Give it as the API wants it."""
+        """Return the JSON object of the API."""
         return {"methods": ["token"], "token": {"id": self.secret}}
 
     def __str__(self) -> str:
-        """Say it to an operator."""
+        """Return a text for an operator, without secrets."""
         return "the token"
 
 
@@ -89,7 +89,7 @@ Method = Password | ApplicationCredential | GivenToken
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Everything that a login needs."""
+    """All that a login needs: address, method, scope."""
 
     auth_url: str
     """Keystone's address, with or without ``/v3``."""
@@ -101,17 +101,17 @@ class Identity:
 
     @property
     def version_url(self) -> str:
-        """Where Keystone tells of its v3 API, to anybody."""
+        """Address of the version document, which needs no token."""
         base = self.auth_url.rstrip("/").removesuffix("/auth/tokens")
         return base if base.endswith("/v3") else f"{base.removesuffix('/v2.0')}/v3"
 
     @property
     def token_url(self) -> str:
-        """Where tokens are given."""
+        """Address of the token request."""
         return f"{self.version_url}/auth/tokens"
 
     def document(self) -> dict[str, Any]:
-        """Give the body of the request for a token."""
+        """Return the body of the token request."""
         auth: dict[str, Any] = {"identity": self.method.document()}
         if isinstance(self.method, ApplicationCredential):
             return {"auth": auth}
@@ -122,7 +122,7 @@ class Identity:
         return {"auth": auth}
 
     def __str__(self) -> str:
-        """Say who, and for what."""
+        """Return user and scope as text."""
         if self.system:
             return f"{self.method}, system scope"
         return str(self.method) if self.project is None else f"{self.method}, project {self.project}"

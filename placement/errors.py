@@ -1,18 +1,18 @@
-"""Errors, a class per reaction of the caller.
+"""Errors, a class for each reaction of the caller.
 
 ::
 
-    PlacementError          what came of one request, or of the gate
+    PlacementError          a request or the gate failed
       Unreachable           transient: no answer, or one that says "not now"; the same request may succeed later
-      Unauthorized          permanent: an operator mends the credentials or the role (401, 403)
+      Unauthorized          permanent: an operator must correct the credentials or the role (401, 403)
       NotFound              permanent: there is no such thing (404)
-      Conflict              permanent: somebody else was there first; read again (409)
+      Conflict              permanent: another writer was faster; read again (409)
       NotUnderstood         permanent: one side does not understand the other (HTML, no microversion in common, 400)
-      ProviderMissing       permanent: this host has no resource provider, and none is to be made
-      ProviderMisnamed      permanent: it is, or may be, there under another name, and a second one must not be made
-      GateClosed            permanent: what was transient lasted longer than the budget
+      ProviderMissing       permanent: this host has no resource provider, and none may be created
+      ProviderMisnamed      permanent: it has, or may have, another name, and a second one must not be created
+      GateClosed            permanent: a transient error lasted longer than the budget
 
-Only ``placement/reactions.py`` decides which of the first five it is.  No message holds a token.
+Only ``placement/error_mapping.py`` chooses among the first five.  No message contains a token.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class PlacementError(Exception):
-    """Something could not be had from Placement; ``str()`` is one sentence that ends with the request id."""
+    """A failed request; ``str()`` is one sentence that ends with the request id."""
 
     transient: ClassVar[bool] = False
     """Whether the same request may succeed later."""
@@ -48,7 +48,7 @@ class PlacementError(Exception):
         request_id: str | None = None,
         code: str | None = None,
     ) -> None:
-        """Take what could not be done ("GET / of Placement at ..."), why, and what the answer said of itself."""
+        """Build the sentence from the operation ("GET / of Placement at ..."), the cause and the response's ids."""
         tail = "" if request_id is None else f" (request {request_id})"
         super().__init__(f"cannot {what}: {why}{tail}")
         self.what = what
@@ -56,7 +56,7 @@ class PlacementError(Exception):
         self.status = status
         self.request_id = request_id
         self.code = code
-        """Placement's own, such as ``placement.duplicate_name``; given from microversion 1.23 on."""
+        """Placement's error code, such as ``placement.duplicate_name``; from microversion 1.23 on."""
 
     @property
     def message(self) -> str:
@@ -65,43 +65,43 @@ class PlacementError(Exception):
 
 
 class Unreachable(PlacementError):
-    """There was no answer, or one that says "not now"."""
+    """No response, or a transient error: 5xx, 429, 408."""
 
     transient = True
     retry_after_s: float | None = None
-    """What the answer's ``Retry-After`` asks for, in seconds."""
+    """The ``Retry-After`` of the response, in seconds."""
     is_late: bool = False
-    """Whether it was asked, and did not answer in time: it may be working on that still."""
+    """Whether the response did not come in time: the server may still work on the request."""
     of_keystone: bool = False
-    """Whether it was Keystone that was asked, for a token."""
+    """Whether the request was one to Keystone, for a token."""
 
 
 class Unauthorized(PlacementError):
-    """The token is missing, wrong or expired, or its user has not the role."""
+    """The token is missing, wrong or expired, or its user lacks the role."""
 
 
 class NotFound(PlacementError):
-    """There is no such thing."""
+    """The resource does not exist."""
 
 
 class Conflict(PlacementError):
-    """Somebody else was there first."""
+    """Another writer was faster."""
 
 
 class NotUnderstood(PlacementError):
     """One side does not understand the other: repeating the request changes nothing."""
 
     offers: Sequence[Offer] = ()
-    """The microversions that a 406 says the server has."""
+    """The microversions that the server offers in a 406."""
 
 
 class ProviderMissing(PlacementError):
-    """This host has no resource provider, and none is to be made."""
+    """This host has no resource provider, and none may be created."""
 
 
 class ProviderMisnamed(PlacementError):
-    """This host's resource provider is, or may be, there under another name than the one that is set."""
+    """This host's resource provider has, or may have, another name than the one that is set."""
 
 
 class GateClosed(PlacementError):
-    """Placement was not ready within the budget; the cause is the last error, if any request came to an end."""
+    """Placement was not ready within the budget; the cause is the last error, if any request was completed."""

@@ -1,8 +1,8 @@
-"""The gate that a host passes before it touches an instance.
+"""Gate that a host passes before it touches an instance.
 
-A host that cannot give its resources to Placement must not run.  Placement has to answer, to let us in, to speak a
-microversion that we know, and to have this host's resource provider.  What may pass is tried again inside a budget;
-what an operator has to mend ends it at once.
+A host that cannot report its resources to Placement must not run.  Placement must respond, accept the token, offer a
+known microversion, and have this host's resource provider.  Transient errors are retried within a budget; an error that
+an operator must correct ends it at once.
 """
 
 import time
@@ -19,32 +19,32 @@ from bringup.placement.backoff import RETRYING
 from bringup.placement.client import PlacementClient
 from bringup.placement.errors import GateClosed, NotUnderstood, Unreachable
 from bringup.placement.microversions import NEEDED, OLDEST, Microversion, negotiate
-from bringup.placement.nodes import find_node, make_node
+from bringup.placement.nodes import create_node_provider, find_node
 from bringup.placement.providers import ResourceProvider
 
 log = structlog.get_logger()
 
-WHERE_TO_LOOK: Final = "check that it runs, that placement.url is right, and that this host can reach it"
-ITS_LOG: Final = "check the log of Placement, and that its database and Keystone are there"
-WHERE_TO_LOOK_FOR_KEYSTONE: Final = "check that Keystone runs, that auth_url is right, and that this host can reach it"
-LOG_OF_KEYSTONE: Final = "check the log of Keystone, and that its database is there"
-SAID_AGAIN_S: Final = 15.0
-"""How long the same cause is not logged again, attempt after attempt."""
+CHECK_PLACEMENT: Final = "check that it runs, that placement.url is right, and that this host can reach it"
+CHECK_ITS_LOG: Final = "check the log of Placement, and that its database and Keystone are there"
+CHECK_KEYSTONE: Final = "check that Keystone runs, that auth_url is right, and that this host can reach it"
+CHECK_LOG_OF_KEYSTONE: Final = "check the log of Keystone, and that its database is there"
+LOG_AGAIN_S: Final = 15.0
+"""Interval at which the same cause is logged again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """What is known of Placement once it let this host through."""
+    """What is known of Placement once the gate was passed."""
 
     provider: ResourceProvider
     created: bool
-    """Whether the provider was made just now."""
+    """Whether the provider was created by this start."""
     client: PlacementClient
-    """Speaks the microversion that was agreed on."""
+    """Uses the negotiated microversion."""
 
     @property
     def microversion(self) -> Microversion:
-        """What both sides speak."""
+        """The negotiated microversion."""
         return self.client.microversion or OLDEST
 
 
@@ -53,21 +53,21 @@ class Waiting:
     """One attempt failed and another follows."""
 
     attempt: int
-    """Which one failed, from 1."""
+    """Number of the failed attempt, from 1."""
     wait_s: float
-    """How long until the next."""
+    """Seconds until the next attempt."""
     error: Unreachable
 
     def __str__(self) -> str:
-        """Say it in the words of a progress line."""
+        """Return the text of a progress line."""
         if self.error.of_keystone:
             return f"waiting for Keystone: {self.error.why}, next attempt in {self.wait_s:.0f} s"
         return f"waiting for Placement, attempt {self.attempt}, last: {self.error.why}"
 
 
 @dataclass(slots=True, kw_only=True)
-class _Knocking:
-    """The attempts of one start."""
+class _Attempts:
+    """Attempts of one start: how many, the last error, what was logged."""
 
     client: PlacementClient
     provider: str
@@ -77,12 +77,12 @@ class _Knocking:
     on_wait: Callable[[Waiting], None]
     attempts: int = 0
     last: Unreachable | None = None
-    said: str = ""
-    """What was logged last of why it waits."""
-    said_at: float = 0.0
+    logged: str = ""
+    """The cause that was logged last."""
+    logged_at: float = 0.0
     began: float = field(default_factory=time.monotonic)
 
-    async def knock(self) -> Gate:
+    async def probe(self) -> Gate:
         self.attempts += 1
         return await probe(self.client, provider=self.provider, create=self.create, uuid=self.uuid)
 
@@ -100,8 +100,8 @@ class _Knocking:
         if error is None:
             return
         now = time.monotonic()
-        if error.why != self.said or now - self.said_at >= SAID_AGAIN_S:
-            self.said, self.said_at = error.why, now
+        if error.why != self.logged or now - self.logged_at >= LOG_AGAIN_S:
+            self.logged, self.logged_at = error.why, now
             log.warning(
                 "placement.waiting",
                 attempt=self.attempts,
@@ -112,15 +112,15 @@ class _Knocking:
         self.on_wait(Waiting(attempt=self.attempts, wait_s=wait_s, error=error))
 
     def closed(self) -> GateClosed:
-        """Say in one sentence what was tried, what came of it, and where to look."""
+        """Return the error of a spent budget: attempts, last cause, what to check."""
         took = f"{time.monotonic() - self.began:.3g} s"
         tries = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
         last = self.last
         why = "no answer yet" if last is None else last.why
-        places = (WHERE_TO_LOOK, ITS_LOG)
-        login = self.client.login_under_way
+        places = (CHECK_PLACEMENT, CHECK_ITS_LOG)
+        login = self.client.pending_login
         if login is not None:
-            why, places = f"cannot {login}: {why}", (WHERE_TO_LOOK_FOR_KEYSTONE, LOG_OF_KEYSTONE)
+            why, places = f"cannot {login}: {why}", (CHECK_KEYSTONE, CHECK_LOG_OF_KEYSTONE)
         advice = places[last is not None and last.status is not None]
         return GateClosed(
             f"start without Placement at {self.client.url}",
@@ -140,17 +140,15 @@ async def pass_gate(  # noqa: PLR0913 - a policy to be handed in
     on_wait: Callable[[Waiting], None] = lambda _: None,
     policy: AsyncRetrying = RETRYING,
 ) -> Gate:
-    """Wait until Placement lets this host through, ``wait_s`` at most; 0 makes one attempt.
+    """Wait until the gate is passed, for ``wait_s`` seconds at most; 0 makes one attempt.
 
     ``provider`` is the name or the UUID of the resource provider, ``uuid`` the UUID of the node, which counts more than
-    a name.  With ``create`` it is made if it is missing.
+    a name.  With ``create`` a missing one is created.  ``on_wait`` is called before the wait after each failed attempt.
 
-    ``on_wait`` hears of each attempt that failed and will be followed by another.
-
-    :raises GateClosed: what may pass did not pass in time.
-    :raises PlacementError: an operator has to mend something.
+    :raises GateClosed: a transient error lasted longer than ``wait_s``.
+    :raises PlacementError: an operator must correct something.
     """
-    knocking = _Knocking(
+    attempts = _Attempts(
         client=client if wait_s > 0 else client.insisting(),
         provider=provider,
         create=create,
@@ -159,36 +157,36 @@ async def pass_gate(  # noqa: PLR0913 - a policy to be handed in
         on_wait=on_wait,
     )
     retrying = policy.copy(
-        retry=retry_if_exception(knocking.is_transient),
+        retry=retry_if_exception(attempts.is_transient),
         stop=policy.stop if wait_s > 0 else stop_after_attempt(1),
-        before_sleep=knocking.before_wait,
+        before_sleep=attempts.before_wait,
     )
-    # Stops the waits, and the request that hangs too.
+    # Ends waits and hanging requests.
     with anyio.move_on_after(wait_s or None):
         try:
-            gate = await retrying.wraps(knocking.knock)()
+            gate = await retrying.wraps(attempts.probe)()
         except Unreachable as error:
-            raise knocking.closed() from error
+            raise attempts.closed() from error
         log.info(
             "placement.passed",
             provider=gate.provider.name,
             uuid=gate.provider.uuid,
             created=gate.created,
             microversion=str(gate.microversion),
-            attempts=knocking.attempts,
+            attempts=attempts.attempts,
             request_id=gate.provider.request_id,
         )
         return gate
-    raise knocking.closed() from knocking.last
+    raise attempts.closed() from attempts.last
 
 
 async def probe(client: PlacementClient, *, provider: str, create: bool = False, uuid: str | None = None) -> Gate:
-    """Try once to pass the gate.
+    """Make one attempt to pass the gate.
 
-    :raises PlacementError: it did not let this host through.
+    :raises PlacementError: it was not passed.
     """
     speaking = client.at(NEEDED)
-    # One request asks everything: whether Placement is there, lets us in, understands us, and knows this host.
+    # One request shows whether Placement responds, accepts the token and the microversion, and has this host.
     try:
         found, version = await find_node(speaking, provider, uuid)
     except NotUnderstood as error:
@@ -199,7 +197,7 @@ async def probe(client: PlacementClient, *, provider: str, create: bool = False,
     speaking = client.at(version or OLDEST)
     created = found is None and create
     if found is None:
-        found = await make_node(speaking, provider, create=create, uuid=uuid)
+        found = await create_node_provider(speaking, provider, create=create, uuid=uuid)
     return Gate(provider=found, created=created, client=speaking)
 
 

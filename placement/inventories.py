@@ -1,7 +1,7 @@
-"""What a host has to give, as Placement knows it and as it is.
+"""Inventories of a resource provider: read, compared with what the host has, updated.
 
-Deciding is pure: :func:`differences` and :func:`decided`.  Resource classes that the hypervisor does not tell of (PCI
-devices, vGPUs, an operator's own) are left as they are, and so is a ratio or a reserve that no setting names: operators
+:func:`differences` and :func:`desired_documents` are pure.  Resource classes that the hypervisor does not report (PCI
+devices, vGPUs, an operator's own) stay as they are, and so does a ratio or a reserve that no setting names: operators
 set them in Placement itself.
 """
 
@@ -10,20 +10,20 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from bringup.placement.answers import Answer
 from bringup.placement.client import PlacementClient
-from bringup.placement.update_with_generation import revise
+from bringup.placement.response import Response
+from bringup.placement.update_with_generation import update_with_generation
 
 CLASSES: Final = ("VCPU", "MEMORY_MB", "DISK_GB")
 INITIAL_RATIOS: Final[Mapping[str, float]] = MappingProxyType({"VCPU": 4.0, "MEMORY_MB": 1.0, "DISK_GB": 1.0})
-"""What Nova gives a new inventory (``initial_*_allocation_ratio``)."""
+"""Nova's defaults for a new inventory (``initial_*_allocation_ratio``)."""
 INITIAL_RESERVED: Final[Mapping[str, int]] = MappingProxyType({"VCPU": 0, "MEMORY_MB": 512, "DISK_GB": 0})
-"""What Nova keeps for the host of a new inventory (``reserved_host_*``)."""
+"""Nova's reserves of a new inventory (``reserved_host_*``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """How much there is of one resource class, and how it may be given away."""
+    """Inventory of a resource class."""
 
     total: int
     reserved: int = 0
@@ -33,7 +33,7 @@ class Inventory:
     allocation_ratio: float = 1.0
 
     def document(self) -> dict[str, Any]:
-        """Give it as the API wants it."""
+        """Return the JSON object of the API."""
         return {
             "total": self.total,
             "reserved": self.reserved,
@@ -45,7 +45,7 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wished:
+class DesiredInventory:
     """What the hypervisor has, and what the settings say of it."""
 
     totals: Mapping[str, int]
@@ -63,16 +63,16 @@ class Inventories:
     """As they came: what we do not know goes back as it was."""
 
 
-def decided(found: Inventories, wished: Wished) -> dict[str, dict[str, Any]]:
-    """Give what all inventories should be."""
+def desired_documents(found: Inventories, desired: DesiredInventory) -> dict[str, dict[str, Any]]:
+    """Return all inventories as they should be."""
     wanted = {name: dict(document) for name, document in found.documents.items()}
-    for name, total in wished.totals.items():
+    for name, total in desired.totals.items():
         if total > 0:
-            wanted[name] = dict(found.documents.get(name, {})) | _right(name, total, found, wished).document()
+            wanted[name] = dict(found.documents.get(name, {})) | _desired(name, total, found, desired).document()
     return wanted
 
 
-def _right(name: str, total: int, found: Inventories, wished: Wished) -> Inventory:
+def _desired(name: str, total: int, found: Inventories, desired: DesiredInventory) -> Inventory:
     there = found.documents.get(name)
     right = Inventory(
         total=total, max_unit=total, reserved=INITIAL_RESERVED[name], allocation_ratio=INITIAL_RATIOS[name]
@@ -85,18 +85,18 @@ def _right(name: str, total: int, found: Inventories, wished: Wished) -> Invento
             min_unit=int(there.get("min_unit", 1)),
             step_size=int(there.get("step_size", 1)),
         )
-    if name in wished.reserved:
-        right = replace(right, reserved=wished.reserved[name])
-    if name in wished.ratios:
-        right = replace(right, allocation_ratio=wished.ratios[name])
-    # A small host cannot keep more for itself than it has.
+    if name in desired.reserved:
+        right = replace(right, reserved=desired.reserved[name])
+    if name in desired.ratios:
+        right = replace(right, allocation_ratio=desired.ratios[name])
+    # A small host cannot reserve more than it has.
     return replace(right, reserved=min(right.reserved, total))
 
 
-def differences(found: Inventories, wished: Wished) -> list[str]:
-    """Say what is not as it should be, a line each."""
+def differences(found: Inventories, desired: DesiredInventory) -> list[str]:
+    """Return the differences, a line each."""
     lines = []
-    for name, wanted in decided(found, wished).items():
+    for name, wanted in desired_documents(found, desired).items():
         there = found.documents.get(name)
         if there is None:
             lines.append(f"{name}: none, should be total={wanted['total']}")
@@ -116,7 +116,7 @@ async def read_inventories(client: PlacementClient, provider: str) -> Inventorie
     return _read(await client.request("GET", f"/resource_providers/{provider}/inventories"))
 
 
-def _read(answer: Answer) -> Inventories:
+def _read(answer: Response) -> Inventories:
     match answer.json():
         case {"inventories": dict(documents), "resource_provider_generation": int(generation)} if all(
             isinstance(document, dict) for document in documents.values()
@@ -126,10 +126,10 @@ def _read(answer: Answer) -> Inventories:
             raise answer.not_understood("described inventories without a generation")
 
 
-async def put_inventories_right(
-    client: PlacementClient, provider: str, wished: Wished, *, wait_s: float
+async def update_inventories(
+    client: PlacementClient, provider: str, desired: DesiredInventory, *, wait_s: float
 ) -> tuple[str, ...]:
-    """Make them what they should be, on whatever generation; give what was different.
+    """Update the inventories, retried on a generation conflict; return what was different.
 
     :raises PlacementError: they could not be.
     """
@@ -137,12 +137,12 @@ async def put_inventories_right(
 
     async def once() -> None:
         found = await read_inventories(client, provider)
-        lines = differences(found, wished)
+        lines = differences(found, desired)
         if lines:
-            body = {"resource_provider_generation": found.generation, "inventories": decided(found, wished)}
+            body = {"resource_provider_generation": found.generation, "inventories": desired_documents(found, desired)}
             changed[:] = lines
-            # Read as well: a page of a proxy may say 200, too.
+            # Parsed too: a page of a proxy may also be a 200.
             _read(await client.request("PUT", f"/resource_providers/{provider}/inventories", json=body))
 
-    await revise(f"put the inventories of resource provider {provider} right", once, wait_s=wait_s)
+    await update_with_generation(f"update the inventories of resource provider {provider}", once, wait_s=wait_s)
     return tuple(changed)

@@ -1,10 +1,14 @@
-"""Keystone v3: one token for every request, got when it must be, and not while Keystone has a queue.
+"""Keystone v3: one token for all requests, requested when it is needed, and not while Keystone has a queue.
 
-One token serves until shortly before it expires.  Whoever finds it stale renews it, the others wait for that.  A 401
-renews it once, for a token may be revoked at any time; a second 401 is the answer.
+A token is used until shortly before it expires.  The first task that finds it stale renews it, the others wait.  A 401
+renews it once, since a token may be revoked at any time; a second 401 is the response.
 
-Before each login comes a knock (:mod:`bringup.placement.knocking`).  A login that was sent is waited for as long as
-Keystone works on it: whoever gives up and asks again has Keystone do the same work twice.
+A login costs Keystone a fifth of a second of CPU time, since passwords are hashed slowly on purpose, and it works on
+each request that was sent, also on an abandoned one.  A region that powers on has more hosts than it can serve.  So
+each login is preceded by a probe of the version document (``GET /v3``: less than a millisecond, no token): the time
+that it took is the length of the queue.  The longer it took, the fewer hosts log in now (:func:`may_log_in`); the
+others wait and probe again.  No host needs to know how many there are.  A login that was sent is waited for as long as
+Keystone works on it.
 """
 
 import random
@@ -18,42 +22,46 @@ import anyio
 import httpx
 import structlog
 
-from bringup.placement.answers import Answer, drain, read_whole, request_id_of
 from bringup.placement.auth import TOKEN_HEADER
+from bringup.placement.bounded_body import IDENTITY
 from bringup.placement.catalogue import Endpoint, read_catalogue
 from bringup.placement.credentials import GivenToken, Identity
+from bringup.placement.error_mapping import BY_EXCEPTION, error_class_of, error_from_exception, error_from_response
 from bringup.placement.errors import NotFound, NotUnderstood, PlacementError, Unauthorized, Unreachable
-from bringup.placement.knocking import may_log_in
-from bringup.placement.reactions import BY_EXCEPTION, failure_of, reaction_to, refusal_of
-from bringup.placement.reading import IDENTITY
-from bringup.placement.stopwatch import Stopwatch
+from bringup.placement.response import Response, drain, read_body, request_id_of
+from bringup.placement.server_timing import ServerTiming
 
 log = structlog.get_logger()
 
 RENEW_BEFORE_S: Final = 30.0
-"""So long before its end a token is renewed; a short-lived one when a quarter of its life is left."""
+"""Time before its expiry at which a token is renewed; a short-lived one when a quarter of its life is left."""
 SUBJECT_HEADER: Final = "X-Subject-Token"
 UNKNOWN_LIFE_S: Final = 300.0
 LOGIN_S: Final = 120.0
-"""How long Keystone may work on one login.  That its machine is gone is noticed before that (``client.KEEPALIVE``)."""
+"""Time limit of a login.  A machine that is gone is detected before (``client.KEEPALIVE``)."""
 HEADERS: Final = {"Accept": "application/json", **IDENTITY}
 BUSY: Final = "it is busy"
+TOO_LONG_S: Final = 1.0
+"""Length of the queue, in seconds, from which no host logs in."""
+AT_ONCE_S: Final = 0.05
+"""A response within this time was not queued behind a login: a single host never waits."""
+STEEPNESS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token, how long it may be used, and the catalogue that came with it."""
+    """A token, its expiry, and the catalogue that came with it."""
 
     value: str = field(repr=False)
     stale_at: float
-    """By the monotonic clock: the wall clock of a host that boots may be wrong."""
+    """On the monotonic clock: the wall clock of a booting host may be wrong."""
     catalogue: tuple[Endpoint, ...] = field(repr=False)
 
 
 class KeystoneAuth(httpx.Auth):
-    """Logs in when it must, and puts the token on each request.  One for each client."""
+    """Authentication by Keystone: logs in when needed, adds the token to each request.  One for each client."""
 
-    __slots__ = ("_asked_at", "_clock", "_draw", "_lock", "_token", "asking", "identity", "knocks", "logins")
+    __slots__ = ("_asked_at", "_clock", "_draw", "_lock", "_token", "asking", "identity", "logins", "probes")
 
     def __init__(
         self,
@@ -62,14 +70,14 @@ class KeystoneAuth(httpx.Auth):
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Take who we are; ``draw`` gives random numbers from 0 to 1 (excluded)."""
+        """Store the identity; ``draw`` returns random numbers from 0 to 1 (excluded)."""
         self.identity = identity
         self.asking = False
-        """Whether Keystone is being asked, or was asked last and gave no token."""
-        self.knocks = 0
-        """Questions before a login."""
+        """Whether a login is in progress, or the last one failed."""
+        self.probes = 0
+        """Number of probes."""
         self.logins = 0
-        """Requests for a token."""
+        """Number of token requests."""
         self._clock = clock
         self._draw = draw
         self._lock = anyio.Lock()
@@ -78,105 +86,105 @@ class KeystoneAuth(httpx.Auth):
 
     @property
     def what(self) -> str:
-        """Say what is done when a token is asked for."""
+        """The token request, for messages."""
         return f"get a token of Keystone at {self.identity.auth_url}"
 
     @property
     def catalogue(self) -> tuple[Endpoint, ...]:
-        """What the last token told of where services are; empty before the first one."""
+        """Catalogue of the last token; empty before the first one."""
         return () if self._token is None else self._token.catalogue
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must be in no message."""
+        """Texts that no message may contain."""
         return (self.identity.method.secret, *(() if self._token is None else (self._token.value,)))
 
     def __repr__(self) -> str:
-        """Show who, never with what."""
+        """Return a text with the identity, without secrets."""
         return f"<KeystoneAuth of {self.identity} at {self.identity.auth_url}>"
 
     def sync_auth_flow(self, request: httpx.Request) -> NoReturn:
-        """Refuse: the lock is the event loop's."""
+        """Raise ``RuntimeError``: the lock belongs to the event loop."""
         raise RuntimeError(f"{self!r} is for an AsyncClient, and cannot sign {request.method} {request.url.path}")
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Put the token on a request that needs one; :meth:`log_in` got it."""
+        """Add the token of :meth:`log_in` to a request."""
         if self._token is None:
             raise RuntimeError(f"{self!r} has not logged in")
         request.headers[TOKEN_HEADER] = self._token.value
         yield request
 
     def refused(self, token: str) -> None:
-        """Take note that a token is not accepted; somebody else may have renewed it meanwhile."""
+        """Drop a token that was not accepted; another task may have renewed it meanwhile."""
         if self._token is not None and self._token.value == token:
             self._token = None
 
     async def log_in(self, http: httpx.AsyncClient, *, insists: bool = False) -> None:
-        """See to it that there is a token: at once where there is one, else after a knock and a login.
+        """Ensure that there is a token: at once where there is a fresh one, else by a probe and a login.
 
-        ``insists``: a Keystone that has a queue is asked all the same; for who asks once and does not wait.
+        ``insists``: log in also while Keystone has a queue; for a command that makes one attempt.
 
-        :raises Unreachable: Keystone is busy, or away.
-        :raises PlacementError: there is no token to be had.
+        :raises Unreachable: Keystone is busy or unavailable.
+        :raises PlacementError: the login failed.
         """
         if self._fresh() is not None:
             return
         async with self._lock:
             if self._fresh() is not None:
                 return
-            # Until there is a token, every failure is one to get it.
+            # Until there is a token, every failure is one of the login.
             self.asking = True
             try:
-                await self._knock(http, insists=insists)
+                await self._probe(http, insists=insists)
                 self._asked_at = self._clock()
-                self._taken(await self._asked(http))
+                self._store_token(await self._request_token(http))
             except tuple(BY_EXCEPTION) as error:
-                # What is said below is all; its own words may hold what was sent.
-                raise _of_keystone(failure_of(error, self.what)) from None
+                # Not chained: the text of the original may contain what was sent.
+                raise _of_keystone(error_from_exception(error, self.what)) from None
             except PlacementError as error:
                 raise _of_keystone(error) from error.__cause__
 
-    async def _knock(self, http: httpx.AsyncClient, *, insists: bool) -> None:
-        """Ask for the version document, which costs Keystone nothing.
+    async def _probe(self, http: httpx.AsyncClient, *, insists: bool) -> None:
+        """Request the version document, which costs Keystone nothing.
 
-        :raises Unreachable: it is busy, or says "not now".
+        :raises Unreachable: Keystone is busy, or answers with a transient error.
         """
-        self.knocks += 1
-        watch = Stopwatch()
+        self.probes += 1
+        timing = ServerTiming()
         request = http.build_request(
-            "GET", self.identity.version_url, headers=HEADERS, extensions={"trace": watch.note}
+            "GET", self.identity.version_url, headers=HEADERS, extensions={"trace": timing.trace}
         )
         with anyio.fail_after(_deadline_s(http.timeout)):
             response = await http.send(request, auth=None, stream=True)
-            took_s = watch.took_s(response)
-            log.debug("keystone.knocked", status=response.status_code, took_s=round(took_s, 4))
-            if reaction_to(response.status_code) is Unreachable:
-                raise refusal_of(await self._whole(response), secrets=self.secrets)
+            took_s = timing.took_s(response)
+            log.debug("keystone.probed", status=response.status_code, took_s=round(took_s, 4))
+            if error_class_of(response.status_code) is Unreachable:
+                raise error_from_response(await self._whole(response), secrets=self.secrets)
             if not insists and not may_log_in(took_s, draw=self._draw()):
-                # Unread, so that the connection ends: those who wait hold none.
+                # Unread, so that the connection is closed: a waiting host holds none.
                 await response.aclose()
                 raise Unreachable(self.what, BUSY, request_id=request_id_of(response.headers))
-            # Whatever else it answers, the login will tell.
+            # Any other status is left to the login.
             await drain(response)
 
-    async def _asked(self, http: httpx.AsyncClient) -> Answer:
+    async def _request_token(self, http: httpx.AsyncClient) -> Response:
         document = self.identity.document()
         usual = http.timeout
         read_s = None if usual.read is None else max(LOGIN_S, usual.read)
         patient = httpx.Timeout(connect=usual.connect, read=read_s, write=usual.write, pool=usual.pool)
-        # The connection is of no more use until the token ends.
+        # The connection is not needed again until the token expires.
         headers = {**HEADERS, "Connection": "close"}
         request = http.build_request("POST", self.identity.token_url, json=document, headers=headers, timeout=patient)
         self.logins += 1
         with anyio.fail_after(_deadline_s(patient)):
             return await self._whole(await http.send(request, auth=None, stream=True))
 
-    async def _whole(self, response: httpx.Response) -> Answer:
+    async def _whole(self, response: httpx.Response) -> Response:
         try:
-            body = await read_whole(response, self.what)
+            body = await read_body(response, self.what)
         finally:
             await response.aclose()
-        return Answer(
+        return Response(
             what=self.what,
             status=response.status_code,
             headers=response.headers,
@@ -189,17 +197,17 @@ class KeystoneAuth(httpx.Auth):
         token = self._token
         return token if token is not None and self._clock() < token.stale_at else None
 
-    def _taken(self, answer: Answer) -> None:
-        """Read what Keystone answered.
+    def _store_token(self, answer: Response) -> None:
+        """Store the token of a response.
 
-        :raises PlacementError: that was no token.
+        :raises PlacementError: it has none.
         """
         if not httpx.codes.is_success(answer.status):
             raise self._refused(answer)
         self._token = self._read(answer)
         self.asking = False
 
-    def _read(self, answer: Answer) -> Token:
+    def _read(self, answer: Response) -> Token:
         value = answer.headers.get(SUBJECT_HEADER, "")
         match answer.json():
             case {"token": {"expires_at": str() as expires_at, **about}} if value:
@@ -209,12 +217,12 @@ class KeystoneAuth(httpx.Auth):
             case _:
                 raise answer.not_understood(f"answered {answer.status} without a token")
 
-    def _refused(self, answer: Answer) -> PlacementError:
-        error = refusal_of(answer, secrets=self.secrets)
+    def _refused(self, answer: Response) -> PlacementError:
+        error = error_from_response(answer, secrets=self.secrets)
         if isinstance(error, NotFound) and isinstance(self.identity.method, GivenToken):
-            # So Keystone calls a token that it cannot read.
+            # Keystone answers so to a token that it cannot read.
             error = Unauthorized(self.what, error.why, status=error.status, request_id=error.request_id)
-        # Keystone's own answers differ by the token; those of a service behind Keystone look the same and do not.
+        # Keystone's own responses vary by the token; those of a service behind Keystone look the same and do not.
         is_keystone = "x-auth-token" in answer.headers.get("Vary", "").lower()
         must = self._advice() if is_keystone else f"check that {answer.named}, and {self._advice()}"
         advice = {
@@ -239,14 +247,24 @@ def _of_keystone(error: PlacementError) -> PlacementError:
 
 
 def _deadline_s(timeout: httpx.Timeout) -> float | None:
-    """Give how long a request may take all in all; None where nothing bounds it."""
+    """Return the time limit of a whole request, in seconds; None for no limit."""
     return None if timeout.connect is None or timeout.read is None else timeout.connect + timeout.read
 
 
 def _life_s(issued_at: Any, expires_at: str) -> float:
-    """Give the seconds that a token lives, all by Keystone's own clock."""
+    """Return the lifetime of a token in seconds, by Keystone's clock."""
     try:
         issued, expires = (datetime.fromisoformat(str(text)) for text in (issued_at, expires_at))
         return max((expires - issued).total_seconds(), 0.0)
     except (ValueError, TypeError):
         return UNKNOWN_LIFE_S
+
+
+def may_log_in(took_s: float, *, draw: float) -> bool:
+    """Check whether to log in after a probe of that duration; ``draw`` is random, from 0 to 1 (excluded).
+
+    The probability is (1 - took / 1 s) ** 4.
+    """
+    if took_s <= AT_ONCE_S:
+        return True
+    return took_s < TOO_LONG_S and draw < (1 - took_s / TOO_LONG_S) ** STEEPNESS

@@ -1,6 +1,6 @@
-"""Which microversion to speak.  Pure.
+"""Choice of the microversion.  Pure.
 
-The lowest that has what is needed: the less is asked for, the less can change under it.
+The lowest that has what is needed is used: the least changes with it.
 """
 
 import re
@@ -18,7 +18,7 @@ class Microversion:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read "1.20".
+        """Parse "1.20".
 
         :raises ValueError: it is not two numbers with a point between them.
         """
@@ -28,29 +28,29 @@ class Microversion:
         return cls(int(major), int(minor))
 
     def __str__(self) -> str:
-        """Write it as the API does."""
+        """Return the text of the API."""
         return f"{self.major}.{self.minor}"
 
 
 OLDEST: Final = Microversion(1, 0)
 NEEDED: Final = Microversion(1, 28)
-"""The first where an allocation has a consumer generation (Rocky, 2018); what we ask for, unless a server is older."""
+"""The first where an allocation has a consumer generation (Rocky, 2018); used unless a server is older."""
 TRAITS: Final = Microversion(1, 6)
 """The first with traits."""
 NEWEST_KNOWN: Final = Microversion(1, 39)
-"""The last one that this code was tried with (openstack-placement 16)."""
+"""The last one that was tested (openstack-placement 16)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a server has, both ends included."""
+    """Range of microversions of a server, both ends included."""
 
     lowest: Microversion
     highest: Microversion
 
 
 def read_refusal(document: Any) -> tuple[Offer, ...]:
-    """Read what a 406 says that the server has; empty if it does not say."""
+    """Parse the ranges that the server offers in a 406; empty where it offers none."""
     match document:
         case {"errors": [*entries]}:
             return tuple(offer for entry in entries if (offer := _offer(entry)) is not None)
@@ -59,7 +59,7 @@ def read_refusal(document: Any) -> tuple[Offer, ...]:
 
 
 def served(headers: Mapping[str, str]) -> Microversion | None:
-    """Read which microversion an answer is in; None: it does not say, and is in the oldest."""
+    """Return the microversion of a response; None: it has no header, and is in the oldest."""
     service, _, version = headers.get("openstack-api-version", "").partition(" ")
     try:
         return Microversion.parse(version.strip()) if service == "placement" else None
@@ -68,9 +68,9 @@ def served(headers: Mapping[str, str]) -> Microversion | None:
 
 
 def negotiate(offers: Sequence[Offer]) -> Microversion:
-    """Choose what to speak with a server that has these.
+    """Return the microversion for a server with these ranges.
 
-    :raises ValueError: there is nothing that both sides know.
+    :raises ValueError: there is none in common.
     """
     fitting = [offer for offer in offers if offer.lowest <= NEWEST_KNOWN and offer.highest >= OLDEST]
     if not fitting:

@@ -1,7 +1,7 @@
-"""What the body of an error answer says.  Pure; whatever the body is, it is read without an error.
+"""Body of an error response.  Pure; any body is parsed without an error.
 
-Three shapes come from Placement alone: its own ``{"errors": [{...}]}``, keystonemiddleware's ``{"error": {...}}``, and
-webob's ``{"message", "code", "title"}``.  A proxy in front of it adds HTML, text, nothing, and half of anything.
+Placement alone sends three shapes: its own ``{"errors": [{...}]}``, keystonemiddleware's ``{"error": {...}}``, and
+webob's ``{"message", "code", "title"}``.  A proxy in front of it adds HTML, text, nothing, and parts of these.
 """
 
 import html
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
-from bringup.placement.reading import clean_id
+from bringup.placement.bounded_body import clean_id
 
-LOOK_AT: Final = 4000
-"""Characters of a body that are looked at for words."""
+SEARCHED: Final = 4000
+"""Characters of a body that are searched for a message."""
 WORDS_LIMIT: Final = 200
-"""Characters of them that go into a message."""
+"""Characters of the message that are used."""
 
 CODE: Final = re.compile(r"placement\.[a-z_.]{1,60}")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What an error answer says, in one line; empty if it says nothing."""
+    """Message, code and request id of an error response; empty where it has none."""
 
     words: str = ""
     code: str | None = None
@@ -33,7 +33,7 @@ class Problem:
 
 
 def read_problem(body: bytes, *, secrets: Collection[str] = ()) -> Problem:
-    """Read the body of an error answer; ``secrets`` do not come out of it, should the answer echo one."""
+    """Parse the body of an error response; ``secrets`` that it echoes are removed."""
     text = body.decode("utf-8", "replace")
     entry = _entry(_parsed(text))
     if entry is None:
@@ -50,17 +50,17 @@ def read_problem(body: bytes, *, secrets: Collection[str] = ()) -> Problem:
 
 
 def plain(text: str, *, secrets: Collection[str] = ()) -> str:
-    """Give the words of a text in one line: no tags, no control characters, no secret, no more than a line holds."""
-    # Before anything is cut off: half of a secret is one too.
+    """Return a text in one bounded line, without tags, control characters and secrets."""
+    # Before the text is cut: half of a secret is one too.
     for form in sorted({form for secret in filter(None, secrets) for form in _forms(secret)}, key=len, reverse=True):
         text = text.replace(form, "***")
-    text = re.sub(r"<[^<>]*>", " ", text[:LOOK_AT])
+    text = re.sub(r"<[^<>]*>", " ", text[:SEARCHED])
     words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return words if len(words) <= WORDS_LIMIT else words[:WORDS_LIMIT] + "..."
 
 
 def _forms(secret: str) -> set[str]:
-    """Give a secret as an answer may have it: as it is, or written for JSON, a URL, HTML, Python or a header."""
+    """Return the forms of a secret in a response: as it is, or encoded for JSON, a URL, HTML, Python or a header."""
     octets = secret.encode("utf-8", "replace")
     quoted = {quote(octets, safe=""), quote(octets), quote_plus(octets)}
     return {
@@ -95,7 +95,7 @@ def _entry(document: Any) -> dict[str, Any] | None:
 
 
 def _page_title(text: str) -> str | None:
-    found = re.search(r"<title[^>]*>([^<]*)</title>", text[:LOOK_AT], re.IGNORECASE)
+    found = re.search(r"<title[^>]*>([^<]*)</title>", text[:SEARCHED], re.IGNORECASE)
     return f'a page "{found[1].strip()}"' if found else None
 
 

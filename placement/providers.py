@@ -1,14 +1,14 @@
-"""Resource providers: find this host's, or make it."""
+"""Resource providers: found by name or UUID, created."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from bringup.placement.answers import Answer
 from bringup.placement.client import PlacementClient
 from bringup.placement.errors import Conflict
 from bringup.placement.microversions import Microversion, served
+from bringup.placement.response import Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +18,24 @@ class ResourceProvider:
     uuid: str
     name: str
     generation: int
-    """Counts the changes of its inventory; Placement refuses a change that was decided on an older one."""
+    """Version of its inventory; Placement refuses a change that is based on an older one."""
     request_id: str | None = field(default=None, compare=False)
-    """The ``x-openstack-request-id`` of the answer that it was read from: what to look for in Placement's log."""
+    """The ``x-openstack-request-id`` of the response, as in Placement's log."""
 
 
 async def find_provider(client: PlacementClient, name_or_uuid: str) -> ResourceProvider | None:
-    """Look for a provider by UUID if it looks like one, then by name.
+    """Find a provider by UUID where the text is one, then by name.
 
-    :raises PlacementError: nobody could tell.
+    :raises PlacementError: it could not be found out.
     """
     found, _ = await look_up(client, name_or_uuid)
     return found
 
 
 async def look_up(client: PlacementClient, name_or_uuid: str) -> tuple[ResourceProvider | None, Microversion | None]:
-    """Do as :func:`find_provider` does, and tell in which microversion the answer was.
+    """Find a provider like :func:`find_provider`; return it with the microversion of the response.
 
-    :raises PlacementError: nobody could tell.
+    :raises PlacementError: it could not be found out.
     """
     uuid = as_uuid(name_or_uuid)
     if uuid is not None:
@@ -46,17 +46,17 @@ async def look_up(client: PlacementClient, name_or_uuid: str) -> tuple[ResourceP
 
 
 async def look_up_uuid(client: PlacementClient, uuid: str) -> tuple[ResourceProvider | None, Microversion | None]:
-    """Look for a provider by its UUID alone, and tell in which microversion the answer was.
+    """Find a provider by its UUID alone; return it with the microversion of the response.
 
-    :raises PlacementError: nobody could tell.
+    :raises PlacementError: it could not be found out.
     """
     return await _find(client, {"uuid": as_uuid(uuid) or uuid})
 
 
-async def names_of_all(client: PlacementClient) -> dict[str, str]:
-    """Give the UUIDs of all providers by their names; for where one is missing, never for an ordinary start.
+async def all_names(client: PlacementClient) -> dict[str, str]:
+    """Return the UUIDs of all providers by name; only for a start without a provider.
 
-    :raises PlacementError: nobody could tell.
+    :raises PlacementError: they could not be read.
     """
     answer = await client.request("GET", "/resource_providers")
     match answer.json():
@@ -68,23 +68,23 @@ async def names_of_all(client: PlacementClient) -> dict[str, str]:
 
 
 async def create_provider(client: PlacementClient, name: str, uuid: str | None = None) -> ResourceProvider:
-    """Make a provider; if another start made it meanwhile, give that one.
+    """Create a provider; return the existing one where another start was faster.
 
     :raises Conflict: the UUID is taken by another name, or the name by another UUID.
-    :raises PlacementError: it could not be made.
+    :raises PlacementError: it could not be created.
     """
     wanted = {"name": name} if uuid is None else {"name": name, "uuid": uuid}
     try:
         answer = await client.request("POST", "/resource_providers", json=wanted)
     except Conflict:
-        # Below microversion 1.23 no code tells a duplicate name from other conflicts: looking does.
+        # Below microversion 1.23 no code distinguishes a duplicate name from other conflicts.
         found, _ = await _find(client, {"name": name})
         if found is None or (uuid is not None and found.uuid != as_uuid(uuid)):
             raise
         return found
     if answer.body:
         return _provider(answer, answer.json())
-    # Before 1.20: 201 with the address, whose host part may be that of a proxy's inside.
+    # Before 1.20: 201 with the address, whose host may be behind a proxy.
     made = as_uuid(answer.headers.get("Location", "").rstrip("/").rpartition("/")[2])
     if made is None:
         raise answer.not_understood("made a resource provider without saying where it is")
@@ -93,12 +93,12 @@ async def create_provider(client: PlacementClient, name: str, uuid: str | None =
 
 
 def as_uuid(text: str) -> str | None:
-    """Give a UUID as Placement writes it; None if the text is not one."""
+    """Return a UUID as Placement writes it; None if the text is not one."""
     try:
         uuid = str(UUID(text))
     except ValueError:
         return None
-    # UUID() also takes braces and prefixes, which are no UUIDs to Placement and may well be names.
+    # UUID() also accepts braces and prefixes, which are not UUIDs for Placement and may be names.
     return uuid if text.lower() in {uuid, uuid.replace("-", "")} else None
 
 
@@ -116,7 +116,7 @@ async def _find(
             raise answer.not_understood("did not answer with one resource provider or none")
 
 
-def _provider(answer: Answer, entry: Any) -> ResourceProvider:
+def _provider(answer: Response, entry: Any) -> ResourceProvider:
     match entry:
         case {"uuid": str() as uuid, "name": str() as name, "generation": int() as generation}:
             return ResourceProvider(uuid, name, generation, answer.request_id)

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
     """Return the ``Retry-After`` of an answer in seconds; None where there is none, or none that can be read.
 
-    A date counts by the clock of who answered: that of a host that boots may be wrong by years.
+    A date is relative to the server's clock: that of a booting host may be wrong by years.
     """
     now = _date(headers.get("Date", "")) or datetime.now(UTC)
     return parse_retry_after(headers.get("Retry-After"), now=now)

@@ -1,4 +1,4 @@
-"""Whom to trust over TLS, and who we are there."""
+"""TLS: trusted certificates, and our own."""
 
 import errno
 import os
@@ -17,12 +17,12 @@ KEYS_WRITTEN_TO: Final = "SSLKEYLOGFILE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """The files, each as it is called where the operator named it; what is None is not used."""
+    """Files for TLS, each with the name of its setting; None is not used."""
 
     ca_file: Path | None = None
-    """CA certificates, PEM.  None: those that the system trusts."""
+    """CA certificates, PEM.  None: those of the system."""
     cert_file: Path | None = None
-    """Our own certificate, for a server that asks for one; its key is in it or in ``key_file``."""
+    """Our own certificate, for a server that requires one; its key is in it or in ``key_file``."""
     key_file: Path | None = None
     ca_name: str = "placement.ca_file"
     cert_name: str = "placement.cert_file"
@@ -30,14 +30,14 @@ class Trust:
 
     @property
     def is_default(self) -> bool:
-        """Whether nothing is said."""
+        """Whether no file is set."""
         return self.ca_file is None and self.cert_file is None
 
 
 def context(trust: Trust) -> ssl.SSLContext:
-    """Make a context that verifies; there is none that does not.
+    """Build a context, which always verifies.
 
-    :raises NotUnderstood: a file cannot be used; the text names its setting.
+    :raises NotUnderstood: a file cannot be used; the message names its setting.
     """
     ca_file, cert_file, key_file = trust.ca_file, trust.cert_file, trust.key_file
     try:
@@ -47,10 +47,10 @@ def context(trust: Trust) -> ssl.SSLContext:
         raise NotUnderstood(f"use {name} {path}", _why(error, "certificates")) from error
     if cert_file is not None:
         try:
-            # No key of a daemon has a password that somebody could type.
+            # A daemon cannot be asked for the password of a key.
             made.load_cert_chain(
-                _not_waited_for(cert_file),
-                None if key_file is None else _not_waited_for(key_file),
+                _regular_file(cert_file),
+                None if key_file is None else _regular_file(key_file),
                 password=lambda: "",
             )
         except (OSError, ValueError) as error:
@@ -63,19 +63,19 @@ def context(trust: Trust) -> ssl.SSLContext:
 
 
 def _trusting(ca_file: Path | None) -> ssl.SSLContext:
-    """Make a context that trusts the CA certificates of a file, or those of the system.  Raises ``OSError``."""
-    # Who has the keys of TLS reads the passwords: where to write them is no setting, as proxies are none.
+    """Build a context that trusts the CA certificates of a file, or those of the system.  Raises ``OSError``."""
+    # Written TLS keys reveal the passwords: a variable must not enable that.
     os.environ.pop(KEYS_WRITTEN_TO, None)
     if ca_file is not None:
-        return ssl.create_default_context(cafile=_not_waited_for(ca_file))
+        return ssl.create_default_context(cafile=_regular_file(ca_file))
     named = os.environ.get(CERTIFICATES)
     if named and Path(named).exists():
-        _not_waited_for(Path(named))
+        _regular_file(Path(named))
     return ssl.create_default_context()
 
 
-def _not_waited_for(path: Path) -> str:
-    """Give the name of a file as OpenSSL takes it, which would wait for who writes to a FIFO.  Raises OSError."""
+def _regular_file(path: Path) -> str:
+    """Return the path of a regular file for OpenSSL, which would wait for the writer of a FIFO.  Raises OSError."""
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError(errno.EINVAL, "it is no file")

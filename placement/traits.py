@@ -1,15 +1,15 @@
-"""What a host is: traits.  Ours are added, nobody's are taken away."""
+"""Traits of a resource provider: missing ones are added, none is removed."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from bringup.placement.answers import Answer
 from bringup.placement.client import PlacementClient
-from bringup.placement.update_with_generation import revise
+from bringup.placement.response import Response
+from bringup.placement.update_with_generation import update_with_generation
 
 NODE_TRAITS: Final = frozenset({"COMPUTE_NODE", "OWNER_NOVA"})
-"""What every compute node of Nova has; its scheduler asks for ``OWNER_NOVA`` (``owner_nova_filter``)."""
+"""Traits of every compute node of Nova; its scheduler filters by ``OWNER_NOVA`` (``owner_nova_filter``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +21,14 @@ class Traits:
 
 
 async def read_traits(client: PlacementClient, provider: str) -> Traits:
-    """Read the traits of the provider with this UUID; microversion 1.6 or later.
+    """Read the traits of the provider with this UUID; needs microversion 1.6.
 
     :raises PlacementError: they could not be read.
     """
     return _read(await client.request("GET", f"/resource_providers/{provider}/traits"))
 
 
-def _read(answer: Answer) -> Traits:
+def _read(answer: Response) -> Traits:
     match answer.json():
         case {"traits": [*names], "resource_provider_generation": int(generation)} if all(
             isinstance(name, str) for name in names
@@ -38,10 +38,10 @@ def _read(answer: Answer) -> Traits:
             raise answer.not_understood("described traits without a generation")
 
 
-async def put_traits_right(
+async def update_traits(
     client: PlacementClient, provider: str, wanted: Collection[str], *, wait_s: float
 ) -> tuple[str, ...]:
-    """Add those that are missing, on whatever generation; give which.
+    """Add the missing traits, retried on a generation conflict; return them.
 
     :raises PlacementError: they could not be added.
     """
@@ -53,8 +53,8 @@ async def put_traits_right(
         if missing:
             added[:] = missing
             body = {"resource_provider_generation": found.generation, "traits": sorted(found.names | set(wanted))}
-            # Read as well: a page of a proxy may say 200, too.
+            # Parsed too: a page of a proxy may also be a 200.
             _read(await client.request("PUT", f"/resource_providers/{provider}/traits", json=body))
 
-    await revise(f"put the traits of resource provider {provider} right", once, wait_s=wait_s)
+    await update_with_generation(f"update the traits of resource provider {provider}", once, wait_s=wait_s)
     return tuple(added)

@@ -1,8 +1,8 @@
-"""Read, decide, write: again where somebody else was faster.
+"""Read, decide, write; repeated where another writer was faster.
 
 Placement refuses a write that was decided on an older generation (409, ``placement.concurrent_update``).  Then the
-decision is made anew on what is there now.  A request whose answer was lost is repeated, for each write here says the
-whole of what shall be there, and on which generation.
+decision is made again on the current state.  A request whose response was lost is repeated: each write contains the
+whole desired state and the generation.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,16 +20,18 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 ATTEMPTS: Final = 8
-"""So often somebody else may be faster."""
+"""Conflicts after which it is given up."""
 CONCURRENT: Final = "placement.concurrent_update"
 
 
-async def revise(what: str, once: Callable[[], Awaitable[T]], *, wait_s: float, policy: AsyncRetrying = RETRYING) -> T:
-    """Do ``once`` until neither another writer nor the network is in its way, for ``wait_s`` seconds at most.
+async def update_with_generation(
+    what: str, once: Callable[[], Awaitable[T]], *, wait_s: float, policy: AsyncRetrying = RETRYING
+) -> T:
+    """Call ``once`` until no conflict and no transient error is left, for ``wait_s`` seconds at most.
 
-    :raises Conflict: others were faster each time, or it is a conflict that reading again does not mend.
-    :raises GateClosed: what may pass did not pass in time.
-    :raises PlacementError: an operator has to mend something.
+    :raises Conflict: other writers were faster each time, or reading again does not resolve the conflict.
+    :raises GateClosed: a transient error lasted longer than ``wait_s``.
+    :raises PlacementError: an operator must correct something.
     """
     last: Unreachable | None = None
     conflicts = attempts = 0
@@ -45,7 +47,7 @@ async def revise(what: str, once: Callable[[], Awaitable[T]], *, wait_s: float, 
         return False
 
     def note(state: RetryCallState) -> None:
-        log.info("placement.again", what=what, attempt=attempts, wait_s=round(state.upcoming_sleep, 3))
+        log.info("placement.retry", what=what, attempt=attempts, wait_s=round(state.upcoming_sleep, 3))
 
     async def attempt() -> T:
         nonlocal attempts

@@ -11,10 +11,10 @@ from bringup.daemon.cli.check import BY_SEVERITY
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.storage import state_directory
 from bringup.drivers.simulated import Capacity, Fault, Scenario, SimulatedGuest
-from bringup.placement.inventories import Wished, put_inventories_right
+from bringup.placement.inventories import DesiredInventory, update_inventories
 from bringup.placement.microversions import NEEDED
 from bringup.placement.providers import create_provider, find_provider
-from bringup.placement.traits import NODE_TRAITS, put_traits_right
+from bringup.placement.traits import NODE_TRAITS, update_traits
 from support.command_lines import Ended, Site
 from support.placement import HANG, a_client, a_peer, an_answer, fresh_name, nobody, real_placement
 from support.records import HOST, instance, uuid_of
@@ -48,9 +48,9 @@ def provider_made() -> tuple[str, str]:
         async with a_client() as client:
             made = (await create_provider(client, name)).uuid
             speaking = client.at(NEEDED)
-            wished = Wished(totals={"VCPU": 64, "MEMORY_MB": 262144, "DISK_GB": 2000})
-            await put_inventories_right(speaking, made, wished, wait_s=10)
-            await put_traits_right(speaking, made, NODE_TRAITS | set(Capacity().traits), wait_s=10)
+            desired = DesiredInventory(totals={"VCPU": 64, "MEMORY_MB": 262144, "DISK_GB": 2000})
+            await update_inventories(speaking, made, desired, wait_s=10)
+            await update_traits(speaking, made, NODE_TRAITS | set(Capacity().traits), wait_s=10)
             return made
 
     return name, anyio.run(make)

@@ -109,7 +109,7 @@ async def test_keystone_that_drips_is_given_up(beginning: str, *, knocked: bool)
             request = functools.partial(client.insisting().request, "GET", "/")
             took_s = await seconds_until_it_says("get a token of Keystone", Unreachable, request)
     # What answers a knock in pieces of no known length is not read on: the login follows.
-    assert (auth.knocks, auth.logins) == (1, int(knocked or beginning == "chunks"))
+    assert (auth.probes, auth.logins) == (1, int(knocked or beginning == "chunks"))
     assert READ_S <= took_s <= CONNECT_S + (LOGIN_S if auth.logins else READ_S) + 1
 
 

@@ -9,7 +9,7 @@ from bringup.daemon.decisions.instances import Expected
 from bringup.daemon.decisions.states import PowerState, UnknownState, VmState
 from bringup.daemon.errors import StoreError
 from bringup.daemon.openstack.conductor import NovaConductorStore
-from bringup.daemon.openstack.conductor.decoding import devices_by_instance, instance_row, look, migration
+from bringup.daemon.openstack.conductor.decoding import devices_by_instance, instance_row, migration, record_state
 from bringup.daemon.openstack.rpc.errors import Unreadable
 from bringup.daemon.openstack.rpc.objects import primitive
 from support.nova_objects import info_cache, instance_data
@@ -82,7 +82,7 @@ def test_a_field_that_is_missing_is_named(key: str) -> None:
 
 def test_a_look_wants_states_and_nothing_else() -> None:
     data = {"uuid": UUID.upper(), "host": None, "vm_state": None, "task_state": "dreaming"}
-    found = look(primitive("Instance", "2.0", data))
+    found = record_state(primitive("Instance", "2.0", data))
     assert (found.uuid, found.host, found.vm_state, found.task_state) == (
         UUID,
         None,

@@ -16,7 +16,7 @@ from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.errors import RecordNotFound, StoreError
 from bringup.daemon.openstack.conductor import NovaConductorStore
 from bringup.daemon.openstack.conductor.decoding import instance_row, migration, unreadable
-from bringup.daemon.openstack.rpc.envelope import LARGEST, parse_answer
+from bringup.daemon.openstack.rpc.envelope import LARGEST, parse_reply
 from bringup.daemon.openstack.rpc.errors import Unreadable
 from bringup.daemon.openstack.rpc.objects import primitive
 from bringup.daemon.recovery.context import Host
@@ -251,18 +251,18 @@ async def test_in_a_run_it_is_failed_with_what_to_do_and_its_guest_and_record_ar
 )
 def test_an_answer_that_is_nested_too_deep_is_refused(body: bytes) -> None:
     with pytest.raises(Unreadable):
-        parse_answer(body)
+        parse_reply(body)
 
 
 def test_a_number_of_too_many_digits_is_what_is_wrong_with_its_own_row() -> None:
     result = '[{"id": 7, "n": 1.5}, {"id": ' + "9" * 5_000 + "}]"
     body = json.dumps({"oslo.version": "2.0", "oslo.message": '{"_msg_id": "a", "result": ' + result + "}"}).encode()
-    assert parse_answer(body).result == [{"id": 7, "n": 1.5}, {"id": "9" * 5_000}]
+    assert parse_reply(body).result == [{"id": 7, "n": 1.5}, {"id": "9" * 5_000}]
 
 
 def test_an_answer_that_is_too_large_is_refused_before_it_is_read() -> None:
     with pytest.raises(Unreadable, match=f"at most {LARGEST} are read"):
-        parse_answer(b" " * LARGEST + b"{}")
+        parse_reply(b" " * LARGEST + b"{}")
 
 
 PLAIN = (

@@ -10,7 +10,7 @@ from bringup.daemon.decisions.instances import Expected, Instance, UnreadableIns
 from bringup.daemon.decisions.states import VmState
 from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
 from bringup.daemon.openstack.conductor import NovaConductorStore
-from bringup.daemon.openstack.conductor.reading import PAGE
+from bringup.daemon.openstack.conductor.reader import PAGE
 from bringup.daemon.openstack.rpc.objects import primitive
 from bringup.daemon.storage.store.base import Claimant
 from support.drivers import uuid_of

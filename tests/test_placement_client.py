@@ -6,11 +6,11 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from bringup.placement.answers import BODY_LIMIT
 from bringup.placement.catalogue import Wanted
 from bringup.placement.client import Address, PlacementClient
 from bringup.placement.errors import NotUnderstood, Unauthorized, Unreachable
 from bringup.placement.microversions import Microversion
+from bringup.placement.response import BODY_LIMIT
 from support.placement import DOCUMENT, HANG, NOTHING, a_client, a_peer, an_answer, nobody
 
 pytestmark = pytest.mark.anyio

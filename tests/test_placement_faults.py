@@ -72,7 +72,7 @@ def settings(cloud: Cloud, directory: Path, **placement: Any) -> Settings:
     return load(config, environment=environment, overrides=())
 
 
-async def refusal_of(start: Start) -> Unavailable | None:
+async def error_from_response(start: Start) -> Unavailable | None:
     """Start; give what keeps the host from it."""
     try:
         await start.go()
@@ -118,7 +118,7 @@ class Case:
         return ending
 
     async def _ending(self, start: Start, name: str, node: str, consumer: str | None) -> str:
-        error = await refusal_of(start)
+        error = await error_from_response(start)
         if error is not None:
             assert (error.exit_code, "cannot" in str(error)) == (os.EX_UNAVAILABLE, True)
         else:
@@ -186,5 +186,5 @@ async def test_a_start_asks_few_questions_over_few_connections(cloud: Cloud, tmp
         f"GET /resource_providers/{here.uuid}/traits",
         f"GET /resource_providers/{here.uuid}/allocations",
     ]
-    knocks = len(keystone.requests) - 1
-    assert (keystone.connections, placement.connections) == (knocks, 1)
+    probes = len(keystone.requests) - 1
+    assert (keystone.connections, placement.connections) == (probes, 1)

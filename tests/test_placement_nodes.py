@@ -12,9 +12,8 @@ from bringup.daemon.settings import Settings, load
 from bringup.placement.client import PlacementClient
 from bringup.placement.errors import Conflict, ProviderMisnamed, ProviderMissing
 from bringup.placement.gate import pass_gate
-from bringup.placement.naming import may_be_one_host
-from bringup.placement.nodes import make_node
-from bringup.placement.providers import create_provider, names_of_all
+from bringup.placement.nodes import create_node_provider, may_be_one_host
+from bringup.placement.providers import all_names, create_provider
 from support.placement import a_client, a_peer, an_answer, fresh_name, real_placement
 from support.starts import Phases
 
@@ -41,7 +40,7 @@ def config(tmp_path: Path) -> Path:
 
 async def ours(client: PlacementClient, label: str) -> dict[str, str]:
     """Give the providers whose names begin so, with their UUIDs."""
-    return {name: its for name, its in (await names_of_all(client)).items() if name.startswith(label)}
+    return {name: its for name, its in (await all_names(client)).items() if name.startswith(label)}
 
 
 @pytest.mark.parametrize("create", [False, True], ids=["create off", "create on"])
@@ -142,7 +141,7 @@ async def test_who_was_faster_is_looked_at_again(how: str) -> None:
     with a_peer(nothing, an_answer(409, {}), nothing, found) as peer:
         async with a_client(peer.url) as client:
             with anyio.fail_after(60):
-                made = await make_node(client, label, create=True, uuid=node)
+                made = await create_node_provider(client, label, create=True, uuid=node)
     assert (made.name, made.uuid) == (name, node)
 
 
@@ -151,7 +150,7 @@ async def test_a_conflict_that_looking_again_does_not_explain_is_told() -> None:
     with a_peer(nothing, an_answer(409, {}), nothing) as peer:
         async with a_client(peer.url) as client:
             with pytest.raises(Conflict):
-                await make_node(client, "compute-1", create=True, uuid=str(uuid.uuid4()))
+                await create_node_provider(client, "compute-1", create=True, uuid=str(uuid.uuid4()))
 
 
 async def test_a_uuid_that_is_set_is_looked_for_and_no_other() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bringup.placement.problems import LOOK_AT, WORDS_LIMIT, Problem, plain, read_problem
+from bringup.placement.problems import SEARCHED, WORDS_LIMIT, Problem, plain, read_problem
 
 BODIES = {
     "placement": (
@@ -108,7 +108,7 @@ def test_a_secret_at_the_end_of_the_line_is_not_cut_open() -> None:
 
 
 @pytest.mark.parametrize("padding", [" ", "<b>", "x"])
-@pytest.mark.parametrize("limit", [LOOK_AT, WORDS_LIMIT])
+@pytest.mark.parametrize("limit", [SEARCHED, WORDS_LIMIT])
 def test_where_an_answer_is_cut_off_no_half_of_a_secret_is_left(limit: int, padding: str) -> None:
     secret = "ABCDEFGHIJ"
     for before in range(limit - 2 * len(secret), limit + 1):

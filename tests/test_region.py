@@ -43,7 +43,7 @@ async def test_all_hosts_of_a_region_pass_and_keystone_works_for_each_once(cloud
     assert len(region.passed_after_s) == HOSTS
     assert region.exits[os.EX_UNAVAILABLE] == 0
     assert region.logins <= 1.1 * HOSTS
-    assert region.knocks > HOSTS
+    assert region.probes > HOSTS
 
 
 async def _start_after(cloud: Cloud, away_s: float) -> None:

@@ -13,10 +13,10 @@ from bringup.daemon.decisions.instances import Migration
 from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.openstack.inventory_rules import InventoryRules
-from bringup.daemon.openstack.resource_provider import Known, Placed
+from bringup.daemon.openstack.resource_provider import HostProvider, KnownInstances
 from bringup.daemon.storage.store.sql import SqlStore
 from bringup.drivers.simulated import Capacity, Scenario, SimulatedDriver
-from bringup.placement.allocations import take_back
+from bringup.placement.allocations import remove_allocation
 from bringup.placement.client import PlacementClient
 from bringup.placement.errors import NotUnderstood
 from bringup.placement.microversions import Microversion
@@ -48,8 +48,8 @@ async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
         yield made
 
 
-def placed(provider: Provider, **rules: object) -> Placed:
-    return Placed(
+def placed(provider: Provider, **rules: object) -> HostProvider:
+    return HostProvider(
         client=provider.client,
         provider=ResourceProvider(provider.uuid, provider.name, 0),
         rules=InventoryRules(**rules),  # type: ignore[arg-type]
@@ -73,8 +73,8 @@ def evacuation(uid: str, **changes: str) -> Migration:
     return Migration(uuid=a_uuid(), instance_uuid=uid, **(facts | changes))
 
 
-def known(*own: str, **more: frozenset[str]) -> Known:
-    return Known(own=frozenset(own), **more)
+def known(*own: str, **more: frozenset[str]) -> KnownInstances:
+    return KnownInstances(own=frozenset(own), **more)
 
 
 async def test_what_differs_is_told_and_nothing_is_changed(client: PlacementClient) -> None:
@@ -121,7 +121,7 @@ async def test_a_driver_that_cannot_tell_leaves_the_inventory_alone(here: Provid
 async def test_an_inventory_that_cannot_be_put_right_ends_the_start() -> None:
     with nobody() as url:
         async with a_client(url) as away:
-            host = Placed(
+            host = HostProvider(
                 client=away,
                 provider=ResourceProvider(a_uuid(), "x", 0),
                 rules=InventoryRules(update=True),
@@ -138,12 +138,12 @@ async def test_what_was_evacuated_has_nothing_here_any_more_and_keeps_what_it_ha
     await gives(here.client, uid, here, there)
     await store.import_records(records(instance(1, uuid=uid, host=ELSEWHERE), migrations=(evacuation(uid),)))
 
-    found = await placed(here).look_at_allocations(HOST, known(), store, deadline_s=DEADLINE_S)
+    found = await placed(here).check_allocations(HOST, known(), store, deadline_s=DEADLINE_S)
 
-    assert found.taken_back == (uid,)
+    assert found.removed == (uid,)
     assert await holders(here.client, uid) == {there.uuid}
-    again = await placed(here).look_at_allocations(HOST, known(), store, deadline_s=DEADLINE_S)
-    assert again.taken_back == ()
+    again = await placed(here).check_allocations(HOST, known(), store, deadline_s=DEADLINE_S)
+    assert again.removed == ()
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ async def test_what_may_still_be_needed_here_is_left_alone(
     await gives(here.client, uid, here)
     made = tuple(evacuation(uid, **changes) for changes in migrations)
     await store.import_records(records(instance(1, uuid=uid, host=host), migrations=made))
-    found = await placed(here).look_at_allocations(HOST, known(), store, deadline_s=DEADLINE_S)
-    assert (found.taken_back, found.unknown) == ((), ())
+    found = await placed(here).check_allocations(HOST, known(), store, deadline_s=DEADLINE_S)
+    assert (found.removed, found.unknown) == ((), ())
     assert await holders(here.client, uid) == {here.uuid}
 
 
@@ -174,7 +174,7 @@ async def test_a_guest_that_could_not_be_destroyed_keeps_what_it_uses(here: Prov
     await gives(here.client, uid, here)
     await store.import_records(records(instance(1, uuid=uid, host=ELSEWHERE), migrations=(evacuation(uid),)))
     still = known(still_here=frozenset({uid}))
-    await placed(here).look_at_allocations(HOST, still, store, deadline_s=DEADLINE_S)
+    await placed(here).check_allocations(HOST, still, store, deadline_s=DEADLINE_S)
     assert await holders(here.client, uid) == {here.uuid}
 
 
@@ -182,8 +182,8 @@ async def test_what_this_run_has_deleted_has_nothing_any_more(here: Provider, st
     uid = a_uuid()
     await gives(here.client, uid, here)
     gone = known(deleted=frozenset({uid}))
-    found = await placed(here).look_at_allocations(HOST, gone, store, deadline_s=DEADLINE_S)
-    assert (found.taken_back, found.unknown) == ((uid,), ())
+    found = await placed(here).check_allocations(HOST, gone, store, deadline_s=DEADLINE_S)
+    assert (found.removed, found.unknown) == ((uid,), ())
     assert await holders(here.client, uid) == set()
 
 
@@ -199,7 +199,7 @@ async def test_a_build_that_waited_for_its_claim_is_an_error(here: Provider, sto
             instance(3, uuid=ours, **states),
         )
     )
-    found = await placed(here).look_at_allocations(HOST, known(ours), store, deadline_s=DEADLINE_S)
+    found = await placed(here).check_allocations(HOST, known(ours), store, deadline_s=DEADLINE_S)
     assert found.set_to_error == (waiting,)
     left = {one.uuid: one for one in await store.load_instances_by_uuid([waiting, building, ours])}
     assert (left[waiting].vm_state, left[waiting].task_state) == (VmState.ERROR, None)
@@ -213,26 +213,26 @@ async def test_consumers_that_nobody_knows_are_told_and_left_alone(here: Provide
         await gives(here.client, uid, here)
     await store.import_records(records(instance(1, uuid=moving), migrations=(migration,)))
     with capture_logs() as logs:
-        found = await placed(here).look_at_allocations(HOST, known(moving), store, deadline_s=DEADLINE_S)
+        found = await placed(here).check_allocations(HOST, known(moving), store, deadline_s=DEADLINE_S)
     assert found.unknown == (stranger,)
-    assert [line["consumers"] for line in logs if line["event"] == "allocations.of_nobody"] == [[stranger]]
+    assert [line["consumers"] for line in logs if line["event"] == "allocations.orphaned"] == [[stranger]]
     assert await holders(here.client, stranger) == {here.uuid}
 
 
 async def test_a_host_without_strangers_asks_once(here: Provider, store: SqlStore) -> None:
     with a_peer(an_answer(content={"allocations": {"own": {}}})) as peer:
         async with a_client(peer.url) as asking:
-            host = Placed(client=asking.at(Microversion(1, 28)), provider=ResourceProvider(here.uuid, "x", 0))
-            await host.look_at_allocations(HOST, known("own"), store, deadline_s=DEADLINE_S)
+            host = HostProvider(client=asking.at(Microversion(1, 28)), provider=ResourceProvider(here.uuid, "x", 0))
+            await host.check_allocations(HOST, known("own"), store, deadline_s=DEADLINE_S)
     assert len(peer.requests) == 1
 
 
 async def test_an_old_placement_has_no_consumer_generations_and_is_left_alone(here: Provider, store: SqlStore) -> None:
     uid = a_uuid()
     await gives(here.client, uid, here)
-    old = Placed(client=here.client.at(Microversion(1, 20)), provider=ResourceProvider(here.uuid, "x", 0))
+    old = HostProvider(client=here.client.at(Microversion(1, 20)), provider=ResourceProvider(here.uuid, "x", 0))
     with capture_logs() as logs:
-        found = await old.look_at_allocations(HOST, known(), store, deadline_s=DEADLINE_S)
+        found = await old.check_allocations(HOST, known(), store, deadline_s=DEADLINE_S)
     assert found.unknown == ()
     assert logs[0]["needed"] == "1.28"
 
@@ -240,9 +240,9 @@ async def test_an_old_placement_has_no_consumer_generations_and_is_left_alone(he
 async def test_a_placement_that_goes_away_then_keeps_nobody_down(store: SqlStore) -> None:
     with nobody() as url, capture_logs() as logs:
         async with a_client(url) as away:
-            host = Placed(client=away.at(Microversion(1, 28)), provider=ResourceProvider(a_uuid(), "x", 0))
-            await host.look_at_allocations(HOST, known(), store, deadline_s=1.0)
-    assert logs[-1]["event"] == "allocations.not_looked_at"
+            host = HostProvider(client=away.at(Microversion(1, 28)), provider=ResourceProvider(a_uuid(), "x", 0))
+            await host.check_allocations(HOST, known(), store, deadline_s=1.0)
+    assert logs[-1]["event"] == "allocations.not_checked"
     assert "connection refused" in logs[-1]["error"]
 
 
@@ -253,7 +253,7 @@ async def test_two_who_take_back_at_once_both_find_it_done(client: PlacementClie
         for _ in range(4):
 
             async def take() -> None:
-                await take_back(here.client, uid, here.uuid, wait_s=30)
+                await remove_allocation(here.client, uid, here.uuid, wait_s=30)
 
             group.start_soon(take)
     assert await holders(here.client, uid) == {there.uuid}
@@ -263,4 +263,4 @@ async def test_a_consumer_that_is_none_is_not_understood() -> None:
     with a_peer(an_answer(content={"allocations": {"x": {}}})) as peer:
         async with a_client(peer.url) as asking:
             with pytest.raises(NotUnderstood, match="described a consumer without its allocations"):
-                await take_back(asking, "y", "x", wait_s=0)
+                await remove_allocation(asking, "y", "x", wait_s=0)

@@ -16,7 +16,7 @@ import structlog.testing
 from bringup.daemon.errors import SettingsError, chain_of
 from bringup.daemon.openstack.conductor.decoding import VERSIONS
 from bringup.daemon.openstack.rpc.client import Rpc, opened_rpc
-from bringup.daemon.openstack.rpc.errors import NobodyListens, RemoteError, RpcUnavailable, Unanswered
+from bringup.daemon.openstack.rpc.errors import NoListener, RemoteError, RpcUnavailable, Unanswered
 from bringup.daemon.openstack.rpc.transport_url import TRUST, Broker, Endpoint
 from support.certificates import Ca
 from support.nova import a_nova_to_break, the_nova
@@ -194,9 +194,9 @@ async def test_a_conductor_that_hangs_is_waited_for_and_one_that_is_gone_is_aske
 async def test_a_cast_needs_an_exchange_and_a_queue() -> None:
     broker = the_rabbitmq()
     async with calling(broker.broker()) as rpc:
-        with pytest.raises(NobodyListens, match="has no exchange lonely_fanout"):
+        with pytest.raises(NoListener, match="has no exchange lonely_fanout"):
             await rpc.cast_fanout("lonely", "sync", {}, version="1.0")
-        with pytest.raises(NobodyListens, match="has no exchange lonely_fanout"):
+        with pytest.raises(NoListener, match="has no exchange lonely_fanout"):
             await rpc.probe_fanout("lonely")
 
         connection = await aio_pika.connect(broker.url.replace("rabbit:", "amqp:"))
@@ -204,7 +204,7 @@ async def test_a_cast_needs_an_exchange_and_a_queue() -> None:
             channel = await connection.channel()
             exchange = await channel.declare_exchange("lonely_fanout", type="fanout", auto_delete=True)
             await rpc.probe_fanout("lonely")
-            with pytest.raises(NobodyListens, match="has no queue for lonely_fanout"):
+            with pytest.raises(NoListener, match="has no queue for lonely_fanout"):
                 await rpc.cast_fanout("lonely", "sync", {}, version="1.0")
 
             queue = await channel.declare_queue(exclusive=True)
@@ -224,7 +224,7 @@ async def test_a_cast_needs_an_exchange_and_a_queue() -> None:
 async def test_the_queue_of_answers_outlives_the_client_but_not_for_long() -> None:
     broker = the_rabbitmq()
     async with calling(broker.broker()) as rpc:
-        with pytest.raises(NobodyListens):
+        with pytest.raises(NoListener):
             await rpc.probe_fanout("lonely_too")
     queues = [line for line in broker.ctl("list_queues", "name", "arguments").splitlines() if "reply_bringup_" in line]
     assert queues
@@ -262,7 +262,7 @@ async def test_over_tls_the_broker_must_be_who_it_says(secured: tuple[RabbitMQ, 
     broker, ca = secured
     trusted = broker.broker(tls=replace(TRUST, ca_file=ca.file))
     async with calling(trusted) as rpc:
-        with pytest.raises(NobodyListens):
+        with pytest.raises(NoListener):
             await rpc.probe_fanout("scheduler")
 
     stranger = Ca(tmp_path, name="stranger")
@@ -274,7 +274,7 @@ async def test_over_tls_the_broker_must_be_who_it_says(secured: tuple[RabbitMQ, 
     async with calling(
         replace(trusted, tls=replace(TRUST, ca_file=ca.file, cert_file=certificate, key_file=key))
     ) as rpc:
-        with pytest.raises(NobodyListens):
+        with pytest.raises(NoListener):
             await rpc.probe_fanout("scheduler")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.openstack.rpc.envelope import ReplyTo, message, parse_answer
+from bringup.daemon.openstack.rpc.envelope import ReplyTo, message, parse_reply
 from bringup.daemon.openstack.rpc.errors import Unreadable
 from bringup.daemon.openstack.rpc.objects import field, primitive, read, read_each
 
@@ -42,10 +42,10 @@ def test_a_call_names_where_its_answer_goes() -> None:
 
 
 def test_an_answer_is_a_result_a_failure_or_a_sign_of_life() -> None:
-    result = parse_answer(sealed({"_msg_id": "m1", "result": [1], "failure": None, "ending": True}))
-    alive = parse_answer(sealed({"_msg_id": "m1", "result": None, "failure": None, "ending": False}))
+    result = parse_reply(sealed({"_msg_id": "m1", "result": [1], "failure": None, "ending": True}))
+    alive = parse_reply(sealed({"_msg_id": "m1", "result": None, "failure": None, "ending": False}))
     said = {"class": "InstanceNotFound", "module": "nova.exception", "message": "no such", "tb": ["File 1\n", "File 2"]}
-    failed = parse_answer(sealed({"_msg_id": "m1", "failure": json.dumps(said), "result": None, "ending": True}))
+    failed = parse_reply(sealed({"_msg_id": "m1", "failure": json.dumps(said), "result": None, "ending": True}))
 
     assert (result.message_id, result.result, result.is_last, result.failure) == ("m1", [1], True, None)
     assert not alive.is_last
@@ -72,12 +72,12 @@ def test_an_answer_is_a_result_a_failure_or_a_sign_of_life() -> None:
 )
 def test_what_is_no_answer_is_said_to_be_none(body: bytes) -> None:
     with pytest.raises(Unreadable, match=r"no answer of oslo\.messaging"):
-        parse_answer(body)
+        parse_reply(body)
 
 
 def test_an_envelope_of_another_major_version_is_not_read() -> None:
     with pytest.raises(Unreadable, match=r"version 3.0 of oslo.messaging's envelope; this version reads 2.x"):
-        parse_answer(sealed({"_msg_id": "m1"}, version="3.0"))
+        parse_reply(sealed({"_msg_id": "m1"}, version="3.0"))
 
 
 def test_an_object_is_written_as_nova_writes_it() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from bringup.daemon.errors import chain_of
 from bringup.daemon.openstack.rpc.client import Rpc, opened_rpc
-from bringup.daemon.openstack.rpc.errors import NobodyListens, RpcUnavailable
+from bringup.daemon.openstack.rpc.errors import NoListener, RpcUnavailable
 from bringup.daemon.openstack.rpc.transport_url import TRUST, Broker, parse_transport_url
 from support.certificates import Ca
 from support.ports import free_ports
@@ -32,7 +32,7 @@ async def calling(broker: Broker) -> AsyncIterator[Rpc]:
 
 async def lets_us_in(broker: Broker) -> None:
     async with calling(broker) as rpc:
-        with pytest.raises(NobodyListens, match="no exchange nobody_fanout"):
+        with pytest.raises(NoListener, match="no exchange nobody_fanout"):
             await rpc.probe_fanout("nobody")
 
 
@@ -40,7 +40,7 @@ async def refused(broker: Broker) -> str:
     async with calling(broker) as rpc:
         with pytest.raises(RpcUnavailable) as caught:
             await rpc.probe_fanout("nobody")
-    assert not isinstance(caught.value, NobodyListens)
+    assert not isinstance(caught.value, NoListener)
     assert PASSWORD not in chain_of(caught.value)
     return chain_of(caught.value)
 
@@ -89,7 +89,7 @@ async def test_one_url_names_hosts_virtual_host_and_certificates(strict: tuple[R
         f"?ssl=1&ssl_ca_file={ca.file}&ssl_cert_file={certificate}&ssl_key_file={key}"
     )
     async with calling(parse_transport_url(url)) as rpc:
-        with pytest.raises(NobodyListens):
+        with pytest.raises(NoListener):
             await rpc.probe_fanout("nobody")
         connections = rabbitmq.ctl("list_connections", "vhost", "user", "ssl", "peer_cert_subject").splitlines()
     assert "cell/1\tnova\ttrue\tCN=compute-1" in connections

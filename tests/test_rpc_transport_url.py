@@ -97,7 +97,7 @@ def test_a_password_is_in_no_repr() -> None:
     ],
 )
 def test_it_is_said_where_a_password_goes_over_the_network_unencrypted(url: str, said: str) -> None:
-    sentence = parse_transport_url(url).in_the_clear
+    sentence = parse_transport_url(url).unencrypted
     assert sentence is not None
     assert sentence.startswith(f"user, password and records go to RabbitMQ at {said} unencrypted: ")
     assert "s3cr3t" not in sentence
@@ -105,4 +105,4 @@ def test_it_is_said_where_a_password_goes_over_the_network_unencrypted(url: str,
 
 @pytest.mark.parametrize("url", ["rabbit://n:p@controller/?ssl=true", "rabbit://n:p@127.0.0.1", "rabbit://n:p@[::1]"])
 def test_nothing_is_said_with_tls_or_on_this_host(url: str) -> None:
-    assert parse_transport_url(url).in_the_clear is None
+    assert parse_transport_url(url).unencrypted is None

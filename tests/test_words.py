@@ -44,7 +44,6 @@ ROOMS_NOT_YET = {
     "docs/settings.md",
     "docs/status.md",
     "drivers",
-    "placement",
     "release",
     "systemd",
 }

@@ -20,7 +20,7 @@ from bringup.daemon.errors import (
     Unavailable,
     chain_of,
 )
-from bringup.daemon.openstack.resource_provider import Placed
+from bringup.daemon.openstack.resource_provider import HostProvider
 from bringup.daemon.openstack.rpc.errors import RpcError
 from bringup.daemon.openstack.scheduler_nova_messages import TOPIC
 from bringup.daemon.recovery.load_records import start_driver
@@ -160,7 +160,7 @@ class Checks:
         ]
         facts = {"instances": len(records), "node": host.node_uuid}
         message = f"nova-conductor{where}: {len(records)} instances of {host.name}, compute node {host.node_uuid}"
-        return with_warnings("store", message, facts, None if rpc is None else rpc.in_the_clear)
+        return with_warnings("store", message, facts, None if rpc is None else rpc.unencrypted)
 
     async def records(self) -> Finding | None:
         """List the instances in ERROR, which no run touches; None if there are none."""
@@ -274,9 +274,9 @@ class Checks:
                         f"{client.url}: resource provider {placement.resource_provider} does not exist; "
                         "a run creates it"
                     )
-                    return Finding("placement", Status.WARNING, "; ".join([missing, *client.in_the_clear]))
-                if client.in_the_clear:
-                    raise Unavailable(f"{'; '.join(client.in_the_clear)}; and it does not answer") from error
+                    return Finding("placement", Status.WARNING, "; ".join([missing, *client.unencrypted]))
+                if client.unencrypted:
+                    raise Unavailable(f"{'; '.join(client.unencrypted)}; and it does not answer") from error
                 raise
             await self._compare(placed(self._settings, gate))
         facts = {
@@ -290,7 +290,7 @@ class Checks:
             f"{client.url}: microversion {gate.microversion}, access granted, "
             f"resource provider {gate.provider.name} ({gate.provider.uuid})"
         )
-        return with_warnings("placement", message, facts, other_name(self._settings, gate), *client.in_the_clear)
+        return with_warnings("placement", message, facts, other_name(self._settings, gate), *client.unencrypted)
 
     def _node_uuid(self) -> str | None:
         """Return the node UUID that a run would use; None if there is none yet."""
@@ -315,7 +315,7 @@ class Checks:
         end = "`bringup run` will correct it" if self._settings.inventory.update else "set inventory.update = true"
         return Finding("inventory", Status.WARNING, f"{_summed_up(found)}; {end}", facts)
 
-    async def _compare(self, host: Placed) -> None:
+    async def _compare(self, host: HostProvider) -> None:
         driver = assembly.make_driver(self._settings)
         try:
             with anyio.fail_after(self._settings.limits.host_deadline):

@@ -16,14 +16,14 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.inventory_rules import InventoryRules
 from bringup.daemon.storage.store.base import Store
 from bringup.drivers.base import Driver
-from bringup.placement.allocations import consumers_of, take_back
+from bringup.placement.allocations import consumers_of, remove_allocation
 from bringup.placement.client import PlacementClient
 from bringup.placement.errors import PlacementError
-from bringup.placement.inventories import Wished, differences, put_inventories_right, read_inventories
+from bringup.placement.inventories import DesiredInventory, differences, read_inventories, update_inventories
 from bringup.placement.microversions import NEEDED, TRAITS
 from bringup.placement.providers import ResourceProvider
-from bringup.placement.traits import NODE_TRAITS, put_traits_right, read_traits
-from bringup.placement.update_with_generation import revise
+from bringup.placement.traits import NODE_TRAITS, read_traits, update_traits
+from bringup.placement.update_with_generation import update_with_generation
 
 log = get_logger()
 
@@ -37,7 +37,7 @@ MIGRATING = ("accepted", "pre-migrating", "migrating", "post-migrating", "finish
 class Allocations:
     """What was found of those who have something of this host and are not its instances."""
 
-    taken_back: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     """Instances that were evacuated or deleted, and have it no more."""
     set_to_error: tuple[str, ...] = ()
     """Instances whose build was interrupted before they had a host (Nova bug 1833581)."""
@@ -46,7 +46,7 @@ class Allocations:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class KnownInstances:
     """What the run knows of instances, by UUID."""
 
     own: frozenset[str]
@@ -58,7 +58,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
+class HostProvider:
     """This host's resource provider, once the gate was passed."""
 
     client: PlacementClient
@@ -71,9 +71,9 @@ class Placed:
 
         :raises PlacementError: it could not be read.
         """
-        wished = await self._wished(driver)
+        desired = await self._desired(driver)
         found = await read_inventories(self.client, self.provider.uuid)
-        lines = differences(found, wished)
+        lines = differences(found, desired)
         if self._has_traits():
             there = (await read_traits(self.client, self.provider.uuid)).names
             lines += [f"trait {name}: missing" for name in sorted(await _traits(driver) - there)]
@@ -87,12 +87,12 @@ class Placed:
         if not self.rules.update:
             return
         try:
-            wished = await self._wished(driver)
-            for line in await put_inventories_right(self.client, self.provider.uuid, wished, wait_s=self.wait_s):
+            desired = await self._desired(driver)
+            for line in await update_inventories(self.client, self.provider.uuid, desired, wait_s=self.wait_s):
                 log.info("inventory.updated", provider=self.provider.name, was=line)
             if self._has_traits():
                 wanted = await _traits(driver)
-                added = await put_traits_right(self.client, self.provider.uuid, wanted, wait_s=self.wait_s)
+                added = await update_traits(self.client, self.provider.uuid, wanted, wait_s=self.wait_s)
                 if added:
                     log.info("traits.added", provider=self.provider.name, traits=added)
         except PlacementError as error:
@@ -100,45 +100,49 @@ class Placed:
                 f"cannot put the inventory of {self.provider.name} right; no instance was touched"
             ) from error
 
-    async def _wished(self, driver: Driver) -> Wished:
+    async def _desired(self, driver: Driver) -> DesiredInventory:
         totals: dict[str, int] = {}
         try:
             has = await driver.get_available_resource()
         except NotImplementedError:
-            log.debug("inventory.not_told")
+            log.debug("inventory.not_reported")
         else:
             totals = {"VCPU": has.vcpus, "MEMORY_MB": has.memory_mb}
             if has.local_gb is None:
-                log.warning("inventory.disk_not_told", error="the folder of disks is not there: DISK_GB stays as it is")
+                log.warning(
+                    "inventory.disk_not_reported", error="the folder of disks is not there: DISK_GB stays as it is"
+                )
             else:
                 totals["DISK_GB"] = has.local_gb
-        return Wished(totals=totals, reserved=self.rules.reserved, ratios=self.rules.ratios)
+        return DesiredInventory(totals=totals, reserved=self.rules.reserved, ratios=self.rules.ratios)
 
     def _has_traits(self) -> bool:
         return self.client.microversion is not None and self.client.microversion >= TRAITS
 
-    async def look_at_allocations(self, host: str, known: Known, store: Store, *, deadline_s: float) -> Allocations:
+    async def check_allocations(
+        self, host: str, known: KnownInstances, store: Store, *, deadline_s: float
+    ) -> Allocations:
         """Look who has something of this host besides its instances, and settle what Nova settles at a start.
 
         Whatever goes wrong is logged; the guests run all the same.
         """
         if self.client.microversion is None or self.client.microversion < NEEDED:
-            log.warning("allocations.not_looked_at", microversion=str(self.client.microversion), needed=str(NEEDED))
+            log.warning("allocations.not_checked", microversion=str(self.client.microversion), needed=str(NEEDED))
             return Allocations()
         try:
             with anyio.fail_after(deadline_s):
                 # Half of it: what was tried is told only by who has the time to.
                 others = await self._consumers(wait_s=min(self.wait_s, deadline_s / 2)) - known.own - known.still_here
-                return await self._settled(host, others, known.deleted, store) if others else Allocations()
+                return await self._clean_up(host, others, known.deleted, store) if others else Allocations()
         except (PlacementError, StoreError, TimeoutError) as error:
-            log.warning("allocations.not_looked_at", error=chain_of(error) or "no answer in time")
+            log.warning("allocations.not_checked", error=chain_of(error) or "no answer in time")
             return Allocations()
 
     async def _consumers(self, *, wait_s: float) -> frozenset[str]:
         ask = partial(consumers_of, self.client, self.provider.uuid)
-        return await revise(f"read who has something of {self.provider.name}", ask, wait_s=wait_s)
+        return await update_with_generation(f"read who has something of {self.provider.name}", ask, wait_s=wait_s)
 
-    async def _settled(self, host: str, others: frozenset[str], deleted: frozenset[str], store: Store) -> Allocations:
+    async def _clean_up(self, host: str, others: frozenset[str], deleted: frozenset[str], store: Store) -> Allocations:
         records = {one.uuid: one for one in await store.load_instances_by_uuid(others)}
         migrations = await store.load_migrations(host, (*EVACUATED_FROM_HERE, *MIGRATING))
         last = {one.instance_uuid: one for one in migrations}
@@ -153,26 +157,22 @@ class Placed:
         unclaimed = [one for one in records.values() if one.vm_state is VmState.BUILDING and one.host is None]
         unknown = sorted(others - deleted - records.keys() - {one.uuid for one in migrations})
         if unknown:
-            log.warning(
-                "allocations.of_nobody", provider=self.provider.name, count=len(unknown), consumers=unknown[:10]
-            )
+            log.warning("allocations.orphaned", provider=self.provider.name, count=len(unknown), consumers=unknown[:10])
         return Allocations(
-            taken_back=tuple(
-                [uuid for uuid in sorted({*evacuated, *(others & deleted)}) if await self._taken_back(uuid)]
-            ),
+            removed=tuple([uuid for uuid in sorted({*evacuated, *(others & deleted)}) if await self._remove(uuid)]),
             set_to_error=tuple([one.uuid for one in unclaimed if await _set_to_error(one, store)]),
             unknown=tuple(unknown),
         )
 
-    async def _taken_back(self, uuid: str) -> bool:
+    async def _remove(self, uuid: str) -> bool:
         try:
-            taken = await take_back(self.client, uuid, self.provider.uuid, wait_s=self.wait_s)
+            taken = await remove_allocation(self.client, uuid, self.provider.uuid, wait_s=self.wait_s)
         except PlacementError as error:
             # It is found again at the next start.
-            log.warning("allocation.not_taken_back", instance=uuid, error=str(error))
+            log.warning("allocation.not_removed", instance=uuid, error=str(error))
             return False
         if taken:
-            log.info("allocation.taken_back", instance=uuid, provider=self.provider.name)
+            log.info("allocation.removed", instance=uuid, provider=self.provider.name)
         return taken
 
 

@@ -13,8 +13,8 @@ import httpx
 from bringup.daemon.storage.outbox.base import NotAcknowledged, Rejected
 from bringup.daemon.storage.outbox.report import Report
 from bringup.daemon.text import VISIBLE
+from bringup.placement.bounded_body import IDENTITY, NotReadable, read_bounded
 from bringup.placement.problems import plain
-from bringup.placement.reading import IDENTITY, NotReadable, read_bounded
 from bringup.placement.retry_after import retry_after_of
 
 THE_WAY: Final = frozenset({401, 403, 404, 405, 407, 408, 421, 423, 425, 429})

@@ -84,10 +84,10 @@ async def sync_forever(
                 await transport.sync(host, await store.list_uuids(host))
         except (RpcError, StoreError, TimeoutError) as error:
             if not failing:
-                log.warning("scheduler.not_synced", host=host, problem=chain_of(error))
+                log.warning("scheduler.sync_failed", host=host, problem=chain_of(error))
             failing = True
         else:
             if failing:
-                log.info("scheduler.synced_again", host=host)
+                log.info("scheduler.sync_recovered", host=host)
             failing = False
         await anyio.sleep(every_s)

@@ -8,7 +8,7 @@ from bringup.daemon.decisions.outcomes import RunResult
 from bringup.daemon.decisions.policies import UNGUARDED, Guards, Limits
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.run_events import Observer
-from bringup.daemon.openstack.resource_provider import Placed
+from bringup.daemon.openstack.resource_provider import HostProvider
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.storage.alive import Alive
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
@@ -85,7 +85,7 @@ class Host:
 class Start:
     """What comes before the host: each may take long, each may raise what ends the start."""
 
-    pass_placement: Callable[[], Awaitable[Placed | None]]
+    pass_placement: Callable[[], Awaitable[HostProvider | None]]
     """Returns when this host may serve Placement; None where nothing more is to be done there."""
     open_host: Callable[[], Awaitable[Host]]
     """Opens the driver and the store; touches no instance."""

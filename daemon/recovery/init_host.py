@@ -21,7 +21,7 @@ from bringup.daemon.decisions.run_events import InstanceEnded, PhaseBegan, RunBe
 from bringup.daemon.decisions.table_order import EVACUATED_TABLES, FOREIGN_TABLES, OWN_TABLES
 from bringup.daemon.errors import JournalError, StoreError, Temporary, Unavailable, chain_of
 from bringup.daemon.logs import get_logger
-from bringup.daemon.openstack.resource_provider import Known, Placed
+from bringup.daemon.openstack.resource_provider import HostProvider, KnownInstances
 from bringup.daemon.recovery.context import Host, Start
 from bringup.daemon.recovery.continue_run import all_uuids, settled_before
 from bringup.daemon.recovery.host_gates import concerned, pass_host_gates
@@ -196,17 +196,19 @@ async def _defer_firewall_rules(host: Host) -> None:
         raise Unavailable(f"cannot collect the firewall rules of {host.name}; no instance was touched") from error
 
 
-async def _look_at_allocations(host: Host, placed: Placed, records: Records, outcomes: Mapping[str, Outcome]) -> None:
+async def _look_at_allocations(
+    host: Host, placed: HostProvider, records: Records, outcomes: Mapping[str, Outcome]
+) -> None:
     """Settle who has something of this host in Placement without being one of its instances."""
     deleted = frozenset(uuid for uuid, outcome in outcomes.items() if outcome.deleted)
     undone = {uuid for uuid, outcome in outcomes.items() if outcome.kind not in (Kind.INITIALIZED, Kind.SKIPPED)}
-    known = Known(
+    known = KnownInstances(
         own=frozenset(facts.instance.uuid for facts in records.own) - deleted,
         still_here=frozenset(facts.instance.uuid for facts in records.evacuated) & undone,
         deleted=deleted,
     )
     store, deadline_s = host.executor.store, host.limits.host_deadline
-    await placed.look_at_allocations(host.name, known, store, deadline_s=deadline_s)
+    await placed.check_allocations(host.name, known, store, deadline_s=deadline_s)
 
 
 async def _last_word(host: Host, run: _Run) -> RunResult:

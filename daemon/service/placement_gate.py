@@ -7,14 +7,14 @@ from http import HTTPStatus
 from bringup.daemon.decisions.run_events import Observer, PhaseBegan
 from bringup.daemon.errors import BringupError, SettingsError, Unavailable
 from bringup.daemon.logs import get_logger
-from bringup.daemon.openstack.resource_provider import Placed
+from bringup.daemon.openstack.resource_provider import HostProvider
 from bringup.daemon.settings import Settings
 from bringup.daemon.settings.credentials import access_of
 from bringup.daemon.settings.credentials.placement_access import trusted
 from bringup.placement.client import PlacementClient, connect
 from bringup.placement.errors import NotFound, PlacementError, ProviderMisnamed
 from bringup.placement.gate import Gate, Waiting, pass_gate, probe
-from bringup.placement.nodes import told
+from bringup.placement.nodes import describe_provider
 from bringup.placement.providers import as_uuid
 
 log = get_logger()
@@ -48,7 +48,7 @@ async def opened_placement(settings: Settings) -> AsyncIterator[PlacementClient]
 
 async def pass_placement(
     settings: Settings, client: PlacementClient, observer: Observer, *, node_uuid: str | None = None
-) -> Placed:
+) -> HostProvider:
     """Return once this host may serve Placement.
 
     ``node_uuid`` is that of the compute node: its resource provider is found by it, or made with it.
@@ -78,16 +78,16 @@ async def pass_placement(
     host = placed(settings, gate)
     other = other_name(settings, gate)
     if other is not None:
-        log.warning("placement.other_name", provider=gate.provider.name, uuid=gate.provider.uuid, advice=other)
+        log.warning("placement.name_differs", provider=gate.provider.name, uuid=gate.provider.uuid, advice=other)
     return host
 
 
 def _tell_in_the_clear(client: PlacementClient, said: Collection[str]) -> list[str]:
     """Warn of secrets that can be read on the way, each once."""
-    found = client.in_the_clear
+    found = client.unencrypted
     for sentence in found:
         if sentence not in said:
-            log.warning("placement.in_the_clear", message=sentence)
+            log.warning("placement.unencrypted", message=sentence)
     return found
 
 
@@ -96,10 +96,10 @@ def other_name(settings: Settings, gate: Gate) -> str | None:
     wanted = settings.placement.resource_provider
     if wanted == gate.provider.name or as_uuid(wanted) is not None:
         return None
-    return told(gate.provider)
+    return describe_provider(gate.provider)
 
 
-def placed(settings: Settings, gate: Gate) -> Placed:
+def placed(settings: Settings, gate: Gate) -> HostProvider:
     """Give this host in Placement.
 
     :raises SettingsError: the resource provider is another node's.
@@ -114,7 +114,7 @@ def placed(settings: Settings, gate: Gate) -> Placed:
         )
         raise SettingsError([problem])
     wait_s = min(settings.placement.wait, AFTER_GATE_S)
-    return Placed(client=gate.client, provider=gate.provider, rules=settings.inventory, wait_s=wait_s)
+    return HostProvider(client=gate.client, provider=gate.provider, rules=settings.inventory, wait_s=wait_s)
 
 
 async def probe_placement(settings: Settings, client: PlacementClient, *, node_uuid: str | None = None) -> Gate:

@@ -23,7 +23,7 @@ from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.logs import get_logger
-from bringup.daemon.openstack.resource_provider import Placed
+from bringup.daemon.openstack.resource_provider import HostProvider
 from bringup.daemon.recovery.context import Host, Start
 from bringup.daemon.recovery.deferred_instances import wait_for_needs
 from bringup.daemon.recovery.executor import Executor
@@ -201,7 +201,7 @@ class _Service:
             # Kept open for the run: what was agreed on at the gate, the connections and the token serve all of it.
             client = await opened.enter_async_context(opened_placement(settings))
 
-            async def at_gate() -> Placed:
+            async def at_gate() -> HostProvider:
                 return await pass_placement(settings, client, observer, node_uuid=self.identity.node_uuid)
 
             async def open_host() -> Host:

@@ -16,7 +16,7 @@ from bringup.daemon.settings.model import (
 )
 from bringup.daemon.storage.store.database_url import parse_database_url
 from bringup.drivers.libvirt_options import LibvirtSection
-from bringup.placement.exposure import is_open
+from bringup.placement.unencrypted import is_unencrypted
 
 WAYS = ("nova_conf", "cloud", "auth_url")
 """Where the credentials of Keystone may be."""
@@ -70,7 +70,7 @@ def _doubtful_scheduler(scheduler: SchedulerSettings) -> list[str]:
         return []
     if scheduler.transport == "none":
         return ['scheduler.url is not used: set scheduler.transport = "http" to report to it']
-    if scheduler.transport == "http" and (scheduler.token or scheduler.token_file) and is_open(scheduler.url):
+    if scheduler.transport == "http" and (scheduler.token or scheduler.token_file) and is_unencrypted(scheduler.url):
         return [f"scheduler.url = {scheduler.url}: the token goes there unencrypted; give an address with https://"]
     return []
 

@@ -9,7 +9,7 @@ import httpx
 
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.status.endpoint.sockets import CLIENT, short
-from bringup.placement.reading import IDENTITY, NotReadable, read_bounded
+from bringup.placement.bounded_body import IDENTITY, NotReadable, read_bounded
 
 ANSWER_S = 10.0
 LIMIT = 32 * 1024 * 1024

@@ -181,6 +181,6 @@ def test_answers_that_are_none_cost_a_daemon_no_instance_but_the_one_whose_save_
     assert "\x1b" not in ended.out + ended.err
     assert [ended.outcomes[name] for name in GOOD] == ["failed", *["initialized"] * 4]
     assert {name for _, name in evil.acted} == {GOOD[0]}
-    unread = ended.named("rpc.answer_unread")
+    unread = ended.named("rpc.reply_unreadable")
     assert [line["level"] for line in unread] == ["warning"] * (len(NOISE) - 1)
     assert max(len(line["error"]) for line in unread) < 200

@@ -106,7 +106,7 @@ def test_while_the_daemon_stays_the_scheduler_is_kept_in_step(nova: Nova, tmp_pa
         ended = command.end(signal.SIGTERM)
 
     assert ended.code == 0
-    assert ended.named("scheduler.not_synced") == []
+    assert ended.named("scheduler.sync_failed") == []
 
 
 def test_without_a_scheduler_the_report_waits_and_the_next_start_sends_it(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from bringup.placement.errors import PlacementError
 from bringup.placement.inventories import read_inventories
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.microversions import NEEDED
-from bringup.placement.providers import find_provider, look_up, names_of_all
+from bringup.placement.providers import all_names, find_provider, look_up
 from bringup.placement.traits import read_traits
 from support.drivers import uuid_of
 from support.fuzzing import CHANCES, SECRET, Border, fuzz
@@ -33,7 +33,7 @@ ERROR: Final = {
 ASKED: Final[tuple[tuple[Any, Callable[[PlacementClient], Awaitable[Any]]], ...]] = (
     ({"resource_providers": [PROVIDER]}, lambda client: find_provider(client, "compute-1")),
     ({"resource_providers": [PROVIDER]}, lambda client: look_up(client, uuid_of(1))),
-    ({"resource_providers": [PROVIDER, PROVIDER | {"name": "b"}]}, names_of_all),
+    ({"resource_providers": [PROVIDER, PROVIDER | {"name": "b"}]}, all_names),
     ({"allocations": {uuid_of(3): {"resources": {"VCPU": 1}}}}, lambda client: consumers_of(client, uuid_of(1))),
     (
         {

@@ -13,8 +13,8 @@ from hypothesis import given
 from bringup.daemon.decisions.instances import Instance, UnreadableInstance
 from bringup.daemon.errors import StoreError, chain_of
 from bringup.daemon.openstack.conductor import NovaConductorStore
-from bringup.daemon.openstack.conductor.decoding import instance_row, look, migration
-from bringup.daemon.openstack.rpc.envelope import parse_answer
+from bringup.daemon.openstack.conductor.decoding import instance_row, migration, record_state
+from bringup.daemon.openstack.rpc.envelope import parse_reply
 from bringup.daemon.openstack.rpc.errors import RpcError, Unreadable
 from bringup.daemon.openstack.rpc.objects import primitive
 from support.drivers import uuid_of
@@ -65,7 +65,7 @@ def test_an_envelope_is_an_answer_or_unreadable(border: Border, chance: Random) 
     failure = written(chance, mutated(chance, FAILURE)).decode(errors="replace") if chance.randrange(2) else None
     inner = {"_msg_id": "m1", "result": row_of(GOOD), "failure": failure, "ending": True}
     with border.one(Unreadable):
-        answer = parse_answer(sealed(chance, mutated(chance, inner)))
+        answer = parse_reply(sealed(chance, mutated(chance, inner)))
         assert isinstance(answer.message_id, str)
         assert isinstance(answer.traceback, str)
         if answer.failure is not None:
@@ -79,7 +79,7 @@ def test_an_object_is_a_record_or_unreadable(border: Border, chance: Random) -> 
         found = instance_row(mutated(chance, row_of(BAD)), name_template="instance-%08x").instance
         repr((found, list(found.network_info), list(found.block_devices))).encode()
     with border.one(Unreadable):
-        look(mutated(chance, row_of(BAD)))
+        record_state(mutated(chance, row_of(BAD)))
     with border.one(Unreadable):
         changed = mutated(chance, MOVE)
         migration(changed if isinstance(changed, dict) else {})
@@ -139,5 +139,5 @@ FOUND: Final[dict[str, Any]] = {
 @pytest.mark.parametrize("inner", FOUND.values(), ids=FOUND)
 def test_what_was_found(border: Border, inner: Any) -> None:
     with border.one(Unreadable):
-        parse_answer(json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(inner)}).encode())
+        parse_reply(json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(inner)}).encode())
     assert border.refused

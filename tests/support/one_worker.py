@@ -27,7 +27,7 @@ TOGETHER = {
     "tests/acceptance/test_credentials.py": "Keystone",
     "tests/acceptance/test_secrets_keystone.py": "Keystone",
     "tests/test_keystone.py": "Keystone",
-    "tests/test_keystone_knock.py": "Keystone",
+    "tests/test_keystone_probe.py": "Keystone",
     "tests/test_tls.py": "Keystone",
 }
 """What the tests of a file share with those of others."""

@@ -34,7 +34,7 @@ class Region:
     """Seconds, of each host that did, from when the first could begin."""
     exits: Counter[int] = field(default_factory=Counter)
     """Codes that the processes end with."""
-    knocks: int = 0
+    probes: int = 0
     logins: int = 0
     _began: float = 0.0
 
@@ -63,7 +63,7 @@ class Region:
             self.exits[os.EX_UNAVAILABLE] += 1
             return False
         finally:
-            self.knocks += auth.knocks
+            self.probes += auth.probes
             self.logins += auth.logins
         self.passed_after_s.append(time.monotonic() - self._began)
         return True

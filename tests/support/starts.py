@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.run_events import PhaseBegan, RunEvent
-from bringup.daemon.openstack.resource_provider import Allocations, Known
+from bringup.daemon.openstack.resource_provider import Allocations, KnownInstances
 from bringup.daemon.service.placement_gate import opened_placement, pass_placement
 from bringup.daemon.settings import Settings
 from bringup.daemon.storage.store.base import ImportingStore
@@ -55,7 +55,7 @@ class Start:
             await driver.init_host(HOST)
             await host.update(driver)
             self.reached.append("inventory")
-            known = Known(own=frozenset(one.uuid for one in self.own))
-            found = await host.look_at_allocations(HOST, known, self.store, deadline_s=DEADLINE_S)
+            known = KnownInstances(own=frozenset(one.uuid for one in self.own))
+            found = await host.check_allocations(HOST, known, self.store, deadline_s=DEADLINE_S)
             self.reached.append("allocations")
             return found

@@ -290,7 +290,7 @@ def _uuids(found: Any) -> list[str]:
         try:
             uuids.append(canonical_uuid(each))
         except ValueError as error:
-            log.error("store.row_left_out", error=str(error))  # noqa: TRY400 - a sentence, no traceback
+            log.error("store.row_ignored", error=str(error))  # noqa: TRY400 - a sentence, no traceback
     if found and not uuids:
         raise Unreadable(f"the answer is a list of {len(found)}, and none of them is a UUID")
     return uuids

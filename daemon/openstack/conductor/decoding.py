@@ -169,7 +169,7 @@ def uuid_of(value: Any) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class RecordState:
     """What decides whether a guest may be started: whose its instance is, and what is being done to it."""
 
     uuid: str
@@ -178,23 +178,23 @@ class Look:
     task_state: TaskState | UnknownState | None
 
 
-def look(value: Any) -> Look:
+def record_state(value: Any) -> RecordState:
     """Read that of an Instance.
 
     :raises Unreadable: it is none.
     """
     data = read(value, "Instance", VERSIONS["Instance"])
     host, vm, task = (name_of(data, key, "Instance") for key in ("host", "vm_state", "task_state"))
-    return Look(_uuid(data, "uuid"), host, vm_state(vm or ""), task_state(task))
+    return RecordState(_uuid(data, "uuid"), host, vm_state(vm or ""), task_state(task))
 
 
-def looks_by_instance(rows: Iterable[Any]) -> tuple[dict[str, Look | Unreadable], Unreadable | None]:
+def record_states_by_instance(rows: Iterable[Any]) -> tuple[dict[str, RecordState | Unreadable], Unreadable | None]:
     """Read that of each Instance, by its UUID; and why one could not be read that names none."""
-    looks: dict[str, Look | Unreadable] = {}
+    looks: dict[str, RecordState | Unreadable] = {}
     strange: Unreadable | None = None
     for row in rows:
         try:
-            found = look(row)
+            found = record_state(row)
         except Unreadable as error:
             uuid = uuid_of(row)
             if uuid is None:
@@ -258,7 +258,7 @@ def each_of_its_own(
         try:
             found.setdefault(_uuid(item, key, of), []).append(item)
         except Unreadable as error:
-            log.error("store.row_left_out", error=printable(str(error)))  # noqa: TRY400 - a sentence, no traceback
+            log.error("store.row_ignored", error=printable(str(error)))  # noqa: TRY400 - a sentence, no traceback
     return found
 
 

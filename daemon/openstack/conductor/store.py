@@ -5,7 +5,7 @@
 * **Saves** are Nova's compare-and-set.  Where an answer is lost, the record is read: it has what was to be written, or
   it is as it was expected and the save is sent again, or somebody else changed it.
 * **The lease** is Nova's own: the compute node with our UUID is this host's.  A record names one host, so no other host
-  can claim it; a claim is the fresh look at the record and at the migrations away from it.
+  can claim it; a claim is the fresh record_state at the record and at the migrations away from it.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -18,9 +18,9 @@ from bringup.daemon import closing
 from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict, StoreError, StoreUnavailable
 from bringup.daemon.openstack.conductor.calls import BUDGET_S, Caller, Conductor, Conflict
-from bringup.daemon.openstack.conductor.decoding import Look
+from bringup.daemon.openstack.conductor.decoding import RecordState
 from bringup.daemon.openstack.conductor.migrations import in_order
-from bringup.daemon.openstack.conductor.reading import PAGE, Reader
+from bringup.daemon.openstack.conductor.reader import PAGE, Reader
 from bringup.daemon.openstack.rpc.errors import Unanswered
 from bringup.daemon.storage.store.base import Claimant
 from bringup.daemon.storage.store.conflicts import conflict, moved
@@ -50,8 +50,8 @@ class NovaConductorStore:
         self._fresh: Gathering[str, Instance] = Gathering(
             self._reader.round, failure=StoreError, repeatable=True, most=PAGE
         )
-        self._looks: Gathering[tuple[str, str], tuple[Look, list[Migration]]] = Gathering(
-            self._reader.look_round, failure=StoreError, repeatable=True, most=PAGE
+        self._looks: Gathering[tuple[str, str], tuple[RecordState, list[Migration]]] = Gathering(
+            self._reader.state_round, failure=StoreError, repeatable=True, most=PAGE
         )
 
     async def close(self) -> None:
@@ -229,7 +229,7 @@ class NovaConductorStore:
         reverting: bool,
         left_over: Collection[tuple[str, str]] = (),
     ) -> None:
-        """Look afresh, right before a guest is started, whether its instance is this host's and stays here.
+        """RecordState afresh, right before a guest is started, whether its instance is this host's and stays here.
 
         :raises StateConflict: it must not be started here.
         :raises RecordNotFound: it is gone.
@@ -244,12 +244,12 @@ class NovaConductorStore:
     async def end_start(
         self, uuid: str, claimant: Claimant, *, reverting: bool, left_over: Collection[tuple[str, str]] = ()
     ) -> None:
-        """Look again, right after it was started.
+        """RecordState again, right after it was started.
 
         :raises StateConflict: meanwhile the record has moved to another host, or a migration away was begun.
         :raises RecordNotFound: it is gone.
         """
-        record, moves = await self._looked(uuid.lower(), claimant, "look again at", left_over)
+        record, moves = await self._looked(uuid.lower(), claimant, "record_state again at", left_over)
         refused = moved(uuid, record.host, claimant.host, moves, reverting=reverting)
         if refused is not None:
             raise refused
@@ -282,8 +282,8 @@ class NovaConductorStore:
 
     async def _looked(
         self, uuid: str, claimant: Claimant, doing: str, left_over: Collection[tuple[str, str]]
-    ) -> tuple[Look, list[Migration]]:
-        """Look at a record and at what moves it, without the rows that are left over."""
+    ) -> tuple[RecordState, list[Migration]]:
+        """RecordState at a record and at what moves it, without the rows that are left over."""
         try:
             record, moves = await self._looks.submit((uuid, claimant.host))
             return record, [move for move in moves if (move.uuid, move.status) not in left_over]

@@ -18,8 +18,8 @@ from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from bringup.daemon.errors import SettingsError, chain_of
 from bringup.daemon.logs import get_logger
-from bringup.daemon.openstack.rpc.connection import Link
-from bringup.daemon.openstack.rpc.errors import NobodyListens, RpcUnavailable, Unanswered
+from bringup.daemon.openstack.rpc.connection import BrokerConnection
+from bringup.daemon.openstack.rpc.errors import NoListener, RpcUnavailable, Unanswered
 from bringup.daemon.openstack.rpc.transport_url import Broker
 from bringup.placement.errors import NotUnderstood
 from bringup.placement.tls import context
@@ -57,7 +57,7 @@ class _Trial:
         if self.is_out and not self.repeatable:
             return False
         self.problem = error
-        log.debug("rpc.tried", method=self.method, attempt=self.attempt, problem=chain_of(error))
+        log.debug("rpc.retry", method=self.method, attempt=self.attempt, problem=chain_of(error))
         return True
 
 
@@ -74,7 +74,7 @@ class Rpc:
         self._slots = anyio.CapacityLimiter(in_flight)
         self._deadline_s = deadline_s
         self._connecting = anyio.Lock()
-        self._link: Link | None = None
+        self._link: BrokerConnection | None = None
         self.sent = 0
         """How many messages were sent or tried to be, answers aside."""
 
@@ -84,9 +84,9 @@ class Rpc:
         return ", ".join(each.where for each in self._broker.endpoints)
 
     @property
-    def in_the_clear(self) -> str | None:
+    def unencrypted(self) -> str | None:
         """Say that it goes over the network unencrypted; None: it does not."""
-        return self._broker.in_the_clear
+        return self._broker.unencrypted
 
     async def close(self) -> None:
         """Let go of the connection; shielded."""
@@ -117,7 +117,7 @@ class Rpc:
                 return await retrying.wraps(self._try_call)(dict(arguments), trial)
         if trial.is_out and not repeatable:
             raise Unanswered(f"nova-conductor did not answer {method} within {limit_s:g} s")
-        if not trial.is_out and not isinstance(trial.problem, Unanswered | NobodyListens):
+        if not trial.is_out and not isinstance(trial.problem, Unanswered | NoListener):
             # RabbitMQ itself is away: who could not be asked did not fail to answer.
             away = chain_of(trial.problem) if trial.problem else f"RabbitMQ at {self.where} does not answer"
             raise RpcUnavailable(f"{away}; tried for {limit_s:g} s")
@@ -125,7 +125,7 @@ class Rpc:
 
     async def _try_call(self, arguments: dict[str, Any], trial: _Trial) -> Any:
         trial.attempt += 1
-        link = await self._linked()
+        link = await self._connected()
         self.sent += 1
         trial.is_out = True
         silence_s = FIRST_SILENCE_S * 2 ** (trial.attempt - 1)
@@ -141,22 +141,22 @@ class Rpc:
 
         Tried once: who casts keeps it and tries again.
 
-        :raises NobodyListens: no service of that topic has ever been there, or none is now.
+        :raises NoListener: no service of that topic has ever been there, or none is now.
         :raises RpcUnavailable: the broker is away, or did not confirm it.
         """
-        link = await self._linked()
+        link = await self._connected()
         self.sent += 1
         await link.cast_fanout(topic, method, dict(arguments), version=version)
 
     async def probe_fanout(self, topic: str) -> None:
         """Find out whether services of a topic are there, sending nothing.
 
-        :raises NobodyListens: they are not.
+        :raises NoListener: they are not.
         :raises RpcUnavailable: the broker is away.
         """
-        await (await self._linked()).probe_fanout(topic)
+        await (await self._connected()).probe_fanout(topic)
 
-    async def _linked(self) -> Link:
+    async def _connected(self) -> BrokerConnection:
         """Give the link, another one where it was lost: the first of the broker's hosts that answers.
 
         :raises RpcUnavailable: none does.
@@ -171,7 +171,7 @@ class Rpc:
             problems = []
             for _ in self._endpoints:
                 try:
-                    self._link = await Link.open(self._broker, self._endpoints[0], self._verify)
+                    self._link = await BrokerConnection.open(self._broker, self._endpoints[0], self._verify)
                 except RpcUnavailable as error:
                     problems.append(chain_of(error))
                     self._endpoints.append(self._endpoints.pop(0))

@@ -27,8 +27,8 @@ from aio_pika.exceptions import (
 from bringup.daemon import closing
 from bringup.daemon.errors import chain_of
 from bringup.daemon.logs import get_logger
-from bringup.daemon.openstack.rpc.envelope import Answer, ReplyTo, message, parse_answer
-from bringup.daemon.openstack.rpc.errors import NobodyListens, RpcUnavailable, Unanswered, Unreadable
+from bringup.daemon.openstack.rpc.envelope import Reply, ReplyTo, message, parse_reply
+from bringup.daemon.openstack.rpc.errors import NoListener, RpcUnavailable, Unanswered, Unreadable
 from bringup.daemon.openstack.rpc.transport_url import Broker, Endpoint
 
 log = get_logger()
@@ -50,13 +50,13 @@ LOST = (*CONNECTION_EXCEPTIONS, TimeoutError)
 class _Waiting:
     """A call whose answer has not come."""
 
-    answer: Answer | None = None
+    answer: Reply | None = None
     is_alive: bool = False
     """The server has said that it works on it."""
     woken: anyio.Event = field(default_factory=anyio.Event)
 
 
-class Link:
+class BrokerConnection:
     """A connection that is open, or was."""
 
     def __init__(self, connection: AbstractConnection, exchange: str, where: str) -> None:
@@ -73,7 +73,7 @@ class Link:
         connection.close_callbacks.add(self._closed)
 
     @classmethod
-    async def open(cls, broker: Broker, endpoint: Endpoint, context: ssl.SSLContext | None) -> "Link":
+    async def open(cls, broker: Broker, endpoint: Endpoint, context: ssl.SSLContext | None) -> "BrokerConnection":
         """Connect to one of the broker's hosts.
 
         :raises RpcUnavailable: it does not answer, or does not let this user in.
@@ -141,13 +141,13 @@ class Link:
 
     async def _take(self, incoming: AbstractIncomingMessage) -> None:
         try:
-            answer = parse_answer(incoming.body)
+            answer = parse_reply(incoming.body)
         except Unreadable as error:
-            log.warning("rpc.answer_unread", broker=self.where, error=str(error))
+            log.warning("rpc.reply_unreadable", broker=self.where, error=str(error))
             return
         waiting = self._waiting.get(answer.message_id)
         if waiting is None:
-            log.debug("rpc.answer_late", broker=self.where)
+            log.debug("rpc.reply_late", broker=self.where)
             return
         waiting.is_alive = True
         if answer.is_last:
@@ -156,13 +156,13 @@ class Link:
 
     async def call(
         self, topic: str, method: str, arguments: dict[str, Any], *, version: str, silence_s: float, left_s: float
-    ) -> Answer:
+    ) -> Reply:
         """Send a call and wait for its answer; ``silence_s`` is how long nothing at all may be heard.
 
         ``left_s`` is how long it is waited for at most.  A call that no service has taken by then, or in the silence,
         is dropped by the broker: nobody waits for what would come of it.
 
-        :raises NobodyListens: it was not sent.
+        :raises NoListener: it was not sent.
         :raises Unanswered: it was, perhaps.
         """
         reply_to = ReplyTo(queue=self._replies, message_id=uuid4().hex, alive_every_s=ALIVE_EVERY_S)
@@ -174,7 +174,7 @@ class Link:
         finally:
             del self._waiting[reply_to.message_id]
 
-    async def _answer_of(self, waiting: _Waiting, method: str, silence_s: float) -> Answer:
+    async def _answer_of(self, waiting: _Waiting, method: str, silence_s: float) -> Reply:
         while waiting.answer is None:
             if self.is_lost:
                 raise Unanswered(f"the connection to RabbitMQ at {self.where} was lost before {method} was answered")
@@ -188,7 +188,7 @@ class Link:
     async def cast_fanout(self, topic: str, method: str, arguments: dict[str, Any], *, version: str) -> None:
         """Send to all services of a topic, and wait until the broker has it.
 
-        :raises NobodyListens: none of them has bound a queue; nothing was sent.
+        :raises NoListener: none of them has bound a queue; nothing was sent.
         :raises RpcUnavailable: the broker did not confirm it.
         """
         body = message(method, arguments, version=version, unique_id=uuid4().hex)
@@ -198,7 +198,7 @@ class Link:
     async def probe_fanout(self, topic: str) -> None:
         """Find out whether services of a topic have made their exchange; it goes with the last of them.
 
-        :raises NobodyListens: they have not.
+        :raises NoListener: they have not.
         :raises RpcUnavailable: the broker did not say.
         """
         async with self._fanout(topic, "a question"):
@@ -214,9 +214,7 @@ class Link:
                     exchange = await channel.get_exchange(name, ensure=True)
                 yield exchange
         except ChannelNotFoundEntity as error:
-            raise NobodyListens(
-                f"no {topic} service listens: RabbitMQ at {self.where} has no exchange {name}"
-            ) from error
+            raise NoListener(f"no {topic} service listens: RabbitMQ at {self.where} has no exchange {name}") from error
         except LOST as error:
             raise RpcUnavailable(f"RabbitMQ at {self.where} went away before it had {what}") from error
 
@@ -236,10 +234,10 @@ class Link:
             with anyio.fail_after(CONFIRM_S):
                 await exchange.publish(sent, routing_key, mandatory=True)
         except PublishError as error:
-            raise NobodyListens(
+            raise NoListener(
                 f"nobody listens: RabbitMQ at {self.where} has no queue for {routing_key or exchange.name}"
             ) from error
         except ChannelNotFoundEntity as error:
-            raise NobodyListens(f"nobody listens: RabbitMQ at {self.where} has no exchange {exchange.name}") from error
+            raise NoListener(f"nobody listens: RabbitMQ at {self.where} has no exchange {exchange.name}") from error
         except LOST as error:
             raise Unanswered(f"RabbitMQ at {self.where} went away while a message was handed to it") from error

@@ -33,7 +33,7 @@ class ReplyTo:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """What came back for one call."""
 
     message_id: str
@@ -76,7 +76,7 @@ def message(
     return json.dumps({"oslo.version": VERSION, "oslo.message": json.dumps(inner)}).encode()
 
 
-def parse_answer(body: bytes) -> Answer:
+def parse_reply(body: bytes) -> Reply:
     """Read what came to the queue of answers.
 
     :raises Unreadable: it is not an answer, or of another major version of the envelope.
@@ -92,7 +92,7 @@ def parse_answer(body: bytes) -> Answer:
         inner = _read(outer["oslo.message"])
         failure = inner.get("failure")
         error, traceback = _failure(failure) if failure else (None, "")
-        return Answer(
+        return Reply(
             message_id=_text(inner["_msg_id"]),
             is_last=bool(inner.get("ending", True)),
             result=inner.get("result"),

@@ -4,7 +4,7 @@
 
     RpcError
       RpcUnavailable     it did not get through, and a later call may
-        NobodyListens    the broker is there, and has nobody to hand the message to
+        NoListener    the broker is there, and has nobody to hand the message to
         Unanswered       it was sent, and no answer came: whether it was carried out is not known
       RemoteError        it was carried out there, and failed
       Unreadable         the answer is not one that this version understands
@@ -19,7 +19,7 @@ class RpcUnavailable(RpcError):
     """The broker, or whoever should answer, is away."""
 
 
-class NobodyListens(RpcUnavailable):
+class NoListener(RpcUnavailable):
     """Nothing was sent: no service has bound a queue for this."""
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from bringup.placement.exposure import is_here
 from bringup.placement.tls import Trust
+from bringup.placement.unencrypted import is_local_host
 
 SCHEME = "rabbit"
 PORT = 5672
@@ -55,11 +55,11 @@ class Broker:
     """0: none."""
 
     @property
-    def in_the_clear(self) -> str | None:
+    def unencrypted(self) -> str | None:
         """Say that user, password and records can be read on the way; None: they cannot, or do not leave this host."""
         if self.tls is not None:
             return None
-        open_ones = [endpoint.where for endpoint in self.endpoints if not is_here(endpoint.host)]
+        open_ones = [endpoint.where for endpoint in self.endpoints if not is_local_host(endpoint.host)]
         if not open_ones:
             return None
         return f"user, password and records go to RabbitMQ at {', '.join(open_ones)} unencrypted: {ENCRYPTED}"

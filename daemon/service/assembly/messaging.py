@@ -36,6 +36,6 @@ async def opened_messaging(settings: Settings) -> AsyncIterator["Rpc | None"]:
         raise SettingsError([NO_AIO_PIKA]) from error
     messaging = settings.messaging
     async with opened_rpc(broker_of(settings), in_flight=messaging.requests, deadline_s=messaging.deadline) as rpc:
-        if rpc.in_the_clear:
-            log.warning("rpc.in_the_clear", message=rpc.in_the_clear)
+        if rpc.unencrypted:
+            log.warning("rpc.unencrypted", message=rpc.unencrypted)
         yield rpc

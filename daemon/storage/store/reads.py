@@ -119,7 +119,7 @@ def _migrations(rows: Iterable[Any]) -> list[Migration]:
     for row in rows:
         migration = migration_of(row)
         if migration is None:
-            log.error("store.row_left_out", error=f"a migration names the instance {ascii(row.instance_uuid)[:SHOWN]}")
+            log.error("store.row_ignored", error=f"a migration names the instance {ascii(row.instance_uuid)[:SHOWN]}")
         else:
             found.append(migration)
     return found

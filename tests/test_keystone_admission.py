@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bringup.placement.knocking import AT_ONCE_S, TOO_LONG_S, may_log_in
+from bringup.placement.keystone import AT_ONCE_S, TOO_LONG_S, may_log_in
 
 DRAWS = st.floats(0, 1, exclude_max=True)
 

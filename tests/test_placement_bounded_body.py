@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from bringup.placement.auth import NoAuth
+from bringup.placement.bounded_body import ID_LIMIT, clean_id
 from bringup.placement.client import connect
 from bringup.placement.errors import PlacementError
-from bringup.placement.reading import ID_LIMIT, clean_id
 from support.placement import TOKEN, a_client, a_peer, an_answer
 
 pytestmark = pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""One whole answer of Placement."""
+"""Response of Placement or Keystone, read whole."""
 
 import json
 from collections.abc import Collection
@@ -8,44 +8,44 @@ from typing import Any, Final
 import httpx
 
 from bringup.placement.auth import TOKEN_HEADER
+from bringup.placement.bounded_body import NotReadable, clean_id, read_bounded
 from bringup.placement.errors import NotUnderstood
-from bringup.placement.reading import NotReadable, clean_id, read_bounded
 
 REQUEST_ID: Final = "x-openstack-request-id"
 BODY_LIMIT: Final = 32 * 1024 * 1024
-"""Bytes of one answer; the allocations of a host with 10 000 instances are about 2 MB."""
+"""Bytes of a response; the allocations of a host with 10 000 instances are about 2 MB."""
 
 DRAIN_LIMIT: Final = 64 * 1024
 
 
 def request_id_of(headers: httpx.Headers, *, secrets: Collection[str] = ()) -> str | None:
-    """Give what Placement's own log calls the request that these headers answer."""
+    """Return the request id in the headers, as in Placement's log."""
     return clean_id(headers.get(REQUEST_ID), secrets=secrets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What came back for one request."""
+class Response:
+    """Response to one request."""
 
     what: str
-    """What was asked of whom, without secrets: "GET /resource_providers of Placement at ..."."""
+    """The request, without secrets: "GET /resource_providers of Placement at ..."."""
     status: int
     headers: httpx.Headers = field(repr=False)
     body: bytes = field(repr=False)
     named: str = "placement.url names Placement"
-    """What an operator checks where this is an answer of something else."""
+    """The setting to check where another service responded."""
     secrets: Collection[str] = field(default=(), repr=False)
-    """What must not come out of it, should it echo one."""
+    """Secrets that an echo must not reveal."""
 
     @property
     def request_id(self) -> str | None:
-        """What Placement's own log calls this request."""
+        """The request id, as in Placement's log."""
         return request_id_of(self.headers, secrets=self.secrets)
 
     def json(self) -> Any:
-        """Read the body.
+        """Parse the body as JSON.
 
-        :raises NotUnderstood: it is not JSON, or not all of it.
+        :raises NotUnderstood: it is not JSON, or incomplete.
         """
         try:
             return json.loads(self.body)
@@ -56,15 +56,15 @@ class Answer:
             ) from error
 
     def not_understood(self, why: str) -> NotUnderstood:
-        """Make the error that says that this answer is not one of whom it should be."""
+        """Return the error for a response of another service."""
         hint = f"check that {self.named} and not another service or a page of a proxy"
         return NotUnderstood(self.what, f"{why}; {hint}", status=self.status, request_id=self.request_id)
 
 
-async def read_whole(response: httpx.Response, what: str) -> bytes:
-    """Read an answer that was opened as a stream.
+async def read_body(response: httpx.Response, what: str) -> bytes:
+    """Read the body of a response that was opened as a stream.
 
-    :raises NotUnderstood: it is too long, or encoded though nobody asked for that.
+    :raises NotUnderstood: it is too long, or encoded although that was not requested.
     """
     try:
         return await read_bounded(response, BODY_LIMIT)
@@ -75,7 +75,7 @@ async def read_whole(response: httpx.Response, what: str) -> bytes:
 
 
 async def drain(response: httpx.Response) -> None:
-    """Read away a short answer of which only the head is of use, so that its connection serves on; else close it."""
+    """Discard a short body, so that the connection can be used again; close a longer one."""
     length = response.headers.get("Content-Length", "")
     try:
         if length.isdecimal() and int(length) <= DRAIN_LIMIT:

@@ -1,4 +1,4 @@
-"""Reading answers of others: so much and no more, as it came, and what they call a request in words that are safe."""
+"""Bodies of foreign responses, read up to a limit and without decoding, and request ids made safe for messages."""
 
 import re
 from collections.abc import AsyncIterator, Collection
@@ -7,20 +7,20 @@ from typing import Final
 import httpx
 
 IDENTITY: Final = {"Accept-Encoding": "identity"}
-"""A few megabytes that were compressed can be gigabytes: nobody asks for that."""
+"""No compression is requested: a few compressed megabytes can be gigabytes."""
 ID_LIMIT: Final = 64
 NOT_IN_IDS: Final = re.compile(r"[^0-9A-Za-z._:-]")
-"""An id goes into log lines and error messages, and is looked for in another log: nothing else is of use there."""
+"""An id is written to log lines and messages, and searched in another log: no other characters are needed."""
 
 
 class NotReadable(Exception):
-    """The body of an answer is longer than it may be, or encoded; the text says which."""
+    """The body of a response is too long or encoded; the message names which."""
 
 
 async def read_bounded(response: httpx.Response, limit: int) -> bytes:
-    """Read an answer that was opened as a stream, as it came: no encoding is undone.
+    """Read the body of a response that was opened as a stream, without decoding.
 
-    :raises NotReadable: it is too long, or encoded though nobody asked for that.
+    :raises NotReadable: it is too long, or encoded although that was not requested.
     """
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
@@ -35,7 +35,7 @@ async def read_bounded(response: httpx.Response, limit: int) -> bytes:
 
 
 class _Bounded(httpx.AsyncByteStream):
-    """A stream that ends in an error where it is too long."""
+    """Stream that raises where it is too long."""
 
     def __init__(self, stream: httpx.AsyncByteStream, limit: int) -> None:
         self._stream = stream
@@ -58,7 +58,7 @@ def _too_long(limit: int) -> NotReadable:
 
 
 def clean_id(text: str | None, *, secrets: Collection[str] = ()) -> str | None:
-    """Give what somebody else calls a request, as far as it can be an id; None where it is none, or holds a secret."""
+    """Return a foreign request id, reduced to safe characters; None where it is none, or contains a secret."""
     if text is None or any(secret in text for secret in secrets if secret):
         return None
     return NOT_IN_IDS.sub("", text[: 4 * ID_LIMIT])[:ID_LIMIT] or None

@@ -15,9 +15,9 @@ from bringup.placement.credentials import Identity, Named, Password
 from bringup.placement.errors import GateClosed, NotUnderstood, PlacementError, Unauthorized, Unreachable
 from bringup.placement.gate import Waiting, pass_gate
 from bringup.placement.keystone import KeystoneAuth
-from bringup.placement.stopwatch import Stopwatch
+from bringup.placement.server_timing import ServerTiming
 from bringup.placement.tls import Trust, context
-from bringup.placement.update_with_generation import revise
+from bringup.placement.update_with_generation import update_with_generation
 from support.certificates import Ca
 from support.faulty_proxy import Proxy, a_proxy
 from support.keystone import PASSWORD, Cloud, a_cloud
@@ -54,7 +54,7 @@ async def test_a_login_is_preceded_by_one_question_without_a_token_and_one_token
             for _ in range(3):
                 await client.request("GET", PROVIDERS)
     assert asked(keystone) == [KNOCK, LOGIN]
-    assert (auth.knocks, auth.logins, keystone.connections) == (1, 1, 1)
+    assert (auth.probes, auth.logins, keystone.connections) == (1, 1, 1)
 
 
 async def test_a_keystone_that_takes_a_second_is_busy_and_is_not_asked_for_a_token(cloud: Cloud) -> None:
@@ -195,22 +195,22 @@ async def test_a_login_in_the_middle_of_the_work_waits_its_turn_too(cloud: Cloud
                 return (await client.request("GET", PROVIDERS)).status
 
             with capture_logs() as logs:
-                assert await revise("read it", once, wait_s=LONG_S) == 200
+                assert await update_with_generation("read it", once, wait_s=LONG_S) == 200
     assert asked(keystone) == [KNOCK, KNOCK, LOGIN]
-    (again,) = [line for line in logs if line["event"] == "placement.again"]
+    (again,) = [line for line in logs if line["event"] == "placement.retry"]
     assert 0 <= again["wait_s"] <= 2
 
 
 async def test_a_server_far_away_is_not_a_busy_one() -> None:
     """What setting the connection up took is not counted, and what the server took is."""
-    watch = Stopwatch()
+    timing = ServerTiming()
     with a_peer(DOCUMENT) as keystone:
         async with connect(keystone.url, auth=None) as client:
             http = client._http
             await anyio.sleep(2)
-            request = http.build_request("GET", keystone.url, extensions={"trace": watch.note})
+            request = http.build_request("GET", keystone.url, extensions={"trace": timing.trace})
             response = await http.send(request, stream=True)
-            took_s = watch.took_s(response)
+            took_s = timing.took_s(response)
             await response.aclose()
     assert 0 <= took_s < 2
 

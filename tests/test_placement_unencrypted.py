@@ -13,9 +13,9 @@ from bringup.placement.catalogue import Wanted
 from bringup.placement.client import PlacementClient, connect
 from bringup.placement.credentials import Identity, Named, Password
 from bringup.placement.errors import NotUnderstood, PlacementError
-from bringup.placement.exposure import is_open
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.tls import Trust, context
+from bringup.placement.unencrypted import is_unencrypted
 from support.certificates import Ca
 from support.computer import a_computer
 from support.faulty_proxy import a_proxy
@@ -53,12 +53,12 @@ def an_auth(url: str) -> KeystoneAuth:
     ],
 )
 def test_what_goes_to_another_host_without_tls_can_be_read(url: str, *, open_: bool) -> None:
-    assert is_open(url) is open_
+    assert is_unencrypted(url) is open_
 
 
 async def said(url: str, auth: KeystoneAuth | NoAuth | None) -> list[str]:
     async with connect(url, auth=auth) as client:
-        return client.in_the_clear
+        return client.unencrypted
 
 
 async def test_it_is_said_which_secret_can_be_read() -> None:
@@ -206,5 +206,5 @@ def test_it_is_said_before_anything_is_sent_and_where_nothing_answers(tmp_path: 
 
     assert (checked.code, ended.code) == (69, 69)
     assert sentence in checked.out
-    assert [event["message"] for event in ended.named("placement.in_the_clear")] == [sentence]
+    assert [event["message"] for event in ended.named("placement.unencrypted")] == [sentence]
     assert "s3cr3t" not in checked.out + checked.err + ended.out + ended.err

@@ -1,7 +1,7 @@
-"""How long a server took for one request: the time between, without the way there and back.
+"""Processing time of a server for one request, without network round trips.
 
-A Keystone that is far away is not a busy one.  What setting up the connection took does not count either, but for the
-handshake of TLS, which the server works on like on the request.
+A Keystone that is far away is not a busy one.  The time for setting up the connection is subtracted too, except the TLS
+handshake, which the server works on like on the request.
 """
 
 import socket
@@ -14,21 +14,21 @@ import httpx
 
 TCP_INFO_SIZE: Final = 152
 MIN_RTT_AT: Final = 148
-"""Where ``tcpi_min_rtt`` (microseconds) is in Linux' ``struct tcp_info``."""
+"""Offset of ``tcpi_min_rtt`` (microseconds) in Linux' ``struct tcp_info``."""
 NOT_MEASURED: Final = 0xFFFFFFFF
 
 
-class Stopwatch:
-    """Hears of the steps of one request: give :meth:`note` as its extension ``trace``."""
+class ServerTiming:
+    """Timing of one request; :meth:`trace` is its extension ``trace`` of httpx."""
 
     def __init__(self) -> None:
-        """Begin now."""
+        """Start the clock."""
         self._began = time.monotonic()
         self._ended: float | None = None
         self._is_new_tls = False
 
-    async def note(self, event: str, _: Any) -> None:
-        """Take note of a step that httpcore tells of."""
+    async def trace(self, event: str, _: Any) -> None:
+        """Record a step that httpcore reports."""
         match event.rpartition(".")[0], event.rpartition(".")[2]:
             case "connection.connect_tcp", "complete":
                 self._began = time.monotonic()
@@ -38,7 +38,7 @@ class Stopwatch:
                 self._ended = time.monotonic()
 
     def took_s(self, response: httpx.Response) -> float:
-        """Give how long the server took."""
+        """Return the processing time of the server in seconds."""
         ended = time.monotonic() if self._ended is None else self._ended
         stream = response.extensions.get("network_stream")
         trips = 1
@@ -51,7 +51,7 @@ class Stopwatch:
 
 
 def _round_trip_s(connection: Any) -> float:
-    """Give the shortest round trip that the kernel has seen on a connection; 0 where it cannot tell."""
+    """Return the shortest round trip of a connection by the kernel, in seconds; 0 where it is unknown."""
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
     except (OSError, AttributeError):

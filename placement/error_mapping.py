@@ -1,8 +1,7 @@
-"""Transient or permanent: decided here, once, for every way in which a request can end.
+"""Mapping of failed requests to errors, transient or permanent, in two tables: httpx's exceptions, and status codes.
 
-Two tables: httpx's exceptions, and status codes.  A test proves the first complete.
-
-TLS and name errors count as transient: at boot the clock may not be set yet, nor the resolver be up.
+A test proves that the first is complete.  TLS and name errors count as transient: at boot the clock may not be set yet,
+and the resolver may not run.
 """
 
 import errno
@@ -16,10 +15,10 @@ from typing import Final
 
 import httpx
 
-from bringup.placement.answers import Answer
 from bringup.placement.errors import Conflict, NotFound, NotUnderstood, PlacementError, Unauthorized, Unreachable
 from bringup.placement.microversions import read_refusal
 from bringup.placement.problems import plain, read_problem
+from bringup.placement.response import Response
 from bringup.placement.retry_after import retry_after_of
 
 BY_EXCEPTION: Final[Mapping[type[Exception], tuple[type[PlacementError], str]]] = MappingProxyType(
@@ -44,9 +43,9 @@ BY_EXCEPTION: Final[Mapping[type[Exception], tuple[type[PlacementError], str]]] 
         UnicodeError: (NotUnderstood, "the host name of placement.url is not one"),
     }
 )
-"""``TimeoutError`` is the deadline of the whole request.  httpx lets through ``ssl.SSLError``, of a server that says
-after the handshake only, as TLS 1.3 does, that it wants a certificate; and ``UnicodeError``, the resolver's, for a
-label of a host name that is too long.
+"""``TimeoutError`` is the deadline of the whole request.  httpx does not wrap ``ssl.SSLError``, of a server that
+requires a certificate and reports it after the handshake (TLS 1.3), and ``UnicodeError``, the resolver's for a label of
+a host name that is too long.
 """
 
 BY_STATUS: Final[Mapping[int, type[PlacementError]]] = MappingProxyType(
@@ -63,7 +62,7 @@ BY_STATUS: Final[Mapping[int, type[PlacementError]]] = MappingProxyType(
         505: NotUnderstood,
     }
 )
-"""What is not here: 5xx is transient, all else is not understood."""
+"""Other 5xx are transient, all other statuses are not understood."""
 
 ADVICE: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -86,7 +85,7 @@ BY_CERTIFICATE: Final[Mapping[int, str]] = MappingProxyType(
         64: "the address that is asked must be one of its names",
     }
 )
-"""What to do, by OpenSSL's code of why a certificate was not accepted."""
+"""Advice by OpenSSL's code of a certificate error."""
 
 
 _OURS = "it does not accept our certificate; check placement.cert_file"
@@ -103,11 +102,11 @@ BY_ALERT: Final[Mapping[str, str]] = MappingProxyType(
         "CERTIFICATE_UNKNOWN": _OURS,
     }
 )
-"""What TLS says without a look at a certificate, by the end of OpenSSL's name of it."""
+"""TLS errors other than those of a certificate, by the end of OpenSSL's name."""
 
 
-def failure_of(error: Exception, what: str, *, request_id: str | None = None) -> PlacementError:
-    """Say what an exception means that came instead of an answer, or in the midst of one."""
+def error_from_exception(error: Exception, what: str, *, request_id: str | None = None) -> PlacementError:
+    """Return the error for an exception that ended a request before or within its response."""
     kind, why = next(BY_EXCEPTION[base] for base in type(error).__mro__ if base in BY_EXCEPTION)
     failure = kind(what, _cause(error) or why, request_id=request_id)
     if isinstance(failure, Unreachable):
@@ -115,11 +114,11 @@ def failure_of(error: Exception, what: str, *, request_id: str | None = None) ->
     return failure
 
 
-def refusal_of(answer: Answer, *, secrets: Collection[str] = ()) -> PlacementError:
-    """Say what an answer means that is not a 2xx; ``secrets`` are kept out of it."""
+def error_from_response(answer: Response, *, secrets: Collection[str] = ()) -> PlacementError:
+    """Return the error for a response that is not a 2xx, without ``secrets``."""
     problem = read_problem(answer.body, secrets=secrets)
     request_id = answer.request_id or problem.request_id
-    kind = reaction_to(answer.status)
+    kind = error_class_of(answer.status)
     parts = (f"answered {answer.status}", _redirect(answer) or problem.words, ADVICE.get(answer.status, ""))
     why = "; ".join(part for part in parts if part)
     error = kind(answer.what, why, status=answer.status, request_id=request_id, code=problem.code)
@@ -131,12 +130,12 @@ def refusal_of(answer: Answer, *, secrets: Collection[str] = ()) -> PlacementErr
     return error
 
 
-def reaction_to(status: int) -> type[PlacementError]:
-    """Say what a status means that is not a 2xx."""
+def error_class_of(status: int) -> type[PlacementError]:
+    """Return the class of error for a status that is not a 2xx."""
     return BY_STATUS.get(status, Unreachable if httpx.codes.is_server_error(status) else NotUnderstood)
 
 
-def _redirect(answer: Answer) -> str:
+def _redirect(answer: Response) -> str:
     location = answer.headers.get("Location")
     if not httpx.codes.is_redirect(answer.status) or location is None:
         return ""
@@ -149,13 +148,13 @@ def _redirect(answer: Answer) -> str:
 
 
 def _cause(error: Exception) -> str | None:
-    """Say what the operating system said, where it is in the chain."""
+    """Return the message of TLS or the operating system from the chain of causes; None where there is none."""
     for inner in _chain(error):
         if isinstance(inner, ssl.SSLCertVerificationError):
-            # An error that was not raised by OpenSSL has no code.
+            # An error that OpenSSL did not raise has no code.
             advice = BY_CERTIFICATE.get(getattr(inner, "verify_code", 0))
-            said = f"its certificate is not accepted: {plain(inner.verify_message)}"
-            return said if advice is None else f"{said}; {advice}"
+            message = f"its certificate is not accepted: {plain(inner.verify_message)}"
+            return message if advice is None else f"{message}; {advice}"
         if isinstance(inner, ssl.SSLError):
             reason = getattr(inner, "reason", None) or ""
             return BY_ALERT.get(reason.rpartition("ALERT_")[2], "TLS cannot be agreed on")

@@ -15,14 +15,14 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.conductor.calls import Conductor
 from bringup.daemon.openstack.conductor.decoding import (
     EXPECTED_ATTRS,
-    Look,
+    RecordState,
     Row,
     devices_by_instance,
     each_of_its_own,
     instance_row,
-    looks_by_instance,
     names_an_instance,
     one_of_each,
+    record_states_by_instance,
     unreadable,
     uuid_of,
 )
@@ -88,19 +88,21 @@ class Reader:
 
         return [answer(uuid) for uuid in uuids]
 
-    async def look_round(self, asked: Sequence[tuple[str, str]]) -> list[tuple[Look, list[Migration]] | StoreError]:
-        """Look at the records, and then at the migrations: one that was begun in between is seen."""
+    async def state_round(
+        self, asked: Sequence[tuple[str, str]]
+    ) -> list[tuple[RecordState, list[Migration]] | StoreError]:
+        """RecordState at the records, and then at the migrations: one that was begun in between is seen."""
         uuids = sorted({uuid for uuid, _ in asked})
-        looks, strange = looks_by_instance(await self._listed(uuids, attributes=()))
+        looks, strange = record_states_by_instance(await self._listed(uuids, attributes=()))
         moves = {host: await self._moves(host, AWAY_STATUSES) for host in {host for _, host in asked}}
 
-        def answer(uuid: str, host: str) -> tuple[Look, list[Migration]] | StoreError:
+        def answer(uuid: str, host: str) -> tuple[RecordState, list[Migration]] | StoreError:
             # One that names no instance may be any that is missing.
             record, mine = looks.get(uuid, strange), moves[host].get(uuid, [])
             if record is None:
-                return RecordNotFound(f"cannot look at instance {uuid}: there is no such record")
+                return RecordNotFound(f"cannot record_state at instance {uuid}: there is no such record")
             if isinstance(record, Unreadable):
-                return StoreError(f"cannot look at instance {uuid}: {record}")
+                return StoreError(f"cannot record_state at instance {uuid}: {record}")
             return mine if isinstance(mine, StoreError) else (record, mine)
 
         return [answer(uuid, host) for uuid, host in asked]

@@ -6,9 +6,15 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from bringup.placement.answers import Answer
+from bringup.placement.error_mapping import (
+    BY_EXCEPTION,
+    BY_STATUS,
+    error_class_of,
+    error_from_exception,
+    error_from_response,
+)
 from bringup.placement.errors import Conflict, NotFound, NotUnderstood, PlacementError, Unauthorized, Unreachable
-from bringup.placement.reactions import BY_EXCEPTION, BY_STATUS, failure_of, reaction_to, refusal_of
+from bringup.placement.response import Response
 from bringup.placement.retry_after import parse_retry_after
 from support.placement import an_answer
 
@@ -36,7 +42,7 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 def a_refusal(status: int, content: object = None, **headers: str) -> PlacementError:
     given = httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()})
     body = an_answer(content=content).partition(b"\r\n\r\n")[2]
-    return refusal_of(Answer(what="GET / of Placement at http://p", status=status, headers=given, body=body))
+    return error_from_response(Response(what="GET / of Placement at http://p", status=status, headers=given, body=body))
 
 
 def test_every_exception_of_httpx_has_a_reaction() -> None:
@@ -67,7 +73,7 @@ TRANSIENT_EXCEPTIONS = [
 
 @pytest.mark.parametrize("kind", BY_EXCEPTION, ids=lambda kind: kind.__name__)
 def test_what_time_can_mend_is_transient_and_the_rest_is_not(kind: type[Exception]) -> None:
-    error = failure_of(kind.__new__(kind), "GET / of Placement at http://p", request_id="req-9")
+    error = error_from_exception(kind.__new__(kind), "GET / of Placement at http://p", request_id="req-9")
     assert error.transient is (kind in TRANSIENT_EXCEPTIONS)
     assert str(error).startswith("cannot GET / of Placement at http://p: ")
     assert str(error).endswith(" (request req-9)")
@@ -77,7 +83,7 @@ def test_an_exception_that_httpx_may_add_is_taken_for_its_base() -> None:
     class NewReadError(httpx.ReadError):
         pass
 
-    assert isinstance(failure_of(NewReadError("?"), "GET /"), Unreachable)
+    assert isinstance(error_from_exception(NewReadError("?"), "GET /"), Unreachable)
 
 
 UNTRUSTED = ssl.SSLCertVerificationError(1, "x")
@@ -98,7 +104,7 @@ def test_the_reason_is_the_one_of_the_operating_system(inner: Exception, expecte
     error = httpx.ConnectError("All connection attempts failed")
     middle = OSError("All connection attempts failed")
     error.__cause__, middle.__cause__ = middle, inner
-    assert failure_of(error, "GET /").why == expected
+    assert error_from_exception(error, "GET /").why == expected
 
 
 STATUSES = {
@@ -115,7 +121,7 @@ def test_a_status_has_one_reaction(status: int, expected: type[PlacementError]) 
     error = a_refusal(
         status, {"errors": [{"detail": "Because.", "code": "placement.x"}]}, x_openstack_request_id="req-1"
     )
-    assert type(error) is expected is reaction_to(status)
+    assert type(error) is expected is error_class_of(status)
     assert (error.status, error.request_id, error.code) == (status, "req-1", "placement.x")
     assert f"answered {status}; Because." in error.message
     assert error.message.endswith("(request req-1)")

@@ -21,7 +21,7 @@ from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.service.assembly import utc_now
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import NO_JOURNAL
-from bringup.daemon.storage.journal.sqlite import opened
+from bringup.daemon.storage.journal.sqlite import open_journal
 from bringup.drivers.simulated import SimulatedDriver, Verb
 
 # As an operator installs it: without what the tests need, and with its byte code written.
@@ -97,7 +97,7 @@ def journal(count: int, limit: int, written: int, shrink: int = 1) -> dict[str, 
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory)
             async with (
-                opened(path / "journal.sqlite", boot_id="1", keep_runs=50, keep_days=90, now=utc_now) as journal,
+                open_journal(path / "journal.sqlite", boot_id="1", keep_runs=50, keep_days=90, now=utc_now) as journal,
                 opened_host(
                     path,
                     count=count,

@@ -9,7 +9,7 @@ from bringup.daemon.decisions.actions import DestroyEvacuated, PlugVifs
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem, RunResult
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.storage.journal import KeptDisks, NewRun
-from bringup.daemon.storage.journal.sqlite import opened
+from bringup.daemon.storage.journal.sqlite import open_journal
 from support.command_lines import Site
 from support.hosts import HOST, instance, now
 from support.records import uuid_of
@@ -39,7 +39,7 @@ def has_run(site: Site) -> None:
             problem=Problem("plug_vifs", "VirtualInterfacePlugError", "port binding\nfailed"),
             instance=instance(1),
         )
-        async with opened(path, boot_id=uuid_of(8), keep_runs=9, keep_days=9, now=now) as journal:
+        async with open_journal(path, boot_id=uuid_of(8), keep_runs=9, keep_days=9, now=now) as journal:
             await journal.begin_run(NewRun(run_id=RUN, boot_id=uuid_of(8), host=HOST, began_at=now()))
             await journal.began(uuid_of(1), Step("vifs", PlugVifs()), ("vifs",))
             journal.ended(uuid_of(1), Step("vifs", PlugVifs()), RuntimeError("no port"))

@@ -24,7 +24,7 @@ from bringup.daemon.recovery.settle_again import Again, settle_again
 from bringup.daemon.service.retry_request import retry
 from bringup.daemon.service.standby import stand_by
 from bringup.daemon.storage.journal import Journal
-from bringup.daemon.storage.journal.sqlite import opened
+from bringup.daemon.storage.journal.sqlite import open_journal
 from bringup.daemon.storage.store.base import Records
 from bringup.daemon.storage.store.sql import SqlStore
 from bringup.drivers.needs import MetBy
@@ -59,7 +59,7 @@ class Waiting:
         faults: Sequence[Fault] = (),
     ) -> AsyncIterator["Host"]:
         async with (
-            opened(self.journal_path, boot_id=BOOT, keep_runs=50, keep_days=90, now=now) as journal,
+            open_journal(self.journal_path, boot_id=BOOT, keep_runs=50, keep_days=90, now=now) as journal,
             arranged(
                 records,
                 guests=[guest(1, power, needs=needs)],

@@ -19,7 +19,7 @@ from bringup.daemon.decisions.states import VmState
 from bringup.daemon.errors import JournalError, Refused
 from bringup.daemon.storage.journal import InFlight, KeptDisks, Left, NewRun, Past
 from bringup.daemon.storage.journal.history import read
-from bringup.daemon.storage.journal.sqlite import SqliteJournal, opened
+from bringup.daemon.storage.journal.sqlite import SqliteJournal, open_journal
 from bringup.drivers.base import RebootType
 from support.drivers import uuid_of
 from support.hosts import HOST, instance
@@ -59,7 +59,7 @@ class Host:
 
     @asynccontextmanager
     async def journal(self) -> AsyncIterator[SqliteJournal]:
-        async with opened(
+        async with open_journal(
             self.path, boot_id=uuid_of(self.boot), keep_runs=self.keep_runs, keep_days=90, now=self.clock
         ) as journal:
             yield journal

@@ -32,7 +32,7 @@ from bringup.daemon.service.retry_request import retry
 from bringup.daemon.status.timeline_of_run import timeline_of
 from bringup.daemon.storage.journal import Journal, KeptDisks, NewRun
 from bringup.daemon.storage.journal.history import DamagedJournal, History, damage, read
-from bringup.daemon.storage.journal.sqlite import SqliteJournal, opened
+from bringup.daemon.storage.journal.sqlite import SqliteJournal, open_journal
 from bringup.drivers.base import Driver
 from bringup.drivers.simulated import Scenario, SimulatedDriver
 from support import process
@@ -67,7 +67,7 @@ def directory() -> Iterator[Path]:
 @asynccontextmanager
 async def a_journal(directory: Path, boot: int) -> AsyncIterator[SqliteJournal]:
     path = directory / "journal.sqlite"
-    async with opened(path, boot_id=uuid_of(boot), keep_runs=50, keep_days=90, now=now) as journal:
+    async with open_journal(path, boot_id=uuid_of(boot), keep_runs=50, keep_days=90, now=now) as journal:
         yield journal
 
 
@@ -415,7 +415,7 @@ def looks(history: History) -> Iterator[Callable[[], object]]:
     yield lambda: timeline_of(history, "last")
     yield history.kept_disks
     yield lambda: history.past(uuid_of(2), HOST, now())
-    yield lambda: history.owed(uuid_of(2))
+    yield lambda: history.not_back(uuid_of(2))
     yield history.held
     yield lambda: history.last_with(Kind.FAILED)
     yield lambda: history.failures(uuid_of(2))

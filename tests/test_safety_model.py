@@ -27,7 +27,7 @@ from bringup.daemon.recovery.context import Host, Start
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import Journal
-from bringup.daemon.storage.journal.sqlite import opened as opened_journal
+from bringup.daemon.storage.journal.sqlite import open_journal
 from bringup.daemon.storage.store.base import Records, Store
 from bringup.drivers.base import Driver
 from bringup.drivers.capacity import Capacity
@@ -148,7 +148,7 @@ class Machine(RuleBasedStateMachine):
 
         async with (
             open_sqlite(self.directory / "store.sqlite") as store,
-            opened_journal(
+            open_journal(
                 self.directory / "journal.sqlite", boot_id=uuid_of(self.boot), keep_runs=50, keep_days=90, now=now
             ) as journal,
         ):

@@ -112,7 +112,7 @@ async def test_a_server_that_is_read_only_for_a_while_costs_no_save(primary: Ser
             while done < MANY:
                 await anyio.lowlevel.checkpoint()
             await anyio.to_thread.run_sync(lambda: primary.only_read(only=True))
-            while not any(each["event"] == "store.away" for each in logged):
+            while not any(each["event"] == "store.unavailable" for each in logged):
                 await anyio.lowlevel.checkpoint()
             was_away.set()
             await anyio.to_thread.run_sync(lambda: primary.only_read(only=False))

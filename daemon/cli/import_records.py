@@ -119,7 +119,7 @@ async def import_guests(settings: "Settings") -> Imported:
     from bringup.daemon.service.assembly.libvirt import defined_guests
     from bringup.daemon.storage import state_directory
     from bringup.daemon.storage.journal.history import read
-    from bringup.daemon.storage.journal.queries import Owed
+    from bringup.daemon.storage.journal.queries import NotBack
     from bringup.daemon.storage.record_files.from_guests import keeping, records_of
 
     alive = assembly.alive(settings)
@@ -137,8 +137,8 @@ async def import_guests(settings: "Settings") -> Imported:
         found = records_of(guests, host, boot_id)
         known = await store.load_instances_by_uuid([instance.uuid for instance in found.instances])
         with read(settings.host.state_directory / assembly.JOURNAL) as history:
-            owed = Owed() if history is None else history.owed(boot_id)
-        return keeping(found, {instance.uuid: instance for instance in known}, owed, boot_id)
+            pending = NotBack() if history is None else history.not_back(boot_id)
+        return keeping(found, {instance.uuid: instance for instance in known}, pending, boot_id)
 
     return replace(await _store_all(settings, merge), transient=tuple(transient))
 

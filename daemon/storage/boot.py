@@ -113,6 +113,6 @@ def _ask_systemd() -> dict[str, str]:
         )
     except (OSError, subprocess.SubprocessError) as error:
         # A soft reboot is not seen then: what was done on the boot before it counts as done on this one.
-        log.warning("boot.systemd_not_asked", error=f"{type(error).__name__}: {error}")
+        log.warning("boot.systemd_not_queried", error=f"{type(error).__name__}: {error}")
         return {}
     return dict(line.split("=", 1) for line in ended.stdout.splitlines() if "=" in line)

@@ -127,7 +127,7 @@ def locked(path: Path) -> Iterator[None]:
         # Both: the file may not be there on a disk that is full, and be there for who comes when it is not any more.
         taken = [_taken(held, path, path, os.O_RDONLY | os.O_DIRECTORY), _taken(held, path, path / LOCK, os.O_RDWR)]
         if not any(taken):
-            log.warning("state_directory.keeps_no_locks", path=str(path))
+            log.warning("state_directory.no_locks", path=str(path))
             _take_socket(held, path)
         yield
 

@@ -123,7 +123,7 @@ def test_check_says_that_nothing_can_be_written(tmp_path: Path) -> None:
 def test_without_one_kind_of_locks_another_makes_the_daemon_the_only_one(tmp_path: Path) -> None:
     computer = in_the_directory(tmp_path)
     with computer.stay(wrapper=without("flock")) as daemon:
-        daemon.until("state_directory.keeps_no_locks")
+        daemon.until("state_directory.no_locks")
         daemon.until("service.ready")
         assert_said(
             computer.once(wrapper=without("flock")),
@@ -167,7 +167,7 @@ def test_with_records_elsewhere_a_file_system_without_any_locks_does_not_keep_th
 
     assert_said(ended, 0)
     assert ended.outcomes == {uuid_of(1): "initialized", uuid_of(2): "initialized", uuid_of(3): "held"}
-    assert ended.named("state_directory.keeps_no_locks")
+    assert ended.named("state_directory.no_locks")
     assert "keeps no locks" in str(ended.named("journal.not_written"))
 
 

@@ -182,7 +182,7 @@ def test_with_a_store_that_goes_and_comes_back_the_end_is_the_same(
                 away.start()
                 assert runner.run(world.config) == 0, (world.directory / "log").read_text()
                 away.join()
-                assert "store.away" in (world.directory / "log").read_text()
+                assert "store.unavailable" in (world.directory / "log").read_text()
                 assert_the_same(world, undisturbed)
     finally:
         server.stop()

@@ -12,7 +12,7 @@ from hypothesis import given
 
 from bringup.daemon.storage.identity import FILE, FORMAT
 from bringup.daemon.storage.journal import NewRun
-from bringup.daemon.storage.journal.sqlite import opened
+from bringup.daemon.storage.journal.sqlite import open_journal
 from bringup.daemon.storage.record_files import dump_records
 from bringup.drivers.simulated import Scenario, SimulatedGuest, dump_scenario
 from support.command_lines import Ended, Site
@@ -109,7 +109,7 @@ def test_history_ends_with_a_documented_code(border: Border, site: Site, chance:
     path = state / "journal.sqlite"
 
     async def fill() -> None:
-        async with opened(path, boot_id=uuid_of(8), keep_runs=9, keep_days=9, now=now) as journal:
+        async with open_journal(path, boot_id=uuid_of(8), keep_runs=9, keep_days=9, now=now) as journal:
             await journal.begin_run(NewRun(run_id=uuid_of(9), boot_id=uuid_of(8), host=HOST, began_at=now()))
 
     anyio.run(fill)

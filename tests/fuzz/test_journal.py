@@ -15,7 +15,7 @@ from bringup.daemon.errors import Refused, Temporary
 from bringup.daemon.status.timeline_of_run import timeline_of
 from bringup.daemon.storage.journal import NewRun
 from bringup.daemon.storage.journal.history import DamagedJournal, read
-from bringup.daemon.storage.journal.sqlite import opened
+from bringup.daemon.storage.journal.sqlite import open_journal
 from support.drivers import uuid_of
 from support.fuzzing import CHANCES, Border, fuzz
 from support.hosts import HOST, IN_MEMORY, now
@@ -26,7 +26,7 @@ RUN: Final = uuid_of(50)
 
 
 async def filled(path: Path, *, boot: int = 1, run: str = RUN) -> None:
-    async with opened(path, boot_id=uuid_of(boot), keep_runs=50, keep_days=90, now=now) as journal:
+    async with open_journal(path, boot_id=uuid_of(boot), keep_runs=50, keep_days=90, now=now) as journal:
         await journal.begin_run(NewRun(run_id=run, boot_id=uuid_of(boot), host=HOST, began_at=now()))
         for number in range(1, 4):
             await journal.settled(Outcome(uuid=uuid_of(number), kind=Kind.INITIALIZED, because=("vifs",), took_s=0.1))

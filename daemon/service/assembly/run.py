@@ -104,9 +104,9 @@ def make_executor(
 @asynccontextmanager
 async def opened_journal(settings: Settings, boot_id: str) -> AsyncIterator[Journal]:
     """Open the journal of this host, and close it at the end; one that cannot be used does not stop the start."""
-    from bringup.daemon.storage.journal.sqlite import opened
+    from bringup.daemon.storage.journal.sqlite import open_journal
 
-    async with opened(
+    async with open_journal(
         settings.host.state_directory / JOURNAL,
         boot_id=boot_id,
         keep_runs=settings.journal.keep_runs,

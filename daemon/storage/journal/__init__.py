@@ -1,4 +1,4 @@
-"""What was done and is being done, on disk before it is done: the words and the protocol are in ``base``."""
+"""Record of what was done and is being done, on disk before it is done; values and base class are in ``base``."""
 
 from bringup.daemon.storage.journal.base import (
     NO_JOURNAL,
@@ -11,7 +11,7 @@ from bringup.daemon.storage.journal.base import (
     Past,
     Settled,
 )
-from bringup.daemon.storage.journal.queries import Owed
+from bringup.daemon.storage.journal.queries import NotBack
 
 __all__ = [
     "NO_JOURNAL",
@@ -21,7 +21,7 @@ __all__ = [
     "KeptDisks",
     "Left",
     "NewRun",
-    "Owed",
+    "NotBack",
     "Past",
     "Settled",
 ]

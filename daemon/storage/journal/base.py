@@ -1,7 +1,7 @@
-"""What a journal remembers, as values, and what it must do.
+"""Values that a journal stores, and its base class.
 
-A run that was cut short goes on when the daemon starts again on the same boot: it keeps its ``run_id``, what was
-settled stays settled, what was in flight is looked at again.  On another boot a new run begins.
+A run that was interrupted continues when the daemon starts again on the same boot: it keeps its ``run_id``, settled
+instances stay settled, those that were in flight are checked again.  On another boot a new run starts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from bringup.daemon.decisions.states import TaskState, UnknownState, VmState, ta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """The columns that tell whether a record is still as a run left it; states as Nova writes them."""
+    """Columns that show whether a record is still as a run left it; states as Nova writes them."""
 
     host: str | None
     vm_state: str
@@ -24,7 +24,7 @@ class Left:
 
     @classmethod
     def of(cls, instance: Instance) -> "Left":
-        """Take them from a record."""
+        """Build it from a record."""
         task_state = instance.task_state
         return cls(
             host=instance.host,
@@ -33,47 +33,47 @@ class Left:
         )
 
     def states(self) -> tuple[VmState | UnknownState, TaskState | UnknownState | None]:
-        """Give the states as values."""
+        """Return the states as values."""
         return vm_state(self.vm_state), task_state(self.task_state)
 
 
 @dataclass(frozen=True, slots=True)
 class FailedBefore:
-    """An instance whose record a failure of ours has changed: set to ERROR, or its task state cleared."""
+    """An instance whose record a failure of bringup changed: set to ERROR, or its task state cleared."""
 
     was: Left
-    """How its record was when the run began to work on it."""
+    """Its record before the run changed it."""
     left: Left
-    """How the run left it."""
+    """Its record after the run."""
     is_of_boot: bool
     """It failed on this boot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An instance that the unfinished run has an outcome of."""
+    """An instance for which the unfinished run has an outcome."""
 
     outcome: Outcome
     """Without its record."""
     left: Left | None
-    """How its record was left; None where it was deleted or never read."""
+    """Its record after the run; None if it was deleted or never read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InFlight:
-    """An instance that was being worked on when the last run was cut short."""
+    """An instance that was in progress when the last run was interrupted."""
 
     because: tuple[str, ...] = ()
     """Names of the rules that had held, in order."""
     begun: tuple[str, ...] = ()
-    """Verbs that were begun and of which no end was written: done, half done or not done."""
+    """Verbs that were begun and whose end was not written: done, half done or not done."""
     done: tuple[str, ...] = ()
-    """Verbs that ended well, in order."""
+    """Verbs that succeeded, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """The run that begins, unless one goes on."""
+    """The run that starts, unless an interrupted one continues."""
 
     run_id: str
     boot_id: str
@@ -83,32 +83,32 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """What the journal knew when a run began."""
+    """Content of the journal when a run started."""
 
     run_id: str
-    """Of the run that goes on, else of the new one."""
+    """Of the run that continues, else of the new one."""
     attempt: int = 1
     """How many times this run was begun, this time included."""
     settled: Mapping[str, Settled] = field(default_factory=dict)
-    """By UUID; of the run that goes on, held and deferred instances left out."""
+    """By UUID; of the run that continues, without held and deferred instances."""
     in_flight: Mapping[str, InFlight] = field(default_factory=dict)
-    """By UUID; of the last run, if it was cut short, on this boot or on another."""
+    """By UUID; of the last run, if it was interrupted, on this boot or on another."""
     resumed: frozenset[str] = frozenset()
-    """Whose guest was brought back on this boot."""
+    """UUIDs of instances whose guest was brought back on this boot."""
     boot_settled: bool = False
     """A run was ended on this boot: what only a host boot justifies is over."""
     held: frozenset[str] = frozenset()
     """UUIDs that have not had their turn on this boot: held, deferred, or a start that failed or was refused."""
     memory_lost: bool = False
-    """A journal was set aside on this boot: what was done on it before is not known."""
+    """A journal was set aside on this boot: what was done on it before is unknown."""
     downtime_s: float | None = None
-    """How long nothing was written before this boot's first run; None where that cannot be told."""
+    """Host downtime before this boot, in seconds (since the last journal write); None if unknown."""
     suspects: Mapping[str, int] = field(default_factory=dict)
     """On how many boots in a row, up to the last, an instance was in flight when the host died."""
     retried: frozenset[str] = frozenset()
-    """UUIDs that an operator wants to be tried again and that no outcome was written of since."""
+    """UUIDs for which an operator requested a retry, and that have no outcome since."""
     released: frozenset[str] = frozenset()
-    """UUIDs that an operator has released and that no outcome was written of since; ``"*"``: all that were held."""
+    """UUIDs that an operator has released, and that have no outcome since; ``"*"``: all that were held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,13 +129,13 @@ class Journal:
     """
 
     async def begin_run(self, run: NewRun) -> Past:
-        """Begin a run, or continue the one of the same boot and host that was cut short."""
+        """Start a run, or continue the interrupted one of the same boot and host."""
         return Past(run_id=run.run_id)
 
     async def began(self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None) -> None:
-        """Write that ``step`` is about to be done, and the rules that have held for the instance so far.
+        """Write that ``step`` is about to start, and the rules that have held for the instance so far.
 
-        ``was``: how the record was before its first step.
+        ``was``: the record before its first step.
         """
 
     def ended(self, uuid: str, step: Step, error: Exception | None) -> None:
@@ -145,7 +145,7 @@ class Journal:
         """Write the outcome of an instance."""
 
     async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
-        """Write the end of a run; one with unfinished instances was stopped, and continues when it is begun again."""
+        """Write the end of a run; one with unfinished instances was stopped, and continues at the next start."""
 
     async def kept(self, disks: KeptDisks) -> None:
         """Write where disks were set aside; repeating it is harmless, the first time counts."""
@@ -165,7 +165,7 @@ class Journal:
         return frozenset()
 
     async def retries(self) -> frozenset[str]:
-        """Return the UUIDs that an operator wants to be tried again, and that have no outcome since."""
+        """Return the UUIDs for which an operator requested a retry, and that have no outcome since."""
         return frozenset()
 
     async def failures(self) -> Mapping[str, FailedBefore]:

@@ -1,4 +1,4 @@
-"""A run begins, or goes on: what the journal knows then, and what it forgets."""
+"""Start or continuation of a run: what the journal returns and writes then, and which old runs it deletes."""
 
 import sqlite3
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from bringup.daemon.storage.journal.rows import text_of
 from bringup.daemon.storage.journal.schema import RUNNING, STOPPED
 
 PROTECTED_RUNS = 16
-"""So many of the last runs are kept whatever their age and number: the quarantine looks at them."""
+"""Number of last runs that are kept whatever their age: the quarantine reads them."""
 
 
 class LastRun(NamedTuple):
@@ -27,16 +27,16 @@ class LastRun(NamedTuple):
 
 
 def begin(database: sqlite3.Connection, run: NewRun, *, lost: Callable[..., bool]) -> tuple[Past, int]:
-    """Begin a run, or go on with the one that was cut short; give what is known, and the number of its row.
+    """Start a run, or continue the interrupted one; return what is known, and the number of its row.
 
-    ``lost(is_new=...)`` tells whether a journal of this boot is missing.
+    ``lost(is_new=...)`` returns whether a journal of this boot is missing.
     """
     is_new = database.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is None
     boot = _write_boot(database, run, memory_lost=lost(is_new=is_new))
-    past, goes_on = known_to(database, run.run_id, run.host, boot)
-    if goes_on is not None:
-        database.execute("UPDATE runs SET attempt = ?, state = ? WHERE number = ?", (past.attempt, RUNNING, goes_on))
-        return past, goes_on
+    past, continued = known_to(database, run.run_id, run.host, boot)
+    if continued is not None:
+        database.execute("UPDATE runs SET attempt = ?, state = ? WHERE number = ?", (past.attempt, RUNNING, continued))
+        return past, continued
     values = (past.run_id, boot.number, run.host, text_of(run.began_at), past.attempt, RUNNING)
     cursor = database.execute(
         "INSERT INTO runs (run_id, boot, host, began_at, attempt, state) VALUES (?, ?, ?, ?, ?, ?)", values
@@ -47,19 +47,19 @@ def begin(database: sqlite3.Connection, run: NewRun, *, lost: Callable[..., bool
 def known_to(database: sqlite3.Connection, run_id: str, host: str, boot: Boot) -> tuple[Past, int | None]:
     """Return what a run of this id that begins on ``boot`` knows, and the number of the run that it continues.
 
-    It continues the last one if that was cut short on the same boot and host; None: it continues none.
+    It continues the last one if that was interrupted on the same boot and host; None: it continues none.
     """
     row = database.execute(
         f"SELECT {', '.join(LastRun._fields)} FROM runs ORDER BY number DESC LIMIT 1"  # noqa: S608 - our own names
     ).fetchone()
     last = LastRun(*row or ())
-    was_cut_short = last.state in (RUNNING, STOPPED)
-    goes_on = last.number if was_cut_short and last.boot == boot.number and last.host == host else None
+    was_interrupted = last.state in (RUNNING, STOPPED)
+    continued = last.number if was_interrupted and last.boot == boot.number and last.host == host else None
     past = Past(
-        run_id=run_id if goes_on is None else last.run_id,
-        attempt=1 if goes_on is None else last.attempt + 1,
-        settled={} if goes_on is None else queries.settled_in(database, goes_on),
-        in_flight=queries.in_flight_in(database, last.number) if was_cut_short else {},
+        run_id=run_id if continued is None else last.run_id,
+        attempt=1 if continued is None else last.attempt + 1,
+        settled={} if continued is None else queries.settled_in(database, continued),
+        in_flight=queries.in_flight_in(database, last.number) if was_interrupted else {},
         resumed=queries.resumed_on(database, boot.number),
         boot_settled=queries.is_settled(database, boot.number),
         held=queries.held_on(database, boot.number),
@@ -69,11 +69,11 @@ def known_to(database: sqlite3.Connection, run_id: str, host: str, boot: Boot) -
         released=queries.waiting_releases(database),
         retried=queries.waiting_retries(database),
     )
-    return past, goes_on
+    return past, continued
 
 
 def begin_again(database: sqlite3.Connection, run: NewRun, past: Past, number: int, *, memory_lost: bool) -> None:
-    """Write the run that is under way into a file that has not got it, under the number that its entries have."""
+    """Write the current run into a file that lacks it, under the number that its entries have."""
     if database.execute("SELECT 1 FROM runs WHERE number = ?", (number,)).fetchone() is not None:
         return
     boot = _write_boot(database, run, memory_lost=memory_lost)
@@ -96,9 +96,9 @@ def _write_boot(database: sqlite3.Connection, run: NewRun, *, memory_lost: bool)
     return Boot(cursor.lastrowid or 0, down_s, memory_lost)
 
 
-def forget_the_old(database: sqlite3.Connection, run: NewRun, number: int, *, keep_runs: int, keep_days: int) -> None:
-    """Delete runs that are too many or too old, but none of this boot and none of the last ones."""
-    # By the clock of the run before as well: one start with a wrong clock must not forget everything.
+def delete_old_runs(database: sqlite3.Connection, run: NewRun, number: int, *, keep_runs: int, keep_days: int) -> None:
+    """Delete runs beyond the limits of number and age, but none of this boot and none of the last ones."""
+    # The time of the run before counts as well: one start with a wrong clock must not delete everything.
     before = database.execute("SELECT began_at FROM runs WHERE number < ? ORDER BY number DESC LIMIT 1", (number,))
     times = [run.began_at, *(datetime.fromisoformat(text) for (text,) in before)]
     oldest = text_of(min(times) - timedelta(days=keep_days))

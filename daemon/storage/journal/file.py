@@ -1,7 +1,7 @@
 """The file of the journal: its tables, the mark that outlives it, and its replacement wherever damage is met.
 
-Only the daemon that holds the lock of this host sets a file aside, and begins a new one with the run that is under way:
-whoever else has it open (``bringup release``) reports that it is damaged.
+Only the daemon that holds the lock of this host sets a file aside, and starts a new one with the current run: any other
+process that opens it (``bringup release``) reports that it is damaged.
 """
 
 import errno
@@ -20,7 +20,7 @@ from bringup.daemon.storage import sqlite_file
 from bringup.daemon.storage.files import write_durably
 from bringup.daemon.storage.journal.base import NewRun, Past
 from bringup.daemon.storage.journal.begin_run import begin_again
-from bringup.daemon.storage.journal.schema import ADDED, ADDED_COLUMNS, TABLES, VERSION, look_through
+from bringup.daemon.storage.journal.schema import ADDED, ADDED_COLUMNS, TABLES, VERSION, check_content
 from bringup.daemon.storage.sqlite_file import damage_error, is_damage, transaction, undecodable_is_damage
 from bringup.daemon.storage.state_directory import without_locks
 from bringup.drivers.files import no_database_file, read_file
@@ -30,15 +30,15 @@ log = get_logger()
 T = TypeVar("T")
 
 MARK = "boot"
-"""Holds the id of the last boot on which a run began: a journal that is set aside is missed on that boot only."""
+"""File with the id of the last boot on which a run started: a journal that is set aside is missed on that boot only."""
 NEWEST: Final = 100
 """Versions are counted up one by one: no version of bringup has written one that is higher."""
 UNKNOWN: Final = ""
-"""What a mark holds that cannot be read."""
+"""Content of a mark that cannot be read."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file, making it and its tables where they are missing.
+    """Open the file; create it and its tables if they are missing.
 
     :raises sqlite3.Error: it is damaged (:func:`bringup.daemon.storage.sqlite_file.is_damage`), or cannot be used
     now.
@@ -55,7 +55,7 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         with undecodable_is_damage():
             _ensure_tables(database, path)
-            look_through(database)
+            check_content(database)
     except BaseException:
         database.close()
         raise
@@ -65,14 +65,14 @@ def connect(path: Path) -> sqlite3.Connection:
 def _ensure_tables(database: sqlite3.Connection, path: Path) -> None:
     if _is_complete(database, path):
         return
-    # Another process may be about to do the same: looked at again under the lock.
+    # Another process may be about to do the same: checked again under the lock.
     with transaction(database):
         if not _is_complete(database, path):
             _make_tables(database)
 
 
 def _is_complete(database: sqlite3.Connection, path: Path) -> bool:
-    """Tell whether all tables and columns are there.
+    """Check whether all tables and columns are there.
 
     :raises Refused: a newer version wrote it.
     """
@@ -88,7 +88,7 @@ def _is_complete(database: sqlite3.Connection, path: Path) -> bool:
 
 
 def version_of(database: sqlite3.Connection) -> int:
-    """Give the version of its tables; 0 where there are none yet.
+    """Return the version of its tables; 0 if there are none yet.
 
     :raises sqlite3.DatabaseError: it is one that no version of bringup writes.
     """
@@ -99,7 +99,7 @@ def version_of(database: sqlite3.Connection) -> int:
 
 
 def _make_tables(database: sqlite3.Connection) -> None:
-    """Make what is missing, in the transaction that has the lock."""
+    """Create what is missing, in the transaction that has the lock."""
     version = version_of(database)
     if version == 0:
         if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -131,17 +131,17 @@ def _missing_columns(database: sqlite3.Connection, table: str) -> list[str]:
 
 
 class Mark:
-    """On which boot a run was begun last, and whether what was done on it is forgotten."""
+    """File beside the journal that names the boot of the last run: it shows that a journal of this boot is missing."""
 
     def __init__(self, journal: Path) -> None:
-        """Take the path of the journal."""
+        """Build it for the journal at this path."""
         self._path = journal.with_name(MARK)
         self._draft = journal.with_name(f".{MARK}")
 
     def lost(self, boot_id: str, *, is_new: bool) -> bool:
-        """Tell whether something may have been done on this boot of which a new journal does not know.
+        """Check whether a new journal may lack what was done on this boot.
 
-        So it may where the mark is there and does not tell the boot.
+        It may if the mark is there and names this boot, or cannot be read.
         """
         return is_new and self._read() in (boot_id, UNKNOWN)
 
@@ -153,7 +153,7 @@ class Mark:
             write_durably(self._path, f"{boot_id}\n".encode(), draft=self._draft)
 
     def _read(self) -> str | None:
-        """Give the id in it, None where there is none."""
+        """Return the id in it; None if there is none."""
         try:
             text = read_file(self._path).decode("ascii").strip()
         except FileNotFoundError:
@@ -164,26 +164,26 @@ class Mark:
 
 
 def _make_room(place: Path) -> None:
-    """Rename what is no file, and in the place of one.  Raises OSError."""
+    """Rename what is in the place of a file and is not one.  Raises OSError."""
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(place.lstat().st_mode):
             place.rename(place.with_name(f"{place.name}.corrupt-{uuid4()}"))
 
 
 class JournalFile:
-    """The file; all of its methods block, and one thread at a time uses it."""
+    """Open file of the journal.  Its methods block; one thread at a time uses it."""
 
     def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
-        """Open nothing yet."""
+        """Store the path; nothing is opened yet."""
         self.path = path
         self.is_ours = False
-        """Damage that is met sets the file aside."""
+        """A damaged file is set aside by this process."""
         self._now = now
         self._database: sqlite3.Connection | None = None
         self._begun: tuple[NewRun, Past, int] | None = None
 
     def database(self) -> sqlite3.Connection:
-        """Give the connection, opened if need be.  Raises sqlite3.Error or OSError."""
+        """Return the connection; open it if necessary.  Raises sqlite3.Error or OSError."""
         if self._database is None:
             self.open()
         if self._database is None:
@@ -199,14 +199,14 @@ class JournalFile:
                 raise
             self._replace(error)
         if self._begun is not None:
-            self._go_on(*self._begun)
+            self._continue_run(*self._begun)
 
-    def begun(self, run: NewRun, past: Past, number: int) -> None:
-        """Take note of the run that is under way: a file that takes this one's place has it too."""
+    def store_run(self, run: NewRun, past: Past, number: int) -> None:
+        """Store the current run: it is written into a file that replaces this one."""
         self._begun = run, past, number
 
-    def mended(self, work: Callable[[], T]) -> T:
-        """Do ``work``; where it meets damage, again on a file that is new.  Raises what the work does."""
+    def run(self, work: Callable[[], T]) -> T:
+        """Do ``work``; if the file is damaged, replace it and do it again.  Raises what the work raises."""
         try:
             with undecodable_is_damage():
                 return work()
@@ -215,24 +215,24 @@ class JournalFile:
                 raise
             self._replace(error)
         if self._begun is not None:
-            self._go_on(*self._begun)
+            self._continue_run(*self._begun)
         return work()
 
     def close(self) -> None:
-        """Close it; again is fine."""
+        """Close it; repeating it is harmless."""
         database, self._database = self._database, None
         if database is not None:
             database.close()
 
     def _is_damage(self, error: sqlite3.Error) -> bool:
-        """Tell whether an error is one for which the file is set aside, by whom it may be."""
+        """Check whether an error is a reason for this process to set the file aside."""
         if not self.is_ours:
             return False
         is_closed = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY
         return is_damage(error) or (is_closed and sqlite_file.may_write(self.path))
 
     def _is_without_run(self, error: sqlite3.Error) -> bool:
-        """Tell whether a row refers to a run that was never written: that is no damage."""
+        """Check whether a row refers to a run that was never written: that is not damage."""
         code = getattr(error, "sqlite_errorcode", 0)
         return code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY and self._begun is None
 
@@ -242,7 +242,7 @@ class JournalFile:
         log.error("journal.set_aside", path=str(self.path), kept_as=str(kept_as), error=str(error))
         self._database = connect(self.path)
 
-    def _go_on(self, run: NewRun, past: Past, number: int) -> None:
+    def _continue_run(self, run: NewRun, past: Past, number: int) -> None:
         with transaction(self.database()) as database:
             lost = Mark(self.path).lost(run.boot_id, is_new=True)
             begin_again(database, run, past, number, memory_lost=lost)

@@ -1,4 +1,4 @@
-"""What a journal has, for people: runs, instances, actions, kept disks.  Read only; the daemon may run meanwhile."""
+"""Content of a journal for operators: runs, instances, actions, kept disks.  Read only, also beside a daemon."""
 
 import errno
 import json
@@ -17,8 +17,8 @@ from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import FailedBefore, Past
 from bringup.daemon.storage.journal.begin_run import known_to
 from bringup.daemon.storage.journal.file import version_of
-from bringup.daemon.storage.journal.queries import Boot, Owed, boot_of, owed_on
-from bringup.daemon.storage.journal.schema import VERSION, decoding, look_through
+from bringup.daemon.storage.journal.queries import Boot, NotBack, boot_of, not_back_on
+from bringup.daemon.storage.journal.schema import VERSION, check_content, decoding
 from bringup.daemon.storage.sqlite_file import damage_error, is_damage, open_read_only, unknown_write_version
 from bringup.drivers.files import no_database_file
 
@@ -51,23 +51,23 @@ class History:
     """One reading of a journal."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
-        """Take a connection; :func:`read` opens it."""
+        """Store the connection; :func:`read` opens it."""
         self._database = database
         database.row_factory = sqlite3.Row
 
     def check(self) -> None:
-        """Look through it.  Raises sqlite3.DatabaseError where it is damaged."""
-        look_through(self._database)
+        """Check all of it.  Raises sqlite3.DatabaseError if it is damaged."""
+        check_content(self._database)
 
     @decoding()
     def runs(self, limit: int) -> list[Row]:
-        """Give the last runs, the newest first."""
+        """Return the last runs, the newest first."""
         rows = self._database.execute(f"{_RUNS} ORDER BY runs.number DESC LIMIT ?", (limit,))
         return [_run(row) for row in rows]
 
     @decoding()
     def run(self, prefix: str) -> Row | None:
-        """Give the run whose id begins like this, or the last one; None where there is none, or more than one."""
+        """Return the run whose id has this prefix, or the ``last`` one; None if there is none, or more than one."""
         if prefix == "last":
             return next(iter(self.runs(1)), None)
         rows = self._database.execute(
@@ -77,7 +77,7 @@ class History:
 
     @decoding()
     def instances_of(self, run_id: str) -> list[Row]:
-        """Give the instances of a run: those that need somebody first, then the unsettled, then the others."""
+        """Return the instances of a run: those that need an operator first, then the unsettled, then the others."""
         rows = [
             _instance(row) for row in self._database.execute(f"{_INSTANCES} WHERE run_id = ? ORDER BY uuid", (run_id,))
         ]
@@ -87,7 +87,7 @@ class History:
 
     @decoding()
     def instance(self, uuid: str) -> list[Row]:
-        """Give what was done with an instance in each run, the newest first, every action with it."""
+        """Return an instance with its actions in each run, the newest first."""
         query = f"{_INSTANCES} WHERE uuid = ? ORDER BY runs.number DESC"
         found = [_instance(row) for row in self._database.execute(query, (uuid,))]
         for row in found:
@@ -97,13 +97,13 @@ class History:
 
     @decoding()
     def rows_of(self, run_id: str) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
-        """Give what a timeline of a run is made of: its instances, and their actions in the order of time."""
+        """Return the rows for the timeline of a run: its instances, and their actions in the order of time."""
         bars = self._database.execute(_BARS, (run_id,)).fetchall()
         return bars, self._database.execute(_SEGMENTS, (run_id,)).fetchall()
 
     @decoding()
     def kept_disks(self) -> list[Row]:
-        """Give the disks that are set aside, oldest first."""
+        """Return the disks that are set aside, oldest first."""
         rows = self._database.execute("SELECT uuid, place, kept_at, until FROM kept_disks ORDER BY kept_at, uuid")
         return [
             {
@@ -124,40 +124,40 @@ class History:
 
     @decoding()
     def past(self, boot_id: str, host: str, at: datetime) -> Past:
-        """Tell what a run would know that began now; nothing is begun."""
+        """Return what a run that started now would know; nothing is started."""
         database = self._database
         boot = boot_of(database, boot_id) or Boot(0, queries.away_s(database, at), memory_lost=False)
         past, _ = known_to(database, "", host, boot)
         return past
 
     @decoding()
-    def owed(self, boot_id: str) -> Owed:
-        """Tell which guests are not back on a boot."""
-        return owed_on(self._database, boot_id)
+    def not_back(self, boot_id: str) -> NotBack:
+        """Return which guests are not back on a boot."""
+        return not_back_on(self._database, boot_id)
 
     @decoding()
     def held(self) -> list[str]:
-        """Give the UUIDs that the last run holds."""
+        """Return the UUIDs that the last run holds."""
         return self.last_with(Kind.HELD)
 
     @decoding()
     def last_with(self, *kinds: Kind) -> list[str]:
-        """Give the UUIDs whose outcome in the last run is one of these."""
+        """Return the UUIDs whose outcome in the last run is one of these."""
         last = self.run("last")
         if last is None:
             return []
-        wanted = [kind.value for kind in kinds]
-        return [row["uuid"] for row in self.instances_of(last["run_id"]) if row["kind"] in wanted]
+        values = [kind.value for kind in kinds]
+        return [row["uuid"] for row in self.instances_of(last["run_id"]) if row["kind"] in values]
 
     def last_because(self, rule: str) -> set[str]:
-        """Give the UUIDs for which a rule held in the last run."""
+        """Return the UUIDs for which a rule held in the last run."""
         last = self.run("last")
         rows = [] if last is None else self.instances_of(last["run_id"])
         return {row["uuid"] for row in rows if rule in row["because"]}
 
     @decoding()
     def failures(self, boot_id: str) -> dict[str, FailedBefore]:
-        """Give whose records a failure has changed, by UUID."""
+        """Return the instances whose records a failure has changed, by UUID."""
         has_column = any(row["name"] == "was" for row in self._database.execute("PRAGMA table_info(instances)"))
         return queries.failures(self._database, boot_id) if has_column else {}
 
@@ -211,15 +211,15 @@ def _action(row: sqlite3.Row) -> Row:
 
 @contextmanager
 def read(path: Path) -> Iterator[History | None]:
-    """Open a journal for reading; None where there is none yet.
+    """Open a journal for reading; None if there is none yet.
 
     :raises Temporary: it cannot be read now.
-    :raises Refused: a newer version of bringup wrote it, or it is no journal.
+    :raises Refused: a newer version of bringup wrote it, or it is not a journal.
     """
     if found := no_database_file(path):
         raise _damaged(path) from damage_error(found)
-    # Looked at and never opened: the daemon reads here too (POST /release), and whoever closes a descriptor of a file
-    # lets go of all locks that the process has on it, the daemon's own among them.
+    # Its status is read, and it is never opened: the daemon reads here too (POST /release), and closing a descriptor of
+    # a file drops all locks that the process has on it, the daemon's own among them.
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -228,17 +228,17 @@ def read(path: Path) -> Iterator[History | None]:
     except PermissionError as error:
         raise _may_not(path, os.strerror(error.errno or 0)) from None
     except OSError:
-        # SQLite says what is wrong with it.
+        # SQLite reports what is wrong with it.
         pass
-    # One that may not be read is no journal that is not there.
+    # A journal that may not be read is not a missing one.
     if not os.access(path, os.R_OK, effective_ids=True):
         raise _may_not(path, os.strerror(errno.EACCES))
     try:
         with open_read_only(path) as database:
-            # A daemon that has just made the file has not filled it yet.
+            # A daemon that has just created the file has not filled it yet.
             yield History(database) if _version(database, path) else None
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        # What SQLite says of a damaged name is no UTF-8, and Python's module has no error for that.
+        # A damaged name is not UTF-8, and Python's module has no error of its own for that.
         if is_damage(error):
             raise _damaged(path) from error
         raise Temporary(f"cannot read the journal {path}") from error
@@ -253,7 +253,7 @@ def _damaged(path: Path) -> DamagedJournal:
 
 
 def damage(path: Path) -> str | None:
-    """Say what is damaged in a journal; None: nothing, or there is none.  Not for a process that has it open.
+    """Describe the damage of a journal; None if it is sound, or missing.  Not for a process that has it open.
 
     :raises BringupError: it cannot be read now, or is of a newer version.
     """

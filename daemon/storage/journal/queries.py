@@ -1,4 +1,4 @@
-"""What a journal knows: for a run that begins, and for an import, which must not forget guests that are not back."""
+"""Queries of the journal: for a run that starts, and for an import, which must keep guests that are not back."""
 
 import json
 import sqlite3
@@ -23,11 +23,11 @@ from bringup.daemon.storage.journal.schema import ENDED, RUNNING
 
 LEAVES_GUEST_ALONE = (Save, SaveMigration, SetError, LookAtGuest, CompletePartialDeletion)
 KEPT_DOWN = ("away_too_long", "resume_not_wanted", "resume_not_known")
-"""Rules by which a guest that ran stays off, and that may say something else when they are read again."""
+"""Rules that keep a guest off that ran, and that may decide otherwise when they are read again."""
 TROUBLED = (Kind.FAILED.value, Kind.SUPERSEDED.value)
-"""What came of an instance that could not be settled as it should have been."""
-BOOTS_LOOKED_AT = 16
-"""How many boots are walked back over."""
+"""Outcomes of an instance that could not be settled as planned."""
+BOOTS_COUNTED = 16
+"""Number of earlier boots that are read."""
 
 
 class Boot(NamedTuple):
@@ -39,24 +39,24 @@ class Boot(NamedTuple):
 
 
 def boot_of(database: sqlite3.Connection, boot_id: str) -> Boot | None:
-    """Read a boot; None if no run was begun on it."""
+    """Read a boot; None if no run was started on it."""
     row = database.execute("SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?", (boot_id,)).fetchone()
     return None if row is None else Boot(row[0], row[1], bool(row[2]))
 
 
 def away_s(database: sqlite3.Connection, at: datetime) -> float | None:
-    """Tell how long nothing was written before a time; None where that cannot be told."""
-    # The last boot, not the latest time: one boot with a clock that was ahead must not be the last word for ever.
+    """Return how long nothing was written before a time, in seconds; None if unknown."""
+    # The last boot, not the latest time: one boot with a clock that was ahead must not count for ever.
     last = database.execute("SELECT last_seen FROM boots ORDER BY number DESC LIMIT 1").fetchone()
     if last is None:
         return None
     found = (at - datetime.fromisoformat(last[0])).total_seconds()
-    # A clock that went backwards says nothing.
+    # A clock that went backwards proves nothing.
     return found if found >= 0 else None
 
 
 def settled_in(database: sqlite3.Connection, run: int) -> dict[str, Settled]:
-    """Give what a run has outcomes of; instances that were held or deferred are looked at again."""
+    """Return the outcomes of a run; without held and deferred instances, which are checked again."""
     rows = database.execute(
         "SELECT uuid, outcome, left_as FROM instances WHERE run = ? AND kind IS NOT NULL AND kind NOT IN (?, ?)",
         (run, Kind.HELD.value, Kind.DEFERRED.value),
@@ -65,7 +65,7 @@ def settled_in(database: sqlite3.Connection, run: int) -> dict[str, Settled]:
 
 
 def in_flight_in(database: sqlite3.Connection, run: int) -> dict[str, InFlight]:
-    """Give what a run was doing when it was cut short."""
+    """Return what was in progress when a run was interrupted."""
     because = {
         uuid: tuple(json.loads(text))
         for uuid, text in database.execute("SELECT uuid, because FROM instances WHERE run = ? AND kind IS NULL", (run,))
@@ -89,7 +89,7 @@ def in_flight_in(database: sqlite3.Connection, run: int) -> dict[str, InFlight]:
 
 
 def resumed_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
-    """Give whose guest was brought back on a boot."""
+    """Return the UUIDs of instances whose guest was brought back on a boot."""
     rows = database.execute(
         """SELECT DISTINCT uuid FROM actions JOIN runs ON runs.number = run
         WHERE boot = ? AND verb = ? AND actions.ended_at IS NOT NULL AND actions.error IS NULL""",
@@ -99,20 +99,20 @@ def resumed_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
 
 
 def is_settled(database: sqlite3.Connection, boot: int) -> bool:
-    """Tell whether a run was ended on a boot."""
+    """Check whether a run ended on a boot."""
     query = "SELECT 1 FROM runs WHERE boot = ? AND state = ? LIMIT 1"
     return database.execute(query, (boot, ENDED)).fetchone() is not None
 
 
 def held_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
-    """Give what has not had its turn on a boot, though a run of it may have ended.
+    """Return the UUIDs that have not had their turn on a boot, though a run of it may have ended.
 
-    What was held or deferred, or kept down by its metadata or by how long the host was away; what failed or was
-    superseded while its guest did not run, and what could not be brought back or was not let through by the fence.  A
-    guest that ran has had its turn.  The last outcome of an instance counts, whatever was begun since and cut short;
-    one that was skipped says nothing of its guest, and what came of it before that does.
+    Those that were held or deferred, or kept down by metadata or by the downtime of the host; those that failed or were
+    superseded while their guest did not run, and those that could not be brought back or got no start claim.  A guest
+    that ran has had its turn.  The last outcome of an instance counts, whatever was begun since and interrupted; a
+    skipped one shows nothing of its guest, and its outcome before that counts.
     """
-    # A bare column beside max() is of the row that has it: SQLite says so.
+    # SQLite documents that a bare column beside max() is of the row that has it.
     rows = database.execute(
         """SELECT uuid FROM (SELECT uuid, outcome, max(run) FROM instances
             WHERE run IN (SELECT number FROM runs WHERE boot = ?) AND outcome IS NOT NULL
@@ -138,22 +138,21 @@ def held_on(database: sqlite3.Connection, boot: int) -> frozenset[str]:
 
 
 def waiting_releases(database: sqlite3.Connection) -> frozenset[str]:
-    """Give what was released and not taken."""
+    """Return what was released and has no outcome since."""
     return frozenset(uuid for (uuid,) in database.execute("SELECT uuid FROM releases WHERE taken_at IS NULL"))
 
 
 def waiting_retries(database: sqlite3.Connection) -> frozenset[str]:
-    """Give what is to be tried again and was not; none where an earlier version wrote the journal."""
+    """Return the UUIDs with a pending retry; none if an earlier version wrote the journal."""
     if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'retries'").fetchone() is None:
         return frozenset()
     return frozenset(uuid for (uuid,) in database.execute("SELECT uuid FROM retries WHERE taken_at IS NULL"))
 
 
 def failures(database: sqlite3.Connection, boot_id: str) -> dict[str, FailedBefore]:
-    """Give what failed and was changed by that, the last time that it did: set to ERROR, its task state cleared.
+    """Return the instances that a failure changed, the last time that it did: set to ERROR, task state cleared.
 
-    Where a later run left the record otherwise than the failure did, the failure is over: what it says since is of
-    somebody else.
+    If a later run left the record otherwise than the failure did, the failure is over: its state since is not ours.
     """
     rows = database.execute(
         """SELECT uuid, kind, was, left_as, boot_id FROM instances JOIN runs ON runs.number = run
@@ -174,13 +173,13 @@ def failures(database: sqlite3.Connection, boot_id: str) -> dict[str, FailedBefo
 def suspects_before(database: sqlite3.Connection, boot: int) -> dict[str, int]:
     """Count, for each instance, on how many boots in a row before this one it was in flight when the host died.
 
-    A boot on which it was held neither counts nor breaks the row; an operator's release begins a new one.
+    A boot on which it was held neither counts nor breaks the row; a release by an operator starts a new one.
     """
-    # The last run of each earlier boot, the latest boot first: only what it was doing can have to do with the death.
+    # The last run of each earlier boot, the latest boot first: only what it was doing can be related to the death.
     last_runs = database.execute(
         """SELECT number, state, attempt FROM runs WHERE number IN (SELECT max(number) FROM runs WHERE boot != ?
         GROUP BY boot) ORDER BY number DESC LIMIT ?""",
-        (boot, BOOTS_LOOKED_AT),
+        (boot, BOOTS_COUNTED),
     ).fetchall()
     released = dict(database.execute("SELECT uuid, max(after_run) FROM releases GROUP BY uuid"))
     released_all = released.get(ALL, -1)
@@ -215,8 +214,8 @@ def _held(database: sqlite3.Connection, run: int) -> set[str]:
 
 
 NOT_BACK = (None, Kind.FAILED.value, Kind.HELD.value, Kind.DEFERRED.value, Kind.SUPERSEDED.value)
-"""What came of an instance that has not had its turn; None: nothing yet."""
-# One that was skipped says nothing of its guest; what came of it before that does.
+"""Outcomes of an instance that has not had its turn; None: none yet."""
+# A skipped instance shows nothing of its guest; its outcome before that does.
 _LAST = """
 SELECT uuid, kind, json_extract(outcome, '$.problem[0]'), boot_id FROM instances
 JOIN runs ON runs.number = run JOIN boots ON boots.number = boot
@@ -225,22 +224,22 @@ WHERE kind IS NULL OR kind != ? ORDER BY run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owed:
-    """Which guests are not back, as far as the journal goes."""
+class NotBack:
+    """Guests that are not back, according to the journal."""
 
     settled: bool = False
-    """A run was ended on this boot, and it is known what was done."""
+    """A run ended on this boot, and what it did is known."""
     not_back: frozenset[str] = frozenset()
-    """UUIDs of those that this boot's runs could not bring back, or have not come to."""
+    """UUIDs of those that the runs of this boot could not bring back, or have not reached."""
     failed_starts: frozenset[str] = frozenset()
     """UUIDs of those whose last outcome, on whatever boot, was that their start failed."""
 
 
-def owed_on(database: sqlite3.Connection, boot_id: str) -> Owed:
-    """Tell what is owed on a boot."""
+def not_back_on(database: sqlite3.Connection, boot_id: str) -> NotBack:
+    """Return which guests are not back on a boot."""
     boot = boot_of(database, boot_id)
     last = {uuid: rest for uuid, *rest in database.execute(_LAST, (Kind.SKIPPED.value,))}
-    return Owed(
+    return NotBack(
         settled=boot is not None and not boot.memory_lost and is_settled(database, boot.number),
         not_back=frozenset(uuid for uuid, (kind, _verb, on) in last.items() if on == boot_id and kind in NOT_BACK),
         failed_starts=frozenset(

@@ -1,4 +1,4 @@
-"""Rows of the journal: what is written of an action and of an outcome, and the JSON in their columns."""
+"""Rows of the journal for actions and outcomes, and the JSON in their columns."""
 
 import dataclasses
 import json
@@ -129,7 +129,7 @@ def _into(row: type[NamedTuple]) -> str:
 
 
 def _escaped(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Write what is no text (half a surrogate) with escapes: it must not fail those that share its commit."""
+    """Return a row with half surrogates escaped: one must not fail the rows that share its commit."""
     return tuple(_plain(value) if isinstance(value, str) else value for value in row)
 
 
@@ -138,7 +138,7 @@ def _plain(text: str) -> str:
 
 
 def text_of(at: datetime) -> str:
-    """Write a time."""
+    """Return a time as text."""
     return at.isoformat(timespec="microseconds")
 
 
@@ -152,7 +152,7 @@ def detail_of(action: Action) -> str | None:
 
 
 def dump_outcome(outcome: Outcome) -> str:
-    """Write an outcome without its record."""
+    """Return an outcome as JSON, without its record."""
     return json.dumps(
         {
             "kind": outcome.kind.value,
@@ -177,7 +177,7 @@ def _problem(problem: Problem | None) -> list[str] | None:
 
 
 def load_outcome(uuid: str, text: str) -> Outcome:
-    """Read an outcome.  Raises ValueError, KeyError or TypeError where it is none."""
+    """Parse an outcome.  Raises ValueError, KeyError or TypeError if it is not one."""
     document: dict[str, Any] = json.loads(text)
     problem, slowest = document["problem"], document["slowest"]
     return Outcome(
@@ -209,17 +209,17 @@ def _need(text: dict[str, str]) -> Need:
 
 
 def dump_left(outcome: Outcome) -> str | None:
-    """Write how the record of an outcome was left."""
+    """Return the record of an outcome as JSON; None if it was deleted or never read."""
     if outcome.instance is None or outcome.deleted:
         return None
     return write_left(Left.of(outcome.instance))
 
 
 def write_left(left: Left) -> str:
-    """Write how a record is or was."""
+    """Return the columns of a record as JSON."""
     return json.dumps(dataclasses.asdict(left), separators=(",", ":"))
 
 
 def load_left(text: str | None) -> Left | None:
-    """Read how a record was left."""
+    """Parse the columns of a record."""
     return None if text is None else Left(**json.loads(text))

@@ -48,16 +48,16 @@ CREATE TABLE IF NOT EXISTS retries (
   number INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL, at TEXT NOT NULL, after_run INTEGER NOT NULL,
   taken_at TEXT);
 """
-"""What a journal of an earlier version lacks; one that has it is still one that an earlier version can use."""
+"""Tables that a journal of an earlier version lacks; an earlier version can use one that has them."""
 ADDED_COLUMNS = {"instances": {"was": "TEXT"}}
 
 RUNNING, STOPPED, ENDED = "running", "stopped", "ended"
-"""States of a run: under way or killed; given up with unfinished instances; over."""
+"""States of a run: in progress or killed; stopped with unfinished instances; ended."""
 
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """Take a row that holds something else than was written for damage.
+    """Convert the error of a row that does not hold what was written to damage.
 
     :raises sqlite3.DatabaseError: one does.
     """
@@ -67,12 +67,12 @@ def decoding() -> Iterator[None]:
         raise damage_error("a row does not hold what was written") from error
 
 
-def look_through(database: sqlite3.Connection) -> None:
-    """Look for damage.
+def check_content(database: sqlite3.Connection) -> None:
+    """Check all of the file for damage.
 
-    :raises sqlite3.DatabaseError: there is some.
+    :raises sqlite3.DatabaseError: it is damaged.
     """
-    # Not quick_check, which takes the index of another table for one of this: twice as long, 0.15 s for 43 MiB.
+    # Not quick_check, which accepts the index of another table.  It takes twice as long: 0.15 s for 43 MiB.
     (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
         raise damage_error(str(found))
@@ -131,4 +131,4 @@ _SMALL: Final[Mapping[str, Mapping[str, Callable[[Any], None]]]] = {
     "releases": _ASKED,
     "retries": _ASKED,
 }
-"""What every row of the tables holds that have few rows; those with many are read when they are needed."""
+"""Columns of the tables that have few rows; those with many are checked when they are read."""

@@ -1,10 +1,10 @@
-"""The journal in an SQLite file of its own: durable before the deed, many at a time.
+"""The journal in an SQLite file of its own: an entry is durable before its action starts.
 
-Many tasks write, one commit serves them (:mod:`bringup.drivers.batching`).  The end of an action waits in memory
-for the next write of its instance: killed in between, the action counts as in flight, and is looked at again.
+Many tasks write, one commit serves them (:mod:`bringup.drivers.batching`).  The end of an action waits in memory for
+the next write of its instance: after a kill in between the action counts as in flight, and is checked again.
 
-A file that is damaged is set aside, and the run goes on from the records.  A file that cannot be written makes each
-call raise :class:`JournalError`; each tries again.
+A damaged file is set aside, and the run continues from the records.  If the file cannot be written each call raises
+:class:`JournalError`; each tries again.
 """
 
 import json
@@ -29,7 +29,7 @@ from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import FailedBefore, Journal, KeptDisks, Left, NewRun, Past
-from bringup.daemon.storage.journal.begin_run import begin, forget_the_old
+from bringup.daemon.storage.journal.begin_run import begin, delete_old_runs
 from bringup.daemon.storage.journal.file import JournalFile, Mark
 from bringup.daemon.storage.journal.rows import (
     ActionEnd,
@@ -58,21 +58,21 @@ CLOSE_S = closing.JOURNAL_S
 
 @dataclass(slots=True)
 class _Doing:
-    """The action of an instance that is under way, or has ended and is not written yet."""
+    """Action of an instance in progress, or ended and not written yet."""
 
     number: int
     began: float
     end: tuple[str, float, str | None] | None = None
-    """When it ended, seconds that it took, what went wrong."""
+    """Time of its end, seconds that it took, its error."""
 
 
 class SqliteJournal(Journal):
-    """A :class:`bringup.daemon.storage.journal.base.Journal` in a file; :func:`opened` makes it."""
+    """A :class:`bringup.daemon.storage.journal.base.Journal` in a file; :func:`open_journal` opens it."""
 
     def __init__(
         self, path: Path, *, boot_id: str, keep_runs: int, keep_days: int, now: Callable[[], datetime]
     ) -> None:
-        """Take the file; nothing is opened yet."""
+        """Store the path; nothing is opened yet."""
         self._path = path
         self._file = JournalFile(path, now)
         self._boot_id = boot_id
@@ -84,15 +84,15 @@ class SqliteJournal(Journal):
         self._attempt = 1
         self._doing: dict[str, _Doing] = {}
         self._numbers: dict[str, int] = {}
-        self._owed: dict[str, SettledEntry] = {}
-        """Outcomes that could not be written; written with the end of the run, or the run has none."""
+        self._unwritten_outcomes: dict[str, SettledEntry] = {}
+        """Outcomes that could not be written; they are written with the end of the run, or the run has none."""
         self._is_unwritten = False
         self._entries: Gathering[Entry, None] = Gathering(
             in_thread(self._write_round, self._thread), failure=JournalError, most=ROUND
         )
 
     async def open(self) -> None:
-        """Open the file, or set a damaged one aside and begin anew; one that cannot be written is tried again later.
+        """Open the file; replace a damaged one.  One that cannot be written is tried again later.
 
         :raises Refused: a newer version of bringup wrote it.
         """
@@ -102,8 +102,8 @@ class SqliteJournal(Journal):
 
     @property
     def database(self) -> sqlite3.Connection:
-        """The connection, opened if need be; raises sqlite3.Error."""
-        return self._opened()
+        """Return the connection; open it if necessary.  Raises sqlite3.Error."""
+        return self._connection()
 
     async def close(self) -> None:
         """Finish the writes that were handed over, then close the file."""
@@ -112,24 +112,24 @@ class SqliteJournal(Journal):
             await anyio.to_thread.run_sync(self._file.close, limiter=self._thread)
 
     async def begin_run(self, run: NewRun) -> Past:
-        """Begin a run, or go on with the one of the same boot and host that was cut short."""
+        """Start a run, or continue the interrupted one of the same boot and host."""
         return await self._in_thread("begin a run", lambda: self._begin_run(run))
 
     def _begin_run(self, run: NewRun) -> Past:
         mark = Mark(self._path)
-        with decoding(), transaction(self._opened()) as database:
+        with decoding(), transaction(self._connection()) as database:
             past, self._run = begin(database, run, lost=partial(mark.lost, run.boot_id))
-            forget_the_old(database, run, self._run, keep_runs=self._keep_runs, keep_days=self._keep_days)
-        self._file.begun(run, past, self._run)
+            delete_old_runs(database, run, self._run, keep_runs=self._keep_runs, keep_days=self._keep_days)
+        self._file.store_run(run, past, self._run)
         mark.write(run.boot_id)
         self._attempt = past.attempt
         self._doing.clear()
         self._numbers.clear()
-        self._owed.clear()
+        self._unwritten_outcomes.clear()
         return past
 
     async def began(self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None) -> None:
-        """Write that ``step`` is about to be done, the rules that have held so far, and how the record was."""
+        """Write that ``step`` is about to start, the rules that have held so far, and the record before."""
         number = self._numbers[uuid] = self._numbers.get(uuid, 0) + 1
         end = self._take_end(uuid)
         at = text_of(self._now())
@@ -146,7 +146,7 @@ class SqliteJournal(Journal):
             self._doing[uuid] = _Doing(number, time.monotonic())
 
     def ended(self, uuid: str, step: Step, error: Exception | None) -> None:
-        """Take note of the end of ``step``; written with whatever is written next for this instance."""
+        """Note the end of ``step``; it is written with whatever is written next for this instance."""
         del step
         doing = self._doing.get(uuid)
         if doing is not None:
@@ -160,7 +160,7 @@ class SqliteJournal(Journal):
         return ActionEnd(*doing.end, self._run, uuid, self._attempt, doing.number)
 
     async def settled(self, outcome: Outcome) -> None:
-        """Write what came of an instance."""
+        """Write the outcome of an instance."""
         row = SettledInstance(
             run=self._run,
             uuid=outcome.uuid,
@@ -172,26 +172,26 @@ class SqliteJournal(Journal):
             left_as=dump_left(outcome),
         )
         entry = SettledEntry(row, self._take_end(outcome.uuid), outcome.kind is Kind.HELD)
-        self._owed[outcome.uuid] = entry
+        self._unwritten_outcomes[outcome.uuid] = entry
         await self._write(entry)
-        self._owed.pop(outcome.uuid, None)
+        self._unwritten_outcomes.pop(outcome.uuid, None)
 
     async def _write(self, entry: Entry) -> None:
         try:
             await self._entries.submit(entry)
         except JournalError as error:
-            self._say_unwritten(str(error))
+            self._log_unwritten(str(error))
             raise
-        self._say_written()
+        self._log_written()
 
     def _write_round(self, entries: Sequence[Entry]) -> list[None]:
         def write() -> None:
-            with transaction(self._opened()) as database:
+            with transaction(self._connection()) as database:
                 write_entries(database, entries)
                 self._touch(database)
 
         try:
-            self._file.mended(write)
+            self._file.run(write)
         except (sqlite3.Error, OSError) as error:
             raise JournalError(self._cannot("write", error)) from error
         return [None] * len(entries)
@@ -200,15 +200,15 @@ class SqliteJournal(Journal):
         database.execute("UPDATE boots SET last_seen = ? WHERE boot_id = ?", (text_of(self._now()), self._boot_id))
 
     async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
-        """Write the end of a run; one with unfinished instances was stopped, and goes on when it is begun again."""
+        """Write the end of a run; one with unfinished instances was stopped, and continues at the next start."""
         state = STOPPED if result.unfinished else ENDED
         did = {did.value: count for did, count in result.count_done().items()}
         counts = json.dumps({kind.value: result.count(kind) for kind in Kind} | {"did": did})
         at = text_of(self._now())
 
         def end() -> None:
-            with transaction(self._opened()) as database:
-                write_entries(database, list(self._owed.values()))
+            with transaction(self._connection()) as database:
+                write_entries(database, list(self._unwritten_outcomes.values()))
                 database.execute(
                     "UPDATE runs SET state = ?, ended_at = ?, took_s = ?, error = ?, counts = ?, delivery = ? "
                     "WHERE number = ?",
@@ -217,26 +217,26 @@ class SqliteJournal(Journal):
                 if state == ENDED and not result.count(Kind.HELD):
                     database.execute("UPDATE releases SET taken_at = ? WHERE uuid = ?", (at, ALL))
                 if state == ENDED:
-                    # Of what had no record: the run knew of the word and has looked.
+                    # Those that had no record: the run has read the request and checked.
                     database.execute(
                         "UPDATE retries SET taken_at = ? WHERE taken_at IS NULL AND after_run < ?", (at, self._run)
                     )
                 self._touch(database)
 
         await self._in_thread("end a run", end)
-        self._owed.clear()
+        self._unwritten_outcomes.clear()
 
     async def kept(self, disks: KeptDisks) -> None:
-        """Write where disks were set aside; again is fine, the first time counts."""
+        """Write where disks were set aside; repeating it is harmless, the first time counts."""
         values = (disks.uuid, json.dumps(disks.where), text_of(disks.kept_at), text_of(disks.until))
-        await self._do("note kept disks", "INSERT INTO kept_disks VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", values)
+        await self._do("write kept disks", "INSERT INTO kept_disks VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", values)
 
     async def kept_disks(self) -> list[KeptDisks]:
-        """Give the disks that are set aside and not deleted yet, oldest first."""
+        """Return the disks that are set aside and not deleted yet, oldest first."""
 
         def read() -> list[KeptDisks]:
             with decoding():
-                rows = self._opened().execute(
+                rows = self._connection().execute(
                     "SELECT uuid, place, kept_at, until FROM kept_disks ORDER BY kept_at, uuid"
                 )
                 return [
@@ -253,84 +253,84 @@ class SqliteJournal(Journal):
 
     async def disks_deleted(self, uuid: str) -> None:
         """Write that disks that were set aside are deleted."""
-        await self._do("forget kept disks", "DELETE FROM kept_disks WHERE uuid = ?", (uuid,))
+        await self._do("delete kept disks", "DELETE FROM kept_disks WHERE uuid = ?", (uuid,))
 
     async def seen(self, at: datetime) -> None:
         """Write that this host was alive."""
         values = (text_of(at), self._boot_id)
-        await self._do("note that the host lives", "UPDATE boots SET last_seen = ? WHERE boot_id = ?", values)
+        await self._do("write that the host is alive", "UPDATE boots SET last_seen = ? WHERE boot_id = ?", values)
 
     async def releases(self) -> frozenset[str]:
-        """Give what an operator has released since no outcome was written of it."""
-        return await self._in_thread("read the releases", lambda: queries.waiting_releases(self._opened()))
+        """Return what an operator has released, and what has no outcome since."""
+        return await self._in_thread("read the releases", lambda: queries.waiting_releases(self._connection()))
 
     async def release(self, uuids: Collection[str], *, at: datetime) -> None:
-        """Write an operator's word."""
-        await self._note_word("release", "INSERT INTO releases (uuid, at, after_run) VALUES (?, ?, ?)", uuids, at)
+        """Write that an operator releases these UUIDs, or :data:`ALL` that are held."""
+        await self._write_request("release", "INSERT INTO releases (uuid, at, after_run) VALUES (?, ?, ?)", uuids, at)
 
     async def retries(self) -> frozenset[str]:
-        """Give what an operator wants to be tried again since no outcome was written of it."""
-        return await self._in_thread("read the retries", lambda: queries.waiting_retries(self._opened()))
+        """Return the UUIDs for which an operator requested a retry, and that have no outcome since."""
+        return await self._in_thread("read the retries", lambda: queries.waiting_retries(self._connection()))
 
     async def retry(self, uuids: Collection[str], *, at: datetime) -> None:
-        """Write that an operator wants these to be tried again."""
-        await self._note_word("retry", "INSERT INTO retries (uuid, at, after_run) VALUES (?, ?, ?)", uuids, at)
+        """Write that an operator requests a retry of these."""
+        await self._write_request("retry", "INSERT INTO retries (uuid, at, after_run) VALUES (?, ?, ?)", uuids, at)
 
     async def failures(self) -> Mapping[str, FailedBefore]:
-        """Give whose records a failure has changed."""
+        """Return the instances whose records a failure has changed."""
         return await self._in_thread("read what failed", self._failures)
 
     @decoding()
     def _failures(self) -> dict[str, FailedBefore]:
-        return queries.failures(self._opened(), self._boot_id)
+        return queries.failures(self._connection(), self._boot_id)
 
-    async def _note_word(self, word: str, statement: str, uuids: Collection[str], at: datetime) -> None:
+    async def _write_request(self, request: str, statement: str, uuids: Collection[str], at: datetime) -> None:
         def write() -> None:
-            with transaction(self._opened()) as database:
+            with transaction(self._connection()) as database:
                 (after_run,) = database.execute("SELECT coalesce(max(number), 0) FROM runs").fetchone()
                 database.executemany(statement, [(uuid, text_of(at), after_run) for uuid in uuids])
 
-        await self._in_thread(f"write the {word}", write)
+        await self._in_thread(f"write the {request}", write)
 
     async def _do(self, doing: str, statement: str, values: tuple[Any, ...]) -> None:
         def write() -> None:
-            with transaction(self._opened()) as database:
+            with transaction(self._connection()) as database:
                 database.execute(statement, values)
 
         await self._in_thread(doing, write)
 
     async def _in_thread(self, doing: str, work: Callable[[], T]) -> T:
         try:
-            answer = await anyio.to_thread.run_sync(self._file.mended, work, limiter=self._thread)
+            answer = await anyio.to_thread.run_sync(self._file.run, work, limiter=self._thread)
         except (sqlite3.Error, OSError) as error:
             text = self._cannot(doing, error)
-            self._say_unwritten(text)
+            self._log_unwritten(text)
             raise JournalError(text) from error
-        self._say_written()
+        self._log_written()
         return answer
 
     def _cannot(self, doing: str, error: Exception) -> str:
         return f"cannot {doing} in the journal {self._path}: {str(error) or type(error).__name__}"
 
-    def _say_unwritten(self, text: str) -> None:
+    def _log_unwritten(self, text: str) -> None:
         if not self._is_unwritten:
             self._is_unwritten = True
             log.error("journal.not_written", error=text)
 
-    def _say_written(self) -> None:
+    def _log_written(self) -> None:
         if self._is_unwritten:
             self._is_unwritten = False
-            log.info("journal.written_again", path=str(self._path))
+            log.info("journal.writable", path=str(self._path))
 
-    def _opened(self) -> sqlite3.Connection:
+    def _connection(self) -> sqlite3.Connection:
         return self._file.database()
 
 
 @asynccontextmanager
-async def opened(
+async def open_journal(
     path: Path, *, boot_id: str, keep_runs: int, keep_days: int, now: Callable[[], datetime]
 ) -> AsyncIterator[SqliteJournal]:
-    """Open a journal and close it at the end; one that cannot be used does not stop who opens it.
+    """Open a journal and close it on exit; one that cannot be used does not stop the caller.
 
     :raises Refused: a newer version of bringup wrote it.
     """

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from bringup.daemon.decisions.instances import FROM_LIBVIRT, ORIGIN, Instance
 from bringup.daemon.decisions.states import PowerState, VmState
-from bringup.daemon.storage.journal.queries import Owed
+from bringup.daemon.storage.journal.queries import NotBack
 from bringup.daemon.storage.store.base import Records
 
 
@@ -73,24 +73,24 @@ def records_of(guests: Iterable[DefinedGuest], host: str, boot_id: str = "") -> 
     )
 
 
-def keeping(found: Records, known: Mapping[str, Instance], owed: Owed, boot_id: str) -> tuple[Records, int]:
+def keeping(found: Records, known: Mapping[str, Instance], pending: NotBack, boot_id: str) -> tuple[Records, int]:
     """Keep what should run and does not yet; give the records to be stored, and how many were kept.
 
     :param found: records of the guests as they are now
     :param known: by UUID, the records that are there
     """
-    merged = [_merged(record, known.get(record.uuid), owed, boot_id) for record in found.instances]
+    merged = [_merged(record, known.get(record.uuid), pending, boot_id) for record in found.instances]
     kept = sum(new is not old for new, old in zip(merged, found.instances, strict=True))
     return Records(instances=tuple(merged), migrations=found.migrations), kept
 
 
-def _merged(found: Instance, known: Instance | None, owed: Owed, boot_id: str) -> Instance:
+def _merged(found: Instance, known: Instance | None, pending: NotBack, boot_id: str) -> Instance:
     if known is None or known.host != found.host or found.vm_state in (VmState.ACTIVE, VmState.PAUSED):
         return found
     if known.vm_state is VmState.ERROR:
         # Only a start that failed here is tried again at the next boot; any other ERROR is for a person.
-        return _to_be_started(known) if known.uuid in owed.failed_starts else known
-    if owed.settled and known.uuid not in owed.not_back:
+        return _to_be_started(known) if known.uuid in pending.failed_starts else known
+    if pending.settled and known.uuid not in pending.not_back:
         return found
     if known.task_state is not None:
         return known

@@ -1,1 +1,1 @@
-"""Where the records are: the protocol (:mod:`bringup.daemon.storage.store.base`) and what implements it."""
+"""Stores of records: the protocol (:mod:`bringup.daemon.storage.store.base`) and its implementations over SQL."""

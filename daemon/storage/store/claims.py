@@ -1,4 +1,4 @@
-"""Leases of hosts and claims on instances: what keeps two daemons from starting one guest.
+"""Leases of hosts and claims on instances: they keep two daemons from starting one guest.
 
 Everything is read and written in the transaction of the caller, which has locked the rows of the instances.  Time is
 the database's: the clocks of two hosts are never compared.
@@ -45,7 +45,7 @@ _DELETE_CLAIM = delete(_CLAIMS).where(_CLAIMS.c.instance_uuid == bindparam("b_uu
 
 @dataclass(slots=True)
 class Claims:
-    """The claims on some instances as a group of writes finds and leaves them."""
+    """Claims on some instances, as a group of writes finds and leaves them."""
 
     now: float
     leases: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Claims:
 
     @classmethod
     def read(cls, connection: Connection, uuids: Collection[str], now: float) -> "Claims":
-        """Read what there is of some instances."""
+        """Read the leases, and the claims and migrations of some instances."""
         found = cls(now)
         if not uuids:
             return found
@@ -77,7 +77,7 @@ class Claims:
         reverting: bool,
         left_over: Collection[tuple[str, str]] = (),
     ) -> StateConflict | None:
-        """Claim an instance whose record names ``host``; give what forbids it."""
+        """Claim an instance whose record names ``host``; return the conflict that forbids it."""
         if not self._holds_lease(claimant):
             return LeaseHeld(f"cannot claim {uuid}: the lease of {claimant.host} is not this daemon's any more")
         conflict = self.moved(uuid, host, claimant, reverting=reverting, left_over=left_over)
@@ -91,7 +91,7 @@ class Claims:
         return None
 
     def end(self, uuid: str, claimant: Claimant) -> None:
-        """Let go of a claim, if it is the claimant's."""
+        """Release a claim, if it is the claimant's."""
         if self.claims.get(uuid) == claimant:
             del self.claims[uuid]
             self._changed[uuid] = None
@@ -105,12 +105,12 @@ class Claims:
         reverting: bool,
         left_over: Collection[tuple[str, str]] = (),
     ) -> StateConflict | None:
-        """Tell whether an instance is another host's, or on its way there."""
+        """Return the conflict if an instance is another host's, or on its way there."""
         moves = [move for move in self.moves.get(uuid, ()) if (move.uuid, move.status) not in left_over]
         return moved(uuid, host, claimant.host, moves, reverting=reverting)
 
     def _holds_lease(self, claimant: Claimant) -> bool:
-        """Tell whether nobody took the lease since; its end frees it for others, and is no end where nobody does.
+        """Check whether no other daemon took the lease; after its end others may take it, until then it is still held.
 
         A clock that jumps forward, as at a boot when the time is set, must not keep a host down.
         """
@@ -140,7 +140,7 @@ def _rows(changed: Mapping[str, Claimant | None]) -> list[dict[str, str]]:
 
 
 def take_lease(connection: Connection, claimant: Claimant, *, for_s: float, now: float) -> LeaseHeld | None:
-    """Take or renew the lease of a host; give who holds it, where that is another daemon."""
+    """Acquire or renew the lease of a host; return the conflict if another daemon holds it."""
     for holder, until in connection.execute(
         select(_LEASES.c.holder, _LEASES.c.until).where(_LEASES.c.host == claimant.host).with_for_update()
     ):
@@ -155,7 +155,7 @@ def take_lease(connection: Connection, claimant: Claimant, *, for_s: float, now:
 
 
 def drop_lease(connection: Connection, claimant: Claimant) -> None:
-    """Let go of the lease of a host, and of the claims under it, if it is the claimant's."""
+    """Release the lease of a host, and the claims under it, if it is the claimant's."""
     holders: Iterable[str] = connection.scalars(select(_LEASES.c.holder).where(_LEASES.c.host == claimant.host))
     if claimant.holder in list(holders):
         _drop(connection, claimant.host)

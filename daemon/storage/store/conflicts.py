@@ -1,4 +1,4 @@
-"""What forbids to write a record or to start its guest: it is in another state, or another host's.  Pure."""
+"""Conflicts that forbid to write a record or to start its guest: another state, or another host.  Pure."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ def conflict(
     task_state: TaskState | UnknownState | None,
     expected: Expected,
 ) -> StateConflict | None:
-    """Say that a record has none of the expected states of a kind; None: it has."""
+    """Return the conflict if a record has none of the expected states of a kind; None if it has one."""
     if vm_state in expected.vm_states and task_state in expected.task_states:
         return None
     return StateConflict(
@@ -33,7 +33,7 @@ def _words(states: Iterable[VmState | TaskState | UnknownState | None]) -> str:
 def moved(
     uuid: str, recorded: str | None, here: str, moves: Iterable[Migration], *, reverting: bool
 ) -> StateConflict | None:
-    """Say that an instance is another host's, or on its way there; None: it is ``here`` and stays."""
+    """Return the conflict if an instance is another host's, or on its way there; None if it is ``here`` and stays."""
     if recorded != here:
         return StateConflict(f"{uuid} is on host {recorded} now, it was on {here}")
     for move in leaving(moves, here):

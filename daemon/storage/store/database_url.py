@@ -1,8 +1,8 @@
-"""The URL of a PostgreSQL database: whose, where, which.  Pure.
+"""The URL of a PostgreSQL database: user, servers, database.  Pure.
 
 ``postgresql://user@host[:port][,host[:port]...]/database``.  A host may be a name, an address (IPv6 in brackets), or
-the folder of a UNIX socket with its slashes as ``%2F``.  There is no password in it, and no query: what may be set of
-a connection has keys of its own.
+the folder of a UNIX socket with its slashes as ``%2F``.  It has no password and no query: the options
+of a connection have keys of their own.
 """
 
 import re
@@ -21,7 +21,7 @@ _LARGEST_PORT = 65535
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One place where a server may be."""
+    """Address of a server."""
 
     host: str
     """A name, an address, or the folder of a UNIX socket."""
@@ -34,8 +34,8 @@ class Endpoint:
 
     @property
     def is_local(self) -> bool:
-        """Whether what is sent there stays on this host: a UNIX socket or loopback."""
-        # Any other name is what DNS says it is.
+        """Whether traffic to it stays on this host: a UNIX socket or loopback."""
+        # Any other name is up to DNS.
         if self.is_socket or self.host.lower() == "localhost":
             return True
         try:
@@ -46,7 +46,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """What such a URL says."""
+    """Parts of such a URL."""
 
     user: str
     endpoints: tuple[Endpoint, ...]
@@ -59,13 +59,13 @@ class DatabaseUrl:
 
 
 def parse_database_url(text: str) -> DatabaseUrl:
-    """Read a URL.  Raises ``ValueError``, which does not show it."""
+    """Parse a URL.  Raises ``ValueError``, which does not show it."""
     found = _WHOLE.fullmatch(text)
     if found is None or not VISIBLE.fullmatch(text):
         raise ValueError("no PostgreSQL database")
     user, database = _unquoted(found["user"]), _unquoted(found["database"])
     if ":" in user:
-        # A password, most likely, that somebody has encoded together with its colon.
+        # A password, most likely, that was encoded together with its colon.
         raise ValueError("no user")
     return DatabaseUrl(user, tuple(_endpoint(each) for each in found["hosts"].split(",")), database)
 
@@ -80,7 +80,7 @@ def _endpoint(text: str) -> Endpoint:
     if found["six"] is not None:
         return Endpoint(str(ip_address(found["six"])), port)
     host = _unquoted(found["name"])
-    # A folder begins with a slash; in a name there is none, and nothing that libpq would take for two hosts.
+    # A folder begins with a slash; in a name there is none, and nothing that libpq would parse as two hosts.
     # A name that begins with @ would be an abstract socket, which any user of this host may make.
     if ("/" in host) != host.startswith("/") or "," in host or "@" in host:
         raise ValueError("no host")

@@ -1,4 +1,4 @@
-"""Writes records from a file: all of them in one transaction, over what the store has of the same UUIDs."""
+"""Import of records from a file: all of them in one transaction; those of the same UUIDs are overwritten."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportResult:
-    """What an import did: instances that were not in the store (or deleted there), and those that were."""
+    """Counts of an import: instances that were not in the store (or deleted there), and those that were."""
 
     added: int
     updated: int
@@ -51,7 +51,7 @@ _DELETE_PART = {
 
 
 def import_records(connection: Connection, records: Records) -> ImportResult:
-    """Add what is new and overwrite what is there; a row that was deleted is there again."""
+    """Add what is new and overwrite what is there; a row that was deleted is restored."""
     added, updated = _import_instances(connection, records.instances)
     migrations_added, migrations_updated = _import_migrations(connection, records.migrations)
     return ImportResult(

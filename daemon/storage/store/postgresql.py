@@ -1,7 +1,7 @@
-"""The store in PostgreSQL: several hosts, one database, which may be away for a while.
+"""The store in PostgreSQL: several hosts, one database, which may be unavailable for a while.
 
-Rows are locked in one order; :class:`bringup.daemon.storage.store.postgresql_transactions.Patience` makes the
-transactions.
+Rows are locked in one order; :class:`bringup.daemon.storage.store.postgresql_transactions.PostgresqlTransactions`
+makes the transactions.
 """
 
 from sqlalchemy import Connection, create_engine, func, select
@@ -10,11 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from bringup.daemon.errors import BringupError, SettingsError, Temporary
 from bringup.daemon.storage.store.database_url import parse_database_url
 from bringup.daemon.storage.store.postgresql_connection import Tls, connect_args, forget_libpqs_variables
-from bringup.daemon.storage.store.postgresql_transactions import Patience, cause_of, names_a_setting
+from bringup.daemon.storage.store.postgresql_transactions import PostgresqlTransactions, cause_of, names_a_setting
 from bringup.daemon.storage.store.schema import ensure_tables
 from bringup.daemon.storage.store.sql import Database
 
-# One daemon makes the tables, the others wait for it.
+# One daemon creates the tables, the others wait for it.
 TABLES_LOCK = 0x6272696E67757031
 ANY_TLS = Tls()
 
@@ -23,18 +23,18 @@ def open_database(url: str, password: str | None = None, wait_s: float = 30.0, *
     """Connect, and create the tables where they are missing.  Blocks.
 
     :raises Temporary: no database that can be written to answered in ``wait_s``, or it failed within itself.
-    :raises SettingsError: it does not let this daemon in.
+    :raises SettingsError: it refuses this daemon.
     :raises Refused: its tables are of a newer version.
     """
     forget_libpqs_variables()
     engine = create_engine(
-        # Everything is in the parameters: SQLAlchemy's URL has no words for several hosts.
+        # Everything is in the parameters: SQLAlchemy's URL cannot name several hosts.
         "postgresql+psycopg://",
         connect_args=connect_args(parse_database_url(url), password, tls),
         # Values may be secrets of guests.
         hide_parameters=True,
     )
-    transactions = Patience(engine, url, wait_s)
+    transactions = PostgresqlTransactions(engine, url, wait_s)
     try:
         transactions.prepare()
         transactions.write(lambda connection: _ensure_tables(connection, url))
@@ -67,7 +67,7 @@ def _ensure_tables(connection: Connection, name: str) -> None:
 def _cannot_open(name: str, error: SQLAlchemyError) -> BringupError:
     message = f"cannot open the store {name}"
     if names_a_setting(error):
-        problem = f"store.url: {message} ({_first_line(error)}); set its user, password and database right"
+        problem = f"store.url: {message} ({_first_line(error)}); correct its user, password and database"
         return SettingsError([problem])
     return Temporary(message)
 

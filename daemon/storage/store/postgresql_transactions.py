@@ -49,7 +49,7 @@ from bringup.daemon.storage.store.postgresql_connection import STATEMENT_S
 CONFLICTS: Final = ("40001", "40P01", "55P03")
 """Serialization failure (on a standby: a conflict with recovery), deadlock, lock not available."""
 READ_ONLY: Final = ("25006", "55000")
-"""Only reads are taken (a standby, a server that was demoted or is switched over); not while it recovers."""
+"""Only reads are accepted (a standby, a server that was demoted or is switched over); not while it recovers."""
 CUT_OFF: Final = ("57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 """Shut down, crashed, starting up or not accepting, idle for too long."""
 HOPELESS: Final = (
@@ -61,39 +61,39 @@ HOPELESS: Final = (
     "no password supplied",
     "statement pooling mode",
 )
-"""Words of a refusal to connect that no waiting mends; each server that was asked must have said one."""
+"""Words of a refusal to connect that waiting does not cure; each server must have answered with one."""
 MADE_BY_ANOTHER: Final = ("42P07", "42710", "42701", "42P06")
-"""A table, an object, a column or a schema is there already: another host made it at the same moment."""
+"""A table, an object, a column or a schema exists already: another host created it at the same moment."""
 NEXT_SERVER: Final = "\n- host: "
-"""Where psycopg, which asked several servers, begins with what the next one said."""
+"""Separator of psycopg between the errors of several servers."""
 
 
 class ReadOnlyServer(SQLAlchemyError):
-    """The server takes no writes: it is a standby, or was made one."""
+    """The server accepts no writes: it is a standby, or was made one."""
 
 
 def is_read_only(error: BaseException | None) -> bool:
-    """Tell whether an error of psycopg says that the server takes no writes now."""
+    """Check whether an error of psycopg means that the server accepts no writes now."""
     return isinstance(error, psycopg.Error) and error.sqlstate in READ_ONLY
 
 
-def is_away(error: SQLAlchemyError) -> bool:
-    """Tell whether there was no database to answer, or none that may be written to."""
+def is_unavailable(error: SQLAlchemyError) -> bool:
+    """Check whether no database answered, or none that accepts writes."""
     if not isinstance(error, DBAPIError):
-        # A connection that broke in the middle, as whoever uses it next is told.
+        # A connection that broke in the middle, as its next user finds it.
         return isinstance(error, PendingRollbackError | ResourceClosedError | ReadOnlyServer)
     cause = error.orig
     state = getattr(cause, "sqlstate", None)
     if is_read_only(cause) or state in CUT_OFF:
         return True
     of_the_connection = isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
-    if of_the_connection and _is_hopeless(str(cause)):
+    if of_the_connection and _is_permanent(str(cause)):
         return False
     return error.connection_invalidated or (of_the_connection and not is_conflict(error))
 
 
 def names_a_setting(error: SQLAlchemyError) -> bool:
-    """Tell whether a person must set something right: who, whose and which the database is, or what it is asked."""
+    """Check whether an operator must correct something: the user, the database, or its schema."""
     if not isinstance(error, DBAPIError):
         return False
     cause = error.orig
@@ -101,26 +101,26 @@ def names_a_setting(error: SQLAlchemyError) -> bool:
     if state.startswith(("28", "3D")):
         return True
     if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
-        return _is_hopeless(str(cause))
+        return _is_permanent(str(cause))
     return isinstance(cause, psycopg.ProgrammingError | psycopg.NotSupportedError) and state not in MADE_BY_ANOTHER
 
 
 def is_conflict(error: SQLAlchemyError) -> bool:
-    """Tell whether the database gave the transaction up for another's sake."""
+    """Check whether the database aborted the transaction for the sake of another."""
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in CONFLICTS
 
 
 def cause_of(error: SQLAlchemyError) -> BaseException:
-    """Give the database module's own error: SQLAlchemy's shows statements, and may show values."""
+    """Return the database module's own error: SQLAlchemy's shows statements, and may show values."""
     return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
 
 def words_of(error: SQLAlchemyError) -> str:
-    """Say what the database said."""
+    """Return the text of the database's error."""
     return str(cause_of(error)).strip()
 
 
-def _is_hopeless(text: str) -> bool:
+def _is_permanent(text: str) -> bool:
     said = text.split(NEXT_SERVER)[1:] or [text]
     return all(any(words in each for words in HOPELESS) for each in said)
 
@@ -131,10 +131,10 @@ T = TypeVar("T")
 
 WAIT = wait_random_exponential(multiplier=0.05, min=0.02, max=2)
 """Jittered: many daemons wait for one database."""
-# One daemon makes the table, the others wait for it.
+# One daemon creates the table, the others wait for it.
 TOKENS_LOCK = 0x6272696E67757032
 KEPT_TOKENS = "1 day"
-"""Tokens of a daemon that ended, before it could clear them away, go after this."""
+"""Tokens of a daemon that exited before it could delete them are deleted after this."""
 # One round trip, and nothing is left in the session: its next transaction may be another client's.
 BEGIN = select(
     func.set_config("statement_timeout", f"{STATEMENT_S}s", True),  # noqa: FBT003 - SQL's
@@ -142,7 +142,7 @@ BEGIN = select(
     func.current_setting("transaction_read_only"),
 )
 
-# Made beside the store's tables: no other database has it.
+# Created beside the store's tables: no other database has it.
 own = MetaData()
 
 commit_tokens = Table(
@@ -153,29 +153,29 @@ commit_tokens = Table(
 )
 
 
-class Patience:
-    """Makes transactions, waits while the database is away, and finds out what came of a commit that was cut off."""
+class PostgresqlTransactions:
+    """Transactions that wait while the database is unavailable, and look up the result of an interrupted commit."""
 
     def __init__(self, engine: Engine, name: str, wait_s: float) -> None:
-        """Wait for the database for ``wait_s`` seconds at most, each time."""
+        """Store how long each wait for the database may take, in seconds."""
         self._engine = engine
         self._name = name
         self._wait_s = wait_s
         self._hurry = threading.Event()
         # Connections that are in use; worker threads share it.
-        self._asking: set[psycopg.Connection[Any]] = set()
-        # Tokens of transactions whose fate is known; worker threads share it.
+        self._in_use: set[psycopg.Connection[Any]] = set()
+        # Tokens of transactions whose result is known; worker threads share it.
         self._settled: deque[str] = deque()
-        event.listen(engine, "handle_error", _never_again)
-        event.listen(engine, "checkout", lambda raw, *_: self._asking.add(raw))
+        event.listen(engine, "handle_error", _invalidate_all)
+        event.listen(engine, "checkout", lambda raw, *_: self._in_use.add(raw))
         for end in ("checkin", "invalidate"):
-            event.listen(engine, end, lambda raw, *_: self._asking.discard(raw))
+            event.listen(engine, end, lambda raw, *_: self._in_use.discard(raw))
 
     def hurry(self) -> None:
-        """Wait no more, from now on: the daemon ends.  May be called from any thread, again too.
+        """Stop waiting, from now on: the daemon exits.  May be called from any thread, repeatedly.
 
-        What is asked at this moment has a little time to be answered, then it is cut off: a server that is gone without
-        a word would keep it for half a minute.
+        A query in progress gets a little time, then its connection is shut down: a server that has vanished would keep
+        it for half a minute.
         """
         if self._hurry.is_set():
             return
@@ -185,17 +185,17 @@ class Patience:
         cut.start()
 
     def _cut_off(self) -> None:
-        for raw in list(self._asking):
-            # Not closed: another thread waits in it, and finds out.
+        for raw in list(self._in_use):
+            # Not closed: another thread waits on it, and gets the error.
             with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(raw.fileno())) as line:
                 line.shutdown(socket.SHUT_RDWR)
 
     def prepare(self) -> None:
-        """Make the table of tokens where it is missing, one daemon at a time.  Raises DBAPIError."""
+        """Create the table of tokens if it is missing, one daemon at a time.  Raises DBAPIError."""
 
         def once() -> None:
             with self._engine.begin() as connection:
-                self._begun(connection)
+                self._check_server(connection)
                 connection.execute(select(func.pg_advisory_xact_lock(TOKENS_LOCK)))
                 own.create_all(connection)
                 old = func.now() - text(f"interval '{KEPT_TOKENS}'")
@@ -208,7 +208,7 @@ class Patience:
 
         def once() -> T:
             with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-                self._begun(connection)
+                self._check_server(connection)
                 return work(connection)
 
         return self._again(once, self._until())
@@ -217,7 +217,7 @@ class Patience:
         """Carry out ``work`` in one transaction, once.
 
         :raises DBAPIError: it was not made.
-        :raises StoreUnavailable: it cannot be found out whether it was made.
+        :raises StoreUnavailable: it is unknown whether it was made.
         """
         until = self._until()
 
@@ -227,7 +227,7 @@ class Patience:
                 with self._engine.connect() as connection:
                     transaction = connection.begin()
                     try:
-                        self._begun(connection)
+                        self._check_server(connection)
                         answer = work(connection)
                         connection.execute(delete(commit_tokens).where(commit_tokens.c.token.in_(settled)))
                         connection.execute(insert(commit_tokens), {"token": token})
@@ -237,7 +237,7 @@ class Patience:
                     try:
                         transaction.commit()
                     except DBAPIError as error:
-                        if not is_away(error) or not self._was_made(token, until):
+                        if not is_unavailable(error) or not self._was_made(token, until):
                             raise
             except BaseException:
                 self._settled.extend(settled)
@@ -247,10 +247,10 @@ class Patience:
 
         return self._again(once, until)
 
-    def _begun(self, connection: Connection) -> None:
-        """Bound a transaction that has begun, and make sure of its server.
+    def _check_server(self, connection: Connection) -> None:
+        """Set the limits of a transaction that has begun, and check its server.
 
-        :raises ReadOnlyServer: it takes no writes; its connections are not used again.
+        :raises ReadOnlyServer: it accepts no writes; its connections are not used again.
         """
         (*_, read_only) = connection.execute(BEGIN).one()
         if read_only == "on":
@@ -270,7 +270,7 @@ class Patience:
         return settled
 
     def _until(self) -> float:
-        """Return when a transaction that begins now is given up, what came of its commit included."""
+        """Return when a transaction that begins now is given up, the lookup of its commit included."""
         return time.monotonic() + self._wait_s
 
     def _again(self, once: Callable[[], T], until: float) -> T:
@@ -279,12 +279,12 @@ class Patience:
 
         def may_pass(error: BaseException) -> bool:
             nonlocal said
-            if not isinstance(error, SQLAlchemyError) or not (is_away(error) or is_conflict(error)):
+            if not isinstance(error, SQLAlchemyError) or not (is_unavailable(error) or is_conflict(error)):
                 return False
             is_over = time.monotonic() >= until or self._hurry.is_set()
-            if is_away(error) and not said and not is_over:
+            if is_unavailable(error) and not said and not is_over:
                 said = True
-                log.warning("store.away", store=self._name, error=words_of(error))
+                log.warning("store.unavailable", store=self._name, error=words_of(error))
             return not is_over
 
         def wait(state: RetryCallState) -> float:
@@ -292,30 +292,30 @@ class Patience:
 
         answer = Retrying(retry=retry_if_exception(may_pass), wait=wait, sleep=sleep_using_event(self._hurry))(once)
         if said:
-            log.info("store.back", store=self._name)
+            log.info("store.available", store=self._name)
         return answer
 
     def _was_made(self, token: str, until: float) -> bool:
-        """Ask what came of a transaction: leave its token in its place, and take it back.
+        """Check whether a transaction was committed: insert its token; a conflict means that it was.
 
-        A server that has not noticed yet that its client is gone keeps the question waiting until it has.
+        A server that has not noticed yet that its client is gone keeps the query waiting until it has.
 
-        :raises StoreUnavailable: nobody answers.
+        :raises StoreUnavailable: no server answers.
         """
         question = insert_if_missing(commit_tokens).values(token=token).on_conflict_do_nothing()
 
         def ask() -> bool:
             with self._engine.connect() as connection:
-                self._begun(connection)
+                self._check_server(connection)
                 return connection.execute(question).rowcount == 0
 
         try:
             return self._again(ask, until)
         except SQLAlchemyError as error:
-            raise StoreUnavailable(f"cannot tell whether a transaction was made in {self._name}") from error
+            raise StoreUnavailable(f"cannot find out whether a transaction was made in {self._name}") from error
 
 
-def _never_again(context: ExceptionContext) -> None:
-    """Have a server that turned read-only lose all its connections, not only the one that found out."""
+def _invalidate_all(context: ExceptionContext) -> None:
+    """Invalidate all connections to a server that became read-only, not only the one that noticed."""
     if is_read_only(context.original_exception):
         context.is_disconnect = True

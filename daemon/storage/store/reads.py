@@ -1,4 +1,4 @@
-"""Loads records: one query a table, however many instances there are."""
+"""Reads of records: one query per table, for any number of instances."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _AS_IT_IS = ("shutdown_terminate",)
 
 @dataclass(frozen=True, slots=True)
 class InstanceReads:
-    """The queries that load a set of instances."""
+    """Queries that load a set of instances."""
 
     instances: Select[Any]
     info_caches: Select[Any]
@@ -41,7 +41,7 @@ def _reads(among: ColumnElement[bool], *, deleted: int = 0) -> InstanceReads:
     return InstanceReads(
         instances=select(
             *(column for column in _INSTANCE if column.name not in {"deleted", *_AS_IT_IS}),
-            # As it is in the database: SQLAlchemy would make true of anything.
+            # As stored: SQLAlchemy would convert anything to true.
             *(type_coerce(_INSTANCE[name], Integer).label(name) for name in _AS_IT_IS),
         )
         .where(live)
@@ -78,13 +78,13 @@ _MIGRATIONS_OF = (
 
 
 def list_uuids(connection: Connection, host: str) -> list[str]:
-    """Give the UUIDs of a host's instances, in order."""
+    """Return the UUIDs of a host's instances, in order."""
     query = select(_INSTANCE.uuid).where(_INSTANCE.host == host, _INSTANCE.deleted == 0).order_by(_INSTANCE.uuid)
     return list(connection.scalars(query))
 
 
 def load_instances(connection: Connection, reads: InstanceReads, parameters: Mapping[str, Any]) -> list[Instance]:
-    """Load the instances that ``reads`` and its parameters mean, whole, in the order of their UUIDs."""
+    """Load the instances that ``reads`` selects, whole, in the order of their UUIDs."""
     # Hosts, projects, keys and flavors repeat: one object of each is kept.
     shared: dict[str, str] = {}
     flavors: dict[str, Mapping[str, Any]] = {}
@@ -114,7 +114,7 @@ def load_migrations_of(connection: Connection, host: str, uuids: Sequence[str]) 
 
 
 def _migrations(rows: Iterable[Any]) -> list[Migration]:
-    """Read rows; one that names no instance says nothing of any, and is left out."""
+    """Parse rows; one that names no instance is ignored."""
     found = []
     for row in rows:
         migration = migration_of(row)
@@ -126,7 +126,7 @@ def _migrations(rows: Iterable[Any]) -> list[Migration]:
 
 
 class _Parts:
-    """What other tables hold of the instances, by instance UUID."""
+    """Columns of the other tables, by instance UUID."""
 
     def __init__(self, connection: Connection, reads: InstanceReads, parameters: Mapping[str, Any]) -> None:
         keys: dict[str, str] = {}
@@ -138,7 +138,7 @@ class _Parts:
             self.block_devices.setdefault(uuid, []).append(text)
 
     def of(self, uuid: str) -> Mapping[str, Any]:
-        """Give those of an instance, as they are in the database."""
+        """Return those of an instance, as they are stored."""
         return {
             "metadata": self.metadata.get(uuid, {}),
             "system_metadata": self.system_metadata.get(uuid, {}),

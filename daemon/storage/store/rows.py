@@ -18,21 +18,21 @@ from bringup.drivers.volume_identity import without_credentials
 
 
 def to_json(value: object) -> str:
-    """Write a value as the store keeps it."""
+    """Return a value as the store keeps it."""
     return json.dumps(value, separators=(",", ":"))
 
 
 class JsonSequence(Sequence[Mapping[str, Any]]):
-    """A JSON array of objects that is parsed at each look and keeps no parsed copy.
+    """A JSON array of objects that is parsed at each access and keeps no parsed copy.
 
-    Ten thousand instances stay in memory for a whole run, each is looked at for a moment; the text takes a tenth of
-    what the parsed objects do.
+    Ten thousand instances stay in memory for a whole run, each is read for a moment; the text takes a tenth of the
+    memory of the parsed objects.
     """
 
     __slots__ = ("_text",)
 
     def __init__(self, text: str) -> None:
-        """Take the text of a JSON array of objects."""
+        """Store the text of a JSON array of objects."""
         self._text = text
 
     def _parsed(self) -> list[dict[str, Any]]:
@@ -50,11 +50,11 @@ class JsonSequence(Sequence[Mapping[str, Any]]):
     def __getitem__(self, index: slice) -> Sequence[Mapping[str, Any]]: ...
 
     def __getitem__(self, index: int | slice) -> Mapping[str, Any] | Sequence[Mapping[str, Any]]:
-        """Parse, and give one object or some."""
+        """Parse, and return one object or some."""
         return self._parsed()[index]
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        """Parse once, and give the objects."""
+        """Parse once, and yield the objects."""
         return iter(self._parsed())
 
     def __eq__(self, other: object) -> bool:
@@ -68,19 +68,19 @@ class JsonSequence(Sequence[Mapping[str, Any]]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        """Show the text."""
+        """Return the text."""
         return f"JsonSequence({self._text})"
 
 
 def text_of(sequence: Sequence[Mapping[str, Any]]) -> str:
-    """Write a sequence of JSON objects as the store keeps it."""
+    """Return a sequence of JSON objects as the store keeps it."""
     if isinstance(sequence, JsonSequence):
         return sequence._text  # noqa: SLF001 - the class is of this file
     return to_json([dict(entry) for entry in sequence])
 
 
 def instance_row(instance: Instance) -> dict[str, Any]:
-    """Give the row of ``instances``."""
+    """Build the row of ``instances``."""
     task_state, power_state = instance.task_state, instance.power_state
     return {
         "uuid": instance.uuid.lower(),
@@ -101,12 +101,12 @@ def instance_row(instance: Instance) -> dict[str, Any]:
 
 
 def metadata_rows(uuid: str, metadata: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Give the rows of ``instance_metadata`` or ``instance_system_metadata``."""
+    """Build the rows of ``instance_metadata`` or ``instance_system_metadata``."""
     return [{"instance_uuid": uuid, "key": key, "value": value} for key, value in metadata.items()]
 
 
 def block_device_rows(uuid: str, block_devices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give the rows of ``block_device_mapping``; keys and passwords of storage are written nowhere."""
+    """Build the rows of ``block_device_mapping``, without keys and passwords of storage."""
     return [
         {"instance_uuid": uuid, "position": position, "device": to_json(without_credentials(device))}
         for position, device in enumerate(block_devices)
@@ -114,7 +114,7 @@ def block_device_rows(uuid: str, block_devices: Sequence[Mapping[str, Any]]) -> 
 
 
 def migration_row(migration: Migration) -> dict[str, Any]:
-    """Give the row of ``migrations``, without its number."""
+    """Build the row of ``migrations``, without its number."""
     return {
         "uuid": migration.uuid.lower(),
         "instance_uuid": migration.instance_uuid.lower(),
@@ -126,7 +126,7 @@ def migration_row(migration: Migration) -> dict[str, Any]:
 
 
 def changed_columns(changes: Changes) -> dict[str, str | int | None]:
-    """Give the columns of ``instances`` that a save writes."""
+    """Return the columns of ``instances`` that a save writes."""
     columns: dict[str, str | int | None] = {}
     if "vm_state" in changes:
         columns["vm_state"] = changes["vm_state"].value
@@ -149,7 +149,7 @@ _SHOWN: Final = 300
 def instance_of(
     row: Any, parts: Mapping[str, Any], flavor: Callable[[str], Mapping[str, Any]], share: Callable[[str], str]
 ) -> Instance:
-    """Read a row of ``instances``, with what other tables hold of it."""
+    """Parse a row of ``instances``, with its columns of other tables."""
     try:
         return _read(row, parts, flavor, share)
     except _WRONG as error:
@@ -171,7 +171,7 @@ def _read(
     number = row.power_state
     if number is not None and (not isinstance(number, int) or not -_INT32 <= number < _INT32):
         raise TypeError("its power_state is no number of Nova's")
-    # Whatever is not false would have the instance deleted when its guest shuts down.
+    # Anything that is not false would delete the instance when its guest shuts down.
     if not isinstance(row.shutdown_terminate, int) or row.shutdown_terminate not in {0, 1}:
         raise TypeError("its shutdown_terminate is neither true nor false")
     return Instance(
@@ -196,7 +196,7 @@ def _read(
 
 
 def flavor_of(text: str) -> Mapping[str, Any]:
-    """Read a flavor.  Raises ``ValueError`` or ``RecursionError``."""
+    """Parse a flavor.  Raises ``ValueError`` or ``RecursionError``."""
     found = not_too_deep(_json(text, "flavor"))
     if not isinstance(found, dict):
         raise TypeError("its flavor is no object")
@@ -204,7 +204,7 @@ def flavor_of(text: str) -> Mapping[str, Any]:
 
 
 def migration_of(row: Any) -> Migration | None:
-    """Read a row of ``migrations``; of one that cannot be, whose it is; None where that is not known either."""
+    """Parse a row of ``migrations``; of an unreadable one only its instance; None if that is unknown too."""
     facts = dict(row._mapping)  # noqa: SLF001 - its API
     try:
         owner = canonical_uuid(facts["instance_uuid"])
@@ -220,7 +220,7 @@ def migration_of(row: Any) -> Migration | None:
 
 
 def _unreadable(row: Any, error: Exception) -> UnreadableInstance:
-    """Give what stands for a row; where its UUID is none, under one that is made of it."""
+    """Return the stand-in of a row; if its UUID is not one, under one that is derived from it."""
     try:
         uuid: str = canonical_uuid(row.uuid)
     except ValueError:
@@ -240,7 +240,7 @@ def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"its {name} is no text")
     if not value.isascii():
-        # Half of a surrogate pair, or bytes that were no UTF-8, would fail whoever writes it down.
+        # Half of a surrogate pair, or bytes that were not UTF-8, would fail every later write of it.
         _encodable(value, name)
     return value
 
@@ -249,14 +249,14 @@ def _encodable(text: str, name: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"its {name} is no text in UTF-8") from None
+        raise ValueError(f"its {name} is not text in UTF-8") from None
 
 
 def _json(text: str, name: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError(f"its {name} is no JSON") from None
+        raise ValueError(f"its {name} is not JSON") from None
 
 
 def _pairs(pairs: Mapping[Any, Any], name: str) -> Mapping[str, str]:
@@ -266,7 +266,7 @@ def _pairs(pairs: Mapping[Any, Any], name: str) -> Mapping[str, str]:
 
 
 def _objects(texts: Any, name: str) -> Sequence[Mapping[str, Any]]:
-    """Give objects of JSON as text that is known to be good: an array, or a list of the text of each."""
+    """Return checked objects of JSON as text; ``texts`` is an array, or a list with the text of each."""
     if texts == "[]":
         return ()
     each_is_one = isinstance(texts, list)
@@ -275,7 +275,7 @@ def _objects(texts: Any, name: str) -> Sequence[Mapping[str, Any]]:
     text = f"[{','.join(texts)}]" if each_is_one else texts
     found = not_too_deep(_json(text, name))
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise ValueError(f"its {name} is no list of objects")
+        raise ValueError(f"its {name} is not a list of objects")
     if "\\ud" in text.lower():
         _encodable(json.dumps(found, ensure_ascii=False), name)
     return JsonSequence(text)

@@ -1,7 +1,7 @@
 """The tables of a store, the same in every database.
 
 Named as in Nova's cell database, cut to what :class:`bringup.daemon.decisions.instances.Instance` holds.  A state is
-kept as it was written, so that one that this version does not know comes back as it went in.
+stored as it was written, so that an unknown one is read back unchanged.
 """
 
 from sqlalchemy import (
@@ -25,7 +25,7 @@ from sqlalchemy import (
 from bringup.daemon.errors import Refused
 
 SCHEMA_VERSION = 2
-"""Goes up with each change of the tables; a store of a newer one is refused."""
+"""Incremented with each change of the tables; a store of a newer version is refused."""
 
 tables = MetaData()
 
@@ -91,7 +91,7 @@ block_device_mapping = Table(
 migrations = Table(
     "migrations",
     tables,
-    # Goes up with each new migration: the order in which they were made.
+    # Incremented with each new migration: the order in which they were created.
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("uuid", String(36), nullable=False, unique=True),
     # No foreign key: an evacuated instance may be on another host, and its record not here.
@@ -104,9 +104,9 @@ migrations = Table(
 )
 
 instance_parts = (instance_info_caches, instance_metadata, instance_system_metadata, block_device_mapping)
-"""The tables whose rows belong to one instance."""
+"""Tables whose rows belong to one instance."""
 
-# Version 2.  Who works for a host, by the clock of the database; seconds since 1970.
+# Version 2.  Which daemon works for a host, by the clock of the database; seconds since 1970.
 host_leases = Table(
     "host_leases",
     tables,
@@ -115,7 +115,7 @@ host_leases = Table(
     Column("until", Float, nullable=False),
 )
 
-# Version 2.  Which guest is being started, and by whom; live only while the lease of the same host and holder is.
+# Version 2.  Which guest is being started, and by which daemon; valid only with the lease of the same host and holder.
 instance_claims = Table(
     "instance_claims",
     tables,
@@ -126,9 +126,9 @@ instance_claims = Table(
 
 
 def ensure_tables(connection: Connection, name: str) -> None:
-    """Create the tables that are missing, in the caller's transaction, which has locked the others out.
+    """Create the tables that are missing, in the caller's transaction, which holds the lock of the database.
 
-    :raises Refused: the tables of the database ``name`` are of a version that this one does not know.
+    :raises Refused: the tables of the database ``name`` are of an unknown version.
     """
     is_new = not inspect(connection).has_table(schema_version.name)
     version = None if is_new else connection.scalar(select(schema_version.c.version))

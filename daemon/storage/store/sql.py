@@ -1,6 +1,6 @@
-"""The store over SQL, whatever the database: statements run in threads, reads and saves gathered into rounds.
+"""The store over SQL, for any database: statements run in threads, reads and saves are batched.
 
-What only one database does is in its own module (:mod:`bringup.daemon.storage.store.sqlite`), which makes the
+What only one database does is in its own module (:mod:`bringup.daemon.storage.store.sqlite`), which builds the
 :class:`Database`.
 """
 
@@ -41,35 +41,35 @@ CLOSE_LIMIT_S = closing.STORE_S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """A database that is ready, and what is particular to it."""
+    """An open database, and the functions that depend on it."""
 
     name: str
-    """How messages call it."""
+    """Its name in messages."""
     engine: Engine
     read: "Transact"
-    """Carries out what changes nothing, all of it as of one moment."""
+    """Runs work that changes nothing, all of it as of one moment."""
     write: "Transact"
-    """Carries out what changes something, whole or not at all."""
+    """Runs work that changes something, whole or not at all."""
     explain: Callable[[BaseException | None], str]
-    """What would help, for an error of the database's module; may be empty."""
+    """Returns advice for an error of the database's module; may be empty."""
     now: Callable[[Connection], float]
     """Reads the clock of the database; seconds since 1970."""
     hurry: Callable[[], None] = lambda: None
-    """Has nothing wait for the database any more; may be called from any thread."""
+    """Stops every wait for the database; may be called from any thread."""
 
 
 class Transact(Protocol):
-    """Carries out work in one transaction; raises SQLAlchemyError where it was not made."""
+    """Runs work in one transaction; raises SQLAlchemyError if it was not made."""
 
     def __call__(self, work: Callable[[Connection], T], /) -> T:
-        """Do it; again where the database wants that: the work must do the same each time."""
+        """Run it, repeatedly if the database requires that: the work must do the same each time."""
 
 
 class SqlStore:
     """Records in an SQL database: a :class:`bringup.daemon.storage.store.base.Store`."""
 
     def __init__(self, database: Database) -> None:
-        """Take a database that has the tables."""
+        """Build it over a database that has the tables."""
         self._database = database
         self._reads = anyio.CapacityLimiter(READERS)
         self._writes = anyio.CapacityLimiter(1)
@@ -82,21 +82,21 @@ class SqlStore:
         )
 
     async def close(self) -> None:
-        """Finish the saves that were handed over, then close the connections.  Shielded, and bounded."""
+        """Finish the saves that were submitted, then close the connections.  Shielded, and bounded."""
         self._closed = True
         with anyio.move_on_after(CLOSE_LIMIT_S, shield=True):
             await self._saves.close()
             await self._fresh.close()
             await anyio.to_thread.run_sync(self._database.engine.dispose, limiter=self._writes, abandon_on_cancel=True)
-        # What is still under way must not keep the process.
+        # What is still in progress must not keep the process.
         self.hurry()
 
     def hurry(self) -> None:
-        """Have nothing wait for the database any more; saves that are under way end, done or not."""
+        """Stop every wait for the database; saves in progress end, done or not."""
         self._database.hurry()
 
     async def load_instances(self, host: str) -> list[Instance]:
-        """Instances whose ``host`` is this one, deleted rows left out, in the order of their UUIDs."""
+        """Return the instances whose ``host`` is this one, without deleted rows, in the order of their UUIDs."""
 
         def load() -> list[Instance]:
             with self._translated(f"read the instances of host {host}"):
@@ -107,7 +107,7 @@ class SqlStore:
         return await self._run(load, self._reads)
 
     async def list_uuids(self, host: str) -> list[str]:
-        """UUIDs of the instances whose ``host`` is this one, deleted rows left out, in order."""
+        """Return the UUIDs of the instances whose ``host`` is this one, without deleted rows, in order."""
 
         def load() -> list[str]:
             with self._translated(f"list the instances of host {host}"):
@@ -116,22 +116,22 @@ class SqlStore:
         return await self._run(load, self._reads)
 
     async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
-        """Instances with these UUIDs, on whatever host, deleted rows left out."""
+        """Return the instances with these UUIDs, on any host, without deleted rows."""
         return await self._load_by_uuid(uuids, reads.BY_UUID)
 
     async def load_deleted(self, uuids: Collection[str]) -> list[Instance]:
-        """Instances with these UUIDs whose row is deleted, as far as the store still has it."""
+        """Return the instances with these UUIDs whose row is deleted, as far as the store still has it."""
         return await self._load_by_uuid(uuids, reads.DELETED)
 
     async def _load_by_uuid(self, uuids: Collection[str], query: reads.InstanceReads) -> list[Instance]:
-        wanted = sorted({uuid.lower() for uuid in uuids})
+        uuids_in_order = sorted({uuid.lower() for uuid in uuids})
 
         def load() -> list[Instance]:
-            with self._translated(f"read {len(wanted)} instances"):
+            with self._translated(f"read {len(uuids_in_order)} instances"):
                 return self._database.read(
                     lambda connection: [
                         instance
-                        for chunk in chunks(wanted)
+                        for chunk in chunks(uuids_in_order)
                         for instance in reads.load_instances(connection, query, {"uuids": chunk})
                     ]
                 )
@@ -139,15 +139,15 @@ class SqlStore:
         return await self._run(load, self._reads)
 
     async def load_migrations_of(self, host: str, uuids: Collection[str]) -> list[Migration]:
-        """Migrations of these instances from or to a host, whatever has come of them, oldest first."""
-        wanted = sorted({uuid.lower() for uuid in uuids})
+        """Return the migrations of these instances from or to a host, whatever their status, oldest first."""
+        uuids_in_order = sorted({uuid.lower() for uuid in uuids})
 
         def load() -> list[Migration]:
-            with self._translated(f"read the migrations of {len(wanted)} instances"):
+            with self._translated(f"read the migrations of {len(uuids_in_order)} instances"):
                 return self._database.read(
                     lambda connection: [
                         migration
-                        for chunk in chunks(wanted)
+                        for chunk in chunks(uuids_in_order)
                         for migration in reads.load_migrations_of(connection, host, chunk)
                     ]
                 )
@@ -162,7 +162,7 @@ class SqlStore:
         return await self._fresh.submit(uuid.lower())
 
     async def load_migrations(self, source_compute: str, statuses: Collection[str]) -> list[Migration]:
-        """Migrations that leave or left this host and have one of these statuses, oldest first."""
+        """Return the migrations that leave or left this host and have one of these statuses, oldest first."""
 
         def load() -> list[Migration]:
             with self._translated(f"read the migrations of host {source_compute}"):
@@ -211,21 +211,21 @@ class SqlStore:
         reverting: bool,
         left_over: Collection[tuple[str, str]] = (),
     ) -> Instance:
-        """Claim an instance, right before its guest is started; give its record, read in the same transaction.
+        """Claim an instance, right before its guest is started; return its record, read in the same transaction.
 
         :raises StateConflict: it must not be started here; nothing was claimed.
-        :raises LeaseHeld: the claimant's lease is gone or somebody else's.
+        :raises LeaseHeld: the claimant's lease is gone or another daemon's.
         :raises RecordNotFound: it is gone.
         """
         record = await self._saves.submit(BeginStart(uuid.lower(), claimant, expected, reverting, frozenset(left_over)))
         if record is None:
-            raise StoreError(f"cannot claim {uuid}: no record was given")
+            raise StoreError(f"cannot claim {uuid}: no record was returned")
         return record
 
     async def end_start(
         self, uuid: str, claimant: Claimant, *, reverting: bool, left_over: Collection[tuple[str, str]] = ()
     ) -> None:
-        """Let go of a claim, and tell whether the guest may stay.
+        """Release a claim, and check whether the guest may stay.
 
         :raises StateConflict: it may not.
         :raises RecordNotFound: its record is gone.
@@ -233,7 +233,7 @@ class SqlStore:
         await self._saves.submit(EndStart(uuid.lower(), claimant, reverting, frozenset(left_over)))
 
     async def take_lease(self, claimant: Claimant, *, for_s: float) -> None:
-        """Make this daemon the only one of its host for so many seconds; again renews it.
+        """Acquire or renew the lease of the host, for ``for_s`` seconds.
 
         :raises LeaseHeld: another daemon holds it.
         """
@@ -251,13 +251,13 @@ class SqlStore:
             raise held
 
     async def drop_lease(self, claimant: Claimant) -> None:
-        """Let go of the lease, if it is this daemon's."""
+        """Release the lease, if it is this daemon's."""
 
         def drop() -> None:
             with self._translated(f"drop the lease of host {claimant.host}"):
                 self._database.write(lambda connection: claims.drop_lease(connection, claimant))
 
-        # One that nobody waits for any more ends by itself, and the lease in time.
+        # A call that is abandoned ends by itself, and the lease expires.
         await self._run(drop, self._writes, abandon=True)
 
     async def import_records(self, records: Records) -> ImportResult:

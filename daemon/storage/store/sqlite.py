@@ -40,7 +40,7 @@ _CLOSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM
 
 
 def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_exist: bool = False) -> Database:
-    """Open the file, create it and its tables where they are missing, and prove that it can be written.  Blocks.
+    """Open the file, create it and its tables if they are missing, and check that it can be written.  Blocks.
 
     :raises Temporary: another process keeps it locked for ``busy_timeout_s``, or its disk is full.
     :raises SettingsError: it cannot be opened for reading and writing, or is no file; or ``must_exist`` and it does
@@ -79,7 +79,7 @@ def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_ex
     except BringupError:
         engine.dispose()
         raise
-    # One machine has the file: its clock is the database's.
+    # One machine uses the file: its clock is the database's.
     return Database(
         name=str(path),
         engine=engine,
@@ -113,7 +113,7 @@ def _check_content(path: Path, busy_timeout_s: float) -> None:
 
 
 def _engine(path: Path, busy_timeout_s: float) -> Engine:
-    # A text that is no UTF-8 is its own row's trouble, and not that of all rows of the query.
+    # A text that is not UTF-8 must fail its own row, not all rows of the query.
     text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
@@ -124,7 +124,7 @@ def _engine(path: Path, busy_timeout_s: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # A transaction that reads first and writes then can fail with "locked" at once; one that says so waits.
+        # A transaction that reads first and writes then can fail with "locked" at once; BEGIN IMMEDIATE waits.
         writes = connection.get_execution_options().get(WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

@@ -1,4 +1,4 @@
-"""Carries out the writes of one group in one transaction: what one of them may not do does not stop the others."""
+"""Writes of one group, in one transaction: one that is refused does not stop the others."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class BeginStart:
 
 @dataclass(frozen=True, slots=True)
 class EndStart:
-    """Let go of a claim; the answer is what forbids its guest to stay."""
+    """Release a claim; the answer is the conflict that forbids its guest to stay."""
 
     uuid: str
     claimant: Claimant
@@ -68,9 +68,9 @@ _INSTANCE = schema.instances.c
 _SYSTEM_METADATA = schema.instance_system_metadata
 _STATES = ("vm_state", "task_state", "power_state", "terminated_at", "deleted")
 
-_DOING = {SaveInstance: "save", DestroyInstance: "destroy", BeginStart: "claim", EndStart: "look again at"}
+_DOING = {SaveInstance: "save", DestroyInstance: "destroy", BeginStart: "claim", EndStart: "check again"}
 
-# Locked, in one order, where the database locks rows; where it has one writer anyway this says nothing.
+# Locked in one order if the database locks rows; no effect in a database with one writer.
 _LOCK_INSTANCES = (
     select(_INSTANCE.uuid, *(_INSTANCE[name] for name in (*_STATES, "host")))
     .where(_INSTANCE.uuid.in_(bindparam("uuids", expanding=True)), _INSTANCE.deleted == 0)
@@ -98,9 +98,9 @@ _INSERT_SYSTEM_METADATA = insert(_SYSTEM_METADATA)
 
 
 def write(connection: Connection, writes: Sequence[Write], now: float) -> list[StoreError | Instance | None]:
-    """Carry out the writes in their order; the answer to each is why it was not made.
+    """Carry out the writes in their order; the answer to each is the error, None, or the record that a claim returns.
 
-    Where it was, the answer is None, to a claim the record.  ``now`` is the time of the database.
+    ``now`` is the time of the database.
     """
     group = _Group(connection, writes, now)
     answers: list[StoreError | Instance | None] = [group.carry_out(one) for one in writes]
@@ -118,7 +118,7 @@ def write(connection: Connection, writes: Sequence[Write], now: float) -> list[S
 
 
 def readable(instance: Instance | None) -> Instance | StoreError | None:
-    """Give a record, or the error that its row cannot be read."""
+    """Return a record, or the error that its row cannot be read."""
     if isinstance(instance, UnreadableInstance):
         return StoreError(f"cannot read instance {instance.uuid}: {instance.why}")
     return instance

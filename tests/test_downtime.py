@@ -44,13 +44,13 @@ class Host:
     def runs(self, *, stays: bool = True) -> Downtime | None:
         """Begin a run; the daemon stays for a minute, or not."""
         found = self.alive().downtime()
-        self.alive().note(is_kept=stays)
+        self.alive().write(is_kept=stays)
         return found
 
     def is_up(self, seconds: float, *, noted: bool = True) -> None:
         self.true += seconds
         if noted:
-            self.alive().note(is_kept=True)
+            self.alive().write(is_kept=True)
 
     def is_away(self, seconds: float, *, off: float = 0.0, is_set: bool = True) -> None:
         """Go down and come back, with a clock that is off."""

@@ -48,7 +48,7 @@ class Time:
 def was_up(directory: Path, away_s: float) -> Time:
     """Have a host that was up, with a clock that was set, and has come back."""
     time = Time()
-    time.alive(directory, 1).note(is_kept=True)
+    time.alive(directory, 1).write(is_kept=True)
     time.now += away_s
     return time
 

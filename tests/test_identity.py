@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_read_now_is_waited_for_and_nobody_is_told_to_remo
 
 def test_a_directory_in_the_place_of_the_file_is_for_a_person(state: Path, machine: Path) -> None:
     (state / FILE).mkdir()
-    with pytest.raises(SettingsError, match=r"cannot be read \(Is a directory\); a file is wanted there"):
+    with pytest.raises(SettingsError, match=r"cannot be read \(Is a directory\); a file is required there"):
         start(state, machine)
 
 

@@ -97,7 +97,7 @@ def test_a_file_that_is_wrong_throughout_is_read_no_further(more: int) -> None:
     lines = refusal(own(",".join(["0"] * (MOST + more))))
 
     assert lines[0].endswith(f": at least {MOST} records are wrong, nothing was stored")
-    assert lines[-1] == f"  and at least {MOST - SHOWN} more; what follows them was not looked at"
+    assert lines[-1] == f"  and at least {MOST - SHOWN} more; the rest was not checked"
 
 
 def test_of_one_record_as_many_problems_are_said() -> None:

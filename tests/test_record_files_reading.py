@@ -72,18 +72,18 @@ def test_states_that_are_not_known_are_kept_as_they_were_written() -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "uuid": ({"uuid": "42"}, "instances[0].uuid is '42': a UUID is wanted"),
-    "vm_state": ({"vm_state": 3}, "instances[0].vm_state is 3: text is wanted"),
-    "no vm_state": ({"vm_state": None}, "instances[0].vm_state is null: text is wanted"),
-    "empty host": ({"host": ""}, "instances[0].host is '': text that is not empty is wanted"),
-    "power_state": ({"power_state": "1"}, "instances[0].power_state is '1': a whole number is wanted"),
+    "uuid": ({"uuid": "42"}, "instances[0].uuid is '42': a UUID is required"),
+    "vm_state": ({"vm_state": 3}, "instances[0].vm_state is 3: text is required"),
+    "no vm_state": ({"vm_state": None}, "instances[0].vm_state is null: text is required"),
+    "empty host": ({"host": ""}, "instances[0].host is '': text that is not empty is required"),
+    "power_state": ({"power_state": "1"}, "instances[0].power_state is '1': a whole number is required"),
     "huge power_state": ({"power_state": 2**40}, "instances[0].power_state is 1099511627776: a number of Nova's"),
-    "true as a number": ({"power_state": True}, "instances[0].power_state is true: a whole number is wanted"),
-    "flag": ({"shutdown_terminate": 1}, "instances[0].shutdown_terminate is 1: true or false is wanted"),
-    "list": ({"network_info": {}}, "instances[0].network_info is an object: a list is wanted"),
-    "entry": ({"block_devices": [{}, 7]}, "instances[0].block_devices[1] is 7: an object is wanted"),
-    "long": ({"uuid": "x" * 500}, f"instances[0].uuid is '{'x' * 59}...: a UUID is wanted"),
-    "half a character": ({"name": "\ud800"}, r"instances[0].name is '\ud800': text that UTF-8 can hold is wanted"),
+    "true as a number": ({"power_state": True}, "instances[0].power_state is true: a whole number is required"),
+    "flag": ({"shutdown_terminate": 1}, "instances[0].shutdown_terminate is 1: true or false is required"),
+    "list": ({"network_info": {}}, "instances[0].network_info is an object: a list is required"),
+    "entry": ({"block_devices": [{}, 7]}, "instances[0].block_devices[1] is 7: an object is required"),
+    "long": ({"uuid": "x" * 500}, f"instances[0].uuid is '{'x' * 59}...: a UUID is required"),
+    "half a character": ({"name": "\ud800"}, r"instances[0].name is '\ud800': text that UTF-8 can hold is required"),
     "misspelt field": ({"vmstate": "active"}, "instances[0].vmstate: there is no such field"),
 }
 
@@ -107,7 +107,7 @@ def test_what_is_refused_does_not_fit_the_schema_either(change: dict[str, Any]) 
 def test_a_wrong_value_that_may_be_a_secret_is_not_repeated(field: str) -> None:
     message = refusal(own(instances=[MINIMAL | {field: {"admin_pass": 271828}}]))
 
-    assert f"instances[0].{field}.admin_pass is a number: text is wanted" in message
+    assert f"instances[0].{field}.admin_pass is a number: text is required" in message
     assert "271828" not in message
 
 
@@ -160,8 +160,8 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "other format": (b'{"format": "bringup.records/2"}', "has the format 'bringup.records/2'"),
     "other field": (own(instance=[]), "instance: there is no such field"),
     "instances is no list": (own(instances={}), "instances is not a list"),
-    "instance is no object": (own(instances=[5]), "instances[0] is 5: an object is wanted"),
-    "server is no object": (b'{"servers": [[]]}', "servers[0] is a list: an object is wanted"),
+    "instance is no object": (own(instances=[5]), "instances[0] is 5: an object is required"),
+    "server is no object": (b'{"servers": [[]]}', "servers[0] is a list: an object is required"),
 }
 
 

@@ -117,7 +117,7 @@ def test_pages_in_a_list_are_read_as_one() -> None:
 
 
 def test_a_wrong_record_of_a_later_page_is_named_with_its_page() -> None:
-    with pytest.raises(UsageError, match=r"\[1\].servers\[0\].id is 'x': a UUID is wanted"):
+    with pytest.raises(UsageError, match=r"\[1\].servers\[0\].id is 'x': a UUID is required"):
         read(with_id(sample("2.73"), A), with_id(sample("2.3"), "x"))
 
 
@@ -155,5 +155,5 @@ def test_addresses_of_one_port_are_one_vif_and_floating_ones_are_left_out() -> N
 
 
 def test_a_wrong_address_is_named_down_to_its_place() -> None:
-    with pytest.raises(UsageError, match=r"servers\[0\].addresses.net\[0\].addr is 5: text is wanted"):
+    with pytest.raises(UsageError, match=r"servers\[0\].addresses.net\[0\].addr is 5: text is required"):
         read(with_id(sample("2.73"), A, addresses={"net": [{"addr": 5}]}))

@@ -224,7 +224,7 @@ def test_the_sentence_of_a_service_is_bounded_and_printable() -> None:
             '"503 Service Unavailable No server"',
         ),
         (b"<!doctype html><title>Login</title>", 'a page "Login"'),
-        (b"", "it is empty; whatever was to write it has failed"),
+        (b"", "it is empty; the command that should write it has failed"),
     ],
 )
 def test_what_is_no_json_is_said_in_words(content: bytes, says: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bringup.daemon.errors import SettingsError, Temporary
-from bringup.daemon.storage.state_directory import FOR_A_PERSON, LOCK, NOT_NOW, locked, prepare
+from bringup.daemon.storage.state_directory import LOCK, NOT_NOW, OPERATOR_ERRORS, locked, prepare
 from support.files import no_files_left
 
 HOLDER = """
@@ -93,8 +93,8 @@ def test_a_host_that_has_no_files_left_is_no_wrong_setting(tmp_path: Path) -> No
     ],
 )
 def test_what_passes_by_itself_is_for_no_person(name: str) -> None:
-    assert getattr(errno, name) not in FOR_A_PERSON
-    assert not set(NOT_NOW) & set(FOR_A_PERSON)
+    assert getattr(errno, name) not in OPERATOR_ERRORS
+    assert not set(NOT_NOW) & set(OPERATOR_ERRORS)
 
 
 def test_the_lock_file_is_private_and_says_who_holds_it(tmp_path: Path) -> None:

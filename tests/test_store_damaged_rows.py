@@ -156,5 +156,5 @@ def test_in_a_run_it_is_failed_with_what_to_do_and_the_others_are_initialized(di
     ended = computer.run()
 
     assert (ended.code, ended.outcomes) == (0, {GOOD: "initialized", BAD: "failed"})
-    assert "its name is no text in UTF-8" in ended.out
+    assert "its name is not text in UTF-8" in ended.out
     assert "bringup import" in ended.out

@@ -33,7 +33,6 @@ ROOMS_NOT_YET = {
     "daemon/service",
     "daemon/settings",
     "daemon/status",
-    "daemon/storage",
     "docs/architecture.md",
     "docs/events.md",
     "docs/monitoring/alerts.yaml",

@@ -126,7 +126,7 @@ async def import_guests(settings: "Settings") -> Imported:
     host, boot_id = settings.host.name, alive.boot.boot_id
     state_directory.prepare(settings.host.state_directory)
     # This runs every few minutes and at shutdown: the next boot computes the downtime from it.
-    alive.note(is_kept=True)
+    alive.write(is_kept=True)
 
     transient: list[str] = []
 

@@ -184,7 +184,7 @@ async def _boot(host: Host, past: Past) -> Boot:
         waits_for_clock=boot.waits_for_clock,
     )
     if host.alive is not None:
-        await anyio.to_thread.run_sync(partial(host.alive.note, is_kept=False))
+        await anyio.to_thread.run_sync(partial(host.alive.write, is_kept=False))
     return boot
 
 

@@ -194,7 +194,7 @@ class _Service:
             watch = self._watch()
             opened.callback(watch.close)
             # Whatever ends this, nobody goes on noting it.
-            opened.callback(self.alive.note, is_kept=False)
+            opened.callback(self.alive.write, is_kept=False)
             progress = self.source.progress
             observer = fan_out(self.source.recorder.observe, watch.observe)
 

@@ -64,7 +64,7 @@ async def tidy(brought: Brought, vitals: Vitals, *, stays: bool) -> None:
     with suppress(JournalError), vitals.expecting("the journal", within_s=JOURNAL_S):
         await host.journal.seen(host.now())
         if host.alive is not None:
-            await anyio.to_thread.run_sync(partial(host.alive.note, is_kept=stays))
+            await anyio.to_thread.run_sync(partial(host.alive.write, is_kept=stays))
     await delete_kept_disks_that_are_due(host.journal, host.driver, host.now)
 
 

@@ -1,7 +1,7 @@
-"""A file that says when this host was last known to be up: on this boot, and on the boots before it.
+"""File with the last time that this host was known to be up: on this boot, and on the boots before it.
 
-It stands beside the journal and is no part of it: it outlives one that is damaged, and says what a journal cannot: by
-what sort of clock, and whether anybody went on noting it.  Where no daemon stays, a timer of systemd touches
+It stands beside the journal and is not part of it: it outlives a damaged one, and has what a journal has not: which
+clock was used, and whether it was written continuously.  If no daemon stays, a timer of systemd touches
 :data:`TOUCHED` (``systemd/bringup-alive.timer``).
 """
 
@@ -25,18 +25,18 @@ log = get_logger()
 FILE = "alive.json"
 FORMAT = "bringup.alive/1"
 TOUCHED = "alive"
-"""Touched every minute while the host is up, by whoever wants to."""
+"""File that may be touched every minute while the host is up."""
 KEPT_BOOTS = 4
 
 
 def since_boot_s() -> float:
-    """Read the clock that began with the boot."""
+    """Read the clock that starts with the boot, in seconds."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alive:
-    """What is noted of one host.  Its methods block: to write, and to ask whether the clock is set."""
+    """Times at which one host was up.  Its methods block: to write, and to query whether the clock is set."""
 
     directory: Path
     boot: Boot
@@ -46,11 +46,11 @@ class Alive:
     boot_s: Callable[[], float] = since_boot_s
 
     def began_at(self) -> float | None:
-        """Give when this boot began, in seconds since 1970; None where the clock is not set, or nobody tells."""
+        """Return when this boot began, in seconds since 1970; None if the clock is not set, or it is unknown."""
         return self.boot.began_at() if self.trusts_clock or self._was_set(self._ups()) else None
 
     def downtime(self) -> Downtime | None:
-        """Tell how long the host was away before this boot; None: nothing was ever noted of another boot."""
+        """Return how long the host was down before this boot; None if no other boot is in the file."""
         ups = self._ups()
         if all(up.boot_id == self.boot.boot_id for up in ups):
             return None
@@ -63,10 +63,10 @@ class Alive:
             trusts_clock=self.trusts_clock,
         )
 
-    def note(self, *, is_kept: bool) -> None:
-        """Note that the host is up.
+    def write(self, *, is_kept: bool) -> None:
+        """Write that the host is up.
 
-        ``is_kept``: it will be noted again and again, for as long as it is.
+        ``is_kept``: it will be written repeatedly, as long as it is up.
         """
         ups = self._ups()
         known = [up for up in ups if up.boot_id == self.boot.boot_id]
@@ -89,11 +89,11 @@ class Alive:
             log.warning("alive.not_written", error=str(error))
 
     def _was_set(self, ups: Sequence[Up]) -> bool:
-        """Tell whether the clock was set on this boot; asked until it was."""
+        """Check whether the clock was set on this boot; queried until it was."""
         return any(up.is_clock_set for up in ups if up.boot_id == self.boot.boot_id) or self.is_clock_set()
 
     def _ups(self) -> Sequence[Up]:
-        """Read what was noted; what somebody has touched since the last boot's last word counts as one."""
+        """Read the file; a touch since the last entry of an earlier boot counts as an entry."""
         ups = read(self.directory / FILE)
         if not ups or ups[-1].boot_id == self.boot.boot_id:
             return ups
@@ -105,7 +105,7 @@ class Alive:
 
 
 def read(path: Path) -> list[Up]:
-    """Read what was noted, the latest boot last; nothing where it cannot be read."""
+    """Read the file, the latest boot last; empty if it cannot be read."""
     try:
         document: Any = json.loads(read_file(path))
         if document["format"] != FORMAT:
@@ -120,9 +120,9 @@ def read(path: Path) -> list[Up]:
 
 def _seconds(value: Any) -> float:
     seconds = float(value)
-    # JSON has words for what is no number, and no time compares with them.
+    # JSON can spell NaN and infinity, and no time compares with them.
     if not math.isfinite(seconds):
-        raise ValueError("it is no time")
+        raise ValueError("not a time")
     return seconds
 
 

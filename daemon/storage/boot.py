@@ -1,9 +1,9 @@
-"""Which boot of this host it is, and since when the host is up.
+"""Identity of this boot of the host, and the time since when it is up.
 
 The kernel's boot id names a boot, with two exceptions.  In a system container (systemd-nspawn, LXC) the file that holds
-it is laid over with the container's own, and a unit with ``ProtectProc=`` has a fresh ``/proc`` in which the kernel's
-shows again: so the unit hands over what systemd takes for it (``%b``).  After ``systemctl soft-reboot`` the kernel is
-the same, and all processes are new: systemd counts these since 256, and 254 and 255 tell when its user space began.
+it is overlaid with the container's own, and a unit with ``ProtectProc=`` has a fresh ``/proc`` in which the kernel's
+shows again: so the unit passes systemd's value (``%b``).  After ``systemctl soft-reboot`` the kernel is
+the same, and all processes are new: systemd counts these since 256, and 254 and 255 report when its user space began.
 """
 
 import os
@@ -23,7 +23,7 @@ from bringup.drivers.identifiers import uuid_in_any_spelling
 log = get_logger()
 
 OF_UNIT = "BRINGUP_BOOT_ID"
-"""The variable in which the unit hands over ``%b``."""
+"""Environment variable in which the unit passes ``%b``."""
 BOOTED_WITH_SYSTEMD = Path("/run/systemd/system")
 ASK = ("systemctl", "show", "--property=Version,SoftRebootsCount,UserspaceTimestampMonotonic")
 ASK_S = 5.0
@@ -33,52 +33,52 @@ SOFT_REBOOTS_SINCE = 254
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
-    """One boot."""
+    """One boot of this host."""
 
     boot_id: str
     began_s: float | None = None
-    """When its user space began, on the monotonic clock; None where nobody tells."""
+    """When its user space began, on the monotonic clock; None if unknown."""
 
     def began_at(self) -> float | None:
-        """Give when it began, in seconds since 1970, by the clock as it is now; None where nobody tells."""
+        """Return when it began, in seconds since 1970, with the current clock; None if unknown."""
         return None if self.began_s is None else time.time() - (time.monotonic() - self.began_s)
 
 
 def this_boot(path: Path, *, is_default: bool, environment: Mapping[str, str] = os.environ) -> Boot:
-    """Find out which boot it is; ``path`` holds the kernel's id, and goes before the unit's where it was set.
+    """Read which boot it is; ``path`` holds the kernel's id, and overrides the unit's if it was set.
 
     :raises SettingsError: there is no id to read.
     """
     named = environment.get(OF_UNIT, "").strip()
-    kernels = named if named and is_default else _read(path)
-    told = _ask_systemd()
-    began_us = told.get("UserspaceTimestampMonotonic", "")
+    kernel_id = named if named and is_default else _read(path)
+    properties = _query_systemd()
+    began_us = properties.get("UserspaceTimestampMonotonic", "")
     return Boot(
-        boot_id=identified(_as_uuid(kernels), told),
+        boot_id=identified(_as_uuid(kernel_id), properties),
         began_s=int(began_us) / 1e6 if began_us.isdecimal() and began_us != "0" else None,
     )
 
 
-def identified(kernels: str, told: Mapping[str, str]) -> str:
-    """Give the id of a boot: the kernel's and, after a soft reboot, one that follows from it."""
-    count, began_us = told.get("SoftRebootsCount", ""), told.get("UserspaceTimestampMonotonic", "")
-    version = told.get("Version", "").partition(".")[0].partition(" ")[0].partition("-")[0].partition("~")[0]
+def identified(kernel_id: str, properties: Mapping[str, str]) -> str:
+    """Return the id of a boot: the kernel's, or after a soft reboot one that is derived from it."""
+    count, began_us = properties.get("SoftRebootsCount", ""), properties.get("UserspaceTimestampMonotonic", "")
+    version = properties.get("Version", "").partition(".")[0].partition(" ")[0].partition("-")[0].partition("~")[0]
     if count.isdecimal():
-        return kernels if int(count) == 0 else _after(kernels, f"soft-reboot {int(count)}")
+        return kernel_id if int(count) == 0 else _after(kernel_id, f"soft-reboot {int(count)}")
     if version.isdecimal() and SOFT_REBOOTS_SINCE <= int(version) < COUNTS_SINCE and began_us.isdecimal():
-        return _after(kernels, f"user space of {int(began_us)}")
-    return kernels
+        return _after(kernel_id, f"user space of {int(began_us)}")
+    return kernel_id
 
 
-def _after(kernels: str, what: str) -> str:
+def _after(kernel_id: str, what: str) -> str:
     try:
-        return str(uuid5(UUID(kernels), what))
+        return str(uuid5(UUID(kernel_id), what))
     except ValueError:
-        return f"{kernels} {what}"
+        return f"{kernel_id} {what}"
 
 
 def _as_uuid(text: str) -> str:
-    """Write an id as the kernel does; ``%b`` has no dashes."""
+    """Return an id as the kernel writes it; ``%b`` has no dashes."""
     try:
         return uuid_in_any_spelling(text)
     except ValueError:
@@ -97,8 +97,8 @@ def _read(path: Path) -> str:
     return found
 
 
-def _ask_systemd() -> dict[str, str]:
-    """Give what systemd tells of itself; nothing where it has not booted this host, or does not answer."""
+def _query_systemd() -> dict[str, str]:
+    """Query systemd's properties; empty if it has not booted this host, or does not answer."""
     if not BOOTED_WITH_SYSTEMD.is_dir():
         return {}
     try:
@@ -112,7 +112,7 @@ def _ask_systemd() -> dict[str, str]:
             env=child_environment(),
         )
     except (OSError, subprocess.SubprocessError) as error:
-        # A soft reboot is not seen then: what was done on the boot before it counts as done on this one.
+        # A soft reboot is not detected then: what was done on the boot before it counts as done on this one.
         log.warning("boot.systemd_not_queried", error=f"{type(error).__name__}: {error}")
         return {}
     return dict(line.split("=", 1) for line in ended.stdout.splitlines() if "=" in line)

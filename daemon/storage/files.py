@@ -1,4 +1,4 @@
-"""Files that are whole or absent after a power cut, and nobody else's to read (0600 in 0700)."""
+"""Files that are whole or absent after a power cut, and private (0600 in 0700)."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def make_private_directory(directory: Path) -> None:
-    """Make a directory that only this user can enter; one that is there is left as it is."""
+    """Create a directory that only this user can enter; an existing one is left as it is."""
     if directory.is_dir():
         return
     directory.mkdir(mode=0o700, parents=True)
@@ -30,7 +30,7 @@ def write_durably(path: Path, data: bytes, *, draft: Path) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make what was created, renamed or removed in a directory last."""
+    """Make creations, renames and removals in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

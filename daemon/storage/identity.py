@@ -1,7 +1,7 @@
-"""Whose state directory this is: the host's name, its node's UUID, its machine.
+"""Identity of the host to which a state directory belongs: its name, its node's UUID, its machine.
 
 A renamed host once made Nova delete every guest (bug 1419785); a directory that was copied with the image of a machine
-would make two hosts believe that they are one.  So what changed is refused until an operator accepts it.
+would make two hosts act as one.  So what changed is refused until an operator accepts it.
 """
 
 import hashlib
@@ -16,34 +16,34 @@ from uuid import uuid4
 
 from bringup.daemon.errors import WHO_MAY, BringupError, SettingsError, Temporary
 from bringup.daemon.storage.files import write_durably
-from bringup.daemon.storage.state_directory import FOR_A_PERSON, WHEN_IT_IS
+from bringup.daemon.storage.state_directory import OPERATOR_ERRORS, WHEN_IT_IS
 from bringup.drivers.files import read_file
 
 FILE = "identity.json"
 FORMAT = "bringup.identity/1"
 FORMER = "host"
-"""The file in which the name alone was remembered."""
+"""File of earlier versions, with the name alone."""
 ACCEPT = "bringup accept"
-# machine-id(5) must not be published: what is kept is derived from it, for this use alone.
+# machine-id(5) must not be published: the stored value is derived from it, for this use alone.
 _APPLICATION = b"bringup.identity"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What is remembered."""
+    """Stored identity."""
 
     host: str
     node_uuid: str
     machine: str | None
-    """Derived from the machine's id; None where it has none."""
+    """Derived from the machine's id; None if it has none."""
     accepted_guests: frozenset[str] = frozenset()
-    """UUIDs of guests here that need no record: an operator has said so."""
+    """UUIDs of guests here that need no record: an operator has accepted them."""
     changed_at: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What the settings and the machine say now."""
+    """Identity according to the settings and the machine now."""
 
     host: str
     node_uuid: str | None
@@ -51,7 +51,7 @@ class Given:
 
 
 def given(*, host: str, node_uuid: str | None, machine_id: Path) -> Given:
-    """Look at what is given now; ``machine_id`` is the file of the machine's id, which may be missing."""
+    """Read the current identity; ``machine_id`` is the file of the machine's id, which may be missing."""
     return Given(host=host, node_uuid=node_uuid, machine=_machine(machine_id))
 
 
@@ -66,10 +66,10 @@ def _machine(path: Path) -> str | None:
 
 
 def remembered(directory: Path) -> Identity | None:
-    """Read what is remembered; None where nothing is.
+    """Read the stored identity; None if there is none.
 
-    :raises SettingsError: it says nothing, or this user may not read it.
-    :raises Temporary: it cannot be read now; what it says is not lost.
+    :raises SettingsError: it is not readable as one, or this user may not read it.
+    :raises Temporary: it cannot be read now; its content is not lost.
     """
     path = directory / FILE
     try:
@@ -92,10 +92,10 @@ _AGAIN = f"if the directory is this host's, remove the file and run {ACCEPT}"
 
 
 def _unread(path: Path, error: OSError) -> BringupError:
-    """Never advise to remove what may be sound."""
+    """Build the error of a file that cannot be read; it never advises to remove what may be sound."""
     problem = f"host.state_directory: {path} cannot be read ({error.strerror})"
-    if error.errno in FOR_A_PERSON:
-        return SettingsError([f"{problem}; a file is wanted there"])
+    if error.errno in OPERATOR_ERRORS:
+        return SettingsError([f"{problem}; a file is required there"])
     return Temporary(f"{problem}; leave it as it is, and {WHEN_IT_IS}")
 
 
@@ -105,9 +105,9 @@ def _parsed(document: Any) -> Identity:
     host, node_uuid, machine = document["host"], document["node_uuid"], document["machine"]
     guests = document["accepted_guests"]
     if not isinstance(guests, list) or not all(isinstance(text, str) and text for text in (host, node_uuid, *guests)):
-        raise TypeError("texts are wanted")
+        raise TypeError("texts are required")
     if machine is not None and not isinstance(machine, str):
-        raise TypeError("a text is wanted")
+        raise TypeError("a text is required")
     return Identity(
         host=host,
         node_uuid=node_uuid,
@@ -130,7 +130,7 @@ def _former(directory: Path) -> Identity | None:
 
 
 def differences(identity: Identity, now: Given) -> list[str]:
-    """Say what is not as it is remembered, a sentence each."""
+    """Describe each difference from the stored identity in a sentence."""
     found = []
     if now.host != identity.host:
         found.append(f"host.name: {now.host!r}, but this is the state directory of {identity.host!r}")
@@ -144,7 +144,7 @@ def differences(identity: Identity, now: Given) -> list[str]:
 
 
 def require_same(known: Identity, now: Given) -> None:
-    """Make sure that a host is the one that is remembered.
+    """Check that a host is the stored one.
 
     :raises SettingsError: it is not, with a sentence for each thing that changed.
     """
@@ -155,7 +155,7 @@ def require_same(known: Identity, now: Given) -> None:
 
 
 def merged(identity: Identity | None, now: Given) -> Identity:
-    """Take over what is given now; what is not given stays as it is remembered."""
+    """Merge the current identity into the stored one; what is not set now stays."""
     known = identity or Identity(host=now.host, node_uuid="", machine=None)
     return replace(
         known,
@@ -166,10 +166,10 @@ def merged(identity: Identity | None, now: Given) -> Identity:
 
 
 def remember(directory: Path, now: Given, *, at: Callable[[], datetime]) -> Identity:
-    """Remember whose state directory this is, the first time; afterwards, make sure that it still is.
+    """Store the identity the first time; afterwards, check that it is the same.
 
     :raises SettingsError: it is not, with a sentence for each thing that changed.
-    :raises OSError: it could not be written; what is in memory would be another node at the next start.
+    :raises OSError: it could not be written; the one in memory would be another node at the next start.
     """
     known = remembered(directory)
     if known is not None:
@@ -181,7 +181,7 @@ def remember(directory: Path, now: Given, *, at: Callable[[], datetime]) -> Iden
 
 
 def write(directory: Path, identity: Identity, *, at: Callable[[], datetime]) -> None:
-    """Write an identity down; on disk when this returns.  Raises OSError."""
+    """Write an identity; on disk when this returns.  Raises OSError."""
     document: Mapping[str, Any] = {
         "format": FORMAT,
         **asdict(identity),

@@ -1,4 +1,4 @@
-"""An SQLite file of ours: created, opened, written in one transaction, read beside its writer, recognised as damaged.
+"""File layer of SQLite: creation, opening, transactions, reading beside a writer, and recognition of damage.
 
 The store and the journal use it; which tables a file has is up to them.  A commit survives power loss (write-ahead log,
 ``synchronous=FULL``).  The file, and what SQLite puts beside it, is private (0600).
@@ -42,11 +42,11 @@ _BROKEN_LINKS: Final = frozenset(
         sqlite3.SQLITE_CONSTRAINT_CHECK,
     }
 )
-"""Every row is written after the one that it refers to, and once: what was there is missing."""
+"""Every row is written after the one that it refers to, and once: a row is missing."""
 _LOST: Final = sqlite3.SQLITE_IOERR_CORRUPTFS
 """A part of the file cannot be read (EIO): a sector that the disk has lost.  No other error of reading says so."""
 UNDECODABLE: Final = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError)
-"""What reading a row raises that holds something else than was written."""
+"""Errors that reading a row raises if it does not hold what was written."""
 _NO_TEXT: Final = "Could not decode to UTF-8"
 """First words of the error that Python's module raises for a text that is not UTF-8; it has no code."""
 _MADE_BY_ANOTHER: Final = ("duplicate column name", "already exists")
@@ -86,7 +86,7 @@ def connect(
 
 @contextmanager
 def transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Hold one transaction that writes from its start: the lock is waited for there, or not at all."""
+    """Run one transaction that writes from its start: only BEGIN waits for the lock."""
     database.execute("BEGIN IMMEDIATE")
     try:
         yield database
@@ -99,7 +99,7 @@ def transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a file for reading, or a copy of it where SQLite cannot lock it in its place.  Raises sqlite3.Error."""
+    """Open a file for reading, or a copy of it if SQLite cannot lock it in its place.  Raises sqlite3.Error."""
     with ExitStack() as held:
         database = held.enter_context(closing(_connect_uri(path, "mode=ro")))
         try:
@@ -139,14 +139,14 @@ def set_aside(path: Path, at: datetime) -> Path:
 
 
 def primary_code(error: BaseException | None) -> int:
-    """Return SQLite's primary result code of an error; 0 where it has none."""
+    """Return SQLite's primary result code of an error; 0 if it has none."""
     if isinstance(error, UnicodeDecodeError) or str(error).startswith(_NO_TEXT):
         return sqlite3.SQLITE_CORRUPT
     return getattr(error, "sqlite_errorcode", 0) & _PRIMARY
 
 
 def is_damage(error: BaseException) -> bool:
-    """Check whether an error says that the file is damaged, and not that it cannot be used now."""
+    """Check whether an error means that the file is damaged, and not that it cannot be used now."""
     if isinstance(error, UNDECODABLE):
         return True
     if not isinstance(error, sqlite3.Error):
@@ -173,7 +173,7 @@ def undecodable_is_damage() -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise damage_error("what SQLite says of it is no text") from error
+        raise damage_error("a name in it is not text") from error
 
 
 def unknown_write_version(path: Path) -> str | None:

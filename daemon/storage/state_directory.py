@@ -1,9 +1,9 @@
-"""The directory where the daemon keeps what must survive it, and the lock that makes it the only one.
+"""Directory of the daemon's state, and the lock that admits one daemon per host.
 
 A directory that cannot be written now (its file system is read-only, full or failing) does not keep the host down: the
-lock needs no file.  It is taken on the directory, and on the file ``lock`` in it, which says whose it is.  Where the
-file system keeps no locks at all (NFS without its lock service), an abstract UNIX socket that is named after the
-directory stands for it: the kernel of this host lets one process have it, for as long as that lives.
+lock needs no file.  It is taken on the directory, and on the file ``lock`` in it, which has the pid of the holder.  If
+the file system keeps no locks at all (NFS without its lock service), an abstract UNIX socket that is named after the
+directory replaces it: the kernel gives it to one process at a time, for its lifetime.
 """
 
 import errno
@@ -26,8 +26,8 @@ log = get_logger()
 
 LOCK: Final = "lock"
 NOT_NOW: Final = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""Nothing can be written at the moment; the directory is the right one all the same."""
-FOR_A_PERSON: Final = (
+"""Nothing can be written at the moment; the directory is the right one nevertheless."""
+OPERATOR_ERRORS: Final = (
     errno.EACCES,
     errno.EPERM,
     errno.ENOENT,
@@ -38,19 +38,19 @@ FOR_A_PERSON: Final = (
     errno.ENAMETOOLONG,
     errno.EINVAL,
 )
-"""Somebody must set the path or its owner right.  All others may pass: NFS or FUSE that is not back, a loaded host."""
+"""Errors that an operator must correct (path, owner).  All others may pass: NFS or FUSE not available yet, load."""
 SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-"""The host, or this process, has none left at the moment."""
+"""The host, or this process, has no resources left at the moment."""
 NO_LOCKS: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF, errno.EIO, errno.EROFS)
-"""The file system keeps none, or none for what cannot be opened for writing."""
+"""The file system keeps no locks, or none for a file that cannot be opened for writing."""
 WHEN_IT_IS: Final = "start again when its file system answers and this host has memory and files left"
-"""The end of a sentence about what cannot be reached now."""
+"""End of a message about a directory that cannot be reached now."""
 _CREDENTIALS: Final = struct.Struct("iII")
 _CONNECT_S: Final = 1.0
 
 
 def prepare(path: Path) -> str | None:
-    """Make the state directory; say why nothing can be written there now, None where it can be.
+    """Create the state directory; return why nothing can be written there now, None if it can.
 
     :raises SettingsError: it cannot be used.
     :raises Temporary: it is not there, and cannot be made now; or its file system does not answer now.
@@ -58,7 +58,7 @@ def prepare(path: Path) -> str | None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        if error.errno not in FOR_A_PERSON:
+        if error.errno not in OPERATOR_ERRORS:
             raise _unreachable(path, "made", error) from error
         raise _unusable(path, error) from error
     try:
@@ -68,7 +68,7 @@ def prepare(path: Path) -> str | None:
     except OSError as error:
         if error.errno in NOT_NOW:
             return error.strerror
-        if error.errno not in FOR_A_PERSON:
+        if error.errno not in OPERATOR_ERRORS:
             raise _unreachable(path, "written to", error) from error
         raise _unusable(path, error) from error
     return None
@@ -84,14 +84,14 @@ def _unusable(path: Path, error: OSError) -> SettingsError:
 
 
 def is_private(path: Path) -> bool:
-    """Tell whether nobody but its owner can look into a directory."""
+    """Check whether only its owner can read a directory."""
     return not path.stat().st_mode & 0o077
 
 
 def without_locks(directory: Path) -> str | None:
-    """Say why SQLite cannot lock files in a directory; None: it can, or nothing is known.
+    """Return why SQLite cannot lock files in a directory; None if it can, or if that is unknown.
 
-    Tried on a file of its own: to close one of SQLite's would drop the locks that this process has on it.
+    Tried on a file of its own: closing one of SQLite's would drop the locks that this process has on it.
     """
     probe = directory / f".locks-{os.getpid()}-{threading.get_ident()}"
     try:
@@ -110,7 +110,7 @@ def without_locks(directory: Path) -> str | None:
 
 
 def is_read_only(path: Path) -> bool:
-    """Tell whether a file or directory is on a file system that takes no writes."""
+    """Check whether a file or directory is on a read-only file system."""
     with suppress(OSError):
         return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
     return False
@@ -124,7 +124,7 @@ def locked(path: Path) -> Iterator[None]:
     :raises SettingsError: it cannot be taken.
     """
     with ExitStack() as held:
-        # Both: the file may not be there on a disk that is full, and be there for who comes when it is not any more.
+        # Both: on a full disk the file may be missing, and a later process may create it.
         taken = [_taken(held, path, path, os.O_RDONLY | os.O_DIRECTORY), _taken(held, path, path / LOCK, os.O_RDWR)]
         if not any(taken):
             log.warning("state_directory.no_locks", path=str(path))
@@ -133,12 +133,12 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _taken(held: ExitStack, directory: Path, path: Path, flags: int) -> bool:
-    """Take the lock on a directory or on the file in it; False: there is nothing to be locked."""
+    """Lock a directory or the file in it; return False if it cannot be locked at all."""
     is_file = path != directory
     try:
         descriptor = os.open(path, flags | os.O_CLOEXEC | (os.O_CREAT if is_file else 0), 0o600)
     except OSError as error:
-        if error.errno not in (*NOT_NOW, *FOR_A_PERSON):
+        if error.errno not in (*NOT_NOW, *OPERATOR_ERRORS):
             raise _unreachable(path, "opened", error) from error
         if is_file and error.errno not in NOT_NOW:
             raise SettingsError([f"host.state_directory: {path} cannot be opened ({error.strerror})"]) from error
@@ -151,7 +151,7 @@ def _taken(held: ExitStack, directory: Path, path: Path, flags: int) -> bool:
     except OSError as error:
         if error.errno in NO_LOCKS:
             return False
-        if error.errno not in FOR_A_PERSON:
+        if error.errno not in OPERATOR_ERRORS:
             raise _unreachable(path, "locked", error) from error
         raise SettingsError([f"host.state_directory: {path} cannot be locked ({error.strerror})"]) from error
     if is_file:
@@ -179,7 +179,7 @@ def _take_socket(held: ExitStack, directory: Path) -> None:
     try:
         found = directory.stat()
     except OSError as error:
-        raise _unreachable(directory, "looked at", error) from error
+        raise _unreachable(directory, "checked", error) from error
     name = hashlib.sha256(f"{found.st_dev}:{found.st_ino}".encode()).hexdigest()
     address = f"\0bringup-{name}"
     try:
@@ -210,7 +210,7 @@ def _held_behind(directory: Path, address: str) -> Temporary:
 
 
 def _process_behind(address: str) -> tuple[str, int | None]:
-    """Give the process that has an address, and its user, as the kernel knows them; nothing where none listens."""
+    """Return the pid and the user of the process that has an address; empty if none listens."""
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(_CONNECT_S)
         client.connect(address)

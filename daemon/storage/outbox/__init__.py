@@ -1,9 +1,9 @@
-"""Tell the scheduler what became of every instance, and never lose the telling.
+"""Delivery of reports to the scheduler; no report is lost.
 
 * ``report`` turns outcomes into a report.  Pure.
-* ``spool`` is the directory that reports wait in; ``outbox`` sends them in order, for as long as it takes.
-* ``base`` is what a transport must do; ``openstack/scheduler_http`` is one.
+* ``spool`` is the directory of waiting reports; ``outbox`` sends them in order, until they are acknowledged.
+* ``base`` is the protocol of a transport; ``openstack/scheduler_http`` is one.
 
-Nothing here knows a driver or the store: the report is built from outcomes, never from the list that was loaded before
+Nothing here uses a driver or the store: the report is built from outcomes, never from the list that was loaded before
 the run (Nova announces an instance again whose delete it just finished).
 """

@@ -1,10 +1,10 @@
-"""What a transport to a scheduler must do.
+"""Protocol of a transport to a scheduler.
 
 ::
 
     TransportError
       NotAcknowledged   the report is kept and sent again
-      Rejected          the report is set aside: the receiver will never take it
+      Rejected          the report is set aside: the receiver will never accept it
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from bringup.daemon.storage.outbox.report import Report
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Reports that were not acknowledged yet."""
+    """Counts of reports that were not acknowledged yet."""
 
     count: int = 0
     oldest_s: float | None = None
-    """How long the oldest of them has waited; None where none waits, or none could be written to the disk."""
+    """Age of the oldest one in seconds; None if none waits, or none could be written to the disk."""
     retries: int = 0
     """Attempts of this process that were not acknowledged."""
 
@@ -29,20 +29,20 @@ class TransportError(Exception):
 
 
 class NotAcknowledged(TransportError):
-    """The receiver may or may not have the report; the same report may be taken later."""
+    """The receiver may or may not have the report; it may accept the same report later."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        """Take how many seconds the receiver asks to wait, None where it does not say."""
+        """Store the number of seconds that the receiver requests to wait; None if it does not."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
 class Rejected(TransportError):
-    """The receiver will never take this report."""
+    """The receiver will never accept this report."""
 
 
 class Transport(Protocol):
-    """A way to the scheduler.  Sets its own deadline; a repeat of a report is harmless to its receiver."""
+    """Connection to the scheduler.  Sets its own deadline; a repeat of a report is harmless to its receiver."""
 
     async def send(self, report: Report) -> None:
         """Send a report; on return it is acknowledged.

@@ -1,7 +1,7 @@
 """The outbox: reports wait here, on disk, until the scheduler has them.
 
-* ``put`` returns when the report is on disk.  If the disk does not take it, it waits in memory, behind those on disk,
-  and is written as soon as the disk takes it again.
+* ``put`` returns when the report is on disk.  If it cannot be written, it waits in memory, behind those on disk, and
+  is written as soon as possible.
 * Reports are sent in the order in which they were put, one at a time.
 * A report is removed after it was acknowledged, never before: after any interruption it is sent again, and the receiver
   recognises a repeat by the ``report_id``.
@@ -38,28 +38,28 @@ __all__ = ["Delivery", "Outbox", "OutboxError", "retries"]
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_LIMIT_S: Final = 3600.0
-"""A receiver that asks for more is asked again after this."""
+"""Longest wait that a receiver can request."""
 
 
-LOOK_AGAIN_S: Final = 1.0
-"""How old an answer on what waits may be."""
+PENDING_AGE_S: Final = 1.0
+"""Longest age of the counts of waiting reports."""
 
 
 class Delivery(enum.Enum):
-    """Where a report is now."""
+    """State of a report."""
 
     ACKNOWLEDGED = "acknowledged"
     """The scheduler has it."""
     REJECTED = "rejected"
-    """The scheduler will never take it; it is set aside for an operator."""
+    """The scheduler will never accept it; it is set aside for an operator."""
     KEPT = "kept"
     """On disk; this daemon or the next start sends it."""
     IN_MEMORY = "in memory"
-    """In this process only: lost, if it ends before the scheduler has it."""
+    """In this process only: lost if it exits before the scheduler has it."""
 
 
 class Outbox:
-    """Holds the spool, and in memory what could not be written to it."""
+    """The spool, and the reports in memory that could not be written to it."""
 
     def __init__(
         self,
@@ -68,9 +68,9 @@ class Outbox:
         keep: int = 100,
         attempting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        """Keep reports in ``directory``; more than ``keep`` only where each says what no later one does.
+        """Keep reports in ``directory``; more than ``keep`` only if each has what no later one has.
 
-        ``attempting`` stands around each attempt of :meth:`run_forever`.
+        ``attempting`` is entered around each attempt of :meth:`run_forever`.
         """
         self._attempting = attempting
         self._spool = Spool(directory, keep=keep)
@@ -80,9 +80,9 @@ class Outbox:
         self._sending = anyio.Lock()
         self._was_put = anyio.Event()
         self._retries = 0
-        self._looking = anyio.Lock()
-        self._looked_at = -math.inf
-        self._seen: tuple[int, float | None] = (0, None)
+        self._checking = anyio.Lock()
+        self._checked_at = -math.inf
+        self._counts: tuple[int, float | None] = (0, None)
 
     async def put(self, report: Report) -> None:
         """Keep a report until it is acknowledged; on disk when this returns.
@@ -99,7 +99,7 @@ class Outbox:
     async def drain(
         self, transport: Transport, *, timeout_s: float
     ) -> NotAcknowledged | OutboxError | TimeoutError | None:
-        """Send what waits, in order, for ``timeout_s`` at most; tell what ended it before nothing was left."""
+        """Send what waits, in order, for ``timeout_s`` at most; return the error that ended it early."""
         try:
             with anyio.fail_after(timeout_s):
                 while await self._send_first(transport):
@@ -111,30 +111,30 @@ class Outbox:
         return None
 
     async def pending(self) -> Pending:
-        """Tell how many reports wait, and for how long the oldest has; as it was a moment ago, if many ask."""
+        """Return how many reports wait, and the age of the oldest; at most a second old."""
 
-        def look() -> tuple[int, float | None]:
+        def measure() -> tuple[int, float | None]:
             written = [path.stat().st_mtime for path in self._spool.waiting()]
             return len(written), max(0.0, time.time() - min(written)) if written else None
 
-        async with self._looking:
-            if time.monotonic() - self._looked_at > LOOK_AGAIN_S:
-                # One was sent meanwhile, or the disk is away: the next look will tell.
+        async with self._checking:
+            if time.monotonic() - self._checked_at > PENDING_AGE_S:
+                # One was sent meanwhile, or the disk is unavailable: the next check will show.
                 with contextlib.suppress(OutboxError, OSError):
-                    self._seen = await to_thread.run_sync(look)
-                self._looked_at = time.monotonic()
-            count, oldest_s = self._seen
+                    self._counts = await to_thread.run_sync(measure)
+                self._checked_at = time.monotonic()
+            count, oldest_s = self._counts
         return Pending(count + len(self._unwritten), oldest_s, self._retries)
 
     def delivery(self, report: Report) -> Delivery:
-        """Tell where a report is that was put lately."""
+        """Return the state of a report that was put recently."""
         for report_id, delivery in self._settled:
             if report_id == report["report_id"]:
                 return delivery
         return Delivery.IN_MEMORY if report in self._unwritten else Delivery.KEPT
 
     async def run_forever(self, transport: Transport, policy: AsyncRetrying) -> NoReturn:
-        """Send what waits and what is put from now on; try each again, ever more slowly, until it is acknowledged."""
+        """Send what waits and what is put from now on; retry each with back-off until it is acknowledged."""
         await to_thread.run_sync(self._spool.tidy)
 
         async def attempt() -> bool:

@@ -1,6 +1,6 @@
 """The report to the scheduler, built from outcomes.  Pure: no I/O, no clock, no randomness, no logger.
 
-``report.schema.json`` says the same to a receiver, ``docs/report.md`` to a reader.
+``report.schema.json`` and ``docs/report.md`` describe it.
 """
 
 import uuid
@@ -32,7 +32,7 @@ class ReportedAction(TypedDict):
 
 
 class ReportedInstance(TypedDict):
-    """One instance: its states as Nova writes them, and what came of it."""
+    """One instance: its states as Nova writes them, and its outcome."""
 
     uuid: str
     host: str | None
@@ -51,7 +51,7 @@ class ReportedInstance(TypedDict):
 
 
 class Report(TypedDict):
-    """What the scheduler is told of one run."""
+    """The report of one run."""
 
     format: Literal["bringup.report/1"]
     report_id: str
@@ -71,7 +71,7 @@ class Report(TypedDict):
 
 
 def _part(result: RunResult, created: str) -> str:
-    """Name what of its run a report tells: only what was settled can be told again."""
+    """Return the part of the ``report_id`` that differs between reports of one run: only a settled one is repeated."""
     return created if result.unfinished else f"revision-{result.revision}"
 
 
@@ -79,7 +79,7 @@ def build_report(result: RunResult, *, created_at: datetime) -> Report:
     """Build the report of a run.
 
     A run that was settled has one ``report_id``, however often its report is built: a daemon that was killed before
-    it could write that it had reported does so again.  One that was stopped has another ``report_id`` each time.
+    it could write that it had reported reports again.  One that was stopped has another ``report_id`` each time.
 
     :raises ValueError: ``created_at`` has no time zone.
     """
@@ -109,7 +109,7 @@ def build_report(result: RunResult, *, created_at: datetime) -> Report:
 
 
 def is_report(value: Any) -> TypeGuard[Report]:
-    """Tell whether a value has the shape of a report; more keys than this version knows are fine."""
+    """Check whether a value has the shape of a report; unknown keys are accepted."""
     if not isinstance(value, Mapping) or value.get("format") != FORMAT:
         return False
     texts = (value.get(key) for key in ("report_id", "run_id", "boot_id", "host", "created_at"))
@@ -125,15 +125,15 @@ def is_report(value: Any) -> TypeGuard[Report]:
 
 
 def named_in(report: Report) -> set[str]:
-    """UUIDs of the instances that a report says something of; an unfinished one is not."""
+    """Return the UUIDs of the instances in a report, without unfinished ones."""
     return {*_uuids(report["instances"]), *_uuids(report["elsewhere"]), *report["deleted"]}
 
 
 def is_superseded(report: Report, *, named_later: Collection[str], complete_later: bool) -> bool:
-    """Tell whether later reports say all that this one says.
+    """Check whether later reports have all that this one has.
 
-    Later reports must name each instance that is gone from the host: the scheduler removes what it is told to remove,
-    not what is no longer mentioned.  The instances of the host need no mention once a later report is complete.
+    Later reports must name each instance that is gone from the host: the scheduler removes what a report
+    removes, not what is no longer mentioned.  The instances of the host need no mention once a later one is complete.
     """
     gone = {*_uuids(report["elsewhere"]), *report["deleted"]}
     return (gone if complete_later else named_in(report)) <= set(named_later)
@@ -144,7 +144,7 @@ def _uuids(instances: Collection[ReportedInstance]) -> set[str]:
 
 
 def _is_uuid(text: str) -> bool:
-    """Tell whether a text is a UUID: it becomes a header of a request."""
+    """Check whether a text is a UUID: it becomes a header of a request."""
     try:
         canonical_uuid(text)
     except ValueError:

@@ -1,10 +1,10 @@
-"""The directory that reports wait in: one file a report, in the order of writing.
+"""Directory of waiting reports: one file per report, in the order of writing.
 
 ::
 
     outbox/20261123T223100.123456Z-<report_id>.json   to be sent; the names sort in the order of writing
     outbox/.20261123T223100.123456Z-<report_id>.tmp   being written, or left by a crash while it was
-    outbox/rejected/                                  the receiver will never take these
+    outbox/rejected/                                  the receiver will never accept these
     outbox/corrupt/                                   these cannot be read
 
 To have a rejected report sent again, move its file back.  Calls block; one at a time is up to the caller.
@@ -29,23 +29,23 @@ log = structlog.get_logger(__name__)
 STAMP: Final = "%Y%m%dT%H%M%S.%fZ"
 STAMP_LENGTH: Final = len("20261123T223100.123456Z")
 NOT_NOW: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN, errno.ESTALE})
-"""What says nothing of the file: this process, the host or a server of files lacks something."""
+"""Errors that prove nothing about the file: this process, the host or a file server lacks resources."""
 
 
 class OutboxError(Exception):
-    """The directory of the outbox could not be read or written; what was to be kept there is not."""
+    """The directory of the outbox could not be read or written; the report is not stored there."""
 
 
 class Spool:
-    """Holds the directory; at most ``keep`` files wait, unless each says what no later one does."""
+    """Files of the directory; at most ``keep`` wait, unless each has what no later one has."""
 
     def __init__(self, directory: Path, *, keep: int = 100) -> None:
-        """Take the directory; it is made by the first write."""
+        """Store the directory; the first write creates it."""
         self.directory = directory
         self._keep = keep
 
     def write(self, report: Report) -> None:
-        """Put a report behind those that wait, on disk when this returns; once, if it waits already.
+        """Add a report behind those that wait, on disk when this returns; only once, if it waits already.
 
         :raises OutboxError: it is not safely on disk.
         """
@@ -80,7 +80,7 @@ class Spool:
         """
         try:
             report = json.loads(read_file(path))
-            # What cannot be written cannot be sent, and would stand before all that follow.
+            # What cannot be written cannot be sent, and would block all that follow.
             json.dumps(report, ensure_ascii=False, allow_nan=False).encode()
             problem = "it is not a report of a format that this version knows"
         except FileNotFoundError:
@@ -96,7 +96,7 @@ class Spool:
         return None
 
     def remove(self, path: Path) -> None:
-        """Remove a report that was acknowledged; one that is gone is fine.
+        """Remove a report that was acknowledged; a missing one is no error.
 
         :raises OutboxError: it may come back.
         """
@@ -107,14 +107,14 @@ class Spool:
             raise OutboxError(f"cannot remove {path}, which was acknowledged") from error
 
     def reject(self, path: Path) -> Path:
-        """Set a report aside that the receiver will never take; tell where.
+        """Set a report aside that the receiver will never accept; return its new path.
 
         :raises OutboxError: it is still among those to be sent.
         """
         return self._set_aside(path, "rejected")
 
     def tidy(self) -> None:
-        """Remove what a crash left half written."""
+        """Remove files that a crash left half written."""
         with contextlib.suppress(OSError):
             for path in self.directory.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
@@ -150,7 +150,7 @@ class Spool:
         except (OSError, OutboxError) as error:
             log.warning("outbox.not_pruned", directory=str(self.directory), error=str(error))
             return
-        # None dropped: each of the files says what no later one does, and is kept.
+        # None dropped: each of the files has what no later one has, and is kept.
         log.warning("outbox.pruned", keep=self._keep, waiting=len(waiting), dropped=[path.name for path in dropped])
 
     def _superseded(self, waiting: list[Path]) -> Iterator[Path]:

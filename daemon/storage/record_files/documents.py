@@ -1,4 +1,4 @@
-"""A file, or bytes, parsed into JSON documents: one, several one after the other (JSON lines too), or a list of them.
+"""Parser of JSON documents in a file or bytes: one, several one after the other (JSON lines too), or a list.
 
 Two bytes of a file (``[]``) can become more than a hundred of a process, so the memory that its values will take is
 estimated before they are made.  A text in quotes costs its length: no tenant can make a file heavy by metadata.
@@ -19,11 +19,11 @@ from bringup.placement.problems import plain, read_problem
 
 _MIB = 1024 * 1024
 HEAVIEST = 512 * _MIB
-"""What the values of a file may take of memory; those of records take some five times the file."""
+"""Most bytes of memory that the values of a file may take; those of records take some five times the file."""
 
 
 def read_documents(source: Path | bytes, name: str, *, limit_bytes: int) -> Iterator[tuple[str, Any]]:
-    """Give each document with where it stands (empty where it is the only one).
+    """Yield each document with its position (empty if it is the only one).
 
     :raises UsageError: it cannot be read, is larger than ``limit_bytes``, is not UTF-8, is not JSON, or would take more
         memory than records do.
@@ -77,7 +77,7 @@ def _check_weight(text: str, name: str) -> None:
     if (weight := weight_of(text)) > HEAVIEST:
         raise UsageError(
             f"cannot read records from {name}: its objects, lists and values would take up to {weight / _MIB:.0f} MiB "
-            f"of memory, the limit is {HEAVIEST / _MIB:g} MiB, and records take some five times their file: look "
+            f"of memory, the limit is {HEAVIEST / _MIB:g} MiB, and records take some five times their file: check "
             "whether it is one of records, or import it in parts"
         )
 
@@ -86,7 +86,7 @@ def _decoded(text: str, name: str) -> Iterator[Any]:
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
     position = _skip_space(text, 0)
     if position == len(text):
-        raise UsageError(f"cannot read records from {name}: it is empty; whatever was to write it has failed")
+        raise UsageError(f"cannot read records from {name}: it is empty; the command that should write it has failed")
     while position < len(text):
         try:
             document, position = decoder.raw_decode(text, position)
@@ -119,13 +119,13 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 
 OF_A_CONTAINER = 240
-"""Bytes that a small object of CPython with one key takes, which a list never does; more keys have commas."""
+"""Bytes of a small object of CPython with one key; a list takes less, more keys have commas."""
 OF_A_COMMA = 80
-"""Bytes that a number, a short text, or a key and its place take."""
+"""Bytes of a number, a short text, or a key and its slot."""
 MOST_ENTRIES = 10_000
-"""Of the objects and lists of one record that are checked one by one; a record of Nova has some hundred."""
+"""Most entries in the objects and lists of one record; a record of Nova has some hundred."""
 LEVELS = 4
-"""How deep they lie: a record, its addresses, those of a network, what one of them has."""
+"""Depth of the count: a record, its addresses, those of a network, the entries of one of them."""
 CHUNK = 1 << 20
 
 
@@ -139,7 +139,7 @@ def weight_of(text: str, *, chunk: int = CHUNK) -> int:
 
 
 def has_too_many_entries(record: Any) -> bool:
-    """Tell whether a record has more entries than any has: each that is wrong would be a problem of its own."""
+    """Check whether a record has more entries than any real one: each wrong entry would be a problem of its own."""
     level: list[Any] = [record] if isinstance(record, dict | list) else []
     count = 0
     for _ in range(LEVELS):
@@ -155,7 +155,7 @@ def has_too_many_entries(record: Any) -> bool:
 
 
 def _outside_of_texts(text: str, size: int) -> Iterator[str]:
-    """Give what is not inside of quotes, a chunk at a time: a large file is not copied whole."""
+    """Yield the text outside quotes, a chunk at a time: a large file is not copied whole."""
     inside = False
     escape = ""
     for start in range(0, len(text), size):
@@ -174,12 +174,12 @@ ADVICE: Mapping[int, str] = {
     HTTPStatus.NOT_FOUND: "ask again at the address that `openstack catalog show nova` gives",
 }
 LATER = "ask again later; the log of the service says more"
-OTHERWISE = "mend that, and ask again"
+OTHERWISE = "correct that, and ask again"
 VERSIONS = "is a list of API versions: the address ends too early; ask for .../v2.1/servers/detail?all_tenants=1"
 
 
 def refusal_of(document: Any) -> str | None:
-    """Say what a service has answered instead of servers; None: this is no such answer."""
+    """Describe the error that a service has answered instead of servers; None if it is not one."""
     if not isinstance(document, dict):
         return None
     if any(isinstance(document.get(name), list | dict) for name in ("choices", "versions", "version")):
@@ -193,7 +193,7 @@ def refusal_of(document: Any) -> str | None:
 
 
 def _candidates(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Give where it may be said: a list of errors, the one object (``{"forbidden": {...}}``), the document itself."""
+    """Return where the error may be: a list of errors, the one object (``{"forbidden": {...}}``), the document."""
     found: list[Any] = list(document["errors"][:1]) if isinstance(document.get("errors"), list) else []
     if len(document) == 1:
         [inner] = document.values()

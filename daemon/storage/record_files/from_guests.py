@@ -1,7 +1,7 @@
-"""Records made of the guests themselves, for a host that no control plane keeps records of.
+"""Records built from the guests themselves, for a host without records of a control plane.
 
-A guest that runs is ACTIVE, so that it is brought back when the host comes back; one that is off is STOPPED.  A guest
-that should run and is not back yet keeps the record that says so.
+A guest that runs is ACTIVE, so that it is brought back with the host; one that is off is STOPPED.  A guest
+that should run and is not back yet keeps its record.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from bringup.daemon.storage.store.base import Records
 
 
 class DefinedGuest(Protocol):
-    """What is known of a guest."""
+    """Attributes of a guest that a record is built from."""
 
     @property
     def uuid(self) -> str:
@@ -28,7 +28,7 @@ class DefinedGuest(Protocol):
 
     @property
     def state(self) -> PowerState:
-        """What it does."""
+        """Its power state."""
 
     @property
     def saved(self) -> bool:
@@ -52,11 +52,11 @@ VM_STATES: Final[Mapping[PowerState, VmState]] = MappingProxyType(
 
 
 SEEN_ON: Final = "bringup_seen_on_boot"
-"""In system_metadata: on which boot the guest was found as its record says."""
+"""In system_metadata: the boot on which the guest matched its record."""
 
 
 def records_of(guests: Iterable[DefinedGuest], host: str, boot_id: str = "") -> Records:
-    """Make a record of each guest, of ``host``, as it is on this boot."""
+    """Build a record of each guest of ``host``, as it is on this boot."""
     return Records(
         instances=tuple(
             Instance(
@@ -74,7 +74,7 @@ def records_of(guests: Iterable[DefinedGuest], host: str, boot_id: str = "") -> 
 
 
 def keeping(found: Records, known: Mapping[str, Instance], pending: NotBack, boot_id: str) -> tuple[Records, int]:
-    """Keep what should run and does not yet; give the records to be stored, and how many were kept.
+    """Keep records of guests that should run and do not yet; return the records to store, and how many were kept.
 
     :param found: records of the guests as they are now
     :param known: by UUID, the records that are there
@@ -88,7 +88,7 @@ def _merged(found: Instance, known: Instance | None, pending: NotBack, boot_id: 
     if known is None or known.host != found.host or found.vm_state in (VmState.ACTIVE, VmState.PAUSED):
         return found
     if known.vm_state is VmState.ERROR:
-        # Only a start that failed here is tried again at the next boot; any other ERROR is for a person.
+        # Only a start that failed here is tried again at the next boot; any other ERROR is left to an operator.
         return _to_be_started(known) if known.uuid in pending.failed_starts else known
     if pending.settled and known.uuid not in pending.not_back:
         return found

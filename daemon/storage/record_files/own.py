@@ -17,7 +17,7 @@ _HINTS = {
 
 
 class InstanceFields(BaseModel):
-    """An instance as it is written."""
+    """Fields of an instance in the file."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -41,13 +41,13 @@ class InstanceFields(BaseModel):
 
 
 class MigrationFields(BaseModel):
-    """A migration as it is written."""
+    """Fields of a migration in the file."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     uuid: Uuid
     instance_uuid: Uuid
-    # A misspelt type would not be found, and an evacuated guest would run twice.
+    # A misspelt type would not be matched, and an evacuated guest would run twice.
     migration_type: Literal["evacuation", "live-migration", "migration", "resize"]
     status: Word
     source_compute: Word
@@ -55,7 +55,7 @@ class MigrationFields(BaseModel):
 
 
 def instance(data: Any, where: str, problems: Problems) -> Instance | None:
-    """Read one of ``instances``; None where it is wrong."""
+    """Parse one of ``instances``; None if it is wrong."""
     try:
         found = InstanceFields.model_validate(data)
     except ValidationError as error:
@@ -71,7 +71,7 @@ def instance(data: Any, where: str, problems: Problems) -> Instance | None:
 
 
 def migration(data: Any, where: str, problems: Problems) -> Migration | None:
-    """Read one of ``migrations``; None where it is wrong."""
+    """Parse one of ``migrations``; None if it is wrong."""
     try:
         return Migration(**dict(MigrationFields.model_validate(data)))
     except ValidationError as error:

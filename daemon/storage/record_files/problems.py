@@ -1,4 +1,4 @@
-"""Types of the fields of a record, and the collection of what is wrong with the records of a file."""
+"""Types of the fields of a record, and the collected problems of the records of a file."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
@@ -13,7 +13,7 @@ from bringup.drivers.identifiers import uuid_in_any_spelling
 T = TypeVar("T")
 
 MOST_LEVELS = 50
-"""Of objects and lists in each other; Nova's have a dozen, and what reads them later goes on a stack."""
+"""Most levels of nested objects and lists; Nova's have a dozen, and later readers recurse."""
 _INT32 = 2**31
 
 
@@ -21,27 +21,27 @@ def _uuid(text: str) -> str:
     try:
         return uuid_in_any_spelling(text)
     except ValueError:
-        raise ValueError("a UUID is wanted") from None
+        raise ValueError("a UUID is required") from None
 
 
 def _text(text: str) -> str:
-    # JSON can spell half of a surrogate pair; no database and no terminal takes it.
+    # JSON can spell half of a surrogate pair; no database and no terminal accepts it.
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise ValueError("text that UTF-8 can hold is wanted") from None
+            raise ValueError("text that UTF-8 can hold is required") from None
     return text
 
 
 def _number_of_state(number: int) -> int:
     if not -_INT32 <= number < _INT32:
-        raise ValueError("a number of Nova's, such as 1 for RUNNING, is wanted")
+        raise ValueError("a number of Nova's, such as 1 for RUNNING, is required")
     return number
 
 
 def not_too_deep(value: T) -> T:
-    """Give a value of JSON, where nobody who reads it runs out of stack.  Raises ``ValueError``."""
+    """Return a value of JSON, if reading it recursively is safe.  Raises ``ValueError``."""
     level: list[Any] = [value]
     for _ in range(MOST_LEVELS):
         level = [
@@ -52,7 +52,7 @@ def not_too_deep(value: T) -> T:
         ]
         if not level:
             return value
-    raise ValueError(f"at most {MOST_LEVELS} levels are wanted")
+    raise ValueError(f"at most {MOST_LEVELS} levels are required")
 
 
 Uuid = Annotated[str, AfterValidator(_uuid)]
@@ -60,7 +60,7 @@ Uuid = Annotated[str, AfterValidator(_uuid)]
 Text = Annotated[str, AfterValidator(_text)]
 Word = Annotated[str, Field(min_length=1), AfterValidator(_text)]
 State = Word
-"""A state as Nova writes it; one that is not known is kept."""
+"""A state as Nova writes it; an unknown one is kept."""
 Objects = Annotated[list[dict[str, Any]], AfterValidator(not_too_deep)]
 """Objects of JSON, such as the VIFs of an info cache."""
 PowerNumber = Annotated[int, AfterValidator(_number_of_state)]
@@ -68,38 +68,38 @@ PowerNumber = Annotated[int, AfterValidator(_number_of_state)]
 
 SHOWN = 20
 MOST = 10_000
-"""So many wrong records are counted; a file that has more is none of records, and is read no further."""
+"""Most wrong records that are counted; a file with more is not one of records, and is read no further."""
 _LONGEST_VALUE = 60
 _LONGEST_SENTENCE = 2000
 _MAY_BE_SECRET = frozenset({"metadata", "system_metadata"})
 """Fields whose values are shown by type only: tenants and operators keep passwords there."""
 
 _WANTED = {
-    "string_type": "text is wanted",
-    "string_unicode": "text that UTF-8 can hold is wanted",
-    "string_too_short": "text that is not empty is wanted",
-    "int_type": "a whole number is wanted",
-    "bool_type": "true or false is wanted",
-    "dict_type": "an object is wanted",
-    "list_type": "a list is wanted",
-    "model_type": "an object is wanted",
+    "string_type": "text is required",
+    "string_unicode": "text that UTF-8 can hold is required",
+    "string_too_short": "text that is not empty is required",
+    "int_type": "a whole number is required",
+    "bool_type": "true or false is required",
+    "dict_type": "an object is required",
+    "list_type": "a list is required",
+    "model_type": "an object is required",
 }
 
 
 class Problems:
-    """Collects sentences, each about one field of one record; of a file that is wrong throughout only the first."""
+    """Sentences, each about one field of one record; of a file that is wrong throughout only the first."""
 
     def __init__(self, name: str) -> None:
-        """Begin with none; ``name`` is what is read."""
+        """Start without any; ``name`` is the name of the file."""
         self._name = name
         self._by_record: dict[str, list[str]] = {}
         self._more = 0
         self._last = ""
 
     def add(self, where: str, sentence: str) -> None:
-        """Note what is wrong with the record at ``where``, such as ``servers[3]``; of most only that something is.
+        """Add a problem of the record at ``where``, such as ``servers[3]``; beyond the first ones only count it.
 
-        :raises UsageError: so many are wrong that the others need not be looked at.
+        :raises UsageError: so many are wrong that the others need not be read.
         """
         if self._is_shown(where):
             sentences = self._by_record.setdefault(where, [])
@@ -107,7 +107,7 @@ class Problems:
                 sentences.append(f"  {printable(_cut(where + sentence))}")
 
     def add_invalid(self, where: str, error: ValidationError, hints: Mapping[str, str]) -> None:
-        """Note every field that a model refused; ``hints`` say what gives a field that is missing.
+        """Add every field that a model refused; ``hints`` tell where a missing field comes from.
 
         :raises UsageError: as :meth:`add`.
         """
@@ -117,7 +117,7 @@ class Problems:
             self.add(where, _sentence(detail, hints))
 
     def _is_shown(self, where: str) -> bool:
-        """Tell whether what is wrong with a record is said in words; count it where it is not."""
+        """Check whether the problem of a record is shown in words; count it if not."""
         if where in self._by_record or len(self._by_record) < SHOWN:
             return True
         if where != self._last:
@@ -129,7 +129,7 @@ class Problems:
         return False
 
     def raise_if_any(self) -> None:
-        """End with all of them, the first twenty records in words.
+        """Raise an error with all of them, the first twenty records in words.
 
         :raises UsageError: there is at least one.
         """
@@ -137,7 +137,7 @@ class Problems:
             return
         count = len(self._by_record) + self._more
         heading = "record is" if count == 1 else "records are"
-        at_least, rest = ("", "") if count < MOST else ("at least ", "; what follows them was not looked at")
+        at_least, rest = ("", "") if count < MOST else ("at least ", "; the rest was not checked")
         lines = [f"cannot take records from {self._name}: {at_least}{count} {heading} wrong, nothing was stored"]
         for sentences in self._by_record.values():
             lines += sentences
@@ -147,7 +147,7 @@ class Problems:
 
 
 def sentences_of(error: ValidationError) -> str:
-    """Say in one line what a model refused of one record."""
+    """Return one line per field that a model refused of one record."""
     details = error.errors(include_url=False, include_context=True)
     return "; ".join(printable(_sentence(detail, {}).removeprefix(".")) for detail in details[:SHOWN])
 

@@ -1,4 +1,4 @@
-"""Reads a file of records whole, or refuses it whole."""
+"""Reader of a file of records: all of it, or none."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,10 +7,10 @@ from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.storage.record_files.documents import MOST_ENTRIES, has_too_many_entries, read_documents, refusal_of
 from bringup.daemon.storage.record_files.shapes import (
     COMMAND,
-    as_nova_says,
     is_line_of_a_list,
     servers_in,
-    unread_texts,
+    unparsed_texts,
+    with_nova_names,
 )
 from bringup.daemon.storage.record_files.writing import FORMAT
 from bringup.daemon.storage.store.base import Records
@@ -26,34 +26,34 @@ LIMIT_BYTES = 64 * 1024 * 1024
 def read_records(source: Path | bytes, *, host: str | None, limit_bytes: int = LIMIT_BYTES) -> Records:
     """Read Nova's answers to ``GET /servers/detail``, what clients make of them, or our own JSON, or documents of each.
 
-    ``host`` is where instances are whose record does not say (Nova names hosts to administrators only).  Blocks.
+    ``host`` is the host of instances whose record names none (Nova names hosts to administrators only).  Blocks.
 
     :raises UsageError: the file cannot be read or a record is wrong; every wrong record is named.
     """
-    # Pydantic is paid for where records are read, not where this package is named.
-    from bringup.daemon.storage.record_files.problems import Problems  # noqa: PLC0415 - as said above
+    # Pydantic is imported when records are read, not with this package.
+    from bringup.daemon.storage.record_files.problems import Problems  # noqa: PLC0415 - see above
 
     name = "what was given" if isinstance(source, bytes) else str(source)
     reading = _Reading(host, Problems(name))
     for where, document in read_documents(source, name, limit_bytes=limit_bytes):
-        reading.take(where, document)
+        reading.add(where, document)
     reading.problems.raise_if_any()
     return Records(instances=tuple(reading.instances), migrations=tuple(reading.migrations))
 
 
 class _Reading:
-    """What was found so far, and what is wrong with it."""
+    """Records that were read so far, and their problems."""
 
     def __init__(self, host: str | None, problems: "Problems") -> None:
         self._host = host
         self._seen: dict[str, str] = {}
-        self._said_list = False
+        self._reported_list = False
         self.problems = problems
         self.instances: list[Instance] = []
         self.migrations: list[Migration] = []
 
-    def take(self, where: str, document: Any) -> None:
-        """Take the records of one document."""
+    def add(self, where: str, document: Any) -> None:
+        """Add the records of one document."""
         prefix = f"{where}." if where else ""
         servers = servers_in(document)
         if servers is not None:
@@ -62,12 +62,12 @@ class _Reading:
                 self._take_server(data, at)
             return
         if is_line_of_a_list(document):
-            # Every line of it is one: it is said once.
-            if not self._said_list:
+            # Every line of it is one: it is reported once.
+            if not self._reported_list:
                 self.problems.add(
                     LIST, f" does not say what is needed: vm_state, host and name; write it with: {COMMAND}"
                 )
-            self._said_list = True
+            self._reported_list = True
             return
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             self.problems.add(where or "the document", f" {_not_records(document)}")
@@ -94,10 +94,10 @@ class _Reading:
     def _take_server(self, data: Any, at: str) -> None:
         from bringup.daemon.storage.record_files import servers_detail  # noqa: PLC0415 - pydantic, as above
 
-        said = as_nova_says(data)
+        said = with_nova_names(data)
         if self._is_too_large(said, at):
             return
-        unread = list(unread_texts(data, said))
+        unread = list(unparsed_texts(data, said))
         for sentence in unread:
             self.problems.add(at, sentence)
         if not unread:

@@ -1,4 +1,4 @@
-"""What Nova's API answers to ``GET /servers/detail``, of any microversion.
+"""Nova's answer to ``GET /servers/detail``, of any microversion.
 
 The answer has no system metadata, no port UUIDs, no bridges, no local disks and no ``shutdown_terminate``: those stay
 empty.  ``docs/records.md`` has the mapping, field by field.
@@ -44,7 +44,7 @@ class Volume(BaseModel):
 
 
 class Server(BaseModel):
-    """One of ``servers``; what is not used here is ignored."""
+    """One of ``servers``; unused fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -66,7 +66,7 @@ class Server(BaseModel):
 
 
 def instance(data: Any, where: str, problems: Problems, *, host: str | None) -> Instance | None:
-    """Read one of ``servers``, ``host`` standing in where it names none; None where it is wrong."""
+    """Parse one of ``servers``, of ``host`` if it names none; None if it is wrong."""
     if isinstance(data, dict) and data.get("status") == "UNKNOWN" and _STATES[0] not in data:
         missing = ", ".join(field for field in (*_STATES, _HOST) if field not in data)
         problems.add(
@@ -78,7 +78,7 @@ def instance(data: Any, where: str, problems: Problems, *, host: str | None) -> 
     except ValidationError as error:
         problems.add_invalid(where, error, _HINTS)
         server = None
-    # null is an answer (the instance is on no host), a missing field is none.
+    # null is an answer (the instance is on no host), a missing field is not.
     names_host = isinstance(data, dict) and _HOST in data
     if isinstance(data, dict) and not names_host and host is None:
         problems.add(where, _NO_HOST)
@@ -107,7 +107,7 @@ def _instance(server: Server, host: str | None) -> Instance:
 
 
 def _vifs(addresses: dict[str, list[Address]]) -> Iterable[dict[str, Any]]:
-    """Give VIFs in the shape of Nova's info cache; one a network and MAC address, floating addresses left out."""
+    """Yield VIFs in the shape of Nova's info cache; one per network and MAC address, without floating addresses."""
     for label, of_network in addresses.items():
         by_mac: dict[str | None, list[dict[str, Any]]] = {}
         for address in of_network:

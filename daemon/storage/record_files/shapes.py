@@ -18,7 +18,7 @@ TASK_STATE = "OS-EXT-STS:task_state"
 POWER_STATE = "OS-EXT-STS:power_state"
 VOLUMES = "os-extended-volumes:volumes_attached"
 LISTS = ("servers", "openstack_servers")
-"""Where servers are several: as Nova and Ansible say it, and as Ansible said it."""
+"""Keys of a list of servers: Nova's and Ansible's, and Ansible's former one."""
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     HOST: ("compute_host",),
     "OS-EXT-SRV-ATTR:hypervisor_hostname": ("hypervisor_hostname",),
@@ -31,28 +31,28 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     "metadata": ("properties",),
     VOLUMES: ("volumes_attached", "attached_volumes"),
 }
-"""By Nova's name of a field, those that clients give it."""
+"""By Nova's name of a field, its names in clients."""
 POWER_WORDS = {"nostate": 0, "running": 1, "paused": 3, "shutdown": 4, "crashed": 6, "suspended": 7}
 NULLS = ("", "-", "None")
-"""What older clients make of null."""
+"""Texts that older clients write for null."""
 MAY_BE_NULL = (HOST, TASK_STATE, "OS-SRV-USG:terminated_at")
 _PAIR = re.compile(r"([^=]+)='(.*?)'(?:, (?=[^=,']+=')|$)", re.DOTALL)
 """One of ``key='value', key='value'``; the value may hold anything, as nothing is escaped."""
 _ANY_ID = re.compile(r"(?<!\w)id=")
 _VOLUME_ID = re.compile(r"(?<!\w)id='([0-9A-Fa-f-]{32,36})'")
 LONGEST_TEXT = 1024 * 1024
-"""Of volumes or properties: what it is read into takes far more memory than the text."""
+"""Most characters of volumes or properties as text: parsed they take far more memory."""
 ON_NO_HOST = ("shelved_offloaded", "deleted")
 LINE_OF_A_LIST = frozenset({"ID", "Name", "Status"})
 COMMAND = (
     "openstack server list --all-projects --host HOST -f value -c ID | xargs -n 1 openstack server show -f json "
     "> servers.json"
 )
-"""What gives a file with all that is needed, with the client that operators have."""
+"""Command that writes a file with all that is needed, with the client that operators have."""
 
 
 def servers_in(document: Any) -> Iterator[tuple[str, Any]] | None:
-    """Give the servers of a document, each with where it stands; None: it is not one of servers."""
+    """Return the servers of a document, each with its position; None if it is not one of servers."""
     if not isinstance(document, dict):
         return None
     for name in LISTS:
@@ -66,12 +66,12 @@ def servers_in(document: Any) -> Iterator[tuple[str, Any]] | None:
 
 
 def is_line_of_a_list(document: Any) -> bool:
-    """Tell whether this is a line of ``openstack server list``."""
+    """Check whether this is a line of ``openstack server list``."""
     return isinstance(document, dict) and document.keys() >= LINE_OF_A_LIST
 
 
-def as_nova_says(data: Any) -> Any:
-    """Give a server with Nova's names of its fields; what is Nova's own answer is left as it is."""
+def with_nova_names(data: Any) -> Any:
+    """Return a server with Nova's names of its fields; Nova's own answer is left as it is."""
     if not isinstance(data, dict):
         return data
     others = {ours: next((name for name in names if name in data), None) for ours, names in OTHER_NAMES.items()}
@@ -82,7 +82,7 @@ def as_nova_says(data: Any) -> Any:
     found = {**data, **{ours: data[other] for ours, other in renamed.items()}}
     found |= {name: None for name in MAY_BE_NULL if found.get(name) in NULLS}
     if found.get(HOST) is None and found.get(VM_STATE) not in ON_NO_HOST:
-        # A client says null also where Nova names hosts to administrators only.
+        # A client writes null also if Nova names hosts to administrators only.
         found.pop(HOST, None)
     power_state = found.get(POWER_STATE)
     if isinstance(power_state, str):
@@ -95,7 +95,7 @@ def as_nova_says(data: Any) -> Any:
 
 
 def _addresses(given: Any) -> dict[str, Any]:
-    """Keep the networks whose addresses come with a MAC: without one no NIC can be told from another."""
+    """Keep the networks whose addresses come with a MAC: without one NICs cannot be distinguished."""
     networks = given.items() if isinstance(given, dict) else ()
     return {
         label: addresses
@@ -105,18 +105,18 @@ def _addresses(given: Any) -> dict[str, Any]:
 
 
 def _volumes(given: Any) -> Any:
-    """Read volumes that a client has made a text of: ``id='...'``.  What is not understood stays a text."""
+    """Parse volumes that a client has written as text: ``id='...'``.  What cannot be parsed stays text."""
     if not isinstance(given, str) or not given.strip():
         return given if given and not isinstance(given, str) else []
     if len(given) > LONGEST_TEXT:
         return given
     found = _VOLUME_ID.findall(given)
-    # One that is not read would be a disk that is hidden.
+    # One that is not parsed would be a hidden disk.
     return [{"id": each} for each in found] if found and len(found) == len(_ANY_ID.findall(given)) else given
 
 
 def _properties(given: Any) -> Any:
-    """Read properties that a client has made a text of: ``key='value'``.  What is not understood stays a text."""
+    """Parse properties that a client has written as text: ``key='value'``.  What cannot be parsed stays text."""
     if not isinstance(given, str) or not given.strip():
         return given if given and not isinstance(given, str) else {}
     if len(given) > LONGEST_TEXT:
@@ -133,14 +133,14 @@ def _properties(given: Any) -> Any:
     return found
 
 
-def unread_texts(data: Any, read: Any) -> Iterator[str]:
-    """Say which fields of a server, which ``read`` was made of, are texts that are not understood; no values."""
+def unparsed_texts(data: Any, read: Any) -> Iterator[str]:
+    """Describe the fields of a server that stayed text in ``read``; values are not shown."""
     if not isinstance(data, dict) or read is data:
         return
     for ours in (VOLUMES, "metadata"):
         if isinstance(read.get(ours), str):
             theirs = next((name for name in (ours, *OTHER_NAMES[ours]) if name in data), ours)
             yield (
-                f".{theirs} is a text that cannot be read: an object or a list is wanted, as a newer client gives it "
+                f".{theirs} is a text that cannot be read: an object or a list is required, as newer clients write it "
                 f"({COMMAND}), or ask Nova: GET /servers/{{id}}"
             )

@@ -1,4 +1,4 @@
-"""Writes our own JSON, ``bringup.records/1``: every field of every record."""
+"""Writer of our own JSON, ``bringup.records/1``: every field of every record."""
 
 import json
 from dataclasses import fields
@@ -13,12 +13,12 @@ _STATES = frozenset({"vm_state", "task_state", "power_state"})
 _MAPPINGS = frozenset({"flavor", "metadata", "system_metadata"})
 _SEQUENCES = frozenset({"network_info", "block_devices"})
 _INSTANCE_FIELDS = tuple(field.name for field in fields(Instance))
-# When Nova last wrote a row is not a record: it says something only while it is fresh.
+# When Nova last wrote a row is not stored: it is meaningful only while it is fresh.
 _MIGRATION_FIELDS = tuple(field.name for field in fields(Migration) if field.compare)
 
 
 def dump_records(records: Records, *, indent: int | None = None) -> str:
-    """Write records as one JSON document that ``read_records`` reads back as they were."""
+    """Return records as one JSON document, which ``read_records`` parses back unchanged."""
     document = {
         "format": FORMAT,
         "instances": [_instance(instance) for instance in records.instances],

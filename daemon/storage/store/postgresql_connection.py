@@ -27,7 +27,7 @@ LEAST_LIBPQ: Final = 160000
 BUNDLES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 """Files with all certificates that a system trusts; libpq requires one file."""
 TlsMode = Literal["verify-full", "verify-ca", "off"]
-NEVER_IN_THE_CLEAR: Final = "!password"
+NEVER_PLAIN_TEXT: Final = "!password"
 PASSWORDS: Final = frozenset({"PGPASSWORD", "PGPASSFILE"})
 
 
@@ -92,9 +92,9 @@ def connect_args(url: DatabaseUrl, password: str | None, tls: Tls) -> dict[str, 
 def _tls_args(url: DatabaseUrl, tls: Tls) -> dict[str, str]:
     mode = tls.mode_for(url)
     if mode in {None, "off"}:
-        refused = NEVER_IN_THE_CLEAR if url.is_local else "scram-sha-256"
+        refused = NEVER_PLAIN_TEXT if url.is_local else "scram-sha-256"
         return {"sslmode": "prefer" if mode is None else "disable", "require_auth": refused}
-    args = {"sslmode": str(mode), "sslrootcert": _bundle(tls.ca_file), "require_auth": NEVER_IN_THE_CLEAR}
+    args = {"sslmode": str(mode), "sslrootcert": _bundle(tls.ca_file), "require_auth": NEVER_PLAIN_TEXT}
     for parameter, key, path in (("sslcert", "cert_file", tls.cert_file), ("sslkey", "key_file", tls.key_file)):
         if path is not None:
             args[parameter] = _readable(f"store.{key}", path)

@@ -1,7 +1,7 @@
 """Rows of our own tables: built from records, and parsed into records.  Pure: no connection is used here.
 
-A row is checked as a record of a file is: a person or a failing disk may have put anything there.  A row that cannot be
-read is the outcome of its own instance, an :class:`UnreadableInstance`, and not an error of all.
+A row is checked as a record of a file is: an operator or a failing disk may have put anything there.  A row that cannot
+be read is the outcome of its own instance, an :class:`UnreadableInstance`, and not an error of all.
 """
 
 import json
@@ -140,7 +140,7 @@ def changed_columns(changes: Changes) -> dict[str, str | int | None]:
     return columns
 
 
-MEND: Final = "write it anew with bringup import, or put the row right in the database that store names"
+REMEDY: Final = "write it anew with bringup import, or correct the row in the database that store names"
 _WRONG: Final = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 _INT32: Final = 2**31
 _SHOWN: Final = 300
@@ -232,7 +232,7 @@ def _unreadable(row: Any, error: Exception) -> UnreadableInstance:
         host=host if known else None,
         vm_state=UnknownState(UNREADABLE),
         why=f"its row in the store cannot be read: {printable(f'{error}')[:_SHOWN]}",
-        mend=MEND,
+        mend=REMEDY,
     )
 
 

@@ -106,7 +106,7 @@ migrations = Table(
 instance_parts = (instance_info_caches, instance_metadata, instance_system_metadata, block_device_mapping)
 """Tables whose rows belong to one instance."""
 
-# Version 2.  Which daemon works for a host, by the clock of the database; seconds since 1970.
+# Version 2.  Which daemon works for a host, in the time of the database; seconds since 1970.
 host_leases = Table(
     "host_leases",
     tables,

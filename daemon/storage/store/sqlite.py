@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from bringup.daemon.errors import BringupError, Refused, SettingsError, Temporary
 from bringup.daemon.storage import sqlite_file
 from bringup.daemon.storage.sqlite_file import BUSY_TIMEOUT_S, primary_code
-from bringup.daemon.storage.state_directory import FOR_A_PERSON, is_read_only, without_locks
+from bringup.daemon.storage.state_directory import OPERATOR_ERRORS, is_read_only, without_locks
 from bringup.daemon.storage.store.schema import ensure_tables, schema_version
 from bringup.daemon.storage.store.sql import Database
 from bringup.drivers.files import no_database_file
@@ -60,7 +60,7 @@ def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_ex
     except sqlite3.Error as error:
         raise _cannot_open(path, error) from error
     except OSError as error:
-        if error.errno not in FOR_A_PERSON:
+        if error.errno not in OPERATOR_ERRORS:
             raise Temporary(f"cannot open the store {path}: {error.strerror}") from error
         hint = (
             "bringup import makes it"

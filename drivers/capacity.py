@@ -1,4 +1,4 @@
-"""How many instances are worked on at once: one number that the run, the driver and the status share."""
+"""Capacity: how many instances are worked on at once, one number for the run, the driver and the status."""
 
 from collections.abc import Callable
 from typing import Final
@@ -12,7 +12,7 @@ class Capacity:
     def __init__(self, number: int) -> None:
         """Create ``number`` slots."""
         self.slots: Final = CapacityLimiter(number)
-        """What is worked on holds one of them."""
+        """An instance that is worked on holds one."""
         self._followers: list[Callable[[int], None]] = []
 
     @property

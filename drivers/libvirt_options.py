@@ -1,4 +1,4 @@
-"""What a driver for libvirt is told."""
+"""Options of the driver for libvirt."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,35 +41,35 @@ class LibvirtSection:
     autostart: Autostart = "refuse"
     instances_path: Folder = Path("/var/lib/nova/instances")
     instances_mount: MountPoint = "auto"
-    """Where a file system must be mounted for the folder to be itself; ``auto`` finds that out, ``none``: nowhere."""
+    """Where a file system must be mounted for ``instances_path``; ``auto`` determines that, ``none``: nowhere."""
     connections: Concurrency | None = None
     """For verbs that change something, one call on each at a time; None: as many as ``limits.concurrency``."""
     call_deadline: Seconds = 30.0
-    """Of one call that should be quick: a look, a list, a definition."""
+    """Of one call that should be quick: a read, a list, a definition."""
     start_deadline: Seconds = 300.0
     """Of one call that may wait for storage: start, stop, undefine."""
     reconnect: Seconds = 30.0
-    """How long to try for a connection; what was under way is then looked at again."""
+    """How long to try for a connection; what was under way is then checked again."""
     keepalive_interval: Keepalive = 5
     """Between two probes of an idle daemon; three without a reply are a lost connection."""
     wait_soft_reboot: Seconds = 120.0
-    """How long a guest may take to follow a soft reboot (Nova's ``wait_soft_reboot_seconds``)."""
+    """How long a guest may take to carry out a soft reboot (Nova's ``wait_soft_reboot_seconds``)."""
     daemon_config: File | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LibvirtOptions(LibvirtSection):
-    """The section, and what the daemon adds to it; times are in seconds."""
+    """The section, and what the daemon adds to it; durations are in seconds."""
 
     look_deadline_s: float = 10.0
-    """Of one look at what a guest needs: a storage that is silent longer keeps its guests off."""
-    places_file: Path | None = None
-    """Remembers what was mounted there; None: nothing is remembered."""
+    """Of one check of what a guest needs: its guests stay off if storage is silent longer."""
+    mounts_file: Path | None = None
+    """Records what was mounted there; None: nothing is recorded."""
     ask_again_s: float = 10.0
-    """Between two requests to follow a soft reboot: one that is still starting hears none (Nova asks once)."""
+    """Between two shutdown requests: a guest that is still booting ignores them (Nova sends one)."""
     stopped_delay_s: float = 15.0
-    """How long a stop is held back: a start that follows makes it a reboot (Nova's ``_lifecycle_delay``)."""
+    """How long a stop is delayed: a start that follows makes it a reboot (Nova's ``_lifecycle_delay``)."""
     poll_s: float = 0.5
-    """Between two looks at a guest that was asked to shut down."""
+    """Between two reads of a guest that was requested to shut down."""
     may_change: bool = True
-    """False: only looks are taken, so ``take_over`` takes nothing over."""
+    """False: nothing is changed, so ``take_over`` disables nothing."""

@@ -111,7 +111,7 @@ async def test_a_call_without_an_answer_ends_at_its_deadline_and_its_slot_comes_
     with guests(server, [SHUTDOWN, SHUTDOWN]):
         async with opened(options(server, connections=1, start_deadline=1)) as driver:
             with server.held(GUEST.name):
-                with anyio.fail_after(50), pytest.raises(NeedNotMet, match="what becomes of it is not known"):
+                with anyio.fail_after(50), pytest.raises(NeedNotMet, match="its effect is unknown"):
                     await driver.power_on(GUEST)
                 # The one slot is taken by what still hangs.
                 with pytest.raises(NeedNotMet):
@@ -127,7 +127,7 @@ async def test_a_reboot_that_libvirt_ended_after_its_deadline_is_not_done_again_
     with guests(server, [RUNNING]) as connection:
         async with opened(options(server, connections=1, start_deadline=1)) as driver:
             before = id_of(connection)
-            not_known = pytest.raises(NeedNotMet, match="what becomes of it is not known")
+            not_known = pytest.raises(NeedNotMet, match="its effect is unknown")
             with server.held(GUEST.name), anyio.fail_after(50), not_known:
                 await driver.reboot(GUEST, RebootType.HARD)
             await reached(driver, RUNNING)

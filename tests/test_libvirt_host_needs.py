@@ -227,7 +227,7 @@ async def test_what_should_be_mounted_is_waited_for_and_what_was_is_remembered(
     folder = point / "instances"
     # Left below the mount point: it looks as if all were there.
     (folder / uuid_of(1)).mkdir(parents=True)
-    made = {"instances_path": folder, "places_file": memory}
+    made = {"instances_path": folder, "mounts_file": memory}
     with guests_with_disks(server, folders=False, folder=folder):
         async with a_driver(server, **made, instances_mount=str(point)) as driver:
             away = unmet(await needs_of(driver, 1))
@@ -251,7 +251,7 @@ async def test_what_should_be_mounted_is_waited_for_and_what_was_is_remembered(
 
 async def test_one_who_only_looks_remembers_nothing(server: Libvirtd, tmp_path: Path) -> None:
     with guests_with_disks(server):
-        async with a_driver(server, places_file=tmp_path / "places.json", may_change=False) as driver:
+        async with a_driver(server, mounts_file=tmp_path / "places.json", may_change=False) as driver:
             assert unmet(await needs_of(driver, 1)) == {}
     assert list(tmp_path.iterdir()) == []
 
@@ -261,9 +261,9 @@ async def test_a_memory_that_cannot_be_written_or_read_keeps_nothing_down(server
     for text in ("{", "[]", '{"folder": 1, "mount": ["x"]}'):
         broken.write_text(text)
         with guests_with_disks(server):
-            async with a_driver(server, places_file=broken) as driver:
+            async with a_driver(server, mounts_file=broken) as driver:
                 assert unmet(await needs_of(driver, 1)) == {}
         shutil.rmtree(server.directory / "instances" / uuid_of(1))
     with guests_with_disks(server):
-        async with a_driver(server, places_file=tmp_path / "no" / "such" / "folder") as driver:
+        async with a_driver(server, mounts_file=tmp_path / "no" / "such" / "folder") as driver:
             assert unmet(await needs_of(driver, 1)) == {}

@@ -29,7 +29,7 @@ from bringup.drivers.libvirt.errors import (
     is_kill_pending,
     meaning_of,
 )
-from bringup.drivers.libvirt.event_listener import NOW, transition_of
+from bringup.drivers.libvirt.event_listener import TRANSITION_TO, transition_of
 from bringup.drivers.libvirt.hypervisor import power_state
 from bringup.drivers.libvirt.start import deferred_on_host_failure
 from bringup.drivers.libvirt.traits import _OTHERS, _SAME, cpu_traits
@@ -163,8 +163,10 @@ def test_an_event_of_libvirt_is_told_or_is_nothing_to_follow(
 
 def test_every_transition_ends_in_a_state_and_what_is_said_of_a_state_leads_there() -> None:
     assert POWER_AFTER.keys() == set(Transition)
-    assert {state: POWER_AFTER[transition] for state, transition in NOW.items()} == {state: state for state in NOW}
-    assert NOW.keys() == set(PowerState) - {PowerState.NOSTATE}
+    assert {state: POWER_AFTER[transition] for state, transition in TRANSITION_TO.items()} == {
+        state: state for state in TRANSITION_TO
+    }
+    assert TRANSITION_TO.keys() == set(PowerState) - {PowerState.NOSTATE}
 
 
 def test_every_trait_of_a_cpu_feature_is_one_that_os_traits_knows() -> None:

@@ -42,7 +42,6 @@ ROOMS_NOT_YET = {
     "docs/safety.md",
     "docs/settings.md",
     "docs/status.md",
-    "drivers",
     "release",
     "systemd",
 }

@@ -35,7 +35,7 @@ from bringup.drivers.libvirt.autostart_conflicts import (
 from bringup.drivers.libvirt.binding import Connection, binding
 from bringup.drivers.libvirt.definitions import nics_with_several_queues
 from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_require_kvm
-from bringup.drivers.libvirt.event_listener import Watch
+from bringup.drivers.libvirt.event_listener import EventWatcher
 from bringup.drivers.libvirt.guest_needs.check import NeedsCheck, describe_unmet, missing_definition, unmet_needs
 from bringup.drivers.libvirt.guest_needs.host import NOTHING_SEEN, Host
 from bringup.drivers.libvirt.host_needs import Definition, definitions_of, drivers_needed, need_of_driver
@@ -61,7 +61,7 @@ REMEDY: Final = 'disable that, or set libvirt.autostart to "take_over" (libvirt\
 class _Opened(NamedTuple):
     hypervisor: Hypervisor
     power: Power
-    watch: Watch
+    watch: EventWatcher
 
 
 SLOTS = 8
@@ -106,14 +106,14 @@ class LibvirtDriver:
             return
         libvirt = await in_thread(lambda _: binding())
         hypervisor = Hypervisor(self._options, libvirt, self._connections)
-        watch = Watch(self._options, libvirt)
+        watch = EventWatcher(self._options, libvirt)
         for listener in self._listeners:
             watch.listen(listener)
-        await hypervisor.again("connect to libvirt", lambda: hypervisor.ask("read what the host has", _ping))
+        await hypervisor.retry("connect to libvirt", lambda: hypervisor.query("read what the host has", _ping))
         self._opened = _Opened(hypervisor, Power(hypervisor), watch)
         await self._resolve_autostart_conflicts(host)
-        await hypervisor.again(
-            "watch the guests", lambda: hypervisor.ask("watch the guests", lambda _connection: watch.open())
+        await hypervisor.retry(
+            "watch the guests", lambda: hypervisor.query("watch the guests", lambda _connection: watch.open())
         )
 
     async def close(self) -> None:
@@ -177,14 +177,14 @@ class LibvirtDriver:
     async def get_info(self, guest: Guest) -> GuestInfo:
         """Read the state of a guest."""
         return GuestInfo(
-            await self._host.again(f"read the state of {guest.uuid}", partial(self._host.state, guest.uuid))
+            await self._host.retry(f"read the state of {guest.uuid}", partial(self._host.state, guest.uuid))
         )
 
     async def needs(self, guest: Guest) -> Sequence[Need]:
         """Return what a start of the guest relies on, from libvirt, the record and this host; nothing is changed."""
         made = frozenset[str]() if self._network is None else self._network.makes(guest)
         check = partial(self._needs_check.needs, self._host, guest, made)
-        found = await self._host.again(f"read what {guest.uuid} needs", check)
+        found = await self._host.retry(f"read what {guest.uuid} needs", check)
         return await self._disks.with_kept_by_resize(guest.uuid, found)
 
     async def host_needs(self, guests: Sequence[Guest]) -> Sequence[Need]:
@@ -238,7 +238,7 @@ class LibvirtDriver:
         """Stop a guest: request a shutdown for ``timeout_s`` s, each ``retry_interval_s`` s, then power it off."""
         if timeout_s:
             await self._request_shutdown(guest.uuid, timeout_s, retry_interval_s)
-        await self._host.again(f"stop {guest.uuid}", partial(self._power.power_off_now, guest.uuid))
+        await self._host.retry(f"stop {guest.uuid}", partial(self._power.power_off_now, guest.uuid))
 
     @deferred_on_host_failure()
     async def reboot(self, guest: Guest, reboot_type: RebootType) -> None:
@@ -259,7 +259,7 @@ class LibvirtDriver:
 
     async def unpause(self, guest: Guest) -> None:
         """Resume a paused guest, or wake up one that sleeps."""
-        await self._host.again(f"unpause {guest.uuid}", partial(self._power.unpause, guest.uuid))
+        await self._host.retry(f"unpause {guest.uuid}", partial(self._power.unpause, guest.uuid))
 
     @deferred_on_host_failure()
     async def resume_state_on_host_boot(self, guest: Guest) -> None:
@@ -274,7 +274,7 @@ class LibvirtDriver:
         await self._require_network(guest)
         if destroy_disks:
             await self._disks.require_visible(f"delete the disks of {uuid}", uuid)
-        await self._host.again(f"destroy {uuid}", partial(self._power.undefine, uuid))
+        await self._host.retry(f"destroy {uuid}", partial(self._power.undefine, uuid))
         if self._network is not None:
             await self._network.forget(guest)
         if destroy_disks:
@@ -299,7 +299,7 @@ class LibvirtDriver:
         """Stop the copy of a disk that a snapshot was making, delete it, and restore the guest's definition."""
         uuid, left = guest.uuid, list[Path]()
         clean_up = partial(clean_up_after_snapshot, self._host, self._power, uuid, left)
-        await self._host.again(f"clean up after a snapshot of {uuid}", clean_up)
+        await self._host.retry(f"clean up after a snapshot of {uuid}", clean_up)
         for path in left:
             await self._disks.remove_copy(uuid, path)
 
@@ -342,7 +342,7 @@ class LibvirtDriver:
         return self._network
 
     async def _ask(self, what: str, work: Callable[[Connection], T]) -> T:
-        return await self._host.again(what, lambda: self._host.ask(what, work))
+        return await self._host.retry(what, lambda: self._host.query(what, work))
 
     async def _definitions(self, wanted: frozenset[str] | None) -> Sequence[Definition]:
         folder = str(self._options.instances_path)
@@ -400,7 +400,7 @@ class LibvirtDriver:
     async def _request_shutdown(self, uuid: str, for_s: float, every_s: float) -> bool:
         deadline = anyio.current_time() + for_s
         ask = partial(self._power.request_shutdown, uuid, deadline=deadline, every_s=every_s)
-        return await self._host.again(f"shut down {uuid}", ask)
+        return await self._host.retry(f"shut down {uuid}", ask)
 
     def _check(self, guest: Guest) -> Check:
         """Return a check that raises if a need of the guest's start is not met.
@@ -418,7 +418,7 @@ class LibvirtDriver:
 
     async def _start(self, guest: Guest, what: str, attempt: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._host.again(f"{what} {guest.uuid}", attempt)
+            await self._host.retry(f"{what} {guest.uuid}", attempt)
         except NeedNotMet:
             raise
         except InstanceNotFound as error:

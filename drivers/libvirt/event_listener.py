@@ -1,8 +1,7 @@
-"""Lifecycle events of one hypervisor, for as long as the driver is open, also when libvirt was away in between.
+"""Lifecycle events of one hypervisor, for as long as the driver is open, also if libvirt was unavailable in between.
 
-A thread of its own takes them from libvirt's event loop and hands them to ours.  A stop is held back for a while, as
-in Nova: a start that follows makes it a reboot.  After a lost connection the guests are looked at, and what changed
-meanwhile is told.
+A thread of its own passes them from libvirt's event loop to ours.  A stop is delayed for a while, as in Nova: a start
+that follows makes it a reboot.  After a lost connection the guests are read, and changes since then are reported.
 """
 
 import heapq
@@ -37,8 +36,8 @@ _MIGRATION: Final = {
     "STOPPED": ("STOPPED_MIGRATED",),
     "SUSPENDED": ("SUSPENDED_MIGRATED", "SUSPENDED_POSTCOPY", "SUSPENDED_POSTCOPY_FAILED"),
 }
-# What is said of a guest that is in another state than when it was last seen.
-NOW: Final = {
+# The transition to report for a guest whose state differs from the last read.
+TRANSITION_TO: Final = {
     PowerState.RUNNING: Transition.STARTED,
     PowerState.PAUSED: Transition.PAUSED,
     PowerState.SHUTDOWN: Transition.STOPPED,
@@ -58,19 +57,19 @@ def transition_of(event: int, detail: int, libvirt: Any) -> Transition | None:
 
 log = structlog.get_logger()
 
-AGAIN_S: Final = 1.0
-LOOKS_AFTER_S: Final = (1.0, 5.0, 20.0)
-"""When the guests are looked at after libvirt came back: one that died meanwhile is called running until libvirtd has
-tried to speak to it, and no event is sent when that fails."""
+RECONNECT_EVERY_S: Final = 1.0
+CHECKS_AFTER_S: Final = (1.0, 5.0, 20.0)
+"""When the guests are read after a reconnect: libvirtd reports one that died meanwhile as running until it has tried to
+reach it, and sends no event when that fails."""
 LOST: Final = "lost"
 CLOSE: Final = "close"
 
 
-class Watch:
-    """Watches the guests of one hypervisor."""
+class EventWatcher:
+    """Source of lifecycle events of the guests of one hypervisor."""
 
     def __init__(self, options: LibvirtOptions, libvirt: Any) -> None:
-        """Watch nothing yet."""
+        """Store the options; nothing is opened yet."""
         self._options = options
         self._libvirt = libvirt
         self._inbox: queue.SimpleQueue[LifecycleEvent | str] = queue.SimpleQueue()
@@ -78,18 +77,18 @@ class Watch:
         self._connection: Connection | None = None
         self._number = -1
         self._known: dict[str, PowerState] | None = None
-        """What each guest was last seen as; None: nobody has looked yet."""
+        """Last known state of each guest; None: none was read yet."""
         self._stops: list[tuple[float, int, LifecycleEvent]] = []
         self._order = itertools.count()
-        self._looks_at: list[float] = []
+        self._checks_due: list[float] = []
         self._token = anyio.lowlevel.current_token()
 
     def listen(self, listener: EventListener) -> None:
-        """Tell ``listener`` from now on, in the event loop."""
+        """Notify ``listener`` from now on, in the event loop."""
         self._listeners.append(listener)
 
     def open(self) -> None:
-        """Begin; blocks.
+        """Connect and start; blocks.
 
         :raises libvirtError: there is no connection.
         """
@@ -97,12 +96,12 @@ class Watch:
         threading.Thread(target=self._run, name="libvirt-watch", daemon=True).start()
 
     def close(self) -> None:
-        """End; nothing is told any more."""
+        """Stop; no listener is called any more."""
         self._listeners.clear()
         self._inbox.put(CLOSE)
 
     def _connect(self) -> list[LifecycleEvent]:
-        """Connect and look; give what changed since the last look."""
+        """Connect, and return what changed since the last read."""
         connection: Connection = self._libvirt.open(self._options.uri)
         with suppress(self._libvirt.libvirtError):  # a hypervisor in this process has nothing to keep alive
             connection.setKeepAlive(self._options.keepalive_interval, KEEPALIVE_COUNT)
@@ -112,18 +111,18 @@ class Watch:
             None, self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_event, None
         )
         self._connection = connection
-        return self._look(connection)
+        return self._read_changes(connection)
 
-    def _look(self, connection: Connection) -> list[LifecycleEvent]:
-        """Look at the guests; give what changed since the last look, which nobody has told."""
+    def _read_changes(self, connection: Connection) -> list[LifecycleEvent]:
+        """Read the guests; return changes since the last read for which no event arrived."""
         first = self._known is None
         known = self._known = self._known or {}
         changed = []
         for domain in connection.listAllDomains():
             with suppress(self._libvirt.libvirtError):  # it is gone by now
                 uuid, state = domain.UUIDString(), power_state(domain.state()[0])
-                if not first and state in NOW and known.get(uuid) is not state:
-                    changed.append(LifecycleEvent(uuid, NOW[state]))
+                if not first and state in TRANSITION_TO and known.get(uuid) is not state:
+                    changed.append(LifecycleEvent(uuid, TRANSITION_TO[state]))
                 known[uuid] = state
         return changed
 
@@ -136,33 +135,33 @@ class Watch:
         self._inbox.put(LOST)
 
     def _run(self) -> None:
-        """Hand on what comes until closed."""
+        """Process events until closed."""
         lost = False
         while True:
             try:
-                item = self._inbox.get(timeout=self._patience_s(lost=lost))
+                item = self._inbox.get(timeout=self._timeout_s(lost=lost))
             except queue.Empty:
                 item = None
             if item == CLOSE:
-                self._let_go()
+                self._disconnect()
                 return
             if item == LOST:
                 lost = True
-                self._let_go()
+                self._disconnect()
             elif isinstance(item, LifecycleEvent):
-                self._take(item)
-            self._tell_stops()
+                self._process(item)
+            self._notify_due_stops()
             if lost:
                 lost = not self._reconnect()
-            elif self._looks_at and self._looks_at[0] <= time.monotonic():
-                self._looks_at.pop(0)
-                self._look_again()
+            elif self._checks_due and self._checks_due[0] <= time.monotonic():
+                self._checks_due.pop(0)
+                self._check_again()
 
-    def _patience_s(self, *, lost: bool) -> float | None:
-        """Return how long there is nothing to do but to wait for what comes."""
-        at = [due for due, _, _ in self._stops[:1]] + ([] if lost else self._looks_at[:1])
+    def _timeout_s(self, *, lost: bool) -> float | None:
+        """Return how long to wait for the next event; None: for ever."""
+        at = [due for due, _, _ in self._stops[:1]] + ([] if lost else self._checks_due[:1])
         waits = [max(0.0, due - time.monotonic()) for due in at]
-        return min([*waits, AGAIN_S] if lost else waits, default=None)
+        return min([*waits, RECONNECT_EVERY_S] if lost else waits, default=None)
 
     def _reconnect(self) -> bool:
         try:
@@ -170,19 +169,19 @@ class Watch:
         except self._libvirt.libvirtError:
             return False
         log.info("libvirt.events_resumed", changed=len(changed))
-        self._looks_at = [time.monotonic() + after_s for after_s in LOOKS_AFTER_S]
+        self._checks_due = [time.monotonic() + after_s for after_s in CHECKS_AFTER_S]
         for event in changed:
-            self._take(event)
+            self._process(event)
         return True
 
-    def _look_again(self) -> None:
-        """Return what became of guests without an event."""
+    def _check_again(self) -> None:
+        """Report changes of guests for which no event arrived."""
         if self._connection is not None:
             with suppress(self._libvirt.libvirtError):
-                for event in self._look(self._connection):
-                    self._take(event)
+                for event in self._read_changes(self._connection):
+                    self._process(event)
 
-    def _take(self, event: LifecycleEvent) -> None:
+    def _process(self, event: LifecycleEvent) -> None:
         if self._known is not None:
             self._known[event.uuid] = POWER_AFTER[event.transition]
         if event.transition is Transition.STARTED:
@@ -192,21 +191,21 @@ class Watch:
             due = time.monotonic() + self._options.stopped_delay_s
             heapq.heappush(self._stops, (due, next(self._order), event))
         else:
-            self._tell(event)
+            self._notify(event)
 
-    def _tell_stops(self) -> None:
+    def _notify_due_stops(self) -> None:
         while self._stops and self._stops[0][0] <= time.monotonic():
-            self._tell(heapq.heappop(self._stops)[2])
+            self._notify(heapq.heappop(self._stops)[2])
 
-    def _tell(self, event: LifecycleEvent) -> None:
-        def tell() -> None:
+    def _notify(self, event: LifecycleEvent) -> None:
+        def notify() -> None:
             for listener in self._listeners:
                 listener(event)
 
-        with suppress(RuntimeError):  # the event loop has ended: nobody is left to be told
-            anyio.from_thread.run_sync(tell, token=self._token)
+        with suppress(RuntimeError):  # the event loop has ended: no listener is left
+            anyio.from_thread.run_sync(notify, token=self._token)
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return

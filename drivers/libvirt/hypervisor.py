@@ -1,4 +1,4 @@
-"""The hypervisor as the verbs see it: one call on one guest at a time, each looked at again after a lost connection."""
+"""Calls on guests: one call on one guest at a time, started again with a fresh read after a lost connection."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 from bringup.drivers.base import DriverError, NotBegun, PowerState
 from bringup.drivers.identifiers import canonical_uuid
 from bringup.drivers.libvirt.binding import Connection, Domain
-from bringup.drivers.libvirt.connections import Lines
+from bringup.drivers.libvirt.connections import ConnectionPool
 from bringup.drivers.libvirt.errors import ConnectionLost, HypervisorUnavailable, NotConnected
 from bringup.drivers.libvirt.threads import Abandoned
 from bringup.drivers.libvirt_options import LibvirtOptions
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 RETRYING: Final = AsyncRetrying(wait=wait_random_exponential(multiplier=0.1, min=0.05, max=5), reraise=True)
 """Jittered: all of a host's guests wait for one libvirt, and must not come back in one moment."""
-LOOKS: Final = 4
-"""Connections for looks: one takes a millisecond."""
+READ_CONNECTIONS: Final = 4
+"""Connections for reads: one takes a millisecond."""
 LOSSES: Final = 5
-"""So often a connection may break under one verb."""
+"""How often a connection may break during one verb."""
 # virDomainState to Nova's power state (its LIBVIRT_POWER_STATE): blocked waits for a resource and runs; one that is
 # being shut down is called shut down.
 POWER_STATES: Final = (
@@ -45,7 +45,7 @@ def _domain(connection: Connection, uuid: str) -> Domain:
     try:
         return connection.lookupByUUIDString(canonical_uuid(uuid))
     except ValueError as error:
-        raise NotBegun(f"did not ask libvirt: {error}") from None
+        raise NotBegun(f"did not call libvirt: {error}") from None
 
 
 def power_state(number: int) -> PowerState:
@@ -54,68 +54,66 @@ def power_state(number: int) -> PowerState:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What a guest is."""
+class GuestState:
+    """State of a guest when it was read."""
 
     state: PowerState
     active: bool
-    """It has a process: also where it is paused, suspended to memory, or crashed and kept."""
+    """It has a process: also if it is paused, suspended to memory, or crashed and kept."""
     persistent: bool
     saved: bool
-    """It has a managed save image: a start goes on from it."""
+    """It has a managed save image, from which a start restores it."""
 
 
 class Hypervisor:
-    """Calls on guests."""
+    """Calls on the guests of one hypervisor."""
 
     def __init__(self, options: LibvirtOptions, libvirt: Any, connections: int) -> None:
         """Allow ``connections`` verbs at once; nothing is opened yet."""
         self.options = options
         self.libvirt = libvirt
-        # Looks must not wait behind starts.
-        self._looks = Lines(options, libvirt, count=min(LOOKS, connections))
-        self._verbs = Lines(options, libvirt, count=connections)
+        # Reads must not wait for starts.
+        self._reads = ConnectionPool(options, libvirt, count=min(READ_CONNECTIONS, connections))
+        self._verbs = ConnectionPool(options, libvirt, count=connections)
 
     def resize(self, connections: int) -> None:
-        """Have so many connections from now on."""
-        self._looks.resize(min(LOOKS, connections))
+        """Allow ``connections`` verbs at once from now on."""
+        self._reads.resize(min(READ_CONNECTIONS, connections))
         self._verbs.resize(connections)
 
-    async def look(self, uuid: str) -> Look:
-        """Look at a guest.
+    async def read(self, uuid: str) -> GuestState:
+        """Read the state of a guest.
 
         :raises InstanceNotFound: there is none.
         """
 
-        def work(connection: Connection, _abandoned: Abandoned) -> Look:
+        def work(connection: Connection, _abandoned: Abandoned) -> GuestState:
             domain = _domain(connection, uuid)
-            return Look(
+            return GuestState(
                 power_state(domain.state()[0]),
                 active=bool(domain.isActive()),
                 persistent=bool(domain.isPersistent()),
                 saved=bool(domain.hasManagedSaveImage()),
             )
 
-        return await self._looks.call(f"look at {uuid}", work, deadline_s=self.options.call_deadline)
+        return await self._reads.call(f"read the state of {uuid}", work, deadline_s=self.options.call_deadline)
 
     async def state(self, uuid: str) -> PowerState:
-        """Return the power state of a guest alone: half the requests of a look.
+        """Return the power state of a guest alone: half the requests of :meth:`read`.
 
         :raises InstanceNotFound: there is none.
         """
-        ask = f"look at {uuid}"
-        return await self.ask(ask, lambda connection: power_state(_domain(connection, uuid).state()[0]))
+        what = f"read the state of {uuid}"
+        return await self.query(what, lambda connection: power_state(_domain(connection, uuid).state()[0]))
 
-    async def ask(self, what: str, work: Callable[[Connection], T]) -> T:
-        """Ask something that changes nothing."""
-        return await self._looks.call(
+    async def query(self, what: str, work: Callable[[Connection], T]) -> T:
+        """Run ``work``, which changes nothing."""
+        return await self._reads.call(
             what, lambda connection, _abandoned: work(connection), deadline_s=self.options.call_deadline
         )
 
     async def do(self, what: str, uuid: str, act: Callable[[Domain], T]) -> T:
-        """Do one thing to a guest.
-
-        Given up while the guest was still being looked for, it is not done.
+        """Run ``act`` on a guest; not if the caller gave up while the guest was still being looked up.
 
         :raises InstanceNotFound: there is none.
         """
@@ -124,21 +122,21 @@ class Hypervisor:
         def work(connection: Connection, abandoned: Abandoned) -> T:
             domain = _domain(connection, uuid)
             if abandoned.yes:
-                raise DriverError(f"did not {sentence}: nobody waits for it any more")
+                raise DriverError(f"did not {sentence}: its caller does not wait any more")
             return act(domain)
 
         return await self._verbs.call(sentence, work, deadline_s=self.options.start_deadline)
 
     async def change(self, what: str, work: Callable[[Connection], T]) -> T:
-        """Change something that is not of one guest's domain."""
+        """Run ``work``, which changes something other than one guest."""
         return await self._verbs.call(
             what, lambda connection, _abandoned: work(connection), deadline_s=self.options.call_deadline
         )
 
-    async def again(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Do ``attempt``; again from its first look on where the connection was lost.
+    async def retry(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Run ``attempt``, and again from its start if the connection was lost.
 
-        :raises HypervisorUnavailable: libvirt did not come back in ``reconnect``.
+        :raises HypervisorUnavailable: libvirt was not available again within ``reconnect``.
         """
         deadline, losses = inf, 0
 
@@ -172,5 +170,5 @@ class Hypervisor:
 
     def close(self) -> None:
         """Close the connections; blocks."""
-        self._looks.close()
+        self._reads.close()
         self._verbs.close()

@@ -23,7 +23,7 @@ from bringup.drivers.libvirt.errors import CallTimedOut, NotSent
 from bringup.drivers.libvirt.guest_needs.host import Host
 from bringup.drivers.libvirt.guest_needs.rules.mounts import parents
 from bringup.drivers.libvirt.host_needs import Definition
-from bringup.drivers.libvirt.room import Room
+from bringup.drivers.libvirt.slots import Slots
 from bringup.drivers.libvirt.threads import on_disk
 from bringup.drivers.libvirt_options import LibvirtOptions
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
@@ -148,18 +148,18 @@ Definitions = Callable[[frozenset[str] | None], Awaitable[Sequence[Definition]]]
 class LocalDisks:
     """The folder of local disks (``instances_path``), and what guests have in it."""
 
-    def __init__(self, options: LibvirtOptions, definitions: Definitions, room: int) -> None:
+    def __init__(self, options: LibvirtOptions, definitions: Definitions, slots: int) -> None:
         """Store ``definitions``, which asks libvirt; no file is touched yet."""
         self._options = options
         self._folder = str(options.instances_path)
         self._definitions = definitions
         self._disks = Disks(options.instances_path)
-        self._folder_state = InstancesFolder(options.instances_path, options.instances_mount, options.places_file)
-        self._room = Room(room, "place at the disk")
+        self._folder_state = InstancesFolder(options.instances_path, options.instances_mount, options.mounts_file)
+        self._slots = Slots(slots, "place at the disk")
 
     def resize(self, count: int) -> None:
         """Allow ``count`` pieces of work at once from now on; what is under way continues."""
-        self._room.resize(count)
+        self._slots.resize(count)
 
     async def local_gb(self) -> int | None:
         """Return the size of the file system of the folder in GiB; None: the folder cannot be seen."""
@@ -270,7 +270,10 @@ class LocalDisks:
         deadline_s = self._options.call_deadline
         try:
             return await on_disk(
-                f"check {self._folder}", partial(self._folder_state.need, users), room=self._room, deadline_s=deadline_s
+                f"check {self._folder}",
+                partial(self._folder_state.need, users),
+                slots=self._slots,
+                deadline_s=deadline_s,
             )
         except NotSent:
             raise
@@ -279,7 +282,7 @@ class LocalDisks:
             return Need(kind=NeedKind.MOUNT, name=self._folder, state=NeedState.UNVERIFIED, why=why)
 
     async def _run(self, what: str, work: Callable[[], T]) -> T:
-        return await on_disk(what, work, room=self._room, deadline_s=self._options.start_deadline)
+        return await on_disk(what, work, slots=self._slots, deadline_s=self._options.start_deadline)
 
 
 def _file_of(need: Need, own: str) -> str:

@@ -1,7 +1,7 @@
-"""Power of guests: Nova's libvirt driver's verbs, each a look and then what is missing.
+"""Power of guests: verbs of Nova's libvirt driver, each a read of the state and then what is missing.
 
-So a verb whose connection broke is begun again from its look, and one that was done meanwhile is not done twice.
-Nothing here defines a guest anew but :meth:`Power.keep_definition`, with the definition that it runs with.
+So a verb whose connection broke starts again with its read, and one that took effect meanwhile is not repeated.
+Nothing here defines a guest again but :meth:`Power.keep_definition`, with the definition that it runs with.
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ from bringup.drivers.libvirt.errors import (
     NotInThatState,
     is_kill_pending,
 )
-from bringup.drivers.libvirt.hypervisor import Hypervisor, Look
+from bringup.drivers.libvirt.hypervisor import GuestState, Hypervisor
 from bringup.drivers.libvirt.start import BOOTED_AFRESH, Start
 
 log = structlog.get_logger()
@@ -31,33 +31,33 @@ RUNNING, PAUSED, SUSPENDED = PowerState.RUNNING, PowerState.PAUSED, PowerState.S
 OFF: Final = (PowerState.SHUTDOWN, PowerState.CRASHED)
 STAYS_ON_BOOT: Final = (RUNNING, PAUSED, SUSPENDED)
 KILLS: Final = 6
-"""So often a process is killed that waits for storage, as in Nova."""
+"""How often a process that waits for storage is killed, as in Nova."""
 
 
 Check = Callable[[], Awaitable[None]]
-"""Raises what keeps a guest from being started."""
+"""Raises if a guest cannot be started."""
 
 
 @dataclass(slots=True)
 class RebootProgress:
-    """How far a hard reboot is."""
+    """Progress of a hard reboot over its attempts."""
 
     was_off: bool = False
 
 
 class Power:
-    """The verbs, without a second try after a lost connection: the driver adds that."""
+    """Verbs on the power of guests, without a retry after a lost connection: the driver adds that."""
 
     def __init__(self, hypervisor: Hypervisor) -> None:
-        """Work on the guests of ``hypervisor``."""
+        """Store the hypervisor."""
         self._host = hypervisor
 
     async def start(self, uuid: str, check: Check, *, anew: bool = False) -> None:
-        """Start a guest that is off, from its managed save image if it has one; ``anew`` throws that away.
+        """Start a guest that is off, from its managed save image if it has one; ``anew`` discards that.
 
-        One that somebody else has started meanwhile is fine.
+        The guest may have been started meanwhile.
 
-        :raises NeedNotMet: ``check`` has raised it, or libvirt refused for want of something.
+        :raises NeedNotMet: ``check`` raised it, or libvirt refused since the host lacks something.
         """
         await check()
         starting = Start(self._host.libvirt, anew=anew)
@@ -72,7 +72,7 @@ class Power:
             DiskFull,
             NotAllowed,
         ) as error:
-            if not isinstance(error, NotInThatState) or not (await self._host.look(uuid)).active:
+            if not isinstance(error, NotInThatState) or not (await self._host.read(uuid)).active:
                 raise
         except DriverError as error:
             raise starting.meaning_of(error) from error.__cause__
@@ -80,71 +80,71 @@ class Power:
             log.warning("libvirt.saved_memory_lost", instance=uuid, means=BOOTED_AFRESH)
 
     async def power_on(self, uuid: str, check: Check) -> None:
-        """Have a guest run: woken up where it sleeps, started anew where it is paused or crashed."""
-        look = await self._host.look(uuid)
-        if look.state is RUNNING:
+        """Ensure that a guest runs: one that sleeps is woken up, a paused or crashed one is started again."""
+        state = await self._host.read(uuid)
+        if state.state is RUNNING:
             return
-        if look.state is SUSPENDED:
+        if state.state is SUSPENDED:
             await self._host.do("wake up", uuid, lambda domain: domain.pMWakeup())
             return
-        if look.active:
-            # One that cannot be started again is not stopped.
+        if state.active:
+            # A guest that cannot be started again is not stopped.
             await check()
-            await self.power_off_now(uuid, look)
+            await self.power_off_now(uuid, state)
         await self.start(uuid, check)
 
     async def resume_on_boot(self, uuid: str, check: Check) -> None:
-        """Start a guest that is off; one whose state is not known stays as it is."""
-        look = await self._host.look(uuid)
-        if look.state in STAYS_ON_BOOT or look.state not in OFF:
+        """Start a guest that is off; one whose state is unknown stays as it is."""
+        state = await self._host.read(uuid)
+        if state.state in STAYS_ON_BOOT or state.state not in OFF:
             return
-        if look.active:
+        if state.active:
             await check()
-            await self.power_off_now(uuid, look)
+            await self.power_off_now(uuid, state)
         await self.start(uuid, check)
 
-    async def hard_reboot(self, uuid: str, course: RebootProgress, check: Check) -> None:
-        """Pull the plug and start; an attempt after the first goes on where that one was."""
-        look = await self._host.look(uuid)
-        if course.was_off and look.state is RUNNING:
+    async def hard_reboot(self, uuid: str, progress: RebootProgress, check: Check) -> None:
+        """Power off and start; a later attempt continues where the first one was."""
+        state = await self._host.read(uuid)
+        if progress.was_off and state.state is RUNNING:
             return
-        if look.active:
+        if state.active:
             await check()
-            await self.power_off_now(uuid, look)
-        course.was_off = True
+            await self.power_off_now(uuid, state)
+        progress.was_off = True
         await self.start(uuid, check, anew=True)
 
     async def request_shutdown(self, uuid: str, *, deadline: float, every_s: float) -> bool:
-        """Ask a guest to shut down, again each ``every_s``; tell whether it did before ``deadline``.
+        """Request a shutdown, again each ``every_s``; return whether the guest is off before ``deadline``.
 
-        ``deadline`` is of the clock of :func:`anyio.current_time`.
+        ``deadline`` is a time of the clock of :func:`anyio.current_time`.
         """
-        ask_at = 0.0
+        send_at = 0.0
         while True:
             state = await self._host.state(uuid)
             now = anyio.current_time()
             if state in OFF:
                 return True
-            # One that does not run cannot follow.
+            # A guest that does not run cannot carry it out.
             if state is not RUNNING or now >= deadline:
                 return False
-            if now >= ask_at:
-                ask_at = now + every_s
+            if now >= send_at:
+                send_at = now + every_s
                 try:
                     await self._host.do("shut down", uuid, lambda domain: domain.shutdown())
                 except (NotInThatState, GuestBusy) as error:
                     log.debug("libvirt.shutdown_not_sent", instance=uuid, error=str(error.__cause__))
             await anyio.sleep(min(self._host.options.poll_s, max(0.0, deadline - now)))
 
-    async def power_off_now(self, uuid: str, look: Look | None = None) -> None:
-        """Stop a guest at once; one that is off is fine.
+    async def power_off_now(self, uuid: str, state: GuestState | None = None) -> None:
+        """Power off a guest at once; it may be off already.
 
-        :raises InstancePowerOffFailure: it is still there.
+        :raises InstancePowerOffFailure: it still runs.
         """
-        look = look or await self._host.look(uuid)
-        if not look.active:
+        state = state or await self._host.read(uuid)
+        if not state.active:
             return
-        if not look.persistent:
+        if not state.persistent:
             await self.keep_definition(uuid)
         for attempt in range(1, KILLS + 1):
             try:
@@ -152,7 +152,9 @@ class Power:
             except NotInThatState:
                 pass
             except GuestBusy as error:
-                raise InstancePowerOffFailure(f"cannot stop {uuid}: something else works on it") from error
+                raise InstancePowerOffFailure(
+                    f"cannot stop {uuid}: another operation of libvirt works on it"
+                ) from error
             except DriverError as error:
                 cause = error.__cause__
                 libvirt = self._host.libvirt
@@ -160,14 +162,14 @@ class Power:
                 if not slow:
                     raise
                 log.warning("libvirt.kill_pending", instance=uuid, attempt=attempt)
-            if not (await self._host.look(uuid)).active:
+            if not (await self._host.read(uuid)).active:
                 return
-        raise InstancePowerOffFailure(f"cannot stop {uuid}: it is still there after it was killed {KILLS} times")
+        raise InstancePowerOffFailure(f"cannot stop {uuid}: it still runs after it was killed {KILLS} times")
 
     async def keep_definition(self, uuid: str) -> None:
-        """Define a guest as it runs: one without a definition is gone when it stops.
+        """Define a guest as it runs: without a definition it would be lost when it stops.
 
-        Nova's live snapshot takes the definition away for as long as it lasts.
+        Nova's live snapshot deletes the definition for as long as it lasts.
         """
         flags = self._host.libvirt.VIR_DOMAIN_XML_INACTIVE | self._host.libvirt.VIR_DOMAIN_XML_SECURE
 
@@ -180,7 +182,7 @@ class Power:
         log.info("libvirt.definition_kept", instance=uuid)
 
     async def unpause(self, uuid: str) -> None:
-        """Let a frozen guest go on, or one that sleeps."""
+        """Resume a paused guest, or wake up one that sleeps."""
         state = await self._host.state(uuid)
         if state is SUSPENDED:
             await self._host.do("wake up", uuid, lambda domain: domain.pMWakeup())
@@ -188,11 +190,11 @@ class Power:
             await self._host.do("unpause", uuid, lambda domain: domain.resume())
 
     async def undefine(self, uuid: str) -> None:
-        """Stop a guest and take its definition away, with all that libvirt keeps of it but its disks."""
+        """Stop a guest and delete its definition, with all that libvirt keeps of it but its disks."""
         try:
-            look = await self._host.look(uuid)
-            if look.active:
-                # Not kept first: it is to be gone.
+            state = await self._host.read(uuid)
+            if state.active:
+                # Its definition is not kept: it is to be deleted.
                 await self._host.do("stop", uuid, lambda domain: domain.destroy())
         except InstanceNotFound:
             return
@@ -207,7 +209,7 @@ class Power:
         libvirt = self._host.libvirt
         names = ("MANAGED_SAVE", "SNAPSHOTS_METADATA", "NVRAM", "CHECKPOINTS_METADATA", "TPM")
         flags = [getattr(libvirt, f"VIR_DOMAIN_UNDEFINE_{name}", 0) for name in names]
-        # An older libvirt refuses a flag that it does not know: what it does not know it does not keep either.
+        # An older libvirt refuses an unknown flag, and keeps nothing that such a flag would delete.
         for known in range(len(flags), 0, -1):
             try:
                 domain.undefineFlags(sum(flags[:known]))

@@ -22,11 +22,13 @@ async def clean_up_after_snapshot(hypervisor: Hypervisor, power: Power, uuid: st
 
     libvirt reports them only while the copy runs: so they are added before it is stopped.
     """
-    look = await hypervisor.look(uuid)
+    look = await hypervisor.read(uuid)
     copies: list[DiskCopy] = []
     if look.active:
         what = f"find a snapshot of {uuid}"
-        copies = await hypervisor.ask(what, lambda connection: copies_of(connection.lookupByUUIDString(uuid).XMLDesc()))
+        copies = await hypervisor.query(
+            what, lambda connection: copies_of(connection.lookupByUUIDString(uuid).XMLDesc())
+        )
     left += [copy.to for copy in copies if copy.to is not None]
     for copy in copies:
 
@@ -47,7 +49,7 @@ async def define_again(hypervisor: Hypervisor, uuid: str, definition: str | None
     :raises InstanceNotFound: it is not defined, and ``definition`` is None.
     """
     try:
-        await hypervisor.look(uuid)
+        await hypervisor.read(uuid)
     except InstanceNotFound:
         if definition is None:
             raise

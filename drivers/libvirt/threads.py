@@ -16,7 +16,7 @@ import anyio.lowlevel
 
 from bringup.drivers.base import DriverError
 from bringup.drivers.libvirt.errors import CallTimedOut
-from bringup.drivers.libvirt.room import Room
+from bringup.drivers.libvirt.slots import Slots
 
 T = TypeVar("T")
 
@@ -74,17 +74,17 @@ async def in_thread(work: Callable[[Abandoned], T], *, at_end: Callable[[], None
     return ended.result  # type: ignore[return-value]  # without an error it is the result
 
 
-async def on_disk(what: str, work: Callable[[], T], *, room: Room, deadline_s: float) -> T:
-    """Run ``work`` on files in a thread once there is ``room``; that wait is not part of the deadline.
+async def on_disk(what: str, work: Callable[[], T], *, slots: Slots, deadline_s: float) -> T:
+    """Run ``work`` on files in a thread once one of the ``slots`` is free; that wait is not part of the deadline.
 
     :raises DriverError: it failed.
     :raises CallTimedOut: it has not ended in ``deadline_s``; it may still take effect.
-    :raises NotSent: there was no room; it was not started.
+    :raises NotSent: no slot became free; it was not started.
     """
-    place = await room.enter(what, patience_s=deadline_s)
+    slot = await slots.acquire(what, patience_s=deadline_s)
     with anyio.move_on_after(deadline_s):
         try:
-            return await in_thread(lambda _: work(), at_end=lambda: room.leave(place))
+            return await in_thread(lambda _: work(), at_end=lambda: slots.release(slot))
         except OSError as error:
             raise DriverError(f"cannot {what}") from error
     raise CallTimedOut(f"cannot {what}: storage has not answered in {deadline_s:g} s")

@@ -261,7 +261,7 @@ async def test_an_nft_that_hangs_costs_its_deadline_and_no_rule(
         with pytest.raises(DriverError) as raised:
             await hanging.put([replacement(guest(number)) for number in range(9)])
     assert isinstance(raised.value.__cause__, CommandUnavailable)
-    assert str(raised.value.__cause__) == "nft was not over within 0.2 s"
+    assert str(raised.value.__cause__) == "nft did not end within 0.2 s"
     assert our_table() == before
 
 

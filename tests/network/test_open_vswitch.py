@@ -257,7 +257,7 @@ async def test_a_switch_that_hangs_costs_the_deadline(switch: Switch) -> None:
     with switch.hanging():
         (need,) = await needs_of_a_plug(GuestOf([an_ovs_vif(1)]), ovsdb=switch.database, deadline_s=1)
     assert (need.name, need.state) == ("Open vSwitch", NeedState.UNVERIFIED), need.why
-    assert need.why == "ovs-vsctl was not over within 1 s"
+    assert need.why == "ovs-vsctl did not end within 1 s"
 
 
 async def test_without_open_vswitch_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

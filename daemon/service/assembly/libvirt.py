@@ -46,7 +46,7 @@ def make_libvirt_driver(
     libvirt = settings.libvirt
     options = LibvirtOptions(
         **dict(keys_of(libvirt)),
-        places_file=settings.host.state_directory / PLACES,
+        mounts_file=settings.host.state_directory / PLACES,
         may_change=acting,
     )
     return LibvirtDriver(options, network, capacity or Capacity(settings.limits.concurrency))

@@ -20,7 +20,7 @@ from bringup.drivers.libvirt.guest_needs.rules.definition import Definition, Sec
 from bringup.drivers.libvirt.guest_needs.rules.disk_identity import volumes_of
 from bringup.drivers.libvirt.guest_needs.rules.verdicts import Verdict, need
 from bringup.drivers.libvirt.hypervisor import Hypervisor
-from bringup.drivers.libvirt.room import Room
+from bringup.drivers.libvirt.slots import Slots
 from bringup.drivers.libvirt.threads import on_disk
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
@@ -47,7 +47,7 @@ class NeedsCheck:
         # Nova's state_path contains both; it is never the root itself.
         state_path = instances_path.parent if instances_path.parent != Path("/") else Path("/var/lib/nova")
         self._nova_base = str(state_path / "mnt")
-        self._room = Room(CHECKS, "place for a check")
+        self._slots = Slots(CHECKS, "place for a check")
 
     async def needs(self, hypervisor: Hypervisor, guest: Guest, made: frozenset[str]) -> tuple[Need, ...]:
         """Return what a start of a guest relies on; ``made`` is created before it.
@@ -60,7 +60,7 @@ class NeedsCheck:
             return Queries(connection, libvirt, self._host).of(uuid)
 
         try:
-            answers = await hypervisor.ask(f"read what {uuid} needs", query)
+            answers = await hypervisor.query(f"read what {uuid} needs", query)
         except InstanceNotFound:
             return (missing_definition(guest),)
         except ValueError as error:
@@ -69,7 +69,7 @@ class NeedsCheck:
         check = _HostCheck(host, partial(self._verdicts, host, answers, guest, made))
         what = f"check what {uuid} needs"
         try:
-            verdicts = await on_disk(what, check.run, room=self._room, deadline_s=self._deadline_s)
+            verdicts = await on_disk(what, check.run, slots=self._slots, deadline_s=self._deadline_s)
         except NotSent:
             raise
         except CallTimedOut:
@@ -117,7 +117,7 @@ class NeedsCheck:
         if not verdict.disk or missing.state is NeedState.MET:
             return missing
         try:
-            await hypervisor.ask(
+            await hypervisor.query(
                 f"read a disk of {uuid}",
                 lambda connection: connection.lookupByUUIDString(uuid).blockInfo(verdict.disk),
             )

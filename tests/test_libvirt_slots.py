@@ -13,7 +13,7 @@ from bringup.drivers.base import DriverError, PowerState
 from bringup.drivers.capacity import Capacity
 from bringup.drivers.deadlines import pausable_deadline, pause_deadlines
 from bringup.drivers.libvirt.driver import LibvirtDriver
-from bringup.drivers.libvirt.room import Room
+from bringup.drivers.libvirt.slots import Slots
 from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet, NeedState
 from support import polling
 from support.drivers import told, uuid_of
@@ -77,7 +77,7 @@ async def test_connections_come_and_go_with_the_limit_while_starts_are_under_way
 
 
 def connections_of(driver: LibvirtDriver) -> int:
-    return len(driver._host._verbs._lines)
+    return len(driver._host._verbs._connections)
 
 
 async def test_a_start_that_waited_for_its_turn_has_all_of_its_time(held: Libvirtd) -> None:
@@ -127,36 +127,36 @@ async def test_a_call_that_was_never_sent_says_so(held: Libvirtd) -> None:
 
 
 async def test_who_waits_while_others_get_on_is_not_given_up() -> None:
-    room = Room(1, "connection")
-    first = await room.enter("begin", patience_s=0.3)
+    room = Slots(1, "connection")
+    first = await room.acquire("begin", patience_s=0.3)
     entered: list[int] = []
 
     async def enter_and_leave(number: int) -> None:
-        place = await room.enter("go on", patience_s=0.3)
+        place = await room.acquire("go on", patience_s=0.3)
         entered.append(number)
         await past(anyio.current_time() + 0.2)
-        room.leave(place)
+        room.release(place)
 
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             for number in range(5):
                 group.start_soon(enter_and_leave, number)
                 await anyio.lowlevel.checkpoint()
-            room.leave(first)
+            room.release(first)
     assert entered == [0, 1, 2, 3, 4]
-    assert room.taken == 0
+    assert room.in_use == 0
 
 
 async def test_who_is_cancelled_in_the_queue_takes_no_room() -> None:
-    room = Room(1, "connection")
-    first = await room.enter("begin", patience_s=5)
+    room = Slots(1, "connection")
+    first = await room.acquire("begin", patience_s=5)
     with anyio.move_on_after(0.05) as scope:
-        await room.enter("wait", patience_s=5)
+        await room.acquire("wait", patience_s=5)
     assert scope.cancelled_caught
-    room.leave(first)
+    room.release(first)
     with anyio.fail_after(60):
-        room.leave(await room.enter("begin", patience_s=5))
-    assert room.taken == 0
+        room.release(await room.acquire("begin", patience_s=5))
+    assert room.in_use == 0
 
 
 async def test_a_deadline_stands_still_while_several_wait_and_runs_again_after() -> None:
@@ -186,4 +186,4 @@ async def test_a_number_of_connections_that_is_set_stays_and_too_few_are_warned_
 
         [warning] = [line for line in logs if line["event"] == "libvirt.connections_too_few"]
         assert (warning["connections"], warning["concurrency"]) == (2, 3)
-        assert driver._host._verbs._room._limiter.total_tokens == 2
+        assert driver._host._verbs._slots._limiter.total_tokens == 2

@@ -23,8 +23,6 @@ from support.records import instance, uuid_of
 
 DISK = SimulatedNeed(name="/dev/sdb", why="no such block device")
 LATE = replace(DISK, met_after=3.0)
-LATER = replace(DISK, met_after=20.0)
-"""Late enough for a look at it before."""
 SWITCH = SimulatedNeed(kind=NeedKind.NETWORK, name="br-int", met_by=MetBy.PERSON, state=NeedState.UNVERIFIED)
 ONE, TWO = uuid_of(1), uuid_of(2)
 RESUME_FAILS = Fault(verb="resume_state_on_host_boot", uuid=ONE, error="DriverError", message="no memory", times=1)
@@ -94,8 +92,8 @@ def test_a_run_that_ends_leaves_what_does_not_come_and_its_exit_code_is_0(tmp_pa
         assert "…" in command(world, "plot").out
 
 
-def test_the_daemon_that_stays_is_ready_at_once_and_starts_what_comes(tmp_path: Path) -> None:
-    with world_of(tmp_path, LATER) as world, world.computer.stay() as daemon:
+def test_the_daemon_that_stays_is_ready_at_once_and_says_what_it_waits_for(tmp_path: Path) -> None:
+    with world_of(tmp_path, DISK) as world, world.computer.stay() as daemon:
         daemon.until("instance.deferred", instance=ONE)
         daemon.until("service.ready")
         assert power(world) is Power.SHUTDOWN
@@ -113,6 +111,11 @@ def test_the_daemon_that_stays_is_ready_at_once_and_starts_what_comes(tmp_path: 
         assert "1 deferred, looked at again in" in shown.out
         assert "disk /dev/sdb is absent" in shown.out
 
+
+def test_the_daemon_that_stays_starts_what_comes(tmp_path: Path) -> None:
+    with world_of(tmp_path, LATE) as world, world.computer.stay() as daemon:
+        daemon.until("instance.deferred", instance=ONE)
+        daemon.until("service.ready")
         daemon.until("instance.initialized", instance=ONE)
         daemon.until("run.revised", revision=1, deferred=0)
         assert power(world) is Power.RUNNING

@@ -3,10 +3,9 @@
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from support.regret import HEAD, Row, rows_of
+from support.regret import HEAD, SITUATIONS, Row, rows_of
 from support.regret_lab import command
 
 PAGE = Path(__file__).with_name("no-regret.md")
@@ -52,21 +51,21 @@ NOT_HERE = """\
 """
 
 
-def lab(what: str) -> list[Row]:
+def lab() -> list[Row]:
     """Run the lab; its errors are shown as they come."""
     environment = {**os.environ, "PYTHONPATH": str(TESTS)}
-    done = subprocess.run(command(what), env=environment, cwd=TESTS, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    done = subprocess.run(command(), env=environment, cwd=TESTS, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
     return rows_of(done.stdout.splitlines())
 
 
 def main() -> None:
-    """Run both labs, write the page, and say what is worse."""
-    with ThreadPoolExecutor() as pool:
-        instances, services = pool.map(lab, ("instances", "services"))
+    """Run the lab, write the page, and say what is worse."""
+    rows = lab()
+    instances, services = rows[: len(SITUATIONS)], rows[len(SITUATIONS) :]
     tables = ["\n".join((*HEAD, *map(str, rows))) + "\n" for rows in (instances, services)]
     PAGE.write_text(TEXT + tables[0] + SERVICES + tables[1] + NOT_HERE)
-    worse = [str(row) for row in (*instances, *services) if row.verdict.startswith("worse")]
-    sys.stdout.write("\n".join([f"{len(instances) + len(services)} rows, {len(worse)} worse", *worse]) + "\n")
+    worse = [str(row) for row in rows if row.verdict.startswith("worse")]
+    sys.stdout.write("\n".join([f"{len(rows)} rows, {len(worse)} worse", *worse]) + "\n")
 
 
 main()

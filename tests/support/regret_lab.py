@@ -1,7 +1,7 @@
 """Runs a host in every situation twice: by nova-compute alone, and by bringup and then nova-compute.
 
-``regret_lab.py instances|services [NAME ...]``, in namespaces of its own (see :func:`command`); a line of JSON a
-situation.  One cloud, one libvirtd and one set of guests serve both: what they were is put back in between.
+``regret_lab.py [NAME ...]``, in namespaces of its own (see :func:`command`); a line of JSON a situation.  One cloud and
+one libvirtd serve both, as does one set of guests: what they were is restored in between.
 """
 
 import contextlib
@@ -27,64 +27,16 @@ from support.openstack import CloudHost, a_cloud_host
 from support.programs import path_of
 from support.real_compute import RealCompute, image_metadata, local_disk, make_disk
 from support.regret import SITUATIONS, WITH_SERVICES_AWAY, Seen, Situation
+from support.regret_devices import ABSENT, DEVICES, TAGS
 
 STATES = {1: "running", 3: "paused", 4: "off", 5: "off", 6: "crashed", 7: "asleep"}
 VIR_DOMAIN_UNDEFINE_MANAGED_SAVE = 1
 VIR_DOMAIN_XML_INACTIVE = 2
 BY_US = ("tap", "qbr", "qvo", "qvb")
-ABSENT = "5f1c0c5e-3b3e-4f0e-9d55-6a1d7a1b9d10"
-# What a definition has that this host has not; Nova makes each definition anew from its records, which have none of it.
-DEVICES = {
-    "disk by a kernel name that is gone": (
-        "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev='/dev/sdzz'/>"
-        "<target dev='vdb' bus='virtio'/></disk>"
-    ),
-    "file of a volume below a mount point that is not mounted": (
-        "<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
-        "<source file='{state}/mnt/8c5a52a1f2d7f0f3/volume-1'/><target dev='vdb' bus='virtio'/></disk>"
-    ),
-    "CD image gone": (
-        "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='/nonexistent/cd.iso'/>"
-        "<target dev='hdc' bus='ide'/><readonly/></disk>"
-    ),
-    "share that is not mounted": (
-        "<filesystem type='mount' accessmode='passthrough'><source dir='{state}/mnt/share'/><target dir='t'/>"
-        "</filesystem>"
-    ),
-    "bridge gone": "<interface type='bridge'><source bridge='brgone0'/><model type='virtio'/></interface>",
-    "libvirt network not active": (
-        "<interface type='network'><source network='gone'/><model type='virtio'/></interface>"
-    ),
-    "parent of a macvtap gone": (
-        "<interface type='direct'><source dev='ethgone0' mode='bridge'/><model type='virtio'/></interface>"
-    ),
-    "PCI device gone": (
-        "<hostdev mode='subsystem' type='pci' managed='yes'><source>"
-        "<address domain='0x00ff' bus='0x7e' slot='0x1d' function='0x7'/></source></hostdev>"
-    ),
-    "mediated device gone": (
-        f"<hostdev mode='subsystem' type='mdev' model='vfio-pci'><source><address uuid='{ABSENT}'/></source></hostdev>"
-    ),
-    "USB device gone": (
-        "<hostdev mode='subsystem' type='usb'><source><vendor id='0xdead'/><product id='0xbeef'/></source></hostdev>"
-    ),
-    "secret of an encrypted disk gone": (
-        "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{disk}.luks'>"
-        f"<encryption format='luks'><secret type='passphrase' uuid='{ABSENT}'/></encryption></source>"
-        "<target dev='vdb' bus='virtio'/></disk>"
-    ),
-}
-TAGS = {
-    "firmware gone": ("</type>", "</type><loader readonly='yes' type='pflash'>/nonexistent/OVMF_CODE.fd</loader>"),
-    "huge pages not there": (
-        "<os>",
-        "<memoryBacking><hugepages><page size='1' unit='GiB'/></hugepages></memoryBacking><os>",
-    ),
-}
 
 
-def command(what: str, *names: str) -> list[str]:
-    """Give the command that runs the lab in namespaces that end with it."""
+def command(*names: str) -> list[str]:
+    """Return the command that runs the lab in namespaces that end with it."""
     inside = 'ip link set lo up && mount -t sysfs sysfs /sys && exec "$@"'
     return [
         *namespaces("--net", "--uts"),
@@ -95,7 +47,6 @@ def command(what: str, *names: str) -> list[str]:
         sys.executable,
         "-m",
         "support.regret_lab",
-        what,
         *names,
     ]
 
@@ -220,22 +171,26 @@ class Lab:
 
     def put_back(self) -> None:
         """Boot: no guest, no link, no state of bringup; and everything as it was when the guests had been made."""
+        self._remove_guests()
+        shutil.rmtree(self.instances)
+        shutil.copytree(self._directory / "instances", self.instances)
+        shutil.rmtree(self._host.computer.state, ignore_errors=True)
+        _copy(self._database, self.nova.directory / "nova_cell1.sqlite")
+        vifs = [(each, a_vif(row.vif, at)["id"]) for at, (each, row) in enumerate(self._each()) if row.vif]
+        self._neutron.have([(port, each) for each, port in vifs])
+        with self.server.connected() as connection:
+            for number, row in enumerate(self.rows):
+                self._set_up(connection, number, row)
+
+    def _remove_guests(self) -> None:
         with self.server.connected() as connection:
             for domain in connection.listAllDomains():
                 if domain.isActive():
                     domain.destroy()
                 domain.undefineFlags(VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
-            for link in json.loads(subprocess.check_output([path_of("ip"), "-json", "link"])):
-                if link["ifname"].startswith(BY_US):
-                    subprocess.run([path_of("ip"), "link", "del", link["ifname"]], check=False, capture_output=True)
-            shutil.rmtree(self.instances)
-            shutil.copytree(self._directory / "instances", self.instances)
-            shutil.rmtree(self._host.computer.state, ignore_errors=True)
-            _copy(self._database, self.nova.directory / "nova_cell1.sqlite")
-            vifs = [(each, a_vif(row.vif, at)["id"]) for at, (each, row) in enumerate(self._each()) if row.vif]
-            self._neutron.have([(port, each) for each, port in vifs])
-            for number, row in enumerate(self.rows):
-                self._set_up(connection, number, row)
+        for link in json.loads(subprocess.check_output([path_of("ip"), "-json", "link"])):
+            if link["ifname"].startswith(BY_US):
+                subprocess.run([path_of("ip"), "link", "del", link["ifname"]], check=False, capture_output=True)
 
     def _each(self) -> Iterator[tuple[str, Situation]]:
         return zip(self._uuids, self.rows, strict=True)
@@ -332,7 +287,9 @@ class Lab:
         return seen
 
     def close(self) -> None:
-        """Give back what is the machine's."""
+        """Remove the guests and release the block device."""
+        self._remove_guests()
+        shutil.rmtree(self.instances)
         subprocess.run([path_of("losetup"), "--detach", self._loop], check=False)
 
 
@@ -432,10 +389,21 @@ def _a_switch(directory: Path) -> Iterator[Switch]:
         switch.stop()
 
 
-def main(what: str, names: Sequence[str]) -> None:
-    """Run both ways what is asked for: ``instances`` or ``services``."""
-    known = SITUATIONS if what == "instances" else WITH_SERVICES_AWAY
-    rows = [row for row in known if not names or row.name in names]
+@contextlib.contextmanager
+def _a_lab(directory: Path, server: Libvirtd, peers: Peers, rows: Sequence[Situation]) -> Iterator[Lab]:
+    directory.mkdir()
+    lab = Lab(directory, server, peers, rows)
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+def main(names: Sequence[str]) -> None:
+    """Run both ways every situation, or those that are named."""
+    instances, services = (
+        [row for row in known if not names or row.name in names] for known in (SITUATIONS, WITH_SERVICES_AWAY)
+    )
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="regret-", dir="/tmp")))
         switch = stack.enter_context(_a_switch(directory))
@@ -443,13 +411,12 @@ def main(what: str, names: Sequence[str]) -> None:
         server = Libvirtd(network="ours")
         stack.callback(server.stop)
         server.start()
-        lab = Lab(directory, server, Peers(a_nova(), switch, neutron), rows)
-        stack.callback(lab.close)
-        if what == "instances":
+        peers = Peers(a_nova(), switch, neutron)
+        with _a_lab(directory / "i", server, peers, instances) as lab:
             each_instance(lab)
-        else:
+        with _a_lab(directory / "s", server, peers, services) as lab:
             each_service_away(lab, switch)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(sys.argv[1:])

@@ -8,7 +8,14 @@ import hypothesis
 import pytest
 import structlog
 
-pytest_plugins = ["support.fuzzing", "support.one_worker", "support.oracle_tally", "support.programs", "support.quick"]
+pytest_plugins = [
+    "support.fuzzing",
+    "support.once",
+    "support.one_worker",
+    "support.oracle_tally",
+    "support.programs",
+    "support.quick",
+]
 
 # jsonschema makes 38 parsers of IRIs when it is imported, which takes two seconds of each worker; no schema of ours has
 # an IRI.  What writes an SBOM is a process of its own, and has them.

@@ -1,19 +1,17 @@
-"""A Debian tree, made once a process and copied by whoever wants to change it."""
+"""A Debian tree, made once a run and copied by whoever changes it."""
 
-import atexit
-import functools
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.once import once
 from support.programs import needs
 
 REPOSITORY = Path(__file__).parents[2]
@@ -37,26 +35,28 @@ def run(*command: str | Path, **options: Any) -> str:
     return str(ended.stdout)
 
 
-def _forgotten() -> Path:
-    """Make a folder that is gone when this process is."""
-    directory = Path(tempfile.mkdtemp(prefix="bringup-debian-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    return directory
-
-
 def make_debian(tree: Path, packages: Sequence[str], *, release: str = RELEASE) -> None:
-    """Make a Debian in a folder."""
-    run("mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", release, tree)
+    """Make a Debian in a folder, or in an archive where the path ends with ``.tar``."""
+    command = ("mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", release)
+    if tree.suffix == ".tar":
+        run(*command, tree)
+        return
+    name = f"debian-{release}-{zlib.crc32(repr(packages).encode()):x}"
+    # In an archive: folders of which a machine has other users' files would be left behind.
+    packed = once(name, lambda path: run(*command, "--format=tar", path))
+    tree.mkdir()
+    run("tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--file", packed, "--directory", tree)
 
 
-@functools.cache
 def wheels() -> Path:
-    """Give a folder with the packages that pip would fetch for this one."""
-    folder = _forgotten()
+    """Return a folder with the packages that pip would fetch for this one."""
+    return once("wheels", _fetch)
+
+
+def _fetch(folder: Path) -> None:
     extras = PROJECT["optional-dependencies"]
     # Placement's are for the host that serves its own.
     needed = [*PROJECT["dependencies"], *extras["postgresql"], *extras["network"], *extras["demo"]]
     chosen = ("--only-binary", ":all:", "--python-version", PYTHON, "--constraint", REPOSITORY / "constraints.txt")
     pip = (sys.executable, "-m", "pip", "--quiet", "download", "--dest", folder)
     run(*pip, *chosen, *SYSTEM["requires"], *needed)
-    return folder

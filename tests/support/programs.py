@@ -53,6 +53,7 @@ PACKAGES: Mapping[str, str] = {
     "sh": "dash",
     "systemd-analyze": "systemd",
     "systemd-nspawn": "systemd-container",
+    "tar": "tar",
     "true": "coreutils",
     "umount": "mount",
     "uname": "coreutils",

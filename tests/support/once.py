@@ -1,0 +1,53 @@
+"""Costly files that all workers of a run share: the first who needs them makes them, the run removes them at its end.
+
+A pytest plugin: the process that starts the workers chooses the folder, and hands it to each.
+"""
+
+import atexit
+import fcntl
+import functools
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KEY = "shared_directory"
+_given: list[Path] = []
+
+
+@functools.cache
+def _directory() -> Path:
+    """Return the folder of the run; outside one, a folder of this process."""
+    if _given:
+        return _given[0]
+    directory = Path(tempfile.mkdtemp(prefix="bringup-shared-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
+def once(name: str, make: Callable[[Path], object]) -> Path:
+    """Return a path of that name, which is made where it is not yet; others wait as long."""
+    made = _directory() / name
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            unfinished = made.with_suffix(".unfinished")
+            make(unfinished)
+            unfinished.rename(made)
+    return made
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hand the folder to a worker."""
+    node.workerinput[KEY] = str(_directory())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Use the folder that the run has."""
+    given: dict[str, str] = getattr(config, "workerinput", {})
+    if KEY in given:
+        _given.append(Path(given[KEY]))

@@ -8,7 +8,7 @@ hypervisor, ``placement`` to the Placement API, and ``daemon`` has eight rooms. 
 * ``daemon/service``: The life of the process; besides ``cli`` the only room that reads settings.
 * ``daemon/settings``: What an operator may set, and where credentials come from.
 * ``daemon/recovery``: Carries out on this host what was decided: the run, one instance, the operations.
-* ``daemon/openstack``: How Nova's and Placement's services are spoken to: conductor, scheduler, this host's resource
+* ``daemon/openstack``: Clients of Nova's and Placement's services: conductor, scheduler, this host's resource
   provider.
 * ``daemon/status``: Shows a run to people and machines: terminal, systemd, HTTP, metrics.
 * ``daemon/storage``: What must survive a restart: records, journal, outbox, identity.

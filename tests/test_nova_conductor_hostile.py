@@ -187,7 +187,7 @@ async def test_a_row_that_names_no_instance_is_an_outcome_of_its_own_beside_rows
     found = await store.load_instances(HOST)
     assert sorted(type(each).__name__ for each in found) == ["Instance", "UnreadableInstance"]
     # None that names an instance is an answer to something else.
-    with pytest.raises(StoreError, match="names none"):
+    with pytest.raises(StoreError, match="no row of nova-conductor has a UUID"):
         await NovaConductorStore(Hostile(primitive("Instance", "2.8", nameless))).load_instances_by_uuid([GOOD])
 
 

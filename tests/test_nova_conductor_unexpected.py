@@ -77,7 +77,7 @@ async def test_two_rows_of_one_instance_that_differ_start_none(other: dict[str, 
     )
     states = Expected((VmState.ACTIVE,), (None,))
     await store.begin_start(GOOD, Claimant(HOST, "n"), expected=states, reverting=False)
-    with pytest.raises(StoreError, match=f"cannot look at instance {BAD}: ") as raised:
+    with pytest.raises(StoreError, match=f"cannot read the state of instance {BAD}: ") as raised:
         await store.begin_start(BAD, Claimant(HOST, "n"), expected=states, reverting=False)
     assert not isinstance(raised.value, StateConflict | RecordNotFound)
 

@@ -276,7 +276,7 @@ async def test_what_is_gone_is_neither_saved_nor_destroyed_nor_started(cloud: Cl
             await cloud.store.destroy(gone)
         with pytest.raises(RecordNotFound, match=f"cannot claim instance {gone}"):
             await cloud.claim(gone)
-        with pytest.raises(RecordNotFound, match=f"cannot look again at instance {gone}"):
+        with pytest.raises(RecordNotFound, match=f"cannot check instance {gone}"):
             await cloud.store.end_start(gone, cloud.claimant, reverting=False)
 
 

@@ -1,1 +1,1 @@
-"""How Nova's and Placement's services are spoken to: conductor, scheduler, this host's resource provider."""
+"""Clients of Nova's and Placement's services: conductor, scheduler, this host's resource provider."""

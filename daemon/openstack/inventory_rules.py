@@ -1,4 +1,4 @@
-"""``[inventory]``: what Placement should know of this host beside what its hypervisor reports."""
+"""``[inventory]``: values for Placement beside those that the hypervisor reports."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InventoryRules:
-    """The section of the settings; None: what Placement has is left as it is."""
+    """The section of the settings; None: the value in Placement stays as it is."""
 
     update: bool = False
     reserved_host_cpus: Amount | None = None

@@ -1,7 +1,7 @@
-"""This host in Placement: what it has, what it is, and who has something of it.
+"""This host's resource provider in Placement: inventory, traits, allocations.
 
-What is looked at here does not keep a guest from coming back, with one exception: where the settings want the inventory
-put right and that cannot be done, the host is not one that Placement can rely on, and no instance is touched.
+A failure here does not keep a guest from coming back, with one exception: where the settings require an update of the
+inventory and it fails, Placement cannot rely on this host, and no instance is touched.
 """
 
 from dataclasses import dataclass, field
@@ -28,33 +28,33 @@ from bringup.placement.update_with_generation import update_with_generation
 log = get_logger()
 
 EVACUATED_FROM_HERE = ("done", "completed")
-"""An evacuation of these statuses is over on the other host: what it still has of this one is nobody's."""
+"""Statuses of an evacuation that is complete on the other host: its allocation here is orphaned."""
 MIGRATING = ("accepted", "pre-migrating", "migrating", "post-migrating", "finished", "queued", "preparing", "running")
-"""A migration of these statuses may hold the allocation of its source under its own UUID."""
+"""Statuses of a migration that may have the allocation of its source under its own UUID."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocations:
-    """What was found of those who have something of this host and are not its instances."""
+    """Result of the check of consumers that are not instances of this host."""
 
     removed: tuple[str, ...] = ()
-    """Instances that were evacuated or deleted, and have it no more."""
+    """Instances that were evacuated or deleted, and whose allocation was removed."""
     set_to_error: tuple[str, ...] = ()
     """Instances whose build was interrupted before they had a host (Nova bug 1833581)."""
     unknown: tuple[str, ...] = ()
-    """Consumers that no record and no migration is of; they are left alone."""
+    """Consumers without a record and a migration; they are not changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownInstances:
-    """What the run knows of instances, by UUID."""
+    """Instances that the run knows, by UUID."""
 
     own: frozenset[str]
-    """Those of this host: what they have is theirs."""
+    """Instances of this host, which keep their allocations."""
     still_here: frozenset[str] = frozenset()
-    """Evacuated ones whose guest could not be destroyed: they still use what they have."""
+    """Evacuated ones whose guest could not be destroyed: they still use their allocations."""
     deleted: frozenset[str] = frozenset()
-    """Those whose deletion this run has brought to its end."""
+    """Instances whose deletion this run has completed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class HostProvider:
     wait_s: float = 60.0
 
     async def differences(self, driver: Driver) -> list[str]:
-        """Say what Placement has wrong of this host; changes nothing.
+        """Return what is wrong in Placement, a line each; change nothing.
 
         :raises PlacementError: it could not be read.
         """
@@ -80,9 +80,9 @@ class HostProvider:
         return lines
 
     async def update(self, driver: Driver) -> None:
-        """Make inventory and traits what they should be, where the settings want that.
+        """Update inventory and traits, where the settings require it.
 
-        :raises Unavailable: they could not be.
+        :raises Unavailable: the update failed.
         """
         if not self.rules.update:
             return
@@ -97,7 +97,7 @@ class HostProvider:
                     log.info("traits.added", provider=self.provider.name, traits=added)
         except PlacementError as error:
             raise Unavailable(
-                f"cannot put the inventory of {self.provider.name} right; no instance was touched"
+                f"cannot update the inventory of {self.provider.name}; no instance was touched"
             ) from error
 
     async def _desired(self, driver: Driver) -> DesiredInventory:
@@ -122,25 +122,25 @@ class HostProvider:
     async def check_allocations(
         self, host: str, known: KnownInstances, store: Store, *, deadline_s: float
     ) -> Allocations:
-        """Look who has something of this host besides its instances, and settle what Nova settles at a start.
+        """Check the consumers of this host that are not its instances, and clean up what Nova cleans up at a start.
 
-        Whatever goes wrong is logged; the guests run all the same.
+        Every failure is logged and does not affect the guests.
         """
         if self.client.microversion is None or self.client.microversion < NEEDED:
             log.warning("allocations.not_checked", microversion=str(self.client.microversion), needed=str(NEEDED))
             return Allocations()
         try:
             with anyio.fail_after(deadline_s):
-                # Half of it: what was tried is told only by who has the time to.
+                # Half of it, so that there is time left to report the attempts.
                 others = await self._consumers(wait_s=min(self.wait_s, deadline_s / 2)) - known.own - known.still_here
                 return await self._clean_up(host, others, known.deleted, store) if others else Allocations()
         except (PlacementError, StoreError, TimeoutError) as error:
-            log.warning("allocations.not_checked", error=chain_of(error) or "no answer in time")
+            log.warning("allocations.not_checked", error=chain_of(error) or "no response in time")
             return Allocations()
 
     async def _consumers(self, *, wait_s: float) -> frozenset[str]:
         ask = partial(consumers_of, self.client, self.provider.uuid)
-        return await update_with_generation(f"read who has something of {self.provider.name}", ask, wait_s=wait_s)
+        return await update_with_generation(f"read the consumers of {self.provider.name}", ask, wait_s=wait_s)
 
     async def _clean_up(self, host: str, others: frozenset[str], deleted: frozenset[str], store: Store) -> Allocations:
         records = {one.uuid: one for one in await store.load_instances_by_uuid(others)}
@@ -168,7 +168,7 @@ class HostProvider:
         try:
             taken = await remove_allocation(self.client, uuid, self.provider.uuid, wait_s=self.wait_s)
         except PlacementError as error:
-            # It is found again at the next start.
+            # The next start finds it again.
             log.warning("allocation.not_removed", instance=uuid, error=str(error))
             return False
         if taken:

@@ -1,8 +1,8 @@
-"""Reports over HTTP: a POST of JSON, acknowledged by any 2xx.
+"""Transport of reports over HTTP: a POST of JSON, acknowledged by any 2xx.
 
-What an answer means is decided here, once: 400, 409, 410, 413, 415, 422 and the other 4xx speak of the report
-(:class:`Rejected`).  ``THE_WAY`` speaks of the address, the credentials or the moment: an operator or time mends that,
-and the report is kept.  So are all other answers, and none.
+400, 409, 410, 413, 415, 422 and other 4xx reject the report (:class:`Rejected`).  ``NOT_ABOUT_THE_REPORT`` concerns the
+address, the credentials or the moment: an operator corrects it or it passes, and the report is kept.  It is also kept
+after any other response, and without one.
 """
 
 from typing import Final
@@ -17,17 +17,17 @@ from bringup.placement.bounded_body import IDENTITY, NotReadable, read_bounded
 from bringup.placement.problems import plain
 from bringup.placement.retry_after import retry_after_of
 
-THE_WAY: Final = frozenset({401, 403, 404, 405, 407, 408, 421, 423, 425, 429})
-"""4xx that say nothing of the report."""
+NOT_ABOUT_THE_REPORT: Final = frozenset({401, 403, 404, 405, 407, 408, 421, 423, 425, 429})
+"""4xx that do not concern the report itself."""
 BODY_LIMIT: Final = 64 * 1024
-"""Bytes of an answer that are read."""
+"""Bytes of a response that are read."""
 
 
 class HttpTransport:
-    """Holds the address, and the secret in a header that httpx shows as ``[secure]``."""
+    """Transport over HTTP; the token is in a header that httpx shows as ``[secure]``."""
 
     def __init__(self, client: httpx.AsyncClient, url: str, *, token: str | None = None, timeout_s: float = 10) -> None:
-        """Take a client that is open as long as this is used; ``timeout_s`` is for one report, all in all.
+        """Store an open client; ``timeout_s`` bounds one whole request.
 
         :raises ValueError: the URL or the token cannot be used.
         """
@@ -38,13 +38,13 @@ class HttpTransport:
         self._token = self._headers.get("Authorization", "").removeprefix("Bearer ")
 
     def __repr__(self) -> str:
-        """Show the address without credentials."""
+        """Return a text with the address, without credentials."""
         return f"<HttpTransport to {_shown(self._url)}>"
 
     async def send(self, report: Report) -> None:
         """POST a report.
 
-        :raises NotAcknowledged: no answer in time, or one that does not speak of the report.
+        :raises NotAcknowledged: no response in time, or one that does not concern the report.
         :raises Rejected: the receiver will not take this report.
         """
         what = f"report {report['report_id']} to {_shown(self._url)}"
@@ -62,7 +62,7 @@ class HttpTransport:
             raise self._refusal(response, words, what)
 
     async def _posted(self, report: Report, headers: httpx.Headers) -> tuple[httpx.Response, str]:
-        """Send it; give the answer, and its words where they can be read.  What it means, its status says."""
+        """Send a report; return the response and the text of its body."""
         request = self._client.build_request("POST", self._url, json=report, headers=headers, timeout=self._timeout_s)
         response = await self._client.send(request, stream=True)
         try:
@@ -75,7 +75,7 @@ class HttpTransport:
     def _refusal(self, response: httpx.Response, words: str, what: str) -> NotAcknowledged | Rejected:
         said = plain(f"{response.reason_phrase} {words}", secrets=[self._token or ""])
         message = f"cannot send {what}: answered {response.status_code} {said}"
-        if response.is_client_error and response.status_code not in THE_WAY:
+        if response.is_client_error and response.status_code not in NOT_ABOUT_THE_REPORT:
             return Rejected(message.rstrip())
         return NotAcknowledged(message.rstrip(), retry_after_s=retry_after_of(response.headers))
 
@@ -84,7 +84,7 @@ def _http_url(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
-        # The inner error may show a password.
+        # The original error may contain a password.
         raise ValueError("cannot send reports: the URL of the scheduler is not a URL") from None
     if parsed.userinfo:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""Tells nova-scheduler, over RabbitMQ, as nova-compute does.
+"""Transport of reports to nova-scheduler over RabbitMQ, as nova-compute sends them.
 
-A cast has no answer.  Acknowledged means here that the broker has confirmed each message *and* had a queue to put it
-into; where no scheduler listens the report waits in the outbox.
+A cast has no reply.  Acknowledged means that the broker has confirmed each message *and* routed it to a queue; where no
+scheduler listens, the report waits in the outbox.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,10 +34,10 @@ class NovaTransport:
         self._timeout_s = timeout_s
 
     async def send(self, report: Report) -> None:
-        """Send a report; what was cut off is sent again whole, which does no harm.
+        """Send a report; after an interruption it is sent again as a whole, which does no harm.
 
-        :raises NotAcknowledged: no scheduler listens, or the broker is away.
-        :raises Rejected: the report lacks what an instance must have; it would hold up those behind it for ever.
+        :raises NotAcknowledged: no scheduler listens, or the broker is unavailable.
+        :raises Rejected: the report lacks a field of an instance; it would block those behind it for ever.
         """
         try:
             casts = casts_of(report)
@@ -46,12 +46,12 @@ class NovaTransport:
         try:
             await self._cast(casts)
         except (RpcError, TimeoutError) as error:
-            raise NotAcknowledged(f"nova-scheduler was not told of report {report['report_id']}") from error
+            raise NotAcknowledged(f"cannot send report {report['report_id']} to nova-scheduler") from error
 
     async def sync(self, host: str, uuids: list[str]) -> None:
-        """Tell the UUIDs of a host's instances.
+        """Send the UUIDs of a host's instances.
 
-        :raises RpcError: no scheduler listens, or the broker is away.
+        :raises RpcError: no scheduler listens, or the broker is unavailable.
         :raises TimeoutError: it took too long.
         """
         await self._cast([sync(host, uuids)])
@@ -70,17 +70,17 @@ async def sync_forever(
     every_s: float,
     expecting: Callable[[], AbstractContextManager[None]],
 ) -> NoReturn:
-    """Tell the scheduler every so often which instances are here (Nova's ``_sync_scheduler_instance_info``).
+    """Send the UUIDs of this host's instances periodically (Nova's ``_sync_scheduler_instance_info``).
 
-    The first time within one interval, so that the hosts of a site do not all tell it at once.  One that does not get
-    through is made up for by the next.
+    The first time is random within one interval, so that the hosts of a site do not send at once.  A failed one is
+    not repeated before the next.
     """
     failing = False
     await anyio.sleep(uniform(0, every_s))  # noqa: S311 - no secret
     while True:
         try:
             with expecting():
-                # None too, as Nova does: nothing else takes the last ones from the scheduler's memory of a host.
+                # An empty list too, as Nova does: nothing else empties the scheduler's cache of a host.
                 await transport.sync(host, await store.list_uuids(host))
         except (RpcError, StoreError, TimeoutError) as error:
             if not failing:

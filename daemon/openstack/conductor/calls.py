@@ -1,4 +1,4 @@
-"""The methods of Nova's objects that are called, one request each, with errors in our words.
+"""Calls of methods of Nova's objects, one request each, with errors of the store.
 
 nova-conductor runs a method of an object that it is sent (``object_action``) or of a class
 (``object_class_action_versions``), and writes what comes back in the versions that it is asked for.
@@ -34,13 +34,13 @@ CONFLICTS = frozenset(
     }
 )
 DESTROYED = frozenset({"ObjectActionError"})
-"""Nova did not destroy: somebody else has (in MySQL's older view of the row its host seems changed), or it moved."""
+"""Nova did not destroy: another client has (in MySQL's older view of the row its host seems changed), or it moved."""
 DATABASE_AWAY = frozenset(
     {"CantStartEngineError", "DBConnectionError", "DBDeadlock", "DBError", "DBNonExistentDatabase", "OperationalError"}
 )
-"""The conductor's database does not answer it, or two of its threads got into each other's way."""
+"""The conductor's database is unavailable, or two of its transactions collided."""
 BUDGET_S = 180.0
-"""How long one operation may take with all that is tried again: three calls of Nova's default response timeout."""
+"""Time limit of one operation with all its retries: three calls of Nova's default response timeout."""
 
 
 def _is_database_away(error: BaseException) -> bool:
@@ -53,48 +53,48 @@ RETRYING = AsyncRetrying(
     stop=stop_after_attempt(5),
     reraise=True,
 )
-"""The tries of one request whose conductor answers that its database does not."""
+"""Retries of a request that failed because the conductor's database is unavailable."""
 
 
 class Caller(Protocol):
-    """Makes calls: :class:`bringup.daemon.openstack.rpc.client.Rpc`."""
+    """RPC client: :class:`bringup.daemon.openstack.rpc.client.Rpc`, or a peer of a test."""
 
     @property
     def where(self) -> str:
-        """Whom it calls, for messages."""
+        """The broker, for messages."""
 
     async def call(
         self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
     ) -> Any:
-        """Make a call and give its result; raises :class:`bringup.daemon.openstack.rpc.errors.RpcError`."""
+        """Make a call and return its result; raises :class:`bringup.daemon.openstack.rpc.errors.RpcError`."""
 
 
 class Conflict(Exception):
-    """Nova did not save or destroy: the record is not as it was expected."""
+    """Nova did not save or destroy: the record is in no expected state."""
 
     def __init__(self, message: str, *, is_sure: bool) -> None:
-        """Take what Nova said; not ``is_sure``: an earlier try of the same save may have changed the state."""
+        """Store Nova's message; not ``is_sure``: an earlier attempt of the same save may have changed the state."""
         super().__init__(message)
         self.is_sure = is_sure
 
 
 class Conductor:
-    """Asks nova-conductor.
+    """Client of nova-conductor.
 
-    Every method raises StoreUnavailable where it, the broker or its database is away, and StoreError where its answer
-    cannot be used; RecordNotFound where what it was asked for is not there.
+    Every method raises StoreUnavailable where it, the broker or its database is unavailable, and StoreError where its
+    answer cannot be used; RecordNotFound where what it was asked for is not there.
     """
 
     def __init__(self, caller: Caller, *, budget_s: float = BUDGET_S) -> None:
-        """Store what makes the calls, and how long an operation may take."""
+        """Store the RPC client, and the time limit of an operation (seconds)."""
         self._caller = caller
         self._budget_s = budget_s
 
     @contextmanager
     def budget(self, doing: str) -> Iterator[None]:
-        """Bound what is done inside with all its tries; inside another budget, only the time left of that counts.
+        """Bound the block with all its retries; a nested budget is bounded by what is left of the outer one.
 
-        :raises StoreUnavailable: it took longer.
+        :raises StoreUnavailable: the block took longer.
         """
         with anyio.move_on_after(self._budget_s) as scope:
             yield
@@ -102,7 +102,7 @@ class Conductor:
             raise StoreUnavailable(f"cannot {doing}: nova-conductor does not answer in {self._budget_s:g} s")
 
     async def instance_uuids(self, host: str) -> list[str]:
-        """``InstanceList.get_uuids_by_host``: those of a host, deleted rows left out."""
+        """``InstanceList.get_uuids_by_host``: those of a host, without deleted rows."""
         return await self._read(f"list the instances of host {host}", _uuids, "InstanceList", "get_uuids_by_host", host)
 
     async def instances_of(self, host: str) -> list[Any]:
@@ -126,7 +126,7 @@ class Conductor:
     ) -> list[Any]:
         """``InstanceList.get_by_filters``: those with these UUIDs, with these attributes.
 
-        Deleted rows are left out or, with ``deleted``, all there is: Nova reads them with ``read_deleted``.
+        Deleted rows are ignored or, with ``deleted``, all there is: Nova reads them with ``read_deleted``.
         ``hidden`` ones, of a resize between cells, are never given together with others.
         """
         return await self._read(
@@ -188,7 +188,7 @@ class Conductor:
         """``Instance.save`` of these columns alone.
 
         :raises Conflict: the record is in none of the expected states.
-        :raises Unanswered: whether it was saved is not known.
+        :raises Unanswered: it is unknown whether it was saved.
         """
         await self._act(
             f"save instance {uuid}",
@@ -201,15 +201,15 @@ class Conductor:
     async def destroy_instance(self, uuid: str, *, number: int, host: str | None) -> None:
         """``Instance.destroy``.
 
-        :raises Conflict: somebody else has destroyed or changed it meanwhile.
-        :raises Unanswered: whether it was is not known.
+        :raises Conflict: another client has destroyed or changed it meanwhile.
+        :raises Unanswered: it is unknown whether it was destroyed.
         """
         data = {"id": number, "uuid": uuid, "host": host}
         instance = primitive("Instance", VERSIONS["Instance"], data)
         await self._act(f"destroy instance {uuid}", instance, "destroy", conflicts=DESTROYED)
 
     async def save_migration(self, uuid: str, *, number: int, status: str) -> None:
-        """``Migration.save`` of the status alone; again does no harm."""
+        """``Migration.save`` of the status alone; may be repeated."""
         data = {"id": number, "uuid": uuid, "status": status}
         await self._act(
             f"save migration {uuid}",
@@ -273,7 +273,7 @@ class Conductor:
                 raise RecordNotFound(f"cannot {doing}: there is no such record") from error
             if not _is_database_away(error):
                 raise StoreError(f"cannot {doing}: nova-conductor refuses") from error
-            raise StoreUnavailable(f"cannot {doing}: the database of nova-conductor is away") from error
+            raise StoreUnavailable(f"cannot {doing}: the database of nova-conductor is unavailable") from error
         except Unanswered:
             raise
         except RpcUnavailable as error:
@@ -297,7 +297,7 @@ def _uuids(found: Any) -> list[str]:
 
 
 def _instances(found: Any) -> list[Any]:
-    """Give the objects themselves: what is in each is read one by one."""
+    """Return the objects of a list, not yet parsed."""
     objects = field(read(found, "InstanceList", VERSIONS["InstanceList"]), "objects", "InstanceList")
     if not isinstance(objects, list):
         raise Unreadable("the InstanceList in the answer has no objects")

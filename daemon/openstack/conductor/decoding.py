@@ -1,4 +1,4 @@
-"""Nova's objects, as nova-conductor writes them, made into records.
+"""Decoding of nova-conductor's objects into records.
 
 What a record has no place for is not kept: it is never written back either, since a save names its fields.
 """
@@ -47,24 +47,24 @@ VERSIONS: Mapping[str, str] = {
     "HVSpec": "1.2",
 }
 EXPECTED_ATTRS = ("info_cache", "metadata", "system_metadata")
-"""What an instance is loaded with, in the one request that loads it."""
+"""Fields that are loaded in the same request as an instance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An instance, and what a later write of it needs."""
+    """An instance, and the fields that a later write needs."""
 
     instance: Instance
     number: int
     """Nova's ``id``."""
     valueless: tuple[str, ...]
-    """Keys of its system metadata that have no value: a save must not lose them."""
+    """Keys of its system metadata without a value: a save must keep them."""
 
 
 def instance_row(value: Any, *, name_template: str, devices: Sequence[Mapping[str, Any]] = ()) -> Row:
     """Read an Instance; ``name_template`` is Nova's ``instance_name_template``.
 
-    :raises Unreadable: it is none.
+    :raises Unreadable: it is not a valid object.
     """
     data = read(value, "Instance", VERSIONS["Instance"])
     uuid = _uuid(data, "uuid")
@@ -81,7 +81,7 @@ def instance_row(value: Any, *, name_template: str, devices: Sequence[Mapping[st
 def _checked_row(
     data: Mapping[str, Any], name_template: str, devices: Sequence[Mapping[str, Any]], system_metadata: Any
 ) -> Row:
-    """Make the record, checked as one of a file is.  Raises what a wrong row makes it raise."""
+    """Build the record, with the checks of a record file.  Raises what a malformed row causes."""
     number, host = number_of(data, "id", "Instance"), field(data, "host", "Instance")
     word = data["vm_state"]
     text, vifs = _network_info(data.get("info_cache"))
@@ -106,7 +106,7 @@ def _checked_row(
             "terminated_at": data["terminated_at"],
         }
     )
-    # Half of a surrogate pair in any of their texts would fail whoever writes it down.
+    # Half of a surrogate pair in any of their texts would fail when it is written.
     json.dumps((vifs, kept), ensure_ascii=False).encode()
     instance = Instance(
         uuid=canonical_uuid(data["uuid"]),
@@ -130,13 +130,13 @@ def _checked_row(
 
 
 def names_an_instance(value: Any) -> bool:
-    """Tell whether this is a row of an instance at all: one without a UUID is an answer to something else."""
+    """Check whether this is the row of an instance: one without a UUID answers another request."""
     data = value.get(DATA) if isinstance(value, Mapping) else None
     return isinstance(data, Mapping) and data.get("uuid") is not None
 
 
 def unreadable(value: Any, why: Unreadable) -> UnreadableInstance:
-    """Give what stands for a row that cannot be read; where its UUID is none, under one that is made of it."""
+    """Return the substitute of a row that cannot be read; an invalid UUID is replaced by one derived from it."""
     data = value.get(DATA) if isinstance(value, Mapping) else None
     found = data if isinstance(data, Mapping) else {}
     uuid = uuid_of(value) or str(uuid5(NAMESPACE_OID, f"bringup:{bounded_repr(found.get('uuid'))}"))
@@ -148,7 +148,7 @@ def unreadable(value: Any, why: Unreadable) -> UnreadableInstance:
 
 
 def one_of_each(found: Iterable[Instance]) -> list[Instance]:
-    """Give each instance once, in the order of their UUIDs; of two rows that differ it is not known which is right."""
+    """Return each instance once, sorted by UUID; of two rows that differ it is unknown which is right."""
     kept: dict[str, Instance] = {}
     for each in found:
         other = kept.setdefault(each.uuid, each)
@@ -170,7 +170,7 @@ def uuid_of(value: Any) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class RecordState:
-    """What decides whether a guest may be started: whose its instance is, and what is being done to it."""
+    """The fields of a record that decide whether a guest may be started: host and states."""
 
     uuid: str
     host: str | None
@@ -179,9 +179,9 @@ class RecordState:
 
 
 def record_state(value: Any) -> RecordState:
-    """Read that of an Instance.
+    """Parse the state of an Instance.
 
-    :raises Unreadable: it is none.
+    :raises Unreadable: it is not a valid object.
     """
     data = read(value, "Instance", VERSIONS["Instance"])
     host, vm, task = (name_of(data, key, "Instance") for key in ("host", "vm_state", "task_state"))
@@ -189,26 +189,26 @@ def record_state(value: Any) -> RecordState:
 
 
 def record_states_by_instance(rows: Iterable[Any]) -> tuple[dict[str, RecordState | Unreadable], Unreadable | None]:
-    """Read that of each Instance, by its UUID; and why one could not be read that names none."""
+    """Parse the state of each Instance, by UUID; also return the error of a row without a valid UUID."""
     looks: dict[str, RecordState | Unreadable] = {}
-    strange: Unreadable | None = None
+    unreadable_row: Unreadable | None = None
     for row in rows:
         try:
             found = record_state(row)
         except Unreadable as error:
             uuid = uuid_of(row)
             if uuid is None:
-                strange = error
+                unreadable_row = error
             else:
                 looks[uuid] = error
         else:
             if looks.setdefault(found.uuid, found) != found:
                 looks[found.uuid] = Unreadable(TWO_ROWS)
-    return looks, strange
+    return looks, unreadable_row
 
 
 def migration(data: Mapping[str, Any]) -> Migration:
-    """Read the fields of a Migration.
+    """Parse the fields of a Migration.
 
     :raises Unreadable: one is missing.
     """
@@ -224,14 +224,14 @@ def migration(data: Mapping[str, Any]) -> Migration:
 
 
 def _is_set(value: Any) -> bool:
-    """Read ``shutdown_terminate``: for whatever is taken for true an instance is deleted when its guest shuts down."""
+    """Parse ``shutdown_terminate``: where it is true an instance is deleted when its guest shuts down."""
     if value is None or (isinstance(value, int) and value in {0, 1}):
         return bool(value)
     raise TypeError(f"its shutdown_terminate {bounded_repr(value)} is neither true nor false")
 
 
 def _seconds(text: Any) -> float | None:
-    """Give a time of Nova, which is UTC, in seconds since 1970; None where there is none."""
+    """Return a time of Nova (UTC) in seconds since 1970; None where there is none."""
     if not isinstance(text, str):
         return None
     try:
@@ -242,7 +242,7 @@ def _seconds(text: Any) -> float | None:
 
 
 def devices_by_instance(devices: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Sort block device mappings by the UUID of their instance, in the order in which Nova made them."""
+    """Group block device mappings by the UUID of their instance, in the order in which Nova created them."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for device in sorted(devices, key=lambda each: number_of(each, "id", "BlockDeviceMapping")):
         found.setdefault(_uuid(device, "instance_uuid", "BlockDeviceMapping"), []).append(device)
@@ -252,7 +252,7 @@ def devices_by_instance(devices: Iterable[Mapping[str, Any]]) -> dict[str, list[
 def each_of_its_own(
     items: Iterable[Mapping[str, Any]], of: str, key: str = "instance_uuid"
 ) -> dict[str, list[Mapping[str, Any]]]:
-    """Sort what belongs to instances by their UUIDs; what names none is left out, and said."""
+    """Group rows by the UUID of their instance; a row without one is ignored and logged."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for item in items:
         try:
@@ -275,7 +275,7 @@ def _texts(pairs: Mapping[str, str | None] | None) -> dict[str, str]:
 
 
 def _network_info(cache: Any) -> tuple[str, list[Any]]:
-    """Give the VIFs of an info cache, as text and read; none where there is no cache, or it was never filled."""
+    """Return the VIFs of an info cache, as text and parsed; none where the cache is missing or empty."""
     text = None if cache is None else field(read(cache, INFO_CACHE, VERSIONS[INFO_CACHE]), "network_info", INFO_CACHE)
     if not text:
         return "[]", []
@@ -288,7 +288,7 @@ def _network_info(cache: Any) -> tuple[str, list[Any]]:
 
 
 def _name(template: str, data: Mapping[str, Any]) -> str:
-    """Give the name that the hypervisor knows a guest by (``Instance.name``): by number, or by any field."""
+    """Return the hypervisor's name for a guest (``Instance.name``), from its number or any field."""
     try:
         return str(template % data["id"])
     except TypeError:

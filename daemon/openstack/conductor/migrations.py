@@ -1,4 +1,4 @@
-"""Migrations of nova-conductor, each read by itself: one that cannot be read is no guess on what moves an instance."""
+"""Decoding of migrations, row by row: an unreadable one is an error of its instance, never a guess."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,12 +16,12 @@ log = get_logger()
 
 
 def of_each_instance(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Migration] | StoreError]:
-    """Read migrations, oldest first, by the UUID of their instance; an error where one of them cannot be read."""
+    """Parse migrations by the UUID of their instance, oldest first; an error where one cannot be read."""
     return {uuid: _known(uuid, own) for uuid, own in each_of_its_own(rows, "Migration").items()}
 
 
 def in_order(rows: Iterable[Mapping[str, Any]]) -> list[Migration]:
-    """Read migrations, oldest first; one that names no instance says nothing of any, and is left out."""
+    """Parse migrations, oldest first; one without an instance is ignored."""
     sorted_out = each_of_its_own(rows, "Migration")
     return _oldest_first(each for uuid, own in sorted_out.items() for each in _numbered(uuid, own))
 
@@ -38,7 +38,7 @@ def _oldest_first(numbered: Iterable[tuple[int, Migration]]) -> list[Migration]:
 
 
 def _numbered(uuid: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Migration]]:
-    """Read migrations of one instance; one that cannot be read is of the type that says so, and the newest."""
+    """Parse the migrations of one instance; an unreadable one has the type :data:`UNREADABLE`, and counts as newest."""
     for row in rows:
         try:
             yield number_of(row, "id", "Migration"), migration(row)

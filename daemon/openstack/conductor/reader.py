@@ -1,6 +1,6 @@
-"""Reading records of nova-conductor: several requests at once, and each row by itself.
+"""Reader of records from nova-conductor: several requests at once, and each row by itself.
 
-A row that cannot be read is the outcome of its own instance: an :class:`UnreadableInstance`, and no error of all.
+A row that cannot be read concerns its own instance alone: it becomes an :class:`UnreadableInstance`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -34,37 +34,37 @@ from bringup.daemon.storage.store.imports import chunks
 log = get_logger()
 
 PAGE = 200
-"""Instances in one request: some 450 KB of answer, a third of a second of a conductor."""
+"""Instances in one request: a reply of about 450 KB, a third of a second of a conductor."""
 
 
 class Reader:
-    """Reads instances, and keeps of each what a later write of it needs."""
+    """Reader of instances; keeps the fields that a later write needs."""
 
     def __init__(self, conductor: Conductor, name_template: str) -> None:
-        """Take who is asked, and Nova's ``instance_name_template``."""
+        """Store the client, and Nova's ``instance_name_template``."""
         self._conductor = conductor
         self._name_template = name_template
         self.numbers: dict[str, int] = {}
-        """Nova's ``id`` of each instance that was read, by its UUID."""
+        """Nova's ``id`` of each instance that was read, by UUID."""
         self.valueless: dict[str, tuple[str, ...]] = {}
-        """The keys of its system metadata that have no value, where there are any."""
+        """The keys of system metadata without a value, by UUID."""
 
     async def of_host(self, host: str) -> list[Instance]:
-        """Read the instances of a host, deleted rows left out, in the order of their UUIDs."""
+        """Read the instances of a host, without deleted rows, sorted by UUID."""
         uuids = await self._conductor.instance_uuids(host)
         if len(uuids) > PAGE:
             found = await self._in_pages(uuids)
         else:
             found = await self._decoded(await self._conductor.instances_of(host) if uuids else [], uuids)
-        # Of one that cannot be read it may not be known whose it is; it was asked for as this host's.
+        # The host of an unreadable row may be unknown; it was requested as one of this host.
         return [own for own in (_of_host(each, host) for each in found) if own.host == host]
 
     async def by_uuid(self, uuids: Collection[str]) -> list[Instance]:
-        """Read instances on whatever host, deleted rows left out."""
+        """Read instances on any host, without deleted rows."""
         return _asked_for(await self._in_pages(uuids), uuids)
 
     async def deleted(self, uuids: Collection[str]) -> list[Instance]:
-        """Read instances whose row is deleted, as far as Nova still has it."""
+        """Read instances whose row is deleted, where Nova still has it."""
         found: list[Instance] = []
         for page in chunks(sorted(uuids), PAGE):
             listed = await self._conductor.instances(page, hidden=False, deleted=True)
@@ -72,18 +72,18 @@ class Reader:
         return _asked_for(found, uuids)
 
     async def round(self, uuids: Sequence[str]) -> list[Instance | StoreError]:
-        """Read a page of instances that somebody waits for; give an answer each, in order."""
+        """Read a batch of instances; return a result for each, in order."""
         page = await self._page(sorted(set(uuids)))
         found = {each.uuid: each for each in page}
-        strange = [each for each in page if isinstance(each, UnreadableInstance) and each.uuid not in uuids]
+        unreadable_rows = [each for each in page if isinstance(each, UnreadableInstance) and each.uuid not in uuids]
 
         def answer(uuid: str) -> Instance | StoreError:
             instance = found.get(uuid)
             if isinstance(instance, UnreadableInstance):
                 return StoreError(f"cannot read instance {uuid}: {instance.why}")
-            if instance is None and strange:
-                # Any of them may be it.
-                return StoreError(f"cannot read instance {uuid}: {strange[0].why}")
+            if instance is None and unreadable_rows:
+                # Any of the unreadable rows may be this instance.
+                return StoreError(f"cannot read instance {uuid}: {unreadable_rows[0].why}")
             return instance or RecordNotFound(f"cannot read instance {uuid}: there is no such record")
 
         return [answer(uuid) for uuid in uuids]
@@ -91,28 +91,28 @@ class Reader:
     async def state_round(
         self, asked: Sequence[tuple[str, str]]
     ) -> list[tuple[RecordState, list[Migration]] | StoreError]:
-        """RecordState at the records, and then at the migrations: one that was begun in between is seen."""
+        """Read the states of records, then the migrations, so that one that starts in between is seen."""
         uuids = sorted({uuid for uuid, _ in asked})
-        looks, strange = record_states_by_instance(await self._listed(uuids, attributes=()))
+        states, unreadable_row = record_states_by_instance(await self._listed(uuids, attributes=()))
         moves = {host: await self._moves(host, AWAY_STATUSES) for host in {host for _, host in asked}}
 
         def answer(uuid: str, host: str) -> tuple[RecordState, list[Migration]] | StoreError:
-            # One that names no instance may be any that is missing.
-            record, mine = looks.get(uuid, strange), moves[host].get(uuid, [])
+            # A row without a valid UUID may be any missing instance.
+            record, mine = states.get(uuid, unreadable_row), moves[host].get(uuid, [])
             if record is None:
-                return RecordNotFound(f"cannot record_state at instance {uuid}: there is no such record")
+                return RecordNotFound(f"cannot read the state of instance {uuid}: there is no such record")
             if isinstance(record, Unreadable):
-                return StoreError(f"cannot record_state at instance {uuid}: {record}")
+                return StoreError(f"cannot read the state of instance {uuid}: {record}")
             return mine if isinstance(mine, StoreError) else (record, mine)
 
         return [answer(uuid, host) for uuid, host in asked]
 
     async def _moves(self, host: str, statuses: Collection[str]) -> dict[str, list[Migration] | StoreError]:
-        """Migrations that leave a host, by the UUID of their instance, oldest first; an error where one is wrong."""
+        """Read the migrations from a host, by UUID of their instance, oldest first; an error where one is invalid."""
         return of_each_instance(await self._conductor.migrations(host, statuses))
 
     async def _in_pages(self, uuids: Collection[str]) -> list[Instance]:
-        """Several at once: a cloud has several conductors."""
+        """Read pages concurrently: a cloud has several conductors."""
         wanted = sorted(set(uuids))
         pages: list[list[Instance] | StoreError] = [[] for _ in range(0, len(wanted), PAGE)]
 
@@ -130,7 +130,7 @@ class Reader:
             if isinstance(loaded, StoreError):
                 raise loaded
             found += loaded
-        # A page may hold what another one does.
+        # Two pages may contain the same instance.
         return one_of_each(found)
 
     async def _page(self, uuids: Sequence[str]) -> list[Instance]:
@@ -143,11 +143,11 @@ class Reader:
         return found
 
     async def _decoded(self, found: Sequence[Any], uuids: Sequence[str]) -> list[Instance]:
-        """Read rows, each by itself: one that cannot be read is an :class:`UnreadableInstance`."""
+        """Decode rows, each by itself: an unreadable one is an :class:`UnreadableInstance`."""
         devices = await self._devices(uuids) if found else {}
         instances: list[Instance] = []
         if found and not any(map(names_an_instance, found)):
-            raise StoreError(f"cannot read {len(found)} instances: what nova-conductor gives names none")
+            raise StoreError(f"cannot read {len(found)} instances: no row of nova-conductor has a UUID")
         for each in found:
             try:
                 row = instance_row(each, name_template=self._name_template, devices=_devices_of(each, devices))
@@ -156,14 +156,14 @@ class Reader:
                 log.error("store.row_unreadable", instance=stub.uuid, error=stub.why)  # noqa: TRY400 - a sentence
                 instances.append(stub)
             else:
-                self._know(row)
+                self._store(row)
                 instances.append(row.instance)
         return one_of_each(instances)
 
     async def _devices(self, uuids: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
         return each_of_its_own(await self._conductor.block_devices(uuids), "BlockDeviceMapping")
 
-    def _know(self, row: Row) -> None:
+    def _store(self, row: Row) -> None:
         self.numbers[row.instance.uuid] = row.number
         if row.valueless:
             self.valueless[row.instance.uuid] = row.valueless
@@ -177,17 +177,17 @@ def _of_host(instance: Instance, host: str) -> Instance:
 
 
 def _asked_for(found: Sequence[Instance], wanted: Collection[str]) -> list[Instance]:
-    """Give those that were asked for; where a row has no UUID that can be read, it may be any that is missing."""
+    """Return the requested instances; a row without a readable UUID may be any that is missing."""
     known = [each for each in found if each.uuid in wanted]
-    strange = [each for each in found if isinstance(each, UnreadableInstance) and each.uuid not in wanted]
-    missing = sorted(set(wanted) - {each.uuid for each in known}) if strange else []
-    return known + [replace(strange[0], uuid=uuid, host=None) for uuid in missing]
+    unreadable_rows = [each for each in found if isinstance(each, UnreadableInstance) and each.uuid not in wanted]
+    missing = sorted(set(wanted) - {each.uuid for each in known}) if unreadable_rows else []
+    return known + [replace(unreadable_rows[0], uuid=uuid, host=None) for uuid in missing]
 
 
 def _devices_of(row: Any, devices: Mapping[str, Sequence[Mapping[str, Any]]]) -> Sequence[Mapping[str, Any]]:
-    """Give the block devices of a row, in order; none where its UUID is none.
+    """Return the block devices of a row, in order; none without a valid UUID.
 
-    :raises Unreadable: one of them is wrong.
+    :raises Unreadable: one of them is invalid.
     """
     uuid = uuid_of(row)
     return () if uuid is None else devices_by_instance(devices.get(uuid, ())).get(uuid, ())

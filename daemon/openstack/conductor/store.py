@@ -1,11 +1,11 @@
 """Records in an OpenStack cloud: a :class:`bringup.daemon.storage.store.base.Store` over nova-conductor.
 
-* **Reads** are gathered: the instances that many tasks want afresh come in one request, their block devices in another.
-  A host's instances come in pages, since one message holds a whole answer.
-* **Saves** are Nova's compare-and-set.  Where an answer is lost, the record is read: it has what was to be written, or
-  it is as it was expected and the save is sent again, or somebody else changed it.
+* **Reads** are batched: the instances that many tasks reread come in one request, their block devices in another.
+  A host's instances come in pages, since one message contains a whole reply.
+* **Saves** are Nova's compare-and-set.  Where an answer is lost, the record is read: it has the new values, or
+  it is as expected and the save is repeated, or another client changed it.
 * **The lease** is Nova's own: the compute node with our UUID is this host's.  A record names one host, so no other host
-  can claim it; a claim is the fresh record_state at the record and at the migrations away from it.
+  can claim it; a claim rereads the record and the migrations away from it.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -29,14 +29,14 @@ from bringup.drivers.batching import Gathering
 from bringup.drivers.identifiers import NAME_TEMPLATE
 
 ASKED_ONE_BY_ONE = 32
-"""Of so many instances the migrations are asked for one by one."""
+"""Up to this number of instances the migrations are requested one by one."""
 SENDING = AsyncRetrying(
     retry=retry_if_exception_type(Unanswered),
     wait=wait_random_exponential(multiplier=0.2, min=0.05, max=3),
     stop=stop_after_attempt(3),
     reraise=True,
 )
-"""How often an action is sent whose answers are lost."""
+"""Repeats of an action whose replies are lost."""
 CLOSE_S = closing.CONDUCTOR_S
 
 
@@ -44,40 +44,40 @@ class NovaConductorStore:
     """Nova's records, through nova-conductor."""
 
     def __init__(self, caller: Caller, *, name_template: str = NAME_TEMPLATE, budget_s: float = BUDGET_S) -> None:
-        """Store what makes the calls, Nova's ``instance_name_template``, and how long a save may take (seconds)."""
+        """Store the RPC client, Nova's ``instance_name_template``, and the time limit of an operation (seconds)."""
         self._conductor = Conductor(caller, budget_s=budget_s)
         self._reader = Reader(self._conductor, name_template)
         self._fresh: Gathering[str, Instance] = Gathering(
             self._reader.round, failure=StoreError, repeatable=True, most=PAGE
         )
-        self._looks: Gathering[tuple[str, str], tuple[RecordState, list[Migration]]] = Gathering(
+        self._states: Gathering[tuple[str, str], tuple[RecordState, list[Migration]]] = Gathering(
             self._reader.state_round, failure=StoreError, repeatable=True, most=PAGE
         )
 
     async def close(self) -> None:
-        """Take no more questions; the connection is the caller's."""
+        """Reject further reads; the connection belongs to the caller."""
         with anyio.move_on_after(CLOSE_S, shield=True):
             await self._fresh.close()
-            await self._looks.close()
+            await self._states.close()
 
     async def load_instances(self, host: str) -> list[Instance]:
-        """Instances whose ``host`` is this one, deleted rows left out, in the order of their UUIDs."""
+        """Return the instances of a host, without deleted rows, sorted by UUID."""
         return await self._reader.of_host(host)
 
     async def list_uuids(self, host: str) -> list[str]:
-        """UUIDs of the instances whose ``host`` is this one, deleted rows left out, in order."""
+        """Return the UUIDs of the instances of a host, without deleted rows, sorted."""
         return sorted(await self._conductor.instance_uuids(host))
 
     async def load_instances_by_uuid(self, uuids: Collection[str]) -> list[Instance]:
-        """Instances with these UUIDs, on whatever host, deleted rows left out."""
+        """Return the instances with these UUIDs on any host, without deleted rows."""
         return await self._reader.by_uuid({uuid.lower() for uuid in uuids})
 
     async def load_deleted(self, uuids: Collection[str]) -> list[Instance]:
-        """Instances with these UUIDs whose row is deleted, as far as Nova still has it."""
+        """Return the instances with these UUIDs whose row is deleted, where Nova still has it."""
         return await self._reader.deleted({uuid.lower() for uuid in uuids})
 
     async def load_migrations_of(self, host: str, uuids: Collection[str]) -> list[Migration]:
-        """Migrations of these instances from or to a host, whatever has come of them, oldest first."""
+        """Return the migrations of these instances from or to a host, of any status, oldest first."""
         wanted = sorted({uuid.lower() for uuid in uuids})
         # One instance has few migrations, a host may have years of them.
         asked: list[dict[str, Any]] = [{"host": host, "instance_uuid": uuid} for uuid in wanted]
@@ -87,14 +87,14 @@ class NovaConductorStore:
         return [each for each in in_order(found) if each.instance_uuid in wanted]
 
     async def get_instance(self, uuid: str) -> Instance:
-        """Read one instance as it is at some point after this call.
+        """Return one instance as it is at some point after this call.
 
         :raises RecordNotFound: there is none, or it was deleted.
         """
         return await self._fresh.submit(uuid.lower())
 
     async def load_migrations(self, source_compute: str, statuses: Collection[str]) -> list[Migration]:
-        """Migrations that leave or left this host and have one of these statuses, oldest first.
+        """Return the migrations from this host with one of these statuses, oldest first.
 
         One that cannot be read has :data:`UNREADABLE` for its type.
         """
@@ -103,7 +103,7 @@ class NovaConductorStore:
     async def save(self, uuid: str, changes: Changes, *, expected: Expected) -> None:
         """Write ``changes``, if the record still has one of the expected states of each kind; durable on return.
 
-        :raises StateConflict: it has not; nothing was written.
+        :raises StateConflict: it has none of them; nothing was written.
         :raises RecordNotFound: there is none, or it was deleted.
         """
         uuid = uuid.lower()
@@ -121,7 +121,7 @@ class NovaConductorStore:
                     task_states=[None if state is None else state.value for state in expected.task_states],
                 )
             except Conflict as error:
-                # One that was sent before, and not answered, may have been made meanwhile.
+                # An earlier one without a reply may have been carried out meanwhile.
                 await self._lost_race(uuid, changes, expected, error, is_sure=error.is_sure and not is_repeat)
 
         async def was_saved() -> bool:
@@ -133,7 +133,7 @@ class NovaConductorStore:
 
         with self._conductor.budget(f"save instance {uuid}"):
             if not columns or not expected.vm_states or not expected.task_states:
-                # Nova compares nothing where nothing is to be written.
+                # Nova compares nothing where no column is written.
                 self._expect(uuid, await self._found(uuid, "save"), expected)
             else:
                 await self._send(f"save instance {uuid}", save, was_saved)
@@ -141,9 +141,9 @@ class NovaConductorStore:
     async def _send(
         self, doing: str, act: Callable[..., Awaitable[None]], was_done: Callable[[], Awaitable[bool]]
     ) -> None:
-        """Send an action that must not be done twice: where an answer is lost, it is repeated only if it was not done.
+        """Send an action that must not happen twice: after a lost reply it is repeated only if it did not happen.
 
-        :raises StoreUnavailable: nothing is answered.
+        :raises StoreUnavailable: there is no reply.
         """
         is_repeat = False
 
@@ -164,7 +164,7 @@ class NovaConductorStore:
     async def _lost_race(
         self, uuid: str, changes: Changes, expected: Expected, refusal: Conflict, *, is_sure: bool
     ) -> None:
-        """Say what the record is now; not where an earlier try of ours has made it so."""
+        """Raise ``StateConflict`` with the current states, unless an earlier attempt of ours wrote them."""
         record = await self._found(uuid, "save")
         if not is_sure and _has(record, changes):
             return
@@ -186,7 +186,7 @@ class NovaConductorStore:
         """Mark the row as deleted.
 
         :raises RecordNotFound: there is none, or it was deleted already.
-        :raises StateConflict: somebody else has put it on a host meanwhile.
+        :raises StateConflict: another client has moved it to a host meanwhile.
         """
         with self._conductor.budget(f"destroy instance {uuid}"):
             record = await self._found(uuid.lower(), "destroy")
@@ -199,7 +199,7 @@ class NovaConductorStore:
                     await self._found(record.uuid, "destroy")
                     raise StateConflict(f"cannot destroy instance {uuid}: its host was another one") from error
                 except RecordNotFound:
-                    # One that was sent before, and not answered, has been made meanwhile.
+                    # An earlier one without a reply has been carried out meanwhile.
                     if not is_repeat:
                         raise
 
@@ -229,12 +229,12 @@ class NovaConductorStore:
         reverting: bool,
         left_over: Collection[tuple[str, str]] = (),
     ) -> None:
-        """RecordState afresh, right before a guest is started, whether its instance is this host's and stays here.
+        """Check, right before a guest is started, that its instance is on this host and stays here.
 
         :raises StateConflict: it must not be started here.
-        :raises RecordNotFound: it is gone.
+        :raises RecordNotFound: the record does not exist any more.
         """
-        record, moves = await self._looked(uuid.lower(), claimant, "claim", left_over)
+        record, moves = await self._read_state(uuid.lower(), claimant, "claim", left_over)
         refused = conflict("start", uuid, record.vm_state, record.task_state, expected) or moved(
             uuid, record.host, claimant.host, moves, reverting=reverting
         )
@@ -244,18 +244,18 @@ class NovaConductorStore:
     async def end_start(
         self, uuid: str, claimant: Claimant, *, reverting: bool, left_over: Collection[tuple[str, str]] = ()
     ) -> None:
-        """RecordState again, right after it was started.
+        """Check again, right after the guest was started.
 
-        :raises StateConflict: meanwhile the record has moved to another host, or a migration away was begun.
-        :raises RecordNotFound: it is gone.
+        :raises StateConflict: meanwhile the record has moved to another host, or a migration away has started.
+        :raises RecordNotFound: the record does not exist any more.
         """
-        record, moves = await self._looked(uuid.lower(), claimant, "record_state again at", left_over)
+        record, moves = await self._read_state(uuid.lower(), claimant, "check", left_over)
         refused = moved(uuid, record.host, claimant.host, moves, reverting=reverting)
         if refused is not None:
             raise refused
 
     async def take_lease(self, claimant: Claimant, *, for_s: float) -> None:  # noqa: ARG002 - Nova's holds while it is so
-        """Make sure that Nova has this machine's node as a compute node of this host.
+        """Check that Nova has this machine's node as a compute node of this host.
 
         A host that Nova does not know yet may be new: it has no records either.
 
@@ -278,19 +278,19 @@ class NovaConductorStore:
             )
 
     async def drop_lease(self, claimant: Claimant) -> None:
-        """Nova keeps the compute node."""
+        """Do nothing: Nova keeps the compute node."""
 
-    async def _looked(
+    async def _read_state(
         self, uuid: str, claimant: Claimant, doing: str, left_over: Collection[tuple[str, str]]
     ) -> tuple[RecordState, list[Migration]]:
-        """RecordState at a record and at what moves it, without the rows that are left over."""
+        """Read the state of a record and its migrations, without stale rows."""
         try:
-            record, moves = await self._looks.submit((uuid, claimant.host))
+            record, moves = await self._states.submit((uuid, claimant.host))
             return record, [move for move in moves if (move.uuid, move.status) not in left_over]
         except RecordNotFound as error:
             raise RecordNotFound(f"cannot {doing} instance {uuid}: there is no such record") from error
 
 
 def _has(record: Instance, changes: Changes) -> bool:
-    """Tell whether a record has what was to be written; times aside, which Nova writes in its own way."""
+    """Check whether a record has the written values; except times, which Nova formats itself."""
     return all(getattr(record, key) == value for key, value in changes.items() if key != "terminated_at")

@@ -1,9 +1,9 @@
-"""Calls to nova-conductor, and casts to other services, over one connection that is made again where it is lost.
+"""RPC client: calls to nova-conductor and casts to other services, over a connection that is reopened where needed.
 
-A call is tried until its deadline: other hosts of the broker, a service that is being restarted.  What was sent and
-not answered is sent again only where that does no harm (``repeatable``); else the caller is told, and looks.
+A call is retried until its deadline: at other hosts of the broker, or while a service restarts.  A call without a reply
+is repeated only where that does no harm (``repeatable``); else the caller gets ``Unanswered``, and checks the outcome.
 
-aio-pika runs on asyncio alone, and so does what uses this.
+aio-pika runs on asyncio alone, and so does this client.
 """
 
 import random
@@ -28,29 +28,29 @@ log = get_logger()
 
 TOPIC = "conductor"
 VERSION = "3.0"
-"""Of nova-conductor's methods: the lowest that has those for objects."""
+"""Version of nova-conductor's API: the lowest with methods for objects."""
 FIRST_SILENCE_S = 15.0
-"""How long the first try of a call may go unheard of; each further one twice as long: a conductor may be busy."""
+"""Time without a sign of life after which the first attempt is given up; doubled each time: a conductor may be busy."""
 RETRYING = AsyncRetrying(wait=wait_random_exponential(multiplier=0.2, min=0.05, max=3), reraise=True)
-"""The tries of one call, within its deadline."""
+"""Retries of a call, within its deadline."""
 
 
 @dataclass(slots=True)
 class _Trial:
-    """How far a call has come."""
+    """Progress of a call."""
 
     method: str
     repeatable: bool
     until: float
-    """When nobody waits for it any more, by the event loop's clock."""
+    """Its deadline, on the event loop's clock."""
     attempt: int = 0
     is_out: bool = False
     """The last attempt was sent, or may have been."""
     problem: RpcUnavailable | None = None
 
     def may_try_again(self, error: BaseException) -> bool:
-        """Check whether another try does no harm after this error; store and log it."""
-        # A cancellation comes here too, and says nothing of what was sent.
+        """Check whether a retry does no harm after this error; store and log the error."""
+        # A cancellation is passed too; it does not change what was sent.
         if not isinstance(error, RpcUnavailable):
             return False
         self.is_out = isinstance(error, Unanswered)
@@ -62,12 +62,12 @@ class _Trial:
 
 
 class Rpc:
-    """Calls and casts; make it with :func:`opened_rpc`."""
+    """RPC client; opened by :func:`opened_rpc`."""
 
     def __init__(self, broker: Broker, verify: ssl.SSLContext | None, *, in_flight: int, deadline_s: float) -> None:
-        """Connect at the first call; ``in_flight`` calls at once at most, each for ``deadline_s`` at most."""
+        """Store the broker; ``in_flight`` bounds concurrent calls, ``deadline_s`` each call (seconds)."""
         self._endpoints = list(broker.endpoints)
-        # Not every host of a site goes to the same one of the broker's.
+        # The hosts of a site are spread over the hosts of the broker.
         random.shuffle(self._endpoints)
         self._broker = broker
         self._verify = verify
@@ -76,7 +76,7 @@ class Rpc:
         self._connecting = anyio.Lock()
         self._link: BrokerConnection | None = None
         self.sent = 0
-        """How many messages were sent or tried to be, answers aside."""
+        """Number of messages that were sent or attempted, without replies."""
 
     @property
     def where(self) -> str:
@@ -85,11 +85,11 @@ class Rpc:
 
     @property
     def unencrypted(self) -> str | None:
-        """Say that it goes over the network unencrypted; None: it does not."""
+        """The warning for an unencrypted connection; None where there is nothing to warn of."""
         return self._broker.unencrypted
 
     async def close(self) -> None:
-        """Let go of the connection; shielded."""
+        """Close the connection; shielded from cancellation."""
         link, self._link = self._link, None
         if link is not None:
             await link.close()
@@ -98,15 +98,15 @@ class Rpc:
     async def call(
         self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
     ) -> Any:
-        """Have nova-conductor carry a method out, and give its result.
+        """Call a method of nova-conductor and return its result.
 
-        With ``repeatable`` it may be carried out twice where an answer is lost.  The deadline (seconds) counts from
+        With ``repeatable`` it may be carried out twice where a reply is lost.  The deadline (seconds) counts from
         when one of the slots is free, and is never later than that of the caller (of anyio's cancel scopes).
 
-        :raises RemoteError: it raised there.
-        :raises Unanswered: whether it was carried out is not known; only where it is not ``repeatable``.
-        :raises RpcUnavailable: it did not get through in time.
-        :raises Unreadable: the answer is none.
+        :raises RemoteError: the method raised.
+        :raises Unanswered: it is unknown whether it was carried out; only if not ``repeatable``.
+        :raises RpcUnavailable: there was no reply in time.
+        :raises Unreadable: the reply is malformed.
         """
         limit_s = self._deadline_s if deadline_s is None else deadline_s
         async with self._slots:
@@ -118,7 +118,7 @@ class Rpc:
         if trial.is_out and not repeatable:
             raise Unanswered(f"nova-conductor did not answer {method} within {limit_s:g} s")
         if not trial.is_out and not isinstance(trial.problem, Unanswered | NoListener):
-            # RabbitMQ itself is away: who could not be asked did not fail to answer.
+            # RabbitMQ itself is unavailable: nova-conductor was not called.
             away = chain_of(trial.problem) if trial.problem else f"RabbitMQ at {self.where} does not answer"
             raise RpcUnavailable(f"{away}; tried for {limit_s:g} s")
         raise RpcUnavailable(f"nova-conductor did not answer {method} within {limit_s:g} s") from trial.problem
@@ -137,27 +137,27 @@ class Rpc:
         return answer.result
 
     async def cast_fanout(self, topic: str, method: str, arguments: Mapping[str, Any], *, version: str) -> None:
-        """Send to all services of a topic; on return the broker has it and has handed it to a queue.
+        """Send to all services of a topic; on return the broker has routed it to a queue.
 
-        Tried once: who casts keeps it and tries again.
+        Sent once: the caller keeps the message and retries.
 
-        :raises NoListener: no service of that topic has ever been there, or none is now.
-        :raises RpcUnavailable: the broker is away, or did not confirm it.
+        :raises NoListener: no service of that topic has a queue.
+        :raises RpcUnavailable: the broker is unavailable, or did not confirm it.
         """
         link = await self._connected()
         self.sent += 1
         await link.cast_fanout(topic, method, dict(arguments), version=version)
 
     async def probe_fanout(self, topic: str) -> None:
-        """Find out whether services of a topic are there, sending nothing.
+        """Check whether services of a topic exist, without sending a message.
 
-        :raises NoListener: they are not.
-        :raises RpcUnavailable: the broker is away.
+        :raises NoListener: there are none.
+        :raises RpcUnavailable: the broker is unavailable.
         """
         await (await self._connected()).probe_fanout(topic)
 
     async def _connected(self) -> BrokerConnection:
-        """Give the link, another one where it was lost: the first of the broker's hosts that answers.
+        """Return the connection, reopened where it was lost: to the first of the broker's hosts that accepts it.
 
         :raises RpcUnavailable: none does.
         """
@@ -183,7 +183,7 @@ class Rpc:
 
 @asynccontextmanager
 async def opened_rpc(broker: Broker, *, in_flight: int, deadline_s: float) -> AsyncIterator[Rpc]:
-    """Make calls possible, and let go of the connection at the end; nothing is connected to before the first.
+    """Open the RPC client, closed on exit; it connects at the first call.
 
     :raises SettingsError: a file for TLS cannot be used.
     """

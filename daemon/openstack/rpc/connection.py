@@ -1,9 +1,9 @@
-"""One connection to a broker: a queue of answers, calls that wait for theirs, and casts.  Over aio-pika.
+"""Connection to a broker: a reply queue, calls that wait for their reply, and casts.  Over aio-pika.
 
-A link that is lost stays lost; :class:`bringup.daemon.openstack.rpc.client.Rpc` makes another.  Nothing shared is
-declared: the exchanges are the services', whose durability and queue types are the deployment's business.  The queue of
-answers is this link's own; it outlives the process for a while, since a server whose answer finds no queue tries for a
-minute and answers nobody else meanwhile (``kombu_missing_consumer_retry_timeout``).
+A lost connection is not reopened; :class:`bringup.daemon.openstack.rpc.client.Rpc` opens another.  Nothing shared is
+declared: the exchanges belong to the services, durability and queue types to the deployment.  The reply queue belongs
+to this connection; it outlives the process for a while, since a server whose reply finds no queue retries for a minute
+and replies to no other client meanwhile (``kombu_missing_consumer_retry_timeout``).
 """
 
 import ssl
@@ -37,30 +37,30 @@ CONNECT_S = 10.0
 CONFIRM_S = 10.0
 CLOSE_S = closing.MESSAGING_S
 REPLIES_KEPT_MS = 300_000
-"""How long the queue of answers outlives its link; longer than a server tries to answer."""
+"""Lifetime of the reply queue after its connection; longer than a server retries a reply."""
 LEAST_S = 0.001
-"""The broker counts in milliseconds; with none it would drop what no service is waiting for at that moment."""
+"""The broker counts in milliseconds; with 0 it would drop a message that no service takes at once."""
 ALIVE_EVERY_S = 10
-"""A server that works on a call says so twice in this time (oslo.messaging's call monitor)."""
+"""A server that works on a call sends a heartbeat twice in this time (oslo.messaging's call monitor)."""
 
 LOST = (*CONNECTION_EXCEPTIONS, TimeoutError)
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A call whose answer has not come."""
+    """A call without a reply so far."""
 
     answer: Reply | None = None
     is_alive: bool = False
-    """The server has said that it works on it."""
+    """The server has sent a heartbeat."""
     woken: anyio.Event = field(default_factory=anyio.Event)
 
 
 class BrokerConnection:
-    """A connection that is open, or was."""
+    """Connection that is open or lost."""
 
     def __init__(self, connection: AbstractConnection, exchange: str, where: str) -> None:
-        """Take a connection; :meth:`open` makes it ready."""
+        """Store a connection of aio-pika; :meth:`open` sets it up."""
         self._connection = connection
         self._exchange_name = exchange
         self.where = where
@@ -76,7 +76,7 @@ class BrokerConnection:
     async def open(cls, broker: Broker, endpoint: Endpoint, context: ssl.SSLContext | None) -> "BrokerConnection":
         """Connect to one of the broker's hosts.
 
-        :raises RpcUnavailable: it does not answer, or does not let this user in.
+        :raises RpcUnavailable: it does not respond, or refuses this user.
         """
         where = endpoint.where
         try:
@@ -97,7 +97,7 @@ class BrokerConnection:
                 f"RabbitMQ at {where} does not let user {endpoint.username} into virtual host {broker.virtual_host}"
             ) from error
         except InvalidFrameError as error:
-            # It closes the connection where aiormq waits for it to be opened.
+            # The broker closes the connection while aiormq waits for it to be opened.
             raise RpcUnavailable(
                 f"RabbitMQ at {where} has no virtual host {broker.virtual_host} that user {endpoint.username} may use"
             ) from error
@@ -119,11 +119,11 @@ class BrokerConnection:
         self._channel.close_callbacks.add(self._closed)
         queue = await self._channel.declare_queue(self._replies, durable=True, arguments={"x-expires": REPLIES_KEPT_MS})
         await queue.consume(self._take, no_ack=True)
-        # Not asked for: it may be made while we are connected.
+        # Not verified: it may be created while we are connected.
         self._exchange = await self._channel.get_exchange(self._exchange_name, ensure=False)
 
     async def close(self) -> None:
-        """Let go of the connection; shielded."""
+        """Close the connection; shielded from cancellation."""
         with anyio.move_on_after(CLOSE_S, shield=True):
             try:
                 await self._connection.close()
@@ -157,13 +157,13 @@ class BrokerConnection:
     async def call(
         self, topic: str, method: str, arguments: dict[str, Any], *, version: str, silence_s: float, left_s: float
     ) -> Reply:
-        """Send a call and wait for its answer; ``silence_s`` is how long nothing at all may be heard.
+        """Send a call and wait for its reply; ``silence_s`` bounds the time without a sign of life.
 
-        ``left_s`` is how long it is waited for at most.  A call that no service has taken by then, or in the silence,
-        is dropped by the broker: nobody waits for what would come of it.
+        ``left_s`` is the time until the deadline.  The broker drops a call that no service has taken by then or within
+        ``silence_s``: no caller waits for its result.
 
         :raises NoListener: it was not sent.
-        :raises Unanswered: it was, perhaps.
+        :raises Unanswered: it may have been sent.
         """
         reply_to = ReplyTo(queue=self._replies, message_id=uuid4().hex, alive_every_s=ALIVE_EVERY_S)
         body = message(method, arguments, version=version, unique_id=uuid4().hex, reply_to=reply_to)
@@ -186,7 +186,7 @@ class BrokerConnection:
         return waiting.answer
 
     async def cast_fanout(self, topic: str, method: str, arguments: dict[str, Any], *, version: str) -> None:
-        """Send to all services of a topic, and wait until the broker has it.
+        """Send to all services of a topic, and wait until the broker has confirmed it.
 
         :raises NoListener: none of them has bound a queue; nothing was sent.
         :raises RpcUnavailable: the broker did not confirm it.
@@ -196,10 +196,10 @@ class BrokerConnection:
             await self._publish(exchange, "", body)
 
     async def probe_fanout(self, topic: str) -> None:
-        """Find out whether services of a topic have made their exchange; it goes with the last of them.
+        """Check whether services of a topic have declared their exchange; it is deleted with the last of them.
 
         :raises NoListener: they have not.
-        :raises RpcUnavailable: the broker did not say.
+        :raises RpcUnavailable: the broker did not respond.
         """
         async with self._fanout(topic, "a question"):
             pass
@@ -208,7 +208,7 @@ class BrokerConnection:
     async def _fanout(self, topic: str, what: str) -> AsyncIterator[AbstractExchange]:
         name = f"{topic}_fanout"
         try:
-            # A channel of its own: an exchange that is not there closes the one that asks for it.
+            # A separate channel: the broker closes the channel that requests a missing exchange.
             async with self._connection.channel(publisher_confirms=True, on_return_raises=True) as channel:
                 with anyio.fail_after(CONFIRM_S):
                     exchange = await channel.get_exchange(name, ensure=True)
@@ -227,7 +227,7 @@ class BrokerConnection:
             content_encoding="utf-8",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             priority=0,
-            # As oslo.messaging does with a call's timeout; a cast has none, and waits for its service.
+            # As oslo.messaging does with the timeout of a call; a cast does not expire.
             expiration=expires_after_s,
         )
         try:

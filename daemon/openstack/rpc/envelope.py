@@ -1,8 +1,8 @@
-"""The messages of oslo.messaging's RPC over AMQP, to bytes and back.  Pure.
+"""Messages of oslo.messaging's RPC over AMQP, encoded and parsed.  Pure.
 
-Envelope 2.0: the message is a JSON text inside a JSON document.  A call names the queue that its answer goes to; a
-cast names none and has no answer.  https://docs.openstack.org/oslo.messaging/latest/admin/AMQP1.0.html tells the
-roles; the keys are those that nova-conductor 34.0.0 and nova-scheduler 34.0.0 were seen to accept and to send.
+Envelope 2.0: the message is a JSON text inside a JSON document.  A call names the queue for its reply; a
+cast names none and has no reply.  https://docs.openstack.org/oslo.messaging/latest/admin/AMQP1.0.html describes
+the roles; the keys are those that nova-conductor 34.0.0 and nova-scheduler 34.0.0 accept and send.
 """
 
 import json
@@ -15,34 +15,34 @@ from bringup.drivers.bounded_repr import bounded_repr
 
 VERSION = "2.0"
 LARGEST = 1 << 24
-"""Bytes of an answer, as a RabbitMQ of version 4 takes them: lists that are empty take thirty times that in memory."""
+"""Bytes of a reply, the limit of RabbitMQ 4: empty lists take thirty times that in memory."""
 LONGEST_TEXT = 4000
-"""Characters of what a failure says."""
+"""Characters of a failure's message."""
 MOST_DIGITS = 100
-"""Of a number, where one of an answer has more than Python reads."""
+"""Characters that are kept of a number with more digits than Python parses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyTo:
-    """Where an answer goes, and what it must name."""
+    """Queue for a reply, and the message ID that it must have."""
 
     queue: str
     message_id: str
     alive_every_s: int
-    """The server says at least this often that it still works on it."""
+    """Interval of the server's heartbeats, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back for one call."""
+    """Reply to a call, or a heartbeat."""
 
     message_id: str
     is_last: bool
-    """False: it is still being worked on."""
+    """False: a heartbeat, the call is in progress."""
     result: Any = None
     failure: RemoteError | None = None
     traceback: str = ""
-    """The remote one; for a debug log only."""
+    """The remote traceback; for the debug log only."""
 
 
 def message(
@@ -53,7 +53,7 @@ def message(
     unique_id: str,
     reply_to: ReplyTo | None = None,
 ) -> bytes:
-    """Write a call, or where nobody waits for an answer a cast.
+    """Encode a call, or a cast where there is no ``reply_to``.
 
     ``unique_id`` must be another one each time: a server forgets what it has seen.
     """
@@ -77,9 +77,9 @@ def message(
 
 
 def parse_reply(body: bytes) -> Reply:
-    """Read what came to the queue of answers.
+    """Parse a message of the reply queue.
 
-    :raises Unreadable: it is not an answer, or of another major version of the envelope.
+    :raises Unreadable: it is not a reply, or has another major version of the envelope.
     """
     if len(body) > LARGEST:
         raise Unreadable(f"a message in the queue of answers has {len(body)} bytes; at most {LARGEST} are read")
@@ -104,7 +104,7 @@ def parse_reply(body: bytes) -> Reply:
 
 
 def _read(text: str | bytes) -> Any:
-    """Read JSON; a number of too many digits stays text: it is what is wrong with its own row, and with no other."""
+    """Parse JSON; a number of too many digits stays text, so that it invalidates its own row alone."""
     try:
         return json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What may come of a remote procedure call, other than its result.
+"""Errors of remote procedure calls.
 
 ::
 
@@ -12,11 +12,11 @@
 
 
 class RpcError(Exception):
-    """A remote procedure call did not give a result."""
+    """A remote procedure call without a result."""
 
 
 class RpcUnavailable(RpcError):
-    """The broker, or whoever should answer, is away."""
+    """The broker or the service is unavailable."""
 
 
 class NoListener(RpcUnavailable):
@@ -24,17 +24,17 @@ class NoListener(RpcUnavailable):
 
 
 class Unanswered(RpcUnavailable):
-    """A message went out, and its answer did not come."""
+    """A message was sent, and there was no reply."""
 
 
 class RemoteError(RpcError):
-    """The method raised there."""
+    """The remote method raised."""
 
     def __init__(self, remote_class: str, message: str) -> None:
-        """Take the name of the class, such as ``InstanceNotFound``, and what it said."""
+        """Store the name of the class, such as ``InstanceNotFound``, and its message."""
         super().__init__(f"{remote_class}: {message}" if message else remote_class)
         self.remote_class = remote_class
 
 
 class Unreadable(RpcError):
-    """An answer names a version, or has a shape, that this version does not read."""
+    """A reply has a version or a shape that is not supported."""

@@ -1,4 +1,4 @@
-"""Nova's versioned objects as they stand in a message (``oslo.versionedobjects``' primitives).  Pure.
+"""Primitives of Nova's versioned objects (``oslo.versionedobjects``), built and parsed.  Pure.
 
 A primitive names its object, the version that it was written in, and its fields.  A server writes the version that it
 is asked for; what has another major version, or another name, is not read.
@@ -19,11 +19,11 @@ CHANGES = "nova_object.changes"
 _WORD: Final = re.compile(r"[\w.]{1,60}", re.ASCII)
 _INT64: Final = 2**63
 LONGEST_NAME: Final = 255
-"""Of Nova's columns of names and states."""
+"""Length of Nova's columns for names and states."""
 
 
 def primitive(name: str, version: str, data: Mapping[str, Any], changes: Sequence[str] = ()) -> dict[str, Any]:
-    """Write an object; ``changes`` are the fields that a save is to write."""
+    """Build the primitive of an object; ``changes`` are the fields that a save writes."""
     written: dict[str, Any] = {NAME: name, NAMESPACE: "nova", VERSION: version, DATA: dict(data)}
     if changes:
         written[CHANGES] = list(changes)
@@ -31,9 +31,9 @@ def primitive(name: str, version: str, data: Mapping[str, Any], changes: Sequenc
 
 
 def read(value: Any, name: str, version: str) -> Mapping[str, Any]:
-    """Give the fields of an object, which must be of the major version of ``version``.
+    """Return the fields of an object, which must have the major version of ``version``.
 
-    :raises Unreadable: it is another object, of another version, or none.
+    :raises Unreadable: it is another object, has another version, or is none.
     """
     if not isinstance(value, Mapping) or value.get(NAME) != name:
         what = _word(value.get(NAME)) if isinstance(value, Mapping) else type(value).__name__
@@ -50,12 +50,12 @@ def read(value: Any, name: str, version: str) -> Mapping[str, Any]:
 
 
 def _word(value: Any) -> str:
-    """Write a name or a version as it is, and whatever else stands in its place bounded and printable."""
+    """Return a name or a version as text, and any other value bounded and printable."""
     return value if isinstance(value, str) and _WORD.fullmatch(value) else bounded_repr(value)
 
 
 def read_each(value: Any, name: str, item: str, versions: Mapping[str, str]) -> list[Mapping[str, Any]]:
-    """Give the fields of each object of a list; of one that cannot be read, none.
+    """Return the fields of each object of a list; an unreadable one has none.
 
     :raises Unreadable: the list itself cannot be read.
     """
@@ -68,16 +68,16 @@ def read_each(value: Any, name: str, item: str, versions: Mapping[str, str]) -> 
             found.append(read(each, item, versions[item]))
         except Unreadable:
             data = each.get(DATA) if isinstance(each, Mapping) else None
-            # Whose it is may still be known.
+            # Its instance may still be known.
             known = data.get("instance_uuid") if isinstance(data, Mapping) else None
             found.append({"instance_uuid": known})
     return found
 
 
 def field(data: Mapping[str, Any], key: str, of: str) -> Any:
-    """Give a field that must be there.
+    """Return a required field.
 
-    :raises Unreadable: it is not.
+    :raises Unreadable: it is missing.
     """
     try:
         return data[key]
@@ -86,9 +86,9 @@ def field(data: Mapping[str, Any], key: str, of: str) -> Any:
 
 
 def number_of(data: Mapping[str, Any], key: str, of: str) -> int:
-    """Give a field that must be the number of a row.
+    """Return a required field that is the number of a row.
 
-    :raises Unreadable: it is not there, or is none.
+    :raises Unreadable: it is missing, or not a number.
     """
     found = field(data, key, of)
     if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < _INT64:
@@ -97,9 +97,9 @@ def number_of(data: Mapping[str, Any], key: str, of: str) -> int:
 
 
 def name_of(data: Mapping[str, Any], key: str, of: str) -> str | None:
-    """Give the name of a host, a type or a state; None where there is none.
+    """Return the name of a host, a type or a state; None where it is null.
 
-    :raises Unreadable: it is not there, is no text, or one that no column holds.
+    :raises Unreadable: it is missing, not text, or longer than a column.
     """
     found = field(data, key, of)
     if found is None:
@@ -112,7 +112,7 @@ def name_of(data: Mapping[str, Any], key: str, of: str) -> str | None:
 
 
 def _is_unicode(text: str) -> bool:
-    """Tell whether a text can be written down: half of a surrogate pair cannot."""
+    """Check whether a text can be encoded: half of a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

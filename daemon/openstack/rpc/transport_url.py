@@ -1,4 +1,4 @@
-"""Where RabbitMQ is, and who we are there; as oslo.messaging's ``transport_url`` says it.  Pure.
+"""Addresses, credentials and options of RabbitMQ, parsed from oslo.messaging's ``transport_url``.  Pure.
 
 ``rabbit://USER:PASSWORD@HOST:PORT[,USER:PASSWORD@HOST:PORT...]/VIRTUAL_HOST?OPTION=VALUE``
 """
@@ -15,7 +15,7 @@ from bringup.placement.unencrypted import is_local_host
 SCHEME = "rabbit"
 PORT = 5672
 GUEST = "guest"
-"""RabbitMQ's user, and its password, where a URL names none."""
+"""RabbitMQ's default user and password."""
 HEARTBEAT_S = 60
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
@@ -39,12 +39,12 @@ class Endpoint:
 
 
 TRUST = Trust(ca_name="messaging.ca_file", cert_name="messaging.cert_file", key_name="messaging.key_file")
-"""TLS with the certificates that the system trusts."""
+"""TLS with the certificates of the system."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
-    """A RabbitMQ, of one host or several that hold the same."""
+    """RabbitMQ, a single host or a cluster."""
 
     endpoints: tuple[Endpoint, ...]
     virtual_host: str = "/"
@@ -56,7 +56,7 @@ class Broker:
 
     @property
     def unencrypted(self) -> str | None:
-        """Say that user, password and records can be read on the way; None: they cannot, or do not leave this host."""
+        """The warning for user, password and records sent unencrypted; None: they are not, or stay on this host."""
         if self.tls is not None:
             return None
         open_ones = [endpoint.where for endpoint in self.endpoints if not is_local_host(endpoint.host)]
@@ -66,9 +66,9 @@ class Broker:
 
 
 def parse_transport_url(text: str, options: Mapping[str, str | None] | None = None) -> Broker:
-    """Read a ``transport_url``; ``options`` are those of ``[oslo_messaging_rabbit]``, which the URL overrules.
+    """Parse a ``transport_url``; ``options`` are those of ``[oslo_messaging_rabbit]``, which the URL overrides.
 
-    :raises ValueError: it cannot be one; the message shows nothing of it, for a password is in it.
+    :raises ValueError: it is invalid; the message shows no part of it, since it contains a password.
     """
     try:
         parts = urlsplit(text)
@@ -111,7 +111,7 @@ def _endpoint(text: str) -> Endpoint:
 def _tls(options: Mapping[str, str | None]) -> Trust | None:
     said = (options.get("ssl") or "false").strip().lower()
     if said not in TRUE | FALSE:
-        # Whoever wrote it meant TLS, perhaps: a password must not go without it for a slip.
+        # It may mean TLS: a typing error must not send a password unencrypted.
         raise ValueError("has an ssl that is neither true nor false; give ssl=true or ssl=false")
     if said in FALSE:
         return None

@@ -28,7 +28,7 @@ from bringup.daemon.service.assembly import utc_now
 from bringup.daemon.status.endpoint.channel import Channels
 from bringup.daemon.status.endpoint.listeners import Listener, kept
 from bringup.daemon.status.endpoint.recorder import Recorder
-from bringup.daemon.status.endpoint.source import Source
+from bringup.daemon.status.endpoint.source import StatusSource
 from bringup.drivers.capacity import Capacity
 
 SILENT = 1100
@@ -44,7 +44,7 @@ def flood(count: int, limit: int, flooded: int, shrink: int = 1) -> dict[str, An
 
     async def measured() -> dict[str, Any]:
         recorder = Recorder(utc_now, keep=0)
-        source = Source(
+        source = StatusSource(
             host=NAME,
             version="0",
             boot_id=uuid_of(-2),

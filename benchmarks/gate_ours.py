@@ -15,9 +15,9 @@ with quick_imports():  # as the command itself starts
     import anyio
     import structlog
 
-    from bringup.placement.catalogue import Wanted
+    from bringup.placement.catalogue import WantedEndpoint
     from bringup.placement.client import connect
-    from bringup.placement.credentials import Identity, Named, Password
+    from bringup.placement.credentials import Login, Named, Password
     from bringup.placement.gate import pass_gate
     from bringup.placement.keystone import KeystoneAuth
 
@@ -25,8 +25,8 @@ with quick_imports():  # as the command itself starts
 async def main(auth_url: str, region: str, provider: str) -> None:
     """Pass twice."""
     method = Password(user=Named(name="admin"), secret=os.environ["OS_PASSWORD"])
-    auth = KeystoneAuth(Identity(auth_url=auth_url, method=method, project=Named(name="admin")))
-    async with connect(None, auth=auth, wanted=Wanted(region=region)) as client:
+    auth = KeystoneAuth(Login(auth_url=auth_url, method=method, project=Named(name="admin")))
+    async with connect(None, auth=auth, wanted=WantedEndpoint(region=region)) as client:
         for _ in sys.stdin:
             await pass_gate(client, provider=provider, wait_s=30)
             print("passed", flush=True)

@@ -13,7 +13,7 @@ from bringup.daemon.decisions.outcomes import RunResult
 from bringup.daemon.decisions.policies import GuestShutdown, Limits
 from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
-from bringup.daemon.recovery.context import Host, Start
+from bringup.daemon.recovery.context import Host, Startup
 from bringup.daemon.recovery.evacuated_guests import SettingWitness
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.start_claim import StartClaim
@@ -88,7 +88,7 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
     latency: Mapping[LatencyKey, Latency] | None = None,
     journal: Journal = NO_JOURNAL,
     observer: Observer | None = None,
-) -> AsyncIterator[tuple[Start, SimulatedDriver]]:
+) -> AsyncIterator[tuple[Startup, SimulatedDriver]]:
     """Return a host with ``count`` instances; log lines are made and thrown away."""
     guests = tuple(SimulatedGuest(uuid=uuid_of(number), power_state=PowerState.RUNNING) for number in range(count))
     driver = SimulatedDriver(Scenario(seed=5, latency=latency or {"default": 0}, guests=guests))
@@ -126,6 +126,6 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
                 report=no_report,
             )
 
-        yield Start(pass_placement=at_once, open_host=open_host, observer=observer), driver
+        yield Startup(pass_placement=at_once, open_host=open_host, observer=observer), driver
         # Whoever opens the same store next is another daemon.
         await store.drop_lease(claimant)

@@ -24,7 +24,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class WantedEndpoint:
     """Choice among Placement's endpoints: interfaces, region, scheme."""
 
     interfaces: Sequence[str] = ("internal", "public")
@@ -64,7 +64,7 @@ def _read(endpoint: Any) -> list[tuple[str, str, str]]:
             return []
 
 
-def find(endpoints: Sequence[Endpoint], wanted: Wanted) -> str:
+def find(endpoints: Sequence[Endpoint], wanted: WantedEndpoint) -> str:
     """Return the address of Placement.
 
     :raises NotInCatalogue: there is none, or more than one region has one and none was named.

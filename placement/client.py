@@ -14,7 +14,7 @@ import structlog
 
 from bringup.placement.auth import TOKEN_HEADER, NoAuth
 from bringup.placement.bounded_body import IDENTITY
-from bringup.placement.catalogue import NotInCatalogue, Wanted, find
+from bringup.placement.catalogue import NotInCatalogue, WantedEndpoint, find
 from bringup.placement.error_mapping import BY_EXCEPTION, error_from_exception, error_from_response
 from bringup.placement.errors import NotUnderstood, PlacementError
 from bringup.placement.keystone import KeystoneAuth
@@ -42,7 +42,7 @@ class Address:
     """Address of Placement: from the settings, or from the catalogue of a token."""
 
     url: httpx.URL | None
-    wanted: Wanted
+    wanted: WantedEndpoint
 
     def __str__(self) -> str:
         """Return the address, or a text for one that is not known yet."""
@@ -249,7 +249,7 @@ async def connect(
     url: str | None,
     *,
     auth: httpx.Auth | None,
-    wanted: Wanted | None = None,
+    wanted: WantedEndpoint | None = None,
     connect_timeout_s: float = 5,
     read_timeout_s: float = 10,
     verify: ssl.SSLContext | bool = True,
@@ -271,7 +271,7 @@ async def connect(
         is_plain = base_url is not None and all(one.scheme == "http" for one in known)
         verify = False if is_plain else context(SYSTEM)
     timeout = httpx.Timeout(read_timeout_s, connect=connect_timeout_s)
-    address = Address(url=base_url, wanted=wanted or Wanted())
+    address = Address(url=base_url, wanted=wanted or WantedEndpoint())
     # trust_env: proxies of the environment are not settings of the daemon.
     transport = httpx.AsyncHTTPTransport(verify=verify, limits=POOL, trust_env=False, socket_options=KEEPALIVE)
     async with httpx.AsyncClient(auth=auth, transport=transport, timeout=timeout, trust_env=False) as http:

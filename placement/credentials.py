@@ -88,7 +88,7 @@ Method = Password | ApplicationCredential | GivenToken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Login:
     """All that a login needs: address, method, scope."""
 
     auth_url: str

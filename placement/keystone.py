@@ -25,7 +25,7 @@ import structlog
 from bringup.placement.auth import TOKEN_HEADER
 from bringup.placement.bounded_body import IDENTITY
 from bringup.placement.catalogue import Endpoint, read_catalogue
-from bringup.placement.credentials import GivenToken, Identity
+from bringup.placement.credentials import GivenToken, Login
 from bringup.placement.error_mapping import BY_EXCEPTION, error_class_of, error_from_exception, error_from_response
 from bringup.placement.errors import NotFound, NotUnderstood, PlacementError, Unauthorized, Unreachable
 from bringup.placement.response import Response, drain, read_body, request_id_of
@@ -65,7 +65,7 @@ class KeystoneAuth(httpx.Auth):
 
     def __init__(
         self,
-        identity: Identity,
+        identity: Login,
         *,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,

@@ -24,7 +24,7 @@ CODE: Final = re.compile(r"placement\.[a-z_.]{1,60}")
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ErrorText:
     """Message, code and request id of an error response; empty where it has none."""
 
     words: str = ""
@@ -32,17 +32,17 @@ class Problem:
     request_id: str | None = None
 
 
-def read_problem(body: bytes, *, secrets: Collection[str] = ()) -> Problem:
+def read_problem(body: bytes, *, secrets: Collection[str] = ()) -> ErrorText:
     """Parse the body of an error response; ``secrets`` that it echoes are removed."""
     text = body.decode("utf-8", "replace")
     entry = _entry(_parsed(text))
     if entry is None:
-        return Problem(plain(_page_title(text) or text, secrets=secrets))
+        return ErrorText(plain(_page_title(text) or text, secrets=secrets))
     words = next((entry[key] for key in ("detail", "message", "title") if _is_text(entry.get(key))), "")
     if _is_text(entry.get("min_version")) and _is_text(entry.get("max_version")):
         words += f" (it has {entry['min_version']} to {entry['max_version']})"
     code, request_id = entry.get("code"), entry.get("request_id")
-    return Problem(
+    return ErrorText(
         plain(words, secrets=secrets),
         code if isinstance(code, str) and CODE.fullmatch(code) else None,
         clean_id(request_id, secrets=secrets) if isinstance(request_id, str) else None,

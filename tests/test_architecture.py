@@ -71,3 +71,14 @@ def test_a_file_or_a_module_that_a_text_names_is_there() -> None:
         if not exists(found)
     ]
     assert named == []
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for room in ("daemon", "drivers", "placement"):
+        for path in sorted((REPOSITORY / room).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    places.setdefault(node.name, []).append(f"{path.relative_to(REPOSITORY)}:{node.lineno}")
+    assert len(places) > 100
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bringup.placement.catalogue import Endpoint, NotInCatalogue, Wanted, find, read_catalogue
+from bringup.placement.catalogue import Endpoint, NotInCatalogue, WantedEndpoint, find, read_catalogue
 
 
 def an_endpoint(interface: str, region: str, url: str, service: str = "placement") -> dict[str, Any]:
@@ -24,28 +24,38 @@ TWO_REGIONS = read_catalogue(
 @pytest.mark.parametrize(
     ("wanted", "url"),
     [
-        (Wanted(region="One"), "http://one.internal"),
-        (Wanted(region="One", interfaces=("public", "internal")), "http://one.public"),
-        (Wanted(region="One", interfaces=("publicURL",)), "http://one.public"),
-        (Wanted(region="Two"), "http://two.public"),
-        (Wanted(interfaces=("internal",)), "http://one.internal"),
+        (WantedEndpoint(region="One"), "http://one.internal"),
+        (WantedEndpoint(region="One", interfaces=("public", "internal")), "http://one.public"),
+        (WantedEndpoint(region="One", interfaces=("publicURL",)), "http://one.public"),
+        (WantedEndpoint(region="Two"), "http://two.public"),
+        (WantedEndpoint(interfaces=("internal",)), "http://one.internal"),
     ],
 )
-def test_the_preferred_interface_of_the_region_is_taken(wanted: Wanted, url: str) -> None:
+def test_the_preferred_interface_of_the_region_is_taken(wanted: WantedEndpoint, url: str) -> None:
     assert find(TWO_REGIONS, wanted) == url
 
 
 @pytest.mark.parametrize(
     ("endpoints", "wanted", "said"),
     [
-        (TWO_REGIONS, Wanted(), "in the regions One, Two; set placement.region"),
-        (TWO_REGIONS, Wanted(region="Three"), "in region Three; it has One (internal, public), Two (public)"),
-        (TWO_REGIONS, Wanted(region="Two", interfaces=("admin",)), "no admin endpoint of Placement in region Two"),
-        (read_catalogue([an_endpoint("public", "One", "u", "compute")]), Wanted(), "of type placement; it has compute"),
-        ((), Wanted(), "it is empty: the token has no scope with a role in it"),
+        (TWO_REGIONS, WantedEndpoint(), "in the regions One, Two; set placement.region"),
+        (TWO_REGIONS, WantedEndpoint(region="Three"), "in region Three; it has One (internal, public), Two (public)"),
+        (
+            TWO_REGIONS,
+            WantedEndpoint(region="Two", interfaces=("admin",)),
+            "no admin endpoint of Placement in region Two",
+        ),
+        (
+            read_catalogue([an_endpoint("public", "One", "u", "compute")]),
+            WantedEndpoint(),
+            "of type placement; it has compute",
+        ),
+        ((), WantedEndpoint(), "it is empty: the token has no scope with a role in it"),
     ],
 )
-def test_what_is_missing_is_told_with_what_is_there(endpoints: tuple[Endpoint, ...], wanted: Wanted, said: str) -> None:
+def test_what_is_missing_is_told_with_what_is_there(
+    endpoints: tuple[Endpoint, ...], wanted: WantedEndpoint, said: str
+) -> None:
     with pytest.raises(NotInCatalogue) as caught:
         find(endpoints, wanted)
     assert said in str(caught.value)

@@ -10,7 +10,7 @@ import pytest
 from bringup.daemon.cli.check import BY_SEVERITY
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.storage import state_directory
-from bringup.drivers.simulated import Capacity, Fault, Scenario, SimulatedGuest
+from bringup.drivers.simulated import Fault, Scenario, SimulatedCapacity, SimulatedGuest
 from bringup.placement.inventories import DesiredInventory, update_inventories
 from bringup.placement.microversions import NEEDED
 from bringup.placement.providers import create_provider, find_provider
@@ -50,7 +50,7 @@ def provider_made() -> tuple[str, str]:
             speaking = client.at(NEEDED)
             desired = DesiredInventory(totals={"VCPU": 64, "MEMORY_MB": 262144, "DISK_GB": 2000})
             await update_inventories(speaking, made, desired, wait_s=10)
-            await update_traits(speaking, made, NODE_TRAITS | set(Capacity().traits), wait_s=10)
+            await update_traits(speaking, made, NODE_TRAITS | set(SimulatedCapacity().traits), wait_s=10)
             return made
 
     return name, anyio.run(make)

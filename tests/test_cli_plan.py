@@ -12,7 +12,7 @@ import pytest
 from bringup.daemon.decisions.outcomes import RunResult
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
-from bringup.daemon.recovery.context import Host, Start
+from bringup.daemon.recovery.context import Host, Startup
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.service import assembly
 from bringup.daemon.settings import Settings, load
@@ -148,7 +148,9 @@ async def _run(settings: Settings) -> RunResult:
                 now=assembly.utc_now,
             )
 
-        return (await init_host(Start(pass_placement=nothing, open_host=open_host, observer=Progress().observe))).result
+        return (
+            await init_host(Startup(pass_placement=nothing, open_host=open_host, observer=Progress().observe))
+        ).result
 
 
 @pytest.mark.parametrize("resume", ["never", "on_every_start"])

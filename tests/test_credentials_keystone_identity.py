@@ -4,7 +4,7 @@ import pytest
 
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.credentials.keystone_identity import AUTH_TYPES, identity_of
-from bringup.placement.credentials import ApplicationCredential, GivenToken, Identity, Named, Password
+from bringup.placement.credentials import ApplicationCredential, GivenToken, Login, Named, Password
 
 URL = "https://keystone:5000/v3"
 USER = {"username": "nova", "user_domain_name": "Service"}
@@ -14,7 +14,7 @@ SERVICE = Named(name="service", domain_id="d1")
 APP = {"application_credential_id": "a1", "application_credential_secret": "s3cr3t"}
 
 
-def identity(**options: str | None) -> Identity:
+def identity(**options: str | None) -> Login:
     return identity_of({"auth_url": URL, **options}, named=lambda key: f"[placement] {key}")
 
 
@@ -25,18 +25,18 @@ def problems(**options: str | None) -> tuple[str, ...]:
     return caught.value.problems
 
 
-GOOD: dict[str, tuple[dict[str, str | None], Identity]] = {
+GOOD: dict[str, tuple[dict[str, str | None], Login]] = {
     "password is what is meant where nothing is said": (
         {**USER, **PROJECT, "password": "s3cr3t"},
-        Identity(auth_url=URL, method=Password(user=NOVA, secret="s3cr3t"), project=SERVICE),
+        Login(auth_url=URL, method=Password(user=NOVA, secret="s3cr3t"), project=SERVICE),
     ),
     "ids": (
         {"auth_type": "v3password", "user_id": "u1", "project_id": "p1", "password": "s3cr3t"},
-        Identity(auth_url=URL, method=Password(user=Named(id="u1"), secret="s3cr3t"), project=Named(id="p1")),
+        Login(auth_url=URL, method=Password(user=Named(id="u1"), secret="s3cr3t"), project=Named(id="p1")),
     ),
     "one domain for both": (
         {"username": "nova", "project_name": "service", "default_domain_name": "Both", "password": "s3cr3t"},
-        Identity(
+        Login(
             auth_url=URL,
             method=Password(user=Named(name="nova", domain_name="Both"), secret="s3cr3t"),
             project=Named(name="service", domain_name="Both"),
@@ -44,15 +44,15 @@ GOOD: dict[str, tuple[dict[str, str | None], Identity]] = {
     ),
     "what is empty is not given": (
         {"user_id": "", "project_id": "", "system_scope": "", **USER, **PROJECT, "password": "s3cr3t"},
-        Identity(auth_url=URL, method=Password(user=NOVA, secret="s3cr3t"), project=SERVICE),
+        Login(auth_url=URL, method=Password(user=NOVA, secret="s3cr3t"), project=SERVICE),
     ),
     "the whole system": (
         {**USER, "system_scope": "all", "password": "s3cr3t"},
-        Identity(auth_url=URL, method=Password(user=NOVA, secret="s3cr3t"), system=True),
+        Login(auth_url=URL, method=Password(user=NOVA, secret="s3cr3t"), system=True),
     ),
     "application credential by id": (
         {"auth_type": "v3applicationcredential", **APP},
-        Identity(auth_url=URL, method=ApplicationCredential(id="a1", secret="s3cr3t")),
+        Login(auth_url=URL, method=ApplicationCredential(id="a1", secret="s3cr3t")),
     ),
     "application credential by name": (
         {
@@ -61,17 +61,17 @@ GOOD: dict[str, tuple[dict[str, str | None], Identity]] = {
             "application_credential_secret": "s3cr3t",
             **USER,
         },
-        Identity(auth_url=URL, method=ApplicationCredential(name="bringup", user=NOVA, secret="s3cr3t")),
+        Login(auth_url=URL, method=ApplicationCredential(name="bringup", user=NOVA, secret="s3cr3t")),
     ),
     "token": (
         {"auth_type": "v3token", "token": "s3cr3t", **PROJECT},
-        Identity(auth_url=URL, method=GivenToken(secret="s3cr3t"), project=SERVICE),
+        Login(auth_url=URL, method=GivenToken(secret="s3cr3t"), project=SERVICE),
     ),
 }
 
 
 @pytest.mark.parametrize(("options", "expected"), GOOD.values(), ids=GOOD.keys())
-def test_options_make_an_identity(options: dict[str, str | None], expected: Identity) -> None:
+def test_options_make_an_identity(options: dict[str, str | None], expected: Login) -> None:
     assert identity(**options) == expected
 
 

@@ -42,7 +42,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "nova.conf"
 
 
-def found_in(file: Path, text: str) -> nova_conf.Found:
+def found_in(file: Path, text: str) -> nova_conf.ConfSection:
     file.write_text(text)
     return nova_conf.read([file])
 

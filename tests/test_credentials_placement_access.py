@@ -12,7 +12,7 @@ from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings import load
 from bringup.daemon.settings.credentials import Access, access_of
 from bringup.placement.auth import NoAuth
-from bringup.placement.credentials import ApplicationCredential, GivenToken, Identity, Named, Password
+from bringup.placement.credentials import ApplicationCredential, GivenToken, Login, Named, Password
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.tls import Trust
 from support.settings_files import problems
@@ -91,7 +91,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return Host(tmp_path, monkeypatch)
 
 
-def identity_of(access: Access) -> Identity:
+def identity_of(access: Access) -> Login:
     assert isinstance(access.auth, KeystoneAuth)
     return access.auth.identity
 
@@ -105,7 +105,7 @@ def user_of(access: Access) -> str | None:
 
 def test_our_own_settings(host: Host) -> None:
     access = host.access(*OWN, f"keystone.password_file={host.password}")
-    assert identity_of(access) == Identity(
+    assert identity_of(access) == Login(
         auth_url="https://own:5000",
         method=Password(user=Named(name="own-user"), secret="s3cr3t"),
         project=Named(name="service"),

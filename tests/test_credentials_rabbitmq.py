@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bringup.daemon.errors import SettingsError
-from bringup.daemon.openstack.rpc.transport_url import TRUST, Endpoint
+from bringup.daemon.openstack.rpc.transport_url import TRUST, BrokerAddress
 from bringup.daemon.settings import Settings, load
 from bringup.daemon.settings.credentials.from_nova_conf import settings_from
 from bringup.daemon.settings.credentials.rabbitmq import broker_of
@@ -17,7 +17,7 @@ from support.settings_files import given_text, problems
 
 NODE = "6f2f0c0e-1f2a-4a55-9d35-0a3b8a3b7a10"
 URL = "rabbit://nova:s3cr3t@controller:5672/"
-CONTROLLER = Endpoint(host="controller", port=5672, username="nova", password="s3cr3t")
+CONTROLLER = BrokerAddress(host="controller", port=5672, username="nova", password="s3cr3t")
 PLACEMENT = (
     "\n[placement]\nauth_type = password\nauth_url = http://controller:5000/v3\n"
     "username = placement\npassword = s3cr3t\nproject_name = service\n"

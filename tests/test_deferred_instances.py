@@ -16,7 +16,7 @@ from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import StoreUnavailable, UsageError
 from bringup.daemon.liveness import Vitals
-from bringup.daemon.recovery.context import NeedsPolicy, Start
+from bringup.daemon.recovery.context import NeedsPolicy, Startup
 from bringup.daemon.recovery.deferred_instances import Waits, deferred, look_again, wait_for_needs
 from bringup.daemon.recovery.init_host import Brought, init_host
 from bringup.daemon.recovery.operator_requests import try_again
@@ -92,7 +92,7 @@ class Host:
             await anyio.lowlevel.checkpoint()
 
         return await init_host(
-            Start(pass_placement=nothing, open_host=open_host, observer=self.arranged.progress.observe)
+            Startup(pass_placement=nothing, open_host=open_host, observer=self.arranged.progress.observe)
         )
 
     async def retries(self, *uuids: str) -> list[str]:

@@ -13,7 +13,7 @@ from bringup.daemon.decisions.resume_policy import Boot as Known
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.rules import Withheld
 from bringup.daemon.storage.alive import FILE, TOUCHED, Alive
-from bringup.daemon.storage.boot import Boot, identified
+from bringup.daemon.storage.boot import CurrentBoot, identified
 
 DAY_S = 86_400.0
 KERNELS = "b1b1b1b1-0000-4000-8000-000000000001"
@@ -34,7 +34,7 @@ class Host:
     def alive(self) -> Alive:
         return Alive(
             directory=self.directory,
-            boot=Boot(boot_id=f"boot-{self.boots}"),
+            boot=CurrentBoot(boot_id=f"boot-{self.boots}"),
             is_clock_set=lambda: self.is_set,
             trusts_clock=self.trusts,
             now=lambda: self.true + self.off,

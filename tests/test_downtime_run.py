@@ -12,7 +12,7 @@ from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.recovery.deferred_instances import deferred, look_again
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.storage.alive import Alive
-from bringup.daemon.storage.boot import Boot
+from bringup.daemon.storage.boot import CurrentBoot
 from bringup.drivers.needs import NeedKind
 from support.hosts import Arranged, arranged, guest, instance, outcome_of
 
@@ -38,7 +38,7 @@ class Time:
     def alive(self, directory: Path, boot: int) -> Alive:
         return Alive(
             directory=directory,
-            boot=Boot(boot_id=f"boot-{boot}"),
+            boot=CurrentBoot(boot_id=f"boot-{boot}"),
             is_clock_set=self.is_set,
             now=lambda: self.now,
             boot_s=lambda: 10.0,

@@ -21,7 +21,7 @@ from bringup.daemon.openstack.scheduler_http import HttpTransport
 from bringup.daemon.status.client import ANSWER_S, ask
 from bringup.daemon.storage.outbox.base import NotAcknowledged
 from bringup.placement.client import connect
-from bringup.placement.credentials import GivenToken, Identity
+from bringup.placement.credentials import GivenToken, Login
 from bringup.placement.errors import Unreachable
 from bringup.placement.keystone import LOGIN_S, KeystoneAuth
 from support.scheduler import a_report
@@ -95,8 +95,8 @@ async def test_placement_that_drips_is_given_up(beginning: str) -> None:
             assert READ_S <= took_s <= patience * (CONNECT_S + READ_S)
 
 
-def an_identity(url: str) -> Identity:
-    return Identity(auth_url=url, method=GivenToken(secret="s3cr3t"), project=None)
+def an_identity(url: str) -> Login:
+    return Login(auth_url=url, method=GivenToken(secret="s3cr3t"), project=None)
 
 
 @pytest.mark.parametrize("beginning", BEGINNINGS)

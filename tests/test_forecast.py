@@ -18,7 +18,7 @@ from bringup.daemon.decisions.actions import (
 )
 from bringup.daemon.decisions.describe import arguments_of, condition, state_word, words
 from bringup.daemon.decisions.forecast import POWER_STATES, foresee, undisturbed
-from bringup.daemon.decisions.forecast_values import Course, Forecast, Look
+from bringup.daemon.decisions.forecast_values import Course, Forecast, WhichLook
 from bringup.daemon.decisions.from_evacuation import EVACUATED
 from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
 from bringup.daemon.decisions.from_record import FROM_RECORD
@@ -90,7 +90,7 @@ def test_a_healthy_instance_reads_in_two_lines() -> None:
             ),
         )
     )
-    assert (forecast.because, forecast.steps, forecast.waits_for) == (("vifs",), (plugged,), Look.SECOND)
+    assert (forecast.because, forecast.steps, forecast.waits_for) == (("vifs",), (plugged,), WhichLook.SECOND)
     assert [condition(course, forecast) for course in forecast.courses] == [
         "if running at the second look",
         "if not running at the second look",
@@ -118,7 +118,7 @@ def test_what_no_look_can_change_is_certain_before_the_look() -> None:
 def test_an_interrupted_reboot_waits_for_the_first_look() -> None:
     forecast = foresee(facts(task_state=TaskState.REBOOT_STARTED))
 
-    assert forecast.waits_for is Look.FIRST
+    assert forecast.waits_for is WhichLook.FIRST
     assert forecast.because == ()
     assert because(forecast) == [
         ("transition_finished", "vifs", "runs"),

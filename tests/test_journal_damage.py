@@ -25,7 +25,7 @@ from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.errors import JournalError
-from bringup.daemon.recovery.context import Start
+from bringup.daemon.recovery.context import Startup
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.service.release_request import release
 from bringup.daemon.service.retry_request import retry
@@ -87,7 +87,7 @@ async def boots(arranged_host: Arranged, directory: Path, boot: int, guests: Gue
         async def open_host() -> object:
             return host
 
-        start = Start(
+        start = Startup(
             pass_placement=arranged_host.start.pass_placement,
             open_host=open_host,  # type: ignore[arg-type]  # it is a Host
             observer=arranged_host.progress.observe,

@@ -8,9 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from bringup.placement.auth import TOKEN_HEADER
-from bringup.placement.catalogue import Wanted
+from bringup.placement.catalogue import WantedEndpoint
 from bringup.placement.client import PlacementClient
-from bringup.placement.credentials import ApplicationCredential, GivenToken, Identity, Method, Named, Password
+from bringup.placement.credentials import ApplicationCredential, GivenToken, Login, Method, Named, Password
 from bringup.placement.errors import GateClosed, NotUnderstood, PlacementError, Unauthorized, Unreachable
 from bringup.placement.gate import pass_gate
 from bringup.placement.keystone import KeystoneAuth
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
 ADMIN = Password(user=Named(name="admin"), secret=PASSWORD)
 PROJECT = Named(name="admin")
-HERE = Wanted(region=REGION)
+HERE = WantedEndpoint(region=REGION)
 PROVIDERS = "/resource_providers"
 
 
@@ -30,11 +30,11 @@ def cloud() -> Cloud:
     return a_cloud()
 
 
-def an_identity(cloud: Cloud, method: Method = ADMIN, **scope: object) -> Identity:
-    return Identity(auth_url=cloud.auth_url, method=method, **(scope or {"project": PROJECT}))  # type: ignore[arg-type]
+def an_identity(cloud: Cloud, method: Method = ADMIN, **scope: object) -> Login:
+    return Login(auth_url=cloud.auth_url, method=method, **(scope or {"project": PROJECT}))  # type: ignore[arg-type]
 
 
-async def ask(auth: KeystoneAuth, times: int = 1, wanted: Wanted = HERE) -> PlacementClient:
+async def ask(auth: KeystoneAuth, times: int = 1, wanted: WantedEndpoint = HERE) -> PlacementClient:
     async with insisting(None, auth=auth, wanted=wanted) as client:
         for _ in range(times):
             await client.request("GET", PROVIDERS, params={"name": "x"})
@@ -82,7 +82,7 @@ async def test_a_token_buys_another_token(cloud: Cloud) -> None:
 
 async def test_an_address_with_and_without_its_version_is_the_same(cloud: Cloud) -> None:
     for url in (cloud.auth_url, cloud.auth_url + "/", cloud.auth_url.removesuffix("/v3")):
-        await ask(KeystoneAuth(Identity(auth_url=url, method=ADMIN, project=PROJECT)))
+        await ask(KeystoneAuth(Login(auth_url=url, method=ADMIN, project=PROJECT)))
 
 
 async def test_many_requests_at_once_cause_one_login(cloud: Cloud) -> None:
@@ -133,7 +133,7 @@ async def test_a_token_that_is_refused_twice_is_given_up(cloud: Cloud) -> None:
     assert (len(peer.requests), auth.logins) == (2, 2)
 
 
-WRONG: dict[str, tuple[Callable[[Cloud], Identity], type[PlacementError], str]] = {
+WRONG: dict[str, tuple[Callable[[Cloud], Login], type[PlacementError], str]] = {
     "password": (
         lambda c: an_identity(c, Password(user=Named(name="admin"), secret="wr0ng s3cr3t")),
         Unauthorized,
@@ -146,12 +146,12 @@ WRONG: dict[str, tuple[Callable[[Cloud], Identity], type[PlacementError], str]] 
         "the token",
     ),
     "address": (
-        lambda c: Identity(auth_url=c.auth_url + "/nothing", method=ADMIN, project=PROJECT),
+        lambda c: Login(auth_url=c.auth_url + "/nothing", method=ADMIN, project=PROJECT),
         NotUnderstood,
         "there is no Keystone v3 API (answered 404); check auth_url",
     ),
     "another service": (
-        lambda c: Identity(auth_url=c.placement_url, method=ADMIN, project=PROJECT),
+        lambda c: Login(auth_url=c.placement_url, method=ADMIN, project=PROJECT),
         PlacementError,
         "get a token of Keystone at",
     ),
@@ -160,7 +160,7 @@ WRONG: dict[str, tuple[Callable[[Cloud], Identity], type[PlacementError], str]] 
 
 @pytest.mark.parametrize(("identity", "kind", "said"), WRONG.values(), ids=WRONG.keys())
 async def test_what_an_operator_must_mend_is_one_sentence_without_a_secret(
-    cloud: Cloud, identity: Callable[[Cloud], Identity], kind: type[PlacementError], said: str
+    cloud: Cloud, identity: Callable[[Cloud], Login], kind: type[PlacementError], said: str
 ) -> None:
     auth = KeystoneAuth(identity(cloud))
     with pytest.raises(kind) as caught:
@@ -172,15 +172,13 @@ async def test_what_an_operator_must_mend_is_one_sentence_without_a_secret(
 
 async def test_a_region_that_is_not_there_is_told_with_those_that_are(cloud: Cloud) -> None:
     with pytest.raises(NotUnderstood, match=r"region Three; it has RegionOne \(internal, public\), RegionTwo"):
-        await ask(KeystoneAuth(an_identity(cloud)), wanted=Wanted(region="Three"))
+        await ask(KeystoneAuth(an_identity(cloud)), wanted=WantedEndpoint(region="Three"))
 
 
 async def test_a_token_without_a_scope_has_no_catalogue(cloud: Cloud) -> None:
     name, password = cloud.a_user()
     with pytest.raises(NotUnderstood, match="the token has no scope with a role in it"):
-        await ask(
-            KeystoneAuth(Identity(auth_url=cloud.auth_url, method=Password(user=Named(name=name), secret=password)))
-        )
+        await ask(KeystoneAuth(Login(auth_url=cloud.auth_url, method=Password(user=Named(name=name), secret=password))))
 
 
 TROUBLE = {
@@ -194,7 +192,7 @@ TROUBLE = {
 async def test_a_keystone_in_trouble_may_come_back(answer: bytes | None, said: str) -> None:
     with nobody() as away, a_peer(answer or HANG) as peer:
         url = away if answer is None else peer.url
-        auth = KeystoneAuth(Identity(auth_url=url, method=ADMIN, project=PROJECT))
+        auth = KeystoneAuth(Login(auth_url=url, method=ADMIN, project=PROJECT))
         async with insisting(None, auth=auth, read_timeout_s=0.3) as client:
             with pytest.raises(Unreachable) as caught:
                 await client.request("GET", PROVIDERS)
@@ -216,7 +214,7 @@ async def test_a_keystone_in_trouble_may_come_back(answer: bytes | None, said: s
 async def test_a_gate_that_keystone_keeps_closed_says_so(answer: bytes | None, wait_s: float, said: str) -> None:
     with nobody() as away, a_peer(answer or HANG) as peer:
         url = away if answer is None else peer.url
-        auth = KeystoneAuth(Identity(auth_url=url, method=ADMIN, project=PROJECT))
+        auth = KeystoneAuth(Login(auth_url=url, method=ADMIN, project=PROJECT))
         async with insisting(None, auth=auth) as client:
             with pytest.raises(GateClosed, match="cannot start without Placement") as caught:
                 await pass_gate(client, provider="compute-1", wait_s=wait_s)
@@ -248,7 +246,7 @@ NO_TOKENS = {
 @pytest.mark.parametrize("answer", NO_TOKENS.values(), ids=NO_TOKENS.keys())
 async def test_an_answer_without_a_token_is_not_understood(answer: bytes) -> None:
     with a_peer(answer) as peer, pytest.raises(NotUnderstood, match="get a token of Keystone"):
-        await ask(KeystoneAuth(Identity(auth_url=peer.url, method=ADMIN, project=PROJECT)))
+        await ask(KeystoneAuth(Login(auth_url=peer.url, method=ADMIN, project=PROJECT)))
 
 
 @pytest.mark.parametrize(
@@ -266,7 +264,7 @@ async def test_a_token_lives_by_keystones_own_clock(issued_at: str | None, expir
     answer = an_answer(201, {"token": token}, x_subject_token="t")
     ticks = [0.0]
     with a_peer(answer) as keystone, a_peer(an_answer(content={})) as placement:
-        auth = KeystoneAuth(Identity(auth_url=keystone.url, method=ADMIN, project=PROJECT), clock=lambda: ticks[0])
+        auth = KeystoneAuth(Login(auth_url=keystone.url, method=ADMIN, project=PROJECT), clock=lambda: ticks[0])
         async with insisting(placement.url, auth=auth) as client:
             for ticks[0] in (0.0, max(stale_at - 0.1, 0.0), stale_at):
                 await client.request("GET", "/")
@@ -285,7 +283,7 @@ async def test_no_secret_is_logged(cloud: Cloud) -> None:
 async def test_the_answer_may_echo_a_secret_and_the_error_does_not() -> None:
     refused = pytest.raises(NotUnderstood, match=r"no \*\*\* here")
     with a_peer(an_answer(400, {"error": {"message": f"no {PASSWORD} here"}})) as peer, refused:
-        await ask(KeystoneAuth(Identity(auth_url=peer.url, method=ADMIN, project=PROJECT)))
+        await ask(KeystoneAuth(Login(auth_url=peer.url, method=ADMIN, project=PROJECT)))
 
 
 def test_it_is_for_the_event_loop_only(cloud: Cloud) -> None:

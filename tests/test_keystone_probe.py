@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bringup.placement.client import connect
-from bringup.placement.credentials import Identity, Named, Password
+from bringup.placement.credentials import Login, Named, Password
 from bringup.placement.errors import GateClosed, NotUnderstood, PlacementError, Unauthorized, Unreachable
 from bringup.placement.gate import Waiting, pass_gate
 from bringup.placement.keystone import KeystoneAuth
@@ -40,7 +40,7 @@ def cloud() -> Cloud:
 def an_auth(url: str, *, draw: float = 0.0) -> KeystoneAuth:
     """Give one with a random number that is always the same: 0 is let in wherever somebody is."""
     method = Password(user=Named(name="admin"), secret=PASSWORD)
-    return KeystoneAuth(Identity(auth_url=url, method=method, project=Named(name="admin")), draw=lambda: draw)
+    return KeystoneAuth(Login(auth_url=url, method=method, project=Named(name="admin")), draw=lambda: draw)
 
 
 def asked(server: Peer | Proxy) -> list[str]:

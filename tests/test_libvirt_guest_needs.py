@@ -13,7 +13,7 @@ import pytest
 from bringup.drivers.libvirt.guest_needs.devices import devices
 from bringup.drivers.libvirt.guest_needs.disks import disks, firmware_and_memory
 from bringup.drivers.libvirt.guest_needs.evidence import Evidence, LibvirtAnswers
-from bringup.drivers.libvirt.guest_needs.host import NOTHING_SEEN, Host
+from bringup.drivers.libvirt.guest_needs.host import NOTHING_SEEN, HostFiles
 from bringup.drivers.libvirt.guest_needs.rules.definition import read_definition
 from bringup.drivers.libvirt.guest_needs.rules.disk_identity import volumes_of
 from bringup.drivers.libvirt.guest_needs.rules.mounts import read_mountinfo
@@ -35,7 +35,7 @@ def see(tmp_path: Path) -> See:
         definition = read_definition(xml)
         answers = LibvirtAnswers(definitions=(definition,), active=active, online=frozenset({0, 1}))
         values: dict[str, Any] = {
-            "host": Host(tmp_path),
+            "host": HostFiles(tmp_path),
             "libvirt": answers,
             "definition": definition,
             "mounts": read_mountinfo(ROOT),
@@ -275,7 +275,7 @@ def test_a_backing_file_of_an_unknown_kind_is_not_verified(see: See, tmp_path: P
         assert [need.state for need in see(OVERLAY)] == states
 
 
-class Unreadable(Host):
+class Unreadable(HostFiles):
     """A host on which no file can be read, as from a storage with an error or with root's files."""
 
     error = 0
@@ -347,7 +347,7 @@ def test_libvirt_is_asked_only_of_a_disk_that_it_means_and_that_leads_to_no_unst
         )
         answers = LibvirtAnswers(definitions=(definition, image), active=False)
         evidence = Evidence(
-            host=Host(tmp_path),
+            host=HostFiles(tmp_path),
             libvirt=answers,
             definition=image,
             mounts=read_mountinfo(ROOT),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bringup.drivers.libvirt.binding import binding
 from bringup.drivers.libvirt.guest_needs.block_devices import device_of, dm_uuid_of
-from bringup.drivers.libvirt.guest_needs.host import Found, Host
+from bringup.drivers.libvirt.guest_needs.host import HostFiles, PathTarget
 from bringup.drivers.libvirt.guest_needs.rules.backing_files import read_header, source_of
 from bringup.drivers.libvirt.guest_needs.rules.definition import Server, Source, read_definition
 from bringup.drivers.libvirt.guest_needs.rules.mounts import (
@@ -226,8 +226,8 @@ def test_a_definition_that_needs_nothing_needs_nothing() -> None:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
-    return Host(tmp_path)
+def host(tmp_path: Path) -> HostFiles:
+    return HostFiles(tmp_path)
 
 
 def put(root: Path, path: str, content: str | bytes) -> None:
@@ -241,7 +241,7 @@ def block_status(major: int, minor: int) -> os.stat_result:
     return os.stat_result([0o60660, *values[1:]], {"st_rdev": os.makedev(major, minor)})
 
 
-def test_sysfs_tells_who_serves_a_disk(host: Host) -> None:
+def test_sysfs_tells_who_serves_a_disk(host: HostFiles) -> None:
     at = "sys/devices/platform/host2/session1/target2:0:0/2:0:0:1"
     put(host.root, f"{at}/block/sdb/dev", "8:16\n")
     put(host.root, f"{at}/wwid", f"naa.{WWID}\n")
@@ -251,14 +251,14 @@ def test_sysfs_tells_who_serves_a_disk(host: Host) -> None:
     put(host.root, "sys/class/iscsi_session/session1/targetname", "iqn.2010-10.org.openstack:x\n")
     put(host.root, "run/udev/data/b8:16", "E:ID_SERIAL=36001405aaaaaaaaaaaaaaaaaaaaaaaaa\nE:OTHER=1\n")
 
-    device = device_of(host, Found("/dev/sdb", ("/dev/sdb",), block_status(8, 16)))
+    device = device_of(host, PathTarget("/dev/sdb", ("/dev/sdb",), block_status(8, 16)))
 
     assert device.name == "sdb"
     assert device.targets == {("iqn.2010-10.org.openstack:x", 1)}
     assert device.wwns == {WWID, "6001405aaaaaaaaaaaaaaaaaaaaaaaaa"}
 
 
-def test_sysfs_tells_of_multipath_and_of_nvme(host: Host) -> None:
+def test_sysfs_tells_of_multipath_and_of_nvme(host: HostFiles) -> None:
     put(host.root, "sys/devices/virtual/block/dm-3/dm/name", "mpatha\n")
     put(host.root, "sys/devices/virtual/block/dm-3/dm/uuid", f"mpath-3{WWID}\n")
     put(host.root, "sys/devices/sdb/device/wwid", f"naa.{WWID}\n")
@@ -273,18 +273,18 @@ def test_sysfs_tells_of_multipath_and_of_nvme(host: Host) -> None:
     (host.root / "sys/block").mkdir()
     (host.root / "sys/block/dm-3").symlink_to("../devices/virtual/block/dm-3")
     assert (dm_uuid_of(host, "mpatha"), dm_uuid_of(host, "mpathb")) == (f"mpath-3{WWID}", "")
-    multipath = device_of(host, Found("/dev/dm-3", ("/dev/dm-3",), block_status(253, 3)))
-    nvme = device_of(host, Found("/dev/nvme0n1", ("/dev/nvme0n1",), block_status(259, 0)))
+    multipath = device_of(host, PathTarget("/dev/dm-3", ("/dev/dm-3",), block_status(253, 3)))
+    nvme = device_of(host, PathTarget("/dev/nvme0n1", ("/dev/nvme0n1",), block_status(259, 0)))
 
     assert (multipath.dm_name, multipath.dm_uuid) == ("mpatha", f"mpath-3{WWID}")
     assert [(path.name, path.wwns) for path in multipath.paths] == [("sdb", frozenset({WWID}))]
     # The name may be that of a logical volume inside, by now.
     put(host.root, "sys/devices/virtual/block/dm-3/dm/uuid", "LVM-abc\n")
-    assert device_of(host, Found("/dev/dm-3", ("/dev/dm-3",), block_status(253, 3))).paths == ()
+    assert device_of(host, PathTarget("/dev/dm-3", ("/dev/dm-3",), block_status(253, 3))).paths == ()
     assert (nvme.nqn, nvme.namespaces) == ("nqn.x", frozenset({"0123456789abcdef0123456789abcdef"}))
 
 
-def test_links_are_followed_to_their_end_and_no_further_than_forty(host: Host) -> None:
+def test_links_are_followed_to_their_end_and_no_further_than_forty(host: HostFiles) -> None:
     (host.root / "loop").symlink_to("loop")
     assert host.find("/loop").status is None
     (host.root / "folder").mkdir()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bringup.drivers.libvirt.guest_needs.host import Host
+from bringup.drivers.libvirt.guest_needs.host import HostFiles
 from bringup.drivers.libvirt.local_disks import InstancesFolder
 
 ROOT = "21 1 8:1 / / rw - ext4 /dev/sda1 rw"
@@ -21,7 +21,7 @@ UNIT = "[Mount]\nWhat=filer:/vms\nWhere=/var/lib/nova\nType=nfs4\n"
 
 def host(
     root: Path, *mounted: str, fstab: str = "", unit: tuple[str, str] | None = None, folder: Path | None = FOLDER
-) -> Host:
+) -> HostFiles:
     """Make the copy of a host."""
     for place in ("proc/self", "etc/systemd/system", "run/systemd/generator"):
         (root / place).mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def host(
         (root / unit[0]).write_text(unit[1])
     if folder is not None:
         (root / str(folder).lstrip("/") / "u").mkdir(parents=True, exist_ok=True)
-    return Host(root)
+    return HostFiles(root)
 
 
 CASES = {

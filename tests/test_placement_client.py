@@ -6,7 +6,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from bringup.placement.catalogue import Wanted
+from bringup.placement.catalogue import WantedEndpoint
 from bringup.placement.client import Address, PlacementClient
 from bringup.placement.errors import NotUnderstood, Unauthorized, Unreachable
 from bringup.placement.microversions import Microversion
@@ -93,7 +93,7 @@ async def test_a_server_that_hangs_is_given_up() -> None:
 
 async def test_one_request_has_a_deadline_of_its_own_however_often_it_gets_a_byte() -> None:
     with a_peer(HANG) as peer:
-        address = Address(url=httpx.URL(peer.url), wanted=Wanted())
+        address = Address(url=httpx.URL(peer.url), wanted=WantedEndpoint())
         async with httpx.AsyncClient(timeout=None) as http:  # noqa: S113 - the other deadline counts
             with anyio.fail_after(9), pytest.raises(Unreachable, match="no whole answer in time"):
                 await PlacementClient(http, address, deadline_s=0.1).request("GET", "/")

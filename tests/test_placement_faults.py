@@ -19,7 +19,7 @@ from bringup.daemon.errors import Unavailable
 from bringup.daemon.settings import Settings, load
 from bringup.daemon.storage.store.sql import SqlStore
 from bringup.placement.client import PlacementClient
-from bringup.placement.credentials import Identity, Named, Password
+from bringup.placement.credentials import Login, Named, Password
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.microversions import NEEDED
 from bringup.placement.traits import NODE_TRAITS
@@ -47,7 +47,7 @@ def cloud() -> Cloud:
 
 def an_administrator(cloud: Cloud) -> KeystoneAuth:
     method = Password(user=Named(name="admin"), secret=PASSWORD)
-    return KeystoneAuth(Identity(auth_url=cloud.auth_url, method=method, project=Named(name="admin")))
+    return KeystoneAuth(Login(auth_url=cloud.auth_url, method=method, project=Named(name="admin")))
 
 
 def settings(cloud: Cloud, directory: Path, **placement: Any) -> Settings:

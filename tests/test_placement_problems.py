@@ -7,47 +7,47 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bringup.placement.problems import SEARCHED, WORDS_LIMIT, Problem, plain, read_problem
+from bringup.placement.problems import SEARCHED, WORDS_LIMIT, ErrorText, plain, read_problem
 
 BODIES = {
     "placement": (
         {"errors": [{"status": 409, "title": "Conflict", "detail": "In use.\n\n  ", "code": "placement.inuse"}]},
-        Problem("In use.", "placement.inuse"),
+        ErrorText("In use.", "placement.inuse"),
     ),
     "placement, request id in the body": (
         {"errors": [{"title": "Conflict", "request_id": "req-1"}]},
-        Problem("Conflict", None, "req-1"),
+        ErrorText("Conflict", None, "req-1"),
     ),
     "microversion": (
         {"errors": [{"detail": "Unacceptable: 1.99", "max_version": "1.39", "min_version": "1.0"}]},
-        Problem("Unacceptable: 1.99 (it has 1.0 to 1.39)"),
+        ErrorText("Unacceptable: 1.99 (it has 1.0 to 1.39)"),
     ),
     "keystonemiddleware": (
         {"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made ..."}},
-        Problem("The request you have made ..."),
+        ErrorText("The request you have made ..."),
     ),
     "webob": (
         {"message": "Not verified.<br /><br />\n\n", "code": "401 Unauthorized", "title": "Unauthorized"},
-        Problem("Not verified."),
+        ErrorText("Not verified."),
     ),
     "page with a title": (
         b"<html><head><title>502 Bad Gateway</title></head><body>...</body></html>",
-        Problem('a page "502 Bad Gateway"'),
+        ErrorText('a page "502 Bad Gateway"'),
     ),
-    "page without one": (b"<html><body><h1>Bad</h1> luck</body></html>", Problem("Bad luck")),
-    "text": (b"upstream\r\nfailed\x00\x1b[31m", Problem("upstream failed [31m")),
-    "empty": (b"", Problem()),
-    "truncated": (b'{"errors": [{"detail": "In u', Problem('{"errors": [{"detail": "In u')),
-    "no list": ({"errors": "many"}, Problem('{"errors": "many"}')),
-    "empty list": ({"errors": []}, Problem('{"errors": []}')),
-    "numbers where text should be": ({"errors": [{"detail": 1, "code": 2, "request_id": 3}]}, Problem()),
-    "not UTF-8": (b"\xff\xfe", Problem("\ufffd\ufffd")),
-    "nested too deep": (b"[" * 100_000, Problem("[" * WORDS_LIMIT + "...")),
+    "page without one": (b"<html><body><h1>Bad</h1> luck</body></html>", ErrorText("Bad luck")),
+    "text": (b"upstream\r\nfailed\x00\x1b[31m", ErrorText("upstream failed [31m")),
+    "empty": (b"", ErrorText()),
+    "truncated": (b'{"errors": [{"detail": "In u', ErrorText('{"errors": [{"detail": "In u')),
+    "no list": ({"errors": "many"}, ErrorText('{"errors": "many"}')),
+    "empty list": ({"errors": []}, ErrorText('{"errors": []}')),
+    "numbers where text should be": ({"errors": [{"detail": 1, "code": 2, "request_id": 3}]}, ErrorText()),
+    "not UTF-8": (b"\xff\xfe", ErrorText("\ufffd\ufffd")),
+    "nested too deep": (b"[" * 100_000, ErrorText("[" * WORDS_LIMIT + "...")),
 }
 
 
 @pytest.mark.parametrize(("body", "expected"), BODIES.values(), ids=BODIES.keys())
-def test_every_shape_of_body_is_read(body: object, expected: Problem) -> None:
+def test_every_shape_of_body_is_read(body: object, expected: ErrorText) -> None:
     assert read_problem(body if isinstance(body, bytes) else json.dumps(body).encode()) == expected
 
 
@@ -72,7 +72,7 @@ def test_no_body_is_an_error_to_read(body: bytes) -> None:
     )
 )
 def test_no_document_is_an_error_to_read(document: object) -> None:
-    assert isinstance(read_problem(json.dumps(document).encode()), Problem)
+    assert isinstance(read_problem(json.dumps(document).encode()), ErrorText)
 
 
 @pytest.mark.parametrize("shape", ['{"errors": [{"detail": "no s3cr3t here"}]}', "<p>no s3cr3t here", "no s3cr3t here"])

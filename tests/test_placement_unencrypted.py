@@ -9,9 +9,9 @@ from bringup.daemon.service.assembly import opened_transport
 from bringup.daemon.settings import Settings, load
 from bringup.daemon.settings.credentials.placement_access import access_of
 from bringup.placement.auth import NoAuth
-from bringup.placement.catalogue import Wanted
+from bringup.placement.catalogue import WantedEndpoint
 from bringup.placement.client import PlacementClient, connect
-from bringup.placement.credentials import Identity, Named, Password
+from bringup.placement.credentials import Login, Named, Password
 from bringup.placement.errors import NotUnderstood, PlacementError
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.tls import Trust, context
@@ -32,7 +32,7 @@ TOKEN = {"token": {"issued_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-0
 
 def an_auth(url: str) -> KeystoneAuth:
     method = Password(user=Named(name="admin"), secret=PASSWORD)
-    return KeystoneAuth(Identity(auth_url=url, method=method, project=Named(name="admin")))
+    return KeystoneAuth(Login(auth_url=url, method=method, project=Named(name="admin")))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def catalogue(*urls: str) -> bytes:
 async def found(ca: Ca, endpoint: str, *, allow: bool, tls: bool = True) -> PlacementClient:
     """Log in to a Keystone whose catalogue has this endpoint, and ask there."""
     with a_peer(catalogue(endpoint)) as inner, a_proxy(inner.url, tls=ca.serving() if tls else None) as keystone:
-        wanted, verify = Wanted(allow_http=allow), context(Trust(ca_file=ca.file))
+        wanted, verify = WantedEndpoint(allow_http=allow), context(Trust(ca_file=ca.file))
         async with insisting(None, auth=an_auth(keystone.url), wanted=wanted, verify=verify) as client:
             await client.request("GET", "/")
         return client

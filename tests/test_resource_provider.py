@@ -15,7 +15,7 @@ from bringup.daemon.errors import Unavailable
 from bringup.daemon.openstack.inventory_rules import InventoryRules
 from bringup.daemon.openstack.resource_provider import HostProvider, KnownInstances
 from bringup.daemon.storage.store.sql import SqlStore
-from bringup.drivers.simulated import Capacity, Scenario, SimulatedDriver
+from bringup.drivers.simulated import Scenario, SimulatedCapacity, SimulatedDriver
 from bringup.placement.allocations import remove_allocation
 from bringup.placement.client import PlacementClient
 from bringup.placement.errors import NotUnderstood
@@ -58,7 +58,7 @@ def placed(provider: Provider, **rules: object) -> HostProvider:
 
 
 async def a_driver(**capacity: object) -> SimulatedDriver:
-    driver = SimulatedDriver(Scenario(capacity=Capacity(**capacity)))  # type: ignore[arg-type]
+    driver = SimulatedDriver(Scenario(capacity=SimulatedCapacity(**capacity)))  # type: ignore[arg-type]
     await driver.init_host(HOST)
     return driver
 
@@ -84,7 +84,7 @@ async def test_what_differs_is_told_and_nothing_is_changed(client: PlacementClie
         "VCPU: none, should be total=4",
         "MEMORY_MB: none, should be total=8192",
         "DISK_GB: none, should be total=50",
-        *(f"trait {name}: missing" for name in sorted({"COMPUTE_NODE", "OWNER_NOVA", *Capacity().traits})),
+        *(f"trait {name}: missing" for name in sorted({"COMPUTE_NODE", "OWNER_NOVA", *SimulatedCapacity().traits})),
     ]
     await placed(provider).update(await a_driver())
     assert await provider.generation() == 0

@@ -17,7 +17,7 @@ from bringup.daemon.errors import SettingsError, chain_of
 from bringup.daemon.openstack.conductor.decoding import VERSIONS
 from bringup.daemon.openstack.rpc.client import Rpc, opened_rpc
 from bringup.daemon.openstack.rpc.errors import NoListener, RemoteError, RpcUnavailable, Unanswered
-from bringup.daemon.openstack.rpc.transport_url import TRUST, Broker, Endpoint
+from bringup.daemon.openstack.rpc.transport_url import TRUST, Broker, BrokerAddress
 from support.certificates import Ca
 from support.nova import a_nova_to_break, the_nova
 from support.ports import free_ports
@@ -245,7 +245,7 @@ async def test_of_several_hosts_the_next_is_taken_where_one_is_dead() -> None:
     nova = the_nova()
     alive = nova.broker.broker()
     [dead_port] = free_ports(1)
-    dead = Endpoint(host="127.0.0.1", port=dead_port, username="nova", password=PASSWORD)
+    dead = BrokerAddress(host="127.0.0.1", port=dead_port, username="nova", password=PASSWORD)
     for endpoints in ((dead, *alive.endpoints), (*alive.endpoints, dead)):
         async with calling(replace(alive, endpoints=endpoints)) as rpc:
             assert await uuids_of(rpc) == []
@@ -281,7 +281,8 @@ async def test_over_tls_the_broker_must_be_who_it_says(secured: tuple[RabbitMQ, 
 async def test_a_file_for_tls_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "ca.pem"
     broker = Broker(
-        endpoints=(Endpoint(host="localhost", port=1, username="a", password="b"),), tls=replace(TRUST, ca_file=missing)
+        endpoints=(BrokerAddress(host="localhost", port=1, username="a", password="b"),),
+        tls=replace(TRUST, ca_file=missing),
     )
     with pytest.raises(SettingsError, match=f"messaging.ca_file {missing}"):
         async with calling(broker):

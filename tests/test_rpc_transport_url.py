@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bringup.daemon.openstack.rpc.transport_url import TRUST, Broker, Endpoint, parse_transport_url
+from bringup.daemon.openstack.rpc.transport_url import TRUST, Broker, BrokerAddress, parse_transport_url
 
 NOVA = ("nova", "s3cr3t")
 GUEST = ("guest", "guest")
 
 
-def endpoint(host: str = "controller", port: int = 5672, login: tuple[str, str] = NOVA) -> Endpoint:
-    return Endpoint(host=host, port=port, username=login[0], password=login[1])
+def endpoint(host: str = "controller", port: int = 5672, login: tuple[str, str] = NOVA) -> BrokerAddress:
+    return BrokerAddress(host=host, port=port, username=login[0], password=login[1])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from bringup.daemon.decisions.outcomes import BACK, Did, RunResult
 from bringup.daemon.decisions.policies import ResumePolicy
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
-from bringup.daemon.recovery.context import Host, Start
+from bringup.daemon.recovery.context import Host, Startup
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import Journal
@@ -134,7 +134,7 @@ class Machine(RuleBasedStateMachine):
         return None if found is None else found.power_state
 
     @asynccontextmanager
-    async def process(self, kill_at: int | None) -> AsyncIterator[Start]:
+    async def process(self, kill_at: int | None) -> AsyncIterator[Startup]:
         life = Process(kill_at)
 
         async def nothing() -> None:
@@ -171,7 +171,7 @@ class Machine(RuleBasedStateMachine):
                     now=now,
                 )
 
-            yield Start(pass_placement=nothing, open_host=open_host, observer=Progress().observe)
+            yield Startup(pass_placement=nothing, open_host=open_host, observer=Progress().observe)
 
     # What may happen
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from bringup.drivers.base import PowerState
 from bringup.drivers.simulated import (
-    Capacity,
     Exponential,
     Fault,
     Lognormal,
     Scenario,
     ScenarioError,
+    SimulatedCapacity,
     SimulatedDriver,
     SimulatedGuest,
     Uniform,
@@ -36,7 +36,7 @@ def test_the_documented_example_is_read_and_follows_the_schema(tmp_path: Path) -
 
     assert read(tmp_path, example[1]) == Scenario(
         seed=7,
-        capacity=Capacity(running=100),
+        capacity=SimulatedCapacity(running=100),
         latency={
             "default": 0.01,
             "plug_vifs": Uniform(0.01, 0.05),

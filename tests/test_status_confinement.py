@@ -222,7 +222,7 @@ def refusal() -> str:
 
 
 @pytest.mark.parametrize("machine", system_calls.MACHINES.values(), ids=system_calls.MACHINES)
-def test_no_call_stands_there_twice_and_every_jump_ends_within_the_program(machine: system_calls.Machine) -> None:
+def test_no_call_stands_there_twice_and_every_jump_ends_within_the_program(machine: system_calls.Architecture) -> None:
     names = [each[0] for each in (*system_calls.FREE, *system_calls.BOUND)]
     program = system_calls.program(machine)
     steps = list(struct.iter_unpack("=HBBI", program))

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from bringup.daemon.status.endpoint.source import Source
+from bringup.daemon.status.endpoint.source import StatusSource
 from bringup.daemon.status.listener.app import make_app
 from bringup.daemon.status.listener.server import served
 from support.status import Acted
@@ -164,7 +164,7 @@ async def test_nonsense_is_refused_and_reaches_no_stream_of_ours(capfd: pytest.C
     assert not logging.getLogger("uvicorn.error").propagate
 
 
-async def _nonsense(source: Source) -> bytes:
+async def _nonsense(source: StatusSource) -> bytes:
     async with (
         serving(lambda: make_app(source)) as address,
         await anyio.connect_tcp("127.0.0.1", int(address.rpartition(":")[2])) as client,

@@ -12,9 +12,9 @@ from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.status.snapshot import InstanceNow, Snapshot
 from bringup.daemon.status.systemd.messages import (
     LONGEST_STATUS,
+    ManagerState,
     Moment,
     Rules,
-    Told,
     due,
     reloading,
     status_line,
@@ -40,21 +40,21 @@ def moment(at: float = 100, **facts: Any) -> Moment:
     return Moment(at=at, is_back=back, overdue=facts.pop("overdue", None), snapshot=snapshot(**facts))
 
 
-KNOWN = Told(extended_at=99, status="1/3 done")
-READY = Told(extended_at=90, is_ready=True, sign_at=100, status="ready, 1/3 done")
+KNOWN = ManagerState(extended_at=99, status="1/3 done")
+READY = ManagerState(extended_at=90, is_ready=True, sign_at=100, status="ready, 1/3 done")
 BACK: dict[str, Any] = {"phase": "done", "is_back": True}
 
 
 @pytest.mark.parametrize(
     ("now", "told", "lines"),
     [
-        (moment(), Told(), ("EXTEND_TIMEOUT_USEC=9000000", "STATUS=1/3 done")),
+        (moment(), ManagerState(), ("EXTEND_TIMEOUT_USEC=9000000", "STATUS=1/3 done")),
         (moment(), KNOWN, ()),
         (moment(at=102), KNOWN, ("EXTEND_TIMEOUT_USEC=9000000",)),
         (moment(at=102, idle_s=10), KNOWN, ("EXTEND_TIMEOUT_USEC=9000000",)),
-        (moment(phase="placement", idle_s=20), Told(), ("EXTEND_TIMEOUT_USEC=9000000", "STATUS=placement")),
+        (moment(phase="placement", idle_s=20), ManagerState(), ("EXTEND_TIMEOUT_USEC=9000000", "STATUS=placement")),
         (moment(phase="placement", detail="no answer yet"), KNOWN, ("STATUS=placement: no answer yet",)),
-        (moment(phase="elsewhere", idle_s=20), Told(), ("EXTEND_TIMEOUT_USEC=9000000", "STATUS=1/3 done")),
+        (moment(phase="elsewhere", idle_s=20), ManagerState(), ("EXTEND_TIMEOUT_USEC=9000000", "STATUS=1/3 done")),
         (moment(running=(SLOWEST,)), KNOWN, (f"STATUS={RUNNING}",)),
         (moment(at=102, idle_s=11), KNOWN, ("STATUS=stuck: nothing has ended for 11 s in phase instances",)),
         (moment(**BACK), KNOWN, ("READY=1", "WATCHDOG=1", "STATUS=ready, 1/3 done")),
@@ -82,7 +82,7 @@ BACK: dict[str, Any] = {"phase": "done", "is_back": True}
         "what is overdue withholds the sign of life",
     ],
 )
-def test_what_is_told(now: Moment, told: Told, lines: tuple[str, ...]) -> None:
+def test_what_is_told(now: Moment, told: ManagerState, lines: tuple[str, ...]) -> None:
     assert due(now, told, RULES)[0] == lines
 
 
@@ -153,7 +153,7 @@ def test_a_run_is_killed_when_nothing_ends_for_too_long_and_never_before(gaps_s:
     patience_s = RULES.patience_s["instances"]
     systemd = Systemd(timeout_start_s=5, watchdog_s=6)
     ends = [sum(gaps_s[: number + 1]) for number in range(len(gaps_s))]
-    told = Told()
+    told = ManagerState()
     for at in range((ends[-1] if ends else 0) + 1):
         so_far = [end for end in ends if end <= at]
         lines, told = due(moment(at, idle_s=at - (so_far or [0])[-1]), told, RULES)
@@ -171,7 +171,7 @@ def test_a_daemon_that_stays_is_killed_when_its_work_hangs_and_not_when_it_rests
     spans_s: list[tuple[int, int]],
 ) -> None:
     systemd = Systemd(timeout_start_s=5, watchdog_s=6)
-    told, at = Told(), 0
+    told, at = ManagerState(), 0
     for well_s, hung_s in spans_s:
         for overdue in [None] * well_s + ["the outbox"] * hung_s:
             lines, told = due(moment(at, overdue=overdue, idle_s=at, **BACK), told, RULES)

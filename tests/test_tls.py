@@ -10,7 +10,7 @@ import pytest
 
 from bringup.placement.auth import NoAuth
 from bringup.placement.client import connect
-from bringup.placement.credentials import Identity, Named, Password
+from bringup.placement.credentials import Login, Named, Password
 from bringup.placement.errors import NotUnderstood, Unreachable
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.tls import Trust, context
@@ -46,7 +46,7 @@ async def test_keystone_and_placement_are_both_verified_with_it(ca: Ca) -> None:
     root = cloud.auth_url.removesuffix("/v3")
     with a_proxy(root, tls=ca.serving()) as keystone, a_proxy(cloud.placement_url, tls=ca.serving()) as there:
         admin = Password(user=Named(name="admin"), secret=PASSWORD)
-        auth = KeystoneAuth(Identity(auth_url=keystone.url, method=admin, project=Named(name="admin")))
+        auth = KeystoneAuth(Login(auth_url=keystone.url, method=admin, project=Named(name="admin")))
         async with insisting(there.url, auth=auth, verify=context(Trust(ca_file=ca.file))) as client:
             await client.request("GET", PROVIDERS)
         assert keystone.requests == ["GET /v3", "POST /v3/auth/tokens"]

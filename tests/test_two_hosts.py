@@ -15,7 +15,7 @@ from bringup.daemon.decisions.policies import Limits, ResumePolicy
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.errors import RecordNotFound
-from bringup.daemon.recovery.context import Host, Start
+from bringup.daemon.recovery.context import Host, Startup
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.store.base import Claimant, Records
@@ -37,7 +37,7 @@ async def nothing(*_: object) -> None:
     await anyio.lowlevel.checkpoint()
 
 
-def start_of(name: str, driver: SimulatedDriver, store: SqlStore) -> Start:
+def start_of(name: str, driver: SimulatedDriver, store: SqlStore) -> Startup:
     """Make a daemon of a host."""
 
     async def report(_result: RunResult) -> str | None:
@@ -63,7 +63,7 @@ def start_of(name: str, driver: SimulatedDriver, store: SqlStore) -> Start:
             now=now,
         )
 
-    return Start(pass_placement=nothing, open_host=open_host, observer=Progress().observe)
+    return Startup(pass_placement=nothing, open_host=open_host, observer=Progress().observe)
 
 
 async def a_while(draw: random.Random) -> None:

@@ -17,7 +17,7 @@ DidByLooks = Mapping[tuple[PowerState | None, PowerState | None], Did]
 """What is done, by what the two looks at the guest give; None: there is no such look."""
 
 
-class Look(Enum):
+class WhichLook(Enum):
     """Which look at the guest."""
 
     FIRST = "first"
@@ -87,11 +87,11 @@ class Forecast:
         return _shared([course.steps for course in self.courses])
 
     @property
-    def waits_for(self) -> Look | None:
+    def waits_for(self) -> WhichLook | None:
         """The look that decides how it goes on; None where none does."""
         if len({course.first_look for course in self.courses}) > 1:
-            return Look.FIRST
-        return Look.SECOND if len({course.second_look for course in self.courses}) > 1 else None
+            return WhichLook.FIRST
+        return WhichLook.SECOND if len({course.second_look for course in self.courses}) > 1 else None
 
 
 def _shared(sequences: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:

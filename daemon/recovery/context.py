@@ -82,7 +82,7 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Startup:
     """What comes before the host: each may take long, each may raise what ends the start."""
 
     pass_placement: Callable[[], Awaitable[HostProvider | None]]

@@ -12,14 +12,14 @@ from bringup.daemon.decisions.actions import CompletePartialDeletion, Delete, De
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome
 from bringup.daemon.errors import StoreError, Temporary
-from bringup.daemon.recovery.load_records import Records
+from bringup.daemon.recovery.load_records import HostRecords
 from bringup.daemon.storage.journal import InFlight, Left, Past, Settled
 from bringup.daemon.storage.store.base import Store
 
 DELETIONS = {Delete.verb, DestroyGuest.verb, CompletePartialDeletion.verb}
 
 
-async def settled_before(past: Past, records: Records, store: Store) -> dict[str, Outcome]:
+async def settled_before(past: Past, records: HostRecords, store: Store) -> dict[str, Outcome]:
     """Give the outcomes that stand, by UUID.
 
     :raises Temporary: the records that they are compared with could not be read.
@@ -78,6 +78,6 @@ def _did(begun: InFlight, record: Instance | None) -> Did:
     return Did.DESTROYED if {DestroyGuest.verb, DestroyEvacuated.verb} & {*begun.done} else Did.UNKNOWN
 
 
-def all_uuids(records: Records, settled: Collection[str]) -> list[str]:
+def all_uuids(records: HostRecords, settled: Collection[str]) -> list[str]:
     """Give the UUIDs of all instances that have an outcome or will have one."""
     return list(dict.fromkeys((*records.uuids(), *settled)))

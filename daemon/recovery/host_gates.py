@@ -17,7 +17,7 @@ from bringup.daemon.decisions.run_events import PhaseBegan
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.context import Host
-from bringup.daemon.recovery.load_records import Records
+from bringup.daemon.recovery.load_records import HostRecords
 from bringup.drivers.base import Driver, Guest
 from bringup.drivers.needs import MetBy, Need, NeedState
 
@@ -30,7 +30,7 @@ RETRYING: Final = AsyncRetrying(
 SETTLED: Final = "no instance was touched"
 
 
-def concerned(records: Records, settled: frozenset[str]) -> list[Guest]:
+def concerned(records: HostRecords, settled: frozenset[str]) -> list[Guest]:
     """Give the guests that something is done to, or looked at for: what only the others need is not waited for."""
     own = [facts for facts in records.own if facts.instance.uuid not in settled and not _is_left_alone(facts)]
     evacuated = [facts for facts in records.evacuated if facts.instance.uuid not in settled]

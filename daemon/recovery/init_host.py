@@ -22,11 +22,11 @@ from bringup.daemon.decisions.table_order import EVACUATED_TABLES, FOREIGN_TABLE
 from bringup.daemon.errors import JournalError, StoreError, Temporary, Unavailable, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.resource_provider import HostProvider, KnownInstances
-from bringup.daemon.recovery.context import Host, Start
+from bringup.daemon.recovery.context import Host, Startup
 from bringup.daemon.recovery.continue_run import all_uuids, settled_before
 from bringup.daemon.recovery.host_gates import concerned, pass_host_gates
 from bringup.daemon.recovery.init_instance import problem_of
-from bringup.daemon.recovery.load_records import Records, load_records, start_driver
+from bringup.daemon.recovery.load_records import HostRecords, load_records, start_driver
 from bringup.daemon.recovery.parallel import collect_again, settle
 from bringup.daemon.recovery.plan_checks import boot_of, guarded, name_strangers, refuse_strangers, without_accepted
 from bringup.daemon.recovery.restore_records import put_right
@@ -61,7 +61,7 @@ class Brought:
     result: RunResult
 
 
-async def init_host(start: Start) -> Brought:
+async def init_host(start: Startup) -> Brought:
     """Bring the host back, or go on with a run of this boot that was cut short.
 
     :raises BringupError: it could not be begun, and no instance was touched; or, after the report, the collected
@@ -130,7 +130,7 @@ async def _begin_run(host: Host) -> Past:
     return past
 
 
-async def _plan(host: Host, local: frozenset[str], run: _Run) -> Records:
+async def _plan(host: Host, local: frozenset[str], run: _Run) -> HostRecords:
     """Load the records, look at all of them together, and find out what is settled already.
 
     :raises SettingsError: these are another host's guests or records.
@@ -197,7 +197,7 @@ async def _defer_firewall_rules(host: Host) -> None:
 
 
 async def _look_at_allocations(
-    host: Host, placed: HostProvider, records: Records, outcomes: Mapping[str, Outcome]
+    host: Host, placed: HostProvider, records: HostRecords, outcomes: Mapping[str, Outcome]
 ) -> None:
     """Settle who has something of this host in Placement without being one of its instances."""
     deleted = frozenset(uuid for uuid, outcome in outcomes.items() if outcome.deleted)

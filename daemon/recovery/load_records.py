@@ -26,7 +26,7 @@ LIVE_MIGRATION_RUNNING = "running"
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class HostRecords:
     """The instances that a run is about, with what else is known of each."""
 
     own: Sequence[Facts]
@@ -88,7 +88,7 @@ async def load_records(  # noqa: PLR0913 - what is known of a host has many side
     deadline_s: float,
     past: Past | None = None,
     owes_elsewhere: bool = False,
-) -> Records:
+) -> HostRecords:
     """Load the records of a host, and of the guests here that were evacuated.
 
     ``local`` is what the hypervisor lists; None: nobody was asked, and any evacuated guest may be there.
@@ -147,7 +147,7 @@ async def load_records(  # noqa: PLR0913 - what is known of a host has many side
             evacuated.append(facts(instance))
     elsewhere = [instance for instance in found.others if instance.uuid not in evacuations]
     # One that has come back since is an instance of this host like any other: its evacuation asks for nothing.
-    return Records(
+    return HostRecords(
         [facts(instance) for instance in found.own],
         [each for each in evacuated if is_for_the_evacuated(each)],
         [replace(facts(each), is_foreign=True) for each in elsewhere if each.uuid not in found.explained],

@@ -11,7 +11,7 @@ from bringup.daemon.decisions.resume_policy import Boot
 from bringup.daemon.decisions.unknown_guests import are_accepted, refusal
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.logs import get_logger
-from bringup.daemon.recovery.load_records import Records
+from bringup.daemon.recovery.load_records import HostRecords
 from bringup.daemon.storage.alive import Alive
 from bringup.daemon.storage.journal import Past
 
@@ -39,7 +39,7 @@ def boot_of(past: Past, alive: Alive | None = None) -> Boot:
     )
 
 
-def guarded(records: Records, guards: Guards, past: Past, *, guests: int) -> Records:
+def guarded(records: HostRecords, guards: Guards, past: Past, *, guests: int) -> HostRecords:
     """Hold what wants an operator's word; ``guests``: how many guests this host has."""
     own = quarantined(records.own, guards, past.suspects, past.released)
     evacuated = quarantined(records.evacuated, guards, past.suspects, past.released)
@@ -51,7 +51,7 @@ def guarded(records: Records, guards: Guards, past: Past, *, guests: int) -> Rec
     return replace(records, own=own, evacuated=evacuated, foreign=foreign)
 
 
-def refuse_strangers(host: str, accepted: Collection[str], local: frozenset[str], records: Records) -> None:
+def refuse_strangers(host: str, accepted: Collection[str], local: frozenset[str], records: HostRecords) -> None:
     """Refuse a host whose guests nobody knows, or most of whose guests have records of another host.
 
     :raises SettingsError: nothing was touched.
@@ -62,12 +62,12 @@ def refuse_strangers(host: str, accepted: Collection[str], local: frozenset[str]
         raise SettingsError([text])
 
 
-def without_accepted(records: Records, accepted: Collection[str]) -> Records:
+def without_accepted(records: HostRecords, accepted: Collection[str]) -> HostRecords:
     """Leave out guests of other hosts' records that an operator has accepted."""
     return replace(records, foreign=[each for each in records.foreign if not are_accepted(each.instance, accepted)])
 
 
-def name_strangers(accepted: Collection[str], local: frozenset[str], records: Records) -> None:
+def name_strangers(accepted: Collection[str], local: frozenset[str], records: HostRecords) -> None:
     """Name the guests here whose records are not this host's, or that have none."""
     foreign = [facts.instance for facts in records.foreign if not are_accepted(facts.instance, accepted)]
     if foreign:
@@ -85,5 +85,5 @@ def name_strangers(accepted: Collection[str], local: frozenset[str], records: Re
         log.warning("host.guests_without_record", count=len(strangers), first=strangers[:SHOWN_STRANGERS])
 
 
-def _known(records: Records) -> list[Instance]:
+def _known(records: HostRecords) -> list[Instance]:
     return [*(facts.instance for facts in (*records.own, *records.evacuated)), *records.moved]

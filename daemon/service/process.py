@@ -24,7 +24,7 @@ from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.resource_provider import HostProvider
-from bringup.daemon.recovery.context import Host, Start
+from bringup.daemon.recovery.context import Host, Startup
 from bringup.daemon.recovery.deferred_instances import wait_for_needs
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.host_lease import held_lease
@@ -37,7 +37,7 @@ from bringup.daemon.service.standby import stand_by, tidy
 from bringup.daemon.service.status_endpoint import answering, source_of
 from bringup.daemon.service.supervision import Supervised, supervise
 from bringup.daemon.settings import Settings
-from bringup.daemon.status.endpoint.source import Source
+from bringup.daemon.status.endpoint.source import StatusSource
 from bringup.daemon.status.observers import fan_out
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.status.systemd import Notifier
@@ -154,7 +154,7 @@ def _identity(settings: Settings) -> Identity:
         return merged(remembered(host.state_directory), now)
 
 
-def _stop(ending: Ending, source: Source, supervised: Supervised, number: signal.Signals) -> None:
+def _stop(ending: Ending, source: StatusSource, supervised: Supervised, number: signal.Signals) -> None:
     log.info("service.stopping", signal=number.name)
     source.stopping = True
     supervised.stopping()
@@ -179,7 +179,7 @@ class _Service:
     alive: Alive
     ending: Ending
     open_journal: OpenJournal
-    source: Source
+    source: StatusSource
     supervised: Supervised
 
     async def run_and_stay(self, presenter: Presenter, *, once: bool) -> None:
@@ -233,7 +233,7 @@ class _Service:
                 ending.delivery = await _report(settings, result, outbox, transport)
                 return ending.delivery.value
 
-            start = Start(pass_placement=at_gate, open_host=open_host, observer=observer)
+            start = Startup(pass_placement=at_gate, open_host=open_host, observer=observer)
             try:
                 async with presenter.showing(progress):
                     brought = await _bring_back(start)
@@ -319,7 +319,7 @@ class _Service:
         )
 
 
-async def _bring_back(start: Start) -> Brought:
+async def _bring_back(start: Startup) -> Brought:
     """Bring the host back; where no daemon stays that could, wait for what is deferred."""
     brought = await init_host(start)
     return await wait_for_needs(brought) if brought.host.needs.run_waits else brought

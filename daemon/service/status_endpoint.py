@@ -18,18 +18,18 @@ from bringup.daemon.status.endpoint import sockets
 from bringup.daemon.status.endpoint.channel import Channels
 from bringup.daemon.status.endpoint.listeners import Listener, kept
 from bringup.daemon.status.endpoint.recorder import Recorder
-from bringup.daemon.status.endpoint.source import Source
+from bringup.daemon.status.endpoint.source import StatusSource
 from bringup.daemon.tasks import background
 from bringup.drivers.capacity import Capacity
 
 log = get_logger()
 
 
-def source_of(settings: Settings, *, boot_id: str) -> Source:
+def source_of(settings: Settings, *, boot_id: str) -> StatusSource:
     """Make what the endpoint tells of."""
     limits = settings.limits
     longest_s = max(limits.instance_deadline, limits.host_deadline, settings.store.wait)
-    return Source(
+    return StatusSource(
         host=settings.host.name,
         version=__version__,
         boot_id=boot_id,
@@ -59,7 +59,7 @@ class Listening:
 
 
 @asynccontextmanager
-async def answering(settings: Settings, source: Source) -> AsyncIterator[Listening]:
+async def answering(settings: Settings, source: StatusSource) -> AsyncIterator[Listening]:
     """Answer who asks, for as long as the block lasts.
 
     :raises SettingsError: the TCP address cannot be listened at.  A UNIX socket that cannot be made is a sentence in

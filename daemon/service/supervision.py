@@ -10,7 +10,7 @@ from bringup.daemon.liveness import Vitals
 from bringup.daemon.service.deadlines import extension_s, patience_s, stopping_s
 from bringup.daemon.service.reload import Reloader
 from bringup.daemon.settings import Settings
-from bringup.daemon.status.endpoint.source import Source
+from bringup.daemon.status.endpoint.source import StatusSource
 from bringup.daemon.status.systemd import Notifier, Teller
 from bringup.daemon.status.systemd.messages import Rules
 
@@ -50,7 +50,7 @@ class Supervised:
 
 def supervise(
     settings: Settings,
-    source: Source,
+    source: StatusSource,
     notifier: Notifier | None,
     load: Callable[[], Settings] | None,
 ) -> Supervised:

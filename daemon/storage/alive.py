@@ -16,7 +16,7 @@ from typing import Any
 
 from bringup.daemon.decisions.downtime import Downtime, Up, judge
 from bringup.daemon.logs import get_logger
-from bringup.daemon.storage.boot import Boot
+from bringup.daemon.storage.boot import CurrentBoot
 from bringup.daemon.storage.files import write_durably
 from bringup.drivers.files import read_file
 
@@ -39,7 +39,7 @@ class Alive:
     """Times at which one host was up.  Its methods block: to write, and to query whether the clock is set."""
 
     directory: Path
-    boot: Boot
+    boot: CurrentBoot
     is_clock_set: Callable[[], bool]
     trusts_clock: bool = False
     now: Callable[[], float] = time.time

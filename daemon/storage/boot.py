@@ -32,7 +32,7 @@ SOFT_REBOOTS_SINCE = 254
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Boot:
+class CurrentBoot:
     """One boot of this host."""
 
     boot_id: str
@@ -44,7 +44,7 @@ class Boot:
         return None if self.began_s is None else time.time() - (time.monotonic() - self.began_s)
 
 
-def this_boot(path: Path, *, is_default: bool, environment: Mapping[str, str] = os.environ) -> Boot:
+def this_boot(path: Path, *, is_default: bool, environment: Mapping[str, str] = os.environ) -> CurrentBoot:
     """Read which boot it is; ``path`` holds the kernel's id, and overrides the unit's if it was set.
 
     :raises SettingsError: there is no id to read.
@@ -53,7 +53,7 @@ def this_boot(path: Path, *, is_default: bool, environment: Mapping[str, str] = 
     kernel_id = named if named and is_default else _read(path)
     properties = _query_systemd()
     began_us = properties.get("UserspaceTimestampMonotonic", "")
-    return Boot(
+    return CurrentBoot(
         boot_id=identified(_as_uuid(kernel_id), properties),
         began_s=int(began_us) / 1e6 if began_us.isdecimal() and began_us != "0" else None,
     )

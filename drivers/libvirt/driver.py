@@ -37,8 +37,8 @@ from bringup.drivers.libvirt.definitions import nics_with_several_queues
 from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_require_kvm
 from bringup.drivers.libvirt.event_listener import EventWatcher
 from bringup.drivers.libvirt.guest_needs.check import NeedsCheck, describe_unmet, missing_definition, unmet_needs
-from bringup.drivers.libvirt.guest_needs.host import NOTHING_SEEN, Host
-from bringup.drivers.libvirt.host_needs import Definition, definitions_of, drivers_needed, need_of_driver
+from bringup.drivers.libvirt.guest_needs.host import NOTHING_SEEN, HostFiles
+from bringup.drivers.libvirt.host_needs import HostWideNeeds, definitions_of, drivers_needed, need_of_driver
 from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.local_disks import LocalDisks
 from bringup.drivers.libvirt.power import Check, Power, RebootProgress
@@ -84,7 +84,7 @@ class LibvirtDriver:
         self._disks = LocalDisks(options, self._definitions, self._connections)
         local = is_local(options.uri)
         self._needs_check = NeedsCheck(
-            Host() if local else NOTHING_SEEN,
+            HostFiles() if local else NOTHING_SEEN,
             options.instances_path,
             deadline_s=options.look_deadline_s,
             is_local=local,
@@ -344,7 +344,7 @@ class LibvirtDriver:
     async def _ask(self, what: str, work: Callable[[Connection], T]) -> T:
         return await self._host.retry(what, lambda: self._host.query(what, work))
 
-    async def _definitions(self, wanted: frozenset[str] | None) -> Sequence[Definition]:
+    async def _definitions(self, wanted: frozenset[str] | None) -> Sequence[HostWideNeeds]:
         folder = str(self._options.instances_path)
         return await self._ask("read the definitions of guests", partial(definitions_of, wanted=wanted, folder=folder))
 

@@ -23,7 +23,7 @@ SHOWN: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Definition:
+class HostWideNeeds:
     """Facts of a guest's definition that decide on shared needs."""
 
     uuid: str
@@ -33,7 +33,7 @@ class Definition:
     """Names in the folder of local disks that its paths lead to."""
 
 
-def definitions_of(connection: Connection, wanted: frozenset[str] | None, folder: str) -> list[Definition]:
+def definitions_of(connection: Connection, wanted: frozenset[str] | None, folder: str) -> list[HostWideNeeds]:
     """Read the definitions of the ``wanted`` guests (None: of all); blocks."""
     found = []
     for domain in connection.listAllDomains():
@@ -43,11 +43,11 @@ def definitions_of(connection: Connection, wanted: frozenset[str] | None, folder
     return found
 
 
-def parse_definition(uuid: str, xml: str, folder: str) -> Definition:
+def parse_definition(uuid: str, xml: str, folder: str) -> HostWideNeeds:
     """Parse one definition."""
     root = ET.fromstring(xml)  # noqa: S314 - from the hypervisor's daemon, which is trusted as it is
     devices = root.find("devices")
-    return Definition(
+    return HostWideNeeds(
         uuid,
         in_pool=devices is not None and any(disk.get("type") == "volume" for disk in devices.iterfind("disk")),
         in_network=devices is not None and any(nic.get("type") == "network" for nic in devices.iterfind("interface")),
@@ -66,7 +66,7 @@ def _name_in(folder: str, text: str) -> str:
     return text.strip().removeprefix(above).partition("/")[0] if text.strip().startswith(above) else ""
 
 
-def drivers_needed(definitions: Iterable[Definition]) -> list[str]:
+def drivers_needed(definitions: Iterable[HostWideNeeds]) -> list[str]:
     """Return the names of the other drivers of libvirt that guests need."""
     each = list(definitions)
     needed = [STORAGE] if any(one.in_pool for one in each) else []

@@ -20,9 +20,9 @@ from bringup.drivers.base import SharedStorageProbe
 from bringup.drivers.files import read_file
 from bringup.drivers.libvirt.disks import DEFINITION, KEPT, Disks
 from bringup.drivers.libvirt.errors import CallTimedOut, NotSent
-from bringup.drivers.libvirt.guest_needs.host import Host
+from bringup.drivers.libvirt.guest_needs.host import HostFiles
 from bringup.drivers.libvirt.guest_needs.rules.mounts import parents
-from bringup.drivers.libvirt.host_needs import Definition
+from bringup.drivers.libvirt.host_needs import HostWideNeeds
 from bringup.drivers.libvirt.slots import Slots
 from bringup.drivers.libvirt.threads import on_disk
 from bringup.drivers.libvirt_options import LibvirtOptions
@@ -44,7 +44,7 @@ class InstancesFolder:
     """``auto``, ``none``, or the mount point."""
     memory: Path | None = None
     """The file that records the mounts; None: nothing is recorded."""
-    host: Host = field(default_factory=Host)
+    host: HostFiles = field(default_factory=HostFiles)
 
     def need(self, users: Mapping[str, Collection[str]]) -> Need | None:
         """Return the need that hides local disks; ``users`` has, by UUID, the names that guests have in the folder.
@@ -141,7 +141,7 @@ def _instance_of(name: str) -> str:
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Definitions = Callable[[frozenset[str] | None], Awaitable[Sequence[Definition]]]
+Definitions = Callable[[frozenset[str] | None], Awaitable[Sequence[HostWideNeeds]]]
 """Reads the definitions of the guests with these UUIDs (None: of all)."""
 
 
@@ -167,7 +167,7 @@ class LocalDisks:
             "read the size of the disk", lambda: self._disks.local_gb() if self._folder_state.is_visible() else None
         )
 
-    async def folder_needs(self, definitions: Sequence[Definition]) -> Sequence[Need]:
+    async def folder_needs(self, definitions: Sequence[HostWideNeeds]) -> Sequence[Need]:
         """Return the need of the folder, and record what is mounted there; nothing if none of these guests uses it."""
         users = {one.uuid: one.local for one in definitions if one.local}
         if need := await self._need_of_folder(users):

@@ -23,7 +23,7 @@ from bringup.drivers.libvirt.errors import (
     is_kill_pending,
 )
 from bringup.drivers.libvirt.hypervisor import GuestState, Hypervisor
-from bringup.drivers.libvirt.start import BOOTED_AFRESH, Start
+from bringup.drivers.libvirt.start import BOOTED_AFRESH, StartCall
 
 log = structlog.get_logger()
 
@@ -60,7 +60,7 @@ class Power:
         :raises NeedNotMet: ``check`` raised it, or libvirt refused since the host lacks something.
         """
         await check()
-        starting = Start(self._host.libvirt, anew=anew)
+        starting = StartCall(self._host.libvirt, anew=anew)
         try:
             await self._host.do("start", uuid, starting.act)
         except (

@@ -148,7 +148,7 @@ def _need_of_host(error: DriverError) -> Need:
     return next(need(kind, name, unverified=why) for cls, kind, name, why in HOST_FAILURES if isinstance(error, cls))
 
 
-class Start:
+class StartCall:
     """A call that starts a guest, and its outcome."""
 
     def __init__(self, libvirt: Any, *, anew: bool) -> None:

@@ -22,8 +22,8 @@ from bringup.drivers.needs import Need, NeedKind, NeedNotMet, NeedState
 from bringup.drivers.network.commands import Command, CommandRefused, CommandUnavailable
 from bringup.drivers.network.rules.ruleset import (
     TABLE,
-    History,
     Replacement,
+    RulesetHistory,
     comparable,
     devices_after,
     devices_in,
@@ -147,7 +147,7 @@ class Nftables:
         self._devices: dict[str, frozenset[DeviceName]] = {}
         self._is_open = False
         self._changing = anyio.Lock()
-        self._history = History()
+        self._history = RulesetHistory()
         self._expected: tuple[str, ...] | None = None
         """The table as it should be, in comparable form; None: there is none, or it is to be read."""
         self._seen: dict[str, frozenset[DeviceName]] = {}
@@ -163,7 +163,7 @@ class Nftables:
         if not self._is_open:
             if has_table(tables):
                 self._devices = devices_in(await self._nft.run(LIST))
-                self._history = History(found=await self._nft.run(AS_TEXT), had=self._devices)
+                self._history = RulesetHistory(found=await self._nft.run(AS_TEXT), had=self._devices)
             self._is_open = True
 
     async def look(self) -> Need:

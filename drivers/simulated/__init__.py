@@ -7,13 +7,12 @@ a hypervisor.  The file is documented in ``docs/scenarios.md``.
 from bringup.drivers.simulated.calls import Call
 from bringup.drivers.simulated.driver import SimulatedDriver
 from bringup.drivers.simulated.latency import Exponential, Latency, Lognormal, Uniform
-from bringup.drivers.simulated.scenario import Capacity, Fault, Scenario, SimulatedGuest, SimulatedNeed
+from bringup.drivers.simulated.scenario import Fault, Scenario, SimulatedCapacity, SimulatedGuest, SimulatedNeed
 from bringup.drivers.simulated.scenario_file import ScenarioError, dump_scenario, read_scenario
 from bringup.drivers.simulated.verbs import ErrorName, LatencyKey, Verb
 
 __all__ = [
     "Call",
-    "Capacity",
     "ErrorName",
     "Exponential",
     "Fault",
@@ -22,6 +21,7 @@ __all__ = [
     "Lognormal",
     "Scenario",
     "ScenarioError",
+    "SimulatedCapacity",
     "SimulatedDriver",
     "SimulatedGuest",
     "SimulatedNeed",

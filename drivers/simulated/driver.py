@@ -30,7 +30,7 @@ from bringup.drivers.needs import Need
 from bringup.drivers.simulated import transitions
 from bringup.drivers.simulated.calls import Call, Calls
 from bringup.drivers.simulated.faults import Faults
-from bringup.drivers.simulated.hypervisor import Hypervisor
+from bringup.drivers.simulated.hypervisor import SimulatedHypervisor
 from bringup.drivers.simulated.latency import Latency, draw_s
 from bringup.drivers.simulated.scenario import Fault, Scenario, SimulatedGuest, SimulatedNeed
 from bringup.drivers.simulated.scenario_file import read_scenario
@@ -53,7 +53,7 @@ class SimulatedDriver:
         :raises ScenarioError: the file at ``state_path`` cannot be used.
         """
         self.scenario: Final = scenario
-        self.hypervisor: Final = Hypervisor(scenario)
+        self.hypervisor: Final = SimulatedHypervisor(scenario)
         self._calls: Final = Calls(record=record)
         self._faults: Final = Faults(scenario.faults)
         self._latencies = {guest.uuid: guest.latency for guest in scenario.guests if guest.latency}

@@ -54,7 +54,7 @@ class Firewall:
             self.transactions += 1
 
 
-class Hypervisor:
+class SimulatedHypervisor:
     """A host: its guests by UUID, the fate of disks, its firewall, the marks on shared storage."""
 
     def __init__(self, scenario: Scenario) -> None:

@@ -112,7 +112,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capacity:
+class SimulatedCapacity:
     """Capacity of the host, and the resources that it reports to Placement's client.
 
     At most ``running`` guests run, paused ones included; None is no limit.  Nothing else is ever exhausted.
@@ -134,7 +134,7 @@ class Scenario:
     __pydantic_config__ = _NOTHING_ELSE
 
     seed: Annotated[int, Strict()] = 0
-    capacity: Capacity = field(default_factory=Capacity)
+    capacity: SimulatedCapacity = field(default_factory=SimulatedCapacity)
     latency: _Latencies = field(default_factory=_no_latencies)
     guests: tuple[SimulatedGuest, ...] = ()
     faults: tuple[Fault, ...] = ()

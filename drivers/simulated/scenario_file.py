@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from bringup.drivers.files import open_given
-from bringup.drivers.simulated.scenario import Capacity, Fault, Scenario, SimulatedGuest, SimulatedNeed
+from bringup.drivers.simulated.scenario import Fault, Scenario, SimulatedCapacity, SimulatedGuest, SimulatedNeed
 from bringup.drivers.simulated.transitions import ACTIVE
 from bringup.drivers.simulated.verbs import HOST_VERBS, NEED_NO_GUEST
 
@@ -23,7 +23,7 @@ LIMIT_BYTES: Final = 64 * 2**20
 SCHEMA: Final = Path(__file__).with_name("scenario.schema.json")
 _SHOWN = 20
 _WIDTH = 60
-_PARTS: Final = {"guests": SimulatedGuest, "faults": Fault, "capacity": Capacity}
+_PARTS: Final = {"guests": SimulatedGuest, "faults": Fault, "capacity": SimulatedCapacity}
 _T = TypeVar("_T")
 _SHORTER_TEXTS: Final = {
     "bool_type": "must be true or false",

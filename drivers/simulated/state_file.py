@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from bringup.drivers.files import no_database_file
 from bringup.drivers.simulated.calls import Calls
 from bringup.drivers.simulated.faults import Faults
-from bringup.drivers.simulated.hypervisor import Hypervisor
+from bringup.drivers.simulated.hypervisor import SimulatedHypervisor
 from bringup.drivers.simulated.scenario import SimulatedGuest
 from bringup.drivers.simulated.scenario_file import ScenarioError, adapter_of
 from bringup.drivers.simulated.verbs import Verb
@@ -48,7 +48,7 @@ class StateFile:
         with self._transaction() as database:
             database.executescript(_TABLES)
 
-    def load(self, hypervisor: Hypervisor, calls: Calls, faults: Faults) -> None:
+    def load(self, hypervisor: SimulatedHypervisor, calls: Calls, faults: Faults) -> None:
         """Restore what was saved; an empty file gets the guests of the scenario.
 
         :raises ScenarioError: a guest in it is not right.
@@ -76,7 +76,13 @@ class StateFile:
                 faults.all[position].passed, faults.all[position].struck = passed, struck
 
     def save(
-        self, what: Literal["entered", "done"], verb: Verb, uuid: str, *, hypervisor: Hypervisor, faults: Faults
+        self,
+        what: Literal["entered", "done"],
+        verb: Verb,
+        uuid: str,
+        *,
+        hypervisor: SimulatedHypervisor,
+        faults: Faults,
     ) -> None:
         """Save that a verb was entered, or that it took effect, with the guest and the faults as they are now."""
         spent = [(i, armed.passed, armed.struck) for i, armed in enumerate(faults.all) if armed.passed or armed.struck]
@@ -86,7 +92,7 @@ class StateFile:
             if uuid and what == "done":
                 _write(database, hypervisor, [uuid])
 
-    def save_guest(self, uuid: str, hypervisor: Hypervisor) -> None:
+    def save_guest(self, uuid: str, hypervisor: SimulatedHypervisor) -> None:
         """Save a guest that changed by itself."""
         with self._transaction() as database:
             _write(database, hypervisor, [uuid])
@@ -113,17 +119,17 @@ class StateFile:
             ) from error
 
 
-def _write(database: sqlite3.Connection, hypervisor: Hypervisor, uuids: Iterable[str]) -> None:
+def _write(database: sqlite3.Connection, hypervisor: SimulatedHypervisor, uuids: Iterable[str]) -> None:
     rows = [(uuid, _document(hypervisor, uuid), _fate_of_disks(hypervisor, uuid)) for uuid in uuids]
     database.executemany(_GUEST_ROW, rows)
 
 
-def _document(hypervisor: Hypervisor, uuid: str) -> bytes | None:
+def _document(hypervisor: SimulatedHypervisor, uuid: str) -> bytes | None:
     guest = hypervisor.guests.get(uuid)
     return None if guest is None else adapter_of(SimulatedGuest).dump_json(guest, exclude_defaults=True)
 
 
-def _fate_of_disks(hypervisor: Hypervisor, uuid: str) -> str | None:
+def _fate_of_disks(hypervisor: SimulatedHypervisor, uuid: str) -> str | None:
     if uuid in hypervisor.disks_destroyed:
         return "destroyed"
     if uuid in hypervisor.disks_set_aside:

@@ -11,7 +11,7 @@ import pytest
 
 from bringup.daemon.decisions.outcomes import Kind, RunResult
 from bringup.daemon.errors import SettingsError, StoreError, Temporary, Unavailable
-from bringup.daemon.recovery.context import Start
+from bringup.daemon.recovery.context import Startup
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.settings.pci import InvalidDeviceSpec, parse_device_spec
 from support.drivers import uuid_of
@@ -114,7 +114,7 @@ async def replay(row: Row) -> Replay:
         defer_iptables_apply=config["defer_iptables_apply"],
     ) as host:
         did = Replay(host, [])
-        start = Start(
+        start = Startup(
             pass_placement=host.start.pass_placement, open_host=host.start.open_host, observer=host.progress.observe
         )
         if config["placement_os_region_name"] is None:

@@ -11,9 +11,9 @@ from hypothesis import given
 
 from bringup.placement.allocations import consumers_of, read_consumer
 from bringup.placement.auth import NoAuth
-from bringup.placement.catalogue import Wanted
+from bringup.placement.catalogue import WantedEndpoint
 from bringup.placement.client import PlacementClient, connect
-from bringup.placement.credentials import Identity, Named, Password
+from bringup.placement.credentials import Login, Named, Password
 from bringup.placement.errors import PlacementError
 from bringup.placement.inventories import read_inventories
 from bringup.placement.keystone import KeystoneAuth
@@ -114,8 +114,10 @@ def test_an_answer_of_keystone_is_a_token_or_refused_with_a_sentence(
 ) -> None:
     async def go() -> None:
         method = Password(user=Named(name="nova"), secret=SECRET)
-        auth = KeystoneAuth(Identity(auth_url=peer.url, method=method, project=Named(name="service")))
-        async with connect(None, auth=auth, wanted=Wanted(region="One"), read_timeout_s=1, verify=False) as client:
+        auth = KeystoneAuth(Login(auth_url=peer.url, method=method, project=Named(name="service")))
+        async with connect(
+            None, auth=auth, wanted=WantedEndpoint(region="One"), read_timeout_s=1, verify=False
+        ) as client:
             with border.one(PlacementError, secret=True):
                 await client.request("GET", "/resource_providers")
 

@@ -9,10 +9,10 @@ from hypothesis import given
 
 from bringup.drivers.base import PowerState
 from bringup.drivers.simulated import (
-    Capacity,
     Fault,
     Scenario,
     ScenarioError,
+    SimulatedCapacity,
     SimulatedGuest,
     Uniform,
     dump_scenario,
@@ -27,7 +27,7 @@ BASE: Final[Any] = json.loads(
     dump_scenario(
         Scenario(
             seed=7,
-            capacity=Capacity(running=100),
+            capacity=SimulatedCapacity(running=100),
             latency={"default": 0.01, "plug_vifs": Uniform(0.01, 0.05)},
             guests=(
                 SimulatedGuest(uuid=uuid_of(1), name="instance-00000001", latency={"reboot": 40.0}),

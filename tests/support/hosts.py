@@ -18,7 +18,7 @@ from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.run_events import InstanceBegan, Observer, RunEvent
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.errors import RecordNotFound
-from bringup.daemon.recovery.context import Host, NeedsPolicy, Start
+from bringup.daemon.recovery.context import Host, NeedsPolicy, Startup
 from bringup.daemon.recovery.evacuated_guests import DiskKeeper, SettingWitness, Witness
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.init_host import init_host
@@ -96,7 +96,7 @@ class Arranged:
     store: SqlStore
     trace: Trace
     host: Host
-    start: Start
+    start: Startup
     progress: Noted
     reports: list[RunResult]
 
@@ -221,7 +221,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
                 now=now,
                 defer_iptables_apply=defer_iptables_apply,
             )
-            start = Start(
+            start = Startup(
                 pass_placement=_step(trace, "placement", None),
                 open_host=_step(trace, "open_host", host),
                 observer=observer or progress.observe,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.openstack.rpc.transport_url import Broker, Endpoint
+from bringup.daemon.openstack.rpc.transport_url import Broker, BrokerAddress
 from bringup.placement.tls import Trust
 from support.certificates import Ca
 from support.polling import until
@@ -74,7 +74,7 @@ class RabbitMQ:
         """Give it as our client is told of it."""
         port = self.port if tls is None else self.tls_port
         host = "127.0.0.1" if tls is None else "localhost"
-        endpoint = Endpoint(host=host, port=port, username=USER, password=PASSWORD)
+        endpoint = BrokerAddress(host=host, port=port, username=USER, password=PASSWORD)
         return Broker(endpoints=(endpoint,), tls=tls, virtual_host=virtual_host)
 
     def _environment(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from bringup.placement.client import connect
-from bringup.placement.credentials import Identity, Named, Password
+from bringup.placement.credentials import Login, Named, Password
 from bringup.placement.errors import PlacementError
 from bringup.placement.gate import pass_gate
 from bringup.placement.keystone import KeystoneAuth
@@ -69,7 +69,7 @@ class Region:
         return True
 
 
-def an_identity(cloud: Cloud) -> Identity:
+def an_identity(cloud: Cloud) -> Login:
     """Give the administrator."""
     method = Password(user=Named(name="admin"), secret=PASSWORD)
-    return Identity(auth_url=cloud.auth_url, method=method, project=Named(name="admin"))
+    return Login(auth_url=cloud.auth_url, method=method, project=Named(name="admin"))

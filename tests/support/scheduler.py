@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from bringup.daemon.cli.demo_site.scheduler_receiver import Faults, Receiver
+from bringup.daemon.cli.demo_site.scheduler_receiver import Receiver, ReceiverFaults
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, RunResult
 from bringup.daemon.decisions.states import PowerState, VmState
@@ -79,7 +79,7 @@ def ids(reports: list[Report]) -> list[str]:
 @contextlib.contextmanager
 def receiver(directory: Path, *, port: int = 0, token: str | None = None, **faults: Any) -> Iterator[Receiver]:
     """A scheduler on loopback, in a thread."""
-    server = Receiver(directory, port=port, token=token, faults=Faults(**faults))
+    server = Receiver(directory, port=port, token=token, faults=ReceiverFaults(**faults))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

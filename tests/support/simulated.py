@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from bringup.drivers.base import Driver, PowerState, RebootType, SharedStorageProbe
-from bringup.drivers.simulated import Capacity, Fault, Scenario, SimulatedDriver, SimulatedGuest
+from bringup.drivers.simulated import Fault, Scenario, SimulatedCapacity, SimulatedDriver, SimulatedGuest
 from support.drivers import told, uuid_of
 
 GUEST = told(1)
@@ -29,7 +29,7 @@ def host(
     *guests: SimulatedGuest, faults: tuple[Fault, ...] = (), record: bool = False, room: int | None = None
 ) -> SimulatedDriver:
     """Simulate a host with these guests; it is not ready yet."""
-    scenario = Scenario(guests=guests, capacity=Capacity(running=room), faults=faults)
+    scenario = Scenario(guests=guests, capacity=SimulatedCapacity(running=room), faults=faults)
     return SimulatedDriver(scenario, record=record)
 
 

@@ -8,10 +8,10 @@ from bringup.daemon.openstack.resource_provider import Allocations, KnownInstanc
 from bringup.daemon.service.placement_gate import opened_placement, pass_placement
 from bringup.daemon.settings import Settings
 from bringup.daemon.storage.store.base import ImportingStore
-from bringup.drivers.simulated import Capacity, Scenario, SimulatedDriver
+from bringup.drivers.simulated import Scenario, SimulatedCapacity, SimulatedDriver
 from support.records import HOST, instance, migration, records
 
-CAPACITY = Capacity(vcpus=8, memory_mb=16384, local_gb=100)
+CAPACITY = SimulatedCapacity(vcpus=8, memory_mb=16384, local_gb=100)
 DEADLINE_S = 60.0
 
 

@@ -23,7 +23,7 @@ from bringup.daemon.decisions.run_events import (
 )
 from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.sockets import short
-from bringup.daemon.status.endpoint.source import Source
+from bringup.daemon.status.endpoint.source import StatusSource
 from bringup.drivers.capacity import Capacity
 from support.computer import Computer
 from support.drivers import uuid_of
@@ -59,7 +59,7 @@ class Acted:
         self.recorder = Recorder(lambda: STARTED, self.clock)
         self.progress = self.recorder.progress
         self.tell = self.recorder.observe
-        self.source = Source(
+        self.source = StatusSource(
             host=HOST,
             version="1.2.3",
             boot_id=uuid_of(8),

@@ -13,13 +13,13 @@ from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState,
 from bringup.daemon.storage.store.base import Records
 from bringup.drivers.identifiers import NAME_TEMPLATE
 from bringup.drivers.simulated import (
-    Capacity,
     Exponential,
     Fault,
     Latency,
     LatencyKey,
     Lognormal,
     Scenario,
+    SimulatedCapacity,
     SimulatedGuest,
     Uniform,
 )
@@ -140,7 +140,7 @@ def crashed_host() -> tuple[Records, Scenario]:
             faults.append(replace(Fault(**sort.fault), uuid=instance.uuid))
     scenario = Scenario(
         seed=1,
-        capacity=Capacity(running=len(guests)),
+        capacity=SimulatedCapacity(running=len(guests)),
         latency=LATENCY,
         guests=tuple(guests),
         faults=tuple(faults),

@@ -29,7 +29,7 @@ Hosts = dict[str, dict[str, Any]]
 
 
 @dataclass(slots=True, kw_only=True)
-class Faults:
+class ReceiverFaults:
     """Injected faults, as the options of the command line describe them."""
 
     fail_first: int = 0
@@ -46,14 +46,14 @@ class Receiver(http.server.ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(
-        self, directory: Path, *, port: int = 0, token: str | None = None, faults: Faults | None = None
+        self, directory: Path, *, port: int = 0, token: str | None = None, faults: ReceiverFaults | None = None
     ) -> None:
         """Read the reports of an earlier process; ``port`` 0: any."""
         super().__init__(("127.0.0.1", port), _Handler)
         make_private_directory(directory)
         self.directory = directory
         self.token = token
-        self.faults = faults or Faults()
+        self.faults = faults or ReceiverFaults()
         self.stopped = threading.Event()
         self.lock = threading.Lock()
         self.reports: list[Report] = [json.loads(path.read_bytes()) for path in sorted(directory.glob("*.json"))]
@@ -186,7 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = vars(_arguments(arguments))
     port, directory, token_file = options.pop("port"), options.pop("directory"), options.pop("token_file")
     token = None if token_file is None else token_file.read_text().strip()
-    receiver = Receiver(directory, port=port, token=token, faults=Faults(**options))
+    receiver = Receiver(directory, port=port, token=token, faults=ReceiverFaults(**options))
     ended = threading.Event()
 
     def wait_for_end_of_input() -> None:

@@ -69,7 +69,7 @@ class Caller(Protocol):
         """Make a call and return its result; raises :class:`bringup.daemon.openstack.rpc.errors.RpcError`."""
 
 
-class Conflict(Exception):
+class SaveConflict(Exception):
     """Nova did not save or destroy: the record is in no expected state."""
 
     def __init__(self, message: str, *, is_sure: bool) -> None:
@@ -268,7 +268,7 @@ class Conductor:
                 return await RETRYING.wraps(once)()
         except RemoteError as error:
             if error.remote_class in conflicts:
-                raise Conflict(str(error), is_sure=tries == 1) from error
+                raise SaveConflict(str(error), is_sure=tries == 1) from error
             if error.remote_class in GONE:
                 raise RecordNotFound(f"cannot {doing}: there is no such record") from error
             if not _is_database_away(error):

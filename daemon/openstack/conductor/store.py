@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from bringup.daemon import closing
 from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict, StoreError, StoreUnavailable
-from bringup.daemon.openstack.conductor.calls import BUDGET_S, Caller, Conductor, Conflict
+from bringup.daemon.openstack.conductor.calls import BUDGET_S, Caller, Conductor, SaveConflict
 from bringup.daemon.openstack.conductor.decoding import RecordState
 from bringup.daemon.openstack.conductor.migrations import in_order
 from bringup.daemon.openstack.conductor.reader import PAGE, Reader
@@ -120,7 +120,7 @@ class NovaConductorStore:
                     vm_states=[state.value for state in expected.vm_states],
                     task_states=[None if state is None else state.value for state in expected.task_states],
                 )
-            except Conflict as error:
+            except SaveConflict as error:
                 # An earlier one without a reply may have been carried out meanwhile.
                 await self._lost_race(uuid, changes, expected, error, is_sure=error.is_sure and not is_repeat)
 
@@ -162,7 +162,7 @@ class NovaConductorStore:
             raise StoreUnavailable(f"cannot {doing}: nova-conductor does not answer") from error
 
     async def _lost_race(
-        self, uuid: str, changes: Changes, expected: Expected, refusal: Conflict, *, is_sure: bool
+        self, uuid: str, changes: Changes, expected: Expected, refusal: SaveConflict, *, is_sure: bool
     ) -> None:
         """Raise ``StateConflict`` with the current states, unless an earlier attempt of ours wrote them."""
         record = await self._found(uuid, "save")
@@ -195,7 +195,7 @@ class NovaConductorStore:
                 try:
                     number = self._reader.numbers[record.uuid]
                     await self._conductor.destroy_instance(record.uuid, number=number, host=record.host)
-                except Conflict as error:
+                except SaveConflict as error:
                     await self._found(record.uuid, "destroy")
                     raise StateConflict(f"cannot destroy instance {uuid}: its host was another one") from error
                 except RecordNotFound:

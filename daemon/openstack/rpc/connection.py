@@ -29,7 +29,7 @@ from bringup.daemon.errors import chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.rpc.envelope import Reply, ReplyTo, message, parse_reply
 from bringup.daemon.openstack.rpc.errors import NoListener, RpcUnavailable, Unanswered, Unreadable
-from bringup.daemon.openstack.rpc.transport_url import Broker, Endpoint
+from bringup.daemon.openstack.rpc.transport_url import Broker, BrokerAddress
 
 log = get_logger()
 
@@ -47,7 +47,7 @@ LOST = (*CONNECTION_EXCEPTIONS, TimeoutError)
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class _PendingCall:
     """A call without a reply so far."""
 
     answer: Reply | None = None
@@ -66,14 +66,14 @@ class BrokerConnection:
         self.where = where
         """The broker's host and port."""
         self._replies = f"reply_bringup_{uuid4().hex}"
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, _PendingCall] = {}
         self._exchange: AbstractExchange
         self._channel: AbstractChannel
         self.is_lost = False
         connection.close_callbacks.add(self._closed)
 
     @classmethod
-    async def open(cls, broker: Broker, endpoint: Endpoint, context: ssl.SSLContext | None) -> "BrokerConnection":
+    async def open(cls, broker: Broker, endpoint: BrokerAddress, context: ssl.SSLContext | None) -> "BrokerConnection":
         """Connect to one of the broker's hosts.
 
         :raises RpcUnavailable: it does not respond, or refuses this user.
@@ -167,14 +167,14 @@ class BrokerConnection:
         """
         reply_to = ReplyTo(queue=self._replies, message_id=uuid4().hex, alive_every_s=ALIVE_EVERY_S)
         body = message(method, arguments, version=version, unique_id=uuid4().hex, reply_to=reply_to)
-        waiting = self._waiting[reply_to.message_id] = _Waiting()
+        waiting = self._waiting[reply_to.message_id] = _PendingCall()
         try:
             await self._publish(self._exchange, topic, body, expires_after_s=max(min(silence_s, left_s), LEAST_S))
             return await self._answer_of(waiting, method, silence_s)
         finally:
             del self._waiting[reply_to.message_id]
 
-    async def _answer_of(self, waiting: _Waiting, method: str, silence_s: float) -> Reply:
+    async def _answer_of(self, waiting: _PendingCall, method: str, silence_s: float) -> Reply:
         while waiting.answer is None:
             if self.is_lost:
                 raise Unanswered(f"the connection to RabbitMQ at {self.where} was lost before {method} was answered")

@@ -24,7 +24,7 @@ FORM = "rabbit://USER:PASSWORD@HOST:PORT/VIRTUAL_HOST"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class BrokerAddress:
     """One of the broker's hosts."""
 
     host: str
@@ -46,7 +46,7 @@ TRUST = Trust(ca_name="messaging.ca_file", cert_name="messaging.cert_file", key_
 class Broker:
     """RabbitMQ, a single host or a cluster."""
 
-    endpoints: tuple[Endpoint, ...]
+    endpoints: tuple[BrokerAddress, ...]
     virtual_host: str = "/"
     tls: Trust | None = None
     exchange: str = "nova"
@@ -87,7 +87,7 @@ def parse_transport_url(text: str, options: Mapping[str, str | None] | None = No
     )
 
 
-def _endpoints(parts: SplitResult) -> tuple[Endpoint, ...]:
+def _endpoints(parts: SplitResult) -> tuple[BrokerAddress, ...]:
     hosts = [host for host in parts.netloc.split(",") if host] or ["localhost"]
     with_login = [host for host in hosts if "@" in host]
     if with_login and len(with_login) != len(hosts):
@@ -95,7 +95,7 @@ def _endpoints(parts: SplitResult) -> tuple[Endpoint, ...]:
     return tuple(map(_endpoint, hosts))
 
 
-def _endpoint(text: str) -> Endpoint:
+def _endpoint(text: str) -> BrokerAddress:
     login, separator, address = text.rpartition("@")
     username, _, password = login.partition(":") if separator else (GUEST, "", GUEST)
     try:
@@ -105,7 +105,7 @@ def _endpoint(text: str) -> Endpoint:
         host, port = None, None
     if not host or port == 0 or where.path or not username:
         raise ValueError(f"has a host that cannot be read; each must be USER:PASSWORD@HOST:PORT, as in {FORM}")
-    return Endpoint(host=host, port=port or PORT, username=unquote(username), password=unquote(password))
+    return BrokerAddress(host=host, port=port or PORT, username=unquote(username), password=unquote(password))
 
 
 def _tls(options: Mapping[str, str | None]) -> Trust | None:

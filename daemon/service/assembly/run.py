@@ -33,7 +33,7 @@ def given_by(settings: Settings) -> Given:
     return given(host=host.name, node_uuid=host.node_uuid, machine_id=host.machine_id)
 
 
-def this_boot(settings: Settings) -> boots.Boot:
+def this_boot(settings: Settings) -> boots.CurrentBoot:
     """Find out which boot it is.
 
     :raises SettingsError: there is no id to read.
@@ -50,7 +50,7 @@ def boot_id(settings: Settings) -> str:
     return this_boot(settings).boot_id
 
 
-def alive(settings: Settings, boot: boots.Boot | None = None) -> Alive:
+def alive(settings: Settings, boot: boots.CurrentBoot | None = None) -> Alive:
     """Give where it is noted that this host is up.
 
     :raises SettingsError: there is no boot id to read.

@@ -32,7 +32,7 @@ NAMES_ONLY = ("Region ", "Cloud ", "Configuration file ", "interface should be "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class CloudEntry:
     """What is said of one cloud."""
 
     name: str
@@ -54,7 +54,7 @@ def is_in(environment: Mapping[str, str]) -> bool:
     return bool(environment.get("OS_CLOUD") or environment.get("OS_AUTH_URL"))
 
 
-def read(cloud: str | None, *, region: str | None = None) -> Found:
+def read(cloud: str | None, *, region: str | None = None) -> CloudEntry:
     """Read what is said of a cloud, in this region where it has several; None: the one of the environment.
 
     :raises SettingsError: it is not there, or cannot be read.
@@ -72,7 +72,7 @@ def read(cloud: str | None, *, region: str | None = None) -> Found:
             raise SettingsError([f"{_setting(cloud)}: clouds.yaml or secure.yaml cannot be read ({kind})"]) from None
 
 
-def _found(config: Any) -> Found:
+def _found(config: Any) -> CloudEntry:
     verify, cert = config.get_requests_verify_args()
     if verify is False:
         right = "certificates are always verified here; set cacert to the CA"
@@ -92,7 +92,7 @@ def _found(config: Any) -> Found:
     }
     checked = {key: None if value is None else _text(config.name, key, value) for key, value in texts.items()}
     several = (interfaces,) if isinstance(interfaces, str) else tuple(interfaces)
-    return Found(
+    return CloudEntry(
         name=config.name,
         options={**options, "auth_type": checked["auth_type"]},
         region=checked["region_name"] or None,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.values import ADDRESS, web_address
-from bringup.placement.credentials import ApplicationCredential, GivenToken, Identity, Method, Named, Password
+from bringup.placement.credentials import ApplicationCredential, GivenToken, Login, Method, Named, Password
 
 Options = Mapping[str, str | None]
 """By keystoneauth's names: ``auth_url``, ``username``, ``user_domain_name``...  What is empty is not given."""
@@ -69,7 +69,7 @@ OTHER_AUTH_TYPES = frozenset(
 """What else keystoneauth has."""
 
 
-def identity_of(options: Options, *, named: Callable[[str], str]) -> Identity:
+def identity_of(options: Options, *, named: Callable[[str], str]) -> Login:
     """Put it together; ``named`` says how a key is called where the operator wrote it.
 
     :raises SettingsError: something is missing.
@@ -103,7 +103,7 @@ def identity_of(options: Options, *, named: Callable[[str], str]) -> Identity:
             problems.append(f"{keys}: one of them is needed, or the token is of no use")
     if problems:
         raise SettingsError(problems)
-    return Identity(auth_url=auth_url, method=method, project=project, system=system)
+    return Login(auth_url=auth_url, method=method, project=project, system=system)
 
 
 def _auth_url(url: str, *, named: Callable[[str], str], problems: list[str]) -> str:

@@ -59,7 +59,7 @@ OPTIONS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class ConfSection:
     """What a section says."""
 
     section: str
@@ -75,7 +75,7 @@ class Found:
         return f"[{self.section if key in NEAR else self.auth_section}] {key}"
 
 
-def read(paths: Sequence[Path]) -> Found:
+def read(paths: Sequence[Path]) -> ConfSection:
     """Read the section of Placement.
 
     :raises SettingsError: a file cannot be read, or no section has credentials.
@@ -151,7 +151,7 @@ def _named(paths: Sequence[Path]) -> str:
     return ", ".join(map(str, paths))
 
 
-def _read(config: "ConfigOpts", section: str) -> Found:
+def _read(config: "ConfigOpts", section: str) -> ConfSection:
     from oslo_config import cfg
 
     auth_section = _text(config, "auth_section", section) or section
@@ -160,7 +160,7 @@ def _read(config: "ConfigOpts", section: str) -> Found:
         for name in OPTIONS:
             config.register_opt(_option(name, group), group)
     interfaces = value_of(config, cfg.ListOpt("valid_interfaces", default=[]), section)
-    return Found(
+    return ConfSection(
         section=section,
         auth_section=auth_section,
         options={name: _text(config, name, section if name in NEAR else auth_section) for name in OPTIONS},

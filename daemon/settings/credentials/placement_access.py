@@ -16,7 +16,7 @@ from bringup.daemon.settings.credentials.keystone_identity import Options, ident
 from bringup.daemon.settings.model import keys_of
 from bringup.daemon.settings.values import ADDRESS, web_address
 from bringup.placement.auth import NoAuth
-from bringup.placement.catalogue import Wanted
+from bringup.placement.catalogue import WantedEndpoint
 from bringup.placement.errors import NotUnderstood
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.tls import Trust, context
@@ -37,7 +37,7 @@ class Access:
     url: str | None
     """None: it is in the catalogue."""
     auth: httpx.Auth | None
-    wanted: Wanted
+    wanted: WantedEndpoint
     trust: Trust = SYSTEM
 
 
@@ -178,7 +178,7 @@ def _with_own(
     return Access(
         url=url,
         auth=auth,
-        wanted=Wanted(
+        wanted=WantedEndpoint(
             interfaces=placement.interfaces if set_here or not interfaces else tuple(interfaces),
             region=placement.region or region or None,
             allow_http=placement.allow_http_endpoint,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bringup.daemon.settings.pci.problems import Problems
+from bringup.daemon.settings.pci.problems import PciProblems
 
 ANY = "*"
 LARGEST = {"domain": 0xFFFF, "bus": 0xFF, "slot": 0x1F, "function": 0x7}
@@ -90,7 +90,7 @@ class RegexAddress:
         return (self.domain, self.bus, self.slot, self.function)
 
 
-def parse_address(value: Any, problems: Problems) -> AddressPattern:
+def parse_address(value: Any, problems: PciProblems) -> AddressPattern:
     """Read what stands under ``address``; what is wrong goes to ``problems``.
 
     As in Nova an empty value of any type (``""``, ``{}``, ``null``, ``0``) is the same as none: every address.
@@ -119,7 +119,7 @@ def parse_hexadecimal(text: str, *, digits: int, largest: int) -> str | None:
     return f"{number:0{digits}x}" if number <= largest else None
 
 
-def _glob(text: str, problems: Problems) -> GlobAddress:
+def _glob(text: str, problems: PciProblems) -> GlobAddress:
     place, _, function = text.partition(".")
     fields = place.split(":")
     if len(fields) > len(DIGITS) - 1:
@@ -132,7 +132,7 @@ def _glob(text: str, problems: Problems) -> GlobAddress:
     return GlobAddress(*(_glob_part(part, value, problems) for part, value in zip(DIGITS, written, strict=True)))
 
 
-def _glob_part(part: str, value: str, problems: Problems) -> str:
+def _glob_part(part: str, value: str, problems: PciProblems) -> str:
     number = parse_hexadecimal(value, digits=DIGITS[part], largest=LARGEST[part])
     if number is None:
         with problems.inside(f".{part}"):
@@ -140,7 +140,7 @@ def _glob_part(part: str, value: str, problems: Problems) -> str:
     return number or ANY
 
 
-def _regex(part: str, value: Any, problems: Problems) -> re.Pattern[str]:
+def _regex(part: str, value: Any, problems: PciProblems) -> re.Pattern[str]:
     with problems.inside(f".{part}"):
         if not isinstance(value, str):
             problems.add(value, right="a string with a regular expression")

@@ -32,7 +32,7 @@ class InvalidDeviceSpec(ValueError):
         self.problems = problems
 
 
-class Problems:
+class PciProblems:
     """Gathers the wrong fields of one entry, so that all are reported in one go."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from bringup.daemon.settings.pci.address import (
     parse_address,
     parse_hexadecimal,
 )
-from bringup.daemon.settings.pci.problems import FieldProblem, InvalidDeviceSpec, Problems
+from bringup.daemon.settings.pci.problems import FieldProblem, InvalidDeviceSpec, PciProblems
 
 __all__ = ["DeviceSpec", "FieldProblem", "InvalidDeviceSpec", "PciDevice", "parse_device_spec"]
 
@@ -94,7 +94,7 @@ def parse_device_spec(entry: Any) -> tuple[DeviceSpec, ...]:
 
     Raises ``InvalidDeviceSpec`` with every wrong field of the entry.
     """
-    problems = Problems()
+    problems = PciProblems()
     tables = _tables(entry, problems)
     problems.raise_if_any()
     specs = tuple(_spec(path, table, problems) for path, table in tables)
@@ -102,7 +102,7 @@ def parse_device_spec(entry: Any) -> tuple[DeviceSpec, ...]:
     return specs
 
 
-def _tables(entry: Any, problems: Problems) -> list[tuple[str, Mapping[str, Any]]]:
+def _tables(entry: Any, problems: PciProblems) -> list[tuple[str, Mapping[str, Any]]]:
     """Give the tables of an entry, each with its path in it."""
     found = entry
     if isinstance(entry, str):
@@ -123,7 +123,7 @@ def _tables(entry: Any, problems: Problems) -> list[tuple[str, Mapping[str, Any]
     return [(f"[{index}]", table) for index, table in enumerate(found)]
 
 
-def _spec(path: str, table: Mapping[str, Any], problems: Problems) -> DeviceSpec:
+def _spec(path: str, table: Mapping[str, Any], problems: PciProblems) -> DeviceSpec:
     with problems.inside(path):
         # Nova strips the one and not the other; it shows only in " * ".
         vendor_id = _identifier("vendor_id", table, problems, strip=True)
@@ -146,7 +146,7 @@ def _spec(path: str, table: Mapping[str, Any], problems: Problems) -> DeviceSpec
     )
 
 
-def _identifier(name: str, table: Mapping[str, Any], problems: Problems, *, strip: bool) -> str:
+def _identifier(name: str, table: Mapping[str, Any], problems: PciProblems, *, strip: bool) -> str:
     value = table.get(name, ANY)
     number = None
     if isinstance(value, str):

@@ -8,7 +8,7 @@ import anyio
 
 from bringup.daemon import closing
 from bringup.daemon.status.endpoint.mirror import beginning, line
-from bringup.daemon.status.endpoint.source import Source
+from bringup.daemon.status.endpoint.source import StatusSource
 from bringup.daemon.status.endpoint.unconfined import Lacking
 from bringup.daemon.storage.outbox.base import Pending
 
@@ -75,7 +75,7 @@ class Channel:
 class Channels:
     """The channels to all of them: each is told everything."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: StatusSource) -> None:
         """Tell of a source."""
         self.source = source
         self.ends_at: float | None = None

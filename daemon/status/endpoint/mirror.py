@@ -19,7 +19,7 @@ from anyio.abc import ByteReceiveStream
 from bringup.daemon.errors import BringupError
 from bringup.daemon.status.endpoint.event_feed import Feed
 from bringup.daemon.status.endpoint.recorder import Recorder
-from bringup.daemon.status.endpoint.source import FilterState, Source
+from bringup.daemon.status.endpoint.source import FilterState, StatusSource
 from bringup.daemon.storage.outbox.base import Pending
 from bringup.drivers.capacity import Capacity
 
@@ -59,7 +59,7 @@ async def lines_of(
             await anyio.sleep(max(len(piece) / a_second, PIECE_S))
 
 
-def beginning(source: Source, host_names: tuple[str, ...], words: tuple[str, ...]) -> list[str]:
+def beginning(source: StatusSource, host_names: tuple[str, ...], words: tuple[str, ...]) -> list[str]:
     """Tell all that is known, but the state; to a process that knows nothing."""
     recorder = source.recorder
     hello = {
@@ -83,7 +83,7 @@ def open_files() -> int | None:
     return None
 
 
-def state(source: Source, pending: Pending) -> str:
+def state(source: StatusSource, pending: Pending) -> str:
     """Tell what changes all the time."""
     filtered = source.filter
     return line(
@@ -119,7 +119,7 @@ class Mirror:
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        self.source: Source | None = None
+        self.source: StatusSource | None = None
         self.host_names: tuple[str, ...] = ()
         self.words: tuple[str, ...] = ()
         self.known = anyio.Event()
@@ -146,7 +146,7 @@ class Mirror:
             case _ if self.source is not None:
                 self._take(self.source, word, told)
 
-    def _take(self, source: Source, word: str, told: list[Any]) -> None:
+    def _take(self, source: StatusSource, word: str, told: list[Any]) -> None:
         recorder = source.recorder
         match word:
             case "bar":
@@ -167,7 +167,7 @@ class Mirror:
                 self._take_state(source, told[0])
                 self.known.set()
 
-    def _made(self, told: Mapping[str, Any]) -> Source:
+    def _made(self, told: Mapping[str, Any]) -> StatusSource:
         self.host_names, self.words = tuple(told["host_names"]), tuple(told["words"])
         recorder = Recorder(lambda: datetime.fromisoformat(told["started_at"]))
         recorder.feed = Feed(told["epoch"], number=told["number"])
@@ -175,7 +175,7 @@ class Mirror:
         async def reports() -> Pending:
             return self._pending
 
-        return Source(
+        return StatusSource(
             **{name: told[name] for name in CONSTANT},
             pid=told["pid"],
             capacity=Capacity(1),
@@ -185,7 +185,7 @@ class Mirror:
             hanging=lambda: self._hanging,
         )
 
-    def _take_state(self, source: Source, told: Mapping[str, Any]) -> None:
+    def _take_state(self, source: StatusSource, told: Mapping[str, Any]) -> None:
         for name in CHANGING:
             setattr(source, name, told[name])
         if told["staying"]:

@@ -55,7 +55,7 @@ async def _is_fresh() -> str | None:
 
 
 @dataclass(slots=True, kw_only=True)
-class Source:
+class StatusSource:
     """Where the answers come from; the service sets what changes."""
 
     host: str

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from bringup.daemon.errors import BringupError, chain_of
-from bringup.daemon.status.endpoint.source import Source, Word
+from bringup.daemon.status.endpoint.source import StatusSource, Word
 from bringup.daemon.status.listener import documents, metrics
 from bringup.daemon.status.listener.page import page
 from bringup.daemon.status.listener.request_guard import Guarding
@@ -30,7 +30,7 @@ BODY_S = 10.0
 
 
 def make_app(
-    source: Source,
+    source: StatusSource,
     *,
     release: Word | None = None,
     retry: Word | None = None,
@@ -62,7 +62,7 @@ def make_app(
 class _Answers:
     """Answers that are made of the source."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: StatusSource) -> None:
         self._source = source
 
     async def livez(self, _request: Request) -> Response:

@@ -114,7 +114,7 @@ def _let_read(libc: ctypes.CDLL, ruleset: int, path: str) -> None:
         os.close(descriptor)
 
 
-def machine() -> system_calls.Machine:
+def machine() -> system_calls.Architecture:
     """Give this one.
 
     :raises OSError: its system calls are not listed.

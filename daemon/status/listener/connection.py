@@ -19,7 +19,7 @@ KEPT = frozenset({"/events", "/release", "/retry"})
 """Answers that have limits of their own: places for listeners, deadlines of the body and of what is done."""
 
 
-class Connection(H11Protocol):
+class HttpConnection(H11Protocol):
     """One connection."""
 
     def __init__(self, config: Config, state: "ServerState", loop: Any, places: Places) -> None:

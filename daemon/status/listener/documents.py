@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bringup.daemon.decisions.outcomes import Did, Kind
-from bringup.daemon.status.endpoint.source import Source, State
+from bringup.daemon.status.endpoint.source import State, StatusSource
 from bringup.daemon.status.snapshot import ALSO_OUTCOMES, Snapshot, counts_line, headline
 from bringup.daemon.status.timeline import FAILED_COLOUR, GROUPS, NEEDS_ATTENTION, OTHER, WARNING
 from bringup.daemon.storage.outbox.base import Pending
@@ -20,7 +20,7 @@ LOST = (Did.DESTROYED, Did.DELETED, Did.SET_TO_ERROR, Did.UNKNOWN)
 UNKNOWN = "–"  # noqa: RUF001 - the dash is meant
 
 
-def status(source: Source, pending: Pending) -> dict[str, Any]:
+def status(source: StatusSource, pending: Pending) -> dict[str, Any]:
     """Give the whole answer."""
     snapshot, recorder = source.progress.snapshot(), source.recorder
     urgent = list(recorder.urgent.values())
@@ -44,7 +44,7 @@ def status(source: Source, pending: Pending) -> dict[str, Any]:
     }
 
 
-def head(source: Source, snapshot: Snapshot) -> dict[str, Any]:
+def head(source: StatusSource, snapshot: Snapshot) -> dict[str, Any]:
     """Give what changes all the time: it is also the ``progress`` of the events."""
     return {
         "host": source.host,
@@ -79,12 +79,12 @@ def head(source: Source, snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _state_text(source: Source, snapshot: Snapshot) -> str:
+def _state_text(source: StatusSource, snapshot: Snapshot) -> str:
     state = source.state()
     return f"{state.value} {source.percent(snapshot)} %" if state is State.INITIALIZING else state.value
 
 
-def tiles(source: Source, snapshot: Snapshot) -> list[dict[str, str]]:
+def tiles(source: StatusSource, snapshot: Snapshot) -> list[dict[str, str]]:
     """Return what the page shows of the run in large type: texts, and what a number other than 0 means."""
     progress, counts = source.progress, snapshot.counts
     if progress.ended is not None:
@@ -113,7 +113,7 @@ def _mood(did: Did) -> str:
     return "warn" if did in LOST else ""
 
 
-def _run(source: Source, snapshot: Snapshot) -> Mapping[str, Any] | None:
+def _run(source: StatusSource, snapshot: Snapshot) -> Mapping[str, Any] | None:
     if snapshot.run_id is None:
         return None
     progress = source.progress
@@ -131,7 +131,7 @@ def _run(source: Source, snapshot: Snapshot) -> Mapping[str, Any] | None:
     }
 
 
-def phases(source: Source) -> list[dict[str, Any]]:
+def phases(source: StatusSource) -> list[dict[str, Any]]:
     """Give every phase with the seconds since the start at which it began and ended."""
     known = [(name, source.recorder.seconds(began)) for name, began in source.progress.phases]
     ends: list[float | None] = [began for _, began in known[1:]]
@@ -142,7 +142,7 @@ def phases(source: Source) -> list[dict[str, Any]]:
     ]
 
 
-def timeline_head(source: Source) -> dict[str, Any]:
+def timeline_head(source: StatusSource) -> dict[str, Any]:
     """Give what stands before the bars of a timeline."""
     snapshot = source.progress.snapshot()
     return {
@@ -168,11 +168,11 @@ def timeline_head(source: Source) -> dict[str, Any]:
     }
 
 
-def _seconds(source: Source, at: float | None) -> float | None:
+def _seconds(source: StatusSource, at: float | None) -> float | None:
     return None if at is None else source.recorder.seconds(at)
 
 
-def _text_of(source: Source, at: float) -> str:
+def _text_of(source: StatusSource, at: float) -> str:
     return _written(source.recorder.started_at + timedelta(seconds=source.recorder.seconds(at)))
 
 

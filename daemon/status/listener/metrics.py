@@ -11,7 +11,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from bringup.daemon.status.endpoint.histograms import Histogram
-from bringup.daemon.status.endpoint.source import Source, State
+from bringup.daemon.status.endpoint.source import State, StatusSource
 from bringup.daemon.status.listener.documents import phases
 from bringup.daemon.status.snapshot import Snapshot
 from bringup.daemon.storage.outbox.base import Pending
@@ -21,7 +21,7 @@ __all__ = ["CONTENT_TYPE_LATEST", "text_of"]
 OPEN_FILES = "process_open_fds"
 
 
-def text_of(source: Source, pending: Pending) -> bytes:
+def text_of(source: StatusSource, pending: Pending) -> bytes:
     """Write the exposition."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(source, pending))
@@ -32,7 +32,7 @@ def text_of(source: Source, pending: Pending) -> bytes:
 class _Process(Collector):
     """Of the daemon, which is another process than the one that answers: how much it has open is told, not seen."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: StatusSource) -> None:
         self._source = source
         self._seen = ProcessCollector(registry=None, pid=lambda: source.pid or "self")
 
@@ -45,7 +45,7 @@ class _Process(Collector):
 
 
 class _Families(Collector):
-    def __init__(self, source: Source, pending: Pending) -> None:
+    def __init__(self, source: StatusSource, pending: Pending) -> None:
         self._source, self._pending = source, pending
 
     def collect(self) -> Iterator[Metric]:
@@ -87,7 +87,7 @@ class _Families(Collector):
         yield dropped
 
 
-def _of_run(source: Source, snapshot: Snapshot) -> Iterator[Metric]:
+def _of_run(source: StatusSource, snapshot: Snapshot) -> Iterator[Metric]:
     recorder = source.recorder
     took = {each["phase"]: (each["ended_s"] or recorder.at_s()) - each["began_s"] for each in phases(source)}
     yield _labelled("bringup_phase_duration_seconds", "How long each phase of the start took so far.", "phase", took)
@@ -110,7 +110,7 @@ def _of_run(source: Source, snapshot: Snapshot) -> Iterator[Metric]:
         yield _gauge("bringup_run_duration_seconds", "How long the run took.", ended_s - began_s)
 
 
-def _of_slots(source: Source, snapshot: Snapshot) -> Iterator[Metric]:
+def _of_slots(source: StatusSource, snapshot: Snapshot) -> Iterator[Metric]:
     yield _gauge("bringup_queue_instances", "Instances that wait for a slot.", snapshot.waiting)
     yield _gauge("bringup_slots", "How many instances are worked on at once at most.", source.slots)
     yield _gauge("bringup_slots_busy", "How many are being worked on.", len(snapshot.running))
@@ -128,7 +128,7 @@ def _of_reports(pending: Pending) -> Iterator[Metric]:
     yield retries
 
 
-def _of_filter(source: Source) -> Iterator[Metric]:
+def _of_filter(source: StatusSource) -> Iterator[Metric]:
     put_back = CounterMetricFamily(
         "bringup_packet_filter_put_back", "Rules of guests that somebody else had taken away or changed, put back."
     )

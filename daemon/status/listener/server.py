@@ -98,9 +98,9 @@ def _make_server(
 ) -> "Server":
     from uvicorn import Config, Server
 
-    from bringup.daemon.status.listener.connection import Connection
+    from bringup.daemon.status.listener.connection import HttpConnection
 
-    class Guest(Server):
+    class GuestServer(Server):
         """A server in somebody else's process."""
 
         @contextmanager
@@ -112,8 +112,8 @@ def _make_server(
             """Accept until it is told to end: uvicorn would look ten times a second, for as long as it lives."""
             loop: Any = current_token().native_token
 
-            def connection() -> Connection:
-                return Connection(config, self.server_state, loop, places)
+            def connection() -> HttpConnection:
+                return HttpConnection(config, self.server_state, loop, places)
 
             async def take(accepted: socket.socket) -> None:
                 await loop.connect_accepted_socket(connection, accepted)
@@ -130,7 +130,7 @@ def _make_server(
     config = Config(
         make_app(),
         loop="none",
-        http=Connection,
+        http=HttpConnection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -144,7 +144,7 @@ def _make_server(
         h11_max_incomplete_event_size=HEADER_BYTES,
     )
     config.load()
-    return Guest(config)
+    return GuestServer(config)
 
 
 def _take_logs(names: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from bringup.daemon.status.endpoint.event_feed import TooManyListeners, encoded
-from bringup.daemon.status.endpoint.source import Source, State
+from bringup.daemon.status.endpoint.source import State, StatusSource
 from bringup.daemon.status.listener import documents
 
 SEND_S = 30.0
@@ -26,7 +26,7 @@ class _Pieces:
 
     media_type: str
 
-    def __init__(self, source: Source, *, send_s: float) -> None:
+    def __init__(self, source: StatusSource, *, send_s: float) -> None:
         self._source = source
         self._send_s = send_s
 

@@ -23,7 +23,7 @@ UNKNOWN: Final[Step] = (RETURN, 0, 0, ERRNO | ENOSYS)
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class Architecture:
     """One that the numbers of calls are known of."""
 
     audit: int
@@ -31,7 +31,7 @@ class Machine:
     column: int
 
 
-MACHINES: Final = {"x86_64": Machine(0xC000003E, 0), "aarch64": Machine(0xC00000B7, 1)}
+MACHINES: Final = {"x86_64": Architecture(0xC000003E, 0), "aarch64": Architecture(0xC00000B7, 1)}
 
 
 def one_of(argument: int, *values: int) -> list[Step]:
@@ -169,7 +169,7 @@ BOUND: Final[Sequence[tuple[str, int | None, int | None, Sequence[Step]]]] = (
 """Allowed where their arguments are these."""
 
 
-def program(machine: Machine) -> bytes:
+def program(machine: Architecture) -> bytes:
     """Give the program for a machine."""
     steps: list[Step] = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, machine.audit), REFUSE, (LOAD, 0, 0, NUMBER)]
     for _, *numbers in FREE:
@@ -183,14 +183,14 @@ def program(machine: Machine) -> bytes:
     return assembled([*steps, UNKNOWN])
 
 
-def without_threads(machine: Machine) -> bytes:
+def without_threads(machine: Architecture) -> bytes:
     """Give one that refuses to begin a thread, and decides nothing else."""
     numbers = (number_of("clone", machine), CLONE3)
     refused = [step for number in numbers for step in ((EQUAL, 0, 1, number), REFUSE)]
     return assembled([(LOAD, 0, 0, NUMBER), *refused, ALLOW])
 
 
-def number_of(name: str, machine: Machine) -> int:
+def number_of(name: str, machine: Architecture) -> int:
     """Give the number of a call that every machine has."""
     [number] = [numbers[machine.column] for other, *numbers in (*FREE, *(each[:3] for each in BOUND)) if other == name]
     if number is None:

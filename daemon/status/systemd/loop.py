@@ -10,7 +10,7 @@ from bringup.daemon.liveness import Vitals
 from bringup.daemon.logs import get_logger
 from bringup.daemon.status.snapshot import Snapshot
 from bringup.daemon.status.systemd import messages
-from bringup.daemon.status.systemd.messages import SIGNS, Moment, Rules, Told
+from bringup.daemon.status.systemd.messages import SIGNS, ManagerState, Moment, Rules
 from bringup.daemon.status.systemd.notifier import Notifier
 
 log = get_logger()
@@ -36,7 +36,7 @@ class Teller:
         self._vitals = vitals
         self._rules = rules
         self._clock = clock
-        self._told = Told()
+        self._told = ManagerState()
         self._is_back = False
         self._is_stopping = False
         self._stuck: str | None = None
@@ -99,5 +99,5 @@ class Teller:
             yield
         finally:
             # Ready is said again, with whatever status there is now.
-            self._told = Told()
+            self._told = ManagerState()
             self.tell_now()

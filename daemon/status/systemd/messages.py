@@ -53,7 +53,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class ManagerState:
     """What the manager has been told."""
 
     is_ready: bool = False
@@ -62,7 +62,7 @@ class Told:
     status: str = ""
 
 
-def due(moment: Moment, told: Told, rules: Rules) -> tuple[tuple[str, ...], Told]:
+def due(moment: Moment, told: ManagerState, rules: Rules) -> tuple[tuple[str, ...], ManagerState]:
     """Give the lines to send now, if any, and what is told once they have been taken."""
     lines: list[str] = []
     is_ready = told.is_ready or moment.is_back
@@ -80,7 +80,7 @@ def due(moment: Moment, told: Told, rules: Rules) -> tuple[tuple[str, ...], Told
     status = f"stuck: {stuck}" if stuck else status_text(moment.snapshot, is_ready=is_ready)
     if status != told.status:
         lines.append(status_line(status))
-    return tuple(lines), Told(is_ready=is_ready, extended_at=extended_at, sign_at=sign_at, status=status)
+    return tuple(lines), ManagerState(is_ready=is_ready, extended_at=extended_at, sign_at=sign_at, status=status)
 
 
 def why_stuck(moment: Moment, rules: Rules) -> str | None:

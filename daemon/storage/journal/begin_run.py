@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import NewRun, Past
-from bringup.daemon.storage.journal.queries import Boot, boot_of
+from bringup.daemon.storage.journal.queries import BootRow, boot_of
 from bringup.daemon.storage.journal.rows import text_of
 from bringup.daemon.storage.journal.schema import RUNNING, STOPPED
 
@@ -44,7 +44,7 @@ def begin(database: sqlite3.Connection, run: NewRun, *, lost: Callable[..., bool
     return past, cursor.lastrowid or 0
 
 
-def known_to(database: sqlite3.Connection, run_id: str, host: str, boot: Boot) -> tuple[Past, int | None]:
+def known_to(database: sqlite3.Connection, run_id: str, host: str, boot: BootRow) -> tuple[Past, int | None]:
     """Return what a run of this id that begins on ``boot`` knows, and the number of the run that it continues.
 
     It continues the last one if that was interrupted on the same boot and host; None: it continues none.
@@ -83,7 +83,7 @@ def begin_again(database: sqlite3.Connection, run: NewRun, past: Past, number: i
     )
 
 
-def _write_boot(database: sqlite3.Connection, run: NewRun, *, memory_lost: bool) -> Boot:
+def _write_boot(database: sqlite3.Connection, run: NewRun, *, memory_lost: bool) -> BootRow:
     """Read the boot of a run; write it if this is its first one."""
     found = boot_of(database, run.boot_id)
     if found is not None:
@@ -93,7 +93,7 @@ def _write_boot(database: sqlite3.Connection, run: NewRun, *, memory_lost: bool)
         "INSERT INTO boots (boot_id, first_seen, last_seen, down_s, memory_lost) VALUES (?, ?, ?, ?, ?)",
         (run.boot_id, at, at, down_s, memory_lost),
     )
-    return Boot(cursor.lastrowid or 0, down_s, memory_lost)
+    return BootRow(cursor.lastrowid or 0, down_s, memory_lost)
 
 
 def delete_old_runs(database: sqlite3.Connection, run: NewRun, number: int, *, keep_runs: int, keep_days: int) -> None:

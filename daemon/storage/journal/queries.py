@@ -30,7 +30,7 @@ BOOTS_COUNTED = 16
 """Number of earlier boots that are read."""
 
 
-class Boot(NamedTuple):
+class BootRow(NamedTuple):
     """A row of ``boots``."""
 
     number: int
@@ -38,10 +38,10 @@ class Boot(NamedTuple):
     memory_lost: bool
 
 
-def boot_of(database: sqlite3.Connection, boot_id: str) -> Boot | None:
+def boot_of(database: sqlite3.Connection, boot_id: str) -> BootRow | None:
     """Read a boot; None if no run was started on it."""
     row = database.execute("SELECT number, down_s, memory_lost FROM boots WHERE boot_id = ?", (boot_id,)).fetchone()
-    return None if row is None else Boot(row[0], row[1], bool(row[2]))
+    return None if row is None else BootRow(row[0], row[1], bool(row[2]))
 
 
 def away_s(database: sqlite3.Connection, at: datetime) -> float | None:

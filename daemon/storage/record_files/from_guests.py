@@ -15,7 +15,7 @@ from bringup.daemon.storage.journal.queries import NotBack
 from bringup.daemon.storage.store.base import Records
 
 
-class DefinedGuest(Protocol):
+class KnownGuest(Protocol):
     """Attributes of a guest that a record is built from."""
 
     @property
@@ -55,7 +55,7 @@ SEEN_ON: Final = "bringup_seen_on_boot"
 """In system_metadata: the boot on which the guest matched its record."""
 
 
-def records_of(guests: Iterable[DefinedGuest], host: str, boot_id: str = "") -> Records:
+def records_of(guests: Iterable[KnownGuest], host: str, boot_id: str = "") -> Records:
     """Build a record of each guest of ``host``, as it is on this boot."""
     return Records(
         instances=tuple(

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.states import power_state, task_state, vm_state
-from bringup.daemon.storage.record_files.problems import Objects, PowerNumber, Problems, State, Text, Uuid, Word
+from bringup.daemon.storage.record_files.problems import Objects, PowerNumber, RecordProblems, State, Text, Uuid, Word
 from bringup.drivers.volume_identity import without_credentials
 
 _HINTS = {
@@ -54,7 +54,7 @@ class MigrationFields(BaseModel):
     dest_compute: Word | None = None
 
 
-def instance(data: Any, where: str, problems: Problems) -> Instance | None:
+def instance(data: Any, where: str, problems: RecordProblems) -> Instance | None:
     """Parse one of ``instances``; None if it is wrong."""
     try:
         found = InstanceFields.model_validate(data)
@@ -70,7 +70,7 @@ def instance(data: Any, where: str, problems: Problems) -> Instance | None:
     return Instance(**plain)
 
 
-def migration(data: Any, where: str, problems: Problems) -> Migration | None:
+def migration(data: Any, where: str, problems: RecordProblems) -> Migration | None:
     """Parse one of ``migrations``; None if it is wrong."""
     try:
         return Migration(**dict(MigrationFields.model_validate(data)))

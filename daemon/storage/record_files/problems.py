@@ -86,7 +86,7 @@ _WANTED = {
 }
 
 
-class Problems:
+class RecordProblems:
     """Sentences, each about one field of one record; of a file that is wrong throughout only the first."""
 
     def __init__(self, name: str) -> None:

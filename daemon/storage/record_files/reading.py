@@ -17,7 +17,7 @@ from bringup.daemon.storage.store.base import Records
 from bringup.daemon.text import short
 
 if TYPE_CHECKING:
-    from bringup.daemon.storage.record_files.problems import Problems
+    from bringup.daemon.storage.record_files.problems import RecordProblems
 
 LIST = "what openstack server list writes"
 LIMIT_BYTES = 64 * 1024 * 1024
@@ -31,20 +31,20 @@ def read_records(source: Path | bytes, *, host: str | None, limit_bytes: int = L
     :raises UsageError: the file cannot be read or a record is wrong; every wrong record is named.
     """
     # Pydantic is imported when records are read, not with this package.
-    from bringup.daemon.storage.record_files.problems import Problems  # noqa: PLC0415 - see above
+    from bringup.daemon.storage.record_files.problems import RecordProblems  # noqa: PLC0415 - see above
 
     name = "what was given" if isinstance(source, bytes) else str(source)
-    reading = _Reading(host, Problems(name))
+    reading = _ParsedFile(host, RecordProblems(name))
     for where, document in read_documents(source, name, limit_bytes=limit_bytes):
         reading.add(where, document)
     reading.problems.raise_if_any()
     return Records(instances=tuple(reading.instances), migrations=tuple(reading.migrations))
 
 
-class _Reading:
+class _ParsedFile:
     """Records that were read so far, and their problems."""
 
-    def __init__(self, host: str | None, problems: "Problems") -> None:
+    def __init__(self, host: str | None, problems: "RecordProblems") -> None:
         self._host = host
         self._seen: dict[str, str] = {}
         self._reported_list = False

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.states import power_state, task_state, vm_state
-from bringup.daemon.storage.record_files.problems import PowerNumber, Problems, State, Text, Uuid, Word
+from bringup.daemon.storage.record_files.problems import PowerNumber, RecordProblems, State, Text, Uuid, Word
 from bringup.daemon.storage.record_files.shapes import HOST
 
 _HOST = HOST
@@ -22,7 +22,7 @@ _HINTS = {"id": "the UUID of the server"} | dict.fromkeys(
 _NO_HOST = f".{_HOST} is missing: ask Nova as an administrator, or name the host with --host"
 
 
-class Address(BaseModel):
+class NetworkAddress(BaseModel):
     """One of a network's ``addresses``."""
 
     model_config = ConfigDict(strict=True)
@@ -33,7 +33,7 @@ class Address(BaseModel):
     mac: Text | None = Field(None, alias="OS-EXT-IPS-MAC:mac_addr")
 
 
-class Volume(BaseModel):
+class AttachedVolume(BaseModel):
     """One of ``os-extended-volumes:volumes_attached``."""
 
     model_config = ConfigDict(strict=True)
@@ -43,7 +43,7 @@ class Volume(BaseModel):
     delete_on_termination: bool | None = None
 
 
-class Server(BaseModel):
+class ServerDocument(BaseModel):
     """One of ``servers``; unused fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -60,12 +60,12 @@ class Server(BaseModel):
     user_id: Text | None = None
     flavor: dict[str, Any] = Field(default_factory=dict)
     metadata: dict[Text, Text] = Field(default_factory=dict)
-    addresses: dict[Text, list[Address]] = Field(default_factory=dict)
-    volumes: Annotated[list[Volume], Field(alias="os-extended-volumes:volumes_attached", default_factory=list)]
+    addresses: dict[Text, list[NetworkAddress]] = Field(default_factory=dict)
+    volumes: Annotated[list[AttachedVolume], Field(alias="os-extended-volumes:volumes_attached", default_factory=list)]
     terminated_at: Text | None = Field(None, alias="OS-SRV-USG:terminated_at")
 
 
-def instance(data: Any, where: str, problems: Problems, *, host: str | None) -> Instance | None:
+def instance(data: Any, where: str, problems: RecordProblems, *, host: str | None) -> Instance | None:
     """Parse one of ``servers``, of ``host`` if it names none; None if it is wrong."""
     if isinstance(data, dict) and data.get("status") == "UNKNOWN" and _STATES[0] not in data:
         missing = ", ".join(field for field in (*_STATES, _HOST) if field not in data)
@@ -74,7 +74,7 @@ def instance(data: Any, where: str, problems: Problems, *, host: str | None) -> 
         )
         return None
     try:
-        server = Server.model_validate(data)
+        server = ServerDocument.model_validate(data)
     except ValidationError as error:
         problems.add_invalid(where, error, _HINTS)
         server = None
@@ -86,7 +86,7 @@ def instance(data: Any, where: str, problems: Problems, *, host: str | None) -> 
     return None if server is None else _instance(server, server.host if names_host else host)
 
 
-def _instance(server: Server, host: str | None) -> Instance:
+def _instance(server: ServerDocument, host: str | None) -> Instance:
     return Instance(
         uuid=server.id,
         host=host,
@@ -106,7 +106,7 @@ def _instance(server: Server, host: str | None) -> Instance:
     )
 
 
-def _vifs(addresses: dict[str, list[Address]]) -> Iterable[dict[str, Any]]:
+def _vifs(addresses: dict[str, list[NetworkAddress]]) -> Iterable[dict[str, Any]]:
     """Yield VIFs in the shape of Nova's info cache; one per network and MAC address, without floating addresses."""
     for label, of_network in addresses.items():
         by_mac: dict[str | None, list[dict[str, Any]]] = {}
@@ -118,7 +118,7 @@ def _vifs(addresses: dict[str, list[Address]]) -> Iterable[dict[str, Any]]:
             yield {"address": mac, "network": {"label": label, "subnets": [{"ips": ips}]}}
 
 
-def _volume(volume: Volume) -> dict[str, Any]:
+def _volume(volume: AttachedVolume) -> dict[str, Any]:
     device: dict[str, Any] = {"source_type": "volume", "destination_type": "volume", "volume_id": volume.id}
     if volume.delete_on_termination is not None:
         device["delete_on_termination"] = volume.delete_on_termination

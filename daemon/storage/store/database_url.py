@@ -20,7 +20,7 @@ _LARGEST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class DatabaseServer:
     """Address of a server."""
 
     host: str
@@ -49,7 +49,7 @@ class DatabaseUrl:
     """Parts of such a URL."""
 
     user: str
-    endpoints: tuple[Endpoint, ...]
+    endpoints: tuple[DatabaseServer, ...]
     database: str
 
     @property
@@ -70,7 +70,7 @@ def parse_database_url(text: str) -> DatabaseUrl:
     return DatabaseUrl(user, tuple(_endpoint(each) for each in found["hosts"].split(",")), database)
 
 
-def _endpoint(text: str) -> Endpoint:
+def _endpoint(text: str) -> DatabaseServer:
     found = _HOST.fullmatch(text)
     if found is None:
         raise ValueError("no host")
@@ -78,13 +78,13 @@ def _endpoint(text: str) -> Endpoint:
     if not 1 <= port <= _LARGEST_PORT:
         raise ValueError("no port")
     if found["six"] is not None:
-        return Endpoint(str(ip_address(found["six"])), port)
+        return DatabaseServer(str(ip_address(found["six"])), port)
     host = _unquoted(found["name"])
     # A folder begins with a slash; in a name there is none, and nothing that libpq would parse as two hosts.
     # A name that begins with @ would be an abstract socket, which any user of this host may make.
     if ("/" in host) != host.startswith("/") or "," in host or "@" in host:
         raise ValueError("no host")
-    return Endpoint(host, port)
+    return DatabaseServer(host, port)
 
 
 def _unquoted(text: str) -> str:

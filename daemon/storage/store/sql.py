@@ -25,8 +25,8 @@ from bringup.daemon.storage.store.writes import (
     BeginStart,
     DestroyInstance,
     EndStart,
+    MigrationWrite,
     SaveInstance,
-    SaveMigration,
     Write,
     readable,
     write,
@@ -200,7 +200,7 @@ class SqlStore:
         :raises RecordNotFound: there is none.
         """
         _encodable(uuid, (status,))
-        await self._saves.submit(SaveMigration(uuid.lower(), status))
+        await self._saves.submit(MigrationWrite(uuid.lower(), status))
 
     async def begin_start(
         self,

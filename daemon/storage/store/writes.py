@@ -34,7 +34,7 @@ class DestroyInstance:
 
 
 @dataclass(frozen=True, slots=True)
-class SaveMigration:
+class MigrationWrite:
     """Write the status of a migration."""
 
     uuid: str
@@ -62,7 +62,7 @@ class EndStart:
     left_over: frozenset[tuple[str, str]] = frozenset()
 
 
-Write = SaveInstance | DestroyInstance | SaveMigration | BeginStart | EndStart
+Write = SaveInstance | DestroyInstance | MigrationWrite | BeginStart | EndStart
 
 _INSTANCE = schema.instances.c
 _SYSTEM_METADATA = schema.instance_system_metadata
@@ -129,8 +129,8 @@ class _Group:
 
     def __init__(self, connection: Connection, writes: Sequence[Write], now: float) -> None:
         self._connection = connection
-        instances = {one.uuid for one in writes if not isinstance(one, SaveMigration)}
-        migrations = {one.uuid for one in writes if isinstance(one, SaveMigration)}
+        instances = {one.uuid for one in writes if not isinstance(one, MigrationWrite)}
+        migrations = {one.uuid for one in writes if isinstance(one, MigrationWrite)}
         self._instances = {
             uuid: dict(zip((*_STATES, "host"), states, strict=True))
             for uuid, *states in self._locked(_LOCK_INSTANCES, instances)
@@ -147,7 +147,7 @@ class _Group:
 
     def carry_out(self, one: Write) -> StoreError | None:
         match one:
-            case SaveMigration(uuid, status):
+            case MigrationWrite(uuid, status):
                 if uuid not in self._migrations:
                     return RecordNotFound(f"cannot save migration {uuid}: there is no such record")
                 self._statuses[uuid] = status

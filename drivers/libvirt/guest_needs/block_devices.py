@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from bringup.drivers.libvirt.guest_needs.host import Found, Host
+from bringup.drivers.libvirt.guest_needs.host import HostFiles, PathTarget
 from bringup.drivers.libvirt.guest_needs.rules.disk_identity import MULTIPATH, Device
 from bringup.drivers.libvirt.guest_needs.rules.disk_names import SHORTEST, plain_identity
 
@@ -15,13 +15,13 @@ DESIGNATORS: Final = (2, 3, 8)
 _ADDRESS: Final = re.compile(r"\d+:\d+:\d+:(\d+)")
 
 
-def device_of(host: Host, found: Found) -> Device:
+def device_of(host: HostFiles, found: PathTarget) -> Device:
     """Read the identity of a block device."""
     number = 0 if found.status is None else found.status.st_rdev
     return _device(host, host.real(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))
 
 
-def dm_uuid_of(host: Host, name: str) -> str:
+def dm_uuid_of(host: HostFiles, name: str) -> str:
     """Return device-mapper's UUID of one of its names; "" if it has no such name."""
     for block in host.names_in("/sys/block"):
         if block.startswith("dm-") and host.text(f"/sys/block/{block}/dm/name") == name:
@@ -29,7 +29,7 @@ def dm_uuid_of(host: Host, name: str) -> str:
     return ""
 
 
-def _device(host: Host, folder: str, *, paths: bool = True) -> Device:
+def _device(host: HostFiles, folder: str, *, paths: bool = True) -> Device:
     whole = folder
     if host.exists(f"{folder}/partition"):
         # A partition is identified by its disk; the name must contain which partition it is.
@@ -52,7 +52,7 @@ def _device(host: Host, folder: str, *, paths: bool = True) -> Device:
     )
 
 
-def _wwns(host: Host, folder: str) -> Iterator[str]:
+def _wwns(host: HostFiles, folder: str) -> Iterator[str]:
     texts = [host.text(f"{folder}/device/wwid"), host.text(f"{folder}/wwid")]
     number = host.text(f"{folder}/dev")
     for line in host.text(f"/run/udev/data/b{number}").splitlines() if number else ():
@@ -80,7 +80,7 @@ def page_83(page: bytes) -> Iterator[str]:
             yield value.hex()
 
 
-def _targets(host: Host, folder: str) -> Iterator[tuple[str, int]]:
+def _targets(host: HostFiles, folder: str) -> Iterator[tuple[str, int]]:
     at = host.real(f"{folder}/device")
     parts = at.split("/")
     address = _ADDRESS.fullmatch(parts[-1])
@@ -98,14 +98,14 @@ def _targets(host: Host, folder: str) -> Iterator[tuple[str, int]]:
                 yield plain_identity(port), lun
 
 
-def _nqn(host: Host, folder: str) -> str:
+def _nqn(host: HostFiles, folder: str) -> str:
     for path in (f"{folder}/device/subsysnqn", f"{folder}/subsysnqn", f"{folder}/device/device/subsysnqn"):
         if found := host.text(path):
             return found
     return ""
 
 
-def _namespaces(host: Host, folder: str) -> Iterator[str]:
+def _namespaces(host: HostFiles, folder: str) -> Iterator[str]:
     for name in ("uuid", "nguid", "eui", "wwid"):
         identity = plain_identity(host.text(f"{folder}/{name}").replace(" ", ""))
         if len(identity) >= SHORTEST and identity.strip("0-"):

@@ -14,7 +14,7 @@ from bringup.drivers.libvirt.errors import CallTimedOut, NotSent
 from bringup.drivers.libvirt.guest_needs.devices import devices
 from bringup.drivers.libvirt.guest_needs.disks import disks, firmware_and_memory
 from bringup.drivers.libvirt.guest_needs.evidence import Evidence, LibvirtAnswers
-from bringup.drivers.libvirt.guest_needs.host import Host
+from bringup.drivers.libvirt.guest_needs.host import HostFiles
 from bringup.drivers.libvirt.guest_needs.queries import Queries
 from bringup.drivers.libvirt.guest_needs.rules.definition import Definition, SecretName
 from bringup.drivers.libvirt.guest_needs.rules.disk_identity import volumes_of
@@ -35,7 +35,7 @@ class NeedsCheck:
     """Checker of the needs of guests."""
 
     def __init__(
-        self, host: Host, instances_path: Path, *, deadline_s: float = DEADLINE_S, is_local: bool = True
+        self, host: HostFiles, instances_path: Path, *, deadline_s: float = DEADLINE_S, is_local: bool = True
     ) -> None:
         """Store the host to check and the deadline for one guest; Nova's mounts are beside ``instances_path``.
 
@@ -84,7 +84,7 @@ class NeedsCheck:
         # The managed save image has much the same as the definition.
         return tuple(dict.fromkeys(found))
 
-    def _verdicts(self, host: Host, answers: LibvirtAnswers, guest: Guest, made: frozenset[str]) -> list[Verdict]:
+    def _verdicts(self, host: HostFiles, answers: LibvirtAnswers, guest: Guest, made: frozenset[str]) -> list[Verdict]:
         expected = dict(host.expected_mounts())
         expected.update({folder: f"pool {name} of libvirt" for folder, name in answers.idle_pools.items()})
         evidence = Evidence(
@@ -132,7 +132,7 @@ class NeedsCheck:
 class _HostCheck:
     """One check of the host in a thread; where it hangs, no other check enters until it has ended."""
 
-    def __init__(self, host: Host, work: Callable[[], list[Verdict]]) -> None:
+    def __init__(self, host: HostFiles, work: Callable[[], list[Verdict]]) -> None:
         self._host = host
         self._work = work
         self._point = ""

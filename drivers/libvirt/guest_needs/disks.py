@@ -9,7 +9,7 @@ from bringup.drivers.libvirt.guest_needs.block_devices import device_of, dm_uuid
 from bringup.drivers.libvirt.guest_needs.devices import NOT_SEEN
 from bringup.drivers.libvirt.guest_needs.disk_servers import network_disk
 from bringup.drivers.libvirt.guest_needs.evidence import Evidence
-from bringup.drivers.libvirt.guest_needs.host import HIDDEN, Found
+from bringup.drivers.libvirt.guest_needs.host import HIDDEN, PathTarget
 from bringup.drivers.libvirt.guest_needs.rules.backing_files import read_header, source_of
 from bringup.drivers.libvirt.guest_needs.rules.definition import Disk, Source
 from bringup.drivers.libvirt.guest_needs.rules.disk_identity import (
@@ -133,7 +133,7 @@ class DiskCheck:
         if follow and found.is_file and source.format == "qcow2":
             yield from self._backing(found)
 
-    def _is_out_of_sight(self, found: Found) -> bool:
+    def _is_out_of_sight(self, found: PathTarget) -> bool:
         """Check whether libvirt may be right where it sees what is not seen here: in a container, in a sandbox.
 
         Not of a guest that runs: QEMU has open what has gone since.  Nor below a mount that somebody names: what
@@ -170,7 +170,7 @@ class DiskCheck:
         why = "nothing proves that the device at that address is the same as before the boot"
         return need(NeedKind.DISK, source.pci, met_by=MetBy.PERSON, unverified=why)
 
-    def _backing(self, found: Found) -> Iterator[Verdict]:
+    def _backing(self, found: PathTarget) -> Iterator[Verdict]:
         start, error = self._evidence.host.read_start(found.end, HEADER)
         if error and error not in HIDDEN:
             why = f"its backing files are not known: {os.strerror(error)}"
@@ -185,14 +185,14 @@ class DiskCheck:
             backing = source_of(header.backing, header.backing_format, found.path)
             yield from self._source(backing, is_top=False, follow=True)
 
-    def _block(self, found: Found) -> Need:
+    def _block(self, found: PathTarget) -> Need:
         why = identity_problem(found.names, device_of(self._evidence.host, found), self._volume)
         whose = who_can_identify(self._volume, by_nova=self._evidence.definition.by_nova)
         if why and whose is MetBy.PERSON:
             why += f"; {BY_ID}"
         return need(NeedKind.DISK, found.path, met_by=whose, unverified=why)
 
-    def _mount(self, found: Found) -> Need | None:
+    def _mount(self, found: PathTarget) -> Need | None:
         mounts = self._evidence.mounts_at(found.end)
         missing = missing_mount(found.names, mounts, self._evidence.expected, self._evidence.nova_base)
         if missing is not None:
@@ -202,7 +202,7 @@ class DiskCheck:
             return self._exported(found, self._volume)
         return None
 
-    def _exported(self, found: Found, volume: Volume) -> Need | None:
+    def _exported(self, found: PathTarget, volume: Volume) -> Need | None:
         """Check whether a volume that is a file is on the export that its record names."""
         covering = self._evidence.mounts_at(found.end).covering(found.end)
         if covering is None or covering.point == "/":
@@ -218,7 +218,7 @@ class DiskCheck:
     def _is_nova_file(self) -> bool:
         return self._volume is not None and self._volume.protocol in FILE_TYPES
 
-    def _missing(self, found: Found, source: Source, mounted: Need | None) -> Need:
+    def _missing(self, found: PathTarget, source: Source, mounted: Need | None) -> Need:
         path = found.path
         if found.is_silent:
             return need(NeedKind.DISK, path, unverified="its storage does not answer")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bringup.drivers.libvirt.guest_needs.host import Host
+from bringup.drivers.libvirt.guest_needs.host import HostFiles
 from bringup.drivers.libvirt.guest_needs.rules.definition import Definition
 from bringup.drivers.libvirt.guest_needs.rules.disk_identity import Volume
 from bringup.drivers.libvirt.guest_needs.rules.mounts import Mounts
@@ -30,7 +30,7 @@ class LibvirtAnswers:
 class Evidence:
     """All that the check of one definition uses."""
 
-    host: Host
+    host: HostFiles
     libvirt: LibvirtAnswers
     definition: Definition
     mounts: Mounts

@@ -28,7 +28,7 @@ UNITS: Final = ("etc/systemd/system", "run/systemd/system", "run/systemd/transie
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PathTarget:
     """Result of following a path."""
 
     path: str
@@ -71,7 +71,7 @@ class Found:
 
 
 @dataclass(slots=True)
-class Host:
+class HostFiles:
     """This host, or a copy of it below ``root``."""
 
     root: Path = Path("/")
@@ -81,11 +81,11 @@ class Host:
     """Mount points that checks hang in, and how many: no other check enters them."""
     _kept: dict[str, tuple[float, object]] = field(default_factory=dict)
 
-    def for_one_guest(self) -> "Host":
+    def for_one_guest(self) -> "HostFiles":
         """Return a host with the same kept values, for the check of one guest: it has its own ``at``."""
-        return Host(self.root, silent=self.silent, _kept=self._kept)
+        return HostFiles(self.root, silent=self.silent, _kept=self._kept)
 
-    def find(self, path: str) -> Found:
+    def find(self, path: str) -> PathTarget:
         """Follow a path to its end as the kernel does: a folder is resolved before what is in it, and before ``..``."""
         self.at = path
         todo, done = _parts(path), list[str]()
@@ -112,12 +112,12 @@ class Host:
                 error = errno.ELOOP
             if error or (link is None and not todo):
                 end = [] if not todo else ["/".join([here, *todo])]
-                return Found(path, (*names, *end), None if error else status, error)
+                return PathTarget(path, (*names, *end), None if error else status, error)
             if link is not None:
                 done = [] if link.startswith("/") else done[:-1]
                 todo = [*_parts(link), *todo]
         here = "/" + "/".join(done)
-        return Found(path, (*names, here), os.lstat(self._real(here)))
+        return PathTarget(path, (*names, here), os.lstat(self._real(here)))
 
     def exists(self, path: str) -> bool | None:
         """Check whether a path exists; None: this process may not read it."""
@@ -225,5 +225,5 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
 
 
-NOTHING_SEEN: Final = Host(Path("/nonexistent"))
+NOTHING_SEEN: Final = HostFiles(Path("/nonexistent"))
 """A host of which this process can see nothing."""

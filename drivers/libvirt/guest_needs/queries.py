@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from bringup.drivers.libvirt.binding import Connection, Domain
 from bringup.drivers.libvirt.guest_needs.evidence import LibvirtAnswers
-from bringup.drivers.libvirt.guest_needs.host import Host
+from bringup.drivers.libvirt.guest_needs.host import HostFiles
 from bringup.drivers.libvirt.guest_needs.rules.definition import Definition, Machine, SecretName, read_definition
 
 KEEPS_S: Final = 60.0
@@ -20,7 +20,7 @@ VOLUME_TYPES: Final = ("file", "block", "dir", "network", "netdir", "ploop")
 class Queries:
     """Queries about one guest."""
 
-    def __init__(self, connection: Connection, libvirt: Any, host: Host) -> None:
+    def __init__(self, connection: Connection, libvirt: Any, host: HostFiles) -> None:
         """Store the connection, and the ``host`` that keeps the answers that are the same for all guests."""
         self._connection = connection
         self._libvirt = libvirt

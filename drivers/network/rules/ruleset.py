@@ -253,7 +253,7 @@ _EXCHANGES: Final = re.compile(r"(\bset \S+ \{[^{}]*?)\belements = \{[^{}]*\}")
 
 
 @dataclass(slots=True)
-class History:
+class RulesetHistory:
     """The table as it was read first, and the rules that were applied since."""
 
     found: str = ""

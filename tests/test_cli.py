@@ -22,7 +22,7 @@ def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
     return Site(tmp_path, capsys)
 
 
-def test_the_version_is_said(site: Site) -> None:
+def test_version_is_printed(site: Site) -> None:
     assert site.run("--version").out == f"bringup {__version__}\n"
 
 
@@ -54,7 +54,7 @@ def test_a_wrong_command_line_ends_with_64(site: Site, arguments: list[str]) -> 
     assert ended.err.startswith("usage: bringup")
 
 
-def test_an_import_of_nothing_says_what_to_give(site: Site) -> None:
+def test_import_without_source_is_a_usage_error(site: Site) -> None:
     ended = site.run("import")
 
     assert (ended.code, ended.out) == (64, "")
@@ -62,7 +62,7 @@ def test_an_import_of_nothing_says_what_to_give(site: Site) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_nothing_heavy_is_imported_to_say_help(command: str) -> None:
+def test_help_imports_nothing_heavy(command: str) -> None:
     code = (
         "import sys\nfrom bringup.daemon.cli.main import main\n"
         f"try: main(['{command}', '--help'])\nexcept SystemExit: pass\n"
@@ -74,7 +74,7 @@ def test_nothing_heavy_is_imported_to_say_help(command: str) -> None:
     assert not [name for name in HEAVY if f"'{name}'" in done.stderr]
 
 
-def test_an_error_is_a_json_line_where_json_is_wanted(site: Site) -> None:
+def test_error_is_a_json_line_with_json(site: Site) -> None:
     ended = site.run("plan", "--records", "none.json", "--json")
 
     error = json.loads(ended.err)
@@ -84,7 +84,7 @@ def test_an_error_is_a_json_line_where_json_is_wanted(site: Site) -> None:
     assert "No such file" in error["message"]
 
 
-def test_an_error_is_one_sentence_with_its_causes_elsewhere(site: Site) -> None:
+def test_error_is_one_sentence_with_its_causes_without_json(site: Site) -> None:
     ended = site.run("plan", "--records", "none.json")
 
     assert ended.err.startswith("bringup: cannot read records from none.json")
@@ -92,7 +92,7 @@ def test_an_error_is_one_sentence_with_its_causes_elsewhere(site: Site) -> None:
 
 
 @pytest.mark.parametrize("style", [[], ["--json"]], ids=["words", "json"])
-def test_output_may_be_cut_off_by_its_reader(site: Site, style: list[str]) -> None:
+def test_closed_pipe_is_no_error(site: Site, style: list[str]) -> None:
     # More than a pipe holds.
     file = site.records([instance(number) for number in range(1, 2000)])
     plan = subprocess.Popen(

@@ -56,7 +56,7 @@ def provider_made() -> tuple[str, str]:
     return name, anyio.run(make)
 
 
-def test_a_host_that_has_everything_passes(site: Site) -> None:
+def test_complete_host_passes(site: Site) -> None:
     name, uuid = provider_made()
     scenario = Scenario(guests=(SimulatedGuest(uuid=uuid_of(1)), SimulatedGuest(uuid=uuid_of(2))))
     back = '[resume]\nguests = "on_host_boot"'
@@ -82,7 +82,7 @@ def test_a_host_that_has_everything_passes(site: Site) -> None:
     assert sorted(path.name for path in site.store.parent.iterdir()) == before
 
 
-def test_wrong_settings_are_all_said_and_nothing_else_is_checked(site: Site) -> None:
+def test_wrong_settings_are_all_listed_and_nothing_else_is_checked(site: Site) -> None:
     ended = site.run("check", "-s", "limits.concurrency=0", "-s", "log.level=loud", "--json")
 
     assert ended.code == 78
@@ -94,7 +94,7 @@ def test_wrong_settings_are_all_said_and_nothing_else_is_checked(site: Site) -> 
     assert "log.level" in ended.documents[1]["message"]
 
 
-def test_it_is_said_where_the_settings_come_from(site: Site) -> None:
+def test_origin_of_the_settings_is_shown(site: Site) -> None:
     settings = site.settings(scenario=EMPTY)
 
     ended = site.run("check", "--json", *settings, "-s", "log.level=debug")
@@ -102,7 +102,7 @@ def test_it_is_said_where_the_settings_come_from(site: Site) -> None:
     assert finding(ended, "settings")["message"] == f"host {HOST}; from --set, {settings[1]}"
 
 
-def test_a_token_that_others_may_read_is_a_warning(site: Site) -> None:
+def test_token_readable_by_others_is_a_warning(site: Site) -> None:
     token = site.directory / "token"
     token.write_text("s3cr3t")
     token.chmod(0o644)
@@ -115,7 +115,7 @@ def test_a_token_that_others_may_read_is_a_warning(site: Site) -> None:
     assert "s3cr3t" not in ended.out
 
 
-def test_no_store_yet_is_a_warning_and_none_is_made(site: Site) -> None:
+def test_missing_store_is_a_warning_and_is_not_created(site: Site) -> None:
     ended = site.run("check", "--json", *site.settings(scenario=EMPTY))
 
     assert statuses(ended)["store"] == "warning"
@@ -153,7 +153,7 @@ def test_guests_whose_records_name_another_host_are_named_with_it(
     assert finding(ended, "driver")["guests_without_record"] == 0
 
 
-def test_records_in_error_are_counted_and_named_with_what_clears_one(site: Site) -> None:
+def test_records_in_error_are_listed_with_a_remedy(site: Site) -> None:
     settings = site.settings(scenario=EMPTY)
     lost = [instance(number, vm_state=VmState.ERROR) for number in range(1, 6)]
     site.run("import", site.records([*lost, instance(7, host="compute-2", vm_state=VmState.ERROR)]), *settings)
@@ -167,7 +167,7 @@ def test_records_in_error_are_counted_and_named_with_what_clears_one(site: Site)
     assert "openstack server set --state active" in found["message"]
 
 
-def test_guests_that_no_record_knows_are_a_warning(site: Site) -> None:
+def test_guests_without_record_are_a_warning(site: Site) -> None:
     guests = (SimulatedGuest(uuid=uuid_of(1)), SimulatedGuest(uuid=uuid_of(2)), SimulatedGuest(uuid=uuid_of(3)))
     settings = site.settings(scenario=Scenario(guests=guests))
     site.run("import", site.records([instance(1)]), *settings)
@@ -177,7 +177,7 @@ def test_guests_that_no_record_knows_are_a_warning(site: Site) -> None:
     assert finding(ended, "driver").items() >= {"status": "warning", "guests": 3, "guests_without_record": 2}.items()
 
 
-def test_guests_are_known_by_name_where_the_hypervisor_tells_no_uuids(site: Site) -> None:
+def test_guests_are_matched_by_name_without_uuids(site: Site) -> None:
     fault = Fault(verb="list_instance_uuids", error="NotImplementedError")
     guests = (SimulatedGuest(uuid=uuid_of(1), name="instance-00000001"),)
     settings = site.settings(scenario=Scenario(guests=guests, faults=(fault,)))
@@ -189,7 +189,7 @@ def test_guests_are_known_by_name_where_the_hypervisor_tells_no_uuids(site: Site
     assert finding(ended, "driver").items() >= counts.items()
 
 
-def test_a_store_that_is_locked_is_tried_again_later(site: Site) -> None:
+def test_locked_store_is_temporary(site: Site) -> None:
     name, _ = provider_made()
     text = placement_settings(real_placement(), name, '[store]\nbusy_timeout = "100ms"')
     settings = site.settings(text, scenario=EMPTY)
@@ -205,7 +205,7 @@ def test_a_store_that_is_locked_is_tried_again_later(site: Site) -> None:
     assert [each["check"] for each in ended.documents] == ORDER
 
 
-def test_a_store_that_is_no_database_is_refused(site: Site) -> None:
+def test_store_that_is_no_database_is_refused(site: Site) -> None:
     name, _ = provider_made()
     settings = site.settings(placement_settings(real_placement(), name), scenario=EMPTY)
     state_directory.prepare(site.store.parent)
@@ -240,7 +240,7 @@ def test_a_check_beside_a_running_daemon_is_fine(site: Site) -> None:
     [Fault(verb="init_host", error="DriverError", message="no hypervisor"), Fault(verb="init_host", hang=True)],
     ids=["fails", "hangs"],
 )
-def test_a_hypervisor_that_does_not_come_up_is_unavailable(site: Site, fault: Fault) -> None:
+def test_hypervisor_that_does_not_initialize_is_unavailable(site: Site, fault: Fault) -> None:
     name, _ = provider_made()
     text = placement_settings(real_placement(), name, '[limits]\nhost_deadline = "100ms"')
 
@@ -260,7 +260,7 @@ def test_without_scenario_and_placement_the_settings_are_wrong(site: Site) -> No
     assert statuses(ended)["scheduler"] == "ok"
 
 
-def test_a_missing_resource_provider_is_a_failure_and_is_not_made(site: Site) -> None:
+def test_missing_resource_provider_is_a_failure_and_is_not_created(site: Site) -> None:
     name = fresh_name()
 
     ended = site.run("check", "--json", *site.settings(placement_settings(real_placement(), name), scenario=EMPTY))
@@ -269,7 +269,7 @@ def test_a_missing_resource_provider_is_a_failure_and_is_not_made(site: Site) ->
     assert name in finding(ended, "placement")["message"]
 
 
-def test_a_missing_resource_provider_that_a_run_makes_is_a_warning_and_is_not_made(site: Site) -> None:
+def test_missing_resource_provider_that_a_run_creates_is_a_warning(site: Site) -> None:
     name = fresh_name()
     text = placement_settings(real_placement(), name, "create_resource_provider = true")
 
@@ -284,7 +284,7 @@ def test_a_missing_resource_provider_that_a_run_makes_is_a_warning_and_is_not_ma
     assert anyio.run(found) is None
 
 
-def test_a_placement_that_is_not_there_is_asked_once(site: Site) -> None:
+def test_unreachable_placement_is_called_once(site: Site) -> None:
     with nobody() as url:
         ended = site.run("check", "--json", *site.settings(placement_settings(url), scenario=EMPTY))
 
@@ -302,7 +302,7 @@ def test_a_placement_that_is_not_there_is_asked_once(site: Site) -> None:
     ],
     ids=["401", "503", "html", "hangs"],
 )
-def test_a_placement_that_answers_something_else_is_asked_once(site: Site, answer: bytes, said: str) -> None:
+def test_unexpected_answer_of_placement_is_not_retried(site: Site, answer: bytes, said: str) -> None:
     more = 'token = "s3cr3t"\nread_timeout = "200ms"'
 
     with a_peer(answer) as peer:
@@ -318,7 +318,7 @@ def scheduler(url: str) -> str:
     return f'[scheduler]\ntransport = "http"\nurl = "{url}/reports"'
 
 
-def test_a_scheduler_that_listens_is_sent_nothing(site: Site) -> None:
+def test_scheduler_that_accepts_connections_is_sent_nothing(site: Site) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         ended = site.run("check", "--json", *site.settings(scheduler(url), scenario=EMPTY))
@@ -330,7 +330,7 @@ def test_a_scheduler_that_listens_is_sent_nothing(site: Site) -> None:
     assert finding(ended, "scheduler").items() >= {"status": "ok", "waiting": 0}.items()
 
 
-def test_a_scheduler_that_nobody_reaches_is_a_warning(site: Site) -> None:
+def test_unreachable_scheduler_is_a_warning(site: Site) -> None:
     name, _ = provider_made()
     with nobody() as url:
         text = placement_settings(real_placement(), name, scheduler(url))
@@ -341,7 +341,7 @@ def test_a_scheduler_that_nobody_reaches_is_a_warning(site: Site) -> None:
     assert "kept and sent later" in finding(ended, "scheduler")["message"]
 
 
-def test_reports_that_wait_are_counted(site: Site) -> None:
+def test_queued_reports_are_counted(site: Site) -> None:
     outbox = site.directory / "state" / "outbox"
     (outbox / "rejected").mkdir(parents=True)
     for path in (outbox / "1.json", outbox / "2.json", outbox / ".3.tmp", outbox / "rejected" / "4.json"):
@@ -353,7 +353,7 @@ def test_reports_that_wait_are_counted(site: Site) -> None:
     assert "2 reports queued" in finding(ended, "scheduler")["message"]
 
 
-def test_an_outbox_that_cannot_be_read_is_a_warning(site: Site) -> None:
+def test_unreadable_outbox_is_a_warning(site: Site) -> None:
     (site.directory / "state").mkdir()
     (site.directory / "state" / "outbox").write_text("a file")
 
@@ -363,7 +363,7 @@ def test_an_outbox_that_cannot_be_read_is_a_warning(site: Site) -> None:
     assert "cannot list the reports" in finding(ended, "scheduler")["message"]
 
 
-def test_a_scheduler_that_is_to_be_told_nothing_is_said(site: Site) -> None:
+def test_disabled_reporting_is_shown(site: Site) -> None:
     text = scheduler("http://127.0.0.1:9") + "\ntrack_instance_changes = false"
 
     ended = site.run("check", "--json", *site.settings(text, scenario=EMPTY))
@@ -373,11 +373,11 @@ def test_a_scheduler_that_is_to_be_told_nothing_is_said(site: Site) -> None:
     )
 
 
-def test_what_a_person_must_mend_comes_before_what_may_pass() -> None:
+def test_severity_puts_what_an_operator_must_correct_first() -> None:
     assert BY_SEVERITY == (os.EX_CONFIG, os.EX_NOPERM, os.EX_UNAVAILABLE, os.EX_TEMPFAIL)
 
 
-def test_the_gravest_failure_gives_the_exit_code(site: Site) -> None:
+def test_exit_code_is_that_of_the_most_severe_failure(site: Site) -> None:
     with nobody() as url:
         settings = site.settings(placement_settings(url, more='[store]\nbusy_timeout = "100ms"'), scenario=EMPTY)
         site.run("import", site.records([instance(1)]), *settings)
@@ -391,7 +391,7 @@ def test_the_gravest_failure_gives_the_exit_code(site: Site) -> None:
     assert ended.code == 69
 
 
-def test_a_device_spec_by_an_interface_that_is_not_here_matches_nothing_and_is_said(site: Site) -> None:
+def test_device_spec_with_a_missing_interface_is_a_warning(site: Site) -> None:
     specs = '[pci]\ndevice_spec = [{ devname = "nosuch0" }, { devname = "lo" }, { vendor_id = "8086" }]\n'
     ended = site.run(
         "check", "--json", *site.settings(placement_settings("http://127.0.0.1:1") + specs, scenario=EMPTY)
@@ -403,7 +403,7 @@ def test_a_device_spec_by_an_interface_that_is_not_here_matches_nothing_and_is_s
     assert 'devname "nosuch0" is no network interface of a PCI device on this host' in found["message"]
 
 
-def test_device_specs_without_an_interface_want_no_look(site: Site) -> None:
+def test_device_specs_without_interface_have_no_finding(site: Site) -> None:
     specs = '[pci]\ndevice_spec = [{ vendor_id = "8086" }]\n'
     ended = site.run(
         "check", "--json", *site.settings(placement_settings("http://127.0.0.1:1") + specs, scenario=EMPTY)
@@ -421,9 +421,7 @@ def test_device_specs_without_an_interface_want_no_look(site: Site) -> None:
         ("on_every_start", "ok", "at every start"),
     ],
 )
-def test_what_will_come_back_after_a_boot_is_said_and_nothing_is_a_warning(
-    site: Site, guests: str | None, status: str, said: str
-) -> None:
+def test_resume_setting_is_shown_and_never_is_a_warning(site: Site, guests: str | None, status: str, said: str) -> None:
     more = () if guests is None else ("--set", f"resume.guests={guests}")
 
     ended = site.run("check", "--json", *site.settings(scenario=EMPTY), *more)
@@ -432,7 +430,7 @@ def test_what_will_come_back_after_a_boot_is_said_and_nothing_is_a_warning(
     assert said in finding(ended, "resume")["message"]
 
 
-def test_a_host_that_placement_knows_nothing_of_has_one_short_line_of_its_inventory(site: Site) -> None:
+def test_new_host_has_one_short_inventory_line(site: Site) -> None:
     name = fresh_name()
 
     async def make() -> None:

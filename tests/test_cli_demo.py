@@ -25,7 +25,7 @@ def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
     return Site(tmp_path, capsys)
 
 
-def test_its_settings_are_valid_and_name_what_was_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_settings_are_valid_and_name_the_services(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings, config = prepare(tmp_path, PLACEMENT, SCHEDULER, quiet=False)
 
     assert load(config, environment={}, overrides=()) == settings
@@ -39,7 +39,7 @@ def test_its_settings_are_valid_and_name_what_was_started(tmp_path: Path, capsys
 
 
 @pytest.mark.anyio
-async def test_a_path_that_json_would_change_is_no_trouble(tmp_path: Path) -> None:
+async def test_demo_directory_with_special_characters_works(tmp_path: Path) -> None:
     directory = tmp_path / 'it is "mine"\\here, ü'
     directory.mkdir()
 
@@ -52,13 +52,13 @@ async def test_a_path_that_json_would_change_is_no_trouble(tmp_path: Path) -> No
     assert {one.uuid for one in stored} == {one.uuid for one in crashed_host()[0].instances if one.host == HOST}
 
 
-def test_quiet_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prepare(tmp_path, PLACEMENT, SCHEDULER, quiet=True)
 
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_directory_of_somebody_else_is_refused_before_anything_is_started(site: Site) -> None:
+def test_directory_with_other_files_is_refused_first(site: Site) -> None:
     (site.directory / "thesis.tex").touch()
     before = children_of(os.getpid())
 
@@ -71,7 +71,7 @@ def test_a_directory_of_somebody_else_is_refused_before_anything_is_started(site
     assert not (site.directory / MARK).exists()
 
 
-def test_a_child_serves_for_as_long_as_the_block_lasts(tmp_path: Path) -> None:
+def test_child_serves_during_the_block(tmp_path: Path) -> None:
     before = set(children_of(os.getpid()))
     with serving(RECEIVER, ["--directory", str(tmp_path)]) as url:
         [child] = set(children_of(os.getpid())) - before
@@ -82,7 +82,7 @@ def test_a_child_serves_for_as_long_as_the_block_lasts(tmp_path: Path) -> None:
     assert not Path(f"/proc/{child}").exists()
 
 
-def test_a_block_that_fails_ends_its_child_too(tmp_path: Path) -> None:
+def test_failing_block_stops_its_child(tmp_path: Path) -> None:
     before = children_of(os.getpid())
     with pytest.raises(LookupError), serving(RECEIVER, ["--directory", str(tmp_path)]):
         raise LookupError
@@ -90,7 +90,7 @@ def test_a_block_that_fails_ends_its_child_too(tmp_path: Path) -> None:
     assert children_of(os.getpid()) == before
 
 
-def test_a_child_that_ends_before_it_serves_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+def test_child_that_exits_early_is_named(capfd: pytest.CaptureFixture[str]) -> None:
     said = r"cannot start bringup\.nothing: it exited with code 1"
     with pytest.raises(Unavailable, match=said), serving("bringup.nothing", []):
         pass

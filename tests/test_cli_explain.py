@@ -74,7 +74,7 @@ def test_a_state_is_explained_in_words(site: Site) -> None:
     ]
 
 
-def test_what_a_look_decides_is_left_open(site: Site) -> None:
+def test_undecided_state_has_all_its_courses(site: Site) -> None:
     answer = site.run("explain", "--vm-state", "active", "--task-state", "unpausing", "--json").documents[0]
 
     assert (answer["because"], answer["ends"], answer["kind"], answer["waits_for_look"]) == ([], False, None, "first")
@@ -149,7 +149,7 @@ def test_a_wrong_option_is_named(site: Site, arguments: list[str], said: str) ->
     assert said in ended.err
 
 
-def test_each_line_is_answered_in_its_place(site: Site) -> None:
+def test_each_line_has_an_answer_in_order(site: Site) -> None:
     ended = ask(
         site,
         {"vm_state": "active", "task_state": "powering-off", "id": "a"},
@@ -167,11 +167,11 @@ def test_each_line_is_answered_in_its_place(site: Site) -> None:
     assert ended.err == ""
 
 
-def test_lines_that_are_all_right_end_with_0(site: Site) -> None:
+def test_valid_lines_exit_with_0(site: Site) -> None:
     assert ask(site, {"vm_state": "error"}).code == 0
 
 
-def test_a_wrong_line_is_said_in_words_too(site: Site) -> None:
+def test_wrong_line_is_an_error_in_text_output(site: Site) -> None:
     ended = ask(site, {"vm_state": "error"}, {"vm_state": 1}, style=())
 
     assert ended.lines == [
@@ -205,7 +205,7 @@ def test_a_wrong_line_is_said_in_words_too(site: Site) -> None:
     ],
     ids=lambda value: value[:60] if isinstance(value, str) else None,
 )
-def test_a_wrong_line_says_what_would_be_right(site: Site, line: bytes, said: str) -> None:
+def test_error_of_a_wrong_line_names_valid_values(site: Site, line: bytes, said: str) -> None:
     ended = ask(site, line)
 
     assert ended.code == 64
@@ -232,7 +232,7 @@ def test_the_host_is_own_or_other_or_a_name_beside_ours(site: Site, state: dict[
 
 
 @pytest.mark.parametrize("where", [{"old_vm_state": "stopped"}, {"system_metadata": {"old_vm_state": "stopped"}}])
-def test_what_it_was_before_stands_in_its_metadata_or_beside(site: Site, where: dict[str, Any]) -> None:
+def test_old_vm_state_is_read_from_metadata_or_its_own_field(site: Site, where: dict[str, Any]) -> None:
     answer = ask(site, {"vm_state": "active", "task_state": "resize_migrating", **where}).documents[0]
 
     assert answer["steps"][1] == {

@@ -15,7 +15,7 @@ RECORDS = records(
 )
 
 
-async def test_what_is_in_the_file_is_read_as_from_a_store() -> None:
+async def test_file_is_read_as_a_store() -> None:
     store: Store = FileStore(RECORDS)
 
     assert await store.load_instances(HOST) == [instance(1), instance(2)]
@@ -26,7 +26,7 @@ async def test_what_is_in_the_file_is_read_as_from_a_store() -> None:
     await store.close()
 
 
-async def test_an_instance_that_is_not_in_the_file_is_not_found() -> None:
+async def test_missing_instance_is_not_found() -> None:
     with pytest.raises(RecordNotFound, match=uuid_of(9)):
         await FileStore(RECORDS).get_instance(uuid_of(9))
 

@@ -59,13 +59,13 @@ def has_run(site: Site) -> None:
     anyio.run(write)
 
 
-def test_before_the_first_run_it_says_so(site: Site) -> None:
+def test_history_without_runs(site: Site) -> None:
     ended = site.run("history", *site.settings())
     assert (ended.code, ended.lines[0].startswith("no run yet")) == (0, True)
     assert site.run("history", "--json", *site.settings()).out == ""
 
 
-def test_the_runs_are_a_line_each(site: Site) -> None:
+def test_runs_have_a_line_each(site: Site) -> None:
     has_run(site)
     ended = site.run("history", *site.settings())
     expected = "6f1b7c0e 2026-01-01T00:00:00 3.0 s 1 stopped 1 unknown 1 failed"
@@ -73,7 +73,7 @@ def test_the_runs_are_a_line_each(site: Site) -> None:
 
 
 @pytest.mark.parametrize("which", ["last", RUN, RUN[:6]])
-def test_a_run_has_what_needs_somebody_first_and_no_control_characters(site: Site, which: str) -> None:
+def test_run_lists_urgent_instances_first_without_control_characters(site: Site, which: str) -> None:
     has_run(site)
     ended = site.run("history", "--run", which, *site.settings())
     assert RUN in ended.lines[0]
@@ -93,7 +93,7 @@ def test_an_instance_has_its_actions(site: Site) -> None:
     assert "in flight" in second.lines[3]
 
 
-def test_kept_disks_are_named_with_their_place(site: Site) -> None:
+def test_kept_disks_are_listed_with_their_place(site: Site) -> None:
     has_run(site)
     ended = site.run("history", "--kept", *site.settings())
     assert ended.lines[1].split() == [uuid_of(2), "2026-01-01T00:00:00", "/kept/2"]
@@ -103,7 +103,7 @@ def test_kept_disks_are_named_with_their_place(site: Site) -> None:
     "arguments",
     [("--run", "nothing"), ("--run", ""), ("--instance", "x"), ("--instance", uuid_of(9)), ("--limit", "0")],
 )
-def test_what_is_not_there_is_a_usage_error(site: Site, arguments: tuple[str, str]) -> None:
+def test_unknown_run_or_instance_is_a_usage_error(site: Site, arguments: tuple[str, str]) -> None:
     has_run(site)
     try:
         code = site.run("history", *arguments, *site.settings()).code

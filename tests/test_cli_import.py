@@ -61,14 +61,14 @@ def test_records_that_are_there_are_overwritten(site: Site) -> None:
     assert stored(site) == {uuid_of(1): "stopped", uuid_of(2): "active"}
 
 
-def test_a_person_is_warned_that_records_of_other_hosts_will_be_left_alone(site: Site) -> None:
+def test_records_of_other_hosts_are_a_warning(site: Site) -> None:
     ended = site.run("import", site.records([instance(1, host="compute-9")]), *site.settings())
 
     assert ended.code == 0
     assert ended.lines[-1].startswith(f"warning: 1 of them are not on this host, {HOST},")
 
 
-def test_nobody_is_warned_where_all_records_are_of_this_host(site: Site) -> None:
+def test_records_of_this_host_are_no_warning(site: Site) -> None:
     ended = site.run("import", site.records([instance(1)], [migration(1)]), *site.settings())
 
     assert ended.lines[1:] == ["migrations: 1 added, 0 updated", f"  1 on {HOST} (this host)"]
@@ -117,7 +117,7 @@ def test_nothing_is_imported_while_a_daemon_runs_for_the_host(site: Site) -> Non
     assert not site.store.exists()
 
 
-def test_a_store_that_is_locked_is_tried_again_later(site: Site) -> None:
+def test_locked_store_is_temporary(site: Site) -> None:
     settings, file = site.settings('[store]\nbusy_timeout = "100ms"'), site.records([instance(1)])
     site.run("import", file, *settings)
     holder = sqlite3.connect(site.store, isolation_level=None)
@@ -150,7 +150,7 @@ def test_standard_input_that_holds_no_records_is_refused(site: Site, content: by
     assert not site.store.exists()
 
 
-def test_novas_answer_without_hosts_is_taken_where_the_host_is_named(site: Site) -> None:
+def test_nova_answer_without_hosts_requires_host_option(site: Site) -> None:
     server = {
         "id": uuid_of(1),
         "OS-EXT-STS:vm_state": "active",

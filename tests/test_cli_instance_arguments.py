@@ -20,9 +20,7 @@ def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
     [("plan", "--uuid"), ("history", "--instance"), ("release",)],
     ids=lambda command: command[0],
 )
-def test_a_name_that_one_instance_has_is_taken_and_one_that_several_have_is_not(
-    site: Site, command: tuple[str, ...]
-) -> None:
+def test_unique_name_is_accepted_and_ambiguous_name_is_refused(site: Site, command: tuple[str, ...]) -> None:
     guests = tuple(SimulatedGuest(uuid=uuid_of(number), name=f"g{number}") for number in (1, 2, 3))
     settings = site.settings(scenario=Scenario(guests=guests))
     names = {1: "db", 2: "twin", 3: "twin"}

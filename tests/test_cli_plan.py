@@ -184,7 +184,7 @@ def test_what_is_planned_is_what_a_run_then_does(site: Site, resume: str) -> Non
             assert kinds[outcome.uuid] == outcome.kind.value, outcome
 
 
-def test_a_plan_touches_nothing(site: Site) -> None:
+def test_plan_changes_nothing(site: Site) -> None:
     faults = tuple(Fault(verb=verb, error="DriverError") for verb in get_args(Verb) if verb not in ASKED)
     guests = tuple(guest(number) for number in range(1, 5))
     records = [
@@ -221,7 +221,7 @@ def _content(path: Path) -> list[str]:
     return content
 
 
-def test_a_guest_that_cannot_be_looked_at_keeps_no_other_from_being_planned(site: Site) -> None:
+def test_unreadable_guest_does_not_prevent_the_plan_of_others(site: Site) -> None:
     fault = Fault(verb="get_info", uuid=uuid_of(1), error="DriverError", message="it is stuck")
     settings = site.settings(scenario=Scenario(guests=(guest(1), guest(2)), faults=(fault,)))
     site.run("import", site.records([instance(1), instance(2)]), *settings)
@@ -235,7 +235,7 @@ def test_a_guest_that_cannot_be_looked_at_keeps_no_other_from_being_planned(site
     assert "cannot read the guest: " in text
 
 
-def test_a_look_that_hangs_is_given_up(site: Site) -> None:
+def test_hanging_guest_query_is_cancelled(site: Site) -> None:
     fault = Fault(verb="get_info", uuid=uuid_of(1), hang=True)
     settings = site.settings(
         '[limits]\ninstance_deadline = "100ms"', scenario=Scenario(guests=(guest(1),), faults=(fault,))
@@ -246,7 +246,7 @@ def test_a_look_that_hangs_is_given_up(site: Site) -> None:
 
 
 @pytest.mark.parametrize("verb", ["init_host", "list_instance_uuids"])
-def test_without_its_hypervisor_a_plan_needs_no_look(site: Site, verb: Verb) -> None:
+def test_unavailable_hypervisor_error_names_no_look(site: Site, verb: Verb) -> None:
     fault = Fault(verb=verb, error="DriverError", message="no hypervisor")
     settings = site.settings(scenario=Scenario(faults=(fault,)))
     site.run("import", site.records([instance(1)]), *settings)
@@ -258,7 +258,7 @@ def test_without_its_hypervisor_a_plan_needs_no_look(site: Site, verb: Verb) -> 
     assert unlooked.code == 0
 
 
-def test_a_hypervisor_that_tells_no_uuids_tells_names(site: Site) -> None:
+def test_guests_are_planned_by_name_without_uuids(site: Site) -> None:
     no_uuids: ErrorName = "NotImplementedError"
     fault = Fault(verb="list_instance_uuids", error=no_uuids)
     settings = site.settings(scenario=Scenario(guests=(guest(1),), faults=(fault,)))
@@ -267,7 +267,7 @@ def test_a_hypervisor_that_tells_no_uuids_tells_names(site: Site) -> None:
     assert because(site.run("plan", "--json", *settings).documents) == {uuid_of(1): ["evacuated"]}
 
 
-def test_without_a_look_every_course_is_said(site: Site) -> None:
+def test_plan_without_hypervisor_lists_every_course(site: Site) -> None:
     settings = site.settings()
     site.run("import", site.records([instance(1), instance(2, host="compute-2")], [migration(2)]), *settings)
 
@@ -313,7 +313,7 @@ def test_an_empty_host_has_an_empty_plan(site: Site) -> None:
     assert site.run("plan", "--no-look", "--json", *settings).out == ""
 
 
-def test_one_instance_can_be_asked_for(site: Site) -> None:
+def test_plan_of_one_instance(site: Site) -> None:
     file = site.records([instance(number) for number in (10, 11, 12)])
 
     ended = site.run("plan", "--records", file, "--json", "--uuid", uuid_of(11).upper(), "--uuid", uuid_of(12))
@@ -328,7 +328,7 @@ def test_one_instance_can_be_asked_for(site: Site) -> None:
         (uuid_of(9), f"no instance {uuid_of(9)} in the records"),
     ],
 )
-def test_an_instance_that_is_not_there_cannot_be_asked_for(site: Site, uuid: str, said: str) -> None:
+def test_plan_of_a_missing_instance_is_a_usage_error(site: Site, uuid: str, said: str) -> None:
     ended = site.run("plan", "--records", site.records([instance(1)]), "--uuid", uuid)
 
     assert (ended.code, ended.out) == (64, "")
@@ -431,9 +431,7 @@ def test_ten_thousand_instances_are_planned_in_seconds(site: Site) -> None:
     ],
 )
 @pytest.mark.parametrize("look", [(), ("--no-look",)], ids=["looked at", "not looked at"])
-def test_what_would_happen_after_a_power_cut_is_said_while_every_guest_runs(
-    site: Site, resume: str, summary: str, look: tuple[str, ...]
-) -> None:
+def test_plan_after_power_cut_while_guests_run(site: Site, resume: str, summary: str, look: tuple[str, ...]) -> None:
     guests = (guest(1), guest(2), guest(3, PowerState.SHUTDOWN), guest(4, PowerState.PAUSED))
     settings = (*site.settings(scenario=Scenario(guests=guests)), "--set", f"resume.guests={resume}")
     records = [
@@ -479,7 +477,7 @@ def test_a_plan_names_the_other_host_of_a_guest_whose_record_is_not_here(site: S
     assert "names node-9, not compute-1" in foreign["told"][0]["message"]
 
 
-def test_a_plan_says_that_a_run_would_refuse_a_host_that_is_not_the_one_that_is_remembered(site: Site) -> None:
+def test_plan_warns_of_a_changed_identity(site: Site) -> None:
     settings = site.settings(scenario=Scenario(guests=(guest(1),)))
     site.run("import", site.records([instance(1)]), *settings)
     site.run("accept", *settings)
@@ -492,7 +490,7 @@ def test_a_plan_says_that_a_run_would_refuse_a_host_that_is_not_the_one_that_is_
 
 
 @pytest.mark.parametrize("name", ["Compute-1", "compute-1.example.com", "node-9"])
-def test_records_of_a_file_that_are_all_another_hosts_are_said_to_be(site: Site, name: str) -> None:
+def test_file_with_records_of_other_hosts_only_is_a_warning(site: Site, name: str) -> None:
     settings = site.settings()
     ended = site.run("plan", "--records", site.records([instance(1, host=name)]), "--json", *settings)
 
@@ -513,7 +511,7 @@ def test_an_instance_that_was_evacuated_and_deleted_is_planned_to_be_destroyed(s
     assert (gone["because"], gone["destroys"]) == (["evacuated"], True)
 
 
-def test_a_plan_tells_what_it_waits_for(site: Site) -> None:
+def test_plan_names_what_it_waits_for(site: Site) -> None:
     fault = Fault(verb="init_host", hang=True)
     settings = site.settings('[limits]\nhost_deadline = "300ms"', scenario=Scenario(faults=(fault,)))
     site.run("import", site.records([instance(1)]), *settings)

@@ -40,7 +40,7 @@ def watched() -> tuple[TerminalPresenter, StringIO]:
 
 
 @pytest.mark.parametrize("style", [(), ("--json",)], ids=["not asked for", "asked for"])
-def test_where_nobody_watches_all_is_json(site: Site, placement: str, style: tuple[str, ...]) -> None:
+def test_output_is_json_without_a_terminal(site: Site, placement: str, style: tuple[str, ...]) -> None:
     settings = site.settings(placement, scenario=SCENARIO)
     site.run("import", site.records([instance(1)]), *settings)
 
@@ -52,7 +52,7 @@ def test_where_nobody_watches_all_is_json(site: Site, placement: str, style: tup
     assert events[-1] == "service.stopped"
 
 
-def test_the_level_of_the_log_is_heard(site: Site, placement: str) -> None:
+def test_log_level_is_applied(site: Site, placement: str) -> None:
     settings = site.settings(f'{placement}\n[log]\nlevel = "warning"', scenario=Scenario())
 
     ended = site.run("run", "--once", "--json", *settings)
@@ -61,7 +61,7 @@ def test_the_level_of_the_log_is_heard(site: Site, placement: str) -> None:
     assert {document["level"] for document in ended.documents} <= {"warning", "error"}
 
 
-def test_all_that_is_required_is_asked_for_before_anything_is_done(site: Site, placement: str) -> None:
+def test_required_settings_are_checked_first(site: Site, placement: str) -> None:
     no_placement = site.run("run", "--once", *site.settings(scenario=SCENARIO))
     no_scenario = site.run("run", "--once", *site.settings(placement))
 
@@ -71,7 +71,7 @@ def test_all_that_is_required_is_asked_for_before_anything_is_done(site: Site, p
     assert not (site.directory / "state").exists()
 
 
-def test_an_error_is_a_json_line_where_json_is_wanted(site: Site) -> None:
+def test_error_is_a_json_line_with_json(site: Site) -> None:
     settings = site.settings('[placement]\nurl = "http://127.0.0.1:1"\nwait = 0', scenario=SCENARIO)
 
     ended = site.run("run", "--once", "--json", *settings)
@@ -80,13 +80,13 @@ def test_an_error_is_a_json_line_where_json_is_wanted(site: Site) -> None:
     assert (ended.code, error["exit_code"], error["error"]) == (69, 69, "Unavailable")
 
 
-def test_there_is_a_sentence_for_whatever_became_of_the_report() -> None:
+def test_each_delivery_has_its_sentence() -> None:
     assert REPORT.keys() == {*Delivery, None}
     assert len(set(REPORT.values())) == len(REPORT)
 
 
 @pytest.mark.parametrize("delivery", [*Delivery, None], ids=str)
-def test_a_person_is_told_what_became_of_the_run_and_the_report(delivery: Delivery | None) -> None:
+def test_terminal_shows_outcomes_and_delivery(delivery: Delivery | None) -> None:
     shown, out = watched()
 
     shown.show_ending(Ending(result=a_result(an_outcome(1)), delivery=delivery), stays=False)
@@ -96,7 +96,7 @@ def test_a_person_is_told_what_became_of_the_run_and_the_report(delivery: Delive
     assert "Ready" not in out.getvalue()
 
 
-def test_a_person_is_told_that_the_daemon_stays_and_how_to_end_it() -> None:
+def test_terminal_shows_that_the_daemon_stays() -> None:
     shown, out = watched()
 
     shown.show_ending(Ending(result=a_result(), delivery=None), stays=True)
@@ -105,7 +105,7 @@ def test_a_person_is_told_that_the_daemon_stays_and_how_to_end_it() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_person_sees_the_progress_while_the_block_lasts() -> None:
+async def test_terminal_shows_progress_during_the_block() -> None:
     shown, _ = watched()
     progress = Progress()
 
@@ -116,7 +116,7 @@ async def test_a_person_sees_the_progress_while_the_block_lasts() -> None:
 
 
 @pytest.mark.anyio
-async def test_where_nobody_watches_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_log_presenter_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     presenter = LogPresenter()
     async with presenter.showing(Progress()):
         pass

@@ -59,7 +59,7 @@ def test_the_demonstration_shows_every_rule_and_leaves_no_process_behind(tmp_pat
     assert all(gone(child) for child in children)
 
 
-def test_a_person_sees_it_and_ctrl_c_ends_it_with_a_report(tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_demonstration_with_a_report(tmp_path: Path) -> None:
     directory = tmp_path / "demo"
     with on_a_screen("demo", "--directory", str(directory)) as screen:
         screen.until(r"compute-1 lost power with \d+ instances")

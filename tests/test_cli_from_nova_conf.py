@@ -46,7 +46,7 @@ def test_what_is_written_is_what_would_be_printed(tmp_path: Path, nova_conf: Pat
     assert settings.stat().st_gid == tmp_path.stat().st_gid
 
 
-def test_what_was_there_is_kept_with_its_owner_and_mode(tmp_path: Path, nova_conf: Path) -> None:
+def test_former_file_is_kept_with_owner_and_mode(tmp_path: Path, nova_conf: Path) -> None:
     settings = tmp_path / "bringup.toml"
     settings.write_text(OLD)
     settings.chmod(0o604)
@@ -77,7 +77,7 @@ def test_a_refusal_leaves_the_old_file(tmp_path: Path, nova_conf: Path, *, link:
     assert not (tmp_path / "bringup.toml.before").exists()
 
 
-def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path, nova_conf: Path) -> None:
+def test_link_is_kept_and_its_target_is_written(tmp_path: Path, nova_conf: Path) -> None:
     settings, real = tmp_path / "bringup.toml", tmp_path / "real.toml"
     real.write_text(OLD)
     settings.symlink_to(real)
@@ -88,7 +88,7 @@ def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path, nova_c
     assert "[driver]" in real.read_text()
 
 
-def test_where_it_may_not_write_it_says_so_and_the_old_file_stays(tmp_path: Path, nova_conf: Path) -> None:
+def test_missing_permission_is_an_error_and_keeps_the_old_file(tmp_path: Path, nova_conf: Path) -> None:
     folder = tmp_path / "etc"
     folder.mkdir()
     settings = folder / "bringup.toml"

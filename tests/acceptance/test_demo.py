@@ -6,22 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bringup.daemon.decisions.from_evacuation import EVACUATED
-from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
-from bringup.daemon.decisions.from_record import FROM_RECORD
+from support.demonstrated import SHOWN
 from support.process import ENVIRONMENT, Running, children_of, gone, run, running
 from support.screen import CTRL_C, on_a_screen
-
-RULES = {rule.name for table in (EVACUATED, FROM_RECORD, FROM_FIRST_LOOK, FROM_SECOND_LOOK) for rule in table}
-# A record of another host is not loaded; an instance that came back is told by the rules of this host.
-# The others need a run before this one, or an operator's limits.
-NOT_TO_BE_SEEN = {
-    *("not_ours", "evacuated_and_back", "quarantined", "destruction_held", "evacuated_and_gone", "resumed_before"),
-    *("resumed_on_boot_only", "away_too_long", "resume_not_wanted", "resume_not_known"),
-    *("failed_before", "finished_before", "given_up_before", "moving", "clock_not_set"),
-    *("live_migrated_away", "resize_has_not_arrived", "deletion_owes_elsewhere", "unreadable"),
-}
-
 
 # Placement, the scheduler, and who answers at the status socket.
 CHILDREN = 3
@@ -43,7 +30,7 @@ def test_the_demonstration_shows_every_rule_and_leaves_no_process_behind(tmp_pat
 
     assert (ended.code, ended.err) == (0, "")
     because = {event["instance"]: event["because"] for event in ended.events if "because" in event}
-    assert {rule for rules in because.values() for rule in rules} == RULES - NOT_TO_BE_SEEN
+    assert {rule for rules in because.values() for rule in rules} == SHOWN
     [end] = ended.named("run.ended")
     assert len(because) == end["initialized"] + end["failed"] + end["skipped"] >= 60
     assert end["unfinished"] == 0

@@ -14,6 +14,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 LIST = "CONTRIBUTING.md"
+HEADING = "\n## Words\n"
 ROW = re.compile(r"^\| ((?:`[^`]+`(?:, )?)+) \| ([^|]+) \|$", re.MULTILINE)
 TEXTS = (".md", ".py", ".toml", ".service", ".timer", ".conf", ".yaml", ".container", ".rules", ".js", ".html", ".json")
 NAMED = ("Makefile", "Containerfile")
@@ -37,9 +38,11 @@ ROOMS_NOT_YET = {
     "docs/monitoring/alerts.yaml",
     "docs/nova-differences.md",
     "docs/report.md",
+    "docs/rules.md",
     "docs/safety.md",
     "docs/settings.md",
     "docs/status.md",
+    "docs/write_rules.py",
     "release",
     "systemd",
 }
@@ -48,8 +51,11 @@ ROOMS_NOT_YET = {
 
 @cache
 def table() -> dict[str, str]:
-    rows = ROW.findall((REPOSITORY / LIST).read_text())
-    return {old: new for olds, new in rows for old in re.findall("`([^`]+)`", olds)}
+    return {old: new for olds, new in rows() for old in re.findall("`([^`]+)`", olds)}
+
+
+def rows() -> list[tuple[str, str]]:
+    return ROW.findall((REPOSITORY / LIST).read_text().partition(HEADING)[2])
 
 
 def first_words() -> dict[str, str]:
@@ -83,7 +89,7 @@ def files() -> Iterator[str]:
 def without_old_names(name: str, text: str) -> str:
     """Return the text without the places that must name what was: the table, a renamed setting, the list of renames."""
     if name == LIST:
-        text = ROW.sub("", text)
+        text = text.partition(HEADING)[0]
     for allowed in (*RENAMED_SETTINGS, ".wants"):  # the latter are folders of systemd
         text = text.replace(allowed, "")
     return re.sub(r"^#+ Renamed$.*?(?=^#|\Z)", "", text, flags=re.DOTALL | re.MULTILINE)
@@ -117,7 +123,7 @@ def test_a_room_that_is_still_to_do_is_there() -> None:
 
 
 def test_the_list_is_short_enough_to_be_read() -> None:
-    assert 15 <= len(ROW.findall((REPOSITORY / LIST).read_text())) <= 25
+    assert 15 <= len(rows()) <= 25
     assert {"Give", "Tell", "Say", "Take"} <= set(first_words())
 
 

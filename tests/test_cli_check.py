@@ -229,7 +229,7 @@ def test_a_check_beside_a_running_daemon_is_fine(site: Site) -> None:
     settings = site.settings(scenario=EMPTY)
     site.run("import", site.records([instance(1)]), *settings)
 
-    with state_directory.locked(site.store.parent):
+    with state_directory.hold_lock(site.store.parent):
         ended = site.run("check", "--json", *settings)
 
     assert statuses(ended)["store"] == "ok"

@@ -109,7 +109,7 @@ def test_nothing_is_imported_while_a_daemon_runs_for_the_host(site: Site) -> Non
     state = site.directory / "state"
     state_directory.prepare(state)
 
-    with state_directory.locked(state):
+    with state_directory.hold_lock(state):
         ended = site.run("import", file, *settings)
 
     assert ended.code == 75

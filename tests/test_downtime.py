@@ -13,7 +13,7 @@ from bringup.daemon.decisions.resume_policy import Boot as Known
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.rules import Withheld
 from bringup.daemon.storage.alive import FILE, TOUCHED, Alive
-from bringup.daemon.storage.boot import CurrentBoot, identified
+from bringup.daemon.storage.boot import CurrentBoot, derive_boot_id
 
 DAY_S = 86_400.0
 KERNELS = "b1b1b1b1-0000-4000-8000-000000000001"
@@ -203,6 +203,6 @@ def test_what_is_not_known_keeps_a_guest_down_only_where_the_time_away_matters(
     ],
 )
 def test_a_soft_reboot_is_told_by_what_systemd_counts(told: dict[str, str], *, is_the_kernels: bool) -> None:
-    assert (identified(KERNELS, told) == KERNELS) is is_the_kernels
-    assert identified(KERNELS, told) == identified(KERNELS, told)
-    assert len(identified(KERNELS, told)) == len(KERNELS)
+    assert (derive_boot_id(KERNELS, told) == KERNELS) is is_the_kernels
+    assert derive_boot_id(KERNELS, told) == derive_boot_id(KERNELS, told)
+    assert len(derive_boot_id(KERNELS, told)) == len(KERNELS)

@@ -19,12 +19,12 @@ from bringup.daemon.storage.alive import FILE as ALIVE
 from bringup.daemon.storage.alive import FORMAT
 from bringup.daemon.storage.alive import read as read_alive
 from bringup.daemon.storage.identity import FILE as IDENTITY
-from bringup.daemon.storage.identity import remembered
+from bringup.daemon.storage.identity import read_identity
 from bringup.daemon.storage.outbox.spool import Spool
 from bringup.daemon.storage.record_files.reading import read_records
-from bringup.daemon.storage.state_directory import LOCK, locked
+from bringup.daemon.storage.state_directory import LOCK, hold_lock
 from bringup.daemon.storage.store.database_url import parse_database_url
-from bringup.daemon.storage.store.postgresql_connection import Tls, connect_args
+from bringup.daemon.storage.store.postgresql import Tls, connect_args
 from bringup.drivers.files import LARGEST, open_given, read_file
 from bringup.drivers.simulated.scenario_file import ScenarioError, read_scenario
 
@@ -106,7 +106,7 @@ def test_so_it_is_for_each_that_the_daemon_keeps(tmp_path: Path, makes: Callable
     for name in (IDENTITY, ALIVE, "boot_id", "00000000000000000001-report.json"):
         makes(tmp_path / name)
     with pytest.raises(SettingsError, match="a file is wanted there"):
-        remembered(tmp_path)
+        read_identity(tmp_path)
     assert read_alive(tmp_path / ALIVE) == []
     with pytest.raises(SettingsError, match="name the file with the kernel's boot id"):
         boot_id(load(None, environment={}, overrides=[f"host.boot_id={tmp_path / 'boot_id'}"]))
@@ -122,7 +122,7 @@ def test_who_holds_the_lock_is_told_without_a_number_where_there_is_none(
     try:
         fcntl.flock(holder, fcntl.LOCK_EX)
         makes(tmp_path / LOCK)
-        with pytest.raises(Temporary, match=r"another bringup \(pid unknown\) runs"), locked(tmp_path):
+        with pytest.raises(Temporary, match=r"another bringup \(pid unknown\) runs"), hold_lock(tmp_path):
             pass
     finally:
         os.close(holder)

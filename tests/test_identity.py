@@ -11,8 +11,16 @@ from pathlib import Path
 import pytest
 
 from bringup.daemon.errors import SettingsError, Temporary
-from bringup.daemon.storage.identity import FILE, Given, Identity, differences, given, remember, remembered
-from bringup.daemon.storage.state_directory import is_private, locked
+from bringup.daemon.storage.identity import (
+    FILE,
+    CurrentIdentity,
+    Identity,
+    differences,
+    read_current,
+    read_identity,
+    store_identity,
+)
+from bringup.daemon.storage.state_directory import hold_lock, is_private
 from bringup.drivers.simulated import Scenario, SimulatedGuest
 from support.command_lines import Site
 from support.drivers import uuid_of
@@ -44,7 +52,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def start(state: Path, machine: Path, *, host: str = HOST, node_uuid: str | None = None) -> Identity:
-    return remember(state, given(host=host, node_uuid=node_uuid, machine_id=machine), at=now)
+    return store_identity(state, read_current(host=host, node_uuid=node_uuid, machine_id=machine), at=now)
 
 
 def test_the_first_start_remembers_and_the_next_finds_the_same(state: Path, machine: Path) -> None:
@@ -53,7 +61,7 @@ def test_the_first_start_remembers_and_the_next_finds_the_same(state: Path, mach
     assert first.host == HOST
     assert (
         start(state, machine)
-        == remembered(state)
+        == read_identity(state)
         == Identity(host=HOST, node_uuid=first.node_uuid, machine=first.machine, changed_at="2026-01-01T00:00:00+00:00")
     )
     assert stat.S_IMODE((state / FILE).stat().st_mode) == 0o600
@@ -91,8 +99,8 @@ def test_what_changed_is_refused_with_the_way_out_and_nothing_is_written(state: 
 
 def test_all_that_changed_is_told_in_one_go() -> None:
     known = Identity(host=HOST, node_uuid=uuid_of(1), machine="a")
-    assert len(differences(known, Given(host=OTHER, node_uuid=uuid_of(2), machine="b"))) == 3
-    assert differences(known, Given(host=HOST, node_uuid=None, machine=None)) == []
+    assert len(differences(known, CurrentIdentity(host=OTHER, node_uuid=uuid_of(2), machine="b"))) == 3
+    assert differences(known, CurrentIdentity(host=HOST, node_uuid=None, machine=None)) == []
 
 
 @pytest.mark.parametrize("content", [None, "", "uninitialized\n"])
@@ -158,8 +166,8 @@ def test_a_full_disk_leaves_nothing_half_written(state: Path, machine: Path) -> 
     code = (
         "import sys; from datetime import datetime, UTC; from pathlib import Path; from bringup.daemon.storage "
         "import identity;"
-        "now = identity.given(host='a', node_uuid=None, machine_id=Path(sys.argv[2]));"
-        "identity.remember(Path(sys.argv[1]), now, at=lambda: datetime.now(UTC))"
+        "now = identity.read_current(host='a', node_uuid=None, machine_id=Path(sys.argv[2]));"
+        "identity.store_identity(Path(sys.argv[1]), now, at=lambda: datetime.now(UTC))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(state), str(machine)],
@@ -218,11 +226,11 @@ def test_accept_takes_over_guests_that_no_record_names(site: Site, machine: Path
 def test_nothing_is_accepted_while_a_daemon_runs(site: Site, machine: Path) -> None:
     settings = site.settings()
     start(_state_of(site), machine, host=OTHER)
-    with locked(_state_of(site)):
+    with hold_lock(_state_of(site)):
         ended = site.run("accept", *settings)
 
     assert ended.code == os.EX_TEMPFAIL
-    known = remembered(_state_of(site))
+    known = read_identity(_state_of(site))
     assert known is not None
     assert known.host == OTHER
 
@@ -267,4 +275,4 @@ def _state_of(site: Site) -> Path:
 def test_an_identity_that_cannot_be_read_is_said_whatever_is_in_it(state: Path, text: str) -> None:
     (state / FILE).write_text(text)
     with pytest.raises(SettingsError, match=r"host\.state_directory: .*; if the directory is this host's, remove"):
-        remembered(state)
+        read_identity(state)

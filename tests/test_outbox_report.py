@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem, RunResult
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
-from bringup.daemon.storage.outbox.report import build_report, is_report, is_superseded, named_in
+from bringup.daemon.storage.outbox.report import build_report, is_report, is_superseded, uuids_in
 from support.scheduler import HOST, NOON, a_report, a_result, an_outcome, uuid_of
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "report.md"
@@ -196,7 +196,7 @@ def test_every_run_gives_a_report_that_the_schema_takes_and_that_survives_json(
     schema.validate(sent)
     assert sent == report
     assert is_report(sent)
-    assert named_in(report) == {outcome.uuid for outcome in result.outcomes}
+    assert uuids_in(report) == {outcome.uuid for outcome in result.outcomes}
 
 
 def test_the_example_in_the_documentation_is_a_report(schema: jsonschema.Draft202012Validator) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from bringup.daemon.errors import UsageError
 from bringup.daemon.storage.record_files import LIMIT_BYTES, read_records
-from bringup.daemon.storage.record_files.documents import HEAVIEST, OF_A_COMMA, OF_A_CONTAINER, weight_of
 from bringup.daemon.storage.record_files.problems import MOST, SHOWN
+from bringup.daemon.storage.record_files.reading import HEAVIEST, OF_A_COMMA, OF_A_CONTAINER, weight_of
 from support.memory_child import MIB, READ, REFUSED, own
 
 DATA = Path(__file__).parent / "data"

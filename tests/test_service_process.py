@@ -102,7 +102,7 @@ async def test_what_ends_the_start_is_raised_as_it_is_and_nothing_is_shown(tmp_p
         await serve(settings, shown, once=False)
 
     assert shown.endings == []
-    with state_directory.locked(computer.state):
+    with state_directory.hold_lock(computer.state):
         pass
 
 

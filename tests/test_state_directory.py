@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from bringup.daemon.errors import SettingsError, Temporary
-from bringup.daemon.storage.state_directory import LOCK, NOT_NOW, OPERATOR_ERRORS, locked, prepare
+from bringup.daemon.storage.state_directory import LOCK, NOT_NOW, OPERATOR_ERRORS, hold_lock, prepare
 from support.files import no_files_left
 
 HOLDER = """
 import sys
 from pathlib import Path
-from bringup.daemon.storage.state_directory import locked
-with locked(Path(sys.argv[1])):
+from bringup.daemon.storage.state_directory import hold_lock
+with hold_lock(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()
 """
@@ -81,7 +81,7 @@ def test_a_directory_that_cannot_be_made_is_a_wrong_setting() -> None:
 def test_a_host_that_has_no_files_left_is_no_wrong_setting(tmp_path: Path) -> None:
     with no_files_left(), pytest.raises(Temporary, match=r"host\.state_directory: .* cannot be written to \(Too many"):
         prepare(tmp_path)
-    with no_files_left(), pytest.raises(Temporary, match=r"cannot be opened \(Too many"), locked(tmp_path):
+    with no_files_left(), pytest.raises(Temporary, match=r"cannot be opened \(Too many"), hold_lock(tmp_path):
         pytest.fail("locked")
 
 
@@ -98,7 +98,7 @@ def test_what_passes_by_itself_is_for_no_person(name: str) -> None:
 
 
 def test_the_lock_file_is_private_and_says_who_holds_it(tmp_path: Path) -> None:
-    with locked(tmp_path):
+    with hold_lock(tmp_path):
         assert mode(tmp_path / LOCK) == 0o600
         assert (tmp_path / LOCK).read_text() == f"{os.getpid()}\n"
 
@@ -106,14 +106,14 @@ def test_the_lock_file_is_private_and_says_who_holds_it(tmp_path: Path) -> None:
 def test_nothing_is_left_of_the_pid_of_an_earlier_holder(tmp_path: Path) -> None:
     (tmp_path / LOCK).write_text("1234567890123\n")
 
-    with locked(tmp_path):
+    with hold_lock(tmp_path):
         assert (tmp_path / LOCK).read_text() == f"{os.getpid()}\n"
 
 
 def test_a_second_process_is_refused_and_told_which_one_is_there(tmp_path: Path) -> None:
     with held_elsewhere(tmp_path) as holder:
         said = rf"pid {holder.pid}\b.*stop it, or wait"
-        with pytest.raises(Temporary, match=said) as raised, locked(tmp_path):
+        with pytest.raises(Temporary, match=said) as raised, hold_lock(tmp_path):
             pytest.fail("locked twice")
 
     assert raised.value.exit_code == 75
@@ -122,7 +122,7 @@ def test_a_second_process_is_refused_and_told_which_one_is_there(tmp_path: Path)
 def test_who_is_refused_leaves_the_pid_of_the_holder_in_place(tmp_path: Path) -> None:
     with held_elsewhere(tmp_path) as holder:
         for _ in range(2):
-            with pytest.raises(Temporary, match=rf"pid {holder.pid}\b"), locked(tmp_path):
+            with pytest.raises(Temporary, match=rf"pid {holder.pid}\b"), hold_lock(tmp_path):
                 pytest.fail("locked twice")
 
 
@@ -131,28 +131,28 @@ def test_the_lock_is_free_again_after_its_holder_was_killed(tmp_path: Path) -> N
         holder.send_signal(signal.SIGKILL)
         assert holder.wait(timeout=60) == -signal.SIGKILL
 
-    with locked(tmp_path):
+    with hold_lock(tmp_path):
         assert (tmp_path / LOCK).read_text() == f"{os.getpid()}\n"
 
 
 def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(LookupError), locked(tmp_path):
+    with pytest.raises(LookupError), hold_lock(tmp_path):
         raise LookupError
-    with locked(tmp_path):
+    with hold_lock(tmp_path):
         pass
 
 
 def test_a_child_of_the_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
     """A guest's process that outlives the daemon must not keep the next daemon out."""
     says_and_stays = [sys.executable, "-c", "import sys; print('here', flush=True); sys.stdin.read()"]
-    with locked(tmp_path):
+    with hold_lock(tmp_path):
         child = subprocess.Popen(
             says_and_stays, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False, text=True
         )
         assert child.stdout is not None
         assert child.stdout.readline() == "here\n"
     try:
-        with locked(tmp_path):
+        with hold_lock(tmp_path):
             pass
     finally:
         child.kill()
@@ -162,13 +162,16 @@ def test_a_child_of_the_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
 def test_a_lock_file_without_a_pid_is_no_reason_to_stumble(tmp_path: Path) -> None:
     with held_elsewhere(tmp_path):
         (tmp_path / LOCK).write_bytes(b"\xff\xfe")
-        with pytest.raises(Temporary, match="another bringup"), locked(tmp_path):
+        with pytest.raises(Temporary, match="another bringup"), hold_lock(tmp_path):
             pytest.fail("locked twice")
         (tmp_path / LOCK).write_bytes(b"")
-        with pytest.raises(Temporary, match="pid unknown"), locked(tmp_path):
+        with pytest.raises(Temporary, match="pid unknown"), hold_lock(tmp_path):
             pytest.fail("locked twice")
 
 
 def test_a_lock_that_cannot_be_opened_is_a_wrong_setting(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"host\.state_directory: .*lock cannot be opened"), locked(tmp_path / "no"):
+    with (
+        pytest.raises(SettingsError, match=r"host\.state_directory: .*lock cannot be opened"),
+        hold_lock(tmp_path / "no"),
+    ):
         pytest.fail("locked nothing")

@@ -19,7 +19,7 @@ from bringup.daemon.errors import RecordNotFound, StoreError
 from bringup.daemon.recovery.load_records import load_records
 from bringup.daemon.storage.store.base import Claimant
 from bringup.daemon.storage.store.database_url import parse_database_url
-from bringup.daemon.storage.store.postgresql_connection import Tls, connect_args
+from bringup.daemon.storage.store.postgresql import Tls, connect_args
 from support.computer import a_computer
 from support.hosts import IN_MEMORY
 from support.postgresql import PASSWORD

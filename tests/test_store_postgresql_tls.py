@@ -14,8 +14,7 @@ from bringup.daemon.errors import SettingsError, Temporary, chain_of
 from bringup.daemon.service.assembly import open_database as open_the_set_one
 from bringup.daemon.settings import load
 from bringup.daemon.storage.store.database_url import parse_database_url
-from bringup.daemon.storage.store.postgresql import open_database
-from bringup.daemon.storage.store.postgresql_connection import Tls, TlsMode, connect_args
+from bringup.daemon.storage.store.postgresql import Tls, TlsMode, connect_args, open_database
 from support.certificates import EXPIRED, Ca
 from support.postgresql import PASSWORD, USER, Server, a_server
 from support.settings_files import problems

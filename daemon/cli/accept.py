@@ -34,10 +34,10 @@ def execute(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     host = settings.host
     state_directory.prepare(host.state_directory)
-    with state_directory.locked(host.state_directory):
-        before = identity.remembered(host.state_directory)
+    with state_directory.hold_lock(host.state_directory):
+        before = identity.read_identity(host.state_directory)
         now = assembly.given_by(settings)
-        after = identity.merged(before, now)
+        after = identity.merge_identity(before, now)
         if arguments.guests:
             after = _with_guests(after, settings)
         changed = _changed(before, after)

@@ -31,7 +31,7 @@ async def names_finding(settings: Settings, guests: frozenset[str]) -> Finding |
 
     :raises BringupError: a run would be refused, or the records cannot be read.
     """
-    known = identity.remembered(settings.host.state_directory)
+    known = identity.read_identity(settings.host.state_directory)
     accepted = frozenset() if known is None else known.accepted_guests
     async with assembly.opened_store(settings, must_exist=True) as store:
         records = await load_records(

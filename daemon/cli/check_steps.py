@@ -110,7 +110,7 @@ class Checks:
         """Compare the host with the identity that the state directory records."""
         host = self._settings.host
         try:
-            known = identity.remembered(host.state_directory)
+            known = identity.read_identity(host.state_directory)
         except SettingsError as error:
             return list(error.problems)
         except Temporary as error:
@@ -298,7 +298,7 @@ class Checks:
         if host.node_uuid is not None:
             return host.node_uuid
         try:
-            known = identity.remembered(host.state_directory)
+            known = identity.read_identity(host.state_directory)
         except (SettingsError, Temporary):
             # The check of the settings reports it.
             return None

@@ -153,7 +153,7 @@ async def _store_all(
     directory = settings.host.state_directory
     state_directory.prepare(directory)
     # Records must not change under a run.
-    with state_directory.locked(directory):
+    with state_directory.hold_lock(directory):
         async with assembly.opened_own_store(settings) as store:
             try:
                 records, kept = await make(store)

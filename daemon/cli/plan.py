@@ -177,7 +177,7 @@ def _accepted(settings: "Settings", host: str) -> frozenset[str]:
     if host != settings.host.name:
         # The plan is for another host.
         return frozenset()
-    known = identity.remembered(settings.host.state_directory)
+    known = identity.read_identity(settings.host.state_directory)
     if known is None:
         return frozenset()
     for difference in identity.differences(known, assembly.given_by(settings)):

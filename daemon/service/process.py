@@ -43,7 +43,7 @@ from bringup.daemon.status.progress import Progress
 from bringup.daemon.status.systemd import Notifier
 from bringup.daemon.storage import state_directory
 from bringup.daemon.storage.alive import Alive
-from bringup.daemon.storage.identity import Identity, merged, remember, remembered
+from bringup.daemon.storage.identity import Identity, merge_identity, read_identity, store_identity
 from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.outbox.base import Transport
 from bringup.daemon.storage.outbox.outbox import Delivery, Outbox, report_outcomes, retries
@@ -112,7 +112,7 @@ async def serve(
     unwritable = state_directory.prepare(directory)
     if unwritable is not None:
         log.warning("state_directory.not_written", path=str(directory), error=unwritable, means=WITHOUT_JOURNAL)
-    with state_directory.locked(directory):
+    with state_directory.hold_lock(directory):
         identity = _identity(settings)
         alive = assembly.alive(settings)
         boot_id = alive.boot.boot_id
@@ -147,11 +147,11 @@ def _identity(settings: Settings) -> Identity:
     host = settings.host
     now = assembly.given_by(settings)
     try:
-        return remember(host.state_directory, now, at=assembly.utc_now)
+        return store_identity(host.state_directory, now, at=assembly.utc_now)
     except OSError as error:
         # A host comes back on a full disk too: what cannot be remembered now is remembered next time.
         log.warning("identity.not_written", error=str(error))
-        return merged(remembered(host.state_directory), now)
+        return merge_identity(read_identity(host.state_directory), now)
 
 
 def _stop(ending: Ending, source: StatusSource, supervised: Supervised, number: signal.Signals) -> None:

@@ -54,12 +54,12 @@ def this_boot(path: Path, *, is_default: bool, environment: Mapping[str, str] = 
     properties = _query_systemd()
     began_us = properties.get("UserspaceTimestampMonotonic", "")
     return CurrentBoot(
-        boot_id=identified(_as_uuid(kernel_id), properties),
+        boot_id=derive_boot_id(_as_uuid(kernel_id), properties),
         began_s=int(began_us) / 1e6 if began_us.isdecimal() and began_us != "0" else None,
     )
 
 
-def identified(kernel_id: str, properties: Mapping[str, str]) -> str:
+def derive_boot_id(kernel_id: str, properties: Mapping[str, str]) -> str:
     """Return the id of a boot: the kernel's, or after a soft reboot one that is derived from it."""
     count, began_us = properties.get("SoftRebootsCount", ""), properties.get("UserspaceTimestampMonotonic", "")
     version = properties.get("Version", "").partition(".")[0].partition(" ")[0].partition("-")[0].partition("~")[0]

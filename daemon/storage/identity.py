@@ -42,7 +42,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class CurrentIdentity:
     """Identity according to the settings and the machine now."""
 
     host: str
@@ -50,9 +50,9 @@ class Given:
     machine: str | None
 
 
-def given(*, host: str, node_uuid: str | None, machine_id: Path) -> Given:
+def read_current(*, host: str, node_uuid: str | None, machine_id: Path) -> CurrentIdentity:
     """Read the current identity; ``machine_id`` is the file of the machine's id, which may be missing."""
-    return Given(host=host, node_uuid=node_uuid, machine=_machine(machine_id))
+    return CurrentIdentity(host=host, node_uuid=node_uuid, machine=_machine(machine_id))
 
 
 def _machine(path: Path) -> str | None:
@@ -65,7 +65,7 @@ def _machine(path: Path) -> str | None:
     return hmac.new(found.encode(), _APPLICATION, hashlib.sha256).hexdigest()
 
 
-def remembered(directory: Path) -> Identity | None:
+def read_identity(directory: Path) -> Identity | None:
     """Read the stored identity; None if there is none.
 
     :raises SettingsError: it is not readable as one, or this user may not read it.
@@ -129,7 +129,7 @@ def _former(directory: Path) -> Identity | None:
     return Identity(host=host, node_uuid="", machine=None) if host else None
 
 
-def differences(identity: Identity, now: Given) -> list[str]:
+def differences(identity: Identity, now: CurrentIdentity) -> list[str]:
     """Describe each difference from the stored identity in a sentence."""
     found = []
     if now.host != identity.host:
@@ -143,7 +143,7 @@ def differences(identity: Identity, now: Given) -> list[str]:
     return found
 
 
-def require_same(known: Identity, now: Given) -> None:
+def require_same(known: Identity, now: CurrentIdentity) -> None:
     """Check that a host is the stored one.
 
     :raises SettingsError: it is not, with a sentence for each thing that changed.
@@ -154,7 +154,7 @@ def require_same(known: Identity, now: Given) -> None:
         raise SettingsError(changed)
 
 
-def merged(identity: Identity | None, now: Given) -> Identity:
+def merge_identity(identity: Identity | None, now: CurrentIdentity) -> Identity:
     """Merge the current identity into the stored one; what is not set now stays."""
     known = identity or Identity(host=now.host, node_uuid="", machine=None)
     return replace(
@@ -165,16 +165,16 @@ def merged(identity: Identity | None, now: Given) -> Identity:
     )
 
 
-def remember(directory: Path, now: Given, *, at: Callable[[], datetime]) -> Identity:
+def store_identity(directory: Path, now: CurrentIdentity, *, at: Callable[[], datetime]) -> Identity:
     """Store the identity the first time; afterwards, check that it is the same.
 
     :raises SettingsError: it is not, with a sentence for each thing that changed.
     :raises OSError: it could not be written; the one in memory would be another node at the next start.
     """
-    known = remembered(directory)
+    known = read_identity(directory)
     if known is not None:
         require_same(known, now)
-    identity = merged(known, now)
+    identity = merge_identity(known, now)
     if identity != known:
         write(directory, identity, at=at)
     return identity

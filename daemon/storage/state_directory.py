@@ -117,7 +117,7 @@ def is_read_only(path: Path) -> bool:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Hold the lock of this host for as long as the block lasts.
 
     :raises Temporary: another process holds it, or it cannot be taken now.

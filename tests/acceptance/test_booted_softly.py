@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bringup.daemon.storage.boot import ASK, identified
+from bringup.daemon.storage.boot import ASK, derive_boot_id
 from support.booted import Machine, booted, require_a_machine
 from support.debian import REPOSITORY, make_debian
 
@@ -27,7 +27,7 @@ def boot_of(machine: Machine) -> tuple[str, str]:
     """Give the kernel's boot id as the machine has it, and what it is for us."""
     kernels = machine.run("cat", "/proc/sys/kernel/random/boot_id")
     told = dict(line.split("=", 1) for line in machine.run(*ASK).splitlines())
-    return kernels, identified(kernels, told)
+    return kernels, derive_boot_id(kernels, told)
 
 
 def test_a_soft_reboot_is_another_boot_under_the_same_kernel(machine: Machine) -> None:

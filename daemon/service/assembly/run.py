@@ -13,7 +13,7 @@ from bringup.daemon.service import clock_sync
 from bringup.daemon.settings import Settings
 from bringup.daemon.storage import boot as boots
 from bringup.daemon.storage.alive import Alive
-from bringup.daemon.storage.identity import Given, given
+from bringup.daemon.storage.identity import CurrentIdentity, read_current
 from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.store.base import Claimant, Store
 from bringup.drivers.base import Driver
@@ -27,10 +27,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def given_by(settings: Settings) -> Given:
+def given_by(settings: Settings) -> CurrentIdentity:
     """Look at what the settings and the machine say of whose state directory it is."""
     host = settings.host
-    return given(host=host.name, node_uuid=host.node_uuid, machine_id=host.machine_id)
+    return read_current(host=host.name, node_uuid=host.node_uuid, machine_id=host.machine_id)
 
 
 def this_boot(settings: Settings) -> boots.CurrentBoot:

@@ -12,7 +12,7 @@ from bringup.daemon.storage.store.base import ImportingStore, Store
 
 if TYPE_CHECKING:
     from bringup.daemon.openstack.rpc.client import Rpc
-    from bringup.daemon.storage.store.postgresql_connection import Tls
+    from bringup.daemon.storage.store.postgresql import Tls
     from bringup.daemon.storage.store.sql import Database
 
 NO_POSTGRESQL = (
@@ -82,7 +82,7 @@ def open_database(settings: Settings, *, must_exist: bool = False) -> "Database"
 
 
 def _store_tls(settings: Settings) -> "Tls":
-    from bringup.daemon.storage.store.postgresql_connection import Tls
+    from bringup.daemon.storage.store.postgresql import Tls
 
     store = settings.store
     return Tls(mode=store.tls, ca_file=store.ca_file, cert_file=store.cert_file, key_file=store.key_file)

@@ -2,7 +2,6 @@
 
 from bringup.daemon.storage.journal.base import (
     NO_JOURNAL,
-    FailedBefore,
     InFlight,
     Journal,
     KeptDisks,
@@ -15,7 +14,6 @@ from bringup.daemon.storage.journal.queries import NotBack
 
 __all__ = [
     "NO_JOURNAL",
-    "FailedBefore",
     "InFlight",
     "Journal",
     "KeptDisks",

@@ -19,7 +19,7 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.storage import sqlite_file
 from bringup.daemon.storage.files import write_durably
 from bringup.daemon.storage.journal.base import NewRun, Past
-from bringup.daemon.storage.journal.begin_run import begin_again
+from bringup.daemon.storage.journal.queries import write_current_run
 from bringup.daemon.storage.journal.schema import ADDED, ADDED_COLUMNS, TABLES, VERSION, check_content
 from bringup.daemon.storage.sqlite_file import damage_error, is_damage, transaction, undecodable_is_damage
 from bringup.daemon.storage.state_directory import without_locks
@@ -245,7 +245,7 @@ class JournalFile:
     def _continue_run(self, run: NewRun, past: Past, number: int) -> None:
         with transaction(self.database()) as database:
             lost = Mark(self.path).lost(run.boot_id, is_new=True)
-            begin_again(database, run, past, number, memory_lost=lost)
+            write_current_run(database, run, past, number, memory_lost=lost)
 
     def _never(self) -> NoReturn:
         raise sqlite3.OperationalError("it is not open")

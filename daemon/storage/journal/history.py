@@ -15,9 +15,8 @@ from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import FailedBefore, Past
-from bringup.daemon.storage.journal.begin_run import known_to
 from bringup.daemon.storage.journal.file import version_of
-from bringup.daemon.storage.journal.queries import BootRow, NotBack, boot_of, not_back_on
+from bringup.daemon.storage.journal.queries import BootRow, NotBack, boot_of, not_back_on, past_at_start
 from bringup.daemon.storage.journal.schema import VERSION, check_content, decoding
 from bringup.daemon.storage.sqlite_file import damage_error, is_damage, open_read_only, unknown_write_version
 from bringup.drivers.files import no_database_file
@@ -126,8 +125,8 @@ class History:
     def past(self, boot_id: str, host: str, at: datetime) -> Past:
         """Return what a run that started now would know; nothing is started."""
         database = self._database
-        boot = boot_of(database, boot_id) or BootRow(0, queries.away_s(database, at), memory_lost=False)
-        past, _ = known_to(database, "", host, boot)
+        boot = boot_of(database, boot_id) or BootRow(0, queries.downtime_before(database, at), memory_lost=False)
+        past, _ = past_at_start(database, "", host, boot)
         return past
 
     @decoding()

@@ -1,10 +1,14 @@
-"""Queries of the journal: for a run that starts, and for an import, which must keep guests that are not back."""
+"""Queries of the journal for a run that starts, and for an import, which must keep guests that are not back.
+
+A run starts, or an interrupted one continues, in the transaction that reads what is known.
+"""
 
 import json
 import sqlite3
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from bringup.daemon.decisions.actions import (
@@ -17,9 +21,9 @@ from bringup.daemon.decisions.actions import (
 )
 from bringup.daemon.decisions.guards import ALL
 from bringup.daemon.decisions.outcomes import Kind
-from bringup.daemon.storage.journal.base import FailedBefore, InFlight, Settled
-from bringup.daemon.storage.journal.rows import load_left, load_outcome
-from bringup.daemon.storage.journal.schema import ENDED, RUNNING
+from bringup.daemon.storage.journal.base import FailedBefore, InFlight, NewRun, Past, Settled
+from bringup.daemon.storage.journal.rows import load_left, load_outcome, text_of
+from bringup.daemon.storage.journal.schema import ENDED, RUNNING, STOPPED
 
 LEAVES_GUEST_ALONE = (Save, SaveMigration, SetError, LookAtGuest, CompletePartialDeletion)
 KEPT_DOWN = ("away_too_long", "resume_not_wanted", "resume_not_known")
@@ -44,7 +48,7 @@ def boot_of(database: sqlite3.Connection, boot_id: str) -> BootRow | None:
     return None if row is None else BootRow(row[0], row[1], bool(row[2]))
 
 
-def away_s(database: sqlite3.Connection, at: datetime) -> float | None:
+def downtime_before(database: sqlite3.Connection, at: datetime) -> float | None:
     """Return how long nothing was written before a time, in seconds; None if unknown."""
     # The last boot, not the latest time: one boot with a clock that was ahead must not count for ever.
     last = database.execute("SELECT last_seen FROM boots ORDER BY number DESC LIMIT 1").fetchone()
@@ -247,4 +251,107 @@ def not_back_on(database: sqlite3.Connection, boot_id: str) -> NotBack:
             for uuid, (kind, verb, _on) in last.items()
             if kind == Kind.FAILED.value and verb == ResumeStateOnHostBoot.verb
         ),
+    )
+
+
+PROTECTED_RUNS = 16
+"""Number of last runs that are kept whatever their age: the quarantine reads them."""
+
+
+class LastRun(NamedTuple):
+    """The last row of ``runs``."""
+
+    number: int = 0
+    run_id: str = ""
+    boot: int = 0
+    host: str = ""
+    state: str = ""
+    attempt: int = 0
+
+
+def start_run(database: sqlite3.Connection, run: NewRun, *, lost: Callable[..., bool]) -> tuple[Past, int]:
+    """Start a run, or continue the interrupted one; return what is known, and the number of its row.
+
+    ``lost(is_new=...)`` returns whether a journal of this boot is missing.
+    """
+    is_new = database.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is None
+    boot = _write_boot(database, run, memory_lost=lost(is_new=is_new))
+    past, continued = past_at_start(database, run.run_id, run.host, boot)
+    if continued is not None:
+        database.execute("UPDATE runs SET attempt = ?, state = ? WHERE number = ?", (past.attempt, RUNNING, continued))
+        return past, continued
+    values = (past.run_id, boot.number, run.host, text_of(run.began_at), past.attempt, RUNNING)
+    cursor = database.execute(
+        "INSERT INTO runs (run_id, boot, host, began_at, attempt, state) VALUES (?, ?, ?, ?, ?, ?)", values
+    )
+    return past, cursor.lastrowid or 0
+
+
+def past_at_start(database: sqlite3.Connection, run_id: str, host: str, boot: BootRow) -> tuple[Past, int | None]:
+    """Return what a run of this id that begins on ``boot`` knows, and the number of the run that it continues.
+
+    It continues the last one if that was interrupted on the same boot and host; None: it continues none.
+    """
+    row = database.execute(
+        f"SELECT {', '.join(LastRun._fields)} FROM runs ORDER BY number DESC LIMIT 1"  # noqa: S608 - our own names
+    ).fetchone()
+    last = LastRun(*row or ())
+    was_interrupted = last.state in (RUNNING, STOPPED)
+    continued = last.number if was_interrupted and last.boot == boot.number and last.host == host else None
+    past = Past(
+        run_id=run_id if continued is None else last.run_id,
+        attempt=1 if continued is None else last.attempt + 1,
+        settled={} if continued is None else settled_in(database, continued),
+        in_flight=in_flight_in(database, last.number) if was_interrupted else {},
+        resumed=resumed_on(database, boot.number),
+        boot_settled=is_settled(database, boot.number),
+        held=held_on(database, boot.number),
+        memory_lost=boot.memory_lost,
+        downtime_s=boot.down_s,
+        suspects=suspects_before(database, boot.number),
+        released=waiting_releases(database),
+        retried=waiting_retries(database),
+    )
+    return past, continued
+
+
+def write_current_run(database: sqlite3.Connection, run: NewRun, past: Past, number: int, *, memory_lost: bool) -> None:
+    """Write the current run into a file that lacks it, under the number that its entries have."""
+    if database.execute("SELECT 1 FROM runs WHERE number = ?", (number,)).fetchone() is not None:
+        return
+    boot = _write_boot(database, run, memory_lost=memory_lost)
+    database.execute(
+        "INSERT INTO runs (number, run_id, boot, host, began_at, attempt, state) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (number, past.run_id, boot.number, run.host, text_of(run.began_at), past.attempt, RUNNING),
+    )
+
+
+def _write_boot(database: sqlite3.Connection, run: NewRun, *, memory_lost: bool) -> BootRow:
+    """Read the boot of a run; write it if this is its first one."""
+    found = boot_of(database, run.boot_id)
+    if found is not None:
+        return found
+    at, down_s = text_of(run.began_at), downtime_before(database, run.began_at)
+    cursor = database.execute(
+        "INSERT INTO boots (boot_id, first_seen, last_seen, down_s, memory_lost) VALUES (?, ?, ?, ?, ?)",
+        (run.boot_id, at, at, down_s, memory_lost),
+    )
+    return BootRow(cursor.lastrowid or 0, down_s, memory_lost)
+
+
+def delete_old_runs(database: sqlite3.Connection, run: NewRun, number: int, *, keep_runs: int, keep_days: int) -> None:
+    """Delete runs beyond the limits of number and age, but none of this boot and none of the last ones."""
+    # The time of the run before counts as well: one start with a wrong clock must not delete everything.
+    before = database.execute("SELECT began_at FROM runs WHERE number < ? ORDER BY number DESC LIMIT 1", (number,))
+    times = [run.began_at, *(datetime.fromisoformat(text) for (text,) in before)]
+    oldest = text_of(min(times) - timedelta(days=keep_days))
+    database.execute(
+        """DELETE FROM runs WHERE boot != (SELECT boot FROM runs WHERE number = ?) AND number <= ? AND (began_at < ?
+        OR number NOT IN (SELECT number FROM runs ORDER BY number DESC LIMIT ?))""",
+        (number, number - PROTECTED_RUNS, oldest, keep_runs),
+    )
+    database.execute(
+        """DELETE FROM boots WHERE boot_id != ? AND number NOT IN (SELECT boot FROM runs)
+        AND number < (SELECT max(number) FROM boots)""",
+        (run.boot_id,),
     )

@@ -29,8 +29,8 @@ from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import FailedBefore, Journal, KeptDisks, Left, NewRun, Past
-from bringup.daemon.storage.journal.begin_run import begin, delete_old_runs
 from bringup.daemon.storage.journal.file import JournalFile, Mark
+from bringup.daemon.storage.journal.queries import delete_old_runs, start_run
 from bringup.daemon.storage.journal.rows import (
     ActionEnd,
     Begun,
@@ -118,7 +118,7 @@ class SqliteJournal(Journal):
     def _begin_run(self, run: NewRun) -> Past:
         mark = Mark(self._path)
         with decoding(), transaction(self._connection()) as database:
-            past, self._run = begin(database, run, lost=partial(mark.lost, run.boot_id))
+            past, self._run = start_run(database, run, lost=partial(mark.lost, run.boot_id))
             delete_old_runs(database, run, self._run, keep_runs=self._keep_runs, keep_days=self._keep_days)
         self._file.store_run(run, past, self._run)
         mark.write(run.boot_id)

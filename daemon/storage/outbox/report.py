@@ -124,7 +124,7 @@ def is_report(value: Any) -> TypeGuard[Report]:
     )
 
 
-def named_in(report: Report) -> set[str]:
+def uuids_in(report: Report) -> set[str]:
     """Return the UUIDs of the instances in a report, without unfinished ones."""
     return {*_uuids(report["instances"]), *_uuids(report["elsewhere"]), *report["deleted"]}
 
@@ -136,7 +136,7 @@ def is_superseded(report: Report, *, named_later: Collection[str], complete_late
     removes, not what is no longer mentioned.  The instances of the host need no mention once a later one is complete.
     """
     gone = {*_uuids(report["elsewhere"]), *report["deleted"]}
-    return (gone if complete_later else named_in(report)) <= set(named_later)
+    return (gone if complete_later else uuids_in(report)) <= set(named_later)
 
 
 def _uuids(instances: Collection[ReportedInstance]) -> set[str]:

@@ -21,7 +21,7 @@ from typing import Final
 import structlog
 
 from bringup.daemon.storage.files import make_private_directory, sync_directory, write_durably
-from bringup.daemon.storage.outbox.report import Report, is_report, is_superseded, named_in
+from bringup.daemon.storage.outbox.report import Report, is_report, is_superseded, uuids_in
 from bringup.drivers.files import read_file
 
 log = structlog.get_logger(__name__)
@@ -162,7 +162,7 @@ class Spool:
                 continue
             if index and is_superseded(report, named_later=named, complete_later=complete):
                 yield path
-            named |= named_in(report)
+            named |= uuids_in(report)
             complete = complete or report["complete"]
 
 

@@ -5,8 +5,7 @@
 elsewhere.
 """
 
-from bringup.daemon.storage.record_files.reading import LIMIT_BYTES, read_records
-from bringup.daemon.storage.record_files.writing import FORMAT, dump_records
+from bringup.daemon.storage.record_files.reading import FORMAT, LIMIT_BYTES, dump_records, read_records
 from bringup.daemon.storage.store.base import Records
 
 __all__ = ["FORMAT", "LIMIT_BYTES", "Records", "dump_records", "read_records"]

@@ -44,7 +44,6 @@ from tenacity.nap import sleep_using_event
 from bringup.daemon.closing import HURRY_S
 from bringup.daemon.errors import StoreUnavailable
 from bringup.daemon.logs import get_logger
-from bringup.daemon.storage.store.postgresql_connection import STATEMENT_S
 
 CONFLICTS: Final = ("40001", "40P01", "55P03")
 """Serialization failure (on a standby: a conflict with recovery), deadlock, lock not available."""
@@ -131,6 +130,8 @@ T = TypeVar("T")
 
 WAIT = wait_random_exponential(multiplier=0.05, min=0.02, max=2)
 """Jittered: many daemons wait for one database."""
+STATEMENT_S: Final = 30
+"""Longest time of a statement, in seconds."""
 # One daemon creates the table, the others wait for it.
 TOKENS_LOCK = 0x6272696E67757032
 KEPT_TOKENS = "1 day"

@@ -105,7 +105,7 @@ def test_no_command_waits_for_a_pipe_to_which_nobody_writes(tmp_path: Path) -> N
 def test_so_it_is_for_each_that_the_daemon_keeps(tmp_path: Path, makes: Callable[[Path], None]) -> None:
     for name in (IDENTITY, ALIVE, "boot_id", "00000000000000000001-report.json"):
         makes(tmp_path / name)
-    with pytest.raises(SettingsError, match="a file is wanted there"):
+    with pytest.raises(SettingsError, match="a file is required there"):
         read_identity(tmp_path)
     assert read_alive(tmp_path / ALIVE) == []
     with pytest.raises(SettingsError, match="name the file with the kernel's boot id"):

@@ -69,7 +69,7 @@ class TracingStore:
         reverting: bool,
         left_over: Collection[tuple[str, str]] = (),
     ) -> Instance:
-        # Nova looks at nothing here; what is looked at is in tests/test_store_claims.py.
+        # Nova looks at nothing here; what is looked at is in tests/contract/test_claims.py.
         del claimant, expected, reverting, left_over
         return await self.get_instance(uuid)
 

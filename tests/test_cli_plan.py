@@ -4,7 +4,6 @@ import os
 import sqlite3
 from pathlib import Path
 from typing import Any, get_args
-from uuid import uuid4
 
 import anyio
 import pytest
@@ -12,16 +11,14 @@ import pytest
 from bringup.daemon.decisions.outcomes import RunResult
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
-from bringup.daemon.recovery.context import Host, Startup
+from bringup.daemon.recovery.context import Host
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.service import assembly
 from bringup.daemon.settings import Settings, load
-from bringup.daemon.status.progress import Progress
-from bringup.drivers.capacity import Capacity
 from bringup.drivers.simulated import ErrorName, Fault, Scenario, SimulatedGuest
 from bringup.drivers.simulated.verbs import Verb
 from support.command_lines import Site
-from support.hosts import CLAIMANT, executor_of
+from support.hosts import CLAIMANT, executor_of, host_of, start_of
 from support.records import HOST, instance, migration, uuid_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -126,31 +123,21 @@ def test_a_plan_as_json_has_a_line_an_instance(site: Site) -> None:
 async def _run(settings: Settings) -> RunResult:
     """Bring the host back as ``bringup run`` does, Placement and report left out."""
 
-    async def nothing(*_: object) -> None:
-        await anyio.lowlevel.checkpoint()
-
     driver = assembly.make_driver(settings)
     async with assembly.opened_store(settings) as store:
         await store.take_lease(CLAIMANT, for_s=3600)
 
         async def open_host() -> Host:
             await anyio.lowlevel.checkpoint()
-            return Host(
+            return host_of(
+                executor_of(driver, store),
                 name=settings.host.name,
-                run_id=str(uuid4()),
-                boot_id=str(uuid4()),
-                executor=executor_of(driver, store),
-                observer=Progress().observe,
                 limits=settings.limits,
-                capacity=Capacity(settings.limits.concurrency),
-                report=nothing,
                 resuming=Resuming(settings.resume),
                 now=assembly.utc_now,
             )
 
-        return (
-            await init_host(Startup(pass_placement=nothing, open_host=open_host, observer=Progress().observe))
-        ).result
+        return (await init_host(start_of(open_host))).result
 
 
 @pytest.mark.parametrize("resume", ["never", "on_every_start"])

@@ -25,16 +25,14 @@ from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.recovery.context import Host, Startup
 from bringup.daemon.recovery.init_host import init_host
-from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.journal.sqlite import open_journal
 from bringup.daemon.storage.store.base import Records, Store
 from bringup.drivers.base import Driver
-from bringup.drivers.capacity import Capacity
 from bringup.drivers.needs import NeedState
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest, SimulatedNeed, Verb
 from support.drivers import uuid_of
-from support.hosts import CLAIMANT, ELSEWHERE, HOST, IN_MEMORY, LIMITS, executor_of, instance, now
+from support.hosts import CLAIMANT, ELSEWHERE, HOST, IN_MEMORY, executor_of, host_of, instance, now, start_of
 from support.records import migration
 from support.stores import open_sqlite
 
@@ -137,9 +135,6 @@ class Machine(RuleBasedStateMachine):
     async def process(self, kill_at: int | None) -> AsyncIterator[Startup]:
         life = Process(kill_at)
 
-        async def nothing() -> None:
-            await anyio.lowlevel.checkpoint()
-
         async def report(result: RunResult) -> str | None:
             life.passes()
             if not result.unfinished:
@@ -156,22 +151,16 @@ class Machine(RuleBasedStateMachine):
             executor = executor_of(cast("Driver", Mortal(self.driver, life)), cast("Store", Mortal(store, life)))
 
             async def open_host() -> Host:
-                await nothing()
-                return Host(
-                    name=HOST,
+                return host_of(
+                    executor,
                     run_id=uuid_of(1000 + self.boot * 1000 + len(self.reports)),
                     boot_id=uuid_of(self.boot),
-                    executor=executor,
-                    observer=Progress().observe,
-                    limits=LIMITS,
-                    capacity=Capacity(LIMITS.concurrency),
                     report=report,
                     journal=cast("Journal", Mortal(journal, life)),
                     resuming=Resuming(ResumePolicy(guests="on_host_boot")),
-                    now=now,
                 )
 
-            yield Startup(pass_placement=nothing, open_host=open_host, observer=Progress().observe)
+            yield start_of(open_host)
 
     # What may happen
 

@@ -186,7 +186,7 @@ async def test_what_is_doubtful_is_said_when_it_starts(tmp_path: Path) -> None:
         await serve(settings, Shown(), once=True)
 
     warnings = {line["event"]: line for line in logs if line["log_level"] == "warning"}
-    assert "placement.token_file" in warnings["settings.doubtful"]["warning"]
+    assert "placement.token_file" in warnings["settings.warning"]["warning"]
     assert warnings["state_directory.not_private"]["path"] == str(computer.state)
 
 

@@ -10,20 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bringup.daemon.decisions.outcomes import RunResult
-from bringup.daemon.decisions.policies import Limits, ResumePolicy
+from bringup.daemon.decisions.policies import ResumePolicy
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.errors import RecordNotFound
 from bringup.daemon.recovery.context import Host, Startup
 from bringup.daemon.recovery.init_host import init_host
-from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.store.base import Claimant, Records
 from bringup.daemon.storage.store.sql import SqlStore
-from bringup.drivers.capacity import Capacity
 from bringup.drivers.simulated import Latency, LatencyKey, Scenario, SimulatedDriver, SimulatedGuest, Uniform
 from support.drivers import uuid_of
-from support.hosts import IN_MEMORY, executor_of, instance, now
+from support.hosts import IN_MEMORY, executor_of, host_of, instance, limits, start_of
 from support.records import migration
 from support.stores import open_sqlite
 
@@ -33,37 +30,24 @@ HOSTS = ("compute-1", "compute-2")
 COUNT = 6
 
 
-async def nothing(*_: object) -> None:
-    await anyio.lowlevel.checkpoint()
-
-
-def start_of(name: str, driver: SimulatedDriver, store: SqlStore) -> Startup:
+def daemon_of(name: str, driver: SimulatedDriver, store: SqlStore) -> Startup:
     """Make a daemon of a host."""
-
-    async def report(_result: RunResult) -> str | None:
-        return None
 
     async def open_host() -> Host:
         claimant = Claimant(name, f"node of {name}")
         await store.take_lease(claimant, for_s=3600)
         executor = executor_of(driver, store)
         executor = replace(executor, start_claim=replace(executor.start_claim, claimant=claimant))
-        return Host(
+        return host_of(
+            executor,
             name=name,
-            run_id=uuid_of(9),
-            boot_id=uuid_of(8),
-            executor=executor,
-            observer=Progress().observe,
-            capacity=Capacity(3),
-            limits=Limits(concurrency=3, instance_deadline=30, host_deadline=30, shutdown_report_deadline=30),
-            report=report,
+            limits=limits(concurrency=3),
             resuming=Resuming(ResumePolicy(guests="on_every_start")),
             # Both have the guests from the start, which no migration says: an operator has accepted that.
             accepted_guests=frozenset(uuid_of(number) for number in range(1, COUNT + 1)),
-            now=now,
         )
 
-    return Startup(pass_placement=nothing, open_host=open_host, observer=Progress().observe)
+    return start_of(open_host)
 
 
 async def a_while(draw: random.Random) -> None:
@@ -110,7 +94,7 @@ async def test_no_guest_ends_up_running_where_its_record_is_not(seed: int) -> No
 
             # Each comes to rest: both start once more, as after the next boot, with nobody moving anything.
             for name, driver in zip(HOSTS, drivers, strict=True):
-                await init_host(start_of(name, driver, store))
+                await init_host(daemon_of(name, driver, store))
             for number in range(1, COUNT + 1):
                 running = [name for name, driver in zip(HOSTS, drivers, strict=True) if number_runs(driver, number)]
                 record = await store.get_instance(uuid_of(number))
@@ -127,7 +111,7 @@ async def run_all(
 ) -> None:
     async def come_back(name: str, driver: SimulatedDriver) -> None:
         await a_while(draw)
-        await init_host(start_of(name, driver, store))
+        await init_host(daemon_of(name, driver, store))
 
     async def move(number: int) -> None:
         await a_while(draw)

@@ -30,8 +30,6 @@ class NeedsPolicy:
 
     wait_s: float = 0.0
     """With growing waits, for so long; 0: it is not tried again by itself."""
-    run_waits: bool = False
-    """The run itself waits for so long: no daemon stays that could."""
     daemon_starts: bool = True
     """The daemon that stays starts guests by itself; False: nova-compute works beside it, and does that."""
     first_s: float = 2.0

@@ -8,14 +8,15 @@ SIGHUP stops it too, unless a service manager has started it: then the settings 
 
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 import anyio
+from anyio.abc import TaskGroup
 
 from bringup import __version__
 from bringup.daemon.decisions.outcomes import Kind, RunResult
@@ -28,7 +29,7 @@ from bringup.daemon.recovery.context import Host, Startup
 from bringup.daemon.recovery.deferred_instances import wait_for_needs
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.host_lease import held_lease
-from bringup.daemon.recovery.init_host import Brought, init_host
+from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.recovery.left_off import tell_left_off
 from bringup.daemon.recovery.lifecycle_events import LifecycleWatch
 from bringup.daemon.service import assembly
@@ -49,7 +50,7 @@ from bringup.daemon.storage.outbox.base import Transport
 from bringup.daemon.storage.outbox.outbox import Delivery, Outbox, report_outcomes, retries
 from bringup.daemon.storage.store.base import Claimant, Store
 from bringup.daemon.tasks import background, ended_by_signal
-from bringup.drivers.base import Driver
+from bringup.placement.client import PlacementClient
 
 if TYPE_CHECKING:
     from bringup.daemon.openstack.rpc.client import Rpc
@@ -57,35 +58,35 @@ if TYPE_CHECKING:
 log = get_logger()
 
 
-WITHOUT_JOURNAL = "nothing is remembered: what must be on record first is held, everything else is done"
+WITHOUT_JOURNAL = "nothing can be recorded: actions that must be recorded first are held, all others are done"
 
 
 @dataclass(slots=True)
 class Ending:
-    """How a run ended, as far as the process knows."""
+    """State of the end of the process: the result of the run, its report, whether a stop was requested."""
 
     result: RunResult | None = None
     delivery: Delivery | None = None
-    """Where the report is; None where none was to be made."""
+    """Where the report is; None: none is sent."""
     stopping: bool = False
-    """A signal has come."""
+    """A stop signal was received."""
     hurries: list[Callable[[], None]] = field(default_factory=list)
-    """Told when it comes: what may be waited for then is bounded."""
+    """Called when a stop signal is received: they bound the waits that are left."""
 
     @property
     def complete(self) -> bool:
-        """Tell whether every instance was settled."""
+        """Check whether every instance has an outcome."""
         return self.result is not None and not self.result.unfinished
 
 
 class Presenter(Protocol):
-    """Who shows the run."""
+    """Display of a run."""
 
     def showing(self, progress: Progress) -> AbstractAsyncContextManager[None]:
         """Show it for as long as the block lasts."""
 
     def show_ending(self, ending: Ending, *, stays: bool) -> None:
-        """Show how it ended; ``stays``: the daemon goes on."""
+        """Show how it ended; ``stays``: the daemon keeps running."""
 
 
 OpenJournal = Callable[[Settings, str], AbstractAsyncContextManager[Journal]]
@@ -101,11 +102,11 @@ async def serve(
     notifier: Notifier | None = None,
     load: Callable[[], Settings] | None = None,
 ) -> int:
-    """Run, and stay until a signal unless ``once`` or ``service.after_init`` says otherwise; give the exit code.
+    """Run, and stay until a signal unless ``once`` or ``service.after_init`` says otherwise; return the exit code.
 
-    ``notifier`` is told how far it is.  ``load`` reads the settings again on SIGHUP, which without it is the end.
+    ``notifier`` reports progress to systemd.  ``load`` reads the settings again on SIGHUP; without it SIGHUP stops.
 
-    :raises BringupError: the run could not be begun, or ended in an error.
+    :raises BringupError: the run could not be started, or ended in an error.
     """
     once = once or settings.service.after_init == "stop"
     directory = settings.host.state_directory
@@ -120,7 +121,7 @@ async def serve(
         source = source_of(settings, boot_id=boot_id)
         supervised = supervise(settings, source, notifier, load)
         stop = partial(_stop, ending, source, supervised)
-        # Outermost: it can be asked until the process ends.
+        # Outermost: the status endpoint stays up until the process exits.
         async with (
             answering(settings, source) as listening,
             ended_by_signal(stop, on_hangup=supervised.on_hangup),
@@ -130,26 +131,26 @@ async def serve(
             log.info("service.started", host=settings.host.name, version=__version__)
             listening.say()
             for warning in settings.warnings:
-                log.warning("settings.doubtful", warning=warning)
+                log.warning("settings.warning", warning=warning)
             if not state_directory.is_private(directory):
                 log.warning("state_directory.not_private", path=str(directory), right="0700")
-            service = _Service(settings, identity, alive, ending, open_journal, source, supervised)
-            await service.run_and_stay(presenter, once=once)
+            service = _Service(settings, identity, alive, ending, source, supervised, once)
+            await service.run_and_stay(presenter, open_journal)
         log.info("service.stopped")
         return _exit_code(ending, once=once)
 
 
 def _identity(settings: Settings) -> Identity:
-    """Make sure that this is the host that the state directory is of.
+    """Read the identity of this host, and check that the state directory belongs to it.
 
-    :raises SettingsError: it is not.
+    :raises SettingsError: it does not.
     """
     host = settings.host
     now = assembly.given_by(settings)
     try:
         return store_identity(host.state_directory, now, at=assembly.utc_now)
     except OSError as error:
-        # A host comes back on a full disk too: what cannot be remembered now is remembered next time.
+        # A full disk must not stop a host: the identity is written at the next start.
         log.warning("identity.not_written", error=str(error))
         return merge_identity(read_identity(host.state_directory), now)
 
@@ -170,189 +171,163 @@ def _exit_code(ending: Ending, *, once: bool) -> int:
     return os.EX_TEMPFAIL if kept or not ending.complete else os.EX_OK
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Service:
-    """One life of the process, from the lock to its end."""
+    """One life of the process, from the lock to its exit.  What is opened is closed in reverse order."""
 
     settings: Settings
     identity: Identity
     alive: Alive
     ending: Ending
-    open_journal: OpenJournal
     source: StatusSource
     supervised: Supervised
+    once: bool
+    """The process exits after the run."""
 
-    async def run_and_stay(self, presenter: Presenter, *, once: bool) -> None:
+    opened: AsyncExitStack = field(init=False)
+    beside: TaskGroup = field(init=False)
+    """Tasks that run beside the run; they are cancelled before what they use is closed."""
+    journal: Journal = field(init=False)
+    rpc: "Rpc | None" = field(init=False)
+    transport: Transport | None = field(init=False)
+    outbox: Outbox = field(init=False)
+    watch: LifecycleWatch = field(init=False)
+    placement: PlacementClient = field(init=False)
+    observer: Observer = field(init=False)
+
+    async def run_and_stay(self, presenter: Presenter, open_journal: OpenJournal) -> None:
         """Bring the host back; stay, unless ``once``."""
-        settings, ending, vitals = self.settings, self.ending, self.supervised.vitals
-        # What is opened is closed last: the background works with it.
-        async with AsyncExitStack() as opened, background() as beside:
-            journal = await opened.enter_async_context(self.open_journal(settings, self.alive.boot.boot_id))
-            rpc = await opened.enter_async_context(assembly.opened_messaging(settings))
-            transport = await opened.enter_async_context(assembly.opened_transport(settings, rpc=rpc))
-            outbox = self._outbox()
-            watch = self._watch()
-            opened.callback(watch.close)
-            # Whatever ends this, nobody goes on noting it.
-            opened.callback(self.alive.write, is_kept=False)
-            progress = self.source.progress
-            observer = fan_out(self.source.recorder.observe, watch.observe)
-
-            # Kept open for the run: what was agreed on at the gate, the connections and the token serve all of it.
-            client = await opened.enter_async_context(opened_placement(settings))
-
-            async def at_gate() -> HostProvider:
-                return await pass_placement(settings, client, observer, node_uuid=self.identity.node_uuid)
-
-            async def open_host() -> Host:
-                driver = self._driver(opened)
-                store = await self._store(opened, rpc)
-                lease = await opened.enter_async_context(
-                    held_lease(
-                        store,
-                        self._claimant(),
-                        for_s=settings.store.lease,
-                        # Which node is whose does not change because Nova cannot be asked.
-                        lapses=not settings.store.is_nova_conductor,
-                    )
-                )
-                beside.start_soon(lease.keep, vitals, name="lease")
-                executor = assembly.make_executor(
-                    settings, driver, store, claimant=self._claimant(), check_lease=lease.check, journal=journal
-                )
-                if settings.driver.handle_lifecycle_events:
-                    beside.start_soon(watch.watch, executor, name="lifecycle")
-                return self._host(executor, observer, report, watch, journal, once=once)
-
-            async def report(result: RunResult) -> str | None:
-                ending.result = result
-                if not assembly.reports(settings):
-                    return None
-                # Until it is known better: what is cut off here was not told.
-                ending.delivery = Delivery.IN_MEMORY
-                ending.delivery = await _report(settings, result, outbox, transport)
-                return ending.delivery.value
-
-            start = Startup(pass_placement=at_gate, open_host=open_host, observer=observer)
+        ending, teller = self.ending, self.supervised.teller
+        async with AsyncExitStack() as self.opened, background() as self.beside:
+            await self._open(open_journal)
+            start = Startup(pass_placement=self._pass_placement, open_host=self._open_host, observer=self.observer)
             try:
-                async with presenter.showing(progress):
-                    brought = await _bring_back(start)
+                async with presenter.showing(self.source.progress):
+                    brought = await init_host(start)
+                    if self.once:
+                        # No daemon stays that could wait for what is deferred.
+                        brought = await wait_for_needs(brought)
             except BringupError as error:
-                progress.start_failed(chain_of(error))
-                self.supervised.teller.tell_now()
+                self.source.progress.start_failed(chain_of(error))
+                teller.tell_now()
                 raise
             finally:
                 if ending.result is not None:
-                    log_result(ending.result, settings.resume.guests)
-                    presenter.show_ending(ending, stays=not once and not ending.stopping)
-            self.supervised.teller.back()
-            if once:
-                await tidy(brought, vitals, stays=False)
-            else:
-                # Ten thousand outcomes need not be kept for as long as the daemon lives.
-                ending.result = None
-                beside.start_soon(stand_by, brought, vitals, name="standby")
-                store = brought.host.executor.store
-                del brought
-                self.source.staying.set()
-                await _stay(settings, outbox, transport, assembly.keeping_in_step(settings, transport, store, vitals))
+                    log_result(ending.result, self.settings.resume.guests)
+                    presenter.show_ending(ending, stays=not self.once and not ending.stopping)
+            teller.back()
+            if self.once:
+                await tidy(brought, self.supervised.vitals, stays=False)
+                return
+            # Ten thousand outcomes need not be kept for as long as the daemon lives.
+            ending.result = None
+            self.beside.start_soon(stand_by, brought, self.supervised.vitals, name="standby")
+            store = brought.host.executor.store
+            del brought
+            await self._stay(store)
 
-    async def _store(self, opened: AsyncExitStack, rpc: "Rpc | None") -> Store:
-        store = await opened.enter_async_context(assembly.opened_store(self.settings, rpc=rpc))
-        self.ending.hurries.append(partial(assembly.hurry, store))
-        return store
-
-    def _driver(self, opened: AsyncExitStack) -> Driver:
-        driver = assembly.make_driver(self.settings, acting=True, capacity=self.source.capacity)
-        opened.push_async_callback(assembly.close_driver, driver)
-        return driver
-
-    def _watch(self) -> LifecycleWatch:
-        settings = self.settings
-        return LifecycleWatch(
+    async def _open(self, open_journal: OpenJournal) -> None:
+        """Open what is needed before Placement is called, and stays open for the whole run."""
+        settings, vitals = self.settings, self.supervised.vitals
+        self.journal = await self.opened.enter_async_context(open_journal(settings, self.alive.boot.boot_id))
+        self.rpc = await self.opened.enter_async_context(assembly.opened_messaging(settings))
+        self.transport = await self.opened.enter_async_context(assembly.opened_transport(settings, rpc=self.rpc))
+        attempting = partial(vitals.expecting, "the outbox", within_s=settings.scheduler.timeout)
+        self.outbox = Outbox(settings.host.state_directory / "outbox", attempting=attempting)
+        self.source.reports = self.outbox.pending
+        self.watch = LifecycleWatch(
             settings.host.name,
             deadline_s=settings.limits.instance_deadline,
-            vitals=self.supervised.vitals,
+            vitals=vitals,
             owes_elsewhere=assembly.owes_elsewhere(settings),
         )
+        self.opened.callback(self.watch.close)
+        # Whatever stops the process: the journal must not count this boot as still in use.
+        self.opened.callback(self.alive.write, is_kept=False)
+        self.observer = fan_out(self.source.recorder.observe, self.watch.observe)
+        # The version, the connections and the token of the gate serve the whole run.
+        self.placement = await self.opened.enter_async_context(opened_placement(settings))
 
-    def _claimant(self) -> Claimant:
-        return Claimant(self.settings.host.name, self.identity.node_uuid)
+    async def _pass_placement(self) -> HostProvider:
+        return await pass_placement(self.settings, self.placement, self.observer, node_uuid=self.identity.node_uuid)
 
-    def _outbox(self) -> Outbox:
-        attempting = partial(self.supervised.vitals.expecting, "the outbox", within_s=self.settings.scheduler.timeout)
-        outbox = Outbox(self.settings.host.state_directory / "outbox", attempting=attempting)
-        self.source.reports = outbox.pending
-        return outbox
+    async def _open_host(self) -> Host:
+        """Create the driver, open the store, acquire the lease, and start the tasks that need them."""
+        settings, vitals = self.settings, self.supervised.vitals
+        driver = assembly.make_driver(settings, acting=True, capacity=self.source.capacity)
+        self.opened.push_async_callback(assembly.close_driver, driver)
+        store = await self.opened.enter_async_context(assembly.opened_store(settings, rpc=self.rpc))
+        self.ending.hurries.append(partial(assembly.hurry, store))
+        claimant = Claimant(settings.host.name, self.identity.node_uuid)
+        # Nova's records name the node whether or not Nova can be reached: that lease does not lapse.
+        leased = held_lease(store, claimant, for_s=settings.store.lease, lapses=not settings.store.is_nova_conductor)
+        lease = await self.opened.enter_async_context(leased)
+        self.beside.start_soon(lease.keep, vitals, name="lease")
+        executor = assembly.make_executor(
+            settings, driver, store, claimant=claimant, check_lease=lease.check, journal=self.journal
+        )
+        if settings.driver.handle_lifecycle_events:
+            self.beside.start_soon(self.watch.watch, executor, name="lifecycle")
+        return self._host(executor)
 
-    def _host(
-        self,
-        executor: Executor,
-        observer: Observer,
-        report: Callable[[RunResult], Awaitable[str | None]],
-        watch: LifecycleWatch,
-        journal: Journal,
-        *,
-        once: bool,
-    ) -> Host:
+    def _host(self, executor: Executor) -> Host:
         settings = self.settings
         return Host(
             name=settings.host.name,
             run_id=str(uuid4()),
             boot_id=self.alive.boot.boot_id,
             executor=executor,
-            observer=observer,
+            observer=self.observer,
             limits=settings.limits,
             capacity=self.source.capacity,
-            report=report,
-            on_event=watch.take if settings.driver.handle_lifecycle_events else None,
-            journal=journal,
+            report=self._report,
+            on_event=self.watch.take if settings.driver.handle_lifecycle_events else None,
+            journal=self.journal,
             resuming=Resuming(settings.resume),
             guards=settings.guards,
             owes_elsewhere=assembly.owes_elsewhere(settings),
             on_filter_change=self.source.filter_changed,
-            needs=assembly.needs_policy(settings, run_waits=once, on_wait=self.source.waits),
+            needs=assembly.needs_policy(settings, on_wait=self.source.waits),
             accepted_guests=self.identity.accepted_guests,
             now=assembly.utc_now,
             alive=self.alive,
             defer_iptables_apply=settings.driver.defer_iptables_apply,
         )
 
+    async def _report(self, result: RunResult) -> str | None:
+        """Send the report of a run; return where it is, None if none is sent."""
+        settings, ending = self.settings, self.ending
+        ending.result = result
+        if not assembly.reports(settings):
+            return None
+        # Until the outcome is known: a report that is interrupted here was not sent.
+        ending.delivery = Delivery.IN_MEMORY
+        # A quarter of the deadline: half of it may be the firewall's, and the disk needs some.
+        timeout_s = min(settings.scheduler.timeout, settings.limits.shutdown_report_deadline / 4)
+        ending.delivery = await report_outcomes(
+            result, outbox=self.outbox, transport=self.transport, created_at=assembly.utc_now(), timeout_s=timeout_s
+        )
+        return ending.delivery.value
 
-async def _bring_back(start: Startup) -> Brought:
-    """Bring the host back; where no daemon stays that could, wait for what is deferred."""
-    brought = await init_host(start)
-    return await wait_for_needs(brought) if brought.host.needs.run_waits else brought
-
-
-async def _report(settings: Settings, result: RunResult, outbox: Outbox, transport: Transport | None) -> Delivery:
-    # A quarter of the deadline: half of it may be the firewall's, and the disk wants some.
-    timeout_s = min(settings.scheduler.timeout, settings.limits.shutdown_report_deadline / 4)
-    return await report_outcomes(
-        result, outbox=outbox, transport=transport, created_at=assembly.utc_now(), timeout_s=timeout_s
-    )
-
-
-async def _stay(
-    settings: Settings,
-    outbox: Outbox,
-    transport: Transport | None,
-    keep_in_step: Callable[[], Coroutine[Any, Any, NoReturn]] | None,
-) -> None:
-    """Stay until cancelled: events are handled in the background, the outbox drains here."""
-    log.info("service.ready")
-    if transport is None:
-        await anyio.sleep_forever()
-        return
-    async with anyio.create_task_group() as group:
-        if keep_in_step is not None:
-            group.start_soon(keep_in_step, name="sync")
-        scheduler = settings.scheduler
-        await outbox.run_forever(transport, retries(initial_s=scheduler.retry_initial, max_s=scheduler.retry_max))
+    async def _stay(self, store: Store) -> None:
+        """Stay until cancelled: the outbox is sent here, lifecycle events are handled in the background."""
+        settings, transport, scheduler = self.settings, self.transport, self.settings.scheduler
+        self.source.staying.set()
+        log.info("service.ready")
+        if transport is None:
+            await anyio.sleep_forever()
+            return
+        async with anyio.create_task_group() as group:
+            sync = assembly.keeping_in_step(settings, transport, store, self.supervised.vitals)
+            if sync is not None:
+                group.start_soon(sync, name="sync")
+            await self.outbox.run_forever(
+                transport, retries(initial_s=scheduler.retry_initial, max_s=scheduler.retry_max)
+            )
 
 
 def log_result(result: RunResult, resume: str) -> None:
-    """Write the canonical line of a run, and what it left off because of ``resume.guests``."""
+    """Log the result of a run, and the guests that it left off because of ``resume.guests``."""
     tell_left_off(result, resume)
     log.info(
         "run.ended",

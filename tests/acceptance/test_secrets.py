@@ -148,7 +148,7 @@ def test_a_token_that_is_of_no_use_is_not_shown_by_the_warning(secret: Secret) -
     ended = secret.computer.having(placement={"auth": "none"}).run()
 
     assert ended.code == 69
-    assert "placement.token" in ended.named("settings.doubtful")[0]["warning"]
+    assert "placement.token" in ended.named("settings.warning")[0]["warning"]
     secret.assert_nowhere(ended.out, ended.err)
 
 

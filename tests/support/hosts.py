@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import anyio
+
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.outcomes import Outcome, RunResult
 from bringup.daemon.decisions.policies import UNGUARDED, Guards, GuestShutdown, Limits, ResumePolicy
@@ -148,6 +150,27 @@ def executor_of(
     )
 
 
+def host_of(executor: Executor, **parts: Any) -> Host:
+    """Build a host; what is not given is as in most tests."""
+
+    async def no_report(_result: RunResult) -> str | None:
+        return None
+
+    limits = parts.get("limits", LIMITS)
+    usual: dict[str, Any] = {"name": HOST, "run_id": uuid_of(9), "boot_id": uuid_of(8), "limits": limits, "now": now}
+    usual |= {"capacity": Capacity(limits.concurrency), "observer": Progress().observe, "report": no_report}
+    return Host(executor=executor, **usual | parts)
+
+
+def start_of(open_host: Callable[[], Awaitable[Host]]) -> Startup:
+    """Build the start of a daemon that has no Placement."""
+
+    async def no_placement() -> None:
+        await anyio.lowlevel.checkpoint()
+
+    return Startup(pass_placement=no_placement, open_host=open_host, observer=Progress().observe)
+
+
 def outcome_of(result: RunResult, number: int) -> Outcome:
     """Find what came of the instance with a number."""
     return next(outcome for outcome in result.outcomes if outcome.uuid == uuid_of(number))
@@ -202,11 +225,8 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
                 shutdown=shutdown,
                 witness=witness,
             )
-            host = Host(
-                name=HOST,
-                run_id=uuid_of(9),
-                boot_id=uuid_of(8),
-                executor=executor,
+            host = host_of(
+                executor,
                 observer=observer or progress.observe,
                 limits=limits,
                 capacity=Capacity(slots or limits.concurrency),
@@ -218,7 +238,6 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
                 needs=needs or NeedsPolicy(),
                 owes_elsewhere=owes_elsewhere,
                 accepted_guests=accepted_guests,
-                now=now,
                 defer_iptables_apply=defer_iptables_apply,
             )
             start = Startup(

@@ -69,11 +69,10 @@ def owes_elsewhere(settings: Settings) -> bool:
     return finished_by == "nova" or (finished_by == "auto" and settings.store.is_nova_conductor)
 
 
-def needs_policy(settings: Settings, *, run_waits: bool, on_wait: Callable[[int, float], None]) -> NeedsPolicy:
+def needs_policy(settings: Settings, *, on_wait: Callable[[int, float], None]) -> NeedsPolicy:
     """Give for how long what is deferred is tried again."""
     return NeedsPolicy(
         wait_s=settings.resume.wait_for_needs,
-        run_waits=run_waits,
         # Nova's own records: nova-compute works with them once the host is back.
         daemon_starts=not settings.store.is_nova_conductor,
         on_wait=on_wait,

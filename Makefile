@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/pip --quiet --disable-pip-version-check
-# libvirt-python has no wheel: it is built where libvirt-dev, pkg-config, a compiler and Python's headers are; without it
-# its tests skip.
+# libvirt-python has no wheel: it is built if libvirt-dev, pkg-config, a compiler and Python's headers are installed;
+# without it its tests skip.
 HEADERS = import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/dev/null && \
   $(PYTHON) -c '$(HEADERS)' && echo $(VENV)/.libvirt)
@@ -21,7 +21,7 @@ run: $(VENV)/.demo
 test: check
 	$(BIN)/pytest --cov --cov-report=term
 
-# What decides, the contracts on the simulated host and SQLite, and the oracle's replays: a minute or so, with no gate.
+# The decision core, the contracts on the simulated host and SQLite, and the oracle's replays: a minute or so, with no gate.
 test-quick: $(VENV)/.dev
 	$(BIN)/pytest --quick
 
@@ -40,8 +40,8 @@ check: $(VENV)/.dev
 chaos: $(VENV)/.dev
 	CHAOS=full $(BIN)/pytest tests/chaos
 
-# Hostile input at every border, other input each time: FUZZ_TIMES times what `make test` tries; prints how each ended.
-# What takes more than 8 GB of addresses fails.
+# Hostile input at every border, different each time: FUZZ_TIMES times the cases of `make test`; prints the outcomes.
+# A test that uses more than 8 GB of addresses fails.
 fuzz: $(VENV)/.dev
 	ulimit -v 8000000 && FUZZ=full $(BIN)/pytest tests/fuzz --timeout=7200
 
@@ -57,7 +57,7 @@ bench-libvirt: $(VENV)/.dev $(VENV)/.plain
 bench-openstack: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python benchmarks/openstack.py $(SIZE)
 
-# Every benchmark once with next to nothing to do, so that none rots: a minute or two, and its figures say nothing.
+# Every benchmark once with minimal input, so that none breaks unnoticed: a minute or two; the figures mean nothing.
 bench-smallest: $(VENV)/.dev $(VENV)/.plain
 	BENCH_PYTHON=$(VENV)/plain/bin/python $(BIN)/python benchmarks/run.py smallest
 	$(MAKE) bench-libvirt SIZE='2 4'
@@ -67,26 +67,26 @@ bench-smallest: $(VENV)/.dev $(VENV)/.plain
 no-regret: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python docs/draw_no_regret.py
 
-# The hashes of what is installed on a host, from the pins; asks the index.
+# The hashes of all packages on a host, from the pins; queries the index.
 hashes: $(VENV)/bin/python
 	$(PIP) install --constraint constraints.txt uv packaging
 	$(BIN)/python release/hashes.py
 
-# The wheel of this commit, its SBOM, what was built of what, SHA256SUMS: in dist/, the same bytes for everybody.
+# The wheel of this commit, its SBOM, its provenance, SHA256SUMS: in dist/, reproducible.
 release sbom: $(VENV)/.dev $(VENV)/.build
 	$(VENV)/build/bin/python release/build.py HEAD dist --sbom-python $(BIN)/python
 
 # The image and its SBOM, in dist/: make image BASE=...@sha256:...
 IMAGE = bringup:0.1.0
 image: $(VENV)/.dev
-	@test -n "$(BASE)" || { echo "make image BASE=NAME@sha256:DIGEST: container/Containerfile says how to ask for it" >&2; exit 64; }
+	@test -n "$(BASE)" || { echo "make image BASE=NAME@sha256:DIGEST: container/Containerfile describes how to query it" >&2; exit 64; }
 	mkdir -p dist
 	buildah build --file container/Containerfile --build-arg BASE=$(BASE) --tag $(IMAGE) .
 	podman run --rm --entrypoint dpkg-query $(IMAGE) -W -f '$${Package} $${Version} $${Architecture}\n' > dist/image.debian
 	podman run --rm --entrypoint /opt/bringup/bin/python $(IMAGE) -c "$$(cat release/listing.py)" > dist/image.python
 	$(BIN)/python release/sbom.py --python dist/image.python --debian dist/image.debian > dist/image.cdx.json
 
-# Asks an advisory service about every pin of a host; ends with 1 where it cannot be asked.
+# Queries an advisory service about every pin of a host; exits with 1 if it does not answer.
 audit: $(VENV)/.dev
 	$(BIN)/python release/audit.py
 	$(PYTHON) -m venv $(VENV)/audit
@@ -103,7 +103,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --constraint constraints.txt --editable '.[demo]'
 	touch $@
 
-# As an operator installs it: what the tests need would be imported too, and make a start slower.  keystoneauth1 is a peer.
+# As an operator installs it: packages of the tests would be imported too, and slow a start down.  keystoneauth1 is a peer.
 # With the requirements of the driver for libvirt (bringup[network]); its binding is built by bench-libvirt.
 # After .dev, not beside it: both build in this directory.
 $(VENV)/.plain: pyproject.toml constraints.txt $(shell find daemon drivers placement bringup -name '*.py') | $(VENV)/.dev
@@ -113,7 +113,7 @@ $(VENV)/.plain: pyproject.toml constraints.txt $(shell find daemon drivers place
 	rm -rf build
 	touch $@
 
-# What builds the wheel, and nothing else.
+# The tools that build the wheel, and nothing else.
 $(VENV)/.build: requirements/build.txt
 	$(PYTHON) -m venv $(VENV)/build
 	$(VENV)/build/bin/pip --quiet --disable-pip-version-check install --require-hashes --only-binary :all: -r requirements/build.txt

@@ -1,4 +1,4 @@
-"""The packet filter of many guests, on the real nft in a network namespace of its own."""
+"""Packet filter of many guests, with the real nft in a network namespace of its own."""
 
 import ctypes
 import os
@@ -23,7 +23,7 @@ RULES = (
 
 
 def guest(number: int) -> Instance:
-    """Make an instance with one NIC on a Linux bridge."""
+    """Return an instance with one NIC on a Linux bridge."""
     ip = {"address": f"10.0.{number >> 8}.{number & 255}", "type": "fixed"}
     vif = {
         "id": uuid_of(number),
@@ -43,7 +43,7 @@ def cpu_s() -> float:
 
 
 def filters(count: int, how: str) -> dict[str, Any]:
-    """Put the rules of all guests in place; give wall seconds, and CPU seconds of ours with those of nft.
+    """Apply the rules of all guests; return wall seconds, and CPU seconds of ours with those of nft.
 
     ``serially``: one after the other, a transaction each.  ``at_once``: eight at a time, which share transactions.
     ``deferred``: between filter_defer_apply_on and off, in one transaction.

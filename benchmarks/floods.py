@@ -1,7 +1,7 @@
-"""A run while strangers hold and re-open connections at its status endpoint, and flood it with requests.
+"""A run while unknown clients hold and re-open connections at its status endpoint, and flood it with requests.
 
-The strangers are a process of their own with the lowest priority, for they would be another machine; whoever measures
-how long ``/livez`` takes is another one: ``python floods.py flood PORT`` and ``python floods.py probe PORT``.
+These clients are a process of their own with the lowest priority, since they would be another machine; a third process
+measures how long ``/livez`` takes: ``python floods.py flood PORT`` and ``python floods.py probe PORT``.
 """
 
 import http.client
@@ -33,14 +33,14 @@ from bringup.drivers.capacity import Capacity
 
 SILENT = 1100
 ASKING = 8
-"""Connections that ask again and again."""
+"""Connections that send requests in a loop."""
 ASKED = ("/status", "/timeline", "/metrics", "/livez")
 PATIENCE_S = 10.0
 EVERY_S = 0.1
 
 
 def flood(count: int, limit: int, flooded: int, shrink: int = 1) -> dict[str, Any]:
-    """Run once as ``makespan`` does, with the endpoint at a TCP address, flooded or asked by nobody; give seconds."""
+    """Run once as ``makespan`` does, with the endpoint at a TCP address, flooded or without clients; return seconds."""
 
     async def measured() -> dict[str, Any]:
         recorder = Recorder(utc_now, keep=0)
@@ -83,7 +83,7 @@ def flood(count: int, limit: int, flooded: int, shrink: int = 1) -> dict[str, An
 
 @contextmanager
 def _ours(what: str, port: int) -> Iterator["subprocess.Popen[str]"]:
-    """Have one of the others at work for as long as the block lasts."""
+    """Run one of the other processes for as long as the block lasts."""
     command = [sys.executable, __file__, what, str(port)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -99,13 +99,13 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
 
 
 def _ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    """Have it end, and give what it has found."""
+    """Stop it, and return its result."""
     out, _ = process.communicate("")
     return dict(json.loads(out))
 
 
 def _livez(port: int) -> float:
-    """Ask once on a new connection; give the seconds."""
+    """Send one request on a new connection; return the seconds."""
     began = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     try:
@@ -117,7 +117,7 @@ def _livez(port: int) -> float:
 
 
 def _probe(port: int) -> None:
-    """Ask for ``/livez`` again and again until standard input ends; say how long it took, in seconds."""
+    """Request ``/livez`` until standard input ends; print how long each took, in seconds."""
     over = threading.Event()
 
     def until_it_ends() -> None:
@@ -138,7 +138,7 @@ def _probe(port: int) -> None:
 
 
 def _flood(port: int) -> None:
-    """Hold silent connections, open those anew that are closed, and ask without an end on some more."""
+    """Hold silent connections, re-open those that are closed, and send requests without end on some more."""
     os.nice(19)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -23,7 +23,7 @@ with quick_imports():  # as the command itself starts
 
 
 async def main(auth_url: str, region: str, provider: str) -> None:
-    """Pass twice."""
+    """Pass the gate twice."""
     method = Password(user=Named(name="admin"), secret=os.environ["OS_PASSWORD"])
     auth = KeystoneAuth(Login(auth_url=auth_url, method=method, project=Named(name="admin")))
     async with connect(None, auth=auth, wanted=WantedEndpoint(region=region)) as client:
@@ -33,7 +33,7 @@ async def main(auth_url: str, region: str, provider: str) -> None:
 
 
 if __name__ == "__main__":
-    # Whoever embeds the client decides on its log; the peer is silent, too.
+    # The program that embeds the client decides on its log; the peer is silent, too.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     _, url, region_name, name = sys.argv
     anyio.run(main, url, region_name, name)

@@ -11,7 +11,7 @@ from keystoneauth1 import adapter, loading, session
 
 
 def main(auth_url: str, region: str, provider: str) -> None:
-    """Pass twice."""
+    """Pass the gate twice."""
     auth: Any = loading.get_plugin_loader("password").load_from_options(
         auth_url=auth_url,
         username="admin",

@@ -36,7 +36,7 @@ class Watched:
     proxies: tuple[Proxy, Proxy]
 
     def requests(self) -> int:
-        """Count what was asked since the last time."""
+        """Return the number of requests since the last call."""
         count = sum(len(proxy.requests) for proxy in self.proxies)
         for proxy in self.proxies:
             proxy.requests.clear()
@@ -45,7 +45,7 @@ class Watched:
 
 @contextmanager
 def watched(cloud: Cloud) -> Iterator[Watched]:
-    """Stand before a cloud, and have its catalogue say so."""
+    """Open two proxies before a cloud, with its catalogue leading to them."""
     with a_proxy(cloud.auth_url.removesuffix("/v3")) as keystone, a_proxy(cloud.placement_url) as placement:
         for interface in ("public", "internal"):
             endpoint = {"endpoint": {"url": placement.url}}
@@ -56,7 +56,7 @@ def watched(cloud: Cloud) -> Iterator[Watched]:
 
 
 def pass_twice(cloud: Watched, script: str) -> dict[str, float]:
-    """Start a process that passes the gate twice; give seconds and requests of each time."""
+    """Start a process that passes the gate twice; return seconds and requests of each time."""
     cloud.requests()
     command = [PYTHON, str(HERE / script), cloud.auth_url, REGION, PROVIDER]
     began = time.perf_counter()
@@ -83,7 +83,7 @@ def pass_twice(cloud: Watched, script: str) -> dict[str, float]:
 
 
 def main(runs: int) -> dict[str, list[dict[str, float]]]:
-    """Measure both in turn, so that what else the machine does hits both."""
+    """Measure both in turn, so that other load of the machine affects both."""
     found: dict[str, list[Any]] = {"ours": [], "peer": []}
     with watched(a_cloud()) as cloud:
         for script in ("gate_ours.py", "gate_peer.py"):

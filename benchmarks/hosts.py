@@ -1,4 +1,4 @@
-"""A host to measure: simulated guests, records in a real SQLite store, everything else as the daemon has it."""
+"""Host to measure: simulated guests, records in a real SQLite store, everything else as in the daemon."""
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -37,7 +37,7 @@ def uuid_of(number: int) -> str:
 
 
 def instance(number: int, task_state: TaskState | None) -> Instance:
-    """Make the record of the nth instance: active, running, one NIC."""
+    """Return the record of the nth instance: active, running, one NIC."""
     uuid = uuid_of(number)
     vif = {
         "id": uuid,
@@ -60,7 +60,7 @@ def instance(number: int, task_state: TaskState | None) -> Instance:
 
 
 def crashed(number: int) -> TaskState | None:
-    """Interrupt one instance in 40 in a reboot, one in 40 in a clean shutdown; the others are well."""
+    """Return instances of which one in 40 was interrupted in a reboot, one in 40 in a clean shutdown."""
     return {3: TaskState.REBOOT_PENDING_HARD, 23: TaskState.POWERING_OFF}.get(number % 40)
 
 
@@ -89,7 +89,7 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
     journal: Journal = NO_JOURNAL,
     observer: Observer | None = None,
 ) -> AsyncIterator[tuple[Startup, SimulatedDriver]]:
-    """Return a host with ``count`` instances; log lines are made and thrown away."""
+    """Return a host with ``count`` instances; log lines are formatted and discarded."""
     guests = tuple(SimulatedGuest(uuid=uuid_of(number), power_state=PowerState.RUNNING) for number in range(count))
     driver = SimulatedDriver(Scenario(seed=5, latency=latency or {"default": 0}, guests=guests))
     logs.configure(level="info", style="json", stream=NOWHERE)
@@ -127,5 +127,5 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
             )
 
         yield Startup(pass_placement=at_once, open_host=open_host, observer=observer), driver
-        # Whoever opens the same store next is another daemon.
+        # The next one that opens the same store is another daemon.
         await store.drop_lease(claimant)

@@ -1,4 +1,4 @@
-"""Each measure runs in a process of its own and prints one JSON object: ``python measures.py NAME ARGUMENTS``."""
+"""Measures, each in a process of its own that prints one JSON object: ``python measures.py NAME ARGUMENTS``."""
 
 import json
 import os
@@ -31,7 +31,7 @@ VERBS: tuple[Verb, ...] = ("get_info", "plug_vifs", "ensure_filtering_rules_for_
 
 
 def makespan(count: int, limit: int, shrink: int = 1) -> dict[str, Any]:
-    """Run once; give the time from the first instance on and its bound ``max(sum / limit, longest)``, in seconds.
+    """Run once; return the time from the first instance on and its bound ``max(sum / limit, longest)``, in seconds.
 
     Fewer instances take longer each, so that the bound is about the same; ``shrink`` divides all of it.
     """
@@ -58,14 +58,14 @@ def makespan(count: int, limit: int, shrink: int = 1) -> dict[str, Any]:
 
 
 def _spent(driver: SimulatedDriver, uuid: str) -> Iterator[float]:
-    """Return the latency of each call that was made for a guest."""
+    """Return the latency of each call for a guest."""
     for verb in VERBS:
         for nth in range(1, driver.count(verb, uuid) + 1):
             yield driver.latency_of(uuid, verb, nth)
 
 
 def cpu(count: int, save: int) -> dict[str, Any]:
-    """Run once with an instant driver; give CPU seconds an instance, loading and log lines included."""
+    """Run once with an instant driver; return CPU seconds per instance, loading and log lines included."""
 
     async def measured() -> dict[str, Any]:
         def task_states(_number: int) -> TaskState | None:
@@ -83,7 +83,7 @@ def cpu(count: int, save: int) -> dict[str, Any]:
 
 
 def journal(count: int, limit: int, written: int, shrink: int = 1) -> dict[str, Any]:
-    """Run once as ``makespan`` does, with or without the journal; give wall and CPU seconds, and the journal's commits.
+    """Run once as ``makespan`` does, with or without the journal; return wall and CPU seconds, and commits.
 
     With ``synchronous=FULL`` a commit is one fsync of the write-ahead log.
     """
@@ -118,7 +118,7 @@ def journal(count: int, limit: int, written: int, shrink: int = 1) -> dict[str, 
 
 
 def memory(count: int) -> dict[str, Any]:
-    """Run once in a new process over a store that is there; give its largest RSS in MB (10^6 bytes)."""
+    """Run once in a new process over an existing store; return its largest RSS in MB (10^6 bytes)."""
     with tempfile.TemporaryDirectory() as directory:
         command = [sys.executable, __file__, "fill", directory, str(count)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -138,7 +138,7 @@ def fill(directory: str, count: int) -> dict[str, Any]:
 
 
 def rss(directory: str, count: int) -> dict[str, Any]:
-    """Run the command itself on a store that is there; give the largest RSS of its process."""
+    """Run the command itself on an existing store; return the largest RSS of its process."""
     scenario = Path(directory) / "scenario.json"
     guests = [{"uuid": uuid_of(n), "power_state": "running"} for n in range(count)]
     scenario.write_text(json.dumps({"format": "bringup.scenario/1", "latency": {"default": 0}, "guests": guests}))
@@ -164,7 +164,7 @@ def _placement() -> Any:
 
 
 def first_request(_count: int) -> dict[str, Any]:
-    """Start the command; give the seconds until the first byte that Placement would get."""
+    """Start the command; return the seconds until the first byte that Placement would receive."""
     with tempfile.TemporaryDirectory() as directory, socket.create_server(("127.0.0.1", 0)) as listener:
         scenario = Path(directory) / "scenario.json"
         scenario.write_text('{"format": "bringup.scenario/1"}')
@@ -176,7 +176,7 @@ def first_request(_count: int) -> dict[str, Any]:
         ]
         began = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-            listener.settimeout(START_S)  # a start that ends before it asks is no measure
+            listener.settimeout(START_S)  # a start that ends before its first request is no measure
             connection, _ = listener.accept()
             connection.recv(1)
             took = time.perf_counter() - began

@@ -35,14 +35,14 @@ RESUMES = "resume_guests_state_on_host_boot = true"
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """What a way of bringing all instances back took."""
+    """Cost of one way to bring all instances back."""
 
     wall_s: float
     requests: int
 
 
 def filled(nova: Nova, directory: Path, count: int) -> tuple[CloudHost, list[str]]:
-    """Have a host with so many instances, whose guests are off."""
+    """Run a host with ``count`` instances whose guests are off."""
     directory.mkdir()
     host = a_cloud_host(nova, directory, resume={"guests": "on_every_start"}, driver={"handle_lifecycle_events": False})
     instances = [host.instance(number, task_state=CRASHED.get(number % 40)) for number in range(count)]
@@ -68,7 +68,7 @@ def ours(host: CloudHost, uuids: list[str], latency_s: float, limit: int) -> Too
 
 
 def novas(nova: Nova, host: CloudHost, uuids: list[str], latency_s: float) -> tuple[Took, int]:
-    """Run ``ComputeManager.init_host``, without the start of the process; give its calls of the hypervisor too."""
+    """Run ``ComputeManager.init_host``, without the start of the process; return its calls of the hypervisor too."""
     powers = dict.fromkeys(uuids, PowerState.SHUTDOWN.value)
     started = nova.start_compute(host.name, host.node, powers, latency_s=latency_s, default=RESUMES)
     if started.error is not None:
@@ -77,7 +77,7 @@ def novas(nova: Nova, host: CloudHost, uuids: list[str], latency_s: float) -> tu
 
 
 async def conductor_limits(nova: Nova, host: CloudHost, uuids: list[str]) -> dict[str, float]:
-    """Measure what the conductor does a second: instances loaded, smallest requests, saves."""
+    """Measure operations per second of the conductor: instances loaded, smallest requests, saves."""
     async with opened_rpc(nova.broker.broker(), in_flight=16, deadline_s=120) as rpc:
         store = NovaConductorStore(rpc)
         began = time.monotonic()

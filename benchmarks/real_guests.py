@@ -42,7 +42,7 @@ VIRSH = find("virsh") or "virsh"
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """What a way of starting all guests took."""
+    """Cost of one way to start all guests."""
 
     wall_s: float
     process_s: float | None = None
@@ -68,7 +68,7 @@ class Bench:
                 connection.defineXML(domain_xml(uuid, f"guest-{number}", images=self.server.directory / "images"))
 
     def measured(self, way: Callable[[], Took | None], count: int | None = None) -> Took:
-        """Start all guests (or ``count``) in a way, see that they run, and stop them again."""
+        """Start all guests (or ``count``) in one way, check that they run, and stop them again."""
         began = time.perf_counter()
         took = way() or Took(time.perf_counter() - began)
         with self.server.connected() as connection:
@@ -94,7 +94,7 @@ class Bench:
             connection.close()
 
     def libvirt_guests(self) -> None:
-        """Let the script of the package do it, with ON_BOOT=start, where libvirtd's folders are."""
+        """Run the script of the package with ON_BOOT=start, in the folders of libvirtd."""
         script = self.server.directory / "libvirt-guests.sh"
         text = SCRIPT.read_text().replace('ON_BOOT="ignore"', 'ON_BOOT="start"')
         script.write_text(text.replace('"$localstatedir"/lock/', f'"{self.server.directory}"/'))
@@ -108,7 +108,7 @@ class Bench:
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     def novas_order(self) -> None:
-        """Ask and do what Nova's init_host asks and does of a guest that is off, one guest after the other."""
+        """Send the calls of Nova's init_host for a guest that is off, one guest after the other."""
         with self.server.connected() as connection:
             for uuid in self.uuids:
                 for _ in range(3):
@@ -190,7 +190,7 @@ def table(bench: Bench, hook: str, limits: tuple[int, ...]) -> None:
 
 
 def own_cpu(bench: Bench) -> None:
-    """Print what one more guest costs our own process: what a run costs anyhow is left out."""
+    """Print what one more guest costs our own process, without the fixed cost of a run."""
     bench.define()
     few = max(1, bench.count // 4)
     costs = {
@@ -203,7 +203,7 @@ def own_cpu(bench: Bench) -> None:
 
 @contextmanager
 def host(count: int, placement: str, pause_s: float | None) -> Iterator[Bench]:
-    """Have a libvirtd with guests."""
+    """Run a libvirtd with guests."""
     server = Libvirtd(pause_s=pause_s)
     try:
         server.start()

@@ -26,7 +26,7 @@ from support.keystone import Cloud, start_cloud  # noqa: E402 - same
 from support.region import Region  # noqa: E402 - same
 
 ALONE = 8
-"""Logins that are measured before the hosts begin, one after the other."""
+"""Logins that are measured before the hosts start, one after the other."""
 
 
 def cpu_s(cloud: Cloud) -> float:
@@ -45,7 +45,7 @@ def login_s(cloud: Cloud) -> float:
 
 
 async def measure(cloud: Cloud, options: argparse.Namespace) -> dict[str, Any]:
-    """Have the region power on; give the figures."""
+    """Start all hosts of the region; return the figures."""
     alone_s = login_s(cloud)
     region = Region(cloud=cloud, hosts=options.hosts, spread_s=options.spread)
     before: list[float] = []
@@ -68,7 +68,7 @@ async def measure(cloud: Cloud, options: argparse.Namespace) -> dict[str, Any]:
         "passed": len(times),
         "exits_with_69": region.exits[os.EX_UNAVAILABLE],
         "logins_per_host": round(region.logins / options.hosts, 3),
-        "knocks_per_host": round(region.probes / options.hosts, 2),
+        "probes_per_host": round(region.probes / options.hosts, 2),
         "half_passed_after_s": round(times[len(times) // 2], 1) if times else None,
         "all_passed_after_s": round(times[-1], 1) if len(times) == options.hosts else None,
         "keystone_cpu_s": round(used_s, 1),
@@ -97,7 +97,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> dict[str, Any]:
     """Measure once."""
     options = options_of(arguments)
-    # Whoever embeds the client decides on its log.
+    # The program that embeds the client decides on its log.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     cloud = start_cloud(rounds=options.rounds, looks_up_each_time=False)
     return anyio.run(measure, cloud, options)

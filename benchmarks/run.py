@@ -42,7 +42,7 @@ def measure(name: str, *arguments: int | str) -> dict[str, Any]:
 
 
 def row(what: str, aim: str, values: list[float], write: Callable[[float], str]) -> None:
-    """Print a row: the median, and the range; "too short to tell" where nothing could be measured."""
+    """Print a row: the median, and the range; "too short to tell" if nothing could be measured."""
     if not values:
         print(f"| {what} | {aim} | too short to tell | - |", flush=True)
         return
@@ -82,7 +82,7 @@ def own_cost(size: Size) -> None:
 
 
 def with_and_without(name: str, size: Size) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Make runs with what a measure is about and without it, in turn."""
+    """Run with and without the subject of a measure, in turn."""
     return [
         (measure(name, size.many, 64, 1, size.shrink), measure(name, size.many, 64, 0, size.shrink))
         for _ in range(size.runs)
@@ -100,7 +100,7 @@ def journaled(size: Size) -> None:
 
 
 def gates(size: Size) -> None:
-    """Print what it takes until Placement lets this host through, beside keystoneauth1, each as a whole process."""
+    """Print the cost of the Placement gate beside keystoneauth1, each as a whole process."""
     command = [sys.executable, str(GATES), str(3 * size.runs)]
     runs = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     pairs = list(zip(runs["ours"], runs["peer"], strict=True))
@@ -114,12 +114,12 @@ def gates(size: Size) -> None:
 
 
 def filtered(size: Size) -> None:
-    """Print what one transaction of nft is good for; needs root and nft."""
+    """Print what one transaction of nft saves; requires root and nft."""
     hows = ("serially", "at_once", "deferred")
     runs = [{how: measure("filters", size.filtered, how) for how in hows} for _ in range(size.runs)]
     for how, what in (("serially", "one by one"), ("at_once", "8 at a time, gathered")):
         for key, kind in (("wall_s", "wall"), ("cpu_s", "CPU")):
-            # What is over within a tick of the clock has cost nothing that can be divided by.
+            # A run shorter than one tick of the clock has no CPU time to divide by.
             ratios = [run[how][key] / run["deferred"][key] for run in runs if run["deferred"][key]]
             row(
                 f"{kind}, packet filter of {size.filtered} instances: {what} / one transaction",
@@ -132,7 +132,7 @@ def filtered(size: Size) -> None:
 
 
 def flooded(size: Size) -> None:
-    """Print what strangers at the status endpoint cost a run."""
+    """Print what unknown clients at the status endpoint cost a run."""
     pairs = with_and_without("flood", size)
     what = f"{size.many} instances, limit 64: 1100 silent connections and a flood of requests / nobody asks"
     row(f"wall, {what}", "< 1.05", [one["wall_s"] / other["wall_s"] for one, other in pairs], "{:.3f}".format)
@@ -144,7 +144,7 @@ def flooded(size: Size) -> None:
 
 
 def felt(size: Size) -> None:
-    """Print what an operator feels: the serial loop beside the concurrent run, over the same scenario."""
+    """Print the serial loop beside the concurrent run, over the same scenario."""
     shrink = 10 * size.shrink
     serial = measure("makespan", size.felt, 1, shrink)["wall_s"]
     concurrent = [measure("makespan", size.felt, 8, shrink)["wall_s"] for _ in range(size.runs)]

@@ -1,4 +1,4 @@
-"""Compares pins and floors with the advisories that are kept here, and says of which day they are.
+"""Comparison of pins and floors with the advisories in this folder, and their date.
 
 It needs no network, and knows no more than ``advisories.json`` (OSV's format): `make audit` asks an advisory service.
 Ends with 1 where one applies.
@@ -27,7 +27,7 @@ def pins(text: str) -> dict[str, Version]:
 
 
 def floors(project: Mapping[str, Any]) -> dict[str, Version]:
-    """Return the lowest versions that a pyproject.toml lets in at run time; 0 where it sets none."""
+    """Return the lowest versions that a pyproject.toml allows at run time; 0 if it sets none."""
     table = project["project"]
     wanted = [*table["dependencies"], *(each for extra in table["optional-dependencies"].values() for each in extra)]
     found: dict[str, Version] = {}
@@ -52,14 +52,14 @@ def applying(advisories: list[dict[str, Any]], versions: Mapping[str, Version]) 
 def _affects(version: Version, affected: Mapping[str, Any]) -> bool:
     listed, ranges = affected.get("versions", []), affected.get("ranges", [])
     if not (listed or ranges):
-        # It says of no version that it is well.
+        # It declares no version as unaffected.
         return True
     known = (each["events"] for each in ranges if each["type"] == "ECOSYSTEM")
     return version in map(Version, listed) or any(_is_in(version, events) for events in known)
 
 
 def _is_in(version: Version, events: list[dict[str, str]]) -> bool:
-    """Check whether the last event up to a version leaves it affected; they stand in any order."""
+    """Check whether the last event up to a version leaves it affected; events are in any order."""
     steps = [(Version(at), kind) for event in events for kind, at in event.items()]
     is_affected = False
     for at, kind in sorted(steps, key=lambda step: (step[0], step[1] != "introduced")):
@@ -71,7 +71,7 @@ def _is_in(version: Version, events: list[dict[str, str]]) -> bool:
 
 
 def main() -> int:
-    """Return what applies."""
+    """Print the advisories that apply; return the exit code."""
     kept = json.loads(ADVISORIES.read_text())
     days = (dt.datetime.now(dt.UTC).date() - dt.date.fromisoformat(kept["of"])).days
     pinned = pins((ROOT / "constraints.txt").read_text())

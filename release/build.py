@@ -1,4 +1,4 @@
-"""Builds the wheel of a commit so that everybody who builds it gets the same bytes, and says what was built of what.
+"""Reproducible build of a commit's wheel, with its provenance.
 
 ``build.py COMMIT FOLDER`` writes the wheel, its SBOM, an in-toto statement (SLSA provenance, unsigned) and SHA256SUMS.
 Builds with the setuptools of the environment it runs in, which ``requirements/build.txt`` pins, and asks no index.
@@ -22,14 +22,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def git(*arguments: str) -> bytes:
-    """Ask git of this repository, whoever has cloned it."""
+    """Run git on this repository, whichever user cloned it."""
     command = ("git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *arguments)
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
 def wheel_of(commit: str, folder: Path, *, epoch: int) -> Path:
-    """Build the wheel of a commit, of its files alone."""
-    # What others may do with the files, and when they were written, would be in the wheel.
+    """Build the wheel of a commit, from its files alone."""
+    # Permissions and times of the files would be in the wheel.
     os.umask(0o022)
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch), "PYTHONHASHSEED": "0", "LC_ALL": "C", "TZ": "UTC"}
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel")
@@ -49,7 +49,7 @@ def sha256(path: Path) -> str:
 
 
 def statement(commit: str, subjects: Mapping[str, str], *, epoch: int) -> dict[str, Any]:
-    """Return what was built of what, as in-toto and SLSA write it.  Nobody has signed it."""
+    """Return the provenance in the format of in-toto and SLSA.  It is not signed."""
     setuptools = importlib.metadata.version("setuptools")
     return {
         "_type": "https://in-toto.io/Statement/v1",
@@ -76,7 +76,7 @@ def statement(commit: str, subjects: Mapping[str, str], *, epoch: int) -> dict[s
 
 
 def main() -> None:
-    """Build a commit."""
+    """Build a commit; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("commit")
     parser.add_argument("folder", type=Path)

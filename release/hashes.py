@@ -1,4 +1,4 @@
-"""Writes ``requirements/`` from the pins in constraints.txt: what is installed, with the hashes of all its files.
+"""Generator of ``requirements/`` from the pins in constraints.txt: all packages, with the hashes of their files.
 
 ``build.txt`` has what builds this project, ``host.txt`` that and what every installation has; each extra has a file
 with what it adds, and ``placement.txt`` what a Placement of one's own is made of.  Asks the index (``make hashes``).
@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def pinned(*arguments: str, more: str = "") -> dict[str, str]:
-    """Return all that is needed by name, each with its hashes, for every Python and machine that runs Linux."""
+    """Return all required packages, each with its hashes, for every Python and machine that runs Linux."""
     uv = (str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", *arguments, "-", "--universal")
     options = ("--generate-hashes", "--no-header", "--no-annotate", "--python-version", "3.11", "--no-sources")
     constraints = ("--constraint", "constraints.txt", "--only-binary", ":all:")

@@ -1,4 +1,4 @@
-"""Says what of an index is in the environment that runs it: ``NAME==VERSION`` a line, but for bringup itself."""
+"""List of the packages in the environment that runs it: ``NAME==VERSION`` per line, without bringup itself."""
 
 import importlib.metadata
 import sysconfig

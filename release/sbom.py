@@ -1,4 +1,4 @@
-"""Writes what a wheel or an image is made of, as CycloneDX 1.6 in JSON, and validates it.
+"""SBOM of a wheel or an image, as validated CycloneDX 1.6 in JSON.
 
 ::
 
@@ -32,14 +32,14 @@ ROOT = Path(__file__).parents[1]
 REQUIREMENTS = ROOT / "requirements"
 IN_EVERY = ("build", "host")
 APART = ("placement",)
-"""What is no part of bringup."""
+"""Packages that are no part of bringup."""
 ENTRY = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>\S+)(?P<rest>.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
 HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 SPACE = uuid.UUID("6b1c2f0e-6f0c-5e0c-9b0a-0f7a4c6d2b11")
 
 
 def pinned() -> Iterator[Component]:
-    """Return what an installation takes from an index, required or of an extra."""
+    """Return the packages that an installation downloads, required or of an extra."""
     seen: dict[str, Component] = {}
     for path in sorted(REQUIREMENTS.glob("*.txt"), key=lambda path: (path.stem not in IN_EVERY, path.stem)):
         for entry in ENTRY.finditer(path.read_text()) if path.stem not in APART else ():
@@ -70,7 +70,7 @@ def _python(name: str, version: str, hashes: list[str], scope: ComponentScope | 
 
 
 def in_image(listing: str) -> Iterator[Component]:
-    """Return what of an index is in an image (``NAME==VERSION`` a line).
+    """Return the Python packages of an image (``NAME==VERSION`` per line).
 
     :raises SystemExit: one has no hash.
     """
@@ -84,14 +84,14 @@ def in_image(listing: str) -> Iterator[Component]:
 
 
 def of_debian(listing: str) -> Iterator[Component]:
-    """Return the Debian packages of an image (``NAME VERSION ARCHITECTURE`` a line)."""
+    """Return the Debian packages of an image (``NAME VERSION ARCHITECTURE`` per line)."""
     for name, version, architecture in map(str.split, listing.splitlines()):
         url = PackageURL("deb", "debian", name, version, {"arch": architecture})
         yield Component(type=ComponentType.LIBRARY, name=name, version=version, purl=url, bom_ref=str(url))
 
 
 def bom_of(subject: Component, components: list[Component], *, at: datetime) -> Bom:
-    """Put it together; the same of the same, so that two who build can compare."""
+    """Return the document; equal for equal input, so that two builds can be compared."""
     bom = Bom(components=components)
     bom.metadata.component = subject
     bom.metadata.timestamp = at
@@ -102,7 +102,7 @@ def bom_of(subject: Component, components: list[Component], *, at: datetime) -> 
 
 
 def of_bringup(kind: ComponentType, files: Mapping[str, bytes]) -> Component:
-    """Return what it is all about, with the hashes of its files."""
+    """Return the component that it describes, with the hashes of its files."""
     version = re.findall(r'^__version__ = "(.+)"$', (ROOT / "bringup/__init__.py").read_text(), re.MULTILINE)[0]
     url = PackageURL("generic", None, "bringup", version)
     return Component(
@@ -119,7 +119,7 @@ def of_bringup(kind: ComponentType, files: Mapping[str, bytes]) -> Component:
 
 
 def main() -> None:
-    """Write one to standard output."""
+    """Write an SBOM to standard output."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("wheel", nargs="?", type=Path)
     parser.add_argument("--python", type=Path)

@@ -24,8 +24,6 @@ RENAMED_SETTINGS = ("limits.last_word_deadline", "inventory.put_right")
 
 ROOMS_NOT_YET = {
     "CHANGELOG.md",
-    "benchmarks",
-    "container",
     "daemon",
     "daemon/cli",
     "daemon/decisions",
@@ -43,8 +41,6 @@ ROOMS_NOT_YET = {
     "docs/settings.md",
     "docs/status.md",
     "docs/write_rules.py",
-    "release",
-    "systemd",
 }
 """Where the words are still to be changed. ``daemon``: its own files, without the rooms below it."""
 

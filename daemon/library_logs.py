@@ -33,11 +33,11 @@ class _Keeping(logging.Handler):
             if not self._sparing.lets():
                 return
             log = get_logger()
-            left_out = self._sparing.left_out()
-            if left_out:
-                log.debug("library.left_out", count=left_out)
+            dropped = self._sparing.dropped()
+            if dropped:
+                log.debug("library.messages_dropped", count=dropped)
             said = without_login(printable(record.getMessage()))[:LONGEST]
-            log.debug("library.said", library=record.name, level=record.levelname.lower(), said=said)
+            log.debug("library.message", library=record.name, level=record.levelname.lower(), said=said)
 
 
 def _unraisable(found: "sys.UnraisableHookArgs") -> None:

@@ -19,7 +19,7 @@ class Sparing:
         self._clock = clock
         self._began = clock()
         self._count = 0
-        self._left_out = 0
+        self._dropped = 0
 
     def lets(self) -> bool:
         """Tell whether one more may be said now."""
@@ -28,11 +28,11 @@ class Sparing:
             self._began, self._count = now, 0
         self._count += 1
         if self._count > self._most:
-            self._left_out += 1
+            self._dropped += 1
             return False
         return True
 
-    def left_out(self) -> int:
+    def dropped(self) -> int:
         """Tell how many were not said since this was asked last."""
-        left_out, self._left_out = self._left_out, 0
-        return left_out
+        dropped, self._dropped = self._dropped, 0
+        return dropped

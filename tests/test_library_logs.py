@@ -52,7 +52,7 @@ def test_it_is_in_the_log_for_who_debugs_and_shows_no_password(level: str, count
     ended = said(f'logs.configure(level="{level}", style="json")')
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert ended.stderr == ""
-    assert [line["event"] for line in lines] == ["library.said"] * count
+    assert [line["event"] for line in lines] == ["library.message"] * count
     assert "s3cr3t" not in ended.stdout
     assert all(line["said"].isprintable() for line in lines)
 

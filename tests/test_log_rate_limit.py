@@ -17,4 +17,4 @@ def test_so_much_is_let_through_within_a_time_and_the_rest_is_counted() -> None:
     assert first == [True, True, False, False, False]
     assert not before
     assert after == [True, True, False]
-    assert (sparing.left_out(), sparing.left_out()) == (5, 0)
+    assert (sparing.dropped(), sparing.dropped()) == (5, 0)

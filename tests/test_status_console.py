@@ -1,4 +1,4 @@
-"""What a person at a console is told: is it done, what is stuck, what failed and why."""
+"""What a console shows: is it done, what is stuck, what failed and why."""
 
 import copy
 import io
@@ -12,7 +12,7 @@ from rich.console import Console
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
 from bringup.daemon.decisions.run_events import ActionBegan, InstanceBegan, InstanceEnded, PhaseBegan
 from bringup.daemon.errors import Unavailable
-from bringup.daemon.status.console import SHOWN_FAILURES, SHOWN_RUNNING, told
+from bringup.daemon.status.console import SHOWN_FAILURES, SHOWN_RUNNING, render
 from bringup.daemon.status.listener.documents import status
 from bringup.daemon.storage.outbox.base import Pending
 from support.drivers import uuid_of
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 def text_of(acted: Acted, pending: Pending | None = None, **changes: Any) -> str:
     console = Console(record=True, width=160, file=io.StringIO(), force_terminal=True)
-    console.print(told({**status(acted.source, pending or Pending()), **changes}), highlight=False)
+    console.print(render({**status(acted.source, pending or Pending()), **changes}), highlight=False)
     return console.export_text()
 
 
@@ -106,7 +106,7 @@ async def test_of_many_the_first_are_shown_and_the_rest_counted() -> None:
     text = text_of(acted)
 
     assert text.count("cannot plug") == SHOWN_FAILURES
-    assert "and 5 more to look at" in text
+    assert "and 5 more that need attention" in text
     assert "and 3 more running" in text
 
 
@@ -150,7 +150,7 @@ async def test_whatever_is_in_the_answer_is_shown_in_print_or_refused_in_a_sente
             around[place[-1]] = wrong
             console = Console(width=160, file=io.StringIO())
             try:
-                console.print(told(document), highlight=False)
+                console.print(render(document), highlight=False)
             except Unavailable:
                 refused += 1
                 continue
@@ -162,7 +162,7 @@ async def test_whatever_is_in_the_answer_is_shown_in_print_or_refused_in_a_sente
 
 @pytest.mark.parametrize("key", ["problem", "last_at"])
 async def test_words_of_others_about_the_packet_filter_stay_in_their_line(key: str) -> None:
-    found = {"put_back": 1, "last_at": "x", "problem": None, key: EVIL}
+    found = {"restored": 1, "last_at": "x", "problem": None, key: EVIL}
     text = text_of(Acted(), filter=found)
     assert "\x1b" not in text
     assert "FORGED" not in [line.strip()[:6] for line in text.splitlines()]

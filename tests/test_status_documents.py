@@ -121,7 +121,7 @@ async def test_of_very_many_failures_the_first_are_listed_and_the_rest_counted()
         acted.instance(number, Kind.FAILED)
 
     found = answer(acted)
-    assert (len(found["failures"]), found["left_out"]) == (documents.MOST_FAILURES, 7)
+    assert (len(found["failures"]), found["omitted"]) == (documents.MOST_FAILURES, 7)
 
 
 async def test_a_run_in_which_nothing_ends_for_too_long_is_stuck_and_one_that_is_over_is_not() -> None:

@@ -119,7 +119,7 @@ def test_what_hangs_is_logged_once_and_so_is_that_it_goes_on(tmp_path: Path) -> 
         vitals.expect("the lease", within_s=100)
         teller.tell_now()
 
-    assert [line["event"] for line in logs] == ["service.stuck", "service.goes_on"]
+    assert [line["event"] for line in logs] == ["service.stuck", "service.recovered"]
 
 
 @pytest.mark.anyio

@@ -15,7 +15,7 @@ from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, RunResult
 from bringup.daemon.decisions.run_events import PhaseBegan
 from bringup.daemon.decisions.states import UnknownState
 from bringup.daemon.errors import Refused, SettingsError, StoreError, UsageError, chain_of
-from bringup.daemon.status.console import told
+from bringup.daemon.status.console import render
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.status.terminal import Terminal, live_view, summary, words
 from bringup.daemon.text import one_line_of_json, printable, without_login
@@ -107,11 +107,11 @@ def test_what_is_drawn_of_an_answer_of_the_daemon_is_clean(state: str) -> None:
         "running": [{"uuid": EVIL, "name": EVIL, "action": EVIL, "action_age_s": 1.0}],
         "failures": [entry, {**entry, "message": None}],
         "warnings": [entry],
-        "left_out": 0,
-        "deferred": {"waiting": 1, "next_look_s": 1.0},
+        "omitted": 0,
+        "deferred": {"waiting": 1, "next_check_s": 1.0},
         "reports": {"waiting": 1, "oldest_s": None},
     }
-    assert is_clean(drawn(told(answer)))
+    assert is_clean(drawn(render(answer)))
 
 
 def test_the_id_of_a_request_is_bounded_and_printable() -> None:

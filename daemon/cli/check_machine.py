@@ -16,7 +16,7 @@ from bringup.daemon.service.assembly.libvirt import findings, make_libvirt_drive
 from bringup.daemon.settings import Settings
 from bringup.daemon.settings.pci import sysfs
 from bringup.daemon.status.endpoint.listeners import COMMAND, environment
-from bringup.daemon.status.endpoint.unconfined import told
+from bringup.daemon.status.endpoint.unconfined import describe
 from bringup.daemon.status.listener.start import TELL
 from bringup.daemon.storage import state_directory
 from bringup.daemon.storage.journal.history import NewerJournal, damage
@@ -101,7 +101,7 @@ async def confinement_finding(settings: Settings) -> Finding | None:
         return Finding("status", Status.WARNING, message)
     if not lacks:
         return None
-    reasons, means = told(lacks)
+    reasons, means = describe(lacks)
     message = f"the processes of the status endpoint are not fully confined ({reasons}): {means}"
     return Finding("status", Status.WARNING, message, {"lacks": list(lacks)})
 

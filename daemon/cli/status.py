@@ -49,10 +49,10 @@ async def _show(path: Path, *, as_json: bool) -> Mapping[str, Any]:
         return answer
     from rich.console import Console
 
-    from bringup.daemon.status.console import told
+    from bringup.daemon.status.console import render
 
     # Lines are not wrapped in a pipe.
-    Console(width=None if sys.stdout.isatty() else WIDE).print(told(answer), highlight=False)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(render(answer), highlight=False)
     return answer
 
 
@@ -74,11 +74,11 @@ async def _watch(path: Path, *, as_json: bool) -> Mapping[str, Any]:
     from rich.console import Console
     from rich.live import Live
 
-    from bringup.daemon.status.console import told
+    from bringup.daemon.status.console import render
 
-    with Live(told(answer), console=Console(), auto_refresh=False) as live:
+    with Live(render(answer), console=Console(), auto_refresh=False) as live:
         while answer["state"] == "initializing":
             await anyio.sleep(POLL_INTERVAL_S)
             answer = await ask(path)
-            live.update(told(answer), refresh=True)
+            live.update(render(answer), refresh=True)
     return answer

@@ -1,4 +1,4 @@
-"""The other side of the socket: ``bringup status`` asks the daemon."""
+"""Client of the status socket, for ``bringup status``."""
 
 import json
 from pathlib import Path
@@ -13,16 +13,16 @@ from bringup.placement.bounded_body import IDENTITY, NotReadable, read_bounded
 
 ANSWER_S = 10.0
 LIMIT = 32 * 1024 * 1024
-"""Bytes of its answer, which has a few lines an instance that is under way."""
+"""Bytes of an answer, which has a few lines for each instance that is being worked on."""
 
 
 async def ask(path: Path) -> dict[str, Any]:
-    """Ask the daemon that listens at a socket how far it is.
+    """Request the status of the daemon that listens at a socket.
 
-    :raises Unavailable: none does, or it does not answer.
+    :raises Unavailable: no daemon listens there, or it does not answer.
     """
     try:
-        # All in all: each byte may come in time, and the answer never.
+        # For the whole answer: each byte may arrive in time, and the answer never.
         with anyio.fail_after(ANSWER_S), short(path) as name:
             transport = httpx.AsyncHTTPTransport(uds=name)
             async with httpx.AsyncClient(transport=transport, base_url=f"http://{CLIENT}", timeout=ANSWER_S) as client:
@@ -36,10 +36,10 @@ async def ask(path: Path) -> dict[str, Any]:
     except PermissionError:
         raise Unavailable(_may_not(path)) from None
     except (httpx.HTTPError, NotReadable, ValueError, RecursionError, TimeoutError) as error:
-        raise Unavailable(f"the daemon that listens at {path} gives no answer") from error
+        raise Unavailable(f"the daemon that listens at {path} does not answer") from error
     found: dict[str, Any] = answer if isinstance(answer, dict) else {}
     if not str(found.get("format")).startswith("bringup.status/") or not isinstance(found.get("state"), str):
-        raise Unavailable(f"who listens at {path} is not bringup; see status.socket")
+        raise Unavailable(f"the process that listens at {path} is not bringup; check status.socket")
     return found
 
 
@@ -56,4 +56,4 @@ def _nobody(path: Path, error: Exception) -> str:
 
 
 def _may_not(path: Path) -> str:
-    return f"this user may not ask the daemon at {path}; be root, or in the group that status.socket_mode lets in"
+    return f"this user may not connect to {path}; run as root, or join the group that status.socket_mode allows"

@@ -1,4 +1,4 @@
-"""The answer of ``/status`` as a person at a console wants it: is it done, what is stuck, what failed and why."""
+"""``/status`` on a console: whether the host is back, what hangs, what failed and why."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -26,18 +26,18 @@ WARNING_STYLE = "yellow"
 Answer = Mapping[str, Any]
 
 
-def told(answer: Answer) -> RenderableType:
+def render(answer: Answer) -> RenderableType:
     """Draw an answer.
 
     :raises Unavailable: it does not hold what this version reads.
     """
     try:
-        return _told(answer)
+        return _parts_of(answer)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise Unavailable(UNKNOWN) from error
 
 
-def _told(answer: Answer) -> RenderableType:
+def _parts_of(answer: Answer) -> RenderableType:
     parts: list[RenderableType] = [_head(answer)]
     run = answer["run"]
     if run is not None and run["total"]:
@@ -49,7 +49,7 @@ def _told(answer: Answer) -> RenderableType:
     deferred = answer.get("deferred", {"waiting": 0})
     if deferred["waiting"]:
         parts.append(
-            words((f"{deferred['waiting']} deferred, looked at again in {in_words(deferred['next_look_s'])}", "yellow"))
+            words((f"{deferred['waiting']} deferred, checked again in {in_words(deferred['next_check_s'])}", "yellow"))
         )
     parts += _filter(answer)
     waiting = answer["reports"]["waiting"]
@@ -61,14 +61,14 @@ def _told(answer: Answer) -> RenderableType:
 
 
 def _filter(answer: Answer) -> list[Text]:
-    """Tell what somebody else did to the rules of guests."""
-    found = answer.get("filter", {"put_back": 0, "problem": None})
+    """Describe what other processes did to the rules of guests."""
+    found = answer.get("filter", {"restored": 0, "problem": None})
     if found["problem"]:
         return [words((f"packet filter: {found['problem']}", "red"))]
-    if found["put_back"]:
-        count = found["put_back"]
+    if found["restored"]:
+        count = found["restored"]
         times = "once" if count == 1 else f"{count} times"
-        said = f"packet filter: somebody else changed it, put back {times}, last at {found['last_at']}"
+        said = f"packet filter: changed by another process, restored {times}, last at {found['last_at']}"
         return [words((said, "yellow"))]
     return []
 
@@ -103,8 +103,8 @@ def _failures(answer: Answer) -> list[RenderableType]:
         for one in answer["failures"]
     ]
     lines += [words(("warning", WARNING_STYLE), f"  {_label(one)}  {_why(one)}") for one in answer["warnings"]]
-    more = len(lines) - SHOWN_FAILURES + answer["left_out"]
-    return [*lines[:SHOWN_FAILURES], *_more(more, "to look at"), *_to_do(answer)]
+    more = len(lines) - SHOWN_FAILURES + answer["omitted"]
+    return [*lines[:SHOWN_FAILURES], *_more(more, "that need attention"), *_to_do(answer)]
 
 
 def _to_do(answer: Answer) -> list[RenderableType]:

@@ -20,7 +20,7 @@ from bringup.daemon.decisions.run_events import (
 )
 from bringup.daemon.status.snapshot import InstanceNow, Snapshot
 
-TOLD: Final = (
+DUMPED: Final = (
     *("phases", "detail", "total", "warnings", "advances", "advanced_at", "run_id", "attempt", "error", "retries"),
     *("began", "run_began", "work_began", "ended"),
 )
@@ -87,7 +87,7 @@ class Progress:
     """The outcome of each, and what was done; an instance that was held and released counts once."""
 
     def __post_init__(self) -> None:
-        """Begin with the process."""
+        """Start with the process."""
         self.began = self.advanced_at = self.clock()
         self.phases = [("starting", self.began)]
 
@@ -157,14 +157,14 @@ class Progress:
         return self.kinds.total()
 
     def rate(self) -> float | None:
-        """Tell how many instances a second were settled; None before the first."""
+        """Return how many instances a second were settled; None before the first."""
         if self.work_began is None or not self.done:
             return None
         spent = (self.ended or self.clock()) - self.work_began
         return self.done / spent if spent > 0 else None
 
     def snapshot(self) -> Snapshot:
-        """Give how far it is now."""
+        """Return how far it is now."""
         now, rate = self.clock(), self.rate()
         longest_first = sorted(self.running.values(), key=lambda one: one.since)
         left = max(0, self.total - self.done)
@@ -182,7 +182,7 @@ class Progress:
                 for one in longest_first
             ),
             rate=rate,
-            # Those that run, and none that waits: how long they take says nothing of how long the others took.
+            # None waits any more: how long the last ones take does not follow from how long the others took.
             eta_s=None if rate is None or 0 < left <= len(longest_first) else left / rate,
             advances=self.advances,
             idle_s=now - self.advanced_at,
@@ -191,10 +191,10 @@ class Progress:
             error=self.error,
         )
 
-    def told(self) -> dict[str, Any]:
+    def dump(self) -> dict[str, Any]:
         """Return the state as JSON holds it; the times are of the clock of this host."""
         return {
-            **{name: getattr(self, name) for name in TOLD},
+            **{name: getattr(self, name) for name in DUMPED},
             "kinds": {kind.value: count for kind, count in self.kinds.items()},
             "did": {did.value: count for did, count in self.did.items()},
             "running": [
@@ -203,11 +203,11 @@ class Progress:
             ],
         }
 
-    def take(self, told: Mapping[str, Any]) -> None:
+    def restore(self, dumped: Mapping[str, Any]) -> None:
         """Store the state that another process of this host has sent."""
-        for name in TOLD:
-            setattr(self, name, told[name])
+        for name in DUMPED:
+            setattr(self, name, dumped[name])
         self.retries = Counter(self.retries)
-        self.kinds = Counter({Kind(kind): count for kind, count in told["kinds"].items()})
-        self.did = Counter({Did(did): count for did, count in told["did"].items()})
-        self.running = {one[0]: Running(*one) for one in told["running"]}
+        self.kinds = Counter({Kind(kind): count for kind, count in dumped["kinds"].items()})
+        self.did = Counter({Did(did): count for did, count in dumped["did"].items()})
+        self.running = {one[0]: Running(*one) for one in dumped["running"]}

@@ -1,4 +1,4 @@
-"""How far a run is at one moment, as a value: what a terminal, systemd's ``STATUS=`` and the status endpoint show.
+"""Progress of a run at one moment, as a value: what a terminal, systemd's ``STATUS=`` and the status endpoint show.
 
 Made by :meth:`bringup.daemon.status.progress.Progress.snapshot`.  No I/O, no clock, no logger.
 """
@@ -51,7 +51,7 @@ class Snapshot:
     warnings: int
     """Settled instances on whose way something went wrong that did not stop them."""
     running: tuple[InstanceNow, ...] = ()
-    """Who is being worked on, the one that has its slot longest first."""
+    """Instances that are being worked on, the one that has its slot longest first."""
     rate: float | None = None
     """Settled instances a second; None before the first."""
     eta_s: float | None = None
@@ -83,7 +83,7 @@ class Snapshot:
 
     @property
     def ended(self) -> bool:
-        """Tell whether the run is over and the host is back."""
+        """Whether the run is over and the host is back."""
         return self.phase == "done"
 
     @property
@@ -102,7 +102,7 @@ ENDED_BADLY = (Kind.FAILED, Kind.HELD, Kind.DEFERRED)
 def counts_line(snapshot: Snapshot) -> str:
     """Return the counts: ``137/412 done, 134 started, 3 failed, 8 running, 267 waiting, 12.0/s, ETA 23 s``.
 
-    What was done is counted, and outcomes that an operator has to look at: an instance that failed is in both.
+    What was done is counted, and outcomes that need attention: an instance that failed is in both.
     """
     parts = _counts(snapshot)
     if not snapshot.ended:

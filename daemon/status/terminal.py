@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of a run: how far it is, live, and a table when it is over."""
+"""A run on a terminal: its progress, live, and a table when it is over."""
 
 import sys
 from collections import Counter
@@ -34,7 +34,7 @@ STYLES = {
 
 
 def words(*parts: str | tuple[str, str]) -> Text:
-    """Put words together, each with its style where it has one; what is in them of others stays in them.
+    """Join texts, each with its style where it has one; escape sequences in them are shown, not obeyed.
 
     ``rich.Text`` lets escape sequences, C1, bidirectional controls and line breaks through.
     """
@@ -52,7 +52,7 @@ def _running_table(snapshot: Snapshot) -> Table:
 
 
 def live_view(snapshot: Snapshot) -> RenderableType:
-    """Draw how far the run is."""
+    """Draw the progress of the run."""
     head = words((snapshot.phase, "bold"), "  ", (snapshot.detail, "dim"))
     if not snapshot.total:
         return head

@@ -1,4 +1,4 @@
-"""A run as a timeline: values, and what colour means what.  Drawn by the status page and by ``bringup plot``.
+"""Timeline of a run: values, colours and marks.  Drawn by the status page and by ``bringup plot``.
 
 No I/O, no clock, no logger.
 """
@@ -11,11 +11,11 @@ from bringup.daemon.decisions.outcomes import BACK, Did, Kind
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Verbs that are drawn alike."""
+    """Verbs with one colour."""
 
     label: str
     colour: str
-    """Okabe and Ito's palette (https://jfly.uni-koeln.de/color/): told apart without red and green."""
+    """Okabe and Ito's palette (https://jfly.uni-koeln.de/color/): distinct without red and green."""
     verbs: tuple[str, ...]
 
 
@@ -49,7 +49,7 @@ RUNNING_MARK = "▸"
 LOST_MARK = "∅"
 """Of an instance that was settled as it should be and has no guest here any more."""
 NEEDS_ATTENTION = (Kind.FAILED, Kind.HELD, Kind.DEFERRED, Kind.SUPERSEDED)
-"""Outcomes that an operator has to look at, the most urgent first."""
+"""Outcomes that need attention, the most urgent first."""
 
 
 def mark_of(kind: Kind, did: Did) -> str:
@@ -62,7 +62,7 @@ def mark_of(kind: Kind, did: Did) -> str:
 
 
 def group_of(verb: str) -> str:
-    """Name the group of a verb."""
+    """Return the name of a verb's group."""
     return next((name for name, group in GROUPS.items() if verb in group.verbs), OTHER)
 
 

@@ -1,4 +1,4 @@
-"""A run of the journal as a timeline, for ``bringup plot``."""
+"""Timeline of a run in the journal, for ``bringup plot``."""
 
 import json
 import sqlite3
@@ -14,7 +14,7 @@ from bringup.daemon.text import in_plain_words
 
 @decoding()
 def timeline_of(history: History, prefix: str) -> Timeline | None:
-    """Give a run as a timeline; None where there is none of that name, or more than one (:meth:`History.run`).
+    """Return a run as a timeline; None where there is none of that name, or more than one (:meth:`History.run`).
 
     What was in flight when the process died lasts until the last thing that is known.
     """
@@ -58,7 +58,7 @@ def _bar(row: sqlite3.Row, segments: list[Segment], zero: float, end_s: float) -
     starts = [segment.began_s for segment in segments]
     if row["began_at"]:
         starts.append(_at(row["began_at"]) - zero)
-    # An instance with which nothing was to be done has no action: it is as long as it took.
+    # An instance without an action: its bar is as long as it took.
     began_s = min(starts, default=max(0.0, ended_s - took_s))
     return Bar(
         uuid=row["uuid"],

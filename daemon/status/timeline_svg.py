@@ -13,7 +13,7 @@ UUID_X = 168
 LONGEST_NAME = 20
 TALL_ROW, SHORT_ROW = 18, 4
 MOST_TALL_ROWS = 600
-"""Of a run with more instances only those that need somebody have a row that is tall enough for words."""
+"""In a run with more instances only those that need attention have a row that is tall enough for text."""
 LONGEST_MESSAGE = 300
 
 STYLE = """
@@ -127,5 +127,5 @@ def _label(x: float, y: float, text: str, style: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Escape; what XML has no way to say is left out."""
+    """Escape the text; replace characters that XML does not allow."""
     return escape("".join(char if char.isprintable() else "?" for char in text))

@@ -108,7 +108,7 @@ def test_the_daemon_that_stays_is_ready_at_once_and_says_what_it_waits_for(tmp_p
         ]
         assert (status["counts"]["deferred"], status["deferred"]["waiting"]) == (1, 1)
         assert 'bringup_run_outcomes{outcome="deferred"} 1.0' in metrics
-        assert "1 deferred, looked at again in" in shown.out
+        assert "1 deferred, checked again in" in shown.out
         assert "disk /dev/sdb is absent" in shown.out
 
 

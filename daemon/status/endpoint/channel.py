@@ -1,4 +1,4 @@
-"""What is on its way to the processes that answer.  Whoever tells here never waits."""
+"""Queues of lines to the processes that answer.  Adding a line never waits."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,19 +13,19 @@ from bringup.daemon.status.endpoint.unconfined import Lacking
 from bringup.daemon.storage.outbox.base import Pending
 
 MOST_LINES: Final = 100_000
-"""Who has not taken so many does not keep up."""
+"""A process that has more lines to read does not keep up."""
 GATHER_S: Final = 0.05
-"""What happens within this time is sent together, unless somebody waits for it."""
+"""Lines of this time are sent together, unless a request waits for them."""
 CLOSE_S: Final = closing.STATUS_S
 TAKE_S: Final = 10.0
-"""How long what is sent may take to be taken."""
+"""How long the process may take to read what is sent."""
 
 
 class Channel:
-    """The lines to one process."""
+    """Lines to one process."""
 
     def __init__(self, lines: list[str]) -> None:
-        """Begin with lines."""
+        """Start with lines."""
         self._lines = lines
         self._most = len(lines) + MOST_LINES
         self._there = anyio.Event()
@@ -36,7 +36,7 @@ class Channel:
         self._there.set()
 
     def end(self) -> None:
-        """Note that nothing more comes after what is there."""
+        """Store that no line follows."""
         self.is_ending = True
         self._there.set()
         self._asked.set()
@@ -50,13 +50,13 @@ class Channel:
         self._there.set()
 
     def ask(self, number: int) -> None:
-        """Note a question, which is answered with all that is known."""
+        """Store the number of a question; all that is known is sent before its answer."""
         self._question = number
         self._there.set()
         self._asked.set()
 
     async def due(self) -> int:
-        """Wait until there is something to send; give the number of the last question, 0 for none."""
+        """Wait until there is something to send; return the number of the last question, 0 for none."""
         await self._there.wait()
         if not (self._question or self.is_ending):
             with anyio.move_on_after(GATHER_S):
@@ -66,22 +66,22 @@ class Channel:
         return number
 
     def take(self) -> list[str]:
-        """Take what is there."""
+        """Return the lines, and remove them."""
         taken, self._lines = self._lines, []
         self._most = MOST_LINES
         return taken
 
 
 class Channels:
-    """The channels to all of them: each is told everything."""
+    """Channels to all processes: each receives everything."""
 
     def __init__(self, source: StatusSource) -> None:
-        """Tell of a source."""
+        """Send what happens to a source."""
         self.source = source
         self.ends_at: float | None = None
         """By when all of them have ended, in the time of the event loop."""
         self.pending = Pending()
-        """The reports that waited when somebody asked last."""
+        """The reports that waited at the last request."""
         self.lacking = Lacking()
         self._open: list[Channel] = []
         source.recorder.on_settled = self._settled
@@ -89,7 +89,7 @@ class Channels:
 
     @contextmanager
     def opened(self, host_names: tuple[str, ...], words: tuple[str, ...]) -> Iterator[Channel]:
-        """Open one more; it begins with all that is known."""
+        """Open one more; its first lines are all that is known."""
         channel = Channel(beginning(self.source, host_names, words))
         self._open.append(channel)
         try:
@@ -98,7 +98,7 @@ class Channels:
             self._open.remove(channel)
 
     def close(self) -> None:
-        """Tell that nothing more will happen, and have all of them end at the same time."""
+        """Send that nothing more will happen, and end all of them at the same time."""
         self.source.recorder.feed.close()
         self._add("close")
         self.ends_at = anyio.current_time() + CLOSE_S
@@ -106,7 +106,7 @@ class Channels:
             channel.end()
 
     async def tell_when_back(self) -> None:
-        """Tell that the host is back, when it is."""
+        """Wait until the host is back, and send that."""
         await self.source.staying.wait()
         self._add("back")
 
@@ -114,7 +114,7 @@ class Channels:
         self._add("settled", uuid, text, self.source.recorder.urgent.get(uuid))
 
     def _said(self, name: str, data: Mapping[str, Any] | str) -> None:
-        if name != "ended":  # that has been told in full
+        if name != "ended":  # the line of the bar has all of it
             self._add("said", name, data)
 
     def _add(self, *parts: Any) -> None:

@@ -1,7 +1,7 @@
-"""What happened lately, for those who listen: one ring of events for all of them, so that a slow one costs nothing.
+"""Recent events, for clients: one ring of events for all of them, so that a slow one costs nothing.
 
-Who falls behind the ring is let go; who comes back with the id of the last event that it saw goes on from there, or is
-told to ask for everything anew (``reset``).  See the server-sent events of the WHATWG HTML standard, section 9.2.
+A client that falls behind the ring is disconnected.  One that returns with the id of its last event continues from
+there, or has to request everything again (``reset``).  See section 9.2 of the WHATWG HTML standard.
 """
 
 import json
@@ -16,19 +16,19 @@ NUMBER = re.compile(r"[0-9]{1,18}")
 KEEP = 8192
 """Events that are kept: a run of a thousand instances, or the last seconds of a larger one."""
 GATHER_S = 0.1
-"""Events that come within this time are sent together."""
+"""Events of this time are sent together."""
 BEAT_S = 1.0
-"""How often a listener hears how far it is while instances are worked on."""
+"""How often a client receives the progress while instances are worked on."""
 IDLE_BEAT_S = 15.0
-"""The same while nothing happens: proxies give up a connection on which nothing comes."""
+"""The same while nothing happens: proxies close an idle connection."""
 LISTENERS = 32
-"""More are turned away."""
+"""More are refused."""
 RESET = "event: reset\ndata: {}\n\n"
 END = "event: end\ndata: {}\n\n"
 
 
 class TooManyListeners(Exception):
-    """Another one cannot be served now."""
+    """No place for another client."""
 
 
 class _Event:
@@ -39,21 +39,21 @@ class _Event:
 
 
 def encoded(data: Mapping[str, Any]) -> str:
-    """Write JSON on one line, as an event's data must be."""
+    """Convert to JSON on one line, as an event's data must be."""
     return json.dumps(data, separators=(",", ":"), ensure_ascii=True)
 
 
 def _nobody(_name: str, _data: Mapping[str, Any] | str) -> None:
-    """Tell nobody."""
+    """Notify nobody."""
 
 
 class Feed:
-    """The events of one process, the newest last."""
+    """Events of one process, the newest last."""
 
     def __init__(self, epoch: str, *, keep: int = KEEP, listeners: int = LISTENERS, number: int = 0) -> None:
-        """Keep ``keep`` events; ``epoch`` tells the ids of this process from those of the one before it.
+        """Keep ``keep`` events; ``epoch`` makes the ids differ from those of another process.
 
-        The last event that was said before, and is not kept, has this ``number``.
+        ``number`` is that of the last event before these.
         """
         self.epoch = epoch
         self._ring: deque[_Event] = deque(maxlen=keep)
@@ -62,20 +62,20 @@ class Feed:
         self._said = anyio.Event()
         self.listeners = 0
         self.dropped = 0
-        """Listeners that were let go because they were too slow."""
+        """Clients that were disconnected because they were too slow."""
         self.closed = False
         self.on_say: Callable[[str, Mapping[str, Any] | str], None] = _nobody
-        """Told of every event."""
+        """Notified of every event."""
 
     def say(self, name: str, data: Mapping[str, Any] | str) -> None:
-        """Keep an event, its data a mapping or JSON already; call it in the event loop."""
+        """Store an event, its data a mapping or JSON already; call it in the event loop."""
         self._number += 1
         self._ring.append(_Event(self._number, name, data))
         self.on_say(name, data)
         self._wake()
 
     def close(self) -> None:
-        """End every listening: the process ends."""
+        """End every stream: the process ends."""
         self.closed = True
         self._wake()
 
@@ -97,7 +97,7 @@ class Feed:
     async def listen(
         self, last_id: str | None, beat: Callable[[], str], busy: Callable[[], bool]
     ) -> AsyncGenerator[str, None]:
-        """Give what happens from now on, or since the event with an id, as text of an event stream.
+        """Return the events from now on, or since the event with an id, as text of an event stream.
 
         ``beat`` is added to each piece, and is a piece of its own every second while ``busy``.
 
@@ -123,7 +123,7 @@ class Feed:
             self.listeners -= 1
 
     def _position(self, last_id: str | None) -> int | None:
-        """Give the number to go on after; None where what was missed is not here any more."""
+        """Return the number to continue after; None where missed events are not kept any more."""
         if last_id is None:
             return self._number
         epoch, _, number = last_id.rpartition("-")

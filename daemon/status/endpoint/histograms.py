@@ -1,4 +1,4 @@
-"""Histograms that cost an addition while the run is under way; Prometheus' words for them are found when it asks."""
+"""Histograms that cost an addition during a run; Prometheus' text for them is made on request."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-"""From a look at a guest to the default deadline of an instance."""
+"""From a read of a guest's state to the default deadline of an instance."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Histogram:
         series.total += value
 
     def series(self) -> Iterator[tuple[tuple[str, ...], list[tuple[str, float]], float]]:
-        """Give labels, cumulative buckets as Prometheus has them (``le``, count), and the sum of each series."""
+        """Return labels, cumulative buckets as Prometheus has them (``le``, count), and the sum of each series."""
         for labels, series in sorted(self._series.items()):
             buckets, running = [], 0
             for bound, count in zip((*map(str, self.bounds), "+Inf"), series.counts, strict=True):
@@ -39,10 +39,10 @@ class Histogram:
                 buckets.append((bound, float(running)))
             yield labels, buckets, series.total
 
-    def told(self) -> list[Any]:
-        """Give all of it as JSON holds it."""
+    def dump(self) -> list[Any]:
+        """Return all of it as JSON values."""
         return [[list(labels), series.counts, series.total] for labels, series in self._series.items()]
 
-    def take(self, told: list[Any]) -> None:
-        """Be what another one has told."""
-        self._series = {tuple(labels): _Series(counts, total) for labels, counts, total in told}
+    def restore(self, dumped: list[Any]) -> None:
+        """Restore what another one has dumped."""
+        self._series = {tuple(labels): _Series(counts, total) for labels, counts, total in dumped}

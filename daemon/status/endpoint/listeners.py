@@ -1,7 +1,7 @@
-"""Keeps the processes that answer: starts one for each listener, tells it what happens, starts it anew when it dies.
+"""Supervisor of the processes that answer: starts one for each listener, sends it the data, restarts it when it dies.
 
-Nothing here waits for such a process on behalf of the run: what it does not take in time is its end, and it begins anew
-with all that is known by then.  What it says is read as a stranger's: short lines, few of them, of three kinds.
+The run never waits for such a process: one that does not read in time is ended, and restarted with all that is known by
+then.  What it sends is untrusted: short lines, few of them, of the kinds below.
 Its counterpart is :mod:`bringup.daemon.status.listener.process`.
 """
 
@@ -37,34 +37,34 @@ from bringup.drivers.environment import child_environment
 log = get_logger()
 
 COMMAND: Final = (sys.executable, "-P", "-m", "bringup.daemon.status.listener.start")
-"""-P: what lies in a folder of somebody else is not imported.  Two descriptors follow."""
+"""-P: nothing in a folder of another user is imported.  Two descriptors follow."""
 LINE: Final = 4 << 20
-"""The longest line that it may say where it has words: an operator's word with a full body."""
+"""The longest line that it may send where operators may send requests: a request with a full body."""
 SHORT_LINE: Final = 64 << 10
-"""The same where it has none: a traceback."""
+"""The same where they may not: a traceback."""
 A_SECOND: Final = 200
-"""Lines that it may say within a second."""
+"""Lines that it may send within a second."""
 BYTES_A_SECOND: Final = 1 << 20
-"""So much of what it says is read; the rest waits in its pipe."""
+"""So many bytes of it are read; the rest waits in its pipe."""
 SPARED_S: Final = 0.05
-"""Its questions are not answered more often than this, whatever it asks."""
+"""The shortest time between two answers to it."""
 WORDS: Final = 8
-"""Words that are being taken at once, for one listener."""
+"""Operator requests that are being processed at once, for one listener."""
 AGAIN_S: Final = 0.2
 AGAIN_AT_MOST_S: Final = 30.0
 HEALTHY_S: Final = 60.0
-"""Who lived for so long is started anew at once."""
+"""A process that lived for so long is restarted at once."""
 PENDING_S: Final = 1.0
 REAP_S: Final = 1.0
-"""One that was killed is gone within this time."""
+"""A process that was killed has ended within this time."""
 LONGEST_NAME: Final = 255
 OUR_OWN: Final = os.pathsep.join(dict.fromkeys([str(Path(bringup.__file__).parents[1]), *filter(None, sys.path)]))
-"""Where this code, and what it imports, is found."""
+"""Where this code and its imports are."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Listener:
-    """Where one process answers, and what it may ask for."""
+    """Socket of one process, and the operator requests that it may relay."""
 
     name: str
     socket: socket.socket
@@ -73,12 +73,12 @@ class Listener:
 
 
 class Misbehaved(Exception):
-    """It says what it may not, or more than it may, or does not listen."""
+    """The process sent what it may not, or too much, or does not read."""
 
 
 @asynccontextmanager
 async def kept(listener: Listener, channels: Channels, *, command: Sequence[str] = COMMAND) -> AsyncIterator[None]:
-    """Have a process answer at a listener for as long as the block lasts; what is under way at the end is finished."""
+    """Run a process that answers at a listener for as long as the block lasts; pending answers are finished."""
     async with background() as group:
         keeper = _Keeper(listener, channels, group, command)
         group.start_soon(keeper.keep, name=f"status {listener.name}")
@@ -99,20 +99,20 @@ class _Keeper:
         self._channel: Channel | None = None
         self._ending = self._is_up = False
         self._words = 0
-        # For all of its lives.
+        # For all of its processes.
         self._log = RelayedLog(listener.name)
 
     async def keep(self) -> None:
-        """Start it, again and again, until the end."""
+        """Start it, again and again, until :meth:`end`."""
         again_s = 0.0
         while not self._is_over():
             began = time.monotonic()
             try:
                 reason = await self._one_life()
             except Exception:
-                # Nothing that comes from there ends the work.
+                # No failure of it ends the work.
                 log.exception("status.server_failed")
-                reason = "a mistake in bringup; the log says which"
+                reason = "a bug in bringup; see the log"
             if self._is_over():
                 return
             again_s = again_after_s(again_s, lived_s=time.monotonic() - began)
@@ -120,18 +120,18 @@ class _Keeper:
             await anyio.sleep(again_s)
 
     def _is_over(self) -> bool:
-        # All of them are told to end before anybody waits for the first.
+        # All of them are asked to end before any is waited for.
         return self._ending or self._channels.ends_at is not None
 
     async def end(self) -> None:
-        """Have it finish what is under way, and end; all of them have the same time for it."""
+        """Finish pending answers and end; all of them have the same time for it."""
         self._ending = True
         if self._channel is not None:
             self._channel.end()
         process = self._process
         if process is None:
             return
-        # One that has not begun to answer has nothing to finish.
+        # One that does not answer yet has nothing to finish.
         if self._is_up:
             ends_at = self._channels.ends_at
             left_s = CLOSE_S if ends_at is None else max(0.0, ends_at - anyio.current_time())
@@ -159,7 +159,7 @@ class _Keeper:
                 self._process = None
 
     async def _started(self, pipe: socket.socket) -> Process:
-        # The one before it may have shut it.
+        # The process before it may have shut it down.
         self._listener.socket.listen(BACKLOG)
         descriptors = (self._listener.socket.fileno(), pipe.fileno())
         return await anyio.open_process(
@@ -169,7 +169,7 @@ class _Keeper:
             stderr=subprocess.DEVNULL,
             cwd="/",
             env=environment(),
-            # A terminal's signals are for the daemon.
+            # Signals of a terminal are for the daemon.
             start_new_session=True,
             pass_fds=descriptors,
         )
@@ -188,7 +188,7 @@ class _Keeper:
                     try:
                         await what
                     except TimeoutError:
-                        reason = "it does not take what it is told"
+                        reason = "it does not read what it is sent"
                     except Misbehaved as error:
                         reason = str(error)
                     except anyio.BrokenResourceError:
@@ -210,7 +210,7 @@ class _Keeper:
             if question:
                 await anyio.sleep_until(spared_until)
                 spared_until = anyio.current_time() + SPARED_S
-                await self._look_at_reports()
+                await self._read_reports()
             if channel.is_full:
                 raise Misbehaved("it does not keep up")
             lines = [*channel.take(), state(self._channels.source, self._channels.pending)]
@@ -224,8 +224,8 @@ class _Keeper:
             if is_ending:
                 await anyio.sleep_forever()
 
-    async def _look_at_reports(self) -> None:
-        """Look what waits on the disk, which may not answer."""
+    async def _read_reports(self) -> None:
+        """Read what waits on the disk, which may not answer."""
         pending: Pending | None = None
         with suppress(Exception), anyio.move_on_after(PENDING_S):
             pending = await self._channels.source.reports()
@@ -239,10 +239,10 @@ class _Keeper:
             async with aclosing(lines_of(stream, longest, BYTES_A_SECOND)) as lines:
                 async for each in lines:
                     if not sparing.lets():
-                        raise Misbehaved("it says more than it may")
+                        raise Misbehaved("it sends more than it may")
                     self._take(json.loads(each), channel)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise Misbehaved(f"it says what it may not: {type(error).__name__}") from error
+            raise Misbehaved(f"it sends what it may not: {type(error).__name__}") from error
 
     def _take(self, said: dict[str, Any], channel: Channel) -> None:
         match said:
@@ -252,18 +252,18 @@ class _Keeper:
                 channel.ask(number)
             case {"word": str(word), "number": int(number), "uuids": list(uuids)}:
                 if word not in self._listener.words or not all(_is_name(each) for each in uuids):
-                    raise Misbehaved("it says a word that it may not")
+                    raise Misbehaved("it sends a request that it may not")
                 self._group.start_soon(self._take_word, word, number, uuids, channel, name="word")
             case {"log": {"event": str(event), **fields}} if event in LEVELS:
                 self._log.say(event, fields)
             case {"lacks": dict(lacks)} if lacks.keys() <= MEANS.keys():
                 self._channels.lacking.note(lacks)
             case _:
-                raise Misbehaved("it says what it may not")
+                raise Misbehaved("it sends what it may not")
 
     async def _take_word(self, word: str, number: int, uuids: Sequence[str], channel: Channel) -> None:
         if self._words >= WORDS:
-            channel.add(line("word", number, {"error": "too many ask for this at once; try again", "exit_code": 75}))
+            channel.add(line("word", number, {"error": "too many such requests at once; try again", "exit_code": 75}))
             return
         self._words += 1
         try:
@@ -271,22 +271,22 @@ class _Keeper:
         except BringupError as error:
             answer = {"error": chain_of(error), "exit_code": error.exit_code}
         except TimeoutError:
-            answer = {"error": f"{word} was not over within limits.host_deadline", "exit_code": 75}
+            answer = {"error": f"{word} did not end within limits.host_deadline", "exit_code": 75}
         except Exception:
             log.exception("status.request_failed")
-            answer = {"error": "a mistake in bringup; the log says which", "exit_code": 70}
+            answer = {"error": "a bug in bringup; see the log", "exit_code": 70}
         finally:
             self._words -= 1
         channel.add(line("word", number, answer))
 
 
 def again_after_s(before_s: float, *, lived_s: float) -> float:
-    """Give how long to wait before it is started anew; ``before_s`` is how long it was before the life that ended."""
+    """Return how long to wait before a restart; ``before_s`` is how long it was before the process that ended."""
     return AGAIN_S if lived_s > HEALTHY_S else min(max(AGAIN_S, 2 * before_s), AGAIN_AT_MOST_S)
 
 
 def environment() -> dict[str, str]:
-    """Give what such a process knows of ours."""
+    """Return the environment of such a process."""
     return child_environment() | {"PYTHONPATH": OUR_OWN}
 
 

@@ -1,8 +1,7 @@
-"""What the daemon tells the process that answers, and what that process makes of it: the same source once more.
+"""Format of the pipe from the daemon to the process that answers, and the copy of the source that this process keeps.
 
-Lines of JSON, each an array that begins with a word.  What is told is in the order in which it happened; the state,
-which is small, is told anew each time.  The other way go few and small lines, which the daemon reads as it would a
-stranger's.
+Lines of JSON, each an array that begins with its kind.  Events are sent in their order; the state, which is small, is
+sent whole each time.  The other direction has few and small lines, which the daemon does not trust.
 """
 
 import json
@@ -24,20 +23,20 @@ from bringup.daemon.storage.outbox.base import Pending
 from bringup.drivers.capacity import Capacity
 
 CONSTANT: Final = ("host", "version", "boot_id", "stuck_after_s", "gate_s", "host_s")
-CHANGING: Final = ("slots", "stopping", "waiting", "next_look_at")
+CHANGING: Final = ("slots", "stopping", "waiting", "next_check_at")
 PIECE: Final = 65536
 PIECE_S: Final = 0.005
 
 
 def line(*parts: Any) -> str:
-    """Write a line."""
+    """Convert to a line."""
     return json.dumps(parts, separators=(",", ":")) + "\n"
 
 
 async def lines_of(
     stream: ByteReceiveStream, longest: int | None = None, a_second: float = math.inf
 ) -> AsyncGenerator[bytes, None]:
-    """Give line after line until the other side has closed; of a stranger so many bytes a second.
+    """Return line after line until the other side has closed; of an untrusted one so many bytes a second.
 
     :raises ValueError: one is longer than it may be.
     """
@@ -55,12 +54,12 @@ async def lines_of(
         if longest is not None and len(rest) > longest:
             raise ValueError("a line is too long")
         if a_second < math.inf:
-            # Byte by byte it would be a thousand looks a second.
+            # Byte by byte it would be a thousand reads a second.
             await anyio.sleep(max(len(piece) / a_second, PIECE_S))
 
 
 def beginning(source: StatusSource, host_names: tuple[str, ...], words: tuple[str, ...]) -> list[str]:
-    """Tell all that is known, but the state; to a process that knows nothing."""
+    """Return all that is known but the state, for a process that starts."""
     recorder = source.recorder
     hello = {
         "pid": os.getpid(),
@@ -72,7 +71,7 @@ def beginning(source: StatusSource, host_names: tuple[str, ...], words: tuple[st
         "words": words,
     }
     bars = [line("bar", uuid, text) for uuid, text in recorder.settled()]
-    urgent = [line("urgent", uuid, told) for uuid, told in recorder.urgent.items()]
+    urgent = [line("urgent", uuid, facts) for uuid, facts in recorder.urgent.items()]
     return [line("hello", hello), *bars, *urgent]
 
 
@@ -84,7 +83,7 @@ def open_files() -> int | None:
 
 
 def state(source: StatusSource, pending: Pending) -> str:
-    """Tell what changes all the time."""
+    """Return the line of what changes all the time."""
     filtered = source.filter
     return line(
         "state",
@@ -93,91 +92,91 @@ def state(source: StatusSource, pending: Pending) -> str:
             "staying": source.staying.is_set(),
             "hanging": source.hanging(),
             "filter": [
-                filtered.put_back,
+                filtered.restored,
                 None if filtered.last_at is None else filtered.last_at.isoformat(),
                 filtered.problem,
             ],
             "open_files": open_files(),
             "pending": [pending.count, pending.oldest_s, pending.retries],
-            "progress": source.progress.told(),
-            "recorder": source.recorder.told(),
+            "progress": source.progress.dump(),
+            "recorder": source.recorder.dump(),
         },
     )
 
 
 class Relayed(BringupError):
-    """What the daemon says to an operator's word that it cannot take."""
+    """An operator request was refused by the daemon."""
 
     def __init__(self, text: str, exit_code: int) -> None:
-        """Say it as the daemon does."""
+        """Store the text and the exit code of the daemon."""
         super().__init__(text)
         self.exit_code = exit_code
 
 
 class Mirror:
-    """The source of the process that answers, as the daemon tells it."""
+    """Copy of the daemon's source in the process that answers."""
 
     def __init__(self) -> None:
-        """Know nothing yet."""
+        """Start empty."""
         self.source: StatusSource | None = None
         self.host_names: tuple[str, ...] = ()
         self.words: tuple[str, ...] = ()
         self.known = anyio.Event()
-        """Set when all that was known at the beginning is here."""
+        """Set when all that was known at the start has arrived."""
         self.staying = anyio.Event()
         self.answered = 0
-        """The last question that the daemon has answered."""
+        """The number of the last question that the daemon has answered."""
         self.on_answer: Callable[[], None] = lambda: None
         self.on_word: Callable[[int, Mapping[str, Any]], None] = lambda *_: None
         self._hanging: str | None = None
         self._pending = Pending()
 
     def hear(self, text: bytes) -> None:
-        """Take a line in."""
-        word, *told = json.loads(text)
+        """Apply a line."""
+        word, *facts = json.loads(text)
         match word:
             case "hello":
-                self.source = self._made(told[0])
+                self.source = self._made(facts[0])
             case "answer":
-                self.answered = told[0]
+                self.answered = facts[0]
                 self.on_answer()
             case "word":
-                self.on_word(told[0], told[1])
+                self.on_word(facts[0], facts[1])
             case _ if self.source is not None:
-                self._take(self.source, word, told)
+                self._take(self.source, word, facts)
 
-    def _take(self, source: StatusSource, word: str, told: list[Any]) -> None:
+    def _take(self, source: StatusSource, word: str, facts: list[Any]) -> None:
         recorder = source.recorder
         match word:
             case "bar":
-                recorder.take_settled(told[0], told[1])
+                recorder.restore_settled(facts[0], facts[1])
             case "urgent":
-                recorder.urgent[told[0]] = told[1]
+                recorder.urgent[facts[0]] = facts[1]
             case "settled":
-                uuid, text, urgent = told
+                uuid, text, urgent = facts
                 recorder.urgent.pop(uuid, None)
                 if urgent is not None:
                     recorder.urgent[uuid] = urgent
                 recorder.settle(uuid, text)
             case "said":
-                recorder.feed.say(told[0], told[1])
+                recorder.feed.say(facts[0], facts[1])
             case "close":
                 recorder.feed.close()
             case "state":
-                self._take_state(source, told[0])
+                self._take_state(source, facts[0])
                 self.known.set()
 
-    def _made(self, told: Mapping[str, Any]) -> StatusSource:
-        self.host_names, self.words = tuple(told["host_names"]), tuple(told["words"])
-        recorder = Recorder(lambda: datetime.fromisoformat(told["started_at"]))
-        recorder.feed = Feed(told["epoch"], number=told["number"])
+    def _made(self, facts: Mapping[str, Any]) -> StatusSource:
+        self.host_names, self.words = tuple(facts["host_names"]), tuple(facts["words"])
+        recorder = Recorder(lambda: datetime.fromisoformat(facts["started_at"]))
+        recorder.feed = Feed(facts["epoch"], number=facts["number"])
 
         async def reports() -> Pending:
             return self._pending
 
         return StatusSource(
-            **{name: told[name] for name in CONSTANT},
-            pid=told["pid"],
+            **{name: facts[name] for name in CONSTANT},
+            pid=facts["pid"],
             capacity=Capacity(1),
             recorder=recorder,
             reports=reports,
@@ -185,15 +184,15 @@ class Mirror:
             hanging=lambda: self._hanging,
         )
 
-    def _take_state(self, source: StatusSource, told: Mapping[str, Any]) -> None:
+    def _take_state(self, source: StatusSource, facts: Mapping[str, Any]) -> None:
         for name in CHANGING:
-            setattr(source, name, told[name])
-        if told["staying"]:
+            setattr(source, name, facts[name])
+        if facts["staying"]:
             self.staying.set()
-        self._hanging = told["hanging"]
-        source.open_files = told["open_files"]
-        self._pending = Pending(*told["pending"])
-        put_back, last_at, problem = told["filter"]
-        source.filter = FilterState(put_back, None if last_at is None else datetime.fromisoformat(last_at), problem)
-        source.progress.take(told["progress"])
-        source.recorder.take(told["recorder"])
+        self._hanging = facts["hanging"]
+        source.open_files = facts["open_files"]
+        self._pending = Pending(*facts["pending"])
+        restored, last_at, problem = facts["filter"]
+        source.filter = FilterState(restored, None if last_at is None else datetime.fromisoformat(last_at), problem)
+        source.progress.restore(facts["progress"])
+        source.recorder.restore(facts["recorder"])

@@ -52,7 +52,7 @@ class Recorder:
     def __init__(
         self, now: Callable[[], datetime], clock: Callable[[], float] = time.monotonic, *, keep: int = KEEP
     ) -> None:
-        """Begin with the process; ``keep`` events are kept for those who listen here."""
+        """Start with the process; ``keep`` events are kept for clients of this process."""
         self.started_at = now()
         self.progress = Progress(clock)
         self.feed = Feed(f"{int(self.started_at.timestamp() * 1000):x}", keep=keep)
@@ -137,21 +137,21 @@ class Recorder:
         self.feed.say("ended", text)
 
     def settled(self) -> list[tuple[str, str]]:
-        """Give every bar that ended: the UUID, and JSON."""
+        """Return every bar that ended: the UUID, and JSON."""
         return list(self._settled.items())
 
-    def take_settled(self, uuid: str, text: str) -> None:
+    def restore_settled(self, uuid: str, text: str) -> None:
         """Keep a bar that ended before this process began."""
         self._settled[uuid] = text
 
-    def told(self) -> dict[str, Any]:
+    def dump(self) -> dict[str, Any]:
         """Return the histograms as JSON holds them."""
-        return {name: getattr(self, name).told() for name in HISTOGRAMS}
+        return {name: getattr(self, name).dump() for name in HISTOGRAMS}
 
-    def take(self, told: Mapping[str, Any]) -> None:
+    def restore(self, dumped: Mapping[str, Any]) -> None:
         """Store the histograms that another process of this host has sent."""
         for name in HISTOGRAMS:
-            getattr(self, name).take(told[name])
+            getattr(self, name).restore(dumped[name])
 
     def bars(self) -> Iterator[str]:
         """Return every bar as JSON: those that ended, then those that run; the run may proceed meanwhile."""

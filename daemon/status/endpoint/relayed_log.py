@@ -1,4 +1,4 @@
-"""What a process that answers has to log, read as a stranger's words: known events and keys, short, and few of them."""
+"""Log lines of a process that answers, which is not trusted: known events and keys, short, and few of them."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,34 +10,34 @@ from bringup.daemon.text import printable
 log = get_logger()
 
 LEVELS: Final[Mapping[str, str]] = {
-    "status.not_accepted": "warning",
+    "status.accept_failed": "warning",
     "status.request_failed": "error",
     "status.server_failed": "error",
     "status.server": "debug",
-    "library.said": "debug",
-    "library.left_out": "debug",
+    "library.message": "debug",
+    "library.messages_dropped": "debug",
 }
-"""What it may log; the level is not for it to choose."""
+"""The events that it may log, with the level, which it does not choose."""
 KEYS: Final = ("error", "connections", "exception", "message", "library", "said", "count")
 """The keys of all of them."""
 SHOWN: Final = 4000
 
 
 class RelayedLog:
-    """The log of one listener, whichever process answers there."""
+    """Log of one listener, for all of its processes."""
 
     def __init__(self, listener: str) -> None:
-        """Begin with nothing said."""
+        """Start without a line."""
         self._listener = listener
         self._sparing = Sparing()
 
     def say(self, event: str, fields: Mapping[Any, Any]) -> None:
-        """Log it, a hundred times a minute at most."""
+        """Log a line, a hundred a minute at most."""
         if not self._sparing.lets():
             return
-        left_out = self._sparing.left_out()
-        if left_out:
-            log.warning("status.left_out", listener=self._listener, count=left_out)
+        dropped = self._sparing.dropped()
+        if dropped:
+            log.warning("status.lines_dropped", listener=self._listener, count=dropped)
         getattr(log, LEVELS[event])(event, **{key: _shown(fields[key]) for key in KEYS if key in fields})
 
 

@@ -1,4 +1,4 @@
-"""Where the endpoint is asked: a UNIX socket with just the mode that is set, and a TCP address.
+"""Sockets of the endpoint: a UNIX socket with just the mode that is set, and a TCP address.
 
 The path of a UNIX socket is at most 107 bytes; ``/proc/self/fd`` makes any path short enough, on both sides.
 """
@@ -13,13 +13,13 @@ from pathlib import Path
 from bringup.daemon.errors import SettingsError
 
 BACKLOG = 1024
-"""Connections that wait while the process that answers is started, or has no place."""
+"""Connections that wait while the process that answers is started, or has no slot."""
 IP_FREEBIND = 15  # linux/in.h; Python has no name for it before 3.12
 
 
 @contextmanager
 def short(path: Path) -> Iterator[str]:
-    """Give a short name of ``path``, for as long as the block lasts.
+    """Return a short name of ``path``, for as long as the block lasts.
 
     :raises OSError: there is no such folder.
     """
@@ -31,23 +31,23 @@ def short(path: Path) -> Iterator[str]:
 
 
 CLIENT = "bringup"
-"""The name that our own client asks the UNIX socket by."""
+"""The ``Host`` that our own client sends to the UNIX socket."""
 
 
 def listen_unix(path: Path, mode: int) -> socket.socket:
-    """Listen at a path; whoever listened there before is dead: the caller holds the lock of this host.
+    """Listen at a path; no other process listens there: the caller holds the lock of this host.
 
-    :raises OSError: that cannot be done.
+    :raises OSError: it cannot be made.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Before it has a name: it is never open to more than this.
+        # Before it has a name: it is never open to more users than this.
         os.fchmod(listener.fileno(), mode)
         with short(path) as name:
             if path.is_socket():
                 Path(name).unlink()
             listener.bind(name)
-            Path(name).chmod(mode)  # the umask may have taken something away
+            Path(name).chmod(mode)  # the umask may have removed bits
         listener.listen(BACKLOG)
         listener.settimeout(0)
     except BaseException:
@@ -61,16 +61,16 @@ NOT_ALLOWED = (
     "/etc/systemd/system/bringup.service.d/port.conf, then systemctl daemon-reload"
 )
 WHY_NOT = {
-    errno.EADDRINUSE: "another process listens there; give an address and a port that are free",
+    errno.EADDRINUSE: "another process listens there; set a free address and port",
     errno.EPERM: NOT_ALLOWED,
-    errno.EACCES: f"{NOT_ALLOWED}; below 1024 it wants CAP_NET_BIND_SERVICE too: take a higher one",
+    errno.EACCES: f"{NOT_ALLOWED}; below 1024 it needs CAP_NET_BIND_SERVICE too: set a higher one",
 }
 
 
 def listen_tcp(address: str) -> socket.socket:
     """Listen at an address; it need not be there yet: a booting host's network may come later.
 
-    :raises SettingsError: somebody else listens there, or it may not be used.
+    :raises SettingsError: another process listens there, or the address may not be used.
     """
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -85,12 +85,12 @@ def listen_tcp(address: str) -> socket.socket:
         listener.settimeout(0)
     except OSError as error:
         listener.close()
-        why = WHY_NOT.get(error.errno or 0, f"{error.strerror}; give an address and a port that are free")
+        why = WHY_NOT.get(error.errno or 0, f"{error.strerror}; set a free address and port")
         raise SettingsError([f'status.listen = "{address}": cannot listen: {why.format(port=port)}']) from error
     return listener
 
 
 def remove(path: Path) -> None:
-    """Take the name of a socket away, where it is still there."""
+    """Remove the name of a socket, if it is still there."""
     with suppress(OSError):
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the endpoint tells of: one process, its run, its reports."""
+"""Data of the endpoint: one process, its run, its reports."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,32 +16,32 @@ from bringup.drivers.base import FilterChange
 from bringup.drivers.capacity import Capacity
 
 WITH_PLACEMENT = ("placement", "driver")
-"""The phases in which nothing goes on without Placement."""
+"""The phases that cannot proceed without Placement."""
 
 
 Word = Callable[[Sequence[str]], Awaitable[list[str]]]
-"""Takes an operator's word on instances by UUID, for none on all that it can be about; gives those that it was."""
+"""Applies an operator request to instances by UUID, for none to all possible ones; returns those that it applied to."""
 
 
 class State(Enum):
-    """What the process is about."""
+    """State of the process."""
 
     INITIALIZING = "initializing"
     READY = "ready"
     """The host is back; the daemon stays."""
     STOPPING = "stopping"
     FAILED = "failed"
-    """The start ended in an error, and the process is about to."""
+    """The start ended in an error, and the process is about to end."""
 
 
 @dataclass(slots=True)
 class FilterState:
-    """What became of the rules of guests, which somebody else may take away."""
+    """State of the rules of guests, which other processes may remove."""
 
-    put_back: int = 0
-    """So often they were."""
+    restored: int = 0
+    """How often they were restored."""
     last_at: datetime | None = None
-    """When anything was told of them last."""
+    """When they changed last."""
     problem: str | None = None
     """Why it is not known whether they are in place; None: they are, as far as is known."""
 
@@ -56,18 +56,18 @@ async def _is_fresh() -> str | None:
 
 @dataclass(slots=True, kw_only=True)
 class StatusSource:
-    """Where the answers come from; the service sets what changes."""
+    """Data of all answers; the service sets what changes."""
 
     host: str
     version: str
     boot_id: str
     capacity: Capacity
     stuck_after_s: float
-    """No step of the work takes longer; after that the process is taken for stuck."""
+    """No step of the work takes longer; after that the process counts as stuck."""
     pid: int | None = None
-    """The process of the daemon, where that is another one."""
+    """The process id of the daemon, where that is another process."""
     open_files: int | None = None
-    """How many file descriptors it has, then."""
+    """How many file descriptors it has open, then."""
     gate_s: float = 0.0
     """How long Placement may be waited for, on top of that, before the first instance is touched."""
     host_s: float = 0.0
@@ -77,16 +77,16 @@ class StatusSource:
     staying: anyio.Event = field(default_factory=anyio.Event)
     """Set when the host is back and the daemon stays."""
     hanging: Callable[[], str | None] = field(default=lambda: None)
-    """Says what of the work hangs, in the background too."""
+    """Returns what hangs, in the background too."""
     stopping: bool = False
     waiting: int = 0
-    """How many instances are deferred and looked at again by themselves."""
-    next_look_at: float | None = None
+    """How many instances are deferred and checked again automatically."""
+    next_check_at: float | None = None
     """When, in monotonic seconds."""
     filter: FilterState = field(default_factory=FilterState)
 
     fresh: Callable[[], Awaitable[str | None]] = field(default=_is_fresh)
-    """Waits until all that has happened by now is known here; says why it is not, where the daemon does not tell."""
+    """Waits until all that has happened by now is known here; returns why it is not, if the daemon does not answer."""
 
     @property
     def progress(self) -> Progress:
@@ -103,22 +103,22 @@ class StatusSource:
         self.capacity.resize(number)
 
     def filter_changed(self, change: FilterChange) -> None:
-        """Take note of what somebody else did to the rules of guests."""
+        """Store a change of the rules of guests by another process."""
         self.filter.last_at = datetime.now(UTC)
-        self.filter.put_back += change.restored
+        self.filter.restored += change.restored
         self.filter.problem = None if change.restored else change.what
 
     def waits(self, count: int, in_s: float) -> None:
-        """Take note of how many wait for what they need, and in how many seconds they are looked at again."""
+        """Store how many instances are deferred, and in how many seconds they are checked again."""
         self.waiting = count
-        self.next_look_at = time.monotonic() + in_s if count else None
+        self.next_check_at = time.monotonic() + in_s if count else None
 
-    def next_look_s(self) -> float | None:
-        """Tell in how many seconds they are looked at again; None where none is."""
-        return None if self.next_look_at is None else max(0.0, self.next_look_at - time.monotonic())
+    def next_check_s(self) -> float | None:
+        """Return in how many seconds they are checked again; None where none is deferred."""
+        return None if self.next_check_at is None else max(0.0, self.next_check_at - time.monotonic())
 
     def state(self) -> State:
-        """Tell what the process is about."""
+        """Return the state of the process."""
         if self.stopping:
             return State.STOPPING
         if self.progress.error is not None:
@@ -126,23 +126,23 @@ class StatusSource:
         return State.READY if self.staying.is_set() else State.INITIALIZING
 
     def reason(self, snapshot: Snapshot) -> str | None:
-        """Say why it is not ready; None where it is."""
+        """Return why it is not ready; None where it is."""
         match self.state():
             case State.READY:
                 return None
             case State.STOPPING:
-                return "stopping: a signal has come"
+                return "stopping: a stop signal was received"
             case State.FAILED:
                 return f"failed: {snapshot.error}"
             case State.INITIALIZING:
                 return f"initializing {self.percent(snapshot)} %: {headline(snapshot)}"
 
     def percent(self, snapshot: Snapshot) -> int:
-        """Tell how much is done; 100 only when the host is back."""
+        """Return how much is done; 100 only when the host is back."""
         return snapshot.percent if self.staying.is_set() else min(99, snapshot.percent)
 
     def stuck_for_s(self, snapshot: Snapshot) -> float | None:
-        """Tell for how long the work has not moved, where that is too long; None where all is well."""
+        """Return for how long nothing has ended, where that is too long; None where it is not."""
         working = self.state() is State.INITIALIZING
         waits = {**dict.fromkeys(WITH_PLACEMENT, self.gate_s), "host": self.host_s}
         limit_s = self.stuck_after_s + waits.get(snapshot.phase, 0.0)

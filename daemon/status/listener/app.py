@@ -1,7 +1,6 @@
-"""The endpoint as an ASGI application: what is answered to which request.  See docs/status.md.
+"""ASGI application of the endpoint.  See docs/status.md.
 
-It only reads; ``POST /release`` and ``POST /retry`` are there where it was given a way to do so, which is on the UNIX
-socket alone.
+It only reads; it has ``POST /release`` and ``POST /retry`` on the UNIX socket alone.
 """
 
 import json
@@ -25,7 +24,7 @@ from bringup.daemon.status.listener.streams import SEND_S, EventStream, Timeline
 
 LONGEST_BODY = 1 << 20
 DIGITS = 18
-"""No number that is meant has more."""
+"""No valid number has more."""
 BODY_S = 10.0
 
 
@@ -37,9 +36,9 @@ def make_app(
     host_names: Sequence[str] | None = None,
     send_s: float = SEND_S,
 ) -> Guarding:
-    """Make the application; with ``host_names`` it answers only to a ``Host`` that is one of them, or an IP address.
+    """Build the application; with ``host_names`` it answers only to a ``Host`` that is one of them, or an IP address.
 
-    A piece of an answer that its client does not take within ``send_s`` is the last.
+    A piece of an answer that its client does not read within ``send_s`` is the last.
     """
     answers = _Answers(source)
     routes = [
@@ -60,13 +59,13 @@ def make_app(
 
 
 class _Answers:
-    """Answers that are made of the source."""
+    """Answers made of the source."""
 
     def __init__(self, source: StatusSource) -> None:
         self._source = source
 
     async def livez(self, _request: Request) -> Response:
-        """Tell whether the work moves, and whether the daemon's own event loop does."""
+        """Check whether the work proceeds, and whether the daemon's event loop does."""
         silent = await self._source.fresh()
         if silent is not None:
             return PlainTextResponse(f"stuck: {silent}\n", status_code=503)
@@ -100,17 +99,17 @@ async def _page(_request: Request) -> Response:
 
 
 class _Taking:
-    """Takes an operator's word."""
+    """Handler of an operator request."""
 
     def __init__(self, word: str, done: str, take: Word) -> None:
         self._word, self._done, self._take = word, done, take
 
     async def answer(self, request: Request) -> Response:
-        # A browser behind a forwarded port must not do it for another page: it names where a POST comes from.
+        # A browser behind a forwarded port must not do it for another page: a POST of a page has its origin.
         if "origin" in request.headers:
             raise HTTPException(403, f"a browser may not {self._word}; use bringup {self._word}")
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            raise HTTPException(415, "give application/json")
+            raise HTTPException(415, "send application/json")
         uuids = _uuids(await _body(request))
         try:
             done = await self._take(uuids)
@@ -132,12 +131,12 @@ async def _body(request: Request) -> bytes:
                 if len(body) > LONGEST_BODY:
                     raise too_long
     if scope.cancelled_caught:
-        raise HTTPException(408, f"the body did not come within {BODY_S:g} s")
+        raise HTTPException(408, f"the body did not arrive within {BODY_S:g} s")
     return body
 
 
 def _uuids(body: bytes) -> list[str]:
-    right = 'give {"uuids": ["..."]}, or {"uuids": []} for all'
+    right = 'send {"uuids": ["..."]}, or {"uuids": []} for all'
     try:
         found: Any = json.loads(body)
     except (ValueError, RecursionError):

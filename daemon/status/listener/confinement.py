@@ -1,10 +1,10 @@
-"""What the process that answers may not do, whoever makes it do things: by Landlock and by a filter of system calls.
+"""Confinement of the process that answers: by Landlock and by a filter of system calls.
 
 It has the daemon's user, and that user may open libvirt's socket, the state directory and the memory of the daemon.  So
-it may read the files of Python and of this program and no others, write none, connect to nothing, begin no program, and
-touch no other process.  See landlock(7) (Linux 5.13, a part of it later) and seccomp(2).  Where the kernel does not
-have one of them, or a service manager or a container refuses it, the other is left, and that is told; this never ends
-the process.
+it may read the files of Python and of this program and no others, write none, connect to nothing, start no program, and
+access no other process.  See landlock(7) (Linux 5.13, a part of it later) and seccomp(2).  Where the kernel does not
+have one of them, or a service manager or a container refuses it, the other remains, and that is reported; this never
+ends the process.
 """
 
 import ctypes
@@ -47,19 +47,19 @@ ALSO_READ: Final = (
 
 
 def confine() -> dict[str, str]:
-    """Begin, for the life of the process and of whatever it begins; give what could not be applied, and why."""
+    """Confine this process and its children for good; return what could not be applied, and why."""
     libc = ctypes.CDLL(None, use_errno=True)
     return applied({"landlock": lambda: _restrict_files(libc), "system_calls": lambda: _filter_calls(libc)})
 
 
 def end_threads() -> dict[str, str]:
-    """Have no thread begin any more: they count against the limit of the daemon; give what could not be applied."""
+    """Refuse new threads, which count against the limit of the daemon; return what could not be applied, and why."""
     libc = ctypes.CDLL(None, use_errno=True)
     return applied({"threads": lambda: _refuse_threads(libc)})
 
 
 def applied(steps: Mapping[str, Callable[[], object]]) -> dict[str, str]:
-    """Do all of this, also after a failure; give what failed, and why."""
+    """Execute all steps, also after a failure; return what failed, and why."""
     failed = {}
     for name, step in steps.items():
         try:
@@ -70,7 +70,7 @@ def applied(steps: Mapping[str, Callable[[], object]]) -> dict[str, str]:
 
 
 def checked(result: int) -> int:
-    """Give what a call of the C library gave.
+    """Return the result of a call of the C library.
 
     :raises OSError: it failed.
     """
@@ -87,7 +87,7 @@ def _restrict_files(libc: ctypes.CDLL) -> None:
     attributes = struct.pack(f"={len(fields)}Q", *fields)
     ruleset = checked(libc.syscall(LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0))
     try:
-        # Without a rule it could not even read itself: all of them, or nothing is restricted.
+        # Without a rule it could not even read itself: either all are applied, or nothing is restricted.
         for path in _readable():
             _let_read(libc, ruleset, path)
         checked(libc.syscall(LANDLOCK_RESTRICT_SELF, ruleset, 0))
@@ -96,7 +96,7 @@ def _restrict_files(libc: ctypes.CDLL) -> None:
 
 
 def _readable() -> Iterable[str]:
-    """Give what Python imports from, and what it looks up."""
+    """Return the files that Python imports and reads."""
     ours = str(Path(__file__).resolve().parents[3])
     return dict.fromkeys((ours, sys.prefix, sys.base_prefix, sys.exec_prefix, *filter(None, sys.path), *ALSO_READ))
 
@@ -115,7 +115,7 @@ def _let_read(libc: ctypes.CDLL, ruleset: int, path: str) -> None:
 
 
 def machine() -> system_calls.Architecture:
-    """Give this one.
+    """Return this machine.
 
     :raises OSError: its system calls are not listed.
     """
@@ -140,6 +140,6 @@ def _refuse_threads(libc: ctypes.CDLL) -> None:
 
 
 def _described(program: bytes) -> tuple[bytes, ctypes.Array[ctypes.c_char]]:
-    """Give a program as the kernel takes it (struct sock_fprog), and what has to live until then."""
+    """Return a program as the kernel accepts it (struct sock_fprog), and the buffer that has to live until then."""
     kept = ctypes.create_string_buffer(program, len(program))
     return struct.pack("@HP", len(program) // 8, ctypes.addressof(kept)), kept

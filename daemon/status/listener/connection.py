@@ -1,6 +1,6 @@
-"""uvicorn's HTTP connection, with a place among the others of its listener and an end to whatever a client does.
+"""uvicorn's HTTP connection, with a slot of its listener and a deadline for all that a client does.
 
-Imported when somebody asks for the first time: it brings uvicorn.
+Imported at the first request: it imports uvicorn.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 PIECE = 4096
 KEPT = frozenset({"/events", "/release", "/retry"})
-"""Answers that have limits of their own: places for listeners, deadlines of the body and of what is done."""
+"""Answers that have limits of their own: a number of clients, deadlines of the body and of the request."""
 
 
 class HttpConnection(H11Protocol):
     """One connection."""
 
     def __init__(self, config: Config, state: "ServerState", loop: Any, places: Places) -> None:
-        """Take the place of a connection that was accepted."""
+        """Build the protocol of an accepted connection."""
         super().__init__(config=config, server_state=state, app_state={}, _loop=loop)
         self._places = places
         self._head_began = True
 
     def doing(self) -> Doing:
-        """Tell what it is about."""
+        """Return what it does."""
         if self.transport.is_closing():
             return Doing.CLOSING
         if self._is_answering():
@@ -39,36 +39,36 @@ class HttpConnection(H11Protocol):
         return Doing.HEAD if self._head_began else Doing.IDLE
 
     def _is_answering(self) -> bool:
-        # uvicorn's types leave out that there is none before the first request.
+        # uvicorn's types do not have that there is none before the first request.
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
     def _gets_on(self) -> None:
-        # One that is being closed has had its time; a late answer must not give it a place again.
+        # One that is being closed has had its time; a late answer must not give it a slot again.
         if not self.transport.is_closing():
             self._places.gets_on(self)
 
     def abort(self) -> None:
-        """Close it now, whatever is on its way."""
+        """Close it now, whatever is being sent."""
         self.transport.abort()
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for a request."""
+        """Wait for a request."""
         super().connection_made(transport)
         self._gets_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place back."""
+        """Release the slot."""
         super().connection_lost(exc)
         self._places.left(self)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; a part of a head gives no more time, a whole one does."""
+        """Read more; a part of a head gives no more time, a whole one does."""
         before = self.cycle
         if not self._head_began and self.doing() is Doing.IDLE:
             self._head_began = True
             self._gets_on()
-        # h11 holds what it has not understood yet to its limit, and takes any size of what came as a whole.
+        # h11 limits what it has not parsed yet, and accepts any size of what arrives at once.
         for at in range(0, len(data), PIECE):
             if self.transport.is_closing():
                 return
@@ -77,17 +77,17 @@ class HttpConnection(H11Protocol):
             self._gets_on()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, of which a part may have come."""
-        # What is left in h11 is the next request, or a body that nobody has asked for.
+        """Wait for the next request, of which a part may have arrived."""
+        # What is left in h11 is the next request, or a body that was not requested.
         self._head_began = bool(self.conn.trailing_data[0])
         self._gets_on()
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; where an answer has begun already, that is the end of it."""
+        """Refuse what is not HTTP; end an answer that has begun already."""
         if self._is_answering():
             cycle = self.cycle
-            # Whoever makes the answer stops, and nothing is sent between its parts.
+            # The handler of the answer stops, and nothing is sent between its parts.
             cycle.disconnected = True
             cycle.message_event.set()
             if cycle.response_started:

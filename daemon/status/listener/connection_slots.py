@@ -1,8 +1,8 @@
-"""How many connections one listener keeps, for how long, and which one goes when another comes.
+"""Slots for the connections of one listener: how many, for how long, and which one is closed for another.
 
-A connection that does not get on is closed in the end, and at once when its place is needed: who connects and says
-nothing costs those who do nothing.  What is being answered keeps its place for a while, and a stream of events and an
-operator's word keep theirs: there are few of both, and each has its own limits.
+An idle connection is closed after a while, and at once when its slot is needed: silent clients do not cost the others
+anything.  An answer keeps its slot for a while; a stream of events and an operator request keep theirs: there are few
+of both, and each has its own limits.
 """
 
 import enum
@@ -14,32 +14,32 @@ from typing import Final, Protocol
 import anyio
 
 CONNECTIONS: Final = 256
-"""Places of one listener."""
+"""Slots of one listener."""
 HEAD_S: Final = 5.0
-"""Within this time a whole request head has come; the same for a body that nobody waits for any more."""
+"""Within this time a whole request head has arrived; the same for a body that is not awaited any more."""
 KEEP_ALIVE_S: Final = 30.0
 """How long a connection may wait for its next request."""
 ANSWER_S: Final = 60.0
-"""Within this time an answer is made, sent and taken, unless it is a stream of events."""
+"""Within this time an answer is made, sent and read, unless it is a stream of events."""
 CLOSING_S: Final = 5.0
-"""Within this time what is left of the last answer is taken."""
+"""Within this time the rest of the last answer is read."""
 YIELD_S: Final = 5.0
-"""An answer that takes longer gives its place away where another connection needs one."""
+"""An answer that takes longer loses its slot to another connection that needs one."""
 LOOK_EVERY_S: Final = 1.0
 
 
 class Doing(enum.Enum):
-    """What a connection is about."""
+    """What a connection does."""
 
     HEAD = "head"
-    """A request is to come, or has come in part."""
+    """It waits for a request, or for the rest of one."""
     IDLE = "idle"
-    """The last one is answered."""
+    """The last request is answered."""
     ANSWERING = "answering"
     KEPT = "kept"
     """The same, of an answer that has its own limits."""
     CLOSING = "closing"
-    """The last answer is being taken."""
+    """The last answer is being read."""
 
 
 AT_MOST_S: Final[Mapping[Doing, float]] = {
@@ -48,21 +48,21 @@ AT_MOST_S: Final[Mapping[Doing, float]] = {
     Doing.ANSWERING: ANSWER_S,
     Doing.CLOSING: CLOSING_S,
 }
-"""For how long each may go on; :attr:`Doing.KEPT` may for ever."""
+"""The limit of each; :attr:`Doing.KEPT` has none."""
 
 
 class Held(Protocol):
-    """A connection that has a place."""
+    """A connection that has a slot."""
 
     def doing(self) -> Doing:
-        """Tell what it is about."""
+        """Return what it does."""
 
     def abort(self) -> None:
-        """Close it now, whatever is on its way."""
+        """Close it now, whatever is being sent."""
 
 
 class Places:
-    """The places of one listener; the connection that has not got on for longest is the first."""
+    """Slots of one listener; the connection that is idle for longest is the first."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Places:
         look_every_s: float = LOOK_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Have ``most`` of them, on a clock of monotonic seconds."""
+        """Create ``most`` slots, with a clock of monotonic seconds."""
         self._most = most
         self._at_most_s = at_most_s
         self._look_every_s = look_every_s
@@ -80,25 +80,25 @@ class Places:
         self._since: dict[Held, float] = {}
         self._changed = anyio.Event()
         self.closed = 0
-        """Connections that were closed here: too slow, or in the way of others."""
+        """Connections that were closed here: too slow, or for another one."""
 
     def __len__(self) -> int:
-        """Tell how many are taken."""
+        """Return how many are used."""
         return len(self._since)
 
     def gets_on(self, held: Held) -> None:
-        """Give it a place, or note that it has got on."""
+        """Store that a connection has a slot, or has made progress."""
         self._since.pop(held, None)
         self._since[held] = self._clock()
         self._wake()
 
     def left(self, held: Held) -> None:
-        """Take its place back."""
+        """Release its slot."""
         self._since.pop(held, None)
         self._wake()
 
     def make_room(self) -> bool:
-        """Make sure that there is a place; False: each is taken by somebody who is being answered."""
+        """Ensure a free slot; return False if each has an answer in progress."""
         if len(self._since) < self._most:
             return True
         victim = self._first(Doing.HEAD, Doing.IDLE, Doing.CLOSING) or self._slow_answer()
@@ -108,24 +108,24 @@ class Places:
         return True
 
     async def taken(self) -> None:
-        """Wait until somebody has a place."""
+        """Wait until a connection has a slot."""
         while not self._since:
             await self._changed.wait()
 
     async def changed(self) -> None:
-        """Wait until somebody has got on or left, for a while at most."""
+        """Wait until a connection has made progress or ended, for a while at most."""
         with anyio.move_on_after(self._look_every_s):
             await self._changed.wait()
 
     async def watch(self) -> None:
-        """Close who is too slow, until cancelled; nothing is looked at while nobody is connected."""
+        """Close slow connections, until cancelled; idle while there is no connection."""
         while True:
             await self.taken()
             await anyio.sleep(self._look_every_s)
             self.look()
 
     def look(self) -> None:
-        """Close who is too slow."""
+        """Close slow connections."""
         now = self._clock()
         slow = [held for held, since in self._since.items() if now - since > self._at_most_s.get(held.doing(), inf)]
         for held in slow:
@@ -140,7 +140,7 @@ class Places:
 
     def _close(self, held: Held) -> None:
         self.closed += 1
-        # Its place is free at once, its descriptor in the next round of the event loop.
+        # Its slot is free at once, its descriptor in the next round of the event loop.
         self.left(held)
         held.abort()
 

@@ -1,11 +1,11 @@
-"""What ``/status`` answers (``status.schema.json``), built from values.  A key that is here stays; more may come."""
+"""Documents of ``/status`` (``status.schema.json``) and ``/timeline``, built from values.  Keys stay; more may come."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bringup.daemon.decisions.outcomes import Did, Kind
-from bringup.daemon.status.endpoint.source import State, StatusSource
+from bringup.daemon.status.endpoint.source import StatusSource, State
 from bringup.daemon.status.snapshot import ALSO_OUTCOMES, Snapshot, counts_line, headline
 from bringup.daemon.status.timeline import FAILED_COLOUR, GROUPS, NEEDS_ATTENTION, OTHER, WARNING
 from bringup.daemon.storage.outbox.base import Pending
@@ -21,7 +21,7 @@ UNKNOWN = "–"  # noqa: RUF001 - the dash is meant
 
 
 def status(source: StatusSource, pending: Pending) -> dict[str, Any]:
-    """Give the whole answer."""
+    """Return the whole answer."""
     snapshot, recorder = source.progress.snapshot(), source.recorder
     urgent = list(recorder.urgent.values())
     return {
@@ -33,10 +33,10 @@ def status(source: StatusSource, pending: Pending) -> dict[str, Any]:
         "phases": phases(source),
         "failures": [each for each in urgent if each["outcome"] not in ("initialized", "skipped")][:MOST_FAILURES],
         "warnings": [each for each in urgent if each["outcome"] in ("initialized", "skipped")][:MOST_FAILURES],
-        "left_out": max(0, len(urgent) - MOST_FAILURES),
-        "deferred": {"waiting": source.waiting, "next_look_s": _rounded(source.next_look_s())},
+        "omitted": max(0, len(urgent) - MOST_FAILURES),
+        "deferred": {"waiting": source.waiting, "next_check_s": _rounded(source.next_check_s())},
         "filter": {
-            "put_back": source.filter.put_back,
+            "restored": source.filter.restored,
             "last_at": None if source.filter.last_at is None else _written(source.filter.last_at),
             "problem": source.filter.problem,
         },
@@ -45,7 +45,7 @@ def status(source: StatusSource, pending: Pending) -> dict[str, Any]:
 
 
 def head(source: StatusSource, snapshot: Snapshot) -> dict[str, Any]:
-    """Give what changes all the time: it is also the ``progress`` of the events."""
+    """Return what changes all the time: it is also the ``progress`` of the events."""
     return {
         "host": source.host,
         "state": source.state().value,
@@ -132,7 +132,7 @@ def _run(source: StatusSource, snapshot: Snapshot) -> Mapping[str, Any] | None:
 
 
 def phases(source: StatusSource) -> list[dict[str, Any]]:
-    """Give every phase with the seconds since the start at which it began and ended."""
+    """Return every phase with the seconds since the start at which it began and ended."""
     known = [(name, source.recorder.seconds(began)) for name, began in source.progress.phases]
     ends: list[float | None] = [began for _, began in known[1:]]
     return [
@@ -143,7 +143,7 @@ def phases(source: StatusSource) -> list[dict[str, Any]]:
 
 
 def timeline_head(source: StatusSource) -> dict[str, Any]:
-    """Give what stands before the bars of a timeline."""
+    """Return the timeline without its bars."""
     snapshot = source.progress.snapshot()
     return {
         "format": TIMELINE_FORMAT,

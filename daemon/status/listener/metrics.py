@@ -1,6 +1,6 @@
 """``/metrics``: names by Prometheus' conventions (https://prometheus.io/docs/practices/naming/), base unit seconds.
 
-The families are made when they are asked for, from what the recorder counted: a run pays an addition for each action.
+The families are made on request, from the counts of the recorder: a run pays an addition for each action.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from bringup.daemon.status.endpoint.histograms import Histogram
-from bringup.daemon.status.endpoint.source import State, StatusSource
+from bringup.daemon.status.endpoint.source import StatusSource, State
 from bringup.daemon.status.listener.documents import phases
 from bringup.daemon.status.snapshot import Snapshot
 from bringup.daemon.storage.outbox.base import Pending
@@ -22,7 +22,7 @@ OPEN_FILES = "process_open_fds"
 
 
 def text_of(source: StatusSource, pending: Pending) -> bytes:
-    """Write the exposition."""
+    """Return the text for Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(source, pending))
     registry.register(_Process(source))
@@ -30,7 +30,7 @@ def text_of(source: StatusSource, pending: Pending) -> bytes:
 
 
 class _Process(Collector):
-    """Of the daemon, which is another process than the one that answers: how much it has open is told, not seen."""
+    """Metrics of the daemon's process, which is not this one: the daemon sends how many files it has open."""
 
     def __init__(self, source: StatusSource) -> None:
         self._source = source
@@ -53,7 +53,7 @@ class _Families(Collector):
         snapshot = source.progress.snapshot()
         yield _labelled("bringup_build_info", "Version of bringup; always 1.", "version", {source.version: 1})
         states = {state.value: float(state is source.state()) for state in State}
-        yield _labelled("bringup_state", "What the daemon is about: 1 for the state it is in.", "state", states)
+        yield _labelled("bringup_state", "Current state of the daemon (1 for the active one).", "state", states)
         yield _gauge("bringup_ready", "1 once the host is back, else 0.", float(source.state() is State.READY))
         idle = 0.0 if source.state() is not State.INITIALIZING else snapshot.idle_s
         yield _gauge("bringup_idle_seconds", "For how long nothing of the run has ended; 0 once it is over.", idle)
@@ -67,7 +67,7 @@ class _Families(Collector):
         )
         yield _histogram(
             "bringup_instance_duration_seconds",
-            "How long instances took in their slot, by what came of them.",
+            "How long instances took in their slot, by outcome.",
             ("outcome",),
             recorder.instances,
         )
@@ -129,11 +129,11 @@ def _of_reports(pending: Pending) -> Iterator[Metric]:
 
 
 def _of_filter(source: StatusSource) -> Iterator[Metric]:
-    put_back = CounterMetricFamily(
-        "bringup_packet_filter_put_back", "Rules of guests that somebody else had taken away or changed, put back."
+    restored = CounterMetricFamily(
+        "bringup_packet_filter_restored", "Rules of guests that another process had removed or changed, restored."
     )
-    put_back.add_metric([], source.filter.put_back)
-    yield put_back
+    restored.add_metric([], source.filter.restored)
+    yield restored
     in_place = float(source.filter.problem is None)
     yield _gauge(
         "bringup_packet_filter_in_place", "0 where it is not known whether rules are in place, else 1.", in_place

@@ -1,8 +1,8 @@
-"""The process that answers at one listener, once :mod:`bringup.daemon.status.listener.start` has given away its rights.
+"""Process that answers at one listener, once :mod:`bringup.daemon.status.listener.start` has dropped its privileges.
 
-The daemon starts it with two descriptors: the socket that it accepts at, and the pipe over which it is told what there
-is to tell (:mod:`bringup.daemon.status.endpoint.mirror`).  It has nothing else of the daemon's, ends with the pipe, and
-is started anew when it dies.  Its counterpart is :mod:`bringup.daemon.status.endpoint.listeners`.
+The daemon starts it with two descriptors: the socket that it accepts at, and the pipe over which it receives its data
+(:mod:`bringup.daemon.status.endpoint.mirror`).  It has nothing else of the daemon's, ends with the pipe, and is
+restarted when it dies.  Its counterpart is :mod:`bringup.daemon.status.endpoint.listeners`.
 """
 
 import json
@@ -25,20 +25,20 @@ from bringup.daemon.status.listener.server import served
 from bringup.daemon.tasks import background, first_of
 
 PATIENCE_S: Final = 4.0
-"""How long the daemon may take to say that it is there; a probe has some more."""
+"""How long the daemon may take to answer; a probe has some more."""
 SPARED_S: Final = 0.1
-"""The daemon is not asked more often than this, however many ask here."""
+"""The shortest time between two questions to the daemon, however many clients there are."""
 WORDS: Final = 4
-"""Words of operators that are under way at once."""
+"""Operator requests that are being processed at once."""
 UNSENT: Final = 1000
-"""Lines that wait for the daemon at most; more of what is only logged is dropped."""
+"""Lines that wait for the daemon at most; more log lines are dropped."""
 
 
 class Answering:
-    """One life of this process."""
+    """State of this process."""
 
     def __init__(self, listener: socket.socket, pipe: UNIXSocketStream, lacks: Mapping[str, str]) -> None:
-        """Answer at a listener what is told over the pipe; ``lacks`` is what it was not confined by, and why."""
+        """Answer at a listener with the data of the pipe; ``lacks`` is what could not be confined, and why."""
         self._lacks = lacks
         self._listener = listener
         self._pipe = pipe
@@ -53,7 +53,7 @@ class Answering:
         self._slots = anyio.Semaphore(WORDS)
 
     async def run(self) -> None:
-        """Answer until the daemon says that it ends, or is gone."""
+        """Answer until the daemon ends, or has died."""
         mirror = self._mirror
         mirror.on_word = self._hear_word
         async with background() as group:
@@ -73,7 +73,7 @@ class Answering:
                 await hearing.wait()
 
     def log(self, _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> str:
-        """Hand a line of the log to the daemon: its format, its level, its limits."""
+        """Send a log line to the daemon, which has the format, the level and the limits."""
         if len(self._unsent) < UNSENT:
             self._say({"log": {key: value if isinstance(value, int) else str(value) for key, value in event.items()}})
         raise structlog.DropEvent
@@ -81,12 +81,12 @@ class Answering:
     def _app(self) -> Any:
         from bringup.daemon.status.listener.app import make_app
 
-        assert self._mirror.source is not None  # noqa: S101 - it is known before anybody is served
+        assert self._mirror.source is not None  # noqa: S101 - it is known before the first request
         release, retry = (
             partial(self._take, word) if word in self._mirror.words else None for word in ("release", "retry")
         )
         app = make_app(self._mirror.source, release=release, retry=retry, host_names=self._mirror.host_names)
-        # Nobody has been read yet; this is the last thread that is wanted.
+        # No client has been read yet; this is the last thread that is needed.
         self._say_lacks(end_threads())
         return app
 
@@ -113,10 +113,10 @@ class Answering:
             try:
                 await self._pipe.send("".join(unsent).encode())
             except anyio.BrokenResourceError:
-                return  # the daemon is gone, which ends the hearing
+                return  # the daemon has died, which ends the reading
 
     async def _fresh(self) -> str | None:
-        """Wait until all that had happened when this was called is known; many who wait share one question."""
+        """Wait until all that had happened at the time of the call is known; waiting requests share one question."""
         answered = self._next
         self._asked.set()
         with anyio.move_on_after(PATIENCE_S):
@@ -138,7 +138,7 @@ class Answering:
             await anyio.sleep(SPARED_S)
 
     async def _take(self, word: str, uuids: Sequence[str]) -> list[str]:
-        """Hand an operator's word to the daemon, and wait for what it says."""
+        """Send an operator request to the daemon, and wait for its answer."""
         async with self._slots:
             self._number += 1
             number, heard = self._number, anyio.Event()

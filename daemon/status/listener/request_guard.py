@@ -1,6 +1,6 @@
-"""What stands before every answer: who is asked by which name, and what a browser may do with the answer.
+"""Check of every request by its ``Host``, and headers that say what a browser may do with the answer.
 
-A page of somebody else could make a browser ask 127.0.0.1 by a name of its own (DNS rebinding): the ``Host`` tells.
+Another page could make a browser connect to 127.0.0.1 by a name of its own (DNS rebinding): the ``Host`` shows it.
 No CORS header is ever sent, so no other page may read an answer.
 """
 
@@ -23,10 +23,10 @@ HEADERS = {
 
 
 class Guarding:
-    """An ASGI application around another."""
+    """ASGI application around another."""
 
     def __init__(self, app: ASGIApp, *, host_names: Sequence[str] | None) -> None:
-        """Let through who asks by one of these names, ``localhost`` or an IP address; everybody for None."""
+        """Allow requests with one of these names, ``localhost`` or an IP address; all for None."""
         self._app = app
         self._names = None if host_names is None else {"localhost", *(name.lower() for name in host_names)}
 
@@ -41,10 +41,10 @@ class Guarding:
             await send(message)
 
         if scope["type"] == "http" and not self._is_known(Headers(scope=scope).get("host", "")):
-            refusal = PlainTextResponse("not asked by a name of this host; see status.host_names\n", status_code=421)
+            refusal = PlainTextResponse("Host is no name of this host; see status.host_names\n", status_code=421)
             await refusal(scope, receive, send_with_headers)
             return
-        # Who breaks off its own request, or sends what is no HTTP in the middle of it, is no mistake of ours.
+        # A client that ends its own request, or sends what is not HTTP in it, is not a bug of ours.
         with suppress(ClientDisconnect):
             await self._app(scope, receive, send_with_headers)
 

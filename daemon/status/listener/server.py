@@ -1,7 +1,7 @@
-"""uvicorn inside a task group, with connections and places of our own.
+"""uvicorn inside a task group, with connections and slots of our own.
 
-This needs the asyncio loop.  uvicorn and Starlette are imported when somebody asks for the first time, or when the host
-is back: until then the socket's backlog keeps who connects, and a host that nobody asks pays nothing for it.
+This needs the asyncio loop.  uvicorn and Starlette are imported at the first connection, or when the host is back:
+until then the socket's backlog keeps connections, and a host without requests pays nothing for it.
 """
 
 import logging
@@ -29,12 +29,12 @@ log = get_logger()
 
 CLOSE_S = closing.STATUS_S
 GRACE_S = 2
-"""How long answers that are under way may take at the end."""
+"""How long pending answers may take at exit."""
 HEADER_BYTES = 16384
 
 
 class _ToStructlog(logging.Handler):
-    """Takes what uvicorn logs: its errors are ours, what it does is nobody's business; who asks can cause both."""
+    """Handler of uvicorn's log: errors are logged as ours, the rest for debugging; clients can cause both."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,23 +55,23 @@ async def served(
 ) -> AsyncIterator[None]:
     """Serve an application for as long as the block lasts; ``make_app`` may import what is heavy.
 
-    Nothing is imported before somebody connects or ``import_at`` is set.  What is under way at the end is finished,
-    for a few seconds.
+    Nothing is imported before the first connection, or before ``import_at`` is set.  Pending answers are finished at
+    exit, for a few seconds.
     """
     server: Server | None = None
     ended = anyio.Event()
-    stopping, told = anyio.CancelScope(), anyio.Event()
+    stopping, ending = anyio.CancelScope(), anyio.Event()
 
     async def serve() -> None:
         nonlocal server
         try:
             with stopping:
                 await first_of(partial(anyio.wait_readable, listener), import_at.wait)
-                # Who stops meanwhile need not wait for imports.
-                make = partial(_make_server, listener, make_app, Places() if places is None else places, told)
+                # A stop need not wait for imports.
+                make = partial(_make_server, listener, make_app, Places() if places is None else places, ending)
                 server = await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
             if server is not None and not stopping.cancel_called:
-                # It ends by itself when it is told to: cut off it would leave its sockets open.
+                # It ends by itself on request: cancelled it would leave its sockets open.
                 with anyio.CancelScope(shield=True):
                     await server.serve([])
         except Exception:
@@ -85,7 +85,7 @@ async def served(
             yield
         finally:
             stopping.cancel()
-            told.set()
+            ending.set()
             if server is not None:
                 server.should_exit = True
             with anyio.move_on_after(CLOSE_S, shield=True):
@@ -94,14 +94,14 @@ async def served(
 
 
 def _make_server(
-    listener: socket.socket, make_app: Callable[[], "ASGIApplication"], places: Places, told: anyio.Event
+    listener: socket.socket, make_app: Callable[[], "ASGIApplication"], places: Places, ending: anyio.Event
 ) -> "Server":
     from uvicorn import Config, Server
 
     from bringup.daemon.status.listener.connection import HttpConnection
 
     class GuestServer(Server):
-        """A server in somebody else's process."""
+        """Server inside the process of another program."""
 
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -109,7 +109,7 @@ def _make_server(
             yield
 
         async def main_loop(self) -> None:
-            """Accept until it is told to end: uvicorn would look ten times a second, for as long as it lives."""
+            """Accept until the end: uvicorn would wake ten times a second."""
             loop: Any = current_token().native_token
 
             def connection() -> HttpConnection:
@@ -121,9 +121,9 @@ def _make_server(
             async with anyio.create_task_group() as group:
                 group.start_soon(accept, listener, places, take, name="accept")
                 group.start_soon(places.watch, name="places")
-                await told.wait()
+                await ending.wait()
                 group.cancel_scope.cancel()
-            # The kernel says "refused" from here on.
+            # The kernel refuses connections from here on.
             listener.close()
 
     _take_logs(("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"))
@@ -137,7 +137,7 @@ def _make_server(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        # The date is what uvicorn would look at the clock for.
+        # uvicorn would read the clock for the date.
         date_header=False,
         timeout_keep_alive=int(KEEP_ALIVE_S),
         timeout_graceful_shutdown=GRACE_S,
@@ -148,7 +148,7 @@ def _make_server(
 
 
 def _take_logs(names: Sequence[str]) -> None:
-    """Let nothing of uvicorn's logging reach a stream of its own."""
+    """Send all of uvicorn's log to our handler."""
     for name in names:
         logger = logging.getLogger(name)
         logger.propagate = False

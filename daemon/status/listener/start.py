@@ -1,4 +1,4 @@
-"""The beginning of the process that answers: it gives away what it does not need, before it imports anything.
+"""Entry point of the process that answers: it drops its privileges before it imports anything.
 
 Capabilities, new privileges, files, memory, its turn.  ``python -m bringup.daemon.status.listener.start LISTENER PIPE``
 is :mod:`bringup.daemon.status.listener.process` without them.  It has the daemon's user: docs/safety.md says what that
@@ -25,9 +25,9 @@ PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 CAPABILITY_VERSION_3: Final = 0x20080522
 """linux/prctl.h, linux/capability.h."""
 DESCRIPTORS: Final = 384
-"""The places of a listener, what Python has open, and some more."""
+"""The connections of a listener, what Python has open, and some more."""
 MEMORY: Final = 192 << 20
-"""Several times what it takes with 10 000 instances; two of them and the daemon are below the limits of the units."""
+"""Several times what it needs with 10 000 instances; two of them and the daemon are below the limits of the units."""
 LIMITS: Final[Mapping[int, int]] = {
     resource.RLIMIT_NOFILE: DESCRIPTORS,
     resource.RLIMIT_DATA: MEMORY,
@@ -35,10 +35,10 @@ LIMITS: Final[Mapping[int, int]] = {
     resource.RLIMIT_CORE: 0,
 }
 NICER: Final = 5
-"""A third of the weight of who has none (sched(7)), so a quarter of a processor that the daemon wants as well.
+"""A third of the weight of a process without it (sched(7)), so a quarter of a processor that the daemon needs as well.
 
-It is as much as :mod:`bringup.daemon.status.listener.cpu_share` lets it have on an idle host.  With a tenth of that,
-probes were not answered within a minute on a host where everybody wanted the processors, as they do after a boot.
+It is as much as :mod:`bringup.daemon.status.listener.cpu_share` allows on an idle host.  With a tenth of that, probes
+were not answered within a minute on a host whose processors were all busy, as they are after a boot.
 """
 
 
@@ -47,12 +47,12 @@ TELL: Final = "tell"
 
 
 def strip() -> dict[str, str]:
-    """Give all of it away but the turn and the capabilities; give what is still there, and why."""
+    """Drop all privileges but priority and capabilities; return what could not be dropped, and why."""
     libc = ctypes.CDLL(None, use_errno=True)
-    # What a terminal or a service manager sends to all processes is for the daemon, which ends this one.
+    # Signals of a terminal or a service manager to all processes are for the daemon, which ends this one.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # Where that is refused, it ends with its pipe.
+    # If that is refused, it ends with its pipe.
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     return applied(
         {
@@ -64,7 +64,7 @@ def strip() -> dict[str, str]:
 
 
 def _go_first() -> None:
-    # Where the memory of the unit, or of the host, is used up, this is the one to go.
+    # If the memory of the unit, or of the host, runs out, this one is killed.
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
@@ -74,12 +74,12 @@ def _limit() -> None:
         least = most if hard == resource.RLIM_INFINITY else min(most, hard)
         try:
             resource.setrlimit(which, (least, least))
-        except ValueError as error:  # which is how Python says that it is refused
+        except ValueError as error:  # Python's error for a refusal
             raise OSError(errno.EPERM, os.strerror(errno.EPERM)) from error
 
 
 def drop_capabilities() -> None:
-    """Have none, but as a user that the kernel gives them to."""
+    """Drop all capabilities, unless the kernel gives them to this user."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     # Permitted, effective and inheritable ones, two words each: none.
@@ -87,7 +87,7 @@ def drop_capabilities() -> None:
 
 
 def has_capabilities() -> bool:
-    """Tell whether this process has any; where that cannot be told, it has."""
+    """Check whether this process has any; if that is not known, it has."""
     with suppress(OSError, ValueError, IndexError):
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         return int(status.partition("CapPrm:")[2].split()[0], 16) != 0
@@ -95,26 +95,26 @@ def has_capabilities() -> bool:
 
 
 def give_away(arguments: list[str]) -> dict[str, str]:
-    """Strip, drop and confine; give what could not be applied, and why."""
+    """Drop all privileges and confine; return what could not be applied, and why."""
     kept = strip()
     drop_capabilities()
     if has_capabilities():
         if AGAIN not in arguments:
-            # Our unit refuses capset(2).  A program that is begun without ambient ones has none, unless root begins it.
+            # Our unit refuses capset(2).  A program without ambient ones has none, unless root starts it.
             os.execv(sys.executable, [*sys.orig_argv, AGAIN])  # noqa: S606 - it is this one
         kept["capabilities"] = os.strerror(errno.EPERM)
     with suppress(OSError):
         os.nice(NICER)
-    # Outside of a service manager a session has a share of its own, within which alone the line above counts.
+    # Outside of a service manager a session has a share of its own, and the line above counts only within that.
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(NICER), encoding="ascii")
     return kept | confine()
 
 
 def main(arguments: list[str]) -> None:
-    """Strip, and go on; the arguments are those of :func:`bringup.daemon.status.listener.process.main`.
+    """Drop privileges, then answer; the arguments are those of :func:`bringup.daemon.status.listener.process.main`.
 
-    With ``tell`` in their place it writes what could not be applied, and ends.
+    With ``tell`` in their place it writes what could not be applied, and exits.
     """
     lacks = give_away(arguments)
     if TELL in arguments:

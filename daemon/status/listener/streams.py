@@ -1,6 +1,6 @@
-"""Answers that come in pieces: the events, and the timeline of a large host.
+"""Answers in pieces: the events, and the timeline of a large host.
 
-A piece that is not taken within a deadline ends the answer: who does not read must not keep anything here.
+A piece that is not read within a deadline ends the answer: a client that does not read must not hold resources.
 """
 
 from collections.abc import AsyncGenerator
@@ -18,11 +18,11 @@ from bringup.daemon.status.listener import documents
 SEND_S = 30.0
 BARS_A_PIECE = 500
 RETRY_MS = 2000
-"""How long a browser waits before it comes back."""
+"""How long a browser waits before it reconnects."""
 
 
 class _Pieces:
-    """An ASGI application that sends what ``_pieces`` gives until its client goes away."""
+    """ASGI application that sends the pieces until its client disconnects."""
 
     media_type: str
 
@@ -43,7 +43,7 @@ class _Pieces:
         try:
             first = await anext(pieces)
         except TooManyListeners:
-            refusal = JSONResponse({"error": "too many listen already"}, status_code=503, headers={"retry-after": "5"})
+            refusal = JSONResponse({"error": "too many clients already"}, status_code=503, headers={"retry-after": "5"})
             await refusal(scope, receive, send)
             return
         async with anyio.create_task_group() as group:
@@ -97,7 +97,7 @@ class EventStream(_Pieces):
             return source.state() is State.INITIALIZING or bool(source.progress.running)
 
         before = f"retry: {RETRY_MS}\n\n"
-        # A browser cannot set the header before it has heard an event.
+        # A browser cannot set the header before it has received an event.
         last_id = request.headers.get("last-event-id") or request.query_params.get("after")
         async with aclosing(source.recorder.feed.listen(last_id, beat, busy)) as heard:
             async for piece in heard:

@@ -1,7 +1,7 @@
-"""The system calls of the process that answers, as a program for seccomp(2): what is not listed here is refused.
+"""System calls of the process that answers, as a program for seccomp(2): what is not listed here is refused.
 
-Python, its libraries and the C library want these and no others, once the process has begun.  Left out are all that
-make a socket, connect, begin a process, touch another one, its limits or its turn, lock a file or write one.
+Python, its libraries and the C library need these and no others, once the process has started.  Not listed are all that
+make a socket, connect, start a process, access another one, its limits or its priority, lock a file or write one.
 """
 
 import struct
@@ -11,23 +11,23 @@ from errno import ENOSYS, EPERM
 from typing import Final
 
 Step = tuple[int, int, int, int]
-"""One instruction: code, where to go on if it holds, and if not, and its number (linux/bpf_common.h)."""
+"""One instruction: code, jump if true, jump if false, and its number (linux/bpf_common.h)."""
 LOAD, EQUAL, ANY_BIT, RETURN = 0x20, 0x15, 0x45, 0x06
 NUMBER, ARCHITECTURE = 0, 4
-"""Where they stand in what is looked at (struct seccomp_data); the arguments follow from 16 on, eight bytes each."""
+"""Their offsets in struct seccomp_data; the arguments follow from 16 on, eight bytes each."""
 ERRNO: Final = 0x00050000
 ALLOW: Final[Step] = (RETURN, 0, 0, 0x7FFF0000)
 REFUSE: Final[Step] = (RETURN, 0, 0, ERRNO | EPERM)
 UNKNOWN: Final[Step] = (RETURN, 0, 0, ERRNO | ENOSYS)
-"""A C library that is newer than this list asks for a call of before then."""
+"""For a C library that is newer than this list: it falls back to an older call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One that the numbers of calls are known of."""
+    """A machine whose numbers of system calls are known."""
 
     audit: int
-    """How the kernel's audit names it (linux/audit.h)."""
+    """Its number in linux/audit.h."""
     column: int
 
 
@@ -35,7 +35,7 @@ MACHINES: Final = {"x86_64": Architecture(0xC000003E, 0), "aarch64": Architectur
 
 
 def one_of(argument: int, *values: int) -> list[Step]:
-    """Allow these values of an argument, of which the lower half is looked at."""
+    """Allow these values of an argument, of which the lower half is compared."""
     allowed = [step for value in values for step in ((EQUAL, 0, 1, value), ALLOW)]
     return [_load(argument), *allowed, REFUSE]
 
@@ -64,7 +64,7 @@ WRITES: Final = 0o3 | 0o100 | 0o1000
 SHARED_OR_GROWING: Final = 0x1 | 0x100
 """MAP_SHARED, MAP_GROWSDOWN: memory that RLIMIT_DATA does not count."""
 CLONE3: Final = 435
-"""On every machine; its arguments cannot be looked at, so it is never allowed."""
+"""On every machine; its arguments cannot be read, so it is never allowed."""
 THREAD: Final = 0x10000
 """CLONE_THREAD: not a process."""
 FREE: Final[Sequence[tuple[str, int | None, int | None]]] = (
@@ -170,7 +170,7 @@ BOUND: Final[Sequence[tuple[str, int | None, int | None, Sequence[Step]]]] = (
 
 
 def program(machine: Architecture) -> bytes:
-    """Give the program for a machine."""
+    """Return the program for a machine."""
     steps: list[Step] = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, machine.audit), REFUSE, (LOAD, 0, 0, NUMBER)]
     for _, *numbers in FREE:
         number = numbers[machine.column]
@@ -184,14 +184,14 @@ def program(machine: Architecture) -> bytes:
 
 
 def without_threads(machine: Architecture) -> bytes:
-    """Give one that refuses to begin a thread, and decides nothing else."""
+    """Return a program that refuses to start a thread, and decides nothing else."""
     numbers = (number_of("clone", machine), CLONE3)
     refused = [step for number in numbers for step in ((EQUAL, 0, 1, number), REFUSE)]
     return assembled([(LOAD, 0, 0, NUMBER), *refused, ALLOW])
 
 
 def number_of(name: str, machine: Architecture) -> int:
-    """Give the number of a call that every machine has."""
+    """Return the number of a call that every machine has."""
     [number] = [numbers[machine.column] for other, *numbers in (*FREE, *(each[:3] for each in BOUND)) if other == name]
     if number is None:
         raise KeyError(name)
@@ -199,5 +199,5 @@ def number_of(name: str, machine: Architecture) -> int:
 
 
 def assembled(steps: Sequence[Step]) -> bytes:
-    """Write instructions as the kernel reads them."""
+    """Convert instructions to the bytes that the kernel reads."""
     return b"".join(struct.pack("=HBBI", *step) for step in steps)

@@ -1,6 +1,6 @@
-"""What systemd is told: how far the run is, that it goes on, that the host is back, that the daemon lives.
+"""Notifications to systemd: the progress of the run, that the host is back, that the daemon works.
 
-``messages`` decides what to say, ``notifier`` says it, ``loop`` does both again and again.
+``messages`` decides what to send, ``notifier`` sends it, ``loop`` does both periodically.
 """
 
 from bringup.daemon.status.systemd.loop import Teller

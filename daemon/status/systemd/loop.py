@@ -1,4 +1,4 @@
-"""Tells the service manager, again and again; :mod:`bringup.daemon.status.systemd.messages` decides what."""
+"""Periodic notification of the service manager; :mod:`bringup.daemon.status.systemd.messages` decides its content."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from bringup.daemon.liveness import Vitals
 from bringup.daemon.logs import get_logger
 from bringup.daemon.status.snapshot import Snapshot
 from bringup.daemon.status.systemd import messages
-from bringup.daemon.status.systemd.messages import SIGNS, ManagerState, Moment, Rules
+from bringup.daemon.status.systemd.messages import SIGNS, Moment, Rules, ManagerState
 from bringup.daemon.status.systemd.notifier import Notifier
 
 log = get_logger()
@@ -19,7 +19,7 @@ TICK_S = 1.0
 
 
 class Teller:
-    """Knows what the manager was told, and tells it the rest."""
+    """State of what was sent to the service manager, and the loop that sends the rest."""
 
     def __init__(
         self,
@@ -30,74 +30,74 @@ class Teller:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Tell ``notifier``; without one, nothing is told."""
+        """Send to ``notifier``; without one, nothing is sent."""
         self._notifier = notifier
         self._snapshot = snapshot
         self._vitals = vitals
         self._rules = rules
         self._clock = clock
-        self._told = ManagerState()
+        self._sent = ManagerState()
         self._is_back = False
         self._is_stopping = False
         self._stuck: str | None = None
 
     async def tell(self) -> None:
-        """Tell until cancelled, or at once for good where nobody wants to be told."""
+        """Notify until cancelled; return at once without a notifier."""
         while self._notifier is not None:
             self.tell_now()
             watchdog_s = self._rules.watchdog_s
             await anyio.sleep(TICK_S if watchdog_s is None else min(TICK_S, watchdog_s / SIGNS / 2))
 
     def tell_now(self) -> None:
-        """Tell what is due."""
+        """Send what is due."""
         if self._notifier is None or self._is_stopping:
             return
         moment = self._moment()
-        lines, told = messages.due(moment, self._told, self._rules)
+        lines, sent = messages.due(moment, self._sent, self._rules)
         self._note(messages.why_stuck(moment, self._rules))
-        # What was not taken is told again the next time.
+        # What was not accepted is sent again the next time.
         if not lines or self._notifier.send(lines):
-            self._told = told
+            self._sent = sent
 
     def _moment(self) -> Moment:
         overdue = self._vitals.overdue()
         return Moment(at=self._clock(), snapshot=self._snapshot(), is_back=self._is_back, overdue=overdue)
 
     def why_stuck(self) -> str | None:
-        """Say what hangs; None where all goes on."""
+        """Return what hangs; None where nothing does."""
         return messages.why_stuck(self._moment(), self._rules)
 
     def _note(self, stuck: str | None) -> None:
         if stuck and not self._stuck:
-            log.error("service.stuck", why=stuck, means="systemd is not told any more that this goes on, and ends it")
+            log.error("service.stuck", why=stuck, means="watchdog pings stopped; systemd will restart the service")
         elif self._stuck and not stuck:
-            log.info("service.goes_on", was=self._stuck)
+            log.info("service.recovered", was=self._stuck)
         self._stuck = stuck
 
     def back(self) -> None:
-        """Tell that the host is back."""
+        """Send that the host is back."""
         self._is_back = True
         self.tell_now()
 
     def stopping(self, *, within_s: float) -> None:
-        """Tell that the daemon ends."""
+        """Send that the daemon ends."""
         if self._notifier is not None and not self._is_stopping:
             self._notifier.send(messages.stopping(within_s, stuck=self.why_stuck() is not None))
         self._is_stopping = True
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        """Tell that the settings are read for as long as the block lasts.
+        """Send that the settings are being read, for as long as the block lasts.
 
-        Not before the host is back: the ``READY=1`` that ends a reload would say that it is.
+        Not before the host is back: the ``READY=1`` that ends a reload would report that it is.
         """
-        if self._notifier is None or not self._told.is_ready or self._is_stopping:
+        if self._notifier is None or not self._sent.is_ready or self._is_stopping:
             yield
             return
         self._notifier.send(messages.reloading(self._clock()))
         try:
             yield
         finally:
-            # Ready is said again, with whatever status there is now.
-            self._told = ManagerState()
+            # READY=1 is sent again, with the status of now.
+            self._sent = ManagerState()
             self.tell_now()

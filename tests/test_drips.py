@@ -126,5 +126,5 @@ async def test_a_scheduler_that_drips_is_given_up(beginning: str) -> None:
 async def test_who_drips_at_the_status_socket_is_given_up(beginning: str, tmp_path: Path) -> None:
     socket = tmp_path / "status.sock"
     async with dripping(beginning, socket):
-        took_s = await seconds_until_it_says("gives no answer", Unavailable, functools.partial(ask, socket))
+        took_s = await seconds_until_it_says("does not answer", Unavailable, functools.partial(ask, socket))
     assert took_s <= ANSWER_S + 1

@@ -64,15 +64,15 @@ def saying(expression: str) -> list[str]:
 @pytest.mark.parametrize(
     ("expression", "reason"),
     [
-        ("b'hello\\n'", "it says what it may not: JSONDecodeError"),
-        ("b'\\xff\\n'", "it says what it may not: UnicodeDecodeError"),
-        ("b'[' * 100000 + b'\\n'", "it says what it may not: RecursionError"),
-        ("b'x' * (5 << 20)", "it says what it may not: ValueError"),
-        ("b'[]\\n'", "it says what it may not"),
-        ('b\'{"ask": true, "x": 1}\\n\' * 2 + b\'{"ask": "1"}\\n\'', "it says what it may not"),
-        ('b\'{"word": "release", "number": 1, "uuids": []}\\n\'', "it says a word that it may not"),
-        ("b'{\"ask\": 1}\\n' * 5000", "it says more than it may"),
-        ('b\'{"log": {"event": "service.ready"}}\\n\'', "it says what it may not"),
+        ("b'hello\\n'", "it sends what it may not: JSONDecodeError"),
+        ("b'\\xff\\n'", "it sends what it may not: UnicodeDecodeError"),
+        ("b'[' * 100000 + b'\\n'", "it sends what it may not: RecursionError"),
+        ("b'x' * (5 << 20)", "it sends what it may not: ValueError"),
+        ("b'[]\\n'", "it sends what it may not"),
+        ('b\'{"ask": true, "x": 1}\\n\' * 2 + b\'{"ask": "1"}\\n\'', "it sends what it may not"),
+        ('b\'{"word": "release", "number": 1, "uuids": []}\\n\'', "it sends a request that it may not"),
+        ("b'{\"ask\": 1}\\n' * 5000", "it sends more than it may"),
+        ('b\'{"log": {"event": "service.ready"}}\\n\'', "it sends what it may not"),
     ],
 )
 async def test_one_that_says_what_it_may_not_is_ended_and_that_is_said(expression: str, reason: str) -> None:
@@ -87,7 +87,7 @@ async def test_a_word_on_what_is_no_instance_is_not_taken(uuids: str) -> None:
 
     line = await said_of(saying(repr(words.encode())), has_words=True)
 
-    assert line["reason"] == "it says a word that it may not"
+    assert line["reason"] == "it sends a request that it may not"
 
 
 async def test_what_it_logs_is_logged_in_our_format_and_has_an_end() -> None:
@@ -133,19 +133,19 @@ async def test_each_start_waits_twice_as_long_as_the_last_up_to_an_end_and_after
 
 
 ATTACKS = [
-    ("b'[' * 60000 + b'\\n'", "it says what it may not: RecursionError"),
-    ("b'{\"log\": ' + b'{\"a\": ' * 900 + b'1' + b'}' * 901 + b'\\n'", "it says what it may not"),
-    ("b'{\"ask\": ' + b'9' * 60000 + b'}\\n'", "it says what it may not: ValueError"),
-    ("b'x' * (1 << 17)", "it says what it may not: ValueError"),
-    ("b'\\n' * 65536", "it says what it may not: JSONDecodeError"),
-    ('b\'{"word": "release", "number": 1, "uuids": []}\\n\'', "it says a word that it may not"),
-    ('b\'{"word": "accept", "number": 1, "uuids": []}\\n\'', "it says a word that it may not"),
-    ('b\'{"lacks": {"\\\\u001b[2J": "x"}}\\n\'', "it says what it may not"),
-    ("b'{\"lacks\": []}\\n'", "it says what it may not"),
-    ('b\'{"log": {"event": "instance.initialized", "instance": "x"}}\\n\'', "it says what it may not"),
-    ('b\'{"log": {"event": ["status.server"]}}\\n\'', "it says what it may not"),
-    ("b'null\\n'", "it says what it may not"),
-    ("b'{\"ask\": NaN}\\n'", "it says what it may not"),
+    ("b'[' * 60000 + b'\\n'", "it sends what it may not: RecursionError"),
+    ("b'{\"log\": ' + b'{\"a\": ' * 900 + b'1' + b'}' * 901 + b'\\n'", "it sends what it may not"),
+    ("b'{\"ask\": ' + b'9' * 60000 + b'}\\n'", "it sends what it may not: ValueError"),
+    ("b'x' * (1 << 17)", "it sends what it may not: ValueError"),
+    ("b'\\n' * 65536", "it sends what it may not: JSONDecodeError"),
+    ('b\'{"word": "release", "number": 1, "uuids": []}\\n\'', "it sends a request that it may not"),
+    ('b\'{"word": "accept", "number": 1, "uuids": []}\\n\'', "it sends a request that it may not"),
+    ('b\'{"lacks": {"\\\\u001b[2J": "x"}}\\n\'', "it sends what it may not"),
+    ("b'{\"lacks\": []}\\n'", "it sends what it may not"),
+    ('b\'{"log": {"event": "instance.initialized", "instance": "x"}}\\n\'', "it sends what it may not"),
+    ('b\'{"log": {"event": ["status.server"]}}\\n\'', "it sends what it may not"),
+    ("b'null\\n'", "it sends what it may not"),
+    ("b'{\"ask\": NaN}\\n'", "it sends what it may not"),
 ]
 
 

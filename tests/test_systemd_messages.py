@@ -102,7 +102,7 @@ def test_instances_that_are_let_go_on_after_days_are_stuck_only_when_they_themse
 
 
 def test_a_stop_says_how_long_it_may_take_and_a_reload_when_it_began() -> None:
-    said = "STATUS=stopping: what is known is written down and reported"
+    said = "STATUS=stopping: results are being saved and reported"
     assert stopping(65, stuck=False) == ("STOPPING=1", said, "EXTEND_TIMEOUT_USEC=65000000")
     assert stopping(65, stuck=True) == ("STOPPING=1", said)
     assert reloading(12.5)[:2] == ("RELOADING=1", "MONOTONIC_USEC=12500000")

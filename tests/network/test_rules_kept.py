@@ -238,7 +238,7 @@ async def test_the_daemon_that_stays_says_so_in_log_status_and_metrics() -> None
     answer = status(acted.source, Pending())
     VALIDATOR.validate(answer)
     assert (answer["filter"]["restored"], answer["filter"]["problem"]) == (1, None)
-    assert "packet filter: somebody else changed it, put back once" in text_of(acted)
+    assert "packet filter: changed by another process, restored once" in text_of(acted)
     metrics = text_of_metrics(acted.source, Pending()).decode()
     assert "bringup_packet_filter_restored_total 1.0" in metrics
     assert "bringup_packet_filter_in_place 1.0" in metrics

@@ -12,9 +12,9 @@ from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.status.snapshot import InstanceNow, Snapshot
 from bringup.daemon.status.systemd.messages import (
     LONGEST_STATUS,
+    ManagerState,
     Moment,
     Rules,
-    ManagerState,
     due,
     reloading,
     status_line,

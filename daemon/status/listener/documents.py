@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bringup.daemon.decisions.outcomes import Did, Kind
-from bringup.daemon.status.endpoint.source import StatusSource, State
+from bringup.daemon.status.endpoint.source import State, StatusSource
 from bringup.daemon.status.snapshot import ALSO_OUTCOMES, Snapshot, counts_line, headline
 from bringup.daemon.status.timeline import FAILED_COLOUR, GROUPS, NEEDS_ATTENTION, OTHER, WARNING
 from bringup.daemon.storage.outbox.base import Pending

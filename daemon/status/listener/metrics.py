@@ -11,7 +11,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from bringup.daemon.status.endpoint.histograms import Histogram
-from bringup.daemon.status.endpoint.source import StatusSource, State
+from bringup.daemon.status.endpoint.source import State, StatusSource
 from bringup.daemon.status.listener.documents import phases
 from bringup.daemon.status.snapshot import Snapshot
 from bringup.daemon.storage.outbox.base import Pending

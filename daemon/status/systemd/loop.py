@@ -10,7 +10,7 @@ from bringup.daemon.liveness import Vitals
 from bringup.daemon.logs import get_logger
 from bringup.daemon.status.snapshot import Snapshot
 from bringup.daemon.status.systemd import messages
-from bringup.daemon.status.systemd.messages import SIGNS, Moment, Rules, ManagerState
+from bringup.daemon.status.systemd.messages import SIGNS, ManagerState, Moment, Rules
 from bringup.daemon.status.systemd.notifier import Notifier
 
 log = get_logger()

@@ -22,7 +22,7 @@ import structlog
 from bringup.daemon.decisions.instances import Expected
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.openstack.conductor import NovaConductorStore
-from bringup.daemon.openstack.rpc.client import opened_rpc
+from bringup.daemon.openstack.rpc.client import open_rpc
 from bringup.drivers.simulated import SimulatedGuest
 from support.nova import Nova, a_nova
 from support.openstack import CloudHost, a_cloud_host
@@ -78,7 +78,7 @@ def novas(nova: Nova, host: CloudHost, uuids: list[str], latency_s: float) -> tu
 
 async def conductor_limits(nova: Nova, host: CloudHost, uuids: list[str]) -> dict[str, float]:
     """Measure operations per second of the conductor: instances loaded, smallest requests, saves."""
-    async with opened_rpc(nova.broker.broker(), in_flight=16, deadline_s=120) as rpc:
+    async with open_rpc(nova.broker.broker(), in_flight=16, deadline_s=120) as rpc:
         store = NovaConductorStore(rpc)
         began = time.monotonic()
         await store.load_instances(host.name)

@@ -15,9 +15,9 @@ from typing import Final
 
 import httpx
 
+from bringup.placement.error_body import parse_error_body, plain
 from bringup.placement.errors import Conflict, NotFound, NotUnderstood, PlacementError, Unauthorized, Unreachable
 from bringup.placement.microversions import read_refusal
-from bringup.placement.problems import plain, read_problem
 from bringup.placement.response import Response
 from bringup.placement.retry_after import retry_after_of
 
@@ -116,7 +116,7 @@ def error_from_exception(error: Exception, what: str, *, request_id: str | None 
 
 def error_from_response(answer: Response, *, secrets: Collection[str] = ()) -> PlacementError:
     """Return the error for a response that is not a 2xx, without ``secrets``."""
-    problem = read_problem(answer.body, secrets=secrets)
+    problem = parse_error_body(answer.body, secrets=secrets)
     request_id = answer.request_id or problem.request_id
     kind = error_class_of(answer.status)
     parts = (f"answered {answer.status}", _redirect(answer) or problem.words, ADVICE.get(answer.status, ""))

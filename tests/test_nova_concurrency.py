@@ -14,7 +14,7 @@ from bringup.daemon.decisions.instances import Expected
 from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.errors import RecordNotFound, StateConflict
 from bringup.daemon.openstack.conductor import NovaConductorStore
-from bringup.daemon.openstack.rpc.client import opened_rpc
+from bringup.daemon.openstack.rpc.client import open_rpc
 from bringup.daemon.storage.store.base import AWAY_STATUSES, Claimant
 from support.mariadb import a_mariadb
 from support.nova import Nova, a_nova
@@ -59,7 +59,7 @@ async def cloud() -> AsyncIterator[Cloud]:
     host, node = nova.a_host()
     uuids = [uuid_of(host, number) for number in range(INSTANCES)]
     nova.make(*({"uuid": uuid, "host": host, "vm_state": "active", "power_state": 1} for uuid in uuids))
-    async with opened_rpc(nova.broker.broker(), in_flight=AT_ONCE, deadline_s=120) as rpc:
+    async with open_rpc(nova.broker.broker(), in_flight=AT_ONCE, deadline_s=120) as rpc:
         store = NovaConductorStore(rpc)
         yield Cloud(nova, store, Claimant(host, node), uuids)
         await store.close()

@@ -4,7 +4,7 @@ import pytest
 
 from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.openstack.conductor import NovaConductorStore
-from bringup.daemon.openstack.rpc.client import opened_rpc
+from bringup.daemon.openstack.rpc.client import open_rpc
 from bringup.daemon.openstack.scheduler_nova import NovaTransport
 from bringup.daemon.storage.store.base import Claimant
 from support.nova import a_nova
@@ -40,7 +40,7 @@ async def test_calls_are_answered_and_casts_arrive(options: list[str], queue: li
     uuid = uuid_of(host, 1)
     nova.make({"uuid": uuid, "host": host, "vm_state": "active"})
     nova.scheduler.start()
-    async with opened_rpc(nova.broker_settings(), in_flight=4, deadline_s=60) as rpc:
+    async with open_rpc(nova.broker_settings(), in_flight=4, deadline_s=60) as rpc:
         store = NovaConductorStore(rpc)
 
         await store.take_lease(Claimant(host, node), for_s=1)

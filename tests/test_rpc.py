@@ -15,7 +15,7 @@ import structlog.testing
 
 from bringup.daemon.errors import SettingsError, chain_of
 from bringup.daemon.openstack.conductor.decoding import VERSIONS
-from bringup.daemon.openstack.rpc.client import Rpc, opened_rpc
+from bringup.daemon.openstack.rpc.client import Rpc, open_rpc
 from bringup.daemon.openstack.rpc.errors import NoListener, RemoteError, RpcUnavailable, Unanswered
 from bringup.daemon.openstack.rpc.transport_url import TRUST, Broker, BrokerAddress
 from support.certificates import Ca
@@ -34,7 +34,7 @@ def anyio_backend() -> str:
 
 @asynccontextmanager
 async def calling(broker: Broker, *, in_flight: int = 4, deadline_s: float = 20) -> AsyncIterator[Rpc]:
-    async with opened_rpc(broker, in_flight=in_flight, deadline_s=deadline_s) as rpc:
+    async with open_rpc(broker, in_flight=in_flight, deadline_s=deadline_s) as rpc:
         yield rpc
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bringup.daemon.errors import chain_of
-from bringup.daemon.openstack.rpc.client import Rpc, opened_rpc
+from bringup.daemon.openstack.rpc.client import Rpc, open_rpc
 from bringup.daemon.openstack.rpc.errors import NoListener, RpcUnavailable
 from bringup.daemon.openstack.rpc.transport_url import TRUST, Broker, parse_transport_url
 from support.certificates import Ca
@@ -26,7 +26,7 @@ def anyio_backend() -> str:
 
 @asynccontextmanager
 async def calling(broker: Broker) -> AsyncIterator[Rpc]:
-    async with opened_rpc(broker, in_flight=4, deadline_s=20) as rpc:
+    async with open_rpc(broker, in_flight=4, deadline_s=20) as rpc:
         yield rpc
 
 

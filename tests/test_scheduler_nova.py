@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bringup.daemon.errors import chain_of
-from bringup.daemon.openstack.rpc.client import opened_rpc
+from bringup.daemon.openstack.rpc.client import open_rpc
 from bringup.daemon.openstack.rpc.transport_url import Broker
 from bringup.daemon.openstack.scheduler_nova import NovaTransport
 from bringup.daemon.storage.outbox.base import NotAcknowledged, Rejected
@@ -41,7 +41,7 @@ async def exchange() -> AsyncIterator[Exchange]:
 
 @pytest.fixture
 async def transport() -> AsyncIterator[NovaTransport]:
-    async with opened_rpc(a_broker(), in_flight=4, deadline_s=TIMEOUT_S) as rpc:
+    async with open_rpc(a_broker(), in_flight=4, deadline_s=TIMEOUT_S) as rpc:
         yield NovaTransport(rpc, timeout_s=TIMEOUT_S)
 
 
@@ -84,7 +84,7 @@ async def test_where_nobody_is_bound_a_report_is_not_acknowledged(exchange: Exch
 
 async def test_without_a_broker_a_report_is_not_acknowledged_and_no_password_is_shown() -> None:
     broker = a_rabbitmq_that_is_gone()
-    async with opened_rpc(broker, in_flight=4, deadline_s=TIMEOUT_S) as rpc:
+    async with open_rpc(broker, in_flight=4, deadline_s=TIMEOUT_S) as rpc:
         with pytest.raises(NotAcknowledged) as caught:
             await NovaTransport(rpc, timeout_s=TIMEOUT_S).send(a_report(an_outcome(1)))
 
@@ -100,7 +100,7 @@ def a_rabbitmq_that_is_gone() -> Broker:
 
 async def test_a_report_that_takes_too_long_is_not_acknowledged(exchange: Exchange) -> None:
     await exchange.listen()
-    async with opened_rpc(a_broker(), in_flight=4, deadline_s=TIMEOUT_S) as rpc:
+    async with open_rpc(a_broker(), in_flight=4, deadline_s=TIMEOUT_S) as rpc:
         with pytest.raises(NotAcknowledged) as caught:
             await NovaTransport(rpc, timeout_s=0).send(a_report(an_outcome(1)))
     assert isinstance(caught.value.__cause__, TimeoutError)
@@ -157,7 +157,7 @@ async def test_reports_wait_while_the_broker_is_away_and_are_sent_when_it_is_bac
     broker = await anyio.to_thread.run_sync(a_rabbitmq)
     outbox = Outbox(tmp_path)
     first, second = reports(2)
-    async with opened_rpc(broker.broker(), in_flight=4, deadline_s=TIMEOUT_S) as rpc:
+    async with open_rpc(broker.broker(), in_flight=4, deadline_s=TIMEOUT_S) as rpc:
         counting = Counting(NovaTransport(rpc, timeout_s=TIMEOUT_S))
         async with exchange_of(broker) as exchange:
             await exchange.listen()

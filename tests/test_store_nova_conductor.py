@@ -13,7 +13,7 @@ from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState,
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict, StoreError, StoreUnavailable
 from bringup.daemon.openstack.conductor import NovaConductorStore
 from bringup.daemon.openstack.conductor.calls import Caller
-from bringup.daemon.openstack.rpc.client import Rpc, opened_rpc
+from bringup.daemon.openstack.rpc.client import Rpc, open_rpc
 from bringup.daemon.openstack.rpc.errors import Unanswered
 from bringup.daemon.storage.store.base import AWAY_STATUSES, Claimant
 from support.nova import Nova, the_nova
@@ -94,7 +94,7 @@ class Cloud:
 async def cloud() -> AsyncIterator[Cloud]:
     nova = the_nova()
     host, node = nova.a_host()
-    async with opened_rpc(nova.broker.broker(), in_flight=8, deadline_s=30) as rpc:
+    async with open_rpc(nova.broker.broker(), in_flight=8, deadline_s=30) as rpc:
         store = NovaConductorStore(rpc)
         yield Cloud(nova, rpc, store, host, node)
         await store.close()

@@ -20,7 +20,7 @@ from bringup.daemon.status.progress import Progress
 from bringup.daemon.status.terminal import Terminal, live_view, summary, words
 from bringup.daemon.text import one_line_of_json, printable, without_login
 from bringup.drivers.simulated import Fault
-from bringup.placement.problems import read_problem
+from bringup.placement.error_body import parse_error_body
 from support.computer import Computer, a_computer
 from support.process import run
 from support.records import instance, uuid_of
@@ -115,10 +115,10 @@ def test_what_is_drawn_of_an_answer_of_the_daemon_is_clean(state: str) -> None:
 
 
 def test_the_id_of_a_request_is_bounded_and_printable() -> None:
-    problem = read_problem(json.dumps({"errors": [{"detail": EVIL, "request_id": EVIL * 100}]}).encode())
+    problem = parse_error_body(json.dumps({"errors": [{"detail": EVIL, "request_id": EVIL * 100}]}).encode())
     assert problem.request_id is not None
     assert re.fullmatch(r"[0-9A-Za-z-]{1,64}", problem.request_id)
-    cleaned = read_problem(json.dumps({"errors": [{"detail": EVIL, "request_id": "req-1"}]}).encode())
+    cleaned = parse_error_body(json.dumps({"errors": [{"detail": EVIL, "request_id": "req-1"}]}).encode())
     assert (cleaned.request_id, is_clean(cleaned.words)) == ("req-1", True)
 
 

@@ -14,7 +14,7 @@ from bringup.daemon.storage.outbox.base import NotAcknowledged, Rejected
 from bringup.daemon.storage.outbox.report import Report
 from bringup.daemon.text import VISIBLE
 from bringup.placement.bounded_body import IDENTITY, NotReadable, read_bounded
-from bringup.placement.problems import plain
+from bringup.placement.error_body import plain
 from bringup.placement.retry_after import retry_after_of
 
 NOT_ABOUT_THE_REPORT: Final = frozenset({401, 403, 404, 405, 407, 408, 421, 423, 425, 429})
@@ -34,7 +34,7 @@ class HttpTransport:
         self._client = client
         self._timeout_s = timeout_s
         self._url = _http_url(url)
-        self._headers = httpx.Headers({} if token is None else {"Authorization": f"Bearer {_visible(token)}"})
+        self._headers = httpx.Headers({} if token is None else {"Authorization": f"Bearer {_checked_token(token)}"})
         self._token = self._headers.get("Authorization", "").removeprefix("Bearer ")
 
     def __repr__(self) -> str:
@@ -53,15 +53,15 @@ class HttpTransport:
         headers["Idempotency-Key"] = report["report_id"]
         try:
             with anyio.fail_after(self._timeout_s):
-                response, words = await self._posted(report, headers)
+                response, words = await self._post(report, headers)
         except TimeoutError as error:
             raise NotAcknowledged(f"cannot send {what}: no answer in {self._timeout_s:g} s") from error
         except httpx.HTTPError as error:
             raise NotAcknowledged(f"cannot send {what}") from error
         if not response.is_success:
-            raise self._refusal(response, words, what)
+            raise self._error_of(response, words, what)
 
-    async def _posted(self, report: Report, headers: httpx.Headers) -> tuple[httpx.Response, str]:
+    async def _post(self, report: Report, headers: httpx.Headers) -> tuple[httpx.Response, str]:
         """Send a report; return the response and the text of its body."""
         request = self._client.build_request("POST", self._url, json=report, headers=headers, timeout=self._timeout_s)
         response = await self._client.send(request, stream=True)
@@ -72,9 +72,9 @@ class HttpTransport:
         finally:
             await response.aclose()
 
-    def _refusal(self, response: httpx.Response, words: str, what: str) -> NotAcknowledged | Rejected:
-        said = plain(f"{response.reason_phrase} {words}", secrets=[self._token or ""])
-        message = f"cannot send {what}: answered {response.status_code} {said}"
+    def _error_of(self, response: httpx.Response, words: str, what: str) -> NotAcknowledged | Rejected:
+        text = plain(f"{response.reason_phrase} {words}", secrets=[self._token or ""])
+        message = f"cannot send {what}: answered {response.status_code} {text}"
         if response.is_client_error and response.status_code not in NOT_ABOUT_THE_REPORT:
             return Rejected(message.rstrip())
         return NotAcknowledged(message.rstrip(), retry_after_s=retry_after_of(response.headers))
@@ -99,7 +99,7 @@ def _shown(url: httpx.URL) -> str:
     return str(url.copy_with(username=None, password=None, query=None, fragment=None))
 
 
-def _visible(token: str) -> str:
+def _checked_token(token: str) -> str:
     token = token.strip()
     if not VISIBLE.fullmatch(token):
         raise ValueError(

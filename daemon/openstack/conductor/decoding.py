@@ -147,7 +147,7 @@ def unreadable(value: Any, why: Unreadable) -> UnreadableInstance:
     )
 
 
-def one_of_each(found: Iterable[Instance]) -> list[Instance]:
+def without_duplicates(found: Iterable[Instance]) -> list[Instance]:
     """Return each instance once, sorted by UUID; of two rows that differ it is unknown which is right."""
     kept: dict[str, Instance] = {}
     for each in found:
@@ -249,7 +249,7 @@ def devices_by_instance(devices: Iterable[Mapping[str, Any]]) -> dict[str, list[
     return found
 
 
-def each_of_its_own(
+def rows_by_instance(
     items: Iterable[Mapping[str, Any]], of: str, key: str = "instance_uuid"
 ) -> dict[str, list[Mapping[str, Any]]]:
     """Group rows by the UUID of their instance; a row without one is ignored and logged."""

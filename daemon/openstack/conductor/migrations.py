@@ -7,7 +7,7 @@ from typing import Any
 from bringup.daemon.decisions.instances import UNREADABLE, Migration
 from bringup.daemon.errors import StoreError
 from bringup.daemon.logs import get_logger
-from bringup.daemon.openstack.conductor.decoding import each_of_its_own, migration
+from bringup.daemon.openstack.conductor.decoding import migration, rows_by_instance
 from bringup.daemon.openstack.rpc.errors import Unreadable
 from bringup.daemon.openstack.rpc.objects import number_of
 from bringup.daemon.text import printable
@@ -15,25 +15,25 @@ from bringup.daemon.text import printable
 log = get_logger()
 
 
-def of_each_instance(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Migration] | StoreError]:
+def migrations_by_instance(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Migration] | StoreError]:
     """Parse migrations by the UUID of their instance, oldest first; an error where one cannot be read."""
-    return {uuid: _known(uuid, own) for uuid, own in each_of_its_own(rows, "Migration").items()}
+    return {uuid: _migrations_or_error(uuid, own) for uuid, own in rows_by_instance(rows, "Migration").items()}
 
 
-def in_order(rows: Iterable[Mapping[str, Any]]) -> list[Migration]:
+def oldest_first(rows: Iterable[Mapping[str, Any]]) -> list[Migration]:
     """Parse migrations, oldest first; one without an instance is ignored."""
-    sorted_out = each_of_its_own(rows, "Migration")
-    return _oldest_first(each for uuid, own in sorted_out.items() for each in _numbered(uuid, own))
+    sorted_out = rows_by_instance(rows, "Migration")
+    return _sort_by_number(each for uuid, own in sorted_out.items() for each in _numbered(uuid, own))
 
 
-def _known(uuid: str, rows: Iterable[Mapping[str, Any]]) -> list[Migration] | StoreError:
-    found = _oldest_first(_numbered(uuid, rows))
+def _migrations_or_error(uuid: str, rows: Iterable[Mapping[str, Any]]) -> list[Migration] | StoreError:
+    found = _sort_by_number(_numbered(uuid, rows))
     if any(each.migration_type == UNREADABLE for each in found):
         return StoreError(f"cannot read a migration of instance {uuid}: nothing is started on a guess")
     return found
 
 
-def _oldest_first(numbered: Iterable[tuple[int, Migration]]) -> list[Migration]:
+def _sort_by_number(numbered: Iterable[tuple[int, Migration]]) -> list[Migration]:
     return [each for _, each in sorted(numbered, key=lambda pair: pair[0])]
 
 

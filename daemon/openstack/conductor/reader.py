@@ -18,15 +18,15 @@ from bringup.daemon.openstack.conductor.decoding import (
     RecordState,
     Row,
     devices_by_instance,
-    each_of_its_own,
     instance_row,
     names_an_instance,
-    one_of_each,
     record_states_by_instance,
+    rows_by_instance,
     unreadable,
     uuid_of,
+    without_duplicates,
 )
-from bringup.daemon.openstack.conductor.migrations import of_each_instance
+from bringup.daemon.openstack.conductor.migrations import migrations_by_instance
 from bringup.daemon.openstack.rpc.errors import Unreadable
 from bringup.daemon.storage.store.base import AWAY_STATUSES
 from bringup.daemon.storage.store.imports import chunks
@@ -53,27 +53,27 @@ class Reader:
         """Read the instances of a host, without deleted rows, sorted by UUID."""
         uuids = await self._conductor.instance_uuids(host)
         if len(uuids) > PAGE:
-            found = await self._in_pages(uuids)
+            found = await self._read_pages(uuids)
         else:
-            found = await self._decoded(await self._conductor.instances_of(host) if uuids else [], uuids)
+            found = await self._decode(await self._conductor.instances_of(host) if uuids else [], uuids)
         # The host of an unreadable row may be unknown; it was requested as one of this host.
         return [own for own in (_of_host(each, host) for each in found) if own.host == host]
 
     async def by_uuid(self, uuids: Collection[str]) -> list[Instance]:
         """Read instances on any host, without deleted rows."""
-        return _asked_for(await self._in_pages(uuids), uuids)
+        return _requested(await self._read_pages(uuids), uuids)
 
     async def deleted(self, uuids: Collection[str]) -> list[Instance]:
         """Read instances whose row is deleted, where Nova still has it."""
         found: list[Instance] = []
         for page in chunks(sorted(uuids), PAGE):
             listed = await self._conductor.instances(page, hidden=False, deleted=True)
-            found += await self._decoded(listed, page)
-        return _asked_for(found, uuids)
+            found += await self._decode(listed, page)
+        return _requested(found, uuids)
 
     async def round(self, uuids: Sequence[str]) -> list[Instance | StoreError]:
         """Read a batch of instances; return a result for each, in order."""
-        page = await self._page(sorted(set(uuids)))
+        page = await self._read_page(sorted(set(uuids)))
         found = {each.uuid: each for each in page}
         unreadable_rows = [each for each in page if isinstance(each, UnreadableInstance) and each.uuid not in uuids]
 
@@ -93,7 +93,7 @@ class Reader:
     ) -> list[tuple[RecordState, list[Migration]] | StoreError]:
         """Read the states of records, then the migrations, so that one that starts in between is seen."""
         uuids = sorted({uuid for uuid, _ in asked})
-        states, unreadable_row = record_states_by_instance(await self._listed(uuids, attributes=()))
+        states, unreadable_row = record_states_by_instance(await self._list(uuids, attributes=()))
         moves = {host: await self._moves(host, AWAY_STATUSES) for host in {host for _, host in asked}}
 
         def answer(uuid: str, host: str) -> tuple[RecordState, list[Migration]] | StoreError:
@@ -109,16 +109,16 @@ class Reader:
 
     async def _moves(self, host: str, statuses: Collection[str]) -> dict[str, list[Migration] | StoreError]:
         """Read the migrations from a host, by UUID of their instance, oldest first; an error where one is invalid."""
-        return of_each_instance(await self._conductor.migrations(host, statuses))
+        return migrations_by_instance(await self._conductor.migrations(host, statuses))
 
-    async def _in_pages(self, uuids: Collection[str]) -> list[Instance]:
+    async def _read_pages(self, uuids: Collection[str]) -> list[Instance]:
         """Read pages concurrently: a cloud has several conductors."""
         wanted = sorted(set(uuids))
         pages: list[list[Instance] | StoreError] = [[] for _ in range(0, len(wanted), PAGE)]
 
         async def load(number: int, page: Sequence[str]) -> None:
             try:
-                pages[number] = await self._page(page)
+                pages[number] = await self._read_page(page)
             except StoreError as error:
                 pages[number] = error
 
@@ -131,18 +131,18 @@ class Reader:
                 raise loaded
             found += loaded
         # Two pages may contain the same instance.
-        return one_of_each(found)
+        return without_duplicates(found)
 
-    async def _page(self, uuids: Sequence[str]) -> list[Instance]:
-        return await self._decoded(await self._listed(uuids, attributes=EXPECTED_ATTRS), uuids)
+    async def _read_page(self, uuids: Sequence[str]) -> list[Instance]:
+        return await self._decode(await self._list(uuids, attributes=EXPECTED_ATTRS), uuids)
 
-    async def _listed(self, uuids: Sequence[str], *, attributes: Sequence[str]) -> list[Any]:
+    async def _list(self, uuids: Sequence[str], *, attributes: Sequence[str]) -> list[Any]:
         found = await self._conductor.instances(uuids, hidden=False, attributes=attributes)
         if len(found) < len(uuids):
             found += await self._conductor.instances(uuids, hidden=True, attributes=attributes)
         return found
 
-    async def _decoded(self, found: Sequence[Any], uuids: Sequence[str]) -> list[Instance]:
+    async def _decode(self, found: Sequence[Any], uuids: Sequence[str]) -> list[Instance]:
         """Decode rows, each by itself: an unreadable one is an :class:`UnreadableInstance`."""
         devices = await self._devices(uuids) if found else {}
         instances: list[Instance] = []
@@ -158,10 +158,10 @@ class Reader:
             else:
                 self._store(row)
                 instances.append(row.instance)
-        return one_of_each(instances)
+        return without_duplicates(instances)
 
     async def _devices(self, uuids: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
-        return each_of_its_own(await self._conductor.block_devices(uuids), "BlockDeviceMapping")
+        return rows_by_instance(await self._conductor.block_devices(uuids), "BlockDeviceMapping")
 
     def _store(self, row: Row) -> None:
         self.numbers[row.instance.uuid] = row.number
@@ -176,7 +176,7 @@ def _of_host(instance: Instance, host: str) -> Instance:
     return replace(instance, host=host) if is_unknown else instance
 
 
-def _asked_for(found: Sequence[Instance], wanted: Collection[str]) -> list[Instance]:
+def _requested(found: Sequence[Instance], wanted: Collection[str]) -> list[Instance]:
     """Return the requested instances; a row without a readable UUID may be any that is missing."""
     known = [each for each in found if each.uuid in wanted]
     unreadable_rows = [each for each in found if isinstance(each, UnreadableInstance) and each.uuid not in wanted]

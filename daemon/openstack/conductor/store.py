@@ -19,7 +19,7 @@ from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migr
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict, StoreError, StoreUnavailable
 from bringup.daemon.openstack.conductor.calls import BUDGET_S, Caller, Conductor, SaveConflict
 from bringup.daemon.openstack.conductor.decoding import RecordState
-from bringup.daemon.openstack.conductor.migrations import in_order
+from bringup.daemon.openstack.conductor.migrations import oldest_first
 from bringup.daemon.openstack.conductor.reader import PAGE, Reader
 from bringup.daemon.openstack.rpc.errors import Unanswered
 from bringup.daemon.storage.store.base import Claimant
@@ -84,7 +84,7 @@ class NovaConductorStore:
         if len(wanted) > ASKED_ONE_BY_ONE:
             asked = [{"host": host}]
         found = [each for filters in asked for each in await self._conductor.migrations_by(filters, host)]
-        return [each for each in in_order(found) if each.instance_uuid in wanted]
+        return [each for each in oldest_first(found) if each.instance_uuid in wanted]
 
     async def get_instance(self, uuid: str) -> Instance:
         """Return one instance as it is at some point after this call.
@@ -98,7 +98,7 @@ class NovaConductorStore:
 
         One that cannot be read has :data:`UNREADABLE` for its type.
         """
-        return in_order(await self._conductor.migrations(source_compute, statuses))
+        return oldest_first(await self._conductor.migrations(source_compute, statuses))
 
     async def save(self, uuid: str, changes: Changes, *, expected: Expected) -> None:
         """Write ``changes``, if the record still has one of the expected states of each kind; durable on return.
@@ -125,7 +125,7 @@ class NovaConductorStore:
                 await self._lost_race(uuid, changes, expected, error, is_sure=error.is_sure and not is_repeat)
 
         async def was_saved() -> bool:
-            record = await self._found(uuid, "save")
+            record = await self._read(uuid, "save")
             if not _has(record, changes):
                 self._expect(uuid, record, expected)
                 return False
@@ -134,7 +134,7 @@ class NovaConductorStore:
         with self._conductor.budget(f"save instance {uuid}"):
             if not columns or not expected.vm_states or not expected.task_states:
                 # Nova compares nothing where no column is written.
-                self._expect(uuid, await self._found(uuid, "save"), expected)
+                self._expect(uuid, await self._read(uuid, "save"), expected)
             else:
                 await self._send(f"save instance {uuid}", save, was_saved)
 
@@ -165,7 +165,7 @@ class NovaConductorStore:
         self, uuid: str, changes: Changes, expected: Expected, refusal: SaveConflict, *, is_sure: bool
     ) -> None:
         """Raise ``StateConflict`` with the current states, unless an earlier attempt of ours wrote them."""
-        record = await self._found(uuid, "save")
+        record = await self._read(uuid, "save")
         if not is_sure and _has(record, changes):
             return
         refused = conflict("save", uuid, record.vm_state, record.task_state, expected)
@@ -176,7 +176,7 @@ class NovaConductorStore:
         if refused is not None:
             raise refused
 
-    async def _found(self, uuid: str, doing: str) -> Instance:
+    async def _read(self, uuid: str, doing: str) -> Instance:
         try:
             return await self.get_instance(uuid)
         except RecordNotFound as error:
@@ -189,14 +189,14 @@ class NovaConductorStore:
         :raises StateConflict: another client has moved it to a host meanwhile.
         """
         with self._conductor.budget(f"destroy instance {uuid}"):
-            record = await self._found(uuid.lower(), "destroy")
+            record = await self._read(uuid.lower(), "destroy")
 
             async def destroy(*, is_repeat: bool) -> None:
                 try:
                     number = self._reader.numbers[record.uuid]
                     await self._conductor.destroy_instance(record.uuid, number=number, host=record.host)
                 except SaveConflict as error:
-                    await self._found(record.uuid, "destroy")
+                    await self._read(record.uuid, "destroy")
                     raise StateConflict(f"cannot destroy instance {uuid}: its host was another one") from error
                 except RecordNotFound:
                     # An earlier one without a reply has been carried out meanwhile.

@@ -62,7 +62,7 @@ class _Trial:
 
 
 class Rpc:
-    """RPC client; opened by :func:`opened_rpc`."""
+    """RPC client; opened by :func:`open_rpc`."""
 
     def __init__(self, broker: Broker, verify: ssl.SSLContext | None, *, in_flight: int, deadline_s: float) -> None:
         """Store the broker; ``in_flight`` bounds concurrent calls, ``deadline_s`` each call (seconds)."""
@@ -182,7 +182,7 @@ class Rpc:
 
 
 @asynccontextmanager
-async def opened_rpc(broker: Broker, *, in_flight: int, deadline_s: float) -> AsyncIterator[Rpc]:
+async def open_rpc(broker: Broker, *, in_flight: int, deadline_s: float) -> AsyncIterator[Rpc]:
     """Open the RPC client, closed on exit; it connects at the first call.
 
     :raises SettingsError: a file for TLS cannot be used.

@@ -31,11 +31,11 @@ async def opened_messaging(settings: Settings) -> AsyncIterator["Rpc | None"]:
     from bringup.daemon.settings.credentials.rabbitmq import broker_of
 
     try:
-        from bringup.daemon.openstack.rpc.client import opened_rpc
+        from bringup.daemon.openstack.rpc.client import open_rpc
     except ImportError as error:
         raise SettingsError([NO_AIO_PIKA]) from error
     messaging = settings.messaging
-    async with opened_rpc(broker_of(settings), in_flight=messaging.requests, deadline_s=messaging.deadline) as rpc:
+    async with open_rpc(broker_of(settings), in_flight=messaging.requests, deadline_s=messaging.deadline) as rpc:
         if rpc.unencrypted:
             log.warning("rpc.unencrypted", message=rpc.unencrypted)
         yield rpc

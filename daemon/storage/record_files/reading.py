@@ -26,7 +26,7 @@ from bringup.daemon.storage.record_files.shapes import (
 from bringup.daemon.storage.store.base import Records
 from bringup.daemon.text import short
 from bringup.drivers.files import open_given
-from bringup.placement.problems import plain, read_problem
+from bringup.placement.error_body import parse_error_body, plain
 
 _MIB = 1024 * 1024
 HEAVIEST = 512 * _MIB
@@ -103,7 +103,7 @@ def _decoded(text: str, name: str) -> Iterator[Any]:
             document, position = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
             if text.startswith("<", position):
-                page = read_problem(text.encode()).words
+                page = parse_error_body(text.encode()).words
                 raise UsageError(
                     f"cannot read records from {name}: it is a page of HTML and not JSON, of a proxy probably: "
                     f'"{page}"; ask again'

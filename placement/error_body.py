@@ -32,7 +32,7 @@ class ErrorText:
     request_id: str | None = None
 
 
-def read_problem(body: bytes, *, secrets: Collection[str] = ()) -> ErrorText:
+def parse_error_body(body: bytes, *, secrets: Collection[str] = ()) -> ErrorText:
     """Parse the body of an error response; ``secrets`` that it echoes are removed."""
     text = body.decode("utf-8", "replace")
     entry = _entry(_parsed(text))

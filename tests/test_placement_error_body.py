@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bringup.placement.problems import SEARCHED, WORDS_LIMIT, ErrorText, plain, read_problem
+from bringup.placement.error_body import SEARCHED, WORDS_LIMIT, ErrorText, parse_error_body, plain
 
 BODIES = {
     "placement": (
@@ -48,14 +48,14 @@ BODIES = {
 
 @pytest.mark.parametrize(("body", "expected"), BODIES.values(), ids=BODIES.keys())
 def test_every_shape_of_body_is_read(body: object, expected: ErrorText) -> None:
-    assert read_problem(body if isinstance(body, bytes) else json.dumps(body).encode()) == expected
+    assert parse_error_body(body if isinstance(body, bytes) else json.dumps(body).encode()) == expected
 
 
 @given(
     st.binary() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(lambda x: json.dumps(x).encode())
 )
 def test_no_body_is_an_error_to_read(body: bytes) -> None:
-    words = read_problem(body).words
+    words = parse_error_body(body).words
     assert words == " ".join(words.split())
     assert len(words) <= WORDS_LIMIT + len("...")
 
@@ -72,12 +72,12 @@ def test_no_body_is_an_error_to_read(body: bytes) -> None:
     )
 )
 def test_no_document_is_an_error_to_read(document: object) -> None:
-    assert isinstance(read_problem(json.dumps(document).encode()), ErrorText)
+    assert isinstance(parse_error_body(json.dumps(document).encode()), ErrorText)
 
 
 @pytest.mark.parametrize("shape", ['{"errors": [{"detail": "no s3cr3t here"}]}', "<p>no s3cr3t here", "no s3cr3t here"])
 def test_a_secret_that_the_answer_echoes_is_not_repeated(shape: str) -> None:
-    assert read_problem(shape.encode(), secrets=("s3cr3t",)).words == "no *** here"
+    assert parse_error_body(shape.encode(), secrets=("s3cr3t",)).words == "no *** here"
 
 
 @pytest.mark.parametrize("secret", ['s3/c"r<e&t \u00e4', "s3c'ret\\+%"])
@@ -98,12 +98,13 @@ def test_a_secret_is_not_repeated_in_another_form_either(secret: str) -> None:
     for form in forms:
         assert plain(f"no {form} here", secrets=[secret]) == "no *** here"
         assert (
-            read_problem(json.dumps({"message": f"no {form} here"}).encode(), secrets=[secret]).words == "no *** here"
+            parse_error_body(json.dumps({"message": f"no {form} here"}).encode(), secrets=[secret]).words
+            == "no *** here"
         )
 
 
 def test_a_secret_at_the_end_of_the_line_is_not_cut_open() -> None:
-    words = read_problem(b"x" * (WORDS_LIMIT - 3) + b"s3cr3t", secrets=("s3cr3t",)).words
+    words = parse_error_body(b"x" * (WORDS_LIMIT - 3) + b"s3cr3t", secrets=("s3cr3t",)).words
     assert "s3" not in words
 
 
@@ -114,4 +115,4 @@ def test_where_an_answer_is_cut_off_no_half_of_a_secret_is_left(limit: int, padd
     for before in range(limit - 2 * len(secret), limit + 1):
         filler = (padding * before)[:before]
         assert "ABC" not in plain(filler + secret, secrets=[secret])
-        assert "ABC" not in read_problem((filler + secret).encode(), secrets=[secret]).words
+        assert "ABC" not in parse_error_body((filler + secret).encode(), secrets=[secret]).words

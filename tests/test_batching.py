@@ -16,14 +16,14 @@ pytestmark = pytest.mark.anyio
 
 
 class Answers(list[int | StoreError]):
-    """Answers that tell, in the event loop, when they are looked at: the round is over, the next not begun."""
+    """Answers that tell, in the event loop, when they are read: the round is over, the next not begun."""
 
-    def __init__(self, answers: Iterable[int | StoreError], looked_at: Callable[[], None]) -> None:
+    def __init__(self, answers: Iterable[int | StoreError], read: Callable[[], None]) -> None:
         super().__init__(answers)
-        self._looked_at = looked_at
+        self._read = read
 
     def __iter__(self) -> Iterator[int | StoreError]:
-        self._looked_at()
+        self._read()
         return super().__iter__()
 
 
@@ -53,7 +53,7 @@ def gathering_of(work: Work) -> Gathering[int, int]:
 
 
 class Asked:
-    """Tasks that ask, and what they were told."""
+    """Tasks that submit, and the answers that they received."""
 
     def __init__(self, gathering: Gathering[int, int], tasks: anyio.abc.TaskGroup) -> None:
         self.told: dict[int, int | str] = {}
@@ -68,7 +68,7 @@ class Asked:
                 self.told[number] = f"{type(error).__name__}: {error}"
 
     async def ask(self, *numbers: int) -> list[anyio.CancelScope]:
-        """Ask in this order, and go on when all of them wait."""
+        """Submit in this order; return when all of them wait."""
         scopes = [anyio.CancelScope() for _ in numbers]
         for number, scope in zip(numbers, scopes, strict=True):
             self._tasks.start_soon(self._ask, number, scope)
@@ -78,7 +78,7 @@ class Asked:
 
 @asynccontextmanager
 async def asking(work: Work) -> AsyncIterator[tuple[Gathering[int, int], Asked]]:
-    """Give a gathering whose work is ``work``, and end when every task has been told."""
+    """Open a gathering whose work is ``work``; exit when every task has its answer."""
     gathering: Gathering[int, int] = Gathering(
         in_thread(work, anyio.CapacityLimiter(1)), failure=StoreError, most=ROUND
     )
@@ -134,7 +134,7 @@ async def test_a_refused_question_does_not_hurt_the_others_of_its_round() -> Non
     assert asked.told == {1: 2, 2: 4, -3: "RecordNotFound: no -3"}
 
 
-async def test_a_round_that_fails_fails_all_of_it_and_the_next_one_goes_on() -> None:
+async def test_a_round_that_fails_fails_all_of_it_and_the_next_one_succeeds() -> None:
     work = Work()
     work.failure = StoreError("the disk is full")
     async with asking(work) as (_, asked):

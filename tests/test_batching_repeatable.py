@@ -1,4 +1,4 @@
-"""Many who ask at once: who shares a round, who is to blame, and what becomes of those whose leader was cancelled."""
+"""Repeatable batches: shared rounds, the item at fault, and tasks whose leader was cancelled."""
 
 from collections.abc import Sequence
 
@@ -17,16 +17,16 @@ pytestmark = pytest.mark.anyio
 
 
 class Work:
-    """Rounds of work that wait until they are let go."""
+    """Rounds of work that wait until they are released."""
 
     def __init__(self) -> None:
         self.rounds: list[list[int]] = []
-        self.go_on = anyio.Event()
+        self.released = anyio.Event()
         self.error: Exception | None = None
 
     async def __call__(self, items: Sequence[int]) -> Sequence[Exception | None]:
         self.rounds.append(list(items))
-        await self.go_on.wait()
+        await self.released.wait()
         if self.error is not None:
             raise self.error
         return [ValueError(item) if item < 0 else None for item in items]
@@ -45,20 +45,20 @@ async def test_what_is_asked_for_meanwhile_shares_the_next_round() -> None:
         for number in range(1, 6):
             tasks.start_soon(gathering.submit, number)
         await wait_all_tasks_blocked()
-        work.go_on.set()
+        work.released.set()
     assert [sorted(items) for items in work.rounds] == [[0], [1, 2, 3, 4, 5]]
 
 
 async def test_a_round_takes_no_more_than_it_may() -> None:
     work = Work()
-    work.go_on.set()
+    work.released.set()
     assert await gathering_of(work, most=2).submit_all(range(5)) == [None] * 5
     assert work.rounds == [[0, 1], [2, 3], [4]]
 
 
-async def test_each_is_told_of_its_own_failure_alone() -> None:
+async def test_each_gets_its_own_failure_alone() -> None:
     work = Work()
-    work.go_on.set()
+    work.released.set()
     first, second, third = await gathering_of(work).submit_all([1, -2, 3])
     assert (first, third) == (None, None)
     assert isinstance(second, ValueError)
@@ -68,7 +68,7 @@ async def test_each_is_told_of_its_own_failure_alone() -> None:
 
 async def test_a_round_that_fails_as_a_whole_is_the_failure_of_each() -> None:
     work = Work()
-    work.go_on.set()
+    work.released.set()
     work.error = DriverError("no answer")
     first, second = await gathering_of(work).submit_all([1, 2])
     assert str(first) == str(second) == "no answer"
@@ -86,7 +86,7 @@ async def test_who_waits_is_served_though_the_leader_was_cancelled() -> None:
                 tasks.start_soon(gathering.submit, 1)
                 await wait_all_tasks_blocked()
                 leaders.cancel()
-        work.go_on.set()
+        work.released.set()
     assert work.rounds == [[0], [1]]
 
 
@@ -111,7 +111,7 @@ async def test_who_was_cancelled_in_a_round_is_not_served_when_its_leader_is_can
             await wait_all_tasks_blocked()
             scopes[1].cancel()
             await wait_all_tasks_blocked()
-            work.go_on.set()
+            work.released.set()
     assert work.rounds == [[0], [1, 2, 3], [3]]
 
 
@@ -130,14 +130,14 @@ async def test_work_that_breaks_off_is_done_again_for_the_others() -> None:
         for number in range(3):
             tasks.start_soon(submit, number)
             await wait_all_tasks_blocked()
-        work.go_on.set()
+        work.released.set()
     assert work.rounds == [[0], [1, 2], [2]]
     assert raised == [0, 1, 2]
 
 
 async def test_an_error_with_arguments_of_its_own_is_that_of_each() -> None:
     work = Work()
-    work.go_on.set()
+    work.released.set()
     need = Need(kind=NeedKind.NETWORK, name="nftables", state=NeedState.ABSENT)
     work.error = CommandUnavailable("no answer", [need])
     errors = await gathering_of(work).submit_all([1, 2])
@@ -157,7 +157,7 @@ async def test_who_is_cancelled_while_waiting_takes_the_question_back() -> None:
                 waiting.start_soon(gathering.submit, 1)
                 await wait_all_tasks_blocked()
                 scope.cancel()
-        work.go_on.set()
+        work.released.set()
     await gathering.submit(2)
     assert work.rounds == [[0], [2]]
 

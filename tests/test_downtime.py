@@ -21,7 +21,7 @@ KERNELS = "b1b1b1b1-0000-4000-8000-000000000001"
 
 @dataclass
 class Host:
-    """A host over its boots: true time goes on, its clock is off by some seconds."""
+    """A host over its boots: true time continues, its clock is off by some seconds."""
 
     directory: Path
     true: float = 1_800_000_000.0
@@ -42,7 +42,7 @@ class Host:
         )
 
     def runs(self, *, stays: bool = True) -> Downtime | None:
-        """Begin a run; the daemon stays for a minute, or not."""
+        """Start a run; the daemon stays for a minute, or not."""
         found = self.alive().downtime()
         self.alive().write(is_kept=stays)
         return found
@@ -53,7 +53,7 @@ class Host:
             self.alive().write(is_kept=True)
 
     def is_away(self, seconds: float, *, off: float = 0.0, is_set: bool = True) -> None:
-        """Go down and come back, with a clock that is off."""
+        """Restart the host, with a clock that is off."""
         self.true += seconds
         self.off, self.is_set = off, is_set
         self.boots += 1
@@ -80,7 +80,7 @@ def test_it_is_the_time_from_the_last_note_to_the_first_run(host: Host, away_s: 
     assert host.runs() == Downtime(exactly_s=away_s, at_most_s=away_s), "the same at each start of a boot"
 
 
-def test_where_nobody_has_noted_it_after_the_run_the_time_is_not_told_but_bounded(host: Host) -> None:
+def test_where_nobody_has_noted_it_after_the_run_the_downtime_is_unknown_but_bounded(host: Host) -> None:
     """Up for a month with --once: the month is no time away."""
     host.runs(stays=False)
     host.is_up(30 * DAY_S, noted=False)
@@ -97,7 +97,7 @@ def test_what_a_timer_touches_counts_as_noted(host: Host) -> None:
     host.is_away(60)
 
     assert host.runs() == Downtime(exactly_s=60.0, at_most_s=60.0)
-    # The timer goes on on this boot: what was before it is known by then.
+    # The timer continues on this boot: what was before it is known by then.
     os.utime(touched, (host.true + 600, host.true + 600))
     assert host.runs() == Downtime(exactly_s=60.0, at_most_s=60.0)
 
@@ -130,14 +130,14 @@ def test_one_boot_with_a_wrong_clock_spoils_no_later_one(host: Host, off: float)
     assert host.runs() == Downtime(exactly_s=61.0, at_most_s=61.0)
 
 
-def test_a_dead_real_time_clock_that_goes_on_from_the_last_shutdown_tells_nothing(host: Host) -> None:
+def test_a_dead_real_time_clock_that_continues_from_the_last_shutdown_tells_nothing(host: Host) -> None:
     host.runs()
     host.is_up(DAY_S)
     host.is_away(34 * DAY_S, off=2 - 34 * DAY_S, is_set=False)
     assert host.runs() == Downtime(waits_for_clock=True)
 
 
-def test_a_host_that_has_no_time_service_goes_by_the_clock_that_it_has(host: Host) -> None:
+def test_a_host_that_has_no_time_service_uses_the_clock_that_it_has(host: Host) -> None:
     host.is_set = False
     host.runs()
     host.is_up(DAY_S)
@@ -202,7 +202,7 @@ def test_what_is_not_known_keeps_a_guest_down_only_where_the_time_away_matters(
         ({"Version": "254 (254.5-1.fc39)", "UserspaceTimestampMonotonic": "8000000"}, False),
     ],
 )
-def test_a_soft_reboot_is_told_by_what_systemd_counts(told: dict[str, str], *, is_the_kernels: bool) -> None:
+def test_a_soft_reboot_is_detected_by_the_count_of_systemd(told: dict[str, str], *, is_the_kernels: bool) -> None:
     assert (derive_boot_id(KERNELS, told) == KERNELS) is is_the_kernels
     assert derive_boot_id(KERNELS, told) == derive_boot_id(KERNELS, told)
     assert len(derive_boot_id(KERNELS, told)) == len(KERNELS)

@@ -46,7 +46,7 @@ class Time:
 
 
 def was_up(directory: Path, away_s: float) -> Time:
-    """Have a host that was up, with a clock that was set, and has come back."""
+    """Build a host that was up, with a clock that was set, and that has restarted."""
     time = Time()
     time.alive(directory, 1).write(is_kept=True)
     time.now += away_s
@@ -60,7 +60,7 @@ def has(host: Arranged, *, alive: Alive, clock_wait_s: float = 0.0) -> None:
 
 
 @pytest.mark.parametrize(("away_s", "starts"), [(60.0, True), (3600.0, False)])
-async def test_a_guest_whose_time_away_cannot_be_told_waits_for_the_clock_and_is_judged_then(
+async def test_a_guest_whose_downtime_is_unknown_waits_for_the_clock_and_is_judged_then(
     tmp_path: Path, away_s: float, *, starts: bool
 ) -> None:
     time = was_up(tmp_path, away_s)

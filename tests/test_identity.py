@@ -1,4 +1,4 @@
-"""Whose state directory this is."""
+"""The identity of the host to which a state directory belongs."""
 
 import json
 import os
@@ -97,7 +97,7 @@ def test_what_changed_is_refused_with_the_way_out_and_nothing_is_written(state: 
     assert (state / FILE).read_bytes() == before
 
 
-def test_all_that_changed_is_told_in_one_go() -> None:
+def test_all_that_changed_is_reported_at_once() -> None:
     known = Identity(host=HOST, node_uuid=uuid_of(1), machine="a")
     assert len(differences(known, CurrentIdentity(host=OTHER, node_uuid=uuid_of(2), machine="b"))) == 3
     assert differences(known, CurrentIdentity(host=HOST, node_uuid=None, machine=None)) == []
@@ -131,9 +131,7 @@ def test_a_file_that_is_none_is_refused_and_left(state: Path, machine: Path, con
     assert (state / FILE).read_bytes() == before
 
 
-def test_a_file_that_cannot_be_read_now_is_waited_for_and_nobody_is_told_to_remove_it(
-    state: Path, machine: Path
-) -> None:
+def test_a_file_that_cannot_be_read_now_is_waited_for_and_never_to_be_removed(state: Path, machine: Path) -> None:
     start(state, machine)
 
     with no_files_left(), pytest.raises(Temporary, match=r"identity\.json cannot be read \(Too many open") as raised:
@@ -143,7 +141,7 @@ def test_a_file_that_cannot_be_read_now_is_waited_for_and_nobody_is_told_to_remo
     assert "remove" not in str(raised.value)
 
 
-def test_a_directory_in_the_place_of_the_file_is_for_a_person(state: Path, machine: Path) -> None:
+def test_a_directory_in_the_place_of_the_file_is_for_an_operator(state: Path, machine: Path) -> None:
     (state / FILE).mkdir()
     with pytest.raises(SettingsError, match=r"cannot be read \(Is a directory\); a file is required there"):
         start(state, machine)
@@ -235,7 +233,7 @@ def test_nothing_is_accepted_while_a_daemon_runs(site: Site, machine: Path) -> N
     assert known.host == OTHER
 
 
-def test_a_check_of_another_hosts_directory_fails_and_goes_on(site: Site, machine: Path) -> None:
+def test_a_check_of_another_hosts_directory_fails_and_continues(site: Site, machine: Path) -> None:
     settings = site.settings()
     start(_state_of(site), machine, host=OTHER)
 

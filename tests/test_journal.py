@@ -70,7 +70,7 @@ class Host:
         return await journal.begin_run(run)
 
     async def past(self) -> Past:
-        """Begin, and be killed at once."""
+        """Start a run, and kill the daemon at once."""
         async with self.journal() as journal:
             return await self.begins(journal)
 
@@ -121,7 +121,7 @@ async def test_the_first_run_knows_of_nothing(host: Host) -> None:
     assert stat.S_IMODE(host.path.stat().st_mode) == 0o600
 
 
-async def test_a_run_that_was_killed_goes_on_with_what_it_had_settled(host: Host) -> None:
+async def test_a_run_that_was_killed_continues_with_what_it_had_settled(host: Host) -> None:
     async with host.journal() as journal:
         await host.begins(journal)
         await journal.began(A, VIFS, ("vifs",))
@@ -206,7 +206,7 @@ async def test_an_instance_that_was_held_or_deferred_is_not_settled(host: Host, 
         (Kind.HELD, "decide", False, True),
         (Kind.FAILED, "resume_state_on_host_boot", False, True),
         (Kind.FAILED, "resume_state_on_host_boot", True, True),
-        # However it failed: the record could not be written, the guest not be looked at, the time was up.
+        # However it failed: the record could not be written, the guest not be checked, the time was up.
         (Kind.FAILED, "plug_vifs", False, True),
         (Kind.FAILED, "set_error", False, True),
         (Kind.FAILED, "get_info", False, True),
@@ -240,7 +240,7 @@ async def test_what_was_held_or_could_not_be_brought_back_has_not_had_its_turn(
         (Kind.INITIALIZED, "away_too_long", True),
     ],
 )
-async def test_a_run_that_skips_an_instance_leaves_what_it_was_owed(
+async def test_a_run_that_skips_an_instance_leaves_what_was_pending(
     host: Host, before: Kind, rule: str, *, waits: bool
 ) -> None:
     for kind, because in ((before, ("vifs",)), (Kind.SKIPPED, (rule,))):
@@ -273,7 +273,7 @@ async def test_what_was_kept_down_by_something_that_may_change_has_not_had_its_t
 async def test_an_error_is_not_ours_any_more_once_a_later_run_found_the_record_otherwise(
     host: Host, then: VmState | None, *, is_ours: bool
 ) -> None:
-    """A record that somebody had put right, and Nova set to ERROR later, was taken for one that our failure had set."""
+    """A record that somebody had corrected, and Nova set to ERROR later, was mistaken for one that our failure set."""
     failed = replace(outcome(kind=Kind.FAILED), instance=instance(1, vm_state=VmState.ERROR))
     found = [replace(outcome(kind=Kind.SKIPPED), instance=instance(1, vm_state=then))] if then else []
     for each in (failed, *found):
@@ -307,7 +307,7 @@ async def test_a_run_that_ended_is_followed_by_a_new_one(host: Host) -> None:
     assert (past.settled, past.in_flight) == ({}, {})
 
 
-async def test_a_run_that_was_stopped_goes_on(host: Host) -> None:
+async def test_a_run_that_was_stopped_continues(host: Host) -> None:
     async with host.journal() as journal:
         await host.begins(journal)
         await journal.settled(outcome())
@@ -339,7 +339,7 @@ async def test_who_was_brought_back_is_known_for_this_boot_only(host: Host) -> N
 
 
 @pytest.mark.parametrize("away_s", [0, 300, 86400])
-async def test_how_long_a_host_was_away_is_told_from_its_last_sign_of_life(host: Host, away_s: float) -> None:
+async def test_the_downtime_of_a_host_is_computed_from_its_last_sign_of_life(host: Host, away_s: float) -> None:
     async with host.journal() as journal:
         await host.begins(journal)
         host.clock.goes(seconds=100)
@@ -500,7 +500,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_a_damaged_journal_is_set_aside_and_the_run_goes_on_from_the_records(host: Host, damage: str) -> None:
+async def test_a_damaged_journal_is_set_aside_and_the_run_continues_from_the_records(host: Host, damage: str) -> None:
     async with host.journal() as journal:
         await host.begins(journal)
         await journal.began(A, RESUME, ())

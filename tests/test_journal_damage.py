@@ -72,7 +72,7 @@ async def a_journal(directory: Path, boot: int) -> AsyncIterator[SqliteJournal]:
 
 
 async def boots(arranged_host: Arranged, directory: Path, boot: int, guests: Guests) -> tuple[RunResult, int]:
-    """Boot the host with all of its guests off, and run; give what came of it, and how many guests run."""
+    """Boot the host with all of its guests off, and run; return the result, and how many guests run."""
     driver = SimulatedDriver(Scenario(guests=OFF))
     async with a_journal(directory, boot) as journal:
         host = replace(
@@ -97,7 +97,7 @@ async def boots(arranged_host: Arranged, directory: Path, boot: int, guests: Gue
 
 
 async def history_of_two_boots(directory: Path, arranged_host: Arranged, *, ended: bool) -> bytes:
-    """Have runs on boots 1 and 2, the last one ended or cut short by the death of the host; give the journal."""
+    """Run on boots 1 and 2, the last one ended or cut short by the death of the host; return the journal."""
     await boots(arranged_host, directory, 1, "on_every_start")
     if ended:
         await boots(arranged_host, directory, 2, "on_every_start")
@@ -236,7 +236,7 @@ async def test_a_daemon_that_is_asked_something_keeps_its_journal_from_others_th
     assert await another() == "3"
 
 
-async def test_damage_that_is_met_in_the_middle_of_a_run_sets_the_file_aside_and_the_run_goes_on(
+async def test_damage_that_is_met_in_the_middle_of_a_run_sets_the_file_aside_and_the_run_continues(
     directory: Path,
 ) -> None:
     path = directory / "journal.sqlite"
@@ -302,7 +302,7 @@ async def test_a_row_that_does_not_hold_what_was_written_sets_the_file_aside(dir
     async with arranged(RAN) as host:
         await history_of_two_boots(directory, host, ended=False)
         spoil(directory / "journal.sqlite", statement)
-        # The run that was cut short goes on on the same boot: its rows are read.
+        # The interrupted run continues on the same boot: its rows are read.
         result, running = await boots(host, directory, 3, "on_every_start")
     assert (running, {outcome.kind for outcome in result.outcomes}) == (COUNT, {Kind.INITIALIZED})
 
@@ -373,14 +373,14 @@ async def test_on_the_boot_whose_memory_is_lost_a_guest_is_not_started_on_a_gues
         assert {outcome.kind for outcome in result.outcomes} == {Kind.DEFERRED}
         said = [outcome.problem.message for outcome in result.outcomes if outcome.problem is not None]
         assert len([text for text in said if "bringup retry" in text]) == COUNT
-        # An operator's word is enough.
+        # A retry by an operator is enough.
         async with a_journal(directory, 1) as journal:
             await journal.retry([uuid_of(1)], at=now())
         result, running = await boots(host, directory, 1, "on_host_boot")
         assert running == 1
 
 
-async def test_a_word_of_an_operator_leaves_a_damaged_file_to_the_daemon(directory: Path) -> None:
+async def test_a_request_of_an_operator_leaves_a_damaged_file_to_the_daemon(directory: Path) -> None:
     path = directory / "journal.sqlite"
     path.write_bytes(b"x" * 9000)
     journal = SqliteJournal(path, boot_id="", keep_runs=1, keep_days=1, now=now)
@@ -406,7 +406,7 @@ async def test_a_uuid_that_is_no_text_does_not_fail_those_that_share_its_commit(
 
 
 def looks(history: History) -> Iterator[Callable[[], object]]:
-    """Give all that anybody asks of a journal."""
+    """Yield every query of a journal."""
     yield lambda: history.runs(20)
     yield lambda: history.run("last")
     yield lambda: history.run(uuid_of(5002)[:4])

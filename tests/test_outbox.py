@@ -157,7 +157,7 @@ async def test_it_tells_what_waits_and_how_often_it_was_tried(directory: Path) -
     before = await outbox.pending()
     await outbox.put(a_report())
     await outbox.drain(MemoryTransport(NotAcknowledged("not now")), timeout_s=30)
-    # Another that looks at the same reports: an answer may be a moment old.
+    # Another that reads the same reports: an answer may be a moment old.
     found, seen = await outbox.pending(), await Outbox(directory).pending()
 
     assert (before.count, before.oldest_s, before.retries) == (0, None, 0)

@@ -29,7 +29,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda make: type(make()).__name__)
-async def test_the_daemon_goes_on_and_sends_it_when_the_transport_works_again(
+async def test_the_daemon_continues_and_sends_it_when_the_transport_works_again(
     directory: Path, broken: Callable[[], Exception]
 ) -> None:
     outbox, transport = Outbox(directory), MemoryTransport(broken(), broken())
@@ -48,16 +48,16 @@ async def test_the_daemon_goes_on_and_sends_it_when_the_transport_works_again(
 
 
 class BrokenUntil:
-    """A transport that is broken until it is mended."""
+    """A transport that is broken until it is repaired."""
 
     def __init__(self) -> None:
-        self.mended = False
+        self.repaired = False
         self.tried = anyio.Event()
         self.received: list[str] = []
 
     async def send(self, report: Report) -> None:
         await anyio.lowlevel.checkpoint()
-        if not self.mended:
+        if not self.repaired:
             self.tried.set()
             raise ValueError("broken")
         self.received.append(report["report_id"])
@@ -72,7 +72,7 @@ async def test_while_it_is_broken_the_report_stays_on_disk(directory: Path) -> N
             group.start_soon(lambda: outbox.run_forever(transport, OFTEN))
             await transport.tried.wait()
             kept = (outbox.delivery(a_report()), len(waiting(directory)))
-            transport.mended = True
+            transport.repaired = True
             await until_settled(outbox, a_report())
             group.cancel_scope.cancel()
 

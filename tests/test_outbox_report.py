@@ -143,7 +143,7 @@ def test_a_run_that_was_stopped_has_another_report_each_time() -> None:
     assert len(ids) == 2
 
 
-def test_the_time_is_told_in_utc() -> None:
+def test_the_time_is_in_utc() -> None:
     created_at = datetime(2026, 11, 23, 14, tzinfo=timezone(timedelta(hours=2)))
     assert build_report(a_result(), created_at=created_at)["created_at"] == "2026-11-23T12:00:00.000000Z"
 
@@ -261,7 +261,7 @@ def test_what_has_another_shape_is_no_report(value: Any) -> None:
         "another is named later",
         "a later one is complete",
         "nobody else tells of the deletion",
-        "the deletion is told again",
+        "the deletion is reported again",
         "nobody else tells that it left",
         "it names nothing",
     ],

@@ -60,9 +60,9 @@ def test_a_uuid_in_capitals_is_read_in_lower_case() -> None:
 
 
 def test_states_that_are_not_known_are_kept_as_they_were_written() -> None:
-    strange = MINIMAL | {"vm_state": "hibernated", "task_state": "dreaming", "power_state": 9}
+    unknown = MINIMAL | {"vm_state": "hibernated", "task_state": "dreaming", "power_state": 9}
 
-    found = read_records(own(instances=[strange]), host=None).instances[0]
+    found = read_records(own(instances=[unknown]), host=None).instances[0]
 
     assert (found.vm_state, found.task_state, found.power_state) == (
         UnknownState("hibernated"),

@@ -136,7 +136,7 @@ def test_states_are_read_as_nova_writes_them_and_kept_where_they_are_new() -> No
     assert new.vm_state == UnknownState("hibernated")
 
 
-def test_addresses_of_one_port_are_one_vif_and_floating_ones_are_left_out() -> None:
+def test_addresses_of_one_port_are_one_vif_and_floating_ones_are_ignored() -> None:
     port, other = {"OS-EXT-IPS-MAC:mac_addr": "fa:16:3e:00:00:01"}, {"OS-EXT-IPS-MAC:mac_addr": "fa:16:3e:00:00:02"}
     addresses = {
         "net": [

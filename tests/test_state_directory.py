@@ -32,7 +32,7 @@ def mode(path: Path) -> int:
 
 @contextmanager
 def held_elsewhere(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Let another process hold the lock."""
+    """Run another process that holds the lock."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

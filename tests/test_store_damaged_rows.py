@@ -89,7 +89,7 @@ async def test_a_row_that_cannot_be_right_fails_its_own_instance_and_no_other(di
         with pytest.raises(StoreError, match=f"cannot read instance {BAD}: its row in the store") as raised:
             await store.get_instance(BAD)
         assert not isinstance(raised.value, RecordNotFound)
-        # Spoiled since it was looked at: nothing is started on a guess.
+        # Spoiled since it was read: nothing is started on a guess.
         claimant = Claimant(HOST, "holder")
         await store.take_lease(claimant, for_s=60)
         with pytest.raises(StoreError):
@@ -103,9 +103,9 @@ async def test_what_is_no_canonical_uuid_never_becomes_one_of_ours(directory: Pa
     spoil(path, "UPDATE instances SET uuid = '{}' WHERE uuid = '{}'".format(name.replace("'", "''"), BAD))
     async with open_sqlite(path) as store:
         found = await store.load_instances(HOST)
-    [strange] = [each for each in found if isinstance(each, UnreadableInstance)]
+    [unknown] = [each for each in found if isinstance(each, UnreadableInstance)]
     assert len(found) == 2
-    assert strange.uuid not in {GOOD, BAD}
+    assert unknown.uuid not in {GOOD, BAD}
 
 
 async def test_a_migration_that_cannot_be_read_keeps_its_own_instance_from_being_started(directory: Path) -> None:

@@ -40,7 +40,7 @@ async def store(server: Server) -> AsyncIterator[SqlStore]:
 
 
 async def save_each_in_turn(store: SqlStore, numbers: range, done: list[int]) -> None:
-    """Take each record through two states; a write made twice or lost would be a conflict."""
+    """Save each record in two states in turn; a write made twice or lost would be a conflict."""
     for number in numbers:
         for before, after in ((None, TaskState.POWERING_ON), (TaskState.POWERING_ON, TaskState.REBOOTING)):
             await store.save(

@@ -98,7 +98,7 @@ async def test_a_server_that_is_read_only_for_a_while_costs_no_save(primary: Ser
 
         async def save(number: int) -> None:
             nonlocal done
-            # However slow the server is told: some saves meet it while it is read-only.
+            # However slowly the server is switched: some saves reach it while it is read-only.
             for task_state in chain((TaskState.REBOOTING, None) * 2, not_away_yet(), (TaskState.REBOOTING,)):
                 await set_task_state(store, number, task_state)
                 done += 1
@@ -206,7 +206,7 @@ def test_who_ends_waits_no_more() -> None:
     def read() -> None:
         try:
             database.read(lambda connection: connection.exec_driver_sql("SELECT 1"))
-        except Exception as error:  # noqa: BLE001 - looked at below
+        except Exception as error:  # noqa: BLE001 - checked below
             failed.append(error)
 
     waiting = threading.Thread(target=read)
@@ -230,7 +230,7 @@ def test_what_is_being_asked_when_it_ends_is_cut_off_soon() -> None:
     def read() -> None:
         try:
             database.read(sleeps)
-        except Exception as error:  # noqa: BLE001 - looked at below
+        except Exception as error:  # noqa: BLE001 - checked below
             failed.append(error)
 
     waiting = threading.Thread(target=read)

@@ -1,4 +1,4 @@
-"""Who answers for a PostgreSQL must prove it, and is never told a password in the clear."""
+"""A server that answers for a PostgreSQL must prove it, and never gets a password as plain text."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ CLEARTEXT, MD5, LETS_IN = 3, 5, 0
 
 
 class Impostor:
-    """Answers at the address of a PostgreSQL: has no TLS, asks for a password, and keeps what it is told."""
+    """Answers at the address of a PostgreSQL: has no TLS, requests a password, and keeps what it receives."""
 
     def __init__(self, asks: int) -> None:
         self._asks = asks
@@ -88,7 +88,7 @@ def by_name(server: Server) -> str:
 
 
 @pytest.mark.parametrize("mode", [None, "off", "verify-ca", "verify-full"])
-def test_who_asks_for_a_password_in_the_clear_gets_none(mode: TlsMode | None) -> None:
+def test_a_request_for_a_password_as_plain_text_gets_none(mode: TlsMode | None) -> None:
     with an_impostor(CLEARTEXT) as impostor:
         with pytest.raises(Temporary) as raised:
             open_database(impostor.url, PASSWORD, 0, tls=Tls(mode=mode))
@@ -119,10 +119,10 @@ def test_a_server_that_proves_its_name_is_spoken_to(server: Server, ca: Ca) -> N
 
 
 def test_a_certificate_of_another_authority_name_or_time_is_refused(server: Server, ca: Ca, tmp_path: Path) -> None:
-    stranger = Ca(tmp_path, name="stranger")
+    unknown_ca = Ca(tmp_path, name="unknown")
     url = by_name(server)
     with pytest.raises(Temporary) as raised:
-        open_database(url, PASSWORD, 0, tls=Tls(ca_file=stranger.file))
+        open_database(url, PASSWORD, 0, tls=Tls(ca_file=unknown_ca.file))
     assert "certificate verify failed" in chain_of(raised.value)
     with pytest.raises(Temporary) as raised:
         open_database(url.replace("localhost", "127.0.0.1"), PASSWORD, 0, tls=Tls(ca_file=ca.file))
@@ -229,7 +229,7 @@ def test_a_file_that_cannot_be_read_is_named(key: str) -> None:
         open_the_set_one(settings)
 
 
-def test_a_key_without_a_certificate_and_tls_switched_off_are_told() -> None:
+def test_a_key_without_a_certificate_and_tls_switched_off_are_reported() -> None:
     url = "store.url=postgresql://b@db.example/b"
     [problem] = problems(None, overrides=[url, "store.key_file=/k"])
     assert "store.cert_file is missing" in problem

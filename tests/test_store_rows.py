@@ -1,4 +1,4 @@
-"""A JSON array that is parsed when it is looked at."""
+"""A JSON array that is parsed at each access."""
 
 import pytest
 

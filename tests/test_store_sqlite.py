@@ -125,9 +125,9 @@ async def test_a_damaged_state_is_loaded_as_that_instance_s_unknown_state(path: 
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("UPDATE instances SET vm_state = 'hibernated' WHERE uuid = ?", [uuid_of(1)])
 
-        strange, usual = await store.load_instances(HOST)
+        unknown, usual = await store.load_instances(HOST)
 
-    assert (strange.vm_state.value, usual) == ("hibernated", instance(2))
+    assert (unknown.vm_state.value, usual) == ("hibernated", instance(2))
 
 
 def as_it_is(path: Path) -> tuple[int, bytes] | None:
@@ -245,7 +245,7 @@ async def test_a_store_with_a_damaged_name_of_a_table_is_refused(path: Path) -> 
 
 @contextmanager
 def as_another_user() -> Iterator[None]:
-    """Go on without root's rights, if it is root who tests: root may open anything."""
+    """Drop root's rights, if the tests run as root: root may open anything."""
     if os.geteuid() != 0:
         yield
         return
@@ -377,7 +377,7 @@ async def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
     async with open_sqlite(path) as store:
         saved = {one.uuid: int(one.system_metadata["saved"]) for one in await store.load_instances(HOST)}
     assert status == -signal.SIGKILL
-    # One that was under way may be there, though nobody was told.
+    # One that was in progress may be there without an acknowledgement.
     assert {saved[uuid] - number for uuid, number in acknowledged.items()} <= {0, 1}
     assert len(acknowledged) == 8
 

@@ -85,7 +85,7 @@ def read_identity(directory: Path) -> Identity | None:
     try:
         return _parsed(document)
     except (KeyError, TypeError, ValueError) as error:
-        raise SettingsError([f"host.state_directory: {path} is no {FORMAT}; {_AGAIN}"]) from error
+        raise SettingsError([f"host.state_directory: {path} is not a {FORMAT}; {_AGAIN}"]) from error
 
 
 _AGAIN = f"if the directory is this host's, remove the file and run {ACCEPT}"
@@ -150,7 +150,7 @@ def require_same(known: Identity, now: CurrentIdentity) -> None:
     """
     changed = differences(known, now)
     if changed:
-        changed[-1] += f"; set it right, or, if the change is meant, run {ACCEPT}"
+        changed[-1] += f"; correct it, or, if the change is intended, run {ACCEPT}"
         raise SettingsError(changed)
 
 

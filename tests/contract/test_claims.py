@@ -46,7 +46,7 @@ async def test_a_claim_gives_the_record_as_it_is(store: ImportingStore) -> None:
     assert given == instance(1)
 
 
-async def test_a_claim_is_of_one_at_a_time_and_free_when_it_is_let_go(store: ImportingStore) -> None:
+async def test_a_claim_is_of_one_at_a_time_and_free_when_it_is_released(store: ImportingStore) -> None:
     await store.import_records(records(instance(1)))
     await claim(store)
     await store.import_records(records(instance(1, host="compute-2")))
@@ -119,7 +119,7 @@ async def test_a_migration_that_comes_here_forbids_nothing(store: ImportingStore
     await claim(store)
 
 
-async def test_a_migration_that_begins_meanwhile_is_told_at_the_end(store: ImportingStore) -> None:
+async def test_a_migration_that_begins_meanwhile_is_reported_at_the_end(store: ImportingStore) -> None:
     await store.import_records(records(instance(1)))
     await claim(store)
     await store.import_records(records(instance(1), migrations=(migration(1, status="accepted"),)))
@@ -211,7 +211,7 @@ async def test_without_the_lease_nothing_is_claimed(store: ImportingStore) -> No
 
 
 async def test_no_schedule_of_two_hosts_and_a_move_lets_both_hold_the_claim(store: ImportingStore) -> None:
-    """Every interleaving of: A claims and lets go; B claims and lets go; the instance moves from A to B."""
+    """Every interleaving of: A claims and releases; B claims and releases; the instance moves from A to B."""
     steps = {"A": ("begin", "end"), "B": ("begin", "end"), "move": ("move",)}
     order = [who for who, names in steps.items() for _ in names]
     for number, schedule in enumerate(sorted(set(itertools.permutations(order))), start=1):
@@ -235,7 +235,7 @@ async def test_no_schedule_of_two_hosts_and_a_move_lets_both_hold_the_claim(stor
                 try:
                     await store.end_start(uuid_of(number), claimant, reverting=False)
                 except StateConflict:
-                    # It was told to stop its guest again: only A can be, and the instance has moved.
+                    # It must stop its guest again: only A can be, and the instance has moved.
                     assert who == "A"
                     assert "move" in schedule[: sum(at.values())]
             assert len(holding) <= 1, schedule

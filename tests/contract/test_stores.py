@@ -176,12 +176,12 @@ async def test_a_save_is_made_only_in_an_expected_state(store: ImportingStore, s
 
 
 async def test_states_that_are_not_known_can_be_expected(store: ImportingStore) -> None:
-    strange, busy = UnknownState("hibernated"), UnknownState("dreaming")
-    await store.import_records(records(instance(1, vm_state=strange, task_state=busy)))
+    unknown, busy = UnknownState("hibernated"), UnknownState("dreaming")
+    await store.import_records(records(instance(1, vm_state=unknown, task_state=busy)))
 
     with pytest.raises(StateConflict, match="vm_state hibernated and task_state dreaming"):
         await store.save(uuid_of(1), {}, expected=expected(UnknownState("other"), task_states=(busy,)))
-    await store.save(uuid_of(1), {"vm_state": VmState.ERROR}, expected=expected(strange, task_states=(busy,)))
+    await store.save(uuid_of(1), {"vm_state": VmState.ERROR}, expected=expected(unknown, task_states=(busy,)))
 
     assert await store.load_instances(HOST) == [instance(1, vm_state=VmState.ERROR, task_state=busy)]
 

@@ -1,7 +1,7 @@
 """A process that saves records and says which saves were acknowledged: to be killed, or to run out of disk.
 
 Usage: ``store_child.py MODE STORE``.  ``saves`` saves forever, eight at once; ``full`` runs into a limit on the size of
-its files, says what it met, and goes on when the limit is lifted.
+its files, logs what it met, and continues when the limit is lifted.
 """
 
 import resource

@@ -147,7 +147,7 @@ def take_lease(connection: Connection, claimant: Claimant, *, for_s: float, now:
         if holder != claimant.holder and until > now:
             return LeaseHeld(
                 f"another daemon works for host {claimant.host} with the same records (node {holder}); its lease ends "
-                f"in {until - now:.0f} s unless it renews it; stop it, or set host.name right"
+                f"in {until - now:.0f} s unless it renews it; stop it, or correct host.name"
             )
     _drop(connection, claimant.host)
     connection.execute(insert(_LEASES), {"host": claimant.host, "holder": claimant.holder, "until": now + for_s})

@@ -170,7 +170,7 @@ def _read(
 
     number = row.power_state
     if number is not None and (not isinstance(number, int) or not -_INT32 <= number < _INT32):
-        raise TypeError("its power_state is no number of Nova's")
+        raise TypeError("its power_state is not a number of Nova's")
     # Anything that is not false would delete the instance when its guest shuts down.
     if not isinstance(row.shutdown_terminate, int) or row.shutdown_terminate not in {0, 1}:
         raise TypeError("its shutdown_terminate is neither true nor false")
@@ -199,7 +199,7 @@ def flavor_of(text: str) -> Mapping[str, Any]:
     """Parse a flavor.  Raises ``ValueError`` or ``RecursionError``."""
     found = not_too_deep(_json(text, "flavor"))
     if not isinstance(found, dict):
-        raise TypeError("its flavor is no object")
+        raise TypeError("its flavor is not an object")
     return found
 
 
@@ -238,7 +238,7 @@ def _unreadable(row: Any, error: Exception) -> UnreadableInstance:
 
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"its {name} is no text")
+        raise TypeError(f"its {name} is not text")
     if not value.isascii():
         # Half of a surrogate pair, or bytes that were not UTF-8, would fail every later write of it.
         _encodable(value, name)

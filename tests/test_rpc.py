@@ -151,20 +151,25 @@ async def test_a_call_that_nobody_waits_for_any_more_is_worked_on_by_nobody_and_
         # A service that starts now takes what is in its queue.
         waiting = {name: await queue.get(fail=False) for name, queue in (("c", conductor), ("s", scheduler))}
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_refused_after, rpc, 5.0)
-            sent = await _next_of(conductor)
-            tasks.cancel_scope.cancel()
+        expirations = []
+        # By the deadline of the call, and by that of whoever waits for it.
+        for own_s, callers_s in ((5.0, None), (None, 5.0)):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_refused_after, rpc, own_s, callers_s)
+                expirations.append((await _next_of(conductor)).expiration)
+                tasks.cancel_scope.cancel()
 
     assert waiting["c"] is None
     assert waiting["s"] is not None
     assert waiting["s"].expiration is None
-    assert isinstance(sent.expiration, int | float)
-    assert 4 < sent.expiration <= 5
+    for expiration in expirations:
+        assert isinstance(expiration, int | float)
+        assert 4 < expiration <= 5
 
 
-async def _refused_after(rpc: Rpc, deadline_s: float) -> None:
-    await rpc.call("object_action", {}, repeatable=True, deadline_s=deadline_s)
+async def _refused_after(rpc: Rpc, own_s: float | None, callers_s: float | None) -> None:
+    with anyio.move_on_after(callers_s):
+        await rpc.call("object_action", {}, repeatable=True, deadline_s=own_s)
 
 
 async def _next_of(queue: aio_pika.abc.AbstractQueue) -> aio_pika.abc.AbstractIncomingMessage:

@@ -54,7 +54,7 @@ def filters(count: int, how: str) -> dict[str, Any]:
 
     async def measured() -> dict[str, Any]:
         network = make_host_network(plugs=False, filters=True)
-        await network.look([])
+        await network.check([])
         eight = anyio.CapacityLimiter(8)
 
         async def ensure(one: Instance) -> None:

@@ -26,7 +26,7 @@ def open_at_once(path: Path) -> int:
 
 
 @contextmanager
-def open_given(path: Path, *, wait_s: float = PIPE_S) -> Iterator[BinaryIO]:
+def open_input(path: Path, *, wait_s: float = PIPE_S) -> Iterator[BinaryIO]:
     """Open for reading what an operator names: a file, or a pipe that a program writes to.
 
     :raises OSError: it cannot be opened, or no program writes to the pipe (``ETIMEDOUT``).
@@ -45,7 +45,7 @@ def open_given(path: Path, *, wait_s: float = PIPE_S) -> Iterator[BinaryIO]:
         yield stream
 
 
-def not_given(path: Path) -> str | None:
+def unreadable_reason(path: Path) -> str | None:
     """Return why a library could not read to the end what an operator names; None: it can.
 
     A file, a directory, a missing file and an unreadable one are left to the library.
@@ -61,13 +61,13 @@ def not_given(path: Path) -> str | None:
     if not stat.S_ISFIFO(found.st_mode):
         return "it is no file"
     try:
-        with open_given(path):
+        with open_input(path):
             return None
     except OSError as error:
         return error.strerror
 
 
-def no_database_file(path: Path) -> str | None:
+def database_file_problem(path: Path) -> str | None:
     """Return why an SQLite database, or a file that SQLite keeps beside it, is no regular file; None: all are.
 
     SQLite waits at a FIFO until another program opens it, writes to a device, and fails at anything else.

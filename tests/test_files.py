@@ -25,7 +25,7 @@ from bringup.daemon.storage.record_files.reading import read_records
 from bringup.daemon.storage.state_directory import LOCK, hold_lock
 from bringup.daemon.storage.store.database_url import parse_database_url
 from bringup.daemon.storage.store.postgresql import Tls, connect_args
-from bringup.drivers.files import LARGEST, open_given, read_file
+from bringup.drivers.files import LARGEST, open_input, read_file
 from bringup.drivers.simulated.scenario_file import ScenarioError, read_scenario
 
 
@@ -76,12 +76,12 @@ def test_a_nova_conf_that_the_disk_does_not_give_is_told() -> None:
 def test_a_pipe_that_is_named_in_the_place_of_a_file_is_read_where_somebody_writes_to_it(tmp_path: Path) -> None:
     there, (ours, theirs) = tmp_path / "there", os.pipe()
     os.mkfifo(there)
-    with pytest.raises(OSError, match="nobody writes to it"), open_given(there, wait_s=0):
+    with pytest.raises(OSError, match="nobody writes to it"), open_input(there, wait_s=0):
         pass
     os.write(theirs, b"whole")
     os.close(theirs)
     # As a shell's <(command).
-    with open_given(Path(f"/dev/fd/{ours}"), wait_s=0) as stream:
+    with open_input(Path(f"/dev/fd/{ours}"), wait_s=0) as stream:
         assert stream.read() == b"whole"
     os.close(ours)
 

@@ -33,8 +33,8 @@ WRONG = [
     "\ud800",
 ]
 MAY_LOOK_ANYWHERE: dict[str, Callable[[Disks, str], Any]] = {
-    "of": lambda disks, uuid: disks.of(uuid),
-    "before_resize": lambda disks, uuid: disks.before_resize(uuid),
+    "of": lambda disks, uuid: disks.folder_of(uuid),
+    "before_resize": lambda disks, uuid: disks.folder_before_resize(uuid),
     "delete": lambda disks, uuid: disks.delete(uuid),
     "keep": lambda disks, uuid: disks.keep(uuid),
     "delete_kept": lambda disks, uuid: disks.delete_kept(uuid, [str(disks.instances_path / KEPT / f"{uuid}.1")]),

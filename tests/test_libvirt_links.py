@@ -151,4 +151,4 @@ def test_only_what_is_of_this_instance_or_of_a_snapshot_is_cleaned_up(
     disks: Disks, victim: Path, path: str, *, expected: bool
 ) -> None:
     (disks.instances_path / "link").symlink_to(victim)
-    assert disks.is_of(UUID, disks.instances_path / path) is expected
+    assert disks.contains_file_of(UUID, disks.instances_path / path) is expected

@@ -138,7 +138,7 @@ def make_shallow(folder: Path) -> None:
 
 def test_folders_too_many_in_each_other_are_a_sentence(tmp_path: Path) -> None:
     disks, _ = a_host(tmp_path, "_base", "a file")
-    folder = os.open(disks.of(UUID), os.O_RDONLY)
+    folder = os.open(disks.folder_of(UUID), os.O_RDONLY)
     for _ in range(sys.getrecursionlimit() + 50):
         os.mkdir("d", dir_fd=folder)
         inner = os.open("d", os.O_RDONLY, dir_fd=folder)

@@ -316,5 +316,5 @@ def test_a_bridge_without_a_name_is_none() -> None:
 )
 def test_what_is_plugged_before_a_start_is_known_before_it_is_plugged(vif: dict[str, Any], made: set[str]) -> None:
     network = make_host_network()
-    assert network.makes(GuestOf([vif])) == made
-    assert make_host_network(plugs=False).makes(GuestOf([vif])) == frozenset()
+    assert network.created_names(GuestOf([vif])) == made
+    assert make_host_network(plugs=False).created_names(GuestOf([vif])) == frozenset()

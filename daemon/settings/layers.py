@@ -10,7 +10,7 @@ from typing import Any
 from bringup.daemon.settings.keys import is_text
 from bringup.daemon.settings.model import SECTIONS
 from bringup.daemon.settings.problems import unknown_variable, wrong_override, wrong_section
-from bringup.drivers.files import open_given
+from bringup.drivers.files import open_input
 
 PREFIX = "BRINGUP_"
 CONFIG = "BRINGUP_CONFIG"
@@ -98,7 +98,7 @@ def _read_file(path: Path, layers: Layers) -> None:
 
 def _parse(path: Path) -> dict[str, Any]:
     """Read TOML.  Raises ``OSError``, or ``ValueError`` whose text goes on after the name of the file."""
-    with open_given(path) as stream:
+    with open_input(path) as stream:
         content = stream.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
         raise ValueError(f" is larger than {LARGEST_FILE} bytes: this is no settings file")

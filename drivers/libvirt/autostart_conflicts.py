@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import structlog
+
+from bringup.drivers.errors import AutostartConflict
 from bringup.drivers.libvirt.binding import Connection, Domain
 from bringup.drivers.libvirt_options import Autostart
 
+log = structlog.get_logger()
+
+REMEDY: Final = 'disable that, or set libvirt.autostart to "take_over" (libvirt\'s autostart only) or "warn"'
 # libvirt's default (libvirtd.conf, virtqemud.conf).
 MAX_WORKERS: Final = 20
 _MAX_WORKERS = re.compile(r"^\s*max_workers\s*=\s*(\d+)\s*(?:#.*)?$", re.MULTILINE)
@@ -57,6 +63,22 @@ class AutostartConflicts:
     def foreign(self) -> list[str]:
         """Conflicts that only an operator can resolve."""
         return [sentence for sentence in (self.libvirt_guests, self.auto_restore) if sentence]
+
+    def resolve(self, policy: Autostart, host: str) -> bool:
+        """Return whether libvirt's autostart is to be disabled.
+
+        :raises AutostartConflict: a run on ``host`` is refused.
+        """
+        if refused := self.refused(policy):
+            raise AutostartConflict(
+                f"{'; '.join(refused)}: on {host} two programs would start the same guests; {REMEDY}"
+            )
+        return policy == "take_over" and self.autostart is not None
+
+    def warn(self) -> None:
+        """Log each conflict."""
+        for conflict in self.sentences:
+            log.warning("libvirt.autostart_conflict", error=conflict)
 
     def refused(self, policy: Autostart) -> list[str]:
         """Return the conflicts for which ``libvirt.autostart`` refuses a run."""

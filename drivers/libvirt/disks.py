@@ -33,15 +33,15 @@ class Disks:
 
     instances_path: Path
 
-    def of(self, uuid: str) -> Path:
+    def folder_of(self, uuid: str) -> Path:
         """Return the path of the folder of an instance, which need not exist.
 
         :raises DriverError: it is no canonical UUID: the path could lead anywhere.
         """
         return self._named(uuid)
 
-    def before_resize(self, uuid: str) -> Path:
-        """Return the path of the folder that a resize keeps, which need not exist.  Raises as :meth:`of` does."""
+    def folder_before_resize(self, uuid: str) -> Path:
+        """Return the path of the folder that a resize keeps, which need not exist; raises as :meth:`folder_of`."""
         return self._named(uuid, "_resize")
 
     def _named(self, uuid: str, end: str = "") -> Path:
@@ -50,7 +50,7 @@ class Disks:
     def delete(self, uuid: str) -> None:
         """Delete the folders of an instance; each is first renamed to ``_del`` as by Nova, so none is used half."""
         doomed = self._named(uuid, "_del")
-        for folder in (doomed, self.of(uuid), self.before_resize(uuid)):
+        for folder in (doomed, self.folder_of(uuid), self.folder_before_resize(uuid)):
             if folder != doomed and folder.is_dir():
                 _remove(doomed)
                 folder.rename(doomed)
@@ -60,11 +60,11 @@ class Disks:
         """Move the folder of an instance aside; return the paths of all that was moved aside, now or before."""
         kept = self.instances_path / KEPT
         there = self._kept(uuid)
-        if self.of(uuid).is_dir():
+        if self.folder_of(uuid).is_dir():
             kept.mkdir(mode=0o700, exist_ok=True)
             self._refuse_link(kept)
             number = 1 + max((int(path.name.removeprefix(f"{uuid}.")) for path in there), default=0)
-            there = (*there, self.of(uuid).rename(kept / f"{uuid}.{number}"))
+            there = (*there, self.folder_of(uuid).rename(kept / f"{uuid}.{number}"))
         return tuple(str(path) for path in there)
 
     def delete_kept(self, uuid: str, where: Sequence[str]) -> None:
@@ -88,17 +88,17 @@ class Disks:
 
         What the resize created meanwhile is deleted, as in Nova.
         """
-        before = self.before_resize(uuid)
+        before = self.folder_before_resize(uuid)
         if not before.is_dir():
             return False
-        if self.of(uuid).is_dir():
+        if self.folder_of(uuid).is_dir():
             doomed = self._named(uuid, "_del")
             _remove(doomed)
-            self.of(uuid).rename(doomed)
-            before.rename(self.of(uuid))
+            self.folder_of(uuid).rename(doomed)
+            before.rename(self.folder_of(uuid))
             _remove(doomed)
         else:
-            before.rename(self.of(uuid))
+            before.rename(self.folder_of(uuid))
         return True
 
     def definition(self, uuid: str) -> str | None:
@@ -106,7 +106,7 @@ class Disks:
 
         :raises DriverError: it is no plain file of a reasonable size.
         """
-        path = self.of(uuid) / DEFINITION
+        path = self.folder_of(uuid) / DEFINITION
         try:
             with self._opened(uuid) as folder:
                 # An open would wait for the writer of a FIFO.
@@ -135,19 +135,19 @@ class Disks:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise DriverError(f"did not mark {self.of(uuid)}: {_reason(error)}") from None
-        return SharedStorageProbe(uuid, str(self.of(uuid) / name))
+            raise DriverError(f"did not mark {self.folder_of(uuid)}: {_reason(error)}") from None
+        return SharedStorageProbe(uuid, str(self.folder_of(uuid) / name))
 
     def unmark(self, probe: SharedStorageProbe) -> None:
         """Delete a mark; may be repeated."""
         Path(probe.path).unlink(missing_ok=True)
 
     def remove_copy(self, uuid: str, path: Path) -> None:
-        """Delete what a snapshot was writing, if :meth:`is_of` allows it; may be repeated."""
-        if self.is_of(uuid, path):
+        """Delete what a snapshot was writing, if :meth:`contains_file_of` allows it; may be repeated."""
+        if self.contains_file_of(uuid, path):
             path.unlink(missing_ok=True)
 
-    def is_of(self, uuid: str, path: Path) -> bool:
+    def contains_file_of(self, uuid: str, path: Path) -> bool:
         """Check whether a file is in the folder of an instance, or where Nova creates snapshots, links resolved."""
         try:
             root, found = self.instances_path.resolve(), path.resolve()
@@ -159,7 +159,7 @@ class Disks:
     def _opened(self, uuid: str) -> Iterator[int]:
         """Open the folder of an instance, which must not be a link."""
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _closing(os.open(self.of(uuid), flags)) as folder:
+        with _closing(os.open(self.folder_of(uuid), flags)) as folder:
             yield folder
 
     def _refuse_link(self, path: Path) -> None:

@@ -7,13 +7,12 @@ It starts what is defined and defines nothing: a guest that libvirt does not hav
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import anyio
 import structlog
 
 from bringup.drivers.base import (
-    AutostartConflict,
     AvailableResource,
     DriverError,
     EventListener,
@@ -54,8 +53,6 @@ from bringup.drivers.network.rules.vif_types import needs_taps
 log = structlog.get_logger()
 
 T = TypeVar("T")
-
-REMEDY: Final = 'disable that, or set libvirt.autostart to "take_over" (libvirt\'s autostart only) or "warn"'
 
 
 class _Opened(NamedTuple):
@@ -111,7 +108,14 @@ class LibvirtDriver:
             watch.listen(listener)
         await hypervisor.retry("connect to libvirt", lambda: hypervisor.query("read what the host has", _ping))
         self._opened = _Opened(hypervisor, Power(hypervisor), watch)
-        await self._resolve_autostart_conflicts(host)
+        conflicts = await self.autostart_conflicts()
+        if self._options.may_change and conflicts.resolve(self._options.autostart, host):
+            await hypervisor.change(
+                "disable libvirt's autostart", lambda connection: disable_autostart(connection, libvirt)
+            )
+            log.warning("libvirt.autostart_disabled", was=conflicts.autostart)
+        else:
+            conflicts.warn()
         await hypervisor.retry(
             "watch the guests", lambda: hypervisor.query("watch the guests", lambda _connection: watch.open())
         )
@@ -182,7 +186,7 @@ class LibvirtDriver:
 
     async def needs(self, guest: Guest) -> Sequence[Need]:
         """Return what a start of the guest relies on, from libvirt, the record and this host; nothing is changed."""
-        made = frozenset[str]() if self._network is None else self._network.makes(guest)
+        made = frozenset[str]() if self._network is None else self._network.created_names(guest)
         check = partial(self._needs_check.needs, self._host, guest, made)
         found = await self._host.retry(f"read what {guest.uuid} needs", check)
         return await self._disks.with_kept_by_resize(guest.uuid, found)
@@ -197,7 +201,7 @@ class LibvirtDriver:
             needs.append(await self._ask(f"query {name}", query))
         needs += await self._disks.folder_needs(definitions)
         if self._network is not None:
-            needs += await self._network.look(guests)
+            needs += await self._network.check(guests)
         return needs
 
     async def get_available_resource(self) -> AvailableResource:
@@ -348,27 +352,6 @@ class LibvirtDriver:
         folder = str(self._options.instances_path)
         return await self._ask("read the definitions of guests", partial(definitions_of, wanted=wanted, folder=folder))
 
-    async def _resolve_autostart_conflicts(self, host: str) -> None:
-        """Refuse, warn of, or disable what else starts guests here.
-
-        :raises AutostartConflict: it is refused, or cannot be disabled from here.
-        """
-        conflicts = await self.autostart_conflicts()
-        if self._options.may_change:
-            if refused := conflicts.refused(self._options.autostart):
-                raise AutostartConflict(
-                    f"{'; '.join(refused)}: on {host} two programs would start the same guests; {REMEDY}"
-                )
-            if self._options.autostart == "take_over" and conflicts.autostart:
-                libvirt = self._host.libvirt
-                await self._host.change(
-                    "disable libvirt's autostart", lambda connection: disable_autostart(connection, libvirt)
-                )
-                log.warning("libvirt.autostart_disabled", was=conflicts.autostart)
-                return
-        for conflict in conflicts.sentences:
-            log.warning("libvirt.autostart_conflict", error=conflict)
-
     async def _make_network_ready(self, guest: Guest) -> None:
         """Make the NICs of a guest ready and apply its rules, before it is started: none runs without them."""
         if self._network is not None:
@@ -379,7 +362,7 @@ class LibvirtDriver:
 
         :raises NeedNotMet: it cannot: Open vSwitch or nft is unavailable.
         """
-        needs = () if self._network is None else await self._network.look([guest])
+        needs = () if self._network is None else await self._network.check([guest])
         unmet = [need for need in needs if need.state is not NeedState.MET]
         if unmet:
             reasons = "; ".join(f"{need.name}: {need.why}" for need in unmet)

@@ -229,20 +229,21 @@ class LocalDisks:
         await self.require_visible(what, uuid)
         if await self._run(what, partial(self._disks.restore_before_resize, uuid)):
             return
-        there = await self._run(what, self._disks.of(uuid).is_dir)
+        there = await self._run(what, self._disks.folder_of(uuid).is_dir)
         if not there and any(one.local for one in await self._definitions(frozenset({uuid}))):
-            before = self._disks.before_resize(uuid)
-            why = f"neither it nor {self._disks.of(uuid)} is there; the disks may be on the other host of the resize"
+            before = self._disks.folder_before_resize(uuid)
+            own = self._disks.folder_of(uuid)
+            why = f"neither it nor {own} is there; the disks may be on the other host of the resize"
             need = Need(kind=NeedKind.DISK, name=str(before), state=NeedState.ABSENT, met_by=MetBy.PERSON, why=why)
             raise NeedNotMet(f"cannot {what}: {before}: {why}", [need])
 
     async def with_kept_by_resize(self, uuid: str, needs: Sequence[Need]) -> Sequence[Need]:
         """Return the needs; files that a resize keeps by another name are met by rolling it back (``MetBy.REVERT``)."""
-        own = f"{self._disks.of(uuid)}/"
+        own = f"{self._disks.folder_of(uuid)}/"
         lacking = {need: _file_of(need, own) for need in needs if need.state is NeedState.ABSENT}
         if not any(lacking.values()):
             return needs
-        before = self._disks.before_resize(uuid)
+        before = self._disks.folder_before_resize(uuid)
 
         def found() -> set[Need]:
             return {need for need, name in lacking.items() if name and (before / name).is_file()}

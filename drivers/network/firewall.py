@@ -68,7 +68,7 @@ class RuleChanges:
         if self._socket is not None:
             self._socket.close()
 
-    async def one(self) -> None:
+    async def wait_for_change(self) -> None:
         """Wait for a change of a table for bridges; for ever without a subscription."""
         if self._socket is None:
             await anyio.sleep_forever()
@@ -166,7 +166,7 @@ class Nftables:
                 self._history = RulesetHistory(found=await self._nft.run(AS_TEXT), had=self._devices)
             self._is_open = True
 
-    async def look(self) -> Need:
+    async def check(self) -> Need:
         """Return whether nft can be used, as a need; nothing is changed."""
         try:
             await self.open()
@@ -252,7 +252,7 @@ class Nftables:
                         notify(FilterChange(what=what, restored=False))
                     problem = str(error)
                 with anyio.move_on_after(CHECK_EVERY_S):
-                    await changes.one()
+                    await changes.wait_for_change()
                 # Changes that follow at once are part of the same one.
                 await anyio.sleep(pause_s)
 

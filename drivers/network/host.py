@@ -29,7 +29,7 @@ class HostNetwork:
         self._plugging = plugging
         self._firewall = firewall
 
-    async def look(self, guests: Sequence[Guest]) -> Sequence[Need]:
+    async def check(self, guests: Sequence[Guest]) -> Sequence[Need]:
         """Return what guests together need of the host and its services, met or not; nothing is changed.
 
         What none of these guests needs is not checked.
@@ -37,14 +37,14 @@ class HostNetwork:
         needs = []
         plugging = self._plugging
         if plugging is not None and any(plugging.needs_open_vswitch(guest) for guest in guests):
-            needs.append(await plugging.look())
+            needs.append(await plugging.check())
         if self._firewall is not None:
-            needs.append(await self._firewall.look())
+            needs.append(await self._firewall.check())
         return needs
 
-    def makes(self, guest: Guest) -> frozenset[str]:
+    def created_names(self, guest: Guest) -> frozenset[str]:
         """Return the names of what :meth:`make_ready` creates for a guest if it is missing: bridges, taps, sockets."""
-        return frozenset() if self._plugging is None else self._plugging.makes(guest)
+        return frozenset() if self._plugging is None else self._plugging.created_names(guest)
 
     async def plug_vifs(self, guest: Guest, *, several_queues: frozenset[str] | None = None) -> None:
         """Make the NICs of a guest ready, as far as libvirt does not when it starts the guest.

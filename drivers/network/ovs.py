@@ -176,7 +176,7 @@ class OpenVSwitch:
         )
         self._gathering = Gathering[OvsPort, None](self._make_ready, failure=DriverError, repeatable=True, most=MOST)
 
-    async def look(self) -> Need:
+    async def check(self) -> Need:
         """Return whether database and switch answer, as a need; nothing is changed."""
         try:
             await self._bridges()

@@ -97,11 +97,11 @@ class Plugging:
         """Check whether one of the NICs of a guest is in Open vSwitch."""
         return any(isinstance(vif, Vif) and self._needs_of(guest, vif).ovs is not None for vif in vifs_of(guest))
 
-    async def look(self) -> Need:
+    async def check(self) -> Need:
         """Return whether Open vSwitch is available, as a need."""
-        return await self._open_vswitch.look()
+        return await self._open_vswitch.check()
 
-    def makes(self, guest: Guest) -> frozenset[str]:
+    def created_names(self, guest: Guest) -> frozenset[str]:
         """Return the names of what :meth:`plug` creates if it is missing."""
         found: set[str] = set()
         for vif in vifs_of(guest):

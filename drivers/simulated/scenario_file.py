@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from bringup.drivers.files import open_given
+from bringup.drivers.files import open_input
 from bringup.drivers.simulated.scenario import Fault, Scenario, SimulatedCapacity, SimulatedGuest, SimulatedNeed
 from bringup.drivers.simulated.transitions import ACTIVE
 from bringup.drivers.simulated.verbs import HOST_VERBS, NEED_NO_GUEST
@@ -78,7 +78,7 @@ def adapter_of(kind: type[_T]) -> TypeAdapter[_T]:
 
 def _read_json(path: Path, limit_bytes: int) -> dict[str, Any]:
     try:
-        with open_given(path) as file:
+        with open_input(path) as file:
             raw = file.read(limit_bytes + 1)
     except OSError as error:
         raise ScenarioError(path, [f"cannot be read: {error.strerror}"]) from error

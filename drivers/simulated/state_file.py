@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from pydantic import ValidationError
 
-from bringup.drivers.files import no_database_file
+from bringup.drivers.files import database_file_problem
 from bringup.drivers.simulated.calls import Calls
 from bringup.drivers.simulated.faults import Faults
 from bringup.drivers.simulated.hypervisor import SimulatedHypervisor
@@ -106,7 +106,7 @@ class StateFile:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        if found := no_database_file(self._path):
+        if found := database_file_problem(self._path):
             raise ScenarioError(self._path, [f"cannot be used as the state of a simulated host: {found}"])
         try:
             with closing(sqlite3.connect(self._path)) as database, database:

@@ -271,15 +271,15 @@ async def test_a_look_tells_of_the_switch_only_where_a_guest_needs_it(switch: Sw
     in_ovs, elsewhere = GuestOf([an_ovs_vif(1)]), GuestOf([a_vif(2)])
     async with a_network(filters=False, ovsdb=switch.database) as network:
         before = switch.vsctl("show"), switch.vsctl("get", "Open_vSwitch", ".", "next_cfg")
-        assert await network.look([elsewhere]) == []
-        (met,) = await network.look([elsewhere, in_ovs])
+        assert await network.check([elsewhere]) == []
+        (met,) = await network.check([elsewhere, in_ovs])
         assert (met.name, met.state) == ("Open vSwitch", NeedState.MET)
         assert (switch.vsctl("show"), switch.vsctl("get", "Open_vSwitch", ".", "next_cfg")) == before
         switch.stop_switch()
-        assert [need.why for need in await network.look([in_ovs])] == [DOES_NOT_RUN]
-        assert await network.look([elsewhere]) == []
+        assert [need.why for need in await network.check([in_ovs])] == [DOES_NOT_RUN]
+        assert await network.check([elsewhere]) == []
         switch.start()
-        assert [need.state for need in await network.look([in_ovs])] == [NeedState.MET]
+        assert [need.state for need in await network.check([in_ovs])] == [NeedState.MET]
 
 
 LOOK = """
@@ -287,7 +287,7 @@ import anyio
 from support.network import GuestOf, a_network, an_ovs_vif
 async def main():
     async with a_network(filters=False, ovsdb="{database}") as network:
-        for need in await network.look([GuestOf([an_ovs_vif(1)])]):
+        for need in await network.check([GuestOf([an_ovs_vif(1)])]):
             print(need.met_by.value, need.why)
 anyio.run(main)
 """

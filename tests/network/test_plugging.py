@@ -224,5 +224,5 @@ async def test_a_record_that_cannot_be_right_is_an_error_that_names_its_nic() ->
             await network.ensure_filtering_rules_for_instance(GuestOf([a_vif(1, address=None)]))
     assert str(raised.value) == (
         f"cannot filter the packets of instance {uuid_of(1)}: VIF {port_of(1)} (device {device_of(1)}): "
-        "it has no address, so nothing is known that it may send from"
+        "it has no address, so it is unknown what it may send from"
     )

@@ -136,5 +136,5 @@ def our_table() -> str:
 async def a_network(*, filters: bool = True, **options: Any) -> AsyncIterator[HostNetwork]:
     """Give the network of this host, which has read what is there."""
     network = make_host_network(filters=filters, **options)
-    await network.look([])
+    await network.check([])
     yield network

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.credentials.keystone_identity import KEYS
-from bringup.drivers.files import not_given
+from bringup.drivers.files import unreadable_reason
 
 MISSING = (
     "keystone.cloud, OS_CLOUD and OS_*: they are read with the extra bringup[clouds]: in the checkout, "
@@ -120,7 +120,7 @@ def _config_of(cloud: str | None, region: str | None) -> Any:
         raise SettingsError([MISSING]) from error
     chosen: dict[str, Any] = {} if region is None else {"region_name": region}
     for name in FILES:
-        if name in os.environ and (problem := not_given(Path(os.environ[name]))):
+        if name in os.environ and (problem := unreadable_reason(Path(os.environ[name]))):
             raise SettingsError([f"{name}: {os.environ[name]}: {problem}; name a file"])
     try:
         with _nothing_skipped(_setting(cloud)):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bringup.daemon.errors import SettingsError
-from bringup.drivers.files import not_given
+from bringup.drivers.files import unreadable_reason
 
 if TYPE_CHECKING:
     from oslo_config.cfg import ConfigOpts, Opt
@@ -143,7 +143,7 @@ def _check_given(path: Path, key: str) -> None:
             [f"{key}: {path} cannot be read ({error.strerror}); name the nova.conf of this host"]
         ) from None
     for file in files:
-        if problem := not_given(file):
+        if problem := unreadable_reason(file):
             raise SettingsError([f"{key}: {file}: {problem}; name the nova.conf of this host"])
 
 

@@ -23,7 +23,7 @@ from bringup.daemon.storage.journal.queries import write_current_run
 from bringup.daemon.storage.journal.schema import ADDED, ADDED_COLUMNS, TABLES, VERSION, check_content
 from bringup.daemon.storage.sqlite_file import damage_error, is_damage, transaction, undecodable_is_damage
 from bringup.daemon.storage.state_directory import without_locks
-from bringup.drivers.files import no_database_file, read_file
+from bringup.drivers.files import database_file_problem, read_file
 
 log = get_logger()
 
@@ -45,7 +45,7 @@ def connect(path: Path) -> sqlite3.Connection:
     :raises OSError: it cannot be used now.
     :raises Refused: a newer version wrote it.
     """
-    if found := no_database_file(path) or sqlite_file.not_permitted(path):
+    if found := database_file_problem(path) or sqlite_file.not_permitted(path):
         raise damage_error(found)
     sqlite_file.create_file(path)
     # SQLite would wait, each time, for somebody to release it.

@@ -19,7 +19,7 @@ from bringup.daemon.storage.journal.file import version_of
 from bringup.daemon.storage.journal.queries import BootRow, NotBack, boot_of, not_back_on, past_at_start
 from bringup.daemon.storage.journal.schema import VERSION, check_content, decoding
 from bringup.daemon.storage.sqlite_file import damage_error, is_damage, open_read_only, unknown_write_version
-from bringup.drivers.files import no_database_file
+from bringup.drivers.files import database_file_problem
 
 Row = dict[str, Any]
 
@@ -215,7 +215,7 @@ def read(path: Path) -> Iterator[History | None]:
     :raises Temporary: it cannot be read now.
     :raises Refused: a newer version of bringup wrote it, or it is not a journal.
     """
-    if found := no_database_file(path):
+    if found := database_file_problem(path):
         raise _damaged(path) from damage_error(found)
     # Its status is read, and it is never opened: the daemon reads here too (POST /release), and closing a descriptor of
     # a file drops all locks that the process has on it, the daemon's own among them.

@@ -25,7 +25,7 @@ from bringup.daemon.storage.record_files.shapes import (
 )
 from bringup.daemon.storage.store.base import Records
 from bringup.daemon.text import short
-from bringup.drivers.files import open_given
+from bringup.drivers.files import open_input
 from bringup.placement.error_body import parse_error_body, plain
 
 _MIB = 1024 * 1024
@@ -55,7 +55,7 @@ def _content(source: Path | bytes, name: str, limit_bytes: int) -> bytes:
         _check_size(len(source), name, limit_bytes)
         return source
     try:
-        with open_given(source) as file:
+        with open_input(source) as file:
             _check_size(os.fstat(file.fileno()).st_size, name, limit_bytes)
             # A pipe has no size, and a file may grow.
             content = file.read(limit_bytes + 1)

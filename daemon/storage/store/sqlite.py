@@ -17,7 +17,7 @@ from bringup.daemon.storage.sqlite_file import BUSY_TIMEOUT_S, primary_code
 from bringup.daemon.storage.state_directory import OPERATOR_ERRORS, is_read_only, without_locks
 from bringup.daemon.storage.store.schema import ensure_tables, schema_version
 from bringup.daemon.storage.store.sql import Database
-from bringup.drivers.files import no_database_file
+from bringup.drivers.files import database_file_problem
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ def open_database(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, *, must_ex
         not.
     :raises Refused: it is not a database, is damaged, is another program's or a newer version's.
     """
-    if found := no_database_file(path):
+    if found := database_file_problem(path):
         raise SettingsError([f"cannot open the store {path}: {found}; let store.url name a file"])
     try:
         if must_exist:

@@ -57,7 +57,7 @@ class NeedsCheck:
         libvirt, uuid = hypervisor.libvirt, guest.uuid
 
         def query(connection: Connection) -> LibvirtAnswers:
-            return Queries(connection, libvirt, self._host).of(uuid)
+            return Queries(connection, libvirt, self._host).answers(uuid)
 
         try:
             answers = await hypervisor.query(f"read what {uuid} needs", query)

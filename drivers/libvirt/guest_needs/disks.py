@@ -162,7 +162,7 @@ class DiskCheck:
         """Check whether libvirt means this disk by its target: not one of the managed save image alone."""
         disk, definitions = self._disk, self._evidence.libvirt.definitions
         same = (each for each in definitions[0].disks if each.target == disk.target) if definitions else ()
-        return any(_place(each.sources[0]) == _place(disk.sources[0]) for each in same)
+        return any(_key_of(each.sources[0]) == _key_of(disk.sources[0]) for each in same)
 
     def _nvme(self, source: Source) -> Need:
         if not self._evidence.host.exists(f"/sys/bus/pci/devices/{source.pci}"):
@@ -245,7 +245,7 @@ class DiskCheck:
         return MetBy.HOST if is_fabric else MetBy.NOVA
 
 
-def _place(source: Source) -> tuple[str, str, str]:
+def _key_of(source: Source) -> tuple[str, str, str]:
     return source.path, source.pool, source.volume
 
 

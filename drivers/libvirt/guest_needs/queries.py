@@ -25,9 +25,9 @@ class Queries:
         self._connection = connection
         self._libvirt = libvirt
         self._host = host
-        self._answers: dict[tuple[str, str], str] = {}
+        self._found: dict[tuple[str, str], str] = {}
 
-    def of(self, uuid: str) -> LibvirtAnswers:
+    def answers(self, uuid: str) -> LibvirtAnswers:
         """Query all that the check of a guest needs.
 
         :raises libvirtError: there is no such guest, or no connection.
@@ -50,7 +50,7 @@ class Queries:
         return LibvirtAnswers(
             definitions=definitions,
             active=active,
-            answers=self._answers,
+            answers=self._found,
             volumes=volumes,
             idle_pools=self._host.kept("idle pools", self._idle_pools),
             online=self._online() if pinned else frozenset(),
@@ -79,7 +79,7 @@ class Queries:
     def _query_machine(self, machine: Machine) -> None:
         if not machine.emulator:
             return
-        self._answers["machine", f"{machine}"] = self._host.kept(
+        self._found["machine", f"{machine}"] = self._host.kept(
             f"{machine}", lambda: self._machine(machine), keeps_s=KEEPS_S
         )
 
@@ -111,7 +111,7 @@ class Queries:
         except self._libvirt.libvirtError as error:
             self._raise_if_lost(error)
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_SECRET:
-                self._answers["secret", secret.uuid or secret.usage] = "libvirt has no such secret"
+                self._found["secret", secret.uuid or secret.usage] = "libvirt has no such secret"
 
     def _query_network(self, name: str) -> None:
         try:
@@ -119,23 +119,23 @@ class Queries:
         except self._libvirt.libvirtError as error:
             self._raise_if_lost(error)
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_NETWORK:
-                self._answers["network", name] = "libvirt has no such network"
+                self._found["network", name] = "libvirt has no such network"
         else:
             if not active:
-                self._answers["network", name] = f"the network is not active; virsh net-start {name}"
+                self._found["network", name] = f"the network is not active; virsh net-start {name}"
 
     def _query_volume(self, pool: str, volume: str, found: dict[tuple[str, str], tuple[str, str]]) -> None:
         try:
             there = self._connection.storagePoolLookupByName(pool)
             if not there.isActive():
-                self._answers["pool", pool] = f"the pool is not active; virsh pool-start {pool}"
+                self._found["pool", pool] = f"the pool is not active; virsh pool-start {pool}"
                 return
         except self._libvirt.libvirtError as error:
             self._raise_if_lost(error)
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_STORAGE_POOL:
-                self._answers["pool", pool] = "libvirt has no such pool"
+                self._found["pool", pool] = "libvirt has no such pool"
             else:
-                self._answers["pool", pool] = "libvirt does not report its pools"
+                self._found["pool", pool] = "libvirt does not report its pools"
             return
         with self._tolerated():
             it = there.storageVolLookupByName(volume)

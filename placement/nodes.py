@@ -91,10 +91,10 @@ async def create_node_provider(
 
 
 def _may_be_ours(other: str, its_uuid: str, uuid: str | None) -> str:
-    said = f"there is none, but provider {its_uuid} is called {other}: {_set_to(other)} if that is this host"
+    advice = f"there is none, but provider {its_uuid} is called {other}: {_set_to(other)} if that is this host"
     if uuid is not None:
-        said += f", and host.node_uuid = {its_uuid} (it is {uuid})"
-    return f"{said}; else set placement.resource_provider to the full name of this one"
+        advice += f", and host.node_uuid = {its_uuid} (it is {uuid})"
+    return f"{advice}; else set placement.resource_provider to the full name of this one"
 
 
 def _what(client: PlacementClient, name: str) -> str:

@@ -75,7 +75,7 @@ async def test_where_nobody_is_bound_a_report_is_not_acknowledged(exchange: Exch
 
     with pytest.raises(NotAcknowledged) as caught:
         await transport.send(a_report(an_outcome(1)))
-    assert "nobody listens" in chain_of(caught.value)
+    assert "no service listens" in chain_of(caught.value)
 
     listener = await exchange.listen()
     await transport.send(a_report(an_outcome(1)))

@@ -235,9 +235,9 @@ class BrokerConnection:
                 await exchange.publish(sent, routing_key, mandatory=True)
         except PublishError as error:
             raise NoListener(
-                f"nobody listens: RabbitMQ at {self.where} has no queue for {routing_key or exchange.name}"
+                f"no service listens: RabbitMQ at {self.where} has no queue for {routing_key or exchange.name}"
             ) from error
         except ChannelNotFoundEntity as error:
-            raise NoListener(f"nobody listens: RabbitMQ at {self.where} has no exchange {exchange.name}") from error
+            raise NoListener(f"no service listens: RabbitMQ at {self.where} has no exchange {exchange.name}") from error
         except LOST as error:
             raise Unanswered(f"RabbitMQ at {self.where} went away while a message was handed to it") from error

@@ -117,11 +117,11 @@ def _number(digits: str) -> int | str:
 
 def _failure(text: str) -> tuple[RemoteError, str]:
     failure = json.loads(text)
-    said = _text(failure.get("message") or "")
+    message_text = _text(failure.get("message") or "")
     name = _text(failure["class"])
     if not name.strip():
         raise ValueError("the name of a class is wanted")
-    return RemoteError(name, said), "".join(failure.get("tb") or ())
+    return RemoteError(name, message_text), "".join(failure.get("tb") or ())
 
 
 def _text(value: Any) -> str:

@@ -4,7 +4,7 @@
 
     RpcError
       RpcUnavailable     it did not get through, and a later call may
-        NoListener    the broker is there, and has nobody to hand the message to
+        NoListener    the broker is available, and has no queue for the message
         Unanswered       it was sent, and no answer came: whether it was carried out is not known
       RemoteError        it was carried out there, and failed
       Unreadable         the answer is not one that this version understands

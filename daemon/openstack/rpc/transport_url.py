@@ -109,11 +109,11 @@ def _endpoint(text: str) -> BrokerAddress:
 
 
 def _tls(options: Mapping[str, str | None]) -> Trust | None:
-    said = (options.get("ssl") or "false").strip().lower()
-    if said not in TRUE | FALSE:
+    uses_tls = (options.get("ssl") or "false").strip().lower()
+    if uses_tls not in TRUE | FALSE:
         # It may mean TLS: a typing error must not send a password unencrypted.
         raise ValueError("has an ssl that is neither true nor false; give ssl=true or ssl=false")
-    if said in FALSE:
+    if uses_tls in FALSE:
         return None
     ca, cert, key = (
         Path(path) if (path := options.get(f"ssl_{each}_file")) else None for each in ("ca", "cert", "key")

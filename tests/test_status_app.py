@@ -12,8 +12,7 @@ from bringup.daemon.errors import Temporary, UsageError
 from bringup.daemon.status.endpoint.event_feed import LISTENERS
 from bringup.daemon.status.endpoint.source import Word
 from bringup.daemon.status.listener import streams
-from bringup.daemon.status.listener.app import LONGEST_BODY, make_app
-from bringup.daemon.status.listener.request_guard import Guarding
+from bringup.daemon.status.listener.app import LONGEST_BODY, Guarding, make_app
 from support.drivers import uuid_of
 from support.status import Acted, Listener, asking
 

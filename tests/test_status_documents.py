@@ -73,8 +73,8 @@ async def test_in_the_middle_it_says_who_is_worked_on_and_what_failed() -> None:
         "superseded": "0",
         "running": "1",
         "waiting": "1",
-        "a second": "2.0",
-        "left, about": "1.0 s",
+        "per second": "2.0",
+        "time left": "1.0 s",
     }
     assert {did: count for did, count in found["did"].items() if count} == {"started": 1, "left_alone": 1}
     assert {tile["label"]: tile["mood"] for tile in found["tiles"] if tile["mood"]} == {"failed": "bad"}

@@ -12,9 +12,16 @@ from structlog.testing import capture_logs
 from bringup.daemon.log_rate_limit import MOST
 from bringup.daemon.status.endpoint import channel as channels_of
 from bringup.daemon.status.endpoint.channel import Channel, Channels
-from bringup.daemon.status.endpoint.listeners import AGAIN_AT_MOST_S, AGAIN_S, HEALTHY_S, Listener, again_after_s, kept
+from bringup.daemon.status.endpoint.listeners import (
+    AGAIN_AT_MOST_S,
+    AGAIN_S,
+    HEALTHY_S,
+    SHOWN,
+    Listener,
+    again_after_s,
+    kept,
+)
 from bringup.daemon.status.endpoint.mirror import lines_of
-from bringup.daemon.status.endpoint.relayed_log import SHOWN
 from bringup.daemon.status.endpoint.unconfined import MEANS
 from support.status import Acted
 

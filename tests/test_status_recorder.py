@@ -60,7 +60,7 @@ async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
             "mark": "✕",
             "attention": "failed",
             "took": "2.0 s",
-            "summary": "failed after 2.0 s, left alone, because vifs",
+            "summary": "failed (left alone) after 2.0 s, because vifs",
             "longest": "plug_vifs 2.0 s (failed)",
         },
     ]

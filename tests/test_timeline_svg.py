@@ -2,12 +2,13 @@
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bringup.daemon.decisions import actions
-from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.outcomes import Did, Kind
 from bringup.daemon.status.timeline import FAILED_COLOUR, GROUPS, MARKS, Bar, Segment, Timeline, group_of
 from bringup.daemon.status.timeline_svg import MOST_TALL_ROWS, svg
 from bringup.drivers.simulated import Fault
@@ -49,6 +50,23 @@ def test_an_instance_is_a_row_with_its_sign_its_uuid_and_how_long_it_took() -> N
     assert third.findtext(f"{SVG}title") == f"{uuid_of(3)} unsettled after 2.0 s"
     fills = [element.get("fill") for element in second.iter(f"{SVG}rect")]
     assert fills == [GROUPS["look"].colour, GROUPS["look"].colour, "url(#failed)"]
+
+
+@pytest.mark.parametrize(
+    ("did", "mark", "text"),
+    [
+        (Did.STARTED, "✓", "started"),
+        (Did.LEFT_RUNNING, "✓", "left running"),
+        (Did.STAYS_OFF, "–", "stays off"),  # noqa: RUF001 - the dash is meant
+        (Did.DESTROYED, "∅", "destroyed"),
+        (Did.SET_TO_ERROR, "✕", "set to error"),
+    ],
+)
+def test_the_tick_is_for_guests_that_run(did: Did, mark: str, text: str) -> None:
+    (row,) = rows(drawn(a_timeline(replace(bar(1), did=did))))
+
+    assert next(row.iter(f"{SVG}text")).text == mark
+    assert row.findtext(f"{SVG}title") == f"{uuid_of(1)} {text} after 2.0 s"
 
 
 def test_a_row_has_the_name_of_its_instance_before_its_uuid() -> None:
@@ -124,7 +142,7 @@ def test_a_run_of_the_journal_is_drawn(computer: Computer, tmp_path: Path) -> No
     assert written.out == target.read_text(encoding="utf-8")
     titles = [row.findtext(f"{SVG}title") or "" for row in rows(ET.fromstring(written.out))]  # noqa: S314 - same
     assert sorted(title[:43] for title in titles) == [f"vm {number} ({uuid_of(number)})" for number in (1, 2, 3)]
-    [failure] = [title for title in titles if "failed after" in title and "plug_vifs: " in title]
+    [failure] = [title for title in titles if "failed (set to error) after" in title and "plug_vifs: " in title]
     assert failure.startswith(f"vm 2 ({uuid_of(2)})")
     told = run("plot", "--json", *computer.arguments, env=ENVIRONMENT)
     bars = {bar["uuid"]: bar for bar in map(json.loads, told.out.splitlines())}
@@ -132,6 +150,11 @@ def test_a_run_of_the_journal_is_drawn(computer: Computer, tmp_path: Path) -> No
         uuid_of(1): "initialized",
         uuid_of(2): "failed",
         uuid_of(3): "initialized",
+    }
+    assert {uuid: bar["did"] for uuid, bar in bars.items()} == {
+        uuid_of(1): "left_running",
+        uuid_of(2): "set_to_error",
+        uuid_of(3): "left_running",
     }
     assert [one["failed"] for one in bars[uuid_of(2)]["segments"] if one["verb"] == "plug_vifs"] == [True]
 

@@ -56,5 +56,6 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _lines(timeline: "Timeline") -> str:
-    bars = (asdict(bar) | {"kind": None if bar.kind is None else bar.kind.value} for bar in timeline.bars)
-    return "".join(f"{json.dumps(bar)}\n" for bar in bars)
+    # The two enums.
+    bars = (json.dumps(asdict(bar), default=lambda each: each.value) for bar in timeline.bars)
+    return "".join(f"{bar}\n" for bar in bars)

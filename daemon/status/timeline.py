@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bringup.daemon.decisions.outcomes import BACK, Did, Kind
+from bringup.daemon.text import in_plain_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,17 @@ NEEDS_ATTENTION = (Kind.FAILED, Kind.HELD, Kind.DEFERRED, Kind.SUPERSEDED)
 """Outcomes that need attention, the most urgent first."""
 
 
-def mark_of(kind: Kind, did: Did) -> str:
+def outcome_text(kind: Kind, did: Did | None) -> str:
+    """Return an outcome in words: what was done, after the outcome where that is not that all was done."""
+    done = in_plain_words(None if did is None else did.value)
+    if did is None or done == kind.value:
+        return kind.value
+    return done if kind is Kind.INITIALIZED else f"{kind.value} ({done})"
+
+
+def mark_of(kind: Kind, did: Did | None) -> str:
     """Return the mark of an outcome: the tick is for guests that run, and for no others."""
-    if kind is not Kind.INITIALIZED or did in BACK:
+    if kind is not Kind.INITIALIZED or did is None or did in BACK:
         return MARKS[kind]
     if did in (Did.DESTROYED, Did.DELETED):
         return LOST_MARK
@@ -85,6 +94,8 @@ class Bar:
     ended_s: float
     kind: Kind | None
     """None: it was not settled."""
+    did: Did | None = None
+    """None: it was not settled, or an earlier version wrote the journal."""
     name: str = ""
     """Of the instance, for an operator; empty where it has none."""
     message: str | None = None

@@ -5,7 +5,7 @@ import sqlite3
 from collections import Counter, defaultdict
 from datetime import datetime
 
-from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.outcomes import Did, Kind
 from bringup.daemon.status.timeline import Bar, Segment, Timeline
 from bringup.daemon.storage.journal.history import History
 from bringup.daemon.storage.journal.schema import decoding
@@ -65,6 +65,7 @@ def _bar(row: sqlite3.Row, segments: list[Segment], zero: float, end_s: float) -
         began_s=began_s,
         ended_s=max(ended_s, began_s),
         kind=None if row["kind"] is None else Kind(row["kind"]),
+        did=Did(outcome["did"]) if "did" in outcome else None,
         message=None if problem is None else f"{problem[0]}: {problem[2]}",
         name=outcome.get("name", ""),
         segments=tuple(segments),

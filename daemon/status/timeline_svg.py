@@ -4,7 +4,16 @@ from collections.abc import Iterator
 from html import escape
 from itertools import count
 
-from bringup.daemon.status.timeline import FAILED_COLOUR, GROUPS, MARKS, NEEDS_ATTENTION, Bar, Timeline, group_of
+from bringup.daemon.status.timeline import (
+    FAILED_COLOUR,
+    GROUPS,
+    NEEDS_ATTENTION,
+    Bar,
+    Timeline,
+    group_of,
+    mark_of,
+    outcome_text,
+)
 from bringup.daemon.text import labelled, short
 from bringup.daemon.time_spans import in_words
 
@@ -92,8 +101,8 @@ def _clock(at: float) -> str:
 
 def _row(bar: Bar, y: float, height: int, scale: float) -> Iterator[str]:
     tall = height == TALL_ROW
-    mark = "?" if bar.kind is None else MARKS[bar.kind]
-    word = "unsettled" if bar.kind is None else bar.kind.value
+    mark = "?" if bar.kind is None else mark_of(bar.kind, bar.did)
+    word = "unsettled" if bar.kind is None else outcome_text(bar.kind, bar.did)
     took = in_words(bar.ended_s - bar.began_s)
     message = "" if bar.message is None else f": {bar.message[:LONGEST_MESSAGE]}"
     yield f"<g><title>{_text(f'{labelled(bar.uuid, bar.name)} {word} after {took}{message}')}</title>"

@@ -113,7 +113,7 @@ def test_it_can_be_used_by_keys_alone(tmp_path: Path, window: Browser) -> None:
         daemon.end(signal.SIGTERM)
 
     assert len({first, second, last}) == 3
-    assert all("because vifs" in each or "failed after" in each for each in (first, second, last))
+    assert all("because vifs" in each or "failed (set to error) after" in each for each in (first, second, last))
     assert scrolled > 0
     assert named == []
 

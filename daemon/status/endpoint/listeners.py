@@ -26,12 +26,12 @@ from bringup.daemon.log_rate_limit import Sparing
 from bringup.daemon.logs import get_logger
 from bringup.daemon.status.endpoint.channel import CLOSE_S, TAKE_S, Channel, Channels
 from bringup.daemon.status.endpoint.mirror import line, lines_of, state
-from bringup.daemon.status.endpoint.relayed_log import LEVELS, RelayedLog
 from bringup.daemon.status.endpoint.sockets import BACKLOG
 from bringup.daemon.status.endpoint.source import Word
 from bringup.daemon.status.endpoint.unconfined import MEANS
 from bringup.daemon.storage.outbox.base import Pending
 from bringup.daemon.tasks import background
+from bringup.daemon.text import printable
 from bringup.drivers.environment import child_environment
 
 log = get_logger()
@@ -60,6 +60,45 @@ REAP_S: Final = 1.0
 LONGEST_NAME: Final = 255
 OUR_OWN: Final = os.pathsep.join(dict.fromkeys([str(Path(bringup.__file__).parents[1]), *filter(None, sys.path)]))
 """Where this code and its imports are."""
+
+
+LEVELS: Final[Mapping[str, str]] = {
+    "status.accept_failed": "warning",
+    "status.request_failed": "error",
+    "status.server_failed": "error",
+    "status.server": "debug",
+    "library.message": "debug",
+    "library.messages_dropped": "debug",
+}
+"""The events that it may log, with the level, which it does not choose."""
+KEYS: Final = ("error", "connections", "exception", "message", "library", "said", "count")
+"""The keys of all of them."""
+SHOWN: Final = 4000
+
+
+class RelayedLog:
+    """Log of one listener, for all of its processes."""
+
+    def __init__(self, listener: str) -> None:
+        """Start without a line."""
+        self._listener = listener
+        self._sparing = Sparing()
+
+    def say(self, event: str, fields: Mapping[Any, Any]) -> None:
+        """Log a line, a hundred a minute at most."""
+        if not self._sparing.lets():
+            return
+        dropped = self._sparing.dropped()
+        if dropped:
+            log.warning("status.lines_dropped", listener=self._listener, count=dropped)
+        getattr(log, LEVELS[event])(event, **{key: _shown(fields[key]) for key in KEYS if key in fields})
+
+
+def _shown(value: Any) -> int | str:
+    if isinstance(value, int) and abs(value) < 1 << 63:
+        return value
+    # A traceback has lines.
+    return "\n".join(map(printable, str(value)[:SHOWN].split("\n")))
 
 
 @dataclass(slots=True, kw_only=True)

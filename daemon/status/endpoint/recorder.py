@@ -12,7 +12,7 @@ from typing import Any, Final
 from bringup.daemon.decisions.advice import advice_of, for_one
 from bringup.daemon.decisions.describe import need_json
 from bringup.daemon.decisions.from_needs import is_tried_again
-from bringup.daemon.decisions.outcomes import Kind, Outcome
+from bringup.daemon.decisions.outcomes import Outcome
 from bringup.daemon.decisions.run_events import (
     ActionBegan,
     ActionEnded,
@@ -27,8 +27,7 @@ from bringup.daemon.decisions.run_events import (
 from bringup.daemon.status.endpoint.event_feed import KEEP, Feed, encoded
 from bringup.daemon.status.endpoint.histograms import Histogram
 from bringup.daemon.status.progress import DECIDING, Progress, Running
-from bringup.daemon.status.timeline import NEEDS_ATTENTION, RUNNING_MARK, WARNING, WARNING_MARK, mark_of
-from bringup.daemon.text import in_plain_words
+from bringup.daemon.status.timeline import NEEDS_ATTENTION, RUNNING_MARK, WARNING, WARNING_MARK, mark_of, outcome_text
 from bringup.daemon.time_spans import in_words
 
 MESSAGE_LENGTH = 2000
@@ -179,14 +178,13 @@ def _named(outcome: Outcome) -> dict[str, Any]:
 def _texts(outcome: Outcome, running: Running | None) -> dict[str, Any]:
     """Return what the page shows of a bar as it is."""
     attention = outcome.kind.value if outcome.kind in NEEDS_ATTENTION else WARNING if outcome.warnings else None
-    took, did = in_words(outcome.took_s), in_plain_words(outcome.did.value)
-    ended = f"{did} after {took}" if outcome.kind is Kind.INITIALIZED else f"{outcome.kind.value} after {took}, {did}"
+    took, ended = in_words(outcome.took_s), outcome_text(outcome.kind, outcome.did)
     longest = sorted([] if running is None else running.actions, key=lambda action: -action[2])[:LONGEST]
     return {
         "mark": WARNING_MARK if attention == WARNING else mark_of(outcome.kind, outcome.did),
         "attention": attention,
         "took": took,
-        "summary": f"{ended}, because {' > '.join(outcome.because) or 'no rule held'}",
+        "summary": f"{ended} after {took}, because {' > '.join(outcome.because) or 'no rule held'}",
         "longest": " · ".join(
             f"{verb} {in_words(took_s)}{' (failed)' if failed else ''}" for verb, _, took_s, failed in longest
         ),

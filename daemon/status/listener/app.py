@@ -5,27 +5,81 @@ It only reads; it has ``POST /release`` and ``POST /retry`` on the UNIX socket a
 
 import json
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from ipaddress import ip_address
 from typing import Any
 
 import anyio
 from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.status.endpoint.source import StatusSource, Word
 from bringup.daemon.status.listener import documents, metrics
 from bringup.daemon.status.listener.page import page
-from bringup.daemon.status.listener.request_guard import Guarding
 from bringup.daemon.status.listener.streams import SEND_S, EventStream, TimelineStream
 
 LONGEST_BODY = 1 << 20
 DIGITS = 18
 """No valid number has more."""
 BODY_S = 10.0
+
+
+HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+class Guarding:
+    """ASGI application around another that checks the ``Host`` of each request.
+
+    Another page could make a browser connect to 127.0.0.1 by a name of its own (DNS rebinding): the ``Host`` shows it.
+    No CORS header is ever sent, so no other page may read an answer.
+    """
+
+    def __init__(self, app: ASGIApp, *, host_names: Sequence[str] | None) -> None:
+        """Allow requests with one of these names, ``localhost`` or an IP address; all for None."""
+        self._app = app
+        self._names = None if host_names is None else {"localhost", *(name.lower() for name in host_names)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        if scope["type"] == "http" and not self._is_known(Headers(scope=scope).get("host", "")):
+            refusal = PlainTextResponse("Host is no name of this host; see status.host_names\n", status_code=421)
+            await refusal(scope, receive, send_with_headers)
+            return
+        # A client that ends its own request, or sends what is not HTTP in it, is not a bug of ours.
+        with suppress(ClientDisconnect):
+            await self._app(scope, receive, send_with_headers)
+
+    def _is_known(self, host: str) -> bool:
+        if self._names is None:
+            return True
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        if name.lower() in self._names:
+            return True
+        try:
+            ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return True
 
 
 def make_app(

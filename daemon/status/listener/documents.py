@@ -90,7 +90,7 @@ def tiles(source: StatusSource, snapshot: Snapshot) -> list[dict[str, str]]:
     if progress.ended is not None:
         time = ("it took", in_words(progress.ended - progress.began))
     else:
-        time = ("left, about", UNKNOWN if snapshot.eta_s is None else in_words(snapshot.eta_s))
+        time = ("time left", UNKNOWN if snapshot.eta_s is None else in_words(snapshot.eta_s))
     shown = [
         ("settled", f"{snapshot.done}", f"of {snapshot.total}", ""),
         *((in_plain_words(did.value), f"{snapshot.did[did]}", "", _mood(did)) for did in DONE if snapshot.did[did]),
@@ -100,7 +100,7 @@ def tiles(source: StatusSource, snapshot: Snapshot) -> list[dict[str, str]]:
         ("superseded", f"{counts[Kind.SUPERSEDED]}", "", ""),
         ("running", f"{len(snapshot.running)}", "", ""),
         ("waiting", f"{snapshot.waiting}", "", ""),
-        ("a second", UNKNOWN if snapshot.rate is None else f"{snapshot.rate:.1f}", "", ""),
+        ("per second", UNKNOWN if snapshot.rate is None else f"{snapshot.rate:.1f}", "", ""),
         (*time, "", ""),
     ]
     return [

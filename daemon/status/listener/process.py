@@ -7,6 +7,7 @@ restarted when it dies.  Its counterpart is :mod:`bringup.daemon.status.endpoint
 
 import json
 import socket
+import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -20,7 +21,6 @@ from bringup.daemon.library_logs import keep_out
 from bringup.daemon.status.endpoint.mirror import Mirror, Relayed, lines_of
 from bringup.daemon.status.listener.confinement import end_threads
 from bringup.daemon.status.listener.connection_slots import Places
-from bringup.daemon.status.listener.cpu_share import pace
 from bringup.daemon.status.listener.server import served
 from bringup.daemon.tasks import background, first_of
 
@@ -32,6 +32,31 @@ WORDS: Final = 4
 """Operator requests that are being processed at once."""
 UNSENT: Final = 1000
 """Lines that wait for the daemon at most; more log lines are dropped."""
+
+
+SHARE: Final = 0.25
+"""Of one processor."""
+EVERY_S: Final = 0.05
+LONGEST_S: Final = 0.5
+"""The longest pause; probes wait for some seconds."""
+
+
+def pause_s(used_s: float, passed_s: float, share: float = SHARE) -> float:
+    """Return how long to pause after so much CPU time was used within a time."""
+    return min(LONGEST_S, max(0.0, used_s / share - passed_s))
+
+
+async def pace(places: Places) -> None:
+    """Keep to the share of a processor while there are connections, until cancelled: stand still for a while.
+
+    Clients wait a fraction of a second longer; the work of the host, which needs the same processors, does not.
+    """
+    while True:
+        await places.taken()
+        used_s, began_s = time.process_time(), time.monotonic()
+        await anyio.sleep(EVERY_S)
+        # Nothing else may run in this process either: that is the purpose.
+        time.sleep(pause_s(time.process_time() - used_s, time.monotonic() - began_s))  # noqa: ASYNC251
 
 
 class Answering:

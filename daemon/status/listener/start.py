@@ -37,7 +37,7 @@ LIMITS: Final[Mapping[int, int]] = {
 NICER: Final = 5
 """A third of the weight of a process without it (sched(7)), so a quarter of a processor that the daemon needs as well.
 
-It is as much as :mod:`bringup.daemon.status.listener.cpu_share` allows on an idle host.  With a tenth of that, probes
+It is as much as :mod:`bringup.daemon.status.listener.process` allows on an idle host.  With a tenth of that, probes
 were not answered within a minute on a host whose processors were all busy, as they are after a boot.
 """
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bringup.daemon.status.listener.cpu_share import LONGEST_S, pause_s
+from bringup.daemon.status.listener.process import LONGEST_S, pause_s
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ async def _run(settings: Settings) -> RunResult:
         return (await init_host(start_of(open_host))).result
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("resume", ["never", "on_every_start"])
 def test_what_is_planned_is_what_a_run_then_does(site: Site, resume: str) -> None:
     states = list(enumerate(itertools.product(VmState, (None, *TaskState, UnknownState("dreaming"))), start=1))
@@ -389,6 +390,7 @@ def test_answers_of_novas_api_are_planned_as_they_are(site: Site, path: Path) ->
     assert list(because(ended.documents)) == [server["id"] for server in servers]
 
 
+@pytest.mark.no_cover
 def test_ten_thousand_instances_are_planned_in_seconds(site: Site) -> None:
     states = itertools.cycle(itertools.product(VmState, (None, *TaskState)))
     records = [

@@ -201,6 +201,7 @@ unmet_needs = st.builds(
 )
 
 
+@pytest.mark.no_cover
 @settings(max_examples=250, deadline=None)
 @given(record=records, power=st.sampled_from(PowerState), needs=st.lists(unmet_needs, min_size=1, max_size=3))
 def test_whatever_the_record_and_the_guest_nothing_is_started_that_lacks_something(

@@ -68,6 +68,7 @@ FAULTS = st.lists(
 )
 
 
+@pytest.mark.no_cover
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(instances=INSTANCES, powers=POWERS, statuses=STATUSES, faults=FAULTS)
 async def test_whatever_the_host_is_like_and_whatever_fails_no_harm_is_done(

@@ -1,6 +1,7 @@
 """``pytest --quick``: what decides, the contracts on the simulated host and SQLite, and the oracle's replays.
 
-A test is left out where its file uses a peer or a program, which its imports from ``support`` tell, or takes long.
+Files are left out that use a peer or a program, which their imports from ``support`` tell, or take long; of the rest
+the second backend, and what takes so long that its coverage is not measured.
 """
 
 import re
@@ -85,13 +86,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the cases of a contract that are real peers."""
+    """Leave out the cases of a contract that are real peers, the second backend, and what takes too long to measure."""
     if config.option.quick:
-        left_out = [item for item in items if _is_real(item)]
-        items[:] = [item for item in items if not _is_real(item)]
+        left_out = [item for item in items if not _is_quick_case(item)]
+        items[:] = [item for item in items if _is_quick_case(item)]
         config.hook.pytest_deselected(items=left_out)
 
 
-def _is_real(item: pytest.Item) -> bool:
-    case = getattr(item, "callspec", None)
-    return item.path.parent.name == "contract" and case is not None and not CASES.isdisjoint(case.id.split("-"))
+def _is_quick_case(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    case = set() if callspec is None else set(callspec.id.split("-"))
+    folder = item.path.parent.name
+    if "trio" in case or (folder == "contract" and case & CASES):
+        return False
+    return folder == "conformance" or item.get_closest_marker("no_cover") is None

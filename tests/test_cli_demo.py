@@ -66,7 +66,7 @@ def test_directory_with_other_files_is_refused_first(site: Site) -> None:
 
     assert (ended.code, ended.out) == (64, "")
     assert "thesis" not in ended.err
-    assert "name another one" in ended.err
+    assert "name another directory" in ended.err
     assert children_of(os.getpid()) == before
     assert not (site.directory / MARK).exists()
 

@@ -51,7 +51,7 @@ def test_ctrl_c_stops_the_demonstration_with_a_report(tmp_path: Path) -> None:
     with on_a_screen("demo", "--directory", str(directory)) as screen:
         screen.until(r"compute-1 lost power with \d+ instances")
         # Some failed, others are on their way: the one that hangs among them.
-        screen.until(r"[3-9]\d/\d+ done, \d failed, \d running, \d+ waiting, [\d.]+/s, ETA")
+        screen.until(r"[3-9]\d/\d+ done, [^/]*\d failed,\s+\d\s+running,\s+\d+\s+waiting,\s+[\d.]+/s,\s+ETA")
         children = children_of(screen.process.pid)
         screen.press(CTRL_C)
         assert screen.end() == 75

@@ -160,7 +160,7 @@ async def _plan(
 
 
 async def _note_wait(limit_s: float) -> None:
-    """Tell an operator at a silent terminal what the plan waits for."""
+    """Write what a silent plan waits for."""
     import anyio
 
     from bringup.daemon.time_spans import in_words

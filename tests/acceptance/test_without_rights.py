@@ -31,7 +31,10 @@ ARGUMENTS: dict[str, tuple[tuple[str, ...], int]] = {
 }
 WITHOUT_SETTINGS = ("explain", "from-nova-conf", "demo")
 NAMES = [
-    command.__name__.rpartition(".")[2].replace("import_records", "import").replace("_", "-") for command in COMMANDS
+    name
+    for command in COMMANDS
+    # One module has two commands: release_and_retry.
+    for name in command.__name__.rpartition(".")[2].replace("import_records", "import").replace("_", "-").split("-and-")
 ]
 
 

@@ -7,7 +7,7 @@
       UsageError          64   the operator changes the command or the file that it was given
       Unavailable         69   something that this host needs did not answer in time
       Temporary           75   the same command may work later
-      Refused             77   going on could do harm, or this user may not
+      Refused             77   continuing could do harm, or this user may not
     StoreError                 one read or write of a record did not happen
       StateConflict            somebody else changed the record: their change stands, the outcome is Superseded
         LeaseHeld              another daemon works for this host
@@ -34,7 +34,7 @@ class BringupError(Exception):
     exit_code = 70
 
     def __init__(self, *lines: str) -> None:
-        """Take lines; what is in them of others may hold anything, line breaks too, and be of any length."""
+        """Store lines; text of others in them may have any characters, line breaks too, and any length."""
         super().__init__("\n".join(map(line, lines)))
 
 
@@ -44,7 +44,7 @@ class SettingsError(BringupError):
     exit_code = 78
 
     def __init__(self, problems: Sequence[str]) -> None:
-        """Take one sentence a wrong key, each with the key, its value and what would be right."""
+        """Store one sentence for each wrong key, with the key, its value and what would be right."""
         super().__init__(*problems)
         self.problems = tuple(map(line, problems))
 
@@ -68,7 +68,7 @@ class Temporary(BringupError):
 
 
 class Refused(BringupError):
-    """Nothing was touched, because going on could do harm."""
+    """Nothing was touched, because continuing could do harm."""
 
     exit_code = 77
 

@@ -27,7 +27,7 @@ _LONGEST_NAME = 64
 
 
 def is_stream_of(environment: Mapping[str, str], descriptor: int) -> bool:
-    """Tell whether a descriptor is connected to the journal, by systemd's ``JOURNAL_STREAM`` (systemd.exec(5))."""
+    """Check whether a descriptor is connected to the journal, by systemd's ``JOURNAL_STREAM`` (systemd.exec(5))."""
     device, _, inode = environment.get("JOURNAL_STREAM", "").partition(":")
     try:
         found = os.fstat(descriptor)
@@ -50,7 +50,7 @@ def entry(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any])
 
 
 def _message(event: Mapping[str, Any]) -> str:
-    """Write what a person reads: the event, then its facts, then a traceback."""
+    """Return the text of a message: the event, then its facts, then a traceback."""
     facts = [
         f"{key}={_quoted(_words(value))}"
         for key, value in event.items()
@@ -65,7 +65,7 @@ def _quoted(text: str) -> str:
 
 
 def _words(value: Any) -> str:
-    """Write a list of plain words as a person would; the field has it as JSON."""
+    """Return a list of plain words as text; the field has it as JSON."""
     plain = isinstance(value, list) and value and all(isinstance(word, str) and word.isidentifier() for word in value)
     return ">".join(value) if plain else _text(value)
 
@@ -131,7 +131,7 @@ class JournalSender:
         return self._socket
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

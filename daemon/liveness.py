@@ -1,7 +1,7 @@
-"""Signs of life of what is done in the background: each says by when it will have got on.
+"""Liveness of the work in the background: each task states by when it will have made progress.
 
-What is overdue hangs, although its own deadlines should have ended it: a call to a disk that does not answer, in a
-thread that nobody can end.  Kept apart from the work: nothing here waits.
+A task that is overdue hangs although its own deadlines should have ended it: a call to a disk that does not answer, in
+a thread that cannot be stopped.  Nothing here waits.
 """
 
 import time
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 
 class Vitals:
-    """Who is at work, and until when each may take."""
+    """Tasks at work, and the time by which each must show progress."""
 
     def __init__(self, *, slack_s: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
-        """Expect nothing yet; each gets ``slack_s`` on top of its own deadlines, on a clock of monotonic seconds."""
+        """Expect nothing yet; each task gets ``slack_s`` on top of its deadlines, on a clock of monotonic seconds."""
         self._slack_s = slack_s
         self._clock = clock
         self._until: dict[str, float] = {}
@@ -32,6 +32,6 @@ class Vitals:
             self._until.pop(name, None)
 
     def overdue(self) -> str | None:
-        """Name what should have shown by now that it goes on; None where all does."""
+        """Return the name of a task that is overdue; None: there is none."""
         now = self._clock()
         return next((name for name, until in self._until.items() if now > until), None)

@@ -1,4 +1,4 @@
-"""How much of one kind is said: what others can cause a thousand times a second must not fill a disk."""
+"""Rate limit for log lines: what others can cause a thousand times a second must not fill a disk."""
 
 import time
 from collections.abc import Callable
@@ -7,13 +7,13 @@ MOST = 100
 WITHIN_S = 60.0
 
 
-class Sparing:
-    """Lets so much through within a time, and counts the rest."""
+class LogRateLimit:
+    """At most ``most`` lines within ``within_s`` seconds; the rest is counted."""
 
     def __init__(
         self, most: int = MOST, within_s: float = WITHIN_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Begin with nothing said."""
+        """Start with an empty window."""
         self._most = most
         self._within_s = within_s
         self._clock = clock
@@ -21,8 +21,8 @@ class Sparing:
         self._count = 0
         self._dropped = 0
 
-    def lets(self) -> bool:
-        """Tell whether one more may be said now."""
+    def allows(self) -> bool:
+        """Count a line, and check whether it may be logged."""
         now = self._clock()
         if now - self._began >= self._within_s:
             self._began, self._count = now, 0
@@ -33,6 +33,6 @@ class Sparing:
         return True
 
     def dropped(self) -> int:
-        """Tell how many were not said since this was asked last."""
+        """Return how many lines were dropped since the last call."""
         dropped, self._dropped = self._dropped, 0
         return dropped

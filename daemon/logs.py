@@ -48,12 +48,12 @@ class CurrentStdout(io.TextIOBase):
         sys.stdout.flush()
 
     def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
+        """Check whether it is a terminal."""
         return sys.stdout.isatty()
 
 
 def get_logger() -> FilteringBoundLogger:
-    """Give a logger; it takes on its settings when it is first used."""
+    """Return a logger; it reads the configuration at its first use."""
     return cast("FilteringBoundLogger", structlog.get_logger())
 
 
@@ -61,7 +61,7 @@ Style = Literal["auto", "json", "console", "journal"]
 
 
 def configure(*, level: str, style: Style, stream: TextIO | io.TextIOBase | None = None) -> None:
-    """Say where log lines go and how they look.
+    """Configure where log lines go and how they look.
 
     ``auto`` is ``journal`` where standard output is connected to systemd's journal, ``console`` on a terminal, else
     ``json``.  Where there is no journal, ``journal`` is ``json``.

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 @asynccontextmanager
 async def background() -> AsyncIterator[TaskGroup]:
-    """Run tasks beside the block, and cancel them at its end."""
+    """Run tasks beside the block, and cancel them when it exits."""
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
         try:
@@ -39,7 +39,7 @@ async def first_of(*waits: Callable[[], Awaitable[object]]) -> None:
 
 
 def _wanted() -> list[signal.Signals]:
-    # nohup ignores SIGHUP on purpose, and what it starts is to go on.
+    # nohup ignores SIGHUP on purpose, and its child must keep running.
     hung_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
     return [signal.SIGTERM, signal.SIGINT, *hung_up]
 
@@ -48,9 +48,9 @@ def _wanted() -> list[signal.Signals]:
 async def ended_by_signal(
     took: Callable[[signal.Signals], None], *, on_hangup: Callable[[], None] | None = None
 ) -> AsyncIterator[None]:
-    """Cancel the block on SIGTERM, SIGINT or SIGHUP, from its first line on, after ``took`` was told which.
+    """Cancel the block on SIGTERM, SIGINT or SIGHUP, from its first line on; call ``took`` with the signal first.
 
-    More of them change nothing: one that came while the last word is said would otherwise kill the process in it.
+    More of them change nothing: one during the shutdown report would otherwise kill the process.
     With ``on_hangup`` SIGHUP calls it and cancels nothing: there is no terminal to lose.
     """
 

@@ -30,7 +30,7 @@ _NAMED: Final = re.compile(
 
 
 def printable(text: str) -> str:
-    """Give a text in one line that a terminal shows and does not obey."""
+    """Return a text in one line that a terminal shows and does not interpret."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
@@ -52,17 +52,17 @@ def counted(counts: Mapping[str, int]) -> str:
 
 
 def line(text: str) -> str:
-    """Give a text in one line of bounded length, as a message has it."""
+    """Return a text in one line of bounded length, for a message."""
     return short(printable(text[: LONGEST_LINE + 1]), LONGEST_LINE)
 
 
 def short(text: str, most: int = LONGEST_NAME) -> str:
-    """Give a text, or its beginning and three dots."""
+    """Return a text, or its beginning and three dots."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def without_login(text: str) -> str:
-    """Give a text without what may stand before a host in an address, a user and a password, or in its query.
+    """Return a text without what may stand before a host in an address, a user and a password, or in its query.
 
     Up to the last ``@``: a password that is not written as one should be may have a slash or another ``@`` in it.
     """
@@ -79,7 +79,7 @@ def without_login(text: str) -> str:
 
 
 def one_line_of_json(facts: Mapping[str, Any]) -> str:
-    """Give JSON in one line that a terminal shows and does not obey; whoever reads it gets what was written."""
+    """Return JSON in one line that a terminal shows and does not interpret; parsed, it is the same."""
     text = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
     if text.isprintable():
         return text

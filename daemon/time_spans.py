@@ -1,4 +1,4 @@
-"""Time spans as systemd writes them (systemd.time(7), up to weeks), and as a person says them.
+"""Time spans as systemd writes them (systemd.time(7), up to weeks), and in words.
 
 No I/O, no clock, no logger.
 """

@@ -16,7 +16,7 @@ from support.settings_files import value_of
 
 REPOSITORY = Path(bringup.__file__).parents[1]
 BOUND = {
-    "daemon/recovery/start_claim.py: LET_GO_S": closing.LET_GO_S,
+    "daemon/recovery/start_claim.py: RELEASE_CLAIM_S": closing.RELEASE_CLAIM_S,
     "daemon/storage/journal/sqlite.py: CLOSE_S": closing.JOURNAL_S,
     "daemon/recovery/host_lease.py: DROP_S": closing.LEASE_S,
     "daemon/openstack/rpc/connection.py: CLOSE_S": closing.MESSAGING_S,

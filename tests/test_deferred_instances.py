@@ -21,7 +21,7 @@ from bringup.daemon.recovery.deferred_instances import Waits, deferred, look_aga
 from bringup.daemon.recovery.init_host import Brought, init_host
 from bringup.daemon.recovery.operator_requests import try_again
 from bringup.daemon.recovery.settle_again import Again, settle_again
-from bringup.daemon.service.retry_request import retry
+from bringup.daemon.service.journal_requests import retry
 from bringup.daemon.service.standby import stand_by
 from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.journal.sqlite import open_journal

@@ -27,8 +27,7 @@ from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.errors import JournalError
 from bringup.daemon.recovery.context import Startup
 from bringup.daemon.recovery.init_host import init_host
-from bringup.daemon.service.release_request import release
-from bringup.daemon.service.retry_request import retry
+from bringup.daemon.service.journal_requests import release, retry
 from bringup.daemon.status.timeline_of_run import timeline_of
 from bringup.daemon.storage.journal import Journal, KeptDisks, NewRun
 from bringup.daemon.storage.journal.history import DamagedJournal, History, damage, read

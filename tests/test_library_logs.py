@@ -54,7 +54,7 @@ def test_it_is_in_the_log_for_who_debugs_and_shows_no_password(level: str, count
     assert ended.stderr == ""
     assert [line["event"] for line in lines] == ["library.message"] * count
     assert "s3cr3t" not in ended.stdout
-    assert all(line["said"].isprintable() for line in lines)
+    assert all(line["message"].isprintable() for line in lines)
 
 
 @pytest.mark.parametrize("command", [("plan",), ("check",), ("run", "--once")], ids=" ".join)

@@ -1,18 +1,18 @@
 """What others can cause again and again is said so often, and counted."""
 
-from bringup.daemon.log_rate_limit import Sparing
+from bringup.daemon.log_rate_limit import LogRateLimit
 from support.status import Clock
 
 
 def test_so_much_is_let_through_within_a_time_and_the_rest_is_counted() -> None:
     clock = Clock()
-    sparing = Sparing(2, 60, clock)
+    sparing = LogRateLimit(2, 60, clock)
 
-    first = [sparing.lets() for _ in range(5)]
+    first = [sparing.allows() for _ in range(5)]
     clock.now_s = 59.9
-    before = sparing.lets()
+    before = sparing.allows()
     clock.now_s = 60
-    after = [sparing.lets() for _ in range(3)]
+    after = [sparing.allows() for _ in range(3)]
 
     assert first == [True, True, False, False, False]
     assert not before

@@ -102,11 +102,11 @@ def test_settings_do_not_differ_from_themselves(tmp_path: Path) -> None:
 
 async def test_asked_twice_at_once_it_reads_once(tmp_path: Path) -> None:
     reloader, _ = a_reloader(tmp_path / "bringup.toml", "")
-    reloader.ask()
-    reloader.ask()
+    reloader.request()
+    reloader.request()
     with anyio.fail_after(60):
-        await reloader.asked()
+        await reloader.requested()
 
     with anyio.move_on_after(0) as scope:
-        await reloader.asked()
+        await reloader.requested()
     assert scope.cancelled_caught

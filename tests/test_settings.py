@@ -56,7 +56,7 @@ def test_of_a_list_that_is_wrong_throughout_the_first_are_told_and_the_others_co
 
     assert len(told) == SHOWN + 1
     assert told[0].startswith("pci.device_spec[0] = 0 ")
-    assert told[-1] == f"and {3000 - SHOWN} more, which are told once these are right"
+    assert told[-1] == f"and {3000 - SHOWN} more, reported once these are corrected"
 
 
 def test_every_wrong_key_of_every_layer_is_told_in_one_go(file: Path) -> None:

@@ -158,7 +158,7 @@ def test_the_network_costs_one_capability_and_one_device_and_no_more(root: Path)
 def test_the_unit_lets_run_what_is_started_and_listen_where_the_pages_say() -> None:
     allowed = {word.removeprefix("-") for line in values("ExecPaths") for word in line.split()}
 
-    assert {f"/usr/bin/{ask[0]}" for ask in (boot.ASK, clock_sync.ASK)} <= allowed
+    assert {f"/usr/bin/{ask[0]}" for ask in (boot.ASK, clock_sync.QUERY)} <= allowed
     assert {"/usr/sbin/nft", "/usr/bin/ovs-vsctl", "/opt/bringup", "/usr/bin/python3", "/bin/kill"} <= allowed
     # Red Hat's python3 is older than what is wanted, and the right one is beside it.
     oldest = int(

@@ -43,7 +43,7 @@ def _add_options(parser: argparse.ArgumentParser, default: str) -> None:
 
 def _execute_release(arguments: argparse.Namespace) -> int:
     from bringup.daemon.service.assembly import JOURNAL
-    from bringup.daemon.service.release_request import release
+    from bringup.daemon.service.journal_requests import release
 
     settings = settings_of(arguments)
     request = partial(release, settings.host.state_directory / JOURNAL)
@@ -57,7 +57,7 @@ def _execute_release(arguments: argparse.Namespace) -> int:
 
 def _execute_retry(arguments: argparse.Namespace) -> int:
     from bringup.daemon.service.assembly import JOURNAL, boot_id
-    from bringup.daemon.service.retry_request import retry
+    from bringup.daemon.service.journal_requests import retry
 
     settings = settings_of(arguments)
     request = partial(retry, settings.host.state_directory / JOURNAL, boot_id(settings))

@@ -28,7 +28,7 @@ def may_change(brought: Brought) -> bool:
     )
 
 
-async def let_go_on(brought: Brought, released: frozenset[str]) -> Brought:
+async def release_held(brought: Brought, released: frozenset[str]) -> Brought:
     """Settle what is held and released, on fresh records; report, and give the run as it is then.
 
     :raises Temporary: the records could not be loaded; nothing was touched.

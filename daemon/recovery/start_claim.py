@@ -24,7 +24,7 @@ from bringup.drivers.base import Driver
 
 log = get_logger()
 
-LET_GO_S = closing.LET_GO_S
+RELEASE_CLAIM_S = closing.RELEASE_CLAIM_S
 """How long letting go of a claim may take, the plug of a guest that must not run included."""
 
 
@@ -61,10 +61,10 @@ class StartClaim:
             await require_needs(record.instance, self.driver, going_on=going_on)
             yield
         finally:
-            with anyio.move_on_after(LET_GO_S, shield=True) as scope:
+            with anyio.move_on_after(RELEASE_CLAIM_S, shield=True) as scope:
                 moved = await self._let_go(record, reverting=reverting)
             if scope.cancelled_caught:
-                log.error("claim.not_released", error=f"no answer in {LET_GO_S:g} s")
+                log.error("claim.not_released", error=f"no answer in {RELEASE_CLAIM_S:g} s")
         if moved is not None:
             raise NotOursToStart(f"stopped {record.instance.uuid} again, which moved while it was started") from moved
 

@@ -7,41 +7,41 @@ from pathlib import Path
 from bringup.drivers.environment import child_environment
 
 SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
-"""systemd-timesyncd makes it when it has set the clock once on this boot."""
+"""Created by systemd-timesyncd once it has set the clock on this boot."""
 SYSTEMD = Path("/run/systemd/system")
-ASK = ("timedatectl", "show", "--property=NTPSynchronized", "--value")
-ASK_S = 5.0
+QUERY = ("timedatectl", "show", "--property=NTPSynchronized", "--value")
+QUERY_S = 5.0
 MOST_OFF_US = 16_000_000
-"""The kernel's estimate of the error from which on systemd does not take the clock for set."""
+"""The kernel's estimate of the error from which on systemd considers the clock not set."""
 _SYNCHRONIZED_STATES = range(5)
 """What adjtimex(2) returns of a clock that is synchronized; 5 (TIME_ERROR): it is not."""
 
 
 def is_set() -> bool:
-    """Tell whether the clock has been set; False too where that cannot be found out."""
+    """Check whether the clock has been set; False too if that cannot be determined."""
     if SYNCHRONIZED.exists():
         return True
-    kernels = _ask_kernel()
-    return _ask_systemd() if kernels is None else kernels
+    kernels = _query_kernel()
+    return _query_systemd() if kernels is None else kernels
 
 
-def _ask_kernel() -> bool | None:
-    """Ask the kernel; None where it may not be asked (``ProtectClock=`` of a unit)."""
+def _query_kernel() -> bool | None:
+    """Query the kernel; None: it does not allow that (``ProtectClock=`` of a unit)."""
     # struct timex has 208 bytes; its modes, the first word, are 0: nothing is changed.  maxerror is the fourth word.
     timex = (ctypes.c_long * 64)()
     state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
     return None if state < 0 else state in _SYNCHRONIZED_STATES and timex[3] < MOST_OFF_US
 
 
-def _ask_systemd() -> bool:
+def _query_systemd() -> bool:
     if not SYSTEMD.is_dir():
         return False
     try:
         ended = subprocess.run(  # noqa: S603 - what is run is a constant
-            ASK,
+            QUERY,
             capture_output=True,
             text=True,
-            timeout=ASK_S,
+            timeout=QUERY_S,
             check=False,
             stdin=subprocess.DEVNULL,
             env=child_environment(),

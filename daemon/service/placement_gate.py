@@ -20,15 +20,15 @@ from bringup.placement.providers import as_uuid
 log = get_logger()
 
 AFTER_GATE_S = 60.0
-"""How long Placement may be away or busy once the gate was passed: nobody sees that wait, and a new gate is seen."""
+"""How long Placement may be unavailable after the gate: that wait is not shown to an operator, a new gate is."""
 
 
 @asynccontextmanager
 async def opened_placement(settings: Settings) -> AsyncIterator[PlacementClient]:
-    """Open the way to Placement.
+    """Open the client of Placement.
 
-    :raises SettingsError: there is no way to it (Nova's ``PlacementNotConfigured``), or credentials are missing.
-    :raises Unavailable: a request was not to be had.
+    :raises SettingsError: no address is set (Nova's ``PlacementNotConfigured``), or credentials are missing.
+    :raises Unavailable: a request failed.
     """
     placement = settings.placement
     access = access_of(settings)
@@ -49,7 +49,7 @@ async def opened_placement(settings: Settings) -> AsyncIterator[PlacementClient]
 async def pass_placement(
     settings: Settings, client: PlacementClient, observer: Observer, *, node_uuid: str | None = None
 ) -> HostProvider:
-    """Return once this host may serve Placement.
+    """Wait until Placement allows this host to start.
 
     ``node_uuid`` is that of the compute node: its resource provider is found by it, or made with it.
 
@@ -61,8 +61,8 @@ async def pass_placement(
         observer(PhaseBegan("placement", str(what)))
 
     placement = settings.placement
-    # Before anything is sent; what only Keystone's catalogue tells, after it.
-    said = _tell_in_the_clear(client, ())
+    # Before anything is sent; what only Keystone's catalogue shows, afterwards.
+    said = _warn_of_unencrypted(client, ())
     try:
         gate = await pass_gate(
             client,
@@ -74,7 +74,7 @@ async def pass_placement(
         )
     except PlacementError as error:
         raise _unavailable(error) from error
-    _tell_in_the_clear(client, said)
+    _warn_of_unencrypted(client, said)
     host = placed(settings, gate)
     other = other_name(settings, gate)
     if other is not None:
@@ -82,8 +82,8 @@ async def pass_placement(
     return host
 
 
-def _tell_in_the_clear(client: PlacementClient, said: Collection[str]) -> list[str]:
-    """Warn of secrets that can be read on the way, each once."""
+def _warn_of_unencrypted(client: PlacementClient, said: Collection[str]) -> list[str]:
+    """Log a warning for each secret that is sent unencrypted, each once."""
     found = client.unencrypted
     for sentence in found:
         if sentence not in said:
@@ -92,7 +92,7 @@ def _tell_in_the_clear(client: PlacementClient, said: Collection[str]) -> list[s
 
 
 def other_name(settings: Settings, gate: Gate) -> str | None:
-    """Say how this node's provider is called and what to set, where the settings call it otherwise; None where not."""
+    """Return what to set where the settings name this node's provider differently; None: they do not."""
     wanted = settings.placement.resource_provider
     if wanted == gate.provider.name or as_uuid(wanted) is not None:
         return None
@@ -100,7 +100,7 @@ def other_name(settings: Settings, gate: Gate) -> str | None:
 
 
 def placed(settings: Settings, gate: Gate) -> HostProvider:
-    """Give this host in Placement.
+    """Return this host's provider in Placement.
 
     :raises SettingsError: the resource provider is another node's.
     """
@@ -118,20 +118,20 @@ def placed(settings: Settings, gate: Gate) -> HostProvider:
 
 
 async def probe_placement(settings: Settings, client: PlacementClient, *, node_uuid: str | None = None) -> Gate:
-    """Try once, and change nothing.
+    """Call Placement once; change nothing.
 
     :raises SettingsError: the resource provider is called otherwise.
     :raises Unavailable: this host may not serve Placement, or Placement did not say so.
     """
     try:
-        # A person waits for the answer, and one login more harms nobody.
+        # The operator waits for the result, and one more login does no harm.
         return await probe(client.insisting(), provider=settings.placement.resource_provider, uuid=node_uuid)
     except PlacementError as error:
         raise _unavailable(error) from error
 
 
 def _unavailable(error: PlacementError) -> BringupError:
-    """Say what to check where the error, which may come of any request, does not."""
+    """Convert an error of any request; add what to check where its text does not say so."""
     if isinstance(error, ProviderMisnamed):
         return SettingsError([f"placement.resource_provider: {error}"])
     if isinstance(error, NotFound):

@@ -1,6 +1,6 @@
 """SIGHUP under systemd: the settings are read again, and what can be changed while the daemon runs is changed.
 
-Settings that are wrong change nothing: the daemon goes on with those that it has, and says so.
+Settings that are wrong change nothing: the daemon logs them and keeps those that it has.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class Difference:
 
 
 def difference(old: Settings, new: Settings) -> Difference:
-    """Compare two settings, key by key."""
+    """Return the keys whose values differ."""
     keys = tuple(key for key in KEYS if attrgetter(key)(old) != attrgetter(key)(new))
     return Difference(
         reloadable=tuple(key for key in keys if key in RELOADABLE),
@@ -40,26 +40,26 @@ def difference(old: Settings, new: Settings) -> Difference:
 
 
 class Reloader:
-    """Waits to be asked, and reads the settings again."""
+    """Reload of the settings on request."""
 
     def __init__(self, settings: Settings, load: Callable[[], Settings], capacity: Capacity) -> None:
         """Store the settings that the daemon runs with, what reads new ones, and the slots whose number may change."""
         self._running = settings
         self._load = load
         self._capacity = capacity
-        self._asked = anyio.Event()
+        self._requested = anyio.Event()
 
-    def ask(self) -> None:
-        """Have the settings read again; may be called at any time."""
-        self._asked.set()
+    def request(self) -> None:
+        """Request a reload; may be called at any time."""
+        self._requested.set()
 
-    async def asked(self) -> None:
-        """Wait until somebody asks."""
-        await self._asked.wait()
-        self._asked = anyio.Event()
+    async def requested(self) -> None:
+        """Wait for a request."""
+        await self._requested.wait()
+        self._requested = anyio.Event()
 
     async def reload(self) -> None:
-        """Read the settings, and change what can be changed."""
+        """Read the settings, and apply what can change while the daemon runs."""
         try:
             # The settings may be on a disk that takes its time.
             new = await to_thread.run_sync(self._load)

@@ -1,4 +1,4 @@
-"""What the daemon does once the host is back: takes an operator's word, waits for needs, says that it lives."""
+"""Work of the daemon that stays: requests of operators, deferred instances, liveness, firewall rules."""
 
 from contextlib import suppress
 from functools import partial
@@ -14,30 +14,30 @@ from bringup.daemon.recovery.context import Host
 from bringup.daemon.recovery.deferred_instances import Waits, deferred, look_again
 from bringup.daemon.recovery.evacuated_guests import delete_kept_disks_that_are_due
 from bringup.daemon.recovery.init_host import Brought
-from bringup.daemon.recovery.operator_requests import let_go_on, may_change, try_again
+from bringup.daemon.recovery.operator_requests import may_change, release_held, try_again
 from bringup.drivers.base import FilterChange
 
 log = get_logger()
 
 LOOK_EVERY_S = 1.0
-"""How soon an operator's word is noticed."""
+"""How often requests of operators are read from the journal."""
 JOURNAL_S = 10.0
-"""How long one read or write of the journal takes at most where the disk is well."""
+"""Deadline of one read or write of the journal on a working disk."""
 TIDY_EVERY_S = 60.0
-"""How exact the time is that a host was away for, and how late disks that were set aside are deleted."""
+"""Precision of a host's downtime, and the delay after which kept disks are deleted."""
 
 
 async def stand_by(brought: Brought, vitals: Vitals) -> None:
     """Stay until cancelled."""
     async with anyio.create_task_group() as group:
         if may_change(brought):
-            group.start_soon(_attend, brought, vitals, name="attend")
+            group.start_soon(_handle_requests_and_deferred, brought, vitals, name="attend")
         group.start_soon(_keep_tidy, brought, vitals, name="tidy")
         group.start_soon(keep_filter, brought.host, name="filter")
 
 
 async def keep_filter(host: Host) -> None:
-    """Have the rules of guests put back that somebody else takes away, and say so."""
+    """Restore the rules of guests that somebody else removes, and log it."""
 
     def told(change: FilterChange) -> None:
         if change.restored:
@@ -59,7 +59,7 @@ async def _keep_tidy(brought: Brought, vitals: Vitals) -> NoReturn:
 
 
 async def tidy(brought: Brought, vitals: Vitals, *, stays: bool) -> None:
-    """Write that this host lives; delete the disks whose time has come, which may take as long as it wants."""
+    """Record that this host is up; delete kept disks that are due, without a deadline."""
     host = brought.host
     with suppress(JournalError), vitals.expecting("the journal", within_s=JOURNAL_S):
         await host.journal.seen(host.now())
@@ -68,26 +68,26 @@ async def tidy(brought: Brought, vitals: Vitals, *, stays: bool) -> None:
     await delete_kept_disks_that_are_due(host.journal, host.driver, host.now)
 
 
-async def _attend(brought: Brought, vitals: Vitals) -> None:
-    """Let go on what an operator releases, try again what he names and what may have come by itself."""
+async def _handle_requests_and_deferred(brought: Brought, vitals: Vitals) -> None:
+    """Release and retry what operators request; check deferred instances again."""
     needs = brought.host.needs
     waits = Waits(needs)
-    next_look = _plan_next_look(brought, waits)
+    next_check = _plan_next_check(brought, waits)
     while may_change(brought):
         await anyio.sleep(LOOK_EVERY_S)
-        brought = await _take_words(brought, vitals)
-        if next_look is not None and anyio.current_time() >= next_look:
+        brought = await _handle_requests(brought, vitals)
+        if next_check is not None and anyio.current_time() >= next_check:
             brought = await look_again(brought, deferred(brought), starts=needs.daemon_starts)
-            next_look = None
+            next_check = None
         if not deferred(brought):
             needs.on_wait(0, 0.0)
-            next_look = None
-        elif next_look is None:
-            next_look = _plan_next_look(brought, waits)
+            next_check = None
+        elif next_check is None:
+            next_check = _plan_next_check(brought, waits)
 
 
-def _plan_next_look(brought: Brought, waits: Waits) -> float | None:
-    """Draw when what is deferred is looked at again; None: never by itself."""
+def _plan_next_check(brought: Brought, waits: Waits) -> float | None:
+    """Return when deferred instances are checked again; None: never by itself."""
     waiting, needs = deferred(brought), brought.host.needs
     if not waiting or not needs.wait_s:
         return None
@@ -96,13 +96,13 @@ def _plan_next_look(brought: Brought, waits: Waits) -> float | None:
     return anyio.current_time() + in_s
 
 
-async def _take_words(brought: Brought, vitals: Vitals) -> Brought:
+async def _handle_requests(brought: Brought, vitals: Vitals) -> Brought:
     journal = brought.host.journal
     try:
-        with vitals.expecting("the look for an operator's word", within_s=JOURNAL_S):
+        with vitals.expecting("reading requests of operators", within_s=JOURNAL_S):
             released, retried = await journal.releases(), await journal.retries()
         if released:
-            brought = await let_go_on(brought, released)
+            brought = await release_held(brought, released)
         if retried:
             brought = await try_again(brought, retried)
     except (BringupError, JournalError, StoreError, TimeoutError) as error:

@@ -74,7 +74,7 @@ async def answering(settings: Settings, source: StatusSource) -> AsyncIterator[L
             await _open_unix(stack, settings, channels, listening)
             beside = await stack.enter_async_context(background())
             beside.start_soon(channels.tell_when_back, name="status")
-            # Who listens to the events is told before the processes wait for their answers to end.
+            # Clients of the event stream are closed before the processes wait for their responses to end.
             stack.callback(channels.close)
         yield listening
 
@@ -83,7 +83,7 @@ async def _open_tcp(stack: AsyncExitStack, settings: Settings, channels: Channel
     address = settings.status.listen or ""
     if not _on_asyncio():
         raise SettingsError([f'status.listen = "{address}": only the asyncio backend can serve it; leave it out'])
-    # No word of an operator: its process could not change a thing if it wanted to.
+    # No requests of operators: a process that listens on TCP cannot change anything.
     listener = Listener(
         name=address,
         socket=sockets.listen_tcp(address),
@@ -118,7 +118,7 @@ def _on_asyncio() -> bool:
 
 
 async def _release(settings: Settings, uuids: Sequence[str]) -> list[str]:
-    from bringup.daemon.service.release_request import release
+    from bringup.daemon.service.journal_requests import release
 
     with anyio.fail_after(settings.limits.host_deadline):
         released = await release(settings.host.state_directory / JOURNAL, uuids)
@@ -127,7 +127,7 @@ async def _release(settings: Settings, uuids: Sequence[str]) -> list[str]:
 
 
 async def _retry(settings: Settings, boot_id: str, uuids: Sequence[str]) -> list[str]:
-    from bringup.daemon.service.retry_request import retry
+    from bringup.daemon.service.journal_requests import retry
 
     with anyio.fail_after(settings.limits.host_deadline):
         retried = await retry(settings.host.state_directory / JOURNAL, boot_id, uuids)

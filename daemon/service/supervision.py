@@ -1,4 +1,4 @@
-"""The daemon under a service manager: what it is told, and what it may ask for with SIGHUP."""
+"""The daemon under a service manager: what it reports, and the reload on SIGHUP."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from bringup.daemon.status.systemd.messages import Rules
 
 @dataclass(frozen=True, slots=True)
 class Supervised:
-    """What is seen of the daemon from outside, and what may be changed in it."""
+    """State that the daemon reports to the service manager, and what may change in it."""
 
     vitals: Vitals
     teller: Teller
     stopping_s: float
     reloader: Reloader | None
-    """None: SIGHUP ends the daemon."""
+    """None: SIGHUP stops the daemon."""
 
     async def run(self) -> None:
-        """Tell, and reload when asked to, until cancelled."""
+        """Notify systemd, and reload on request, until cancelled."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.teller.tell, name="notify")
             if self.reloader is not None:
@@ -34,17 +34,17 @@ class Supervised:
 
     async def _reload(self, reloader: Reloader) -> NoReturn:
         while True:
-            await reloader.asked()
+            await reloader.requested()
             with self.teller.reloading():
                 await reloader.reload()
 
     @property
     def on_hangup(self) -> Callable[[], None] | None:
-        """What SIGHUP does; None: it ends the daemon."""
-        return None if self.reloader is None else self.reloader.ask
+        """What SIGHUP does; None: it stops the daemon."""
+        return None if self.reloader is None else self.reloader.request
 
     def stopping(self) -> None:
-        """Tell that the daemon ends."""
+        """Notify systemd that the daemon stops."""
         self.teller.stopping(within_s=self.stopping_s)
 
 
@@ -54,7 +54,7 @@ def supervise(
     notifier: Notifier | None,
     load: Callable[[], Settings] | None,
 ) -> Supervised:
-    """Put it together; without a ``notifier`` nothing is told, without ``load`` nothing is reloaded."""
+    """Build it; without a ``notifier`` systemd is not notified, without ``load`` nothing is reloaded."""
     progress, vitals = source.progress, Vitals(slack_s=settings.limits.stuck_after)
     rules = Rules(
         patience_s=patience_s(settings),

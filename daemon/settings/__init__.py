@@ -3,7 +3,7 @@
 * ``model``: every key and its default; ``values``: kinds of value; ``sections``: how a section is validated.  To add a
   key, begin in ``model``, then ``../example.toml`` and ``docs/settings.md``: the tests compare the three.
 * ``layers``: settings file, then ``BRINGUP_*``, then ``--set``; the later one wins.
-* ``loading``: all of it validated before anything happens; ``cross_checks``: keys that do not go together.
+* ``loading``: validation of all of it before anything happens; ``cross_checks``: keys that are wrong together.
 * ``keys``, ``problems``: one sentence for each wrong key.
 * ``secret_files``: one reader for secrets; ``credentials``: those of Placement, Keystone and RabbitMQ; ``pci``: device
   specs.

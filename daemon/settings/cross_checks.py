@@ -1,4 +1,4 @@
-"""What is right by itself and wrong together."""
+"""Checks of keys that are valid alone and wrong together."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ COMPUTE_ID = (
 def crossed(
     sections: Mapping[str, Any], sources: Mapping[str, str], *, problems: list[str], warnings: list[str]
 ) -> None:
-    """Add a sentence for each pair of keys that does not go together; a section that is wrong by itself is left out."""
+    """Add a sentence for each pair of keys that does not go together; a section that is wrong by itself is ignored."""
     placement, scheduler = sections.get("placement"), sections.get("scheduler")
     limits, guests = sections.get("limits"), sections.get("guests")
     if isinstance(placement, PlacementSettings):
@@ -44,7 +44,7 @@ def crossed(
     if isinstance(scheduler, SchedulerSettings):
         problems.extend(_two_secrets("scheduler", scheduler, sources))
         problems.extend(_scheduler(scheduler, sources))
-        warnings.extend(_doubtful_scheduler(scheduler))
+        warnings.extend(_questionable_scheduler(scheduler))
     keystone = sections.get("keystone")
     if isinstance(keystone, KeystoneSettings):
         problems.extend(_keystone(keystone, sources))
@@ -54,7 +54,7 @@ def crossed(
     store = sections.get("store")
     if isinstance(store, StoreSettings):
         problems.extend(_store(store, sources))
-        warnings.extend(_doubtful_store(store, sources))
+        warnings.extend(_questionable_store(store, sources))
     driver, libvirt = sections.get("driver"), sections.get("libvirt")
     if isinstance(driver, DriverSettings) and driver.name != "libvirt" and libvirt not in (None, LibvirtSection()):
         warnings.append(f'driver.name = "{driver.name}": [libvirt] is not used')
@@ -65,7 +65,7 @@ def crossed(
         warnings.extend(_budget(limits, messaging) if isinstance(messaging, MessagingSettings) else ())
 
 
-def _doubtful_scheduler(scheduler: SchedulerSettings) -> list[str]:
+def _questionable_scheduler(scheduler: SchedulerSettings) -> list[str]:
     if not scheduler.url:
         return []
     if scheduler.transport == "none":
@@ -133,7 +133,7 @@ def _store(store: StoreSettings, sources: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def _doubtful_store(store: StoreSettings, sources: Mapping[str, str]) -> list[str]:
+def _questionable_store(store: StoreSettings, sources: Mapping[str, str]) -> list[str]:
     if not store.is_postgresql:
         given = [key for key in ("password", "password_file", "tls", *TLS_FILES) if f"store.{key}" in sources]
         # A credential of systemd lies there whether it is used or not.

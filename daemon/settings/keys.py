@@ -1,4 +1,4 @@
-"""What is known of a key without looking at its value: does it exist, is it text, is it secret, what would be right."""
+"""Properties of a key that do not depend on its value: its name, whether it is text or secret, what would be right."""
 
 import difflib
 import re
@@ -26,13 +26,13 @@ KEYS = {f"{section}.{key}": field for section, model in MODELS.items() for key, 
 
 
 def is_text(key: str) -> bool:
-    """Say whether the value is taken as it is written, where it comes from the environment or the command line."""
+    """Check whether a value of the environment or the command line is used as it is, not parsed as TOML."""
     field = KEYS.get(key)
     return field is not None and not (_types(field) & {bool, int, float, tuple})
 
 
 def is_secret(key: str) -> bool:
-    """Say whether the value must not be shown; an unknown key that looks secret is."""
+    """Check whether the value must not be shown; an unknown key with the name of a secret counts as one."""
     if key in KEYS:
         return SecretStr in _types(KEYS[key])
     known = nearest(key)
@@ -45,7 +45,7 @@ def is_token(key: str) -> bool:
 
 
 def right(key: str) -> str:
-    """Say what the value of a known key may be, after "give"."""
+    """Return what the value of a known key may be, as words that follow "give"."""
     field = KEYS[key]
     words = _annotated(field)
     if words:
@@ -57,7 +57,7 @@ def right(key: str) -> str:
 
 
 def nearest(key: str) -> str | None:
-    """Give the known key that was probably meant: in the same section, of the same name elsewhere, or alike."""
+    """Return the known key that was probably meant: in the same section, of the same name elsewhere, or similar."""
     section, _, name = key.partition(".")
     names = list(MODELS[section].model_fields) if section in MODELS else []
     alike = difflib.get_close_matches(name or section, names, n=1)
@@ -69,12 +69,12 @@ def nearest(key: str) -> str | None:
 
 
 def nearest_section(section: str) -> str | None:
-    """Give the section that was probably meant."""
+    """Return the section that was probably meant."""
     return next(iter(difflib.get_close_matches(section, list(MODELS), n=1)), None)
 
 
 def _annotated(field: FieldInfo) -> str | None:
-    """Give the words of a ``Right``, which stands at the field or, where it may be absent, in a part of its type."""
+    """Return the text of the ``Right`` of a field or, if the field is optional, of a part of its type."""
     parts = [field.metadata, *(getattr(part, "__metadata__", ()) for part in _members(field.annotation))]
     return next((word.text for part in parts for word in part if isinstance(word, Right)), None)
 

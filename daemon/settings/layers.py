@@ -97,7 +97,7 @@ def _read_file(path: Path, layers: Layers) -> None:
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    """Read TOML.  Raises ``OSError``, or ``ValueError`` whose text goes on after the name of the file."""
+    """Read TOML.  Raises ``OSError``, or ``ValueError`` whose text follows the name of the file."""
     with open_input(path) as stream:
         content = stream.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:

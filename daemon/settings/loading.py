@@ -20,7 +20,7 @@ from bringup.daemon.settings.model import (
     sqlite_url,
 )
 from bringup.daemon.settings.problems import unknown_key, unknown_section, wrong_value
-from bringup.daemon.settings.secret_files import doubt_of, read_secret
+from bringup.daemon.settings.secret_files import file_problem, read_secret
 from bringup.daemon.settings.sections import validate
 from bringup.daemon.settings.values import WrongDeviceSpecs
 from bringup.daemon.text import printable
@@ -31,23 +31,23 @@ NOAUTH_TOKEN = "admin"  # noqa: S105 - see above
 # 20 workers.
 LIBVIRT_CONCURRENCY = 16
 # Whoever exits and is started again asks for another token, which is what a Keystone that is behind has no time for.
-# The service manager is told all the while that the start goes on.
+# systemd is notified all the while that the start continues.
 WAIT_UNDER_SYSTEMD_S = 3600.0
 FROM_FILES = tuple(tuple(key.split(".")) for key in KEYS if is_secret(key) and f"{key}_file" in KEYS)
 """Secrets, section and key, each with a key for the file that holds it."""
 PRIVATE_KEY = "key_file"
-"""Read by what speaks TLS; only looked at here."""
+"""Read by the TLS library; only checked here."""
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what ``LoadCredential=`` and its kin name; nobody but the service can read it."""
 
 SHOWN = 50
-"""So many wrong keys are said: one list can have thousands of wrong entries."""
+"""Number of wrong keys that are reported: one list can have thousands of wrong entries."""
 
 
 def load(
     config: Path | None, *, environment: Mapping[str, str], overrides: Sequence[str], nova_conf: Sequence[str] = ()
 ) -> Settings:
-    """Give the settings, valid as a whole.
+    """Return the settings, valid as a whole.
 
     ``config`` is the file of the command line; without it ``BRINGUP_CONFIG``, ``/etc/bringup/bringup.toml`` if that
     exists, or no file.  ``overrides`` are the ``section.key=value`` of ``--set``, ``nova_conf`` the paths of
@@ -59,7 +59,7 @@ def load(
 
 
 def settings_of(layers: Layers, *, environment: Mapping[str, str]) -> Settings:
-    """Give the settings that layers make.
+    """Build the settings from layers.
 
     :raises SettingsError: one sentence for every wrong key of all layers.
     """
@@ -72,12 +72,12 @@ def settings_of(layers: Layers, *, environment: Mapping[str, str]) -> Settings:
     crossed(sections, layers.sources, problems=problems if not unreadable else [], warnings=warnings)
     directory = environment.get(CREDENTIALS)
     for section, key in FROM_FILES:
-        doubt = _take_secret(section, key, sections, layers.sources, problems=problems)
-        warnings.extend(_doubtful(f"{section}.{key}_file", doubt, sections, layers.sources, directory))
+        problem = _read_secret_file(section, key, sections, layers.sources, problems=problems)
+        warnings.extend(_file_warning(f"{section}.{key}_file", problem, sections, layers.sources, directory))
     for section in sections:
         path = getattr(sections[section], PRIVATE_KEY, None)
-        doubt = None if path is None else doubt_of(path)
-        warnings.extend(_doubtful(f"{section}.{PRIVATE_KEY}", doubt, sections, layers.sources, directory))
+        problem = None if path is None else file_problem(path)
+        warnings.extend(_file_warning(f"{section}.{PRIVATE_KEY}", problem, sections, layers.sources, directory))
     problems.extend(
         f"{key} (--set): the command line is there for everybody to read; give {key}_file"
         for key, source in layers.sources.items()
@@ -147,7 +147,7 @@ def _may_be_there(path: Path) -> bool:
 def _not_too_many(problems: list[str]) -> list[str]:
     if len(problems) <= SHOWN:
         return problems
-    return [*problems[:SHOWN], f"and {len(problems) - SHOWN} more, which are told once these are right"]
+    return [*problems[:SHOWN], f"and {len(problems) - SHOWN} more, reported once these are corrected"]
 
 
 def _validate(layers: Layers, problems: list[str]) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _validate(layers: Layers, problems: list[str]) -> dict[str, Any]:
 
 
 def _sentences(section: str, error: ValidationError, layers: Layers, *, host_is_right: bool) -> list[str]:
-    """Say what is wrong, one sentence a key, in the order of the file."""
+    """Return what is wrong, one sentence per key, in the order of the file."""
     sentences: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False, include_context=True):
         name = str(detail["loc"][0])
@@ -192,10 +192,10 @@ def _sentences(section: str, error: ValidationError, layers: Layers, *, host_is_
     return [sentence for group in sentences.values() for sentence in group]
 
 
-def _take_secret(
+def _read_secret_file(
     name: str, what: str, sections: dict[str, Any], sources: Mapping[str, str], *, problems: list[str]
 ) -> str | None:
-    """Put the content of the file where the secret is; say what is not right about the file though it is used."""
+    """Store the content of the file as the secret; return a warning about a file that is used all the same."""
     section = sections.get(name)
     path: Path | None = getattr(section, f"{what}_file", None)
     if section is None or path is None:
@@ -215,21 +215,21 @@ def _take_secret(
         problems.append(wrong_value(key, str(path), source=source, instead=str(error)))
         return None
     sections[name] = replace(section, **{what: found.secret})
-    return found.doubt
+    return found.problem
 
 
 def _is_unused(section: Any) -> bool:
     return isinstance(section, StoreSettings) and not section.is_postgresql
 
 
-def _doubtful(
-    key: str, doubt: str | None, sections: Mapping[str, Any], sources: Mapping[str, str], credentials: str | None
+def _file_warning(
+    key: str, problem: str | None, sections: Mapping[str, Any], sources: Mapping[str, str], credentials: str | None
 ) -> list[str]:
     section, _, name = key.partition(".")
     path: Path | None = getattr(sections.get(section), name, None)
-    if doubt is None or path is None:
+    if problem is None or path is None:
         return []
     # In systemd's directory the bits of the group are the mask of an ACL that lets the service in.
     if credentials and path.is_relative_to(credentials):
         return []
-    return [f'{key} = "{path}" ({sources[key]}): {doubt}']
+    return [f'{key} = "{path}" ({sources[key]}): {problem}']

@@ -51,7 +51,7 @@ MOST_BY_DEFAULT = 8
 
 
 def sqlite_url(state_directory: Path) -> str:
-    """Give the URL of the store in a state directory."""
+    """Return the URL of the store in a state directory."""
     return f"{SQLITE}{(state_directory / STORE_FILE).absolute()}"
 
 
@@ -94,7 +94,7 @@ class PlacementSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeystoneSettings:
-    """Who this host is to Keystone; the names are those of keystoneauth's options."""
+    """Identity of this host in Keystone; the names are those of keystoneauth's options."""
 
     nova_conf: FilePaths = ()
     cloud: Words | None = None
@@ -153,7 +153,7 @@ class StoreSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessagingSettings:
-    """RabbitMQ, through which Nova's services are spoken to; the names are those of oslo.messaging's options."""
+    """RabbitMQ, through which Nova's services are called; the names are those of oslo.messaging's options."""
 
     nova_conf: FilePaths = ()
     transport_url: Secret | None = None
@@ -218,7 +218,7 @@ class EvacuatedSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalSettings:
-    """What was done and is being done."""
+    """Record of what was done and is being done."""
 
     keep_runs: Annotated[int, Ge(1), Le(10000), Right("a whole number from 1 to 10000")] = 50
     keep_days: Annotated[int, Ge(1), Le(3650), Right("a whole number from 1 to 3650")] = 90
@@ -226,7 +226,7 @@ class JournalSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSettings:
-    """Who is told what became of the instances."""
+    """The scheduler, which receives the reports."""
 
     transport: Literal["none", "http", "nova"] = "none"
     url: WebAddress | None = None
@@ -249,7 +249,7 @@ class PciSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusSettings:
-    """Who may ask how far it is, and where."""
+    """The status endpoint."""
 
     enabled: bool = True
     socket: FilePath = STATE_DIRECTORY / STATUS_SOCKET
@@ -292,12 +292,12 @@ class Settings:
     status: StatusSettings = field(default_factory=StatusSettings)
     log: LogSettings = field(default_factory=LogSettings)
     warnings: tuple[str, ...] = ()
-    """Sentences on what is allowed and probably not meant."""
+    """Sentences on what is accepted but probably unintended."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Where a key such as ``limits.concurrency`` was set; a default is not in it."""
+    """Where each key such as ``limits.concurrency`` was set; defaults are not in it."""
 
     def source_of(self, key: str) -> str:
-        """Say where the value of a key such as ``limits.concurrency`` comes from."""
+        """Return where the value of a key such as ``limits.concurrency`` comes from."""
         return self.sources.get(key, "default")
 
 

@@ -28,7 +28,7 @@ TEXT_FIELDS = frozenset(
 
 
 def why_not(template: str) -> str | None:
-    """Say why a text is no template; None: it is one."""
+    """Return why a text is no template; None: it is one."""
     found = [each for each in CONVERSION.finditer(template) if each["kind"] != "%" or each.group() != "%%"]
     if not found:
         return "all instances would have the same name"

@@ -1,4 +1,4 @@
-"""The sentences that tell an operator what is wrong: the key, where it was set, its value, what would be right."""
+"""Sentences on wrong settings: the key, its value, where it was set, what would be right."""
 
 import difflib
 import json
@@ -12,7 +12,7 @@ LONGEST_VALUE = 300
 
 
 def wrong_value(key: str, value: Any, *, source: str, instead: str | None = None) -> str:
-    """Say that a known key has a wrong value."""
+    """Return the sentence on a wrong value of a known key."""
     return f"{key} = {shown(key, value)} ({source}): give {instead or right(key)}"
 
 
@@ -30,7 +30,7 @@ def unknown_key(key: str, value: Any, *, source: str) -> str:
 
 
 def unknown_section(section: str, *, source: str) -> str:
-    """Say that there is no such section."""
+    """Return the sentence on a section that does not exist."""
     meant = nearest_section(section)
     return f"[{section}] ({source}): there is no such section; " + (
         f"did you mean [{meant}]?" if meant else _sections()
@@ -38,12 +38,12 @@ def unknown_section(section: str, *, source: str) -> str:
 
 
 def wrong_section(section: str, value: Any, *, source: str) -> str:
-    """Say that a section is not a table."""
+    """Return the sentence on a section that is not a table."""
     return f"{section} = {shown(section, value)} ({source}): give a table: [{section}] and its keys below"
 
 
 def unknown_variable(variable: str) -> str:
-    """Say that a variable of the environment is none of ours; its value is not known to be harmless."""
+    """Return the sentence on an unknown variable of the environment; its value may be a secret and is not shown."""
     known = {key.upper().replace(".", "__") for key in KEYS} | {"CONFIG"}
     alike = difflib.get_close_matches(variable.removeprefix("BRINGUP_").upper(), sorted(known), n=1)
     return f"{variable} (environment): there is no such setting; " + (
@@ -54,7 +54,7 @@ def unknown_variable(variable: str) -> str:
 
 
 def wrong_override(text: str) -> str:
-    """Say that an override has no key and value."""
+    """Return the sentence on an override without key and value."""
     return f"{shown(text, text)} (--set): give section.key=value, such as limits.concurrency=4"
 
 

@@ -21,7 +21,7 @@ def require_placement(settings: Settings) -> None:
 
 
 def require_scenario(settings: Settings) -> Path:
-    """Give the scenario file of the simulated driver; without one raise ``SettingsError``."""
+    """Return the scenario file of the simulated driver; raise ``SettingsError`` if none is set."""
     if settings.driver.scenario is None:
         name = settings.driver.name
         raise SettingsError(

@@ -1,9 +1,9 @@
-"""Secrets from files: one reader and one rule for all of them.
+"""Reader of secrets from files, with one rule for all of them.
 
-A secret file is a regular file of at most 64 KiB that holds one line; line ends at its end are not part of it.  It is
-refused where somebody else can choose what is in it: everybody may write to it or to its folder, or it is a link that
-belongs to neither root, nor this user, nor the owner of what it points to.  It is used, and warned of, where others
-than its owner can read it.  Nothing of its content is ever shown.
+A secret file is a regular file of at most 64 KiB that holds one line; trailing line ends are not part of it.  It is
+refused if another user can choose its content: everybody may write to it or to its folder, or it is a link that belongs
+to neither root, nor this user, nor the owner of its target.  If others than its owner can read
+it, it is used with a warning.  Its content is never shown.
 """
 
 import os
@@ -32,11 +32,11 @@ SECRET: Final[Rule] = ("a file that holds one secret: printable characters, UTF-
 
 @dataclass(frozen=True, slots=True)
 class SecretFile:
-    """What was read."""
+    """Content of a secret file."""
 
     secret: SecretStr
-    doubt: str | None
-    """What is not right about the file though it is used, after its name; None: nothing."""
+    problem: str | None
+    """Why the file is questionable although it is used, as words that follow its name; None: it is not."""
 
 
 def read_secret(path: Path, *, is_token: bool) -> SecretFile:
@@ -57,20 +57,20 @@ def read_secret(path: Path, *, is_token: bool) -> SecretFile:
     text = content.decode("utf-8", "replace").rstrip("\r\n")
     if not text or "\ufffd" in text or len(content) > LARGEST_FILE or not is_right(text):
         raise ValueError(right)
-    return SecretFile(SecretStr(text), _doubt(path, found))
+    return SecretFile(SecretStr(text), _readable_by_others(path, found))
 
 
-def doubt_of(path: Path) -> str | None:
-    """Say what is not right about a file that somebody else reads, such as a private key; None: nothing is known."""
+def file_problem(path: Path) -> str | None:
+    """Return why a file that a library reads, such as a private key, is questionable; None: it is not."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return _doubt(path, found) if stat.S_ISREG(found.st_mode) else None
+    return _readable_by_others(path, found) if stat.S_ISREG(found.st_mode) else None
 
 
 def _chosen_by_others(path: Path, found: os.stat_result) -> str | None:
-    """Say what would be right, where somebody else can choose what is in the file."""
+    """Return what would be right if another user can choose the content of the file; None: none can."""
     if found.st_mode & OTHERS_MAY_WRITE:
         return f'a file that not everybody can write to (chmod 600 "{path}")'
     link = path.lstat()
@@ -83,7 +83,7 @@ def _chosen_by_others(path: Path, found: os.stat_result) -> str | None:
     return None
 
 
-def _doubt(path: Path, found: os.stat_result) -> str | None:
+def _readable_by_others(path: Path, found: os.stat_result) -> str | None:
     if found.st_mode & OTHERS_MAY_LOOK:
         return f'others than its owner can read it; chmod 600 "{path}"'
     if found.st_uid not in {ROOT, os.geteuid()}:

@@ -1,4 +1,4 @@
-"""The kinds of value that settings have: how each is read, and in words what would be right."""
+"""Kinds of value that settings have: how each is parsed and, in words, what would be right."""
 
 import re
 from ipaddress import ip_address
@@ -33,7 +33,7 @@ class WrongDeviceSpecs(ValueError):
     """Some entries of ``device_spec`` are wrong; ``problems`` has the path of each field, its value, what is right."""
 
     def __init__(self, problems: list[tuple[str, Any, str]]) -> None:
-        """Take at least one problem."""
+        """Store at least one problem."""
         super().__init__("wrong device specs")
         self.problems = problems
 
@@ -44,7 +44,7 @@ def parse_time_span(value: Any) -> Any:
 
 
 def web_address(text: str) -> str:
-    """Give an address without a slash at its end.  Raises ``ValueError``, which does not show it."""
+    """Return an address without a trailing slash.  Raises ``ValueError``, which does not show it."""
     parts = urlsplit(text)
     # Reading the port is what checks it.
     right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and len(text) <= LONGEST_ADDRESS
@@ -167,7 +167,7 @@ def _secret(value: SecretStr) -> SecretStr:
 
 
 def _several(value: Any) -> Any:
-    """Take one for a list of one."""
+    """Convert a single value into a tuple of one."""
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value

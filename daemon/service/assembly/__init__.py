@@ -1,7 +1,7 @@
-"""From settings to the parts that a run is made with.
+"""Assembly of a run's parts from the settings.
 
-``drivers``, ``stores``, ``messaging``, ``scheduler``: each opens what is set; ``run``: what is made of the settings
-alone.  What is heavy to import is imported there where it is used: a booting host should ask Placement first.
+``drivers``, ``stores``, ``messaging``, ``scheduler``: each opens what is set; ``run``: the rest.  Modules that are slow
+to import are imported where they are used: a booting host should call Placement first.
 """
 
 from bringup.daemon.service.assembly.close_driver import CLOSE_S, close_driver

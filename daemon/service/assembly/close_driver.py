@@ -1,4 +1,4 @@
-"""The end of a driver, whoever has made it."""
+"""Closing of a driver."""
 
 import anyio
 
@@ -12,7 +12,7 @@ CLOSE_S = closing.DRIVER_S
 
 
 async def close_driver(driver: Driver) -> None:
-    """Let go of a hypervisor; one that hangs or fails must not keep the process, nor change how it ends."""
+    """Close a driver; one that hangs or fails must neither keep the process nor change its exit code."""
     with anyio.move_on_after(CLOSE_S, shield=True) as scope:
         try:
             await driver.close()

@@ -1,4 +1,4 @@
-"""The driver that is set, and what it needs: made, found wanting before anything is waited for, let go of."""
+"""The driver that is set: created, checked before anything is waited for, closed."""
 
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -18,9 +18,9 @@ NO_PYROUTE2 = (
 
 
 def check_driver(settings: Settings) -> None:
-    """Find out, before anything is waited for, whether the driver can be made.
+    """Check, before anything is waited for, whether the driver can be created.
 
-    :raises SettingsError: it cannot be.
+    :raises SettingsError: it cannot.
     """
     if settings.driver.name == "libvirt":
         from bringup.daemon.service.assembly.libvirt import require_binding
@@ -34,19 +34,19 @@ def check_driver(settings: Settings) -> None:
 
 
 def has_driver(settings: Settings) -> bool:
-    """Tell whether a hypervisor is set: the simulated one, which is the default, is only with a scenario."""
+    """Check whether a hypervisor is set: the simulated one, which is the default, needs a scenario."""
     return settings.driver.name != "simulated" or settings.driver.scenario is not None
 
 
 def make_driver(settings: Settings, *, acting: bool = False, capacity: Capacity | None = None) -> Driver:
-    """Make the driver that is set; it is not initialized yet.  Only one for ``acting`` changes anything by itself.
+    """Create the driver that is set; it is not initialized yet.  Only one that is ``acting`` changes anything itself.
 
     :raises SettingsError: its own settings are wrong.
     """
     if settings.driver.name == "libvirt":
         from bringup.daemon.service.assembly.libvirt import make_libvirt_driver
 
-        # One that only looks makes nothing ready, and knows what would be made.
+        # A driver that only reads needs the network too: it reports what is missing.
         return make_libvirt_driver(settings, acting=acting, network=make_network(settings), capacity=capacity)
     from bringup.drivers.simulated import ScenarioError, SimulatedDriver
 
@@ -57,14 +57,14 @@ def make_driver(settings: Settings, *, acting: bool = False, capacity: Capacity 
 
 
 def make_network(settings: Settings) -> "HostNetwork":
-    """Make what plugs and filters the NICs of guests; the driver opens it.
+    """Create the network part, which plugs and filters the NICs of guests; the driver opens it.
 
     :raises SettingsError: what it needs is not installed.
     """
     from bringup.drivers.network.host import make_host_network
 
     network = settings.network
-    # Found here and not when the first guest is plugged: all of them would be set to ERROR.
+    # Checked here, not when the first guest is plugged: all guests would be set to ERROR.
     if network.plug_vifs and find_spec("pyroute2") is None:
         raise SettingsError([NO_PYROUTE2])
     return make_host_network(

@@ -1,4 +1,4 @@
-"""A host whose hypervisor is libvirt: its driver made of settings, and what is doubtful about it."""
+"""Driver for libvirt: created from the settings, and checked for conflicts and bottlenecks."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,7 +34,7 @@ def make_libvirt_driver(
     network: HostNetwork | None = None,
     capacity: Capacity | None = None,
 ) -> LibvirtDriver:
-    """Make the driver; it is not initialized yet.  Only one for ``acting`` takes anything over.
+    """Create the driver; it is not initialized yet.  Only one that is ``acting`` disables autostart.
 
     :raises SettingsError: libvirt is not what is set, or libvirt-python is not installed.
     """
@@ -53,7 +53,7 @@ def make_libvirt_driver(
 
 
 def require_binding() -> None:
-    """Make sure that libvirt can be spoken to, without importing what is slow to import.
+    """Check that libvirt-python is installed, without importing it, which is slow.
 
     :raises SettingsError: libvirt-python is not installed.
     """
@@ -68,7 +68,7 @@ async def findings(settings: Settings, driver: LibvirtDriver) -> tuple[Autostart
     concurrency = settings.limits.concurrency
     narrow = bottlenecks(limits, concurrency=concurrency, connections=settings.libvirt.connections or concurrency)
     wanting = await driver.guests_that_require_kvm()
-    # That it is there is no proof that guests run on it; that it is not is one that they do not.
+    # With the device guests may still fail to use KVM; without it they certainly do.
     if wanting and is_local(settings.libvirt.uri) and not await anyio.to_thread.run_sync(KVM.exists):
         narrow.append(f"{len(wanting)} guests want KVM, and {KVM} is not there: they will not start")
     return conflicts, narrow

@@ -1,4 +1,4 @@
-"""RabbitMQ, where the records or the report go over it."""
+"""Connection to RabbitMQ, for records or reports that use it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,9 +21,9 @@ NO_AIO_PIKA = (
 
 @asynccontextmanager
 async def opened_messaging(settings: Settings) -> AsyncIterator["Rpc | None"]:
-    """Make calls to Nova's services possible, and let go of RabbitMQ at the end; None where nothing needs them.
+    """Open the RPC client, and close it on exit; None: no setting needs it.
 
-    :raises SettingsError: how RabbitMQ is reached is not said rightly, or what it needs is not installed.
+    :raises SettingsError: the [messaging] settings are invalid, or aio-pika is not installed.
     """
     if not settings.store.is_nova_conductor and settings.scheduler.transport != "nova":
         yield None

@@ -1,4 +1,4 @@
-"""What a run is made with: the limits and the policies that the settings say, the executor, the journal."""
+"""Parts of a run that are created from the settings: boot, identity, executor, journal."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,37 +23,37 @@ JOURNAL: Final = "journal.sqlite"
 
 
 def utc_now() -> datetime:
-    """Read the clock."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def given_by(settings: Settings) -> CurrentIdentity:
-    """Look at what the settings and the machine say of whose state directory it is."""
+    """Return the identity of this host, from the settings and the machine."""
     host = settings.host
     return read_current(host=host.name, node_uuid=host.node_uuid, machine_id=host.machine_id)
 
 
 def this_boot(settings: Settings) -> boots.CurrentBoot:
-    """Find out which boot it is.
+    """Return the current boot.
 
-    :raises SettingsError: there is no id to read.
+    :raises SettingsError: its id cannot be read.
     """
     is_default = settings.source_of("host.boot_id") == "default"
     return boots.this_boot(settings.host.boot_id, is_default=is_default)
 
 
 def boot_id(settings: Settings) -> str:
-    """Give the id of this boot: another one after every boot.
+    """Return the id of this boot, which changes at every boot.
 
-    :raises SettingsError: there is none to read.
+    :raises SettingsError: it cannot be read.
     """
     return this_boot(settings).boot_id
 
 
 def alive(settings: Settings, boot: boots.CurrentBoot | None = None) -> Alive:
-    """Give where it is noted that this host is up.
+    """Return the file that records that this host is up.
 
-    :raises SettingsError: there is no boot id to read.
+    :raises SettingsError: the boot id cannot be read.
     """
     return Alive(
         directory=settings.host.state_directory,
@@ -64,13 +64,13 @@ def alive(settings: Settings, boot: boots.CurrentBoot | None = None) -> Alive:
 
 
 def owes_elsewhere(settings: Settings) -> bool:
-    """Tell whether a deletion owes ports and volumes to services that this host cannot tell of it."""
+    """Check whether deletions leave ports and volumes to other services (``deletion.finished_by``)."""
     finished_by = settings.deletion.finished_by
     return finished_by == "nova" or (finished_by == "auto" and settings.store.is_nova_conductor)
 
 
 def needs_policy(settings: Settings, *, on_wait: Callable[[int, float], None]) -> NeedsPolicy:
-    """Give for how long what is deferred is tried again."""
+    """Return how long deferred instances are tried again."""
     return NeedsPolicy(
         wait_s=settings.resume.wait_for_needs,
         # Nova's own records: nova-compute works with them once the host is back.
@@ -88,7 +88,7 @@ def make_executor(
     check_lease: Callable[[], None],
     journal: Journal,
 ) -> Executor:
-    """Put together what actions are carried out with."""
+    """Build the executor of actions."""
     return Executor(
         driver=driver,
         store=store,
@@ -102,7 +102,7 @@ def make_executor(
 
 @asynccontextmanager
 async def opened_journal(settings: Settings, boot_id: str) -> AsyncIterator[Journal]:
-    """Open the journal of this host, and close it at the end; one that cannot be used does not stop the start."""
+    """Open the journal of this host, and close it on exit; one that cannot be used does not stop the start."""
     from bringup.daemon.storage.journal.sqlite import open_journal
 
     async with open_journal(

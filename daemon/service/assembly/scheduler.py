@@ -1,4 +1,4 @@
-"""The way to the scheduler: over HTTP, or to nova-scheduler over RabbitMQ."""
+"""Transport of reports to the scheduler: HTTP, or nova-scheduler through RabbitMQ."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def reports(settings: Settings) -> bool:
-    """Tell whether the scheduler is to be told anything (Nova's ``track_instance_changes``)."""
+    """Check whether reports are sent (Nova's ``track_instance_changes``)."""
     return settings.scheduler.transport != "none" and settings.scheduler.track_instance_changes
 
 
 @asynccontextmanager
 async def opened_transport(settings: Settings, *, rpc: "Rpc | None" = None) -> AsyncIterator[Transport | None]:
-    """Open the way to the scheduler; None where none is set.  ``rpc`` is what is open already."""
+    """Open the transport; None: none is set.  ``rpc`` is used if it is open already."""
     if not reports(settings):
         yield None
         return
@@ -50,7 +50,7 @@ async def opened_transport(settings: Settings, *, rpc: "Rpc | None" = None) -> A
 
 
 def scheduler_tls(settings: Settings) -> "SSLContext":
-    """Give what the scheduler's certificate is verified with.
+    """Return the context that verifies the scheduler's certificate.
 
     :raises SettingsError: the file cannot be used.
     """
@@ -66,7 +66,7 @@ def scheduler_tls(settings: Settings) -> "SSLContext":
 def keeping_in_step(
     settings: Settings, transport: Transport | None, store: Store, vitals: Vitals
 ) -> Callable[[], Coroutine[Any, Any, NoReturn]] | None:
-    """Give what tells nova-scheduler every so often which instances are here; None where nobody is to be told."""
+    """Return the task that periodically sends the instances of this host to nova-scheduler; None: not set."""
     every_s = settings.scheduler.sync_interval
     if transport is None or settings.scheduler.transport != "nova" or not every_s:
         return None

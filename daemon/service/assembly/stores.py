@@ -25,7 +25,7 @@ NO_POSTGRESQL = (
 async def opened_store(
     settings: Settings, *, must_exist: bool = False, rpc: "Rpc | None" = None
 ) -> AsyncIterator[Store]:
-    """Open the store that is set, and close it at the end; ``rpc`` is what is open already.
+    """Open the store that is set, and close it on exit; ``rpc`` is used if it is open already.
 
     :raises BringupError: it cannot be opened.
     """
@@ -48,7 +48,7 @@ async def opened_store(
 
 @asynccontextmanager
 async def opened_own_store(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[ImportingStore]:
-    """Open the database that is set, and close it at the end.
+    """Open the database that is set, and close it on exit.
 
     :raises UsageError: the records are Nova's: nothing is put into them from outside.
     :raises BringupError: it cannot be opened.
@@ -95,7 +95,7 @@ def _password(settings: Settings) -> str | None:
 
 
 def hurry(store: Store) -> None:
-    """Have nothing wait for the store any more: the daemon ends."""
+    """Bound the waits for the store: the daemon stops."""
     from bringup.daemon.storage.store.sql import SqlStore
 
     if isinstance(store, SqlStore):

@@ -45,12 +45,12 @@ class CloudEntry:
     key_file: str | None
 
     def named(self, key: str) -> str:
-        """Say where a key is to be set."""
+        """Return where a key is to be set."""
         return f"cloud {self.name}: {key}"
 
 
 def is_in(environment: Mapping[str, str]) -> bool:
-    """Tell whether the environment names a cloud."""
+    """Check whether the environment names a cloud."""
     return bool(environment.get("OS_CLOUD") or environment.get("OS_AUTH_URL"))
 
 
@@ -66,7 +66,7 @@ def read(cloud: str | None, *, region: str | None = None) -> CloudEntry:
             return _found(_config_of(cloud, region))
         except SettingsError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the loader stumbles over
+        except Exception as error:  # noqa: BLE001 - whatever the loader raises
             # The loader does not check what kinds of thing are in a file.
             kind = type(error).__name__
             raise SettingsError([f"{_setting(cloud)}: clouds.yaml or secure.yaml cannot be read ({kind})"]) from None
@@ -136,7 +136,7 @@ def _config_of(cloud: str | None, region: str | None) -> Any:
 
 
 def _said(text: str) -> str:
-    """Give what the loader says where it names clouds, regions and files; elsewhere it may show a password."""
+    """Return the loader's text if it names clouds, regions and files; other texts may show a password."""
     return text if text.startswith(NAMES_ONLY) else "openstacksdk does not take it: compare it with its manual"
 
 
@@ -175,7 +175,7 @@ def _refuse_what_is_fetched(loader: Any, name: str) -> None:
 
 @contextmanager
 def _nothing_skipped(setting: str) -> Iterator[None]:
-    """Make an error of what the loader only warns of: a file that it cannot parse, and goes on without.
+    """Make an error of what the loader only warns of: a file that it cannot parse and ignores.
 
     Its warning holds what the parser says, and that may be a part of a password.
 

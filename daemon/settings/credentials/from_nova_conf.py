@@ -60,10 +60,10 @@ class Taken:
 
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    """What an operator should know of: it has no place here, or must be looked at."""
+    """Notes for the operator: options without a counterpart, or to be checked."""
 
     def put(self, section: str, key: str, value: object, default: object = None) -> None:
-        """Take a value over, unless it is our default anyway."""
+        """Store a value, unless it is our default."""
         if value is not None and value != default:
             self.sections.setdefault(section, {})[key] = value
 
@@ -224,7 +224,7 @@ def _driver(config: "ConfigOpts", taken: Taken, paths: Sequence[Path]) -> None:
 
 
 def _beside(paths: Sequence[Path]) -> list[Path]:
-    """Give the file that packages have beside nova.conf: where it is there, else where it would be."""
+    """Return the file that packages have beside nova.conf: where it exists, else where it would be."""
     named = [path.parent / "nova-compute.conf" for path in paths if path.name == "nova.conf"]
     there = [path for path in named if path.exists()]
     return (there or named or [Path("/etc/nova/nova-compute.conf")])[:1]

@@ -29,7 +29,7 @@ KEYS = (
     "token",
     "endpoint",
 )
-"""What is looked at, beside ``auth_type``."""
+"""Options that are read, beside ``auth_type``."""
 
 PASSWORD, APPLICATION_CREDENTIAL, TOKEN = "password", "application_credential", "token"
 AUTH_TYPES = {

@@ -1,7 +1,7 @@
 """The credentials that a nova-compute on this host has already: ``[placement]`` of its nova.conf.
 
 Read by oslo.config itself (extra ``nova-conf``): substitution, several files, directories and the names that options
-had earlier are its business.  Only what is registered here is looked at, and only in the files that were named: what
+had earlier are its business.  Only what is registered here is read, and only in the files that were named: what
 nova-compute has in its environment is not in ours.
 """
 
@@ -63,7 +63,7 @@ class ConfSection:
     """What a section says."""
 
     section: str
-    """The one that was looked at first."""
+    """The first section that was read."""
     auth_section: str
     """The one that has the credentials."""
     options: dict[str, str | None]
@@ -71,7 +71,7 @@ class ConfSection:
     insecure: bool
 
     def named(self, key: str) -> str:
-        """Say where a key is to be set."""
+        """Return where a key is to be set."""
         return f"[{self.section if key in NEAR else self.auth_section}] {key}"
 
 

@@ -68,7 +68,7 @@ def access_of(settings: Settings, environment: Mapping[str, str] = os.environ) -
 
 
 def trusted(trust: Trust) -> ssl.SSLContext | bool:
-    """Give what to verify certificates with; a file that cannot be used is a wrong setting.
+    """Return the context that verifies certificates; a file that cannot be used is a wrong setting.
 
     :raises SettingsError: it cannot be.
     """

@@ -43,11 +43,11 @@ class AddressPattern(Protocol):
     """Names a set of addresses."""
 
     def matches(self, address: PciAddress) -> bool:
-        """Say whether the address is in the set."""
+        """Check whether the address is in the set."""
         ...
 
     def single_address(self) -> str | None:
-        """Give the address that this names, where it names one and not a set."""
+        """Return the address that this names; None: it names a set."""
         ...
 
 
@@ -65,7 +65,7 @@ class GlobAddress:
         return all(wanted in (ANY, found) for wanted, found in zip(_parts(self), _parts(address), strict=True))
 
     def single_address(self) -> str | None:
-        """Give the address if no part is a wildcard."""
+        """Return the address if no part is a wildcard."""
         return _single(*_parts(self))
 
 
@@ -83,7 +83,7 @@ class RegexAddress:
         return all(wanted.match(found) for wanted, found in zip(self._patterns(), _parts(address), strict=True))
 
     def single_address(self) -> str | None:
-        """Give the address if every expression is just hexadecimal digits."""
+        """Return the address if every expression is just hexadecimal digits."""
         return _single(*(pattern.pattern for pattern in self._patterns()))
 
     def _patterns(self) -> tuple[re.Pattern[str], ...]:

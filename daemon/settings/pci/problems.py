@@ -19,7 +19,7 @@ class FieldProblem:
     right: str
 
     def __str__(self) -> str:
-        """Say it in a sentence."""
+        """Return it as a sentence."""
         return f"{self.path.lstrip('.') or 'the entry'} is {shown(self.value)}: give {self.right}"
 
 
@@ -27,7 +27,7 @@ class InvalidDeviceSpec(ValueError):
     """The entry is no device spec; ``problems`` has every wrong field of it."""
 
     def __init__(self, problems: tuple[FieldProblem, ...]) -> None:
-        """Take at least one problem."""
+        """Store at least one problem."""
         super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = problems
 
@@ -36,13 +36,13 @@ class PciProblems:
     """Gathers the wrong fields of one entry, so that all are reported in one go."""
 
     def __init__(self) -> None:
-        """Begin at the entry itself, with nothing wrong."""
+        """Start at the entry itself, with no problem."""
         self._path = ""
         self._found: list[FieldProblem] = []
 
     @contextmanager
     def inside(self, path: str) -> Iterator[None]:
-        """Let what is added meanwhile stand under this part of the entry."""
+        """Add problems under this part of the entry within the block."""
         outer = self._path
         self._path = outer + path
         yield

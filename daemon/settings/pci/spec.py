@@ -64,7 +64,7 @@ class DeviceSpec:
         is_physical_function: Callable[[str], bool] = _none_is,
         address_of_interface: Callable[[str], str | None] = _nowhere,
     ) -> bool:
-        """Say whether guests may be given the device.
+        """Check whether guests may be given the device.
 
         A spec that names one physical function lets its virtual functions through as well.  ``sysfs`` has the two
         functions that ask the kernel; without them nothing is a physical function and no interface exists.
@@ -103,7 +103,7 @@ def parse_device_spec(entry: Any) -> tuple[DeviceSpec, ...]:
 
 
 def _tables(entry: Any, problems: PciProblems) -> list[tuple[str, Mapping[str, Any]]]:
-    """Give the tables of an entry, each with its path in it."""
+    """Return the tables of an entry, each with its path in it."""
     found = entry
     if isinstance(entry, str):
         try:
@@ -140,7 +140,7 @@ def _spec(path: str, table: Mapping[str, Any], problems: PciProblems) -> DeviceS
         vendor_id=vendor_id,
         product_id=product_id,
         address=pattern,
-        # Nova never looks at its type: it is the name of a file in sysfs that is there or not.
+        # Nova never checks its type: it is the name of a file in sysfs that is there or not.
         devname=str(devname) if devname else None,
         tags=MappingProxyType({name: value for name, value in table.items() if name not in OWN_FIELDS}),
     )

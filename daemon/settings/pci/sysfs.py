@@ -8,7 +8,7 @@ SYSFS = Path("/sys")
 
 
 def is_physical_function(address: str, *, sysfs: Path = SYSFS) -> bool:
-    """Say whether the device can have virtual functions (SR-IOV).  What cannot be read cannot."""
+    """Check whether the device can have virtual functions (SR-IOV); False if it cannot be read."""
     try:
         text = (sysfs / "bus/pci/devices" / address / "sriov_totalvfs").read_text(encoding="ascii")
         return int(text) > 0
@@ -17,7 +17,7 @@ def is_physical_function(address: str, *, sysfs: Path = SYSFS) -> bool:
 
 
 def address_of_interface(name: str, *, sysfs: Path = SYSFS) -> str | None:
-    """Give the PCI address of a network interface, None where there is no such interface or it is no PCI device."""
+    """Return the PCI address of a network interface; None: it does not exist or is no PCI device."""
     if name in {".", ".."} or "/" in name:
         return None
     try:

@@ -22,7 +22,7 @@ from anyio.abc import Process, TaskGroup, UNIXSocketStream
 
 import bringup
 from bringup.daemon.errors import BringupError, chain_of
-from bringup.daemon.log_rate_limit import Sparing
+from bringup.daemon.log_rate_limit import LogRateLimit
 from bringup.daemon.logs import get_logger
 from bringup.daemon.status.endpoint.channel import CLOSE_S, TAKE_S, Channel, Channels
 from bringup.daemon.status.endpoint.mirror import line, lines_of, state
@@ -82,11 +82,11 @@ class RelayedLog:
     def __init__(self, listener: str) -> None:
         """Start without a line."""
         self._listener = listener
-        self._sparing = Sparing()
+        self._sparing = LogRateLimit()
 
     def say(self, event: str, fields: Mapping[Any, Any]) -> None:
         """Log a line, a hundred a minute at most."""
-        if not self._sparing.lets():
+        if not self._sparing.allows():
             return
         dropped = self._sparing.dropped()
         if dropped:
@@ -272,12 +272,12 @@ class _Keeper:
             self._channels.pending = pending
 
     async def _hear(self, stream: UNIXSocketStream, channel: Channel) -> None:
-        sparing = Sparing(A_SECOND, 1.0)
+        sparing = LogRateLimit(A_SECOND, 1.0)
         try:
             longest = LINE if self._listener.words else SHORT_LINE
             async with aclosing(lines_of(stream, longest, BYTES_A_SECOND)) as lines:
                 async for each in lines:
-                    if not sparing.lets():
+                    if not sparing.allows():
                         raise Misbehaved("it sends more than it may")
                     self._take(json.loads(each), channel)
         except (ValueError, TypeError, KeyError, RecursionError) as error:

@@ -17,7 +17,7 @@ import anyio.lowlevel
 from anyio.lowlevel import current_token
 
 from bringup.daemon import closing
-from bringup.daemon.log_rate_limit import Sparing
+from bringup.daemon.log_rate_limit import LogRateLimit
 from bringup.daemon.logs import get_logger
 from bringup.daemon.status.listener.connection_slots import KEEP_ALIVE_S, Places
 from bringup.daemon.tasks import background, first_of
@@ -91,10 +91,10 @@ class _ToStructlog(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._sparing = Sparing()
+        self._sparing = LogRateLimit()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not self._sparing.lets():
+        if not self._sparing.allows():
             return
         if record.exc_info:
             log.error("status.request_failed", exc_info=record.exc_info)

@@ -1,0 +1,98 @@
+"""Requests of operators, written to the journal: ``bringup release``, ``bringup retry`` and their HTTP requests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import anyio.to_thread
+
+from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.errors import JournalError, Temporary, UsageError
+from bringup.daemon.service.assembly import utc_now
+from bringup.daemon.storage.journal.history import read
+from bringup.daemon.storage.journal.sqlite import SqliteJournal
+from bringup.drivers.identifiers import uuid_in_any_spelling
+
+
+@dataclass(frozen=True, slots=True)
+class _Retriable:
+    """Instances that can be tried again."""
+
+    open: tuple[str, ...]
+    """Those that failed, were deferred or superseded in the last run, or failed in an earlier one of this boot."""
+    failed: frozenset[str]
+    """All whose records a failure has changed, on whatever boot."""
+
+
+class _Request(Protocol):
+    async def __call__(self, journal: SqliteJournal, /, uuids: Sequence[str], *, at: datetime) -> None:
+        """Write the request."""
+
+
+async def release(path: Path, wanted: Sequence[str]) -> list[str]:
+    """Release instances that the last run holds, all of them if none is named; return those that were released.
+
+    :raises UsageError: one of them is no UUID or is not held; nothing is released.
+    :raises Temporary: the journal cannot be read or written now.
+    """
+    uuids = [_uuid_of(text) for text in wanted]
+    held = await anyio.to_thread.run_sync(_held, path)
+    unknown = [uuid for uuid in uuids if uuid not in held]
+    if unknown:
+        raise UsageError(f"{', '.join(unknown)}: not held; held are: {', '.join(held) or 'none'}")
+    return await _write(path, uuids or held, SqliteJournal.release, "cannot release; nothing was changed")
+
+
+async def retry(path: Path, boot_id: str, wanted: Sequence[str]) -> list[str]:
+    """Request a retry of instances, of all that failed or were deferred if none is named; return them.
+
+    :raises UsageError: one of them is no UUID, or neither failed nor is deferred; nothing is written.
+    :raises Temporary: the journal cannot be read or written now.
+    """
+    uuids = [_uuid_of(text) for text in wanted]
+    known = await anyio.to_thread.run_sync(_retriable, path, boot_id)
+    unknown = [uuid for uuid in uuids if uuid not in known.failed and uuid not in known.open]
+    if unknown:
+        can_be = ", ".join(known.open) or "none"
+        raise UsageError(f"{', '.join(unknown)}: neither failed nor deferred; what can be tried again: {can_be}")
+    chosen = list(dict.fromkeys(uuids)) or list(known.open)
+    return await _write(path, chosen, SqliteJournal.retry, "cannot request the retry; nothing was changed")
+
+
+def _uuid_of(text: str) -> str:
+    try:
+        return uuid_in_any_spelling(text)
+    except ValueError:
+        raise UsageError(f"{text}: give the UUID of an instance") from None
+
+
+def _held(path: Path) -> list[str]:
+    with read(path) as history:
+        return [] if history is None else history.held()
+
+
+def _retriable(path: Path, boot_id: str) -> _Retriable:
+    with read(path) as history:
+        if history is None:
+            return _Retriable((), frozenset())
+        failures = history.failures(boot_id)
+        in_error = history.last_because("in_error")
+        last = history.last_with(Kind.FAILED, Kind.DEFERRED, Kind.SUPERSEDED)
+        # The next run of the same boot skips one that failed: its record is in ERROR.
+        last += [uuid for uuid, failure in failures.items() if failure.is_of_boot and uuid in in_error]
+        return _Retriable(tuple(dict.fromkeys(last)), frozenset(failures))
+
+
+async def _write(path: Path, uuids: list[str], request: _Request, problem: str) -> list[str]:
+    if not uuids:
+        return uuids
+    journal = SqliteJournal(path, boot_id="", keep_runs=1, keep_days=1, now=utc_now)
+    try:
+        await request(journal, uuids, at=utc_now())
+    except JournalError as error:
+        raise Temporary(problem) from error
+    finally:
+        await journal.close()
+    return uuids

@@ -85,12 +85,12 @@ def find(endpoints: Sequence[Endpoint], wanted: WantedEndpoint) -> str:
         region = f"region {wanted.region}" if wanted.region is not None else "any region"
         raise NotInCatalogue(
             f"the catalogue has no {' or '.join(interfaces)} endpoint of Placement in {region}; it has "
-            f"{_listed(ours)}; set placement.region and placement.interfaces"
+            f"{_describe_regions(ours)}; set placement.region and placement.interfaces"
         )
     return min(there, key=lambda endpoint: interfaces.index(endpoint.interface)).url
 
 
-def _listed(endpoints: Sequence[Endpoint]) -> str:
+def _describe_regions(endpoints: Sequence[Endpoint]) -> str:
     regions = sorted({endpoint.region for endpoint in endpoints})
     return ", ".join(
         f"{region or '(no region)'} ({', '.join(sorted({e.interface for e in endpoints if e.region == region}))})"

@@ -35,7 +35,7 @@ class ErrorText:
 def parse_error_body(body: bytes, *, secrets: Collection[str] = ()) -> ErrorText:
     """Parse the body of an error response; ``secrets`` that it echoes are removed."""
     text = body.decode("utf-8", "replace")
-    entry = _entry(_parsed(text))
+    entry = _entry(_parse_json(text))
     if entry is None:
         return ErrorText(plain(_page_title(text) or text, secrets=secrets))
     words = next((entry[key] for key in ("detail", "message", "title") if _is_text(entry.get(key))), "")
@@ -77,7 +77,7 @@ def _forms(secret: str) -> set[str]:
     }
 
 
-def _parsed(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

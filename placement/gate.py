@@ -111,7 +111,7 @@ class _Attempts:
             )
         self.on_wait(Waiting(attempt=self.attempts, wait_s=wait_s, error=error))
 
-    def closed(self) -> GateClosed:
+    def closed_error(self) -> GateClosed:
         """Return the error of a spent budget: attempts, last cause, what to check."""
         took = f"{time.monotonic() - self.began:.3g} s"
         tries = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
@@ -166,7 +166,7 @@ async def pass_gate(  # noqa: PLR0913 - a policy to be handed in
         try:
             gate = await retrying.wraps(attempts.probe)()
         except Unreachable as error:
-            raise attempts.closed() from error
+            raise attempts.closed_error() from error
         log.info(
             "placement.passed",
             provider=gate.provider.name,
@@ -177,7 +177,7 @@ async def pass_gate(  # noqa: PLR0913 - a policy to be handed in
             request_id=gate.provider.request_id,
         )
         return gate
-    raise attempts.closed() from attempts.last
+    raise attempts.closed_error() from attempts.last
 
 
 async def probe(client: PlacementClient, *, provider: str, create: bool = False, uuid: str | None = None) -> Gate:

@@ -127,10 +127,10 @@ class KeystoneAuth(httpx.Auth):
         :raises Unreachable: Keystone is busy or unavailable.
         :raises PlacementError: the login failed.
         """
-        if self._fresh() is not None:
+        if self._fresh_token() is not None:
             return
         async with self._lock:
-            if self._fresh() is not None:
+            if self._fresh_token() is not None:
                 return
             # Until there is a token, every failure is one of the login.
             self.asking = True
@@ -159,7 +159,7 @@ class KeystoneAuth(httpx.Auth):
             took_s = timing.took_s(response)
             log.debug("keystone.probed", status=response.status_code, took_s=round(took_s, 4))
             if error_class_of(response.status_code) is Unreachable:
-                raise error_from_response(await self._whole(response), secrets=self.secrets)
+                raise error_from_response(await self._read_response(response), secrets=self.secrets)
             if not insists and not may_log_in(took_s, draw=self._draw()):
                 # Unread, so that the connection is closed: a waiting host holds none.
                 await response.aclose()
@@ -177,9 +177,9 @@ class KeystoneAuth(httpx.Auth):
         request = http.build_request("POST", self.identity.token_url, json=document, headers=headers, timeout=patient)
         self.logins += 1
         with anyio.fail_after(_deadline_s(patient)):
-            return await self._whole(await http.send(request, auth=None, stream=True))
+            return await self._read_response(await http.send(request, auth=None, stream=True))
 
-    async def _whole(self, response: httpx.Response) -> Response:
+    async def _read_response(self, response: httpx.Response) -> Response:
         try:
             body = await read_body(response, self.what)
         finally:
@@ -193,7 +193,7 @@ class KeystoneAuth(httpx.Auth):
             secrets=self.secrets,
         )
 
-    def _fresh(self) -> Token | None:
+    def _fresh_token(self) -> Token | None:
         token = self._token
         return token if token is not None and self._clock() < token.stale_at else None
 
@@ -203,7 +203,7 @@ class KeystoneAuth(httpx.Auth):
         :raises PlacementError: it has none.
         """
         if not httpx.codes.is_success(answer.status):
-            raise self._refused(answer)
+            raise self._refusal_error(answer)
         self._token = self._read(answer)
         self.asking = False
 
@@ -217,7 +217,7 @@ class KeystoneAuth(httpx.Auth):
             case _:
                 raise answer.not_understood(f"answered {answer.status} without a token")
 
-    def _refused(self, answer: Response) -> PlacementError:
+    def _refusal_error(self, answer: Response) -> PlacementError:
         error = error_from_response(answer, secrets=self.secrets)
         if isinstance(error, NotFound) and isinstance(self.identity.method, GivenToken):
             # Keystone answers so to a token that it cannot read.

@@ -58,7 +58,7 @@ def read_refusal(document: Any) -> tuple[Offer, ...]:
             return ()
 
 
-def served(headers: Mapping[str, str]) -> Microversion | None:
+def microversion_of(headers: Mapping[str, str]) -> Microversion | None:
     """Return the microversion of a response; None: it has no header, and is in the oldest."""
     service, _, version = headers.get("openstack-api-version", "").partition(" ")
     try:

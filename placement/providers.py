@@ -7,7 +7,7 @@ from uuid import UUID
 
 from bringup.placement.client import PlacementClient
 from bringup.placement.errors import Conflict
-from bringup.placement.microversions import Microversion, served
+from bringup.placement.microversions import Microversion, microversion_of
 from bringup.placement.response import Response
 
 
@@ -106,7 +106,7 @@ async def _find(
     client: PlacementClient, filters: Mapping[str, str]
 ) -> tuple[ResourceProvider | None, Microversion | None]:
     answer = await client.request("GET", "/resource_providers", params=filters)
-    version = served(answer.headers)
+    version = microversion_of(answer.headers)
     match answer.json():
         case {"resource_providers": []}:
             return None, version

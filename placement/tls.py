@@ -41,7 +41,7 @@ def context(trust: Trust) -> ssl.SSLContext:
     """
     ca_file, cert_file, key_file = trust.ca_file, trust.cert_file, trust.key_file
     try:
-        made = _trusting(ca_file)
+        made = _context_for(ca_file)
     except (OSError, ValueError) as error:
         name, path = (trust.ca_name, ca_file) if ca_file is not None else (CERTIFICATES, os.environ.get(CERTIFICATES))
         raise NotUnderstood(f"use {name} {path}", _why(error, "certificates")) from error
@@ -62,7 +62,7 @@ def context(trust: Trust) -> ssl.SSLContext:
     return made
 
 
-def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+def _context_for(ca_file: Path | None) -> ssl.SSLContext:
     """Build a context that trusts the CA certificates of a file, or those of the system.  Raises ``OSError``."""
     # Written TLS keys reveal the passwords: a variable must not enable that.
     os.environ.pop(KEYS_WRITTEN_TO, None)

@@ -87,7 +87,7 @@ def peer() -> Iterator[Peer]:
         yield started
 
 
-def served(peer: Peer, *answers: bytes) -> None:
+def serve_answers(peer: Peer, *answers: bytes) -> None:
     """Give these answers from now on, one a connection, the last one again and again."""
     peer.requests.clear()
     peer.answers = answers
@@ -103,7 +103,7 @@ def test_an_answer_of_placement_is_read_or_refused_with_a_sentence(border: Borde
             with border.one(PlacementError, secret=True):
                 await ask(client.at(NEEDED) if chance.randrange(2) else client)
 
-    served(peer, hostile_answer(chance, document))
+    serve_answers(peer, hostile_answer(chance, document))
     anyio.run(go)
 
 
@@ -124,5 +124,5 @@ def test_an_answer_of_keystone_is_a_token_or_refused_with_a_sentence(
     token = json.loads(json.dumps(TOKEN).replace("http://192.0.2.1", peer.url))
     knock = an_answer(401, {"error": {"code": 401, "message": "no"}})
     login = hostile_answer(chance, token, X_Subject_Token=chance.choice(("t", "t", "t", "t\tt", "\x80", "")))
-    served(peer, knock if chance.randrange(2) else login, login, an_answer(200, DOCUMENT))
+    serve_answers(peer, knock if chance.randrange(2) else login, login, an_answer(200, DOCUMENT))
     anyio.run(go)

@@ -70,7 +70,7 @@ class BrokerConnection:
         self._exchange: AbstractExchange
         self._channel: AbstractChannel
         self.is_lost = False
-        connection.close_callbacks.add(self._closed)
+        connection.close_callbacks.add(self._on_close)
 
     @classmethod
     async def open(cls, broker: Broker, endpoint: BrokerAddress, context: ssl.SSLContext | None) -> "BrokerConnection":
@@ -116,9 +116,9 @@ class BrokerConnection:
 
     async def _listen(self) -> None:
         self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-        self._channel.close_callbacks.add(self._closed)
+        self._channel.close_callbacks.add(self._on_close)
         queue = await self._channel.declare_queue(self._replies, durable=True, arguments={"x-expires": REPLIES_KEPT_MS})
-        await queue.consume(self._take, no_ack=True)
+        await queue.consume(self._on_reply, no_ack=True)
         # Not verified: it may be created while we are connected.
         self._exchange = await self._channel.get_exchange(self._exchange_name, ensure=False)
 
@@ -129,17 +129,17 @@ class BrokerConnection:
                 await self._connection.close()
             except LOST as error:
                 log.debug("rpc.not_closed", broker=self.where, error=chain_of(error))
-        self._lose()
+        self._mark_lost()
 
-    def _closed(self, *_: object) -> None:
-        self._lose()
+    def _on_close(self, *_: object) -> None:
+        self._mark_lost()
 
-    def _lose(self) -> None:
+    def _mark_lost(self) -> None:
         self.is_lost = True
         for waiting in self._waiting.values():
             waiting.woken.set()
 
-    async def _take(self, incoming: AbstractIncomingMessage) -> None:
+    async def _on_reply(self, incoming: AbstractIncomingMessage) -> None:
         try:
             answer = parse_reply(incoming.body)
         except Unreadable as error:

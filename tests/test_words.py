@@ -26,7 +26,6 @@ ROOMS_NOT_YET = {
     "daemon/cli",
     "daemon/decisions",
     "daemon/recovery",
-    "docs/events.md",
     "docs/nova-differences.md",
     "docs/report.md",
     "docs/rules.md",

@@ -32,7 +32,7 @@ TABLES: tuple[tuple[str, Sequence[Rule], str], ...] = (
         "Guests whose record names another host",
         FOREIGN,
         (
-            "Read next, after a look at the guest, where no evacuation or migration says why the guest is here. "
+            "Read next, with the power state of the guest, where no evacuation or migration explains why it is here. "
             "Nova does nothing with such a guest."
         ),
     ),
@@ -41,11 +41,11 @@ TABLES: tuple[tuple[str, Sequence[Rule], str], ...] = (
         FROM_RECORD,
         (
             "The first of three tables for each instance whose record names this host. "
-            "Nova: `_init_instance`, up to the first look at the guest."
+            "Nova: `_init_instance`, up to the first reading of the power state."
         ),
     ),
     (
-        "What the first look at the guest adds",
+        "What the power state adds",
         FROM_FIRST_LOOK,
         (
             "Read where no rule on the record has ended the reading. Nova: `_init_instance`, `_retry_reboot` and what "
@@ -53,18 +53,18 @@ TABLES: tuple[tuple[str, Sequence[Rule], str], ...] = (
         ),
     ),
     (
-        "What the second look at the guest adds",
+        "What the power state adds when it is read again",
         FROM_SECOND_LOOK,
         (
-            "Read where no rule before has ended the reading; the guest is looked at again, because an action may have "
-            "changed it. Nova: `_resume_guests_state`."
+            "Read where no rule before has ended the reading; the power state is read again, because an action may "
+            "have changed it. Nova: `_resume_guests_state`."
         ),
     ),
     (
         "Lifecycle events",
         LIFECYCLE,
         (
-            "Read for each event of the hypervisor while the daemon stays, after a look at the guest. Nova: "
+            "Read for each event of the hypervisor while the daemon stays, with the power state of the guest. Nova: "
             "`handle_lifecycle_event` and `_sync_instance_power_state`."
         ),
     ),
@@ -147,7 +147,7 @@ def _actions(rule: Rule) -> str:
 
 
 def _next(rule: Rule) -> str:
-    if rule.next is Next.GO_ON:
+    if rule.next is Next.CONTINUE:
         return "The reading continues."
     return f"The reading ends: *{rule.kind.value}*."
 

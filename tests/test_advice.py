@@ -57,7 +57,7 @@ def test_every_error_that_there_is_has_its_advice() -> None:
 
 def test_no_advice_is_for_an_error_that_there_is_not() -> None:
     of_python = {"NotImplementedError", "TimeoutError"}
-    by_constant = {"DeadlineExceeded", "Held", "OwedElsewhere"}
+    by_constant = {"DeadlineExceeded", "Held", "PendingElsewhere"}
     assert BY_ERROR.keys() - raised() - named() - of_python - by_constant == set()
 
 
@@ -80,7 +80,7 @@ def test_each_command_that_is_advised_is_there() -> None:
 
 def test_what_is_deferred_is_advised_by_who_can_meet_it() -> None:
     by_who = {who: advice(Kind.DEFERRED, "NeedNotMet", {who.value}) for who in MetBy}
-    assert "it is looked at again" in by_who[MetBy.HOST]
+    assert "it is checked again" in by_who[MetBy.HOST]
     assert "start nova-compute" in by_who[MetBy.NOVA]
     assert by_who[MetBy.PERSON].startswith("bring what is missing")
     assert advice(Kind.DEFERRED, "NeedNotMet", {"host", "person"}) == by_who[MetBy.PERSON]
@@ -103,7 +103,7 @@ def test_the_same_advice_is_said_once() -> None:
 def test_it_is_said_wherever_the_outcome_is(tmp_path: Path) -> None:
     fault = Fault(verb="plug_vifs", uuid=uuid_of(1), error="VirtualInterfacePlugError", message="no bridge")
     computer = a_computer(tmp_path).guests([instance(1)], fault).records([instance(1)])
-    to_do = "mend the network of this host"
+    to_do = "repair the network of this host"
 
     computer.run()
     history = run("history", "--run", "last", *computer.arguments)

@@ -70,7 +70,7 @@ def test_a_state_is_explained_in_words(site: Site) -> None:
         "    vifs: plug_vifs",
         "      Its NICs are made ready on the host, whether it runs or not.",
         "    stays_off: nothing",
-        "      It does not run and is not to: it stays as it is.",
+        "      It does not run and is not required to: it stays as it is.",
     ]
 
 
@@ -178,7 +178,7 @@ def test_wrong_line_is_an_error_in_text_output(site: Site) -> None:
         "error/none/none",
         "  skipped, left alone",
         "    in_error: nothing",
-        "      It is in ERROR, and neither a resize nor a deletion of it was cut short: it waits for a person.",
+        "      It is in ERROR, and neither a resize nor a deletion of it was cut short: an operator has to decide.",
         "line 2: vm_state is 1: give text",
     ]
 

@@ -200,7 +200,7 @@ def test_a_guest_is_destroyed_only_where_its_record_or_its_evacuation_says_so() 
 
 def test_a_rule_that_saves_changes_what_the_rules_after_it_see() -> None:
     table = (
-        Rule("clears", lambda f: f.instance.task_state is TaskState.PAUSING, always(CLEAR_TASK), Next.GO_ON, "."),
+        Rule("clears", lambda f: f.instance.task_state is TaskState.PAUSING, always(CLEAR_TASK), Next.CONTINUE, "."),
         Rule("sees", lambda f: f.instance.task_state is None, always(PlugVifs()), Next.END, "."),
     )
     assert decide(table, facts(task_state=TaskState.PAUSING)) == plan(("clears", [CLEAR_TASK]), ("sees", [PlugVifs()]))

@@ -17,8 +17,7 @@ from bringup.daemon.decisions.actions import (
     SaveMigration,
 )
 from bringup.daemon.decisions.describe import arguments_of, condition, state_word, words
-from bringup.daemon.decisions.forecast import POWER_STATES, foresee, undisturbed
-from bringup.daemon.decisions.forecast_values import Course, Forecast, WhichLook
+from bringup.daemon.decisions.forecast import POWER_STATES, Course, Forecast, WhichLook, foresee, undisturbed
 from bringup.daemon.decisions.from_evacuation import EVACUATED
 from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
 from bringup.daemon.decisions.from_record import FROM_RECORD
@@ -81,7 +80,7 @@ def test_a_healthy_instance_reads_in_two_lines() -> None:
                 because=("vifs", "stays_off"),
                 why=(
                     "Its NICs are made ready on the host, whether it runs or not.",
-                    "It does not run and is not to: it stays as it is.",
+                    "It does not run and is not required to: it stays as it is.",
                 ),
                 steps=(plugged,),
                 kind=Kind.INITIALIZED,

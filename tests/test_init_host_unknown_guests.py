@@ -15,7 +15,7 @@ from bringup.daemon.decisions.policies import UNGUARDED
 from bringup.daemon.decisions.states import PowerState, TaskState
 from bringup.daemon.errors import SettingsError, StateConflict, Unavailable
 from bringup.daemon.recovery.evacuated_guests import power_off_foreign
-from bringup.daemon.recovery.plan_checks import SHOWN_STRANGERS
+from bringup.daemon.recovery.plan_checks import SHOWN
 from bringup.daemon.recovery.working_copy import WorkingCopy
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
@@ -42,10 +42,10 @@ async def strangers_of(host: Arranged) -> list[tuple[int, list[str]]]:
 
 
 async def test_guests_that_nobody_asked_for_are_named_in_one_warning_and_left_alone() -> None:
-    numbers = range(2, 2 + SHOWN_STRANGERS + 3)
+    numbers = range(2, 2 + SHOWN + 3)
     guests = [guest(number) for number in (1, *reversed(numbers))]
     async with arranged([instance(1)], guests=guests) as host:
-        first = [uuid_of(number) for number in numbers][:SHOWN_STRANGERS]
+        first = [uuid_of(number) for number in numbers][:SHOWN]
         assert await strangers_of(host) == [(len(numbers), first)]
         assert {host.power(number) for number in numbers} == {PowerState.RUNNING}
 

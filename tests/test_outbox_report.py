@@ -59,7 +59,7 @@ def test_an_instance_is_reported_as_it_was_left() -> None:
             "problem": shown,
             "needs": [],
             "warnings": [shown],
-            "advice": "mend the network of this host (bridge, Open vSwitch, its port), then: "
+            "advice": "repair the network of this host (bridge, Open vSwitch, its port), then: "
             f"bringup retry {uuid_of(1)}",
             "took_s": 1.235,
             "slowest": {"action": "plug_vifs", "took_s": 1.001},

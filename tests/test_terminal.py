@@ -212,5 +212,5 @@ def test_the_summary_says_once_what_to_do_about_the_same_thing() -> None:
     text = drawn(summary(result(*failed, outcome(3))))
 
     assert text.count("to do") == 1
-    assert "to do (2): mend what the hypervisor says" in text
+    assert "to do (2): correct what the hypervisor reports" in text
     assert "bringup retry UUID" in " ".join(text.split())

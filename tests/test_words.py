@@ -24,12 +24,6 @@ RENAMED_SETTINGS = ("limits.last_word_deadline", "inventory.put_right")
 
 ROOMS_NOT_YET = {
     "daemon/cli",
-    "daemon/decisions",
-    "daemon/recovery",
-    "docs/nova-differences.md",
-    "docs/report.md",
-    "docs/rules.md",
-    "docs/write_rules.py",
 }
 """Where the words are still to be changed. ``daemon``: its own files, without the rooms below it."""
 

@@ -16,7 +16,7 @@ from bringup.daemon.errors import BringupError, SettingsError, Unavailable
 from bringup.daemon.recovery.guest_needs import unmet_needs
 from bringup.daemon.recovery.host_gates import concerned, needs_of_the_host, sentence_of
 from bringup.daemon.recovery.load_records import load_records, start_driver
-from bringup.daemon.recovery.plan_checks import refuse_strangers, without_accepted
+from bringup.daemon.recovery.plan_checks import refuse_unknown_guests, without_accepted
 from bringup.daemon.service import assembly
 from bringup.daemon.settings import Settings
 from bringup.daemon.storage import identity
@@ -41,7 +41,7 @@ async def names_finding(settings: Settings, guests: frozenset[str]) -> Finding |
             resuming=Resuming(settings.resume),
             deadline_s=settings.limits.host_deadline,
         )
-    refuse_strangers(settings.host.name, accepted, guests, records)
+    refuse_unknown_guests(settings.host.name, accepted, guests, records)
     foreign = [facts.instance for facts in without_accepted(records, accepted).foreign]
     if not foreign:
         return None

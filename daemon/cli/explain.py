@@ -13,7 +13,7 @@ from bringup.daemon.text import in_plain_words
 
 if TYPE_CHECKING:
     from bringup.daemon.cli.explain_input import Question
-    from bringup.daemon.decisions.forecast_values import Course, Forecast
+    from bringup.daemon.decisions.forecast import Course, Forecast
 
 _LOOKS = "running, paused, shutdown, crashed, suspended, nostate, gone"
 _STATES = "JSON lines on standard input, an object for each state: "

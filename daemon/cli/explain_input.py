@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bringup.daemon.decisions.forecast import foresee, undisturbed
-from bringup.daemon.decisions.forecast_values import Forecast
+from bringup.daemon.decisions.forecast import Forecast, foresee, undisturbed
 from bringup.daemon.decisions.from_record import EVACUATION_STATUSES
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.rules import Facts

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 import anyio
 
 from bringup.daemon.decisions.execution_order import in_order
-from bringup.daemon.decisions.forecast import foresee, undisturbed
-from bringup.daemon.decisions.forecast_values import Course, Forecast
+from bringup.daemon.decisions.forecast import Course, Forecast, foresee, undisturbed
 from bringup.daemon.decisions.from_needs import can_start, of_failed_look
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind
@@ -23,7 +22,7 @@ from bringup.daemon.recovery.guest_needs import unmet_needs
 from bringup.daemon.recovery.guest_power import read_power_state
 from bringup.daemon.recovery.init_instance import problem_of
 from bringup.daemon.recovery.load_records import load_records, start_driver
-from bringup.daemon.recovery.plan_checks import boot_of, guarded, refuse_strangers, without_accepted
+from bringup.daemon.recovery.plan_checks import boot_of, guarded, refuse_unknown_guests, without_accepted
 from bringup.daemon.service.assembly import owes_elsewhere
 from bringup.daemon.settings import Settings
 from bringup.daemon.storage.journal import Past
@@ -124,7 +123,7 @@ class Planning:
             owes_elsewhere=owes_elsewhere(self.settings),
         )
         if local is not None:
-            refuse_strangers(self.host, self.accepted_guests, local, records)
+            refuse_unknown_guests(self.host, self.accepted_guests, local, records)
             records = without_accepted(records, self.accepted_guests)
             records = guarded(records, self.settings.guards, self.past, guests=len(local))
         here = {facts.instance.uuid: facts for facts in records.evacuated}

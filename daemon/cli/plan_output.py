@@ -25,7 +25,7 @@ from bringup.daemon.decisions.describe import (
     told_json,
     words,
 )
-from bringup.daemon.decisions.forecast_values import Course
+from bringup.daemon.decisions.forecast import Course
 from bringup.daemon.decisions.from_needs import is_tried_again
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.rules import Step

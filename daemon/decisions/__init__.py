@@ -7,8 +7,8 @@ of the program cannot add a case.  Nothing here does anything: no I/O, no clock,
 Nova's ``_init_instance`` asks three questions, each a table:
 
 * :data:`FROM_RECORD`: what the record alone says;
-* :data:`FROM_FIRST_LOOK`: what one look at the guest adds;
-* :data:`FROM_SECOND_LOOK`: what is left when the above is done, after another look.
+* :data:`FROM_FIRST_LOOK`: what the power state of the guest adds;
+* :data:`FROM_SECOND_LOOK`: what is left when the above is done, with the power state read again.
 
 More tables decide on evacuated instances (:data:`EVACUATED`), on guests that are here although their records name
 another host (:data:`FOREIGN`) and on lifecycle events (:data:`LIFECYCLE`), and one says what follows where something is

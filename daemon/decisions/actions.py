@@ -63,7 +63,7 @@ class CleanupInterruptedSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class LookAtGuest:
-    """Ask the hypervisor for the power state of the guest; a guest that it does not have is NOSTATE."""
+    """Read the power state of the guest; a guest that the hypervisor does not have is NOSTATE."""
 
     verb: ClassVar[str] = "get_info"
 
@@ -78,14 +78,14 @@ class Reboot:
 
 @dataclass(frozen=True, slots=True)
 class Unpause:
-    """Let a frozen guest go on."""
+    """Resume a paused guest."""
 
     verb: ClassVar[str] = "unpause"
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Shut the guest down: asked first, and its plug pulled after the timeout."""
+    """Shut the guest down; it is powered off after the timeout."""
 
     verb: ClassVar[str] = "stop"
 
@@ -106,7 +106,7 @@ class PlugVifs:
 
 @dataclass(frozen=True, slots=True)
 class RevertMigration:
-    """Take the guest back whose resize or cold migration was cut short on its way out."""
+    """Roll back a resize or cold migration that was cut short on its way out."""
 
     verb: ClassVar[str] = "finish_revert_migration"
     power_on: bool
@@ -144,14 +144,14 @@ class EnsureFilteringRules:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Pull the plug of a guest that may run elsewhere at any moment; keep its definition and its disks."""
+    """Power off at once a guest that may run elsewhere at any moment; keep its definition and its disks."""
 
     verb: ClassVar[str] = "fence"
 
 
 @dataclass(frozen=True, slots=True)
 class FenceForeign:
-    """Pull the plug of a guest that runs here although its record names another host; keep everything else."""
+    """Power off at once a guest that runs here although its record names another host; keep everything else."""
 
     verb: ClassVar[str] = "fence_foreign"
 

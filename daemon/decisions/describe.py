@@ -1,4 +1,4 @@
-"""Actions, states and forecasts in a few words, and as JSON holds them.  No I/O, no clock, no logger."""
+"""Actions, states and forecasts in a few words and as JSON values.  No I/O, no clock, no logger."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -6,8 +6,7 @@ from enum import Enum
 from typing import Any
 
 from bringup.daemon.decisions.actions import Action, Reboot, RevertMigration, Save, SaveMigration
-from bringup.daemon.decisions.forecast import POWER_STATES
-from bringup.daemon.decisions.forecast_values import Course, Forecast
+from bringup.daemon.decisions.forecast import POWER_STATES, Course, Forecast
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.drivers.needs import MetBy, Need
@@ -31,7 +30,7 @@ def state_word(state: VmState | TaskState | PowerState | UnknownState | None) ->
 
 
 def arguments_of(action: Action) -> Mapping[str, Any]:
-    """Give what an action is told, as JSON holds it."""
+    """Return the fields of an action as JSON values."""
     return {each.name: _plain(getattr(action, each.name)) for each in fields(action)}
 
 
@@ -92,7 +91,7 @@ def missing(needs: Sequence[Need]) -> str:
 
 
 def need_json(need: Need) -> dict[str, str]:
-    """Give a need as JSON holds it."""
+    """Return a need as JSON values."""
     return {
         "kind": need.kind.value,
         "name": need.name,
@@ -103,7 +102,7 @@ def need_json(need: Need) -> dict[str, str]:
 
 
 def condition(course: Course, forecast: Forecast) -> str:
-    """Say when it goes this way, such as ``if running at the second look``; empty where it is the only one."""
+    """Return the condition of a course, such as ``if running at the second look``; empty where it is the only one."""
     parts: list[str] = []
     if course.has_guest is not None and len({other.has_guest for other in forecast.courses}) > 1:
         parts.append("the hypervisor has its guest" if course.has_guest else "the hypervisor has no guest of it")
@@ -124,7 +123,7 @@ def _one_of(states: tuple[PowerState, ...]) -> str:
 
 
 def course_json(course: Course) -> dict[str, Any]:
-    """Give a course as JSON holds it."""
+    """Return a course as JSON values."""
     document = {
         "because": list(course.because),
         "why": list(course.why),
@@ -136,17 +135,17 @@ def course_json(course: Course) -> dict[str, Any]:
 
 
 def told_json(course: Course) -> list[dict[str, str]]:
-    """Give what a person should know of a course as JSON holds it."""
+    """Return the notes of a course for an operator as JSON values."""
     return [{"error": one.error, "message": one.message} for one in course.told]
 
 
 def step_json(step: Step) -> dict[str, Any]:
-    """Give a step as JSON holds it."""
+    """Return a step as JSON values."""
     return {"rule": step.rule, "action": step.action.verb, "arguments": dict(arguments_of(step.action))}
 
 
 def courses_json(forecast: Forecast) -> list[dict[str, Any]]:
-    """Give all ways that it may go, each with when it does."""
+    """Return all courses as JSON values, each with its condition."""
     return [
         {
             "if": condition(course, forecast).removeprefix("if "),

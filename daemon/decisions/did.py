@@ -108,7 +108,7 @@ def combined(before: Did | None, now: Did | None) -> Did | None:
 
 
 def after_look(done: Did | None, look: PowerState) -> Did | None:
-    """Return what was done, checked against a look at the guest: None where only the look counts from now on."""
+    """Return what was done, checked against the power state that was read since; None: only that counts from now on."""
     is_contradicted = done in BACK and look is not PowerState.RUNNING
     return None if done is Did.UNKNOWN or is_contradicted else done
 
@@ -116,8 +116,8 @@ def after_look(done: Did | None, look: PowerState) -> Did | None:
 def did_of(done: Did | None, *, kind: Kind, look: PowerState | None, earlier: Collection[str] = ()) -> Did:
     """Return what was done to an instance whose outcome is ``kind``.
 
-    ``done`` is what its actions have done, ``look`` the last look at its guest.  ``earlier``: verbs that a run of this
-    boot that was cut short had done.
+    ``done`` is what its actions have done, ``look`` the last power state of its guest.  ``earlier``: verbs that
+    a run of this boot that was cut short had done.
     """
     if done is not None:
         return done
@@ -143,7 +143,7 @@ _EARLIER: dict[PowerState | None, tuple[tuple[str, Did], ...]] = {
     ),
     None: ((DestroyEvacuated.verb, Did.DESTROYED),),
 }
-"""What the run that goes on has done before it was cut short, where the guest is as that left it."""
+"""What a continued run has done before it was cut short, where the guest is as that left it."""
 
 
 def _as_seen(look: PowerState | None) -> Did:

@@ -27,11 +27,11 @@ class Downtime:
     """How long the host was away."""
 
     exactly_s: float | None = None
-    """None: that cannot be told."""
+    """None: unknown."""
     at_most_s: float | None = None
-    """It was not longer than this; None: that cannot be told either."""
+    """It was not longer than this; None: unknown too."""
     waits_for_clock: bool = False
-    """It can be told as soon as the clock is set."""
+    """It is known as soon as the clock is set."""
 
 
 def judge(

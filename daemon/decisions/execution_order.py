@@ -78,7 +78,7 @@ class Turns(Generic[T]):
         return bool(self._others or self._theirs)
 
     def take(self, slots: float) -> T:
-        """Take the next item, for one of so many slots.
+        """Return the next item, for one of so many slots.
 
         :raises IndexError: none are left.
         """
@@ -94,14 +94,14 @@ class Turns(Generic[T]):
         return item
 
     def left(self, item: T) -> None:
-        """Take note that an item has left its slot."""
+        """Record that an item has left its slot."""
         whose = self._up_to(item)
         if whose is not None:
             self._held[whose] -= 1
 
 
 def turns_of(all_facts: Iterable[Facts]) -> Turns[Facts]:
-    """Give instances their turns, in the order given."""
+    """Queue of items, in the order given, with a share of the slots for slow ones."""
     return Turns(all_facts, _project_that_is_waited_for)
 
 

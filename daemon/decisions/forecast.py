@@ -1,18 +1,18 @@
 """What would happen to one instance: the tables, read without doing anything.
 
-Where a look at the guest would decide and its result is not known, the tables are read for each power state that it
-may give, and states that read alike stand together.  No I/O, no clock, no logger.  What a forecast is stands in
-:mod:`bringup.daemon.decisions.forecast_values`; what does it is :mod:`bringup.daemon.recovery.init_instance`.
+Where the power state of the guest would decide and is not known, the tables are read for each power state that it
+may give, and states that read alike stand together.  No I/O, no clock, no logger.
+What does it is :mod:`bringup.daemon.recovery.init_instance`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from itertools import product
 from typing import Any
 
 from bringup.daemon.decisions.actions import RevertMigration, Save
 from bringup.daemon.decisions.did import after_look, combined, did_by, did_of
-from bringup.daemon.decisions.forecast_values import Course, DidByLooks, Forecast
 from bringup.daemon.decisions.from_evacuation import has_come_back
 from bringup.daemon.decisions.outcomes import Did, Kind, Problem
 from bringup.daemon.decisions.remarks import remarks
@@ -22,6 +22,87 @@ from bringup.daemon.decisions.table_order import EVACUATED_TABLES, FOREIGN_TABLE
 
 # Those that run come first, as they do on a host.
 POWER_STATES = (PowerState.RUNNING, *(state for state in PowerState if state is not PowerState.RUNNING))
+
+
+DidByLooks = Mapping[tuple[PowerState | None, PowerState | None], Did]
+"""What is done, by the two power states that are read; None: none is read."""
+
+
+class WhichLook(Enum):
+    """First or second reading of the power state."""
+
+    FIRST = "first"
+    SECOND = "second"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """One way that it may go, from the first rule to the last."""
+
+    because: tuple[str, ...]
+    """Names of the rules that hold, in order."""
+    why: tuple[str, ...]
+    """A sentence for each of them."""
+    steps: tuple[Step, ...]
+    kind: Kind
+    """Its outcome if nothing fails."""
+    done: DidByLooks = field(default_factory=dict, compare=False)
+    """What is done to it if nothing fails."""
+    first_look: tuple[PowerState, ...] = ()
+    """What the first look may give on this way; empty: there is none."""
+    second_look: tuple[PowerState, ...] = ()
+    """What the second look may give; empty: there is none."""
+    told: tuple[Problem, ...] = ()
+    """Notes for an operator."""
+    has_guest: bool | None = None
+    """Whether the hypervisor has the guest, where that decides; None where it does not."""
+
+    @property
+    def did(self) -> Did | None:
+        """What is done to it; None: that depends on what the looks give."""
+        different = set(self.done.values())
+        return different.pop() if len(different) == 1 else None
+
+    def deferred(self) -> "Course":
+        """Return the course of an instance that lacks something that it needs."""
+        return replace(self, steps=(), kind=Kind.DEFERRED, done={(None, None): Did.DEFERRED})
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """All ways that it may go: one where nothing depends on what is not known yet."""
+
+    courses: tuple[Course, ...]
+
+    @property
+    def certain(self) -> Course | None:
+        """The only way, None where there are more."""
+        return self.courses[0] if len(self.courses) == 1 else None
+
+    @property
+    def because(self) -> tuple[str, ...]:
+        """Names of the rules that hold on all ways, from the first on."""
+        return tuple(name for name, _why in self._reasons())
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """A sentence for each of them."""
+        return tuple(why for _name, why in self._reasons())
+
+    def _reasons(self) -> tuple[tuple[str, str], ...]:
+        return _shared([tuple(zip(course.because, course.why, strict=True)) for course in self.courses])
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What is done on all ways, from the first step on."""
+        return _shared([course.steps for course in self.courses])
+
+    @property
+    def waits_for(self) -> WhichLook | None:
+        """The reading that decides between the courses; None where none does."""
+        if len({course.first_look for course in self.courses}) > 1:
+            return WhichLook.FIRST
+        return WhichLook.SECOND if len({course.second_look for course in self.courses}) > 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +168,7 @@ def foresee(
 ) -> Forecast:
     """Read all tables.
 
-    ``look`` and ``second_look`` are what the two looks at the guest give; None: not known.  ``has_guest`` says whether
+    ``look`` and ``second_look`` are the power states that are read; None: not known.  ``has_guest`` says whether
     the hypervisor has the guest, which decides on evacuated instances only; None: not known.
     """
     looks = (look, second_look)
@@ -152,7 +233,7 @@ def _read_through(facts: Facts, tables: Tables, looks: _Looks) -> _Reading:
 
 
 def undisturbed(forecast: Forecast, look: PowerState) -> Course:
-    """Choose the way it goes if the guest is as ``look`` saw it and does nothing but what it is told."""
+    """Choose the way it goes if the guest is as ``look`` saw it and changes only by the steps of the course."""
     for course in forecast.courses:
         after = _power_after(look, course.steps)
         if (not course.first_look or look in course.first_look) and (
@@ -187,3 +268,12 @@ def _changes(steps: Sequence[Step]) -> dict[str, Any]:
         if isinstance(step.action, Save):
             changes |= step.action.changes
     return changes
+
+
+def _shared(sequences: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    shared: list[Any] = []
+    for items in zip(*sequences, strict=False):
+        if any(item != items[0] for item in items):
+            break
+        shared.append(items[0])
+    return tuple(shared)

@@ -1,17 +1,16 @@
 """What is done with a guest that this hypervisor still has although its instance was evacuated."""
 
 from bringup.daemon.decisions.actions import Action, DestroyEvacuated, Fence, SaveMigration
-from bringup.daemon.decisions.guard_rows import HELD_ROWS
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
-from bringup.daemon.decisions.unreadable_records import UNREADABLE
+from bringup.daemon.decisions.shared_rows import HELD_ROWS, UNREADABLE
 
 EVACUATION_RUNNING = ("accepted", "pre-migrating")
 EVACUATION_DONE = "done"
 
 
 def has_come_back(facts: Facts) -> bool:
-    """Tell whether the instance belongs to this host although its evacuation from it is done."""
+    """Check whether the instance belongs to this host although its evacuation from it is done."""
     return (
         facts.evacuation is not None
         and facts.evacuation.status == EVACUATION_DONE

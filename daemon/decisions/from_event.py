@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from bringup.daemon.decisions.actions import Action, Delete, Save, Stop
 from bringup.daemon.decisions.from_evacuation import has_come_back
+from bringup.daemon.decisions.kept_elsewhere import is_kept_elsewhere
 from bringup.daemon.decisions.outcomes import Kind
-from bringup.daemon.decisions.owed import owes
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.drivers.base import POWER_AFTER
@@ -64,7 +64,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         lambda f: f.evacuation is not None and not has_come_back(f),
         nothing,
         Next.END,
-        "Another host starts it: that it went down here, by the fence perhaps, says nothing of it.",
+        "Another host starts it: that it went down here, perhaps by a power-off of ours, means nothing.",
         Kind.SKIPPED,
         condition=(
             "An evacuation from this host was accepted, is running or is done, and the record does not name this "
@@ -76,7 +76,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         lambda f: f.instance.task_state is not None,
         nothing,
         Next.END,
-        "Something is being done to it: whoever does it writes the record.",
+        "Something is being done to it: that operation writes the record.",
         Kind.SKIPPED,
         condition="The record has a task state.",
     ),
@@ -84,7 +84,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         "power_changed",
         lambda f: f.instance.power_state is not f.look,
         _save_power,
-        Next.GO_ON,
+        Next.CONTINUE,
         "The record follows the hypervisor.",
         condition="The power state of the record is not that of the guest.",
     ),
@@ -99,7 +99,10 @@ LIFECYCLE: tuple[Rule, ...] = (
     Rule(
         "deletion_is_novas",
         lambda f: (
-            f.instance.vm_state is VmState.ACTIVE and f.look in DOWN and f.instance.shutdown_terminate and owes(f)
+            f.instance.vm_state is VmState.ACTIVE
+            and f.look in DOWN
+            and f.instance.shutdown_terminate
+            and is_kept_elsewhere(f)
         ),
         nothing,
         Next.END,
@@ -131,7 +134,7 @@ LIFECYCLE: tuple[Rule, ...] = (
         lambda f: f.instance.vm_state is VmState.ACTIVE and f.look is PowerState.SUSPENDED,
         _STOP,
         Next.END,
-        "It was suspended behind the control plane's back.",
+        "It was suspended without the control plane.",
         condition="`vm_state` is `active`, and the guest is suspended.",
     ),
     Rule(

@@ -1,4 +1,4 @@
-"""What a look at the guest adds: the second and the third question of Nova's ``_init_instance``."""
+"""What the power state of the guest adds: the second and the third question of Nova's ``_init_instance``."""
 
 from collections.abc import Callable
 
@@ -21,13 +21,13 @@ from bringup.daemon.decisions.migrating import live_migrated_away, tell_live_mig
 from bringup.daemon.decisions.outcomes import Kind, Problem
 from bringup.daemon.decisions.rules import Facts, Next, Rule, Withheld, always, nothing
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
-from bringup.daemon.decisions.stuck_tasks import has_not_arrived, tell_has_not_arrived
 from bringup.drivers.base import RebootType
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
 SOFT_REBOOT_STATES = frozenset({TaskState.REBOOTING, TaskState.REBOOT_PENDING, TaskState.REBOOT_STARTED})
 HARD_REBOOT_STATES = frozenset({TaskState.REBOOTING_HARD, TaskState.REBOOT_PENDING_HARD, TaskState.REBOOT_STARTED_HARD})
-# Asked for, or begun: true to its word only where the guest does not run (Nova bug 1999674 for the first two).
+RESIZE_ARRIVING = frozenset({TaskState.RESIZE_MIGRATED, TaskState.RESIZE_FINISH})
+# Requested or started: valid only where the guest does not run (Nova bug 1999674 for the first two).
 REBOOT_BEGUN = frozenset(
     {TaskState.REBOOTING, TaskState.REBOOTING_HARD, TaskState.REBOOT_STARTED, TaskState.REBOOT_STARTED_HARD}
 )
@@ -35,7 +35,7 @@ MAY_REBOOT_SOFT = frozenset({VmState.ACTIVE})
 MAY_REBOOT_HARD = frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.ERROR})
 
 
-def _wants_reboot(facts: Facts) -> bool:
+def _requires_reboot(facts: Facts) -> bool:
     match facts.instance.task_state:
         case TaskState.REBOOT_PENDING:
             return facts.instance.vm_state in MAY_REBOOT_SOFT
@@ -68,7 +68,7 @@ def _abort_live_migration(facts: Facts) -> tuple[Action, ...]:
 
 
 def _finished_before(facts: Facts) -> bool:
-    """Tell whether the guest runs as a reboot or an unpause that was begun by a run cut short would leave it."""
+    """Check whether the guest runs as a reboot or an unpause that was begun by a run cut short would leave it."""
     task_state = facts.instance.task_state
     rebooted = Reboot.verb in facts.begun and task_state in (TaskState.REBOOT_STARTED, TaskState.REBOOT_STARTED_HARD)
     unpaused = Unpause.verb in facts.begun and task_state is TaskState.UNPAUSING
@@ -84,6 +84,24 @@ def _finish(facts: Facts) -> tuple[Action, ...]:
     rescued = facts.instance.vm_state is VmState.RESCUED and Reboot.verb in facts.begun
     vm_state = VmState.RESCUED if rescued else VmState.ACTIVE
     return (Save({"vm_state": vm_state, "task_state": None, "power_state": PowerState.RUNNING}),)
+
+
+def _has_not_arrived(facts: Facts) -> bool:
+    """Check whether a resize or cold migration has made this host the owner before it made the guest."""
+    return facts.guest_gone and facts.look is PowerState.NOSTATE and facts.instance.task_state in RESIZE_ARRIVING
+
+
+def _describe_not_arrived(facts: Facts) -> Problem:
+    """Describe where its disks are."""
+    uuid, task_state = facts.instance.uuid, facts.instance.task_state
+    return Problem(
+        "decide",
+        "ResizeUnfinished",
+        f"task_state {None if task_state is None else task_state.value}: its resize or cold migration to this host "
+        f"was cut short before its guest was made; its disks are on the host that it comes from, as {uuid}_resize in "
+        f"the instances_path there (openstack server migration list --server {uuid} names the hosts). Bring them here "
+        f"or give the instance back to that host by hand, then openstack server set --state active {uuid}",
+    )
 
 
 FROM_FIRST_LOOK: tuple[Rule, ...] = (
@@ -102,12 +120,12 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
     ),
     Rule(
         "resize_has_not_arrived",
-        has_not_arrived,
+        _has_not_arrived,
         nothing,
         Next.END,
         "A resize or cold migration to this host was cut short before its guest was made.",
         Kind.DEFERRED,
-        tells=tell_has_not_arrived,
+        tells=_describe_not_arrived,
         condition=(
             "The hypervisor listed its guests without this one, and `task_state` is `resize_migrated` or "
             "`resize_finish`."
@@ -126,15 +144,15 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
     ),
     Rule(
         "soft_reboot_interrupted",
-        lambda f: _wants_reboot(f) and f.instance.task_state in SOFT_REBOOT_STATES and f.look is PowerState.RUNNING,
+        lambda f: _requires_reboot(f) and f.instance.task_state in SOFT_REBOOT_STATES and f.look is PowerState.RUNNING,
         always(Reboot(RebootType.SOFT)),
         Next.END,
-        "A soft reboot was asked for and the guest still runs.",
+        "A soft reboot was requested and the guest still runs.",
         condition="The guest runs, and `task_state` is `reboot_pending` with `vm_state` `active`.",
     ),
     Rule(
         "soft_reboot_went_down",
-        lambda f: _wants_reboot(f) and f.instance.task_state in SOFT_REBOOT_STATES,
+        lambda f: _requires_reboot(f) and f.instance.task_state in SOFT_REBOOT_STATES,
         always(Save({"task_state": TaskState.REBOOT_PENDING_HARD}), Reboot(RebootType.HARD)),
         Next.END,
         "A soft reboot had shut the guest down and not started it again: only a hard one can.",
@@ -145,10 +163,10 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
     ),
     Rule(
         "hard_reboot_interrupted",
-        lambda f: _wants_reboot(f) and f.instance.task_state in HARD_REBOOT_STATES,
+        lambda f: _requires_reboot(f) and f.instance.task_state in HARD_REBOOT_STATES,
         always(Reboot(RebootType.HARD)),
         Next.END,
-        "A hard reboot was asked for or begun.",
+        "A hard reboot was requested or started.",
         condition=(
             "`task_state` is `reboot_pending_hard` with a `vm_state` that can be rebooted (`active`, `stopped`, "
             "`paused`, `suspended`, `error`); or it is `rebooting_hard` or `reboot_started_hard` and the guest "
@@ -162,7 +180,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
             and f.instance.task_state in REBOOT_BEGUN | {TaskState.PAUSING, TaskState.UNPAUSING}
         ),
         always(Save({"vm_state": VmState.ACTIVE, "task_state": None})),
-        Next.GO_ON,
+        Next.CONTINUE,
         "The guest runs: the reboot, pause or unpause is over, only the record does not say so.",
         condition=(
             "The guest runs, and `task_state` is `rebooting`, `reboot_started`, `rebooting_hard`, "
@@ -197,7 +215,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         "vifs",
         lambda _f: True,
         always(PlugVifs()),
-        Next.GO_ON,
+        Next.CONTINUE,
         "Its NICs are made ready on the host, whether it runs or not.",
         condition="Always.",
     ),
@@ -205,7 +223,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         "resize_interrupted",
         lambda f: f.instance.task_state is TaskState.RESIZE_MIGRATING,
         _revert_migration,
-        Next.GO_ON,
+        Next.CONTINUE,
         "The host went down while a resize or cold migration moved it away: it is rolled back.",
         condition="`task_state` is `resize_migrating`.",
     ),
@@ -213,7 +231,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
         "live_migration_interrupted",
         lambda f: f.instance.task_state is TaskState.MIGRATING,
         _abort_live_migration,
-        Next.GO_ON,
+        Next.CONTINUE,
         "A live migration did not complete and the instance is still here (Nova bug 1753676).",
         condition="`task_state` is `migrating`.",
     ),
@@ -254,8 +272,8 @@ def _tell_clock(facts: Facts) -> Problem:
     return Problem(
         "decide",
         "ClockNotSet",
-        f"{facts.instance.uuid} is brought back only after a short time away, and that cannot be told: no time service "
-        "has set the clock on this boot yet. It is tried again when one has; where there is none any more, set "
+        f"{facts.instance.uuid} is brought back only after a short downtime, whose length is unknown: no time "
+        "service has set the clock on this boot yet. It is tried again when one has; where there is none any more, set "
         'resume.clock = "trusted"',
     )
 
@@ -290,7 +308,7 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
     _withheld(
         "resumed_on_boot_only",
         Withheld.ONCE_A_BOOT,
-        "It ran once, but this host has been brought back since it booted: somebody has stopped it since.",
+        "It ran once, but this host has been brought back since it booted: it was stopped since.",
         condition=(
             "The record says that the guest ran, it does not run now, and guests are brought back once a boot "
             '(`resume.guests = "on_host_boot"`), which was done.'
@@ -299,7 +317,7 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
     _withheld(
         "away_too_long",
         Withheld.AWAY_TOO_LONG,
-        "It ran when the host went down, which was away for longer than a guest may be brought back after.",
+        "It ran when the host went down, and the host was down for longer than a guest may be brought back after.",
         condition=(
             "The record says that the guest ran, it does not run now, and the host was down for longer than "
             "`resume.max_downtime` or the metadata of the instance allows."
@@ -319,7 +337,7 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
         lambda f: _went_down(f) and f.withheld is Withheld.CLOCK,
         nothing,
         Next.END,
-        "It ran when the host went down; how long ago that was cannot be told before the clock is set.",
+        "It ran when the host went down; how long ago is unknown before the clock is set.",
         Kind.DEFERRED,
         needs=(CLOCK,),
         tells=_tell_clock,
@@ -333,7 +351,7 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
         lambda f: _went_down(f) and f.withheld is Withheld.UNKNOWN,
         nothing,
         Next.END,
-        "It ran when the host went down, or was brought back since: the journal that would know was lost.",
+        "It ran when the host went down, or was brought back since: the journal of this boot was lost.",
         Kind.DEFERRED,
         tells=_tell_not_known,
         condition=(
@@ -354,7 +372,7 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
         lambda _f: True,
         nothing,
         Next.END,
-        "It does not run and is not to: it stays as it is.",
+        "It does not run and is not required to: it stays as it is.",
         condition="None of the rules above.",
     ),
 )

@@ -15,15 +15,15 @@ from bringup.drivers.base import InstanceNotFound
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
 STARTS = (ResumeStateOnHostBoot, Start, Reboot, RevertMigration)
-"""Actions that can start a guest, whatever state it is in.  A revert wants the disks even where the guest stays off."""
+"""Actions that can start a guest in any state.  A revert requires the disks even where the guest stays off."""
 
 
 class Follows(enum.Enum):
     """What follows from a need."""
 
-    START = "it does not stand in the way"
-    TRY_AGAIN = "deferred, and tried again by itself: it may come without anybody doing anything"
-    LEAVE = "deferred, and left to whoever can meet it"
+    START = "the guest may start"
+    TRY_AGAIN = "deferred, and tried again automatically"
+    LEAVE = "deferred until it is met and the start is requested again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ MEANINGS: tuple[Meaning, ...] = (
         "definition",
         lambda need: need.kind is NeedKind.DEFINITION and need.state is NeedState.ABSENT,
         Follows.LEAVE,
-        "Nothing on a host makes the definition of a guest again by itself.",
+        "Nothing on a host creates the definition of a guest again.",
         condition="The definition of the guest is missing.",
     ),
     Meaning(
@@ -64,7 +64,7 @@ MEANINGS: tuple[Meaning, ...] = (
         "by_revert",
         lambda need: need.met_by is MetBy.REVERT,
         Follows.LEAVE,
-        "A resize had moved it aside, and nothing rolls that back.",
+        "A resize has moved it aside, and nothing rolls that back.",
         condition="Only rolling back a resize can meet the need.",
     ),
     Meaning(
@@ -78,7 +78,7 @@ MEANINGS: tuple[Meaning, ...] = (
         "by_person",
         lambda need: need.met_by is MetBy.PERSON,
         Follows.LEAVE,
-        "Somebody has to do something.",
+        "An operator has to provide it.",
         condition="Only an operator can meet the need.",
     ),
 )
@@ -90,7 +90,7 @@ def meaning_of(need: Need) -> Meaning:
 
 
 def unmet(needs: Sequence[Need], *, reverting: bool = False) -> tuple[Need, ...]:
-    """Give the needs that stand in the way of a start; ``reverting``: a resize is rolled back before it."""
+    """Return the unmet needs that prevent a start; ``reverting``: a resize is rolled back before it."""
     return tuple(
         need
         for need in needs
@@ -99,13 +99,13 @@ def unmet(needs: Sequence[Need], *, reverting: bool = False) -> tuple[Need, ...]
 
 
 def is_tried_again(needs: Sequence[Need]) -> bool:
-    """Tell whether a guest with these unmet needs is tried again by itself: all of them may come by themselves."""
+    """Check whether a guest with these unmet needs is tried again automatically: all may be met without an operator."""
     found = unmet(needs)
     return bool(found) and all(meaning_of(need).follows is Follows.TRY_AGAIN for need in found)
 
 
 def of_failed_look(guest: str, error: Exception) -> Need:
-    """Give the need that stands for not knowing any: the driver could not tell, and nothing is started on a guess."""
+    """Build the need that stands for unknown needs: nothing is started on a guess."""
     if isinstance(error, InstanceNotFound):
         return Need(
             kind=NeedKind.DEFINITION,
@@ -122,14 +122,14 @@ def of_failed_look(guest: str, error: Exception) -> Need:
 
 
 def can_start(action: Action, look: PowerState | None) -> bool:
-    """Tell whether an action can start a guest that was last seen like this; None: it was not seen."""
+    """Check whether an action can start a guest that was last seen like this; None: it was not seen."""
     return isinstance(action, STARTS) or (isinstance(action, Unpause) and look is not PowerState.PAUSED)
 
 
 def starts(steps: Sequence[Step], rest: Sequence[Sequence[Rule] | None], facts: Facts) -> bool:
-    """Tell whether a guest may be started by these steps, or by what the tables after them give.
+    """Check whether a guest may be started by these steps, or by what the tables after them give.
 
-    ``facts`` are those that the steps were decided on.  Where a look at the guest is still to come (None in ``rest``)
+    ``facts`` are those that the steps were decided on.  Where the power state is still to be read (None in ``rest``)
     and nothing was seen yet, every power state is thought of; later a guest is taken to stay as it was seen.
     """
     if any(can_start(step.action, facts.look) for step in steps):

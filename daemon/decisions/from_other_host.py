@@ -7,8 +7,8 @@ to it.  So it is named, and left; an operator who knows that it cannot be the fi
 from bringup.daemon.decisions.actions import FenceForeign
 from bringup.daemon.decisions.outcomes import Kind, Problem
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
+from bringup.daemon.decisions.shared_rows import UNREADABLE
 from bringup.daemon.decisions.states import PowerState
-from bringup.daemon.decisions.unreadable_records import UNREADABLE
 
 RUNS = (PowerState.RUNNING, PowerState.PAUSED)
 

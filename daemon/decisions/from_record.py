@@ -11,13 +11,12 @@ from bringup.daemon.decisions.actions import (
     Save,
 )
 from bringup.daemon.decisions.from_evacuation import EVACUATION_DONE, EVACUATION_RUNNING, has_come_back
-from bringup.daemon.decisions.guard_rows import HELD_ROWS
+from bringup.daemon.decisions.kept_elsewhere import is_kept_elsewhere
 from bringup.daemon.decisions.migrating import tell_under_way, under_way
 from bringup.daemon.decisions.outcomes import Kind
-from bringup.daemon.decisions.owed import owes
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
+from bringup.daemon.decisions.shared_rows import HELD_ROWS, UNREADABLE
 from bringup.daemon.decisions.states import TaskState, UnknownState, VmState
-from bringup.daemon.decisions.unreadable_records import UNREADABLE
 
 BUILD_STATES = frozenset(
     {TaskState.SCHEDULING, TaskState.BLOCK_DEVICE_MAPPING, TaskState.NETWORKING, TaskState.SPAWNING}
@@ -42,8 +41,8 @@ _TO_ERROR = Save({"vm_state": VmState.ERROR, "task_state": None})
 
 
 def _is_in_error(facts: Facts) -> bool:
-    goes_on = facts.instance.task_state in (TaskState.RESIZE_MIGRATING, TaskState.DELETING)
-    return facts.instance.vm_state is VmState.ERROR and not goes_on
+    is_pending = facts.instance.task_state in (TaskState.RESIZE_MIGRATING, TaskState.DELETING)
+    return facts.instance.vm_state is VmState.ERROR and not is_pending
 
 
 def _as_a_failure_leaves_it(facts: Facts) -> tuple[Action, ...]:
@@ -97,7 +96,7 @@ FROM_RECORD: tuple[Rule, ...] = (
         lambda f: _is_in_error(f) and bool(f.begun - {Save.verb}),
         _as_a_failure_leaves_it,
         Next.END,
-        "The run that was cut short was working on it and has set it to ERROR: it waits for a person.",
+        "The run that was cut short was working on it and has set it to ERROR: an operator has to decide.",
         Kind.FAILED,
         condition=(
             "`vm_state` is `error`, and the run of this boot that was cut short had begun an action on the "
@@ -117,7 +116,7 @@ FROM_RECORD: tuple[Rule, ...] = (
         _is_in_error,
         nothing,
         Next.END,
-        "It is in ERROR, and neither a resize nor a deletion of it was cut short: it waits for a person.",
+        "It is in ERROR, and neither a resize nor a deletion of it was cut short: an operator has to decide.",
         Kind.SKIPPED,
         condition="`vm_state` is `error`, and `task_state` is neither `resize_migrating` nor `deleting`.",
     ),
@@ -127,7 +126,7 @@ FROM_RECORD: tuple[Rule, ...] = (
         lambda f: bool(under_way(f)),
         nothing,
         Next.END,
-        "A migration of it to another host was written since this host has booted: who works on it goes on.",
+        "A migration of it to another host was written since this host has booted: nova-compute continues it.",
         Kind.SUPERSEDED,
         tells=tell_under_way,
         condition=(
@@ -169,7 +168,7 @@ FROM_RECORD: tuple[Rule, ...] = (
         "snapshot_interrupted",
         lambda f: f.instance.vm_state is not VmState.ERROR and f.instance.task_state in SNAPSHOT_STATES,
         always(CleanupInterruptedSnapshot(), CLEAR_TASK),
-        Next.GO_ON,
+        Next.CONTINUE,
         "The host went down while a snapshot was taken: what it left is removed.",
         condition=(
             "`task_state` is one of a snapshot (`image_snapshot`, `image_snapshot_pending`, "
@@ -180,13 +179,13 @@ FROM_RECORD: tuple[Rule, ...] = (
         "resize_preparation_interrupted",
         lambda f: f.instance.vm_state is not VmState.ERROR and f.instance.task_state is TaskState.RESIZE_PREP,
         always(CLEAR_TASK),
-        Next.GO_ON,
+        Next.CONTINUE,
         "A resize was prepared and had touched nothing yet.",
         condition="`task_state` is `resize_prep`, and `vm_state` is not `error`.",
     ),
     Rule(
         "deletion_owes_elsewhere",
-        lambda f: f.instance.task_state is TaskState.DELETING and owes(f),
+        lambda f: f.instance.task_state is TaskState.DELETING and is_kept_elsewhere(f),
         always(DestroyGuest()),
         Next.END,
         "Its deletion was cut short, and its ports or volumes are other services': nova-compute finishes it.",

@@ -1,4 +1,4 @@
-"""What is looked at before anything is done: the whole plan.  No I/O, no clock, no logger."""
+"""Checks of the whole plan, made before anything is done.  No I/O, no clock, no logger."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -27,12 +27,12 @@ def _quarantined(facts: Facts, guards: Guards, suspects: Mapping[str, int], rele
     times = suspects.get(uuid, 0)
     if times < guards.quarantine_after or _is_released(uuid, released):
         return facts
-    why = f"it was being worked on when the host died, {times} boots in a row; {RELEASE} {uuid} lets it go on"
+    why = f"it was being worked on when the host died, {times} boots in a row; release it with: {RELEASE} {uuid}"
     return replace(facts, hold=Hold(Guard.QUARANTINED, why))
 
 
 def is_destructive(facts: Facts, *, evacuated: bool) -> bool:
-    """Tell whether a guest would be destroyed."""
+    """Check whether a plan destroys the guest."""
     steps = decide(EVACUATED if evacuated else FROM_RECORD, facts).steps
     return any(isinstance(step.action, Delete | DestroyGuest | DestroyEvacuated) for step in steps)
 
@@ -45,7 +45,7 @@ def held_together(
     guests: int,
     released: Collection[str],
 ) -> tuple[list[Facts], list[Facts]]:
-    """Hold all that destroys, where it is too much; what an operator has released is neither held nor counted."""
+    """Hold every destructive plan once there are more than the limits allow; released instances are exempt."""
     to_destroy = {
         facts.instance.uuid
         for group, are_evacuated in ((own, False), (evacuated, True))
@@ -57,7 +57,7 @@ def held_together(
     hold = Hold(
         Guard.DESTRUCTION_HELD,
         f"{len(to_destroy)} guests were to be destroyed, of {guests} on this host; allowed are "
-        f"{guards.destroy_at_most} and a share of {guards.destroy_share:g}; {RELEASE} lets them go on",
+        f"{guards.destroy_at_most} and a share of {guards.destroy_share:g}; release them with: {RELEASE}",
     )
 
     def held(group: Sequence[Facts]) -> list[Facts]:

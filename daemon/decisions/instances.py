@@ -22,7 +22,7 @@ FROM_LIBVIRT: Final = "libvirt"
 class Instance:
     """One row of Nova's ``instances`` with its info cache, its metadata and its block device mappings.
 
-    It is also what a driver is told (:class:`bringup.drivers.base.Guest`).
+    It is also what a driver receives (:class:`bringup.drivers.base.Guest`).
     """
 
     uuid: str
@@ -62,7 +62,7 @@ class UnreadableInstance(Instance):
     """
 
     why: str
-    mend: str = "have its row in Nova's database put right (openstack server show UUID)"
+    remedy: str = "have its row in Nova's database corrected (openstack server show UUID)"
     """What to do about it."""
 
 

@@ -4,7 +4,7 @@ Nova sets the task state of an instance before it makes the row of its migration
 that row.  So a row that is not final says nothing where the record has another task state, or none.  The same is true
 where this host has booted since the row was last written: what was on its way then is not any more.
 
-Evacuations are not looked at here: their source is down while they run
+Evacuations are not considered here: their source is down while they run
 (:mod:`bringup.daemon.decisions.from_evacuation`).
 """
 
@@ -39,7 +39,7 @@ _TASKS = {
 
 
 def leaving(moves: Iterable[Migration], here: str) -> list[Migration]:
-    """Give the moves that lead away from a host; a resize on one host leads nowhere."""
+    """Return the migrations that lead away from a host; a resize on one host leads nowhere."""
     return [
         move
         for move in moves
@@ -48,21 +48,21 @@ def leaving(moves: Iterable[Migration], here: str) -> list[Migration]:
 
 
 def may_be_moving(move: Migration, task_state: TaskState | UnknownState | None) -> bool:
-    """Tell whether the task state of the record lets its row be true."""
+    """Check whether the task state of the record allows its row to be current."""
     if move.migration_type == EVACUATION or isinstance(task_state, UnknownState):
         return True
     return task_state in _TASKS.get(move.migration_type, ())
 
 
 def is_left_over(move: Migration, facts: Facts) -> bool:
-    """Tell whether a row is only left over."""
+    """Check whether a row is stale."""
     if not may_be_moving(move, facts.instance.task_state):
         return True
     return facts.booted_at is not None and move.updated_at is not None and move.updated_at < facts.booted_at
 
 
 def left_over(before: Facts, after: Facts) -> list[Migration]:
-    """Give the rows that are only left over when a run is done with an instance, without those that it has ended."""
+    """Return the rows that are stale when a run is done with an instance, without those that it has ended."""
     return [move for move in after.moves if is_left_over(move, after) and not _has_a_rule(move, before)]
 
 
@@ -78,7 +78,7 @@ def _may_have_gone(facts: Facts) -> bool:
 
 
 def under_way(facts: Facts) -> list[Migration]:
-    """Give the moves that were last written since this host has booted: somebody works on them."""
+    """Return the migrations that were last written since this host has booted: they are under way."""
     return [
         move
         for move in facts.moves
@@ -87,7 +87,7 @@ def under_way(facts: Facts) -> list[Migration]:
 
 
 def live_migrated_away(facts: Facts) -> Migration | None:
-    """Give the live migration that most likely has moved the guest: its row is not over, and the guest is gone."""
+    """Return the live migration that most likely has moved the guest: its row is not over, and the guest is gone."""
     if not _may_have_gone(facts) or facts.look is not PowerState.NOSTATE:
         return None
     return next((move for move in reversed(facts.moves) if move.migration_type == LIVE_MIGRATION), None)

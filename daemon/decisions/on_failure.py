@@ -42,7 +42,7 @@ ON_FAILURE: dict[type[Action], tuple[tuple[type[Exception], Reaction], ...]] = {
     AbortLiveMigration: ((Exception, Reaction.WARN),),
     Delete: ((LeaseHeld, Reaction.FAIL), (Exception, Reaction.SET_ERROR)),
     Unpause: ((NotImplementedError, Reaction.TOLERATE),),
-    # A NIC that cannot be plugged is told to the user by ERROR; a PCI device that is gone is not (Nova bug 1981813).
+    # A NIC that cannot be plugged is shown to the user by ERROR; a PCI device that is gone is not (Nova bug 1981813).
     PlugVifs: ((NotImplementedError, Reaction.TOLERATE), (VirtualInterfacePlugError, Reaction.SET_ERROR)),
     ResumeStateOnHostBoot: (
         (StoreError, Reaction.FAIL),
@@ -50,13 +50,13 @@ ON_FAILURE: dict[type[Action], tuple[tuple[type[Exception], Reaction], ...]] = {
         (Exception, Reaction.SET_ERROR),
     ),
     EnsureFilteringRules: ((NotImplementedError, Reaction.TOLERATE),),
-    # It was deleted while it was to be set to ERROR: nothing is left to be told.
+    # It was deleted while it was to be set to ERROR: nothing is left to report.
     SetError: ((RecordNotFound, Reaction.TOLERATE),),
 }
 
 
 def reaction_to(action: Action, error: Exception) -> Reaction:
-    """Look up what ``error``, raised by ``action``, means."""
+    """Return what ``error``, raised by ``action``, means."""
     if isinstance(error, NotBegun):
         # Nothing is known of the guest that its record could tell, and nothing may be taken for done.
         return Reaction.FAIL

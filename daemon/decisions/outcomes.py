@@ -1,4 +1,4 @@
-"""What came of each instance, and of the run.  Values: built by the shell, shown by reports, tables and logs."""
+"""Outcomes of instances and of the run.  Values: built by the shell, shown by reports, tables and logs."""
 
 import enum
 from collections import Counter
@@ -9,7 +9,7 @@ from bringup.drivers.needs import Need
 
 
 class Kind(enum.Enum):
-    """What came of one instance."""
+    """Kind of an outcome."""
 
     INITIALIZED = "initialized"
     """Every rule that held was carried out."""
@@ -18,9 +18,9 @@ class Kind(enum.Enum):
     FAILED = "failed"
     """Something that was to be done could not be; the error says what."""
     SUPERSEDED = "superseded"
-    """Somebody else changed the record meanwhile; their change stands."""
+    """The record was changed by others meanwhile; their change stands."""
     HELD = "held"
-    """A guard wants an operator's word first."""
+    """A guard requires operator approval first."""
     DEFERRED = "deferred"
     """Something that its guest needs is not there: it was not started, and its record is as it was."""
 
@@ -73,7 +73,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of one instance."""
+    """Outcome of one instance."""
 
     uuid: str
     kind: Kind
@@ -89,7 +89,7 @@ class Outcome:
     needs: tuple[Need, ...] = ()
     """What was not met, where it was deferred."""
     runs: bool = False
-    """Its guest ran when it was last looked at."""
+    """Its guest ran at the last check."""
     warnings: tuple[Problem, ...] = ()
     """What went wrong on the way and did not stop it."""
     slowest: tuple[str, float] | None = None
@@ -100,14 +100,14 @@ class Outcome:
     """The row is gone: this run deleted it, or found it deleted."""
 
     def says_the_same(self, other: "Outcome") -> bool:
-        """Tell whether another one says nothing new, whatever time it took."""
+        """Check whether another one has nothing new, whatever time it took."""
         mine = (self.kind, self.did, self.because, self.needs, self.instance, self.deleted)
         return mine == (other.kind, other.did, other.because, other.needs, other.instance, other.deleted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """What came of one run of ``init_host``."""
+    """Outcome of one run of ``init_host``."""
 
     run_id: str
     """UUID of the run."""
@@ -125,10 +125,10 @@ class RunResult:
     """How often outcomes were changed after the run, because an operator released what was held."""
 
     def count(self, kind: Kind) -> int:
-        """Tell how many instances came out as ``kind``."""
+        """Return how many instances have an outcome of ``kind``."""
         return sum(outcome.kind is kind for outcome in self.outcomes)
 
     def count_done(self) -> dict[Did, int]:
-        """Return how many instances each thing was done to, in the order of :class:`Did`; what was not is left out."""
+        """Return how many instances have each :class:`Did`, in its order; one that no instance has is no key."""
         counts = Counter(outcome.did for outcome in self.outcomes)
         return {did: counts[did] for did in Did if counts[did]}

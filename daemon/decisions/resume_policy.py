@@ -1,6 +1,6 @@
 """Whether a guest that ran before may be brought back: what the host's settings, its boot and the instance say.
 
-"Unknown" never starts a guest: a value that is not understood, a downtime that cannot be told, a journal that was lost
+"Unknown" never starts a guest: a value that is not understood, an unknown downtime, a journal that was lost
 each say no.  No I/O, no clock, no logger.
 """
 
@@ -31,15 +31,15 @@ class Boot:
     memory_lost: bool = False
     """What was done on it before is not known."""
     asked: frozenset[str] = frozenset()
-    """UUIDs that an operator wants back whatever is not known."""
+    """UUIDs that an operator has named: what is unknown does not keep them down."""
     downtime_s: float | None = None
-    """How long the host was away before it; None where that cannot be told."""
+    """Host downtime before it, in seconds; None: unknown."""
     at_most_s: float | None = None
-    """It was away for no longer than this; None where that cannot be told."""
+    """Upper bound of the downtime, in seconds; None: unknown."""
     waits_for_clock: bool = False
-    """How long it was away can be told as soon as its clock is set."""
+    """The downtime is known as soon as the clock is set."""
     booted_at: float | None = None
-    """Since when it is up, in seconds since 1970; None where that cannot be told."""
+    """When it began, in seconds since 1970; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Resuming:
     boot: Boot = field(default_factory=Boot)
 
     def of(self, uuid: str, metadata: Mapping[str, str]) -> tuple[bool, Withheld | None]:
-        """Tell whether the guest of an instance may be brought back and, where only circumstances forbid it, which."""
+        """Check whether the guest of an instance may be brought back and, where only circumstances forbid it, which."""
         try:
             guests, max_downtime_s = self._asked(metadata)
         except ValueError:
@@ -62,7 +62,7 @@ class Resuming:
         return withheld is None, withheld
 
     def problem_with(self, metadata: Mapping[str, str]) -> str:
-        """Say which value of an instance's metadata cannot be read, and what would be right; empty: none."""
+        """Return which value of an instance's metadata cannot be read, and what would be right; empty: none."""
         found = []
         if METADATA_GUESTS in metadata and metadata[METADATA_GUESTS] not in RARELY_FIRST:
             given = _quoted(metadata[METADATA_GUESTS])

@@ -1,4 +1,4 @@
-"""The words of the tables and the one reader that they have."""
+"""Types of the tables, and the function that reads them."""
 
 import enum
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ class Withheld(enum.Enum):
     METADATA = "metadata"
     UNKNOWN = "unknown"
     CLOCK = "clock"
-    """How long the host was away can be told as soon as its clock is set."""
+    """The downtime of the host is known as soon as its clock is set."""
 
 
 class Guard(enum.Enum):
@@ -40,7 +40,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All that a rule may know."""
+    """Everything that a rule may depend on."""
 
     instance: Instance
     host: str
@@ -54,7 +54,7 @@ class Facts:
     withheld: Withheld | None = None
     """Why it is not brought back, where the settings of the host alone would have it so."""
     wrong_metadata: str = ""
-    """Which value of its metadata says nothing, and what would be right."""
+    """Which value of its metadata is invalid, and what would be right."""
     hold: Hold | None = None
     """A guard that holds it."""
     begun: frozenset[str] = frozenset()
@@ -62,7 +62,7 @@ class Facts:
     done: frozenset[str] = frozenset()
     """Those of them that the journal knows to be done."""
     owes_elsewhere: bool = False
-    """Ports and volumes that its record names are kept by other services, which must be told when it is deleted."""
+    """Ports and volumes that its record names are kept by other services, which must be notified when it is deleted."""
     deleted: bool = False
     """Its row is deleted, or gone: an evacuation is all that names it."""
     is_foreign: bool = False
@@ -70,22 +70,22 @@ class Facts:
     fences_foreign: bool = False
     """Whether such a guest is powered off where it runs."""
     guest_gone: bool = False
-    """The hypervisor has told its guests, and this one is not among them."""
+    """The hypervisor has listed its guests, and this one is not among them."""
     moves: tuple[Migration, ...] = ()
-    """Migrations away from this host that are not over, oldest first; evacuations left out."""
+    """Migrations away from this host that are not over, oldest first, without evacuations."""
     booted_at: float | None = None
-    """Since when this host is up, in seconds since 1970; None where that cannot be told."""
+    """When this host booted, in seconds since 1970; None: unknown."""
     look: PowerState | None = None
-    """What the last look at the guest gave; None before the first."""
+    """The last power state that was read of the guest; None before the first."""
     transition: Transition | None = None
-    """What the hypervisor said has happened; None where no event is decided on."""
+    """The lifecycle event that is decided on; None: there is none."""
 
 
 class Next(enum.Enum):
-    """Where the reading goes on after a row that holds."""
+    """Where the reading continues after a row that holds."""
 
     END = "end"
-    GO_ON = "go on"
+    CONTINUE = "continue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Rule:
     next: Next
     why: str
     kind: Kind = Kind.INITIALIZED
-    """What comes of an instance whose reading ends here."""
+    """Outcome of an instance whose reading ends here."""
     needs: tuple[Need, ...] = ()
     """What it waits for, where it is deferred."""
     tells: Callable[[Facts], Problem | None] | None = None
@@ -124,7 +124,7 @@ class Plan:
     ends: bool
     kind: Kind
     warnings: tuple[Problem, ...] = ()
-    """What a person should know."""
+    """Notes for an operator."""
     problem: Problem | None = None
     """Why nothing more is done, where the last rule says so."""
     needs: tuple[Need, ...] = ()
@@ -172,7 +172,7 @@ def decide(table: Sequence[Rule], facts: Facts) -> Plan:
 
 
 def as_it_will_be(facts: Facts, action: Action) -> Facts:
-    """Give the facts with the record as an action leaves it."""
+    """Return the facts with the record as an action leaves it."""
     if isinstance(action, Save):
         return replace(facts, instance=replace(facts.instance, **action.changes))
     return facts

@@ -17,11 +17,11 @@ from bringup.drivers.capacity import Capacity
 
 
 def _nobody(_count: int, _in_s: float) -> None:
-    """Tell nobody."""
+    """Ignore it."""
 
 
 def _unheard(_change: FilterChange) -> None:
-    """Tell nobody."""
+    """Ignore it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class NeedsPolicy:
     slowly_s: float = 240.0
     """From then on, while the daemon stays: four minutes, half a minute more or less."""
     on_wait: Callable[[int, float], None] = _nobody
-    """Is told how many wait, and in how many seconds they are looked at again."""
+    """Called with how many wait, and in how many seconds they are checked again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Host:
 
     name: str
     run_id: str
-    """Of the run that begins, unless one goes on that was cut short."""
+    """UUID of the run, unless one that was cut short is continued."""
     boot_id: str
     executor: Executor
     observer: Observer
@@ -64,7 +64,7 @@ class Host:
     """Ports and volumes that records name are kept by services that this host cannot tell of a deletion."""
     needs: NeedsPolicy = field(default_factory=NeedsPolicy)
     on_filter_change: Callable[[FilterChange], None] = _unheard
-    """Is told what somebody else did to the rules of guests while the daemon stays."""
+    """Called with what others did to the rules of guests while the daemon stays."""
     guards: Guards = UNGUARDED
     accepted_guests: frozenset[str] = frozenset()
     """UUIDs of guests that need no record here: an operator has said so."""

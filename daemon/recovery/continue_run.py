@@ -1,6 +1,6 @@
-"""What a run that was cut short leaves to the one that goes on: what stays settled, what is looked at again.
+"""What a run that was cut short leaves to the one that continues it: what stays settled, what is decided again.
 
-An instance stays settled as long as its record is as the run left it; one that somebody has changed since is looked at
+An instance stays settled as long as its record is as the run left it; one that was changed since is decided
 again.  An instance is settled too whose row was deleted, or whose evacuation was completed, while its end was being
 written.
 """
@@ -20,7 +20,7 @@ DELETIONS = {Delete.verb, DestroyGuest.verb, CompletePartialDeletion.verb}
 
 
 async def settled_before(past: Past, records: HostRecords, store: Store) -> dict[str, Outcome]:
-    """Give the outcomes that stand, by UUID.
+    """Return the outcomes that stand, by UUID.
 
     :raises Temporary: the records that they are compared with could not be read.
     """
@@ -37,8 +37,8 @@ async def settled_before(past: Past, records: HostRecords, store: Store) -> dict
         outcome = _still(settled, found.get(uuid))
         if outcome is not None:
             outcomes[uuid] = outcome
-    to_be_looked_at = set(records.uuids())
-    for uuid in past.in_flight.keys() - to_be_looked_at:
+    to_be_decided = set(records.uuids())
+    for uuid in past.in_flight.keys() - to_be_decided:
         begun, record = past.in_flight[uuid], found.get(uuid)
         if _is_over(begun, record):
             outcomes[uuid] = Outcome(
@@ -56,7 +56,7 @@ async def settled_before(past: Past, records: HostRecords, store: Store) -> dict
 
 
 def _still(settled: Settled, record: Instance | None) -> Outcome | None:
-    """Give an outcome with its record, None where the record is not as the run left it."""
+    """Return an outcome with its record, None where the record is not as the run left it."""
     if record is None:
         return replace(settled.outcome, deleted=True)
     if settled.left is None or Left.of(record) != settled.left:
@@ -65,7 +65,7 @@ def _still(settled: Settled, record: Instance | None) -> Outcome | None:
 
 
 def _is_over(begun: InFlight, record: Instance | None) -> bool:
-    """Tell whether the last thing that was to be done with an instance is done, and only its end was not written."""
+    """Check whether the last thing that was to be done with an instance is done, and only its end was not written."""
     verbs = {*begun.begun, *begun.done}
     # The migration of one that was evacuated is completed last: it is not among the evacuations any more.
     return bool(verbs & DELETIONS) if record is None else DestroyEvacuated.verb in verbs
@@ -79,5 +79,5 @@ def _did(begun: InFlight, record: Instance | None) -> Did:
 
 
 def all_uuids(records: HostRecords, settled: Collection[str]) -> list[str]:
-    """Give the UUIDs of all instances that have an outcome or will have one."""
+    """Return the UUIDs of all instances that have an outcome or will have one."""
     return list(dict.fromkeys((*records.uuids(), *settled)))

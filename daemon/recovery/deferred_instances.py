@@ -1,4 +1,4 @@
-"""What is deferred is looked at again: without a slot, with growing waits, until what its guest needs is there.
+"""Deferred instances, checked again: without a slot, with growing waits, until what its guest needs is there.
 
 Nothing of the control plane is asked but the records of those that wait, and nothing is written while nothing changes.
 What has changed is settled again (:mod:`bringup.daemon.recovery.settle_again`).
@@ -39,7 +39,7 @@ LOOK = Step(WAITED_FOR, LookAtGuest())
 
 
 def deferred(brought: Brought) -> dict[str, Outcome]:
-    """Give what is deferred, by UUID."""
+    """Return what is deferred, by UUID."""
     return {outcome.uuid: outcome for outcome in brought.result.outcomes if outcome.kind is Kind.DEFERRED}
 
 
@@ -53,7 +53,7 @@ class Waits:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the time with growing waits is over."""
+        """Check whether the time with growing waits is over."""
         return anyio.current_time() - self.began >= self.policy.wait_s
 
     def next_s(self) -> float:
@@ -89,7 +89,7 @@ async def wait_for_needs(brought: Brought) -> Brought:
 
 
 async def look_again(brought: Brought, waiting: Mapping[str, Outcome], *, starts: bool = True) -> Brought:
-    """Look at what is deferred, settle what has changed and report it; give the run as it is then.
+    """Check what is deferred, settle what has changed and report it; return the run as it is then.
 
     ``starts``: guests whose needs are met are started; else only those are settled that somebody else has started.
     """
@@ -122,7 +122,7 @@ async def _changed(host: Host, waiting: Mapping[str, Outcome], *, starts: bool) 
     async def work(record: Instance) -> None:
         if await _can_be_settled(host, record, waiting[record.uuid], starts=starts):
             changed.add(record.uuid)
-        # Who watches the run sees that it goes on.
+        # Observers see that the run continues.
         host.observer(ActionEnded(record.uuid, LOOK))
 
     left = [record for uuid, record in records.items() if uuid not in moved]
@@ -142,7 +142,7 @@ async def _can_be_settled(host: Host, record: Instance, outcome: Outcome, *, sta
                 boot = await anyio.to_thread.run_sync(boot_of, Past(run_id=""), host.alive)
                 return not boot.waits_for_clock
             found = await unmet_needs(record, host.driver)
-    except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being looked at
+    except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being checked
         log.debug("needs.unknown", instance=record.uuid, error=f"{type(error).__name__}: {error}")
         return False
     if found:

@@ -24,12 +24,12 @@ log = get_logger()
 
 
 class Witness(Protocol):
-    """Who can tell whether the host that an instance was evacuated to sees the mark on its disks."""
+    """Source of the answer whether the host that an instance was evacuated to sees the mark on its disks."""
 
     async def sees(self, instance: Instance, probe: SharedStorageProbe) -> bool:
-        """Tell whether the other host sees it.
+        """Check whether the other host sees it.
 
-        :raises Exception: it cannot be told; the disks are kept then.
+        :raises Exception: that is unknown; the disks are kept then.
         """
 
 
@@ -44,7 +44,7 @@ class SettingWitness:
     """
 
     def __init__(self, shared_storage: str) -> None:
-        """Take ``shared``, ``local`` or ``unknown``."""
+        """Store the answer: ``shared``, ``local`` or ``unknown``."""
         self._shared_storage = shared_storage
 
     async def sees(self, instance: Instance, probe: SharedStorageProbe) -> bool:
@@ -150,7 +150,7 @@ async def _destroy_evacuated(
             )
         destroy_disks = not await _is_storage_shared(record.instance, driver, witness)
     except RecordNotFound:
-        # Deleted after it was evacuated: nobody wants its disks.
+        # Deleted after it was evacuated: its disks are not needed any more.
         destroy_disks = not record.deleted or not await _is_storage_shared(record.instance, driver, witness)
     if destroy_disks and keeper is not None and await keeper.keeps(record, driver):
         destroy_disks = False

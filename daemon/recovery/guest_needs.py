@@ -1,4 +1,4 @@
-"""Asks the driver what a guest needs.  What follows is in :mod:`bringup.daemon.decisions.from_needs`.
+"""What a guest needs, read from the driver.  What follows is in :mod:`bringup.daemon.decisions.from_needs`.
 
 A driver that cannot tell, or fails, gives no needs that are met: nothing is started on a guess.
 """
@@ -17,11 +17,11 @@ from bringup.drivers.needs import Need, NeedNotMet
 log = get_logger()
 
 DEADLINE_S = 60.0
-"""How long the driver may take to tell; files and devices are looked at."""
+"""Time limit of the driver, which checks files and devices."""
 
 
 async def unmet_needs(instance: Instance, driver: Driver) -> tuple[Need, ...]:
-    """Ask what a start of a guest relies on; give what stands in its way."""
+    """Read what a start of a guest relies on; return what is not met."""
     try:
         with anyio.fail_after(DEADLINE_S):
             needs = await driver.needs(instance)
@@ -31,12 +31,12 @@ async def unmet_needs(instance: Instance, driver: Driver) -> tuple[Need, ...]:
         return (of_failed_look(instance.uuid, error),)
 
 
-async def require_needs(instance: Instance, driver: Driver, *, going_on: bool = False) -> None:
-    """Make sure that all that a guest needs is there; ``going_on``: one that is paused has it.
+async def require_needs(instance: Instance, driver: Driver, *, unpausing: bool = False) -> None:
+    """Make sure that all that a guest needs is there; ``unpausing``: one that is paused has it.
 
     :raises NeedNotMet: something is not.
     """
     found = await unmet_needs(instance, driver)
-    if not found or (going_on and await read_power_state(instance, driver) is PowerState.PAUSED):
+    if not found or (unpausing and await read_power_state(instance, driver) is PowerState.PAUSED):
         return
     raise NeedNotMet(missing(found), found)

@@ -31,20 +31,20 @@ SETTLED: Final = "no instance was touched"
 
 
 def concerned(records: HostRecords, settled: frozenset[str]) -> list[Guest]:
-    """Give the guests that something is done to, or looked at for: what only the others need is not waited for."""
+    """Return the guests that something is done to or read of: what only the others need is not waited for."""
     own = [facts for facts in records.own if facts.instance.uuid not in settled and not _is_left_alone(facts)]
     evacuated = [facts for facts in records.evacuated if facts.instance.uuid not in settled]
     return [facts.instance for facts in (*own, *evacuated)]
 
 
 def _is_left_alone(facts: Facts) -> bool:
-    """Tell whether the record alone says that nothing is to be done: deleted softly, in error."""
+    """Check whether the record alone says that nothing is to be done: deleted softly, in error."""
     plan = decide(FROM_RECORD, facts)
     return plan.ends and not plan.steps
 
 
 async def needs_of_the_host(driver: Driver, guests: Sequence[Guest], *, deadline_s: float) -> list[Need]:
-    """Ask what guests need together, met or not.
+    """Read what guests need together, met or not.
 
     :raises Unavailable: it could not be found out.
     """
@@ -63,7 +63,7 @@ class _Waiting:
     since: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def over(self, unmet: Sequence[Need]) -> list[Need]:
-        """Give those whose budget is used up, or that nobody but a person can meet."""
+        """Return those whose budget is used up, or that only an operator can meet."""
         now = anyio.current_time()
         keys = {_key(need) for need in unmet}
         # One that came and went has its whole budget again.
@@ -103,5 +103,5 @@ async def pass_host_gates(host: Host, guests: Sequence[Guest]) -> None:
 
 
 def sentence_of(unmet: Sequence[Need]) -> str:
-    """Say what is not there, each with what is to be done."""
+    """Describe what is missing, each with what is to be done."""
     return "; ".join(f"{need.name}: {need.why}" if need.why else f"{need.name} is not there" for need in unmet)

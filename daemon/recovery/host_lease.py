@@ -27,9 +27,9 @@ class Lease:
     """What is known of a lease."""
 
     def __init__(self, store: Store, claimant: Claimant, *, for_s: float, lapses: bool = True) -> None:
-        """Take nothing yet; the lease is taken ``for_s`` seconds at a time.
+        """Acquire nothing yet; the lease is acquired ``for_s`` seconds at a time.
 
-        One that does not lapse is only looked at so often: it holds until the store says that it does not.
+        One that does not lapse is only checked so often: it holds until the store says that it does not.
         """
         self._store = store
         self._claimant = claimant
@@ -49,7 +49,7 @@ class Lease:
             )
 
     async def take(self) -> None:
-        """Take or renew it.
+        """Acquire or renew it.
 
         :raises StoreError: that did not work.
         """
@@ -81,7 +81,7 @@ class Lease:
             log.error("lease.lost", host=self._claimant.host, means="nothing is started or destroyed here now")
 
     async def drop(self) -> None:
-        """Let go of it; one that cannot be dropped ends by itself."""
+        """Release it; one that cannot be released lapses."""
         self._until = 0.0
         with anyio.move_on_after(DROP_S, shield=True):
             try:
@@ -92,7 +92,7 @@ class Lease:
 
 @asynccontextmanager
 async def held_lease(store: Store, claimant: Claimant, *, for_s: float, lapses: bool = True) -> AsyncIterator[Lease]:
-    """Take the lease of a host, and drop it at the end of the block; :meth:`Lease.keep` must run meanwhile.
+    """Acquire the lease of a host, and release it at the end of the block; :meth:`Lease.keep` must run meanwhile.
 
     :raises Temporary: another daemon holds it, or the store could not be written.
     """

@@ -1,8 +1,8 @@
 """One run: the order in which a host comes back.  Nova's ``init_host``.
 
 Placement, driver, records, what the guests need together: any of these failing means that no instance was touched.
-After them nothing stops the other instances, and the last word (firewall rules applied, the report) is said in a
-``finally``, shielded, under a deadline of its own.
+After them nothing stops the other instances, and the final steps (firewall rules applied, the report) run in a
+``finally`` block, shielded, under a deadline of its own.
 """
 
 import time
@@ -18,6 +18,7 @@ from bringup.daemon.decisions.execution_order import in_order
 from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.decisions.resume_policy import Boot
 from bringup.daemon.decisions.run_events import InstanceEnded, PhaseBegan, RunBegan, RunEnded, WorkFound
+from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.decisions.table_order import EVACUATED_TABLES, FOREIGN_TABLES, OWN_TABLES
 from bringup.daemon.errors import JournalError, StoreError, Temporary, Unavailable, chain_of
 from bringup.daemon.logs import get_logger
@@ -28,8 +29,15 @@ from bringup.daemon.recovery.host_gates import concerned, pass_host_gates
 from bringup.daemon.recovery.init_instance import problem_of
 from bringup.daemon.recovery.load_records import HostRecords, load_records, start_driver
 from bringup.daemon.recovery.parallel import collect_again, settle
-from bringup.daemon.recovery.plan_checks import boot_of, guarded, name_strangers, refuse_strangers, without_accepted
-from bringup.daemon.recovery.restore_records import put_right
+from bringup.daemon.recovery.plan_checks import (
+    SHOWN,
+    boot_of,
+    guarded,
+    log_unknown_guests,
+    refuse_unknown_guests,
+    without_accepted,
+)
+from bringup.daemon.recovery.restore_records import restore_records
 from bringup.daemon.storage.journal import NewRun, Past
 
 log = get_logger()
@@ -62,7 +70,7 @@ class Brought:
 
 
 async def init_host(start: Startup) -> Brought:
-    """Bring the host back, or go on with a run of this boot that was cut short.
+    """Bring the host back, or continue a run of this boot that was cut short.
 
     :raises BringupError: it could not be begun, and no instance was touched; or, after the report, the collected
         firewall rules could not be applied.
@@ -98,9 +106,9 @@ async def init_host(start: Startup) -> Brought:
         run.complete = True
         if placed is not None:
             host.observer(PhaseBegan("allocations"))
-            await _look_at_allocations(host, placed, records, run.outcomes)
+            await _check_allocations(host, placed, records, run.outcomes)
     finally:
-        result = await _last_word(host, run)
+        result = await _final_steps(host, run)
         host.observer(RunEnded())
     if result.error is not None:
         raise Unavailable(result.error)
@@ -108,7 +116,7 @@ async def init_host(start: Startup) -> Brought:
 
 
 async def _begin_run(host: Host) -> Past:
-    """Ask the journal what was before; where it cannot tell, this boot's past is unknown."""
+    """Read from the journal what was before; where it cannot be read, this boot's past is unknown."""
     new = NewRun(run_id=host.run_id, boot_id=host.boot_id, host=host.name, began_at=host.now())
     try:
         past = await host.journal.begin_run(new)
@@ -116,7 +124,7 @@ async def _begin_run(host: Host) -> Past:
         log.error("run.history_unavailable", error=chain_of(error))  # noqa: TRY400 - a sentence, no traceback
         past = Past(run_id=host.run_id, memory_lost=True)
     if past.retried:
-        # They are looked at again whatever came of them, and have not had their turn.
+        # They are decided again whatever their outcome was, and have not had their turn.
         settled = {uuid: each for uuid, each in past.settled.items() if uuid not in past.retried}
         past = replace(past, settled=settled, held=past.held | past.retried)
     log.info(
@@ -131,14 +139,14 @@ async def _begin_run(host: Host) -> Past:
 
 
 async def _plan(host: Host, local: frozenset[str], run: _Run) -> HostRecords:
-    """Load the records, look at all of them together, and find out what is settled already.
+    """Load the records, check all of them together, and find out what is settled already.
 
     :raises SettingsError: these are another host's guests or records.
     :raises Temporary: the records could not be loaded.
     """
     past = run.past
     boot = await _boot(host, past)
-    await _put_right(host, past)
+    await _restore_failed(host, past)
     records = await load_records(
         host.executor.store,
         host.name,
@@ -148,8 +156,8 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> HostRecords:
         past=past,
         owes_elsewhere=host.owes_elsewhere,
     )
-    refuse_strangers(host.name, host.accepted_guests, local, records)
-    name_strangers(host.accepted_guests, local, records)
+    refuse_unknown_guests(host.name, host.accepted_guests, local, records)
+    log_unknown_guests(host.accepted_guests, local, records)
     records = guarded(without_accepted(records, host.accepted_guests), host.guards, past, guests=len(local))
     run.outcomes |= await settled_before(past, records, host.executor.store)
     for uuid in run.outcomes.keys() - past.settled.keys():
@@ -159,17 +167,17 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> HostRecords:
     return records
 
 
-async def _put_right(host: Host, past: Past) -> None:
-    """Put the records right that an operator wants to be tried again and that failed before."""
+async def _restore_failed(host: Host, past: Past) -> None:
+    """Restore the failed records that an operator has requested to be tried again."""
     try:
         with anyio.fail_after(host.limits.host_deadline):
-            await put_right(host, past.retried)
+            await restore_records(host, past.retried)
     except (JournalError, StoreError, TimeoutError) as error:
-        raise Temporary("cannot put right what is to be tried again; no instance was touched") from error
+        raise Temporary("cannot restore the records that are to be tried again; no instance was touched") from error
 
 
 async def _boot(host: Host, past: Past) -> Boot:
-    """Tell what is known of this boot; wait a while for a clock that is not set yet, where the time away matters."""
+    """Return what is known of this boot; wait a while for a clock that is not set yet, where the downtime matters."""
     policy = host.resuming.policy
     boot = await anyio.to_thread.run_sync(boot_of, past, host.alive)
     until = time.monotonic() + (policy.wait_for_clock if policy.max_downtime else 0.0)
@@ -196,10 +204,10 @@ async def _defer_firewall_rules(host: Host) -> None:
         raise Unavailable(f"cannot collect the firewall rules of {host.name}; no instance was touched") from error
 
 
-async def _look_at_allocations(
+async def _check_allocations(
     host: Host, placed: HostProvider, records: HostRecords, outcomes: Mapping[str, Outcome]
 ) -> None:
-    """Settle who has something of this host in Placement without being one of its instances."""
+    """Check which consumers have allocations of this host in Placement without being its instances."""
     deleted = frozenset(uuid for uuid, outcome in outcomes.items() if outcome.deleted)
     undone = {uuid for uuid, outcome in outcomes.items() if outcome.kind not in (Kind.INITIALIZED, Kind.SKIPPED)}
     known = KnownInstances(
@@ -211,8 +219,8 @@ async def _look_at_allocations(
     await placed.check_allocations(host.name, known, store, deadline_s=deadline_s)
 
 
-async def _last_word(host: Host, run: _Run) -> RunResult:
-    """Apply the firewall rules and report, whatever happened before; all of it under the deadline of the last word."""
+async def _final_steps(host: Host, run: _Run) -> RunResult:
+    """Apply the firewall rules and report, whatever happened before, within the deadline of the shutdown report."""
     began = time.monotonic()
     host.observer(PhaseBegan("report"))
     error = None if run.complete else STOPPED
@@ -235,7 +243,7 @@ async def _last_word(host: Host, run: _Run) -> RunResult:
         except Exception:
             # The guests run: a report that failed must not end the daemon.
             log.exception("report.failed", run_id=run.run_id)
-        # The journal says itself that it cannot be written: the next start goes on with this run.
+        # The journal says itself that it cannot be written: the next start continues this run.
         with suppress(JournalError):
             await host.journal.end_run(result, delivery=delivery)
     if scope.cancelled_caught:
@@ -246,7 +254,7 @@ async def _last_word(host: Host, run: _Run) -> RunResult:
 async def _apply_firewall_rules(host: Host) -> str | None:
     """Apply what was collected; give what went wrong, because the report must go out all the same."""
     problem: Exception | None = None
-    # Half of the last word's time: the other half is the report's.
+    # Half of the time of the shutdown report: the other half is for the report itself.
     deadline_s = host.limits.shutdown_report_deadline / 2
     with anyio.move_on_after(deadline_s, shield=True) as scope:
         try:
@@ -260,3 +268,16 @@ async def _apply_firewall_rules(host: Host) -> str | None:
     text = f"cannot apply the collected firewall rules: {problem_of('filter_defer_apply_off', problem).message}"
     log.error("host.firewall_rules_not_applied", error=text)
     return text
+
+
+def log_not_resumed(result: RunResult, resume: str) -> None:
+    """Log which guests ran before the boot and stay off, where ``resume`` (``resume.guests``) brings none back."""
+    off = [outcome.uuid for outcome in result.outcomes if _stays_off(outcome)] if resume == "never" else []
+    if off:
+        log.warning("run.not_resumed", count=len(off), first=off[:SHOWN], why='resume.guests = "never"')
+
+
+def _stays_off(outcome: Outcome) -> bool:
+    record = outcome.instance
+    stays_off = outcome.because[-1:] == ("stays_off",)
+    return stays_off and record is not None and record.power_state is PowerState.RUNNING

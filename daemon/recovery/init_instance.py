@@ -1,4 +1,4 @@
-"""One instance: look, decide, do.  Nova's ``_init_instance``, with an outcome in place of an exception.
+"""One instance: read its power state, decide, act.  Nova's ``_init_instance``, with outcomes instead of exceptions.
 
 This is the border of isolation: whatever goes wrong with one instance ends here, as its outcome.  Cancellation is no
 outcome and passes through.
@@ -26,9 +26,9 @@ from bringup.daemon.decisions.describe import missing, state_word
 from bringup.daemon.decisions.did import did_of
 from bringup.daemon.decisions.from_needs import of_failed_look, starts
 from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.kept_elsewhere import describe_kept_elsewhere
 from bringup.daemon.decisions.on_failure import Reaction, reaction_to
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
-from bringup.daemon.decisions.owed import debt_of
 from bringup.daemon.decisions.remarks import remarks
 from bringup.daemon.decisions.rules import Facts, Plan, Step, decide
 from bringup.daemon.decisions.run_events import ActionBegan, ActionEnded, Observer
@@ -48,7 +48,7 @@ log = get_logger()
 
 @dataclass(slots=True)
 class _Course:
-    """What has come of one instance so far."""
+    """Progress of one instance so far."""
 
     record: WorkingCopy
     facts: Facts
@@ -73,7 +73,7 @@ class _Course:
 
     @property
     def was(self) -> Left | None:
-        """How the record was, where that can be put right again: not where it was in ERROR already."""
+        """How the record was, where that can be restored: not where it was in ERROR already."""
         return None if self.before.vm_state is VmState.ERROR else Left.of(self.before)
 
     def defer(self, needs: Sequence[Need], problem: Problem) -> None:
@@ -82,14 +82,14 @@ class _Course:
 
 @dataclass(frozen=True, slots=True)
 class _Means:
-    """Who acts, and who is told."""
+    """Executor, observer and journal of an instance."""
 
     executor: Executor
     observer: Observer
     journal: Journal
 
     async def begin(self, state: _Course, step: Step) -> bool:
-        """Tell that a step is about to be done; False: it must not be, because that cannot be written down."""
+        """Report that a step is about to be done; False: it must not be, because that cannot be recorded."""
         uuid = state.facts.instance.uuid
         if not isinstance(step.action, LookAtGuest):
             try:
@@ -103,7 +103,7 @@ class _Means:
         return True
 
     def end(self, state: _Course, step: Step, error: Exception | None) -> None:
-        """Tell that a step ended."""
+        """Report that a step ended."""
         uuid = state.facts.instance.uuid
         self.observer(ActionEnded(uuid, step, error))
         if not isinstance(step.action, LookAtGuest):
@@ -113,7 +113,7 @@ class _Means:
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 HELD = "Held"
 NOT_MET = NeedNotMet.__name__
-OWED_ELSEWHERE = "OwedElsewhere"
+PENDING_ELSEWHERE = "PendingElsewhere"
 NEEDS = "needs"
 """What is being done while the driver is asked what a guest needs."""
 # Done without a trace they could be done twice, or nobody could tell afterwards why a guest is gone.
@@ -139,7 +139,7 @@ async def init_instance(
         try:
             await _follow(state, tables, _Means(executor, observer, journal))
         except Exception as error:
-            # No action failed: a rule stumbled over this record.  The others need not pay for that.
+            # No action failed: a rule raised an exception for this record, which must not hurt the others.
             log.exception("instance.rule_failed")
             state.kind, state.problem = Kind.FAILED, problem_of(state.doing, error)
     if scope.cancelled_caught:
@@ -317,7 +317,7 @@ def problem_of(verb: str, error: BaseException) -> Problem:
 
 
 def _problem_with(plan: Plan, facts: Facts) -> Problem | None:
-    """Say why a plan that ended well is not the end that one would want."""
+    """Return why nothing more is done although no action failed."""
     if plan.problem is not None:
         return plan.problem
     match plan.kind:
@@ -326,7 +326,7 @@ def _problem_with(plan: Plan, facts: Facts) -> Problem | None:
         case Kind.HELD if facts.hold is not None:
             return Problem("decide", HELD, facts.hold.why)
         case Kind.DEFERRED:
-            return Problem(DestroyGuest.verb, OWED_ELSEWHERE, debt_of(facts.instance))
+            return Problem(DestroyGuest.verb, PENDING_ELSEWHERE, describe_kept_elsewhere(facts.instance))
         case _:
             return None
 

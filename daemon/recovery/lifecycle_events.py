@@ -29,14 +29,14 @@ from bringup.drivers.base import LifecycleEvent
 log = get_logger()
 
 KEPT_AN_INSTANCE = 16
-"""How many waiting events are kept of one instance; the guest is looked at anyway, so the oldest may go."""
+"""How many waiting events are kept of one instance; its power state is read anyway, so the oldest may go."""
 AT_ONCE = 4
 FINISH_S = closing.EVENTS_S
 """How long what is being handled has to be finished when the watch ends; a guest that ignores ACPI takes longer."""
 
 
 class LifecycleWatch:
-    """Takes events in, holds them back, and carries them out."""
+    """Queue of lifecycle events, held back until their instance is settled."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class LifecycleWatch:
         self._send, self._receive = anyio.create_memory_object_stream[str](inf)
 
     def take(self, event: LifecycleEvent) -> None:
-        """Take an event in; called by the driver, in the event loop."""
+        """Queue an event; called by the driver, in the event loop."""
         self._waiting.setdefault(event.uuid, deque(maxlen=KEPT_AN_INSTANCE)).append(event)
         self._wake(event.uuid)
 
@@ -78,12 +78,12 @@ class LifecycleWatch:
                 self.all_settled()
 
     def settled(self, uuid: str) -> None:
-        """Let the events of an instance through: it is settled."""
+        """Release the events of an instance: it is settled."""
         self._settled.add(uuid)
         self._wake(uuid)
 
     def all_settled(self) -> None:
-        """Let all events through from now on."""
+        """Release all events from now on."""
         self._holding = False
         self._settled.clear()
         for uuid in list(self._waiting):
@@ -97,7 +97,7 @@ class LifecycleWatch:
                 self._send.send_nowait(uuid)
 
     def close(self) -> None:
-        """Let go of what waits: nobody will watch any more, or ever did."""
+        """Drop what waits: events are handled no more."""
         self._send.close()
         self._receive.close()
 

@@ -39,7 +39,7 @@ class HostRecords:
     """Records of other hosts whose guests are here still, where a migration says why."""
 
     def uuids(self) -> list[str]:
-        """Give the UUIDs of all instances that will have an outcome."""
+        """Return the UUIDs of all instances that will have an outcome."""
         return list(dict.fromkeys(facts.instance.uuid for facts in (*self.evacuated, *self.foreign, *self.own)))
 
 
@@ -72,7 +72,7 @@ async def start_driver(
 
 
 async def list_guests(driver: Driver) -> frozenset[str]:
-    """Give UUIDs, or where the hypervisor cannot tell them names, of the guests that it has."""
+    """Return the UUIDs of the guests that the hypervisor has, or names where it has no UUIDs."""
     try:
         return frozenset(await driver.list_instance_uuids())
     except NotImplementedError:
@@ -107,7 +107,7 @@ async def load_records(  # noqa: PLR0913 - what is known of a host has many side
     live = latest(found.migrations, LIVE_MIGRATION, (LIVE_MIGRATION_RUNNING,))
     moves = by_instance(each for each in leaving(found.migrations, host) if _is_a_move(each))
     deleted = {instance.uuid for instance in found.gone}
-    goes_on = past is not None and past.attempt > 1
+    is_continued = past is not None and past.attempt > 1
 
     spoiled = {each.instance_uuid for each in found.migrations if each.migration_type == UNREADABLE}
 
@@ -120,7 +120,7 @@ async def load_records(  # noqa: PLR0913 - what is known of a host has many side
                 vm_state=instance.vm_state,
                 why="a migration of it cannot be read",
             )
-        doing = begun.get(instance.uuid) if goes_on else None
+        doing = begun.get(instance.uuid) if is_continued else None
         resume_guests, withheld = resuming.of(instance.uuid, instance.metadata)
         return Facts(
             instance=instance,
@@ -156,7 +156,7 @@ async def load_records(  # noqa: PLR0913 - what is known of a host has many side
 
 
 def is_for_the_evacuated(facts: Facts) -> bool:
-    """Tell whether the table of evacuated instances settles this one."""
+    """Check whether the table of evacuated instances settles this one."""
     plan = decide(EVACUATED, facts)
     return bool(plan.steps) or (plan.kind is Kind.FAILED and facts.instance.host != facts.host)
 
@@ -197,7 +197,7 @@ async def _read(store: Store, host: str, local: frozenset[str] | None, begun: Ma
 
 
 async def _deleted(store: Store, evacuations: Mapping[str, Migration]) -> list[Instance]:
-    """Give what is known of evacuated instances without a row: the deleted one or, without that, next to nothing."""
+    """Return what is known of evacuated instances without a row: the deleted one or, without that, next to nothing."""
     deleted = {each.uuid: each for each in await store.load_deleted(evacuations)} if evacuations else {}
     return [
         deleted.get(uuid) or Instance(uuid=uuid, host=evacuation.dest_compute, vm_state=VmState.DELETED)
@@ -226,5 +226,5 @@ def by_instance(migrations: Iterable[Migration]) -> dict[str, list[Migration]]:
 
 
 def latest(migrations: Sequence[Migration], kind: str, statuses: Sequence[str]) -> dict[str, Migration]:
-    """Give the last migration of a type and of these statuses, by the UUID of its instance."""
+    """Return the last migration of a type and of these statuses, by the UUID of its instance."""
     return {m.instance_uuid: m for m in migrations if m.migration_type == kind and m.status in statuses}

@@ -33,7 +33,7 @@ SHELVED_KEYS = ("shelved_at", "shelved_image_id", "shelved_host")
 async def _task_state_reverted_on_failure(record: WorkingCopy) -> AsyncIterator[None]:
     """Clear the task state of a record whose operation failed, unless somebody else has taken it over.
 
-    A store that is away is no failure of the operation: the record stays as it is, for the next start to go on from.
+    An unavailable store is no failure of the operation: the record stays as it is, and the next start continues.
     Nor is something that the guest needs and this host lacks: whoever asked for the operation puts the record back.
     """
     try:
@@ -134,9 +134,9 @@ async def revert_migration(record: WorkingCopy, driver: Driver, claim: StartClai
 
 
 async def unpause(record: WorkingCopy, driver: Driver, claim: StartClaim) -> None:
-    """Let the guest go on (Nova's ``unpause_instance``)."""
+    """Resume a paused guest (Nova's ``unpause_instance``)."""
     async with _task_state_reverted_on_failure(record):
-        async with claim.holding(record, going_on=True):
+        async with claim.holding(record, unpausing=True):
             with record.doing(Did.UNPAUSED):
                 await driver.unpause(record.instance)
         record.change(

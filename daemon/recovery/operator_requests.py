@@ -1,4 +1,4 @@
-"""An operator's word: what a guard holds goes on, what failed or was deferred is tried again, in the running daemon."""
+"""Requests of an operator to the running daemon: release what a guard holds, retry what failed or was deferred."""
 
 import anyio
 
@@ -7,7 +7,7 @@ from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.init_host import Brought
-from bringup.daemon.recovery.restore_records import put_right
+from bringup.daemon.recovery.restore_records import restore_records
 from bringup.daemon.recovery.settle_again import Again, reported, settle_again
 from bringup.daemon.storage.journal import Left
 
@@ -17,12 +17,12 @@ TRIED_AGAIN = (Kind.FAILED, Kind.DEFERRED, Kind.SUPERSEDED)
 
 
 def held_by(brought: Brought) -> frozenset[str]:
-    """Give the UUIDs that wait for an operator's word."""
+    """Return the UUIDs that wait for operator approval."""
     return frozenset(outcome.uuid for outcome in brought.result.outcomes if outcome.kind is Kind.HELD)
 
 
 def may_change(brought: Brought) -> bool:
-    """Tell whether anything of a run may still be let go on or be tried again."""
+    """Check whether anything of a run may still be released or tried again."""
     return any(outcome.kind not in (Kind.INITIALIZED, Kind.SKIPPED) for outcome in brought.result.outcomes) or any(
         "in_error" in outcome.because for outcome in brought.result.outcomes
     )
@@ -45,7 +45,7 @@ async def release_held(brought: Brought, released: frozenset[str]) -> Brought:
 
 
 async def try_again(brought: Brought, retried: frozenset[str]) -> Brought:
-    """Settle once more what an operator names; a record that a failure of ours has set to ERROR is put right first.
+    """Settle once more what an operator names; a record that a failure of ours has set to ERROR is restored first.
 
     :raises JournalError: what failed cannot be read.
     :raises StoreError: the records cannot be read or written.
@@ -54,14 +54,14 @@ async def try_again(brought: Brought, retried: frozenset[str]) -> Brought:
     """
     log.info("run.retried", count=len(retried))
     began = anyio.current_time()
-    right = await put_right(brought.host, retried)
+    restored = await restore_records(brought.host, retried)
     known = {outcome.uuid: outcome for outcome in brought.result.outcomes}
     left = {uuid: Left.of(outcome.instance) for uuid, outcome in known.items() if outcome.instance is not None}
 
     def may(record: Instance) -> bool:
-        """Somebody may be at work on it: a task state that is not as we left it says so."""
+        """Check that nobody works on it: its task state is as we left it."""
         before = left.get(record.uuid)
-        return record.task_state is None or record.uuid in right or before is None or Left.of(record) == before
+        return record.task_state is None or record.uuid in restored or before is None or Left.of(record) == before
 
     again = Again(wanted=retried, because="retried", may=may, known=known, asked=True)
     new = await settle_again(brought.host, brought.past, again)

@@ -39,9 +39,9 @@ async def settle(
     *,
     known: Mapping[str, Outcome] = MappingProxyType({}),
 ) -> None:
-    """Bring instances through tables, as many at once as there are slots, and collect what comes of them.
+    """Bring instances through tables, as many at once as there are slots, and collect their outcomes.
 
-    ``known`` is what came of them before: where nothing has changed, it is not said again.
+    ``known`` are their outcomes before: where nothing has changed, it is not logged again.
     """
 
     async def work(facts: Facts) -> None:
@@ -87,7 +87,7 @@ async def _settle_one(host: Host, facts: Facts, tables: Tables) -> Outcome:
         tables=tables,
         journal=host.journal,
     )
-    # The journal says itself that it cannot be written; what it does not have is looked at again after a crash.
+    # The journal says itself that it cannot be written; what it does not have is decided again after a crash.
     with suppress(JournalError):
         await host.journal.settled(outcome)
     host.observer(InstanceEnded(outcome))
@@ -105,7 +105,7 @@ async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:
         except Exception as error:  # noqa: BLE001 - one instance cannot hurt another
             failure = error
             log.warning("instance.rules_not_collected", instance=instance.uuid, error=repr(error))
-        # Who watches the run sees that it goes on.
+        # Observers see that the run continues.
         host.observer(ActionEnded(instance.uuid, COLLECT, failure))
 
     ran = (outcome.instance for outcome in outcomes if "runs" in outcome.because and outcome.instance is not None)

@@ -1,4 +1,4 @@
-"""The whole plan, looked at before anything is done: whose guests these are, and what a guard holds."""
+"""Checks of the whole plan before anything is done: whose guests these are, and what a guard holds."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -17,11 +17,11 @@ from bringup.daemon.storage.journal import Past
 
 log = get_logger()
 
-SHOWN_STRANGERS = 5
+SHOWN = 5
 
 
 def boot_of(past: Past, alive: Alive | None = None) -> Boot:
-    """Give what is known of this boot: what the journal knows, and how long the host was away before it."""
+    """Return what is known of this boot: from the journal, with the downtime of the host before it."""
     downtime = None if alive is None else alive.downtime()
     if downtime is None:
         # Nothing was noted yet: the journal of an older version knows when it was last written.
@@ -40,18 +40,18 @@ def boot_of(past: Past, alive: Alive | None = None) -> Boot:
 
 
 def guarded(records: HostRecords, guards: Guards, past: Past, *, guests: int) -> HostRecords:
-    """Hold what wants an operator's word; ``guests``: how many guests this host has."""
+    """Hold what requires operator approval; ``guests``: how many guests this host has."""
     own = quarantined(records.own, guards, past.suspects, past.released)
     evacuated = quarantined(records.evacuated, guards, past.suspects, past.released)
     own, evacuated = held_together(own, evacuated, guards, guests=guests, released=past.released)
     held = [facts.instance.uuid for facts in (*own, *evacuated) if facts.hold is not None]
     if held:
-        log.warning("run.held", count=len(held), first=held[:SHOWN_STRANGERS])
+        log.warning("run.held", count=len(held), first=held[:SHOWN])
     foreign = [replace(facts, fences_foreign=guards.powers_off_foreign) for facts in records.foreign]
     return replace(records, own=own, evacuated=evacuated, foreign=foreign)
 
 
-def refuse_strangers(host: str, accepted: Collection[str], local: frozenset[str], records: HostRecords) -> None:
+def refuse_unknown_guests(host: str, accepted: Collection[str], local: frozenset[str], records: HostRecords) -> None:
     """Refuse a host whose guests nobody knows, or most of whose guests have records of another host.
 
     :raises SettingsError: nothing was touched.
@@ -67,22 +67,22 @@ def without_accepted(records: HostRecords, accepted: Collection[str]) -> HostRec
     return replace(records, foreign=[each for each in records.foreign if not are_accepted(each.instance, accepted)])
 
 
-def name_strangers(accepted: Collection[str], local: frozenset[str], records: HostRecords) -> None:
+def log_unknown_guests(accepted: Collection[str], local: frozenset[str], records: HostRecords) -> None:
     """Name the guests here whose records are not this host's, or that have none."""
     foreign = [facts.instance for facts in records.foreign if not are_accepted(facts.instance, accepted)]
     if foreign:
         hosts = sorted({str(instance.host) for instance in foreign})
-        first = [instance.uuid for instance in foreign][:SHOWN_STRANGERS]
+        first = [instance.uuid for instance in foreign][:SHOWN]
         log.warning("host.foreign_guests", count=len(foreign), hosts=hosts, first=first)
     left = [instance for instance in records.moved if not are_accepted(instance, accepted)]
     if left:
         hosts = sorted({str(instance.host) for instance in left})
-        first = [instance.uuid for instance in left][:SHOWN_STRANGERS]
+        first = [instance.uuid for instance in left][:SHOWN]
         log.warning("host.guests_moved_away", count=len(left), hosts=hosts, first=first)
     known = {name for instance in (*_known(records), *foreign) for name in (instance.uuid, instance.name)}
-    strangers = sorted(local - known - frozenset(accepted))
-    if strangers:
-        log.warning("host.guests_without_record", count=len(strangers), first=strangers[:SHOWN_STRANGERS])
+    unknown = sorted(local - known - frozenset(accepted))
+    if unknown:
+        log.warning("host.guests_without_record", count=len(unknown), first=unknown[:SHOWN])
 
 
 def _known(records: HostRecords) -> list[Instance]:

@@ -1,4 +1,4 @@
-"""Puts records right that a failure of ours has changed, set to ERROR mostly: while as it left them, when asked to."""
+"""Restores records that a failure of ours has changed, mostly to ERROR: on request, while they are as it left them."""
 
 from collections.abc import Collection
 
@@ -12,8 +12,8 @@ from bringup.daemon.storage.journal import Left
 log = get_logger()
 
 
-async def put_right(host: Host, wanted: Collection[str]) -> frozenset[str]:
-    """Put the records right that a failure of ours has changed, as they were before; give their UUIDs.
+async def restore_records(host: Host, wanted: Collection[str]) -> frozenset[str]:
+    """Restore the records that a failure of ours has changed; return their UUIDs.
 
     Only a record that is still as the failure left it; the journal knows how it was.
 

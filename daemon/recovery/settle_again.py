@@ -37,7 +37,7 @@ class Again:
     may: Callable[[Instance], bool]
     """Tells of a fresh record whether it may be worked on; others have been changed by somebody meanwhile."""
     known: Mapping[str, Outcome] = field(default_factory=dict)
-    """What came of them before."""
+    """Their outcomes before."""
     guards: bool = True
     """False: an operator has released them."""
     asked: bool = False
@@ -45,7 +45,7 @@ class Again:
 
 
 async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcome]:
-    """Settle instances on fresh records; give an outcome for each but those of which it cannot be told where they are.
+    """Settle instances on fresh records; return an outcome for each whose host is known.
 
     :raises Temporary: the records could not be loaded; nothing was touched.
     :raises Unavailable: the hypervisor does not tell which guests it has.
@@ -89,9 +89,9 @@ async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcom
 
 
 async def _gone(host: Host, uuids: Collection[str], because: str) -> dict[str, Outcome]:
-    """Tell of those that are not this host's any more whether they have moved or were deleted.
+    """Return outcomes of those that have left this host: moved or deleted.
 
-    Where their records cannot be read they are left out: what came of the others is told all the same.
+    Where their records cannot be read they have no outcome; the others have theirs all the same.
     """
     if not uuids:
         return {}
@@ -106,8 +106,8 @@ async def _gone(host: Host, uuids: Collection[str], because: str) -> dict[str, O
 
 
 def superseded(uuid: str, because: str, record: Instance | None, *, deleted: bool = False) -> Outcome:
-    """Give the outcome of an instance that somebody else has changed, moved or deleted since it was settled."""
-    text = "its record is gone" if deleted else "its record was changed meanwhile: whoever changed it goes on with it"
+    """Return the outcome of an instance that somebody else has changed, moved or deleted since it was settled."""
+    text = "its record is gone" if deleted else "its record was changed meanwhile by another service, which continues"
     return Outcome(
         uuid=uuid,
         kind=Kind.SUPERSEDED,
@@ -123,7 +123,7 @@ def superseded(uuid: str, because: str, record: Instance | None, *, deleted: boo
 
 
 async def note(host: Host, outcomes: Collection[Outcome]) -> None:
-    """Write down outcomes that came of no work."""
+    """Record outcomes that needed no work."""
     for outcome in outcomes:
         host.observer(InstanceEnded(outcome))
         try:
@@ -133,7 +133,7 @@ async def note(host: Host, outcomes: Collection[Outcome]) -> None:
 
 
 async def reported(brought: Brought, new: Mapping[str, Outcome], *, took_s: float) -> Brought:
-    """Report what has changed, and give the run as it is then; nothing is told where nothing has."""
+    """Report what has changed, and return the run as it is then; nothing is reported where nothing has."""
     result = brought.result
     known = {outcome.uuid: outcome for outcome in result.outcomes}
     if all(uuid in known and outcome.says_the_same(known[uuid]) for uuid, outcome in new.items()):
@@ -159,7 +159,7 @@ async def reported(brought: Brought, new: Mapping[str, Outcome], *, took_s: floa
 
 
 def as_left(outcomes: Mapping[str, Outcome]) -> Callable[[Instance], bool]:
-    """Tell of a record whether it is as its outcome left it."""
+    """Build a check whether a record is as its outcome left it."""
 
     def is_as_left(record: Instance) -> bool:
         outcome = outcomes.get(record.uuid)

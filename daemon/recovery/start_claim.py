@@ -1,9 +1,9 @@
-"""The fence: what stands between a decision and a guest that runs on two hosts.
+"""The claim: what stands between a decision and a guest that runs on two hosts.
 
 Right before a verb that can start a guest the instance is claimed: in one transaction its record is read afresh, its
 owner and its migrations are checked, and the claim is written.  Two hosts never hold a claim on one instance at once.
-Then the driver is asked once more whether all that the guest needs is there.  Right after the verb the claim is let go
-and the record is looked at once more; where it moved while the guest was being started, its plug is pulled.
+Then the driver is asked once more whether all that the guest needs is there.  Right after the verb the claim is
+released and the record is read once more; where it moved while the guest was being started, it is powered off.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,7 @@ from bringup.drivers.base import Driver
 log = get_logger()
 
 RELEASE_CLAIM_S = closing.RELEASE_CLAIM_S
-"""How long letting go of a claim may take, the plug of a guest that must not run included."""
+"""How long the release of a claim may take, with the power-off of a guest that must not run."""
 
 
 def _surely() -> None:
@@ -34,7 +34,7 @@ def _surely() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartClaim:
-    """Lets a guest be started only while its instance is surely this host's."""
+    """Right to start guests: only while an instance is surely this host's."""
 
     store: Store
     driver: Driver
@@ -44,12 +44,12 @@ class StartClaim:
 
     @asynccontextmanager
     async def holding(
-        self, record: WorkingCopy, *, reverting: bool = False, going_on: bool = False
+        self, record: WorkingCopy, *, reverting: bool = False, unpausing: bool = False
     ) -> AsyncIterator[None]:
         """Hold the claim on an instance for as long as the block lasts.
 
-        ``reverting``: the block rolls a cold migration or resize back.  ``going_on``: it lets a guest go on that is
-        paused, which needs nothing.
+        ``reverting``: the block rolls a cold migration or resize back.  ``unpausing``: it resumes a guest
+        that is paused, which needs nothing.
 
         :raises NotOursToStart: it must not be started: the block was not entered, or was and its guest is off again.
         :raises StoreError: that could not be found out; the block was not entered.
@@ -58,11 +58,11 @@ class StartClaim:
         await self._claim(record, reverting=reverting)
         moved: StateConflict | None = None
         try:
-            await require_needs(record.instance, self.driver, going_on=going_on)
+            await require_needs(record.instance, self.driver, unpausing=unpausing)
             yield
         finally:
             with anyio.move_on_after(RELEASE_CLAIM_S, shield=True) as scope:
-                moved = await self._let_go(record, reverting=reverting)
+                moved = await self._release(record, reverting=reverting)
             if scope.cancelled_caught:
                 log.error("claim.not_released", error=f"no answer in {RELEASE_CLAIM_S:g} s")
         if moved is not None:
@@ -82,8 +82,8 @@ class StartClaim:
         except StateConflict as error:
             raise NotOursToStart(f"did not start {stored.uuid}") from error
 
-    async def _let_go(self, record: WorkingCopy, *, reverting: bool) -> StateConflict | None:
-        """Let go of the claim; pull the plug and tell why, where the guest must not run."""
+    async def _release(self, record: WorkingCopy, *, reverting: bool) -> StateConflict | None:
+        """Release the claim; power off the guest and return why, where it must not run."""
         try:
             await self.store.end_start(
                 record.instance.uuid, self.claimant, reverting=reverting, left_over=record.left_over

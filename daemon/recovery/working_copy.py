@@ -29,7 +29,7 @@ class WorkingCopy:
         self.did: Did | None = None
         """What was done to the instance so far; None: nothing that counts."""
         self.look: PowerState | None = None
-        """What the last look at the guest gave."""
+        """The last power state that was read of the guest."""
         self._store = store
         self._stored = instance
         self._unsaved: Changes = {}

@@ -29,8 +29,7 @@ from bringup.daemon.recovery.context import Host, Startup
 from bringup.daemon.recovery.deferred_instances import wait_for_needs
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.host_lease import held_lease
-from bringup.daemon.recovery.init_host import init_host
-from bringup.daemon.recovery.left_off import tell_left_off
+from bringup.daemon.recovery.init_host import init_host, log_not_resumed
 from bringup.daemon.recovery.lifecycle_events import LifecycleWatch
 from bringup.daemon.service import assembly
 from bringup.daemon.service.placement_gate import opened_placement, pass_placement
@@ -328,7 +327,7 @@ class _Service:
 
 def log_result(result: RunResult, resume: str) -> None:
     """Log the result of a run, and the guests that it left off because of ``resume.guests``."""
-    tell_left_off(result, resume)
+    log_not_resumed(result, resume)
     log.info(
         "run.ended",
         run_id=result.run_id,

@@ -183,7 +183,7 @@ def test_what_failed_can_be_tried_again_over_the_socket(tmp_path: Path) -> None:
 def test_without_a_daemon_the_next_start_tries_it_again(tmp_path: Path) -> None:
     with world_of(tmp_path, faults=(RESUME_FAILS,)) as world:
         assert world.computer.run().outcomes[ONE] == "failed"
-        # What a restart alone does: it is in ERROR, and waits for a person.
+        # What a restart alone does: it is in ERROR, and an operator has to decide.
         assert world.computer.run().outcomes[ONE] == "skipped"
 
         assert command(world, "retry", ONE).code == 0

@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = {
     "tests/acceptance/test_nova_compute.py": "a cloud",
-    "tests/acceptance/test_nova_compute_goes_on.py": "a cloud",
+    "tests/acceptance/test_nova_compute_continues.py": "a cloud",
     "tests/acceptance/test_openstack.py": "a cloud",
     "tests/acceptance/test_openstack_hardships.py": "a cloud",
     "tests/acceptance/test_openstack_scheduler.py": "a cloud",

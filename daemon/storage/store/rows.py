@@ -232,7 +232,7 @@ def _unreadable(row: Any, error: Exception) -> UnreadableInstance:
         host=host if known else None,
         vm_state=UnknownState(UNREADABLE),
         why=f"its row in the store cannot be read: {printable(f'{error}')[:_SHOWN]}",
-        mend=REMEDY,
+        remedy=REMEDY,
     )
 
 

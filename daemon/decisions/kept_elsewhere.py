@@ -1,6 +1,6 @@
-"""What a deletion owes to other services: the ports and the volumes that a record names.
+"""Ports and volumes of an instance, which other services keep and which its deletion must release.
 
-Whoever destroys the row of such an instance destroys what the other services could be told by.
+Whoever destroys the row of such an instance destroys what the other services could be notified by.
 """
 
 from bringup.daemon.decisions.instances import Instance
@@ -10,12 +10,12 @@ VOLUME = "volume"
 
 
 def ports_of(instance: Instance) -> tuple[str, ...]:
-    """Give the ids of the ports that a record names."""
+    """Return the ids of the ports that a record names."""
     return tuple(str(vif.get("id", "?")) for vif in instance.network_info)
 
 
 def volumes_of(instance: Instance) -> tuple[str, ...]:
-    """Give the ids of the volumes that a record names."""
+    """Return the ids of the volumes that a record names."""
     return tuple(
         str(each.get("volume_id") or each.get("attachment_id") or "?")
         for each in instance.block_devices
@@ -28,13 +28,13 @@ def _ends(block_device: object) -> tuple[object, ...]:
     return get("source_type"), get("destination_type")
 
 
-def owes(facts: Facts) -> bool:
-    """Tell whether the deletion of an instance is not over when its guest, its disks and its row are gone."""
+def is_kept_elsewhere(facts: Facts) -> bool:
+    """Check whether the deletion of an instance is not over when its guest, its disks and its row are gone."""
     return facts.owes_elsewhere and bool(ports_of(facts.instance) or volumes_of(facts.instance))
 
 
-def debt_of(instance: Instance) -> str:
-    """Put into words what a deletion owes."""
+def describe_kept_elsewhere(instance: Instance) -> str:
+    """Describe what nova-compute must release."""
     parts = []
     for what, ids in (("port", ports_of(instance)), ("volume", volumes_of(instance))):
         if ids:

@@ -95,14 +95,6 @@ class Progress:
         """Update the state."""
         now = self.clock()
         match event:
-            case PhaseBegan(phase, detail):
-                self._begin_phase(phase, detail)
-            case RunBegan(run_id, attempt):
-                self.run_id, self.attempt, self.run_began = run_id, attempt, now
-            case WorkFound(total):
-                self.total, self.work_began = total, now
-            case InstanceBegan(uuid, name, project):
-                self.running[uuid] = Running(uuid, name, project, now, DECIDING, now)
             case ActionBegan(uuid, step) if uuid in self.running:
                 running = self.running[uuid]
                 running.doing, running.doing_since, running.acting = step.action.verb, now, True
@@ -111,8 +103,16 @@ class Progress:
                 if uuid in self.running:
                     self.running[uuid].doing = step.action.verb
                     self.running[uuid].end_action(now, failed=error is not None)
+            case InstanceBegan(uuid, name, project):
+                self.running[uuid] = Running(uuid, name, project, now, DECIDING, now)
             case InstanceEnded(outcome):
                 self._settle(outcome)
+            case PhaseBegan(phase, detail):
+                self._begin_phase(phase, detail)
+            case RunBegan(run_id, attempt):
+                self.run_id, self.attempt, self.run_began = run_id, attempt, now
+            case WorkFound(total):
+                self.total, self.work_began = total, now
             case RunEnded():
                 self.ended = now
                 self._begin_phase("done")

@@ -27,6 +27,9 @@ RESET = "event: reset\ndata: {}\n\n"
 END = "event: end\ndata: {}\n\n"
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class TooManyListeners(Exception):
     """No place for another client."""
 
@@ -40,7 +43,7 @@ class _Event:
 
 def encoded(data: Mapping[str, Any]) -> str:
     """Convert to JSON on one line, as an event's data must be."""
-    return json.dumps(data, separators=(",", ":"), ensure_ascii=True)
+    return _encode(data)
 
 
 def _nobody(_name: str, _data: Mapping[str, Any] | str) -> None:

@@ -79,24 +79,24 @@ class Recorder:
         progress.observe(event)
         at_s = self.at_s()
         match event:
+            case ActionBegan(uuid, step) if uuid in progress.running:
+                self.feed.say("action", {"uuid": uuid, "action": step.action.verb, "at_s": at_s})
+            case ActionEnded(uuid, step, error) if uuid in progress.running:
+                took_s = progress.running[uuid].actions[-1][2]
+                self.actions.observe((step.action.verb, "error" if error is not None else "ok"), took_s)
+            case InstanceBegan(uuid, name, project):
+                if progress.work_began is not None and progress.ended is None:
+                    self.queued.observe((), at_s - self.seconds(progress.work_began))
+                known = {"name": name, "project": project, "action": DECIDING, "mark": RUNNING_MARK}
+                self.feed.say("began", {"uuid": uuid, **known, "at_s": at_s})
+            case InstanceEnded(outcome):
+                self._end_bar(outcome, ended, at_s)
             case PhaseBegan(phase, detail):
                 self.feed.say("phase", {"phase": phase, "detail": detail, "at_s": at_s})
             case RunBegan(run_id, attempt):
                 self.feed.say("run", {"run_id": run_id, "attempt": attempt, "at_s": at_s})
             case WorkFound(total):
                 self.feed.say("work", {"total": total, "at_s": at_s})
-            case InstanceBegan(uuid, name, project):
-                if progress.work_began is not None and progress.ended is None:
-                    self.queued.observe((), at_s - self.seconds(progress.work_began))
-                known = {"name": name, "project": project, "action": DECIDING, "mark": RUNNING_MARK}
-                self.feed.say("began", {"uuid": uuid, **known, "at_s": at_s})
-            case ActionBegan(uuid, step) if uuid in progress.running:
-                self.feed.say("action", {"uuid": uuid, "action": step.action.verb, "at_s": at_s})
-            case ActionEnded(uuid, step, error) if uuid in progress.running:
-                took_s = progress.running[uuid].actions[-1][2]
-                self.actions.observe((step.action.verb, "error" if error is not None else "ok"), took_s)
-            case InstanceEnded(outcome):
-                self._end_bar(outcome, ended, at_s)
             case RunEnded():
                 self.feed.say("done", {"at_s": at_s})
 

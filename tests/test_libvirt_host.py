@@ -1,4 +1,4 @@
-"""What the host has, and who else starts guests on it."""
+"""Resources of the host, and other autostart mechanisms on it."""
 
 import os
 

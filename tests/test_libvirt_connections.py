@@ -125,7 +125,7 @@ async def test_a_reboot_that_libvirt_ended_after_its_deadline_is_not_done_again_
     server: Libvirtd,
 ) -> None:
     with guests(server, [RUNNING]) as connection:
-        async with opened(options(server, connections=1, start_deadline=1)) as driver:
+        async with opened(options(server, connections=1, start_deadline=5)) as driver:
             before = id_of(connection)
             not_known = pytest.raises(NeedNotMet, match="its effect is unknown")
             with server.held(GUEST.name), anyio.fail_after(50), not_known:

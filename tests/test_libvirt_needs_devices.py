@@ -106,7 +106,7 @@ async def test_a_secret_that_is_gone_is_named_and_who_can_make_it(server: Libvir
     nova = xml.replace("<memory ", f"{NOVA_XML}<memory ", 1)
     async with defined(server, nova) as guest:
         [found] = [each for each in await guest.driver.needs(GUEST) if each.kind is NeedKind.SECRET]
-        assert "owner reboots it hard" in found.why
+        assert "owner hard reboots it" in found.why
 
 
 async def test_firmware_and_the_template_of_its_variables_are_needed(server: Libvirtd, tmp_path: Path) -> None:

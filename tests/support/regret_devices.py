@@ -1,4 +1,7 @@
-"""What a definition of the lab has that its host has not; see :mod:`support.regret_lab`."""
+"""VIFs of the lab, and what a definition has that its host has not; see :mod:`support.regret_lab`."""
+
+import uuid
+from typing import Any
 
 ABSENT = "5f1c0c5e-3b3e-4f0e-9d55-6a1d7a1b9d10"
 # What a definition has that this host has not; Nova makes each definition anew from its records, which have none of it.
@@ -49,3 +52,29 @@ TAGS = {
         "<memoryBacking><hugepages><page size='1' unit='GiB'/></hugepages></memoryBacking><os>",
     ),
 }
+
+
+def a_vif(kind: str, number: int) -> dict[str, Any]:
+    """Give a VIF as Nova's info cache has it."""
+    port = str(uuid.uuid5(uuid.NAMESPACE_OID, f"port {number}"))
+    details = {"port_filter": True, "ovs_hybrid_plug": False, "datapath_type": "netdev", "bridge_name": "br-int"}
+    if kind == "ovs-tap":
+        details["ovs_create_tap"] = True
+    meta = {"mtu": 1450, "injected": False, "tenant_id": "p1", "bridge_interface": None, "should_create_bridge": True}
+    return {
+        "id": port,
+        "address": f"fa:16:3e:00:00:{number:02x}",
+        "type": "ovs",
+        "vnic_type": "normal",
+        "devname": f"tap{port[:11]}",
+        "active": True,
+        "ovs_interfaceid": port,
+        "profile": {},
+        "details": details,
+        "preserve_on_delete": False,
+        "qbh_params": None,
+        "qbg_params": None,
+        "delegate_create": True,
+        "meta": {},
+        "network": {"id": ABSENT, "bridge": "br-int", "label": "private", "meta": meta, "subnets": []},
+    }

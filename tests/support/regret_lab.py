@@ -27,7 +27,7 @@ from support.openstack import CloudHost, a_cloud_host
 from support.programs import path_of
 from support.real_compute import RealCompute, image_metadata, local_disk, make_disk
 from support.regret import SITUATIONS, WITH_SERVICES_AWAY, Seen, Situation
-from support.regret_devices import ABSENT, DEVICES, TAGS
+from support.regret_devices import ABSENT, DEVICES, TAGS, a_vif
 
 STATES = {1: "running", 3: "paused", 4: "off", 5: "off", 6: "crashed", 7: "asleep"}
 VIR_DOMAIN_UNDEFINE_MANAGED_SAVE = 1
@@ -49,32 +49,6 @@ def command(*names: str) -> list[str]:
         "support.regret_lab",
         *names,
     ]
-
-
-def a_vif(kind: str, number: int) -> dict[str, Any]:
-    """Give a VIF as Nova's info cache has it."""
-    port = str(uuid.uuid5(uuid.NAMESPACE_OID, f"port {number}"))
-    details = {"port_filter": True, "ovs_hybrid_plug": False, "datapath_type": "netdev", "bridge_name": "br-int"}
-    if kind == "ovs-tap":
-        details["ovs_create_tap"] = True
-    meta = {"mtu": 1450, "injected": False, "tenant_id": "p1", "bridge_interface": None, "should_create_bridge": True}
-    return {
-        "id": port,
-        "address": f"fa:16:3e:00:00:{number:02x}",
-        "type": "ovs",
-        "vnic_type": "normal",
-        "devname": f"tap{port[:11]}",
-        "active": True,
-        "ovs_interfaceid": port,
-        "profile": {},
-        "details": details,
-        "preserve_on_delete": False,
-        "qbh_params": None,
-        "qbg_params": None,
-        "delegate_create": True,
-        "meta": {},
-        "network": {"id": ABSENT, "bridge": "br-int", "label": "private", "meta": meta, "subnets": []},
-    }
 
 
 @dataclass(frozen=True)

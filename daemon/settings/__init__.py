@@ -9,8 +9,8 @@
   specs.
 """
 
+from bringup.daemon.settings.cross_checks import require_placement, require_scenario
 from bringup.daemon.settings.loading import load
 from bringup.daemon.settings.model import Settings
-from bringup.daemon.settings.requirements import require_placement, require_scenario
 
 __all__ = ["Settings", "load", "require_placement", "require_scenario"]

@@ -1,9 +1,11 @@
-"""Checks of keys that are valid alone and wrong together."""
+"""Checks of keys that are valid alone and wrong together, and of keys without a default that some commands need."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bringup.daemon.decisions.policies import GuestShutdown, Limits
+from bringup.daemon.errors import SettingsError
 from bringup.daemon.settings.model import (
     DriverSettings,
     HostSettings,
@@ -11,6 +13,7 @@ from bringup.daemon.settings.model import (
     MessagingSettings,
     PlacementSettings,
     SchedulerSettings,
+    Settings,
     StoreSettings,
     keys_of,
 )
@@ -204,3 +207,32 @@ def _deadlines(limits: Limits, guests: GuestShutdown) -> list[str]:
         f"{limits.instance_deadline:g} s: a guest that does not shut down by itself runs into its deadline"
     )
     return [sentence]
+
+
+def require_placement(settings: Settings) -> None:
+    """Make sure that there is a way to find Placement.
+
+    :raises SettingsError: there is none (Nova's ``PlacementNotConfigured``).
+    """
+    if settings.placement.url is None and settings.placement.auth != "keystone":
+        sentence = (
+            "placement.url is missing, and this host may not start guests before Placement knows it: "
+            'give an address such as "http://controller:8778", or the credentials for a cloud whose catalogue has it '
+            "([keystone])"
+        )
+        raise SettingsError([sentence])
+
+
+def require_scenario(settings: Settings) -> Path:
+    """Return the scenario file of the simulated driver; raise ``SettingsError`` if none is set."""
+    if settings.driver.scenario is None:
+        name = settings.driver.name
+        raise SettingsError(
+            [
+                (
+                    f'driver.scenario is missing, and driver.name = "{name}" needs it: give the path of a file, or set '
+                    'driver.name = "libvirt" for real guests'
+                )
+            ]
+        )
+    return settings.driver.scenario

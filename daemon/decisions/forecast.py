@@ -189,10 +189,30 @@ _Looks = Sequence[PowerState | None]
 _Seen = tuple[tuple[PowerState, ...], ...]
 
 
+class _LazyDone(DidByLooks):
+    """``DidByLooks`` that reads the tables only for the looks that it is asked for: a course may have 36 of them."""
+
+    def __init__(
+        self, facts: Facts, tables: Tables, looks: tuple[tuple[PowerState | None, PowerState | None], ...]
+    ) -> None:
+        self._facts, self._tables, self._looks = facts, tables, looks
+
+    def __getitem__(self, looks: tuple[PowerState | None, PowerState | None]) -> Did:
+        if looks not in self._looks:
+            raise KeyError(looks)
+        return _read_through(self._facts, self._tables, looks).did
+
+    def __iter__(self) -> Iterator[tuple[PowerState | None, PowerState | None]]:
+        return iter(self._looks)
+
+    def __len__(self) -> int:
+        return len(self._looks)
+
+
 def _courses(facts: Facts, tables: Tables, looks: _Looks) -> Iterator[Course]:
     for reading, seen in _ways(_Reading(facts), tables, looks):
         first, second = (*seen, (), ())[:2]
-        done = {key: _read_through(facts, tables, key).did for key in product(first or (None,), second or (None,))}
+        done = _LazyDone(facts, tables, tuple(product(first or (None,), second or (None,))))
         yield Course(
             because=reading.because,
             why=reading.why,

@@ -45,7 +45,8 @@ async def settle(
     """
 
     async def work(facts: Facts) -> None:
-        with structlog.contextvars.bound_contextvars(instance=facts.instance.uuid):
+        instance = facts.instance
+        with structlog.contextvars.bound_contextvars(instance=instance.uuid, name=instance.shown_name):
             outcome = await _settle_one(host, facts, tables)
             outcomes[outcome.uuid] = outcome
             if outcome.uuid in known and outcome.says_the_same(known[outcome.uuid]):

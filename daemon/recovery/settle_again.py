@@ -149,6 +149,7 @@ async def reported(brought: Brought, new: Mapping[str, Outcome], *, took_s: floa
         run_id=result.run_id,
         revision=result.revision,
         **{kind.value: result.count(kind) for kind in Kind},
+        did={did.value: count for did, count in result.count_done().items()},
     )
     delivery = await brought.host.report(result)
     try:

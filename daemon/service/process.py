@@ -337,4 +337,5 @@ def log_result(result: RunResult, resume: str) -> None:
         unfinished=len(result.unfinished),
         error=result.error,
         **{kind.value: result.count(kind) for kind in Kind},
+        did={did.value: count for did, count in result.count_done().items()},
     )

@@ -5,9 +5,10 @@ whatever happens.  A kill is an exception that passes everything, after which no
 """
 
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -42,7 +43,12 @@ COUNT = 3
 ANCHOR = COUNT + 1
 """An instance that nobody touches: the host is always this one."""
 NUMBERS = range(1, COUNT + 1)
-STARTS: tuple[Verb, ...] = ("power_on", "reboot", "resume_state_on_host_boot", "finish_revert_migration")
+RESUME: Verb = "resume_state_on_host_boot"
+STARTS: tuple[Verb, ...] = ("power_on", "reboot", RESUME, "finish_revert_migration")
+RESUMES = """
+SELECT actions.ended_at FROM actions JOIN runs ON runs.number = actions.run JOIN boots ON boots.number = runs.boot
+WHERE boots.boot_id = ? AND actions.uuid = ? AND actions.verb = ?
+"""
 WAITS = frozenset({TaskState.REBOOT_STARTED_HARD, TaskState.POWERING_ON})
 """What stays as it is while a guest lacks something."""
 TRANSIENT = {TaskState.REBOOT_STARTED_HARD, TaskState.POWERING_OFF, TaskState.POWERING_ON, TaskState.DELETING}
@@ -195,12 +201,15 @@ class Machine(RuleBasedStateMachine):
         self.boot += 1
         self.ended_on_boot = False
         self.stopped_by_user.clear()
-        self.resumed_before = {n: self.driver.done("resume_state_on_host_boot", uuid_of(n)) for n in NUMBERS}
+        self.resumed_before = {n: self.driver.done(RESUME, uuid_of(n)) for n in NUMBERS}
 
     @rule(number=numbers)
     def user_stops_a_guest_from_within(self, number: int) -> None:
         if self.power(number) is PowerState.RUNNING:
             self.driver.guest_stops_itself(uuid_of(number))
+            if self.resume_is_in_flight(number):
+                # Killed before the end of its resume was on disk: nobody can tell that it was resumed, so it is again.
+                self.resumed_before[number] = self.driver.done(RESUME, uuid_of(number))
             record = self.records().get(number)
             # What was asked for before is still to be done.
             if self.ended_on_boot and record is not None and record.task_state is None:
@@ -237,6 +246,15 @@ class Machine(RuleBasedStateMachine):
     def it_comes_back(self, number: int) -> None:
         if self.lacking.pop(number, None) is not None and self.power(number) is not None:
             self.driver.lacks(uuid_of(number))
+
+    def resume_is_in_flight(self, number: int) -> bool:
+        """Check whether the journal has the beginning of a resume on this boot, and no end of any."""
+        path = self.directory / "journal.sqlite"
+        if not path.exists():
+            return False
+        with closing(sqlite3.connect(path)) as journal:
+            rows = journal.execute(RESUMES, (uuid_of(self.boot), uuid_of(number), RESUME)).fetchall()
+        return bool(rows) and all(ended_at is None for (ended_at,) in rows)
 
     def times_started(self, number: int) -> int:
         driver = self.driver
@@ -284,7 +302,7 @@ class Machine(RuleBasedStateMachine):
     def nobody_is_brought_back_twice_on_one_boot(self) -> None:
         driver = self.driver
         for number in NUMBERS:
-            count = driver.done("resume_state_on_host_boot", uuid_of(number)) - self.resumed_before[number]
+            count = driver.done(RESUME, uuid_of(number)) - self.resumed_before[number]
             assert count <= 1, f"{number} was brought back {count} times on boot {self.boot}"
 
     @invariant()
@@ -332,6 +350,19 @@ def test_a_guest_that_is_stopped_between_two_starts_of_one_boot_stays_down(machi
     machine.host_loses_power()
     machine.starts()
     assert machine.power(1) is PowerState.RUNNING
+
+
+@pytest.mark.parametrize("kill_at", range(60, 100, 5))
+def test_a_guest_that_was_resumed_is_resumed_again_only_if_nothing_says_that_it_was(
+    machine: Machine, kill_at: int
+) -> None:
+    machine.starts()
+    machine.host_loses_power()
+    machine.starts_and_is_killed(kill_at)
+    for number in NUMBERS:
+        machine.user_stops_a_guest_from_within(number)
+    machine.starts()
+    holds(machine)
 
 
 def test_what_a_guest_lacks_keeps_it_down_and_what_comes_back_has_it_started_once(machine: Machine) -> None:

@@ -5,8 +5,10 @@ import re
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
@@ -82,3 +84,11 @@ def test_no_two_classes_have_one_name() -> None:
                     places.setdefault(node.name, []).append(f"{path.relative_to(REPOSITORY)}:{node.lineno}")
     assert len(places) > 100
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = grimp.build_graph("bringup", cache_dir=None)
+    assert len(graph.modules) > 250
+
+    # Raises CycleError, which names them.
+    TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()

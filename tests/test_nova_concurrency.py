@@ -11,11 +11,12 @@ import anyio
 import pytest
 
 from bringup.daemon.decisions.instances import Expected
+from bringup.daemon.decisions.migrating import AWAY_STATUSES
 from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.errors import RecordNotFound, StateConflict
 from bringup.daemon.openstack.conductor import NovaConductorStore
 from bringup.daemon.openstack.rpc.client import open_rpc
-from bringup.daemon.storage.store.base import AWAY_STATUSES, Claimant
+from bringup.daemon.storage.store.base import Claimant
 from support.mariadb import a_mariadb
 from support.nova import Nova, a_nova
 from support.openstack import uuid_of

@@ -9,13 +9,14 @@ import anyio
 import pytest
 
 from bringup.daemon.decisions.instances import Changes, Expected
+from bringup.daemon.decisions.migrating import AWAY_STATUSES
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict, StoreError, StoreUnavailable
 from bringup.daemon.openstack.conductor import NovaConductorStore
 from bringup.daemon.openstack.conductor.calls import Caller
 from bringup.daemon.openstack.rpc.client import Rpc, open_rpc
 from bringup.daemon.openstack.rpc.errors import Unanswered
-from bringup.daemon.storage.store.base import AWAY_STATUSES, Claimant
+from bringup.daemon.storage.store.base import Claimant
 from support.nova import Nova, the_nova
 from support.openstack import uuid_of
 from support.records import expected

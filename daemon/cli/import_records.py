@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from bringup.daemon.decisions.instances import Instance, Migration
     from bringup.daemon.settings import Settings
     from bringup.daemon.storage.record_files import Records
-    from bringup.daemon.storage.store.base import ImportingStore
-    from bringup.daemon.storage.store.imports import ImportResult
+    from bringup.daemon.storage.store.base import ImportingStore, ImportResult
 
 STDIN = Path("-")
 

@@ -7,9 +7,10 @@ import anyio
 import pytest
 
 from bringup.daemon.decisions.instances import Expected
+from bringup.daemon.decisions.migrating import AWAY_STATUSES
 from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StateConflict
-from bringup.daemon.storage.store.base import AWAY_STATUSES, Claimant, ImportingStore
+from bringup.daemon.storage.store.base import Claimant, ImportingStore
 from support.records import HOST, instance, migration, records, uuid_of
 from support.stores import STORES, Open
 

@@ -14,8 +14,7 @@ from bringup.daemon.decisions.instances import Changes
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.daemon.errors import RecordNotFound, StateConflict, StoreError
 from bringup.daemon.storage.record_files import Records
-from bringup.daemon.storage.store.base import ImportingStore
-from bringup.daemon.storage.store.imports import ImportResult
+from bringup.daemon.storage.store.base import ImportingStore, ImportResult
 from support.records import ANY_TASK, HOST, expected, files_of_records, instance, migration, records, uuid_of
 from support.stores import STORES, Open
 

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from bringup.daemon.decisions.instances import Instance, Migration, UnreadableInstance
+from bringup.daemon.decisions.migrating import AWAY_STATUSES
 from bringup.daemon.errors import RecordNotFound, StoreError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.conductor.calls import Conductor
@@ -28,7 +29,6 @@ from bringup.daemon.openstack.conductor.decoding import (
 )
 from bringup.daemon.openstack.conductor.migrations import migrations_by_instance
 from bringup.daemon.openstack.rpc.errors import Unreadable
-from bringup.daemon.storage.store.base import AWAY_STATUSES
 from bringup.daemon.storage.store.imports import chunks
 
 log = get_logger()

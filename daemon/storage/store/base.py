@@ -6,15 +6,9 @@ device mappings.  A save is a compare-and-set.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migration
-from bringup.daemon.decisions.migrating import AWAY_STATUSES
-
-if TYPE_CHECKING:
-    from bringup.daemon.storage.store.imports import ImportResult
-
-__all__ = ["AWAY_STATUSES", "Claimant", "ImportingStore", "Store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +121,20 @@ class Records:
     migrations: tuple[Migration, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportResult:
+    """Counts of an import: instances that were not in the store (or deleted there), and those that were."""
+
+    added: int
+    updated: int
+    migrations_added: int = 0
+    migrations_updated: int = 0
+
+
 class ImportingStore(Store, Protocol):
     """Store that accepts records from a file."""
 
-    async def import_records(self, records: "Records") -> "ImportResult":
+    async def import_records(self, records: Records) -> ImportResult:
         """Add records and overwrite those of the same UUID: all of them or, on any error, none.
 
         :raises StoreError: nothing was stored.

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from bringup.daemon.decisions.instances import Migration
-from bringup.daemon.decisions.migrating import MOVES
+from bringup.daemon.decisions.migrating import AWAY_STATUSES, MOVES
 from bringup.daemon.errors import LeaseHeld, StateConflict
 from bringup.daemon.storage.store import schema
-from bringup.daemon.storage.store.base import AWAY_STATUSES, Claimant
+from bringup.daemon.storage.store.base import Claimant
 from bringup.daemon.storage.store.conflicts import moved
 
 _LEASES = schema.host_leases

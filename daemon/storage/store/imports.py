@@ -1,30 +1,19 @@
 """Import of records from a file: all of them in one transaction; those of the same UUIDs are overwritten."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.storage.store import schema
-from bringup.daemon.storage.store.base import Records
+from bringup.daemon.storage.store.base import ImportResult, Records
 from bringup.daemon.storage.store.rows import block_device_rows, instance_row, metadata_rows, migration_row, text_of
 
 CHUNK = 500
 """Most UUIDs in one statement."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportResult:
-    """Counts of an import: instances that were not in the store (or deleted there), and those that were."""
-
-    added: int
-    updated: int
-    migrations_added: int = 0
-    migrations_updated: int = 0
 
 
 _INSTANCES_THERE = select(schema.instances.c.uuid, schema.instances.c.deleted).where(

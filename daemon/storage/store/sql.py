@@ -18,8 +18,8 @@ from bringup.daemon import closing
 from bringup.daemon.decisions.instances import Changes, Expected, Instance, Migration
 from bringup.daemon.errors import LeaseHeld, RecordNotFound, StoreError, StoreUnavailable
 from bringup.daemon.storage.store import claims, reads
-from bringup.daemon.storage.store.base import Claimant, Records
-from bringup.daemon.storage.store.imports import ImportResult, chunks, import_records
+from bringup.daemon.storage.store.base import Claimant, ImportResult, Records
+from bringup.daemon.storage.store.imports import chunks, import_records
 from bringup.daemon.storage.store.rows import changed_columns
 from bringup.daemon.storage.store.writes import (
     BeginStart,

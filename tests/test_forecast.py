@@ -17,11 +17,12 @@ from bringup.daemon.decisions.actions import (
     SaveMigration,
 )
 from bringup.daemon.decisions.describe import arguments_of, condition, state_word, words
+from bringup.daemon.decisions.did import after_look, combined, did_by, did_of
 from bringup.daemon.decisions.forecast import POWER_STATES, Course, Forecast, WhichLook, foresee, undisturbed
 from bringup.daemon.decisions.from_evacuation import EVACUATED
 from bringup.daemon.decisions.from_guest import FROM_FIRST_LOOK, FROM_SECOND_LOOK
 from bringup.daemon.decisions.from_record import FROM_RECORD
-from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.outcomes import Did, Kind
 from bringup.daemon.decisions.rules import Facts, Step, decide
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.drivers.base import RebootType
@@ -44,19 +45,24 @@ def because(forecast: Forecast) -> list[tuple[str, ...]]:
     return [course.because for course in forecast.courses]
 
 
-def read_through(all_facts: Facts, first: PowerState, second: PowerState) -> tuple[tuple[str, ...], tuple[Step, ...]]:
+def read_through(
+    all_facts: Facts, first: PowerState, second: PowerState
+) -> tuple[tuple[str, ...], tuple[Step, ...], Did]:
     """Read the tables one after the other, as init_instance does."""
     names: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
+    done: Did | None = None
     for table, look in ((FROM_RECORD, None), (FROM_FIRST_LOOK, first), (FROM_SECOND_LOOK, second)):
         plan = decide(table, replace(all_facts, look=look))
         names, steps = names + plan.because, steps + plan.steps
+        done = done if look is None else after_look(done, look)
         for step in plan.steps:
+            done = combined(done, did_by(step.action, look))
             if isinstance(step.action, Save):
                 all_facts = replace(all_facts, instance=replace(all_facts.instance, **step.action.changes))
         if plan.ends:
             break
-    return names, steps
+    return names, steps, did_of(done, kind=plan.kind, look=look)
 
 
 def test_a_healthy_instance_reads_in_two_lines() -> None:
@@ -153,19 +159,23 @@ def test_every_course_is_what_the_tables_say_one_after_the_other(*, resume_guest
     checked = 0
     for vm, task in STATES:
         known = facts(vm_state=vm, task_state=task, resume_guests=resume_guests)
-        forecast = foresee(known)
+        courses = [(course, course.done) for course in foresee(known).courses]
         for first, second in itertools.product(POWER_STATES, POWER_STATES):
             expected = read_through(known, first, second)
             certain = foresee(known, first, second).certain
             found = [
-                (course.because, course.steps)
-                for course in forecast.courses
+                (
+                    course.because,
+                    course.steps,
+                    done[first if course.first_look else None, second if course.second_look else None],
+                )
+                for course, done in courses
                 if (not course.first_look or first in course.first_look)
                 and (not course.second_look or second in course.second_look)
             ]
             assert found == [expected], (vm, task, first, second)
             assert certain is not None
-            assert (certain.because, certain.steps) == expected
+            assert (certain.because, certain.steps, certain.did) == expected
             checked += 1
     assert checked == len(STATES) * 36
 

@@ -5,10 +5,11 @@ may give, and states that read alike stand together.  No I/O, no clock, no logge
 What does it is :mod:`bringup.daemon.recovery.init_instance`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from itertools import product
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from bringup.daemon.decisions.actions import RevertMigration, Save
@@ -46,8 +47,8 @@ class Course:
     steps: tuple[Step, ...]
     kind: Kind
     """Its outcome if nothing fails."""
-    done: DidByLooks = field(default_factory=dict, compare=False)
-    """What is done to it if nothing fails."""
+    compute_done: Callable[[], DidByLooks] = field(default=dict, compare=False)
+    """Computes :attr:`done`: most courses are never asked for it."""
     first_look: tuple[PowerState, ...] = ()
     """What the first look may give on this way; empty: there is none."""
     second_look: tuple[PowerState, ...] = ()
@@ -58,6 +59,11 @@ class Course:
     """Whether the hypervisor has the guest, where that decides; None where it does not."""
 
     @property
+    def done(self) -> DidByLooks:
+        """What is done to it if nothing fails."""
+        return self.compute_done()
+
+    @property
     def did(self) -> Did | None:
         """What is done to it; None: that depends on what the looks give."""
         different = set(self.done.values())
@@ -65,7 +71,7 @@ class Course:
 
     def deferred(self) -> "Course":
         """Return the course of an instance that lacks something that it needs."""
-        return replace(self, steps=(), kind=Kind.DEFERRED, done={(None, None): Did.DEFERRED})
+        return replace(self, steps=(), kind=Kind.DEFERRED, compute_done=lambda: {(None, None): Did.DEFERRED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +118,16 @@ class _Reading:
     facts: Facts = field(compare=False)
     because: tuple[str, ...] = ()
     why: tuple[str, ...] = ()
-    steps: tuple[Step, ...] = ()
+    parts: tuple[tuple[Step, ...], ...] = ((),)
+    """The steps before the first look, and those after each look."""
     ends: bool = False
     kind: Kind = Kind.INITIALIZED
     told: tuple[Problem, ...] = ()
-    done: Did | None = field(default=None, compare=False)
-    before: Facts | None = field(default=None, compare=False)
-    """The facts with the record as it was found; None: these."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps, in order."""
+        return tuple(chain.from_iterable(self.parts))
 
     def read(self, table: Sequence[Rule], look: PowerState | None = None) -> "_Reading":
         """Read one more table."""
@@ -127,16 +136,15 @@ class _Reading:
         changes = _changes(plan.steps)
         if changes:
             facts = replace(facts, instance=replace(facts.instance, **changes))
+        *before, last = self.parts if look is None else (*self.parts, ())
         return _Reading(
             facts,
             self.because + plan.because,
             self.why + tuple(rule.why for rule in plan.rules),
-            self.steps + plan.steps,
+            (*before, last + plan.steps),
             plan.ends,
             plan.kind,
             self.told + plan.warnings + (() if plan.problem is None else (plan.problem,)),
-            _done(self.done, plan.steps, look, facts.look),
-            self.before or self.facts,
         )
 
     def read_each(
@@ -152,11 +160,6 @@ class _Reading:
             else:
                 alike.append(state)
         return ((tuple(states), reading) for reading, states in groups)
-
-    @property
-    def did(self) -> Did:
-        """What is done on the way that was read."""
-        return did_of(self.done, kind=self.kind, look=self.facts.look, earlier=self.facts.done)
 
 
 def foresee(
@@ -189,36 +192,15 @@ _Looks = Sequence[PowerState | None]
 _Seen = tuple[tuple[PowerState, ...], ...]
 
 
-class _LazyDone(DidByLooks):
-    """``DidByLooks`` that reads the tables only for the looks that it is asked for: a course may have 36 of them."""
-
-    def __init__(
-        self, facts: Facts, tables: Tables, looks: tuple[tuple[PowerState | None, PowerState | None], ...]
-    ) -> None:
-        self._facts, self._tables, self._looks = facts, tables, looks
-
-    def __getitem__(self, looks: tuple[PowerState | None, PowerState | None]) -> Did:
-        if looks not in self._looks:
-            raise KeyError(looks)
-        return _read_through(self._facts, self._tables, looks).did
-
-    def __iter__(self) -> Iterator[tuple[PowerState | None, PowerState | None]]:
-        return iter(self._looks)
-
-    def __len__(self) -> int:
-        return len(self._looks)
-
-
 def _courses(facts: Facts, tables: Tables, looks: _Looks) -> Iterator[Course]:
     for reading, seen in _ways(_Reading(facts), tables, looks):
         first, second = (*seen, (), ())[:2]
-        done = _LazyDone(facts, tables, tuple(product(first or (None,), second or (None,))))
         yield Course(
             because=reading.because,
             why=reading.why,
             steps=reading.steps,
             kind=reading.kind,
-            done=done,
+            compute_done=partial(_done, facts, reading, seen),
             told=reading.told + (remarks(facts, reading.facts, reading.kind, reading.steps) if reading.ends else ()),
             first_look=first,
             second_look=second,
@@ -239,19 +221,6 @@ def _ways(reading: _Reading, tables: Tables, looks: _Looks, seen: _Seen = ()) ->
         yield from _ways(further, rest, looks[1:], (*seen, states))
 
 
-def _read_through(facts: Facts, tables: Tables, looks: _Looks) -> _Reading:
-    """Read the tables to their end with known looks."""
-    reading, look, given = _Reading(facts), None, iter(looks)
-    for table in tables:
-        if reading.ends:
-            break
-        if table is None:
-            look = next(given)
-            continue
-        reading, look = reading.read(table, look), None
-    return reading
-
-
 def undisturbed(forecast: Forecast, look: PowerState) -> Course:
     """Choose the way it goes if the guest is as ``look`` saw it and changes only by the steps of the course."""
     for course in forecast.courses:
@@ -259,7 +228,7 @@ def undisturbed(forecast: Forecast, look: PowerState) -> Course:
         if (not course.first_look or look in course.first_look) and (
             not course.second_look or after in course.second_look
         ):
-            return replace(course, done=_known(course, look, after))
+            return replace(course, compute_done=partial(_known, course, look, after))
     raise ValueError(f"no course of this forecast begins with {look.name}")
 
 
@@ -268,8 +237,24 @@ def _known(course: Course, look: PowerState, after: PowerState) -> DidByLooks:
     return {key: course.done[key]}
 
 
-def _done(before: Did | None, steps: Sequence[Step], new: PowerState | None, look: PowerState | None) -> Did | None:
-    done = before if new is None else after_look(before, new)
+def _done(facts: Facts, reading: _Reading, seen: _Seen) -> DidByLooks:
+    """Return what the steps of a way do, for each of the looks that lead to it."""
+    before, *after = reading.parts
+    done: dict[tuple[PowerState, ...], Did | None] = {(): _done_by(before, None, facts.look)}
+    for states, steps in zip(seen, after, strict=True):
+        done = {
+            (*looks, look): _done_by(steps, after_look(did, look), look)
+            for looks, did in done.items()
+            for look in states
+        }
+    result: dict[tuple[PowerState | None, PowerState | None], Did] = {}
+    for looks, did in done.items():
+        first, second = (*looks, None, None)[:2]
+        result[first, second] = did_of(did, kind=reading.kind, look=(facts.look, *looks)[-1], earlier=facts.done)
+    return result
+
+
+def _done_by(steps: Sequence[Step], done: Did | None, look: PowerState | None) -> Did | None:
     for step in steps:
         done = combined(done, did_by(step.action, look))
     return done

@@ -17,9 +17,11 @@ def is_unencrypted(url: str) -> bool:
 
 
 def is_local_host(host: str) -> bool:
-    """Check whether the host of an address is this one, independent of DNS."""
+    """Check whether the host of an address is this one, independent of DNS and of the version of Python."""
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)
+        # Python 3.13 takes ::ffff:127.0.0.1 for loopback, earlier ones do not: an odd address is never trusted more.
+        return address.is_loopback and getattr(address, "ipv4_mapped", None) is None
     except ValueError:
         # With a dot at the end it is not the name in /etc/hosts, and DNS resolves it.
         return host.lower() == "localhost"

@@ -46,6 +46,7 @@ def an_auth(url: str) -> KeystoneAuth:
         ("http://127.1", True),
         ("http://2130706433", True),
         ("http://0.0.0.0", True),
+        ("http://[::ffff:127.0.0.1]:8778", True),
         ("https://placement.example", False),
         ("http://localhost:8778", False),
         ("http://127.8.9.10", False),

@@ -277,8 +277,12 @@ def what_was_evacuated_is_undefined(machine: Machine) -> None:
     def is_gone() -> bool:
         return "moved" not in machine.run("virsh", "list", "--all", "--name").split()
 
-    # On a machine that is busy polkit may not answer libvirt in time: then it is deferred, and tried again.
-    until(is_gone, f"the end of the evacuated guest (journalctl --unit={UNIT})")
+    try:
+        # On a machine that is busy polkit may not answer libvirt in time: then it is deferred, and tried again.
+        until(is_gone, "the end of the evacuated guest")
+    except AssertionError as error:
+        units = (f"--unit={each}" for each in (UNIT, "polkit", "libvirtd"))
+        raise AssertionError(machine.run("journalctl", "--no-pager", *units, "--lines=80", "--output=cat")) from error
 
 
 def what_would_make_it_root_is_refused(machine: Machine) -> None:

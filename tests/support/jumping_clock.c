@@ -20,14 +20,17 @@ __attribute__((constructor)) static void begin(void)
     int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     void *found = file < 0 ? MAP_FAILED : mmap(NULL, sizeof *off, PROT_READ, MAP_SHARED, file, 0);
 
-    real_clock_gettime = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     off = found == MAP_FAILED ? NULL : found;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
-    int failed = real_clock_gettime(clock, now);
+    int failed;
 
+    /* Here, not where the library begins: what is loaded before it may ask for the time. */
+    if (!real_clock_gettime)
+        real_clock_gettime = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    failed = real_clock_gettime(clock, now);
     if (!failed && off && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
         now->tv_sec += *off;
     return failed;

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from urllib.parse import unquote
 
 from bringup.daemon.text import VISIBLE
+from bringup.placement.unencrypted import is_local_host
 
 POSTGRESQL = "postgresql://"
 DEFAULT_PORT = 5432
@@ -35,13 +36,7 @@ class DatabaseServer:
     @property
     def is_local(self) -> bool:
         """Whether traffic to it stays on this host: a UNIX socket or loopback."""
-        # Any other name is up to DNS.
-        if self.is_socket or self.host.lower() == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return self.is_socket or is_local_host(self.host)
 
 
 @dataclass(frozen=True, slots=True)

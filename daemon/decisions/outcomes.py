@@ -128,7 +128,12 @@ class RunResult:
         """Return how many instances have an outcome of ``kind``."""
         return sum(outcome.kind is kind for outcome in self.outcomes)
 
-    def count_done(self) -> dict[Did, int]:
-        """Return how many instances have each :class:`Did`, in its order; one that no instance has is no key."""
+    def counts(self) -> dict[str, int]:
+        """Return how many instances have each outcome, by the value of :class:`Kind`; 0 where none has it."""
+        counts = Counter(outcome.kind for outcome in self.outcomes)
+        return {kind.value: counts[kind] for kind in Kind}
+
+    def count_done(self) -> dict[str, int]:
+        """Return how many instances have each :class:`Did`, by its value; one that no instance has is no key."""
         counts = Counter(outcome.did for outcome in self.outcomes)
-        return {did: counts[did] for did in Did if counts[did]}
+        return {did.value: counts[did] for did in Did if counts[did]}

@@ -13,8 +13,6 @@ from bringup.daemon.storage.journal import Left
 
 log = get_logger()
 
-TRIED_AGAIN = (Kind.FAILED, Kind.DEFERRED, Kind.SUPERSEDED)
-
 
 def held_by(brought: Brought) -> frozenset[str]:
     """Return the UUIDs that wait for operator approval."""

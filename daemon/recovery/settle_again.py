@@ -148,8 +148,8 @@ async def reported(brought: Brought, new: Mapping[str, Outcome], *, took_s: floa
         "run.revised",
         run_id=result.run_id,
         revision=result.revision,
-        **{kind.value: result.count(kind) for kind in Kind},
-        did={did.value: count for did, count in result.count_done().items()},
+        **result.counts(),
+        did=result.count_done(),
     )
     delivery = await brought.host.report(result)
     try:

@@ -19,7 +19,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bringup import __version__
-from bringup.daemon.decisions.outcomes import Kind, RunResult
+from bringup.daemon.decisions.outcomes import RunResult
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.errors import BringupError, chain_of
@@ -336,6 +336,6 @@ def log_result(result: RunResult, resume: str) -> None:
         took_s=round(result.took_s, 3),
         unfinished=len(result.unfinished),
         error=result.error,
-        **{kind.value: result.count(kind) for kind in Kind},
-        did={did.value: count for did, count in result.count_done().items()},
+        **result.counts(),
+        did=result.count_done(),
     )

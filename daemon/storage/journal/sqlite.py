@@ -202,8 +202,7 @@ class SqliteJournal(Journal):
     async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
         """Write the end of a run; one with unfinished instances was stopped, and continues at the next start."""
         state = STOPPED if result.unfinished else ENDED
-        did = {did.value: count for did, count in result.count_done().items()}
-        counts = json.dumps({kind.value: result.count(kind) for kind in Kind} | {"did": did})
+        counts = json.dumps({**result.counts(), "did": result.count_done()})
         at = text_of(self._now())
 
         def end() -> None:

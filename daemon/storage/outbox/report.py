@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypedDict, TypeGuard
 
 from bringup.daemon.decisions.advice import advice_of, for_one
 from bringup.daemon.decisions.describe import need_json
-from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, RunResult
+from bringup.daemon.decisions.outcomes import Outcome, Problem, RunResult
 from bringup.drivers.identifiers import canonical_uuid
 
 FORMAT: Final = "bringup.report/1"
@@ -99,8 +99,8 @@ def build_report(result: RunResult, *, created_at: datetime) -> Report:
         "complete": result.error is None and not result.unfinished,
         "error": result.error,
         "took_s": round(result.took_s, 3),
-        "counts": {kind.value: result.count(kind) for kind in Kind},
-        "did": {did.value: count for did, count in result.count_done().items()},
+        "counts": result.counts(),
+        "did": result.count_done(),
         "instances": [_instance(outcome) for outcome in left if not _is_elsewhere(outcome, result.host)],
         "elsewhere": [_instance(outcome) for outcome in left if _is_elsewhere(outcome, result.host)],
         "deleted": [outcome.uuid for outcome in result.outcomes if outcome.deleted],

@@ -39,6 +39,7 @@ ON_BOTH_BACKENDS = frozenset(
         "test_parallel",
         "test_start_claim",
         "test_tasks",
+        "test_unix_stream",
     }
 )
 """Where tasks, deadlines and cancellation are what is tested; all else runs on asyncio alone, as the daemon does."""

@@ -20,6 +20,7 @@ from bringup.drivers.errors import DriverError
 from bringup.drivers.needs import Need, NeedKind, NeedState
 from bringup.drivers.network.commands import Command, CommandRefused, CommandUnavailable
 from bringup.drivers.network.rules.vif_types import OvsPort
+from bringup.drivers.unix_stream import UnixStream
 
 LOCK = "ovs_vswitchd"
 RUN_DIRECTORY = "/var/run/openvswitch"
@@ -43,7 +44,7 @@ async def switch_runs(address: str) -> bool | None:
     scheme, _, rest = address.partition(":")
     try:
         if scheme == "unix":
-            stream: ByteStream = await anyio.connect_unix(rest)
+            stream: ByteStream = await UnixStream.connect(rest)
         elif scheme == "tcp":
             host, _, port = rest.rpartition(":")
             stream = await anyio.connect_tcp(host.strip("[]"), int(port))

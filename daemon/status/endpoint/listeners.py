@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
-from anyio.abc import Process, TaskGroup, UNIXSocketStream
+from anyio.abc import ByteStream, Process, TaskGroup
 
 import bringup
 from bringup.daemon.errors import BringupError, chain_of
@@ -33,6 +33,7 @@ from bringup.daemon.storage.outbox.base import Pending
 from bringup.daemon.tasks import background
 from bringup.daemon.text import printable
 from bringup.drivers.environment import child_environment
+from bringup.drivers.unix_stream import UnixStream
 
 log = get_logger()
 
@@ -189,7 +190,7 @@ class _Keeper:
                     return f"it cannot be started: {error.strerror}"
             self._process, self._is_up = process, False
             try:
-                async with await UNIXSocketStream.from_socket(ours) as stream:
+                async with UnixStream(ours) as stream:
                     return await self._talk(stream, process)
             finally:
                 _kill(process)
@@ -213,7 +214,7 @@ class _Keeper:
             pass_fds=descriptors,
         )
 
-    async def _talk(self, stream: UNIXSocketStream, process: Process) -> str:
+    async def _talk(self, stream: ByteStream, process: Process) -> str:
         words = tuple(self._listener.words)
         reason: str | None = None
         with self._channels.opened(self._listener.host_names, words) as channel:
@@ -242,7 +243,7 @@ class _Keeper:
                 return f"it ended with {await process.wait()}"
         return reason or "it closed the pipe"
 
-    async def _tell(self, stream: UNIXSocketStream, channel: Channel) -> None:
+    async def _tell(self, stream: ByteStream, channel: Channel) -> None:
         spared_until = 0.0
         while True:
             question = await channel.due()
@@ -271,7 +272,7 @@ class _Keeper:
         if pending is not None:
             self._channels.pending = pending
 
-    async def _hear(self, stream: UNIXSocketStream, channel: Channel) -> None:
+    async def _hear(self, stream: ByteStream, channel: Channel) -> None:
         sparing = LogRateLimit(A_SECOND, 1.0)
         try:
             longest = LINE if self._listener.words else SHORT_LINE

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import anyio
 import structlog
-from anyio.abc import UNIXSocketStream
+from anyio.abc import ByteStream
 from structlog.typing import WrappedLogger
 
 from bringup.daemon.library_logs import keep_out
@@ -23,6 +23,7 @@ from bringup.daemon.status.listener.confinement import end_threads
 from bringup.daemon.status.listener.connection_slots import Places
 from bringup.daemon.status.listener.server import served
 from bringup.daemon.tasks import background, first_of
+from bringup.drivers.unix_stream import UnixStream
 
 PATIENCE_S: Final = 4.0
 """How long the daemon may take to answer; a probe has some more."""
@@ -62,7 +63,7 @@ async def pace(places: Places) -> None:
 class Answering:
     """State of this process."""
 
-    def __init__(self, listener: socket.socket, pipe: UNIXSocketStream, lacks: Mapping[str, str]) -> None:
+    def __init__(self, listener: socket.socket, pipe: ByteStream, lacks: Mapping[str, str]) -> None:
         """Answer at a listener with the data of the pipe; ``lacks`` is what could not be confined, and why."""
         self._lacks = lacks
         self._listener = listener
@@ -185,7 +186,7 @@ class Answering:
 
 async def answer(listener: socket.socket, pipe: socket.socket, lacks: Mapping[str, str]) -> None:
     """Answer at a listener, and log over the pipe."""
-    async with await UNIXSocketStream.from_socket(pipe) as stream:
+    async with UnixStream(pipe) as stream:
         answering = Answering(listener, stream, lacks)
         structlog.configure(
             processors=[

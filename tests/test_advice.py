@@ -13,7 +13,8 @@ import bringup.daemon
 import bringup.drivers
 from bringup.daemon.cli.main import parser
 from bringup.daemon.decisions.advice import BY_ERROR, BY_KIND, advice, advice_of, for_one, gathered
-from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem
+from bringup.daemon.decisions.states import TaskState, VmState
 from bringup.daemon.errors import JournalError, StoreError
 from bringup.drivers.base import DriverError
 from bringup.drivers.needs import MetBy, NeedNotMet
@@ -64,7 +65,7 @@ def test_no_advice_is_for_an_error_that_there_is_not() -> None:
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in (Kind.INITIALIZED, Kind.SKIPPED)])
 def test_every_outcome_that_is_not_as_one_would_want_it_says_what_to_do(kind: Kind) -> None:
     for error, met_by in itertools.product((None, "SomethingNew", *BY_ERROR), (set(), *({who.value} for who in MetBy))):
-        text = for_one(advice(kind, error, met_by), uuid_of(1)) or ""
+        text = for_one(advice(kind, Did.UNKNOWN, error, met_by), uuid_of(1)) or ""
         assert text.isprintable()
         assert "UUID" not in text
         # A command, or that there is nothing to do, or where to look.
@@ -79,12 +80,12 @@ def test_each_command_that_is_advised_is_there() -> None:
 
 
 def test_what_is_deferred_is_advised_by_who_can_meet_it() -> None:
-    by_who = {who: advice(Kind.DEFERRED, "NeedNotMet", {who.value}) for who in MetBy}
+    by_who = {who: advice(Kind.DEFERRED, Did.DEFERRED, "NeedNotMet", {who.value}) or "" for who in MetBy}
     assert "it is checked again" in by_who[MetBy.HOST]
     assert "start nova-compute" in by_who[MetBy.NOVA]
     assert by_who[MetBy.PERSON].startswith("bring what is missing")
-    assert advice(Kind.DEFERRED, "NeedNotMet", {"host", "person"}) == by_who[MetBy.PERSON]
-    assert advice(Kind.DEFERRED, "NeedNotMet") == BY_KIND[Kind.DEFERRED]
+    assert advice(Kind.DEFERRED, Did.DEFERRED, "NeedNotMet", {"host", "person"}) == by_who[MetBy.PERSON]
+    assert advice(Kind.DEFERRED, Did.DEFERRED, "NeedNotMet") == BY_KIND[Kind.DEFERRED]
 
 
 def test_what_came_back_well_says_nothing() -> None:
@@ -94,6 +95,20 @@ def test_what_came_back_well_says_nothing() -> None:
             uuid=uuid_of(1), kind=kind, because=(), took_s=0, warnings=(Problem("decide", "TaskStateLeftOver", "x"),)
         )
         assert "openstack server set --state active UUID" in (advice_of(warned) or "")
+
+
+def test_a_record_set_to_error_by_a_rule_has_advice_and_stands_first_in_history(tmp_path: Path) -> None:
+    building = instance(2, vm_state=VmState.BUILDING, task_state=TaskState.SPAWNING)
+    computer = a_computer(tmp_path).guests([instance(1)]).records([instance(1), building])
+
+    ran = computer.run()
+    history = run("history", "--run", "last", *computer.arguments)
+    [counts] = run("history", *computer.arguments).out.splitlines()[1:]
+
+    assert ran.code == 0
+    assert f"{uuid_of(2)}  initialized  set to error" in history.out.splitlines()[2]
+    assert "to do (1): its build or rebuild was cut short" in history.out
+    assert counts.endswith("1 set to error")
 
 
 def test_the_same_advice_is_said_once() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.outcomes import Did, Kind
 from bringup.daemon.decisions.run_events import InstanceBegan, PhaseBegan, RunEnded
 from bringup.daemon.status.endpoint.source import State
 from bringup.daemon.status.listener import documents
@@ -87,6 +87,20 @@ async def test_in_the_middle_it_says_who_is_worked_on_and_what_failed() -> None:
     )
     assert found["reports"] == {"waiting": 2, "oldest_s": 61.5}
     assert found["run"]["began_at"] == "2026-01-01T00:00:01.000Z"
+
+
+async def test_a_record_that_a_rule_set_to_error_is_listed_as_a_failure_with_advice() -> None:
+    acted = Acted()
+    acted.begin(2)
+    acted.instance(1)
+    acted.instance(2, did=Did.SET_TO_ERROR)
+    found = answer(acted)
+
+    [failure] = found["failures"]
+    assert (failure["uuid"], failure["outcome"], failure["did"]) == (uuid_of(2), "initialized", "set_to_error")
+    assert failure["attention"] == "set to error"
+    assert failure["advice"].endswith(f"openstack server show {uuid_of(2)}")
+    assert found["warnings"] == []
 
 
 async def test_once_the_host_is_back_it_is_ready_and_no_reason_is_left() -> None:

@@ -149,6 +149,13 @@ def test_the_summary_says_what_went_wrong_with_which_instance() -> None:
     assert text.count(uuid_of(1)) == 0
 
 
+def test_an_instance_set_to_error_is_named_below_the_table_with_advice() -> None:
+    text = drawn(summary(result(outcome(1), replace(outcome(2, because=("build_interrupted",)), did=Did.SET_TO_ERROR))))
+
+    assert f"set to error {uuid_of(2)}  build_interrupted" in text
+    assert "to do (1): its build or rebuild was cut short" in text
+
+
 def test_of_many_failures_the_first_are_shown_and_the_rest_counted() -> None:
     text = drawn(summary(result(*(outcome(number, Kind.FAILED) for number in range(SHOWN_FAILED + 7)))))
 

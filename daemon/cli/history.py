@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json, write_line
 from bringup.daemon.decisions.advice import gathered
+from bringup.daemon.decisions.outcomes import NEED_ATTENTION
 from bringup.daemon.errors import UsageError
 from bringup.daemon.text import counted, in_plain_words, labelled, printable
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from bringup.daemon.storage.journal.history import History
 
 Row = Mapping[str, Any]
-ATTENTION = ("failed", "held", "deferred", "superseded")
+ATTENTION = [each.value for each in NEED_ATTENTION]
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -79,11 +80,16 @@ def _write_runs(history: "History", limit: int, *, as_json: bool) -> None:
             str(run["attempt"]),
             run["state"],
             counted(run["did"] or run["counts"] or {}),
-            counted({kind: count for kind, count in (run["counts"] or {}).items() if kind in ATTENTION}),
+            counted({each: count for each, count in _counts(run).items() if each in ATTENTION}),
         )
         for run in runs
     ]
     _write_table(("run", "began (UTC)", "took", "attempt", "state", "done", "attention"), rows)
+
+
+def _counts(run: Row) -> Row:
+    """Return the counts by outcome and by what was done; an instance that failed is in both."""
+    return {**(run["did"] or {}), **(run["counts"] or {})}
 
 
 def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:

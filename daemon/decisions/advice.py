@@ -6,7 +6,7 @@ An error says what happened; this says what an operator does about it.  ``UUID``
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
-from bringup.daemon.decisions.outcomes import Kind, Outcome
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome
 
 RETRY = "bringup retry UUID"
 AGAIN_BY_NOVA = "openstack server reboot --hard UUID"
@@ -70,6 +70,8 @@ BY_KIND: Mapping[Kind, str] = {
     Kind.SKIPPED: "nothing has to be done at once: bringup history --instance UUID shows what was tried",
 }
 """For an error that is not in the table; successful instances are listed only with a warning."""
+SET_TO_ERROR = f"its build or rebuild was cut short: its owner rebuilds it, or deletes and creates it again; {LOOK}"
+"""For a record that a rule has set to ERROR."""
 BY_WHO: tuple[tuple[str, str], ...] = (
     ("person", f"bring what is missing, then: {RETRY}"),
     ("nova", f"start nova-compute, which prepares it and starts it, or: {AGAIN_BY_NOVA}"),
@@ -78,8 +80,13 @@ BY_WHO: tuple[tuple[str, str], ...] = (
 """For what is deferred, by who can meet its needs: whoever is hardest to come by counts."""
 
 
-def advice(kind: Kind, error: str | None, met_by: Collection[str] = ()) -> str:
-    """Return what to do next; ``met_by`` are those who can meet what is not met."""
+def advice(kind: Kind, did: Did, error: str | None, met_by: Collection[str] = ()) -> str | None:
+    """Return what to do next; ``met_by`` are those who can meet what is not met.  None: nothing has to be done."""
+    if kind in (Kind.INITIALIZED, Kind.SKIPPED):
+        if did is Did.SET_TO_ERROR:
+            return SET_TO_ERROR
+        if error is None:
+            return None
     if kind is Kind.DEFERRED and met_by and error in (None, "NeedNotMet", "DefinitionGone", "DeadlineExceeded"):
         return next((text for who, text in BY_WHO if who in met_by), BY_KIND[kind])
     if kind is Kind.HELD and error != "JournalError":
@@ -90,10 +97,8 @@ def advice(kind: Kind, error: str | None, met_by: Collection[str] = ()) -> str:
 def advice_of(outcome: Outcome) -> str | None:
     """Return what to do next about an outcome; None: nothing has to be done."""
     problem = outcome.problem or next(iter(outcome.warnings), None)
-    if problem is None and outcome.kind in (Kind.INITIALIZED, Kind.SKIPPED):
-        return None
     error = None if problem is None else problem.error
-    return advice(outcome.kind, error, {need.met_by.value for need in outcome.needs})
+    return advice(outcome.kind, outcome.did, error, {need.met_by.value for need in outcome.needs})
 
 
 def for_one(text: str | None, uuid: str) -> str | None:

@@ -58,8 +58,23 @@ class Did(enum.Enum):
     """An action did not end well, and what it has done is not known; or a version without this wrote the journal."""
 
 
+NEED_ATTENTION = (
+    *(Kind.FAILED, Did.SET_TO_ERROR),
+    *(Kind.HELD, Kind.DEFERRED, Kind.SUPERSEDED),
+)
+"""What an operator should know of, the most urgent first; an instance in which several are true has its kind."""
 BACK = (Did.STARTED, Did.LEFT_RUNNING, Did.REBOOTED, Did.UNPAUSED)
 """Its guest runs on this host."""
+
+
+def did_named(value: str | None) -> Did:
+    """Return what was done by its value; unknown where another version of bringup wrote it."""
+    return next((did for did in Did if did.value == value), Did.UNKNOWN)
+
+
+def attention_of(kind: Kind, did: Did | None) -> Kind | Did | None:
+    """Return why an instance needs the attention of an operator; None where it does not."""
+    return next((each for each in (kind, did) if each in NEED_ATTENTION), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,13 +98,20 @@ def _running(answer: Answer) -> list[RenderableType]:
 
 
 def _failures(answer: Answer) -> list[RenderableType]:
-    lines = [
-        words((one["outcome"], STYLES.get(Kind(one["outcome"]), "bold")), f"  {_label(one)}  {_why(one)}")
-        for one in answer["failures"]
-    ]
+    lines = [words((_attention(one), _style(one)), f"  {_label(one)}  {_why(one)}") for one in answer["failures"]]
     lines += [words(("warning", WARNING_STYLE), f"  {_label(one)}  {_why(one)}") for one in answer["warnings"]]
     more = len(lines) - SHOWN_FAILURES + answer["omitted"]
     return [*lines[:SHOWN_FAILURES], *_more(more, "that need attention"), *_to_do(answer)]
+
+
+def _attention(one: Answer) -> str:
+    # A daemon of an earlier version lists only what has such an outcome.
+    return str(one.get("attention") or one["outcome"])
+
+
+def _style(one: Answer) -> str:
+    kind = Kind(one["outcome"])
+    return STYLES[kind] if _attention(one) == kind.value else STYLES[Kind.FAILED]
 
 
 def _to_do(answer: Answer) -> list[RenderableType]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bringup.daemon.decisions.advice import advice_of, gathered
-from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, RunResult
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, RunResult, attention_of
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.status.snapshot import Snapshot, counts_line
 from bringup.daemon.tasks import background
@@ -86,7 +86,7 @@ def summary(result: RunResult) -> RenderableType:
 
 
 def _failures(result: RunResult) -> list[RenderableType]:
-    lines = [_failure(outcome) for outcome in result.outcomes if outcome.problem is not None]
+    lines = [_failure(outcome) for outcome in result.outcomes if _is_failure(outcome)]
     lines += [
         words(("warning ", "yellow"), _label(outcome), f"  {warning.action}: {warning.message}")
         for outcome in result.outcomes
@@ -100,10 +100,15 @@ def _failures(result: RunResult) -> list[RenderableType]:
     return list(lines)
 
 
+def _is_failure(outcome: Outcome) -> bool:
+    return outcome.problem is not None or attention_of(outcome.kind, outcome.did) is Did.SET_TO_ERROR
+
+
 def _failure(outcome: Outcome) -> Text:
-    problem = outcome.problem
-    text = "" if problem is None else f"{problem.action}: {problem.message}"
-    return words((f"{outcome.kind.value} ", STYLES[outcome.kind]), _label(outcome), "  ", text)
+    problem, attention = outcome.problem, attention_of(outcome.kind, outcome.did) or outcome.kind
+    text = " > ".join(outcome.because) if problem is None else f"{problem.action}: {problem.message}"
+    style = STYLES[Kind.FAILED if attention is Did.SET_TO_ERROR else outcome.kind]
+    return words((f"{in_plain_words(attention.value)} ", style), _label(outcome), "  ", text)
 
 
 def _label(outcome: Outcome) -> str:

@@ -49,8 +49,6 @@ WARNING, WARNING_MARK = "warning", "!"
 RUNNING_MARK = "▸"
 LOST_MARK = "∅"
 """Of an instance that was settled as it should be and has no guest here any more."""
-NEEDS_ATTENTION = (Kind.FAILED, Kind.HELD, Kind.DEFERRED, Kind.SUPERSEDED)
-"""Outcomes that need attention, the most urgent first."""
 
 
 def outcome_text(kind: Kind, did: Did | None) -> str:

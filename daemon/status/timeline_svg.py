@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from html import escape
 from itertools import count
 
+from bringup.daemon.decisions.outcomes import attention_of
 from bringup.daemon.status.timeline import (
     FAILED_COLOUR,
     GROUPS,
-    NEEDS_ATTENTION,
     Bar,
     Timeline,
     group_of,
@@ -124,7 +124,7 @@ def _row(bar: Bar, y: float, height: int, scale: float) -> Iterator[str]:
 
 
 def _is_urgent(bar: Bar) -> bool:
-    return bar.kind is None or bar.kind in NEEDS_ATTENTION
+    return bar.kind is None or attention_of(bar.kind, bar.did) is not None
 
 
 def _box(x: float, y: float, width: float, height: float, fill: str) -> str:

@@ -77,7 +77,9 @@ class Acted:
         self.tell(WorkFound(total))
         self.tell(PhaseBegan("instances"))
 
-    def instance(self, number: int, kind: Kind = Kind.INITIALIZED, *, took_s: float = 0.5) -> None:
+    def instance(
+        self, number: int, kind: Kind = Kind.INITIALIZED, *, took_s: float = 0.5, did: Did | None = None
+    ) -> None:
         """Bring one instance through one action."""
         uuid = uuid_of(number)
         self.tell(InstanceBegan(uuid, f"web-{number}", "tests"))
@@ -93,7 +95,7 @@ class Acted:
             took_s=took_s,
             name=f"web-{number}",
             project_id="tests",
-            did=DID[kind],
+            did=did or DID[kind],
             problem=problem,
         )
         self.tell(InstanceEnded(outcome))

@@ -12,7 +12,7 @@ from typing import Any, Final
 from bringup.daemon.decisions.advice import advice_of, for_one
 from bringup.daemon.decisions.describe import need_json
 from bringup.daemon.decisions.from_needs import is_tried_again
-from bringup.daemon.decisions.outcomes import Outcome
+from bringup.daemon.decisions.outcomes import Outcome, attention_of
 from bringup.daemon.decisions.run_events import (
     ActionBegan,
     ActionEnded,
@@ -27,7 +27,8 @@ from bringup.daemon.decisions.run_events import (
 from bringup.daemon.status.endpoint.event_feed import KEEP, Feed, encoded
 from bringup.daemon.status.endpoint.histograms import Histogram
 from bringup.daemon.status.progress import DECIDING, Progress, Running
-from bringup.daemon.status.timeline import NEEDS_ATTENTION, RUNNING_MARK, WARNING, WARNING_MARK, mark_of, outcome_text
+from bringup.daemon.status.timeline import RUNNING_MARK, WARNING, WARNING_MARK, mark_of, outcome_text
+from bringup.daemon.text import in_plain_words
 from bringup.daemon.time_spans import in_words
 
 MESSAGE_LENGTH = 2000
@@ -103,7 +104,7 @@ class Recorder:
     def _end_bar(self, outcome: Outcome, running: Running | None, at_s: float) -> None:
         """End a bar; an instance that was settled before this process began has none."""
         self.urgent.pop(outcome.uuid, None)
-        if outcome.kind in NEEDS_ATTENTION or outcome.warnings:
+        if _attention(outcome) is not None:
             self.urgent[outcome.uuid] = {"uuid": outcome.uuid, **_named(outcome), **_urgent(outcome)}
         if running is not None:
             running.end(self.progress.clock())
@@ -175,9 +176,17 @@ def _named(outcome: Outcome) -> dict[str, Any]:
     return {"name": outcome.name, "project": outcome.project_id}
 
 
+def _attention(outcome: Outcome) -> str | None:
+    """Return why an instance needs attention, in words; None where it does not."""
+    found = attention_of(outcome.kind, outcome.did)
+    if found is None:
+        return WARNING if outcome.warnings else None
+    return in_plain_words(found.value)
+
+
 def _texts(outcome: Outcome, running: Running | None) -> dict[str, Any]:
     """Return what the page shows of a bar as it is."""
-    attention = outcome.kind.value if outcome.kind in NEEDS_ATTENTION else WARNING if outcome.warnings else None
+    attention = _attention(outcome)
     took, ended = in_words(outcome.took_s), outcome_text(outcome.kind, outcome.did)
     longest = sorted([] if running is None else running.actions, key=lambda action: -action[2])[:LONGEST]
     return {
@@ -194,6 +203,7 @@ def _texts(outcome: Outcome, running: Running | None) -> dict[str, Any]:
 def _urgent(outcome: Outcome) -> dict[str, Any]:
     problem = outcome.problem or next(iter(outcome.warnings), None)
     return {
+        "attention": _attention(outcome),
         "outcome": outcome.kind.value,
         "did": outcome.did.value,
         "because": list(outcome.because),

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bringup.daemon.decisions.outcomes import Did, Kind
+from bringup.daemon.decisions.outcomes import NEED_ATTENTION, Did, Kind
 from bringup.daemon.status.endpoint.source import State, StatusSource
 from bringup.daemon.status.snapshot import ALSO_OUTCOMES, Snapshot, counts_line, headline
-from bringup.daemon.status.timeline import FAILED_COLOUR, GROUPS, NEEDS_ATTENTION, OTHER, WARNING
+from bringup.daemon.status.timeline import FAILED_COLOUR, GROUPS, OTHER, WARNING
 from bringup.daemon.storage.outbox.base import Pending
 from bringup.daemon.text import in_plain_words
 from bringup.daemon.time_spans import in_words
@@ -31,8 +31,8 @@ def status(source: StatusSource, pending: Pending) -> dict[str, Any]:
         "version": source.version,
         "started_at": _text_of(source, source.progress.began),
         "phases": phases(source),
-        "failures": [each for each in urgent if each["outcome"] not in ("initialized", "skipped")][:MOST_FAILURES],
-        "warnings": [each for each in urgent if each["outcome"] in ("initialized", "skipped")][:MOST_FAILURES],
+        "failures": [each for each in urgent if each["attention"] != WARNING][:MOST_FAILURES],
+        "warnings": [each for each in urgent if each["attention"] == WARNING][:MOST_FAILURES],
         "omitted": max(0, len(urgent) - MOST_FAILURES),
         "deferred": {"waiting": source.waiting, "next_check_s": _rounded(source.next_check_s())},
         "filter": {
@@ -162,8 +162,8 @@ def timeline_head(source: StatusSource) -> dict[str, Any]:
         },
         "other": OTHER,
         "failed_colour": FAILED_COLOUR,
-        "filters": [[each.value, in_plain_words(each.value)] for each in (*NEEDS_ATTENTION, *DONE)],
-        "attention": [*(kind.value for kind in NEEDS_ATTENTION), WARNING],
+        "filters": [[each.value, in_plain_words(each.value)] for each in dict.fromkeys((*NEED_ATTENTION, *DONE))],
+        "attention": [*(in_plain_words(each.value) for each in NEED_ATTENTION), WARNING],
         "last_event_id": source.recorder.feed.last_id,
     }
 

@@ -159,7 +159,7 @@ function drawRow(pen, bar, { y, to, width, pattern }) {
     pen.fillStyle = paint.choice;
     pen.fillRect(0, y - 2, width, ROW);
   }
-  const isBad = bar.attention === bar.outcome && bar.ended_s !== null;
+  const isBad = bar.attention && bar.attention !== "warning";
   pen.fillStyle = isBad ? paint.bad : paint.text;
   pen.fillText(bar.mark, 8, y + 11);
   pen.fillStyle = isBad ? paint.bad : paint.quiet;

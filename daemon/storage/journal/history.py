@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bringup.daemon.decisions.advice import advice, for_one
-from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.outcomes import Kind, attention_of, did_named
 from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import FailedBefore, Past
@@ -39,7 +39,6 @@ _LAST_OUTCOME = "SELECT outcome FROM instances WHERE uuid = ? AND outcome IS NOT
 _OF_RUN = "run = (SELECT number FROM runs WHERE run_id = ?)"
 _BARS = f"SELECT uuid, kind, outcome, began_at, settled_at FROM instances WHERE {_OF_RUN} ORDER BY uuid"  # noqa: S608
 _SEGMENTS = f"SELECT uuid, verb, began_at, ended_at, error FROM actions WHERE {_OF_RUN} ORDER BY uuid, attempt, number"  # noqa: S608
-URGENT = (Kind.HELD.value, Kind.FAILED.value, Kind.DEFERRED.value, Kind.SUPERSEDED.value)
 
 
 class DamagedJournal(Refused):
@@ -82,7 +81,7 @@ class History:
         ]
         for row in rows:
             row["name"] = row["name"] or self.name_of(row["uuid"])
-        return sorted(rows, key=lambda row: (row["kind"] not in URGENT, row["kind"] is not None))
+        return sorted(rows, key=lambda row: (not _needs_attention(row), row["kind"] is not None))
 
     @decoding()
     def instance(self, uuid: str) -> list[Row]:
@@ -193,12 +192,16 @@ def _instance(row: sqlite3.Row) -> Row:
     }
 
 
+def _needs_attention(row: Row) -> bool:
+    return row["kind"] is not None and attention_of(Kind(row["kind"]), did_named(row["did"])) is not None
+
+
 def _advice(kind: str | None, outcome: Row) -> str | None:
     problem = outcome.get("problem") or next(iter(outcome.get("warnings", ())), None)
-    if kind is None or (problem is None and kind in (Kind.INITIALIZED.value, Kind.SKIPPED.value)):
+    if kind is None:
         return None
     met_by = {need["met_by"] for need in outcome.get("needs", ())}
-    return advice(Kind(kind), None if problem is None else problem[1], met_by)
+    return advice(Kind(kind), did_named(outcome.get("did")), None if problem is None else problem[1], met_by)
 
 
 def _action(row: sqlite3.Row) -> Row:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from bringup.daemon.decisions.actions import Action
 from bringup.daemon.decisions.describe import arguments_of, need_json
-from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem
+from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, did_named
 from bringup.daemon.storage.journal.base import Left
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
@@ -142,9 +142,6 @@ def text_of(at: datetime) -> str:
     return at.isoformat(timespec="microseconds")
 
 
-DID = {did.value for did in Did}
-
-
 def detail_of(action: Action) -> str | None:
     """Return the fields of an action as JSON; None where it has none."""
     arguments = arguments_of(action)
@@ -192,7 +189,7 @@ def load_outcome(uuid: str, text: str) -> Outcome:
         # An earlier version did not write these, a later one may know more of them.
         name=document.get("name", ""),
         project_id=document.get("project_id"),
-        did=Did(document["did"]) if document.get("did") in DID else Did.UNKNOWN,
+        did=did_named(document.get("did")),
         runs=document.get("runs", False),
         needs=tuple(_need(each) for each in document.get("needs", ())),
     )

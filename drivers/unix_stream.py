@@ -18,7 +18,7 @@ class UnixStream(ByteStream):
     """Connected UNIX socket as a stream of bytes; it is read by one task, and written by one."""
 
     def __init__(self, connection: socket.socket) -> None:
-        """Take over a connected socket."""
+        """Wrap a connected socket, which is then closed with the stream."""
         connection.settimeout(0)
         self._socket = connection
 

@@ -29,7 +29,7 @@ BY_ITS_NEEDS = {NeedNotMet.__name__}
 
 
 def raised() -> set[str]:
-    """Give the names of all errors that an action may end in."""
+    """Return the names of all errors that an action may end in."""
     for package in (bringup.daemon, bringup.drivers):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
@@ -42,7 +42,7 @@ def raised() -> set[str]:
 
 
 def named() -> set[str]:
-    """Give the names that problems have which no error stands behind: of what was decided."""
+    """Return the names that problems have which no error stands behind: of what was decided."""
     found = set()
     for path in (ROOT / "daemon").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -47,7 +47,7 @@ def tracked() -> Iterator[tuple[str, str]]:
 
 @cache
 def source(name: str) -> str | None:
-    """Give the text of a module; None where there is none of that name."""
+    """Return the text of a module; None where there is none of that name."""
     place = REPOSITORY.joinpath(*name.split(".")[1:])
     found = (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file())
     return next((path.read_text() for path in found), None)

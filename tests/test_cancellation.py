@@ -168,7 +168,7 @@ def _everything() -> AbstractAsyncContextManager[Arranged]:
 
 
 async def test_cancellation_is_no_outcome() -> None:
-    """Who stops a run does not make its instances failed ones."""
+    """Cancellation of a run does not make its instances failed ones."""
     stops: list[Callable[[], None]] = []
     async with arranged([instance(1, task_state=TaskState.POWERING_OFF)]) as host:
         host.driver.inject(Fault(verb="power_off", hang=True))

@@ -41,7 +41,7 @@ def placement_settings(url: str, provider: str = HOST, more: str = "") -> str:
 
 
 def provider_made() -> tuple[str, str]:
-    """Make a resource provider in the real Placement; give its name and UUID."""
+    """Make a resource provider in the real Placement; return its name and UUID."""
     name = fresh_name()
 
     async def make() -> str:

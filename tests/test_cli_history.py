@@ -23,7 +23,7 @@ def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
 
 
 def has_run(site: Site) -> None:
-    """Have a journal with one run: one instance failed, one is in flight."""
+    """Write a journal with one run: one instance failed, one is in flight."""
 
     async def write() -> None:
         site.store.parent.mkdir(exist_ok=True)

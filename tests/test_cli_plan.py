@@ -41,7 +41,7 @@ def guest(number: int, power_state: PowerState = PowerState.RUNNING, **fields: A
 
 
 def plain(lines: list[str]) -> list[str]:
-    """Take the columns out of lines."""
+    """Return lines without their columns."""
     return [" ".join(line.split()) for line in lines]
 
 

@@ -39,7 +39,7 @@ BOUNDED_OTHERWISE = {
 
 
 def shields() -> Iterator[str]:
-    """Give each place that shields from cancellation, with its bound."""
+    """Return each place that shields from cancellation, with its bound."""
     for path in sorted(REPOSITORY.glob("d*/**/*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and any(keyword.arg == "shield" for keyword in node.keywords):

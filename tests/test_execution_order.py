@@ -77,7 +77,7 @@ SLOTS = 4
 
 
 def taken(given: list[Facts], *, never_end: frozenset[str] = frozenset()) -> list[str]:
-    """Take all in turn for the slots there are; what does not hang is over before the next is taken."""
+    """Return all in the order in which they get a slot; what does not hang is over before the next one."""
     turns, hanging, order = turns_of(given), 0, list[str]()
     while turns and hanging < SLOTS:
         one = turns.take(SLOTS)

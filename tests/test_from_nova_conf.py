@@ -59,7 +59,7 @@ def made(*arguments: str | Path) -> tuple[dict[str, Any], Ended]:
 
 
 def refused(*arguments: str | Path) -> str:
-    """Have it refused, and give why."""
+    """Return why it is refused."""
     ended = run("from-nova-conf", *map(str, arguments))
     assert (ended.code, ended.out) == (os.EX_CONFIG, "")
     assert "s3cr3t" not in ended.err

@@ -130,7 +130,7 @@ def active(server: Libvirtd) -> set[str]:
 
 
 def boots(computer: Computer, directory: Path, number: int) -> None:
-    """Have another boot: every guest is off."""
+    """Change the boot: every guest is off."""
     boot = directory / "boot_id"
     boot.write_text(f"{number:08d}-0000-4000-8000-000000000000\n")
     computer.having(host={"boot_id": str(boot)})

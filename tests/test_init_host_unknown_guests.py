@@ -27,7 +27,7 @@ POWERS_OFF = replace(UNGUARDED, foreign_running="power_off")
 
 
 def strangers(logs: Sequence[MutableMapping[str, Any]]) -> list[tuple[int, list[str]]]:
-    """Give count and first of each warning."""
+    """Return count and first of each warning."""
     return [
         (line["count"], line["first"])
         for line in logs

@@ -38,7 +38,7 @@ def cloud() -> Cloud:
 
 
 def an_auth(url: str, *, draw: float = 0.0) -> KeystoneAuth:
-    """Give one with a random number that is always the same: 0 is let in wherever somebody is."""
+    """Return one with a random number that is always the same: 0 is let in wherever somebody is."""
     method = Password(user=Named(name="admin"), secret=PASSWORD)
     return KeystoneAuth(Login(auth_url=url, method=method, project=Named(name="admin")), draw=lambda: draw)
 

@@ -1,4 +1,4 @@
-"""Who else starts guests, and which limits are too narrow: what is read in the files of a host."""
+"""Other programs that start guests, and limits that are too narrow, as read in the files of a host."""
 
 from pathlib import Path
 from typing import Any

@@ -26,7 +26,7 @@ RUNNING, SHUTDOWN = PowerState.RUNNING, PowerState.SHUTDOWN
 
 @pytest.fixture
 def folder(server: Libvirtd) -> Iterator[Path]:
-    """Have the folder of guest 1's disks."""
+    """Provide the folder of guest 1's disks."""
     made = server.directory / "instances" / UUID
     made.mkdir()
     (made / "disk").write_text("disk")

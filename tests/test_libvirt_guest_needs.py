@@ -28,7 +28,7 @@ See = Callable[..., list[Need]]
 
 @pytest.fixture
 def see(tmp_path: Path) -> See:
-    """Look at a guest with these elements, on the host that is ``tmp_path``."""
+    """Return the view of a guest with these elements, on the host that is ``tmp_path``."""
 
     def look(elements: str, *, by_nova: bool = False, active: bool = False, **more: Any) -> list[Need]:
         xml = f"<domain><name>g</name>{NOVA if by_nova else ''}<memory unit='MiB'>4</memory>{elements}</domain>"

@@ -36,7 +36,7 @@ def server() -> Iterator[Libvirtd]:
 def guests_with_disks(
     server: Libvirtd, count: int = 1, *, folders: bool = True, folder: Path | None = None
 ) -> Iterator[Any]:
-    """Have guests that are off with a disk each in the folder of local disks, or only named there."""
+    """Provide guests that are off with a disk each in the folder of local disks, or only named there."""
     place = folder or server.directory / "instances"
     with guests(server, []) as connection:
         for number in range(1, count + 1):
@@ -128,7 +128,7 @@ async def test_a_mount_point_without_its_mount_is_told_from_guests_without_disks
 
 @pytest.fixture
 def away(server: Libvirtd) -> Iterator[Libvirtd]:
-    """Have a guest with disks whose folder is away."""
+    """Provide a guest with disks whose folder is away."""
     folder, elsewhere = server.directory / "instances", server.directory / "elsewhere"
     with guests_with_disks(server):
         folder.rename(elsewhere)
@@ -209,7 +209,7 @@ async def test_a_guest_without_local_disks_is_taken_back_as_before(server: Libvi
 
 @contextmanager
 def mounted(point: Path) -> Iterator[None]:
-    """Have a file system there while the block lasts."""
+    """Mount a file system there while the block lasts."""
     if os.geteuid() != 0:
         pytest.skip("a file system is mounted: needs root")
     run("mount", "-t", "tmpfs", "-o", "size=1m", "bringup-test", str(point))

@@ -20,7 +20,7 @@ def disks(tmp_path: Path) -> Disks:
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """Give a folder that is somebody else's."""
+    """Return a folder that is somebody else's."""
     folder = tmp_path / "victim"
     folder.mkdir()
     (folder / "disk").write_text("theirs")

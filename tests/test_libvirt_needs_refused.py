@@ -29,11 +29,11 @@ def server() -> Iterator[Libvirtd]:
 
 
 async def nothing() -> None:
-    """Look at nothing."""
+    """Do nothing."""
 
 
 async def refusal(server: Libvirtd, xml: str) -> DriverError:
-    """Start a guest without a look; give what is raised."""
+    """Start a guest without a look; return what is raised."""
     with server.connected() as connection:
         connection.defineXML(xml)
     hypervisor = Hypervisor(options(server), binding(), 1)

@@ -129,7 +129,7 @@ def test_a_folder_of_disks_is_not_lost_for_what_is_at_its_name(odd: str, tmp_pat
 
 
 def make_shallow(folder: Path) -> None:
-    """Take the folders out of each other: who cleans up after the tests has no more stack than others."""
+    """Unnest the folders: the clean-up after the tests has a stack of normal size."""
     while (folder / "d").exists():
         inner = (folder / "d").rename(folder.with_name("inner"))
         folder.rmdir()

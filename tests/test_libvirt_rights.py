@@ -30,13 +30,13 @@ polkit.addRule(function (action, subject) {
 
 
 def listed(file: Path) -> set[str]:
-    """Give the permissions that a file of rules gives."""
+    """Return the permissions that a file of rules gives."""
     [text] = re.findall(r"^var \w+ = \[(.*?)^\];", file.read_text(), re.DOTALL | re.MULTILINE)
     return set(re.findall(r'^ *"([a-z.-]+)",?$', text, re.MULTILINE))
 
 
 def table() -> dict[str, set[str]]:
-    """Give what the page says: by call, the permissions."""
+    """Return what the page says: by call, the permissions."""
     page = (REPOSITORY / "docs/libvirt.md").read_text()
     [section] = re.findall(r"^## What bringup may do in libvirt\n(.*?)^## ", page, re.DOTALL | re.MULTILINE)
     found: dict[str, set[str]] = {}
@@ -89,7 +89,7 @@ def rules(*files: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[Libvirtd]:
-    """Give a libvirtd that asks polkit, with the rules that are the default."""
+    """Yield a libvirtd that asks polkit, with the rules that are the default."""
     with a_libvirtd(user=USER, rules=rules(RULES)) as server:
         furnish(server)
         yield server
@@ -97,7 +97,7 @@ def narrow() -> Iterator[Libvirtd]:
 
 @pytest.fixture
 def used_up() -> Iterator[Libvirtd]:
-    """Give one of its own to a test whose guests are gone afterwards."""
+    """Yield one of its own to a test whose guests are gone afterwards."""
     with a_libvirtd(user=USER, rules=rules(RULES)) as server:
         furnish(server)
         yield server
@@ -114,7 +114,7 @@ SECRET = """<secret ephemeral='no' private='no'><uuid>6d1a2b3c-0000-4000-8000-00
 
 
 def furnish(server: Libvirtd) -> None:
-    """Have a guest that is off, one that runs, and one of each other thing."""
+    """Create a guest that is off, one that runs, and one of each other thing."""
     for name in ("pool", "other"):
         (server.directory / name).mkdir(exist_ok=True)
     documents = {"secret": SECRET, "net": "<network><name>network-1</name></network>", "filter": "<filter name='f'/>"}
@@ -138,7 +138,7 @@ def furnish(server: Libvirtd) -> None:
 
 
 def asked_and_allowed(server: Libvirtd) -> tuple[dict[str, set[str]], dict[str, bool]]:
-    """Make every call as user bringup; give by call what polkit was asked for, and whether it was allowed."""
+    """Make every call as user bringup; return by call what polkit was asked for, and whether it was allowed."""
     path = f"PYTHONPATH={CHILD.parents[1]}"
     ended = server.inside("env", path, sys.executable, str(CHILD), str(USER), str(server.directory / "log/init.log"))
     assert ended.returncode == 0, ended.stderr

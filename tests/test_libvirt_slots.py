@@ -43,7 +43,7 @@ async def under_way(server: Libvirtd, count: int) -> None:
 
 @pytest.fixture
 def held(server: Libvirtd) -> Iterator[Libvirtd]:
-    """Have the starts of guests 1 to 6 hang until the test lets them go."""
+    """Make the starts of guests 1 to 6 hang until the test releases them."""
     for path in (server.directory / "hooked").iterdir():
         path.unlink()
     for number in range(1, 7):

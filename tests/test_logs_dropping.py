@@ -25,7 +25,7 @@ def opened() -> Iterator[ExitStack]:
 
 
 def nobody_reads(opened: ExitStack) -> TextIO:
-    """Give a pipe whose reader went away."""
+    """Return a pipe whose reader went away."""
     theirs, ours = os.pipe()
     os.close(theirs)
     opened.callback(os.close, ours)
@@ -38,7 +38,7 @@ def full(opened: ExitStack) -> TextIO:
 
 
 def narrow(opened: ExitStack) -> TextIO:
-    """Give a stream whose encoding has no word for what is written."""
+    """Return a stream whose encoding has no word for what is written."""
     return opened.enter_context(Path(os.devnull).open("w", encoding="ascii"))
 
 

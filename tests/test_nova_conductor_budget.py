@@ -24,7 +24,7 @@ CALL_S = MessagingSettings().deadline
 
 
 class Slow:
-    """Takes as long as a call may take; each answer is the worst that another try may mend."""
+    """Caller that takes as long as a call may; each answer is the worst that is retried."""
 
     where = "a slow broker"
 

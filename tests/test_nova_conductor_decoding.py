@@ -107,7 +107,7 @@ def test_a_migration_of_an_old_record_has_no_type() -> None:
 
 
 class Answering:
-    """Gives prepared answers, and keeps what it was asked."""
+    """Caller with prepared answers that keeps the requests."""
 
     where = "nowhere"
 

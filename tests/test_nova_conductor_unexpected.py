@@ -33,7 +33,7 @@ async def test_an_entry_in_the_list_of_uuids_that_is_none_is_left_out_and_the_ot
 
 
 class Listing(Hostile):
-    """Says which instances a host has, whatever its rows are."""
+    """Caller that lists the instances of a host, whatever its rows are."""
 
     def __init__(self, uuids: list[Any], *rows: Any, moves: tuple[Any, ...] = ()) -> None:
         super().__init__(*rows, moves=moves)
@@ -113,7 +113,7 @@ async def test_a_compute_node_of_a_host_that_is_no_text_is_not_ours(strange: Any
 
 
 class Answering(Hostile):
-    """Gives one answer to whatever it is asked."""
+    """Caller with one answer to every request."""
 
     async def call(
         self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None

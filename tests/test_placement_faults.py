@@ -73,7 +73,7 @@ def settings(cloud: Cloud, directory: Path, **placement: Any) -> Settings:
 
 
 async def error_from_response(start: Start) -> Unavailable | None:
-    """Start; give what keeps the host from it."""
+    """Start; return what keeps the host from it."""
     try:
         await start.go()
     except Unavailable as error:
@@ -93,7 +93,7 @@ class Case:
     store: SqlStore
 
     async def run(self) -> str:
-        """Start once with faults, and once more without; give how the first one ended."""
+        """Start once with faults, and once more without; return how the first one ended."""
         name, node, consumer = fresh_name(), str(uuid.uuid4()), str(uuid.uuid4())
         here = None
         if self.seed % 2:

@@ -39,7 +39,7 @@ def config(tmp_path: Path) -> Path:
 
 
 async def ours(client: PlacementClient, label: str) -> dict[str, str]:
-    """Give the providers whose names begin so, with their UUIDs."""
+    """Return the providers whose names begin so, with their UUIDs."""
     return {name: its for name, its in (await all_names(client)).items() if name.startswith(label)}
 
 

@@ -17,7 +17,7 @@ ADMIN = {"X-Auth-Token": "admin", "OpenStack-API-Version": "placement 1.20"}
 
 
 def end(process: "subprocess.Popen[str]") -> tuple[str, str | None]:
-    """Close its stdin and wait; give what else it wrote."""
+    """Close its stdin and wait; return what else it wrote."""
     rest, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     return rest, errors

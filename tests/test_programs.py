@@ -40,13 +40,13 @@ def test_no_package_is_installed_that_nothing_calls_or_that_is_named_twice() -> 
 
 
 def paths() -> dict[str, str]:
-    """Give where each program is that a package can have put there."""
+    """Return where each program is that a package can have put there."""
     found = {program: programs.find(program) or "" for program in PACKAGES}
     return {program: path for program, path in found.items() if path.startswith(("/usr/bin", "/usr/sbin", "/usr/lib"))}
 
 
 def owners() -> Iterator[tuple[str, str]]:
-    """Give programs that are installed, each with the package that has it, as dpkg says."""
+    """Return programs that are installed, each with the package that has it, as dpkg says."""
     there = paths()
     real = {program: Path(path).resolve() for program, path in there.items()}
     command = ["dpkg-query", "--search", *(f"*/{program}" for program in there), *map(str, real.values())]
@@ -59,7 +59,7 @@ def owners() -> Iterator[tuple[str, str]]:
 
 
 def needed_by(package: str) -> set[str]:
-    """Give the package itself and what it depends on."""
+    """Return the package itself and what it depends on."""
     command = ["dpkg-query", "--show", "--showformat=${Pre-Depends},${Depends}", package]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {package, *re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9.+-]+)", said)}

@@ -26,7 +26,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 def cloud() -> Cloud:
-    """Have a login take a tenth of a second of its CPU time, and Placement ask about tokens as it does by default."""
+    """Start a cloud whose logins take 0.1 s of CPU time, and whose Placement checks tokens as it does by default."""
     return start_cloud(rounds=11, looks_up_each_time=False)
 
 

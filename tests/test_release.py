@@ -29,7 +29,7 @@ ENTRY = re.compile(
 
 
 def entries(name: str) -> dict[str, re.Match[str]]:
-    """Give the entries of a file and of those that it names, by name."""
+    """Return the entries of a file and of those that it names, by name."""
     text = (FOLDER / f"{name}.txt").read_text()
     found = {entry["name"]: entry for entry in ENTRY.finditer(text)}
     for other in re.findall(r"^-r (.+)\.txt$", text, re.MULTILINE):
@@ -38,7 +38,7 @@ def entries(name: str) -> dict[str, re.Match[str]]:
 
 
 def closure(wanted: list[str]) -> Iterator[str]:
-    """Give the names of all that is needed here, as what is installed says."""
+    """Return the names of all that is needed here, as what is installed says."""
     seen = set[tuple[str, str]]()
     left = [(Requirement(each), "") for each in wanted]
     while left:
@@ -123,7 +123,7 @@ def test_a_package_that_was_changed_on_its_way_is_not_installed(tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Have what builds, installed as everything is, where Python looks before anywhere else."""
+    """Install the build programs where Python looks first."""
     folder = tmp_path_factory.mktemp("builder")
     pip = (sys.executable, "-m", "pip", "install", "--target", folder)
     run(*pip, "--require-hashes", "--only-binary", ":all:", "-r", FOLDER / "build.txt")

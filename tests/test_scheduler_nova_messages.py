@@ -12,7 +12,7 @@ from support.scheduler import HOST, NOON, a_report, a_result, an_outcome, uuid_o
 
 
 def told_of(report: Report) -> list[tuple[str, Any]]:
-    """Give each method, and what it names."""
+    """Return each method, and what it names."""
     said = []
     for cast in casts_of(report):
         arguments = dict(cast.arguments)
@@ -27,7 +27,7 @@ def uuids_in(instance_list: Any) -> list[str]:
 
 
 def updated_in(report: Report) -> dict[str, Any]:
-    """Give the fields of the one instance of an update."""
+    """Return the fields of the one instance of an update."""
     [update] = [cast for cast in casts_of(report) if cast.method == "update_instance_info"]
     [instance] = update.arguments["instance_info"]["nova_object.data"]["objects"]
     fields: dict[str, Any] = instance["nova_object.data"]

@@ -38,7 +38,7 @@ STEPS = st.tuples(
 
 
 def wanted(verb: str, arguments: dict[str, Any], state: PowerState) -> PowerState | None:
-    """Tell where a verb brings a guest, without a look at the tables; None: it refuses."""
+    """Return the state after a verb, without reading the tables; None: it refuses."""
     if verb == "resume_state_on_host_boot":
         return RUNNING if state in (SHUTDOWN, CRASHED) else state
     if verb == "unpause":

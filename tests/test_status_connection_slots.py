@@ -1,4 +1,4 @@
-"""Who keeps a place at the endpoint, for how long, and who goes when another comes."""
+"""Connection slots of the endpoint: who keeps one, for how long, and who is closed for another."""
 
 from dataclasses import dataclass, field
 

@@ -38,7 +38,7 @@ class Served:
         return client
 
     async def get(self, path: str) -> httpx.Response:
-        """Ask as a client that does no harm."""
+        """Send a request as a client that does no harm."""
         base = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=30) as client:
             return await client.get(path)
@@ -56,7 +56,7 @@ async def serving(make: Callable[[], Any] | None = None, places: Places | None =
 
 
 async def closed_by_peer(client: socket.socket) -> bytes:
-    """Read until the other side has closed; give what it said."""
+    """Read until the other side has closed; return what it said."""
     said = b""
     client.settimeout(0)
     while True:

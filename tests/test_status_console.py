@@ -124,7 +124,7 @@ WRONG = [EVIL, None, -1, float("nan"), float("inf"), 10**30, [], {}, [EVIL], {"a
 
 
 def places(value: Any, *above: Any) -> Iterator[tuple[Any, ...]]:
-    """Give the way to each value in a document."""
+    """Return the way to each value in a document."""
     if above:
         yield above
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

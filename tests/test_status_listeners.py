@@ -46,7 +46,7 @@ async def taken(uuids: Sequence[str]) -> list[str]:
 async def all_said_of(
     command: Sequence[str], *, has_words: bool = False, until: str = "status.listener_ended"
 ) -> list[Any]:
-    """Give what is logged of a process until it has logged something."""
+    """Return what is logged of a process, up to an event."""
     listener = socket.create_server(("127.0.0.1", 0))
     words = {"release": taken} if has_words else {}
     with capture_logs() as logs, anyio.fail_after(60):
@@ -60,7 +60,7 @@ async def all_said_of(
 
 
 async def said_of(command: Sequence[str], *, has_words: bool = False) -> Any:
-    """Give what is logged first of a process: that it is given up, or what it logs itself."""
+    """Return the first line logged of a process: that it was ended, or what it logs itself."""
     return (await all_said_of(command, has_words=has_words, until=""))[0]
 
 

@@ -61,7 +61,7 @@ class Cloud:
         return Claimant(self.host, self.node)
 
     def has(self, number: int, **values: Any) -> str:
-        """Have an instance, active and running unless said otherwise; give its UUID."""
+        """Create an instance, active and running by default; return its UUID."""
         one = {
             "uuid": uuid_of(self.host, number),
             "host": self.host,
@@ -74,7 +74,7 @@ class Cloud:
         return str(one["uuid"])
 
     def has_migration(self, number: int, **values: Any) -> dict[str, Any]:
-        """Have an evacuation from this host that was done."""
+        """Create an evacuation from this host that was done."""
         one = {
             "uuid": uuid_of(self.host, 10_000 + number),
             "instance_uuid": uuid_of(self.host, number),

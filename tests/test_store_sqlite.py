@@ -354,7 +354,7 @@ async def test_what_is_saved_is_in_no_message(path: Path) -> None:
 
 
 def kill_in_the_middle(path: Path, acknowledged: dict[str, int]) -> int:
-    """Note what a process says that it saved, kill it, and give its status."""
+    """Note what a process says that it saved, kill it, and return its status."""
     with subprocess.Popen([*CHILD, "saves", str(path)], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         for count, line in enumerate(child.stdout):

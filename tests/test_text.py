@@ -32,7 +32,7 @@ SHORT = f"\x1b[2J\u202e\n{FORGED}\n"
 
 
 def is_clean(text: str) -> bool:
-    """Tell whether a terminal shows all of it, and no line of it is another's."""
+    """Check whether a terminal shows all of it, and no line of it is another's."""
     return all(char.isprintable() or char == "\n" for char in text) and FORGED not in text.split("\n")
 
 

@@ -1,4 +1,4 @@
-"""Whom we trust and who we are over TLS: real certificates, and the real Keystone and Placement behind https."""
+"""Trust and identity over TLS: real certificates, and the real Keystone and Placement behind https."""
 
 import os
 import ssl

@@ -33,7 +33,7 @@ WITH_NETWORK = 1.7
 
 @pytest.fixture(scope="module")
 def systems_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a root with systemd's units, ours, and the programs that ours start."""
+    """Return a root with systemd's units, ours, and the programs that ours start."""
     needs("systemd-analyze")
     root = tmp_path_factory.mktemp("root")
     shutil.copytree("/lib/systemd/system", root / "usr/lib/systemd/system", symlinks=True)
@@ -45,7 +45,7 @@ def systems_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(systems_own: Path) -> Path:
-    """Give the root with our unit, and no drop-in."""
+    """Return the root with our unit, and no drop-in."""
     ours = systems_own / "etc/systemd/system"
     shutil.rmtree(ours, ignore_errors=True)
     ours.mkdir(parents=True)
@@ -121,7 +121,7 @@ def test_a_key_that_systemd_does_not_know_would_be_noticed(root: Path) -> None:
 
 
 def exposure(root: Path, unit: str, most: float) -> str:
-    """Give what systemd says of a unit that is exposed more than that; "": it is not."""
+    """Return what systemd says of a unit that is exposed more than that; "": it is not."""
     ended = analyze(root, "security", "--offline=true", f"--threshold={most * 10:.0f}", unit)
     return ended.stdout + ended.stderr if ended.returncode else ""
 

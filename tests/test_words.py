@@ -15,7 +15,9 @@ HEADING = "\n## Words\n"
 ROW = re.compile(r"^\| ((?:`[^`]+`(?:, )?)+) \| ([^|]+) \|$", re.MULTILINE)
 TEXTS = (".md", ".py", ".toml", ".service", ".timer", ".conf", ".yaml", ".container", ".rules", ".js", ".html", ".json")
 NAMED = ("Makefile", "Containerfile")
-NOT_OURS = ("tests/", "release/advisories.json")
+NOT_OURS = ("release/advisories.json",)
+TESTS = "tests/"
+"""Their docstrings begin as all do."""
 RENAMED_SETTINGS = ("limits.last_word_deadline", "inventory.put_right")
 """Their error names the new key."""
 
@@ -77,7 +79,7 @@ def found_first_words(name: str, text: str) -> Iterator[str]:
 
 def test_what_is_written_has_the_words_of_the_list() -> None:
     texts = [(name, (REPOSITORY / name).read_text()) for name in files()]
-    found = [line for name, text in texts for line in found_phrases(name, text)]
+    found = [line for name, text in texts if not name.startswith(TESTS) for line in found_phrases(name, text)]
     found += [line for name, text in texts if name.endswith(".py") for line in found_first_words(name, text)]
 
     assert found == []

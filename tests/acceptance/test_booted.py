@@ -56,7 +56,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 @pytest.fixture
 def machine(installed: Machine) -> Machine:
-    """Give the machine with no trace of the test before."""
+    """Return the machine with no trace of the test before."""
     installed.systemctl("stop", UNIT)
     installed.shell(f"rm -rf {STATE}/* /run/hypervisor/* /etc/systemd/system/{UNIT}.d")
     installed.shell(f"install -D -m 0644 systemd/with-network/bringup.conf /etc/systemd/system/{UNIT}.d/network.conf")
@@ -91,7 +91,7 @@ def host(
     drop_in: str = "",
     **sections: Mapping[str, Any],
 ) -> None:
-    """Have a host that has just booted: settings, records, guests that are off, and lines for its unit."""
+    """Prepare a host that has just booted: settings, records, guests that are off, and lines for its unit."""
     settings(machine, **sections)
     instances = tuple(instance(number) for number in range(1, count + 1))
     guests = tuple(SimulatedGuest(uuid=one.uuid, name=one.name, power_state=PowerState.SHUTDOWN) for one in instances)
@@ -120,7 +120,7 @@ def canonical(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def running_guests(machine: Machine) -> set[str]:
-    """Ask the hypervisor, which lives in the machine's memory."""
+    """Query the hypervisor, which is kept in the machine's memory."""
     query = "SELECT CAST(document AS TEXT) FROM guests"
     script = f"import sqlite3, sys; [print(row[0]) for row in sqlite3.connect(sys.argv[1]).execute('{query}')]"
     guests = map(json.loads, machine.run("python3", "-c", script, "/run/hypervisor/guests.sqlite").splitlines())
@@ -129,7 +129,7 @@ def running_guests(machine: Machine) -> set[str]:
 
 
 def since_boot(machine: Machine, unit: str, what: str) -> int:
-    """Tell when something happened to a unit, in microseconds since the boot."""
+    """Return when something happened to a unit, in microseconds since the boot."""
     name = f"{what}TimestampMonotonic"
     return int(machine.shown(unit, name)[name])
 
@@ -253,7 +253,7 @@ DOMAIN = """
 
 
 def narrow(machine: Machine) -> None:
-    """Have libvirt ask polkit of each call, as the page says."""
+    """Make libvirt query polkit for each call, as the page says."""
     documented = NARROW.search((REPOSITORY / "docs/libvirt.md").read_text())
     assert documented is not None
     machine.shell(documented[1])

@@ -24,7 +24,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 
 def boot_of(machine: Machine) -> tuple[str, str]:
-    """Give the kernel's boot id as the machine has it, and what it is for us."""
+    """Return the kernel's boot id as the machine has it, and what it is for us."""
     kernels = machine.run("cat", "/proc/sys/kernel/random/boot_id")
     told = dict(line.split("=", 1) for line in machine.run(*ASK).splitlines())
     return kernels, derive_boot_id(kernels, told)

@@ -50,7 +50,7 @@ def pod(engine: Engine, tmp_path: Path) -> Pod:
 
 
 def a_host(pod: Pod, *faults: Fault, **sections: Mapping[str, Any]) -> None:
-    """Have settings, a scenario and records where the container finds them."""
+    """Write settings, a scenario and records where the container finds them."""
     computer = a_computer(pod.directory).having(driver={"scenario": "/etc/bringup/scenario.json"}, **sections)
     computer.guests(INSTANCES, *faults).records(INSTANCES)
     pod.take(computer, pod.directory / "scenario.json")
@@ -98,7 +98,7 @@ def test_sigterm_in_its_middle_is_an_end_in_time_with_a_last_word(pod: Pod) -> N
 
 
 def of_the_quadlet(name: str) -> list[str]:
-    """Give the arguments of Podman that the Quadlet has under a name."""
+    """Return the arguments of Podman that the Quadlet has under a name."""
     text = (REPOSITORY / "container/quadlet/bringup.container").read_text()
     return [line for line in re.findall(r"^PodmanArgs=(.*)$", text, re.MULTILINE) if line.startswith(f"--{name}=")]
 
@@ -147,7 +147,7 @@ def until_event(process: "subprocess.Popen[str]", name: str) -> None:
 
 
 def probes() -> dict[str, str]:
-    """Give the paths that the manifest's probes ask for."""
+    """Return the paths that the manifest's probes ask for."""
     manifest = {
         one["kind"]: one for one in yaml.safe_load_all((REPOSITORY / "container/kubernetes/sidecar.yaml").read_text())
     }
@@ -216,7 +216,7 @@ def test_its_sbom_has_every_package_of_debian_and_of_an_index_with_its_hashes(en
 
 @pytest.fixture
 def server() -> Iterator[Libvirtd]:
-    """Have a libvirtd whose socket is for a group, on a host that knows the container's user; two guests are off."""
+    """Provide a libvirtd whose socket is for a group, on a host that knows the container's user; two guests are off."""
     with a_libvirtd(config='unix_sock_group = "libvirt"\nunix_sock_rw_perms = "0770"', user=USER) as server:
         for one in INSTANCES:
             server.define(one.uuid, one.name)
@@ -224,7 +224,7 @@ def server() -> Iterator[Libvirtd]:
 
 
 def a_host_of(server: Libvirtd, pod: Pod, **sections: Mapping[str, Any]) -> Pod:
-    """Have settings as in the manifests and records of the guests; give the container with libvirt's sockets."""
+    """Write settings as in the manifests and records of the guests; return the container with libvirt's sockets."""
     computer = Computer(pod.directory, {**a_computer(pod.directory).sections, "driver": {"name": "libvirt"}})
     computer.having(network={"plug_vifs": False}, resume={"guests": "on_host_boot"}, **sections)
     computer.having(limits={"instance_deadline": 110, "host_deadline": 60, "shutdown_report_deadline": 10})
@@ -233,13 +233,13 @@ def a_host_of(server: Libvirtd, pod: Pod, **sections: Mapping[str, Any]) -> Pod:
 
 
 def off(server: Libvirtd) -> set[str]:
-    """Give the guests that do not run."""
+    """Return the guests that do not run."""
     with server.connected() as connection:
         return {domain.UUIDString() for domain in connection.listAllDomains() if not domain.isActive()}
 
 
 def outcomes(written: str) -> dict[str, list[str]]:
-    """Give by instance why its outcome is what it is, from lines of JSON."""
+    """Return by instance why its outcome is what it is, from lines of JSON."""
     events = [json.loads(line) for line in written.splitlines()]
     return {event["instance"]: event["because"] for event in events if event["event"] == "instance.initialized"}
 

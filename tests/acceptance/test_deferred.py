@@ -32,7 +32,7 @@ RESUME_FAILS = Fault(verb="resume_state_on_host_boot", uuid=ONE, error="DriverEr
 def world_of(
     directory: Path, *needs: SimulatedNeed, one: Instance | None = None, faults: tuple[Fault, ...] = (), **sections: Any
 ) -> Iterator[World]:
-    """Have a host that has just booted: guest 1 has needs, guest 2 has none."""
+    """Provide a host that has just booted: guest 1 has needs, guest 2 has none."""
     instances = (one or instance(1), instance(2))
     guests = [SimulatedGuest(uuid=each.uuid, name=each.name, power_state=Power.SHUTDOWN) for each in instances]
     guests[0] = replace(guests[0], needs=needs)

@@ -48,12 +48,12 @@ def device_of(name: str, **changes: Any) -> dict[str, Any]:
 def each_wrong(
     fields: Collection[str], numbers: "itertools.count[int]", values: Sequence[Any] = WRONG
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Have an instance for each field and each wrong value in it."""
+    """Return an instance for each field and each wrong value in it."""
     return [(uuid_of(next(numbers)), {name: wrong}) for name in sorted(fields) for wrong in values]
 
 
 def good_rows() -> list[Any]:
-    """Have the first wait for a save."""
+    """Return rows of which the first waits for a save."""
     waits = {"vm_state": "stopped", "power_state": 4, "task_state": "powering-on"}
     return [row_of(name, id=number, **(waits if number == 1 else {})) for number, name in enumerate(GOOD, start=1)]
 

@@ -28,7 +28,7 @@ MANY = tuple(instance(number) for number in range(1, 251))
 
 
 def at_most(limit: int) -> tuple[str, ...]:
-    """Begin a command whose files can have this many bytes; the limit can be lifted."""
+    """Return the start of a command whose files can have this many bytes; the limit can be lifted."""
     return ("sh", "-c", f'ulimit -S -f {limit // 512}; exec "$@"', "sh")
 
 

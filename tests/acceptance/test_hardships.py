@@ -48,7 +48,7 @@ def assert_all_settled(computer: Computer) -> None:
 
 
 def until_its_reader_leaves(*arguments: str, lines: int) -> tuple[int, str]:
-    """Run a command whose output is read so far and no further; give its code and what it said elsewhere."""
+    """Run a command whose output is read so far and no further; return its code and what it said elsewhere."""
     command = [*BRINGUP, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as one:
         assert one.stdout is not None
@@ -63,7 +63,7 @@ def until_its_reader_leaves(*arguments: str, lines: int) -> tuple[int, str]:
 
 
 def with_output_to(target: str, computer: Computer) -> tuple[int, str]:
-    """Run once, by way of a shell that redirects its output; give its code and what it said elsewhere."""
+    """Run once, by way of a shell that redirects its output; return its code and what it said elsewhere."""
     done = subprocess.run(
         ["/bin/sh", "-c", f'exec "$@" {target}', "sh", *BRINGUP, "run", "--once", "--json", *computer.arguments],
         stderr=subprocess.PIPE,

@@ -42,7 +42,7 @@ def switch(tmp_path: Path) -> Iterator[Switch]:
 
 
 def check(computer: Computer) -> list[dict[str, Any]]:
-    """Give the findings of ``bringup check`` on what guests need together."""
+    """Return the findings of ``bringup check`` on what guests need together."""
     ended = run("check", "--json", *computer.arguments)
     found = [json.loads(line) for line in ended.out.splitlines()]
     return [each for each in found if each["check"] == "host"]

@@ -54,7 +54,7 @@ def have(server: Libvirtd) -> None:
 
 
 def of_each(server: Libvirtd, look: Callable[[Any], Any]) -> dict[int, Any]:
-    """Look at each guest that libvirt has, by number."""
+    """Return each guest that libvirt has, by number."""
     numbers = {uuid_of(number): number for number in COME_BACK}
     with server.connected() as connection:
         return {numbers[domain.UUIDString()]: look(domain) for domain in connection.listAllDomains()}

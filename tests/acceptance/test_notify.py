@@ -21,7 +21,7 @@ HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
 
 
 class Manager:
-    """Takes in what is said, as it is said."""
+    """Receiver of notifications, in their order."""
 
     def __init__(self, path: Path) -> None:
         self.environment = ENVIRONMENT | {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "900000"}
@@ -37,7 +37,7 @@ class Manager:
             self._messages.put(message.decode().splitlines())
 
     def until(self, start: str) -> list[str]:
-        """Wait for a message with a line that starts so; give all lines since the last that was waited for."""
+        """Wait for a message with a line that starts so; return all lines since the last that was waited for."""
         lines: list[str] = []
         while True:
             message = self._messages.get(timeout=PATIENCE_S)

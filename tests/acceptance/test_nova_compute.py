@@ -29,7 +29,7 @@ def nova() -> Nova:
 
 
 def crashed_host(nova: Nova, directory: Path) -> Crashed:
-    """Have a host with work of every sort, guests to start again, and one that was evacuated."""
+    """Prepare a host with work of every sort, guests to start again, and one that was evacuated."""
     crashed = Crashed(
         nova,
         directory,

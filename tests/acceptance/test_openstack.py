@@ -28,7 +28,7 @@ def nova() -> Nova:
 
 
 def cells(*, resume: bool, count: int) -> list[tuple[Row, Row]]:
-    """Take cells of the deep table with their outcomes: some of each row, in turn, until there are enough."""
+    """Choose cells of the deep table with their outcomes: some of each row, in turn, until there are enough."""
     outcomes = {row["id"]: row for row in rows("deep_outcomes")}
     cases = [
         (case, outcomes[case["outcome"]])

@@ -22,7 +22,7 @@ def nova() -> Nova:
 
 
 def a_schedulable_host(nova: Nova, directory: Path, **sections: Any) -> CloudHost:
-    """Have a host that is told of in Placement as nova-scheduler wants it."""
+    """Register a host in Placement as nova-scheduler requires it."""
     host = a_cloud_host(nova, directory, scheduler={"transport": "nova"}, **sections)
     headers = {"X-Auth-Token": "admin", "OpenStack-API-Version": "placement 1.36"}
     provider = f"/resource_providers/{host.node}"
@@ -38,14 +38,14 @@ def a_schedulable_host(nova: Nova, directory: Path, **sections: Any) -> CloudHos
 
 
 def having(host: CloudHost, *instances: dict[str, Any], late_guest: str | None = None) -> None:
-    """Have instances and their guests, and a guest whose instance comes later."""
+    """Prepare instances and their guests, and a guest whose instance comes later."""
     host.nova.make(*instances)
     uuids = [one["uuid"] for one in instances] + ([late_guest] if late_guest else [])
     host.guests([SimulatedGuest(uuid=uuid, name=uuid) for uuid in uuids])
 
 
 def is_chosen(host: CloudHost, *members: str) -> bool:
-    """Tell whether one more of an anti-affinity group with these instances may come to this host."""
+    """Check whether one more of an anti-affinity group with these instances may come to this host."""
     chosen: list[str] = host.nova.ask("select_destinations", group=list(members), only=host.name)
     return chosen == [host.name]
 

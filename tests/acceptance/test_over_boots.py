@@ -25,7 +25,7 @@ def world_of(
     migrations: Sequence[Migration] = (),
     **sections: dict[str, Any],
 ) -> Iterator[World]:
-    """Have a host that has just booted: its guests are off."""
+    """Provide a host that has just booted: its guests are off."""
     guests = tuple(SimulatedGuest(uuid=one.uuid, name=one.name, power_state=Power.SHUTDOWN) for one in instances)
     records = Records(instances=tuple(instances), migrations=tuple(migrations))
     sections.setdefault("log", {"level": "info"})

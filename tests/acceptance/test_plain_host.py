@@ -85,7 +85,7 @@ STORED = f"import sqlite3; print(dict(sqlite3.connect('/var/lib/bringup/instance
 
 
 def records(machine: Machine) -> dict[str, str]:
-    """Give by name what the records say."""
+    """Return by name what the records say."""
     found: dict[str, str] = ast.literal_eval(machine.run("python3", "-c", STORED))
     return found
 

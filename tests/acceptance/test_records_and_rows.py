@@ -20,7 +20,7 @@ HV = "hv-12"
 
 @contextmanager
 def the_host(directory: Path, name: str, **sections: dict[str, Any]) -> Iterator[World]:
-    """Have the host of some files."""
+    """Provide the host of some files."""
     records = read_records(DATA / f"{name}.records.json", host=None)
     scenario = read_scenario(DATA / f"{name}.scenario.json")
     sections = {"host": {"name": HV, "boot_id": str(directory / "boot_id")}, "log": {"level": "info"}, **sections}
@@ -34,7 +34,7 @@ def uuid_of(group: int, number: int) -> str:
 
 
 def because(ended: Ended) -> dict[int, str]:
-    """Give the last rule of each instance, by its number."""
+    """Return the last rule of each instance, by its number."""
     return {
         int(event["instance"][-12:]): event["because"][-1]
         for event in ended.events
@@ -43,7 +43,7 @@ def because(ended: Ended) -> dict[int, str]:
 
 
 def messages(ended: Ended) -> dict[int, str]:
-    """Give what a person should know of each instance."""
+    """Return what a person should know of each instance."""
     return {int(e["instance"][-12:]): e["message"] for e in ended.events if "message" in e and "instance" in e}
 
 

@@ -43,7 +43,7 @@ class Secret:
                 self.computer.having(**{section: {"token": token}})
 
     def assert_nowhere(self, *texts: str) -> None:
-        """Look for them, and for what is secret in them, in texts and in every file of the state directory."""
+        """Search for them, and for what is secret in them, in texts and in every file of the state directory."""
         files = [path.read_bytes() for path in self.computer.state.rglob("*") if path.is_file()]
         everything = b"\n".join([*files, *(text.encode() for text in texts)])
         for token in (self.placement.removeprefix("admin:"), self.scheduler):

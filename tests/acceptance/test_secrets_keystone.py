@@ -46,7 +46,7 @@ class LoggingIn:
         return ended
 
     def assert_secret(self, *more: str) -> None:
-        """Look for what is secret in all that was shown and in every file of the state directory."""
+        """Search for what is secret in all that was shown and in every file of the state directory."""
         files = [path for path in self.computer.state.rglob("*") if path.is_file()]
         everything = b"\n".join([*self.shown, *(path.read_bytes() for path in files)])
         for secret in (PASSWORD, json.dumps(PASSWORD)[1:-1], *more):

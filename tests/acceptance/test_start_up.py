@@ -35,7 +35,7 @@ REPORT_MODULES = (
 
 
 def modules_after(*arguments: str) -> tuple[int, list[str]]:
-    """Run a command; give its exit code and what it had imported at its end."""
+    """Run a command; return its exit code and what it had imported at its end."""
     done = subprocess.run(
         [sys.executable, "-c", REPORT_MODULES, *arguments],
         capture_output=True,

@@ -44,14 +44,14 @@ def in_the_directory(directory: Path) -> Computer:
 
 
 def read_only(computer: Computer) -> tuple[str, ...]:
-    """Have a mount namespace in which the state directory is on a file system that takes no writes."""
+    """Return a command for a mount namespace in which the state directory is on a file system that takes no writes."""
     state = computer.state
     mounted = f'mount --bind "{state}" "{state}" && mount -o remount,bind,ro "{state}"'
     return ("unshare", "--mount", "sh", "-c", f'{mounted} && exec "$@"', "sh")
 
 
 def full(computer: Computer) -> tuple[str, ...]:
-    """Have a mount namespace in which the state directory is on a disk that takes not one more file."""
+    """Return a command for a mount namespace in which the state directory is on a disk that takes not one more file."""
     mounted = f'mount -t tmpfs -o nr_inodes=1,mode=0700 tmpfs "{computer.state}"'
     return ("unshare", "--mount", "sh", "-c", f'{mounted} && exec "$@"', "sh")
 

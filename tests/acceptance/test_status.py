@@ -34,7 +34,7 @@ def a_host(directory: Path, *faults: Fault, deadline_s: float = 60) -> Computer:
 
 
 def events_of(client: httpx.Client, *, after: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give name and data of each event until the stream ends."""
+    """Return name and data of each event until the stream ends."""
     with client.stream("GET", "/events", params={"after": after} if after else {}) as answer:
         name = ""
         for line in answer.iter_lines():

@@ -50,7 +50,7 @@ def until_done(client: httpx.Client, count: int) -> None:
 
 
 def listener_of(daemon: Running) -> int:
-    """Give the PID of the one process that answers."""
+    """Return the PID of the one process that answers."""
     [pid] = [pid for pid in children_of(daemon.process.pid) if "bringup.daemon.status" in cmdline(pid)]
     return pid
 

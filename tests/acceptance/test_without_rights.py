@@ -40,7 +40,7 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def computer() -> Iterator[Computer]:
-    """Give a host that has run once; its settings are everybody's, its state is root's, as after the installation."""
+    """Yield a host that has run once; its settings are everybody's, its state is root's, as after the installation."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to be somebody else")
     # pytest's own folders are one user's alone.
@@ -57,7 +57,7 @@ def computer() -> Iterator[Computer]:
 
 
 def asked(computer: Computer, name: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Have nobody run a command."""
+    """Run a command as the user nobody."""
     wrapper, needed = as_nobody()
     arguments = [name, *ARGUMENTS[name][0]]
     return subprocess.run(

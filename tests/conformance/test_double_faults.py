@@ -86,7 +86,7 @@ async def _cells(on: Bench, fault: DoubleFault, paths: Paths) -> list[Row]:
 async def _replay_row(
     on: Bench, fault: DoubleFault, here: Sequence[Row], anywhere: Sequence[Row], enough: int
 ) -> tuple[int, list[str]]:
-    """Give the number of runs and how we differ; ``anywhere`` is searched if none of the cells at hand ends so."""
+    """Return the number of runs and how we differ; ``anywhere`` is searched if none of the cells at hand ends so."""
     pairs = list(fault.errors())
     runs, agreeing = 0, 0
     nearest: list[str] = []

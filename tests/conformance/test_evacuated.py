@@ -88,7 +88,7 @@ def of_each_instance(trace: Sequence[str]) -> list[list[str]]:
 
 
 def keeps_shared_disks(row: Row) -> bool:
-    """Tell whether Nova destroys disks that it has just found to be shared, because the mark on them was gone."""
+    """Check whether Nova destroys disks that it has just found to be shared, because the mark on them was gone."""
     fault = row["fault"] or {}
     return (
         fault.get("call") == "drv.check_instance_shared_storage_cleanup"
@@ -98,7 +98,7 @@ def keeps_shared_disks(row: Row) -> bool:
 
 
 def expected(row: Row, without_fault: Sequence[str]) -> list[str]:
-    """Give Nova's effects; after a fault that ends Nova's start, those of the instances that come after it."""
+    """Return Nova's effects; after a fault that ends Nova's start, those of the instances that come after it."""
     if keeps_shared_disks(row):
         return [token.replace("destroy_disks=True", "destroy_disks=False") for token in effects(row["trace"])]
     if row["escapes"] is None or row["fault"] is None:
@@ -111,7 +111,7 @@ def expected(row: Row, without_fault: Sequence[str]) -> list[str]:
 
 
 def without_record(case: Row) -> set[str]:
-    """Give the letters of guests that were evacuated and have no record any more: Nova 15.1.5 leaves them running."""
+    """Return the letters of guests that were evacuated and have no record any more: Nova 15.1.5 leaves them running."""
     return (set(case["evacuated"]) & set(case["on_driver"])) - set(case["in_db"])
 
 
@@ -147,7 +147,7 @@ def arrange_the_case(host: Arranged, case: Row) -> None:
 
 
 def inject(host: Arranged, row: Row) -> str | None:
-    """Let the row's call raise; give the letter of the instance that it is about, None where of none."""
+    """Make the row's call raise; return the letter of its instance, None where it has none."""
     call, raises = row["fault"]["call"], row["fault"]["raises"]
     if call in HOST_READS:
         ours, _ = HOST_READS[call]
@@ -200,7 +200,7 @@ async def replay(row: Row) -> Replay:
 
 
 def differences(row: Row, without_fault: Sequence[str], did: Replay) -> list[str]:
-    """Say how we differ."""
+    """Return the differences."""
     found = []
     gone = without_record(row["case"])
     if (wanted := expected(row, without_fault)) != (had := our_effects(did.host.trace, gone)):

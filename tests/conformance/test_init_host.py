@@ -60,7 +60,7 @@ OUR_WORDS = {
 
 
 def plain(token: str) -> str:
-    """Take arguments and the mark of a failing call off."""
+    """Return a call without arguments and without the mark of a failure."""
     return token.partition("(")[0].rstrip("!")
 
 
@@ -75,7 +75,7 @@ def in_our_order(trace: list[str]) -> list[str]:
 
 
 def expected(row: Row, without_fault: list[str]) -> list[str]:
-    """Give the calls that we make: up to a fault that ends the start, else all of them."""
+    """Return the calls that we make: up to a fault that ends the start, else all of them."""
     calls = in_our_order(without_fault)
     call = row["fault"] and plain(row["fault"]["call"])
     if call in ENDS_THE_START and call != FIREWALL_OFF:
@@ -93,7 +93,7 @@ class Replay:
     result: RunResult | None = None
 
     def calls(self) -> list[str]:
-        """Give the calls in Nova's words; an instance is where its first look is."""
+        """Return the calls in Nova's words; an instance is where its first look is."""
         words = list(self.validated)
         for call in self.host.trace.calls:
             if call.name in OUR_WORDS:
@@ -146,7 +146,7 @@ def inject(host: Arranged, call: str, error: Exception) -> None:
 
 
 def differences(row: Row, without_fault: list[str], did: Replay) -> list[str]:
-    """Say how we differ from what the row, and what we do on purpose, lead to expect."""
+    """Return the differences from what the row, and what we do on purpose, lead to expect."""
     found = []
     if (wanted := expected(row, without_fault)) != did.calls():
         found.append(f"calls: expected {wanted}\n              had {did.calls()}")
@@ -163,7 +163,7 @@ def differences(row: Row, without_fault: list[str], did: Replay) -> list[str]:
 
 
 def outcome_differences(call: str, report: RunResult) -> list[str]:
-    """Say which outcome is not the one that is expected; the instance that failed is failed, no other is."""
+    """Return the outcomes that are not as expected; the instance that failed is failed, no other is."""
     failed = {f"init_instance[{place}]": uuid_of(number) for place, number in enumerate(OWN)} | {
         EVACUATED: uuid_of(AWAY)
     }

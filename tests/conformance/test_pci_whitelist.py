@@ -18,7 +18,7 @@ ENTRIES = ROWS[1:]
 
 
 def of(*, ok: bool, nova_exception: bool = True) -> list[Any]:
-    """Give the rows with this result, each under the name of its entry."""
+    """Return the rows with this result, each under the name of its entry."""
     return [
         pytest.param(row, id=row["entry"] or "(empty)")
         for row in ENTRIES

@@ -34,7 +34,7 @@ async def filled(path: Path, *, boot: int = 1, run: str = RUN) -> None:
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a journal of one run."""
+    """Return a journal of one run."""
     path = tmp_path_factory.mktemp("journal") / "journal.sqlite"
     anyio.run(filled, path)
     with closing(sqlite3.connect(path)) as database:

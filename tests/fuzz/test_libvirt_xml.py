@@ -70,7 +70,7 @@ READERS: Final[tuple[Callable[[str], Any], ...]] = (
 
 
 def text(chance: Random) -> str:
-    """Give a text that XML may hold; deep ones and long ones too."""
+    """Return a text that XML may hold; deep ones and long ones too."""
     given = hostile(chance)
     found = given if isinstance(given, str) else str(given)[:4000]
     return "".join(each for each in found if each >= " " and not "\ud800" <= each <= "\udfff")

@@ -45,7 +45,7 @@ def test_every_ruleset_of_a_fuzzed_vif_is_taken_by_nft_and_has_no_foreign_line(b
 
 
 def _refused(some: Sequence[Replacement]) -> str:
-    """Give what nft says of the smallest part of a transaction that it refuses."""
+    """Return what nft says of the smallest part of a transaction that it refuses."""
     text = transaction(some, {})
     said = subprocess.run(["nft", "-c", "-f", "-"], input=text, capture_output=True, text=True, check=False)  # noqa: S607 - wherever it is
     if said.returncode == 0:
@@ -62,7 +62,7 @@ TYPES: tuple[dict[str, int], ...] = ({}, {"port_range_min": 0}, {"port_range_min
 
 
 def legal_rules() -> Iterator[dict[str, object]]:
-    """Give a rule of each sort that Neutron's API takes: its protocols by name and number, ports at both ends."""
+    """Return a rule of each sort that Neutron's API takes: its protocols by name and number, ports at both ends."""
     protocols = (None, "any", *NAMES, *map(str, range(256)))
     for which, (family, prefixes) in itertools.product(protocols, FAMILIES.items()):
         kinds = TYPES if which in ("icmp", "icmpv6", "ipv6-icmp", "1", "58") else PORTS

@@ -69,7 +69,7 @@ TOKEN: Final = {
 
 
 def hostile_answer(chance: Random, document: Any, **headers: str) -> bytes:
-    """Give an answer with a body, a status and headers that may be anything."""
+    """Return an answer with a body, a status and headers that may be anything."""
     status = chance.choice((200, 200, 200, 201, 204, 300, 400, 404, 409, 500, 599))
     echoed = {"echo": f"token {SECRET}"} if chance.randrange(8) == 0 else ERROR
     body = written(chance, mutated(chance, document if status < 300 else echoed))
@@ -88,7 +88,7 @@ def peer() -> Iterator[Peer]:
 
 
 def serve_answers(peer: Peer, *answers: bytes) -> None:
-    """Give these answers from now on, one a connection, the last one again and again."""
+    """Serve these answers from now on, one a connection, the last one again and again."""
     peer.requests.clear()
     peer.answers = answers
 

@@ -61,7 +61,7 @@ def address() -> Iterator[tuple[str, int]]:
 
 
 def request(chance: Random) -> bytes:
-    """Give a request that is one, and then is not quite."""
+    """Return a request that is one, and then is not quite."""
     method = chance.choice(("GET", "GET", "HEAD", "POST", "POST", "OPTIONS", "TRACE", chance.choice(TEXTS)[:100]))
     path = chance.choice(PATHS) + chance.choice(QUERIES)
     if chance.randrange(3) == 0:
@@ -81,7 +81,7 @@ def request(chance: Random) -> bytes:
 
 
 def answer_to(address: tuple[str, int], data: bytes) -> bytes:
-    """Send bytes and no more; give what comes back, of a stream its beginning."""
+    """Send bytes and no more; return what comes back, of a stream its beginning."""
     with socket.create_connection(address, PATIENCE_S) as connection:
         found = b""
         try:

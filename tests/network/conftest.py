@@ -11,7 +11,7 @@ from support.programs import needs
 
 @pytest.fixture(autouse=True)
 def namespace() -> Iterator[None]:
-    """Be on a host of one's own, with loopback up."""
+    """Enter a network namespace with loopback up."""
     needs("ip")
     with new_network_namespace():
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)  # noqa: S607 - wherever it is

@@ -28,7 +28,7 @@ ECHO_REPLY = 0
 
 @pytest.fixture
 def peer() -> Iterator[Tap]:
-    """Be the other guest of the bridge, once its NIC is plugged."""
+    """Provide the other guest of the bridge, once its NIC is plugged."""
     tap = Tap.open(device_of(2))
     yield tap
     tap.close()
@@ -40,7 +40,7 @@ def ping(ip: str, number: int) -> bytes:
 
 
 def answers(peer: Tap, number: int) -> Iterator[tuple[str, int]]:
-    """Ping both addresses of the guest, its own last; give the addresses that answer and the numbers, as they come."""
+    """Ping both addresses of the guest, its own last; return the addresses that answer, and the numbers."""
     peer.send(ping(SPOOFED, number), ping(OWN, number))
     while select.select([peer.fd], [], [], RESEND_S)[0]:
         frame = peer.receive()
@@ -49,7 +49,7 @@ def answers(peer: Tap, number: int) -> Iterator[tuple[str, int]]:
 
 
 def who_answers(peer: Tap, number: int) -> set[str]:
-    """Ping until the guest's own address answers to this number; give the addresses that have answered until then.
+    """Ping until the guest's own address answers to this number; return the addresses that have answered until then.
 
     The guest and the bridge keep the order, so what has not come by then does not come.
     """

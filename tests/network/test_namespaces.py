@@ -16,7 +16,7 @@ def here() -> str:
 
 
 async def in_threads() -> list[str]:
-    """Say where the threads of the driver for libvirt are, each of which is new."""
+    """Return the namespaces of new threads of the libvirt driver."""
     found: list[str] = []
 
     async def one() -> None:

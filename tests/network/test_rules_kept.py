@@ -137,7 +137,7 @@ async def test_others_tables_stay_as_they_are_when_ours_is_put_back() -> None:
 
 
 def lines_of(table: str) -> list[str]:
-    """Give the lines of a table that nft has read from its own text: what is implied it does not write again."""
+    """Return the lines of a table that nft has read from its own text: what is implied it does not write again."""
     return sorted(table.replace("meta l4proto udp update", "update").splitlines())
 
 

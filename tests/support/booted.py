@@ -97,7 +97,7 @@ class Machine:
         return ["nsenter", "--target", str(self.leader), "--all", "--", *command]
 
     def run(self, *command: str, code: int | None = 0, **options: Any) -> str:
-        """Run a command in it; give what it wrote."""
+        """Run a command in it; return what it wrote."""
         options.setdefault("timeout", PATIENCE_S)
         ended = subprocess.run(self._inside(command), capture_output=True, text=True, check=False, **options)
         assert code in (None, ended.returncode), f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
@@ -105,7 +105,7 @@ class Machine:
 
     @contextlib.contextmanager
     def silent(self, path: str) -> Iterator[None]:
-        """Have a file whose storage answers nothing for as long as the block lasts."""
+        """Provide a file whose storage answers nothing for as long as the block lasts."""
         server = os.open("/dev/fuse", os.O_RDWR)
         options = f"fd={server},rootmode=100000,user_id=0,group_id=0,allow_other"
         try:
@@ -145,7 +145,7 @@ class Machine:
         return [json.loads(line) for line in lines]
 
     def cursor(self) -> str:
-        """Give the place where its journal ends now."""
+        """Return the place where its journal ends now."""
         return str(self.entries("--lines=1")[-1]["__CURSOR"])
 
     def until(self, wanted: Callable[[dict[str, Any]], bool], *, after: str) -> dict[str, Any]:
@@ -176,18 +176,18 @@ class Machine:
                 return line
 
     def listen(self, end: socket.socket) -> None:
-        """Take in what is said, for ever: its PID 1 waits until everything has been taken."""
+        """Read its notifications without end: its PID 1 waits until all of them were read."""
         while message := end.recv(4096):
             for line in message.decode().splitlines():
                 self._said.put(line)
 
     def reboot(self) -> None:
-        """Have it go down in good order, and wait until it has booted again."""
+        """Shut it down cleanly, and wait until it has booted again."""
         self.systemctl("reboot", code=None)
         self.until_up()
 
     def soft_reboot(self) -> None:
-        """Begin its user space anew, under the same kernel and the same PID 1, and wait until it has."""
+        """Restart its user space, under the same kernel and the same PID 1, and wait until it has."""
         while not self._said.empty():
             self._said.get_nowait()
         self.systemctl("soft-reboot", code=None)
@@ -213,7 +213,7 @@ def _lines(process: "subprocess.Popen[bytes]", until: float) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _network(directory: Path, *, placement: bool) -> Iterator[int]:
-    """Have a network namespace, with the real Placement on its loopback; give the PID of who holds it."""
+    """Provide a network namespace with the real Placement on its loopback; yield the PID that holds it."""
     if not placement:
         command: tuple[str, ...] = ("unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec cat")
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:

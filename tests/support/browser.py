@@ -46,17 +46,17 @@ class Browser:
         return answer
 
     def open(self, url: str) -> None:
-        """Go to a page; what was complained of before is forgotten."""
+        """Open a page; earlier complaints are dropped."""
         self._post("url", url="about:blank")
         self.complaints()
         self._post("url", url=url)
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """Run a script in the page; give what it returns."""
+        """Run a script in the page; return what it returns."""
         return self._post("execute/sync", script=script, args=list(arguments))
 
     def until(self, script: str) -> Any:
-        """Wait until a script returns something that is true; give it."""
+        """Wait until a script returns something that is true; return it."""
         found: Any = None
 
         def is_true() -> bool:
@@ -86,14 +86,14 @@ class Browser:
         return [entry["message"] for entry in self._post("se/log", type="browser")]
 
     def picture(self) -> bytes:
-        """Take a screenshot, as PNG."""
+        """Return a screenshot, as PNG."""
         answer = self._client.get(f"/session/{self._session}/screenshot").json()["value"]
         return base64.b64decode(answer)
 
 
 @contextlib.contextmanager
 def browser(*, width: int = 1360, height: int = 1020) -> Iterator[Browser]:
-    """Have a window for as long as the block lasts."""
+    """Provide a window for as long as the block lasts."""
     chromium, driver = path_of("chromium"), path_of("chromedriver")
     port = free_port()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

@@ -51,7 +51,7 @@ def _copy_of(uuid: str, number: int) -> str:
 
 
 def many_instances() -> tuple[Records, Scenario]:
-    """Give the demonstration's host several times over; nothing hangs, everything is quick."""
+    """Return the demonstration's host several times over; nothing hangs, everything is quick."""
     records, scenario = crashed_host()
     instances: list[Instance] = []
     migrations: list[Migration] = []
@@ -110,7 +110,7 @@ class World:
         return load(Path(self.config), environment={}, overrides=())
 
     def has(self, records: Records) -> None:
-        """Have these records in the store, wherever it is."""
+        """Store these records, wherever the store is."""
 
         async def store() -> None:
             self.computer.state.mkdir(mode=0o700, exist_ok=True)
@@ -125,11 +125,11 @@ class World:
         return SimulatedDriver.from_file(scenario, state_path=self.directory / "guests.sqlite")
 
     def boots(self, number: int) -> None:
-        """Have the kernel's boot id be another one."""
+        """Change the kernel's boot id."""
         (self.directory / "boot_id").write_text(f"{uuid5(NAMESPACE_URL, str(number))}\n")
 
     def loses_power(self, number: int) -> None:
-        """Go down with every guest, and boot."""
+        """Stop every guest at once, and boot."""
         self.driver.host_loses_power()
         self.boots(number)
 
@@ -157,7 +157,7 @@ class World:
             return sum(row["kind"] is not None for row in history.instances_of(last["run_id"]))
 
     def has_ended(self) -> bool:
-        """Tell whether a run has ended, as the journal has it."""
+        """Check in the journal whether a run has ended."""
         with read(self.computer.state / "journal.sqlite") as history:
             return history is not None and any(run["state"] == "ended" for run in history.runs(1))
 
@@ -176,7 +176,7 @@ class World:
             return {row["uuid"]: row["where"] for row in history.kept_disks()}
 
     def end(self) -> dict[str, Any]:
-        """Tell what must be the same however often the daemon was killed."""
+        """Return what must be the same however often the daemon was killed."""
         driver = self.driver
         instances, migrations = self.stored()
         complete = [report for report in self.reports if not report["unfinished"]]
@@ -209,7 +209,7 @@ class World:
 
 @contextmanager
 def a_world(directory: Path, records: Records, scenario: Scenario, **sections: dict[str, Any]) -> Iterator[World]:
-    """Have a host with these records and guests, and a scheduler."""
+    """Provide a host with these records and guests, and a scheduler."""
     directory.mkdir(parents=True, exist_ok=True)
     with receiver(directory / "scheduler") as scheduler:
         computer = a_computer(directory, scheduler=scheduler.url)
@@ -242,7 +242,7 @@ class Clock:
         self.is_off(0)
 
     def is_off(self, seconds: int) -> None:
-        """Be so many seconds ahead of the real clock, at once."""
+        """Jump to so many seconds ahead of the real clock."""
         with self._file.open("r+b" if self._file.exists() else "xb") as file:
             file.write(struct.pack("q", seconds))
 

@@ -79,7 +79,7 @@ def run(config: str, kill_at: int | None) -> int:
 
 
 def in_child(arguments: Sequence[Any]) -> int:
-    """Run in a child; give its pid."""
+    """Run in a child; return its pid."""
     pid = os.fork()
     if pid:
         return pid

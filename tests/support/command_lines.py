@@ -50,7 +50,7 @@ class Site:
         return self.directory / "state" / "instances.sqlite"
 
     def settings(self, text: str = "", *, scenario: Scenario | None = None) -> list[str]:
-        """Write a settings file; give the arguments that name it."""
+        """Write a settings file; return the arguments that name it."""
         lines = ["[host]", f'name = "{HOST}"', f"state_directory = {json.dumps(str(self.directory / 'state'))}", text]
         if scenario is not None:
             path = self.directory / "scenario.json"
@@ -63,7 +63,7 @@ class Site:
     def records(
         self, instances: Sequence[Instance], migrations: Sequence[Migration] = (), *, name: str = "records.json"
     ) -> str:
-        """Write a file of records; give its path."""
+        """Write a file of records; return its path."""
         path = self.directory / name
         path.write_text(dump_records(Records(instances=tuple(instances), migrations=tuple(migrations))))
         return str(path)

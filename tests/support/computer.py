@@ -46,7 +46,7 @@ class Computer:
 
     @property
     def arguments(self) -> tuple[str, str]:
-        """Write the settings down; give the arguments that name them."""
+        """Write the settings down; return the arguments that name them."""
         lines = []
         for name, values in self.sections.items():
             lines.append(f"[{name}]")
@@ -59,14 +59,14 @@ class Computer:
     def guests(
         self, instances: Sequence[Instance], *faults: Fault, latency: Mapping[Any, float] | None = None
     ) -> "Computer":
-        """Have a hypervisor that has these guests, all running."""
+        """Prepare a hypervisor with these guests, all running."""
         guests = tuple(SimulatedGuest(uuid=one.uuid, name=one.name) for one in instances)
         scenario = Scenario(guests=guests, faults=faults, latency=latency or {})
         (self.directory / "scenario.json").write_text(dump_scenario(scenario))
         return self
 
     def records(self, instances: Sequence[Instance], migrations: Sequence[Migration] = ()) -> "Computer":
-        """Have these records in the store."""
+        """Store these records."""
 
         async def store() -> None:
             self.state.mkdir(mode=0o700, exist_ok=True)
@@ -94,7 +94,7 @@ class Computer:
         return run("run", "--once", *self.arguments, *arguments, **options)
 
     def stay(self, *arguments: str, **options: Any) -> contextlib.AbstractContextManager[Running]:
-        """Have ``bringup run --json`` run beside the block."""
+        """Run ``bringup run --json`` beside the block."""
         return running("run", "--json", *self.arguments, *arguments, **options)
 
 

@@ -49,7 +49,7 @@ class Engine:
         ]
 
     def podman(self, *arguments: str | Path) -> str:
-        """Run a command of podman; give what it wrote."""
+        """Run a command of podman; return what it wrote."""
         return run(*self._podman, *arguments, timeout=PATIENCE_S).strip()
 
     def build(self) -> None:
@@ -68,7 +68,7 @@ class Engine:
         )
 
     def command(self, *arguments: str | Path) -> list[str | Path]:
-        """Give the command that runs a container with the rights that the manifests give it; the image comes last."""
+        """Return the command that runs a container with the rights that the manifests give it; the image comes last."""
         return [
             *self._podman,
             *("run", "--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "all"),  # noqa: S108
@@ -100,7 +100,7 @@ class Pod:
             os.chown(owned, USER, USER)
 
     def command(self, *arguments: str, options: Sequence[str] = ()) -> list[str | Path]:
-        """Give the command that runs it as the manifests do; ``options`` are more of Podman's."""
+        """Return the command that runs it as the manifests do; ``options`` are more of Podman's."""
         command: list[str | Path] = ["--name", self.name, *options]
         mounts = [
             f"{self.directory / 'settings'}:/etc/bringup:ro",
@@ -121,7 +121,7 @@ class Pod:
 
 @contextlib.contextmanager
 def started(command: list[str | Path], **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    """Have a container run beside the block."""
+    """Run a container beside the block."""
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
     ) as process:

@@ -103,7 +103,7 @@ class Crashed:
         return SimulatedDriver.from_file(directory / "scenario.json", state_path=directory / "guests.sqlite")
 
     def powers(self) -> dict[str, int]:
-        """Tell what each guest is doing, by UUID."""
+        """Return the power state of each guest, by UUID."""
         return {uuid: int(guest.power_state.value) for uuid, guest in self.driver.guests.items()}
 
     def check(self) -> None:

@@ -29,7 +29,7 @@ def require(what: str, *programs: str) -> None:
 
 
 def run(*command: str | Path, **options: Any) -> str:
-    """Run a command; give what it wrote."""
+    """Run a command; return what it wrote."""
     ended = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert ended.returncode == 0, f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
     return str(ended.stdout)

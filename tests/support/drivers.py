@@ -28,7 +28,7 @@ def uuid_of(number: int) -> str:
 
 
 def told(number: int) -> ToldGuest:
-    """Tell of the guest with a number."""
+    """Return the guest with a number as a driver receives it."""
     return ToldGuest(uuid_of(number), f"instance-{number:08x}")
 
 

@@ -1,4 +1,4 @@
-"""Who has the password of a cell's RabbitMQ and answers in nova-conductor's place, in a virtual host of its own."""
+"""Attacker with the password of a cell's RabbitMQ, who answers for nova-conductor, in a virtual host of its own."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ def envelope(message_id: Any, result: Any = None, **more: Any) -> bytes:
 
 
 def fields_of(row: Any) -> dict[str, Any]:
-    """Give those of an object that has any."""
+    """Return those of an object that has any."""
     found = row.get("nova_object.data") if isinstance(row, dict) else None
     return found if isinstance(found, dict) else {}
 
@@ -58,7 +58,7 @@ class EvilConductor:
         return primitive(name, "1.0", {"objects": list(self.devices if "Device" in name else self.moves)})
 
     def answers(self, body: bytes) -> tuple[str, Bodies]:
-        """Give the queue and what goes there."""
+        """Return the queue and what goes there."""
         request = json.loads(json.loads(body)["oslo.message"])
         arguments = request["args"]
         if request["method"] == "object_action":
@@ -96,7 +96,7 @@ class EvilConductor:
 
 @contextmanager
 def answering(evil: EvilConductor) -> Iterator[EvilConductor]:
-    """Have it answer beside the block."""
+    """Run it beside the block."""
     broker = the_rabbitmq()
     evil.url = f"{broker.url}{broker.new_virtual_host()}"
     with start_blocking_portal("asyncio") as portal:

@@ -86,7 +86,7 @@ class _Handler(socketserver.StreamRequestHandler):
                 pass
 
     def _one(self) -> bool:
-        """Take one request; tell whether the connection goes on."""
+        """Handle one request; return whether the connection stays open."""
         line = self.rfile.readline()
         if not line.strip():
             return False

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_files_left() -> Iterator[None]:
-    """Let this process open none for as long as the block lasts."""
+    """Keep this process from opening any for as long as the block lasts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.open("/", os.O_RDONLY)
     os.close(free)

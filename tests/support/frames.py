@@ -22,7 +22,7 @@ UDP, TCP, ICMP, ICMPV6 = socket.IPPROTO_UDP, socket.IPPROTO_TCP, socket.IPPROTO_
 
 
 def mac_bytes(mac: str) -> bytes:
-    """Give the six bytes of a MAC."""
+    """Return the six bytes of a MAC."""
     return bytes.fromhex(mac.replace(":", ""))
 
 
@@ -71,13 +71,13 @@ def icmp(kind: int, body: bytes = bytes(4)) -> bytes:
 
 
 def echo_request(number: int) -> bytes:
-    """Ask for an echo (ICMP of IPv4) so that Linux answers: with its checksum."""
+    """Return an echo request (ICMP of IPv4) with its checksum, so that Linux answers."""
     sum_of_halves = 0x0800 + number
     return struct.pack("!BBHHH", 8, 0, 0xFFFF - sum_of_halves, 0, number)
 
 
 def neighbour_advertisement(target: str) -> bytes:
-    """Say to have an address."""
+    """Return the announcement of an address."""
     return icmp(136, bytes(4) + IPv6Address(target).packed)
 
 
@@ -101,7 +101,7 @@ class Tap:
         return cls(name, fd)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         os.close(self.fd)
 
     def send(self, *frames: bytes) -> None:
@@ -110,7 +110,7 @@ class Tap:
             os.write(self.fd, frame)
 
     def receive_until(self, last: bytes) -> list[bytes]:
-        """Give all frames that reach the guest, in order, up to this one."""
+        """Return all frames that reach the guest, in order, up to this one."""
         frames: list[bytes] = []
         until = time.monotonic() + PATIENCE_S
         while not frames or frames[-1] != last:
@@ -120,7 +120,7 @@ class Tap:
         return frames
 
     def receive(self) -> bytes:
-        """Give the next frame, which is there."""
+        """Return the next frame, which is there."""
         # A bridge that shows its packets to iptables cuts the padding off.
         return os.read(self.fd, 65536).ljust(SHORTEST, b"\0")
 
@@ -140,7 +140,7 @@ def reaches(sender: Tap, receiver: Tap, frame: bytes) -> bool:
 
 
 def what_passes(sender: Tap, receiver: Tap, frames: dict[str, bytes], *, honest: bytes) -> set[str]:
-    """Send frames, an honest one after each; give the names of those that came before it.
+    """Send frames, an honest one after each; return the names of those that came before it.
 
     A bridge keeps the order, so what has not come by then does not come.
     """

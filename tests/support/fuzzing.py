@@ -55,7 +55,7 @@ class Border:
 
     @contextmanager
     def one(self, *refusals: type[Exception], secret: bool = False) -> Iterator[None]:
-        """Take one input: it is read, or refused by one of these errors with a sentence that may be shown."""
+        """Check one input: it is read, or refused by one of these errors with a sentence that may be shown."""
         try:
             try:
                 yield

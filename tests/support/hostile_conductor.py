@@ -1,4 +1,4 @@
-"""Who answers in nova-conductor's place, without a broker."""
+"""Impostor of nova-conductor, without a broker."""
 
 from collections.abc import Mapping
 from typing import Any

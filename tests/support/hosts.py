@@ -120,13 +120,13 @@ class Arranged:
         return next(one.status for one in migrations if one.instance_uuid == uuid_of(number))
 
     def power(self, number: int) -> PowerState | None:
-        """Tell what a guest is doing; None where there is none."""
+        """Return the power state of a guest; None where there is none."""
         found = self.driver.guests.get(uuid_of(number))
         return None if found is None else found.power_state
 
 
 def now() -> datetime:
-    """Give the time that it always is here."""
+    """Return the time that it always is here."""
     return datetime(2026, 1, 1, tzinfo=UTC)
 
 

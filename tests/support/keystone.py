@@ -81,13 +81,13 @@ class Cloud:
         return answer.headers["X-Subject-Token"]
 
     def revoke(self, token: str) -> None:
-        """Have a token be worth nothing any more."""
+        """Revoke a token."""
         headers = {"X-Auth-Token": self.token(), "X-Subject-Token": token}
         answer = httpx.delete(f"{self.auth_url}/auth/tokens", headers=headers, timeout=30)
         assert answer.status_code == 204, answer.text
 
     def a_user(self) -> tuple[str, str]:
-        """Make a user who is an administrator of the project admin; give name and password."""
+        """Make a user who is an administrator of the project admin; return name and password."""
         name, password = f"nova-{uuid.uuid4().hex[:8]}", "n0va s3cr3t"
         user = self.call("POST", "/users", {"user": {"name": name, "domain_id": "default", "password": password}})
         project = self.call("GET", "/projects?name=admin")["projects"][0]["id"]
@@ -97,7 +97,7 @@ class Cloud:
         return name, password
 
     def an_application_credential(self) -> tuple[str, str, str]:
-        """Make one for the administrator; give its id, its name and its secret."""
+        """Make one for the administrator; return its id, its name and its secret."""
         token = self.token()
         me = self.call("GET", "/users?name=admin", token=token)["users"][0]["id"]
         name, secret = f"bringup-{uuid.uuid4().hex[:8]}", "app s3cr3t"
@@ -155,7 +155,7 @@ def _wait_for(url: str, process: "subprocess.Popen[str]") -> None:
 
 @functools.cache
 def a_cloud(token_s: int = 3600) -> Cloud:
-    """Give Keystone, whose tokens live this long, and a Placement that asks it; started when first asked for."""
+    """Return Keystone, whose tokens live this long, and a Placement that asks it; started when first asked for."""
     return start_cloud(token_s)
 
 

@@ -19,7 +19,7 @@ sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 
 def keystone(directory: Path, port: int, placement_url: str) -> Any:
-    """Make a Keystone over SQLite, with an administrator and a catalogue if it has none; give its application."""
+    """Make a Keystone over SQLite, with an administrator and a catalogue if it has none; return its application."""
     fresh = not (directory / "keystone.sqlite").exists()
     os.environ |= {
         "OS_DATABASE__CONNECTION": f"sqlite:///{directory}/keystone.sqlite",
@@ -97,7 +97,7 @@ def fill_catalogue(placement_url: str) -> None:
 
 
 def placement(directory: Path) -> Any:
-    """Make a Placement over SQLite that asks Keystone; give its application."""
+    """Make a Placement over SQLite that asks Keystone; return its application."""
     os.environ |= {
         "OS_PLACEMENT_DATABASE__CONNECTION": f"sqlite:///{directory}/placement.sqlite",
         "OS_PLACEMENT_DATABASE__SYNC_ON_STARTUP": "true",

@@ -27,7 +27,7 @@ def _ignore(*_: object) -> None:
 
 
 def calls(connection: Any) -> dict[str, Callable[[], object]]:
-    """Give every call, each of which may fail once it was allowed; those that end a guest last."""
+    """Return every call, each of which may fail once it was allowed; those that end a guest last."""
     domain = connection.lookupByUUIDString(uuid_of(1))
     running = connection.lookupByUUIDString(uuid_of(2))
     pool = connection.storagePoolLookupByName(POOL)

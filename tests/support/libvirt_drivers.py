@@ -25,7 +25,7 @@ TEST_DOMAIN = (
 
 
 def options(server: Libvirtd, **more: Any) -> LibvirtOptions:
-    """Give options for a libvirtd; a guest that does not follow is not waited for."""
+    """Return options for a libvirtd; a guest that does not follow is not waited for."""
     values: dict[str, Any] = {
         "uri": server.uri,
         "instances_path": server.directory / "instances",
@@ -53,7 +53,7 @@ async def opened(
 
 @contextlib.contextmanager
 def guests(server: Libvirtd, states: Sequence[PowerState], **more: Any) -> Iterator[Any]:
-    """Have guests 1, 2, ... in these states; give a connection of the test's own."""
+    """Provide guests 1, 2, ... in these states; yield a separate connection."""
     with server.connected() as connection:
         try:
             for number, state in enumerate(states, start=1):
@@ -87,7 +87,7 @@ def clear(connection: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def qemu(states: Sequence[PowerState]) -> AsyncIterator[Driver]:
-    """Have real guests in these states."""
+    """Provide real guests in these states."""
     server = the_libvirtd()
     with guests(server, states):
         async with opened(options(server)) as driver:
@@ -96,7 +96,7 @@ async def qemu(states: Sequence[PowerState]) -> AsyncIterator[Driver]:
 
 @contextlib.asynccontextmanager
 async def in_test_hypervisor(states: Sequence[PowerState]) -> AsyncIterator[Driver]:
-    """Have guests of the hypervisor that libvirt brings for tests; it lives as long as somebody is connected."""
+    """Provide guests of libvirt's test hypervisor, which lives as long as a client is connected."""
     try:
         connection = binding().open(TEST_URI)
     except ImportError as error:
@@ -132,7 +132,7 @@ async def reached(driver: LibvirtDriver, state: PowerState, number: int = 1) -> 
 
 
 def id_of(connection: Any) -> int:
-    """Tell which life of guest 1 it is."""
+    """Return the id of guest 1, another one after each start."""
     number: int = connection.lookupByUUIDString(uuid_of(1)).ID()
     return number
 

@@ -64,7 +64,7 @@ sleep {pause_s}
 
 
 def missing() -> str | None:
-    """Say what is not there that a libvirtd of our own needs; None: all is there."""
+    """Return what is missing for a libvirtd of our own; None: nothing."""
     try:
         binding()
     except ImportError as error:
@@ -79,7 +79,7 @@ def missing() -> str | None:
 
 
 def namespaces(*more: str) -> tuple[str, ...]:
-    """Give the command that runs another one in namespaces that end with us, however we end; ``more`` are options."""
+    """Return the command that runs another one in namespaces that end with us, however we end; ``more`` are options."""
     unshare = ("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", *more)
     return ("setpriv", "--pdeathsig", "KILL", *unshare, "--propagation", "private")
 
@@ -192,7 +192,7 @@ class Libvirtd:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Have libvirtd answer nothing for as long as the block lasts."""
+        """Stop libvirtd from answering for as long as the block lasts."""
         pid = self._daemon()
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -202,7 +202,7 @@ class Libvirtd:
 
     @contextlib.contextmanager
     def held(self, name: str) -> Iterator[None]:
-        """Have the start of a guest hang for as long as the block lasts; needs ``pause_s``."""
+        """Make the start of a guest hang for as long as the block lasts; needs ``pause_s``."""
         hold = self.directory / "hold" / name
         hold.touch()
         try:
@@ -211,12 +211,12 @@ class Libvirtd:
             hold.unlink(missing_ok=True)
 
     def within(self, name: str) -> Path:
-        """Give a folder as libvirtd sees it: a small disk is in its namespace alone."""
+        """Return a folder as libvirtd sees it: a small disk is in its namespace alone."""
         return Path(f"/proc/{self._init()}/root{self.directory}/{name}")
 
     @contextlib.contextmanager
     def full(self, name: str) -> Iterator[None]:
-        """Have no room on a small disk for as long as the block lasts."""
+        """Fill a small disk for as long as the block lasts."""
         ballast = self.within(name) / "ballast"
         with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
@@ -284,7 +284,7 @@ class Libvirtd:
 
 
 def _name_of(pid: int) -> str:
-    """Give the name of a program that runs; "" if it has ended."""
+    """Return the name of a program that runs; "" if it has ended."""
     with contextlib.suppress(OSError):
         stat = Path(f"/proc/{pid}/stat").read_text()
         if stat.rpartition(") ")[2][0] != "Z":
@@ -323,7 +323,7 @@ def domain_xml(
 
 @contextlib.contextmanager
 def a_libvirtd(**options: Any) -> Iterator[Libvirtd]:
-    """Have a libvirtd of one's own, see :class:`Libvirtd`; skip where it cannot be had."""
+    """Provide a separate libvirtd, see :class:`Libvirtd`; skip where that is not possible."""
     skip_without()
     server = Libvirtd(**options)
     try:
@@ -347,7 +347,7 @@ def _missing() -> str | None:
 
 @functools.cache
 def the_libvirtd() -> Libvirtd:
-    """Give the libvirtd of this process, which nobody kills."""
+    """Return the libvirtd of this process, which nobody kills."""
     skip_without()
     server = Libvirtd()
     atexit.register(server.stop)

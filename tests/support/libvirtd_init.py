@@ -43,7 +43,7 @@ def finish(*command: str) -> None:
 
 
 def put_in_place(directory: Path) -> None:
-    """Have what is in the folder where libvirtd, and polkit, look for it."""
+    """Mount what is in the folder where libvirtd and polkit read it."""
     for name, place in (PLACES | POLKIT | FILES).items():
         if (directory / name).exists():
             if (directory / name).is_dir():

@@ -106,7 +106,7 @@ class MariaDB:
 
 
 def missing() -> str | None:
-    """Say why there can be none."""
+    """Return why it cannot be started."""
     return why_missing("mariadbd", "mariadb-install-db", "my_print_defaults")
 
 

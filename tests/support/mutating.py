@@ -46,7 +46,7 @@ TEXTS: Final = (
 
 
 def nested(levels: int) -> Any:
-    """Give lists in lists."""
+    """Return lists in lists."""
     found: Any = []
     for _ in range(levels):
         found = [found]
@@ -67,7 +67,7 @@ VALUES: Final[Sequence[Callable[[], Any]]] = (
 
 
 def hostile(chance: Random) -> Any:
-    """Give a value that nobody expects."""
+    """Return a value that nobody expects."""
     match chance.randrange(3):
         case 0:
             return chance.choice(TEXTS)

@@ -25,7 +25,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def new_network_namespace() -> Iterator[None]:
-    """Be in a new namespace, with nothing in it but a loopback device that is down."""
+    """Enter a new namespace with nothing in it but a loopback device that is down."""
     before = os.open(OF_THIS_THREAD, os.O_RDONLY)
     try:
         if _libc.unshare(CLONE_NEWNET) != 0:
@@ -47,7 +47,7 @@ def _enter(namespace: int) -> None:
 
 
 def _move_idle_threads(namespace: int) -> None:
-    """Have every idle thread enter it: none is idle twice while all of them wait for each other."""
+    """Make every idle thread enter it: none is idle twice while all of them wait for each other."""
     all_there = threading.Barrier(THREADS + 1, timeout=PATIENCE_S)
 
     def enter() -> None:

@@ -22,7 +22,7 @@ NOVA_XML = '<metadata><nova:instance xmlns:nova="http://openstack.org/xmlns/libv
 
 
 def call(*words: object, check: bool = True) -> str:
-    """Run a program; give what it says."""
+    """Run a program; return what it says."""
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, f"{words}: {done.stderr}"
     return done.stdout.strip()
@@ -80,7 +80,7 @@ class Defined:
         return [(need.kind, need.name, need.state) for need in needs if need.state is not MET]
 
     async def is_not_started(self, kind: NeedKind, name: str, state: NeedState) -> Need:
-        """Try each verb that starts; give the need that kept it off."""
+        """Try each verb that starts; return the need that kept it off."""
         before = self.definition
         verbs = (
             self.driver.resume_state_on_host_boot,
@@ -106,7 +106,7 @@ class Defined:
 
 @contextlib.asynccontextmanager
 async def defined(server: Libvirtd, xml: str, *, look_deadline_s: float = 10.0, **guest: Any) -> AsyncIterator[Defined]:
-    """Have guest 1 as ``xml`` says, off; ``guest`` is of its record."""
+    """Define guest 1 as ``xml`` describes it, off; ``guest`` is of its record."""
     with server.connected() as connection:
         connection.defineXML(xml)
         async with a_driver(server, look_deadline_s=look_deadline_s) as driver:

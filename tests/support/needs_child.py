@@ -1,4 +1,4 @@
-"""Looks at guests 1 and 2 of a libvirtd as the user who it is started as (``needs_child.py URI``); JSON lines."""
+"""Check of guests 1 and 2 of a libvirtd by the user of this process (``needs_child.py URI``); JSON lines."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from support.drivers import told
 
 
 async def main() -> None:
-    """Look."""
+    """Run the check."""
     driver = LibvirtDriver(LibvirtOptions(uri=sys.argv[1], autostart="warn"))
     await driver.init_host("compute-1")
     for number in (1, 2):

@@ -29,27 +29,27 @@ class GuestOf:
 
 
 def port_of(number: int) -> str:
-    """Give the UUID of a port; its first digits tell it from others, as Neutron's do."""
+    """Return the UUID of a port; its first digits tell it from others, as Neutron's do."""
     return f"{number:08x}-1520-470b-9cc6-0045deb34bed"
 
 
 def mac_of(number: int) -> Mac:
-    """Give the MAC of a port."""
+    """Return the MAC of a port."""
     return checked_mac(f"fa:16:3e:00:{number >> 8:02x}:{number & 255:02x}", "MAC")
 
 
 def ip_of(number: int) -> str:
-    """Give the IPv4 address of a port."""
+    """Return the IPv4 address of a port."""
     return f"10.0.{number >> 8}.{number & 255}"
 
 
 def ipv6_of(number: int) -> str:
-    """Give the IPv6 address of a port."""
+    """Return the IPv6 address of a port."""
     return f"2001:db8::{number:x}"
 
 
 def device_of(number: int) -> DeviceName:
-    """Give the device of a port, as Nova names it."""
+    """Return the device of a port, as Nova names it."""
     return device_name(f"tap{port_of(number)}"[:14], "device")
 
 
@@ -98,43 +98,43 @@ def an_ovs_vif(number: int = 1, *, bridge: str = "br-int", **fields: Any) -> dic
 
 
 def hybrid(**details: Any) -> dict[str, Any]:
-    """Give the details of a VIF with a Linux bridge before Open vSwitch."""
+    """Return the details of a VIF with a Linux bridge before Open vSwitch."""
     return {"ovs_hybrid_plug": True, "datapath_type": "netdev", **details}
 
 
 def run(*command: str) -> str:
-    """Run a command of the host; give what it wrote."""
+    """Run a command of the host; return what it wrote."""
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
 
 
 def links() -> dict[str, dict[str, Any]]:
-    """Give what ``ip`` says of each link, without what counts or changes by itself."""
+    """Return what ``ip`` says of each link, without what counts or changes by itself."""
     found = json.loads(run("ip", "-json", "-details", "link", "show"))
     keys = ("ifindex", "mtu", "master", "address", "flags", "linkinfo")
     return {one["ifname"]: {key: one.get(key) for key in keys} for one in found if one["ifname"] != "lo"}
 
 
 def names() -> set[str]:
-    """Give the names of the links, those aside that every namespace has."""
+    """Return the names of the links, those aside that every namespace has."""
     return {name for name in links() if not name.startswith("ifb")}
 
 
 def ruleset() -> str:
-    """Give all that nft has, in words, without counters."""
+    """Return all that nft has, in words, without counters."""
     return run("nft", "--stateless", "list", "ruleset")
 
 
 def our_table() -> str:
-    """Give our table, in words, without counters; without a rule where it is not there yet."""
+    """Return our table, in words, without counters; without a rule where it is not there yet."""
     subprocess.run(["nft", "-f", "-"], input=transaction([], {}), text=True, check=True)  # noqa: S607 - wherever it is
     return run("nft", "--stateless", "list", "table", "bridge", "bringup")
 
 
 @asynccontextmanager
 async def a_network(*, filters: bool = True, **options: Any) -> AsyncIterator[HostNetwork]:
-    """Give the network of this host, which has read what is there."""
+    """Yield the network of this host, which has read what is there."""
     network = make_host_network(filters=filters, **options)
     await network.check([])
     yield network

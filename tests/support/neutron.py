@@ -27,7 +27,7 @@ class Neutron(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def have(self, ports: Sequence[tuple[str, str]]) -> None:
-        """Have these ports and no other: each its ID and the UUID of its instance."""
+        """Set these ports and no others: each its ID and the UUID of its instance."""
         self.ports = {one: {"id": one, "device_id": of, "binding:profile": {}} for one, of in ports}
 
     def left(self, instance: str) -> int:
@@ -70,12 +70,12 @@ class _Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the name is the base's
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def a_neutron() -> Iterator[Neutron]:
-    """Have one."""
+    """Run one."""
     server = Neutron()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

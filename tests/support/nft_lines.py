@@ -63,5 +63,5 @@ _LINE: Final = re.compile(
 
 
 def foreign_lines(ruleset: str) -> list[str]:
-    """Give the lines that no ruleset of ours has."""
+    """Return the lines that no ruleset of ours has."""
     return [line for line in ruleset.removesuffix("\n").split("\n") if not _LINE.fullmatch(line)]

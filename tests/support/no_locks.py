@@ -25,7 +25,7 @@ def _step(code: int, value: int, if_so: int = 0, if_not: int = 0) -> bytes:
 
 
 def program(calls: list[str]) -> bytes:
-    """Give the filter."""
+    """Return the filter."""
     numbers = NUMBERS[platform.machine()]
     steps = [_step(LOAD, NUMBER_AT)]
     if "flock" in calls:

@@ -72,7 +72,7 @@ token = admin
 
 @functools.cache
 def nova_python() -> Path:
-    """Give the Python that has Nova, which is installed where it is not yet; skip where it cannot be."""
+    """Return the Python that has Nova, which is installed where it is not yet; skip where it cannot be."""
     pins = PINS.read_bytes()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     name = f"nova-{version}-{hashlib.sha256(pins).hexdigest()[:12]}"
@@ -189,7 +189,7 @@ class Service:
             threading.Event().wait(0.05)
 
     def logged(self) -> str:
-        """Give what it has logged since it was started."""
+        """Return what it has logged since it was started."""
         with self.log.open("rb") as log:
             log.seek(self._started)
             return log.read().decode(errors="replace")
@@ -271,7 +271,7 @@ class Nova:
         return self.broker.broker(virtual_host=self.virtual_host)
 
     def ask(self, method: str, **arguments: Any) -> Any:
-        """Have the child do something with Nova's objects."""
+        """Send the child a request about Nova's objects."""
         with self._lock:
             assert self._child.stdin is not None
             assert self._child.stdout is not None
@@ -284,7 +284,7 @@ class Nova:
         return answer["result"]
 
     def a_host(self) -> tuple[str, str]:
-        """Make a compute host that nobody else has; give its name and the UUID of its node."""
+        """Make a compute host that nobody else has; return its name and the UUID of its node."""
         name, node = f"compute-{uuid.uuid4().hex[:12]}", str(uuid.uuid4())
         self.ask("make_host", name=name, node_uuid=node)
         return name, node
@@ -299,7 +299,7 @@ class Nova:
         return {each["uuid"]: each for each in self.ask("instances", uuids=list(uuids))}
 
     def dump(self) -> list[str]:
-        """Give all that the cell's database holds, but the heartbeats of the services."""
+        """Return all that the cell's database holds, but the heartbeats of the services."""
         with contextlib.closing(sqlite3.connect(self.directory / "nova_cell1.sqlite")) as connection:
             return [line for line in connection.iterdump() if not line.startswith('INSERT INTO "services"')]
 
@@ -350,7 +350,7 @@ def a_nova(broker: RabbitMQ | None = None, **options: Any) -> Nova:
 
 @functools.cache
 def the_nova() -> Nova:
-    """Give the one of this process, on whose services nobody lays a hand; a test has hosts of its own there."""
+    """Return the one of this process, on whose services nobody lays a hand; a test has hosts of its own there."""
     return a_nova(rabbitmq.the_rabbitmq())
 
 
@@ -360,7 +360,7 @@ def _one_to_break() -> Nova:
 
 
 def a_nova_that_schedules() -> Nova:
-    """Give the one of this process, its scheduler running."""
+    """Return the one of this process, its scheduler running."""
     nova = the_nova()
     if not nova.scheduler.runs:
         nova.scheduler.start()
@@ -368,7 +368,7 @@ def a_nova_that_schedules() -> Nova:
 
 
 def a_nova_to_break() -> Nova:
-    """Give one whose services and broker may be stopped; they run, whatever a test before has done to them."""
+    """Return one whose services and broker may be stopped; they run, whatever a test before has done to them."""
     nova = _one_to_break()
     if not nova.broker.runs:
         nova.broker.stop(signal.SIGKILL)

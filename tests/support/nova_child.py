@@ -201,7 +201,7 @@ class Requests:
         return sorted(objects.InstanceList.get_uuids_by_host(self._context, host))
 
     def select_destinations(self, group: list[str], only: str) -> list[str]:
-        """Ask the real scheduler whether one more of an anti-affinity group of these may come to the ``only`` host."""
+        """Query the real scheduler whether one more of an anti-affinity group may come to the ``only`` host."""
         spec = objects.RequestSpec(
             self._context,
             num_instances=1,

@@ -137,7 +137,7 @@ class Network:
 
 
 def start(conf: str, node: str, guests: dict[str, int], latency_s: float) -> dict[str, Any]:
-    """Start a compute service as far as ``init_host``; give what it did."""
+    """Start a compute service as far as ``init_host``; return what it did."""
     config.parse_args(["tests", "--config-file", conf])
     objects.register_all()
     rpc.init(nova.conf.CONF)

@@ -64,7 +64,7 @@ MOST_WORKERS = 8
 
 
 class OneWorker(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Gives out each test by itself, and those of these files together."""
+    """Scheduling of each test by itself, and of those of these files together."""
 
     def schedule(self) -> None:
         """Keep the order of the tests: otherwise the files with the most tests come first."""
@@ -78,7 +78,7 @@ class OneWorker(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type
         return TOGETHER.get(file) or (file if _has_a_fixture(self.config.rootpath / file) else nodeid)
 
     def _assign_work_unit(self, node: Any) -> None:
-        """Have nothing long wait behind something long: what comes last is handed out in its place."""
+        """Keep long tests from waiting behind each other: the last ones are assigned instead."""
         waiting = (nodeid for unit in self.assigned_work.get(node, {}).values() for nodeid in unit)
         if any(nodeid.split("::", 1)[0] in LONGEST_FIRST for nodeid in waiting):
             self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
@@ -99,7 +99,7 @@ def _has_a_fixture(file: Path) -> bool:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long; the order of the rest is random."""
+    """Move what takes long to the front; the order of the rest is random."""
     places = {file: place for place, file in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.nodeid.split("::", 1)[0], len(places)))
 

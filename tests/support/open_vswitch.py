@@ -38,7 +38,7 @@ class Switch:
         until(self._works, "the switch")
 
     def _works(self) -> bool:
-        """Tell whether the switch holds the lock of its database."""
+        """Check whether the switch holds the lock of its database."""
         with socket.socket(socket.AF_UNIX) as asking:
             asking.connect(str(self._directory / "db.sock"))
             asking.sendall(b'{"method": "lock", "params": ["ovs_vswitchd"], "id": 1}')
@@ -86,12 +86,12 @@ class Switch:
         return run("ovs-vsctl", f"--db={self.database}", f"--timeout={PATIENCE_S}", *words)
 
     def rows(self, table: str, *columns: str) -> list[dict[str, Any]]:
-        """Give the rows of a table, maps and sets as Python's."""
+        """Return the rows of a table, maps and sets as Python's."""
         answer = json.loads(self.vsctl("--format=json", f"--columns={','.join(columns)}", "list", table))
         return [dict(zip(answer["headings"], map(_plain, row), strict=True)) for row in answer["data"]]
 
     def port(self, name: str) -> dict[str, Any]:
-        """Give what the switch knows of an interface."""
+        """Return what the switch knows of an interface."""
         columns = ("name", "external_ids", "type", "options", "mtu_request")
         (found,) = (row for row in self.rows("Interface", *columns) if row["name"] == name)
         return {key: value for key, value in found.items() if key != "name"}

@@ -27,7 +27,7 @@ class CloudHost:
     def guests(
         self, guests: Sequence[SimulatedGuest], *faults: Fault, latency: Mapping[Any, float] | None = None
     ) -> "CloudHost":
-        """Have a hypervisor with these guests, which keeps them from start to start."""
+        """Prepare a hypervisor with these guests, which keeps them from start to start."""
         scenario = Scenario(guests=tuple(guests), faults=faults, latency=latency or {})
         (self.computer.directory / "scenario.json").write_text(dump_scenario(scenario))
         self.computer.having(driver={"scenario_state": str(self.computer.directory / "guests.sqlite")})
@@ -47,7 +47,7 @@ class CloudHost:
 
 
 def uuid_of(host: str, number: int) -> str:
-    """Give the UUID that a number stands for on a host."""
+    """Return the UUID that a number stands for on a host."""
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{number}.{host}"))
 
 

@@ -10,7 +10,7 @@ BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[3] / "shared" / "oracle
 
 
 def oracle_folder() -> Path | None:
-    """Give the folder named by ``BRINGUP_ORACLE``, else ``../shared/oracle`` beside the repository, else None.
+    """Return the folder named by ``BRINGUP_ORACLE``, else ``../shared/oracle`` beside the repository, else None.
 
     A folder that was named must be there: a wrong name is a ``FileNotFoundError``, not a skipped test.
     """
@@ -37,7 +37,7 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 
 def why_missing(name: str) -> str | None:
-    """Give the reason to skip a test that needs this file, or None where the file is there."""
+    """Return the reason to skip a test that needs this file, or None where the file is there."""
     folder = oracle_folder()
     if folder is None:
         return f"no oracle: neither {VARIABLE} nor a folder shared/oracle beside the repository names one"

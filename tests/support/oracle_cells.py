@@ -50,7 +50,7 @@ _SAMPLED: Mapping[str, Sequence[object]] = {
 
 
 def every_cell() -> bool:
-    """Tell whether all cells were asked for."""
+    """Check whether all cells were asked for."""
     return os.environ.get("BRINGUP_ORACLE_CELLS") == "every"
 
 
@@ -62,7 +62,7 @@ def values(cell: object, column: str) -> list[object]:
 
 
 def cells_of(row: Row, table: str) -> Iterator[Row]:
-    """Give cells of a case row: every value of every column is among them."""
+    """Return cells of a case row: every value of every column is among them."""
     columns = COLUMNS[table]
     all_values = {column: values(row[column], column) for column in columns}
     states = [(row["vm_state"], row["task_state"])]
@@ -88,7 +88,7 @@ def _spread(all_values: Mapping[str, list[object]]) -> Iterator[Row]:
 
 
 def sampled_cells(row: Row, table: str) -> Iterator[Row]:
-    """Give the cells of a case row that the faults were run with."""
+    """Return the cells of a case row that the faults were run with."""
     columns = COLUMNS[table]
     some = {c: [v for v in values(row[c], c) if v in _SAMPLED[c]] for c in columns}
     for cell in _product(some):
@@ -102,21 +102,21 @@ def _were_read(first: object, second: object) -> bool:
 
 
 def all_sampled_cells(table: str) -> Iterator[Row]:
-    """Give every cell that the faults were run with, of whatever states."""
+    """Return every cell that the faults were run with, of whatever states."""
     whole = {"host": "own", **dict.fromkeys(COLUMNS[table], "*")}
     for vm_state, task_state in itertools.product(VM_STATES, TASK_STATES):
         yield from sampled_cells({**whole, "vm_state": vm_state, "task_state": task_state}, table)
 
 
 def matches(cell: Row, alternatives: Sequence[Row] | None) -> bool:
-    """Tell whether a fault row's ``when`` holds for a cell."""
+    """Check whether a fault row's ``when`` holds for a cell."""
     if alternatives is None:
         return True
     return any(all(cell[column] in some for column, some in alternative.items()) for alternative in alternatives)
 
 
 def a_few(cells: Iterable[Row], *, of_each_pair: int, at_least: int = 0) -> list[Row]:
-    """Take so many cells of each pair of states, unlike each other, and more of each where the pairs are few."""
+    """Choose so many cells of each pair of states, unlike each other, and more of each where the pairs are few."""
     pairs: dict[tuple[str, str | None], list[Row]] = {}
     for cell in cells:
         pairs.setdefault((cell["vm_state"], cell["task_state"]), []).append(cell)
@@ -131,7 +131,7 @@ def a_few(cells: Iterable[Row], *, of_each_pair: int, at_least: int = 0) -> list
 
 
 def mixed(cells: Sequence[Row]) -> list[Row]:
-    """Give the cells in another order, in which neighbours are unlike: a search ends sooner."""
+    """Return the cells in another order, in which neighbours are unlike: a search ends sooner."""
     count = len(cells)
     stride = next((step for step in range(int(count * 0.618) + 1, count) if math.gcd(step, count) == 1), 1)
     return [cells[number * stride % count] for number in range(count)]

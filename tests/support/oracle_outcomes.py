@@ -32,7 +32,7 @@ def outcome_differences(replay: Replay, after: Sequence[str], escapes: str | Non
 
 
 def _cause(replay: Replay, escapes: str | None) -> Exception:
-    """Give the error that ended it; a record that is gone cannot be set to ERROR, which is no error of its own."""
+    """Return the error that ended it; a record that is gone cannot be set to ERROR, which is no error of its own."""
     call, error = replay.raised[-1]
     if escapes is None and call == "save{vm=error}":
         _, error = replay.raised[-2]
@@ -51,7 +51,7 @@ def _expected_kind(replay: Replay, after: Sequence[str], escapes: str | None) ->
 
 
 def _is_said(after: Sequence[str]) -> bool:
-    """Tell whether Nova logs the failure, beside what it logs on such a path anyway."""
+    """Check whether Nova logs the failure, beside what it logs on such a path anyway."""
     if "log.exception" in after or after[:1] == ["log.warning"]:
         return True
     return ("log.warning", "fault.create") in itertools.pairwise(after)

@@ -14,7 +14,7 @@ DECIDED_BEFORE = ("building", "deleted", "soft-delete", "error")
 
 
 def decided_by_34(row: Row) -> bool:
-    """Tell whether Nova 34 does something else with such a case, and we with it."""
+    """Check whether Nova 34 does something else with such a case, and we with it."""
     return row["task_state"] in TASKS_OF_34 and row["vm_state"] not in DECIDED_BEFORE
 
 
@@ -32,7 +32,7 @@ class Paths:
         self._derived: dict[str, list[Row]] | None = None
 
     async def cells(self, outcome: str, bench: Bench) -> list[Row]:
-        """Give sampled cells with that outcome; none where no row at hand has it and no replay of ours is like it."""
+        """Return sampled cells with that outcome; none where no row at hand has it and no replay of ours is like it."""
         if outcome not in self._sampled:
             cases = self._cases.get(outcome, ())
             self._sampled[outcome] = [cell for case in cases for cell in sampled_cells(case, self.table)]
@@ -58,17 +58,17 @@ class Paths:
         return derived
 
     async def _takes(self, cell: Row, outcomes: Sequence[Row], bench: Bench) -> list[str]:
-        """Give those of the outcomes that a replay of ours ends in."""
+        """Return those of the outcomes that a replay of ours ends in."""
         replay = await bench.replay(cell, self.table)
         return [o["id"] for o in outcomes if not replay.differences(ours(o["trace"]), o["db"])]
 
     def _is_unlike_others(self, outcome: Row) -> bool:
-        """Tell whether no other outcome makes the same calls of ours."""
+        """Check whether no other outcome makes the same calls of ours."""
         calls = ours(outcome["trace"])
         return sum(ours(other["trace"]) == calls for other in self.outcomes.values()) == 1
 
 
 def starts_with(outcome: Row, tokens: Sequence[str]) -> bool:
-    """Tell whether the path begins with these tokens."""
+    """Check whether the path begins with these tokens."""
     begin: Sequence[str] = outcome["trace"][: len(tokens)]
     return list(begin) == list(tokens)

@@ -84,7 +84,7 @@ class Replay:
         return {name: _number(self.cell[column]) for name, column in names.items() if column in self.cell}
 
     def differences(self, expected: Sequence[str], db: Row) -> list[str]:
-        """Say how calls, record and outcome differ from what Nova did."""
+        """Return how calls, record and outcome differ from what Nova did."""
         found = []
         wanted = [with_powers(token, self.powers()) for token in expected]
         if not same_calls(wanted, self.calls):
@@ -153,7 +153,7 @@ class Bench:
 
 @contextmanager
 def bench() -> Iterator[Bench]:
-    """Give a bench; while it stands, log lines go to it."""
+    """Yield a bench; while it stands, log lines go to it."""
     events: list[str] = []
 
     def note(_logger: object, method: str, _event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -89,7 +89,7 @@ class TracingStore:
 
 
 def words_of_save(changes: Changes, expected: Expected, record: Instance) -> tuple[str, ...]:
-    """Give a save as ``save{..}?[..]``, and also as ``save{..}`` where it expects just the state that the record has.
+    """Return a save as ``save{..}?[..]``, and also as ``save{..}`` where it expects just the state that the record has.
 
     Nova writes such a save without asking; here every save is a compare-and-set.
     """

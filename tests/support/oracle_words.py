@@ -35,7 +35,7 @@ def why_out_of_scope(token: str) -> str | None:
 
 
 def is_call(token: str) -> bool:
-    """Tell a call from a log line and from the extent of an action."""
+    """Check whether a word is a call, and not a log line or the extent of an action."""
     return not token.startswith(NO_CALL)
 
 
@@ -60,12 +60,12 @@ def with_powers(token: str, powers: Mapping[str, int]) -> str:
 
 
 def same_calls(expected: Sequence[str], calls: Sequence[tuple[str, ...]]) -> bool:
-    """Tell whether each call may be called by the word that is expected."""
+    """Check whether each call may be called by the word that is expected."""
     return len(expected) == len(calls) and all(word in words for word, words in zip(expected, calls, strict=True))
 
 
 def fault_of(row: Row, trace: Sequence[str]) -> tuple[str, int, list[str]]:
-    """Give the failing call of a fault row, its number among our calls, and our calls until it, it included."""
+    """Return the failing call of a fault row, its number among our calls, and our calls until it, it included."""
     seen = -1
     for place, token in enumerate(trace):
         if not is_call(token):

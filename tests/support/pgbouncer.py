@@ -18,7 +18,7 @@ from support.programs import path_of
 
 @contextlib.contextmanager
 def a_pgbouncer(server: Server, mode: str, *, auth: str = "scram-sha-256", connections: int = 2) -> Iterator[int]:
-    """Run one in a mode of pooling, with few connections to the server; give its port."""
+    """Run one in a mode of pooling, with few connections to the server; yield its port."""
     program = path_of("pgbouncer")
     directory = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
     port = free_port()

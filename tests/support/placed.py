@@ -38,7 +38,7 @@ class Provider:
         return found
 
     async def has(self, inventories: Mapping[str, Any]) -> None:
-        """Have these inventories."""
+        """Set these inventories."""
         body = {"resource_provider_generation": await self.generation(), "inventories": dict(inventories)}
         await self.client.request("PUT", f"/resource_providers/{self.uuid}/inventories", json=body)
 
@@ -58,7 +58,7 @@ async def a_provider(client: PlacementClient, *, with_room: bool = True) -> Prov
 
 
 async def gives(client: PlacementClient, consumer: str, *providers: Provider) -> None:
-    """Have a consumer have something of each of these."""
+    """Allocate something of each of these to a consumer."""
     body = {
         "allocations": {provider.uuid: {"resources": SMALL} for provider in providers},
         "project_id": str(uuid.UUID(int=7)),
@@ -69,7 +69,7 @@ async def gives(client: PlacementClient, consumer: str, *providers: Provider) ->
 
 
 async def holders(client: PlacementClient, consumer: str) -> set[str]:
-    """Give the providers of which a consumer has something."""
+    """Return the providers of which a consumer has something."""
     try:
         answer = await client.request("GET", f"/allocations/{consumer}")
     except NotFound:

@@ -38,14 +38,14 @@ def start_placement(*arguments: str, **options: Any) -> tuple["subprocess.Popen[
 
 @functools.cache
 def real_placement() -> str:
-    """Give the URL of this process' Placement, started when first asked for."""
+    """Return the URL of this process' Placement, started when first asked for."""
     process, url = start_placement()
     atexit.register(process.communicate)
     return url
 
 
 def fresh_name() -> str:
-    """Give a provider name that no other test has."""
+    """Return a provider name that no other test has."""
     return f"compute-{uuid.uuid4()}"
 
 
@@ -110,7 +110,7 @@ def a_peer(*answers: bytes) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def nobody() -> Iterator[str]:
-    """Give a URL where nobody listens."""
+    """Yield a URL where nobody listens."""
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler, bind_and_activate=False) as held:
         held.server_bind()  # taken, so that nobody else listens there; never listened on
         yield f"http://127.0.0.1:{held.server_address[1]}"

@@ -11,7 +11,7 @@ _given: set[int] = set()
 
 
 def free_ports(count: int) -> list[int]:
-    """Give ports that nobody has now, each once in this process."""
+    """Return ports that nobody has now, each once in this process."""
     with contextlib.ExitStack() as held:
         ports: list[int] = []
         while len(ports) < count:
@@ -26,5 +26,5 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_port() -> int:
-    """Give a port that nobody has now."""
+    """Return a port that nobody has now."""
     return free_ports(1)[0]

@@ -81,7 +81,7 @@ class Server:
             assert connection.execute("SELECT pg_promote(true, 60)").fetchone() == (True,)
 
     def only_read(self, *, only: bool) -> None:
-        """Have each transaction that begins from now on be read-only, or not; connections stay as they are."""
+        """Make each new transaction read-only, or not; connections stay as they are."""
         wanted = "on" if only else "off"
         with self.connect("postgres") as connection:
             connection.execute("SET default_transaction_read_only = off")
@@ -142,14 +142,14 @@ class Server:
         )
 
     def new_database(self) -> str:
-        """Make a database; give its URL, without the password."""
+        """Make a database; return its URL, without the password."""
         name = f"t{uuid.uuid4().hex}"
         with self.connect("postgres") as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
     def url(self, database: str) -> str:
-        """Give the URL of a database."""
+        """Return the URL of a database."""
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
 
@@ -183,5 +183,5 @@ def _a_directory(certificate: Path | None) -> Server:
 
 @functools.cache
 def the_server() -> Server:
-    """Give the cluster of this process, which nobody stops."""
+    """Return the cluster of this process, which nobody stops."""
     return a_server()

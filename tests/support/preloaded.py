@@ -52,7 +52,7 @@ class Preloaded:
             )
 
     def fits(self, environment: Mapping[str, str]) -> bool:
-        """Tell whether a process that is forked from it is as one that would be started here."""
+        """Check whether a process that is forked from it is as one that would be started here."""
         same = _at_the_start(environment) == self._at_the_start and _surroundings() == self._surroundings
         return same and self._process.poll() is None
 
@@ -93,7 +93,7 @@ class Forked:
             self.code = int(told.readline())
 
     def end(self, patience_s: float) -> tuple[int, str, str]:
-        """Wait for the end; give the code and what was written."""
+        """Wait for the end; return the code and what was written."""
         for reader in self._readers:
             reader.join(patience_s)
         if self.code is None:
@@ -104,5 +104,5 @@ class Forked:
 
 @functools.cache
 def the_preloaded() -> Preloaded:
-    """Give the one of this process, started when first asked for."""
+    """Return the one of this process, started when first asked for."""
     return Preloaded()

@@ -42,7 +42,7 @@ exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups "$@"
 
 
 def as_nobody() -> tuple[tuple[str, ...], dict[str, str]]:
-    """Give the beginning of a command line that runs the rest as another user, and the environment that it needs."""
+    """Return the beginning of a command line that runs the rest as another user, and the environment that it needs."""
     needed = {Path(sys.base_prefix), Path(__file__).parents[2]}
     closed = sorted(path for path in needed if not all(parent.stat().st_mode & 1 for parent in path.parents))
     tops = sorted({f"/{path.parts[1]}" for path in closed})

@@ -80,14 +80,14 @@ def _fail_for(program: str) -> NoReturn:
 
 
 def find(program: str) -> str | None:
-    """Give the path of a program; None: it is not installed."""
+    """Return the path of a program; None: it is not installed."""
     if program not in PACKAGES:
         _fail_for(program)
     return shutil.which(program, path=PATH)
 
 
 def path_of(program: str) -> str:
-    """Give the path of a program; skip the test where it is not installed."""
+    """Return the path of a program; skip the test where it is not installed."""
     needs(program)
     found = find(program)
     assert found is not None
@@ -95,7 +95,7 @@ def path_of(program: str) -> str:
 
 
 def why_missing(*programs: str) -> str | None:
-    """Say which packages are not installed; None: all are."""
+    """Return the packages that are not installed; None: all are."""
     packages = sorted({PACKAGES[program] for program in programs if find(program) is None})
     return f"not installed: {', '.join(packages)} (see .ci/packages)" if packages else None
 

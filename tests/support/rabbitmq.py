@@ -71,7 +71,7 @@ class RabbitMQ:
         return f"rabbit://{USER}:{PASSWORD}@127.0.0.1:{self.port}/"
 
     def broker(self, *, tls: Trust | None = None, virtual_host: str = "/") -> Broker:
-        """Give it as our client is told of it."""
+        """Return it as our client is told of it."""
         port = self.port if tls is None else self.tls_port
         host = "127.0.0.1" if tls is None else "localhost"
         endpoint = BrokerAddress(host=host, port=port, username=USER, password=PASSWORD)
@@ -152,7 +152,7 @@ class RabbitMQ:
         self._processes.clear()
 
     def ctl(self, *arguments: str) -> str:
-        """Run ``rabbitmqctl``, and give what it writes."""
+        """Run ``rabbitmqctl``, and return what it writes."""
         plain = ["--no-table-headers"] if arguments[0].startswith("list_") else []
         done = subprocess.run(
             [str(SERVER.with_name("rabbitmqctl")), "--quiet", *plain, *arguments],
@@ -166,7 +166,7 @@ class RabbitMQ:
         return done.stdout
 
     def new_virtual_host(self) -> str:
-        """Make one that nobody else has, and give its name."""
+        """Make one that nobody else has, and return its name."""
         name = f"cell-{uuid.uuid4().hex[:8]}"
         self.ctl("add_vhost", name)
         self.ctl("set_permissions", "-p", name, USER, ".*", ".*", ".*")
@@ -180,7 +180,7 @@ def _is_open(port: int) -> bool:
 
 
 def missing() -> str | None:
-    """Say why there can be none."""
+    """Return why it cannot be started."""
     return why_missing("rabbitmq-server", "rabbitmqctl", "epmd", "setpriv")
 
 
@@ -200,10 +200,10 @@ def a_rabbitmq(*, authority: Ca | None = None, wants_certificate: bool = False) 
 
 @functools.cache
 def the_rabbitmq() -> RabbitMQ:
-    """Give the broker of this process, which nobody stops."""
+    """Return the broker of this process, which nobody stops."""
     return a_rabbitmq()
 
 
 def lines(text: str) -> Sequence[str]:
-    """Give the lines of what ``ctl`` wrote."""
+    """Return the lines of what ``ctl`` wrote."""
     return [line for line in text.splitlines() if line.strip()]

@@ -60,7 +60,7 @@ enabled = false
 
 
 def libvirt_for_nova(directory: Path) -> Path:
-    """Give a folder with the binding of libvirt alone: Nova's environment has none, and is of the same Python."""
+    """Return a folder with the binding of libvirt alone: Nova's environment has none, and is of the same Python."""
     folder = directory / "libvirt-python"
     folder.mkdir(exist_ok=True)
     found = Path(binding().__file__).parent
@@ -70,7 +70,7 @@ def libvirt_for_nova(directory: Path) -> Path:
 
 
 def image_metadata() -> dict[str, str]:
-    """Give what Nova's API has written of an image that a guest of one boot sector starts from."""
+    """Return what Nova's API has written of an image that a guest of one boot sector starts from."""
     return {
         "image_container_format": "bare",
         "image_disk_format": "qcow2",
@@ -91,7 +91,7 @@ def image_metadata() -> dict[str, str]:
 
 
 def local_disk() -> dict[str, Any]:
-    """Give the block device mapping of a disk made from an image."""
+    """Return the block device mapping of a disk made from an image."""
     return {
         "source_type": "image",
         "destination_type": "local",
@@ -148,7 +148,7 @@ class RealCompute:
         self.conf.write_text(own + "[oslo_concurrency]" + sections + "".join(f"[{one}]\n{helper}" for one in PRIVSEP))
 
     def run(self) -> str | None:
-        """Start it, wait until ``init_host`` ended, and end it; give what that raised, None where it ended well."""
+        """Start it, wait until ``init_host`` ended, and end it; return what that raised, None where it ended well."""
         self._events.unlink(missing_ok=True)
         environment = {**os.environ, "PYTHONPATH": str(self._path), "PYTHONDONTWRITEBYTECODE": "1"}
         environment["PATH"] = f"{self._nova.python.parent}:{environment['PATH']}"

@@ -19,7 +19,7 @@ init_host = manager.ComputeManager.init_host
 
 
 def told(self: Any, service: Any) -> Any:
-    """Tell how Nova's own method ended."""
+    """Return how Nova's own method ended."""
     error: str | None = None
     try:
         return init_host(self, service)

@@ -22,7 +22,7 @@ ANY_TASK: tuple[TaskState | UnknownState | None, ...] = (None, *TaskState)
 
 
 def uuid_of(number: int) -> str:
-    """Give the UUID that a number stands for."""
+    """Return the UUID that a number stands for."""
     return str(uuid.UUID(int=number))
 
 

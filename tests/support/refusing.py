@@ -22,5 +22,5 @@ os.execv(command[0], command)
 
 
 def refusing(*refused: str) -> Sequence[str]:
-    """Give the beginning of a command line that runs the rest where calls are refused: ``number:errno[:argument]``."""
+    """Return the start of a command line whose rest runs where calls are refused: ``number:errno[:argument]``."""
     return (sys.executable, "-c", REFUSE, ",".join(refused))

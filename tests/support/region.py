@@ -70,6 +70,6 @@ class Region:
 
 
 def an_identity(cloud: Cloud) -> Login:
-    """Give the administrator."""
+    """Return the administrator."""
     method = Password(user=Named(name="admin"), secret=PASSWORD)
     return Login(auth_url=cloud.auth_url, method=method, project=Named(name="admin"))

@@ -144,7 +144,7 @@ class Seen:
 
 
 def regrets(wants: Wants, alone: Seen, both: Seen) -> list[str]:
-    """Say in what a host is worse off with bringup; nothing: in nothing."""
+    """Return in what a host is worse off with bringup; empty: in nothing."""
     found = [
         ("it was started on a disk that is not its own", both.wrong_disk and not alone.wrong_disk),
         ("its guest does not run", wants == "runs" and alone.guest == "running" and both.guest != "running"),

@@ -55,7 +55,7 @@ TAGS = {
 
 
 def a_vif(kind: str, number: int) -> dict[str, Any]:
-    """Give a VIF as Nova's info cache has it."""
+    """Return a VIF as Nova's info cache has it."""
     port = str(uuid.uuid5(uuid.NAMESPACE_OID, f"port {number}"))
     details = {"port_filter": True, "ovs_hybrid_plug": False, "datapath_type": "netdev", "bridge_name": "br-int"}
     if kind == "ovs-tap":

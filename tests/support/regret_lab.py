@@ -132,7 +132,7 @@ class Lab:
         return done.stdout.strip()
 
     def _make_guests(self) -> None:
-        """Have Nova define and start all, and remember what there is."""
+        """Make Nova define and start all, and store what there is."""
         error = self.compute.run()
         assert error is None, error
         with self.server.connected() as connection:
@@ -216,7 +216,7 @@ class Lab:
         return self._directory / f"volume-{each}"
 
     def look(self) -> list[Seen]:
-        """Tell what came of every instance."""
+        """Return the outcome of every instance."""
         found = self.nova.read(self._uuids)
         with self.server.connected() as connection:
             domains = {each.UUIDString(): each for each in connection.listAllDomains()}
@@ -275,7 +275,7 @@ def _copy(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _database_away(lab: Lab, switch: Switch) -> Iterator[None]:
-    """Have Open vSwitch's database answer nobody."""
+    """Stop Open vSwitch's database from answering."""
     del lab
     switch.stop_database()
     try:
@@ -287,7 +287,7 @@ def _database_away(lab: Lab, switch: Switch) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _switch_away(lab: Lab, switch: Switch) -> Iterator[None]:
-    """Have nobody carry out what Open vSwitch's database says."""
+    """Stop the switch, and leave Open vSwitch's database."""
     del lab
     switch.stop_switch()
     try:
@@ -298,7 +298,7 @@ def _switch_away(lab: Lab, switch: Switch) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _instances_away(lab: Lab, switch: Switch) -> Iterator[None]:
-    """Have the file system of the guests' disks not mounted."""
+    """Unmount the file system of the guests' disks."""
     del switch
     away = lab.instances.with_name("instances-away")
     lab.instances.rename(away)
@@ -323,7 +323,7 @@ def each_instance(lab: Lab) -> None:
 
 
 def each_service_away(lab: Lab, switch: Switch) -> None:
-    """Take away what a host needs at its first start, and give it back; tell what came of its instances."""
+    """Remove what a host needs at its first start, and restore it; print the outcome of its instances."""
     for name, away in AWAY.items():
         lab.put_back()
         with away(lab, switch):

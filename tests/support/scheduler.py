@@ -63,7 +63,7 @@ def a_result(
 
 
 def a_report(*outcomes: Outcome, minute: int = 0, error: str | None = None) -> Report:
-    """Give the report of the run of a minute."""
+    """Return the report of the run of a minute."""
     return build_report(a_result(*outcomes, error=error, run=77 + minute), created_at=NOON + timedelta(minutes=minute))
 
 

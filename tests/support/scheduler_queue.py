@@ -61,7 +61,7 @@ class Exchange:
         return Listener(queue)
 
     async def remove(self) -> None:
-        """Take the exchange away, whether it is there or not."""
+        """Remove the exchange, whether it is there or not."""
         await self._channel.exchange_delete(EXCHANGE)
 
 
@@ -72,7 +72,7 @@ class Listener:
         self._queue = queue
 
     async def heard(self, count: int) -> list[Heard]:
-        """Wait for that many casts; give the method and the arguments of each."""
+        """Wait for that many casts; return the method and the arguments of each."""
         found: list[Heard] = []
         with anyio.fail_after(60):
             async with self._queue.iterator(no_ack=True) as messages:
@@ -93,13 +93,13 @@ def _virtual_host() -> RabbitMQ:
 
 
 def a_broker() -> Broker:
-    """Give the broker as our client is told of it: nothing of a scheduler is there."""
+    """Return the broker as our client is told of it: nothing of a scheduler is there."""
     return _virtual_host().broker(virtual_host=VIRTUAL_HOST)
 
 
 @asynccontextmanager
 async def exchange_of(broker: RabbitMQ | None = None) -> AsyncIterator[Exchange]:
-    """Give the exchange of a broker of one's own, or that of :func:`a_broker`; it is gone before and after."""
+    """Yield the exchange of a broker of one's own, or that of :func:`a_broker`; it is gone before and after."""
     url = f"{_virtual_host().url}{VIRTUAL_HOST}" if broker is None else broker.url
     connection = await aio_pika.connect(url.replace("rabbit:", "amqp:"))
     async with connection:

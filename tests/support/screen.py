@@ -69,7 +69,7 @@ class Screen:
         os.write(self._ours, key)
 
     def end(self) -> int:
-        """Wait for the end; give the exit code."""
+        """Wait for the end; return the exit code."""
         code = self.process.wait(PATIENCE_S)
         self._reader.join(PATIENCE_S)
         return code

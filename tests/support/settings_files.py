@@ -34,7 +34,7 @@ def value_of(settings: Settings, key: str) -> Any:
 
 
 def answers(config: Path, *, environment: Mapping[str, str], overrides: Sequence[str]) -> bool:
-    """Say whether there are settings, or one error of sentences that can be written to a terminal."""
+    """Return whether there are settings; otherwise check that the error is printable sentences."""
     try:
         return isinstance(load(config, environment=environment, overrides=overrides), Settings)
     except SettingsError as error:

@@ -34,7 +34,7 @@ def host(
 
 
 def guest(number: int = 1, state: PowerState = PowerState.RUNNING, **more: Any) -> SimulatedGuest:
-    """Have the guest with a number in a state."""
+    """Add the guest with a number in a state."""
     return SimulatedGuest(uuid=uuid_of(number), name=told(number).name, power_state=state, **more)
 
 

@@ -27,7 +27,7 @@ class Phases:
 
 
 async def has_evacuated(store: ImportingStore, uuid: str) -> None:
-    """Have a record of an instance that was evacuated from this host."""
+    """Store a record of an instance that was evacuated from this host."""
     evacuated = instance(1, uuid=uuid, host="compute-2")
     await store.import_records(records(evacuated, migrations=(migration(1, instance_uuid=uuid),)))
 

@@ -101,14 +101,14 @@ class Acted:
         self.tell(InstanceEnded(outcome))
 
     def end(self) -> None:
-        """Be back, and stay."""
+        """End the run, and stay."""
         self.tell(RunEnded())
         self.source.staying.set()
 
 
 @asynccontextmanager
 async def asking(app: Any, *, host: str = "bringup") -> AsyncIterator[httpx.AsyncClient]:
-    """Ask an application without a server between."""
+    """Provide a client of an application, without a server between."""
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
         yield client
@@ -116,7 +116,7 @@ async def asking(app: Any, *, host: str = "bringup") -> AsyncIterator[httpx.Asyn
 
 @contextmanager
 def asked(computer: Computer) -> Iterator[httpx.Client]:
-    """Ask the daemon of a host at its socket."""
+    """Provide a client of a host's daemon at its socket."""
     with short(computer.state / "status.sock") as name:
         transport = httpx.HTTPTransport(uds=name)
         with httpx.Client(transport=transport, base_url="http://bringup", timeout=PATIENCE_S) as client:
@@ -165,7 +165,7 @@ class Listener:
         self._messages.close()
 
     async def start(self) -> int:
-        """Wait for the head of the answer; give its status."""
+        """Wait for the head of the answer; return its status."""
         message = await self._messages.receive()
         assert message["type"] == "http.response.start"
         self.status = message["status"]
@@ -180,7 +180,7 @@ class Listener:
         return text.decode()
 
     async def until(self, word: str) -> str:
-        """Take pieces until a word was in one; give all of them."""
+        """Read chunks until a word was in one; return all of them."""
         found = ""
         while word not in found:
             found += await self.piece()

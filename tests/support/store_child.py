@@ -35,7 +35,7 @@ async def save_forever(store: SqlStore, uuid: str) -> None:
 
 
 async def save_until_full(store: SqlStore, uuid: str) -> int:
-    """Save larger and larger values until one is refused; give the number of the last that was acknowledged."""
+    """Save larger and larger values until one is refused; return the number of the last that was acknowledged."""
     for number in range(1, 1000):
         try:
             await store.save(uuid, {"system_metadata": {"saved": f"{number} {'x' * 20_000}"}}, expected=ACTIVE)

@@ -38,11 +38,11 @@ class Trace:
         self._faults: dict[tuple[str, str | None], Exception | None] = {}
 
     def fail(self, name: str, error: Exception, *, uuid: str | None = None) -> None:
-        """Let calls raise ``error``."""
+        """Make calls raise ``error``."""
         self._faults[name, uuid] = error
 
     def hang(self, name: str, *, uuid: str | None = None) -> None:
-        """Let calls never end."""
+        """Make calls never end."""
         self._faults[name, uuid] = None
 
     def lift(self) -> None:

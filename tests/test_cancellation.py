@@ -13,7 +13,7 @@ from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.recovery.init_host import STOPPED, init_host
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
-from support.hosts import ELSEWHERE, Arranged, arranged, evacuation, guest, instance, limits, outcome_of
+from support.hosts import ELSEWHERE, ArrangedHost, arranged, evacuation, guest, instance, limits, outcome_of
 
 pytestmark = pytest.mark.anyio
 
@@ -92,7 +92,7 @@ class _Stop:
     effect: str
 
 
-async def _stopped(host: Arranged, stop: _Stop) -> bool:
+async def _stopped(host: ArrangedHost, stop: _Stop) -> bool:
     """Run until the stop; tell whether it was reached before the run ended."""
     with anyio.CancelScope() as scope:
 
@@ -105,7 +105,7 @@ async def _stopped(host: Arranged, stop: _Stop) -> bool:
     return scope.cancelled_caught
 
 
-def _assert_it_stopped_well(host: Arranged) -> None:
+def _assert_it_stopped_well(host: ArrangedHost) -> None:
     names = host.trace.names()
     begun = [name for name in names if name not in {*BEFORE_THE_FIRST_INSTANCE, *AFTER_THE_LAST}]
     if not host.reports:
@@ -122,7 +122,7 @@ def _assert_it_stopped_well(host: Arranged) -> None:
     assert not host.driver.hypervisor.firewall.deferred
 
 
-async def _assert_the_next_run_ends_what_this_one_began(host: Arranged) -> None:
+async def _assert_the_next_run_ends_what_this_one_began(host: ArrangedHost) -> None:
     host.trace.lift()
     host.reports.clear()
     result = await host.run()
@@ -156,7 +156,7 @@ async def test_wherever_a_run_is_stopped_it_reports_once_and_the_next_run_ends_i
     assert stopped >= calls - 5
 
 
-def _everything() -> AbstractAsyncContextManager[Arranged]:
+def _everything() -> AbstractAsyncContextManager[ArrangedHost]:
     return arranged(
         _records(),
         guests=[guest(number) for number in range(1, 7)],

@@ -73,7 +73,7 @@ def test_the_sum_follows_the_settings_and_systemd_is_asked_for_more() -> None:
 SECONDS = {"s": 1, "min": 60}
 
 
-def given_by(path: str, key: str) -> float:
+def limit_in(path: str, key: str) -> float:
     [(number, unit)] = re.findall(rf"(?m)^{key}(\d+)(s|min)?$", (REPOSITORY / path).read_text())
     return int(number) * SECONDS[unit or "s"]
 
@@ -87,7 +87,7 @@ def given_by(path: str, key: str) -> float:
     ],
 )
 def test_a_unit_gives_at_least_the_sum(path: str, key: str) -> None:
-    assert given_by(path, key) >= closes_s(settings())
+    assert limit_in(path, key) >= closes_s(settings())
 
 
 @pytest.mark.parametrize("name", ["once.yaml", "sidecar.yaml"])

@@ -126,7 +126,7 @@ def test_the_url_is_not_given_on_a_command_line(tmp_path: Path) -> None:
     assert problem.startswith("messaging.transport_url (--set): the command line is there for everybody to read")
 
 
-def taken(tmp_path: Path, conf: Path) -> dict[str, Any]:
+def settings_of(tmp_path: Path, conf: Path) -> dict[str, Any]:
     """Make settings of a nova.conf by the real command, and load them."""
     written = run("from-nova-conf", str(conf))
     assert written.code == 0, written.err
@@ -148,7 +148,7 @@ def test_a_nova_conf_is_made_into_settings_that_can_be_loaded(tmp_path: Path) ->
         "scheduler_instance_sync_interval = 0\nrpc_response_timeout = 120\n",
     )
 
-    assert taken(tmp_path, conf) == {
+    assert settings_of(tmp_path, conf) == {
         "host": {"name": "compute-7", "node_uuid": NODE},
         "store": {"url": "nova-conductor:", "instance_name_template": "vm-%08x"},
         "messaging": {"nova_conf": [str(conf)], "deadline": 120},
@@ -170,7 +170,7 @@ def test_a_small_nova_conf_gives_few_settings(tmp_path: Path) -> None:
         "[placement]\nauth_type = admin_token\nendpoint = http://controller:8778\n[libvirt]\nvirt_type = lxc\n",
         default="compute_driver = fake.FakeDriver\nscheduler_instance_sync_interval = -1\n",
     )
-    found = taken(tmp_path, conf)
+    found = settings_of(tmp_path, conf)
     assert found.keys() == {"host", "store", "messaging", "scheduler", "placement"}
     assert found["placement"] == {"url": "http://controller:8778"}
     assert found["scheduler"] == {"transport": "nova", "sync_interval": 0}
@@ -188,7 +188,7 @@ def test_a_bridge_for_each_port_is_told_of(tmp_path: Path) -> None:
 
 def test_what_nova_conf_leaves_to_its_defaults_is_so_here_too(tmp_path: Path) -> None:
     """Nova 34's defaults, as its code has them; said in nova.conf they are not written either."""
-    silent = taken(tmp_path, nova_conf(tmp_path, ""))
+    silent = settings_of(tmp_path, nova_conf(tmp_path, ""))
     loaded = load(tmp_path / "made.toml", environment={}, overrides=[])
     told = nova_conf(
         tmp_path,
@@ -198,7 +198,7 @@ def test_what_nova_conf_leaves_to_its_defaults_is_so_here_too(tmp_path: Path) ->
         "instance_name_template = instance-%08x\nresume_guests_state_on_host_boot = false\n",
     )
 
-    assert silent == taken(tmp_path, told)
+    assert silent == settings_of(tmp_path, told)
     assert (loaded.guests.shutdown_timeout, loaded.guests.shutdown_retry_interval) == (60, 10)
     assert (loaded.messaging.deadline, loaded.scheduler.sync_interval) == (60, 120)
     assert (loaded.store.instance_name_template, loaded.resume.guests) == ("instance-%08x", "never")
@@ -235,7 +235,7 @@ def test_an_odd_nova_conf_is_made_into_settings_too(
 ) -> None:
     conf = nova_conf(tmp_path, text, default=f"compute_driver = libvirt.LibvirtDriver\n{default}")
     section, _, name = key.partition(".")
-    assert taken(tmp_path, conf)[section][name] == value
+    assert settings_of(tmp_path, conf)[section][name] == value
 
 
 @pytest.mark.parametrize(

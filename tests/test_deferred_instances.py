@@ -30,7 +30,7 @@ from bringup.daemon.storage.store.sql import SqlStore
 from bringup.drivers.needs import MetBy
 from bringup.drivers.simulated import Fault, SimulatedNeed, Verb
 from support.drivers import uuid_of
-from support.hosts import ELSEWHERE, Arranged, arranged, guest, instance, now
+from support.hosts import ELSEWHERE, ArrangedHost, arranged, guest, instance, now
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +76,7 @@ class Waiting:
 class Host:
     """One arranged host, whose daemon may be begun more than once."""
 
-    def __init__(self, waiting: Waiting, arranged_host: Arranged, journal: Journal) -> None:
+    def __init__(self, waiting: Waiting, arranged_host: ArrangedHost, journal: Journal) -> None:
         self.waiting, self.arranged, self.journal = waiting, arranged_host, journal
         self.driver, self.store = arranged_host.driver, arranged_host.store
 
@@ -130,11 +130,11 @@ async def test_what_comes_while_it_is_waited_for_is_started_and_reported_once_mo
             group.start_soon(host.driver.entered, "needs", UUID)
             asked = host.driver.count("needs")
 
-            async def comes() -> None:
+            async def meet_need() -> None:
                 await host.driver.entered("needs", UUID, times=asked + 3)
                 host.driver.meet(UUID, DISK.name)
 
-            group.start_soon(comes)
+            group.start_soon(meet_need)
             brought = await wait_for_needs(brought)
 
         assert (only(brought).kind, host.started, brought.result.revision) == (Kind.INITIALIZED, 1, 1)

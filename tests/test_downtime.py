@@ -52,7 +52,7 @@ class Host:
         if noted:
             self.alive().write(is_kept=True)
 
-    def is_away(self, seconds: float, *, off: float = 0.0, is_set: bool = True) -> None:
+    def restart(self, seconds: float, *, off: float = 0.0, is_set: bool = True) -> None:
         """Restart the host, with a clock that is off."""
         self.true += seconds
         self.off, self.is_set = off, is_set
@@ -74,7 +74,7 @@ def test_the_first_boot_that_is_noted_knows_nothing(host: Host) -> None:
 def test_it_is_the_time_from_the_last_note_to_the_first_run(host: Host, away_s: float) -> None:
     host.runs()
     host.is_up(30 * DAY_S)
-    host.is_away(away_s)
+    host.restart(away_s)
     assert host.runs() == Downtime(exactly_s=away_s, at_most_s=away_s)
     host.is_up(3 * DAY_S)
     assert host.runs() == Downtime(exactly_s=away_s, at_most_s=away_s), "the same at each start of a boot"
@@ -84,7 +84,7 @@ def test_where_nobody_has_noted_it_after_the_run_the_downtime_is_unknown_but_bou
     """Up for a month with --once: the month is no time away."""
     host.runs(stays=False)
     host.is_up(30 * DAY_S, noted=False)
-    host.is_away(60)
+    host.restart(60)
     assert host.runs() == Downtime(at_most_s=30 * DAY_S + 60)
 
 
@@ -94,7 +94,7 @@ def test_what_a_timer_touches_counts_as_noted(host: Host) -> None:
     touched = host.directory / TOUCHED
     touched.touch()
     os.utime(touched, (host.true, host.true))
-    host.is_away(60)
+    host.restart(60)
 
     assert host.runs() == Downtime(exactly_s=60.0, at_most_s=60.0)
     # The timer continues on this boot: what was before it is known by then.
@@ -106,7 +106,7 @@ def test_what_a_timer_touches_counts_as_noted(host: Host) -> None:
 def test_a_boot_with_a_wrong_clock_is_not_judged_before_it_is_set_and_then_rightly(host: Host, off: float) -> None:
     host.runs()
     host.is_up(DAY_S)
-    host.is_away(600, off=off, is_set=False)
+    host.restart(600, off=off, is_set=False)
 
     assert host.runs() == Downtime(waits_for_clock=True)
     host.is_up(300)
@@ -118,22 +118,22 @@ def test_a_boot_with_a_wrong_clock_is_not_judged_before_it_is_set_and_then_right
 def test_one_boot_with_a_wrong_clock_spoils_no_later_one(host: Host, off: float) -> None:
     host.runs()
     host.is_up(DAY_S)
-    host.is_away(600, off=off, is_set=False)
+    host.restart(600, off=off, is_set=False)
     host.runs()
     host.is_up(DAY_S)
 
     # What was noted by that clock says nothing; the boot before it bounds the time.
-    host.is_away(60)
+    host.restart(60)
     assert host.runs() == Downtime(at_most_s=600 + DAY_S + 60)
     host.is_up(DAY_S)
-    host.is_away(61)
+    host.restart(61)
     assert host.runs() == Downtime(exactly_s=61.0, at_most_s=61.0)
 
 
 def test_a_dead_real_time_clock_that_continues_from_the_last_shutdown_tells_nothing(host: Host) -> None:
     host.runs()
     host.is_up(DAY_S)
-    host.is_away(34 * DAY_S, off=2 - 34 * DAY_S, is_set=False)
+    host.restart(34 * DAY_S, off=2 - 34 * DAY_S, is_set=False)
     assert host.runs() == Downtime(waits_for_clock=True)
 
 
@@ -141,14 +141,14 @@ def test_a_host_that_has_no_time_service_uses_the_clock_that_it_has(host: Host) 
     host.is_set = False
     host.runs()
     host.is_up(DAY_S)
-    host.is_away(60, is_set=False)
+    host.restart(60, is_set=False)
     assert host.runs() == Downtime(exactly_s=60.0, at_most_s=60.0)
 
 
 def test_a_clock_that_is_trusted_is_not_asked_about(host: Host) -> None:
     host.runs()
     host.is_up(DAY_S)
-    host.is_away(60, is_set=False)
+    host.restart(60, is_set=False)
     host.trusts = True
     assert host.runs() == Downtime(exactly_s=60.0, at_most_s=60.0)
 
@@ -156,7 +156,7 @@ def test_a_clock_that_is_trusted_is_not_asked_about(host: Host) -> None:
 def test_a_clock_that_went_back_says_nothing(host: Host) -> None:
     host.runs()
     host.is_up(DAY_S)
-    host.is_away(60, off=-3 * DAY_S)
+    host.restart(60, off=-3 * DAY_S)
     assert host.runs() == Downtime()
 
 
@@ -166,7 +166,7 @@ def test_a_clock_that_went_back_says_nothing(host: Host) -> None:
 def test_a_file_that_is_damaged_knows_nothing_and_is_written_anew(host: Host, text: str) -> None:
     (host.directory / FILE).write_text(text)
     assert host.runs() is None
-    host.is_away(60)
+    host.restart(60)
     assert host.runs() == Downtime(exactly_s=60.0, at_most_s=60.0)
     assert json.loads((host.directory / FILE).read_text())["format"] == "bringup.alive/1"
     assert (host.directory / FILE).stat().st_mode & 0o777 == 0o600

@@ -14,7 +14,7 @@ from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.storage.alive import Alive
 from bringup.daemon.storage.boot import CurrentBoot
 from bringup.drivers.needs import NeedKind
-from support.hosts import Arranged, arranged, guest, instance, outcome_of
+from support.hosts import ArrangedHost, arranged, guest, instance, outcome_of
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +53,7 @@ def was_up(directory: Path, away_s: float) -> Time:
     return time
 
 
-def has(host: Arranged, *, alive: Alive, clock_wait_s: float = 0.0) -> None:
+def has(host: ArrangedHost, *, alive: Alive, clock_wait_s: float = 0.0) -> None:
     object.__setattr__(host.host, "alive", alive)
     policy = replace(host.host.resuming.policy, wait_for_clock=clock_wait_s)
     object.__setattr__(host.host, "resuming", Resuming(policy))

@@ -14,7 +14,7 @@ from bringup.daemon.recovery.evacuated_guests import SettingWitness
 from bringup.daemon.storage.record_files import Records
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
-from support.hosts import ELSEWHERE, HOST, Arranged, arranged, evacuation, instance, limits, outcome_of
+from support.hosts import ELSEWHERE, HOST, ArrangedHost, arranged, evacuation, instance, limits, outcome_of
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ EVACUATIONS = [evacuation(1), evacuation(2)]
 
 
 @asynccontextmanager
-async def moved_while_another_is_destroyed(moved: Instance) -> AsyncIterator[tuple[Arranged, RunResult]]:
+async def moved_while_another_is_destroyed(moved: Instance) -> AsyncIterator[tuple[ArrangedHost, RunResult]]:
     """Run a host of two evacuated guests; the record of the second is overwritten while the first is destroyed."""
     one_at_a_time = limits(concurrency=1)
     async with arranged(

@@ -76,7 +76,7 @@ def test_no_instance_is_lost_or_taken_twice() -> None:
 SLOTS = 4
 
 
-def taken(given: list[Facts], *, never_end: frozenset[str] = frozenset()) -> list[str]:
+def order_of(given: list[Facts], *, never_end: frozenset[str] = frozenset()) -> list[str]:
     """Return all in the order in which they get a slot; what does not hang is over before the next one."""
     turns, hanging, order = turns_of(given), 0, list[str]()
     while turns and hanging < SLOTS:
@@ -104,7 +104,7 @@ def test_whoever_hangs_all_others_are_taken(seed: int) -> None:
     )
     assert len(theirs) > SLOTS
 
-    order = taken(in_order(given), never_end=theirs)
+    order = order_of(in_order(given), never_end=theirs)
 
     # Those that nobody waits for are taken whole; of those that are waited for, as many as there are turns.
     quick = {one.instance.uuid for one in given if one.instance.task_state in (None, TaskState.POWERING_ON)}
@@ -117,12 +117,12 @@ def test_whoever_hangs_all_others_are_taken(seed: int) -> None:
 def test_with_no_project_they_are_of_one() -> None:
     given = [facts(number, task_state=TaskState.POWERING_OFF) for number in range(1, 9)]
 
-    assert taken(given) == [one.instance.uuid for one in given]
+    assert order_of(given) == [one.instance.uuid for one in given]
 
 
 def test_what_is_not_taken_is_still_there_and_nothing_is_taken_twice() -> None:
     given = [facts(n, project_id=str(n % 3), task_state=random.choice([None, *EXPECTED_S])) for n in range(50)]  # noqa: S311 - no secret
 
-    assert sorted(taken(given)) == sorted(one.instance.uuid for one in given)
+    assert sorted(order_of(given)) == sorted(one.instance.uuid for one in given)
     with pytest.raises(IndexError):
         turns_of([]).take(SLOTS)

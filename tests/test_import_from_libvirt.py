@@ -12,8 +12,8 @@ from bringup.daemon.storage.record_files.from_guests import records_of
 from bringup.drivers.libvirt.domains import DefinedGuest
 from support.computer import Computer, a_computer
 from support.debian import run as make_disk
-from support.drivers import told, uuid_of
-from support.libvirt_drivers import clear
+from support.drivers import driver_guest, uuid_of
+from support.libvirt_drivers import remove_guests
 from support.libvirtd import Libvirtd, domain_xml, the_libvirtd
 from support.process import Ended, run
 from support.records import HOST
@@ -43,7 +43,7 @@ def server() -> Iterator[Libvirtd]:
     server = the_libvirtd()
     yield server
     with server.connected() as connection:
-        clear(connection)
+        remove_guests(connection)
 
 
 def on(server: Libvirtd, directory: Path, **sections: Any) -> Computer:
@@ -59,7 +59,7 @@ def imported(computer: Computer, *arguments: str) -> Ended:
 def test_a_plain_libvirt_host_comes_back_by_its_own_records(tmp_path: Path, server: Libvirtd) -> None:
     computer = on(server, tmp_path, resume={"guests": "on_host_boot"})
     for number in (1, 2):
-        server.define(uuid_of(number), told(number).name)
+        server.define(uuid_of(number), driver_guest(number).name)
     with server.connected() as connection:
         runs = connection.lookupByUUIDString(uuid_of(1))
         runs.create()
@@ -82,19 +82,19 @@ def test_a_guest_that_libvirt_forgets_when_it_stops_is_named_while_it_can_be_kep
     tmp_path: Path, server: Libvirtd
 ) -> None:
     computer = on(server, tmp_path)
-    server.define(uuid_of(1), told(1).name)
+    server.define(uuid_of(1), driver_guest(1).name)
     with server.connected() as connection:
-        connection.createXML(domain_xml(uuid_of(2), told(2).name, images=server.directory / "images"))
+        connection.createXML(domain_xml(uuid_of(2), driver_guest(2).name, images=server.directory / "images"))
 
         said = imported(computer, "--from-libvirt")
         document = json.loads(imported(computer, "--from-libvirt", "--json").out)
 
         assert said.code == 0
         [line] = [line for line in said.out.splitlines() if line.startswith("warning")]
-        assert told(2).name in line
-        assert told(1).name not in line
+        assert driver_guest(2).name in line
+        assert driver_guest(1).name not in line
         assert "virsh define" in line
-        assert document["transient"] == [told(2).name]
+        assert document["transient"] == [driver_guest(2).name]
         assert computer.stored()[uuid_of(2)].vm_state is VmState.ACTIVE
 
 
@@ -142,7 +142,7 @@ def test_a_boot_whose_run_found_no_placement_forgets_no_guest_at_the_next_import
     computer = on(server, tmp_path, resume={"guests": "on_host_boot"})
     boots(computer, tmp_path, 1)
     for number in (1, 2):
-        server.define(uuid_of(number), told(number).name)
+        server.define(uuid_of(number), driver_guest(number).name)
     with server.connected() as connection:
         connection.lookupByUUIDString(uuid_of(1)).create()
         assert imported(computer, "--from-libvirt").code == 0
@@ -165,7 +165,7 @@ def test_a_guest_that_could_not_be_started_is_started_at_the_next_boot_though_it
     computer = on(server, tmp_path, resume={"guests": "on_host_boot", "wait_for_needs": 0})
     boots(computer, tmp_path, 1)
     disk = server.directory / "images/late.qcow2"
-    server.define(uuid_of(1), told(1).name, disk=disk)
+    server.define(uuid_of(1), driver_guest(1).name, disk=disk)
     make_disk("qemu-img", "create", "-q", "-f", "qcow2", disk, "1M")
     with server.connected() as connection:
         guest = connection.lookupByUUIDString(uuid_of(1))
@@ -192,7 +192,7 @@ def test_what_its_administrator_starts_with_virsh_beside_the_daemon_goes_on_runn
     tmp_path: Path, server: Libvirtd
 ) -> None:
     computer = on(server, tmp_path)
-    server.define(uuid_of(1), told(1).name)
+    server.define(uuid_of(1), driver_guest(1).name)
     assert imported(computer, "--from-libvirt").code == 0
 
     with computer.stay() as daemon:

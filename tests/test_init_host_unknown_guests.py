@@ -19,7 +19,7 @@ from bringup.daemon.recovery.plan_checks import SHOWN
 from bringup.daemon.recovery.working_copy import WorkingCopy
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
-from support.hosts import ELSEWHERE, HOST, Arranged, arranged, evacuation, guest, instance, limits, outcome_of
+from support.hosts import ELSEWHERE, HOST, ArrangedHost, arranged, evacuation, guest, instance, limits, outcome_of
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +35,7 @@ def strangers(logs: Sequence[MutableMapping[str, Any]]) -> list[tuple[int, list[
     ]
 
 
-async def strangers_of(host: Arranged) -> list[tuple[int, list[str]]]:
+async def strangers_of(host: ArrangedHost) -> list[tuple[int, list[str]]]:
     with capture_logs() as logs:
         await host.run()
     return strangers(logs)

@@ -19,7 +19,7 @@ from bringup.daemon.storage.store.base import Store
 from bringup.drivers.base import DriverError, PciDeviceNotFound, VirtualInterfacePlugError
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
-from support.hosts import HOST, Arranged, arranged, instance, outcome_of
+from support.hosts import HOST, ArrangedHost, arranged, instance, outcome_of
 
 
 def caused(error: Exception, *, by: Exception) -> Exception:
@@ -145,7 +145,7 @@ async def test_a_record_that_was_deleted_meanwhile_stays_deleted() -> None:
         assert await host.record(1) is None
 
 
-async def _run_after_loading(host: Arranged, change: Callable[[], Awaitable[None]]) -> Outcome:
+async def _run_after_loading(host: ArrangedHost, change: Callable[[], Awaitable[None]]) -> Outcome:
     """Run one instance on a record that was loaded before ``change`` was made by somebody else."""
     facts = Facts(instance=await host.store.get_instance(uuid_of(1)), host=HOST)
     await host.driver.init_host(HOST)

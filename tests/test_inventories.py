@@ -19,7 +19,7 @@ from bringup.placement.inventories import (
 )
 from bringup.placement.traits import NODE_TRAITS, read_traits, update_traits
 from bringup.placement.update_with_generation import ATTEMPTS, update_with_generation
-from support.placed import ROOM, SMALL, a_provider, gives
+from support.placed import ROOM, SMALL, a_provider, allocate
 from support.placement import a_client, a_peer, an_answer, nobody
 from support.retries import without_waits
 
@@ -90,8 +90,8 @@ async def test_an_inventory_is_put_right_once_and_then_left_alone() -> None:
 async def test_other_classes_stay_and_so_does_what_guests_use() -> None:
     async with a_client() as client:
         provider = await a_provider(client)
-        await provider.has(ROOM | {"PCI_DEVICE": dict(ROOM["VCPU"], total=2, max_unit=2)})
-        await gives(provider.client, str(uuid.uuid4()), provider)
+        await provider.set_inventories(ROOM | {"PCI_DEVICE": dict(ROOM["VCPU"], total=2, max_unit=2)})
+        await allocate(provider.client, str(uuid.uuid4()), provider)
         # Fewer than are in use, were there more guests: Placement takes that, and gives nothing more away.
         await update_inventories(provider.client, provider.uuid, HAS, wait_s=10)
         found = await provider.inventories()

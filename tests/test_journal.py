@@ -43,7 +43,7 @@ class Clock:
     def __call__(self) -> datetime:
         return self.at
 
-    def goes(self, **time: float) -> None:
+    def advance(self, **time: float) -> None:
         self.at += timedelta(**time)
 
 
@@ -64,7 +64,7 @@ class Host:
         ) as journal:
             yield journal
 
-    async def begins(self, journal: SqliteJournal) -> Past:
+    async def begin_run(self, journal: SqliteJournal) -> Past:
         self.runs += 1
         run = NewRun(run_id=uuid_of(1000 + self.runs), boot_id=uuid_of(self.boot), host=HOST, began_at=self.clock())
         return await journal.begin_run(run)
@@ -72,7 +72,7 @@ class Host:
     async def past(self) -> Past:
         """Start a run, and kill the daemon at once."""
         async with self.journal() as journal:
-            return await self.begins(journal)
+            return await self.begin_run(journal)
 
 
 @pytest.fixture
@@ -108,11 +108,11 @@ def result(*outcomes: Outcome, unfinished: Sequence[str] = (), run: int = 1001) 
 async def dies_in(host: Host, *steps: Step, uuid: str = A) -> Past:
     """Run, and have the host die in the middle of the last of these steps."""
     async with host.journal() as journal:
-        past = await host.begins(journal)
+        past = await host.begin_run(journal)
         for step in steps:
             await journal.began(uuid, step, ("vifs",))
     host.boot += 1
-    host.clock.goes(minutes=5)
+    host.clock.advance(minutes=5)
     return past
 
 
@@ -123,7 +123,7 @@ async def test_the_first_run_knows_of_nothing(host: Host) -> None:
 
 async def test_a_run_that_was_killed_continues_with_what_it_had_settled(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.began(A, VIFS, ("vifs",))
         journal.ended(A, VIFS, None)
         await journal.settled(outcome())
@@ -152,7 +152,7 @@ async def test_a_run_that_was_killed_continues_with_what_it_had_settled(host: Ho
 
 async def test_an_outcome_of_an_earlier_version_or_a_later_one_says_not_what_was_done(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.settled(replace(outcome(A), did=Did.STARTED))
         await journal.settled(replace(outcome(B), did=Did.STARTED))
     assert {uuid: one.outcome.did for uuid, one in (await host.past()).settled.items()} == {
@@ -173,7 +173,7 @@ async def test_an_outcome_of_an_earlier_version_or_a_later_one_says_not_what_was
 
 async def test_an_action_that_failed_is_neither_done_nor_in_flight(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.began(A, REBOOT, ())
         journal.ended(A, REBOOT, RuntimeError("no"))
         await journal.began(A, Step("x", Save({"task_state": None})), ())
@@ -184,7 +184,7 @@ async def test_an_action_that_failed_is_neither_done_nor_in_flight(host: Host) -
 
 async def test_an_end_that_nothing_followed_counts_as_in_flight(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.began(A, REBOOT, ())
         journal.ended(A, REBOOT, None)
 
@@ -194,7 +194,7 @@ async def test_an_end_that_nothing_followed_counts_as_in_flight(host: Host) -> N
 @pytest.mark.parametrize("kind", [Kind.HELD, Kind.DEFERRED])
 async def test_an_instance_that_was_held_or_deferred_is_not_settled(host: Host, kind: Kind) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.settled(outcome(kind=kind))
     past = await host.past()
     assert (past.settled, past.in_flight) == ({}, {})
@@ -225,7 +225,7 @@ async def test_what_was_held_or_could_not_be_brought_back_has_not_had_its_turn(
     host: Host, kind: Kind, action: str, *, runs: bool, waits: bool
 ) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.settled(replace(outcome(kind=kind), problem=Problem(action, "Error", "no"), runs=runs))
         await journal.end_run(result(), delivery=None)
     assert (await host.past()).held == ({A} if waits else frozenset())
@@ -245,7 +245,7 @@ async def test_a_run_that_skips_an_instance_leaves_what_was_pending(
 ) -> None:
     for kind, because in ((before, ("vifs",)), (Kind.SKIPPED, (rule,))):
         async with host.journal() as journal:
-            await host.begins(journal)
+            await host.begin_run(journal)
             await journal.settled(replace(outcome(kind=kind), because=because))
             await journal.end_run(result(run=1000 + host.runs), delivery=None)
     assert (await host.past()).held == ({A} if waits else frozenset())
@@ -260,7 +260,7 @@ async def test_what_was_kept_down_by_something_that_may_change_has_not_had_its_t
 ) -> None:
     """The next start on the same boot said that somebody had stopped it since."""
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.settled(replace(outcome(kind=Kind.INITIALIZED), because=("vifs", rule)))
         await journal.end_run(result(), delivery=None)
     assert (await host.past()).held == ({A} if waits else frozenset())
@@ -278,19 +278,19 @@ async def test_an_error_is_not_ours_any_more_once_a_later_run_found_the_record_o
     found = [replace(outcome(kind=Kind.SKIPPED), instance=instance(1, vm_state=then))] if then else []
     for each in (failed, *found):
         async with host.journal() as journal:
-            await host.begins(journal)
+            await host.begin_run(journal)
             if each is failed:
                 await journal.began(A, REBOOT, (), was=Left.of(instance(1)))
             await journal.settled(each)
             await journal.end_run(result(run=1000 + host.runs), delivery=None)
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         assert (A in await journal.failures()) is is_ours
 
 
 async def test_one_that_was_deleted_is_settled_without_a_record(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.settled(outcome(deleted=True))
     settled = (await host.past()).settled[A]
     assert (settled.left, settled.outcome.deleted) == (None, True)
@@ -298,7 +298,7 @@ async def test_one_that_was_deleted_is_settled_without_a_record(host: Host) -> N
 
 async def test_a_run_that_ended_is_followed_by_a_new_one(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.settled(outcome())
         await journal.end_run(result(outcome()), delivery="acknowledged")
 
@@ -309,7 +309,7 @@ async def test_a_run_that_ended_is_followed_by_a_new_one(host: Host) -> None:
 
 async def test_a_run_that_was_stopped_continues(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.settled(outcome())
         await journal.end_run(result(outcome(), unfinished=[B]), delivery=None)
 
@@ -327,7 +327,7 @@ async def test_on_another_boot_a_new_run_begins_and_knows_what_was_in_flight(hos
 
 async def test_who_was_brought_back_is_known_for_this_boot_only(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         for uuid, error in ((A, None), (B, RuntimeError("no"))):
             await journal.began(uuid, RESUME, ("ran_before",))
             journal.ended(uuid, RESUME, error)
@@ -341,20 +341,20 @@ async def test_who_was_brought_back_is_known_for_this_boot_only(host: Host) -> N
 @pytest.mark.parametrize("away_s", [0, 300, 86400])
 async def test_the_downtime_of_a_host_is_computed_from_its_last_sign_of_life(host: Host, away_s: float) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
-        host.clock.goes(seconds=100)
+        await host.begin_run(journal)
+        host.clock.advance(seconds=100)
         await journal.seen(host.clock())
     host.boot += 1
-    host.clock.goes(seconds=away_s)
+    host.clock.advance(seconds=away_s)
     assert (await host.past()).downtime_s == away_s
-    host.clock.goes(seconds=77)
+    host.clock.advance(seconds=77)
     assert (await host.past()).downtime_s == away_s, "the same at each start of a boot"
 
 
 async def test_a_clock_that_went_back_says_nothing_of_the_time_away(host: Host) -> None:
     await host.past()
     host.boot += 1
-    host.clock.goes(days=-3)
+    host.clock.advance(days=-3)
     assert (await host.past()).downtime_s is None
 
 
@@ -362,15 +362,15 @@ async def test_one_boot_with_a_clock_that_was_ahead_spoils_no_later_one(host: Ho
     await host.past()
     for days, away_s in ((365 * 14, None), (-365 * 14, None), (1, 86_400.0)):
         host.boot += 1
-        host.clock.goes(days=days)
+        host.clock.advance(days=days)
         past = await host.past()
         assert away_s is None or past.downtime_s == away_s
 
 
 async def test_a_clock_that_jumps_does_not_change_which_run_is_the_last(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
-        host.clock.goes(days=-400)
+        await host.begin_run(journal)
+        host.clock.advance(days=-400)
         await journal.settled(outcome())
     past = await host.past()
     assert (past.attempt, set(past.settled)) == (2, {A})
@@ -387,7 +387,7 @@ async def test_one_that_was_in_flight_each_time_the_host_died_is_a_suspect(host:
 async def test_a_daemon_that_is_killed_on_one_boot_makes_no_suspect(host: Host) -> None:
     for _ in range(3):
         async with host.journal() as journal:
-            assert (await host.begins(journal)).suspects == {}
+            assert (await host.begin_run(journal)).suspects == {}
             await journal.began(A, VIFS, ())
     host.boot += 1
     assert (await host.past()).suspects == {A: 1}
@@ -402,7 +402,7 @@ async def test_what_leaves_the_guest_alone_makes_no_suspect(host: Host, step: St
 async def test_a_boot_that_it_survived_clears_a_suspect(host: Host) -> None:
     await dies_in(host, VIFS)
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.settled(outcome())
         await journal.began(B, VIFS, ())
     host.boot += 1
@@ -420,7 +420,7 @@ async def test_a_quarantine_lasts_over_boots_until_it_is_released(host: Host) ->
         await dies_in(host, VIFS)
     for _ in range(3):
         async with host.journal() as journal:
-            assert (await host.begins(journal)).suspects == {A: 2}
+            assert (await host.begin_run(journal)).suspects == {A: 2}
             await journal.settled(outcome(kind=Kind.HELD))
             await journal.end_run(result(outcome(kind=Kind.HELD)), delivery=None)
         host.boot += 1
@@ -433,7 +433,7 @@ async def test_a_quarantine_lasts_over_boots_until_it_is_released(host: Host) ->
 
 async def test_a_release_is_taken_when_the_instance_is_settled(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.release([A, B], at=host.clock())
         assert await journal.releases() == {A, B}
         await journal.settled(outcome(A))
@@ -453,7 +453,7 @@ async def test_disks_that_are_set_aside_are_known_until_they_are_deleted(host: H
 
 async def test_many_that_write_at_once_share_a_few_commits(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         with closing(sqlite3.connect(host.path)) as other:
             before = other.execute("PRAGMA data_version").fetchone()[0]
             seen = {before}
@@ -471,7 +471,7 @@ async def test_only_so_many_runs_are_kept_and_never_what_is_needed(host: Host) -
     host.keep_runs = 20
     for number in range(1, 31):
         async with host.journal() as journal:
-            await host.begins(journal)
+            await host.begin_run(journal)
             await journal.settled(outcome())
             await journal.end_run(result(run=1000 + number), delivery=None)
         host.boot += 1
@@ -483,7 +483,7 @@ async def test_only_so_many_runs_are_kept_and_never_what_is_needed(host: Host) -
 async def test_a_wrong_clock_for_one_start_forgets_nothing(host: Host) -> None:
     for _ in range(20):
         await dies_in(host, VIFS)
-    host.clock.goes(days=36500)
+    host.clock.advance(days=36500)
     await host.past()
     with read(host.path) as history:
         assert history is not None
@@ -502,7 +502,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_damaged_journal_is_set_aside_and_the_run_continues_from_the_records(host: Host, damage: str) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.began(A, RESUME, ())
     spoiled = DAMAGES[damage](host.path.read_bytes())
     host.path.unlink()
@@ -547,7 +547,7 @@ async def test_a_journal_of_a_newer_version_is_refused_and_left(host: Host) -> N
 
 async def test_a_journal_that_cannot_be_written_says_so_and_works_again_when_it_can(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         with closing(sqlite3.connect(host.path, timeout=0)) as other:
             other.execute("PRAGMA busy_timeout = 0")
             journal.database.execute("PRAGMA busy_timeout = 0")
@@ -563,7 +563,7 @@ async def test_a_journal_that_cannot_be_written_says_so_and_works_again_when_it_
 
 async def test_a_run_does_not_end_before_each_of_its_outcomes_is_written(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         with closing(sqlite3.connect(host.path)) as other:
             journal.database.execute("PRAGMA busy_timeout = 0")
             other.execute("BEGIN IMMEDIATE")
@@ -578,7 +578,7 @@ async def test_a_run_does_not_end_before_each_of_its_outcomes_is_written(host: H
 
 async def test_history_shows_an_instance_with_each_action(host: Host) -> None:
     async with host.journal() as journal:
-        await host.begins(journal)
+        await host.begin_run(journal)
         await journal.began(A, REBOOT, ("hard_reboot_interrupted",))
         journal.ended(A, REBOOT, RuntimeError("no disk"))
         await journal.settled(outcome(kind=Kind.FAILED))

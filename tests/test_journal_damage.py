@@ -37,7 +37,7 @@ from bringup.drivers.simulated import Scenario, SimulatedDriver
 from support import process
 from support.computer import a_computer
 from support.drivers import uuid_of
-from support.hosts import HOST, IN_MEMORY, Arranged, arranged, executor_of, guest, instance, now
+from support.hosts import HOST, IN_MEMORY, ArrangedHost, arranged, executor_of, guest, instance, now
 from support.process import NOBODY, WITHOUT_ROOTS_RIGHTS, run
 from support.programs import needs
 
@@ -70,7 +70,7 @@ async def a_journal(directory: Path, boot: int) -> AsyncIterator[SqliteJournal]:
         yield journal
 
 
-async def boots(arranged_host: Arranged, directory: Path, boot: int, guests: Guests) -> tuple[RunResult, int]:
+async def boots(arranged_host: ArrangedHost, directory: Path, boot: int, guests: Guests) -> tuple[RunResult, int]:
     """Boot the host with all of its guests off, and run; return the result, and how many guests run."""
     driver = SimulatedDriver(Scenario(guests=OFF))
     async with a_journal(directory, boot) as journal:
@@ -95,7 +95,7 @@ async def boots(arranged_host: Arranged, directory: Path, boot: int, guests: Gue
     return result, sum(each.power_state is PowerState.RUNNING for each in driver.guests.values())
 
 
-async def history_of_two_boots(directory: Path, arranged_host: Arranged, *, ended: bool) -> bytes:
+async def history_of_two_boots(directory: Path, arranged_host: ArrangedHost, *, ended: bool) -> bytes:
     """Run on boots 1 and 2, the last one ended or cut short by the death of the host; return the journal."""
     await boots(arranged_host, directory, 1, "on_every_start")
     if ended:

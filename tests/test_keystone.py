@@ -14,7 +14,7 @@ from bringup.placement.credentials import ApplicationCredential, GivenToken, Log
 from bringup.placement.errors import GateClosed, NotUnderstood, PlacementError, Unauthorized, Unreachable
 from bringup.placement.gate import pass_gate
 from bringup.placement.keystone import KeystoneAuth
-from support.keystone import PASSWORD, REGION, Cloud, a_cloud, end, insisting, start_cloud
+from support.keystone import PASSWORD, REGION, Cloud, a_cloud, end, patient_client, start_cloud
 from support.placement import HANG, a_peer, an_answer, nobody
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -35,7 +35,7 @@ def an_identity(cloud: Cloud, method: Method = ADMIN, **scope: object) -> Login:
 
 
 async def ask(auth: KeystoneAuth, times: int = 1, wanted: WantedEndpoint = HERE) -> PlacementClient:
-    async with insisting(None, auth=auth, wanted=wanted) as client:
+    async with patient_client(None, auth=auth, wanted=wanted) as client:
         for _ in range(times):
             await client.request("GET", PROVIDERS, params={"name": "x"})
         return client
@@ -87,7 +87,7 @@ async def test_an_address_with_and_without_its_version_is_the_same(cloud: Cloud)
 
 async def test_many_requests_at_once_cause_one_login(cloud: Cloud) -> None:
     auth = KeystoneAuth(an_identity(cloud))
-    async with insisting(None, auth=auth, wanted=HERE) as client, anyio.create_task_group() as group:
+    async with patient_client(None, auth=auth, wanted=HERE) as client, anyio.create_task_group() as group:
         for _ in range(12):
             group.start_soon(client.request, "GET", PROVIDERS)
     assert auth.logins == 1
@@ -95,7 +95,7 @@ async def test_many_requests_at_once_cause_one_login(cloud: Cloud) -> None:
 
 async def test_a_token_that_was_revoked_is_renewed_unseen_and_once(cloud: Cloud) -> None:
     auth = KeystoneAuth(an_identity(cloud))
-    async with insisting(None, auth=auth, wanted=HERE) as client:
+    async with patient_client(None, auth=auth, wanted=HERE) as client:
         await client.request("GET", PROVIDERS)
         _, token = auth.secrets
         await anyio.to_thread.run_sync(cloud.revoke, token)
@@ -108,7 +108,7 @@ async def test_a_token_that_was_revoked_is_renewed_unseen_and_once(cloud: Cloud)
 async def test_a_token_is_renewed_before_its_end(cloud: Cloud) -> None:
     ticks = [0.0]
     auth = KeystoneAuth(an_identity(cloud), clock=lambda: ticks[0])
-    async with insisting(None, auth=auth, wanted=HERE) as client:
+    async with patient_client(None, auth=auth, wanted=HERE) as client:
         for ticks[0], logins in ((0.0, 1), (3569.0, 1), (3570.0, 2)):
             await client.request("GET", PROVIDERS)
             assert auth.logins == logins
@@ -118,7 +118,7 @@ async def test_a_token_of_four_seconds_that_ends_in_the_middle_is_invisible_to_w
     short = await anyio.to_thread.run_sync(a_cloud, 4)
     # A clock that stands still: only the 401 tells that a token has ended.
     auth = KeystoneAuth(an_identity(short), clock=lambda: 0.0)
-    async with insisting(None, auth=auth, wanted=HERE) as client:
+    async with patient_client(None, auth=auth, wanted=HERE) as client:
         with anyio.fail_after(60):
             while auth.logins < 3:
                 await client.request("GET", PROVIDERS)
@@ -127,7 +127,7 @@ async def test_a_token_of_four_seconds_that_ends_in_the_middle_is_invisible_to_w
 async def test_a_token_that_is_refused_twice_is_given_up(cloud: Cloud) -> None:
     with a_peer(an_answer(401, {"error": {"message": "Not that one."}})) as peer:
         auth = KeystoneAuth(an_identity(cloud))
-        async with insisting(peer.url, auth=auth) as client:
+        async with patient_client(peer.url, auth=auth) as client:
             with pytest.raises(Unauthorized, match=r"Not that one"):
                 await client.request("GET", PROVIDERS)
     assert (len(peer.requests), auth.logins) == (2, 2)
@@ -193,7 +193,7 @@ async def test_a_keystone_in_trouble_may_come_back(answer: bytes | None, said: s
     with nobody() as away, a_peer(answer or HANG) as peer:
         url = away if answer is None else peer.url
         auth = KeystoneAuth(Login(auth_url=url, method=ADMIN, project=PROJECT))
-        async with insisting(None, auth=auth, read_timeout_s=0.3) as client:
+        async with patient_client(None, auth=auth, read_timeout_s=0.3) as client:
             with pytest.raises(Unreachable) as caught:
                 await client.request("GET", PROVIDERS)
     assert str(caught.value).startswith(f"cannot get a token of Keystone at {url}: ")
@@ -215,7 +215,7 @@ async def test_a_gate_that_keystone_keeps_closed_says_so(answer: bytes | None, w
     with nobody() as away, a_peer(answer or HANG) as peer:
         url = away if answer is None else peer.url
         auth = KeystoneAuth(Login(auth_url=url, method=ADMIN, project=PROJECT))
-        async with insisting(None, auth=auth) as client:
+        async with patient_client(None, auth=auth) as client:
             with pytest.raises(GateClosed, match="cannot start without Placement") as caught:
                 await pass_gate(client, provider="compute-1", wait_s=wait_s)
     assert f"last: cannot get a token of Keystone at {url}: " in str(caught.value)
@@ -226,7 +226,7 @@ async def test_a_gate_that_keystone_keeps_closed_says_so(answer: bytes | None, w
 async def test_a_placement_whose_keystone_is_away_is_told_from_one_that_is_silent() -> None:
     cloud = await anyio.to_thread.run_sync(start_cloud)
     assert cloud.keystone is not None
-    async with insisting(cloud.placement_url, auth=KeystoneAuth(an_identity(cloud))) as client:
+    async with patient_client(cloud.placement_url, auth=KeystoneAuth(an_identity(cloud))) as client:
         await client.request("GET", PROVIDERS)
         await anyio.to_thread.run_sync(end, cloud.keystone)
         # It tries for seconds before it says so: longer than many a read timeout.
@@ -265,7 +265,7 @@ async def test_a_token_lives_by_keystones_own_clock(issued_at: str | None, expir
     ticks = [0.0]
     with a_peer(answer) as keystone, a_peer(an_answer(content={})) as placement:
         auth = KeystoneAuth(Login(auth_url=keystone.url, method=ADMIN, project=PROJECT), clock=lambda: ticks[0])
-        async with insisting(placement.url, auth=auth) as client:
+        async with patient_client(placement.url, auth=auth) as client:
             for ticks[0] in (0.0, max(stale_at - 0.1, 0.0), stale_at):
                 await client.request("GET", "/")
     logins = [head for head in keystone.requests if head.startswith("POST /v3/auth/tokens ")]
@@ -294,7 +294,7 @@ def test_it_is_for_the_event_loop_only(cloud: Cloud) -> None:
 
 async def test_the_token_is_for_placement_only(cloud: Cloud) -> None:
     with a_peer(an_answer(302, b"", location="http://elsewhere.invalid/")) as peer:
-        async with insisting(peer.url, auth=KeystoneAuth(an_identity(cloud))) as client:
+        async with patient_client(peer.url, auth=KeystoneAuth(an_identity(cloud))) as client:
             with pytest.raises(NotUnderstood, match="it redirects to http://elsewhere"):
                 await client.request("GET", PROVIDERS)
     assert len(peer.requests) == 1

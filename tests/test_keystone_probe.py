@@ -43,7 +43,7 @@ def an_auth(url: str, *, draw: float = 0.0) -> KeystoneAuth:
     return KeystoneAuth(Login(auth_url=url, method=method, project=Named(name="admin")), draw=lambda: draw)
 
 
-def asked(server: Peer | Proxy) -> list[str]:
+def request_lines(server: Peer | Proxy) -> list[str]:
     return [" ".join(head.split()[:2]) for head in server.requests]
 
 
@@ -53,7 +53,7 @@ async def test_a_login_is_preceded_by_one_question_without_a_token_and_one_token
         async with connect(cloud.placement_url, auth=auth) as client:
             for _ in range(3):
                 await client.request("GET", PROVIDERS)
-    assert asked(keystone) == [KNOCK, LOGIN]
+    assert request_lines(keystone) == [KNOCK, LOGIN]
     assert (auth.probes, auth.logins, keystone.connections) == (1, 1, 1)
 
 
@@ -62,10 +62,10 @@ async def test_a_keystone_that_takes_a_second_is_busy_and_is_not_asked_for_a_tok
         async with connect(cloud.placement_url, auth=an_auth(keystone.url)) as client:
             with pytest.raises(Unreachable, match=r"^cannot get a token of Keystone at .*: it is busy") as caught:
                 await client.request("GET", PROVIDERS)
-            assert asked(keystone) == [KNOCK]
+            assert request_lines(keystone) == [KNOCK]
             await client.request("GET", PROVIDERS)
     assert caught.value.of_keystone
-    assert asked(keystone) == [KNOCK, KNOCK, LOGIN]
+    assert request_lines(keystone) == [KNOCK, KNOCK, LOGIN]
     # Whoever waits holds no connection.
     assert keystone.connections == 2
 
@@ -75,7 +75,7 @@ async def test_who_asks_once_and_does_not_wait_logs_in_all_the_same(cloud: Cloud
         async with connect(cloud.placement_url, auth=an_auth(keystone.url, draw=0.99)) as client:
             await client.insisting().request("GET", PROVIDERS)
             await pass_gate(client, provider=fresh_name(), wait_s=0, create=True)
-    assert asked(keystone) == [KNOCK, LOGIN]
+    assert request_lines(keystone) == [KNOCK, LOGIN]
 
 
 async def test_a_login_is_waited_for_longer_than_any_other_answer(cloud: Cloud) -> None:
@@ -83,7 +83,7 @@ async def test_a_login_is_waited_for_longer_than_any_other_answer(cloud: Cloud) 
         auth = an_auth(keystone.url)
         async with connect(cloud.placement_url, auth=auth, connect_timeout_s=0.4, read_timeout_s=0.5) as client:
             await auth.log_in(client._http, insists=True)
-    assert asked(keystone) == [KNOCK, LOGIN]
+    assert request_lines(keystone) == [KNOCK, LOGIN]
 
 
 NOT_NOW = {
@@ -103,11 +103,11 @@ NOT_NOW = {
 async def test_a_keystone_in_trouble_gets_no_login_and_is_waited_for(answer: bytes) -> None:
     with a_peer(answer) as keystone:
         async with connect("http://127.0.0.1:1", auth=an_auth(keystone.url), read_timeout_s=0.3) as client:
-            for asking in (client, client.insisting()):
+            for each in (client, client.insisting()):
                 with pytest.raises(Unreachable) as caught:
-                    await asking.request("GET", PROVIDERS)
+                    await each.request("GET", PROVIDERS)
                 assert caught.value.of_keystone
-    assert set(asked(keystone)) == {KNOCK}
+    assert set(request_lines(keystone)) == {KNOCK}
 
 
 OTHER = {
@@ -125,7 +125,7 @@ async def test_whatever_else_the_question_is_answered_the_login_tells(status: in
         async with connect("http://127.0.0.1:1", auth=an_auth(keystone.url)) as client:
             with pytest.raises(kind):
                 await client.insisting().request("GET", PROVIDERS)
-    assert asked(keystone) == [KNOCK, LOGIN]
+    assert request_lines(keystone) == [KNOCK, LOGIN]
 
 
 async def test_a_version_document_that_is_long_or_encoded_is_not_read() -> None:
@@ -134,7 +134,7 @@ async def test_a_version_document_that_is_long_or_encoded_is_not_read() -> None:
         async with connect("http://127.0.0.1:1", auth=an_auth(keystone.url)) as client:
             with pytest.raises(Unauthorized):
                 await client.insisting().request("GET", PROVIDERS)
-    assert asked(keystone) == [KNOCK, LOGIN]
+    assert request_lines(keystone) == [KNOCK, LOGIN]
 
 
 @pytest.mark.parametrize(
@@ -150,30 +150,30 @@ async def test_a_version_document_that_is_long_or_encoded_is_not_read() -> None:
 async def test_it_is_said_what_is_waited_for_and_for_how_long(
     answers: tuple[bytes, ...], said: str, least_s: float
 ) -> None:
-    heard: list[Waiting] = []
+    waits: list[Waiting] = []
     with a_peer(*answers) as keystone:
         async with connect("http://127.0.0.1:1", auth=an_auth(keystone.url)) as client:
             with pytest.raises(GateClosed, match="check the log of Keystone"):
-                await pass_gate(client, provider="x", wait_s=LONG_S, on_wait=heard.append, policy=without_waits(3))
-    assert str(heard[0]).startswith(said)
-    assert least_s <= heard[0].wait_s <= max(20, least_s * 1.25)
-    assert str(heard[0]).endswith(f"next attempt in {heard[0].wait_s:.0f} s")
+                await pass_gate(client, provider="x", wait_s=LONG_S, on_wait=waits.append, policy=without_waits(3))
+    assert str(waits[0]).startswith(said)
+    assert least_s <= waits[0].wait_s <= max(20, least_s * 1.25)
+    assert str(waits[0]).endswith(f"next attempt in {waits[0].wait_s:.0f} s")
 
 
 async def test_a_busy_keystone_is_told_from_one_that_is_away(cloud: Cloud) -> None:
-    heard: list[str] = []
+    waits: list[str] = []
     with a_proxy(cloud.auth_url.removesuffix("/v3"), ["late"]) as keystone, nobody() as away:
         for url in (keystone.url, away):
             async with connect(cloud.placement_url, auth=an_auth(url)) as client:
                 with anyio.move_on_after(LONG_S) as scope:
 
-                    def hear(waiting: Waiting, scope: anyio.CancelScope = scope) -> None:
-                        heard.append(str(waiting))
+                    def on_wait(waiting: Waiting, scope: anyio.CancelScope = scope) -> None:
+                        waits.append(str(waiting))
                         scope.cancel()
 
-                    await pass_gate(client, provider="x", wait_s=LONG_S, on_wait=hear, policy=without_waits(2))
-    assert heard[0].startswith("waiting for Keystone: it is busy, next attempt in ")
-    assert heard[1].startswith("waiting for Keystone: connection refused, next attempt in ")
+                    await pass_gate(client, provider="x", wait_s=LONG_S, on_wait=on_wait, policy=without_waits(2))
+    assert waits[0].startswith("waiting for Keystone: it is busy, next attempt in ")
+    assert waits[1].startswith("waiting for Keystone: connection refused, next attempt in ")
 
 
 async def test_a_date_to_come_back_at_is_read_by_the_clock_of_who_says_it() -> None:
@@ -196,7 +196,7 @@ async def test_a_login_in_the_middle_of_the_work_waits_its_turn_too(cloud: Cloud
 
             with capture_logs() as logs:
                 assert await update_with_generation("read it", once, wait_s=LONG_S) == 200
-    assert asked(keystone) == [KNOCK, KNOCK, LOGIN]
+    assert request_lines(keystone) == [KNOCK, KNOCK, LOGIN]
     (again,) = [line for line in logs if line["event"] == "placement.retry"]
     assert 0 <= again["wait_s"] <= 2
 
@@ -228,7 +228,7 @@ async def test_a_handshake_that_waits_for_the_server_is_a_queue_too(cloud: Cloud
                 with pytest.raises(Unreachable, match="it is busy"):
                     await client.request("GET", PROVIDERS)
             await client.insisting().request("GET", PROVIDERS)
-    assert asked(keystone) == [KNOCK, KNOCK, LOGIN]
+    assert request_lines(keystone) == [KNOCK, KNOCK, LOGIN]
 
 
 async def _close_after(stream: anyio.abc.SocketStream, seconds: float) -> None:

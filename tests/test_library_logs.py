@@ -37,19 +37,19 @@ gc.collect()
 """
 
 
-def said(configured: str) -> "subprocess.CompletedProcess[str]":
+def run_child(configured: str) -> "subprocess.CompletedProcess[str]":
     script = SAYS.format(configured=configured)
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=ENVIRONMENT, check=True)
 
 
 def test_before_there_is_a_log_nobody_hears_it() -> None:
-    ended = said("")
+    ended = run_child("")
     assert (ended.stdout, ended.stderr) == ("", "")
 
 
 @pytest.mark.parametrize(("level", "count"), [("info", 0), ("debug", 6)])
 def test_it_is_in_the_log_for_who_debugs_and_shows_no_password(level: str, count: int) -> None:
-    ended = said(f'logs.configure(level="{level}", style="json")')
+    ended = run_child(f'logs.configure(level="{level}", style="json")')
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert ended.stderr == ""
     assert [line["event"] for line in lines] == ["library.message"] * count

@@ -11,14 +11,14 @@ from bringup.drivers.base import LifecycleEvent, PowerState, RebootType, Transit
 from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.libvirt.errors import HypervisorUnavailable
 from bringup.drivers.needs import NeedNotMet
-from support.drivers import told, uuid_of
-from support.libvirt_drivers import guests, id_of, opened, options, reached
+from support.drivers import driver_guest, uuid_of
+from support.libvirt_drivers import guests, id_of, opened, options, until_power_state
 from support.libvirtd import Libvirtd, a_libvirtd
 
 pytestmark = pytest.mark.anyio
 
 RUNNING, SHUTDOWN = PowerState.RUNNING, PowerState.SHUTDOWN
-GUEST, UUID = told(1), uuid_of(1)
+GUEST, UUID = driver_guest(1), uuid_of(1)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ async def test_a_start_that_libvirt_died_in_is_looked_at_again_and_ends_right(se
                 with anyio.fail_after(100):
                     async with anyio.create_task_group() as group:
                         group.start_soon(VERBS[verb], driver)
-                        await in_background(partial(server.until_hooked, GUEST.name))
+                        await in_background(partial(server.until_start_hangs, GUEST.name))
                         await in_background(server.kill)
                         (server.directory / "hold" / GUEST.name).unlink()
                         await in_background(server.start_again)
@@ -69,7 +69,7 @@ async def test_a_guest_that_was_restarted_when_libvirt_died_is_not_restarted_aga
             with anyio.fail_after(100):
                 async with anyio.create_task_group() as group:
                     group.start_soon(VERBS["reboot"], driver)
-                    await in_background(partial(server.until_hooked, GUEST.name))
+                    await in_background(partial(server.until_start_hangs, GUEST.name))
                     await in_background(server.kill)
                     await in_background(server.start_again)
 
@@ -99,12 +99,12 @@ async def test_a_start_that_hangs_costs_its_own_slot_and_the_others_go_on(server
             with server.held(GUEST.name):
                 async with anyio.create_task_group() as group:
                     group.start_soon(driver.power_on, GUEST)
-                    await in_background(partial(server.until_hooked, GUEST.name))
+                    await in_background(partial(server.until_start_hangs, GUEST.name))
                     for number in range(2, count + 1):
-                        await driver.power_on(told(number))
-                        assert (await driver.get_info(told(number))).state is RUNNING
+                        await driver.power_on(driver_guest(number))
+                        assert (await driver.get_info(driver_guest(number))).state is RUNNING
                     (server.directory / "hold" / GUEST.name).unlink()
-            await reached(driver, RUNNING)
+            await until_power_state(driver, RUNNING)
 
 
 async def test_a_call_without_an_answer_ends_at_its_deadline_and_its_slot_comes_back(server: Libvirtd) -> None:
@@ -115,10 +115,10 @@ async def test_a_call_without_an_answer_ends_at_its_deadline_and_its_slot_comes_
                     await driver.power_on(GUEST)
                 # The one slot is taken by what still hangs.
                 with pytest.raises(NeedNotMet):
-                    await driver.power_on(told(2))
+                    await driver.power_on(driver_guest(2))
             # It was done all the same, later.
-            await reached(driver, RUNNING)
-            await driver.power_on(told(2))
+            await until_power_state(driver, RUNNING)
+            await driver.power_on(driver_guest(2))
 
 
 async def test_a_reboot_that_libvirt_ended_after_its_deadline_is_not_done_again_when_it_is_tried_again(
@@ -130,7 +130,7 @@ async def test_a_reboot_that_libvirt_ended_after_its_deadline_is_not_done_again_
             not_known = pytest.raises(NeedNotMet, match="its effect is unknown")
             with server.held(GUEST.name), anyio.fail_after(50), not_known:
                 await driver.reboot(GUEST, RebootType.HARD)
-            await reached(driver, RUNNING)
+            await until_power_state(driver, RUNNING)
             rebooted = id_of(connection)
 
             await driver.reboot(GUEST, RebootType.HARD)
@@ -158,9 +158,9 @@ async def test_a_caller_that_is_cancelled_does_not_wait_for_libvirt(server: Libv
             with server.held(GUEST.name):
                 async with anyio.create_task_group() as group:
                     group.start_soon(driver.power_on, GUEST)
-                    await in_background(partial(server.until_hooked, GUEST.name))
+                    await in_background(partial(server.until_start_hangs, GUEST.name))
                     group.cancel_scope.cancel()
-            await reached(driver, RUNNING)
+            await until_power_state(driver, RUNNING)
 
 
 async def test_events_go_on_after_libvirt_came_back_and_tell_what_changed_meanwhile(server: Libvirtd) -> None:

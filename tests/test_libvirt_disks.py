@@ -7,13 +7,13 @@ import anyio
 import pytest
 
 from bringup.drivers.base import DriverError, PowerState
-from support.drivers import told, uuid_of
+from support.drivers import driver_guest, uuid_of
 from support.libvirt_drivers import a_driver, guests
 from support.libvirtd import Libvirtd, the_libvirtd
 
 pytestmark = pytest.mark.anyio
 
-GUEST, UUID = told(1), uuid_of(1)
+GUEST, UUID = driver_guest(1), uuid_of(1)
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ async def test_a_mark_stands_beside_the_disks_until_it_is_taken_away(server: Lib
         await driver.check_instance_shared_storage_cleanup(probe)
 
         assert not Path(probe.path).exists()
-        assert await driver.check_instance_shared_storage_local(told(2)) is None
+        assert await driver.check_instance_shared_storage_local(driver_guest(2)) is None
 
 
 async def test_an_interrupted_snapshot_leaves_neither_copy_nor_overlay_and_the_definition_is_back(

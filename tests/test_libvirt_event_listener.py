@@ -3,13 +3,13 @@
 import pytest
 
 from bringup.drivers.base import PowerState, RebootType, Transition
-from support.drivers import told, uuid_of
-from support.libvirt_drivers import Heard, a_driver, guests
+from support.drivers import driver_guest, uuid_of
+from support.libvirt_drivers import EventRecorder, a_driver, guests
 from support.libvirtd import Libvirtd, the_libvirtd
 
 pytestmark = pytest.mark.anyio
 
-GUEST, UUID = told(1), uuid_of(1)
+GUEST, UUID = driver_guest(1), uuid_of(1)
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ RUNNING, SHUTDOWN = PowerState.RUNNING, PowerState.SHUTDOWN
 async def test_a_stop_that_is_part_of_a_reboot_is_not_told(server: Libvirtd) -> None:
     with guests(server, [RUNNING]) as connection:
         async with a_driver(server, stopped_delay_s=15) as driver:
-            heard = Heard(driver)
+            heard = EventRecorder(driver)
             await driver.reboot(GUEST, RebootType.HARD)
             await heard.until(Transition.STARTED)
             connection.lookupByUUIDString(UUID).suspend()
@@ -39,7 +39,7 @@ async def test_a_stop_that_is_part_of_a_reboot_is_not_told(server: Libvirtd) -> 
 async def test_the_listener_hears_what_a_guest_does(server: Libvirtd, kind: str, transition: Transition) -> None:
     with guests(server, [SHUTDOWN], guest=kind) as connection:
         async with a_driver(server) as driver:
-            heard = Heard(driver)
+            heard = EventRecorder(driver)
             connection.lookupByUUIDString(UUID).create()
 
             await heard.until(transition)
@@ -49,7 +49,7 @@ async def test_the_listener_hears_what_somebody_else_does(server: Libvirtd) -> N
     with guests(server, [SHUTDOWN]) as connection:
         domain = connection.lookupByUUIDString(UUID)
         async with a_driver(server) as driver:
-            heard = Heard(driver)
+            heard = EventRecorder(driver)
             for act, transition in (
                 (domain.create, Transition.STARTED),
                 (domain.suspend, Transition.PAUSED),

@@ -30,7 +30,7 @@ See = Callable[..., list[Need]]
 def see(tmp_path: Path) -> See:
     """Return the view of a guest with these elements, on the host that is ``tmp_path``."""
 
-    def look(elements: str, *, by_nova: bool = False, active: bool = False, **more: Any) -> list[Need]:
+    def check(elements: str, *, by_nova: bool = False, active: bool = False, **more: Any) -> list[Need]:
         xml = f"<domain><name>g</name>{NOVA if by_nova else ''}<memory unit='MiB'>4</memory>{elements}</domain>"
         definition = read_definition(xml)
         answers = LibvirtAnswers(definitions=(definition,), active=active, online=frozenset({0, 1}))
@@ -49,10 +49,10 @@ def see(tmp_path: Path) -> See:
             *(verdict.need for verdict in firmware_and_memory(evidence)),
         ]
 
-    return look
+    return check
 
 
-def put(root: Path, path: str, content: str = "") -> None:
+def write_file(root: Path, path: str, content: str = "") -> None:
     file = root / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)
@@ -65,8 +65,8 @@ PCI = """<devices><hostdev mode='subsystem' type='pci'><source>
 def test_a_pci_device_must_be_the_one_that_the_record_knows(see: See, tmp_path: Path) -> None:
     [need] = see(PCI)
     assert (need.name, need.state, need.met_by) == ("0000:81:02.3", ABSENT, MetBy.HOST)
-    put(tmp_path, "sys/bus/pci/devices/0000:81:02.3/vendor", "0x15b3\n")
-    put(tmp_path, "sys/bus/pci/devices/0000:81:02.3/device", "0x1018\n")
+    write_file(tmp_path, "sys/bus/pci/devices/0000:81:02.3/vendor", "0x15b3\n")
+    write_file(tmp_path, "sys/bus/pci/devices/0000:81:02.3/device", "0x1018\n")
     assert see(PCI)[0].state is MET
     assert see(PCI, profiles={"0000:81:02.3": "15b3:1018"})[0].state is MET
     [other] = see(PCI, profiles={"0000:81:02.3": "8086:154c"})
@@ -92,7 +92,7 @@ def usb(*parts: str) -> str:
 def test_a_usb_device_is_known_by_vendor_and_product_and_not_by_its_number(see: See, tmp_path: Path) -> None:
     ids, address = "<vendor id='0x1d6b'/><product id='0x00AA'/>", "<address bus='1' device='7'/>"
     for key, value in {"idVendor": "1d6b", "idProduct": "00aa", "busnum": "1", "devnum": "3"}.items():
-        put(tmp_path, f"sys/bus/usb/devices/1-1/{key}", f"{value}\n")
+        write_file(tmp_path, f"sys/bus/usb/devices/1-1/{key}", f"{value}\n")
     assert see(usb(ids))[0].state is MET
     assert see(usb("<vendor id='0x1d6b'/><product id='0x00ab'/>"))[0].state is ABSENT
     assert see(usb(ids, address))[0].state is ABSENT
@@ -122,7 +122,7 @@ def test_huge_pages_are_there_when_enough_are_free(
     folder = "sys/kernel/mm/hugepages/hugepages-2048kB"
     names = ("free_hugepages", "resv_hugepages", "nr_overcommit_hugepages", "surplus_hugepages")
     for name, count in zip(names, counts, strict=True):
-        put(tmp_path, f"{folder}/{name}", f"{count}\n")
+        write_file(tmp_path, f"{folder}/{name}", f"{count}\n")
     assert [need.state for need in see(PAGES)] == [state]
     # A guest that runs has its own.
     assert see(PAGES, active=True) == []
@@ -132,7 +132,7 @@ def test_the_pages_of_each_node_are_counted_where_only_those_are_huge(see: See, 
     nodes = """<memoryBacking><hugepages><page size='2048' unit='KiB' nodeset='1'/></hugepages></memoryBacking>
       <cpu><numa><cell id='0' cpus='0' memory='9' unit='MiB'/><cell id='1' cpus='1' memory='2' unit='MiB'/></numa>
       </cpu>"""
-    put(tmp_path, "sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "1\n")
+    write_file(tmp_path, "sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "1\n")
     assert [(need.name, need.state) for need in see(nodes)] == [("1 huge pages of 2048 KiB", MET)]
 
 
@@ -162,7 +162,7 @@ def test_who_brings_a_disk_that_is_not_there(see: See, path: str, met_by: MetBy,
 
 
 def test_a_disk_below_a_mount_that_a_pool_or_fstab_names_is_absent_with_it(see: See, tmp_path: Path) -> None:
-    put(tmp_path, "srv/images/old.raw", "old")
+    write_file(tmp_path, "srv/images/old.raw", "old")
     expected = {"/srv/images": "nas:/images"}
     [need] = see(disk("/srv/images/old.raw"), expected=expected)
     assert (need.kind, need.name, need.state, need.met_by) == (NeedKind.MOUNT, "/srv/images", ABSENT, MetBy.HOST)
@@ -179,7 +179,7 @@ def test_a_disk_below_a_mount_that_a_pool_or_fstab_names_is_absent_with_it(see: 
 
 
 def test_a_volume_in_a_file_is_on_the_mount_of_its_export_wherever_that_is(see: See, tmp_path: Path) -> None:
-    put(tmp_path, "vol/volume-1", "x")
+    write_file(tmp_path, "vol/volume-1", "x")
     info = {"driver_volume_type": "nfs", "data": {"export": "nas:/x"}}
     volumes = tuple(volumes_of([{"volume_id": "1", "device_name": "/dev/vdb", "connection_info": info}]))
     [bare] = see(disk("/vol/volume-1"), volumes=volumes)
@@ -193,7 +193,7 @@ SHARE = "<devices><filesystem type='mount'><source dir='/var/lib/nova/mnt/s'/><t
 
 
 def test_a_share_of_nova_is_there_when_something_is_mounted(see: See, tmp_path: Path) -> None:
-    put(tmp_path, "var/lib/nova/mnt/s/old", "not the share")
+    write_file(tmp_path, "var/lib/nova/mnt/s/old", "not the share")
     for by_nova in (True, False):
         [need] = see(SHARE, by_nova=by_nova)
         assert (need.kind, need.state, need.met_by) == (NeedKind.SHARE, ABSENT, MetBy.NOVA)
@@ -241,13 +241,13 @@ def test_only_a_medium_that_is_not_there_may_be_left_out(see: See, tmp_path: Pat
     is_medium = device in ("cdrom", "floppy")
     assert optional("/gone.iso") == ([] if is_medium else [ABSENT])
     assert optional("/gone.iso", "requisite") == [ABSENT]
-    put(tmp_path, "an.iso")
+    write_file(tmp_path, "an.iso")
     assert optional("/an.iso") == [MET]
     (tmp_path / "a.link").symlink_to("/srv/isos/gone.iso")
     expected = {"/srv/isos": "nas:/isos"}
     assert optional("/a.link", expected=expected) == ([] if is_medium else [ABSENT, ABSENT])
     # What lies below the mount point would be given to the guest.
-    put(tmp_path, "srv/isos/gone.iso", "old")
+    write_file(tmp_path, "srv/isos/gone.iso", "old")
     assert optional("/a.link", expected=expected) == [ABSENT]
     # What is there and is not identified is not left out: libvirt would give the guest that.
     os.mkfifo(tmp_path / "sdb")
@@ -291,7 +291,7 @@ class Unreadable(HostFiles):
 def test_an_image_that_cannot_be_read_is_not_one_without_backing_files(
     see: See, tmp_path: Path, error: int, states: list[NeedState]
 ) -> None:
-    put(tmp_path, "top")
+    write_file(tmp_path, "top")
     host = Unreadable(tmp_path)
     host.error = error
     found = see(OVERLAY, host=host)
@@ -320,7 +320,7 @@ def test_persistent_memory_is_judged_as_a_disk_is(see: See, tmp_path: Path, mode
         found = see(memory("/dev/dax0.0"), by_nova=by_nova)
         assert [(need.state, need.met_by) for need in found] == [(UNVERIFIED, met_by)]
     assert [need.state for need in see(memory("/srv/pmem"))] == [ABSENT]
-    put(tmp_path, "srv/pmem")
+    write_file(tmp_path, "srv/pmem")
     assert [need.state for need in see(memory("/srv/pmem"))] == [MET]
     assert [need.kind for need in see(memory("/srv/pmem"), expected={"/srv": "nas:/x"})] == [NeedKind.MOUNT]
     assert [need.state for need in see(memory("/srv/pmem"), sees_host=False)] == [UNVERIFIED]
@@ -329,7 +329,7 @@ def test_persistent_memory_is_judged_as_a_disk_is(see: See, tmp_path: Path, mode
 def test_variables_of_firmware_are_made_of_the_template_only_below_mounts_that_are_there(
     see: See, tmp_path: Path
 ) -> None:
-    put(tmp_path, "VARS.fd")
+    write_file(tmp_path, "VARS.fd")
     store = "<os><nvram template='/VARS.fd'>/srv/guest.fd</nvram></os>"
     assert [(need.kind, need.state) for need in see(store)] == [(NeedKind.FIRMWARE, MET)]
     assert (NeedKind.MOUNT, ABSENT) in [(need.kind, need.state) for need in see(store, expected={"/srv": "nas:/x"})]
@@ -341,7 +341,7 @@ def test_variables_of_firmware_are_made_of_the_template_only_below_mounts_that_a
 
 
 def test_libvirt_is_asked_only_of_a_disk_that_it_means_and_that_leads_to_no_unstable_name(tmp_path: Path) -> None:
-    def asked(path: str, saved: str = "") -> list[str]:
+    def questions(path: str, saved: str = "") -> list[str]:
         definition, image = (
             read_definition(f"<domain><name>g</name>{disk(each)}</domain>") for each in (path, saved or path)
         )
@@ -358,10 +358,10 @@ def test_libvirt_is_asked_only_of_a_disk_that_it_means_and_that_leads_to_no_unst
 
     (tmp_path / "vm.img").symlink_to("/dev/sdb")
     (tmp_path / "vm2.img").symlink_to("/srv/elsewhere")
-    assert asked("/gone") == ["vdb"]
-    assert asked("/vm2.img") == ["vdb"]
-    assert asked("/vm.img") == [""]
-    assert asked("/gone", saved="/gone-too") == [""]
+    assert questions("/gone") == ["vdb"]
+    assert questions("/vm2.img") == ["vdb"]
+    assert questions("/vm.img") == [""]
+    assert questions("/gone", saved="/gone-too") == [""]
 
 
 def test_a_network_disk_is_there_when_any_of_its_servers_answers(see: See) -> None:

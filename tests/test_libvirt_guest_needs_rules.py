@@ -230,7 +230,7 @@ def host(tmp_path: Path) -> HostFiles:
     return HostFiles(tmp_path)
 
 
-def put(root: Path, path: str, content: str | bytes) -> None:
+def write_file(root: Path, path: str, content: str | bytes) -> None:
     file = root / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -243,13 +243,13 @@ def block_status(major: int, minor: int) -> os.stat_result:
 
 def test_sysfs_tells_who_serves_a_disk(host: HostFiles) -> None:
     at = "sys/devices/platform/host2/session1/target2:0:0/2:0:0:1"
-    put(host.root, f"{at}/block/sdb/dev", "8:16\n")
-    put(host.root, f"{at}/wwid", f"naa.{WWID}\n")
+    write_file(host.root, f"{at}/block/sdb/dev", "8:16\n")
+    write_file(host.root, f"{at}/wwid", f"naa.{WWID}\n")
     (host.root / at / "block/sdb/device").symlink_to("../../../2:0:0:1")
     (host.root / "sys/dev/block").mkdir(parents=True)
     (host.root / "sys/dev/block/8:16").symlink_to(f"../../../{at}/block/sdb")
-    put(host.root, "sys/class/iscsi_session/session1/targetname", "iqn.2010-10.org.openstack:x\n")
-    put(host.root, "run/udev/data/b8:16", "E:ID_SERIAL=36001405aaaaaaaaaaaaaaaaaaaaaaaaa\nE:OTHER=1\n")
+    write_file(host.root, "sys/class/iscsi_session/session1/targetname", "iqn.2010-10.org.openstack:x\n")
+    write_file(host.root, "run/udev/data/b8:16", "E:ID_SERIAL=36001405aaaaaaaaaaaaaaaaaaaaaaaaa\nE:OTHER=1\n")
 
     device = device_of(host, PathTarget("/dev/sdb", ("/dev/sdb",), block_status(8, 16)))
 
@@ -259,13 +259,13 @@ def test_sysfs_tells_who_serves_a_disk(host: HostFiles) -> None:
 
 
 def test_sysfs_tells_of_multipath_and_of_nvme(host: HostFiles) -> None:
-    put(host.root, "sys/devices/virtual/block/dm-3/dm/name", "mpatha\n")
-    put(host.root, "sys/devices/virtual/block/dm-3/dm/uuid", f"mpath-3{WWID}\n")
-    put(host.root, "sys/devices/sdb/device/wwid", f"naa.{WWID}\n")
+    write_file(host.root, "sys/devices/virtual/block/dm-3/dm/name", "mpatha\n")
+    write_file(host.root, "sys/devices/virtual/block/dm-3/dm/uuid", f"mpath-3{WWID}\n")
+    write_file(host.root, "sys/devices/sdb/device/wwid", f"naa.{WWID}\n")
     (host.root / "sys/devices/virtual/block/dm-3/slaves").mkdir()
     (host.root / "sys/devices/virtual/block/dm-3/slaves/sdb").symlink_to("../../../../sdb")
-    put(host.root, "sys/devices/nvme0/nvme0n1/nguid", "01234567-89ab-cdef-0123-456789abcdef\n")
-    put(host.root, "sys/devices/nvme0/nvme0n1/device/subsysnqn", "nqn.x\n")
+    write_file(host.root, "sys/devices/nvme0/nvme0n1/nguid", "01234567-89ab-cdef-0123-456789abcdef\n")
+    write_file(host.root, "sys/devices/nvme0/nvme0n1/device/subsysnqn", "nqn.x\n")
     (host.root / "sys/dev/block").mkdir(parents=True)
     (host.root / "sys/dev/block/253:3").symlink_to("../../devices/virtual/block/dm-3")
     (host.root / "sys/dev/block/259:0").symlink_to("../../devices/nvme0/nvme0n1")
@@ -279,7 +279,7 @@ def test_sysfs_tells_of_multipath_and_of_nvme(host: HostFiles) -> None:
     assert (multipath.dm_name, multipath.dm_uuid) == ("mpatha", f"mpath-3{WWID}")
     assert [(path.name, path.wwns) for path in multipath.paths] == [("sdb", frozenset({WWID}))]
     # The name may be that of a logical volume inside, by now.
-    put(host.root, "sys/devices/virtual/block/dm-3/dm/uuid", "LVM-abc\n")
+    write_file(host.root, "sys/devices/virtual/block/dm-3/dm/uuid", "LVM-abc\n")
     assert device_of(host, PathTarget("/dev/dm-3", ("/dev/dm-3",), block_status(253, 3))).paths == ()
     assert (nvme.nqn, nvme.namespaces) == ("nqn.x", frozenset({"0123456789abcdef0123456789abcdef"}))
 

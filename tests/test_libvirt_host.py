@@ -9,13 +9,13 @@ from bringup.drivers.base import (
     AutostartConflict,
     PowerState,
 )
-from support.drivers import told, uuid_of
+from support.drivers import driver_guest, uuid_of
 from support.libvirt_drivers import a_driver, guests
 from support.libvirtd import Libvirtd, the_libvirtd
 
 pytestmark = pytest.mark.anyio
 
-GUEST, UUID = told(1), uuid_of(1)
+GUEST, UUID = driver_guest(1), uuid_of(1)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 
 from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
-from support.drivers import told
+from support.drivers import driver_guest
 from support.libvirt_drivers import a_driver, guests
-from support.libvirtd import Libvirtd, More, a_libvirtd, the_libvirtd
+from support.libvirtd import DomainExtras, Libvirtd, a_libvirtd, the_libvirtd
 from support.network import run
 from support.records import uuid_of
 
@@ -41,7 +41,7 @@ def guests_with_disks(
     with guests(server, []) as connection:
         for number in range(1, count + 1):
             disk = place / uuid_of(number) / "disk"
-            server.define(uuid_of(number), told(number).name, disk=disk)
+            server.define(uuid_of(number), driver_guest(number).name, disk=disk)
             if folders:
                 disk.parent.mkdir(parents=True)
                 disk.touch()
@@ -49,7 +49,7 @@ def guests_with_disks(
 
 
 async def needs_of(driver: LibvirtDriver, *numbers: int) -> list[Need]:
-    return list(await driver.host_needs([told(number) for number in numbers]))
+    return list(await driver.host_needs([driver_guest(number) for number in numbers]))
 
 
 def unmet(needs: list[Need]) -> dict[str, str]:
@@ -66,7 +66,7 @@ async def test_drivers_of_libvirt_that_are_away_are_told_where_a_guest_needs_the
     monkeypatch.setenv("LIBVIRT_DRIVER_DIR", str(tmp_path))
     with a_libvirtd() as server, guests(server, []):
         for number, devices in enumerate((IN_A_POOL, IN_A_NETWORK, ""), start=1):
-            server.define(uuid_of(number), told(number).name, more=More(devices=devices))
+            server.define(uuid_of(number), driver_guest(number).name, more=DomainExtras(devices=devices))
         async with a_driver(server) as driver:
             away = unmet(await needs_of(driver, 1, 2, 3))
             assert set(away) == {"libvirt's storage driver", "libvirt's network driver"}
@@ -78,7 +78,7 @@ async def test_drivers_of_libvirt_that_are_away_are_told_where_a_guest_needs_the
 
 async def test_drivers_of_libvirt_that_are_there_are_met(server: Libvirtd) -> None:
     with guests(server, []):
-        server.define(uuid_of(1), told(1).name, more=More(devices=IN_A_POOL + IN_A_NETWORK))
+        server.define(uuid_of(1), driver_guest(1).name, more=DomainExtras(devices=IN_A_POOL + IN_A_NETWORK))
         async with a_driver(server) as driver:
             needs = await needs_of(driver, 1)
     assert [need.state for need in needs] == [NeedState.MET] * 2
@@ -88,7 +88,7 @@ async def test_a_folder_of_disks_that_nobody_uses_need_not_be_there(server: Libv
     with guests_with_disks(server):
         async with a_driver(server, instances_path=tmp_path / "nowhere") as driver:
             assert await needs_of(driver, 1) == []
-            await driver.destroy(told(1), destroy_disks=True)
+            await driver.destroy(driver_guest(1), destroy_disks=True)
             assert await driver.list_instance_uuids() == []
 
 
@@ -148,10 +148,10 @@ async def test_a_folder_of_disks_that_is_away_is_told_with_what_to_do(away: Libv
 async def test_nothing_is_concluded_from_disks_that_cannot_be_seen(away: Libvirtd) -> None:
     async with a_driver(away) as driver:
         for verb in (
-            driver.destroy(told(1), destroy_disks=True),
-            driver.check_instance_shared_storage_local(told(1)),
-            driver.keep_disks(told(1)),
-            driver.finish_revert_migration(told(1), power_on=False),
+            driver.destroy(driver_guest(1), destroy_disks=True),
+            driver.check_instance_shared_storage_local(driver_guest(1)),
+            driver.keep_disks(driver_guest(1)),
+            driver.finish_revert_migration(driver_guest(1), power_on=False),
             driver.delete_kept_disks(uuid_of(2), [f"{away.directory}/instances/bringup-kept/{uuid_of(2)}.1"]),
         ):
             with pytest.raises(NeedNotMet) as raised:
@@ -159,7 +159,7 @@ async def test_nothing_is_concluded_from_disks_that_cannot_be_seen(away: Libvirt
             assert [need.kind for need in raised.value.needs] == [NeedKind.MOUNT]
         assert await driver.list_instance_uuids() == [uuid_of(1)], "nothing of it was taken away"
         # Its disks are not asked for: they are another's, or shared.
-        await driver.destroy(told(1), destroy_disks=False)
+        await driver.destroy(driver_guest(1), destroy_disks=False)
         assert await driver.list_instance_uuids() == []
 
 
@@ -172,11 +172,11 @@ async def test_a_deletion_that_goes_on_does_not_take_disks_for_deleted(server: L
             folder.rename(elsewhere)
             try:
                 with pytest.raises(NeedNotMet):
-                    await driver.destroy(told(1), destroy_disks=True)
+                    await driver.destroy(driver_guest(1), destroy_disks=True)
             finally:
                 elsewhere.rename(folder)
             assert (folder / uuid_of(1)).is_dir()
-            await driver.destroy(told(1), destroy_disks=True)
+            await driver.destroy(driver_guest(1), destroy_disks=True)
             assert not (folder / uuid_of(1)).exists()
 
 
@@ -186,25 +186,25 @@ async def test_a_resize_that_was_cut_short_is_not_taken_back_without_its_disks(s
         shutil.rmtree(folder / uuid_of(1))
         async with a_driver(server) as driver:
             with pytest.raises(NeedNotMet) as raised:
-                await driver.finish_revert_migration(told(1), power_on=True)
+                await driver.finish_revert_migration(driver_guest(1), power_on=True)
             (need,) = raised.value.needs
             assert (need.kind, need.name) == (NeedKind.DISK, str(folder / f"{uuid_of(1)}_resize"))
             assert need.met_by is MetBy.PERSON
 
-            assert any(need.state is NeedState.ABSENT for need in await driver.needs(told(1)))
+            assert any(need.state is NeedState.ABSENT for need in await driver.needs(driver_guest(1)))
             (folder / f"{uuid_of(1)}_resize").mkdir()
             (folder / f"{uuid_of(1)}_resize" / "disk").touch()
-            absent = [need for need in await driver.needs(told(1)) if need.state is NeedState.ABSENT]
+            absent = [need for need in await driver.needs(driver_guest(1)) if need.state is NeedState.ABSENT]
             assert [need.met_by for need in absent] == [MetBy.REVERT]
-            await driver.finish_revert_migration(told(1), power_on=False)
+            await driver.finish_revert_migration(driver_guest(1), power_on=False)
             assert (folder / uuid_of(1)).is_dir()
 
 
 async def test_a_guest_without_local_disks_is_taken_back_as_before(server: Libvirtd) -> None:
     with guests(server, []):
-        server.define(uuid_of(1), told(1).name)
+        server.define(uuid_of(1), driver_guest(1).name)
         async with a_driver(server) as driver:
-            await driver.finish_revert_migration(told(1), power_on=False)
+            await driver.finish_revert_migration(driver_guest(1), power_on=False)
 
 
 @contextmanager
@@ -235,7 +235,7 @@ async def test_what_should_be_mounted_is_waited_for_and_what_was_is_remembered(
             assert "libvirt.instances_mount says so, and nothing is mounted there" in away[str(point)]
             assert (await driver.get_available_resource()).local_gb is None
             with pytest.raises(NeedNotMet):
-                await driver.destroy(told(1), destroy_disks=True)
+                await driver.destroy(driver_guest(1), destroy_disks=True)
         async with a_driver(server, **made) as driver:
             assert unmet(await needs_of(driver, 1)) == {}, "nobody has said so, and it was never seen"
             with mounted(point):

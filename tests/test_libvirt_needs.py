@@ -15,9 +15,9 @@ import anyio.to_thread
 import pytest
 
 from bringup.drivers.needs import MetBy, NeedKind
-from support.drivers import told, uuid_of
-from support.libvirt_drivers import clear
-from support.libvirtd import Libvirtd, More, the_libvirtd
+from support.drivers import driver_guest, uuid_of
+from support.libvirt_drivers import remove_guests
+from support.libvirtd import DomainExtras, Libvirtd, the_libvirtd
 from support.needing import (
     ABSENT,
     GUEST,
@@ -43,7 +43,7 @@ def server() -> Iterator[Libvirtd]:
     server = the_libvirtd()
     yield server
     with server.connected() as connection:
-        clear(connection)
+        remove_guests(connection)
 
 
 @pytest.fixture
@@ -305,7 +305,7 @@ async def test_a_storage_that_is_silent_keeps_its_own_guests_off_and_no_other(se
     point = tmp_path / "nas"
     well = tmp_path / "well.raw"
     well.write_bytes(bytes(1024**2))
-    server.define(uuid_of(2), told(2).name, more=More(devices=disk(well)))
+    server.define(uuid_of(2), driver_guest(2).name, more=DomainExtras(devices=disk(well)))
     async with defined(server, xml_of(server, disk(point / "disk.raw")), look_deadline_s=0.5) as guest:
         with silent_storage(point):
             assert await guest.missing() == [(NeedKind.MOUNT, str(point), UNVERIFIED)]
@@ -313,9 +313,9 @@ async def test_a_storage_that_is_silent_keeps_its_own_guests_off_and_no_other(se
             with anyio.fail_after(60):
                 for _ in range(100):
                     assert await guest.missing() == [(NeedKind.DISK, str(point / "disk.raw"), UNVERIFIED)]
-                needs = await guest.driver.needs(told(2))
+                needs = await guest.driver.needs(driver_guest(2))
             assert all(need.state is MET for need in needs)
-            await guest.driver.power_on(told(2))
+            await guest.driver.power_on(driver_guest(2))
 
         # It hears that the server has gone, and everything is looked at again.
         async def is_looked_at() -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet
 from support.drivers import uuid_of
-from support.libvirt_drivers import a_driver, clear
+from support.libvirt_drivers import a_driver, remove_guests
 from support.libvirtd import Libvirtd, a_libvirtd, the_libvirtd
 from support.needing import ABSENT, GUEST, NOVA_XML, UUID, Defined, defined, disk, nic, qemu_img, xml_of
 
@@ -19,7 +19,7 @@ def server() -> Iterator[Libvirtd]:
     server = the_libvirtd()
     yield server
     with server.connected() as connection:
-        clear(connection)
+        remove_guests(connection)
 
 
 HOST_DEVICE = "<hostdev mode='subsystem' type='{}'{}><source>{}</source></hostdev>"
@@ -134,7 +134,7 @@ async def test_huge_pages_and_cpus_that_this_host_has_not(server: Libvirtd) -> N
     )
     for changes, kind, name in cases:
         with server.connected() as connection:
-            clear(connection)
+            remove_guests(connection)
         async with defined(server, xml_of(server, changes=changes)) as guest:
             await guest.is_not_started(kind, name, ABSENT)
     online = xml_of(server, changes=lambda xml: xml.replace("<os>", pinned.replace("4000", "0,4000")))

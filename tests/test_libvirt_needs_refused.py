@@ -11,7 +11,7 @@ from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.power import Power
 from bringup.drivers.needs import NeedKind, NeedNotMet
 from support.drivers import uuid_of
-from support.libvirt_drivers import clear, options
+from support.libvirt_drivers import options, remove_guests
 from support.libvirtd import Libvirtd, the_libvirtd
 from support.needing import GUEST, UUID, block, disk, xml_of
 from test_libvirt_needs import share
@@ -25,7 +25,7 @@ def server() -> Iterator[Libvirtd]:
     server = the_libvirtd()
     yield server
     with server.connected() as connection:
-        clear(connection)
+        remove_guests(connection)
 
 
 async def nothing() -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from bringup.drivers.base import InstanceNotFound, RebootType
 from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet
-from support.drivers import told, uuid_of
-from support.libvirt_drivers import a_driver, clear
-from support.libvirtd import Libvirtd, More, a_libvirtd, the_libvirtd
+from support.drivers import driver_guest, uuid_of
+from support.libvirt_drivers import a_driver, remove_guests
+from support.libvirtd import DomainExtras, Libvirtd, a_libvirtd, the_libvirtd
 from support.needing import ABSENT, GUEST, MET, UUID, call, defined, disk, qemu_img, xml_of
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ def server() -> Iterator[Libvirtd]:
     server = the_libvirtd()
     yield server
     with server.connected() as connection:
-        clear(connection)
+        remove_guests(connection)
 
 
 async def test_a_guest_without_a_definition_needs_it_of_nova(server: Libvirtd) -> None:
@@ -75,7 +75,7 @@ async def test_what_goes_away_between_look_and_start_is_told_as_missing(tmp_path
             async with anyio.create_task_group() as tasks:
                 with server.held(GUEST.name):
                     tasks.start_soon(start)
-                    await anyio.to_thread.run_sync(server.until_hooked, GUEST.name)
+                    await anyio.to_thread.run_sync(server.until_start_hangs, GUEST.name)
                     image.unlink()
             [need] = raised[0].needs
             assert (need.kind, need.name, need.state, need.met_by) == (
@@ -133,12 +133,12 @@ async def test_a_look_at_thirty_guests_at_once_is_quick(server: Libvirtd, tmp_pa
     for number in range(1, count + 1):
         path = images / f"many-{number}.qcow2"
         qemu_img("create", "-f", "qcow2", "-b", "shared.qcow2", "-F", "qcow2", path)
-        server.define(uuid_of(number), told(number).name, disk=path)
+        server.define(uuid_of(number), driver_guest(number).name, disk=path)
     async with a_driver(server) as driver:
         found: list[Any] = []
 
         async def look(number: int) -> None:
-            found.append(await driver.needs(told(number)))
+            found.append(await driver.needs(driver_guest(number)))
 
         began = anyio.current_time()
         async with anyio.create_task_group() as tasks:
@@ -198,7 +198,7 @@ def test_a_user_who_may_not_look_into_a_folder_believes_libvirt(
     there, gone = tmp_path / "there.raw", tmp_path / "gone.raw"
     there.write_bytes(bytes(1024**2))
     for number, path in ((1, there), (2, gone)):
-        server.define(uuid_of(number), told(number).name, more=More(devices=disk(path)))
+        server.define(uuid_of(number), driver_guest(number).name, more=DomainExtras(devices=disk(path)))
     server.directory.chmod(0o755)
     child = Path(__file__).parent / "support/needs_child.py"
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")

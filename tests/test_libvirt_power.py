@@ -7,13 +7,13 @@ import pytest
 
 from bringup.drivers.base import DriverError, InstanceNotFound, PowerState, RebootType, Transition
 from bringup.drivers.needs import NeedNotMet
-from support.drivers import told, uuid_of
-from support.libvirt_drivers import Heard, a_driver, guests, id_of, reached
+from support.drivers import driver_guest, uuid_of
+from support.libvirt_drivers import EventRecorder, a_driver, guests, id_of, until_power_state
 from support.libvirtd import Libvirtd, the_libvirtd
 
 pytestmark = pytest.mark.anyio
 
-GUEST, UUID = told(1), uuid_of(1)
+GUEST, UUID = driver_guest(1), uuid_of(1)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ CRASHED, SUSPENDED = PowerState.CRASHED, PowerState.SUSPENDED
 async def test_a_guest_that_follows_is_shut_down_cleanly(server: Libvirtd) -> None:
     with guests(server, [RUNNING], guest="acpi"):
         async with a_driver(server) as driver:
-            heard = Heard(driver)
+            heard = EventRecorder(driver)
             with anyio.fail_after(50):
                 await driver.power_off(GUEST, timeout_s=60, retry_interval_s=0.2)
 
@@ -105,13 +105,13 @@ async def test_a_guest_that_sleeps_is_left_alone_at_boot_and_wakes_up_when_asked
     with guests(server, [RUNNING], guest="sleep") as connection:
         before = id_of(connection)
         async with a_driver(server) as driver:
-            await reached(driver, SUSPENDED)
+            await until_power_state(driver, SUSPENDED)
             await driver.resume_state_on_host_boot(GUEST)
             assert (await driver.get_info(GUEST)).state is SUSPENDED
 
             await getattr(driver, verb)(GUEST)
 
-            await reached(driver, RUNNING)
+            await until_power_state(driver, RUNNING)
             assert id_of(connection) == before
 
 
@@ -119,7 +119,7 @@ async def test_a_guest_that_crashed_is_started_again_at_boot(server: Libvirtd) -
     with guests(server, [RUNNING], guest="panic") as connection:
         before = id_of(connection)
         async with a_driver(server) as driver:
-            await reached(driver, CRASHED)
+            await until_power_state(driver, CRASHED)
             await driver.resume_state_on_host_boot(GUEST)
 
             assert id_of(connection) != before

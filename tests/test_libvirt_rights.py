@@ -142,8 +142,8 @@ def asked_and_allowed(server: Libvirtd) -> tuple[dict[str, set[str]], dict[str, 
     path = f"PYTHONPATH={CHILD.parents[1]}"
     ended = server.inside("env", path, sys.executable, str(CHILD), str(USER), str(server.directory / "log/init.log"))
     assert ended.returncode == 0, ended.stderr
-    told: Mapping[str, tuple[list[str], bool]] = json.loads(ended.stdout)
-    return {call: set(each[0]) for call, each in told.items()}, {call: each[1] for call, each in told.items()}
+    answers: Mapping[str, tuple[list[str], bool]] = json.loads(ended.stdout)
+    return {call: set(each[0]) for call, each in answers.items()}, {call: each[1] for call, each in answers.items()}
 
 
 FORBIDDEN = (
@@ -212,14 +212,14 @@ import os, sys, anyio
 from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.libvirt_options import LibvirtOptions
 from bringup.drivers.needs import NeedNotMet
-from support.drivers import told
+from support.drivers import driver_guest
 
 async def main():
     driver = LibvirtDriver(LibvirtOptions(uri="qemu:///system", autostart="warn"))
     await driver.init_host("compute-1")
     for verb in (driver.resume_state_on_host_boot, driver.power_on):
         try:
-            await verb(told(1))
+            await verb(driver_guest(1))
         except NeedNotMet as error:
             print(type(error).__name__, [need.name for need in error.needs], error)
     await driver.close()

@@ -16,8 +16,8 @@ from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.libvirt.slots import Slots
 from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet, NeedState
 from support import polling
-from support.drivers import told, uuid_of
-from support.libvirt_drivers import guests, opened, options, reached
+from support.drivers import driver_guest, uuid_of
+from support.libvirt_drivers import guests, opened, options, until_power_state
 from support.libvirtd import Libvirtd, a_libvirtd
 
 pytestmark = pytest.mark.anyio
@@ -47,12 +47,12 @@ def held(server: Libvirtd) -> Iterator[Libvirtd]:
     for path in (server.directory / "hooked").iterdir():
         path.unlink()
     for number in range(1, 7):
-        (server.directory / "hold" / told(number).name).touch()
+        (server.directory / "hold" / driver_guest(number).name).touch()
     yield server
-    let_go(server)
+    release_starts(server)
 
 
-def let_go(server: Libvirtd) -> None:
+def release_starts(server: Libvirtd) -> None:
     for path in (server.directory / "hold").iterdir():
         path.unlink()
 
@@ -63,7 +63,7 @@ async def test_connections_come_and_go_with_the_limit_while_starts_are_under_way
         async with opened(options(held), capacity=capacity) as driver:
             async with anyio.create_task_group() as group:
                 for number in range(1, 7):
-                    group.start_soon(driver.power_on, told(number))
+                    group.start_soon(driver.power_on, driver_guest(number))
                 await under_way(held, 1)
                 assert len(list((held.directory / "hooked").iterdir())) == 1
 
@@ -71,8 +71,8 @@ async def test_connections_come_and_go_with_the_limit_while_starts_are_under_way
                 await under_way(held, 4)
                 # Those four go on; no other begins before fewer than two are left.
                 capacity.resize(2)
-                let_go(held)
-            await reached(driver, RUNNING)
+                release_starts(held)
+            await until_power_state(driver, RUNNING)
             assert connections_of(driver) == 2
 
 
@@ -85,19 +85,19 @@ async def test_a_start_that_waited_for_its_turn_has_all_of_its_time(held: Libvir
     with guests(held, [SHUTDOWN] * 2):
         async with opened(options(held, connections=1, start_deadline=60)) as driver:
             async with anyio.create_task_group() as group:
-                group.start_soon(driver.power_on, told(1))
+                group.start_soon(driver.power_on, driver_guest(1))
                 await under_way(held, 1)
-                (held.directory / "hold" / told(2).name).unlink()
+                (held.directory / "hold" / driver_guest(2).name).unlink()
                 late = anyio.current_time() + WITHIN_S
 
                 async def start_the_second() -> None:
                     with anyio.fail_after(WITHIN_S) as scope, pausable_deadline(scope):
-                        await driver.power_on(told(2))
+                        await driver.power_on(driver_guest(2))
 
                 group.start_soon(start_the_second)
                 await past(late + 0.1)
-                let_go(held)
-            await reached(driver, RUNNING)
+                release_starts(held)
+            await until_power_state(driver, RUNNING)
 
 
 async def past(moment: float) -> None:
@@ -111,19 +111,19 @@ async def test_a_call_that_was_never_sent_says_so(held: Libvirtd) -> None:
 
                 async def hang() -> None:
                     with suppress(DriverError):
-                        await driver.power_on(told(1))
+                        await driver.power_on(driver_guest(1))
 
                 group.start_soon(hang)
                 await under_way(held, 1)
                 with pytest.raises(
                     NeedNotMet, match=r"did not start \S+: not sent: no connection was free in 0\.5 s \(1 calls"
                 ) as raised:
-                    await driver.power_on(told(2))
+                    await driver.power_on(driver_guest(2))
             (need,) = raised.value.needs
             assert (need.kind, need.state, need.met_by) == (NeedKind.MACHINE, NeedState.UNVERIFIED, MetBy.HOST)
-            let_go(held)
-            await reached(driver, RUNNING)
-            assert (await driver.get_info(told(2))).state is SHUTDOWN
+            release_starts(held)
+            await until_power_state(driver, RUNNING)
+            assert (await driver.get_info(driver_guest(2))).state is SHUTDOWN
 
 
 async def test_who_waits_while_others_get_on_is_not_given_up() -> None:

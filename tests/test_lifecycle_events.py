@@ -14,7 +14,7 @@ from bringup.daemon.recovery.lifecycle_events import AT_ONCE, KEPT_AN_INSTANCE, 
 from bringup.drivers.base import LifecycleEvent, Transition
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
-from support.hosts import ELSEWHERE, HOST, Arranged, arranged, evacuation, instance
+from support.hosts import ELSEWHERE, HOST, ArrangedHost, arranged, evacuation, instance
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ def event(number: int, transition: Transition = Transition.STOPPED) -> Lifecycle
 @asynccontextmanager
 async def watched(
     instances: Sequence[Instance], *, deadline_s: float = 30, **facts: Any
-) -> AsyncIterator[tuple[Arranged, LifecycleWatch]]:
+) -> AsyncIterator[tuple[ArrangedHost, LifecycleWatch]]:
     """Arrange a host whose events are watched from the moment its driver is initialized."""
     watch = LifecycleWatch(HOST, deadline_s=deadline_s)
     async with arranged(instances, on_event=watch.take, **facts) as host, anyio.create_task_group() as group:
@@ -37,13 +37,13 @@ async def watched(
         group.cancel_scope.cancel()
 
 
-async def settle_all(host: Arranged, watch: LifecycleWatch) -> None:
+async def settle_all(host: ArrangedHost, watch: LifecycleWatch) -> None:
     await host.run()
     watch.all_settled()
     host.trace.calls.clear()
 
 
-async def until_read(host: Arranged, number: int, times: int = 1) -> None:
+async def until_read(host: ArrangedHost, number: int, times: int = 1) -> None:
     """Wait until the record of an instance was read for an event so many times, and nothing more is being done."""
     with anyio.fail_after(60):
         while host.trace.names(uuid_of(number)).count("store.get_instance") < times:
@@ -51,7 +51,7 @@ async def until_read(host: Arranged, number: int, times: int = 1) -> None:
         await quiet(host)
 
 
-async def quiet(host: Arranged) -> None:
+async def quiet(host: ArrangedHost) -> None:
     """Wait until no call was begun for a while: what is awaited may be in a thread, which no event tells of."""
     calls = -1
     while calls < len(host.trace.calls):
@@ -61,7 +61,7 @@ async def quiet(host: Arranged) -> None:
             await anyio.wait_all_tasks_blocked()
 
 
-async def until_stopped(host: Arranged, number: int) -> None:
+async def until_stopped(host: ArrangedHost, number: int) -> None:
     """Wait until a record says that its instance is stopped."""
     with anyio.fail_after(60):
         while True:

@@ -13,7 +13,7 @@ from bringup.daemon.recovery.lifecycle_events import AT_ONCE, KEPT_AN_INSTANCE, 
 from bringup.drivers.base import LifecycleEvent, Transition
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
-from support.hosts import HOST, Arranged, arranged, instance
+from support.hosts import HOST, ArrangedHost, arranged, instance
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ def event(number: int, transition: Transition) -> LifecycleEvent:
 
 
 @asynccontextmanager
-async def watched(instances: Sequence[Instance]) -> AsyncIterator[tuple[Arranged, LifecycleWatch]]:
+async def watched(instances: Sequence[Instance]) -> AsyncIterator[tuple[ArrangedHost, LifecycleWatch]]:
     """Arrange a host that has come back and whose events are handled."""
     watch = LifecycleWatch(HOST, deadline_s=DEADLINE_S)
     async with arranged(instances, on_event=watch.take) as host, anyio.create_task_group() as group:
@@ -41,17 +41,17 @@ async def watched(instances: Sequence[Instance]) -> AsyncIterator[tuple[Arranged
         group.cancel_scope.cancel()
 
 
-def kept(watch: LifecycleWatch) -> tuple[int, int, int]:
+def count_tracked(watch: LifecycleWatch) -> tuple[int, int, int]:
     """Count what is kept of instances."""
     return len(watch._waiting), len(watch._busy), len(watch._settled)
 
 
-async def until_idle(host: Arranged, watch: LifecycleWatch) -> None:
+async def until_idle(host: ArrangedHost, watch: LifecycleWatch) -> None:
     while watch._waiting or watch._busy:
         await host.store.load_migrations(HOST, ["done"])
 
 
-def reads(host: Arranged, number: int) -> int:
+def reads(host: ArrangedHost, number: int) -> int:
     """Count the reads that begin the handling of an event; one more follows a look that hung."""
     names = host.trace.names(uuid_of(number))
     return names.count("store.get_instance") - names.count("driver.get_info")
@@ -153,7 +153,7 @@ async def test_nothing_is_kept_of_instances_whose_events_were_handled() -> None:
         watch.take(event(99, Transition.STOPPED))
         host.driver.inject(Fault(verb="get_info", uuid=uuid_of(1), error="DriverError", message="busy"))
         host.driver.inject(Fault(verb="get_info", uuid=uuid_of(2), hang=True))
-        assert kept(watch) == (len(numbers) + 1, len(numbers), len(numbers))
+        assert count_tracked(watch) == (len(numbers) + 1, len(numbers), len(numbers))
         async with anyio.create_task_group() as group:
             group.start_soon(watch.watch, host.host.executor)
             watch.all_settled()
@@ -161,7 +161,7 @@ async def test_nothing_is_kept_of_instances_whose_events_were_handled() -> None:
                 await until_idle(host, watch)
             group.cancel_scope.cancel()
 
-        assert kept(watch) == (0, 0, 0)
+        assert count_tracked(watch) == (0, 0, 0)
 
 
 async def test_what_is_being_done_for_an_event_when_the_watch_ends_is_finished() -> None:

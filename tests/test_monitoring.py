@@ -13,7 +13,7 @@ import bringup
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.status.listener.metrics import text_of
 from bringup.daemon.storage.outbox.base import Pending
-from support.status import Acted
+from support.status import ManualRun
 
 FOLDER = Path(bringup.__file__).parents[1] / "docs" / "monitoring"
 METRIC = re.compile(r"\b(bringup_[a-z_]+)(\{[^}]*\})?")
@@ -32,13 +32,13 @@ def panels() -> list[dict[str, Any]]:
 
 
 def samples() -> dict[str, list[dict[str, str]]]:
-    acted = Acted()
-    acted.begin(2)
-    acted.instance(1)
-    acted.instance(2, Kind.FAILED)
-    acted.end()
+    manual = ManualRun()
+    manual.begin(2)
+    manual.instance(1)
+    manual.instance(2, Kind.FAILED)
+    manual.end()
     found: dict[str, list[dict[str, str]]] = {}
-    for family in text_string_to_metric_families(text_of(acted.source, Pending(1, 5)).decode()):
+    for family in text_string_to_metric_families(text_of(manual.source, Pending(1, 5)).decode()):
         for sample in family.samples:
             found.setdefault(sample.name, []).append(sample.labels)
     return found

@@ -113,7 +113,7 @@ async def test_whatever_the_host_is_like_and_whatever_fails_no_harm_is_done(
             if number in here and host.power(number) is None:
                 assert is_evacuated or may_be_deleted
             if uuid_of(number) in host.driver.hypervisor.disks_destroyed:
-                assert may_be_deleted or (is_evacuated and _says_that_it_cannot_check(faults, number))
+                assert may_be_deleted or (is_evacuated and _has_no_storage_check(faults, number))
             if number not in own or is_being_evacuated:
                 assert left == record
             if is_being_evacuated:
@@ -122,7 +122,7 @@ async def test_whatever_the_host_is_like_and_whatever_fails_no_harm_is_done(
                 assert {*host.trace.names(uuid_of(number))} <= allowed
 
 
-def _says_that_it_cannot_check(faults: list[Fault], number: int) -> bool:
+def _has_no_storage_check(faults: list[Fault], number: int) -> bool:
     return any(
         (fault.verb, fault.uuid, fault.error)
         == ("check_instance_shared_storage_local", uuid_of(number), "NotImplementedError")

@@ -127,7 +127,7 @@ async def test_saves_claims_and_reads_at_once_are_each_made(cloud: Cloud) -> Non
     async def finish(move: dict[str, Any]) -> None:
         await cloud.store.save_migration(move["uuid"], status="completed")
 
-    async def look_around() -> None:
+    async def read_all() -> None:
         await cloud.store.take_lease(cloud.claimant, for_s=1)
         assert [each.uuid for each in await cloud.store.load_instances(cloud.host)] == sorted(cloud.uuids)
         assert await cloud.store.load_migrations(cloud.host, AWAY_STATUSES) == []
@@ -135,7 +135,7 @@ async def test_saves_claims_and_reads_at_once_are_each_made(cloud: Cloud) -> Non
     await at_once(
         *(functools.partial(through_its_states, uuid) for uuid in cloud.uuids),
         *(functools.partial(finish, move) for move in moves),
-        *[look_around] * 8,
+        *[read_all] * 8,
     )
 
     found = cloud.nova.read(cloud.uuids)

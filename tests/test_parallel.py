@@ -9,7 +9,7 @@ from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.states import TaskState
 from bringup.drivers.simulated import Fault, Verb
 from support.drivers import uuid_of
-from support.hosts import Arranged, arranged, guest, instance, limits, outcome_of
+from support.hosts import ArrangedHost, arranged, guest, instance, limits, outcome_of
 
 pytestmark = pytest.mark.anyio
 
@@ -205,7 +205,7 @@ async def test_outcomes_stand_in_the_order_in_which_instances_ended() -> None:
         assert [outcome.uuid for outcome in host.reports[0].outcomes] == [uuid_of(n) for n in (2, 3, 1)]
 
 
-async def _until_done(host: Arranged, number: int) -> None:
+async def _until_done(host: ArrangedHost, number: int) -> None:
     with anyio.fail_after(30):
         await host.driver.entered("ensure_filtering_rules_for_instance", uuid_of(number))
         await anyio.wait_all_tasks_blocked()

@@ -24,10 +24,10 @@ from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.microversions import NEEDED
 from bringup.placement.traits import NODE_TRAITS
 from support.faulty_proxy import a_proxy, a_schedule
-from support.keystone import PASSWORD, Cloud, a_cloud, insisting
-from support.placed import ROOM, Provider, a_provider, gives, holders
+from support.keystone import PASSWORD, Cloud, a_cloud, patient_client
+from support.placed import ROOM, Provider, a_provider, allocate, holders
 from support.placement import fresh_name
-from support.starts import CAPACITY, Start, has_evacuated
+from support.starts import CAPACITY, Start, store_evacuated
 from support.stores import open_sqlite
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -75,7 +75,7 @@ def settings(cloud: Cloud, directory: Path, **placement: Any) -> Settings:
 async def error_from_response(start: Start) -> Unavailable | None:
     """Start; return what keeps the host from it."""
     try:
-        await start.go()
+        await start.run()
     except Unavailable as error:
         return error
     return None
@@ -99,8 +99,8 @@ class Case:
         if self.seed % 2:
             here = await a_provider(self.client)
             name, node = here.name, here.uuid
-            await gives(self.client, consumer, here, self.there)
-            await has_evacuated(self.store, consumer)
+            await allocate(self.client, consumer, here, self.there)
+            await store_evacuated(self.store, consumer)
         with ExitStack() as proxies:
             keystone = proxies.enter_context(a_proxy(self.cloud.auth_url, a_schedule(self.seed + 10_000, most=3)))
             placement = proxies.enter_context(a_proxy(self.cloud.placement_url, a_schedule(self.seed)))
@@ -111,7 +111,7 @@ class Case:
             ending = await self._ending(start, name, node, consumer if here else None)
         assert placement.generations == sorted(placement.generations), "a generation went back"
         again = Start(settings(self.cloud, self.directory, resource_provider=name), self.store, node)
-        await again.go()
+        await again.run()
         assert await self._totals(node) == RIGHT
         if here is not None:
             assert await holders(self.client, consumer) == {self.there.uuid}
@@ -147,7 +147,7 @@ async def test_each_schedule_ends_right_or_with_nothing_half_done(
     endings: list[str] = []
     limiter = anyio.CapacityLimiter(AT_ONCE)
     shift = 0 if anyio_backend == "asyncio" else SCHEDULES
-    async with insisting(cloud.placement_url, auth=an_administrator(cloud), read_timeout_s=30) as connected:
+    async with patient_client(cloud.placement_url, auth=an_administrator(cloud), read_timeout_s=30) as connected:
         client = connected.at(NEEDED)
         there = await a_provider(client)
 
@@ -165,7 +165,7 @@ async def test_each_schedule_ends_right_or_with_nothing_half_done(
 
 
 async def test_a_start_asks_few_questions_over_few_connections(cloud: Cloud, tmp_path: Path) -> None:
-    async with insisting(cloud.placement_url, auth=an_administrator(cloud)) as connected:
+    async with patient_client(cloud.placement_url, auth=an_administrator(cloud)) as connected:
         here = await a_provider(connected.at(NEEDED))
     async with open_sqlite(tmp_path / "store.sqlite") as store:
         with a_proxy(cloud.auth_url.removesuffix("/v3")) as keystone, a_proxy(cloud.placement_url) as placement:
@@ -175,7 +175,7 @@ async def test_a_start_asks_few_questions_over_few_connections(cloud: Cloud, tmp
                 placement.requests.clear()
                 keystone.connections = placement.connections = 0
                 start = Start(settings(to_cloud, tmp_path, resource_provider=here.name), store)
-                await start.go()
+                await start.run()
     assert start.reached == ["gate", "inventory", "allocations"]
     # On a machine that is busy it may knock more than once.
     assert {*keystone.requests[:-1]} == {"GET /v3"}

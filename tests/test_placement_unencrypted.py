@@ -19,7 +19,7 @@ from bringup.placement.unencrypted import is_unencrypted
 from support.certificates import Ca
 from support.computer import a_computer
 from support.faulty_proxy import a_proxy
-from support.keystone import PASSWORD, REGION, insisting
+from support.keystone import PASSWORD, REGION, patient_client
 from support.placement import a_peer, an_answer
 from support.process import run
 from support.scheduler import a_report
@@ -57,7 +57,7 @@ def test_what_goes_to_another_host_without_tls_can_be_read(url: str, *, open_: b
     assert is_unencrypted(url) is open_
 
 
-async def said(url: str, auth: KeystoneAuth | NoAuth | None) -> list[str]:
+async def unencrypted_of(url: str, auth: KeystoneAuth | NoAuth | None) -> list[str]:
     async with connect(url, auth=auth) as client:
         return client.unencrypted
 
@@ -65,13 +65,13 @@ async def said(url: str, auth: KeystoneAuth | NoAuth | None) -> list[str]:
 async def test_it_is_said_which_secret_can_be_read() -> None:
     login = "what we log in with goes to Keystone at http://keystone.example:5000/v3 unencrypted: use https://"
     token = f"the token goes to Placement at {FAR} unencrypted: use https://"
-    assert await said(FAR, an_auth("http://keystone.example:5000/v3")) == [login, token]
-    assert await said(FAR, an_auth("https://keystone.example:5000/v3")) == [token]
-    assert await said("https://placement.example", an_auth("http://keystone.example:5000/v3")) == [login]
-    assert await said(FAR, NoAuth("s3cr3t")) == [token]
+    assert await unencrypted_of(FAR, an_auth("http://keystone.example:5000/v3")) == [login, token]
+    assert await unencrypted_of(FAR, an_auth("https://keystone.example:5000/v3")) == [token]
+    assert await unencrypted_of("https://placement.example", an_auth("http://keystone.example:5000/v3")) == [login]
+    assert await unencrypted_of(FAR, NoAuth("s3cr3t")) == [token]
     # What everybody knows is no secret, and what stays on this host is read by nobody.
-    assert await said(FAR, NoAuth("admin")) == await said(FAR, None) == []
-    assert await said("http://127.0.0.1:8778", an_auth("http://[::1]:5000/v3")) == []
+    assert await unencrypted_of(FAR, NoAuth("admin")) == await unencrypted_of(FAR, None) == []
+    assert await unencrypted_of("http://127.0.0.1:8778", an_auth("http://[::1]:5000/v3")) == []
 
 
 def catalogue(*urls: str) -> bytes:
@@ -84,7 +84,7 @@ async def found(ca: Ca, endpoint: str, *, allow: bool, tls: bool = True) -> Plac
     """Log in to a Keystone whose catalogue has this endpoint, and ask there."""
     with a_peer(catalogue(endpoint)) as inner, a_proxy(inner.url, tls=ca.serving() if tls else None) as keystone:
         wanted, verify = WantedEndpoint(allow_http=allow), context(Trust(ca_file=ca.file))
-        async with insisting(None, auth=an_auth(keystone.url), wanted=wanted, verify=verify) as client:
+        async with patient_client(None, auth=an_auth(keystone.url), wanted=wanted, verify=verify) as client:
             await client.request("GET", "/")
         return client
 

@@ -17,7 +17,7 @@ from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.drivers.simulated import SimulatedGuest
 from support.decisions import FACTS
 from support.drivers import uuid_of
-from support.hosts import ELSEWHERE, HOST, Arranged, arranged, guest, instance, outcome_of
+from support.hosts import ELSEWHERE, HOST, ArrangedHost, arranged, guest, instance, outcome_of
 from support.records import migration
 
 pytestmark = pytest.mark.anyio
@@ -57,11 +57,11 @@ def row(kind: str, status: str, **fields: Any) -> Migration:
     return migration(1, migration_type=kind, status=status, dest_compute="compute-7", **fields)
 
 
-async def run(host: Arranged) -> Outcome:
+async def run(host: ArrangedHost) -> Outcome:
     return outcome_of(await host.run(), 1)
 
 
-def told(outcome: Outcome) -> list[str]:
+def warnings_of(outcome: Outcome) -> list[str]:
     return [one.error for one in outcome.warnings]
 
 
@@ -75,7 +75,7 @@ async def test_a_row_that_is_left_over_keeps_no_guest_down_and_is_named(kind: st
 
         assert (outcome.kind, outcome.because) == (Kind.INITIALIZED, ("vifs", "ran_before"))
         assert host.power(1) is PowerState.RUNNING
-        assert told(outcome) == ["MigrationLeftOver"]
+        assert warnings_of(outcome) == ["MigrationLeftOver"]
         assert f"{kind} {row(kind, status).uuid} to compute-7 is {status}" in outcome.warnings[0].message
         # Nova would not write it either.
         [kept] = await host.store.load_migrations(HOST, [status])
@@ -92,7 +92,7 @@ async def test_a_live_migration_that_was_cut_short_before_it_ran_does_not_keep_i
 
         assert outcome.kind is Kind.INITIALIZED
         assert host.power(1) is PowerState.RUNNING
-        assert told(outcome) == ["MigrationLeftOver"]
+        assert warnings_of(outcome) == ["MigrationLeftOver"]
 
 
 async def test_the_row_of_a_live_migration_that_the_run_ends_is_not_told_as_left_over() -> None:
@@ -102,14 +102,14 @@ async def test_the_row_of_a_live_migration_that_the_run_ends_is_not_told_as_left
         outcome = await run(host)
 
         assert host.power(1) is PowerState.RUNNING
-        assert "MigrationLeftOver" not in told(outcome)
+        assert "MigrationLeftOver" not in warnings_of(outcome)
         assert await host.store.load_migrations(HOST, ["error"]) == [replace(rows[0], status="error")]
 
 
 class _GoesOn:
     """The store as the fence sees it: somebody writes the row right before the claim."""
 
-    def __init__(self, host: Arranged) -> None:
+    def __init__(self, host: ArrangedHost) -> None:
         self._host = host
 
     async def begin_start(self, *args: Any, **kwargs: Any) -> object:
@@ -197,7 +197,7 @@ async def test_a_task_state_that_no_start_finishes_is_told_with_the_command_that
 
         assert outcome.kind is Kind.INITIALIZED
         assert host.power(1) is PowerState.RUNNING
-        assert told(outcome) == ["TaskStateLeftOver"]
+        assert warnings_of(outcome) == ["TaskStateLeftOver"]
         [warning] = outcome.warnings
         assert warning.message.startswith(f"task_state {task_state.value} is left")
         assert warning.message.endswith(f"openstack server set --state active {uuid_of(1)}")

@@ -21,7 +21,7 @@ from bringup.placement.client import PlacementClient
 from bringup.placement.errors import NotUnderstood
 from bringup.placement.microversions import Microversion
 from bringup.placement.providers import ResourceProvider
-from support.placed import Provider, a_provider, gives, holders
+from support.placed import Provider, a_provider, allocate, holders
 from support.placement import a_client, a_peer, an_answer, nobody
 from support.records import HOST, instance, records
 from support.stores import open_sqlite
@@ -135,7 +135,7 @@ async def test_what_was_evacuated_has_nothing_here_any_more_and_keeps_what_it_ha
     client: PlacementClient, here: Provider, store: SqlStore
 ) -> None:
     there, uid = await a_provider(client), a_uuid()
-    await gives(here.client, uid, here, there)
+    await allocate(here.client, uid, here, there)
     await store.import_records(records(instance(1, uuid=uid, host=ELSEWHERE), migrations=(evacuation(uid),)))
 
     found = await placed(here).check_allocations(HOST, known(), store, deadline_s=DEADLINE_S)
@@ -161,7 +161,7 @@ async def test_what_may_still_be_needed_here_is_left_alone(
     here: Provider, store: SqlStore, host: str, migrations: list[dict[str, str]]
 ) -> None:
     uid = a_uuid()
-    await gives(here.client, uid, here)
+    await allocate(here.client, uid, here)
     made = tuple(evacuation(uid, **changes) for changes in migrations)
     await store.import_records(records(instance(1, uuid=uid, host=host), migrations=made))
     found = await placed(here).check_allocations(HOST, known(), store, deadline_s=DEADLINE_S)
@@ -171,7 +171,7 @@ async def test_what_may_still_be_needed_here_is_left_alone(
 
 async def test_a_guest_that_could_not_be_destroyed_keeps_what_it_uses(here: Provider, store: SqlStore) -> None:
     uid = a_uuid()
-    await gives(here.client, uid, here)
+    await allocate(here.client, uid, here)
     await store.import_records(records(instance(1, uuid=uid, host=ELSEWHERE), migrations=(evacuation(uid),)))
     still = known(still_here=frozenset({uid}))
     await placed(here).check_allocations(HOST, still, store, deadline_s=DEADLINE_S)
@@ -180,7 +180,7 @@ async def test_a_guest_that_could_not_be_destroyed_keeps_what_it_uses(here: Prov
 
 async def test_what_this_run_has_deleted_has_nothing_any_more(here: Provider, store: SqlStore) -> None:
     uid = a_uuid()
-    await gives(here.client, uid, here)
+    await allocate(here.client, uid, here)
     gone = known(deleted=frozenset({uid}))
     found = await placed(here).check_allocations(HOST, gone, store, deadline_s=DEADLINE_S)
     assert (found.removed, found.unknown) == ((uid,), ())
@@ -190,7 +190,7 @@ async def test_what_this_run_has_deleted_has_nothing_any_more(here: Provider, st
 async def test_a_build_that_waited_for_its_claim_is_an_error(here: Provider, store: SqlStore) -> None:
     waiting, building, ours = a_uuid(), a_uuid(), a_uuid()
     for uid in (waiting, building, ours):
-        await gives(here.client, uid, here)
+        await allocate(here.client, uid, here)
     states = {"vm_state": VmState.BUILDING, "task_state": TaskState.SCHEDULING}
     await store.import_records(
         records(
@@ -210,7 +210,7 @@ async def test_consumers_that_nobody_knows_are_told_and_left_alone(here: Provide
     stranger, moving = a_uuid(), a_uuid()
     migration = evacuation(a_uuid(), migration_type="migration", status="migrating")
     for uid in (stranger, migration.uuid):
-        await gives(here.client, uid, here)
+        await allocate(here.client, uid, here)
     await store.import_records(records(instance(1, uuid=moving), migrations=(migration,)))
     with capture_logs() as logs:
         found = await placed(here).check_allocations(HOST, known(moving), store, deadline_s=DEADLINE_S)
@@ -229,7 +229,7 @@ async def test_a_host_without_strangers_asks_once(here: Provider, store: SqlStor
 
 async def test_an_old_placement_has_no_consumer_generations_and_is_left_alone(here: Provider, store: SqlStore) -> None:
     uid = a_uuid()
-    await gives(here.client, uid, here)
+    await allocate(here.client, uid, here)
     old = HostProvider(client=here.client.at(Microversion(1, 20)), provider=ResourceProvider(here.uuid, "x", 0))
     with capture_logs() as logs:
         found = await old.check_allocations(HOST, known(), store, deadline_s=DEADLINE_S)
@@ -248,7 +248,7 @@ async def test_a_placement_that_goes_away_then_keeps_nobody_down(store: SqlStore
 
 async def test_two_who_take_back_at_once_both_find_it_done(client: PlacementClient, here: Provider) -> None:
     there, uid = await a_provider(client), a_uuid()
-    await gives(here.client, uid, here, there)
+    await allocate(here.client, uid, here, there)
     async with anyio.create_task_group() as group:
         for _ in range(4):
 

@@ -19,7 +19,7 @@ YES = (True, None)
 NO = (False, None)
 
 
-def asked(
+def decision(
     guests: Guests,
     *,
     boot: Boot | None = None,
@@ -37,28 +37,28 @@ def asked(
 
 @pytest.mark.parametrize(("guests", "answer"), [("never", NO), ("on_host_boot", YES), ("on_every_start", YES)])
 def test_on_the_first_run_of_a_boot_the_setting_decides(guests: Guests, answer: tuple[bool, None]) -> None:
-    assert asked(guests) == answer
+    assert decision(guests) == answer
 
 
 @pytest.mark.parametrize("boot", [Boot(settled=True), Boot(resumed=frozenset({UUID}))], ids=["a run ended", "this one"])
 def test_on_host_boot_is_once_a_boot(boot: Boot) -> None:
-    assert asked("on_host_boot", boot=boot) == (False, Withheld.ONCE_A_BOOT)
-    assert asked("on_every_start", boot=boot) == YES
-    assert asked("never", boot=boot) == NO
+    assert decision("on_host_boot", boot=boot) == (False, Withheld.ONCE_A_BOOT)
+    assert decision("on_every_start", boot=boot) == YES
+    assert decision("never", boot=boot) == NO
 
 
 def test_one_that_was_held_has_not_had_its_turn() -> None:
     held = frozenset({UUID})
-    assert asked("on_host_boot", boot=Boot(settled=True, held=held)) == YES
-    assert asked("on_host_boot", boot=Boot(settled=True, held=held, resumed=held)) == (False, Withheld.ONCE_A_BOOT)
+    assert decision("on_host_boot", boot=Boot(settled=True, held=held)) == YES
+    assert decision("on_host_boot", boot=Boot(settled=True, held=held, resumed=held)) == (False, Withheld.ONCE_A_BOOT)
 
 
 def test_another_instance_that_was_brought_back_says_nothing_of_this_one() -> None:
-    assert asked("on_host_boot", boot=Boot(resumed=frozenset({uuid_of(2)}))) == YES
+    assert decision("on_host_boot", boot=Boot(resumed=frozenset({uuid_of(2)}))) == YES
 
 
 def test_what_was_done_on_this_boot_and_is_forgotten_is_not_done_again() -> None:
-    assert asked("on_host_boot", boot=Boot(memory_lost=True)) == (False, Withheld.UNKNOWN)
+    assert decision("on_host_boot", boot=Boot(memory_lost=True)) == (False, Withheld.UNKNOWN)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_what_was_done_on_this_boot_and_is_forgotten_is_not_done_again() -> None
 def test_a_host_that_was_away_too_long_or_nobody_knows_how_long_brings_nothing_back(
     guests: Guests, downtime_s: float | None, answer: tuple[bool, Withheld | None]
 ) -> None:
-    assert asked(guests, boot=Boot(downtime_s=downtime_s), max_downtime_s=300) == answer
+    assert decision(guests, boot=Boot(downtime_s=downtime_s), max_downtime_s=300) == answer
 
 
 @pytest.mark.parametrize("host", RARELY_FIRST)
@@ -83,14 +83,14 @@ def test_an_instance_may_ask_for_less_than_the_host_and_only_with_decides_for_mo
     host: Guests, wanted: Guests
 ) -> None:
     rarer = RARELY_FIRST[min(RARELY_FIRST.index(host), RARELY_FIRST.index(wanted))]
-    assert asked(host, resume=wanted, policy="ignored")[0] is asked(host)[0]
-    assert asked(host, resume=wanted, policy="narrows")[0] is asked(rarer)[0]
-    assert asked(host, resume=wanted, policy="decides")[0] is asked(wanted)[0]
+    assert decision(host, resume=wanted, policy="ignored")[0] is decision(host)[0]
+    assert decision(host, resume=wanted, policy="narrows")[0] is decision(rarer)[0]
+    assert decision(host, resume=wanted, policy="decides")[0] is decision(wanted)[0]
 
 
 def test_an_instance_that_keeps_itself_down_is_told_apart_from_a_host_that_brings_nothing_back() -> None:
-    assert asked("on_host_boot", resume="never") == (False, Withheld.METADATA)
-    assert asked("never", resume="never") == NO
+    assert decision("on_host_boot", resume="never") == (False, Withheld.METADATA)
+    assert decision("never", resume="never") == NO
 
 
 @pytest.mark.parametrize("policy", ["narrows", "decides"])
@@ -99,8 +99,8 @@ def test_an_instance_that_keeps_itself_down_is_told_apart_from_a_host_that_bring
     [{"resume": "yes"}, {"resume": ""}, {"max_downtime": "soon"}, {"max_downtime": "-1"}, {"max_downtime": ""}],
 )
 def test_metadata_that_cannot_be_read_starts_nothing(policy: InstancePolicy, metadata: dict[str, Any]) -> None:
-    assert asked("on_every_start", policy=policy, **metadata) == (False, Withheld.METADATA)
-    assert asked("on_every_start", policy="ignored", **metadata) == YES
+    assert decision("on_every_start", policy=policy, **metadata) == (False, Withheld.METADATA)
+    assert decision("on_every_start", policy="ignored", **metadata) == YES
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_metadata_that_cannot_be_read_starts_nothing(policy: InstancePolicy, met
 def test_an_instance_may_be_more_impatient_than_its_host(
     host_s: float, wanted: str, policy: InstancePolicy, downtime_s: float, answer: tuple[bool, Withheld | None]
 ) -> None:
-    given = asked(
+    given = decision(
         "on_host_boot", boot=Boot(downtime_s=downtime_s), max_downtime_s=host_s, policy=policy, max_downtime=wanted
     )
     assert given == answer
@@ -136,7 +136,7 @@ def test_it_is_never_both_brought_back_and_withheld(
     guests: Guests, policy: InstancePolicy, *, settled: bool, lost: bool, downtime_s: float | None, resume: str | None
 ) -> None:
     boot = Boot(settled=settled, memory_lost=lost, downtime_s=downtime_s)
-    resume_guests, withheld = asked(guests, boot=boot, policy=policy, resume=resume)
+    resume_guests, withheld = decision(guests, boot=boot, policy=policy, resume=resume)
     assert not (resume_guests and withheld)
     # The facts that come of it have one row, whatever the guest is doing.
     record = instance(1, power_state=PowerState.RUNNING)

@@ -54,7 +54,7 @@ async def test_a_host_that_placement_knows_passes(nothing: Path) -> None:
         settings(nothing, real_placement(), resource_provider=known.placement.resource_provider), phases
     )
 
-    assert phases.said == []
+    assert phases.phases == []
 
 
 @pytest.mark.parametrize(("wait", "after"), [(3600, 60), (5, 5), (0, 0)])
@@ -136,7 +136,7 @@ async def test_who_watches_is_told_of_each_attempt(nothing: Path) -> None:
     with nobody() as url, pytest.raises(Unavailable, match=r"check that it runs, that placement\.url is right"):
         await pass_placement(settings(nothing, url, wait=0.4), phases)
 
-    assert phases.said[0] == ("placement", "waiting for Placement, attempt 1, last: connection refused")
+    assert phases.phases[0] == ("placement", "waiting for Placement, attempt 1, last: connection refused")
 
 
 async def test_the_wait_bounds_a_placement_that_is_silent(nothing: Path) -> None:

@@ -34,19 +34,19 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def given(key: str, path: Path) -> list[str]:
+def overrides_with(key: str, path: Path) -> list[str]:
     return [POSTGRESQL, f"{key}={path}"]
 
 
 def the_problem(key: str, path: Path) -> str:
-    [problem] = problems(None, overrides=given(key, path))
+    [problem] = problems(None, overrides=overrides_with(key, path))
     assert problem.startswith(f'{key} = "{path}" (--set): give ')
     assert "s3cret" not in problem
     return problem
 
 
 def warnings(key: str, path: Path, **environment: str) -> list[str]:
-    settings = load(None, environment=environment, overrides=given(key, path))
+    settings = load(None, environment=environment, overrides=overrides_with(key, path))
     assert value_of(settings, key.removesuffix("_file")).get_secret_value() == SECRET
     assert "s3cret" not in repr(settings)
     return [warning for warning in settings.warnings if warning.startswith(f"{key} ")]

@@ -16,7 +16,7 @@ from bringup.drivers.base import (
 )
 from bringup.drivers.simulated import Call, Fault
 from bringup.drivers.simulated.verbs import VERBS
-from support.drivers import told, uuid_of
+from support.drivers import driver_guest, uuid_of
 from support.simulated import ARGUMENTS, GUEST, call, guest, host
 
 pytestmark = pytest.mark.anyio
@@ -103,7 +103,7 @@ async def test_a_second_verb_on_a_busy_guest_is_refused_and_a_look_is_not() -> N
         with pytest.raises(DriverError, match=f"cannot power_on {GUEST.uuid}: it is busy with reboot"):
             await driver.power_on(GUEST)
         seen = await driver.get_info(GUEST)
-        await stop(told(2))
+        await stop(driver_guest(2))
         driver.lift(hang)
     await stop(GUEST)
 
@@ -116,10 +116,10 @@ async def test_a_guest_is_not_started_where_there_is_no_room() -> None:
     await driver.init_host("compute-1")
 
     with pytest.raises(DriverError, match=r"cannot power_on .*2 guests are running, capacity.running .* is 2"):
-        await driver.power_on(told(3))
-    await driver.reboot(told(1), RebootType.HARD)
-    await driver.destroy(told(2), destroy_disks=False)
-    await driver.power_on(told(3))
+        await driver.power_on(driver_guest(3))
+    await driver.reboot(driver_guest(1), RebootType.HARD)
+    await driver.destroy(driver_guest(2), destroy_disks=False)
+    await driver.power_on(driver_guest(3))
 
     assert driver.guests[uuid_of(3)].power_state is PowerState.RUNNING
 

@@ -6,7 +6,7 @@ import pytest
 from bringup.drivers.base import DriverError, PowerState, RebootType, VirtualInterfacePlugError
 from bringup.drivers.simulated import ErrorName, Fault, Scenario, SimulatedDriver
 from bringup.drivers.simulated.verbs import ERRORS
-from support.drivers import told, uuid_of
+from support.drivers import driver_guest, uuid_of
 from support.simulated import GUEST, guest, host
 
 pytestmark = pytest.mark.anyio
@@ -17,7 +17,7 @@ async def struck(driver: SimulatedDriver, calls: int, number: int = 1) -> list[b
     told_of = []
     for _ in range(calls):
         try:
-            await driver.plug_vifs(told(number))
+            await driver.plug_vifs(driver_guest(number))
             told_of.append(False)
         except VirtualInterfacePlugError:
             told_of.append(True)
@@ -114,12 +114,12 @@ async def test_a_hang_goes_on_once_it_is_lifted_and_strikes_no_more() -> None:
     driver.inject(hang)
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(driver.power_on, told(1))
+        tasks.start_soon(driver.power_on, driver_guest(1))
         await driver.entered("power_on")
         await anyio.wait_all_tasks_blocked()
         before = driver.guests[uuid_of(1)].power_state
         driver.lift(hang)
-    await driver.power_on(told(2))
+    await driver.power_on(driver_guest(2))
 
     assert before is PowerState.SHUTDOWN
     assert {one.power_state for one in driver.guests.values()} == {PowerState.RUNNING}
@@ -161,10 +161,10 @@ async def test_a_verb_can_be_waited_for_so_many_times() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wait)
         for number in (1, 2):
-            await driver.get_info(told(number))
+            await driver.get_info(driver_guest(number))
         await anyio.wait_all_tasks_blocked()
         assert seen == []
-        await driver.get_info(told(1))
+        await driver.get_info(driver_guest(1))
 
     assert seen == [3]
 

@@ -10,7 +10,7 @@ from bringup.drivers.base import (
     Transition,
     VirtualInterfacePlugError,
 )
-from support.drivers import told, uuid_of
+from support.drivers import driver_guest, uuid_of
 from support.simulated import GUEST, call, guest, host
 
 pytestmark = pytest.mark.anyio
@@ -75,12 +75,12 @@ async def test_deferred_firewall_rules_are_applied_as_one_transaction() -> None:
     await driver.init_host("compute-1")
 
     await driver.filter_defer_apply_on()
-    await driver.ensure_filtering_rules_for_instance(told(1))
-    await driver.ensure_filtering_rules_for_instance(told(2))
+    await driver.ensure_filtering_rules_for_instance(driver_guest(1))
+    await driver.ensure_filtering_rules_for_instance(driver_guest(2))
     assert (firewall.applied, firewall.transactions) == (set(), 0)
     await driver.filter_defer_apply_off()
     assert (firewall.applied, firewall.transactions) == ({uuid_of(1), uuid_of(2)}, 1)
-    await driver.ensure_filtering_rules_for_instance(told(3))
+    await driver.ensure_filtering_rules_for_instance(driver_guest(3))
     await driver.filter_defer_apply_off()
 
     assert (firewall.applied, firewall.transactions) == ({uuid_of(1), uuid_of(2), uuid_of(3)}, 2)
@@ -92,7 +92,7 @@ async def test_broken_vifs_are_not_plugged() -> None:
 
     with pytest.raises(VirtualInterfacePlugError, match=GUEST.uuid):
         await driver.plug_vifs(GUEST)
-    await driver.plug_vifs(told(2))
+    await driver.plug_vifs(driver_guest(2))
 
     assert driver.hypervisor.plugged == {uuid_of(2)}
 
@@ -120,9 +120,9 @@ async def test_it_tells_which_disks_were_kept_and_which_destroyed() -> None:
     driver = host(guest(), guest(2))
     await driver.init_host("compute-1")
 
-    await driver.destroy(told(1), destroy_disks=True)
-    await driver.destroy(told(1), destroy_disks=False)
-    await driver.destroy(told(2), destroy_disks=False)
+    await driver.destroy(driver_guest(1), destroy_disks=True)
+    await driver.destroy(driver_guest(1), destroy_disks=False)
+    await driver.destroy(driver_guest(2), destroy_disks=False)
 
     assert (driver.hypervisor.disks_destroyed, driver.hypervisor.disks_kept) == ({uuid_of(1)}, {uuid_of(2)})
 

@@ -18,7 +18,7 @@ from bringup.drivers.simulated import (
     Uniform,
 )
 from bringup.drivers.simulated.latency import LONGEST_S, draw_s, parse_latency, write_latency
-from support.drivers import told, uuid_of
+from support.drivers import driver_guest, uuid_of
 
 SECONDS = st.floats(0, LONGEST_S)
 DISTRIBUTIONS = st.one_of(
@@ -102,7 +102,7 @@ async def test_a_verb_takes_the_latency_that_was_told() -> None:
     told_s = host.latency_of(uuid_of(1), "plug_vifs", 1)
 
     started = anyio.current_time()
-    await host.plug_vifs(told(1))
+    await host.plug_vifs(driver_guest(1))
     took = anyio.current_time() - started
 
     assert told_s <= took

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bringup.drivers.base import DriverError, PowerState, RebootType, Transition
 from bringup.drivers.simulated import SimulatedDriver
-from support.drivers import told, uuid_of
+from support.drivers import driver_guest, uuid_of
 from support.simulated import guest, host
 
 NOSTATE, RUNNING, PAUSED = PowerState.NOSTATE, PowerState.RUNNING, PowerState.PAUSED
@@ -66,7 +66,7 @@ def apply(model: dict[str, PowerState], verb: str, arguments: dict[str, Any], uu
 async def does(driver: SimulatedDriver, step: Step) -> bool:
     verb, arguments, number = step
     try:
-        await getattr(driver, verb)(told(number), **arguments)
+        await getattr(driver, verb)(driver_guest(number), **arguments)
     except DriverError:
         return False
     return True

@@ -10,7 +10,7 @@ import pytest
 
 from bringup.drivers.base import DriverError, PowerState, RebootType
 from bringup.drivers.simulated import Fault, Scenario, ScenarioError, SimulatedDriver, Uniform
-from support.drivers import told, uuid_of
+from support.drivers import driver_guest, uuid_of
 from support.simulated import GUEST, call, guest
 
 pytestmark = pytest.mark.anyio
@@ -25,11 +25,11 @@ async def ready(scenario: Scenario, path: Path) -> SimulatedDriver:
 async def test_guests_are_as_they_were_left_and_the_scenario_is_not_played_again(tmp_path: Path) -> None:
     scenario = Scenario(guests=(guest(), guest(2), guest(3, PowerState.SHUTDOWN), guest(4), guest(5)))
     left = await ready(scenario, tmp_path / "host")
-    await left.power_off(told(1), timeout_s=0, retry_interval_s=0)
-    await left.destroy(told(2), destroy_disks=True)
-    await left.power_on(told(3))
+    await left.power_off(driver_guest(1), timeout_s=0, retry_interval_s=0)
+    await left.destroy(driver_guest(2), destroy_disks=True)
+    await left.power_on(driver_guest(3))
     left.guest_stops_itself(uuid_of(4))
-    await left.destroy(told(9), destroy_disks=False)
+    await left.destroy(driver_guest(9), destroy_disks=False)
 
     # The first is never closed: it died.
     found = await ready(scenario, tmp_path / "host")

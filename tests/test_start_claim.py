@@ -13,7 +13,7 @@ from bringup.daemon.errors import LeaseHeld, StoreError
 from bringup.daemon.storage.store.base import Claimant, Records
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
-from support.hosts import CLAIMANT, ELSEWHERE, HOST, Arranged, arranged, evacuation, guest, instance, outcome_of
+from support.hosts import CLAIMANT, ELSEWHERE, HOST, ArrangedHost, arranged, evacuation, guest, instance, outcome_of
 from support.records import migration
 
 pytestmark = pytest.mark.anyio
@@ -32,8 +32,8 @@ STARTS: dict[str, dict[str, Any]] = {
 BEFORE = {"unpause": PowerState.PAUSED}
 
 
-def moving(kind: str, status: str) -> Callable[[Arranged], Awaitable[None]]:
-    async def move(host: Arranged) -> None:
+def moving(kind: str, status: str) -> Callable[[ArrangedHost], Awaitable[None]]:
+    async def move(host: ArrangedHost) -> None:
         one = migration(1, migration_type=kind, status=status)
         record = await host.store.get_instance(uuid_of(1))
         await host.store.import_records(Records(instances=(record,), migrations=(one,)))
@@ -41,18 +41,18 @@ def moving(kind: str, status: str) -> Callable[[Arranged], Awaitable[None]]:
     return move
 
 
-async def moved(host: Arranged) -> None:
+async def moved(host: ArrangedHost) -> None:
     record = await host.store.get_instance(uuid_of(1))
     await import_as(host, record, ELSEWHERE)
 
 
-async def import_as(host: Arranged, record: Instance, name: str) -> None:
+async def import_as(host: ArrangedHost, record: Instance, name: str) -> None:
     columns = {"vm_state": record.vm_state, "task_state": record.task_state, "power_state": record.power_state}
     changed = instance(1, host=name, system_metadata=record.system_metadata, **columns)
     await host.store.import_records(Records(instances=(changed,)))
 
 
-async def claimed_elsewhere(host: Arranged) -> None:
+async def claimed_elsewhere(host: ArrangedHost) -> None:
     other = Claimant(ELSEWHERE, "node-2")
     record = await host.store.get_instance(uuid_of(1))
     await host.store.take_lease(other, for_s=60)
@@ -62,7 +62,7 @@ async def claimed_elsewhere(host: Arranged) -> None:
     await import_as(host, record, HOST)
 
 
-CHANGES: dict[str, Callable[[Arranged], Awaitable[None]]] = {
+CHANGES: dict[str, Callable[[ArrangedHost], Awaitable[None]]] = {
     "another host": moved,
     "evacuation accepted": moving("evacuation", "accepted"),
     "evacuation running": moving("evacuation", "pre-migrating"),
@@ -71,7 +71,7 @@ CHANGES: dict[str, Callable[[Arranged], Awaitable[None]]] = {
 }
 
 
-async def run_with(verb: str, change: Callable[[Arranged], Awaitable[None]]) -> tuple[Outcome, Arranged]:
+async def run_with(verb: str, change: Callable[[ArrangedHost], Awaitable[None]]) -> tuple[Outcome, ArrangedHost]:
     """Run while something changes after the decision, right before the claim."""
     facts = STARTS[verb]
     async with arranged([instance(1, **facts)], guests=[guest(1, BEFORE.get(verb, OFF))], resume_guests=True) as host:
@@ -84,7 +84,7 @@ class _Claims:
     """The store as the fence sees it: something changes before the first claim, or before it is let go."""
 
     def __init__(
-        self, host: Arranged, before: Callable[[Arranged], Awaitable[None]] | None, *, at_end: bool = False
+        self, host: ArrangedHost, before: Callable[[ArrangedHost], Awaitable[None]] | None, *, at_end: bool = False
     ) -> None:
         self._host, self._before, self._at_end = host, before, at_end
 

@@ -14,22 +14,22 @@ from bringup.daemon.status.endpoint.source import Word
 from bringup.daemon.status.listener import streams
 from bringup.daemon.status.listener.app import LONGEST_BODY, Guarding, make_app
 from support.drivers import uuid_of
-from support.status import Acted, Listener, asking
+from support.status import Listener, ManualRun, app_client
 
 pytestmark = pytest.mark.anyio
 
 
-async def all_taken(uuids: Sequence[str]) -> list[str]:
+async def accept_all(uuids: Sequence[str]) -> list[str]:
     return list(uuids)
 
 
 async def test_it_is_ready_when_the_host_is_back_and_says_why_not_before() -> None:
-    acted = Acted()
-    async with asking(make_app(acted.source)) as client:
+    manual = ManualRun()
+    async with app_client(make_app(manual.source)) as client:
         before = await client.get("/readyz")
-        acted.begin(1)
-        acted.instance(1)
-        acted.end()
+        manual.begin(1)
+        manual.instance(1)
+        manual.end()
         after = await client.get("/readyz")
 
     assert (before.status_code, before.text) == (503, "initializing 0 %: starting\n")
@@ -37,11 +37,11 @@ async def test_it_is_ready_when_the_host_is_back_and_says_why_not_before() -> No
 
 
 async def test_it_is_alive_unless_the_work_does_not_move() -> None:
-    acted = Acted()
-    acted.begin(1)
-    async with asking(make_app(acted.source)) as client:
+    manual = ManualRun()
+    manual.begin(1)
+    async with app_client(make_app(manual.source)) as client:
         alive = await client.get("/livez")
-        acted.progress.advanced_at -= 10_000
+        manual.progress.advanced_at -= 10_000
         stuck = await client.get("/livez")
 
     assert (alive.status_code, alive.text) == (200, "ok\n")
@@ -50,8 +50,8 @@ async def test_it_is_alive_unless_the_work_does_not_move() -> None:
 
 
 async def test_the_status_the_metrics_and_the_page_are_there() -> None:
-    acted = Acted()
-    async with asking(make_app(acted.source)) as client:
+    manual = ManualRun()
+    async with app_client(make_app(manual.source)) as client:
         status, metrics, page = [await client.get(path) for path in ("/status", "/metrics", "/")]
 
     assert status.json()["format"] == "bringup.status/1"
@@ -62,7 +62,7 @@ async def test_the_status_the_metrics_and_the_page_are_there() -> None:
 
 
 async def test_the_page_brings_all_it_needs_and_nothing_else_may_run() -> None:
-    async with asking(make_app(Acted().source)) as client:
+    async with app_client(make_app(ManualRun().source)) as client:
         page = await client.get("/")
 
     policy = page.headers["content-security-policy"]
@@ -79,7 +79,7 @@ async def test_the_page_brings_all_it_needs_and_nothing_else_may_run() -> None:
 
 
 async def test_every_answer_keeps_browsers_from_sharing_it() -> None:
-    async with asking(make_app(Acted().source)) as client:
+    async with app_client(make_app(ManualRun().source)) as client:
         answers = [await client.get(path) for path in ("/", "/status", "/livez", "/nothing", "/timeline")]
 
     for answer in answers:
@@ -91,7 +91,7 @@ async def test_every_answer_keeps_browsers_from_sharing_it() -> None:
 
 @pytest.mark.parametrize("host", ["compute-1", "COMPUTE-1", "localhost", "127.0.0.1", "[::1]", "10.0.0.4"])
 async def test_over_tcp_it_answers_to_its_names(host: str) -> None:
-    async with asking(make_app(Acted().source, host_names=["compute-1"]), host=f"{host}:8776") as client:
+    async with app_client(make_app(ManualRun().source, host_names=["compute-1"]), host=f"{host}:8776") as client:
         assert (await client.get("/status")).status_code == 200
 
 
@@ -99,7 +99,7 @@ async def test_over_tcp_it_answers_to_its_names(host: str) -> None:
     "host", ["evil.example:8776", "127.0.0.1.evil.example", "compute-1.evil.example", "localhost.x"]
 )
 async def test_over_tcp_it_does_not_answer_to_the_name_of_somebody_elses_page(host: str) -> None:
-    async with asking(make_app(Acted().source, host_names=["compute-1"]), host=host) as client:
+    async with app_client(make_app(ManualRun().source, host_names=["compute-1"]), host=host) as client:
         answer = await client.get("/status")
 
     assert answer.status_code == 421
@@ -107,78 +107,78 @@ async def test_over_tcp_it_does_not_answer_to_the_name_of_somebody_elses_page(ho
 
 
 async def test_the_timeline_has_every_bar_however_many() -> None:
-    acted = Acted()
-    acted.begin(streams.BARS_A_PIECE * 2 + 3)
+    manual = ManualRun()
+    manual.begin(streams.BARS_A_PIECE * 2 + 3)
     for number in range(streams.BARS_A_PIECE * 2 + 3):
-        acted.instance(number, Kind.FAILED if number == 7 else Kind.INITIALIZED)
-    async with asking(make_app(acted.source)) as client:
+        manual.instance(number, Kind.FAILED if number == 7 else Kind.INITIALIZED)
+    async with app_client(make_app(manual.source)) as client:
         found = (await client.get("/timeline")).json()
 
     assert (found["format"], found["total"]) == ("bringup.timeline/1", streams.BARS_A_PIECE * 2 + 3)
     assert [bar["uuid"] for bar in found["bars"]] == [uuid_of(number) for number in range(found["total"])]
-    assert found["last_event_id"] == acted.recorder.feed.last_id
+    assert found["last_event_id"] == manual.recorder.feed.last_id
 
 
 async def test_a_timeline_without_a_bar_is_json_too() -> None:
-    async with asking(make_app(Acted().source)) as client:
+    async with app_client(make_app(ManualRun().source)) as client:
         assert (await client.get("/timeline")).json()["bars"] == []
 
 
 @pytest.mark.parametrize(("way", "value"), [("query", "after={}"), ("header", "{}"), ("neither", "")])
 async def test_events_are_streamed_from_where_the_client_was(way: str, value: str) -> None:
-    acted = Acted()
-    acted.begin(2)
-    where = value.format(acted.recorder.feed.last_id)
-    acted.instance(1)
+    manual = ManualRun()
+    manual.begin(2)
+    where = value.format(manual.recorder.feed.last_id)
+    manual.instance(1)
     headers = {"last-event-id": where} if way == "header" else {}
-    listener = Listener(make_app(acted.source), "/events", query=where if way == "query" else "", headers=headers)
+    listener = Listener(make_app(manual.source), "/events", query=where if way == "query" else "", headers=headers)
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(listener.serve)
             assert await listener.start() == 200
-            first = await listener.piece()
-            acted.instance(2)
+            first = await listener.next_chunk()
+            manual.instance(2)
             text = await listener.until(f'"uuid":"{uuid_of(2)}","began_s"')
-            listener.leave()
+            listener.disconnect()
             await listener.ended.wait()
 
     assert first.startswith("retry: 2000\n\nevent: progress\ndata: {")
     assert json.loads(first.split("data: ")[1])["run"]["total"] == 2
     assert (uuid_of(1) in text) == (way != "neither")
-    assert acted.recorder.feed.listeners == 0
+    assert manual.recorder.feed.listeners == 0
 
 
 async def test_an_event_stream_ends_when_the_process_does() -> None:
-    acted = Acted()
-    listener = Listener(make_app(acted.source), "/events")
+    manual = ManualRun()
+    listener = Listener(make_app(manual.source), "/events")
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(listener.serve)
             await listener.start()
-            await listener.piece()
-            acted.recorder.feed.close()
+            await listener.next_chunk()
+            manual.recorder.feed.close()
             assert "event: end\n" in await listener.until("event: end")
-            assert await listener.piece() == ""
+            assert await listener.next_chunk() == ""
             await listener.ended.wait()
 
 
 async def test_a_client_that_does_not_read_is_let_go() -> None:
-    acted = Acted()
-    listener = Listener(make_app(acted.source, send_s=0.05), "/events")
+    manual = ManualRun()
+    listener = Listener(make_app(manual.source, send_s=0.05), "/events")
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(listener.serve)
             await listener.start()
             await listener.ended.wait()
-            listener.leave()
+            listener.disconnect()
 
-    assert (acted.recorder.feed.dropped, acted.recorder.feed.listeners) == (1, 0)
+    assert (manual.recorder.feed.dropped, manual.recorder.feed.listeners) == (1, 0)
 
 
 async def test_one_listener_too_many_is_told_to_come_back() -> None:
-    acted = Acted()
-    acted.recorder.feed.listeners = LISTENERS
-    async with asking(make_app(acted.source)) as client:
+    manual = ManualRun()
+    manual.recorder.feed.listeners = LISTENERS
+    async with app_client(make_app(manual.source)) as client:
         answer = await client.get("/events")
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
@@ -187,20 +187,20 @@ async def test_one_listener_too_many_is_told_to_come_back() -> None:
 WORDS = [("release", "released"), ("retry", "retried")]
 
 
-def app_that_takes(word: str, take: Word) -> Guarding:
-    source = Acted().source
-    return make_app(source, release=take) if word == "release" else make_app(source, retry=take)
+def app_with(word: str, refuse: Word) -> Guarding:
+    source = ManualRun().source
+    return make_app(source, release=refuse) if word == "release" else make_app(source, retry=refuse)
 
 
 @pytest.mark.parametrize("word", ["release", "retry"])
 async def test_without_a_way_to_take_an_operators_word_there_is_none(word: str) -> None:
-    async with asking(make_app(Acted().source)) as client:
+    async with app_client(make_app(ManualRun().source)) as client:
         assert (await client.post(f"/{word}", json={"uuids": []})).status_code == 404
 
 
 @pytest.mark.parametrize(("word", "done"), WORDS)
 async def test_an_operators_word_goes_to_who_takes_it(word: str, done: str) -> None:
-    async with asking(app_that_takes(word, all_taken)) as client:
+    async with app_client(app_with(word, accept_all)) as client:
         answer = await client.post(f"/{word}", json={"uuids": [uuid_of(1)]})
 
     assert (answer.status_code, answer.json()) == (200, {done: [uuid_of(1)]})
@@ -213,10 +213,10 @@ async def test_an_operators_word_goes_to_who_takes_it(word: str, done: str) -> N
 async def test_a_word_that_cannot_be_taken_is_said_as_the_command_says_it(
     word: str, error: Exception, code: int
 ) -> None:
-    async def take(_uuids: Sequence[str]) -> list[str]:
+    async def refuse(_uuids: Sequence[str]) -> list[str]:
         raise error
 
-    async with asking(app_that_takes(word, take)) as client:
+    async with app_client(app_with(word, refuse)) as client:
         answer = await client.post(f"/{word}", json={"uuids": []})
 
     assert (answer.status_code, answer.json()) == (409, {"error": str(error), "exit_code": code})
@@ -244,7 +244,7 @@ async def test_a_word_that_cannot_be_taken_is_said_as_the_command_says_it(
     ],
 )
 async def test_what_is_no_word_is_refused(word: str, content: bytes, headers: dict[str, str], status: int) -> None:
-    async with asking(app_that_takes(word, all_taken)) as client:
+    async with app_client(app_with(word, accept_all)) as client:
         answer = await client.post(f"/{word}", content=content, headers={"content-type": "application/json", **headers})
 
     assert answer.status_code == status
@@ -253,6 +253,6 @@ async def test_what_is_no_word_is_refused(word: str, content: bytes, headers: di
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/status", "/timeline", "/events", "/metrics"])
 async def test_nothing_else_can_be_changed(path: str) -> None:
-    async with asking(make_app(Acted().source, release=all_taken)) as client:
+    async with app_client(make_app(ManualRun().source, release=accept_all)) as client:
         for method in ("POST", "PUT", "DELETE", "PATCH"):
             assert (await client.request(method, path)).status_code == 405

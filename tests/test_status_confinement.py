@@ -194,7 +194,7 @@ def test_what_is_refused_is_told_and_the_rest_is_applied(tmp_path: Path, refused
         assert tried.could == set()
 
 
-def told(*refused: str) -> dict[str, str]:
+def missing_where(*refused: str) -> dict[str, str]:
     command = [*refusing(*refused), sys.executable, "-P", "-m", "bringup.daemon.status.listener.start", "tell"]
     # It lowers the turn of its session.
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True, start_new_session=True)
@@ -203,7 +203,7 @@ def told(*refused: str) -> dict[str, str]:
 
 
 def test_capabilities_and_limits_that_it_cannot_give_away_are_told() -> None:
-    lacks = told(f"{CAPSET}:{EPERM}", f"{PRLIMIT}:{EPERM}")
+    lacks = missing_where(f"{CAPSET}:{EPERM}", f"{PRLIMIT}:{EPERM}")
 
     assert lacks == {"capabilities": os.strerror(EPERM), "limits": os.strerror(EPERM)}
 

@@ -16,7 +16,7 @@ from structlog.typing import EventDict
 from bringup.daemon.status.listener.app import make_app
 from bringup.daemon.status.listener.connection_slots import AT_MOST_S, CONNECTIONS, Doing, Places
 from bringup.daemon.status.listener.server import served
-from support.status import Acted
+from support.status import ManualRun
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -49,7 +49,7 @@ async def serving(make: Callable[[], Any] | None = None, places: Places | None =
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener.settimeout(0)
     places = Places() if places is None else places
-    source = Acted().source
+    source = ManualRun().source
     with anyio.fail_after(60):
         async with served(listener, make or (lambda: make_app(source)), import_at=anyio.Event(), places=places):
             yield Served(listener, places)
@@ -175,7 +175,7 @@ async def test_odd_http_is_refused_or_answered_and_is_no_mistake_of_ours(
         raise AssertionError(uuids)
 
     with capture_logs() as logs:
-        source = Acted().source
+        source = ManualRun().source
         async with serving(make=lambda: make_app(source, release=take)) as here:
             with here.connected() as client:
                 await anyio.to_thread.run_sync(_sent, client, sent)

@@ -17,37 +17,37 @@ from bringup.daemon.status.listener.documents import status
 from bringup.daemon.storage.outbox.base import Pending
 from support.drivers import uuid_of
 from support.hosts import HOST
-from support.status import PLUG, Acted
+from support.status import PLUG, ManualRun
 
 pytestmark = pytest.mark.anyio
 
 
-def text_of(acted: Acted, pending: Pending | None = None, **changes: Any) -> str:
+def text_of(manual: ManualRun, pending: Pending | None = None, **changes: Any) -> str:
     console = Console(record=True, width=160, file=io.StringIO(), force_terminal=True)
-    console.print(render({**status(acted.source, pending or Pending()), **changes}), highlight=False)
+    console.print(render({**status(manual.source, pending or Pending()), **changes}), highlight=False)
     return console.export_text()
 
 
 async def test_before_there_is_a_run_it_says_what_is_waited_for() -> None:
-    acted = Acted()
-    acted.tell(PhaseBegan("placement", "no answer yet, 3 tries"))
+    manual = ManualRun()
+    manual.observe(PhaseBegan("placement", "no answer yet, 3 tries"))
 
-    text = text_of(acted)
+    text = text_of(manual)
 
     assert f"{HOST}  initializing 0 %  placement: no answer yet, 3 tries, for 0 ms" in text
     assert "done" not in text
 
 
 async def test_in_the_middle_it_says_what_hangs_and_what_failed() -> None:
-    acted = Acted()
-    acted.begin(10)
-    acted.instance(1, Kind.FAILED)
-    acted.instance(2, Kind.SKIPPED)
-    acted.tell(InstanceBegan(uuid_of(3), "web-3"))
-    acted.tell(ActionBegan(uuid_of(3), PLUG))
-    acted.progress.running[uuid_of(3)].doing_since -= 41
+    manual = ManualRun()
+    manual.begin(10)
+    manual.instance(1, Kind.FAILED)
+    manual.instance(2, Kind.SKIPPED)
+    manual.observe(InstanceBegan(uuid_of(3), "web-3"))
+    manual.observe(ActionBegan(uuid_of(3), PLUG))
+    manual.progress.running[uuid_of(3)].doing_since -= 41
 
-    text = text_of(acted)
+    text = text_of(manual)
 
     assert "2/10 done, 2 left alone, 1 failed, 1 running, 7 waiting" in text
     assert f"running  web-3 ({uuid_of(3)})  plug_vifs  41 s" in text
@@ -55,12 +55,12 @@ async def test_in_the_middle_it_says_what_hangs_and_what_failed() -> None:
 
 
 async def test_once_it_is_back_it_says_for_how_long() -> None:
-    acted = Acted()
-    acted.begin(1)
-    acted.instance(1)
-    acted.end()
+    manual = ManualRun()
+    manual.begin(1)
+    manual.instance(1)
+    manual.end()
 
-    text = text_of(acted, phase_s=7300.0)
+    text = text_of(manual, phase_s=7300.0)
 
     assert f"{HOST}  ready  for 2 h 1 min" in text
     assert "1/1 done, 1 started" in text
@@ -68,16 +68,16 @@ async def test_once_it_is_back_it_says_for_how_long() -> None:
 
 
 async def test_a_start_that_failed_says_why() -> None:
-    acted = Acted()
-    acted.progress.start_failed("cannot start without Placement")
+    manual = ManualRun()
+    manual.progress.start_failed("cannot start without Placement")
 
-    assert f"{HOST}  failed  failed: cannot start without Placement" in text_of(acted)
+    assert f"{HOST}  failed  failed: cannot start without Placement" in text_of(manual)
 
 
 async def test_warnings_and_reports_that_wait_are_said() -> None:
-    acted = Acted()
-    acted.begin(1)
-    acted.tell(
+    manual = ManualRun()
+    manual.begin(1)
+    manual.observe(
         InstanceEnded(
             Outcome(
                 uuid=uuid_of(1),
@@ -89,21 +89,21 @@ async def test_warnings_and_reports_that_wait_are_said() -> None:
         )
     )
 
-    text = text_of(acted, Pending(2, 125))
+    text = text_of(manual, Pending(2, 125))
 
     assert f"warning  {uuid_of(1)}  fence: no answer" in text
     assert "2 reports wait for the scheduler, the oldest for 2 min 5 s" in text
 
 
 async def test_of_many_the_first_are_shown_and_the_rest_counted() -> None:
-    acted = Acted()
-    acted.begin(1000)
+    manual = ManualRun()
+    manual.begin(1000)
     for number in range(SHOWN_FAILURES + 5):
-        acted.instance(number, Kind.FAILED)
+        manual.instance(number, Kind.FAILED)
     for number in range(SHOWN_RUNNING + 3):
-        acted.tell(InstanceBegan(uuid_of(500 + number)))
+        manual.observe(InstanceBegan(uuid_of(500 + number)))
 
-    text = text_of(acted)
+    text = text_of(manual)
 
     assert text.count("cannot plug") == SHOWN_FAILURES
     assert "and 5 more that need attention" in text
@@ -111,12 +111,12 @@ async def test_of_many_the_first_are_shown_and_the_rest_counted() -> None:
 
 
 async def test_what_looks_like_markup_is_shown_as_it_is() -> None:
-    acted = Acted()
-    acted.begin(1)
+    manual = ManualRun()
+    manual.begin(1)
     problem = Problem("get_info", "DriverError", "bad [/red] device [blink]")
-    acted.tell(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=1, problem=problem)))
+    manual.observe(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=1, problem=problem)))
 
-    assert "bad [/red] device [blink]" in text_of(acted)
+    assert "bad [/red] device [blink]" in text_of(manual)
 
 
 EVIL = "\x1b]0;P\x07\x1b[2J\x9b31m\u202e\u2066\r\nFORGED\u2028\x85"
@@ -133,13 +133,13 @@ def places(value: Any, *above: Any) -> Iterator[tuple[Any, ...]]:
 
 
 async def test_whatever_is_in_the_answer_is_shown_in_print_or_refused_in_a_sentence() -> None:
-    acted = Acted()
-    acted.begin(10)
-    acted.instance(1, Kind.FAILED)
-    acted.instance(2, Kind.DEFERRED)
-    acted.tell(InstanceBegan(uuid_of(3)))
-    acted.tell(ActionBegan(uuid_of(3), PLUG))
-    good = json.loads(json.dumps(status(acted.source, Pending())))
+    manual = ManualRun()
+    manual.begin(10)
+    manual.instance(1, Kind.FAILED)
+    manual.instance(2, Kind.DEFERRED)
+    manual.observe(InstanceBegan(uuid_of(3)))
+    manual.observe(ActionBegan(uuid_of(3), PLUG))
+    good = json.loads(json.dumps(status(manual.source, Pending())))
     shown = refused = 0
     for place in places(good):
         for wrong in WRONG:
@@ -163,6 +163,6 @@ async def test_whatever_is_in_the_answer_is_shown_in_print_or_refused_in_a_sente
 @pytest.mark.parametrize("key", ["problem", "last_at"])
 async def test_words_of_others_about_the_packet_filter_stay_in_their_line(key: str) -> None:
     found = {"restored": 1, "last_at": "x", "problem": None, key: EVIL}
-    text = text_of(Acted(), filter=found)
+    text = text_of(ManualRun(), filter=found)
     assert "\x1b" not in text
     assert "FORGED" not in [line.strip()[:6] for line in text.splitlines()]

@@ -13,21 +13,21 @@ from bringup.daemon.status.endpoint.source import State
 from bringup.daemon.status.listener import documents
 from bringup.daemon.storage.outbox.base import Pending
 from support.drivers import uuid_of
-from support.status import Acted
+from support.status import ManualRun
 
 SCHEMA = json.loads(resources.files("bringup.daemon.status.listener").joinpath("status.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 pytestmark = pytest.mark.anyio
 
 
-def answer(acted: Acted, pending: Pending | None = None) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(json.dumps(documents.status(acted.source, pending or Pending())))
+def answer(manual: ManualRun, pending: Pending | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(documents.status(manual.source, pending or Pending())))
     VALIDATOR.validate(found)
     return found
 
 
 async def test_before_anything_is_known_it_says_so() -> None:
-    found = answer(Acted())
+    found = answer(ManualRun())
 
     assert (found["state"], found["phase"], found["percent"]) == ("initializing", "starting", 0)
     assert (found["run"], found["running"], found["failures"]) == (None, [], [])
@@ -35,19 +35,19 @@ async def test_before_anything_is_known_it_says_so() -> None:
 
 
 async def test_a_start_that_waits_says_what_for() -> None:
-    acted = Acted()
-    acted.tell(PhaseBegan("placement", "no answer yet, 3 tries"))
+    manual = ManualRun()
+    manual.observe(PhaseBegan("placement", "no answer yet, 3 tries"))
 
-    assert answer(acted)["reason"] == "initializing 0 %: placement: no answer yet, 3 tries"
+    assert answer(manual)["reason"] == "initializing 0 %: placement: no answer yet, 3 tries"
 
 
 async def test_in_the_middle_it_says_who_is_worked_on_and_what_failed() -> None:
-    acted = Acted()
-    acted.begin(4)
-    acted.instance(1)
-    acted.instance(2, Kind.FAILED)
-    acted.tell(InstanceBegan(uuid_of(3), "web", "tests"))
-    found = answer(acted, Pending(2, 61.5))
+    manual = ManualRun()
+    manual.begin(4)
+    manual.instance(1)
+    manual.instance(2, Kind.FAILED)
+    manual.observe(InstanceBegan(uuid_of(3), "web", "tests"))
+    found = answer(manual, Pending(2, 61.5))
 
     assert (found["state"], found["percent"], found["ready"]) == ("initializing", 50, False)
     assert {key: found["run"][key] for key in ("run_id", "attempt", "total", "done", "waiting", "ended_at")} == {
@@ -90,11 +90,11 @@ async def test_in_the_middle_it_says_who_is_worked_on_and_what_failed() -> None:
 
 
 async def test_a_record_that_a_rule_set_to_error_is_listed_as_a_failure_with_advice() -> None:
-    acted = Acted()
-    acted.begin(2)
-    acted.instance(1)
-    acted.instance(2, did=Did.SET_TO_ERROR)
-    found = answer(acted)
+    manual = ManualRun()
+    manual.begin(2)
+    manual.instance(1)
+    manual.instance(2, did=Did.SET_TO_ERROR)
+    found = answer(manual)
 
     [failure] = found["failures"]
     assert (failure["uuid"], failure["outcome"], failure["did"]) == (uuid_of(2), "initialized", "set_to_error")
@@ -104,21 +104,21 @@ async def test_a_record_that_a_rule_set_to_error_is_listed_as_a_failure_with_adv
 
 
 async def test_once_the_host_is_back_it_is_ready_and_no_reason_is_left() -> None:
-    acted = Acted()
-    acted.begin(1)
-    acted.instance(1)
-    acted.tell(RunEnded())
+    manual = ManualRun()
+    manual.begin(1)
+    manual.instance(1)
+    manual.observe(RunEnded())
     # The report is sent, the rules are applied: the daemon says when it stays.
-    assert (answer(acted)["ready"], answer(acted)["percent"]) == (False, 99)
-    acted.end()
+    assert (answer(manual)["ready"], answer(manual)["percent"]) == (False, 99)
+    manual.end()
 
-    found = answer(acted)
+    found = answer(manual)
     assert (found["state"], found["ready"], found["reason"], found["percent"]) == ("ready", True, None, 100)
     assert found["run"]["ended_at"] == "2026-01-01T00:00:01.500Z"
 
 
 async def test_one_that_stops_and_one_that_failed_are_not_ready() -> None:
-    stopping, failed = Acted(), Acted()
+    stopping, failed = ManualRun(), ManualRun()
     stopping.begin(0)
     stopping.end()
     stopping.source.stopping = True
@@ -129,33 +129,33 @@ async def test_one_that_stops_and_one_that_failed_are_not_ready() -> None:
 
 
 async def test_of_very_many_failures_the_first_are_listed_and_the_rest_counted() -> None:
-    acted = Acted()
-    acted.begin(documents.MOST_FAILURES + 7)
+    manual = ManualRun()
+    manual.begin(documents.MOST_FAILURES + 7)
     for number in range(documents.MOST_FAILURES + 7):
-        acted.instance(number, Kind.FAILED)
+        manual.instance(number, Kind.FAILED)
 
-    found = answer(acted)
+    found = answer(manual)
     assert (len(found["failures"]), found["omitted"]) == (documents.MOST_FAILURES, 7)
 
 
 async def test_a_run_in_which_nothing_ends_for_too_long_is_stuck_and_one_that_is_over_is_not() -> None:
-    acted = Acted()
-    acted.begin(1)
-    acted.tell(InstanceBegan(uuid_of(1)))
-    assert acted.source.stuck_for_s(acted.progress.snapshot()) is None
-    acted.progress.advanced_at -= 701
-    stuck_s = acted.source.stuck_for_s(acted.progress.snapshot())
-    acted.source.staying.set()
+    manual = ManualRun()
+    manual.begin(1)
+    manual.observe(InstanceBegan(uuid_of(1)))
+    assert manual.source.stuck_for_s(manual.progress.snapshot()) is None
+    manual.progress.advanced_at -= 701
+    stuck_s = manual.source.stuck_for_s(manual.progress.snapshot())
+    manual.source.staying.set()
 
     assert stuck_s is not None
     assert stuck_s > 700
-    assert acted.source.state() is State.READY
-    assert acted.source.stuck_for_s(acted.progress.snapshot()) is None
+    assert manual.source.state() is State.READY
+    assert manual.source.stuck_for_s(manual.progress.snapshot()) is None
 
 
 async def test_the_schema_is_one_and_refuses_what_is_not_so() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    found = answer(Acted())
+    found = answer(ManualRun())
     wrongs: list[dict[str, Any]] = [
         {"state": "asleep"},
         {"percent": 101},

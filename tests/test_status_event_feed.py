@@ -42,18 +42,18 @@ async def test_one_that_waits_is_woken_by_what_happens() -> None:
     feed = Feed("e")
     listener = listening(feed)
     await anext(listener)
-    heard: list[str] = []
+    events: list[str] = []
 
-    async def hear() -> None:
-        heard.append(await until(listener, "began"))
+    async def read_event() -> None:
+        events.append(await until(listener, "began"))
 
     async with anyio.create_task_group() as group:
-        group.start_soon(hear)
+        group.start_soon(read_event)
         await anyio.wait_all_tasks_blocked()
         feed.say("began", {})
     await listener.aclose()
 
-    assert len(heard) == 1
+    assert len(events) == 1
 
 
 async def test_who_comes_back_hears_what_it_missed() -> None:

@@ -23,7 +23,7 @@ from bringup.daemon.status.endpoint.listeners import (
 )
 from bringup.daemon.status.endpoint.mirror import lines_of
 from bringup.daemon.status.endpoint.unconfined import MEANS
-from support.status import Acted
+from support.status import ManualRun
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -51,7 +51,7 @@ async def all_said_of(
     words = {"release": taken} if has_words else {}
     with capture_logs() as logs, anyio.fail_after(60):
         keeping = Listener(name="x", socket=listener, host_names=(), words=words)
-        async with kept(keeping, Channels(Acted().source), command=command):
+        async with kept(keeping, Channels(ManualRun().source), command=command):
             while not any(line["event"] == until or not until for line in logs):
                 await anyio.wait_all_tasks_blocked()
     # On a busy machine it has been started anew, and given up again, by now.
@@ -219,7 +219,7 @@ async def test_a_listener_that_one_has_shut_answers_when_the_next_is_there() -> 
     listener = socket.create_server(("127.0.0.1", 0))
     with capture_logs() as logs, anyio.fail_after(60):
         keeping = Listener(name="x", socket=listener, host_names=())
-        async with kept(keeping, Channels(Acted().source), command=[sys.executable, "-c", shuts]):
+        async with kept(keeping, Channels(ManualRun().source), command=[sys.executable, "-c", shuts]):
             while len(logs) < 2:
                 await anyio.wait_all_tasks_blocked()
 

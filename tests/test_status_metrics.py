@@ -11,14 +11,14 @@ from bringup.daemon.decisions.run_events import ActionBegan, InstanceBegan, Phas
 from bringup.daemon.status.listener.metrics import text_of
 from bringup.daemon.storage.outbox.base import Pending
 from support.drivers import uuid_of
-from support.status import PLUG, Acted
+from support.status import PLUG, ManualRun
 
 pytestmark = pytest.mark.anyio
 UNITS = ("_seconds", "_bytes", "_info")
 
 
-def families(acted: Acted, pending: Pending | None = None) -> dict[str, Metric]:
-    text = text_of(acted.source, pending or Pending()).decode()
+def families(manual: ManualRun, pending: Pending | None = None) -> dict[str, Metric]:
+    text = text_of(manual.source, pending or Pending()).decode()
     found = list(text_string_to_metric_families(text))
     assert len({family.name for family in found}) == len(found)
     return {family.name: family for family in found}
@@ -35,12 +35,12 @@ def value(found: dict[str, Metric], name: str, **labels: str) -> float:
 
 
 async def test_a_run_in_the_middle() -> None:
-    acted = Acted()
-    acted.begin(5)
-    acted.instance(1, took_s=0.2)
-    acted.instance(2, Kind.FAILED, took_s=3)
-    acted.tell(InstanceBegan(uuid_of(3)))
-    found = families(acted, Pending(1, 12.5, 3))
+    manual = ManualRun()
+    manual.begin(5)
+    manual.instance(1, took_s=0.2)
+    manual.instance(2, Kind.FAILED, took_s=3)
+    manual.observe(InstanceBegan(uuid_of(3)))
+    found = families(manual, Pending(1, 12.5, 3))
 
     assert value(found, "bringup_ready") == 0
     assert value(found, "bringup_state", state="initializing") == 1
@@ -63,11 +63,11 @@ async def test_a_run_in_the_middle() -> None:
 
 
 async def test_a_run_that_is_over() -> None:
-    acted = Acted()
-    acted.begin(1)
-    acted.instance(1, took_s=2)
-    acted.end()
-    found = families(acted)
+    manual = ManualRun()
+    manual.begin(1)
+    manual.instance(1, took_s=2)
+    manual.end()
+    found = families(manual)
 
     assert value(found, "bringup_ready") == 1
     assert value(found, "bringup_run_duration_seconds") == 2
@@ -77,21 +77,21 @@ async def test_a_run_that_is_over() -> None:
 
 
 async def test_retries_are_counted() -> None:
-    acted = Acted()
-    assert value(families(acted), "bringup_retries_total", phase="placement") == 0
+    manual = ManualRun()
+    assert value(families(manual), "bringup_retries_total", phase="placement") == 0
     for detail in ("", "no answer yet", "no answer yet"):
-        acted.tell(PhaseBegan("placement", detail))
+        manual.observe(PhaseBegan("placement", detail))
 
-    assert value(families(acted), "bringup_retries_total", phase="placement") == 2
+    assert value(families(manual), "bringup_retries_total", phase="placement") == 2
 
 
 async def test_names_and_units_are_as_prometheus_wants_them() -> None:
-    acted = Acted()
-    acted.begin(1)
-    acted.tell(ActionBegan(uuid_of(1), PLUG))
-    acted.instance(1)
-    acted.end()
-    own = [family for name, family in families(acted).items() if name.startswith("bringup_")]
+    manual = ManualRun()
+    manual.begin(1)
+    manual.observe(ActionBegan(uuid_of(1), PLUG))
+    manual.instance(1)
+    manual.end()
+    own = [family for name, family in families(manual).items() if name.startswith("bringup_")]
 
     assert len(own) > 20
     for family in own:
@@ -104,4 +104,4 @@ async def test_names_and_units_are_as_prometheus_wants_them() -> None:
 
 
 async def test_the_process_is_measured_too() -> None:
-    assert value(families(Acted()), "process_resident_memory_bytes") > 0
+    assert value(families(ManualRun()), "process_resident_memory_bytes") > 0

@@ -11,7 +11,7 @@ from bringup.daemon.status.endpoint.histograms import Histogram
 from bringup.daemon.status.endpoint.recorder import MESSAGE_LENGTH, Recorder
 from support.drivers import uuid_of
 from support.hosts import arranged, instance
-from support.status import PLUG, STARTED, Acted
+from support.status import PLUG, STARTED, ManualRun
 
 pytestmark = pytest.mark.anyio
 
@@ -21,12 +21,12 @@ def bars(recorder: Recorder) -> list[dict[str, Any]]:
 
 
 async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
-    acted = Acted()
-    acted.begin(2)
-    acted.instance(1, took_s=0.5)
-    acted.instance(2, Kind.FAILED, took_s=2)
+    manual = ManualRun()
+    manual.begin(2)
+    manual.instance(1, took_s=0.5)
+    manual.instance(2, Kind.FAILED, took_s=2)
 
-    assert bars(acted.recorder) == [
+    assert bars(manual.recorder) == [
         {
             "uuid": uuid_of(1),
             "began_s": 1,
@@ -67,13 +67,13 @@ async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
 
 
 async def test_one_that_runs_has_a_bar_without_an_end() -> None:
-    acted = Acted()
-    acted.begin(1)
-    acted.tell(InstanceBegan(uuid_of(1), "web", "tests"))
-    acted.clock.now_s = 3
-    acted.tell(ActionBegan(uuid_of(1), PLUG))
+    manual = ManualRun()
+    manual.begin(1)
+    manual.observe(InstanceBegan(uuid_of(1), "web", "tests"))
+    manual.clock.now_s = 3
+    manual.observe(ActionBegan(uuid_of(1), PLUG))
 
-    assert bars(acted.recorder) == [
+    assert bars(manual.recorder) == [
         {
             "uuid": uuid_of(1),
             "began_s": 1,
@@ -89,100 +89,100 @@ async def test_one_that_runs_has_a_bar_without_an_end() -> None:
 
 
 async def test_an_action_whose_time_was_up_has_a_segment_that_failed() -> None:
-    acted = Acted()
-    acted.begin(1)
-    acted.tell(InstanceBegan(uuid_of(1)))
-    acted.tell(ActionBegan(uuid_of(1), PLUG))
-    acted.clock.now_s = 21
-    acted.tell(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=20)))
+    manual = ManualRun()
+    manual.begin(1)
+    manual.observe(InstanceBegan(uuid_of(1)))
+    manual.observe(ActionBegan(uuid_of(1), PLUG))
+    manual.clock.now_s = 21
+    manual.observe(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=20)))
 
-    assert bars(acted.recorder)[0]["actions"] == [["plug_vifs", 1, 20, True]]
+    assert bars(manual.recorder)[0]["actions"] == [["plug_vifs", 1, 20, True]]
 
 
 async def test_an_instance_with_which_nothing_was_to_be_done_has_one_segment_that_did_not_fail() -> None:
-    acted = Acted()
-    acted.begin(1)
-    acted.tell(InstanceBegan(uuid_of(1)))
-    acted.clock.now_s = 1.25
-    acted.tell(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.SKIPPED, because=("in_error",), took_s=0.25)))
+    manual = ManualRun()
+    manual.begin(1)
+    manual.observe(InstanceBegan(uuid_of(1)))
+    manual.clock.now_s = 1.25
+    manual.observe(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.SKIPPED, because=("in_error",), took_s=0.25)))
 
-    assert bars(acted.recorder)[0]["actions"] == [["decide", 1, 0.25, False]]
+    assert bars(manual.recorder)[0]["actions"] == [["decide", 1, 0.25, False]]
 
 
 async def test_one_that_was_settled_before_this_start_has_no_beginning() -> None:
-    acted = Acted()
-    acted.begin(1)
-    acted.tell(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.INITIALIZED, because=("vifs",), took_s=3)))
+    manual = ManualRun()
+    manual.begin(1)
+    manual.observe(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.INITIALIZED, because=("vifs",), took_s=3)))
 
-    assert (bars(acted.recorder)[0]["began_s"], bars(acted.recorder)[0]["actions"]) == (None, [])
-    assert list(acted.recorder.instances.series()) == []
+    assert (bars(manual.recorder)[0]["began_s"], bars(manual.recorder)[0]["actions"]) == (None, [])
+    assert list(manual.recorder.instances.series()) == []
 
 
 async def test_one_that_was_held_and_let_go_on_has_one_bar_and_needs_nobody_any_more() -> None:
-    acted = Acted()
-    acted.begin(1)
-    acted.instance(1, Kind.HELD)
-    held = list(acted.recorder.urgent)
-    acted.instance(1, Kind.INITIALIZED)
+    manual = ManualRun()
+    manual.begin(1)
+    manual.instance(1, Kind.HELD)
+    held = list(manual.recorder.urgent)
+    manual.instance(1, Kind.INITIALIZED)
 
     assert held == [uuid_of(1)]
-    assert [bar["outcome"] for bar in bars(acted.recorder)] == ["initialized"]
-    assert list(acted.recorder.urgent) == []
+    assert [bar["outcome"] for bar in bars(manual.recorder)] == ["initialized"]
+    assert list(manual.recorder.urgent) == []
 
 
 async def test_who_needs_somebody_is_kept_with_the_reason_and_nobody_else_is() -> None:
-    acted = Acted()
-    acted.begin(5)
+    manual = ManualRun()
+    manual.begin(5)
     for number, kind in enumerate(Kind):
-        acted.instance(number, kind)
+        manual.instance(number, kind)
     warning = Problem("fence", "DriverError", "no answer")
-    acted.tell(
+    manual.observe(
         InstanceEnded(Outcome(uuid=uuid_of(9), kind=Kind.INITIALIZED, because=("vifs",), took_s=1, warnings=(warning,)))
     )
 
-    urgent = acted.recorder.urgent
+    urgent = manual.recorder.urgent
     assert [each["outcome"] for each in urgent.values()] == ["failed", "superseded", "held", "deferred", "initialized"]
     assert urgent[uuid_of(2)]["message"] == "cannot plug"
     assert urgent[uuid_of(9)]["action"] == "fence"
 
 
 async def test_a_message_that_is_very_long_is_cut() -> None:
-    acted = Acted()
-    acted.begin(1)
+    manual = ManualRun()
+    manual.begin(1)
     problem = Problem("get_info", "DriverError", "x" * 100_000)
-    acted.tell(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=1, problem=problem)))
+    manual.observe(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.FAILED, because=(), took_s=1, problem=problem)))
 
-    assert len(acted.recorder.urgent[uuid_of(1)]["message"]) <= MESSAGE_LENGTH + 3
-    assert len(bars(acted.recorder)[0]["message"]) <= MESSAGE_LENGTH + 3
+    assert len(manual.recorder.urgent[uuid_of(1)]["message"]) <= MESSAGE_LENGTH + 3
+    assert len(bars(manual.recorder)[0]["message"]) <= MESSAGE_LENGTH + 3
 
 
 async def test_phases_are_taken_down_and_attempts_counted() -> None:
-    acted = Acted()
-    acted.begin(0)
-    acted.tell(PhaseBegan("report"))
-    acted.clock.now_s = 4
-    acted.end()
-    waiting = Recorder(lambda: STARTED, acted.clock)
+    manual = ManualRun()
+    manual.begin(0)
+    manual.observe(PhaseBegan("report"))
+    manual.clock.now_s = 4
+    manual.end()
+    waiting = Recorder(lambda: STARTED, manual.clock)
     for detail in ("", "no answer yet", "no answer yet, 2 tries"):
         waiting.observe(PhaseBegan("placement", detail))
 
-    assert [name for name, _ in acted.progress.phases] == [
+    assert [name for name, _ in manual.progress.phases] == [
         *("starting", "placement", "records", "instances", "report", "done")
     ]
-    assert [at_s for _, at_s in acted.progress.phases] == [0, 0, 1, 1, 1, 4]
+    assert [at_s for _, at_s in manual.progress.phases] == [0, 0, 1, 1, 1, 4]
     assert waiting.progress.retries == {"placement": 2}
 
 
 async def test_durations_are_counted_by_verb_and_outcome_and_the_wait_for_a_slot() -> None:
-    acted = Acted()
-    acted.begin(2)
-    acted.instance(1, took_s=0.2)
-    acted.instance(2, Kind.FAILED, took_s=7)
+    manual = ManualRun()
+    manual.begin(2)
+    manual.instance(1, took_s=0.2)
+    manual.instance(2, Kind.FAILED, took_s=7)
 
-    actions = {labels: total for labels, _, total in acted.recorder.actions.series()}
+    actions = {labels: total for labels, _, total in manual.recorder.actions.series()}
     assert actions == {("plug_vifs", "ok"): 0.2, ("plug_vifs", "error"): 7}
-    assert [labels for labels, _, _ in acted.recorder.instances.series()] == [("failed",), ("initialized",)]
-    [(_, buckets, waited_s)] = acted.recorder.queued.series()
+    assert [labels for labels, _, _ in manual.recorder.instances.series()] == [("failed",), ("initialized",)]
+    [(_, buckets, waited_s)] = manual.recorder.queued.series()
     assert [count for _, count in buckets][-1] == 2
     assert waited_s == pytest.approx(0.2)
 
@@ -196,12 +196,12 @@ async def test_a_histogram_is_cumulative_and_a_bound_belongs_to_its_bucket() -> 
 
 
 async def test_what_happens_is_told_to_those_who_listen() -> None:
-    acted = Acted()
-    listener = acted.recorder.feed.listen(None, lambda: "", lambda: False)
+    manual = ManualRun()
+    listener = manual.recorder.feed.listen(None, lambda: "", lambda: False)
     await anext(listener)
-    acted.begin(1)
-    acted.instance(1)
-    acted.end()
+    manual.begin(1)
+    manual.instance(1)
+    manual.end()
     text = await anext(listener)
     await listener.aclose()
 

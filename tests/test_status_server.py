@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from bringup.daemon.status.endpoint.source import StatusSource
 from bringup.daemon.status.listener.app import make_app
 from bringup.daemon.status.listener.server import served
-from support.status import Acted
+from support.status import ManualRun
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -37,7 +37,7 @@ async def get(address: str, path: str) -> httpx.Response:
 
 async def test_nothing_is_made_before_somebody_asks() -> None:
     made: list[bool] = []
-    source = Acted().source
+    source = ManualRun().source
 
     def make() -> Any:
         made.append(True)
@@ -53,7 +53,7 @@ async def test_nothing_is_made_before_somebody_asks() -> None:
 
 async def test_when_nobody_asks_it_is_made_when_the_host_is_back() -> None:
     back, made = anyio.Event(), anyio.Event()
-    source = Acted().source
+    source = ManualRun().source
 
     def make() -> Any:
         anyio.from_thread.run_sync(made.set)
@@ -71,7 +71,7 @@ async def test_when_nobody_asks_nothing_is_made_at_the_end_either() -> None:
 
 async def test_signals_stay_the_daemons() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    source = Acted().source
+    source = ManualRun().source
     async with serving(lambda: make_app(source)) as address:
         await get(address, "/livez")
         during = {number: signal.getsignal(number) for number in before}
@@ -80,7 +80,7 @@ async def test_signals_stay_the_daemons() -> None:
 
 
 async def test_who_listens_to_the_events_hears_the_end_and_does_not_hold_it_up() -> None:
-    acted = Acted()
+    manual = ManualRun()
     heard: list[str] = []
     listens = anyio.Event()
 
@@ -93,16 +93,16 @@ async def test_who_listens_to_the_events_hears_the_end_and_does_not_hold_it_up()
                 heard.append(line)
                 listens.set()
 
-    async with anyio.create_task_group() as group, serving(lambda: make_app(acted.source)) as address:
+    async with anyio.create_task_group() as group, serving(lambda: make_app(manual.source)) as address:
         group.start_soon(listen, address)
         await listens.wait()
-        acted.recorder.feed.close()
+        manual.recorder.feed.close()
 
     assert "event: end" in heard
 
 
 async def test_what_fails_in_the_block_comes_out_as_it_is() -> None:
-    source = Acted().source
+    source = ManualRun().source
 
     async def fail() -> None:
         async with serving(lambda: make_app(source)) as address:
@@ -114,7 +114,7 @@ async def test_what_fails_in_the_block_comes_out_as_it_is() -> None:
 
 
 async def test_a_block_that_is_cancelled_ends_it() -> None:
-    source = Acted().source
+    source = ManualRun().source
     with anyio.CancelScope() as scope:
         async with serving(lambda: make_app(source)) as address:
             await get(address, "/livez")
@@ -154,7 +154,7 @@ async def test_an_answer_that_fails_is_logged_as_ours_and_said_to_the_client(
 
 
 async def test_nonsense_is_refused_and_reaches_no_stream_of_ours(capfd: pytest.CaptureFixture[str]) -> None:
-    source = Acted().source
+    source = ManualRun().source
     with capture_logs() as logs:
         answer = await _nonsense(source)
 

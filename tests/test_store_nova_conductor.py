@@ -60,7 +60,7 @@ class Cloud:
     def claimant(self) -> Claimant:
         return Claimant(self.host, self.node)
 
-    def has(self, number: int, **values: Any) -> str:
+    def add_instance(self, number: int, **values: Any) -> str:
         """Create an instance, active and running by default; return its UUID."""
         one = {
             "uuid": uuid_of(self.host, number),
@@ -73,7 +73,7 @@ class Cloud:
         self.nova.make(one)
         return str(one["uuid"])
 
-    def has_migration(self, number: int, **values: Any) -> dict[str, Any]:
+    def add_evacuation(self, number: int, **values: Any) -> dict[str, Any]:
         """Create an evacuation from this host that was done."""
         one = {
             "uuid": uuid_of(self.host, 10_000 + number),
@@ -102,7 +102,7 @@ async def cloud() -> AsyncIterator[Cloud]:
 
 
 async def test_an_instance_comes_whole(cloud: Cloud) -> None:
-    uuid = cloud.has(
+    uuid = cloud.add_instance(
         1,
         task_state="rebooting",
         display_name="web 1",
@@ -136,7 +136,7 @@ async def test_an_instance_comes_whole(cloud: Cloud) -> None:
 
 @pytest.mark.parametrize(("template", "name"), [("guest-%d", "guest-{id}"), ("vm-%(uuid)s", "vm-{uuid}")])
 async def test_the_name_of_a_guest_is_made_as_nova_makes_it(cloud: Cloud, template: str, name: str) -> None:
-    uuid = cloud.has(1)
+    uuid = cloud.add_instance(1)
     [plain] = await cloud.store.load_instances(cloud.host)
 
     [found] = await NovaConductorStore(cloud.rpc, name_template=template).load_instances(cloud.host)
@@ -148,13 +148,13 @@ async def test_all_instances_of_the_host_that_are_not_deleted_are_loaded_in_the_
     cloud: Cloud,
 ) -> None:
     kept = [
-        cloud.has(1),
-        cloud.has(2, vm_state="soft-delete"),
-        cloud.has(3, hidden=True),
-        cloud.has(4, vm_state="deleted"),
+        cloud.add_instance(1),
+        cloud.add_instance(2, vm_state="soft-delete"),
+        cloud.add_instance(3, hidden=True),
+        cloud.add_instance(4, vm_state="deleted"),
     ]
-    cloud.has(5, host="elsewhere", node="elsewhere", compute_id=1)
-    gone = cloud.has(6)
+    cloud.add_instance(5, host="elsewhere", node="elsewhere", compute_id=1)
+    gone = cloud.add_instance(6)
     await cloud.store.destroy(gone)
 
     assert [one.uuid for one in await cloud.store.load_instances(cloud.host)] == sorted(kept)
@@ -196,7 +196,9 @@ CHANGES: dict[str, tuple[Changes, dict[str, Any]]] = {
 async def test_a_save_writes_what_it_names_and_nothing_else(
     cloud: Cloud, changes: Changes, written: Mapping[str, Any]
 ) -> None:
-    uuid = cloud.has(1, task_state="powering-on", system_metadata={"a": "b"}, metadata={"c": "d"}, network_info=[VIF])
+    uuid = cloud.add_instance(
+        1, task_state="powering-on", system_metadata={"a": "b"}, metadata={"c": "d"}, network_info=[VIF]
+    )
     before = cloud.nova.read([uuid])[uuid]
 
     await cloud.store.save(uuid, changes, expected=expected(VmState.ACTIVE, task_states=(TaskState.POWERING_ON,)))
@@ -218,7 +220,7 @@ CONFLICTS = {
 async def test_a_save_is_made_only_in_an_expected_state(
     cloud: Cloud, changes: Changes, states: Expected, *, made: bool
 ) -> None:
-    uuid = cloud.has(1)
+    uuid = cloud.add_instance(1)
     if made:
         await cloud.store.save(uuid, changes, expected=states)
         return
@@ -233,7 +235,7 @@ async def test_a_save_is_made_only_in_an_expected_state(
 
 async def test_states_that_are_not_known_can_be_expected(cloud: Cloud) -> None:
     strange, busy = UnknownState("hibernated"), UnknownState("dreaming")
-    uuid = cloud.has(1, vm_state="hibernated", task_state="dreaming", power_state=9)
+    uuid = cloud.add_instance(1, vm_state="hibernated", task_state="dreaming", power_state=9)
     [found] = await cloud.store.load_instances(cloud.host)
     assert (found.vm_state, found.task_state, found.power_state) == (strange, busy, UnknownState(9))
 
@@ -243,7 +245,7 @@ async def test_states_that_are_not_known_can_be_expected(cloud: Cloud) -> None:
 
 
 async def test_of_saves_that_expect_the_same_state_one_is_made(cloud: Cloud) -> None:
-    uuids = [cloud.has(number) for number in range(5)]
+    uuids = [cloud.add_instance(number) for number in range(5)]
     won: list[str] = []
     lost: list[str] = []
 
@@ -263,7 +265,7 @@ async def test_of_saves_that_expect_the_same_state_one_is_made(cloud: Cloud) -> 
 
 
 async def test_what_is_gone_is_neither_saved_nor_destroyed_nor_started(cloud: Cloud) -> None:
-    uuid = cloud.has(1)
+    uuid = cloud.add_instance(1)
     await cloud.store.destroy(uuid)
     assert cloud.nova.read([uuid])[uuid]["deleted"]
 
@@ -283,10 +285,10 @@ async def test_what_is_gone_is_neither_saved_nor_destroyed_nor_started(cloud: Cl
 
 async def test_migrations_of_the_host_in_the_statuses_come_oldest_first(cloud: Cloud) -> None:
     for number in (1, 2, 3):
-        cloud.has(number)
-    first = cloud.has_migration(3)
-    second = cloud.has_migration(1, status="accepted", migration_type="live-migration", dest_compute=None)
-    cloud.has_migration(2, status="error")
+        cloud.add_instance(number)
+    first = cloud.add_evacuation(3)
+    second = cloud.add_evacuation(1, status="accepted", migration_type="live-migration", dest_compute=None)
+    cloud.add_evacuation(2, status="error")
 
     found = await cloud.store.load_migrations(cloud.host, {"accepted", "done"})
 
@@ -301,8 +303,8 @@ async def test_migrations_of_the_host_in_the_statuses_come_oldest_first(cloud: C
 
 
 async def test_when_a_migration_was_last_written_is_told_in_utc(cloud: Cloud) -> None:
-    cloud.has(1)
-    one = cloud.has_migration(1)
+    cloud.add_instance(1)
+    one = cloud.add_evacuation(1)
     before = time.time()
     await cloud.store.save_migration(one["uuid"], status="accepted")
 
@@ -316,9 +318,9 @@ async def test_when_a_migration_was_last_written_is_told_in_utc(cloud: Cloud) ->
 async def test_all_migrations_of_an_instance_from_or_to_a_host_come(cloud: Cloud) -> None:
     other, _ = cloud.nova.a_host()
     for number in (1, 2, 3):
-        cloud.has(number, host=other)
-    came = cloud.has_migration(1, source_compute=other, dest_compute=cloud.host, status="completed")
-    went = cloud.has_migration(2, migration_type="resize", status="finished")
+        cloud.add_instance(number, host=other)
+    came = cloud.add_evacuation(1, source_compute=other, dest_compute=cloud.host, status="completed")
+    went = cloud.add_evacuation(2, migration_type="resize", status="finished")
     uuids = [uuid_of(cloud.host, number) for number in (1, 2, 3)]
 
     for wanted in (uuids, [*uuids, *(uuid_of(cloud.host, number) for number in range(100, 140))]):
@@ -329,7 +331,7 @@ async def test_all_migrations_of_an_instance_from_or_to_a_host_come(cloud: Cloud
 
 async def test_a_deleted_row_is_read_when_it_is_asked_for(cloud: Cloud) -> None:
     """Evacuated, and then deleted by its user (Nova bug 1687479)."""
-    gone, there = cloud.has(1, host="compute-2", network_info=[VIF]), cloud.has(2)
+    gone, there = cloud.add_instance(1, host="compute-2", network_info=[VIF]), cloud.add_instance(2)
     await cloud.store.destroy(gone)
 
     [found] = await cloud.store.load_deleted([gone, there, uuid_of(cloud.host, 99)])
@@ -339,8 +341,8 @@ async def test_a_deleted_row_is_read_when_it_is_asked_for(cloud: Cloud) -> None:
 
 
 async def test_a_row_that_is_left_over_forbids_nothing_until_it_is_written(cloud: Cloud) -> None:
-    uuid = cloud.has(1)
-    row = cloud.has_migration(1, migration_type="live-migration", status="preparing")
+    uuid = cloud.add_instance(1)
+    row = cloud.add_evacuation(1, migration_type="live-migration", status="preparing")
     known = [(row["uuid"], "preparing")]
 
     await cloud.store.begin_start(uuid, cloud.claimant, expected=ACTIVE, reverting=False, left_over=known)
@@ -352,8 +354,8 @@ async def test_a_row_that_is_left_over_forbids_nothing_until_it_is_written(cloud
 
 
 async def test_the_status_of_a_migration_is_saved(cloud: Cloud) -> None:
-    cloud.has(1)
-    one = cloud.has_migration(1)
+    cloud.add_instance(1)
+    one = cloud.add_evacuation(1)
 
     await cloud.store.save_migration(one["uuid"], status="completed")
 
@@ -366,8 +368,8 @@ async def test_the_status_of_a_migration_is_saved(cloud: Cloud) -> None:
 @pytest.mark.parametrize("kind", ["evacuation", "live-migration", "migration", "resize"])
 async def test_a_migration_under_way_forbids_a_start(cloud: Cloud, kind: str) -> None:
     for number, status in enumerate([*AWAY_STATUSES, "done", "error"]):
-        uuid = cloud.has(number)
-        cloud.has_migration(number, migration_type=kind, status=status)
+        uuid = cloud.add_instance(number)
+        cloud.add_evacuation(number, migration_type=kind, status=status)
         for reverting in (False, True):
             if status in AWAY_STATUSES and not (reverting and kind in ("migration", "resize")):
                 with pytest.raises(StateConflict, match=f"{kind} .* is {status}"):
@@ -381,7 +383,11 @@ async def test_an_instance_that_changed_or_moved_is_not_started_and_one_that_mov
     cloud: Cloud,
 ) -> None:
     other, _ = cloud.nova.a_host()
-    changed, moved, moves = cloud.has(1, task_state="deleting"), cloud.has(2, host=other), cloud.has(3)
+    changed, moved, moves = (
+        cloud.add_instance(1, task_state="deleting"),
+        cloud.add_instance(2, host=other),
+        cloud.add_instance(3),
+    )
     with pytest.raises(StateConflict, match="task_state deleting"):
         await cloud.claim(changed)
     with pytest.raises(StateConflict, match=f"is on host {other} now"):
@@ -395,8 +401,8 @@ async def test_an_instance_that_changed_or_moved_is_not_started_and_one_that_mov
 
 
 async def test_many_that_start_at_once_are_looked_at_in_few_requests(cloud: Cloud) -> None:
-    uuids = [cloud.has(number) for number in range(40)]
-    cloud.has_migration(0, status="running", migration_type="live-migration")
+    uuids = [cloud.add_instance(number) for number in range(40)]
+    cloud.add_evacuation(0, status="running", migration_type="live-migration")
     before, refused = cloud.rpc.sent, []
 
     async def start(uuid: str) -> None:
@@ -429,7 +435,7 @@ class Held:
 
 
 async def test_who_is_cancelled_takes_nobody_else_with_it(cloud: Cloud) -> None:
-    uuids = [cloud.has(number) for number in range(6)]
+    uuids = [cloud.add_instance(number) for number in range(6)]
     held = Held(cloud.rpc)
     store = NovaConductorStore(held)
     found: list[str] = []
@@ -459,14 +465,14 @@ async def test_the_lease_is_that_the_node_is_this_hosts_in_nova(cloud: Cloud) ->
     with pytest.raises(LeaseHeld, match=f"compute node {cloud.node} is of host {cloud.host}, and this one is called x"):
         await cloud.store.take_lease(Claimant("x", cloud.node), for_s=1)
 
-    cloud.has(1)
+    cloud.add_instance(1)
     stranger = uuid_of(cloud.host, 2)
     with pytest.raises(LeaseHeld, match=f"instances on host {cloud.host}, and no compute node {stranger}"):
         await cloud.store.take_lease(Claimant(cloud.host, stranger), for_s=1)
 
 
 async def test_a_value_that_nova_refuses_is_an_error_of_its_own_save(cloud: Cloud) -> None:
-    uuid = cloud.has(1)
+    uuid = cloud.add_instance(1)
     with pytest.raises(StoreError, match=f"cannot save instance {uuid}: nova-conductor refuses"):
         await cloud.store.save(uuid, {"terminated_at": "some day"}, expected=ACTIVE)
     await cloud.store.save(uuid, {"vm_state": VmState.ERROR}, expected=ACTIVE)
@@ -496,7 +502,7 @@ class LosesAnswers:
 
 @pytest.mark.parametrize("lost", [{"before": 1}, {"after": 1}, {"before": 2}, {"before": 1, "after": 1}], ids=str)
 async def test_a_save_whose_answer_was_lost_is_made_once(cloud: Cloud, lost: Mapping[str, Any]) -> None:
-    uuid = cloud.has(1, system_metadata={"a": "b"})
+    uuid = cloud.add_instance(1, system_metadata={"a": "b"})
     store = NovaConductorStore(LosesAnswers(cloud.rpc, **lost))
 
     await store.save(uuid, {"task_state": TaskState.REBOOTING, "system_metadata": {"c": "d"}}, expected=ACTIVE)
@@ -507,7 +513,7 @@ async def test_a_save_whose_answer_was_lost_is_made_once(cloud: Cloud, lost: Map
 
 @pytest.mark.parametrize("lost", [{"before": 1}, {"after": 1}], ids=str)
 async def test_a_destruction_whose_answer_was_lost_is_made(cloud: Cloud, lost: Mapping[str, Any]) -> None:
-    uuid = cloud.has(1)
+    uuid = cloud.add_instance(1)
     await NovaConductorStore(LosesAnswers(cloud.rpc, **lost)).destroy(uuid)
     assert cloud.nova.read([uuid])[uuid]["deleted"]
 
@@ -536,7 +542,7 @@ class Delays:
 
 
 async def test_a_save_that_overtakes_itself_is_ours(cloud: Cloud) -> None:
-    saved, destroyed = cloud.has(1), cloud.has(2)
+    saved, destroyed = cloud.add_instance(1), cloud.add_instance(2)
     store = NovaConductorStore(Delays(cloud.rpc))
     await store.save(
         saved, {"task_state": TaskState.REBOOTING, "terminated_at": "2026-11-26T09:00:00.5+00:00"}, expected=ACTIVE
@@ -548,14 +554,14 @@ async def test_a_save_that_overtakes_itself_is_ours(cloud: Cloud) -> None:
 
 
 async def test_a_save_that_was_lost_and_overtaken_is_a_conflict(cloud: Cloud) -> None:
-    uuid = cloud.has(1, task_state="deleting")
+    uuid = cloud.add_instance(1, task_state="deleting")
     store = NovaConductorStore(LosesAnswers(cloud.rpc, before=1))
     with pytest.raises(StateConflict, match="task_state deleting"):
         await store.save(uuid, {"task_state": TaskState.REBOOTING}, expected=ACTIVE)
 
 
 async def test_a_save_whose_answers_are_all_lost_says_that_nova_is_away(cloud: Cloud) -> None:
-    uuid = cloud.has(1)
+    uuid = cloud.add_instance(1)
     store = NovaConductorStore(LosesAnswers(cloud.rpc, before=9))
     with pytest.raises(StoreUnavailable, match=f"cannot save instance {uuid}: nova-conductor does not answer"):
         await store.save(uuid, {"task_state": TaskState.REBOOTING}, expected=ACTIVE)
@@ -565,7 +571,7 @@ async def test_a_save_whose_answers_are_all_lost_says_that_nova_is_away(cloud: C
 
 
 async def test_a_closed_store_says_so(cloud: Cloud) -> None:
-    uuid = cloud.has(1)
+    uuid = cloud.add_instance(1)
     await cloud.store.close()
     with pytest.raises(StoreError, match="it is closed"):
         await cloud.store.get_instance(uuid)

@@ -16,7 +16,7 @@ from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.tls import Trust, context
 from support.certificates import EXPIRED, NOT_YET, VALID, Ca
 from support.faulty_proxy import a_proxy
-from support.keystone import PASSWORD, a_cloud, insisting
+from support.keystone import PASSWORD, a_cloud, patient_client
 from support.placement import TOKEN, real_placement
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -47,12 +47,12 @@ async def test_keystone_and_placement_are_both_verified_with_it(ca: Ca) -> None:
     with a_proxy(root, tls=ca.serving()) as keystone, a_proxy(cloud.placement_url, tls=ca.serving()) as there:
         admin = Password(user=Named(name="admin"), secret=PASSWORD)
         auth = KeystoneAuth(Login(auth_url=keystone.url, method=admin, project=Named(name="admin")))
-        async with insisting(there.url, auth=auth, verify=context(Trust(ca_file=ca.file))) as client:
+        async with patient_client(there.url, auth=auth, verify=context(Trust(ca_file=ca.file))) as client:
             await client.request("GET", PROVIDERS)
         assert keystone.requests == ["GET /v3", "POST /v3/auth/tokens"]
         assert (auth.logins, len(there.requests), keystone.connections) == (1, 1, 1)
 
-        async with insisting(there.url, auth=KeystoneAuth(auth.identity)) as client:
+        async with patient_client(there.url, auth=KeystoneAuth(auth.identity)) as client:
             with pytest.raises(Unreachable, match=r"^cannot get a token of Keystone at https:.*set placement\.ca_file"):
                 await client.request("GET", PROVIDERS)
 

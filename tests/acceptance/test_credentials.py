@@ -35,7 +35,7 @@ class Host:
         self.computer.having(**sections)
         return self
 
-    def given(self, name: str, text: str) -> Path:
+    def write_file(self, name: str, text: str) -> Path:
         path = self.directory / name
         path.write_text(text)
         path.chmod(0o600)
@@ -78,7 +78,7 @@ def host(tmp_path: Path, cloud: Cloud) -> Iterator[Host]:
                 "auth_url": cloud.auth_url,
                 "username": "admin",
                 "project_name": "admin",
-                "password_file": str(host.given("password", PASSWORD + "\n")),
+                "password_file": str(host.write_file("password", PASSWORD + "\n")),
             },
         )
 
@@ -92,7 +92,7 @@ def test_check_lets_in_who_may(host: Host) -> None:
 
 
 def wrong_password(host: Host) -> str:
-    host.given("password", "wr0ng")
+    host.write_file("password", "wr0ng")
     return (
         "Keystone does not let user admin (domain default), project admin (domain default) in (answered 401); "
         "check its name, its domain, its password or secret, and its role in that scope (request "
@@ -242,7 +242,7 @@ UNREADABLE: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize(("key", "said"), UNREADABLE.values(), ids=UNREADABLE.keys())
 def test_a_file_that_this_user_cannot_read_is_named(host: Host, key: str, said: str) -> None:
-    path = host.given("unreadable", PASSWORD)
+    path = host.write_file("unreadable", PASSWORD)
     path.chmod(0)
     host.without_own()
 
@@ -273,7 +273,7 @@ def test_run_with_an_application_credential(host: Host) -> None:
             "auth_url": host.cloud.auth_url,
             "auth_type": "application_credential",
             "application_credential_id": uid,
-            "application_credential_secret_file": str(host.given("secret", secret)),
+            "application_credential_secret_file": str(host.write_file("secret", secret)),
         }
     )
     assert_brought_back(host, host.once())
@@ -282,7 +282,7 @@ def test_run_with_an_application_credential(host: Host) -> None:
 def test_run_with_a_credential_of_systemd(host: Host) -> None:
     host.having(keystone={"password_file": None})
     (host.directory / "credentials").mkdir()
-    host.given("credentials/keystone.password", PASSWORD)
+    host.write_file("credentials/keystone.password", PASSWORD)
     assert_brought_back(host, host.once(CREDENTIALS_DIRECTORY=str(host.directory / "credentials")))
 
 
@@ -290,8 +290,10 @@ def test_run_with_clouds_yaml_and_secure_yaml(host: Host) -> None:
     auth = {"auth_url": host.cloud.auth_url, "username": "admin", "project_name": "admin"}
     domains = {"user_domain_id": "default", "project_domain_name": "Default"}
     # JSON is YAML, and these are found in the directory where the command is run.
-    host.given("clouds.yaml", json.dumps({"clouds": {"here": {"auth": {**auth, **domains}, "region_name": REGION}}}))
-    host.given("secure.yaml", json.dumps({"clouds": {"here": {"auth": {"password": PASSWORD}}}}))
+    host.write_file(
+        "clouds.yaml", json.dumps({"clouds": {"here": {"auth": {**auth, **domains}, "region_name": REGION}}})
+    )
+    host.write_file("secure.yaml", json.dumps({"clouds": {"here": {"auth": {"password": PASSWORD}}}}))
     host.without_own().having(placement={"region": None})
     assert_brought_back(host, host.once("--set", "keystone.cloud=here"))
     assert_brought_back(host, host.once(OS_CLOUD="here"))
@@ -331,7 +333,7 @@ project_name = admin
 user_domain_name = Default
 project_domain_name = Default
 """
-    main, more = host.given("nova.conf", text), host.given("secrets.conf", "")
+    main, more = host.write_file("nova.conf", text), host.write_file("secrets.conf", "")
     more.write_text(f"[keystone_authtoken]\npassword = {PASSWORD.replace('$', '$$')}\n")
     host.without_own().having(placement={"auth": None, "region": None})
     assert_brought_back(host, host.once("--nova-conf", str(main), "--nova-conf", str(more)))

@@ -50,7 +50,7 @@ def power(world: World, uuid: str = ONE) -> Power:
     return world.driver.guests[uuid].power_state
 
 
-def asked(world: World) -> httpx.Client:
+def status_client(world: World) -> httpx.Client:
     transport = httpx.HTTPTransport(uds=str(world.computer.state / "status.sock"))
     return httpx.Client(transport=transport, base_url="http://bringup", timeout=PATIENCE_S)
 
@@ -97,7 +97,7 @@ def test_the_daemon_that_stays_is_ready_at_once_and_says_what_it_waits_for(tmp_p
         daemon.until("instance.deferred", instance=ONE)
         daemon.until("service.ready")
         assert power(world) is Power.SHUTDOWN
-        with asked(world) as client:
+        with status_client(world) as client:
             status = client.get("/status").json()
             metrics = client.get("/metrics").text
         shown = command(world, "status")
@@ -170,7 +170,7 @@ def test_what_failed_is_tried_again_by_the_running_daemon(tmp_path: Path) -> Non
 def test_what_failed_can_be_tried_again_over_the_socket(tmp_path: Path) -> None:
     with world_of(tmp_path, faults=(RESUME_FAILS,)) as world, world.computer.stay() as daemon:
         daemon.until("service.ready")
-        with asked(world) as client:
+        with status_client(world) as client:
             refused = client.post("/retry", json={"uuids": [TWO]})
             taken = client.post("/retry", json={"uuids": [ONE]})
         daemon.until("instance.initialized", instance=ONE)

@@ -12,8 +12,8 @@ from acceptance.test_libvirt_host import OFF, ON, on_libvirt
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from support.computer import Computer
-from support.drivers import told
-from support.libvirt_drivers import clear
+from support.drivers import driver_guest
+from support.libvirt_drivers import remove_guests
 from support.libvirtd import Libvirtd, the_libvirtd
 from support.network import an_ovs_vif
 from support.network import run as run_command
@@ -29,7 +29,7 @@ def server() -> Iterator[Libvirtd]:
     server = the_libvirtd()
     yield server
     with server.connected() as connection:
-        clear(connection)
+        remove_guests(connection)
     shutil.rmtree(server.directory / "instances", ignore_errors=True)
     (server.directory / "instances").mkdir()
 
@@ -78,7 +78,7 @@ def test_open_vswitch_that_is_down_is_one_fault_of_the_host(
     )
     computer.records(records_in_open_vswitch())
     for number in NUMBERS:
-        server.define(uuid_of(number), told(number).name)
+        server.define(uuid_of(number), driver_guest(number).name)
     with server.connected() as connection:
         connection.lookupByUUIDString(uuid_of(1)).create()
     if down in ("switch", "both"):
@@ -118,7 +118,7 @@ def test_a_switch_that_breaks_in_the_middle_defers_the_guests_concerned(
     records = [instance(number, network_info=(an_ovs_vif(number),), block_devices=()) for number in NUMBERS]
     computer.records([*records, instance(4, network_info=(), block_devices=())])
     for number in (*NUMBERS, 4):
-        server.define(uuid_of(number), told(number).name)
+        server.define(uuid_of(number), driver_guest(number).name)
     with server.connected() as connection:
         connection.lookupByUUIDString(uuid_of(1)).create()
     before = computer.stored()
@@ -144,7 +144,7 @@ def test_a_host_without_ports_in_open_vswitch_does_not_wait_for_it(tmp_path: Pat
         network={"plug_vifs": True, "ovsdb": f"unix:{tmp_path}/away.sock"}, limits={"host_wait": 0}
     )
     computer.records([instance(1, network_info=(), block_devices=())])
-    server.define(uuid_of(1), told(1).name)
+    server.define(uuid_of(1), driver_guest(1).name)
 
     assert check(computer) == []
     ended = computer.run()
@@ -172,7 +172,7 @@ def test_a_folder_of_disks_that_is_away_is_one_fault_of_the_host(tmp_path: Path,
         name = f"{uuid_of(number)}_resize" if number == 2 else uuid_of(number)
         (folder / name).mkdir()
         run_command("qemu-img", "create", "-q", "-f", "qcow2", str(folder / name / "disk"), "1M")
-        server.define(uuid_of(number), told(number).name, disk=folder / uuid_of(number) / "disk")
+        server.define(uuid_of(number), driver_guest(number).name, disk=folder / uuid_of(number) / "disk")
     before = computer.stored(), states(server)
     folder.rename(elsewhere)
     try:

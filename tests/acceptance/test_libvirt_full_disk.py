@@ -10,8 +10,8 @@ from acceptance.test_libvirt_host import FROZEN, OFF, ON, PAUSED, STOPPED, on_li
 from bringup.daemon.decisions.states import VmState
 from bringup.drivers.libvirt.binding import binding
 from support.debian import run
-from support.drivers import told
-from support.libvirtd import Libvirtd, More, a_libvirtd
+from support.drivers import driver_guest
+from support.libvirtd import DomainExtras, Libvirtd, a_libvirtd
 from support.records import uuid_of
 
 PLAIN, SAVED, SCRATCH, FIRMWARE, RUNS, IS_PAUSED, STAYS_OFF = range(1, 8)
@@ -24,7 +24,7 @@ BIOS = "/usr/share/seabios/bios-256k.bin"
 """Of a package that QEMU needs; here it stands for a firmware that keeps variables."""
 
 
-def have(server: Libvirtd) -> None:
+def make_guests(server: Libvirtd) -> None:
     """Make the guests; a start of two of them writes a file beside their disk."""
     for number in (SCRATCH, FIRMWARE):
         (server.within("instances") / uuid_of(number)).mkdir()
@@ -35,17 +35,17 @@ def have(server: Libvirtd) -> None:
     template.write_bytes(b"\xff" * 0x20000)
     instances = server.directory / "instances"
     more = {
-        SCRATCH: More(
+        SCRATCH: DomainExtras(
             devices=f"""<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
               <source file='{instances}/{uuid_of(SCRATCH)}/disk'/><target dev='hda' bus='ide'/><transient/></disk>"""
         ),
-        FIRMWARE: More(
+        FIRMWARE: DomainExtras(
             os=f"""<loader readonly='yes' type='pflash'>{BIOS}</loader>
               <nvram template='{template}'>{instances}/{uuid_of(FIRMWARE)}/nvram</nvram>"""
         ),
     }
     for number in COME_BACK:
-        server.define(uuid_of(number), told(number).name, more=more.get(number))
+        server.define(uuid_of(number), driver_guest(number).name, more=more.get(number))
     with server.connected() as connection:
         for number in (SAVED, RUNS, IS_PAUSED):
             connection.lookupByUUIDString(uuid_of(number)).create()
@@ -80,7 +80,7 @@ def test_on_a_full_disk_who_needs_room_is_deferred_and_comes_back_when_there_is_
     tmp_path: Path, disk: str, lacking: set[int]
 ) -> None:
     with a_libvirtd(small=("lib", "instances")) as server:
-        have(server)
+        make_guests(server)
         records = {number: record_of(number, **RECORDS.get(number, {})) for number in COME_BACK}
         computer = on_libvirt(tmp_path, server).records(list(records.values()))
         kept, defined = files(server), definitions(server)

@@ -11,8 +11,8 @@ import pytest
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from support.computer import Computer, a_computer
-from support.drivers import told
-from support.libvirt_drivers import clear
+from support.drivers import driver_guest
+from support.libvirt_drivers import remove_guests
 from support.libvirtd import Libvirtd, a_libvirtd, the_libvirtd
 from support.polling import until
 from support.process import run, running
@@ -99,15 +99,15 @@ def server() -> Iterator[Libvirtd]:
     server = the_libvirtd()
     yield server
     with server.connected() as connection:
-        clear(connection)
+        remove_guests(connection)
 
 
-def have(server: Libvirtd, connection: Any, number: int, case: Case) -> None:
+def make_guest(server: Libvirtd, connection: Any, number: int, case: Case) -> None:
     """Make the guest of a case."""
     if case.found == "gone":
         return
     disk = Path("/nonexistent/disk.qcow2") if case.found == "broken" else None
-    server.define(uuid_of(number), told(number).name, guest=case.guest, disk=disk)
+    server.define(uuid_of(number), driver_guest(number).name, guest=case.guest, disk=disk)
     domain = connection.lookupByUUIDString(uuid_of(number))
     if case.found in ("on", "paused", "saved"):
         domain.create()
@@ -129,7 +129,7 @@ def test_thirty_guests_in_mixed_states_come_back(tmp_path: Path, server: Libvirt
     )
     with server.connected() as connection:
         for number, case in cases.items():
-            have(server, connection, number, case)
+            make_guest(server, connection, number, case)
         lives = {domain.UUIDString(): domain.ID() for domain in connection.listAllDomains()}
 
         ended = computer.run()
@@ -160,9 +160,9 @@ def test_libvirtd_that_is_killed_in_the_middle_costs_no_guest(tmp_path: Path) ->
     with a_libvirtd(pause_s=0.2) as server:
         computer = on_libvirt(tmp_path, server).records([record_of(number) for number in range(1, count + 1)])
         for number in range(1, count + 1):
-            server.define(uuid_of(number), told(number).name)
+            server.define(uuid_of(number), driver_guest(number).name)
         with running("run", "--once", "--json", *computer.arguments) as process:
-            server.until_hooked(told(3).name)
+            server.until_start_hangs(driver_guest(3).name)
             server.kill()
             server.start_again()
             ended = process.end()
@@ -176,7 +176,7 @@ def test_libvirtd_that_is_killed_in_the_middle_costs_no_guest(tmp_path: Path) ->
 
 def test_what_a_guest_does_after_the_run_reaches_its_record(tmp_path: Path, server: Libvirtd) -> None:
     computer = on_libvirt(tmp_path, server).records([record_of(1)])
-    server.define(uuid_of(1), told(1).name)
+    server.define(uuid_of(1), driver_guest(1).name)
     with computer.stay() as process, server.connected() as connection:
         process.until("service.ready")
         domain = connection.lookupByUUIDString(uuid_of(1))
@@ -195,7 +195,7 @@ def test_what_a_guest_does_after_the_run_reaches_its_record(tmp_path: Path, serv
 def test_a_guest_that_crashes_again_as_soon_as_it_was_started_becomes_stopped(tmp_path: Path, server: Libvirtd) -> None:
     computer = on_libvirt(tmp_path, server).records([record_of(1)])
     with server.connected() as connection:
-        have(server, connection, 1, Case("on", guest="panic"))
+        make_guest(server, connection, 1, Case("on", guest="panic"))
         domain = connection.lookupByUUIDString(uuid_of(1))
         with computer.stay() as process:
             process.until("instance.initialized", instance=uuid_of(1))
@@ -208,7 +208,7 @@ def test_a_guest_that_crashes_again_as_soon_as_it_was_started_becomes_stopped(tm
 
 def test_autostart_conflicts_are_found_by_check_and_refused_by_run(tmp_path: Path, server: Libvirtd) -> None:
     computer = on_libvirt(tmp_path, server).records([record_of(1)])
-    server.define(uuid_of(1), told(1).name)
+    server.define(uuid_of(1), driver_guest(1).name)
     with server.connected() as connection:
         connection.lookupByUUIDString(uuid_of(1)).setAutostart(1)
 
@@ -217,7 +217,7 @@ def test_autostart_conflicts_are_found_by_check_and_refused_by_run(tmp_path: Pat
 
     [finding] = [event for event in map(json.loads, checked.out.splitlines()) if event["check"] == "libvirt"]
     assert (checked.code, finding["status"]) == (77, "failed")
-    assert told(1).name in finding["message"]
+    assert driver_guest(1).name in finding["message"]
     assert refused.code == 77
     assert "two programs would start the same guests" in refused.err
     assert refused.outcomes == {}

@@ -9,9 +9,9 @@ import pytest
 
 from acceptance.test_libvirt_host import OFF, ON, on_libvirt, record_of
 from bringup.daemon.decisions.states import VmState
-from support.drivers import told
-from support.libvirt_drivers import clear
-from support.libvirtd import Libvirtd, More, the_libvirtd
+from support.drivers import driver_guest
+from support.libvirt_drivers import remove_guests
+from support.libvirtd import DomainExtras, Libvirtd, the_libvirtd
 from support.needing import block, disk, loop_device
 from support.polling import until
 from support.process import run, running
@@ -26,11 +26,11 @@ def server() -> Iterator[Libvirtd]:
     server = the_libvirtd()
     yield server
     with server.connected() as connection:
-        clear(connection)
+        remove_guests(connection)
 
 
 def define(server: Libvirtd, number: int, devices: str = "") -> None:
-    server.define(uuid_of(number), told(number).name, more=More(devices=devices))
+    server.define(uuid_of(number), driver_guest(number).name, more=DomainExtras(devices=devices))
 
 
 def states(server: Libvirtd) -> dict[str, int]:
@@ -56,7 +56,11 @@ def test_no_guest_is_started_on_what_was_not_identified_and_records_stay_as_they
         define(server, WRONG_DISK, block(device))
         xml = share.format(tmp_path / "share")
         memory = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
-        server.define(uuid_of(EMPTY_SHARE), told(EMPTY_SHARE).name, more=More(devices=xml, os=f"</os>{memory}<os>"))
+        server.define(
+            uuid_of(EMPTY_SHARE),
+            driver_guest(EMPTY_SHARE).name,
+            more=DomainExtras(devices=xml, os=f"</os>{memory}<os>"),
+        )
         define(server, LATE, disk(late))
         before = computer.stored()
 
@@ -79,7 +83,7 @@ def test_no_guest_is_started_on_what_was_not_identified_and_records_stay_as_they
         for number, name in (
             (WRONG_DISK, device),
             (EMPTY_SHARE, str(tmp_path / "share")),
-            (NO_DEFINITION, told(NO_DEFINITION).name),
+            (NO_DEFINITION, driver_guest(NO_DEFINITION).name),
             (LATE, str(late)),
         ):
             assert name in told_of[uuid_of(number)]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from support.computer import a_computer
-from support.drivers import told
-from support.libvirt_drivers import clear
+from support.drivers import driver_guest
+from support.libvirt_drivers import remove_guests
 from support.libvirtd import Libvirtd, a_libvirtd
 from support.polling import until
 from support.process import running
@@ -23,11 +23,11 @@ COUNT = 8
 def server() -> Iterator[Libvirtd]:
     with a_libvirtd(pause_s=0) as made:
         for number in range(1, COUNT + 1):
-            made.define(uuid_of(number), told(number).name)
-            (made.directory / "hold" / told(number).name).touch()
+            made.define(uuid_of(number), driver_guest(number).name)
+            (made.directory / "hold" / driver_guest(number).name).touch()
         yield made
         with made.connected() as connection:
-            clear(connection)
+            remove_guests(connection)
 
 
 def test_as_many_starts_are_under_way_as_the_limit_says_after_each_reload(tmp_path: Path, server: Libvirtd) -> None:

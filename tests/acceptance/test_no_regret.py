@@ -17,7 +17,7 @@ PAGE = TESTS.parent / "docs/no-regret.md"
 
 
 def run_lab() -> list[Row]:
-    libvirtd.skip_without()
+    libvirtd.skip_without_libvirtd()
     programs.needs("losetup", "ovs-vswitchd", "ovsdb-server")
     if (why := rabbitmq.missing()) is not None:
         pytest.skip(why)

@@ -61,7 +61,7 @@ def test_a_guest_that_its_user_has_stopped_stays_down_until_the_host_boots(tmp_p
         assert because(again, 1) == ["vifs", "resumed_on_boot_only"]
         assert power(world, 1) is Power.SHUTDOWN
 
-        world.loses_power(2)
+        world.cut_power(2)
         booted = started(world)
         assert because(booted, 1) == ["vifs", "ran_before"]
         assert world.driver.done("resume_state_on_host_boot", uuid_of(2)) == 2
@@ -99,7 +99,7 @@ def test_an_instance_may_keep_itself_down(tmp_path: Path) -> None:
 def test_a_host_that_cannot_tell_how_long_it_was_away_brings_nothing_back_where_that_matters(tmp_path: Path) -> None:
     with world_of(tmp_path, [instance(1)], resume={"guests": "on_host_boot", "max_downtime": "5min"}) as world:
         assert because(started(world), 1) == ["vifs", "resume_not_known"]
-        world.loses_power(2)
+        world.cut_power(2)
         assert because(started(world), 1) == ["vifs", "ran_before"]
 
 
@@ -111,7 +111,7 @@ def test_an_instance_on_which_the_host_died_twice_is_held_until_it_is_released(t
                 daemon.until("instance.initialized", instance=uuid_of(2))
                 daemon.process.kill()
                 daemon.end()
-            world.loses_power(boot)
+            world.cut_power(boot)
 
         held = started(world)
         assert held.code == 0
@@ -123,7 +123,7 @@ def test_an_instance_on_which_the_host_died_twice_is_held_until_it_is_released(t
         assert command(world, "release", uuid_of(1)).code == 0
         assert because(started(world), 1) == ["vifs", "ran_before"]
         assert power(world, 1) is Power.RUNNING
-        world.loses_power(9)
+        world.cut_power(9)
         assert started(world).outcomes == {uuid_of(1): "initialized", uuid_of(2): "initialized"}
         assert power(world, 1) is Power.RUNNING
 
@@ -186,7 +186,7 @@ def test_disks_of_a_destroyed_guest_are_set_aside_for_a_while(tmp_path: Path) ->
         started(world)
         assert world.driver.hypervisor.disks_set_aside == {uuid_of(1)}
         assert uuid_of(1) not in world.driver.guests
-        assert world.kept() == {uuid_of(1): [f"simulated/{uuid_of(1)}/kept"]}
+        assert world.kept_disks() == {uuid_of(1): [f"simulated/{uuid_of(1)}/kept"]}
 
 
 def test_a_run_that_was_stopped_goes_on_and_tells_all_of_it(tmp_path: Path) -> None:
@@ -230,5 +230,5 @@ def test_disks_whose_time_has_come_are_deleted_by_the_next_start(tmp_path: Path)
     with world_of(tmp_path, [gone, instance(2)], migrations=[migration(1)], evacuated=keep) as world:
         started(world)
         started(world)
-        assert world.kept() == {}
+        assert world.kept_disks() == {}
         assert world.driver.hypervisor.disks_destroyed == {uuid_of(1)}

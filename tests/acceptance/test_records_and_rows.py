@@ -71,7 +71,7 @@ def test_rows_that_never_ended_keep_no_guest_down_on_any_boot(tmp_path: Path) ->
         }
         # Nobody has stopped them since.
         assert set(because(world.computer.run()).values()) == {"runs"}
-        world.loses_power(2)
+        world.cut_power(2)
         assert set(because(world.computer.run()).values()) == {"ran_before"}
 
 

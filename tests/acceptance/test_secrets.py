@@ -17,7 +17,7 @@ from support.placement import DOCUMENT, Peer, a_peer, an_answer, nobody
 from support.process import ENVIRONMENT, cmdlines, run
 from support.records import instance, uuid_of
 from support.scheduler import receiver
-from support.status import asked
+from support.status import socket_client
 
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(1), hang=True)
 
@@ -70,7 +70,7 @@ def test_a_run_that_succeeds_shows_none(secret: Secret) -> None:
         with secret.computer.stay() as daemon:
             daemon.until("service.ready")
             shown = cmdlines(daemon.process.pid)
-            with asked(secret.computer) as client:
+            with socket_client(secret.computer) as client:
                 answers = [client.get(path).text for path in ("/", "/readyz", "/status", "/timeline", "/metrics")]
             ended = daemon.end(signal.SIGTERM)
 

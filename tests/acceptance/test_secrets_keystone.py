@@ -31,7 +31,7 @@ class LoggingIn:
     arguments: tuple[str, ...] = ()
     shown: list[bytes] = field(default_factory=list)
 
-    def given(self, name: str, text: str) -> str:
+    def write_file(self, name: str, text: str) -> str:
         path = self.computer.directory / name
         path.write_text(text)
         path.chmod(0o600)
@@ -63,7 +63,7 @@ def logging_in(tmp_path: Path) -> LoggingIn:
 
 
 def own_password(host: LoggingIn) -> str:
-    file = host.given("password", PASSWORD + "\n")
+    file = host.write_file("password", PASSWORD + "\n")
     host.computer.having(
         keystone={
             "auth_url": host.cloud.auth_url,
@@ -82,7 +82,7 @@ def own_application_credential(host: LoggingIn) -> str:
             "auth_url": host.cloud.auth_url,
             "auth_type": "application_credential",
             "application_credential_id": uid,
-            "application_credential_secret_file": host.given("secret", secret),
+            "application_credential_secret_file": host.write_file("secret", secret),
         }
     )
     return secret
@@ -95,7 +95,7 @@ def own_token(host: LoggingIn) -> str:
             "auth_url": host.cloud.auth_url,
             "auth_type": "token",
             "project_name": "admin",
-            "token_file": host.given("keystone.token", token),
+            "token_file": host.write_file("keystone.token", token),
         }
     )
     return token
@@ -116,7 +116,10 @@ def openrc(host: LoggingIn) -> str:
 def novas(host: LoggingIn) -> str:
     lines = f"auth_type = password\nauth_url = {host.cloud.auth_url}\nusername = admin\nproject_name = admin\n"
     domains = "user_domain_id = default\nproject_domain_id = default\n"
-    host.arguments = ("--nova-conf", host.given("nova.conf", f"[placement]\n{lines}{domains}password = {PASSWORD}\n"))
+    host.arguments = (
+        "--nova-conf",
+        host.write_file("nova.conf", f"[placement]\n{lines}{domains}password = {PASSWORD}\n"),
+    )
     return PASSWORD
 
 

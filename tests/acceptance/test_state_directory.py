@@ -60,10 +60,10 @@ def without(*calls: str) -> tuple[str, ...]:
     return (sys.executable, no_locks.__file__, ",".join(calls))
 
 
-def assert_said(ended: Ended, code: int, *words: str) -> None:
-    told = ended.out + ended.err
-    assert (ended.code, "Traceback" in told) == (code, False), told
-    assert all(word in told for word in words), told
+def assert_ended(ended: Ended, code: int, *words: str) -> None:
+    output = ended.out + ended.err
+    assert (ended.code, "Traceback" in output) == (code, False), output
+    assert all(word in output for word in words), output
     assert len(ended.err) < 1000
 
 
@@ -76,7 +76,7 @@ def test_with_records_elsewhere_a_directory_that_takes_no_writes_does_not_keep_t
 
     ended = computer.run(wrapper=make(computer))
 
-    assert_said(ended, 0)
+    assert_ended(ended, 0)
     # What must be on record first is held, everything else is done.
     assert ended.outcomes == {uuid_of(1): "initialized", uuid_of(2): "initialized", uuid_of(3): "held"}
     [said] = ended.named("state_directory.not_written")
@@ -90,15 +90,15 @@ def test_where_nothing_can_be_written_there_is_still_one_daemon_a_host(tmp_path:
     computer = in_postgresql(tmp_path)
     with computer.stay(wrapper=read_only(computer)) as daemon:
         daemon.until("service.ready")
-        assert_said(computer.once(wrapper=read_only(computer)), 75, "another bringup (pid ")
+        assert_ended(computer.once(wrapper=read_only(computer)), 75, "another bringup (pid ")
         # Nor when it can be written again.
-        assert_said(computer.once(), 75, "another bringup (pid ")
+        assert_ended(computer.once(), 75, "another bringup (pid ")
 
 
 @as_root
 def test_records_on_a_file_system_that_takes_no_writes_are_waited_for(tmp_path: Path) -> None:
     computer = in_the_directory(tmp_path)
-    assert_said(computer.once(wrapper=read_only(computer)), 75, str(computer.store), "its file system is read-only")
+    assert_ended(computer.once(wrapper=read_only(computer)), 75, str(computer.store), "its file system is read-only")
 
 
 @as_root
@@ -109,7 +109,7 @@ def test_what_was_done_can_be_read_where_nothing_can_be_written(tmp_path: Path) 
 
     ended = run("history", "--json", *computer.arguments, wrapper=read_only(computer))
 
-    assert_said(ended, 0)
+    assert_ended(ended, 0)
     assert [json.loads(line) for line in ended.out.splitlines()] == [before]
 
 
@@ -117,7 +117,7 @@ def test_what_was_done_can_be_read_where_nothing_can_be_written(tmp_path: Path) 
 def test_check_says_that_nothing_can_be_written(tmp_path: Path) -> None:
     computer = in_postgresql(tmp_path)
     ended = run("check", *computer.arguments, wrapper=read_only(computer))
-    assert_said(ended, 0, "state", str(computer.state), "Read-only file system")
+    assert_ended(ended, 0, "state", str(computer.state), "Read-only file system")
 
 
 def test_without_one_kind_of_locks_another_makes_the_daemon_the_only_one(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_without_one_kind_of_locks_another_makes_the_daemon_the_only_one(tmp_pat
     with computer.stay(wrapper=without("flock")) as daemon:
         daemon.until("state_directory.no_locks")
         daemon.until("service.ready")
-        assert_said(
+        assert_ended(
             computer.once(wrapper=without("flock")),
             75,
             f"another bringup (pid {daemon.process.pid}) runs for this host",
@@ -155,7 +155,7 @@ def test_a_lock_that_another_users_process_holds_is_said_to_be_held_by_it(tmp_pa
             assert process.stdout is not None
             assert process.stdout.readline() == "listens\n"
             said = f"another user (pid {process.pid}, uid 65534), which is no bringup of this host"
-            assert_said(computer.once(wrapper=without("flock")), 75, said, "host.state_directory")
+            assert_ended(computer.once(wrapper=without("flock")), 75, said, "host.state_directory")
         finally:
             process.kill()
 
@@ -165,7 +165,7 @@ def test_with_records_elsewhere_a_file_system_without_any_locks_does_not_keep_th
 
     ended = computer.run(wrapper=without("flock", "fcntl"))
 
-    assert_said(ended, 0)
+    assert_ended(ended, 0)
     assert ended.outcomes == {uuid_of(1): "initialized", uuid_of(2): "initialized", uuid_of(3): "held"}
     assert ended.named("state_directory.no_locks")
     assert "keeps no locks" in str(ended.named("journal.not_written"))
@@ -175,15 +175,15 @@ def test_with_records_elsewhere_a_file_system_without_any_locks_does_not_keep_th
 def test_records_on_a_file_system_without_locks_are_a_wrong_setting(tmp_path: Path, calls: Sequence[str]) -> None:
     computer = in_the_directory(tmp_path)
     wrapper = without(*calls)
-    assert_said(computer.once(wrapper=wrapper), 78, str(computer.store), "its file system keeps no locks")
-    assert_said(run("check", *computer.arguments, wrapper=wrapper), 78, "its file system keeps no locks")
-    assert_said(run("history", *computer.arguments, wrapper=wrapper), 0)
+    assert_ended(computer.once(wrapper=wrapper), 78, str(computer.store), "its file system keeps no locks")
+    assert_ended(run("check", *computer.arguments, wrapper=wrapper), 78, "its file system keeps no locks")
+    assert_ended(run("history", *computer.arguments, wrapper=wrapper), 0)
 
 
 @as_root
 def test_a_directory_that_cannot_be_made_now_is_waited_for(tmp_path: Path) -> None:
     computer = in_postgresql(tmp_path).having(host={"state_directory": str(tmp_path / "state" / "of" / "one")})
     ended = computer.once(wrapper=read_only(computer))
-    assert_said(ended, 75, "cannot be made (Read-only file system)")
+    assert_ended(ended, 75, "cannot be made (Read-only file system)")
     with running("run", "--json", *computer.arguments) as daemon:
         daemon.until("service.ready")

@@ -20,7 +20,7 @@ from support.ports import free_port
 from support.process import ENVIRONMENT, PATIENCE_S, WITHOUT_ROOTS_RIGHTS, run
 from support.records import instance, uuid_of
 from support.screen import on_a_screen
-from support.status import asked
+from support.status import socket_client
 
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
 FAILS = Fault(verb="plug_vifs", uuid=uuid_of(3), error="VirtualInterfacePlugError")
@@ -63,7 +63,7 @@ def test_it_answers_while_the_start_waits_for_placement(tmp_path: Path) -> None:
     computer = a_host(tmp_path).having(placement={"url": f"http://127.0.0.1:{free_port()}", "wait": 600})
     with computer.stay() as daemon:
         daemon.until("status.listens")
-        with asked(computer) as client:
+        with socket_client(computer) as client:
             ready, alive = client.get("/readyz"), client.get("/livez")
         ended = daemon.end(signal.SIGTERM)
 
@@ -78,7 +78,7 @@ def test_during_a_run_it_tells_what_hangs_what_failed_and_why(tmp_path: Path) ->
     computer = a_host(tmp_path, HANGS, FAILS)
     with computer.stay() as daemon:
         daemon.until("status.listens")
-        with asked(computer) as client:
+        with socket_client(computer) as client:
             until_done(client, 39)
             found = status_of(client)
             told = run("status", "--json", *computer.arguments, env=ENVIRONMENT)
@@ -105,17 +105,17 @@ def test_during_a_run_it_tells_what_hangs_what_failed_and_why(tmp_path: Path) ->
 
 def test_the_events_go_through_to_the_end_and_nothing_is_missed(tmp_path: Path) -> None:
     computer = a_host(tmp_path, FAILS)
-    heard: list[tuple[str, dict[str, Any]]] = []
+    events: list[tuple[str, dict[str, Any]]] = []
     with computer.stay() as daemon:
         daemon.until("status.listens")
-        with asked(computer) as client:
+        with socket_client(computer) as client:
             # The run may be over before who answers has begun to: the first events are kept.
             epoch, _, _ = client.get("/timeline").json()["last_event_id"].rpartition("-")
 
-            def hear() -> None:
-                heard.extend(events_of(client, after=f"{epoch}-0"))
+            def read_events() -> None:
+                events.extend(events_of(client, after=f"{epoch}-0"))
 
-            listener = threading.Thread(target=hear, daemon=True)
+            listener = threading.Thread(target=read_events, daemon=True)
             listener.start()
             daemon.until("service.ready")
             timeline = client.get("/timeline").json()
@@ -123,10 +123,10 @@ def test_the_events_go_through_to_the_end_and_nothing_is_missed(tmp_path: Path) 
             listener.join(PATIENCE_S)
             assert not listener.is_alive()
 
-    names = [name for name, _ in heard]
+    names = [name for name, _ in events]
     assert names[-1] == "end"
     assert "done" in names
-    outcomes = {data["uuid"]: data["outcome"] for name, data in heard if name == "ended"}
+    outcomes = {data["uuid"]: data["outcome"] for name, data in events if name == "ended"}
     assert outcomes == ended.outcomes
     assert {bar["uuid"]: bar["outcome"] for bar in timeline["bars"]} == outcomes
     assert ended.code == 0
@@ -137,21 +137,21 @@ def test_a_hundred_clients_at_once_are_answered_while_instances_are_worked_on(tm
     codes: list[int] = []
     with computer.stay() as daemon:
         daemon.until("status.listens")
-        with asked(computer) as first:
+        with socket_client(computer) as first:
             until_done(first, 39)
 
-            def ask() -> None:
-                with asked(computer) as client:
+            def request_all() -> None:
+                with socket_client(computer) as client:
                     codes.extend(
                         client.get(path).status_code for path in ("/livez", "/status", "/metrics", "/timeline")
                     )
 
-            clients = [threading.Thread(target=ask, daemon=True) for _ in range(100)]
+            clients = [threading.Thread(target=request_all, daemon=True) for _ in range(100)]
             for client in clients:
                 client.start()
             for client in clients:
                 client.join(PATIENCE_S)
-        with asked(computer) as last:
+        with socket_client(computer) as last:
             assert status_of(last)["running"][0]["uuid"] == uuid_of(2)
         ended = daemon.end(signal.SIGTERM)
 
@@ -163,7 +163,7 @@ def test_who_was_killed_leaves_a_socket_that_the_next_start_takes_over(tmp_path:
     computer = a_host(tmp_path, HANGS)
     with computer.stay() as daemon:
         daemon.until("status.listens")
-        with asked(computer) as client:
+        with socket_client(computer) as client:
             until_done(client, 39)
             before = status_of(client)["run"]["run_id"]
         daemon.end(signal.SIGKILL)
@@ -172,7 +172,7 @@ def test_who_was_killed_leaves_a_socket_that_the_next_start_takes_over(tmp_path:
     computer.guests(MANY)
     with computer.stay() as again:
         again.until("service.ready")
-        with asked(computer) as client:
+        with socket_client(computer) as client:
             found, timeline = status_of(client), client.get("/timeline").json()
         again.end(signal.SIGTERM)
 
@@ -207,7 +207,7 @@ def test_a_page_of_somebody_else_cannot_have_a_browser_ask_the_socket_behind_a_t
     computer = a_host(tmp_path)
     with computer.stay() as daemon:
         daemon.until("service.ready")
-        with asked(computer) as client:
+        with socket_client(computer) as client:
 
             def code_for(host: str, path: str = "/status") -> int:
                 return client.get(path, headers={"host": host}).status_code
@@ -308,7 +308,7 @@ def test_what_is_held_can_be_released_over_the_socket(tmp_path: Path) -> None:
     computer.having(guards={"destroy_freely": 0, "destroy_at_most": 1}, placement={"wait": 60})
     with computer.stay() as daemon:
         daemon.until("service.ready")
-        with asked(computer) as client:
+        with socket_client(computer) as client:
             held = [each["uuid"] for each in status_of(client)["failures"]]
             refused = client.post("/release", json={"uuids": [uuid_of(77)]})
             released = client.post("/release", json={"uuids": held[:1]})

@@ -23,7 +23,7 @@ from support.ports import free_port
 from support.process import BRINGUP, ENVIRONMENT, PATIENCE_S, Running, children_of, gone
 from support.records import instance, uuid_of
 from support.refusing import refusing
-from support.status import asked
+from support.status import socket_client
 
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
 MANY = tuple(instance(number) for number in range(1, 21))
@@ -77,7 +77,7 @@ def test_it_has_no_capability_no_secret_and_nothing_of_the_daemons(tmp_path: Pat
     computer = a_host(tmp_path)
     with computer.stay(env=environment) as daemon:
         daemon.until("service.ready")
-        with asked(computer) as client:
+        with socket_client(computer) as client:
             client.get("/livez")
         pid = listener_of(daemon)
         facts = facts_of(pid)
@@ -99,13 +99,13 @@ def test_who_is_killed_is_started_anew_and_knows_what_had_happened(tmp_path: Pat
     computer = a_host(tmp_path, HANGS)
     with computer.stay() as daemon:
         daemon.until("status.listens")
-        with asked(computer) as client:
+        with socket_client(computer) as client:
             until_done(client, 19)
             before = client.get("/timeline").json()
         first = listener_of(daemon)
         os.kill(first, signal.SIGKILL)
         lost = daemon.until("status.listener_ended")
-        with asked(computer) as client:
+        with socket_client(computer) as client:
             after, found = client.get("/timeline").json(), client.get("/status").json()
         second = listener_of(daemon)
         ended = daemon.end(signal.SIGTERM)
@@ -145,7 +145,7 @@ def test_a_daemon_that_stands_still_is_said_to_be_stuck_and_the_rest_is_told(tmp
     computer = a_host(tmp_path)
     with computer.stay() as daemon:
         daemon.until("service.ready")
-        with asked(computer) as client:
+        with socket_client(computer) as client:
             before = client.get("/livez")
             daemon.process.send_signal(signal.SIGSTOP)
             stuck, ready, status = client.get("/livez"), client.get("/readyz"), client.get("/status")
@@ -169,7 +169,7 @@ def test_however_many_connect_over_tcp_and_say_nothing_everybody_is_answered(tmp
                 silent.enter_context(closing(socket.create_connection((host, int(port)), timeout=PATIENCE_S)))
             with (
                 httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=PATIENCE_S) as outside,
-                asked(computer) as inside,
+                socket_client(computer) as inside,
             ):
                 codes += [
                     (client.get("/livez").status_code, client.get("/readyz").status_code)
@@ -196,7 +196,7 @@ def test_who_listens_over_tcp_takes_no_place_of_the_socket(tmp_path: Path) -> No
                 limits=httpx.Limits(max_connections=None),
             )
         )
-        inside = opened.enter_context(asked(computer))
+        inside = opened.enter_context(socket_client(computer))
         codes = [opened.enter_context(outside.stream("GET", "/events")).status_code for _ in range(LISTENERS + 1)]
         own = opened.enter_context(inside.stream("GET", "/events")).status_code
 
@@ -208,7 +208,7 @@ def test_what_a_word_of_an_operator_ends_in_is_said_over_the_pipe_too(tmp_path: 
     computer = a_host(tmp_path)
     with computer.stay() as daemon:
         daemon.until("service.ready")
-        with asked(computer) as client:
+        with socket_client(computer) as client:
             refused = [client.post(f"/{word}", json={"uuids": [uuid_of(99)]}) for word in ("release", "retry")]
             long = client.post("/retry", json={"uuids": [uuid_of(number) for number in range(20_000)]})
         daemon.end(signal.SIGTERM)
@@ -229,7 +229,7 @@ def test_where_nothing_of_the_confinement_can_be_applied_everybody_is_answered_a
         daemon.until("service.ready")
         with httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=PATIENCE_S) as outside:
             outside_code = outside.get("/livez").status_code
-        with asked(computer) as inside:
+        with socket_client(computer) as inside:
             inside_code = inside.get("/readyz").status_code
         ended = daemon.end(signal.SIGTERM)
 

@@ -56,7 +56,7 @@ def computer() -> Iterator[Computer]:
         yield computer
 
 
-def asked(computer: Computer, name: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def run_as_nobody(computer: Computer, name: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run a command as the user nobody."""
     wrapper, needed = as_nobody()
     arguments = [name, *ARGUMENTS[name][0]]
@@ -72,7 +72,7 @@ def asked(computer: Computer, name: str, **environment: str) -> "subprocess.Comp
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_rights_to_the_state_it_ends_in_a_sentence(computer: Computer, name: str) -> None:
-    ended = asked(computer, name)
+    ended = run_as_nobody(computer, name)
 
     said = ended.stdout + ended.stderr
     assert "Traceback" not in said
@@ -87,7 +87,7 @@ def test_without_rights_to_the_settings_it_says_so_and_who_may(computer: Compute
     closed.mkdir(mode=0o700, exist_ok=True)
     (closed / "bringup.toml").write_text("")
 
-    ended = asked(computer, name, BRINGUP_CONFIG=str(closed / "bringup.toml"))
+    ended = run_as_nobody(computer, name, BRINGUP_CONFIG=str(closed / "bringup.toml"))
 
     said = ended.stdout + ended.stderr
     assert ended.returncode == 78, said

@@ -17,7 +17,7 @@ from bringup.daemon.decisions.outcomes import Kind, RunResult
 from bringup.daemon.errors import BringupError, StoreError, Temporary, Unavailable
 from bringup.drivers.base import SharedStorageProbe
 from support.drivers import uuid_of
-from support.hosts import ELSEWHERE, Arranged, arranged, evacuation, guest, instance, limits
+from support.hosts import ELSEWHERE, ArrangedHost, arranged, evacuation, guest, instance, limits
 from support.oracle import rows, why_missing
 from support.oracle_tally import NO_CASE_AT_HAND, Tally
 from support.oracle_trace import ON_DRIVER, ON_STORE
@@ -135,7 +135,7 @@ def our_effects(trace: Trace, left_out: Collection[str] = ()) -> list[str]:
     return words
 
 
-def arrange_the_case(host: Arranged, case: Row) -> None:
+def arrange_the_case(host: ArrangedHost, case: Row) -> None:
     if case["uuids"] != "ok":
         host.trace.fail("driver.list_instance_uuids", ON_DRIVER[case["uuids"]](case["uuids"]))
     if case["nw"] != "ok":
@@ -146,7 +146,7 @@ def arrange_the_case(host: Arranged, case: Row) -> None:
         )
 
 
-def inject(host: Arranged, row: Row) -> str | None:
+def inject(host: ArrangedHost, row: Row) -> str | None:
     """Make the row's call raise; return the letter of its instance, None where it has none."""
     call, raises = row["fault"]["call"], row["fault"]["raises"]
     if call in HOST_READS:
@@ -168,7 +168,7 @@ def inject(host: Arranged, row: Row) -> str | None:
 class Replay:
     """What came of one row."""
 
-    host: Arranged
+    host: ArrangedHost
     about: str | None = None
     raised: Exception | None = None
     result: RunResult | None = None

@@ -15,7 +15,7 @@ from bringup.daemon.recovery.context import Startup
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.settings.pci import InvalidDeviceSpec, parse_device_spec
 from support.drivers import uuid_of
-from support.hosts import ELSEWHERE, Arranged, arranged, evacuation, instance, limits
+from support.hosts import ELSEWHERE, ArrangedHost, arranged, evacuation, instance, limits
 from support.oracle import rows, why_missing
 from support.oracle_tally import NO_CASE_AT_HAND, Tally
 from support.oracle_trace import ON_DRIVER
@@ -87,7 +87,7 @@ def expected(row: Row, without_fault: list[str]) -> list[str]:
 class Replay:
     """What came of one row."""
 
-    host: Arranged
+    host: ArrangedHost
     validated: list[str]
     raised: Exception | None = None
     result: RunResult | None = None
@@ -134,7 +134,7 @@ async def replay(row: Row) -> Replay:
         return did
 
 
-def inject(host: Arranged, call: str, error: Exception) -> None:
+def inject(host: ArrangedHost, call: str, error: Exception) -> None:
     if call.startswith("init_instance"):
         host.trace.fail("driver.plug_vifs", RuntimeError("injected"), uuid=uuid_of(OWN[int(call[-2])]))
         return

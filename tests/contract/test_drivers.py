@@ -16,7 +16,7 @@ from bringup.drivers.base import (
 )
 from bringup.drivers.needs import NeedState
 from support import libvirt_drivers
-from support.drivers import Rig, ToldGuest, simulated, told, uuid_of
+from support.drivers import DriverGuest, Rig, driver_guest, simulated, uuid_of
 
 pytestmark = pytest.mark.anyio
 
@@ -26,26 +26,26 @@ RIGS: dict[str, Rig] = {
     "libvirt-test": libvirt_drivers.in_test_hypervisor,
     "libvirt-qemu": libvirt_drivers.qemu,
 }
-Verb = Callable[[Driver, ToldGuest], Coroutine[None, None, object]]
+Verb = Callable[[Driver, DriverGuest], Coroutine[None, None, object]]
 
 
-async def _power_off(driver: Driver, guest: ToldGuest) -> None:
+async def _power_off(driver: Driver, guest: DriverGuest) -> None:
     await driver.power_off(guest, timeout_s=0, retry_interval_s=0)
 
 
-async def _reboot_hard(driver: Driver, guest: ToldGuest) -> None:
+async def _reboot_hard(driver: Driver, guest: DriverGuest) -> None:
     await driver.reboot(guest, RebootType.HARD)
 
 
-async def _reboot_soft(driver: Driver, guest: ToldGuest) -> None:
+async def _reboot_soft(driver: Driver, guest: DriverGuest) -> None:
     await driver.reboot(guest, RebootType.SOFT)
 
 
-async def _revert_on(driver: Driver, guest: ToldGuest) -> None:
+async def _revert_on(driver: Driver, guest: DriverGuest) -> None:
     await driver.finish_revert_migration(guest, power_on=True)
 
 
-async def _revert_off(driver: Driver, guest: ToldGuest) -> None:
+async def _revert_off(driver: Driver, guest: DriverGuest) -> None:
     await driver.finish_revert_migration(guest, power_on=False)
 
 
@@ -90,19 +90,19 @@ async def test_a_verb_brings_a_guest_from_state_to_state(
 ) -> None:
     async with rig([before]) as driver:
         try:
-            await VERBS[verb](driver, told(1))
+            await VERBS[verb](driver, driver_guest(1))
         except NotImplementedError:
             after = before
 
-        assert (await driver.get_info(told(1))).state is after
+        assert (await driver.get_info(driver_guest(1))).state is after
 
 
 async def test_a_guest_that_is_off_cannot_be_unpaused(rig: Rig) -> None:
     async with rig([SHUTDOWN]) as driver:
         with pytest.raises((DriverError, NotImplementedError)):
-            await driver.unpause(told(1))
+            await driver.unpause(driver_guest(1))
 
-        assert (await driver.get_info(told(1))).state is SHUTDOWN
+        assert (await driver.get_info(driver_guest(1))).state is SHUTDOWN
 
 
 @pytest.mark.parametrize("verb", ["get_info", "power_off", "unpause"])
@@ -111,7 +111,7 @@ async def test_a_guest_that_is_not_there_is_not_found(rig: Rig, verb: str) -> No
 
     async with rig([RUNNING]) as driver:
         with pytest.raises((InstanceNotFound, NotImplementedError)):
-            await verbs[verb](driver, told(2))
+            await verbs[verb](driver, driver_guest(2))
 
 
 async def test_guests_are_listed_running_or_not(rig: Rig) -> None:
@@ -120,15 +120,15 @@ async def test_guests_are_listed_running_or_not(rig: Rig) -> None:
         names = await driver.list_instances()
 
     assert sorted(uuids) == [uuid_of(1), uuid_of(2)]
-    assert sorted(names) == [told(1).name, told(2).name]
+    assert sorted(names) == [driver_guest(1).name, driver_guest(2).name]
 
 
 async def test_what_guests_need_together_is_there_where_they_need_nothing(rig: Rig) -> None:
     async with rig([RUNNING, SHUTDOWN]) as driver:
-        needs = [*await driver.host_needs([told(1), told(2)]), *await driver.host_needs([])]
+        needs = [*await driver.host_needs([driver_guest(1), driver_guest(2)]), *await driver.host_needs([])]
 
         assert [need for need in needs if need.state is not NeedState.MET] == []
-        assert [(await driver.get_info(told(number))).state for number in (1, 2)] == [RUNNING, SHUTDOWN]
+        assert [(await driver.get_info(driver_guest(number))).state for number in (1, 2)] == [RUNNING, SHUTDOWN]
 
 
 async def test_a_driver_that_filters_nothing_keeps_no_rules(rig: Rig) -> None:
@@ -143,16 +143,16 @@ async def test_a_destroyed_guest_is_gone_and_its_neighbour_is_not(
     rig: Rig, state: PowerState, *, destroy_disks: bool
 ) -> None:
     async with rig([state, RUNNING]) as driver:
-        await driver.destroy(told(1), destroy_disks=destroy_disks)
+        await driver.destroy(driver_guest(1), destroy_disks=destroy_disks)
 
         assert await driver.list_instance_uuids() == [uuid_of(2)]
         with pytest.raises(InstanceNotFound):
-            await driver.get_info(told(1))
+            await driver.get_info(driver_guest(1))
 
 
 async def test_a_guest_that_is_not_there_may_be_destroyed(rig: Rig) -> None:
     async with rig([RUNNING]) as driver:
-        await driver.destroy(told(2), destroy_disks=False)
+        await driver.destroy(driver_guest(2), destroy_disks=False)
 
         assert await driver.list_instance_uuids() == [uuid_of(1)]
 
@@ -168,8 +168,8 @@ async def test_the_listener_hears_a_guest_start_and_stop(rig: Rig) -> None:
 
     async with rig([SHUTDOWN]) as driver:
         driver.register_event_listener(listen)
-        await driver.power_on(told(1))
-        await VERBS["power_off"](driver, told(1))
+        await driver.power_on(driver_guest(1))
+        await VERBS["power_off"](driver, driver_guest(1))
         with anyio.fail_after(60):
             await stopped.wait()
 
@@ -182,17 +182,17 @@ async def test_firewall_rules_can_be_deferred_and_applied_again_and_again(rig: R
         try:
             for _ in range(2):
                 await driver.filter_defer_apply_on()
-                await driver.ensure_filtering_rules_for_instance(told(1))
+                await driver.ensure_filtering_rules_for_instance(driver_guest(1))
                 await driver.filter_defer_apply_off()
         except NotImplementedError:
             pass
 
-        assert (await driver.get_info(told(1))).state is RUNNING
+        assert (await driver.get_info(driver_guest(1))).state is RUNNING
 
 
 async def test_a_mark_on_shared_storage_can_be_taken_away_twice(rig: Rig) -> None:
     async with rig([SHUTDOWN]) as driver:
-        probe = await driver.check_instance_shared_storage_local(told(1))
+        probe = await driver.check_instance_shared_storage_local(driver_guest(1))
         assert probe is None or probe.uuid == uuid_of(1)
 
         for _ in range(2 if probe else 0):

@@ -19,7 +19,7 @@ from bringup.daemon.status.listener.server import served
 from support.drivers import uuid_of
 from support.fuzzing import CHANCES, Border, fuzz
 from support.mutating import TEXTS, mangled, mutated, written
-from support.status import Acted
+from support.status import ManualRun
 
 BORDER = "HTTP requests"
 PATIENCE_S: Final = 60.0
@@ -40,15 +40,15 @@ def address() -> Iterator[tuple[str, int]]:
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(0)
     where = listener.getsockname()
-    acted = Acted()
-    acted.begin(1)
-    acted.instance(1)
-    acted.end()
+    manual = ManualRun()
+    manual.begin(1)
+    manual.instance(1)
+    manual.end()
     begun, ending = threading.Event(), threading.Event()
 
     async def serve() -> None:
         word: Word = refuses_what_is_none
-        async with served(listener, lambda: make_app(acted.source, release=word), import_at=anyio.Event()):
+        async with served(listener, lambda: make_app(manual.source, release=word), import_at=anyio.Event()):
             begun.set()
             await anyio.to_thread.run_sync(ending.wait)
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from bringup.drivers.network.host import make_host_network
-from support.drivers import told
+from support.drivers import driver_guest
 from support.frames import ICMP, RESEND_S, Tap, echo_request, ipv4, mac_bytes
 from support.libvirt_drivers import opened, options
 from support.libvirtd import a_libvirtd
@@ -69,14 +69,14 @@ async def test_a_linux_that_was_brought_back_is_reached_and_sends_from_no_addres
     tmp_path: Path, peer: Tap
 ) -> None:
     linux = make_small_linux(tmp_path, addresses=(f"{OWN}/16", f"{SPOOFED}/16"), peer=PEER, peer_mac=mac_of(2))
-    guest = GuestOf([a_vif(1)], uuid=told(1).uuid, name=told(1).name)
+    guest = GuestOf([a_vif(1)], uuid=driver_guest(1).uuid, name=driver_guest(1).name)
     network = make_host_network(filters=True)
     with a_libvirtd(network="ours") as server:
         with server.connected() as connection:
             nic = {"mac": mac_of(1), "bridge": BRIDGE, "device": device_of(1)}
             connection.defineXML(linux.domain_xml(guest.uuid, guest.name, **nic))
         async with opened(options(server), network) as driver:
-            await network.plug_vifs(GuestOf([a_vif(2)], uuid=told(2).uuid))
+            await network.plug_vifs(GuestOf([a_vif(2)], uuid=driver_guest(2).uuid))
             await driver.resume_state_on_host_boot(guest)
             assert who_answers(peer, 1) == {OWN}
 

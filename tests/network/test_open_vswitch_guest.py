@@ -8,9 +8,9 @@ import pytest
 from bringup.drivers.base import PowerState
 from bringup.drivers.needs import NeedState
 from bringup.drivers.network.host import make_host_network
-from support.drivers import told
+from support.drivers import driver_guest
 from support.libvirt_drivers import opened, options
-from support.libvirtd import More, a_libvirtd
+from support.libvirtd import DomainExtras, a_libvirtd
 from support.network import GuestOf, an_ovs_vif, device_of, links, mac_of, names, run
 from support.open_vswitch import Switch, an_open_vswitch
 from support.records import uuid_of
@@ -35,11 +35,11 @@ def nic(number: int, queues: int) -> str:
 
 @pytest.mark.parametrize("queues", [1, 2])
 async def test_a_guest_whose_tap_nova_would_make_comes_back_after_a_boot(switch: Switch, queues: int) -> None:
-    guests = [GuestOf([an_ovs_vif(n, details=DETAILS)], uuid=uuid_of(n), name=told(n).name) for n in (1, 2)]
+    guests = [GuestOf([an_ovs_vif(n, details=DETAILS)], uuid=uuid_of(n), name=driver_guest(n).name) for n in (1, 2)]
     network = make_host_network(ovsdb=switch.database)
     with a_libvirtd(network="ours") as server:
         for number in (1, 2):
-            server.define(uuid_of(number), told(number).name, more=More(devices=nic(number, queues)))
+            server.define(uuid_of(number), driver_guest(number).name, more=DomainExtras(devices=nic(number, queues)))
         async with opened(options(server), network) as driver:
             for _ in range(2):
                 for guest in guests:

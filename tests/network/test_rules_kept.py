@@ -24,7 +24,7 @@ from bringup.drivers.network.rules.ruleset import replacement
 from support.hosts import arranged
 from support.network import GuestOf, a_vif, device_of, our_table, ruleset, run
 from support.records import uuid_of
-from support.status import Acted
+from support.status import ManualRun
 from test_status_console import text_of
 from test_status_documents import VALIDATOR
 
@@ -41,7 +41,7 @@ def guest(number: int, **fields: object) -> GuestOf:
     return GuestOf([a_vif(number, **(FILTERED | fields))], uuid=uuid_of(number))
 
 
-class Told:
+class Changes:
     """What was told, in order."""
 
     def __init__(self) -> None:
@@ -60,13 +60,13 @@ class Told:
 
 
 @asynccontextmanager
-async def kept(nftables: Nftables) -> AsyncIterator[Told]:
+async def watching(nftables: Nftables) -> AsyncIterator[Changes]:
     """Keep the rules while the block lasts, from when they were looked at once."""
-    told = Told()
+    changes = Changes()
     async with anyio.create_task_group() as tasks:
         assert await nftables.restore() is None
-        tasks.start_soon(nftables.keep, told)
-        yield told
+        tasks.start_soon(nftables.keep, changes)
+        yield changes
         tasks.cancel_scope.cancel()
 
 
@@ -92,27 +92,27 @@ CHANGES = {
 async def test_what_somebody_else_changes_is_put_back_and_told(command: tuple[str, ...], what: str) -> None:
     nftables = await filtering(guest(1), guest(2), GuestOf([a_vif(3)], uuid=uuid_of(3)))
     before = our_table()
-    async with kept(nftables) as told:
+    async with watching(nftables) as changes:
         run("nft", *command)
-        await told.count(1)
+        await changes.count(1)
         assert our_table() == before
-        assert told.changes == [FilterChange(what=what, restored=True)]
+        assert changes.changes == [FilterChange(what=what, restored=True)]
 
 
 async def test_it_is_put_back_each_time() -> None:
     nftables = await filtering(guest(1))
     before = our_table()
-    async with kept(nftables) as told:
+    async with watching(nftables) as changes:
         for number in (1, 2, 3):
             run("nft", "flush", "ruleset")
-            await told.count(number)
+            await changes.count(number)
             assert our_table() == before
 
 
 async def test_what_is_others_or_comes_and_goes_by_itself_is_no_change() -> None:
     nftables = await filtering(guest(1))
     before = our_table()
-    async with kept(nftables) as told:
+    async with watching(nftables) as changes:
         run("nft", OTHERS)
         run("nft", "add", "element", *TABLE, f"udp4.{TAP}", "{ 10.0.0.9 . 53 . 4000 }")
         run("nft", "delete", "table", "bridge", "others")
@@ -120,8 +120,8 @@ async def test_what_is_others_or_comes_and_goes_by_itself_is_no_change() -> None
         await nftables.ensure(guest(2))
         assert await nftables.restore() is None
         run("nft", "flush", "ruleset")
-        await told.count(1)
-        assert [change.what for change in told.changes] == [GONE]
+        await changes.count(1)
+        assert [change.what for change in changes.changes] == [GONE]
         await nftables.forget(guest(2))
         assert our_table() == before
 
@@ -130,9 +130,9 @@ async def test_others_tables_stay_as_they_are_when_ours_is_put_back() -> None:
     nftables = await filtering(guest(1))
     run("nft", OTHERS)
     before = ruleset()
-    async with kept(nftables) as told:
+    async with watching(nftables) as changes:
         run("nft", "delete", "table", *TABLE)
-        await told.count(1)
+        await changes.count(1)
     assert sorted(ruleset().splitlines()) == sorted(before.splitlines())
 
 
@@ -151,19 +151,19 @@ async def test_rules_that_an_earlier_process_has_left_come_back_too() -> None:
     before = our_table()
     assert uuid_of(1) in before
     assert uuid_of(4) not in before
-    async with kept(nftables) as told:
+    async with watching(nftables) as changes:
         run("nft", "flush", "ruleset")
-        await told.count(1)
+        await changes.count(1)
         assert lines_of(our_table()) == lines_of(before)
 
 
 async def test_a_host_without_filtered_guests_gets_no_table() -> None:
     nftables = Nftables(deadline_s=30)
-    async with kept(nftables) as told:
+    async with watching(nftables) as changes:
         run("nft", OTHERS)
         run("nft", "flush", "ruleset")
         assert await nftables.restore() is None
-        assert (ruleset(), told.changes) == ("", [])
+        assert (ruleset(), changes.changes) == ("", [])
 
 
 async def test_a_flush_before_it_is_watched_is_found_by_the_first_look() -> None:
@@ -184,7 +184,7 @@ async def test_guests_whose_rules_change_while_all_is_flushed_have_theirs() -> N
     for number in range(1, 21):
         await expected.forget(guest(number))
     nftables = await filtering(guest(1))
-    async with kept(nftables), anyio.create_task_group() as tasks:
+    async with watching(nftables), anyio.create_task_group() as tasks:
         for number in range(1, 21):
             tasks.start_soon(nftables.ensure, guest(number))
             if number % 7 == 0:
@@ -198,15 +198,15 @@ async def test_that_nobody_can_look_is_told_once_and_what_was_missed_is_put_back
 ) -> None:
     nftables = await filtering(guest(1))
     before, real = our_table(), os.environ["PATH"]
-    async with kept(nftables) as told:
+    async with watching(nftables) as changes:
         monkeypatch.setenv("PATH", str(tmp_path))
         run("/usr/bin/env", f"PATH={real}", "nft", "flush", "ruleset")
-        await told.count(1)
+        await changes.count(1)
         monkeypatch.setenv("PATH", real)
         run("nft", "add", "table", "bridge", "others")
-        await told.count(2)
-        assert [change.restored for change in told.changes] == [False, True]
-        assert "nft is not on this host; install it" in told.changes[0].what
+        await changes.count(2)
+        assert [change.restored for change in changes.changes] == [False, True]
+        assert "nft is not on this host; install it" in changes.changes[0].what
         assert our_table() == before
 
 
@@ -219,31 +219,31 @@ async def test_the_daemon_that_stays_says_so_in_log_status_and_metrics() -> None
     network = make_host_network(plugs=False, filters=True)
     driver = LibvirtDriver(LibvirtOptions(), network)
     await driver.ensure_filtering_rules_for_instance(guest(1))
-    acted, told = Acted(), Told()
+    manual, changes = ManualRun(), Changes()
 
-    def heard(change: FilterChange) -> None:
-        acted.source.filter_changed(change)
-        told(change)
+    def on_change(change: FilterChange) -> None:
+        manual.source.filter_changed(change)
+        changes(change)
 
     async with arranged() as host, anyio.create_task_group() as tasks:
-        staying = replace(host.host, executor=replace(host.host.executor, driver=driver), on_filter_change=heard)
+        staying = replace(host.host, executor=replace(host.host.executor, driver=driver), on_filter_change=on_change)
         with capture_logs() as logs:
             tasks.start_soon(keep_filter, staying)
             await wait_all_tasks_blocked()
             run("nft", "flush", "ruleset")
-            await told.count(1)
+            await changes.count(1)
         tasks.cancel_scope.cancel()
 
     assert [(line["event"], line["log_level"], line["was"]) for line in logs] == [("filter.restored", "warning", GONE)]
-    answer = status(acted.source, Pending())
+    answer = status(manual.source, Pending())
     VALIDATOR.validate(answer)
     assert (answer["filter"]["restored"], answer["filter"]["problem"]) == (1, None)
-    assert "packet filter: changed by another process, restored once" in text_of(acted)
-    metrics = text_of_metrics(acted.source, Pending()).decode()
+    assert "packet filter: changed by another process, restored once" in text_of(manual)
+    metrics = text_of_metrics(manual.source, Pending()).decode()
     assert "bringup_packet_filter_restored_total 1.0" in metrics
     assert "bringup_packet_filter_in_place 1.0" in metrics
 
-    acted.source.filter_changed(FilterChange(what="nobody can look", restored=False))
-    assert status(acted.source, Pending())["filter"]["problem"] == "nobody can look"
-    assert "packet filter: nobody can look" in text_of(acted)
-    assert "bringup_packet_filter_in_place 0.0" in text_of_metrics(acted.source, Pending()).decode()
+    manual.source.filter_changed(FilterChange(what="nobody can look", restored=False))
+    assert status(manual.source, Pending())["filter"]["problem"] == "nobody can look"
+    assert "packet filter: nobody can look" in text_of(manual)
+    assert "bringup_packet_filter_in_place 0.0" in text_of_metrics(manual.source, Pending()).decode()

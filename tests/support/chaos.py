@@ -109,7 +109,7 @@ class World:
     def settings(self) -> Settings:
         return load(Path(self.config), environment={}, overrides=())
 
-    def has(self, records: Records) -> None:
+    def store_records(self, records: Records) -> None:
         """Store these records, wherever the store is."""
 
         async def store() -> None:
@@ -124,14 +124,14 @@ class World:
         scenario = self.directory / "scenario.json"
         return SimulatedDriver.from_file(scenario, state_path=self.directory / "guests.sqlite")
 
-    def boots(self, number: int) -> None:
+    def boot(self, number: int) -> None:
         """Change the kernel's boot id."""
         (self.directory / "boot_id").write_text(f"{uuid5(NAMESPACE_URL, str(number))}\n")
 
-    def loses_power(self, number: int) -> None:
+    def cut_power(self, number: int) -> None:
         """Stop every guest at once, and boot."""
         self.driver.host_loses_power()
-        self.boots(number)
+        self.boot(number)
 
     def stored(self) -> tuple[dict[str, Instance], dict[str, str]]:
         """Read the records, times left out, and the status of each migration."""
@@ -169,7 +169,7 @@ class World:
             assert run["state"] == "ended", run
             return {row["uuid"]: row["kind"] for row in history.instances_of(run["run_id"])}
 
-    def kept(self) -> dict[str, list[str]]:
+    def kept_disks(self) -> dict[str, list[str]]:
         """Read from the journal where disks are set aside."""
         with read(self.computer.state / "journal.sqlite") as history:
             assert history is not None
@@ -188,7 +188,7 @@ class World:
             "guests": {uuid: guest.power_state for uuid, guest in driver.guests.items()},
             "disks destroyed": frozenset(driver.hypervisor.disks_destroyed),
             "disks set aside": frozenset(driver.hypervisor.disks_set_aside),
-            "kept": self.kept(),
+            "kept": self.kept_disks(),
             "told": {
                 one["uuid"]: (one["host"], one["vm_state"], one["task_state"], one["power_state"])
                 for one in (*last["instances"], *last["elsewhere"])
@@ -225,8 +225,8 @@ def a_world(directory: Path, records: Records, scenario: Scenario, **sections: d
         computer.having(**sections)
         (directory / "scenario.json").write_text(dump_scenario(scenario))
         world = World(directory, computer, records, scheduler.reports)
-        world.boots(1)
-        world.has(records)
+        world.boot(1)
+        world.store_records(records)
         yield world
 
 

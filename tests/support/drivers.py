@@ -11,7 +11,7 @@ from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest
 
 
 @dataclass(frozen=True, slots=True)
-class ToldGuest:
+class DriverGuest:
     """A guest as a driver is told of it."""
 
     uuid: str
@@ -27,9 +27,9 @@ def uuid_of(number: int) -> str:
     return str(UUID(int=number))
 
 
-def told(number: int) -> ToldGuest:
+def driver_guest(number: int) -> DriverGuest:
     """Return the guest with a number as a driver receives it."""
-    return ToldGuest(uuid_of(number), f"instance-{number:08x}")
+    return DriverGuest(uuid_of(number), f"instance-{number:08x}")
 
 
 # Makes a ready driver whose guests 1, 2, ... are in the states; what it made is gone afterwards.
@@ -40,7 +40,7 @@ Rig = Callable[[Sequence[PowerState]], AbstractAsyncContextManager[Driver]]
 async def simulated(states: Sequence[PowerState]) -> AsyncIterator[Driver]:
     """Simulate guests in these states."""
     guests = tuple(
-        SimulatedGuest(uuid=uuid_of(number), name=told(number).name, power_state=state)
+        SimulatedGuest(uuid=uuid_of(number), name=driver_guest(number).name, power_state=state)
         for number, state in enumerate(states, start=1)
     )
     driver = SimulatedDriver(Scenario(guests=guests))

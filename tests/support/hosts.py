@@ -46,7 +46,7 @@ LIMITS = Limits(concurrency=4, instance_deadline=30, host_deadline=30, shutdown_
 IN_MEMORY = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)  # noqa: S108 - a folder of its own
 
 
-class Noted(Progress):
+class OrderedProgress(Progress):
     """Progress that keeps the order of instances."""
 
     __slots__ = ("began_in_order",)
@@ -91,7 +91,7 @@ def evacuation(number: int, status: str = "done", *, at: int = 1) -> Migration:
 
 
 @dataclass(slots=True, kw_only=True)
-class Arranged:
+class ArrangedHost:
     """A host that can be brought back, as often as one likes."""
 
     driver: SimulatedDriver
@@ -99,7 +99,7 @@ class Arranged:
     trace: Trace
     host: Host
     start: Startup
-    progress: Noted
+    progress: OrderedProgress
     reports: list[RunResult]
 
     async def run(self) -> RunResult:
@@ -197,7 +197,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
     slots: int | None = None,
     needs: NeedsPolicy | None = None,
     owes_elsewhere: bool = False,
-) -> AsyncIterator[Arranged]:
+) -> AsyncIterator[ArrangedHost]:
     """Arrange a host; without ``guests`` each instance has one whose power state is the record's."""
     if guests is None:
         guests = [
@@ -206,7 +206,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
             if isinstance(one.power_state, PowerState)
         ]
     driver = SimulatedDriver(Scenario(guests=tuple(guests), latency=latency or {}), record=True)
-    trace, progress, reports = Trace(), Noted(), list[RunResult]()
+    trace, progress, reports = Trace(), OrderedProgress(), list[RunResult]()
 
     async def report(result: RunResult) -> str | None:
         async def keep() -> str:
@@ -245,7 +245,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
                 open_host=_step(trace, "open_host", host),
                 observer=observer or progress.observe,
             )
-            yield Arranged(
+            yield ArrangedHost(
                 driver=driver,
                 store=store,
                 trace=trace,

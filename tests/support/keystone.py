@@ -111,7 +111,7 @@ class Cloud:
 
 
 @contextlib.asynccontextmanager
-async def insisting(url: str | None, *, auth: KeystoneAuth, **more: Any) -> AsyncIterator[PlacementClient]:
+async def patient_client(url: str | None, *, auth: KeystoneAuth, **more: Any) -> AsyncIterator[PlacementClient]:
     """Open a client that logs in also where Keystone has a queue, as on a machine that is busy with tests."""
     async with connect(url, auth=auth, **more) as client:
         yield client.insisting()

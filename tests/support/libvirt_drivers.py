@@ -15,7 +15,7 @@ from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.libvirt_options import LibvirtOptions
 from bringup.drivers.network.host import HostNetwork
 from support import polling
-from support.drivers import told, uuid_of
+from support.drivers import driver_guest, uuid_of
 from support.libvirtd import Libvirtd, the_libvirtd
 
 TEST_URI = "test:///default"
@@ -57,16 +57,16 @@ def guests(server: Libvirtd, states: Sequence[PowerState], **more: Any) -> Itera
     with server.connected() as connection:
         try:
             for number, state in enumerate(states, start=1):
-                server.define(uuid_of(number), told(number).name, **more)
-                bring(connection, number, state)
+                server.define(uuid_of(number), driver_guest(number).name, **more)
+                set_power_state(connection, number, state)
             yield connection
         finally:
             # That one may have broken.
             with server.connected() as new:
-                clear(new)
+                remove_guests(new)
 
 
-def bring(connection: Any, number: int, state: PowerState) -> None:
+def set_power_state(connection: Any, number: int, state: PowerState) -> None:
     """Start the guest with a number, and pause it, as its state wants."""
     domain = connection.lookupByUUIDString(uuid_of(number))
     if state is not PowerState.SHUTDOWN:
@@ -75,7 +75,7 @@ def bring(connection: Any, number: int, state: PowerState) -> None:
         domain.suspend()
 
 
-def clear(connection: Any) -> None:
+def remove_guests(connection: Any) -> None:
     """Leave no guest."""
     libvirt = binding()
     for domain in connection.listAllDomains():
@@ -102,10 +102,10 @@ async def in_test_hypervisor(states: Sequence[PowerState]) -> AsyncIterator[Driv
     except ImportError as error:
         pytest.skip(str(error))
     try:
-        clear(connection)
+        remove_guests(connection)
         for number, state in enumerate(states, start=1):
-            connection.defineXML(TEST_DOMAIN.format(name=told(number).name, uuid=uuid_of(number)))
-            bring(connection, number, state)
+            connection.defineXML(TEST_DOMAIN.format(name=driver_guest(number).name, uuid=uuid_of(number)))
+            set_power_state(connection, number, state)
         made = LibvirtOptions(
             uri=TEST_URI, instances_path=Path("/nonexistent"), wait_soft_reboot=0.3, stopped_delay_s=0, poll_s=0.05
         )
@@ -122,11 +122,11 @@ async def a_driver(server: Libvirtd, **more: Any) -> AsyncIterator[LibvirtDriver
         yield driver
 
 
-async def reached(driver: LibvirtDriver, state: PowerState, number: int = 1) -> None:
+async def until_power_state(driver: LibvirtDriver, state: PowerState, number: int = 1) -> None:
     """Wait until a guest is in a state."""
 
     async def is_so() -> bool:
-        return (await driver.get_info(told(number))).state is state
+        return (await driver.get_info(driver_guest(number))).state is state
 
     await polling.reached(is_so, f"guest {number} {state.name}")
 
@@ -137,7 +137,7 @@ def id_of(connection: Any) -> int:
     return number
 
 
-class Heard:
+class EventRecorder:
     """What a driver tells of guest 1."""
 
     def __init__(self, driver: LibvirtDriver) -> None:

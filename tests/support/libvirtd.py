@@ -226,7 +226,7 @@ class Libvirtd:
         finally:
             ballast.unlink()
 
-    def until_hooked(self, name: str) -> None:
+    def until_start_hangs(self, name: str) -> None:
         """Wait until libvirtd is in the middle of a guest's start."""
         until((self.directory / "hooked" / name).exists, f"the start of {name}")
 
@@ -293,7 +293,7 @@ def _name_of(pid: int) -> str:
 
 
 @dataclass(frozen=True)
-class More:
+class DomainExtras:
     """What a guest has beside a disk to start from: elements of ``os``, and of ``devices``."""
 
     os: str = ""
@@ -301,13 +301,19 @@ class More:
 
 
 def domain_xml(
-    uuid: str, name: str, *, images: Path, guest: str = "halt", disk: Path | None = None, more: More | None = None
+    uuid: str,
+    name: str,
+    *,
+    images: Path,
+    guest: str = "halt",
+    disk: Path | None = None,
+    more: DomainExtras | None = None,
 ) -> str:
     """Describe a guest: what it does is a key of ``SECTORS``; ``disk`` is a disk (qcow2) beside the one it starts from.
 
     Without ``acpi`` it would not see the power button at all.
     """
-    more = more or More()
+    more = more or DomainExtras()
     second = f"""<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{disk}'/>
       <target dev='hda' bus='ide'/></disk>"""
     return f"""<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>4</memory><vcpu>1</vcpu>
@@ -324,7 +330,7 @@ def domain_xml(
 @contextlib.contextmanager
 def a_libvirtd(**options: Any) -> Iterator[Libvirtd]:
     """Provide a separate libvirtd, see :class:`Libvirtd`; skip where that is not possible."""
-    skip_without()
+    skip_without_libvirtd()
     server = Libvirtd(**options)
     try:
         server.start()
@@ -333,7 +339,7 @@ def a_libvirtd(**options: Any) -> Iterator[Libvirtd]:
         server.stop()
 
 
-def skip_without() -> None:
+def skip_without_libvirtd() -> None:
     """Skip a test where no libvirtd can be had."""
     reason = _missing()
     if reason is not None:
@@ -348,7 +354,7 @@ def _missing() -> str | None:
 @functools.cache
 def the_libvirtd() -> Libvirtd:
     """Return the libvirtd of this process, which nobody kills."""
-    skip_without()
+    skip_without_libvirtd()
     server = Libvirtd()
     atexit.register(server.stop)
     server.start()

@@ -12,11 +12,11 @@ import pytest
 from bringup.drivers.base import RebootType
 from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.needs import Need, NeedKind, NeedNotMet, NeedState
-from support.drivers import ToldGuest, told, uuid_of
+from support.drivers import DriverGuest, driver_guest, uuid_of
 from support.libvirt_drivers import a_driver
-from support.libvirtd import Libvirtd, More, domain_xml
+from support.libvirtd import DomainExtras, Libvirtd, domain_xml
 
-GUEST, UUID = told(1), uuid_of(1)
+GUEST, UUID = driver_guest(1), uuid_of(1)
 ABSENT, UNVERIFIED, MET = NeedState.ABSENT, NeedState.UNVERIFIED, NeedState.MET
 NOVA_XML = '<metadata><nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1"/></metadata>'
 
@@ -50,7 +50,9 @@ def nic(kind: str, source: str) -> str:
 
 
 def xml_of(server: Libvirtd, devices: str = "", *, os: str = "", changes: Callable[[str], str] = str) -> str:
-    return changes(domain_xml(UUID, GUEST.name, images=server.directory / "images", more=More(os=os, devices=devices)))
+    return changes(
+        domain_xml(UUID, GUEST.name, images=server.directory / "images", more=DomainExtras(os=os, devices=devices))
+    )
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Defined:
 
     driver: LibvirtDriver
     connection: Any
-    guest: ToldGuest = field(default_factory=lambda: GUEST)
+    guest: DriverGuest = field(default_factory=lambda: GUEST)
 
     @property
     def state(self) -> int:

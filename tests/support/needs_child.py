@@ -7,7 +7,7 @@ import anyio
 
 from bringup.drivers.libvirt.driver import LibvirtDriver
 from bringup.drivers.libvirt_options import LibvirtOptions
-from support.drivers import told
+from support.drivers import driver_guest
 
 
 async def main() -> None:
@@ -15,7 +15,7 @@ async def main() -> None:
     driver = LibvirtDriver(LibvirtOptions(uri=sys.argv[1], autostart="warn"))
     await driver.init_host("compute-1")
     for number in (1, 2):
-        needs = await driver.needs(told(number))
+        needs = await driver.needs(driver_guest(number))
         print(json.dumps({need.name: [need.state.value, need.met_by.value] for need in needs}))  # noqa: T201
     await driver.close()
 

@@ -37,7 +37,7 @@ class Provider:
         found: int = answer.json()["generation"]
         return found
 
-    async def has(self, inventories: Mapping[str, Any]) -> None:
+    async def set_inventories(self, inventories: Mapping[str, Any]) -> None:
         """Set these inventories."""
         body = {"resource_provider_generation": await self.generation(), "inventories": dict(inventories)}
         await self.client.request("PUT", f"/resource_providers/{self.uuid}/inventories", json=body)
@@ -53,11 +53,11 @@ async def a_provider(client: PlacementClient, *, with_room: bool = True) -> Prov
     gate = await pass_gate(speaking, provider=fresh_name(), wait_s=30, create=True)
     provider = Provider(speaking, gate.provider.uuid, gate.provider.name)
     if with_room:
-        await provider.has(ROOM)
+        await provider.set_inventories(ROOM)
     return provider
 
 
-async def gives(client: PlacementClient, consumer: str, *providers: Provider) -> None:
+async def allocate(client: PlacementClient, consumer: str, *providers: Provider) -> None:
     """Allocate something of each of these to a consumer."""
     body = {
         "allocations": {provider.uuid: {"resources": SMALL} for provider in providers},

@@ -118,7 +118,7 @@ WITH_SERVICES_AWAY: tuple[Situation, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class Observation:
     """What came of one instance."""
 
     guest: str
@@ -143,7 +143,7 @@ class Seen:
         return f"{self.guest}, {self.vm_state}{task}" + (", WRONG DISK" if self.wrong_disk else "")
 
 
-def regrets(wants: Wants, alone: Seen, both: Seen) -> list[str]:
+def regrets(wants: Wants, alone: Observation, both: Observation) -> list[str]:
     """Return in what a host is worse off with bringup; empty: in nothing."""
     found = [
         ("it was started on a disk that is not its own", both.wrong_disk and not alone.wrong_disk),
@@ -161,7 +161,7 @@ def regrets(wants: Wants, alone: Seen, both: Seen) -> list[str]:
     return [text for text, holds in found if holds]
 
 
-def verdict(wants: Wants, alone: Seen, both: Seen) -> str:
+def verdict(wants: Wants, alone: Observation, both: Observation) -> str:
     """Compare: worse, better or the same."""
     worse, better = regrets(wants, alone, both), regrets(wants, both, alone)
     if worse:
@@ -181,8 +181,8 @@ class Row:
 
     name: str
     wants: Wants
-    alone: Seen
-    both: Seen
+    alone: Observation
+    both: Observation
 
     @property
     def verdict(self) -> str:
@@ -199,7 +199,7 @@ def rows_of(lines: Iterable[str]) -> list[Row]:
     found = []
     for line in lines:
         told = json.loads(line)
-        seen = Seen(**told["alone"]), Seen(**told["both"])
+        seen = Observation(**told["alone"]), Observation(**told["both"])
         name = told["name"]
         found.append(Row(name=name, wants=wants[name.rpartition(": ")[2]], alone=seen[0], both=seen[1]))
     return found

@@ -26,7 +26,7 @@ from support.open_vswitch import Switch
 from support.openstack import CloudHost, a_cloud_host
 from support.programs import path_of
 from support.real_compute import RealCompute, image_metadata, local_disk, make_disk
-from support.regret import SITUATIONS, WITH_SERVICES_AWAY, Seen, Situation
+from support.regret import SITUATIONS, WITH_SERVICES_AWAY, Observation, Situation
 from support.regret_devices import ABSENT, DEVICES, TAGS, a_vif
 
 STATES = {1: "running", 3: "paused", 4: "off", 5: "off", 6: "crashed", 7: "asleep"}
@@ -215,19 +215,19 @@ class Lab:
     def _volume(self, each: str) -> Path:
         return self._directory / f"volume-{each}"
 
-    def look(self) -> list[Seen]:
+    def look(self) -> list[Observation]:
         """Return the outcome of every instance."""
         found = self.nova.read(self._uuids)
         with self.server.connected() as connection:
             domains = {each.UUIDString(): each for each in connection.listAllDomains()}
             return [self._seen(each, found[each], domains.get(each)) for each in self._uuids]
 
-    def _seen(self, each: str, record: dict[str, Any], domain: Any) -> Seen:
+    def _seen(self, each: str, record: dict[str, Any], domain: Any) -> Observation:
         guest = "gone" if domain is None else STATES[domain.state()[0]]
         if guest == "off" and domain.hasManagedSaveImage():
             guest = "saved"
         on_wrong = guest == "running" and bool(re.search(rf"dev='{self._loop}'", domain.XMLDesc()))
-        return Seen(
+        return Observation(
             guest=guest,
             vm_state=record["vm_state"],
             task_state=record["task_state"],
@@ -237,14 +237,14 @@ class Lab:
             ports=self._neutron.left(each),
         )
 
-    def nova_alone(self) -> list[Seen]:
+    def nova_alone(self) -> list[Observation]:
         """Boot, and start nova-compute."""
         self.put_back()
         error = self.compute.run()
         assert error is None, error
         return self.look()
 
-    def both(self) -> list[Seen]:
+    def both(self) -> list[Observation]:
         """Boot, and start bringup, then nova-compute."""
         self.put_back()
         ended = self._host.computer.run()
@@ -257,7 +257,7 @@ class Lab:
         for each, then, now in zip(self._uuids, between, self.look(), strict=True):
             outcome = ended.outcomes.get(each, "")
             wrong = then.wrong_disk or now.wrong_disk
-            seen.append(Seen(**{**asdict(now), "outcome": outcome, "wrong_disk": wrong}))
+            seen.append(Observation(**{**asdict(now), "outcome": outcome, "wrong_disk": wrong}))
         return seen
 
     def close(self) -> None:
@@ -339,11 +339,11 @@ def each_service_away(lab: Lab, switch: Switch) -> None:
         assert again.code == 0, again.out[-4000:] + again.err
         lab.compute.run()
         for row, one, other in zip(lab.rows, alone, lab.look(), strict=True):
-            said = Seen(**{**asdict(other), "outcome": f"{first.code}, then {again.code}"})
+            said = Observation(**{**asdict(other), "outcome": f"{first.code}, then {again.code}"})
             tell(f"{name} is away at first: {row.name}", one, said)
 
 
-def tell(name: str, alone: Seen, both: Seen) -> None:
+def tell(name: str, alone: Observation, both: Observation) -> None:
     """Write a line of JSON."""
     sys.stdout.write(json.dumps({"name": name, "alone": asdict(alone), "both": asdict(both)}) + "\n")
     sys.stdout.flush()

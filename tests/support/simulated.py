@@ -6,9 +6,9 @@ from typing import Any
 
 from bringup.drivers.base import Driver, PowerState, RebootType, SharedStorageProbe
 from bringup.drivers.simulated import Fault, Scenario, SimulatedCapacity, SimulatedDriver, SimulatedGuest
-from support.drivers import told, uuid_of
+from support.drivers import driver_guest, uuid_of
 
-GUEST = told(1)
+GUEST = driver_guest(1)
 ARGUMENTS: dict[str, Any] = {
     "host": "compute-1",
     "guest": GUEST,
@@ -35,7 +35,7 @@ def host(
 
 def guest(number: int = 1, state: PowerState = PowerState.RUNNING, **more: Any) -> SimulatedGuest:
     """Add the guest with a number in a state."""
-    return SimulatedGuest(uuid=uuid_of(number), name=told(number).name, power_state=state, **more)
+    return SimulatedGuest(uuid=uuid_of(number), name=driver_guest(number).name, power_state=state, **more)
 
 
 def call(driver: Driver, verb: str) -> Coroutine[Any, Any, object]:

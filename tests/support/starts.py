@@ -19,14 +19,14 @@ class Phases:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.said: list[tuple[str, str]] = []
+        self.phases: list[tuple[str, str]] = []
 
     def observe(self, event: RunEvent) -> None:
         assert isinstance(event, PhaseBegan)
-        self.said.append((event.phase, event.detail))
+        self.phases.append((event.phase, event.detail))
 
 
-async def has_evacuated(store: ImportingStore, uuid: str) -> None:
+async def store_evacuated(store: ImportingStore, uuid: str) -> None:
     """Store a record of an instance that was evacuated from this host."""
     evacuated = instance(1, uuid=uuid, host="compute-2")
     await store.import_records(records(evacuated, migrations=(migration(1, instance_uuid=uuid),)))
@@ -43,7 +43,7 @@ class Start:
     reached: list[str] = field(default_factory=list)
     """What came to its end."""
 
-    async def go(self) -> Allocations:
+    async def run(self) -> Allocations:
         """Do it.
 
         :raises BringupError: the host may not start.

@@ -51,14 +51,14 @@ class Clock:
         return self.now_s
 
 
-class Acted:
+class ManualRun:
     """A run that a test acts out; the recorder's clock is the test's."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.recorder = Recorder(lambda: STARTED, self.clock)
         self.progress = self.recorder.progress
-        self.tell = self.recorder.observe
+        self.observe = self.recorder.observe
         self.source = StatusSource(
             host=HOST,
             version="1.2.3",
@@ -70,23 +70,23 @@ class Acted:
 
     def begin(self, total: int) -> None:
         """Pass the gate, find work."""
-        self.tell(PhaseBegan("placement"))
+        self.observe(PhaseBegan("placement"))
         self.clock.now_s = 1
-        self.tell(PhaseBegan("records"))
-        self.tell(RunBegan(uuid_of(9), 1))
-        self.tell(WorkFound(total))
-        self.tell(PhaseBegan("instances"))
+        self.observe(PhaseBegan("records"))
+        self.observe(RunBegan(uuid_of(9), 1))
+        self.observe(WorkFound(total))
+        self.observe(PhaseBegan("instances"))
 
     def instance(
         self, number: int, kind: Kind = Kind.INITIALIZED, *, took_s: float = 0.5, did: Did | None = None
     ) -> None:
         """Bring one instance through one action."""
         uuid = uuid_of(number)
-        self.tell(InstanceBegan(uuid, f"web-{number}", "tests"))
-        self.tell(ActionBegan(uuid, PLUG))
+        self.observe(InstanceBegan(uuid, f"web-{number}", "tests"))
+        self.observe(ActionBegan(uuid, PLUG))
         self.clock.now_s += took_s
         failed = kind is Kind.FAILED
-        self.tell(ActionEnded(uuid, PLUG, RuntimeError("no") if failed else None))
+        self.observe(ActionEnded(uuid, PLUG, RuntimeError("no") if failed else None))
         problem = PROBLEM if failed else None
         outcome = Outcome(
             uuid=uuid,
@@ -98,16 +98,16 @@ class Acted:
             did=did or DID[kind],
             problem=problem,
         )
-        self.tell(InstanceEnded(outcome))
+        self.observe(InstanceEnded(outcome))
 
     def end(self) -> None:
         """End the run, and stay."""
-        self.tell(RunEnded())
+        self.observe(RunEnded())
         self.source.staying.set()
 
 
 @asynccontextmanager
-async def asking(app: Any, *, host: str = "bringup") -> AsyncIterator[httpx.AsyncClient]:
+async def app_client(app: Any, *, host: str = "bringup") -> AsyncIterator[httpx.AsyncClient]:
     """Provide a client of an application, without a server between."""
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
@@ -115,7 +115,7 @@ async def asking(app: Any, *, host: str = "bringup") -> AsyncIterator[httpx.Asyn
 
 
 @contextmanager
-def asked(computer: Computer) -> Iterator[httpx.Client]:
+def socket_client(computer: Computer) -> Iterator[httpx.Client]:
     """Provide a client of a host's daemon at its socket."""
     with short(computer.state / "status.sock") as name:
         transport = httpx.HTTPTransport(uds=name)
@@ -159,7 +159,7 @@ class Listener:
         await self._gone.wait()
         return {"type": "http.disconnect"}
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         """Close the connection."""
         self._gone.set()
         self._messages.close()
@@ -171,7 +171,7 @@ class Listener:
         self.status = message["status"]
         return self.status
 
-    async def piece(self) -> str:
+    async def next_chunk(self) -> str:
         """Wait for the next piece; empty at the end."""
         message = await self._messages.receive()
         if not message.get("more_body", False):
@@ -183,5 +183,5 @@ class Listener:
         """Read chunks until a word was in one; return all of them."""
         found = ""
         while word not in found:
-            found += await self.piece()
+            found += await self.next_chunk()
         return found

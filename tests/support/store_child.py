@@ -20,7 +20,7 @@ from bringup.daemon.storage.store.sqlite import open_database
 ACTIVE = Expected((VmState.ACTIVE,), (None,))
 
 
-def say(*words: object) -> None:
+def print_line(*words: object) -> None:
     """Write a line that is out at once."""
     print(*words, flush=True)  # noqa: T201 - the other end of the pipe reads it
 
@@ -31,7 +31,7 @@ async def save_forever(store: SqlStore, uuid: str) -> None:
     while True:
         number += 1
         await store.save(uuid, {"system_metadata": {"saved": str(number)}}, expected=ACTIVE)
-        say(uuid, number)
+        print_line(uuid, number)
 
 
 async def save_until_full(store: SqlStore, uuid: str) -> int:
@@ -40,7 +40,7 @@ async def save_until_full(store: SqlStore, uuid: str) -> int:
         try:
             await store.save(uuid, {"system_metadata": {"saved": f"{number} {'x' * 20_000}"}}, expected=ACTIVE)
         except StoreError as error:
-            say("refused", type(error).__name__, str(error), "|", repr(error.__cause__))
+            print_line("refused", type(error).__name__, str(error), "|", repr(error.__cause__))
             return number - 1
     return -1
 
@@ -54,8 +54,8 @@ async def main(mode: str, path: Path) -> None:
             for uuid in uuids:
                 tasks.start_soon(save_forever, store, uuid)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
-    say("acknowledged", await save_until_full(store, uuids[0]))
-    say("read back", (await store.get_instance(uuids[0])).system_metadata["saved"].split()[0])
+    print_line("acknowledged", await save_until_full(store, uuids[0]))
+    print_line("read back", (await store.get_instance(uuids[0])).system_metadata["saved"].split()[0])
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     await store.save(uuids[1], {"system_metadata": {"saved": "later"}}, expected=ACTIVE)
     await store.close()

@@ -116,7 +116,7 @@ async def dies_in(host: Host, *steps: Step, uuid: str = A) -> Past:
     return past
 
 
-async def test_the_first_run_knows_of_nothing(host: Host) -> None:
+async def test_the_first_run_has_an_empty_past(host: Host) -> None:
     assert await host.past() == Past(run_id=uuid_of(1001))
     assert stat.S_IMODE(host.path.stat().st_mode) == 0o600
 
@@ -150,7 +150,7 @@ async def test_a_run_that_was_killed_continues_with_what_it_had_settled(host: Ho
     }
 
 
-async def test_an_outcome_of_an_earlier_version_or_a_later_one_says_not_what_was_done(host: Host) -> None:
+async def test_in_an_outcome_of_another_version_what_was_done_is_unknown(host: Host) -> None:
     async with host.journal() as journal:
         await host.begin_run(journal)
         await journal.settled(replace(outcome(A), did=Did.STARTED))
@@ -182,7 +182,7 @@ async def test_an_action_that_failed_is_neither_done_nor_in_flight(host: Host) -
     assert past.in_flight == {A: InFlight(begun=("save",))}
 
 
-async def test_an_end_that_nothing_followed_counts_as_in_flight(host: Host) -> None:
+async def test_an_action_whose_end_is_not_on_disk_counts_as_in_flight(host: Host) -> None:
     async with host.journal() as journal:
         await host.begin_run(journal)
         await journal.began(A, REBOOT, ())
@@ -192,7 +192,7 @@ async def test_an_end_that_nothing_followed_counts_as_in_flight(host: Host) -> N
 
 
 @pytest.mark.parametrize("kind", [Kind.HELD, Kind.DEFERRED])
-async def test_an_instance_that_was_held_or_deferred_is_not_settled(host: Host, kind: Kind) -> None:
+async def test_a_held_or_deferred_instance_is_not_settled(host: Host, kind: Kind) -> None:
     async with host.journal() as journal:
         await host.begin_run(journal)
         await journal.settled(outcome(kind=kind))
@@ -221,7 +221,7 @@ async def test_an_instance_that_was_held_or_deferred_is_not_settled(host: Host, 
         (Kind.INITIALIZED, "resume_state_on_host_boot", False, False),
     ],
 )
-async def test_what_was_held_or_could_not_be_brought_back_has_not_had_its_turn(
+async def test_a_held_or_failed_instance_may_still_be_brought_back_on_this_boot(
     host: Host, kind: Kind, action: str, *, runs: bool, waits: bool
 ) -> None:
     async with host.journal() as journal:
@@ -240,7 +240,7 @@ async def test_what_was_held_or_could_not_be_brought_back_has_not_had_its_turn(
         (Kind.INITIALIZED, "away_too_long", True),
     ],
 )
-async def test_a_run_that_skips_an_instance_leaves_what_was_pending(
+async def test_a_run_that_skips_an_instance_keeps_what_was_pending(
     host: Host, before: Kind, rule: str, *, waits: bool
 ) -> None:
     for kind, because in ((before, ("vifs",)), (Kind.SKIPPED, (rule,))):
@@ -255,7 +255,7 @@ async def test_a_run_that_skips_an_instance_leaves_what_was_pending(
     ("rule", "waits"),
     [("away_too_long", True), ("resume_not_wanted", True), ("resume_not_known", True), ("stays_off", False)],
 )
-async def test_what_was_kept_down_by_something_that_may_change_has_not_had_its_turn(
+async def test_an_instance_kept_down_by_a_changeable_cause_may_still_be_brought_back(
     host: Host, rule: str, *, waits: bool
 ) -> None:
     """The next start on the same boot said that somebody had stopped it since."""
@@ -270,7 +270,7 @@ async def test_what_was_kept_down_by_something_that_may_change_has_not_had_its_t
     ("then", "is_ours"),
     [(None, True), (VmState.ERROR, True), (VmState.ACTIVE, False), (VmState.STOPPED, False)],
 )
-async def test_an_error_is_not_ours_any_more_once_a_later_run_found_the_record_otherwise(
+async def test_an_error_is_not_ours_once_a_later_run_found_another_record(
     host: Host, then: VmState | None, *, is_ours: bool
 ) -> None:
     """A record that somebody had corrected, and Nova set to ERROR later, was mistaken for one that our failure set."""
@@ -288,7 +288,7 @@ async def test_an_error_is_not_ours_any_more_once_a_later_run_found_the_record_o
         assert (A in await journal.failures()) is is_ours
 
 
-async def test_one_that_was_deleted_is_settled_without_a_record(host: Host) -> None:
+async def test_a_deleted_instance_is_settled_without_a_record(host: Host) -> None:
     async with host.journal() as journal:
         await host.begin_run(journal)
         await journal.settled(outcome(deleted=True))
@@ -296,7 +296,7 @@ async def test_one_that_was_deleted_is_settled_without_a_record(host: Host) -> N
     assert (settled.left, settled.outcome.deleted) == (None, True)
 
 
-async def test_a_run_that_ended_is_followed_by_a_new_one(host: Host) -> None:
+async def test_an_ended_run_is_followed_by_a_new_one(host: Host) -> None:
     async with host.journal() as journal:
         await host.begin_run(journal)
         await journal.settled(outcome())
@@ -307,7 +307,7 @@ async def test_a_run_that_ended_is_followed_by_a_new_one(host: Host) -> None:
     assert (past.settled, past.in_flight) == ({}, {})
 
 
-async def test_a_run_that_was_stopped_continues(host: Host) -> None:
+async def test_a_stopped_run_continues(host: Host) -> None:
     async with host.journal() as journal:
         await host.begin_run(journal)
         await journal.settled(outcome())
@@ -317,7 +317,7 @@ async def test_a_run_that_was_stopped_continues(host: Host) -> None:
     assert (past.run_id, past.attempt, set(past.settled), past.boot_settled) == (uuid_of(1001), 2, {A}, False)
 
 
-async def test_on_another_boot_a_new_run_begins_and_knows_what_was_in_flight(host: Host) -> None:
+async def test_on_another_boot_a_new_run_begins_with_what_was_in_flight(host: Host) -> None:
     await dies_in(host, DESTROY)
     past = await host.past()
     assert (past.run_id, past.attempt, past.settled) == (uuid_of(1002), 1, {})
@@ -325,7 +325,7 @@ async def test_on_another_boot_a_new_run_begins_and_knows_what_was_in_flight(hos
     assert past.boot_settled is False
 
 
-async def test_who_was_brought_back_is_known_for_this_boot_only(host: Host) -> None:
+async def test_instances_brought_back_are_kept_for_this_boot_only(host: Host) -> None:
     async with host.journal() as journal:
         await host.begin_run(journal)
         for uuid, error in ((A, None), (B, RuntimeError("no"))):
@@ -351,14 +351,14 @@ async def test_the_downtime_of_a_host_is_computed_from_its_last_sign_of_life(hos
     assert (await host.past()).downtime_s == away_s, "the same at each start of a boot"
 
 
-async def test_a_clock_that_went_back_says_nothing_of_the_time_away(host: Host) -> None:
+async def test_with_a_clock_that_went_back_the_downtime_is_unknown(host: Host) -> None:
     await host.past()
     host.boot += 1
     host.clock.advance(days=-3)
     assert (await host.past()).downtime_s is None
 
 
-async def test_one_boot_with_a_clock_that_was_ahead_spoils_no_later_one(host: Host) -> None:
+async def test_a_boot_with_a_clock_ahead_does_not_affect_later_ones(host: Host) -> None:
     await host.past()
     for days, away_s in ((365 * 14, None), (-365 * 14, None), (1, 86_400.0)):
         host.boot += 1
@@ -376,7 +376,7 @@ async def test_a_clock_that_jumps_does_not_change_which_run_is_the_last(host: Ho
     assert (past.attempt, set(past.settled)) == (2, {A})
 
 
-async def test_one_that_was_in_flight_each_time_the_host_died_is_a_suspect(host: Host) -> None:
+async def test_an_instance_in_flight_at_each_host_crash_is_a_suspect(host: Host) -> None:
     counts = []
     for _ in range(3):
         past = await dies_in(host, VIFS)
@@ -384,7 +384,7 @@ async def test_one_that_was_in_flight_each_time_the_host_died_is_a_suspect(host:
     assert [*counts, (await host.past()).suspects.get(A)] == [0, 1, 2, 3]
 
 
-async def test_a_daemon_that_is_killed_on_one_boot_makes_no_suspect(host: Host) -> None:
+async def test_kills_of_the_daemon_on_one_boot_make_no_suspect(host: Host) -> None:
     for _ in range(3):
         async with host.journal() as journal:
             assert (await host.begin_run(journal)).suspects == {}
@@ -394,12 +394,12 @@ async def test_a_daemon_that_is_killed_on_one_boot_makes_no_suspect(host: Host) 
 
 
 @pytest.mark.parametrize("step", [Step("x", Save({"task_state": None}))])
-async def test_what_leaves_the_guest_alone_makes_no_suspect(host: Host, step: Step) -> None:
+async def test_an_action_that_leaves_the_guest_alone_makes_no_suspect(host: Host, step: Step) -> None:
     await dies_in(host, step)
     assert (await host.past()).suspects == {}
 
 
-async def test_a_boot_that_it_survived_clears_a_suspect(host: Host) -> None:
+async def test_a_boot_without_a_crash_clears_a_suspect(host: Host) -> None:
     await dies_in(host, VIFS)
     async with host.journal() as journal:
         await host.begin_run(journal)
@@ -409,7 +409,7 @@ async def test_a_boot_that_it_survived_clears_a_suspect(host: Host) -> None:
     assert (await host.past()).suspects == {B: 1}
 
 
-async def test_one_that_was_not_reached_on_a_boot_is_no_suspect_any_more(host: Host) -> None:
+async def test_an_instance_not_reached_on_a_boot_is_no_longer_a_suspect(host: Host) -> None:
     await dies_in(host, VIFS)
     await dies_in(host, VIFS, uuid=B)
     assert (await host.past()).suspects == {B: 1}
@@ -431,7 +431,7 @@ async def test_a_quarantine_lasts_over_boots_until_it_is_released(host: Host) ->
     assert past.released == {A}
 
 
-async def test_a_release_is_taken_when_the_instance_is_settled(host: Host) -> None:
+async def test_a_release_is_consumed_when_the_instance_is_settled(host: Host) -> None:
     async with host.journal() as journal:
         await host.begin_run(journal)
         await journal.release([A, B], at=host.clock())
@@ -441,7 +441,7 @@ async def test_a_release_is_taken_when_the_instance_is_settled(host: Host) -> No
         assert await journal.releases() == {B}
 
 
-async def test_disks_that_are_set_aside_are_known_until_they_are_deleted(host: Host) -> None:
+async def test_kept_disks_are_listed_until_they_are_deleted(host: Host) -> None:
     disks = KeptDisks(uuid=A, where=("/a", "/b"), kept_at=NOON, until=NOON + timedelta(hours=1))
     async with host.journal() as journal:
         await journal.kept(disks)
@@ -451,7 +451,7 @@ async def test_disks_that_are_set_aside_are_known_until_they_are_deleted(host: H
         assert await journal.kept_disks() == []
 
 
-async def test_many_that_write_at_once_share_a_few_commits(host: Host) -> None:
+async def test_concurrent_writes_share_a_few_commits(host: Host) -> None:
     async with host.journal() as journal:
         await host.begin_run(journal)
         with closing(sqlite3.connect(host.path)) as other:
@@ -467,7 +467,7 @@ async def test_many_that_write_at_once_share_a_few_commits(host: Host) -> None:
     assert frames < 200
 
 
-async def test_only_so_many_runs_are_kept_and_never_what_is_needed(host: Host) -> None:
+async def test_old_runs_are_removed_but_never_what_is_needed(host: Host) -> None:
     host.keep_runs = 20
     for number in range(1, 31):
         async with host.journal() as journal:
@@ -480,7 +480,7 @@ async def test_only_so_many_runs_are_kept_and_never_what_is_needed(host: Host) -
         assert len(history.runs(100)) in (20, 21)
 
 
-async def test_a_wrong_clock_for_one_start_forgets_nothing(host: Host) -> None:
+async def test_a_wrong_clock_at_one_start_removes_nothing(host: Host) -> None:
     for _ in range(20):
         await dies_in(host, VIFS)
     host.clock.advance(days=36500)
@@ -500,7 +500,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_a_damaged_journal_is_set_aside_and_the_run_continues_from_the_records(host: Host, damage: str) -> None:
+async def test_a_damaged_journal_is_set_aside_and_the_run_uses_the_records(host: Host, damage: str) -> None:
     async with host.journal() as journal:
         await host.begin_run(journal)
         await journal.began(A, RESUME, ())
@@ -529,7 +529,7 @@ async def test_a_journal_that_the_power_loss_damaged_costs_the_new_boot_nothing(
     assert not (await host.past()).memory_lost
 
 
-async def test_a_journal_that_somebody_has_removed_is_missed_on_this_boot(host: Host) -> None:
+async def test_a_journal_removed_on_this_boot_is_noticed(host: Host) -> None:
     await host.past()
     host.path.unlink()
     assert (await host.past()).memory_lost
@@ -545,7 +545,7 @@ async def test_a_journal_of_a_newer_version_is_refused_and_left(host: Host) -> N
         pass
 
 
-async def test_a_journal_that_cannot_be_written_says_so_and_works_again_when_it_can(host: Host) -> None:
+async def test_a_journal_that_cannot_be_written_raises_and_recovers(host: Host) -> None:
     async with host.journal() as journal:
         await host.begin_run(journal)
         with closing(sqlite3.connect(host.path, timeout=0)) as other:

@@ -137,7 +137,7 @@ def swapped(content: bytes, page: int) -> bytes:
 @pytest.mark.parametrize("ended", [True, False], ids=["ended", "cut short"])
 # The same lines run on every start as on a boot: they are measured once.
 @pytest.mark.parametrize("guests", ["on_host_boot", pytest.param("on_every_start", marks=pytest.mark.no_cover)])
-async def test_whatever_page_is_damaged_every_guest_comes_back_on_this_boot_and_on_the_next(
+async def test_with_any_page_damaged_every_guest_comes_back_on_this_boot_and_the_next(
     directory: Path, damages: Callable[[bytes, int], bytes], *, ended: bool, guests: Guests
 ) -> None:
     template = directory / "template"
@@ -191,7 +191,7 @@ LITTLE = {
 
 @pytest.mark.parametrize("spoils", LITTLE.values(), ids=LITTLE)
 @pytest.mark.parametrize("guests", ["on_host_boot", "on_every_start"])
-async def test_a_file_of_which_sqlite_thinks_that_it_is_whole_is_set_aside_too(
+async def test_damage_that_sqlite_does_not_detect_is_set_aside_too(
     directory: Path, spoils: Callable[[bytes], bytes], guests: Guests
 ) -> None:
     path = directory / "journal.sqlite"
@@ -216,9 +216,7 @@ database.close()
 
 
 @pytest.mark.parametrize("asks", ["release", "retry"])
-async def test_a_daemon_that_is_asked_something_keeps_its_journal_from_others_that_come_and_go(
-    directory: Path, asks: str
-) -> None:
+async def test_readers_of_the_journal_do_not_disturb_the_daemons_file(directory: Path, asks: str) -> None:
     path = directory / "journal.sqlite"
 
     async def another() -> str:
@@ -236,7 +234,7 @@ async def test_a_daemon_that_is_asked_something_keeps_its_journal_from_others_th
     assert await another() == "3"
 
 
-async def test_damage_that_is_met_in_the_middle_of_a_run_sets_the_file_aside_and_the_run_continues(
+async def test_damage_detected_during_a_run_sets_the_file_aside_and_the_run_continues(
     directory: Path,
 ) -> None:
     path = directory / "journal.sqlite"
@@ -298,7 +296,7 @@ def spoil(path: Path, statement: str) -> None:
         "DROP TABLE runs",
     ],
 )
-async def test_a_row_that_does_not_hold_what_was_written_sets_the_file_aside(directory: Path, statement: str) -> None:
+async def test_a_row_with_invalid_content_sets_the_file_aside(directory: Path, statement: str) -> None:
     async with arranged(RAN) as host:
         await history_of_two_boots(directory, host, ended=False)
         spoil(directory / "journal.sqlite", statement)
@@ -321,9 +319,7 @@ NO_FILES: dict[str, tuple[str, Callable[[Path], None]]] = {
 
 
 @pytest.mark.parametrize("name", NO_FILES)
-async def test_what_is_in_the_place_of_a_file_and_is_none_is_set_aside_and_never_waited_for(
-    directory: Path, name: str
-) -> None:
+async def test_a_journal_that_is_no_regular_file_is_set_aside_without_blocking(directory: Path, name: str) -> None:
     suffix, makes = NO_FILES[name]
     path = directory / "journal.sqlite"
     place = path.with_name(path.name + suffix)
@@ -345,7 +341,7 @@ async def test_what_is_in_the_place_of_a_file_and_is_none_is_set_aside_and_never
     "spoils", [Path.mkdir, os.mkfifo, Path.touch, a_link_to("/x/boot")], ids=["folder", "FIFO", "empty file", "link"]
 )
 @pytest.mark.parametrize("name", ["boot", ".boot"])
-async def test_a_mark_that_tells_no_boot_is_not_taken_for_another_boots(
+async def test_a_mark_without_a_boot_is_not_attributed_to_another_boot(
     directory: Path, name: str, spoils: Callable[[Path], None]
 ) -> None:
     async with arranged(RAN) as host:
@@ -360,7 +356,7 @@ async def test_a_mark_that_tells_no_boot_is_not_taken_for_another_boots(
     assert (directory / "boot").read_text() == f"{uuid_of(2)}\n"
 
 
-async def test_on_the_boot_whose_memory_is_lost_a_guest_is_not_started_on_a_guess_and_not_counted_as_back(
+async def test_without_the_journal_of_this_boot_a_guest_is_neither_started_nor_counted_as_back(
     directory: Path,
 ) -> None:
     async with arranged(RAN) as host:
@@ -393,7 +389,7 @@ async def test_a_request_of_an_operator_leaves_a_damaged_file_to_the_daemon(dire
     assert "not a database" in str(damage(path))
 
 
-async def test_a_uuid_that_is_no_text_does_not_fail_those_that_share_its_commit(directory: Path) -> None:
+async def test_a_uuid_that_cannot_be_stored_does_not_fail_others_in_its_commit(directory: Path) -> None:
     async with a_journal(directory, 1) as journal:
         await journal.begin_run(NewRun(run_id=uuid_of(1), boot_id=uuid_of(1), host=HOST, began_at=now()))
         await journal.began("\ud800", VIFS, ("vifs\udfff",))
@@ -422,7 +418,7 @@ def looks(history: History) -> Iterator[Callable[[], object]]:
 
 
 @pytest.mark.parametrize("damages", [zeroed, noisy, truncated, swapped], ids=lambda damages: damages.__name__)
-async def test_who_reads_a_damaged_journal_gets_what_is_there_or_a_sentence(
+async def test_reading_a_damaged_journal_gives_rows_or_a_sentence(
     directory: Path, damages: Callable[[bytes, int], bytes]
 ) -> None:
     path = directory / "spoiled.sqlite"
@@ -442,7 +438,7 @@ async def test_who_reads_a_damaged_journal_gets_what_is_there_or_a_sentence(
     assert set(said) == {f"cannot read the journal {path}; it is damaged; the next start sets it aside"}
 
 
-def test_history_plot_check_and_plan_of_a_damaged_journal_say_so(directory: Path) -> None:
+def test_history_plot_check_and_plan_report_a_damaged_journal(directory: Path) -> None:
     computer = a_computer(directory).guests(RAN).records(RAN)
     assert computer.run().code == 0
     path = computer.state / "journal.sqlite"
@@ -461,7 +457,7 @@ def test_history_plot_check_and_plan_of_a_damaged_journal_say_so(directory: Path
     assert run("history", *computer.arguments).code == 0
 
 
-def test_a_journal_of_which_the_disk_has_lost_a_sector_is_set_aside(directory: Path) -> None:
+def test_a_journal_with_a_lost_sector_is_set_aside(directory: Path) -> None:
     needs("gcc")
     library = directory / "bad_sector.so"
     source = Path(process.__file__).with_name("bad_sector.c")

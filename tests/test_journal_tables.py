@@ -40,7 +40,7 @@ def opened_at_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["none", "earlier version"])
-def test_several_that_open_one_at_the_same_moment_find_it_sound(tmp_path: Path, is_new: bool) -> None:  # noqa: FBT001
+def test_concurrent_opens_find_the_journal_sound(tmp_path: Path, is_new: bool) -> None:  # noqa: FBT001
     for number in range(FILES):
         path = tmp_path / f"{number}.sqlite"
         if not is_new:
@@ -51,7 +51,7 @@ def test_several_that_open_one_at_the_same_moment_find_it_sound(tmp_path: Path, 
             assert database.execute("SELECT count(*) FROM retries").fetchone() == (0,)
 
 
-def test_who_waited_for_another_to_add_to_it_looks_again(tmp_path: Path) -> None:
+def test_a_process_that_waited_for_a_migration_reads_the_version_again(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     of_an_earlier_version(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as first, ThreadPoolExecutor(1) as threads:
@@ -62,7 +62,7 @@ def test_who_waited_for_another_to_add_to_it_looks_again(tmp_path: Path) -> None
         assert second.result(30) is None
 
 
-def test_what_another_process_has_made_is_no_damage_and_a_missing_table_is(tmp_path: Path) -> None:
+def test_tables_of_another_process_are_no_damage_and_a_missing_table_is(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "some.sqlite")) as database:
         database.execute("CREATE TABLE boots (number)")
         for statement in ("CREATE TABLE boots (number)", "ALTER TABLE boots ADD COLUMN number"):

@@ -93,7 +93,7 @@ def log(sender: JournalSender) -> Iterator[structlog.typing.FilteringBoundLogger
     structlog.configure(**before)
 
 
-def test_each_fact_is_a_field_and_the_instance_has_a_name_of_its_own(
+def test_each_key_is_a_field_and_the_instance_has_a_field_name(
     receiver: Receiver, log: structlog.typing.FilteringBoundLogger
 ) -> None:
     with structlog.contextvars.bound_contextvars(instance=uuid_of(1)):
@@ -142,7 +142,7 @@ def test_a_traceback_is_in_the_message(receiver: Receiver, log: structlog.typing
     assert found["BRINGUP_EXCEPTION"] in found["MESSAGE"]
 
 
-def test_what_is_too_large_for_a_datagram_goes_in_a_sealed_file(
+def test_an_entry_too_large_for_a_datagram_is_sent_in_a_sealed_file(
     receiver: Receiver, log: structlog.typing.FilteringBoundLogger
 ) -> None:
     log.warning("noun.verb", message="x" * 5_000_000)
@@ -150,7 +150,7 @@ def test_what_is_too_large_for_a_datagram_goes_in_a_sealed_file(
     assert len(receiver.next()["BRINGUP_MESSAGE"]) == 5_000_000
 
 
-def test_a_journal_that_is_stuck_stops_nobody_and_what_was_dropped_is_counted(
+def test_a_stuck_journald_blocks_nobody_and_dropped_entries_are_counted(
     receiver: Receiver, sender: JournalSender
 ) -> None:
     sent = 0
@@ -164,7 +164,7 @@ def test_a_journal_that_is_stuck_stops_nobody_and_what_was_dropped_is_counted(
     assert receiver.next() == {"MESSAGE": "later", "BRINGUP_DROPPED": "1"}
 
 
-def test_a_journal_that_was_started_anew_is_found_again(receiver: Receiver, sender: JournalSender) -> None:
+def test_a_restarted_journald_is_found_again(receiver: Receiver, sender: JournalSender) -> None:
     receiver.close()
     sender.msg(b"MESSAGE=lost\n")
     again = Receiver(receiver.path)
@@ -174,12 +174,12 @@ def test_a_journal_that_was_started_anew_is_found_again(receiver: Receiver, send
     assert again.next() == {"MESSAGE": "found", "BRINGUP_DROPPED": "1"}
 
 
-def test_where_there_is_no_journal_that_is_an_error(tmp_path: Path) -> None:
+def test_without_journald_an_error_is_raised(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         JournalSender(tmp_path / "none")
 
 
-def test_a_stream_is_the_journals_if_systemd_says_so_of_this_very_one(tmp_path: Path) -> None:
+def test_a_stream_is_journalds_if_journal_stream_names_it(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w") as file:
         found = os.fstat(file.fileno())
         mine = {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}

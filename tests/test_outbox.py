@@ -37,7 +37,7 @@ async def test_reports_are_sent_in_the_order_of_writing_and_removed(directory: P
     assert (transport.received, waiting(directory)) == (ids(reports(5)), [])
 
 
-async def test_the_first_that_is_not_acknowledged_ends_a_pass_and_nothing_overtakes_it(directory: Path) -> None:
+async def test_the_first_report_not_acknowledged_ends_a_pass_and_none_overtakes_it(directory: Path) -> None:
     problem = NotAcknowledged("not now")
     outbox, transport = Outbox(directory), MemoryTransport(problem)
     for report in reports(2):
@@ -70,7 +70,7 @@ async def test_a_pass_has_a_deadline(directory: Path) -> None:
     assert (len(waiting(directory)), outbox.delivery(a_report())) == (1, Delivery.KEPT)
 
 
-async def test_two_that_send_at_once_send_each_report_once(directory: Path) -> None:
+async def test_concurrent_passes_send_each_report_once(directory: Path) -> None:
     outbox, transport = Outbox(directory), MemoryTransport()
     for report in reports(3):
         await outbox.put(report)
@@ -80,7 +80,7 @@ async def test_two_that_send_at_once_send_each_report_once(directory: Path) -> N
     assert transport.received == ids(reports(3))
 
 
-async def test_what_waits_from_before_is_sent_first_and_what_is_put_later_wakes_the_daemon(directory: Path) -> None:
+async def test_older_reports_are_sent_first_and_a_new_one_wakes_the_daemon(directory: Path) -> None:
     first, second, third = reports(3)
     await Outbox(directory).put(first)
     await Outbox(directory).put(second)
@@ -97,14 +97,14 @@ async def test_what_waits_from_before_is_sent_first_and_what_is_put_later_wakes_
     assert waiting(directory) == []
 
 
-async def test_the_daemon_tries_until_it_is_acknowledged(directory: Path) -> None:
+async def test_the_daemon_retries_until_a_report_is_acknowledged(directory: Path) -> None:
     outbox, transport = Outbox(directory), MemoryTransport(*[NotAcknowledged("not now")] * 5)
     await outbox.put(a_report())
     await run_until_settled(outbox, transport, a_report())
     assert transport.received == ids([a_report()])
 
 
-async def test_the_daemon_waits_as_long_as_the_receiver_asks(directory: Path) -> None:
+async def test_the_daemon_honours_retry_after(directory: Path) -> None:
     outbox = Outbox(directory)
     watched = Watched(MemoryTransport(NotAcknowledged("not now", retry_after_s=3000)))
     waits: list[float] = []
@@ -125,7 +125,7 @@ async def test_the_daemon_waits_as_long_as_the_receiver_asks(directory: Path) ->
     assert len(waiting(directory)) == 1
 
 
-async def test_a_wait_of_zero_that_the_receiver_asks_for_is_no_busy_loop(directory: Path) -> None:
+async def test_a_retry_after_of_zero_is_no_busy_loop(directory: Path) -> None:
     outbox, transport = Outbox(directory), MemoryTransport(NotAcknowledged("not now", retry_after_s=0))
     waits: list[float] = []
 
@@ -152,7 +152,7 @@ async def test_a_corrupt_file_is_set_aside_and_the_rest_is_sent(directory: Path)
     assert [path.name for path in (directory / "corrupt").iterdir()] == ["20000101T000000.000000Z-bad.json"]
 
 
-async def test_it_tells_what_waits_and_how_often_it_was_tried(directory: Path) -> None:
+async def test_pending_counts_waiting_reports_and_retries(directory: Path) -> None:
     outbox = Outbox(directory)
     before = await outbox.pending()
     await outbox.put(a_report())

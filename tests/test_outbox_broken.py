@@ -29,7 +29,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda make: type(make()).__name__)
-async def test_the_daemon_continues_and_sends_it_when_the_transport_works_again(
+async def test_after_a_transport_error_the_daemon_sends_the_report_later(
     directory: Path, broken: Callable[[], Exception]
 ) -> None:
     outbox, transport = Outbox(directory), MemoryTransport(broken(), broken())
@@ -63,7 +63,7 @@ class BrokenUntil:
         self.received.append(report["report_id"])
 
 
-async def test_while_it_is_broken_the_report_stays_on_disk(directory: Path) -> None:
+async def test_with_a_broken_transport_the_report_stays_on_disk(directory: Path) -> None:
     outbox, transport = Outbox(directory), BrokenUntil()
     await outbox.put(a_report())
 
@@ -81,7 +81,7 @@ async def test_while_it_is_broken_the_report_stays_on_disk(directory: Path) -> N
     assert outbox.delivery(a_report()) is Delivery.ACKNOWLEDGED
 
 
-async def test_a_pass_tells_what_ended_it_and_keeps_the_report(directory: Path) -> None:
+async def test_a_pass_returns_what_ended_it_and_keeps_the_report(directory: Path) -> None:
     outbox, error = Outbox(directory), ValueError("broken")
     await outbox.put(a_report())
 

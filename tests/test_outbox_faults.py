@@ -46,7 +46,7 @@ def in_the_way(directory: Path) -> Path:
     return directory
 
 
-async def test_a_report_that_the_disk_does_not_take_is_sent_from_memory(in_the_way: Path) -> None:
+async def test_a_report_that_cannot_be_written_is_sent_from_memory(in_the_way: Path) -> None:
     outbox, transport = Outbox(in_the_way), MemoryTransport()
     with pytest.raises(OutboxError):
         await outbox.put(a_report())
@@ -56,7 +56,7 @@ async def test_a_report_that_the_disk_does_not_take_is_sent_from_memory(in_the_w
     assert outbox.delivery(a_report()) is Delivery.ACKNOWLEDGED
 
 
-async def test_a_report_in_memory_is_written_as_soon_as_the_disk_takes_it_and_keeps_its_place(in_the_way: Path) -> None:
+async def test_a_report_in_memory_is_written_once_possible_and_keeps_its_place(in_the_way: Path) -> None:
     outbox = Outbox(in_the_way)
     first, second = reports(2)
     with pytest.raises(OutboxError):
@@ -69,7 +69,7 @@ async def test_a_report_in_memory_is_written_as_soon_as_the_disk_takes_it_and_ke
     assert transport.received == ids([first, second])
 
 
-async def test_a_report_in_memory_is_on_disk_before_it_is_sent_once_the_disk_takes_it(in_the_way: Path) -> None:
+async def test_a_report_in_memory_is_written_before_it_is_sent_once_possible(in_the_way: Path) -> None:
     outbox = Outbox(in_the_way)
     with pytest.raises(OutboxError):
         await outbox.put(a_report())
@@ -122,7 +122,7 @@ async def test_a_cancelled_send_loses_nothing(directory: Path, step: int, *, arr
     assert a_report()["report_id"] in transport.received + again.received
 
 
-async def test_a_receiver_that_comes_up_later_gets_what_waits(directory: Path, tmp_path: Path) -> None:
+async def test_a_receiver_that_starts_later_gets_the_waiting_reports(directory: Path, tmp_path: Path) -> None:
     port = free_port()
     outbox = Outbox(directory)
     await outbox.put(a_report())
@@ -144,7 +144,7 @@ async def test_a_receiver_that_comes_up_later_gets_what_waits(directory: Path, t
     [{"fail_first": 2}, {"drop_first": 1}, {"hang_first": 1}],
     ids=["503 twice", "acknowledgement lost", "hangs once"],
 )
-async def test_a_receiver_with_a_bad_start_has_each_report_once(
+async def test_a_receiver_that_fails_at_first_gets_each_report_once(
     directory: Path, tmp_path: Path, faults: dict[str, Any]
 ) -> None:
     outbox = Outbox(directory)

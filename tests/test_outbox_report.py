@@ -67,7 +67,7 @@ def test_an_instance_is_reported_as_it_was_left() -> None:
     ]
 
 
-def test_states_that_nova_invents_later_are_passed_on_as_they_were_written() -> None:
+def test_unknown_states_are_reported_as_they_were_written() -> None:
     record = Instance(
         uuid=uuid_of(1),
         host=HOST,
@@ -80,13 +80,13 @@ def test_states_that_nova_invents_later_are_passed_on_as_they_were_written() -> 
     assert (reported["vm_state"], reported["task_state"], reported["power_state"]) == ("dreaming", "waking", 42)
 
 
-def test_an_instance_that_was_deleted_in_the_run_is_not_announced_again() -> None:
+def test_an_instance_deleted_in_the_run_is_not_announced_again() -> None:
     report = a_report(an_outcome(1), an_outcome(2, deleted=True))
     assert ([one["uuid"] for one in report["instances"]], report["deleted"]) == ([uuid_of(1)], [uuid_of(2)])
 
 
 @pytest.mark.parametrize("host", ["compute-2", None], ids=["another host", "no host"])
-def test_an_instance_of_another_host_is_not_announced_as_this_ones(host: str | None) -> None:
+def test_an_instance_of_another_host_is_not_announced_for_this_host(host: str | None) -> None:
     report = a_report(an_outcome(1), an_outcome(2, host=host))
     assert [one["uuid"] for one in report["instances"]] == [uuid_of(1)]
     assert [(one["uuid"], one["host"]) for one in report["elsewhere"]] == [(uuid_of(2), host)]
@@ -107,7 +107,7 @@ def test_an_instance_whose_record_was_never_read_is_reported_without_states() ->
     ],
     ids=["all done", "no instances", "unfinished", "stopped"],
 )
-def test_a_report_is_complete_if_the_run_got_to_every_instance(result: RunResult, *, complete: bool) -> None:
+def test_a_report_is_complete_if_the_run_reached_every_instance(result: RunResult, *, complete: bool) -> None:
     report = build_report(result, created_at=NOON)
     assert (report["complete"], report["error"], report["unfinished"]) == (
         complete,
@@ -116,7 +116,7 @@ def test_a_report_is_complete_if_the_run_got_to_every_instance(result: RunResult
     )
 
 
-def test_every_kind_is_counted_the_deleted_included() -> None:
+def test_every_outcome_is_counted_deleted_instances_too() -> None:
     counts = a_report(an_outcome(1), an_outcome(2, deleted=True))["counts"]
     assert counts == {"initialized": 2, "skipped": 0, "failed": 0, "superseded": 0, "held": 0, "deferred": 0}
 
@@ -126,7 +126,7 @@ def test_a_report_built_twice_has_the_same_id_and_another_run_has_another() -> N
     assert a_report(minute=1)["report_id"] != a_report(minute=2)["report_id"]
 
 
-def test_a_run_that_was_settled_has_one_report_whenever_it_is_built() -> None:
+def test_a_settled_run_has_one_report_id_whenever_it_is_built() -> None:
     """A daemon that is killed before it has written that it reported builds it again."""
     later = NOON + timedelta(minutes=1)
     first, again = (build_report(a_result(an_outcome()), created_at=at) for at in (NOON, later))
@@ -134,7 +134,7 @@ def test_a_run_that_was_settled_has_one_report_whenever_it_is_built() -> None:
     assert build_report(a_result(an_outcome(), revision=1), created_at=later)["report_id"] != first["report_id"]
 
 
-def test_a_run_that_was_stopped_has_another_report_each_time() -> None:
+def test_a_stopped_run_has_another_report_id_each_time() -> None:
     """The next one may say more of the same run."""
     ids = {
         build_report(a_result(unfinished=(uuid_of(1),)), created_at=NOON + timedelta(minutes=minute))["report_id"]
@@ -188,7 +188,7 @@ results = st.builds(
 
 
 @given(result=results)
-def test_every_run_gives_a_report_that_the_schema_takes_and_that_survives_json(
+def test_the_report_of_any_run_is_valid_and_survives_json(
     schema: jsonschema.Draft202012Validator, result: RunResult
 ) -> None:
     report = build_report(result, created_at=datetime(2026, 11, 23, tzinfo=UTC))
@@ -220,7 +220,7 @@ def test_a_report_counts_what_was_done() -> None:
     assert report["did"] == {"started": 2, "destroyed": 1}
 
 
-def test_keys_of_a_later_version_are_fine() -> None:
+def test_keys_of_a_later_version_are_accepted() -> None:
     assert is_report({**a_report(an_outcome()), "mood": "good"})
 
 
@@ -241,7 +241,7 @@ def test_keys_of_a_later_version_are_fine() -> None:
     ],
     ids=str,
 )
-def test_what_has_another_shape_is_no_report(value: Any) -> None:
+def test_a_document_of_another_shape_is_no_report(value: Any) -> None:
     assert not is_report(value)
 
 
@@ -266,7 +266,7 @@ def test_what_has_another_shape_is_no_report(value: Any) -> None:
         "it names nothing",
     ],
 )
-def test_a_report_is_superseded_if_later_ones_say_all_that_it_says(
+def test_a_report_is_superseded_if_later_ones_contain_all_of_it(
     earlier: Any, named_later: set[str], *, complete_later: bool, superseded: bool
 ) -> None:
     assert is_superseded(earlier, named_later=named_later, complete_later=complete_later) is superseded

@@ -43,13 +43,13 @@ async def send(
     return delivery, [(line["event"], line["problem"]) for line in said]
 
 
-async def test_a_report_that_is_acknowledged_leaves_nothing_behind(directory: Path) -> None:
+async def test_an_acknowledged_report_is_removed(directory: Path) -> None:
     transport = MemoryTransport()
     assert await send(Outbox(directory), transport) == (Delivery.ACKNOWLEDGED, [])
     assert (transport.received, waiting(directory)) == (ids([REPORT]), [])
 
 
-async def test_what_waits_from_before_is_sent_first(directory: Path) -> None:
+async def test_older_reports_are_sent_first(directory: Path) -> None:
     earlier = a_report(minute=-1)
     await Outbox(directory).put(earlier)
     transport = MemoryTransport()
@@ -57,7 +57,7 @@ async def test_what_waits_from_before_is_sent_first(directory: Path) -> None:
     assert transport.received == ids([earlier, REPORT])
 
 
-async def test_a_report_that_is_not_acknowledged_is_kept_with_the_reason(directory: Path) -> None:
+async def test_an_unacknowledged_report_is_kept_with_the_reason(directory: Path) -> None:
     sent = await send(Outbox(directory), MemoryTransport(NotAcknowledged("not now")))
     assert (sent, len(waiting(directory))) == ((Delivery.KEPT, [("report.kept", "not now")]), 1)
 
@@ -84,7 +84,7 @@ def in_the_way(directory: Path) -> Path:
     return directory
 
 
-async def test_where_the_disk_does_not_take_it_the_report_is_still_sent(in_the_way: Path) -> None:
+async def test_a_report_that_cannot_be_written_is_still_sent(in_the_way: Path) -> None:
     delivery, said = await send(Outbox(in_the_way), MemoryTransport())
     assert (delivery, [event for event, _ in said]) == (Delivery.ACKNOWLEDGED, ["report.not_written"])
 
@@ -94,7 +94,7 @@ async def test_where_the_disk_does_not_take_it_the_report_is_still_sent(in_the_w
     [(True, "not now"), (False, "cannot write report")],
     ids=["scheduler away", "no scheduler"],
 )
-async def test_where_neither_disk_nor_scheduler_takes_it_the_report_is_in_memory_only(
+async def test_a_report_neither_written_nor_sent_stays_in_memory(
     in_the_way: Path, problem: str, *, has_scheduler: bool
 ) -> None:
     transport = MemoryTransport(NotAcknowledged("not now")) if has_scheduler else None

@@ -38,7 +38,7 @@ def test_a_report_is_read_as_it_was_written(directory: Path) -> None:
     assert report["report_id"] in path.name
 
 
-def test_nobody_else_can_read_it(directory: Path) -> None:
+def test_report_files_are_private(directory: Path) -> None:
     before = os.umask(0)
     try:
         Spool(directory).write(a_report())
@@ -56,14 +56,14 @@ def test_reports_wait_in_the_order_of_writing_even_if_the_clock_goes_back(direct
     assert ids_in(Spool(directory)) == ids(written)
 
 
-def test_a_report_written_twice_waits_once(directory: Path) -> None:
+def test_a_report_written_twice_is_kept_once(directory: Path) -> None:
     spool = Spool(directory)
     spool.write(a_report())
     spool.write(a_report())
     assert len(spool.waiting()) == 1
 
 
-def test_a_report_that_was_removed_is_gone_and_may_be_removed_again(directory: Path) -> None:
+def test_a_report_may_be_removed_twice(directory: Path) -> None:
     spool = Spool(directory)
     spool.write(a_report())
     (path,) = spool.waiting()
@@ -73,7 +73,7 @@ def test_a_report_that_was_removed_is_gone_and_may_be_removed_again(directory: P
     assert spool.read(path) is None
 
 
-def test_a_directory_that_is_not_there_has_no_reports(directory: Path) -> None:
+def test_a_missing_directory_has_no_reports(directory: Path) -> None:
     assert Spool(directory).waiting() == []
 
 
@@ -94,7 +94,7 @@ def test_a_file_that_is_no_report_is_set_aside_and_named_in_the_log(directory: P
     assert not bad.exists()
 
 
-def test_a_report_that_cannot_be_read_for_want_of_descriptors_stays(directory: Path) -> None:
+def test_a_report_that_cannot_be_read_without_descriptors_is_kept(directory: Path) -> None:
     spool = Spool(directory)
     spool.write(a_report())
     (path,) = spool.waiting()
@@ -119,7 +119,7 @@ def test_a_rejected_report_is_set_aside_and_can_be_moved_back(directory: Path) -
     assert ids_in(spool) == ids([a_report()])
 
 
-def test_what_was_set_aside_is_bounded_the_oldest_go(directory: Path) -> None:
+def test_files_set_aside_are_bounded_and_the_oldest_removed(directory: Path) -> None:
     spool = Spool(directory, keep=2)
     names = []
     for report in reports(3):
@@ -129,7 +129,7 @@ def test_what_was_set_aside_is_bounded_the_oldest_go(directory: Path) -> None:
     assert sorted(path.name for path in (directory / "rejected").iterdir()) == names[1:]
 
 
-def test_what_a_crash_left_half_written_is_not_sent_and_tidied(directory: Path) -> None:
+def test_a_half_written_report_is_removed_and_not_sent(directory: Path) -> None:
     spool = Spool(directory)
     spool.write(a_report())
     half = directory / ".20261123T120000.000000Z-half.tmp"
@@ -150,7 +150,7 @@ def test_what_a_crash_left_half_written_is_not_sent_and_tidied(directory: Path) 
     ],
     ids=["complete ones", "all of one instance", "one tells of a deletion", "each of another instance"],
 )
-def test_past_the_bound_those_go_that_later_ones_supersede(
+def test_above_the_bound_superseded_reports_are_removed(
     directory: Path, written: list[Report], kept: list[int]
 ) -> None:
     spool = Spool(directory, keep=3)
@@ -165,7 +165,7 @@ def test_past_the_bound_those_go_that_later_ones_supersede(
     assert all(any(report_id in name for name in line["dropped"]) for report_id in dropped)
 
 
-def test_the_newest_stays_even_if_it_names_nothing(directory: Path) -> None:
+def test_the_newest_report_is_kept_even_if_it_names_nothing(directory: Path) -> None:
     spool = Spool(directory, keep=1)
     written = [a_report(minute=minute, error="stopped") for minute in range(2)]
     for report in written:
@@ -173,7 +173,7 @@ def test_the_newest_stays_even_if_it_names_nothing(directory: Path) -> None:
     assert ids_in(spool) == ids(written[1:])
 
 
-def test_within_the_bound_none_goes(directory: Path) -> None:
+def test_within_the_bound_no_report_is_removed(directory: Path) -> None:
     spool = Spool(directory, keep=3)
     written = [a_report(an_outcome(1), minute=minute) for minute in range(3)]
     for report in written:
@@ -205,7 +205,7 @@ def test_a_file_in_the_way_of_setting_aside_is_an_error_and_the_report_stays(dir
     assert path.exists()
 
 
-def test_what_a_later_version_wrote_is_sent_as_it_is(directory: Path) -> None:
+def test_a_report_of_a_later_version_is_sent_unchanged(directory: Path) -> None:
     directory.mkdir()
     later: dict[str, Any] = {**a_report(), "mood": "good"}
     path = directory / "20261123T120000.000000Z-later.json"

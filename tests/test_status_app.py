@@ -23,7 +23,7 @@ async def accept_all(uuids: Sequence[str]) -> list[str]:
     return list(uuids)
 
 
-async def test_it_is_ready_when_the_host_is_back_and_says_why_not_before() -> None:
+async def test_readyz_is_200_once_the_host_is_back_and_503_with_the_reason_before() -> None:
     manual = ManualRun()
     async with app_client(make_app(manual.source)) as client:
         before = await client.get("/readyz")
@@ -36,7 +36,7 @@ async def test_it_is_ready_when_the_host_is_back_and_says_why_not_before() -> No
     assert (after.status_code, after.text) == (200, "ok\n")
 
 
-async def test_it_is_alive_unless_the_work_does_not_move() -> None:
+async def test_livez_is_503_once_nothing_of_the_work_ends() -> None:
     manual = ManualRun()
     manual.begin(1)
     async with app_client(make_app(manual.source)) as client:
@@ -49,7 +49,7 @@ async def test_it_is_alive_unless_the_work_does_not_move() -> None:
     assert re.fullmatch(r"stuck: nothing has ended for 100\d\d s\n", stuck.text)
 
 
-async def test_the_status_the_metrics_and_the_page_are_there() -> None:
+async def test_status_metrics_and_page_are_served() -> None:
     manual = ManualRun()
     async with app_client(make_app(manual.source)) as client:
         status, metrics, page = [await client.get(path) for path in ("/status", "/metrics", "/")]
@@ -61,7 +61,7 @@ async def test_the_status_the_metrics_and_the_page_are_there() -> None:
     assert page.text.startswith("<!doctype html>")
 
 
-async def test_the_page_brings_all_it_needs_and_nothing_else_may_run() -> None:
+async def test_the_page_is_self_contained_and_its_policy_lets_nothing_else_run() -> None:
     async with app_client(make_app(ManualRun().source)) as client:
         page = await client.get("/")
 
@@ -78,7 +78,7 @@ async def test_the_page_brings_all_it_needs_and_nothing_else_may_run() -> None:
     assert len(declared) == len(set(declared)) > 40
 
 
-async def test_every_answer_keeps_browsers_from_sharing_it() -> None:
+async def test_every_answer_has_headers_against_sharing() -> None:
     async with app_client(make_app(ManualRun().source)) as client:
         answers = [await client.get(path) for path in ("/", "/status", "/livez", "/nothing", "/timeline")]
 
@@ -90,7 +90,7 @@ async def test_every_answer_keeps_browsers_from_sharing_it() -> None:
 
 
 @pytest.mark.parametrize("host", ["compute-1", "COMPUTE-1", "localhost", "127.0.0.1", "[::1]", "10.0.0.4"])
-async def test_over_tcp_it_answers_to_its_names(host: str) -> None:
+async def test_tcp_requests_with_a_known_host_name_are_answered(host: str) -> None:
     async with app_client(make_app(ManualRun().source, host_names=["compute-1"]), host=f"{host}:8776") as client:
         assert (await client.get("/status")).status_code == 200
 
@@ -98,7 +98,7 @@ async def test_over_tcp_it_answers_to_its_names(host: str) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example:8776", "127.0.0.1.evil.example", "compute-1.evil.example", "localhost.x"]
 )
-async def test_over_tcp_it_does_not_answer_to_the_name_of_somebody_elses_page(host: str) -> None:
+async def test_tcp_requests_with_a_foreign_host_name_are_refused(host: str) -> None:
     async with app_client(make_app(ManualRun().source, host_names=["compute-1"]), host=host) as client:
         answer = await client.get("/status")
 
@@ -106,7 +106,7 @@ async def test_over_tcp_it_does_not_answer_to_the_name_of_somebody_elses_page(ho
     assert "compute-1" not in answer.text
 
 
-async def test_the_timeline_has_every_bar_however_many() -> None:
+async def test_timeline_has_every_bar() -> None:
     manual = ManualRun()
     manual.begin(streams.BARS_A_PIECE * 2 + 3)
     for number in range(streams.BARS_A_PIECE * 2 + 3):
@@ -119,13 +119,13 @@ async def test_the_timeline_has_every_bar_however_many() -> None:
     assert found["last_event_id"] == manual.recorder.feed.last_id
 
 
-async def test_a_timeline_without_a_bar_is_json_too() -> None:
+async def test_timeline_without_bars_is_json() -> None:
     async with app_client(make_app(ManualRun().source)) as client:
         assert (await client.get("/timeline")).json()["bars"] == []
 
 
 @pytest.mark.parametrize(("way", "value"), [("query", "after={}"), ("header", "{}"), ("neither", "")])
-async def test_events_are_streamed_from_where_the_client_was(way: str, value: str) -> None:
+async def test_event_stream_continues_after_the_last_event_id(way: str, value: str) -> None:
     manual = ManualRun()
     manual.begin(2)
     where = value.format(manual.recorder.feed.last_id)
@@ -162,7 +162,7 @@ async def test_an_event_stream_ends_when_the_process_does() -> None:
             await listener.ended.wait()
 
 
-async def test_a_client_that_does_not_read_is_let_go() -> None:
+async def test_a_client_that_does_not_read_is_disconnected() -> None:
     manual = ManualRun()
     listener = Listener(make_app(manual.source, send_s=0.05), "/events")
     with anyio.fail_after(60):
@@ -175,7 +175,7 @@ async def test_a_client_that_does_not_read_is_let_go() -> None:
     assert (manual.recorder.feed.dropped, manual.recorder.feed.listeners) == (1, 0)
 
 
-async def test_one_listener_too_many_is_told_to_come_back() -> None:
+async def test_one_event_client_too_many_gets_503_with_retry_after() -> None:
     manual = ManualRun()
     manual.recorder.feed.listeners = LISTENERS
     async with app_client(make_app(manual.source)) as client:
@@ -193,13 +193,13 @@ def app_with(word: str, refuse: Word) -> Guarding:
 
 
 @pytest.mark.parametrize("word", ["release", "retry"])
-async def test_without_a_way_to_take_an_operators_word_there_is_none(word: str) -> None:
+async def test_without_a_handler_release_and_retry_are_not_found(word: str) -> None:
     async with app_client(make_app(ManualRun().source)) as client:
         assert (await client.post(f"/{word}", json={"uuids": []})).status_code == 404
 
 
 @pytest.mark.parametrize(("word", "done"), WORDS)
-async def test_an_operators_word_goes_to_who_takes_it(word: str, done: str) -> None:
+async def test_release_and_retry_call_their_handler(word: str, done: str) -> None:
     async with app_client(app_with(word, accept_all)) as client:
         answer = await client.post(f"/{word}", json={"uuids": [uuid_of(1)]})
 
@@ -210,7 +210,7 @@ async def test_an_operators_word_goes_to_who_takes_it(word: str, done: str) -> N
 @pytest.mark.parametrize(
     ("error", "code"), [(UsageError("x: not held; held are: none"), 64), (Temporary("cannot release"), 75)]
 )
-async def test_a_word_that_cannot_be_taken_is_said_as_the_command_says_it(
+async def test_a_request_that_is_refused_is_409_with_the_commands_error_and_exit_code(
     word: str, error: Exception, code: int
 ) -> None:
     async def refuse(_uuids: Sequence[str]) -> list[str]:
@@ -243,7 +243,7 @@ async def test_a_word_that_cannot_be_taken_is_said_as_the_command_says_it(
         (b" " * (LONGEST_BODY + 1), {}, 413),
     ],
 )
-async def test_what_is_no_word_is_refused(word: str, content: bytes, headers: dict[str, str], status: int) -> None:
+async def test_a_malformed_request_is_400(word: str, content: bytes, headers: dict[str, str], status: int) -> None:
     async with app_client(app_with(word, accept_all)) as client:
         answer = await client.post(f"/{word}", content=content, headers={"content-type": "application/json", **headers})
 

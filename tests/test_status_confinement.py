@@ -161,13 +161,13 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Tried:
     return Tried(tmp_path_factory.mktemp("state"))
 
 
-def test_it_touches_no_file_no_other_process_and_no_socket_but_its_own(tried: Tried) -> None:
+def test_confined_process_touches_no_file_process_or_foreign_socket(tried: Tried) -> None:
     if tried.lacks == {"landlock": os.strerror(ENOSYS)}:
         pytest.skip("this kernel has no Landlock")
     assert (tried.lacks, tried.could, tried.left) == ({}, set(), ["file"])
 
 
-def test_it_can_do_its_work(tried: Tried) -> None:
+def test_confined_process_can_serve(tried: Tried) -> None:
     assert tried.lost == set()
 
 
@@ -183,7 +183,9 @@ def test_it_can_do_its_work(tried: Tried) -> None:
         (f"{SECCOMP}:{ENOSYS}", {"threads": os.strerror(ENOSYS)}),
     ],
 )
-def test_what_is_refused_is_told_and_the_rest_is_applied(tmp_path: Path, refused: str, lacks: dict[str, str]) -> None:
+def test_refused_confinement_is_reported_and_the_rest_applied(
+    tmp_path: Path, refused: str, lacks: dict[str, str]
+) -> None:
     tried = Tried(tmp_path, refused)
 
     assert (tried.lacks, tried.lost) == (lacks, set())
@@ -202,13 +204,13 @@ def missing_where(*refused: str) -> dict[str, str]:
     return lacks
 
 
-def test_capabilities_and_limits_that_it_cannot_give_away_are_told() -> None:
+def test_capabilities_and_limits_that_cannot_be_dropped_are_reported() -> None:
     lacks = missing_where(f"{CAPSET}:{EPERM}", f"{PRLIMIT}:{EPERM}")
 
     assert lacks == {"capabilities": os.strerror(EPERM), "limits": os.strerror(EPERM)}
 
 
-def test_another_machine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_architecture_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = [*os.uname()[:4], "riscv64"]
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(elsewhere))
 
@@ -222,7 +224,7 @@ def refusal() -> str:
 
 
 @pytest.mark.parametrize("machine", system_calls.MACHINES.values(), ids=system_calls.MACHINES)
-def test_no_call_stands_there_twice_and_every_jump_ends_within_the_program(machine: system_calls.Architecture) -> None:
+def test_filter_lists_each_call_once_and_each_jump_ends_within_the_program(machine: system_calls.Architecture) -> None:
     names = [each[0] for each in (*system_calls.FREE, *system_calls.BOUND)]
     program = system_calls.program(machine)
     steps = list(struct.iter_unpack("=HBBI", program))
@@ -239,7 +241,7 @@ HEADERS = {"x86_64": "/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "aarch64":
 
 
 @pytest.mark.parametrize("name", system_calls.MACHINES)
-def test_the_numbers_are_those_of_the_kernels_headers(name: str) -> None:
+def test_call_numbers_are_those_of_the_kernels_headers(name: str) -> None:
     header = Path(HEADERS[name])
     if not header.exists():
         pytest.skip("the kernel's headers are not installed")

@@ -28,7 +28,7 @@ def places_with(clock: Clock, *clients: Client, most: int = 2) -> Places:
     return places
 
 
-def test_while_there_are_places_nobody_has_to_go() -> None:
+def test_nothing_is_closed_while_slots_are_free() -> None:
     first = Client("first", Doing.HEAD)
     places = places_with(Clock(), first)
 
@@ -37,7 +37,7 @@ def test_while_there_are_places_nobody_has_to_go() -> None:
 
 @pytest.mark.parametrize("waits", [Doing.HEAD, Doing.IDLE, Doing.CLOSING], ids=lambda each: each.value)
 @pytest.mark.parametrize("keeps", [Doing.ANSWERING, Doing.KEPT], ids=lambda each: each.value)
-def test_who_waits_longest_goes_when_another_comes(waits: Doing, keeps: Doing) -> None:
+def test_a_new_connection_closes_the_one_that_waits_longest(waits: Doing, keeps: Doing) -> None:
     answered, old, new = Client("answered", keeps), Client("old", waits), Client("new", waits)
     places = places_with(Clock(), answered, old, new, most=3)
 
@@ -45,7 +45,7 @@ def test_who_waits_longest_goes_when_another_comes(waits: Doing, keeps: Doing) -
     assert (answered.aborted, old.aborted, new.aborted, places.closed) == ([], ["old"], [], 1)
 
 
-def test_who_gets_on_is_not_the_one_who_waits_longest() -> None:
+def test_a_connection_with_progress_is_not_the_one_that_waits_longest() -> None:
     old, new = Client("old", Doing.HEAD), Client("new", Doing.HEAD)
     places = places_with(Clock(), old, new)
 
@@ -55,7 +55,7 @@ def test_who_gets_on_is_not_the_one_who_waits_longest() -> None:
     assert (old.aborted, new.aborted) == ([], ["new"])
 
 
-def test_an_answer_keeps_its_place_for_a_while_and_the_events_keep_theirs() -> None:
+def test_an_answer_keeps_its_slot_for_a_while_and_an_event_stream_always() -> None:
     clock = Clock()
     events, slow = Client("events", Doing.KEPT), Client("slow", Doing.ANSWERING)
     places = places_with(clock, events, slow)
@@ -69,7 +69,7 @@ def test_an_answer_keeps_its_place_for_a_while_and_the_events_keep_theirs() -> N
 
 
 @pytest.mark.parametrize("doing", list(Doing), ids=lambda each: each.value)
-def test_whoever_does_not_get_on_is_closed_in_the_end_unless_it_has_its_own_limits(doing: Doing) -> None:
+def test_a_connection_without_progress_is_closed_unless_it_has_its_own_limits(doing: Doing) -> None:
     clock, client = Clock(), Client("slow", doing)
     places = places_with(clock, client)
     limit_s = AT_MOST_S.get(doing)

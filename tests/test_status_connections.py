@@ -70,7 +70,7 @@ async def closed_by_peer(client: socket.socket) -> bytes:
         said += piece
 
 
-async def test_however_many_connect_and_say_nothing_others_are_answered() -> None:
+async def test_clients_are_answered_beside_any_number_of_silent_connections() -> None:
     with ExitStack() as silent:
         async with serving() as here:
             for _ in range(3):
@@ -87,7 +87,7 @@ async def test_however_many_connect_and_say_nothing_others_are_answered() -> Non
     [b"", b"G", GET, GET + b"x: y\r\n", b"\r\n" * 9, GET + b"\r\n", GET + b"content-length: 9\r\n\r\n12"],
     ids=["nothing", "a letter", "half a head", "a header", "empty lines", "and no more", "half a body"],
 )
-async def test_who_does_not_get_on_is_closed(sent: bytes) -> None:
+async def test_a_connection_without_progress_is_closed(sent: bytes) -> None:
     async with serving(places=Places(at_most_s=AT_ONCE_S, look_every_s=0.01)) as here:
         with here.connected() as client:
             client.sendall(sent)
@@ -95,7 +95,7 @@ async def test_who_does_not_get_on_is_closed(sent: bytes) -> None:
         assert len(here.places) == 0
 
 
-async def test_who_sends_a_head_byte_by_byte_gets_no_more_time() -> None:
+async def test_a_head_sent_byte_by_byte_gets_no_more_time() -> None:
     async with serving(places=Places(at_most_s={Doing.HEAD: 0.05}, look_every_s=0.01)) as here:
         with here.connected() as client, pytest.raises(ConnectionError):
             await _dribble(client)
@@ -107,7 +107,7 @@ async def _dribble(client: socket.socket) -> None:
         await anyio.to_thread.run_sync(client.sendall, b"a")
 
 
-async def test_an_answer_that_is_not_taken_is_cut_off_and_its_place_is_free() -> None:
+async def test_an_answer_that_is_not_read_is_cut_off_and_frees_its_slot() -> None:
     body = bytes(64 << 20)
 
     async def large(_scope: Any, _receive: Any, send: Any) -> None:
@@ -168,7 +168,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("sent", ODD.values(), ids=ODD)
-async def test_odd_http_is_refused_or_answered_and_is_no_mistake_of_ours(
+async def test_odd_http_is_refused_or_answered_without_an_error_of_ours(
     sent: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def take(uuids: Any) -> list[str]:
@@ -198,14 +198,14 @@ def _sent(client: socket.socket, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["a huge head", "many headers"])
-async def test_a_head_that_comes_as_a_whole_is_no_longer_than_one_that_comes_in_parts(name: str) -> None:
+async def test_the_limit_of_a_head_holds_whether_it_arrives_whole_or_in_parts(name: str) -> None:
     async with serving() as here:
         with here.connected() as client:
             await anyio.to_thread.run_sync(_sent, client, ODD[name])
             assert not (await closed_by_peer(client)).startswith(b"HTTP/1.1 200")
 
 
-async def test_who_connects_and_goes_at_once_leaves_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_connection_closed_at_once_leaves_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with capture_logs() as logs:
         async with serving() as here:
             for sent in (b"", GET, GET + b"\r\n", b"GET /events HTTP/1.1\r\nhost: x\r\n\r\n"):

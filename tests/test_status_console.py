@@ -28,7 +28,7 @@ def text_of(manual: ManualRun, pending: Pending | None = None, **changes: Any) -
     return console.export_text()
 
 
-async def test_before_there_is_a_run_it_says_what_is_waited_for() -> None:
+async def test_before_a_run_the_console_shows_what_is_waited_for() -> None:
     manual = ManualRun()
     manual.observe(PhaseBegan("placement", "no answer yet, 3 tries"))
 
@@ -38,7 +38,7 @@ async def test_before_there_is_a_run_it_says_what_is_waited_for() -> None:
     assert "done" not in text
 
 
-async def test_in_the_middle_it_says_what_hangs_and_what_failed() -> None:
+async def test_during_a_run_the_console_shows_what_hangs_and_what_failed() -> None:
     manual = ManualRun()
     manual.begin(10)
     manual.instance(1, Kind.FAILED)
@@ -54,7 +54,7 @@ async def test_in_the_middle_it_says_what_hangs_and_what_failed() -> None:
     assert f"failed  web-1 ({uuid_of(1)})  plug_vifs: cannot plug" in text
 
 
-async def test_once_it_is_back_it_says_for_how_long() -> None:
+async def test_once_ready_the_console_shows_for_how_long() -> None:
     manual = ManualRun()
     manual.begin(1)
     manual.instance(1)
@@ -67,14 +67,14 @@ async def test_once_it_is_back_it_says_for_how_long() -> None:
     assert "waiting" not in text
 
 
-async def test_a_start_that_failed_says_why() -> None:
+async def test_a_failed_start_is_shown_with_its_reason() -> None:
     manual = ManualRun()
     manual.progress.start_failed("cannot start without Placement")
 
     assert f"{HOST}  failed  failed: cannot start without Placement" in text_of(manual)
 
 
-async def test_warnings_and_reports_that_wait_are_said() -> None:
+async def test_warnings_and_waiting_reports_are_shown() -> None:
     manual = ManualRun()
     manual.begin(1)
     manual.observe(
@@ -95,7 +95,7 @@ async def test_warnings_and_reports_that_wait_are_said() -> None:
     assert "2 reports wait for the scheduler, the oldest for 2 min 5 s" in text
 
 
-async def test_of_many_the_first_are_shown_and_the_rest_counted() -> None:
+async def test_of_many_instances_the_first_are_shown_and_the_rest_counted() -> None:
     manual = ManualRun()
     manual.begin(1000)
     for number in range(SHOWN_FAILURES + 5):
@@ -110,7 +110,7 @@ async def test_of_many_the_first_are_shown_and_the_rest_counted() -> None:
     assert "and 3 more running" in text
 
 
-async def test_what_looks_like_markup_is_shown_as_it_is() -> None:
+async def test_text_that_looks_like_markup_is_shown_verbatim() -> None:
     manual = ManualRun()
     manual.begin(1)
     problem = Problem("get_info", "DriverError", "bad [/red] device [blink]")
@@ -132,7 +132,7 @@ def places(value: Any, *above: Any) -> Iterator[tuple[Any, ...]]:
         yield from places(each, *above, key)
 
 
-async def test_whatever_is_in_the_answer_is_shown_in_print_or_refused_in_a_sentence() -> None:
+async def test_any_answer_is_shown_printable_or_refused_with_a_sentence() -> None:
     manual = ManualRun()
     manual.begin(10)
     manual.instance(1, Kind.FAILED)
@@ -161,7 +161,7 @@ async def test_whatever_is_in_the_answer_is_shown_in_print_or_refused_in_a_sente
 
 
 @pytest.mark.parametrize("key", ["problem", "last_at"])
-async def test_words_of_others_about_the_packet_filter_stay_in_their_line(key: str) -> None:
+async def test_text_about_the_packet_filter_stays_in_its_line(key: str) -> None:
     found = {"restored": 1, "last_at": "x", "problem": None, key: EVIL}
     text = text_of(ManualRun(), filter=found)
     assert "\x1b" not in text

@@ -26,7 +26,7 @@ def answer(manual: ManualRun, pending: Pending | None = None) -> dict[str, Any]:
     return found
 
 
-async def test_before_anything_is_known_it_says_so() -> None:
+async def test_status_before_anything_is_known() -> None:
     found = answer(ManualRun())
 
     assert (found["state"], found["phase"], found["percent"]) == ("initializing", "starting", 0)
@@ -34,14 +34,14 @@ async def test_before_anything_is_known_it_says_so() -> None:
     assert found["reason"] == "initializing 0 %: starting"
 
 
-async def test_a_start_that_waits_says_what_for() -> None:
+async def test_status_of_a_start_that_waits_has_the_reason() -> None:
     manual = ManualRun()
     manual.observe(PhaseBegan("placement", "no answer yet, 3 tries"))
 
     assert answer(manual)["reason"] == "initializing 0 %: placement: no answer yet, 3 tries"
 
 
-async def test_in_the_middle_it_says_who_is_worked_on_and_what_failed() -> None:
+async def test_status_during_a_run_has_running_and_failed_instances() -> None:
     manual = ManualRun()
     manual.begin(4)
     manual.instance(1)
@@ -103,7 +103,7 @@ async def test_a_record_that_a_rule_set_to_error_is_listed_as_a_failure_with_adv
     assert found["warnings"] == []
 
 
-async def test_once_the_host_is_back_it_is_ready_and_no_reason_is_left() -> None:
+async def test_status_once_the_host_is_back_is_ready_without_a_reason() -> None:
     manual = ManualRun()
     manual.begin(1)
     manual.instance(1)
@@ -117,7 +117,7 @@ async def test_once_the_host_is_back_it_is_ready_and_no_reason_is_left() -> None
     assert found["run"]["ended_at"] == "2026-01-01T00:00:01.500Z"
 
 
-async def test_one_that_stops_and_one_that_failed_are_not_ready() -> None:
+async def test_status_of_a_stopping_and_of_a_failed_daemon_is_not_ready() -> None:
     stopping, failed = ManualRun(), ManualRun()
     stopping.begin(0)
     stopping.end()
@@ -128,7 +128,7 @@ async def test_one_that_stops_and_one_that_failed_are_not_ready() -> None:
     assert answer(failed)["reason"] == "failed: cannot start without Placement"
 
 
-async def test_of_very_many_failures_the_first_are_listed_and_the_rest_counted() -> None:
+async def test_of_many_failures_the_first_are_listed_and_the_rest_counted() -> None:
     manual = ManualRun()
     manual.begin(documents.MOST_FAILURES + 7)
     for number in range(documents.MOST_FAILURES + 7):
@@ -138,7 +138,7 @@ async def test_of_very_many_failures_the_first_are_listed_and_the_rest_counted()
     assert (len(found["failures"]), found["omitted"]) == (documents.MOST_FAILURES, 7)
 
 
-async def test_a_run_in_which_nothing_ends_for_too_long_is_stuck_and_one_that_is_over_is_not() -> None:
+async def test_a_run_in_which_nothing_ends_is_stuck_until_it_is_over() -> None:
     manual = ManualRun()
     manual.begin(1)
     manual.observe(InstanceBegan(uuid_of(1)))
@@ -153,7 +153,7 @@ async def test_a_run_in_which_nothing_ends_for_too_long_is_stuck_and_one_that_is
     assert manual.source.stuck_for_s(manual.progress.snapshot()) is None
 
 
-async def test_the_schema_is_one_and_refuses_what_is_not_so() -> None:
+async def test_the_schema_is_valid_and_refuses_wrong_answers() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     found = answer(ManualRun())
     wrongs: list[dict[str, Any]] = [

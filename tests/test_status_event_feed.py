@@ -22,7 +22,7 @@ async def until(listener: AsyncGenerator[str, None], word: str) -> str:
     return found
 
 
-async def test_who_listens_hears_what_happens_in_order() -> None:
+async def test_a_listener_receives_events_in_order() -> None:
     feed = Feed("e")
     feed.say("before", {})
     listener = listening(feed)
@@ -38,7 +38,7 @@ async def test_who_listens_hears_what_happens_in_order() -> None:
     assert feed.listeners == 0
 
 
-async def test_one_that_waits_is_woken_by_what_happens() -> None:
+async def test_a_waiting_listener_is_woken_by_an_event() -> None:
     feed = Feed("e")
     listener = listening(feed)
     await anext(listener)
@@ -56,7 +56,7 @@ async def test_one_that_waits_is_woken_by_what_happens() -> None:
     assert len(events) == 1
 
 
-async def test_who_comes_back_hears_what_it_missed() -> None:
+async def test_a_returning_listener_receives_missed_events() -> None:
     feed = Feed("e")
     for number in range(5):
         feed.say("began", {"n": number})
@@ -73,7 +73,7 @@ async def test_who_comes_back_hears_what_it_missed() -> None:
 @pytest.mark.parametrize(
     "last_id", ["other-3", "e-1", "e-99", "e-", "", "nonsense", "e-3\n", f"e-{'9' * 5000}", "e-\u0663"]
 )
-async def test_who_missed_what_is_not_kept_is_told_to_ask_anew(last_id: str) -> None:
+async def test_a_listener_that_missed_dropped_events_gets_a_reset(last_id: str) -> None:
     """The ring has forgotten it, or it is of a process before this one."""
     feed = Feed("e", keep=2)
     for _ in range(5):
@@ -89,7 +89,7 @@ async def test_who_missed_what_is_not_kept_is_told_to_ask_anew(last_id: str) -> 
     assert "began" not in rest
 
 
-async def test_a_slow_one_is_let_go_and_costs_nothing() -> None:
+async def test_a_slow_listener_is_dropped_and_costs_nothing() -> None:
     feed = Feed("e", keep=3)
     listener = listening(feed)
     await anext(listener)
@@ -102,7 +102,7 @@ async def test_a_slow_one_is_let_go_and_costs_nothing() -> None:
     assert (feed.dropped, feed.listeners) == (1, 0)
 
 
-async def test_more_than_there_is_room_for_are_turned_away() -> None:
+async def test_listeners_above_the_limit_are_refused() -> None:
     feed = Feed("e", listeners=1)
     first = listening(feed)
     await anext(first)
@@ -115,7 +115,7 @@ async def test_more_than_there_is_room_for_are_turned_away() -> None:
     await again.aclose()
 
 
-async def test_at_the_end_everybody_hears_the_last_words() -> None:
+async def test_at_the_end_every_listener_receives_the_end() -> None:
     feed = Feed("e")
     listener = listening(feed)
     await anext(listener)
@@ -129,7 +129,7 @@ async def test_at_the_end_everybody_hears_the_last_words() -> None:
     assert text.endswith("event: end\ndata: {}\n\n")
 
 
-async def test_while_work_is_under_way_it_beats() -> None:
+async def test_progress_is_sent_each_second_during_work() -> None:
     feed = Feed("e")
     listener = feed.listen(None, lambda: "event: progress\ndata: {}\n\n", lambda: True)
 
@@ -140,7 +140,7 @@ async def test_while_work_is_under_way_it_beats() -> None:
     assert beats == ["event: progress\ndata: {}\n\n"] * 3
 
 
-async def test_two_listeners_hear_the_same() -> None:
+async def test_two_listeners_receive_the_same_events() -> None:
     feed = Feed("e")
     both = [listening(feed), listening(feed)]
     for listener in both:

@@ -34,7 +34,7 @@ def value(found: dict[str, Metric], name: str, **labels: str) -> float:
     return sample.value
 
 
-async def test_a_run_in_the_middle() -> None:
+async def test_metrics_during_a_run() -> None:
     manual = ManualRun()
     manual.begin(5)
     manual.instance(1, took_s=0.2)
@@ -62,7 +62,7 @@ async def test_a_run_in_the_middle() -> None:
     assert "bringup_run_duration_seconds" not in found
 
 
-async def test_a_run_that_is_over() -> None:
+async def test_metrics_after_a_run() -> None:
     manual = ManualRun()
     manual.begin(1)
     manual.instance(1, took_s=2)
@@ -85,7 +85,7 @@ async def test_retries_are_counted() -> None:
     assert value(families(manual), "bringup_retries_total", phase="placement") == 2
 
 
-async def test_names_and_units_are_as_prometheus_wants_them() -> None:
+async def test_metric_names_and_units_follow_prometheus() -> None:
     manual = ManualRun()
     manual.begin(1)
     manual.observe(ActionBegan(uuid_of(1), PLUG))
@@ -103,5 +103,5 @@ async def test_names_and_units_are_as_prometheus_wants_them() -> None:
         assert all("uuid" not in sample.labels for sample in family.samples)
 
 
-async def test_the_process_is_measured_too() -> None:
+async def test_metrics_of_the_process_are_there() -> None:
     assert value(families(ManualRun()), "process_resident_memory_bytes") > 0

@@ -10,5 +10,5 @@ from bringup.daemon.status.listener.process import LONGEST_S, pause_s
     [(0.0, 0.05, 0.0), (0.0125, 0.05, 0.0), (0.025, 0.05, 0.05), (0.05, 0.05, 0.15), (10.0, 10.0, LONGEST_S)],
     ids=["idle", "the share", "half of the time", "all of the time", "long"],
 )
-def test_it_stands_still_until_the_share_is_kept_and_not_for_long(used_s: float, passed_s: float, pause: float) -> None:
+def test_the_pause_holds_the_cpu_share_and_is_short(used_s: float, passed_s: float, pause: float) -> None:
     assert pause_s(used_s, passed_s, 0.25) == pytest.approx(pause)

@@ -20,7 +20,7 @@ def bars(recorder: Recorder) -> list[dict[str, Any]]:
     return [json.loads(bar) for bar in recorder.bars()]
 
 
-async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
+async def test_an_instance_is_a_bar_with_one_segment_per_action() -> None:
     manual = ManualRun()
     manual.begin(2)
     manual.instance(1, took_s=0.5)
@@ -66,7 +66,7 @@ async def test_an_instance_is_a_bar_with_a_segment_an_action() -> None:
     ]
 
 
-async def test_one_that_runs_has_a_bar_without_an_end() -> None:
+async def test_a_running_instance_has_a_bar_without_an_end() -> None:
     manual = ManualRun()
     manual.begin(1)
     manual.observe(InstanceBegan(uuid_of(1), "web", "tests"))
@@ -88,7 +88,7 @@ async def test_one_that_runs_has_a_bar_without_an_end() -> None:
     ]
 
 
-async def test_an_action_whose_time_was_up_has_a_segment_that_failed() -> None:
+async def test_an_action_cut_by_the_deadline_has_a_failed_segment() -> None:
     manual = ManualRun()
     manual.begin(1)
     manual.observe(InstanceBegan(uuid_of(1)))
@@ -99,7 +99,7 @@ async def test_an_action_whose_time_was_up_has_a_segment_that_failed() -> None:
     assert bars(manual.recorder)[0]["actions"] == [["plug_vifs", 1, 20, True]]
 
 
-async def test_an_instance_with_which_nothing_was_to_be_done_has_one_segment_that_did_not_fail() -> None:
+async def test_an_instance_without_actions_has_one_segment_that_did_not_fail() -> None:
     manual = ManualRun()
     manual.begin(1)
     manual.observe(InstanceBegan(uuid_of(1)))
@@ -109,7 +109,7 @@ async def test_an_instance_with_which_nothing_was_to_be_done_has_one_segment_tha
     assert bars(manual.recorder)[0]["actions"] == [["decide", 1, 0.25, False]]
 
 
-async def test_one_that_was_settled_before_this_start_has_no_beginning() -> None:
+async def test_an_instance_settled_before_this_start_has_no_beginning() -> None:
     manual = ManualRun()
     manual.begin(1)
     manual.observe(InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.INITIALIZED, because=("vifs",), took_s=3)))
@@ -118,7 +118,7 @@ async def test_one_that_was_settled_before_this_start_has_no_beginning() -> None
     assert list(manual.recorder.instances.series()) == []
 
 
-async def test_one_that_was_held_and_let_go_on_has_one_bar_and_needs_nobody_any_more() -> None:
+async def test_a_held_instance_that_was_released_has_one_bar_and_needs_no_attention() -> None:
     manual = ManualRun()
     manual.begin(1)
     manual.instance(1, Kind.HELD)
@@ -130,7 +130,7 @@ async def test_one_that_was_held_and_let_go_on_has_one_bar_and_needs_nobody_any_
     assert list(manual.recorder.urgent) == []
 
 
-async def test_who_needs_somebody_is_kept_with_the_reason_and_nobody_else_is() -> None:
+async def test_only_instances_that_need_attention_are_kept_with_the_reason() -> None:
     manual = ManualRun()
     manual.begin(5)
     for number, kind in enumerate(Kind):
@@ -146,7 +146,7 @@ async def test_who_needs_somebody_is_kept_with_the_reason_and_nobody_else_is() -
     assert urgent[uuid_of(9)]["action"] == "fence"
 
 
-async def test_a_message_that_is_very_long_is_cut() -> None:
+async def test_a_very_long_message_is_cut() -> None:
     manual = ManualRun()
     manual.begin(1)
     problem = Problem("get_info", "DriverError", "x" * 100_000)
@@ -156,7 +156,7 @@ async def test_a_message_that_is_very_long_is_cut() -> None:
     assert len(bars(manual.recorder)[0]["message"]) <= MESSAGE_LENGTH + 3
 
 
-async def test_phases_are_taken_down_and_attempts_counted() -> None:
+async def test_phases_are_recorded_and_attempts_counted() -> None:
     manual = ManualRun()
     manual.begin(0)
     manual.observe(PhaseBegan("report"))
@@ -173,7 +173,7 @@ async def test_phases_are_taken_down_and_attempts_counted() -> None:
     assert waiting.progress.retries == {"placement": 2}
 
 
-async def test_durations_are_counted_by_verb_and_outcome_and_the_wait_for_a_slot() -> None:
+async def test_histograms_count_durations_by_verb_and_outcome_and_the_wait_for_a_slot() -> None:
     manual = ManualRun()
     manual.begin(2)
     manual.instance(1, took_s=0.2)
@@ -195,7 +195,7 @@ async def test_a_histogram_is_cumulative_and_a_bound_belongs_to_its_bucket() -> 
     assert list(histogram.series()) == [(("a",), [("1", 2), ("10", 3), ("+Inf", 4)], 56.5)]
 
 
-async def test_what_happens_is_told_to_those_who_listen() -> None:
+async def test_events_are_sent_to_listeners() -> None:
     manual = ManualRun()
     listener = manual.recorder.feed.listen(None, lambda: "", lambda: False)
     await anext(listener)
@@ -209,7 +209,7 @@ async def test_what_happens_is_told_to_those_who_listen() -> None:
     assert names == [*("phase", "phase", "run", "work", "phase"), *("began", "action", "ended", "done")]
 
 
-async def test_a_real_run_is_taken_down() -> None:
+async def test_a_real_run_is_recorded() -> None:
     recorder = Recorder(lambda: STARTED)
     async with arranged([instance(1), instance(2)], observer=recorder.observe) as host:
         await host.run()

@@ -35,7 +35,7 @@ async def get(address: str, path: str) -> httpx.Response:
         return await client.get(path)
 
 
-async def test_nothing_is_made_before_somebody_asks() -> None:
+async def test_the_application_is_built_at_the_first_connection() -> None:
     made: list[bool] = []
     source = ManualRun().source
 
@@ -51,7 +51,7 @@ async def test_nothing_is_made_before_somebody_asks() -> None:
     assert (before, made, answers) == ([], [True], ["ok\n", "ok\n"])
 
 
-async def test_when_nobody_asks_it_is_made_when_the_host_is_back() -> None:
+async def test_without_a_connection_the_application_is_built_once_the_host_is_back() -> None:
     back, made = anyio.Event(), anyio.Event()
     source = ManualRun().source
 
@@ -64,12 +64,12 @@ async def test_when_nobody_asks_it_is_made_when_the_host_is_back() -> None:
         await made.wait()
 
 
-async def test_when_nobody_asks_nothing_is_made_at_the_end_either() -> None:
+async def test_without_a_connection_the_application_is_not_built_at_the_end() -> None:
     async with serving(lambda: pytest.fail("it was made")):
         await anyio.wait_all_tasks_blocked()
 
 
-async def test_signals_stay_the_daemons() -> None:
+async def test_signal_handlers_stay_those_of_the_daemon() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     source = ManualRun().source
     async with serving(lambda: make_app(source)) as address:
@@ -79,7 +79,7 @@ async def test_signals_stay_the_daemons() -> None:
     assert during == before
 
 
-async def test_who_listens_to_the_events_hears_the_end_and_does_not_hold_it_up() -> None:
+async def test_an_event_listener_receives_the_end_and_does_not_delay_it() -> None:
     manual = ManualRun()
     heard: list[str] = []
     listens = anyio.Event()
@@ -101,7 +101,7 @@ async def test_who_listens_to_the_events_hears_the_end_and_does_not_hold_it_up()
     assert "event: end" in heard
 
 
-async def test_what_fails_in_the_block_comes_out_as_it_is() -> None:
+async def test_an_exception_of_the_block_is_raised_unchanged() -> None:
     source = ManualRun().source
 
     async def fail() -> None:
@@ -113,7 +113,7 @@ async def test_what_fails_in_the_block_comes_out_as_it_is() -> None:
         await fail()
 
 
-async def test_a_block_that_is_cancelled_ends_it() -> None:
+async def test_cancelling_the_block_ends_the_server() -> None:
     source = ManualRun().source
     with anyio.CancelScope() as scope:
         async with serving(lambda: make_app(source)) as address:
@@ -125,7 +125,7 @@ async def test_a_block_that_is_cancelled_ends_it() -> None:
         await get(address, "/livez")
 
 
-async def test_an_application_that_cannot_be_made_is_logged_and_ends_nothing() -> None:
+async def test_an_application_that_cannot_be_built_is_logged_and_ends_nothing() -> None:
     def make() -> Any:
         raise LookupError("broken")
 
@@ -138,7 +138,7 @@ async def test_an_application_that_cannot_be_made_is_logged_and_ends_nothing() -
     assert [line["event"] for line in logs] == ["status.server_failed"]
 
 
-async def test_an_answer_that_fails_is_logged_as_ours_and_said_to_the_client(
+async def test_a_failing_answer_is_logged_and_is_500_for_the_client(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     async def broken(_scope: Any, _receive: Any, _send: Any) -> None:
@@ -153,7 +153,7 @@ async def test_an_answer_that_fails_is_logged_as_ours_and_said_to_the_client(
     assert capfd.readouterr() == ("", "")
 
 
-async def test_nonsense_is_refused_and_reaches_no_stream_of_ours(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_malformed_http_is_refused_and_reaches_no_stream_of_ours(capfd: pytest.CaptureFixture[str]) -> None:
     source = ManualRun().source
     with capture_logs() as logs:
         answer = await _nonsense(source)

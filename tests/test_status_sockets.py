@@ -27,7 +27,7 @@ def connects(path: Path) -> bool:
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o620])
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_it_has_just_the_mode_that_is_set(tmp_path: Path, mode: int, umask: int) -> None:
+def test_the_socket_has_exactly_the_mode_that_is_set(tmp_path: Path, mode: int, umask: int) -> None:
     path = tmp_path / "status.sock"
     before = os.umask(umask)
     try:
@@ -38,14 +38,14 @@ def test_it_has_just_the_mode_that_is_set(tmp_path: Path, mode: int, umask: int)
         os.umask(before)
 
 
-def test_a_path_may_be_longer_than_a_socket_name(tmp_path: Path) -> None:
+def test_a_socket_path_may_be_longer_than_a_socket_name(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 200)
     folder.mkdir()
     with listen_unix(folder / "status.sock", 0o600):
         assert connects(folder / "status.sock")
 
 
-def test_a_socket_that_a_killed_process_left_is_taken_over(tmp_path: Path) -> None:
+def test_a_socket_of_a_killed_process_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "status.sock"
     listen_unix(path, 0o600).close()
     assert not connects(path)
@@ -54,7 +54,7 @@ def test_a_socket_that_a_killed_process_left_is_taken_over(tmp_path: Path) -> No
         assert connects(path)
 
 
-def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "status.sock"
     path.write_text("mine")
 
@@ -63,12 +63,12 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-def test_without_a_folder_there_is_no_socket(tmp_path: Path) -> None:
+def test_without_its_folder_a_socket_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         listen_unix(tmp_path / "none" / "status.sock", 0o600)
 
 
-def test_removing_it_twice_is_fine(tmp_path: Path) -> None:
+def test_a_socket_may_be_removed_twice(tmp_path: Path) -> None:
     path = tmp_path / "status.sock"
     listen_unix(path, 0o600).close()
 
@@ -79,7 +79,7 @@ def test_removing_it_twice_is_fine(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
-def test_it_listens_on_tcp(host: str) -> None:
+def test_a_tcp_socket_listens(host: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
     with (
@@ -89,7 +89,7 @@ def test_it_listens_on_tcp(host: str) -> None:
         assert client.getpeername()[1] == port
 
 
-def test_an_address_that_is_taken_is_a_wrong_setting() -> None:
+def test_an_address_in_use_is_a_settings_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(SettingsError, match=r"another process listens there") as caught:
@@ -98,12 +98,12 @@ def test_an_address_that_is_taken_is_a_wrong_setting() -> None:
     assert f'status.listen = "{address}"' in str(caught.value)
 
 
-def test_an_address_that_is_not_there_yet_is_fine() -> None:
+def test_an_address_that_does_not_exist_yet_is_bound() -> None:
     listen_tcp("192.0.2.1:8776").close()
 
 
 @pytest.mark.parametrize("number", [EPERM, EACCES])
-def test_a_port_that_the_unit_forbids_is_a_wrong_setting_that_says_what_to_write(number: int) -> None:
+def test_a_port_that_the_unit_forbids_is_a_settings_error_with_the_line_to_write(number: int) -> None:
     bind = {"x86_64": 49, "aarch64": 200}[os.uname().machine]
     script = "from bringup.daemon.status.endpoint.sockets import listen_tcp; listen_tcp('127.0.0.1:9000')"
     command = [*refusing(f"{bind}:{number}"), sys.executable, "-c", script]

@@ -163,7 +163,7 @@ def test_of_many_failures_the_first_are_shown_and_the_rest_counted() -> None:
     assert "and 7 more" in text
 
 
-def test_what_looks_like_markup_is_shown_as_it_is() -> None:
+def test_text_that_looks_like_markup_is_shown_verbatim() -> None:
     """Messages come from hypervisors, names from operators."""
     odd = Outcome(
         uuid=uuid_of(1),

@@ -59,7 +59,7 @@ def status_of(client: httpx.Client) -> dict[str, Any]:
     return found
 
 
-def test_it_answers_while_the_start_waits_for_placement(tmp_path: Path) -> None:
+def test_status_is_answered_while_the_start_waits_for_placement(tmp_path: Path) -> None:
     computer = a_host(tmp_path).having(placement={"url": f"http://127.0.0.1:{free_port()}", "wait": 600})
     with computer.stay() as daemon:
         daemon.until("status.listens")
@@ -74,7 +74,7 @@ def test_it_answers_while_the_start_waits_for_placement(tmp_path: Path) -> None:
     assert ended.code == 0
 
 
-def test_during_a_run_it_tells_what_hangs_what_failed_and_why(tmp_path: Path) -> None:
+def test_status_during_a_run_has_what_hangs_what_failed_and_why(tmp_path: Path) -> None:
     computer = a_host(tmp_path, HANGS, FAILS)
     with computer.stay() as daemon:
         daemon.until("status.listens")
@@ -103,7 +103,7 @@ def test_during_a_run_it_tells_what_hangs_what_failed_and_why(tmp_path: Path) ->
     assert "\x1b" not in words.out
 
 
-def test_the_events_go_through_to_the_end_and_nothing_is_missed(tmp_path: Path) -> None:
+def test_events_arrive_to_the_end_without_a_gap(tmp_path: Path) -> None:
     computer = a_host(tmp_path, FAILS)
     events: list[tuple[str, dict[str, Any]]] = []
     with computer.stay() as daemon:
@@ -159,7 +159,7 @@ def test_a_hundred_clients_at_once_are_answered_while_instances_are_worked_on(tm
     assert ended.code == 0
 
 
-def test_who_was_killed_leaves_a_socket_that_the_next_start_takes_over(tmp_path: Path) -> None:
+def test_a_socket_of_a_killed_daemon_is_replaced_at_the_next_start(tmp_path: Path) -> None:
     computer = a_host(tmp_path, HANGS)
     with computer.stay() as daemon:
         daemon.until("status.listens")
@@ -185,7 +185,7 @@ def test_who_was_killed_leaves_a_socket_that_the_next_start_takes_over(tmp_path:
     assert len(timeline["bars"]) == 40
 
 
-def test_only_its_owner_and_group_may_ask(tmp_path: Path) -> None:
+def test_only_owner_and_group_may_connect_to_the_socket(tmp_path: Path) -> None:
     elsewhere = tmp_path / "run"
     elsewhere.mkdir()
     path = elsewhere / "s.sock"
@@ -203,7 +203,7 @@ def test_only_its_owner_and_group_may_ask(tmp_path: Path) -> None:
     assert "status.socket_mode" in refused.err
 
 
-def test_a_page_of_somebody_else_cannot_have_a_browser_ask_the_socket_behind_a_tunnel(tmp_path: Path) -> None:
+def test_a_foreign_page_cannot_reach_the_socket_through_a_browser_and_a_tunnel(tmp_path: Path) -> None:
     computer = a_host(tmp_path)
     with computer.stay() as daemon:
         daemon.until("service.ready")
@@ -218,7 +218,7 @@ def test_a_page_of_somebody_else_cannot_have_a_browser_ask_the_socket_behind_a_t
     assert (foreign, own) == ({421}, {200})
 
 
-def test_over_tcp_nothing_can_be_changed(tmp_path: Path) -> None:
+def test_tcp_clients_can_change_nothing(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     computer = a_host(tmp_path).having(status={"listen": address, "host_names": ["compute.example"]})
     with computer.stay() as daemon:
@@ -234,7 +234,7 @@ def test_over_tcp_nothing_can_be_changed(tmp_path: Path) -> None:
     assert (release.status_code, foreign.status_code) == (404, 421)
 
 
-def test_a_tcp_address_that_is_taken_is_a_wrong_setting(tmp_path: Path) -> None:
+def test_a_tcp_address_in_use_is_a_settings_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         ended = a_host(tmp_path).having(status={"listen": address}).once()
@@ -245,14 +245,14 @@ def test_a_tcp_address_that_is_taken_is_a_wrong_setting(tmp_path: Path) -> None:
     assert ended.err.count("\n") == 1
 
 
-def test_an_address_that_is_not_there_yet_does_not_keep_a_host_down(tmp_path: Path) -> None:
+def test_an_address_that_does_not_exist_yet_does_not_keep_a_host_down(tmp_path: Path) -> None:
     """The network of a booting host may come later than bringup; 192.0.2.1 is for examples (RFC 5737)."""
     computer = a_host(tmp_path).having(status={"listen": f"192.0.2.1:{free_port()}"})
 
     assert computer.once().code == 0
 
 
-def test_a_socket_that_cannot_be_made_is_said_and_the_host_comes_back(tmp_path: Path) -> None:
+def test_a_socket_that_cannot_be_created_is_logged_and_the_host_comes_back(tmp_path: Path) -> None:
     computer = a_host(tmp_path).having(status={"socket": str(tmp_path / "none" / "status.sock")})
 
     ended = computer.run()
@@ -263,7 +263,7 @@ def test_a_socket_that_cannot_be_made_is_said_and_the_host_comes_back(tmp_path: 
     assert "none/status.sock" in line["error"]
 
 
-def test_who_does_not_want_it_has_none(tmp_path: Path) -> None:
+def test_without_status_settings_there_is_no_endpoint(tmp_path: Path) -> None:
     computer = a_host(tmp_path).having(status={"enabled": False})
     with computer.stay() as daemon:
         daemon.until("service.ready")
@@ -274,7 +274,7 @@ def test_who_does_not_want_it_has_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--watch",), ("--json",)], ids=str)
-def test_where_no_daemon_runs_the_command_says_so(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_status_without_a_daemon_is_an_error(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     computer = a_computer(tmp_path)
 
     ended = run("status", *computer.arguments, *arguments, env=ENVIRONMENT)
@@ -284,7 +284,7 @@ def test_where_no_daemon_runs_the_command_says_so(tmp_path: Path, arguments: tup
     assert ended.err.count("\n") == 1
 
 
-def test_watching_goes_on_until_the_host_is_back(tmp_path: Path) -> None:
+def test_watch_continues_until_the_host_is_back(tmp_path: Path) -> None:
     computer = a_host(tmp_path, HANGS, deadline_s=8)
     # What a command imports is there: the next one starts at once, long before the deadline.
     assert run("--version", env=ENVIRONMENT).code == 0
@@ -300,7 +300,7 @@ def test_watching_goes_on_until_the_host_is_back(tmp_path: Path) -> None:
     assert set(states[:-1]) == {"initializing"}
 
 
-def test_what_is_held_can_be_released_over_the_socket(tmp_path: Path) -> None:
+def test_a_held_instance_can_be_released_over_the_socket(tmp_path: Path) -> None:
     """The way of ``bringup release``: the daemon takes it from the journal, within a second."""
     instances = [instance(number, host="compute-2") for number in range(1, 5)]
     computer = a_computer(tmp_path).guests(instances)
@@ -325,7 +325,7 @@ def test_what_is_held_can_be_released_over_the_socket(tmp_path: Path) -> None:
     assert (counts["held"], sum(counts.values())) == (3, 4)
 
 
-def test_a_person_at_a_terminal_watches_it_come_back(tmp_path: Path) -> None:
+def test_watch_on_a_terminal_draws_until_the_host_is_back(tmp_path: Path) -> None:
     computer = a_host(tmp_path, HANGS, FAILS, deadline_s=6)
     with computer.stay() as daemon:
         daemon.until("status.listens")

@@ -72,7 +72,7 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_it_has_no_capability_no_secret_and_nothing_of_the_daemons(tmp_path: Path) -> None:
+def test_the_listener_has_no_capability_secret_or_descriptor_of_the_daemon(tmp_path: Path) -> None:
     environment = dict(os.environ, BRINGUP_LOG__LEVEL="info", OS_PASSWORD="s3cr3t", AWS_SECRET="s3cr3t")
     computer = a_host(tmp_path)
     with computer.stay(env=environment) as daemon:
@@ -95,7 +95,7 @@ def test_it_has_no_capability_no_secret_and_nothing_of_the_daemons(tmp_path: Pat
     assert any(line.split()[:5] == ["Max", "file", "size", "0", "0"] for line in limits.splitlines())
 
 
-def test_who_is_killed_is_started_anew_and_knows_what_had_happened(tmp_path: Path) -> None:
+def test_a_killed_listener_is_restarted_with_the_state_of_the_run(tmp_path: Path) -> None:
     computer = a_host(tmp_path, HANGS)
     with computer.stay() as daemon:
         daemon.until("status.listens")
@@ -118,7 +118,7 @@ def test_who_is_killed_is_started_anew_and_knows_what_had_happened(tmp_path: Pat
     assert (ended.code, ended.err) == (0, "")
 
 
-def test_it_does_not_outlive_the_daemon(tmp_path: Path) -> None:
+def test_the_listener_does_not_outlive_the_daemon(tmp_path: Path) -> None:
     with a_host(tmp_path).stay() as daemon:
         daemon.until("service.ready")
         pid = listener_of(daemon)
@@ -127,7 +127,7 @@ def test_it_does_not_outlive_the_daemon(tmp_path: Path) -> None:
         assert gone(pid)
 
 
-def test_one_that_stands_still_costs_the_run_nothing(tmp_path: Path) -> None:
+def test_a_stopped_listener_costs_the_run_nothing(tmp_path: Path) -> None:
     computer, address = over_tcp(a_host(tmp_path))
     with computer.stay() as daemon:
         daemon.until("status.listens")
@@ -141,7 +141,7 @@ def test_one_that_stands_still_costs_the_run_nothing(tmp_path: Path) -> None:
     assert (ended.code, ended.err) == (0, "")
 
 
-def test_a_daemon_that_stands_still_is_said_to_be_stuck_and_the_rest_is_told(tmp_path: Path) -> None:
+def test_a_stopped_daemon_is_reported_as_stuck_with_its_last_state(tmp_path: Path) -> None:
     computer = a_host(tmp_path)
     with computer.stay() as daemon:
         daemon.until("service.ready")
@@ -158,7 +158,7 @@ def test_a_daemon_that_stands_still_is_said_to_be_stuck_and_the_rest_is_told(tmp
     assert status.json()["run"]["done"] == len(MANY)
 
 
-def test_however_many_connect_over_tcp_and_say_nothing_everybody_is_answered(tmp_path: Path) -> None:
+def test_clients_are_answered_beside_any_number_of_silent_tcp_connections(tmp_path: Path) -> None:
     computer, address = over_tcp(a_host(tmp_path, HANGS))
     host, _, port = address.rpartition(":")
     codes: list[tuple[int, int]] = []
@@ -184,7 +184,7 @@ def test_however_many_connect_over_tcp_and_say_nothing_everybody_is_answered(tmp
     assert [line for line in ended.events if line["level"] in ("warning", "error")] == []
 
 
-def test_who_listens_over_tcp_takes_no_place_of_the_socket(tmp_path: Path) -> None:
+def test_tcp_event_clients_take_no_slot_of_the_socket(tmp_path: Path) -> None:
     computer, address = over_tcp(a_host(tmp_path))
     with computer.stay() as daemon, ExitStack() as opened:
         daemon.until("service.ready")
@@ -204,7 +204,7 @@ def test_who_listens_over_tcp_takes_no_place_of_the_socket(tmp_path: Path) -> No
     assert own == 200
 
 
-def test_what_a_word_of_an_operator_ends_in_is_said_over_the_pipe_too(tmp_path: Path) -> None:
+def test_the_answer_to_a_release_is_passed_over_the_pipe(tmp_path: Path) -> None:
     computer = a_host(tmp_path)
     with computer.stay() as daemon:
         daemon.until("service.ready")
@@ -218,7 +218,7 @@ def test_what_a_word_of_an_operator_ends_in_is_said_over_the_pipe_too(tmp_path: 
     assert long.status_code == 409
 
 
-def test_where_nothing_of_the_confinement_can_be_applied_everybody_is_answered_and_that_is_said_once(
+def test_without_any_confinement_clients_are_answered_and_one_warning_is_logged(
     tmp_path: Path,
 ) -> None:
     computer, address = over_tcp(a_host(tmp_path))
@@ -239,7 +239,7 @@ def test_where_nothing_of_the_confinement_can_be_applied_everybody_is_answered_a
     assert {line["level"] for line in said} == {"warning"}
 
 
-def test_a_check_says_what_it_could_not_be_confined_by(tmp_path: Path) -> None:
+def test_check_reports_missing_confinement(tmp_path: Path) -> None:
     computer = a_host(tmp_path)
     command = [*refusing(f"{LANDLOCK_CREATE_RULESET}:{ENOSYS}"), *BRINGUP, "check", "--json", *computer.arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)

@@ -1,7 +1,19 @@
 // The status page: places what the daemon sends, and follows what an operator does.
 import { $, made, paint, readColours, run, view } from "./page_state.js";
 import { load } from "./page_events.js";
-import { arrange, choose, described, drawAxis, drawRows, pan, ROW, scale, zoom } from "./page_timeline.js";
+import {
+  arrange,
+  choose,
+  described,
+  drawAxis,
+  drawRows,
+  isAtEnd,
+  isFollowing,
+  pan,
+  ROW,
+  scale,
+  zoom,
+} from "./page_timeline.js";
 
 const LISTED = 200;
 
@@ -100,8 +112,8 @@ function link({ uuid, name }) {
 
 function narrow(change) {
   Object.assign(view, change, { dirty: true });
-  arrange();
   $("scroll").scrollTop = 0;
+  arrange();
 }
 
 function showAll() {
@@ -172,6 +184,12 @@ function stopFollowing() {
   view.follow = false;
 }
 
+// By whatever means: a scroll bar's keys, find-in-page and assistive technology send no other event.
+function onScroll() {
+  if (isFollowing() && !isAtEnd()) stopFollowing();
+  redraw();
+}
+
 function listen() {
   $("filter").addEventListener("change", (event) => narrow({ filter: event.target.value }));
   $("order").addEventListener("change", (event) => narrow({ order: event.target.value }));
@@ -183,7 +201,7 @@ function listen() {
   for (const name of ["wheel", "keydown", "pointerdown", "touchstart"]) {
     box.addEventListener(name, stopFollowing, { passive: true });
   }
-  box.addEventListener("scroll", redraw);
+  box.addEventListener("scroll", onScroll);
   box.addEventListener("keydown", onKey);
   box.addEventListener("wheel", onWheel, { passive: false });
   box.addEventListener("click", (event) => {

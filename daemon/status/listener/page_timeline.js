@@ -21,13 +21,20 @@ function isWanted(bar) {
   return !view.filter || [bar.outcome, bar.did].includes(view.filter);
 }
 
+export const isFollowing = () => view.follow && run.end === null && view.order === "began";
+
+export function isAtEnd() {
+  const box = $("scroll");
+  return box.scrollTop + box.clientHeight >= box.scrollHeight - ROW;
+}
+
 export function arrange() {
   view.rows = [...run.bars.values()].filter(isWanted);
   view.rows.sort(view.order === "took" ? byTime : byStart);
   $("spacer").style.height = `${Math.max(view.rows.length * ROW + 6, 1)}px`;
   // Those that run are the last: they are in sight until somebody scrolls.
   const box = $("scroll");
-  if (view.follow && run.end === null && view.order === "began") box.scrollTop = box.scrollHeight;
+  if (isFollowing()) box.scrollTop = box.scrollHeight;
   const before = [...run.bars.values()].filter((bar) => bar.began_s === null).length;
   document.querySelector("#timeline-title .count").textContent =
     `${view.rows.length} of ${run.total || run.bars.size}${before ? `; ${before} were settled before this start` : ""}`;

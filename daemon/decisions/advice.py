@@ -25,7 +25,7 @@ BY_ERROR: Mapping[str, str] = {
     "InstanceNotFound": f"have nova-compute define it again, if its disks are here: {AGAIN_BY_NOVA}",
     "InstancePowerOffFailure": f"check its QEMU process, which does not exit, then: {RETRY}",
     "HypervisorUnavailable": f"once the hypervisor answers: {RETRY}",
-    "NotAllowed": f"install polkit/49-bringup.rules, and see that polkit runs, then: {RETRY}",
+    "NotAllowed": f"install polkit/49-bringup.rules, and restart polkit.service, then: {RETRY}",
     "NotBegun": f"nothing of it was touched; once the hypervisor answers: {RETRY}",
     "NotConnected": f"once the hypervisor answers: {RETRY}",
     "NotSent": f"the hypervisor was not asked: {RETRY}",

@@ -8,20 +8,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import anyio
 from filters import filters
 from floods import flood
-from hosts import crashed, heavy_tailed, opened_host, uuid_of
+from hosts import NOWHERE, crashed, heavy_tailed, instance, opened_host, uuid_of
 
+from bringup.daemon.cli.main import main
 from bringup.daemon.decisions.states import TaskState
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.service.assembly import utc_now
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import NO_JOURNAL
 from bringup.daemon.storage.journal.sqlite import open_journal
+from bringup.daemon.storage.record_files import Records, dump_records
 from bringup.drivers.simulated import SimulatedDriver, Verb
 
 # As an operator installs it: without what the tests need, and with its byte code written.
@@ -163,6 +166,20 @@ def _placement() -> Any:
     return serving("bringup.daemon.cli.demo_site.placement_server", ["--database", "memory"])
 
 
+def plan(count: int) -> dict[str, Any]:
+    """Plan a file of records by ``bringup plan``, a second time; return CPU seconds per instance."""
+    with tempfile.TemporaryDirectory() as directory, redirect_stdout(NOWHERE):
+        records = Path(directory) / "records.json"
+        records.write_text(dump_records(Records(instances=tuple(instance(n, crashed(n)) for n in range(count)))))
+        spent = 0.0
+        for _ in range(2):
+            began = time.process_time()
+            code = main(["plan", "--records", str(records), "-s", "host.name=compute-1"])
+            spent = time.process_time() - began
+            assert code == 0  # noqa: S101 - a plan that failed measures nothing
+    return {"cpu_s_an_instance": spent / count}
+
+
 def first_request(_count: int) -> dict[str, Any]:
     """Start the command; return the seconds until the first byte that Placement would receive."""
     with tempfile.TemporaryDirectory() as directory, socket.create_server(("127.0.0.1", 0)) as listener:
@@ -187,7 +204,7 @@ def first_request(_count: int) -> dict[str, Any]:
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     function.__name__: function
-    for function in (makespan, cpu, journal, memory, fill, rss, first_request, filters, flood)
+    for function in (makespan, cpu, journal, memory, fill, rss, plan, first_request, filters, flood)
 }
 
 if __name__ == "__main__":

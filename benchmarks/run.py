@@ -72,6 +72,11 @@ def own_cost(size: Size) -> None:
         row(what, aim, [run["cpu_s_an_instance"] * 1000 for run in runs], "{:.3f} ms".format)
     runs = [measure("memory", size.many) for _ in range(size.runs)]
     row(f"largest RSS, {size.many} instances", "<= 120 MB", [run["rss_mb"] for run in runs], "{:.0f} MB".format)
+    pairs = [(measure("plan", size.many), measure("plan", size.many // 10)) for _ in range(size.runs)]
+    ratios = [many["cpu_s_an_instance"] / few["cpu_s_an_instance"] for many, few in pairs]
+    what = f"CPU an instance of `bringup plan`, {size.many} instances"
+    row(f"{what} / {size.many // 10} instances", "<= 1.1", ratios, "{:.2f}".format)
+    row(what, "-", [1000 * many["cpu_s_an_instance"] for many, _ in pairs], "{:.3f} ms".format)
     runs = [measure("first_request", 0) for _ in range(3 * size.runs)]
     row(
         "process start to first request to Placement",

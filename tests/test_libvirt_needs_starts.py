@@ -16,6 +16,7 @@ from support.drivers import driver_guest, uuid_of
 from support.libvirt_drivers import a_driver, remove_guests
 from support.libvirtd import DomainExtras, Libvirtd, a_libvirtd, the_libvirtd
 from support.needing import ABSENT, GUEST, MET, UUID, call, defined, disk, qemu_img, xml_of
+from support.process import as_nobody
 
 pytestmark = pytest.mark.anyio
 
@@ -201,10 +202,9 @@ def test_a_user_who_may_not_look_into_a_folder_believes_libvirt(
         server.define(uuid_of(number), driver_guest(number).name, more=DomainExtras(devices=disk(path)))
     server.directory.chmod(0o755)
     child = Path(__file__).parent / "support/needs_child.py"
-    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    monkeypatch.setenv("PYTHONPATH", str(child.parent.parent))
-    if not call(*nobody, sys.executable, "-c", "print(1)", check=False):
-        pytest.skip(f"nobody may not start {sys.executable}")
+    nobody, environment = as_nobody()
+    for name, value in (environment | {"PYTHONPATH": str(child.parent.parent)}).items():
+        monkeypatch.setenv(name, value)
 
     first, second = map(json.loads, call(*nobody, sys.executable, child, server.uri).splitlines())
 

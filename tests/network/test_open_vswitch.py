@@ -29,6 +29,7 @@ from support.network import (
     run,
 )
 from support.open_vswitch import Switch, an_open_vswitch
+from support.process import as_nobody
 from support.records import uuid_of
 
 pytestmark = pytest.mark.anyio
@@ -221,9 +222,12 @@ async def test_a_database_that_is_away_is_the_hosts_trouble(tmp_path: Path, addr
     assert need.why.endswith("start it (Debian: systemctl start openvswitch-switch)")
 
 
-async def test_a_database_that_lets_nobody_in_wants_a_person(switch: Switch) -> None:
+async def test_a_database_that_lets_nobody_in_wants_a_person(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
     script = f"import sys; sys.path[:0] = {sys.path!r}\n{LOOK.format(database=switch.database)}"
-    said = run("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--reuid=65534", sys.executable, "-c", script)
+    nobody, environment = as_nobody()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    said = run(*nobody, sys.executable, "-c", script)
     assert said.startswith("person ")
     assert "Permission denied" in said
     assert "let the daemon's user use the socket of its database" in said

@@ -26,7 +26,7 @@ from hosts import NAME, crashed, heavy_tailed, opened_host, uuid_of
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.service.assembly import utc_now
 from bringup.daemon.status.endpoint.channel import Channels
-from bringup.daemon.status.endpoint.listeners import Listener, kept
+from bringup.daemon.status.endpoint.listeners import Listener, supervised
 from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.source import StatusSource
 from bringup.drivers.capacity import Capacity
@@ -56,7 +56,7 @@ def flood(count: int, limit: int, flooded: int, shrink: int = 1) -> dict[str, An
             port = served.getsockname()[1]
             listener = Listener(name="flooded", socket=served, host_names=())
             async with (
-                kept(listener, Channels(source)),
+                supervised(listener, Channels(source)),
                 opened_host(
                     Path(directory),
                     count=count,

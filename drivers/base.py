@@ -37,7 +37,6 @@ __all__ = [
     "InstanceNotFound",
     "InstancePowerOffFailure",
     "LifecycleEvent",
-    "Need",
     "NotBegun",
     "PciDeviceNotFound",
     "PowerState",

@@ -32,10 +32,8 @@ class Slow:
         self.deadlines: list[float] = []
         self._calls: dict[tuple[str, str], int] = {}
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
-    ) -> Any:
-        del repeatable, deadline_s
+    async def call(self, method: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
+        del repeatable
         self.deadlines.append(anyio.current_effective_deadline())
         await anyio.sleep(CALL_S)
         kind = (method, str(arguments.get("kwargs", {}).get("filters")))
@@ -51,10 +49,8 @@ class Slow:
 class Silent(Slow):
     """Never answers, and does not keep its own deadline either."""
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
-    ) -> Any:
-        del method, arguments, repeatable, deadline_s
+    async def call(self, method: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
+        del method, arguments, repeatable
         self.deadlines.append(anyio.current_effective_deadline())
         await anyio.sleep_forever()
 

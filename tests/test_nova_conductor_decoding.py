@@ -115,10 +115,8 @@ class Answering:
         self.answers = answers
         self.asked: list[Mapping[str, Any]] = []
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
-    ) -> Any:
-        del repeatable, deadline_s
+    async def call(self, method: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
+        del repeatable
         self.asked.append(arguments)
         return self.answers.get(arguments["objmethod"], self.answers.get(method))
 

@@ -39,12 +39,10 @@ class Listing(Hostile):
         super().__init__(*rows, moves=moves)
         self.uuids = uuids
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
-    ) -> Any:
+    async def call(self, method: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
         if arguments["objmethod"] == "get_uuids_by_host":
             return self.uuids
-        return await super().call(method, arguments, repeatable=repeatable, deadline_s=deadline_s)
+        return await super().call(method, arguments, repeatable=repeatable)
 
 
 async def test_rows_that_stand_in_more_than_one_page_are_one_instance_each() -> None:
@@ -115,8 +113,6 @@ async def test_a_compute_node_of_a_host_that_is_no_text_is_not_ours(strange: Any
 class Answering(Hostile):
     """Caller with one answer to every request."""
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
-    ) -> Any:
-        del method, arguments, repeatable, deadline_s
+    async def call(self, method: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
+        del method, arguments, repeatable
         return self.rows[0]

@@ -1,4 +1,4 @@
-"""The network between us and the real Keystone and Placement does its worst, 200 times over.
+"""The network between us and the real Keystone and Placement does its worst.
 
 Each schedule ends in one of two ways: everything is as it should be in Placement, or the start ends (69) with nothing
 half done.  A page where JSON was expected is for an operator to mend and ends it at once; all else is repeated where it

@@ -38,7 +38,7 @@ async def calling(broker: Broker, *, in_flight: int = 4, deadline_s: float = 20)
         yield rpc
 
 
-async def uuids_of(rpc: Rpc, host: str = "nobody", *, deadline_s: float | None = None) -> Any:
+async def uuids_of(rpc: Rpc, host: str = "nobody") -> Any:
     arguments = {
         "objname": "InstanceList",
         "objmethod": "get_uuids_by_host",
@@ -46,7 +46,7 @@ async def uuids_of(rpc: Rpc, host: str = "nobody", *, deadline_s: float | None =
         "args": [host],
         "kwargs": {},
     }
-    return await rpc.call("object_class_action_versions", arguments, repeatable=True, deadline_s=deadline_s)
+    return await rpc.call("object_class_action_versions", arguments, repeatable=True)
 
 
 async def refused(broker: Broker) -> str:
@@ -135,7 +135,8 @@ async def test_without_nova_conductor_nothing_was_sent_and_it_is_said() -> None:
 async def test_a_call_that_nobody_waits_for_any_more_is_worked_on_by_nobody_and_a_cast_is() -> None:
     broker = the_rabbitmq()
     connection = await aio_pika.connect(broker.url.replace("rabbit:", "amqp:"))
-    async with connection, calling(replace(broker.broker(), exchange="expiring")) as rpc:
+    expiring = replace(broker.broker(), exchange="expiring")
+    async with connection, calling(expiring, deadline_s=0.3) as rpc:
         channel = await connection.channel()
         topic = await channel.declare_exchange("expiring", type="topic", auto_delete=True)
         fanout = await channel.declare_exchange("expiring_fanout", type="fanout", auto_delete=True)
@@ -145,7 +146,7 @@ async def test_a_call_that_nobody_waits_for_any_more_is_worked_on_by_nobody_and_
         await scheduler.bind(fanout)
         for repeatable in (True, False):
             with pytest.raises(RpcUnavailable, match=r"within 0\.3 s"):
-                await rpc.call("object_action", {}, repeatable=repeatable, deadline_s=0.3)
+                await rpc.call("object_action", {}, repeatable=repeatable)
         await rpc.cast_fanout("expiring", "sync_instance_info", {}, version="4.0")
 
         # A service that starts now takes what is in its queue.
@@ -153,9 +154,9 @@ async def test_a_call_that_nobody_waits_for_any_more_is_worked_on_by_nobody_and_
 
         expirations = []
         # By the deadline of the call, and by that of whoever waits for it.
-        for own_s, callers_s in ((5.0, None), (None, 5.0)):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_refused_after, rpc, own_s, callers_s)
+        for own_s, callers_s in ((5.0, None), (20.0, 5.0)):
+            async with calling(expiring, deadline_s=own_s) as waiting_rpc, anyio.create_task_group() as tasks:
+                tasks.start_soon(_refused_after, waiting_rpc, callers_s)
                 expirations.append((await _next_of(conductor)).expiration)
                 tasks.cancel_scope.cancel()
 
@@ -167,9 +168,9 @@ async def test_a_call_that_nobody_waits_for_any_more_is_worked_on_by_nobody_and_
         assert 4 < expiration <= 5
 
 
-async def _refused_after(rpc: Rpc, own_s: float | None, callers_s: float | None) -> None:
+async def _refused_after(rpc: Rpc, callers_s: float | None) -> None:
     with anyio.move_on_after(callers_s):
-        await rpc.call("object_action", {}, repeatable=True, deadline_s=own_s)
+        await rpc.call("object_action", {}, repeatable=True)
 
 
 async def _next_of(queue: aio_pika.abc.AbstractQueue) -> aio_pika.abc.AbstractIncomingMessage:
@@ -179,12 +180,14 @@ async def _next_of(queue: aio_pika.abc.AbstractQueue) -> aio_pika.abc.AbstractIn
 
 async def test_a_conductor_that_hangs_is_waited_for_and_one_that_is_gone_is_asked_again_when_it_is_back() -> None:
     nova = a_nova_to_break()
-    async with calling(nova.broker.broker(), deadline_s=60) as rpc:
+    broker = nova.broker.broker()
+    async with calling(broker, deadline_s=60) as rpc, calling(broker, deadline_s=0.5) as impatient:
+        assert await uuids_of(impatient) == []
         nova.conductor.stop(signal.SIGSTOP)
         with pytest.raises(Unanswered, match=r"nova-conductor did not answer object_action within 0\.5 s"):
-            await rpc.call("object_action", {}, repeatable=False, deadline_s=0.5)
+            await impatient.call("object_action", {}, repeatable=False)
         with pytest.raises(RpcUnavailable, match=r"did not answer object_class_action_versions within 0\.5 s"):
-            await uuids_of(rpc, deadline_s=0.5)
+            await uuids_of(impatient)
         nova.conductor.stop(signal.SIGCONT)
         assert await uuids_of(rpc) == []
 

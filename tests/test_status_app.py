@@ -10,7 +10,7 @@ import pytest
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.errors import Temporary, UsageError
 from bringup.daemon.status.endpoint.event_feed import LISTENERS
-from bringup.daemon.status.endpoint.source import Word
+from bringup.daemon.status.endpoint.source import RequestHandler
 from bringup.daemon.status.listener import streams
 from bringup.daemon.status.listener.app import LONGEST_BODY, Guarding, make_app
 from support.drivers import uuid_of
@@ -187,7 +187,7 @@ async def test_one_event_client_too_many_gets_503_with_retry_after() -> None:
 WORDS = [("release", "released"), ("retry", "retried")]
 
 
-def app_with(word: str, refuse: Word) -> Guarding:
+def app_with(word: str, refuse: RequestHandler) -> Guarding:
     source = ManualRun().source
     return make_app(source, release=refuse) if word == "release" else make_app(source, retry=refuse)
 

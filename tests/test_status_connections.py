@@ -15,7 +15,7 @@ from structlog.typing import EventDict
 
 from bringup.daemon.status.listener.app import make_app
 from bringup.daemon.status.listener.connection_slots import AT_MOST_S, CONNECTIONS, Doing, Places
-from bringup.daemon.status.listener.server import served
+from bringup.daemon.status.listener.server import running_server
 from support.status import ManualRun
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -51,7 +51,7 @@ async def serving(make: Callable[[], Any] | None = None, places: Places | None =
     places = Places() if places is None else places
     source = ManualRun().source
     with anyio.fail_after(60):
-        async with served(listener, make or (lambda: make_app(source)), import_at=anyio.Event(), places=places):
+        async with running_server(listener, make or (lambda: make_app(source)), import_at=anyio.Event(), places=places):
             yield Served(listener, places)
 
 

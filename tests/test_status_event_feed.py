@@ -24,12 +24,12 @@ async def until(listener: AsyncGenerator[str, None], word: str) -> str:
 
 async def test_a_listener_receives_events_in_order() -> None:
     feed = Feed("e")
-    feed.say("before", {})
+    feed.publish("before", {})
     listener = listening(feed)
     first = await anext(listener)
 
-    feed.say("began", {"uuid": "a"})
-    feed.say("ended", '{"uuid":"a"}')
+    feed.publish("began", {"uuid": "a"})
+    feed.publish("ended", '{"uuid":"a"}')
     text = await until(listener, "ended")
     await listener.aclose()
 
@@ -50,7 +50,7 @@ async def test_a_waiting_listener_is_woken_by_an_event() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(read_event)
         await anyio.wait_all_tasks_blocked()
-        feed.say("began", {})
+        feed.publish("began", {})
     await listener.aclose()
 
     assert len(events) == 1
@@ -59,7 +59,7 @@ async def test_a_waiting_listener_is_woken_by_an_event() -> None:
 async def test_a_returning_listener_receives_missed_events() -> None:
     feed = Feed("e")
     for number in range(5):
-        feed.say("began", {"n": number})
+        feed.publish("began", {"n": number})
     listener = listening(feed, "e-3")
 
     await anext(listener)
@@ -77,11 +77,11 @@ async def test_a_listener_that_missed_dropped_events_gets_a_reset(last_id: str) 
     """The ring has forgotten it, or it is of a process before this one."""
     feed = Feed("e", keep=2)
     for _ in range(5):
-        feed.say("began", {})
+        feed.publish("began", {})
     listener = listening(feed, last_id)
 
     first = await anext(listener)
-    feed.say("later", {})
+    feed.publish("later", {})
     rest = await until(listener, "later")
     await listener.aclose()
 
@@ -95,7 +95,7 @@ async def test_a_slow_listener_is_dropped_and_costs_nothing() -> None:
     await anext(listener)
 
     for _ in range(10):
-        feed.say("began", {})
+        feed.publish("began", {})
     with pytest.raises(StopAsyncIteration), anyio.fail_after(60):
         await anext(listener)
 
@@ -119,7 +119,7 @@ async def test_at_the_end_every_listener_receives_the_end() -> None:
     feed = Feed("e")
     listener = listening(feed)
     await anext(listener)
-    feed.say("done", {})
+    feed.publish("done", {})
     feed.close()
 
     with anyio.fail_after(60):
@@ -145,7 +145,7 @@ async def test_two_listeners_receive_the_same_events() -> None:
     both = [listening(feed), listening(feed)]
     for listener in both:
         await anext(listener)
-    feed.say("began", {"n": 1})
+    feed.publish("began", {"n": 1})
 
     texts = [await until(listener, "began") for listener in both]
     for listener in both:

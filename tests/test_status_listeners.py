@@ -19,7 +19,7 @@ from bringup.daemon.status.endpoint.listeners import (
     SHOWN,
     Listener,
     again_after_s,
-    kept,
+    supervised,
 )
 from bringup.daemon.status.endpoint.mirror import lines_of
 from bringup.daemon.status.endpoint.unconfined import MEANS
@@ -27,7 +27,7 @@ from support.status import ManualRun
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
-SAYS = """
+SEND = """
 import socket, sys
 pipe = socket.socket(fileno=int(sys.argv[-1]))
 try:
@@ -39,19 +39,19 @@ except ConnectionError:
 """
 
 
-async def taken(uuids: Sequence[str]) -> list[str]:
+async def unexpected(uuids: Sequence[str]) -> list[str]:
     raise AssertionError(uuids)
 
 
-async def all_said_of(
-    command: Sequence[str], *, has_words: bool = False, until: str = "status.listener_ended"
+async def log_lines_of(
+    command: Sequence[str], *, has_requests: bool = False, until: str = "status.listener_ended"
 ) -> list[Any]:
     """Return what is logged of a process, up to an event."""
     listener = socket.create_server(("127.0.0.1", 0))
-    words = {"release": taken} if has_words else {}
+    requests = {"release": unexpected} if has_requests else {}
     with capture_logs() as logs, anyio.fail_after(60):
-        keeping = Listener(name="x", socket=listener, host_names=(), words=words)
-        async with kept(keeping, Channels(ManualRun().source), command=command):
+        listening = Listener(name="x", socket=listener, host_names=(), requests=requests)
+        async with supervised(listening, Channels(ManualRun().source), command=command):
             while not any(line["event"] == until or not until for line in logs):
                 await anyio.wait_all_tasks_blocked()
     # On a busy machine it has been started anew, and given up again, by now.
@@ -59,13 +59,13 @@ async def all_said_of(
     return logs[: ends[0] + 1]
 
 
-async def said_of(command: Sequence[str], *, has_words: bool = False) -> Any:
+async def first_log_line_of(command: Sequence[str], *, has_requests: bool = False) -> Any:
     """Return the first line logged of a process: that it was ended, or what it logs itself."""
-    return (await all_said_of(command, has_words=has_words, until=""))[0]
+    return (await log_lines_of(command, has_requests=has_requests, until=""))[0]
 
 
-def saying(expression: str) -> list[str]:
-    return [sys.executable, "-c", SAYS, expression]
+def sending(expression: str) -> list[str]:
+    return [sys.executable, "-c", SEND, expression]
 
 
 @pytest.mark.parametrize(
@@ -77,22 +77,22 @@ def saying(expression: str) -> list[str]:
         ("b'x' * (5 << 20)", "it sends what it may not: ValueError"),
         ("b'[]\\n'", "it sends what it may not"),
         ('b\'{"ask": true, "x": 1}\\n\' * 2 + b\'{"ask": "1"}\\n\'', "it sends what it may not"),
-        ('b\'{"word": "release", "number": 1, "uuids": []}\\n\'', "it sends a request that it may not"),
+        ('b\'{"request": "release", "number": 1, "uuids": []}\\n\'', "it sends a request that it may not"),
         ("b'{\"ask\": 1}\\n' * 5000", "it sends more than it may"),
         ('b\'{"log": {"event": "service.ready"}}\\n\'', "it sends what it may not"),
     ],
 )
 async def test_one_that_says_what_it_may_not_is_ended_and_that_is_said(expression: str, reason: str) -> None:
-    line = await said_of(saying(expression))
+    line = await first_log_line_of(sending(expression))
 
     assert (line["event"], line["log_level"], line["reason"]) == ("status.listener_ended", "warning", reason)
 
 
 @pytest.mark.parametrize("uuids", ['["\\u001b[2J"]', "[1]", "[[]]", "[null]"])
 async def test_a_word_on_what_is_no_instance_is_not_taken(uuids: str) -> None:
-    words = f'{{"word": "release", "number": 1, "uuids": {uuids}}}\n'
+    request = f'{{"request": "release", "number": 1, "uuids": {uuids}}}\n'
 
-    line = await said_of(saying(repr(words.encode())), has_words=True)
+    line = await first_log_line_of(sending(repr(request.encode())), has_requests=True)
 
     assert line["reason"] == "it sends a request that it may not"
 
@@ -101,20 +101,20 @@ async def test_what_it_logs_is_logged_in_our_format_and_has_an_end() -> None:
     fields = ", ".join(f'"k{number}": "v"' for number in range(100))
     said = f'{{"log": {{"event": "status.server", "level": "fatal", "message": "{"x" * 10_000}", {fields}}}}}\n'
 
-    line = await said_of(saying(repr(said.encode())))
+    line = await first_log_line_of(sending(repr(said.encode())))
 
     assert (line["event"], line["log_level"], line["message"]) == ("status.server", "debug", "x" * SHOWN)
     assert len(line) < 12
 
 
 async def test_one_that_cannot_be_started_is_said() -> None:
-    line = await said_of(["/nowhere/python"])
+    line = await first_log_line_of(["/nowhere/python"])
 
     assert line["reason"] == "it cannot be started: No such file or directory"
 
 
 async def test_one_that_ends_is_said_with_its_code() -> None:
-    line = await said_of([sys.executable, "-c", "raise SystemExit(3)"])
+    line = await first_log_line_of([sys.executable, "-c", "raise SystemExit(3)"])
 
     assert line["reason"] == "it ended with 3"
 
@@ -127,7 +127,7 @@ async def test_one_that_does_not_keep_up_is_known_by_what_it_has_not_taken() -> 
     channel.add("x\n")
 
     assert (in_time, channel.is_full) == (False, True)
-    assert len(channel.take()) == 1
+    assert len(channel.drain()) == 1
 
 
 async def test_each_start_waits_twice_as_long_as_the_last_up_to_an_end_and_after_a_long_life_none_does() -> None:
@@ -145,8 +145,8 @@ ATTACKS = [
     ("b'{\"ask\": ' + b'9' * 60000 + b'}\\n'", "it sends what it may not: ValueError"),
     ("b'x' * (1 << 17)", "it sends what it may not: ValueError"),
     ("b'\\n' * 65536", "it sends what it may not: JSONDecodeError"),
-    ('b\'{"word": "release", "number": 1, "uuids": []}\\n\'', "it sends a request that it may not"),
-    ('b\'{"word": "accept", "number": 1, "uuids": []}\\n\'', "it sends a request that it may not"),
+    ('b\'{"request": "release", "number": 1, "uuids": []}\\n\'', "it sends a request that it may not"),
+    ('b\'{"request": "accept", "number": 1, "uuids": []}\\n\'', "it sends a request that it may not"),
     ('b\'{"lacks": {"\\\\u001b[2J": "x"}}\\n\'', "it sends what it may not"),
     ("b'{\"lacks\": []}\\n'", "it sends what it may not"),
     ('b\'{"log": {"event": "instance.initialized", "instance": "x"}}\\n\'', "it sends what it may not"),
@@ -158,7 +158,7 @@ ATTACKS = [
 
 @pytest.mark.parametrize(("expression", "reason"), ATTACKS)
 async def test_what_one_that_was_taken_over_says_is_its_end_and_no_more(expression: str, reason: str) -> None:
-    logs = await all_said_of(saying(expression))
+    logs = await log_lines_of(sending(expression))
 
     assert {(line["event"], line["reason"]) for line in logs} == {("status.listener_ended", reason)}
 
@@ -169,7 +169,7 @@ async def test_a_flood_of_log_lines_is_logged_in_part_at_its_own_level_and_with_
         '"timestamp": "x", "exc_info": true, "self": 1, "count": ' + "9" * 40 + "}}\n"
     )
 
-    logs = await all_said_of(saying(f"{said.encode()!r} * 150 + b'[]\\n'"), until="status.listener_ended")
+    logs = await log_lines_of(sending(f"{said.encode()!r} * 150 + b'[]\\n'"), until="status.listener_ended")
 
     assert len(logs) == MOST + 1
     assert logs[0] == {
@@ -183,7 +183,7 @@ async def test_a_flood_of_log_lines_is_logged_in_part_at_its_own_level_and_with_
 async def test_what_it_is_not_confined_by_is_said_once_and_it_goes_on() -> None:
     lacks = '{"lacks": {"landlock": "\\u001b[2J' + "x" * 500 + '"}}\n'
 
-    logs = await all_said_of(saying(f"{lacks.encode()!r} * 3 + b'[]\\n'"), until="status.listener_ended")
+    logs = await log_lines_of(sending(f"{lacks.encode()!r} * 3 + b'[]\\n'"), until="status.listener_ended")
 
     [first, last] = logs
     assert (first["event"], first["log_level"], first["lacks"]) == ("status.not_confined", "warning", ["landlock"])
@@ -218,8 +218,8 @@ async def test_a_listener_that_one_has_shut_answers_when_the_next_is_there() -> 
     )
     listener = socket.create_server(("127.0.0.1", 0))
     with capture_logs() as logs, anyio.fail_after(60):
-        keeping = Listener(name="x", socket=listener, host_names=())
-        async with kept(keeping, Channels(ManualRun().source), command=[sys.executable, "-c", shuts]):
+        listening = Listener(name="x", socket=listener, host_names=())
+        async with supervised(listening, Channels(ManualRun().source), command=[sys.executable, "-c", shuts]):
             while len(logs) < 2:
                 await anyio.wait_all_tasks_blocked()
 

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from bringup.daemon.status.endpoint.source import StatusSource
 from bringup.daemon.status.listener.app import make_app
-from bringup.daemon.status.listener.server import served
+from bringup.daemon.status.listener.server import running_server
 from support.status import ManualRun
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -26,7 +26,7 @@ async def serving(make: Callable[[], Any], import_at: anyio.Event | None = None)
     listener.settimeout(0)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with anyio.fail_after(60):
-        async with served(listener, make, import_at=import_at or anyio.Event()):
+        async with running_server(listener, make, import_at=import_at or anyio.Event()):
             yield address
 
 

@@ -427,11 +427,9 @@ class Held:
     let_go: anyio.Event = field(default_factory=anyio.Event)
     where: str = "a slow broker"
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
-    ) -> Any:
+    async def call(self, method: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
         await self.let_go.wait()
-        return await self.caller.call(method, arguments, repeatable=repeatable, deadline_s=deadline_s)
+        return await self.caller.call(method, arguments, repeatable=repeatable)
 
 
 async def test_who_is_cancelled_takes_nobody_else_with_it(cloud: Cloud) -> None:
@@ -487,13 +485,11 @@ class LosesAnswers:
     after: int = 0
     where: str = "a lossy broker"
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
-    ) -> Any:
+    async def call(self, method: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
         if method == "object_action" and self.before:
             self.before -= 1
             raise Unanswered("lost on the way there")
-        result = await self.caller.call(method, arguments, repeatable=repeatable, deadline_s=deadline_s)
+        result = await self.caller.call(method, arguments, repeatable=repeatable)
         if method == "object_action" and self.after:
             self.after -= 1
             raise Unanswered("lost on the way back")
@@ -527,9 +523,7 @@ class Delays:
     has_held: bool = False
     where: str = "a slow broker"
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
-    ) -> Any:
+    async def call(self, method: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
         if method == "object_action":
             if not self.has_held:
                 self.has_held = True
@@ -538,7 +532,7 @@ class Delays:
             for late_method, late in self.held:
                 await self.caller.call(late_method, late, repeatable=False)
             self.held.clear()
-        return await self.caller.call(method, arguments, repeatable=repeatable, deadline_s=deadline_s)
+        return await self.caller.call(method, arguments, repeatable=repeatable)
 
 
 async def test_a_save_that_overtakes_itself_is_ours(cloud: Cloud) -> None:

@@ -14,7 +14,7 @@ from bringup.daemon.liveness import Vitals
 from bringup.daemon.service.deadlines import patience_s, stopping_s
 from bringup.daemon.settings import load
 from bringup.daemon.status.progress import Progress
-from bringup.daemon.status.systemd import Notifier, Teller
+from bringup.daemon.status.systemd import Notifier, NotifierLoop
 from bringup.daemon.status.systemd.messages import Rules
 
 RULES = Rules(patience_s={"starting": 60, "done": 60}, extension_s=60, watchdog_s=0.3)
@@ -51,18 +51,18 @@ def a_manager(directory: Path) -> Iterator[Manager]:
         yield manager
 
 
-def a_teller(manager: Manager, progress: Progress | None = None, vitals: Vitals | None = None) -> Teller:
+def a_loop(manager: Manager, progress: Progress | None = None, vitals: Vitals | None = None) -> NotifierLoop:
     snapshot = (progress or Progress()).snapshot
-    return Teller(Notifier(str(manager.path), RULES.watchdog_s), snapshot, vitals or Vitals(), RULES)
+    return NotifierLoop(Notifier(str(manager.path), RULES.watchdog_s), snapshot, vitals or Vitals(), RULES)
 
 
 def test_what_is_not_taken_is_told_again(tmp_path: Path) -> None:
     with a_manager(tmp_path) as manager:
-        teller = a_teller(manager)
-        teller.back()
+        notifier_loop = a_loop(manager)
+        notifier_loop.back()
         manager.listen()
 
-        teller.tell_now()
+        notifier_loop.send_due()
 
         assert manager.message()[0] == "READY=1"
 
@@ -70,11 +70,11 @@ def test_what_is_not_taken_is_told_again(tmp_path: Path) -> None:
 def test_a_reload_is_told_around_itself_and_ends_with_ready(tmp_path: Path) -> None:
     with a_manager(tmp_path) as manager:
         manager.listen()
-        teller = a_teller(manager)
-        teller.back()
+        notifier_loop = a_loop(manager)
+        notifier_loop.back()
         manager.message()
 
-        with teller.reloading():
+        with notifier_loop.reloading():
             began = manager.message()
         ended = manager.message()
 
@@ -85,10 +85,10 @@ def test_a_reload_is_told_around_itself_and_ends_with_ready(tmp_path: Path) -> N
 def test_a_reload_before_the_host_is_back_does_not_say_that_it_is(tmp_path: Path) -> None:
     with a_manager(tmp_path) as manager:
         manager.listen()
-        teller = a_teller(manager)
+        notifier_loop = a_loop(manager)
 
-        with teller.reloading():
-            teller.tell_now()
+        with notifier_loop.reloading():
+            notifier_loop.send_due()
 
         assert [line.split("=")[0] for line in manager.message()] == ["EXTEND_TIMEOUT_USEC", "STATUS"]
         assert manager.silent()
@@ -97,11 +97,11 @@ def test_a_reload_before_the_host_is_back_does_not_say_that_it_is(tmp_path: Path
 def test_a_stop_is_told_once_and_nothing_after_it(tmp_path: Path) -> None:
     with a_manager(tmp_path) as manager:
         manager.listen()
-        teller = a_teller(manager)
+        notifier_loop = a_loop(manager)
 
-        teller.stopping(within_s=65)
-        teller.stopping(within_s=65)
-        teller.back()
+        notifier_loop.stopping(within_s=65)
+        notifier_loop.stopping(within_s=65)
+        notifier_loop.back()
 
         assert manager.message()[0] == "STOPPING=1"
         assert manager.silent()
@@ -111,13 +111,13 @@ def test_what_hangs_is_logged_once_and_so_is_that_it_goes_on(tmp_path: Path) -> 
     vitals = Vitals(slack_s=0)
     with a_manager(tmp_path) as manager, capture_logs() as logs:
         manager.listen()
-        teller = a_teller(manager, vitals=vitals)
-        teller.back()
+        notifier_loop = a_loop(manager, vitals=vitals)
+        notifier_loop.back()
         vitals.expect("the lease", within_s=-1)
         for _ in range(3):
-            teller.tell_now()
+            notifier_loop.send_due()
         vitals.expect("the lease", within_s=100)
-        teller.tell_now()
+        notifier_loop.send_due()
 
     assert [line["event"] for line in logs] == ["service.stuck", "service.recovered"]
 
@@ -126,11 +126,11 @@ def test_what_hangs_is_logged_once_and_so_is_that_it_goes_on(tmp_path: Path) -> 
 async def test_signs_of_life_come_again_and_again(tmp_path: Path) -> None:
     with a_manager(tmp_path) as manager:
         manager.listen()
-        teller = a_teller(manager)
-        teller.back()
+        notifier_loop = a_loop(manager)
+        notifier_loop.back()
         with anyio.fail_after(60):
             async with anyio.create_task_group() as group:
-                group.start_soon(teller.tell)
+                group.start_soon(notifier_loop.run)
                 for _ in range(4):
                     assert "WATCHDOG=1" in await anyio.to_thread.run_sync(manager.message)
                 group.cancel_scope.cancel()
@@ -138,11 +138,11 @@ async def test_signs_of_life_come_again_and_again(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_where_nobody_wants_to_be_told_it_is_over_at_once() -> None:
-    teller = Teller(None, Progress().snapshot, Vitals(), RULES)
-    teller.back()
-    teller.stopping(within_s=1)
-    with anyio.fail_after(60), teller.reloading():
-        await teller.tell()
+    notifier_loop = NotifierLoop(None, Progress().snapshot, Vitals(), RULES)
+    notifier_loop.back()
+    notifier_loop.stopping(within_s=1)
+    with anyio.fail_after(60), notifier_loop.reloading():
+        await notifier_loop.run()
 
 
 def test_patience_is_longer_than_every_deadline_that_may_pass_in_the_phase() -> None:

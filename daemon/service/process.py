@@ -34,7 +34,7 @@ from bringup.daemon.recovery.lifecycle_events import LifecycleWatch
 from bringup.daemon.service import assembly
 from bringup.daemon.service.placement_gate import opened_placement, pass_placement
 from bringup.daemon.service.standby import stand_by, tidy
-from bringup.daemon.service.status_endpoint import answering, source_of
+from bringup.daemon.service.status_endpoint import open_endpoint, source_of
 from bringup.daemon.service.supervision import Supervised, supervise
 from bringup.daemon.settings import Settings
 from bringup.daemon.status.endpoint.source import StatusSource
@@ -122,7 +122,7 @@ async def serve(
         stop = partial(_stop, ending, source, supervised)
         # Outermost: the status endpoint stays up until the process exits.
         async with (
-            answering(settings, source) as listening,
+            open_endpoint(settings, source) as listening,
             ended_by_signal(stop, on_hangup=supervised.on_hangup),
             background() as beside,
         ):
@@ -196,7 +196,7 @@ class _Service:
 
     async def run_and_stay(self, presenter: Presenter, open_journal: OpenJournal) -> None:
         """Bring the host back; stay, unless ``once``."""
-        ending, teller = self.ending, self.supervised.teller
+        ending, notifier_loop = self.ending, self.supervised.notifier_loop
         async with AsyncExitStack() as self.opened, background() as self.beside:
             await self._open(open_journal)
             start = Startup(pass_placement=self._pass_placement, open_host=self._open_host, observer=self.observer)
@@ -208,13 +208,13 @@ class _Service:
                         brought = await wait_for_needs(brought)
             except BringupError as error:
                 self.source.progress.start_failed(chain_of(error))
-                teller.tell_now()
+                notifier_loop.send_due()
                 raise
             finally:
                 if ending.result is not None:
                     log_result(ending.result, self.settings.resume.guests)
                     presenter.show_ending(ending, stays=not self.once and not ending.stopping)
-            teller.back()
+            notifier_loop.back()
             if self.once:
                 await tidy(brought, self.supervised.vitals, stays=False)
                 return

@@ -16,7 +16,7 @@ from bringup.daemon.service.deadlines import AT_MOST
 from bringup.daemon.settings import Settings
 from bringup.daemon.status.endpoint import sockets
 from bringup.daemon.status.endpoint.channel import Channels
-from bringup.daemon.status.endpoint.listeners import Listener, kept
+from bringup.daemon.status.endpoint.listeners import Listener, supervised
 from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.source import StatusSource
 from bringup.daemon.tasks import background
@@ -59,7 +59,7 @@ class Listening:
 
 
 @asynccontextmanager
-async def answering(settings: Settings, source: StatusSource) -> AsyncIterator[Listening]:
+async def open_endpoint(settings: Settings, source: StatusSource) -> AsyncIterator[Listening]:
     """Answer who asks, for as long as the block lasts.
 
     :raises SettingsError: the TCP address cannot be listened at.  A UNIX socket that cannot be made is a sentence in
@@ -73,7 +73,7 @@ async def answering(settings: Settings, source: StatusSource) -> AsyncIterator[L
                 await _open_tcp(stack, settings, channels, listening)
             await _open_unix(stack, settings, channels, listening)
             beside = await stack.enter_async_context(background())
-            beside.start_soon(channels.tell_when_back, name="status")
+            beside.start_soon(channels.send_when_back, name="status")
             # Clients of the event stream are closed before the processes wait for their responses to end.
             stack.callback(channels.close)
         yield listening
@@ -89,7 +89,7 @@ async def _open_tcp(stack: AsyncExitStack, settings: Settings, channels: Channel
         socket=sockets.listen_tcp(address),
         host_names=(settings.host.name, *settings.status.host_names),
     )
-    await stack.enter_async_context(kept(listener, channels))
+    await stack.enter_async_context(supervised(listener, channels))
     listening.addresses["address"] = address
 
 
@@ -105,11 +105,13 @@ async def _open_unix(stack: AsyncExitStack, settings: Settings, channels: Channe
         return
     stack.callback(sockets.remove, path)
     boot_id = channels.source.boot_id
-    words = {"release": partial(_release, settings), "retry": partial(_retry, settings, boot_id)}
+    requests = {"release": partial(_release, settings), "retry": partial(_retry, settings, boot_id)}
     # Behind a tunnel (ssh -L) a browser asks the socket too, and a page of somebody else could have it ask.
     names = (sockets.CLIENT, settings.host.name, *settings.status.host_names)
-    kept_there = kept(Listener(name=str(path), socket=listener, host_names=names, words=words), channels)
-    await stack.enter_async_context(kept_there)
+    supervised_there = supervised(
+        Listener(name=str(path), socket=listener, host_names=names, requests=requests), channels
+    )
+    await stack.enter_async_context(supervised_there)
     listening.addresses["socket"] = str(path)
 
 

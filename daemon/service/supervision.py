@@ -11,7 +11,7 @@ from bringup.daemon.service.deadlines import extension_s, patience_s, stopping_s
 from bringup.daemon.service.reload import Reloader
 from bringup.daemon.settings import Settings
 from bringup.daemon.status.endpoint.source import StatusSource
-from bringup.daemon.status.systemd import Notifier, Teller
+from bringup.daemon.status.systemd import Notifier, NotifierLoop
 from bringup.daemon.status.systemd.messages import Rules
 
 
@@ -20,7 +20,7 @@ class Supervised:
     """State that the daemon reports to the service manager, and what may change in it."""
 
     vitals: Vitals
-    teller: Teller
+    notifier_loop: NotifierLoop
     stopping_s: float
     reloader: Reloader | None
     """None: SIGHUP stops the daemon."""
@@ -28,14 +28,14 @@ class Supervised:
     async def run(self) -> None:
         """Notify systemd, and reload on request, until cancelled."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self.teller.tell, name="notify")
+            group.start_soon(self.notifier_loop.run, name="notify")
             if self.reloader is not None:
                 group.start_soon(self._reload, self.reloader, name="reload")
 
     async def _reload(self, reloader: Reloader) -> NoReturn:
         while True:
             await reloader.requested()
-            with self.teller.reloading():
+            with self.notifier_loop.reloading():
                 await reloader.reload()
 
     @property
@@ -45,7 +45,7 @@ class Supervised:
 
     def stopping(self) -> None:
         """Notify systemd that the daemon stops."""
-        self.teller.stopping(within_s=self.stopping_s)
+        self.notifier_loop.stopping(within_s=self.stopping_s)
 
 
 def supervise(
@@ -61,11 +61,11 @@ def supervise(
         extension_s=extension_s(settings),
         watchdog_s=None if notifier is None else notifier.watchdog_s,
     )
-    teller = Teller(notifier, progress.snapshot, vitals, rules)
-    source.hanging = teller.why_stuck
+    notifier_loop = NotifierLoop(notifier, progress.snapshot, vitals, rules)
+    source.hanging = notifier_loop.why_stuck
     return Supervised(
         vitals=vitals,
-        teller=teller,
+        notifier_loop=notifier_loop,
         stopping_s=stopping_s(settings),
         reloader=None if load is None else Reloader(settings, load, source.capacity),
     )

@@ -13,9 +13,9 @@ from hypothesis import given
 from structlog.testing import capture_logs
 
 from bringup.daemon.errors import UsageError
-from bringup.daemon.status.endpoint.source import Word
+from bringup.daemon.status.endpoint.source import RequestHandler
 from bringup.daemon.status.listener.app import make_app
-from bringup.daemon.status.listener.server import served
+from bringup.daemon.status.listener.server import running_server
 from support.drivers import uuid_of
 from support.fuzzing import CHANCES, Border, fuzz
 from support.mutating import TEXTS, mangled, mutated, written
@@ -47,8 +47,8 @@ def address() -> Iterator[tuple[str, int]]:
     begun, ending = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        word: Word = refuses_what_is_none
-        async with served(listener, lambda: make_app(manual.source, release=word), import_at=anyio.Event()):
+        word: RequestHandler = refuses_what_is_none
+        async with running_server(listener, lambda: make_app(manual.source, release=word), import_at=anyio.Event()):
             begun.set()
             await anyio.to_thread.run_sync(ending.wait)
 

@@ -14,10 +14,8 @@ class Hostile:
     def __init__(self, *rows: Any, moves: tuple[Any, ...] = (), devices: tuple[Any, ...] = ()) -> None:
         self.rows, self.moves, self.devices = rows, moves, devices
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
-    ) -> Any:
-        del method, repeatable, deadline_s
+    async def call(self, method: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
+        del method, repeatable
         asked = arguments["objname"], arguments["objmethod"]
         uuids = [each["nova_object.data"].get("uuid") for each in self.rows if isinstance(each, dict)]
         objects = {"BlockDeviceMappingList": self.devices, "MigrationList": self.moves, "InstanceList": self.rows}

@@ -63,9 +63,7 @@ class Caller(Protocol):
     def where(self) -> str:
         """The broker, for messages."""
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
-    ) -> Any:
+    async def call(self, method: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
         """Make a call and return its result; raises :class:`bringup.daemon.openstack.rpc.errors.RpcError`."""
 
 

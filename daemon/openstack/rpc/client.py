@@ -95,9 +95,7 @@ class Rpc:
             await link.close()
             log.info("rpc.closed", broker=link.where, requests=self.sent)
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
-    ) -> Any:
+    async def call(self, method: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
         """Call a method of nova-conductor and return its result.
 
         With ``repeatable`` it may be carried out twice where a reply is lost.  The deadline (seconds) counts from
@@ -108,7 +106,7 @@ class Rpc:
         :raises RpcUnavailable: there was no reply in time.
         :raises Unreadable: the reply is malformed.
         """
-        limit_s = self._deadline_s if deadline_s is None else deadline_s
+        limit_s = self._deadline_s
         async with self._slots:
             until = min(anyio.current_time() + limit_s, anyio.current_effective_deadline())
             trial = _Trial(method, repeatable, until)

@@ -6,6 +6,6 @@ real ones.  The rules are those of Nova 15; where Nova ends in a bare TypeError,
 """
 
 from bringup.daemon.settings.pci.address import PciAddress
-from bringup.daemon.settings.pci.spec import DeviceSpec, FieldProblem, InvalidDeviceSpec, PciDevice, parse_device_spec
+from bringup.daemon.settings.pci.spec import DeviceSpec, InvalidDeviceSpec, PciDevice, parse_device_spec
 
-__all__ = ["DeviceSpec", "FieldProblem", "InvalidDeviceSpec", "PciAddress", "PciDevice", "parse_device_spec"]
+__all__ = ["DeviceSpec", "InvalidDeviceSpec", "PciAddress", "PciDevice", "parse_device_spec"]

@@ -14,9 +14,9 @@ from bringup.daemon.settings.pci.address import (
     parse_address,
     parse_hexadecimal,
 )
-from bringup.daemon.settings.pci.problems import FieldProblem, InvalidDeviceSpec, PciProblems
+from bringup.daemon.settings.pci.problems import InvalidDeviceSpec, PciProblems
 
-__all__ = ["DeviceSpec", "FieldProblem", "InvalidDeviceSpec", "PciDevice", "parse_device_spec"]
+__all__ = ["DeviceSpec", "InvalidDeviceSpec", "PciDevice", "parse_device_spec"]
 
 OWN_FIELDS = frozenset({"vendor_id", "product_id", "devname", "address"})
 LARGEST_ID = 0xFFFF

@@ -55,7 +55,7 @@ class Channel:
         self._there.set()
         self._asked.set()
 
-    async def due(self) -> int:
+    async def wait(self) -> int:
         """Wait until there is something to send; return the number of the last question, 0 for none."""
         await self._there.wait()
         if not (self._question or self.is_ending):
@@ -65,7 +65,7 @@ class Channel:
         number, self._question = self._question, 0
         return number
 
-    def take(self) -> list[str]:
+    def drain(self) -> list[str]:
         """Return the lines, and remove them."""
         taken, self._lines = self._lines, []
         self._most = MOST_LINES
@@ -85,12 +85,12 @@ class Channels:
         self.lacking = Lacking()
         self._open: list[Channel] = []
         source.recorder.on_settled = self._settled
-        source.recorder.feed.on_say = self._said
+        source.recorder.feed.on_publish = self._published
 
     @contextmanager
-    def opened(self, host_names: tuple[str, ...], words: tuple[str, ...]) -> Iterator[Channel]:
+    def opened(self, host_names: tuple[str, ...], requests: tuple[str, ...]) -> Iterator[Channel]:
         """Open one more; its first lines are all that is known."""
-        channel = Channel(beginning(self.source, host_names, words))
+        channel = Channel(beginning(self.source, host_names, requests))
         self._open.append(channel)
         try:
             yield channel
@@ -105,7 +105,7 @@ class Channels:
         for channel in self._open:
             channel.end()
 
-    async def tell_when_back(self) -> None:
+    async def send_when_back(self) -> None:
         """Wait until the host is back, and send that."""
         await self.source.staying.wait()
         self._add("back")
@@ -113,9 +113,9 @@ class Channels:
     def _settled(self, uuid: str, text: str) -> None:
         self._add("settled", uuid, text, self.source.recorder.urgent.get(uuid))
 
-    def _said(self, name: str, data: Mapping[str, Any] | str) -> None:
+    def _published(self, name: str, data: Mapping[str, Any] | str) -> None:
         if name != "ended":  # the line of the bar has all of it
-            self._add("said", name, data)
+            self._add("event", name, data)
 
     def _add(self, *parts: Any) -> None:
         if self._open:

@@ -62,19 +62,19 @@ class Feed:
         self._ring: deque[_Event] = deque(maxlen=keep)
         self._number = number
         self._most = listeners
-        self._said = anyio.Event()
+        self._news_arrived = anyio.Event()
         self.listeners = 0
         self.dropped = 0
         """Clients that were disconnected because they were too slow."""
         self.closed = False
-        self.on_say: Callable[[str, Mapping[str, Any] | str], None] = _nobody
+        self.on_publish: Callable[[str, Mapping[str, Any] | str], None] = _nobody
         """Notified of every event."""
 
-    def say(self, name: str, data: Mapping[str, Any] | str) -> None:
+    def publish(self, name: str, data: Mapping[str, Any] | str) -> None:
         """Store an event, its data a mapping or JSON already; call it in the event loop."""
         self._number += 1
         self._ring.append(_Event(self._number, name, data))
-        self.on_say(name, data)
+        self.on_publish(name, data)
         self._wake()
 
     def close(self) -> None:
@@ -84,8 +84,8 @@ class Feed:
 
     def _wake(self) -> None:
         if self.listeners:
-            self._said.set()
-            self._said = anyio.Event()
+            self._news_arrived.set()
+            self._news_arrived = anyio.Event()
 
     @property
     def number(self) -> int:
@@ -140,7 +140,7 @@ class Feed:
             return
         if position == self._number:
             with anyio.move_on_after(at_most_s):
-                await self._said.wait()
+                await self._news_arrived.wait()
         if not self.closed:
             await anyio.sleep(GATHER_S)
 

@@ -27,7 +27,7 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.status.endpoint.channel import CLOSE_S, TAKE_S, Channel, Channels
 from bringup.daemon.status.endpoint.mirror import line, lines_of, state
 from bringup.daemon.status.endpoint.sockets import BACKLOG
-from bringup.daemon.status.endpoint.source import Word
+from bringup.daemon.status.endpoint.source import RequestHandler
 from bringup.daemon.status.endpoint.unconfined import MEANS
 from bringup.daemon.storage.outbox.base import Pending
 from bringup.daemon.tasks import background
@@ -49,7 +49,7 @@ BYTES_A_SECOND: Final = 1 << 20
 """So many bytes of it are read; the rest waits in its pipe."""
 SPARED_S: Final = 0.05
 """The shortest time between two answers to it."""
-WORDS: Final = 8
+MOST_REQUESTS: Final = 8
 """Operator requests that are being processed at once, for one listener."""
 AGAIN_S: Final = 0.2
 AGAIN_AT_MOST_S: Final = 30.0
@@ -85,7 +85,7 @@ class RelayedLog:
         self._listener = listener
         self._sparing = LogRateLimit()
 
-    def say(self, event: str, fields: Mapping[Any, Any]) -> None:
+    def relay(self, event: str, fields: Mapping[Any, Any]) -> None:
         """Log a line, a hundred a minute at most."""
         if not self._sparing.allows():
             return
@@ -109,7 +109,7 @@ class Listener:
     name: str
     socket: socket.socket
     host_names: tuple[str, ...]
-    words: Mapping[str, Word] = field(default_factory=dict)
+    requests: Mapping[str, RequestHandler] = field(default_factory=dict)
 
 
 class Misbehaved(Exception):
@@ -117,19 +117,21 @@ class Misbehaved(Exception):
 
 
 @asynccontextmanager
-async def kept(listener: Listener, channels: Channels, *, command: Sequence[str] = COMMAND) -> AsyncIterator[None]:
+async def supervised(
+    listener: Listener, channels: Channels, *, command: Sequence[str] = COMMAND
+) -> AsyncIterator[None]:
     """Run a process that answers at a listener for as long as the block lasts; pending answers are finished."""
     async with background() as group:
-        keeper = _Keeper(listener, channels, group, command)
-        group.start_soon(keeper.keep, name=f"status {listener.name}")
+        supervisor = _Supervisor(listener, channels, group, command)
+        group.start_soon(supervisor.run, name=f"status {listener.name}")
         try:
             yield
         finally:
             listener.socket.close()
-            await keeper.end()
+            await supervisor.end()
 
 
-class _Keeper:
+class _Supervisor:
     def __init__(self, listener: Listener, channels: Channels, group: TaskGroup, command: Sequence[str]) -> None:
         self._command = command
         self._listener = listener
@@ -138,11 +140,11 @@ class _Keeper:
         self._process: Process | None = None
         self._channel: Channel | None = None
         self._ending = self._is_up = False
-        self._words = 0
+        self._requests = 0
         # For all of its processes.
         self._log = RelayedLog(listener.name)
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Start it, again and again, until :meth:`end`."""
         again_s = 0.0
         while not self._is_over():
@@ -215,9 +217,9 @@ class _Keeper:
         )
 
     async def _talk(self, stream: ByteStream, process: Process) -> str:
-        words = tuple(self._listener.words)
+        requests = tuple(self._listener.requests)
         reason: str | None = None
-        with self._channels.opened(self._listener.host_names, words) as channel:
+        with self._channels.opened(self._listener.host_names, requests) as channel:
             self._channel = channel
             if self._is_over():
                 channel.end()
@@ -235,25 +237,25 @@ class _Keeper:
                         pass  # it is gone
                     group.cancel_scope.cancel()
 
-                group.start_soon(until_it_fails, self._tell(stream, channel), name="tell")
-                group.start_soon(until_it_fails, self._hear(stream, channel), name="hear")
+                group.start_soon(until_it_fails, self._send(stream, channel), name="send")
+                group.start_soon(until_it_fails, self._receive(stream, channel), name="receive")
             self._channel = None
         if reason is None:
             with anyio.move_on_after(CLOSE_S):
                 return f"it ended with {await process.wait()}"
         return reason or "it closed the pipe"
 
-    async def _tell(self, stream: ByteStream, channel: Channel) -> None:
+    async def _send(self, stream: ByteStream, channel: Channel) -> None:
         spared_until = 0.0
         while True:
-            question = await channel.due()
+            question = await channel.wait()
             if question:
                 await anyio.sleep_until(spared_until)
                 spared_until = anyio.current_time() + SPARED_S
                 await self._read_reports()
             if channel.is_full:
                 raise Misbehaved("it does not keep up")
-            lines = [*channel.take(), state(self._channels.source, self._channels.pending)]
+            lines = [*channel.drain(), state(self._channels.source, self._channels.pending)]
             if question:
                 lines.append(line("answer", question))
             is_ending = channel.is_ending
@@ -272,52 +274,54 @@ class _Keeper:
         if pending is not None:
             self._channels.pending = pending
 
-    async def _hear(self, stream: ByteStream, channel: Channel) -> None:
+    async def _receive(self, stream: ByteStream, channel: Channel) -> None:
         sparing = LogRateLimit(A_SECOND, 1.0)
         try:
-            longest = LINE if self._listener.words else SHORT_LINE
+            longest = LINE if self._listener.requests else SHORT_LINE
             async with aclosing(lines_of(stream, longest, BYTES_A_SECOND)) as lines:
                 async for each in lines:
                     if not sparing.allows():
                         raise Misbehaved("it sends more than it may")
-                    self._take(json.loads(each), channel)
+                    self._handle(json.loads(each), channel)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise Misbehaved(f"it sends what it may not: {type(error).__name__}") from error
 
-    def _take(self, said: dict[str, Any], channel: Channel) -> None:
-        match said:
+    def _handle(self, message: dict[str, Any], channel: Channel) -> None:
+        match message:
             case {"up": True}:
                 self._is_up = True
             case {"ask": int(number)}:
                 channel.ask(number)
-            case {"word": str(word), "number": int(number), "uuids": list(uuids)}:
-                if word not in self._listener.words or not all(_is_name(each) for each in uuids):
+            case {"request": str(request), "number": int(number), "uuids": list(uuids)}:
+                if request not in self._listener.requests or not all(_is_name(each) for each in uuids):
                     raise Misbehaved("it sends a request that it may not")
-                self._group.start_soon(self._take_word, word, number, uuids, channel, name="word")
+                self._group.start_soon(self._handle_request, request, number, uuids, channel, name="request")
             case {"log": {"event": str(event), **fields}} if event in LEVELS:
-                self._log.say(event, fields)
+                self._log.relay(event, fields)
             case {"lacks": dict(lacks)} if lacks.keys() <= MEANS.keys():
                 self._channels.lacking.note(lacks)
             case _:
                 raise Misbehaved("it sends what it may not")
 
-    async def _take_word(self, word: str, number: int, uuids: Sequence[str], channel: Channel) -> None:
-        if self._words >= WORDS:
-            channel.add(line("word", number, {"error": "too many such requests at once; try again", "exit_code": 75}))
+    async def _handle_request(self, request: str, number: int, uuids: Sequence[str], channel: Channel) -> None:
+        if self._requests >= MOST_REQUESTS:
+            channel.add(
+                line("request", number, {"error": "too many such requests at once; try again", "exit_code": 75})
+            )
             return
-        self._words += 1
+        self._requests += 1
         try:
-            answer: Mapping[str, Any] = {"done": await self._listener.words[word](uuids)}
+            answer: Mapping[str, Any] = {"done": await self._listener.requests[request](uuids)}
         except BringupError as error:
             answer = {"error": chain_of(error), "exit_code": error.exit_code}
         except TimeoutError:
-            answer = {"error": f"{word} did not end within limits.host_deadline", "exit_code": 75}
+            answer = {"error": f"{request} did not end within limits.host_deadline", "exit_code": 75}
         except Exception:
             log.exception("status.request_failed")
             answer = {"error": "a bug in bringup; see the log", "exit_code": 70}
         finally:
-            self._words -= 1
-        channel.add(line("word", number, answer))
+            self._requests -= 1
+        channel.add(line("request", number, answer))
 
 
 def again_after_s(before_s: float, *, lived_s: float) -> float:

@@ -58,7 +58,7 @@ async def lines_of(
             await anyio.sleep(max(len(piece) / a_second, PIECE_S))
 
 
-def beginning(source: StatusSource, host_names: tuple[str, ...], words: tuple[str, ...]) -> list[str]:
+def beginning(source: StatusSource, host_names: tuple[str, ...], requests: tuple[str, ...]) -> list[str]:
     """Return all that is known but the state, for a process that starts."""
     recorder = source.recorder
     hello = {
@@ -68,7 +68,7 @@ def beginning(source: StatusSource, host_names: tuple[str, ...], words: tuple[st
         "epoch": recorder.feed.epoch,
         "number": recorder.feed.number,
         "host_names": host_names,
-        "words": words,
+        "requests": requests,
     }
     bars = [line("bar", uuid, text) for uuid, text in recorder.settled()]
     urgent = [line("urgent", uuid, facts) for uuid, facts in recorder.urgent.items()]
@@ -120,34 +120,34 @@ class Mirror:
         """Start empty."""
         self.source: StatusSource | None = None
         self.host_names: tuple[str, ...] = ()
-        self.words: tuple[str, ...] = ()
+        self.requests: tuple[str, ...] = ()
         self.known = anyio.Event()
         """Set when all that was known at the start has arrived."""
         self.staying = anyio.Event()
         self.answered = 0
         """The number of the last question that the daemon has answered."""
         self.on_answer: Callable[[], None] = lambda: None
-        self.on_word: Callable[[int, Mapping[str, Any]], None] = lambda *_: None
+        self.on_result: Callable[[int, Mapping[str, Any]], None] = lambda *_: None
         self._hanging: str | None = None
         self._pending = Pending()
 
-    def hear(self, text: bytes) -> None:
+    def apply(self, text: bytes) -> None:
         """Apply a line."""
-        word, *facts = json.loads(text)
-        match word:
+        kind, *facts = json.loads(text)
+        match kind:
             case "hello":
-                self.source = self._made(facts[0])
+                self.source = self._make_source(facts[0])
             case "answer":
                 self.answered = facts[0]
                 self.on_answer()
-            case "word":
-                self.on_word(facts[0], facts[1])
+            case "request":
+                self.on_result(facts[0], facts[1])
             case _ if self.source is not None:
-                self._take(self.source, word, facts)
+                self._apply_to(self.source, kind, facts)
 
-    def _take(self, source: StatusSource, word: str, facts: list[Any]) -> None:
+    def _apply_to(self, source: StatusSource, kind: str, facts: list[Any]) -> None:
         recorder = source.recorder
-        match word:
+        match kind:
             case "bar":
                 recorder.restore_settled(facts[0], facts[1])
             case "urgent":
@@ -158,16 +158,16 @@ class Mirror:
                 if urgent is not None:
                     recorder.urgent[uuid] = urgent
                 recorder.settle(uuid, text)
-            case "said":
-                recorder.feed.say(facts[0], facts[1])
+            case "event":
+                recorder.feed.publish(facts[0], facts[1])
             case "close":
                 recorder.feed.close()
             case "state":
-                self._take_state(source, facts[0])
+                self._apply_state(source, facts[0])
                 self.known.set()
 
-    def _made(self, facts: Mapping[str, Any]) -> StatusSource:
-        self.host_names, self.words = tuple(facts["host_names"]), tuple(facts["words"])
+    def _make_source(self, facts: Mapping[str, Any]) -> StatusSource:
+        self.host_names, self.requests = tuple(facts["host_names"]), tuple(facts["requests"])
         recorder = Recorder(lambda: datetime.fromisoformat(facts["started_at"]))
         recorder.feed = Feed(facts["epoch"], number=facts["number"])
 
@@ -184,7 +184,7 @@ class Mirror:
             hanging=lambda: self._hanging,
         )
 
-    def _take_state(self, source: StatusSource, facts: Mapping[str, Any]) -> None:
+    def _apply_state(self, source: StatusSource, facts: Mapping[str, Any]) -> None:
         for name in CHANGING:
             setattr(source, name, facts[name])
         if facts["staying"]:

@@ -81,7 +81,7 @@ class Recorder:
         at_s = self.at_s()
         match event:
             case ActionBegan(uuid, step) if uuid in progress.running:
-                self.feed.say("action", {"uuid": uuid, "action": step.action.verb, "at_s": at_s})
+                self.feed.publish("action", {"uuid": uuid, "action": step.action.verb, "at_s": at_s})
             case ActionEnded(uuid, step, error) if uuid in progress.running:
                 took_s = progress.running[uuid].actions[-1][2]
                 self.actions.observe((step.action.verb, "error" if error is not None else "ok"), took_s)
@@ -89,17 +89,17 @@ class Recorder:
                 if progress.work_began is not None and progress.ended is None:
                     self.queued.observe((), at_s - self.seconds(progress.work_began))
                 known = {"name": name, "project": project, "action": DECIDING, "mark": RUNNING_MARK}
-                self.feed.say("began", {"uuid": uuid, **known, "at_s": at_s})
+                self.feed.publish("began", {"uuid": uuid, **known, "at_s": at_s})
             case InstanceEnded(outcome):
                 self._end_bar(outcome, ended, at_s)
             case PhaseBegan(phase, detail):
-                self.feed.say("phase", {"phase": phase, "detail": detail, "at_s": at_s})
+                self.feed.publish("phase", {"phase": phase, "detail": detail, "at_s": at_s})
             case RunBegan(run_id, attempt):
-                self.feed.say("run", {"run_id": run_id, "attempt": attempt, "at_s": at_s})
+                self.feed.publish("run", {"run_id": run_id, "attempt": attempt, "at_s": at_s})
             case WorkFound(total):
-                self.feed.say("work", {"total": total, "at_s": at_s})
+                self.feed.publish("work", {"total": total, "at_s": at_s})
             case RunEnded():
-                self.feed.say("done", {"at_s": at_s})
+                self.feed.publish("done", {"at_s": at_s})
 
     def _end_bar(self, outcome: Outcome, running: Running | None, at_s: float) -> None:
         """End a bar; an instance that was settled before this process began has none."""
@@ -134,7 +134,7 @@ class Recorder:
         """Keep a bar that ended, as JSON."""
         self._settled[uuid] = text
         self.on_settled(uuid, text)
-        self.feed.say("ended", text)
+        self.feed.publish("ended", text)
 
     def settled(self) -> list[tuple[str, str]]:
         """Return every bar that ended: the UUID, and JSON."""

@@ -19,7 +19,7 @@ WITH_PLACEMENT = ("placement", "driver")
 """The phases that cannot proceed without Placement."""
 
 
-Word = Callable[[Sequence[str]], Awaitable[list[str]]]
+RequestHandler = Callable[[Sequence[str]], Awaitable[list[str]]]
 """Applies an operator request to instances by UUID, for none to all possible ones; returns those that it applied to."""
 
 

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bringup.daemon.errors import BringupError, chain_of
-from bringup.daemon.status.endpoint.source import StatusSource, Word
+from bringup.daemon.status.endpoint.source import RequestHandler, StatusSource
 from bringup.daemon.status.listener import documents, metrics
 from bringup.daemon.status.listener.page import page
 from bringup.daemon.status.listener.streams import SEND_S, EventStream, TimelineStream
@@ -85,8 +85,8 @@ class Guarding:
 def make_app(
     source: StatusSource,
     *,
-    release: Word | None = None,
-    retry: Word | None = None,
+    release: RequestHandler | None = None,
+    retry: RequestHandler | None = None,
     host_names: Sequence[str] | None = None,
     send_s: float = SEND_S,
 ) -> Guarding:
@@ -105,9 +105,9 @@ def make_app(
         Route("/metrics", answers.metrics),
     ]
     if release is not None:
-        routes.append(Route("/release", _Taking("release", "released", release).answer, methods=["POST"]))
+        routes.append(Route("/release", _RequestRoute("release", "released", release).answer, methods=["POST"]))
     if retry is not None:
-        routes.append(Route("/retry", _Taking("retry", "retried", retry).answer, methods=["POST"]))
+        routes.append(Route("/retry", _RequestRoute("retry", "retried", retry).answer, methods=["POST"]))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _refused})
     return Guarding(app, host_names=host_names)
 
@@ -152,21 +152,21 @@ async def _page(_request: Request) -> Response:
     return Response(text, media_type="text/html", headers={"content-security-policy": policy})
 
 
-class _Taking:
+class _RequestRoute:
     """Handler of an operator request."""
 
-    def __init__(self, word: str, done: str, take: Word) -> None:
-        self._word, self._done, self._take = word, done, take
+    def __init__(self, name: str, done: str, handler: RequestHandler) -> None:
+        self._name, self._done, self._handler = name, done, handler
 
     async def answer(self, request: Request) -> Response:
         # A browser behind a forwarded port must not do it for another page: a POST of a page has its origin.
         if "origin" in request.headers:
-            raise HTTPException(403, f"a browser may not {self._word}; use bringup {self._word}")
+            raise HTTPException(403, f"a browser may not {self._name}; use bringup {self._name}")
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise HTTPException(415, "send application/json")
         uuids = _uuids(await _body(request))
         try:
-            done = await self._take(uuids)
+            done = await self._handler(uuids)
         except BringupError as error:
             return JSONResponse({"error": chain_of(error), "exit_code": error.exit_code}, status_code=409)
         return JSONResponse({self._done: done})

@@ -21,7 +21,7 @@ from bringup.daemon.library_logs import keep_out
 from bringup.daemon.status.endpoint.mirror import Mirror, Relayed, lines_of
 from bringup.daemon.status.listener.confinement import end_threads
 from bringup.daemon.status.listener.connection_slots import Places
-from bringup.daemon.status.listener.server import served
+from bringup.daemon.status.listener.server import running_server
 from bringup.daemon.tasks import background, first_of
 from bringup.drivers.unix_stream import UnixStream
 
@@ -29,7 +29,7 @@ PATIENCE_S: Final = 4.0
 """How long the daemon may take to answer; a probe has some more."""
 SPARED_S: Final = 0.1
 """The shortest time between two questions to the daemon, however many clients there are."""
-WORDS: Final = 4
+MOST_REQUESTS: Final = 4
 """Operator requests that are being processed at once."""
 UNSENT: Final = 1000
 """Lines that wait for the daemon at most; more log lines are dropped."""
@@ -60,7 +60,7 @@ async def pace(places: Places) -> None:
         time.sleep(pause_s(time.process_time() - used_s, time.monotonic() - began_s))  # noqa: ASYNC251
 
 
-class Answering:
+class AnsweringProcess:
     """State of this process."""
 
     def __init__(self, listener: socket.socket, pipe: ByteStream, lacks: Mapping[str, str]) -> None:
@@ -74,34 +74,34 @@ class Answering:
         self._asked = anyio.Event()
         self._next = anyio.Event()
         self._number = 0
-        self._words: dict[int, anyio.Event] = {}
-        self._said: dict[int, Any] = {}
-        self._slots = anyio.Semaphore(WORDS)
+        self._waiting: dict[int, anyio.Event] = {}
+        self._results: dict[int, Any] = {}
+        self._slots = anyio.Semaphore(MOST_REQUESTS)
 
     async def run(self) -> None:
         """Answer until the daemon ends, or has died."""
         mirror = self._mirror
-        mirror.on_word = self._hear_word
+        mirror.on_result = self._on_result
         async with background() as group:
             group.start_soon(self._send, name="send")
-            self._say({"up": True})
-            self._say_lacks(self._lacks)
-            hearing = anyio.Event()
-            group.start_soon(self._hear, hearing, name="hear")
-            await first_of(mirror.known.wait, hearing.wait)
-            if mirror.source is None or hearing.is_set():
+            self._post({"up": True})
+            self._post_lacks(self._lacks)
+            ended = anyio.Event()
+            group.start_soon(self._receive, ended, name="receive")
+            await first_of(mirror.known.wait, ended.wait)
+            if mirror.source is None or ended.is_set():
                 return
             mirror.source.fresh = self._fresh
             group.start_soon(self._ask, name="ask")
             places = Places()
             group.start_soon(pace, places, name="pace")
-            async with served(self._listener, self._app, import_at=mirror.staying, places=places):
-                await hearing.wait()
+            async with running_server(self._listener, self._app, import_at=mirror.staying, places=places):
+                await ended.wait()
 
     def log(self, _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> str:
         """Send a log line to the daemon, which has the format, the level and the limits."""
         if len(self._unsent) < UNSENT:
-            self._say({"log": {key: value if isinstance(value, int) else str(value) for key, value in event.items()}})
+            self._post({"log": {key: value if isinstance(value, int) else str(value) for key, value in event.items()}})
         raise structlog.DropEvent
 
     def _app(self) -> Any:
@@ -109,25 +109,26 @@ class Answering:
 
         assert self._mirror.source is not None  # noqa: S101 - it is known before the first request
         release, retry = (
-            partial(self._take, word) if word in self._mirror.words else None for word in ("release", "retry")
+            partial(self._relay, request) if request in self._mirror.requests else None
+            for request in ("release", "retry")
         )
         app = make_app(self._mirror.source, release=release, retry=retry, host_names=self._mirror.host_names)
         # No client has been read yet; this is the last thread that is needed.
-        self._say_lacks(end_threads())
+        self._post_lacks(end_threads())
         return app
 
-    def _say_lacks(self, lacks: Mapping[str, str]) -> None:
+    def _post_lacks(self, lacks: Mapping[str, str]) -> None:
         if lacks:
-            self._say({"lacks": lacks})
+            self._post({"lacks": lacks})
 
-    async def _hear(self, ended: anyio.Event) -> None:
+    async def _receive(self, ended: anyio.Event) -> None:
         async for each in lines_of(self._pipe):
             if each == b'["end"]':
                 break
-            self._mirror.hear(each)
+            self._mirror.apply(each)
         ended.set()
 
-    def _say(self, message: Any) -> None:
+    def _post(self, message: Any) -> None:
         self._unsent.append(json.dumps(message, separators=(",", ":")) + "\n")
         self._to_send.set()
 
@@ -156,48 +157,48 @@ class Answering:
             self._asked = anyio.Event()
             answered, self._next = self._next, anyio.Event()
             self._number += 1
-            heard = anyio.Event()
-            self._mirror.on_answer = heard.set
-            self._say({"ask": self._number})
-            await heard.wait()
+            arrived = anyio.Event()
+            self._mirror.on_answer = arrived.set
+            self._post({"ask": self._number})
+            await arrived.wait()
             answered.set()
             await anyio.sleep(SPARED_S)
 
-    async def _take(self, word: str, uuids: Sequence[str]) -> list[str]:
+    async def _relay(self, request: str, uuids: Sequence[str]) -> list[str]:
         """Send an operator request to the daemon, and wait for its answer."""
         async with self._slots:
             self._number += 1
-            number, heard = self._number, anyio.Event()
-            self._words[number] = heard
-            self._say({"word": word, "number": number, "uuids": list(uuids)})
-            await heard.wait()
-            said = self._said.pop(number)
-        if "error" in said:
-            raise Relayed(said["error"], said["exit_code"])
-        done: list[str] = said["done"]
+            number, arrived = self._number, anyio.Event()
+            self._waiting[number] = arrived
+            self._post({"request": request, "number": number, "uuids": list(uuids)})
+            await arrived.wait()
+            result = self._results.pop(number)
+        if "error" in result:
+            raise Relayed(result["error"], result["exit_code"])
+        done: list[str] = result["done"]
         return done
 
-    def _hear_word(self, number: int, said: Any) -> None:
-        heard = self._words.pop(number, None)
-        if heard is not None:
-            self._said[number] = said
-            heard.set()
+    def _on_result(self, number: int, result: Any) -> None:
+        arrived = self._waiting.pop(number, None)
+        if arrived is not None:
+            self._results[number] = result
+            arrived.set()
 
 
 async def answer(listener: socket.socket, pipe: socket.socket, lacks: Mapping[str, str]) -> None:
     """Answer at a listener, and log over the pipe."""
     async with UnixStream(pipe) as stream:
-        answering = Answering(listener, stream, lacks)
+        process = AnsweringProcess(listener, stream, lacks)
         structlog.configure(
             processors=[
                 structlog.contextvars.merge_contextvars,
                 structlog.processors.add_log_level,
                 structlog.processors.format_exc_info,
-                answering.log,
+                process.log,
             ],
             logger_factory=structlog.ReturnLoggerFactory(),
         )
-        await answering.run()
+        await process.run()
 
 
 def main(arguments: Sequence[str], lacks: Mapping[str, str], run: Callable[..., Any] = anyio.run) -> None:

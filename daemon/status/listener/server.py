@@ -103,7 +103,7 @@ class _ToStructlog(logging.Handler):
 
 
 @asynccontextmanager
-async def served(
+async def running_server(
     listener: socket.socket, make_app: Callable[[], Any], *, import_at: anyio.Event, places: Places | None = None
 ) -> AsyncIterator[None]:
     """Serve an application for as long as the block lasts; ``make_app`` may import what is heavy.

@@ -3,7 +3,7 @@
 ``messages`` decides what to send, ``notifier`` sends it, ``loop`` does both periodically.
 """
 
-from bringup.daemon.status.systemd.loop import Teller
+from bringup.daemon.status.systemd.loop import NotifierLoop
 from bringup.daemon.status.systemd.notifier import Notifier, from_environment
 
-__all__ = ["Notifier", "Teller", "from_environment"]
+__all__ = ["Notifier", "NotifierLoop", "from_environment"]

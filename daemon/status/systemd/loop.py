@@ -18,7 +18,7 @@ log = get_logger()
 TICK_S = 1.0
 
 
-class Teller:
+class NotifierLoop:
     """State of what was sent to the service manager, and the loop that sends the rest."""
 
     def __init__(
@@ -41,14 +41,14 @@ class Teller:
         self._is_stopping = False
         self._stuck: str | None = None
 
-    async def tell(self) -> None:
+    async def run(self) -> None:
         """Notify until cancelled; return at once without a notifier."""
         while self._notifier is not None:
-            self.tell_now()
+            self.send_due()
             watchdog_s = self._rules.watchdog_s
             await anyio.sleep(TICK_S if watchdog_s is None else min(TICK_S, watchdog_s / SIGNS / 2))
 
-    def tell_now(self) -> None:
+    def send_due(self) -> None:
         """Send what is due."""
         if self._notifier is None or self._is_stopping:
             return
@@ -77,7 +77,7 @@ class Teller:
     def back(self) -> None:
         """Send that the host is back."""
         self._is_back = True
-        self.tell_now()
+        self.send_due()
 
     def stopping(self, *, within_s: float) -> None:
         """Send that the daemon ends."""
@@ -100,4 +100,4 @@ class Teller:
         finally:
             # READY=1 is sent again, with the status of now.
             self._sent = ManagerState()
-            self.tell_now()
+            self.send_due()

@@ -210,15 +210,15 @@ def test_accept_takes_over_another_machine(site: Site, machine: Path) -> None:
 
 
 def test_accept_takes_over_guests_that_no_record_names(site: Site, machine: Path) -> None:
-    scenario = Scenario(guests=tuple(SimulatedGuest(uuid=uuid_of(number)) for number in (1, 2)))
+    scenario = Scenario(guests=tuple(SimulatedGuest(uuid=uuid_of(number)) for number in (1, 2, 3)))
     settings = [*site.settings(scenario=scenario), "--set", f"host.machine_id={machine}"]
-    file = site.records([instance(1)])
+    file = site.records([instance(1), instance(3, host="compute-2", display_name="web")])
     assert site.run("import", file, *settings).code == 0
 
     ended = site.run("accept", "--guests", *settings)
 
-    assert ended.lines[-2:] == ["guests accepted: 1", f"  {uuid_of(2)}"]
-    assert start(_state_of(site), machine).accepted_guests == {uuid_of(2)}
+    assert ended.lines[-3:] == ["guests accepted: 2", f"  {uuid_of(2)}", f"  web ({uuid_of(3)})"]
+    assert start(_state_of(site), machine).accepted_guests == {uuid_of(2), uuid_of(3)}
 
 
 def test_nothing_is_accepted_while_a_daemon_runs(site: Site, machine: Path) -> None:

@@ -2,10 +2,14 @@
 
 import argparse
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bringup.daemon.cli.instance_arguments import as_uuid
 from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json, write_line
 from bringup.daemon.errors import Temporary
+from bringup.daemon.text import labelled
 
 if TYPE_CHECKING:
     from bringup.daemon.settings import Settings
@@ -38,37 +42,40 @@ def execute(arguments: argparse.Namespace) -> int:
         before = identity.read_identity(host.state_directory)
         now = assembly.given_by(settings)
         after = identity.merge_identity(before, now)
+        names: Mapping[str, str] = {}
         if arguments.guests:
-            after = _with_guests(after, settings)
+            names = _unknown_guests(settings)
+            after = replace(after, accepted_guests=after.accepted_guests | names.keys())
         changed = _changed(before, after)
         if changed:
             try:
                 identity.write(host.state_directory, after, at=assembly.utc_now)
             except OSError as error:
                 raise Temporary(f"cannot write {host.state_directory / identity.FILE}; nothing was changed") from error
-    _write(before, after, changed, as_json=arguments.json)
+    _write(before, after, changed, names, as_json=arguments.json)
     return os.EX_OK
 
 
-def _with_guests(identity: "Identity", settings: "Settings") -> "Identity":
-    from dataclasses import replace
-
+def _unknown_guests(settings: "Settings") -> Mapping[str, str]:
+    """Return the guests without a record of this host, each with the name that a record of another host has."""
     import anyio
 
     from bringup.daemon.recovery.load_records import start_driver
     from bringup.daemon.service import assembly
 
-    async def unknown_guests() -> frozenset[str]:
+    async def read() -> dict[str, str]:
         driver = assembly.make_driver(settings)
         try:
             local = await start_driver(driver, settings.host.name, deadline_s=settings.limits.host_deadline)
             async with assembly.opened_store(settings) as store:
                 own = await store.load_instances(settings.host.name)
+                unknown = local - {name for instance in own for name in (instance.uuid, instance.name)}
+                others = await store.load_instances_by_uuid([guest for guest in unknown if as_uuid(guest)])
         finally:
             await assembly.close_driver(driver)
-        return local - {name for instance in own for name in (instance.uuid, instance.name)}
+        return dict.fromkeys(unknown, "") | {other.uuid: other.shown_name for other in others}
 
-    return replace(identity, accepted_guests=identity.accepted_guests | anyio.run(unknown_guests))
+    return anyio.run(read)
 
 
 def _changed(before: "Identity | None", after: "Identity") -> list[str]:
@@ -76,7 +83,9 @@ def _changed(before: "Identity | None", after: "Identity") -> list[str]:
     return [name for name in names if getattr(before, name, None) != getattr(after, name)]
 
 
-def _write(before: "Identity | None", after: "Identity", changed: list[str], *, as_json: bool) -> None:
+def _write(
+    before: "Identity | None", after: "Identity", changed: list[str], names: Mapping[str, str], *, as_json: bool
+) -> None:
     new_guests = sorted(after.accepted_guests - (before.accepted_guests if before else frozenset()))
     if as_json:
         write_json(
@@ -90,7 +99,7 @@ def _write(before: "Identity | None", after: "Identity", changed: list[str], *, 
         if name == "accepted_guests":
             write_line(f"guests accepted: {len(new_guests)}")
             for uuid in new_guests:
-                write_line(f"  {uuid}")
+                write_line(f"  {labelled(uuid, names.get(uuid, ''))}")
         elif name == "machine":
             write_line("machine: this one")
         else:

@@ -209,10 +209,12 @@ async def test_a_server_far_away_is_not_a_busy_one() -> None:
             http = client._http
             await anyio.sleep(2)
             request = http.build_request("GET", keystone.url, extensions={"trace": timing.trace})
+            sent_at = anyio.current_time()
             response = await http.send(request, stream=True)
             took_s = timing.took_s(response)
+            least_s = anyio.current_time() - sent_at
             await response.aclose()
-    assert 0 <= took_s < 2
+    assert 0 <= took_s <= least_s
 
 
 async def test_a_handshake_that_waits_for_the_server_is_a_queue_too(cloud: Cloud, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ async def test_a_managed_save_image_that_libvirt_throws_away_is_said(
     assert "libvirt.saved_memory_lost" in capsys.readouterr().out
 
 
-async def test_a_look_at_thirty_guests_at_once_is_quick(server: Libvirtd, tmp_path: Path) -> None:
+async def test_thirty_guests_are_looked_at_at_once(server: Libvirtd, tmp_path: Path) -> None:
     count = 30
     images = tmp_path
     qemu_img("create", "-f", "qcow2", images / "shared.qcow2", "1M")
@@ -141,15 +141,13 @@ async def test_a_look_at_thirty_guests_at_once_is_quick(server: Libvirtd, tmp_pa
         async def look(number: int) -> None:
             found.append(await driver.needs(driver_guest(number)))
 
-        began = anyio.current_time()
-        async with anyio.create_task_group() as tasks:
-            for number in range(1, count + 1):
-                tasks.start_soon(look, number)
-        took_s = anyio.current_time() - began
+        # More than two orders of magnitude above what it takes on a machine that does nothing else.
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for number in range(1, count + 1):
+                    tasks.start_soon(look, number)
     assert len(found) == count
     assert all(need.state is MET for needs in found for need in needs)
-    # More than two orders of magnitude above what it takes on a machine that does nothing else.
-    assert took_s < 60
 
 
 async def test_a_verb_that_does_nothing_to_a_guest_that_runs_asks_for_nothing(server: Libvirtd, tmp_path: Path) -> None:

@@ -92,19 +92,18 @@ async def test_a_record_that_hangs_counts_as_a_handling_that_hung() -> None:
         assert host.trace.names(uuid_of(1)).count("store.get_instance") == 2
 
 
-async def test_where_every_slot_hangs_others_wait_for_two_deadlines_and_not_for_all_events() -> None:
+async def test_where_every_slot_hangs_others_wait_for_two_deadlines_at_most_and_not_for_all_events() -> None:
     async with watched([instance(number) for number in (*HANGING, HEALTHY)]) as (host, watch):
         for number in HANGING:
             host.driver.inject(Fault(verb="get_info", uuid=uuid_of(number), hang=True))
             for _ in range(KEPT_AN_INSTANCE):
                 watch.take(event(number, Transition.PAUSED))
         host.driver.guest_stops_itself(uuid_of(HEALTHY))
-        began = anyio.current_time()
         while await host.record(HEALTHY) != STOPPED:
             pass
-        took_s = anyio.current_time() - began
+        await until_idle(host, watch)
 
-    assert took_s < KEPT_AN_INSTANCE * DEADLINE_S
+        assert [reads(host, number) for number in HANGING] == [2] * AT_ONCE
 
 
 async def test_handlings_that_end_in_time_are_all_done() -> None:

@@ -9,7 +9,7 @@ from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.states import TaskState
 from bringup.drivers.simulated import Fault, Verb
 from support.drivers import uuid_of
-from support.hosts import ArrangedHost, arranged, guest, instance, limits, outcome_of
+from support.hosts import ArrangedHost, arranged, instance, limits, outcome_of
 
 pytestmark = pytest.mark.anyio
 
@@ -153,7 +153,8 @@ async def test_the_deadline_of_an_instance_begins_with_its_slot_not_in_the_queue
         assert [outcome_of(result, number).kind for number in (1, 2)] == [Kind.FAILED] * 2
         assert all(outcome_of(result, number).took_s >= deadline_s for number in (1, 2))
         assert outcome_of(result, 3).kind is Kind.INITIALIZED
-        assert outcome_of(result, 3).took_s < deadline_s
+        # Each one's time begins when that of the one before has ended.
+        assert sum(outcome.took_s for outcome in result.outcomes) <= result.took_s
 
 
 async def test_all_of_them_hanging_does_not_keep_the_run_from_its_end() -> None:
@@ -178,16 +179,6 @@ async def test_a_store_that_hangs_is_bounded_by_the_deadline_too() -> None:
         assert problem is not None
         assert (problem.action, problem.error) == ("save", "DeadlineExceeded")
         assert outcome_of(result, 2).kind is Kind.INITIALIZED
-
-
-async def test_slow_ones_are_worked_on_side_by_side() -> None:
-    slow = [guest(number, latency={"plug_vifs": 0.2}) for number in range(1, 9)]
-    async with arranged([instance(n) for n in range(1, 9)], guests=slow, limits=limits(concurrency=8)) as host:
-        result = await host.run()
-
-        one_by_one = sum(outcome.took_s for outcome in result.outcomes)
-        assert one_by_one >= 8 * 0.2
-        assert result.took_s < one_by_one / 2
 
 
 async def test_outcomes_stand_in_the_order_in_which_instances_ended() -> None:

@@ -124,9 +124,12 @@ def test_a_limit_holds_also_where_all_hang_and_the_deadline_ends_each(tmp_path: 
     assert set(ended.outcomes.values()) == {"failed"}
     lines = ended.named("instance.failed")
     assert {line["error"] for line in lines} == {"DeadlineExceeded"}
-    # Two at once, so the deadlines of four last twice as long as one.
-    assert ended.named("run.ended")[0]["took_s"] >= 4
-    assert all(2 <= line["took_s"] < 4 for line in lines)
+    # Two at once, so the deadlines of four last twice as long as one; each begins with its slot, not in the queue.
+    [run_s] = [line["took_s"] for line in ended.named("run.ended")]
+    took_s = [line["took_s"] for line in lines]
+    assert run_s >= 4
+    assert min(took_s) >= 2
+    assert sum(took_s) <= 2 * run_s + 0.01
 
 
 def test_the_environment_and_the_command_line_are_heard(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ whatever happens.  A kill is an exception that passes everything, after which no
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -111,27 +112,53 @@ class Machine(RuleBasedStateMachine):
         self.lacking: dict[int, int] = {}
         """How often the guest had been started when something went that it needs."""
         self.reports: dict[str, set[str]] = {}
-        self.do(lambda store: store.import_records(Records(instances=tuple(instance(n) for n in (*NUMBERS, ANCHOR)))))
+        self.import_records(Records(instances=tuple(instance(n) for n in (*NUMBERS, ANCHOR))))
 
     def teardown(self) -> None:
         shutil.rmtree(self.directory)
 
     # The world
 
-    @property
-    def driver(self) -> SimulatedDriver:
+    def open_driver(self) -> SimulatedDriver:
         return SimulatedDriver(self.scenario, state_path=self.directory / "guests.sqlite")
 
-    def do(self, what: Callable[[Any], Any]) -> Any:
-        async def done() -> Any:
-            async with open_sqlite(self.directory / "store.sqlite") as store:
-                return await what(store)
+    @cached_property
+    def driver(self) -> SimulatedDriver:
+        """The host as its file has it, read once between two processes."""
+        return self.open_driver()
 
-        return anyio.run(done)
-
+    @cached_property
     def records(self) -> dict[int, Instance]:
-        found = self.do(lambda store: store.load_instances_by_uuid([uuid_of(n) for n in NUMBERS]))
+        """The records as their file has them, read once between two changes."""
+
+        async def read() -> Sequence[Instance]:
+            async with open_sqlite(self.directory / "store.sqlite") as store:
+                return await store.load_instances_by_uuid([uuid_of(n) for n in NUMBERS])
+
+        found = anyio.run(read)
         return {next(n for n in NUMBERS if uuid_of(n) == one.uuid): one for one in found}
+
+    @cached_property
+    def counts(self) -> dict[tuple[Verb, int], int]:
+        """How often each verb had its effect, as far as somebody asked since a process ran."""
+        return {}
+
+    def read_again(self, *what: str) -> None:
+        for name in what:
+            self.__dict__.pop(name, None)
+
+    def import_records(self, records: Records) -> None:
+        async def done() -> None:
+            async with open_sqlite(self.directory / "store.sqlite") as store:
+                await store.import_records(records)
+
+        anyio.run(done)
+        self.read_again("records")
+
+    def done(self, verb: Verb, number: int) -> int:
+        if (verb, number) not in self.counts:
+            self.counts[verb, number] = self.driver.done(verb, uuid_of(number))
+        return self.counts[verb, number]
 
     def power(self, number: int) -> PowerState | None:
         found = self.driver.guests.get(uuid_of(number))
@@ -147,26 +174,31 @@ class Machine(RuleBasedStateMachine):
                 self.reports.setdefault(result.run_id, set()).add(f"{result.revision}")
             return None
 
-        async with (
-            open_sqlite(self.directory / "store.sqlite") as store,
-            open_journal(
-                self.directory / "journal.sqlite", boot_id=uuid_of(self.boot), keep_runs=50, keep_days=90, now=now
-            ) as journal,
-        ):
-            await store.take_lease(CLAIMANT, for_s=3600)
-            executor = executor_of(cast("Driver", Mortal(self.driver, life)), cast("Store", Mortal(store, life)))
-
-            async def open_host() -> Host:
-                return host_of(
-                    executor,
-                    run_id=uuid_of(1000 + self.boot * 1000 + len(self.reports)),
-                    boot_id=uuid_of(self.boot),
-                    report=report,
-                    journal=cast("Journal", Mortal(journal, life)),
-                    resuming=Resuming(ResumePolicy(guests="on_host_boot")),
+        try:
+            async with (
+                open_sqlite(self.directory / "store.sqlite") as store,
+                open_journal(
+                    self.directory / "journal.sqlite", boot_id=uuid_of(self.boot), keep_runs=50, keep_days=90, now=now
+                ) as journal,
+            ):
+                await store.take_lease(CLAIMANT, for_s=3600)
+                executor = executor_of(
+                    cast("Driver", Mortal(self.open_driver(), life)), cast("Store", Mortal(store, life))
                 )
 
-            yield start_of(open_host)
+                async def open_host() -> Host:
+                    return host_of(
+                        executor,
+                        run_id=uuid_of(1000 + self.boot * 1000 + len(self.reports)),
+                        boot_id=uuid_of(self.boot),
+                        report=report,
+                        journal=cast("Journal", Mortal(journal, life)),
+                        resuming=Resuming(ResumePolicy(guests="on_host_boot")),
+                    )
+
+                yield start_of(open_host)
+        finally:
+            self.read_again("driver", "records", "counts")
 
     # What may happen
 
@@ -201,7 +233,7 @@ class Machine(RuleBasedStateMachine):
         self.boot += 1
         self.ended_on_boot = False
         self.stopped_by_user.clear()
-        self.resumed_before = {n: self.driver.done(RESUME, uuid_of(n)) for n in NUMBERS}
+        self.resumed_before = {n: self.done(RESUME, n) for n in NUMBERS}
 
     @rule(number=numbers)
     def user_stops_a_guest_from_within(self, number: int) -> None:
@@ -209,19 +241,19 @@ class Machine(RuleBasedStateMachine):
             self.driver.guest_stops_itself(uuid_of(number))
             if self.resume_is_in_flight(number):
                 # Killed before the end of its resume was on disk: nobody can tell that it was resumed, so it is again.
-                self.resumed_before[number] = self.driver.done(RESUME, uuid_of(number))
-            record = self.records().get(number)
+                self.resumed_before[number] = self.done(RESUME, number)
+            record = self.records.get(number)
             # What was asked for before is still to be done.
             if self.ended_on_boot and record is not None and record.task_state is None:
                 self.stopped_by_user.add(number)
 
     @rule(number=numbers, task_state=st.sampled_from(sorted(TRANSIENT, key=str)))
     def user_asks_for_something_and_the_daemon_was_down(self, number: int, task_state: TaskState) -> None:
-        record = self.records().get(number)
+        record = self.records.get(number)
         if record is None or record.host != HOST or record.task_state is not None or record.vm_state is VmState.ERROR:
             return
         changed = replace(record, task_state=task_state)
-        self.do(lambda store: store.import_records(Records(instances=(changed,))))
+        self.import_records(Records(instances=(changed,)))
         self.stopped_by_user.discard(number)
         if task_state is TaskState.DELETING:
             self.to_be_gone.add(number)
@@ -229,11 +261,11 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.to_be_gone) < COUNT)
     @rule(number=numbers)
     def is_evacuated(self, number: int) -> None:
-        record = self.records().get(number)
+        record = self.records.get(number)
         if record is None or record.host != HOST:
             return
         moved = replace(record, host=ELSEWHERE, task_state=None)
-        self.do(lambda store: store.import_records(Records(instances=(moved,), migrations=(migration(number),))))
+        self.import_records(Records(instances=(moved,), migrations=(migration(number),)))
         self.to_be_gone.add(number)
 
     @rule(number=numbers, state=st.sampled_from((NeedState.ABSENT, NeedState.UNVERIFIED)))
@@ -257,8 +289,7 @@ class Machine(RuleBasedStateMachine):
         return bool(rows) and all(ended_at is None for (ended_at,) in rows)
 
     def times_started(self, number: int) -> int:
-        driver = self.driver
-        return sum(driver.done(verb, uuid_of(number)) for verb in STARTS)
+        return sum(self.done(verb, number) for verb in STARTS)
 
     # What must hold
 
@@ -267,7 +298,7 @@ class Machine(RuleBasedStateMachine):
 
     def says_what_was_done(self, result: RunResult) -> None:
         """What is lost never counts as back."""
-        records, there = self.records(), self.driver.guests
+        records, there = self.records, self.driver.guests
         for number in NUMBERS:
             did = next((one.did for one in result.outcomes if one.uuid == uuid_of(number)), None)
             if did in BACK:
@@ -279,7 +310,7 @@ class Machine(RuleBasedStateMachine):
 
     def is_at_rest(self) -> None:
         """After a start that nobody disturbed."""
-        for number, record in self.records().items():
+        for number, record in self.records.items():
             if record.host == HOST:
                 waits = WAITS if number in self.lacking else frozenset()
                 assert record.task_state not in TRANSIENT - waits, (number, record.task_state)
@@ -293,16 +324,15 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_started_that_lacks_something(self) -> None:
-        records = self.records() if self.lacking else {}
+        records = self.records if self.lacking else {}
         for number, before in self.lacking.items():
             assert self.times_started(number) == before, f"{number} was started without what it needs"
             assert number not in records or records[number].vm_state is not VmState.ERROR
 
     @invariant()
     def nobody_is_brought_back_twice_on_one_boot(self) -> None:
-        driver = self.driver
         for number in NUMBERS:
-            count = driver.done(RESUME, uuid_of(number)) - self.resumed_before[number]
+            count = self.done(RESUME, number) - self.resumed_before[number]
             assert count <= 1, f"{number} was brought back {count} times on boot {self.boot}"
 
     @invariant()
@@ -398,4 +428,4 @@ def test_each_kind_of_work_killed_on_two_boots_comes_to_rest(machine: Machine, k
     machine.starts()
     holds(machine)
     assert machine.power(2) is PowerState.RUNNING
-    assert set(machine.records()) == {1, 2}
+    assert set(machine.records) == {1, 2}

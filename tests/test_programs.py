@@ -18,7 +18,6 @@ CALLED_BY_NO_TEST = {
     "libc6-dev": "headers, for the clock that jumps",
     "libvirt-dev": "headers, for libvirt-python",
     "linux-image-cloud-amd64": "is booted in a guest",
-    "make": "is what .ci/run ends in",
     "pkg-config": "finds libvirt-dev",
     "python3-dev": "headers, for libvirt-python",
     "python3-venv": "makes the environments",

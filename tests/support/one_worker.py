@@ -40,6 +40,7 @@ LONGEST_FIRST = (
     "tests/acceptance/test_booted.py",
     "tests/acceptance/test_no_regret.py",
     "tests/acceptance/test_container.py",
+    "tests/test_gates.py",
     "tests/acceptance/test_openstack.py",
     "tests/test_keystone.py",
     "tests/test_placement_faults.py",
@@ -56,6 +57,7 @@ LONGEST_FIRST = (
     "tests/acceptance/test_demo.py",
     "tests/acceptance/test_deferred.py",
     "tests/test_release.py",
+    "tests/acceptance/test_benchmarks.py",
     "tests/test_needs.py",
 )
 """Files with tests that take a quarter of a minute or more: begun last, one of them would keep a single worker busy."""

@@ -27,6 +27,7 @@ PACKAGES: Mapping[str, str] = {
     "libvirt-guests.sh": "libvirt-daemon-system",
     "libvirtd": "libvirt-daemon-system",
     "losetup": "mount",
+    "make": "make",
     "mariadb-install-db": "mariadb-server-core",
     "mariadbd": "mariadb-server-core",
     "mmdebstrap": "mmdebstrap",

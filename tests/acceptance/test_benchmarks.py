@@ -1,0 +1,61 @@
+"""Each benchmark once with minimal input, so that none breaks unnoticed; its figures say nothing then."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import rabbitmq
+from support.libvirtd import skip_without_libvirtd
+from support.nova import nova_python
+from support.programs import needs
+
+pytestmark = pytest.mark.timeout(600)
+REPOSITORY = Path(__file__).parents[2]
+
+
+def printed(benchmark: str, *arguments: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "tests")}
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / benchmark), *arguments]
+    done = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a packet filter of its own is for root")
+def test_simulated_hosts_are_measured() -> None:
+    needs("nft")
+
+    table = printed("run.py", "smallest")
+
+    assert "| makespan / lower bound, 40 instances, limit 64 |" in table
+    assert "| serial loop / concurrent run, 40 instances, limit 8 |" in table
+
+
+def test_real_guests_are_measured() -> None:
+    skip_without_libvirtd()
+
+    table = printed("real_guests.py", "2", "4")
+
+    assert "| bringup run --once, limit 16 | none |" in table
+    assert "Our own CPU a guest:" in table
+
+
+def test_a_real_conductor_is_measured() -> None:
+    if why := rabbitmq.missing():
+        pytest.skip(why)
+    nova_python()
+
+    table = printed("openstack.py", "20", "0.001", "4")
+
+    assert "Nova's loop / bringup run, wall:" in table

@@ -5,7 +5,8 @@ files: Python closes all but its standard streams.
 """
 
 import os
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Mapping, Sequence
 
 KEPT = (
     *("TMPDIR", "DBUS_SYSTEM_BUS_ADDRESS"),
@@ -19,6 +20,23 @@ def child_environment(environment: Mapping[str, str] | None = None) -> dict[str,
     ours = os.environ if environment is None else environment
     kept = {name: ours[name] for name in KEPT if name in ours}
     return kept | {"PATH": _folders(ours.get("PATH", os.defpath)), "LC_ALL": "C"}
+
+
+def output_of(command: Sequence[str], *, within_s: float) -> str:
+    """Run a query and return its standard output.
+
+    :raises OSError: it cannot be started.
+    :raises subprocess.SubprocessError: it failed, or did not end in time.
+    """
+    return subprocess.run(  # noqa: S603 - each caller's command is a constant
+        command,
+        capture_output=True,
+        text=True,
+        timeout=within_s,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        env=child_environment(),
+    ).stdout
 
 
 def _folders(path: str) -> str:

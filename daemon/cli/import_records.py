@@ -203,8 +203,8 @@ def _read_all(files: Sequence[Path], host: str | None) -> "Records":
 
 async def _evacuated(store: "ImportingStore", records: "Records", host: str) -> "Evacuated":
     """Count the evacuations from this host by what a run will do with their guests."""
-    from bringup.daemon.decisions.from_evacuation import EVACUATION_DONE
     from bringup.daemon.decisions.from_record import EVACUATION_STATUSES
+    from bringup.daemon.decisions.shared_rows import EVACUATION_DONE
     from bringup.daemon.recovery.load_records import latest
 
     found = latest(await store.load_migrations(host, EVACUATION_STATUSES), "evacuation", EVACUATION_STATUSES)

@@ -14,10 +14,10 @@ from typing import Any
 
 from bringup.daemon.decisions.actions import RevertMigration, Save
 from bringup.daemon.decisions.did import after_look, combined, did_by, did_of
-from bringup.daemon.decisions.from_evacuation import has_come_back
 from bringup.daemon.decisions.outcomes import Did, Kind, Problem
 from bringup.daemon.decisions.remarks import remarks
 from bringup.daemon.decisions.rules import Facts, Rule, Step, decide
+from bringup.daemon.decisions.shared_rows import has_come_back
 from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.decisions.table_order import EVACUATED_TABLES, FOREIGN_TABLES, OWN_TABLES, Tables
 

@@ -3,19 +3,9 @@
 from bringup.daemon.decisions.actions import Action, DestroyEvacuated, Fence, SaveMigration
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
-from bringup.daemon.decisions.shared_rows import HELD_ROWS, UNREADABLE
+from bringup.daemon.decisions.shared_rows import EVACUATION_DONE, HELD_ROWS, UNREADABLE, has_come_back
 
 EVACUATION_RUNNING = ("accepted", "pre-migrating")
-EVACUATION_DONE = "done"
-
-
-def has_come_back(facts: Facts) -> bool:
-    """Check whether the instance belongs to this host although its evacuation from it is done."""
-    return (
-        facts.evacuation is not None
-        and facts.evacuation.status == EVACUATION_DONE
-        and facts.instance.host == facts.host
-    )
 
 
 def _complete(facts: Facts) -> tuple[Action, ...]:

@@ -5,12 +5,13 @@ the same action is carried out as at start.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from bringup.daemon.decisions.actions import Action, Delete, Save, Stop
-from bringup.daemon.decisions.from_evacuation import has_come_back
 from bringup.daemon.decisions.kept_elsewhere import is_kept_elsewhere
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
+from bringup.daemon.decisions.shared_rows import EVACUATED_AWAY, NOT_OURS
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.drivers.base import POWER_AFTER
 
@@ -50,26 +51,10 @@ LIFECYCLE: tuple[Rule, ...] = (
         Kind.SKIPPED,
         condition="The guest is not in the state that the event announces.",
     ),
-    Rule(
-        "not_ours",
-        lambda f: f.instance.host != f.host,
-        nothing,
-        Next.END,
-        "Its record names another host.",
-        Kind.SKIPPED,
-        condition="The record names another host.",
-    ),
-    Rule(
-        "evacuated",
-        lambda f: f.evacuation is not None and not has_come_back(f),
-        nothing,
-        Next.END,
-        "Another host starts it: that it went down here, perhaps by a power-off of ours, means nothing.",
-        Kind.SKIPPED,
-        condition=(
-            "An evacuation from this host was accepted, is running or is done, and the record does not name this "
-            "host again after it."
-        ),
+    replace(NOT_OURS, why="Its record names another host."),
+    replace(
+        EVACUATED_AWAY,
+        why="Another host starts it: that it went down here, perhaps by a power-off of ours, means nothing.",
     ),
     Rule(
         "task_pending",

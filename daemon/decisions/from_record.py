@@ -10,12 +10,12 @@ from bringup.daemon.decisions.actions import (
     Reboot,
     Save,
 )
-from bringup.daemon.decisions.from_evacuation import EVACUATION_DONE, EVACUATION_RUNNING, has_come_back
+from bringup.daemon.decisions.from_evacuation import EVACUATION_RUNNING
 from bringup.daemon.decisions.kept_elsewhere import is_kept_elsewhere
 from bringup.daemon.decisions.migrating import tell_under_way, under_way
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.rules import Facts, Next, Rule, always, nothing
-from bringup.daemon.decisions.shared_rows import HELD_ROWS, UNREADABLE
+from bringup.daemon.decisions.shared_rows import EVACUATED_AWAY, EVACUATION_DONE, HELD_ROWS, NOT_OURS, UNREADABLE
 from bringup.daemon.decisions.states import TaskState, UnknownState, VmState
 
 BUILD_STATES = frozenset(
@@ -52,27 +52,8 @@ def _as_a_failure_leaves_it(facts: Facts) -> tuple[Action, ...]:
 
 FROM_RECORD: tuple[Rule, ...] = (
     UNREADABLE,
-    Rule(
-        "not_ours",
-        lambda f: f.instance.host != f.host,
-        nothing,
-        Next.END,
-        "Its record names another host: it was moved away meanwhile.",
-        Kind.SKIPPED,
-        condition="The record names another host.",
-    ),
-    Rule(
-        "evacuated",
-        lambda f: f.evacuation is not None and not has_come_back(f),
-        nothing,
-        Next.END,
-        "An evacuation from this host was accepted, runs or is done: another host starts it (Nova bug 1764883).",
-        Kind.SKIPPED,
-        condition=(
-            "An evacuation from this host was accepted, is running or is done, and the record does not name this "
-            "host again after it."
-        ),
-    ),
+    NOT_OURS,
+    EVACUATED_AWAY,
     Rule(
         "unknown_state",
         _has_unknown_state,

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from bringup.daemon.decisions.actions import CompletePartialDeletion, Delete, Reboot, Start, Stop, Unpause
-from bringup.daemon.decisions.from_evacuation import has_come_back
 from bringup.daemon.decisions.migrating import left_over, tell_left_over
 from bringup.daemon.decisions.outcomes import Kind, Problem
 from bringup.daemon.decisions.rules import UNTROUBLED, Facts, Step
+from bringup.daemon.decisions.shared_rows import has_come_back
 from bringup.daemon.decisions.states import VmState
 
 OPERATIONS = (CompletePartialDeletion, Delete, Reboot, Start, Stop, Unpause)

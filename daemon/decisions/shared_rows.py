@@ -1,8 +1,19 @@
-"""Rows that more than one table has: an unreadable record, and what a guard holds until an operator approves."""
+"""Rows that more than one table has: unreadable records, instances of other hosts, and what a guard holds."""
 
 from bringup.daemon.decisions.instances import UnreadableInstance
 from bringup.daemon.decisions.outcomes import Kind, Problem
 from bringup.daemon.decisions.rules import Facts, Guard, Next, Rule, nothing
+
+EVACUATION_DONE = "done"
+
+
+def has_come_back(facts: Facts) -> bool:
+    """Check whether the instance belongs to this host although its evacuation from it is done."""
+    return (
+        facts.evacuation is not None
+        and facts.evacuation.status == EVACUATION_DONE
+        and facts.instance.host == facts.host
+    )
 
 
 def _describe_unreadable(facts: Facts) -> Problem | None:
@@ -26,6 +37,29 @@ UNREADABLE = Rule(
     Kind.FAILED,
     tells=_describe_unreadable,
     condition="The record exists and cannot be read.",
+)
+
+
+NOT_OURS = Rule(
+    "not_ours",
+    lambda f: f.instance.host != f.host,
+    nothing,
+    Next.END,
+    "Its record names another host: it was moved away meanwhile.",
+    Kind.SKIPPED,
+    condition="The record names another host.",
+)
+EVACUATED_AWAY = Rule(
+    "evacuated",
+    lambda f: f.evacuation is not None and not has_come_back(f),
+    nothing,
+    Next.END,
+    "An evacuation from this host was accepted, runs or is done: another host starts it (Nova bug 1764883).",
+    Kind.SKIPPED,
+    condition=(
+        "An evacuation from this host was accepted, is running or is done, and the record does not name this "
+        "host again after it."
+    ),
 )
 
 

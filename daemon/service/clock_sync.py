@@ -4,7 +4,7 @@ import ctypes
 import subprocess
 from pathlib import Path
 
-from bringup.drivers.environment import child_environment
+from bringup.drivers.environment import output_of
 
 SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
 """Created by systemd-timesyncd once it has set the clock on this boot."""
@@ -37,15 +37,6 @@ def _query_systemd() -> bool:
     if not SYSTEMD.is_dir():
         return False
     try:
-        ended = subprocess.run(  # noqa: S603 - what is run is a constant
-            QUERY,
-            capture_output=True,
-            text=True,
-            timeout=QUERY_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env=child_environment(),
-        )
+        return output_of(QUERY, within_s=QUERY_S).strip() == "yes"
     except (OSError, subprocess.SubprocessError):
         return False
-    return ended.stdout.strip() == "yes"

@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.logs import get_logger
-from bringup.drivers.environment import child_environment
+from bringup.drivers.environment import output_of
 from bringup.drivers.files import read_file
 from bringup.drivers.identifiers import uuid_in_any_spelling
 
@@ -102,17 +102,9 @@ def _query_systemd() -> dict[str, str]:
     if not BOOTED_WITH_SYSTEMD.is_dir():
         return {}
     try:
-        ended = subprocess.run(  # noqa: S603 - what is run is a constant
-            ASK,
-            capture_output=True,
-            text=True,
-            timeout=ASK_S,
-            check=True,
-            stdin=subprocess.DEVNULL,
-            env=child_environment(),
-        )
+        output = output_of(ASK, within_s=ASK_S)
     except (OSError, subprocess.SubprocessError) as error:
         # A soft reboot is not detected then: what was done on the boot before it counts as done on this one.
         log.warning("boot.systemd_not_queried", error=f"{type(error).__name__}: {error}")
         return {}
-    return dict(line.split("=", 1) for line in ended.stdout.splitlines() if "=" in line)
+    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)

@@ -1,13 +1,13 @@
 """State of a simulated host that survives a crash of its process: guests, fates of disks, counts, spent faults.
 
 A guest of a real hypervisor continues to run when the daemon dies.  Each change is one SQLite transaction; it survives
-the death of the process, not (it is a simulation) that of the machine.  The file is opened for each: simple, and slow
-enough (see ``docs/scenarios.md``) that benchmarks do without.
+the death of the process, not (it is a simulation) that of the machine.
 """
 
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -45,7 +45,14 @@ class StateFile:
         :raises ScenarioError: it cannot be opened, or is something else.
         """
         self._path = path
+        if found := database_file_problem(path):
+            raise ScenarioError(path, [f"cannot be used as the state of a simulated host: {found}"])
+        with self._reported():
+            self._database = sqlite3.connect(path)
+        weakref.finalize(self, self._database.close)
         with self._transaction() as database:
+            # No sync to the disk: a dead process cannot lose what the kernel has.
+            database.execute("PRAGMA synchronous = OFF")
             database.executescript(_TABLES)
 
     def load(self, hypervisor: SimulatedHypervisor, calls: Calls, faults: Faults) -> None:
@@ -106,13 +113,13 @@ class StateFile:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        if found := database_file_problem(self._path):
-            raise ScenarioError(self._path, [f"cannot be used as the state of a simulated host: {found}"])
+        with self._reported(), self._database:
+            yield self._database
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
         try:
-            with closing(sqlite3.connect(self._path)) as database, database:
-                # No sync to the disk: a dead process cannot lose what the kernel has.
-                database.execute("PRAGMA synchronous = OFF")
-                yield database
+            yield
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise ScenarioError(
                 self._path, ["cannot be used as the state of a simulated host, a SQLite file"]

@@ -63,7 +63,7 @@ def test_no_advice_is_for_an_error_that_there_is_not() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in (Kind.INITIALIZED, Kind.SKIPPED)])
-def test_every_outcome_that_is_not_as_one_would_want_it_says_what_to_do(kind: Kind) -> None:
+def test_every_outcome_that_is_not_as_one_would_want_it_names_what_to_do(kind: Kind) -> None:
     for error, met_by in itertools.product((None, "SomethingNew", *BY_ERROR), (set(), *({who.value} for who in MetBy))):
         text = for_one(advice(kind, Did.UNKNOWN, error, met_by), uuid_of(1)) or ""
         assert text.isprintable()
@@ -88,7 +88,7 @@ def test_what_is_deferred_is_advised_by_who_can_meet_it() -> None:
     assert advice(Kind.DEFERRED, Did.DEFERRED, "NeedNotMet") == BY_KIND[Kind.DEFERRED]
 
 
-def test_what_came_back_well_says_nothing() -> None:
+def test_what_came_back_well_proves_nothing() -> None:
     for kind in (Kind.INITIALIZED, Kind.SKIPPED):
         assert advice_of(Outcome(uuid=uuid_of(1), kind=kind, because=(), took_s=0)) is None
         warned = Outcome(
@@ -111,11 +111,11 @@ def test_a_record_set_to_error_by_a_rule_has_advice_and_stands_first_in_history(
     assert counts.endswith("1 set to error")
 
 
-def test_the_same_advice_is_said_once() -> None:
+def test_the_same_advice_is_reported_once() -> None:
     assert gathered(["a", None, "b", "b"]) == ["to do (2): b", "to do (1): a"]
 
 
-def test_it_is_said_wherever_the_outcome_is(tmp_path: Path) -> None:
+def test_it_is_reported_wherever_the_outcome_is(tmp_path: Path) -> None:
     fault = Fault(verb="plug_vifs", uuid=uuid_of(1), error="VirtualInterfacePlugError", message="no bridge")
     computer = a_computer(tmp_path).guests([instance(1)], fault).records([instance(1)])
     to_do = "repair the network of this host"

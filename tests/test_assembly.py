@@ -42,7 +42,7 @@ def test_the_clock_is_utc_and_the_boot_id_is_the_kernels() -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff"], ids=["missing", "empty", "blank", "no-text"])
-def test_a_boot_id_that_cannot_be_read_is_told_with_its_key(tmp_path: Path, content: bytes | None) -> None:
+def test_a_boot_id_that_cannot_be_read_is_reported_with_its_key(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "boot_id"
     if content is not None:
         file.write_bytes(content)
@@ -102,7 +102,7 @@ async def test_the_store_is_the_one_that_is_set(tmp_path: Path) -> None:
     ],
     ids=["none", "http", "not of instances"],
 )
-async def test_a_scheduler_is_told_only_where_it_is_to_be(
+async def test_a_scheduler_is_reported_only_where_it_is_to_be(
     tmp_path: Path, overrides: tuple[str, ...], told: object
 ) -> None:
     given = settings(tmp_path, *overrides)
@@ -179,7 +179,7 @@ async def test_the_network_is_made_as_it_is_set(tmp_path: Path) -> None:
         await network.plug_vifs(an_instance(1, network_info=({"id": "a", "type": "binding_failed"},)))
 
 
-def test_a_network_that_lacks_its_extra_is_told_before_any_guest_is_touched(
+def test_a_network_that_lacks_its_extra_is_reported_before_any_guest_is_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyroute2", None)

@@ -28,7 +28,7 @@ def a_driver(*faults: Fault) -> SimulatedDriver:
     return SimulatedDriver(Scenario(faults=faults))
 
 
-async def test_a_driver_is_closed_and_nothing_is_said_of_it() -> None:
+async def test_a_driver_is_closed_and_nothing_is_reported_of_it() -> None:
     driver = a_driver()
 
     with capture_logs() as logs:
@@ -43,7 +43,7 @@ async def test_a_driver_is_closed_and_nothing_is_said_of_it() -> None:
     [Fault(verb="close", error="DriverError"), Fault(verb="close", error="RuntimeError")],
     ids=lambda f: f.error,
 )
-async def test_one_that_fails_to_close_is_said_with_its_error_and_raises_nothing(fault: Fault) -> None:
+async def test_one_that_fails_to_close_is_reported_with_its_error_and_raises_nothing(fault: Fault) -> None:
     with capture_logs() as logs:
         await assembly.close_driver(a_driver(fault))
 

@@ -96,7 +96,7 @@ def test_a_floor_that_lets_one_in_is_found(floor: str, tmp_path: Path) -> None:
     assert "CVE-2025-62727" in found.stdout or floor == "starlette"
 
 
-def test_how_old_they_are_is_said(tmp_path: Path) -> None:
+def test_how_old_they_are_is_reported(tmp_path: Path) -> None:
     ended = audited(tmp_path, of="2020-01-01")
 
     assert "on 2020-01-01, " in ended.stdout

@@ -150,7 +150,7 @@ async def test_a_round_that_fails_fails_all_of_it_and_the_next_one_succeeds() ->
     assert asked.told == {1: "StoreError: the disk is full", 2: "StoreError: the disk is full", 3: 6}
 
 
-async def test_who_is_cancelled_before_its_round_takes_the_question_back() -> None:
+async def test_a_cancelled_caller_before_its_round_takes_the_question_back() -> None:
     work = Work()
     async with asking(work) as (_, asked):
         scopes = await asked.ask(1, 2, 3)
@@ -162,7 +162,7 @@ async def test_who_is_cancelled_before_its_round_takes_the_question_back() -> No
     assert asked.told == {1: 2, 3: 6}
 
 
-async def test_who_is_cancelled_while_its_round_is_under_way_waits_for_its_end() -> None:
+async def test_a_cancelled_caller_while_its_round_is_under_way_waits_for_its_end() -> None:
     work = Work()
     async with asking(work) as (_, asked):
         scopes = await asked.ask(1, 2, 3)
@@ -204,7 +204,7 @@ async def test_a_task_named_leader_in_the_moment_it_is_cancelled_passes_it_on() 
     assert asked.told[3] == 6
 
 
-async def test_who_is_cancelled_already_asks_nothing() -> None:
+async def test_a_cancelled_caller_already_asks_nothing() -> None:
     work = Work()
     gathering: Gathering[int, int] = Gathering(
         in_thread(work, anyio.CapacityLimiter(1)), failure=StoreError, most=ROUND

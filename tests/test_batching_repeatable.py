@@ -146,7 +146,7 @@ async def test_an_error_with_arguments_of_its_own_is_that_of_each() -> None:
     ] * 2
 
 
-async def test_who_is_cancelled_while_waiting_takes_the_question_back() -> None:
+async def test_a_cancelled_caller_while_waiting_takes_the_question_back() -> None:
     work = Work()
     gathering = gathering_of(work)
     async with anyio.create_task_group() as tasks:

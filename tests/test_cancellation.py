@@ -49,7 +49,7 @@ async def test_a_run_that_is_stopped_reports_what_it_knows_and_names_the_rest() 
         assert host.progress.phase == "done"
 
 
-async def test_the_last_word_is_said_in_full_although_the_run_is_being_stopped() -> None:
+async def test_the_shutdown_report_is_sent_in_full_although_the_run_is_being_stopped() -> None:
     async with arranged([instance(1)], defer_iptables_apply=True) as host:
         with anyio.CancelScope() as scope:
             host.trace.before = lambda _n: scope.cancel() if host.trace.names()[-1] == "driver.plug_vifs" else None
@@ -62,7 +62,7 @@ async def test_the_last_word_is_said_in_full_although_the_run_is_being_stopped()
 
 
 @pytest.mark.parametrize("name", AFTER_THE_LAST)
-async def test_a_last_word_that_hangs_does_not_keep_a_run_from_being_stopped(name: str) -> None:
+async def test_a_shutdown_report_that_hangs_does_not_keep_a_run_from_being_stopped(name: str) -> None:
     async with arranged([instance(1)], defer_iptables_apply=True, limits=limits(shutdown_report_deadline=0.2)) as host:
         host.trace.hang(name)
         with anyio.fail_after(30), anyio.CancelScope() as scope:

@@ -53,7 +53,7 @@ def test_the_preferred_interface_of_the_region_is_taken(wanted: WantedEndpoint, 
         ((), WantedEndpoint(), "it is empty: the token has no scope with a role in it"),
     ],
 )
-def test_what_is_missing_is_told_with_what_is_there(
+def test_what_is_missing_is_reported_with_what_is_there(
     endpoints: tuple[Endpoint, ...], wanted: WantedEndpoint, said: str
 ) -> None:
     with pytest.raises(NotInCatalogue) as caught:

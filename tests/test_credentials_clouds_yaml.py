@@ -167,7 +167,7 @@ def test_where_no_interface_is_named_none_is_taken(files: Files) -> None:
     assert clouds_yaml.read("here").interfaces == ()
 
 
-def test_what_is_said_of_placement_alone_stands_above(files: Files) -> None:
+def test_what_is_reported_of_placement_alone_stands_above(files: Files) -> None:
     files.clouds(
         here={
             "auth": AUTH,
@@ -195,7 +195,7 @@ def test_a_cloud_of_several_regions_is_read_for_one(
     assert (found.region, found.options["auth_url"]) == expected
 
 
-def test_a_region_that_the_cloud_has_not_is_told_with_those_that_it_has(files: Files) -> None:
+def test_a_region_that_the_cloud_has_not_is_reported_with_those_that_it_has(files: Files) -> None:
     problem = files.clouds(here=REGIONS).problem("here", "Three")
     assert problem.startswith("keystone.cloud: ")
     assert all(name in problem for name in ("Three", "One", "Two"))
@@ -213,7 +213,7 @@ def test_the_environment_cannot_switch_verifying_off_either(files: Files) -> Non
     assert "always verified" in files.set(**ENVIRONMENT, OS_INSECURE="true").problem(None)
 
 
-def test_a_cloud_that_is_not_there_is_told_with_those_that_are(files: Files) -> None:
+def test_a_cloud_that_is_not_there_is_reported_with_those_that_are(files: Files) -> None:
     files.clouds(here={"auth": AUTH}, there={"auth": AUTH})
     assert files.problem("nowhere") == (
         f"keystone.cloud: there is no cloud nowhere; {files.directory}/clouds.yaml has here, there"
@@ -221,7 +221,7 @@ def test_a_cloud_that_is_not_there_is_told_with_those_that_are(files: Files) -> 
     assert files.set(OS_CLOUD="nowhere").problem(None).startswith("OS_CLOUD or OS_*: there is no cloud nowhere; ")
 
 
-def test_without_a_file_the_places_are_told(files: Files) -> None:
+def test_without_a_file_the_places_are_reported(files: Files) -> None:
     assert files.problem("here") == (
         "keystone.cloud: there is no cloud here; "
         "no clouds.yaml that can be read is in this directory, ~/.config/openstack or /etc/openstack"
@@ -237,7 +237,7 @@ NOT_YAML = {
 
 @pytest.mark.parametrize("name", ["clouds.yaml", "secure.yaml"])
 @pytest.mark.parametrize("text", NOT_YAML.values(), ids=NOT_YAML.keys())
-def test_broken_yaml_is_told_without_its_line(
+def test_broken_yaml_is_reported_without_its_line(
     files: Files, name: str, text: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     files.clouds(here={"auth": AUTH})
@@ -259,7 +259,7 @@ BROKEN: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("document", BROKEN.values(), ids=BROKEN.keys())
-def test_yaml_that_is_no_cloud_is_told_without_what_is_in_it(files: Files, document: Any) -> None:
+def test_yaml_that_is_no_cloud_is_reported_without_what_is_in_it(files: Files, document: Any) -> None:
     (files.directory / "clouds.yaml").write_text(yaml.safe_dump(document))
     assert files.problem("here").startswith("keystone.cloud: ")
 
@@ -287,13 +287,13 @@ WRONG_KINDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("said", WRONG_KINDS.values(), ids=WRONG_KINDS.keys())
-def test_a_value_of_the_wrong_kind_is_told_and_not_shown(files: Files, said: dict[str, Any]) -> None:
+def test_a_value_of_the_wrong_kind_is_reported_and_not_shown(files: Files, said: dict[str, Any]) -> None:
     files.clouds(here={"auth": AUTH, **said})
     assert files.problem("here")
 
 
 @pytest.mark.parametrize("text", ["[" * 50_000, "{a: " * 50_000], ids=["lists", "objects"])
-def test_deep_nesting_is_told(files: Files, text: str) -> None:
+def test_deep_nesting_is_reported(files: Files, text: str) -> None:
     (files.directory / "clouds.yaml").write_text("clouds: " + text)
     assert files.problem("here").startswith("keystone.cloud: ")
 

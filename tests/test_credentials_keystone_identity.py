@@ -126,7 +126,7 @@ BAD: dict[str, tuple[dict[str, str | None], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize(("options", "expected"), BAD.values(), ids=BAD.keys())
-def test_what_is_missing_is_told_all_at_once(options: dict[str, str | None], expected: tuple[str, ...]) -> None:
+def test_what_is_missing_is_reported_all_at_once(options: dict[str, str | None], expected: tuple[str, ...]) -> None:
     assert problems(**options) == expected
 
 

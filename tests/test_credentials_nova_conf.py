@@ -131,7 +131,7 @@ def test_what_an_option_refers_to_is_looked_up_though_it_is_novas(file: Path) ->
 
 
 @pytest.mark.parametrize("value", ["s3cr3t$my_ip", "$s3cr3t", "${s3cr3t}"])
-def test_a_reference_to_nothing_is_told_and_not_shown(file: Path, value: str) -> None:
+def test_a_reference_to_nothing_is_reported_and_not_shown(file: Path, value: str) -> None:
     file.write_text(f"[placement]\nauth_url = http://k\npassword = {value}\n")
     problem = problem_of(file)
     assert problem == (
@@ -181,28 +181,28 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_file_is_told_without_its_lines(file: Path, text: str) -> None:
+def test_a_broken_file_is_reported_without_its_lines(file: Path, text: str) -> None:
     file.write_text(text)
     assert problem_of(file) == f"keystone.nova_conf: {file} is not a configuration file of OpenStack"
 
 
-def test_what_is_not_text_is_told(file: Path) -> None:
+def test_what_is_not_text_is_reported(file: Path) -> None:
     file.write_bytes(b"[placement]\npassword = s3cr3t\xff\n")
     assert str(file) in problem_of(file)
 
 
-def test_a_value_of_the_wrong_kind_is_told_and_not_shown(file: Path) -> None:
+def test_a_value_of_the_wrong_kind_is_reported_and_not_shown(file: Path) -> None:
     file.write_text(PLACEMENT + "insecure = s3cr3t\n")
     assert problem_of(file) == "[placement] insecure cannot be read: it is not what nova-compute takes"
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path, file: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path, file: Path) -> None:
     file.write_text(PLACEMENT)
     nowhere = tmp_path / "nowhere.conf"
     assert problem_of(file, nowhere) == (f"keystone.nova_conf: {nowhere} is not there; name the nova.conf of this host")
 
 
-def test_what_is_no_file_in_a_folder_is_told_and_not_read_for_ever(tmp_path: Path) -> None:
+def test_what_is_no_file_in_a_folder_is_reported_and_not_read_for_ever(tmp_path: Path) -> None:
     folder = tmp_path / "nova.conf.d"
     folder.mkdir()
     never = folder / "never.conf"
@@ -213,11 +213,11 @@ def test_what_is_no_file_in_a_folder_is_told_and_not_read_for_ever(tmp_path: Pat
     assert problem_of(folder).startswith(f"keystone.nova_conf: {never}: it is no file")
 
 
-def test_a_name_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+def test_a_name_that_no_file_can_have_is_reported(tmp_path: Path) -> None:
     assert "File name too long" in problem_of(tmp_path / ("n" * 300))
 
 
-def test_files_without_credentials_are_told_with_where_they_were_looked_for(tmp_path: Path, file: Path) -> None:
+def test_files_without_credentials_are_reported_with_where_they_were_looked_for(tmp_path: Path, file: Path) -> None:
     file.write_text("[DEFAULT]\nmy_ip = 10.0.0.7\n")
     folder = tmp_path / "nova.conf.d"
     folder.mkdir()

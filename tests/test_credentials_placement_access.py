@@ -241,7 +241,7 @@ def test_without_keystone_the_address_is_ours(host: Host, overrides: list[str], 
     assert host.problem(*overrides).startswith("placement.url is missing, and this host may not start guests")
 
 
-def test_no_credentials_at_all_are_told_with_where_they_may_be(host: Host) -> None:
+def test_no_credentials_at_all_are_reported_with_where_they_may_be(host: Host) -> None:
     assert host.problem("placement.auth=keystone") == (
         'placement.auth = "keystone", and there are no credentials: give keystone.auth_url and what goes with it, '
         "keystone.cloud (clouds.yaml), keystone.nova_conf, or OS_CLOUD or OS_AUTH_URL in the environment"

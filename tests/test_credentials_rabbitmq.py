@@ -44,7 +44,7 @@ def test_the_url_may_be_in_a_file_or_in_the_settings(tmp_path: Path) -> None:
     assert (inside.endpoints, inside.exchange, inside.tls) == ((CONTROLLER,), "nova", None)
 
 
-def test_nova_conf_says_what_nova_compute_would_use(tmp_path: Path) -> None:
+def test_nova_conf_reports_what_nova_compute_would_use(tmp_path: Path) -> None:
     conf = nova_conf(
         tmp_path,
         "[oslo_messaging_rabbit]\nrabbit_use_ssl = true\nkombu_ssl_ca_certs = /etc/ca.pem\n"
@@ -113,7 +113,7 @@ def test_nothing_said_is_an_error_that_names_the_ways(tmp_path: Path) -> None:
         ('[store]\nurl = "nova-conductor://host"\n', "nova-conductor:"),
     ],
 )
-def test_settings_that_do_not_go_together_are_said(tmp_path: Path, text: str, says: str) -> None:
+def test_settings_that_do_not_go_together_are_reported(tmp_path: Path, text: str, says: str) -> None:
     found = problems(given_text(tmp_path / "bringup.toml", text))
     assert any(says in problem for problem in found), found
     assert not any("s3cr3t" in problem for problem in found)
@@ -179,7 +179,7 @@ def test_a_small_nova_conf_gives_few_settings(tmp_path: Path) -> None:
     assert any("placement.token_file" in note for note in notes)
 
 
-def test_a_bridge_for_each_port_is_told_of(tmp_path: Path) -> None:
+def test_a_bridge_for_each_port_is_reported(tmp_path: Path) -> None:
     conf = nova_conf(
         tmp_path, "[os_vif_ovs]\nper_port_bridge = true\n", default="compute_driver = libvirt.LibvirtDriver\n"
     )
@@ -254,7 +254,9 @@ def test_an_odd_nova_conf_is_made_into_settings_too(
     ],
     ids=lambda each: str(each).partition("\n")[0][:30],
 )
-def test_what_would_be_no_settings_is_said_and_not_written(tmp_path: Path, default: str, text: str, says: str) -> None:
+def test_what_would_be_no_settings_is_reported_and_not_written(
+    tmp_path: Path, default: str, text: str, says: str
+) -> None:
     written = run("from-nova-conf", str(nova_conf(tmp_path, text, default=default)))
     assert (written.code, written.out) == (78, "")
     assert says in written.err
@@ -271,7 +273,7 @@ def test_what_would_be_no_settings_is_said_and_not_written(tmp_path: Path, defau
     ],
     ids=lambda each: str(each).partition("\n")[0][:30],
 )
-def test_what_has_no_place_here_and_matters_is_told(tmp_path: Path, default: str, text: str, note: str) -> None:
+def test_what_has_no_place_here_and_matters_is_reported(tmp_path: Path, default: str, text: str, note: str) -> None:
     head = "" if "compute_driver" in default else "compute_driver = libvirt.LibvirtDriver\n"
     notes = settings_from([nova_conf(tmp_path, text, default=head + default)]).notes
     assert any(note in each for each in notes), notes

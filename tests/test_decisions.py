@@ -151,7 +151,7 @@ def test_no_two_rules_of_a_table_have_one_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_rule_says_why_in_one_sentence(name: str) -> None:
+def test_every_rule_reports_why_in_one_sentence(name: str) -> None:
     assert [rule.name for rule in TABLES[name] if not rule.why.endswith((".", ")."))] == []
 
 
@@ -162,7 +162,7 @@ def test_no_case_is_without_a_rule_that_ends_it(name: str) -> None:
 
 
 @pytest.mark.no_cover
-def test_a_case_that_goes_on_to_the_first_look_has_its_vifs_plugged_or_is_ended() -> None:
+def test_a_case_that_continues_to_the_first_look_has_its_vifs_plugged_or_is_ended() -> None:
     plans = [decide(FROM_FIRST_LOOK, case) for case in every_look()]
     assert [plan.because for plan in plans if plan.ends == ("vifs" in plan.because)] == []
 
@@ -187,7 +187,7 @@ def test_nothing_is_done_on_a_state_that_is_not_known() -> None:
     assert set(unknown) == {plan(("unknown_state", ()), kind=Kind.FAILED)}
 
 
-def test_a_guest_is_destroyed_only_where_its_record_or_its_evacuation_says_so() -> None:
+def test_a_guest_is_destroyed_only_where_its_record_or_its_evacuation_reports_it() -> None:
     by_record = {case.instance.task_state for case in every_record() if Delete() in actions(FROM_RECORD, case)}
     by_evacuation = {
         (case.instance.host, case.evacuation)

@@ -153,7 +153,7 @@ async def test_what_does_not_come_in_time_stays_deferred_and_its_record_as_it_wa
 
 
 @pytest.mark.parametrize("met_by", [MetBy.NOVA, MetBy.PERSON])
-async def test_a_run_does_not_wait_for_what_only_nova_or_a_person_can_do(waiting: Waiting, met_by: MetBy) -> None:
+async def test_a_run_does_not_wait_for_what_only_nova_or_an_operator_can_do(waiting: Waiting, met_by: MetBy) -> None:
     async with waiting.host(replace(DISK, met_by=met_by)) as host:
         brought = await host.starts()
         asked = host.driver.count("needs")
@@ -161,7 +161,7 @@ async def test_a_run_does_not_wait_for_what_only_nova_or_a_person_can_do(waiting
         assert host.driver.count("needs") == asked
 
 
-async def test_nothing_is_waited_for_where_the_setting_says_so(waiting: Waiting) -> None:
+async def test_nothing_is_waited_for_where_the_setting_reports_it(waiting: Waiting) -> None:
     async with waiting.host(DISK, policy=replace(QUICK, wait_s=0)) as host:
         brought = await host.starts()
         host.driver.meet(UUID, DISK.name)
@@ -192,7 +192,7 @@ async def test_a_record_that_somebody_changes_meanwhile_is_left_to_him(waiting: 
         assert await host.arranged.record(1) == changed
 
 
-async def test_one_that_is_deleted_meanwhile_is_told_as_deleted(waiting: Waiting) -> None:
+async def test_one_that_is_deleted_meanwhile_is_reported_as_deleted(waiting: Waiting) -> None:
     async with waiting.host(DISK) as host:
         brought = await host.starts()
         await host.store.destroy(UUID)
@@ -372,7 +372,7 @@ async def test_without_a_daemon_the_next_start_tries_it_again(waiting: Waiting) 
         assert await host.journal.retries() == frozenset()
 
 
-async def test_a_record_that_somebody_has_changed_since_is_not_put_right(waiting: Waiting) -> None:
+async def test_a_record_that_somebody_has_changed_since_is_not_corrected(waiting: Waiting) -> None:
     async with waiting.host(faults=[Fault(verb=START, error="DriverError", times=1)]) as host:
         await host.starts()
         await host.becomes(task_state=TaskState.RESIZE_PREP)

@@ -128,7 +128,7 @@ def test_a_guest_that_is_seen_off_after_its_start_was_not_brought_back() -> None
         *((state, Did.STAYS_OFF) for state in (*OFF, SUSPENDED)),
     ],
 )
-def test_where_nothing_was_done_the_look_says_how_it_was_left(look: PowerState | None, did: Did) -> None:
+def test_where_nothing_was_done_the_look_reports_how_it_was_left(look: PowerState | None, did: Did) -> None:
     assert did_of(None, kind=Kind.INITIALIZED, look=look) is did
     for kind in (Kind.SKIPPED, Kind.FAILED, Kind.SUPERSEDED):
         assert did_of(None, kind=kind, look=look) is Did.LEFT_ALONE
@@ -216,7 +216,7 @@ DONE: dict[str, tuple[dict[str, Any], dict[str, Any], Kind, Did]] = {
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("record", "at_hand", "kind", "did"), DONE.values(), ids=DONE)
-async def test_a_run_says_what_it_has_done_and_a_forecast_says_the_same_before(
+async def test_a_run_reports_what_it_has_done_and_a_forecast_says_the_same_before(
     record: dict[str, Any], at_hand: dict[str, Any], kind: Kind, did: Did
 ) -> None:
     seen = guest(1, at_hand.get("power_state", RUNNING), needs=at_hand.get("needs", ()))

@@ -130,7 +130,7 @@ def test_one_boot_with_a_wrong_clock_spoils_no_later_one(host: Host, off: float)
     assert host.runs() == Downtime(exactly_s=61.0, at_most_s=61.0)
 
 
-def test_a_dead_real_time_clock_that_continues_from_the_last_shutdown_tells_nothing(host: Host) -> None:
+def test_a_dead_real_time_clock_that_continues_from_the_last_shutdown_proves_nothing(host: Host) -> None:
     host.runs()
     host.is_up(DAY_S)
     host.restart(34 * DAY_S, off=2 - 34 * DAY_S, is_set=False)
@@ -153,7 +153,7 @@ def test_a_clock_that_is_trusted_is_not_asked_about(host: Host) -> None:
     assert host.runs() == Downtime(exactly_s=60.0, at_most_s=60.0)
 
 
-def test_a_clock_that_went_back_says_nothing(host: Host) -> None:
+def test_a_clock_that_went_back_proves_nothing(host: Host) -> None:
     host.runs()
     host.is_up(DAY_S)
     host.restart(60, off=-3 * DAY_S)
@@ -163,7 +163,7 @@ def test_a_clock_that_went_back_says_nothing(host: Host) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", '{"format": "x"}', '{"format": "bringup.alive/1", "boots": [{}]}', "[" * 100_000]
 )
-def test_a_file_that_is_damaged_knows_nothing_and_is_written_anew(host: Host, text: str) -> None:
+def test_a_file_that_is_damaged_knows_nothing_and_is_written_again(host: Host, text: str) -> None:
     (host.directory / FILE).write_text(text)
     assert host.runs() is None
     host.restart(60)

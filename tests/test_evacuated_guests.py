@@ -83,7 +83,7 @@ async def test_a_witness_that_does_not_answer_keeps_the_disks_and_leaves_no_mark
         assert host.driver.hypervisor.probes == set()
 
 
-async def test_a_witness_without_a_setting_says_what_to_set() -> None:
+async def test_a_witness_without_a_setting_names_what_to_set() -> None:
     with pytest.raises(CannotTell, match=r"evacuated\.shared_storage is unknown: .* set it to shared or local"):
         await SettingWitness("unknown").sees(AWAY, SharedStorageProbe(AWAY.uuid, "a/mark"))
 
@@ -142,7 +142,7 @@ async def test_the_guards_count_what_was_evacuated_and_deleted() -> None:
         assert host.power(1) is PowerState.RUNNING
 
 
-async def test_a_row_that_was_deleted_here_after_it_came_back_says_nothing_of_its_old_evacuation() -> None:
+async def test_a_row_that_was_deleted_here_after_it_came_back_proves_nothing_of_its_old_evacuation() -> None:
     async with arranged([instance(1), instance(2)], migrations=[evacuation(1)]) as host:
         await host.store.destroy(uuid_of(1))
         result = await host.run()
@@ -246,7 +246,7 @@ async def test_a_guest_that_cannot_be_destroyed_is_its_own_outcome(verb: str) ->
         assert "driver.resume_state_on_host_boot" not in host.trace.names()
 
 
-async def test_a_guest_whose_destroy_hangs_is_given_up_and_the_others_go_on() -> None:
+async def test_a_guest_whose_destroy_hangs_is_given_up_and_the_others_continue() -> None:
     away = [instance(1, host=ELSEWHERE), instance(2)]
     async with arranged(away, migrations=[evacuation(1)], limits=limits(instance_deadline=2.0)) as host:
         host.driver.inject(Fault(verb="destroy", hang=True))
@@ -277,7 +277,7 @@ async def test_what_is_not_on_this_hypervisor_is_not_destroyed() -> None:
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "error"])
-async def test_an_evacuation_of_the_past_says_nothing(status: str) -> None:
+async def test_an_evacuation_of_the_past_proves_nothing(status: str) -> None:
     async with arranged([AWAY, instance(2)], migrations=[evacuation(1, status), evacuation(2, status)]) as host:
         result = await host.run()
 

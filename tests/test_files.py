@@ -67,7 +67,7 @@ def test_a_file_that_is_larger_than_any_of_ours_is_not_read(tmp_path: Path) -> N
         parsed([tmp_path / "there"])
 
 
-def test_a_nova_conf_that_the_disk_does_not_give_is_told() -> None:
+def test_a_nova_conf_that_the_disk_does_not_give_is_reported() -> None:
     # The kernel's answer to its first byte is EIO.
     with pytest.raises(SettingsError, match="cannot be read"):
         parsed([Path("/proc/self/mem")])
@@ -115,7 +115,7 @@ def test_so_it_is_for_each_that_the_daemon_keeps(tmp_path: Path, makes: Callable
 
 
 @pytest.mark.parametrize("makes", [os.mkfifo, Path.mkdir, Path.touch], ids=["FIFO", "directory", "empty file"])
-def test_who_holds_the_lock_is_told_without_a_number_where_there_is_none(
+def test_who_holds_the_lock_is_reported_without_a_number_where_there_is_none(
     tmp_path: Path, makes: Callable[[Path], None]
 ) -> None:
     holder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)

@@ -244,7 +244,7 @@ def test_an_instance_that_came_back_is_like_any_other(*, has_guest: bool | None)
         ({"vm_state": VmState.ERROR}, RUNNING, ("in_error",)),
     ],
 )
-def test_a_guest_that_only_does_what_it_is_told_is_seen_again_as_it_was_left(
+def test_a_guest_that_only_does_what_it_is_reported_is_seen_again_as_it_was_left(
     fields: dict[str, Any], look: PowerState, expected: tuple[str, ...]
 ) -> None:
     known = facts(**fields)

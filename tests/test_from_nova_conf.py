@@ -136,7 +136,7 @@ def test_what_can_never_work_is_refused_with_its_key_and_nothing_is_written(
     assert says in refused(given_text(tmp_path / "nova.conf", head + DRIVER + text))
 
 
-def test_all_that_is_wrong_is_said_in_one_go(tmp_path: Path, head: str) -> None:
+def test_all_that_is_wrong_is_reported_together(tmp_path: Path, head: str) -> None:
     text = f"{placement(insecure='true')}[oslo_messaging_rabbit]\nssl = true\nssl_ca_file = /nowhere/rabbit.pem\n"
     said = refused(given_text(tmp_path / "nova.conf", head + DRIVER + text))
     assert "insecure" in said
@@ -159,7 +159,7 @@ def test_the_driver_is_known_by_every_name_that_nova_loads_it_by(tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", ["fake.FakeDriver", "ironic.IronicDriver", "LibvirtDriver", "nova.libvirt.Driver"])
-def test_another_driver_is_told_and_not_taken_for_ours(tmp_path: Path, head: str, name: str) -> None:
+def test_another_driver_is_reported_and_not_taken_for_ours(tmp_path: Path, head: str, name: str) -> None:
     found, ended = made(given_text(tmp_path / "nova.conf", f"{head}compute_driver = {name}\n{placement()}"))
     assert "driver" not in found
     assert f"[DEFAULT] compute_driver = {name}: there is a driver for libvirt.LibvirtDriver only" in ended.err

@@ -81,7 +81,7 @@ def test_what_an_operator_has_released_is_not_held(released: set[str]) -> None:
     assert held(gone) == set()
 
 
-def test_a_single_release_lets_only_that_one_go_on_as_long_as_the_rest_is_too_much() -> None:
+def test_a_single_release_releases_only_that_one_as_long_as_the_rest_is_too_much() -> None:
     _own, gone = held_together([], evacuated(1, 2, 3, 4), MODEST, guests=4, released=uuids(2))
     assert held(gone) == uuids(1, 3, 4)
 
@@ -98,7 +98,7 @@ def test_an_evacuation_that_is_not_done_destroys_nothing_and_is_not_counted() ->
     guests=st.integers(0, 60),
     done=st.integers(0, 60),
 )
-def test_a_run_that_was_let_through_is_not_held_when_it_goes_on(destroyed: int, guests: int, done: int) -> None:
+def test_a_run_that_was_let_through_is_not_held_when_it_continues(destroyed: int, guests: int, done: int) -> None:
     """Each guest that was destroyed is one of the planned ones and one of the guests less."""
     destroyed, done = min(destroyed, guests), min(done, destroyed, guests)
     if not MODEST.forbids(destroyed, guests):
@@ -115,7 +115,7 @@ def test_what_was_in_flight_too_often_when_the_host_died_is_quarantined(times: i
 
 
 @pytest.mark.parametrize("released", [{ALL}, uuids(1)])
-def test_a_quarantine_ends_with_an_operators_word(released: set[str]) -> None:
+def test_a_quarantine_ends_with_an_operators_approval(released: set[str]) -> None:
     assert held(quarantined(running(1), MODEST, {uuid_of(1): 9}, released)) == set()
 
 

@@ -68,7 +68,7 @@ async def test_what_does_not_come_ends_the_start_with_a_sentence_and_changes_not
         assert [await host.record(number) for number in (1, 2, 3)] == records
 
 
-async def test_what_only_a_person_can_bring_is_not_waited_for() -> None:
+async def test_what_only_an_operator_can_bring_is_not_waited_for() -> None:
     async with arranged([instance(1)], guests=OFF, limits=limits(host_wait=10_000)) as host:
         host.driver.hypervisor.host_needs = [NFT]
         with anyio.fail_after(30), pytest.raises(Unavailable, match="nft is missing; install it"):

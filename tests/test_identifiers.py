@@ -44,7 +44,7 @@ MAY_LOOK_ANYWHERE: dict[str, Callable[[Disks, str], Any]] = {
 }
 
 
-def test_upper_case_is_put_right() -> None:
+def test_upper_case_is_corrected() -> None:
     assert canonical_uuid(UUID.upper()) == UUID
 
 
@@ -60,7 +60,7 @@ def test_nothing_else_is_one(wrong: object) -> None:
 @pytest.mark.parametrize(
     "spelled", [UUID, UUID.upper(), UUID.replace("-", ""), "{" + UUID + "}", f"urn:uuid:{UUID}", f"URN:UUID:{UUID}"]
 )
-def test_a_person_may_spell_one_otherwise(spelled: str) -> None:
+def test_an_operator_may_spell_one_otherwise(spelled: str) -> None:
     assert uuid_in_any_spelling(spelled) == UUID
 
 

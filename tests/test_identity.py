@@ -188,7 +188,7 @@ def test_private_is_what_only_its_owner_can_look_into(tmp_path: Path, mode: int)
         tmp_path.chmod(0o700)
 
 
-def test_accept_takes_over_what_changed_and_says_so(site: Site, machine: Path) -> None:
+def test_accept_stores_what_changed_and_reports_it(site: Site, machine: Path) -> None:
     settings = [*site.settings(), "--set", f"host.machine_id={machine}"]
     start(_state_of(site), machine, host=OTHER)
 
@@ -270,7 +270,7 @@ def _state_of(site: Site) -> Path:
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"format":' * 50_000, "9" * 5_000, "\\x00", ""])
-def test_an_identity_that_cannot_be_read_is_said_whatever_is_in_it(state: Path, text: str) -> None:
+def test_an_identity_that_cannot_be_read_is_reported_whatever_is_in_it(state: Path, text: str) -> None:
     (state / FILE).write_text(text)
     with pytest.raises(SettingsError, match=r"host\.state_directory: .*; if the directory is this host's, remove"):
         read_identity(state)

@@ -31,7 +31,7 @@ from support.records import HOST
         (PowerState.NOSTATE, False, VmState.STOPPED),
     ],
 )
-def test_a_record_says_what_the_guest_is(state: PowerState, vm_state: VmState, *, saved: bool) -> None:
+def test_a_record_reports_what_the_guest_is(state: PowerState, vm_state: VmState, *, saved: bool) -> None:
     [record] = records_of([DefinedGuest(uuid_of(1), "one", state, saved=saved)], HOST).instances
 
     assert (record.uuid, record.name, record.host) == (uuid_of(1), "one", HOST)
@@ -188,7 +188,7 @@ def test_a_guest_that_could_not_be_started_is_started_at_the_next_boot_though_it
     disk.unlink()
 
 
-def test_what_its_administrator_starts_with_virsh_beside_the_daemon_goes_on_running(
+def test_what_its_administrator_starts_with_virsh_beside_the_daemon_keeps_running(
     tmp_path: Path, server: Libvirtd
 ) -> None:
     computer = on(server, tmp_path)

@@ -80,7 +80,7 @@ def test_a_start_that_failed_is_to_be_tried_again_at_the_next_boot() -> None:
     assert (record.vm_state, record.power_state, kept) == (VmState.ACTIVE, PowerState.RUNNING, 1)
 
 
-def test_another_error_is_left_to_a_person() -> None:
+def test_another_error_is_left_to_an_operator() -> None:
     error = but(ran(), vm_state=VmState.ERROR)
 
     assert imported(error, SETTLED, PowerState.SHUTDOWN) == (error, 1)
@@ -105,7 +105,7 @@ def test_one_that_was_stopped_stays_stopped() -> None:
     assert (record.vm_state, kept) == (VmState.STOPPED, 0)
 
 
-def test_a_record_of_another_host_says_nothing_of_this_guest() -> None:
+def test_a_record_of_another_host_proves_nothing_of_this_guest() -> None:
     record, _kept = imported(but(ran(), host="elsewhere"), NotBack(), PowerState.SHUTDOWN)
 
     assert (record.host, record.vm_state) == (HOST, VmState.STOPPED)

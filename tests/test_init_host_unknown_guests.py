@@ -179,7 +179,7 @@ async def test_a_host_whose_guests_nobody_knows_is_refused() -> None:
         assert host.trace.touched() == []
 
 
-async def test_guests_that_an_operator_has_accepted_are_no_strangers() -> None:
+async def test_guests_that_an_operator_has_accepted_are_no_unknown_guests() -> None:
     async with arranged(guests=[guest(1)], accepted_guests=frozenset({uuid_of(1)})) as host:
         assert await strangers_of(host) == []
 
@@ -197,7 +197,7 @@ async def test_a_host_without_guests_and_without_records_is_a_new_one() -> None:
 
 @pytest.mark.parametrize("names", [False, True], ids=["uuids", "names"])
 @pytest.mark.parametrize("without_guest", [False, True], ids=["all-here", "one-without-guest"])
-async def test_where_all_are_known_nothing_is_said(*, names: bool, without_guest: bool) -> None:
+async def test_where_all_are_known_nothing_is_reported(*, names: bool, without_guest: bool) -> None:
     records = [instance(1), instance(2, name="renamed" if not names else "instance-00000002")]
     async with arranged([*records, *([instance(3)] if without_guest else [])], guests=[guest(1), guest(2)]) as host:
         if names:
@@ -205,7 +205,7 @@ async def test_where_all_are_known_nothing_is_said(*, names: bool, without_guest
         assert await strangers_of(host) == []
 
 
-async def test_a_driver_that_tells_names_has_strangers_by_name() -> None:
+async def test_a_driver_that_tells_names_has_unknown_guests_by_name() -> None:
     async with arranged([instance(1), instance(2, name="")], guests=[guest(1), guest(7)]) as host:
         host.driver.inject(Fault(verb="list_instance_uuids", error="NotImplementedError"))
         assert await strangers_of(host) == [(1, ["instance-00000007"])]
@@ -213,7 +213,7 @@ async def test_a_driver_that_tells_names_has_strangers_by_name() -> None:
 
 @pytest.mark.parametrize("status", ["accepted", "pre-migrating", "done"])
 @pytest.mark.parametrize("host_now", [instance(1).host, ELSEWHERE], ids=["home", "elsewhere"])
-async def test_an_evacuated_guest_is_no_stranger_wherever_its_record_is(status: str, host_now: str) -> None:
+async def test_an_evacuated_guest_is_no_unknown_guest_wherever_its_record_is(status: str, host_now: str) -> None:
     async with arranged([instance(1, host=host_now)], migrations=[evacuation(1, status)]) as host:
         assert await strangers_of(host) == []
 

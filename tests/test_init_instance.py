@@ -57,7 +57,7 @@ def test_what_was_being_handled_is_kept_unless_it_was_hidden_on_purpose(*, hidde
     assert problem_of("init_host", error).message == message
 
 
-def test_an_error_without_words_is_named_and_one_said_twice_is_said_once() -> None:
+def test_an_error_without_words_is_named_and_one_said_twice_is_reported_once() -> None:
     again = caused(DriverError("cannot stop"), by=caused(DriverError("cannot stop"), by=TimeoutError()))
 
     assert problem_of("stop", again).message == "cannot stop: it was not over in time"
@@ -79,7 +79,7 @@ def test_an_error_that_is_its_own_cause_comes_to_an_end() -> None:
     ],
     ids=["vm_state", "task_state"],
 )
-async def test_an_unknown_state_is_a_failure_that_says_which(states: dict[str, UnknownState], said: str) -> None:
+async def test_an_unknown_state_is_a_failure_that_names_which(states: dict[str, UnknownState], said: str) -> None:
     record = instance(1, **states)
     async with arranged([record]) as host:
         result = await host.run()
@@ -217,7 +217,7 @@ async def test_what_a_driver_cannot_do_is_not_worth_a_word() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_slowest_action_is_told() -> None:
+async def test_the_slowest_action_is_reported() -> None:
     async with arranged([instance(1)], latency={"plug_vifs": 0.05}) as host:
         result = await host.run()
 

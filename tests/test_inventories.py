@@ -76,7 +76,7 @@ def test_what_was_decided_once_is_not_decided_again(totals: dict[str, int], ther
 
 
 @anyio_test
-async def test_an_inventory_is_put_right_once_and_then_left_alone() -> None:
+async def test_an_inventory_is_corrected_once_and_then_left_alone() -> None:
     async with a_client() as client:
         provider = await a_provider(client, with_room=False)
         changed = await update_inventories(provider.client, provider.uuid, HAS, wait_s=10)
@@ -160,7 +160,7 @@ async def test_who_is_always_second_gives_up() -> None:
 
 
 @anyio_test
-async def test_a_conflict_that_reading_again_does_not_mend_is_told_at_once() -> None:
+async def test_a_conflict_that_reading_again_does_not_resolve_is_reported_at_once() -> None:
     async def once() -> None:
         raise Conflict("write", "in use", code="placement.inventory.inuse")
 
@@ -170,7 +170,7 @@ async def test_a_conflict_that_reading_again_does_not_mend_is_told_at_once() -> 
 
 @anyio_test
 @pytest.mark.parametrize(("wait_s", "said"), [(0.0, "1 attempts, last: connection refused"), (0.3, "last: connection")])
-async def test_what_does_not_pass_in_time_says_what_was_tried(wait_s: float, said: str) -> None:
+async def test_what_does_not_pass_in_time_reports_what_was_tried(wait_s: float, said: str) -> None:
     with nobody() as url:
         async with a_client(url) as client:
             with anyio.fail_after(60), pytest.raises(GateClosed, match=said):

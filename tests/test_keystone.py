@@ -159,7 +159,7 @@ WRONG: dict[str, tuple[Callable[[Cloud], Login], type[PlacementError], str]] = {
 
 
 @pytest.mark.parametrize(("identity", "kind", "said"), WRONG.values(), ids=WRONG.keys())
-async def test_what_an_operator_must_mend_is_one_sentence_without_a_secret(
+async def test_what_an_operator_must_repair_is_one_sentence_without_a_secret(
     cloud: Cloud, identity: Callable[[Cloud], Login], kind: type[PlacementError], said: str
 ) -> None:
     auth = KeystoneAuth(identity(cloud))
@@ -170,7 +170,7 @@ async def test_what_an_operator_must_mend_is_one_sentence_without_a_secret(
     assert "s3cr3t" not in f"{caught.value!r} {caught.value} {auth!r} {auth.identity!r} {vars(caught.value)}"
 
 
-async def test_a_region_that_is_not_there_is_told_with_those_that_are(cloud: Cloud) -> None:
+async def test_a_region_that_is_not_there_is_reported_with_those_that_are(cloud: Cloud) -> None:
     with pytest.raises(NotUnderstood, match=r"region Three; it has RegionOne \(internal, public\), RegionTwo"):
         await ask(KeystoneAuth(an_identity(cloud)), wanted=WantedEndpoint(region="Three"))
 
@@ -211,7 +211,7 @@ async def test_a_keystone_in_trouble_may_come_back(answer: bytes | None, said: s
     ],
     ids=["away", "busy", "silent"],
 )
-async def test_a_gate_that_keystone_keeps_closed_says_so(answer: bytes | None, wait_s: float, said: str) -> None:
+async def test_a_gate_that_keystone_keeps_closed_reports_it(answer: bytes | None, wait_s: float, said: str) -> None:
     with nobody() as away, a_peer(answer or HANG) as peer:
         url = away if answer is None else peer.url
         auth = KeystoneAuth(Login(auth_url=url, method=ADMIN, project=PROJECT))
@@ -223,7 +223,7 @@ async def test_a_gate_that_keystone_keeps_closed_says_so(answer: bytes | None, w
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_placement_whose_keystone_is_away_is_told_from_one_that_is_silent() -> None:
+async def test_a_placement_whose_keystone_is_away_is_distinguished_from_one_that_is_silent() -> None:
     cloud = await anyio.to_thread.run_sync(start_cloud)
     assert cloud.keystone is not None
     async with patient_client(cloud.placement_url, auth=KeystoneAuth(an_identity(cloud))) as client:

@@ -147,7 +147,7 @@ async def test_a_version_document_that_is_long_or_encoded_is_not_read() -> None:
     ],
     ids=["the question", "the login", "for ever", "no Retry-After"],
 )
-async def test_it_is_said_what_is_waited_for_and_for_how_long(
+async def test_it_is_reported_what_is_waited_for_and_for_how_long(
     answers: tuple[bytes, ...], said: str, least_s: float
 ) -> None:
     waits: list[Waiting] = []
@@ -160,7 +160,7 @@ async def test_it_is_said_what_is_waited_for_and_for_how_long(
     assert str(waits[0]).endswith(f"next attempt in {waits[0].wait_s:.0f} s")
 
 
-async def test_a_busy_keystone_is_told_from_one_that_is_away(cloud: Cloud) -> None:
+async def test_a_busy_keystone_is_distinguished_from_one_that_is_away(cloud: Cloud) -> None:
     waits: list[str] = []
     with a_proxy(cloud.auth_url.removesuffix("/v3"), ["late"]) as keystone, nobody() as away:
         for url in (keystone.url, away):

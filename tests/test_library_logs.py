@@ -42,7 +42,7 @@ def run_child(configured: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=ENVIRONMENT, check=True)
 
 
-def test_before_there_is_a_log_nobody_hears_it() -> None:
+def test_before_there_is_a_log_nobody_receives_it() -> None:
     ended = run_child("")
     assert (ended.stdout, ended.stderr) == ("", "")
 

@@ -47,7 +47,7 @@ def enabled(root: Path) -> Path:
     ],
     ids=["debian", "debian told to", "upstream", "upstream told not to", "nobody knows"],
 )
-def test_libvirt_guests_starts_guests_where_it_is_enabled_and_told_to(
+def test_libvirt_guests_starts_guests_where_it_is_enabled_and_configured_to(
     tmp_path: Path, script: str, settings: str, *, starts: bool
 ) -> None:
     having(tmp_path, **{"usr__lib__libvirt__libvirt_D_guests.sh": script, "etc__default__libvirt_D_guests": settings})
@@ -88,7 +88,7 @@ def test_a_host_without_the_file_has_the_defaults_of_libvirt(tmp_path: Path) -> 
     ("concurrency", "connections", "words"),
     [(8, 8, []), (20, 20, []), (21, 21, ["max_workers = 20"]), (8, 2, ["libvirt.connections"])],
 )
-def test_what_is_too_narrow_is_named_with_what_would_be_right(
+def test_limits_that_are_too_low_are_named_with_the_right_value(
     concurrency: int, connections: int, words: list[str]
 ) -> None:
     found = bottlenecks(DaemonLimits(), concurrency=concurrency, connections=connections)
@@ -146,7 +146,7 @@ def test_libvirt_starts_at_boot_what_it_shut_down_itself(tmp_path: Path, text: s
         assert "auto_shutdown_restore = 0" in found
 
 
-def test_what_only_a_person_can_put_an_end_to_is_refused_also_where_autostart_is_taken_over() -> None:
+def test_autostart_that_only_an_operator_can_end_is_refused_in_any_mode() -> None:
     conflicts = AutostartConflicts("libvirt starts web", None, "libvirt starts again what it stopped")
 
     assert conflicts.refused("take_over") == ["libvirt starts again what it stopped"]
@@ -189,9 +189,7 @@ def test_a_guest_that_is_started_once_at_the_next_boot_is_known_where_libvirt_is
         ("access_drivers = []\n", ()),
     ],
 )
-def test_what_a_daemon_asks_of_each_call_is_read_in_its_file(
-    tmp_path: Path, text: str, drivers: tuple[str, ...]
-) -> None:
+def test_access_drivers_are_read_from_the_daemons_file(tmp_path: Path, text: str, drivers: tuple[str, ...]) -> None:
     config = tmp_path / "libvirtd.conf"
     config.write_text(text)
 

@@ -47,7 +47,7 @@ VERBS: dict[str, Callable[[LibvirtDriver], Coroutine[None, None, None]]] = {
 
 
 @pytest.mark.parametrize("verb", list(VERBS))
-async def test_a_start_that_libvirt_died_in_is_looked_at_again_and_ends_right(server: Libvirtd, verb: str) -> None:
+async def test_a_start_interrupted_by_a_libvirt_crash_is_read_again_and_completed(server: Libvirtd, verb: str) -> None:
     with guests(server, [SHUTDOWN]):
         async with opened(options(server)) as driver:
             with server.held(GUEST.name):
@@ -78,7 +78,7 @@ async def test_a_guest_that_was_restarted_when_libvirt_died_is_not_restarted_aga
             assert new.lookupByUUIDString(UUID).ID() in (before, before + 1)
 
 
-async def test_libvirt_that_does_not_come_back_is_an_error_that_says_so(server: Libvirtd) -> None:
+async def test_libvirt_that_does_not_come_back_is_reported_as_an_error(server: Libvirtd) -> None:
     with guests(server, [RUNNING]):
         async with opened(options(server, reconnect=1)) as driver:
             server.kill()
@@ -91,7 +91,7 @@ async def test_libvirt_that_does_not_come_back_is_an_error_that_says_so(server: 
                 assert (await driver.get_info(GUEST)).state is RUNNING
 
 
-async def test_a_start_that_hangs_costs_its_own_slot_and_the_others_go_on(server: Libvirtd) -> None:
+async def test_a_hanging_start_takes_its_own_slot_and_the_others_continue(server: Libvirtd) -> None:
     count = 6
     with guests(server, [SHUTDOWN] * count):
         made = options(server, connections=2, start_deadline=60)
@@ -121,7 +121,7 @@ async def test_a_call_without_an_answer_ends_at_its_deadline_and_its_slot_comes_
             await driver.power_on(driver_guest(2))
 
 
-async def test_a_reboot_that_libvirt_ended_after_its_deadline_is_not_done_again_when_it_is_tried_again(
+async def test_a_reboot_completed_after_its_deadline_is_not_repeated(
     server: Libvirtd,
 ) -> None:
     with guests(server, [RUNNING]) as connection:
@@ -140,7 +140,7 @@ async def test_a_reboot_that_libvirt_ended_after_its_deadline_is_not_done_again_
             assert id_of(connection) != rebooted
 
 
-async def test_a_libvirt_that_answers_nothing_is_given_up_by_its_keepalive(server: Libvirtd) -> None:
+async def test_a_silent_libvirt_is_disconnected_by_keepalive(server: Libvirtd) -> None:
     with guests(server, [RUNNING]):
         async with opened(options(server, keepalive_interval=1, reconnect=1, call_deadline=60)) as driver:
             await driver.get_info(GUEST)
@@ -163,7 +163,7 @@ async def test_a_caller_that_is_cancelled_does_not_wait_for_libvirt(server: Libv
             await until_power_state(driver, RUNNING)
 
 
-async def test_events_go_on_after_libvirt_came_back_and_tell_what_changed_meanwhile(server: Libvirtd) -> None:
+async def test_events_continue_after_a_libvirt_restart_with_the_changes_meanwhile(server: Libvirtd) -> None:
     with guests(server, [RUNNING, SHUTDOWN]):
         async with opened(options(server)) as driver:
             heard: list[LifecycleEvent] = []

@@ -99,7 +99,7 @@ STABLE, UNSTABLE, DM, ENCRYPTED, PLAIN = (
         ("/devices/sda", PLAIN),
     ],
 )
-def test_a_name_promises_what_the_table_says(path: str, naming: Naming) -> None:
+def test_names_of_disks_are_classified_as_in_the_table(path: str, naming: Naming) -> None:
     assert read_name(path).naming is naming
 
 
@@ -137,7 +137,7 @@ def test_device_mapper_decides_on_its_names(path: str, dm_name: str, dm_uuid: st
     assert (identity_problem([path, "/dev/dm-3"], device, None) == "") is is_stable
 
 
-def test_what_device_mapper_decrypts_is_never_proved_whatever_its_name() -> None:
+def test_a_decrypted_device_is_never_identified() -> None:
     crypt = Device(name="dm-5", dm_name="x", dm_uuid="CRYPT-LUKS1-abc-x", wwns=frozenset({WWID}))
     volume = Volume(id=VOLUME_ID, wwns=frozenset({WWID}))
     for path in ("/dev/mapper/x", f"/dev/disk/by-id/wwn-0x{WWID}", "/dev/disk/by-uuid/0a1b", "/dev/dm-5"):
@@ -197,13 +197,15 @@ SDB = Device(name="sdb", wwns=frozenset({WWID}), targets=frozenset({(IQN, 1)}))
         (Device(name="nvme0n1", nqn="nqn.other"), {"nqn": NQN}, False),
     ],
 )
-def test_a_record_proves_a_device_by_what_both_say(device: Device, data: dict[str, Any], *, proof: bool | None) -> None:
+def test_a_record_identifies_a_device_by_what_both_name(
+    device: Device, data: dict[str, Any], *, proof: bool | None
+) -> None:
     [volume] = iscsi(**data)
     assert is_volume(device, volume) is proof
     assert (identity_problem([f"/dev/{device.name}"], device, volume) == "") is bool(proof)
 
 
-def test_a_stable_name_that_the_record_or_the_device_contradicts_is_no_proof() -> None:
+def test_a_stable_name_that_record_or_device_contradicts_does_not_identify() -> None:
     [volume] = iscsi(target_iqn=IQN, target_lun=2)
     by_path = f"/dev/disk/by-path/ip-192.0.2.1:3260-iscsi-{IQN}-lun-1"
     assert "record" in identity_problem([by_path, "/dev/sdb"], SDB, volume)
@@ -212,7 +214,7 @@ def test_a_stable_name_that_the_record_or_the_device_contradicts_is_no_proof() -
     assert identity_problem([f"/dev/disk/by-id/scsi-3{WWID}", "/dev/sdb"], SDB, None) == ""
 
 
-def test_a_name_that_says_another_target_than_the_record_is_no_proof_whatever_the_kernel_tells() -> None:
+def test_a_name_with_another_target_than_the_record_does_not_identify() -> None:
     loop = Device(name="loop0")
     by_path = f"/dev/disk/by-path/ip-192.0.2.1:3260-iscsi-{IQN}-lun-1"
     for data, is_proof in (
@@ -257,7 +259,7 @@ JSON = st.recursive(
 
 
 @given(JSON, JSON)
-def test_whatever_a_record_holds_is_read(data: Any, other: Any) -> None:
+def test_any_record_is_read(data: Any, other: Any) -> None:
     keys = ("target_iqn", "target_iqns", "target_lun", "target_luns", "wwn", "target_nqn", "vol_uuid", "export")
     info = {"driver_volume_type": other, "data": dict.fromkeys(keys, data)}
     for value in (info, json.dumps(info), data):
@@ -265,12 +267,12 @@ def test_whatever_a_record_holds_is_read(data: Any, other: Any) -> None:
             assert is_volume(Device(name="sda"), volume) is None
 
 
-def test_passwords_of_a_record_are_nowhere_in_what_is_read_of_it() -> None:
+def test_passwords_of_a_record_are_not_kept() -> None:
     [volume] = iscsi(target_iqn=IQN, target_lun=1, auth_password="hunter2", auth_username="u", secret_uuid="hunter2")
     assert "hunter2" not in repr(volume)
 
 
-def test_page_83_tells_of_the_unit_and_not_of_its_port() -> None:
+def test_page_83_is_read_for_the_unit_and_not_for_its_port() -> None:
     def designator(code_set: int, kind: int, value: bytes) -> bytes:
         return bytes([code_set, kind, 0, len(value)]) + value
 
@@ -287,7 +289,7 @@ def test_any_page_83_is_read(page: bytes) -> None:
 
 
 @pytest.mark.parametrize("dm_uuid", ["LVM-abc", f"part1-mpath-3{WWID}", "LINEAR-x", "DMRAID-x"])
-def test_what_is_made_of_the_right_disk_or_is_a_part_of_it_does_not_prove_to_be_it(dm_uuid: str) -> None:
+def test_a_partition_or_derived_device_of_the_right_disk_does_not_identify(dm_uuid: str) -> None:
     target = ("iqn.2010-10.org.openstack:x", 1)
     volume = Volume(id=VOLUME_ID, wwns=frozenset({WWID}), targets=frozenset({target}))
     path = Device(name="sdb", wwns=frozenset({WWID}), targets=frozenset({target}))
@@ -299,7 +301,7 @@ def test_what_is_made_of_the_right_disk_or_is_a_part_of_it_does_not_prove_to_be_
 
 
 @pytest.mark.parametrize("links", ["by-uuid", "by-partuuid", "by-label", "by-partlabel", "by-id/lvm-pv-uuid"])
-def test_a_link_named_by_what_a_guest_can_write_proves_only_with_the_record(links: str) -> None:
+def test_a_link_named_by_guest_data_identifies_only_with_the_record(links: str) -> None:
     names = (f"/dev/disk/{links}{'-' if 'by-id' in links else '/'}{VOLUME_ID}", "/dev/sdb")
     volume = Volume(id=VOLUME_ID, wwns=frozenset({WWID}))
     assert identity_problem(names, Device(name="sdb"), volume)

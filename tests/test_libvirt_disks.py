@@ -38,9 +38,7 @@ def folder(server: Libvirtd) -> Iterator[Path]:
         path.rmdir()
 
 
-async def test_destroying_takes_managed_save_and_snapshots_along_and_leaves_disks(
-    server: Libvirtd, folder: Path
-) -> None:
+async def test_destroy_removes_managed_save_and_snapshots_and_keeps_disks(server: Libvirtd, folder: Path) -> None:
     disk = folder / "disk.qcow2"
     await anyio.run_process(["qemu-img", "create", "-f", "qcow2", str(disk), "1M"])
     with guests(server, [SHUTDOWN], disk=disk) as connection:
@@ -68,9 +66,7 @@ async def test_destroying_with_disks_deletes_the_folders_of_that_guest_alone(ser
     assert list(folder.parent.iterdir()) == [other]
 
 
-async def test_disks_that_are_kept_outlive_the_guest_and_are_deleted_when_asked_to(
-    server: Libvirtd, folder: Path
-) -> None:
+async def test_kept_disks_outlive_the_guest_and_are_deleted_on_request(server: Libvirtd, folder: Path) -> None:
     with guests(server, [SHUTDOWN]):
         async with a_driver(server) as driver:
             where = await driver.keep_disks(GUEST)
@@ -127,7 +123,7 @@ async def test_a_definition_of_another_guest_is_not_restored(server: Libvirtd, f
                 await driver.finish_revert_migration(GUEST, power_on=True)
 
 
-async def test_a_mark_stands_beside_the_disks_until_it_is_taken_away(server: Libvirtd, folder: Path) -> None:
+async def test_a_mark_stays_beside_the_disks_until_it_is_removed(server: Libvirtd, folder: Path) -> None:
     async with a_driver(server) as driver:
         probe = await driver.check_instance_shared_storage_local(GUEST)
         assert probe is not None

@@ -20,7 +20,7 @@ def server() -> Libvirtd:
 RUNNING, SHUTDOWN = PowerState.RUNNING, PowerState.SHUTDOWN
 
 
-async def test_a_stop_that_is_part_of_a_reboot_is_not_told(server: Libvirtd) -> None:
+async def test_a_stop_that_is_part_of_a_reboot_is_no_event(server: Libvirtd) -> None:
     with guests(server, [RUNNING]) as connection:
         async with a_driver(server, stopped_delay_s=15) as driver:
             heard = EventRecorder(driver)
@@ -36,7 +36,7 @@ async def test_a_stop_that_is_part_of_a_reboot_is_not_told(server: Libvirtd) -> 
     ("kind", "transition"),
     [("panic", Transition.CRASHED), ("sleep", Transition.SUSPENDED), ("halt", Transition.STARTED)],
 )
-async def test_the_listener_hears_what_a_guest_does(server: Libvirtd, kind: str, transition: Transition) -> None:
+async def test_the_listener_receives_events_of_a_guest(server: Libvirtd, kind: str, transition: Transition) -> None:
     with guests(server, [SHUTDOWN], guest=kind) as connection:
         async with a_driver(server) as driver:
             heard = EventRecorder(driver)
@@ -45,7 +45,7 @@ async def test_the_listener_hears_what_a_guest_does(server: Libvirtd, kind: str,
             await heard.until(transition)
 
 
-async def test_the_listener_hears_what_somebody_else_does(server: Libvirtd) -> None:
+async def test_the_listener_receives_events_caused_by_others(server: Libvirtd) -> None:
     with guests(server, [SHUTDOWN]) as connection:
         domain = connection.lookupByUUIDString(UUID)
         async with a_driver(server) as driver:

@@ -74,7 +74,7 @@ def test_a_pci_device_must_be_the_one_that_the_record_knows(see: See, tmp_path: 
     assert "15b3:1018" in other.why
 
 
-def test_a_mediated_device_is_made_anew_by_nova_and_comes_by_itself_elsewhere(see: See, tmp_path: Path) -> None:
+def test_a_mediated_device_is_made_again_by_nova_and_comes_by_itself_elsewhere(see: See, tmp_path: Path) -> None:
     uuid = "4b20d080-1b54-4048-85b3-a6a62d165c01"
     mdev = f"<devices><hostdev type='mdev'><source><address uuid='{uuid}'/></source></hostdev></devices>"
     assert [(see(mdev, by_nova=nova)[0].state, see(mdev, by_nova=nova)[0].met_by) for nova in (True, False)] == [
@@ -156,7 +156,7 @@ def disk(path: str, *, serial: str = "", kind: str = "file") -> str:
         ("/dev/sdb", False, MetBy.HOST),
     ],
 )
-def test_who_brings_a_disk_that_is_not_there(see: See, path: str, met_by: MetBy, *, by_nova: bool) -> None:
+def test_a_missing_disk_names_who_can_provide_it(see: See, path: str, met_by: MetBy, *, by_nova: bool) -> None:
     [need] = see(disk(path, kind="block" if path.startswith("/dev") else "file"), by_nova=by_nova)
     assert (need.kind, need.name, need.state, need.met_by) == (NeedKind.DISK, path, ABSENT, met_by)
 
@@ -201,7 +201,7 @@ def test_a_share_of_nova_is_there_when_something_is_mounted(see: See, tmp_path: 
     assert see(SHARE, by_nova=True, mounts=mounts)[0].state is MET
 
 
-def test_who_does_not_see_the_host_verifies_no_share_and_leaves_firmware_to_the_start(see: See) -> None:
+def test_a_user_who_cannot_see_the_host_verifies_no_share_and_leaves_firmware_to_the_start(see: See) -> None:
     firmware = "<os><loader>/usr/share/OVMF/OVMF_CODE.fd</loader></os>"
     assert [need.state for need in see(firmware)] == [ABSENT]
     assert see(firmware, sees_host=False, host=NOTHING_SEEN) == []
@@ -209,7 +209,7 @@ def test_who_does_not_see_the_host_verifies_no_share_and_leaves_firmware_to_the_
     assert (share.state, share.met_by) == (UNVERIFIED, MetBy.PERSON)
 
 
-def test_a_lost_info_cache_is_said(see: See) -> None:
+def test_a_lost_info_cache_is_reported(see: See) -> None:
     nic = "<devices><interface type='bridge'><source bridge='qbr-not-there'/></interface></devices>"
     [need] = see(nic, by_nova=True)
     assert need.why.endswith("its record has no NICs, its definition has 1: the info cache was lost")
@@ -340,7 +340,7 @@ def test_variables_of_firmware_are_made_of_the_template_only_below_mounts_that_a
     assert [(need.kind, need.state) for need in see(block)] == [(NeedKind.FIRMWARE, UNVERIFIED)]
 
 
-def test_libvirt_is_asked_only_of_a_disk_that_it_means_and_that_leads_to_no_unstable_name(tmp_path: Path) -> None:
+def test_libvirt_is_queried_only_for_disks_it_knows_under_no_unstable_name(tmp_path: Path) -> None:
     def questions(path: str, saved: str = "") -> list[str]:
         definition, image = (
             read_definition(f"<domain><name>g</name>{disk(each)}</domain>") for each in (path, saved or path)

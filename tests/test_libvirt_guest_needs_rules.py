@@ -72,7 +72,7 @@ Type=nfs
 """
 
 
-def test_fstab_and_mount_units_say_what_should_be_mounted() -> None:
+def test_expected_mounts_are_read_from_fstab_and_mount_units() -> None:
     assert read_fstab(FSTAB) == {"/": "UUID=1", "/srv/nfs": "nas:/export", "/srv/with space": "LABEL=x"}
     assert read_unit(UNIT) == ("/srv/unit", "192.0.2.1:/x")
     assert read_unit("") is None
@@ -92,7 +92,7 @@ def test_fstab_and_mount_units_say_what_should_be_mounted() -> None:
         ("/srv/data/vm/disk", None),
     ],
 )
-def test_a_file_relies_on_each_mount_above_it_that_somebody_names(path: str, point: str | None) -> None:
+def test_a_file_relies_on_each_named_mount_above_it(path: str, point: str | None) -> None:
     mounts = read_mountinfo(ROOT + DATA)
     expected = read_fstab(FSTAB) | {"/srv/data": "/dev/sdb1"}
     found = missing_mount([path], mounts, expected, "/var/lib/nova/mnt")
@@ -241,7 +241,7 @@ def block_status(major: int, minor: int) -> os.stat_result:
     return os.stat_result([0o60660, *values[1:]], {"st_rdev": os.makedev(major, minor)})
 
 
-def test_sysfs_tells_who_serves_a_disk(host: HostFiles) -> None:
+def test_the_server_of_a_disk_is_read_from_sysfs(host: HostFiles) -> None:
     at = "sys/devices/platform/host2/session1/target2:0:0/2:0:0:1"
     write_file(host.root, f"{at}/block/sdb/dev", "8:16\n")
     write_file(host.root, f"{at}/wwid", f"naa.{WWID}\n")
@@ -258,7 +258,7 @@ def test_sysfs_tells_who_serves_a_disk(host: HostFiles) -> None:
     assert device.wwns == {WWID, "6001405aaaaaaaaaaaaaaaaaaaaaaaaa"}
 
 
-def test_sysfs_tells_of_multipath_and_of_nvme(host: HostFiles) -> None:
+def test_multipath_and_nvme_are_read_from_sysfs(host: HostFiles) -> None:
     write_file(host.root, "sys/devices/virtual/block/dm-3/dm/name", "mpatha\n")
     write_file(host.root, "sys/devices/virtual/block/dm-3/dm/uuid", f"mpath-3{WWID}\n")
     write_file(host.root, "sys/devices/sdb/device/wwid", f"naa.{WWID}\n")
@@ -380,7 +380,7 @@ def test_links_are_followed_to_their_end_and_no_further_than_forty(host: HostFil
         ("VIR_ERR_INTERNAL_ERROR", "unsupported configuration: the guest wants too much", None, None),
     ],
 )
-def test_a_start_that_failed_for_want_of_something_says_of_what(
+def test_a_start_that_failed_for_a_missing_need_names_it(
     code: str, message: str, kind: str | None, name: str | None
 ) -> None:
     try:

@@ -54,7 +54,7 @@ async def test_autostart_conflicts_are_refused_warned_of_or_disabled(server: Lib
         assert bool(domain.autostart()) is (autostart != "take_over")
 
 
-async def test_a_look_takes_nothing_over(server: Libvirtd) -> None:
+async def test_a_check_disables_no_autostart(server: Libvirtd) -> None:
     with guests(server, [SHUTDOWN]) as connection:
         domain = connection.lookupByUUIDString(UUID)
         domain.setAutostart(1)

@@ -56,7 +56,7 @@ def unmet(needs: list[Need]) -> dict[str, str]:
     return {need.name: need.why for need in needs if need.state is not NeedState.MET}
 
 
-async def test_drivers_of_libvirt_that_are_away_are_told_where_a_guest_needs_them(
+async def test_missing_drivers_of_libvirt_are_reported_where_a_guest_needs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not MODULES.is_dir():
@@ -84,7 +84,7 @@ async def test_drivers_of_libvirt_that_are_there_are_met(server: Libvirtd) -> No
     assert [need.state for need in needs] == [NeedState.MET] * 2
 
 
-async def test_a_folder_of_disks_that_nobody_uses_need_not_be_there(server: Libvirtd, tmp_path: Path) -> None:
+async def test_an_unused_folder_of_disks_may_be_missing(server: Libvirtd, tmp_path: Path) -> None:
     with guests_with_disks(server):
         async with a_driver(server, instances_path=tmp_path / "nowhere") as driver:
             assert await needs_of(driver, 1) == []
@@ -102,7 +102,7 @@ async def test_a_folder_of_disks_that_is_there_is_met(server: Libvirtd) -> None:
 
 
 @pytest.mark.parametrize("name", ["UUID_resize", "bringup-kept/UUID.1"])
-async def test_a_folder_that_has_another_name_for_a_while_is_seen(server: Libvirtd, name: str) -> None:
+async def test_a_folder_that_is_renamed_for_a_while_is_noticed(server: Libvirtd, name: str) -> None:
     with guests_with_disks(server, 1):
         folder = server.directory / "instances"
         other = folder / name.replace("UUID", uuid_of(1))
@@ -113,7 +113,7 @@ async def test_a_folder_that_has_another_name_for_a_while_is_seen(server: Libvir
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_a_mount_point_without_its_mount_is_told_from_guests_without_disks(server: Libvirtd, count: int) -> None:
+async def test_a_missing_mount_is_distinguished_from_guests_without_disks(server: Libvirtd, count: int) -> None:
     with guests_with_disks(server, count, folders=False):
         folder = str(server.directory / "instances")
         if count > 1:
@@ -137,7 +137,7 @@ def away(server: Libvirtd) -> Iterator[Libvirtd]:
     elsewhere.rename(folder)
 
 
-async def test_a_folder_of_disks_that_is_away_is_told_with_what_to_do(away: Libvirtd) -> None:
+async def test_a_missing_folder_of_disks_is_reported_with_what_to_do(away: Libvirtd) -> None:
     async with a_driver(away) as driver:
         (need,) = await needs_of(driver, 1)
         assert (need.kind, need.state, need.met_by) == (NeedKind.MOUNT, NeedState.ABSENT, MetBy.HOST)
@@ -163,7 +163,7 @@ async def test_nothing_is_concluded_from_disks_that_cannot_be_seen(away: Libvirt
         assert await driver.list_instance_uuids() == []
 
 
-async def test_a_deletion_that_goes_on_does_not_take_disks_for_deleted(server: Libvirtd) -> None:
+async def test_a_continued_deletion_does_not_assume_that_disks_are_deleted(server: Libvirtd) -> None:
     """Its definition went before the host died; others tell that disks are here."""
     with guests_with_disks(server, 2) as connection:
         connection.lookupByUUIDString(uuid_of(1)).undefine()
@@ -180,7 +180,7 @@ async def test_a_deletion_that_goes_on_does_not_take_disks_for_deleted(server: L
             assert not (folder / uuid_of(1)).exists()
 
 
-async def test_a_resize_that_was_cut_short_is_not_taken_back_without_its_disks(server: Libvirtd) -> None:
+async def test_an_interrupted_resize_is_not_reverted_without_its_disks(server: Libvirtd) -> None:
     with guests_with_disks(server, 2):
         folder = server.directory / "instances"
         shutil.rmtree(folder / uuid_of(1))
@@ -200,7 +200,7 @@ async def test_a_resize_that_was_cut_short_is_not_taken_back_without_its_disks(s
             assert (folder / uuid_of(1)).is_dir()
 
 
-async def test_a_guest_without_local_disks_is_taken_back_as_before(server: Libvirtd) -> None:
+async def test_a_guest_without_local_disks_is_reverted_as_before(server: Libvirtd) -> None:
     with guests(server, []):
         server.define(uuid_of(1), driver_guest(1).name)
         async with a_driver(server) as driver:
@@ -219,9 +219,7 @@ def mounted(point: Path) -> Iterator[None]:
         run("umount", str(point))
 
 
-async def test_what_should_be_mounted_is_waited_for_and_what_was_is_remembered(
-    server: Libvirtd, tmp_path: Path
-) -> None:
+async def test_expected_mounts_are_waited_for_and_present_ones_recorded(server: Libvirtd, tmp_path: Path) -> None:
     point, memory = tmp_path / "storage", tmp_path / "places.json"
     point.mkdir()
     folder = point / "instances"
@@ -249,14 +247,16 @@ async def test_what_should_be_mounted_is_waited_for_and_what_was_is_remembered(
             assert unmet(await needs_of(driver, 1)) == {}, "somebody has said that nothing need be mounted"
 
 
-async def test_one_who_only_looks_remembers_nothing(server: Libvirtd, tmp_path: Path) -> None:
+async def test_a_check_records_no_mounts(server: Libvirtd, tmp_path: Path) -> None:
     with guests_with_disks(server):
         async with a_driver(server, mounts_file=tmp_path / "places.json", may_change=False) as driver:
             assert unmet(await needs_of(driver, 1)) == {}
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_memory_that_cannot_be_written_or_read_keeps_nothing_down(server: Libvirtd, tmp_path: Path) -> None:
+async def test_a_record_of_mounts_that_cannot_be_written_or_read_defers_nothing(
+    server: Libvirtd, tmp_path: Path
+) -> None:
     broken = tmp_path / "places.json"
     for text in ("{", "[]", '{"folder": 1, "mount": ["x"]}'):
         broken.write_text(text)

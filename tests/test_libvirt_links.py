@@ -39,7 +39,7 @@ def is_intact(victim: Path) -> bool:
 
 
 @pytest.mark.parametrize("name", [UUID, f"{UUID}_resize", f"{UUID}_del"])
-def test_a_deletion_takes_a_link_and_leaves_what_it_leads_to(disks: Disks, victim: Path, name: str) -> None:
+def test_a_deletion_removes_a_link_and_keeps_its_target(disks: Disks, victim: Path, name: str) -> None:
     (disks.instances_path / name).symlink_to(victim)
     if name != UUID:
         a_folder(disks)
@@ -65,7 +65,7 @@ def test_nothing_is_kept_or_deleted_where_the_folder_of_what_is_kept_is_a_link(d
     assert (victim / f"{UUID}.1").is_dir()
 
 
-def test_a_kept_folder_that_is_a_link_is_let_go_and_what_it_leads_to_is_not(disks: Disks, victim: Path) -> None:
+def test_a_kept_folder_that_is_a_link_is_removed_without_its_target(disks: Disks, victim: Path) -> None:
     (disks.instances_path / KEPT).mkdir()
     kept = disks.instances_path / KEPT / f"{UUID}.1"
     kept.symlink_to(victim)
@@ -73,7 +73,7 @@ def test_a_kept_folder_that_is_a_link_is_let_go_and_what_it_leads_to_is_not(disk
     assert (kept.is_symlink(), is_intact(victim)) == (False, True)
 
 
-def test_disks_are_taken_back_though_a_link_is_in_the_way(disks: Disks, victim: Path) -> None:
+def test_disks_are_restored_although_a_link_is_in_the_way(disks: Disks, victim: Path) -> None:
     a_folder(disks, f"{UUID}_resize")
     a_folder(disks)
     (disks.instances_path / f"{UUID}_del").symlink_to(victim)
@@ -90,7 +90,7 @@ def test_no_mark_is_left_through_a_link(disks: Disks, victim: Path) -> None:
     assert disks.mark(OTHER) is None
 
 
-def test_a_mark_is_private_and_is_taken_away(disks: Disks) -> None:
+def test_a_mark_is_private_and_is_removed(disks: Disks) -> None:
     folder = a_folder(disks)
     probe = disks.mark(UUID)
     assert probe is not None

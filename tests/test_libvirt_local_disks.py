@@ -55,7 +55,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("mounted", "fstab", "unit", "says"), CASES.values(), ids=CASES)
-def test_what_should_be_mounted_is_known_from_what_the_host_says(
+def test_expected_mounts_are_known_from_the_host(
     tmp_path: Path, mounted: tuple[str, ...], fstab: str, unit: tuple[str, str] | None, says: str | None
 ) -> None:
     found = InstancesFolder(FOLDER, host=host(tmp_path, *mounted, fstab=fstab, unit=unit)).need({"u": ["u"]})
@@ -70,7 +70,7 @@ def test_what_should_be_mounted_is_known_from_what_the_host_says(
     [((NFS,), str(FOLDER)), ((VAR,), "/var"), ((BOUND,), ""), ((), "")],
     ids=["its own", "above it", "bound by a sandbox", "none"],
 )
-def test_what_was_mounted_is_missed_and_nothing_else(tmp_path: Path, mounted: tuple[str, ...], remembered: str) -> None:
+def test_only_recorded_mounts_are_missed(tmp_path: Path, mounted: tuple[str, ...], remembered: str) -> None:
     memory = tmp_path / "places.json"
     InstancesFolder(FOLDER, memory=memory, host=host(tmp_path, *mounted)).record()
     assert json.loads(memory.read_text())["mount"] == remembered
@@ -94,6 +94,6 @@ def test_a_link_is_followed_to_what_should_be_mounted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "point"), [("none", None), ("/var/lib/nova/instances/", str(FOLDER)), ("/var", "/var")]
 )
-def test_a_setting_comes_before_what_the_host_says(tmp_path: Path, setting: str, point: str | None) -> None:
+def test_a_setting_precedes_the_mounts_of_the_host(tmp_path: Path, setting: str, point: str | None) -> None:
     found = InstancesFolder(FOLDER, setting, host=host(tmp_path, fstab=FSTAB)).need({"u": ["u"]})
     assert (None if found is None else found.name) == point

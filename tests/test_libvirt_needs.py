@@ -60,7 +60,7 @@ def link_by_id(server: Libvirtd) -> Iterator[Path]:
             parent.rmdir()
 
 
-async def test_a_guest_never_gets_the_disk_that_has_its_disks_name_now(server: Libvirtd, tmp_path: Path) -> None:
+async def test_a_guest_never_gets_another_disk_with_the_same_kernel_name(server: Libvirtd, tmp_path: Path) -> None:
     images = tmp_path
     ours, theirs = images / "tenant-a.raw", images / "tenant-b.raw"
     ours.write_bytes(b"A" * 1024**2)
@@ -147,7 +147,7 @@ async def test_a_file_a_backing_file_and_a_data_file_that_are_gone_are_named(ser
         await guest.is_not_started(NeedKind.DISK, str(data), ABSENT)
 
 
-async def test_what_a_raw_disk_begins_with_is_its_guests_to_choose(server: Libvirtd, tmp_path: Path) -> None:
+async def test_the_content_of_a_raw_disk_is_not_interpreted(server: Libvirtd, tmp_path: Path) -> None:
     images = tmp_path
     secret = images / "hosts-secret"
     secret.write_bytes(bytes(1024**2))
@@ -242,9 +242,7 @@ def nbd(image: Path, path: Path, command: tuple[str, ...] = NBD) -> Iterator[Non
         path.unlink(missing_ok=True)
 
 
-async def test_storage_over_the_network_that_refuses_is_absent_until_it_answers(
-    server: Libvirtd, tmp_path: Path
-) -> None:
+async def test_network_storage_that_refuses_is_absent_until_it_answers(server: Libvirtd, tmp_path: Path) -> None:
     image = tmp_path / "nbd.raw"
     image.write_bytes(bytes(1024**2))
     path = server.directory / "nbd.sock"
@@ -274,7 +272,7 @@ async def test_storage_that_accepts_and_is_silent_is_absent_too(server: Libvirtd
             assert "no answer in time" in need.why
 
 
-async def test_a_look_ends_no_server_of_a_disk_that_serves_one_client_once(server: Libvirtd, tmp_path: Path) -> None:
+async def test_a_check_does_not_end_a_disk_server_for_one_client(server: Libvirtd, tmp_path: Path) -> None:
     image, path = tmp_path / "once.raw", tmp_path / "once.sock"
     image.write_bytes(bytes(1024**2))
     with nbd(image, path, ONCE):
@@ -301,7 +299,7 @@ def silent_storage(point: Path) -> Iterator[None]:
         call("umount", "-l", point)
 
 
-async def test_a_storage_that_is_silent_keeps_its_own_guests_off_and_no_other(server: Libvirtd, tmp_path: Path) -> None:
+async def test_silent_storage_defers_its_own_guests_and_no_others(server: Libvirtd, tmp_path: Path) -> None:
     point = tmp_path / "nas"
     well = tmp_path / "well.raw"
     well.write_bytes(bytes(1024**2))

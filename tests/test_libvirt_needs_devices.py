@@ -53,7 +53,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_what_is_not_on_this_host_is_named_and_the_guest_stays_off(server: Libvirtd, case: str) -> None:
+async def test_a_missing_need_is_named_and_the_guest_stays_off(server: Libvirtd, case: str) -> None:
     devices, kind, name = CASES[case]
     xml = xml_of(server, devices)
     if case == "USB device":
@@ -85,7 +85,7 @@ async def test_a_network_and_a_pool_of_libvirt_that_are_not_active_are_named(ser
             pool.undefine()
 
 
-async def test_a_secret_that_is_gone_is_named_and_who_can_make_it(server: Libvirtd, tmp_path: Path) -> None:
+async def test_a_missing_secret_is_named_with_who_can_create_it(server: Libvirtd, tmp_path: Path) -> None:
     image = tmp_path / "luks.raw"
     qemu_img("create", "-f", "raw", image, "1M")
     xml = xml_of(server, disk(image, more=LUKS))
@@ -125,7 +125,7 @@ async def test_firmware_and_the_template_of_its_variables_are_needed(server: Lib
         assert await guest.missing() == []
 
 
-async def test_huge_pages_and_cpus_that_this_host_has_not(server: Libvirtd) -> None:
+async def test_missing_huge_pages_and_cpus_are_named(server: Libvirtd) -> None:
     pages = "<memoryBacking><hugepages/></memoryBacking><vcpu>"
     pinned = "<cputune><vcpupin vcpu='0' cpuset='4000'/></cputune><os>"
     cases = (
@@ -142,7 +142,7 @@ async def test_huge_pages_and_cpus_that_this_host_has_not(server: Libvirtd) -> N
         assert await guest.missing() == []
 
 
-async def test_a_machine_type_that_went_with_an_upgrade_of_qemu_is_named() -> None:
+async def test_a_machine_type_removed_by_a_qemu_upgrade_is_named() -> None:
     with a_libvirtd() as server:
         server.define(UUID, GUEST.name)
         server.kill()

@@ -53,7 +53,7 @@ def usb(xml: str) -> str:
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_a_device_or_a_switch_that_is_gone(server: Libvirtd, case: str) -> None:
+async def test_a_missing_device_or_switch_is_named(server: Libvirtd, case: str) -> None:
     devices, kind, name = CASES[case]
     error = await refusal(server, xml_of(server, devices, changes=usb if case == "USB device" else str))
     assert isinstance(error, NeedNotMet), error.__cause__
@@ -99,7 +99,7 @@ XMLS: dict[str, tuple[Callable[[str], str], str, NeedKind]] = {
 
 
 @pytest.mark.parametrize("case", XMLS)
-async def test_a_file_a_secret_or_pages_that_are_gone(server: Libvirtd, case: str) -> None:
+async def test_a_missing_file_secret_or_pages_are_named(server: Libvirtd, case: str) -> None:
     changes, devices, kind = XMLS[case]
     error = await refusal(server, xml_of(server, devices, changes=changes))
     assert isinstance(error, NeedNotMet), error.__cause__
@@ -107,7 +107,7 @@ async def test_a_file_a_secret_or_pages_that_are_gone(server: Libvirtd, case: st
     assert error.needs[0].why
 
 
-async def test_a_start_that_fails_for_another_reason_is_told_as_it_is(server: Libvirtd, tmp_path: Path) -> None:
+async def test_a_start_that_fails_for_another_reason_is_reported_unchanged(server: Libvirtd, tmp_path: Path) -> None:
     image = tmp_path / "no-qcow2"
     image.write_bytes(b"x" * 4096)
     error = await refusal(server, xml_of(server, disk(image, form="qcow2")))

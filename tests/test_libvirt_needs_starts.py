@@ -29,7 +29,7 @@ def server() -> Iterator[Libvirtd]:
         remove_guests(connection)
 
 
-async def test_a_guest_without_a_definition_needs_it_of_nova(server: Libvirtd) -> None:
+async def test_a_guest_without_a_definition_needs_nova(server: Libvirtd) -> None:
     async with a_driver(server) as driver:
         [need] = await driver.needs(GUEST)
         assert (need.kind, need.state, need.met_by) == (NeedKind.DEFINITION, ABSENT, MetBy.NOVA)
@@ -60,7 +60,7 @@ async def test_a_guest_that_runs_is_not_stopped_for_a_reboot_that_could_not_star
         assert guest.state == 3
 
 
-async def test_what_goes_away_between_look_and_start_is_told_as_missing(tmp_path: Path) -> None:
+async def test_a_need_lost_between_check_and_start_is_reported_as_missing(tmp_path: Path) -> None:
     with a_libvirtd(pause_s=0) as server:
         image = tmp_path / "fleeting.raw"
         image.write_bytes(bytes(1024**2))
@@ -112,7 +112,7 @@ async def test_a_managed_save_image_that_cannot_be_read_is_named_with_what_drops
         assert domain.hasManagedSaveImage()
 
 
-async def test_a_managed_save_image_that_libvirt_throws_away_is_said(
+async def test_a_managed_save_image_discarded_by_libvirt_is_logged(
     server: Libvirtd, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with defined(server, xml_of(server)) as guest:
@@ -127,7 +127,7 @@ async def test_a_managed_save_image_that_libvirt_throws_away_is_said(
     assert "libvirt.saved_memory_lost" in capsys.readouterr().out
 
 
-async def test_thirty_guests_are_looked_at_at_once(server: Libvirtd, tmp_path: Path) -> None:
+async def test_thirty_guests_are_checked_at_once(server: Libvirtd, tmp_path: Path) -> None:
     count = 30
     images = tmp_path
     qemu_img("create", "-f", "qcow2", images / "shared.qcow2", "1M")
@@ -150,7 +150,7 @@ async def test_thirty_guests_are_looked_at_at_once(server: Libvirtd, tmp_path: P
     assert all(need.state is MET for needs in found for need in needs)
 
 
-async def test_a_verb_that_does_nothing_to_a_guest_that_runs_asks_for_nothing(server: Libvirtd, tmp_path: Path) -> None:
+async def test_a_verb_without_effect_on_a_running_guest_needs_nothing(server: Libvirtd, tmp_path: Path) -> None:
     image = tmp_path / "running.raw"
     image.write_bytes(bytes(1024**2))
     async with defined(server, xml_of(server, disk(image))) as guest:
@@ -161,7 +161,7 @@ async def test_a_verb_that_does_nothing_to_a_guest_that_runs_asks_for_nothing(se
         assert guest.state == 1
 
 
-async def test_what_a_resize_moved_aside_is_what_rolling_it_back_brings() -> None:
+async def test_disks_moved_aside_by_a_resize_are_provided_by_its_revert() -> None:
     with a_libvirtd() as server:
         folder = server.directory / "instances" / UUID
         folder.mkdir()
@@ -178,7 +178,7 @@ async def test_what_a_resize_moved_aside_is_what_rolling_it_back_brings() -> Non
             assert await guest.missing() == []
 
 
-async def test_a_disk_that_no_resize_moved_aside_is_not_brought_by_rolling_one_back() -> None:
+async def test_a_disk_not_moved_aside_is_not_provided_by_a_revert() -> None:
     with a_libvirtd() as server:
         folder = server.directory / "instances" / UUID
         folder.with_name(f"{UUID}_resize").mkdir()
@@ -190,7 +190,7 @@ async def test_a_disk_that_no_resize_moved_aside_is_not_brought_by_rolling_one_b
             assert guest.state != 1
 
 
-def test_a_user_who_may_not_look_into_a_folder_believes_libvirt(
+def test_without_permission_on_a_folder_libvirts_answer_counts(
     server: Libvirtd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tmp_path.chmod(0o700)

@@ -94,9 +94,7 @@ def a_host(directory: Path, name: str, odd: str) -> tuple[Disks, Path]:
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("verb", VERBS)
-def test_each_verb_ends_in_its_result_or_a_sentence_and_touches_nothing_of_others(
-    odd: str, verb: str, tmp_path: Path
-) -> None:
+def test_each_verb_ends_in_a_result_or_a_sentence_and_touches_nothing_else(odd: str, verb: str, tmp_path: Path) -> None:
     for number, name in enumerate(NAMES):
         disks, victim = a_host(tmp_path / str(number), name, odd)
         # An OSError is a sentence to whoever asked for it.
@@ -107,21 +105,21 @@ def test_each_verb_ends_in_its_result_or_a_sentence_and_touches_nothing_of_other
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_what_is_in_the_way_of_a_deletion_does_not_stop_it(odd: str, tmp_path: Path) -> None:
+def test_obstacles_do_not_stop_a_deletion(odd: str, tmp_path: Path) -> None:
     disks, _ = a_host(tmp_path, f"{UUID}_del", odd)
     disks.delete(UUID)
     assert list(disks.instances_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_what_is_in_the_way_of_taking_disks_back_does_not_stop_it(odd: str, tmp_path: Path) -> None:
+def test_obstacles_do_not_stop_a_restore_of_disks(odd: str, tmp_path: Path) -> None:
     disks, _ = a_host(tmp_path, f"{UUID}_del", odd)
     assert disks.restore_before_resize(UUID)
     assert [each.name for each in disks.instances_path.iterdir()] == [UUID]
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_a_folder_of_disks_is_not_lost_for_what_is_at_its_name(odd: str, tmp_path: Path) -> None:
+def test_a_folder_of_disks_is_not_lost_to_a_file_of_its_name(odd: str, tmp_path: Path) -> None:
     disks, _ = a_host(tmp_path, UUID, odd)
     with suppress(DriverError, OSError):
         disks.restore_before_resize(UUID)
@@ -136,7 +134,7 @@ def make_shallow(folder: Path) -> None:
         inner.rename(folder)
 
 
-def test_folders_too_many_in_each_other_are_a_sentence(tmp_path: Path) -> None:
+def test_folders_nested_too_deeply_are_an_error_sentence(tmp_path: Path) -> None:
     disks, _ = a_host(tmp_path, "_base", "a file")
     folder = os.open(disks.folder_of(UUID), os.O_RDONLY)
     for _ in range(sys.getrecursionlimit() + 50):

@@ -25,7 +25,7 @@ RUNNING, PAUSED, SHUTDOWN = PowerState.RUNNING, PowerState.PAUSED, PowerState.SH
 CRASHED, SUSPENDED = PowerState.CRASHED, PowerState.SUSPENDED
 
 
-async def test_a_guest_that_follows_is_shut_down_cleanly(server: Libvirtd) -> None:
+async def test_a_guest_that_responds_to_acpi_is_shut_down_cleanly(server: Libvirtd) -> None:
     with guests(server, [RUNNING], guest="acpi"):
         async with a_driver(server) as driver:
             heard = EventRecorder(driver)
@@ -57,7 +57,7 @@ async def test_a_paused_guest_is_not_waited_for(server: Libvirtd) -> None:
 
 
 @pytest.mark.parametrize(("kind", "soft_reboot_s"), [("acpi", 60), ("halt", 0.3)], ids=["follows", "ignores"])
-async def test_a_soft_reboot_is_a_new_life_whether_the_guest_follows_or_not(
+async def test_a_soft_reboot_restarts_a_guest_that_responds_or_not(
     server: Libvirtd, kind: str, soft_reboot_s: float
 ) -> None:
     with guests(server, [RUNNING], guest=kind) as connection:
@@ -70,7 +70,7 @@ async def test_a_soft_reboot_is_a_new_life_whether_the_guest_follows_or_not(
             assert id_of(connection) != before
 
 
-async def test_a_managed_save_is_gone_on_from_when_the_host_boots(server: Libvirtd) -> None:
+async def test_a_managed_save_is_restored_at_boot(server: Libvirtd) -> None:
     with guests(server, [RUNNING]) as connection:
         domain = connection.lookupByUUIDString(UUID)
         domain.managedSave()
@@ -86,7 +86,7 @@ async def test_a_managed_save_is_gone_on_from_when_the_host_boots(server: Libvir
             assert domain.state()[1] in (3, 5)
 
 
-async def test_a_hard_reboot_throws_a_managed_save_away(server: Libvirtd) -> None:
+async def test_a_hard_reboot_discards_a_managed_save(server: Libvirtd) -> None:
     with guests(server, [RUNNING]) as connection:
         domain = connection.lookupByUUIDString(UUID)
         domain.managedSave()
@@ -99,9 +99,7 @@ async def test_a_hard_reboot_throws_a_managed_save_away(server: Libvirtd) -> Non
 
 
 @pytest.mark.parametrize("verb", ["unpause", "power_on"])
-async def test_a_guest_that_sleeps_is_left_alone_at_boot_and_wakes_up_when_asked_to(
-    server: Libvirtd, verb: str
-) -> None:
+async def test_a_suspended_guest_is_left_alone_at_boot_and_resumes_on_request(server: Libvirtd, verb: str) -> None:
     with guests(server, [RUNNING], guest="sleep") as connection:
         before = id_of(connection)
         async with a_driver(server) as driver:
@@ -125,7 +123,7 @@ async def test_a_guest_that_crashed_is_started_again_at_boot(server: Libvirtd) -
             assert id_of(connection) != before
 
 
-async def test_a_guest_whose_disk_is_gone_is_not_started_and_it_is_said_which(server: Libvirtd) -> None:
+async def test_a_guest_with_a_missing_disk_is_not_started_and_the_disk_named(server: Libvirtd) -> None:
     with guests(server, [SHUTDOWN], disk=Path("/nonexistent/disk.qcow2")):
         async with a_driver(server) as driver:
             with pytest.raises(NeedNotMet) as raised:

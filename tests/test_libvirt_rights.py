@@ -47,21 +47,21 @@ def table() -> dict[str, set[str]]:
     return found
 
 
-def test_every_call_that_is_made_of_libvirt_stands_on_the_page() -> None:
+def test_every_call_to_libvirt_is_on_the_page() -> None:
     made = {f"{kind.__name__}.{name}" for kind in KINDS for name, _ in inspect.getmembers(kind, inspect.isfunction)}
     made = {call for call in made if not call.partition(".")[2].startswith("_")}
 
     assert {re.sub(r" \(\w+\)$", "", call) for call in table()} - {"Connection.open"} == made
 
 
-def test_the_rules_give_what_the_calls_want_and_no_more() -> None:
+def test_the_polkit_rules_grant_what_the_calls_need_and_no_more() -> None:
     wanted = set().union(*table().values())
 
     assert listed(RULES) | listed(REPAIRS) == wanted
     assert listed(RULES) & listed(REPAIRS) == set()
 
 
-def test_no_rule_gives_by_default_what_makes_its_owner_root() -> None:
+def test_no_rule_grants_by_default_what_makes_root() -> None:
     given = listed(RULES)
 
     assert given.isdisjoint(
@@ -182,7 +182,7 @@ FORBIDDEN = (
 
 
 @pytest.mark.parametrize("command", FORBIDDEN, ids=lambda command: " ".join(command[:2]))
-def test_what_would_make_it_root_is_refused(narrow: Libvirtd, command: tuple[str, ...]) -> None:
+def test_calls_that_would_make_root_are_refused(narrow: Libvirtd, command: tuple[str, ...]) -> None:
     (narrow.directory / "foreign.xml").write_text(domain_xml(uuid_of(9), "foreign", images=narrow.directory / "images"))
     words = [word.format(there=narrow.directory) for word in command]
 
@@ -193,7 +193,7 @@ def test_what_would_make_it_root_is_refused(narrow: Libvirtd, command: tuple[str
     assert list((narrow.directory / "other").iterdir()) == []
 
 
-def test_each_call_asks_polkit_for_what_the_page_says_and_gets_it_unless_it_is_a_repair(used_up: Libvirtd) -> None:
+def test_each_call_queries_polkit_as_on_the_page_and_is_allowed_unless_a_repair(used_up: Libvirtd) -> None:
     asked, allowed = asked_and_allowed(used_up)
 
     said = table()
@@ -230,7 +230,7 @@ anyio.run(main)
 """
 
 
-def test_a_start_that_libvirt_does_not_allow_says_nothing_against_the_guest(narrow: Libvirtd) -> None:
+def test_a_start_that_libvirt_does_not_allow_is_no_failure_of_the_guest(narrow: Libvirtd) -> None:
     path = f"PYTHONPATH={CHILD.parents[1]}"
 
     ended = narrow.inside("env", path, sys.executable, "-c", START, str(NOBODY))

@@ -25,7 +25,7 @@ def test_a_libvirt_host_has_a_concurrency_of_its_own_unless_it_is_set(tmp_path: 
 
 
 @pytest.mark.parametrize("uri", ["qemu", "system", "qemu:system", "qemu+ssh://me:secret@other/system", "qemu:///a b"])
-def test_what_is_no_uri_of_libvirt_is_said_with_what_would_be_right(tmp_path: Path, uri: str) -> None:
+def test_an_invalid_libvirt_uri_is_an_error_with_the_right_form(tmp_path: Path, uri: str) -> None:
     found = problems(given_text(tmp_path / "bringup.toml", f'libvirt.uri = "{uri}"\n'))
 
     assert len(found) == 1
@@ -34,20 +34,18 @@ def test_what_is_no_uri_of_libvirt_is_said_with_what_would_be_right(tmp_path: Pa
 
 
 @pytest.mark.parametrize("uri", ["qemu:///system", "qemu+unix:///system?socket=/run/x", "test:///default"])
-def test_a_uri_of_libvirt_is_taken_as_it_is(tmp_path: Path, uri: str) -> None:
+def test_a_libvirt_uri_is_accepted_unchanged(tmp_path: Path, uri: str) -> None:
     assert loaded(tmp_path, f'{LIBVIRT}libvirt.uri = "{uri}"\n').libvirt.uri == uri
 
 
-def test_settings_of_libvirt_that_are_not_used_are_doubtful(tmp_path: Path) -> None:
+def test_unused_settings_of_libvirt_are_warned_of(tmp_path: Path) -> None:
     assert loaded(tmp_path, 'libvirt.autostart = "warn"\n').warnings == (
         'driver.name = "simulated": [libvirt] is not used',
     )
     assert loaded(tmp_path, f'{LIBVIRT}libvirt.autostart = "warn"\n').warnings == ()
 
 
-def test_without_the_binding_it_is_said_at_once_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_binding_the_package_to_install_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = loaded(tmp_path, LIBVIRT)
     monkeypatch.setitem(sys.modules, "libvirt", None)
 

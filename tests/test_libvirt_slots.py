@@ -80,7 +80,7 @@ def connections_of(driver: LibvirtDriver) -> int:
     return len(driver._host._verbs._connections)
 
 
-async def test_a_start_that_waited_for_its_turn_has_all_of_its_time(held: Libvirtd) -> None:
+async def test_a_start_that_waited_in_the_queue_has_its_whole_deadline(held: Libvirtd) -> None:
     """The deadline of whoever bounds it runs from when it is sent, as its own does."""
     with guests(held, [SHUTDOWN] * 2):
         async with opened(options(held, connections=1, start_deadline=60)) as driver:
@@ -104,7 +104,7 @@ async def past(moment: float) -> None:
     await anyio.sleep_until(moment)
 
 
-async def test_a_call_that_was_never_sent_says_so(held: Libvirtd) -> None:
+async def test_a_call_that_was_never_sent_raises_not_sent(held: Libvirtd) -> None:
     with guests(held, [SHUTDOWN] * 2):
         async with opened(options(held, connections=1, start_deadline=0.5)) as driver:
             async with anyio.create_task_group() as group:
@@ -126,7 +126,7 @@ async def test_a_call_that_was_never_sent_says_so(held: Libvirtd) -> None:
             assert (await driver.get_info(driver_guest(2))).state is SHUTDOWN
 
 
-async def test_who_waits_while_others_get_on_is_not_given_up() -> None:
+async def test_a_queued_call_is_not_abandoned_while_others_proceed() -> None:
     room = Slots(1, "connection")
     first = await room.acquire("begin", patience_s=0.3)
     entered: list[int] = []
@@ -147,7 +147,7 @@ async def test_who_waits_while_others_get_on_is_not_given_up() -> None:
     assert room.in_use == 0
 
 
-async def test_who_is_cancelled_in_the_queue_takes_no_room() -> None:
+async def test_a_cancelled_call_leaves_the_queue() -> None:
     room = Slots(1, "connection")
     first = await room.acquire("begin", patience_s=5)
     with anyio.move_on_after(0.05) as scope:
@@ -178,7 +178,7 @@ async def test_a_deadline_stands_still_while_several_wait_and_runs_again_after()
         await anyio.to_thread.run_sync(partial(uuid_of, 1))
 
 
-async def test_a_number_of_connections_that_is_set_stays_and_too_few_are_warned_of(server: Libvirtd) -> None:
+async def test_a_set_number_of_connections_stays_and_too_few_are_warned_of(server: Libvirtd) -> None:
     capacity = Capacity(2)
     async with opened(options(server, connections=2), capacity=capacity) as driver:
         with capture_logs() as logs:

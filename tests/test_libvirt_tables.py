@@ -66,7 +66,7 @@ def libvirt() -> Any:
         pytest.skip(str(error))
 
 
-def test_every_code_that_means_something_is_one_of_libvirts(libvirt: Any) -> None:
+def test_every_error_code_in_the_table_exists_in_libvirt(libvirt: Any) -> None:
     assert all(hasattr(libvirt, name) for name in (*CODES, *BROKEN))
 
 
@@ -85,7 +85,7 @@ def test_every_code_that_means_something_is_one_of_libvirts(libvirt: Any) -> Non
         ("VIR_ERR_XML_ERROR", "VIR_FROM_RPC", DriverError),
     ],
 )
-def test_an_error_of_libvirt_means_what_its_caller_can_react_to(
+def test_errors_of_libvirt_are_mapped_to_classes_callers_react_to(
     libvirt: Any, code: str, domain: str, meaning: type[Exception]
 ) -> None:
     raised = Raised(getattr(libvirt, code), getattr(libvirt, domain))
@@ -102,7 +102,7 @@ def test_an_error_of_libvirt_means_what_its_caller_can_react_to(
         ("VIR_ERR_INTERNAL_ERROR", -1, "internal error: failed to write master key file for domain"),
     ],
 )
-def test_a_full_disk_is_known_by_its_number_or_its_words(libvirt: Any, code: str, number: int, message: str) -> None:
+def test_a_full_disk_is_detected_by_errno_or_text(libvirt: Any, code: str, number: int, message: str) -> None:
     raised = Raised(getattr(libvirt, code), libvirt.VIR_FROM_QEMU, number, message)
 
     assert meaning_of(raised, libvirt) is DiskFull
@@ -153,7 +153,7 @@ def test_every_state_of_libvirt_has_a_power_state_of_nova(libvirt: Any) -> None:
         ("SHUTDOWN", "SHUTDOWN_FINISHED", None),
     ],
 )
-def test_an_event_of_libvirt_is_told_or_is_nothing_to_follow(
+def test_an_event_of_libvirt_is_a_transition_or_ignored(
     libvirt: Any, event: str, detail: str, transition: Transition | None
 ) -> None:
     numbers = [getattr(libvirt, f"VIR_DOMAIN_EVENT_{name}") for name in (event, detail)]
@@ -161,7 +161,7 @@ def test_an_event_of_libvirt_is_told_or_is_nothing_to_follow(
     assert transition_of(numbers[0], numbers[1], libvirt) is transition
 
 
-def test_every_transition_ends_in_a_state_and_what_is_said_of_a_state_leads_there() -> None:
+def test_every_transition_ends_in_the_state_of_its_table() -> None:
     assert POWER_AFTER.keys() == set(Transition)
     assert {state: POWER_AFTER[transition] for state, transition in TRANSITION_TO.items()} == {
         state: state for state in TRANSITION_TO
@@ -197,13 +197,13 @@ def test_a_copy_of_a_disk_is_found_and_another_job_is_not() -> None:
     ]
 
 
-def test_a_guest_wants_kvm_where_its_definition_says_so() -> None:
+def test_a_guest_requires_kvm_where_its_definition_does() -> None:
     assert definitions.requires_kvm("<domain type='kvm'/>")
     assert not definitions.requires_kvm("<domain type='qemu'/>")
 
 
 @pytest.mark.parametrize("xml", ["", "<domain", "<domain/>", "<domain><uuid>other</uuid></domain>"])
-def test_what_is_no_definition_of_this_guest_is_refused(xml: str) -> None:
+def test_a_definition_of_another_guest_is_refused(xml: str) -> None:
     with pytest.raises(DriverError, match="cannot restore the definition of this"):
         definitions.require_definition_of(xml, "this")
 
@@ -221,7 +221,7 @@ def test_what_is_no_definition_of_this_guest_is_refused(xml: str) -> None:
     ids=lambda raised: type(raised).__name__,
 )
 @pytest.mark.anyio
-async def test_a_start_of_which_nothing_is_known_is_tried_again_and_is_no_fault_of_the_guest(
+async def test_a_start_with_unknown_outcome_is_retried_and_no_failure_of_the_guest(
     raised: DriverError,
 ) -> None:
     @deferred_on_host_failure()
@@ -237,7 +237,7 @@ async def test_a_start_of_which_nothing_is_known_is_tried_again_and_is_no_fault_
 
 
 @pytest.mark.anyio
-async def test_a_start_that_was_refused_for_another_reason_stays_what_it_is() -> None:
+async def test_a_start_refused_for_another_reason_is_raised_unchanged() -> None:
     with pytest.raises(NotInThatState):
         async with deferred_on_host_failure():
             raise NotInThatState("it runs")

@@ -71,7 +71,7 @@ async def test_after_a_handling_that_hung_only_the_last_event_of_that_guest_is_h
     assert [line["error"] for line in failed] == ["DeadlineExceeded"] * 2
 
 
-async def test_the_last_event_says_what_came_of_a_guest_that_hung_once() -> None:
+async def test_the_last_event_says_the_outcome_of_a_guest_that_hung_once() -> None:
     async with watched([instance(1)]) as (host, watch):
         host.driver.inject(Fault(verb="get_info", uuid=uuid_of(1), hang=True, times=1))
         for transition in (Transition.PAUSED, Transition.RESUMED, Transition.PAUSED):

@@ -109,7 +109,7 @@ def test_the_pod_waits_longer_than_the_end_may_take() -> None:
     assert pod("sidecar.yaml")["terminationGracePeriodSeconds"] > limits.shutdown_report_deadline + 15
 
 
-def test_the_quadlet_says_what_the_unit_says() -> None:
+def test_the_quadlet_reports_what_the_unit_says() -> None:
     quadlet = sections((REPOSITORY / "container/quadlet/bringup.container").read_text())
     unit = sections((REPOSITORY / "systemd/bringup.service").read_text())
 

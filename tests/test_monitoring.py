@@ -56,7 +56,7 @@ async def test_every_expression_asks_for_what_there_is() -> None:
         assert any(wanted.items() <= sample.items() for sample in known[name]), (name, wanted)
 
 
-def test_every_alert_says_what_is_wrong_and_where_to_look() -> None:
+def test_every_alert_reports_what_is_wrong_and_where_to_look() -> None:
     assert len({rule["alert"] for rule in alerts()}) == len(alerts()) > 5
     for rule in alerts():
         assert rule["labels"]["severity"] in ("page", "ticket")

@@ -117,7 +117,7 @@ def test_what_is_not_met_defers_whichever_action_found_it_out() -> None:
         assert reaction_to(action, NeedNotMet("no", ())) is Reaction.DEFER
 
 
-def test_a_paused_guest_that_goes_on_starts_nothing_and_one_that_is_off_does() -> None:
+def test_a_paused_guest_that_continues_starts_nothing_and_one_that_is_off_does() -> None:
     assert not can_start(Unpause(), PowerState.PAUSED)
     assert can_start(Unpause(), PowerState.SHUTDOWN)
     assert can_start(Unpause(), None)

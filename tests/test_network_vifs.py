@@ -249,7 +249,7 @@ def test_what_cannot_be_right_is_refused_in_a_sentence(plain: Mapping[str, Any],
 
 
 @pytest.mark.parametrize("plain", NOT_OURS.values(), ids=NOT_OURS)
-def test_what_only_others_can_plug_is_told_from_what_is_wrong(plain: Mapping[str, Any]) -> None:
+def test_what_only_others_can_plug_is_distinguished_from_what_is_wrong(plain: Mapping[str, Any]) -> None:
     with pytest.raises(NotPluggedHere):
         needs_of_vif(read_vif(plain), AROUND)
 

@@ -76,7 +76,7 @@ async def at_once(*calls: Callable[[], Coroutine[Any, Any, None]]) -> None:
             tasks.start_soon(call)
 
 
-async def test_of_many_that_expect_the_same_state_one_is_saved_and_the_others_are_told(cloud: Cloud) -> None:
+async def test_of_many_that_expect_the_same_state_one_is_saved_and_the_others_are_reported(cloud: Cloud) -> None:
     won: dict[tuple[str, int], list[int]] = {}
     told: Counter[tuple[str, int]] = Counter()
 

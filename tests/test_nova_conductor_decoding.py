@@ -68,7 +68,7 @@ def test_a_name_by_a_field_that_is_not_there_is_the_uuid_as_in_nova() -> None:
         ({"info_cache": info_cache("nonsense")}, "cannot be read"),
     ],
 )
-def test_what_cannot_be_read_of_an_instance_is_said(changes: dict[str, Any], says: str) -> None:
+def test_what_cannot_be_read_of_an_instance_is_reported(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(Unreadable, match=says):
         instance_row(instance(**changes), name_template=TEMPLATE)
 

@@ -77,7 +77,7 @@ async def test_an_answer_that_breaks_off_keeps_its_request_id() -> None:
     assert caught.value.request_id == "req-7"
 
 
-async def test_nobody_there_is_said_in_the_words_of_the_system() -> None:
+async def test_nobody_there_is_reported_in_the_words_of_the_system() -> None:
     with nobody() as url:
         async with a_client(url) as client:
             with pytest.raises(Unreachable, match="connection refused"):
@@ -125,7 +125,7 @@ async def test_an_answer_that_is_compressed_unasked_is_not_understood() -> None:
     assert "accept-encoding: identity" in peer.requests[0].lower()
 
 
-async def test_an_answer_that_is_said_to_be_huge_is_not_read() -> None:
+async def test_an_answer_that_is_reported_to_be_huge_is_not_read() -> None:
     with a_peer(f"HTTP/1.1 200 OK\r\nContent-Length: {BODY_LIMIT + 1}\r\n\r\n".encode()) as peer:
         async with a_client(peer.url) as client:
             with pytest.raises(NotUnderstood, match="the answer is longer than"):

@@ -46,7 +46,7 @@ async def test_a_host_name_that_cannot_be_one_is_permanent() -> None:
     assert "host name" in caught.value.why
 
 
-async def test_a_server_without_tls_is_said_to_have_none() -> None:
+async def test_a_server_without_tls_is_reported_to_have_none() -> None:
     with a_peer(b"HTTP/1.1 400 Bad Request\r\n\r\n") as peer:
         async with connect(peer.url.replace("http:", "https:"), auth=None) as client:
             with pytest.raises(Unreachable, match="it does not speak TLS"):

@@ -72,7 +72,7 @@ TRANSIENT_EXCEPTIONS = [
 
 
 @pytest.mark.parametrize("kind", BY_EXCEPTION, ids=lambda kind: kind.__name__)
-def test_what_time_can_mend_is_transient_and_the_rest_is_not(kind: type[Exception]) -> None:
+def test_what_time_can_repair_is_transient_and_the_rest_is_not(kind: type[Exception]) -> None:
     error = error_from_exception(kind.__new__(kind), "GET / of Placement at http://p", request_id="req-9")
     assert error.transient is (kind in TRANSIENT_EXCEPTIONS)
     assert str(error).startswith("cannot GET / of Placement at http://p: ")
@@ -135,12 +135,12 @@ def test_a_request_id_that_only_the_body_has_is_kept() -> None:
     assert a_refusal(500, {"errors": [{"detail": "x", "request_id": "req-2"}]}).request_id == "req-2"
 
 
-def test_a_redirect_says_where_to_without_credentials() -> None:
+def test_a_redirect_reports_where_to_without_credentials() -> None:
     error = a_refusal(301, b"", location="https://user:s3cr3t@other/placement?token=s3cr3t")
     assert "it redirects to https://other/placement; check that placement.url names Placement itself" in str(error)
 
 
-def test_a_redirect_to_nonsense_is_said_too() -> None:
+def test_a_redirect_to_nonsense_is_reported_too() -> None:
     assert "it redirects elsewhere" in str(a_refusal(302, b"", location="http://nonsense:port/"))
 
 

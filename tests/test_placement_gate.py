@@ -34,7 +34,7 @@ async def test_a_provider_is_made_with_the_uuid_of_the_node() -> None:
     assert gate.provider == ResourceProvider(node, name, 0)
 
 
-async def test_a_missing_provider_is_permanent_and_says_how_to_make_it() -> None:
+async def test_a_missing_provider_is_permanent_and_reports_how_to_make_it() -> None:
     name = fresh_name() + " x"
     async with a_client() as client:
         with pytest.raises(ProviderMissing) as caught:
@@ -51,7 +51,7 @@ async def test_a_uuid_that_is_not_there_is_not_made_into_a_name() -> None:
 
 
 @pytest.mark.parametrize(("token", "status"), [(None, 401), ("someuser", 403)])
-async def test_who_is_not_let_in_is_told_at_once(token: str | None, status: int) -> None:
+async def test_who_is_not_let_in_is_reported_at_once(token: str | None, status: int) -> None:
     async with a_client(token=token) as client:
         with pytest.raises(Unauthorized) as caught:
             await pass_gate(client, provider="compute-1", wait_s=LONG_S)
@@ -79,7 +79,7 @@ PERMANENT = {
 
 
 @pytest.mark.parametrize(("answer", "kind", "words"), PERMANENT.values(), ids=PERMANENT.keys())
-async def test_what_time_cannot_mend_ends_the_start_after_one_request(
+async def test_what_time_cannot_repair_ends_the_start_after_one_request(
     answer: bytes, kind: type[PlacementError], words: str
 ) -> None:
     with a_peer(answer) as peer:

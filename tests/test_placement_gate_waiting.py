@@ -50,7 +50,7 @@ async def test_what_passes_is_waited_for(answer: bytes) -> None:
     assert [waiting.attempt for waiting in heard] == [1, 2, 3]
 
 
-async def test_progress_hears_the_attempt_and_the_reason() -> None:
+async def test_progress_receives_the_attempt_and_the_reason() -> None:
     heard: list[str] = []
     with nobody() as url:
         async with a_client(url) as client:
@@ -118,7 +118,7 @@ async def test_a_start_stays_within_its_budget(answer: bytes, words: str) -> Non
     assert words in str(caught.value)
 
 
-async def test_a_closed_gate_says_what_was_tried_and_keeps_the_last_answer() -> None:
+async def test_a_closed_gate_reports_what_was_tried_and_keeps_the_last_answer() -> None:
     with a_peer(BUSY) as peer:
         async with a_client(peer.url) as client:
             with pytest.raises(GateClosed, match=r"\(5 attempts, last: answered 503; Not now\.\)") as caught:

@@ -78,7 +78,7 @@ def test_a_refusal_that_says_no_microversions_offers_none(document: object) -> N
     ("header", "version"),
     [("placement 1.28", "1.28"), ("placement 1.0", "1.0"), ("compute 2.1", None), ("placement", None), ("", None)],
 )
-def test_an_answer_says_what_it_was_served_in(header: str, version: str | None) -> None:
+def test_an_answer_reports_what_it_was_served_in(header: str, version: str | None) -> None:
     found = microversion_of({"openstack-api-version": header})
     assert (None if found is None else str(found)) == version
 

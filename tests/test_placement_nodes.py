@@ -45,7 +45,7 @@ async def ours(client: PlacementClient, label: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("create", [False, True], ids=["create off", "create on"])
 @pytest.mark.parametrize("short_is_ours", [True, False], ids=["short here", "full here"])
-async def test_the_uuid_finds_it_under_the_other_form_of_the_name_and_says_what_to_set(
+async def test_the_uuid_finds_it_under_the_other_form_of_the_name_and_names_what_to_set(
     config: Path, *, short_is_ours: bool, create: bool
 ) -> None:
     label, node = fresh_name(), str(uuid.uuid4())
@@ -131,7 +131,7 @@ async def test_the_advice_to_make_one_names_the_uuid_of_the_node(config: Path) -
 
 
 @pytest.mark.parametrize("how", ["the same", "the full name"])
-async def test_who_was_faster_is_looked_at_again(how: str) -> None:
+async def test_who_was_faster_is_checked_again(how: str) -> None:
     label, node = fresh_name(), str(uuid.uuid4())
     name = f"{label}.{DOMAIN}" if how == "the full name" else label
     taken = {"uuid": node, "name": name, "generation": 0}
@@ -145,7 +145,7 @@ async def test_who_was_faster_is_looked_at_again(how: str) -> None:
     assert (made.name, made.uuid) == (name, node)
 
 
-async def test_a_conflict_that_looking_again_does_not_explain_is_told() -> None:
+async def test_a_conflict_that_looking_again_does_not_explain_is_reported() -> None:
     nothing = an_answer(content={"resource_providers": []})
     with a_peer(nothing, an_answer(409, {}), nothing) as peer:
         async with a_client(peer.url) as client:

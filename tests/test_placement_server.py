@@ -96,7 +96,7 @@ def test_what_placement_logs_goes_to_a_file_if_one_is_named(tmp_path: Path) -> N
     assert log.exists()
 
 
-def test_without_the_extra_it_says_what_to_install() -> None:
+def test_without_the_extra_it_names_what_to_install() -> None:
     result = subprocess.run(
         [sys.executable, "-S", *SERVER[1:]],
         env={"PYTHONPATH": str(ROOT)},

@@ -62,7 +62,7 @@ async def unencrypted_of(url: str, auth: KeystoneAuth | NoAuth | None) -> list[s
         return client.unencrypted
 
 
-async def test_it_is_said_which_secret_can_be_read() -> None:
+async def test_it_is_reported_which_secret_can_be_read() -> None:
     login = "what we log in with goes to Keystone at http://keystone.example:5000/v3 unencrypted: use https://"
     token = f"the token goes to Placement at {FAR} unencrypted: use https://"
     assert await unencrypted_of(FAR, an_auth("http://keystone.example:5000/v3")) == [login, token]
@@ -116,7 +116,7 @@ async def test_an_endpoint_over_http_is_taken_where_that_is_meant(tmp_path: Path
         "http://xn--a",
     ],
 )
-async def test_an_endpoint_that_cannot_be_used_is_said_without_what_may_be_secret(
+async def test_an_endpoint_that_cannot_be_used_is_reported_without_what_may_be_secret(
     tmp_path: Path, endpoint: str
 ) -> None:
     with pytest.raises(NotUnderstood, match="of the catalogue") as caught:
@@ -198,7 +198,7 @@ def test_the_setting_reaches_the_client(tmp_path: Path) -> None:
     assert access_of(given, {}).wanted.allow_http
 
 
-def test_it_is_said_before_anything_is_sent_and_where_nothing_answers(tmp_path: Path) -> None:
+def test_it_is_reported_before_anything_is_sent_and_where_nothing_answers(tmp_path: Path) -> None:
     computer = a_computer(tmp_path, placement="http://placement.invalid:8778").guests([]).records([])
     computer.having(placement={"token": "s3cr3t", "connect_timeout": 1})
     sentence = "the token goes to Placement at http://placement.invalid:8778 unencrypted: use https://"

@@ -53,7 +53,7 @@ def test_it_counts_what_is_done_what_runs_and_what_waits() -> None:
     }
 
 
-def test_an_instance_that_was_held_and_let_go_on_counts_once() -> None:
+def test_an_instance_that_was_held_and_released_counts_once() -> None:
     progress = settled(Kind.HELD, Kind.SKIPPED, total=2)
     progress.observe(InstanceEnded(outcome(0, Kind.INITIALIZED)))
 

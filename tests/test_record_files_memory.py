@@ -85,7 +85,7 @@ def refusal(content: str) -> list[str]:
 
 
 @pytest.mark.parametrize("count", [SHOWN, SHOWN + 1, MOST - 1])
-def test_of_many_wrong_records_the_first_are_said_and_the_others_counted(count: int) -> None:
+def test_of_many_wrong_records_the_first_are_reported_and_the_others_counted(count: int) -> None:
     lines = refusal(own(",".join(["0"] * count)))
 
     assert lines[0].endswith(f": {count} records are wrong, nothing was stored")
@@ -100,7 +100,7 @@ def test_a_file_that_is_wrong_throughout_is_read_no_further(more: int) -> None:
     assert lines[-1] == f"  and at least {MOST - SHOWN} more; the rest was not checked"
 
 
-def test_of_one_record_as_many_problems_are_said() -> None:
+def test_of_one_record_as_many_problems_are_reported() -> None:
     [_, *lines] = refusal(own("{" + ",".join(f'"{number}":0' for number in range(1000)) + "}"))
 
     assert len(lines) == SHOWN

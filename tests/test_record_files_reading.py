@@ -121,7 +121,7 @@ def test_a_migration_of_a_type_that_nova_does_not_have_is_refused() -> None:
     assert "'evacuation'" in message
 
 
-def test_all_wrong_records_are_reported_in_one_go_the_first_twenty_in_words() -> None:
+def test_all_wrong_records_are_reported_together_the_first_twenty_in_words() -> None:
     wrong = [MINIMAL | {"uuid": f"bad {number}"} for number in range(23)]
 
     lines = refusal(own(instances=[*wrong, MINIMAL])).splitlines()

@@ -227,7 +227,7 @@ def test_the_sentence_of_a_service_is_bounded_and_printable() -> None:
         (b"", "it is empty; the command that should write it has failed"),
     ],
 )
-def test_what_is_no_json_is_said_in_words(content: bytes, says: str) -> None:
+def test_what_is_no_json_is_reported_in_words(content: bytes, says: str) -> None:
     assert says in refusal(content)
 
 

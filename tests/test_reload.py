@@ -57,7 +57,7 @@ async def test_concurrency_and_level_are_changed_and_the_rest_is_named(tmp_path:
     assert "s3cr3t" not in lines.getvalue()
 
 
-async def test_wrong_settings_change_nothing_and_are_said(tmp_path: Path, lines: io.StringIO) -> None:
+async def test_wrong_settings_change_nothing_and_are_reported(tmp_path: Path, lines: io.StringIO) -> None:
     config = tmp_path / "bringup.toml"
     reloader, slots = a_reloader(config, "limits.concurrency = 2")
     config.write_text("limits = {concurrency = 3, colour = 1}")
@@ -68,7 +68,7 @@ async def test_wrong_settings_change_nothing_and_are_said(tmp_path: Path, lines:
     assert "limits.colour" in str(events(lines)["settings.not_reloaded"]["problems"])
 
 
-async def test_a_former_name_of_a_key_changes_nothing_and_is_said(tmp_path: Path, lines: io.StringIO) -> None:
+async def test_a_former_name_of_a_key_changes_nothing_and_is_reported(tmp_path: Path, lines: io.StringIO) -> None:
     config = tmp_path / "bringup.toml"
     reloader, slots = a_reloader(config, "limits.concurrency = 2")
     config.write_text("limits = {concurrency = 3, last_word_deadline = 5}")

@@ -95,7 +95,7 @@ async def test_a_live_migration_that_was_cut_short_before_it_ran_does_not_keep_i
         assert warnings_of(outcome) == ["MigrationLeftOver"]
 
 
-async def test_the_row_of_a_live_migration_that_the_run_ends_is_not_told_as_left_over() -> None:
+async def test_the_row_of_a_live_migration_that_the_run_ends_is_not_reported_as_left_over() -> None:
     record = instance(1, task_state=TaskState.MIGRATING)
     rows = [row("live-migration", "running")]
     async with arranged([record], guests=[guest(1, OFF)], migrations=rows, resume_guests=True) as host:
@@ -188,7 +188,7 @@ async def test_a_guest_that_most_likely_runs_where_it_was_live_migrated_to_is_no
 
 
 @pytest.mark.parametrize("task_state", STUCK)
-async def test_a_task_state_that_no_start_finishes_is_told_with_the_command_that_clears_it(
+async def test_a_task_state_that_no_start_finishes_is_reported_with_the_command_that_clears_it(
     task_state: TaskState,
 ) -> None:
     record = instance(1, task_state=task_state)
@@ -211,7 +211,9 @@ async def test_a_task_state_that_no_start_finishes_is_told_with_the_command_that
         (VmState.STOPPED, TaskState.UNRESCUING, "active"),
     ],
 )
-async def test_one_with_which_nothing_is_done_is_told_too(vm_state: VmState, task_state: TaskState, state: str) -> None:
+async def test_one_with_which_nothing_is_done_is_reported_too(
+    vm_state: VmState, task_state: TaskState, state: str
+) -> None:
     record = instance(1, vm_state=vm_state, task_state=task_state, power_state=OFF)
     async with arranged([record], guests=[guest(1, OFF)]) as host:
         [warning] = (await run(host)).warnings
@@ -242,7 +244,7 @@ async def test_a_plan_tells_what_a_run_then_tells(task_state: TaskState | None) 
 
 
 @pytest.mark.parametrize("task_state", [TaskState.RESIZE_MIGRATED, TaskState.RESIZE_FINISH])
-async def test_a_resize_that_was_cut_short_before_its_guest_was_made_says_where_the_disks_are(
+async def test_a_resize_that_was_cut_short_before_its_guest_was_made_reports_where_the_disks_are(
     task_state: TaskState,
 ) -> None:
     record = instance(1, task_state=task_state)
@@ -261,7 +263,7 @@ async def test_a_resize_that_was_cut_short_before_its_guest_was_made_says_where_
     "metadata",
     [{"bringup:resume": "always"}, {"bringup:resume": "true"}, {"bringup:max_downtime": "soon"}],
 )
-async def test_metadata_that_says_nothing_is_told_with_what_would_be_right(metadata: dict[str, str]) -> None:
+async def test_metadata_that_proves_nothing_is_reported_with_what_would_be_right(metadata: dict[str, str]) -> None:
     async with arranged([instance(1, metadata=metadata)], guests=[guest(1, OFF)], resume_guests=True) as host:
         outcome = await run(host)
 

@@ -77,7 +77,7 @@ def known(*own: str, **more: frozenset[str]) -> KnownInstances:
     return KnownInstances(own=frozenset(own), **more)
 
 
-async def test_what_differs_is_told_and_nothing_is_changed(client: PlacementClient) -> None:
+async def test_what_differs_is_reported_and_nothing_is_changed(client: PlacementClient) -> None:
     provider = await a_provider(client, with_room=False)
     lines = await placed(provider).differences(await a_driver(vcpus=4, memory_mb=8192, local_gb=50))
     assert lines == [
@@ -90,7 +90,7 @@ async def test_what_differs_is_told_and_nothing_is_changed(client: PlacementClie
     assert await provider.generation() == 0
 
 
-async def test_with_the_word_of_the_settings_it_is_put_right(client: PlacementClient) -> None:
+async def test_with_the_word_of_the_settings_it_is_corrected(client: PlacementClient) -> None:
     provider = await a_provider(client, with_room=False)
     rules = {"update": True, "reserved_host_memory_mb": 1024, "cpu_allocation_ratio": 2.0}
     driver = await a_driver(vcpus=4, memory_mb=8192, local_gb=50)
@@ -118,7 +118,7 @@ async def test_a_driver_that_cannot_tell_leaves_the_inventory_alone(here: Provid
     await driver.close()
 
 
-async def test_an_inventory_that_cannot_be_put_right_ends_the_start() -> None:
+async def test_an_inventory_that_cannot_be_corrected_ends_the_start() -> None:
     with nobody() as url:
         async with a_client(url) as away:
             host = HostProvider(
@@ -206,7 +206,7 @@ async def test_a_build_that_waited_for_its_claim_is_an_error(here: Provider, sto
     assert {left[building].vm_state, left[ours].vm_state} == {VmState.BUILDING}
 
 
-async def test_consumers_that_nobody_knows_are_told_and_left_alone(here: Provider, store: SqlStore) -> None:
+async def test_consumers_that_nobody_knows_are_reported_and_left_alone(here: Provider, store: SqlStore) -> None:
     stranger, moving = a_uuid(), a_uuid()
     migration = evacuation(a_uuid(), migration_type="migration", status="migrating")
     for uid in (stranger, migration.uuid):
@@ -219,7 +219,7 @@ async def test_consumers_that_nobody_knows_are_told_and_left_alone(here: Provide
     assert await holders(here.client, stranger) == {here.uuid}
 
 
-async def test_a_host_without_strangers_asks_once(here: Provider, store: SqlStore) -> None:
+async def test_a_host_without_unknown_guests_asks_once(here: Provider, store: SqlStore) -> None:
     with a_peer(an_answer(content={"allocations": {"own": {}}})) as peer:
         async with a_client(peer.url) as asking:
             host = HostProvider(client=asking.at(Microversion(1, 28)), provider=ResourceProvider(here.uuid, "x", 0))

@@ -53,7 +53,7 @@ def test_one_that_was_held_has_not_had_its_turn() -> None:
     assert decision("on_host_boot", boot=Boot(settled=True, held=held, resumed=held)) == (False, Withheld.ONCE_A_BOOT)
 
 
-def test_another_instance_that_was_brought_back_says_nothing_of_this_one() -> None:
+def test_another_instance_that_was_brought_back_proves_nothing_of_this_one() -> None:
     assert decision("on_host_boot", boot=Boot(resumed=frozenset({uuid_of(2)}))) == YES
 
 
@@ -88,7 +88,7 @@ def test_an_instance_may_ask_for_less_than_the_host_and_only_with_decides_for_mo
     assert decision(host, resume=wanted, policy="decides")[0] is decision(wanted)[0]
 
 
-def test_an_instance_that_keeps_itself_down_is_told_apart_from_a_host_that_brings_nothing_back() -> None:
+def test_an_instance_that_keeps_itself_down_is_distinguished_from_a_host_that_brings_nothing_back() -> None:
     assert decision("on_host_boot", resume="never") == (False, Withheld.METADATA)
     assert decision("never", resume="never") == NO
 
@@ -154,7 +154,7 @@ def test_it_is_never_both_brought_back_and_withheld(
         (Withheld.UNKNOWN, "resume_not_known"),
     ],
 )
-def test_a_guest_that_stays_down_says_why(withheld: Withheld, rule: str) -> None:
+def test_a_guest_that_stays_down_reports_why(withheld: Withheld, rule: str) -> None:
     facts = Facts(
         instance=instance(1, power_state=PowerState.RUNNING), host=HOST, withheld=withheld, look=PowerState.SHUTDOWN
     )

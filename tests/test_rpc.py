@@ -100,7 +100,7 @@ async def test_no_more_calls_are_under_way_than_are_allowed() -> None:
         assert rpc.sent == 6
 
 
-async def test_who_is_cancelled_leaves_a_connection_that_goes_on() -> None:
+async def test_a_cancelled_caller_leaves_a_connection_that_continues() -> None:
     nova = the_nova()
     async with calling(nova.broker.broker()) as rpc:
         await uuids_of(rpc)
@@ -115,7 +115,7 @@ async def test_who_is_cancelled_leaves_a_connection_that_goes_on() -> None:
         assert await uuids_of(rpc) == []
 
 
-async def test_without_nova_conductor_nothing_was_sent_and_it_is_said() -> None:
+async def test_without_nova_conductor_nothing_was_sent_and_it_is_reported() -> None:
     broker = a_rabbitmq()
     assert "has no exchange nova" in await refused(broker.broker())
     connection = await aio_pika.connect(broker.url.replace("rabbit:", "amqp:"))
@@ -239,7 +239,7 @@ async def test_the_queue_of_answers_outlives_the_client_but_not_for_long() -> No
     assert all('"x-expires",300000' in line for line in queues)
 
 
-async def test_wrong_credentials_are_said_without_the_password() -> None:
+async def test_wrong_credentials_are_reported_without_the_password() -> None:
     broker = the_rabbitmq()
     right = broker.broker()
     [endpoint] = right.endpoints

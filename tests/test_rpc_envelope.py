@@ -70,7 +70,7 @@ def test_an_answer_is_a_result_a_failure_or_a_sign_of_life() -> None:
         sealed({"_msg_id": "m1", "failure": "{}"}),
     ],
 )
-def test_what_is_no_answer_is_said_to_be_none(body: bytes) -> None:
+def test_what_is_no_answer_is_reported_as_none(body: bytes) -> None:
     with pytest.raises(Unreadable, match=r"no answer of oslo\.messaging"):
         parse_reply(body)
 

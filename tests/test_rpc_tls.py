@@ -103,7 +103,7 @@ async def test_a_virtual_host_that_is_not_there_or_not_ours_is_named() -> None:
         assert f"has no virtual host {virtual_host} that user {USER} may use" in said
 
 
-async def test_where_no_host_takes_us_each_says_why() -> None:
+async def test_where_no_host_takes_us_each_reports_why() -> None:
     rabbitmq = the_rabbitmq()
     [alive] = rabbitmq.broker().endpoints
     [nobody] = free_ports(1)

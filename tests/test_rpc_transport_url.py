@@ -71,7 +71,7 @@ def test_the_url_stands_above_the_options_of_the_file() -> None:
         ("rabbit://nova:s3cr3t@controller/?ssl=y", "give ssl=true or ssl=false"),
     ],
 )
-def test_what_is_wrong_is_said_and_no_password_shown(url: str, says: str) -> None:
+def test_what_is_wrong_is_reported_and_no_password_shown(url: str, says: str) -> None:
     with pytest.raises(ValueError, match=says) as caught:
         parse_transport_url(url)
     assert "s3cr3t" not in str(caught.value)
@@ -96,7 +96,7 @@ def test_a_password_is_in_no_repr() -> None:
         ("rabbit://nova:s3cr3t@localhost.", "localhost.:5672"),
     ],
 )
-def test_it_is_said_where_a_password_goes_over_the_network_unencrypted(url: str, said: str) -> None:
+def test_it_is_reported_where_a_password_goes_over_the_network_unencrypted(url: str, said: str) -> None:
     sentence = parse_transport_url(url).unencrypted
     assert sentence is not None
     assert sentence.startswith(f"user, password and records go to RabbitMQ at {said} unencrypted: ")
@@ -104,5 +104,5 @@ def test_it_is_said_where_a_password_goes_over_the_network_unencrypted(url: str,
 
 
 @pytest.mark.parametrize("url", ["rabbit://n:p@controller/?ssl=true", "rabbit://n:p@127.0.0.1", "rabbit://n:p@[::1]"])
-def test_nothing_is_said_with_tls_or_on_this_host(url: str) -> None:
+def test_nothing_is_reported_with_tls_or_on_this_host(url: str) -> None:
     assert parse_transport_url(url).unencrypted is None

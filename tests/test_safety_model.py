@@ -383,7 +383,7 @@ def test_a_guest_that_is_stopped_between_two_starts_of_one_boot_stays_down(machi
 
 
 @pytest.mark.parametrize("kill_at", range(60, 100, 5))
-def test_a_guest_that_was_resumed_is_resumed_again_only_if_nothing_says_that_it_was(
+def test_a_guest_that_was_resumed_is_resumed_again_only_if_nothing_reports_that_it_was(
     machine: Machine, kill_at: int
 ) -> None:
     machine.starts()

@@ -106,7 +106,7 @@ async def test_an_answer_that_speaks_of_the_way_or_the_moment_is_to_be_tried_aga
     assert caught.value.retry_after_s is None
 
 
-async def test_what_the_receiver_asks_to_wait_is_told(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_what_the_receiver_asks_to_wait_is_reported(client: httpx.AsyncClient, tmp_path: Path) -> None:
     with receiver(tmp_path, fail_first=1, retry_after="120") as scheduler, pytest.raises(NotAcknowledged) as caught:
         await HttpTransport(client, f"{scheduler.url}/reports").send(a_report())
     assert caught.value.retry_after_s == 120

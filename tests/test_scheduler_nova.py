@@ -49,7 +49,9 @@ def methods(heard: list[tuple[str, Any]]) -> list[str]:
     return [method for method, _ in heard]
 
 
-async def test_a_report_is_heard_by_every_scheduler_in_its_order(exchange: Exchange, transport: NovaTransport) -> None:
+async def test_a_report_is_received_by_every_scheduler_in_its_order(
+    exchange: Exchange, transport: NovaTransport
+) -> None:
     first, second = await exchange.listen(), await exchange.listen()
 
     await transport.send(a_report(an_outcome(1), an_outcome(2, deleted=True)))
@@ -124,7 +126,7 @@ async def test_a_report_that_lacks_a_state_is_set_aside_and_holds_up_nobody(
     assert instance["nova_object.data"]["uuid"] == uuid_of(1)
 
 
-async def test_what_can_never_be_told_is_rejected_by_name(transport: NovaTransport) -> None:
+async def test_what_can_never_be_notified_is_rejected_by_name(transport: NovaTransport) -> None:
     report = a_report(an_outcome(1))
     del report["instances"][0]["vm_state"]  # type: ignore[misc]  # as a file may be
     with pytest.raises(Rejected, match=f"{report['report_id']} has no vm_state"):

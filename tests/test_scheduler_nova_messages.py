@@ -34,7 +34,7 @@ def updated_in(report: Report) -> dict[str, Any]:
     return fields
 
 
-def test_instances_are_told_and_then_that_these_are_all() -> None:
+def test_instances_are_reported_and_then_that_these_are_all() -> None:
     update, then = casts_of(a_report(an_outcome(1), an_outcome(2)))
 
     fields = {"host": "compute-1", "vm_state": "active", "task_state": None, "power_state": 1}
@@ -88,7 +88,7 @@ def test_on_the_wire_an_update_has_the_shape_of_novas_own() -> None:
     assert not {"_msg_id", "_reply_q"} & ours.keys()
 
 
-def test_what_is_gone_is_told_first_whether_it_was_deleted_or_is_elsewhere() -> None:
+def test_what_is_gone_is_reported_first_whether_it_was_deleted_or_is_elsewhere() -> None:
     report = a_report(an_outcome(1), an_outcome(2, deleted=True), an_outcome(3, host="compute-2"))
 
     assert told_of(report) == [
@@ -99,7 +99,7 @@ def test_what_is_gone_is_told_first_whether_it_was_deleted_or_is_elsewhere() -> 
     ]
 
 
-def test_no_update_of_nothing_is_told_but_that_the_host_is_empty_is() -> None:
+def test_no_update_of_nothing_is_reported_but_that_the_host_is_empty_is() -> None:
     assert told_of(a_report()) == [("sync_instance_info", [])]
     assert told_of(a_report(an_outcome(1, deleted=True))) == [
         ("delete_instance_info", uuid_of(1)),
@@ -107,7 +107,7 @@ def test_no_update_of_nothing_is_told_but_that_the_host_is_empty_is() -> None:
     ]
 
 
-def test_a_run_that_came_to_no_instance_tells_nothing() -> None:
+def test_a_run_that_came_to_no_instance_proves_nothing() -> None:
     assert told_of(a_report(error="the records cannot be loaded")) == []
 
 
@@ -127,7 +127,7 @@ def test_instances_that_were_not_settled_are_on_the_host_all_the_same() -> None:
     [(4, {"power_state": 4}), (0, {"power_state": 0}), (None, {}), ("dozing", {})],
     ids=["shut down", "no state", "not known", "no number of Nova's"],
 )
-def test_a_power_state_is_told_where_it_is_a_number(power_state: int | str | None, told: dict[str, int]) -> None:
+def test_a_power_state_is_reported_where_it_is_a_number(power_state: int | str | None, told: dict[str, int]) -> None:
     report = a_report(an_outcome(1))
     report["instances"][0]["power_state"] = power_state
 
@@ -136,7 +136,7 @@ def test_a_power_state_is_told_where_it_is_a_number(power_state: int | str | Non
     assert fields == {"uuid": uuid_of(1), "host": HOST, "vm_state": "active", "task_state": None, **told}
 
 
-def test_a_state_that_is_not_known_here_is_told_as_it_was_written() -> None:
+def test_a_state_that_is_not_known_here_is_reported_as_it_was_written() -> None:
     report = a_report(an_outcome(1))
     report["instances"][0] |= {"vm_state": "hibernated", "task_state": "thawing"}
 

@@ -122,7 +122,9 @@ async def test_the_token_that_is_set_is_sent(nothing: Path, more: dict[str, str]
     ],
     ids=["404", "406"],
 )
-async def test_what_to_check_is_said_where_the_answer_does_not_tell(nothing: Path, answer: bytes, said: str) -> None:
+async def test_what_to_check_is_reported_where_the_answer_does_not_tell(
+    nothing: Path, answer: bytes, said: str
+) -> None:
     with a_peer(answer) as peer, pytest.raises(Unavailable, match=said) as raised:
         await probe_placement(settings(nothing, peer.url))
 
@@ -131,7 +133,7 @@ async def test_what_to_check_is_said_where_the_answer_does_not_tell(nothing: Pat
     assert "resource_providers" not in str(raised.value)
 
 
-async def test_who_watches_is_told_of_each_attempt(nothing: Path) -> None:
+async def test_an_observer_is_reported_each_attempt(nothing: Path) -> None:
     phases = Phases()
     with nobody() as url, pytest.raises(Unavailable, match=r"check that it runs, that placement\.url is right"):
         await pass_placement(settings(nothing, url, wait=0.4), phases)

@@ -129,7 +129,7 @@ async def test_firewall_rules_that_cannot_be_applied_are_reported_before_they_en
     assert len(shown.endings) == 1
 
 
-async def test_it_stays_until_it_is_stopped_and_says_so(tmp_path: Path) -> None:
+async def test_it_stays_until_it_is_stopped_and_reports_it(tmp_path: Path) -> None:
     settings = await with_records(a_host(tmp_path))
     shown = Shown()
     codes: list[int] = []
@@ -174,7 +174,7 @@ async def test_a_report_is_in_memory_only_where_the_outbox_cannot_be_written(tmp
     assert shown.endings == [(Delivery.IN_MEMORY, False, 2)]
 
 
-async def test_what_is_doubtful_is_said_when_it_starts(tmp_path: Path) -> None:
+async def test_what_is_questionable_is_reported_when_it_starts(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("admin")
     token.chmod(0o644)

@@ -49,7 +49,7 @@ def test_the_defaults_of_the_model_are_valid_themselves() -> None:
             assert validate(section, given) == default
 
 
-def test_of_a_list_that_is_wrong_throughout_the_first_are_told_and_the_others_counted(file: Path) -> None:
+def test_of_a_list_that_is_wrong_throughout_the_first_are_reported_and_the_others_counted(file: Path) -> None:
     file.write_text(f"[pci]\ndevice_spec = [{', '.join(['0'] * 3000)}]\n")
 
     told = problems(file)
@@ -59,7 +59,7 @@ def test_of_a_list_that_is_wrong_throughout_the_first_are_told_and_the_others_co
     assert told[-1] == f"and {3000 - SHOWN} more, reported once these are corrected"
 
 
-def test_every_wrong_key_of_every_layer_is_told_in_one_go(file: Path) -> None:
+def test_every_wrong_key_of_every_layer_is_reported_together(file: Path) -> None:
     given_text(file, '[limits]\nconcurrency = 0\n[log]\nlevel = "loud"\n[nothing]\n[host]\nnmae = 1\n')
     found = problems(
         file,
@@ -117,7 +117,7 @@ def test_under_systemd_placement_is_waited_for_in_the_process(file: Path, socket
 
 
 @pytest.mark.parametrize("socket", ["", "vsock:2:1234"])
-def test_where_nobody_is_told_that_a_start_goes_on_it_ends_after_a_minute(empty: Path, socket: str) -> None:
+def test_where_nobody_is_reported_that_a_start_continues_it_ends_after_a_minute(empty: Path, socket: str) -> None:
     assert load(empty, environment={"NOTIFY_SOCKET": socket}, overrides=()).placement.wait == 60
 
 

@@ -111,14 +111,14 @@ def test_variables_of_the_test_suite_and_of_others_are_left_alone(empty: Path) -
         pytest.param(b"[a\n", "this is not TOML", id="half a section"),
     ],
 )
-def test_a_file_that_is_no_toml_is_told_with_the_place(file: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_no_toml_is_reported_with_the_place(file: Path, content: bytes, message: str) -> None:
     file.write_bytes(content)
     (problem,) = problems(file)
     assert problem.startswith(f"settings file {file}")
     assert message in problem
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "none.toml"
     reason = "cannot be read (No such file or directory): give a file that this user can read"
     assert problems(path) == (f"settings file {path} {reason}",)
@@ -129,7 +129,7 @@ def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
     assert "cannot be read (Is a directory)" in problem
 
 
-def test_a_file_that_may_not_be_read_is_told(empty: Path) -> None:
+def test_a_file_that_may_not_be_read_is_reported(empty: Path) -> None:
     empty.chmod(0)
     command = [*WITHOUT_ROOTS_RIGHTS, sys.executable, "-m", "bringup", "check", "--config", str(empty)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -137,7 +137,7 @@ def test_a_file_that_may_not_be_read_is_told(empty: Path) -> None:
     assert f"settings file {empty} cannot be read (Permission denied)" in ended.stdout + ended.stderr
 
 
-def test_what_may_stand_in_an_unreadable_file_is_not_told_as_missing(tmp_path: Path) -> None:
+def test_what_may_stand_in_an_unreadable_file_is_not_reported_as_missing(tmp_path: Path) -> None:
     found = problems(tmp_path, overrides=["scheduler.transport=http", "limits.concurrency=0"])
     assert len(found) == 2
     assert not any("scheduler.url" in problem for problem in found)
@@ -157,7 +157,7 @@ def test_the_shape_of_the_file_is_checked(file: Path, text: str, problem: str) -
     assert problems(file) == (problem.format(file=file),)
 
 
-def test_systemd_says_where_the_state_is(empty: Path) -> None:
+def test_systemd_reports_where_the_state_is(empty: Path) -> None:
     settings = load(empty, environment={"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, overrides=[])
 
     assert settings.host.state_directory == Path("/var/lib/a")

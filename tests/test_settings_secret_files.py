@@ -151,7 +151,7 @@ def test_what_holds_no_one_secret_is_refused(key: str, file: Path, content: byte
     assert "a file that holds one " in the_problem(key, file)
 
 
-def test_one_that_is_not_there_is_told(key: str, tmp_path: Path) -> None:
+def test_one_that_is_not_there_is_reported(key: str, tmp_path: Path) -> None:
     assert "a file that can be read (No such file or directory)" in the_problem(key, tmp_path / "nowhere")
 
 

@@ -54,7 +54,7 @@ def test_a_file_without_one_token_is_refused(empty: Path, section: str, token_fi
     assert "s3cret" not in problem
 
 
-def test_a_file_that_is_not_there_is_told(empty: Path, section: str) -> None:
+def test_a_file_that_is_not_there_is_reported(empty: Path, section: str) -> None:
     (problem,) = problems(empty, overrides=[f"{section}.token_file=/nonexistent"])
     assert problem == (
         f'{section}.token_file = "/nonexistent" (--set): give a file that can be read (No such file or directory)'

@@ -81,7 +81,7 @@ def test_a_value_of_the_command_line_is_read_by_the_kind_of_its_key(empty: Path,
     ],
     ids=lambda text: text.partition("(")[0][:40],
 )
-def test_a_wrong_value_is_told_with_its_key_its_source_and_what_would_be_right(
+def test_a_wrong_value_is_reported_with_its_key_its_source_and_what_would_be_right(
     empty: Path, override: str, problem: str
 ) -> None:
     assert problems(empty, overrides=[override]) == (problem,)
@@ -172,7 +172,7 @@ def test_device_specs_may_stand_in_the_environment_as_in_nova(empty: Path) -> No
     assert [spec.vendor_id for spec in specs] == ["8086", "10de"]
 
 
-def test_every_wrong_field_of_every_device_spec_is_told(file: Path) -> None:
+def test_every_wrong_field_of_every_device_spec_is_reported(file: Path) -> None:
     given_text(
         file,
         """[pci]

@@ -107,7 +107,7 @@ async def test_a_call_that_hangs_can_be_cancelled_and_has_changed_nothing() -> N
     assert driver.guests[GUEST.uuid].power_state is PowerState.SHUTDOWN
 
 
-async def test_a_hang_goes_on_once_it_is_lifted_and_strikes_no_more() -> None:
+async def test_a_hang_continues_once_it_is_lifted_and_strikes_no_more() -> None:
     hang = Fault(verb="power_on", hang=True)
     driver = host(guest(1, PowerState.SHUTDOWN), guest(2, PowerState.SHUTDOWN))
     await driver.init_host("compute-1")

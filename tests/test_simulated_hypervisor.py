@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anyio
         ("resume_state_on_host_boot", PowerState.NOSTATE, []),
     ],
 )
-async def test_each_listener_hears_what_changed(verb: str, state: PowerState, said: list[Transition]) -> None:
+async def test_each_listener_receives_what_changed(verb: str, state: PowerState, said: list[Transition]) -> None:
     heard: list[LifecycleEvent] = []
     heard_too: list[LifecycleEvent] = []
     driver = host(guest(state=state))
@@ -58,7 +58,7 @@ def test_a_guest_can_stop_itself() -> None:
     assert driver.guests[GUEST.uuid].power_state is PowerState.SHUTDOWN
 
 
-def test_an_event_can_be_told_that_changes_nothing() -> None:
+def test_an_event_can_be_reported_that_changes_nothing() -> None:
     heard: list[LifecycleEvent] = []
     driver = host(guest())
     driver.register_event_listener(heard.append)

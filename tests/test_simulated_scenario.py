@@ -124,7 +124,7 @@ def test_what_does_not_fit_together_is_named(tmp_path: Path, content: dict[str, 
     assert told.startswith(problem)
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     content = {"sede": 1, "guests": [{"uuid": ONE}, {"uuid": ONE, "name": 3}], "faults": [{}]}
 
     told = problems_of(tmp_path, content)

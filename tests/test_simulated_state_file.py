@@ -40,7 +40,7 @@ async def test_guests_are_as_they_were_left_and_the_scenario_is_not_played_again
     assert found.hypervisor.disks_kept == {uuid_of(9)}
 
 
-async def test_counts_and_draws_go_on_where_they_were(tmp_path: Path) -> None:
+async def test_counts_and_draws_continue_where_they_were(tmp_path: Path) -> None:
     scenario = Scenario(guests=(guest(),), latency={"reboot": Uniform(0, 1e-6)})
     first = await ready(scenario, tmp_path / "host")
     await first.reboot(GUEST, RebootType.HARD)

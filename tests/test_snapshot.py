@@ -31,14 +31,14 @@ def test_the_line_says_counts_the_rest_and_the_slowest() -> None:
     assert line == f"137/412 done, 3 failed, ETA 2 min 0 s, slowest {uuid_of(1)} plug_vifs 41 s"
 
 
-def test_what_is_held_is_said() -> None:
+def test_what_is_held_is_reported() -> None:
     assert headline(snapshot(counts={Kind.HELD: 2})).startswith("2/412 done, 2 held, slowest")
 
 
 @pytest.mark.parametrize(
     ("detail", "said"), [("", "placement"), ("no answer yet, 4 tries", "placement: no answer yet, 4 tries")]
 )
-def test_before_there_is_work_the_line_says_what_is_waited_for(detail: str, said: str) -> None:
+def test_before_there_is_work_the_line_reports_what_is_waited_for(detail: str, said: str) -> None:
     assert headline(snapshot("placement", detail)) == said
 
 
@@ -46,5 +46,5 @@ def test_before_there_is_work_the_line_says_what_is_waited_for(detail: str, said
     ("phase", "done", "percent"),
     [("instances", 411, 99), ("instances", 412, 99), ("done", 0, 100), ("placement", 0, 0)],
 )
-def test_a_hundred_percent_are_said_only_when_it_is_over(phase: str, done: int, percent: int) -> None:
+def test_a_hundred_percent_are_reported_only_when_it_is_over(phase: str, done: int, percent: int) -> None:
     assert snapshot(phase, counts={Kind.SKIPPED: done}).percent == percent

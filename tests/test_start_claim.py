@@ -175,7 +175,7 @@ async def test_a_store_that_does_not_answer_starts_nothing_and_calls_nobody_brok
         assert await host.record(1) == instance(1)
 
 
-async def test_a_claim_is_let_go_when_the_start_fails() -> None:
+async def test_a_claim_is_released_when_the_start_fails() -> None:
     powering_on = instance(1, **STARTS["power_on"])
     async with arranged([powering_on], guests=[guest(1, OFF)]) as host:
         host.driver.inject(Fault(verb="power_on", uuid=uuid_of(1), error="DriverError"))
@@ -188,7 +188,7 @@ async def test_a_claim_is_let_go_when_the_start_fails() -> None:
         await host.store.begin_start(uuid_of(1), other, expected=expected, reverting=False)
 
 
-async def test_a_claim_is_let_go_when_the_run_is_stopped() -> None:
+async def test_a_claim_is_released_when_the_run_is_stopped() -> None:
     powering_on = instance(1, **STARTS["power_on"])
     async with arranged([powering_on], guests=[guest(1, OFF)]) as host:
         host.driver.inject(Fault(verb="power_on", uuid=uuid_of(1), hang=True))

@@ -92,12 +92,12 @@ def test_a_host_that_has_no_files_left_is_no_wrong_setting(tmp_path: Path) -> No
         *("EIO", "EROFS", "ENOSPC", "EDQUOT", "ENODEV", "EBUSY", "EAGAIN", "ECONNREFUSED"),
     ],
 )
-def test_what_passes_by_itself_is_for_no_person(name: str) -> None:
+def test_what_passes_by_itself_is_for_no_operator(name: str) -> None:
     assert getattr(errno, name) not in OPERATOR_ERRORS
     assert not set(NOT_NOW) & set(OPERATOR_ERRORS)
 
 
-def test_the_lock_file_is_private_and_says_who_holds_it(tmp_path: Path) -> None:
+def test_the_lock_file_is_private_and_names_who_holds_it(tmp_path: Path) -> None:
     with hold_lock(tmp_path):
         assert mode(tmp_path / LOCK) == 0o600
         assert (tmp_path / LOCK).read_text() == f"{os.getpid()}\n"

@@ -302,7 +302,7 @@ async def test_migrations_of_the_host_in_the_statuses_come_oldest_first(cloud: C
     assert await cloud.store.load_migrations(cloud.host, ()) == []
 
 
-async def test_when_a_migration_was_last_written_is_told_in_utc(cloud: Cloud) -> None:
+async def test_when_a_migration_was_last_written_is_reported_in_utc(cloud: Cloud) -> None:
     cloud.add_instance(1)
     one = cloud.add_evacuation(1)
     before = time.time()
@@ -379,7 +379,7 @@ async def test_a_migration_under_way_forbids_a_start(cloud: Cloud, kind: str) ->
                 await cloud.store.end_start(uuid, cloud.claimant, reverting=reverting)
 
 
-async def test_an_instance_that_changed_or_moved_is_not_started_and_one_that_moved_meanwhile_is_told(
+async def test_an_instance_that_changed_or_moved_is_not_started_and_one_that_moved_meanwhile_is_reported(
     cloud: Cloud,
 ) -> None:
     other, _ = cloud.nova.a_host()
@@ -400,7 +400,7 @@ async def test_an_instance_that_changed_or_moved_is_not_started_and_one_that_mov
         await cloud.store.end_start(moves, cloud.claimant, reverting=False)
 
 
-async def test_many_that_start_at_once_are_looked_at_in_few_requests(cloud: Cloud) -> None:
+async def test_many_that_start_at_once_are_checked_in_few_requests(cloud: Cloud) -> None:
     uuids = [cloud.add_instance(number) for number in range(40)]
     cloud.add_evacuation(0, status="running", migration_type="live-migration")
     before, refused = cloud.rpc.sent, []
@@ -432,7 +432,7 @@ class Held:
         return await self.caller.call(method, arguments, repeatable=repeatable)
 
 
-async def test_who_is_cancelled_takes_nobody_else_with_it(cloud: Cloud) -> None:
+async def test_a_cancelled_caller_takes_nobody_else_with_it(cloud: Cloud) -> None:
     uuids = [cloud.add_instance(number) for number in range(6)]
     held = Held(cloud.rpc)
     store = NovaConductorStore(held)
@@ -554,7 +554,7 @@ async def test_a_save_that_was_lost_and_overtaken_is_a_conflict(cloud: Cloud) ->
         await store.save(uuid, {"task_state": TaskState.REBOOTING}, expected=ACTIVE)
 
 
-async def test_a_save_whose_answers_are_all_lost_says_that_nova_is_away(cloud: Cloud) -> None:
+async def test_a_save_whose_answers_are_all_lost_reports_that_nova_is_away(cloud: Cloud) -> None:
     uuid = cloud.add_instance(1)
     store = NovaConductorStore(LosesAnswers(cloud.rpc, before=9))
     with pytest.raises(StoreUnavailable, match=f"cannot save instance {uuid}: nova-conductor does not answer"):
@@ -564,7 +564,7 @@ async def test_a_save_whose_answers_are_all_lost_says_that_nova_is_away(cloud: C
     assert cloud.nova.read([uuid])[uuid]["task_state"] is None
 
 
-async def test_a_closed_store_says_so(cloud: Cloud) -> None:
+async def test_a_closed_store_reports_it(cloud: Cloud) -> None:
     uuid = cloud.add_instance(1)
     await cloud.store.close()
     with pytest.raises(StoreError, match="it is closed"):

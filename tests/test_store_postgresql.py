@@ -162,7 +162,7 @@ async def test_daemons_that_make_the_tables_at_once_do_not_hinder_each_other(ser
         await store.close()
 
 
-def test_a_wrong_password_is_said_without_any_password() -> None:
+def test_a_wrong_password_is_reported_without_any_password() -> None:
     url = the_server().new_database()
     with pytest.raises(SettingsError, match=r"store\.url: cannot open the store postgresql://bringup@") as raised:
         open_database(url, "wr0ng-secret", 30)

@@ -159,7 +159,7 @@ def test_a_certificate_of_another_authority_name_or_time_is_refused(server: Serv
         "%2Frun,db.example",
     ],
 )
-def test_any_server_beyond_this_host_is_verified_unless_it_is_said_otherwise(hosts: str) -> None:
+def test_any_server_beyond_this_host_is_verified_unless_it_is_reported_otherwise(hosts: str) -> None:
     url = parse_database_url(f"postgresql://{USER}@{hosts}/bringup")
 
     given = connect_args(url, PASSWORD, Tls())
@@ -191,7 +191,7 @@ def test_a_unix_socket_is_a_host(server: Server) -> None:
 
 @pytest.mark.parametrize("asks", [CLEARTEXT, MD5, LETS_IN])
 @pytest.mark.parametrize("host", ["localhost", "%2Fnowhere", "db.example"])
-def test_no_variable_of_libpq_says_where_or_how_to_connect(
+def test_no_variable_of_libpq_reports_where_or_how_to_connect(
     host: str, asks: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with an_impostor(asks) as impostor:

@@ -56,7 +56,7 @@ def a_loop(manager: Manager, progress: Progress | None = None, vitals: Vitals | 
     return NotifierLoop(Notifier(str(manager.path), RULES.watchdog_s), snapshot, vitals or Vitals(), RULES)
 
 
-def test_what_is_not_taken_is_told_again(tmp_path: Path) -> None:
+def test_what_is_not_taken_is_reported_again(tmp_path: Path) -> None:
     with a_manager(tmp_path) as manager:
         notifier_loop = a_loop(manager)
         notifier_loop.back()
@@ -67,7 +67,7 @@ def test_what_is_not_taken_is_told_again(tmp_path: Path) -> None:
         assert manager.message()[0] == "READY=1"
 
 
-def test_a_reload_is_told_around_itself_and_ends_with_ready(tmp_path: Path) -> None:
+def test_a_reload_is_reported_around_itself_and_ends_with_ready(tmp_path: Path) -> None:
     with a_manager(tmp_path) as manager:
         manager.listen()
         notifier_loop = a_loop(manager)
@@ -94,7 +94,7 @@ def test_a_reload_before_the_host_is_back_does_not_say_that_it_is(tmp_path: Path
         assert manager.silent()
 
 
-def test_a_stop_is_told_once_and_nothing_after_it(tmp_path: Path) -> None:
+def test_a_stop_is_reported_once_and_nothing_after_it(tmp_path: Path) -> None:
     with a_manager(tmp_path) as manager:
         manager.listen()
         notifier_loop = a_loop(manager)
@@ -107,7 +107,7 @@ def test_a_stop_is_told_once_and_nothing_after_it(tmp_path: Path) -> None:
         assert manager.silent()
 
 
-def test_what_hangs_is_logged_once_and_so_is_that_it_goes_on(tmp_path: Path) -> None:
+def test_what_hangs_is_logged_once_and_so_is_that_it_continues(tmp_path: Path) -> None:
     vitals = Vitals(slack_s=0)
     with a_manager(tmp_path) as manager, capture_logs() as logs:
         manager.listen()
@@ -137,7 +137,7 @@ async def test_signs_of_life_come_again_and_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_where_nobody_wants_to_be_told_it_is_over_at_once() -> None:
+async def test_where_nobody_wants_to_be_notified_it_is_over_at_once() -> None:
     notifier_loop = NotifierLoop(None, Progress().snapshot, Vitals(), RULES)
     notifier_loop.back()
     notifier_loop.stopping(within_s=1)

@@ -82,7 +82,7 @@ BACK: dict[str, Any] = {"phase": "done", "is_back": True}
         "what is overdue withholds the sign of life",
     ],
 )
-def test_what_is_told(now: Moment, told: ManagerState, lines: tuple[str, ...]) -> None:
+def test_each_change_is_reported(now: Moment, told: ManagerState, lines: tuple[str, ...]) -> None:
     assert due(now, told, RULES)[0] == lines
 
 
@@ -92,7 +92,7 @@ def test_without_a_watchdog_no_sign_of_life_is_sent() -> None:
     assert lines == ()
 
 
-def test_instances_that_are_let_go_on_after_days_are_stuck_only_when_they_themselves_take_too_long() -> None:
+def test_instances_that_are_released_after_days_are_stuck_only_when_they_themselves_take_too_long() -> None:
     young, old = replace(SLOWEST, age_s=3), replace(SLOWEST, age_s=12)
     after_days = {**BACK, "idle_s": 500_000}
 
@@ -101,7 +101,7 @@ def test_instances_that_are_let_go_on_after_days_are_stuck_only_when_they_themse
     assert stuck == f"nothing has ended for 12 s in phase done, plug_vifs of {uuid_of(1)}"
 
 
-def test_a_stop_says_how_long_it_may_take_and_a_reload_when_it_began() -> None:
+def test_a_stop_reports_how_long_it_may_take_and_a_reload_when_it_began() -> None:
     said = "STATUS=stopping: results are being saved and reported"
     assert stopping(65, stuck=False) == ("STOPPING=1", said, "EXTEND_TIMEOUT_USEC=65000000")
     assert stopping(65, stuck=True) == ("STOPPING=1", said)

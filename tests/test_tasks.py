@@ -60,7 +60,7 @@ async def test_cancellation_passes_through() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
-async def test_a_signal_ends_the_block_and_is_told(number: signal.Signals) -> None:
+async def test_a_signal_ends_the_block_and_is_reported(number: signal.Signals) -> None:
     told: list[signal.Signals] = []
 
     with anyio.fail_after(60):
@@ -71,7 +71,7 @@ async def test_a_signal_ends_the_block_and_is_told(number: signal.Signals) -> No
     assert told == [number]
 
 
-async def test_more_signals_change_nothing_while_the_last_word_is_said() -> None:
+async def test_more_signals_change_nothing_while_the_shutdown_report_is_sent() -> None:
     told: list[signal.Signals] = []
     heard = anyio.Event()
 

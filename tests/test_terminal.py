@@ -81,7 +81,7 @@ def test_what_was_destroyed_or_set_to_error_is_not_counted_as_back() -> None:
     assert "initialized set to error vifs > runs 1 1.0 s" in rows
 
 
-def test_the_counts_are_said_in_one_line() -> None:
+def test_the_counts_are_reported_in_one_line() -> None:
     line = counts_line(progressing(done=20, total=60, failed=3, running=8).snapshot())
 
     assert line == "20/60 done, 17 started, 3 left alone, 3 failed, 8 running, 32 waiting, 2.0/s, ETA 20 s"
@@ -142,7 +142,7 @@ def test_the_summary_counts_outcomes_by_what_they_are_and_why() -> None:
     assert "unfinished 2" in rows
 
 
-def test_the_summary_says_what_went_wrong_with_which_instance() -> None:
+def test_the_summary_reports_what_went_wrong_with_which_instance() -> None:
     text = drawn(summary(result(outcome(1), outcome(2, Kind.FAILED))))
 
     assert f"failed {uuid_of(2)}  get_info: no answer for 2" in text
@@ -183,7 +183,7 @@ def test_text_that_looks_like_markup_is_shown_verbatim() -> None:
     assert "[red]rack[/]: 1 instances" in text
 
 
-def test_a_line_is_said_as_it_is() -> None:
+def test_a_line_is_reported_as_it_is() -> None:
     console = recording()
 
     Terminal(console).say("ready: [compute-1] 3/3")

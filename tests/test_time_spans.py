@@ -21,5 +21,5 @@ from bringup.daemon.time_spans import in_words
         (7500, "2 h 5 min"),
     ],
 )
-def test_a_span_is_written_as_a_person_says_it(value: float, said: str) -> None:
+def test_a_span_is_written_as_an_operator_says_it(value: float, said: str) -> None:
     assert in_words(value) == said

@@ -117,7 +117,7 @@ def test_every_action_has_a_colour_of_its_group() -> None:
     assert group_of("something_new") == "look"
 
 
-def test_what_came_of_an_instance_has_a_sign_and_no_two_have_the_same() -> None:
+def test_the_outcome_of_an_instance_has_a_sign_and_no_two_have_the_same() -> None:
     assert set(MARKS) == set(Kind)
     assert len(set(MARKS.values())) == len(MARKS)
     colours = [group.colour for group in GROUPS.values()]
@@ -160,14 +160,14 @@ def test_a_run_of_the_journal_is_drawn(computer: Computer, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("which", ["last", "ffffffff"])
-def test_a_run_that_is_not_there_is_said(computer: Computer, which: str) -> None:
+def test_a_run_that_is_not_there_is_reported(computer: Computer, which: str) -> None:
     ended = run("plot", "--run", which, *computer.arguments, env=ENVIRONMENT)
 
     assert (ended.code, ended.out) == (64, "")
     assert ended.err == f"bringup: --run {which}: no run, or more than one, has this id; bringup history lists them\n"
 
 
-def test_a_file_that_cannot_be_written_is_said(computer: Computer, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported(computer: Computer, tmp_path: Path) -> None:
     assert computer.run().code == 0
 
     ended = run("plot", "-o", str(tmp_path / "none" / "x.svg"), *computer.arguments, env=ENVIRONMENT)

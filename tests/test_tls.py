@@ -68,7 +68,7 @@ async def test_a_server_that_asks_gets_our_certificate(ca: Ca, upto: ssl.TLSVers
         assert await ask(server.url, trust, upto=upto) == httpx.codes.OK
 
 
-async def test_a_server_that_asks_for_a_certificate_and_gets_none_is_told_of(ca: Ca) -> None:
+async def test_a_server_that_asks_for_a_certificate_and_gets_none_is_reported(ca: Ca) -> None:
     with a_proxy(real_placement(), tls=ca.serving(asks=ca)) as server:
         with pytest.raises(Unreachable, match=r"set placement\.cert_file$"):
             await ask(server.url, Trust(ca_file=ca.file), upto=ssl.TLSVersion.TLSv1_2)
@@ -78,7 +78,7 @@ async def test_a_server_that_asks_for_a_certificate_and_gets_none_is_told_of(ca:
         assert server.requests == []
 
 
-async def test_a_server_that_knows_not_our_ca_is_told_of(ca: Ca, tmp_path: Path) -> None:
+async def test_a_server_that_knows_not_our_ca_is_reported(ca: Ca, tmp_path: Path) -> None:
     certificate, key = Ca(tmp_path, name="another").client()
     trust = Trust(ca_file=ca.file, cert_file=certificate, key_file=key)
     with a_proxy(real_placement(), tls=ca.serving(asks=ca)) as server:
@@ -96,7 +96,7 @@ NOT_ACCEPTED = {
 
 
 @pytest.mark.parametrize(("of_ca", "of_server", "host", "said"), NOT_ACCEPTED.values(), ids=NOT_ACCEPTED.keys())
-async def test_what_is_wrong_with_a_certificate_is_one_sentence_that_says_what_to_do(
+async def test_what_is_wrong_with_a_certificate_is_one_sentence_that_names_what_to_do(
     tmp_path: Path, of_ca: tuple[int, int], of_server: tuple[int, int], host: str, said: str
 ) -> None:
     ca = Ca(tmp_path, days=of_ca)
@@ -145,7 +145,7 @@ def refused(trust: Trust) -> str:
     return str(caught.value)
 
 
-def test_a_file_that_cannot_be_used_is_told_by_its_name(ca: Ca, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_used_is_reported_by_its_name(ca: Ca, tmp_path: Path) -> None:
     certificate, key = ca.client()
     nowhere, rubbish = tmp_path / "nowhere.pem", tmp_path / "rubbish.pem"
     rubbish.write_text("s3cr3t rubbish")
@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_used_is_told_by_its_name(ca: Ca, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("which", ["ca_file", "cert_file", "key_file"])
-def test_a_fifo_in_the_place_of_a_file_is_told_and_not_waited_for(ca: Ca, tmp_path: Path, which: str) -> None:
+def test_a_fifo_in_the_place_of_a_file_is_reported_and_not_waited_for(ca: Ca, tmp_path: Path, which: str) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     certificate, _ = ca.client()
@@ -175,7 +175,7 @@ def test_a_fifo_in_the_place_of_a_file_is_told_and_not_waited_for(ca: Ca, tmp_pa
     assert refused(Trust(**files)).endswith(f"{which} {fifo}: it is no file")
 
 
-def test_a_fifo_that_the_environment_names_is_told_and_not_waited_for(
+def test_a_fifo_that_the_environment_names_is_reported_and_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fifo = tmp_path / "fifo"

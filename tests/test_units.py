@@ -177,14 +177,14 @@ def values(key: str, text: str | None = None) -> list[str]:
 
 
 @pytest.mark.parametrize("unit", sorted(UNITS.rglob("*.service")), ids=lambda path: path.name)
-def test_a_unit_that_hides_the_boot_of_a_container_says_which_it_is(unit: Path) -> None:
+def test_a_unit_that_hides_the_boot_of_a_container_names_which_it_is(unit: Path) -> None:
     text = unit.read_text()
 
     if "/opt/bringup/bin/bringup" in text and values("ProtectProc", text):
         assert "BRINGUP_BOOT_ID=%b" in values("Environment", text)
 
 
-def test_what_wants_a_person_is_not_tried_again() -> None:
+def test_what_wants_an_operator_is_not_tried_again() -> None:
     [prevented] = values("RestartPreventExitStatus")
 
     codes = {error.exit_code for error in (errors.SettingsError, errors.UsageError, errors.Refused)}

@@ -470,7 +470,7 @@ HASTY = {"stuck_after": 1, "shutdown_report_deadline": 1}
 NOBODY = {"transport": "http", "url": "http://127.0.0.1:1", "timeout": 1, "retry_initial": 0.1, "retry_max": 0.1}
 
 
-def test_a_run_that_is_stuck_is_killed_says_where_and_is_started_again(machine: Machine) -> None:
+def test_a_run_that_is_stuck_is_killed_reports_where_and_is_started_again(machine: Machine) -> None:
     impatient = f"{QUICK}TimeoutStartSec=10s\nTimeoutStopSec=1s\n"
     host(machine, drop_in=impatient, limits=HASTY, scheduler=NOBODY)
     machine.shell(f"install -d -o bringup -g bringup -m 0700 {STATE}/outbox; {A_REPORT}")
@@ -504,7 +504,7 @@ def test_a_daemon_that_stays_and_whose_work_hangs_is_killed_by_the_watchdog(mach
     assert "Watchdog timeout" in lines
 
 
-def test_killed_in_its_middle_it_is_started_again_and_goes_on(machine: Machine) -> None:
+def test_killed_in_its_middle_it_is_started_again_and_continues(machine: Machine) -> None:
     host(machine, HANGS, drop_in=QUICK)
     before = machine.cursor()
     machine.systemctl("start", "--no-block", UNIT)
@@ -519,7 +519,7 @@ def test_killed_in_its_middle_it_is_started_again_and_goes_on(machine: Machine) 
 
 
 @pytest.mark.parametrize("verb", ["stop", "restart"])
-def test_stopped_in_its_middle_it_ends_well_and_the_next_start_goes_on(machine: Machine, verb: str) -> None:
+def test_stopped_in_its_middle_it_ends_well_and_the_next_start_continues(machine: Machine, verb: str) -> None:
     host(machine, HANGS)
     before = machine.cursor()
     machine.systemctl("start", "--no-block", UNIT)

@@ -83,7 +83,7 @@ def test_its_exit_code_is_bringups_own(pod: Pod, wrong: dict[str, Mapping[str, A
     assert pod.run("run", "--once").returncode == code
 
 
-def test_sigterm_in_its_middle_is_an_end_in_time_with_a_last_word(pod: Pod) -> None:
+def test_sigterm_in_its_middle_is_an_end_in_time_with_a_shutdown_report(pod: Pod) -> None:
     a_host(pod, HANGS)
     with started(pod.command("run")) as process:
         until_event(process, "instance.initialized")
@@ -120,7 +120,7 @@ def test_an_end_has_the_time_that_the_quadlet_gives_it_and_not_podmans_ten_secon
     assert rest == "ended\n"
 
 
-def test_conmon_tells_systemd_that_it_is_ready_and_not_that_a_slow_start_goes_on(pod: Pod) -> None:
+def test_conmon_tells_systemd_that_it_is_ready_and_not_that_a_slow_start_continues(pod: Pod) -> None:
     a_host(pod)
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(f"{folder}/notify")
@@ -266,7 +266,7 @@ def test_it_brings_back_the_guests_of_the_hosts_libvirt_once_a_boot(server: Libv
         assert connection.lookupByUUIDString(uuid_of(2)).ID() == life
 
 
-def test_without_the_group_of_libvirts_socket_it_says_that_it_may_not_and_starts_nothing(
+def test_without_the_group_of_libvirts_socket_it_reports_that_it_may_not_and_starts_nothing(
     server: Libvirtd, pod: Pod
 ) -> None:
     ended = a_host_of(server, pod, libvirt={"reconnect": 2}).run("run", "--once")

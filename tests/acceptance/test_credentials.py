@@ -83,7 +83,7 @@ def host(tmp_path: Path, cloud: Cloud) -> Iterator[Host]:
         )
 
 
-def test_check_lets_in_who_may(host: Host) -> None:
+def test_check_admits_permitted_users(host: Host) -> None:
     ended = host.check("--json")
     (found,) = [event for event in ended.events if event["check"] == "placement"]
     assert (ended.code, found["status"]) == (0, "warning")
@@ -171,7 +171,7 @@ SENTENCES: dict[str, Callable[[Host], str]] = {
 
 
 @pytest.mark.parametrize("spoil", SENTENCES.values(), ids=SENTENCES.keys())
-def test_check_says_in_one_sentence_what_to_mend(host: Host, spoil: Callable[[Host], str]) -> None:
+def test_check_says_in_one_sentence_what_to_repair(host: Host, spoil: Callable[[Host], str]) -> None:
     said = spoil(host)
 
     ended = host.check()

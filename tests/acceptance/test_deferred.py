@@ -92,7 +92,7 @@ def test_a_run_that_ends_leaves_what_does_not_come_and_its_exit_code_is_0(tmp_pa
         assert "…" in command(world, "plot").out
 
 
-def test_the_daemon_that_stays_is_ready_at_once_and_says_what_it_waits_for(tmp_path: Path) -> None:
+def test_the_daemon_that_stays_is_ready_at_once_and_reports_what_it_waits_for(tmp_path: Path) -> None:
     with world_of(tmp_path, DISK) as world, world.computer.stay() as daemon:
         daemon.until("instance.deferred", instance=ONE)
         daemon.until("service.ready")

@@ -51,7 +51,7 @@ def test_a_report_that_cannot_be_written_is_sent_all_the_same(tmp_path: Path) ->
     assert set(ended.outcomes.values()) == {"initialized"}
 
 
-def test_a_report_that_can_be_neither_written_nor_sent_is_said_to_be_lost_with_the_process(tmp_path: Path) -> None:
+def test_a_report_neither_written_nor_sent_is_logged_as_lost_with_the_process(tmp_path: Path) -> None:
     computer = many(tmp_path, f"http://127.0.0.1:{free_port()}")
 
     ended = computer.run(wrapper=at_most(LITTLE))
@@ -83,7 +83,7 @@ def test_a_daemon_writes_the_report_when_the_disk_takes_it_again(tmp_path: Path)
         assert [len(report["instances"]) for report in scheduler.reports] == [len(MANY)] * 2
 
 
-def test_a_store_on_a_full_disk_is_said_before_an_instance_is_touched(tmp_path: Path) -> None:
+def test_a_store_on_a_full_disk_is_reported_before_an_instance_is_touched(tmp_path: Path) -> None:
     computer = a_computer(tmp_path).guests([instance(1)]).records([interrupted(1)])
     before = computer.stored()
 
@@ -149,7 +149,7 @@ def test_a_log_that_no_disk_takes_does_not_end_the_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(("history",), 75), (("check",), 75), (("history", "--nonsense"), 64)])
-def test_an_output_that_no_disk_takes_is_said_and_has_a_documented_code(
+def test_an_output_that_no_disk_takes_is_reported_and_has_a_documented_code(
     tmp_path: Path, arguments: tuple[str, ...], code: int
 ) -> None:
     computer = a_computer(tmp_path).guests([])

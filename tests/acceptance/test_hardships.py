@@ -108,7 +108,7 @@ def test_a_run_whose_reader_leaves_ends_with_its_own_code(tmp_path: Path) -> Non
     assert len(computer.waiting) == 1
 
 
-def test_a_run_that_could_not_begin_keeps_its_code_where_nobody_can_be_told(tmp_path: Path) -> None:
+def test_a_run_that_could_not_begin_keeps_its_exit_code_without_a_receiver(tmp_path: Path) -> None:
     computer = a_computer(tmp_path, placement=f"http://127.0.0.1:{free_port()}").guests([])
 
     assert with_output_to(">/dev/full 2>/dev/full", computer) == (69, "")
@@ -178,7 +178,9 @@ def test_a_driver_that_cannot_be_closed_changes_nothing_and_holds_up_little(
 
 
 @pytest.mark.parametrize(("once", "code"), [((), 0), (("--once",), 75)], ids=["staying", "once"])
-def test_a_hang_up_in_the_middle_is_an_end_with_a_last_word(tmp_path: Path, once: tuple[str, ...], code: int) -> None:
+def test_a_hang_up_in_the_middle_is_an_end_with_a_shutdown_report(
+    tmp_path: Path, once: tuple[str, ...], code: int
+) -> None:
     with receiver(tmp_path / "scheduler") as scheduler:
         computer = a_computer(tmp_path, scheduler=scheduler.url).guests(INSTANCES, HANGS).records(INSTANCES)
         with running("run", "--json", *once, *computer.arguments) as command:
@@ -193,7 +195,7 @@ def test_a_hang_up_in_the_middle_is_an_end_with_a_last_word(tmp_path: Path, once
     assert ended.named("service.stopping")[0]["signal"] == "SIGHUP"
 
 
-def test_a_second_hang_up_does_not_cut_the_last_word_off(tmp_path: Path) -> None:
+def test_a_second_hang_up_does_not_cut_the_shutdown_report_off(tmp_path: Path) -> None:
     with receiver(tmp_path / "scheduler", hang_first=9) as scheduler:
         computer = a_computer(tmp_path, scheduler=scheduler.url).having(limits={"shutdown_report_deadline": 4})
         computer.guests(INSTANCES, HANGS).records(INSTANCES)
@@ -273,7 +275,7 @@ def test_a_report_that_its_deadline_cut_off_is_not_taken_for_told(tmp_path: Path
     assert ended.named("run.ended")[0]["unfinished"] == 0
 
 
-def test_waiting_for_placement_is_said_in_our_words_and_in_nobody_elses(tmp_path: Path) -> None:
+def test_waiting_for_placement_is_logged_by_us_and_by_no_library(tmp_path: Path) -> None:
     provider = {"uuid": uuid_of(5), "name": HOST, "generation": 0}
     busy = an_answer(503, {"message": "Not now."}, x_openstack_request_id="req-busy")
     lost = an_answer(502, {"message": "Not there."}, x_openstack_request_id="req-lost")

@@ -227,7 +227,7 @@ def test_autostart_conflicts_are_found_by_check_and_refused_by_run(tmp_path: Pat
     ("settings", "concurrency", "word"),
     [({}, 21, "max_workers"), ({"connections": 2}, 3, "libvirt.connections"), ({}, 4, "no other autostart mechanism")],
 )
-def test_check_says_what_is_too_narrow(
+def test_check_reports_what_is_too_narrow(
     tmp_path: Path, server: Libvirtd, settings: dict[str, Any], concurrency: int, word: str
 ) -> None:
     computer = on_libvirt(tmp_path, server, daemon_config=str(server.config), **settings)

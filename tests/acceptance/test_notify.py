@@ -62,7 +62,7 @@ def names(lines: list[str]) -> set[str]:
     return {line.partition("=")[0] for line in lines}
 
 
-def test_it_says_how_far_it_is_that_it_is_back_that_it_lives_and_that_it_ends(tmp_path: Path, manager: Manager) -> None:
+def test_systemd_receives_status_ready_watchdog_and_stopping(tmp_path: Path, manager: Manager) -> None:
     computer = a_computer(tmp_path).guests(INSTANCES).records(INSTANCES)
     with computer.stay(env=manager.environment) as daemon:
         before = manager.until("READY=1")
@@ -134,7 +134,7 @@ def test_where_it_stops_after_init_a_report_that_is_kept_is_its_exit_code(tmp_pa
     assert (ended.code, len(computer.waiting)) == (75, 1)
 
 
-def test_a_keystone_that_has_no_time_is_waited_for_and_systemd_hears_of_it(tmp_path: Path, manager: Manager) -> None:
+def test_a_keystone_that_has_no_time_is_waited_for_and_systemd_is_notified(tmp_path: Path, manager: Manager) -> None:
     with a_peer(an_answer(503, b"", retry_after="90")) as keystone:
         computer = a_computer(tmp_path, placement="http://127.0.0.1:1").guests([])
         computer.having(

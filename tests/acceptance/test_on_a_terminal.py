@@ -45,7 +45,7 @@ def test_progress_is_shown_while_it_runs_and_a_table_when_it_is_over(computer: C
     assert "instance.initialized" not in text
 
 
-def test_a_daemon_says_that_it_stays_and_ends_on_ctrl_c(computer: Computer) -> None:
+def test_a_daemon_reports_that_it_stays_and_ends_on_ctrl_c(computer: Computer) -> None:
     with on_a_screen("run", *computer.arguments) as screen:
         screen.until("Ready: .* Stop with Ctrl-C")
         screen.until("Reporting is disabled")

@@ -121,7 +121,7 @@ def test_a_plan_of_a_live_cloud_writes_nothing(nova: Nova, tmp_path: Path) -> No
     assert not (crashed.host.computer.state / "outbox").exists()
 
 
-def test_a_check_says_who_answers(nova: Nova, tmp_path: Path) -> None:
+def test_a_check_names_who_answers(nova: Nova, tmp_path: Path) -> None:
     host = a_cloud_host(nova, tmp_path, scheduler={"transport": "nova"})
     host.guests([])
     nova.make(host.instance(1))

@@ -67,7 +67,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
     crashed.check()
 
 
-def test_killed_in_the_middle_the_next_start_goes_on(nova: Nova, tmp_path: Path) -> None:
+def test_killed_in_the_middle_the_next_start_continues(nova: Nova, tmp_path: Path) -> None:
     crashed = Crashed(nova, tmp_path)
     with crashed.host.computer.stay("--once") as command:
         command.until("instance.initialized")

@@ -129,7 +129,9 @@ def test_an_instance_on_which_the_host_died_twice_is_held_until_it_is_released(t
 
 
 @pytest.mark.parametrize("single", [False, True], ids=["all", "one"])
-def test_too_many_destroys_wait_for_a_word_and_go_on_in_the_running_daemon(tmp_path: Path, *, single: bool) -> None:
+def test_too_many_destroys_wait_for_approval_and_continue_in_the_running_daemon(
+    tmp_path: Path, *, single: bool
+) -> None:
     gone = [instance(number, host="compute-2") for number in (1, 2, 3)]
     migrations = [migration(number) for number in (1, 2, 3)]
     limits = {"destroy_freely": 0, "destroy_at_most": 10, "destroy_share": 0.5}
@@ -189,7 +191,7 @@ def test_disks_of_a_destroyed_guest_are_set_aside_for_a_while(tmp_path: Path) ->
         assert world.kept_disks() == {uuid_of(1): [f"simulated/{uuid_of(1)}/kept"]}
 
 
-def test_a_run_that_was_stopped_goes_on_and_tells_all_of_it(tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_continues_and_tells_all_of_it(tmp_path: Path) -> None:
     hangs = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True, times=1)
     reboots = instance(1, task_state=TaskState.REBOOT_STARTED_HARD, power_state=PowerState.SHUTDOWN)
     with world_of(tmp_path, [reboots, instance(2)], hangs) as world:
@@ -206,7 +208,7 @@ def test_a_run_that_was_stopped_goes_on_and_tells_all_of_it(tmp_path: Path) -> N
         assert [one["uuid"] for one in last["instances"]] == [uuid_of(1), uuid_of(2)]
 
 
-def test_a_plan_says_what_the_guards_hold_and_what_is_not_brought_back_again(tmp_path: Path) -> None:
+def test_a_plan_reports_what_the_guards_hold_and_what_is_not_brought_back_again(tmp_path: Path) -> None:
     gone = [instance(number, host="compute-2") for number in (1, 2, 3)]
     migrations = [migration(number) for number in (1, 2, 3)]
     limits = {"destroy_freely": 0, "destroy_at_most": 2}

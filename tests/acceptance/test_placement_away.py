@@ -123,7 +123,7 @@ def test_the_wait_is_a_bound(tmp_path: Path, server: Callable[[], AbstractContex
     assert WAIT_S <= took_s < WAIT_S + START_S
 
 
-def test_a_host_that_placement_does_not_know_is_told_how_to_make_it_known(tmp_path: Path) -> None:
+def test_a_host_without_a_provider_gets_the_command_that_creates_it(tmp_path: Path) -> None:
     computer = a_host(tmp_path, real_placement()).having(placement={"create_resource_provider": False})
     before = computer.store.read_bytes()
 

@@ -98,7 +98,7 @@ def settings(machine: Machine, more: str = "") -> None:
 ACTIVE = {"web": "active", "db": "active", "backup": "stopped"}
 
 
-def test_after_the_blocks_of_the_page_everything_is_right_and_it_says_what_will_come_back(machine: Machine) -> None:
+def test_after_the_blocks_of_the_page_everything_is_right_and_it_reports_what_will_come_back(machine: Machine) -> None:
     assert len(BLOCKS) >= 4
     checked = machine.run("bringup", "check")
     assert "failed" not in checked
@@ -190,7 +190,7 @@ def test_installing_again_leaves_the_settings_and_the_records(machine: Machine) 
 
 
 @pytest.mark.parametrize("command", ["status", "history", "plan", "check", "run --once", "plot", "release", "accept"])
-def test_a_user_without_rights_is_told_who_may(machine: Machine, command: str) -> None:
+def test_a_user_without_rights_gets_the_names_of_those_with_rights(machine: Machine, command: str) -> None:
     machine.shell("chmod 0750 /etc/bringup")
 
     said = machine.run("runuser", "-u", "nobody", "--", "sh", "-c", f"bringup {command} 2>&1; echo code $?")

@@ -107,7 +107,7 @@ def test_one_guest_of_another_name_is_named_and_what_is_done_with_it_says_a_sett
         assert (elsewhere["host"], elsewhere["warnings"][0]["error"]) == ("hv-77", "ForeignGuest")
 
 
-def test_what_was_evacuated_and_then_deleted_does_not_go_on_running(tmp_path: Path) -> None:
+def test_what_was_evacuated_and_then_deleted_does_not_continue_running(tmp_path: Path) -> None:
     with the_host(tmp_path, "deleted") as world:
         ended = world.computer.run()
 
@@ -134,7 +134,7 @@ def test_what_was_live_migrated_away_is_not_started_here(tmp_path: Path) -> None
         }
 
 
-def test_what_nobody_finishes_is_told_with_the_command_that_clears_it(tmp_path: Path) -> None:
+def test_what_nobody_finishes_is_reported_with_the_command_that_clears_it(tmp_path: Path) -> None:
     with the_host(tmp_path, "stuck") as world:
         ended = world.computer.run()
 

@@ -69,7 +69,7 @@ def test_every_instance_has_one_line_of_json_and_its_place_in_the_one_report(
     assert computer.waiting == []
 
 
-def test_an_unknown_state_is_that_instances_outcome_and_the_others_go_on(computer: Computer) -> None:
+def test_an_unknown_state_is_that_instances_outcome_and_the_others_continue(computer: Computer) -> None:
     ended = computer.run()
 
     unknown = {event["instance"]: event for event in ended.named("instance.failed")}
@@ -99,14 +99,14 @@ def test_a_second_run_reports_again_and_changes_nothing_that_is_settled(
     assert all(report["complete"] for report in scheduler.reports)
 
 
-def test_a_host_without_instances_comes_back_and_says_so(tmp_path: Path, scheduler: Receiver) -> None:
+def test_a_host_without_instances_comes_back_and_reports_it(tmp_path: Path, scheduler: Receiver) -> None:
     ended = a_computer(tmp_path, scheduler=scheduler.url).guests([]).run()
 
     assert (ended.code, ended.outcomes) == (0, {})
     assert [report["instances"] for report in scheduler.reports] == [[]]
 
 
-def test_nobody_is_told_where_no_scheduler_is_set(tmp_path: Path) -> None:
+def test_without_a_scheduler_nothing_is_sent(tmp_path: Path) -> None:
     computer = a_computer(tmp_path).guests([]).records([instance(1, vm_state=VmState.STOPPED)])
 
     assert computer.run().code == 0

@@ -86,7 +86,7 @@ def test_a_scheduler_that_hangs_does_not_hold_the_end_up(tmp_path: Path) -> None
     assert len(computer.waiting) == 1
 
 
-def test_more_signals_do_not_cut_the_last_word_off(tmp_path: Path) -> None:
+def test_more_signals_do_not_cut_the_shutdown_report_off(tmp_path: Path) -> None:
     with receiver(tmp_path / "scheduler", hang_first=9) as scheduler:
         computer = a_computer(tmp_path, scheduler=scheduler.url).having(limits={"shutdown_report_deadline": 2})
         computer.guests(INSTANCES, HANGS).records(INSTANCES)

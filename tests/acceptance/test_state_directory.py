@@ -114,7 +114,7 @@ def test_what_was_done_can_be_read_where_nothing_can_be_written(tmp_path: Path) 
 
 
 @as_root
-def test_check_says_that_nothing_can_be_written(tmp_path: Path) -> None:
+def test_check_reports_that_nothing_can_be_written(tmp_path: Path) -> None:
     computer = in_postgresql(tmp_path)
     ended = run("check", *computer.arguments, wrapper=read_only(computer))
     assert_ended(ended, 0, "state", str(computer.state), "Read-only file system")
@@ -147,7 +147,7 @@ with socket.socket(socket.AF_UNIX) as own:
 
 
 @as_root
-def test_a_lock_that_another_users_process_holds_is_said_to_be_held_by_it(tmp_path: Path) -> None:
+def test_a_lock_that_another_users_process_holds_is_reported_to_be_held_by_it(tmp_path: Path) -> None:
     computer = in_the_directory(tmp_path)
     holder = [sys.executable, "-c", ANOTHER_USERS, str(computer.state)]
     with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

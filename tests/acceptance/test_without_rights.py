@@ -82,7 +82,7 @@ def test_without_rights_to_the_state_it_ends_in_a_sentence(computer: Computer, n
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_SETTINGS])
-def test_without_rights_to_the_settings_it_says_so_and_who_may(computer: Computer, name: str) -> None:
+def test_without_rights_to_the_settings_it_reports_it_and_who_may(computer: Computer, name: str) -> None:
     closed = computer.directory / "etc"
     closed.mkdir(mode=0o700, exist_ok=True)
     (closed / "bringup.toml").write_text("")

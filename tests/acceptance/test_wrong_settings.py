@@ -27,7 +27,7 @@ def assert_refused(computer: Computer, ended: Ended, *said: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_wrong_key_is_named_in_one_go(computer: Computer, command: tuple[str, ...]) -> None:
+def test_every_wrong_key_is_named_together(computer: Computer, command: tuple[str, ...]) -> None:
     wrong: dict[str, Any] = {
         "limits": {
             "concurrency": 0,
@@ -75,7 +75,9 @@ def test_a_former_name_of_a_key_is_refused_with_the_new_one(computer: Computer, 
     ],
     ids=["a bracket", "a key twice", "not UTF-8", "zeros"],
 )
-def test_a_file_that_is_no_settings_file_is_told_with_the_place(computer: Computer, content: bytes, said: str) -> None:
+def test_a_file_that_is_no_settings_file_is_reported_with_the_place(
+    computer: Computer, content: bytes, said: str
+) -> None:
     config = Path(computer.arguments[1])
     config.write_bytes(content)
 

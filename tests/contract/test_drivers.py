@@ -157,7 +157,7 @@ async def test_a_guest_that_is_not_there_may_be_destroyed(rig: Rig) -> None:
         assert await driver.list_instance_uuids() == [uuid_of(1)]
 
 
-async def test_the_listener_hears_a_guest_start_and_stop(rig: Rig) -> None:
+async def test_the_listener_receives_a_guest_start_and_stop(rig: Rig) -> None:
     heard: list[LifecycleEvent] = []
     stopped = anyio.Event()
 

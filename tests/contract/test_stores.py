@@ -334,7 +334,7 @@ async def test_closing_finishes_what_was_handed_over(open_store: Open) -> None:
     await again.close()
 
 
-async def test_a_closed_store_says_so(open_store: Open) -> None:
+async def test_a_closed_store_reports_it(open_store: Open) -> None:
     store = await open_store()
     await store.close()
 

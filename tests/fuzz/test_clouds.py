@@ -76,7 +76,7 @@ FOUND: Final[dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changes", FOUND.values(), ids=FOUND)
-def test_what_the_loader_shows_of_a_cloud_is_not_told(border: Border, file: Path, changes: dict[str, Any]) -> None:
+def test_what_the_loader_shows_of_a_cloud_is_not_reported(border: Border, file: Path, changes: dict[str, Any]) -> None:
     file.write_text(yaml.safe_dump({"clouds": {"ours": FILE["clouds"]["ours"] | changes}}))
     with border.one(SettingsError, secret=True):
         clouds_yaml.read("ours")

@@ -265,7 +265,7 @@ async def test_an_nft_that_hangs_costs_its_deadline_and_no_rule(
     assert our_table() == before
 
 
-async def test_without_nft_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_nft_it_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DriverError, match=r"nft is not on this host; install it \(Debian: package nftables\)"):
         await Nftables(deadline_s=30).open()

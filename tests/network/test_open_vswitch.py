@@ -222,7 +222,9 @@ async def test_a_database_that_is_away_is_the_hosts_trouble(tmp_path: Path, addr
     assert need.why.endswith("start it (Debian: systemctl start openvswitch-switch)")
 
 
-async def test_a_database_that_lets_nobody_in_wants_a_person(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_database_that_lets_nobody_in_wants_an_operator(
+    switch: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = f"import sys; sys.path[:0] = {sys.path!r}\n{LOOK.format(database=switch.database)}"
     nobody, environment = as_nobody()
     for name, value in environment.items():
@@ -234,7 +236,7 @@ async def test_a_database_that_lets_nobody_in_wants_a_person(switch: Switch, mon
 
 
 @pytest.mark.parametrize("hybrid_plug", [True, False])
-async def test_a_switch_that_is_down_is_told_at_once_and_nothing_is_written_into_its_database(
+async def test_a_switch_that_is_down_is_reported_at_once_and_nothing_is_written_into_its_database(
     switch: Switch, *, hybrid_plug: bool
 ) -> None:
     switch.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev")
@@ -264,7 +266,7 @@ async def test_a_switch_that_hangs_costs_the_deadline(switch: Switch) -> None:
     assert need.why == "ovs-vsctl did not end within 1 s"
 
 
-async def test_without_open_vswitch_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_open_vswitch_it_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     (need,) = await needs_of_a_plug(GuestOf([an_ovs_vif(1)]))
     assert (need.state, need.met_by) == (NeedState.ABSENT, MetBy.PERSON)
@@ -300,7 +302,7 @@ CREATE_TAP = {"ovs_create_tap": True, "port_filter": True, "datapath_type": "net
 
 @pytest.mark.parametrize("bridge", ["br-int", "tbr-5036bff2-3"])
 @pytest.mark.parametrize("several_queues", [False, True])
-async def test_a_tap_is_made_with_its_port_where_the_binding_says_so(
+async def test_a_tap_is_made_with_its_port_where_the_binding_reports_it(
     switch: Switch, *, several_queues: bool, bridge: str
 ) -> None:
     guest = GuestOf([an_ovs_vif(1, bridge=bridge, details=CREATE_TAP)])
@@ -343,7 +345,7 @@ async def test_the_tap_of_a_guest_that_runs_stays_as_it_is(switch: Switch) -> No
         assert links()[device_of(1)]["ifindex"] == before["ifindex"]
 
 
-async def test_an_mtu_that_was_changed_is_put_right(switch: Switch) -> None:
+async def test_an_mtu_that_was_changed_is_corrected(switch: Switch) -> None:
     guest = GuestOf([an_ovs_vif(1, details=hybrid())])
     qvb = f"qvb{port_of(1)}"[:14]
     async with a_network(filters=False, ovsdb=switch.database) as network:

@@ -47,7 +47,7 @@ async def test_a_bridge_is_made_where_nova_would_and_once() -> None:
 
 
 @pytest.mark.usefixtures("nftables")
-async def test_a_bridge_has_no_address_where_only_netlink_may_say_so(tmp_path: Path) -> None:
+async def test_a_bridge_has_no_address_where_only_netlink_may_report_it(tmp_path: Path) -> None:
     script = tmp_path / "plug.py"
     script.write_text(f"import sys; sys.path[:0] = {sys.path!r}\n{PLUG_ONE}")
     # As the unit has it: one capability, and the sysctls read-only.
@@ -141,7 +141,7 @@ async def test_every_nic_is_tried_and_every_one_that_fails_is_named() -> None:
     assert names() == {BRIDGE}
 
 
-async def test_a_pci_device_that_is_gone_is_told_from_what_can_be_plugged(tmp_path: Path) -> None:
+async def test_a_pci_device_that_is_gone_is_distinguished_from_what_can_be_plugged(tmp_path: Path) -> None:
     (tmp_path / "0000:81:00.1").mkdir()
     here = a_vif(1, type="hw_veb", vnic_type="direct", profile={"pci_slot": "0000:81:00.1"})
     gone = a_vif(2, type="hostdev_physical", vnic_type="direct-physical", profile={"pci_slot": "0000:82:00.0"})
@@ -155,7 +155,7 @@ async def test_a_pci_device_that_is_gone_is_told_from_what_can_be_plugged(tmp_pa
             await network.plug_vifs(GuestOf([a_vif(3, type="binding_failed"), gone]))
 
 
-async def test_what_only_others_can_plug_is_said_after_the_rest_is_plugged() -> None:
+async def test_what_only_others_can_plug_is_reported_after_the_rest_is_plugged() -> None:
     async with a_network(filters=False) as network:
         with pytest.raises(NotImplementedError, match="VIFs of type vrouter are plugged by os-vif's plugin vrouter"):
             await network.plug_vifs(GuestOf([a_vif(1, type="vrouter"), a_vif(2)]))

@@ -193,7 +193,7 @@ async def test_guests_whose_rules_change_while_all_is_flushed_have_theirs() -> N
     assert sorted(our_table().splitlines()) == sorted(before.splitlines())
 
 
-async def test_that_nobody_can_look_is_told_once_and_what_was_missed_is_put_back(
+async def test_that_nobody_can_look_is_reported_once_and_what_was_missed_is_put_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nftables = await filtering(guest(1))
@@ -215,7 +215,7 @@ def test_what_is_no_message_is_about_nothing(junk: bytes) -> None:
     assert not is_about_bridges(junk)
 
 
-async def test_the_daemon_that_stays_says_so_in_log_status_and_metrics() -> None:
+async def test_the_daemon_that_stays_reports_it_in_log_status_and_metrics() -> None:
     network = make_host_network(plugs=False, filters=True)
     driver = LibvirtDriver(LibvirtOptions(), network)
     await driver.ensure_filtering_rules_for_instance(guest(1))

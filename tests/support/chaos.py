@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -289,7 +289,9 @@ class Runner:
     def close(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        # One that has died fails the test that used it, and no other by what is left of it.
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait(PATIENCE_S)
         self._process.stdout.close()
 

@@ -81,17 +81,19 @@ class EvilConductor:
         for body in bodies:
             await channel.default_exchange.publish(aio_pika.Message(body), queue)
 
-    async def _serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+    async def serve(self, *, task_status: anyio.abc.TaskStatus[anyio.CancelScope]) -> None:
+        """Answer until the scope is cancelled, and then close the connection."""
         connection = await aio_pika.connect(self.url.replace("rabbit:", "amqp:"))
         async with connection:
             channel = await connection.channel()
             exchange = await channel.declare_exchange("nova", type="topic")
             queue = await channel.declare_queue("conductor")
             await queue.bind(exchange, "conductor")
-            async with queue.iterator(no_ack=True) as requests:
-                task_status.started()
-                async for each in requests:
-                    await self._take(channel, each)
+            with anyio.CancelScope() as scope:
+                async with queue.iterator(no_ack=True) as requests:
+                    task_status.started(scope)
+                    async for each in requests:
+                        await self._take(channel, each)
 
 
 @contextmanager
@@ -100,8 +102,10 @@ def answering(evil: EvilConductor) -> Iterator[EvilConductor]:
     broker = the_rabbitmq()
     evil.url = f"{broker.url}{broker.new_virtual_host()}"
     with start_blocking_portal("asyncio") as portal:
-        served, _ = portal.start_task(evil._serve)
+        served, scope = portal.start_task(evil.serve)
         try:
             yield evil
         finally:
-            served.cancel()
+            # Not cancelled from outside: a connection that the loop leaves open fails another test.
+            portal.call(scope.cancel)
+            served.result()

@@ -118,7 +118,6 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
                     witness=SettingWitness("unknown"),
                     start_claim=StartClaim(store=store, driver=driver, claimant=claimant),
                 ),
-                now=utc_now,
                 journal=journal,
                 observer=observer,
                 capacity=Capacity(limit),

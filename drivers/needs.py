@@ -70,7 +70,7 @@ class Need:
     """Name by which an operator finds it: a path, a bridge, a PCI address, a UUID; bounded, printable."""
     state: NeedState
     met_by: MetBy = MetBy.HOST
-    """Who can meet it, if it is not met."""
+    """The one who can meet it, if it is not met."""
     why: str = ""
     """What was found, as the end of a sentence: "no such block device"; empty if it is met."""
 

@@ -16,13 +16,13 @@ class Kind(enum.Enum):
     SKIPPED = "skipped"
     """It is not this host's to touch, or there is nothing to do."""
     FAILED = "failed"
-    """Something that was to be done could not be; the error says what."""
+    """An action failed; the error says which."""
     SUPERSEDED = "superseded"
     """The record was changed by others meanwhile; their change stands."""
     HELD = "held"
     """A guard requires operator approval first."""
     DEFERRED = "deferred"
-    """Something that its guest needs is not there: it was not started, and its record is as it was."""
+    """A need of its guest is not met: it was not started, and its record is unchanged."""
 
 
 class Did(enum.Enum):

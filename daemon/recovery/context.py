@@ -16,28 +16,28 @@ from bringup.drivers.base import Driver, EventListener, FilterChange
 from bringup.drivers.capacity import Capacity
 
 
-def _nobody(_count: int, _in_s: float) -> None:
+def _ignore_wait(_count: int, _in_s: float) -> None:
     """Ignore it."""
 
 
-def _unheard(_change: FilterChange) -> None:
+def _ignore_change(_change: FilterChange) -> None:
     """Ignore it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeedsPolicy:
-    """How long what is deferred is tried again for."""
+    """How long, and how often, deferred instances are checked again."""
 
     wait_s: float = 0.0
-    """With growing waits, for so long; 0: it is not tried again by itself."""
+    """For so long with growing waits; 0: they are not checked again automatically."""
     daemon_starts: bool = True
-    """The daemon that stays starts guests by itself; False: nova-compute works beside it, and does that."""
+    """The daemon that stays starts guests automatically; False: nova-compute beside it does."""
     first_s: float = 2.0
     longest_s: float = 30.0
     """The waits grow from the one to the other, each jittered."""
     slowly_s: float = 240.0
     """From then on, while the daemon stays: four minutes, half a minute more or less."""
-    on_wait: Callable[[int, float], None] = _nobody
+    on_wait: Callable[[int, float], None] = _ignore_wait
     """Called with how many wait, and in how many seconds they are checked again."""
 
 
@@ -55,28 +55,32 @@ class Host:
     capacity: Capacity
     """The slots in which instances are worked on; their number may change at any time."""
     report: Callable[[RunResult], Awaitable[str | None]]
-    """Tells the scheduler; gives in a word where the report is, None where none is made."""
+    """Sends the report; returns where it is, None where none is made."""
     on_event: EventListener | None = None
-    """Takes lifecycle events in from the moment the driver is initialized; None: they are not wanted."""
+    """Receives lifecycle events once the driver is initialized; None: they are not handled."""
     journal: Journal = NO_JOURNAL
     resuming: Resuming = field(default_factory=Resuming)
     owes_elsewhere: bool = False
     """Ports and volumes that records name are kept by services that this host cannot tell of a deletion."""
     needs: NeedsPolicy = field(default_factory=NeedsPolicy)
-    on_filter_change: Callable[[FilterChange], None] = _unheard
+    on_filter_change: Callable[[FilterChange], None] = _ignore_change
     """Called with what others did to the rules of guests while the daemon stays."""
     guards: Guards = UNGUARDED
     accepted_guests: frozenset[str] = frozenset()
-    """UUIDs of guests that need no record here: an operator has said so."""
-    now: Callable[[], datetime]
+    """UUIDs of guests that an operator has accepted without a record of this host."""
     alive: Alive | None = None
-    """Where it is noted that this host is up; None: nowhere."""
+    """Records that this host is up; None: that is not recorded."""
     defer_iptables_apply: bool = False
 
     @property
     def driver(self) -> Driver:
         """The hypervisor."""
         return self.executor.driver
+
+    @property
+    def now(self) -> Callable[[], datetime]:
+        """The clock."""
+        return self.executor.now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

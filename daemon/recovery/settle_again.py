@@ -35,7 +35,7 @@ class Again:
     because: str
     """Why, as a word for the outcomes of those that are not there any more."""
     may: Callable[[Instance], bool]
-    """Tells of a fresh record whether it may be worked on; others have been changed by somebody meanwhile."""
+    """Checks whether a fresh record may be settled; others were changed by another service meanwhile."""
     known: Mapping[str, Outcome] = field(default_factory=dict)
     """Their outcomes before."""
     guards: bool = True

@@ -288,7 +288,6 @@ class _Service:
             on_filter_change=self.source.filter_changed,
             needs=assembly.needs_policy(settings, on_wait=self.source.waits),
             accepted_guests=self.identity.accepted_guests,
-            now=assembly.utc_now,
             alive=self.alive,
             defer_iptables_apply=settings.driver.defer_iptables_apply,
         )

@@ -157,7 +157,7 @@ def host_of(executor: Executor, **parts: Any) -> Host:
         return None
 
     limits = parts.get("limits", LIMITS)
-    usual: dict[str, Any] = {"name": HOST, "run_id": uuid_of(9), "boot_id": uuid_of(8), "limits": limits, "now": now}
+    usual: dict[str, Any] = {"name": HOST, "run_id": uuid_of(9), "boot_id": uuid_of(8), "limits": limits}
     usual |= {"capacity": Capacity(limits.concurrency), "observer": Progress().observe, "report": no_report}
     return Host(executor=executor, **usual | parts)
 

@@ -64,7 +64,7 @@ class PresentWanted:
     mtu: int | None = None
     required: bool = False
     made_by: MetBy = MetBy.HOST
-    """Who creates one that is required."""
+    """The program that creates one that is required."""
 
 
 LinkWanted: TypeAlias = BridgeWanted | VethWanted | TapWanted | PresentWanted

@@ -48,7 +48,8 @@ class StateFile:
         if found := database_file_problem(path):
             raise ScenarioError(path, [f"cannot be used as the state of a simulated host: {found}"])
         with self._reported():
-            self._database = sqlite3.connect(path)
+            # One thread uses it; the garbage collector may close it in another.
+            self._database = sqlite3.connect(path, check_same_thread=False)
         weakref.finalize(self, self._database.close)
         with self._transaction() as database:
             # No sync to the disk: a dead process cannot lose what the kernel has.

@@ -16,7 +16,7 @@ from bringup.daemon.decisions.actions import RevertMigration, Save
 from bringup.daemon.decisions.did import after_look, combined, did_by, did_of
 from bringup.daemon.decisions.outcomes import Did, Kind, Problem
 from bringup.daemon.decisions.remarks import remarks
-from bringup.daemon.decisions.rules import Facts, Rule, Step, decide
+from bringup.daemon.decisions.rules import Facts, Rule, Step, decide, with_look
 from bringup.daemon.decisions.shared_rows import has_come_back
 from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.decisions.table_order import EVACUATED_TABLES, FOREIGN_TABLES, OWN_TABLES, Tables
@@ -131,7 +131,7 @@ class _Reading:
 
     def read(self, table: Sequence[Rule], look: PowerState | None = None) -> "_Reading":
         """Read one more table."""
-        facts = self.facts if look is None else replace(self.facts, look=look)
+        facts = self.facts if look is None else with_look(self.facts, look)
         plan = decide(table, facts)
         changes = _changes(plan.steps)
         if changes:

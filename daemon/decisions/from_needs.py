@@ -6,10 +6,10 @@ says only whether it is tried again by itself.  No I/O, no clock, no logger.
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bringup.daemon.decisions.actions import Action, Reboot, ResumeStateOnHostBoot, RevertMigration, Start, Unpause
-from bringup.daemon.decisions.rules import Facts, Rule, Step, as_it_will_be, decide
+from bringup.daemon.decisions.rules import Facts, Rule, Step, as_it_will_be, decide, with_look
 from bringup.daemon.decisions.states import PowerState
 from bringup.drivers.base import InstanceNotFound
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
@@ -140,7 +140,7 @@ def starts(steps: Sequence[Step], rest: Sequence[Sequence[Rule] | None], facts: 
     for step in steps:
         facts = as_it_will_be(facts, step.action)
     for look in (facts.look,) if facts.look is not None else PowerState:
-        seen = replace(facts, look=look)
+        seen = with_look(facts, look)
         plan = decide(tables[0], seen)
         if starts(plan.steps, () if plan.ends else tables[1:], seen):
             return True

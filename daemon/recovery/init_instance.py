@@ -30,7 +30,7 @@ from bringup.daemon.decisions.kept_elsewhere import describe_kept_elsewhere
 from bringup.daemon.decisions.on_failure import Reaction, reaction_to
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
 from bringup.daemon.decisions.remarks import remarks
-from bringup.daemon.decisions.rules import Facts, Plan, Step, decide
+from bringup.daemon.decisions.rules import Facts, Plan, Step, decide, with_look, with_record
 from bringup.daemon.decisions.run_events import ActionBegan, ActionEnded, Observer
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.decisions.table_order import OWN_TABLES, Tables
@@ -193,7 +193,7 @@ async def _follow(state: _Course, tables: Tables, means: _Means) -> None:
             if await _carry_out(state, (LOOK,), means):
                 return
             continue
-        state.facts = replace(state.facts, instance=state.record.instance)
+        state.facts = with_record(state.facts, state.record.instance)
         state.doing = "decide"
         plan = decide(table, state.facts)
         state.because.extend(plan.because)
@@ -206,7 +206,7 @@ async def _follow(state: _Course, tables: Tables, means: _Means) -> None:
         if plan.ends:
             state.problem = _problem_with(plan, state.facts)
             state.needs = plan.needs
-            state.warnings.extend(remarks(before, replace(state.facts, instance=state.record.instance), plan.kind))
+            state.warnings.extend(remarks(before, with_record(state.facts, state.record.instance), plan.kind))
             return
 
 
@@ -267,7 +267,7 @@ async def _attempt(state: _Course, step: Step, means: _Means) -> Exception | Non
         failure = error
     else:
         if seen is not None:
-            state.facts = replace(state.facts, look=seen)
+            state.facts = with_look(state.facts, seen)
         state.has_reverted |= isinstance(step.action, RevertMigration)
     state.took(step.action.verb, time.monotonic() - began)
     means.end(state, step, failure)

@@ -99,14 +99,14 @@ class Progress:
                 running = self.running[uuid]
                 running.doing, running.doing_since, running.acting = step.action.verb, now, True
             case ActionEnded(uuid, step, error):
-                self._advance()
+                self._advance(now)
                 if uuid in self.running:
                     self.running[uuid].doing = step.action.verb
                     self.running[uuid].end_action(now, failed=error is not None)
             case InstanceBegan(uuid, name, project):
                 self.running[uuid] = Running(uuid, name, project, now, DECIDING, now)
             case InstanceEnded(outcome):
-                self._settle(outcome)
+                self._settle(outcome, now)
             case PhaseBegan(phase, detail):
                 self._begin_phase(phase, detail)
             case RunBegan(run_id, attempt):
@@ -117,9 +117,9 @@ class Progress:
                 self.ended = now
                 self._begin_phase("done")
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _settle(self, outcome: Outcome, now: float) -> None:
         self.running.pop(outcome.uuid, None)
-        self._advance()
+        self._advance(now)
         if outcome.uuid in self._settled:
             kind, did = self._settled[outcome.uuid]
             self.kinds[kind] -= 1
@@ -136,15 +136,16 @@ class Progress:
 
     def _begin_phase(self, phase: str, detail: str = "") -> None:
         if phase != self.phase:
-            self.phases.append((phase, self.clock()))
-            self._advance()
+            now = self.clock()
+            self.phases.append((phase, now))
+            self._advance(now)
         elif detail:
             self.retries[phase] += 1
         self.detail = detail
 
-    def _advance(self) -> None:
+    def _advance(self, now: float) -> None:
         self.advances += 1
-        self.advanced_at = self.clock()
+        self.advanced_at = now
 
     @property
     def phase(self) -> str:

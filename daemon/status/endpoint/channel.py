@@ -1,12 +1,14 @@
 """Queues of lines to the processes that answer.  Adding a line never waits."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import anyio
 
 from bringup.daemon import closing
+from bringup.daemon.status.endpoint.ended_bar import EndedBar
+from bringup.daemon.status.endpoint.event_feed import Data
 from bringup.daemon.status.endpoint.mirror import beginning, line
 from bringup.daemon.status.endpoint.source import StatusSource
 from bringup.daemon.status.endpoint.unconfined import Lacking
@@ -110,10 +112,10 @@ class Channels:
         await self.source.staying.wait()
         self._add("back")
 
-    def _settled(self, uuid: str, text: str) -> None:
-        self._add("settled", uuid, text, self.source.recorder.urgent.get(uuid))
+    def _settled(self, uuid: str, bar: EndedBar) -> None:
+        self._add("settled", uuid, bar.facts, bar.took_s, self.source.recorder.urgent.get(uuid))
 
-    def _published(self, name: str, data: Mapping[str, Any] | str) -> None:
+    def _published(self, name: str, data: Data) -> None:
         if name != "ended":  # the line of the bar has all of it
             self._add("event", name, data)
 

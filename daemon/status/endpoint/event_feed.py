@@ -7,7 +7,7 @@ there, or has to request everything again (``reset``).  See section 9.2 of the W
 import json
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -27,6 +27,9 @@ RESET = "event: reset\ndata: {}\n\n"
 END = "event: end\ndata: {}\n\n"
 
 
+Data = Mapping[str, Any] | str | Callable[[], str]
+"""Of an event: what is not JSON yet, JSON, or what returns it when it is sent."""
+
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -37,16 +40,16 @@ class TooManyListeners(Exception):
 class _Event:
     __slots__ = ("data", "name", "number")
 
-    def __init__(self, number: int, name: str, data: Mapping[str, Any] | str) -> None:
+    def __init__(self, number: int, name: str, data: Data) -> None:
         self.number, self.name, self.data = number, name, data
 
 
-def encoded(data: Mapping[str, Any]) -> str:
+def encoded(data: Mapping[str, Any] | Sequence[Any]) -> str:
     """Convert to JSON on one line, as an event's data must be."""
     return _encode(data)
 
 
-def _nobody(_name: str, _data: Mapping[str, Any] | str) -> None:
+def _nobody(_name: str, _data: Data) -> None:
     """Notify nobody."""
 
 
@@ -67,11 +70,11 @@ class Feed:
         self.dropped = 0
         """Clients that were disconnected because they were too slow."""
         self.closed = False
-        self.on_publish: Callable[[str, Mapping[str, Any] | str], None] = _nobody
+        self.on_publish: Callable[[str, Data], None] = _nobody
         """Notified of every event."""
 
-    def publish(self, name: str, data: Mapping[str, Any] | str) -> None:
-        """Store an event, its data a mapping or JSON already; call it in the event loop."""
+    def publish(self, name: str, data: Data) -> None:
+        """Store an event; call it in the event loop."""
         self._number += 1
         self._ring.append(_Event(self._number, name, data))
         self.on_publish(name, data)
@@ -154,6 +157,7 @@ class Feed:
 
     def _text(self, event: _Event) -> str:
         # Encoded once, however many listen.
-        if not isinstance(event.data, str):
+        if isinstance(event.data, Mapping):
             event.data = encoded(event.data)
-        return f"id: {self.epoch}-{event.number}\nevent: {event.name}\ndata: {event.data}\n\n"
+        data = event.data if isinstance(event.data, str) else event.data()
+        return f"id: {self.epoch}-{event.number}\nevent: {event.name}\ndata: {data}\n\n"

@@ -16,7 +16,8 @@ import anyio
 from anyio.abc import ByteReceiveStream
 
 from bringup.daemon.errors import BringupError
-from bringup.daemon.status.endpoint.event_feed import Feed
+from bringup.daemon.status.endpoint.ended_bar import EndedBar
+from bringup.daemon.status.endpoint.event_feed import Feed, encoded
 from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.source import FilterState, StatusSource
 from bringup.daemon.storage.outbox.base import Pending
@@ -30,7 +31,7 @@ PIECE_S: Final = 0.005
 
 def line(*parts: Any) -> str:
     """Convert to a line."""
-    return json.dumps(parts, separators=(",", ":")) + "\n"
+    return encoded(parts) + "\n"
 
 
 async def lines_of(
@@ -70,7 +71,7 @@ def beginning(source: StatusSource, host_names: tuple[str, ...], requests: tuple
         "host_names": host_names,
         "requests": requests,
     }
-    bars = [line("bar", uuid, text) for uuid, text in recorder.settled()]
+    bars = [line("bar", uuid, bar.facts, bar.took_s) for uuid, bar in recorder.settled()]
     urgent = [line("urgent", uuid, facts) for uuid, facts in recorder.urgent.items()]
     return [line("hello", hello), *bars, *urgent]
 
@@ -149,15 +150,15 @@ class Mirror:
         recorder = source.recorder
         match kind:
             case "bar":
-                recorder.restore_settled(facts[0], facts[1])
+                recorder.restore_settled(facts[0], EndedBar(facts[1], facts[2]))
             case "urgent":
                 recorder.urgent[facts[0]] = facts[1]
             case "settled":
-                uuid, text, urgent = facts
+                uuid, text, took_s, urgent = facts
                 recorder.urgent.pop(uuid, None)
                 if urgent is not None:
                     recorder.urgent[uuid] = urgent
-                recorder.settle(uuid, text)
+                recorder.settle(uuid, EndedBar(text, took_s))
             case "event":
                 recorder.feed.publish(facts[0], facts[1])
             case "close":

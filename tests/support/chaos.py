@@ -19,6 +19,7 @@ import anyio
 
 from bringup.daemon.cli.demo_site.crashed_host import crashed_host
 from bringup.daemon.decisions.instances import Instance, Migration
+from bringup.daemon.errors import Temporary
 from bringup.daemon.service.assembly import opened_own_store, opened_store
 from bringup.daemon.settings import Settings, load
 from bringup.daemon.storage.journal.history import read
@@ -158,8 +159,12 @@ class World:
 
     def has_ended(self) -> bool:
         """Check in the journal whether a run has ended."""
-        with read(self.computer.state / "journal.sqlite") as history:
-            return history is not None and any(run["state"] == "ended" for run in history.runs(1))
+        try:
+            with read(self.computer.state / "journal.sqlite") as history:
+                return history is not None and any(run["state"] == "ended" for run in history.runs(1))
+        except Temporary:
+            # Killed while the file was made: SQLite has to roll that back first, which the next start does.
+            return False
 
     def kinds(self) -> dict[str, str]:
         """Read from the journal what came of each instance; there must be one run, and it must have ended."""

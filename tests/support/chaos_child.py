@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import certifi
+import httpcore
 
 from bringup.daemon.cli.run import LogPresenter
 from bringup.daemon.decisions.rules import Step
+from bringup.daemon.openstack import scheduler_http
 from bringup.daemon.service import assembly
 from bringup.daemon.service.process import serve
 from bringup.daemon.settings import Settings, load
@@ -27,7 +30,7 @@ from bringup.daemon.storage.store import sqlite as _store
 from bringup.drivers import simulated as _simulated
 
 # Imported above so that a child need not do it.
-WARM = (_journal, _store, _simulated)
+WARM = (_journal, _store, _simulated, scheduler_http, httpcore, certifi)
 
 
 class Boundaries:

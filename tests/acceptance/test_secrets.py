@@ -67,7 +67,7 @@ def test_a_run_that_succeeds_shows_none(secret: Secret) -> None:
     directory = secret.computer.directory
     with receiver(directory / "scheduler", token=secret.scheduler) as scheduler:
         secret.computer.having(scheduler={"transport": "http", "url": f"{scheduler.url}/reports"})
-        with secret.computer.stay() as daemon:
+        with secret.computer.stay(afresh=True) as daemon:
             daemon.until("service.ready")
             shown = cmdlines(daemon.process.pid)
             with socket_client(secret.computer) as client:
@@ -162,7 +162,7 @@ def test_other_commands_show_none(secret: Secret, command: str) -> None:
 
 def test_a_run_that_is_killed_leaves_none_behind(secret: Secret) -> None:
     secret.computer.guests([instance(1)], HANGS)
-    with secret.computer.stay() as daemon:
+    with secret.computer.stay(afresh=True) as daemon:
         daemon.until("placement.passed")
         daemon.end(signal.SIGTERM)
         ended = daemon.end()

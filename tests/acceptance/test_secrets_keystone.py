@@ -139,7 +139,7 @@ def test_nothing_shows_how_it_logs_in(logging_in: LoggingIn, given: Callable[[Lo
     secret = given(host)
     with receiver(directory / "scheduler") as scheduler:
         host.computer.having(scheduler={"transport": "http", "url": f"{scheduler.url}/reports"})
-        with host.computer.stay(*host.arguments, env=host.environment) as daemon:
+        with host.computer.stay(*host.arguments, env=host.environment, afresh=True) as daemon:
             daemon.until("service.ready")
             pid = daemon.process.pid
             host.shown += [cmdlines(pid).encode(), environments(pid).encode()]

@@ -4,10 +4,12 @@ It is forked from one that has imported what the command imports and has done no
 a process starts is asked for, and where this one is as it was: the rest starts as it does for an operator.
 """
 
+import contextlib
 import functools
 import json
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -69,37 +71,43 @@ class Preloaded:
 
 
 class Forked:
-    """A command that runs; its streams are to be read to their ends."""
+    """A command that runs: what is used of :class:`subprocess.Popen`."""
 
     def __init__(self, out: int, err: int, told: int) -> None:
-        self.code: int | None = None
-        self.texts = ["", ""]
-        self._told = os.fdopen(told)
-        self._pid = int(self._told.readline())
-        self._readers = [
-            threading.Thread(target=self._read, args=(place, descriptor), daemon=True)
-            for place, descriptor in enumerate((out, err))
-        ]
-        self._readers.append(threading.Thread(target=self._wait, daemon=True))
-        for reader in self._readers:
-            reader.start()
-
-    def _read(self, place: int, descriptor: int) -> None:
-        with os.fdopen(descriptor) as stream:
-            self.texts[place] = stream.read()
+        self.stdout, self.stderr, self._told = os.fdopen(out), os.fdopen(err), os.fdopen(told)
+        self.pid = int(self._told.readline())
+        self._code: int | None = None
+        self._waits = threading.Thread(target=self._wait, daemon=True)
+        self._waits.start()
 
     def _wait(self) -> None:
         with self._told as told:
-            self.code = int(told.readline())
+            self._code = int(told.readline())
 
-    def end(self, patience_s: float) -> tuple[int, str, str]:
-        """Wait for the end; return the code and what was written."""
-        for reader in self._readers:
-            reader.join(patience_s)
-        if self.code is None:
-            os.kill(self._pid, 9)
-            raise AssertionError(f"it did not end in {patience_s:g} s: {self.texts}")
-        return self.code, self.texts[0], self.texts[1]
+    def poll(self) -> int | None:
+        """Return how it ended; None: it runs."""
+        return self._code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end."""
+        self._waits.join(timeout)
+        if self._code is None:
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+        return self._code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to what runs."""
+        if self._code is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
 
 
 @functools.cache

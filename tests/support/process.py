@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from support.preloaded import the_preloaded
+from support.preloaded import Forked, the_preloaded
 
 BRINGUP = (sys.executable, "-m", "bringup")
 PATIENCE_S = 60.0
@@ -75,19 +75,28 @@ class Ended:
         return {line["instance"]: line["event"].removeprefix("instance.") for line in lines}
 
 
+def _start(
+    arguments: Sequence[str], *, wrapper: Sequence[str] = (), afresh: bool = False, **options: Any
+) -> "subprocess.Popen[str] | Forked":
+    """Start a command; one that needs nothing else, and not a command line of its own, is spared its imports."""
+    environment = options.setdefault("env", ENVIRONMENT)
+    if options.keys() == {"env"} and not wrapper and not afresh and the_preloaded().fits(environment):
+        return the_preloaded().start(arguments, environment)
+    return subprocess.Popen(
+        [*wrapper, *BRINGUP, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
 class Running:
     """A command that runs; what it writes is taken in while it does."""
 
-    def __init__(self, arguments: Sequence[str], *, wrapper: Sequence[str] = (), **options: Any) -> None:
-        options.setdefault("env", ENVIRONMENT)
-        self.process = subprocess.Popen(
-            [*wrapper, *BRINGUP, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **options,
-        )
+    def __init__(self, arguments: Sequence[str], **options: Any) -> None:
+        self.process = _start(arguments, **options)
         self._out: list[str] = []
         self._err: list[str] = []
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -145,12 +154,7 @@ def running(*arguments: str, **options: Any) -> Iterator[Running]:
 
 
 def run(*arguments: str, **options: Any) -> Ended:
-    """Run a command to its end; one that needs nothing else is spared its imports."""
-    if options.keys() <= {"env"}:
-        environment = options.get("env", ENVIRONMENT)
-        preloaded = the_preloaded()
-        if preloaded.fits(environment):
-            return Ended(*preloaded.start(arguments, environment).end(PATIENCE_S))
+    """Run a command to its end."""
     with running(*arguments, **options) as command:
         return command.end()
 

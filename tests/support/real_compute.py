@@ -7,10 +7,10 @@ name of the host is Nova's name of the node.
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -146,33 +146,46 @@ class RealCompute:
             rest="\n".join(rest),
         )
         self.conf.write_text(own + "[oslo_concurrency]" + sections + "".join(f"[{one}]\n{helper}" for one in PRIVSEP))
+        self._child = self._a_child()
+
+    def _a_child(self) -> "subprocess.Popen[bytes]":
+        """Start the process that each nova-compute is forked from."""
+        environment = {**os.environ, "PYTHONPATH": str(self._path), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment["PATH"] = f"{self._nova.python.parent}:{environment['PATH']}"
+        command = [str(self._nova.python), "-P", str(CHILD), "--config-file", str(self.conf)]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [*rabbitmq.WITH_US, *command],
+                cwd=self._directory,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                bufsize=0,
+                env=environment,
+            )
+
+    def close(self) -> None:
+        """End the process that they are forked from."""
+        self._child.communicate()
 
     def run(self) -> str | None:
         """Start it, wait until ``init_host`` ended, and end it; return what that raised, None where it ended well."""
         self._events.unlink(missing_ok=True)
-        environment = {**os.environ, "PYTHONPATH": str(self._path), "PYTHONDONTWRITEBYTECODE": "1"}
-        environment["PATH"] = f"{self._nova.python.parent}:{environment['PATH']}"
-        with self.log.open("ab") as log:
-            command = [str(self._nova.python), "-P", str(CHILD), str(self._events), "--config-file", str(self.conf)]
-            child = subprocess.Popen(
-                [*rabbitmq.WITH_US, *command],
-                cwd=self._directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
+        requests, answers = self._child.stdin, self._child.stdout
+        assert requests is not None
+        assert answers is not None
+        requests.write(f"{self._events}\n".encode())
+        pid = int(answers.readline())
         try:
             until = time.monotonic() + PATIENCE_S
             while not self._events.exists():
-                assert child.poll() is None, self.log.read_text()[-4000:]
+                # It is told when the process has ended.
+                assert not select.select([answers], [], [], 0.05)[0], self.log.read_text()[-4000:]
                 assert time.monotonic() < until, f"no end of init_host: {self.log.read_text()[-4000:]}"
-                threading.Event().wait(0.05)
         finally:
             # It does not end in 15 s when it is asked to.
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+                os.killpg(pid, signal.SIGKILL)
+            answers.readline()
         error: str | None = json.loads(self._events.read_text().splitlines()[0])["error"]
         return error

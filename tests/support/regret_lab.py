@@ -262,6 +262,7 @@ class Lab:
 
     def close(self) -> None:
         """Remove the guests and release the block device."""
+        self.compute.close()
         self._remove_guests()
         shutil.rmtree(self.instances)
         subprocess.run([path_of("losetup"), "--detach", self._loop], check=False)

@@ -58,9 +58,9 @@ class Preloaded:
         same = _at_the_start(environment) == self._at_the_start and _surroundings() == self._surroundings
         return same and self._process.poll() is None
 
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> "Forked":
+    def start(self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path | None = None) -> "Forked":
         """Start a command line."""
-        request = {"arguments": list(arguments), "environment": dict(environment), "directory": str(Path.cwd())}
+        request = {"arguments": list(arguments), "environment": dict(env), "directory": str(cwd or Path.cwd())}
         out, err, told = os.pipe(), os.pipe(), os.pipe()
         try:
             socket.send_fds(self._channel, [json.dumps(request).encode()], [out[1], err[1], told[1]])

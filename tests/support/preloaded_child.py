@@ -21,6 +21,9 @@ NEEDED = (
     "anyio._backends._asyncio",
     "bringup.daemon.cli.check_steps",
     "bringup.daemon.cli.main",
+    "bringup.daemon.cli.plan_host",
+    "bringup.daemon.cli.plan_output",
+    "bringup.daemon.openstack.scheduler_http",
     "bringup.daemon.status.timeline_svg",
     "bringup.daemon.recovery.evacuated_guests",
     "bringup.daemon.storage.journal.history",
@@ -30,10 +33,13 @@ NEEDED = (
     "bringup.daemon.status.client",
     "bringup.daemon.storage.store.sqlite",
     "bringup.daemon.service.assembly",
+    "bringup.daemon.service.assembly.libvirt",
     "bringup.drivers.simulated",
     "httpcore",
     "sqlalchemy.dialects.sqlite.pysqlite",
 )
+TABLES = ("rich.progress", "rich.table")
+"""Imported after what would otherwise take them for its own."""
 
 
 def _serve(channel: socket.socket) -> None:
@@ -82,6 +88,8 @@ if __name__ == "__main__":
     with quick_imports():
         for name in NEEDED:
             importlib.import_module(name)
+    for name in TABLES:
+        importlib.import_module(name)
     gc.collect()
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))

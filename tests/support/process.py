@@ -79,9 +79,9 @@ def _start(
     arguments: Sequence[str], *, wrapper: Sequence[str] = (), afresh: bool = False, **options: Any
 ) -> "subprocess.Popen[str] | Forked":
     """Start a command; one that needs nothing else, and not a command line of its own, is spared its imports."""
-    environment = options.setdefault("env", ENVIRONMENT)
-    if options.keys() == {"env"} and not wrapper and not afresh and the_preloaded().fits(environment):
-        return the_preloaded().start(arguments, environment)
+    options.setdefault("env", ENVIRONMENT)
+    if options.keys() <= {"env", "cwd"} and not wrapper and not afresh and the_preloaded().fits(options["env"]):
+        return the_preloaded().start(arguments, **options)
     return subprocess.Popen(
         [*wrapper, *BRINGUP, *arguments],
         stdin=subprocess.DEVNULL,

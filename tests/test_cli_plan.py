@@ -52,7 +52,7 @@ def because(documents: list[dict[str, Any]]) -> dict[str, list[str]]:
     return {document["uuid"]: document["because"] for document in documents}
 
 
-def test_a_plan_of_a_store_says_what_and_why(site: Site) -> None:
+def test_plan_of_a_store_has_actions_and_rules(site: Site) -> None:
     settings = site.settings(scenario=Scenario(guests=(guest(1), guest(2, PowerState.SHUTDOWN))))
     records = [
         instance(1),
@@ -89,7 +89,7 @@ def test_a_plan_of_a_store_says_what_and_why(site: Site) -> None:
     ]
 
 
-def test_a_plan_as_json_has_a_line_an_instance(site: Site) -> None:
+def test_plan_as_json_has_a_line_for_each_instance(site: Site) -> None:
     settings = site.settings(scenario=Scenario(guests=(guest(1),)))
     site.run("import", site.records([instance(1)]), *settings)
 
@@ -145,7 +145,7 @@ async def _run(settings: Settings) -> RunResult:
 
 @pytest.mark.no_cover
 @pytest.mark.parametrize("resume", ["never", "on_every_start"])
-def test_what_is_planned_is_what_a_run_then_does(site: Site, resume: str) -> None:
+def test_a_run_does_what_plan_has_shown(site: Site, resume: str) -> None:
     states = list(enumerate(itertools.product(VmState, (None, *TaskState, UnknownState("dreaming"))), start=1))
     power = itertools.cycle(PowerState)
     seen = itertools.cycle((PowerState.RUNNING, PowerState.SHUTDOWN, PowerState.PAUSED, PowerState.SUSPENDED))

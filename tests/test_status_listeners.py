@@ -82,14 +82,14 @@ def sending(expression: str) -> list[str]:
         ('b\'{"log": {"event": "service.ready"}}\\n\'', "it sends what it may not"),
     ],
 )
-async def test_one_that_says_what_it_may_not_is_ended_and_that_is_said(expression: str, reason: str) -> None:
+async def test_a_process_that_sends_an_invalid_line_is_ended_with_the_reason(expression: str, reason: str) -> None:
     line = await first_log_line_of(sending(expression))
 
     assert (line["event"], line["log_level"], line["reason"]) == ("status.listener_ended", "warning", reason)
 
 
 @pytest.mark.parametrize("uuids", ['["\\u001b[2J"]', "[1]", "[[]]", "[null]"])
-async def test_a_word_on_what_is_no_instance_is_not_taken(uuids: str) -> None:
+async def test_a_request_for_an_invalid_instance_is_refused(uuids: str) -> None:
     request = f'{{"request": "release", "number": 1, "uuids": {uuids}}}\n'
 
     line = await first_log_line_of(sending(repr(request.encode())), has_requests=True)
@@ -97,7 +97,7 @@ async def test_a_word_on_what_is_no_instance_is_not_taken(uuids: str) -> None:
     assert line["reason"] == "it sends a request that it may not"
 
 
-async def test_what_it_logs_is_logged_in_our_format_and_has_an_end() -> None:
+async def test_lines_of_the_process_are_logged_in_our_format_and_bounded() -> None:
     fields = ", ".join(f'"k{number}": "v"' for number in range(100))
     said = f'{{"log": {{"event": "status.server", "level": "fatal", "message": "{"x" * 10_000}", {fields}}}}}\n'
 
@@ -107,19 +107,19 @@ async def test_what_it_logs_is_logged_in_our_format_and_has_an_end() -> None:
     assert len(line) < 12
 
 
-async def test_one_that_cannot_be_started_is_said() -> None:
+async def test_a_process_that_cannot_be_started_is_logged() -> None:
     line = await first_log_line_of(["/nowhere/python"])
 
     assert line["reason"] == "it cannot be started: No such file or directory"
 
 
-async def test_one_that_ends_is_said_with_its_code() -> None:
+async def test_a_process_that_exits_is_logged_with_its_code() -> None:
     line = await first_log_line_of([sys.executable, "-c", "raise SystemExit(3)"])
 
     assert line["reason"] == "it ended with 3"
 
 
-async def test_one_that_does_not_keep_up_is_known_by_what_it_has_not_taken() -> None:
+async def test_a_process_that_does_not_keep_up_is_detected_by_its_unread_lines() -> None:
     channel = Channel(["beginning\n"])
     for _ in range(channels_of.MOST_LINES):
         channel.add("x\n")
@@ -130,7 +130,7 @@ async def test_one_that_does_not_keep_up_is_known_by_what_it_has_not_taken() -> 
     assert len(channel.drain()) == 1
 
 
-async def test_each_start_waits_twice_as_long_as_the_last_up_to_an_end_and_after_a_long_life_none_does() -> None:
+async def test_restarts_wait_twice_as_long_each_up_to_a_bound_and_not_after_a_long_life() -> None:
     waits = [0.0]
     for _ in range(12):
         waits.append(again_after_s(waits[-1], lived_s=1))
@@ -157,13 +157,13 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize(("expression", "reason"), ATTACKS)
-async def test_what_one_that_was_taken_over_says_is_its_end_and_no_more(expression: str, reason: str) -> None:
+async def test_a_hostile_process_is_ended_at_its_first_invalid_line(expression: str, reason: str) -> None:
     logs = await log_lines_of(sending(expression))
 
     assert {(line["event"], line["reason"]) for line in logs} == {("status.listener_ended", reason)}
 
 
-async def test_a_flood_of_log_lines_is_logged_in_part_at_its_own_level_and_with_its_own_keys() -> None:
+async def test_a_flood_of_log_lines_is_logged_in_part_with_fixed_levels_and_keys() -> None:
     said = (
         '{"log": {"event": "status.server", "level": "error", "message": "\\u001b[2J\\ud800\\nready", "instance": "x", '
         '"timestamp": "x", "exc_info": true, "self": 1, "count": ' + "9" * 40 + "}}\n"
@@ -180,7 +180,7 @@ async def test_a_flood_of_log_lines_is_logged_in_part_at_its_own_level_and_with_
     }
 
 
-async def test_what_it_is_not_confined_by_is_said_once_and_it_goes_on() -> None:
+async def test_missing_confinement_is_logged_once_and_the_process_continues() -> None:
     lacks = '{"lacks": {"landlock": "\\u001b[2J' + "x" * 500 + '"}}\n'
 
     logs = await log_lines_of(sending(f"{lacks.encode()!r} * 3 + b'[]\\n'"), until="status.listener_ended")
@@ -193,7 +193,7 @@ async def test_what_it_is_not_confined_by_is_said_once_and_it_goes_on() -> None:
     assert last["event"] == "status.listener_ended"
 
 
-async def test_bytes_that_come_one_by_one_and_end_no_line_are_read_few_times_and_bounded() -> None:
+async def test_bytes_without_a_line_end_are_read_rarely_and_bounded() -> None:
     class Dripping:
         """A stream of single bytes."""
 
@@ -210,7 +210,7 @@ async def test_bytes_that_come_one_by_one_and_end_no_line_are_read_few_times_and
     assert stream.received == 65
 
 
-async def test_a_listener_that_one_has_shut_answers_when_the_next_is_there() -> None:
+async def test_a_listener_shut_down_by_a_process_answers_with_the_next() -> None:
     shuts = (
         "import socket, sys; listener = socket.socket(fileno=int(sys.argv[-2])); "
         "code = 3 + listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN); "

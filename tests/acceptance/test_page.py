@@ -67,7 +67,7 @@ def colours(window: Browser) -> int:
     return found
 
 
-def test_a_run_is_seen_live_what_hangs_what_failed_and_the_end(tmp_path: Path, window: Browser) -> None:
+def test_the_page_shows_a_run_live_with_what_hangs_what_failed_and_the_end(tmp_path: Path, window: Browser) -> None:
     computer, url = a_host(tmp_path, [instance(number) for number in range(1, 31)], HANGS, FAILS, deadline_s=8)
     with computer.stay() as daemon:
         daemon.until("status.listens")
@@ -96,7 +96,7 @@ def test_a_run_is_seen_live_what_hangs_what_failed_and_the_end(tmp_path: Path, w
     assert said == []
 
 
-def test_it_can_be_used_by_keys_alone(tmp_path: Path, window: Browser) -> None:
+def test_the_page_can_be_used_by_keyboard_alone(tmp_path: Path, window: Browser) -> None:
     computer, url = a_host(tmp_path, [instance(number) for number in range(1, 101)], FAILS)
     with computer.stay() as daemon:
         daemon.until("service.ready")
@@ -123,7 +123,7 @@ def test_it_can_be_used_by_keys_alone(tmp_path: Path, window: Browser) -> None:
     assert named == []
 
 
-def test_it_can_be_narrowed_to_what_failed_and_to_one_instance(tmp_path: Path, window: Browser) -> None:
+def test_the_timeline_can_be_filtered_by_outcome_and_by_instance(tmp_path: Path, window: Browser) -> None:
     computer, url = a_host(tmp_path, [instance(number) for number in range(1, 41)], FAILS)
     with computer.stay() as daemon:
         daemon.until("service.ready")
@@ -148,7 +148,7 @@ def test_it_can_be_narrowed_to_what_failed_and_to_one_instance(tmp_path: Path, w
     assert "plug_vifs" in chosen
 
 
-def test_ten_thousand_instances_are_drawn_only_where_they_are_in_sight(tmp_path: Path, window: Browser) -> None:
+def test_of_ten_thousand_instances_only_rows_in_sight_are_drawn(tmp_path: Path, window: Browser) -> None:
     computer, url = a_host(tmp_path, [instance(number) for number in range(1, 10_001)], HANGS, deadline_s=600)
     computer.having(limits={"concurrency": 64})
     with computer.stay() as daemon:
@@ -184,7 +184,7 @@ def settled(daemon: Running, count: int) -> None:
         daemon.until("instance.initialized")
 
 
-def test_it_is_dark_where_a_person_wants_it_dark(tmp_path: Path, window: Browser) -> None:
+def test_the_page_is_dark_where_the_browser_prefers_dark(tmp_path: Path, window: Browser) -> None:
     computer, url = a_host(tmp_path, [instance(1)])
     grounds = []
     with computer.stay() as daemon:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem
 from bringup.daemon.decisions.run_events import ActionBegan, InstanceBegan, InstanceEnded, PhaseBegan
 from bringup.daemon.status.endpoint.histograms import Histogram
 from bringup.daemon.status.endpoint.recorder import MESSAGE_LENGTH, Recorder
@@ -64,6 +64,19 @@ async def test_an_instance_is_a_bar_with_one_segment_per_action() -> None:
             "longest": "plug_vifs 2.0 s (failed)",
         },
     ]
+
+
+async def test_a_bar_of_an_instance_set_to_error_needs_attention_until_it_is_settled_again() -> None:
+    manual = ManualRun()
+    manual.begin(1)
+    manual.instance(1, did=Did.SET_TO_ERROR)
+    [bar] = bars(manual.recorder)
+    listed = list(manual.recorder.urgent)
+    manual.instance(1)
+
+    assert (bar["attention"], bar["mark"]) == ("set to error", "✕")
+    assert bar["summary"] == "set to error after 0.5 s, because vifs"
+    assert (listed, list(manual.recorder.urgent)) == ([uuid_of(1)], [])
 
 
 async def test_a_running_instance_has_a_bar_without_an_end() -> None:

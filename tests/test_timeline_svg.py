@@ -88,12 +88,12 @@ def test_a_run_without_instances_is_a_picture_too() -> None:
     assert rows(drawn(Timeline(title="t", subtitle="s", bars=(), counts={}))) == []
 
 
-def test_of_a_large_run_only_those_that_need_somebody_have_words() -> None:
-    bars = [bar(number) for number in range(MOST_TALL_ROWS)] + [bar(9999, Kind.FAILED)]
-    picture = drawn(a_timeline(*bars))
+def test_in_a_large_run_only_bars_that_need_attention_have_text() -> None:
+    urgent = [bar(9999, Kind.FAILED), replace(bar(9998), did=Did.SET_TO_ERROR)]
+    picture = drawn(a_timeline(*(bar(number) for number in range(MOST_TALL_ROWS)), *urgent))
 
-    assert len(rows(picture)) == MOST_TALL_ROWS + 1
-    assert [text for text in texts(picture) if text.startswith("0000")] == [uuid_of(9999)]
+    assert len(rows(picture)) == MOST_TALL_ROWS + 2
+    assert [text for text in texts(picture) if text.startswith("0000")] == [uuid_of(9999), uuid_of(9998)]
     assert int(picture.get("height", "0")) < MOST_TALL_ROWS * 5
 
 

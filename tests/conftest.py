@@ -3,6 +3,7 @@
 import gc
 import signal
 import sys
+from collections.abc import Generator
 
 import hypothesis
 import pytest
@@ -53,6 +54,16 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # In colours, with all variables, one takes half a second to draw, and nobody sees it.
     structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while thousands of tests are made, of which none is."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:

@@ -6,15 +6,18 @@ A pytest plugin: the process that starts the workers chooses the folder, and han
 import atexit
 import fcntl
 import functools
+import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 KEY = "shared_directory"
+NEW = "no_test_was_collected_before"
 _given: list[Path] = []
 
 
@@ -44,6 +47,26 @@ def once(name: str, make: Callable[[Path], object]) -> Path:
 def pytest_configure_node(node: Any) -> None:
     """Hand the folder to a worker."""
     node.workerinput[KEY] = str(_directory())
+    node.workerinput[NEW] = _is_new(node.config.rootpath / "tests")
+
+
+@functools.cache
+def _is_new(tests: Path) -> bool:
+    """Check whether pytest has still to rewrite the assertions of these tests, as in a fresh clone."""
+    return not any(tests.glob(f"__pycache__/test_*.{sys.implementation.cache_tag}-pytest-*.pyc"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Have one worker collect new tests before the others, which read what it rewrote: it is most of the work."""
+    if getattr(session.config, "workerinput", {}).get(NEW):
+        with (_directory() / "collected").open("a") as first:
+            fcntl.flock(first, fcntl.LOCK_EX)
+            if first.seek(0, os.SEEK_END) == 0:
+                collected = yield
+                first.write("once")
+                return collected
+    return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:

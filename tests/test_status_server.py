@@ -134,6 +134,9 @@ async def test_an_application_that_cannot_be_built_is_logged_and_ends_nothing() 
             with pytest.raises(httpx.HTTPError):
                 async with httpx.AsyncClient(trust_env=False, timeout=0.5) as client:
                     await client.get(f"{address}/livez")
+            with anyio.fail_after(60):
+                while not logs:
+                    await anyio.wait_all_tasks_blocked()
 
     assert [line["event"] for line in logs] == ["status.server_failed"]
 

@@ -58,7 +58,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look for no garbage while thousands of tests are made, of which none is."""
+    """Leave garbage while thousands of tests are made, none of which is."""
     gc.disable()
     try:
         return (yield)

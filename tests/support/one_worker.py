@@ -36,16 +36,16 @@ TOGETHER = {
 OF_A_FILE = 'scope="module"'
 
 LONGEST_FIRST = (
-    "tests/acceptance/test_plain_host.py",
-    "tests/acceptance/test_booted.py",
     "tests/acceptance/test_no_regret.py",
-    "tests/acceptance/test_container.py",
-    "tests/test_gates.py",
     "tests/acceptance/test_openstack.py",
+    "tests/acceptance/test_booted.py",
+    "tests/acceptance/test_plain_host.py",
+    "tests/chaos/test_chaos.py",
+    "tests/test_gates.py",
     "tests/test_keystone.py",
+    "tests/acceptance/test_container.py",
     "tests/test_placement_faults.py",
     "tests/acceptance/test_booted_softly.py",
-    "tests/chaos/test_chaos.py",
     "tests/test_safety_model.py",
     "tests/test_region.py",
     "tests/conformance/test_faults.py",

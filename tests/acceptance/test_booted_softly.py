@@ -12,7 +12,7 @@ from support.debian import REPOSITORY, make_debian
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     require_a_machine()
     machine = Machine(tmp_path_factory.mktemp("softly"))

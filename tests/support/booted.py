@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.debian import PROJECT, PYTHON_ALONE, REPOSITORY, make_debian, require, wheels
+from support.debian import PROJECT, REPOSITORY, large_debian, require, unpack, wheels
 
 SOURCES = (
     "bringup",
@@ -37,9 +37,6 @@ SOURCES = (
 )
 PROGRAMS = ("mmdebstrap", "systemd-nspawn", "nsenter", "ip", "unshare", "mount")
 HAS_LIBVIRT = "libvirt" in PROJECT["optional-dependencies"]
-PACKAGES: tuple[str, ...] = ("systemd", "systemd-sysv", "dbus", "procps", "iproute2", "nftables", *PYTHON_ALONE)
-if HAS_LIBVIRT:
-    PACKAGES += ("libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "python3-libvirt")
 PATIENCE_S = 180.0
 """How long a boot or an entry of the journal is waited for, on a machine that is busy too."""
 REBOOTED = 133
@@ -63,7 +60,7 @@ def require_a_machine() -> None:
 
 def make_tree(tree: Path) -> None:
     """Make a Debian with this repository in it, and beside it the packages that pip would fetch."""
-    make_debian(tree, PACKAGES)
+    unpack(large_debian(), tree)
     source = tree / "usr/src/bringup"
     source.mkdir()
     for name in SOURCES:

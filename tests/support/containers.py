@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.computer import Computer
-from support.debian import PYTHON_ALONE, REPOSITORY, make_debian, require, run, wheels
+from support.debian import REPOSITORY, require, run, small_debian, wheels
 
 PROGRAMS = ("mmdebstrap", "buildah", "podman", "runc")
 BASE, IMAGE = "localhost/debian:12", "localhost/bringup:test"
@@ -54,10 +54,7 @@ class Engine:
 
     def build(self) -> None:
         """Build the image as the Containerfile says, on a base of our own and with packages that are at hand."""
-        packed = self.directory / "debian.tar"
-        make_debian(packed, (*PYTHON_ALONE, "python3-libvirt"))
-        self.podman("import", "--quiet", packed, BASE)
-        packed.unlink()
+        self.podman("import", "--quiet", small_debian(), BASE)
         arguments = [f"BASE={BASE}", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels"]
         run(
             "buildah",

@@ -18,7 +18,13 @@ REPOSITORY = Path(__file__).parents[2]
 RELEASE, PYTHON = "bookworm", "3.11"
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 PROJECT, SYSTEM = PYPROJECT["project"], PYPROJECT["build-system"]
-PYTHON_ALONE = ("python3", "python3-venv", "ca-certificates")
+SMALL = ("python3", "python3-venv", "ca-certificates", "python3-libvirt")
+MACHINE = (
+    *("systemd", "systemd-sysv", "dbus", "procps", "iproute2", "nftables"),
+    *("libvirt-daemon-system", "libvirt-clients", "qemu-system-x86"),
+)
+PACKED = "--numeric-owner --xattrs"
+UNNEEDED = "--exclude=./var/cache/apt/* --exclude=./var/lib/apt/lists/*"
 
 
 def require(what: str, *programs: str) -> None:
@@ -35,17 +41,46 @@ def run(*command: str | Path, **options: Any) -> str:
     return str(ended.stdout)
 
 
-def make_debian(tree: Path, packages: Sequence[str], *, release: str = RELEASE) -> None:
-    """Make a Debian in a folder, or in an archive where the path ends with ``.tar``."""
-    command = ("mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", release)
-    if tree.suffix == ".tar":
-        run(*command, tree)
-        return
+def make_debian(tree: Path, packages: Sequence[str], *, release: str) -> None:
+    """Make a Debian in a folder."""
     name = f"debian-{release}-{zlib.crc32(repr(packages).encode()):x}"
     # In an archive: folders of which a machine has other users' files would be left behind.
-    packed = once(name, lambda path: run(*command, "--format=tar", path))
+    unpack(once(name, lambda path: run(*_mmdebstrap(packages, release), "--format=tar", path)), tree)
+
+
+def small_debian() -> Path:
+    """Return an archive with a Debian that has Python and libvirt's binding."""
+    return _debians() / "small.tar"
+
+
+def large_debian() -> Path:
+    """Return an archive with the same Debian, and all that a machine needs which boots and runs guests."""
+    return _debians() / "large.tar"
+
+
+def _debians() -> Path:
+    return once(f"debian-{RELEASE}", _make_both)
+
+
+def _make_both(folder: Path) -> None:
+    """Pack the small one while the large one is made: each package is unpacked once."""
+    folder.mkdir(exist_ok=True)
+    pack = f'tar --create {PACKED} --one-file-system {UNNEEDED} --file {folder}/small.tar --directory "$1" .'
+    more = f'APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --yes -oDPkg::Chroot-Directory="$1" install {" ".join(MACHINE)}'
+    # 1: something has changed while it was packed, which is what is mounted there.
+    hooks = (f"--customize-hook={each}" for each in (f"{pack} || test $? = 1", more))
+    run(*_mmdebstrap(SMALL, RELEASE, *hooks), "--format=tar", folder / "large.tar")
+
+
+def _mmdebstrap(packages: Sequence[str], release: str, *options: str) -> tuple[str, ...]:
+    spared = "--dpkgopt=force-unsafe-io"
+    return ("mmdebstrap", "--variant=minbase", spared, f"--include={','.join(packages)}", *options, release)
+
+
+def unpack(packed: Path, tree: Path) -> None:
+    """Unpack an archive into a new folder."""
     tree.mkdir()
-    run("tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--file", packed, "--directory", tree)
+    run("tar", "--extract", *PACKED.split(), "--xattrs-include=*", "--file", packed, "--directory", tree)
 
 
 def wheels() -> Path:

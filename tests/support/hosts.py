@@ -33,7 +33,7 @@ from bringup.drivers.base import Driver, EventListener
 from bringup.drivers.capacity import Capacity
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest
 from support.drivers import uuid_of
-from support.stores import open_sqlite
+from support.stores import empty_store, open_sqlite
 from support.tracing import Called, Trace, Traced
 
 T = TypeVar("T")
@@ -216,7 +216,9 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
         return await trace.around(Called("report"), keep)
 
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
-        async with open_sqlite(Path(folder) / "records.sqlite") as store:
+        path = Path(folder) / "records.sqlite"
+        path.write_bytes(empty_store())
+        async with open_sqlite(path) as store:
             await store.import_records(Records(instances=tuple(instances), migrations=tuple(migrations)))
             await store.take_lease(CLAIMANT, for_s=3600)
             executor = executor_of(

@@ -58,7 +58,7 @@ def _is_new(tests: Path) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Have one worker collect new tests before the others, which read what it rewrote: it is most of the work."""
+    """Collect new tests in one worker before the others, which read what it rewrote: it is most of the work."""
     if getattr(session.config, "workerinput", {}).get(NEW):
         with (_directory() / "collected").open("a") as first:
             fcntl.flock(first, fcntl.LOCK_EX)

@@ -1,5 +1,7 @@
 """Every store that there is, to be held against one contract."""
 
+import functools
+import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -27,6 +29,15 @@ def open_sqlite(
 ) -> AbstractAsyncContextManager[SqlStore]:
     """Open a store in a file, and close it on exit."""
     return open_store(partial(sqlite.open_database, path, busy_timeout_s, must_exist=must_exist))
+
+
+@functools.cache
+def empty_store() -> bytes:
+    """Return the file of a store without records: a copy costs less than to create its tables."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "store.sqlite"
+        sqlite.open_database(path).engine.dispose()
+        return path.read_bytes()
 
 
 async def postgresql_store(url: str, *, wait_s: float = 30.0) -> SqlStore:

@@ -102,7 +102,7 @@ class Forked:
                 os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Request its end."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:

@@ -31,6 +31,7 @@ def rows() -> list[tuple[str, str]]:
     return ROW.findall((REPOSITORY / LIST).read_text().partition(HEADING)[2])
 
 
+@cache
 def first_words() -> dict[str, str]:
     """Return the rows that begin with a capital: words that no docstring begins with."""
     return {old: new for old, new in table().items() if old[0].isupper()}

@@ -28,6 +28,7 @@ TOGETHER = {
     "tests/test_scheduler_nova.py": "a broker",
     "tests/acceptance/test_credentials.py": "Keystone",
     "tests/acceptance/test_secrets_keystone.py": "Keystone",
+    "tests/test_events.py": "the log lines of the code",
     "tests/test_keystone.py": "Keystone",
     "tests/test_keystone_probe.py": "Keystone",
     "tests/test_tls.py": "Keystone",

@@ -150,7 +150,7 @@ def test_the_timeline_can_be_filtered_by_outcome_and_by_instance(tmp_path: Path,
 
 def test_of_ten_thousand_instances_only_rows_in_sight_are_drawn(tmp_path: Path, window: Browser) -> None:
     computer, url = a_host(tmp_path, [instance(number) for number in range(1, 10_001)], HANGS, deadline_s=600)
-    computer.having(limits={"concurrency": 64})
+    computer.having(limits={"concurrency": 64, "host_deadline": 600})
     with computer.stay() as daemon:
         settled(daemon, 9_999)
         window.open(url)

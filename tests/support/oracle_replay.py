@@ -86,10 +86,11 @@ class Replay:
     def differences(self, expected: Sequence[str], db: Row) -> list[str]:
         """Return how calls, record and outcome differ from what Nova did."""
         found = []
-        wanted = [with_powers(token, self.powers()) for token in expected]
+        powers = self.powers()
+        wanted = [with_powers(token, powers) for token in expected]
         if not same_calls(wanted, self.calls):
             found.append(f"calls: expected {wanted}\n              had {[words[-1] for words in self.calls]}")
-        if (row := self._expected_record(db)) != self._record():
+        if (row := self._expected_record(db, powers)) != self._record():
             found.append(f"record: expected {row}, had {self._record()}")
         left = None if self.deleted else self.after
         if (self.outcome.instance, self.outcome.deleted) != (left, self.deleted):
@@ -99,11 +100,11 @@ class Replay:
     def _record(self) -> Row:
         return {"deleted": self.deleted, **_states(self.after)}
 
-    def _expected_record(self, db: Row) -> Row:
+    def _expected_record(self, db: Row, powers: Mapping[str, int]) -> Row:
         row: Row = {"deleted": db.get("deleted", False)}
         for column, before in _states(self.before).items():
             value = db[column]
-            row[column] = before if value == "=" else self.powers().get(str(value), value)
+            row[column] = before if value == "=" else powers.get(str(value), value)
         return row
 
 

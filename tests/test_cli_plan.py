@@ -137,7 +137,6 @@ async def _run(settings: Settings) -> RunResult:
                 name=settings.host.name,
                 limits=settings.limits,
                 resuming=Resuming(settings.resume),
-                now=assembly.utc_now,
             )
 
         return (await init_host(start_of(open_host))).result

@@ -178,7 +178,8 @@ class RealCompute:
         pid = int(answers.readline())
         try:
             until = time.monotonic() + PATIENCE_S
-            while not self._events.exists():
+            # The file is there before its line is.
+            while not (self._events.exists() and self._events.read_text().endswith("\n")):
                 # It is told when the process has ended.
                 assert not select.select([answers], [], [], 0.05)[0], self.log.read_text()[-4000:]
                 assert time.monotonic() < until, f"no end of init_host: {self.log.read_text()[-4000:]}"

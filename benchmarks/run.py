@@ -19,6 +19,8 @@ class Size:
     """How much is measured."""
 
     runs: int
+    starts: int
+    """Processes of which only the start is measured, each short."""
     counts: tuple[int, ...]
     """Instances of the makespans."""
     many: int
@@ -28,8 +30,8 @@ class Size:
     """Divides all latencies."""
 
 
-FULL = Size(runs=3, counts=(1_000, 10_000), many=10_000, filtered=100, felt=400)
-SMALLEST = Size(runs=1, counts=(40,), many=40, filtered=3, felt=40, shrink=2_000)
+FULL = Size(runs=3, starts=9, counts=(1_000, 10_000), many=10_000, filtered=100, felt=400)
+SMALLEST = Size(runs=1, starts=1, counts=(40,), many=40, filtered=3, felt=40, shrink=2_000)
 MEASURES = Path(__file__).with_name("measures.py")
 GATES = Path(__file__).with_name("gates.py")
 
@@ -77,7 +79,7 @@ def own_cost(size: Size) -> None:
     what = f"CPU an instance of `bringup plan`, {size.many} instances"
     row(f"{what} / {size.many // 10} instances", "<= 1.1", ratios, "{:.2f}".format)
     row(what, "-", [1000 * many["cpu_s_an_instance"] for many, _ in pairs], "{:.3f} ms".format)
-    runs = [measure("first_request", 0) for _ in range(3 * size.runs)]
+    runs = [measure("first_request", 0) for _ in range(size.starts)]
     row(
         "process start to first request to Placement",
         "<= 0.4 s",
@@ -106,7 +108,7 @@ def journaled(size: Size) -> None:
 
 def gates(size: Size) -> None:
     """Print the cost of the Placement gate beside keystoneauth1, each as a whole process."""
-    command = [sys.executable, str(GATES), str(3 * size.runs)]
+    command = [sys.executable, str(GATES), str(size.starts)]
     runs = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     pairs = list(zip(runs["ours"], runs["peer"], strict=True))
     for what, key, aim in (

@@ -7,7 +7,7 @@ the gate passed and a line written: first without a token, then with the one tha
 import os
 import sys
 
-from bringup.daemon.cli.quick_imports import quick_imports
+from bringup.daemon.quick_imports import quick_imports
 
 with quick_imports():  # as the command itself starts
     import logging

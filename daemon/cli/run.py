@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of
-from bringup.daemon.cli.quick_imports import quick_imports
+from bringup.daemon.quick_imports import quick_imports
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import Any
 
-from bringup.daemon.cli.quick_imports import quick_imports
+from bringup.daemon.quick_imports import quick_imports
 
 MOST = 1 << 20
 MOST_DESCRIPTORS = 1024

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from bringup.daemon.quick_imports import quick_imports
 from bringup.daemon.status.listener.confinement import applied, checked, confine
 
 PR_SET_PDEATHSIG: Final = 1
@@ -122,7 +123,8 @@ def main(arguments: list[str]) -> None:
 
         sys.stdout.write(json.dumps(lacks))
         return
-    from bringup.daemon.status.listener.process import main as listen
+    with quick_imports():
+        from bringup.daemon.status.listener.process import main as listen
 
     listen(arguments[:2], lacks)
 

@@ -14,11 +14,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
+
 from bringup.daemon.storage.files import sync_directory
 from bringup.daemon.storage.state_directory import is_read_only, without_locks
 from bringup.drivers.files import OF_A_DATABASE
 
 BUSY_TIMEOUT_S: Final = 5.0
+LOCKED_WAIT_S: Final = 0.05
+"""The longest pause before a file is opened again that another connection has locked."""
 PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
 _DAMAGE: Final = frozenset(
@@ -73,11 +77,18 @@ def connect(
 ) -> sqlite3.Connection:
     """Open a file for writing; transactions are begun by statement, any thread may use it.  Raises sqlite3.Error."""
     database = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
+    # Two that begin the log of a new file at once would wait for each other: SQLite refuses one of them at once.
+    retrying = Retrying(
+        retry=retry_if_exception(is_locked),
+        stop=stop_after_delay(busy_timeout_s),
+        wait=wait_random(0, LOCKED_WAIT_S),
+        reraise=True,
+    )
     try:
         database.text_factory = text_factory
         with undecodable_is_damage():
             for pragma in PRAGMAS:
-                database.execute(f"PRAGMA {pragma}").fetchall()
+                retrying(database.execute, f"PRAGMA {pragma}").fetchall()
     except BaseException:
         database.close()
         raise
@@ -143,6 +154,11 @@ def primary_code(error: BaseException | None) -> int:
     if isinstance(error, UnicodeDecodeError) or str(error).startswith(_NO_TEXT):
         return sqlite3.SQLITE_CORRUPT
     return getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+
+
+def is_locked(error: BaseException) -> bool:
+    """Check whether an error means that another connection has locked the file."""
+    return isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_BUSY
 
 
 def is_damage(error: BaseException) -> bool:

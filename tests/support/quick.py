@@ -44,11 +44,14 @@ PEERS = frozenset(
 """Modules of ``support`` that start a process or need a program."""
 LONG = frozenset(
     {
+        "test_assembly_driver",
         "test_cancellation",
         "test_cli",
+        "test_cli_check",
         "test_cli_explain",
         "test_cli_import",
         "test_cli_plan",
+        "test_gates",
         "test_journal_damage",
         "test_placement_server",
         "test_programs",
@@ -56,6 +59,7 @@ LONG = frozenset(
         "test_release",
         "test_safety_model",
         "test_two_hosts",
+        "test_words",
     }
 )
 CASES = frozenset({"postgresql", "libvirt"})

@@ -11,11 +11,11 @@ from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.storage.record_files.from_guests import records_of
 from bringup.drivers.libvirt.domains import DefinedGuest
 from support.computer import Computer, a_computer
-from support.debian import run as make_disk
 from support.drivers import driver_guest, uuid_of
 from support.libvirt_drivers import remove_guests
 from support.libvirtd import Libvirtd, domain_xml, the_libvirtd
 from support.process import Ended, run
+from support.programs import run as make_disk
 from support.records import HOST
 
 

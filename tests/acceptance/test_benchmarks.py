@@ -1,7 +1,6 @@
 """Each benchmark once with minimal input, so that none breaks unnoticed; its figures say nothing then."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from support import rabbitmq
 from support.libvirtd import skip_without_libvirtd
 from support.nova import nova_python
-from support.programs import needs
+from support.programs import needs, run
 
 pytestmark = pytest.mark.timeout(600)
 REPOSITORY = Path(__file__).parents[2]
@@ -18,18 +17,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 def printed(benchmark: str, *arguments: str) -> str:
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "tests")}
-    command = [sys.executable, str(REPOSITORY / "benchmarks" / benchmark), *arguments]
-    done = subprocess.run(
-        command,
-        cwd=REPOSITORY,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    return run(sys.executable, REPOSITORY / "benchmarks" / benchmark, *arguments, cwd=REPOSITORY, env=environment)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a packet filter of its own is for root")

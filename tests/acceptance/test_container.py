@@ -22,9 +22,10 @@ import yaml
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
 from support.containers import IMAGE, PATIENCE_S, USER, Engine, Pod, require_containers, started
-from support.debian import REPOSITORY, run
+from support.debian import REPOSITORY
 from support.libvirtd import Libvirtd, a_libvirtd
 from support.ports import free_port
+from support.programs import run
 from support.records import instance, uuid_of
 
 pytestmark = pytest.mark.timeout(600)

@@ -9,9 +9,9 @@ import pytest
 from acceptance.test_libvirt_host import FROZEN, OFF, ON, PAUSED, STOPPED, on_libvirt, record_of
 from bringup.daemon.decisions.states import VmState
 from bringup.drivers.libvirt.binding import binding
-from support.debian import run
 from support.drivers import driver_guest
 from support.libvirtd import DomainExtras, Libvirtd, a_libvirtd
+from support.programs import run
 from support.records import uuid_of
 
 PLAIN, SAVED, SCRATCH, FIRMWARE, RUNS, IS_PAUSED, STAYS_OFF = range(1, 8)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.computer import Computer
-from support.debian import REPOSITORY, require, run, small_debian, wheels
+from support.debian import REPOSITORY, require, small_debian, wheels
+from support.programs import run
 
 PROGRAMS = ("mmdebstrap", "buildah", "podman", "runc")
 BASE, IMAGE = "localhost/debian:12", "localhost/bringup:test"

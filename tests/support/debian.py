@@ -1,18 +1,16 @@
 """A Debian tree, made once a run and copied by whoever changes it."""
 
 import os
-import subprocess
 import sys
 import tomllib
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from support.once import once
-from support.programs import needs
+from support.programs import needs, run
 
 REPOSITORY = Path(__file__).parents[2]
 RELEASE, PYTHON = "bookworm", "3.11"
@@ -32,13 +30,6 @@ def require(what: str, *programs: str) -> None:
     if os.geteuid() != 0:
         pytest.skip(f"{what} needs root")
     needs(*programs)
-
-
-def run(*command: str | Path, **options: Any) -> str:
-    """Run a command; return what it wrote."""
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    assert ended.returncode == 0, f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
-    return str(ended.stdout)
 
 
 def make_debian(tree: Path, packages: Sequence[str], *, release: str) -> None:

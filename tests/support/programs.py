@@ -5,6 +5,7 @@ A test that starts a program which is not in this table fails: on a new machine 
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,6 +107,13 @@ def needs(*programs: str) -> None:
     why = why_missing(*programs)
     if why is not None:
         pytest.skip(why)
+
+
+def run(*command: str | Path, **options: Any) -> str:
+    """Run a command; return what it wrote."""
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert ended.returncode == 0, f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+    return str(ended.stdout)
 
 
 def _is_named(executable: str) -> bool:

@@ -1,5 +1,6 @@
 """The tables of a journal are made and added to by one process, however many open it at the same moment."""
 
+import shutil
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bringup.daemon.storage.journal import history
 from bringup.daemon.storage.journal.file import connect
 from bringup.daemon.storage.journal.schema import ADDED_COLUMNS
 from bringup.daemon.storage.sqlite_file import is_damage
@@ -82,3 +84,20 @@ def test_a_journal_without_one_of_its_first_tables_is_damaged(tmp_path: Path) ->
     with pytest.raises(sqlite3.DatabaseError) as raised:
         connect(path)
     assert is_damage(raised.value)
+
+
+def test_a_journal_whose_creation_was_cut_short_is_read_as_one_without_runs(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    written = tmp_path / "written.sqlite"
+    with closing(sqlite3.connect(written, isolation_level=None)) as database:
+        # As SQLite begins: what it overwrites is in a file beside it, until the log is on.
+        database.execute("PRAGMA cache_size=1")
+        database.execute("BEGIN")
+        database.execute("CREATE TABLE half (made BLOB)")
+        database.execute("INSERT INTO half VALUES (zeroblob(100000))")
+        for suffix in ("", "-journal"):
+            shutil.copyfile(f"{written}{suffix}", f"{path}{suffix}")
+    with history.read(path) as read:
+        assert read is None
+    with closing(connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM runs").fetchone() == (0,)

@@ -110,13 +110,15 @@ def transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a file for reading, or a copy of it if SQLite cannot lock it in its place.  Raises sqlite3.Error."""
+    """Open a file for reading, or a copy if SQLite cannot lock or repair it in its place.  Raises sqlite3.Error."""
     with ExitStack() as held:
         database = held.enter_context(closing(_connect_uri(path, "mode=ro")))
         try:
             database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.OperationalError as error:
-            if is_damage(error) or not (without_locks(path.parent) or is_read_only(path.parent)):
+            # A process that was killed while it created the file left changes that a reader may not undo.
+            is_unfinished = error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK
+            if is_damage(error) or not (is_unfinished or without_locks(path.parent) or is_read_only(path.parent)):
                 raise
             database = held.enter_context(_open_copy(path))
         yield database
@@ -126,7 +128,7 @@ def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
 def _open_copy(path: Path) -> Iterator[sqlite3.Connection]:
     with tempfile.TemporaryDirectory(prefix="bringup-journal-") as directory:
         copy = Path(directory) / path.name
-        for suffix in ("", "-wal"):
+        for suffix in ("", "-wal", "-journal"):
             with suppress(FileNotFoundError):
                 shutil.copyfile(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
         # Nobody else has it.

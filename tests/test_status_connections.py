@@ -51,7 +51,7 @@ async def serving(make: Callable[[], Any] | None = None, places: Places | None =
     places = Places() if places is None else places
     source = ManualRun().source
     with anyio.fail_after(60):
-        async with running_server(listener, make or (lambda: make_app(source)), import_at=anyio.Event(), places=places):
+        async with running_server(listener, make or (lambda: make_app(source)), places=places):
             yield Served(listener, places)
 
 

@@ -1,12 +1,15 @@
 """What the daemon does with a process that answers and does not do as it should: real processes that say odd things."""
 
+import os
 import socket
 import sys
 from collections.abc import Sequence
 from typing import Any, cast
 
 import anyio
+import httpx
 import pytest
+from anyio.lowlevel import checkpoint
 from structlog.testing import capture_logs
 
 from bringup.daemon.log_rate_limit import MOST
@@ -16,6 +19,7 @@ from bringup.daemon.status.endpoint.listeners import (
     AGAIN_AT_MOST_S,
     AGAIN_S,
     HEALTHY_S,
+    OTHER_VERSION,
     SHOWN,
     Listener,
     again_after_s,
@@ -23,6 +27,8 @@ from bringup.daemon.status.endpoint.listeners import (
 )
 from bringup.daemon.status.endpoint.mirror import lines_of
 from bringup.daemon.status.endpoint.unconfined import MEANS
+from support.hosts import HOST
+from support.process import children_of
 from support.status import ManualRun
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -43,13 +49,17 @@ async def unexpected(uuids: Sequence[str]) -> list[str]:
     raise AssertionError(uuids)
 
 
+def client_of(listener: socket.socket) -> socket.socket:
+    return socket.create_connection(listener.getsockname())
+
+
 async def log_lines_of(
     command: Sequence[str], *, has_requests: bool = False, until: str = "status.listener_ended"
 ) -> list[Any]:
     """Return what is logged of a process, up to an event."""
     listener = socket.create_server(("127.0.0.1", 0))
     requests = {"release": unexpected} if has_requests else {}
-    with capture_logs() as logs, anyio.fail_after(60):
+    with capture_logs() as logs, anyio.fail_after(60), client_of(listener):
         listening = Listener(name="x", socket=listener, host_names=(), requests=requests)
         async with supervised(listening, Channels(ManualRun().source), command=command):
             while not any(line["event"] == until or not until for line in logs):
@@ -80,6 +90,8 @@ def sending(expression: str) -> list[str]:
         ('b\'{"request": "release", "number": 1, "uuids": []}\\n\'', "it sends a request that it may not"),
         ("b'{\"ask\": 1}\\n' * 5000", "it sends more than it may"),
         ('b\'{"log": {"event": "service.ready"}}\\n\'', "it sends what it may not"),
+        ("b'{\"up\": true}\\n'", "it sends what it may not"),
+        ('b\'{"up": "0.0.9"}\\n\'', OTHER_VERSION),
     ],
 )
 async def test_a_process_that_sends_an_invalid_line_is_ended_with_the_reason(expression: str, reason: str) -> None:
@@ -210,6 +222,53 @@ async def test_bytes_without_a_line_end_are_read_rarely_and_bounded() -> None:
     assert stream.received == 65
 
 
+async def test_no_process_is_started_before_a_client_comes_or_once_all_end() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    channels = Channels(ManualRun().source)
+    before = children_of(os.getpid())
+    with capture_logs() as logs, anyio.fail_after(60):
+        async with supervised(Listener(name="x", socket=listener, host_names=()), channels, command=sending("b'[]'")):
+            await anyio.wait_all_tasks_blocked()
+            without_a_client = children_of(os.getpid())
+            channels.close()
+            with client_of(listener):
+                await checkpoint()  # the client is noticed
+                await anyio.wait_all_tasks_blocked()
+                at_the_end = children_of(os.getpid())
+
+    assert (without_a_client, at_the_end, logs) == (before, before, [])
+    assert listener.fileno() == -1
+
+
+async def test_a_client_that_leaves_at_once_hurts_nobody_and_the_next_is_answered() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with capture_logs() as logs, anyio.fail_after(60):
+        async with (
+            supervised(Listener(name="x", socket=listener, host_names=()), Channels(ManualRun().source)),
+            httpx.AsyncClient(base_url=address, trust_env=False, timeout=60) as client,
+        ):
+            client_of(listener).close()
+            answer = await client.get("/status")
+
+    assert (answer.status_code, answer.json()["host"], logs) == (200, HOST, [])
+
+
+async def test_the_next_process_is_started_for_the_next_client() -> None:
+    takes = "import socket, sys; socket.socket(fileno=int(sys.argv[-2])).accept(); sys.exit(3)"
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(0)  # without a client it would exit with 1
+    with capture_logs() as logs, anyio.fail_after(60):
+        listening = Listener(name="x", socket=listener, host_names=())
+        async with supervised(listening, Channels(ManualRun().source), command=[sys.executable, "-c", takes]):
+            for count in (1, 2, 3):
+                with client_of(listener):
+                    while len(logs) < count:
+                        await anyio.wait_all_tasks_blocked()
+
+    assert [line["reason"] for line in logs] == ["it ended with 3"] * 3
+
+
 async def test_a_listener_shut_down_by_a_process_answers_with_the_next() -> None:
     shuts = (
         "import socket, sys; listener = socket.socket(fileno=int(sys.argv[-2])); "
@@ -217,7 +276,7 @@ async def test_a_listener_shut_down_by_a_process_answers_with_the_next() -> None
         "listener.shutdown(socket.SHUT_RDWR); sys.exit(code)"
     )
     listener = socket.create_server(("127.0.0.1", 0))
-    with capture_logs() as logs, anyio.fail_after(60):
+    with capture_logs() as logs, anyio.fail_after(60), client_of(listener):
         listening = Listener(name="x", socket=listener, host_names=())
         async with supervised(listening, Channels(ManualRun().source), command=[sys.executable, "-c", shuts]):
             while len(logs) < 2:

@@ -1,4 +1,4 @@
-"""The server inside a task group: imported when it is asked, ended with its block.  uvicorn is asyncio's alone."""
+"""The server inside a task group: ended with its block.  uvicorn is asyncio's alone."""
 
 import logging
 import signal
@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyn
 
 
 @asynccontextmanager
-async def serving(make: Callable[[], Any], import_at: anyio.Event | None = None) -> AsyncIterator[str]:
+async def serving(make: Callable[[], Any]) -> AsyncIterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(0)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with anyio.fail_after(60):
-        async with running_server(listener, make, import_at=import_at or anyio.Event()):
+        async with running_server(listener, make):
             yield address
 
 
@@ -35,7 +35,7 @@ async def get(address: str, path: str) -> httpx.Response:
         return await client.get(path)
 
 
-async def test_the_application_is_built_at_the_first_connection() -> None:
+async def test_the_application_is_built_once() -> None:
     made: list[bool] = []
     source = ManualRun().source
 
@@ -44,29 +44,9 @@ async def test_the_application_is_built_at_the_first_connection() -> None:
         return make_app(source)
 
     async with serving(make) as address:
-        await anyio.wait_all_tasks_blocked()
-        before = list(made)
         answers = [(await get(address, "/livez")).text for _ in range(2)]
 
-    assert (before, made, answers) == ([], [True], ["ok\n", "ok\n"])
-
-
-async def test_without_a_connection_the_application_is_built_once_the_host_is_back() -> None:
-    back, made = anyio.Event(), anyio.Event()
-    source = ManualRun().source
-
-    def make() -> Any:
-        anyio.from_thread.run_sync(made.set)
-        return make_app(source)
-
-    async with serving(make, back):
-        back.set()
-        await made.wait()
-
-
-async def test_without_a_connection_the_application_is_not_built_at_the_end() -> None:
-    async with serving(lambda: pytest.fail("it was made")):
-        await anyio.wait_all_tasks_blocked()
+    assert (made, answers) == ([True], ["ok\n", "ok\n"])
 
 
 async def test_signal_handlers_stay_those_of_the_daemon() -> None:

@@ -14,7 +14,9 @@ import pytest
 
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
+from support.faulty_proxy import a_proxy
 from support.hosts import evacuation
+from support.placement import real_placement
 from support.polling import until
 from support.ports import free_port
 from support.process import ENVIRONMENT, PATIENCE_S, WITHOUT_ROOTS_RIGHTS, run
@@ -106,23 +108,28 @@ def test_status_during_a_run_has_what_hangs_what_failed_and_why(tmp_path: Path) 
 def test_events_arrive_to_the_end_without_a_gap(tmp_path: Path) -> None:
     computer = a_host(tmp_path, FAILS)
     events: list[tuple[str, dict[str, Any]]] = []
-    with computer.stay() as daemon:
+    gate = threading.Event()
+    with (
+        a_proxy(real_placement(), gate=gate) as placement,
+        computer.having(placement={"url": placement.url}).stay() as daemon,
+    ):
         daemon.until("status.listens")
         with socket_client(computer) as client:
-            # The run may be over before who answers has begun to: the first events are kept.
-            epoch, _, _ = client.get("/timeline").json()["last_event_id"].rpartition("-")
+            before = client.get("/timeline").json()
 
             def read_events() -> None:
-                events.extend(events_of(client, after=f"{epoch}-0"))
+                events.extend(events_of(client, after=before["last_event_id"]))
 
             listener = threading.Thread(target=read_events, daemon=True)
             listener.start()
+            gate.set()
             daemon.until("service.ready")
             timeline = client.get("/timeline").json()
             ended = daemon.end(signal.SIGTERM)
             listener.join(PATIENCE_S)
             assert not listener.is_alive()
 
+    assert before["bars"] == []
     names = [name for name, _ in events]
     assert names[-1] == "end"
     assert "done" in names

@@ -6,6 +6,7 @@ import resource
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from errno import ENOSYS, EPERM
@@ -19,11 +20,14 @@ from bringup.daemon.status.listener import system_calls
 from bringup.daemon.status.listener.confinement import LANDLOCK_CREATE_RULESET
 from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
+from support.faulty_proxy import a_proxy
+from support.placement import real_placement
+from support.polling import until
 from support.ports import free_port
 from support.process import BRINGUP, ENVIRONMENT, PATIENCE_S, Running, children_of, gone
 from support.records import instance, uuid_of
 from support.refusing import refusing
-from support.status import socket_client
+from support.status import silent_client, socket_client
 
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
 MANY = tuple(instance(number) for number in range(1, 21))
@@ -49,9 +53,14 @@ def until_done(client: httpx.Client, count: int) -> None:
         pass
 
 
+def listeners_of(daemon: Running) -> list[int]:
+    """Return the PIDs of the processes that answer."""
+    return [pid for pid in children_of(daemon.process.pid) if "bringup.daemon.status" in cmdline(pid)]
+
+
 def listener_of(daemon: Running) -> int:
     """Return the PID of the one process that answers."""
-    [pid] = [pid for pid in children_of(daemon.process.pid) if "bringup.daemon.status" in cmdline(pid)]
+    [pid] = listeners_of(daemon)
     return pid
 
 
@@ -118,25 +127,53 @@ def test_a_killed_listener_is_restarted_with_the_state_of_the_run(tmp_path: Path
     assert (ended.code, ended.err) == (0, "")
 
 
-def test_the_listener_does_not_outlive_the_daemon(tmp_path: Path) -> None:
-    with a_host(tmp_path).stay() as daemon:
+def test_a_listener_is_started_for_the_first_client_and_does_not_outlive_the_daemon(tmp_path: Path) -> None:
+    computer = a_host(tmp_path)
+    with computer.stay() as daemon:
         daemon.until("service.ready")
+        before = children_of(daemon.process.pid)
+        with socket_client(computer) as client:
+            first = client.get("/readyz")
         pid = listener_of(daemon)
         daemon.end(signal.SIGKILL)
 
         assert gone(pid)
 
+    assert (before, first.status_code) == ([], 200)
+
+
+def test_without_a_client_no_listener_is_started_to_the_end(tmp_path: Path) -> None:
+    computer, _ = over_tcp(a_host(tmp_path))
+    with computer.stay() as daemon:
+        daemon.until("service.ready")
+        before = children_of(daemon.process.pid)
+        ended = daemon.end(signal.SIGTERM)
+
+    assert (before, ended.code, ended.err) == ([], 0, "")
+    assert [line for line in ended.events if line["level"] in ("warning", "error")] == []
+    assert not (computer.state / "status.sock").exists()
+
 
 def test_a_stopped_listener_costs_the_run_nothing(tmp_path: Path) -> None:
     computer, address = over_tcp(a_host(tmp_path))
-    with computer.stay() as daemon:
+    host, _, port = address.rpartition(":")
+    gate = threading.Event()
+    with (
+        a_proxy(real_placement(), gate=gate) as placement,
+        computer.having(placement={"url": placement.url}).stay() as daemon,
+    ):
         daemon.until("status.listens")
-        for pid in children_of(daemon.process.pid):
-            os.kill(pid, signal.SIGSTOP)
-        ready = daemon.until("run.ended")
-        ended = daemon.end(signal.SIGTERM)
+        with (
+            silent_client(computer.state / "status.sock"),
+            closing(socket.create_connection((host, int(port)), timeout=PATIENCE_S)),
+        ):
+            until(lambda: len(listeners_of(daemon)) == 2, "the processes that answer")
+            for pid in listeners_of(daemon):
+                os.kill(pid, signal.SIGSTOP)
+            gate.set()
+            ready = daemon.until("run.ended")
+            ended = daemon.end(signal.SIGTERM)
 
-    assert address
     assert ready["initialized"] == len(MANY)
     assert (ended.code, ended.err) == (0, "")
 

@@ -50,6 +50,8 @@ class Proxy:
     upstream: str
     faults: list[str] = field(default_factory=list)
     """What happens to the next requests, in order; "" lets one through."""
+    gate: threading.Event | None = None
+    """Requests wait until it is set."""
     url: str = ""
     requests: list[str] = field(default_factory=list)
     connections: int = 0
@@ -93,6 +95,8 @@ class _Handler(socketserver.StreamRequestHandler):
         headers = http.client.parse_headers(self.rfile)
         body = self.rfile.read(int(headers.get("Content-Length") or 0))
         method, path, _ = line.decode().split()
+        if self.proxy.gate is not None:
+            self.proxy.gate.wait(PATIENCE_S)
         fault = self.proxy.takes(f"{method} {path}")
         if fault in NEVER_ASKED:
             return self._unasked(fault)
@@ -164,9 +168,15 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 @contextlib.contextmanager
-def a_proxy(upstream: str, faults: list[str] | None = None, *, tls: ssl.SSLContext | None = None) -> Iterator[Proxy]:
+def a_proxy(
+    upstream: str,
+    faults: list[str] | None = None,
+    *,
+    tls: ssl.SSLContext | None = None,
+    gate: threading.Event | None = None,
+) -> Iterator[Proxy]:
     """Stand before ``upstream``; with ``tls``, as a server of https."""
-    proxy = Proxy(upstream, faults or [])
+    proxy = Proxy(upstream, faults or [], gate=gate)
 
     class Server(SilentServer):
         request_queue_size = 64

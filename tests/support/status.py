@@ -1,8 +1,10 @@
 """A source for the status endpoint, its run acted out by hand, and ways to ask an application."""
 
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -121,6 +123,14 @@ def socket_client(computer: Computer) -> Iterator[httpx.Client]:
         transport = httpx.HTTPTransport(uds=name)
         with httpx.Client(transport=transport, base_url="http://bringup", timeout=PATIENCE_S) as client:
             yield client
+
+
+@contextmanager
+def silent_client(path: Path) -> Iterator[None]:
+    """Connect to a socket and send nothing: the process that answers is started for this one too."""
+    with short(path) as name, socket.socket(socket.AF_UNIX) as client:
+        client.connect(name)
+        yield
 
 
 class Listener:

@@ -1,7 +1,8 @@
-"""Supervisor of the processes that answer: starts one for each listener, sends it the data, restarts it when it dies.
+"""Supervisor of the processes that answer: starts one for the first client of each listener, and sends it the data.
 
-The run never waits for such a process: one that does not read in time is ended, and restarted with all that is known by
-then.  What it sends is untrusted: short lines, few of them, of the kinds below.
+The run never waits for such a process: one that does not read in time is ended.  One that was ended, or died, is
+restarted for the next client with all that is known by then.  What it sends is untrusted: short lines, few of them, of
+the kinds below.
 Its counterpart is :mod:`bringup.daemon.status.listener.process`.
 """
 
@@ -61,7 +62,8 @@ REAP_S: Final = 1.0
 LONGEST_NAME: Final = 255
 OUR_OWN: Final = os.pathsep.join(dict.fromkeys([str(Path(bringup.__file__).parents[1]), *filter(None, sys.path)]))
 """Where this code and its imports are."""
-
+OTHER_VERSION: Final = f"its code is no longer that of bringup {bringup.__version__}, which runs; restart the daemon"
+"""An upgrade replaces the files below a running daemon; the two need not understand each other."""
 
 LEVELS: Final[Mapping[str, str]] = {
     "status.accept_failed": "warning",
@@ -120,13 +122,14 @@ class Misbehaved(Exception):
 async def supervised(
     listener: Listener, channels: Channels, *, command: Sequence[str] = COMMAND
 ) -> AsyncIterator[None]:
-    """Run a process that answers at a listener for as long as the block lasts; pending answers are finished."""
+    """Run a process that answers at a listener from its first client on; at exit pending answers are finished."""
     async with background() as group:
         supervisor = _Supervisor(listener, channels, group, command)
         group.start_soon(supervisor.run, name=f"status {listener.name}")
         try:
             yield
         finally:
+            anyio.notify_closing(listener.socket)
             listener.socket.close()
             await supervisor.end()
 
@@ -145,9 +148,9 @@ class _Supervisor:
         self._log = RelayedLog(listener.name)
 
     async def run(self) -> None:
-        """Start it, again and again, until :meth:`end`."""
+        """Start it when a client waits, again and again, until :meth:`end`."""
         again_s = 0.0
-        while not self._is_over():
+        while await self._is_wanted():
             began = time.monotonic()
             try:
                 reason = await self._one_life()
@@ -160,6 +163,14 @@ class _Supervisor:
             again_s = again_after_s(again_s, lived_s=time.monotonic() - began)
             log.warning("status.listener_ended", listener=self._listener.name, reason=reason, again_s=again_s)
             await anyio.sleep(again_s)
+
+    async def _is_wanted(self) -> bool:
+        """Wait until a client is in the backlog; return False where all end instead."""
+        if not self._is_over():
+            # Readable too if the process before it has shut it down.
+            with suppress(anyio.ClosedResourceError):
+                await anyio.wait_readable(self._listener.socket)
+        return not self._is_over()
 
     def _is_over(self) -> bool:
         # All of them are asked to end before any is waited for.
@@ -288,7 +299,9 @@ class _Supervisor:
 
     def _handle(self, message: dict[str, Any], channel: Channel) -> None:
         match message:
-            case {"up": True}:
+            case {"up": str(version)}:
+                if version != bringup.__version__:
+                    raise Misbehaved(OTHER_VERSION)
                 self._is_up = True
             case {"ask": int(number)}:
                 channel.ask(number)

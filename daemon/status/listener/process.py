@@ -1,8 +1,9 @@
 """Process that answers at one listener, once :mod:`bringup.daemon.status.listener.start` has dropped its privileges.
 
-The daemon starts it with two descriptors: the socket that it accepts at, and the pipe over which it receives its data
-(:mod:`bringup.daemon.status.endpoint.mirror`).  It has nothing else of the daemon's, ends with the pipe, and is
-restarted when it dies.  Its counterpart is :mod:`bringup.daemon.status.endpoint.listeners`.
+The daemon starts it for the first client, with two descriptors: the socket that it accepts at, and the pipe over which
+it receives its data (:mod:`bringup.daemon.status.endpoint.mirror`).  It has nothing else of the daemon's, ends with the
+pipe, and is restarted for the next client when it dies.  Its counterpart is
+:mod:`bringup.daemon.status.endpoint.listeners`.
 """
 
 import json
@@ -17,6 +18,7 @@ import structlog
 from anyio.abc import ByteStream
 from structlog.typing import WrappedLogger
 
+from bringup import __version__
 from bringup.daemon.library_logs import keep_out
 from bringup.daemon.status.endpoint.mirror import Mirror, Relayed, lines_of
 from bringup.daemon.status.listener.confinement import end_threads
@@ -84,7 +86,7 @@ class AnsweringProcess:
         mirror.on_result = self._on_result
         async with background() as group:
             group.start_soon(self._send, name="send")
-            self._post({"up": True})
+            self._post({"up": __version__})
             self._post_lacks(self._lacks)
             ended = anyio.Event()
             group.start_soon(self._receive, ended, name="receive")
@@ -95,7 +97,7 @@ class AnsweringProcess:
             group.start_soon(self._ask, name="ask")
             places = Places()
             group.start_soon(pace, places, name="pace")
-            async with running_server(self._listener, self._app, import_at=mirror.staying, places=places):
+            async with running_server(self._listener, self._app, places=places):
                 await ended.wait()
 
     def log(self, _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> str:

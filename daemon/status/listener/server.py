@@ -1,8 +1,4 @@
-"""uvicorn inside a task group, with connections and slots of our own.
-
-This needs the asyncio loop.  uvicorn and Starlette are imported at the first connection, or when the host is back:
-until then the socket's backlog keeps connections, and a host without requests pays nothing for it.
-"""
+"""uvicorn inside a task group, with connections and slots of our own; it needs the asyncio loop."""
 
 import errno
 import logging
@@ -20,7 +16,7 @@ from bringup.daemon import closing
 from bringup.daemon.log_rate_limit import LogRateLimit
 from bringup.daemon.logs import get_logger
 from bringup.daemon.status.listener.connection_slots import KEEP_ALIVE_S, Places
-from bringup.daemon.tasks import background, first_of
+from bringup.daemon.tasks import background
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -104,12 +100,11 @@ class _ToStructlog(logging.Handler):
 
 @asynccontextmanager
 async def running_server(
-    listener: socket.socket, make_app: Callable[[], Any], *, import_at: anyio.Event, places: Places | None = None
+    listener: socket.socket, make_app: Callable[[], Any], *, places: Places | None = None
 ) -> AsyncIterator[None]:
     """Serve an application for as long as the block lasts; ``make_app`` may import what is heavy.
 
-    Nothing is imported before the first connection, or before ``import_at`` is set.  Pending answers are finished at
-    exit, for a few seconds.
+    Pending answers are finished at exit, for a few seconds.
     """
     server: Server | None = None
     ended = anyio.Event()
@@ -119,7 +114,6 @@ async def running_server(
         nonlocal server
         try:
             with stopping:
-                await first_of(partial(anyio.wait_readable, listener), import_at.wait)
                 # A stop need not wait for imports.
                 make = partial(_make_server, listener, make_app, Places() if places is None else places, ending)
                 server = await anyio.to_thread.run_sync(make, abandon_on_cancel=True)

@@ -69,15 +69,16 @@ def test_a_run_that_succeeds_shows_none(secret: Secret) -> None:
         secret.computer.having(scheduler={"transport": "http", "url": f"{scheduler.url}/reports"})
         with secret.computer.stay(afresh=True) as daemon:
             daemon.until("service.ready")
-            shown = cmdlines(daemon.process.pid)
             with socket_client(secret.computer) as client:
                 answers = [client.get(path).text for path in ("/", "/readyz", "/status", "/timeline", "/metrics")]
+            shown = cmdlines(daemon.process.pid)
             ended = daemon.end(signal.SIGTERM)
 
         # The token was right, so it was sent.
         assert len(scheduler.reports) == 1
     assert ended.code == 0
     assert all(answers)
+    assert "bringup.daemon.status.listener" in shown
     secret.assert_nowhere(shown, ended.out, ended.err, str(scheduler.reports), *answers)
 
 

@@ -14,6 +14,7 @@ from support.placement import a_peer, an_answer
 from support.process import ENVIRONMENT, Ended, cmdlines, environments, run
 from support.records import instance
 from support.scheduler import receiver
+from support.status import socket_client
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -142,6 +143,8 @@ def test_nothing_shows_how_it_logs_in(logging_in: LoggingIn, given: Callable[[Lo
         with host.computer.stay(*host.arguments, env=host.environment, afresh=True) as daemon:
             daemon.until("service.ready")
             pid = daemon.process.pid
+            with socket_client(host.computer) as client:
+                assert client.get("/readyz").status_code == 200
             host.shown += [cmdlines(pid).encode(), environments(pid).encode()]
             ended = daemon.end(signal.SIGTERM)
         host.shown.append(str(scheduler.reports).encode())

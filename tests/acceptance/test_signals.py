@@ -15,6 +15,7 @@ from support.placement import HANG, a_peer
 from support.process import Running, children_of, gone, running
 from support.records import instance, uuid_of
 from support.scheduler import receiver
+from support.status import socket_client
 
 INSTANCES = (
     instance(1),
@@ -46,6 +47,8 @@ def test_it_stays_until_a_signal_and_then_ends_with_0(computer: Computer, number
     with computer.stay() as daemon:
         daemon.until("service.ready")
         assert daemon.process.poll() is None
+        with socket_client(computer) as client:
+            assert client.get("/readyz").status_code == 200
         [answers] = children_of(daemon.process.pid)
 
         took_s, code = seconds_to_end(daemon, number)

@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PIP = $(BIN)/pip --quiet --disable-pip-version-check
+# What is imported is compiled then: all modules of all packages take longer than the rest of an installation.
+INSTALL = $(BIN)/pip --quiet --disable-pip-version-check install --no-compile
 # libvirt-python has no wheel: it is built if libvirt-dev, pkg-config, a compiler and Python's headers are installed;
 # without it its tests skip.
 HEADERS = import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
@@ -68,7 +69,7 @@ no-regret: $(VENV)/.dev
 
 # The hashes of all packages on a host, from the pins; queries the index.
 hashes: $(VENV)/bin/python
-	$(PIP) install --constraint constraints.txt uv packaging
+	$(INSTALL) --constraint constraints.txt uv packaging
 	$(BIN)/python release/hashes.py
 
 # The wheel of this commit, its SBOM, its provenance, SHA256SUMS: in dist/, reproducible.
@@ -99,7 +100,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install --constraint constraints.txt --editable '.[demo]'
+	$(INSTALL) --constraint constraints.txt --editable '.[demo]'
 	touch $@
 
 # As an operator installs it: packages of the tests would be imported too, and slow a start down.  keystoneauth1 is a peer.
@@ -107,7 +108,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 # After .dev, not beside it: both build in this directory.
 $(VENV)/.plain: pyproject.toml constraints.txt $(shell find daemon drivers placement bringup -name '*.py') | $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)/plain
-	$(VENV)/plain/bin/pip --quiet install --constraint constraints.txt --force-reinstall '.[network]' keystoneauth1
+	$(VENV)/plain/bin/pip --quiet install --no-compile --constraint constraints.txt --force-reinstall '.[network]' keystoneauth1
 	$(VENV)/plain/bin/python -m compileall -q $(VENV)/plain/lib
 	rm -rf build
 	touch $@
@@ -115,14 +116,14 @@ $(VENV)/.plain: pyproject.toml constraints.txt $(shell find daemon drivers place
 # The tools that build the wheel, and nothing else.
 $(VENV)/.build: requirements/build.txt
 	$(PYTHON) -m venv $(VENV)/build
-	$(VENV)/build/bin/pip --quiet --disable-pip-version-check install --require-hashes --only-binary :all: -r requirements/build.txt
+	$(VENV)/build/bin/pip --quiet --disable-pip-version-check install --no-compile --require-hashes --only-binary :all: -r requirements/build.txt
 	touch $@
 
 $(VENV)/.libvirt: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install --constraint constraints.txt libvirt-python
+	$(INSTALL) --constraint constraints.txt libvirt-python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(LIBVIRT) | $(VENV)/bin/python
-	$(PIP) install --constraint constraints.txt 'pip>=25.1'
-	$(PIP) install --constraint constraints.txt --editable '.[demo]' --group dev
+	$(INSTALL) --constraint constraints.txt 'pip>=25.1'
+	$(INSTALL) --constraint constraints.txt --editable '.[demo]' --group dev
 	touch $(VENV)/.demo $@

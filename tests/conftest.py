@@ -1,6 +1,7 @@
 """What every test has."""
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Generator
@@ -17,6 +18,9 @@ pytest_plugins = [
     "support.programs",
     "support.quick",
 ]
+
+# Where a shell sets it, each process that a test starts would compile what it imports again: pip compiles nothing.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # jsonschema makes 38 parsers of IRIs when it is imported, which takes two seconds of each worker; no schema of ours has
 # an IRI.  What writes an SBOM is a process of its own, and has them.

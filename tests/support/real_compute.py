@@ -150,7 +150,7 @@ class RealCompute:
 
     def _a_child(self) -> "subprocess.Popen[bytes]":
         """Start the process that each nova-compute is forked from."""
-        environment = {**os.environ, "PYTHONPATH": str(self._path), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(self._path)}
         environment["PATH"] = f"{self._nova.python.parent}:{environment['PATH']}"
         command = [str(self._nova.python), "-P", str(CHILD), "--config-file", str(self.conf)]
         with self.log.open("ab") as log:

@@ -22,25 +22,26 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from bringup.daemon.openstack.rpc.transport_url import Broker
 from support import rabbitmq
 from support.placement import real_placement
-from support.rabbitmq import WITH_US, RabbitMQ
+from support.preloaded import Forked, Preloaded
+from support.rabbitmq import RabbitMQ
 
 PINS = Path(__file__).parents[1] / "nova-constraints.txt"
-CHILD = Path(__file__).with_name("nova_child.py")
-COMPUTE_CHILD = Path(__file__).with_name("nova_compute_child.py")
+CHILD = Path(__file__).with_name("nova_programs_child.py")
 PATIENCE_S = 120.0
 INSTALL_S = 900.0
 # What nova-conductor logs when it takes requests, and nova-scheduler too.
 READY = "Join ServiceGroup membership for this service"
 CONF = """\
 [DEFAULT]
-debug = true
+# Of all that can be debugged only what is waited for: the rest takes a third of a service's CPU time.
+default_log_levels = nova.service=DEBUG,nova.scheduler.host_manager=DEBUG
 use_stderr = true
 executor_thread_pool_size = {threads}
 state_path = {directory}
@@ -151,23 +152,14 @@ class Service:
         self.name = name
         self._nova = nova
         self.log = nova.directory / f"{name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Forked | None = None
         self._started = 0
 
     def start(self) -> None:
         """Start it, and wait until it takes requests."""
-        code = f"import sys; sys.argv = ['nova-{self.name}', '--config-file', {str(self._nova.conf)!r}]; "
-        code += f"from nova.cmd.{self.name} import main; main()"
         self._started = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*WITH_US, str(self._nova.python), "-c", code],
-                cwd=self._nova.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self._process = self._nova.fork(self.name, "--config-file", str(self._nova.conf), out=log, log=log)
         self.until(READY)
 
     @property
@@ -242,15 +234,14 @@ class Nova:
         self.conductor = Service("conductor", self)
         self.scheduler = Service("scheduler", self)
         self._lock = threading.Lock()
-        with (directory / "child.log").open("wb") as log:
-            self._child = subprocess.Popen(
-                [*WITH_US, str(self.python), "-P", str(CHILD), str(self.conf)],
-                cwd=directory,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+        asked, answered = os.pipe(), os.pipe()
+        self._asked, self._answered = os.fdopen(asked[1], "w"), os.fdopen(answered[0])
+        with (
+            os.fdopen(asked[0]) as requests,
+            os.fdopen(answered[1], "w") as answers,
+            (directory / "child.log").open("wb") as log,
+        ):
+            self._child = self.fork("records", str(self.conf), asked=requests, out=answers, log=log)
         if database is None and (copies := _databases(self.python)).exists():
             for file in copies.glob("*.sqlite"):
                 shutil.copy2(file, directory)
@@ -272,11 +263,9 @@ class Nova:
     def ask(self, method: str, **arguments: Any) -> Any:
         """Send the child a request about Nova's objects."""
         with self._lock:
-            assert self._child.stdin is not None
-            assert self._child.stdout is not None
-            self._child.stdin.write(json.dumps({"method": method, "arguments": arguments}) + "\n")
-            self._child.stdin.flush()
-            line = self._child.stdout.readline()
+            self._asked.write(json.dumps({"method": method, "arguments": arguments}) + "\n")
+            self._asked.flush()
+            line = self._answered.readline()
         assert line, (self.directory / "child.log").read_text()[-4000:]
         answer = json.loads(line)
         assert "error" not in answer, answer["error"]
@@ -312,25 +301,32 @@ class Nova:
         own = f"[DEFAULT]\nhost = {host}\nstate_path = {directory}\ncompute_driver = fake.FakeDriver\n{default}\n"
         conf.write_text(self.conf.read_text().replace("[DEFAULT]\n", own).replace("host = controller\n", ""))
         asked = {"conf": str(conf), "node": node, "guests": dict(guests), "latency_s": latency_s}
-        with (directory / "compute.log").open("wb") as log:
-            done = subprocess.run(
-                [*WITH_US, str(self.python), "-P", str(COMPUTE_CHILD)],
-                cwd=directory,
-                input=json.dumps(asked) + "\n",
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                check=False,
-            )
-        assert done.stdout, (directory / "compute.log").read_text()[-4000:]
-        return Started(**json.loads(done.stdout))
+        answer = directory / "answer.json"
+        with answer.open("wb") as out, (directory / "compute.log").open("wb") as log:
+            self.fork("init_host", json.dumps(asked), out=out, log=log).wait()
+        assert answer.read_text(), (directory / "compute.log").read_text()[-4000:]
+        return Started(**json.loads(answer.read_text()))
+
+    def fork(self, *arguments: str, out: IO[Any], log: IO[Any], asked: IO[Any] | None = None) -> Forked:
+        """Start one of Nova's programs, whose arguments these are."""
+        with Path(os.devnull).open("rb") as nothing:
+            streams = [(asked or nothing).fileno(), out.fileno(), log.fileno()]
+            return _programs().fork(arguments, os.environ, self.directory, *streams)
 
     def close(self) -> None:
         """Stop all of it."""
         for service in (self.scheduler, self.conductor):
             service.stop(signal.SIGKILL)
-        with contextlib.suppress(OSError, ValueError):
-            self._child.communicate(timeout=30)
+        with contextlib.suppress(OSError):
+            self._asked.close()
+        self._child.wait(30)
+        self._answered.close()
+
+
+@functools.cache
+def _programs() -> Preloaded:
+    """Return what Nova's programs are forked from: each would import Nova for three seconds of CPU time."""
+    return Preloaded(str(nova_python()), "-P", child=CHILD)
 
 
 def a_nova(broker: RabbitMQ | None = None, **options: Any) -> Nova:

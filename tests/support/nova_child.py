@@ -4,13 +4,10 @@ Nova is at hand only there; the tests talk to this over pipes (:class:`support.n
 """
 
 import json
-import os
 import sys
 import traceback
 import uuid
 from typing import Any
-
-os.environ["OS_NOVA_DISABLE_EVENTLET_PATCHING"] = "1"
 
 import nova.conf
 from nova import config, context, objects, rpc
@@ -282,6 +279,3 @@ def main() -> None:
             answer = {"error": traceback.format_exc()}
         out.write(json.dumps(answer) + "\n")
         out.flush()
-
-
-main()

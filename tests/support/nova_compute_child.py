@@ -1,8 +1,8 @@
 """Runs under Nova's own Python: the start of a real nova-compute on a host whose hypervisor writes down what is asked.
 
 ``ComputeManager.init_host`` is Nova's, and its records come through nova-conductor; only the hypervisor and the
-network service are ours.  A line of JSON on standard input says where and with which guests, one on standard output
-what was done.
+network service are ours.  Its argument is JSON that says where and with which guests; a line of JSON on standard output
+says what was done.
 """
 
 import json
@@ -11,8 +11,6 @@ import sys
 import time
 import traceback
 from typing import Any
-
-os.environ["OS_NOVA_DISABLE_EVENTLET_PATCHING"] = "1"
 
 import nova.conf
 from nova import config, context, exception, objects, rpc
@@ -169,10 +167,7 @@ def start(conf: str, node: str, guests: dict[str, int], latency_s: float) -> dic
 def main() -> None:
     """Do it once."""
     out, sys.stdout = sys.stdout, sys.stderr
-    out.write(json.dumps(start(**json.loads(sys.stdin.readline()))) + "\n")
+    out.write(json.dumps(start(**json.loads(sys.argv[1]))) + "\n")
     out.flush()
     # Threads of oslo.messaging do not end by themselves.
     os._exit(0)
-
-
-main()

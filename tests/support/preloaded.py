@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 CHILD = Path(__file__).with_name("preloaded_child.py")
 READ_AT_THE_START = ("PYTHON", "LANG", "LC_", "TZ", "LD_", "MALLOC_", "COVERAGE_", "OPENSSL_")
@@ -37,20 +38,20 @@ def _at_the_start(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 class Preloaded:
-    """The process that is forked from."""
+    """The process that is forked from: a Python that runs a script, which calls :func:`support.forking.serve`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *python: str, child: Path) -> None:
         self._surroundings = _surroundings()
         self._at_the_start = _at_the_start(os.environ)
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, str(CHILD), str(theirs.fileno())],
+                [*python, str(child), str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 # A pipe, as the command's are.
                 stdout=subprocess.PIPE,
-                cwd=CHILD.parents[2],
+                cwd=child.parents[2],
             )
 
     def fits(self, environment: Mapping[str, str]) -> bool:
@@ -59,22 +60,35 @@ class Preloaded:
         return same and self._process.poll() is None
 
     def start(self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path | None = None) -> "Forked":
-        """Start a command line."""
-        request = {"arguments": list(arguments), "environment": dict(env), "directory": str(cwd or Path.cwd())}
-        out, err, told = os.pipe(), os.pipe(), os.pipe()
+        """Start a command line; what it writes can be read."""
+        out, err = os.pipe(), os.pipe()
         try:
-            socket.send_fds(self._channel, [json.dumps(request).encode()], [out[1], err[1], told[1]])
+            with Path(os.devnull).open("rb") as nothing:
+                forked = self.fork(arguments, env, cwd or Path.cwd(), nothing.fileno(), out[1], err[1])
         finally:
-            for _, end in (out, err, told):
+            for _, end in (out, err):
                 os.close(end)
-        return Forked(out[0], err[0], told[0])
+        forked.stdout, forked.stderr = os.fdopen(out[0]), os.fdopen(err[0])
+        return forked
+
+    def fork(self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path, *streams: int) -> "Forked":
+        """Start a command line with these descriptors as its input, its output and its errors."""
+        request = {"arguments": list(arguments), "environment": dict(env), "directory": str(cwd)}
+        told, theirs = os.pipe()
+        try:
+            socket.send_fds(self._channel, [json.dumps(request).encode()], [theirs, *streams])
+        finally:
+            os.close(theirs)
+        return Forked(told)
 
 
 class Forked:
     """A command that runs: what is used of :class:`subprocess.Popen`."""
 
-    def __init__(self, out: int, err: int, told: int) -> None:
-        self.stdout, self.stderr, self._told = os.fdopen(out), os.fdopen(err), os.fdopen(told)
+    def __init__(self, told: int) -> None:
+        self.stdout: IO[str] | None = None
+        self.stderr: IO[str] | None = None
+        self._told = os.fdopen(told)
         self.pid = int(self._told.readline())
         self._code: int | None = None
         self._waits = threading.Thread(target=self._wait, daemon=True)
@@ -113,4 +127,4 @@ class Forked:
 @functools.cache
 def the_preloaded() -> Preloaded:
     """Return the one of this process, started when first asked for."""
-    return Preloaded()
+    return Preloaded(sys.executable, child=CHILD)

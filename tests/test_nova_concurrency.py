@@ -20,6 +20,7 @@ from bringup.daemon.storage.store.base import Claimant
 from support.mariadb import a_mariadb
 from support.nova import Nova, a_nova
 from support.openstack import uuid_of
+from support.rabbitmq import the_rabbitmq
 from support.records import expected
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -39,7 +40,8 @@ def anyio_backend() -> str:
 
 @functools.cache
 def the_busy_nova() -> Nova:
-    return a_nova(database=a_mariadb().url)
+    broker = the_rabbitmq()
+    return a_nova(broker, database=a_mariadb().url, virtual_host=broker.new_virtual_host())
 
 
 @dataclass
@@ -60,7 +62,7 @@ async def cloud() -> AsyncIterator[Cloud]:
     host, node = nova.a_host()
     uuids = [uuid_of(host, number) for number in range(INSTANCES)]
     nova.make(*({"uuid": uuid, "host": host, "vm_state": "active", "power_state": 1} for uuid in uuids))
-    async with open_rpc(nova.broker.broker(), in_flight=AT_ONCE, deadline_s=120) as rpc:
+    async with open_rpc(nova.broker_settings(), in_flight=AT_ONCE, deadline_s=120) as rpc:
         store = NovaConductorStore(rpc)
         yield Cloud(nova, store, Claimant(host, node), uuids)
         await store.close()

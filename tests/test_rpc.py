@@ -116,20 +116,23 @@ async def test_a_cancelled_caller_leaves_a_connection_that_continues() -> None:
 
 
 async def test_without_nova_conductor_nothing_was_sent_and_it_is_reported() -> None:
-    broker = a_rabbitmq()
-    assert "has no exchange nova" in await refused(broker.broker())
-    connection = await aio_pika.connect(broker.url.replace("rabbit:", "amqp:"))
+    rabbitmq = the_rabbitmq()
+    broker = rabbitmq.broker(virtual_host=(virtual_host := rabbitmq.new_virtual_host()))
+    assert "has no exchange nova" in await refused(broker)
+    connection = await aio_pika.connect(rabbitmq.url.replace("rabbit:", "amqp:") + virtual_host)
     async with connection:
         channel = await connection.channel()
         await channel.declare_exchange("nova", type="topic")
-        assert "has no queue for conductor" in await refused(broker.broker())
-        async with calling(broker.broker(), deadline_s=1) as rpc:
+        assert "has no queue for conductor" in await refused(broker)
+        async with calling(broker, deadline_s=1) as rpc:
             # Not even where it must not be repeated is it doubtful.
             with pytest.raises(RpcUnavailable) as caught:
                 await rpc.call("object_action", {}, repeatable=False)
             assert not isinstance(caught.value, Unanswered)
-    broker.stop(signal.SIGKILL)
-    assert f"RabbitMQ at 127.0.0.1:{broker.port} does not answer" in await refused(broker.broker())
+    # As one that was stopped.
+    [nobody], [endpoint] = free_ports(1), broker.endpoints
+    stopped = replace(broker, endpoints=(replace(endpoint, port=nobody),))
+    assert f"RabbitMQ at 127.0.0.1:{nobody} does not answer" in await refused(stopped)
 
 
 async def test_a_call_that_nobody_waits_for_any_more_is_worked_on_by_nobody_and_a_cast_is() -> None:

@@ -13,7 +13,7 @@ from bringup.daemon.openstack.rpc.errors import NoListener, RpcUnavailable
 from bringup.daemon.openstack.rpc.transport_url import TRUST, Broker, parse_transport_url
 from support.certificates import Ca
 from support.ports import free_ports
-from support.rabbitmq import PASSWORD, USER, RabbitMQ, a_rabbitmq, the_rabbitmq
+from support.rabbitmq import PASSWORD, USER, RabbitMQ, the_rabbitmq
 
 pytestmark = pytest.mark.anyio
 
@@ -45,10 +45,11 @@ async def refused(broker: Broker) -> str:
     return chain_of(caught.value)
 
 
-@pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> tuple[RabbitMQ, Ca]:
-    ca = Ca(tmp_path_factory.mktemp("ca"))
-    return a_rabbitmq(authority=ca, wants_certificate=True), ca
+@pytest.fixture
+def strict() -> tuple[RabbitMQ, Ca]:
+    broker = the_rabbitmq()
+    assert broker.authority is not None
+    return broker, broker.authority
 
 
 async def test_a_broker_that_wants_a_certificate_lets_in_who_has_one(

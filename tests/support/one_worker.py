@@ -19,11 +19,11 @@ TOGETHER = {
     "tests/acceptance/test_openstack.py": "a cloud",
     "tests/acceptance/test_openstack_hardships.py": "a cloud",
     "tests/acceptance/test_openstack_scheduler.py": "a cloud",
-    "tests/test_nova_concurrency.py": "a cloud on MariaDB",
+    "tests/test_nova_concurrency.py": "a cloud",
+    "tests/test_nova_queues.py": "a cloud",
     "tests/test_rpc.py": "a cloud",
     "tests/test_store_nova_conductor.py": "a cloud",
     "tests/acceptance/test_evil_conductor.py": "a broker",
-    "tests/test_nova_queues.py": "a broker",
     "tests/test_rpc_tls.py": "a broker",
     "tests/test_scheduler_nova.py": "a broker",
     "tests/acceptance/test_credentials.py": "Keystone",
@@ -31,6 +31,7 @@ TOGETHER = {
     "tests/test_events.py": "the log lines of the code",
     "tests/test_keystone.py": "Keystone",
     "tests/test_keystone_probe.py": "Keystone",
+    "tests/test_placement_faults.py": "Keystone",
     "tests/test_tls.py": "Keystone",
 }
 """What the tests of a file share with those of others; where a file has a fixture of its own, they share that."""

@@ -54,6 +54,9 @@ class StateFile:
         with self._transaction() as database:
             # No sync to the disk: a dead process cannot lose what the kernel has.
             database.execute("PRAGMA synchronous = OFF")
+            # A rollback journal would be created and removed for each change; the log is kept short.
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA wal_autocheckpoint = 32")
             database.executescript(_TABLES)
 
     def load(self, hypervisor: SimulatedHypervisor, calls: Calls, faults: Faults) -> None:

@@ -17,7 +17,10 @@ from typing import Any
 import anyio
 import certifi
 import httpcore
+from anyio._backends import _asyncio
+from sqlalchemy.dialects.sqlite import pysqlite
 
+from bringup.daemon import logs
 from bringup.daemon.cli.run import LogPresenter
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.openstack import scheduler_http
@@ -30,7 +33,7 @@ from bringup.daemon.storage.store import sqlite as _store
 from bringup.drivers import simulated as _simulated
 
 # Imported above so that a child need not do it.
-WARM = (_journal, _store, _simulated, scheduler_http, httpcore, certifi)
+WARM = (_asyncio, _journal, _store, _simulated, scheduler_http, httpcore, certifi, pysqlite)
 
 
 class Boundaries:
@@ -74,6 +77,7 @@ def run(config: str, kill_at: int | None) -> int:
             Path(config).with_name("boundaries").write_text(str(boundaries.count))
 
     settings = load(Path(config), environment={}, overrides=())
+    logs.configure(level=settings.log.level, style=settings.log.format)
 
     async def main() -> int:
         return await serve(settings, LogPresenter(), once=True, open_journal=opened)

@@ -95,7 +95,7 @@ def test_missing_permission_is_an_error_and_keeps_the_old_file(tmp_path: Path, n
     settings.write_text(OLD)
     folder.chmod(0o500)
 
-    ended = run("from-nova-conf", str(nova_conf), "-o", str(settings), wrapper=WITHOUT_ROOTS_RIGHTS)
+    ended = run("from-nova-conf", str(nova_conf), "-o", str(settings), within=WITHOUT_ROOTS_RIGHTS)
 
     assert ended.code == os.EX_USAGE
     assert "cannot be written (Permission denied)" in ended.err

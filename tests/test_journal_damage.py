@@ -38,8 +38,9 @@ from support import process
 from support.computer import a_computer
 from support.drivers import uuid_of
 from support.hosts import HOST, IN_MEMORY, ArrangedHost, arranged, executor_of, guest, instance, now
-from support.process import NOBODY, WITHOUT_ROOTS_RIGHTS, run
+from support.process import WITHOUT_ROOTS_RIGHTS, run
 from support.programs import needs
+from support.surroundings import NOBODY
 
 pytestmark = pytest.mark.anyio
 
@@ -485,7 +486,7 @@ def test_a_journal_of_another_user_is_set_aside_and_one_of_a_newer_version_is_re
     if os.geteuid() == 0:
         os.chown(path, NOBODY, NOBODY)
 
-    ended = computer.run(wrapper=WITHOUT_ROOTS_RIGHTS if os.geteuid() == 0 else ())
+    ended = computer.run(within=WITHOUT_ROOTS_RIGHTS if os.geteuid() == 0 else None)
 
     [set_aside] = ended.named("journal.set_aside")
     assert "may not read and write" in set_aside["error"]

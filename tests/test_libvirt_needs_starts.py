@@ -16,7 +16,7 @@ from support.drivers import driver_guest, uuid_of
 from support.libvirt_drivers import a_driver, remove_guests
 from support.libvirtd import DomainExtras, Libvirtd, a_libvirtd, the_libvirtd
 from support.needing import ABSENT, GUEST, MET, UUID, call, defined, disk, qemu_img, xml_of
-from support.process import as_nobody
+from support.surroundings import Within, nobody
 
 pytestmark = pytest.mark.anyio
 
@@ -200,11 +200,9 @@ def test_without_permission_on_a_folder_libvirts_answer_counts(
         server.define(uuid_of(number), driver_guest(number).name, more=DomainExtras(devices=disk(path)))
     server.directory.chmod(0o755)
     child = Path(__file__).parent / "support/needs_child.py"
-    nobody, environment = as_nobody()
-    for name, value in (environment | {"PYTHONPATH": str(child.parent.parent)}).items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(child.parent.parent))
 
-    first, second = map(json.loads, call(*nobody, sys.executable, child, server.uri).splitlines())
+    first, second = map(json.loads, call(*Within(nobody).command, sys.executable, child, server.uri).splitlines())
 
     assert first[str(there)] == ["met", "host"]
     assert second[str(gone)] == ["absent", "host"]

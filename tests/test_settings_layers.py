@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +7,7 @@ from hypothesis import strategies as st
 
 from bringup.daemon.settings import load
 from bringup.daemon.settings.keys import KEYS, RENAMED
-from support.process import WITHOUT_ROOTS_RIGHTS
+from support.process import WITHOUT_ROOTS_RIGHTS, run
 from support.settings_files import answers, given_text, problems
 
 
@@ -131,10 +129,9 @@ def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
 
 def test_a_file_that_may_not_be_read_is_reported(empty: Path) -> None:
     empty.chmod(0)
-    command = [*WITHOUT_ROOTS_RIGHTS, sys.executable, "-m", "bringup", "check", "--config", str(empty)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 78
-    assert f"settings file {empty} cannot be read (Permission denied)" in ended.stdout + ended.stderr
+    ended = run("check", "--config", str(empty), within=WITHOUT_ROOTS_RIGHTS)
+    assert ended.code == 78
+    assert f"settings file {empty} cannot be read (Permission denied)" in ended.out + ended.err
 
 
 def test_what_may_stand_in_an_unreadable_file_is_not_reported_as_missing(tmp_path: Path) -> None:

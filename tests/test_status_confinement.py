@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from errno import EACCES, ENOSYS, EPERM
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from bringup.daemon.status.listener.confinement import (
     LANDLOCK_RESTRICT_SELF,
 )
 from support.process import ENVIRONMENT
-from support.refusing import refusing
+from support.surroundings import Within, refused
 
 TRIES = """
 import ctypes, fcntl, json, mmap, os, resource, socket, subprocess, sys, threading
@@ -121,13 +122,13 @@ FILES = {"read", "list", "environment", "memory"}
 class Tried:
     """What became of each attempt."""
 
-    def __init__(self, directory: Path, *refused: str) -> None:
+    def __init__(self, directory: Path, *calls: Sequence[int]) -> None:
         mine = directory / "file"
         mine.touch()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             command = [sys.executable, "-c", TRIES, str(mine), str(listener.fileno())]
             done = subprocess.run(
-                [*(refusing(*refused) if refused else ()), *command],
+                [*(Within(refused, *calls).command if calls else ()), *command],
                 capture_output=True,
                 text=True,
                 env=ENVIRONMENT,
@@ -153,7 +154,7 @@ NOTHING = {
     "threads": os.strerror(EACCES),
 }
 """Both of the others want it of who has no capability."""
-NO_NEW_PRIVS, SET_SECCOMP = f"{PRCTL}:{EPERM}:38", f"{PRCTL}:{EPERM}:22"
+NO_NEW_PRIVS, SET_SECCOMP = (PRCTL, EPERM, 0, 38), (PRCTL, EPERM, 0, 22)
 
 
 @pytest.fixture(scope="module")
@@ -172,21 +173,21 @@ def test_confined_process_can_serve(tried: Tried) -> None:
 
 
 @pytest.mark.parametrize(
-    ("refused", "lacks"),
+    ("call", "lacks"),
     [
-        (f"{LANDLOCK_CREATE_RULESET}:{ENOSYS}", {"landlock": os.strerror(ENOSYS)}),
-        (f"{LANDLOCK_CREATE_RULESET}:{EPERM}", {"landlock": os.strerror(EPERM)}),
-        (f"{LANDLOCK_ADD_RULE}:{EPERM}", {"landlock": os.strerror(EPERM)}),
-        (f"{LANDLOCK_RESTRICT_SELF}:{EPERM}", {"landlock": os.strerror(EPERM)}),
+        ((LANDLOCK_CREATE_RULESET, ENOSYS), {"landlock": os.strerror(ENOSYS)}),
+        ((LANDLOCK_CREATE_RULESET, EPERM), {"landlock": os.strerror(EPERM)}),
+        ((LANDLOCK_ADD_RULE, EPERM), {"landlock": os.strerror(EPERM)}),
+        ((LANDLOCK_RESTRICT_SELF, EPERM), {"landlock": os.strerror(EPERM)}),
         (NO_NEW_PRIVS, NOTHING),
         (SET_SECCOMP, {"system_calls": os.strerror(EPERM)}),
-        (f"{SECCOMP}:{ENOSYS}", {"threads": os.strerror(ENOSYS)}),
+        ((SECCOMP, ENOSYS), {"threads": os.strerror(ENOSYS)}),
     ],
 )
 def test_refused_confinement_is_reported_and_the_rest_applied(
-    tmp_path: Path, refused: str, lacks: dict[str, str]
+    tmp_path: Path, call: Sequence[int], lacks: dict[str, str]
 ) -> None:
-    tried = Tried(tmp_path, refused)
+    tried = Tried(tmp_path, call)
 
     assert (tried.lacks, tried.lost) == (lacks, set())
     assert lacks.keys() <= MEANS.keys()
@@ -196,8 +197,9 @@ def test_refused_confinement_is_reported_and_the_rest_applied(
         assert tried.could == set()
 
 
-def missing_where(*refused: str) -> dict[str, str]:
-    command = [*refusing(*refused), sys.executable, "-P", "-m", "bringup.daemon.status.listener.start", "tell"]
+def missing_where(*calls: Sequence[int]) -> dict[str, str]:
+    listener = (sys.executable, "-P", "-m", "bringup.daemon.status.listener.start", "tell")
+    command = [*Within(refused, *calls).command, *listener]
     # It lowers the turn of its session.
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True, start_new_session=True)
     lacks: dict[str, str] = json.loads(done.stdout)
@@ -205,7 +207,7 @@ def missing_where(*refused: str) -> dict[str, str]:
 
 
 def test_capabilities_and_limits_that_cannot_be_dropped_are_reported() -> None:
-    lacks = missing_where(f"{CAPSET}:{EPERM}", f"{PRLIMIT}:{EPERM}")
+    lacks = missing_where((CAPSET, EPERM), (PRLIMIT, EPERM))
 
     assert lacks == {"capabilities": os.strerror(EPERM), "limits": os.strerror(EPERM)}
 

@@ -13,7 +13,7 @@ import pytest
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.status.endpoint.sockets import listen_tcp, listen_unix, remove, short
 from support.process import ENVIRONMENT
-from support.refusing import refusing
+from support.surroundings import Within, refused
 
 
 def connects(path: Path) -> bool:
@@ -106,7 +106,7 @@ def test_an_address_that_does_not_exist_yet_is_bound() -> None:
 def test_a_port_that_the_unit_forbids_is_a_settings_error_with_the_line_to_write(number: int) -> None:
     bind = {"x86_64": 49, "aarch64": 200}[os.uname().machine]
     script = "from bringup.daemon.status.endpoint.sockets import listen_tcp; listen_tcp('127.0.0.1:9000')"
-    command = [*refusing(f"{bind}:{number}"), sys.executable, "-c", script]
+    command = [*Within(refused, (bind, number)).command, sys.executable, "-c", script]
 
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
 

@@ -86,7 +86,7 @@ def test_a_scenario_that_cannot_be_used_is_a_wrong_setting(
     scenario = computer.directory / "scenario.json"
     change(scenario)
 
-    ended = computer.once(wrapper=WITHOUT_ROOTS_RIGHTS)
+    ended = computer.once(within=WITHOUT_ROOTS_RIGHTS)
 
     assert_named(ended, 78, scenario, said)
     assert computer.stored() == before
@@ -112,7 +112,7 @@ def test_records_that_cannot_be_used_are_refused_whole(
     records.write_text(dump_records(Records(instances=(instance(3), instance(4)), migrations=())))
     change(records)
 
-    ended = run("import", str(records), *computer.arguments, env=ENVIRONMENT, wrapper=WITHOUT_ROOTS_RIGHTS)
+    ended = run("import", str(records), *computer.arguments, env=ENVIRONMENT, within=WITHOUT_ROOTS_RIGHTS)
 
     assert_named(ended, 64, records, said)
     assert computer.stored() == before
@@ -191,7 +191,7 @@ def test_a_store_that_may_not_be_written_is_a_wrong_setting(computer: Computer) 
     computer.having(store={"url": f"sqlite:///{place / 'instances.sqlite'}"})
     place.chmod(0o500)
 
-    ended = computer.once(wrapper=WITHOUT_ROOTS_RIGHTS)
+    ended = computer.once(within=WITHOUT_ROOTS_RIGHTS, afresh=True)
     place.chmod(0o700)
 
     assert_named(ended, 78, place / "instances.sqlite", "read and write")
@@ -202,4 +202,4 @@ def test_a_lock_that_may_not_be_opened_is_a_wrong_setting(computer: Computer) ->
     lock.touch()
     lock.chmod(0)
 
-    assert_named(computer.once(wrapper=WITHOUT_ROOTS_RIGHTS), 78, lock, "Permission denied")
+    assert_named(computer.once(within=WITHOUT_ROOTS_RIGHTS), 78, lock, "Permission denied")

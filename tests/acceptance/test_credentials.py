@@ -247,7 +247,7 @@ def test_a_file_that_this_user_cannot_read_is_named(host: Host, key: str, said: 
     host.without_own()
 
     arguments = ("--set", f"keystone.{key}={path}")
-    ended = run("check", *host.computer.arguments, *arguments, env=host.environment(), wrapper=WITHOUT_ROOTS_RIGHTS)
+    ended = run("check", *host.computer.arguments, *arguments, env=host.environment(), within=WITHOUT_ROOTS_RIGHTS)
 
     assert ended.code == 78
     assert said.format(path=path) in ended.out

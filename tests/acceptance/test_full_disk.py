@@ -16,20 +16,16 @@ from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.storage.record_files import Records, dump_records
 from support.computer import Computer, a_computer
 from support.ports import free_port
-from support.process import BRINGUP, ENVIRONMENT, run
+from support.process import ENVIRONMENT, run
 from support.records import instance, uuid_of
 from support.scheduler import receiver
+from support.surroundings import Within, at_most
 
 LITTLE = 64 * 1024
 """Bytes: SQLite's index of its log is half of it."""
 NOTHING = 0
 MANY = tuple(instance(number) for number in range(1, 251))
 """Their report has more bytes than LITTLE; their records need no save."""
-
-
-def at_most(limit: int) -> tuple[str, ...]:
-    """Return the start of a command whose files can have this many bytes; the limit can be lifted."""
-    return ("sh", "-c", f'ulimit -S -f {limit // 512}; exec "$@"', "sh")
 
 
 def interrupted(number: int) -> Instance:
@@ -42,7 +38,7 @@ def many(directory: Path, scheduler: str) -> Computer:
 
 def test_a_report_that_cannot_be_written_is_sent_all_the_same(tmp_path: Path) -> None:
     with receiver(tmp_path / "scheduler") as scheduler:
-        ended = many(tmp_path, scheduler.url).run(wrapper=at_most(LITTLE))
+        ended = many(tmp_path, scheduler.url).run(within=Within(at_most, LITTLE))
 
         assert ended.code == 0
         assert [len(report["instances"]) for report in scheduler.reports] == [len(MANY)]
@@ -54,7 +50,7 @@ def test_a_report_that_cannot_be_written_is_sent_all_the_same(tmp_path: Path) ->
 def test_a_report_neither_written_nor_sent_is_logged_as_lost_with_the_process(tmp_path: Path) -> None:
     computer = many(tmp_path, f"http://127.0.0.1:{free_port()}")
 
-    ended = computer.run(wrapper=at_most(LITTLE))
+    ended = computer.run(within=Within(at_most, LITTLE))
 
     assert ended.code == 75
     assert ended.named("report.not_written")
@@ -68,7 +64,7 @@ def test_a_report_neither_written_nor_sent_is_logged_as_lost_with_the_process(tm
 def test_a_daemon_writes_the_report_when_the_disk_takes_it_again(tmp_path: Path) -> None:
     port = free_port()
     computer = many(tmp_path, f"http://127.0.0.1:{port}")
-    with computer.stay(wrapper=at_most(LITTLE)) as daemon:
+    with computer.stay(within=Within(at_most, LITTLE)) as daemon:
         daemon.until("report.not_written")
         daemon.until("service.ready")
         resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -87,7 +83,7 @@ def test_a_store_on_a_full_disk_is_reported_before_an_instance_is_touched(tmp_pa
     computer = a_computer(tmp_path).guests([instance(1)]).records([interrupted(1)])
     before = computer.stored()
 
-    ended = computer.once(wrapper=at_most(NOTHING))
+    ended = computer.once(within=Within(at_most, NOTHING), afresh=True)
 
     assert ended.code == 75
     assert str(computer.store) in ended.err
@@ -100,7 +96,7 @@ def test_saves_that_do_not_fit_fail_their_instances_and_what_was_saved_is_there(
     instances = [instance(n, vm_state=VmState.BUILDING, task_state=TaskState.SPAWNING) for n in range(1, 61)]
     computer = a_computer(tmp_path).having(limits={"concurrency": 2}).guests([]).records([*instances, instance(99)])
 
-    ended = computer.run(wrapper=at_most(LITTLE))
+    ended = computer.run(within=Within(at_most, LITTLE))
 
     assert ended.code == 0
     stored = computer.stored()
@@ -122,7 +118,7 @@ def test_an_import_on_a_full_disk_stores_nothing(tmp_path: Path) -> None:
     file = computer.directory / "records.json"
     file.write_text(dump_records(Records(instances=tuple(instance(n) for n in range(2, 90)), migrations=())))
 
-    ended = run("import", str(file), *computer.arguments, env=ENVIRONMENT, wrapper=at_most(LITTLE))
+    ended = run("import", str(file), *computer.arguments, env=ENVIRONMENT, within=Within(at_most, LITTLE))
 
     assert ended.code == 75
     assert "nothing was stored" in ended.err
@@ -134,17 +130,10 @@ def test_a_log_that_no_disk_takes_does_not_end_the_work(tmp_path: Path) -> None:
     with receiver(tmp_path / "scheduler") as scheduler, Path("/dev/full").open("w") as full:
         computer = a_computer(tmp_path, scheduler=scheduler.url).guests([instance(1)]).records([interrupted(1)])
 
-        done = subprocess.run(
-            [*BRINGUP, "run", "--once", *computer.arguments],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            env=ENVIRONMENT,
-            check=False,
-            timeout=60,
-        )
+        done = computer.once(stdout=full, afresh=True)
 
         assert [len(report["instances"]) for report in scheduler.reports] == [1]
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.code, done.err) == (0, "")
     assert computer.stored()[uuid_of(1)].task_state is None
 
 
@@ -154,19 +143,8 @@ def test_an_output_that_no_disk_takes_is_reported_and_has_a_documented_code(
 ) -> None:
     computer = a_computer(tmp_path).guests([])
     with Path("/dev/full").open("w") as full:
-        ended = [
-            subprocess.run(
-                [*BRINGUP, *arguments, *computer.arguments],
-                stdout=full,
-                stderr=stderr,
-                env=ENVIRONMENT,
-                text=True,
-                check=False,
-                timeout=60,
-            )
-            for stderr in (subprocess.PIPE, full)
-        ]
+        ended = [run(*arguments, *computer.arguments, stdout=full, stderr=stderr) for stderr in (subprocess.PIPE, full)]
 
-    assert [each.returncode for each in ended] == [code, code]
-    assert "Traceback" not in ended[0].stderr
-    assert code != os.EX_TEMPFAIL or "cannot write standard output (No space left on device)" in ended[0].stderr
+    assert [each.code for each in ended] == [code, code]
+    assert "Traceback" not in ended[0].err
+    assert code != os.EX_TEMPFAIL or "cannot write standard output (No space left on device)" in ended[0].err

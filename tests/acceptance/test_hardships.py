@@ -22,7 +22,7 @@ from bringup.drivers.simulated import Fault
 from support.computer import Computer, a_computer
 from support.placement import a_peer, an_answer
 from support.ports import free_port
-from support.process import BRINGUP, ENVIRONMENT, PATIENCE_S, run, running
+from support.process import BRINGUP, ENVIRONMENT, PATIENCE_S, run, running, started
 from support.records import HOST, instance, uuid_of
 from support.scheduler import receiver
 
@@ -49,17 +49,17 @@ def assert_all_settled(computer: Computer) -> None:
 
 def until_its_reader_leaves(*arguments: str, lines: int) -> tuple[int, str]:
     """Run a command whose output is read so far and no further; return its code and what it said elsewhere."""
-    command = [*BRINGUP, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as one:
-        assert one.stdout is not None
-        assert one.stderr is not None
-        # It cannot have written all of it before its reader leaves.
-        fcntl.fcntl(one.stdout, fcntl.F_SETPIPE_SZ, SMALLEST_PIPE)
-        for _ in range(lines):
-            assert one.stdout.readline()
-        one.stdout.close()
+    one = started(arguments)
+    assert one.stdout is not None
+    assert one.stderr is not None
+    # It cannot have written all of it before its reader leaves.
+    fcntl.fcntl(one.stdout, fcntl.F_SETPIPE_SZ, SMALLEST_PIPE)
+    for _ in range(lines):
+        assert one.stdout.readline()
+    one.stdout.close()
+    with one.stderr:
         said = one.stderr.read()
-        return one.wait(PATIENCE_S), said
+    return one.wait(PATIENCE_S), said
 
 
 def with_output_to(target: str, computer: Computer) -> tuple[int, str]:

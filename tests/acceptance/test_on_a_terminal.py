@@ -29,7 +29,7 @@ def computer(tmp_path: Path) -> Computer:
 def test_progress_is_shown_while_it_runs_and_a_table_when_it_is_over(computer: Computer, tmp_path: Path) -> None:
     with receiver(tmp_path / "scheduler") as scheduler:
         computer.having(scheduler={"transport": "http", "url": f"{scheduler.url}/reports"})
-        with on_a_screen("run", "--once", *computer.arguments) as screen:
+        with on_a_screen("run", "--once", *computer.arguments, afresh=True) as screen:
             screen.until(r"\d/4 done, (?:1 set to error, )?\d running, \d waiting")
             screen.until(r"plug_vifs")
             assert screen.end() == 0

@@ -12,7 +12,10 @@ from support.computer import a_computer
 from support.placement import a_peer, an_answer
 from support.process import ENVIRONMENT, run
 
-COMMANDS = ("run", "plan", "explain", "check", "status", "plot", "import", "demo")
+COMMANDS = (
+    *("run", "plan", "explain", "check", "import", "demo"),
+    *("status", "history", "plot", "release", "accept"),
+)
 LATER = (
     *(
         "sqlalchemy",

@@ -12,12 +12,13 @@ import pytest
 
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.states import TaskState
-from support import no_locks
+from support import surroundings
 from support.computer import Computer, a_computer
 from support.postgresql import PASSWORD, the_server
 from support.process import Ended, run, running
 from support.records import instance, records, uuid_of
 from support.stores import postgresql_store
+from support.surroundings import Within
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 INTERRUPTED = instance(3, task_state=TaskState.REBOOT_PENDING_HARD)
@@ -43,21 +44,16 @@ def in_the_directory(directory: Path) -> Computer:
     return a_computer(directory).guests(INSTANCES).records(INSTANCES)
 
 
-def read_only(computer: Computer) -> tuple[str, ...]:
-    """Return a command for a mount namespace in which the state directory is on a file system that takes no writes."""
-    state = computer.state
-    mounted = f'mount --bind "{state}" "{state}" && mount -o remount,bind,ro "{state}"'
-    return ("unshare", "--mount", "sh", "-c", f'{mounted} && exec "$@"', "sh")
+def read_only(computer: Computer) -> Within:
+    return Within(surroundings.read_only, str(computer.state))
 
 
-def full(computer: Computer) -> tuple[str, ...]:
-    """Return a command for a mount namespace in which the state directory is on a disk that takes not one more file."""
-    mounted = f'mount -t tmpfs -o nr_inodes=1,mode=0700 tmpfs "{computer.state}"'
-    return ("unshare", "--mount", "sh", "-c", f'{mounted} && exec "$@"', "sh")
+def full(computer: Computer) -> Within:
+    return Within(surroundings.full, str(computer.state))
 
 
-def without(*calls: str) -> tuple[str, ...]:
-    return (sys.executable, no_locks.__file__, ",".join(calls))
+def without(*calls: str) -> Within:
+    return Within(surroundings.without_locks, *calls)
 
 
 def assert_ended(ended: Ended, code: int, *words: str) -> None:
@@ -70,11 +66,11 @@ def assert_ended(ended: Ended, code: int, *words: str) -> None:
 @as_root
 @pytest.mark.parametrize("make", [read_only, full])
 def test_with_records_elsewhere_a_directory_that_takes_no_writes_does_not_keep_the_host_down(
-    tmp_path: Path, make: Callable[[Computer], tuple[str, ...]]
+    tmp_path: Path, make: Callable[[Computer], Within]
 ) -> None:
     computer = in_postgresql(tmp_path)
 
-    ended = computer.run(wrapper=make(computer))
+    ended = computer.run(within=make(computer), afresh=True)
 
     assert_ended(ended, 0)
     # What must be on record first is held, everything else is done.
@@ -88,9 +84,9 @@ def test_with_records_elsewhere_a_directory_that_takes_no_writes_does_not_keep_t
 def test_where_nothing_can_be_written_there_is_still_one_daemon_a_host(tmp_path: Path) -> None:
     # Not on a full disk: each command would have a disk, and so a directory, of its own.
     computer = in_postgresql(tmp_path)
-    with computer.stay(wrapper=read_only(computer)) as daemon:
+    with computer.stay(within=read_only(computer)) as daemon:
         daemon.until("service.ready")
-        assert_ended(computer.once(wrapper=read_only(computer)), 75, "another bringup (pid ")
+        assert_ended(computer.once(within=read_only(computer)), 75, "another bringup (pid ")
         # Nor when it can be written again.
         assert_ended(computer.once(), 75, "another bringup (pid ")
 
@@ -98,7 +94,7 @@ def test_where_nothing_can_be_written_there_is_still_one_daemon_a_host(tmp_path:
 @as_root
 def test_records_on_a_file_system_that_takes_no_writes_are_waited_for(tmp_path: Path) -> None:
     computer = in_the_directory(tmp_path)
-    assert_ended(computer.once(wrapper=read_only(computer)), 75, str(computer.store), "its file system is read-only")
+    assert_ended(computer.once(within=read_only(computer)), 75, str(computer.store), "its file system is read-only")
 
 
 @as_root
@@ -107,7 +103,7 @@ def test_what_was_done_can_be_read_where_nothing_can_be_written(tmp_path: Path) 
     assert computer.run().code == 0
     [before] = [json.loads(line) for line in run("history", "--json", *computer.arguments).out.splitlines()]
 
-    ended = run("history", "--json", *computer.arguments, wrapper=read_only(computer))
+    ended = run("history", "--json", *computer.arguments, within=read_only(computer))
 
     assert_ended(ended, 0)
     assert [json.loads(line) for line in ended.out.splitlines()] == [before]
@@ -116,17 +112,17 @@ def test_what_was_done_can_be_read_where_nothing_can_be_written(tmp_path: Path) 
 @as_root
 def test_check_reports_that_nothing_can_be_written(tmp_path: Path) -> None:
     computer = in_postgresql(tmp_path)
-    ended = run("check", *computer.arguments, wrapper=read_only(computer))
+    ended = run("check", *computer.arguments, within=read_only(computer))
     assert_ended(ended, 0, "state", str(computer.state), "Read-only file system")
 
 
 def test_without_one_kind_of_locks_another_makes_the_daemon_the_only_one(tmp_path: Path) -> None:
     computer = in_the_directory(tmp_path)
-    with computer.stay(wrapper=without("flock")) as daemon:
+    with computer.stay(within=without("flock")) as daemon:
         daemon.until("state_directory.no_locks")
         daemon.until("service.ready")
         assert_ended(
-            computer.once(wrapper=without("flock")),
+            computer.once(within=without("flock"), afresh=True),
             75,
             f"another bringup (pid {daemon.process.pid}) runs for this host",
         )
@@ -155,7 +151,7 @@ def test_a_lock_that_another_users_process_holds_is_reported_to_be_held_by_it(tm
             assert process.stdout is not None
             assert process.stdout.readline() == "listens\n"
             said = f"another user (pid {process.pid}, uid 65534), which is no bringup of this host"
-            assert_ended(computer.once(wrapper=without("flock")), 75, said, "host.state_directory")
+            assert_ended(computer.once(within=without("flock")), 75, said, "host.state_directory")
         finally:
             process.kill()
 
@@ -163,7 +159,7 @@ def test_a_lock_that_another_users_process_holds_is_reported_to_be_held_by_it(tm
 def test_with_records_elsewhere_a_file_system_without_any_locks_does_not_keep_the_host_down(tmp_path: Path) -> None:
     computer = in_postgresql(tmp_path)
 
-    ended = computer.run(wrapper=without("flock", "fcntl"))
+    ended = computer.run(within=without("flock", "fcntl"))
 
     assert_ended(ended, 0)
     assert ended.outcomes == {uuid_of(1): "initialized", uuid_of(2): "initialized", uuid_of(3): "held"}
@@ -174,16 +170,16 @@ def test_with_records_elsewhere_a_file_system_without_any_locks_does_not_keep_th
 @pytest.mark.parametrize("calls", [("fcntl",), ("flock", "fcntl")], ids=",".join)
 def test_records_on_a_file_system_without_locks_are_a_wrong_setting(tmp_path: Path, calls: Sequence[str]) -> None:
     computer = in_the_directory(tmp_path)
-    wrapper = without(*calls)
-    assert_ended(computer.once(wrapper=wrapper), 78, str(computer.store), "its file system keeps no locks")
-    assert_ended(run("check", *computer.arguments, wrapper=wrapper), 78, "its file system keeps no locks")
-    assert_ended(run("history", *computer.arguments, wrapper=wrapper), 0)
+    within = without(*calls)
+    assert_ended(computer.once(within=within), 78, str(computer.store), "its file system keeps no locks")
+    assert_ended(run("check", *computer.arguments, within=within), 78, "its file system keeps no locks")
+    assert_ended(run("history", *computer.arguments, within=within), 0)
 
 
 @as_root
 def test_a_directory_that_cannot_be_made_now_is_waited_for(tmp_path: Path) -> None:
     computer = in_postgresql(tmp_path).having(host={"state_directory": str(tmp_path / "state" / "of" / "one")})
-    ended = computer.once(wrapper=read_only(computer))
+    ended = computer.once(within=read_only(computer))
     assert_ended(ended, 75, "cannot be made (Read-only file system)")
     with running("run", "--json", *computer.arguments) as daemon:
         daemon.until("service.ready")

@@ -201,7 +201,7 @@ def test_only_owner_and_group_may_connect_to_the_socket(tmp_path: Path) -> None:
         daemon.until("service.ready")
         mode = path.stat().st_mode
         path.chmod(0)
-        refused = run("status", *computer.arguments, env=ENVIRONMENT, wrapper=WITHOUT_ROOTS_RIGHTS)
+        refused = run("status", *computer.arguments, env=ENVIRONMENT, within=WITHOUT_ROOTS_RIGHTS)
         daemon.end(signal.SIGTERM)
 
     assert stat.S_ISSOCK(mode)

@@ -5,7 +5,6 @@ import os
 import resource
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -24,10 +23,10 @@ from support.faulty_proxy import a_proxy
 from support.placement import real_placement
 from support.polling import until
 from support.ports import free_port
-from support.process import BRINGUP, ENVIRONMENT, PATIENCE_S, Running, children_of, gone
+from support.process import PATIENCE_S, Running, children_of, gone, run
 from support.records import instance, uuid_of
-from support.refusing import refusing
 from support.status import silent_client, socket_client
+from support.surroundings import Within, refused
 
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
 MANY = tuple(instance(number) for number in range(1, 21))
@@ -246,12 +245,12 @@ def test_the_answer_to_a_release_is_passed_over_the_pipe(tmp_path: Path) -> None
     with computer.stay() as daemon:
         daemon.until("service.ready")
         with socket_client(computer) as client:
-            refused = [client.post(f"/{word}", json={"uuids": [uuid_of(99)]}) for word in ("release", "retry")]
+            answers = [client.post(f"/{word}", json={"uuids": [uuid_of(99)]}) for word in ("release", "retry")]
             long = client.post("/retry", json={"uuids": [uuid_of(number) for number in range(20_000)]})
         daemon.end(signal.SIGTERM)
 
-    assert [(each.status_code, each.json()["exit_code"]) for each in refused] == [(409, 64)] * 2
-    assert all(uuid_of(99) in each.json()["error"] for each in refused)
+    assert [(each.status_code, each.json()["exit_code"]) for each in answers] == [(409, 64)] * 2
+    assert all(uuid_of(99) in each.json()["error"] for each in answers)
     assert long.status_code == 409
 
 
@@ -261,8 +260,8 @@ def test_without_any_confinement_clients_are_answered_and_one_warning_is_logged(
     computer, address = over_tcp(a_host(tmp_path))
     machine = system_calls.MACHINES[os.uname().machine]
     prctl, seccomp = system_calls.number_of("prctl", machine), system_calls.number_of("seccomp", machine)
-    refused = (f"{LANDLOCK_CREATE_RULESET}:{ENOSYS}", f"{prctl}:{EPERM}:22", f"{seccomp}:{EPERM}")
-    with computer.stay(wrapper=refusing(*refused)) as daemon:
+    calls = ((LANDLOCK_CREATE_RULESET, ENOSYS), (prctl, EPERM, 0, 22), (seccomp, EPERM))
+    with computer.stay(within=Within(refused, *calls), afresh=True) as daemon:
         daemon.until("service.ready")
         with httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=PATIENCE_S) as outside:
             outside_code = outside.get("/livez").status_code
@@ -278,9 +277,9 @@ def test_without_any_confinement_clients_are_answered_and_one_warning_is_logged(
 
 def test_check_reports_missing_confinement(tmp_path: Path) -> None:
     computer = a_host(tmp_path)
-    command = [*refusing(f"{LANDLOCK_CREATE_RULESET}:{ENOSYS}"), *BRINGUP, "check", "--json", *computer.arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    within = Within(refused, (LANDLOCK_CREATE_RULESET, ENOSYS))
+    done = run("check", "--json", *computer.arguments, within=within)
 
-    [found] = [each for each in map(json.loads, done.stdout.splitlines()) if each["check"] == "status"]
+    [found] = [each for each in map(json.loads, done.out.splitlines()) if each["check"] == "status"]
     assert (found["status"], found["lacks"]) == ("warning", ["landlock"])
     assert MEANS["landlock"] in found["message"]

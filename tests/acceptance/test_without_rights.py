@@ -1,7 +1,6 @@
 """Every command as another user of the host, who may read nothing of bringup's: it ends in a sentence."""
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,9 @@ import pytest
 
 from bringup.daemon.cli.main import COMMANDS
 from support.computer import Computer, a_computer
-from support.process import BRINGUP, ENVIRONMENT, as_nobody
+from support.process import ENVIRONMENT, Ended, run
 from support.records import instance, uuid_of
+from support.surroundings import Within, nobody
 
 # By command: its arguments, and its exit code where the settings can be read and nothing else can.
 ARGUMENTS: dict[str, tuple[tuple[str, ...], int]] = {
@@ -29,6 +29,8 @@ ARGUMENTS: dict[str, tuple[tuple[str, ...], int]] = {
     "from-nova-conf": (("nova.conf",), 78),
     "demo": (("--help",), 0),
 }
+STARTED_AFRESH = "run"
+"""The one whose imports are made as nobody too."""
 WITHOUT_SETTINGS = ("explain", "from-nova-conf", "demo")
 NAMES = [
     name
@@ -56,17 +58,15 @@ def computer() -> Iterator[Computer]:
         yield computer
 
 
-def run_as_nobody(computer: Computer, name: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def run_as_nobody(computer: Computer, name: str, **environment: str) -> Ended:
     """Run a command as the user nobody."""
-    wrapper, needed = as_nobody()
-    arguments = [name, *ARGUMENTS[name][0]]
-    return subprocess.run(
-        [*wrapper, *BRINGUP, *arguments, *(() if name in WITHOUT_SETTINGS or environment else computer.arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
+    return run(
+        *(name, *ARGUMENTS[name][0]),
+        *(() if name in WITHOUT_SETTINGS or environment else computer.arguments),
+        within=Within(nobody),
+        afresh=name == STARTED_AFRESH,
         cwd=computer.directory,
-        env=ENVIRONMENT | needed | environment,
+        env=ENVIRONMENT | environment,
     )
 
 
@@ -74,10 +74,10 @@ def run_as_nobody(computer: Computer, name: str, **environment: str) -> "subproc
 def test_without_rights_to_the_state_it_ends_in_a_sentence(computer: Computer, name: str) -> None:
     ended = run_as_nobody(computer, name)
 
-    said = ended.stdout + ended.stderr
+    said = ended.out + ended.err
     assert "Traceback" not in said
-    assert ended.returncode == ARGUMENTS[name][1], said
-    if ended.returncode:
+    assert ended.code == ARGUMENTS[name][1], said
+    if ended.code:
         assert any(word in said for word in ("ermission denied", "may not", "by this user"))
 
 
@@ -89,8 +89,8 @@ def test_without_rights_to_the_settings_it_reports_it_and_who_may(computer: Comp
 
     ended = run_as_nobody(computer, name, BRINGUP_CONFIG=str(closed / "bringup.toml"))
 
-    said = ended.stdout + ended.stderr
-    assert ended.returncode == 78, said
+    said = ended.out + ended.err
+    assert ended.code == 78, said
     assert f"settings file {closed / 'bringup.toml'} cannot be read (Permission denied)" in said
     assert "run it as root" in said
     assert "Traceback" not in said

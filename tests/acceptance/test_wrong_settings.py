@@ -121,7 +121,7 @@ def test_a_state_directory_that_may_not_be_used_is_a_wrong_setting(computer: Com
     computer.state.mkdir()
     computer.state.chmod(mode)
     try:
-        ended = computer.once(wrapper=WITHOUT_ROOTS_RIGHTS)
+        ended = computer.once(within=WITHOUT_ROOTS_RIGHTS)
     finally:
         computer.state.chmod(0o700)
 

@@ -21,6 +21,7 @@ import pytest
 from support.chaos import Clock, Runner, World, a_world, many_instances, moments
 from support.postgresql import PASSWORD, Server, a_server
 from support.programs import path_of
+from support.surroundings import Within, at_most
 
 CHAOS = os.environ.get("CHAOS", "16")
 SEED = 20261124
@@ -202,8 +203,7 @@ def test_with_a_disk_that_is_full_for_a_while_the_guests_are_the_same(
 ) -> None:
     """The limit on the size of files stands for the disk; the next start has room again."""
     with the_world(tmp_path) as world:
-        limited = ("sh", "-c", f'ulimit -S -f {room * 2}; exec "$@"', "sh")
-        ended = world.computer.run(wrapper=limited)
+        ended = world.computer.run(within=Within(at_most, room * 1024))
         assert ended.code in (0, TEMPORARY), ended.err
         # What could not be written was told as failed or held, and nothing was done without a trace: it is done now.
         assert runner.run(world.config) == 0

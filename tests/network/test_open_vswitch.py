@@ -29,8 +29,8 @@ from support.network import (
     run,
 )
 from support.open_vswitch import Switch, an_open_vswitch
-from support.process import as_nobody
 from support.records import uuid_of
+from support.surroundings import Within, nobody
 
 pytestmark = pytest.mark.anyio
 
@@ -223,13 +223,10 @@ async def test_a_database_that_is_away_is_the_hosts_trouble(tmp_path: Path, addr
 
 
 async def test_a_database_that_lets_nobody_in_wants_an_operator(
-    switch: Switch, monkeypatch: pytest.MonkeyPatch
+    switch: Switch,
 ) -> None:
     script = f"import sys; sys.path[:0] = {sys.path!r}\n{LOOK.format(database=switch.database)}"
-    nobody, environment = as_nobody()
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    said = run(*nobody, sys.executable, "-c", script)
+    said = run(*Within(nobody).command, sys.executable, "-c", script)
     assert said.startswith("person ")
     assert "Permission denied" in said
     assert "let the daemon's user use the socket of its database" in said

@@ -1,8 +1,9 @@
 """Runs commands as a person does, in this process or in one of its own, and keeps what came of them."""
 
+import contextlib
 import json
-import subprocess
-import sys
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,8 @@ from bringup.daemon.cli.main import main
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.storage.record_files import Records, dump_records
 from bringup.drivers.simulated import Scenario, dump_scenario
+from support import process
 from support.records import HOST
-
-BRINGUP = (sys.executable, "-c", "import sys; from bringup.daemon.cli.main import main; sys.exit(main())")
 
 
 @dataclass(frozen=True)
@@ -83,5 +83,15 @@ class Site:
 
     def run_process(self, *arguments: str, stdin: bytes = b"") -> Ended:
         """Run a command in a process of its own."""
-        done = subprocess.run([*BRINGUP, *arguments], input=stdin, capture_output=True, timeout=60, check=False)
-        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+        reads, writes = os.pipe()
+        fed = threading.Thread(target=_feed, args=(writes, stdin))
+        fed.start()
+        with os.fdopen(reads, "rb") as given:
+            ended = process.run(*arguments, stdin=given)
+        fed.join()
+        return Ended(ended.code, ended.out, ended.err)
+
+
+def _feed(descriptor: int, content: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), os.fdopen(descriptor, "wb") as stdin:
+        stdin.write(content)

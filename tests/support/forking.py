@@ -5,6 +5,7 @@ Of the standard library alone: it runs under Nova's Python too.
 
 import ctypes
 import gc
+import importlib
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ from typing import Any
 MOST = 1 << 20
 MOST_DESCRIPTORS = 1024
 PR_SET_PDEATHSIG = 1
+surroundings = importlib.import_module("surroundings")
+"""Beside this one too."""
 
 
 def serve(descriptor: int) -> list[str]:
@@ -50,6 +53,8 @@ def _wait_for_the_command(request: dict[str, Any], told: int, *streams: int) -> 
         os.environ.clear()
         os.environ.update(request["environment"])
         os.chdir(request["directory"])
+        if request["within"] is not None:
+            surroundings.enter(request["within"])
         arguments: list[str] = request["arguments"]
         return arguments
     for stream in streams:

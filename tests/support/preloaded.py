@@ -1,7 +1,8 @@
 """The command in a process of its own that need not import anything: a second of CPU time less for each.
 
-It is forked from one that has imported what the command imports and has done nothing else.  Only where nothing of how
-a process starts is asked for, and where this one is as it was: the rest starts as it does for an operator.
+It is forked from one that has imported what the command imports and has done nothing else, and enters its surroundings
+itself (surroundings.py).  Only where nothing of how a process starts is asked for, and where this one is as it was: the
+rest starts as it does for an operator.
 """
 
 import contextlib
@@ -18,9 +19,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from support.surroundings import Within
+
 CHILD = Path(__file__).with_name("preloaded_child.py")
 READ_AT_THE_START = ("PYTHON", "LANG", "LC_", "TZ", "LD_", "MALLOC_", "COVERAGE_", "OPENSSL_")
 """How variables begin that Python and its libraries read before the command does."""
+Stream = IO[str] | IO[bytes] | int
+"""What :class:`subprocess.Popen` takes as one: PIPE, DEVNULL, a descriptor, a file."""
+STREAMS = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
 def _surroundings() -> tuple[object, ...]:
@@ -59,21 +65,32 @@ class Preloaded:
         same = _at_the_start(environment) == self._at_the_start and _surroundings() == self._surroundings
         return same and self._process.poll() is None
 
-    def start(self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path | None = None) -> "Forked":
-        """Start a command line; what it writes can be read."""
-        out, err = os.pipe(), os.pipe()
-        try:
-            with Path(os.devnull).open("rb") as nothing:
-                forked = self.fork(arguments, env, cwd or Path.cwd(), nothing.fileno(), out[1], err[1])
-        finally:
-            for _, end in (out, err):
-                os.close(end)
-        forked.stdout, forked.stderr = os.fdopen(out[0]), os.fdopen(err[0])
+    def start(
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        within: Within | None = None,
+        **streams: Stream,
+    ) -> "Forked":
+        """Start a command line; what it writes can be read, unless that goes elsewhere."""
+        with contextlib.ExitStack() as held:
+            chosen = [streams.get(name, usual) for name, usual in STREAMS.items()]
+            ours, theirs = zip(*(_ends(each, held, place) for place, each in enumerate(chosen)), strict=True)
+            forked = self.fork(arguments, env, cwd or Path.cwd(), *theirs, within=within)
+        forked.stdin, forked.stdout, forked.stderr = ours
         return forked
 
-    def fork(self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path, *streams: int) -> "Forked":
+    def fork(
+        self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path, *streams: int, within: Within | None = None
+    ) -> "Forked":
         """Start a command line with these descriptors as its input, its output and its errors."""
-        request = {"arguments": list(arguments), "environment": dict(env), "directory": str(cwd)}
+        request = {
+            "arguments": list(arguments),
+            "environment": dict(env),
+            "directory": str(cwd),
+            "within": within and within.request,
+        }
         told, theirs = os.pipe()
         try:
             socket.send_fds(self._channel, [json.dumps(request).encode()], [theirs, *streams])
@@ -82,10 +99,25 @@ class Preloaded:
         return Forked(told)
 
 
+def _ends(stream: Stream, held: contextlib.ExitStack, place: int) -> tuple[IO[str] | None, int]:
+    """Return our end of a stream, if it has one, and that of the process, which is closed with what is held."""
+    if not isinstance(stream, int):
+        return None, stream.fileno()
+    if stream == subprocess.DEVNULL:
+        return None, held.enter_context(Path(os.devnull).open("r+b", buffering=0)).fileno()
+    if stream != subprocess.PIPE:
+        return None, stream
+    reads, writes = os.pipe()
+    ours, theirs = (writes, reads) if place == 0 else (reads, writes)
+    held.callback(os.close, theirs)
+    return os.fdopen(ours, "w" if place == 0 else "r"), theirs
+
+
 class Forked:
     """A command that runs: what is used of :class:`subprocess.Popen`."""
 
     def __init__(self, told: int) -> None:
+        self.stdin: IO[str] | None = None
         self.stdout: IO[str] | None = None
         self.stderr: IO[str] | None = None
         self._told = os.fdopen(told)

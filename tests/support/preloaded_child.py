@@ -4,6 +4,8 @@ Usage: ``preloaded_child.py DESCRIPTOR``, which is a socket.
 """
 
 import importlib
+import io
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -44,4 +46,7 @@ if __name__ == "__main__":
     # Beside this one: what is imported is the command's.
     sys.argv = ["bringup", *importlib.import_module("forking").serve(int(sys.argv[1]))]
     sys.path[0] = str(Path.cwd())
+    # It was made for a pipe.
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))
     runpy.run_module("bringup", run_name="__main__", alter_sys=True)

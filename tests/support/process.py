@@ -14,40 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from support.preloaded import Forked, the_preloaded
+from support.preloaded import STREAMS, Forked, the_preloaded
+from support.surroundings import Within, without_rights_of_root
 
 BRINGUP = (sys.executable, "-m", "bringup")
 PATIENCE_S = 60.0
 """How long a test waits for what must come."""
 # Nothing that the machine of the tests has set.
 OTHERS = ("BRINGUP_", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_")
+FORKED_WITH = {"env", "cwd", *STREAMS}
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
 
-# Root may read and write everything; without CAP_DAC_OVERRIDE (1) and CAP_DAC_READ_SEARCH (2) it may not.
-_DROP = "import ctypes, os, sys; drop = ctypes.CDLL(None).prctl; drop(24, 1, 0, 0, 0); drop(24, 2, 0, 0, 0)"
-WITHOUT_ROOTS_RIGHTS = (sys.executable, "-c", f"{_DROP}; os.execv(sys.argv[1], sys.argv[1:])")
-
-NOBODY = 65534
-# The interpreter and this repository may lie in a folder of root's own: in a mount namespace it is everybody's.
-_AS_NOBODY = f"""
-mount --make-rprivate /
-held=
-for path in $SEEN; do hold=$(mktemp -d); mount --bind $path $hold; held="$held $hold"; done
-for top in $CLOSED; do mount -t tmpfs -o mode=0755 none $top; done
-set -- $held -- "$@"
-for path in $SEEN; do mkdir -p $path; mount --bind $1 $path; shift; done
-shift
-exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups "$@"
-"""
-
-
-def as_nobody() -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the beginning of a command line that runs the rest as another user, and the environment that it needs."""
-    needed = {Path(sys.base_prefix), Path(__file__).parents[2]}
-    closed = sorted(path for path in needed if not all(parent.stat().st_mode & 1 for parent in path.parents))
-    tops = sorted({f"/{path.parts[1]}" for path in closed})
-    environment = {"SEEN": " ".join(map(str, closed)), "CLOSED": " ".join(tops)}
-    return ("unshare", "--mount", "sh", "-eu", "-c", _AS_NOBODY, "sh"), environment
+WITHOUT_ROOTS_RIGHTS = Within(without_rights_of_root)
 
 
 @dataclass(frozen=True)
@@ -75,28 +53,22 @@ class Ended:
         return {line["instance"]: line["event"].removeprefix("instance.") for line in lines}
 
 
-def _start(
-    arguments: Sequence[str], *, wrapper: Sequence[str] = (), afresh: bool = False, **options: Any
+def started(
+    arguments: Sequence[str], *, within: Within | None = None, afresh: bool = False, **options: Any
 ) -> "subprocess.Popen[str] | Forked":
     """Start a command; one that needs nothing else, and not a command line of its own, is spared its imports."""
     options.setdefault("env", ENVIRONMENT)
-    if options.keys() <= {"env", "cwd"} and not wrapper and not afresh and the_preloaded().fits(options["env"]):
-        return the_preloaded().start(arguments, **options)
-    return subprocess.Popen(
-        [*wrapper, *BRINGUP, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+    if options.keys() <= FORKED_WITH and not afresh and the_preloaded().fits(options["env"]):
+        return the_preloaded().start(arguments, within=within, **options)
+    wrapper = () if within is None else within.command
+    return subprocess.Popen([*wrapper, *BRINGUP, *arguments], text=True, **(STREAMS | options))
 
 
 class Running:
     """A command that runs; what it writes is taken in while it does."""
 
     def __init__(self, arguments: Sequence[str], **options: Any) -> None:
-        self.process = _start(arguments, **options)
+        self.process = started(arguments, **options)
         self._out: list[str] = []
         self._err: list[str] = []
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()

@@ -26,7 +26,6 @@ PEERS = frozenset(
         "moving_address",
         "namespaces",
         "network",
-        "no_locks",
         "nova",
         "open_vswitch",
         "openstack",

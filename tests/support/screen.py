@@ -6,33 +6,28 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
 import threading
 from collections.abc import Iterator
 
-from support.process import BRINGUP, ENVIRONMENT, PATIENCE_S
+from support.process import ENVIRONMENT, PATIENCE_S, started
+from support.surroundings import Within, own_terminal
 
 ROWS, COLUMNS = 50, 180
 CTRL_C = b"\x03"
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
-# The terminal is to be the controlling one, or Ctrl-C would be a character like any other.
-_TAKE = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
-_ON_ITS_OWN = (sys.executable, "-c", f"{_TAKE}; os.execv(sys.argv[1], sys.argv[1:])")
 
 
 class Screen:
     """What a command writes to its terminal, without colours and movements."""
 
-    def __init__(self, arguments: tuple[str, ...]) -> None:
+    def __init__(self, arguments: tuple[str, ...], *, afresh: bool = False) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         environment = ENVIRONMENT | {"TERM": "xterm-256color"}
         environment.pop("NO_COLOR", None)
-        self.process = subprocess.Popen(
-            [*_ON_ITS_OWN, *BRINGUP, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
-        )
+        streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+        self.process = started(arguments, within=Within(own_terminal), afresh=afresh, env=environment, **streams)
         os.close(theirs)
         self._written = bytearray()
         self._changed = threading.Condition()
@@ -83,9 +78,9 @@ class Screen:
 
 
 @contextlib.contextmanager
-def on_a_screen(*arguments: str) -> Iterator[Screen]:
+def on_a_screen(*arguments: str, afresh: bool = False) -> Iterator[Screen]:
     """Run a command on a terminal, beside the block."""
-    screen = Screen(arguments)
+    screen = Screen(arguments, afresh=afresh)
     try:
         yield screen
     finally:

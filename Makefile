@@ -34,10 +34,7 @@ test-quick: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/mypy tests
-	$(BIN)/mypy benchmarks docs/draw_demo.py docs/draw_status.py docs/draw_no_regret.py docs/write_rules.py
-	$(BIN)/mypy release
+	$(BIN)/mypy bringup tests benchmarks docs release
 	$(BIN)/lint-imports
 	$(BIN)/oxlint --deny-warnings daemon/status/listener
 	$(BIN)/python release/audit.py

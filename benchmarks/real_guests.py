@@ -2,7 +2,8 @@
 
 Each way in turn finds the same guests off, without a hook and with one that takes a second a start, as slow storage
 would: without it two cores are the limit, and concurrency shows nothing.  The floor is the same number of concurrent
-``virDomainCreate`` calls with nothing else.  Arguments: how many guests, and how many of the limits to leave out.
+``virDomainCreate`` calls with nothing else.  Arguments: how many guests, how many of the limits to leave out, and how
+often our own CPU is measured.
 """
 
 import json
@@ -35,7 +36,7 @@ from support.programs import find
 HOST = "compute-1"
 LIMITS = (1, 2, 4, 8, 16)
 FLOOR_LIMIT = 16
-RUNS = 3
+SIZE = (40, 0, 3)
 SCRIPT = Path("/usr/lib/libvirt/libvirt-guests.sh")
 VIRSH = find("virsh") or "virsh"
 
@@ -189,12 +190,12 @@ def table(bench: Bench, hook: str, limits: tuple[int, ...]) -> None:
         row(f"bringup run --once, limit {limit}", bench.measured(partial(bench.bringup, limit)))
 
 
-def own_cpu(bench: Bench) -> None:
+def own_cpu(bench: Bench, runs: int) -> None:
     """Print what one more guest costs our own process, without the fixed cost of a run."""
     bench.define()
     few = max(1, bench.count // 4)
     costs = {
-        count: min(bench.measured(partial(bench.bringup, FLOOR_LIMIT, count), count).cpu_s for _ in range(RUNS))
+        count: min(bench.measured(partial(bench.bringup, FLOOR_LIMIT, count), count).cpu_s for _ in range(runs))
         for count in (few, bench.count)
     }
     each_s = (costs[bench.count] - costs[few]) / (bench.count - few)
@@ -212,7 +213,7 @@ def host(count: int, placement: str, pause_s: float | None) -> Iterator[Bench]:
         server.stop()
 
 
-def main(count: int, leave_out: int) -> None:
+def main(count: int, leave_out: int, runs: int) -> None:
     """Print the table."""
     limits = LIMITS[leave_out:]
     print(f"{count} guests; load before: {' '.join(f'{load:.1f}' for load in os.getloadavg())}\n")
@@ -224,10 +225,10 @@ def main(count: int, leave_out: int) -> None:
         with host(count, placement, 1) as bench:
             table(bench, "1 s", limits)
         with host(count, placement, None) as bench:
-            own_cpu(bench)
+            own_cpu(bench, runs)
 
 
 if __name__ == "__main__":
     if find("libvirtd") is None:
         sys.exit("libvirtd is not installed: see benchmarks/real_guests.py and .ci/run for the packages")
-    main(*([int(word) for word in sys.argv[1:]] + [40, 0][len(sys.argv) - 1 :]))
+    main(*(int(word) for word in sys.argv[1:]), *SIZE[len(sys.argv) - 1 :])

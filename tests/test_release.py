@@ -125,7 +125,7 @@ def test_a_package_that_was_changed_on_its_way_is_not_installed(tmp_path: Path) 
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the build programs where Python looks first."""
     folder = tmp_path_factory.mktemp("builder")
-    pip = (sys.executable, "-m", "pip", "install", "--target", folder)
+    pip = (sys.executable, "-m", "pip", "install", "--no-compile", "--target", folder)
     run(*pip, "--require-hashes", "--only-binary", ":all:", "-r", FOLDER / "build.txt")
     return folder
 

@@ -33,7 +33,7 @@ def test_simulated_hosts_are_measured() -> None:
 def test_real_guests_are_measured() -> None:
     skip_without_libvirtd()
 
-    table = printed("real_guests.py", "2", "4")
+    table = printed("real_guests.py", "2", "4", "1")
 
     assert "| bringup run --once, limit 16 | none |" in table
     assert "Our own CPU a guest:" in table

@@ -101,12 +101,16 @@ class Machine:
         return str(ended.stdout).strip()
 
     @contextlib.contextmanager
-    def silent(self, path: str) -> Iterator[None]:
-        """Provide a file whose storage answers nothing for as long as the block lasts."""
+    def silent(self, path: str, *, after: str) -> Iterator[None]:
+        """Provide a file whose storage answers nothing for as long as the block lasts; what makes it is run before.
+
+        At once: who watches its folder could have taken it away.
+        """
         server = os.open("/dev/fuse", os.O_RDWR)
         options = f"fd={server},rootmode=100000,user_id=0,group_id=0,allow_other"
         try:
-            self.run("mount", "--internal-only", "-t", "fuse", "-o", options, "silent", path, pass_fds=(server,))
+            mount = f"{after}; exec mount --internal-only -t fuse -o {options} silent {path}"
+            self.run("sh", "-euc", mount, pass_fds=(server,))
             yield
         finally:
             # Who waits for an answer hears that nobody is there any more.

@@ -21,11 +21,11 @@ from support.rabbitmq import WITH_US
 
 PATIENCE_S = 90.0
 USER = "nova"
-DATABASES = ("nova_api", "nova_cell0", "nova_cell1")
+DATABASE = "nova_cell1"
 
 
 class MariaDB:
-    """A server in a directory, with empty databases of Nova's in it."""
+    """A server in a directory, with an empty database for a cell of Nova's in it."""
 
     def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
@@ -50,8 +50,8 @@ class MariaDB:
 
     @property
     def url(self) -> str:
-        """SQLAlchemy's URL, ``{name}`` where a database is named; its password is in it."""
-        return f"mysql+pymysql://{USER}:{self._password}@127.0.0.1:{self.port}/{{name}}?charset=utf8mb4"
+        """SQLAlchemy's URL of the database; its password is in it."""
+        return f"mysql+pymysql://{USER}:{self._password}@127.0.0.1:{self.port}/{DATABASE}?charset=utf8mb4"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -85,8 +85,8 @@ class MariaDB:
         who = f"'{USER}'@'127.0.0.1'"
         return (
             f"CREATE USER IF NOT EXISTS {who} IDENTIFIED BY '{self._password}';",
-            *(f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4;" for name in DATABASES),
-            *(f"GRANT ALL ON {name}.* TO {who};" for name in DATABASES),
+            f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4;",
+            f"GRANT ALL ON {DATABASE}.* TO {who};",
         )
 
     def _answers(self) -> bool:

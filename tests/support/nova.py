@@ -105,7 +105,7 @@ def nova_python() -> Path:
 
 def _databases(python: Path) -> Path:
     """Name the directory with databases that are ready: to make them takes seconds, to copy them none."""
-    return python.parents[1].with_suffix(".databases")
+    return python.parents[2] / f"nova-{python.parents[1].name.rpartition('-')[2]}.databases"
 
 
 def _keep_databases(directory: Path, copies: Path) -> None:
@@ -211,13 +211,14 @@ class Nova:
         database: str | None = None,
         virtual_host: str = "/",
     ) -> None:
+        """Make it; ``database`` is the one of its cell, if that is to have many writers."""
         self.directory = directory
         self.broker = broker
         self.virtual_host = virtual_host
         self.python = nova_python()
         self.conf = directory / "nova.conf"
         # The conductor and the child may want to write at one moment.
-        url = database or f"sqlite:///{directory}/{{name}}.sqlite?timeout=60"
+        url = f"sqlite:///{directory}/{{name}}.sqlite?timeout=60"
         self.conf.write_text(
             CONF.format(
                 directory=directory,
@@ -226,7 +227,7 @@ class Nova:
                 threads=1 if database is None else 8,
                 default=default,
                 api_database=url.format(name="nova_api"),
-                database=url.format(name="nova_cell1"),
+                database=database or url.format(name="nova_cell1"),
                 placement=real_placement(),
                 more=more,
             )
@@ -242,10 +243,10 @@ class Nova:
             (directory / "child.log").open("wb") as log,
         ):
             self._child = self.fork("records", str(self.conf), asked=requests, out=answers, log=log)
-        if database is None and (copies := _databases(self.python)).exists():
+        if (copies := _databases(self.python)).exists():
             for file in copies.glob("*.sqlite"):
                 shutil.copy2(file, directory)
-            self.ask("take_databases")
+            self.ask("take_databases", with_cell=database is None)
             return
         self.ask("make_databases")
         if database is None:

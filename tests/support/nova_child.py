@@ -33,7 +33,7 @@ class Requests:
 
     def make_databases(self) -> None:
         conf = nova.conf.CONF
-        cell0 = conf.database.connection.replace("nova_cell1", "nova_cell0")
+        cell0 = conf.api_database.connection.replace("nova_api", "nova_cell0")
         migration.db_sync(database="api")
         for cell_uuid, name, url, connection in (
             (objects.CellMapping.CELL0_UUID, "cell0", "none:///", cell0),
@@ -46,14 +46,17 @@ class Requests:
             with context.target_cell(self._context, cell) as inside:
                 migration.db_sync(context=inside)
 
-    def take_databases(self) -> None:
-        """Make databases that were copied this cloud's own."""
+    def take_databases(self, *, with_cell: bool) -> None:
+        """Make databases that were copied this cloud's own; make the tables of a cell that was not among them."""
         conf = nova.conf.CONF
         cell = objects.CellMapping.get_by_uuid(self._context, CELL)
         cell.transport_url, cell.database_connection = conf.transport_url, conf.database.connection
         cell.save()
+        if not with_cell:
+            with context.target_cell(self._context, cell) as inside:
+                migration.db_sync(context=inside)
         cell = objects.CellMapping.get_by_uuid(self._context, objects.CellMapping.CELL0_UUID)
-        cell.database_connection = conf.database.connection.replace("nova_cell1", "nova_cell0")
+        cell.database_connection = conf.api_database.connection.replace("nova_api", "nova_cell0")
         cell.save()
 
     def make_host(self, name: str, node_uuid: str) -> None:

@@ -1,4 +1,4 @@
-"""Measures, each in a process of its own that prints one JSON object: ``python measures.py NAME ARGUMENTS``."""
+"""Measures: ``run.py`` runs each in a process of its own, ``measures.py NAME ARGUMENTS`` prints one JSON object."""
 
 import json
 import os
@@ -207,7 +207,12 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     for function in (makespan, cpu, journal, memory, fill, rss, plan, first_request, filters, flood)
 }
 
+
+def run(name: str, *arguments: int | str) -> dict[str, Any]:
+    """Run a measure."""
+    return MEASURES[name](*arguments)
+
+
 if __name__ == "__main__":
     name, *rest = sys.argv[1:]
-    values = [int(value) if value.isdecimal() else value for value in rest]
-    print(json.dumps(MEASURES[name](*values)))
+    print(json.dumps(run(name, *(int(value) if value.isdecimal() else value for value in rest))))

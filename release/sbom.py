@@ -24,7 +24,6 @@ from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentScope, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
@@ -133,6 +132,8 @@ def main() -> None:
         subject = of_bringup(ComponentType.CONTAINER, {})
         components = [*in_image(arguments.python.read_text()), *of_debian(arguments.debian.read_text())]
     bom = bom_of(subject, components, at=datetime.fromtimestamp(arguments.epoch, UTC))
+    from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415 - seconds, and not where it is refused
+
     text = JsonV1Dot6(bom).output_as_string(indent=1)
     problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
     if problem is not None:

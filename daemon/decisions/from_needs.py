@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bringup.daemon.decisions.actions import Action, Reboot, ResumeStateOnHostBoot, RevertMigration, Start, Unpause
-from bringup.daemon.decisions.rules import Facts, Rule, Step, as_it_will_be, decide, with_look
+from bringup.daemon.decisions.rules import Facts, Plan, Rule, Step, as_it_will_be, decide, with_look
 from bringup.daemon.decisions.states import PowerState
 from bringup.drivers.base import InstanceNotFound
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
@@ -126,7 +126,12 @@ def can_start(action: Action, look: PowerState | None) -> bool:
     return isinstance(action, STARTS) or (isinstance(action, Unpause) and look is not PowerState.PAUSED)
 
 
-def starts(steps: Sequence[Step], rest: Sequence[Sequence[Rule] | None], facts: Facts) -> bool:
+def starts(
+    steps: Sequence[Step],
+    rest: Sequence[Sequence[Rule] | None],
+    facts: Facts,
+    read: Callable[[Sequence[Rule], Facts], Plan] = decide,
+) -> bool:
     """Check whether a guest may be started by these steps, or by what the tables after them give.
 
     ``facts`` are those that the steps were decided on.  Where the power state is still to be read (None in ``rest``)
@@ -141,7 +146,7 @@ def starts(steps: Sequence[Step], rest: Sequence[Sequence[Rule] | None], facts: 
         facts = as_it_will_be(facts, step.action)
     for look in (facts.look,) if facts.look is not None else PowerState:
         seen = with_look(facts, look)
-        plan = decide(tables[0], seen)
-        if starts(plan.steps, () if plan.ends else tables[1:], seen):
+        plan = read(tables[0], seen)
+        if starts(plan.steps, () if plan.ends else tables[1:], seen, read):
             return True
     return False

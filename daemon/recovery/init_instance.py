@@ -30,7 +30,7 @@ from bringup.daemon.decisions.kept_elsewhere import describe_kept_elsewhere
 from bringup.daemon.decisions.on_failure import Reaction, reaction_to
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
 from bringup.daemon.decisions.remarks import remarks
-from bringup.daemon.decisions.rules import Facts, Plan, Step, decide, with_look, with_record
+from bringup.daemon.decisions.rules import Facts, Plan, Rule, Step, decide, with_look, with_record
 from bringup.daemon.decisions.run_events import ActionBegan, ActionEnded, Observer
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.decisions.table_order import OWN_TABLES, Tables
@@ -66,6 +66,13 @@ class _Course:
     warnings: list[Problem] = field(default_factory=list)
     slowest: tuple[str, float] | None = None
     doing: str = "decide"
+    last_read: tuple[Sequence[Rule], Facts, Plan] | None = None
+
+    def read(self, table: Sequence[Rule], facts: Facts) -> Plan:
+        """Read a table; what was read ahead in it, on the same facts, is not read again."""
+        if self.last_read is None or self.last_read[0] is not table or self.last_read[1] is not facts:
+            self.last_read = (table, facts, decide(table, facts))
+        return self.last_read[2]
 
     def took(self, verb: str, seconds: float) -> None:
         if self.slowest is None or seconds > self.slowest[1]:
@@ -195,7 +202,7 @@ async def _follow(state: _Course, tables: Tables, means: _Means) -> None:
             continue
         state.facts = with_record(state.facts, state.record.instance)
         state.doing = "decide"
-        plan = decide(table, state.facts)
+        plan = state.read(table, state.facts)
         state.because.extend(plan.because)
         state.kind = plan.kind
         state.warnings.extend(plan.warnings)
@@ -215,7 +222,7 @@ async def _is_deferred(state: _Course, plan: Plan, rest: Tables, means: _Means) 
 
     ``rest`` is what is read after this plan: a start may come of it too, and by then the record would be changed.
     """
-    if state.are_needs_met or not starts(plan.steps, rest, state.facts):
+    if state.are_needs_met or not starts(plan.steps, rest, state.facts, state.read):
         return False
     state.doing = NEEDS
     began = time.monotonic()
@@ -226,7 +233,7 @@ async def _is_deferred(state: _Course, plan: Plan, rest: Tables, means: _Means) 
         # It may run, and then nothing is to be started.
         if await _carry_out(state, (LOOK,), means):
             return True
-        if not starts(plan.steps, rest, state.facts):
+        if not starts(plan.steps, rest, state.facts, state.read):
             return False
     if found:
         state.defer(found, Problem(NEEDS, NOT_MET, missing(found)))

@@ -28,6 +28,8 @@ log = get_logger()
 T = TypeVar("T")
 
 DECIDE = "decide"
+LEVELS = {Kind.FAILED: "error", Kind.HELD: "warning", Kind.DEFERRED: "warning"}
+"""Level of the line of an instance; info for other outcomes."""
 COLLECT = Step("runs", EnsureFilteringRules())
 
 
@@ -139,5 +141,6 @@ def log_outcome(outcome: Outcome) -> None:
             "error": outcome.problem.error,
             "message": outcome.problem.message,
         }
-    write = {Kind.FAILED: log.error, Kind.HELD: log.warning, Kind.DEFERRED: log.warning}.get(outcome.kind, log.info)
+    # One of them: structlog builds a logger for each that is named.
+    write = getattr(log, LEVELS.get(outcome.kind, "info"))
     write(f"instance.{outcome.kind.value}", **facts)

@@ -22,14 +22,14 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
 from bringup.daemon.openstack.rpc.transport_url import Broker
 from support import rabbitmq
 from support.placement import real_placement
-from support.preloaded import Forked, Preloaded
+from support.preloaded import Forked, Preloaded, Stream
 from support.rabbitmq import RabbitMQ
 
 PINS = Path(__file__).parents[1] / "nova-constraints.txt"
@@ -159,7 +159,7 @@ class Service:
         """Start it, and wait until it takes requests."""
         self._started = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self._process = self._nova.fork(self.name, "--config-file", str(self._nova.conf), out=log, log=log)
+            self._process = self._nova.fork(self.name, "--config-file", str(self._nova.conf), stdout=log, stderr=log)
         self.until(READY)
 
     @property
@@ -235,14 +235,10 @@ class Nova:
         self.conductor = Service("conductor", self)
         self.scheduler = Service("scheduler", self)
         self._lock = threading.Lock()
-        asked, answered = os.pipe(), os.pipe()
-        self._asked, self._answered = os.fdopen(asked[1], "w"), os.fdopen(answered[0])
-        with (
-            os.fdopen(asked[0]) as requests,
-            os.fdopen(answered[1], "w") as answers,
-            (directory / "child.log").open("wb") as log,
-        ):
-            self._child = self.fork("records", str(self.conf), asked=requests, out=answers, log=log)
+        with (directory / "child.log").open("wb") as log:
+            self._child = self.fork(
+                "records", str(self.conf), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            )
         if (copies := _databases(self.python)).exists():
             for file in copies.glob("*.sqlite"):
                 shutil.copy2(file, directory)
@@ -264,9 +260,11 @@ class Nova:
     def ask(self, method: str, **arguments: Any) -> Any:
         """Send the child a request about Nova's objects."""
         with self._lock:
-            self._asked.write(json.dumps({"method": method, "arguments": arguments}) + "\n")
-            self._asked.flush()
-            line = self._answered.readline()
+            assert self._child.stdin is not None
+            assert self._child.stdout is not None
+            self._child.stdin.write(json.dumps({"method": method, "arguments": arguments}) + "\n")
+            self._child.stdin.flush()
+            line = self._child.stdout.readline()
         assert line, (self.directory / "child.log").read_text()[-4000:]
         answer = json.loads(line)
         assert "error" not in answer, answer["error"]
@@ -304,24 +302,22 @@ class Nova:
         asked = {"conf": str(conf), "node": node, "guests": dict(guests), "latency_s": latency_s}
         answer = directory / "answer.json"
         with answer.open("wb") as out, (directory / "compute.log").open("wb") as log:
-            self.fork("init_host", json.dumps(asked), out=out, log=log).wait()
+            self.fork("init_host", json.dumps(asked), stdout=out, stderr=log).wait()
         assert answer.read_text(), (directory / "compute.log").read_text()[-4000:]
         return Started(**json.loads(answer.read_text()))
 
-    def fork(self, *arguments: str, out: IO[Any], log: IO[Any], asked: IO[Any] | None = None) -> Forked:
+    def fork(self, *arguments: str, **streams: Stream) -> Forked:
         """Start one of Nova's programs, whose arguments these are."""
-        with Path(os.devnull).open("rb") as nothing:
-            streams = [(asked or nothing).fileno(), out.fileno(), log.fileno()]
-            return _programs().fork(arguments, os.environ, self.directory, *streams)
+        return _programs().start(arguments, os.environ, self.directory, None, **streams)
 
     def close(self) -> None:
         """Stop all of it."""
         for service in (self.scheduler, self.conductor):
             service.stop(signal.SIGKILL)
+        assert self._child.stdin is not None
         with contextlib.suppress(OSError):
-            self._asked.close()
+            self._child.stdin.close()
         self._child.wait(30)
-        self._answered.close()
 
 
 @functools.cache

@@ -54,7 +54,7 @@ def enter(request: Sequence[object]) -> None:
 
 
 def without_rights_of_root() -> None:
-    """Let root read and write only what its owner may."""
+    """Allow root to read and write only what its owner may."""
     header, held = struct.pack("Ii", _CAPABILITIES_3, 0), ctypes.create_string_buffer(24)
     for right in _MAY_PASS_MODES:
         _call("prctl", _CAPBSET_DROP, right, 0, 0, 0)
@@ -66,7 +66,7 @@ def without_rights_of_root() -> None:
 
 
 def nobody() -> None:
-    """Be another user, in a mount namespace in which the interpreter and this repository are everybody's."""
+    """Become another user, in a mount namespace in which the interpreter and this repository are everybody's."""
     _own_mounts()
     needed = {Path(sys.base_prefix), _REPOSITORY}
     closed = sorted(path for path in needed if not all(parent.stat().st_mode & 1 for parent in path.parents))
@@ -86,31 +86,31 @@ def nobody() -> None:
 
 
 def at_most(limit: int) -> None:
-    """Let files have this many bytes; the limit can be lifted."""
+    """Limit files to this many bytes; the limit can be lifted."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
 def read_only(directory: str) -> None:
-    """Have a directory on a file system that takes no writes."""
+    """Mount a directory on a file system that takes no writes."""
     _own_mounts()
     _mount(directory, directory, flags=_BIND)
     _mount("none", directory, flags=_REMOUNT | _BIND | _READ_ONLY)
 
 
 def full(directory: str) -> None:
-    """Have a directory on a disk that takes not one more file."""
+    """Mount a directory on a disk that takes not one more file."""
     _own_mounts()
     _mount("tmpfs", directory, "tmpfs", data="nr_inodes=1,mode=0700")
 
 
 def own_terminal() -> None:
-    """Have standard input as the controlling terminal, or Ctrl-C would be a character like any other."""
+    """Make standard input the controlling terminal, without which Ctrl-C would be a character like any other."""
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def without_locks(*calls: str) -> None:
-    """Have files without locks, of flock or of fcntl, as on NFS without its lock service."""
+    """Refuse locks of files, of flock or of fcntl, as on NFS without its lock service."""
     numbers = _NUMBERS[platform.machine()]
     if "flock" in calls:
         refused((numbers["flock"], errno.ENOLCK))
@@ -119,7 +119,7 @@ def without_locks(*calls: str) -> None:
 
 
 def refused(*calls: Sequence[int]) -> None:
-    """Have system calls refused, as by an old kernel, a container or a unit: number, errno[, argument, its value]."""
+    """Refuse system calls, as by an old kernel, a container or a unit: number, errno[, argument, its value]."""
     steps = [(_LOAD, 0, 0, 0)]
     for number, error, *only in calls:
         refuse = [(_RETURN, 0, 0, _REFUSE | error)]

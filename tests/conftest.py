@@ -71,8 +71,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the tests themselves out of every later collection of garbage."""
-    gc.collect()
+    """Keep the tests themselves out of every later collection of garbage, with the little garbage that there is."""
     gc.freeze()
 
 

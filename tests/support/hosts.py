@@ -3,6 +3,10 @@
 Store and hypervisor are the real ones of the package, with a :class:`support.tracing.Traced` before each.
 """
 
+import atexit
+import functools
+import itertools
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,13 +31,14 @@ from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.recovery.start_claim import StartClaim
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
+from bringup.daemon.storage.store import sqlite
 from bringup.daemon.storage.store.base import Claimant, Records, Store
-from bringup.daemon.storage.store.sql import SqlStore
+from bringup.daemon.storage.store.sql import Database, SqlStore, open_store
 from bringup.drivers.base import Driver, EventListener
 from bringup.drivers.capacity import Capacity
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest
 from support.drivers import uuid_of
-from support.stores import empty_store, open_sqlite
+from support.stores import empty_store
 from support.tracing import Called, Trace, Traced
 
 T = TypeVar("T")
@@ -176,6 +181,39 @@ def outcome_of(result: RunResult, number: int) -> Outcome:
     return next(outcome for outcome in result.outcomes if outcome.uuid == uuid_of(number))
 
 
+@functools.cache
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="bringup-hosts-", dir=IN_MEMORY))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+_idle: list[Database] = []
+_numbers = itertools.count(1)
+
+
+def _new_database() -> Database:
+    database = sqlite.open_database(_folder() / f"records-{next(_numbers)}.sqlite")
+    database.engine.dispose()
+    return database
+
+
+@asynccontextmanager
+async def _a_store() -> AsyncIterator[SqlStore]:
+    """Open a store without records, in a new file of a database that was used before, where there is one.
+
+    An engine compiles each statement once; to do that for each host takes as long as most runs of a host.
+    """
+    database = _idle.pop() if _idle else _new_database()
+    for suffix in ("", "-wal", "-shm"):
+        Path(database.name + suffix).unlink(missing_ok=True)
+    Path(database.name).write_bytes(empty_store())
+    async with open_store(lambda: database) as store:
+        yield store
+    # After a failure nobody knows what is still in progress in it.
+    _idle.append(database)
+
+
 @asynccontextmanager
 async def arranged(  # noqa: PLR0913 - a host has many parts
     instances: Sequence[Instance] = (),
@@ -215,47 +253,44 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
 
         return await trace.around(Called("report"), keep)
 
-    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
-        path = Path(folder) / "records.sqlite"
-        path.write_bytes(empty_store())
-        async with open_sqlite(path) as store:
-            await store.import_records(Records(instances=tuple(instances), migrations=tuple(migrations)))
-            await store.take_lease(CLAIMANT, for_s=3600)
-            executor = executor_of(
-                cast("Driver", Traced(driver, "driver", trace)),
-                cast("Store", Traced(store, "store", trace)),
-                shutdown=shutdown,
-                witness=witness,
-            )
-            host = host_of(
-                executor,
-                observer=observer or progress.observe,
-                limits=limits,
-                capacity=Capacity(slots or limits.concurrency),
-                report=report,
-                on_event=on_event,
-                resuming=resuming or Resuming(ResumePolicy(guests="on_every_start" if resume_guests else "never")),
-                guards=guards or UNGUARDED,
-                journal=journal,
-                needs=needs or NeedsPolicy(),
-                owes_elsewhere=owes_elsewhere,
-                accepted_guests=accepted_guests,
-                defer_iptables_apply=defer_iptables_apply,
-            )
-            start = Startup(
-                pass_placement=_step(trace, "placement", None),
-                open_host=_step(trace, "open_host", host),
-                observer=observer or progress.observe,
-            )
-            yield ArrangedHost(
-                driver=driver,
-                store=store,
-                trace=trace,
-                host=host,
-                start=start,
-                progress=progress,
-                reports=reports,
-            )
+    async with _a_store() as store:
+        await store.import_records(Records(instances=tuple(instances), migrations=tuple(migrations)))
+        await store.take_lease(CLAIMANT, for_s=3600)
+        executor = executor_of(
+            cast("Driver", Traced(driver, "driver", trace)),
+            cast("Store", Traced(store, "store", trace)),
+            shutdown=shutdown,
+            witness=witness,
+        )
+        host = host_of(
+            executor,
+            observer=observer or progress.observe,
+            limits=limits,
+            capacity=Capacity(slots or limits.concurrency),
+            report=report,
+            on_event=on_event,
+            resuming=resuming or Resuming(ResumePolicy(guests="on_every_start" if resume_guests else "never")),
+            guards=guards or UNGUARDED,
+            journal=journal,
+            needs=needs or NeedsPolicy(),
+            owes_elsewhere=owes_elsewhere,
+            accepted_guests=accepted_guests,
+            defer_iptables_apply=defer_iptables_apply,
+        )
+        start = Startup(
+            pass_placement=_step(trace, "placement", None),
+            open_host=_step(trace, "open_host", host),
+            observer=observer or progress.observe,
+        )
+        yield ArrangedHost(
+            driver=driver,
+            store=store,
+            trace=trace,
+            host=host,
+            start=start,
+            progress=progress,
+            reports=reports,
+        )
 
 
 def limits(**changes: float) -> Limits:

@@ -72,11 +72,12 @@ class Running:
         self._out: list[str] = []
         self._err: list[str] = []
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
+        kept = ((self.process.stdout, self._out), (self.process.stderr, self._err))
+        # One that goes elsewhere cannot be read.
         self._readers = [
-            threading.Thread(target=self._read, args=(self.process.stdout, self._out), daemon=True),
-            threading.Thread(target=self._read, args=(self.process.stderr, self._err), daemon=True),
+            threading.Thread(target=self._read, args=(stream, lines), daemon=True)
+            for stream, lines in kept
+            if stream is not None
         ]
         for reader in self._readers:
             reader.start()

@@ -18,6 +18,7 @@ from support.placement import a_peer, an_answer
 from support.polling import PATIENCE_S
 from support.ports import free_port
 from support.scheduler import a_report, an_outcome, receiver
+from support.servers import PLAIN
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +28,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
+    async with httpx.AsyncClient(verify=PLAIN, trust_env=False, timeout=PATIENCE_S) as client:
         yield client
 
 

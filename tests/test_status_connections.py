@@ -16,6 +16,7 @@ from structlog.typing import EventDict
 from bringup.daemon.status.listener.app import make_app
 from bringup.daemon.status.listener.connection_slots import AT_MOST_S, CONNECTIONS, Doing, Places
 from bringup.daemon.status.listener.server import running_server
+from support.servers import PLAIN
 from support.status import ManualRun
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -40,7 +41,7 @@ class Served:
     async def get(self, path: str) -> httpx.Response:
         """Send a request as a client that does no harm."""
         base = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=base, verify=PLAIN, trust_env=False, timeout=30) as client:
             return await client.get(path)
 
 

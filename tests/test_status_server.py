@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from bringup.daemon.status.endpoint.source import StatusSource
 from bringup.daemon.status.listener.app import make_app
 from bringup.daemon.status.listener.server import running_server
+from support.servers import PLAIN
 from support.status import ManualRun
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -31,7 +32,7 @@ async def serving(make: Callable[[], Any]) -> AsyncIterator[str]:
 
 
 async def get(address: str, path: str) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=address, verify=PLAIN, trust_env=False, timeout=30) as client:
         return await client.get(path)
 
 

@@ -26,6 +26,7 @@ NEEDED = (
     "bringup.daemon.service.process",
     "bringup.daemon.settings",
     "bringup.daemon.status.client",
+    "bringup.daemon.storage.store.postgresql",
     "bringup.daemon.storage.store.sqlite",
     "bringup.daemon.service.assembly",
     "bringup.daemon.service.assembly.libvirt",

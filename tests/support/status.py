@@ -31,6 +31,7 @@ from support.computer import Computer
 from support.drivers import uuid_of
 from support.hosts import HOST
 from support.process import PATIENCE_S
+from support.servers import PLAIN
 
 PLUG = Step("vifs", PlugVifs())
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -120,7 +121,7 @@ async def app_client(app: Any, *, host: str = "bringup") -> AsyncIterator[httpx.
 def socket_client(computer: Computer) -> Iterator[httpx.Client]:
     """Provide a client of a host's daemon at its socket."""
     with short(computer.state / "status.sock") as name:
-        transport = httpx.HTTPTransport(uds=name)
+        transport = httpx.HTTPTransport(uds=name, verify=PLAIN)
         with httpx.Client(transport=transport, base_url="http://bringup", timeout=PATIENCE_S) as client:
             yield client
 

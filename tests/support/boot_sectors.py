@@ -15,6 +15,13 @@ PANICS: Final = bytes.fromhex("ba 05 05 b0 01 ee fa f4 eb fd")
 # set it; out 0x604, 0x2400 (S3); halt
 FALLS_ASLEEP: Final = bytes.fromhex("31 c0 8e d8 80 3e 00 06 5a 74 0c c6 06 00 06 5a ba 04 06 b8 00 24 ef fa f4 eb fd")
 
+_FIRMWARE_SIZE, _FIRST = 1 << 18, -16
+
+
+def firmware(code: bytes) -> bytes:
+    """Make a BIOS that is this code alone, which starts in 16-bit mode: no disk is looked at, and nothing set up."""
+    return (bytes(_FIRMWARE_SIZE + _FIRST) + code).ljust(_FIRMWARE_SIZE, b"\0")
+
 
 def image(code: bytes) -> bytes:
     """Make a disk of one sector that the BIOS starts."""

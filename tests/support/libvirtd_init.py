@@ -24,8 +24,8 @@ PLACES = {
 POLKIT = {"dbus": "/run/dbus", "rules": "/etc/polkit-1/rules.d"}
 BUS = ("dbus-daemon", "--system", "--fork", "--nopidfile")
 POLKITD = "/usr/lib/polkit-1/polkitd"
-# The users that libvirtd knows, where the test says who that is.
-FILES = {"passwd": "/etc/passwd", "group": "/etc/group"}
+# The users that libvirtd knows, and the BIOS of its guests, where the test says what they are.
+FILES = {"passwd": "/etc/passwd", "group": "/etc/group", "firmware": "/usr/share/seabios/bios-256k.bin"}
 # By default they are in /run itself, which all of these share: the second of two would not start.
 VIRTLOGD = ("virtlogd", "-p", "/run/libvirt/virtlogd.pid")
 LIBVIRTD = ("libvirtd", "-p", "/run/libvirt/libvirtd.pid")

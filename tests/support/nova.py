@@ -201,7 +201,7 @@ class Service:
 class Nova:
     """Databases, a conductor and, if it is wanted, a scheduler; and a child that has Nova's objects."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a cloud has many parts
         self,
         directory: Path,
         broker: RabbitMQ,
@@ -210,8 +210,13 @@ class Nova:
         more: str = "",
         database: str | None = None,
         virtual_host: str = "/",
+        programs: Preloaded | None = None,
     ) -> None:
-        """Make it; ``database`` is the one of its cell, if that is to have many writers."""
+        """Make it; ``database`` is the one of its cell, if that is to have many writers.
+
+        ``programs`` is what its programs are forked from, where that has more of them than usual.
+        """
+        self._programs = programs or _programs()
         self.directory = directory
         self.broker = broker
         self.virtual_host = virtual_host
@@ -308,7 +313,7 @@ class Nova:
 
     def fork(self, *arguments: str, **streams: Stream) -> Forked:
         """Start one of Nova's programs, whose arguments these are."""
-        return _programs().start(arguments, os.environ, self.directory, None, **streams)
+        return self._programs.start(arguments, os.environ, self.directory, None, **streams)
 
     def close(self) -> None:
         """Stop all of it."""

@@ -7,7 +7,9 @@ Usage: ``nova_programs_child.py DESCRIPTOR``, which is a socket.  Programs are n
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 os.environ["OS_NOVA_DISABLE_EVENTLET_PATCHING"] = "1"
 
@@ -21,8 +23,15 @@ sys.path.pop()
 
 PROGRAMS = {"conductor": conductor, "scheduler": scheduler, "records": records, "init_host": init_host}
 
-name, *arguments = forking.serve(int(sys.argv[1]))
-# Its workers are ended with it.
-os.setsid()
-sys.argv = [f"nova-{name}", *arguments]
-PROGRAMS[name].main()
+
+def serve(programs: Mapping[str, ModuleType]) -> None:
+    """Fork a process for each request, and run in it the program that it names."""
+    name, *arguments = forking.serve(int(sys.argv[1]))
+    # Its workers are ended with it.
+    os.setsid()
+    sys.argv = [f"nova-{name}", *arguments]
+    programs[name].main()
+
+
+if __name__ == "__main__":
+    serve(PROGRAMS)

@@ -7,18 +7,18 @@ name of the host is Nova's name of the node.
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 from bringup.drivers.libvirt.binding import binding
-from support import boot_sectors, rabbitmq
 from support.libvirtd import Libvirtd
+from support.nova import nova_python
 from support.openstack import CloudHost
+from support.polling import until
+from support.preloaded import Preloaded
 from support.programs import path_of
 
 CHILD = Path(__file__).with_name("real_compute_child.py")
@@ -59,14 +59,15 @@ enabled = false
 """
 
 
-def libvirt_for_nova(directory: Path) -> Path:
-    """Return a folder with the binding of libvirt alone: Nova's environment has none, and is of the same Python."""
+def with_compute(directory: Path) -> Preloaded:
+    """Return what Nova's programs are forked from, nova-compute too, for whose driver it has the binding of libvirt."""
+    # That binding alone: Nova's environment has none, and is of the same Python.
     folder = directory / "libvirt-python"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     found = Path(binding().__file__).parent
     for file in (*found.glob("libvirt*.py"), *found.glob("libvirtmod*.so")):
         (folder / file.name).symlink_to(file)
-    return folder
+    return Preloaded("env", f"PYTHONPATH={folder}", str(nova_python()), "-P", child=CHILD)
 
 
 def image_metadata() -> dict[str, str]:
@@ -108,12 +109,8 @@ def local_disk() -> dict[str, Any]:
 
 
 def make_disk(path: Path) -> None:
-    """Make the disk of a guest that ignores the power button."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    raw = path.with_suffix(".raw")
-    raw.write_bytes(boot_sectors.image(boot_sectors.IGNORES_ACPI).ljust(1 << 20, b"\0"))
-    subprocess.run([path_of("qemu-img"), "convert", "-q", "-f", "raw", "-O", "qcow2", raw, path], check=True)
-    raw.unlink()
+    """Make the disk of a guest."""
+    subprocess.run([path_of("qemu-img"), "create", "-q", "-f", "qcow2", path, "1M"], check=True)
 
 
 class RealCompute:
@@ -122,8 +119,6 @@ class RealCompute:
     def __init__(self, host: CloudHost, server: Libvirtd, directory: Path, *, ovsdb: str, neutron: str) -> None:
         """Write its nova.conf."""
         self._nova = host.nova
-        self._directory = directory
-        self._path = libvirt_for_nova(directory)
         self.conf = directory / "compute.conf"
         self.log = directory / "compute.log"
         self._events = directory / "compute.events"
@@ -146,47 +141,29 @@ class RealCompute:
             rest="\n".join(rest),
         )
         self.conf.write_text(own + "[oslo_concurrency]" + sections + "".join(f"[{one}]\n{helper}" for one in PRIVSEP))
-        self._child = self._a_child()
-
-    def _a_child(self) -> "subprocess.Popen[bytes]":
-        """Start the process that each nova-compute is forked from."""
-        environment = {**os.environ, "PYTHONPATH": str(self._path)}
-        environment["PATH"] = f"{self._nova.python.parent}:{environment['PATH']}"
-        command = [str(self._nova.python), "-P", str(CHILD), "--config-file", str(self.conf)]
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [*rabbitmq.WITH_US, *command],
-                cwd=self._directory,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                bufsize=0,
-                env=environment,
-            )
-
-    def close(self) -> None:
-        """End the process that they are forked from."""
-        self._child.communicate()
 
     def run(self) -> str | None:
         """Start it, wait until ``init_host`` ended, and end it; return what that raised, None where it ended well."""
         self._events.unlink(missing_ok=True)
-        requests, answers = self._child.stdin, self._child.stdout
-        assert requests is not None
-        assert answers is not None
-        requests.write(f"{self._events}\n".encode())
-        pid = int(answers.readline())
-        try:
-            until = time.monotonic() + PATIENCE_S
+        with self.log.open("ab") as log:
+            arguments = ("compute", str(self._events), "--config-file", str(self.conf))
+            process = self._nova.fork(*arguments, stdout=log, stderr=log)
+
+        def told() -> bool:
             # The file is there before its line is.
-            while not (self._events.exists() and self._events.read_text().endswith("\n")):
-                # It is told when the process has ended.
-                assert not select.select([answers], [], [], 0.05)[0], self.log.read_text()[-4000:]
-                assert time.monotonic() < until, f"no end of init_host: {self.log.read_text()[-4000:]}"
+            has_told = self._events.exists() and self._events.read_text().endswith("\n")
+            assert has_told or process.poll() is None, "nova-compute has ended"
+            return has_told
+
+        try:
+            until(told, "the end of init_host", patience_s=PATIENCE_S)
+        except AssertionError as error:
+            error.add_note(self.log.read_text()[-4000:])
+            raise
         finally:
             # It does not end in 15 s when it is asked to.
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-            answers.readline()
-        error: str | None = json.loads(self._events.read_text().splitlines()[0])["error"]
-        return error
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        ended: str | None = json.loads(self._events.read_text().splitlines()[0])["error"]
+        return ended

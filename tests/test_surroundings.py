@@ -20,7 +20,10 @@ from support.surroundings import (
     without_rights_of_root,
 )
 
-RIGHTS = ("Uid:", "Gid:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp", "Umask:", "SigBlk:", "SigIgn:")
+RIGHTS = ("Uid:", "Gid:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp", "Umask:")
+SIGNALS = ("SigBlk:", "SigIgn:")
+OF_THE_C_LIBRARY = 0b11 << 31
+"""Signals 32 and 33: from Python 3.13 on glibc's posix_spawn, which knows them alone, ignores one in what it starts."""
 REPOSITORY = Path(__file__).parents[1]
 DIRECTORY = "/var/tmp"  # noqa: S108 - what is mounted there is mounted for one process
 ANY = {
@@ -44,8 +47,11 @@ def seen(pid: int) -> dict[str, object]:
     mounts = [line.split() for line in (process / "mountinfo").read_text().splitlines()]
     # Others mount something meanwhile.
     places = {DIRECTORY, *(str(top) for path in (Path(sys.base_prefix), REPOSITORY) for top in (path, *path.parents))}
+    status = (process / "status").read_text().splitlines()
+    masks = dict(line.split() for line in status if line.startswith(SIGNALS))
     return {
-        "rights": [line for line in (process / "status").read_text().splitlines() if line.startswith(RIGHTS)],
+        "rights": [line for line in status if line.startswith(RIGHTS)],
+        "signals": {name: int(mask, 16) & ~OF_THE_C_LIBRARY for name, mask in masks.items()},
         "limits": (process / "limits").read_text().splitlines(),
         "own mounts": (process / "ns" / "mnt").readlink() != (ours / "ns" / "mnt").readlink(),
         # The first three words number the mount.

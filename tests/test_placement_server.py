@@ -11,12 +11,13 @@ import httpx
 import bringup
 from support.placement import SERVER, start_placement
 from support.polling import PATIENCE_S
+from support.preloaded import Forked
 
 ROOT = Path(bringup.__file__).parent.parent
 ADMIN = {"X-Auth-Token": "admin", "OpenStack-API-Version": "placement 1.20"}
 
 
-def end(process: "subprocess.Popen[str]") -> tuple[str, str | None]:
+def end(process: "subprocess.Popen[str] | Forked") -> tuple[str, str | None]:
     """Close its stdin and wait; return what else it wrote."""
     rest, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
@@ -24,7 +25,7 @@ def end(process: "subprocess.Popen[str]") -> tuple[str, str | None]:
 
 
 def test_it_serves_until_its_stdin_ends_and_leaves_stdout_and_stderr_alone() -> None:
-    process, url = start_placement(stderr=subprocess.PIPE)
+    process, url = start_placement(afresh=True, stderr=subprocess.PIPE)
     assert httpx.get(url + "/", timeout=PATIENCE_S).json()["versions"][0]["max_version"] == "1.39"
     assert httpx.get(url + "/resource_providers", timeout=PATIENCE_S).status_code == 401
     assert httpx.get(url + "/resource_providers", headers=ADMIN, timeout=PATIENCE_S).json() == {
@@ -35,7 +36,7 @@ def test_it_serves_until_its_stdin_ends_and_leaves_stdout_and_stderr_alone() -> 
 
 
 def test_sigterm_ends_it() -> None:
-    process, _ = start_placement(stderr=subprocess.PIPE)
+    process, _ = start_placement(afresh=True, stderr=subprocess.PIPE)
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 0
     assert end(process) == ("", "")
@@ -76,14 +77,14 @@ def test_neither_files_nor_variables_of_this_machine_reach_it(tmp_path: Path) ->
         "OS_API__AUTH_STRATEGY": "keystone",
         "OS_PLACEMENT_DATABASE__CONNECTION": f"sqlite:///{tmp_path}/real.sqlite",
     }
-    process, url = start_placement(env=environment)
+    process, url = start_placement(afresh=True, env=environment)
     assert httpx.get(url + "/resource_providers", headers=ADMIN, timeout=PATIENCE_S).status_code == 200
     end(process)
     assert not (tmp_path / "real.sqlite").exists()
 
 
 def test_it_finds_the_right_placement_in_our_own_repository() -> None:
-    process, url = start_placement(cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    process, url = start_placement(afresh=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert httpx.get(url + "/", timeout=PATIENCE_S).status_code == 200
     end(process)
 

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import urllib.error
 import urllib.parse
@@ -22,10 +21,11 @@ import httpx
 
 from bringup.placement.client import PlacementClient, connect
 from bringup.placement.keystone import KeystoneAuth
+from support.placement import STDERR
 from support.polling import until
 from support.ports import free_port
+from support.preloaded import Forked, preloaded_cloud
 
-CHILD = Path(__file__).with_name("keystone_child.py")
 PASSWORD = "s3cr3t adm1n?"
 SERVICE_PASSWORD = "s3cr3t-placement"
 REGION = "RegionOne"
@@ -39,7 +39,7 @@ class Cloud:
     directory: Path
     auth_url: str
     placement_url: str = ""
-    keystone: "subprocess.Popen[str] | None" = None
+    keystone: Forked | None = None
     """Its process, if it is one's own."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """What Keystone is started with."""
@@ -117,19 +117,15 @@ async def patient_client(url: str | None, *, auth: KeystoneAuth, **more: Any) ->
         yield client.insisting()
 
 
-def _child(arguments: list[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
-    process = subprocess.Popen(
-        [sys.executable, "-P", str(CHILD), *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
+def _child(arguments: list[str], environment: Mapping[str, str]) -> Forked:
+    process = preloaded_cloud(arguments[0]).start(
+        arguments, {**os.environ, **environment}, stdin=subprocess.PIPE, stderr=STDERR
     )
     atexit.register(end, process)
     return process
 
 
-def end(process: "subprocess.Popen[str]") -> None:
+def end(process: Forked) -> None:
     """End a child, if it has not ended already."""
     with contextlib.suppress(ValueError, OSError):
         process.communicate(timeout=30)
@@ -145,7 +141,7 @@ def _answers(url: str) -> bool:
     return True
 
 
-def _wait_for(url: str, process: "subprocess.Popen[str]") -> None:
+def _wait_for(url: str, process: Forked) -> None:
     def answers() -> bool:
         assert process.poll() is None, f"{url}: its process ended"
         return _answers(url)

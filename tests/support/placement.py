@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import functools
 import json
+import os
 import socket
 import socketserver
 import subprocess
@@ -16,10 +17,13 @@ from typing import Any
 
 from bringup.placement.auth import NoAuth
 from bringup.placement.client import PlacementClient, connect
+from support.preloaded import Forked, preloaded_cloud
 from support.servers import SilentServer, serving
 
 SERVER = (sys.executable, "-m", "bringup.daemon.cli.demo_site.placement_server")
 TOKEN = "admin:s3cr3t-pr0ject"
+STDERR = 2
+END_S = 30.0
 HANG = b"(hang)"
 """An answer that never comes."""
 NOTHING = b""
@@ -27,10 +31,15 @@ NOTHING = b""
 DOCUMENT = {"versions": [{"id": "v1.0", "min_version": "1.0", "max_version": "1.39", "status": "CURRENT"}]}
 
 
-def start_placement(*arguments: str, **options: Any) -> tuple["subprocess.Popen[str]", str]:
-    """Start a Placement of one's own; the caller ends it."""
-    process = subprocess.Popen(
-        [*SERVER, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
+def start_placement(
+    *arguments: str, afresh: bool = False, stderr: int = STDERR, **options: Any
+) -> tuple["subprocess.Popen[str] | Forked", str]:
+    """Start a Placement of one's own, spared its imports if not ``afresh``; the caller ends it."""
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": stderr}
+    process = (
+        subprocess.Popen([*SERVER, *arguments], text=True, **streams, **options)
+        if afresh
+        else preloaded_cloud("placement").start(["alone", *arguments], os.environ, **streams, **options)
     )
     assert process.stdout is not None
     return process, json.loads(process.stdout.readline())["url"]
@@ -40,7 +49,7 @@ def start_placement(*arguments: str, **options: Any) -> tuple["subprocess.Popen[
 def real_placement() -> str:
     """Return the URL of this process' Placement, started when first asked for."""
     process, url = start_placement()
-    atexit.register(process.communicate)
+    atexit.register(process.communicate, timeout=END_S)
     return url
 
 

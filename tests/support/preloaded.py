@@ -46,13 +46,13 @@ def _at_the_start(environment: Mapping[str, str]) -> dict[str, str]:
 class Preloaded:
     """The process that is forked from: a Python that runs a script, which calls :func:`support.forking.serve`."""
 
-    def __init__(self, *python: str, child: Path) -> None:
+    def __init__(self, *python: str, child: Path, imports: Sequence[str] = ()) -> None:
         self._surroundings = _surroundings()
         self._at_the_start = _at_the_start(os.environ)
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [*python, str(child), str(theirs.fileno())],
+                [*python, str(child), *imports, str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 # A pipe, as the command's are.
@@ -113,6 +113,14 @@ def _ends(stream: Stream, held: contextlib.ExitStack, place: int) -> tuple[IO[st
     return os.fdopen(ours, "w" if place == 0 else "r"), theirs
 
 
+def _rest(stream: IO[str] | None) -> str | None:
+    """Read a stream of one that has ended, and close it."""
+    if stream is None:
+        return None
+    with stream:
+        return stream.read()
+
+
 class Forked:
     """A command that runs: what is used of :class:`subprocess.Popen`."""
 
@@ -141,6 +149,19 @@ class Forked:
             raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
         return self._code
 
+    @property
+    def returncode(self) -> int | None:
+        """How it ended; None: it runs."""
+        return self._code
+
+    def communicate(self, *, timeout: float) -> tuple[str, str | None]:
+        """Close its input and wait for its end; return what else it has written, which its pipes can hold."""
+        if self.stdin is not None:
+            self.stdin.close()
+        self.wait(timeout)
+        out, errors = (_rest(stream) for stream in (self.stdout, self.stderr))
+        return out or "", errors
+
     def send_signal(self, number: int) -> None:
         """Send a signal to what runs."""
         if self._code is None:
@@ -160,3 +181,9 @@ class Forked:
 def the_preloaded() -> Preloaded:
     """Return the one of this process, started when first asked for."""
     return Preloaded(sys.executable, child=CHILD)
+
+
+@functools.cache
+def preloaded_cloud(imports: str) -> Preloaded:
+    """Return what a Keystone or a Placement is forked from; neither option nor database is known to it."""
+    return Preloaded(sys.executable, "-P", child=CHILD.with_name("cloud_child.py"), imports=[imports])

@@ -1,8 +1,11 @@
-"""The real Keystone, or the real Placement in front of it, in this process; it ends with its standard input.
+"""Imports the real Keystone or the real Placement, then forks a process for each that is wanted; see preloaded.py.
 
-Usage: ``keystone DIRECTORY PORT PLACEMENT_URL`` or ``placement DIRECTORY PORT``.  Options come from ``OS_*``.
+Usage: ``cloud_child.py keystone DESCRIPTOR`` or ``cloud_child.py placement DESCRIPTOR``, which is a socket.  Command
+lines are ``keystone DIRECTORY PORT PLACEMENT_URL`` and ``placement DIRECTORY PORT``, whose options come from ``OS_*``,
+and ``alone OPTION...``: the Placement of the demonstration.  Each ends with its standard input.
 """
 
+import gc
 import importlib
 import json
 import logging
@@ -13,9 +16,25 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from bringup.daemon.cli.demo_site import placement_server
+
 REGION = "RegionOne"
-# As in tests/conftest.py: two seconds of each start, for a format that no schema here has.
-sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+IMPORTED = {
+    "keystone": (
+        "keystone.server.wsgi",
+        "keystone.cmd.bootstrap",
+        "keystone.common.sql.upgrades",
+        "sqlalchemy.dialects.sqlite",
+        "waitress.server",
+    ),
+    "placement": (
+        "placement.deploy",
+        "keystonemiddleware.auth_token",
+        "sqlalchemy.dialects.sqlite",
+        "waitress.server",
+    ),
+}
+"""What takes the time of a start, and reads no option when it is imported."""
 
 
 def keystone(directory: Path, port: int, placement_url: str) -> Any:
@@ -103,18 +122,12 @@ def placement(directory: Path) -> Any:
         "OS_PLACEMENT_DATABASE__SYNC_ON_STARTUP": "true",
         "OS_API__AUTH_STRATEGY": "keystone",
     }
-    importlib.import_module("bringup.daemon.cli.demo_site.placement_server").remove_own_folder()
     return importlib.import_module("placement.wsgi.api").application
 
 
-def main() -> None:
-    what, directory, port, *more = sys.argv[1:]
-    # Keystone reads the command line of whoever imports it.
-    sys.argv[1:] = []
-    # jsonschema would make parsers of IRIs for two seconds; neither of these checks one.
-    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as the import system has it: it is not there
+def serve(what: str, directory: str, port: str, *more: str) -> None:
+    """Serve one of the two until the standard input ends."""
     logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
     application = keystone(Path(directory), int(port), *more) if what == "keystone" else placement(Path(directory))
     server = importlib.import_module("waitress.server").create_server(
         application, host="127.0.0.1", port=int(port), threads=1, ident=None
@@ -123,6 +136,29 @@ def main() -> None:
     sys.stdout.write(json.dumps({"ready": True}) + "\n")
     sys.stdout.flush()
     sys.stdin.read()
+
+
+def main() -> None:
+    imported, descriptor = sys.argv[1:]
+    # Keystone reads the command line of whoever imports it.
+    sys.argv[1:] = []
+    # As in tests/conftest.py: two seconds, for a format that no schema here has.
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as the import system has it: it is not there
+    warnings.simplefilter("ignore")
+    placement_server.remove_own_folder()
+    gc.disable()
+    for name in IMPORTED[imported]:
+        importlib.import_module(name)
+    gc.enable()
+    # Last, and only for as long: modules beside this one have names of OpenStack's.
+    sys.path.append(str(Path(__file__).parent))
+    forking = importlib.import_module("forking")
+    sys.path.pop()
+    what, *arguments = forking.serve(int(descriptor))
+    if what == "alone":
+        placement_server.main(arguments)
+    else:
+        serve(what, *arguments)
 
 
 if __name__ == "__main__":

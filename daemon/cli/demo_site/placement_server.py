@@ -25,6 +25,7 @@ import bringup
 
 PARENT_CHECK_S: Final = 1.0
 """Interval of the checks that its parent still runs."""
+ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 MISSING: Final = "cannot serve Placement: {} is not installed; in the checkout, .venv/bin/pip install '.[demo]'"
 
 
@@ -74,9 +75,14 @@ def exit_event() -> threading.Event:
                 pass
         ended.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    threading.Thread(target=watch_stdin, name="stdin", daemon=True).start()
+    def watch_signals() -> None:
+        signal.sigwait(ENDING)
+        ended.set()
+
+    # Not a handler: it would run in the thread that waits for the event, and could wait for its lock for ever.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    for watch in (watch_stdin, watch_signals):
+        threading.Thread(target=watch, name=watch.__name__, daemon=True).start()
     return ended
 
 

@@ -85,14 +85,15 @@ def test_the_listener_has_no_capability_secret_or_descriptor_of_the_daemon(tmp_p
     computer = a_host(tmp_path)
     with computer.stay(env=environment) as daemon:
         daemon.until("service.ready")
+        # As long as it is looked at: it closes the connection of one that has gone.
         with socket_client(computer) as client:
             client.get("/livez")
-        pid = listener_of(daemon)
-        facts = facts_of(pid)
-        known = Path(f"/proc/{pid}/environ").read_text()
-        opened = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
-        limits = Path(f"/proc/{pid}/limits").read_text()
-        first_to_go = Path(f"/proc/{pid}/oom_score_adj").read_text()
+            pid = listener_of(daemon)
+            facts = facts_of(pid)
+            known = Path(f"/proc/{pid}/environ").read_text()
+            opened = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+            limits = Path(f"/proc/{pid}/limits").read_text()
+            first_to_go = Path(f"/proc/{pid}/oom_score_adj").read_text()
 
     assert {facts[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
     assert facts["NoNewPrivs"] == "1"

@@ -74,29 +74,21 @@ class Preloaded:
         **streams: Stream,
     ) -> "Forked":
         """Start a command line; what it writes can be read, unless that goes elsewhere."""
-        with contextlib.ExitStack() as held:
-            chosen = [streams.get(name, usual) for name, usual in STREAMS.items()]
-            ours, theirs = zip(*(_ends(each, held, place) for place, each in enumerate(chosen)), strict=True)
-            forked = self.fork(arguments, env, cwd or Path.cwd(), *theirs, within=within)
-        forked.stdin, forked.stdout, forked.stderr = ours
-        return forked
-
-    def fork(
-        self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path, *streams: int, within: Within | None = None
-    ) -> "Forked":
-        """Start a command line with these descriptors as its input, its output and its errors."""
         request = {
             "arguments": list(arguments),
             "environment": dict(env),
-            "directory": str(cwd),
+            "directory": str(cwd or Path.cwd()),
             "within": within and within.request,
         }
-        told, theirs = os.pipe()
-        try:
-            socket.send_fds(self._channel, [json.dumps(request).encode()], [theirs, *streams])
-        finally:
-            os.close(theirs)
-        return Forked(told)
+        chosen = [streams.get(name, usual) for name, usual in STREAMS.items()]
+        told, tells = os.pipe()
+        with contextlib.ExitStack() as held:
+            held.callback(os.close, tells)
+            ours, theirs = zip(*(_ends(each, held, place) for place, each in enumerate(chosen)), strict=True)
+            socket.send_fds(self._channel, [json.dumps(request).encode()], [tells, *theirs])
+        forked = Forked(told)
+        forked.stdin, forked.stdout, forked.stderr = ours
+        return forked
 
 
 def _ends(stream: Stream, held: contextlib.ExitStack, place: int) -> tuple[IO[str] | None, int]:

@@ -16,7 +16,9 @@ from bringup.daemon.decisions.actions import (
     Delete,
     DestroyEvacuated,
     DestroyGuest,
+    EnsureFilteringRules,
     LookAtGuest,
+    PlugVifs,
     Reboot,
     ResumeStateOnHostBoot,
     RevertMigration,
@@ -100,7 +102,8 @@ class _Means:
         uuid = state.facts.instance.uuid
         if not isinstance(step.action, LookAtGuest):
             try:
-                await self.journal.began(uuid, step, state.because, was=state.was)
+                at_once = state.facts.look is not PowerState.RUNNING or not isinstance(step.action, IN_PLACE)
+                await self.journal.began(uuid, step, state.because, was=state.was, at_once=at_once)
             except JournalError as error:
                 # A host comes back on a full disk too: only what must be on record waits.
                 if isinstance(step.action, NEEDS_JOURNAL):
@@ -125,6 +128,8 @@ NEEDS = "needs"
 """What is being done while the driver is asked what a guest needs."""
 # Done without a trace they could be done twice, or nobody could tell afterwards why a guest is gone.
 NEEDS_JOURNAL = (Delete, DestroyGuest, DestroyEvacuated, Reboot, ResumeStateOnHostBoot)
+IN_PLACE = (PlugVifs, EnsureFilteringRules)
+"""Where the guest runs they find in place what they would make, and may be done again as if they had not been done."""
 READ_AGAIN_S = 5.0
 """How long the record of an instance whose time is up is waited for."""
 LOOK = Step("look", LookAtGuest())

@@ -14,13 +14,14 @@ from bringup.daemon.decisions.execution_order import Turns, turns_of
 from bringup.daemon.decisions.from_needs import is_tried_again
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind, Outcome
-from bringup.daemon.decisions.rules import Facts, Step
+from bringup.daemon.decisions.rules import UNTROUBLED, Facts, Step
 from bringup.daemon.decisions.run_events import ActionEnded, InstanceBegan, InstanceEnded
 from bringup.daemon.decisions.table_order import Tables
 from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.context import Host
 from bringup.daemon.recovery.init_instance import init_instance
+from bringup.daemon.tasks import background
 from bringup.drivers.deadlines import pausable_deadline
 
 log = get_logger()
@@ -56,7 +57,9 @@ async def settle(
             else:
                 log_outcome(outcome)
 
-    await in_slots(host, turns_of(all_facts), work, name="init_instance")
+    async with background() as group:
+        group.start_soon(host.journal.write_in_time, name="journal")
+        await in_slots(host, turns_of(all_facts), work, name="init_instance")
 
 
 async def in_slots(host: Host, turns: Turns[T], work: Callable[[T], Awaitable[None]], *, name: str) -> None:
@@ -92,7 +95,7 @@ async def _settle_one(host: Host, facts: Facts, tables: Tables) -> Outcome:
     )
     # The journal says itself that it cannot be written; what it does not have is decided again after a crash.
     with suppress(JournalError):
-        await host.journal.settled(outcome)
+        await host.journal.settled(outcome, at_once=outcome.kind not in UNTROUBLED)
     host.observer(InstanceEnded(outcome))
     return outcome
 

@@ -132,17 +132,27 @@ class Journal:
         """Start a run, or continue the interrupted one of the same boot and host."""
         return Past(run_id=run.run_id)
 
-    async def began(self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None) -> None:
+    async def began(
+        self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None, at_once: bool = True
+    ) -> None:
         """Write that ``step`` is about to start, and the rules that have held for the instance so far.
 
-        ``was``: the record before its first step.
+        ``was``: the record before its first step.  Without ``at_once`` it is on disk within a bounded time: a step that
+        may be done again, as if it had not been done, needs no more.
         """
 
     def ended(self, uuid: str, step: Step, error: Exception | None) -> None:
         """Note the end of ``step``; it is written with whatever is written next for this instance."""
 
-    async def settled(self, outcome: Outcome) -> None:
-        """Write the outcome of an instance."""
+    async def settled(self, outcome: Outcome, *, at_once: bool = True) -> None:
+        """Write the outcome of an instance.
+
+        Without ``at_once`` it is on disk within a bounded time, unless a step of the instance had to be on disk before:
+        after a kill in between the instance is decided on again, in the same way.
+        """
+
+    async def write_in_time(self) -> None:
+        """Write within a bounded time what need not be written at once, until cancelled."""
 
     async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
         """Write the end of a run; one with unfinished instances was stopped, and continues at the next start."""

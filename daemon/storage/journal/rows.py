@@ -1,12 +1,11 @@
 """Rows of the journal for actions and outcomes, and the JSON in their columns."""
 
-import dataclasses
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from bringup.daemon.decisions.actions import Action
 from bringup.daemon.decisions.describe import arguments_of, need_json
@@ -84,34 +83,36 @@ class SettledEntry:
 
 
 Entry = Begun | SettledEntry
+NO_END: Final = (None, None, None)
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def write_entries(database: sqlite3.Connection, entries: Sequence[Entry]) -> None:
     """Write entries in the caller's transaction."""
     begun = [entry for entry in entries if isinstance(entry, Begun)]
     settled = [entry for entry in entries if isinstance(entry, SettledEntry)]
-    # Begun first: the end of an action that was begun in this round finds it.
+    ends = {tuple(entry.end[3:]): entry.end for entry in entries if entry.end is not None}
     if begun:
         database.executemany(
-            f"""INSERT INTO instances {_into(BegunInstance)}
+            f"""INSERT INTO instances {_into(BegunInstance._fields)}
             ON CONFLICT DO UPDATE SET attempt = excluded.attempt, because = excluded.because, kind = NULL,
             was = coalesce(excluded.was, was)""",
-            [_escaped(entry.instance) for entry in begun],
+            [_escaped(row) for row in _last_of_each(begun)],
         )
+        # The end of an action that was begun in this round is written with its beginning.
         database.executemany(
-            f"INSERT INTO actions {_into(BegunAction)} ON CONFLICT DO NOTHING",
-            [_escaped(entry.action) for entry in begun],
+            f"INSERT INTO actions {_into(BegunAction._fields + ActionEnd._fields[:3])} ON CONFLICT DO NOTHING",
+            [_escaped((*entry.action, *ends.pop(entry.action[:4], NO_END)[:3])) for entry in begun],
         )
-    ends = [_escaped(entry.end) for entry in entries if entry.end is not None]
     if ends:
         database.executemany(
             """UPDATE actions SET ended_at = ?, took_s = ?, error = ?
             WHERE run = ? AND uuid = ? AND attempt = ? AND number = ?""",
-            ends,
+            map(_escaped, ends.values()),
         )
     if settled:
         database.executemany(
-            f"""INSERT INTO instances {_into(SettledInstance)}
+            f"""INSERT INTO instances {_into(SettledInstance._fields)}
             ON CONFLICT DO UPDATE SET attempt = excluded.attempt,
             because = excluded.because, settled_at = excluded.settled_at, kind = excluded.kind,
             outcome = excluded.outcome, left_as = excluded.left_as""",
@@ -123,9 +124,18 @@ def write_entries(database: sqlite3.Connection, entries: Sequence[Entry]) -> Non
         database.executemany("UPDATE retries SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL", taken)
 
 
-def _into(row: type[NamedTuple]) -> str:
+def _last_of_each(begun: Sequence[Begun]) -> Collection[BegunInstance]:
+    """Return the last row of each instance, with the time of its first."""
+    rows: dict[str, BegunInstance] = {}
+    for row in (entry.instance for entry in begun):
+        first = rows.get(row.uuid, row)
+        rows[row.uuid] = row if first is row else row._replace(began_at=first.began_at)
+    return rows.values()
+
+
+def _into(columns: Sequence[str]) -> str:
     """Return the columns of a row, and their places."""
-    return f"({', '.join(row._fields)}) VALUES ({', '.join('?' for _ in row._fields)})"
+    return f"({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
 
 
 def _escaped(row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -150,7 +160,7 @@ def detail_of(action: Action) -> str | None:
 
 def dump_outcome(outcome: Outcome) -> str:
     """Return an outcome as JSON, without its record."""
-    return json.dumps(
+    return _encode(
         {
             "kind": outcome.kind.value,
             "name": outcome.name,
@@ -164,8 +174,7 @@ def dump_outcome(outcome: Outcome) -> str:
             "deleted": outcome.deleted,
             "runs": outcome.runs,
             "needs": [need_json(need) for need in outcome.needs],
-        },
-        separators=(",", ":"),
+        }
     )
 
 
@@ -214,7 +223,7 @@ def dump_left(outcome: Outcome) -> str | None:
 
 def write_left(left: Left) -> str:
     """Return the columns of a record as JSON."""
-    return json.dumps(dataclasses.asdict(left), separators=(",", ":"))
+    return _encode({"host": left.host, "vm_state": left.vm_state, "task_state": left.task_state})
 
 
 def load_left(text: str | None) -> Left | None:

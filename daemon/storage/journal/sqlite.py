@@ -1,7 +1,8 @@
 """The journal in an SQLite file of its own: an entry is durable before its action starts.
 
 Many tasks write, one commit serves them (:mod:`bringup.drivers.batching`).  The end of an action waits in memory for
-the next write of its instance: after a kill in between the action counts as in flight, and is checked again.
+the next write of its instance: after a kill in between the action counts as in flight, and is checked again.  So do
+the entries of an instance that needs nothing: one commit serves many of them, and each commit takes along what waits.
 
 A damaged file is set aside, and the run continues from the records.  If the file cannot be written each call raises
 :class:`JournalError`; each tries again.
@@ -10,8 +11,9 @@ A damaged file is set aside, and the run continues from the records.  If the fil
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -54,6 +56,8 @@ log = get_logger()
 
 T = TypeVar("T")
 CLOSE_S = closing.JOURNAL_S
+WAIT_S = 1.0
+"""How long an entry waits that need not be written at once."""
 
 
 @dataclass(slots=True)
@@ -86,8 +90,12 @@ class SqliteJournal(Journal):
         self._numbers: dict[str, int] = {}
         self._unwritten_outcomes: dict[str, SettledEntry] = {}
         """Outcomes that could not be written; they are written with the end of the run, or the run has none."""
+        self._waiting: deque[Entry] = deque()
+        """Entries that need not be written at once."""
+        self._written_at_once: set[str] = set()
+        """UUIDs of instances with an entry that did not wait, or with an outcome: theirs wait no more."""
         self._is_unwritten = False
-        self._entries: Gathering[Entry, None] = Gathering(
+        self._entries: Gathering[Sequence[Entry], None] = Gathering(
             in_thread(self._write_round, self._thread), failure=JournalError, most=ROUND
         )
 
@@ -125,10 +133,14 @@ class SqliteJournal(Journal):
         self._attempt = past.attempt
         self._doing.clear()
         self._numbers.clear()
+        self._waiting.clear()
+        self._written_at_once.clear()
         self._unwritten_outcomes.clear()
         return past
 
-    async def began(self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None) -> None:
+    async def began(
+        self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None, at_once: bool = True
+    ) -> None:
         """Write that ``step`` is about to start, the rules that have held so far, and the record before."""
         number = self._numbers[uuid] = self._numbers.get(uuid, 0) + 1
         end = self._take_end(uuid)
@@ -141,7 +153,7 @@ class SqliteJournal(Journal):
             end,
         )
         try:
-            await self._write(entry)
+            await self._write(uuid, entry, at_once=at_once)
         finally:
             self._doing[uuid] = _Doing(number, time.monotonic())
 
@@ -159,7 +171,7 @@ class SqliteJournal(Journal):
             return None
         return ActionEnd(*doing.end, self._run, uuid, self._attempt, doing.number)
 
-    async def settled(self, outcome: Outcome) -> None:
+    async def settled(self, outcome: Outcome, *, at_once: bool = True) -> None:
         """Write the outcome of an instance."""
         row = SettledInstance(
             run=self._run,
@@ -173,28 +185,62 @@ class SqliteJournal(Journal):
         )
         entry = SettledEntry(row, self._take_end(outcome.uuid), outcome.kind is Kind.HELD)
         self._unwritten_outcomes[outcome.uuid] = entry
-        await self._write(entry)
+        await self._write(outcome.uuid, entry, at_once=at_once)
         self._unwritten_outcomes.pop(outcome.uuid, None)
+        self._written_at_once.add(outcome.uuid)
 
-    async def _write(self, entry: Entry) -> None:
+    async def write_in_time(self) -> None:
+        """Write within a bounded time what need not be written at once, until cancelled."""
+        while True:
+            await anyio.sleep(WAIT_S)
+            if self._waiting:
+                with suppress(JournalError):
+                    await self._submit()
+
+    async def _write(self, uuid: str, entry: Entry, *, at_once: bool) -> None:
+        if at_once or uuid in self._written_at_once:
+            self._written_at_once.add(uuid)
+            await self._submit(entry)
+            return
+        self._waiting.append(entry)
+        if len(self._waiting) >= ROUND:
+            await self._submit()
+
+    async def _submit(self, *entries: Entry) -> None:
+        """Write entries, and those that wait before them."""
         try:
-            await self._entries.submit(entry)
+            await self._entries.submit(entries)
         except JournalError as error:
             self._log_unwritten(str(error))
             raise
         self._log_written()
 
-    def _write_round(self, entries: Sequence[Entry]) -> list[None]:
+    def _write_round(self, submitted: Sequence[Sequence[Entry]]) -> list[None]:
+        entries = [entry for each in submitted for entry in each]
+
         def write() -> None:
-            with transaction(self._connection()) as database:
+            with self._transaction() as database:
                 write_entries(database, entries)
                 self._touch(database)
 
         try:
-            self._file.run(write)
+            if entries or self._waiting:
+                self._file.run(write)
         except (sqlite3.Error, OSError) as error:
             raise JournalError(self._cannot("write", error)) from error
-        return [None] * len(entries)
+        return [None] * len(submitted)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Run one transaction that writes first what waits; what could not be written waits on."""
+        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        try:
+            with transaction(self._connection()) as database:
+                write_entries(database, waiting)
+                yield database
+        except BaseException:
+            self._waiting.extendleft(reversed(waiting))
+            raise
 
     def _touch(self, database: sqlite3.Connection) -> None:
         database.execute("UPDATE boots SET last_seen = ? WHERE boot_id = ?", (text_of(self._now()), self._boot_id))
@@ -206,7 +252,7 @@ class SqliteJournal(Journal):
         at = text_of(self._now())
 
         def end() -> None:
-            with transaction(self._connection()) as database:
+            with self._transaction() as database:
                 write_entries(database, list(self._unwritten_outcomes.values()))
                 database.execute(
                     "UPDATE runs SET state = ?, ended_at = ?, took_s = ?, error = ?, counts = ?, delivery = ? "

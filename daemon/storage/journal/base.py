@@ -122,7 +122,7 @@ class KeptDisks:
 
 
 class Journal:
-    """The journal of one host.  What is awaited is on disk on return.
+    """The journal of one host.  What is awaited is on disk on return, unless it may wait (``at_once``).
 
     This one remembers nothing: for what is not a run, such as the lifecycle events, and for trials.  Every method of
     another may raise :class:`bringup.daemon.errors.JournalError`: it could not be written or read.

@@ -56,7 +56,7 @@ log = get_logger()
 
 T = TypeVar("T")
 CLOSE_S = closing.JOURNAL_S
-WAIT_S = 1.0
+WAIT_S = 0.25
 """How long an entry waits that need not be written at once."""
 
 

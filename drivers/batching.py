@@ -63,15 +63,20 @@ class Gathering(Generic[Item, Answer]):
         failure: type[Exception],
         repeatable: bool = False,
         most: int | None = None,
+        pause_s: float = 0.0,
     ) -> None:
         """Build one with the work of a round, of ``most`` items at most.
 
-        ``failure``, raised by the work, is the failure of every item of its round.
+        ``failure``, raised by the work, is the failure of every item of its round.  Two rounds have ``pause_s`` between
+        them, in which more items come that share the second: an item that comes alone does not wait.
         """
         self._work = work
         self._failure = failure
         self._repeatable = repeatable
         self._most = most
+        self._pause_s = pause_s
+        self._next_at = 0.0
+        """When the next round may begin, in the time of the event loop."""
         self._waiting: deque[_Ticket[Item, Answer]] = deque()
         self._busy = False
         self._closed = False
@@ -142,7 +147,7 @@ class Gathering(Generic[Item, Answer]):
         # Bounded by the work, which its database or command bounds by its own timeout.
         with anyio.CancelScope(shield=not self._repeatable):
             # Whoever is ready to submit in this turn of the event loop shares the round.
-            await anyio.lowlevel.checkpoint()
+            await anyio.sleep_until(self._next_at)
             count = len(self._waiting) if self._most is None else min(self._most, len(self._waiting))
             await self._hold_round([self._waiting.popleft() for _ in range(count)])
 
@@ -167,6 +172,7 @@ class Gathering(Generic[Item, Answer]):
                 del tickets[1:]
             raise
         finally:
+            self._next_at = anyio.current_time() + self._pause_s
             for ticket in tickets:
                 ticket.woken.set()
             self._name_leader()

@@ -56,6 +56,28 @@ async def test_a_round_takes_no_more_than_it_may() -> None:
     assert work.rounds == [[0, 1], [2, 3], [4]]
 
 
+async def test_a_round_right_after_another_waits_for_more_items() -> None:
+    work = Work()
+    work.released.set()
+    gathering = Gathering(work, failure=DriverError, repeatable=True, pause_s=3600)
+    await gathering.submit(0)
+    async with anyio.create_task_group() as tasks:
+        for number in (1, 2):
+            tasks.start_soon(gathering.submit, number)
+            await wait_all_tasks_blocked()
+        assert work.rounds == [[0]]
+        tasks.cancel_scope.cancel()
+
+
+async def test_after_the_pause_those_who_wait_share_a_round() -> None:
+    work = Work()
+    work.released.set()
+    gathering = Gathering(work, failure=DriverError, repeatable=True, pause_s=0.001)
+    for items in ([0], [1, 2]):
+        await gathering.submit_all(items)
+    assert work.rounds == [[0], [1, 2]]
+
+
 async def test_each_gets_its_own_failure_alone() -> None:
     work = Work()
     work.released.set()

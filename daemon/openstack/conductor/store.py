@@ -30,6 +30,8 @@ from bringup.drivers.identifiers import NAME_TEMPLATE
 
 ASKED_ONE_BY_ONE = 32
 """Up to this number of instances the migrations are requested one by one."""
+PAUSE_S = 0.025
+"""Between two reads of states: the end of one start and the beginning of another share a read."""
 SENDING = AsyncRetrying(
     retry=retry_if_exception_type(Unanswered),
     wait=wait_random_exponential(multiplier=0.2, min=0.05, max=3),
@@ -51,7 +53,7 @@ class NovaConductorStore:
             self._reader.round, failure=StoreError, repeatable=True, most=PAGE
         )
         self._states: Gathering[tuple[str, str], tuple[RecordState, list[Migration]]] = Gathering(
-            self._reader.state_round, failure=StoreError, repeatable=True, most=PAGE
+            self._reader.state_round, failure=StoreError, repeatable=True, most=PAGE, pause_s=PAUSE_S
         )
 
     async def close(self) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json, write_line
-from bringup.daemon.decisions.advice import gathered
-from bringup.daemon.decisions.outcomes import NEED_ATTENTION
 from bringup.daemon.errors import UsageError
 from bringup.daemon.text import counted, in_plain_words, labelled, printable
 
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from bringup.daemon.storage.journal.history import History
 
 Row = Mapping[str, Any]
-ATTENTION = [each.value for each in NEED_ATTENTION]
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -68,10 +65,13 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _write_runs(history: "History", limit: int, *, as_json: bool) -> None:
+    from bringup.daemon.decisions.outcomes import NEED_ATTENTION
+
     runs = history.runs(limit)
     if as_json:
         _write_all(runs)
         return
+    attention = [each.value for each in NEED_ATTENTION]
     rows = [
         (
             run["run_id"][:8],
@@ -80,7 +80,7 @@ def _write_runs(history: "History", limit: int, *, as_json: bool) -> None:
             str(run["attempt"]),
             run["state"],
             counted(run["did"] or run["counts"] or {}),
-            counted({each: count for each, count in _counts(run).items() if each in ATTENTION}),
+            counted({each: count for each, count in _counts(run).items() if each in attention}),
         )
         for run in runs
     ]
@@ -93,6 +93,8 @@ def _counts(run: Row) -> Row:
 
 
 def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
+    from bringup.daemon.decisions.advice import gathered
+
     run = history.run(prefix)
     if run is None:
         raise UsageError(f"--run {prefix}: no run, or more than one, has this id; bringup history lists them")

@@ -20,9 +20,19 @@ from bringup.daemon.settings.values import parse_path, parse_time_span
 
 
 class _Strict(BaseModel):
-    """Strict: a number in quotes is a mistake, not a number.  ``hide_input``: an inner error must not show a token."""
+    """Strict: a number in quotes is a mistake, not a number.  ``hide_input``: an inner error must not show a token.
 
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False, frozen=True)
+    ``defer_build``: the validator of a section is built for its first value, not while a booting host waits.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        frozen=True,
+        defer_build=True,
+    )
 
 
 def validate(section: str, values: Mapping[str, Any]) -> Any:
@@ -30,6 +40,8 @@ def validate(section: str, values: Mapping[str, Any]) -> Any:
 
     :raises pydantic.ValidationError: some of them are wrong.
     """
+    if not values:
+        return SECTIONS[section]()
     found = MODELS[section].model_validate(values)
     return SECTIONS[section](**{key: getattr(found, key) for key in found.model_fields_set})
 

@@ -142,7 +142,7 @@ async def test_an_instance_that_is_worked_on_again_is_in_flight(tmp_path: Path) 
 
 
 class Noted(Journal):
-    """Notes what must be on disk before it is done."""
+    """Journal that remembers what must be on disk before it is done."""
 
     def __init__(self) -> None:
         self.at_once: dict[str, list[str]] = {A: [], B: []}

@@ -80,6 +80,11 @@ class Facts:
     transition: Transition | None = None
     """The lifecycle event that is decided on; None: there is none."""
 
+    @property
+    def may_be_brought_back(self) -> bool:
+        """Whether this guest, found down, would be started now, or later on this boot as far as is known."""
+        return self.resume_guests or self.withheld not in (None, Withheld.ONCE_A_BOOT)
+
 
 class Next(enum.Enum):
     """Where the reading continues after a row that holds."""

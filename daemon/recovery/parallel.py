@@ -21,7 +21,6 @@ from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.context import Host
 from bringup.daemon.recovery.init_instance import init_instance
-from bringup.daemon.tasks import background
 from bringup.drivers.deadlines import pausable_deadline
 
 log = get_logger()
@@ -57,8 +56,7 @@ async def settle(
             else:
                 log_outcome(outcome)
 
-    async with background() as group:
-        group.start_soon(host.journal.write_in_time, name="journal")
+    async with host.journal.sharing_commits():
         await in_slots(host, turns_of(all_facts), work, name="init_instance")
 
 
@@ -93,9 +91,10 @@ async def _settle_one(host: Host, facts: Facts, tables: Tables) -> Outcome:
         tables=tables,
         journal=host.journal,
     )
-    # The journal says itself that it cannot be written; what it does not have is decided again after a crash.
+    # The journal says itself that it cannot be written; what it does not have is decided again after a crash.  A guest
+    # that would be started then, had its user stopped it meanwhile, must not lose its outcome.
     with suppress(JournalError):
-        await host.journal.settled(outcome, at_once=outcome.kind not in UNTROUBLED)
+        await host.journal.settled(outcome, at_once=facts.may_be_brought_back or outcome.kind not in UNTROUBLED)
     host.observer(InstanceEnded(outcome))
     return outcome
 

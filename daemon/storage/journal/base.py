@@ -4,7 +4,8 @@ A run that was interrupted continues when the daemon starts again on the same bo
 instances stay settled, those that were in flight are checked again.  On another boot a new run starts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -89,6 +90,8 @@ class Past:
     """Of the run that continues, else of the new one."""
     attempt: int = 1
     """How many times this run was begun, this time included."""
+    was_cut_short: bool = False
+    """The last run was interrupted, on this boot or on another."""
     settled: Mapping[str, Settled] = field(default_factory=dict)
     """By UUID; of the run that continues, without held and deferred instances."""
     in_flight: Mapping[str, InFlight] = field(default_factory=dict)
@@ -137,8 +140,8 @@ class Journal:
     ) -> None:
         """Write that ``step`` is about to start, and the rules that have held for the instance so far.
 
-        ``was``: the record before its first step.  Without ``at_once`` it is on disk within a bounded time: a step that
-        may be done again, as if it had not been done, needs no more.
+        ``was``: the record before its first step.  Without ``at_once`` it may wait (:meth:`sharing_commits`): a step
+        that may be done again, as if it had not been done, needs no more.
         """
 
     def ended(self, uuid: str, step: Step, error: Exception | None) -> None:
@@ -147,12 +150,14 @@ class Journal:
     async def settled(self, outcome: Outcome, *, at_once: bool = True) -> None:
         """Write the outcome of an instance.
 
-        Without ``at_once`` it is on disk within a bounded time, unless a step of the instance had to be on disk before:
-        after a kill in between the instance is decided on again, in the same way.
+        Without ``at_once`` it may wait, unless a step of the instance had to be on disk before: after a kill in between
+        the instance is decided on again, in the same way.
         """
 
-    async def write_in_time(self) -> None:
-        """Write within a bounded time what need not be written at once, until cancelled."""
+    @asynccontextmanager
+    async def sharing_commits(self) -> AsyncIterator[None]:
+        """Allow entries to wait in this block, each for a bounded time; none waits after it."""
+        yield
 
     async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
         """Write the end of a run; one with unfinished instances was stopped, and continues at the next start."""

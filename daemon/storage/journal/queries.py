@@ -301,6 +301,7 @@ def past_at_start(database: sqlite3.Connection, run_id: str, host: str, boot: Bo
     past = Past(
         run_id=run_id if continued is None else last.run_id,
         attempt=1 if continued is None else last.attempt + 1,
+        was_cut_short=was_interrupted,
         settled={} if continued is None else settled_in(database, continued),
         in_flight=in_flight_in(database, last.number) if was_interrupted else {},
         resumed=resumed_on(database, boot.number),

@@ -3,6 +3,7 @@
 Many tasks write, one commit serves them (:mod:`bringup.drivers.batching`).  The end of an action waits in memory for
 the next write of its instance: after a kill in between the action counts as in flight, and is checked again.  So do
 the entries of an instance that needs nothing: one commit serves many of them, and each commit takes along what waits.
+Not so in a run after one that was cut short: what may have brought down the daemon or the host must be on record.
 
 A damaged file is set aside, and the run continues from the records.  If the file cannot be written each call raises
 :class:`JournalError`; each tries again.
@@ -11,7 +12,6 @@ A damaged file is set aside, and the run continues from the records.  If the fil
 import json
 import sqlite3
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -49,7 +49,9 @@ from bringup.daemon.storage.journal.rows import (
     write_left,
 )
 from bringup.daemon.storage.journal.schema import ENDED, STOPPED, decoding
+from bringup.daemon.storage.journal.waiting import WaitingEntries
 from bringup.daemon.storage.sqlite_file import transaction
+from bringup.daemon.tasks import background
 from bringup.drivers.batching import ROUND, Gathering, in_thread
 
 log = get_logger()
@@ -90,10 +92,8 @@ class SqliteJournal(Journal):
         self._numbers: dict[str, int] = {}
         self._unwritten_outcomes: dict[str, SettledEntry] = {}
         """Outcomes that could not be written; they are written with the end of the run, or the run has none."""
-        self._waiting: deque[Entry] = deque()
-        """Entries that need not be written at once."""
-        self._written_at_once: set[str] = set()
-        """UUIDs of instances with an entry that did not wait, or with an outcome: theirs wait no more."""
+        self._waiting = WaitingEntries()
+        self._was_cut_short = True
         self._is_unwritten = False
         self._entries: Gathering[Sequence[Entry], None] = Gathering(
             in_thread(self._write_round, self._thread), failure=JournalError, most=ROUND
@@ -131,10 +131,10 @@ class SqliteJournal(Journal):
         self._file.store_run(run, past, self._run)
         mark.write(run.boot_id)
         self._attempt = past.attempt
+        self._was_cut_short = past.was_cut_short
         self._doing.clear()
         self._numbers.clear()
         self._waiting.clear()
-        self._written_at_once.clear()
         self._unwritten_outcomes.clear()
         return past
 
@@ -187,23 +187,33 @@ class SqliteJournal(Journal):
         self._unwritten_outcomes[outcome.uuid] = entry
         await self._write(outcome.uuid, entry, at_once=at_once)
         self._unwritten_outcomes.pop(outcome.uuid, None)
-        self._written_at_once.add(outcome.uuid)
 
-    async def write_in_time(self) -> None:
-        """Write within a bounded time what need not be written at once, until cancelled."""
+    @asynccontextmanager
+    async def sharing_commits(self) -> AsyncIterator[None]:
+        """Allow entries to wait in this block, each for a bounded time; none waits after it."""
+        self._waiting.are_allowed = not self._was_cut_short
+        try:
+            async with background() as group:
+                group.start_soon(self._write_in_time, name="journal")
+                yield
+        finally:
+            self._waiting.are_allowed = False
+        await self._write_waiting()
+
+    async def _write_in_time(self) -> None:
         while True:
             await anyio.sleep(WAIT_S)
-            if self._waiting:
-                with suppress(JournalError):
-                    await self._submit()
+            await self._write_waiting()
+
+    async def _write_waiting(self) -> None:
+        if self._waiting:
+            with suppress(JournalError):
+                await self._submit()
 
     async def _write(self, uuid: str, entry: Entry, *, at_once: bool) -> None:
-        if at_once or uuid in self._written_at_once:
-            self._written_at_once.add(uuid)
+        if not self._waiting.accepts(uuid, entry, at_once=at_once):
             await self._submit(entry)
-            return
-        self._waiting.append(entry)
-        if len(self._waiting) >= ROUND:
+        elif len(self._waiting) >= ROUND:
             await self._submit()
 
     async def _submit(self, *entries: Entry) -> None:
@@ -211,6 +221,8 @@ class SqliteJournal(Journal):
         try:
             await self._entries.submit(entries)
         except JournalError as error:
+            # What waits must not pile up.
+            self._unwritten_outcomes |= {each.instance.uuid: each for each in self._waiting.dropped_outcomes()}
             self._log_unwritten(str(error))
             raise
         self._log_written()
@@ -232,15 +244,10 @@ class SqliteJournal(Journal):
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run one transaction that writes first what waits; what could not be written waits on."""
-        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        try:
-            with transaction(self._connection()) as database:
-                write_entries(database, waiting)
-                yield database
-        except BaseException:
-            self._waiting.extendleft(reversed(waiting))
-            raise
+        """Run one transaction that writes first what waits."""
+        with self._waiting.taken() as waiting, transaction(self._connection()) as database:
+            write_entries(database, waiting)
+            yield database
 
     def _touch(self, database: sqlite3.Connection) -> None:
         database.execute("UPDATE boots SET last_seen = ? WHERE boot_id = ?", (text_of(self._now()), self._boot_id))

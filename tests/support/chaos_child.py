@@ -10,7 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,9 @@ class Boundaries:
     def ended(self, uuid: str, step: Step, error: Exception | None) -> None:
         self.passes()
         self._journal.ended(uuid, step, error)
+
+    def sharing_commits(self) -> AbstractAsyncContextManager[None]:
+        return self._journal.sharing_commits()
 
     def __getattr__(self, name: str) -> Any:
         method: Callable[..., Any] = getattr(self._journal, name)

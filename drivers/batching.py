@@ -67,8 +67,8 @@ class Gathering(Generic[Item, Answer]):
     ) -> None:
         """Build one with the work of a round, of ``most`` items at most.
 
-        ``failure``, raised by the work, is the failure of every item of its round.  Two rounds have ``pause_s`` between
-        them, in which more items come that share the second: an item that comes alone does not wait.
+        ``failure``, raised by the work, is the failure of every item of its round.  After a round the next begins
+        ``pause_s`` later at the earliest: items that come meanwhile share it.
         """
         self._work = work
         self._failure = failure

@@ -6,7 +6,7 @@ entry of an instance did not wait, no later one of it does.
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from bringup.daemon.storage.journal.rows import Entry, SettledEntry
 
@@ -42,7 +42,7 @@ class WaitingEntries:
     @contextmanager
     def taken(self) -> Iterator[Sequence[Entry]]:
         """Return all of them for the block to write; if it fails they wait on."""
-        entries = [self._entries.popleft() for _ in range(len(self._entries))]
+        entries = list(self._drained())
         try:
             yield entries
         except BaseException:
@@ -51,7 +51,10 @@ class WaitingEntries:
 
     def dropped_outcomes(self) -> Iterator[SettledEntry]:
         """Drop all of them; return the outcomes among them."""
-        while self._entries:
-            entry = self._entries.popleft()
-            if isinstance(entry, SettledEntry):
-                yield entry
+        return (entry for entry in self._drained() if isinstance(entry, SettledEntry))
+
+    def _drained(self) -> Iterator[Entry]:
+        # Both threads may be here: neither counts on an entry that the other takes.
+        with suppress(IndexError):
+            while True:
+                yield self._entries.popleft()

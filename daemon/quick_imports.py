@@ -28,4 +28,6 @@ def quick_imports() -> Iterator[None]:
         for name in hidden:
             del sys.modules[name]
         if collects:
+            # What was imported stays for ever: no later collection scans it either.
+            gc.freeze()
             gc.enable()

@@ -12,6 +12,11 @@ from bringup.drivers.base import RebootType
 
 
 @dataclass(frozen=True, slots=True)
+class _WithoutArguments:
+    """Equal to every other one of its class, which need not be made a dataclass: that costs half a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
 class Save:
     """Write the record.
 
@@ -26,45 +31,45 @@ class Save:
 CLEAR_TASK: Final = Save({"task_state": None})
 
 
-@dataclass(frozen=True, slots=True)
-class SetError:
+class SetError(_WithoutArguments):
     """Set the record's ``vm_state`` to ERROR, together with what an earlier save could not write."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "set_error"
 
 
-@dataclass(frozen=True, slots=True)
-class CompletePartialDeletion:
+class CompletePartialDeletion(_WithoutArguments):
     """Delete the row of an instance of which nothing else is left."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "complete_partial_deletion"
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(_WithoutArguments):
     """Destroy the guest with its local disks, then delete the row."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "delete"
 
 
-@dataclass(frozen=True, slots=True)
-class DestroyGuest:
+class DestroyGuest(_WithoutArguments):
     """Destroy the guest with its local disks; the row stays, for whoever finishes the deletion."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "destroy_guest"
 
 
-@dataclass(frozen=True, slots=True)
-class CleanupInterruptedSnapshot:
+class CleanupInterruptedSnapshot(_WithoutArguments):
     """Remove what an interrupted snapshot left on the hypervisor."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "post_interrupted_snapshot_cleanup"
 
 
-@dataclass(frozen=True, slots=True)
-class LookAtGuest:
+class LookAtGuest(_WithoutArguments):
     """Read the power state of the guest; a guest that the hypervisor does not have is NOSTATE."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "get_info"
 
 
@@ -76,31 +81,31 @@ class Reboot:
     reboot_type: RebootType
 
 
-@dataclass(frozen=True, slots=True)
-class Unpause:
+class Unpause(_WithoutArguments):
     """Resume a paused guest."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "unpause"
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(_WithoutArguments):
     """Shut the guest down; it is powered off after the timeout."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "stop"
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(_WithoutArguments):
     """Power the guest on."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "start"
 
 
-@dataclass(frozen=True, slots=True)
-class PlugVifs:
+class PlugVifs(_WithoutArguments):
     """Make the guest's NICs ready on this host."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "plug_vifs"
 
 
@@ -112,10 +117,10 @@ class RevertMigration:
     power_on: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AbortLiveMigration:
+class AbortLiveMigration(_WithoutArguments):
     """Stop the live migration of a guest that is still on its way out."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "live_migration_abort"
 
 
@@ -128,38 +133,38 @@ class SaveMigration:
     status: str
 
 
-@dataclass(frozen=True, slots=True)
-class ResumeStateOnHostBoot:
+class ResumeStateOnHostBoot(_WithoutArguments):
     """Bring a guest back that ran before the host went down."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "resume_state_on_host_boot"
 
 
-@dataclass(frozen=True, slots=True)
-class EnsureFilteringRules:
+class EnsureFilteringRules(_WithoutArguments):
     """Put the firewall rules of a running guest in place."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "ensure_filtering_rules_for_instance"
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(_WithoutArguments):
     """Power off at once a guest that may run elsewhere at any moment; keep its definition and its disks."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "fence"
 
 
-@dataclass(frozen=True, slots=True)
-class FenceForeign:
+class FenceForeign(_WithoutArguments):
     """Power off at once a guest that runs here although its record names another host; keep everything else."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "fence_foreign"
 
 
-@dataclass(frozen=True, slots=True)
-class DestroyEvacuated:
+class DestroyEvacuated(_WithoutArguments):
     """Destroy a guest that was evacuated to another host; its disks too, where no other host has them."""
 
+    __slots__ = ()
     verb: ClassVar[str] = "destroy_evacuated"
 
 

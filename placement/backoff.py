@@ -1,20 +1,30 @@
 """Waits between attempts at Placement and Keystone.
 
-The formula is that of every retry in bringup, tenacity's ``wait_random_exponential``: a random wait between a minimum
-and a ceiling that doubles with each attempt up to a maximum.  All of it is jittered, the maximum and ``Retry-After``
-too: after a power cut a thousand hosts send requests at once, and must not come back at once.
+The formula for Placement is that of every retry in bringup, tenacity's ``wait_random_exponential``: a random wait
+between a minimum and a ceiling that doubles with each attempt up to a maximum.  All of it is jittered, the maximum and
+``Retry-After`` too: after a power cut a thousand hosts send requests at once, and must not come back at once.
+
+A wait for Keystone is anything up to a ceiling, from nothing on: where thousands wait for the same Keystone, the whole
+width keeps them apart.  While Keystone does not respond, the ceiling doubles with each attempt.  Once it responds and
+is busy, nobody knows how many wait, but each host knows for how long already: the ceiling is a share of that.  So
+hosts probe often where the queue is a short one, seldom where it is long, and the last ones are late by a share of
+what all take.
 """
 
+import random
 from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
-from bringup.placement.errors import Unreachable
+from bringup.placement.errors import KeystoneWait, Unreachable
 from bringup.placement.retry_after import jittered
 
 PLACEMENT_WAIT: Final = wait_random_exponential(multiplier=0.25, min=0.1, max=5)
-KEYSTONE_WAIT: Final = wait_random_exponential(multiplier=2, max=20)
-"""From nothing on: where thousands wait for the same Keystone, the whole width keeps them apart."""
+LEAST_CEILING_S: Final = 2.0
+LARGEST_CEILING_AWAY_S: Final = 10.0
+LARGEST_CEILING_S: Final = 20.0
+SHARE: Final = 1 / 3
+"""Of the time since Keystone was first busy."""
 RETRY_AFTER_MAX_S: Final = 120.0
 """The longest wait that an answer can demand; more would be a proxy deciding how long a host stays down."""
 
@@ -24,8 +34,19 @@ def wait_s(state: RetryCallState) -> float:
     error = None if state.outcome is None else state.outcome.exception()
     if not isinstance(error, Unreachable):
         return PLACEMENT_WAIT(state)
-    backoff = KEYSTONE_WAIT if error.of_keystone else PLACEMENT_WAIT
-    return max(backoff(state), jittered(error.retry_after_s, at_most_s=RETRY_AFTER_MAX_S))
+    backoff_s = PLACEMENT_WAIT(state) if error.of_keystone is None else keystone_wait_s(error.of_keystone)
+    return max(backoff_s, jittered(error.retry_after_s, at_most_s=RETRY_AFTER_MAX_S))
+
+
+def keystone_wait_s(waited: KeystoneWait) -> float:
+    """Return the seconds to wait before the next probe of Keystone."""
+    if waited.queued_s is None:
+        doublings = min(max(waited.failures - 1, 0), 30)
+        ceiling_s = min(LARGEST_CEILING_AWAY_S, LEAST_CEILING_S * 2**doublings)
+    else:
+        ceiling_s = min(LARGEST_CEILING_S, max(LEAST_CEILING_S, SHARE * waited.queued_s))
+    # The jitter of a wait is no secret.
+    return random.uniform(0, ceiling_s)  # noqa: S311
 
 
 RETRYING: Final = AsyncRetrying(wait=wait_s, reraise=True)

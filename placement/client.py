@@ -43,6 +43,8 @@ class Address:
 
     url: httpx.URL | None
     wanted: WantedEndpoint
+    is_found: bool = False
+    """Whether it came from a catalogue."""
 
     def __str__(self) -> str:
         """Return the address, or a text for one that is not known yet."""
@@ -67,8 +69,13 @@ class Address:
                     "the endpoint changed, or set placement.interfaces or placement.url to one that is, or "
                     "placement.allow_http_endpoint = true",
                 )
-            self.url = url
+            self.url, self.is_found = url, True
         return self.url
+
+    def forget(self) -> None:
+        """Drop what came from a catalogue."""
+        if self.is_found:
+            self.url, self.is_found = None, False
 
 
 class PlacementClient:
@@ -140,6 +147,14 @@ class PlacementClient:
         """
         patience = min(2 * self._patience, MOST_PATIENCE)
         return self._with(self.microversion, insists=self._insists, patience=patience)
+
+    def forget_restored_token(self) -> bool:
+        """Drop a token that an earlier process left, and the address of its catalogue; return whether there was one."""
+        auth = self._http.auth
+        if not isinstance(auth, KeystoneAuth) or not auth.forget_restored():
+            return False
+        self._address.forget()
+        return True
 
     def _with(self, microversion: Microversion | None, *, insists: bool, patience: float) -> "PlacementClient":
         return PlacementClient(

@@ -16,6 +16,7 @@ Only ``placement/error_mapping.py`` chooses among the first five.  No message co
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from bringup.placement.microversions import Offer
@@ -23,6 +24,7 @@ from bringup.placement.microversions import Offer
 __all__ = [
     "Conflict",
     "GateClosed",
+    "KeystoneWait",
     "NotFound",
     "NotUnderstood",
     "PlacementError",
@@ -31,6 +33,16 @@ __all__ = [
     "Unauthorized",
     "Unreachable",
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeystoneWait:
+    """How long a host has waited for Keystone."""
+
+    failures: int = 0
+    """Attempts in a row that Keystone did not respond to."""
+    queued_s: float | None = None
+    """Seconds since it was first busy; None while it does not respond."""
 
 
 class PlacementError(Exception):
@@ -72,8 +84,8 @@ class Unreachable(PlacementError):
     """The ``Retry-After`` of the response, in seconds."""
     is_late: bool = False
     """Whether the response did not come in time: the server may still work on the request."""
-    of_keystone: bool = False
-    """Whether the request was one to Keystone, for a token."""
+    of_keystone: KeystoneWait | None = None
+    """How long Keystone has been waited for, where the request was one for a token; None where it was another."""
 
 
 class Unauthorized(PlacementError):

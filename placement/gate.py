@@ -8,6 +8,7 @@ an operator must correct ends it at once.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -17,7 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from bringup.placement.backoff import RETRYING
 from bringup.placement.client import PlacementClient
-from bringup.placement.errors import GateClosed, NotUnderstood, Unreachable
+from bringup.placement.errors import GateClosed, NotUnderstood, PlacementError, Unreachable
 from bringup.placement.microversions import NEEDED, OLDEST, Microversion, negotiate
 from bringup.placement.nodes import create_node_provider, find_node
 from bringup.placement.providers import ResourceProvider
@@ -84,7 +85,14 @@ class _Attempts:
 
     async def probe(self) -> Gate:
         self.attempts += 1
-        return await probe(self.client, provider=self.provider, create=self.create, uuid=self.uuid)
+        once = partial(probe, self.client, provider=self.provider, create=self.create, uuid=self.uuid)
+        try:
+            return await once()
+        except PlacementError:
+            # The catalogue of an earlier process may be wrong by now, and its roles may be.
+            if not self.client.forget_restored_token():
+                raise
+            return await once()
 
     def is_transient(self, error: BaseException) -> bool:
         if not isinstance(error, Unreachable):

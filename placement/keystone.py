@@ -14,7 +14,7 @@ Keystone works on it.
 import random
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
@@ -27,7 +27,8 @@ from bringup.placement.bounded_body import IDENTITY
 from bringup.placement.catalogue import Endpoint, read_catalogue
 from bringup.placement.credentials import GivenToken, Login
 from bringup.placement.error_mapping import BY_EXCEPTION, error_class_of, error_from_exception, error_from_response
-from bringup.placement.errors import NotFound, NotUnderstood, PlacementError, Unauthorized, Unreachable
+from bringup.placement.errors import KeystoneWait, NotFound, NotUnderstood, PlacementError, Unauthorized, Unreachable
+from bringup.placement.kept_login import KeptLogin, LoginState, Token
 from bringup.placement.response import Response, drain, read_body, request_id_of
 from bringup.placement.server_timing import ServerTiming
 
@@ -45,23 +46,25 @@ TOO_LONG_S: Final = 1.0
 """Length of the queue, in seconds, from which no host logs in."""
 AT_ONCE_S: Final = 0.05
 """A response within this time was not queued behind a login: a single host never waits."""
-STEEPNESS: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token, its expiry, and the catalogue that came with it."""
-
-    value: str = field(repr=False)
-    stale_at: float
-    """On the monotonic clock: the wall clock of a booting host may be wrong."""
-    catalogue: tuple[Endpoint, ...] = field(repr=False)
+STEEPNESS: Final = 6
 
 
 class KeystoneAuth(httpx.Auth):
     """Authentication by Keystone: logs in when needed, adds the token to each request.  One for each client."""
 
-    __slots__ = ("_asked_at", "_clock", "_draw", "_lock", "_token", "asking", "identity", "logins", "probes")
+    __slots__ = (
+        "_asked_at",
+        "_clock",
+        "_draw",
+        "_is_restored",
+        "_kept",
+        "_lock",
+        "_state",
+        "asking",
+        "identity",
+        "logins",
+        "probes",
+    )
 
     def __init__(
         self,
@@ -81,8 +84,17 @@ class KeystoneAuth(httpx.Auth):
         self._clock = clock
         self._draw = draw
         self._lock = anyio.Lock()
-        self._token: Token | None = None
+        self._state = LoginState()
+        self._kept: KeptLogin | None = None
+        self._is_restored = False
+        """Whether the token is one that an earlier process left."""
         self._asked_at = 0.0
+
+    def keep(self, kept: KeptLogin) -> None:
+        """Continue with what an earlier process left there, and leave there what a later one needs."""
+        self._kept = kept
+        self._state = kept.load(now=self._clock())
+        self._is_restored = self._state.token is not None
 
     @property
     def what(self) -> str:
@@ -92,12 +104,12 @@ class KeystoneAuth(httpx.Auth):
     @property
     def catalogue(self) -> tuple[Endpoint, ...]:
         """Catalogue of the last token; empty before the first one."""
-        return () if self._token is None else self._token.catalogue
+        return () if self._state.token is None else self._state.token.catalogue
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Texts that no message may contain."""
-        return (self.identity.method.secret, *(() if self._token is None else (self._token.value,)))
+        return (self.identity.method.secret, *(() if self._state.token is None else (self._state.token.value,)))
 
     def __repr__(self) -> str:
         """Return a text with the identity, without secrets."""
@@ -109,15 +121,28 @@ class KeystoneAuth(httpx.Auth):
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Add the token of :meth:`log_in` to a request."""
-        if self._token is None:
+        if self._state.token is None:
             raise RuntimeError(f"{self!r} has not logged in")
-        request.headers[TOKEN_HEADER] = self._token.value
+        request.headers[TOKEN_HEADER] = self._state.token.value
         yield request
 
     def refused(self, token: str) -> None:
         """Drop a token that was not accepted; another task may have renewed it meanwhile."""
-        if self._token is not None and self._token.value == token:
-            self._token = None
+        if self._state.token is not None and self._state.token.value == token:
+            self._set(replace(self._state, token=None))
+
+    def forget_restored(self) -> bool:
+        """Drop a token that an earlier process left; return whether there was one."""
+        was_restored = self._is_restored
+        if was_restored:
+            self._set(replace(self._state, token=None))
+        return was_restored
+
+    def _set(self, state: LoginState) -> None:
+        self._state = state
+        self._is_restored = False
+        if self._kept is not None:
+            self._kept.save(state)
 
     async def log_in(self, http: httpx.AsyncClient, *, insists: bool = False) -> None:
         """Ensure that there is a token: at once where there is a fresh one, else by a probe and a login.
@@ -140,9 +165,19 @@ class KeystoneAuth(httpx.Auth):
                 self._store_token(await self._request_token(http))
             except tuple(BY_EXCEPTION) as error:
                 # Not chained: the text of the original may contain what was sent.
-                raise _of_keystone(error_from_exception(error, self.what)) from None
+                raise self._noted(error_from_exception(error, self.what)) from None
             except PlacementError as error:
-                raise _of_keystone(error) from error.__cause__
+                raise self._noted(error) from error.__cause__
+
+    def _noted(self, error: PlacementError) -> PlacementError:
+        """Note a failed login, and how long to wait after it."""
+        if isinstance(error, Unreachable):
+            now = self._clock()
+            state = self._state.after_failure(is_queued=error.is_late, now=now)
+            self._set(state)
+            queued_s = None if state.queued_since is None else now - state.queued_since
+            error.of_keystone = KeystoneWait(failures=state.failures, queued_s=queued_s)
+        return error
 
     async def _probe(self, http: httpx.AsyncClient, *, insists: bool) -> None:
         """Request the version document, which costs Keystone nothing.
@@ -163,7 +198,9 @@ class KeystoneAuth(httpx.Auth):
             if not insists and not may_log_in(took_s, draw=self._draw()):
                 # Unread, so that the connection is closed: a waiting host holds none.
                 await response.aclose()
-                raise Unreachable(self.what, BUSY, request_id=request_id_of(response.headers))
+                busy = Unreachable(self.what, BUSY, request_id=request_id_of(response.headers))
+                busy.is_late = True
+                raise busy
             # Any other status is left to the login.
             await drain(response)
 
@@ -194,7 +231,7 @@ class KeystoneAuth(httpx.Auth):
         )
 
     def _fresh_token(self) -> Token | None:
-        token = self._token
+        token = self._state.token
         return token if token is not None and self._clock() < token.stale_at else None
 
     def _store_token(self, answer: Response) -> None:
@@ -204,7 +241,7 @@ class KeystoneAuth(httpx.Auth):
         """
         if not httpx.codes.is_success(answer.status):
             raise self._refusal_error(answer)
-        self._token = self._read(answer)
+        self._set(LoginState(token=self._read(answer)))
         self.asking = False
 
     def _read(self, answer: Response) -> Token:
@@ -240,12 +277,6 @@ class KeystoneAuth(httpx.Auth):
         return "check its name, its domain, its password or secret, and its role in that scope"
 
 
-def _of_keystone(error: PlacementError) -> PlacementError:
-    if isinstance(error, Unreachable):
-        error.of_keystone = True
-    return error
-
-
 def _deadline_s(timeout: httpx.Timeout) -> float | None:
     """Return the time limit of a whole request, in seconds; None for no limit."""
     return None if timeout.connect is None or timeout.read is None else timeout.connect + timeout.read
@@ -263,7 +294,7 @@ def _life_s(issued_at: Any, expires_at: str) -> float:
 def may_log_in(took_s: float, *, draw: float) -> bool:
     """Check whether to log in after a probe of that duration; ``draw`` is random, from 0 to 1 (excluded).
 
-    The probability is (1 - took / 1 s) ** 4.
+    The probability is (1 - took / 1 s) ** 6: less, and so many of ten thousand enter at once that others wait too long.
     """
     if took_s <= AT_ONCE_S:
         return True

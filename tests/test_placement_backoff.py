@@ -6,18 +6,24 @@ from hypothesis import strategies as st
 from tenacity import AsyncRetrying, RetryCallState
 
 from bringup.placement.backoff import (
-    KEYSTONE_WAIT,
+    LARGEST_CEILING_AWAY_S,
+    LARGEST_CEILING_S,
+    LEAST_CEILING_S,
     PLACEMENT_WAIT,
     RETRY_AFTER_MAX_S,
+    SHARE,
+    keystone_wait_s,
     wait_s,
 )
-from bringup.placement.errors import Unreachable
+from bringup.placement.errors import KeystoneWait, Unreachable
 
 ATTEMPTS = st.integers(1, 10**9)
 SEEDS = st.integers(0, 10**9)
 
 
-def wait(attempt: int, seed: int, retry_after_s: float | None = None, *, of_keystone: bool = False) -> float:
+def wait(
+    attempt: int, seed: int, retry_after_s: float | None = None, *, of_keystone: KeystoneWait | None = None
+) -> float:
     error = Unreachable("get a token", "answered 503")
     error.of_keystone, error.retry_after_s = of_keystone, retry_after_s
     state = RetryCallState(AsyncRetrying(), None, (), {})
@@ -55,17 +61,34 @@ def test_retry_after_cannot_stop_a_host_for_a_day(retry_after_s: float, seed: in
     assert RETRY_AFTER_MAX_S <= wait(1, seed, retry_after_s) <= 1.25 * RETRY_AFTER_MAX_S
 
 
-@given(ATTEMPTS)
-def test_a_wait_for_keystone_is_anything_up_to_a_ceiling(attempt: int) -> None:
-    waits = [wait(attempt, seed, of_keystone=True) for seed in range(200)]
-    assert 0 <= min(waits) < 0.05 * KEYSTONE_WAIT.max
-    assert max(waits) <= KEYSTONE_WAIT.max
-    assert max(wait(10, seed, of_keystone=True) for seed in range(200)) > 0.95 * KEYSTONE_WAIT.max
+def assert_is_anything_up_to(ceiling_s: float, waited: KeystoneWait) -> None:
+    waits = [wait(1, seed, of_keystone=waited) for seed in range(200)]
+    assert 0 <= min(waits) < 0.05 * ceiling_s
+    assert 0.95 * ceiling_s < max(waits) <= ceiling_s
+
+
+@pytest.mark.parametrize(("failures", "ceiling_s"), [(0, 2), (1, 2), (2, 4), (3, 8), (4, 10), (10**9, 10)])
+def test_a_keystone_that_is_away_is_tried_ever_more_seldom_up_to_a_bound(failures: int, ceiling_s: float) -> None:
+    assert ceiling_s <= LARGEST_CEILING_AWAY_S
+    assert_is_anything_up_to(ceiling_s, KeystoneWait(failures=failures))
+
+
+@pytest.mark.parametrize("queued_s", [0, 1, 10, 30, 100, 1e9])
+def test_who_has_waited_for_a_busy_keystone_waits_a_share_of_that_again(queued_s: float) -> None:
+    ceiling_s = min(LARGEST_CEILING_S, max(LEAST_CEILING_S, SHARE * queued_s))
+    assert_is_anything_up_to(ceiling_s, KeystoneWait(queued_s=queued_s))
+
+
+@given(st.builds(KeystoneWait, failures=st.integers(0, 10**9), queued_s=st.none() | st.floats(0, 1e9)), SEEDS)
+def test_the_wait_for_keystone_is_that_of_its_errors(waited: KeystoneWait, seed: int) -> None:
+    random.seed(seed)
+    drawn_s = keystone_wait_s(waited)
+    assert wait(1, seed, of_keystone=waited) == drawn_s
 
 
 @given(ATTEMPTS, SEEDS, st.floats(0, 1e9))
 def test_what_keystone_asks_for_is_waited_at_least_and_not_for_ever(
     attempt: int, seed: int, retry_after_s: float
 ) -> None:
-    wait_for_s = wait(attempt, seed, retry_after_s, of_keystone=True)
-    assert min(retry_after_s, RETRY_AFTER_MAX_S) <= wait_for_s <= max(KEYSTONE_WAIT.max, 1.25 * RETRY_AFTER_MAX_S)
+    wait_for_s = wait(attempt, seed, retry_after_s, of_keystone=KeystoneWait(failures=attempt))
+    assert min(retry_after_s, RETRY_AFTER_MAX_S) <= wait_for_s <= 1.25 * RETRY_AFTER_MAX_S

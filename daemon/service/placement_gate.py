@@ -11,27 +11,36 @@ from bringup.daemon.openstack.resource_provider import HostProvider
 from bringup.daemon.settings import Settings
 from bringup.daemon.settings.credentials import access_of
 from bringup.daemon.settings.credentials.placement_access import trusted
+from bringup.daemon.storage.runtime_file import RuntimeFile, runtime_directory
 from bringup.placement.client import PlacementClient, connect
 from bringup.placement.errors import NotFound, PlacementError, ProviderMisnamed
 from bringup.placement.gate import Gate, Waiting, pass_gate, probe
+from bringup.placement.kept_login import keep_login
+from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.nodes import describe_provider
 from bringup.placement.providers import as_uuid
 
 log = get_logger()
 
+KEPT_LOGIN = "keystone/login.json"
+"""In the runtime directory."""
 AFTER_GATE_S = 60.0
 """How long Placement may be unavailable after the gate: that wait is not shown to an operator, a new gate is."""
 
 
 @asynccontextmanager
-async def opened_placement(settings: Settings) -> AsyncIterator[PlacementClient]:
+async def opened_placement(settings: Settings, *, boot_id: str | None = None) -> AsyncIterator[PlacementClient]:
     """Open the client of Placement.
+
+    ``boot_id``: the login is the service's, and is kept for its next process on this boot.
 
     :raises SettingsError: no address is set (Nova's ``PlacementNotConfigured``), or credentials are missing.
     :raises Unavailable: a request failed.
     """
     placement = settings.placement
     access = access_of(settings)
+    if boot_id is not None and isinstance(access.auth, KeystoneAuth):
+        _keep_login(access.auth, boot_id)
     try:
         async with connect(
             access.url,
@@ -44,6 +53,15 @@ async def opened_placement(settings: Settings) -> AsyncIterator[PlacementClient]
             yield client
     except PlacementError as error:
         raise _unavailable(error) from error
+
+
+def _keep_login(auth: KeystoneAuth, boot_id: str) -> None:
+    directory = runtime_directory()
+    if directory is None:
+        return
+    kept = keep_login(auth.identity, boot_id=boot_id, shelf=RuntimeFile(directory / KEPT_LOGIN))
+    if kept is not None:
+        auth.keep(kept)
 
 
 async def pass_placement(

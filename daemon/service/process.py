@@ -245,7 +245,8 @@ class _Service:
         self.opened.callback(self.alive.write, is_kept=False)
         self.observer = fan_out(self.source.recorder.observe, self.watch.observe)
         # The version, the connections and the token of the gate serve the whole run.
-        self.placement = await self.opened.enter_async_context(opened_placement(settings))
+        opening = opened_placement(settings, boot_id=self.alive.boot.boot_id)
+        self.placement = await self.opened.enter_async_context(opening)
 
     async def _pass_placement(self) -> HostProvider:
         return await pass_placement(self.settings, self.placement, self.observer, node_uuid=self.identity.node_uuid)

@@ -23,7 +23,7 @@ PLACEMENT_WAIT: Final = wait_random_exponential(multiplier=0.25, min=0.1, max=5)
 LEAST_CEILING_S: Final = 2.0
 LARGEST_CEILING_AWAY_S: Final = 10.0
 LARGEST_CEILING_S: Final = 20.0
-SHARE: Final = 1 / 3
+SHARE: Final = 0.2
 """Of the time since Keystone was first busy."""
 RETRY_AFTER_MAX_S: Final = 120.0
 """The longest wait that an answer can demand; more would be a proxy deciding how long a host stays down."""

@@ -294,7 +294,7 @@ def _life_s(issued_at: Any, expires_at: str) -> float:
 def may_log_in(took_s: float, *, draw: float) -> bool:
     """Check whether to log in after a probe of that duration; ``draw`` is random, from 0 to 1 (excluded).
 
-    The probability is (1 - took / 1 s) ** 6: less, and so many of ten thousand enter at once that others wait too long.
+    The probability is (1 - took / 1 s) ** 6; with a smaller exponent too many of ten thousand hosts enter at once.
     """
     if took_s <= AT_ONCE_S:
         return True

@@ -1,7 +1,7 @@
 """A restart of the service: the next process continues with the token and with the wait of the one before it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def file(tmp_path: Path) -> RuntimeFile:
 def a_process(cloud: Cloud, file: RuntimeFile, *, clock: Clock | None = None, **other: Any) -> KeystoneAuth:
     """Start as the service does; ``other`` changes the identity."""
     method = Password(user=Named(name="admin"), secret=PASSWORD)
-    identity = Login(**({"auth_url": cloud.auth_url, "method": method, "project": Named(name="admin")} | other))
+    identity = replace(Login(auth_url=cloud.auth_url, method=method, project=Named(name="admin")), **other)
     auth = KeystoneAuth(identity, clock=clock or Clock())
     kept = keep_login(identity, boot_id=BOOT, shelf=file)
     assert kept is not None

@@ -256,6 +256,33 @@ def test_the_drop_in_for_a_newer_systemd_has_the_same_secrets() -> None:
     assert values("ImportCredential", drop_in) == values("LoadCredential")
 
 
+def test_the_drop_in_for_systemd_262_has_one_key_that_older_ones_do_not_know_and_ignore(root: Path) -> None:
+    with_drop_in(root, "restart-randomized.conf")
+
+    ended = analyze(root, "verify", "--recursive-errors=no", "bringup.service")
+
+    ours = [line for line in (ended.stdout + ended.stderr).splitlines() if "bringup" in line]
+    assert all(
+        re.search("Unknown key .*RestartRandomizedDelaySec.* in section .*Service.*ignoring", line) for line in ours
+    )
+    assert ended.returncode == len(ours) <= 1
+
+
+def test_restarts_that_are_spread_still_reach_the_limit_of_a_start_that_fails_at_once() -> None:
+    def seconds(key: str, text: str | None = None) -> int:
+        [value] = values(key, text)
+        number, unit = re.fullmatch(r"(\d+)(s|min)", value).groups()  # type: ignore[union-attr]
+        return int(number) * (60 if unit == "min" else 1)
+
+    [burst] = values("StartLimitBurst")
+    spread_s = seconds("RestartRandomizedDelaySec", (UNITS / "bringup.service.d/restart-randomized.conf").read_text())
+    assert int(burst) * (seconds("RestartSec") + spread_s) <= seconds("StartLimitIntervalSec")
+
+
+def test_the_runtime_directory_survives_a_restart() -> None:
+    assert (values("RuntimeDirectory"), values("RuntimeDirectoryPreserve")) == (["bringup"], ["restart"])
+
+
 @pytest.mark.parametrize("unit", ["bringup-guests.service", "bringup-import.service", "bringup-import.timer"])
 def test_systemd_finds_nothing_wrong_with_the_units_of_a_plain_host(root: Path, unit: str) -> None:
     for file in (UNITS / "plain-host").glob("bringup-*"):

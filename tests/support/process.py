@@ -21,7 +21,7 @@ BRINGUP = (sys.executable, "-m", "bringup")
 PATIENCE_S = 60.0
 """How long a test waits for what must come."""
 # Nothing that the machine of the tests has set.
-OTHERS = ("BRINGUP_", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_")
+OTHERS = ("BRINGUP_", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_")
 FORKED_WITH = {"env", "cwd", *STREAMS}
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
 

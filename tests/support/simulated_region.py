@@ -191,9 +191,8 @@ WAYS = (
     Way(name="no pacing", gate=Unpaced()),
     Way(name="start jitter", gate=Unpaced(spread=1.2)),
     Way(name="SRE throttle", gate=Unpaced(is_throttled=True)),
-    Way(name="no pacing, proxy", gate=Unpaced(), refuses_above_s=PROXY_S),
+    Way(name="proxy", gate=Unpaced(), refuses_above_s=PROXY_S),
     Way(name="ours", gate=ours),
-    Way(name="ours, proxy", gate=ours, refuses_above_s=PROXY_S),
 )
 
 

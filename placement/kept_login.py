@@ -6,6 +6,7 @@ credentials find nothing.  Pure; the caller stores the text where only its user 
 """
 
 import hashlib
+import hmac
 import json
 import math
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from bringup.placement.credentials import GivenToken, Login
 log = structlog.get_logger()
 
 FORMAT: Final = "bringup.login/1"
+CHECK_BYTES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,14 @@ def keep_login(identity: Login, *, boot_id: str, shelf: Shelf) -> KeptLogin | No
 
 
 def key_of(identity: Login, boot_id: str) -> str:
-    """Return a name of an identity on a boot, without secrets."""
+    """Return a name of an identity on a boot.
+
+    Of the secret it depends on a few bits alone: enough to notice that it was changed, so that a wrong one fails at the
+    restart and not at the next boot; too few to find it.
+    """
     document = replace(identity, method=replace(identity.method, secret="")).document()
-    text = json.dumps([boot_id, identity.token_url, document], sort_keys=True)
+    check = hmac.digest(boot_id.encode(), identity.method.secret.encode(), "sha256")[:CHECK_BYTES].hex()
+    text = json.dumps([boot_id, identity.token_url, document, check], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

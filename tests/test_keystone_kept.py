@@ -123,6 +123,13 @@ async def test_the_token_of_another_identity_is_not_used(cloud: Cloud, file: Run
     assert a_process(cloud, file).catalogue == ()
 
 
+async def test_a_password_that_is_wrong_now_is_noticed_at_the_restart(cloud: Cloud, file: RuntimeFile) -> None:
+    await ask(a_process(cloud, file))
+    second = a_process(cloud, file, method=Password(user=Named(name="admin"), secret="mistyped"))
+    with pytest.raises(Unauthorized, match="does not let"):
+        await ask(second)
+
+
 def damage(file: RuntimeFile) -> None:
     file.path.write_text("{")
 

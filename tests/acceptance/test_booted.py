@@ -24,6 +24,7 @@ pytestmark = pytest.mark.timeout(600)
 UNIT = "bringup.service"
 BRINGUP = "/opt/bringup/bin/bringup"
 STATE = "/var/lib/bringup"
+RUNTIME = "/run/bringup"
 INSTALL = re.compile(r"```sh install\n(.*?)```", re.DOTALL)
 NARROW = re.compile(r"```sh narrow\n(.*?)```", re.DOTALL)
 # Who has to be on either side of it; libvirt itself where there is a driver for it.
@@ -516,6 +517,7 @@ def test_killed_in_its_middle_it_is_started_again_and_continues(machine: Machine
     before = machine.cursor()
     machine.systemctl("start", "--no-block", UNIT)
     machine.until(event("instance.initialized", INSTANCE_UUID=uuid_of(1)), after=before)
+    machine.shell(f"touch {RUNTIME}/kept")
 
     machine.systemctl("kill", "--signal=KILL", UNIT)
 
@@ -523,6 +525,10 @@ def test_killed_in_its_middle_it_is_started_again_and_continues(machine: Machine
     machine.until(event("service.ready"), after=before)
     assert machine.shown(UNIT, "NRestarts") == {"NRestarts": "1"}
     assert running_guests(machine) == all_of()
+    # The login of a daemon with Keystone is there: until the unit is stopped.
+    machine.shell(f"test -e {RUNTIME}/kept; systemctl restart {UNIT}; test -e {RUNTIME}/kept")
+    machine.systemctl("stop", UNIT)
+    machine.shell(f"test ! -e {RUNTIME}")
 
 
 @pytest.mark.parametrize("verb", ["stop", "restart"])

@@ -23,6 +23,7 @@ PACKAGES: Mapping[str, str] = {
     "epmd": "rabbitmq-server",
     "gcc": "gcc",
     "git": "git",
+    "haproxy": "haproxy",
     "initdb": "postgresql",
     "ip": "iproute2",
     "libvirt-guests.sh": "libvirt-daemon-system",

@@ -213,6 +213,7 @@ class Figures:
     exits: int
     wasted: float
     """Share of Keystone's work that nobody waited for."""
+    passed_after_s: tuple[float, ...] = field(repr=False)
 
     @property
     def times_ideal(self) -> float | None:
@@ -248,4 +249,5 @@ def simulate(
         probes_per_host=region.probes / hosts,
         exits=region.exits,
         wasted=keystone.wasted_s / keystone.worked_s if keystone.worked_s else 0.0,
+        passed_after_s=tuple(at_s - first_s for at_s in passed),
     )

@@ -47,3 +47,14 @@ def test_a_real_conductor_is_measured() -> None:
     table = printed("openstack.py", "20", "0.001", "4")
 
     assert "Nova's loop / bringup run, wall:" in table
+
+
+def test_a_region_is_measured_and_simulated() -> None:
+    small = "--hosts 2 --rounds 4 --pairs 1 --limit 120 --simulate 20x1 --conductors 10x1"
+
+    table = printed("region.py", *small.split())
+
+    assert "| 2 | 0 s | 2 | 0 | 1.00 |" in table
+    assert "| pairs of logins | later with the probe, median |" in table
+    assert "| 20 | 1 | 10 min | ours | 20 |" in table
+    assert "| 10 | 1 | yes |" in table

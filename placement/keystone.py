@@ -8,7 +8,7 @@ each request that was sent, also on an abandoned one.  A region that powers on h
 each login is preceded by a probe of the version document (``GET /v3``: less than a millisecond, no token): the time
 that it took is the length of the queue.  The longer it took, the fewer hosts log in now (:func:`may_log_in`); the
 others wait and probe again.  No host needs to know how many there are.  A login that was sent is waited for as long as
-Keystone works on it.
+Keystone works on it.  A process that is started again continues with the token of the one before (``kept_login``).
 """
 
 import random

@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 FORMAT: Final = "bringup.login/1"
 CHECK_BYTES: Final = 2
+"""Of a digest of the secret: one of 65 536 other secrets is taken for it, until the token expires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +108,13 @@ def key_of(identity: Login, boot_id: str) -> str:
     """Return a name of an identity on a boot.
 
     Of the secret it depends on a few bits alone: enough to notice that it was changed, so that a wrong one fails at the
-    restart and not at the next boot; too few to find it.
+    restart and not at the next boot; too few to find it.  They are the same on every boot, or the files of a few boots
+    would be enough.
     """
-    document = replace(identity, method=replace(identity.method, secret="")).document()
-    check = hmac.digest(boot_id.encode(), identity.method.secret.encode(), "sha256")[:CHECK_BYTES].hex()
-    text = json.dumps([boot_id, identity.token_url, document, check], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    without_secret = replace(identity, method=replace(identity.method, secret=""))
+    name = json.dumps([identity.token_url, without_secret.document()], sort_keys=True)
+    check = hmac.digest(name.encode(), identity.method.secret.encode(), "sha256")[:CHECK_BYTES].hex()
+    return hashlib.sha256(json.dumps([boot_id, name, check]).encode()).hexdigest()
 
 
 def encode(state: LoginState, key: str) -> str:
@@ -155,8 +157,11 @@ def decode(text: str, key: str, *, now: float) -> LoginState:
 
 
 def _token(document: dict[str, Any], now: float) -> Token | None:
-    value, stale_at = document["token"], document["stale_at"]
-    if value is None or now >= _moment(stale_at, at_most=math.inf):
+    value = document["token"]
+    if value is None:
+        return None
+    stale_at = _moment(document["stale_at"], at_most=math.inf)
+    if now >= stale_at:
         return None
     _checked(value, lambda text: isinstance(text, str) and text.isascii() and text.isprintable() and " " not in text)
     catalogue = tuple(Endpoint(**endpoint) for endpoint in document["catalogue"])

@@ -17,7 +17,7 @@ from bringup.placement.gate import pass_gate
 from bringup.placement.kept_login import keep_login
 from bringup.placement.keystone import KeystoneAuth
 from support.faulty_proxy import a_proxy
-from support.keystone import PASSWORD, REGION, Cloud, a_cloud, insisting
+from support.keystone import PASSWORD, REGION, Cloud, a_cloud, patient_client
 from support.placement import a_peer, an_answer, fresh_name, nobody
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -59,7 +59,7 @@ def a_process(cloud: Cloud, file: RuntimeFile, *, clock: Clock | None = None, **
 
 
 async def ask(auth: KeystoneAuth, url: str | None = None) -> None:
-    async with insisting(url, auth=auth, wanted=HERE) as client:
+    async with patient_client(url, auth=auth, wanted=HERE) as client:
         await client.request("GET", PROVIDERS, params={"name": "x"})
 
 

@@ -55,7 +55,7 @@ class Events:
     _number: "count[int]" = field(default_factory=count)
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Have something happen so much later."""
+        """Schedule an act so much later."""
         heapq.heappush(self._due, (self.now_s + seconds, next(self._number), act))
 
     def run(self, until_s: float, *, ended: Callable[[], bool]) -> None:

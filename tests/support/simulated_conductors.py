@@ -90,7 +90,7 @@ def _host(cell: Cell) -> Process:
 
 
 def _guest(cell: Cell, number: int, end: Callable[[], None]) -> Process:
-    """Look, start, look again, and save every tenth."""
+    """Read the power state, start, read it again, and save every tenth."""
     is_saved = number % SAVED_EVERY == 0
     looked = yield from _call(cell, SMALL_S * LOOKS / 2)
     if looked:

@@ -13,8 +13,8 @@ LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/de
 # A fresh clone has no compiled modules: each process that a test starts would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-quick coverage check chaos fuzz bench bench-libvirt bench-openstack bench-region no-regret hashes sbom
-.PHONY: release image audit clean
+.PHONY: run test test-quick coverage check chaos fuzz bench bench-libvirt bench-openstack no-regret hashes sbom release
+.PHONY: image audit clean
 
 run: $(VENV)/.demo
 	$(BIN)/bringup demo --directory .demo
@@ -48,6 +48,11 @@ chaos: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	ulimit -v 8000000 && FUZZ=full $(BIN)/pytest tests/fuzz --timeout=7200
 
+# Hosts of a region that starts at once, at a real Keystone and simulated, beside other ways: some fifteen minutes.
+.PHONY: bench-region
+bench-region: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python benchmarks/region.py $(SIZE)
+
 bench: $(VENV)/.dev $(VENV)/.plain
 	BENCH_PYTHON=$(VENV)/plain/bin/python $(BIN)/python benchmarks/run.py
 
@@ -59,10 +64,6 @@ bench-libvirt: $(VENV)/.dev $(VENV)/.plain
 # A thousand instances through a real nova-conductor, by us and by Nova's own loop: some five minutes; needs RabbitMQ.
 bench-openstack: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python benchmarks/openstack.py $(SIZE)
-
-# Hosts of a region that starts at once, at a real Keystone and simulated, beside other ways: some fifteen minutes.
-bench-region: $(VENV)/.dev
-	PYTHONPATH=tests $(BIN)/python benchmarks/region.py $(SIZE)
 
 # Every situation of a host boot, by nova-compute alone and by bringup before it; writes docs/no-regret.md.
 no-regret: $(VENV)/.dev

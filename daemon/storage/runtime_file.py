@@ -4,7 +4,6 @@ The unit has ``RuntimeDirectory=``, a folder in /run that is in memory, and ``Ru
 nothing passes ``RUNTIME_DIRECTORY``, no text is kept: a secret is never written to a disk.
 """
 
-import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Final
 
 from bringup.daemon.logs import get_logger
 from bringup.daemon.storage.files import make_private_directory, write_durably
+from bringup.drivers.files import read_file
 
 log = get_logger()
 
@@ -89,22 +89,13 @@ def _read_own(path: Path) -> str:
     :raises Foreign: it is another one.
     """
     _check_folder(path.parent)
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise Foreign("it is a link") from None
-        raise
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise Foreign("it is no file")
-        if found.st_uid != os.geteuid() or found.st_mode & OTHERS or found.st_nlink != 1:
-            raise Foreign("it is not a file of this user alone (mode 0600, one name)")
-        content = os.read(descriptor, LARGEST + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > LARGEST:
+    # Nobody else can change what is in that folder meanwhile.
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise Foreign("it is a link" if stat.S_ISLNK(found.st_mode) else "it is no file")
+    if found.st_uid != os.geteuid() or found.st_mode & OTHERS or found.st_nlink != 1:
+        raise Foreign("it is not a file of this user alone (mode 0600, one name)")
+    if found.st_size > LARGEST:
         raise Foreign(f"it is larger than {LARGEST} bytes")
     # What is no text is no JSON: the caller drops it.
-    return content.decode("ascii", "replace")
+    return read_file(path).decode("ascii", "replace")

@@ -30,6 +30,17 @@ def test_simulated_hosts_are_measured() -> None:
     assert "| serial loop / concurrent run, 40 instances, limit 8 |" in table
 
 
+def test_a_region_is_measured_and_simulated() -> None:
+    small = "--hosts 2 --rounds 4 --pairs 1 --limit 120 --simulate 20x1 --conductors 10x1"
+
+    table = printed("region.py", *small.split())
+
+    assert "| 2 | 0 s | 2 | 0 | 1.00 |" in table
+    assert "| pairs of logins | later with the probe, median |" in table
+    assert "| 20 | 1 | 10 min | ours | 20 |" in table
+    assert "| 10 | 1 | yes |" in table
+
+
 def test_real_guests_are_measured() -> None:
     skip_without_libvirtd()
 
@@ -47,14 +58,3 @@ def test_a_real_conductor_is_measured() -> None:
     table = printed("openstack.py", "20", "0.001", "4")
 
     assert "Nova's loop / bringup run, wall:" in table
-
-
-def test_a_region_is_measured_and_simulated() -> None:
-    small = "--hosts 2 --rounds 4 --pairs 1 --limit 120 --simulate 20x1 --conductors 10x1"
-
-    table = printed("region.py", *small.split())
-
-    assert "| 2 | 0 s | 2 | 0 | 1.00 |" in table
-    assert "| pairs of logins | later with the probe, median |" in table
-    assert "| 20 | 1 | 10 min | ours | 20 |" in table
-    assert "| 10 | 1 | yes |" in table

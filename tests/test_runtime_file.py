@@ -85,7 +85,7 @@ ODD: dict[str, tuple[Callable[[Path], None], str]] = {
     "two names": (to_a_second_name, "one name"),
     "a folder": (to_a_folder, "it is no file"),
     "a pipe": (to_a_pipe, "it is no file"),
-    "a socket": (to_a_socket, "no such device"),
+    "a socket": (to_a_socket, "it is no file"),
     "too large": (to_a_large_one, "it is larger than"),
     "group": (lambda path: path.chmod(0o640), "mode 0600"),
     "everybody": (lambda path: path.chmod(0o602), "mode 0600"),

@@ -16,7 +16,7 @@ from bringup.placement.auth import TOKEN_HEADER, NoAuth
 from bringup.placement.bounded_body import IDENTITY
 from bringup.placement.catalogue import NotInCatalogue, WantedEndpoint, find
 from bringup.placement.error_mapping import BY_EXCEPTION, error_from_exception, error_from_response
-from bringup.placement.errors import NotUnderstood, PlacementError
+from bringup.placement.errors import NotUnderstood, PlacementError, Unreachable
 from bringup.placement.keystone import KeystoneAuth
 from bringup.placement.microversions import Microversion
 from bringup.placement.response import Response, read_body, request_id_of
@@ -148,9 +148,14 @@ class PlacementClient:
         patience = min(2 * self._patience, MOST_PATIENCE)
         return self._with(self.microversion, insists=self._insists, patience=patience)
 
-    def forget_restored_token(self) -> bool:
-        """Drop a token that an earlier process left, and the address of its catalogue; return whether there was one."""
+    def forget_restored_token(self, error: PlacementError) -> bool:
+        """Drop a token that an earlier process left, and the address of its catalogue; return whether there was one.
+
+        A Placement that is unavailable at an address that was set says nothing about the token, which is kept.
+        """
         auth = self._http.auth
+        if isinstance(error, Unreachable) and not self._address.is_found:
+            return False
         if not isinstance(auth, KeystoneAuth) or not auth.forget_restored():
             return False
         self._address.forget()

@@ -88,9 +88,9 @@ class _Attempts:
         once = partial(probe, self.client, provider=self.provider, create=self.create, uuid=self.uuid)
         try:
             return await once()
-        except PlacementError:
+        except PlacementError as error:
             # The catalogue of an earlier process may be wrong by now, and its roles may be.
-            if not self.client.forget_restored_token():
+            if not self.client.forget_restored_token(error):
                 raise
             return await once()
 

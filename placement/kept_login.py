@@ -152,7 +152,7 @@ def decode(text: str, key: str, *, now: float) -> LoginState:
             failures=_checked(document["failures"], lambda value: isinstance(value, int) and value >= 0),
             queued_since=None if since is None else _moment(since, at_most=now),
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
         raise NotOurs("it is damaged") from None
 
 

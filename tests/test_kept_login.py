@@ -132,6 +132,8 @@ DAMAGED = {
     "waits since the future": {"queued_since": NOW + 1},
     "waits since never": {"queued_since": "nan"},
     "expires never": {"stale_at": "inf"},
+    "expires later than any float": {"stale_at": 10**400},
+    "waits since before any float": {"queued_since": -(10**400)},
     "no expiry": {"stale_at": None},
     "a token with a line end": {"token": "a\r\nX-Other: b"},
     "a token of two words": {"token": "a b"},

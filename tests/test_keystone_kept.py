@@ -183,6 +183,20 @@ async def test_a_gate_that_stays_closed_is_closed_with_the_error_of_the_new_toke
     assert len(wrong.requests) == 2
 
 
+@pytest.mark.parametrize("status", [503, None], ids=["is busy", "is away"])
+async def test_a_placement_that_is_unavailable_at_the_address_that_was_set_costs_no_login(
+    cloud: Cloud, file: RuntimeFile, status: int | None
+) -> None:
+    await ask(a_process(cloud, file))
+    before, second = file.read(), a_process(cloud, file)
+    with a_peer(an_answer(status or 500, b"")) as busy, nobody() as away:
+        async with connect(busy.url if status else away, auth=second) as client:
+            with pytest.raises(PlacementError):
+                await pass_gate(client, provider="x", wait_s=0)
+    assert second.logins == second.probes == 0
+    assert file.read() == before
+
+
 async def test_who_waits_for_keystone_continues_to_wait_as_long_as_before(cloud: Cloud, file: RuntimeFile) -> None:
     clock = Clock()
     away = a_process(cloud, file, clock=clock, auth_url="http://127.0.0.1:1/v3")

@@ -31,6 +31,7 @@ RESIZE_ARRIVING = frozenset({TaskState.RESIZE_MIGRATED, TaskState.RESIZE_FINISH}
 REBOOT_BEGUN = frozenset(
     {TaskState.REBOOTING, TaskState.REBOOTING_HARD, TaskState.REBOOT_STARTED, TaskState.REBOOT_STARTED_HARD}
 )
+TRANSITIONS = REBOOT_BEGUN | {TaskState.PAUSING, TaskState.UNPAUSING}
 MAY_REBOOT_SOFT = frozenset({VmState.ACTIVE})
 MAY_REBOOT_HARD = frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.ERROR})
 
@@ -144,7 +145,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
     ),
     Rule(
         "soft_reboot_interrupted",
-        lambda f: _requires_reboot(f) and f.instance.task_state in SOFT_REBOOT_STATES and f.look is PowerState.RUNNING,
+        lambda f: f.instance.task_state in SOFT_REBOOT_STATES and _requires_reboot(f) and f.look is PowerState.RUNNING,
         always(Reboot(RebootType.SOFT)),
         Next.END,
         "A soft reboot was requested and the guest still runs.",
@@ -152,7 +153,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
     ),
     Rule(
         "soft_reboot_went_down",
-        lambda f: _requires_reboot(f) and f.instance.task_state in SOFT_REBOOT_STATES,
+        lambda f: f.instance.task_state in SOFT_REBOOT_STATES and _requires_reboot(f),
         always(Save({"task_state": TaskState.REBOOT_PENDING_HARD}), Reboot(RebootType.HARD)),
         Next.END,
         "A soft reboot had shut the guest down and not started it again: only a hard one can.",
@@ -163,7 +164,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
     ),
     Rule(
         "hard_reboot_interrupted",
-        lambda f: _requires_reboot(f) and f.instance.task_state in HARD_REBOOT_STATES,
+        lambda f: f.instance.task_state in HARD_REBOOT_STATES and _requires_reboot(f),
         always(Reboot(RebootType.HARD)),
         Next.END,
         "A hard reboot was requested or started.",
@@ -175,10 +176,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
     ),
     Rule(
         "transition_finished",
-        lambda f: (
-            f.look is PowerState.RUNNING
-            and f.instance.task_state in REBOOT_BEGUN | {TaskState.PAUSING, TaskState.UNPAUSING}
-        ),
+        lambda f: f.instance.task_state in TRANSITIONS and f.look is PowerState.RUNNING,
         always(Save({"vm_state": VmState.ACTIVE, "task_state": None})),
         Next.CONTINUE,
         "The guest runs: the reboot, pause or unpause is over, only the record does not say so.",
@@ -239,7 +237,7 @@ FROM_FIRST_LOOK: tuple[Rule, ...] = (
 
 
 def _went_down(facts: Facts) -> bool:
-    return facts.instance.power_state is PowerState.RUNNING and facts.look is not PowerState.RUNNING
+    return facts.look is not PowerState.RUNNING and facts.instance.power_state is PowerState.RUNNING
 
 
 def _tell_not_known(facts: Facts) -> Problem:
@@ -255,7 +253,7 @@ def _tell_not_known(facts: Facts) -> Problem:
 def _withheld(
     name: str, withheld: Withheld, why: str, tells: Callable[[Facts], Problem | None] | None = None, *, condition: str
 ) -> Rule:
-    when = lambda f: _went_down(f) and f.withheld is withheld  # noqa: E731 - as in the rows
+    when = lambda f: f.withheld is withheld and _went_down(f)  # noqa: E731 - as in the rows
     return Rule(name, when, nothing, Next.END, why, tells=tells, condition=condition)
 
 
@@ -288,7 +286,7 @@ def _tell_wrong_metadata(facts: Facts) -> Problem | None:
 FROM_SECOND_LOOK: tuple[Rule, ...] = (
     Rule(
         "ran_before",
-        lambda f: _went_down(f) and f.resume_guests and ResumeStateOnHostBoot.verb not in f.done,
+        lambda f: f.resume_guests and _went_down(f) and ResumeStateOnHostBoot.verb not in f.done,
         always(ResumeStateOnHostBoot()),
         Next.END,
         "It ran when the host went down.",
@@ -299,7 +297,7 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
     ),
     Rule(
         "resumed_before",
-        lambda f: _went_down(f) and f.resume_guests,
+        lambda f: f.resume_guests and _went_down(f),
         nothing,
         Next.END,
         "It was brought back by the run that was cut short, and was stopped since.",
@@ -334,7 +332,7 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
     ),
     Rule(
         "clock_not_set",
-        lambda f: _went_down(f) and f.withheld is Withheld.CLOCK,
+        lambda f: f.withheld is Withheld.CLOCK and _went_down(f),
         nothing,
         Next.END,
         "It ran when the host went down; how long ago is unknown before the clock is set.",
@@ -348,7 +346,7 @@ FROM_SECOND_LOOK: tuple[Rule, ...] = (
     ),
     Rule(
         "resume_not_known",
-        lambda f: _went_down(f) and f.withheld is Withheld.UNKNOWN,
+        lambda f: f.withheld is Withheld.UNKNOWN and _went_down(f),
         nothing,
         Next.END,
         "It ran when the host went down, or was brought back since: the journal of this boot was lost.",

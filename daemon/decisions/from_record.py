@@ -41,8 +41,10 @@ _TO_ERROR = Save({"vm_state": VmState.ERROR, "task_state": None})
 
 
 def _is_in_error(facts: Facts) -> bool:
-    is_pending = facts.instance.task_state in (TaskState.RESIZE_MIGRATING, TaskState.DELETING)
-    return facts.instance.vm_state is VmState.ERROR and not is_pending
+    # Hardly any is: no more is asked of the others.
+    if facts.instance.vm_state is not VmState.ERROR:
+        return False
+    return facts.instance.task_state not in (TaskState.RESIZE_MIGRATING, TaskState.DELETING)
 
 
 def _as_a_failure_leaves_it(facts: Facts) -> tuple[Action, ...]:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from bringup.daemon.decisions.actions import Action
@@ -221,6 +222,13 @@ def dump_left(outcome: Outcome) -> str | None:
     return write_left(Left.of(outcome.instance))
 
 
+@lru_cache
+def write_rules(names: tuple[str, ...]) -> str:
+    """Return the names of rules as JSON; thousands of instances share a few."""
+    return json.dumps(names)
+
+
+@lru_cache
 def write_left(left: Left) -> str:
     """Return the columns of a record as JSON."""
     return _encode({"host": left.host, "vm_state": left.vm_state, "task_state": left.task_state})

@@ -47,6 +47,7 @@ from bringup.daemon.storage.journal.rows import (
     text_of,
     write_entries,
     write_left,
+    write_rules,
 )
 from bringup.daemon.storage.journal.schema import ENDED, STOPPED, decoding
 from bringup.daemon.storage.journal.waiting import WaitingEntries
@@ -145,7 +146,7 @@ class SqliteJournal(Journal):
         number = self._numbers[uuid] = self._numbers.get(uuid, 0) + 1
         end = self._take_end(uuid)
         at = text_of(self._now())
-        rules, before = json.dumps(list(because)), None if was is None else write_left(was)
+        rules, before = write_rules(tuple(because)), None if was is None else write_left(was)
         verb, detail = step.action.verb, detail_of(step.action)
         entry = Begun(
             BegunInstance(self._run, uuid, self._attempt, rules, at, before),
@@ -177,7 +178,7 @@ class SqliteJournal(Journal):
             run=self._run,
             uuid=outcome.uuid,
             attempt=self._attempt,
-            because=json.dumps(outcome.because),
+            because=write_rules(outcome.because),
             settled_at=text_of(self._now()),
             kind=outcome.kind.value,
             outcome=dump_outcome(outcome),

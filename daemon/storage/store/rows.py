@@ -11,7 +11,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from bringup.daemon.decisions.instances import UNREADABLE, Changes, Instance, Migration, UnreadableInstance
 from bringup.daemon.decisions.states import UnknownState, power_state, task_state, vm_state
-from bringup.daemon.storage.record_files.problems import not_too_deep
+from bringup.daemon.storage.record_files.problems import MOST_LEVELS, not_too_deep
 from bringup.daemon.text import printable
 from bringup.drivers.identifiers import canonical_uuid
 from bringup.drivers.volume_identity import without_credentials
@@ -197,7 +197,7 @@ def _read(
 
 def flavor_of(text: str) -> Mapping[str, Any]:
     """Parse a flavor.  Raises ``ValueError`` or ``RecursionError``."""
-    found = not_too_deep(_json(text, "flavor"))
+    found = _json(text, "flavor")
     if not isinstance(found, dict):
         raise TypeError("its flavor is not an object")
     return found
@@ -254,9 +254,11 @@ def _encodable(text: str, name: str) -> None:
 
 def _json(text: str, name: str) -> Any:
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError(f"its {name} is not JSON") from None
+    # Each level has its bracket, and to count them is quicker than to go through the levels.
+    return found if text.count("[") + text.count("{") < MOST_LEVELS else not_too_deep(found)
 
 
 def _pairs(pairs: Mapping[Any, Any], name: str) -> Mapping[str, str]:
@@ -273,7 +275,7 @@ def _objects(texts: Any, name: str) -> Sequence[Mapping[str, Any]]:
     for each in texts if each_is_one else [texts]:
         _text(each, name)
     text = f"[{','.join(texts)}]" if each_is_one else texts
-    found = not_too_deep(_json(text, name))
+    found = _json(text, name)
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise ValueError(f"its {name} is not a list of objects")
     if "\\ud" in text.lower():

@@ -61,6 +61,11 @@ def short(text: str, most: int = LONGEST_NAME) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def quoted(text: str, most: int = 40) -> str:
+    """Return the beginning of a text in quotes, for a sentence; what a terminal would interpret is a question mark."""
+    return f'"{short("".join(one if one.isprintable() else "?" for one in text[: most + 1]), most)}"'
+
+
 def without_login(text: str) -> str:
     """Return a text without what may stand before a host in an address, a user and a password, or in its query.
 

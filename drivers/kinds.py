@@ -3,8 +3,9 @@
 Annotations only: whoever takes such a value sees a plain number.  ``bringup.daemon.settings`` validates by them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from annotated_types import Ge, Gt, Le, Unit
 
@@ -17,6 +18,22 @@ class Right:
     """What would be right, as words that follow "give"."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """How what an operator writes becomes a value; raises ``ValueError``."""
+
+    parse: Callable[[Any], Any]
+
+
+class WrongEntries(ValueError):
+    """Some entries of a list are wrong; ``problems`` has the path of each, its value, what is right."""
+
+    def __init__(self, problems: list[tuple[str, Any, str]]) -> None:
+        """Store at least one problem."""
+        super().__init__("wrong entries")
+        self.problems = problems
 
 
 Concurrency = Annotated[int, Ge(1), Le(1024), Right("a whole number from 1 to 1024")]

@@ -119,8 +119,35 @@ def test_plan_as_json_has_a_line_for_each_instance(site: Site) -> None:
             "problem": None,
             "needs": [],
             "tried_again": False,
+            "after": [],
+            "ready": None,
+            "order_ignored": [],
         }
     ]
+
+
+def test_a_plan_is_in_the_order_of_a_run_and_says_what_orders_nothing(site: Site) -> None:
+    settings = [*site.settings(scenario=Scenario()), "--set", 'pace.rules=[{ name = "vm 3", priority = 5 }]']
+    records = [
+        instance(1, metadata={"bringup:after": "vm 2,vm 9"}),
+        instance(2, metadata={"bringup:priority": "soon"}),
+        instance(3, flavor={"name": "m1", "extra_specs": {"bringup:ready": "agent"}}),
+    ]
+    site.run("import", site.records(records), *settings)
+
+    documents = site.run("plan", "--json", *settings).documents
+    lines = plain(site.run("plan", *settings).lines)
+
+    assert [document["uuid"] for document in documents] == [uuid_of(3), uuid_of(2), uuid_of(1)]
+    assert [(document["after"], document["ready"]) for document in documents] == [
+        ([], "agent"),
+        ([], None),
+        ([uuid_of(2)], None),
+    ]
+    (unknown,), (wrong,) = documents[2]["order_ignored"], documents[1]["order_ignored"]
+    assert unknown == 'bringup:after "vm 9" is ignored: no guest of this host has that name or UUID'
+    assert wrong.startswith('bringup:priority in its metadata is "soon" and is ignored: give ')
+    assert {f"after: vm 2 ({uuid_of(2)})", f"order: {unknown}", f"order: {wrong}"} <= set(lines)
 
 
 async def _run(settings: Settings) -> RunResult:

@@ -1,11 +1,14 @@
 """The order in which instances are taken: what will take longest first."""
 
 import random
+from collections.abc import Iterable
 
 import pytest
 
-from bringup.daemon.decisions.execution_order import EXPECTED_S, LOOK_S, RESUME_S, expected_s, in_order, turns_of
+from bringup.daemon.decisions.execution_order import EXPECTED_S, LOOK_S, RESUME_S, Turns, expected_s, turns_of
+from bringup.daemon.decisions.policies import PacePolicy
 from bringup.daemon.decisions.rules import Facts
+from bringup.daemon.decisions.start_order import start_order
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from support.drivers import uuid_of
 from support.hosts import ELSEWHERE, HOST, evacuation, instance
@@ -13,6 +16,10 @@ from support.hosts import ELSEWHERE, HOST, evacuation, instance
 
 def facts(number: int, *, resume_guests: bool = False, **columns: object) -> Facts:
     return Facts(instance=instance(number, **columns), host=HOST, resume_guests=resume_guests)
+
+
+def in_order(given: Iterable[Facts]) -> list[Facts]:
+    return [*start_order(given, PacePolicy()).queue]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +53,13 @@ def facts(number: int, *, resume_guests: bool = False, **columns: object) -> Fac
 )
 def test_how_long_an_instance_will_take_is_guessed_from_its_record(one: Facts, expected: float) -> None:
     assert expected_s(one) == expected
+
+
+def test_one_that_was_brought_back_before_takes_as_long_as_then() -> None:
+    assert expected_s(facts(1, resume_guests=True), 47.5) == 47.5
+    assert expected_s(facts(1, resume_guests=True), 0.2) == LOOK_S
+    assert expected_s(facts(1), 47.5) == LOOK_S
+    assert expected_s(facts(1, task_state=TaskState.REBOOTING), 47.5) == EXPECTED_S[TaskState.REBOOTING]
 
 
 def test_what_takes_long_is_taken_first_and_what_needs_nothing_last() -> None:
@@ -126,3 +140,41 @@ def test_what_is_not_taken_is_still_there_and_nothing_is_taken_twice() -> None:
     assert sorted(order_of(given)) == sorted(one.instance.uuid for one in given)
     with pytest.raises(IndexError):
         turns_of([]).take(SLOTS)
+
+
+def waiting_for(after: dict[int, list[int]], count: int = 3) -> Turns[Facts]:
+    given = [facts(number) for number in range(1, count + 1)]
+    return turns_of(given, {uuid_of(one): [uuid_of(each) for each in others] for one, others in after.items()})
+
+
+def test_one_that_waits_is_passed_over_and_has_its_rank_afterwards() -> None:
+    turns = waiting_for({1: [2]}, 4)
+
+    first = turns.take(SLOTS)
+    freed = turns.met(uuid_of(2))
+
+    assert first.instance.uuid == uuid_of(2)
+    assert [one.instance.uuid for one in freed] == [uuid_of(1)]
+    assert [turns.take(SLOTS).instance.uuid for _ in range(3)] == [uuid_of(1), uuid_of(3), uuid_of(4)]
+    assert not turns
+
+
+def test_while_all_that_are_left_wait_none_can_be_taken() -> None:
+    turns = waiting_for({2: [1], 3: [1, 2]})
+    turns.take(SLOTS)
+
+    assert turns
+    assert not turns.can_take
+    with pytest.raises(IndexError):
+        turns.take(SLOTS)
+
+    assert (turns.is_awaited(uuid_of(1)), turns.is_awaited(uuid_of(3))) == (True, False)
+    turns.met(uuid_of(1))
+    assert turns.take(SLOTS).instance.uuid == uuid_of(2)
+    assert not turns.can_take
+    turns.met(uuid_of(2))
+    assert turns.take(SLOTS).instance.uuid == uuid_of(3)
+
+
+def test_what_is_not_in_the_queue_is_not_waited_for() -> None:
+    assert waiting_for({1: [77]}).take(SLOTS).instance.uuid == uuid_of(1)

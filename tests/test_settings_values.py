@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
+from bringup.daemon.decisions.pace_keys import PaceKeys, PaceRule
 from bringup.daemon.settings import load
 from bringup.daemon.settings.pci.spec import WHOLE_ENTRY
 from bringup.daemon.settings.values import parse_time_span
 from support.settings_files import given_text, problems, value_of
+
+UUID = "6b3e2f1a-5c8d-4a7e-9f10-2b3c4d5e6f70"
 
 
 @pytest.fixture
@@ -257,3 +260,52 @@ def test_what_is_no_address_of_a_database_is_refused(empty: Path, address: str) 
 def test_a_host_that_two_libraries_take_for_different_ones_is_no_address(empty: Path, key: str, host: str) -> None:
     (problem,) = (each for each in problems(empty, overrides=[f"{key}=http://{host}"]) if each.startswith(f"{key} = "))
     assert 'give an address such as "http://controller:8778"' in problem
+
+
+def test_rules_of_the_order_are_tables(file: Path) -> None:
+    given_text(
+        file,
+        f"""
+        [[pace.rules]]
+        uuid = "{UUID.upper()}"
+        priority = -7
+
+        [[pace.rules]]
+        project = "p"
+        name = "web-*"
+        after = ["db", "cache"]
+        ready = "agent"
+        """,
+    )
+
+    assert load(file, environment={}, overrides=[]).pace.rules == (
+        PaceRule(uuid=UUID, keys=PaceKeys(-7)),
+        PaceRule(project="p", name="web-*", keys=PaceKeys(None, ("db", "cache"), "agent")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "path", "right"),
+    [
+        ("5", "[0]", "a table"),
+        ("[{ priority = 5 }]", "[0]", "one of project, flavor, name, uuid at least, which say what the rule is for"),
+        ('[{ name = "a" }]', "[0]", "one of priority, after, ready at least"),
+        ('[{ name = "a", priority = "5" }]', "[0].priority", "a whole number from -100 to 100"),
+        ('[{ name = "a", priority = true }]', "[0].priority", "a whole number from -100 to 100"),
+        ('[{ name = "a", priority = 101 }]', "[0].priority", "a whole number from -100 to 100"),
+        ('[{ name = "a", after = [] }]', "[0].after", "a list of names or UUIDs of guests of this host, 32 at most"),
+        ('[{ name = "a", ready = "soon" }]', "[0].ready", "one of agent, quiet, started"),
+        ('[{ name = " ", priority = 1 }]', "[0].name", "a name, with * and ? for what may differ"),
+        ('[{ uuid = "b", priority = 1 }]', "[0].uuid", "a UUID"),
+        (
+            '[{ name = "a", priority = 1 }, { name = "b", priority = 1, host = "c" }]',
+            "[1].host",
+            "one of the keys project, flavor, name, uuid, priority, after, ready",
+        ),
+    ],
+)
+def test_a_wrong_rule_of_the_order_is_told_by_its_place(empty: Path, rules: str, path: str, right: str) -> None:
+    (told,) = problems(empty, overrides=[f"pace.rules={rules}"])
+
+    assert told.startswith(f"pace.rules{path} = ")
+    assert told.endswith(f" (--set): give {right}")

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from bringup.daemon.decisions.execution_order import in_order
 from bringup.daemon.decisions.forecast import Course, Forecast, foresee, undisturbed
 from bringup.daemon.decisions.from_needs import can_start, of_failed_look
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind
+from bringup.daemon.decisions.pace_keys import Ready
 from bringup.daemon.decisions.resume_policy import Boot, Resuming
 from bringup.daemon.decisions.rules import Facts
+from bringup.daemon.decisions.start_order import StartOrder, start_order
 from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.recovery.guest_needs import unmet_needs
 from bringup.daemon.recovery.guest_power import read_power_state
@@ -48,6 +49,12 @@ class Planned:
     """The course if the guest stays as it is; None if that is unknown."""
     problem: str | None = None
     """Why the power state of the guest could not be read."""
+    after: tuple[str, ...] = ()
+    """UUIDs of the instances that it waits for."""
+    ready: Ready | None = None
+    """What shows that its guest is ready, where that is set."""
+    ignored: tuple[str, ...] = ()
+    """What is meant to order it, and orders nothing, with the reason."""
     needs: tuple[Need, ...] = ()
     """What its start would need and this host does not have."""
 
@@ -128,12 +135,14 @@ class Planning:
             records = guarded(records, self.settings.guards, self.past, guests=len(local))
         here = {facts.instance.uuid: facts for facts in records.evacuated}
         foreign = list(records.foreign)
-        own = in_order(facts for facts in records.own if facts.instance.uuid not in here)
+        order = start_order(records.own, self.settings.pace)
+        own = [facts for facts in order.queue if facts.instance.uuid not in here]
         known = {*here, *(facts.instance.uuid for facts in (*foreign, *own))}
         others = [Facts(instance=each, host=self.host) for each in self.others if each.uuid not in known]
         has_guest = None if self.driver is None else False
         planned = [self._without_look(facts, has_guest=has_guest is not None or None) for facts in here.values()]
         planned += [self._without_look(facts, has_guest=has_guest) for facts in (*foreign, *own, *others)]
+        planned = [_with_order(each, order) for each in planned]
         if self.driver is not None:
             return await self._with_looks(planned, self.driver)
         return [_with_look(each, PowerState.SHUTDOWN) for each in planned] if self.power_cut else planned
@@ -155,6 +164,16 @@ class Planning:
             for number in range(min(self.settings.limits.concurrency, len(queue))):
                 group.start_soon(work, name=f"look-{number}")
         return planned
+
+
+def _with_order(planned: Planned, order: StartOrder) -> Planned:
+    uuid = planned.instance.uuid
+    return replace(
+        planned,
+        after=tuple(sorted(order.after.get(uuid, ()))),
+        ready=order.ready.get(uuid),
+        ignored=order.ignored.get(uuid, ()),
+    )
 
 
 async def _look(planned: Planned, driver: Driver, deadline_s: float, *, power_cut: bool) -> Planned:

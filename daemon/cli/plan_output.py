@@ -1,7 +1,7 @@
 """Output of a plan: aligned lines of text, or JSON lines."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bringup.daemon.cli.plan_host import Planned
@@ -29,7 +29,7 @@ from bringup.daemon.decisions.forecast import Course
 from bringup.daemon.decisions.from_needs import is_tried_again
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.rules import Step
-from bringup.daemon.text import counted, in_plain_words, one_line_of_json, printable
+from bringup.daemon.text import counted, in_plain_words, labelled, one_line_of_json, printable
 
 DESTRUCTIVE = (CompletePartialDeletion, Delete, DestroyEvacuated, DestroyGuest)
 STARTS = (Reboot, ResumeStateOnHostBoot, RevertMigration, Start)
@@ -71,6 +71,9 @@ def _json(planned: Planned) -> dict[str, Any]:
         "problem": planned.problem,
         "needs": [need_json(need) for need in planned.needs],
         "tried_again": is_tried_again(planned.needs),
+        "after": list(planned.after),
+        "ready": planned.ready,
+        "order_ignored": list(planned.ignored),
     }
     if course is not None and course.told:
         document["told"] = told_json(course)
@@ -82,12 +85,14 @@ def text_lines(planned: Sequence[Planned], host: str) -> Iterator[str]:
     rows = [_row(each) for each in planned]
     if rows:
         header = ("", "name", "uuid", "vm/task/power", "guest", "did", "because", "what")
+        names = {each.instance.uuid: each.instance.shown_name for each in planned}
         widths = [min(_WIDEST, max(map(len, column))) for column in zip(header, *rows, strict=True)]
         for row, each in zip((header, *rows), (None, *planned), strict=True):
             yield _aligned(row, widths)
             if each is not None:
                 yield from _branches(each)
                 yield from (f"       needs: {printable(need_words(need))}" for need in each.needs)
+                yield from _order(each, names)
                 yield from _remarks(each)
         yield ""
     yield from _rules(planned)
@@ -137,6 +142,13 @@ def _branches(planned: Planned) -> Iterator[str]:
         mark = MARK if destroys(course.steps) else " "
         what = _what(steps, course)
         yield f"{mark}      {condition(course, forecast)}: {_because(names, open_ended=False)}: {what}"
+
+
+def _order(planned: Planned, names: Mapping[str, str]) -> Iterator[str]:
+    """Return what it waits for, and what orders nothing."""
+    if planned.after:
+        yield f"       after: {', '.join(labelled(uuid, names.get(uuid, '')) for uuid in planned.after)}"
+    yield from (f"       order: {printable(each)}" for each in planned.ignored)
 
 
 def _remarks(planned: Planned) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""In which order instances are taken: those that will take longest first, and nobody's guests before all others.
+"""How long instances will take, and in which turns they are taken: nobody's guests before all others.
 
 With a limit on how many are worked on at once, a long one that starts last is waited for by an empty host.  What takes
 long is known from the record well enough: a reboot or a clean shutdown takes tens of seconds, a look a fraction of one.
@@ -9,9 +9,11 @@ instance waits for one, and among themselves the projects take turns.
 No I/O, no clock, no logger.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable
-from typing import Generic, TypeVar
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from heapq import heappop, heappush
+from types import MappingProxyType
+from typing import Final, Generic, TypeVar
 
 from bringup.daemon.decisions.rules import Facts
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
@@ -38,8 +40,11 @@ RESUME_S = 20.0
 LOOK_S = 1.0
 
 
-def expected_s(facts: Facts) -> float:
-    """Guess how many seconds an instance will take: only the order of the guesses matters."""
+def expected_s(facts: Facts, took_s: float | None = None) -> float:
+    """Guess how many seconds an instance will take: only the order of the guesses matters.
+
+    ``took_s``: how long its guest took to be ready on the boot before, if that is known.
+    """
     instance = facts.instance
     if instance.host != facts.host or facts.evacuation is not None:
         return 0
@@ -48,50 +53,92 @@ def expected_s(facts: Facts) -> float:
     if isinstance(instance.task_state, TaskState) and instance.task_state in EXPECTED_S:
         return EXPECTED_S[instance.task_state]
     if facts.resume_guests and instance.power_state is PowerState.RUNNING:
-        return RESUME_S
+        return RESUME_S if took_s is None else max(LOOK_S, took_s)
     return LOOK_S
 
 
-def in_order(all_facts: Iterable[Facts]) -> list[Facts]:
-    """Sort: longest first, and by UUID among equals, so that two runs take the same order."""
-    return sorted(all_facts, key=lambda facts: (-expected_s(facts), facts.instance.uuid))
-
-
 T = TypeVar("T")
+NOTHING: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
 
 
 class Turns(Generic[T]):
-    """Items in their order; those whose end is up to somebody else share half of the slots, and theirs take turns."""
+    """Items in their order; those whose end is up to somebody else share half of the slots, and theirs take turns.
 
-    def __init__(self, items: Iterable[T], up_to: Callable[[T], Hashable | None] = lambda _item: None) -> None:
-        """Keep ``items``; ``up_to`` tells up to whom the end of one is, None: it is worked on at our own pace."""
+    An item that waits for others is not taken before; it keeps its rank.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[T],
+        up_to: Callable[[T], Hashable | None] = lambda _item: None,
+        after: Callable[[T], tuple[Hashable, Collection[Hashable]]] | None = None,
+    ) -> None:
+        """Keep ``items``.
+
+        ``up_to`` tells up to whom the end of one is, None: it is worked on at our own pace.  ``after`` gives the key of
+        one and the keys of those that it waits for, never in a circle; keys of no item are not waited for.
+        """
+        self._items = list(items)
         self._up_to = up_to
-        self._others: deque[T] = deque()
-        self._theirs: dict[Hashable, deque[T]] = {}
+        self._others: list[int] = []
+        self._theirs: dict[Hashable, list[int]] = {}
         self._held: Counter[Hashable] = Counter()
-        for item in items:
-            whose = up_to(item)
-            (self._others if whose is None else self._theirs.setdefault(whose, deque())).append(item)
+        self._waiting: dict[int, set[Hashable]] = {}
+        self._dependents: dict[Hashable, list[int]] = {}
+        found = [] if after is None else [after(item) for item in self._items]
+        known = {key for key, _dependencies in found}
+        for rank, (_key, dependencies) in enumerate(found):
+            if missing := known.intersection(dependencies):
+                self._waiting[rank] = missing
+                for each in missing:
+                    self._dependents.setdefault(each, []).append(rank)
+        for rank in range(len(self._items)):
+            if rank not in self._waiting:
+                self._add(rank)
 
     def __bool__(self) -> bool:
         """Whether any are left."""
+        return bool(self._others or self._theirs or self._waiting)
+
+    @property
+    def can_take(self) -> bool:
+        """Whether one of them waits for nothing but a slot."""
         return bool(self._others or self._theirs)
+
+    def is_awaited(self, key: Hashable) -> bool:
+        """Check whether items wait for the one with this key."""
+        return key in self._dependents
+
+    def waiting_for(self, key: Hashable) -> list[T]:
+        """Return the items that wait for the one with this key."""
+        return [self._items[rank] for rank in self._dependents.get(key, ())]
+
+    def met(self, key: Hashable) -> list[T]:
+        """Record that nothing waits for the item with this key any more; return those that wait for nothing now."""
+        freed = []
+        for rank in self._dependents.pop(key, ()):
+            self._waiting[rank].discard(key)
+            if not self._waiting[rank]:
+                del self._waiting[rank]
+                self._add(rank)
+                freed.append(self._items[rank])
+        return freed
 
     def take(self, slots: float) -> T:
         """Return the next item, for one of so many slots.
 
-        :raises IndexError: none are left.
+        :raises IndexError: none can be taken.
         """
         if not self._theirs or (self._others and self._held.total() >= slots // 2):
-            return self._others.popleft()
+            return self._items[heappop(self._others)]
         whose = min(self._theirs, key=self._held.__getitem__)
-        items = self._theirs.pop(whose)
+        ranks = self._theirs.pop(whose)
         self._held[whose] += 1
-        item = items.popleft()
-        if items:
+        rank = heappop(ranks)
+        if ranks:
             # Behind the others: of two who hold as many, the one whose turn was longer ago is next.
-            self._theirs[whose] = items
-        return item
+            self._theirs[whose] = ranks
+        return self._items[rank]
 
     def left(self, item: T) -> None:
         """Record that an item has left its slot."""
@@ -99,12 +146,26 @@ class Turns(Generic[T]):
         if whose is not None:
             self._held[whose] -= 1
 
+    def _add(self, rank: int) -> None:
+        whose = self._up_to(self._items[rank])
+        heappush(self._others if whose is None else self._theirs.setdefault(whose, []), rank)
 
-def turns_of(all_facts: Iterable[Facts]) -> Turns[Facts]:
-    """Queue of items, in the order given, with a share of the slots for slow ones."""
-    return Turns(all_facts, _project_that_is_waited_for)
+
+def turns_of(all_facts: Iterable[Facts], after: Mapping[str, Collection[str]] = NOTHING) -> Turns[Facts]:
+    """Queue of items, in the order given, with a share of the slots for slow ones.
+
+    ``after`` has, by UUID, the UUIDs of those that one waits for.
+    """
+    if not after:
+        return Turns(all_facts, project_that_is_waited_for)
+    return Turns(
+        all_facts,
+        project_that_is_waited_for,
+        lambda facts: (facts.instance.uuid, after.get(facts.instance.uuid, ())),
+    )
 
 
-def _project_that_is_waited_for(facts: Facts) -> Hashable | None:
+def project_that_is_waited_for(facts: Facts) -> Hashable | None:
+    """Return up to which project the end of an instance is; None: it is worked on at our own pace."""
     waits = expected_s(facts) > 0 and facts.instance.task_state in WAITS_FOR_ITS_GUEST
     return ("project", facts.instance.project_id) if waits else None

@@ -6,9 +6,11 @@ Each field is a key of the section and has its name; durations are in seconds.  
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from bringup.daemon.decisions.pace_keys import PaceRules
 from bringup.drivers.kinds import Concurrency, Count, Seconds, SecondsOrZero, Share
 
 Guests = Literal["never", "on_host_boot", "on_every_start"]
+Pace = Literal["adaptive", "fixed"]
 InstancePolicy = Literal["ignored", "narrows", "decides"]
 
 
@@ -18,6 +20,8 @@ class Limits:
 
     concurrency: Concurrency
     """Its default depends on the machine and on the driver: the settings fill it in."""
+    pace: Pace = "adaptive"
+    """adaptive: as many at once as the host bears, ``concurrency`` at most."""
     instance_deadline: Seconds = 600.0
     host_deadline: Seconds = 120.0
     host_wait: SecondsOrZero = 60.0
@@ -38,6 +42,17 @@ class ResumePolicy:
     """How long a clock that is not set yet is waited for, where the downtime matters."""
     instance_policy: InstancePolicy = "narrows"
     wait_for_needs: SecondsOrZero = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacePolicy:
+    """``[pace]``: in which order guests are started, and when one that was started counts as ready."""
+
+    instance_policy: Literal["ignored", "own_project", "decides"] = "own_project"
+    hold: SecondsOrZero = 120.0
+    """0: a slot is free as soon as the guest is started."""
+    after_at_most: SecondsOrZero = 300.0
+    rules: PaceRules = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,12 @@ from typing import get_args
 
 from bringup.daemon.decisions.policies import Guests, ResumePolicy
 from bringup.daemon.decisions.rules import Withheld
+from bringup.daemon.text import quoted
 from bringup.daemon.time_spans import seconds_of
 
 RARELY_FIRST: tuple[Guests, ...] = get_args(Guests)
 METADATA_GUESTS = "bringup:resume"
 METADATA_MAX_DOWNTIME = "bringup:max_downtime"
-_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +65,13 @@ class Resuming:
         """Return which value of an instance's metadata cannot be read, and what would be right; empty: none."""
         found = []
         if METADATA_GUESTS in metadata and metadata[METADATA_GUESTS] not in RARELY_FIRST:
-            given = _quoted(metadata[METADATA_GUESTS])
+            given = quoted(metadata[METADATA_GUESTS])
             found.append(f"{METADATA_GUESTS} is {given}: give one of {', '.join(RARELY_FIRST)}")
         if METADATA_MAX_DOWNTIME in metadata:
             try:
                 seconds_of(metadata[METADATA_MAX_DOWNTIME])
             except ValueError:
-                given = _quoted(metadata[METADATA_MAX_DOWNTIME])
+                given = quoted(metadata[METADATA_MAX_DOWNTIME])
                 found.append(f"{METADATA_MAX_DOWNTIME} is {given}: give a time such as 90s, 5min or 2h; 0 is no limit")
         return "; ".join(found)
 
@@ -111,8 +111,3 @@ def _away_too_long(boot: Boot, max_downtime_s: float) -> Withheld | None:
     if boot.at_most_s is not None and boot.at_most_s <= max_downtime_s:
         return None
     return Withheld.UNKNOWN
-
-
-def _quoted(text: str) -> str:
-    shown = text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
-    return f'"{shown[:_SHOWN]}..."' if len(shown) > _SHOWN else f'"{shown}"'

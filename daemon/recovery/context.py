@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from bringup.daemon.decisions.outcomes import RunResult
-from bringup.daemon.decisions.policies import UNGUARDED, Guards, Limits
+from bringup.daemon.decisions.policies import UNGUARDED, Guards, Limits, PacePolicy
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.openstack.resource_provider import HostProvider
@@ -62,6 +62,7 @@ class Host:
     resuming: Resuming = field(default_factory=Resuming)
     owes_elsewhere: bool = False
     """Ports and volumes that records name are kept by services that this host cannot tell of a deletion."""
+    pace: PacePolicy = field(default_factory=PacePolicy)
     needs: NeedsPolicy = field(default_factory=NeedsPolicy)
     on_filter_change: Callable[[FilterChange], None] = _ignore_change
     """Called with what others did to the rules of guests while the daemon stays."""

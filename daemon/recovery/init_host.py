@@ -14,10 +14,10 @@ from functools import partial
 import anyio
 import anyio.to_thread
 
-from bringup.daemon.decisions.execution_order import in_order
 from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.decisions.resume_policy import Boot
 from bringup.daemon.decisions.run_events import InstanceEnded, PhaseBegan, RunBegan, RunEnded, WorkFound
+from bringup.daemon.decisions.start_order import StartOrder, start_order
 from bringup.daemon.decisions.states import PowerState
 from bringup.daemon.decisions.table_order import EVACUATED_TABLES, FOREIGN_TABLES, OWN_TABLES
 from bringup.daemon.errors import JournalError, StoreError, Temporary, Unavailable, chain_of
@@ -97,12 +97,11 @@ async def init_host(start: Startup) -> Brought:
     try:
         host.observer(PhaseBegan("evacuated"))
         evacuated = [facts for facts in records.evacuated if facts.instance.uuid not in run.outcomes]
-        await settle(host, evacuated, EVACUATED_TABLES, run.outcomes)
+        await settle(host, StartOrder(tuple(evacuated)), EVACUATED_TABLES, run.outcomes)
         foreign = [facts for facts in records.foreign if facts.instance.uuid not in run.outcomes]
-        await settle(host, foreign, FOREIGN_TABLES, run.outcomes)
+        await settle(host, StartOrder(tuple(foreign)), FOREIGN_TABLES, run.outcomes)
         host.observer(PhaseBegan("instances"))
-        rest = [facts for facts in records.own if facts.instance.uuid not in run.outcomes]
-        await settle(host, in_order(rest), OWN_TABLES, run.outcomes)
+        await settle(host, _order(host, records, run), OWN_TABLES, run.outcomes)
         run.complete = True
         if placed is not None:
             host.observer(PhaseBegan("allocations"))
@@ -165,6 +164,15 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> HostRecords:
             await host.journal.settled(run.outcomes[uuid])
     run.expected = all_uuids(records, run.outcomes)
     return records
+
+
+def _order(host: Host, records: HostRecords, run: _Run) -> StartOrder:
+    """Order what is not settled yet; log what orders nothing."""
+    order = start_order(records.own, host.pace)
+    if order.ignored:
+        first = dict(sorted(order.ignored.items())[:SHOWN])
+        log.warning("order.ignored", count=len(order.ignored), first=first, see="bringup plan")
+    return order.only({facts.instance.uuid for facts in records.own} - run.outcomes.keys())
 
 
 async def _restore_failed(host: Host, past: Past) -> None:

@@ -16,10 +16,12 @@ from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind, Outcome
 from bringup.daemon.decisions.rules import UNTROUBLED, Facts, Step
 from bringup.daemon.decisions.run_events import ActionEnded, InstanceBegan, InstanceEnded
+from bringup.daemon.decisions.start_order import StartOrder
 from bringup.daemon.decisions.table_order import Tables
 from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.context import Host
+from bringup.daemon.recovery.dependencies import Dependencies
 from bringup.daemon.recovery.init_instance import init_instance
 from bringup.drivers.deadlines import pausable_deadline
 
@@ -35,7 +37,7 @@ COLLECT = Step("runs", EnsureFilteringRules())
 
 async def settle(
     host: Host,
-    all_facts: Sequence[Facts],
+    order: StartOrder,
     tables: Tables,
     outcomes: MutableMapping[str, Outcome],
     *,
@@ -45,23 +47,37 @@ async def settle(
 
     ``known`` are their outcomes before: where nothing has changed, it is not logged again.
     """
+    turns = turns_of(order.queue, order.after)
+    dependencies = Dependencies(turns, host.pace.after_at_most)
 
     async def work(facts: Facts) -> None:
         instance = facts.instance
         with structlog.contextvars.bound_contextvars(instance=instance.uuid, name=instance.shown_name):
-            outcome = await _settle_one(host, facts, tables)
+            async with dependencies.bounded(instance.uuid):
+                outcome = await _settle_one(host, facts, tables)
             outcomes[outcome.uuid] = outcome
             if outcome.uuid in known and outcome.says_the_same(known[outcome.uuid]):
                 log.debug("instance.unchanged", outcome=outcome.kind.value)
             else:
                 log_outcome(outcome)
+            dependencies.ended(outcome)
 
     async with host.journal.sharing_commits():
-        await in_slots(host, turns_of(all_facts), work, name="init_instance")
+        await in_slots(host, turns, work, name="init_instance", freed=dependencies.freed)
 
 
-async def in_slots(host: Host, turns: Turns[T], work: Callable[[T], Awaitable[None]], *, name: str) -> None:
-    """Work on all items, each in a slot of the host, begun by their turns; slots may come and go meanwhile."""
+async def in_slots(
+    host: Host,
+    turns: Turns[T],
+    work: Callable[[T], Awaitable[None]],
+    *,
+    name: str,
+    freed: Callable[[], Awaitable[None]] = anyio.sleep_forever,
+) -> None:
+    """Work on all items, each in a slot of the host, begun by their turns; slots may come and go meanwhile.
+
+    ``freed`` returns when an item that waits for others may be taken; none holds a slot before.
+    """
     slots = host.capacity.slots
 
     async def work_and_leave(item: T, slot: object) -> None:
@@ -74,6 +90,8 @@ async def in_slots(host: Host, turns: Turns[T], work: Callable[[T], Awaitable[No
     async with anyio.create_task_group() as group:
         number = 0
         while turns:
+            while not turns.can_take:
+                await freed()
             slot = object()
             await slots.acquire_on_behalf_of(slot)
             group.start_soon(work_and_leave, turns.take(slots.total_tokens), slot, name=f"{name}-{number}")

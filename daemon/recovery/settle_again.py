@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 import anyio
 import anyio.to_thread
 
-from bringup.daemon.decisions.execution_order import in_order
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem
 from bringup.daemon.decisions.rules import Facts
 from bringup.daemon.decisions.run_events import InstanceEnded
+from bringup.daemon.decisions.start_order import StartOrder, start_order
 from bringup.daemon.decisions.table_order import EVACUATED_TABLES, OWN_TABLES
 from bringup.daemon.errors import JournalError, StoreError, chain_of
 from bringup.daemon.logs import get_logger
@@ -82,8 +82,10 @@ async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcom
         new.update(moved)
         return [facts for uuid, facts in chosen.items() if uuid not in moved]
 
-    await settle(host, await mine(records.evacuated), EVACUATED_TABLES, new, known=again.known)
-    await settle(host, in_order(await mine(records.own)), OWN_TABLES, new, known=again.known)
+    evacuated = StartOrder(tuple(await mine(records.evacuated)))
+    await settle(host, evacuated, EVACUATED_TABLES, new, known=again.known)
+    own = {facts.instance.uuid for facts in await mine(records.own)}
+    await settle(host, start_order(records.own, host.pace).only(own), OWN_TABLES, new, known=again.known)
     new |= await _gone(host, wanted - new.keys(), again.because)
     return new
 

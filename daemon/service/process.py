@@ -285,6 +285,7 @@ class _Service:
             journal=self.journal,
             resuming=Resuming(settings.resume),
             guards=settings.guards,
+            pace=settings.pace,
             owes_elsewhere=assembly.owes_elsewhere(settings),
             on_filter_change=self.source.filter_changed,
             needs=assembly.needs_policy(settings, on_wait=self.source.waits),

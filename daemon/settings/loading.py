@@ -22,8 +22,8 @@ from bringup.daemon.settings.model import (
 from bringup.daemon.settings.problems import unknown_key, unknown_section, wrong_value
 from bringup.daemon.settings.secret_files import file_problem, read_secret
 from bringup.daemon.settings.sections import validate
-from bringup.daemon.settings.values import WrongDeviceSpecs
 from bringup.daemon.text import printable
+from bringup.drivers.kinds import WrongEntries
 
 # What openstack-placement with auth_strategy = noauth2 takes for an administrator; it is public, not a secret.
 NOAUTH_TOKEN = "admin"  # noqa: S105 - see above
@@ -182,7 +182,7 @@ def _sentences(section: str, error: ValidationError, layers: Layers, *, host_is_
             continue
         if detail["type"] == "extra_forbidden":
             sentences[key] = [unknown_key(key, value, source=source)]
-        elif isinstance(cause, WrongDeviceSpecs):
+        elif isinstance(cause, WrongEntries):
             sentences[key] = [
                 wrong_value(f"{key}{path}", found, source=source, instead=instead)
                 for path, found, instead in cause.problems

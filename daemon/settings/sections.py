@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model
 
 from bringup.daemon.settings.model import SECTIONS
 from bringup.daemon.settings.values import parse_path, parse_time_span
+from bringup.drivers.kinds import Parsed
 
 
 class _Strict(BaseModel):
@@ -59,6 +60,9 @@ def _readable(kind: Any) -> Any:
         return reduce(or_, map(_readable, get_args(kind)))
     if get_origin(kind) is not Annotated:
         return kind
+    for each in kind.__metadata__:
+        if isinstance(each, Parsed):
+            return Annotated[kind, BeforeValidator(each.parse)]
     if any(isinstance(each, Unit) for each in kind.__metadata__):
         return Annotated[kind, BeforeValidator(parse_time_span)]
     return Annotated[kind, BeforeValidator(parse_path)] if kind.__origin__ is Path else kind

@@ -14,7 +14,7 @@ from bringup.daemon.storage.store.database_url import POSTGRESQL, parse_database
 from bringup.daemon.text import VISIBLE
 from bringup.daemon.time_spans import seconds_of
 from bringup.drivers.identifiers import is_device_name, uuid_in_any_spelling
-from bringup.drivers.kinds import Right
+from bringup.drivers.kinds import Right, WrongEntries
 
 SQLITE = "sqlite:///"
 NOVA_CONDUCTOR = "nova-conductor:"
@@ -27,15 +27,6 @@ HOST_AND_PORT = re.compile(
 DOTTED = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
 ADDRESS = 'an address such as "http://controller:8778", with no user, password, query or fragment in it'
 OVSDB = re.compile(r"unix:/[!-~]+|(?:tcp|ssl):[!-~]+:[0-9]{1,5}")
-
-
-class WrongDeviceSpecs(ValueError):
-    """Some entries of ``device_spec`` are wrong; ``problems`` has the path of each field, its value, what is right."""
-
-    def __init__(self, problems: list[tuple[str, Any, str]]) -> None:
-        """Store at least one problem."""
-        super().__init__("wrong device specs")
-        self.problems = problems
 
 
 def parse_time_span(value: Any) -> Any:
@@ -136,7 +127,7 @@ def _device_specs(value: Any) -> tuple[DeviceSpec, ...]:
         except InvalidDeviceSpec as error:
             problems.extend((f"[{index}]{each.path}", each.value, each.right) for each in error.problems)
     if problems:
-        raise WrongDeviceSpecs(problems)
+        raise WrongEntries(problems)
     return tuple(found)
 
 

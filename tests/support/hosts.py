@@ -19,7 +19,7 @@ import anyio
 
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.outcomes import Outcome, RunResult
-from bringup.daemon.decisions.policies import UNGUARDED, Guards, GuestShutdown, Limits, ResumePolicy
+from bringup.daemon.decisions.policies import UNGUARDED, Guards, GuestShutdown, Limits, PacePolicy, ResumePolicy
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.run_events import InstanceBegan, Observer, RunEvent
 from bringup.daemon.decisions.states import PowerState, VmState
@@ -234,6 +234,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
     observer: Observer | None = None,
     slots: int | None = None,
     needs: NeedsPolicy | None = None,
+    pace: PacePolicy | None = None,
     owes_elsewhere: bool = False,
 ) -> AsyncIterator[ArrangedHost]:
     """Arrange a host; without ``guests`` each instance has one whose power state is the record's."""
@@ -273,6 +274,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
             guards=guards or UNGUARDED,
             journal=journal,
             needs=needs or NeedsPolicy(),
+            pace=pace or PacePolicy(),
             owes_elsewhere=owes_elsewhere,
             accepted_guests=accepted_guests,
             defer_iptables_apply=defer_iptables_apply,

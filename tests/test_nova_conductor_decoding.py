@@ -51,6 +51,32 @@ def test_an_empty_cache_gives_no_vifs(cache: Any) -> None:
     assert list(instance_row(instance(info_cache=cache), name_template=TEMPLATE).instance.network_info) == []
 
 
+def test_of_a_flavor_the_name_the_id_and_our_own_extra_specs_are_kept() -> None:
+    specs = {"bringup:priority": "50", "hw:cpu_policy": "dedicated", "bringup:ready": 7}
+    flavor = primitive("Flavor", "1.1", {"name": "m1.db", "flavorid": "f1", "vcpus": 4, "extra_specs": specs})
+
+    assert instance_row(instance(flavor=flavor), name_template=TEMPLATE).instance.flavor == {
+        "name": "m1.db",
+        "flavorid": "f1",
+        "extra_specs": {"bringup:priority": "50"},
+    }
+
+
+@pytest.mark.parametrize(
+    "flavor",
+    [None, 7, primitive("Flavor", "2.0", {"name": "m1"}), primitive("Instance", "2.8", {})],
+)
+def test_a_flavor_that_cannot_be_read_orders_nothing_and_is_no_fault_of_its_instance(flavor: Any) -> None:
+    assert instance_row(instance(flavor=flavor), name_template=TEMPLATE).instance.flavor == {}
+
+
+@pytest.mark.parametrize("specs", [None, 7, ["bringup:priority"]])
+def test_extra_specs_that_cannot_be_read_order_nothing(specs: Any) -> None:
+    flavor = primitive("Flavor", "1.1", {"name": 5, "extra_specs": specs})
+
+    assert instance_row(instance(flavor=flavor), name_template=TEMPLATE).instance.flavor == {"extra_specs": {}}
+
+
 def test_a_name_by_a_field_that_is_not_there_is_the_uuid_as_in_nova() -> None:
     assert instance_row(instance(), name_template="%(hostname)s").instance.name == UUID
     assert instance_row(instance(), name_template="%(uuid)s-x").instance.name == f"{UUID}-x"

@@ -107,6 +107,7 @@ async def test_an_instance_comes_whole(cloud: Cloud) -> None:
         task_state="rebooting",
         display_name="web 1",
         metadata={"role": "web"},
+        extra_specs={"bringup:priority": "50", "hw:mem_page_size": "large"},
         system_metadata={"old_vm_state": "active"},
         network_info=[VIF],
         block_devices=[VOLUME, {"source_type": "blank", "destination_type": "local", "boot_index": -1}],
@@ -126,6 +127,7 @@ async def test_an_instance_comes_whole(cloud: Cloud) -> None:
     assert found.name == cloud.nova.read([uuid])[uuid]["name"]
     assert (found.display_name, found.project_id, found.user_id) == ("web 1", "p1", "u1")
     assert (found.metadata, found.system_metadata) == ({"role": "web"}, {"old_vm_state": "active"})
+    assert found.flavor == {"name": "m1.tiny", "flavorid": "f1", "extra_specs": {"bringup:priority": "50"}}
     assert (found.shutdown_terminate, found.terminated_at) == (True, "2026-11-26T09:00:00Z")
     [vif] = found.network_info
     assert VIF.items() <= vif.items()

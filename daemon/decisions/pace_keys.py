@@ -20,6 +20,7 @@ READY: Final = get_args(Ready)
 PRIORITY_KEY: Final = "bringup:priority"
 AFTER_KEY: Final = "bringup:after"
 READY_KEY: Final = "bringup:ready"
+PACE_KEYS: Final = (PRIORITY_KEY, AFTER_KEY, READY_KEY)
 HIGHEST: Final = 100
 MOST_AFTER: Final = 32
 _NUMBER: Final = re.compile(r"-?[0-9]{1,3}")
@@ -97,7 +98,7 @@ def keys_by_operator(instance: Instance, rules: Sequence[PaceRule]) -> PaceKeys:
 
 def read_keys(values: Mapping[str, Any], source: str) -> PaceKeys:
     """Read the keys of one source; a value that is invalid is ignored, with a sentence that names the source."""
-    if not any(key in values for key in (PRIORITY_KEY, AFTER_KEY, READY_KEY)):
+    if not any(key in values for key in PACE_KEYS):
         return NO_KEYS
     problems: list[str] = []
 

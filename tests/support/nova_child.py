@@ -114,6 +114,7 @@ class Requests:
     def _make_instance(self, given: dict[str, Any]) -> None:
         given = dict(given)
         network_info, devices = given.pop("network_info", []), given.pop("block_devices", [])
+        flavor = _flavor(given.pop("extra_specs", {}))
         host = given.get("host")
         values = {
             "user_id": "u1",
@@ -123,7 +124,7 @@ class Requests:
             "root_gb": 1,
             "ephemeral_gb": 0,
             "instance_type_id": 1,
-            "flavor": _flavor(),
+            "flavor": flavor,
             "system_metadata": {},
             "metadata": {},
             "compute_id": self._nodes.get(str(host)),
@@ -245,7 +246,7 @@ class Requests:
         return [each[0].service_host for each in found]
 
 
-def _flavor() -> Any:
+def _flavor(extra_specs: dict[str, str] | None = None) -> Any:
     return objects.Flavor(
         id=1,
         name="m1.tiny",
@@ -259,7 +260,7 @@ def _flavor() -> Any:
         vcpu_weight=0,
         disabled=False,
         is_public=True,
-        extra_specs={},
+        extra_specs=extra_specs or {},
         description=None,
     )
 

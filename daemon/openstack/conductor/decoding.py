@@ -13,6 +13,7 @@ from uuid import NAMESPACE_OID, uuid5
 from pydantic import ValidationError
 
 from bringup.daemon.decisions.instances import Instance, Migration, UnreadableInstance
+from bringup.daemon.decisions.pace_keys import PACE_KEYS
 from bringup.daemon.decisions.states import TaskState, UnknownState, VmState, power_state, task_state, vm_state
 from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.rpc.errors import Unreadable
@@ -28,6 +29,7 @@ from bringup.drivers.volume_identity import without_credentials
 log = get_logger()
 
 INFO_CACHE = "InstanceInfoCache"
+FLAVOR = "Flavor"
 NO_STATE: Final = "unreadable"
 _LONGEST_REASON: Final = 300
 TWO_ROWS: Final = "there are two rows of it in the answer"
@@ -37,6 +39,7 @@ VERSIONS: Mapping[str, str] = {
     "InstanceList": "2.0",
     "Instance": "2.0",
     INFO_CACHE: "1.5",
+    FLAVOR: "1.1",
     "BlockDeviceMappingList": "1.0",
     "BlockDeviceMapping": "1.0",
     "MigrationList": "1.0",
@@ -46,7 +49,7 @@ VERSIONS: Mapping[str, str] = {
     "PciDevicePool": "1.1",
     "HVSpec": "1.2",
 }
-EXPECTED_ATTRS = ("info_cache", "metadata", "system_metadata")
+EXPECTED_ATTRS = ("flavor", "info_cache", "metadata", "system_metadata")
 """Fields that are loaded in the same request as an instance."""
 
 
@@ -119,6 +122,7 @@ def _checked_row(
         display_name=own.display_name,
         project_id=own.project_id,
         user_id=own.user_id,
+        flavor=_flavor(data.get("flavor")),
         metadata=own.metadata,
         system_metadata=own.system_metadata,
         network_info=JsonSequence(text),
@@ -272,6 +276,18 @@ def _uuid(data: Mapping[str, Any], key: str, of: str = "Instance") -> str:
 
 def _texts(pairs: Mapping[str, str | None] | None) -> dict[str, str]:
     return {key: text for key, text in (pairs or {}).items() if text is not None}
+
+
+def _flavor(value: Any) -> dict[str, Any]:
+    """Return the name, the id and our own extra specs of a flavor; it orders only, so an unreadable one has none."""
+    try:
+        data = read(value, FLAVOR, VERSIONS[FLAVOR])
+    except Unreadable:
+        return {}
+    specs = data.get("extra_specs")
+    found = {key: text for key in ("name", "flavorid") if isinstance(text := data.get(key), str)}
+    own = {key: specs[key] for key in PACE_KEYS if isinstance(specs.get(key), str)} if isinstance(specs, Mapping) else {}
+    return {**found, "extra_specs": own}
 
 
 def _network_info(cache: Any) -> tuple[str, list[Any]]:

@@ -28,6 +28,7 @@ __all__ = [
     "POWER_AFTER",
     "AutostartConflict",
     "AvailableResource",
+    "BootCounters",
     "Driver",
     "DriverError",
     "EventListener",
@@ -131,6 +132,21 @@ class FilterChange:
     """One sentence."""
     restored: bool
     """They are in force again; False: they are not, or it is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootCounters:
+    """What a guest has used and waited for since it was started: all vCPUs, all disks, in seconds."""
+
+    run_s: float = 0.0
+    """Its vCPUs ran."""
+    delay_s: float = 0.0
+    """They could run, and waited for a CPU of the host."""
+    reads: int = 0
+    read_s: float = 0.0
+    """Its reads took, waiting included."""
+    sent: int = 0
+    """Packets that it has sent."""
 
 
 class Guest(Protocol):

@@ -1,6 +1,7 @@
 """Rows of nova-conductor that cannot be right: each is the outcome of its own instance, and no other's."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -8,6 +9,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from bringup.daemon.decisions.instances import Expected, Instance, UnreadableInstance
 from bringup.daemon.decisions.outcomes import Kind
@@ -17,7 +19,7 @@ from bringup.daemon.errors import RecordNotFound, StoreError
 from bringup.daemon.openstack.conductor import NovaConductorStore
 from bringup.daemon.openstack.conductor.decoding import instance_row, migration, unreadable
 from bringup.daemon.openstack.rpc.envelope import LARGEST, parse_reply
-from bringup.daemon.openstack.rpc.errors import Unreadable
+from bringup.daemon.openstack.rpc.errors import RemoteError, Unreadable
 from bringup.daemon.openstack.rpc.objects import primitive
 from bringup.daemon.recovery.context import Host
 from bringup.daemon.recovery.init_host import init_host
@@ -84,6 +86,41 @@ CHANGES: dict[str, dict[str, Any]] = {
     "shutdown_terminate a list": {"shutdown_terminate": [False]},
     "shutdown_terminate two": {"shutdown_terminate": 2},
 }
+
+
+class WithoutFlavors(Hostile):
+    """A conductor that answers everything but what flavors instances have."""
+
+    async def call(
+        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
+    ) -> Any:
+        if arguments["kwargs"].get("expected_attrs") == ["flavor"]:
+            raise RemoteError("KeyError", "flavor")
+        return await super().call(method, arguments, repeatable=repeatable, deadline_s=deadline_s)
+
+
+def with_flavor(uuid: str, number: int, priority: str) -> Any:
+    flavor = primitive("Flavor", "1.1", {"name": "m1", "extra_specs": {"bringup:priority": priority}})
+    return instance_object(uuid, id=number, instance_type_id=5, flavor=flavor)
+
+
+async def test_all_instances_of_a_flavor_have_it_as_the_newest_has() -> None:
+    store = NovaConductorStore(Hostile(with_flavor(GOOD, 2, "7"), with_flavor(BAD, 1, "3")))
+
+    found = await store.load_instances(HOST)
+
+    assert [each.flavor for each in found] == [{"name": "m1", "extra_specs": {"bringup:priority": "7"}}] * 2
+    assert [await store.get_instance(each.uuid) for each in found] == found
+
+
+async def test_without_flavors_the_instances_are_loaded_and_flavors_order_nothing() -> None:
+    store = NovaConductorStore(WithoutFlavors(with_flavor(GOOD, 2, "7")))
+
+    with capture_logs() as logs:
+        (found,) = await store.load_instances(HOST)
+
+    assert (found.uuid, found.flavor) == (GOOD, {})
+    assert [line["means"] for line in logs if line["event"] == "store.flavors_unknown"] == ["flavors order no guest"]
 
 
 @pytest.mark.parametrize("name", CHANGES)

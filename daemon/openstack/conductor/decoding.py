@@ -49,7 +49,7 @@ VERSIONS: Mapping[str, str] = {
     "PciDevicePool": "1.1",
     "HVSpec": "1.2",
 }
-EXPECTED_ATTRS = ("flavor", "info_cache", "metadata", "system_metadata")
+EXPECTED_ATTRS = ("info_cache", "metadata", "system_metadata")
 """Fields that are loaded in the same request as an instance."""
 
 
@@ -62,6 +62,8 @@ class Row:
     """Nova's ``id``."""
     valueless: tuple[str, ...]
     """Keys of its system metadata without a value: a save must keep them."""
+    flavor_number: int | None = None
+    """Nova's ``instance_type_id``; None: it has none that can be read."""
 
 
 def instance_row(value: Any, *, name_template: str, devices: Sequence[Mapping[str, Any]] = ()) -> Row:
@@ -122,7 +124,6 @@ def _checked_row(
         display_name=own.display_name,
         project_id=own.project_id,
         user_id=own.user_id,
-        flavor=_flavor(data.get("flavor")),
         metadata=own.metadata,
         system_metadata=own.system_metadata,
         network_info=JsonSequence(text),
@@ -130,7 +131,30 @@ def _checked_row(
         shutdown_terminate=own.shutdown_terminate,
         terminated_at=own.terminated_at,
     )
-    return Row(instance, number, tuple(key for key, value in system_metadata.items() if value is None))
+    flavor_number = data.get("instance_type_id")
+    return Row(
+        instance,
+        number,
+        tuple(key for key, value in system_metadata.items() if value is None),
+        flavor_number if isinstance(flavor_number, int) else None,
+    )
+
+
+def flavor_of(value: Any) -> dict[str, Any]:
+    """Return the name, the id and our own extra specs of the flavor of an Instance.
+
+    It orders only: one that cannot be read has none.
+    """
+    try:
+        data = read(read(value, "Instance", VERSIONS["Instance"]).get("flavor"), FLAVOR, VERSIONS[FLAVOR])
+    except Unreadable:
+        return {}
+    specs = data.get("extra_specs")
+    found = {key: text for key in ("name", "flavorid") if isinstance(text := data.get(key), str)}
+    own = (
+        {key: specs[key] for key in PACE_KEYS if isinstance(specs.get(key), str)} if isinstance(specs, Mapping) else {}
+    )
+    return {**found, "extra_specs": own}
 
 
 def names_an_instance(value: Any) -> bool:
@@ -276,18 +300,6 @@ def _uuid(data: Mapping[str, Any], key: str, of: str = "Instance") -> str:
 
 def _texts(pairs: Mapping[str, str | None] | None) -> dict[str, str]:
     return {key: text for key, text in (pairs or {}).items() if text is not None}
-
-
-def _flavor(value: Any) -> dict[str, Any]:
-    """Return the name, the id and our own extra specs of a flavor; it orders only, so an unreadable one has none."""
-    try:
-        data = read(value, FLAVOR, VERSIONS[FLAVOR])
-    except Unreadable:
-        return {}
-    specs = data.get("extra_specs")
-    found = {key: text for key in ("name", "flavorid") if isinstance(text := data.get(key), str)}
-    own = {key: specs[key] for key in PACE_KEYS if isinstance(specs.get(key), str)} if isinstance(specs, Mapping) else {}
-    return {**found, "extra_specs": own}
 
 
 def _network_info(cache: Any) -> tuple[str, list[Any]]:

@@ -1,0 +1,144 @@
+"""How many guests boot at once: as many as do not slow each other down.
+
+Measured is how much slower guests boot than alone: their vCPUs wait for a CPU, their disks answer later than at best on
+this host.  Few guests are started first; their number doubles for as long as nothing slows down, then grows by
+quarters, and shrinks where boots take more than three times as long.  No I/O, no clock, no logger.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from bringup.drivers.base import BootCounters
+
+FLOOR: Final = 2
+START_AT_MOST: Final = 8
+EVERY_S: Final = 2.0
+"""How often the counters are read."""
+EVERY_FAST_S: Final = 1.0
+"""How often they are, for as long as nothing has slowed down."""
+LOW: Final = 1.5
+HIGH: Final = 3.0
+AIM: Final = 2.0
+"""A limit that is too high is lowered to as many guests as would be so many times slower than alone."""
+SHRINK: Final = 0.5
+"""And to this share of it at least."""
+EVIDENCE_S: Final = 0.1
+"""Time that guests have run or waited, below which nothing is known of them."""
+FEWEST_READS: Final = 20
+"""Reads between two looks, below which their latency says nothing."""
+QUICKEST_S: Final = 1e-4
+"""No disk counts as quicker: what comes from a cache would make each true read look slow."""
+MEMORY_SOME: Final = 10.0
+MEMORY_FULL: Final = 1.0
+"""Percent of the last 10 s in which some, or all, waited for memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPressure:
+    """``/proc/pressure/memory``: percent of the last 10 s."""
+
+    some: float
+    full: float
+
+    @property
+    def brakes(self) -> bool:
+        """Whether no guest is started beside another one."""
+        return self.some > MEMORY_SOME or self.full > MEMORY_FULL
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What was seen at one look, and the limit since."""
+
+    stretch: float | None
+    """How many times slower than alone guests boot; None: none has run enough to tell."""
+    booting: int
+    limit: int
+    brakes: bool = False
+    """Memory is short: the limit is 1 for now."""
+
+
+@dataclass(slots=True)
+class PaceController:
+    """Limit on how many are worked on at once, kept from look to look."""
+
+    ceiling: int
+    start: int = START_AT_MOST
+    _limit: float = field(init=False)
+    _is_fast: bool = field(init=False, default=True)
+    """Nothing has slowed down yet: the limit doubles."""
+    _before: dict[str, BootCounters] = field(init=False, default_factory=dict)
+    _quickest_s: float | None = field(init=False, default=None)
+    """Lowest mean latency of a read that was seen on this host."""
+    _brakes: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        """Start low."""
+        self._limit = self._lowest
+
+    @property
+    def _lowest(self) -> float:
+        return float(max(1, min(self.start, self.ceiling)))
+
+    @property
+    def limit(self) -> int:
+        """How many may be worked on at once."""
+        return 1 if self._brakes else max(1, min(int(self._limit), self.ceiling))
+
+    @property
+    def every_s(self) -> float:
+        """How long until the next look."""
+        return EVERY_FAST_S if self._is_fast else EVERY_S
+
+    def resize(self, ceiling: int) -> None:
+        """Change the highest limit."""
+        self.ceiling = ceiling
+        self._limit = min(self._limit, float(ceiling))
+
+    def passed(self) -> None:
+        """Record that an instance needed no start while no guest boots: nothing is slowed down by more of these."""
+        self._limit = min(self._limit + 1, float(self.ceiling))
+
+    def began(self) -> None:
+        """Record that the first of some guests boots: what was learned of instances that need no start is not used."""
+        self._limit = min(self._limit, self._lowest)
+
+    def look(
+        self, counters: Mapping[str, BootCounters], *, booting: int, used: int, memory: MemoryPressure | None = None
+    ) -> Sighting:
+        """Adapt the limit to the counters of the guests that boot; ``used`` is how many slots are."""
+        self._brakes = memory is not None and memory.brakes
+        stretch = self._stretch(counters)
+        if stretch is not None:
+            self._is_fast = self._is_fast and stretch < LOW
+            if stretch > HIGH and used <= self.limit:
+                # Those beyond it keep their slots: the next look that counts is the one without them.
+                self._limit = max(float(min(FLOOR, self.ceiling)), self._limit * max(SHRINK, AIM / stretch))
+            elif stretch < LOW and used >= int(self._limit) and not self._brakes:
+                is_told = len(counters) * 2 >= used
+                grown = self._limit * 2 if self._is_fast and is_told else self._limit + max(1.0, self._limit / 4)
+                self._limit = min(grown, float(self.ceiling))
+        return Sighting(stretch, booting, self.limit, self._brakes)
+
+    def _stretch(self, counters: Mapping[str, BootCounters]) -> float | None:
+        """Return how many times slower than alone guests have run since the last look."""
+        run_s = delay_s = reads = read_s = 0.0
+        for uuid, now in counters.items():
+            before = self._before.get(uuid, BootCounters())
+            if now.run_s < before.run_s or now.reads < before.reads:
+                # It was started again meanwhile.
+                before = BootCounters()
+            run_s += now.run_s - before.run_s
+            delay_s += now.delay_s - before.delay_s
+            reads += now.reads - before.reads
+            read_s += now.read_s - before.read_s
+        self._before = dict(counters)
+        if reads >= FEWEST_READS:
+            latency_s = max(read_s / reads, QUICKEST_S)
+            self._quickest_s = latency_s if self._quickest_s is None else min(self._quickest_s, latency_s)
+        alone_s = run_s + min(read_s, reads * (self._quickest_s or 0.0))
+        took_s = run_s + delay_s + read_s
+        if took_s < EVIDENCE_S:
+            return None
+        return took_s / max(alone_s, QUICKEST_S)

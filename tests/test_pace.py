@@ -1,0 +1,207 @@
+"""How many guests boot at once: the controller alone, and on simulated hosts."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bringup.daemon.decisions.pace import (
+    EVERY_FAST_S,
+    EVERY_S,
+    FLOOR,
+    START_AT_MOST,
+    MemoryPressure,
+    PaceController,
+)
+from bringup.drivers.base import BootCounters
+from support.booting_hosts import HOSTS, BootingHost, averaged, simulate
+
+NO_WORSE = 1.3
+"""Than the best fixed limit, which nobody knows before."""
+SEEDS = (1, 2)
+
+
+def boots(count: int, *, run_s: float = 1.0, delay_s: float = 0.0, look: int = 1) -> dict[str, BootCounters]:
+    """Return the counters of guests that ran and waited so long between two looks, at this look."""
+    return {str(number): BootCounters(look * run_s, look * delay_s) for number in range(count)}
+
+
+def looked(controller: PaceController, *stretches: float, used: int | None = None) -> list[int]:
+    """Show guests that are so many times slower than alone, a look each; return the limits."""
+    found, run_s, delay_s = [], 0.0, 0.0
+    for stretch in stretches:
+        run_s, delay_s = run_s + 1.0, delay_s + stretch - 1.0
+        slots = controller.limit if used is None else used
+        counters = {str(number): BootCounters(run_s, delay_s) for number in range(slots)}
+        found.append(controller.look(counters, booting=slots, used=slots).limit)
+    return found
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
+def test_guests_are_back_nearly_as_soon_as_with_the_best_fixed_limit(host: BootingHost) -> None:
+    best = averaged(partial(simulate, host, host.best), SEEDS)
+    found = averaged(partial(simulate, host, None), SEEDS)
+
+    assert found.all_s <= NO_WORSE * best.all_s
+    assert found.half_s <= NO_WORSE * best.half_s
+
+
+@pytest.mark.parametrize("host", [HOSTS[3], HOSTS[5]], ids=lambda host: host.name)
+def test_guests_that_never_show_that_they_are_ready_cost_little(host: BootingHost) -> None:
+    found = averaged(partial(simulate, host, None), SEEDS)
+    silent = averaged(partial(simulate, host, None, silent=1 / 3, hold_s=60), SEEDS)
+
+    assert silent.all_s <= 1.15 * found.all_s
+
+
+def test_it_starts_with_few_and_doubles_for_as_long_as_nothing_slows_down() -> None:
+    controller = PaceController(ceiling=50)
+
+    assert controller.limit == START_AT_MOST
+    assert looked(controller, 1.0, 1.2, 1.4, 1.0) == [16, 32, 50, 50]
+
+
+def test_once_something_has_slowed_down_it_grows_by_quarters() -> None:
+    controller = PaceController(ceiling=64)
+
+    assert looked(controller, 1.0, 2.0, 1.0, 1.0) == [16, 16, 20, 25]
+
+
+def test_between_the_bounds_it_stays() -> None:
+    assert looked(PaceController(ceiling=64), 1.5, 2.0, 3.0) == [8, 8, 8]
+
+
+def test_it_shrinks_to_what_would_be_twice_as_slow_as_alone_by_a_half_at_most() -> None:
+    assert looked(PaceController(ceiling=64, start=12), 3.2, 60.0) == [7, 3]
+
+
+def test_it_is_never_below_two() -> None:
+    assert looked(PaceController(ceiling=64), *[50.0] * 9)[-1] == FLOOR
+
+
+def test_while_more_boot_than_the_limit_has_it_shrinks_no_further() -> None:
+    """They were started before: what is seen is not what the limit does."""
+    assert looked(PaceController(ceiling=64), 8.0, 8.0, 8.0, used=8) == [4, 4, 4]
+
+
+def test_slots_that_are_not_used_ask_for_no_more() -> None:
+    assert looked(PaceController(ceiling=64), 1.0, 1.0, used=7) == [8, 8]
+
+
+def test_while_most_that_were_started_have_not_run_yet_it_does_not_double() -> None:
+    controller = PaceController(ceiling=64)
+
+    assert controller.look(boots(3), booting=3, used=8).limit == 10
+    assert controller.look(boots(10, look=2), booting=10, used=10).limit == 20
+
+
+def test_guests_that_have_not_run_tell_nothing() -> None:
+    controller = PaceController(ceiling=64)
+    seen = controller.look(boots(8, run_s=0.0), booting=8, used=8)
+
+    assert (seen.stretch, seen.limit) == (None, 8)
+
+
+def test_the_ceiling_is_above_the_floor() -> None:
+    controller = PaceController(ceiling=1)
+
+    assert controller.limit == 1
+    assert looked(controller, 1.0, 50.0) == [1, 1]
+
+
+def test_a_ceiling_that_is_changed_holds_at_once_and_is_not_jumped_to() -> None:
+    controller = PaceController(ceiling=64)
+    looked(controller, 1.0)
+    controller.resize(5)
+    low = controller.limit
+    controller.resize(64)
+
+    assert (low, controller.limit) == (5, 5)
+
+
+def test_instances_that_need_no_start_are_slowed_down_by_nothing() -> None:
+    controller = PaceController(ceiling=20)
+    for _ in range(30):
+        controller.passed()
+    without = controller.limit
+    controller.began()
+
+    assert (without, controller.limit) == (20, START_AT_MOST)
+
+
+def test_what_shrank_before_the_next_guest_boots_stays_low() -> None:
+    controller = PaceController(ceiling=20)
+    looked(controller, 9.0)
+    controller.began()
+
+    assert controller.limit == 4
+
+
+@pytest.mark.parametrize(("some", "full"), [(10.1, 0.0), (0.0, 1.1)])
+def test_a_host_that_is_short_of_memory_starts_no_guest_beside_another(some: float, full: float) -> None:
+    controller = PaceController(ceiling=64)
+    braked = controller.look(boots(8), booting=8, used=8, memory=MemoryPressure(some, full))
+    freed = controller.look(boots(8, look=2), booting=8, used=7, memory=MemoryPressure(10.0, 1.0))
+
+    assert (braked.limit, braked.brakes) == (1, True)
+    assert (freed.limit, freed.brakes) == (8, False)
+
+
+def test_a_disk_that_answers_later_than_it_did_slows_boots_down() -> None:
+    controller = PaceController(ceiling=64)
+    quick = controller.look({"a": BootCounters(reads=100, read_s=0.1)}, booting=1, used=1)
+    slow = controller.look({"a": BootCounters(reads=200, read_s=0.5)}, booting=1, used=1)
+
+    assert quick.stretch == pytest.approx(1.0)
+    assert slow.stretch == pytest.approx(4.0)
+
+
+def test_a_few_reads_from_a_cache_do_not_make_the_disk_look_slow() -> None:
+    controller = PaceController(ceiling=64)
+    controller.look({"a": BootCounters(run_s=1.0, reads=19, read_s=0.0001)}, booting=1, used=1)
+    controller.look({"a": BootCounters(run_s=2.0, reads=2000, read_s=0.002)}, booting=1, used=1)
+    seen = controller.look({"a": BootCounters(run_s=2.0, reads=4000, read_s=0.202)}, booting=1, used=1)
+
+    assert seen.stretch == pytest.approx(1.0)
+
+
+def test_a_guest_that_was_started_again_is_counted_from_there() -> None:
+    controller = PaceController(ceiling=64)
+    controller.look({"a": BootCounters(run_s=100.0, delay_s=100.0)}, booting=1, used=1)
+    seen = controller.look({"a": BootCounters(run_s=2.0, delay_s=2.0)}, booting=1, used=1)
+
+    assert seen.stretch == pytest.approx(2.0)
+
+
+def test_it_is_looked_more_often_for_as_long_as_nothing_has_slowed_down() -> None:
+    controller = PaceController(ceiling=64)
+    first = controller.every_s
+    looked(controller, 2.0)
+
+    assert (first, controller.every_s) == (EVERY_FAST_S, EVERY_S)
+
+
+COUNTERS = st.dictionaries(
+    st.sampled_from("abcdef"),
+    st.builds(
+        BootCounters,
+        run_s=st.floats(0, 1e6),
+        delay_s=st.floats(0, 1e6),
+        reads=st.integers(0, 10**12),
+        read_s=st.floats(0, 1e6),
+    ),
+)
+
+
+@given(st.integers(1, 1024), st.lists(st.tuples(COUNTERS, st.integers(0, 2000)), max_size=20))
+def test_whatever_is_counted_the_limit_is_between_its_bounds(
+    ceiling: int, looks: list[tuple[Mapping[str, BootCounters], int]]
+) -> None:
+    controller = PaceController(ceiling=ceiling)
+    for counters, used in looks:
+        seen = controller.look(counters, booting=len(counters), used=used)
+
+        assert min(FLOOR, ceiling) <= seen.limit == controller.limit <= ceiling
+        assert seen.stretch is None or seen.stretch > 0

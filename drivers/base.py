@@ -8,7 +8,7 @@ Values and protocols only: no I/O, no clock, no logger; the decision core import
 """
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -26,9 +26,11 @@ from bringup.drivers.needs import Need
 
 __all__ = [
     "POWER_AFTER",
+    "AgentListener",
     "AutostartConflict",
     "AvailableResource",
     "BootCounters",
+    "BootSigns",
     "Driver",
     "DriverError",
     "EventListener",
@@ -38,6 +40,7 @@ __all__ = [
     "InstanceNotFound",
     "InstancePowerOffFailure",
     "LifecycleEvent",
+    "MemoryPressure",
     "NotBegun",
     "PciDeviceNotFound",
     "PowerState",
@@ -149,6 +152,23 @@ class BootCounters:
     """Packets that it has sent."""
 
 
+@dataclass(frozen=True, slots=True)
+class BootSigns:
+    """What a guest that was started shows of its boot."""
+
+    counters: BootCounters
+    agent: bool | None = None
+    """Whether its agent is connected; None: its definition has no channel for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPressure:
+    """``/proc/pressure/memory``: percent of the last 10 s in which some, or all, waited for memory."""
+
+    some: float
+    full: float
+
+
 class Guest(Protocol):
     """Facts about an instance that a driver is given."""
 
@@ -178,6 +198,8 @@ class Guest(Protocol):
 
 
 EventListener = Callable[[LifecycleEvent], None]
+AgentListener = Callable[[str], None]
+"""Called with the UUID of a guest whose agent has connected."""
 
 
 class Driver(Protocol):
@@ -191,6 +213,12 @@ class Driver(Protocol):
 
     def register_event_listener(self, listener: EventListener) -> None:
         """Call ``listener``, in the event loop, for each lifecycle event from now on."""
+
+    def register_agent_listener(self, listener: AgentListener) -> None:
+        """Call ``listener``, in the event loop, when the agent of a guest has connected from now on."""
+
+    async def boot_signs(self, uuids: Collection[str]) -> Mapping[str, BootSigns]:
+        """Return what guests that were started show of their boot; those that do not run are not in it."""
 
     async def list_instance_uuids(self) -> list[str]:
         """Return the UUIDs of the guests that the hypervisor has, running or not."""

@@ -1,5 +1,6 @@
 """What ``bringup history`` shows a person."""
 
+import os
 from pathlib import Path
 
 import anyio
@@ -7,8 +8,9 @@ import pytest
 
 from bringup.daemon.decisions.actions import DestroyEvacuated, PlugVifs
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem, RunResult
+from bringup.daemon.decisions.readiness import Readiness, ReadyBy
 from bringup.daemon.decisions.rules import Step
-from bringup.daemon.storage.journal import KeptDisks, NewRun
+from bringup.daemon.storage.journal import KeptDisks, NewRun, Past
 from bringup.daemon.storage.journal.sqlite import open_journal
 from support.command_lines import Site
 from support.hosts import HOST, instance, now
@@ -111,3 +113,103 @@ def test_unknown_run_or_instance_is_a_usage_error(site: Site, arguments: tuple[s
         code = int(str(error.code))
     # An empty prefix is the beginning of every id, and there is one run.
     assert code == (0 if arguments == ("--run", "") else 64)
+
+
+SECOND = "7a2c8d1f-9e6a-4b4c-8d2e-1b3c4d5e6f70"
+
+
+def started(number: int, name: str) -> Outcome:
+    return Outcome(
+        uuid=uuid_of(number),
+        kind=Kind.INITIALIZED,
+        because=("resume",),
+        took_s=1.0,
+        name=name,
+        did=Did.STARTED,
+        instance=instance(number),
+    )
+
+
+def readiness(at_s: float, by: ReadyBy | None = "agent", queued_s: float = 0.0) -> Readiness:
+    return Readiness(by=by, at_s=at_s, queued_s=queued_s, start_s=1.0, boot_s=at_s - 1.0 - queued_s)
+
+
+def has_booted(site: Site) -> None:
+    """Have a journal with two runs on two boots; the second guest was later in the second of them."""
+
+    async def write() -> None:
+        site.store.parent.mkdir(exist_ok=True)
+        path = site.store.parent / "journal.sqlite"
+        outcomes = (started(1, "web"), started(2, "db"), started(3, "mute"))
+        runs = ((RUN, 8, (4.0, 6.0)), (SECOND, 9, (4.0, 30.0)))
+        for run_id, boot, times in runs:
+            async with open_journal(path, boot_id=uuid_of(boot), keep_runs=9, keep_days=9, now=now) as journal:
+                new = NewRun(run_id=run_id, boot_id=uuid_of(boot), host=HOST, began_at=now())
+                await journal.begin_run(new)
+                for outcome in outcomes:
+                    await journal.settled(outcome)
+                await journal.ready(uuid_of(1), readiness(times[0]))
+                await journal.ready(uuid_of(2), readiness(times[1], queued_s=times[1] - 4.0))
+                await journal.ready(uuid_of(3), readiness(60.0, by=None))
+                result = RunResult(
+                    run_id=run_id, boot_id=uuid_of(boot), host=HOST, outcomes=outcomes, unfinished=(), took_s=3.0
+                )
+                await journal.end_run(result, delivery=None)
+
+    anyio.run(write)
+
+
+def test_a_run_shows_when_its_guests_were_ready(site: Site) -> None:
+    has_booted(site)
+    ended = site.run("history", "--run", "last", *site.settings())
+    run, web, *_ = site.run("history", "--run", RUN, "--json", *site.settings()).documents
+
+    assert ended.lines[1] == "ready: 2 of 3 ready, the first after 4.0 s, half after 30 s, 1 not seen to be ready"
+    assert "30 s (agent; waited for a slot)" in ended.out
+    assert "not seen in 59 s" in ended.out
+    assert run["ready"] == {"started": 3, "ready": 2, "silent": 1, "first_s": 4.0, "half_s": 6.0, "all_s": None}
+    assert (web["ready"]["by"], web["ready"]["at_s"], web["ready"]["cost"]) == ("agent", 4.0, "boot")
+
+
+def test_two_runs_are_compared_by_when_their_guests_were_ready(site: Site) -> None:
+    has_booted(site)
+    ended = site.run("history", "--compare", RUN[:6], "last", *site.settings())
+    document = site.run("history", "--compare", RUN, SECOND, "--json", *site.settings()).documents[0]
+
+    assert [" ".join(line.split()) for line in ended.lines] == [
+        "6f1b7c0e 7a2c8d1f later",
+        "began (UTC) 2026-01-01T00:00 2026-01-01T00:00",
+        "guests started 3 3",
+        "ready 2 2",
+        "not seen to be ready 1 1",
+        "first ready after 4.0 s 4.0 s +0 ms",
+        "half ready after 6.0 s 30 s +24 s",
+        "all ready after - -",
+        "db 6.0 s 30 s +24 s, waited for a slot",
+    ]
+    assert [(each["name"], each["later_s"]) for each in document["instances"]] == [
+        ("db", 24.0),
+        ("web", 0.0),
+        ("mute", 0.0),
+    ]
+    assert [run["ready"]["half_s"] for run in document["runs"]] == [6.0, 30.0]
+
+
+def test_a_run_that_is_not_there_is_not_compared(site: Site) -> None:
+    has_booted(site)
+    ended = site.run("history", "--compare", RUN, "ffff", *site.settings())
+
+    assert ended.code == os.EX_USAGE
+    assert "--compare ffff: no run, or more than one, has this id" in ended.err
+
+
+def test_the_next_boot_knows_how_long_guests_took_from_their_slots(site: Site) -> None:
+    has_booted(site)
+
+    async def past(boot: int) -> Past:
+        path = site.store.parent / "journal.sqlite"
+        async with open_journal(path, boot_id=uuid_of(boot), keep_runs=9, keep_days=9, now=now) as journal:
+            new = NewRun(run_id=uuid_of(77), boot_id=uuid_of(boot), host=HOST, began_at=now())
+            return await journal.begin_run(new)
+
+    assert anyio.run(past, 10).took_s == {uuid_of(1): 4.0, uuid_of(2): 4.0}

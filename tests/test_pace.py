@@ -12,10 +12,9 @@ from bringup.daemon.decisions.pace import (
     EVERY_S,
     FLOOR,
     START_AT_MOST,
-    MemoryPressure,
     PaceController,
 )
-from bringup.drivers.base import BootCounters
+from bringup.drivers.base import BootCounters, MemoryPressure
 from support.booting_hosts import HOSTS, BootingHost, averaged, simulate
 
 NO_WORSE = 1.3

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bringup.daemon.cli.options import add_json_to, add_settings_to, settings_of, write_json, write_line
@@ -29,6 +30,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--run", metavar="ID", help='one run: its id, a unique prefix of it, or "last"')
     which.add_argument("--instance", metavar="UUID", help="one instance (or its name), in every run")
+    which.add_argument(
+        "--compare", nargs=2, metavar="RUN", help="two runs: how long their guests took until they were ready"
+    )
     which.add_argument("--kept", action="store_true", help="disks of destroyed guests that are kept")
     parser.add_argument("--limit", type=_count, default=20, metavar="N", help="show at most N runs (default: 20)")
     parser.set_defaults(execute=execute)
@@ -57,6 +61,11 @@ def execute(arguments: argparse.Namespace) -> int:
             _write_run(history, arguments.run, as_json=arguments.json)
         elif arguments.instance is not None:
             _write_instance(history, uuid, as_json=arguments.json)
+        elif arguments.compare is not None:
+            from bringup.daemon.cli.history_compare import write_comparison
+
+            first, second = (_run_with(history, each, "--compare") for each in arguments.compare)
+            write_comparison(first, second, history, as_json=arguments.json)
         elif arguments.kept:
             _write_kept(history, as_json=arguments.json)
         else:
@@ -84,7 +93,7 @@ def _write_runs(history: "History", limit: int, *, as_json: bool) -> None:
         )
         for run in runs
     ]
-    _write_table(("run", "began (UTC)", "took", "attempt", "state", "done", "attention"), rows)
+    write_table(("run", "began (UTC)", "took", "attempt", "state", "done", "attention"), rows)
 
 
 def _counts(run: Row) -> Row:
@@ -94,13 +103,15 @@ def _counts(run: Row) -> Row:
 
 def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
     from bringup.daemon.decisions.advice import gathered
+    from bringup.daemon.decisions.describe_readiness import ready_json, ready_text, ready_word, rounded
 
-    run = history.run(prefix)
-    if run is None:
-        raise UsageError(f"--run {prefix}: no run, or more than one, has this id; bringup history lists them")
+    run = _run_with(history, prefix, "--run")
     instances = history.instances_of(run["run_id"])
+    ready, times = history.ready_of(run["run_id"]), history.time_to_ready(run["run_id"])
+    for row in instances:
+        row["ready"] = ready_json(ready.get(row["uuid"]))
     if as_json:
-        write_json(run)
+        write_json({**run, "ready": rounded(asdict(times))})
         _write_all(instances)
         return
     boot, began, state = run["boot_id"], run["began_at"][:19], run["state"]
@@ -109,6 +120,8 @@ def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
     )
     if run["error"]:
         write_line(f"error: {run['error']}")
+    if times.started:
+        write_line(f"ready: {ready_text(times)}")
     rows = [
         (
             row["name"],
@@ -117,13 +130,21 @@ def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
             _did(row),
             " > ".join(row["because"]),
             _seconds(row["took_s"]),
+            "" if (found := ready.get(row["uuid"])) is None else ready_word(found),
             _problem(row),
         )
         for row in instances
     ]
-    _write_table(("name", "uuid", "outcome", "did", "because", "took", "problem"), rows)
+    write_table(("name", "uuid", "outcome", "did", "because", "took", "ready", "problem"), rows)
     for line in gathered(row["advice"] and row["advice"].replace(row["uuid"], "UUID") for row in instances):
         write_line(line)
+
+
+def _run_with(history: "History", prefix: str, option: str) -> Row:
+    run = history.run(prefix)
+    if run is None:
+        raise UsageError(f"{option} {prefix}: no run, or more than one, has this id; bringup history lists them")
+    return run
 
 
 def _uuid_of(text: str, settings: "Settings") -> str:
@@ -164,7 +185,7 @@ def _write_instance(history: "History", uuid: str, *, as_json: bool) -> None:
             )
             for action in row["actions"]
         ]
-        _write_table(
+        write_table(
             ("  began (UTC)", "attempt", "action", "rule", "took", "error"), [("  " + r[0], *r[1:]) for r in rows]
         )
         if row["advice"]:
@@ -177,7 +198,7 @@ def _write_kept(history: "History", *, as_json: bool) -> None:
         _write_all(kept)
         return
     rows = [(row["name"], row["uuid"], row["until"][:19], ", ".join(row["where"])) for row in kept]
-    _write_table(("name", "uuid", "until (UTC)", "where"), rows)
+    write_table(("name", "uuid", "until (UTC)", "where"), rows)
 
 
 def _write_all(rows: Iterable[Row]) -> None:
@@ -185,7 +206,8 @@ def _write_all(rows: Iterable[Row]) -> None:
         write_json(row)
 
 
-def _write_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def write_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write aligned columns."""
     shown = [[printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:

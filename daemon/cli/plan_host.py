@@ -135,7 +135,7 @@ class Planning:
             records = guarded(records, self.settings.guards, self.past, guests=len(local))
         here = {facts.instance.uuid: facts for facts in records.evacuated}
         foreign = list(records.foreign)
-        order = start_order(records.own, self.settings.pace)
+        order = start_order(records.own, self.settings.pace, self.past.took_s)
         own = [facts for facts in order.queue if facts.instance.uuid not in here]
         known = {*here, *(facts.instance.uuid for facts in (*foreign, *own))}
         others = [Facts(instance=each, host=self.host) for each in self.others if each.uuid not in known]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from bringup.drivers.base import BootCounters
+from bringup.drivers.base import BootCounters, MemoryPressure
 
 FLOOR: Final = 2
 START_AT_MOST: Final = 8
@@ -32,19 +32,6 @@ QUICKEST_S: Final = 1e-4
 MEMORY_SOME: Final = 10.0
 MEMORY_FULL: Final = 1.0
 """Percent of the last 10 s in which some, or all, waited for memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryPressure:
-    """``/proc/pressure/memory``: percent of the last 10 s."""
-
-    some: float
-    full: float
-
-    @property
-    def brakes(self) -> bool:
-        """Whether no guest is started beside another one."""
-        return self.some > MEMORY_SOME or self.full > MEMORY_FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +95,7 @@ class PaceController:
         self, counters: Mapping[str, BootCounters], *, booting: int, used: int, memory: MemoryPressure | None = None
     ) -> Sighting:
         """Adapt the limit to the counters of the guests that boot; ``used`` is how many slots are."""
-        self._brakes = memory is not None and memory.brakes
+        self._brakes = memory is not None and (memory.some > MEMORY_SOME or memory.full > MEMORY_FULL)
         stretch = self._stretch(counters)
         if stretch is not None:
             self._is_fast = self._is_fast and stretch < LOW

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from bringup.daemon.decisions.outcomes import Outcome
+from bringup.daemon.decisions.pace import Sighting
+from bringup.daemon.decisions.readiness import Readiness
 from bringup.daemon.decisions.rules import Step
 
 
@@ -68,11 +70,43 @@ class InstanceEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceBoots:
+    """A guest was started and boots; its instance is settled, and keeps its slot for a while."""
+
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceReady:
+    """A guest that was started is ready, or was waited for as long as it may be."""
+
+    uuid: str
+    readiness: Readiness
+
+
+@dataclass(frozen=True, slots=True)
+class PaceSeen:
+    """The guests that boot were looked at."""
+
+    sighting: Sighting
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """Every instance was settled, or the run was stopped."""
 
 
 RunEvent: TypeAlias = (
-    PhaseBegan | RunBegan | WorkFound | InstanceBegan | ActionBegan | ActionEnded | InstanceEnded | RunEnded
+    PhaseBegan
+    | RunBegan
+    | WorkFound
+    | InstanceBegan
+    | ActionBegan
+    | ActionEnded
+    | InstanceEnded
+    | InstanceBoots
+    | InstanceReady
+    | PaceSeen
+    | RunEnded
 )
 Observer: TypeAlias = Callable[[RunEvent], None]

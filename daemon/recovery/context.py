@@ -9,6 +9,7 @@ from bringup.daemon.decisions.policies import UNGUARDED, Guards, Limits, PacePol
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.openstack.resource_provider import HostProvider
+from bringup.daemon.recovery.boots import Boots
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.storage.alive import Alive
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
@@ -63,6 +64,8 @@ class Host:
     owes_elsewhere: bool = False
     """Ports and volumes that records name are kept by services that this host cannot tell of a deletion."""
     pace: PacePolicy = field(default_factory=PacePolicy)
+    boots: Boots | None = None
+    """Guests that boot keep their slots; None: a slot is free when its instance is settled."""
     needs: NeedsPolicy = field(default_factory=NeedsPolicy)
     on_filter_change: Callable[[FilterChange], None] = _ignore_change
     """Called with what others did to the rules of guests while the daemon stays."""

@@ -29,6 +29,7 @@ from bringup.daemon.recovery.init_host import Brought
 from bringup.daemon.recovery.parallel import in_slots
 from bringup.daemon.recovery.plan_checks import boot_of
 from bringup.daemon.recovery.settle_again import Again, as_left, note, reported, settle_again, superseded
+from bringup.daemon.recovery.slots import Slot
 from bringup.daemon.storage.journal import Past
 from bringup.drivers.needs import NeedKind
 
@@ -119,7 +120,7 @@ async def _changed(host: Host, waiting: Mapping[str, Outcome], *, starts: bool) 
     await note(host, moved.values())
     changed = set[str]()
 
-    async def work(record: Instance) -> None:
+    async def work(record: Instance, _slot: Slot) -> None:
         if await _can_be_settled(host, record, waiting[record.uuid], starts=starts):
             changed.add(record.uuid)
         # Observers see that the run continues.

@@ -26,6 +26,10 @@ class Dependencies:
         self._at_most_s = at_most_s
         self._freed = anyio.Event()
 
+    def is_awaited(self, uuid: str) -> bool:
+        """Check whether others wait for an instance."""
+        return self._turns.is_awaited(uuid)
+
     async def freed(self) -> None:
         """Wait until an instance waits for nothing any more."""
         await self._freed.wait()

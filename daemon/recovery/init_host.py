@@ -168,7 +168,7 @@ async def _plan(host: Host, local: frozenset[str], run: _Run) -> HostRecords:
 
 def _order(host: Host, records: HostRecords, run: _Run) -> StartOrder:
     """Order what is not settled yet; log what orders nothing."""
-    order = start_order(records.own, host.pace)
+    order = start_order(records.own, host.pace, run.past.took_s)
     if order.ignored:
         first = dict(sorted(order.ignored.items())[:SHOWN])
         log.warning("order.ignored", count=len(order.ignored), first=first, see="bringup plan")

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -21,8 +22,9 @@ from bringup.daemon.decisions.table_order import Tables
 from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.context import Host
-from bringup.daemon.recovery.dependencies import Dependencies
+from bringup.daemon.recovery.dependencies import NEVER_READY, Dependencies
 from bringup.daemon.recovery.init_instance import init_instance
+from bringup.daemon.recovery.slots import Slot
 from bringup.drivers.deadlines import pausable_deadline
 
 log = get_logger()
@@ -50,8 +52,9 @@ async def settle(
     turns = turns_of(order.queue, order.after)
     dependencies = Dependencies(turns, host.pace.after_at_most)
 
-    async def work(facts: Facts) -> None:
+    async def work(facts: Facts, slot: Slot) -> None:
         instance = facts.instance
+        began = anyio.current_time()
         with structlog.contextvars.bound_contextvars(instance=instance.uuid, name=instance.shown_name):
             async with dependencies.bounded(instance.uuid):
                 outcome = await _settle_one(host, facts, tables)
@@ -60,16 +63,50 @@ async def settle(
                 log.debug("instance.unchanged", outcome=outcome.kind.value)
             else:
                 log_outcome(outcome)
-            dependencies.ended(outcome)
+            took_s = anyio.current_time() - began
+            _follow(host, order, dependencies, facts=facts, outcome=outcome, slot=slot, took_s=took_s)
 
     async with host.journal.sharing_commits():
         await in_slots(host, turns, work, name="init_instance", freed=dependencies.freed)
 
 
+def _follow(  # noqa: PLR0913 - what an instance has to do with others
+    host: Host,
+    order: StartOrder,
+    dependencies: Dependencies,
+    *,
+    facts: Facts,
+    outcome: Outcome,
+    slot: Slot,
+    took_s: float,
+) -> None:
+    """Let those that wait for an instance continue, when its guest is ready if it boots."""
+    uuid = outcome.uuid
+    waits = uuid not in order.ready_at_start and outcome.kind not in NEVER_READY
+
+    def freed(why: str | None) -> None:
+        if why is None:
+            dependencies.ready(uuid)
+        else:
+            dependencies.give_up(uuid, why)
+
+    is_booting = host.boots is not None and host.boots.settled(
+        facts,
+        outcome,
+        slot,
+        took_s=took_s,
+        wanted=order.ready.get(uuid),
+        is_awaited=waits and dependencies.is_awaited(uuid),
+        freed=freed,
+    )
+    if not (is_booting and waits):
+        dependencies.ended(outcome)
+
+
 async def in_slots(
     host: Host,
     turns: Turns[T],
-    work: Callable[[T], Awaitable[None]],
+    work: Callable[[T, Slot], Awaitable[None]],
     *,
     name: str,
     freed: Callable[[], Awaitable[None]] = anyio.sleep_forever,
@@ -78,23 +115,24 @@ async def in_slots(
 
     ``freed`` returns when an item that waits for others may be taken; none holds a slot before.
     """
-    slots = host.capacity.slots
 
-    async def work_and_leave(item: T, slot: object) -> None:
+    async def work_and_leave(item: T, slot: Slot) -> None:
         try:
-            await work(item)
+            await work(item, slot)
         finally:
-            turns.left(item)
-            slots.release_on_behalf_of(slot)
+            if not slot.is_kept:
+                slot.release()
 
     async with anyio.create_task_group() as group:
         number = 0
         while turns:
             while not turns.can_take:
                 await freed()
-            slot = object()
-            await slots.acquire_on_behalf_of(slot)
-            group.start_soon(work_and_leave, turns.take(slots.total_tokens), slot, name=f"{name}-{number}")
+            slot = Slot(host.capacity.slots)
+            await slot.acquire()
+            item = turns.take(host.capacity.slots.total_tokens)
+            slot.on_release(partial(turns.left, item))
+            group.start_soon(work_and_leave, item, slot, name=f"{name}-{number}")
             number += 1
 
 
@@ -120,7 +158,7 @@ async def _settle_one(host: Host, facts: Facts, tables: Tables) -> Outcome:
 async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:
     """Collect the firewall rules of instances that were settled before a run was cut short: nobody has applied them."""
 
-    async def work(instance: Instance) -> None:
+    async def work(instance: Instance, _slot: Slot) -> None:
         failure: Exception | None = None
         try:
             with anyio.fail_after(host.limits.instance_deadline) as scope, pausable_deadline(scope):

@@ -22,6 +22,8 @@ def patience_s(settings: Settings) -> Mapping[str, float]:
     host = limits.host_deadline
     # An instance may be waiting for the store when its own deadline passes: a thread cannot be interrupted.
     instance = limits.instance_deadline + store.wait + store.busy_timeout
+    # Where all slots are of guests that boot, or what is left waits for one of them, nothing else ends.
+    boots = max(instance, settings.pace.hold, settings.pace.after_at_most)
     # Beside its own wait, one request or one login may be under way.
     gate = placement.wait + placement.connect_timeout + max(placement.read_timeout, LOGIN_S)
     allowed = {
@@ -32,8 +34,8 @@ def patience_s(settings: Settings) -> Mapping[str, float]:
         # The journal's past, the records, firewall rules deferred and collected again.
         "records": 3 * host + instance,
         "host": AT_MOST * limits.host_wait + host,
-        "evacuated": instance,
-        "instances": instance,
+        "evacuated": boots,
+        "instances": boots,
         # Placement has the host's deadline for all of them together.
         "allocations": 2 * host,
         "report": limits.shutdown_report_deadline,

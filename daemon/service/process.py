@@ -25,6 +25,7 @@ from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.errors import BringupError, chain_of
 from bringup.daemon.logs import get_logger
 from bringup.daemon.openstack.resource_provider import HostProvider
+from bringup.daemon.recovery.boots import Boots
 from bringup.daemon.recovery.context import Host, Startup
 from bringup.daemon.recovery.deferred_instances import wait_for_needs
 from bringup.daemon.recovery.executor import Executor
@@ -268,16 +269,20 @@ class _Service:
         )
         if settings.driver.handle_lifecycle_events:
             self.beside.start_soon(self.watch.watch, executor, name="lifecycle")
-        return self._host(executor)
+        capacity = self.source.capacity
+        boots = assembly.make_boots(settings, driver, capacity, observer=self.observer, journal=self.journal)
+        await self.beside.start(boots.run, name="boots")
+        return self._host(executor, boots)
 
-    def _host(self, executor: Executor) -> Host:
+    def _host(self, executor: Executor, boots: Boots) -> Host:
         settings = self.settings
         return Host(
             name=settings.host.name,
             run_id=str(uuid4()),
             boot_id=self.alive.boot.boot_id,
             executor=executor,
-            observer=self.observer,
+            observer=fan_out(self.observer, boots.observe),
+            boots=boots,
             limits=settings.limits,
             capacity=self.source.capacity,
             report=self._report,

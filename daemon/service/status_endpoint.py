@@ -28,7 +28,9 @@ log = get_logger()
 def source_of(settings: Settings, *, boot_id: str) -> StatusSource:
     """Make what the endpoint tells of."""
     limits = settings.limits
-    longest_s = max(limits.instance_deadline, limits.host_deadline, settings.store.wait)
+    pace = settings.pace
+    waits = (limits.instance_deadline, limits.host_deadline, settings.store.wait, pace.hold, pace.after_at_most)
+    longest_s = max(waits)
     return StatusSource(
         host=settings.host.name,
         version=__version__,

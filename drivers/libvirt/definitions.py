@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from xml.etree import ElementTree as ET
 
 from bringup.drivers.base import DriverError
 from bringup.drivers.bounded_repr import bounded_repr
 from bringup.drivers.libvirt.guest_needs.rules.xml_values import number
+
+AGENT_CHANNEL: Final = "org.qemu.guest_agent.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,14 @@ def values_of(capabilities: str, device: str, name: str) -> list[str]:
 def requires_kvm(xml: str) -> bool:
     """Check whether a guest is defined for KVM."""
     return ET.fromstring(xml).get("type") == "kvm"  # noqa: S314 - see above
+
+
+def agent_state(xml: str) -> bool | None:
+    """Return whether the agent of a guest that runs is connected; None: it has no channel for one."""
+    for target in ET.fromstring(xml).iterfind("./devices/channel/target"):  # noqa: S314 - see above
+        if target.get("name") == AGENT_CHANNEL:
+            return target.get("state") == "connected"
+    return None
 
 
 def nics_with_several_queues(xml: str) -> frozenset[str]:

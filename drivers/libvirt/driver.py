@@ -4,7 +4,7 @@ It starts what is defined and defines nothing: a guest that libvirt does not hav
 :class:`~bringup.drivers.base.InstanceNotFound`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -13,7 +13,9 @@ import anyio
 import structlog
 
 from bringup.drivers.base import (
+    AgentListener,
     AvailableResource,
+    BootSigns,
     DriverError,
     EventListener,
     FilterChange,
@@ -32,6 +34,7 @@ from bringup.drivers.libvirt.autostart_conflicts import (
     is_local,
 )
 from bringup.drivers.libvirt.binding import Connection, binding
+from bringup.drivers.libvirt.boot_signs import signs_of
 from bringup.drivers.libvirt.definitions import nics_with_several_queues
 from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_require_kvm
 from bringup.drivers.libvirt.event_listener import EventWatcher
@@ -77,6 +80,7 @@ class LibvirtDriver:
         self._connections = options.connections or capacity.number
         self._network = network
         self._listeners: list[EventListener] = []
+        self._agent_listeners: list[AgentListener] = []
         self._opened: _Opened | None = None
         self._disks = LocalDisks(options, self._definitions, self._connections)
         local = is_local(options.uri)
@@ -106,6 +110,8 @@ class LibvirtDriver:
         watch = EventWatcher(self._options, libvirt)
         for listener in self._listeners:
             watch.listen(listener)
+        for agent_listener in self._agent_listeners:
+            watch.listen_to_agents(agent_listener)
         await hypervisor.retry("connect to libvirt", lambda: hypervisor.query("read what the host has", _ping))
         self._opened = _Opened(hypervisor, Power(hypervisor), watch)
         conflicts = await self.autostart_conflicts()
@@ -144,6 +150,17 @@ class LibvirtDriver:
         self._listeners.append(listener)
         if self._opened is not None:
             self._opened.watch.listen(listener)
+
+    def register_agent_listener(self, listener: AgentListener) -> None:
+        """Call ``listener``, in the event loop, when the agent of a guest has connected from now on."""
+        self._agent_listeners.append(listener)
+        if self._opened is not None:
+            self._opened.watch.listen_to_agents(listener)
+
+    async def boot_signs(self, uuids: Collection[str]) -> Mapping[str, BootSigns]:
+        """Return libvirt's counters of guests that were started, and the state of their agents."""
+        libvirt = self._host.libvirt
+        return await self._ask("read how guests boot", lambda connection: signs_of(connection, uuids, libvirt))
 
     async def autostart_conflicts(self) -> AutostartConflicts:
         """Return what else starts the same guests at boot."""

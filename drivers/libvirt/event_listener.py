@@ -9,15 +9,17 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import anyio.from_thread
 import anyio.lowlevel
 import structlog
 
-from bringup.drivers.base import POWER_AFTER, EventListener, LifecycleEvent, PowerState, Transition
+from bringup.drivers.base import POWER_AFTER, AgentListener, EventListener, LifecycleEvent, PowerState, Transition
 from bringup.drivers.libvirt.binding import Connection, Domain
 from bringup.drivers.libvirt.connections import KEEPALIVE_COUNT
 from bringup.drivers.libvirt.hypervisor import power_state
@@ -61,6 +63,16 @@ RECONNECT_EVERY_S: Final = 1.0
 CHECKS_AFTER_S: Final = (1.0, 5.0, 20.0)
 """When the guests are read after a reconnect: libvirtd reports one that died meanwhile as running until it has tried to
 reach it, and sends no event when that fails."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConnected:
+    """The agent of a guest has connected."""
+
+    uuid: str
+
+
 LOST: Final = "lost"
 CLOSE: Final = "close"
 
@@ -72,10 +84,11 @@ class EventWatcher:
         """Store the options; nothing is opened yet."""
         self._options = options
         self._libvirt = libvirt
-        self._inbox: queue.SimpleQueue[LifecycleEvent | str] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[LifecycleEvent | AgentConnected | str] = queue.SimpleQueue()
         self._listeners: list[EventListener] = []
+        self._agent_listeners: list[AgentListener] = []
         self._connection: Connection | None = None
-        self._number = -1
+        self._numbers: list[int] = []
         self._known: dict[str, PowerState] | None = None
         """Last known state of each guest; None: none was read yet."""
         self._stops: list[tuple[float, int, LifecycleEvent]] = []
@@ -86,6 +99,10 @@ class EventWatcher:
     def listen(self, listener: EventListener) -> None:
         """Notify ``listener`` from now on, in the event loop."""
         self._listeners.append(listener)
+
+    def listen_to_agents(self, listener: AgentListener) -> None:
+        """Notify ``listener`` from now on, in the event loop, of each agent that connects."""
+        self._agent_listeners.append(listener)
 
     def open(self) -> None:
         """Connect and start; blocks.
@@ -98,6 +115,7 @@ class EventWatcher:
     def close(self) -> None:
         """Stop; no listener is called any more."""
         self._listeners.clear()
+        self._agent_listeners.clear()
         self._inbox.put(CLOSE)
 
     def _connect(self) -> list[LifecycleEvent]:
@@ -107,9 +125,14 @@ class EventWatcher:
             connection.setKeepAlive(self._options.keepalive_interval, KEEPALIVE_COUNT)
         with suppress(self._libvirt.libvirtError):
             connection.registerCloseCallback(self._on_close, None)
-        self._number = connection.domainEventRegisterAny(
-            None, self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_event, None
-        )
+        libvirt = self._libvirt
+        self._numbers = [
+            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_event, None)
+        ]
+        # A hypervisor without agents has no such events: what boots is then polled alone.
+        with suppress(libvirt.libvirtError):
+            agents = libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE
+            self._numbers.append(connection.domainEventRegisterAny(None, agents, self._on_agent, None))
         self._connection = connection
         return self._read_changes(connection)
 
@@ -131,6 +154,10 @@ class EventWatcher:
         if transition is not None:
             self._inbox.put(LifecycleEvent(domain.UUIDString(), transition))
 
+    def _on_agent(self, _connection: Connection, domain: Domain, state: int, _reason: int, _opaque: object) -> None:
+        if state == self._libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED:
+            self._inbox.put(AgentConnected(domain.UUIDString()))
+
     def _on_close(self, _connection: Connection, _reason: int, _opaque: object) -> None:
         self._inbox.put(LOST)
 
@@ -150,6 +177,8 @@ class EventWatcher:
                 self._disconnect()
             elif isinstance(item, LifecycleEvent):
                 self._process(item)
+            elif isinstance(item, AgentConnected):
+                self._call(self._agent_listeners, item.uuid)
             self._notify_due_stops()
             if lost:
                 lost = not self._reconnect()
@@ -198,19 +227,22 @@ class EventWatcher:
             self._notify(heapq.heappop(self._stops)[2])
 
     def _notify(self, event: LifecycleEvent) -> None:
-        def notify() -> None:
-            for listener in self._listeners:
-                listener(event)
+        self._call(self._listeners, event)
+
+    def _call(self, listeners: Sequence[Callable[[T], None]], what: T) -> None:
+        def call() -> None:
+            for listener in listeners:
+                listener(what)
 
         with suppress(RuntimeError):  # the event loop has ended: no listener is left
-            anyio.from_thread.run_sync(notify, token=self._token)
+            anyio.from_thread.run_sync(call, token=self._token)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
         undo: tuple[Callable[[], int], ...] = (
-            lambda: connection.domainEventDeregisterAny(self._number),
+            *(partial(connection.domainEventDeregisterAny, number) for number in self._numbers),
             connection.unregisterCloseCallback,
             connection.close,
         )

@@ -6,7 +6,7 @@ fails.  The change happens whole, at the end of the latency: a call that is canc
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,9 @@ import anyio
 import anyio.lowlevel
 
 from bringup.drivers.base import (
+    AgentListener,
     AvailableResource,
+    BootSigns,
     DriverError,
     EventListener,
     FilterChange,
@@ -154,6 +156,19 @@ class SimulatedDriver:
         """Call ``listener``, in the event loop, for each lifecycle event from now on."""
         self.hypervisor.listen(listener)
 
+    def register_agent_listener(self, listener: AgentListener) -> None:
+        """Call ``listener``, in the event loop, when the agent of a guest has connected from now on."""
+        self.hypervisor.agent_listeners.append(listener)
+
+    def connect_agent(self, uuid: str) -> None:
+        """Have the agent of a guest connect."""
+        for listener in self.hypervisor.agent_listeners:
+            listener(uuid)
+
+    def shows(self, uuid: str, signs: BootSigns) -> None:
+        """Have a guest show this of its boot from now on; without any guest that shows something none is counted."""
+        self.hypervisor.boot_signs[uuid] = signs
+
     async def init_host(self, host: str) -> None:
         """Make the hypervisor ready; may be repeated."""
         await self._perform("init_host", "", partial(self._open, host), host=host)
@@ -179,6 +194,10 @@ class SimulatedDriver:
     async def capabilities_as_traits(self) -> frozenset[str]:
         """Return the traits of the host in the scenario."""
         return await self._perform("capabilities_as_traits", "", lambda: self.hypervisor.traits)
+
+    async def boot_signs(self, uuids: Collection[str]) -> Mapping[str, BootSigns]:
+        """Return what a test has set, of the guests that run."""
+        return await self._perform("boot_signs", "", partial(self.hypervisor.signs_of, uuids), uuids=uuids)
 
     async def get_info(self, guest: Guest) -> GuestInfo:
         """Read the state of a guest; allowed while another verb works on it."""

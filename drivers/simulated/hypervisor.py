@@ -4,11 +4,14 @@ No awaits here: each method takes effect as a whole, or raises and has changed n
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from bringup.drivers.base import (
+    AgentListener,
     AvailableResource,
+    BootCounters,
+    BootSigns,
     DriverError,
     EventListener,
     InstanceNotFound,
@@ -77,6 +80,9 @@ class SimulatedHypervisor:
         """Needs that are met by now, by UUID of the guest and name."""
         self.host_needs: list[Need] = []
         """Needs that guests share; a test changes them."""
+        self.boot_signs: Final[dict[str, BootSigns]] = {}
+        """What guests show of their boot; a test changes it."""
+        self.agent_listeners: Final[list[AgentListener]] = []
         self.plugged: Final[set[str]] = set()
         self.disks_kept: Final[set[str]] = set()
         self.disks_destroyed: Final[set[str]] = set()
@@ -93,6 +99,16 @@ class SimulatedHypervisor:
         """Return the listeners of ``event``; nothing else happens."""
         for listener in self._listeners:
             listener(event)
+
+    def signs_of(self, uuids: Collection[str]) -> dict[str, BootSigns]:
+        """Return what guests that run show of their boot.
+
+        :raises NotImplementedError: nothing of this host shows anything.
+        """
+        if not self.boot_signs:
+            raise NotImplementedError("this simulated host counts nothing of guests that boot")
+        running = [uuid for uuid in uuids if uuid in self.guests and self.guests[uuid].power_state in ACTIVE]
+        return {uuid: self.boot_signs.get(uuid, BootSigns(BootCounters())) for uuid in running}
 
     def restore(self, guests: Mapping[str, SimulatedGuest], disks: Mapping[str, str]) -> None:
         """Restore the saved state of the host."""

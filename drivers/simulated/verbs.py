@@ -16,6 +16,7 @@ HostVerb = Literal[
     "capabilities_as_traits",
     "host_needs",
     "keep_filtering_rules",
+    "boot_signs",
     "filter_defer_apply_on",
     "filter_defer_apply_off",
 ]
@@ -61,8 +62,8 @@ NEED_NO_GUEST: Final = frozenset[str](
 )
 # A read does not exclude other verbs.
 READS: Final = frozenset[str]({"get_info", "needs"})
-# Nova's verbs have the default latency; reading needs has none unless a scenario sets it.
-NO_DEFAULT_LATENCY: Final = frozenset[str]({"needs"})
+# Nova's verbs have the default latency; reading needs or signs of a boot has none unless a scenario sets it.
+NO_DEFAULT_LATENCY: Final = frozenset[str]({"boot_signs", "needs"})
 
 
 def _need_not_met(message: str) -> NeedNotMet:

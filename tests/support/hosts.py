@@ -19,21 +19,25 @@ import anyio
 
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.outcomes import Outcome, RunResult
+from bringup.daemon.decisions.pace import PaceController
 from bringup.daemon.decisions.policies import UNGUARDED, Guards, GuestShutdown, Limits, PacePolicy, ResumePolicy
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.run_events import InstanceBegan, Observer, RunEvent
 from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.errors import RecordNotFound
+from bringup.daemon.recovery.boots import Boots
 from bringup.daemon.recovery.context import Host, NeedsPolicy, Startup
 from bringup.daemon.recovery.evacuated_guests import DiskKeeper, SettingWitness, Witness
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.recovery.start_claim import StartClaim
+from bringup.daemon.status.observers import fan_out
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
 from bringup.daemon.storage.store import sqlite
 from bringup.daemon.storage.store.base import Claimant, Records, Store
 from bringup.daemon.storage.store.sql import Database, SqlStore, open_store
+from bringup.daemon.tasks import background
 from bringup.drivers.base import Driver, EventListener
 from bringup.drivers.capacity import Capacity
 from bringup.drivers.simulated import Scenario, SimulatedDriver, SimulatedGuest
@@ -214,6 +218,22 @@ async def _a_store() -> AsyncIterator[SqlStore]:
     _idle.append(database)
 
 
+def boots_of(
+    executor: Executor, pace: PacePolicy, capacity: Capacity, observer: Observer, journal: Journal, limits: Limits
+) -> Boots:
+    """Build what follows the guests that boot; two may at first."""
+    return Boots(
+        executor.driver,
+        pace,
+        capacity,
+        PaceController(ceiling=capacity.number, start=2),
+        is_adaptive=limits.pace == "adaptive",
+        observer=observer,
+        journal=journal,
+        read_pressure=lambda: None,
+    )
+
+
 @asynccontextmanager
 async def arranged(  # noqa: PLR0913 - a host has many parts
     instances: Sequence[Instance] = (),
@@ -235,9 +255,13 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
     slots: int | None = None,
     needs: NeedsPolicy | None = None,
     pace: PacePolicy | None = None,
+    follows: bool = False,
     owes_elsewhere: bool = False,
 ) -> AsyncIterator[ArrangedHost]:
-    """Arrange a host; without ``guests`` each instance has one whose power state is the record's."""
+    """Arrange a host; without ``guests`` each instance has one whose power state is the record's.
+
+    ``follows``: guests that boot are followed until they are ready, as the daemon does with libvirt.
+    """
     if guests is None:
         guests = [
             SimulatedGuest(uuid=one.uuid, name=one.name, power_state=one.power_state)
@@ -254,7 +278,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
 
         return await trace.around(Called("report"), keep)
 
-    async with _a_store() as store:
+    async with _a_store() as store, background() as beside:
         await store.import_records(Records(instances=tuple(instances), migrations=tuple(migrations)))
         await store.take_lease(CLAIMANT, for_s=3600)
         executor = executor_of(
@@ -263,11 +287,17 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
             shutdown=shutdown,
             witness=witness,
         )
+        capacity, observe = Capacity(slots or limits.concurrency), observer or progress.observe
+        boots = None
+        if follows:
+            boots = boots_of(executor, pace or PacePolicy(), capacity, observe, journal, limits)
+            await beside.start(boots.run)
         host = host_of(
             executor,
-            observer=observer or progress.observe,
+            observer=observe if boots is None else fan_out(observe, boots.observe),
             limits=limits,
-            capacity=Capacity(slots or limits.concurrency),
+            capacity=capacity,
+            boots=boots,
             report=report,
             on_event=on_event,
             resuming=resuming or Resuming(ResumePolicy(guests="on_every_start" if resume_guests else "never")),
@@ -295,9 +325,9 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
         )
 
 
-def limits(**changes: float) -> Limits:
+def limits(**changes: Any) -> Limits:
     """Change some of the limits."""
-    return replace(LIMITS, **cast("dict[str, Any]", changes))
+    return replace(LIMITS, **changes)
 
 
 def _step(trace: Trace, name: str, answer: T) -> Callable[[], Awaitable[T]]:

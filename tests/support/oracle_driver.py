@@ -1,10 +1,12 @@
 """A hypervisor with one guest that writes down what it is asked to do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from bringup.drivers.base import (
+    AgentListener,
     AvailableResource,
+    BootSigns,
     EventListener,
     FilterChange,
     Guest,
@@ -46,6 +48,12 @@ class TracingDriver:
         # Nova has no such look: in its tables everything is there.
         del guest
         return ()
+
+    def register_agent_listener(self, listener: AgentListener) -> None:
+        del listener
+
+    async def boot_signs(self, uuids: Collection[str]) -> Mapping[str, BootSigns]:
+        raise NotImplementedError(f"Nova does not look how {uuids} boot")
 
     async def host_needs(self, guests: Sequence[Guest]) -> Sequence[Need]:
         del guests

@@ -1,10 +1,14 @@
 """Parts of a run that are created from the settings: boot, identity, executor, journal."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
+from bringup.daemon.decisions.pace import FLOOR, START_AT_MOST, PaceController
+from bringup.daemon.decisions.run_events import Observer
+from bringup.daemon.recovery.boots import Boots
 from bringup.daemon.recovery.context import NeedsPolicy
 from bringup.daemon.recovery.evacuated_guests import DiskKeeper, SettingWitness
 from bringup.daemon.recovery.executor import Executor
@@ -17,6 +21,8 @@ from bringup.daemon.storage.identity import CurrentIdentity, read_current
 from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.store.base import Claimant, Store
 from bringup.drivers.base import Driver
+from bringup.drivers.capacity import Capacity
+from bringup.drivers.memory_pressure import read_memory_pressure
 
 JOURNAL: Final = "journal.sqlite"
 """Its name in the state directory."""
@@ -76,6 +82,24 @@ def needs_policy(settings: Settings, *, on_wait: Callable[[int, float], None]) -
         # Nova's own records: nova-compute works with them once the host is back.
         daemon_starts=not settings.store.is_nova_conductor,
         on_wait=on_wait,
+    )
+
+
+def make_boots(
+    settings: Settings, driver: Driver, capacity: Capacity, *, observer: Observer, journal: Journal
+) -> Boots:
+    """Build what follows the guests that boot."""
+    start = max(FLOOR, min(START_AT_MOST, len(os.sched_getaffinity(0))))
+    return Boots(
+        driver,
+        settings.pace,
+        capacity,
+        PaceController(ceiling=capacity.number, start=start),
+        # A simulated host has no counters, and all its slots from the beginning.
+        is_adaptive=settings.limits.pace == "adaptive" and settings.driver.name == "libvirt",
+        observer=observer,
+        journal=journal,
+        read_pressure=read_memory_pressure,
     )
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Outcome, RunResult
+from bringup.daemon.decisions.readiness import Readiness
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.decisions.states import TaskState, UnknownState, VmState, task_state, vm_state
 
@@ -110,6 +111,8 @@ class Past:
     """On how many boots in a row, up to the last, an instance was in flight when the host died."""
     retried: frozenset[str] = frozenset()
     """UUIDs for which an operator requested a retry, and that have no outcome since."""
+    took_s: Mapping[str, float] = field(default_factory=dict)
+    """By UUID: how long a guest took from its slot until it was ready, in the last run before this one, in seconds."""
     released: frozenset[str] = frozenset()
     """UUIDs that an operator has released, and that have no outcome since; ``"*"``: all that were held."""
 
@@ -158,6 +161,9 @@ class Journal:
     async def sharing_commits(self) -> AsyncIterator[None]:
         """Allow entries to wait in this block, each for a bounded time; none waits after it."""
         yield
+
+    async def ready(self, uuid: str, readiness: Readiness) -> None:
+        """Write how long the guest of a settled instance took to be ready."""
 
     async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
         """Write the end of a run; one with unfinished instances was stopped, and continues at the next start."""

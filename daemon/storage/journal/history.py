@@ -12,11 +12,13 @@ from typing import Any
 
 from bringup.daemon.decisions.advice import advice, for_one
 from bringup.daemon.decisions.outcomes import Kind, attention_of, did_named
+from bringup.daemon.decisions.readiness import BOOTS, Readiness, TimeToReady, time_to_ready
 from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import FailedBefore, Past
 from bringup.daemon.storage.journal.file import version_of
 from bringup.daemon.storage.journal.queries import BootRow, NotBack, boot_of, not_back_on, past_at_start
+from bringup.daemon.storage.journal.rows import load_readiness
 from bringup.daemon.storage.journal.schema import VERSION, check_content, decoding
 from bringup.daemon.storage.sqlite_file import damage_error, is_damage, open_read_only, unknown_write_version
 from bringup.drivers.files import database_file_problem
@@ -39,6 +41,7 @@ _LAST_OUTCOME = "SELECT outcome FROM instances WHERE uuid = ? AND outcome IS NOT
 _OF_RUN = "run = (SELECT number FROM runs WHERE run_id = ?)"
 _BARS = f"SELECT uuid, kind, outcome, began_at, settled_at FROM instances WHERE {_OF_RUN} ORDER BY uuid"  # noqa: S608
 _SEGMENTS = f"SELECT uuid, verb, began_at, ended_at, error FROM actions WHERE {_OF_RUN} ORDER BY uuid, attempt, number"  # noqa: S608
+_BOOTED = frozenset(did.value for did in BOOTS)
 
 
 class DamagedJournal(Refused):
@@ -92,6 +95,19 @@ class History:
             actions = self._database.execute(_ACTIONS, (row["run_id"], uuid))
             row["actions"] = [_action(each) for each in actions]
         return found
+
+    @decoding()
+    def ready_of(self, run_id: str) -> dict[str, Readiness]:
+        """Return how the guests that a run has started became ready, by UUID; none if an earlier version ran."""
+        if not queries.has_ready(self._database):
+            return {}
+        rows = self._database.execute(f"SELECT uuid, readiness FROM ready WHERE {_OF_RUN}", (run_id,))  # noqa: S608 - our own
+        return {row["uuid"]: load_readiness(row["readiness"]) for row in rows}
+
+    def time_to_ready(self, run_id: str) -> TimeToReady:
+        """Return how long the guests that a run has started took until they were ready."""
+        started = sum(row["did"] in _BOOTED for row in self.instances_of(run_id))
+        return time_to_ready(self.ready_of(run_id).values(), started=started)
 
     @decoding()
     def rows_of(self, run_id: str) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:

@@ -22,7 +22,7 @@ from bringup.daemon.decisions.actions import (
 from bringup.daemon.decisions.guards import ALL
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.storage.journal.base import FailedBefore, InFlight, NewRun, Past, Settled
-from bringup.daemon.storage.journal.rows import load_left, load_outcome, text_of
+from bringup.daemon.storage.journal.rows import load_left, load_outcome, load_readiness, text_of
 from bringup.daemon.storage.journal.schema import ENDED, RUNNING, STOPPED
 
 LEAVES_GUEST_ALONE = (Save, SaveMigration, SetError, LookAtGuest, CompletePartialDeletion)
@@ -151,6 +151,23 @@ def waiting_retries(database: sqlite3.Connection) -> frozenset[str]:
     if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'retries'").fetchone() is None:
         return frozenset()
     return frozenset(uuid for (uuid,) in database.execute("SELECT uuid FROM retries WHERE taken_at IS NULL"))
+
+
+def has_ready(database: sqlite3.Connection) -> bool:
+    """Check whether times to ready are kept: an earlier version has not written them."""
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'ready'").fetchone() is not None
+
+
+def ready_before(database: sqlite3.Connection, run: int | None) -> dict[str, float]:
+    """Return how long guests took from their slot until they were ready, the last time before a run, by UUID.
+
+    None: before a new run.  A run that continues has the order that it began with.
+    """
+    if not has_ready(database):
+        return {}
+    rows = database.execute("SELECT uuid, readiness FROM ready WHERE ? IS NULL OR run < ? ORDER BY run", (run, run))
+    found = {uuid: load_readiness(text) for uuid, text in rows}
+    return {uuid: each.start_s + each.boot_s for uuid, each in found.items() if each.by is not None}
 
 
 def failures(database: sqlite3.Connection, boot_id: str) -> dict[str, FailedBefore]:
@@ -312,6 +329,7 @@ def past_at_start(database: sqlite3.Connection, run_id: str, host: str, boot: Bo
         suspects=suspects_before(database, boot.number),
         released=waiting_releases(database),
         retried=waiting_retries(database),
+        took_s=ready_before(database, continued),
     )
     return past, continued
 

@@ -1,5 +1,6 @@
 """Rows of the journal for actions and outcomes, and the JSON in their columns."""
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from bringup.daemon.decisions.actions import Action
 from bringup.daemon.decisions.describe import arguments_of, need_json
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, did_named
+from bringup.daemon.decisions.readiness import READY_BY, Readiness
 from bringup.daemon.storage.journal.base import Left
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
@@ -83,7 +85,16 @@ class SettledEntry:
     is_held: bool
 
 
-Entry = Begun | SettledEntry
+@dataclass(frozen=True, slots=True)
+class ReadyEntry:
+    """How long a guest took to be ready."""
+
+    run: int
+    uuid: str
+    readiness: str
+
+
+Entry = Begun | SettledEntry | ReadyEntry
 NO_END: Final = (None, None, None)
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -92,7 +103,7 @@ def write_entries(database: sqlite3.Connection, entries: Sequence[Entry]) -> Non
     """Write entries in the caller's transaction."""
     begun = [entry for entry in entries if isinstance(entry, Begun)]
     settled = [entry for entry in entries if isinstance(entry, SettledEntry)]
-    ends = {tuple(entry.end[3:]): entry.end for entry in entries if entry.end is not None}
+    ends = {tuple(entry.end[3:]): entry.end for entry in (*begun, *settled) if entry.end is not None}
     if begun:
         database.executemany(
             f"""INSERT INTO instances {_into(BegunInstance._fields)}
@@ -123,6 +134,9 @@ def write_entries(database: sqlite3.Connection, entries: Sequence[Entry]) -> Non
         released = [each for each, entry in zip(taken, settled, strict=True) if not entry.is_held]
         database.executemany("UPDATE releases SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL", released)
         database.executemany("UPDATE retries SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL", taken)
+    ready = [(entry.run, entry.uuid, entry.readiness) for entry in entries if isinstance(entry, ReadyEntry)]
+    if ready:
+        database.executemany("INSERT OR REPLACE INTO ready VALUES (?, ?, ?)", ready)
 
 
 def _last_of_each(begun: Sequence[Begun]) -> Collection[BegunInstance]:
@@ -213,6 +227,23 @@ def _need(text: dict[str, str]) -> Need:
         met_by=MetBy(text["met_by"]),
         why=text["why"],
     )
+
+
+def dump_readiness(readiness: Readiness) -> str:
+    """Return how a guest became ready as JSON."""
+    seconds = {key: round(value, 3) for key, value in dataclasses.asdict(readiness).items() if key != "by"}
+    return json.dumps({"by": readiness.by, **seconds}, separators=(",", ":"))
+
+
+def load_readiness(text: str) -> Readiness:
+    """Parse it.  Raises ValueError, KeyError or TypeError if it is none."""
+    document: dict[str, Any] = json.loads(text)
+    by = document.pop("by")
+    seconds = {key: float(value) for key, value in document.items() if key in _SECONDS}
+    return Readiness(by=by if by in READY_BY else None, **seconds)
+
+
+_SECONDS: Final = frozenset(field.name for field in dataclasses.fields(Readiness)) - {"by"}
 
 
 def dump_left(outcome: Outcome) -> str | None:

@@ -47,6 +47,9 @@ ADDED = """
 CREATE TABLE IF NOT EXISTS retries (
   number INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL, at TEXT NOT NULL, after_run INTEGER NOT NULL,
   taken_at TEXT);
+CREATE TABLE IF NOT EXISTS ready (
+  run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, uuid TEXT NOT NULL, readiness TEXT NOT NULL,
+  PRIMARY KEY (run, uuid)) WITHOUT ROWID;
 """
 """Tables that a journal of an earlier version lacks; an earlier version can use one that has them."""
 ADDED_COLUMNS = {"instances": {"was": "TEXT"}}

@@ -26,6 +26,7 @@ import anyio.to_thread
 from bringup.daemon import closing
 from bringup.daemon.decisions.guards import ALL
 from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
+from bringup.daemon.decisions.readiness import Readiness
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
@@ -39,11 +40,13 @@ from bringup.daemon.storage.journal.rows import (
     BegunAction,
     BegunInstance,
     Entry,
+    ReadyEntry,
     SettledEntry,
     SettledInstance,
     detail_of,
     dump_left,
     dump_outcome,
+    dump_readiness,
     text_of,
     write_entries,
     write_left,
@@ -188,6 +191,10 @@ class SqliteJournal(Journal):
         self._unwritten_outcomes[outcome.uuid] = entry
         await self._write(outcome.uuid, entry, at_once=at_once)
         self._unwritten_outcomes.pop(outcome.uuid, None)
+
+    async def ready(self, uuid: str, readiness: Readiness) -> None:
+        """Write how long the guest of a settled instance took to be ready."""
+        await self._submit(ReadyEntry(self._run, uuid, dump_readiness(readiness)))
 
     @asynccontextmanager
     async def sharing_commits(self) -> AsyncIterator[None]:

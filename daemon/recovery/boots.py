@@ -1,0 +1,313 @@
+"""Guests that were started and boot: each keeps its slot until it is ready, and as many boot as the host bears.
+
+Nothing of an instance depends on it: the outcome is out, in the journal and reported before.  A guest that never shows
+that it is ready keeps its slot for ``pace.hold``, and is not touched.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from bringup.daemon.decisions.actions import (
+    Delete,
+    DestroyEvacuated,
+    DestroyGuest,
+    Fence,
+    FenceForeign,
+    Reboot,
+    ResumeStateOnHostBoot,
+    RevertMigration,
+    Start,
+    Stop,
+)
+from bringup.daemon.decisions.outcomes import Outcome
+from bringup.daemon.decisions.pace import PaceController, Sighting
+from bringup.daemon.decisions.pace_keys import Ready
+from bringup.daemon.decisions.policies import PacePolicy
+from bringup.daemon.decisions.readiness import QuietWatch, Readiness, ReadyBy, boots, shows
+from bringup.daemon.decisions.rules import Facts
+from bringup.daemon.decisions.run_events import (
+    ActionBegan,
+    ActionEnded,
+    InstanceBoots,
+    InstanceEnded,
+    InstanceReady,
+    Observer,
+    PaceSeen,
+    RunEvent,
+)
+from bringup.daemon.errors import JournalError
+from bringup.daemon.logs import get_logger
+from bringup.daemon.recovery.slots import Slot
+from bringup.daemon.storage.journal import Journal
+from bringup.drivers.base import BootCounters, Driver, MemoryPressure, RebootType
+from bringup.drivers.capacity import Capacity
+
+log = get_logger()
+
+STARTS = frozenset(action.verb for action in (Reboot, ResumeStateOnHostBoot, RevertMigration, Start))
+STOPS = (Delete, DestroyEvacuated, DestroyGuest, Fence, FenceForeign, Stop)
+"""While these are done to an instance, it slows no boot down."""
+LOOK_S = 10.0
+"""How long one look at the guests may take."""
+GONE_S = 5.0
+"""A guest that is not running so long after its start does not boot."""
+
+
+@dataclass(slots=True)
+class Boot:
+    """A guest that was started."""
+
+    outcome: Outcome
+    slot: Slot
+    wanted: Ready | None
+    """What shows that it is ready, where that is set."""
+    freed: Callable[[str | None], None]
+    """Called once, when those that wait for it need not any more; with the reason where it is not ready."""
+    may_take_s: float
+    """For so long from its start those that wait for it do."""
+    began_at: float
+    """When its instance got its slot."""
+    started_at: float
+    by: ReadyBy | None = None
+    has_agent: bool = False
+    counters: BootCounters = field(default_factory=BootCounters)
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    """It is ready, or does not run any more."""
+
+
+class Boots:
+    """Guests that boot."""
+
+    def __init__(  # noqa: PLR0913 - it has to do with all of a host
+        self,
+        driver: Driver,
+        pace: PacePolicy,
+        capacity: Capacity,
+        controller: PaceController,
+        *,
+        is_adaptive: bool,
+        observer: Observer,
+        journal: Journal,
+        read_pressure: Callable[[], MemoryPressure | None],
+    ) -> None:
+        """Store what they are followed with; ``is_adaptive``: the number of slots follows the controller."""
+        self._driver = driver
+        self._pace = pace
+        self._capacity = capacity
+        self._controller = controller
+        self._is_adaptive = is_adaptive
+        self._observer = observer
+        self._journal = journal
+        self._read_pressure = read_pressure
+        self._began_at = anyio.current_time()
+        self._boots: dict[str, Boot] = {}
+        self._stopping: set[str] = set()
+        self._quiet = QuietWatch()
+        self._some = anyio.Event()
+        self._group: TaskGroup | None = None
+        self._is_measured = True
+        capacity.follow(self._resize)
+        self._resize(capacity.number)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Follow them until cancelled."""
+        self._driver.register_agent_listener(self._agent_connected)
+        async with anyio.create_task_group() as self._group:
+            task_status.started()
+            while True:
+                await self._some.wait()
+                await self._look()
+                await anyio.sleep(self._controller.every_s)
+
+    def observe(self, event: RunEvent) -> None:
+        """Count instances that are stopped: they slow no boot down, and do not count against the limit."""
+        match event:
+            case ActionBegan(uuid, step) if isinstance(step.action, STOPS) or _waits_for_its_guest(step.action):
+                self._stopping.add(uuid)
+            case ActionEnded(uuid) if uuid in self._stopping:
+                self._stopping.discard(uuid)
+            case InstanceEnded(outcome) if outcome.uuid in self._stopping:
+                self._stopping.discard(outcome.uuid)
+            case _:
+                return
+        self._restrict()
+
+    def settled(  # noqa: PLR0913 - a guest that boots has many sides
+        self,
+        facts: Facts,
+        outcome: Outcome,
+        slot: Slot,
+        *,
+        took_s: float,
+        wanted: Ready | None,
+        is_awaited: bool,
+        freed: Callable[[str | None], None],
+    ) -> bool:
+        """Follow the guest of an instance that was settled, if it boots; False: it does not.
+
+        ``took_s``: how long its instance has had its slot.  ``is_awaited``: others are to be started after it.
+        """
+        is_followed = self._is_measured and self._group is not None and wanted != "started"
+        if not is_followed or not self._pace.hold or not boots(facts, outcome, STARTS):
+            if not self._boots:
+                self._controller.passed()
+                self._restrict()
+            return False
+        now = anyio.current_time()
+        boot = Boot(
+            outcome,
+            slot,
+            wanted,
+            freed,
+            may_take_s=max(0.0, self._pace.after_at_most - took_s) if is_awaited else 0.0,
+            began_at=now - took_s,
+            started_at=now,
+        )
+        slot.is_kept = True
+        if not self._boots:
+            self._controller.began()
+            self._restrict()
+        self._boots[outcome.uuid] = boot
+        self._some.set()
+        self._observer(InstanceBoots(outcome.uuid))
+        assert self._group is not None  # noqa: S101 - see is_followed
+        self._group.start_soon(self._hold, boot, name=f"boots-{outcome.uuid}")
+        return True
+
+    async def _hold(self, boot: Boot) -> None:
+        """Keep the slot of a guest until it is ready, for so long at most."""
+        why: str | None = "nothing has shown that it is ready"
+        try:
+            try:
+                await self._wait(boot, self._pace.hold / 2)
+                if boot.has_agent:
+                    await self._wait(boot, self._pace.hold / 2)
+            finally:
+                boot.slot.release()
+            await self._wait(boot, boot.started_at + boot.may_take_s - anyio.current_time())
+            why = None if boot.by is not None else why
+        finally:
+            self._boots.pop(boot.outcome.uuid, None)
+            boot.freed(why)
+        await self._note(boot)
+
+    async def _wait(self, boot: Boot, at_most_s: float) -> None:
+        with anyio.move_on_after(max(0.0, at_most_s)):
+            await boot.ended.wait()
+
+    async def _note(self, boot: Boot) -> None:
+        """Tell whether a guest is ready, and how long it took."""
+        if not self._is_measured:
+            return
+        now = anyio.current_time()
+        uuid, counters = boot.outcome.uuid, boot.counters
+        readiness = Readiness(
+            by=boot.by,
+            at_s=now - self._began_at,
+            queued_s=boot.began_at - self._began_at,
+            start_s=boot.started_at - boot.began_at,
+            boot_s=now - boot.started_at,
+            cpu_wait_s=counters.delay_s,
+            read_s=counters.read_s,
+        )
+        log.info(
+            "instance.ready" if boot.by else "instance.silent",
+            instance=uuid,
+            name=boot.outcome.name,
+            by=boot.by,
+            at_s=round(readiness.at_s, 3),
+            boot_s=round(readiness.boot_s, 3),
+            cost=readiness.cost,
+        )
+        self._observer(InstanceReady(uuid, readiness))
+        with suppress(JournalError):
+            await self._journal.ready(uuid, readiness)
+
+    async def _look(self) -> None:
+        """Look at the guests that boot, and adapt the limit to what they show."""
+        if not self._boots:
+            self._some = anyio.Event()
+            return
+        uuids = [*self._boots]
+        try:
+            with anyio.fail_after(LOOK_S):
+                signs = await self._driver.boot_signs(uuids)
+        except NotImplementedError as error:
+            self._stop_measuring(str(error))
+            return
+        except Exception as error:  # noqa: BLE001 - a slot is kept no longer than without: nothing else depends on it
+            log.debug("pace.look_failed", error=repr(error))
+            return
+        now = anyio.current_time()
+        quiet = self._quiet.look(signs, now)
+        counters = {}
+        for uuid, boot in [*self._boots.items()]:
+            found = signs.get(uuid)
+            if found is None:
+                if uuid in uuids and now - boot.started_at > GONE_S:
+                    boot.ended.set()
+                continue
+            boot.counters, boot.has_agent = found.counters, found.agent is not None
+            if not boot.ended.is_set():
+                counters[uuid] = found.counters
+            if by := shows(found, quiet.get(uuid), boot.wanted):
+                self._is_ready(boot, by)
+        self._adapt(counters)
+
+    def _adapt(self, counters: dict[str, BootCounters]) -> None:
+        was = self._controller.limit
+        used = int(self._capacity.slots.borrowed_tokens) - len(self._stopping)
+        seen = self._controller.look(counters, booting=len(self._boots), used=used, memory=self._read_pressure())
+        if seen.limit != was:
+            _log_limit(seen, was, is_used=self._is_adaptive)
+        self._restrict()
+        self._observer(PaceSeen(seen))
+
+    def _agent_connected(self, uuid: str) -> None:
+        boot = self._boots.get(uuid)
+        if boot is not None and boot.wanted != "quiet":
+            self._is_ready(boot, "agent")
+
+    def _is_ready(self, boot: Boot, by: ReadyBy) -> None:
+        if not boot.ended.is_set():
+            boot.by = by
+            boot.ended.set()
+
+    def _stop_measuring(self, why: str) -> None:
+        """Continue without readiness and with all slots: this hypervisor shows nothing of boots."""
+        self._is_measured = False
+        self._is_adaptive = False
+        self._capacity.restrict(None)
+        log.info("pace.not_measured", why=why)
+        for boot in self._boots.values():
+            boot.ended.set()
+
+    def _resize(self, number: int) -> None:
+        self._controller.resize(number)
+        self._restrict()
+
+    def _restrict(self) -> None:
+        if self._is_adaptive:
+            self._capacity.restrict(self._controller.limit + len(self._stopping))
+
+
+def _waits_for_its_guest(action: object) -> bool:
+    """Check whether a guest is asked to shut down first, which may take as long as it likes."""
+    return isinstance(action, Reboot) and action.reboot_type is RebootType.SOFT
+
+
+def _log_limit(seen: Sighting, was: int, *, is_used: bool) -> None:
+    stretch = None if seen.stretch is None else round(seen.stretch, 2)
+    log.info(
+        "pace.changed",
+        limit=seen.limit,
+        was=was,
+        stretch=stretch,
+        booting=seen.booting,
+        memory_is_short=seen.brakes,
+        is_used=is_used,
+    )

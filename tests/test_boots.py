@@ -1,0 +1,232 @@
+"""Guests that boot keep their slots until they are ready; nothing of their instances depends on it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from structlog.testing import capture_logs
+
+from bringup.daemon.decisions.outcomes import Did
+from bringup.daemon.decisions.policies import PacePolicy
+from bringup.daemon.decisions.run_events import InstanceBoots, InstanceEnded, InstanceReady, RunEvent
+from bringup.daemon.decisions.states import PowerState
+from bringup.drivers.base import BootCounters, BootSigns
+from bringup.drivers.simulated import Fault, Verb
+from support.drivers import uuid_of
+from support.hosts import Arranged, arranged, guest, instance, limits
+
+pytestmark = pytest.mark.anyio
+
+START: Verb = "resume_state_on_host_boot"
+AGENT = BootSigns(BootCounters(run_s=1.0), agent=False)
+"""A guest whose agent has not connected."""
+BUSY = BootSigns(BootCounters())
+
+
+class Seen:
+    """What observers see, to be waited for."""
+
+    def __init__(self) -> None:
+        self.events: list[RunEvent] = []
+        self._changed = anyio.Event()
+
+    def observe(self, event: RunEvent) -> None:
+        self.events.append(event)
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    @property
+    def ended(self) -> list[str]:
+        return [event.outcome.uuid for event in self.events if isinstance(event, InstanceEnded)]
+
+    @property
+    def ready(self) -> dict[str, str | None]:
+        return {event.uuid: event.readiness.by for event in self.events if isinstance(event, InstanceReady)}
+
+    async def until(self, *, ended: int = 0, ready: int = 0) -> None:
+        """Wait until so many instances have outcomes, and so many guests are ready or were waited for long enough."""
+        with anyio.fail_after(30):
+            while len(self.ended) < ended or len(self.ready) < ready:
+                await self._changed.wait()
+        await anyio.wait_all_tasks_blocked()
+
+
+@asynccontextmanager
+async def booting(
+    count: int,
+    *,
+    signs: BootSigns | None = AGENT,
+    hold_s: float = 300.0,
+    metadata: dict[int, dict[str, str]] | None = None,
+    **given: Any,
+) -> AsyncIterator[tuple[Arranged, Seen]]:
+    """Arrange guests that are off, and that show ``signs`` of their boot; collect what observers see."""
+    seen = Seen()
+    instances = [
+        instance(number, display_name=str(number), metadata=(metadata or {}).get(number, {}))
+        for number in range(1, count + 1)
+    ]
+    guests = [guest(number, PowerState.SHUTDOWN) for number in range(1, count + 1)]
+    given.setdefault("limits", limits(concurrency=2))
+    given.setdefault("pace", PacePolicy(hold=hold_s))
+    async with arranged(
+        instances, guests=guests, resume_guests=True, follows=True, observer=seen.observe, **given
+    ) as host:
+        for number in range(1, count + 1):
+            if signs is not None:
+                host.driver.shows(uuid_of(number), signs)
+        yield host, seen
+
+
+async def test_a_guest_keeps_its_slot_until_its_agent_connects() -> None:
+    async with booting(3) as (host, seen), anyio.create_task_group() as group:
+        group.start_soon(host.run)
+        await seen.until(ended=2)
+        meanwhile = host.driver.count(START)
+        host.driver.connect_agent(uuid_of(1))
+        await seen.until(ended=3)
+
+        assert meanwhile == 2
+        assert seen.ready == {uuid_of(1): "agent"}
+
+
+async def test_the_outcome_is_out_and_the_run_is_reported_before_its_guests_are_ready() -> None:
+    async with booting(2) as (host, seen):
+        with anyio.fail_after(30):
+            result = await host.run()
+
+        assert {outcome.did for outcome in result.outcomes} == {Did.STARTED}
+        assert len(host.reports) == 1
+        assert {event.uuid for event in seen.events if isinstance(event, InstanceBoots)} == {uuid_of(1), uuid_of(2)}
+        assert seen.ready == {}
+        assert host.host.capacity.slots.borrowed_tokens == 2
+
+
+async def test_a_guest_that_never_says_anything_holds_its_slot_for_so_long_and_fails_nothing() -> None:
+    async with booting(3, hold_s=0.1) as (host, seen):
+        with anyio.fail_after(30), capture_logs() as logs:
+            result = await host.run()
+            await seen.until(ready=3)
+
+        assert {outcome.did for outcome in result.outcomes} == {Did.STARTED}
+        assert set(seen.ready.values()) == {None}
+        assert {line["instance"] for line in logs if line["event"] == "instance.silent"} == {
+            uuid_of(number) for number in (1, 2, 3)
+        }
+        assert host.host.capacity.slots.borrowed_tokens == 0
+
+
+async def test_guests_that_run_already_are_not_waited_for() -> None:
+    instances = [instance(number) for number in range(1, 9)]
+    async with arranged(instances, resume_guests=True, follows=True, limits=limits(concurrency=2)) as host:
+        host.driver.shows(uuid_of(1), AGENT)
+        with anyio.fail_after(30):
+            result = await host.run()
+
+        assert {outcome.did for outcome in result.outcomes} == {Did.LEFT_RUNNING}
+        assert host.host.capacity.slots.borrowed_tokens == 0
+        assert host.driver.count("boot_signs") == 0
+
+
+async def test_without_a_hold_a_slot_is_free_at_once() -> None:
+    async with booting(5, hold_s=0) as (host, seen):
+        with anyio.fail_after(30):
+            await host.run()
+
+        assert seen.ready == {}
+        assert host.host.capacity.slots.borrowed_tokens == 0
+
+
+async def test_a_hypervisor_that_counts_nothing_has_all_its_slots_and_holds_none() -> None:
+    async with booting(6, signs=None, limits=limits(concurrency=4)) as (host, seen):
+        with anyio.fail_after(30), capture_logs() as logs:
+            await host.run()
+            while host.host.capacity.slots.borrowed_tokens:
+                await anyio.wait_all_tasks_blocked()
+
+        assert [line["event"] for line in logs if line["event"].startswith("pace.")] == ["pace.not_measured"]
+        assert (seen.ready, host.host.capacity.limit) == ({}, 4)
+
+
+@pytest.mark.parametrize("fault", [Fault(verb="boot_signs", hang=True), Fault(verb="boot_signs", error="RuntimeError")])
+async def test_a_look_that_hangs_or_fails_keeps_no_agent_from_being_heard(fault: Fault) -> None:
+    async with booting(3) as (host, seen):
+        host.driver.inject(fault)
+        async with anyio.create_task_group() as group:
+            group.start_soon(host.run)
+            await seen.until(ended=2)
+            host.driver.connect_agent(uuid_of(1))
+            host.driver.connect_agent(uuid_of(2))
+            await seen.until(ended=3)
+
+        assert seen.ready == {uuid_of(1): "agent", uuid_of(2): "agent"}
+
+
+async def test_a_guest_is_ready_for_those_that_wait_for_it_when_its_agent_connects() -> None:
+    after = {1: {"bringup:after": "2"}}
+    async with booting(3, metadata=after) as (host, seen), anyio.create_task_group() as group:
+        group.start_soon(host.run)
+        await seen.until(ended=2)
+        meanwhile = seen.ended
+        host.driver.connect_agent(uuid_of(2))
+        await seen.until(ended=3)
+
+        assert meanwhile == [uuid_of(2), uuid_of(3)]
+
+
+async def test_one_that_does_not_get_ready_is_waited_for_beyond_its_slot_and_not_for_ever() -> None:
+    after = {1: {"bringup:after": "2"}}
+    pace = PacePolicy(hold=0.02, after_at_most=0.2)
+    async with booting(2, metadata=after, pace=pace) as (host, seen):
+        with anyio.fail_after(30), capture_logs() as logs:
+            await host.run()
+
+        assert seen.ended == [uuid_of(2), uuid_of(1)]
+        (line,) = [line for line in logs if line["event"] == "order.dependency_not_ready"]
+        assert (line["dependency"], line["why"]) == (uuid_of(2), "nothing has shown that it is ready")
+
+
+@pytest.mark.parametrize(
+    ("key", "waits"), [({"bringup:ready": "started"}, False), ({}, True)], ids=["started", "agent"]
+)
+async def test_a_user_may_have_own_guests_wait_for_a_start_alone(key: dict[str, str], *, waits: bool) -> None:
+    metadata = {1: {"bringup:after": "2"}, 2: key}
+    async with booting(2, metadata=metadata) as (host, seen), anyio.create_task_group() as group:
+        group.start_soon(host.run)
+        await seen.until(ended=1 if waits else 2)
+
+        assert len(seen.ended) == (1 if waits else 2)
+        group.cancel_scope.cancel()
+
+
+async def test_a_guest_that_does_not_run_any_more_frees_its_slot() -> None:
+    async with booting(1, signs=AGENT) as (host, seen):
+        await host.run()
+        host.driver.guest_stops_itself(uuid_of(1))
+        await seen.until(ready=1)
+
+        assert seen.ready == {uuid_of(1): None}
+
+
+async def test_as_many_are_started_as_the_host_bears_and_the_limit_is_in_the_log() -> None:
+    """The first two boot as quickly as alone: the limit doubles."""
+    async with booting(8, limits=limits(concurrency=6)) as (host, seen):
+        for number in range(1, 9):
+            host.driver.shows(uuid_of(number), BootSigns(BootCounters(run_s=1.0), agent=False))
+        with capture_logs() as logs:
+            async with anyio.create_task_group() as group:
+                group.start_soon(host.run)
+                await seen.until(ended=4)
+                group.cancel_scope.cancel()
+
+        line = next(line for line in logs if line["event"] == "pace.changed")
+        assert (line["was"], line["limit"], line["is_used"]) == (2, 4, True)
+
+
+async def test_with_a_fixed_pace_the_limit_is_shown_and_not_used() -> None:
+    async with booting(4, limits=limits(concurrency=4, pace="fixed")) as (host, seen):
+        await host.run()
+
+        assert (len(seen.ended), host.host.capacity.limit) == (4, 4)

@@ -8,7 +8,17 @@ import jsonschema
 import pytest
 
 from bringup.daemon.decisions.outcomes import Did, Kind
-from bringup.daemon.decisions.run_events import InstanceBegan, PhaseBegan, RunEnded
+from bringup.daemon.decisions.pace import Sighting
+from bringup.daemon.decisions.readiness import Readiness, ReadyBy
+from bringup.daemon.decisions.run_events import (
+    InstanceBegan,
+    InstanceBoots,
+    InstanceReady,
+    PaceSeen,
+    PhaseBegan,
+    RunEnded,
+)
+from bringup.daemon.status.boots_progress import MOST_POINTS
 from bringup.daemon.status.endpoint.source import State
 from bringup.daemon.status.listener import documents
 from bringup.daemon.storage.outbox.base import Pending
@@ -151,6 +161,52 @@ async def test_a_run_in_which_nothing_ends_is_stuck_until_it_is_over() -> None:
     assert stuck_s > 700
     assert manual.source.state() is State.READY
     assert manual.source.stuck_for_s(manual.progress.snapshot()) is None
+
+
+def ready(at_s: float, by: ReadyBy | None = "agent") -> Readiness:
+    return Readiness(by=by, at_s=at_s, queued_s=1.0, start_s=1.0, boot_s=at_s - 2.0, cpu_wait_s=at_s)
+
+
+async def test_guests_that_boot_and_when_they_were_ready_are_told() -> None:
+    manual = ManualRun()
+    manual.begin(4)
+    for number in (1, 2, 3):
+        manual.instance(number)
+        manual.observe(InstanceBoots(uuid_of(number)))
+    before = answer(manual)["pace"]
+    manual.observe(PaceSeen(Sighting(1.25, booting=3, limit=2)))
+    manual.observe(InstanceReady(uuid_of(1), ready(10.0)))
+    manual.observe(PaceSeen(Sighting(3.5, booting=2, limit=1, brakes=True)))
+    manual.observe(InstanceReady(uuid_of(2), ready(60.0, None)))
+    found = answer(manual)
+
+    assert (before["booting"], before["limit"], before["ready"]["ready"]) == (3, None, 0)
+    pace = found["pace"]
+    assert (pace["booting"], pace["limit"], pace["stretch"], pace["memory_is_short"]) == (1, 1, 3.5, True)
+    assert pace["text"] == (
+        "1 booting, limit 1, 3.5 times slower than alone, memory is short, 1 of 3 ready, the first after 10 s, "
+        "1 not seen to be ready"
+    )
+    assert pace["by"] == {"agent": 1, "packet": 0, "quiet": 0, "nothing": 1}
+    assert [point[1:] for point in pace["points"]] == [[2, 3, 1.25], [1, 2, 3.5]]
+    assert [(each["at_s"], each["cost"]) for each in pace["ready"]["slowest"]] == [(60.0, "cpu"), (10.0, "cpu")]
+    assert "1 booting" in found["headline"]
+    tiles = {tile["label"]: (tile["value"], tile["note"]) for tile in found["tiles"]}
+    assert (tiles["booting"], tiles["ready"]) == (("1", ""), ("1", "of 3"))
+
+
+async def test_the_picture_of_the_limit_has_so_many_points_and_no_more() -> None:
+    manual = ManualRun()
+    manual.begin(1)
+    manual.instance(1)
+    manual.observe(InstanceBoots(uuid_of(1)))
+    for number in range(10 * MOST_POINTS):
+        manual.observe(PaceSeen(Sighting(1.0, booting=1, limit=number)))
+        manual.observe(PaceSeen(Sighting(1.0, booting=1, limit=number)))
+    points = answer(manual)["pace"]["points"]
+
+    assert MOST_POINTS // 2 <= len(points) <= MOST_POINTS
+    assert points[-1][1] == 10 * MOST_POINTS - 1
 
 
 async def test_the_schema_is_valid_and_refuses_wrong_answers() -> None:

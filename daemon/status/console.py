@@ -44,6 +44,9 @@ def _parts_of(answer: Answer) -> RenderableType:
         bar = Table.grid()
         bar.add_row(ProgressBar(total=int(run["total"]), completed=int(run["done"]), width=60))
         parts += [bar, words(str(answer["counts_text"]))]
+    pace = answer.get("pace")
+    if pace is not None:
+        parts.append(words(str(pace["text"])))
     parts += _running(answer)
     parts += _failures(answer)
     deferred = answer.get("deferred", {"waiting": 0})

@@ -12,12 +12,14 @@ from bringup.daemon.decisions.run_events import (
     ActionEnded,
     InstanceBegan,
     InstanceEnded,
+    InstanceReady,
     PhaseBegan,
     RunBegan,
     RunEnded,
     RunEvent,
     WorkFound,
 )
+from bringup.daemon.status.boots_progress import BootsProgress
 from bringup.daemon.status.snapshot import InstanceNow, Snapshot
 
 DUMPED: Final = (
@@ -78,6 +80,9 @@ class Progress:
     attempt: int = 0
     error: str | None = None
     running: dict[str, Running] = field(default_factory=dict)
+    boots: BootsProgress = field(default_factory=BootsProgress)
+    pace: Mapping[str, Any] | None = None
+    """What another process has sent of ``boots``."""
     began: float = field(init=False)
     """When the process began."""
     run_began: float | None = None
@@ -94,6 +99,7 @@ class Progress:
     def observe(self, event: RunEvent) -> None:
         """Update the state."""
         now = self.clock()
+        self._observe_boots(event, now)
         match event:
             case ActionBegan(uuid, step) if uuid in self.running:
                 running = self.running[uuid]
@@ -116,6 +122,11 @@ class Progress:
             case RunEnded():
                 self.ended = now
                 self._begin_phase("done")
+
+    def _observe_boots(self, event: RunEvent, now: float) -> None:
+        self.boots.observe(event, round(now - self.began, 3))
+        if isinstance(event, InstanceReady):
+            self._advance(now)
 
     def _settle(self, outcome: Outcome, now: float) -> None:
         self.running.pop(outcome.uuid, None)
@@ -190,6 +201,7 @@ class Progress:
             run_id=self.run_id,
             attempt=self.attempt,
             error=self.error,
+            pace=self.pace or self.boots.document(),
         )
 
     def dump(self) -> dict[str, Any]:
@@ -198,6 +210,7 @@ class Progress:
             **{name: getattr(self, name) for name in DUMPED},
             "kinds": {kind.value: count for kind, count in self.kinds.items()},
             "did": {did.value: count for did, count in self.did.items()},
+            "pace": self.boots.document(),
             "running": [
                 [one.uuid, one.name, one.project, one.since, one.doing, one.doing_since, one.acting, one.actions]
                 for one in self.running.values()
@@ -212,3 +225,4 @@ class Progress:
         self.kinds = Counter({Kind(kind): count for kind, count in dumped["kinds"].items()})
         self.did = Counter({Did(did): count for did, count in dumped["did"].items()})
         self.running = {one[0]: Running(*one) for one in dumped["running"]}
+        self.pace = dumped["pace"]

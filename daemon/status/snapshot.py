@@ -5,6 +5,7 @@ Made by :meth:`bringup.daemon.status.progress.Progress.snapshot`.  No I/O, no cl
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bringup.daemon.decisions.outcomes import Did, Kind
 from bringup.daemon.text import counted, labelled
@@ -65,11 +66,18 @@ class Snapshot:
     attempt: int = 0
     error: str | None = None
     """What ended the start; None where nothing did."""
+    pace: Mapping[str, Any] | None = None
+    """Guests that boot and the limit (:meth:`.BootsProgress.document`); None: no guest was started."""
 
     @property
     def done(self) -> int:
         """How many instances are settled."""
         return sum(self.counts.values())
+
+    @property
+    def booting(self) -> int:
+        """How many guests were started and are not ready yet."""
+        return 0 if self.pace is None else int(self.pace["booting"])
 
     @property
     def waiting(self) -> int:
@@ -129,7 +137,8 @@ def headline(snapshot: Snapshot) -> str:
 def _counts(snapshot: Snapshot) -> list[str]:
     did = counted({did.value: count for did, count in snapshot.did.items() if did not in ALSO_OUTCOMES})
     kinds = counted({kind.value: snapshot.counts[kind] for kind in ENDED_BADLY})
-    return [part for part in (f"{snapshot.done}/{snapshot.total} done", did, kinds) if part]
+    booting = f"{snapshot.booting} booting" if snapshot.booting else ""
+    return [part for part in (f"{snapshot.done}/{snapshot.total} done", did, kinds, booting) if part]
 
 
 def _eta(snapshot: Snapshot) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from bringup.daemon.decisions.advice import advice_of, for_one
 from bringup.daemon.decisions.describe import need_json
+from bringup.daemon.decisions.describe_readiness import ready_json, ready_word
 from bringup.daemon.decisions.from_needs import is_tried_again
 from bringup.daemon.decisions.outcomes import Outcome
 from bringup.daemon.decisions.run_events import (
@@ -14,12 +15,14 @@ from bringup.daemon.decisions.run_events import (
     ActionEnded,
     InstanceBegan,
     InstanceEnded,
+    InstanceReady,
     PhaseBegan,
     RunBegan,
     RunEnded,
     RunEvent,
     WorkFound,
 )
+from bringup.daemon.status.boots_progress import SILENT
 from bringup.daemon.status.endpoint.ended_bar import EndedBar, attention_text
 from bringup.daemon.status.endpoint.event_feed import KEEP, Feed, encoded
 from bringup.daemon.status.endpoint.histograms import Histogram
@@ -27,7 +30,7 @@ from bringup.daemon.status.progress import DECIDING, Progress, Running
 from bringup.daemon.status.timeline import RUNNING_MARK
 
 MESSAGE_LENGTH = 2000
-HISTOGRAMS: Final = ("actions", "instances", "queued")
+HISTOGRAMS: Final = ("actions", "instances", "queued", "boots")
 
 
 def _nobody(_uuid: str, _bar: EndedBar) -> None:
@@ -56,6 +59,7 @@ class Recorder:
         self.actions = Histogram()
         self.instances = Histogram()
         self.queued = Histogram()
+        self.boots = Histogram()
         self._settled: dict[str, EndedBar] = {}
 
     def seconds(self, at: float) -> float:
@@ -71,6 +75,7 @@ class Recorder:
         progress = self.progress
         ended = progress.running.get(event.outcome.uuid) if isinstance(event, InstanceEnded) else None
         progress.observe(event)
+        self._observe_ready(event)
         match event:
             case ActionBegan(uuid, step) if uuid in progress.running:
                 self._publish("action", uuid=uuid, action=step.action.verb)
@@ -94,6 +99,12 @@ class Recorder:
 
     def _publish(self, name: str, /, **facts: Any) -> None:
         self.feed.publish(name, {**facts, "at_s": self.at_s()})
+
+    def _observe_ready(self, event: RunEvent) -> None:
+        if isinstance(event, InstanceReady):
+            found = event.readiness
+            self.boots.observe((found.by or SILENT,), found.boot_s)
+            self.feed.publish("ready", {"uuid": event.uuid, **(ready_json(found) or {}), "text": ready_word(found)})
 
     def _end_bar(self, outcome: Outcome, running: Running | None) -> None:
         """End a bar; an instance that was settled before this process began has none."""

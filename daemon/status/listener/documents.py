@@ -63,6 +63,7 @@ def head(source: StatusSource, snapshot: Snapshot) -> dict[str, Any]:
         "tiles": tiles(source, snapshot),
         "counts": {kind.value: count for kind, count in snapshot.counts.items()},
         "did": {did.value: count for did, count in snapshot.did.items()},
+        "pace": snapshot.pace,
         "running": [
             {
                 "uuid": one.uuid,
@@ -99,6 +100,7 @@ def tiles(source: StatusSource, snapshot: Snapshot) -> list[dict[str, str]]:
         ("deferred", f"{counts[Kind.DEFERRED]}", "", "warn"),
         ("superseded", f"{counts[Kind.SUPERSEDED]}", "", ""),
         ("running", f"{len(snapshot.running)}", "", ""),
+        *_ready_tiles(snapshot),
         ("waiting", f"{snapshot.waiting}", "", ""),
         ("per second", UNKNOWN if snapshot.rate is None else f"{snapshot.rate:.1f}", "", ""),
         (*time, "", ""),
@@ -106,6 +108,18 @@ def tiles(source: StatusSource, snapshot: Snapshot) -> list[dict[str, str]]:
     return [
         {"label": label, "value": value, "note": note, "mood": "" if value == "0" else mood}
         for label, value, note, mood in shown
+    ]
+
+
+def _ready_tiles(snapshot: Snapshot) -> list[tuple[str, str, str, str]]:
+    if snapshot.pace is None:
+        return []
+    ready = snapshot.pace["ready"]
+    half = UNKNOWN if ready["half_s"] is None else in_words(ready["half_s"])
+    return [
+        ("booting", f"{snapshot.booting}", "", ""),
+        ("ready", f"{ready['ready']}", f"of {ready['started']}", ""),
+        ("half ready after", half, "", ""),
     ]
 
 

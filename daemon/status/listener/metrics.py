@@ -59,6 +59,7 @@ class _Families(Collector):
         yield _gauge("bringup_idle_seconds", "For how long nothing of the run has ended; 0 once it is over.", idle)
         yield from _of_run(source, snapshot)
         yield from _of_slots(source, snapshot)
+        yield from _of_pace(source, snapshot)
         yield _histogram(
             "bringup_action_duration_seconds",
             "How long actions took, by the driver's verb and whether they failed.",
@@ -70,6 +71,12 @@ class _Families(Collector):
             "How long instances took in their slot, by outcome.",
             ("outcome",),
             recorder.instances,
+        )
+        yield _histogram(
+            "bringup_boot_duration_seconds",
+            "How long guests took from their start until they were ready, by what showed it.",
+            ("by",),
+            recorder.boots,
         )
         yield _histogram("bringup_instance_queue_seconds", "How long instances waited for a slot.", (), recorder.queued)
         retries = CounterMetricFamily(
@@ -116,6 +123,22 @@ def _of_slots(source: StatusSource, snapshot: Snapshot) -> Iterator[Metric]:
     yield _gauge("bringup_slots_busy", "How many are being worked on.", len(snapshot.running))
     oldest = snapshot.running[0].age_s if snapshot.running else 0.0
     yield _gauge("bringup_slot_oldest_seconds", "How long the slowest of them has had its slot.", oldest)
+
+
+def _of_pace(source: StatusSource, snapshot: Snapshot) -> Iterator[Metric]:
+    pace = snapshot.pace or {}
+    limit = pace.get("limit") or source.slots
+    yield _gauge("bringup_pace_limit", "How many guests may be started and boot at once now.", limit)
+    yield _gauge("bringup_booting_instances", "Guests that were started and are not ready yet.", snapshot.booting)
+    if pace.get("stretch") is not None:
+        text = "How many times slower than alone guests boot, at the last look."
+        yield _gauge("bringup_pace_stretch_ratio", text, pace["stretch"])
+    text = "Guests that were started, by what showed that they are ready."
+    yield _labelled("bringup_ready_instances", text, "by", pace.get("by", {}))
+    ready = pace.get("ready", {})
+    known = {which: ready[f"{which}_s"] for which in ("first", "half", "all") if ready.get(f"{which}_s") is not None}
+    text = "When the first, half and all of the guests that were started were ready, since the run began."
+    yield _labelled("bringup_time_to_ready_seconds", text, "of", known)
 
 
 def _of_reports(pending: Pending) -> Iterator[Metric]:

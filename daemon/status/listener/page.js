@@ -1,6 +1,7 @@
 // The status page: places what the daemon sends, and follows what an operator does.
 import { $, made, paint, readColours, run, view } from "./page_state.js";
 import { load } from "./page_events.js";
+import { drawPace } from "./page_pace.js";
 import {
   arrange,
   choose,
@@ -53,7 +54,14 @@ function showHead() {
   bar.toggleAttribute("data-over", head.state === "ready");
   $("tiles").replaceChildren(...head.tiles.map(tile));
   showAttention();
+  showBoots(head.pace);
   list($("running"), head.running, (each) => [made("span", each.took), link(each), made("span", each.summary)]);
+}
+
+function showBoots(pace) {
+  const slowest = (pace?.ready.slowest ?? []).map((each) => ({ ...each, summary: each.text }));
+  list($("pace"), slowest, (each) => [made("span", each.by ?? "not seen"), link(each), made("span", each.text)]);
+  drawPace(pace);
 }
 
 function tile({ label, value, note, mood }) {

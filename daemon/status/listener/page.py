@@ -7,7 +7,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Final
 
-MODULES: Final = ("page_state.js", "page_timeline.js", "page_events.js", "page.js")
+MODULES: Final = ("page_state.js", "page_pace.js", "page_timeline.js", "page_events.js", "page.js")
 """The script, each module after those that it imports; all of them become one module."""
 IMPORT_OR_EXPORT: Final = re.compile(r'^import \{[^}]*\} from "\./\w+\.js";\n|^export ', re.MULTILINE)
 

@@ -9,6 +9,7 @@ from bringup.daemon.errors import SettingsError
 from bringup.daemon.service import assembly
 from bringup.daemon.service.assembly.libvirt import make_libvirt_driver
 from bringup.daemon.settings import Settings, load
+from bringup.daemon.settings.model import libvirt_concurrency
 from bringup.drivers.libvirt.binding import NEEDS
 from support.settings_files import given_text, problems
 
@@ -20,7 +21,8 @@ def loaded(directory: Path, text: str) -> Settings:
 
 
 def test_a_libvirt_host_has_a_concurrency_of_its_own_unless_it_is_set(tmp_path: Path) -> None:
-    assert loaded(tmp_path, LIBVIRT).limits.concurrency == 16
+    assert loaded(tmp_path, LIBVIRT).limits.concurrency >= 16
+    assert loaded(tmp_path, f'{LIBVIRT}limits.pace = "fixed"\n').limits.concurrency == 16
     assert loaded(tmp_path, f"{LIBVIRT}limits.concurrency = 3\n").limits.concurrency == 3
 
 
@@ -58,3 +60,9 @@ def test_without_the_binding_the_package_to_install_is_named(tmp_path: Path, mon
 def test_a_host_of_another_hypervisor_has_no_driver_for_libvirt(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r'driver\.name = "simulated"'):
         make_libvirt_driver(loaded(tmp_path, ""))
+
+
+@pytest.mark.parametrize(("cpus", "adaptive"), [(2, 16), (16, 16), (40, 40), (256, 64)])
+def test_on_a_large_host_as_many_guests_may_boot_as_it_has_cpus(cpus: int, adaptive: int) -> None:
+    assert libvirt_concurrency(cpus, is_adaptive=True) == adaptive
+    assert libvirt_concurrency(cpus, is_adaptive=False) == 16

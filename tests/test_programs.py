@@ -22,7 +22,7 @@ CALLED_BY_NO_TEST = {
     "python3-dev": "headers, for libvirt-python",
     "python3-venv": "makes the environments",
 }
-ON_EVERY_DEBIAN = {"coreutils", "dash", "dpkg", "tar"}
+ON_EVERY_DEBIAN = {"coreutils", "dash", "dpkg", "libc-bin", "tar"}
 """``.ci/run`` needs them itself."""
 
 

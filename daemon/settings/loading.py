@@ -1,5 +1,6 @@
 """From layers to settings that are valid as a whole, or to one error with every wrong key."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from bringup.daemon.settings.model import (
     Settings,
     StoreSettings,
     default_concurrency,
+    libvirt_concurrency,
     sqlite_url,
 )
 from bringup.daemon.settings.problems import unknown_key, unknown_section, wrong_value
@@ -27,9 +29,6 @@ from bringup.drivers.kinds import WrongEntries
 
 # What openstack-placement with auth_strategy = noauth2 takes for an administrator; it is public, not a secret.
 NOAUTH_TOKEN = "admin"  # noqa: S105 - see above
-# A start waits for storage more than for a CPU (measured: docs/performance.md); four looks beside it make libvirt's
-# 20 workers.
-LIBVIRT_CONCURRENCY = 16
 # Whoever exits and is started again asks for another token, which is what a Keystone that is behind has no time for.
 # systemd is notified all the while that the start continues.
 WAIT_UNDER_SYSTEMD_S = 3600.0
@@ -104,8 +103,11 @@ def _fill_in(layers: Layers, environment: Mapping[str, str]) -> None:
     if any(key.startswith("keystone.") for key in layers.sources):
         placement.setdefault("auth", "keystone")
     is_libvirt = layers.values.get("driver", {}).get("name") == "libvirt"
-    concurrency = LIBVIRT_CONCURRENCY if is_libvirt else default_concurrency()
-    layers.values.setdefault("limits", {}).setdefault("concurrency", concurrency)
+    limits = layers.values.setdefault("limits", {})
+    is_adaptive = limits.get("pace", "adaptive") == "adaptive"
+    cpus = len(os.sched_getaffinity(0))
+    concurrency = libvirt_concurrency(cpus, is_adaptive=is_adaptive) if is_libvirt else default_concurrency()
+    limits.setdefault("concurrency", concurrency)
     if environment.get("NOTIFY_SOCKET", "").startswith(("/", "@")):
         placement.setdefault("wait", WAIT_UNDER_SYSTEMD_S)
     _find_credentials(layers, environment)

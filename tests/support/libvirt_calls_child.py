@@ -54,6 +54,9 @@ def calls(connection: Any) -> dict[str, Callable[[], object]]:
         "Connection.domainEventRegisterAny": lambda: connection.domainEventRegisterAny(
             None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, _ignore, None
         ),
+        "Connection.domainListGetStats": lambda: connection.domainListGetStats(
+            [running], libvirt.VIR_DOMAIN_STATS_VCPU, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+        ),
         "Connection.domainEventDeregisterAny": lambda: connection.domainEventDeregisterAny(0),
         "Connection.registerCloseCallback": lambda: connection.registerCloseCallback(_ignore, None),
         "Connection.unregisterCloseCallback": connection.unregisterCloseCallback,

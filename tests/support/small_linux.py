@@ -66,13 +66,14 @@ def make_small_linux(directory: Path, *, addresses: Sequence[str], peer: str, pe
     init = INIT.format(modules=" ".join(names), addresses=" ".join(addresses), peer=peer, peer_mac=peer_mac)
     files = {"bin/busybox": Path("/bin/busybox").read_bytes(), "init": init.encode(), **names}
     initrd = directory / "initrd"
-    initrd.write_bytes(b"".join(_archive(files)))
+    initrd.write_bytes(b"".join(archive(files)))
     return SmallLinux(kernel, initrd)
 
 
-def _archive(files: Mapping[str, bytes]) -> Iterator[bytes]:
+def archive(files: Mapping[str, bytes]) -> Iterator[bytes]:
     """Put files that may be executed into an archive as the kernel unpacks it (cpio, newc)."""
-    yield _entry("bin", stat.S_IFDIR | 0o755, b"")
+    for folder in sorted({str(parent) for name in files for parent in Path(name).parents if str(parent) != "."}):
+        yield _entry(folder, stat.S_IFDIR | 0o755, b"")
     for name, content in files.items():
         yield _entry(name, stat.S_IFREG | 0o755, content)
     yield _entry("TRAILER!!!", 0, b"")

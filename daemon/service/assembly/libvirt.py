@@ -10,7 +10,7 @@ from bringup.daemon.errors import SettingsError, Unavailable
 from bringup.daemon.logs import get_logger
 from bringup.daemon.service.assembly.close_driver import close_driver
 from bringup.daemon.settings import Settings
-from bringup.daemon.settings.model import keys_of
+from bringup.daemon.settings.model import LIBVIRT_CALLS, keys_of
 from bringup.drivers.base import DriverError
 from bringup.drivers.capacity import Capacity
 from bringup.drivers.libvirt.autostart_conflicts import AutostartConflicts, bottlenecks, daemon_limits, is_local
@@ -66,6 +66,9 @@ async def findings(settings: Settings, driver: LibvirtDriver) -> tuple[Autostart
     conflicts = await driver.autostart_conflicts()
     limits = await anyio.to_thread.run_sync(daemon_limits, settings.libvirt.daemon_config)
     concurrency = settings.limits.concurrency
+    if settings.source_of("limits.concurrency") == "default":
+        # On a large host most slots are of guests that boot, and these call nothing.
+        concurrency = min(concurrency, LIBVIRT_CALLS)
     narrow = bottlenecks(limits, concurrency=concurrency, connections=settings.libvirt.connections or concurrency)
     wanting = await driver.guests_that_require_kvm()
     # With the device guests may still fail to use KVM; without it they certainly do.

@@ -1,0 +1,162 @@
+"""``make bench-boots``: N real Linux guests that are off are brought back, with several paces, in one run.
+
+A guest reads its disk, computes for a while, says so on its console, and has a guest agent or, every third with
+``--silent``, none.  Ready is what its console says, whatever bringup sees of it.  Arguments: how many guests, and MB
+that each computes a checksum of.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+from hosts import uuid_of
+from real_guests import HOST, store
+
+from bringup.daemon.cli.demo_site.children import serving
+from support.agent_linux import AgentLinux, make_agent_linux
+from support.libvirtd import Libvirtd
+
+WAYS: Final[Mapping[str, Mapping[str, str]]] = {
+    "fixed, free when started": {"limits.pace": "fixed", "pace.hold": "0"},
+    "fixed, free when ready": {"limits.pace": "fixed"},
+    "adaptive": {},
+}
+CONCURRENCY: Final = 16
+PATIENCE_S: Final = 600.0
+POLL_S: Final = 0.05
+
+
+@dataclass(slots=True)
+class Came:
+    """How the guests came back; seconds since the command began."""
+
+    run_s: float = 0.0
+    ready_s: list[float] = field(default_factory=list)
+    boot_s: list[float] = field(default_factory=list)
+    limits: list[tuple[float | None, int]] = field(default_factory=list)
+    seen: dict[str, int] = field(default_factory=dict)
+
+    def quantile(self, values: list[float], share: float) -> float:
+        """Return a quantile."""
+        return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+    def row(self, name: str) -> str:
+        """Return a row of the table."""
+        p50, p95 = self.quantile(self.ready_s, 0.5), self.quantile(self.boot_s, 0.95)
+        return (
+            f"{name:28}{self.run_s:8.1f}{p50:8.1f}{max(self.ready_s):8.1f}{self.quantile(self.boot_s, 0.5):10.1f}"
+            f"{p95:10.1f}  {self.seen}  load {os.getloadavg()[0]:.1f}"
+        )
+
+
+class Bench:
+    """A libvirtd with guests that are off."""
+
+    def __init__(self, server: Libvirtd, linux: AgentLinux, placement: str, options: argparse.Namespace) -> None:
+        """Define the guests."""
+        self.server, self.linux, self.placement = server, linux, placement
+        self.names = {uuid_of(number): f"guest-{number}" for number in range(options.guests)}
+        with server.connected() as connection:
+            for number, (uuid, name) in enumerate(self.names.items()):
+                agent = not options.silent or number % 3 != 0
+                connection.defineXML(linux.domain_xml(uuid, name, agent=agent))
+
+    def bring_back(self, values: Mapping[str, str]) -> Came:
+        """Run the command, wait until all guests are ready, and stop them again."""
+        for name in self.names.values():
+            self.linux.console(name).unlink(missing_ok=True)
+        came = Came()
+        with tempfile.TemporaryDirectory() as directory:
+            anyio.run(store, Path(directory), list(self.names))
+            began, wall = time.monotonic(), time.time()
+            # The daemon stays until all are ready: what it sees of them is part of what is measured.
+            with subprocess.Popen(self._command(Path(directory), values), stdout=subprocess.PIPE, text=True) as child:
+                ready = self._until_ready(began)
+                time.sleep(1)
+                child.terminate()
+                lines = [json.loads(line) for line in child.communicate()[0].splitlines()]
+        started = {line["instance"]: _at(line, wall) for line in lines if line["event"] == "instance.initialized"}
+        came.run_s = next(_at(line, wall) for line in lines if line["event"] == "run.ended")
+        came.ready_s = list(ready.values())
+        came.boot_s = [at - started[uuid] for uuid, at in ready.items()]
+        came.limits = [(line["stretch"], line["limit"]) for line in lines if line["event"] == "pace.changed"]
+        for line in lines:
+            if line["event"] in ("instance.ready", "instance.silent"):
+                came.seen[str(line["by"])] = came.seen.get(str(line["by"]), 0) + 1
+        with self.server.connected() as connection:
+            for domain in connection.listAllDomains():
+                if domain.isActive():
+                    domain.destroy()
+        return came
+
+    def _until_ready(self, began: float) -> dict[str, float]:
+        ready: dict[str, float] = {}
+        while len(ready) < len(self.names):
+            if time.monotonic() - began > PATIENCE_S:
+                sys.exit(f"{len(ready)} of {len(self.names)} guests are ready after {PATIENCE_S:g} s")
+            for uuid, name in self.names.items():
+                console = self.linux.console(name)
+                if uuid not in ready and console.exists() and "ready" in console.read_text(errors="replace"):
+                    ready[uuid] = time.monotonic() - began
+            time.sleep(POLL_S)
+        return ready
+
+    def _command(self, directory: Path, given: Mapping[str, str]) -> list[str]:
+        values = {
+            "placement.url": self.placement,
+            "placement.create_resource_provider": "true",
+            "host.name": HOST,
+            "host.state_directory": str(directory),
+            "driver.name": "libvirt",
+            "libvirt.uri": self.server.uri,
+            "libvirt.instances_path": str(directory),
+            "resume.guests": "on_every_start",
+            "network.plug_vifs": "false",
+            "limits.concurrency": str(CONCURRENCY),
+            **given,
+        }
+        sets = [part for key, value in values.items() for part in ("-s", f"{key}={value}")]
+        return [sys.executable, "-m", "bringup", "run", "--json", *sets]
+
+
+def _at(line: Mapping[str, Any], wall: float) -> float:
+    return datetime.fromisoformat(str(line["timestamp"])).timestamp() - wall
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("guests", type=int, nargs="?", default=14)
+    parser.add_argument("compute_mb", type=int, nargs="?", default=24)
+    parser.add_argument("--silent", action="store_true", help="every third guest has no agent")
+    parser.add_argument("--rounds", type=int, default=1)
+    options = parser.parse_args()
+    print(f"{'way':28}{'started':>8}{'p50':>8}{'all':>8}{'boot p50':>10}{'boot p95':>10}  seen by bringup")
+    server = Libvirtd()
+    try:
+        server.start()
+        linux = make_agent_linux(server.directory, compute_mb=options.compute_mb)
+        with serving("bringup.daemon.cli.demo_site.placement_server", ["--database", "memory"]) as placement:
+            bench = Bench(server, linux, placement, options)
+            for _ in range(options.rounds):
+                for name, values in WAYS.items():
+                    came = bench.bring_back(values)
+                    print(came.row(name), flush=True)
+                    if came.limits:
+                        print("    stretch, limit:", came.limits, flush=True)
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ from bringup.daemon.decisions.pace import (
     PaceController,
 )
 from bringup.drivers.base import BootCounters, MemoryPressure
-from support.booting_hosts import HOSTS, BootingHost, averaged, simulate
+from support.booting_hosts import CROWDED, HOSTS, BootingHost, averaged, simulate
 
 NO_WORSE = 1.3
 """Than the best fixed limit, which nobody knows before."""
@@ -77,7 +77,24 @@ def test_it_shrinks_to_what_would_be_twice_as_slow_as_alone_by_a_half_at_most() 
 
 
 def test_it_is_never_below_two() -> None:
-    assert looked(PaceController(ceiling=64), *[50.0] * 9)[-1] == FLOOR
+    assert looked(PaceController(ceiling=64), *[50.0] * 2)[-1] == FLOOR
+
+
+def test_what_slows_down_the_fewest_guests_is_not_their_doing() -> None:
+    """Somebody else has the host: five times slower than alone is as quick as it gets, and more of them no slower."""
+    controller = PaceController(ceiling=64)
+
+    assert looked(controller, 5.0, 5.0, 5.0, 5.0, 5.0) == [4, 2, 4, 8, 16]
+    assert looked(controller, 16.0) == [10]
+
+
+def test_on_a_host_that_others_crowd_guests_are_not_kept_to_the_fewest() -> None:
+    best = averaged(partial(simulate, CROWDED, CROWDED.best), SEEDS)
+    found = averaged(partial(simulate, CROWDED, None), SEEDS)
+    fewest = averaged(partial(simulate, CROWDED, FLOOR), SEEDS)
+
+    assert found.all_s <= 1.6 * best.all_s
+    assert found.all_s <= 0.5 * fewest.all_s
 
 
 def test_while_more_boot_than_the_limit_has_it_shrinks_no_further() -> None:

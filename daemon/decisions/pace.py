@@ -2,7 +2,8 @@
 
 Measured is how much slower guests boot than alone: their vCPUs wait for a CPU, their disks answer later than at best on
 this host.  Few guests are started first; their number doubles for as long as nothing slows down, then grows by
-quarters, and shrinks where boots take more than three times as long.  No I/O, no clock, no logger.
+quarters, and shrinks where boots take more than three times as long.  What slows down the fewest guests is not their
+doing, and does not count.  No I/O, no clock, no logger.
 """
 
 from collections.abc import Mapping
@@ -58,6 +59,8 @@ class PaceController:
     _before: dict[str, BootCounters] = field(init=False, default_factory=dict)
     _quickest_s: float | None = field(init=False, default=None)
     """Lowest mean latency of a read that was seen on this host."""
+    _unavoidable: float = field(init=False, default=1.0)
+    """How many times slower than alone the fewest guests boot: others use this host too."""
     _brakes: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -98,11 +101,16 @@ class PaceController:
         self._brakes = memory is not None and (memory.some > MEMORY_SOME or memory.full > MEMORY_FULL)
         stretch = self._stretch(counters)
         if stretch is not None:
-            self._is_fast = self._is_fast and stretch < LOW
-            if stretch > HIGH and used <= self.limit:
+            if used <= FLOOR:
+                # Fewer do not boot at once: what slows these down is not each other.
+                self._is_fast = self._is_fast or stretch > HIGH
+                self._unavoidable = max(1.0, stretch)
+            own = stretch / self._unavoidable
+            self._is_fast = self._is_fast and own < LOW
+            if own > HIGH and used <= self.limit:
                 # Those beyond it keep their slots: the next look that counts is the one without them.
-                self._limit = max(float(min(FLOOR, self.ceiling)), self._limit * max(SHRINK, AIM / stretch))
-            elif stretch < LOW and used >= int(self._limit) and not self._brakes:
+                self._limit = max(float(min(FLOOR, self.ceiling)), self._limit * max(SHRINK, AIM / own))
+            elif own < LOW and used >= int(self._limit) and not self._brakes:
                 is_told = len(counters) * 2 >= used
                 grown = self._limit * 2 if self._is_fast and is_told else self._limit + max(1.0, self._limit / 4)
                 self._limit = min(grown, float(self.ceiling))

@@ -61,6 +61,10 @@ HOSTS: Final = (
 )
 
 
+CROWDED: Final = BootingHost("16 threads, 48 wanted by others", 16, 1000, 40, 64, taken=48)
+"""A host on which even the fewest guests boot several times slower than alone, whatever the limit."""
+
+
 @dataclass(slots=True)
 class _Guest:
     cpu_s: float

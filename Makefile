@@ -13,8 +13,8 @@ LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/de
 # A fresh clone has no compiled modules: each process that a test starts would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-quick coverage check chaos fuzz bench bench-libvirt bench-openstack bench-pace no-regret hashes sbom release
-.PHONY: image audit clean
+.PHONY: run test test-quick coverage check chaos fuzz bench bench-boots bench-libvirt bench-openstack bench-pace
+.PHONY: no-regret hashes sbom release image audit clean
 
 run: $(VENV)/.demo
 	$(BIN)/bringup demo --directory .demo
@@ -64,6 +64,10 @@ bench-libvirt: $(VENV)/.dev $(VENV)/.plain
 # A thousand instances through a real nova-conductor, by us and by Nova's own loop: some five minutes; needs RabbitMQ.
 bench-openstack: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python benchmarks/openstack.py $(SIZE)
+
+# Real Linux guests that boot, with several paces: needs qemu-guest-agent beside what bench-libvirt needs.
+bench-boots: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python benchmarks/real_boots.py $(SIZE)
 
 # Simulated hosts whose guests boot: the adaptive pace and fixed limits.
 bench-pace: $(VENV)/.dev

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from bringup.daemon.decisions.outcomes import Did
 from bringup.daemon.decisions.policies import PacePolicy
 from bringup.daemon.decisions.run_events import InstanceBoots, InstanceEnded, InstanceReady, RunEvent
-from bringup.daemon.decisions.states import PowerState
+from bringup.daemon.decisions.states import PowerState, TaskState
 from bringup.drivers.base import BootCounters, BootSigns
 from bringup.drivers.simulated import Fault, Verb
 from support.drivers import uuid_of
@@ -98,7 +98,9 @@ async def test_the_outcome_is_out_and_the_run_is_reported_before_its_guests_are_
             result = await host.run()
 
         assert {outcome.did for outcome in result.outcomes} == {Did.STARTED}
-        assert len(host.reports) == 1
+        assert [report.ready for report in host.reports] == [
+            {"started": 2, "ready": 0, "silent": 0, "first_s": None, "half_s": None, "all_s": None}
+        ]
         assert {event.uuid for event in seen.events if isinstance(event, InstanceBoots)} == {uuid_of(1), uuid_of(2)}
         assert seen.ready == {}
         assert host.host.capacity.slots.borrowed_tokens == 2
@@ -223,6 +225,36 @@ async def test_as_many_are_started_as_the_host_bears_and_the_limit_is_in_the_log
 
         line = next(line for line in logs if line["event"] == "pace.changed")
         assert (line["was"], line["limit"], line["is_used"]) == (2, 4, True)
+
+
+async def test_starts_that_hang_leave_their_slots_to_others() -> None:
+    """Two may be started at first, and both hang: the others are not kept waiting for these."""
+    async with booting(4, limits=limits(concurrency=4)) as (host, seen):
+        hangs = [Fault(verb=START, uuid=uuid_of(number), hang=True) for number in (1, 2)]
+        for hang in hangs:
+            host.driver.inject(hang)
+        async with anyio.create_task_group() as group:
+            group.start_soon(host.run)
+            await seen.until(ended=2)
+            others = list(seen.ended)
+            group.cancel_scope.cancel()
+
+        assert others == [uuid_of(3), uuid_of(4)]
+
+
+async def test_guests_that_are_shut_down_leave_their_slots_to_others() -> None:
+    """They take as long as they like, and slow no boot down."""
+    instances = [instance(number, task_state=TaskState.POWERING_OFF) for number in range(1, 5)]
+    async with arranged(instances, follows=True, limits=limits(concurrency=8)) as host:
+        hang = Fault(verb="power_off", hang=True)
+        host.driver.inject(hang)
+        async with anyio.create_task_group() as group:
+            group.start_soon(host.run)
+            with anyio.fail_after(30):
+                await host.driver.entered("power_off", times=4)
+            host.driver.lift(hang)
+
+        assert {outcome.did for outcome in host.reports[0].outcomes} == {Did.STOPPED}
 
 
 async def test_with_a_fixed_pace_the_limit_is_shown_and_not_used() -> None:

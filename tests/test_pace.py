@@ -1,6 +1,7 @@
 """How many guests boot at once: the controller alone, and on simulated hosts."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -45,6 +46,14 @@ def test_guests_are_back_nearly_as_soon_as_with_the_best_fixed_limit(host: Booti
 
     assert found.all_s <= NO_WORSE * best.all_s
     assert found.half_s <= NO_WORSE * best.half_s
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
+def test_a_tenth_that_is_first_in_line_is_ready_nearly_as_soon_as_alone(host: BootingHost) -> None:
+    alone = averaged(partial(simulate, replace(host, guests=host.guests // 10), None), SEEDS)
+    found = averaged(partial(simulate, host, None), SEEDS)
+
+    assert found.first_s <= 1.2 * alone.all_s
 
 
 @pytest.mark.parametrize("host", [HOSTS[3], HOSTS[5]], ids=lambda host: host.name)

@@ -19,8 +19,9 @@ from bringup.daemon.decisions.run_events import (
     RunEnded,
 )
 from bringup.daemon.status.boots_progress import MOST_POINTS
+from bringup.daemon.status.endpoint.mirror import Mirror, beginning, state
 from bringup.daemon.status.endpoint.source import State
-from bringup.daemon.status.listener import documents
+from bringup.daemon.status.listener import documents, metrics
 from bringup.daemon.storage.outbox.base import Pending
 from support.drivers import uuid_of
 from support.status import ManualRun
@@ -193,6 +194,42 @@ async def test_guests_that_boot_and_when_they_were_ready_are_told() -> None:
     assert "1 booting" in found["headline"]
     tiles = {tile["label"]: (tile["value"], tile["note"]) for tile in found["tiles"]}
     assert (tiles["booting"], tiles["ready"]) == (("1", ""), ("1", "of 3"))
+
+
+async def test_the_process_that_answers_tells_the_same_of_guests_that_boot() -> None:
+    acted = Acted()
+    acted.begin(1)
+    acted.instance(1)
+    acted.tell(InstanceBoots(uuid_of(1)))
+    acted.tell(InstanceReady(uuid_of(1), ready(10.0)))
+    mirror = Mirror()
+    for text in (*beginning(acted.source, (), ()), state(acted.source, Pending())):
+        mirror.hear(text.encode())
+    assert mirror.source is not None
+
+    assert documents.status(mirror.source, Pending())["pace"] == answer(acted)["pace"]
+    assert b'bringup_boot_duration_seconds_count{by="agent"} 1.0' in metrics.text_of(mirror.source, Pending())
+
+
+async def test_the_metrics_of_the_pace() -> None:
+    acted = Acted()
+    acted.begin(2)
+    for number in (1, 2):
+        acted.instance(number)
+        acted.tell(InstanceBoots(uuid_of(number)))
+    acted.tell(PaceSeen(Sighting(1.25, booting=2, limit=3)))
+    acted.tell(InstanceReady(uuid_of(1), ready(10.0)))
+    lines = metrics.text_of(acted.source, Pending()).decode().splitlines()
+
+    assert {
+        "bringup_pace_limit 3.0",
+        "bringup_pace_stretch_ratio 1.25",
+        "bringup_booting_instances 1.0",
+        'bringup_time_to_ready_seconds{of="first"} 10.0',
+        'bringup_time_to_ready_seconds{of="half"} 10.0',
+        'bringup_ready_instances{by="agent"} 1.0',
+    } <= set(lines)
+    assert not [line for line in lines if 'of="all"' in line]
 
 
 async def test_the_picture_of_the_limit_has_so_many_points_and_no_more() -> None:

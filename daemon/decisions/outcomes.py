@@ -2,6 +2,7 @@
 
 import enum
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bringup.daemon.decisions.instances import Instance
@@ -136,6 +137,8 @@ class RunResult:
     took_s: float
     error: str | None = None
     """What stopped the run, None where nothing did."""
+    ready: Mapping[str, float | int | None] | None = None
+    """When the guests that it started were ready (:class:`.TimeToReady`), as far as is known; None: none is followed."""
     revision: int = 0
     """How often outcomes were changed after the run, because an operator released what was held."""
 

@@ -4,9 +4,9 @@ Nothing of an instance depends on it: the outcome is out, in the journal and rep
 that it is ready keeps its slot for ``pace.hold``, and is not touched.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -23,15 +23,17 @@ from bringup.daemon.decisions.actions import (
     Start,
     Stop,
 )
+from bringup.daemon.decisions.describe_readiness import rounded
 from bringup.daemon.decisions.outcomes import Outcome
 from bringup.daemon.decisions.pace import PaceController, Sighting
 from bringup.daemon.decisions.pace_keys import Ready
 from bringup.daemon.decisions.policies import PacePolicy
-from bringup.daemon.decisions.readiness import QuietWatch, Readiness, ReadyBy, boots, shows
+from bringup.daemon.decisions.readiness import QuietWatch, Readiness, ReadyBy, boots, shows, time_to_ready
 from bringup.daemon.decisions.rules import Facts
 from bringup.daemon.decisions.run_events import (
     ActionBegan,
     ActionEnded,
+    InstanceBegan,
     InstanceBoots,
     InstanceEnded,
     InstanceReady,
@@ -45,6 +47,7 @@ from bringup.daemon.recovery.slots import Slot
 from bringup.daemon.storage.journal import Journal
 from bringup.drivers.base import BootCounters, Driver, MemoryPressure, RebootType
 from bringup.drivers.capacity import Capacity
+from bringup.drivers.needs import NeedNotMet
 
 log = get_logger()
 
@@ -53,6 +56,8 @@ STOPS = (Delete, DestroyEvacuated, DestroyGuest, Fence, FenceForeign, Stop)
 """While these are done to an instance, it slows no boot down."""
 LOOK_S = 10.0
 """How long one look at the guests may take."""
+SLOW_S = 10.0
+"""An instance that is worked on for longer waits for something else than this host: it does not count any more."""
 GONE_S = 5.0
 """A guest that is not running so long after its start does not boot."""
 
@@ -93,6 +98,7 @@ class Boots:
         observer: Observer,
         journal: Journal,
         read_pressure: Callable[[], MemoryPressure | None],
+        slow_s: float = SLOW_S,
     ) -> None:
         """Store what they are followed with; ``is_adaptive``: the number of slots follows the controller."""
         self._driver = driver
@@ -103,8 +109,13 @@ class Boots:
         self._observer = observer
         self._journal = journal
         self._read_pressure = read_pressure
+        self._slow_s = slow_s
         self._began_at = anyio.current_time()
         self._boots: dict[str, Boot] = {}
+        self._started: set[str] = set()
+        self._found: dict[str, Readiness] = {}
+        self._working: dict[str, float] = {}
+        """When each instance that is worked on got its slot."""
         self._stopping: set[str] = set()
         self._quiet = QuietWatch()
         self._some = anyio.Event()
@@ -120,21 +131,45 @@ class Boots:
             task_status.started()
             while True:
                 await self._some.wait()
-                await self._look()
+                try:
+                    await self._look()
+                except Exception:
+                    # Slots are kept no longer than without it: nothing else depends on what is seen.
+                    log.exception("pace.look_failed")
                 await anyio.sleep(self._controller.every_s)
 
     def observe(self, event: RunEvent) -> None:
-        """Count instances that are stopped: they slow no boot down, and do not count against the limit."""
+        """Count instances that are stopped, or take long: they slow no boot down, and leave their slots to others."""
+        if not self._is_adaptive:
+            return
         match event:
+            case InstanceBegan(uuid):
+                self._working[uuid] = anyio.current_time()
+                self._some.set()
             case ActionBegan(uuid, step) if isinstance(step.action, STOPS) or _waits_for_its_guest(step.action):
                 self._stopping.add(uuid)
             case ActionEnded(uuid) if uuid in self._stopping:
                 self._stopping.discard(uuid)
-            case InstanceEnded(outcome) if outcome.uuid in self._stopping:
+            case InstanceEnded(outcome):
+                self._working.pop(outcome.uuid, None)
                 self._stopping.discard(outcome.uuid)
+                return
             case _:
                 return
         self._restrict()
+
+    @property
+    def _uncounted(self) -> int:
+        """How many slots are of instances that slow no boot down."""
+        now = anyio.current_time()
+        slow = {uuid for uuid, since in self._working.items() if now - since > self._slow_s}
+        return len(slow | self._stopping)
+
+    def times(self) -> Mapping[str, float | int | None] | None:
+        """Return when the guests that were started were ready, as far as is known by now; None: none is followed."""
+        if not self._started:
+            return None
+        return rounded(asdict(time_to_ready(self._found.values(), started=len(self._started))))
 
     def settled(  # noqa: PLR0913 - a guest that boots has many sides
         self,
@@ -151,11 +186,13 @@ class Boots:
 
         ``took_s``: how long its instance has had its slot.  ``is_awaited``: others are to be started after it.
         """
-        is_followed = self._is_measured and self._group is not None and wanted != "started"
-        if not is_followed or not self._pace.hold or not boots(facts, outcome, STARTS):
+        is_followed = self._is_measured and self._group is not None and wanted != "started" and self._pace.hold > 0
+        if not boots(facts, outcome, STARTS):
             if not self._boots:
                 self._controller.passed()
                 self._restrict()
+            return False
+        if not is_followed:
             return False
         now = anyio.current_time()
         boot = Boot(
@@ -172,6 +209,7 @@ class Boots:
             self._controller.began()
             self._restrict()
         self._boots[outcome.uuid] = boot
+        self._started.add(outcome.uuid)
         self._some.set()
         self._observer(InstanceBoots(outcome.uuid))
         assert self._group is not None  # noqa: S101 - see is_followed
@@ -191,7 +229,8 @@ class Boots:
             await self._wait(boot, boot.started_at + boot.may_take_s - anyio.current_time())
             why = None if boot.by is not None else why
         finally:
-            self._boots.pop(boot.outcome.uuid, None)
+            if self._boots.get(boot.outcome.uuid) is boot:
+                del self._boots[boot.outcome.uuid]
             boot.freed(why)
         await self._note(boot)
 
@@ -223,24 +262,29 @@ class Boots:
             boot_s=round(readiness.boot_s, 3),
             cost=readiness.cost,
         )
+        self._found[uuid] = readiness
         self._observer(InstanceReady(uuid, readiness))
         with suppress(JournalError):
             await self._journal.ready(uuid, readiness)
 
     async def _look(self) -> None:
         """Look at the guests that boot, and adapt the limit to what they show."""
+        self._restrict()
         if not self._boots:
-            self._some = anyio.Event()
+            if not self._working:
+                # What else needs slots meanwhile starts no guest.
+                self._capacity.restrict(None)
+                self._some = anyio.Event()
             return
         uuids = [*self._boots]
         try:
             with anyio.fail_after(LOOK_S):
                 signs = await self._driver.boot_signs(uuids)
-        except NotImplementedError as error:
+        except (NotImplementedError, NeedNotMet) as error:
             self._stop_measuring(str(error))
             return
-        except Exception as error:  # noqa: BLE001 - a slot is kept no longer than without: nothing else depends on it
-            log.debug("pace.look_failed", error=repr(error))
+        except Exception as error:  # noqa: BLE001 - it is asked again, and slots are kept no longer than without
+            log.debug("pace.not_seen", error=repr(error))
             return
         now = anyio.current_time()
         quiet = self._quiet.look(signs, now)
@@ -260,7 +304,7 @@ class Boots:
 
     def _adapt(self, counters: dict[str, BootCounters]) -> None:
         was = self._controller.limit
-        used = int(self._capacity.slots.borrowed_tokens) - len(self._stopping)
+        used = int(self._capacity.slots.borrowed_tokens) - self._uncounted
         seen = self._controller.look(counters, booting=len(self._boots), used=used, memory=self._read_pressure())
         if seen.limit != was:
             _log_limit(seen, was, is_used=self._is_adaptive)
@@ -292,7 +336,7 @@ class Boots:
 
     def _restrict(self) -> None:
         if self._is_adaptive:
-            self._capacity.restrict(self._controller.limit + len(self._stopping))
+            self._capacity.restrict(self._controller.limit + self._uncounted)
 
 
 def _waits_for_its_guest(action: object) -> bool:

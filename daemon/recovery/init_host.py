@@ -242,6 +242,7 @@ async def _final_steps(host: Host, run: _Run) -> RunResult:
         unfinished=tuple(uuid for uuid in run.expected if uuid not in run.outcomes),
         took_s=time.monotonic() - run.began,
         error=error,
+        ready=None if host.boots is None else host.boots.times(),
     )
     left_s = host.limits.shutdown_report_deadline - (time.monotonic() - began)
     with anyio.move_on_after(left_s, shield=True) as scope:

@@ -145,6 +145,7 @@ async def reported(brought: Brought, new: Mapping[str, Outcome], *, took_s: floa
         outcomes=(*(each for each in result.outcomes if each.uuid not in new), *new.values()),
         took_s=result.took_s + took_s,
         revision=result.revision + 1,
+        ready=None if brought.host.boots is None else brought.host.boots.times(),
     )
     log.info(
         "run.revised",

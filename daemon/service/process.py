@@ -271,17 +271,18 @@ class _Service:
             self.beside.start_soon(self.watch.watch, executor, name="lifecycle")
         capacity = self.source.capacity
         boots = assembly.make_boots(settings, driver, capacity, observer=self.observer, journal=self.journal)
-        await self.beside.start(boots.run, name="boots")
+        if boots is not None:
+            await self.beside.start(boots.run, name="boots")
         return self._host(executor, boots)
 
-    def _host(self, executor: Executor, boots: Boots) -> Host:
+    def _host(self, executor: Executor, boots: Boots | None) -> Host:
         settings = self.settings
         return Host(
             name=settings.host.name,
             run_id=str(uuid4()),
             boot_id=self.alive.boot.boot_id,
             executor=executor,
-            observer=fan_out(self.observer, boots.observe),
+            observer=self.observer if boots is None else fan_out(self.observer, boots.observe),
             boots=boots,
             limits=settings.limits,
             capacity=self.source.capacity,

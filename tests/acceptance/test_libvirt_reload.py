@@ -41,7 +41,7 @@ def test_as_many_starts_are_under_way_as_the_limit_says_after_each_reload(tmp_pa
         libvirt={"uri": server.uri, "instances_path": str(server.directory / "instances")},
         network={"plug_vifs": False},
         resume={"guests": "on_host_boot"},
-        limits={"concurrency": 2, "instance_deadline": 110},
+        limits={"concurrency": 2, "instance_deadline": 110, "pace": "fixed"},
     ).records([instance(number, network_info=(), block_devices=()) for number in range(1, COUNT + 1)])
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
@@ -49,13 +49,13 @@ def test_as_many_starts_are_under_way_as_the_limit_says_after_each_reload(tmp_pa
         with running("run", "--once", "--json", *computer.arguments, env=environment) as daemon:
             until(lambda: under_way() == 2, "two starts")
 
-            computer.having(limits={"concurrency": 6})
+            computer.having(limits={"concurrency": 6, "pace": "fixed"})
             assert computer.arguments
             daemon.process.send_signal(signal.SIGHUP)
             assert daemon.until("settings.reloaded")["concurrency"] == 6
             until(lambda: under_way() == 6, "six starts")
 
-            computer.having(limits={"concurrency": 1})
+            computer.having(limits={"concurrency": 1, "pace": "fixed"})
             assert computer.arguments
             daemon.process.send_signal(signal.SIGHUP)
             daemon.until("settings.reloaded", concurrency=1)

@@ -231,6 +231,7 @@ def boots_of(
         observer=observer,
         journal=journal,
         read_pressure=lambda: None,
+        slow_s=0.2,
     )
 
 

@@ -64,6 +64,7 @@ class Report(TypedDict):
     took_s: float
     counts: dict[str, int]
     did: dict[str, int]
+    ready: dict[str, float | int | None] | None
     instances: list[ReportedInstance]
     elsewhere: list[ReportedInstance]
     deleted: list[str]
@@ -101,6 +102,7 @@ def build_report(result: RunResult, *, created_at: datetime) -> Report:
         "took_s": round(result.took_s, 3),
         "counts": result.counts(),
         "did": result.count_done(),
+        "ready": None if result.ready is None else dict(result.ready),
         "instances": [_instance(outcome) for outcome in left if not _is_elsewhere(outcome, result.host)],
         "elsewhere": [_instance(outcome) for outcome in left if _is_elsewhere(outcome, result.host)],
         "deleted": [outcome.uuid for outcome in result.outcomes if outcome.deleted],

@@ -135,7 +135,7 @@ def readiness(at_s: float, by: ReadyBy | None = "agent", queued_s: float = 0.0) 
 
 
 def has_booted(site: Site) -> None:
-    """Have a journal with two runs on two boots; the second guest was later in the second of them."""
+    """Write a journal with two runs on two boots; the second guest was later in the second of them."""
 
     async def write() -> None:
         site.store.parent.mkdir(exist_ok=True)

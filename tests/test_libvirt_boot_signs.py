@@ -36,7 +36,7 @@ def linux(tmp_path_factory: pytest.TempPathFactory) -> AgentLinux:
 
 @pytest.fixture
 def guests(server: Libvirtd, linux: AgentLinux) -> Iterator[Libvirtd]:
-    """Have a guest with an agent, one without that becomes quiet, and one that never does."""
+    """Define a guest with an agent, one without that becomes quiet, and one that never does."""
     with server.connected() as connection:
         for number in (1, 2, 3):
             xml = linux.domain_xml(uuid_of(number), told(number).name, agent=number == 1, busy=number == 3)

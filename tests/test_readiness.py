@@ -24,7 +24,7 @@ STARTS = ("power_on",)
 
 
 def looks(*counters: BootCounters, every_s: float = 1.0) -> list[ReadyBy | None]:
-    """Look at a guest again and again; return what shows at each look that it is ready."""
+    """Return what shows at each of several looks that a guest is ready."""
     watch = QuietWatch()
     found = (watch.look({"a": BootSigns(each)}, number * every_s) for number, each in enumerate(counters))
     return [each.get("a") for each in found]

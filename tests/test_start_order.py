@@ -263,7 +263,7 @@ HOSTS = st.lists(
 
 
 def taken(order: StartOrder, delay: int) -> list[str]:
-    """Take all in turn; each that is taken is met ``delay`` turns later."""
+    """Return the order in which all are taken; each that is taken is met ``delay`` turns later."""
     turns, found, pending = turns_of(order.queue, order.after), list[str](), list[str]()
     while turns:
         while pending and (len(pending) > delay or not turns.can_take):

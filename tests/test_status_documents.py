@@ -197,29 +197,29 @@ async def test_guests_that_boot_and_when_they_were_ready_are_told() -> None:
 
 
 async def test_the_process_that_answers_tells_the_same_of_guests_that_boot() -> None:
-    acted = Acted()
-    acted.begin(1)
-    acted.instance(1)
-    acted.tell(InstanceBoots(uuid_of(1)))
-    acted.tell(InstanceReady(uuid_of(1), ready(10.0)))
+    manual = ManualRun()
+    manual.begin(1)
+    manual.instance(1)
+    manual.observe(InstanceBoots(uuid_of(1)))
+    manual.observe(InstanceReady(uuid_of(1), ready(10.0)))
     mirror = Mirror()
-    for text in (*beginning(acted.source, (), ()), state(acted.source, Pending())):
+    for text in (*beginning(manual.source, (), ()), state(manual.source, Pending())):
         mirror.hear(text.encode())
     assert mirror.source is not None
 
-    assert documents.status(mirror.source, Pending())["pace"] == answer(acted)["pace"]
+    assert documents.status(mirror.source, Pending())["pace"] == answer(manual)["pace"]
     assert b'bringup_boot_duration_seconds_count{by="agent"} 1.0' in metrics.text_of(mirror.source, Pending())
 
 
 async def test_the_metrics_of_the_pace() -> None:
-    acted = Acted()
-    acted.begin(2)
+    manual = ManualRun()
+    manual.begin(2)
     for number in (1, 2):
-        acted.instance(number)
-        acted.tell(InstanceBoots(uuid_of(number)))
-    acted.tell(PaceSeen(Sighting(1.25, booting=2, limit=3)))
-    acted.tell(InstanceReady(uuid_of(1), ready(10.0)))
-    lines = metrics.text_of(acted.source, Pending()).decode().splitlines()
+        manual.instance(number)
+        manual.observe(InstanceBoots(uuid_of(number)))
+    manual.observe(PaceSeen(Sighting(1.25, booting=2, limit=3)))
+    manual.observe(InstanceReady(uuid_of(1), ready(10.0)))
+    lines = metrics.text_of(manual.source, Pending()).decode().splitlines()
 
     assert {
         "bringup_pace_limit 3.0",

@@ -34,7 +34,7 @@ def ready_word(found: Readiness) -> str:
 
 
 def ready_json(found: Readiness | None) -> dict[str, Any] | None:
-    """Return it as JSON values; None: it was not started, or not looked at."""
+    """Return it as JSON values; None: it was not started, or is not followed."""
     return None if found is None else {**rounded(asdict(found)), "cost": found.cost, "why": COSTS[found.cost]}
 
 

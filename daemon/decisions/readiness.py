@@ -80,7 +80,7 @@ class QuietWatch:
     _seen: dict[str, _Quiet] = field(default_factory=dict)
 
     def look(self, signs: Mapping[str, BootSigns], at_s: float) -> dict[str, ReadyBy]:
-        """Return which of the guests are quiet, and by which sign; those that are not looked at are forgotten."""
+        """Return which of the guests are quiet, and by which sign; those that are not among ``signs`` are forgotten."""
         before, self._seen = self._seen, {}
         found: dict[str, ReadyBy] = {}
         for uuid, each in signs.items():

@@ -86,7 +86,7 @@ class InstanceReady:
 
 @dataclass(frozen=True, slots=True)
 class PaceSeen:
-    """The guests that boot were looked at."""
+    """The counters of the guests that boot were read."""
 
     sighting: Sighting
 

@@ -55,7 +55,7 @@ STARTS = frozenset(action.verb for action in (Reboot, ResumeStateOnHostBoot, Rev
 STOPS = (Delete, DestroyEvacuated, DestroyGuest, Fence, FenceForeign, Stop)
 """While these are done to an instance, it slows no boot down."""
 LOOK_S = 10.0
-"""How long one look at the guests may take."""
+"""How long one read of the guests may take."""
 SLOW_S = 10.0
 """An instance that is worked on for longer waits for something else than this host: it does not count any more."""
 GONE_S = 5.0
@@ -239,7 +239,7 @@ class Boots:
             await boot.ended.wait()
 
     async def _note(self, boot: Boot) -> None:
-        """Tell whether a guest is ready, and how long it took."""
+        """Report whether a guest is ready, and how long it took."""
         if not self._is_measured:
             return
         now = anyio.current_time()
@@ -268,7 +268,7 @@ class Boots:
             await self._journal.ready(uuid, readiness)
 
     async def _look(self) -> None:
-        """Look at the guests that boot, and adapt the limit to what they show."""
+        """Read how the guests boot, and adapt the limit to it."""
         self._restrict()
         if not self._boots:
             if not self._working:

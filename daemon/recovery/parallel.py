@@ -80,7 +80,7 @@ def _follow(  # noqa: PLR0913 - what an instance has to do with others
     slot: Slot,
     took_s: float,
 ) -> None:
-    """Let those that wait for an instance continue, when its guest is ready if it boots."""
+    """Release those that wait for an instance, when its guest is ready if it boots."""
     uuid = outcome.uuid
     waits = uuid not in order.ready_at_start and outcome.kind not in NEVER_READY
 

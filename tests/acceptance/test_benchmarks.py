@@ -50,6 +50,23 @@ def test_real_guests_are_measured() -> None:
     assert "Our own CPU a guest:" in table
 
 
+def test_simulated_boots_are_measured() -> None:
+    table = printed("pace.py", "1")
+
+    assert "64 threads, NVMe, 60 guests" in table
+    assert "  adaptive, a third never ready" in table
+
+
+def test_real_boots_are_measured() -> None:
+    skip_without_libvirtd()
+    needs("qemu-ga")
+
+    table = printed("real_boots.py", "3", "1")
+
+    assert "fixed, free when started" in table
+    assert "adaptive" in table
+
+
 def test_a_real_conductor_is_measured() -> None:
     if why := rabbitmq.missing():
         pytest.skip(why)

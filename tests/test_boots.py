@@ -15,7 +15,7 @@ from bringup.daemon.decisions.states import PowerState, TaskState
 from bringup.drivers.base import BootCounters, BootSigns
 from bringup.drivers.simulated import Fault, Verb
 from support.drivers import uuid_of
-from support.hosts import Arranged, arranged, guest, instance, limits
+from support.hosts import ArrangedHost, arranged, guest, instance, limits
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +61,7 @@ async def booting(
     hold_s: float = 300.0,
     metadata: dict[int, dict[str, str]] | None = None,
     **given: Any,
-) -> AsyncIterator[tuple[Arranged, Seen]]:
+) -> AsyncIterator[tuple[ArrangedHost, Seen]]:
     """Arrange guests that are off, and that show ``signs`` of their boot; collect what observers see."""
     seen = Seen()
     instances = [

@@ -13,7 +13,7 @@ from bringup.daemon.decisions.policies import PacePolicy
 from bringup.daemon.decisions.states import PowerState
 from bringup.drivers.simulated import Fault, Verb
 from support.drivers import uuid_of
-from support.hosts import Arranged, arranged, guest, instance, limits, outcome_of
+from support.hosts import ArrangedHost, arranged, guest, instance, limits, outcome_of
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ START: Verb = "resume_state_on_host_boot"
 @asynccontextmanager
 async def after_power_cut(
     after: dict[int, str], count: int, *, concurrency: int = 2, at_most_s: float = 300.0
-) -> AsyncIterator[Arranged]:
+) -> AsyncIterator[ArrangedHost]:
     """Arrange guests that are off and named by their numbers; each waits for those that ``after`` names."""
     instances = [
         instance(number, display_name=str(number), metadata={"bringup:after": after[number]} if number in after else {})

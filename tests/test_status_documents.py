@@ -204,7 +204,7 @@ async def test_the_process_that_answers_tells_the_same_of_guests_that_boot() -> 
     manual.observe(InstanceReady(uuid_of(1), ready(10.0)))
     mirror = Mirror()
     for text in (*beginning(manual.source, (), ()), state(manual.source, Pending())):
-        mirror.hear(text.encode())
+        mirror.apply(text.encode())
     assert mirror.source is not None
 
     assert documents.status(mirror.source, Pending())["pace"] == answer(manual)["pace"]

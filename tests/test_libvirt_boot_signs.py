@@ -12,8 +12,8 @@ from bringup.drivers.libvirt.boot_signs import counters_of
 from bringup.drivers.libvirt.definitions import agent_state
 from bringup.drivers.memory_pressure import read_memory_pressure
 from support.agent_linux import AgentLinux, make_agent_linux
-from support.drivers import told, uuid_of
-from support.libvirt_drivers import a_driver, clear
+from support.drivers import driver_guest, uuid_of
+from support.libvirt_drivers import a_driver, remove_guests
 from support.libvirtd import Libvirtd, a_libvirtd
 from support.polling import reached
 
@@ -39,12 +39,12 @@ def guests(server: Libvirtd, linux: AgentLinux) -> Iterator[Libvirtd]:
     """Define a guest with an agent, one without that becomes quiet, and one that never does."""
     with server.connected() as connection:
         for number in (1, 2, 3):
-            xml = linux.domain_xml(uuid_of(number), told(number).name, agent=number == 1, busy=number == 3)
+            xml = linux.domain_xml(uuid_of(number), driver_guest(number).name, agent=number == 1, busy=number == 3)
             connection.defineXML(xml)
     yield server
     # A connection of before may have broken.
     with server.connected() as connection:
-        clear(connection)
+        remove_guests(connection)
 
 
 async def test_an_agent_is_heard_and_seen_and_a_quiet_guest_is_told_from_a_busy_one(guests: Libvirtd) -> None:
@@ -54,7 +54,7 @@ async def test_an_agent_is_heard_and_seen_and_a_quiet_guest_is_told_from_a_busy_
     async with a_driver(guests) as driver:
         driver.register_agent_listener(heard.append)
         for number in (1, 2, 3):
-            await driver.power_on(told(number))
+            await driver.power_on(driver_guest(number))
         first = await driver.boot_signs(uuids)
 
         async def all_show() -> bool:
@@ -65,7 +65,7 @@ async def test_an_agent_is_heard_and_seen_and_a_quiet_guest_is_told_from_a_busy_
 
         await reached(all_show, "the signs of all guests", patience_s=PATIENCE_S)
         last = await driver.boot_signs(uuids)
-        await driver.power_off(told(3), timeout_s=0, retry_interval_s=1)
+        await driver.power_off(driver_guest(3), timeout_s=0, retry_interval_s=1)
         without = await driver.boot_signs([*uuids, uuid_of(9)])
 
     assert [first[uuid].agent for uuid in uuids] == [False, None, None]
@@ -78,7 +78,7 @@ async def test_an_agent_is_heard_and_seen_and_a_quiet_guest_is_told_from_a_busy_
 
 async def test_an_agent_that_connected_while_libvirt_was_away_is_seen(guests: Libvirtd) -> None:
     async with a_driver(guests) as driver:
-        await driver.power_on(told(1))
+        await driver.power_on(driver_guest(1))
         guests.kill()
         guests.start_again()
 

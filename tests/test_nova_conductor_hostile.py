@@ -91,12 +91,10 @@ CHANGES: dict[str, dict[str, Any]] = {
 class WithoutFlavors(Hostile):
     """A conductor that answers everything but what flavors instances have."""
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, repeatable: bool, deadline_s: float | None = None
-    ) -> Any:
+    async def call(self, method: str, arguments: Mapping[str, Any], *, repeatable: bool) -> Any:
         if arguments["kwargs"].get("expected_attrs") == ["flavor"]:
             raise RemoteError("KeyError", "flavor")
-        return await super().call(method, arguments, repeatable=repeatable, deadline_s=deadline_s)
+        return await super().call(method, arguments, repeatable=repeatable)
 
 
 def with_flavor(uuid: str, number: int, priority: str) -> Any:

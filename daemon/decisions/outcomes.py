@@ -138,7 +138,7 @@ class RunResult:
     error: str | None = None
     """What stopped the run, None where nothing did."""
     ready: Mapping[str, float | int | None] | None = None
-    """When the guests that it started were ready (:class:`.TimeToReady`), as far as is known; None: none is followed."""
+    """When its guests were ready (:class:`.TimeToReady`), as far as is known; None: it followed none."""
     revision: int = 0
     """How often outcomes were changed after the run, because an operator released what was held."""
 

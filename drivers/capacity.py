@@ -7,14 +7,15 @@ from anyio import CapacityLimiter
 
 
 class Capacity:
-    """``limits.concurrency``, which a reload may change while a run is under way, and how many of them are used."""
+    """``limits.concurrency`` and ``limits.pace``, which a reload may change while a run is under way."""
 
-    def __init__(self, number: int) -> None:
-        """Create ``number`` slots."""
+    def __init__(self, number: int, *, is_adaptive: bool = False) -> None:
+        """Create ``number`` slots; ``is_adaptive``: fewer are used where whoever watches the host says so."""
         self.slots: Final = CapacityLimiter(number)
         """An instance that is worked on holds one, and one that boots."""
         self.number = number
         """How many slots there may be."""
+        self.is_adaptive = is_adaptive
         self._limit: int | None = None
         self._followers: list[Callable[[int], None]] = []
 
@@ -24,13 +25,18 @@ class Capacity:
         return int(self.slots.total_tokens)
 
     def restrict(self, limit: int | None) -> None:
-        """Have no more slots than ``limit`` for now; None: as many as there may be."""
+        """Use no more slots than ``limit`` for now, if the pace is adaptive; None: as many as there may be."""
         self._limit = limit
         self._apply()
 
-    def resize(self, number: int) -> None:
-        """Change how many slots there may be, and notify those that follow it; what is under way keeps its slot."""
+    def resize(self, number: int, *, is_adaptive: bool | None = None) -> None:
+        """Change how many slots there may be, and notify those that follow it; what is under way keeps its slot.
+
+        ``is_adaptive``: None leaves it as it is.
+        """
         self.number = number
+        if is_adaptive is not None:
+            self.is_adaptive = is_adaptive
         self._apply()
         for follower in self._followers:
             follower(number)
@@ -40,4 +46,5 @@ class Capacity:
         self._followers.append(follower)
 
     def _apply(self) -> None:
-        self.slots.total_tokens = self.number if self._limit is None else max(1, min(self._limit, self.number))
+        restricts = self.is_adaptive and self._limit is not None
+        self.slots.total_tokens = max(1, min(self._limit or 1, self.number)) if restricts else self.number

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -9,11 +10,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from bringup.daemon.decisions.outcomes import Did
+from bringup.daemon.decisions.pace_keys import PaceKeys, PaceRule
 from bringup.daemon.decisions.policies import PacePolicy
-from bringup.daemon.decisions.run_events import InstanceBoots, InstanceEnded, InstanceReady, RunEvent
+from bringup.daemon.decisions.run_events import InstanceBegan, InstanceBoots, InstanceEnded, InstanceReady, RunEvent
 from bringup.daemon.decisions.states import PowerState, TaskState
+from bringup.daemon.service.assembly import make_boots
+from bringup.daemon.settings import load
+from bringup.daemon.storage.journal import NO_JOURNAL
 from bringup.drivers.base import BootCounters, BootSigns
-from bringup.drivers.simulated import Fault, Verb
+from bringup.drivers.capacity import Capacity
+from bringup.drivers.simulated import Fault, Scenario, SimulatedDriver, Verb
 from support.drivers import uuid_of
 from support.hosts import ArrangedHost, arranged, guest, instance, limits
 
@@ -132,13 +138,16 @@ async def test_guests_that_run_already_are_not_waited_for() -> None:
         assert host.driver.count("boot_signs") == 0
 
 
-async def test_without_a_hold_a_slot_is_free_at_once() -> None:
-    async with booting(5, hold_s=0) as (host, seen):
-        with anyio.fail_after(30):
-            await host.run()
+def test_without_a_hold_no_boot_is_followed(tmp_path: Path) -> None:
+    """A slot is free as soon as its guest is started, so the limit could not follow what boots do to each other."""
+    config = tmp_path / "bringup.toml"
+    config.write_text('driver.name = "libvirt"\npace.hold = 0')
+    settings = load(config, environment={}, overrides=())
 
-        assert seen.ready == {}
-        assert host.host.capacity.slots.borrowed_tokens == 0
+    assert (
+        make_boots(settings, SimulatedDriver(Scenario()), Capacity(4), observer=lambda _event: None, journal=NO_JOURNAL)
+        is None
+    )
 
 
 async def test_a_hypervisor_that_counts_nothing_has_all_its_slots_and_holds_none() -> None:
@@ -255,6 +264,74 @@ async def test_guests_that_are_shut_down_leave_their_slots_to_others() -> None:
             host.driver.lift(hang)
 
         assert {outcome.did for outcome in host.reports[0].outcomes} == {Did.STOPPED}
+
+
+def first(number: int, *, hold_s: float = 300.0) -> PacePolicy:
+    """Return a policy under which one guest has a higher priority."""
+    return PacePolicy(hold=hold_s, rules=(PaceRule(name=str(number), keys=PaceKeys(priority=5)),))
+
+
+async def test_while_a_guest_of_a_higher_priority_boots_no_other_is_started_where_nothing_is_known_to_spare() -> None:
+    async with booting(4, pace=first(3), limits=limits(concurrency=4)) as (host, seen):
+        host.driver.inject(Fault(verb="boot_signs", hang=True))
+        async with anyio.create_task_group() as group:
+            group.start_soon(host.run)
+            await seen.until(ended=1)
+            meanwhile = host.driver.count(START)
+            host.driver.connect_agent(uuid_of(3))
+            await seen.until(ended=3)
+            group.cancel_scope.cancel()
+
+        assert meanwhile == 1
+        assert seen.ended[0] == uuid_of(3)
+
+
+async def test_beside_a_guest_of_a_higher_priority_others_are_started_where_nothing_is_slowed_down() -> None:
+    """It never shows that it is ready, and the host is idle: the others do not wait for it."""
+    async with booting(4, pace=first(3), limits=limits(concurrency=4)) as (host, seen):
+        async with anyio.create_task_group() as group:
+            group.start_soon(host.run)
+            await seen.until(ended=3)
+            group.cancel_scope.cancel()
+
+        assert (seen.ended[0], seen.ready) == (uuid_of(3), {})
+
+
+async def test_a_start_of_a_higher_priority_that_hangs_keeps_nobody_waiting() -> None:
+    async with booting(3, pace=first(3), limits=limits(concurrency=4)) as (host, seen):
+        host.driver.inject(Fault(verb=START, uuid=uuid_of(3), hang=True))
+        async with anyio.create_task_group() as group:
+            group.start_soon(host.run)
+            await seen.until(ended=2)
+            group.cancel_scope.cancel()
+
+        assert set(seen.ended) == {uuid_of(1), uuid_of(2)}
+
+
+async def test_with_a_fixed_pace_the_priority_is_an_order_and_nothing_else() -> None:
+    async with booting(3, pace=first(3), limits=limits(concurrency=4, pace="fixed")) as (host, seen):
+        host.driver.inject(Fault(verb="boot_signs", hang=True))
+        await host.run()
+
+        began = [event.uuid for event in seen.events if isinstance(event, InstanceBegan)]
+        assert began == [uuid_of(number) for number in (3, 1, 2)]
+
+
+async def test_a_pace_that_is_changed_holds_at_once() -> None:
+    async with booting(6, limits=limits(concurrency=6)) as (host, seen):
+        host.driver.inject(Fault(verb="boot_signs", hang=True))
+        async with anyio.create_task_group() as group:
+            group.start_soon(host.run)
+            await seen.until(ended=2)
+            adaptive = len(seen.ended)
+            host.host.capacity.resize(5, is_adaptive=False)
+            await seen.until(ended=5)
+            fixed = len(seen.ended)
+            host.host.capacity.resize(5, is_adaptive=True)
+            limit = host.host.capacity.limit
+            group.cancel_scope.cancel()
+
+        assert (adaptive, fixed, limit) == (2, 5, 2)
 
 
 async def test_with_a_fixed_pace_the_limit_is_shown_and_not_used() -> None:

@@ -164,7 +164,7 @@ def test_a_run_shows_when_its_guests_were_ready(site: Site) -> None:
     ended = site.run("history", "--run", "last", *site.settings())
     run, web, *_ = site.run("history", "--run", RUN, "--json", *site.settings()).documents
 
-    assert ended.lines[1] == "ready: 2 of 3 ready, the first after 4.0 s, half after 30 s, 1 not seen to be ready"
+    assert ended.lines[1] == "ready: 2 of 3 ready, the first after 4.0 s, half after 30 s, 1 not known to be ready"
     assert "30 s (agent; waited for a slot)" in ended.out
     assert "not seen in 59 s" in ended.out
     assert run["ready"] == {"started": 3, "ready": 2, "silent": 1, "first_s": 4.0, "half_s": 6.0, "all_s": None}
@@ -181,7 +181,7 @@ def test_two_runs_are_compared_by_when_their_guests_were_ready(site: Site) -> No
         "began (UTC) 2026-01-01T00:00 2026-01-01T00:00",
         "guests started 3 3",
         "ready 2 2",
-        "not seen to be ready 1 1",
+        "not known to be ready 1 1",
         "first ready after 4.0 s 4.0 s +0 ms",
         "half ready after 6.0 s 30 s +24 s",
         "all ready after - -",

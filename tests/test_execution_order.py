@@ -103,6 +103,18 @@ def order_of(given: list[Facts], *, never_end: frozenset[str] = frozenset()) -> 
     return order
 
 
+def test_the_first_is_known_before_it_is_taken_and_what_is_in_slots_until_it_leaves() -> None:
+    given = [facts(1, task_state=TaskState.POWERING_OFF), facts(2), facts(3)]
+    turns = turns_of(given[1:], {uuid_of(2): [uuid_of(3)]})
+    first = turns.first
+    taken = turns.take(SLOTS)
+    meanwhile = [*turns.in_slots]
+    turns.left(taken)
+
+    assert (first, taken, meanwhile, [*turns.in_slots]) == (given[2], given[2], [given[2]], [])
+    assert turns_of(given).first == given[0]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whoever_hangs_all_others_are_taken(seed: int) -> None:
     chosen = random.Random(seed)  # noqa: S311 - no secret

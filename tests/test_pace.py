@@ -49,11 +49,13 @@ def test_guests_are_back_nearly_as_soon_as_with_the_best_fixed_limit(host: Booti
 
 
 @pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
-def test_a_tenth_that_is_first_in_line_is_ready_nearly_as_soon_as_alone(host: BootingHost) -> None:
+def test_a_tenth_of_a_higher_priority_is_ready_nearly_as_soon_as_alone(host: BootingHost) -> None:
     alone = averaged(partial(simulate, replace(host, guests=host.guests // 10), None), SEEDS)
-    found = averaged(partial(simulate, host, None), SEEDS)
+    without = averaged(partial(simulate, host, None), SEEDS)
+    found = averaged(partial(simulate, host, None, marked=True), SEEDS)
 
     assert found.first_s <= 1.2 * alone.all_s
+    assert found.all_s <= without.all_s + alone.all_s
 
 
 @pytest.mark.parametrize("host", [HOSTS[3], HOSTS[5]], ids=lambda host: host.name)
@@ -90,7 +92,7 @@ def test_it_is_never_below_two() -> None:
 
 
 def test_what_slows_down_the_fewest_guests_is_not_their_doing() -> None:
-    """Somebody else has the host: five times slower than alone is as quick as it gets, and more of them no slower."""
+    """Others use the host: five times slower than alone is as quick as it gets, and more of them no slower."""
     controller = PaceController(ceiling=64)
 
     assert looked(controller, 5.0, 5.0, 5.0, 5.0, 5.0) == [4, 2, 4, 8, 16]
@@ -198,6 +200,24 @@ def test_a_guest_that_was_started_again_is_counted_from_there() -> None:
     seen = controller.look({"a": BootCounters(run_s=2.0, delay_s=2.0)}, booting=1, used=1)
 
     assert seen.stretch == pytest.approx(2.0)
+
+
+def test_beside_guests_of_a_higher_priority_one_is_started_for_each_look_while_nothing_is_slowed_down() -> None:
+    controller = PaceController(ceiling=64)
+    found = []
+    for look, delay_s in enumerate((0.0, 0.0, 0.0, 3.0, 3.0, 3.0), start=1):
+        controller.look(boots(4, delay_s=delay_s / look, look=look), booting=4, used=4)
+        found.append((controller.take_spare(), controller.take_spare()))
+
+    assert found == [(False, False), (True, False), (True, False), (False, False), (False, False), (True, False)]
+
+
+def test_without_guests_that_boot_nothing_is_known_to_spare() -> None:
+    controller = PaceController(ceiling=64)
+    for _ in range(3):
+        controller.look({}, booting=0, used=4)
+
+    assert not controller.take_spare()
 
 
 def test_it_is_looked_more_often_for_as_long_as_nothing_has_slowed_down() -> None:

@@ -33,7 +33,7 @@ def settings_of(config: Path, text: str) -> Settings:
 
 def a_reloader(config: Path, text: str) -> tuple[Reloader, Capacity]:
     settings = settings_of(config, text)
-    capacity = Capacity(settings.limits.concurrency)
+    capacity = Capacity(settings.limits.concurrency, is_adaptive=settings.limits.pace == "adaptive")
     return Reloader(settings, partial(load, config, environment={}, overrides=()), capacity), capacity
 
 
@@ -44,14 +44,16 @@ def events(stream: io.StringIO) -> dict[str, dict[str, object]]:
 async def test_concurrency_and_level_are_changed_and_the_rest_is_named(tmp_path: Path, lines: io.StringIO) -> None:
     config = tmp_path / "bringup.toml"
     reloader, slots = a_reloader(config, "limits.concurrency = 2")
-    config.write_text('limits = {concurrency = 7, host_deadline = 9}\nlog.level = "debug"\nplacement.token = "s3cr3t"')
+    config.write_text(
+        'limits = {concurrency = 7, pace = "fixed", host_deadline = 9}\nlog.level = "debug"\nplacement.token = "s3cr3t"'
+    )
 
     await reloader.reload()
 
-    assert slots.number == 7
+    assert (slots.number, slots.is_adaptive) == (7, False)
     logs.get_logger().debug("now.seen")
     said = events(lines)
-    assert said["settings.reloaded"]["changed"] == ["limits.concurrency", "log.level"]
+    assert said["settings.reloaded"]["changed"] == ["limits.concurrency", "limits.pace", "log.level"]
     assert said["settings.need_restart"]["keys"] == ["limits.host_deadline", "placement.token"]
     assert "now.seen" in said
     assert "s3cr3t" not in lines.getvalue()

@@ -125,6 +125,19 @@ def test_a_dependency_goes_first_with_the_priority_of_what_waits_for_it() -> Non
     assert dependencies(found) == {"b": "c", "c": "d"}
 
 
+def test_what_goes_first_has_the_priority_of_its_place() -> None:
+    high, low = meta(priority=50), meta(priority=-5)
+    order = ordered(
+        guest(1, "x", specs=high),
+        guest(2, "x", metadata=high),
+        guest(3, "y"),
+        guest(4, "y", specs=low | meta(after="c")),
+    )
+    found = {facts.instance.display_name: order.priority.get(facts.instance.uuid, 0) for facts in order.queue}
+
+    assert (names(order), found) == ("bacd", {"b": 50, "a": 0, "c": 0, "d": -5})
+
+
 def test_a_dependency_of_a_user_has_the_place_of_what_waits_for_it() -> None:
     """The flavor of ``a`` is an operator's: its place is the project's, and nobody else's is touched."""
     first = guest(1, specs=meta(priority=9), metadata=meta(after="d"))
@@ -306,6 +319,10 @@ def test_no_tenant_overtakes_another_by_metadata(
             uuid = facts.instance.uuid
             if facts.instance.project_id != project:
                 assert after[uuid] <= before[uuid]
+        # A place keeps its priority: nobody of a lower one waits for more guests than without.
+        assert [found.priority.get(f.instance.uuid, 0) for f in found.queue] == [
+            without.priority.get(f.instance.uuid, 0) for f in without.queue
+        ]
         kept = [(at, f.instance.uuid) for at, f in enumerate(found.queue) if f.instance.project_id != project]
         assert kept == [(at, f.instance.uuid) for at, f in enumerate(without.queue) if f.instance.project_id != project]
 

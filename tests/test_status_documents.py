@@ -186,7 +186,7 @@ async def test_guests_that_boot_and_when_they_were_ready_are_told() -> None:
     assert (pace["booting"], pace["limit"], pace["stretch"], pace["memory_is_short"]) == (1, 1, 3.5, True)
     assert pace["text"] == (
         "1 booting, limit 1, 3.5 times slower than alone, memory is short, 1 of 3 ready, the first after 10 s, "
-        "1 not seen to be ready"
+        "1 not known to be ready"
     )
     assert pace["by"] == {"agent": 1, "packet": 0, "quiet": 0, "nothing": 1}
     assert [point[1:] for point in pace["points"]] == [[2, 3, 1.25], [1, 2, 3.5]]

@@ -17,12 +17,12 @@ COSTS: Final[Mapping[str, str]] = {
 
 
 def ready_text(times: TimeToReady) -> str:
-    """Return it in one line: ``12 of 14 ready, the first after 3.1 s, half after 16 s, 1 not seen to be ready``."""
+    """Return it in one line: ``12 of 14 ready, the first after 3.1 s, half after 16 s, 1 not known to be ready``."""
     parts = [f"{times.ready} of {times.started} ready"]
     named = (("the first", times.first_s), ("half", times.half_s), ("all", times.all_s))
     parts += [f"{name} after {in_words(found)}" for name, found in named if found is not None]
     if times.silent:
-        parts.append(f"{times.silent} not seen to be ready")
+        parts.append(f"{times.silent} not known to be ready")
     return ", ".join(parts)
 
 

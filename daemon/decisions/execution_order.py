@@ -83,6 +83,7 @@ class Turns(Generic[T]):
         self._others: list[int] = []
         self._theirs: dict[Hashable, list[int]] = {}
         self._held: Counter[Hashable] = Counter()
+        self._in_slots: dict[int, T] = {}
         self._waiting: dict[int, set[Hashable]] = {}
         self._dependents: dict[Hashable, list[int]] = {}
         found = [] if after is None else [after(item) for item in self._items]
@@ -104,6 +105,19 @@ class Turns(Generic[T]):
     def can_take(self) -> bool:
         """Whether one of them waits for nothing but a slot."""
         return bool(self._others or self._theirs)
+
+    @property
+    def first(self) -> T:
+        """The first of those that can be taken, by their order.
+
+        :raises ValueError: none can be.
+        """
+        return self._items[min(ranks[0] for ranks in (self._others, *self._theirs.values()) if ranks)]
+
+    @property
+    def in_slots(self) -> Collection[T]:
+        """Items that were taken, and have not left their slots."""
+        return self._in_slots.values()
 
     def is_awaited(self, key: Hashable) -> bool:
         """Check whether items wait for the one with this key."""
@@ -129,8 +143,13 @@ class Turns(Generic[T]):
 
         :raises IndexError: none can be taken.
         """
+        item = self._items[self._take(slots)]
+        self._in_slots[id(item)] = item
+        return item
+
+    def _take(self, slots: float) -> int:
         if not self._theirs or (self._others and self._held.total() >= slots // 2):
-            return self._items[heappop(self._others)]
+            return heappop(self._others)
         whose = min(self._theirs, key=self._held.__getitem__)
         ranks = self._theirs.pop(whose)
         self._held[whose] += 1
@@ -138,10 +157,11 @@ class Turns(Generic[T]):
         if ranks:
             # Behind the others: of two who hold as many, the one whose turn was longer ago is next.
             self._theirs[whose] = ranks
-        return self._items[rank]
+        return rank
 
     def left(self, item: T) -> None:
         """Record that an item has left its slot."""
+        del self._in_slots[id(item)]
         whose = self._up_to(item)
         if whose is not None:
             self._held[whose] -= 1

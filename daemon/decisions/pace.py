@@ -3,7 +3,8 @@
 Measured is how much slower guests boot than alone: their vCPUs wait for a CPU, their disks answer later than at best on
 this host.  Few guests are started first; their number doubles for as long as nothing slows down, then grows by
 quarters, and shrinks where boots take more than three times as long.  What slows down the fewest guests is not their
-doing, and does not count.  No I/O, no clock, no logger.
+doing, and does not count.  While guests of a higher priority boot, others are started only one by one, and only where
+that slows down nobody.  No I/O, no clock, no logger.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ EVERY_FAST_S: Final = 1.0
 """How often they are, for as long as nothing has slowed down."""
 LOW: Final = 1.5
 HIGH: Final = 3.0
+SPARE: Final = 1.1
+"""Below this, twice in a row, the host can start one more beside guests of a higher priority."""
 AIM: Final = 2.0
 """A limit that is too high is lowered to as many guests as would be so many times slower than alone."""
 SHRINK: Final = 0.5
@@ -62,6 +65,9 @@ class PaceController:
     _unavoidable: float = field(init=False, default=1.0)
     """How many times slower than alone the fewest guests boot: others use this host too."""
     _brakes: bool = field(init=False, default=False)
+    _spared: int = field(init=False, default=0)
+    """At how many looks in a row nothing was slowed down."""
+    _has_spare: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         """Start low."""
@@ -80,6 +86,11 @@ class PaceController:
     def every_s(self) -> float:
         """How long until the next look."""
         return EVERY_FAST_S if self._is_fast else EVERY_S
+
+    def take_spare(self) -> bool:
+        """Check whether one more may be started beside guests of a higher priority, once for each look."""
+        has_spare, self._has_spare = self._has_spare, False
+        return has_spare
 
     def resize(self, ceiling: int) -> None:
         """Change the highest limit."""
@@ -100,6 +111,7 @@ class PaceController:
         """Adapt the limit to the counters of the guests that boot; ``used`` is how many slots are."""
         self._brakes = memory is not None and (memory.some > MEMORY_SOME or memory.full > MEMORY_FULL)
         stretch = self._stretch(counters)
+        own = 1.0
         if stretch is not None:
             if used <= FLOOR:
                 # Fewer do not boot at once: what slows these down is not each other.
@@ -111,9 +123,11 @@ class PaceController:
                 # Those beyond it keep their slots: the next look that counts is the one without them.
                 self._limit = max(float(min(FLOOR, self.ceiling)), self._limit * max(SHRINK, AIM / own))
             elif own < LOW and used >= int(self._limit) and not self._brakes:
-                is_told = len(counters) * 2 >= used
-                grown = self._limit * 2 if self._is_fast and is_told else self._limit + max(1.0, self._limit / 4)
+                have_most_run = len(counters) * 2 >= used
+                grown = self._limit * 2 if self._is_fast and have_most_run else self._limit + max(1.0, self._limit / 4)
                 self._limit = min(grown, float(self.ceiling))
+        self._spared = self._spared + 1 if counters and own < SPARE and not self._brakes else 0
+        self._has_spare = self._spared >= 2  # noqa: PLR2004 - see SPARE
         return Sighting(stretch, booting, self.limit, self._brakes)
 
     def _stretch(self, counters: Mapping[str, BootCounters]) -> float | None:

@@ -2,7 +2,8 @@
 
 Operators order the host, by flavors and by rules: priority, then what takes longest, then the UUID.  A user orders own
 places: the places that the instances of a project have in that order are exchanged among them, so nobody of another
-project is any later.  Nothing ages: the queue is finite.  A dependency has the priority of those that wait for it.
+project is any later.  The priority belongs to the place.  Nothing ages: the queue is finite.  A dependency has the
+priority of those that wait for it.
 No I/O, no clock, no logger.
 """
 
@@ -45,6 +46,8 @@ class StartOrder:
     """By UUID, what shows that the guest is ready, where that is set."""
     ready_at_start: frozenset[str] = frozenset()
     """UUIDs of those that need only be started for those that wait for them; their slots are held all the same."""
+    priority: Mapping[str, int] = field(default_factory=dict)
+    """By UUID, the priority of its place; 0 where it is missing."""
     ignored: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By UUID, sentences on what orders nothing."""
 
@@ -73,7 +76,7 @@ def start_order(all_facts: Iterable[Facts], policy: PacePolicy, expected: Mappin
     names = _Names(facts.values())
     host_edges = _without_circles(_edges(by_operator, names, ignored, own_project=False), {}, ignored, facts)
     own_edges = _without_circles(_edges(by_user, names, ignored, own_project=True), host_edges, ignored, facts)
-    queue = _host_order(facts, by_operator, host_edges, seconds)
+    queue, priorities = _host_order(facts, by_operator, host_edges, seconds)
     if by_user:
         queue = _own_places(queue, facts, by_user, own_edges)
     return StartOrder(
@@ -81,6 +84,7 @@ def start_order(all_facts: Iterable[Facts], policy: PacePolicy, expected: Mappin
         after={uuid: frozenset(found) for uuid, found in own_edges.items() if found},
         ready={uuid: kind for uuid in facts if (kind := _ready(uuid, by_operator, by_user)) is not None},
         ready_at_start=frozenset(uuid for uuid, keys in by_user.items() if keys.ready == "started"),
+        priority={uuid: priority for uuid, priority in zip(queue, priorities, strict=True) if priority},
         ignored={uuid: tuple(found) for uuid, found in ignored.items() if found},
     )
 
@@ -212,12 +216,14 @@ def _inherited(keys: dict[str, Key], edges: _Edges) -> dict[str, Key]:
 
 def _host_order(
     facts: Mapping[str, Facts], by_operator: Mapping[str, PaceKeys], edges: _Edges, seconds: Mapping[str, float]
-) -> list[str]:
-    """Order by priority, then by what takes longest, then by UUID."""
+) -> tuple[list[str], list[int]]:
+    """Order by priority, then by what takes longest, then by UUID; return the priority of each place too."""
     keys: dict[str, Key] = {
         uuid: (-(by_operator.get(uuid, NO_KEYS).priority or 0), -seconds[uuid], uuid) for uuid in facts
     }
-    return sorted(facts, key=_inherited(keys, edges).__getitem__)
+    inherited = _inherited(keys, edges)
+    queue = sorted(facts, key=inherited.__getitem__)
+    return queue, [-inherited[uuid][0][0] for uuid in queue]
 
 
 def _own_places(

@@ -5,6 +5,7 @@ that it is ready keeps its slot for ``pace.hold``, and is not touched.
 """
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
@@ -94,18 +95,16 @@ class Boots:
         capacity: Capacity,
         controller: PaceController,
         *,
-        is_adaptive: bool,
         observer: Observer,
         journal: Journal,
         read_pressure: Callable[[], MemoryPressure | None],
         slow_s: float = SLOW_S,
     ) -> None:
-        """Store what they are followed with; ``is_adaptive``: the number of slots follows the controller."""
+        """Store what they are followed with."""
         self._driver = driver
         self._pace = pace
         self._capacity = capacity
         self._controller = controller
-        self._is_adaptive = is_adaptive
         self._observer = observer
         self._journal = journal
         self._read_pressure = read_pressure
@@ -121,6 +120,7 @@ class Boots:
         self._some = anyio.Event()
         self._group: TaskGroup | None = None
         self._is_measured = True
+        self._changed = anyio.Event()
         capacity.follow(self._resize)
         self._resize(capacity.number)
 
@@ -140,12 +140,11 @@ class Boots:
 
     def observe(self, event: RunEvent) -> None:
         """Count instances that are stopped, or take long: they slow no boot down, and leave their slots to others."""
-        if not self._is_adaptive:
-            return
         match event:
             case InstanceBegan(uuid):
                 self._working[uuid] = anyio.current_time()
                 self._some.set()
+                return
             case ActionBegan(uuid, step) if isinstance(step.action, STOPS) or _waits_for_its_guest(step.action):
                 self._stopping.add(uuid)
             case ActionEnded(uuid) if uuid in self._stopping:
@@ -159,11 +158,23 @@ class Boots:
         self._restrict()
 
     @property
-    def _uncounted(self) -> int:
-        """How many slots are of instances that slow no boot down."""
+    def uncounted(self) -> AbstractSet[str]:
+        """UUIDs of instances that hold slots, and slow no boot down."""
         now = anyio.current_time()
-        slow = {uuid for uuid, since in self._working.items() if now - since > self._slow_s}
-        return len(slow | self._stopping)
+        return self._stopping.union(uuid for uuid, since in self._working.items() if now - since > self._slow_s)
+
+    def may_start_beside(self) -> bool:
+        """Check whether one more may be started beside guests of a higher priority."""
+        return not (self._is_measured and self._capacity.is_adaptive) or self._controller.take_spare()
+
+    async def changed(self) -> None:
+        """Wait until the answer to that, or what boots, may have changed."""
+        await self._changed.wait()
+
+    def wake(self) -> None:
+        """Wake those that wait for a change."""
+        self._changed.set()
+        self._changed = anyio.Event()
 
     def times(self) -> Mapping[str, float | int | None] | None:
         """Return when the guests that were started were ready, as far as is known by now; None: none is followed."""
@@ -186,7 +197,7 @@ class Boots:
 
         ``took_s``: how long its instance has had its slot.  ``is_awaited``: others are to be started after it.
         """
-        is_followed = self._is_measured and self._group is not None and wanted != "started" and self._pace.hold > 0
+        is_followed = self._is_measured and self._group is not None and wanted != "started"
         if not boots(facts, outcome, STARTS):
             if not self._boots:
                 self._controller.passed()
@@ -304,10 +315,10 @@ class Boots:
 
     def _adapt(self, counters: dict[str, BootCounters]) -> None:
         was = self._controller.limit
-        used = int(self._capacity.slots.borrowed_tokens) - self._uncounted
+        used = int(self._capacity.slots.borrowed_tokens) - len(self.uncounted)
         seen = self._controller.look(counters, booting=len(self._boots), used=used, memory=self._read_pressure())
         if seen.limit != was:
-            _log_limit(seen, was, is_used=self._is_adaptive)
+            _log_limit(seen, was, is_used=self._capacity.is_adaptive)
         self._restrict()
         self._observer(PaceSeen(seen))
 
@@ -324,8 +335,8 @@ class Boots:
     def _stop_measuring(self, why: str) -> None:
         """Continue without readiness and with all slots: this hypervisor shows nothing of boots."""
         self._is_measured = False
-        self._is_adaptive = False
         self._capacity.restrict(None)
+        self.wake()
         log.info("pace.not_measured", why=why)
         for boot in self._boots.values():
             boot.ended.set()
@@ -335,8 +346,9 @@ class Boots:
         self._restrict()
 
     def _restrict(self) -> None:
-        if self._is_adaptive:
-            self._capacity.restrict(self._controller.limit + self._uncounted)
+        if self._is_measured:
+            self._capacity.restrict(self._controller.limit + len(self.uncounted))
+        self.wake()
 
 
 def _waits_for_its_guest(action: object) -> bool:

@@ -23,6 +23,7 @@ from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.context import Host
 from bringup.daemon.recovery.dependencies import NEVER_READY, Dependencies
+from bringup.daemon.recovery.gate import Gate
 from bringup.daemon.recovery.init_instance import init_instance
 from bringup.daemon.recovery.slots import Slot
 from bringup.drivers.deadlines import pausable_deadline
@@ -51,6 +52,7 @@ async def settle(
     """
     turns = turns_of(order.queue, order.after)
     dependencies = Dependencies(turns, host.pace.after_at_most)
+    gate = Gate(turns, dependencies, order.priority, host.boots)
 
     async def work(facts: Facts, slot: Slot) -> None:
         instance = facts.instance
@@ -67,7 +69,7 @@ async def settle(
             _follow(host, order, dependencies, facts=facts, outcome=outcome, slot=slot, took_s=took_s)
 
     async with host.journal.sharing_commits():
-        await in_slots(host, turns, work, name="init_instance", freed=dependencies.freed)
+        await in_slots(host, turns, work, name="init_instance", opened=gate.opened, left=gate.left)
 
 
 def _follow(  # noqa: PLR0913 - what an instance has to do with others
@@ -103,17 +105,23 @@ def _follow(  # noqa: PLR0913 - what an instance has to do with others
         dependencies.ended(outcome)
 
 
+async def _open() -> None:
+    """Return at once: the gate is open."""
+
+
 async def in_slots(
     host: Host,
     turns: Turns[T],
     work: Callable[[T, Slot], Awaitable[None]],
     *,
     name: str,
-    freed: Callable[[], Awaitable[None]] = anyio.sleep_forever,
+    opened: Callable[[], Awaitable[None]] = _open,
+    left: Callable[[T], None] | None = None,
 ) -> None:
     """Work on all items, each in a slot of the host, begun by their turns; slots may come and go meanwhile.
 
-    ``freed`` returns when an item that waits for others may be taken; none holds a slot before.
+    ``opened`` returns when the next may be taken; it holds no slot before.  ``left`` is called with one that leaves its
+    slot.
     """
 
     async def work_and_leave(item: T, slot: Slot) -> None:
@@ -126,12 +134,11 @@ async def in_slots(
     async with anyio.create_task_group() as group:
         number = 0
         while turns:
-            while not turns.can_take:
-                await freed()
+            await opened()
             slot = Slot(host.capacity.slots)
             await slot.acquire()
             item = turns.take(host.capacity.slots.total_tokens)
-            slot.on_release(partial(turns.left, item))
+            slot.on_release(partial(left or turns.left, item))
             group.start_soon(work_and_leave, item, slot, name=f"{name}-{number}")
             number += 1
 

@@ -18,7 +18,7 @@ from bringup.drivers.capacity import Capacity
 
 log = get_logger()
 
-RELOADABLE = ("limits.concurrency", "log.level")
+RELOADABLE = ("limits.concurrency", "limits.pace", "log.level")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,20 @@ class Reloader:
             log.error("settings.not_reloaded", problems=error.problems, means="the settings stay as they were")  # noqa: TRY400 - sentences, no traceback
             return
         found = difference(self._running, new)
-        self._capacity.resize(new.limits.concurrency)
+        limits = new.limits
+        self._capacity.resize(limits.concurrency, is_adaptive=limits.pace == "adaptive")
         set_level(new.log.level)
         self._running = replace(
             self._running,
-            limits=replace(self._running.limits, concurrency=new.limits.concurrency),
+            limits=replace(self._running.limits, concurrency=limits.concurrency, pace=limits.pace),
             log=replace(self._running.log, level=new.log.level),
         )
-        log.info("settings.reloaded", changed=found.reloadable, concurrency=new.limits.concurrency, level=new.log.level)
+        log.info(
+            "settings.reloaded",
+            changed=found.reloadable,
+            concurrency=limits.concurrency,
+            pace=limits.pace,
+            level=new.log.level,
+        )
         if found.needs_restart:
             log.warning("settings.need_restart", keys=found.needs_restart)

@@ -161,12 +161,12 @@ class SimulatedDriver:
         self.hypervisor.agent_listeners.append(listener)
 
     def connect_agent(self, uuid: str) -> None:
-        """Have the agent of a guest connect."""
+        """Report that the agent of a guest has connected."""
         for listener in self.hypervisor.agent_listeners:
             listener(uuid)
 
     def shows(self, uuid: str, signs: BootSigns) -> None:
-        """Have a guest show this of its boot from now on; without any guest that shows something none is counted."""
+        """Set what a guest shows of its boot from now on; without any that shows something none is counted."""
         self.hypervisor.boot_signs[uuid] = signs
 
     async def init_host(self, host: str) -> None:

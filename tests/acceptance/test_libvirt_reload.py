@@ -30,7 +30,11 @@ def server() -> Iterator[Libvirtd]:
             remove_guests(connection)
 
 
-def test_as_many_starts_are_under_way_as_the_limit_says_after_each_reload(tmp_path: Path, server: Libvirtd) -> None:
+# With the adaptive pace as many more are started as hang for ten seconds.
+@pytest.mark.parametrize(("pace", "more"), [("fixed", 6), ("adaptive", 4)])
+def test_as_many_starts_are_under_way_as_the_limit_says_after_each_reload(
+    tmp_path: Path, server: Libvirtd, pace: str, more: int
+) -> None:
     def under_way() -> int:
         return len(list((server.directory / "hooked").iterdir()))
 
@@ -41,7 +45,7 @@ def test_as_many_starts_are_under_way_as_the_limit_says_after_each_reload(tmp_pa
         libvirt={"uri": server.uri, "instances_path": str(server.directory / "instances")},
         network={"plug_vifs": False},
         resume={"guests": "on_host_boot"},
-        limits={"concurrency": 2, "instance_deadline": 110, "pace": "fixed"},
+        limits={"concurrency": 2, "instance_deadline": 110, "pace": pace},
     ).records([instance(number, network_info=(), block_devices=()) for number in range(1, COUNT + 1)])
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
@@ -49,13 +53,13 @@ def test_as_many_starts_are_under_way_as_the_limit_says_after_each_reload(tmp_pa
         with running("run", "--once", "--json", *computer.arguments, env=environment) as daemon:
             until(lambda: under_way() == 2, "two starts")
 
-            computer.having(limits={"concurrency": 6, "pace": "fixed"})
+            computer.having(limits={"concurrency": more, "pace": pace})
             assert computer.arguments
             daemon.process.send_signal(signal.SIGHUP)
-            assert daemon.until("settings.reloaded")["concurrency"] == 6
-            until(lambda: under_way() == 6, "six starts")
+            assert daemon.until("settings.reloaded")["concurrency"] == more
+            until(lambda: under_way() == more, f"{more} starts")
 
-            computer.having(limits={"concurrency": 1, "pace": "fixed"})
+            computer.having(limits={"concurrency": 1, "pace": pace})
             assert computer.arguments
             daemon.process.send_signal(signal.SIGHUP)
             daemon.until("settings.reloaded", concurrency=1)

@@ -218,16 +218,13 @@ async def _a_store() -> AsyncIterator[SqlStore]:
     _idle.append(database)
 
 
-def boots_of(
-    executor: Executor, pace: PacePolicy, capacity: Capacity, observer: Observer, journal: Journal, limits: Limits
-) -> Boots:
+def boots_of(executor: Executor, pace: PacePolicy, capacity: Capacity, observer: Observer, journal: Journal) -> Boots:
     """Build what follows the guests that boot; two may at first."""
     return Boots(
         executor.driver,
         pace,
         capacity,
         PaceController(ceiling=capacity.number, start=2),
-        is_adaptive=limits.pace == "adaptive",
         observer=observer,
         journal=journal,
         read_pressure=lambda: None,
@@ -288,10 +285,11 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
             shutdown=shutdown,
             witness=witness,
         )
-        capacity, observe = Capacity(slots or limits.concurrency), observer or progress.observe
+        capacity = Capacity(slots or limits.concurrency, is_adaptive=limits.pace == "adaptive")
+        observe = observer or progress.observe
         boots = None
         if follows:
-            boots = boots_of(executor, pace or PacePolicy(), capacity, observe, journal, limits)
+            boots = boots_of(executor, pace or PacePolicy(), capacity, observe, journal)
             await beside.start(boots.run)
         host = host_of(
             executor,

@@ -88,8 +88,8 @@ def needs_policy(settings: Settings, *, on_wait: Callable[[int, float], None]) -
 def make_boots(
     settings: Settings, driver: Driver, capacity: Capacity, *, observer: Observer, journal: Journal
 ) -> Boots | None:
-    """Build what follows the guests that boot; None: a simulated host shows nothing of them."""
-    if settings.driver.name != "libvirt":
+    """Build what follows the guests that boot; None: a simulated host shows nothing of them, or no slot is kept."""
+    if settings.driver.name != "libvirt" or not settings.pace.hold:
         return None
     start = max(FLOOR, min(START_AT_MOST, len(os.sched_getaffinity(0))))
     return Boots(
@@ -97,8 +97,6 @@ def make_boots(
         settings.pace,
         capacity,
         PaceController(ceiling=capacity.number, start=start),
-        # Where slots are free when guests are started nothing is seen of their boots.
-        is_adaptive=settings.limits.pace == "adaptive" and settings.pace.hold > 0,
         observer=observer,
         journal=journal,
         read_pressure=read_memory_pressure,

@@ -119,6 +119,7 @@ def test_plan_as_json_has_a_line_for_each_instance(site: Site) -> None:
             "problem": None,
             "needs": [],
             "tried_again": False,
+            "priority": 0,
             "after": [],
             "ready": None,
             "order_ignored": [],
@@ -139,15 +140,15 @@ def test_a_plan_is_in_the_order_of_a_run_and_says_what_orders_nothing(site: Site
     lines = plain(site.run("plan", *settings).lines)
 
     assert [document["uuid"] for document in documents] == [uuid_of(3), uuid_of(2), uuid_of(1)]
-    assert [(document["after"], document["ready"]) for document in documents] == [
-        ([], "agent"),
-        ([], None),
-        ([uuid_of(2)], None),
+    assert [(document["priority"], document["after"], document["ready"]) for document in documents] == [
+        (5, [], "agent"),
+        (0, [], None),
+        (0, [uuid_of(2)], None),
     ]
     (unknown,), (wrong,) = documents[2]["order_ignored"], documents[1]["order_ignored"]
     assert unknown == 'bringup:after "vm 9" is ignored: no guest of this host has that name or UUID'
     assert wrong.startswith('bringup:priority in its metadata is "soon" and is ignored: give ')
-    assert {f"after: vm 2 ({uuid_of(2)})", f"order: {unknown}", f"order: {wrong}"} <= set(lines)
+    assert {"priority: 5", f"after: vm 2 ({uuid_of(2)})", f"order: {unknown}", f"order: {wrong}"} <= set(lines)
 
 
 async def _run(settings: Settings) -> RunResult:

@@ -47,6 +47,16 @@ def test_one_that_has_sent_packets_is_ready_as_soon_as_it_is_quiet() -> None:
     assert looks(BootCounters(run_s=4.0), BootCounters(run_s=4.1, sent=1)) == [None, "packet"]
 
 
+def test_for_how_long_one_is_quiet_is_known_whatever_is_still_awaited() -> None:
+    watch, found = QuietWatch(), []
+    for at_s, run_s in enumerate((4.0, 4.0, 4.0, 5.0, 5.0)):
+        watch.look({"a": BootSigns(BootCounters(run_s=run_s), agent=False)}, at_s)
+        found.append(watch.quiet_s("a"))
+
+    assert found == [0, 1, 2, 0, 1]
+    assert watch.quiet_s("b") == 0
+
+
 def test_one_that_boots_is_not_quiet() -> None:
     assert looks(*(BootCounters(run_s=0.5 * n, sent=9) for n in range(9))) == [None] * 9
     assert looks(*(BootCounters(run_s=9.0, delay_s=0.5 * n, sent=9) for n in range(9))) == [None] * 9

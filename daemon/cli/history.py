@@ -93,7 +93,7 @@ def _write_runs(history: "History", limit: int, *, as_json: bool) -> None:
         )
         for run in runs
     ]
-    write_table(("run", "began (UTC)", "took", "attempt", "state", "done", "attention"), rows)
+    _write_table(("run", "began (UTC)", "took", "attempt", "state", "done", "attention"), rows)
 
 
 def _counts(run: Row) -> Row:
@@ -135,7 +135,7 @@ def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
         )
         for row in instances
     ]
-    write_table(("name", "uuid", "outcome", "did", "because", "took", "ready", "problem"), rows)
+    _write_table(("name", "uuid", "outcome", "did", "because", "took", "ready", "problem"), rows)
     for line in gathered(row["advice"] and row["advice"].replace(row["uuid"], "UUID") for row in instances):
         write_line(line)
 
@@ -185,7 +185,7 @@ def _write_instance(history: "History", uuid: str, *, as_json: bool) -> None:
             )
             for action in row["actions"]
         ]
-        write_table(
+        _write_table(
             ("  began (UTC)", "attempt", "action", "rule", "took", "error"), [("  " + r[0], *r[1:]) for r in rows]
         )
         if row["advice"]:
@@ -198,7 +198,7 @@ def _write_kept(history: "History", *, as_json: bool) -> None:
         _write_all(kept)
         return
     rows = [(row["name"], row["uuid"], row["until"][:19], ", ".join(row["where"])) for row in kept]
-    write_table(("name", "uuid", "until (UTC)", "where"), rows)
+    _write_table(("name", "uuid", "until (UTC)", "where"), rows)
 
 
 def _write_all(rows: Iterable[Row]) -> None:
@@ -206,8 +206,7 @@ def _write_all(rows: Iterable[Row]) -> None:
         write_json(row)
 
 
-def write_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write aligned columns."""
+def _write_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     shown = [[printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:

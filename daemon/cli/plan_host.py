@@ -49,6 +49,8 @@ class Planned:
     """The course if the guest stays as it is; None if that is unknown."""
     problem: str | None = None
     """Why the power state of the guest could not be read."""
+    priority: int = 0
+    """While instances of a higher one are started and boot, it waits where the host has nothing to spare."""
     after: tuple[str, ...] = ()
     """UUIDs of the instances that it waits for."""
     ready: Ready | None = None
@@ -170,6 +172,7 @@ def _with_order(planned: Planned, order: StartOrder) -> Planned:
     uuid = planned.instance.uuid
     return replace(
         planned,
+        priority=order.priority.get(uuid, 0),
         after=tuple(sorted(order.after.get(uuid, ()))),
         ready=order.ready.get(uuid),
         ignored=order.ignored.get(uuid, ()),

@@ -71,6 +71,7 @@ def _json(planned: Planned) -> dict[str, Any]:
         "problem": planned.problem,
         "needs": [need_json(need) for need in planned.needs],
         "tried_again": is_tried_again(planned.needs),
+        "priority": planned.priority,
         "after": list(planned.after),
         "ready": planned.ready,
         "order_ignored": list(planned.ignored),
@@ -145,7 +146,9 @@ def _branches(planned: Planned) -> Iterator[str]:
 
 
 def _order(planned: Planned, names: Mapping[str, str]) -> Iterator[str]:
-    """Return what it waits for, and what orders nothing."""
+    """Return its priority, what it waits for, and what orders nothing."""
+    if planned.priority:
+        yield f"       priority: {planned.priority}"
     if planned.after:
         yield f"       after: {', '.join(labelled(uuid, names.get(uuid, '')) for uuid in planned.after)}"
     yield from (f"       order: {printable(each)}" for each in planned.ignored)

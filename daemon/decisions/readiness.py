@@ -95,6 +95,11 @@ class QuietWatch:
                 found[uuid] = "quiet"
         return found
 
+    def quiet_s(self, uuid: str) -> float:
+        """Return for how long a guest had been quiet at the last look."""
+        seen = self._seen.get(uuid)
+        return 0.0 if seen is None or seen.since_s is None else seen.at_s - seen.since_s
+
 
 def _is_quiet(was: _Quiet, now: BootCounters, at_s: float) -> bool:
     passed_s = at_s - was.at_s

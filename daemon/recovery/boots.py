@@ -1,10 +1,10 @@
 """Guests that were started and boot: each keeps its slot until it is ready, and as many boot as the host bears.
 
 Nothing of an instance depends on it: the outcome is out, in the journal and reported before.  A guest that never shows
-that it is ready keeps its slot for ``pace.hold``, and is not touched.
+that it is ready keeps its slot for ``pace.hold``, or until it has been quiet for a while, and is not touched.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -46,7 +46,7 @@ from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.slots import Slot
 from bringup.daemon.storage.journal import Journal
-from bringup.drivers.base import BootCounters, Driver, MemoryPressure, RebootType
+from bringup.drivers.base import BootCounters, BootSigns, Driver, MemoryPressure, RebootType
 from bringup.drivers.capacity import Capacity
 from bringup.drivers.needs import NeedNotMet
 
@@ -58,7 +58,7 @@ STOPS = (Delete, DestroyEvacuated, DestroyGuest, Fence, FenceForeign, Stop)
 LOOK_S = 10.0
 """How long one read of the guests may take."""
 SLOW_S = 10.0
-"""An instance that is worked on for longer waits for something else than this host: it does not count any more."""
+"""What is worked on, or quiet, for longer waits for something else than this host, and leaves its slot to others."""
 GONE_S = 5.0
 """A guest that is not running so long after its start does not boot."""
 
@@ -297,6 +297,10 @@ class Boots:
         except Exception as error:  # noqa: BLE001 - it is asked again, and slots are kept no longer than without
             log.debug("pace.not_seen", error=repr(error))
             return
+        self._adapt(self._read(uuids, signs))
+
+    def _read(self, uuids: Collection[str], signs: Mapping[str, BootSigns]) -> dict[str, BootCounters]:
+        """Note what guests show; return the counters of those that boot."""
         now = anyio.current_time()
         quiet = self._quiet.look(signs, now)
         counters = {}
@@ -311,7 +315,10 @@ class Boots:
                 counters[uuid] = found.counters
             if by := shows(found, quiet.get(uuid), boot.wanted):
                 self._is_ready(boot, by)
-        self._adapt(counters)
+            elif self._quiet.quiet_s(uuid) > self._slow_s:
+                # Its agent may be missing; what it waits for slows nobody down.
+                boot.slot.release()
+        return counters
 
     def _adapt(self, counters: dict[str, BootCounters]) -> None:
         was = self._controller.limit

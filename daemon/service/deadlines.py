@@ -34,7 +34,7 @@ def patience_s(settings: Settings) -> Mapping[str, float]:
         # The journal's past, the records, firewall rules deferred and collected again.
         "records": 3 * host + instance,
         "host": AT_MOST * limits.host_wait + host,
-        "evacuated": boots,
+        "evacuated": instance,
         "instances": boots,
         # Placement has the host's deadline for all of them together.
         "allocations": 2 * host,

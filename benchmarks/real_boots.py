@@ -91,7 +91,7 @@ class Bench:
         came.boot_s = [at - started[uuid] for uuid, at in ready.items()]
         came.limits = [(line["stretch"], line["limit"]) for line in lines if line["event"] == "pace.changed"]
         for line in lines:
-            if line["event"] in ("instance.ready", "instance.silent"):
+            if line["event"] in ("instance.ready", "instance.not_ready"):
                 came.seen[str(line["by"])] = came.seen.get(str(line["by"]), 0) + 1
         with self.server.connected() as connection:
             for domain in connection.listAllDomains():

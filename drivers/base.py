@@ -11,7 +11,7 @@ import enum
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from bringup.drivers.errors import (
     AutostartConflict,
@@ -26,7 +26,6 @@ from bringup.drivers.needs import Need
 
 __all__ = [
     "POWER_AFTER",
-    "AgentListener",
     "AutostartConflict",
     "AvailableResource",
     "BootCounters",
@@ -37,6 +36,7 @@ __all__ = [
     "FilterChange",
     "Guest",
     "GuestInfo",
+    "GuestSign",
     "InstanceNotFound",
     "InstancePowerOffFailure",
     "LifecycleEvent",
@@ -46,8 +46,11 @@ __all__ = [
     "PowerState",
     "RebootType",
     "SharedStorageProbe",
+    "SignListener",
     "Transition",
     "VirtualInterfacePlugError",
+    "VitalSigns",
+    "VitalState",
 ]
 
 
@@ -162,6 +165,34 @@ class BootSigns:
 
 
 @dataclass(frozen=True, slots=True)
+class GuestSign:
+    """Event of a guest, beside those of its lifecycle."""
+
+    uuid: str
+    kind: Literal["agent_connected", "io_error", "rebooted"]
+    """``rebooted``: it has restarted by itself."""
+    detail: str = ""
+    """Of an I/O error: the disk, and what the hypervisor says of it."""
+
+
+VitalState = Literal["running", "paused", "stopped", "io_error", "crashed"]
+"""``io_error``: paused by the hypervisor because a disk has failed; ``paused``, ``stopped``: by whomever."""
+
+
+@dataclass(frozen=True, slots=True)
+class VitalSigns:
+    """What a guest that was started shows later, whether it runs or not."""
+
+    state: VitalState
+    boot: BootSigns | None = None
+    """None: it does not run, or its counters are unknown."""
+    nics: int | None = 0
+    """How many NICs it has; None: their packets cannot be counted."""
+    disk_errors: tuple[str, ...] = ()
+    """What its disks report by now, each with its name."""
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryPressure:
     """``/proc/pressure/memory``: percent of the last 10 s in which some, or all, waited for memory."""
 
@@ -198,8 +229,7 @@ class Guest(Protocol):
 
 
 EventListener = Callable[[LifecycleEvent], None]
-AgentListener = Callable[[str], None]
-"""Called with the UUID of a guest whose agent has connected."""
+SignListener = Callable[[GuestSign], None]
 
 
 class Driver(Protocol):
@@ -214,11 +244,14 @@ class Driver(Protocol):
     def register_event_listener(self, listener: EventListener) -> None:
         """Call ``listener``, in the event loop, for each lifecycle event from now on."""
 
-    def register_agent_listener(self, listener: AgentListener) -> None:
-        """Call ``listener``, in the event loop, when the agent of a guest has connected from now on."""
+    def register_sign_listener(self, listener: SignListener) -> None:
+        """Call ``listener``, in the event loop, for each other event of a guest from now on."""
 
     async def boot_signs(self, uuids: Collection[str]) -> Mapping[str, BootSigns]:
         """Return what guests that were started show of their boot; those that do not run are not in it."""
+
+    async def vital_signs(self, uuids: Collection[str]) -> Mapping[str, VitalSigns]:
+        """Return what guests show, those that do not run among them; those that are not there are not in it."""
 
     async def list_instance_uuids(self) -> list[str]:
         """Return the UUIDs of the guests that the hypervisor has, running or not."""

@@ -12,16 +12,17 @@ from structlog.testing import capture_logs
 from bringup.daemon.decisions.outcomes import Did
 from bringup.daemon.decisions.pace_keys import PaceKeys, PaceRule
 from bringup.daemon.decisions.policies import PacePolicy
-from bringup.daemon.decisions.run_events import InstanceBegan, InstanceBoots, InstanceEnded, InstanceReady, RunEvent
+from bringup.daemon.decisions.run_events import InstanceBegan, InstanceBoots
 from bringup.daemon.decisions.states import PowerState, TaskState
 from bringup.daemon.service.assembly import make_boots
 from bringup.daemon.settings import load
 from bringup.daemon.storage.journal import NO_JOURNAL
-from bringup.drivers.base import BootCounters, BootSigns
+from bringup.drivers.base import BootCounters, BootSigns, GuestSign
 from bringup.drivers.capacity import Capacity
 from bringup.drivers.simulated import Fault, Scenario, SimulatedDriver, Verb
 from support.drivers import uuid_of
 from support.hosts import ArrangedHost, arranged, guest, instance, limits
+from support.seen_events import Seen
 
 pytestmark = pytest.mark.anyio
 
@@ -29,34 +30,6 @@ START: Verb = "resume_state_on_host_boot"
 AGENT = BootSigns(BootCounters(run_s=1.0), agent=False)
 """A guest whose agent has not connected."""
 BUSY = BootSigns(BootCounters())
-
-
-class Seen:
-    """What observers see, to be waited for."""
-
-    def __init__(self) -> None:
-        self.events: list[RunEvent] = []
-        self._changed = anyio.Event()
-
-    def observe(self, event: RunEvent) -> None:
-        self.events.append(event)
-        self._changed.set()
-        self._changed = anyio.Event()
-
-    @property
-    def ended(self) -> list[str]:
-        return [event.outcome.uuid for event in self.events if isinstance(event, InstanceEnded)]
-
-    @property
-    def ready(self) -> dict[str, str | None]:
-        return {event.uuid: event.readiness.by for event in self.events if isinstance(event, InstanceReady)}
-
-    async def until(self, *, ended: int = 0, ready: int = 0) -> None:
-        """Wait until so many instances have outcomes, and so many guests are ready or were waited for long enough."""
-        with anyio.fail_after(30):
-            while len(self.ended) < ended or len(self.ready) < ready:
-                await self._changed.wait()
-        await anyio.wait_all_tasks_blocked()
 
 
 @asynccontextmanager
@@ -91,7 +64,7 @@ async def test_a_guest_keeps_its_slot_until_its_agent_connects() -> None:
         group.start_soon(host.run)
         await seen.until(ended=2)
         meanwhile = host.driver.count(START)
-        host.driver.connect_agent(uuid_of(1))
+        host.driver.sends(GuestSign(uuid_of(1), "agent_connected"))
         await seen.until(ended=3)
 
         assert meanwhile == 2
@@ -105,7 +78,7 @@ async def test_the_outcome_is_out_and_the_run_is_reported_before_its_guests_are_
 
         assert {outcome.did for outcome in result.outcomes} == {Did.STARTED}
         assert [report.ready for report in host.reports] == [
-            {"started": 2, "ready": 0, "silent": 0, "first_s": None, "half_s": None, "all_s": None}
+            {"started": 2, "ready": 0, "not_ready": 0, "first_s": None, "half_s": None, "all_s": None}
         ]
         assert {event.uuid for event in seen.events if isinstance(event, InstanceBoots)} == {uuid_of(1), uuid_of(2)}
         assert seen.ready == {}
@@ -120,7 +93,7 @@ async def test_a_guest_that_never_says_anything_holds_its_slot_for_so_long_and_f
 
         assert {outcome.did for outcome in result.outcomes} == {Did.STARTED}
         assert set(seen.ready.values()) == {None}
-        assert {line["instance"] for line in logs if line["event"] == "instance.silent"} == {
+        assert {line["instance"] for line in logs if line["event"] == "instance.not_ready"} == {
             uuid_of(number) for number in (1, 2, 3)
         }
         assert host.host.capacity.slots.borrowed_tokens == 0
@@ -178,8 +151,8 @@ async def test_a_look_that_hangs_or_fails_keeps_no_agent_from_being_heard(fault:
         async with anyio.create_task_group() as group:
             group.start_soon(host.run)
             await seen.until(ended=2)
-            host.driver.connect_agent(uuid_of(1))
-            host.driver.connect_agent(uuid_of(2))
+            host.driver.sends(GuestSign(uuid_of(1), "agent_connected"))
+            host.driver.sends(GuestSign(uuid_of(2), "agent_connected"))
             await seen.until(ended=3)
 
         assert seen.ready == {uuid_of(1): "agent", uuid_of(2): "agent"}
@@ -191,7 +164,7 @@ async def test_a_guest_is_ready_for_those_that_wait_for_it_when_its_agent_connec
         group.start_soon(host.run)
         await seen.until(ended=2)
         meanwhile = seen.ended
-        host.driver.connect_agent(uuid_of(2))
+        host.driver.sends(GuestSign(uuid_of(2), "agent_connected"))
         await seen.until(ended=3)
 
         assert meanwhile == [uuid_of(2), uuid_of(3)]
@@ -288,7 +261,7 @@ async def test_while_a_guest_of_a_higher_priority_boots_no_other_is_started_wher
             group.start_soon(host.run)
             await seen.until(ended=1)
             meanwhile = host.driver.count(START)
-            host.driver.connect_agent(uuid_of(3))
+            host.driver.sends(GuestSign(uuid_of(3), "agent_connected"))
             await seen.until(ended=3)
             group.cancel_scope.cancel()
 

@@ -10,6 +10,7 @@ from bringup.daemon.decisions.actions import DestroyEvacuated, PlugVifs
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem, RunResult
 from bringup.daemon.decisions.readiness import Readiness, ReadyBy
 from bringup.daemon.decisions.rules import Step
+from bringup.daemon.decisions.verdicts import Verdict
 from bringup.daemon.storage.journal import KeptDisks, NewRun, Past
 from bringup.daemon.storage.journal.sqlite import open_journal
 from support.command_lines import Site
@@ -151,6 +152,8 @@ def has_booted(site: Site) -> None:
                 await journal.ready(uuid_of(1), readiness(times[0]))
                 await journal.ready(uuid_of(2), readiness(times[1], queued_s=times[1] - 4.0))
                 await journal.ready(uuid_of(3), readiness(60.0, by=None))
+                await journal.verified(uuid_of(1), Verdict("reachable"))
+                await journal.verified(uuid_of(3), Verdict("broken", "disk vda: I/O error"))
                 result = RunResult(
                     run_id=run_id, boot_id=uuid_of(boot), host=HOST, outcomes=outcomes, unfinished=(), took_s=3.0
                 )
@@ -167,8 +170,23 @@ def test_a_run_shows_when_its_guests_were_ready(site: Site) -> None:
     assert ended.lines[1] == "ready: 2 of 3 ready, the first after 4.0 s, half after 30 s, 1 not known to be ready"
     assert "30 s (agent; waited for a slot)" in ended.out
     assert "not seen in 59 s" in ended.out
-    assert run["ready"] == {"started": 3, "ready": 2, "silent": 1, "first_s": 4.0, "half_s": 6.0, "all_s": None}
+    assert run["ready"] == {"started": 3, "ready": 2, "not_ready": 1, "first_s": 4.0, "half_s": 6.0, "all_s": None}
     assert (web["ready"]["by"], web["ready"]["at_s"], web["ready"]["cost"]) == ("agent", 4.0, "boot")
+
+
+def test_a_run_shows_which_of_its_guests_were_reachable(site: Site) -> None:
+    has_booted(site)
+    ended = site.run("history", "--run", "last", *site.settings())
+    run, web, db, mute = site.run("history", "--run", RUN, "--json", *site.settings()).documents
+
+    assert ended.lines[2] == "after their boot: 1 reachable, 1 broken"
+    assert "broken: disk vda: I/O error" in ended.out
+    assert run["verdicts"] == {"reachable": 1, "silent": 0, "broken": 1}
+    assert [each["verdict"] for each in (web, db, mute)] == [
+        {"word": "reachable", "why": ""},
+        None,
+        {"word": "broken", "why": "disk vda: I/O error"},
+    ]
 
 
 def test_two_runs_are_compared_by_when_their_guests_were_ready(site: Site) -> None:

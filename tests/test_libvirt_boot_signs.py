@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from bringup.daemon.decisions.readiness import QuietWatch
-from bringup.drivers.base import BootCounters, MemoryPressure
+from bringup.drivers.base import BootCounters, GuestSign, MemoryPressure
 from bringup.drivers.libvirt.boot_signs import counters_of
 from bringup.drivers.libvirt.definitions import agent_state
 from bringup.drivers.memory_pressure import read_memory_pressure
@@ -49,10 +49,10 @@ def guests(server: Libvirtd, linux: AgentLinux) -> Iterator[Libvirtd]:
 
 async def test_an_agent_is_heard_and_seen_and_a_quiet_guest_is_told_from_a_busy_one(guests: Libvirtd) -> None:
     uuids = [uuid_of(number) for number in (1, 2, 3)]
-    heard: list[str] = []
+    heard: list[GuestSign] = []
     watch, quiet = QuietWatch(), set[str]()
     async with a_driver(guests) as driver:
-        driver.register_agent_listener(heard.append)
+        driver.register_sign_listener(heard.append)
         for number in (1, 2, 3):
             await driver.power_on(driver_guest(number))
         first = await driver.boot_signs(uuids)
@@ -69,7 +69,7 @@ async def test_an_agent_is_heard_and_seen_and_a_quiet_guest_is_told_from_a_busy_
         without = await driver.boot_signs([*uuids, uuid_of(9)])
 
     assert [first[uuid].agent for uuid in uuids] == [False, None, None]
-    assert heard == [uuid_of(1)]
+    assert heard == [GuestSign(uuid_of(1), "agent_connected")]
     assert uuid_of(3) not in quiet
     assert all(last[uuid].counters.run_s > first[uuid].counters.run_s for uuid in uuids)
     assert last[uuid_of(1)].counters.reads > 0

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem, RunResult
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
+from bringup.daemon.decisions.verdicts import Verdict
 from bringup.daemon.storage.outbox.report import build_report, is_report, is_superseded, uuids_in
 from support.scheduler import HOST, NOON, a_report, a_result, an_outcome, uuid_of
 
@@ -55,6 +56,7 @@ def test_an_instance_is_reported_as_it_was_left() -> None:
             "power_state": 4,
             "outcome": "failed",
             "did": "set_to_error",
+            "verdict": None,
             "because": ["one", "two"],
             "problem": shown,
             "needs": [],
@@ -64,6 +66,22 @@ def test_an_instance_is_reported_as_it_was_left() -> None:
             "took_s": 1.235,
             "slowest": {"action": "plug_vifs", "took_s": 1.001},
         }
+    ]
+
+
+def test_verdicts_are_counted_and_beside_the_outcomes() -> None:
+    verdicts = {uuid_of(1): Verdict("reachable"), uuid_of(2): Verdict("broken", "it has crashed")}
+    outcomes = (an_outcome(1), an_outcome(2), an_outcome(3))
+    result = RunResult(
+        run_id=uuid_of(9), boot_id="b", host=HOST, outcomes=outcomes, unfinished=(), took_s=1.0, verdicts=verdicts
+    )
+    report = build_report(result, created_at=NOON)
+
+    assert report["verdicts"] == {"reachable": 1, "silent": 0, "broken": 1}
+    assert [each["verdict"] for each in report["instances"]] == [
+        {"word": "reachable", "why": ""},
+        {"word": "broken", "why": "it has crashed"},
+        None,
     ]
 
 

@@ -14,10 +14,12 @@ from bringup.daemon.decisions.run_events import (
     InstanceBegan,
     InstanceBoots,
     InstanceReady,
+    InstanceVerified,
     PaceSeen,
     PhaseBegan,
     RunEnded,
 )
+from bringup.daemon.decisions.verdicts import Verdict
 from bringup.daemon.status.boots_progress import MOST_POINTS
 from bringup.daemon.status.endpoint.mirror import Mirror, beginning, state
 from bringup.daemon.status.endpoint.source import State
@@ -196,12 +198,40 @@ async def test_guests_that_boot_and_when_they_were_ready_are_told() -> None:
     assert (tiles["booting"], tiles["ready"]) == (("1", ""), ("1", "of 3"))
 
 
+async def test_guests_that_are_not_reachable_are_listed_the_broken_ones_first() -> None:
+    manual = ManualRun()
+    manual.begin(3)
+    verdicts = (
+        Verdict("silent", "it has sent no packet"),
+        Verdict("reachable"),
+        Verdict("broken", "disk vda: I/O error"),
+    )
+    for number, verdict in enumerate(verdicts, start=1):
+        manual.instance(number)
+        manual.observe(InstanceBoots(uuid_of(number)))
+        manual.observe(InstanceReady(uuid_of(number), ready(10.0)))
+        manual.observe(InstanceVerified(uuid_of(number), verdict))
+    found = answer(manual)["pace"]
+    listed = found["verdicts"].pop("guests")
+    manual.observe(InstanceBoots(uuid_of(3)))
+
+    assert found["verdicts"] == {"reachable": 1, "silent": 1, "broken": 1}
+    assert found["text"].endswith(", 1 reachable, 1 silent, 1 broken")
+    assert [(each["uuid"], each["text"]) for each in listed] == [
+        (uuid_of(3), "broken: disk vda: I/O error"),
+        (uuid_of(1), "silent: it has sent no packet"),
+    ]
+    assert answer(manual)["pace"]["verdicts"]["broken"] == 0
+    assert 'bringup_verified_instances{verdict="silent"} 1.0' in metrics.text_of(manual.source, Pending()).decode()
+
+
 async def test_the_process_that_answers_tells_the_same_of_guests_that_boot() -> None:
     manual = ManualRun()
     manual.begin(1)
     manual.instance(1)
     manual.observe(InstanceBoots(uuid_of(1)))
     manual.observe(InstanceReady(uuid_of(1), ready(10.0)))
+    manual.observe(InstanceVerified(uuid_of(1), Verdict("reachable")))
     mirror = Mirror()
     for text in (*beginning(manual.source, (), ()), state(manual.source, Pending())):
         mirror.apply(text.encode())

@@ -104,14 +104,18 @@ def _counts(run: Row) -> Row:
 def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
     from bringup.daemon.decisions.advice import gathered
     from bringup.daemon.decisions.describe_readiness import ready_json, ready_text, ready_word, rounded
+    from bringup.daemon.decisions.verdicts import counts_of, verdicts_text
 
     run = _run_with(history, prefix, "--run")
     instances = history.instances_of(run["run_id"])
     ready, times = history.ready_of(run["run_id"]), history.time_to_ready(run["run_id"])
+    verdicts = history.verdicts_of(run["run_id"])
     for row in instances:
+        verdict = verdicts.get(row["uuid"])
         row["ready"] = ready_json(ready.get(row["uuid"]))
+        row["verdict"] = None if verdict is None else {"word": verdict.word, "why": verdict.why}
     if as_json:
-        write_json({**run, "ready": rounded(asdict(times))})
+        write_json({**run, "ready": rounded(asdict(times)), "verdicts": counts_of(verdicts.values())})
         _write_all(instances)
         return
     boot, began, state = run["boot_id"], run["began_at"][:19], run["state"]
@@ -122,6 +126,8 @@ def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
         write_line(f"error: {run['error']}")
     if times.started:
         write_line(f"ready: {ready_text(times)}")
+    if verdicts:
+        write_line(f"after their boot: {verdicts_text(counts_of(verdicts.values()))}")
     rows = [
         (
             row["name"],
@@ -131,11 +137,12 @@ def _write_run(history: "History", prefix: str, *, as_json: bool) -> None:
             " > ".join(row["because"]),
             _seconds(row["took_s"]),
             "" if (found := ready.get(row["uuid"])) is None else ready_word(found),
+            "" if (verdict := verdicts.get(row["uuid"])) is None else verdict.text,
             _problem(row),
         )
         for row in instances
     ]
-    _write_table(("name", "uuid", "outcome", "did", "because", "took", "ready", "problem"), rows)
+    _write_table(("name", "uuid", "outcome", "did", "because", "took", "ready", "verdict", "problem"), rows)
     for line in gathered(row["advice"] and row["advice"].replace(row["uuid"], "UUID") for row in instances):
         write_line(line)
 

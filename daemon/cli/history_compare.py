@@ -19,7 +19,7 @@ WIDEST: Final = 24
 ROWS: Final = (
     ("guests started", "started"),
     ("ready", "ready"),
-    ("not known to be ready", "silent"),
+    ("not known to be ready", "not_ready"),
     ("first ready after", "first_s"),
     ("half ready after", "half_s"),
     ("all ready after", "all_s"),

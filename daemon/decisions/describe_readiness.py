@@ -21,8 +21,8 @@ def ready_text(times: TimeToReady) -> str:
     parts = [f"{times.ready} of {times.started} ready"]
     named = (("the first", times.first_s), ("half", times.half_s), ("all", times.all_s))
     parts += [f"{name} after {in_words(found)}" for name, found in named if found is not None]
-    if times.silent:
-        parts.append(f"{times.silent} not known to be ready")
+    if times.not_ready:
+        parts.append(f"{times.not_ready} not known to be ready")
     return ", ".join(parts)
 
 

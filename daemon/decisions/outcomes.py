@@ -3,9 +3,10 @@
 import enum
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.verdicts import Verdict
 from bringup.drivers.needs import Need
 
 
@@ -139,8 +140,10 @@ class RunResult:
     """What stopped the run, None where nothing did."""
     ready: Mapping[str, float | int | None] | None = None
     """When its guests were ready (:class:`.TimeToReady`), as far as is known; None: it followed none."""
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    """On the guests that it started, by UUID, as far as they are known."""
     revision: int = 0
-    """How often outcomes were changed after the run, because an operator released what was held."""
+    """How often it was reported again, because an outcome was changed after the run, or verdicts are known."""
 
     def count(self, kind: Kind) -> int:
         """Return how many instances have an outcome of ``kind``."""

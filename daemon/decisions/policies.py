@@ -56,6 +56,14 @@ class PacePolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyPolicy:
+    """``[verify]``: whether guests that were started are reachable."""
+
+    within: SecondsOrZero = 60.0
+    """For so long a guest is watched after its boot; 0: not at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuestShutdown:
     """``[guests]``: how a guest is asked to shut down; an image may ask for more time (``os_shutdown_timeout``)."""
 

@@ -123,7 +123,7 @@ class TimeToReady:
     started: int
     """Guests that were started."""
     ready: int
-    silent: int
+    not_ready: int
     """Those that have not shown it."""
     first_s: float | None = None
     half_s: float | None = None
@@ -139,7 +139,7 @@ def time_to_ready(found: Iterable[Readiness], *, started: int) -> TimeToReady:
     return TimeToReady(
         started=started,
         ready=len(times),
-        silent=len(known) - len(times),
+        not_ready=len(known) - len(times),
         first_s=times[0] if times else None,
         half_s=times[half - 1] if 0 < half <= len(times) else None,
         all_s=times[-1] if times and len(times) == started else None,

@@ -8,6 +8,7 @@ from bringup.daemon.decisions.outcomes import Outcome
 from bringup.daemon.decisions.pace import Sighting
 from bringup.daemon.decisions.readiness import Readiness
 from bringup.daemon.decisions.rules import Step
+from bringup.daemon.decisions.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,14 @@ class InstanceReady:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceVerified:
+    """A guest that was started has been watched after its boot."""
+
+    uuid: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class PaceSeen:
     """The counters of the guests that boot were read."""
 
@@ -106,6 +115,7 @@ RunEvent: TypeAlias = (
     | InstanceEnded
     | InstanceBoots
     | InstanceReady
+    | InstanceVerified
     | PaceSeen
     | RunEnded
 )

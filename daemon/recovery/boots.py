@@ -46,7 +46,7 @@ from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.slots import Slot
 from bringup.daemon.storage.journal import Journal
-from bringup.drivers.base import BootCounters, BootSigns, Driver, MemoryPressure, RebootType
+from bringup.drivers.base import BootCounters, BootSigns, Driver, GuestSign, MemoryPressure, RebootType
 from bringup.drivers.capacity import Capacity
 from bringup.drivers.needs import NeedNotMet
 
@@ -126,7 +126,7 @@ class Boots:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Follow them until cancelled."""
-        self._driver.register_agent_listener(self._agent_connected)
+        self._driver.register_sign_listener(self._heard)
         async with anyio.create_task_group() as self._group:
             task_status.started()
             while True:
@@ -265,7 +265,7 @@ class Boots:
             read_s=counters.read_s,
         )
         log.info(
-            "instance.ready" if boot.by else "instance.silent",
+            "instance.ready" if boot.by else "instance.not_ready",
             instance=uuid,
             name=boot.outcome.name,
             by=boot.by,
@@ -329,9 +329,9 @@ class Boots:
         self._restrict()
         self._observer(PaceSeen(seen))
 
-    def _agent_connected(self, uuid: str) -> None:
-        boot = self._boots.get(uuid)
-        if boot is not None and boot.wanted != "quiet":
+    def _heard(self, sign: GuestSign) -> None:
+        boot = self._boots.get(sign.uuid)
+        if boot is not None and sign.kind == "agent_connected" and boot.wanted != "quiet":
             self._is_ready(boot, "agent")
 
     def _is_ready(self, boot: Boot, by: ReadyBy) -> None:

@@ -11,6 +11,7 @@ from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.openstack.resource_provider import HostProvider
 from bringup.daemon.recovery.boots import Boots
 from bringup.daemon.recovery.executor import Executor
+from bringup.daemon.recovery.verification import Verification
 from bringup.daemon.storage.alive import Alive
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
 from bringup.drivers.base import Driver, EventListener, FilterChange
@@ -66,6 +67,8 @@ class Host:
     pace: PacePolicy = field(default_factory=PacePolicy)
     boots: Boots | None = None
     """Guests that boot keep their slots; None: a slot is free when its instance is settled."""
+    verification: Verification | None = None
+    """Guests that were started are watched after their boot; None: they are not."""
     needs: NeedsPolicy = field(default_factory=NeedsPolicy)
     on_filter_change: Callable[[FilterChange], None] = _ignore_change
     """Called with what others did to the rules of guests while the daemon stays."""

@@ -138,7 +138,10 @@ async def reported(brought: Brought, new: Mapping[str, Outcome], *, took_s: floa
     """Report what has changed, and return the run as it is then; nothing is reported where nothing has."""
     result = brought.result
     known = {outcome.uuid: outcome for outcome in result.outcomes}
-    if all(uuid in known and outcome.says_the_same(known[uuid]) for uuid, outcome in new.items()):
+    verification = brought.host.verification
+    verdicts = {} if verification is None else dict(verification.verdicts)
+    is_same = all(uuid in known and outcome.says_the_same(known[uuid]) for uuid, outcome in new.items())
+    if is_same and verdicts == result.verdicts:
         return brought
     result = replace(
         result,
@@ -146,6 +149,7 @@ async def reported(brought: Brought, new: Mapping[str, Outcome], *, took_s: floa
         took_s=result.took_s + took_s,
         revision=result.revision + 1,
         ready=None if brought.host.boots is None else brought.host.boots.times(),
+        verdicts=verdicts,
     )
     log.info(
         "run.revised",
@@ -160,6 +164,18 @@ async def reported(brought: Brought, new: Mapping[str, Outcome], *, took_s: floa
     except JournalError as error:
         log.error("recheck.not_recorded", error=str(error))  # noqa: TRY400 - a sentence, no traceback
     return replace(brought, result=result)
+
+
+def is_verifying(brought: Brought) -> bool:
+    """Check whether verdicts on guests are not known, or not reported yet."""
+    verification = brought.host.verification
+    return verification is not None and (not verification.is_over or verification.verdicts != brought.result.verdicts)
+
+
+async def report_verdicts(brought: Brought) -> Brought:
+    """Report the verdicts on guests once all of them are known, and return the run as it is then."""
+    verification = brought.host.verification
+    return brought if verification is None or not verification.is_over else await reported(brought, {}, took_s=0.0)
 
 
 def as_left(outcomes: Mapping[str, Outcome]) -> Callable[[Instance], bool]:

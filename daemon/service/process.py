@@ -32,6 +32,7 @@ from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.host_lease import held_lease
 from bringup.daemon.recovery.init_host import init_host, log_not_resumed
 from bringup.daemon.recovery.lifecycle_events import LifecycleWatch
+from bringup.daemon.recovery.verification import Verification
 from bringup.daemon.service import assembly
 from bringup.daemon.service.placement_gate import opened_placement, pass_placement
 from bringup.daemon.service.standby import stand_by, tidy
@@ -50,6 +51,7 @@ from bringup.daemon.storage.outbox.base import Transport
 from bringup.daemon.storage.outbox.outbox import Delivery, Outbox, report_outcomes, retries
 from bringup.daemon.storage.store.base import Claimant, Store
 from bringup.daemon.tasks import background, ended_by_signal
+from bringup.drivers.base import Driver
 from bringup.placement.client import PlacementClient
 
 if TYPE_CHECKING:
@@ -269,13 +271,23 @@ class _Service:
         )
         if settings.driver.handle_lifecycle_events:
             self.beside.start_soon(self.watch.watch, executor, name="lifecycle")
-        capacity = self.source.capacity
-        boots = assembly.make_boots(settings, driver, capacity, observer=self.observer, journal=self.journal)
+        return self._host(executor, *await self._follow_guests(driver))
+
+    async def _follow_guests(self, driver: Driver) -> tuple[Boots | None, Verification | None]:
+        """Start what follows the boots of guests, and what watches them afterwards in a process that stays."""
+        settings, observer, journal = self.settings, self.observer, self.journal
+        verification = None
+        if not self.once:
+            verification = assembly.make_verification(settings, driver, observer=observer, journal=journal)
+        if verification is not None:
+            observer = fan_out(observer, verification.observe)
+            await self.beside.start(verification.run, name="verification")
+        boots = assembly.make_boots(settings, driver, self.source.capacity, observer=observer, journal=journal)
         if boots is not None:
             await self.beside.start(boots.run, name="boots")
-        return self._host(executor, boots)
+        return boots, verification
 
-    def _host(self, executor: Executor, boots: Boots | None) -> Host:
+    def _host(self, executor: Executor, boots: Boots | None, verification: Verification | None) -> Host:
         settings = self.settings
         return Host(
             name=settings.host.name,
@@ -284,6 +296,7 @@ class _Service:
             executor=executor,
             observer=self.observer if boots is None else fan_out(self.observer, boots.observe),
             boots=boots,
+            verification=verification,
             limits=settings.limits,
             capacity=self.source.capacity,
             report=self._report,

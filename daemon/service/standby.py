@@ -15,6 +15,7 @@ from bringup.daemon.recovery.deferred_instances import Waits, deferred, look_aga
 from bringup.daemon.recovery.evacuated_guests import delete_kept_disks_that_are_due
 from bringup.daemon.recovery.init_host import Brought
 from bringup.daemon.recovery.operator_requests import may_change, release_held, try_again
+from bringup.daemon.recovery.settle_again import is_verifying, report_verdicts
 from bringup.drivers.base import FilterChange
 
 log = get_logger()
@@ -30,7 +31,7 @@ TIDY_EVERY_S = 60.0
 async def stand_by(brought: Brought, vitals: Vitals) -> None:
     """Stay until cancelled."""
     async with anyio.create_task_group() as group:
-        if may_change(brought):
+        if may_change(brought) or is_verifying(brought):
             group.start_soon(_handle_requests_and_deferred, brought, vitals, name="attend")
         group.start_soon(_keep_tidy, brought, vitals, name="tidy")
         group.start_soon(keep_filter, brought.host, name="filter")
@@ -69,12 +70,13 @@ async def tidy(brought: Brought, vitals: Vitals, *, stays: bool) -> None:
 
 
 async def _handle_requests_and_deferred(brought: Brought, vitals: Vitals) -> None:
-    """Release and retry what operators request; check deferred instances again."""
+    """Release and retry what operators request; check deferred instances again; report verdicts once all are known."""
     needs = brought.host.needs
     waits = Waits(needs)
     next_check = _plan_next_check(brought, waits)
-    while may_change(brought):
+    while may_change(brought) or is_verifying(brought):
         await anyio.sleep(LOOK_EVERY_S)
+        brought = await report_verdicts(brought)
         brought = await _handle_requests(brought, vitals)
         if next_check is not None and anyio.current_time() >= next_check:
             brought = await look_again(brought, deferred(brought), starts=needs.daemon_starts)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 
 from annotated_types import Ge, Le
 
-from bringup.daemon.decisions.policies import Guards, GuestShutdown, Limits, PacePolicy, ResumePolicy
+from bringup.daemon.decisions.policies import Guards, GuestShutdown, Limits, PacePolicy, ResumePolicy, VerifyPolicy
 from bringup.daemon.openstack.inventory_rules import InventoryRules
 from bringup.daemon.settings.values import (
     NOVA_CONDUCTOR,
@@ -292,6 +292,7 @@ class Settings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     resume: ResumePolicy = field(default_factory=ResumePolicy)
     pace: PacePolicy = field(default_factory=PacePolicy)
+    verify: VerifyPolicy = field(default_factory=VerifyPolicy)
     guests: GuestShutdown = field(default_factory=GuestShutdown)
     deletion: DeletionSettings = field(default_factory=DeletionSettings)
     evacuated: EvacuatedSettings = field(default_factory=EvacuatedSettings)

@@ -6,10 +6,20 @@ from typing import Any, Final
 from bringup.daemon.decisions.describe_readiness import ready_text, slowest_of, times_json
 from bringup.daemon.decisions.pace import Sighting
 from bringup.daemon.decisions.readiness import BOOTS, READY_BY, Readiness, TimeToReady, time_to_ready
-from bringup.daemon.decisions.run_events import InstanceBoots, InstanceEnded, InstanceReady, PaceSeen, RunEvent
+from bringup.daemon.decisions.run_events import (
+    InstanceBoots,
+    InstanceEnded,
+    InstanceReady,
+    InstanceVerified,
+    PaceSeen,
+    RunEvent,
+)
+from bringup.daemon.decisions.verdicts import Verdict, counts_of, verdicts_text
 
 SILENT: Final = "nothing"
 """Counted under this are those that have not shown that they are ready."""
+MOST_SHOWN: Final = 20
+"""Guests that are not reachable, by name; the others are counted."""
 MOST_POINTS: Final = 120
 """Points of the picture: from then on every second one is dropped."""
 
@@ -21,6 +31,7 @@ class BootsProgress:
     booting: dict[str, None] = field(default_factory=dict)
     started: int = 0
     found: dict[str, Readiness] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
     sighting: Sighting | None = None
     """The last look; None: there was none."""
     points: list[tuple[float, int, int, float | None]] = field(default_factory=list)
@@ -37,11 +48,14 @@ class BootsProgress:
                     self._names[outcome.uuid] = outcome.name
                 return
             case InstanceBoots(uuid):
+                self.verdicts.pop(uuid, None)
                 self.started += uuid not in self.found
                 self.booting[uuid] = None
             case InstanceReady(uuid, readiness):
                 self.booting.pop(uuid, None)
                 self.found[uuid] = readiness
+            case InstanceVerified(uuid, verdict):
+                self.verdicts[uuid] = verdict
             case PaceSeen(sighting):
                 self.sighting = sighting
                 self._draw(sighting, at_s)
@@ -78,6 +92,7 @@ class BootsProgress:
             "text": self._text(),
             "ready": times_json(self.times, slowest_of(self.found, self._names)),
             "by": {by or SILENT: sum(each.by == by for each in self.found.values()) for by in (*READY_BY, None)},
+            "verdicts": {**counts_of(self.verdicts.values()), "guests": self._unreachable()},
             "points": [list(point) for point in self.points],
         }
 
@@ -88,4 +103,14 @@ class BootsProgress:
             parts.append(f"limit {seen.limit}")
             parts += [] if seen.stretch is None else [f"{seen.stretch:.1f} times slower than alone"]
             parts += ["memory is short"] if seen.brakes else []
-        return ", ".join([*parts, ready_text(self.times)])
+        verdicts = verdicts_text(counts_of(self.verdicts.values()))
+        return ", ".join([*parts, ready_text(self.times), *([verdicts] if verdicts else [])])
+
+    def _unreachable(self) -> list[dict[str, str]]:
+        """Return the guests that are broken, then those that are silent, of many the first."""
+        found = [(uuid, each) for uuid, each in self.verdicts.items() if each.word != "reachable"]
+        found.sort(key=lambda item: item[1].word)
+        return [
+            {"uuid": uuid, "name": self._names.get(uuid, ""), "verdict": each.word, "why": each.why, "text": each.text}
+            for uuid, each in found[:MOST_SHOWN]
+        ]

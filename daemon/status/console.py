@@ -37,6 +37,11 @@ def render(answer: Answer) -> RenderableType:
         raise Unavailable(UNKNOWN) from error
 
 
+def _unreachable(guest: Answer) -> RenderableType:
+    colour = "red" if guest["verdict"] == "broken" else "yellow"
+    return words((labelled(guest["uuid"], guest["name"]), colour), f" {guest['text']}")
+
+
 def _parts_of(answer: Answer) -> RenderableType:
     parts: list[RenderableType] = [_head(answer)]
     run = answer["run"]
@@ -47,6 +52,7 @@ def _parts_of(answer: Answer) -> RenderableType:
     pace = answer.get("pace")
     if pace is not None:
         parts.append(words(str(pace["text"])))
+        parts += [_unreachable(each) for each in pace["verdicts"]["guests"]]
     parts += _running(answer)
     parts += _failures(answer)
     deferred = answer.get("deferred", {"waiting": 0})

@@ -10,6 +10,7 @@ from bringup.drivers.base import DriverError
 from bringup.drivers.bounded_repr import bounded_repr
 from bringup.drivers.libvirt.guest_needs.rules.xml_values import number
 
+COUNTED_NICS: Final = frozenset({"bridge", "direct", "ethernet", "network"})
 AGENT_CHANNEL: Final = "org.qemu.guest_agent.0"
 
 
@@ -80,6 +81,15 @@ def agent_state(xml: str) -> bool | None:
         if target.get("name") == AGENT_CHANNEL:
             return target.get("state") == "connected"
     return None
+
+
+def count_nics(xml: str) -> int | None:
+    """Return how many NICs a guest has; None: packets of one go past the host, which cannot count them."""
+    devices = ET.fromstring(xml)  # noqa: S314 - see above
+    kinds = [nic.get("type") for nic in devices.iterfind("./devices/interface")]
+    # What device of the host it is given is not known here: it may be a NIC.
+    past_host = devices.find("./devices/hostdev") is not None
+    return None if past_host or not COUNTED_NICS.issuperset(kinds) else len(kinds)
 
 
 def nics_with_several_queues(xml: str) -> frozenset[str]:

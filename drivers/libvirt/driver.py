@@ -13,7 +13,6 @@ import anyio
 import structlog
 
 from bringup.drivers.base import (
-    AgentListener,
     AvailableResource,
     BootSigns,
     DriverError,
@@ -24,6 +23,8 @@ from bringup.drivers.base import (
     InstanceNotFound,
     RebootType,
     SharedStorageProbe,
+    SignListener,
+    VitalSigns,
 )
 from bringup.drivers.capacity import Capacity
 from bringup.drivers.libvirt.autostart_conflicts import (
@@ -48,6 +49,7 @@ from bringup.drivers.libvirt.repairs import clean_up_after_snapshot, define_agai
 from bringup.drivers.libvirt.start import deferred_on_host_failure
 from bringup.drivers.libvirt.threads import in_thread
 from bringup.drivers.libvirt.traits import traits_of
+from bringup.drivers.libvirt.vital_signs import vital_signs_of
 from bringup.drivers.libvirt_options import LibvirtOptions
 from bringup.drivers.needs import DefinitionGone, Need, NeedKind, NeedNotMet, NeedState
 from bringup.drivers.network.host import HostNetwork
@@ -80,7 +82,7 @@ class LibvirtDriver:
         self._connections = options.connections or capacity.number
         self._network = network
         self._listeners: list[EventListener] = []
-        self._agent_listeners: list[AgentListener] = []
+        self._sign_listeners: list[SignListener] = []
         self._opened: _Opened | None = None
         self._disks = LocalDisks(options, self._definitions, self._connections)
         local = is_local(options.uri)
@@ -110,8 +112,8 @@ class LibvirtDriver:
         watch = EventWatcher(self._options, libvirt)
         for listener in self._listeners:
             watch.listen(listener)
-        for agent_listener in self._agent_listeners:
-            watch.listen_to_agents(agent_listener)
+        for sign_listener in self._sign_listeners:
+            watch.listen_to_signs(sign_listener)
         await hypervisor.retry("connect to libvirt", lambda: hypervisor.query("read what the host has", _ping))
         self._opened = _Opened(hypervisor, Power(hypervisor), watch)
         conflicts = await self.autostart_conflicts()
@@ -151,16 +153,21 @@ class LibvirtDriver:
         if self._opened is not None:
             self._opened.watch.listen(listener)
 
-    def register_agent_listener(self, listener: AgentListener) -> None:
-        """Call ``listener``, in the event loop, when the agent of a guest has connected from now on."""
-        self._agent_listeners.append(listener)
+    def register_sign_listener(self, listener: SignListener) -> None:
+        """Call ``listener``, in the event loop, for each other event of a guest from now on."""
+        self._sign_listeners.append(listener)
         if self._opened is not None:
-            self._opened.watch.listen_to_agents(listener)
+            self._opened.watch.listen_to_signs(listener)
 
     async def boot_signs(self, uuids: Collection[str]) -> Mapping[str, BootSigns]:
         """Return libvirt's counters of guests that were started, and the state of their agents."""
         libvirt = self._host.libvirt
         return await self._ask("read how guests boot", lambda connection: signs_of(connection, uuids, libvirt))
+
+    async def vital_signs(self, uuids: Collection[str]) -> Mapping[str, VitalSigns]:
+        """Return what guests show after their boot; those that are not there are not in it."""
+        libvirt = self._host.libvirt
+        return await self._ask("read how guests are", lambda connection: vital_signs_of(connection, uuids, libvirt))
 
     async def autostart_conflicts(self) -> AutostartConflicts:
         """Return what else starts the same guests at boot."""

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -19,7 +18,15 @@ import anyio.from_thread
 import anyio.lowlevel
 import structlog
 
-from bringup.drivers.base import POWER_AFTER, AgentListener, EventListener, LifecycleEvent, PowerState, Transition
+from bringup.drivers.base import (
+    POWER_AFTER,
+    EventListener,
+    GuestSign,
+    LifecycleEvent,
+    PowerState,
+    SignListener,
+    Transition,
+)
 from bringup.drivers.libvirt.binding import Connection, Domain
 from bringup.drivers.libvirt.connections import KEEPALIVE_COUNT
 from bringup.drivers.libvirt.hypervisor import power_state
@@ -66,13 +73,6 @@ reach it, and sends no event when that fails."""
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class AgentConnected:
-    """The agent of a guest has connected."""
-
-    uuid: str
-
-
 LOST: Final = "lost"
 CLOSE: Final = "close"
 
@@ -84,9 +84,9 @@ class EventWatcher:
         """Store the options; nothing is opened yet."""
         self._options = options
         self._libvirt = libvirt
-        self._inbox: queue.SimpleQueue[LifecycleEvent | AgentConnected | str] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[LifecycleEvent | GuestSign | str] = queue.SimpleQueue()
         self._listeners: list[EventListener] = []
-        self._agent_listeners: list[AgentListener] = []
+        self._sign_listeners: list[SignListener] = []
         self._connection: Connection | None = None
         self._numbers: list[int] = []
         self._known: dict[str, PowerState] | None = None
@@ -100,9 +100,9 @@ class EventWatcher:
         """Notify ``listener`` from now on, in the event loop."""
         self._listeners.append(listener)
 
-    def listen_to_agents(self, listener: AgentListener) -> None:
-        """Notify ``listener`` from now on, in the event loop, of each agent that connects."""
-        self._agent_listeners.append(listener)
+    def listen_to_signs(self, listener: SignListener) -> None:
+        """Notify ``listener`` from now on, in the event loop, of what is no lifecycle event."""
+        self._sign_listeners.append(listener)
 
     def open(self) -> None:
         """Connect and start; blocks.
@@ -115,7 +115,7 @@ class EventWatcher:
     def close(self) -> None:
         """Stop; no listener is called any more."""
         self._listeners.clear()
-        self._agent_listeners.clear()
+        self._sign_listeners.clear()
         self._inbox.put(CLOSE)
 
     def _connect(self) -> list[LifecycleEvent]:
@@ -125,14 +125,18 @@ class EventWatcher:
             connection.setKeepAlive(self._options.keepalive_interval, KEEPALIVE_COUNT)
         with suppress(self._libvirt.libvirtError):
             connection.registerCloseCallback(self._on_close, None)
-        libvirt = self._libvirt
-        self._numbers = [
-            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_event, None)
-        ]
-        # A hypervisor without agents has no such events: what boots is then polled alone.
-        with suppress(libvirt.libvirtError):
-            agents = libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE
-            self._numbers.append(connection.domainEventRegisterAny(None, agents, self._on_agent, None))
+        lifecycle = self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+        self._numbers = [connection.domainEventRegisterAny(None, lifecycle, self._on_event, None)]
+        signs: tuple[tuple[str, Callable[..., None]], ...] = (
+            ("AGENT_LIFECYCLE", self._on_agent),
+            ("IO_ERROR_REASON", self._on_io_error),
+            ("REBOOT", self._on_reboot),
+        )
+        for name, callback in signs:
+            # A hypervisor need not have all of these: what they report is then polled alone.
+            with suppress(self._libvirt.libvirtError):
+                number = getattr(self._libvirt, f"VIR_DOMAIN_EVENT_ID_{name}")
+                self._numbers.append(connection.domainEventRegisterAny(None, number, callback, None))
         self._connection = connection
         return self._read_changes(connection)
 
@@ -156,7 +160,16 @@ class EventWatcher:
 
     def _on_agent(self, _connection: Connection, domain: Domain, state: int, _reason: int, _opaque: object) -> None:
         if state == self._libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED:
-            self._inbox.put(AgentConnected(domain.UUIDString()))
+            self._inbox.put(GuestSign(domain.UUIDString(), "agent_connected"))
+
+    def _on_io_error(
+        self, _connection: Connection, domain: Domain, path: str, disk: str, _action: int, reason: str, _opaque: object
+    ) -> None:
+        what = "no space left" if reason == "enospc" else "I/O error"
+        self._inbox.put(GuestSign(domain.UUIDString(), "io_error", f"{disk or path or 'a disk'}: {what}"))
+
+    def _on_reboot(self, _connection: Connection, domain: Domain, _opaque: object) -> None:
+        self._inbox.put(GuestSign(domain.UUIDString(), "rebooted"))
 
     def _on_close(self, _connection: Connection, _reason: int, _opaque: object) -> None:
         self._inbox.put(LOST)
@@ -177,8 +190,8 @@ class EventWatcher:
                 self._disconnect()
             elif isinstance(item, LifecycleEvent):
                 self._process(item)
-            elif isinstance(item, AgentConnected):
-                self._call(self._agent_listeners, item.uuid)
+            elif isinstance(item, GuestSign):
+                self._call(self._sign_listeners, item)
             self._notify_due_stops()
             if lost:
                 lost = not self._reconnect()

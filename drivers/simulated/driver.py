@@ -16,7 +16,6 @@ import anyio
 import anyio.lowlevel
 
 from bringup.drivers.base import (
-    AgentListener,
     AvailableResource,
     BootSigns,
     DriverError,
@@ -24,9 +23,12 @@ from bringup.drivers.base import (
     FilterChange,
     Guest,
     GuestInfo,
+    GuestSign,
     LifecycleEvent,
     RebootType,
     SharedStorageProbe,
+    SignListener,
+    VitalSigns,
 )
 from bringup.drivers.needs import Need
 from bringup.drivers.simulated import transitions
@@ -156,18 +158,21 @@ class SimulatedDriver:
         """Call ``listener``, in the event loop, for each lifecycle event from now on."""
         self.hypervisor.listen(listener)
 
-    def register_agent_listener(self, listener: AgentListener) -> None:
-        """Call ``listener``, in the event loop, when the agent of a guest has connected from now on."""
-        self.hypervisor.agent_listeners.append(listener)
+    def register_sign_listener(self, listener: SignListener) -> None:
+        """Call ``listener``, in the event loop, for each other event of a guest from now on."""
+        self.hypervisor.sign_listeners.append(listener)
 
-    def connect_agent(self, uuid: str) -> None:
-        """Report that the agent of a guest has connected."""
-        for listener in self.hypervisor.agent_listeners:
-            listener(uuid)
+    def sends(self, sign: GuestSign) -> None:
+        """Report an event of a guest."""
+        for listener in self.hypervisor.sign_listeners:
+            listener(sign)
 
-    def shows(self, uuid: str, signs: BootSigns) -> None:
-        """Set what a guest shows of its boot from now on; without any that shows something none is counted."""
-        self.hypervisor.boot_signs[uuid] = signs
+    def shows(self, uuid: str, signs: BootSigns | VitalSigns) -> None:
+        """Set what a guest shows from now on; without any that shows something of its boot none is counted."""
+        if isinstance(signs, VitalSigns):
+            self.hypervisor.vital_signs[uuid] = signs
+        else:
+            self.hypervisor.boot_signs[uuid] = signs
 
     async def init_host(self, host: str) -> None:
         """Make the hypervisor ready; may be repeated."""
@@ -198,6 +203,13 @@ class SimulatedDriver:
     async def boot_signs(self, uuids: Collection[str]) -> Mapping[str, BootSigns]:
         """Return what a test has set, of the guests that run."""
         return await self._perform("boot_signs", "", partial(self.hypervisor.signs_of, uuids), uuids=uuids)
+
+    async def vital_signs(self, uuids: Collection[str]) -> Mapping[str, VitalSigns]:
+        """Return what a test has set."""
+        found = self.hypervisor.vital_signs
+        return await self._perform(
+            "vital_signs", "", lambda: {uuid: found[uuid] for uuid in uuids if uuid in found}, uuids=uuids
+        )
 
     async def get_info(self, guest: Guest) -> GuestInfo:
         """Read the state of a guest; allowed while another verb works on it."""

@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from bringup.drivers.base import (
-    AgentListener,
     AvailableResource,
     BootCounters,
     BootSigns,
@@ -18,8 +17,10 @@ from bringup.drivers.base import (
     LifecycleEvent,
     PowerState,
     SharedStorageProbe,
+    SignListener,
     Transition,
     VirtualInterfacePlugError,
+    VitalSigns,
 )
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 from bringup.drivers.simulated.scenario import Scenario, SimulatedGuest, SimulatedNeed
@@ -82,7 +83,9 @@ class SimulatedHypervisor:
         """Needs that guests share; a test changes them."""
         self.boot_signs: Final[dict[str, BootSigns]] = {}
         """What guests show of their boot; a test changes it."""
-        self.agent_listeners: Final[list[AgentListener]] = []
+        self.vital_signs: Final[dict[str, VitalSigns]] = {}
+        """What guests show later; a test changes it."""
+        self.sign_listeners: Final[list[SignListener]] = []
         self.plugged: Final[set[str]] = set()
         self.disks_kept: Final[set[str]] = set()
         self.disks_destroyed: Final[set[str]] = set()

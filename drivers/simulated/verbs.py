@@ -17,6 +17,7 @@ HostVerb = Literal[
     "host_needs",
     "keep_filtering_rules",
     "boot_signs",
+    "vital_signs",
     "filter_defer_apply_on",
     "filter_defer_apply_off",
 ]
@@ -62,8 +63,8 @@ NEED_NO_GUEST: Final = frozenset[str](
 )
 # A read does not exclude other verbs.
 READS: Final = frozenset[str]({"get_info", "needs"})
-# Nova's verbs have the default latency; reading needs or signs of a boot has none unless a scenario sets it.
-NO_DEFAULT_LATENCY: Final = frozenset[str]({"boot_signs", "needs"})
+# Nova's verbs have the default latency; reading needs or signs has none unless a scenario sets it.
+NO_DEFAULT_LATENCY: Final = frozenset[str]({"boot_signs", "needs", "vital_signs"})
 
 
 def _need_not_met(message: str) -> NeedNotMet:

@@ -20,7 +20,15 @@ import anyio
 from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.outcomes import Outcome, RunResult
 from bringup.daemon.decisions.pace import PaceController
-from bringup.daemon.decisions.policies import UNGUARDED, Guards, GuestShutdown, Limits, PacePolicy, ResumePolicy
+from bringup.daemon.decisions.policies import (
+    UNGUARDED,
+    Guards,
+    GuestShutdown,
+    Limits,
+    PacePolicy,
+    ResumePolicy,
+    VerifyPolicy,
+)
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.run_events import InstanceBegan, Observer, RunEvent
 from bringup.daemon.decisions.states import PowerState, VmState
@@ -31,6 +39,7 @@ from bringup.daemon.recovery.evacuated_guests import DiskKeeper, SettingWitness,
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.recovery.start_claim import StartClaim
+from bringup.daemon.recovery.verification import Verification
 from bringup.daemon.status.observers import fan_out
 from bringup.daemon.status.progress import Progress
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
@@ -254,11 +263,13 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
     needs: NeedsPolicy | None = None,
     pace: PacePolicy | None = None,
     follows: bool = False,
+    verify_s: float = 0.0,
     owes_elsewhere: bool = False,
 ) -> AsyncIterator[ArrangedHost]:
     """Arrange a host; without ``guests`` each instance has one whose power state is the record's.
 
-    ``follows``: guests that boot are followed until they are ready, as the daemon does with libvirt.
+    ``follows``: guests that boot are followed until they are ready, as the daemon does with libvirt, and then watched
+    for ``verify_s``.
     """
     if guests is None:
         guests = [
@@ -287,9 +298,15 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
         )
         capacity = Capacity(slots or limits.concurrency, is_adaptive=limits.pace == "adaptive")
         observe = observer or progress.observe
-        boots = None
+        boots, verification, to_boots = None, None, observe
+        if verify_s:
+            verification = Verification(
+                executor.driver, VerifyPolicy(within=verify_s), observer=observe, journal=journal, every_s=0.05
+            )
+            to_boots = fan_out(observe, verification.observe)
+            await beside.start(verification.run)
         if follows:
-            boots = boots_of(executor, pace or PacePolicy(), capacity, observe, journal)
+            boots = boots_of(executor, pace or PacePolicy(), capacity, to_boots, journal)
             await beside.start(boots.run)
         host = host_of(
             executor,
@@ -297,6 +314,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
             limits=limits,
             capacity=capacity,
             boots=boots,
+            verification=verification,
             report=report,
             on_event=on_event,
             resuming=resuming or Resuming(ResumePolicy(guests="on_every_start" if resume_guests else "never")),

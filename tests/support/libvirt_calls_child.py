@@ -78,6 +78,7 @@ def calls(connection: Any) -> dict[str, Callable[[], object]]:
         "Domain.XMLDesc": domain.XMLDesc,
         "Domain.XMLDesc (secure)": lambda: domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE),
         "Domain.managedSaveGetXMLDesc": domain.managedSaveGetXMLDesc,
+        "Domain.diskErrors": running.diskErrors,
         "Domain.blockInfo": lambda: running.blockInfo("fda"),
         "Domain.blockJobInfo": lambda: running.blockJobInfo("fda"),
         "Domain.autostart": domain.autostart,

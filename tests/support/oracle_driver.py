@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from bringup.drivers.base import (
-    AgentListener,
     AvailableResource,
     BootSigns,
     EventListener,
@@ -15,6 +14,8 @@ from bringup.drivers.base import (
     PowerState,
     RebootType,
     SharedStorageProbe,
+    SignListener,
+    VitalSigns,
 )
 from bringup.drivers.needs import Need
 from support.oracle_trace import Trace
@@ -49,11 +50,14 @@ class TracingDriver:
         del guest
         return ()
 
-    def register_agent_listener(self, listener: AgentListener) -> None:
+    def register_sign_listener(self, listener: SignListener) -> None:
         del listener
 
     async def boot_signs(self, uuids: Collection[str]) -> Mapping[str, BootSigns]:
         raise NotImplementedError(f"Nova does not look how {uuids} boot")
+
+    async def vital_signs(self, uuids: Collection[str]) -> Mapping[str, VitalSigns]:
+        raise NotImplementedError(f"Nova does not look how {uuids} are")
 
     async def host_needs(self, guests: Sequence[Guest]) -> Sequence[Need]:
         del guests

@@ -13,6 +13,7 @@ from bringup.daemon.recovery.context import NeedsPolicy
 from bringup.daemon.recovery.evacuated_guests import DiskKeeper, SettingWitness
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.start_claim import StartClaim
+from bringup.daemon.recovery.verification import Verification
 from bringup.daemon.service import clock_sync
 from bringup.daemon.settings import Settings
 from bringup.daemon.storage import boot as boots
@@ -101,6 +102,15 @@ def make_boots(
         journal=journal,
         read_pressure=read_memory_pressure,
     )
+
+
+def make_verification(
+    settings: Settings, driver: Driver, *, observer: Observer, journal: Journal
+) -> Verification | None:
+    """Build what watches guests after their boot; None: nothing is known of their boots, or they are not to be."""
+    if settings.driver.name != "libvirt" or not settings.pace.hold or not settings.verify.within:
+        return None
+    return Verification(driver, settings.verify, observer=observer, journal=journal)
 
 
 def make_executor(

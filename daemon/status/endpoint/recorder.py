@@ -16,6 +16,7 @@ from bringup.daemon.decisions.run_events import (
     InstanceBegan,
     InstanceEnded,
     InstanceReady,
+    InstanceVerified,
     PhaseBegan,
     RunBegan,
     RunEnded,
@@ -105,6 +106,9 @@ class Recorder:
             found = event.readiness
             self.boots.observe((found.by or SILENT,), found.boot_s)
             self.feed.publish("ready", {"uuid": event.uuid, **(ready_json(found) or {}), "text": ready_word(found)})
+        if isinstance(event, InstanceVerified):
+            verdict = event.verdict
+            self._publish("verified", uuid=event.uuid, verdict=verdict.word, why=verdict.why, text=verdict.text)
 
     def _end_bar(self, outcome: Outcome, running: Running | None) -> None:
         """End a bar; an instance that was settled before this process began has none."""

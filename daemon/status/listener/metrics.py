@@ -10,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from bringup.daemon.decisions.verdicts import WORDS
 from bringup.daemon.status.endpoint.histograms import Histogram
 from bringup.daemon.status.endpoint.source import State, StatusSource
 from bringup.daemon.status.listener.documents import phases
@@ -135,6 +136,9 @@ def _of_pace(source: StatusSource, snapshot: Snapshot) -> Iterator[Metric]:
         yield _gauge("bringup_pace_stretch_ratio", text, pace["stretch"])
     text = "Guests that were started, by what showed that they are ready."
     yield _labelled("bringup_ready_instances", text, "by", pace.get("by", {}))
+    text = "Guests that were watched after their boot, by whether they are reachable."
+    verdicts = pace.get("verdicts", {})
+    yield _labelled("bringup_verified_instances", text, "verdict", {word: verdicts.get(word, 0) for word in WORDS})
     ready = pace.get("ready", {})
     known = {which: ready[f"{which}_s"] for which in ("first", "half", "all") if ready.get(f"{which}_s") is not None}
     text = "When the first, half and all of the guests that were started were ready, since the run began."

@@ -60,8 +60,10 @@ function showHead() {
 
 function showBoots(pace) {
   const slowest = (pace?.ready.slowest ?? []).map((each) => ({ ...each, summary: each.text }));
-  list($("pace"), slowest, (each) => [made("span", each.by ?? "not seen"), link(each), made("span", each.text)]);
+  list($("pace"), slowest, (each) => [made("span", each.by ?? "no sign"), link(each), made("span", each.text)]);
   drawPace(pace);
+  const unreachable = (pace?.verdicts.guests ?? []).map((each) => ({ ...each, summary: each.text }));
+  list($("unreachable"), unreachable, (each) => [made("b", each.verdict), link(each), made("span", each.why)]);
 }
 
 function tile({ label, value, note, mood }) {

@@ -14,6 +14,7 @@ from bringup.daemon.decisions.outcomes import Outcome, RunResult
 from bringup.daemon.decisions.readiness import Readiness
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.decisions.states import TaskState, UnknownState, VmState, task_state, vm_state
+from bringup.daemon.decisions.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +165,9 @@ class Journal:
 
     async def ready(self, uuid: str, readiness: Readiness) -> None:
         """Write how long the guest of a settled instance took to be ready."""
+
+    async def verified(self, uuid: str, verdict: Verdict) -> None:
+        """Write the verdict on the guest of a settled instance."""
 
     async def end_run(self, result: RunResult, *, delivery: str | None) -> None:
         """Write the end of a run; one with unfinished instances was stopped, and continues at the next start."""

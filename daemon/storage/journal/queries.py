@@ -153,9 +153,9 @@ def waiting_retries(database: sqlite3.Connection) -> frozenset[str]:
     return frozenset(uuid for (uuid,) in database.execute("SELECT uuid FROM retries WHERE taken_at IS NULL"))
 
 
-def has_ready(database: sqlite3.Connection) -> bool:
-    """Check whether times to ready are kept: an earlier version has not written them."""
-    return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'ready'").fetchone() is not None
+def has_table(database: sqlite3.Connection, name: str) -> bool:
+    """Check whether there is a table: an earlier version has neither ``ready`` nor ``verdicts``."""
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
 
 def ready_before(database: sqlite3.Connection, run: int | None) -> dict[str, float]:
@@ -163,7 +163,7 @@ def ready_before(database: sqlite3.Connection, run: int | None) -> dict[str, flo
 
     None: before a new run.  A run that continues has the order that it began with.
     """
-    if not has_ready(database):
+    if not has_table(database, "ready"):
         return {}
     rows = database.execute("SELECT uuid, readiness FROM ready WHERE ? IS NULL OR run < ? ORDER BY run", (run, run))
     found = {uuid: load_readiness(text) for uuid, text in rows}

@@ -85,16 +85,24 @@ class SettledEntry:
     is_held: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyEntry:
-    """How long a guest took to be ready."""
+class ReadyEntry(NamedTuple):
+    """A row of ``ready``: how long a guest took to be ready."""
 
     run: int
     uuid: str
     readiness: str
 
 
-Entry = Begun | SettledEntry | ReadyEntry
+class VerdictEntry(NamedTuple):
+    """A row of ``verdicts``."""
+
+    run: int
+    uuid: str
+    word: str
+    why: str
+
+
+Entry = Begun | SettledEntry | ReadyEntry | VerdictEntry
 NO_END: Final = (None, None, None)
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -134,9 +142,15 @@ def write_entries(database: sqlite3.Connection, entries: Sequence[Entry]) -> Non
         released = [each for each, entry in zip(taken, settled, strict=True) if not entry.is_held]
         database.executemany("UPDATE releases SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL", released)
         database.executemany("UPDATE retries SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL", taken)
-    ready = [(entry.run, entry.uuid, entry.readiness) for entry in entries if isinstance(entry, ReadyEntry)]
-    if ready:
-        database.executemany("INSERT OR REPLACE INTO ready VALUES (?, ?, ?)", ready)
+    _write_of_guests(database, entries)
+
+
+def _write_of_guests(database: sqlite3.Connection, entries: Sequence[Entry]) -> None:
+    """Write what is known of guests after their outcome: their instances are in this transaction, or an earlier one."""
+    for table, kind in (("ready", ReadyEntry), ("verdicts", VerdictEntry)):
+        rows = [_escaped(entry) for entry in entries if isinstance(entry, kind)]
+        if rows:
+            database.executemany(f"INSERT OR REPLACE INTO {table} {_into(kind._fields)}", rows)
 
 
 def _last_of_each(begun: Sequence[Begun]) -> Collection[BegunInstance]:

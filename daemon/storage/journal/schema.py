@@ -50,6 +50,9 @@ CREATE TABLE IF NOT EXISTS retries (
 CREATE TABLE IF NOT EXISTS ready (
   run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, uuid TEXT NOT NULL, readiness TEXT NOT NULL,
   PRIMARY KEY (run, uuid)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS verdicts (
+  run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, uuid TEXT NOT NULL, word TEXT NOT NULL, why TEXT NOT NULL,
+  PRIMARY KEY (run, uuid)) WITHOUT ROWID;
 """
 """Tables that a journal of an earlier version lacks; an earlier version can use one that has them."""
 ADDED_COLUMNS = {"instances": {"was": "TEXT"}}

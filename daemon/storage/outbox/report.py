@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypedDict, TypeGuard
 from bringup.daemon.decisions.advice import advice_of, for_one
 from bringup.daemon.decisions.describe import need_json
 from bringup.daemon.decisions.outcomes import Outcome, Problem, RunResult
+from bringup.daemon.decisions.verdicts import Verdict, counts_of
 from bringup.drivers.identifiers import canonical_uuid
 
 FORMAT: Final = "bringup.report/1"
@@ -41,6 +42,7 @@ class ReportedInstance(TypedDict):
     power_state: int | str | None
     outcome: str
     did: str
+    verdict: dict[str, str] | None
     because: list[str]
     problem: ReportedProblem | None
     needs: list[dict[str, str]]
@@ -65,6 +67,7 @@ class Report(TypedDict):
     counts: dict[str, int]
     did: dict[str, int]
     ready: dict[str, float | int | None] | None
+    verdicts: dict[str, int]
     instances: list[ReportedInstance]
     elsewhere: list[ReportedInstance]
     deleted: list[str]
@@ -87,7 +90,7 @@ def build_report(result: RunResult, *, created_at: datetime) -> Report:
     if created_at.tzinfo is None:
         raise ValueError(f"cannot build a report: created_at is {created_at.isoformat()}, without a time zone")
     created = created_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    left = [outcome for outcome in result.outcomes if not outcome.deleted]
+    left, verdicts = [outcome for outcome in result.outcomes if not outcome.deleted], result.verdicts
     return {
         "format": FORMAT,
         "report_id": str(
@@ -103,8 +106,9 @@ def build_report(result: RunResult, *, created_at: datetime) -> Report:
         "counts": result.counts(),
         "did": result.count_done(),
         "ready": None if result.ready is None else dict(result.ready),
-        "instances": [_instance(outcome) for outcome in left if not _is_elsewhere(outcome, result.host)],
-        "elsewhere": [_instance(outcome) for outcome in left if _is_elsewhere(outcome, result.host)],
+        "verdicts": counts_of(result.verdicts.values()),
+        "instances": [_instance(each, verdicts) for each in left if not _is_elsewhere(each, result.host)],
+        "elsewhere": [_instance(each, verdicts) for each in left if _is_elsewhere(each, result.host)],
         "deleted": [outcome.uuid for outcome in result.outcomes if outcome.deleted],
         "unfinished": list(result.unfinished),
     }
@@ -162,7 +166,8 @@ def _is_elsewhere(outcome: Outcome, host: str) -> bool:
     return outcome.instance is not None and outcome.instance.host != host
 
 
-def _instance(outcome: Outcome) -> ReportedInstance:
+def _instance(outcome: Outcome, verdicts: Mapping[str, Verdict]) -> ReportedInstance:
+    verdict = verdicts.get(outcome.uuid)
     record, problem, slowest = outcome.instance, outcome.problem, outcome.slowest
     return {
         "uuid": outcome.uuid,
@@ -172,6 +177,7 @@ def _instance(outcome: Outcome) -> ReportedInstance:
         "power_state": None if record is None or record.power_state is None else record.power_state.value,
         "outcome": outcome.kind.value,
         "did": outcome.did.value,
+        "verdict": None if verdict is None else {"word": verdict.word, "why": verdict.why},
         "because": list(outcome.because),
         "problem": None if problem is None else _problem(problem),
         "needs": [need_json(need) for need in outcome.needs],

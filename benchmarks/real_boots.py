@@ -1,8 +1,9 @@
 """``make bench-boots``: N real Linux guests that are off are brought back, with several paces, in one run.
 
 A guest reads its disk, computes for a while, says so on its console, and has a guest agent or, every third with
-``--silent``, none.  Ready is what its console says, whatever bringup sees of it.  Arguments: how many guests, and MB
-that each computes a checksum of.
+``--silent``, none.  Ready is what its console says, whatever bringup sees of it.  With ``--verify`` they have a NIC and
+send packets, and the verdicts on them are counted: all are healthy.  Arguments: how many guests, and MB of the
+checksum that each computes.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from hosts import uuid_of
 from real_guests import HOST, store
 
 from bringup.daemon.cli.demo_site.children import serving
-from support.agent_linux import AgentLinux, make_agent_linux
+from support.agent_linux import AgentLinux, Does, make_agent_linux, make_bridge
 from support.libvirtd import Libvirtd
 
 WAYS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -32,6 +33,8 @@ WAYS: Final[Mapping[str, Mapping[str, str]]] = {
     "adaptive": {},
 }
 CONCURRENCY: Final = 16
+SETTLES_S: Final = 15
+"""So much later than a guest says it the daemon knows that it is ready."""
 PATIENCE_S: Final = 600.0
 POLL_S: Final = 0.05
 
@@ -64,12 +67,13 @@ class Bench:
 
     def __init__(self, server: Libvirtd, linux: AgentLinux, placement: str, options: argparse.Namespace) -> None:
         """Define the guests."""
-        self.server, self.linux, self.placement = server, linux, placement
+        self.server, self.linux, self.placement, self.verify_s = server, linux, placement, options.verify
         self.names = {uuid_of(number): f"guest-{number}" for number in range(options.guests)}
         with server.connected() as connection:
             for number, (uuid, name) in enumerate(self.names.items()):
                 agent = not options.silent or number % 3 != 0
-                connection.defineXML(linux.domain_xml(uuid, name, agent=agent))
+                does: tuple[Does, ...] = ("network",) if options.verify else ()
+                connection.defineXML(linux.domain_xml(uuid, name, *does, agent=agent, nic=bool(options.verify)))
 
     def bring_back(self, values: Mapping[str, str]) -> Came:
         """Run the command, wait until all guests are ready, and stop them again."""
@@ -82,7 +86,7 @@ class Bench:
             # The daemon stays until all are ready: what it sees of them is part of what is measured.
             with subprocess.Popen(self._command(Path(directory), values), stdout=subprocess.PIPE, text=True) as child:
                 ready = self._until_ready(began)
-                time.sleep(1)
+                time.sleep(self.verify_s + SETTLES_S if self.verify_s else 1)
                 child.terminate()
                 lines = [json.loads(line) for line in child.communicate()[0].splitlines()]
         started = {line["instance"]: _at(line, wall) for line in lines if line["event"] == "instance.initialized"}
@@ -93,6 +97,9 @@ class Bench:
         for line in lines:
             if line["event"] in ("instance.ready", "instance.not_ready"):
                 came.seen[str(line["by"])] = came.seen.get(str(line["by"]), 0) + 1
+            if line["event"] in ("instance.verified", "instance.broken"):
+                word = f"{line.get('verdict', 'broken')}: {line['why']}".removesuffix(": ")
+                came.seen[word] = came.seen.get(word, 0) + 1
         with self.server.connected() as connection:
             for domain in connection.listAllDomains():
                 if domain.isActive():
@@ -123,6 +130,7 @@ class Bench:
             "resume.guests": "on_every_start",
             "network.plug_vifs": "false",
             "limits.concurrency": str(CONCURRENCY),
+            "verify.within": str(self.verify_s),
             **given,
         }
         sets = [part for key, value in values.items() for part in ("-s", f"{key}={value}")]
@@ -139,17 +147,19 @@ def main() -> None:
     parser.add_argument("guests", type=int, nargs="?", default=14)
     parser.add_argument("compute_mb", type=int, nargs="?", default=24)
     parser.add_argument("--silent", action="store_true", help="every third guest has no agent")
+    parser.add_argument("--verify", type=int, default=0, metavar="SECONDS", help="watch them after their boot")
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     print(f"{'way':28}{'started':>8}{'p50':>8}{'all':>8}{'boot p50':>10}{'boot p95':>10}  seen by bringup")
     server = Libvirtd()
     try:
         server.start()
+        make_bridge(server)
         linux = make_agent_linux(server.directory, compute_mb=options.compute_mb)
         with serving("bringup.daemon.cli.demo_site.placement_server", ["--database", "memory"]) as placement:
             bench = Bench(server, linux, placement, options)
             for _ in range(options.rounds):
-                for name, values in WAYS.items():
+                for name, values in [("adaptive", {})] if options.verify else WAYS.items():
                     came = bench.bring_back(values)
                     print(came.row(name), flush=True)
                     if came.limits:

@@ -11,7 +11,7 @@ from bringup.drivers.base import BootCounters, GuestSign, MemoryPressure
 from bringup.drivers.libvirt.boot_signs import counters_of
 from bringup.drivers.libvirt.definitions import agent_state
 from bringup.drivers.memory_pressure import read_memory_pressure
-from support.agent_linux import AgentLinux, make_agent_linux
+from support.agent_linux import AgentLinux, Does, make_agent_linux
 from support.drivers import driver_guest, uuid_of
 from support.libvirt_drivers import a_driver, remove_guests
 from support.libvirtd import Libvirtd, a_libvirtd
@@ -39,7 +39,8 @@ def guests(server: Libvirtd, linux: AgentLinux) -> Iterator[Libvirtd]:
     """Define a guest with an agent, one without that becomes quiet, and one that never does."""
     with server.connected() as connection:
         for number in (1, 2, 3):
-            xml = linux.domain_xml(uuid_of(number), driver_guest(number).name, agent=number == 1, busy=number == 3)
+            does: tuple[Does, ...] = ("busy",) if number == 3 else ()
+            xml = linux.domain_xml(uuid_of(number), driver_guest(number).name, *does, agent=number == 1)
             connection.defineXML(xml)
     yield server
     # A connection of before may have broken.

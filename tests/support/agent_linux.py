@@ -1,6 +1,7 @@
 """A Linux for guests that boot: it reads its disk, computes for a while, and ends in a guest agent, or in none.
 
 Debian's kernel, busybox and qemu-guest-agent with the libraries that it is linked with; under TCG a boot takes seconds.
+What it does beside that is on its command line, any of ``DOES``.
 """
 
 import os
@@ -8,9 +9,11 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from support.libvirtd import Libvirtd
 from support.programs import find, path_of
 from support.small_linux import MODULES, PACKAGES, archive
 
@@ -23,25 +26,41 @@ INIT = """#!/bin/busybox sh
 /bin/busybox mount -t sysfs sys /sys
 /bin/busybox mount -t devtmpfs dev /dev
 for module in {modules}; do /bin/busybox insmod /$module; done
+does() {{ /bin/busybox grep -qw "does=$1" /proc/cmdline; }}
+if does panic; then exit 1; fi
 /bin/busybox dd if=/dev/vda of=/dev/null bs=256k iflag=direct 2>/dev/null
 /bin/busybox dd if=/dev/zero bs=1M count={compute_mb} 2>/dev/null | /bin/busybox sha256sum >/dev/null
+if does network; then
+  /bin/busybox ip link set eth0 up
+  /bin/busybox ip address add 10.9.0.2/24 dev eth0
+  /bin/busybox ping -c 1 -W 1 10.9.0.1 >/dev/null
+fi
+if does write; then /bin/busybox dd if=/dev/zero of=/dev/vda bs=64k count=64 oflag=direct 2>/dev/null; fi
 echo ready > /dev/ttyS0
+if does busy; then while :; do :; done; fi
 for port in /dev/vport*p1; do
-  if [ -e $port ]; then exec /qemu-ga -m virtio-serial -p $port -t /tmp; fi
+  if [ -e $port ]; then
+    if does lose_agent; then /bin/busybox timeout 5 /qemu-ga -m virtio-serial -p $port -t /tmp
+    else exec /qemu-ga -m virtio-serial -p $port -t /tmp; fi
+  fi
 done
-{otherwise}
+exec /bin/busybox sleep 2147483647
 """
-QUIET, BUSY = "exec /bin/busybox sleep 2147483647", "while :; do :; done"
+Does = Literal["busy", "lose_agent", "network", "panic", "write"]
+"""Never rest; end its agent after a while; send packets; panic, with a restart at once; write to its disk."""
 DOMAIN = """<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>128</memory><vcpu>1</vcpu>
   <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd>
-    <cmdline>quiet panic=-1 random.trust_cpu=on</cmdline></os><features><acpi/></features>
+    <cmdline>quiet panic=-1 random.trust_cpu=on {does}</cmdline></os><features><acpi/></features>
   <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
     <controller type='usb' model='none'/><memballoon model='none'/><video><model type='none'/></video>
-    <disk type='file' device='disk'><driver name='qemu' type='raw' cache='none' io='native'/><source file='{disk}'/>
-      <target dev='vda' bus='virtio'/></disk>{channel}
+    {disk}{devices}
     <serial type='file'><source path='{console}'/></serial>
   </devices></domain>"""
 CHANNEL = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+DISK = """<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none' io='native'/>
+  <source file='{path}'/><target dev='vda' bus='virtio'/></disk>"""
+BRIDGE = "br-guests"
+NIC = f"<interface type='bridge'><source bridge='{BRIDGE}'/><model type='virtio'/></interface>"
 
 
 @dataclass(frozen=True)
@@ -50,20 +69,35 @@ class AgentLinux:
 
     directory: Path
     kernel: Path
-    quiet: Path
-    busy: Path
-    """It never ends to compute, and so it is never quiet."""
+    initrd: Path
 
-    def domain_xml(self, uuid: str, name: str, *, agent: bool = True, busy: bool = False) -> str:
-        """Describe a guest with a disk of its own, and with a channel for its agent where it is to have one."""
+    def domain_xml(
+        self,
+        uuid: str,
+        name: str,
+        *does: Does,
+        agent: bool = True,
+        nic: bool = False,
+        disk: str | None = None,
+    ) -> str:
+        """Describe a guest with a channel for its agent, a NIC, and a disk of its own unless ``disk`` describes one."""
+        return DOMAIN.format(
+            uuid=uuid,
+            name=name,
+            kernel=self.kernel,
+            initrd=self.initrd,
+            does=" ".join(f"does={each}" for each in does),
+            disk=disk or DISK.format(path=self._full_disk(name)),
+            devices=(CHANNEL if agent else "") + (NIC if nic else ""),
+            console=self.console(name),
+        )
+
+    def _full_disk(self, name: str) -> Path:
         disk = self.directory / f"{name}.img"
         with disk.open("wb") as file:
             for _ in range(DISK_MB):
                 file.write(os.urandom(1 << 20))
-        initrd = self.busy if busy else self.quiet
-        channel = CHANNEL if agent else ""
-        more = {"disk": disk, "channel": channel, "console": self.console(name)}
-        return DOMAIN.format(uuid=uuid, name=name, kernel=self.kernel, initrd=initrd, **more)
+        return disk
 
     def console(self, name: str) -> Path:
         """Return the file that a guest writes to when it has booted."""
@@ -85,12 +119,17 @@ def make_agent_linux(directory: Path, *, compute_mb: int = 8) -> AgentLinux:
     names = {Path(module).name: (modules / module).read_bytes() for module in MORE_MODULES}
     files = {"bin/busybox": Path("/bin/busybox").read_bytes(), AGENT: Path(agent).read_bytes(), **names}
     files |= dict(_libraries(agent))
-    made = {}
-    for name, otherwise in (("quiet", QUIET), ("busy", BUSY)):
-        init = INIT.format(modules=" ".join(names), compute_mb=compute_mb, otherwise=otherwise)
-        made[name] = directory / f"initrd-{name}"
-        made[name].write_bytes(b"".join(archive({**files, "init": init.encode()})))
-    return AgentLinux(directory, kernel, **made)
+    init = INIT.format(modules=" ".join(names), compute_mb=compute_mb)
+    initrd = directory / "initrd"
+    initrd.write_bytes(b"".join(archive({**files, "init": init.encode()})))
+    return AgentLinux(directory, kernel, initrd)
+
+
+def make_bridge(server: Libvirtd) -> None:
+    """Make the bridge of the guests' NICs, in the namespace of a libvirtd."""
+    for command in (("add", BRIDGE, "type", "bridge"), ("set", BRIDGE, "up")):
+        done = server.inside("ip", "link", *command)
+        assert done.returncode == 0, done.stderr
 
 
 def _libraries(program: str) -> Iterator[tuple[str, bytes]]:

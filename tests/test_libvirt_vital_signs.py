@@ -1,0 +1,174 @@
+"""What small Linux guests show after their boot, and what they are found to be: healthy, or broken in one way."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from bringup.daemon.decisions.policies import VerifyPolicy
+from bringup.daemon.decisions.readiness import Readiness
+from bringup.daemon.decisions.run_events import InstanceBoots, InstanceReady
+from bringup.daemon.decisions.verdicts import Verdict
+from bringup.daemon.recovery.verification import Verification
+from bringup.daemon.storage.journal import NO_JOURNAL
+from bringup.daemon.tasks import background
+from bringup.drivers.libvirt.definitions import count_nics
+from support.agent_linux import DISK, AgentLinux, Does, make_agent_linux, make_bridge
+from support.drivers import driver_guest, uuid_of
+from support.libvirt_drivers import a_driver, remove_guests
+from support.libvirtd import Libvirtd, a_libvirtd
+from support.polling import reached, until
+from support.programs import path_of
+from support.seen_events import Seen
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
+
+PATIENCE_S = 300.0
+"""Guests boot under TCG, on a machine that may be ten times slower."""
+WITHIN_S = 15.0
+SMALL = "small"
+READY = Readiness(by=None, at_s=1.0, queued_s=0.0, start_s=0.0, boot_s=1.0)
+NBD = """<disk type='network' device='disk'><driver name='qemu' type='raw' cache='none'/>
+  <source protocol='nbd'><host transport='unix' socket='{path}'/></source><target dev='vda' bus='virtio'/></disk>"""
+MB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Libvirtd]:
+    with a_libvirtd(small=[SMALL]) as server:
+        make_bridge(server)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def linux(tmp_path_factory: pytest.TempPathFactory) -> AgentLinux:
+    return make_agent_linux(tmp_path_factory.mktemp("linux"), compute_mb=1)
+
+
+@contextmanager
+def read_only_disk(directory: Path) -> Iterator[str]:
+    """Serve a disk whose storage refuses to be written to, as a file system that went read-only does."""
+    image, socket = directory / "image", directory / "nbd"
+    image.write_bytes(bytes(MB))
+    refuses = "file.inject-error.0.event=none,file.inject-error.0.iotype=write,file.inject-error.0.errno=30"
+    options = f"driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={image},{refuses}"
+    command = (path_of("qemu-nbd"), "--persistent", "--socket", str(socket), "--image-opts", options)
+    with subprocess.Popen(command) as served:
+        try:
+            until(socket.exists, "the socket of qemu-nbd")
+            yield NBD.format(path=socket)
+        finally:
+            served.kill()
+
+
+def sparse_disk(server: Libvirtd) -> str:
+    """Describe a disk whose storage has no room for it."""
+    with (server.within(SMALL) / "sparse").open("wb") as file:
+        file.truncate(64 * MB)
+    return DISK.format(path=server.directory / SMALL / "sparse")
+
+
+async def test_each_guest_is_found_to_be_what_it_is(server: Libvirtd, linux: AgentLinux, tmp_path: Path) -> None:
+    kinds: dict[str, tuple[tuple[Does, ...], bool, bool]] = {
+        "healthy": (("network",), True, True),
+        "healthy, without an agent": (("network",), False, True),
+        "a kernel that panics": (("panic",), True, True),
+        "an initramfs without a root": ((), False, True),
+        "a read-only disk": (("network", "write"), True, True),
+        "a full disk": (("network", "write"), True, True),
+        "no NIC": ((), False, False),
+        "a dead agent": (("lose_agent",), True, True),
+    }
+    numbers = {kind: number for number, kind in enumerate(kinds, start=1)}
+    seen = Seen()
+    with read_only_disk(tmp_path) as read_only:
+        disks = {"a read-only disk": read_only, "a full disk": sparse_disk(server)}
+        with server.connected() as connection:
+            for kind, (does, agent, nic) in kinds.items():
+                uuid, name = uuid_of(numbers[kind]), driver_guest(numbers[kind]).name
+                xml = linux.domain_xml(uuid, name, *does, agent=agent, nic=nic, disk=disks.get(kind))
+                connection.defineXML(xml)
+        async with a_driver(server) as driver, background() as beside:
+            policy = VerifyPolicy(within=WITHIN_S)
+            verification = Verification(driver, policy, observer=seen.observe, journal=NO_JOURNAL, every_s=1.0)
+            await beside.start(verification.run)
+            with server.full(SMALL):
+                for number in numbers.values():
+                    verification.observe(InstanceBoots(uuid_of(number)))
+                    await driver.power_on(driver_guest(number))
+                booting = set(numbers.values())
+
+                async def all_are_judged() -> bool:
+                    for number in [*booting]:
+                        console = linux.console(driver_guest(number).name)
+                        if console.exists() and "ready" in console.read_text(errors="replace"):
+                            booting.discard(number)
+                            verification.observe(InstanceReady(uuid_of(number), READY))
+                    await anyio.sleep(0.2)
+                    return verification.is_over
+
+                await reached(all_are_judged, "the verdicts", patience_s=PATIENCE_S)
+        with server.connected() as connection:
+            remove_guests(connection)
+
+    found = {kind: verification.verdicts.get(uuid_of(number)) for kind, number in numbers.items()}
+    loop = found.pop("a kernel that panics")
+    assert loop is not None
+    assert loop.text.startswith("broken: it restarts in a loop, ")
+    assert found == {
+        "healthy": Verdict("reachable"),
+        "healthy, without an agent": Verdict("reachable"),
+        "an initramfs without a root": Verdict("silent", "it has sent no packet"),
+        "a read-only disk": Verdict("broken", "disk virtio-disk0: I/O error"),
+        "a full disk": Verdict("broken", "disk vda: no space left"),
+        "no NIC": Verdict("silent", "it has no NIC, and no agent is connected"),
+        "a dead agent": Verdict("silent", "its agent has disconnected, and it has sent no packet since"),
+    }
+
+
+async def test_how_a_guest_has_ended_is_known(server: Libvirtd) -> None:
+    for number, kind in enumerate(("halt", "halt", "halt", "panic"), start=1):
+        server.define(uuid_of(number), driver_guest(number).name, guest=kind)
+    async with a_driver(server) as driver:
+        for number in (1, 2, 3, 4):
+            await driver.power_on(driver_guest(number))
+        with server.connected() as connection:
+            connection.lookupByUUIDString(uuid_of(1)).suspend()
+            connection.lookupByUUIDString(uuid_of(2)).destroy()
+        uuids = [uuid_of(number) for number in range(1, 6)]
+
+        async def has_panicked() -> bool:
+            return (await driver.vital_signs(uuids))[uuid_of(4)].state == "crashed"
+
+        await reached(has_panicked, "the panic", patience_s=PATIENCE_S)
+        found = await driver.vital_signs(uuids)
+        server.end_guests()
+
+        async def is_gone() -> bool:
+            return (await driver.vital_signs(uuids))[uuid_of(3)].state != "running"
+
+        await reached(is_gone, "the end of QEMU", patience_s=PATIENCE_S)
+        killed = (await driver.vital_signs(uuids))[uuid_of(3)].state
+    with server.connected() as connection:
+        remove_guests(connection)
+
+    states = {uuid: each.state for uuid, each in found.items()}
+    assert states == dict(zip(uuids, ("paused", "stopped", "running", "crashed"), strict=False))
+    assert killed == "crashed"
+    assert (found[uuid_of(3)].nics, found[uuid_of(3)].disk_errors) == (0, ())
+
+
+@pytest.mark.parametrize(
+    ("devices", "nics"),
+    [
+        ("", 0),
+        ("<interface type='bridge'/><interface type='ethernet'/>", 2),
+        ("<interface type='bridge'/><interface type='vhostuser'/>", None),
+        ("<interface type='bridge'/><hostdev mode='subsystem' type='pci'/>", None),
+    ],
+)
+def test_nics_are_counted_where_their_packets_are(devices: str, nics: int | None) -> None:
+    assert count_nics(f"<domain><devices>{devices}</devices></domain>") == nics

@@ -197,13 +197,12 @@ class Boots:
 
         ``took_s``: how long its instance has had its slot.  ``is_awaited``: others are to be started after it.
         """
-        is_followed = self._is_measured and self._group is not None and wanted != "started"
         if not boots(facts, outcome, STARTS):
             if not self._boots:
                 self._controller.passed()
                 self._restrict()
             return False
-        if not is_followed:
+        if not self._is_measured or self._group is None or wanted == "started":
             return False
         now = anyio.current_time()
         boot = Boot(
@@ -215,17 +214,19 @@ class Boots:
             began_at=now - took_s,
             started_at=now,
         )
-        slot.is_kept = True
+        self._group.start_soon(self._hold, boot, name=f"boots-{outcome.uuid}")
+        self._keep(boot)
+        return True
+
+    def _keep(self, boot: Boot) -> None:
+        uuid, boot.slot.is_kept = boot.outcome.uuid, True
         if not self._boots:
             self._controller.began()
             self._restrict()
-        self._boots[outcome.uuid] = boot
-        self._started.add(outcome.uuid)
+        self._boots[uuid] = boot
+        self._started.add(uuid)
         self._some.set()
-        self._observer(InstanceBoots(outcome.uuid))
-        assert self._group is not None  # noqa: S101 - see is_followed
-        self._group.start_soon(self._hold, boot, name=f"boots-{outcome.uuid}")
-        return True
+        self._observer(InstanceBoots(uuid))
 
     async def _hold(self, boot: Boot) -> None:
         """Keep the slot of a guest until it is ready, for so long at most."""

@@ -82,8 +82,7 @@ async def settle_again(host: Host, past: Past, again: Again) -> dict[str, Outcom
         new.update(moved)
         return [facts for uuid, facts in chosen.items() if uuid not in moved]
 
-    evacuated = StartOrder(tuple(await mine(records.evacuated)))
-    await settle(host, evacuated, EVACUATED_TABLES, new, known=again.known)
+    await settle(host, StartOrder(tuple(await mine(records.evacuated))), EVACUATED_TABLES, new, known=again.known)
     own = {facts.instance.uuid for facts in await mine(records.own)}
     await settle(host, start_order(records.own, host.pace, past.took_s).only(own), OWN_TABLES, new, known=again.known)
     new |= await _gone(host, wanted - new.keys(), again.because)

@@ -43,7 +43,9 @@ def _of(domain: Domain, boot: BootSigns | None, libvirt: Any) -> VitalSigns:
     state = _state(number, reason, libvirt)
     if state in ("stopped", "crashed"):
         return VitalSigns(state)
-    return VitalSigns(state, boot, count_nics(domain.XMLDesc()), _disk_errors(domain, libvirt))
+    # Disks report something only while it is paused for that; to query a QEMU that hangs would keep others waiting.
+    errors = _disk_errors(domain, libvirt) if state == "io_error" else ()
+    return VitalSigns(state, boot, count_nics(domain.XMLDesc()), errors)
 
 
 def _state(number: int, reason: int, libvirt: Any) -> VitalState:

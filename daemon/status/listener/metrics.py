@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from bringup.daemon.decisions.verdicts import WORDS
 from bringup.daemon.status.endpoint.histograms import Histogram
+from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.source import State, StatusSource
 from bringup.daemon.status.listener.documents import phases
 from bringup.daemon.status.snapshot import Snapshot
@@ -61,25 +62,7 @@ class _Families(Collector):
         yield from _of_run(source, snapshot)
         yield from _of_slots(source, snapshot)
         yield from _of_pace(source, snapshot)
-        yield _histogram(
-            "bringup_action_duration_seconds",
-            "How long actions took, by the driver's verb and whether they failed.",
-            ("verb", "outcome"),
-            recorder.actions,
-        )
-        yield _histogram(
-            "bringup_instance_duration_seconds",
-            "How long instances took in their slot, by outcome.",
-            ("outcome",),
-            recorder.instances,
-        )
-        yield _histogram(
-            "bringup_boot_duration_seconds",
-            "How long guests took from their start until they were ready, by what showed it.",
-            ("by",),
-            recorder.boots,
-        )
-        yield _histogram("bringup_instance_queue_seconds", "How long instances waited for a slot.", (), recorder.queued)
+        yield from _of_durations(recorder)
         retries = CounterMetricFamily(
             "bringup_retries", "Attempts that failed and were followed by another.", labels=["phase"]
         )
@@ -93,6 +76,28 @@ class _Families(Collector):
         dropped = CounterMetricFamily("bringup_status_listeners_dropped", "Listeners that were too slow.")
         dropped.add_metric([], feed.dropped)
         yield dropped
+
+
+def _of_durations(recorder: Recorder) -> Iterator[Metric]:
+    yield _histogram(
+        "bringup_action_duration_seconds",
+        "How long actions took, by the driver's verb and whether they failed.",
+        ("verb", "outcome"),
+        recorder.actions,
+    )
+    yield _histogram(
+        "bringup_instance_duration_seconds",
+        "How long instances took in their slot, by outcome.",
+        ("outcome",),
+        recorder.instances,
+    )
+    yield _histogram(
+        "bringup_boot_duration_seconds",
+        "How long guests took from their start until they were ready, by what showed it.",
+        ("by",),
+        recorder.boots,
+    )
+    yield _histogram("bringup_instance_queue_seconds", "How long instances waited for a slot.", (), recorder.queued)
 
 
 def _of_run(source: StatusSource, snapshot: Snapshot) -> Iterator[Metric]:

@@ -158,6 +158,18 @@ async def test_a_look_that_hangs_or_fails_keeps_no_agent_from_being_heard(fault:
         assert seen.ready == {uuid_of(1): "agent", uuid_of(2): "agent"}
 
 
+async def test_guests_that_cannot_be_read_for_long_keep_nobody_waiting() -> None:
+    async with booting(6, pace=first(3), limits=limits(concurrency=4), blind_s=0.5) as (host, seen):
+        host.driver.inject(Fault(verb="boot_signs", error="RuntimeError"))
+        with anyio.fail_after(30), capture_logs() as logs:
+            await host.run()
+            while host.host.capacity.slots.borrowed_tokens:
+                await anyio.wait_all_tasks_blocked()
+
+        assert [line["event"] for line in logs if line["event"] == "pace.not_measured"] == ["pace.not_measured"]
+        assert (len(seen.ended), seen.ready, host.host.capacity.limit) == (6, {}, 4)
+
+
 async def test_a_guest_is_ready_for_those_that_wait_for_it_when_its_agent_connects() -> None:
     after = {1: {"bringup:after": "2"}}
     async with booting(3, metadata=after) as (host, seen), anyio.create_task_group() as group:

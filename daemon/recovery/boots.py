@@ -59,6 +59,8 @@ LOOK_S = 10.0
 """How long one read of the guests may take."""
 SLOW_S = 10.0
 """What is worked on, or quiet, for longer waits for something else than this host, and leaves its slot to others."""
+BLIND_S = 30.0
+"""Guests that boot and cannot be read for so long keep nobody waiting: their slots are free when they are started."""
 GONE_S = 5.0
 """A guest that is not running so long after its start does not boot."""
 
@@ -99,6 +101,7 @@ class Boots:
         journal: Journal,
         read_pressure: Callable[[], MemoryPressure | None],
         slow_s: float = SLOW_S,
+        blind_s: float = BLIND_S,
     ) -> None:
         """Store what they are followed with."""
         self._driver = driver
@@ -109,6 +112,9 @@ class Boots:
         self._journal = journal
         self._read_pressure = read_pressure
         self._slow_s = slow_s
+        self._blind_s = blind_s
+        self._seen_at = 0.0
+        """When guests that boot were last read, or the first of them began to."""
         self._began_at = anyio.current_time()
         self._boots: dict[str, Boot] = {}
         self._started: set[str] = set()
@@ -221,6 +227,7 @@ class Boots:
     def _keep(self, boot: Boot) -> None:
         uuid, boot.slot.is_kept = boot.outcome.uuid, True
         if not self._boots:
+            self._seen_at = anyio.current_time()
             self._controller.began()
             self._restrict()
         self._boots[uuid] = boot
@@ -297,12 +304,14 @@ class Boots:
             return
         except Exception as error:  # noqa: BLE001 - it is asked again, and slots are kept no longer than without
             log.debug("pace.not_seen", error=repr(error))
+            if anyio.current_time() - self._seen_at > self._blind_s:
+                self._stop_measuring(repr(error))
             return
         self._adapt(self._read(uuids, signs))
 
     def _read(self, uuids: Collection[str], signs: Mapping[str, BootSigns]) -> dict[str, BootCounters]:
         """Note what guests show; return the counters of those that boot."""
-        now = anyio.current_time()
+        now = self._seen_at = anyio.current_time()
         quiet = self._quiet.look(signs, now)
         counters = {}
         for uuid, boot in [*self._boots.items()]:
@@ -341,7 +350,7 @@ class Boots:
             boot.ended.set()
 
     def _stop_measuring(self, why: str) -> None:
-        """Continue without readiness and with all slots: this hypervisor shows nothing of boots."""
+        """Continue without readiness and with all slots: this hypervisor shows nothing of boots, or not now."""
         self._is_measured = False
         self._capacity.restrict(None)
         self.wake()

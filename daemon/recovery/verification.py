@@ -25,13 +25,16 @@ LOOK_S = 10.0
 """How long one read of them may take."""
 GIVE_UP_S = 60.0
 """A guest that cannot be read for so long when it is to be judged is not judged."""
+BOOT_S = 600.0
+"""A guest is not expected to boot for longer, if nobody knows whether it is ready."""
 
 
 @dataclass(slots=True)
 class _Watched:
+    over_at: float
+    """When it was watched for long enough."""
     found: Evidence = field(default_factory=Evidence)
-    over_at: float | None = None
-    """When it was watched for long enough; None: it boots."""
+    is_ready: bool = False
     is_alarmed: bool = False
     """An event was heard of it that may be its verdict already."""
 
@@ -62,10 +65,12 @@ class Verification:
         """Watch guests that boot; once they have booted, for so long."""
         match event:
             case InstanceBoots(uuid):
-                self._watched[uuid] = _Watched()
+                self._watched[uuid] = _Watched(anyio.current_time() + BOOT_S)
                 self.verdicts.pop(uuid, None)
+                self._woken.set()
             case InstanceReady(uuid) if uuid in self._watched:
-                self._watched[uuid].over_at = anyio.current_time() + self._policy.within
+                watched = self._watched[uuid]
+                watched.is_ready, watched.over_at = True, anyio.current_time() + self._policy.within
                 self._woken.set()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -92,23 +97,29 @@ class Verification:
 
     @property
     def _to_look_at(self) -> list[str]:
-        return [uuid for uuid, each in self._watched.items() if each.over_at is not None or each.is_alarmed]
+        now = anyio.current_time()
+        return [uuid for uuid, each in self._watched.items() if each.is_ready or each.is_alarmed or each.over_at <= now]
 
     async def _wait(self) -> None:
         """Wait until guests are to be read."""
-        while not self._to_look_at:
-            await self._woken.wait()
-            self._woken = anyio.Event()
-        ends = [each.over_at for each in self._watched.values() if each.over_at is not None]
-        in_s = min(self._every_s, min(ends, default=0.0) - anyio.current_time())
+        while not self._watched:
+            await self._until_woken()
+        in_s = min(each.over_at for each in self._watched.values()) - anyio.current_time()
+        if self._to_look_at:
+            in_s = min(in_s, self._every_s)
         # An event is worth a look, a storm of them not one each.
-        with anyio.move_on_after(max(in_s, self._every_s / 10)):
-            await anyio.sleep(self._every_s / 10)
-            await self._woken.wait()
-            self._woken = anyio.Event()
+        await anyio.sleep(self._every_s / 10)
+        with anyio.move_on_after(in_s):
+            await self._until_woken()
+
+    async def _until_woken(self) -> None:
+        await self._woken.wait()
+        self._woken = anyio.Event()
 
     async def _look(self) -> None:
         uuids = self._to_look_at
+        if not uuids:
+            return
         with anyio.fail_after(LOOK_S):
             seen = await self._driver.vital_signs(uuids)
         for uuid in uuids:
@@ -119,15 +130,14 @@ class Verification:
     def _give_up(self) -> None:
         """Forget guests that should have been judged long ago."""
         given_up = anyio.current_time() - GIVE_UP_S
-        late = [uuid for uuid, each in self._watched.items() if each.over_at is not None and each.over_at < given_up]
+        late = [uuid for uuid, each in self._watched.items() if each.over_at < given_up]
         for uuid in late:
             del self._watched[uuid]
 
     async def _judge(self) -> None:
         now = anyio.current_time()
         for uuid, watched in [*self._watched.items()]:
-            is_over = watched.over_at is not None and now >= watched.over_at
-            is_judged, verdict = judge(watched.found, is_over=is_over)
+            is_judged, verdict = judge(watched.found, is_over=now >= watched.over_at)
             # It may have been started once more meanwhile.
             if is_judged and self._watched.get(uuid) is watched:
                 del self._watched[uuid]

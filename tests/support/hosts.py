@@ -227,7 +227,9 @@ async def _a_store() -> AsyncIterator[SqlStore]:
     _idle.append(database)
 
 
-def boots_of(executor: Executor, pace: PacePolicy, capacity: Capacity, observer: Observer, journal: Journal) -> Boots:
+def boots_of(
+    executor: Executor, pace: PacePolicy, capacity: Capacity, observer: Observer, journal: Journal, blind_s: float
+) -> Boots:
     """Build what follows the guests that boot; two may at first."""
     return Boots(
         executor.driver,
@@ -238,6 +240,7 @@ def boots_of(executor: Executor, pace: PacePolicy, capacity: Capacity, observer:
         journal=journal,
         read_pressure=lambda: None,
         slow_s=0.2,
+        blind_s=blind_s,
     )
 
 
@@ -264,12 +267,13 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
     pace: PacePolicy | None = None,
     follows: bool = False,
     verify_s: float = 0.0,
+    blind_s: float = 300.0,
     owes_elsewhere: bool = False,
 ) -> AsyncIterator[ArrangedHost]:
     """Arrange a host; without ``guests`` each instance has one whose power state is the record's.
 
     ``follows``: guests that boot are followed until they are ready, as the daemon does with libvirt, and then watched
-    for ``verify_s``.
+    for ``verify_s``; where they cannot be read for ``blind_s`` they are not any more.
     """
     if guests is None:
         guests = [
@@ -306,7 +310,7 @@ async def arranged(  # noqa: PLR0913 - a host has many parts
             to_boots = fan_out(observe, verification.observe)
             await beside.start(verification.run)
         if follows:
-            boots = boots_of(executor, pace or PacePolicy(), capacity, to_boots, journal)
+            boots = boots_of(executor, pace or PacePolicy(), capacity, to_boots, journal, blind_s)
             await beside.start(boots.run)
         host = host_of(
             executor,

@@ -66,6 +66,7 @@ bench-openstack: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python benchmarks/openstack.py $(SIZE)
 
 # Real Linux guests that boot, with several paces: needs qemu-guest-agent beside what bench-libvirt needs.
+# SIZE="14 8 --verify 30 --rounds 15" counts the verdicts on 210 healthy starts.
 bench-boots: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python benchmarks/real_boots.py $(SIZE)
 

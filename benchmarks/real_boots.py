@@ -24,7 +24,7 @@ from hosts import uuid_of
 from real_guests import HOST, store
 
 from bringup.daemon.cli.demo_site.children import serving
-from support.agent_linux import AgentLinux, Does, make_agent_linux, make_bridge
+from support.agent_linux import AgentLinux, Does, make_agent_linux
 from support.libvirtd import Libvirtd
 
 WAYS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -154,7 +154,6 @@ def main() -> None:
     server = Libvirtd()
     try:
         server.start()
-        make_bridge(server)
         linux = make_agent_linux(server.directory, compute_mb=options.compute_mb)
         with serving("bringup.daemon.cli.demo_site.placement_server", ["--database", "memory"]) as placement:
             bench = Bench(server, linux, placement, options)

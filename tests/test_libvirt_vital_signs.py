@@ -1,7 +1,7 @@
 """What small Linux guests show after their boot, and what they are found to be: healthy, or broken in one way."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from bringup.daemon.recovery.verification import Verification
 from bringup.daemon.storage.journal import NO_JOURNAL
 from bringup.daemon.tasks import background
 from bringup.drivers.libvirt.definitions import count_nics
-from support.agent_linux import DISK, AgentLinux, Does, make_agent_linux, make_bridge
+from bringup.drivers.libvirt.driver import LibvirtDriver
+from support.agent_linux import DISK, AgentLinux, Does, make_agent_linux
 from support.drivers import driver_guest, uuid_of
 from support.libvirt_drivers import a_driver, remove_guests
 from support.libvirtd import Libvirtd, a_libvirtd
@@ -29,17 +30,18 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 PATIENCE_S = 300.0
 """Guests boot under TCG, on a machine that may be ten times slower."""
 WITHIN_S = 15.0
-SMALL = "small"
+SMALL = "instances"
 READY = Readiness(by=None, at_s=1.0, queued_s=0.0, start_s=0.0, boot_s=1.0)
+# Of a disk that has no name there libvirt 9 reports no I/O error.
 NBD = """<disk type='network' device='disk'><driver name='qemu' type='raw' cache='none'/>
-  <source protocol='nbd'><host transport='unix' socket='{path}'/></source><target dev='vda' bus='virtio'/></disk>"""
+  <source protocol='nbd' name='disk'><host transport='unix' socket='{path}'/></source>
+  <target dev='vda' bus='virtio'/></disk>"""
 MB = 1 << 20
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Libvirtd]:
     with a_libvirtd(small=[SMALL]) as server:
-        make_bridge(server)
         yield server
 
 
@@ -55,7 +57,7 @@ def read_only_disk(directory: Path) -> Iterator[str]:
     image.write_bytes(bytes(MB))
     refuses = "file.inject-error.0.event=none,file.inject-error.0.iotype=write,file.inject-error.0.errno=30"
     options = f"driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={image},{refuses}"
-    command = (path_of("qemu-nbd"), "--persistent", "--socket", str(socket), "--image-opts", options)
+    command = (path_of("qemu-nbd"), "--persistent", "--export-name=disk", f"--socket={socket}", "--image-opts", options)
     with subprocess.Popen(command) as served:
         try:
             until(socket.exists, "the socket of qemu-nbd")
@@ -71,53 +73,62 @@ def sparse_disk(server: Libvirtd) -> str:
     return DISK.format(path=server.directory / SMALL / "sparse")
 
 
-async def test_each_guest_is_found_to_be_what_it_is(server: Libvirtd, linux: AgentLinux, tmp_path: Path) -> None:
-    kinds: dict[str, tuple[tuple[Does, ...], bool, bool]] = {
-        "healthy": (("network",), True, True),
-        "healthy, without an agent": (("network",), False, True),
-        "a kernel that panics": (("panic",), True, True),
-        "an initramfs without a root": ((), False, True),
-        "a read-only disk": (("network", "write"), True, True),
-        "a full disk": (("network", "write"), True, True),
-        "no NIC": ((), False, False),
-        "a dead agent": (("lose_agent",), True, True),
-    }
-    numbers = {kind: number for number, kind in enumerate(kinds, start=1)}
-    seen = Seen()
-    with read_only_disk(tmp_path) as read_only:
+KINDS: Mapping[str, tuple[tuple[Does, ...], bool, bool]] = {
+    "healthy": (("network",), True, True),
+    "healthy, without an agent": (("network",), False, True),
+    "a kernel that panics": (("panic",), True, True),
+    "an initramfs without a root": ((), False, True),
+    "a read-only disk": (("network", "write"), True, True),
+    "a full disk": (("network", "write"), True, True),
+    "no NIC": ((), False, False),
+    "a dead agent": (("lose_agent",), True, True),
+}
+"""What each guest does, and whether it has an agent, and a NIC."""
+NUMBERS = {kind: number for number, kind in enumerate(KINDS, start=1)}
+
+
+@pytest.fixture
+def guests(server: Libvirtd, linux: AgentLinux, tmp_path: Path) -> Iterator[Libvirtd]:
+    """Define a guest of each kind."""
+    with read_only_disk(tmp_path) as read_only, server.connected() as connection:
         disks = {"a read-only disk": read_only, "a full disk": sparse_disk(server)}
-        with server.connected() as connection:
-            for kind, (does, agent, nic) in kinds.items():
-                uuid, name = uuid_of(numbers[kind]), driver_guest(numbers[kind]).name
-                xml = linux.domain_xml(uuid, name, *does, agent=agent, nic=nic, disk=disks.get(kind))
-                connection.defineXML(xml)
-        async with a_driver(server) as driver, background() as beside:
-            policy = VerifyPolicy(within=WITHIN_S)
-            verification = Verification(driver, policy, observer=seen.observe, journal=NO_JOURNAL, every_s=1.0)
-            await beside.start(verification.run)
-            with server.full(SMALL):
-                for number in numbers.values():
-                    verification.observe(InstanceBoots(uuid_of(number)))
-                    await driver.power_on(driver_guest(number))
-                booting = set(numbers.values())
+        for kind, (does, agent, nic) in KINDS.items():
+            uuid, name = uuid_of(NUMBERS[kind]), driver_guest(NUMBERS[kind]).name
+            connection.defineXML(linux.domain_xml(uuid, name, *does, agent=agent, nic=nic, disk=disks.get(kind)))
+        yield server
+        remove_guests(connection)
 
-                async def all_are_judged() -> bool:
-                    for number in [*booting]:
-                        console = linux.console(driver_guest(number).name)
-                        if console.exists() and "ready" in console.read_text(errors="replace"):
-                            booting.discard(number)
-                            verification.observe(InstanceReady(uuid_of(number), READY))
-                    await anyio.sleep(0.2)
-                    return verification.is_over
 
-                await reached(all_are_judged, "the verdicts", patience_s=PATIENCE_S)
-        with server.connected() as connection:
-            remove_guests(connection)
+async def judged(driver: LibvirtDriver, linux: AgentLinux) -> Mapping[str, Verdict]:
+    """Start all guests, and return the verdicts on them."""
+    policy = VerifyPolicy(within=WITHIN_S)
+    verification = Verification(driver, policy, observer=Seen().observe, journal=NO_JOURNAL, every_s=1.0)
+    async with background() as beside:
+        await beside.start(verification.run)
+        for number in NUMBERS.values():
+            verification.observe(InstanceBoots(uuid_of(number)))
+            await driver.power_on(driver_guest(number))
+        booting = set(NUMBERS.values())
 
-    found = {kind: verification.verdicts.get(uuid_of(number)) for kind, number in numbers.items()}
-    loop = found.pop("a kernel that panics")
-    assert loop is not None
-    assert loop.text.startswith("broken: it restarts in a loop, ")
+        async def all_are_judged() -> bool:
+            for number in [*booting]:
+                console = linux.console(driver_guest(number).name)
+                if console.exists() and "ready" in console.read_text(errors="replace"):
+                    booting.discard(number)
+                    verification.observe(InstanceReady(uuid_of(number), READY))
+            await anyio.sleep(0.2)
+            return verification.is_over
+
+        await reached(all_are_judged, "the verdicts", patience_s=PATIENCE_S)
+    return {kind: verification.verdicts[uuid_of(number)] for kind, number in NUMBERS.items()}
+
+
+async def test_each_guest_is_found_to_be_what_it_is(guests: Libvirtd, linux: AgentLinux) -> None:
+    async with a_driver(guests) as driver:
+        with guests.full(SMALL):
+            found = dict(await judged(driver, linux))
+
+    assert found.pop("a kernel that panics").text.startswith("broken: it restarts in a loop, ")
     assert found == {
         "healthy": Verdict("reachable"),
         "healthy, without an agent": Verdict("reachable"),

@@ -13,7 +13,6 @@ from typing import Literal
 
 import pytest
 
-from support.libvirtd import Libvirtd
 from support.programs import find, path_of
 from support.small_linux import MODULES, PACKAGES, archive
 
@@ -59,8 +58,7 @@ DOMAIN = """<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory un
 CHANNEL = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
 DISK = """<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none' io='native'/>
   <source file='{path}'/><target dev='vda' bus='virtio'/></disk>"""
-BRIDGE = "br-guests"
-NIC = f"<interface type='bridge'><source bridge='{BRIDGE}'/><model type='virtio'/></interface>"
+NIC = "<interface type='ethernet'><model type='virtio'/></interface>"
 
 
 @dataclass(frozen=True)
@@ -123,13 +121,6 @@ def make_agent_linux(directory: Path, *, compute_mb: int = 8) -> AgentLinux:
     initrd = directory / "initrd"
     initrd.write_bytes(b"".join(archive({**files, "init": init.encode()})))
     return AgentLinux(directory, kernel, initrd)
-
-
-def make_bridge(server: Libvirtd) -> None:
-    """Make the bridge of the guests' NICs, in the namespace of a libvirtd."""
-    for command in (("add", BRIDGE, "type", "bridge"), ("set", BRIDGE, "up")):
-        done = server.inside("ip", "link", *command)
-        assert done.returncode == 0, done.stderr
 
 
 def _libraries(program: str) -> Iterator[tuple[str, bytes]]:

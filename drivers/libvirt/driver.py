@@ -36,11 +36,11 @@ from bringup.drivers.libvirt.autostart_conflicts import (
 )
 from bringup.drivers.libvirt.binding import Connection, binding
 from bringup.drivers.libvirt.boot_signs import signs_of
-from bringup.drivers.libvirt.definitions import nics_with_several_queues
 from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_require_kvm
-from bringup.drivers.libvirt.event_listener import EventWatcher
+from bringup.drivers.libvirt.event_listener import EventWatcher, Listeners
 from bringup.drivers.libvirt.guest_needs.check import NeedsCheck, describe_unmet, missing_definition, unmet_needs
 from bringup.drivers.libvirt.guest_needs.host import NOTHING_SEEN, HostFiles
+from bringup.drivers.libvirt.guest_network import GuestNetwork
 from bringup.drivers.libvirt.host_needs import HostWideNeeds, definitions_of, drivers_needed, need_of_driver
 from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.local_disks import LocalDisks
@@ -51,9 +51,8 @@ from bringup.drivers.libvirt.threads import in_thread
 from bringup.drivers.libvirt.traits import traits_of
 from bringup.drivers.libvirt.vital_signs import vital_signs_of
 from bringup.drivers.libvirt_options import LibvirtOptions
-from bringup.drivers.needs import DefinitionGone, Need, NeedKind, NeedNotMet, NeedState
+from bringup.drivers.needs import DefinitionGone, Need, NeedKind, NeedNotMet
 from bringup.drivers.network.host import HostNetwork
-from bringup.drivers.network.rules.vif_types import needs_taps
 
 log = structlog.get_logger()
 
@@ -80,9 +79,8 @@ class LibvirtDriver:
         capacity = capacity or Capacity(SLOTS)
         self._options = options
         self._connections = options.connections or capacity.number
-        self._network = network
-        self._listeners: list[EventListener] = []
-        self._sign_listeners: list[SignListener] = []
+        self._network = GuestNetwork(network, self._ask)
+        self._listeners = Listeners()
         self._opened: _Opened | None = None
         self._disks = LocalDisks(options, self._definitions, self._connections)
         local = is_local(options.uri)
@@ -109,11 +107,7 @@ class LibvirtDriver:
             return
         libvirt = await in_thread(lambda _: binding())
         hypervisor = Hypervisor(self._options, libvirt, self._connections)
-        watch = EventWatcher(self._options, libvirt)
-        for listener in self._listeners:
-            watch.listen(listener)
-        for sign_listener in self._sign_listeners:
-            watch.listen_to_signs(sign_listener)
+        watch = EventWatcher(self._options, libvirt, self._listeners)
         await hypervisor.retry("connect to libvirt", lambda: hypervisor.query("read what the host has", _ping))
         self._opened = _Opened(hypervisor, Power(hypervisor), watch)
         conflicts = await self.autostart_conflicts()
@@ -149,15 +143,11 @@ class LibvirtDriver:
 
     def register_event_listener(self, listener: EventListener) -> None:
         """Call ``listener``, in the event loop, for each lifecycle event from now on."""
-        self._listeners.append(listener)
-        if self._opened is not None:
-            self._opened.watch.listen(listener)
+        self._listeners.events.append(listener)
 
     def register_sign_listener(self, listener: SignListener) -> None:
         """Call ``listener``, in the event loop, for each other event of a guest from now on."""
-        self._sign_listeners.append(listener)
-        if self._opened is not None:
-            self._opened.watch.listen_to_signs(listener)
+        self._listeners.signs.append(listener)
 
     async def boot_signs(self, uuids: Collection[str]) -> Mapping[str, BootSigns]:
         """Return libvirt's counters of guests that were started, and the state of their agents."""
@@ -210,8 +200,7 @@ class LibvirtDriver:
 
     async def needs(self, guest: Guest) -> Sequence[Need]:
         """Return what a start of the guest relies on, from libvirt, the record and this host; nothing is changed."""
-        made = frozenset[str]() if self._network is None else self._network.created_names(guest)
-        check = partial(self._needs_check.needs, self._host, guest, made)
+        check = partial(self._needs_check.needs, self._host, guest, self._network.created_names(guest))
         found = await self._host.retry(f"read what {guest.uuid} needs", check)
         return await self._disks.with_kept_by_resize(guest.uuid, found)
 
@@ -223,10 +212,7 @@ class LibvirtDriver:
         for name in drivers_needed(definitions):
             query = partial(need_of_driver, name=name, error_class=error_class)
             needs.append(await self._ask(f"query {name}", query))
-        needs += await self._disks.folder_needs(definitions)
-        if self._network is not None:
-            needs += await self._network.check(guests)
-        return needs
+        return [*needs, *await self._disks.folder_needs(definitions), *await self._network.check(guests)]
 
     async def get_available_resource(self) -> AvailableResource:
         """Return CPUs and memory as libvirt reports them, disk of the file system of ``instances_path``."""
@@ -237,29 +223,28 @@ class LibvirtDriver:
 
     async def plug_vifs(self, guest: Guest) -> None:
         """Make the NICs of a guest ready."""
-        await self._own_network.plug_vifs(guest, several_queues=await self._several_queues(guest))
+        await self._network.plug_vifs(guest)
 
     async def ensure_filtering_rules_for_instance(self, guest: Guest) -> None:
         """Apply the firewall rules of a guest."""
-        await self._own_network.ensure_filtering_rules_for_instance(guest)
+        await self._network.own.ensure_filtering_rules_for_instance(guest)
 
     async def keep_filtering_rules(self, notify: Callable[[FilterChange], None]) -> None:
         """Restore firewall rules that another program deletes or changes."""
-        if self._network is not None:
-            await self._network.keep_filtering_rules(notify)
+        await self._network.keep_filtering_rules(notify)
 
     async def filter_defer_apply_on(self) -> None:
         """Collect firewall rules from now on."""
-        await self._own_network.filter_defer_apply_on()
+        await self._network.own.filter_defer_apply_on()
 
     async def filter_defer_apply_off(self) -> None:
         """Apply what was collected."""
-        await self._own_network.filter_defer_apply_off()
+        await self._network.own.filter_defer_apply_off()
 
     @deferred_on_host_failure()
     async def power_on(self, guest: Guest) -> None:
         """Start a guest, from its managed save image if it has one; a running one stays as it is."""
-        await self._make_network_ready(guest)
+        await self._network.make_ready(guest)
         await self._start(guest, "start", partial(self._power.power_on, guest.uuid, self._check(guest)))
 
     async def power_off(self, guest: Guest, *, timeout_s: float, retry_interval_s: float) -> None:
@@ -279,7 +264,7 @@ class LibvirtDriver:
             # If it was off before, no shutdown was requested; it is started all the same.
             await self.power_on(guest)
             return
-        await self._make_network_ready(guest)
+        await self._network.make_ready(guest)
         # A later attempt continues where this one was: a guest is powered off once for one reboot.
         progress = self._reboots.setdefault(uuid, RebootProgress())
         await self._start(guest, "reboot", partial(self._power.hard_reboot, uuid, progress, self._check(guest)))
@@ -292,19 +277,18 @@ class LibvirtDriver:
     @deferred_on_host_failure()
     async def resume_state_on_host_boot(self, guest: Guest) -> None:
         """Start a guest that is off; any other stays as it is."""
-        await self._make_network_ready(guest)
+        await self._network.make_ready(guest)
         await self._start(guest, "resume", partial(self._power.resume_on_boot, guest.uuid, self._check(guest)))
 
     async def destroy(self, guest: Guest, *, destroy_disks: bool) -> None:
         """Stop a guest, delete its definition, its NICs and rules, and with ``destroy_disks`` its local disks."""
         uuid = guest.uuid
         # Before anything is deleted: what is started here must be finished.
-        await self._require_network(guest)
+        await self._network.require(guest, f"destroy {uuid}")
         if destroy_disks:
             await self._disks.require_visible(f"delete the disks of {uuid}", uuid)
         await self._host.retry(f"destroy {uuid}", partial(self._power.undefine, uuid))
-        if self._network is not None:
-            await self._network.forget(guest)
+        await self._network.forget(guest)
         if destroy_disks:
             await self._disks.delete(uuid)
 
@@ -361,48 +345,12 @@ class LibvirtDriver:
     def _power(self) -> Power:
         return self._ready.power
 
-    @property
-    def _own_network(self) -> HostNetwork:
-        if self._network is None:
-            raise NotImplementedError(
-                "this driver has no network: libvirt makes NICs ready as the guest's definition says"
-            )
-        return self._network
-
     async def _ask(self, what: str, work: Callable[[Connection], T]) -> T:
         return await self._host.retry(what, lambda: self._host.query(what, work))
 
     async def _definitions(self, wanted: frozenset[str] | None) -> Sequence[HostWideNeeds]:
         folder = str(self._options.instances_path)
         return await self._ask("read the definitions of guests", partial(definitions_of, wanted=wanted, folder=folder))
-
-    async def _make_network_ready(self, guest: Guest) -> None:
-        """Make the NICs of a guest ready and apply its rules, before it is started: none runs without them."""
-        if self._network is not None:
-            await self._network.make_ready(guest, several_queues=await self._several_queues(guest))
-
-    async def _require_network(self, guest: Guest) -> None:
-        """Ensure that what was created for a guest's NICs can be deleted.
-
-        :raises NeedNotMet: it cannot: Open vSwitch or nft is unavailable.
-        """
-        needs = () if self._network is None else await self._network.check([guest])
-        unmet = [need for need in needs if need.state is not NeedState.MET]
-        if unmet:
-            reasons = "; ".join(f"{need.name}: {need.why}" for need in unmet)
-            raise NeedNotMet(f"did not destroy {guest.uuid}: {reasons}", unmet)
-
-    async def _several_queues(self, guest: Guest) -> frozenset[str] | None:
-        """Return the MACs of NICs that are defined with several queues; None: not needed, or not defined."""
-        if not needs_taps(guest):
-            return None
-        what = f"read the definition of {guest.uuid}"
-        try:
-            return await self._ask(
-                what, lambda connection: nics_with_several_queues(connection.lookupByUUIDString(guest.uuid).XMLDesc())
-            )
-        except InstanceNotFound:
-            return None
 
     async def _request_shutdown(self, uuid: str, for_s: float, every_s: float) -> bool:
         deadline = anyio.current_time() + for_s

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -77,16 +78,25 @@ LOST: Final = "lost"
 CLOSE: Final = "close"
 
 
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is notified, in the event loop; more may be added at any time."""
+
+    events: list[EventListener] = field(default_factory=list)
+    signs: list[SignListener] = field(default_factory=list)
+    """Of what is no lifecycle event."""
+
+
 class EventWatcher:
     """Source of lifecycle events of the guests of one hypervisor."""
 
-    def __init__(self, options: LibvirtOptions, libvirt: Any) -> None:
+    def __init__(self, options: LibvirtOptions, libvirt: Any, listeners: Listeners) -> None:
         """Store the options; nothing is opened yet."""
         self._options = options
         self._libvirt = libvirt
         self._inbox: queue.SimpleQueue[LifecycleEvent | GuestSign | str] = queue.SimpleQueue()
-        self._listeners: list[EventListener] = []
-        self._sign_listeners: list[SignListener] = []
+        self._listeners = listeners
+        self._is_closed = False
         self._connection: Connection | None = None
         self._numbers: list[int] = []
         self._known: dict[str, PowerState] | None = None
@@ -95,14 +105,6 @@ class EventWatcher:
         self._order = itertools.count()
         self._checks_due: list[float] = []
         self._token = anyio.lowlevel.current_token()
-
-    def listen(self, listener: EventListener) -> None:
-        """Notify ``listener`` from now on, in the event loop."""
-        self._listeners.append(listener)
-
-    def listen_to_signs(self, listener: SignListener) -> None:
-        """Notify ``listener`` from now on, in the event loop, of what is no lifecycle event."""
-        self._sign_listeners.append(listener)
 
     def open(self) -> None:
         """Connect and start; blocks.
@@ -114,8 +116,7 @@ class EventWatcher:
 
     def close(self) -> None:
         """Stop; no listener is called any more."""
-        self._listeners.clear()
-        self._sign_listeners.clear()
+        self._is_closed = True
         self._inbox.put(CLOSE)
 
     def _connect(self) -> list[LifecycleEvent]:
@@ -191,7 +192,7 @@ class EventWatcher:
             elif isinstance(item, LifecycleEvent):
                 self._process(item)
             elif isinstance(item, GuestSign):
-                self._call(self._sign_listeners, item)
+                self._call(self._listeners.signs, item)
             self._notify_due_stops()
             if lost:
                 lost = not self._reconnect()
@@ -240,11 +241,11 @@ class EventWatcher:
             self._notify(heapq.heappop(self._stops)[2])
 
     def _notify(self, event: LifecycleEvent) -> None:
-        self._call(self._listeners, event)
+        self._call(self._listeners.events, event)
 
     def _call(self, listeners: Sequence[Callable[[T], None]], what: T) -> None:
         def call() -> None:
-            for listener in listeners:
+            for listener in () if self._is_closed else listeners:
                 listener(what)
 
         with suppress(RuntimeError):  # the event loop has ended: no listener is left

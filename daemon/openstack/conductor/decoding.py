@@ -87,36 +87,16 @@ def _checked_row(
     data: Mapping[str, Any], name_template: str, devices: Sequence[Mapping[str, Any]], system_metadata: Any
 ) -> Row:
     """Build the record, with the checks of a record file.  Raises what a malformed row causes."""
-    number, host = number_of(data, "id", "Instance"), field(data, "host", "Instance")
-    word = data["vm_state"]
+    number, flavor_number = number_of(data, "id", "Instance"), data.get("instance_type_id")
     text, vifs = _network_info(data.get("info_cache"))
     kept = [without_credentials(device) for device in devices]
-    own = InstanceFields.model_validate(
-        {
-            "uuid": data["uuid"],
-            "host": host,
-            "vm_state": word or NO_STATE,
-            "task_state": data["task_state"] or None,
-            "power_state": data["power_state"],
-            "node": data["node"],
-            "name": _name(name_template, data),
-            "display_name": data["display_name"] or "",
-            "project_id": data["project_id"],
-            "user_id": data["user_id"],
-            "metadata": _texts(data["metadata"]),
-            "system_metadata": _texts(system_metadata),
-            "network_info": vifs,
-            "block_devices": kept,
-            "shutdown_terminate": _is_set(data["shutdown_terminate"]),
-            "terminated_at": data["terminated_at"],
-        }
-    )
+    own = _validated(data, name=_name(name_template, data), system_metadata=system_metadata, vifs=vifs, kept=kept)
     # Half of a surrogate pair in any of their texts would fail when it is written.
     json.dumps((vifs, kept), ensure_ascii=False).encode()
     instance = Instance(
         uuid=canonical_uuid(data["uuid"]),
         host=own.host,
-        vm_state=vm_state(own.vm_state if word else ""),
+        vm_state=vm_state(own.vm_state if data["vm_state"] else ""),
         task_state=task_state(own.task_state),
         power_state=power_state(own.power_state),
         node=own.node,
@@ -131,12 +111,36 @@ def _checked_row(
         shutdown_terminate=own.shutdown_terminate,
         terminated_at=own.terminated_at,
     )
-    flavor_number = data.get("instance_type_id")
     return Row(
         instance,
         number,
         tuple(key for key, value in system_metadata.items() if value is None),
         flavor_number if isinstance(flavor_number, int) else None,
+    )
+
+
+def _validated(
+    data: Mapping[str, Any], *, name: str, system_metadata: Any, vifs: Sequence[Any], kept: Sequence[Any]
+) -> InstanceFields:
+    return InstanceFields.model_validate(
+        {
+            "uuid": data["uuid"],
+            "host": field(data, "host", "Instance"),
+            "vm_state": data["vm_state"] or NO_STATE,
+            "task_state": data["task_state"] or None,
+            "power_state": data["power_state"],
+            "node": data["node"],
+            "name": name,
+            "display_name": data["display_name"] or "",
+            "project_id": data["project_id"],
+            "user_id": data["user_id"],
+            "metadata": _texts(data["metadata"]),
+            "system_metadata": _texts(system_metadata),
+            "network_info": vifs,
+            "block_devices": kept,
+            "shutdown_terminate": _is_set(data["shutdown_terminate"]),
+            "terminated_at": data["terminated_at"],
+        }
     )
 
 

@@ -20,6 +20,7 @@ from bringup.daemon.decisions.policies import Guests, ResumePolicy
 from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.rules import Facts, Step, Withheld, decide, with_look
 from bringup.daemon.decisions.run_events import InstanceEnded, RunEvent
+from bringup.daemon.decisions.start_order import StartOrder
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.decisions.table_order import OWN_TABLES
 from bringup.daemon.errors import JournalError
@@ -249,7 +250,7 @@ async def test_an_outcome_waits_only_where_the_guest_would_not_be_brought_back(f
     noted = Noted()
     async with arranged([instance(1)], journal=noted) as host:
         await host.driver.init_host(HOST)
-        await settle(host.host, [replace(facts, instance=instance(1), host=HOST)], OWN_TABLES, {})
+        await settle(host.host, StartOrder((replace(facts, instance=instance(1), host=HOST),)), OWN_TABLES, {})
 
     assert ("initialized" in noted.waiting[A], "initialized" in noted.at_once[A]) == (may_wait, not may_wait)
 

@@ -111,7 +111,8 @@ def write_entries(database: sqlite3.Connection, entries: Sequence[Entry]) -> Non
     """Write entries in the caller's transaction."""
     begun = [entry for entry in entries if isinstance(entry, Begun)]
     settled = [entry for entry in entries if isinstance(entry, SettledEntry)]
-    ends = {tuple(entry.end[3:]): entry.end for entry in (*begun, *settled) if entry.end is not None}
+    given = [*(entry.end for entry in begun), *(entry.end for entry in settled)]
+    ends = {tuple(end[3:]): end for end in given if end is not None}
     if begun:
         database.executemany(
             f"""INSERT INTO instances {_into(BegunInstance._fields)}

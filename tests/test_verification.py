@@ -48,7 +48,7 @@ async def watched(count: int, *, within_s: float = 0.2) -> AsyncIterator[tuple[A
 
 
 def boots(host: ArrangedHost, *numbers: int) -> None:
-    """Have guests become ready."""
+    """Send what makes guests ready."""
     for number in numbers:
         host.driver.sends(GuestSign(uuid_of(number), "agent_connected"))
 

@@ -96,7 +96,7 @@ class Verification:
                 self._woken.set()
 
     @property
-    def _to_look_at(self) -> list[str]:
+    def _due(self) -> list[str]:
         now = anyio.current_time()
         return [uuid for uuid, each in self._watched.items() if each.is_ready or each.is_alarmed or each.over_at <= now]
 
@@ -105,7 +105,7 @@ class Verification:
         while not self._watched:
             await self._until_woken()
         in_s = min(each.over_at for each in self._watched.values()) - anyio.current_time()
-        if self._to_look_at:
+        if self._due:
             in_s = min(in_s, self._every_s)
         # An event is worth a look, a storm of them not one each.
         await anyio.sleep(self._every_s / 10)
@@ -117,7 +117,7 @@ class Verification:
         self._woken = anyio.Event()
 
     async def _look(self) -> None:
-        uuids = self._to_look_at
+        uuids = self._due
         if not uuids:
             return
         with anyio.fail_after(LOOK_S):

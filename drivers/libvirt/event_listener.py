@@ -80,7 +80,7 @@ CLOSE: Final = "close"
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Who is notified, in the event loop; more may be added at any time."""
+    """Functions that are called in the event loop; more may be added at any time."""
 
     events: list[EventListener] = field(default_factory=list)
     signs: list[SignListener] = field(default_factory=list)

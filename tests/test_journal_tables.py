@@ -11,7 +11,7 @@ import pytest
 
 from bringup.daemon.storage.journal import history
 from bringup.daemon.storage.journal.file import connect
-from bringup.daemon.storage.journal.schema import ADDED_COLUMNS
+from bringup.daemon.storage.journal.schema import ADDED_COLUMNS, ADDED_TABLES
 from bringup.daemon.storage.sqlite_file import is_damage
 
 AT_ONCE = 6
@@ -21,12 +21,17 @@ FILES = 12
 def of_an_earlier_version(path: Path) -> None:
     connect(path).close()
     with closing(sqlite3.connect(path)) as database:
-        database.execute("DROP TABLE retries")
+        for table in ADDED_TABLES:
+            database.execute(f"DROP TABLE {table}")
         database.execute("CREATE TABLE host_steps (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE)")
         for table, columns in ADDED_COLUMNS.items():
             for name in columns:
                 database.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
         database.commit()
+
+
+def tables_of(database: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def opened_at_once(path: Path) -> None:
@@ -50,7 +55,19 @@ def test_concurrent_opens_find_the_journal_sound(tmp_path: Path, is_new: bool) -
         opened_at_once(path)
         with closing(sqlite3.connect(path)) as database:
             assert "was" in {row[1] for row in database.execute("PRAGMA table_info(instances)")}
-            assert database.execute("SELECT count(*) FROM retries").fetchone() == (0,)
+            assert tables_of(database) >= ADDED_TABLES
+
+
+@pytest.mark.parametrize("table", sorted(ADDED_TABLES))
+def test_each_table_that_an_earlier_version_does_not_have_is_made(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "journal.sqlite"
+    connect(path).close()
+    with closing(sqlite3.connect(path)) as database:
+        whole = tables_of(database)
+        database.execute(f"DROP TABLE {table}")
+    connect(path).close()
+    with closing(sqlite3.connect(path)) as database:
+        assert tables_of(database) == whole
 
 
 def test_a_process_that_waited_for_a_migration_reads_the_version_again(tmp_path: Path) -> None:

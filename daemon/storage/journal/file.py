@@ -20,7 +20,14 @@ from bringup.daemon.storage import sqlite_file
 from bringup.daemon.storage.files import write_durably
 from bringup.daemon.storage.journal.base import NewRun, Past
 from bringup.daemon.storage.journal.queries import write_current_run
-from bringup.daemon.storage.journal.schema import ADDED, ADDED_COLUMNS, TABLES, VERSION, check_content
+from bringup.daemon.storage.journal.schema import (
+    ADDED,
+    ADDED_COLUMNS,
+    ADDED_TABLES,
+    TABLES,
+    VERSION,
+    check_content,
+)
 from bringup.daemon.storage.sqlite_file import damage_error, is_damage, transaction, undecodable_is_damage
 from bringup.daemon.storage.state_directory import without_locks
 from bringup.drivers.files import database_file_problem, read_file
@@ -82,7 +89,7 @@ def _is_complete(database: sqlite3.Connection, path: Path) -> bool:
             f"cannot use the journal {path}: its version is {version}, this version of bringup knows {VERSION}; "
             "run the version that wrote it; if there was never a newer one here, rename the file"
         )
-    if version == 0 or not _has_table(database, "retries"):
+    if version == 0 or not all(_has_table(database, table) for table in ADDED_TABLES):
         return False
     return not any(_missing_columns(database, table) for table in ADDED_COLUMNS)
 

@@ -165,8 +165,8 @@ def ready_before(database: sqlite3.Connection, run: int | None) -> dict[str, flo
     """
     if not has_table(database, "ready"):
         return {}
-    rows = database.execute("SELECT uuid, readiness FROM ready WHERE ? IS NULL OR run < ? ORDER BY run", (run, run))
-    found = {uuid: load_readiness(text) for uuid, text in rows}
+    last = "SELECT uuid, readiness, max(run) FROM ready WHERE ? IS NULL OR run < ? GROUP BY uuid"
+    found = {uuid: load_readiness(text) for uuid, text, _run in database.execute(last, (run, run))}
     return {uuid: each.start_s + each.boot_s for uuid, each in found.items() if each.by is not None}
 
 

@@ -87,7 +87,7 @@ def check_content(database: sqlite3.Connection) -> None:
     tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     with decoding():
         for table, columns in _SMALL.items():
-            if table in _ADDED and table not in tables:
+            if table in ADDED_TABLES and table not in tables:
                 continue
             names = ", ".join(columns)
             for row in database.execute(f"SELECT {names} FROM {table}"):  # noqa: S608 - our own names
@@ -117,7 +117,7 @@ def _perhaps(reads: Callable[[Any], None]) -> Callable[[Any], None]:
     return lambda value: None if value is None else reads(value)
 
 
-_ADDED: Final = frozenset({"retries"})
+ADDED_TABLES: Final = frozenset({"retries", "ready", "verdicts"})
 """A journal of an earlier version has none."""
 _ASKED = {"number": _number, "uuid": _text, "at": _time, "after_run": _number, "taken_at": _perhaps(_time)}
 _SMALL: Final[Mapping[str, Mapping[str, Callable[[Any], None]]]] = {

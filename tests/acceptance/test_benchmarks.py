@@ -63,8 +63,8 @@ def test_real_boots_are_measured() -> None:
 
     table = printed("real_boots.py", "3", "1")
 
-    assert "fixed, free when started" in table
-    assert "adaptive" in table
+    assert "adaptive / fixed, free when started: p50 " in table
+    assert "adaptive, a third has no agent / adaptive: p50 " in table
 
 
 def test_a_real_conductor_is_measured() -> None:

@@ -29,7 +29,9 @@ export function drawPace(pace) {
   stairs(pen, points, x, (point) => y(point[1]));
   pen.stroke();
   pen.fillStyle = paint.quiet;
-  pen.fillText(`limit ${points.at(-1)[1]}, ${most} at most`, 2, 10);
+  pen.fillText(`limit ${points.at(-1)[1]}, highest ${most}`, 2, 10);
+  pen.textAlign = "right";
+  pen.fillText(`${Math.round(first)} to ${Math.round(last)} s`, width - 2, 10);
 }
 
 function stairs(pen, points, x, height) {

@@ -78,7 +78,7 @@ async def test_the_outcome_is_out_and_the_run_is_reported_before_its_guests_are_
 
         assert {outcome.did for outcome in result.outcomes} == {Did.STARTED}
         assert [report.ready for report in host.reports] == [
-            {"started": 2, "ready": 0, "not_ready": 0, "first_s": None, "half_s": None, "all_s": None}
+            {"started": 2, "ready": 0, "not_ready": 0, "first_s": None, "half_s": None, "all_s": None, "slowest": []}
         ]
         assert {event.uuid for event in seen.events if isinstance(event, InstanceBoots)} == {uuid_of(1), uuid_of(2)}
         assert seen.ready == {}

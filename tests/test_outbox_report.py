@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bringup.daemon.decisions.describe_readiness import slowest_of, times_json
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem, RunResult
+from bringup.daemon.decisions.readiness import Readiness, time_to_ready
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
 from bringup.daemon.decisions.verdicts import Verdict
 from bringup.daemon.storage.outbox.report import build_report, is_report, is_superseded, uuids_in
@@ -83,6 +85,32 @@ def test_verdicts_are_counted_and_beside_the_outcomes() -> None:
         {"word": "broken", "why": "it has crashed"},
         None,
     ]
+
+
+def test_when_guests_were_ready_is_reported_with_what_cost_the_slowest_the_time(
+    schema: jsonschema.Draft202012Validator,
+) -> None:
+    found = {
+        uuid_of(1): Readiness(by="agent", at_s=12.0, queued_s=1.0, start_s=1.0, boot_s=10.0, read_s=8.0),
+        uuid_of(2): Readiness(by=None, at_s=61.0, queued_s=0.5, start_s=0.5, boot_s=60.0),
+    }
+    times = times_json(time_to_ready(found.values(), started=3), slowest_of(found, {uuid_of(1): "db"}))
+    result = RunResult(
+        run_id=uuid_of(9), boot_id="b", host=HOST, outcomes=(an_outcome(1),), unfinished=(), took_s=1.0, ready=times
+    )
+    report = build_report(result, created_at=NOON)
+
+    schema.validate(report)
+    assert report["ready"] is not None
+    assert [report["ready"][key] for key in ("started", "ready", "not_ready", "first_s", "half_s")] == [
+        3,
+        1,
+        1,
+        12,
+        None,
+    ]
+    slowest = [(each["uuid"], each["name"], each["by"], each["cost"]) for each in report["ready"]["slowest"]]
+    assert slowest == [(uuid_of(2), "", None, "boot"), (uuid_of(1), "db", "agent", "disk")]
 
 
 def test_unknown_states_are_reported_as_they_were_written() -> None:

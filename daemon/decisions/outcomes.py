@@ -4,6 +4,7 @@ import enum
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.verdicts import Verdict
@@ -138,8 +139,8 @@ class RunResult:
     took_s: float
     error: str | None = None
     """What stopped the run, None where nothing did."""
-    ready: Mapping[str, float | int | None] | None = None
-    """When its guests were ready (:class:`.TimeToReady`), as far as is known; None: it followed none."""
+    ready: Mapping[str, Any] | None = None
+    """When its guests were ready (:func:`.times_json`), as far as is known; None: it followed none."""
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     """On the guests that it started, by UUID, as far as they are known."""
     revision: int = 0

@@ -7,7 +7,8 @@ that it is ready keeps its slot for ``pace.hold``, or until it has been quiet fo
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -24,7 +25,7 @@ from bringup.daemon.decisions.actions import (
     Start,
     Stop,
 )
-from bringup.daemon.decisions.describe_readiness import rounded
+from bringup.daemon.decisions.describe_readiness import slowest_of, times_json
 from bringup.daemon.decisions.outcomes import Outcome
 from bringup.daemon.decisions.pace import PaceController, Sighting
 from bringup.daemon.decisions.pace_keys import Ready
@@ -119,6 +120,7 @@ class Boots:
         self._boots: dict[str, Boot] = {}
         self._started: set[str] = set()
         self._found: dict[str, Readiness] = {}
+        self._names: dict[str, str] = {}
         self._working: dict[str, float] = {}
         """When each instance that is worked on got its slot."""
         self._stopping: set[str] = set()
@@ -182,11 +184,12 @@ class Boots:
         self._changed.set()
         self._changed = anyio.Event()
 
-    def times(self) -> Mapping[str, float | int | None] | None:
+    def times(self) -> Mapping[str, Any] | None:
         """Return when the guests that were started were ready, as far as is known by now; None: none is followed."""
         if not self._started:
             return None
-        return rounded(asdict(time_to_ready(self._found.values(), started=len(self._started))))
+        times = time_to_ready(self._found.values(), started=len(self._started))
+        return times_json(times, slowest_of(self._found, self._names))
 
     def settled(  # noqa: PLR0913 - a guest that boots has many sides
         self,
@@ -251,7 +254,11 @@ class Boots:
             if self._boots.get(boot.outcome.uuid) is boot:
                 del self._boots[boot.outcome.uuid]
             boot.freed(why)
-        await self._note(boot)
+        try:
+            await self._note(boot)
+        except Exception:
+            # Nothing depends on it, least of all the guests that still wait.
+            log.exception("pace.look_failed")
 
     async def _wait(self, boot: Boot, at_most_s: float) -> None:
         with anyio.move_on_after(max(0.0, at_most_s)):
@@ -281,7 +288,7 @@ class Boots:
             boot_s=round(readiness.boot_s, 3),
             cost=readiness.cost,
         )
-        self._found[uuid] = readiness
+        self._found[uuid], self._names[uuid] = readiness, boot.outcome.name
         self._observer(InstanceReady(uuid, readiness))
         with suppress(JournalError):
             await self._journal.ready(uuid, readiness)

@@ -66,7 +66,7 @@ class Report(TypedDict):
     took_s: float
     counts: dict[str, int]
     did: dict[str, int]
-    ready: dict[str, float | int | None] | None
+    ready: dict[str, Any] | None
     verdicts: dict[str, int]
     instances: list[ReportedInstance]
     elsewhere: list[ReportedInstance]

@@ -26,7 +26,9 @@ from real_guests import HOST, store
 
 from bringup.daemon.cli.demo_site.children import serving
 from support.agent_linux import AgentLinux, Does, make_agent_linux
+from support.browser import browser
 from support.libvirtd import Libvirtd
+from support.ports import free_port
 
 TODAY: Final = "fixed, free when started"
 ADAPTIVE: Final = "adaptive"
@@ -112,8 +114,11 @@ class Bench:
                 agent = not silent or number % 3 != 0
                 connection.defineXML(self.linux.domain_xml(uuid, name, *does, agent=agent, nic=bool(self.verify_s)))
 
-    def bring_back(self, values: Mapping[str, str]) -> Came:
-        """Run the command, wait until all guests are ready, and stop them again."""
+    def bring_back(self, values: Mapping[str, str], *, picture: Path | None = None) -> Came:
+        """Run the command, wait until all guests are ready, and stop them again.
+
+        ``picture`` is written then: how the status page shows them.
+        """
         for name in self.names.values():
             self.linux.console(name).unlink(missing_ok=True)
         came = Came()
@@ -121,8 +126,12 @@ class Bench:
             anyio.run(store, Path(directory), list(self.names))
             began, wall = time.monotonic(), time.time()
             # The daemon stays until all are ready: what it sees of them is part of what is measured.
+            address = f"127.0.0.1:{free_port()}"
+            values = values if picture is None else {**values, "status.listen": address}
             with subprocess.Popen(self._command(Path(directory), values), stdout=subprocess.PIPE, text=True) as child:
                 ready = self._until_ready(began)
+                if picture is not None:
+                    picture.write_bytes(_picture(f"http://{address}/"))
                 time.sleep(self.verify_s + SETTLES_S if self.verify_s else 1)
                 child.terminate()
                 lines = [json.loads(line) for line in child.communicate()[0].splitlines()]
@@ -174,6 +183,17 @@ class Bench:
         return [sys.executable, "-m", "bringup", "run", "--json", *sets]
 
 
+def _picture(url: str) -> bytes:
+    """Return the status page once all guests are known to be ready, as PNG."""
+    with browser(width=1280, height=720) as window:
+        window.open(url)
+        window.until(
+            "const [ready, of] = document.querySelector('#pace .count').textContent.split(' of ');"
+            "return parseInt(ready) === parseInt(of)"
+        )
+        return window.picture()
+
+
 def _at(line: Mapping[str, Any], wall: float) -> float:
     return datetime.fromisoformat(str(line["timestamp"])).timestamp() - wall
 
@@ -185,6 +205,7 @@ def main() -> None:
     parser.add_argument("compute_mb", type=int, nargs="?", default=24)
     parser.add_argument("--verify", type=int, default=0, metavar="SECONDS", help="watch them after their boot")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="only: adaptive; write the status page as PNG")
     options = parser.parse_args()
     print(f"{'way':32}{'started':>8}{'p50':>8}{'all':>8}{'boot p50':>10}{'boot p95':>10}  seen by bringup")
     server = Libvirtd()
@@ -197,11 +218,11 @@ def main() -> None:
             first.define(silent=False)
             first.bring_back(WAYS[TODAY])
             bench = Bench(server, linux, placement, guests=options.guests, verify_s=options.verify)
-            ways = [ADAPTIVE] if options.verify else [*WAYS]
+            ways = [ADAPTIVE] if options.verify or options.picture else [*WAYS]
             found: dict[str, list[Came]] = {name: [] for name in ways}
             for name in ways * options.rounds:
                 bench.define(silent=name == SILENT)
-                came = bench.bring_back(WAYS[name])
+                came = bench.bring_back(WAYS[name], picture=options.picture)
                 found[name].append(came)
                 print(came.row(name), flush=True)
                 if came.limits:

@@ -1,19 +1,28 @@
 """The page at ``/``, in a real browser, over a real run."""
 
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import to_thread
 
 from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.pace import Sighting
+from bringup.daemon.decisions.readiness import Readiness
+from bringup.daemon.decisions.run_events import InstanceBoots, InstanceReady, InstanceVerified, PaceSeen
+from bringup.daemon.decisions.verdicts import Verdict
+from bringup.daemon.status.listener.app import make_app
+from bringup.daemon.status.listener.server import running_server
 from bringup.drivers.simulated import Fault
 from support.browser import Browser, browser
 from support.computer import Computer, a_computer
 from support.ports import free_port
 from support.process import Running
 from support.records import instance, uuid_of
+from support.status import ManualRun
 
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
 # Messages come from hypervisors: what looks like markup is text.
@@ -93,6 +102,58 @@ def test_the_page_shows_a_run_live_with_what_hangs_what_failed_and_the_end(tmp_p
     assert (shown["settled"], shown["failed"], shown["waiting"]) == ("30 of 30", "2", "0")
     assert hidden
     assert seen > 5
+    assert said == []
+
+
+BOOTS = (
+    "const shown = (id) => [...document.querySelectorAll(`#${id} li`)].map((each) => each.innerText);"
+    "return [document.querySelector('#pace .text').innerText, shown('pace'), shown('unreachable')]"
+)
+# Rows of the picture, from the top, in which the line of the limit is at the left and at the right end.
+LINE = (
+    "const canvas = document.getElementById('limits'), pen = canvas.getContext('2d');"
+    "const dark = (x) => { const d = pen.getImageData(x, 0, 1, canvas.height).data;"
+    " return [...Array(canvas.height).keys()].filter((y) => d[4 * y + 3] * (255 - d[4 * y]) > 15000) };"
+    "return [Math.max(...dark(1)), Math.max(...dark(canvas.width - 2))]"
+)
+
+
+def shown_of_boots(window: Browser, url: str) -> tuple[Any, Any, list[str]]:
+    window.open(url)
+    window.prefers("light")
+    window.until("return document.querySelectorAll('#pace li').length === 2")
+    # Before the picture is read back, of which the browser has an opinion.
+    said = window.complaints()
+    return window.run(BOOTS), window.run(LINE), said
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_page_shows_guests_that_boot_and_the_limit_over_time(window: Browser) -> None:
+    manual = ManualRun()
+    manual.begin(4)
+    for number in range(1, 4):
+        manual.instance(number)
+        manual.observe(InstanceBoots(uuid_of(number)))
+    for limit in (2, 4, 8):
+        manual.clock.now_s += 5
+        manual.observe(PaceSeen(Sighting(1.25, booting=3, limit=limit)))
+    for number, by in ((1, "agent"), (2, None)):
+        times = Readiness(by=by, at_s=10.0 * number, queued_s=1.0, start_s=1.0, boot_s=8.0, read_s=7.0)
+        manual.observe(InstanceReady(uuid_of(number), times))
+    manual.observe(InstanceVerified(uuid_of(1), Verdict("broken", "disk vda: I/O error")))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        async with running_server(listener, lambda: make_app(manual.source)):
+            (text, slowest, unreachable), (left, right), said = await to_thread.run_sync(shown_of_boots, window, url)
+            manual.recorder.feed.close()
+
+    assert text.startswith("1 booting, limit 8, 1.2 times slower than alone, 1 of 3 ready, the first after 10 s")
+    assert [each.split("\n")[0] for each in slowest] == ["no sign", "agent"]
+    assert "it waited for its disks" in slowest[1]
+    assert unreachable == [f"broken\nweb-1 ({uuid_of(1)})\ndisk vda: I/O error"]
+    assert right < left
     assert said == []
 
 

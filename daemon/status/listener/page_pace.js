@@ -8,6 +8,7 @@ export function drawPace(pace) {
   section.hidden = !pace;
   if (!pace) return;
   section.querySelector(".text").textContent = pace.text;
+  section.querySelector(".count").textContent = `${pace.ready.ready} of ${pace.ready.started} ready`;
   const canvas = $("limits");
   const width = canvas.clientWidth;
   canvas.width = width * devicePixelRatio;

@@ -9,12 +9,14 @@ from anyio import CapacityLimiter
 class Capacity:
     """``limits.concurrency`` and ``limits.pace``, which a reload may change while a run is under way."""
 
-    def __init__(self, number: int, *, is_adaptive: bool = False) -> None:
+    def __init__(self, number: int, *, calls: int | None = None, is_adaptive: bool = False) -> None:
         """Create ``number`` slots; ``is_adaptive``: fewer are used where whoever watches the host says so."""
         self.slots: Final = CapacityLimiter(number)
         """An instance that is worked on holds one, and one that boots."""
         self.number = number
         """How many slots there may be."""
+        self.calls = number if calls is None else calls
+        """How many of those that hold one may call the hypervisor at once: guests that boot call nothing."""
         self.is_adaptive = is_adaptive
         self._limit: int | None = None
         self._followers: list[Callable[[int], None]] = []
@@ -29,12 +31,12 @@ class Capacity:
         self._limit = limit
         self._apply()
 
-    def resize(self, number: int, *, is_adaptive: bool | None = None) -> None:
+    def resize(self, number: int, *, calls: int | None = None, is_adaptive: bool | None = None) -> None:
         """Change how many slots there may be, and notify those that follow it; what is under way keeps its slot.
 
-        ``is_adaptive``: None leaves it as it is.
+        ``calls``: None allows as many as slots; ``is_adaptive``: None leaves it as it is.
         """
-        self.number = number
+        self.number, self.calls = number, number if calls is None else calls
         if is_adaptive is not None:
             self.is_adaptive = is_adaptive
         self._apply()

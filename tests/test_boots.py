@@ -141,7 +141,8 @@ async def test_a_hypervisor_that_counts_nothing_has_all_its_slots_and_holds_none
                 await anyio.wait_all_tasks_blocked()
 
         assert [line["event"] for line in logs if line["event"].startswith("pace.")] == ["pace.not_measured"]
-        assert (seen.ready, host.host.capacity.limit) == ({}, 4)
+        assert (set(seen.ready.values()), host.host.capacity.limit) == ({None}, 4)
+        assert [line for line in logs if line["event"] == "instance.not_ready"] == []
 
 
 @pytest.mark.parametrize("fault", [Fault(verb="boot_signs", hang=True), Fault(verb="boot_signs", error="RuntimeError")])
@@ -166,8 +167,27 @@ async def test_guests_that_cannot_be_read_for_long_keep_nobody_waiting() -> None
             while host.host.capacity.slots.borrowed_tokens:
                 await anyio.wait_all_tasks_blocked()
 
-        assert [line["event"] for line in logs if line["event"] == "pace.not_measured"] == ["pace.not_measured"]
-        assert (len(seen.ended), seen.ready, host.host.capacity.limit) == (6, {}, 4)
+        assert "pace.not_measured" in {line["event"] for line in logs}
+        assert (len(seen.ended), set(seen.ready.values()), host.host.capacity.limit) == (6, {None}, 4)
+
+
+async def test_once_guests_can_be_read_again_the_next_that_is_started_is_followed() -> None:
+    async with (
+        booting(2, limits=limits(concurrency=1), blind_s=0.1) as (host, seen),
+        anyio.create_task_group() as group,
+    ):
+        fault = Fault(verb="boot_signs", error="RuntimeError")
+        host.driver.inject(fault)
+        host.driver.inject(hang := Fault(verb=START, uuid=uuid_of(2), hang=True))
+        group.start_soon(host.run)
+        await seen.until(ready=1)
+        host.driver.lift(fault)
+        host.driver.lift(hang)
+        await seen.until(ended=2)
+        host.driver.sends(GuestSign(uuid_of(2), "agent_connected"))
+        await seen.until(ready=2)
+
+        assert seen.ready == {uuid_of(1): None, uuid_of(2): "agent"}
 
 
 async def test_a_guest_is_ready_for_those_that_wait_for_it_when_its_agent_connects() -> None:
@@ -191,7 +211,19 @@ async def test_one_that_does_not_get_ready_is_waited_for_beyond_its_slot_and_not
 
         assert seen.ended == [uuid_of(2), uuid_of(1)]
         (line,) = [line for line in logs if line["event"] == "order.dependency_not_ready"]
-        assert (line["dependency"], line["why"]) == (uuid_of(2), "nothing has shown that it is ready")
+        assert (line["dependency"], line["why"]) == (uuid_of(2), "it was not ready within 0.2 s")
+
+
+async def test_those_that_may_wait_for_less_than_a_guest_keeps_its_slot_wait_for_less() -> None:
+    after = {1: {"bringup:after": "2"}}
+    async with booting(2, metadata=after, pace=PacePolicy(hold=300.0, after_at_most=0.1)) as (host, seen):
+        with anyio.fail_after(30), capture_logs() as logs:
+            await host.run()
+
+        assert seen.ended == [uuid_of(2), uuid_of(1)]
+        (line,) = [line for line in logs if line["event"] == "order.dependency_not_ready"]
+        assert (line["dependency"], line["why"]) == (uuid_of(2), "it was not ready within 0.1 s")
+        assert host.host.capacity.slots.borrowed_tokens == 2
 
 
 @pytest.mark.parametrize(

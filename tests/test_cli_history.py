@@ -10,7 +10,7 @@ from bringup.daemon.decisions.actions import DestroyEvacuated, PlugVifs
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem, RunResult
 from bringup.daemon.decisions.readiness import Readiness, ReadyBy
 from bringup.daemon.decisions.rules import Step
-from bringup.daemon.decisions.verdicts import Verdict
+from bringup.daemon.decisions.verdicts import GuestVerdict
 from bringup.daemon.storage.journal import KeptDisks, NewRun, Past
 from bringup.daemon.storage.journal.sqlite import open_journal
 from support.command_lines import Site
@@ -152,8 +152,8 @@ def has_booted(site: Site) -> None:
                 await journal.ready(uuid_of(1), readiness(times[0]))
                 await journal.ready(uuid_of(2), readiness(times[1], queued_s=times[1] - 4.0))
                 await journal.ready(uuid_of(3), readiness(60.0, by=None))
-                await journal.verified(uuid_of(1), Verdict("reachable"))
-                await journal.verified(uuid_of(3), Verdict("broken", "disk vda: I/O error"))
+                await journal.verified(uuid_of(1), GuestVerdict("reachable"))
+                await journal.verified(uuid_of(3), GuestVerdict("broken", "disk vda: I/O error"))
                 result = RunResult(
                     run_id=run_id, boot_id=uuid_of(boot), host=HOST, outcomes=outcomes, unfinished=(), took_s=3.0
                 )

@@ -1,6 +1,7 @@
 """The settings of a host whose hypervisor is libvirt."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,14 @@ def test_a_host_of_another_hypervisor_has_no_driver_for_libvirt(tmp_path: Path) 
 def test_on_a_large_host_as_many_guests_may_boot_as_it_has_cpus(cpus: int, adaptive: int) -> None:
     assert libvirt_concurrency(cpus, is_adaptive=True) == adaptive
     assert libvirt_concurrency(cpus, is_adaptive=False) == 16
+
+
+@pytest.mark.parametrize(("number", "calls"), [(8, 8), (16, 16), (64, 16)])
+def test_no_more_call_libvirt_at_once_than_it_has_workers_for_unless_it_is_set(
+    tmp_path: Path, number: int, calls: int
+) -> None:
+    settings = loaded(tmp_path, LIBVIRT)
+    default = replace(settings, limits=replace(settings.limits, concurrency=number))
+
+    assert default.calls == calls
+    assert replace(default, sources={"limits.concurrency": "a file"}).calls == number

@@ -74,6 +74,9 @@ async def test_connections_come_and_go_with_the_limit_while_starts_are_under_way
                 release_starts(held)
             await until_power_state(driver, RUNNING)
             assert connections_of(driver) == 2
+            # Guests that boot call nothing.
+            capacity.resize(64, calls=3)
+            assert driver._host._verbs._slots._limiter.total_tokens == 3
 
 
 def connections_of(driver: LibvirtDriver) -> int:

@@ -11,7 +11,7 @@ import pytest
 from bringup.daemon.decisions.policies import VerifyPolicy
 from bringup.daemon.decisions.readiness import Readiness
 from bringup.daemon.decisions.run_events import InstanceBoots, InstanceReady
-from bringup.daemon.decisions.verdicts import Verdict
+from bringup.daemon.decisions.verdicts import GuestVerdict
 from bringup.daemon.recovery.verification import Verification
 from bringup.daemon.storage.journal import NO_JOURNAL
 from bringup.daemon.tasks import background
@@ -99,7 +99,7 @@ def guests(server: Libvirtd, linux: AgentLinux, tmp_path: Path) -> Iterator[Libv
         remove_guests(connection)
 
 
-async def judged(driver: LibvirtDriver, linux: AgentLinux) -> Mapping[str, Verdict]:
+async def judged(driver: LibvirtDriver, linux: AgentLinux) -> Mapping[str, GuestVerdict]:
     """Start all guests, and return the verdicts on them."""
     policy = VerifyPolicy(within=WITHIN_S)
     verification = Verification(driver, policy, observer=Seen().observe, journal=NO_JOURNAL, every_s=1.0)
@@ -130,13 +130,13 @@ async def test_each_guest_is_found_to_be_what_it_is(guests: Libvirtd, linux: Age
 
     assert found.pop("a kernel that panics").text.startswith("broken: it restarts in a loop, ")
     assert found == {
-        "healthy": Verdict("reachable"),
-        "healthy, without an agent": Verdict("reachable"),
-        "an initramfs without a root": Verdict("silent", "it has sent no packet"),
-        "a read-only disk": Verdict("broken", "disk virtio-disk0: I/O error"),
-        "a full disk": Verdict("broken", "disk vda: no space left"),
-        "no NIC": Verdict("silent", "it has no NIC, and no agent is connected"),
-        "a dead agent": Verdict("silent", "its agent has disconnected, and it has sent no packet since"),
+        "healthy": GuestVerdict("reachable"),
+        "healthy, without an agent": GuestVerdict("reachable"),
+        "an initramfs without a root": GuestVerdict("silent", "it has sent no packet"),
+        "a read-only disk": GuestVerdict("broken", "disk virtio-disk0: I/O error"),
+        "a full disk": GuestVerdict("broken", "disk vda: no space left"),
+        "no NIC": GuestVerdict("silent", "it has no NIC, and no agent is connected"),
+        "a dead agent": GuestVerdict("silent", "its agent has disconnected, and it has sent no packet since"),
     }
 
 

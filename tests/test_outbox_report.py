@@ -15,7 +15,7 @@ from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Did, Kind, Outcome, Problem, RunResult
 from bringup.daemon.decisions.readiness import Readiness, time_to_ready
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
-from bringup.daemon.decisions.verdicts import Verdict
+from bringup.daemon.decisions.verdicts import GuestVerdict
 from bringup.daemon.storage.outbox.report import build_report, is_report, is_superseded, uuids_in
 from support.scheduler import HOST, NOON, a_report, a_result, an_outcome, uuid_of
 
@@ -72,7 +72,7 @@ def test_an_instance_is_reported_as_it_was_left() -> None:
 
 
 def test_verdicts_are_counted_and_beside_the_outcomes() -> None:
-    verdicts = {uuid_of(1): Verdict("reachable"), uuid_of(2): Verdict("broken", "it has crashed")}
+    verdicts = {uuid_of(1): GuestVerdict("reachable"), uuid_of(2): GuestVerdict("broken", "it has crashed")}
     outcomes = (an_outcome(1), an_outcome(2), an_outcome(3))
     result = RunResult(
         run_id=uuid_of(9), boot_id="b", host=HOST, outcomes=outcomes, unfinished=(), took_s=1.0, verdicts=verdicts

@@ -176,6 +176,14 @@ def test_a_host_that_is_short_of_memory_starts_no_guest_beside_another(some: flo
     assert (freed.limit, freed.brakes) == (8, False)
 
 
+def test_where_nobody_boots_a_shortage_of_memory_slows_down_nobody() -> None:
+    controller = PaceController(ceiling=50)
+    controller.look(boots(2), booting=2, used=2, memory=MemoryPressure(some=50.0, full=5.0))
+    controller.passed()
+
+    assert controller.limit > 1
+
+
 def test_a_disk_that_answers_later_than_it_did_slows_boots_down() -> None:
     controller = PaceController(ceiling=64)
     quick = controller.look({"a": BootCounters(reads=100, read_s=0.1)}, booting=1, used=1)

@@ -186,6 +186,15 @@ def test_a_name_that_several_projects_have_is_the_own_projects() -> None:
     assert found.after == {uuid_of(1): frozenset({uuid_of(3)})}
 
 
+def test_a_uuid_is_that_of_a_guest_whatever_others_are_called() -> None:
+    web = guest(1, "ours", specs=meta(after=uuid_of(2)))
+    named = guest(3, "theirs", display_name=uuid_of(2))
+    found = ordered(web, guest(2, "ours"), named)
+
+    assert found.after == {uuid_of(1): frozenset({uuid_of(2)})}
+    assert found.ignored == {}
+
+
 def test_nobody_waits_in_a_circle_and_each_of_it_is_described() -> None:
     found = ordered(
         guest(1, metadata=meta(after="b")),

@@ -19,7 +19,7 @@ from bringup.daemon.decisions.run_events import (
     PhaseBegan,
     RunEnded,
 )
-from bringup.daemon.decisions.verdicts import Verdict
+from bringup.daemon.decisions.verdicts import GuestVerdict
 from bringup.daemon.status.boots_progress import MOST_POINTS
 from bringup.daemon.status.endpoint.mirror import Mirror, beginning, state
 from bringup.daemon.status.endpoint.source import State
@@ -202,9 +202,9 @@ async def test_guests_that_are_not_reachable_are_listed_the_broken_ones_first() 
     manual = ManualRun()
     manual.begin(3)
     verdicts = (
-        Verdict("silent", "it has sent no packet"),
-        Verdict("reachable"),
-        Verdict("broken", "disk vda: I/O error"),
+        GuestVerdict("silent", "it has sent no packet"),
+        GuestVerdict("reachable"),
+        GuestVerdict("broken", "disk vda: I/O error"),
     )
     for number, verdict in enumerate(verdicts, start=1):
         manual.instance(number)
@@ -231,7 +231,7 @@ async def test_the_process_that_answers_tells_the_same_of_guests_that_boot() -> 
     manual.instance(1)
     manual.observe(InstanceBoots(uuid_of(1)))
     manual.observe(InstanceReady(uuid_of(1), ready(10.0)))
-    manual.observe(InstanceVerified(uuid_of(1), Verdict("reachable")))
+    manual.observe(InstanceVerified(uuid_of(1), GuestVerdict("reachable")))
     mirror = Mirror()
     for text in (*beginning(manual.source, (), ()), state(manual.source, Pending())):
         mirror.apply(text.encode())

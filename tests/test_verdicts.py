@@ -10,15 +10,15 @@ from bringup.daemon.decisions.verdicts import (
     LOOP,
     RULES,
     STILL_S,
-    Evidence,
-    Verdict,
+    GuestVerdict,
+    VitalEvidence,
     counts_of,
     judge,
     verdicts_text,
 )
 from bringup.drivers.base import BootCounters, BootSigns, GuestSign, VitalSigns
 
-NO_PACKET = Verdict("silent", "it has sent no packet")
+NO_PACKET = GuestVerdict("silent", "it has sent no packet")
 ENOSPC = GuestSign("a", "io_error", "virtio-disk0: no space left")
 REBOOT = GuestSign("a", "rebooted")
 AGENT = GuestSign("a", "agent_connected")
@@ -28,8 +28,8 @@ def running(*, run_s: float = 1.0, sent: int = 0, agent: bool | None = None, nic
     return VitalSigns("running", BootSigns(BootCounters(run_s=run_s, sent=sent), agent), nics)
 
 
-def seen(*looks: VitalSigns | None, heard: Sequence[GuestSign] = (), every_s: float = 60.0) -> Evidence:
-    found = Evidence()
+def seen(*looks: VitalSigns | None, heard: Sequence[GuestSign] = (), every_s: float = 60.0) -> VitalEvidence:
+    found = VitalEvidence()
     for sign in heard:
         found.hear(sign)
     for number, look in enumerate(looks):
@@ -39,71 +39,71 @@ def seen(*looks: VitalSigns | None, heard: Sequence[GuestSign] = (), every_s: fl
 
 FULL = VitalSigns("io_error", None, 1, ("vda: no space left",))
 ROWS = {
-    "crashed": (seen(running(), VitalSigns("crashed")), Verdict("broken", "it has crashed"), True),
-    "disk reports": (seen(running(sent=9), FULL), Verdict("broken", "disk vda: no space left"), True),
+    "crashed": (seen(running(), VitalSigns("crashed")), GuestVerdict("broken", "it has crashed"), True),
+    "disk reports": (seen(running(sent=9), FULL), GuestVerdict("broken", "disk vda: no space left"), True),
     "disk was heard of": (
         seen(running(sent=9), running(sent=10), heard=[ENOSPC]),
-        Verdict("broken", "disk virtio-disk0: no space left"),
+        GuestVerdict("broken", "disk virtio-disk0: no space left"),
         True,
     ),
     "paused for a disk": (
         seen(VitalSigns("io_error", None, 1)),
-        Verdict("broken", "a disk: I/O error, and it is paused"),
+        GuestVerdict("broken", "a disk: I/O error, and it is paused"),
         True,
     ),
     "stopped": (seen(running(), VitalSigns("stopped")), None, True),
     "paused": (seen(running(), VitalSigns("paused")), None, True),
     "loop": (
         seen(running(sent=4), running(run_s=2.0, sent=8), heard=[REBOOT] * LOOP),
-        Verdict("broken", f"it restarts in a loop, {LOOP} times by now"),
+        GuestVerdict("broken", f"it restarts in a loop, {LOOP} times by now"),
         True,
     ),
     "gone": (seen(running(), None), None, False),
-    "still": (seen(running(sent=3), running(sent=3)), Verdict("broken", "its vCPUs do not run"), False),
+    "still": (seen(running(sent=3), running(sent=3)), GuestVerdict("broken", "its vCPUs do not run"), False),
     "agent died": (
         seen(running(sent=3, agent=True), running(run_s=2.0, sent=3, agent=False)),
-        Verdict("silent", "its agent has disconnected, and it has sent no packet since"),
+        GuestVerdict("silent", "its agent has disconnected, and it has sent no packet since"),
         False,
     ),
     "agent died, network lives": (
         seen(running(sent=3, agent=True), running(run_s=2.0, sent=4, agent=False)),
-        Verdict("reachable", "its agent has disconnected"),
+        GuestVerdict("reachable", "its agent has disconnected"),
         False,
     ),
-    "reachable": (seen(running(sent=1), running(run_s=2.0, sent=1)), Verdict("reachable"), False),
+    "reachable": (seen(running(sent=1), running(run_s=2.0, sent=1)), GuestVerdict("reachable"), False),
     "restarted twice": (
         seen(running(sent=1), running(run_s=2.0, sent=9), heard=[REBOOT] * (LOOP - 1)),
-        Verdict("reachable"),
+        GuestVerdict("reachable"),
         False,
     ),
     "agent missing, network lives": (
         seen(running(sent=1, agent=False), running(run_s=2.0, sent=1, agent=False)),
-        Verdict("reachable"),
+        GuestVerdict("reachable"),
         False,
     ),
     "no packet": (seen(running(), running(run_s=2.0)), NO_PACKET, False),
     "no packet, agent lives": (seen(running(agent=True), running(run_s=2.0, agent=True)), NO_PACKET, False),
     "no NIC, agent lives": (
         seen(running(nics=0, agent=True), running(run_s=2.0, nics=0, agent=True)),
-        Verdict("reachable"),
+        GuestVerdict("reachable"),
         False,
     ),
     "no NIC": (
         seen(running(nics=0), running(run_s=2.0, nics=0)),
-        Verdict("silent", "it has no NIC, and no agent is connected"),
+        GuestVerdict("silent", "it has no NIC, and no agent is connected"),
         False,
     ),
     "packets cannot be counted": (seen(running(nics=None), running(run_s=2.0, nics=None)), None, False),
     "packets cannot be counted, agent lives": (
         seen(running(nics=None, agent=True), running(run_s=2.0, nics=None, agent=True)),
-        Verdict("reachable"),
+        GuestVerdict("reachable"),
         False,
     ),
 }
 
 
 @pytest.mark.parametrize(("found", "verdict", "at_once"), ROWS.values(), ids=ROWS)
-def test_a_guest_is_judged_by_what_it_shows(found: Evidence, verdict: Verdict | None, at_once: bool) -> None:  # noqa: FBT001 - a column
+def test_a_guest_is_judged_by_what_it_shows(found: VitalEvidence, verdict: GuestVerdict | None, at_once: bool) -> None:  # noqa: FBT001 - a column
     assert judge(found, is_over=True) == (True, verdict)
     assert judge(found, is_over=False) == (at_once, verdict if at_once else None)
 
@@ -117,27 +117,29 @@ def test_every_rule_is_reached() -> None:
 def test_one_that_was_watched_for_a_moment_is_not_called_still() -> None:
     found = seen(running(sent=3), running(sent=3), every_s=STILL_S - 1)
 
-    assert judge(found, is_over=True) == (True, Verdict("reachable"))
+    assert judge(found, is_over=True) == (True, GuestVerdict("reachable"))
 
 
 def test_one_that_was_never_read_is_not_judged() -> None:
-    assert judge(Evidence(), is_over=True) == (True, None)
+    assert judge(VitalEvidence(), is_over=True) == (True, None)
 
 
 def test_an_agent_that_was_heard_and_not_seen_is_known_to_have_been_there() -> None:
     found = seen(running(agent=False), running(run_s=2.0, agent=False), heard=[AGENT])
 
-    assert judge(found, is_over=True)[1] == Verdict(
+    assert judge(found, is_over=True)[1] == GuestVerdict(
         "silent", "its agent has disconnected, and it has sent no packet since"
     )
 
 
 def test_verdicts_are_counted_and_put_into_words() -> None:
-    counts = counts_of([Verdict("reachable"), Verdict("broken", "disk vda: I/O error"), Verdict("reachable")])
+    counts = counts_of(
+        [GuestVerdict("reachable"), GuestVerdict("broken", "disk vda: I/O error"), GuestVerdict("reachable")]
+    )
 
     assert counts == {"reachable": 2, "silent": 0, "broken": 1}
     assert verdicts_text(counts) == "2 reachable, 1 broken"
-    assert [Verdict("silent").text, Verdict("broken", "x").text] == ["silent", "broken: x"]
+    assert [GuestVerdict("silent").text, GuestVerdict("broken", "x").text] == ["silent", "broken: x"]
 
 
 @given(
@@ -160,4 +162,4 @@ def test_a_guest_that_runs_and_sends_is_reachable_whatever_else_it_shows(
 ) -> None:
     found = seen(*looks, running(run_s=1e6, sent=1, agent=agent), heard=[REBOOT] * reboots)
 
-    assert judge(found, is_over=True)[1] == Verdict("reachable")
+    assert judge(found, is_over=True)[1] == GuestVerdict("reachable")

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from bringup.daemon.decisions.outcomes import Did
 from bringup.daemon.decisions.states import PowerState, VmState
-from bringup.daemon.decisions.verdicts import Verdict
+from bringup.daemon.decisions.verdicts import GuestVerdict
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.recovery.settle_again import is_verifying, report_verdicts
 from bringup.drivers.base import BootCounters, BootSigns, GuestSign, VitalSigns
@@ -136,6 +136,6 @@ async def test_verdicts_are_reported_once_all_of_them_are_known() -> None:
         assert await report_verdicts(brought) is brought
         assert [(report.revision, dict(report.verdicts)) for report in host.reports] == [
             (0, {}),
-            (1, {uuid_of(number): Verdict("reachable") for number in (1, 2)}),
+            (1, {uuid_of(number): GuestVerdict("reachable") for number in (1, 2)}),
         ]
         assert host.reports[0].outcomes == host.reports[1].outcomes

@@ -108,7 +108,7 @@ class Turns(Generic[T]):
 
     @property
     def first(self) -> T:
-        """The first of those that can be taken, by their order.
+        """The first of those that can be taken, by their order; one whose end is up to somebody may go before it.
 
         :raises ValueError: none can be.
         """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bringup.daemon.decisions.instances import Instance
-from bringup.daemon.decisions.verdicts import Verdict
+from bringup.daemon.decisions.verdicts import GuestVerdict
 from bringup.drivers.needs import Need
 
 
@@ -141,7 +141,7 @@ class RunResult:
     """What stopped the run, None where nothing did."""
     ready: Mapping[str, Any] | None = None
     """When its guests were ready (:func:`.times_json`), as far as is known; None: it followed none."""
-    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    verdicts: Mapping[str, GuestVerdict] = field(default_factory=dict)
     """On the guests that it started, by UUID, as far as they are known."""
     revision: int = 0
     """How often it was reported again, because an outcome was changed after the run, or verdicts are known."""

@@ -99,6 +99,7 @@ class PaceController:
 
     def passed(self) -> None:
         """Record that an instance needed no start while no guest boots: nothing is slowed down by more of these."""
+        self._brakes = False
         self._limit = min(self._limit + 1, float(self.ceiling))
 
     def began(self) -> None:

@@ -8,7 +8,7 @@ from bringup.daemon.decisions.outcomes import Outcome
 from bringup.daemon.decisions.pace import Sighting
 from bringup.daemon.decisions.readiness import Readiness
 from bringup.daemon.decisions.rules import Step
-from bringup.daemon.decisions.verdicts import Verdict
+from bringup.daemon.decisions.verdicts import GuestVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class InstanceVerified:
     """A guest that was started has been watched after its boot."""
 
     uuid: str
-    verdict: Verdict
+    verdict: GuestVerdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,15 +116,17 @@ class _Names:
         for each in all_facts:
             instance = each.instance
             self._project[instance.uuid] = instance.project_id
-            for name in (instance.uuid, *names_of(instance)):
+            for name in names_of(instance):
                 self._named[name].append(instance.uuid)
 
     def find(self, text: str, of: str, *, own_project: bool) -> tuple[str | None, str]:
         """Return the instance that ``of`` calls ``text``, or why there is none.
 
-        One of its own project is preferred; ``own_project``: others are not considered.
+        A UUID is that of the instance, whoever calls another one so.  One of its own project is preferred;
+        ``own_project``: others are not considered.
         """
-        found = self._named.get(text) or self._named.get(text.lower(), [])
+        uuid = text.lower()
+        found = [uuid] if uuid in self._project else self._named.get(text, [])
         own = [uuid for uuid in found if self._project[uuid] == self._project[of]]
         if not own and found and own_project:
             return None, "that is a guest of another project"

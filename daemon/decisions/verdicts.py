@@ -20,7 +20,7 @@ STILL_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GuestVerdict:
     """What a guest was found to be."""
 
     word: Word
@@ -34,7 +34,7 @@ class Verdict:
 
 
 @dataclass(slots=True)
-class Evidence:
+class VitalEvidence:
     """What is known of a guest since it was started."""
 
     first: VitalSigns | None = None
@@ -96,73 +96,73 @@ class Evidence:
         return next(iter(reported), self.io_error)
 
 
-def _state(*states: str) -> Callable[[Evidence], bool]:
+def _state(*states: str) -> Callable[[VitalEvidence], bool]:
     return lambda found: found.last is not None and found.last.state in states
 
 
-def _disk(found: Evidence) -> str:
+def _disk(found: VitalEvidence) -> str:
     return f"disk {found.disk_problem}" if found.disk_problem else "a disk: I/O error, and it is paused"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class VerdictRule:
     """One row: what must hold, and the verdict then."""
 
-    holds: Callable[[Evidence], bool]
+    holds: Callable[[VitalEvidence], bool]
     word: Word | None
     """None: it is not judged."""
-    why: Callable[[Evidence], str] = lambda _found: ""
+    why: Callable[[VitalEvidence], str] = lambda _found: ""
     at_once: bool = False
     """Nothing that it may show later makes this better."""
 
 
 RULES: Final = (
-    Rule(_state("crashed"), "broken", lambda _: "it has crashed", at_once=True),
-    Rule(lambda found: bool(found.disk_problem), "broken", _disk, at_once=True),
-    Rule(_state("io_error"), "broken", _disk, at_once=True),
+    VerdictRule(_state("crashed"), "broken", lambda _: "it has crashed", at_once=True),
+    VerdictRule(lambda found: bool(found.disk_problem), "broken", _disk, at_once=True),
+    VerdictRule(_state("io_error"), "broken", _disk, at_once=True),
     # Whoever has stopped or paused it knows.
-    Rule(_state("stopped", "paused"), None, at_once=True),
-    Rule(
+    VerdictRule(_state("stopped", "paused"), None, at_once=True),
+    VerdictRule(
         lambda found: found.reboots >= LOOP,
         "broken",
         lambda found: f"it restarts in a loop, {found.reboots} times by now",
         at_once=True,
     ),
-    Rule(lambda found: found.last is None, None),
-    Rule(lambda found: found.is_still, "broken", lambda _: "its vCPUs do not run"),
-    Rule(
+    VerdictRule(lambda found: found.last is None, None),
+    VerdictRule(lambda found: found.is_still, "broken", lambda _: "its vCPUs do not run"),
+    VerdictRule(
         lambda found: found.lost_agent and found.counters.sent <= found.sent_until,
         "silent",
         lambda _: "its agent has disconnected, and it has sent no packet since",
     ),
-    Rule(
+    VerdictRule(
         lambda found: found.counters.sent > 0,
         "reachable",
         lambda found: "its agent has disconnected" if found.lost_agent else "",
     ),
-    Rule(lambda found: bool(_nics(found)), "silent", lambda _: "it has sent no packet"),
-    Rule(lambda found: found.has_agent, "reachable"),
-    Rule(lambda found: _nics(found) == 0, "silent", lambda _: "it has no NIC, and no agent is connected"),
+    VerdictRule(lambda found: bool(_nics(found)), "silent", lambda _: "it has sent no packet"),
+    VerdictRule(lambda found: found.has_agent, "reachable"),
+    VerdictRule(lambda found: _nics(found) == 0, "silent", lambda _: "it has no NIC, and no agent is connected"),
 )
 """Whatever else it shows, its packets cannot be counted: nothing is known."""
 
 
-def _nics(found: Evidence) -> int | None:
+def _nics(found: VitalEvidence) -> int | None:
     return None if found.last is None else found.last.nics
 
 
-def judge(found: Evidence, *, is_over: bool) -> tuple[bool, Verdict | None]:
+def judge(found: VitalEvidence, *, is_over: bool) -> tuple[bool, GuestVerdict | None]:
     """Return whether a guest can be judged by now, and its verdict; None: it is not judged.
 
     ``is_over``: it was watched for as long as it is to be.
     """
     for rule in RULES:
         if (is_over or rule.at_once) and rule.holds(found):
-            return True, None if rule.word is None else Verdict(rule.word, rule.why(found))
+            return True, None if rule.word is None else GuestVerdict(rule.word, rule.why(found))
     return is_over, None
 
 
-def counts_of(verdicts: Iterable[Verdict]) -> dict[str, int]:
+def counts_of(verdicts: Iterable[GuestVerdict]) -> dict[str, int]:
     """Return how many guests have each verdict."""
     counts = Counter(each.word for each in verdicts)
     return {word: counts[word] for word in WORDS}

@@ -4,7 +4,7 @@ Nothing of an instance depends on it: the outcome is out, in the journal and rep
 that it is ready keeps its slot for ``pace.hold``, or until it has been quiet for a while, and is not touched.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -47,6 +47,7 @@ from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.slots import Slot
 from bringup.daemon.storage.journal import Journal
+from bringup.daemon.tasks import first_of
 from bringup.drivers.base import BootCounters, BootSigns, Driver, GuestSign, MemoryPressure, RebootType
 from bringup.drivers.capacity import Capacity
 from bringup.drivers.needs import NeedNotMet
@@ -67,7 +68,7 @@ GONE_S = 5.0
 
 
 @dataclass(slots=True)
-class Boot:
+class BootingGuest:
     """A guest that was started."""
 
     outcome: Outcome
@@ -76,8 +77,8 @@ class Boot:
     """What shows that it is ready, where that is set."""
     freed: Callable[[str | None], None]
     """Called once, when those that wait for it need not any more; with the reason where it is not ready."""
-    may_take_s: float
-    """For so long from its start those that wait for it do."""
+    unawaited: Callable[[], Awaitable[None]]
+    """Returns when nobody waits for it."""
     began_at: float
     """When its instance got its slot."""
     started_at: float
@@ -85,7 +86,9 @@ class Boot:
     has_agent: bool = False
     counters: BootCounters = field(default_factory=BootCounters)
     ended: anyio.Event = field(default_factory=anyio.Event)
-    """It is ready, or does not run any more."""
+    """It is ready, does not run any more, or is not seen."""
+    is_unseen: bool = False
+    """What it shows could not be read: nothing is known of it."""
 
 
 class Boots:
@@ -117,7 +120,7 @@ class Boots:
         self._seen_at = 0.0
         """When guests that boot were last read, or the first of them began to."""
         self._began_at = anyio.current_time()
-        self._boots: dict[str, Boot] = {}
+        self._boots: dict[str, BootingGuest] = {}
         self._started: set[str] = set()
         self._found: dict[str, Readiness] = {}
         self._names: dict[str, str] = {}
@@ -128,6 +131,8 @@ class Boots:
         self._some = anyio.Event()
         self._group: TaskGroup | None = None
         self._is_measured = True
+        self._is_blind = False
+        """This hypervisor shows nothing of boots."""
         self._changed = anyio.Event()
         capacity.follow(self._resize)
         self._resize(capacity.number)
@@ -199,27 +204,29 @@ class Boots:
         *,
         took_s: float,
         wanted: Ready | None,
-        is_awaited: bool,
+        unawaited: Callable[[], Awaitable[None]],
         freed: Callable[[str | None], None],
     ) -> bool:
         """Follow the guest of an instance that was settled, if it boots; False: it does not.
 
-        ``took_s``: how long its instance has had its slot.  ``is_awaited``: others are to be started after it.
+        ``took_s``: how long its instance has had its slot.
         """
         if not boots(facts, outcome, STARTS):
             if not self._boots:
                 self._controller.passed()
                 self._restrict()
             return False
-        if not self._is_measured or self._group is None or wanted == "started":
+        if self._is_blind or self._group is None or wanted == "started":
             return False
+        # A guest was started: libvirt answers again.
+        self._is_measured = True
         now = anyio.current_time()
-        boot = Boot(
+        boot = BootingGuest(
             outcome,
             slot,
             wanted,
             freed,
-            may_take_s=max(0.0, self._pace.after_at_most - took_s) if is_awaited else 0.0,
+            unawaited,
             began_at=now - took_s,
             started_at=now,
         )
@@ -227,7 +234,7 @@ class Boots:
         self._keep(boot)
         return True
 
-    def _keep(self, boot: Boot) -> None:
+    def _keep(self, boot: BootingGuest) -> None:
         uuid, boot.slot.is_kept = boot.outcome.uuid, True
         if not self._boots:
             self._seen_at = anyio.current_time()
@@ -238,9 +245,8 @@ class Boots:
         self._some.set()
         self._observer(InstanceBoots(uuid))
 
-    async def _hold(self, boot: Boot) -> None:
+    async def _hold(self, boot: BootingGuest) -> None:
         """Keep the slot of a guest until it is ready, for so long at most."""
-        why: str | None = "nothing has shown that it is ready"
         try:
             try:
                 await self._wait(boot, self._pace.hold / 2)
@@ -248,26 +254,24 @@ class Boots:
                     await self._wait(boot, self._pace.hold / 2)
             finally:
                 boot.slot.release()
-            await self._wait(boot, boot.started_at + boot.may_take_s - anyio.current_time())
-            why = None if boot.by is not None else why
+            # Those that wait for it may do so for longer.
+            await first_of(boot.ended.wait, boot.unawaited)
         finally:
             if self._boots.get(boot.outcome.uuid) is boot:
                 del self._boots[boot.outcome.uuid]
-            boot.freed(why)
+        boot.freed(None if boot.by else "nothing has shown that it is ready")
         try:
             await self._note(boot)
         except Exception:
             # Nothing depends on it, least of all the guests that still wait.
             log.exception("pace.look_failed")
 
-    async def _wait(self, boot: Boot, at_most_s: float) -> None:
+    async def _wait(self, boot: BootingGuest, at_most_s: float) -> None:
         with anyio.move_on_after(max(0.0, at_most_s)):
             await boot.ended.wait()
 
-    async def _note(self, boot: Boot) -> None:
+    async def _note(self, boot: BootingGuest) -> None:
         """Report whether a guest is ready, and how long it took."""
-        if not self._is_measured:
-            return
         now = anyio.current_time()
         uuid, counters = boot.outcome.uuid, boot.counters
         readiness = Readiness(
@@ -279,6 +283,9 @@ class Boots:
             cpu_wait_s=counters.delay_s,
             read_s=counters.read_s,
         )
+        self._observer(InstanceReady(uuid, readiness))
+        if boot.is_unseen:
+            return
         log.info(
             "instance.ready" if boot.by else "instance.not_ready",
             instance=uuid,
@@ -289,7 +296,6 @@ class Boots:
             cost=readiness.cost,
         )
         self._found[uuid], self._names[uuid] = readiness, boot.outcome.name
-        self._observer(InstanceReady(uuid, readiness))
         with suppress(JournalError):
             await self._journal.ready(uuid, readiness)
 
@@ -307,6 +313,7 @@ class Boots:
             with anyio.fail_after(LOOK_S):
                 signs = await self._driver.boot_signs(uuids)
         except (NotImplementedError, NeedNotMet) as error:
+            self._is_blind = True
             self._stop_measuring(str(error))
             return
         except Exception as error:  # noqa: BLE001 - it is asked again, and slots are kept no longer than without
@@ -351,18 +358,19 @@ class Boots:
         if boot is not None and sign.kind == "agent_connected" and boot.wanted != "quiet":
             self._is_ready(boot, "agent")
 
-    def _is_ready(self, boot: Boot, by: ReadyBy) -> None:
+    def _is_ready(self, boot: BootingGuest, by: ReadyBy) -> None:
         if not boot.ended.is_set():
             boot.by = by
             boot.ended.set()
 
     def _stop_measuring(self, why: str) -> None:
-        """Continue without readiness and with all slots: this hypervisor shows nothing of boots, or not now."""
+        """Continue without readiness and with all slots: nothing is known of the guests that boot now."""
         self._is_measured = False
         self._capacity.restrict(None)
         self.wake()
         log.info("pace.not_measured", why=why)
         for boot in self._boots.values():
+            boot.is_unseen = True
             boot.ended.set()
 
     def _resize(self, number: int) -> None:

@@ -1,9 +1,7 @@
 """Instances that wait for others, outside the slots: for as long as these start, and boot, but not for ever."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import anyio
+from anyio.abc import TaskGroup
 
 from bringup.daemon.decisions.execution_order import Turns
 from bringup.daemon.decisions.outcomes import Kind, Outcome
@@ -20,10 +18,11 @@ SHOWN = 5
 class Dependencies:
     """What the instances of a queue wait for.  Each dependency is waited for ``at_most_s``, from its slot on."""
 
-    def __init__(self, turns: Turns[Facts], at_most_s: float) -> None:
-        """Store the queue, which keeps those that wait."""
+    def __init__(self, turns: Turns[Facts], at_most_s: float, group: TaskGroup) -> None:
+        """Store the queue, which keeps those that wait, and the tasks in which the waiting is bounded."""
         self._turns = turns
         self._at_most_s = at_most_s
+        self._group = group
         self._freed = anyio.Event()
 
     def is_awaited(self, uuid: str) -> bool:
@@ -34,16 +33,15 @@ class Dependencies:
         """Wait until an instance waits for nothing any more."""
         await self._freed.wait()
 
-    @asynccontextmanager
-    async def bounded(self, uuid: str) -> AsyncIterator[None]:
-        """Do not let others wait for what is done in the block for longer than they may."""
-        if not self._turns.is_awaited(uuid):
-            yield
-            return
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._bound, uuid, name=f"awaited-{uuid}")
-            yield
-            group.cancel_scope.cancel()
+    async def unawaited(self, uuid: str) -> None:
+        """Wait until nobody waits for an instance."""
+        while self.is_awaited(uuid):
+            await self.freed()
+
+    def began(self, uuid: str) -> None:
+        """Record that an instance has its slot: from now on others wait for it as long as they may."""
+        if self._turns.is_awaited(uuid):
+            self._group.start_soon(self._bound, uuid, name=f"awaited-{uuid}")
 
     async def _bound(self, uuid: str) -> None:
         await anyio.sleep(self._at_most_s)

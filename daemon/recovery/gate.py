@@ -8,7 +8,7 @@ from bringup.daemon.recovery.boots import Boots
 from bringup.daemon.recovery.dependencies import Dependencies
 
 
-class Gate:
+class PriorityGate:
     """Gate of one queue.
 
     While instances of a higher priority are started and boot, others pass it one by one, and only where the host has

@@ -23,9 +23,10 @@ from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.context import Host
 from bringup.daemon.recovery.dependencies import NEVER_READY, Dependencies
-from bringup.daemon.recovery.gate import Gate
+from bringup.daemon.recovery.gate import PriorityGate
 from bringup.daemon.recovery.init_instance import init_instance
 from bringup.daemon.recovery.slots import Slot
+from bringup.daemon.tasks import background
 from bringup.drivers.deadlines import pausable_deadline
 
 log = get_logger()
@@ -51,15 +52,13 @@ async def settle(
     ``known`` are their outcomes before: where nothing has changed, it is not logged again.
     """
     turns = turns_of(order.queue, order.after)
-    dependencies = Dependencies(turns, host.pace.after_at_most)
-    gate = Gate(turns, dependencies, order.priority, host.boots)
 
     async def work(facts: Facts, slot: Slot) -> None:
         instance = facts.instance
         began = anyio.current_time()
         with structlog.contextvars.bound_contextvars(instance=instance.uuid, name=instance.shown_name):
-            async with dependencies.bounded(instance.uuid):
-                outcome = await _settle_one(host, facts, tables)
+            dependencies.began(instance.uuid)
+            outcome = await _settle_one(host, facts, tables)
             outcomes[outcome.uuid] = outcome
             if outcome.uuid in known and outcome.says_the_same(known[outcome.uuid]):
                 log.debug("instance.unchanged", outcome=outcome.kind.value)
@@ -68,7 +67,9 @@ async def settle(
             took_s = anyio.current_time() - began
             _follow(host, order, dependencies, facts=facts, outcome=outcome, slot=slot, took_s=took_s)
 
-    async with host.journal.sharing_commits():
+    async with host.journal.sharing_commits(), background() as bounds:
+        dependencies = Dependencies(turns, host.pace.after_at_most, bounds)
+        gate = PriorityGate(turns, dependencies, order.priority, host.boots)
         await in_slots(host, turns, work, name="init_instance", opened=gate.opened, left=gate.left)
 
 
@@ -98,7 +99,7 @@ def _follow(  # noqa: PLR0913 - what an instance has to do with others
         slot,
         took_s=took_s,
         wanted=order.ready.get(uuid),
-        is_awaited=waits and dependencies.is_awaited(uuid),
+        unawaited=partial(dependencies.unawaited, uuid),
         freed=freed,
     )
     if not (is_booting and waits):

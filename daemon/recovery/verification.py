@@ -11,7 +11,7 @@ from anyio.abc import TaskStatus
 
 from bringup.daemon.decisions.policies import VerifyPolicy
 from bringup.daemon.decisions.run_events import InstanceBoots, InstanceReady, InstanceVerified, Observer, RunEvent
-from bringup.daemon.decisions.verdicts import Evidence, Verdict, judge
+from bringup.daemon.decisions.verdicts import GuestVerdict, VitalEvidence, judge
 from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.storage.journal import Journal
@@ -33,7 +33,7 @@ BOOT_S = 600.0
 class _Watched:
     over_at: float
     """When it was watched for long enough."""
-    found: Evidence = field(default_factory=Evidence)
+    found: VitalEvidence = field(default_factory=VitalEvidence)
     is_ready: bool = False
     is_alarmed: bool = False
     """An event was heard of it that may be its verdict already."""
@@ -53,7 +53,7 @@ class Verification:
         self._every_s = every_s
         self._watched: dict[str, _Watched] = {}
         self._woken = anyio.Event()
-        self.verdicts: dict[str, Verdict] = {}
+        self.verdicts: dict[str, GuestVerdict] = {}
         """By UUID."""
 
     @property
@@ -144,7 +144,7 @@ class Verification:
                 if verdict is not None:
                     await self._note(uuid, verdict)
 
-    async def _note(self, uuid: str, verdict: Verdict) -> None:
+    async def _note(self, uuid: str, verdict: GuestVerdict) -> None:
         self.verdicts[uuid] = verdict
         if verdict.word == "broken":
             log.warning("instance.broken", instance=uuid, why=verdict.why)

@@ -68,7 +68,7 @@ class Reloader:
             return
         found = difference(self._running, new)
         limits = new.limits
-        self._capacity.resize(limits.concurrency, is_adaptive=limits.pace == "adaptive")
+        self._capacity.resize(limits.concurrency, calls=new.calls, is_adaptive=limits.pace == "adaptive")
         set_level(new.log.level)
         self._running = replace(
             self._running,

@@ -35,7 +35,7 @@ def source_of(settings: Settings, *, boot_id: str) -> StatusSource:
         host=settings.host.name,
         version=__version__,
         boot_id=boot_id,
-        capacity=Capacity(limits.concurrency, is_adaptive=limits.pace == "adaptive"),
+        capacity=Capacity(limits.concurrency, calls=settings.calls, is_adaptive=limits.pace == "adaptive"),
         stuck_after_s=longest_s + limits.stuck_after,
         gate_s=settings.placement.wait,
         host_s=AT_MOST * limits.host_wait,

@@ -312,6 +312,12 @@ class Settings:
         """Return where the value of a key such as ``limits.concurrency`` comes from."""
         return self.sources.get(key, "default")
 
+    @property
+    def calls(self) -> int:
+        """How many instances may call the hypervisor at once: on a large host most slots are of guests that boot."""
+        number = self.limits.concurrency
+        return number if "limits.concurrency" in self.sources else min(number, LIBVIRT_CALLS)
+
 
 def keys_of(section: Any) -> Iterator[tuple[str, Any]]:
     """Return the keys of a section with their values."""

@@ -14,7 +14,7 @@ from bringup.daemon.decisions.run_events import (
     PaceSeen,
     RunEvent,
 )
-from bringup.daemon.decisions.verdicts import Verdict, counts_of, verdicts_text
+from bringup.daemon.decisions.verdicts import GuestVerdict, counts_of, verdicts_text
 
 SILENT: Final = "nothing"
 """Counted under this are those that have not shown that they are ready."""
@@ -31,7 +31,7 @@ class BootsProgress:
     booting: dict[str, None] = field(default_factory=dict)
     started: int = 0
     found: dict[str, Readiness] = field(default_factory=dict)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    verdicts: dict[str, GuestVerdict] = field(default_factory=dict)
     sighting: Sighting | None = None
     """The last look; None: there was none."""
     points: list[tuple[float, int, int, float | None]] = field(default_factory=list)

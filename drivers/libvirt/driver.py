@@ -76,9 +76,9 @@ class LibvirtDriver:
         self, options: LibvirtOptions, network: HostNetwork | None = None, capacity: Capacity | None = None
     ) -> None:
         """Store the options; nothing is opened yet.  ``capacity`` is followed unless ``connections`` is set."""
-        capacity = capacity or Capacity(SLOTS)
+        self._capacity = capacity = capacity or Capacity(SLOTS)
         self._options = options
-        self._connections = options.connections or capacity.number
+        self._connections = options.connections or capacity.calls
         self._network = GuestNetwork(network, self._ask)
         self._listeners = Listeners()
         self._opened: _Opened | None = None
@@ -129,17 +129,17 @@ class LibvirtDriver:
             opened.watch.close()
             await in_thread(lambda _: opened.hypervisor.close())
 
-    def _follow(self, slots: int) -> None:
-        """Use one connection for verbs per slot unless their number is set; what is under way continues."""
-        fixed = self._options.connections
+    def _follow(self, _slots: int) -> None:
+        """Use a connection for each verb that may be called at once, unless their number is set; none is cut."""
+        fixed, calls = self._options.connections, self._capacity.calls
         if fixed is not None:
-            if slots > fixed:
-                log.warning("libvirt.connections_too_few", connections=fixed, concurrency=slots)
+            if calls > fixed:
+                log.warning("libvirt.connections_too_few", connections=fixed, concurrency=calls)
             return
-        self._connections = slots
+        self._connections = calls
         if self._opened is not None:
-            self._opened.hypervisor.resize(slots)
-        self._disks.resize(slots)
+            self._opened.hypervisor.resize(calls)
+        self._disks.resize(calls)
 
     def register_event_listener(self, listener: EventListener) -> None:
         """Call ``listener``, in the event loop, for each lifecycle event from now on."""

@@ -97,6 +97,7 @@ class EventWatcher:
         self._inbox: queue.SimpleQueue[LifecycleEvent | GuestSign | str] = queue.SimpleQueue()
         self._listeners = listeners
         self._is_closed = False
+        self._waiting_signs: set[GuestSign] = set()
         self._connection: Connection | None = None
         self._numbers: list[int] = []
         self._known: dict[str, PowerState] | None = None
@@ -161,16 +162,22 @@ class EventWatcher:
 
     def _on_agent(self, _connection: Connection, domain: Domain, state: int, _reason: int, _opaque: object) -> None:
         if state == self._libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED:
-            self._inbox.put(GuestSign(domain.UUIDString(), "agent_connected"))
+            self._put(GuestSign(domain.UUIDString(), "agent_connected"))
 
     def _on_io_error(
         self, _connection: Connection, domain: Domain, path: str, disk: str, _action: int, reason: str, _opaque: object
     ) -> None:
         what = "no space left" if reason == "enospc" else "I/O error"
-        self._inbox.put(GuestSign(domain.UUIDString(), "io_error", f"{disk or path or 'a disk'}: {what}"))
+        self._put(GuestSign(domain.UUIDString(), "io_error", f"{disk or path or 'a disk'}: {what}"))
 
     def _on_reboot(self, _connection: Connection, domain: Domain, _opaque: object) -> None:
-        self._inbox.put(GuestSign(domain.UUIDString(), "rebooted"))
+        self._put(GuestSign(domain.UUIDString(), "rebooted"))
+
+    def _put(self, sign: GuestSign) -> None:
+        # A guest may fail thousands of requests in a second: one that waits stands for all that are the same.
+        if sign not in self._waiting_signs:
+            self._waiting_signs.add(sign)
+            self._inbox.put(sign)
 
     def _on_close(self, _connection: Connection, _reason: int, _opaque: object) -> None:
         self._inbox.put(LOST)
@@ -192,6 +199,7 @@ class EventWatcher:
             elif isinstance(item, LifecycleEvent):
                 self._process(item)
             elif isinstance(item, GuestSign):
+                self._waiting_signs.discard(item)
                 self._call(self._listeners.signs, item)
             self._notify_due_stops()
             if lost:
@@ -246,7 +254,11 @@ class EventWatcher:
     def _call(self, listeners: Sequence[Callable[[T], None]], what: T) -> None:
         def call() -> None:
             for listener in () if self._is_closed else listeners:
-                listener(what)
+                try:
+                    listener(what)
+                except Exception:
+                    # The other listeners, and later events, do not depend on it.
+                    log.exception("libvirt.listener_failed")
 
         with suppress(RuntimeError):  # the event loop has ended: no listener is left
             anyio.from_thread.run_sync(call, token=self._token)

@@ -3,6 +3,7 @@
 import signal
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.pace import Sighting
 from bringup.daemon.decisions.readiness import Readiness
 from bringup.daemon.decisions.run_events import InstanceBoots, InstanceReady, InstanceVerified, PaceSeen
-from bringup.daemon.decisions.verdicts import Verdict
+from bringup.daemon.decisions.verdicts import GuestVerdict
 from bringup.daemon.status.listener.app import make_app
 from bringup.daemon.status.listener.server import running_server
 from bringup.drivers.simulated import Fault
@@ -138,10 +139,10 @@ async def test_the_page_shows_guests_that_boot_and_the_limit_over_time(window: B
     for limit in (2, 4, 8):
         manual.clock.now_s += 5
         manual.observe(PaceSeen(Sighting(1.25, booting=3, limit=limit)))
-    for number, by in ((1, "agent"), (2, None)):
-        times = Readiness(by=by, at_s=10.0 * number, queued_s=1.0, start_s=1.0, boot_s=8.0, read_s=7.0)
-        manual.observe(InstanceReady(uuid_of(number), times))
-    manual.observe(InstanceVerified(uuid_of(1), Verdict("broken", "disk vda: I/O error")))
+    times = Readiness(by="agent", at_s=10.0, queued_s=1.0, start_s=1.0, boot_s=8.0, read_s=7.0)
+    manual.observe(InstanceReady(uuid_of(1), times))
+    manual.observe(InstanceReady(uuid_of(2), replace(times, by=None, at_s=20.0)))
+    manual.observe(InstanceVerified(uuid_of(1), GuestVerdict("broken", "disk vda: I/O error")))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"

@@ -10,7 +10,7 @@ from bringup.daemon.errors import SettingsError, Unavailable
 from bringup.daemon.logs import get_logger
 from bringup.daemon.service.assembly.close_driver import close_driver
 from bringup.daemon.settings import Settings
-from bringup.daemon.settings.model import LIBVIRT_CALLS, keys_of
+from bringup.daemon.settings.model import keys_of
 from bringup.drivers.base import DriverError
 from bringup.drivers.capacity import Capacity
 from bringup.drivers.libvirt.autostart_conflicts import AutostartConflicts, bottlenecks, daemon_limits, is_local
@@ -49,7 +49,7 @@ def make_libvirt_driver(
         mounts_file=settings.host.state_directory / PLACES,
         may_change=acting,
     )
-    return LibvirtDriver(options, network, capacity or Capacity(settings.limits.concurrency))
+    return LibvirtDriver(options, network, capacity or Capacity(settings.limits.concurrency, calls=settings.calls))
 
 
 def require_binding() -> None:
@@ -65,11 +65,8 @@ async def findings(settings: Settings, driver: LibvirtDriver) -> tuple[Autostart
     """Return what else starts guests here, and which limits of libvirt are below the settings; nothing is changed."""
     conflicts = await driver.autostart_conflicts()
     limits = await anyio.to_thread.run_sync(daemon_limits, settings.libvirt.daemon_config)
-    concurrency = settings.limits.concurrency
-    if settings.source_of("limits.concurrency") == "default":
-        # On a large host most slots are of guests that boot, and these call nothing.
-        concurrency = min(concurrency, LIBVIRT_CALLS)
-    narrow = bottlenecks(limits, concurrency=concurrency, connections=settings.libvirt.connections or concurrency)
+    calls = settings.calls
+    narrow = bottlenecks(limits, concurrency=calls, connections=settings.libvirt.connections or calls)
     wanting = await driver.guests_that_require_kvm()
     # With the device guests may still fail to use KVM; without it they certainly do.
     if wanting and is_local(settings.libvirt.uri) and not await anyio.to_thread.run_sync(KVM.exists):

@@ -14,7 +14,7 @@ from bringup.daemon.decisions.outcomes import Outcome, RunResult
 from bringup.daemon.decisions.readiness import Readiness
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.decisions.states import TaskState, UnknownState, VmState, task_state, vm_state
-from bringup.daemon.decisions.verdicts import Verdict
+from bringup.daemon.decisions.verdicts import GuestVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ class Past:
     retried: frozenset[str] = frozenset()
     """UUIDs for which an operator requested a retry, and that have no outcome since."""
     took_s: Mapping[str, float] = field(default_factory=dict)
-    """By UUID: how long a guest took from its slot until it was ready, in the last run before this one, in seconds."""
+    """By UUID: how long a guest took from its slot until it was ready, the last time before this run, in seconds."""
     released: frozenset[str] = frozenset()
     """UUIDs that an operator has released, and that have no outcome since; ``"*"``: all that were held."""
 
@@ -166,7 +166,7 @@ class Journal:
     async def ready(self, uuid: str, readiness: Readiness) -> None:
         """Write how long the guest of a settled instance took to be ready."""
 
-    async def verified(self, uuid: str, verdict: Verdict) -> None:
+    async def verified(self, uuid: str, verdict: GuestVerdict) -> None:
         """Write the verdict on the guest of a settled instance."""
 
     async def end_run(self, result: RunResult, *, delivery: str | None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from bringup.daemon.decisions.advice import advice, for_one
 from bringup.daemon.decisions.outcomes import Kind, attention_of, did_named
 from bringup.daemon.decisions.readiness import BOOTS, Readiness, TimeToReady, time_to_ready
-from bringup.daemon.decisions.verdicts import WORDS, Verdict
+from bringup.daemon.decisions.verdicts import WORDS, GuestVerdict
 from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import FailedBefore, Past
@@ -106,12 +106,12 @@ class History:
         return {row["uuid"]: load_readiness(row["readiness"]) for row in rows}
 
     @decoding()
-    def verdicts_of(self, run_id: str) -> dict[str, Verdict]:
+    def verdicts_of(self, run_id: str) -> dict[str, GuestVerdict]:
         """Return the verdicts on the guests that a run has started, by UUID; none if an earlier version ran."""
         if not queries.has_table(self._database, "verdicts"):
             return {}
         rows = self._database.execute(f"SELECT uuid, word, why FROM verdicts WHERE {_OF_RUN}", (run_id,))  # noqa: S608 - our own
-        return {row["uuid"]: Verdict(row["word"], row["why"]) for row in rows if row["word"] in WORDS}
+        return {row["uuid"]: GuestVerdict(row["word"], row["why"]) for row in rows if row["word"] in WORDS}
 
     def time_to_ready(self, run_id: str) -> TimeToReady:
         """Return how long the guests that a run has started took until they were ready."""

@@ -28,7 +28,7 @@ from bringup.daemon.decisions.guards import ALL
 from bringup.daemon.decisions.outcomes import Kind, Outcome, RunResult
 from bringup.daemon.decisions.readiness import Readiness
 from bringup.daemon.decisions.rules import Step
-from bringup.daemon.decisions.verdicts import Verdict
+from bringup.daemon.decisions.verdicts import GuestVerdict
 from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.storage.journal import queries
@@ -198,7 +198,7 @@ class SqliteJournal(Journal):
         """Write how long the guest of a settled instance took to be ready."""
         await self._submit(ReadyEntry(self._run, uuid, dump_readiness(readiness)))
 
-    async def verified(self, uuid: str, verdict: Verdict) -> None:
+    async def verified(self, uuid: str, verdict: GuestVerdict) -> None:
         """Write the verdict on the guest of a settled instance."""
         await self._submit(VerdictEntry(self._run, uuid, verdict.word, verdict.why))
 

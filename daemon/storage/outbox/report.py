@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypedDict, TypeGuard
 from bringup.daemon.decisions.advice import advice_of, for_one
 from bringup.daemon.decisions.describe import need_json
 from bringup.daemon.decisions.outcomes import Outcome, Problem, RunResult
-from bringup.daemon.decisions.verdicts import Verdict, counts_of
+from bringup.daemon.decisions.verdicts import GuestVerdict, counts_of
 from bringup.drivers.identifiers import canonical_uuid
 
 FORMAT: Final = "bringup.report/1"
@@ -166,7 +166,7 @@ def _is_elsewhere(outcome: Outcome, host: str) -> bool:
     return outcome.instance is not None and outcome.instance.host != host
 
 
-def _instance(outcome: Outcome, verdicts: Mapping[str, Verdict]) -> ReportedInstance:
+def _instance(outcome: Outcome, verdicts: Mapping[str, GuestVerdict]) -> ReportedInstance:
     verdict = verdicts.get(outcome.uuid)
     record, problem, slowest = outcome.instance, outcome.problem, outcome.slowest
     return {

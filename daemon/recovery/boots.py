@@ -221,15 +221,7 @@ class Boots:
         # A guest was started: libvirt answers again.
         self._is_measured = True
         now = anyio.current_time()
-        boot = BootingGuest(
-            outcome,
-            slot,
-            wanted,
-            freed,
-            unawaited,
-            began_at=now - took_s,
-            started_at=now,
-        )
+        boot = BootingGuest(outcome, slot, wanted, freed, unawaited, began_at=now - took_s, started_at=now)
         self._group.start_soon(self._hold, boot, name=f"boots-{outcome.uuid}")
         self._keep(boot)
         return True

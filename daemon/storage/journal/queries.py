@@ -21,9 +21,9 @@ from bringup.daemon.decisions.actions import (
 )
 from bringup.daemon.decisions.guards import ALL
 from bringup.daemon.decisions.outcomes import Kind
-from bringup.daemon.storage.journal.base import FailedBefore, InFlight, NewRun, Past, Settled
+from bringup.daemon.storage.journal.base import FailedBefore, InFlight, KeptDisks, NewRun, Past, Settled
 from bringup.daemon.storage.journal.rows import load_left, load_outcome, load_readiness, text_of
-from bringup.daemon.storage.journal.schema import ENDED, RUNNING, STOPPED
+from bringup.daemon.storage.journal.schema import ENDED, RUNNING, STOPPED, decoding
 
 LEAVES_GUEST_ALONE = (Save, SaveMigration, SetError, LookAtGuest, CompletePartialDeletion)
 KEPT_DOWN = ("away_too_long", "resume_not_wanted", "resume_not_known")
@@ -146,15 +146,30 @@ def waiting_releases(database: sqlite3.Connection) -> frozenset[str]:
     return frozenset(uuid for (uuid,) in database.execute("SELECT uuid FROM releases WHERE taken_at IS NULL"))
 
 
+@decoding()
+def kept_disks(database: sqlite3.Connection) -> list[KeptDisks]:
+    """Return the disks that are set aside and not deleted yet, oldest first."""
+    rows = database.execute("SELECT uuid, place, kept_at, until FROM kept_disks ORDER BY kept_at, uuid")
+    return [
+        KeptDisks(
+            uuid=uuid,
+            where=tuple(json.loads(place)),
+            kept_at=datetime.fromisoformat(kept_at),
+            until=datetime.fromisoformat(until),
+        )
+        for uuid, place, kept_at, until in rows
+    ]
+
+
 def waiting_retries(database: sqlite3.Connection) -> frozenset[str]:
     """Return the UUIDs with a pending retry; none if an earlier version wrote the journal."""
-    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'retries'").fetchone() is None:
+    if not has_table(database, "retries"):
         return frozenset()
     return frozenset(uuid for (uuid,) in database.execute("SELECT uuid FROM retries WHERE taken_at IS NULL"))
 
 
 def has_table(database: sqlite3.Connection, name: str) -> bool:
-    """Check whether there is a table: an earlier version has neither ``ready`` nor ``verdicts``."""
+    """Check whether there is a table: an earlier version has fewer."""
     return database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
 

@@ -299,23 +299,7 @@ class SqliteJournal(Journal):
 
     async def kept_disks(self) -> list[KeptDisks]:
         """Return the disks that are set aside and not deleted yet, oldest first."""
-
-        def read() -> list[KeptDisks]:
-            with decoding():
-                rows = self._connection().execute(
-                    "SELECT uuid, place, kept_at, until FROM kept_disks ORDER BY kept_at, uuid"
-                )
-                return [
-                    KeptDisks(
-                        uuid=uuid,
-                        where=tuple(json.loads(place)),
-                        kept_at=datetime.fromisoformat(kept_at),
-                        until=datetime.fromisoformat(until),
-                    )
-                    for uuid, place, kept_at, until in rows
-                ]
-
-        return await self._in_thread("read which disks are kept", read)
+        return await self._in_thread("read which disks are kept", lambda: queries.kept_disks(self._connection()))
 
     async def disks_deleted(self, uuid: str) -> None:
         """Write that disks that were set aside are deleted."""

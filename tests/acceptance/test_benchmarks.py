@@ -61,7 +61,7 @@ def test_real_boots_are_measured() -> None:
     skip_without_libvirtd()
     needs("qemu-ga")
 
-    table = printed("real_boots.py", "3", "1")
+    table = printed("real_boots.py", "2", "1")
 
     assert "adaptive / fixed, free when started: p50 " in table
     assert "adaptive, a third has no agent / adaptive: p50 " in table

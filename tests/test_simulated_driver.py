@@ -72,6 +72,8 @@ NEED_A_GUEST = VERBS - {
         "keep_disks",
         "delete_kept_disks",
         "check_instance_shared_storage_cleanup",
+        "boot_signs",
+        "vital_signs",
     ),
 }
 

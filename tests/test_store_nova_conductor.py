@@ -178,8 +178,8 @@ async def test_more_instances_than_a_page_come_in_few_requests(cloud: Cloud) -> 
 
     assert [one.uuid for one in found] == sorted(uuids)
     assert all(one.block_devices[0]["volume_id"] == VOLUME["volume_id"] for one in found)
-    # The UUIDs, and three pages of instances with one of block devices each.
-    assert cloud.rpc.sent - before == 7
+    # The UUIDs, three pages of instances with one of block devices each, and their flavors, of which there is one.
+    assert cloud.rpc.sent - before == 8
 
 
 CHANGES: dict[str, tuple[Changes, dict[str, Any]]] = {

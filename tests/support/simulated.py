@@ -13,6 +13,7 @@ ARGUMENTS: dict[str, Any] = {
     "host": "compute-1",
     "guest": GUEST,
     "uuid": GUEST.uuid,
+    "uuids": (GUEST.uuid,),
     "where": (),
     "reboot_type": RebootType.HARD,
     "timeout_s": 0,

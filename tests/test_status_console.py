@@ -4,13 +4,24 @@ import copy
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
-from bringup.daemon.decisions.run_events import ActionBegan, InstanceBegan, InstanceEnded, PhaseBegan
+from bringup.daemon.decisions.readiness import Readiness
+from bringup.daemon.decisions.run_events import (
+    ActionBegan,
+    InstanceBegan,
+    InstanceBoots,
+    InstanceEnded,
+    InstanceReady,
+    InstanceVerified,
+    PhaseBegan,
+)
+from bringup.daemon.decisions.verdicts import GuestVerdict
 from bringup.daemon.errors import Unavailable
 from bringup.daemon.status.console import SHOWN_FAILURES, SHOWN_RUNNING, render
 from bringup.daemon.status.listener.documents import status
@@ -65,6 +76,26 @@ async def test_once_ready_the_console_shows_for_how_long() -> None:
     assert f"{HOST}  ready  for 2 h 1 min" in text
     assert "1/1 done, 1 started" in text
     assert "waiting" not in text
+
+
+async def test_guests_that_boot_are_counted_and_the_slowest_are_listed_once_none_does() -> None:
+    manual = ManualRun()
+    manual.begin(2)
+    for number in (1, 2):
+        manual.instance(number)
+        manual.observe(InstanceBoots(uuid_of(number)))
+    times = Readiness(by="agent", at_s=61.0, queued_s=50.0, start_s=1.0, boot_s=10.0)
+    manual.observe(InstanceReady(uuid_of(1), times))
+    manual.observe(InstanceVerified(uuid_of(1), GuestVerdict("silent", "it has sent no packet")))
+    during = text_of(manual)
+    manual.observe(InstanceReady(uuid_of(2), replace(times, by=None)))
+    after = text_of(manual)
+
+    assert "1 booting, 1 of 2 ready, the first after 1 min 1 s" in during
+    assert f"web-1 ({uuid_of(1)}) silent: it has sent no packet" in during
+    assert "slowest" not in during
+    assert f"slowest  web-1 ({uuid_of(1)})  1 min 1 s (agent; waited for a slot)" in after
+    assert f"slowest  web-2 ({uuid_of(2)})  not seen in 10 s" in after
 
 
 async def test_a_failed_start_is_shown_with_its_reason() -> None:

@@ -42,6 +42,16 @@ def _unreachable(guest: Answer) -> RenderableType:
     return words((labelled(guest["uuid"], guest["name"]), colour), f" {guest['text']}")
 
 
+def _boots(pace: Answer) -> list[RenderableType]:
+    """Describe guests that boot; those that took longest only once none does."""
+    parts: list[RenderableType] = [words(str(pace["text"]))]
+    parts += [_unreachable(each) for each in pace["verdicts"]["guests"]]
+    slowest = [] if pace["booting"] else pace["ready"]["slowest"]
+    return parts + [
+        words(("slowest", "dim"), f"  {labelled(each['uuid'], each['name'])}  {each['text']}") for each in slowest
+    ]
+
+
 def _parts_of(answer: Answer) -> RenderableType:
     parts: list[RenderableType] = [_head(answer)]
     run = answer["run"]
@@ -49,10 +59,8 @@ def _parts_of(answer: Answer) -> RenderableType:
         bar = Table.grid()
         bar.add_row(ProgressBar(total=int(run["total"]), completed=int(run["done"]), width=60))
         parts += [bar, words(str(answer["counts_text"]))]
-    pace = answer.get("pace")
-    if pace is not None:
-        parts.append(words(str(pace["text"])))
-        parts += [_unreachable(each) for each in pace["verdicts"]["guests"]]
+    if answer.get("pace") is not None:
+        parts += _boots(answer["pace"])
     parts += _running(answer)
     parts += _failures(answer)
     deferred = answer.get("deferred", {"waiting": 0})

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bringup.drivers.base import Driver, PowerState, RebootType, SharedStorageProbe
+from bringup.drivers.base import BootCounters, BootSigns, Driver, PowerState, RebootType, SharedStorageProbe
 from bringup.drivers.simulated import Fault, Scenario, SimulatedCapacity, SimulatedDriver, SimulatedGuest
 from support.drivers import driver_guest, uuid_of
 
@@ -29,9 +29,11 @@ ARGUMENTS: dict[str, Any] = {
 def host(
     *guests: SimulatedGuest, faults: tuple[Fault, ...] = (), record: bool = False, room: int | None = None
 ) -> SimulatedDriver:
-    """Simulate a host with these guests; it is not ready yet."""
+    """Simulate a host with these guests, of which what boots is counted; it is not ready yet."""
     scenario = Scenario(guests=guests, capacity=SimulatedCapacity(running=room), faults=faults)
-    return SimulatedDriver(scenario, record=record)
+    driver = SimulatedDriver(scenario, record=record)
+    driver.shows(GUEST.uuid, BootSigns(BootCounters()))
+    return driver
 
 
 def guest(number: int = 1, state: PowerState = PowerState.RUNNING, **more: Any) -> SimulatedGuest:

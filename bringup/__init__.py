@@ -11,7 +11,7 @@ hypervisor, ``placement`` to the Placement API, and ``daemon`` has eight rooms. 
 * ``daemon/openstack``: Clients of Nova's and Placement's services: conductor, scheduler, this host's resource
   provider.
 * ``daemon/status``: Shows a run to people and machines: terminal, systemd, HTTP, metrics.
-* ``daemon/storage``: What must survive a restart: records, journal, outbox, identity.
+* ``daemon/storage``: What must survive a restart: records, journal, outbox, identity, login.
 * ``daemon/decisions``: What is to be done with an instance: values, tables of rules and policies; no I/O, no clock, no
   logger.
 

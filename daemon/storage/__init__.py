@@ -1,1 +1,1 @@
-"""What must survive a restart: records, journal, outbox, identity."""
+"""What must survive a restart: records, journal, outbox, identity, login."""

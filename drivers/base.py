@@ -9,7 +9,7 @@ Values and protocols only: no I/O, no clock, no logger; the decision core import
 
 import enum
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
@@ -172,7 +172,9 @@ class GuestSign:
     kind: Literal["agent_connected", "io_error", "rebooted"]
     """``rebooted``: it has restarted by itself."""
     detail: str = ""
-    """Of an I/O error: the disk, and what the hypervisor says of it."""
+    """Of an I/O error: what has failed."""
+    disk: str = ""
+    """And the disk, by a name that the hypervisor has for it."""
 
 
 VitalState = Literal["running", "paused", "stopped", "io_error", "crashed"]
@@ -190,6 +192,8 @@ class VitalSigns:
     """How many NICs it has; None: their packets cannot be counted."""
     disk_errors: tuple[str, ...] = ()
     """What its disks report by now, each with its name."""
+    disks: Mapping[str, str] = field(default_factory=dict)
+    """The names of its disks, by those that events have for them."""
 
 
 @dataclass(frozen=True, slots=True)

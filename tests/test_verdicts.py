@@ -19,13 +19,25 @@ from bringup.daemon.decisions.verdicts import (
 from bringup.drivers.base import BootCounters, BootSigns, GuestSign, VitalSigns
 
 NO_PACKET = GuestVerdict("silent", "it has sent no packet")
-ENOSPC = GuestSign("a", "io_error", "virtio-disk0: no space left")
+ENOSPC = GuestSign("a", "io_error", "no space left", "virtio-disk0")
 REBOOT = GuestSign("a", "rebooted")
 AGENT = GuestSign("a", "agent_connected")
 
 
-def running(*, run_s: float = 1.0, sent: int = 0, agent: bool | None = None, nics: int | None = 1) -> VitalSigns:
-    return VitalSigns("running", BootSigns(BootCounters(run_s=run_s, sent=sent), agent), nics)
+DISKS = {"virtio-disk0": "vda"}
+
+
+def running(
+    *,
+    run_s: float = 1.0,
+    delay_s: float = 0.1,
+    reads: int = 0,
+    sent: int = 0,
+    agent: bool | None = None,
+    nics: int | None = 1,
+) -> VitalSigns:
+    counters = BootCounters(run_s=run_s, delay_s=delay_s, reads=reads, sent=sent)
+    return VitalSigns("running", BootSigns(counters, agent), nics, disks=DISKS)
 
 
 def seen(*looks: VitalSigns | None, heard: Sequence[GuestSign] = (), every_s: float = 60.0) -> VitalEvidence:
@@ -33,7 +45,7 @@ def seen(*looks: VitalSigns | None, heard: Sequence[GuestSign] = (), every_s: fl
     for sign in heard:
         found.hear(sign)
     for number, look in enumerate(looks):
-        found.see(look, number * every_s)
+        found.see(look, 100 + number * every_s)
     return found
 
 
@@ -43,6 +55,11 @@ ROWS = {
     "disk reports": (seen(running(sent=9), FULL), GuestVerdict("broken", "disk vda: no space left"), True),
     "disk was heard of": (
         seen(running(sent=9), running(sent=10), heard=[ENOSPC]),
+        GuestVerdict("broken", "disk vda: no space left"),
+        True,
+    ),
+    "disk was heard of, and nothing was seen since": (
+        seen(running(sent=9), None, heard=[ENOSPC]),
         GuestVerdict("broken", "disk virtio-disk0: no space left"),
         True,
     ),
@@ -53,6 +70,7 @@ ROWS = {
     ),
     "stopped": (seen(running(), VitalSigns("stopped")), None, True),
     "paused": (seen(running(), VitalSigns("paused")), None, True),
+    "started again by somebody": (seen(running(run_s=5.0, sent=4), running(run_s=2.0), running(run_s=9.0)), None, True),
     "loop": (
         seen(running(sent=4), running(run_s=2.0, sent=8), heard=[REBOOT] * LOOP),
         GuestVerdict("broken", f"it restarts in a loop, {LOOP} times by now"),
@@ -60,6 +78,22 @@ ROWS = {
     ),
     "gone": (seen(running(), None), None, False),
     "still": (seen(running(sent=3), running(sent=3)), GuestVerdict("broken", "its vCPUs do not run"), False),
+    "still, and nothing is known of its disks": (
+        seen(running(sent=3, reads=9), running(sent=3)),
+        GuestVerdict("broken", "its vCPUs do not run"),
+        False,
+    ),
+    "still for a while": (
+        seen(running(sent=3), running(run_s=1.5, sent=3), running(run_s=1.5, sent=3)),
+        GuestVerdict("broken", "its vCPUs do not run"),
+        False,
+    ),
+    "idle": (seen(running(sent=3), running(delay_s=0.1 + 1e-9, sent=3)), GuestVerdict("reachable"), False),
+    "idle, and waits for a CPU are not counted": (
+        seen(running(sent=3, delay_s=0.0), running(sent=3, delay_s=0.0)),
+        GuestVerdict("reachable"),
+        False,
+    ),
     "agent died": (
         seen(running(sent=3, agent=True), running(run_s=2.0, sent=3, agent=False)),
         GuestVerdict("silent", "its agent has disconnected, and it has sent no packet since"),
@@ -124,6 +158,32 @@ def test_one_that_was_never_read_is_not_judged() -> None:
     assert judge(VitalEvidence(), is_over=True) == (True, None)
 
 
+def test_one_that_works_and_may_still_boot_is_not_called_silent_by_now() -> None:
+    computes, reads, rests = (
+        seen(running(), running(run_s=20.0)),
+        seen(running(), running(run_s=2.0, reads=500)),
+        seen(running(), running(run_s=2.0)),
+    )
+
+    assert [judge(found, is_over=True, may_boot=True) for found in (computes, reads, rests)] == [
+        (False, None),
+        (False, None),
+        (True, NO_PACKET),
+    ]
+    assert judge(computes, is_over=True) == (True, NO_PACKET)
+    assert judge(seen(running(), running(run_s=20.0, sent=1)), is_over=True, may_boot=True)[1] == GuestVerdict(
+        "reachable"
+    )
+
+
+def test_one_that_restarts_by_itself_has_no_agent_for_a_while() -> None:
+    found = seen(running(sent=3, agent=True), running(run_s=2.0, sent=3, agent=True))
+    found.hear(REBOOT)
+    found.see(running(run_s=9.0, sent=3, agent=False), 300.0)
+
+    assert judge(found, is_over=True)[1] == GuestVerdict("reachable")
+
+
 def test_an_agent_that_was_heard_and_not_seen_is_known_to_have_been_there() -> None:
     found = seen(running(agent=False), running(run_s=2.0, agent=False), heard=[AGENT])
 
@@ -160,6 +220,7 @@ def test_a_guest_that_runs_and_sends_is_reachable_whatever_else_it_shows(
     reboots: int,
     agent: bool | None,  # noqa: FBT001 - drawn
 ) -> None:
+    looks.sort(key=lambda look: look.boot.counters.run_s if look.boot else 0.0)  # somebody else does not start it
     found = seen(*looks, running(run_s=1e6, sent=1, agent=agent), heard=[REBOOT] * reboots)
 
     assert judge(found, is_over=True)[1] == GuestVerdict("reachable")

@@ -75,7 +75,7 @@ async def test_one_that_is_broken_is_told_at_once_although_it_still_boots() -> N
         result = await host.run()
         host.driver.shows(uuid_of(1), VitalSigns("io_error", None, 1, ("vda: no space left",)))
         with capture_logs() as logs:
-            host.driver.sends(GuestSign(uuid_of(1), "io_error", "virtio-disk0: no space left"))
+            host.driver.sends(GuestSign(uuid_of(1), "io_error", "no space left", "virtio-disk0"))
             await seen.until(verdicts=1)
 
         assert seen.verdicts == {uuid_of(1): "broken: disk vda: no space left"}

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
+from bringup.daemon.decisions.activity import is_at_work
 from bringup.daemon.decisions.outcomes import Did, Outcome
 from bringup.daemon.decisions.pace_keys import Ready
 from bringup.daemon.decisions.rules import Facts
@@ -16,10 +17,6 @@ from bringup.drivers.base import BootCounters, BootSigns
 
 ReadyBy = Literal["agent", "packet", "quiet"]
 READY_BY: Final = get_args(ReadyBy)
-QUIET_CPU: Final = 0.2
-"""Share of one vCPU, below which a guest is quiet."""
-QUIET_READS: Final = 5.0
-"""Reads a second, below which it is."""
 QUIET_S: Final = 3.0
 """For so long; one that has sent a packet only from one look to the next."""
 RAN_S: Final = 0.05
@@ -102,11 +99,9 @@ class QuietWatch:
 
 
 def _is_quiet(was: _Quiet, now: BootCounters, at_s: float) -> bool:
-    passed_s = at_s - was.at_s
-    used_s = now.run_s + now.delay_s - was.counters.run_s - was.counters.delay_s
-    reads = now.reads - was.counters.reads
-    is_same = used_s >= 0 and reads >= 0
-    return is_same and now.run_s >= RAN_S and used_s < QUIET_CPU * passed_s and reads < QUIET_READS * passed_s
+    before = was.counters
+    is_same = now.run_s + now.delay_s >= before.run_s + before.delay_s and now.reads >= before.reads
+    return is_same and now.run_s >= RAN_S and not is_at_work(before, now, at_s - was.at_s)
 
 
 def shows(signs: BootSigns, by: ReadyBy | None, wanted: Ready | None) -> ReadyBy | None:

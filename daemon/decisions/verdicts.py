@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from bringup.daemon.decisions.activity import is_at_work
 from bringup.drivers.base import BootCounters, GuestSign, VitalSigns
 
 Word = Literal["reachable", "silent", "broken"]
@@ -37,36 +38,48 @@ class GuestVerdict:
 class VitalEvidence:
     """What is known of a guest since it was started."""
 
-    first: VitalSigns | None = None
     last: VitalSigns | None = None
     """None: it was not read, or is not there."""
-    seen_for_s: float = 0.0
-    """From the first look to the last."""
-    io_error: str = ""
-    """The first I/O error that it had, with the disk."""
+    io_error: GuestSign | None = None
+    """The first I/O error that it had."""
     reboots: int = 0
     had_agent: bool = False
+    """Since it has last restarted by itself."""
     sent_until: int = 0
     """Packets that it had sent when its agent was last known to be connected."""
-    _first_at_s: float = 0.0
+    is_busy: bool = False
+    """It has worked from the last look but one to the last."""
+    is_another: bool = False
+    """Its counters began again: somebody has stopped it and started it."""
+    still_s: float = 0.0
+    """For so long nothing of it had moved at the last look, not even what an idle guest does."""
+    _at_s: float = 0.0
+    _moved_at_s: float = 0.0
 
     def hear(self, sign: GuestSign) -> None:
         """Add an event of it."""
         match sign.kind:
             case "io_error":
-                self.io_error = self.io_error or sign.detail
+                self.io_error = self.io_error or sign
             case "rebooted":
                 self.reboots += 1
+                self.had_agent = False
             case "agent_connected":
                 self.had_agent = True
 
     def see(self, signs: VitalSigns | None, at_s: float) -> None:
         """Add what it shows now; None: it is not there."""
-        if self.first is None:
-            self.first, self._first_at_s = signs, at_s
-        self.last, self.seen_for_s = signs, at_s - self._first_at_s
-        if signs is not None and signs.boot is not None and signs.boot.agent:
-            self.had_agent, self.sent_until = True, signs.boot.counters.sent
+        before, self.last = self.counters, signs
+        now = self.counters
+        # To a nanosecond: of an idle guest each wakeup is seen.  Without that count nobody knows whether it is still.
+        moved = (now.run_s, now.delay_s, now.sent) != (before.run_s, before.delay_s, before.sent) or not now.delay_s
+        self._moved_at_s = at_s if moved else self._moved_at_s
+        self.still_s = at_s - self._moved_at_s
+        self.is_busy = is_at_work(before, now, at_s - self._at_s)
+        self.is_another = self.is_another or 0 < now.run_s < before.run_s
+        self._at_s = at_s
+        if self.has_agent:
+            self.had_agent, self.sent_until = True, now.sent
 
     @property
     def counters(self) -> BootCounters:
@@ -84,16 +97,14 @@ class VitalEvidence:
         return self.had_agent and not self.has_agent
 
     @property
-    def is_still(self) -> bool:
-        """Nothing of it has moved from the first look to the last, not even what an idle guest does."""
-        looks = [look.boot.counters for look in (self.first, self.last) if look is not None and look.boot is not None]
-        return self.seen_for_s >= STILL_S and len(looks) > 1 and looks[0] == looks[1]
-
-    @property
     def disk_problem(self) -> str:
         """What one of its disks reports, empty where none does."""
-        reported = self.last.disk_errors if self.last is not None else ()
-        return next(iter(reported), self.io_error)
+        if self.last is not None and self.last.disk_errors:
+            return self.last.disk_errors[0]
+        if self.io_error is None:
+            return ""
+        disks = {} if self.last is None else self.last.disks
+        return f"{disks.get(self.io_error.disk, self.io_error.disk)}: {self.io_error.detail}"
 
 
 def _state(*states: str) -> Callable[[VitalEvidence], bool]:
@@ -120,8 +131,8 @@ RULES: Final = (
     VerdictRule(_state("crashed"), "broken", lambda _: "it has crashed", at_once=True),
     VerdictRule(lambda found: bool(found.disk_problem), "broken", _disk, at_once=True),
     VerdictRule(_state("io_error"), "broken", _disk, at_once=True),
-    # Whoever has stopped or paused it knows.
-    VerdictRule(_state("stopped", "paused"), None, at_once=True),
+    # Whoever has stopped or paused it, or started it again, knows.
+    VerdictRule(lambda found: found.is_another or _state("stopped", "paused")(found), None, at_once=True),
     VerdictRule(
         lambda found: found.reboots >= LOOP,
         "broken",
@@ -129,7 +140,7 @@ RULES: Final = (
         at_once=True,
     ),
     VerdictRule(lambda found: found.last is None, None),
-    VerdictRule(lambda found: found.is_still, "broken", lambda _: "its vCPUs do not run"),
+    VerdictRule(lambda found: found.still_s >= STILL_S, "broken", lambda _: "its vCPUs do not run"),
     VerdictRule(
         lambda found: found.lost_agent and found.counters.sent <= found.sent_until,
         "silent",
@@ -151,13 +162,15 @@ def _nics(found: VitalEvidence) -> int | None:
     return None if found.last is None else found.last.nics
 
 
-def judge(found: VitalEvidence, *, is_over: bool) -> tuple[bool, GuestVerdict | None]:
+def judge(found: VitalEvidence, *, is_over: bool, may_boot: bool = False) -> tuple[bool, GuestVerdict | None]:
     """Return whether a guest can be judged by now, and its verdict; None: it is not judged.
 
-    ``is_over``: it was watched for as long as it is to be.
+    ``is_over``: it was watched for as long as it is to be; ``may_boot``: it may still boot, if it is at work.
     """
     for rule in RULES:
         if (is_over or rule.at_once) and rule.holds(found):
+            if rule.word == "silent" and may_boot and found.is_busy:
+                return False, None
             return True, None if rule.word is None else GuestVerdict(rule.word, rule.why(found))
     return is_over, None
 

@@ -1,7 +1,7 @@
 """What guests that boot show: libvirt's counters of their vCPUs, disks and NICs, and the state of their agents."""
 
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from bringup.drivers.base import BootCounters, BootSigns
@@ -16,20 +16,38 @@ def signs_of(connection: Connection, uuids: Collection[str], libvirt: Any) -> di
 
     :raises libvirtError: they cannot be read, or this hypervisor has none.
     """
-    domains: list[Domain] = []
-    for uuid in uuids:
-        with suppress(libvirt.libvirtError):  # it is gone
-            domains.append(connection.lookupByUUIDString(uuid))
-    if not domains:
-        return {}
-    which = libvirt.VIR_DOMAIN_STATS_VCPU | libvirt.VIR_DOMAIN_STATS_BLOCK | libvirt.VIR_DOMAIN_STATS_INTERFACE
-    # Of a guest whose QEMU does not answer there is less, and the others do not wait for it.
-    flags = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
     signs = {}
-    for domain, stats in connection.domainListGetStats(domains, which, flags):
-        with suppress(libvirt.libvirtError):
+    running = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
+    for domain, stats in stats_of(connection, uuids, libvirt, which=running):
+        with unless_gone(libvirt):
             signs[domain.UUIDString()] = BootSigns(counters_of(stats), agent_state(domain.XMLDesc()))
     return signs
+
+
+@contextmanager
+def unless_gone(libvirt: Any) -> Iterator[None]:
+    """Ignore that a guest is gone by now; a connection that is lost says that of none."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+
+
+def stats_of(
+    connection: Connection, uuids: Collection[str], libvirt: Any, *, which: int = 0
+) -> Sequence[tuple[Domain, Mapping[str, Any]]]:
+    """Return libvirt's state and counters of the guests that are there, in two calls; ``which``: of those alone.
+
+    :raises libvirtError: they cannot be read, or this hypervisor has none.
+    """
+    wanted = set(uuids)
+    domains = [domain for domain in connection.listAllDomains() if domain.UUIDString() in wanted]
+    if not domains:
+        return []
+    groups = sum(getattr(libvirt, f"VIR_DOMAIN_STATS_{each}") for each in ("STATE", "VCPU", "BLOCK", "INTERFACE"))
+    # Of a guest whose QEMU does not answer there is less, and the others do not wait for it.
+    return connection.domainListGetStats(domains, groups, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT | which)
 
 
 def counters_of(stats: Mapping[str, Any]) -> BootCounters:

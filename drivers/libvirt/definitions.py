@@ -92,6 +92,16 @@ def count_nics(xml: str) -> int | None:
     return None if past_host or not COUNTED_NICS.issuperset(kinds) else len(kinds)
 
 
+def disk_names(xml: str) -> dict[str, str]:
+    """Return the names of the disks of a guest that runs, by those that libvirt's events have for them."""
+    found = {}
+    for disk in ET.fromstring(xml).iterfind("./devices/disk"):  # noqa: S314 - see above
+        alias, target = disk.find("alias"), disk.find("target")
+        if alias is not None and target is not None:
+            found[alias.get("name", "")] = target.get("dev", "")
+    return found
+
+
 def nics_with_several_queues(xml: str) -> frozenset[str]:
     """Return the MACs, in lower case, of the NICs whose tap QEMU opens more than once."""
     found = set()

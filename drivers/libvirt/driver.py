@@ -152,12 +152,12 @@ class LibvirtDriver:
     async def boot_signs(self, uuids: Collection[str]) -> Mapping[str, BootSigns]:
         """Return libvirt's counters of guests that were started, and the state of their agents."""
         libvirt = self._host.libvirt
-        return await self._ask("read how guests boot", lambda connection: signs_of(connection, uuids, libvirt))
+        return await self._look("read how guests boot", lambda connection: signs_of(connection, uuids, libvirt))
 
     async def vital_signs(self, uuids: Collection[str]) -> Mapping[str, VitalSigns]:
         """Return what guests show after their boot; those that are not there are not in it."""
         libvirt = self._host.libvirt
-        return await self._ask("read how guests are", lambda connection: vital_signs_of(connection, uuids, libvirt))
+        return await self._look("read how guests are", lambda connection: vital_signs_of(connection, uuids, libvirt))
 
     async def autostart_conflicts(self) -> AutostartConflicts:
         """Return what else starts the same guests at boot."""
@@ -347,6 +347,9 @@ class LibvirtDriver:
 
     async def _ask(self, what: str, work: Callable[[Connection], T]) -> T:
         return await self._host.retry(what, lambda: self._host.query(what, work))
+
+    async def _look(self, what: str, work: Callable[[Connection], T]) -> T:
+        return await self._host.retry(what, lambda: self._host.look(what, work))
 
     async def _definitions(self, wanted: frozenset[str] | None) -> Sequence[HostWideNeeds]:
         folder = str(self._options.instances_path)

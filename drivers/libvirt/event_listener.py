@@ -168,7 +168,7 @@ class EventWatcher:
         self, _connection: Connection, domain: Domain, path: str, disk: str, _action: int, reason: str, _opaque: object
     ) -> None:
         what = "no space left" if reason == "enospc" else "I/O error"
-        self._put(GuestSign(domain.UUIDString(), "io_error", f"{disk or path or 'a disk'}: {what}"))
+        self._put(GuestSign(domain.UUIDString(), "io_error", what, disk or path or "of unknown name"))
 
     def _on_reboot(self, _connection: Connection, domain: Domain, _opaque: object) -> None:
         self._put(GuestSign(domain.UUIDString(), "rebooted"))

@@ -25,6 +25,8 @@ RETRYING: Final = AsyncRetrying(wait=wait_random_exponential(multiplier=0.1, min
 """Jittered: all of a host's guests wait for one libvirt, and must not come back in one moment."""
 READ_CONNECTIONS: Final = 4
 """Connections for reads: one takes a millisecond."""
+LOOK_CONNECTIONS: Final = 4
+"""Connections for looks at guests that run: nothing else may wait for these."""
 LOSSES: Final = 5
 """How often a connection may break during one verb."""
 # virDomainState to Nova's power state (its LIBVIRT_POWER_STATE): blocked waits for a resource and runs; one that is
@@ -75,6 +77,8 @@ class Hypervisor:
         # Reads must not wait for starts.
         self._reads = ConnectionPool(options, libvirt, count=min(READ_CONNECTIONS, connections))
         self._verbs = ConnectionPool(options, libvirt, count=connections)
+        # A QEMU that hangs keeps the connection of a call that waits for it.
+        self._looks = ConnectionPool(options, libvirt, count=LOOK_CONNECTIONS)
 
     def resize(self, connections: int) -> None:
         """Allow ``connections`` verbs at once from now on."""
@@ -109,6 +113,12 @@ class Hypervisor:
     async def query(self, what: str, work: Callable[[Connection], T]) -> T:
         """Run ``work``, which changes nothing."""
         return await self._reads.call(
+            what, lambda connection, _abandoned: work(connection), deadline_s=self.options.call_deadline
+        )
+
+    async def look(self, what: str, work: Callable[[Connection], T]) -> T:
+        """Run ``work``, which changes nothing, and may wait for the QEMU of a guest."""
+        return await self._looks.call(
             what, lambda connection, _abandoned: work(connection), deadline_s=self.options.call_deadline
         )
 
@@ -172,3 +182,4 @@ class Hypervisor:
         """Close the connections; blocks."""
         self._reads.close()
         self._verbs.close()
+        self._looks.close()

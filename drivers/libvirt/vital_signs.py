@@ -1,23 +1,23 @@
 """How guests are after their boot: libvirt's state of each with its reason, its counters, what its disks report."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 from bringup.drivers.base import BootSigns, VitalSigns, VitalState
 from bringup.drivers.libvirt.binding import Connection, Domain
-from bringup.drivers.libvirt.boot_signs import signs_of
-from bringup.drivers.libvirt.definitions import count_nics
+from bringup.drivers.libvirt.boot_signs import counters_of, stats_of, unless_gone
+from bringup.drivers.libvirt.definitions import agent_state, count_nics, disk_names
 
 STATES: Final[tuple[tuple[str, str | None, VitalState], ...]] = (
     ("CRASHED", None, "crashed"),
     ("PAUSED", "PAUSED_IOERROR", "io_error"),
     ("PAUSED", "PAUSED_CRASHED", "crashed"),
+    ("PAUSED", "PAUSED_WATCHDOG", "crashed"),
     ("PAUSED", None, "paused"),
     ("PMSUSPENDED", None, "paused"),
     # QEMU has died, or was killed.
     ("SHUTOFF", "SHUTOFF_CRASHED", "crashed"),
-    ("SHUTOFF", "SHUTOFF_FAILED", "crashed"),
     ("SHUTOFF", None, "stopped"),
     ("SHUTDOWN", None, "stopped"),
 )
@@ -30,22 +30,22 @@ def vital_signs_of(connection: Connection, uuids: Collection[str], libvirt: Any)
 
     :raises libvirtError: it cannot be read.
     """
-    boots = signs_of(connection, uuids, libvirt)
     found = {}
-    for uuid in uuids:
-        with suppress(libvirt.libvirtError):  # it is gone
-            found[uuid] = _of(connection.lookupByUUIDString(uuid), boots.get(uuid), libvirt)
+    for domain, stats in stats_of(connection, uuids, libvirt):
+        with unless_gone(libvirt):
+            found[domain.UUIDString()] = _of(domain, stats, libvirt)
     return found
 
 
-def _of(domain: Domain, boot: BootSigns | None, libvirt: Any) -> VitalSigns:
-    number, reason = domain.state()
-    state = _state(number, reason, libvirt)
+def _of(domain: Domain, stats: Mapping[str, Any], libvirt: Any) -> VitalSigns:
+    state = _state(stats["state.state"], stats["state.reason"], libvirt)
     if state in ("stopped", "crashed"):
         return VitalSigns(state)
+    definition = domain.XMLDesc()
+    boot = BootSigns(counters_of(stats), agent_state(definition))
     # Disks report something only while it is paused for that; to query a QEMU that hangs would keep others waiting.
     errors = _disk_errors(domain, libvirt) if state == "io_error" else ()
-    return VitalSigns(state, boot, count_nics(domain.XMLDesc()), errors)
+    return VitalSigns(state, boot, count_nics(definition), errors, disk_names(definition))
 
 
 def _state(number: int, reason: int, libvirt: Any) -> VitalState:

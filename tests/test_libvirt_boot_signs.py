@@ -9,7 +9,7 @@ import pytest
 from bringup.daemon.decisions.readiness import QuietWatch
 from bringup.drivers.base import BootCounters, GuestSign, MemoryPressure
 from bringup.drivers.libvirt.boot_signs import counters_of
-from bringup.drivers.libvirt.definitions import agent_state
+from bringup.drivers.libvirt.definitions import devices_of
 from bringup.drivers.memory_pressure import read_memory_pressure
 from support.agent_linux import AgentLinux, Does, make_agent_linux
 from support.drivers import driver_guest, uuid_of
@@ -31,7 +31,7 @@ def server() -> Iterator[Libvirtd]:
 
 @pytest.fixture(scope="module")
 def linux(tmp_path_factory: pytest.TempPathFactory) -> AgentLinux:
-    return make_agent_linux(tmp_path_factory.mktemp("linux"), compute_mb=1)
+    return make_agent_linux(tmp_path_factory.mktemp("linux"), compute_mb=0, disk_mb=1)
 
 
 @pytest.fixture
@@ -113,8 +113,8 @@ def test_the_state_of_an_agent_is_that_of_its_channel(state: str | None, found: 
     attribute = "" if state is None else f" state='{state}'"
     channel = f"<channel><target type='virtio' name='org.qemu.guest_agent.0'{attribute}/></channel>"
 
-    assert agent_state(f"<domain><devices>{channel}</devices></domain>") is found
-    assert agent_state("<domain><devices><channel><target name='spice'/></channel></devices></domain>") is None
+    assert devices_of(f"<domain><devices>{channel}</devices></domain>").agent is found
+    assert devices_of("<domain><devices><channel><target name='spice'/></channel></devices></domain>").agent is None
 
 
 def test_the_kernels_pressure_is_read(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ class InstanceBoots:
     """A guest was started and boots; its instance is settled, and keeps its slot for a while."""
 
     uuid: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,7 +235,7 @@ class Boots:
         self._boots[uuid] = boot
         self._started.add(uuid)
         self._some.set()
-        self._observer(InstanceBoots(uuid))
+        self._observer(InstanceBoots(uuid, boot.outcome.name))
 
     async def _hold(self, boot: BootingGuest) -> None:
         """Keep the slot of a guest until it is ready, for so long at most."""

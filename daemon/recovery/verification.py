@@ -38,6 +38,7 @@ BOOT_S = 600.0
 
 @dataclass(slots=True)
 class _Watched:
+    name: str
     over_at: float
     """When it was watched for long enough."""
     may_boot_until: float
@@ -76,8 +77,8 @@ class Verification:
         """Watch guests that boot; once they have booted, for so long."""
         now = anyio.current_time()
         match event:
-            case InstanceBoots(uuid):
-                self._watched[uuid] = _Watched(now + BOOT_S, now + BOOT_S)
+            case InstanceBoots(uuid, name):
+                self._watched[uuid] = _Watched(name, now + BOOT_S, now + BOOT_S)
                 self.verdicts.pop(uuid, None)
                 self._woken.set()
             case InstanceReady(uuid, readiness) if watched := self._watched.get(uuid):
@@ -176,16 +177,16 @@ class Verification:
             if is_judged:
                 del self._watched[uuid]
                 if verdict is not None:
-                    await self._note(uuid, verdict)
+                    await self._note(uuid, watched.name, verdict)
             elif is_over:
                 watched.over_at = now + self._policy.within
 
-    async def _note(self, uuid: str, verdict: GuestVerdict) -> None:
+    async def _note(self, uuid: str, name: str, verdict: GuestVerdict) -> None:
         self.verdicts[uuid] = verdict
         if verdict.word == "broken":
-            log.warning("instance.broken", instance=uuid, why=verdict.why)
+            log.warning("instance.broken", instance=uuid, name=name, why=verdict.why)
         else:
-            log.info("instance.verified", instance=uuid, verdict=verdict.word, why=verdict.why)
+            log.info("instance.verified", instance=uuid, name=name, verdict=verdict.word, why=verdict.why)
         self._observer(InstanceVerified(uuid, verdict))
         with suppress(JournalError):
             await self._journal.verified(uuid, verdict)

@@ -6,12 +6,14 @@ from typing import Any, Final
 
 from bringup.drivers.base import BootCounters, BootSigns
 from bringup.drivers.libvirt.binding import Connection, Domain
-from bringup.drivers.libvirt.definitions import agent_state
+from bringup.drivers.libvirt.running_devices import DevicesReader
 
 NANOSECOND: Final = 1e-9
 
 
-def signs_of(connection: Connection, uuids: Collection[str], libvirt: Any) -> dict[str, BootSigns]:
+def signs_of(
+    connection: Connection, uuids: Collection[str], devices: DevicesReader, libvirt: Any
+) -> dict[str, BootSigns]:
     """Read them for the guests that run.
 
     :raises libvirtError: they cannot be read, or this hypervisor has none.
@@ -20,7 +22,7 @@ def signs_of(connection: Connection, uuids: Collection[str], libvirt: Any) -> di
     running = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
     for domain, stats in stats_of(connection, uuids, libvirt, which=running):
         with unless_gone(libvirt):
-            signs[domain.UUIDString()] = BootSigns(counters_of(stats), agent_state(domain.XMLDesc()))
+            signs[domain.UUIDString()] = BootSigns(counters_of(stats), devices.of(domain).agent)
     return signs
 
 

@@ -1,6 +1,6 @@
 """Facts parsed from libvirt's XML, which comes from the daemon and is trusted as the hypervisor is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -75,31 +75,37 @@ def requires_kvm(xml: str) -> bool:
     return ET.fromstring(xml).get("type") == "kvm"  # noqa: S314 - see above
 
 
-def agent_state(xml: str) -> bool | None:
-    """Return whether the agent of a guest that runs is connected; None: it has no channel for one."""
-    for target in ET.fromstring(xml).iterfind("./devices/channel/target"):  # noqa: S314 - see above
-        if target.get("name") == AGENT_CHANNEL:
-            return target.get("state") == "connected"
-    return None
+@dataclass(frozen=True, slots=True)
+class RunningDevices:
+    """What the definition of a guest that runs says of its devices."""
+
+    agent: bool | None
+    """Whether its agent is connected; None: it has no channel for one."""
+    nics: int | None
+    """How many NICs it has; None: packets of one go past the host, which cannot count them."""
+    disks: Mapping[str, str]
+    """The names of its disks, by those that events have for them."""
 
 
-def count_nics(xml: str) -> int | None:
-    """Return how many NICs a guest has; None: packets of one go past the host, which cannot count them."""
-    devices = ET.fromstring(xml)  # noqa: S314 - see above
-    kinds = [nic.get("type") for nic in devices.iterfind("./devices/interface")]
+def devices_of(xml: str) -> RunningDevices:
+    """Return what it says."""
+    devices = ET.fromstring(xml).find("devices")  # noqa: S314 - see above
+    if devices is None:
+        return RunningDevices(None, 0, {})
+    channels = [each for each in devices.iterfind("channel/target") if each.get("name") == AGENT_CHANNEL]
+    kinds = [nic.get("type") for nic in devices.iterfind("interface")]
     # What device of the host it is given is not known here: it may be a NIC.
-    past_host = devices.find("./devices/hostdev") is not None
-    return None if past_host or not COUNTED_NICS.issuperset(kinds) else len(kinds)
-
-
-def disk_names(xml: str) -> dict[str, str]:
-    """Return the names of the disks of a guest that runs, by those that libvirt's events have for them."""
-    found = {}
-    for disk in ET.fromstring(xml).iterfind("./devices/disk"):  # noqa: S314 - see above
-        alias, target = disk.find("alias"), disk.find("target")
-        if alias is not None and target is not None:
-            found[alias.get("name", "")] = target.get("dev", "")
-    return found
+    past_host = devices.find("hostdev") is not None or not COUNTED_NICS.issuperset(kinds)
+    disks = [(disk.find("alias"), disk.find("target")) for disk in devices.iterfind("disk")]
+    return RunningDevices(
+        any(each.get("state") == "connected" for each in channels) if channels else None,
+        None if past_host else len(kinds),
+        {
+            alias.get("name", ""): target.get("dev", "")
+            for alias, target in disks
+            if alias is not None and target is not None
+        },
+    )
 
 
 def nics_with_several_queues(xml: str) -> frozenset[str]:

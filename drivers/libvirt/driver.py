@@ -46,6 +46,7 @@ from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.local_disks import LocalDisks
 from bringup.drivers.libvirt.power import Check, Power, RebootProgress
 from bringup.drivers.libvirt.repairs import clean_up_after_snapshot, define_again
+from bringup.drivers.libvirt.running_devices import DevicesReader
 from bringup.drivers.libvirt.start import deferred_on_host_failure
 from bringup.drivers.libvirt.threads import in_thread
 from bringup.drivers.libvirt.traits import traits_of
@@ -80,7 +81,8 @@ class LibvirtDriver:
         self._options = options
         self._connections = options.connections or capacity.calls
         self._network = GuestNetwork(network, self._ask)
-        self._listeners = Listeners()
+        self._devices = DevicesReader()
+        self._listeners = Listeners(signs=[self._devices.heard])
         self._opened: _Opened | None = None
         self._disks = LocalDisks(options, self._definitions, self._connections)
         local = is_local(options.uri)
@@ -151,13 +153,17 @@ class LibvirtDriver:
 
     async def boot_signs(self, uuids: Collection[str]) -> Mapping[str, BootSigns]:
         """Return libvirt's counters of guests that were started, and the state of their agents."""
-        libvirt = self._host.libvirt
-        return await self._look("read how guests boot", lambda connection: signs_of(connection, uuids, libvirt))
+        libvirt, devices = self._host.libvirt, self._devices
+        return await self._look(
+            "read how guests boot", lambda connection: signs_of(connection, uuids, devices, libvirt)
+        )
 
     async def vital_signs(self, uuids: Collection[str]) -> Mapping[str, VitalSigns]:
         """Return what guests show after their boot; those that are not there are not in it."""
-        libvirt = self._host.libvirt
-        return await self._look("read how guests are", lambda connection: vital_signs_of(connection, uuids, libvirt))
+        libvirt, devices = self._host.libvirt, self._devices
+        return await self._look(
+            "read how guests are", lambda connection: vital_signs_of(connection, uuids, devices, libvirt)
+        )
 
     async def autostart_conflicts(self) -> AutostartConflicts:
         """Return what else starts the same guests at boot."""

@@ -25,8 +25,8 @@ RETRYING: Final = AsyncRetrying(wait=wait_random_exponential(multiplier=0.1, min
 """Jittered: all of a host's guests wait for one libvirt, and must not come back in one moment."""
 READ_CONNECTIONS: Final = 4
 """Connections for reads: one takes a millisecond."""
-LOOK_CONNECTIONS: Final = 4
-"""Connections for looks at guests that run: nothing else may wait for these."""
+LOOK_CONNECTIONS: Final = 3
+"""Connections for reading guests that run, which may wait for a QEMU that hangs: nothing else may wait for these."""
 LOSSES: Final = 5
 """How often a connection may break during one verb."""
 # virDomainState to Nova's power state (its LIBVIRT_POWER_STATE): blocked waits for a resource and runs; one that is
@@ -77,7 +77,6 @@ class Hypervisor:
         # Reads must not wait for starts.
         self._reads = ConnectionPool(options, libvirt, count=min(READ_CONNECTIONS, connections))
         self._verbs = ConnectionPool(options, libvirt, count=connections)
-        # A QEMU that hangs keeps the connection of a call that waits for it.
         self._looks = ConnectionPool(options, libvirt, count=LOOK_CONNECTIONS)
 
     def resize(self, connections: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from bringup.drivers.base import BootSigns, VitalSigns, VitalState
 from bringup.drivers.libvirt.binding import Connection, Domain
 from bringup.drivers.libvirt.boot_signs import counters_of, stats_of, unless_gone
-from bringup.drivers.libvirt.definitions import agent_state, count_nics, disk_names
+from bringup.drivers.libvirt.running_devices import DevicesReader
 
 STATES: Final[tuple[tuple[str, str | None, VitalState], ...]] = (
     ("CRASHED", None, "crashed"),
@@ -25,7 +25,9 @@ STATES: Final[tuple[tuple[str, str | None, VitalState], ...]] = (
 DISK_ERRORS: Final = {"UNSPEC": "I/O error", "NO_SPACE": "no space left"}
 
 
-def vital_signs_of(connection: Connection, uuids: Collection[str], libvirt: Any) -> dict[str, VitalSigns]:
+def vital_signs_of(
+    connection: Connection, uuids: Collection[str], devices: DevicesReader, libvirt: Any
+) -> dict[str, VitalSigns]:
     """Read it.
 
     :raises libvirtError: it cannot be read.
@@ -33,19 +35,19 @@ def vital_signs_of(connection: Connection, uuids: Collection[str], libvirt: Any)
     found = {}
     for domain, stats in stats_of(connection, uuids, libvirt):
         with unless_gone(libvirt):
-            found[domain.UUIDString()] = _of(domain, stats, libvirt)
+            found[domain.UUIDString()] = _of(domain, stats, devices, libvirt)
     return found
 
 
-def _of(domain: Domain, stats: Mapping[str, Any], libvirt: Any) -> VitalSigns:
+def _of(domain: Domain, stats: Mapping[str, Any], devices: DevicesReader, libvirt: Any) -> VitalSigns:
     state = _state(stats["state.state"], stats["state.reason"], libvirt)
     if state in ("stopped", "crashed"):
         return VitalSigns(state)
-    definition = domain.XMLDesc()
-    boot = BootSigns(counters_of(stats), agent_state(definition))
+    found = devices.of(domain)
+    boot = BootSigns(counters_of(stats), found.agent)
     # Disks report something only while it is paused for that; to query a QEMU that hangs would keep others waiting.
     errors = _disk_errors(domain, libvirt) if state == "io_error" else ()
-    return VitalSigns(state, boot, count_nics(definition), errors, disk_names(definition))
+    return VitalSigns(state, boot, found.nics, errors, found.disks)
 
 
 def _state(number: int, reason: int, libvirt: Any) -> VitalState:

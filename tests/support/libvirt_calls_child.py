@@ -70,6 +70,7 @@ def calls(connection: Any) -> dict[str, Callable[[], object]]:
         "StorageVolume.info": volume.info,
         "StorageVolume.path": volume.path,
         "Domain.UUIDString": domain.UUIDString,
+        "Domain.ID": domain.ID,
         "Domain.name": domain.name,
         "Domain.state": domain.state,
         "Domain.isActive": domain.isActive,

@@ -191,6 +191,16 @@ class Libvirtd:
         until(lambda: not any(_name_of(pid) for pid in found), "the end of the guests")
 
     @contextlib.contextmanager
+    def hung(self, name: str) -> Iterator[None]:
+        """Stop the QEMU of a guest from answering for as long as the block lasts."""
+        [pid] = [pid for pid in children_of(self._init()) if f"guest={name}," in _command_of(pid)]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Stop libvirtd from answering for as long as the block lasts."""
         pid = self._daemon()
@@ -289,6 +299,13 @@ def _name_of(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_text()
         if stat.rpartition(") ")[2][0] != "Z":
             return stat.partition("(")[2].rpartition(")")[0]
+    return ""
+
+
+def _command_of(pid: int) -> str:
+    """Return the command line of a program that runs; "" if it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
     return ""
 
 

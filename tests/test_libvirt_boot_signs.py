@@ -8,7 +8,7 @@ import pytest
 
 from bringup.daemon.decisions.readiness import QuietWatch
 from bringup.drivers.base import BootCounters, GuestSign, MemoryPressure
-from bringup.drivers.libvirt.boot_signs import counters_of
+from bringup.drivers.libvirt.boot_signs import counters_of, unless_gone
 from bringup.drivers.libvirt.definitions import devices_of
 from bringup.drivers.memory_pressure import read_memory_pressure
 from support.agent_linux import AgentLinux, Does, make_agent_linux
@@ -88,6 +88,20 @@ async def test_an_agent_that_connected_while_libvirt_was_away_is_seen(guests: Li
             return bool(signs and signs[uuid_of(1)].agent)
 
         await reached(is_seen, "the agent", patience_s=PATIENCE_S)
+
+
+def test_a_connection_that_is_lost_is_not_taken_for_a_guest_that_is_gone() -> None:
+    libvirt = pytest.importorskip("libvirt")
+    gone, lost = libvirt.libvirtError("gone"), libvirt.libvirtError("lost")
+    gone.err, lost.err = (libvirt.VIR_ERR_NO_DOMAIN,), (libvirt.VIR_ERR_RPC,)
+
+    def answer(error: Exception) -> None:
+        with unless_gone(libvirt):
+            raise error
+
+    answer(gone)
+    with pytest.raises(libvirt.libvirtError, match="lost"):
+        answer(lost)
 
 
 def test_counters_are_sums_and_what_is_not_counted_is_nothing() -> None:

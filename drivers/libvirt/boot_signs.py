@@ -39,12 +39,14 @@ def unless_gone(libvirt: Any) -> Iterator[None]:
 def stats_of(
     connection: Connection, uuids: Collection[str], libvirt: Any, *, which: int = 0
 ) -> Sequence[tuple[Domain, Mapping[str, Any]]]:
-    """Return libvirt's state and counters of the guests that are there, in two calls; ``which``: of those alone.
+    """Return libvirt's state and counters of the guests that are there; ``which``: of those alone.
 
     :raises libvirtError: they cannot be read, or this hypervisor has none.
     """
-    wanted = set(uuids)
-    domains = [domain for domain in connection.listAllDomains() if domain.UUIDString() in wanted]
+    domains: list[Domain] = []
+    for uuid in uuids:
+        with unless_gone(libvirt):
+            domains.append(connection.lookupByUUIDString(uuid))
     if not domains:
         return []
     groups = sum(getattr(libvirt, f"VIR_DOMAIN_STATS_{each}") for each in ("STATE", "VCPU", "BLOCK", "INTERFACE"))

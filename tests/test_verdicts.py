@@ -185,11 +185,20 @@ def test_one_that_restarts_by_itself_has_no_agent_for_a_while() -> None:
 
 
 def test_an_agent_that_was_heard_and_not_seen_is_known_to_have_been_there() -> None:
-    found = seen(running(agent=False), running(run_s=2.0, agent=False), heard=[AGENT])
+    found = seen(running(agent=False), heard=[AGENT])
+    found.see(running(run_s=2.0, agent=False), 200.0)
 
     assert judge(found, is_over=True)[1] == GuestVerdict(
         "silent", "its agent has disconnected, and it has sent no packet since"
     )
+
+
+def test_an_agent_that_connects_while_a_look_is_under_way_is_not_called_lost() -> None:
+    found = seen(running(sent=3, agent=False))
+    found.hear(AGENT)
+    found.see(running(run_s=2.0, sent=3, agent=False), 200.0)
+
+    assert judge(found, is_over=True)[1] == GuestVerdict("reachable")
 
 
 def test_verdicts_are_counted_and_put_into_words() -> None:

@@ -45,6 +45,8 @@ class VitalEvidence:
     reboots: int = 0
     had_agent: bool = False
     """Since it has last restarted by itself."""
+    is_agent_new: bool = False
+    """It has connected since the last look but one: the last may have begun before."""
     sent_until: int = 0
     """Packets that it had sent when its agent was last known to be connected."""
     is_busy: bool = False
@@ -53,6 +55,7 @@ class VitalEvidence:
     """Its counters began again: somebody has stopped it and started it."""
     still_s: float = 0.0
     """For so long nothing of it had moved at the last look, not even what an idle guest does."""
+    _has_connected: bool = False
     _at_s: float = 0.0
     _moved_at_s: float = 0.0
 
@@ -65,7 +68,7 @@ class VitalEvidence:
                 self.reboots += 1
                 self.had_agent = False
             case "agent_connected":
-                self.had_agent = True
+                self.had_agent = self._has_connected = True
 
     def see(self, signs: VitalSigns | None, at_s: float) -> None:
         """Add what it shows now; None: it is not there."""
@@ -78,6 +81,7 @@ class VitalEvidence:
         self.is_busy = is_at_work(before, now, at_s - self._at_s)
         self.is_another = self.is_another or 0 < now.run_s < before.run_s
         self._at_s = at_s
+        self.is_agent_new, self._has_connected = self._has_connected, False
         if self.has_agent:
             self.had_agent, self.sent_until = True, now.sent
 
@@ -94,7 +98,7 @@ class VitalEvidence:
     @property
     def lost_agent(self) -> bool:
         """Its agent was connected, and is not any more."""
-        return self.had_agent and not self.has_agent
+        return self.had_agent and not self.has_agent and not self.is_agent_new
 
     @property
     def disk_problem(self) -> str:

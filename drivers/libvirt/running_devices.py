@@ -23,6 +23,7 @@ class DevicesReader:
     def __init__(self) -> None:
         """Start with none."""
         self._known: dict[str, _Known] = {}
+        self._signs = 0
 
     def of(self, domain: Domain) -> RunningDevices:
         """Return the devices of a guest; blocks.
@@ -32,9 +33,14 @@ class DevicesReader:
         uuid, start, now = domain.UUIDString(), domain.ID(), time.monotonic()
         known = self._known.get(uuid)
         if known is None or known.start != start or (known.devices.agent is not None and now > known.at_s + KEPT_S):
-            known = self._known[uuid] = _Known(start, now, devices_of(domain.XMLDesc()))
+            signs = self._signs
+            known = _Known(start, now, devices_of(domain.XMLDesc()))
+            # What was read before an agent connected is not kept.
+            if signs == self._signs:
+                self._known[uuid] = known
         return known.devices
 
     def heard(self, sign: GuestSign) -> None:
         """Read the devices of a guest again: its agent has connected."""
+        self._signs += 1
         self._known.pop(sign.uuid, None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import anyio
 from anyio import CapacityLimiter
 
 
@@ -18,7 +19,11 @@ class Slot:
 
     async def acquire(self) -> None:
         """Wait for it."""
-        await self._limiter.acquire_on_behalf_of(self)
+        try:
+            # A free one costs no turn of the event loop.
+            self._limiter.acquire_on_behalf_of_nowait(self)
+        except anyio.WouldBlock:
+            await self._limiter.acquire_on_behalf_of(self)
 
     def on_release(self, call: Callable[[], None]) -> None:
         """Call ``call`` when it is released."""

@@ -99,7 +99,6 @@ class Progress:
     def observe(self, event: RunEvent) -> None:
         """Update the state."""
         now = self.clock()
-        self._observe_boots(event, now)
         match event:
             case ActionBegan(uuid, step) if uuid in self.running:
                 running = self.running[uuid]
@@ -113,6 +112,7 @@ class Progress:
                 self.running[uuid] = Running(uuid, name, project, now, DECIDING, now)
             case InstanceEnded(outcome):
                 self._settle(outcome, now)
+                self._observe_boots(event, now)
             case PhaseBegan(phase, detail):
                 self._begin_phase(phase, detail)
             case RunBegan(run_id, attempt):
@@ -122,6 +122,8 @@ class Progress:
             case RunEnded():
                 self.ended = now
                 self._begin_phase("done")
+            case _:
+                self._observe_boots(event, now)
 
     def _observe_boots(self, event: RunEvent, now: float) -> None:
         self.boots.observe(event, round(now - self.began, 3))

@@ -23,9 +23,14 @@ MODULES = (
     "drivers/net/net_failover.ko",
     "drivers/net/virtio_net.ko",
 )
+OPTIONS = (
+    "quiet panic=-1 random.trust_cpu=on "
+    "cryptomgr.notests mitigations=off nokaslr no_timer_check noreplace-smp tsc=reliable"
+)
+"""Of the kernel; what is in the second line is there because it saves a quarter of the CPU of a boot under TCG."""
 DOMAIN = """<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>96</memory><vcpu>1</vcpu>
   <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd>
-    <cmdline>quiet panic=-1 random.trust_cpu=on</cmdline></os><features><acpi/></features>
+    <cmdline>{options}</cmdline></os><features><acpi/></features>
   <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
     <controller type='usb' model='none'/><memballoon model='none'/><video><model type='none'/></video>
     <interface type='bridge'><mac address='{mac}'/><source bridge='{bridge}'/><target dev='{device}'/>
@@ -49,7 +54,7 @@ class SmallLinux:
 
     def domain_xml(self, uuid: str, name: str, **nic: str) -> str:
         """Describe a guest as Nova does one on a Linux bridge; its NIC has ``mac``, ``bridge`` and ``device``."""
-        return DOMAIN.format(uuid=uuid, name=name, kernel=self.kernel, initrd=self.initrd, **nic)
+        return DOMAIN.format(uuid=uuid, name=name, kernel=self.kernel, initrd=self.initrd, options=OPTIONS, **nic)
 
 
 def make_small_linux(directory: Path, *, addresses: Sequence[str], peer: str, peer_mac: str) -> SmallLinux:

@@ -287,6 +287,16 @@ class Driver(Protocol):
         A service, a folder, a driver of the hypervisor: met or not, and only those that one of the guests has.
         """
 
+    async def watch_needs(self, needs: Collection[Need], notify: Callable[[Need], None]) -> None:
+        """Call ``notify``, in the event loop, with each of these needs that may be met by now, until cancelled.
+
+        None of them is met.  It may be called too often, and not for all: whoever waits also checks periodically.
+        Returns at once if none of them can be watched.
+        """
+
+    def watches(self, need: Need) -> bool:
+        """Return whether :meth:`watch_needs` reports this need: it is checked more rarely then."""
+
     async def plug_vifs(self, guest: Guest) -> None:
         """Make the NICs of a guest ready on the host.
 

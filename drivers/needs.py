@@ -6,7 +6,7 @@ follows from a need that is not met.  No I/O, no clock, no logger.
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bringup.drivers.errors import DriverError, InstanceNotFound
 
@@ -36,6 +36,8 @@ class NeedKind(enum.Enum):
     """The wall clock, if the downtime of the host matters."""
     MACHINE = "machine"
     """A machine type, a CPU model, the CPUs of a pin, an accelerator such as KVM."""
+    PAUSE = "pause"
+    """The end of a pause of starts, which an operator has requested."""
 
 
 class NeedState(enum.Enum):
@@ -73,6 +75,8 @@ class Need:
     """The one who can meet it, if it is not met."""
     why: str = ""
     """What was found, as the end of a sentence: "no such block device"; empty if it is met."""
+    origin: object = field(default=None, compare=False, repr=False)
+    """What its driver watches to notice that it is met, where kind and name do not say it; of use to that driver."""
 
 
 class NeedNotMet(DriverError):

@@ -26,7 +26,9 @@ def test_it_is_a_driver_and_a_scenario_knows_each_of_its_verbs() -> None:
     driver: Driver = host()
 
     assert {name for name, _ in inspect.getmembers(type(driver), inspect.iscoroutinefunction)} >= VERBS
-    assert {name for name, _ in inspect.getmembers(Driver, inspect.iscoroutinefunction)} == VERBS
+    verbs = {name for name, _ in inspect.getmembers(Driver, inspect.iscoroutinefunction)}
+    # A watch does nothing that could take long or fail.
+    assert verbs - {"watch_needs"} == VERBS
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS - {"init_host", "close"}))

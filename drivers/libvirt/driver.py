@@ -27,6 +27,7 @@ from bringup.drivers.base import (
     VitalSigns,
 )
 from bringup.drivers.capacity import Capacity
+from bringup.drivers.libvirt.arrivals.watch import Watchers
 from bringup.drivers.libvirt.autostart_conflicts import (
     AutostartConflicts,
     autostarted_names,
@@ -85,12 +86,12 @@ class LibvirtDriver:
         self._listeners = Listeners(signs=[self._devices.heard])
         self._opened: _Opened | None = None
         self._disks = LocalDisks(options, self._definitions, self._connections)
-        local = is_local(options.uri)
+        self._files = HostFiles() if is_local(options.uri) else None
         self._needs_check = NeedsCheck(
-            HostFiles() if local else NOTHING_SEEN,
+            self._files or NOTHING_SEEN,
             options.instances_path,
             deadline_s=options.look_deadline_s,
-            is_local=local,
+            is_local=self._files is not None,
         )
         capacity.follow(self._follow)
         if options.may_change:
@@ -209,6 +210,14 @@ class LibvirtDriver:
         check = partial(self._needs_check.needs, self._host, guest, self._network.created_names(guest))
         found = await self._host.retry(f"read what {guest.uuid} needs", check)
         return await self._disks.with_kept_by_resize(guest.uuid, found)
+
+    async def watch_needs(self, needs: Collection[Need], notify: Callable[[Need], None]) -> None:
+        """Call ``notify`` with each of these needs that may be met by now, until cancelled."""
+        await self._watchers.watch(needs, notify)
+
+    def watches(self, need: Need) -> bool:
+        """Return whether the arrival of what a guest needs is reported."""
+        return self._watchers.watches(need)
 
     async def host_needs(self, guests: Sequence[Guest]) -> Sequence[Need]:
         """Return the needs of libvirt's other drivers, the folder of local disks, Open vSwitch and nft, if used."""
@@ -350,6 +359,10 @@ class LibvirtDriver:
     @property
     def _power(self) -> Power:
         return self._ready.power
+
+    @property
+    def _watchers(self) -> Watchers:
+        return Watchers(self._files, self._ready.watch, self._network.of_host)
 
     async def _ask(self, what: str, work: Callable[[Connection], T]) -> T:
         return await self._host.retry(what, lambda: self._host.query(what, work))

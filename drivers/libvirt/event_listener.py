@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio.from_thread
 import anyio.lowlevel
@@ -30,7 +30,9 @@ from bringup.drivers.base import (
 )
 from bringup.drivers.libvirt.binding import Connection, Domain
 from bringup.drivers.libvirt.connections import KEEPALIVE_COUNT
+from bringup.drivers.libvirt.guest_needs.rules.verdicts import LibvirtObject
 from bringup.drivers.libvirt.hypervisor import power_state
+from bringup.drivers.libvirt.object_events import ObjectEvents
 from bringup.drivers.libvirt_options import LibvirtOptions
 
 # By the names of libvirt's constants.
@@ -72,10 +74,14 @@ CHECKS_AFTER_S: Final = (1.0, 5.0, 20.0)
 """When the guests are read after a reconnect: libvirtd reports one that died meanwhile as running until it has tried to
 reach it, and sends no event when that fails."""
 T = TypeVar("T")
-
-
 LOST: Final = "lost"
 CLOSE: Final = "close"
+FOLLOW: Final = "follow"
+
+_Item: TypeAlias = LifecycleEvent | GuestSign | LibvirtObject | str
+
+OnChange = Callable[[LibvirtObject | None], None]
+"""Called with what libvirt has started; None: libvirt answers again, and anything may have started meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +100,13 @@ class EventWatcher:
         """Store the options; nothing is opened yet."""
         self._options = options
         self._libvirt = libvirt
-        self._inbox: queue.SimpleQueue[LifecycleEvent | GuestSign | str] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._listeners = listeners
         self._is_closed = False
         self._waiting_signs: set[GuestSign] = set()
+        self._objects = ObjectEvents(libvirt, self._inbox.put)
+        self._kinds: frozenset[str] = frozenset()
+        self._on_change: list[OnChange] = []
         self._connection: Connection | None = None
         self._numbers: list[int] = []
         self._known: dict[str, PowerState] | None = None
@@ -106,6 +115,12 @@ class EventWatcher:
         self._order = itertools.count()
         self._checks_due: list[float] = []
         self._token = anyio.lowlevel.current_token()
+
+    def follow(self, kinds: frozenset[str], on_change: OnChange | None) -> None:
+        """Call ``on_change``, in the event loop, for objects of these kinds that libvirt starts from now on."""
+        self._kinds = kinds
+        self._on_change[:] = [] if on_change is None else [on_change]
+        self._inbox.put(FOLLOW)
 
     def open(self) -> None:
         """Connect and start; blocks.
@@ -140,6 +155,7 @@ class EventWatcher:
                 number = getattr(self._libvirt, f"VIR_DOMAIN_EVENT_ID_{name}")
                 self._numbers.append(connection.domainEventRegisterAny(None, number, callback, None))
         self._connection = connection
+        self._objects.follow(connection, self._kinds)
         return self._read_changes(connection)
 
     def _read_changes(self, connection: Connection) -> list[LifecycleEvent]:
@@ -196,17 +212,26 @@ class EventWatcher:
             if item == LOST:
                 lost = True
                 self._disconnect()
-            elif isinstance(item, LifecycleEvent):
-                self._process(item)
-            elif isinstance(item, GuestSign):
-                self._waiting_signs.discard(item)
-                self._call(self._listeners.signs, item)
+            elif item is not None:
+                self._pass_on(item)
             self._notify_due_stops()
             if lost:
                 lost = not self._reconnect()
             elif self._checks_due and self._checks_due[0] <= time.monotonic():
                 self._checks_due.pop(0)
                 self._check_again()
+
+    def _pass_on(self, item: _Item) -> None:
+        match item:
+            case LifecycleEvent():
+                self._process(item)
+            case GuestSign():
+                self._waiting_signs.discard(item)
+                self._call(self._listeners.signs, item)
+            case LibvirtObject():
+                self._call(self._on_change, item)
+            case _ if self._connection is not None:
+                self._objects.follow(self._connection, self._kinds)
 
     def _timeout_s(self, *, lost: bool) -> float | None:
         """Return how long to wait for the next event; None: for ever."""
@@ -223,6 +248,7 @@ class EventWatcher:
         self._checks_due = [time.monotonic() + after_s for after_s in CHECKS_AFTER_S]
         for event in changed:
             self._process(event)
+        self._call(self._on_change, None)
         return True
 
     def _check_again(self) -> None:
@@ -265,6 +291,7 @@ class EventWatcher:
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
+        self._objects.lost()
         if connection is None:
             return
         undo: tuple[Callable[[], int], ...] = (

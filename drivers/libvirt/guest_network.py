@@ -20,7 +20,7 @@ class GuestNetwork:
         self, network: HostNetwork | None, ask: Callable[[str, Callable[[Connection], _Macs]], Awaitable[_Macs]]
     ) -> None:
         """Store the network, and what asks libvirt."""
-        self._network = network
+        self.of_host = network
         self._ask = ask
 
     @property
@@ -29,19 +29,19 @@ class GuestNetwork:
 
         :raises NotImplementedError: there is none.
         """
-        if self._network is None:
+        if self.of_host is None:
             raise NotImplementedError(
                 "this driver has no network: libvirt makes NICs ready as the guest's definition says"
             )
-        return self._network
+        return self.of_host
 
     async def check(self, guests: Sequence[Guest]) -> Sequence[Need]:
         """Return what guests together need of the host and its services."""
-        return () if self._network is None else await self._network.check(guests)
+        return () if self.of_host is None else await self.of_host.check(guests)
 
     def created_names(self, guest: Guest) -> frozenset[str]:
         """Return the names of what is created for a guest if it is missing."""
-        return frozenset() if self._network is None else self._network.created_names(guest)
+        return frozenset() if self.of_host is None else self.of_host.created_names(guest)
 
     async def plug_vifs(self, guest: Guest) -> None:
         """Make the NICs of a guest ready."""
@@ -49,13 +49,13 @@ class GuestNetwork:
 
     async def make_ready(self, guest: Guest) -> None:
         """Make the NICs of a guest ready and apply its rules, before it is started: none runs without them."""
-        if self._network is not None:
-            await self._network.make_ready(guest, several_queues=await self._several_queues(guest))
+        if self.of_host is not None:
+            await self.of_host.make_ready(guest, several_queues=await self._several_queues(guest))
 
     async def keep_filtering_rules(self, notify: Callable[[FilterChange], None]) -> None:
         """Restore firewall rules that another program deletes or changes."""
-        if self._network is not None:
-            await self._network.keep_filtering_rules(notify)
+        if self.of_host is not None:
+            await self.of_host.keep_filtering_rules(notify)
 
     async def require(self, guest: Guest, to: str) -> None:
         """Ensure that what was created for a guest's NICs can be deleted.
@@ -69,8 +69,8 @@ class GuestNetwork:
 
     async def forget(self, guest: Guest) -> None:
         """Delete what was created for the NICs of a guest that was destroyed, and its rules."""
-        if self._network is not None:
-            await self._network.forget(guest)
+        if self.of_host is not None:
+            await self.of_host.forget(guest)
 
     async def _several_queues(self, guest: Guest) -> _Macs | None:
         """Return the MACs of NICs that are defined with several queues; None: not needed, or not defined."""

@@ -5,7 +5,7 @@ also after a kill half-way: what is right already is left alone.  Each has a dea
 shorter one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from bringup.drivers.base import FilterChange, Guest
@@ -45,6 +45,15 @@ class HostNetwork:
     def created_names(self, guest: Guest) -> frozenset[str]:
         """Return the names of what :meth:`make_ready` creates for a guest if it is missing: bridges, taps, sockets."""
         return frozenset() if self._plugging is None else self._plugging.created_names(guest)
+
+    def watches(self, need: Need) -> bool:
+        """Return whether :meth:`watch` is for this need: one of Open vSwitch, if that can be watched."""
+        return self._plugging is not None and self._plugging.watches(need)
+
+    async def watch(self, needs: Collection[Need], notify: Callable[[Need], None]) -> None:
+        """Call ``notify`` with all of these needs when Open vSwitch may answer by now, until cancelled."""
+        if self._plugging is not None:
+            await self._plugging.watch(needs, notify)
 
     async def plug_vifs(self, guest: Guest, *, several_queues: frozenset[str] | None = None) -> None:
         """Make the NICs of a guest ready, as far as libvirt does not when it starts the guest.

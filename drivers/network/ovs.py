@@ -1,87 +1,22 @@
 """Ports in Open vSwitch: their arguments for ``ovs-vsctl`` (pure), and one transaction for many of them.
 
 An existing port stays: Neutron's agent keeps its VLAN on it.  Before a change it is checked whether the switch itself
-runs, since its database answers long before, and accepts changes that nobody carries out: ``ovs-vswitchd`` holds a lock
-of its database while it is connected.  A request for that lock returns at once whether it is held, and changes nothing
-of the database (RFC 7047, 4.1.8).  ``ovs-vsctl`` has no command for that.
+runs (:mod:`bringup.drivers.network.ovsdb`).
 """
 
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 import anyio
-from anyio.abc import ByteStream
 
 from bringup.drivers.batching import Gathering, in_halves
 from bringup.drivers.errors import DriverError
 from bringup.drivers.needs import Need, NeedKind, NeedState
 from bringup.drivers.network.commands import Command, CommandRefused, CommandUnavailable
+from bringup.drivers.network.ovsdb import DatabaseSilent, default_address, may_connect, switch_runs, watch_database
 from bringup.drivers.network.rules.vif_types import OvsPort
-from bringup.drivers.unix_stream import UnixStream
-
-LOCK = "ovs_vswitchd"
-RUN_DIRECTORY = "/var/run/openvswitch"
-LONGEST_ANSWER = 65536
-
-
-class DatabaseSilent(Exception):
-    """The database does not answer; the message has the cause."""
-
-
-def default_address() -> str:
-    """Return the address that ``ovs-vsctl`` uses by default."""
-    return f"unix:{os.environ.get('OVS_RUNDIR', RUN_DIRECTORY)}/db.sock"
-
-
-async def switch_runs(address: str) -> bool | None:
-    """Check whether a switch is connected to the database at ``address``; None: this cannot be checked (TLS).
-
-    :raises DatabaseSilent: it cannot be reached, or its answer is none of a database.
-    """
-    scheme, _, rest = address.partition(":")
-    try:
-        if scheme == "unix":
-            stream: ByteStream = await UnixStream.connect(rest)
-        elif scheme == "tcp":
-            host, _, port = rest.rpartition(":")
-            stream = await anyio.connect_tcp(host.strip("[]"), int(port))
-        else:
-            return None
-    except OSError as error:
-        raise DatabaseSilent(f"cannot connect to {address}: {error.strerror or error}") from None
-    async with stream:
-        try:
-            await stream.send(json.dumps({"method": "lock", "params": [LOCK], "id": LOCK}).encode())
-            answer = await _answer(stream)
-        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError, ValueError) as error:
-            raise DatabaseSilent(
-                f"{address} does not answer as a database: {str(error) or type(error).__name__}"
-            ) from None
-    result = answer.get("result")
-    if not isinstance(result, dict) or "locked" not in result:
-        raise DatabaseSilent(f"{address} does not answer as a database: {str(answer)[:200]}")
-    # Closing the connection releases the lock.
-    return not result["locked"]
-
-
-async def _answer(stream: ByteStream) -> dict[str, Any]:
-    """Read until the one answer is complete."""
-    decoder = json.JSONDecoder()
-    received = b""
-    while len(received) < LONGEST_ANSWER:
-        received += await stream.receive()
-        try:
-            found, _ = decoder.raw_decode(received.decode())
-        except ValueError:
-            continue
-        if isinstance(found, dict):
-            return found
-        break
-    raise ValueError("no answer that can be read")
-
 
 NAME: Final = "Open vSwitch"
 UNAVAILABLE: Final = re.compile(r"database connection failed|connection attempt failed|Permission denied")
@@ -184,6 +119,15 @@ class OpenVSwitch:
         except CommandUnavailable as error:
             return error.needs[0]
         return Need(kind=NeedKind.NETWORK, name=NAME, state=NeedState.MET)
+
+    @property
+    def can_be_watched(self) -> bool:
+        """Whether its database can be watched: not with TLS."""
+        return may_connect(self._address)
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` when database or switch may answer by now, until cancelled."""
+        await watch_database(self._address, changed)
 
     async def ensure(self, port: OvsPort) -> None:
         """Make a port and its bridge ready; requests that arrive meanwhile share a transaction.

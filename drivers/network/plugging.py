@@ -1,6 +1,6 @@
 """NICs of a guest: its info cache is read, and netlink and Open vSwitch create what is missing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from bringup.drivers.batching import Gathering
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
 from bringup.drivers.network.commands import CommandRefused
 from bringup.drivers.network.netlink import Netlink
+from bringup.drivers.network.ovs import NAME as OPEN_VSWITCH
 from bringup.drivers.network.ovs import OpenVSwitch
 from bringup.drivers.network.rules.links import BridgeWanted, LinkWanted, TapWanted, VethWanted
 from bringup.drivers.network.rules.vif_types import NotPluggedHere, PlugContext, VifNeeds, needs_of_vif
@@ -100,6 +101,19 @@ class Plugging:
     async def check(self) -> Need:
         """Return whether Open vSwitch is available, as a need."""
         return await self._open_vswitch.check()
+
+    def watches(self, need: Need) -> bool:
+        """Return whether it is a need of Open vSwitch, and that can be watched."""
+        return need.name == OPEN_VSWITCH and self._open_vswitch.can_be_watched
+
+    async def watch(self, needs: Collection[Need], notify: Callable[[Need], None]) -> None:
+        """Call ``notify`` with all of these needs when Open vSwitch may answer by now, until cancelled."""
+
+        def changed() -> None:
+            for need in needs:
+                notify(need)
+
+        await self._open_vswitch.watch(changed)
 
     def created_names(self, guest: Guest) -> frozenset[str]:
         """Return the names of what :meth:`plug` creates if it is missing."""

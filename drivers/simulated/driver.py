@@ -30,7 +30,7 @@ from bringup.drivers.base import (
     SignListener,
     VitalSigns,
 )
-from bringup.drivers.needs import Need
+from bringup.drivers.needs import Need, NeedKind
 from bringup.drivers.simulated import transitions
 from bringup.drivers.simulated.calls import Call, Calls
 from bringup.drivers.simulated.faults import Faults
@@ -62,6 +62,8 @@ class SimulatedDriver:
         self._faults: Final = Faults(scenario.faults)
         self._latencies = {guest.uuid: guest.latency for guest in scenario.guests if guest.latency}
         self._busy: dict[str, Verb] = {}
+        self.watching: list[tuple[Collection[Need], Callable[[Need], None]]] = []
+        """What is watched now, and who is notified."""
         self._host: str | None = None
         self._ready_at: float | None = None
         self._state = None if state_path is None else StateFile(state_path)
@@ -133,9 +135,13 @@ class SimulatedDriver:
         if self._state is not None:
             self._state.save_guest(uuid, self.hypervisor)
 
-    def meet(self, uuid: str, name: str) -> None:
-        """Mark a need of a guest as met from now on."""
+    def meet(self, uuid: str, name: str, *, silently: bool = False) -> None:
+        """Mark a need of a guest as met from now on; whoever watches it is notified unless it comes ``silently``."""
         self.hypervisor.met.add((uuid, name))
+        for needs, notify in () if silently else tuple(self.watching):
+            for need in needs:
+                if need.name == name:
+                    notify(need)
 
     def lacks(self, uuid: str, *needs: SimulatedNeed) -> None:
         """Replace the needs of a guest."""
@@ -220,6 +226,19 @@ class SimulatedDriver:
         """Return the needs of the guest in the scenario; its definition if there is no such guest."""
         uuid = guest.uuid
         return await self._perform("needs", uuid, lambda: self.hypervisor.needs(uuid, self.ready_for_s()))
+
+    async def watch_needs(self, needs: Collection[Need], notify: Callable[[Need], None]) -> None:
+        """Call ``notify`` with each of these needs that :meth:`meet` is called for, until cancelled."""
+        watched = needs, notify
+        self.watching.append(watched)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self.watching.remove(watched)
+
+    def watches(self, need: Need) -> bool:
+        """Return whether a need of this kind is reported."""
+        return need.kind is not NeedKind.MEMORY
 
     async def host_needs(self, guests: Sequence[Guest]) -> Sequence[Need]:
         """Return the shared needs that a test has set."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from bringup.daemon.errors import chain_of
@@ -13,6 +14,7 @@ from bringup.drivers.base import VirtualInterfacePlugError
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
 from bringup.drivers.network.commands import CommandRefused
 from bringup.drivers.network.ovs import DOES_NOT_RUN
+from bringup.drivers.network.ovsdb import messages_in
 from support.frames import Tap, arp, reaches
 from support.network import (
     GuestOf,
@@ -351,3 +353,64 @@ async def test_an_mtu_that_was_changed_is_corrected(switch: Switch) -> None:
         await network.plug_vifs(guest)
     assert links()[qvb]["mtu"] == 1442
     assert "UP" in links()[qvb]["flags"]
+
+
+async def test_a_switch_that_comes_is_reported_to_who_waits_for_it(switch: Switch) -> None:
+    """Its database comes first; the switch itself changes nothing that was configured."""
+    switch.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev")
+    switch.stop_switch()
+    async with a_network(filters=False, ovsdb=switch.database) as network:
+        [missing] = await network.check([GuestOf([an_ovs_vif(1)])])
+        reported = Reports()
+        async with anyio.create_task_group() as group:
+            group.start_soon(network.watch, [missing], reported)
+            await anyio.to_thread.run_sync(switch.stop_database)
+            await anyio.to_thread.run_sync(switch.start_database)
+            await reported.more()
+            await anyio.to_thread.run_sync(switch.start)
+            await reported.more()
+            group.cancel_scope.cancel()
+        assert {need.name for need in reported.needs} == {"Open vSwitch"}
+        [found] = await network.check([GuestOf([an_ovs_vif(1)])])
+        assert found.state is NeedState.MET
+
+
+@pytest.mark.parametrize("database", ["unix:/nonexistent/db.sock", "ssl:127.0.0.1:6640"])
+async def test_only_a_need_of_a_switch_is_watched_and_not_over_tls(database: str) -> None:
+    of_switch, other = (
+        Need(kind=NeedKind.NETWORK, name=name, state=NeedState.ABSENT) for name in ("Open vSwitch", "br-late")
+    )
+    async with a_network(filters=False, ovsdb=database) as network:
+        assert (network.watches(of_switch), network.watches(other)) == (database.startswith("unix"), False)
+
+
+class Reports:
+    """What was reported."""
+
+    def __init__(self) -> None:
+        self.needs: list[Need] = []
+        self._more = anyio.Event()
+
+    def __call__(self, need: Need) -> None:
+        self.needs.append(need)
+        self._more.set()
+
+    async def more(self) -> None:
+        """Wait for a report after those before."""
+        with anyio.fail_after(60):
+            await self._more.wait()
+        self._more = anyio.Event()
+
+
+@pytest.mark.parametrize(
+    ("received", "messages", "rest"),
+    [
+        (b"", 0, b""),
+        (b'{"id": 1}{"id": 2}\n{"id', 2, b'{"id'),
+        ('{"name": "ä"}'.encode()[:-3], 0, '{"name": "ä"}'.encode()[:-3]),
+        (b"[1] {}", 1, b""),
+    ],
+)
+def test_messages_of_a_database_follow_each_other(received: bytes, messages: int, rest: bytes) -> None:
+    found, left = messages_in(received)
+    assert (len(found), left) == (messages, rest)

@@ -35,6 +35,7 @@ def calls(connection: Any) -> dict[str, Callable[[], object]]:
     network = connection.networkLookupByName(NETWORK)
     definition = domain.XMLDesc()
     cpu = "<cpu><arch>x86_64</arch><model>qemu64</model></cpu>"
+    numbers: list[int] = []
     return {
         "Connection.listAllDomains": connection.listAllDomains,
         "Connection.lookupByUUIDString": lambda: connection.lookupByUUIDString(uuid_of(1)),
@@ -58,10 +59,19 @@ def calls(connection: Any) -> dict[str, Callable[[], object]]:
             [running], libvirt.VIR_DOMAIN_STATS_VCPU, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
         ),
         "Connection.domainEventDeregisterAny": lambda: connection.domainEventDeregisterAny(0),
+        "Connection.networkEventRegisterAny": lambda: numbers.append(
+            connection.networkEventRegisterAny(None, libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE, _ignore, None)
+        ),
+        "Connection.networkEventDeregisterAny": lambda: connection.networkEventDeregisterAny(numbers.pop()),
+        "Connection.storagePoolEventRegisterAny": lambda: numbers.append(
+            connection.storagePoolEventRegisterAny(None, libvirt.VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE, _ignore, None)
+        ),
+        "Connection.storagePoolEventDeregisterAny": lambda: connection.storagePoolEventDeregisterAny(numbers.pop()),
         "Connection.registerCloseCallback": lambda: connection.registerCloseCallback(_ignore, None),
         "Connection.unregisterCloseCallback": connection.unregisterCloseCallback,
         "Connection.setKeepAlive": lambda: connection.setKeepAlive(5, 3),
         "Connection.isAlive": connection.isAlive,
+        "Network.name": network.name,
         "Network.isActive": network.isActive,
         "StoragePool.name": pool.name,
         "StoragePool.isActive": pool.isActive,

@@ -149,6 +149,13 @@ class TracingDriver:
     async def keep_filtering_rules(self, notify: Callable[[FilterChange], None]) -> None:
         del notify
 
+    async def watch_needs(self, needs: Collection[Need], notify: Callable[[Need], None]) -> None:
+        del needs, notify
+
+    def watches(self, need: Need) -> bool:
+        del need
+        return False
+
     async def filter_defer_apply_on(self) -> None:
         self.trace.call("drv.filter_defer_apply_on")
 

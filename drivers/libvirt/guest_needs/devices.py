@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bringup.drivers.libvirt.guest_needs.evidence import Evidence
 from bringup.drivers.libvirt.guest_needs.rules.definition import HostDevice, Nic, Share
 from bringup.drivers.libvirt.guest_needs.rules.mounts import missing_mount
-from bringup.drivers.libvirt.guest_needs.rules.verdicts import need
+from bringup.drivers.libvirt.guest_needs.rules.verdicts import LibvirtObject, need
 from bringup.drivers.needs import MetBy, Need, NeedKind
 
 HUGE = "/sys/kernel/mm/hugepages"
@@ -73,7 +73,7 @@ def _is_below_a_mount(evidence: Evidence, path: str) -> bool:
 def _nic(evidence: Evidence, nic: Nic) -> Iterator[Need]:
     if nic.type == "network":
         why = evidence.libvirt.answers.get(("network", nic.source), "")
-        yield need(NeedKind.NETWORK, nic.source, absent=why)
+        yield need(NeedKind.NETWORK, nic.source, absent=why, origin=LibvirtObject("network", nic.source))
     elif not evidence.sees_host:
         # A container may have a network of its own: a start that lacks something fails by itself, with a message.
         return

@@ -7,10 +7,12 @@ nbdkit's, Ceph's and LIO continue (QEMU since 2.10).
 import errno
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from bringup.drivers.libvirt.guest_needs.evidence import Evidence
+from bringup.drivers.libvirt.guest_needs.host import HostFiles
 from bringup.drivers.libvirt.guest_needs.rules.definition import Server, Source
 from bringup.drivers.libvirt.guest_needs.rules.verdicts import need
 from bringup.drivers.needs import MetBy, Need, NeedKind
@@ -71,6 +73,14 @@ SPEAK_FIRST: Final = frozenset({"nbd", "rbd", "ssh"})
 """Protocols whose servers greet: one that accepts and sends nothing hangs."""
 
 
+@dataclass(frozen=True, slots=True)
+class DiskServers:
+    """Origin of the need of a network disk: one of these servers must answer."""
+
+    protocol: str
+    servers: tuple[Server, ...]
+
+
 def network_disk(evidence: Evidence, source: Source) -> Need:
     """Return the need of a network disk: one of its servers must answer."""
     name = f"{source.protocol}:{source.name}"
@@ -89,22 +99,23 @@ def network_disk(evidence: Evidence, source: Source) -> Need:
     if not all(silent):
         return need(NeedKind.DISK, name)
     why = "its storage does not answer: " + "; ".join(silent)
+    origin = DiskServers(source.protocol, source.servers[:MOST_SERVERS])
     if len(source.servers) > MOST_SERVERS:
-        return need(NeedKind.DISK, name, unverified=f"{why}; the others were not probed")
-    return need(NeedKind.DISK, name, absent=why)
+        return need(NeedKind.DISK, name, unverified=f"{why}; the others were not probed", origin=origin)
+    return need(NeedKind.DISK, name, absent=why, origin=origin)
 
 
 def _cached_probe(evidence: Evidence, protocol: str, server: Server) -> str:
-    return evidence.host.kept(f"server {protocol} {server}", partial(_probe_server, evidence, protocol, server))
+    return evidence.host.kept(f"server {protocol} {server}", partial(probe_server, evidence.host, protocol, server))
 
 
-def _probe_server(evidence: Evidence, protocol: str, server: Server) -> str:
+def probe_server(host: HostFiles, protocol: str, server: Server) -> str:
     """Return why none of the addresses of a server answers; "" if one does, or none is known."""
     ports = (server.port,) if server.port else PORTS.get(protocol, ())
     addresses = [server.socket] if server.socket else [(server.name, port) for port in ports if server.name]
     silent = []
     for address in addresses:
-        evidence.host.at = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
+        host.at = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
         silent.append(probe(address, speaks_first=protocol in SPEAK_FIRST))
         if not silent[-1]:
             return ""

@@ -21,7 +21,7 @@ from bringup.drivers.libvirt.guest_needs.rules.disk_identity import (
 )
 from bringup.drivers.libvirt.guest_needs.rules.disk_names import Naming, is_stable_dm, read_name
 from bringup.drivers.libvirt.guest_needs.rules.mounts import missing_mount, mount_points_above
-from bringup.drivers.libvirt.guest_needs.rules.verdicts import Verdict, need
+from bringup.drivers.libvirt.guest_needs.rules.verdicts import LibvirtObject, Verdict, need
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
 LONGEST_CHAIN: Final = 64
@@ -88,7 +88,7 @@ class DiskCheck:
         problem = self._evidence.libvirt.answers.get(("pool", source.pool), "")
         name = f"{source.volume} in pool {source.pool}"
         if problem:
-            yield Verdict(need(NeedKind.DISK, name, absent=problem))
+            yield Verdict(need(NeedKind.DISK, name, absent=problem, origin=LibvirtObject("pool", source.pool)))
             return
         found = self._evidence.libvirt.volumes.get((source.pool, source.volume))
         if found is None:

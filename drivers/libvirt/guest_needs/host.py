@@ -195,6 +195,10 @@ class HostFiles:
         self._kept[key] = now, fresh
         return fresh
 
+    def forget(self) -> None:
+        """Keep no value any more: what was read may have changed."""
+        self._kept.clear()
+
     def _expected_mounts(self) -> dict[str, str]:
         found = read_fstab(self.text("/etc/fstab"))
         found.update(unit for text in self._mount_units() if (unit := read_unit(text)) is not None)

@@ -18,14 +18,31 @@ class Verdict:
     """The guest starts without it."""
 
 
-def need(kind: NeedKind, name: str, *, absent: str = "", unverified: str = "", met_by: MetBy = MetBy.HOST) -> Need:
+@dataclass(frozen=True, slots=True)
+class LibvirtObject:
+    """Origin of a need that is met when libvirt starts one of its own objects."""
+
+    kind: str
+    """``network`` or ``pool``."""
+    name: str
+
+
+def need(
+    kind: NeedKind,
+    name: str,
+    *,
+    absent: str = "",
+    unverified: str = "",
+    met_by: MetBy = MetBy.HOST,
+    origin: object = None,
+) -> Need:
     """Return a need; ``absent`` or ``unverified`` is why it is not met; without either it is met."""
     why, state = absent or unverified, NeedState.UNVERIFIED
     if absent:
         state = NeedState.ABSENT
     elif not unverified:
         state, met_by = NeedState.MET, MetBy.HOST
-    return Need(kind=kind, name=_shown(name), state=state, met_by=met_by, why=_shown(why))
+    return Need(kind=kind, name=_shown(name), state=state, met_by=met_by, why=_shown(why), origin=origin)
 
 
 def _shown(text: str) -> str:

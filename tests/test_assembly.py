@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bringup.daemon.errors import SettingsError
+from bringup.daemon.recovery.start_claim import StartClaim
 from bringup.daemon.service import assembly
 from bringup.daemon.settings import Settings, load
 from bringup.daemon.storage.journal import NO_JOURNAL
@@ -157,14 +158,9 @@ async def test_how_guests_are_shut_down_and_what_of_evacuated_disks_is_known_com
         "evacuated.shared_storage=local",
     )
     async with assembly.opened_store(given) as store:
-        executor = assembly.make_executor(
-            given,
-            assembly.make_driver(given),
-            store,
-            claimant=Claimant("compute-1", "node-1"),
-            check_lease=lambda: None,
-            journal=NO_JOURNAL,
-        )
+        driver = assembly.make_driver(given)
+        claim = StartClaim(store=store, driver=driver, claimant=Claimant("compute-1", "node-1"))
+        executor = assembly.make_executor(given, driver, store, start_claim=claim, journal=NO_JOURNAL)
 
     assert (executor.shutdown.shutdown_timeout, executor.shutdown.shutdown_retry_interval) == (7, 2)
     assert executor.store is store

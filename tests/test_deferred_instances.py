@@ -16,8 +16,17 @@ from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import StoreUnavailable, UsageError
 from bringup.daemon.liveness import Vitals
+from bringup.daemon.recovery.arrivals import watched
 from bringup.daemon.recovery.context import NeedsPolicy, Startup
-from bringup.daemon.recovery.deferred_instances import Waits, deferred, look_again, wait_for_needs
+from bringup.daemon.recovery.deferred_instances import (
+    Waits,
+    deferred,
+    due_in,
+    look_again,
+    needs_of,
+    tried_again,
+    wait_for_needs,
+)
 from bringup.daemon.recovery.init_host import Brought, init_host
 from bringup.daemon.recovery.operator_requests import try_again
 from bringup.daemon.recovery.settle_again import Again, settle_again
@@ -27,7 +36,7 @@ from bringup.daemon.storage.journal import Journal
 from bringup.daemon.storage.journal.sqlite import open_journal
 from bringup.daemon.storage.store.base import Records
 from bringup.daemon.storage.store.sql import SqlStore
-from bringup.drivers.needs import MetBy
+from bringup.drivers.needs import MetBy, NeedKind
 from bringup.drivers.simulated import Fault, SimulatedNeed, Verb
 from support.drivers import uuid_of
 from support.hosts import ELSEWHERE, ArrangedHost, arranged, guest, instance, now
@@ -246,6 +255,32 @@ async def test_waits_grow_are_jittered_and_are_minutes_once_the_time_is_over() -
     assert len({waits.next_s() for _ in range(50)}) > 1
 
 
+async def test_what_is_watched_is_checked_in_every_eighth_round_after_the_first_five() -> None:
+    waits = Waits(NeedsPolicy(wait_s=600))
+    for_all = []
+    for _ in range(17):
+        waits.next_s()
+        for_all.append(waits.is_for_all)
+    assert [number for number, is_so in enumerate(for_all, start=1) if is_so] == [1, 2, 3, 4, 5, 8, 16]
+    waits.began -= 601
+    assert waits.is_for_all
+
+
+async def test_what_is_not_watched_is_checked_in_each_round(waiting: Waiting) -> None:
+    pages = SimulatedNeed(kind=NeedKind.MEMORY, name="512 huge pages", why="0 are free")
+    waits = Waits(QUICK, rounds=6)
+    for need, is_due in ((DISK, False), (pages, True)):
+        async with waiting.host(need) as host:
+            brought = await host.starts()
+            async with watched(host.arranged.host.driver) as arrivals:
+                found = tried_again(brought)
+                arrivals.follow(needs_of(found))
+                assert (due_in(waits, found, arrivals) == found) is is_due
+                # Nobody watches it: it is checked in each round.
+                arrivals.follow(())
+                assert due_in(waits, found, arrivals) == found
+
+
 # The daemon that stays
 
 
@@ -269,6 +304,124 @@ async def test_the_daemon_that_stays_starts_what_has_come(waiting: Waiting) -> N
             host.driver.meet(UUID, DISK.name)
             await reported(host, Kind.INITIALIZED)
         assert (host.started, host.arranged.reports[-1].revision) == (1, 1)
+
+
+NEVER = replace(QUICK, first_s=600, longest_s=600, slowly_s=600)
+"""The periodic check does not come before the test is over."""
+
+
+async def test_the_daemon_that_stays_starts_what_arrives_at_once(waiting: Waiting) -> None:
+    async with waiting.host(DISK, policy=NEVER) as host:
+        brought = await host.starts()
+        async with staying(brought):
+            await is_watched(host, DISK)
+            host.driver.meet(UUID, DISK.name)
+            await reported(host, Kind.INITIALIZED)
+            # Nobody waits any more.
+            await is_watched(host)
+        assert (host.started, host.arranged.reports[-1].revision) == (1, 1)
+
+
+async def test_a_run_that_ends_starts_what_arrives_at_once(waiting: Waiting) -> None:
+    async with waiting.host(DISK, policy=NEVER) as host:
+        brought = await host.starts()
+
+        async def arrives() -> None:
+            await is_watched(host, DISK)
+            host.driver.meet(UUID, DISK.name)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(arrives)
+            brought = await wait_for_needs(brought)
+        assert (only(brought).kind, host.started) == (Kind.INITIALIZED, 1)
+        assert host.driver.watching == []
+
+
+async def test_a_wave_is_one_check_and_one_revision_and_goes_through_the_slots(tmp_path: Path) -> None:
+    count = 30
+    numbers = range(1, count + 1)
+    async with (
+        open_journal(tmp_path / "journal.sqlite", boot_id=BOOT, keep_runs=5, keep_days=5, now=now) as journal,
+        arranged(
+            [instance(number) for number in numbers],
+            guests=[guest(number, OFF, needs=(DISK,)) for number in numbers],
+            resuming=Resuming(ResumePolicy(guests="on_host_boot")),
+            journal=journal,
+            needs=NEVER,
+        ) as made,
+    ):
+        brought = await init_host(made.start)
+        assert brought.result.count(Kind.DEFERRED) == count
+        slots, most = made.host.capacity.slots, [0.0]
+
+        async def watch_slots() -> None:
+            for number in numbers:
+                await made.driver.entered(START, uuid_of(number))
+                most.append(slots.borrowed_tokens)
+
+        async with staying(brought), anyio.create_task_group() as group:
+            group.start_soon(watch_slots)
+            while not made.driver.watching:
+                await anyio.wait_all_tasks_blocked()
+            loads = made.trace.names().count("store.load_instances")
+            for number in numbers:
+                made.driver.meet(uuid_of(number), DISK.name)
+            with anyio.fail_after(60):
+                while made.reports[-1].count(Kind.INITIALIZED) < count:
+                    await anyio.wait_all_tasks_blocked()
+        assert [one.revision for one in made.reports] == [0, 1]
+        assert made.trace.names().count("store.load_instances") == loads + 1
+        assert max(most) <= slots.total_tokens
+
+
+async def test_what_a_guest_lacks_then_is_shown_and_watched(waiting: Waiting) -> None:
+    """The mount came, and the disk on it is missing."""
+    mount = SimulatedNeed(kind=NeedKind.MOUNT, name="/mnt", why="nothing is mounted there")
+    async with waiting.host(mount, policy=NEVER) as host:
+        brought = await host.starts()
+        async with staying(brought):
+            await is_watched(host, mount)
+            host.driver.lacks(UUID, DISK)
+            host.driver.meet(UUID, mount.name)
+            await is_watched(host, DISK)
+            host.driver.meet(UUID, DISK.name)
+            await reported(host, Kind.INITIALIZED)
+    assert [[need.name for need in one.outcomes[0].needs] for one in host.arranged.reports] == [
+        ["/mnt"],
+        ["/dev/sdb"],
+        [],
+    ]
+
+
+async def test_a_watch_that_fails_leaves_the_periodic_check(waiting: Waiting) -> None:
+    async with waiting.host(DISK) as host:
+        brought = await host.starts()
+        host.arranged.trace.fail("driver.watch_needs", OSError("no inotify"))
+        async with staying(brought):
+            host.driver.meet(UUID, DISK.name, silently=True)
+            await reported(host, Kind.INITIALIZED)
+    assert host.started == 1
+
+
+@pytest.mark.parametrize("policy", [replace(QUICK, wait_s=0), replace(QUICK, daemon_starts=False)])
+async def test_nothing_is_watched_that_the_daemon_would_not_start(waiting: Waiting, policy: NeedsPolicy) -> None:
+    async with waiting.host(DISK, policy=policy) as host:
+        brought = await host.starts()
+        async with staying(brought):
+            looks = host.driver.count("get_info")
+            await anyio.wait_all_tasks_blocked()
+            host.driver.meet(UUID, DISK.name)
+            if policy.wait_s:
+                await host.driver.entered("get_info", times=looks + 2)
+            assert host.driver.watching == []
+    assert host.started == 0
+
+
+async def is_watched(host: Host, *needs: SimulatedNeed) -> None:
+    """Wait until these needs are watched, and no others."""
+    with anyio.fail_after(60):
+        while {need.name for watched, _ in host.driver.watching for need in watched} != {one.name for one in needs}:
+            await anyio.wait_all_tasks_blocked()
 
 
 async def test_the_daemon_that_stays_tries_again_what_an_operator_names(waiting: Waiting) -> None:

@@ -19,6 +19,7 @@ from bringup.daemon.decisions.run_events import (
 )
 from bringup.daemon.recovery.init_instance import LOOK
 from bringup.daemon.status.progress import Progress
+from bringup.daemon.status.snapshot import headline
 from bringup.drivers.simulated import Fault
 from support.drivers import uuid_of
 from support.hosts import arranged, evacuation, instance, limits
@@ -51,6 +52,28 @@ def test_it_counts_what_is_done_what_runs_and_what_waits() -> None:
         Kind.HELD: 0,
         Kind.DEFERRED: 0,
     }
+
+
+def test_what_is_paused_is_not_idle_unless_an_instance_is_worked_on() -> None:
+    now_s = 100.0
+    progress = Progress(lambda: now_s)
+    progress.observe(PhaseBegan("instances"))
+    progress.observe(WorkFound(2))
+    progress.pause("10:00 UTC", "10:30 UTC")
+    now_s += 10
+    # Before the run has ended, what hangs is found whether starts are paused or not.
+    assert progress.snapshot().idle_s == 10
+    progress.observe(RunEnded())
+    now_s += 1000
+    assert (progress.snapshot().idle_s, progress.snapshot().paused_until) == (0, "10:30 UTC")
+    assert headline(progress.snapshot()).startswith("starts paused until 10:30 UTC, ")
+    progress.observe(InstanceBegan(uuid_of(1)))
+    now_s += 50
+    assert progress.snapshot().idle_s == 1050
+    # Its end is an advance: what was paused has its whole time again.
+    progress.pause("", "")
+    now_s += 7
+    assert (progress.snapshot().idle_s, progress.snapshot().paused_until) == (7, "")
 
 
 def test_an_instance_that_was_held_and_released_counts_once() -> None:

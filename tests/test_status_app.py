@@ -187,13 +187,39 @@ async def test_one_event_client_too_many_gets_503_with_retry_after() -> None:
 WORDS = [("release", "released"), ("retry", "retried")]
 
 
-def app_with(word: str, refuse: RequestHandler) -> Guarding:
-    source = ManualRun().source
-    return make_app(source, release=refuse) if word == "release" else make_app(source, retry=refuse)
+def app_with(word: str, handler: RequestHandler) -> Guarding:
+    return make_app(ManualRun().source, {word: handler})
 
 
-@pytest.mark.parametrize("word", ["release", "retry"])
-async def test_without_a_handler_release_and_retry_are_not_found(word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "body", "done"),
+    [
+        ("pause", {"for": "10min"}, {"paused": ["10min"]}),
+        ("pause", {}, {"paused": []}),
+        ("resume", {}, {"resumed": []}),
+    ],
+)
+async def test_a_pause_has_a_time_span_and_its_end_has_none(
+    word: str, body: dict[str, str], done: dict[str, list[str]]
+) -> None:
+    async with app_client(app_with(word, accept_all)) as client:
+        answer = await client.post(f"/{word}", json=body)
+
+    assert (answer.status_code, answer.json()) == (200, done)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"for": 5}', b'{"for": "\\u001b[2J"}', b'{"for": "' + b"9" * 200 + b'"}']
+)
+async def test_a_pause_for_what_is_no_time_span_is_refused(body: bytes) -> None:
+    async with app_client(app_with("pause", accept_all)) as client:
+        answer = await client.post("/pause", content=body, headers={"content-type": "application/json"})
+
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("word", ["release", "retry", "pause", "resume"])
+async def test_without_a_handler_a_request_is_not_found(word: str) -> None:
     async with app_client(make_app(ManualRun().source)) as client:
         assert (await client.post(f"/{word}", json={"uuids": []})).status_code == 404
 
@@ -253,6 +279,6 @@ async def test_a_malformed_request_is_400(word: str, content: bytes, headers: di
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/status", "/timeline", "/events", "/metrics"])
 async def test_nothing_else_can_be_changed(path: str) -> None:
-    async with app_client(make_app(ManualRun().source, release=accept_all)) as client:
+    async with app_client(make_app(ManualRun().source, {"release": accept_all})) as client:
         for method in ("POST", "PUT", "DELETE", "PATCH"):
             assert (await client.request(method, path)).status_code == 405

@@ -177,7 +177,7 @@ async def test_odd_http_is_refused_or_answered_without_an_error_of_ours(
 
     with capture_logs() as logs:
         source = ManualRun().source
-        async with serving(make=lambda: make_app(source, release=take)) as here:
+        async with serving(make=lambda: make_app(source, {"release": take})) as here:
             with here.connected() as client:
                 await anyio.to_thread.run_sync(_sent, client, sent)
                 said = await closed_by_peer(client)

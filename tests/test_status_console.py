@@ -26,6 +26,7 @@ from bringup.daemon.errors import Unavailable
 from bringup.daemon.status.console import SHOWN_FAILURES, SHOWN_RUNNING, render
 from bringup.daemon.status.listener.documents import status
 from bringup.daemon.storage.outbox.base import Pending
+from bringup.drivers.needs import Need, NeedKind, NeedState
 from support.drivers import uuid_of
 from support.hosts import HOST
 from support.status import PLUG, ManualRun
@@ -124,6 +125,21 @@ async def test_warnings_and_waiting_reports_are_shown() -> None:
 
     assert f"warning  {uuid_of(1)}  fence: no answer" in text
     assert "2 reports wait for the scheduler, the oldest for 2 min 5 s" in text
+
+
+async def test_a_pause_says_since_when_until_when_and_how_many_wait() -> None:
+    manual = ManualRun()
+    manual.begin(1)
+    need = Need(kind=NeedKind.PAUSE, name="starts", state=NeedState.ABSENT, why="by an operator until 10:30 UTC")
+    manual.observe(
+        InstanceEnded(Outcome(uuid=uuid_of(1), kind=Kind.DEFERRED, because=("vifs",), took_s=1, needs=(need,)))
+    )
+    assert "starts are paused" not in text_of(manual)
+
+    manual.progress.pause("10:00 UTC", "10:30 UTC")
+
+    text = text_of(manual)
+    assert "starts are paused since 10:00 UTC until 10:30 UTC, 1 wait; bringup resume ends the pause" in text
 
 
 async def test_of_many_instances_the_first_are_shown_and_the_rest_counted() -> None:

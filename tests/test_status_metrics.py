@@ -6,10 +6,11 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from bringup.daemon.decisions.outcomes import Kind
-from bringup.daemon.decisions.run_events import ActionBegan, InstanceBegan, PhaseBegan
+from bringup.daemon.decisions.outcomes import Kind, Outcome
+from bringup.daemon.decisions.run_events import ActionBegan, InstanceBegan, InstanceEnded, PhaseBegan
 from bringup.daemon.status.listener.metrics import text_of
 from bringup.daemon.storage.outbox.base import Pending
+from bringup.drivers.needs import Need, NeedKind, NeedState
 from support.drivers import uuid_of
 from support.status import PLUG, ManualRun
 
@@ -105,3 +106,16 @@ async def test_metric_names_and_units_follow_prometheus() -> None:
 
 async def test_metrics_of_the_process_are_there() -> None:
     assert value(families(ManualRun()), "process_resident_memory_bytes") > 0
+
+
+async def test_a_pause_and_how_many_it_keeps_off() -> None:
+    manual = ManualRun()
+    assert value(families(manual), "bringup_starts_paused") == 0
+    need = Need(kind=NeedKind.PAUSE, name="starts", state=NeedState.ABSENT)
+    for number in (1, 2):
+        manual.observe(
+            InstanceEnded(Outcome(uuid=uuid_of(number), kind=Kind.DEFERRED, because=(), took_s=1, needs=(need,)))
+        )
+    manual.progress.pause("10:00 UTC", "10:30 UTC")
+    found = families(manual)
+    assert (value(found, "bringup_starts_paused"), value(found, "bringup_starts_paused_instances")) == (1, 2)

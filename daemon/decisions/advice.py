@@ -42,6 +42,7 @@ BY_ERROR: Mapping[str, str] = {
     "StateConflict": f"nothing: somebody else works on it; {LOOK} says how it is now",
     "StoreError": f"once its record can be read and written: {RETRY}",
     "StoreUnavailable": f"once the store of records answers: {RETRY}",
+    "Paused": "nothing: it is started when the pause of starts is over; bringup resume ends that now",
     # of this host
     "JournalError": "make room for the journal, or repair its disk (host.state_directory), then: bringup release UUID",
     # of what was decided

@@ -9,7 +9,7 @@ from bringup.daemon.decisions.actions import Action, Reboot, RevertMigration, Sa
 from bringup.daemon.decisions.forecast import POWER_STATES, Course, Forecast
 from bringup.daemon.decisions.rules import Step
 from bringup.daemon.decisions.states import PowerState, TaskState, UnknownState, VmState
-from bringup.drivers.needs import MetBy, Need
+from bringup.drivers.needs import MetBy, Need, NeedKind
 
 _IT = {
     PowerState.NOSTATE: "gone or pending",
@@ -75,17 +75,20 @@ _SHOWN_NEEDS = 5
 
 def need_words(need: Need) -> str:
     """Put a need into words, such as ``disk /dev/sdb is absent (no such block device)``."""
+    if need.kind is NeedKind.PAUSE:
+        return f"starts are paused {need.why}"
     kind = need.kind.value.replace("_", " ")
     return f"{kind} {need.name} is {need.state.value}{f' ({need.why})' if need.why else ''}"
 
 
 def missing(needs: Sequence[Need]) -> str:
     """Put needs that are not met into a sentence, with who can meet them; many are cut short."""
-    parts = [
+    paused = [need_words(need) for need in needs if need.kind is NeedKind.PAUSE]
+    parts = paused + [
         f"{'; '.join(need_words(need) for need in group[:_SHOWN_NEEDS])}"
         f"{f' and {len(group) - _SHOWN_NEEDS} more' if len(group) > _SHOWN_NEEDS else ''}: {text}"
         for met_by, text in _MEETS.items()
-        if (group := [need for need in needs if need.met_by is met_by])
+        if (group := [need for need in needs if need.met_by is met_by and need.kind is not NeedKind.PAUSE])
     ]
     return "; ".join(parts)
 

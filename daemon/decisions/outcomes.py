@@ -2,13 +2,13 @@
 
 import enum
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.verdicts import GuestVerdict
-from bringup.drivers.needs import Need
+from bringup.drivers.needs import Need, NeedKind
 
 
 class Kind(enum.Enum):
@@ -117,10 +117,20 @@ class Outcome:
     deleted: bool = False
     """The row is gone: this run deleted it, or found it deleted."""
 
+    @property
+    def is_paused(self) -> bool:
+        """Check whether it waits for the end of a pause of starts."""
+        return is_pause(self.needs)
+
     def says_the_same(self, other: "Outcome") -> bool:
         """Check whether another one has nothing new, whatever time it took."""
         mine = (self.kind, self.did, self.because, self.needs, self.instance, self.deleted)
         return mine == (other.kind, other.did, other.because, other.needs, other.instance, other.deleted)
+
+
+def is_pause(needs: Iterable[Need]) -> bool:
+    """Check whether it is the end of a pause of starts that is waited for."""
+    return any(need.kind is NeedKind.PAUSE for need in needs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

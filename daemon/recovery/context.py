@@ -11,6 +11,7 @@ from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.openstack.resource_provider import HostProvider
 from bringup.daemon.recovery.boots import Boots
 from bringup.daemon.recovery.executor import Executor
+from bringup.daemon.recovery.pause import Pause
 from bringup.daemon.recovery.verification import Verification
 from bringup.daemon.storage.alive import Alive
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal
@@ -88,6 +89,11 @@ class Host:
     def now(self) -> Callable[[], datetime]:
         """The clock."""
         return self.executor.now
+
+    @property
+    def pause(self) -> Pause:
+        """Whether starts are paused."""
+        return self.executor.start_claim.pause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

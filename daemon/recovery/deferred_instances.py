@@ -1,11 +1,13 @@
-"""Deferred instances, checked again: without a slot, with growing waits, until what its guest needs is there.
+"""Deferred instances, checked again until what their guests need is there: when it arrives, and with growing waits.
+
+No slot is held meanwhile.
 
 Nothing of the control plane is asked but the records of those that wait, and nothing is written while nothing changes.
 What has changed is settled again (:mod:`bringup.daemon.recovery.settle_again`).
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -22,6 +24,7 @@ from bringup.daemon.decisions.run_events import ActionEnded, PhaseBegan
 from bringup.daemon.decisions.states import PowerState, TaskState
 from bringup.daemon.errors import BringupError, StoreError, chain_of
 from bringup.daemon.logs import get_logger
+from bringup.daemon.recovery.arrivals import Arrivals, watched
 from bringup.daemon.recovery.context import Host, NeedsPolicy
 from bringup.daemon.recovery.guest_needs import unmet_needs
 from bringup.daemon.recovery.guest_power import read_power_state
@@ -31,17 +34,46 @@ from bringup.daemon.recovery.plan_checks import boot_of
 from bringup.daemon.recovery.settle_again import Again, as_left, note, reported, settle_again, superseded
 from bringup.daemon.recovery.slots import Slot
 from bringup.daemon.storage.journal import Past
-from bringup.drivers.needs import NeedKind
+from bringup.drivers.needs import Need, NeedKind
 
 log = get_logger()
 
 WAITED_FOR = "waited_for"
+ALL_ROUNDS, ALL_EVERY = 5, 8
+"""The first rounds are for all that wait; then every eighth one is for what is watched as well."""
+SHOWN = 5
+"""Names in a log line."""
 LOOK = Step(WAITED_FOR, LookAtGuest())
 
 
 def deferred(brought: Brought) -> dict[str, Outcome]:
     """Return what is deferred, by UUID."""
     return {outcome.uuid: outcome for outcome in brought.result.outcomes if outcome.kind is Kind.DEFERRED}
+
+
+def tried_again(brought: Brought) -> dict[str, Outcome]:
+    """Return what is deferred and may come back without an operator, by UUID."""
+    return {uuid: outcome for uuid, outcome in deferred(brought).items() if is_tried_again(outcome.needs)}
+
+
+def held_back(brought: Brought) -> dict[str, Outcome]:
+    """Return what waits for the end of a pause of starts, by UUID."""
+    return {uuid: outcome for uuid, outcome in deferred(brought).items() if outcome.is_paused}
+
+
+def needs_of(waiting: Mapping[str, Outcome]) -> set[Need]:
+    """Return what these wait for."""
+    return {need for outcome in waiting.values() for need in outcome.needs}
+
+
+def waiting_for(waiting: Mapping[str, Outcome], needs: Collection[Need]) -> dict[str, Outcome]:
+    """Return those that wait for one of these needs."""
+    return {uuid: outcome for uuid, outcome in waiting.items() if not set(needs).isdisjoint(outcome.needs)}
+
+
+def names_of(needs: Collection[Need]) -> set[tuple[NeedKind, str]]:
+    """Return what tells needs apart, whatever was found of them."""
+    return {(need.kind, need.name) for need in needs}
 
 
 @dataclass(slots=True)
@@ -56,6 +88,11 @@ class Waits:
     def is_over(self) -> bool:
         """Check whether the time with growing waits is over."""
         return anyio.current_time() - self.began >= self.policy.wait_s
+
+    @property
+    def is_for_all(self) -> bool:
+        """Check whether the check is for all; else only for those whose needs are not watched."""
+        return self.is_over or self.rounds <= ALL_ROUNDS or self.rounds % ALL_EVERY == 0
 
     def next_s(self) -> float:
         """Draw the next wait."""
@@ -74,19 +111,41 @@ async def wait_for_needs(brought: Brought) -> Brought:
     """
     host = brought.host
     waits = Waits(host.needs)
-    while not waits.is_over:
-        waiting = {uuid: each for uuid, each in deferred(brought).items() if is_tried_again(each.needs)}
-        if not waiting:
-            break
-        in_s = min(waits.next_s(), max(0.0, waits.began + host.needs.wait_s - anyio.current_time()))
-        count = len(waiting)
-        text = f"{count} instance{'' if count == 1 else 's'} deferred; next look in {in_s:.0f} s"
-        host.observer(PhaseBegan("needs", text))
-        host.needs.on_wait(count, in_s)
-        await anyio.sleep(in_s)
-        brought = await look_again(brought, waiting)
+    async with watched(host.driver) as arrivals:
+        while not waits.is_over and (waiting := tried_again(brought)):
+            if arrivals.follow(needs_of(waiting)):
+                # Something else is waited for, which may have come before it was watched.
+                waits.rounds = 0
+            in_s = min(waits.next_s(), max(0.0, waits.began + host.needs.wait_s - anyio.current_time()))
+            count = len(waiting)
+            text = f"{count} instance{'' if count == 1 else 's'} deferred; next look in {in_s:.0f} s at the latest"
+            host.observer(PhaseBegan("needs", text))
+            host.needs.on_wait(count, in_s)
+            came = await arrivals.wait(in_s)
+            if came:
+                brought = await check_arrived(brought, arrivals, came)
+            else:
+                brought = await look_again(brought, due_in(waits, waiting, arrivals))
     host.needs.on_wait(0, 0.0)
     return brought
+
+
+def due_in(waits: Waits, waiting: Mapping[str, Outcome], arrivals: Arrivals) -> dict[str, Outcome]:
+    """Return those that are checked in this round."""
+    return {
+        uuid: each
+        for uuid, each in waiting.items()
+        if waits.is_for_all or each.is_paused or not arrivals.reports(each.needs)
+    }
+
+
+async def check_arrived(brought: Brought, arrivals: Arrivals, came: Collection[Need]) -> Brought:
+    """Check those that wait for what may be met by now; return the run as it is then."""
+    waiting = waiting_for(tried_again(brought), came)
+    log.info("needs.arrived", needs=sorted({need.name for need in came})[:SHOWN], waiting=len(waiting))
+    after = await look_again(brought, waiting)
+    arrivals.checked(is_fruitless=after is brought)
+    return after
 
 
 async def look_again(brought: Brought, waiting: Mapping[str, Outcome], *, starts: bool = True) -> Brought:
@@ -94,6 +153,8 @@ async def look_again(brought: Brought, waiting: Mapping[str, Outcome], *, starts
 
     ``starts``: guests whose needs are met are started; else only those are settled that somebody else has started.
     """
+    if not waiting:
+        return brought
     began = anyio.current_time()
     host = brought.host
     new: dict[str, Outcome] = {}
@@ -137,15 +198,18 @@ async def _can_be_settled(host: Host, record: Instance, outcome: Outcome, *, sta
             is_to_go = record.task_state is TaskState.DELETING
             if not outcome.runs and not is_to_go and await read_power_state(record, host.driver) is PowerState.RUNNING:
                 return True
-            if not starts or not is_tried_again(outcome.needs):
+            if outcome.is_paused:
+                return not host.pause.is_active
+            if not starts or host.pause.is_active or not is_tried_again(outcome.needs):
                 return False
             if any(need.kind is NeedKind.CLOCK for need in outcome.needs):
                 boot = await anyio.to_thread.run_sync(boot_of, Past(run_id=""), host.alive)
                 return not boot.waits_for_clock
-            found = await unmet_needs(record, host.driver)
+            found = await unmet_needs(record, host.driver, host.pause)
     except Exception as error:  # noqa: BLE001 - one guest cannot keep the others from being checked
         log.debug("needs.unknown", instance=record.uuid, error=f"{type(error).__name__}: {error}")
         return False
     if found:
         log.debug("needs.not_met", instance=record.uuid, needs=missing(found))
-    return not found
+    # Something else than before is an outcome, too: it is shown, and watched.
+    return names_of(found) != names_of(outcome.needs)

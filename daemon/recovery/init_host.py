@@ -122,6 +122,7 @@ async def _begin_run(host: Host) -> Past:
     except JournalError as error:
         log.error("run.history_unavailable", error=chain_of(error))  # noqa: TRY400 - a sentence, no traceback
         past = Past(run_id=host.run_id, memory_lost=True)
+    await host.pause.read()
     if past.retried:
         # They are decided again whatever their outcome was, and have not had their turn.
         settled = {uuid: each for uuid, each in past.settled.items() if uuid not in past.retried}

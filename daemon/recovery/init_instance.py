@@ -30,7 +30,7 @@ from bringup.daemon.decisions.from_needs import of_failed_look, starts
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.kept_elsewhere import describe_kept_elsewhere
 from bringup.daemon.decisions.on_failure import Reaction, reaction_to
-from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem
+from bringup.daemon.decisions.outcomes import Kind, Outcome, Problem, is_pause
 from bringup.daemon.decisions.remarks import remarks
 from bringup.daemon.decisions.rules import Facts, Plan, Rule, Step, decide, with_look, with_record
 from bringup.daemon.decisions.run_events import ActionBegan, ActionEnded, Observer
@@ -40,6 +40,7 @@ from bringup.daemon.errors import JournalError, RecordNotFound, StateConflict, S
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.guest_needs import unmet_needs
+from bringup.daemon.recovery.pause import Paused
 from bringup.daemon.recovery.working_copy import WorkingCopy
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal, Left
 from bringup.drivers.deadlines import pausable_deadline
@@ -122,7 +123,7 @@ class _Means:
 
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 HELD = "Held"
-NOT_MET = NeedNotMet.__name__
+NOT_MET, PAUSED = NeedNotMet.__name__, Paused.__name__
 PENDING_ELSEWHERE = "PendingElsewhere"
 NEEDS = "needs"
 """What is being done while the driver is asked what a guest needs."""
@@ -231,7 +232,7 @@ async def _is_deferred(state: _Course, plan: Plan, rest: Tables, means: _Means) 
         return False
     state.doing = NEEDS
     began = time.monotonic()
-    found = await unmet_needs(state.facts.instance, means.executor.driver)
+    found = await unmet_needs(state.facts.instance, means.executor.driver, means.executor.start_claim.pause)
     state.took(NEEDS, time.monotonic() - began)
     state.are_needs_met = not found
     if found and state.facts.look is None:
@@ -241,7 +242,7 @@ async def _is_deferred(state: _Course, plan: Plan, rest: Tables, means: _Means) 
         if not starts(plan.steps, rest, state.facts, state.read):
             return False
     if found:
-        state.defer(found, Problem(NEEDS, NOT_MET, missing(found)))
+        state.defer(found, Problem(NEEDS, PAUSED if is_pause(found) else NOT_MET, missing(found)))
     return bool(found)
 
 

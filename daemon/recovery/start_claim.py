@@ -8,7 +8,7 @@ released and the record is read once more; where it moved while the guest was be
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 
@@ -18,6 +18,7 @@ from bringup.daemon.errors import NotOursToStart, RecordNotFound, StateConflict,
 from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.guest_needs import require_needs
 from bringup.daemon.recovery.guest_power import power_off_now
+from bringup.daemon.recovery.pause import Pause
 from bringup.daemon.recovery.working_copy import WorkingCopy
 from bringup.daemon.storage.store.base import Claimant, Store
 from bringup.drivers.base import Driver
@@ -39,6 +40,7 @@ class StartClaim:
     store: Store
     driver: Driver
     claimant: Claimant
+    pause: Pause = field(default_factory=Pause)
     check_lease: Callable[[], None] = _surely
     """Raises :class:`bringup.daemon.errors.LeaseHeld` when another daemon may work for this host."""
 
@@ -58,7 +60,7 @@ class StartClaim:
         await self._claim(record, reverting=reverting)
         moved: StateConflict | None = None
         try:
-            await require_needs(record.instance, self.driver, unpausing=unpausing)
+            await require_needs(record.instance, self.driver, self.pause, unpausing=unpausing)
             yield
         finally:
             with anyio.move_on_after(RELEASE_CLAIM_S, shield=True) as scope:

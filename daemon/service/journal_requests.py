@@ -1,19 +1,26 @@
-"""Requests of operators, written to the journal: ``bringup release``, ``bringup retry`` and their HTTP requests."""
+"""Requests of operators, written to the journal: ``bringup release``, ``retry``, ``pause``, ``resume``, or by HTTP."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio.to_thread
 
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.errors import JournalError, Temporary, UsageError
 from bringup.daemon.service.assembly import utc_now
+from bringup.daemon.storage.journal import StartPause
 from bringup.daemon.storage.journal.history import read
 from bringup.daemon.storage.journal.sqlite import SqliteJournal
+from bringup.daemon.time_spans import seconds_of
 from bringup.drivers.identifiers import uuid_in_any_spelling
+from bringup.drivers.kinds import WEEK
+
+DEFAULT_PAUSE: Final = "30min"
+LONGEST_PAUSE_S: Final = WEEK
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +93,61 @@ def _retriable(path: Path, boot_id: str) -> _Retriable:
 
 
 async def _write(path: Path, uuids: list[str], request: _Request, problem: str) -> list[str]:
-    if not uuids:
-        return uuids
+    if uuids:
+        async with _opened(path, problem) as journal:
+            await request(journal, uuids, at=utc_now())
+    return uuids
+
+
+@asynccontextmanager
+async def _opened(path: Path, problem: str) -> AsyncIterator[SqliteJournal]:
+    """Open the journal for one request.
+
+    :raises Temporary: it cannot be read or written now.
+    """
     journal = SqliteJournal(path, boot_id="", keep_runs=1, keep_days=1, now=utc_now)
     try:
-        await request(journal, uuids, at=utc_now())
+        yield journal
     except JournalError as error:
         raise Temporary(problem) from error
     finally:
         await journal.close()
-    return uuids
+
+
+async def pause(path: Path, for_s: float) -> StartPause:
+    """Pause all starts for so many seconds from now on; an earlier pause is replaced.
+
+    :raises Temporary: the journal cannot be written now.
+    """
+    now = utc_now()
+    paused = StartPause(since=now, until=now + timedelta(seconds=for_s))
+    async with _opened(path, "cannot pause; nothing was changed") as journal:
+        await journal.write_pause(paused)
+    return paused
+
+
+async def resume(path: Path) -> StartPause | None:
+    """End the pause of starts; return it, None if starts are not paused.
+
+    :raises Temporary: the journal cannot be read or written now.
+    """
+    now = utc_now()
+    async with _opened(path, "cannot resume; nothing was changed") as journal:
+        paused = await journal.pause()
+        await journal.end_pause(at=now)
+    return paused if paused is not None and now < paused.until else None
+
+
+def time_span(text: str = DEFAULT_PAUSE) -> float:
+    """Parse how long a pause lasts, in seconds.
+
+    :raises UsageError: it is no time span, or one that is too long.
+    """
+    try:
+        for_s = seconds_of(text)
+    except ValueError:
+        for_s = 0.0
+    if not 0 < for_s <= LONGEST_PAUSE_S:
+        longest = f"at most {LONGEST_PAUSE_S / WEEK:g} week"
+        raise UsageError(f"--for {text}: give a time span such as 30min or 2h, {longest}")
+    return for_s

@@ -32,10 +32,12 @@ from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.host_lease import held_lease
 from bringup.daemon.recovery.init_host import init_host, log_not_resumed
 from bringup.daemon.recovery.lifecycle_events import LifecycleWatch
+from bringup.daemon.recovery.pause import Pause
+from bringup.daemon.recovery.start_claim import StartClaim
 from bringup.daemon.recovery.verification import Verification
 from bringup.daemon.service import assembly
 from bringup.daemon.service.placement_gate import opened_placement, pass_placement
-from bringup.daemon.service.standby import stand_by, tidy
+from bringup.daemon.service.standby import stand_by, tidy, wait_out_pause
 from bringup.daemon.service.status_endpoint import open_endpoint, source_of
 from bringup.daemon.service.supervision import Supervised, supervise
 from bringup.daemon.settings import Settings
@@ -206,6 +208,7 @@ class _Service:
             try:
                 async with presenter.showing(self.source.progress):
                     brought = await init_host(start)
+                    brought = await wait_out_pause(brought, self.supervised.vitals)
                     if self.once:
                         # No daemon stays that could wait for what is deferred.
                         brought = await wait_for_needs(brought)
@@ -266,9 +269,10 @@ class _Service:
         leased = held_lease(store, claimant, for_s=settings.store.lease, lapses=not settings.store.is_nova_conductor)
         lease = await self.opened.enter_async_context(leased)
         self.beside.start_soon(lease.keep, vitals, name="lease")
-        executor = assembly.make_executor(
-            settings, driver, store, claimant=claimant, check_lease=lease.check, journal=self.journal
-        )
+        pause = Pause(self.journal, assembly.utc_now, self.source.progress.pause)
+        self.beside.start_soon(pause.follow, name="pause")
+        claim = StartClaim(store=store, driver=driver, claimant=claimant, pause=pause, check_lease=lease.check)
+        executor = assembly.make_executor(settings, driver, store, start_claim=claim, journal=self.journal)
         if settings.driver.handle_lifecycle_events:
             self.beside.start_soon(self.watch.watch, executor, name="lifecycle")
         return self._host(executor, *await self._follow_guests(driver))

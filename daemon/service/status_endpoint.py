@@ -11,6 +11,7 @@ from anyio.lowlevel import current_token
 from bringup import __version__
 from bringup.daemon.errors import SettingsError
 from bringup.daemon.logs import get_logger
+from bringup.daemon.recovery.pause import shown_times
 from bringup.daemon.service.assembly import JOURNAL, utc_now
 from bringup.daemon.service.deadlines import AT_MOST
 from bringup.daemon.settings import Settings
@@ -107,7 +108,12 @@ async def _open_unix(stack: AsyncExitStack, settings: Settings, channels: Channe
         return
     stack.callback(sockets.remove, path)
     boot_id = channels.source.boot_id
-    requests = {"release": partial(_release, settings), "retry": partial(_retry, settings, boot_id)}
+    requests = {
+        "release": partial(_release, settings),
+        "retry": partial(_retry, settings, boot_id),
+        "pause": partial(_pause, settings),
+        "resume": partial(_resume, settings),
+    }
     # Behind a tunnel (ssh -L) a browser asks the socket too, and a page of somebody else could have it ask.
     names = (sockets.CLIENT, settings.host.name, *settings.status.host_names)
     supervised_there = supervised(
@@ -137,3 +143,22 @@ async def _retry(settings: Settings, boot_id: str, uuids: Sequence[str]) -> list
         retried = await retry(settings.host.state_directory / JOURNAL, boot_id, uuids)
     log.info("status.retried", count=len(retried))
     return retried
+
+
+async def _pause(settings: Settings, arguments: Sequence[str]) -> list[str]:
+    from bringup.daemon.service.journal_requests import pause, time_span
+
+    with anyio.fail_after(settings.limits.host_deadline):
+        paused = await pause(settings.host.state_directory / JOURNAL, time_span(*arguments[:1]))
+    since, until = shown_times(paused)
+    log.info("status.paused", until=until)
+    return [since, until]
+
+
+async def _resume(settings: Settings, _arguments: Sequence[str]) -> list[str]:
+    from bringup.daemon.service.journal_requests import resume
+
+    with anyio.fail_after(settings.limits.host_deadline):
+        paused = await resume(settings.host.state_directory / JOURNAL)
+    log.info("status.resumed", was_paused=paused is not None)
+    return shown_times(paused)

@@ -63,6 +63,7 @@ def _parts_of(answer: Answer) -> RenderableType:
         parts += _boots(answer["pace"])
     parts += _running(answer)
     parts += _failures(answer)
+    parts += _pause(answer)
     deferred = answer.get("deferred", {"waiting": 0})
     if deferred["waiting"]:
         parts.append(
@@ -75,6 +76,16 @@ def _parts_of(answer: Answer) -> RenderableType:
         since = "" if oldest_s is None else f", the oldest for {in_words(oldest_s)}"
         parts.append(words((f"{waiting} reports wait for the scheduler{since}", "yellow")))
     return Group(*parts)
+
+
+def _pause(answer: Answer) -> list[Text]:
+    """Describe a pause of starts."""
+    # A daemon of an earlier version has none.
+    found = answer.get("pause")
+    if found is None:
+        return []
+    said = f"starts are paused since {found['since']} until {found['until']}, {found['waiting']} wait"
+    return [words((f"{said}; bringup resume ends the pause", "yellow"))]
 
 
 def _filter(answer: Answer) -> list[Text]:

@@ -24,7 +24,7 @@ from bringup.daemon.status.snapshot import InstanceNow, Snapshot
 
 DUMPED: Final = (
     *("phases", "detail", "total", "warnings", "advances", "advanced_at", "run_id", "attempt", "error", "retries"),
-    *("began", "run_began", "work_began", "ended"),
+    *("began", "run_began", "work_began", "ended", "paused_since", "paused_until"),
 )
 """The fields that another process receives as they are."""
 DECIDING: Final = "decide"
@@ -88,6 +88,9 @@ class Progress:
     run_began: float | None = None
     work_began: float | None = None
     ended: float | None = None
+    paused_since: str = ""
+    paused_until: str = ""
+    """Of a pause of starts; empty where there is none."""
     _settled: dict[str, tuple[Kind, Did]] = field(default_factory=dict)
     """The outcome of each, and what was done; an instance that was held and released counts once."""
 
@@ -147,6 +150,11 @@ class Progress:
         self._begin_phase("failed", error)
         self.error = error
 
+    def pause(self, since: str, until: str) -> None:
+        """Store that starts are paused; not any more if both are empty."""
+        self.paused_since, self.paused_until = since, until
+        self._advance(self.clock())
+
     def _begin_phase(self, phase: str, detail: str = "") -> None:
         if phase != self.phase:
             now = self.clock()
@@ -199,11 +207,13 @@ class Progress:
             # None waits any more: how long the last ones take does not follow from how long the others took.
             eta_s=None if rate is None or 0 < left <= len(longest_first) else left / rate,
             advances=self.advances,
-            idle_s=now - self.advanced_at,
+            # A run that waits for the end of a pause makes no progress, and is not stuck.
+            idle_s=0.0 if self.paused_until and self.ended and not self.running else now - self.advanced_at,
             run_id=self.run_id,
             attempt=self.attempt,
             error=self.error,
             pace=self.pace or self.boots.document(),
+            paused_until=self.paused_until,
         )
 
     def dump(self) -> dict[str, Any]:

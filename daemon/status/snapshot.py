@@ -68,6 +68,8 @@ class Snapshot:
     """What ended the start; None where nothing did."""
     pace: Mapping[str, Any] | None = None
     """Guests that boot and the limit (:meth:`.BootsProgress.document`); None: no guest was started."""
+    paused_until: str = ""
+    """Until when starts are paused; empty where they are not."""
 
     @property
     def done(self) -> int:
@@ -127,7 +129,8 @@ def headline(snapshot: Snapshot) -> str:
     """
     if not snapshot.total or snapshot.phase in ("starting", "placement", "driver", "records", "host"):
         return f"{snapshot.phase}: {snapshot.detail}" if snapshot.detail else snapshot.phase
-    parts = _counts(snapshot) + _eta(snapshot)
+    paused = [f"starts paused until {snapshot.paused_until}"] if snapshot.paused_until else []
+    parts = paused + _counts(snapshot) + _eta(snapshot)
     slowest = snapshot.slowest
     if slowest is not None:
         parts.append(f"slowest {labelled(slowest.uuid, slowest.name)} {slowest.verb} {in_words(slowest.verb_age_s)}")

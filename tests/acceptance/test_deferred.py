@@ -18,6 +18,7 @@ from bringup.drivers.base import PowerState as Power
 from bringup.drivers.needs import MetBy, NeedKind, NeedState
 from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest, SimulatedNeed
 from support.chaos import World, a_world
+from support.polling import until
 from support.process import ENVIRONMENT, PATIENCE_S, Ended, run
 from support.records import instance, uuid_of
 
@@ -239,3 +240,53 @@ def test_a_deletion_whose_disks_cannot_be_seen_is_not_finished(tmp_path: Path) -
         assert world.stored()[0][ONE] == deleting
         assert world.computer.run().outcomes[ONE] == "initialized"
         assert ONE not in world.stored()[0]
+
+
+def test_a_pause_keeps_guests_off_outlives_a_kill_is_shown_everywhere_and_is_ended(tmp_path: Path) -> None:
+    with world_of(tmp_path) as world:
+        said = command(world, "pause", "--for", "1h")
+        assert (said.code, "starts are paused for 1 h 0 min, until " in said.out) == (0, True)
+        assert command(world, "pause", "--for", "ever").code == 64
+        with world.computer.stay() as daemon:
+            daemon.until("instance.deferred", instance=TWO)
+            daemon.end(signal.SIGKILL)
+        with world.computer.stay() as daemon:
+            until(lambda: world.reports, "the report")
+            with status_client(world) as client:
+                status, ready = client.get("/status").json(), client.get("/readyz")
+                metrics = client.get("/metrics").text
+                shown = command(world, "status")
+                assert (power(world), power(world, TWO)) == (Power.SHUTDOWN, Power.SHUTDOWN)
+                assert (status["pause"]["waiting"], status["pause"]["until"][-4:]) == (2, " UTC")
+                assert status["headline"].startswith("starts paused until ")
+                assert "bringup_starts_paused 1.0" in metrics
+                assert "bringup_starts_paused_instances 2.0" in metrics
+                assert (ready.status_code, "starts paused until" in ready.text) == (503, True)
+                assert "2 wait; bringup resume ends the pause" in shown.out
+
+                assert len(client.post("/resume", json={}).json()["resumed"]) == 2
+                daemon.until("run.resumed")
+                daemon.until("service.ready")
+                assert (power(world), power(world, TWO)) == (Power.RUNNING, Power.RUNNING)
+                assert client.get("/status").json()["pause"] is None
+                assert client.post("/pause", json={"for": "soon"}).status_code == 409
+                assert len(client.post("/pause", json={"for": "10min"}).json()["paused"]) == 2
+            assert command(world, "resume").out == "the pause of starts is over\n"
+            assert command(world, "resume", "--json").events == [{"resumed": []}]
+        first, last = world.reports[0], world.reports[-1]
+        assert (first["counts"]["deferred"], last["counts"]["deferred"], last["complete"]) == (2, 0, True)
+        assert first["instances"][0]["needs"][0]["kind"] == "pause"
+
+
+def test_a_run_that_ends_waits_until_a_pause_is_over_by_itself(tmp_path: Path) -> None:
+    with world_of(tmp_path, resume={"wait_for_needs": 0}) as world:
+        paused = command(world, "pause", "--for", "4s", "--json").events
+        ended = world.computer.run()
+
+        assert len(paused[0]["paused"]) == 2
+        assert ended.code == 0
+        assert [event["event"] for event in ended.events if event["event"] in ("run.paused", "run.resumed")] == [
+            "run.paused",
+            "run.resumed",
+        ]
+        assert (power(world), power(world, TWO)) == (Power.RUNNING, Power.RUNNING)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bringup.drivers.simulated import Fault
+from bringup.drivers.base import PowerState
+from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest, dump_scenario
 from support.computer import a_computer
 from support.placement import a_peer, an_answer
 from support.process import ENVIRONMENT, PATIENCE_S, run
@@ -83,6 +84,24 @@ def test_in_the_middle_it_names_the_slowest_and_gives_no_sign_of_life_that_would
         lines = manager.until(f"STATUS=1/2 done, 1 left running, slowest vm 2 ({uuid_of(2)}) plug_vifs")
 
     assert names(lines) == {"EXTEND_TIMEOUT_USEC", "STATUS"}
+
+
+def test_a_pause_may_last_longer_than_any_deadline(tmp_path: Path, manager: Manager) -> None:
+    limits = {"host_deadline": 1, "instance_deadline": 1, "stuck_after": 1}
+    computer = a_computer(tmp_path).records([instance(1)]).having(limits=limits, resume={"guests": "on_host_boot"})
+    computer.having(store={"wait": 1, "busy_timeout": 1})
+    off = Scenario(guests=(SimulatedGuest(uuid=uuid_of(1), power_state=PowerState.SHUTDOWN),))
+    (tmp_path / "scenario.json").write_text(dump_scenario(off))
+    assert run("pause", "--for", "10s", *computer.arguments, env=ENVIRONMENT).code == 0
+    with computer.stay(env=manager.environment) as daemon:
+        lines = manager.until("READY=1")
+        daemon.until("service.ready")
+
+    extended = [line for line in lines if line.startswith("EXTEND_TIMEOUT_USEC=")]
+    # Each one is for three seconds.
+    assert len(extended) >= 3
+    assert not any("stuck" in line for line in lines)
+    assert any(line.startswith("STATUS=starts paused until ") for line in lines)
 
 
 def test_sighup_reloads_and_does_not_end_it(tmp_path: Path, manager: Manager) -> None:

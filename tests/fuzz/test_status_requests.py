@@ -48,7 +48,7 @@ def address() -> Iterator[tuple[str, int]]:
 
     async def serve() -> None:
         word: RequestHandler = refuses_what_is_none
-        async with running_server(listener, lambda: make_app(manual.source, release=word)):
+        async with running_server(listener, lambda: make_app(manual.source, {"release": word})):
             begun.set()
             await anyio.to_thread.run_sync(ending.wait)
 

@@ -20,7 +20,7 @@ from bringup.daemon.storage import boot as boots
 from bringup.daemon.storage.alive import Alive
 from bringup.daemon.storage.identity import CurrentIdentity, read_current
 from bringup.daemon.storage.journal import Journal
-from bringup.daemon.storage.store.base import Claimant, Store
+from bringup.daemon.storage.store.base import Store
 from bringup.drivers.base import Driver
 from bringup.drivers.capacity import Capacity
 from bringup.drivers.memory_pressure import read_memory_pressure
@@ -118,8 +118,7 @@ def make_executor(
     driver: Driver,
     store: Store,
     *,
-    claimant: Claimant,
-    check_lease: Callable[[], None],
+    start_claim: StartClaim,
     journal: Journal,
 ) -> Executor:
     """Build the executor of actions."""
@@ -129,7 +128,7 @@ def make_executor(
         now=utc_now,
         shutdown=settings.guests,
         witness=SettingWitness(settings.evacuated.shared_storage),
-        start_claim=StartClaim(store=store, driver=driver, claimant=claimant, check_lease=check_lease),
+        start_claim=start_claim,
         disk_keeper=DiskKeeper(journal=journal, keep_for_s=settings.evacuated.keep_disks_for, now=utc_now),
     )
 

@@ -20,7 +20,7 @@ WITH_PLACEMENT = ("placement", "driver")
 
 
 RequestHandler = Callable[[Sequence[str]], Awaitable[list[str]]]
-"""Applies an operator request to instances by UUID, for none to all possible ones; returns those that it applied to."""
+"""Applies an operator request, to instances by UUID or with another argument; returns what it was applied to."""
 
 
 class State(Enum):

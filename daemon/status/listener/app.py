@@ -1,12 +1,13 @@
 """ASGI application of the endpoint.  See docs/status.md.
 
-It only reads; it has ``POST /release`` and ``POST /retry`` on the UNIX socket alone.
+It only reads; requests of operators (``POST``) it has on the UNIX socket alone.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -27,6 +28,7 @@ from bringup.daemon.status.listener.streams import SEND_S, EventStream, Timeline
 LONGEST_BODY = 1 << 20
 DIGITS = 18
 """No valid number has more."""
+LONGEST_SPAN = 100
 BODY_S = 10.0
 
 
@@ -84,15 +86,15 @@ class Guarding:
 
 def make_app(
     source: StatusSource,
+    requests: Mapping[str, RequestHandler] = MappingProxyType({}),
     *,
-    release: RequestHandler | None = None,
-    retry: RequestHandler | None = None,
     host_names: Sequence[str] | None = None,
     send_s: float = SEND_S,
 ) -> Guarding:
     """Build the application; with ``host_names`` it answers only to a ``Host`` that is one of them, or an IP address.
 
-    A piece of an answer that its client does not read within ``send_s`` is the last.
+    A piece of an answer that its client does not read within ``send_s`` is the last.  ``requests`` are the requests
+    of operators that are accepted, by names of :data:`REQUESTS`.
     """
     answers = _Answers(source)
     routes = [
@@ -104,10 +106,9 @@ def make_app(
         Route("/events", EventStream(source, send_s=send_s)),
         Route("/metrics", answers.metrics),
     ]
-    if release is not None:
-        routes.append(Route("/release", _RequestRoute("release", "released", release).answer, methods=["POST"]))
-    if retry is not None:
-        routes.append(Route("/retry", _RequestRoute("retry", "retried", retry).answer, methods=["POST"]))
+    routes += [
+        Route(f"/{name}", _RequestRoute(name, handler).answer, methods=["POST"]) for name, handler in requests.items()
+    ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _refused})
     return Guarding(app, host_names=host_names)
 
@@ -155,8 +156,9 @@ async def _page(_request: Request) -> Response:
 class _RequestRoute:
     """Handler of an operator request."""
 
-    def __init__(self, name: str, done: str, handler: RequestHandler) -> None:
-        self._name, self._done, self._handler = name, done, handler
+    def __init__(self, name: str, handler: RequestHandler) -> None:
+        self._name, self._handler = name, handler
+        self._done, self._arguments = REQUESTS[name]
 
     async def answer(self, request: Request) -> Response:
         # A browser behind a forwarded port must not do it for another page: a POST of a page has its origin.
@@ -164,9 +166,9 @@ class _RequestRoute:
             raise HTTPException(403, f"a browser may not {self._name}; use bringup {self._name}")
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise HTTPException(415, "send application/json")
-        uuids = _uuids(await _body(request))
+        arguments = self._arguments(await _body(request))
         try:
-            done = await self._handler(uuids)
+            done = await self._handler(arguments)
         except BringupError as error:
             return JSONResponse({"error": chain_of(error), "exit_code": error.exit_code}, status_code=409)
         return JSONResponse({self._done: done})
@@ -189,16 +191,44 @@ async def _body(request: Request) -> bytes:
     return body
 
 
-def _uuids(body: bytes) -> list[str]:
-    right = 'send {"uuids": ["..."]}, or {"uuids": []} for all'
+def _json(body: bytes, right: str) -> dict[str, Any]:
     try:
         found: Any = json.loads(body)
     except (ValueError, RecursionError):
         raise HTTPException(400, f"the body is not JSON: {right}") from None
-    uuids = found.get("uuids") if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        raise HTTPException(400, right)
+    return found
+
+
+def _uuids(body: bytes) -> list[str]:
+    right = 'send {"uuids": ["..."]}, or {"uuids": []} for all'
+    uuids = _json(body, right).get("uuids")
     if not isinstance(uuids, list) or not all(isinstance(uuid, str) and uuid.isprintable() for uuid in uuids):
         raise HTTPException(400, right)
     return uuids
+
+
+def _time_span(body: bytes) -> list[str]:
+    right = 'send {"for": "30min"}, or {} for the default'
+    span = _json(body, right).get("for")
+    if span is not None and not (isinstance(span, str) and span.isprintable() and len(span) <= LONGEST_SPAN):
+        raise HTTPException(400, right)
+    return [] if span is None else [span]
+
+
+def _nothing(body: bytes) -> list[str]:
+    _json(body, "send {}")
+    return []
+
+
+REQUESTS: Mapping[str, tuple[str, Callable[[bytes], list[str]]]] = {
+    "release": ("released", _uuids),
+    "retry": ("retried", _uuids),
+    "pause": ("paused", _time_span),
+    "resume": ("resumed", _nothing),
+}
+"""By name: the key of what was done in the answer, and how the arguments are read from the body."""
 
 
 async def _refused(_request: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
 PIECE = 4096
-KEPT = frozenset({"/events", "/release", "/retry"})
+KEPT = frozenset({"/events", "/release", "/retry", "/pause", "/resume"})
 """Answers that have limits of their own: a number of clients, deadlines of the body and of the request."""
 
 

@@ -11,12 +11,14 @@ from bringup.daemon.status.timeline import FAILED_COLOUR, GROUPS, OTHER, WARNING
 from bringup.daemon.storage.outbox.base import Pending
 from bringup.daemon.text import in_plain_words
 from bringup.daemon.time_spans import in_words
+from bringup.drivers.needs import NeedKind
 
 FORMAT = "bringup.status/1"
 TIMELINE_FORMAT = "bringup.timeline/1"
 MOST_FAILURES = 1000
 DONE = [did for did in Did if did not in ALSO_OUTCOMES]
 LOST = (Did.DESTROYED, Did.DELETED, Did.SET_TO_ERROR, Did.UNKNOWN)
+PAUSE = NeedKind.PAUSE.value
 UNKNOWN = "–"  # noqa: RUF001 - the dash is meant
 
 
@@ -34,6 +36,7 @@ def status(source: StatusSource, pending: Pending) -> dict[str, Any]:
         "failures": [each for each in urgent if each["attention"] != WARNING][:MOST_FAILURES],
         "warnings": [each for each in urgent if each["attention"] == WARNING][:MOST_FAILURES],
         "omitted": max(0, len(urgent) - MOST_FAILURES),
+        "pause": pause(source),
         "deferred": {"waiting": source.waiting, "next_check_s": _rounded(source.next_check_s())},
         "filter": {
             "restored": source.filter.restored,
@@ -42,6 +45,19 @@ def status(source: StatusSource, pending: Pending) -> dict[str, Any]:
         },
         "reports": {"waiting": pending.count, "oldest_s": _rounded(pending.oldest_s)},
     }
+
+
+def pause(source: StatusSource) -> dict[str, Any] | None:
+    """Return the pause of starts, with how many guests it keeps off; None: starts are not paused."""
+    progress = source.progress
+    if not progress.paused_until:
+        return None
+    return {"since": progress.paused_since, "until": progress.paused_until, "waiting": held_back(source)}
+
+
+def held_back(source: StatusSource) -> int:
+    """Return how many instances wait for the end of a pause of starts."""
+    return sum(any(need["kind"] == PAUSE for need in each["needs"]) for each in source.recorder.urgent.values())
 
 
 def head(source: StatusSource, snapshot: Snapshot) -> dict[str, Any]:

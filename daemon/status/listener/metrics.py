@@ -14,7 +14,7 @@ from bringup.daemon.decisions.verdicts import WORDS
 from bringup.daemon.status.endpoint.histograms import Histogram
 from bringup.daemon.status.endpoint.recorder import Recorder
 from bringup.daemon.status.endpoint.source import State, StatusSource
-from bringup.daemon.status.listener.documents import phases
+from bringup.daemon.status.listener.documents import held_back, phases
 from bringup.daemon.status.snapshot import Snapshot
 from bringup.daemon.storage.outbox.base import Pending
 
@@ -71,6 +71,7 @@ class _Families(Collector):
         yield retries
         yield from _of_reports(self._pending)
         yield from _of_filter(source)
+        yield from _of_pause(source)
         feed = recorder.feed
         yield _gauge("bringup_status_listeners", "Who listens to the events now.", feed.listeners)
         dropped = CounterMetricFamily("bringup_status_listeners_dropped", "Listeners that were too slow.")
@@ -170,6 +171,13 @@ def _of_filter(source: StatusSource) -> Iterator[Metric]:
     yield _gauge(
         "bringup_packet_filter_in_place", "0 where it is not known whether rules are in place, else 1.", in_place
     )
+
+
+def _of_pause(source: StatusSource) -> Iterator[Metric]:
+    is_paused = float(bool(source.progress.paused_until))
+    yield _gauge("bringup_starts_paused", "1 while an operator's pause of starts lasts, else 0.", is_paused)
+    waiting = held_back(source)
+    yield _gauge("bringup_starts_paused_instances", "Instances that wait for the end of a pause of starts.", waiting)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

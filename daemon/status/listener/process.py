@@ -110,11 +110,8 @@ class AnsweringProcess:
         from bringup.daemon.status.listener.app import make_app
 
         assert self._mirror.source is not None  # noqa: S101 - it is known before the first request
-        release, retry = (
-            partial(self._relay, request) if request in self._mirror.requests else None
-            for request in ("release", "retry")
-        )
-        app = make_app(self._mirror.source, release=release, retry=retry, host_names=self._mirror.host_names)
+        requests = {request: partial(self._relay, request) for request in self._mirror.requests}
+        app = make_app(self._mirror.source, requests, host_names=self._mirror.host_names)
         # No client has been read yet; this is the last thread that is needed.
         self._post_lacks(end_threads())
         return app

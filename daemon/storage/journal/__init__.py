@@ -9,6 +9,7 @@ from bringup.daemon.storage.journal.base import (
     NewRun,
     Past,
     Settled,
+    StartPause,
 )
 from bringup.daemon.storage.journal.queries import NotBack
 
@@ -22,4 +23,5 @@ __all__ = [
     "NotBack",
     "Past",
     "Settled",
+    "StartPause",
 ]

@@ -128,6 +128,15 @@ class KeptDisks:
     until: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartPause:
+    """Pause of all starts, requested by an operator."""
+
+    since: datetime
+    until: datetime
+    """When it ends by itself."""
+
+
 class Journal:
     """The journal of one host.  What is awaited is on disk on return, unless it may wait (``at_once``).
 
@@ -192,6 +201,10 @@ class Journal:
     async def retries(self) -> frozenset[str]:
         """Return the UUIDs for which an operator requested a retry, and that have no outcome since."""
         return frozenset()
+
+    async def pause(self) -> StartPause | None:
+        """Return the pause of starts that was requested last; None: none was, or an operator has ended it."""
+        return None
 
     async def failures(self) -> Mapping[str, FailedBefore]:
         """Return, by UUID, what a failure has changed in a run that this journal has; the last time counts."""

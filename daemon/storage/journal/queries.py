@@ -21,7 +21,7 @@ from bringup.daemon.decisions.actions import (
 )
 from bringup.daemon.decisions.guards import ALL
 from bringup.daemon.decisions.outcomes import Kind
-from bringup.daemon.storage.journal.base import FailedBefore, InFlight, KeptDisks, NewRun, Past, Settled
+from bringup.daemon.storage.journal.base import FailedBefore, InFlight, KeptDisks, NewRun, Past, Settled, StartPause
 from bringup.daemon.storage.journal.rows import load_left, load_outcome, load_readiness, text_of
 from bringup.daemon.storage.journal.schema import ENDED, RUNNING, STOPPED, decoding
 
@@ -183,6 +183,14 @@ def ready_before(database: sqlite3.Connection, run: int | None) -> dict[str, flo
     last = "SELECT uuid, readiness, max(run) FROM ready WHERE ? IS NULL OR run < ? GROUP BY uuid"
     found = {uuid: load_readiness(text) for uuid, text, _run in database.execute(last, (run, run))}
     return {uuid: each.start_s + each.boot_s for uuid, each in found.items() if each.by is not None}
+
+
+def last_pause(database: sqlite3.Connection) -> StartPause | None:
+    """Return the last pause of starts, unless an operator has ended it."""
+    row = database.execute("SELECT at, until, ended_at FROM pauses ORDER BY number DESC LIMIT 1").fetchone()
+    if row is None or row[2] is not None:
+        return None
+    return StartPause(since=datetime.fromisoformat(row[0]), until=datetime.fromisoformat(row[1]))
 
 
 def failures(database: sqlite3.Connection, boot_id: str) -> dict[str, FailedBefore]:

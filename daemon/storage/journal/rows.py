@@ -82,7 +82,9 @@ class SettledEntry:
 
     instance: SettledInstance
     end: ActionEnd | None
-    is_held: bool
+    keeps_release: bool
+    """A release of this instance is still to be carried out."""
+    keeps_retry: bool
 
 
 class ReadyEntry(NamedTuple):
@@ -140,9 +142,10 @@ def write_entries(database: sqlite3.Connection, entries: Sequence[Entry]) -> Non
             [_escaped(entry.instance) for entry in settled],
         )
         taken = [(entry.instance.settled_at, _plain(entry.instance.uuid)) for entry in settled]
-        released = [each for each, entry in zip(taken, settled, strict=True) if not entry.is_held]
+        released = [each for each, entry in zip(taken, settled, strict=True) if not entry.keeps_release]
+        retried = [each for each, entry in zip(taken, settled, strict=True) if not entry.keeps_retry]
         database.executemany("UPDATE releases SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL", released)
-        database.executemany("UPDATE retries SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL", taken)
+        database.executemany("UPDATE retries SET taken_at = ? WHERE uuid = ? AND taken_at IS NULL", retried)
     _write_of_guests(database, entries)
 
 

@@ -53,6 +53,8 @@ CREATE TABLE IF NOT EXISTS ready (
 CREATE TABLE IF NOT EXISTS verdicts (
   run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, uuid TEXT NOT NULL, word TEXT NOT NULL, why TEXT NOT NULL,
   PRIMARY KEY (run, uuid)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pauses (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, until TEXT NOT NULL, ended_at TEXT);
 """
 """Tables that a journal of an earlier version lacks; an earlier version can use one that has them."""
 ADDED_COLUMNS = {"instances": {"was": "TEXT"}}
@@ -117,7 +119,7 @@ def _perhaps(reads: Callable[[Any], None]) -> Callable[[Any], None]:
     return lambda value: None if value is None else reads(value)
 
 
-ADDED_TABLES: Final = frozenset({"retries", "ready", "verdicts"})
+ADDED_TABLES: Final = frozenset({"retries", "ready", "verdicts", "pauses"})
 """A journal of an earlier version has none."""
 _ASKED = {"number": _number, "uuid": _text, "at": _time, "after_run": _number, "taken_at": _perhaps(_time)}
 _SMALL: Final[Mapping[str, Mapping[str, Callable[[Any], None]]]] = {
@@ -136,5 +138,6 @@ _SMALL: Final[Mapping[str, Mapping[str, Callable[[Any], None]]]] = {
     "kept_disks": {"uuid": _text, "place": _json, "kept_at": _time, "until": _time},
     "releases": _ASKED,
     "retries": _ASKED,
+    "pauses": {"number": _number, "at": _time, "until": _time, "ended_at": _perhaps(_time)},
 }
 """Columns of the tables that have few rows; those with many are checked when they are read."""

@@ -32,7 +32,7 @@ from bringup.daemon.decisions.verdicts import GuestVerdict
 from bringup.daemon.errors import JournalError
 from bringup.daemon.logs import get_logger
 from bringup.daemon.storage.journal import queries
-from bringup.daemon.storage.journal.base import FailedBefore, Journal, KeptDisks, Left, NewRun, Past
+from bringup.daemon.storage.journal.base import FailedBefore, Journal, KeptDisks, Left, NewRun, Past, StartPause
 from bringup.daemon.storage.journal.file import JournalFile, Mark
 from bringup.daemon.storage.journal.queries import delete_old_runs, start_run
 from bringup.daemon.storage.journal.rows import (
@@ -189,7 +189,12 @@ class SqliteJournal(Journal):
             outcome=dump_outcome(outcome),
             left_as=dump_left(outcome),
         )
-        entry = SettledEntry(row, self._take_end(outcome.uuid), outcome.kind is Kind.HELD)
+        entry = SettledEntry(
+            row,
+            self._take_end(outcome.uuid),
+            keeps_release=outcome.kind is Kind.HELD or outcome.is_paused,
+            keeps_retry=outcome.is_paused,
+        )
         self._unwritten_outcomes[outcome.uuid] = entry
         await self._write(outcome.uuid, entry, at_once=at_once)
         self._unwritten_outcomes.pop(outcome.uuid, None)
@@ -280,7 +285,7 @@ class SqliteJournal(Journal):
                     "WHERE number = ?",
                     (state, at, round(result.took_s, 6), result.error, counts, delivery, self._run),
                 )
-                if state == ENDED and not result.count(Kind.HELD):
+                if state == ENDED and not any(each.kind is Kind.HELD or each.is_paused for each in result.outcomes):
                     database.execute("UPDATE releases SET taken_at = ? WHERE uuid = ?", (at, ALL))
                 if state == ENDED:
                     # Those that had no record: the run has read the request and checked.
@@ -325,6 +330,23 @@ class SqliteJournal(Journal):
     async def retry(self, uuids: Collection[str], *, at: datetime) -> None:
         """Write that an operator requests a retry of these."""
         await self._write_request("retry", "INSERT INTO retries (uuid, at, after_run) VALUES (?, ?, ?)", uuids, at)
+
+    async def pause(self) -> StartPause | None:
+        """Return the pause of starts that was requested last, unless an operator has ended it."""
+        return await self._in_thread("read whether starts are paused", self._last_pause)
+
+    @decoding()
+    def _last_pause(self) -> StartPause | None:
+        return queries.last_pause(self._connection())
+
+    async def write_pause(self, pause: StartPause) -> None:
+        """Write that an operator pauses all starts; it replaces an earlier pause."""
+        values = (text_of(pause.since), text_of(pause.until))
+        await self._do("write the pause", "INSERT INTO pauses (at, until) VALUES (?, ?)", values)
+
+    async def end_pause(self, *, at: datetime) -> None:
+        """Write that an operator ends the pause of starts."""
+        await self._do("end the pause", "UPDATE pauses SET ended_at = ? WHERE ended_at IS NULL", (text_of(at),))
 
     async def failures(self) -> Mapping[str, FailedBefore]:
         """Return the instances whose records a failure has changed."""

@@ -166,7 +166,17 @@ class Hypervisor:
         def is_over(state: RetryCallState) -> bool:
             return anyio.current_time() + state.upcoming_sleep > deadline
 
+        try:
+            return await attempt()
+        except ConnectionLost as error:
+            lost: ConnectionLost | None = error
+
         async def once() -> T:
+            nonlocal lost
+            if lost is not None:
+                # The attempt above, which nearly always is the only one, was the first.
+                error, lost = lost, None
+                raise error
             return await attempt()
 
         try:

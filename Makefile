@@ -14,7 +14,7 @@ LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v gcc >/de
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-quick coverage check chaos fuzz bench bench-boots bench-libvirt bench-openstack bench-pace
-.PHONY: no-regret hashes sbom release image audit clean
+.PHONY: bench-way-home no-regret hashes sbom release image audit clean
 
 run: $(VENV)/.demo
 	$(BIN)/bringup demo --directory .demo
@@ -73,6 +73,10 @@ bench-boots: $(VENV)/.dev
 # Simulated hosts whose guests boot: the adaptive pace and fixed limits.
 bench-pace: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python benchmarks/pace.py $(SIZE)
+
+# Real guests until they have booted, by us, by nova-compute and by others: half an hour; needs RabbitMQ, libvirtd and QEMU.
+bench-way-home: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python benchmarks/way_home.py $(SIZE)
 
 # Every situation of a host boot, by nova-compute alone and by bringup before it; writes docs/no-regret.md.
 no-regret: $(VENV)/.dev

@@ -1,6 +1,8 @@
 """Each benchmark once with minimal input, so that none breaks unnoticed; its figures say nothing then."""
 
+import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -75,3 +77,21 @@ def test_a_real_conductor_is_measured() -> None:
     table = printed("openstack.py", "20", "0.001", "4")
 
     assert "Nova's loop / bringup run, wall:" in table
+
+
+def test_the_way_home_is_measured_and_drawn(tmp_path: Path) -> None:
+    skip_without_libvirtd()
+    if why := rabbitmq.missing():
+        pytest.skip(why)
+    nova_python()
+    figures = tmp_path / "way_home.json"
+
+    table = printed("way_home.py", "2", "--hooks", "0", "--compute", "1", "--json", str(figures))
+
+    ways = json.loads(figures.read_text())["hooks"]["0"]
+    assert len(ways) == table.count("| 0 s |") == 8
+    assert all(len(way["started"]) == len(way["ready"]) == 2 for way in ways.values())
+    assert {name for name, way in ways.items() if way["cpu_s"] == 0} >= {"Incus", "Proxmox VE, at boot"}
+    shutil.copy(REPOSITORY / "docs/draw_way_home.py", tmp_path)
+    run(sys.executable, tmp_path / "draw_way_home.py", figures)
+    assert (tmp_path / "way-home.svg").read_text().count('stroke-width="2"') == 2 * 2 * len(ways)

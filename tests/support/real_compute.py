@@ -142,12 +142,18 @@ class RealCompute:
         )
         self.conf.write_text(own + "[oslo_concurrency]" + sections + "".join(f"[{one}]\n{helper}" for one in PRIVSEP))
 
-    def run(self) -> str | None:
-        """Start it, wait until ``init_host`` ended, and end it; return what that raised, None where it ended well."""
+    def run(self, programs: Preloaded | None = None) -> str | None:
+        """Start it, wait until ``init_host`` ended, and end it; return what that raised, None where it ended well.
+
+        It is forked from the ``programs`` of its cloud, or from other ones.
+        """
         self._events.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             arguments = ("compute", str(self._events), "--config-file", str(self.conf))
-            process = self._nova.fork(*arguments, stdout=log, stderr=log)
+            if programs is None:
+                process = self._nova.fork(*arguments, stdout=log, stderr=log)
+            else:
+                process = programs.start(arguments, os.environ, self._nova.directory, stdout=log, stderr=log)
 
         def told() -> bool:
             # The file is there before its line is.

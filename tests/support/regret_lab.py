@@ -8,173 +8,82 @@ import contextlib
 import json
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from support import boot_sectors
-from support.computer import Computer
-from support.libvirtd import Libvirtd, namespaces
-from support.neutron import Neutron, a_neutron
-from support.nova import Nova, a_nova
+from support.libvirtd import Libvirtd
+from support.neutron import a_neutron
+from support.nova import a_nova
+from support.nova_made import NovaMade, Peers, in_own_host
 from support.open_vswitch import Switch
-from support.openstack import CloudHost, a_cloud_host
 from support.programs import path_of
-from support.real_compute import RealCompute, image_metadata, local_disk, make_disk, with_compute
+from support.real_compute import with_compute
 from support.regret import SITUATIONS, WITH_SERVICES_AWAY, Observation, Situation
 from support.regret_devices import ABSENT, DEVICES, TAGS, a_vif
 
 STATES = {1: "running", 3: "paused", 4: "off", 5: "off", 6: "crashed", 7: "asleep"}
-VIR_DOMAIN_UNDEFINE_MANAGED_SAVE = 1
-VIR_DOMAIN_XML_INACTIVE = 2
-BY_US = ("tap", "qbr", "qvo", "qvb")
 
 
 def command(*names: str) -> list[str]:
     """Return the command that runs the lab in namespaces that end with it."""
-    inside = 'ip link set lo up && mount -t sysfs sysfs /sys && exec "$@"'
-    return [
-        *namespaces("--net", "--uts"),
-        "sh",
-        "-c",
-        inside,
-        "-",
-        sys.executable,
-        "-m",
-        "support.regret_lab",
-        *names,
-    ]
+    return in_own_host(sys.executable, "-m", "support.regret_lab", *names)
 
 
-@dataclass(frozen=True)
-class Peers:
-    """What else is there of a cloud."""
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "resume": {"guests": "on_every_start", "wait_for_needs": 2},
+    "limits": {
+        "concurrency": 8,
+        "instance_deadline": 110,
+        "host_deadline": 60,
+        "shutdown_report_deadline": 10,
+        "host_wait": 2,
+    },
+    "evacuated": {"shared_storage": "local"},
+    "guards": {"destroy_share": 1.0},
+}
 
-    nova: Nova
-    switch: Switch
-    neutron: Neutron
 
-
-class Lab:
-    """A host whose guests a real nova-compute has made, and what puts it back as it was."""
+class Lab(NovaMade):
+    """A host whose guests are in a situation each."""
 
     def __init__(self, directory: Path, server: Libvirtd, peers: Peers, rows: Sequence[Situation]) -> None:
-        self.server, self.nova, self.rows, self._neutron = server, peers.nova, rows, peers.neutron
-        ovsdb = peers.switch.database
-        self._directory = directory
-        self._host = self._a_host(directory)
+        self.rows, self._neutron = rows, peers.neutron
+        records = [{"network_info": [a_vif(row.vif, at)] if row.vif else []} for at, row in enumerate(rows)]
+        super().__init__(directory, server, peers, records, **SETTINGS)
         self._other, _ = self.nova.a_host()
-        self.compute = RealCompute(self._host, server, directory, ovsdb=ovsdb, neutron=peers.neutron.url)
-        self._host.computer.having(network={"ovsdb": ovsdb})
-        self._uuids = [self._host.instance(number)["uuid"] for number in range(len(rows))]
-        self.nova.make(*(self._record(number, row) for number, row in enumerate(rows)))
-        self.instances = server.directory / "instances"
-        make_disk(directory / "disk")
-        for each in self._uuids:
-            (self.instances / each).mkdir(parents=True)
-            shutil.copy(directory / "disk", self.instances / each)
         self._loop = self._a_loop_device()
-        self._make_guests()
-
-    def _a_host(self, directory: Path) -> CloudHost:
-        host = a_cloud_host(
-            self.nova,
-            directory,
-            resume={"guests": "on_every_start", "wait_for_needs": 2},
-            limits={
-                "concurrency": 8,
-                "instance_deadline": 110,
-                "host_deadline": 60,
-                "shutdown_report_deadline": 10,
-                "host_wait": 2,
-            },
-            evacuated={"shared_storage": "local"},
-            guards={"destroy_share": 1.0},
-        )
-        del host.computer.sections["driver"]
-        libvirt = {"uri": self.server.uri, "instances_path": str(self.server.directory / "instances")}
-        host.computer.having(driver={"name": "libvirt"}, libvirt=libvirt)
-        return host
-
-    @property
-    def computer(self) -> Computer:
-        """The host as bringup has it."""
-        return self._host.computer
-
-    def _record(self, number: int, row: Situation) -> dict[str, Any]:
-        return self._host.instance(
-            number,
-            node=self._host.name,
-            launched_on=self._host.name,
-            image_ref=image_metadata()["image_base_image_ref"],
-            root_device_name="/dev/vda",
-            hostname=f"vm-{number}",
-            reservation_id="r-1",
-            config_drive="",
-            key_data=None,
-            os_type=None,
-            architecture=None,
-            system_metadata=image_metadata(),
-            network_info=[a_vif(row.vif, number)] if row.vif else [],
-            block_devices=[local_disk()],
-        )
 
     def _a_loop_device(self) -> str:
         """Make a block device that is another tenant's volume."""
-        other = self._directory / "volume-of-another"
+        other = self.directory / "volume-of-another"
         other.write_bytes(bytes(1 << 20))
         done = subprocess.run(
             [path_of("losetup"), "--find", "--show", other], check=True, capture_output=True, text=True
         )
         return done.stdout.strip()
 
-    def _make_guests(self) -> None:
-        """Make Nova define and start all, and store what there is."""
-        error = self.compute.run()
-        assert error is None, error
-        with self.server.connected() as connection:
-            domains = {each.UUIDString(): each for each in connection.listAllDomains()}
-            assert all(domains[each].state()[0] == 1 for each in self._uuids), self.compute.log.read_text()[-4000:]
-            self._definitions = {each: domains[each].XMLDesc(VIR_DOMAIN_XML_INACTIVE) for each in self._uuids}
-        shutil.copytree(self.instances, self._directory / "instances")
-        self._database = self._directory / "cell.sqlite"
-        _copy(self.nova.directory / "nova_cell1.sqlite", self._database)
-
-    def put_back(self) -> None:
-        """Boot: no guest, no link, no state of bringup; and everything as it was when the guests had been made."""
-        self._remove_guests()
-        shutil.rmtree(self.instances)
-        shutil.copytree(self._directory / "instances", self.instances)
-        shutil.rmtree(self._host.computer.state, ignore_errors=True)
-        _copy(self._database, self.nova.directory / "nova_cell1.sqlite")
+    def boot(self) -> None:
+        """Boot, and put each guest into its situation."""
+        super().boot()
         vifs = [(each, a_vif(row.vif, at)["id"]) for at, (each, row) in enumerate(self._each()) if row.vif]
         self._neutron.have([(port, each) for each, port in vifs])
         with self.server.connected() as connection:
             for number, row in enumerate(self.rows):
                 self._set_up(connection, number, row)
 
-    def _remove_guests(self) -> None:
-        with self.server.connected() as connection:
-            for domain in connection.listAllDomains():
-                if domain.isActive():
-                    domain.destroy()
-                domain.undefineFlags(VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
-        for link in json.loads(subprocess.check_output([path_of("ip"), "-json", "link"])):
-            if link["ifname"].startswith(BY_US):
-                subprocess.run([path_of("ip"), "link", "del", link["ifname"]], check=False, capture_output=True)
-
     def _each(self) -> Iterator[tuple[str, Situation]]:
-        return zip(self._uuids, self.rows, strict=True)
+        return zip(self.uuids, self.rows, strict=True)
 
     def _set_up(self, connection: Any, number: int, row: Situation) -> None:
-        each = self._uuids[number]
-        definition = self._definitions[each]
+        each = self.uuids[number]
+        definition = self.definitions[each]
         for one in row.spoil:
             definition = self._spoil(each, one, definition)
         if row.found != "undefined" and "definition gone" not in row.spoil:
@@ -189,7 +98,7 @@ class Lab:
         if changes:
             self.nova.ask("save_instance", uuid=each, changes=changes)
         if row.migration:
-            ends = {"source_compute": self._host.name, "dest_compute": self._other}
+            ends = {"source_compute": self.name, "dest_compute": self._other}
             migration = {"uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, each)), "instance_uuid": each, **ends}
             self.nova.ask("make_migrations", migrations=[migration | row.migration])
 
@@ -207,7 +116,7 @@ class Lab:
             device = f"<disk type='block' device='disk'>{source}<serial>{ABSENT}</serial></disk>"
             return definition.replace("</devices>", f"{device}</devices>")
         elif what in DEVICES:
-            device = DEVICES[what].format(state=self._directory / "compute", disk=disk)
+            device = DEVICES[what].format(state=self.directory / "compute", disk=disk)
             if what.startswith("USB"):
                 definition = re.sub(r"(<controller type='usb'[^>]*model=)'none'", r"\1'qemu-xhci'", definition)
             return definition.replace("</devices>", f"{device}</devices>")
@@ -216,14 +125,14 @@ class Lab:
         return definition
 
     def _volume(self, each: str) -> Path:
-        return self._directory / f"volume-{each}"
+        return self.directory / f"volume-{each}"
 
     def look(self) -> list[Observation]:
         """Return the outcome of every instance."""
-        found = self.nova.read(self._uuids)
+        found = self.nova.read(self.uuids)
         with self.server.connected() as connection:
             domains = {each.UUIDString(): each for each in connection.listAllDomains()}
-            return [self._seen(each, found[each], domains.get(each)) for each in self._uuids]
+            return [self._seen(each, found[each], domains.get(each)) for each in self.uuids]
 
     def _seen(self, each: str, record: dict[str, Any], domain: Any) -> Observation:
         guest = "gone" if domain is None else STATES[domain.state()[0]]
@@ -242,38 +151,31 @@ class Lab:
 
     def nova_alone(self) -> list[Observation]:
         """Boot, and start nova-compute."""
-        self.put_back()
+        self.boot()
         error = self.compute.run()
         assert error is None, error
         return self.look()
 
     def both(self) -> list[Observation]:
         """Boot, and start bringup, then nova-compute."""
-        self.put_back()
-        ended = self._host.computer.run()
+        self.boot()
+        ended = self.computer.run()
         assert ended.code == 0, ended.out[-4000:] + ended.err
-        (self._directory / "bringup.log").write_text(ended.out)
+        (self.directory / "bringup.log").write_text(ended.out)
         between = self.look()
         error = self.compute.run()
         assert error is None, error
         seen = []
-        for each, then, now in zip(self._uuids, between, self.look(), strict=True):
+        for each, then, now in zip(self.uuids, between, self.look(), strict=True):
             outcome = ended.outcomes.get(each, "")
             wrong = then.wrong_disk or now.wrong_disk
             seen.append(Observation(**{**asdict(now), "outcome": outcome, "wrong_disk": wrong}))
         return seen
 
     def close(self) -> None:
-        """Remove the guests and release the block device."""
-        self._remove_guests()
-        shutil.rmtree(self.instances)
+        """Release the block device as well."""
+        super().close()
         subprocess.run([path_of("losetup"), "--detach", self._loop], check=False)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a database that others have open into one that others have open."""
-    with contextlib.closing(sqlite3.connect(source)) as here, contextlib.closing(sqlite3.connect(target)) as there:
-        here.backup(there)
 
 
 @contextlib.contextmanager
@@ -328,12 +230,12 @@ def each_instance(lab: Lab) -> None:
 def each_service_away(lab: Lab, switch: Switch) -> None:
     """Remove what a host needs at its first start, and restore it; print the outcome of its instances."""
     for name, away in AWAY.items():
-        lab.put_back()
+        lab.boot()
         with away(lab, switch):
             lab.compute.run()
         lab.compute.run()
         alone = lab.look()
-        lab.put_back()
+        lab.boot()
         with away(lab, switch):
             first = lab.computer.run()
             if first.code == 0:
@@ -390,7 +292,7 @@ def main(names: Sequence[str]) -> None:
         # A BIOS takes a fifth of the CPU time of a QEMU that starts, and no row is about what it does.
         (server.directory / "firmware").write_bytes(boot_sectors.firmware(boot_sectors.IGNORES_ACPI))
         server.start()
-        peers = Peers(a_nova(programs=with_compute(directory)), switch, neutron)
+        peers = Peers(a_nova(programs=with_compute(directory)), neutron, switch.database)
         with _a_lab(directory / "i", server, peers, instances) as lab:
             each_instance(lab)
         with _a_lab(directory / "s", server, peers, services) as lab:

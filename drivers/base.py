@@ -321,7 +321,11 @@ class Driver(Protocol):
         """Apply what was collected, and each rule at once from now on."""
 
     async def power_on(self, guest: Guest) -> None:
-        """Start a guest."""
+        """Start a guest.
+
+        :raises NeedNotMet: what it relies on is not there, or not known.  This verb, :meth:`reboot` and
+            :meth:`resume_state_on_host_boot` check that themselves, right before they start or stop the guest.
+        """
 
     async def power_off(self, guest: Guest, *, timeout_s: float, retry_interval_s: float) -> None:
         """Stop a guest: request a shutdown for ``timeout_s`` s, each ``retry_interval_s`` s, then power it off.

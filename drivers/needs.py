@@ -5,7 +5,7 @@ follows from a need that is not met.  No I/O, no clock, no logger.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 
 from bringup.drivers.errors import DriverError, InstanceNotFound
@@ -93,3 +93,46 @@ class NeedNotMet(DriverError):
 
 class DefinitionGone(NeedNotMet, InstanceNotFound):
     """The hypervisor has no such guest, and it was to be started: nova-compute can define it again."""
+
+
+def of_failed_look(guest: str, error: Exception) -> Need:
+    """Build the need that stands for unknown needs: nothing is started on a guess."""
+    if isinstance(error, InstanceNotFound):
+        return Need(
+            kind=NeedKind.DEFINITION,
+            name=guest,
+            state=NeedState.ABSENT,
+            met_by=MetBy.NOVA,
+            why="the hypervisor has no such guest",
+        )
+    if isinstance(error, NotImplementedError):
+        why, met_by = "this driver cannot tell what a guest needs", MetBy.PERSON
+    else:
+        why, met_by = f"what it needs could not be found out: {str(error) or type(error).__name__}", MetBy.HOST
+    return Need(kind=NeedKind.DEFINITION, name=guest, state=NeedState.UNVERIFIED, met_by=met_by, why=why)
+
+
+def unmet_needs(needs: Sequence[Need]) -> list[Need]:
+    """Return the needs that are not met."""
+    return [each for each in needs if each.state is not NeedState.MET]
+
+
+def describe_unmet(what: str, needs: Sequence[Need]) -> str:
+    """Return a sentence with all needs that are not met."""
+    return f"did not {what}: " + "; ".join(f"{each.kind.value} {each.name}: {each.why}" for each in needs)
+
+
+async def require_needs(guest: str, needs: Awaitable[Sequence[Need]]) -> None:
+    """Make sure, right before a guest is started, that all that it needs is there.
+
+    :raises NeedNotMet: something is not, or what it needs cannot be read.
+    """
+    cause: Exception | None = None
+    try:
+        missing = unmet_needs(await needs)
+    except Exception as error:  # noqa: BLE001 - whatever went wrong: nothing is started on a guess
+        missing, cause = [of_failed_look(guest, error)], error
+    if missing:
+        is_gone = missing[0].kind is NeedKind.DEFINITION and missing[0].state is NeedState.ABSENT
+        kind = DefinitionGone if is_gone else NeedNotMet
+        raise kind(describe_unmet(f"start {guest}", missing), missing) from cause

@@ -131,6 +131,8 @@ async def test_a_start_whose_needs_are_met_is_made(case: str) -> None:
     outcome, _, driver = await settled(instance(1, **columns), power, needing(met))
     assert outcome.kind is Kind.INITIALIZED
     assert starts_of(driver) != {}
+    # Before anything is begun, and right before each start.
+    assert driver.count("needs") == 1 + sum(starts_of(driver).values())
 
 
 @pytest.mark.anyio
@@ -242,11 +244,12 @@ async def test_a_driver_that_does_not_answer_starts_nothing() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("error", ["DriverError", "RuntimeError"])
 @pytest.mark.parametrize("case", [case for case in STARTS if case != "soft reboot"])
-async def test_what_goes_away_between_the_look_and_the_start_puts_the_record_back(case: str) -> None:
+async def test_what_goes_away_between_the_look_and_the_start_puts_the_record_back(case: str, error: ErrorName) -> None:
     columns, power = STARTS[case]
     before = instance(1, **columns)
-    gone = Fault(verb="needs", error="DriverError", message="gone", after=1)
+    gone = Fault(verb="needs", error=error, message="gone", after=1)
     outcome, after, driver = await settled(before, power, faults=(gone,))
     assert (outcome.kind, after) == (Kind.DEFERRED, before)
     assert starts_of(driver) == {}

@@ -14,7 +14,8 @@ from bringup.drivers.base import (
     PowerState,
     RebootType,
 )
-from bringup.drivers.simulated import Call, Fault
+from bringup.drivers.needs import NeedNotMet
+from bringup.drivers.simulated import Call, Fault, SimulatedNeed, Verb
 from bringup.drivers.simulated.verbs import VERBS
 from support.drivers import driver_guest, uuid_of
 from support.simulated import ARGUMENTS, GUEST, call, guest, host
@@ -46,7 +47,9 @@ async def test_a_verb_is_recorded_with_what_it_was_asked(verb: str) -> None:
 
     last = driver.calls[-1]
     asked = inspect.signature(getattr(driver, verb)).parameters.keys() - {"guest", "probe", "uuid"}
-    assert last == Call(2, last.verb, last.uuid, {name: ARGUMENTS[name] for name in asked})
+    # What starts the guest checks its needs before.
+    number = 2 + driver.count("needs", last.uuid) - (verb == "needs")
+    assert last == Call(number, last.verb, last.uuid, {name: ARGUMENTS[name] for name in asked})
     assert (last.verb, driver.count(last.verb, last.uuid)) == (verb, 2 if verb == "init_host" else 1)
 
 
@@ -92,6 +95,24 @@ async def test_only_what_needs_no_guest_works_without_one(verb: str) -> None:
         found = False
 
     assert found is (verb not in NEED_A_GUEST)
+
+
+@pytest.mark.parametrize("verb", ["power_on", "resume_state_on_host_boot", "reboot"])
+async def test_a_verb_that_starts_a_guest_checks_what_it_needs_and_one_that_does_not_start_it_does_not(
+    verb: Verb,
+) -> None:
+    driver = host(guest(state=PowerState.SHUTDOWN), guest(2, state=PowerState.PAUSED))
+    await driver.init_host("compute-1")
+    driver.lacks(GUEST.uuid, SimulatedNeed(name="/dev/sdb"))
+    driver.lacks(uuid_of(2), SimulatedNeed(name="/dev/sdb"))
+
+    with pytest.raises(NeedNotMet) as refused:
+        await call(driver, verb)
+    await driver.resume_state_on_host_boot(driver_guest(2))
+
+    assert [need.name for need in refused.value.needs] == ["/dev/sdb"]
+    assert (await driver.get_info(GUEST)).state is PowerState.SHUTDOWN
+    assert driver.count("needs", uuid_of(2)) == 0
 
 
 async def test_a_second_verb_on_a_busy_guest_is_refused_and_a_look_is_not() -> None:

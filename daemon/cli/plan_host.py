@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import anyio
 
 from bringup.daemon.decisions.forecast import Course, Forecast, foresee, undisturbed
-from bringup.daemon.decisions.from_needs import can_start, of_failed_look
+from bringup.daemon.decisions.from_needs import can_start
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import Kind
 from bringup.daemon.decisions.pace_keys import Ready
@@ -29,7 +29,7 @@ from bringup.daemon.settings import Settings
 from bringup.daemon.storage.journal import Past
 from bringup.daemon.storage.store.base import Store
 from bringup.drivers.base import Driver
-from bringup.drivers.needs import Need
+from bringup.drivers.needs import Need, of_failed_look
 
 LOOK_DEADLINE_S = 10.0
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from bringup.daemon.decisions.actions import Action, Reboot, ResumeStateOnHostBoot, RevertMigration, Start, Unpause
 from bringup.daemon.decisions.rules import Facts, Plan, Rule, Step, as_it_will_be, decide, with_look
 from bringup.daemon.decisions.states import PowerState
-from bringup.drivers.base import InstanceNotFound
 from bringup.drivers.needs import MetBy, Need, NeedKind, NeedState
 
 STARTS = (ResumeStateOnHostBoot, Start, Reboot, RevertMigration)
@@ -102,23 +101,6 @@ def is_tried_again(needs: Sequence[Need]) -> bool:
     """Check whether a guest with these unmet needs is tried again automatically: all may be met without an operator."""
     found = unmet(needs)
     return bool(found) and all(meaning_of(need).follows is Follows.TRY_AGAIN for need in found)
-
-
-def of_failed_look(guest: str, error: Exception) -> Need:
-    """Build the need that stands for unknown needs: nothing is started on a guess."""
-    if isinstance(error, InstanceNotFound):
-        return Need(
-            kind=NeedKind.DEFINITION,
-            name=guest,
-            state=NeedState.ABSENT,
-            met_by=MetBy.NOVA,
-            why="the hypervisor has no such guest",
-        )
-    if isinstance(error, NotImplementedError):
-        why, met_by = "this driver cannot tell what a guest needs", MetBy.PERSON
-    else:
-        why, met_by = f"what it needs could not be found out: {str(error) or type(error).__name__}", MetBy.HOST
-    return Need(kind=NeedKind.DEFINITION, name=guest, state=NeedState.UNVERIFIED, met_by=met_by, why=why)
 
 
 def can_start(action: Action, look: PowerState | None) -> bool:

@@ -6,7 +6,7 @@ A driver that cannot tell, or fails, gives no needs that are met: nothing is sta
 import anyio
 
 from bringup.daemon.decisions.describe import missing
-from bringup.daemon.decisions.from_needs import of_failed_look, unmet
+from bringup.daemon.decisions.from_needs import unmet
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import is_pause
 from bringup.daemon.decisions.states import PowerState, TaskState
@@ -14,7 +14,7 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.guest_power import read_power_state
 from bringup.daemon.recovery.pause import Pause, Paused
 from bringup.drivers.base import Driver
-from bringup.drivers.needs import Need, NeedNotMet
+from bringup.drivers.needs import Need, NeedNotMet, of_failed_look
 
 log = get_logger()
 

@@ -26,7 +26,7 @@ from bringup.daemon.decisions.actions import (
 )
 from bringup.daemon.decisions.describe import missing, state_word
 from bringup.daemon.decisions.did import did_of
-from bringup.daemon.decisions.from_needs import of_failed_look, starts
+from bringup.daemon.decisions.from_needs import starts
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.kept_elsewhere import describe_kept_elsewhere
 from bringup.daemon.decisions.on_failure import Reaction, reaction_to
@@ -44,7 +44,7 @@ from bringup.daemon.recovery.pause import Paused
 from bringup.daemon.recovery.working_copy import WorkingCopy
 from bringup.daemon.storage.journal import NO_JOURNAL, Journal, Left
 from bringup.drivers.deadlines import pausable_deadline
-from bringup.drivers.needs import Need, NeedNotMet, NeedState
+from bringup.drivers.needs import Need, NeedNotMet, NeedState, of_failed_look
 
 log = get_logger()
 

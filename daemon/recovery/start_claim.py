@@ -2,8 +2,9 @@
 
 Right before a verb that can start a guest the instance is claimed: in one transaction its record is read afresh, its
 owner and its migrations are checked, and the claim is written.  Two hosts never hold a claim on one instance at once.
-Then the driver is asked once more whether all that the guest needs is there.  Right after the verb the claim is
-released and the record is read once more; where it moved while the guest was being started, it is powered off.
+What the guest needs is checked once more by the driver, as near to the start as can be; here only before a revert,
+which moves files first.  Right after the verb the claim is released and the record is read once more; where it moved
+while the guest was being started, it is powered off.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -60,7 +61,8 @@ class StartClaim:
         await self._claim(record, reverting=reverting)
         moved: StateConflict | None = None
         try:
-            await require_needs(record.instance, self.driver, self.pause, unpausing=unpausing)
+            if reverting or unpausing or self.pause.is_active:
+                await require_needs(record.instance, self.driver, self.pause, unpausing=unpausing)
             yield
         finally:
             with anyio.move_on_after(RELEASE_CLAIM_S, shield=True) as scope:

@@ -39,7 +39,7 @@ from bringup.drivers.libvirt.binding import Connection, binding
 from bringup.drivers.libvirt.boot_signs import signs_of
 from bringup.drivers.libvirt.domains import DefinedGuest, guests_of, guests_that_require_kvm
 from bringup.drivers.libvirt.event_listener import EventWatcher, Listeners
-from bringup.drivers.libvirt.guest_needs.check import NeedsCheck, describe_unmet, missing_definition, unmet_needs
+from bringup.drivers.libvirt.guest_needs.check import NeedsCheck, missing_definition
 from bringup.drivers.libvirt.guest_needs.host import NOTHING_SEEN, HostFiles
 from bringup.drivers.libvirt.guest_network import GuestNetwork
 from bringup.drivers.libvirt.host_needs import HostWideNeeds, definitions_of, drivers_needed, need_of_driver
@@ -53,7 +53,7 @@ from bringup.drivers.libvirt.threads import in_thread
 from bringup.drivers.libvirt.traits import traits_of
 from bringup.drivers.libvirt.vital_signs import vital_signs_of
 from bringup.drivers.libvirt_options import LibvirtOptions
-from bringup.drivers.needs import DefinitionGone, Need, NeedKind, NeedNotMet
+from bringup.drivers.needs import DefinitionGone, Need, NeedNotMet, describe_unmet, require_needs
 from bringup.drivers.network.host import HostNetwork
 
 log = structlog.get_logger()
@@ -272,13 +272,13 @@ class LibvirtDriver:
     async def reboot(self, guest: Guest, reboot_type: RebootType) -> None:
         """Restart a guest; one that does not carry out a soft reboot in time is restarted hard."""
         uuid, options = guest.uuid, self._options
-        # One that cannot be started again is not stopped.
-        await self._check(guest)()
-        soft = reboot_type is RebootType.SOFT
-        if soft and await self._request_shutdown(uuid, options.wait_soft_reboot, options.ask_again_s):
-            # If it was off before, no shutdown was requested; it is started all the same.
-            await self.power_on(guest)
-            return
+        if reboot_type is RebootType.SOFT:
+            # One that cannot be started again is not shut down.
+            await self._check(guest)()
+            if await self._request_shutdown(uuid, options.wait_soft_reboot, options.ask_again_s):
+                # If it was off before, no shutdown was requested; it is started all the same.
+                await self.power_on(guest)
+                return
         await self._network.make_ready(guest)
         # A later attempt continues where this one was: a guest is powered off once for one reboot.
         progress = self._reboots.setdefault(uuid, RebootProgress())
@@ -387,9 +387,7 @@ class LibvirtDriver:
         """
 
         async def check() -> None:
-            if missing := unmet_needs(await self.needs(guest)):
-                kind = DefinitionGone if missing[0].kind is NeedKind.DEFINITION else NeedNotMet
-                raise kind(describe_unmet(f"start {guest.uuid}", missing), missing)
+            await require_needs(guest.uuid, self.needs(guest))
 
         return check
 

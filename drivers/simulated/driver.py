@@ -28,9 +28,10 @@ from bringup.drivers.base import (
     RebootType,
     SharedStorageProbe,
     SignListener,
+    Transition,
     VitalSigns,
 )
-from bringup.drivers.needs import Need, NeedKind
+from bringup.drivers.needs import Need, NeedKind, require_needs
 from bringup.drivers.simulated import transitions
 from bringup.drivers.simulated.calls import Call, Calls
 from bringup.drivers.simulated.faults import Faults
@@ -227,6 +228,13 @@ class SimulatedDriver:
         uuid = guest.uuid
         return await self._perform("needs", uuid, lambda: self.hypervisor.needs(uuid, self.ready_for_s()))
 
+    async def _require_needs(self, guest: Guest, moves: transitions.Moves) -> None:
+        """Make sure that all that a guest needs is there, if these moves start it."""
+        found = self.hypervisor.guests.get(guest.uuid)
+        move = None if found is None or self._host is None else moves.get(found.power_state)
+        if move is not None and Transition.STARTED in move.events:
+            await require_needs(guest.uuid, self.needs(guest))
+
     async def watch_needs(self, needs: Collection[Need], notify: Callable[[Need], None]) -> None:
         """Call ``notify`` with each of these needs that :meth:`meet` is called for, until cancelled."""
         watched = needs, notify
@@ -267,6 +275,7 @@ class SimulatedDriver:
 
     async def power_on(self, guest: Guest) -> None:
         """Start a guest; a running one stays as it is."""
+        await self._require_needs(guest, transitions.POWER_ON)
         move = partial(self.hypervisor.move, "power_on", guest.uuid, transitions.POWER_ON)
         await self._perform("power_on", guest.uuid, move)
 
@@ -278,6 +287,7 @@ class SimulatedDriver:
     async def reboot(self, guest: Guest, reboot_type: RebootType) -> None:
         """Restart a guest; a soft reboot needs one that runs."""
         moves = transitions.SOFT_REBOOT if reboot_type is RebootType.SOFT else transitions.HARD_REBOOT
+        await self._require_needs(guest, moves)
         move = partial(self.hypervisor.move, f"reboot ({reboot_type.value})", guest.uuid, moves)
         await self._perform("reboot", guest.uuid, move, reboot_type=reboot_type)
 
@@ -289,6 +299,7 @@ class SimulatedDriver:
     async def resume_state_on_host_boot(self, guest: Guest) -> None:
         """Start a guest that is off; any other stays as it is."""
         verb: Final = "resume_state_on_host_boot"
+        await self._require_needs(guest, transitions.RESUME_ON_BOOT)
         move = partial(self.hypervisor.move, verb, guest.uuid, transitions.RESUME_ON_BOOT)
         await self._perform(verb, guest.uuid, move)
 

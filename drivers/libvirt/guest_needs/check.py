@@ -170,16 +170,6 @@ def missing_definition(guest: Guest) -> Need:
     return need(NeedKind.DEFINITION, guest.name or guest.uuid, met_by=MetBy.NOVA, absent=NO_DEFINITION)
 
 
-def unmet_needs(needs: Sequence[Need]) -> list[Need]:
-    """Return the needs that are not met."""
-    return [each for each in needs if each.state is not NeedState.MET]
-
-
-def describe_unmet(what: str, needs: Sequence[Need]) -> str:
-    """Return a sentence with all needs that are not met."""
-    return f"did not {what}: " + "; ".join(f"{each.kind.value} {each.name}: {each.why}" for each in needs)
-
-
 def _known_to_libvirt(evidence: Evidence) -> Iterator[Verdict]:
     """Return the verdicts that follow from libvirt's answers alone."""
     definition, answers = evidence.definition, evidence.libvirt.answers

@@ -79,6 +79,11 @@ class Need:
     """What its driver watches to notice that it is met, where kind and name do not say it; of use to that driver."""
 
 
+@dataclass(frozen=True, slots=True)
+class LinkOrigin:
+    """Origin of a need that is met when a network link of its name appears."""
+
+
 class NeedNotMet(DriverError):
     """A verb was not carried out, or failed, because the host lacks what the guest needs.
 

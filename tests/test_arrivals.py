@@ -32,7 +32,7 @@ def test_reports_are_checked_together_once_it_is_quiet() -> None:
     burst.add(ONE, 10.0)
     burst.add(TWO, 10.0 + QUIET_S / 2)
     assert burst.due_at() == pytest.approx(10.0 + 1.5 * QUIET_S)
-    assert burst.take() == {ONE, TWO}
+    assert burst.take(11.0) == {ONE, TWO}
     assert burst.due_at() == inf
 
 
@@ -48,7 +48,7 @@ def test_what_never_stops_is_checked_all_the_same() -> None:
 def test_a_burst_after_another_has_its_own_beginning() -> None:
     burst = Burst()
     burst.add(ONE, 10.0)
-    burst.take()
+    burst.take(11.0)
     burst.add(ONE, 50.0)
     assert burst.due_at() == 50.0 + QUIET_S
 
@@ -57,14 +57,27 @@ def test_each_check_that_finds_nothing_delays_the_next_one_twice_as_long() -> No
     burst = Burst()
     waits = []
     for _ in range(8):
-        burst.checked(100.0, is_fruitless=True)
+        burst.checked([ONE], 100.0, is_fruitless=True)
         burst.add(ONE, 100.0)
         waits.append(burst.due_at() - 100.0)
-        burst.take()
+        burst.take(200.0)
     assert waits == [FIRST_PAUSE_S, 2, 4, 8, 16, LONGEST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
-    burst.checked(200.0, is_fruitless=False)
+    burst.checked([ONE], 200.0, is_fruitless=False)
     burst.add(ONE, 200.0)
     assert burst.due_at() == 200.0 + QUIET_S
+
+
+def test_what_is_delayed_delays_nothing_else_and_is_not_lost() -> None:
+    burst = Burst()
+    for _ in range(8):
+        burst.checked([ONE], 100.0, is_fruitless=True)
+    burst.add(ONE, 101.0)
+    burst.add(TWO, 102.0)
+    assert burst.due_at() == 102.0 + QUIET_S
+    assert burst.take(103.0) == {TWO}
+    assert burst.due_at() == 100.0 + LONGEST_PAUSE_S
+    burst.keep({TWO})
+    assert burst.due_at() == inf
 
 
 # A watch
@@ -130,7 +143,7 @@ async def test_while_the_next_check_is_delayed_nothing_is_lost() -> None:
         await anyio.wait_all_tasks_blocked()
         driver.meet("", ONE.name)
         assert await arrivals.wait(PATIENCE_S) == {ONE}
-        arrivals.checked(is_fruitless=True)
+        arrivals.checked({ONE}, is_fruitless=True)
         driver.meet("", ONE.name)
         assert await arrivals.wait(QUIET_S) == frozenset()
         assert await arrivals.wait(PATIENCE_S) == {ONE}

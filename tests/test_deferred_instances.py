@@ -19,6 +19,7 @@ from bringup.daemon.liveness import Vitals
 from bringup.daemon.recovery.arrivals import watched
 from bringup.daemon.recovery.context import NeedsPolicy, Startup
 from bringup.daemon.recovery.deferred_instances import (
+    ALL_ROUNDS,
     Waits,
     deferred,
     due_in,
@@ -38,6 +39,7 @@ from bringup.daemon.storage.store.base import Records
 from bringup.daemon.storage.store.sql import SqlStore
 from bringup.drivers.needs import MetBy, NeedKind
 from bringup.drivers.simulated import Fault, SimulatedNeed, Verb
+from bringup.drivers.simulated.transitions import POWER_ON
 from support.drivers import uuid_of
 from support.hosts import ELSEWHERE, ArrangedHost, arranged, guest, instance, now
 
@@ -215,7 +217,7 @@ async def test_one_that_somebody_else_has_started_is_back_though_nothing_is_met(
 ) -> None:
     async with waiting.host(replace(DISK, met_by=MetBy.NOVA)) as host:
         brought = await host.starts()
-        await host.driver.power_on(instance(1))
+        host.driver.hypervisor.move("power_on", UUID, POWER_ON)
         brought = await look_again(brought, deferred(brought), starts=starts)
         assert (only(brought).kind, only(brought).because[-1], host.started) == (Kind.INITIALIZED, "runs", 0)
 
@@ -320,6 +322,27 @@ async def test_the_daemon_that_stays_starts_what_arrives_at_once(waiting: Waitin
             # Nobody waits any more.
             await is_watched(host)
         assert (host.started, host.arranged.reports[-1].revision) == (1, 1)
+
+
+async def test_what_arrives_when_the_periodic_check_of_others_is_due_is_checked_too(waiting: Waiting) -> None:
+    rounds = 0
+
+    def on_wait(count: int, _in_s: float) -> None:
+        nonlocal rounds
+        rounds += count
+
+    # A check is due in each turn of the daemon; from the sixth on it is for those alone that nobody watches.
+    async with waiting.host(DISK, policy=replace(QUICK, on_wait=on_wait)) as host:
+        brought = await host.starts()
+        async with staying(brought):
+            await is_watched(host, DISK)
+            while rounds <= ALL_ROUNDS + 1:
+                await anyio.wait_all_tasks_blocked()
+            asked = host.driver.count("needs")
+            host.driver.meet(UUID, DISK.name)
+            await reported(host, Kind.INITIALIZED)
+        assert (host.started, rounds) == (1, ALL_ROUNDS + 2)
+        assert asked > ALL_ROUNDS
 
 
 async def test_a_run_that_ends_starts_what_arrives_at_once(waiting: Waiting) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
@@ -14,18 +15,17 @@ import pytest
 
 from bringup.drivers.libvirt.arrivals import host_events, servers
 from bringup.drivers.libvirt.arrivals.folders import Folders
-from bringup.drivers.libvirt.arrivals.host_events import Awaited, watch_host
+from bringup.drivers.libvirt.arrivals.host_events import Awaited, HostEvents, watch_host
 from bringup.drivers.libvirt.arrivals.watch import awaited_of, kept
 from bringup.drivers.libvirt.guest_needs.disk_servers import DiskServers
-from bringup.drivers.libvirt.guest_needs.host import HostFiles
+from bringup.drivers.libvirt.guest_needs.host import HostFiles, PathTarget
 from bringup.drivers.libvirt.guest_needs.rules.definition import Server
 from bringup.drivers.libvirt.guest_needs.rules.verdicts import LibvirtObject
-from bringup.drivers.needs import Need, NeedKind, NeedState
+from bringup.drivers.needs import LinkOrigin, Need, NeedKind, NeedState
 from support.drivers import driver_guest, uuid_of
 from support.libvirt_drivers import opened, options, remove_guests
 from support.libvirtd import DomainExtras, Libvirtd, a_libvirtd, the_libvirtd
 from support.needing import call, nic
-from support.polling import reached
 
 pytestmark = pytest.mark.anyio
 
@@ -174,6 +174,45 @@ def test_on_a_file_system_of_several_machines_a_file_is_seen_and_not_heard(
         assert events.look_now().new_since(before) == ({"/late"} if is_reported else set())
 
 
+def test_a_file_that_comes_before_its_folder_is_watched_is_seen(tmp_path: Path) -> None:
+    late = tmp_path / "late"
+
+    class Host(HostFiles):
+        """The file comes right after it was found missing."""
+
+        def find(self, path: str) -> PathTarget:
+            found = super().find(path)
+            write(late)
+            return found
+
+    with host_events.opened(Host(), Awaited(paths=frozenset({str(late)}))) as events:
+        assert events.look_now().there == {str(late)}
+
+
+def test_a_folder_that_comes_before_the_one_above_it_is_watched_is_watched_itself(tmp_path: Path) -> None:
+    late = tmp_path / "by-id" / "late"
+
+    class Racing(Folders):
+        """The folder comes right after it was found missing."""
+
+        def wait_for(self, folder: str, name: str) -> None:
+            try:
+                super().wait_for(folder, name)
+            except FileNotFoundError:
+                Path(folder).mkdir()
+                raise
+
+    with (
+        contextlib.closing(Racing()) as folders,
+        select.epoll() as epoll,
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) as netlink,
+    ):
+        events = HostEvents(HostFiles(), Awaited(paths=frozenset({str(late)})), epoll, folders, netlink)
+        seen = events.look_now()
+        link(late)
+        assert seen.touched_by(set(folders.read())) == {str(late)}
+
+
 def test_events_that_are_too_many_are_for_all(tmp_path: Path) -> None:
     most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     with contextlib.closing(Folders()) as folders:
@@ -230,7 +269,8 @@ async def test_what_is_needed_of_this_host_is_awaited_where_it_is_missing() -> N
         need("/a", NeedKind.MOUNT),
         need("/silent", NeedKind.MOUNT, UNVERIFIED),
         need("/dev/sdb", state=UNVERIFIED),
-        need("br-int", NeedKind.NETWORK),
+        need("br-int", NeedKind.NETWORK, origin=LinkOrigin()),
+        need("nft", NeedKind.NETWORK),
         need("/run/vhost.sock", NeedKind.NETWORK),
         need("512 huge pages", NeedKind.MEMORY),
     ]
@@ -301,20 +341,14 @@ async def test_what_libvirt_starts_is_reported_to_who_needs_it(server: Libvirtd,
             missing = [one for one in await driver.needs(driver_guest(1)) if one.state is ABSENT]
             assert [one.origin for one in missing] == [LibvirtObject(kind, "late")]
             reports = Reports()
-
-            async def is_reported() -> bool:
-                """Start it again: who watches may not have been registered the time before."""
-                for each in made.values():
-                    if each.isActive():
-                        each.destroy()
-                    each.create()
-                with anyio.move_on_after(0.5):
-                    await reports.of(missing[0].name)
-                return bool(reports.names)
-
             async with anyio.create_task_group() as group:
                 group.start_soon(driver.watch_needs, missing, lambda one: reports(one.name))
-                await reached(is_reported, "the report")
+                # It may have been started before libvirt was asked to report that.
+                await reports.of(missing[0].name)
+                reports.names.clear()
+                for each in made.values():
+                    each.create()
+                await reports.of(missing[0].name)
                 group.cancel_scope.cancel()
             # What was kept of the answers before is forgotten.
             assert [one for one in await driver.needs(driver_guest(1)) if one.state is ABSENT] == []

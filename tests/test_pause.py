@@ -1,5 +1,6 @@
 """A pause of starts: nothing more is started until it is over, and nothing else waits for that."""
 
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.anyio
 
 BOOT = uuid_of(8)
 LONG_S = 3600.0
+NOBODY = 65534
 OFF, ON = PowerState.SHUTDOWN, PowerState.RUNNING
 DISK = SimulatedNeed(name="/dev/sdb", why="no such block device")
 QUICK = NeedsPolicy(wait_s=60, first_s=0.01, longest_s=0.02, slowly_s=0.01)
@@ -207,7 +209,9 @@ async def test_it_ends_by_itself_however_wrong_the_clock_is() -> None:
         assert heard[1:] == ([("", "")] if heard else [])
 
 
-async def test_a_journal_that_cannot_be_read_neither_begins_nor_ends_it() -> None:
+async def test_a_journal_that_cannot_be_read_neither_begins_nor_ends_it_and_that_is_an_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     class Broken(Journal):
         found: StartPause | None = None
 
@@ -220,11 +224,24 @@ async def test_a_journal_that_cannot_be_read_neither_begins_nor_ends_it() -> Non
     journal = Broken()
     one = Pause(journal)
     await one.read()
+    await one.read()
     assert not one.is_active
+    assert [("error" in line, "pause.unknown" in line) for line in capsys.readouterr().out.splitlines()] == [
+        (True, True)
+    ]
     journal.found = StartPause(since=datetime.now(UTC), until=datetime.now(UTC) + timedelta(hours=1))
     await one.read()
     await one.read()
     assert one.is_active
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may create files for others")
+async def test_root_requests_it_for_the_user_of_the_daemon_before_there_is_a_journal(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    os.chown(folder, NOBODY, NOBODY)
+    await pause(folder / "journal.sqlite", LONG_S)
+    assert {(each.stat().st_uid, each.stat().st_gid) for each in folder.iterdir()} == {(NOBODY, NOBODY)}
 
 
 async def test_it_outlives_the_daemon(tmp_path: Path) -> None:

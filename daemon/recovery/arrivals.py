@@ -1,7 +1,8 @@
 """What deferred instances wait for, watched by the driver: it arrives, and is checked at once.
 
-A burst of reports is one check.  After a check that found nothing the next one waits, each time twice as long: what
-comes and goes all the time costs no more than the periodic check, which stays.  Nothing is watched while nobody waits.
+A burst of reports is one check.  After a check that found nothing the next one of the same needs waits, twice as
+long each time: what comes and goes costs no more than the periodic check, which stays, and delays nothing else.
+Nothing is watched while nobody waits.
 """
 
 from collections.abc import AsyncIterator, Collection
@@ -33,31 +34,43 @@ LONGEST_PAUSE_S: Final = 30.0
 class Burst:
     """Reports that are checked together, and when; times are those of the event loop."""
 
-    needs: set[Need] = field(default_factory=set)
-    began: float = inf
+    since: dict[Need, float] = field(default_factory=dict)
+    """When each need was reported that is still to be checked."""
     last: float = inf
-    not_before: float = 0.0
-    pause_s: float = 0.0
+    delays: dict[Need, tuple[float, float]] = field(default_factory=dict)
+    """Of needs whose last check found nothing: the delay, and until when."""
 
     def add(self, need: Need, now: float) -> None:
         """Add a report."""
-        self.began = now if not self.needs else self.began
         self.last = now
-        self.needs.add(need)
+        self.since.setdefault(need, now)
 
     def due_at(self) -> float:
-        """Return when they are checked; infinity if there are none."""
-        return max(self.not_before, min(self.last + QUIET_S, self.began + BURST_S)) if self.needs else inf
+        """Return when the first is checked; infinity if there are none."""
+        return min(map(self._due_at, self.since), default=inf)
 
-    def take(self) -> frozenset[Need]:
-        """Return the reports, and begin anew."""
-        taken, self.needs = frozenset(self.needs), set()
+    def _due_at(self, need: Need) -> float:
+        return max(self._delay_of(need)[1], min(self.last + QUIET_S, self.since[need] + BURST_S))
+
+    def _delay_of(self, need: Need) -> tuple[float, float]:
+        return self.delays.get(need, (0.0, 0.0))
+
+    def take(self, now: float) -> frozenset[Need]:
+        """Return the reports, and begin anew; those that are delayed stay."""
+        taken = frozenset(need for need in self.since if self._delay_of(need)[1] <= now)
+        self.since = {need: at for need, at in self.since.items() if need not in taken}
         return taken
 
-    def checked(self, now: float, *, is_fruitless: bool) -> None:
-        """Delay the next check after one that found nothing."""
-        self.pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self.pause_s)) if is_fruitless else 0.0
-        self.not_before = now + self.pause_s
+    def keep(self, needs: Collection[Need]) -> None:
+        """Forget all others."""
+        self.since = {need: at for need, at in self.since.items() if need in needs}
+        self.delays = {need: delay for need, delay in self.delays.items() if need in needs}
+
+    def checked(self, needs: Collection[Need], now: float, *, is_fruitless: bool) -> None:
+        """Delay the next check of these after one that found nothing."""
+        for need in needs:
+            delay_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self._delay_of(need)[0])) if is_fruitless else 0.0
+            self.delays[need] = delay_s, now + delay_s
 
 
 class Arrivals:
@@ -81,7 +94,7 @@ class Arrivals:
         A watch that begins anew misses what arrives meanwhile: where only fewer are wanted, it continues as it is.
         """
         self._wanted = wanted = frozenset(needs)
-        self._burst.needs &= wanted
+        self._burst.keep(wanted)
         is_new = not wanted <= self._watched
         if wanted and not is_new:
             return False
@@ -117,15 +130,15 @@ class Arrivals:
         until = anyio.current_time() + at_most_s
         while (now := anyio.current_time()) < until:
             if now >= self._burst.due_at():
-                return self._burst.take()
+                return self._burst.take(now)
             self._reported = anyio.Event()
             with anyio.move_on_after(min(until, self._burst.due_at()) - now):
                 await self._reported.wait()
         return frozenset()
 
-    def checked(self, *, is_fruitless: bool) -> None:
+    def checked(self, needs: Collection[Need], *, is_fruitless: bool) -> None:
         """Store the outcome of the check of what was returned."""
-        self._burst.checked(anyio.current_time(), is_fruitless=is_fruitless)
+        self._burst.checked(needs, anyio.current_time(), is_fruitless=is_fruitless)
 
 
 @asynccontextmanager

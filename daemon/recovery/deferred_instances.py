@@ -9,6 +9,7 @@ What has changed is settled again (:mod:`bringup.daemon.recovery.settle_again`).
 import random
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 import anyio
 import anyio.to_thread
@@ -110,13 +111,15 @@ async def wait_for_needs(brought: Brought) -> Brought:
     The report has gone out by then: what changes is a revision of it.
     """
     host = brought.host
-    waits = Waits(host.needs)
+    waits, due_at = Waits(host.needs), inf
     async with watched(host.driver) as arrivals:
         while not waits.is_over and (waiting := tried_again(brought)):
             if arrivals.follow(needs_of(waiting)):
                 # Something else is waited for, which may have come before it was watched.
-                waits.rounds = 0
-            in_s = min(waits.next_s(), max(0.0, waits.began + host.needs.wait_s - anyio.current_time()))
+                waits.rounds, due_at = 0, inf
+            now = anyio.current_time()
+            due_at = now + waits.next_s() if due_at == inf else due_at
+            in_s = max(0.0, min(due_at, waits.began + host.needs.wait_s) - now)
             count = len(waiting)
             text = f"{count} instance{'' if count == 1 else 's'} deferred; next look in {in_s:.0f} s at the latest"
             host.observer(PhaseBegan("needs", text))
@@ -124,8 +127,8 @@ async def wait_for_needs(brought: Brought) -> Brought:
             came = await arrivals.wait(in_s)
             if came:
                 brought = await check_arrived(brought, arrivals, came)
-            else:
-                brought = await look_again(brought, due_in(waits, waiting, arrivals))
+            if not came or anyio.current_time() >= due_at:
+                brought, due_at = await look_again(brought, due_in(waits, tried_again(brought), arrivals)), inf
     host.needs.on_wait(0, 0.0)
     return brought
 
@@ -144,7 +147,7 @@ async def check_arrived(brought: Brought, arrivals: Arrivals, came: Collection[N
     waiting = waiting_for(tried_again(brought), came)
     log.info("needs.arrived", needs=sorted({need.name for need in came})[:SHOWN], waiting=len(waiting))
     after = await look_again(brought, waiting)
-    arrivals.checked(is_fruitless=after is brought)
+    arrivals.checked(came, is_fruitless=after is brought)
     return after
 
 

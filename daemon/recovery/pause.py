@@ -41,6 +41,7 @@ class Pause:
     _current: StartPause | None = None
     _last: StartPause | None = None
     """The last one that was read, over or not."""
+    _is_unknown: bool = False
     _ends_at: float = 0.0
     """When that ends, in monotonic seconds."""
 
@@ -62,9 +63,11 @@ class Pause:
         """Read whether it was requested or ended; if that cannot be read, it stays as it is until its end."""
         try:
             found = await self.journal.pause()
+            self._is_unknown = False
         except JournalError as error:
-            log.debug("pause.unknown", error=str(error))
-            found = self._last
+            if not self._is_unknown:
+                log.error("pause.unknown", error=str(error))  # noqa: TRY400 - a sentence, no traceback
+            self._is_unknown, found = True, self._last
         if found is not None and found != self._last:
             # Not longer than requested, whatever the clock says: it may not be set yet.
             left_s = min(found.until - self.now(), found.until - found.since).total_seconds()

@@ -208,7 +208,9 @@ class _Service:
             try:
                 async with presenter.showing(self.source.progress):
                     brought = await init_host(start)
-                    brought = await wait_out_pause(brought, self.supervised.vitals)
+                    if self.once or self.settings.store.is_nova_conductor:
+                        # A nova-compute that is ordered after this host would call active instances stopped.
+                        brought = await wait_out_pause(brought, self.supervised.vitals)
                     if self.once:
                         # No daemon stays that could wait for what is deferred.
                         brought = await wait_for_needs(brought)

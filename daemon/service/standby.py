@@ -121,12 +121,12 @@ async def _handle_requests_and_deferred(brought: Brought, vitals: Vitals) -> Non
             brought = await _handle_requests(brought, vitals)
             if is_paused and not pause.is_active:
                 waits, next_check = Waits(needs), anyio.current_time()
+            if came:
+                brought = await check_arrived(brought, arrivals, came)
             if next_check is not None and anyio.current_time() >= next_check:
                 waiting = due_in(waits, deferred(brought), arrivals)
                 brought = await look_again(brought, waiting, starts=needs.daemon_starts)
                 next_check = None
-            elif came:
-                brought = await check_arrived(brought, arrivals, came)
             if not deferred(brought):
                 needs.on_wait(0, 0.0)
                 next_check = None

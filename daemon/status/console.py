@@ -157,7 +157,10 @@ def _label(one: Answer) -> str:
 
 
 def _why(one: Answer) -> str:
-    return " > ".join(one["because"]) if one["message"] is None else f"{one['action']}: {one['message']}"
+    why = " > ".join(one["because"]) if one["message"] is None else f"{one['action']}: {one['message']}"
+    # A daemon of an earlier version does not say for how long.
+    waited_s = one.get("deferred_s")
+    return why if waited_s is None else f"{why}; deferred for {in_words(waited_s)}"
 
 
 def _more(count: int, what: str) -> list[RenderableType]:

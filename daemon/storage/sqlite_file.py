@@ -64,11 +64,20 @@ _KNOWN_WRITE_VERSIONS: Final = (0, 1, 2)
 
 
 def create_file(path: Path) -> None:
-    """Create an empty file where there is none.  Raises OSError."""
+    """Create an empty file where there is none.  Raises OSError.
+
+    A command of root creates it for the owner of the folder: the daemon could not use it otherwise.
+    """
     # Only ever a new file: closing a descriptor of one that is open drops the locks that this process has on it.
     with suppress(FileExistsError):
-        # What SQLite puts beside the file gets the mode of the file.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        # What SQLite puts beside the file gets mode and owner of the file.
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            if os.geteuid() == 0:
+                folder = path.parent.stat()
+                os.fchown(descriptor, folder.st_uid, folder.st_gid)
+        finally:
+            os.close(descriptor)
         sync_directory(path.parent)
 
 

@@ -21,6 +21,7 @@ import structlog
 
 from bringup.drivers.base import (
     POWER_AFTER,
+    DriverError,
     EventListener,
     GuestSign,
     LifecycleEvent,
@@ -80,8 +81,9 @@ FOLLOW: Final = "follow"
 
 _Item: TypeAlias = LifecycleEvent | GuestSign | LibvirtObject | str
 
-OnChange = Callable[[LibvirtObject | None], None]
-"""Called with what libvirt has started; None: libvirt answers again, and anything may have started meanwhile."""
+OnChange = Callable[[LibvirtObject | DriverError | None], None]
+"""Called with what libvirt has started; None: anything may have started, before it was followed or while libvirt was
+away.  With an error if libvirt refuses to report what is followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +118,18 @@ class EventWatcher:
         self._checks_due: list[float] = []
         self._token = anyio.lowlevel.current_token()
 
-    def follow(self, kinds: frozenset[str], on_change: OnChange | None) -> None:
+    def follow(self, kinds: frozenset[str], on_change: OnChange) -> None:
         """Call ``on_change``, in the event loop, for objects of these kinds that libvirt starts from now on."""
         self._kinds = kinds
-        self._on_change[:] = [] if on_change is None else [on_change]
+        self._on_change[:] = [on_change]
         self._inbox.put(FOLLOW)
+
+    def leave(self, on_change: OnChange) -> None:
+        """Do not call it any more; another one that follows stays."""
+        if self._on_change == [on_change]:
+            self._kinds = frozenset()
+            self._on_change.clear()
+            self._inbox.put(FOLLOW)
 
     def open(self) -> None:
         """Connect and start; blocks.
@@ -155,7 +164,6 @@ class EventWatcher:
                 number = getattr(self._libvirt, f"VIR_DOMAIN_EVENT_ID_{name}")
                 self._numbers.append(connection.domainEventRegisterAny(None, number, callback, None))
         self._connection = connection
-        self._objects.follow(connection, self._kinds)
         return self._read_changes(connection)
 
     def _read_changes(self, connection: Connection) -> list[LifecycleEvent]:
@@ -230,8 +238,19 @@ class EventWatcher:
                 self._call(self._listeners.signs, item)
             case LibvirtObject():
                 self._call(self._on_change, item)
-            case _ if self._connection is not None:
-                self._objects.follow(self._connection, self._kinds)
+            case _:
+                self._follow_objects()
+
+    def _follow_objects(self) -> None:
+        """Register for what is followed; what has started before may have been missed."""
+        if self._connection is None:
+            return
+        try:
+            self._objects.follow(self._connection, self._kinds)
+        except self._libvirt.libvirtError as error:
+            self._call(self._on_change, DriverError(f"libvirt does not report what it starts: {error}"))
+        else:
+            self._call(self._on_change, None)
 
     def _timeout_s(self, *, lost: bool) -> float | None:
         """Return how long to wait for the next event; None: for ever."""
@@ -248,7 +267,7 @@ class EventWatcher:
         self._checks_due = [time.monotonic() + after_s for after_s in CHECKS_AFTER_S]
         for event in changed:
             self._process(event)
-        self._call(self._on_change, None)
+        self._follow_objects()
         return True
 
     def _check_again(self) -> None:

@@ -7,12 +7,8 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, Final
 
-import structlog
-
 from bringup.drivers.libvirt.binding import Connection, Network, StoragePool
 from bringup.drivers.libvirt.guest_needs.rules.verdicts import LibvirtObject
-
-log = structlog.get_logger()
 
 KINDS: Final = ("network", "pool")
 
@@ -27,13 +23,13 @@ class ObjectEvents:
         self._numbers: dict[str, int] = {}
 
     def follow(self, connection: Connection, kinds: Collection[str]) -> None:
-        """Register for these kinds, and for no other."""
+        """Register for these kinds, and for no other.
+
+        :raises libvirtError: libvirt refuses it.
+        """
         for kind in KINDS:
             if kind in kinds and kind not in self._numbers:
-                try:
-                    self._numbers[kind] = self._register(connection, kind)
-                except self._libvirt.libvirtError as error:
-                    log.warning("needs.not_watched", what=f"libvirt's events of a {kind}", error=str(error))
+                self._numbers[kind] = self._register(connection, kind)
             elif kind not in kinds and kind in self._numbers:
                 with suppress(self._libvirt.libvirtError):
                     self._deregister(connection, kind, self._numbers.pop(kind))

@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from bringup.drivers.errors import DriverError, VirtualInterfacePlugError
-from bringup.drivers.needs import MetBy, Need, NeedKind, NeedNotMet, NeedState
+from bringup.drivers.needs import LinkOrigin, MetBy, Need, NeedKind, NeedNotMet, NeedState
 from bringup.drivers.network.rules.links import (
     AddBridge,
     AddTap,
@@ -99,7 +99,7 @@ def _attempted(ipr: Any, links: Sequence[LinkWanted]) -> Exception | None:
     except VifProblem as problem:
         return problem
     except LinkAbsent as absent:
-        return _lacking(str(absent), absent.name, NeedState.ABSENT, absent.made_by)
+        return _lacking(str(absent), absent.name, NeedState.ABSENT, absent.made_by, origin=LinkOrigin())
     except _failures() as error:
         code = _code(error)
         failure: DriverError = VirtualInterfacePlugError(f"cannot {what}: the kernel refused")
@@ -112,8 +112,10 @@ def _attempted(ipr: Any, links: Sequence[LinkWanted]) -> Exception | None:
     return None
 
 
-def _lacking(sentence: str, name: str, state: NeedState, met_by: MetBy = MetBy.HOST) -> NeedNotMet:
-    need = Need(kind=NeedKind.NETWORK, name=name, state=state, met_by=met_by, why=sentence)
+def _lacking(
+    sentence: str, name: str, state: NeedState, met_by: MetBy = MetBy.HOST, *, origin: object = None
+) -> NeedNotMet:
+    need = Need(kind=NeedKind.NETWORK, name=name, state=state, met_by=met_by, why=sentence, origin=origin)
     return NeedNotMet(sentence, [need])
 
 

@@ -251,6 +251,7 @@ def test_a_pause_keeps_guests_off_outlives_a_kill_is_shown_everywhere_and_is_end
             daemon.until("instance.deferred", instance=TWO)
             daemon.end(signal.SIGKILL)
         with world.computer.stay() as daemon:
+            daemon.until("service.ready")
             until(lambda: world.reports, "the report")
             with status_client(world) as client:
                 status, ready = client.get("/status").json(), client.get("/readyz")
@@ -261,12 +262,13 @@ def test_a_pause_keeps_guests_off_outlives_a_kill_is_shown_everywhere_and_is_end
                 assert status["headline"].startswith("starts paused until ")
                 assert "bringup_starts_paused 1.0" in metrics
                 assert "bringup_starts_paused_instances 2.0" in metrics
-                assert (ready.status_code, "starts paused until" in ready.text) == (503, True)
+                # With records of its own nothing follows it that would take the guests for stopped.
+                assert ready.status_code == 200
                 assert "2 wait; bringup resume ends the pause" in shown.out
 
                 assert len(client.post("/resume", json={}).json()["resumed"]) == 2
                 daemon.until("run.resumed")
-                daemon.until("service.ready")
+                daemon.until("run.revised")
                 assert (power(world), power(world, TWO)) == (Power.RUNNING, Power.RUNNING)
                 assert client.get("/status").json()["pause"] is None
                 assert client.post("/pause", json={"for": "soon"}).status_code == 409

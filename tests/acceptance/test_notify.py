@@ -1,10 +1,7 @@
 """The real command under a service manager that listens: what it says, and what SIGHUP means then."""
 
 import contextlib
-import queue
 import signal
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,43 +11,12 @@ from bringup.drivers.base import PowerState
 from bringup.drivers.simulated import Fault, Scenario, SimulatedGuest, dump_scenario
 from support.computer import a_computer
 from support.placement import a_peer, an_answer
-from support.process import ENVIRONMENT, PATIENCE_S, run
+from support.process import ENVIRONMENT, run
 from support.records import instance, uuid_of
+from support.service_manager import Manager
 
 INSTANCES = (instance(1), instance(2))
 HANGS = Fault(verb="plug_vifs", uuid=uuid_of(2), hang=True)
-
-
-class Manager:
-    """Receiver of notifications, in their order."""
-
-    def __init__(self, path: Path) -> None:
-        self.environment = ENVIRONMENT | {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "900000"}
-        self.end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.end.bind(str(path))
-        self._messages: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
-        self._path = path
-        self._listener = threading.Thread(target=self._listen)
-        self._listener.start()
-
-    def _listen(self) -> None:
-        while message := self.end.recv(4096):
-            self._messages.put(message.decode().splitlines())
-
-    def until(self, start: str) -> list[str]:
-        """Wait for a message with a line that starts so; return all lines since the last that was waited for."""
-        lines: list[str] = []
-        while True:
-            message = self._messages.get(timeout=PATIENCE_S)
-            lines += message
-            if any(line.startswith(start) for line in message):
-                return lines
-
-    def close(self) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
-            end.sendto(b"", str(self._path))
-        self._listener.join(PATIENCE_S)
-        self.end.close()
 
 
 @pytest.fixture
@@ -93,15 +59,27 @@ def test_a_pause_may_last_longer_than_any_deadline(tmp_path: Path, manager: Mana
     off = Scenario(guests=(SimulatedGuest(uuid=uuid_of(1), power_state=PowerState.SHUTDOWN),))
     (tmp_path / "scenario.json").write_text(dump_scenario(off))
     assert run("pause", "--for", "10s", *computer.arguments, env=ENVIRONMENT).code == 0
-    with computer.stay(env=manager.environment) as daemon:
+    with computer.stay("--once", env=manager.environment) as daemon:
         lines = manager.until("READY=1")
-        daemon.until("service.ready")
+        daemon.until("run.ended")
 
     extended = [line for line in lines if line.startswith("EXTEND_TIMEOUT_USEC=")]
     # Each one is for three seconds.
     assert len(extended) >= 3
     assert not any("stuck" in line for line in lines)
     assert any(line.startswith("STATUS=starts paused until ") for line in lines)
+
+
+def test_a_host_is_ready_during_a_pause_where_no_nova_compute_follows_it(tmp_path: Path, manager: Manager) -> None:
+    computer = a_computer(tmp_path).records([instance(1)]).having(resume={"guests": "on_host_boot"})
+    off = Scenario(guests=(SimulatedGuest(uuid=uuid_of(1), power_state=PowerState.SHUTDOWN),))
+    (tmp_path / "scenario.json").write_text(dump_scenario(off))
+    assert run("pause", "--for", "1h", *computer.arguments, env=ENVIRONMENT).code == 0
+    with computer.stay(env=manager.environment) as daemon:
+        manager.until("READY=1")
+        daemon.until("instance.deferred", instance=uuid_of(1))
+        assert run("resume", *computer.arguments, env=ENVIRONMENT).code == 0
+        daemon.until("instance.initialized", instance=uuid_of(1))
 
 
 def test_sighup_reloads_and_does_not_end_it(tmp_path: Path, manager: Manager) -> None:

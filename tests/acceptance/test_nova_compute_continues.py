@@ -1,5 +1,6 @@
 """What bringup defers, the real nova-compute that is started after it does: the record is as it was."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from bringup.drivers.needs import MetBy, NeedKind, NeedState
 from bringup.drivers.simulated import SimulatedDriver, SimulatedGuest, SimulatedNeed
 from support.nova import Nova, the_nova
 from support.openstack import CloudHost, a_cloud_host
+from support.process import run
+from support.service_manager import Manager
 
 pytestmark = pytest.mark.timeout(300)
 RESUMED = "resume_guests_state_on_host_boot = true"
@@ -51,6 +54,27 @@ def powers(host: CloudHost) -> dict[str, int]:
 
 def states(nova: Nova, uuid: str) -> dict[str, Any]:
     return {name: nova.read([uuid])[uuid][name] for name in STATES}
+
+
+def test_a_host_is_not_ready_for_a_nova_compute_before_a_pause_is_over(nova: Nova, tmp_path: Path) -> None:
+    host = a_cloud_host(nova, tmp_path, resume={"guests": "on_every_start"})
+    made = host.instance(0)
+    nova.make(made)
+    host.guests([SimulatedGuest(uuid=made["uuid"], power_state=PowerState.SHUTDOWN)])
+    before = states(nova, made["uuid"])
+    host.computer.state.mkdir()
+    assert run("pause", "--for", "1h", *host.computer.arguments).code == 0
+    with (
+        contextlib.closing(Manager(tmp_path / "notify")) as manager,
+        host.computer.stay(env=manager.environment) as daemon,
+    ):
+        manager.until("STATUS=starts paused until ")
+        daemon.until("instance.deferred", instance=made["uuid"])
+        assert states(nova, made["uuid"]) == before
+        assert run("resume", *host.computer.arguments).code == 0
+        manager.until("READY=1")
+        # It was started before that, on its record.
+        assert powers(host) == {made["uuid"]: 1}
 
 
 def test_what_was_deferred_is_started_by_nova_compute(nova: Nova, tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from bringup.daemon.decisions.advice import advice_of, for_one
 from bringup.daemon.decisions.describe import need_json
 from bringup.daemon.decisions.describe_readiness import ready_json, ready_word
 from bringup.daemon.decisions.from_needs import is_tried_again
-from bringup.daemon.decisions.outcomes import Outcome
+from bringup.daemon.decisions.outcomes import Kind, Outcome
 from bringup.daemon.decisions.run_events import (
     ActionBegan,
     ActionEnded,
@@ -112,14 +112,16 @@ class Recorder:
 
     def _end_bar(self, outcome: Outcome, running: Running | None) -> None:
         """End a bar; an instance that was settled before this process began has none."""
-        self.urgent.pop(outcome.uuid, None)
+        before = self.urgent.pop(outcome.uuid, {})
         attention = attention_text(outcome.kind, outcome.did, warns=bool(outcome.warnings))
+        since = before.get("deferred_since") or self._text_of_now() if outcome.kind is Kind.DEFERRED else None
         if attention is not None:
-            self.urgent[outcome.uuid] = _urgent(outcome, attention)
+            self.urgent[outcome.uuid] = {**_urgent(outcome, attention), "deferred_since": since}
         if running is not None:
             running.end(self.progress.clock())
             self.instances.observe((outcome.kind.value,), outcome.took_s)
         problem = outcome.problem
+        waits = "" if since is None else f"; deferred since {since}"
         facts = encoded(
             {
                 "uuid": outcome.uuid,
@@ -129,13 +131,17 @@ class Recorder:
                 "did": outcome.did.value,
                 "because": outcome.because,
                 "warnings": len(outcome.warnings),
-                "message": None if problem is None else shortened(f"{problem.action}: {problem.message}"),
+                "message": None if problem is None else shortened(f"{problem.action}: {problem.message}{waits}"),
                 "actions": [] if running is None else self._actions(running),
                 "name": outcome.name,
                 "project": outcome.project_id,
             }
         )
         self.settle(outcome.uuid, EndedBar(facts, outcome.took_s))
+
+    def _text_of_now(self) -> str:
+        at = self.started_at + timedelta(seconds=self.at_s())
+        return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
     def _actions(self, running: Running) -> list[tuple[str, float, float, bool]]:
         return [(verb, self.seconds(began), took_s, failed) for verb, began, took_s, failed in running.actions]

@@ -25,7 +25,7 @@ UNKNOWN = "–"  # noqa: RUF001 - the dash is meant
 def status(source: StatusSource, pending: Pending) -> dict[str, Any]:
     """Return the whole answer."""
     snapshot, recorder = source.progress.snapshot(), source.recorder
-    urgent = list(recorder.urgent.values())
+    urgent = [_with_wait(source, each) for each in recorder.urgent.values()]
     return {
         "format": FORMAT,
         **head(source, snapshot),
@@ -45,6 +45,16 @@ def status(source: StatusSource, pending: Pending) -> dict[str, Any]:
         },
         "reports": {"waiting": pending.count, "oldest_s": _rounded(pending.oldest_s)},
     }
+
+
+def _with_wait(source: StatusSource, instance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an instance with how long it has been deferred by now."""
+    since = instance["deferred_since"]
+    if since is None:
+        return {**instance, "deferred_s": None}
+    recorder = source.recorder
+    waited = recorder.started_at + timedelta(seconds=recorder.at_s()) - datetime.fromisoformat(since)
+    return {**instance, "deferred_s": _rounded(max(0.0, waited.total_seconds()))}
 
 
 def pause(source: StatusSource) -> dict[str, Any] | None:

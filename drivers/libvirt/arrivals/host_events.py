@@ -1,21 +1,24 @@
 """Changes of this host that the kernel reports: file systems mounted, links created, files that appear.
 
 One epoll holds all sources and is itself what is waited for, so that no thread waits.  To look which of them was ready
-would tell nothing of the mounts: the look of the event loop takes that event.  So after each wake-up what is cheap is
-compared with how it was before.
+would tell nothing of the mounts: the look of the event loop takes that event.  So after each wake-up the text of the
+mounts is compared with how it was before, in a thread: it may be long.
 """
 
 import errno
+import os
 import select
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import Final, NoReturn
 
 import anyio
 
+from bringup.drivers.base import DriverError
 from bringup.drivers.libvirt.arrivals.folders import Folders
 from bringup.drivers.libvirt.guest_needs.host import MOST_MOUNTS, HostFiles
 from bringup.drivers.libvirt.guest_needs.rules.mounts import Mounted, parents
@@ -33,6 +36,13 @@ REMOTE: Final = ("nfs", "cifs", "smb", "ceph", "fuse", "gluster", "lustre", "9p"
 """How the types of file systems begin that several machines share."""
 PAUSE_S: Final = 0.1
 """After each wake-up: a busy folder costs no more than ten a second."""
+IDLE_PAUSE_S: Final = 1.0
+"""After one for what nobody waits for: hundreds of links and mounts come while a host boots."""
+LINKS_OF_DEVICES: Final = "/dev/disk/"
+SETTLE_S: Final = 1.0
+"""After a link there has appeared: at first it may lead to one path of a disk with several."""
+TRIES: Final = 8
+"""For a path the folders of which appear while it is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,7 @@ class Sight:
     """What was seen of that which is awaited."""
 
     there: frozenset[str]
-    """Links that exist, points with something mounted, paths that exist and of which the kernel reports nothing."""
+    """Points with something mounted, paths that came meanwhile, or exist and of which the kernel reports nothing."""
     mounts: Mapping[str, Mounted | None]
     """Path or point to the mount at or above it."""
     has_unreported: bool
@@ -83,11 +93,28 @@ class HostEvents:
     _netlink: socket.socket
     _mounted: str = ""
     """The text of the mounts, as it was last read."""
+    _have_mounts_changed: bool = False
+    _links: frozenset[str] = frozenset()
+    """Awaited links that were there when they were last looked for."""
     _slots: Slots = field(default_factory=lambda: Slots(1, "place for a look"))
 
     async def wait(self) -> None:
-        """Return when the kernel has reported something."""
-        await anyio.wait_readable(self._epoll.fileno())
+        """Return when the kernel has reported something, or mounts changed before it was asked to.
+
+        To begin to wait takes away the event of a mount that came before it: so mounts are compared once more then.
+        """
+        async with anyio.create_task_group() as group:
+
+            async def wait_for_kernel() -> None:
+                await anyio.wait_readable(self._epoll.fileno())
+                group.cancel_scope.cancel()
+
+            group.start_soon(wait_for_kernel)
+            await anyio.sleep(PAUSE_S)
+            with suppress(DriverError):
+                await self._compare_mounts()
+            if self._have_mounts_changed:
+                group.cancel_scope.cancel()
 
     async def look(self) -> Sight:
         """Read what is there, and watch for what is not.
@@ -96,9 +123,21 @@ class HostEvents:
         """
         return await on_disk("look for what guests wait for", self.look_now, slots=self._slots, deadline_s=DEADLINE_S)
 
-    def changes(self) -> tuple[set[tuple[str, str]], bool]:
-        """Return what appeared in the watched folders, and whether links or mounts changed."""
-        return set(self._folders.read()), self._have_links_changed() | self._have_mounts_changed()
+    def appeared(self) -> set[tuple[str, str]]:
+        """Return what appeared in the watched folders."""
+        return set(self._folders.read())
+
+    def new_links(self) -> frozenset[str]:
+        """Return the awaited links that have come since the last call."""
+        if not self._have_links_changed():
+            return frozenset()
+        before = self._links
+        return self.links() - before
+
+    def links(self) -> frozenset[str]:
+        """Return the awaited links that are there."""
+        self._links = frozenset(filter(_is_a_link, self.awaited.links))
+        return self._links
 
     def _have_links_changed(self) -> bool:
         found = False
@@ -112,9 +151,21 @@ class HostEvents:
                 pass
             found = True
 
-    def _have_mounts_changed(self) -> bool:
-        before, self._mounted = self._mounted, self.host.text(MOUNTS, MOST_MOUNTS)
-        return before != self._mounted
+    async def have_mounts_changed(self) -> bool:
+        """Check whether something was mounted or unmounted since the last call.
+
+        :raises DriverError: it cannot be read.
+        """
+        await self._compare_mounts()
+        changed, self._have_mounts_changed = self._have_mounts_changed, False
+        return changed
+
+    async def _compare_mounts(self) -> None:
+        if self.awaited.paths | self.awaited.points:
+            read = partial(self.host.text, MOUNTS, MOST_MOUNTS)
+            before = self._mounted
+            self._mounted = await on_disk("read the mounts", read, slots=self._slots, deadline_s=DEADLINE_S)
+            self._have_mounts_changed |= before != self._mounted
 
     def look_now(self) -> Sight:
         """Read what is there, and watch for what is not; blocks."""
@@ -123,18 +174,19 @@ class HostEvents:
         self._folders.forget_names()
         next_parts: dict[tuple[str, str], set[str]] = {}
         unreported = set[str]()
-        there = {name for name in awaited.links if _is_a_link(name)}
-        there |= {point for point in awaited.points if mounts.is_mounted(point)}
+        there = {point for point in awaited.points if mounts.is_mounted(point)}
         for path in awaited.paths:
             found = self.host.find(path)
             parts = [self._wait_for(name) for name in found.names if not found.is_silent]
             for part in filter(None, parts):
                 next_parts.setdefault(part, set()).add(path)
+            came = found.status is None and self.host.find(path).status is not None
             # What is seen may be half written: where the kernel reports that it was closed, that is waited for.
             if None in parts or _is_remote(at[path]):
                 unreported.add(path)
-                if found.status is not None:
-                    there.add(path)
+                came |= found.status is not None
+            if came:
+                there.add(path)
         self._folders.leave_others()
         return Sight(
             frozenset(there), at, bool(unreported), {part: frozenset(paths) for part, paths in next_parts.items()}
@@ -145,6 +197,15 @@ class HostEvents:
 
         None: the kernel reports nothing of it; this process may not read that folder, for instance.
         """
+        part = None
+        for _ in range(TRIES):
+            part = self._watch_above(path)
+            # A folder that came right before the one above it was watched is not reported: it is watched itself.
+            if part is None or not os.path.isdir("/".join(part)):  # noqa: PTH112 - a path is made for nothing
+                break
+        return part
+
+    def _watch_above(self, path: str) -> tuple[str, str] | None:
         for above in parents(path):
             folder = f"{self.host.root / above.lstrip('/')}"
             name = path.removeprefix(above).lstrip("/").partition("/")[0]
@@ -175,9 +236,11 @@ def opened(host: HostFiles, awaited: Awaited) -> Iterator[HostEvents]:
         netlink.bind((0, LINKS))
         mounts = stack.enter_context(open(MOUNTS, "rb", buffering=0))  # noqa: PTH123 - only its descriptor is used
         epoll = stack.enter_context(select.epoll())
-        epoll.register(mounts, select.EPOLLPRI | select.EPOLLERR)
-        epoll.register(folders, select.EPOLLIN)
-        epoll.register(netlink, select.EPOLLIN)
+        if awaited.paths | awaited.points:
+            epoll.register(mounts, select.EPOLLPRI | select.EPOLLERR)
+            epoll.register(folders, select.EPOLLIN)
+        if awaited.links:
+            epoll.register(netlink, select.EPOLLIN)
         yield HostEvents(host, awaited, epoll, folders, netlink)
 
 
@@ -188,21 +251,24 @@ async def watch_host(host: HostFiles, awaited: Awaited, arrived: Callable[[str],
     :raises DriverError: the storage of this host does not answer.
     """
     with opened(host, awaited) as events:
-        events.changes()
+        await events.have_mounts_changed()
         seen = await events.look()
-        for name in seen.there:
-            # It came before it was watched.
-            arrived(name)
+        # They came before they were watched.
+        came = set(seen.there | events.links())
         while True:
+            if any(name.startswith(LINKS_OF_DEVICES) for name in came):
+                await anyio.sleep(SETTLE_S)
+            for name in came:
+                arrived(name)
+            await anyio.sleep(PAUSE_S if came else IDLE_PAUSE_S)
             with anyio.move_on_after(LOOK_EVERY_S if seen.has_unreported else inf) as scope:
                 await events.wait()
-            changes, is_more = events.changes()
-            touched = seen.touched_by(changes)
-            if touched or is_more or scope.cancelled_caught:
+            came = seen.touched_by(events.appeared())
+            is_due = bool(came) or scope.cancelled_caught
+            came |= events.new_links()
+            if await events.have_mounts_changed() or is_due:
                 before, seen = seen, await events.look()
-                for name in touched | seen.new_since(before):
-                    arrived(name)
-            await anyio.sleep(PAUSE_S)
+                came |= seen.new_since(before)
 
 
 def _is_remote(mount: Mounted | None) -> bool:

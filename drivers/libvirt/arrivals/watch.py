@@ -8,13 +8,14 @@ from typing import Final
 import anyio
 import structlog
 
+from bringup.drivers.base import DriverError
 from bringup.drivers.libvirt.arrivals.host_events import Awaited, watch_host
 from bringup.drivers.libvirt.arrivals.servers import watch_servers
 from bringup.drivers.libvirt.event_listener import EventWatcher
 from bringup.drivers.libvirt.guest_needs.disk_servers import DiskServers
 from bringup.drivers.libvirt.guest_needs.host import HostFiles
 from bringup.drivers.libvirt.guest_needs.rules.verdicts import LibvirtObject
-from bringup.drivers.needs import Need, NeedKind, NeedState
+from bringup.drivers.needs import LinkOrigin, Need, NeedKind, NeedState
 from bringup.drivers.network.host import HostNetwork
 
 log = structlog.get_logger()
@@ -71,7 +72,13 @@ class Watchers:
         return found
 
     async def _watch_libvirt(self, needs: Sequence[Need], notify: Notify) -> None:
-        def changed(started: LibvirtObject | None) -> None:
+        refused: list[DriverError] = []
+        ended = anyio.Event()
+
+        def changed(started: LibvirtObject | DriverError | None) -> None:
+            if isinstance(started, DriverError):
+                refused.append(started)
+                ended.set()
             for need in needs:
                 if started in (None, need.origin):
                     notify(need)
@@ -79,9 +86,10 @@ class Watchers:
         kinds = frozenset(need.origin.kind for need in needs if isinstance(need.origin, LibvirtObject))
         self.libvirt.follow(kinds, changed)
         try:
-            await anyio.sleep_forever()
+            await ended.wait()
+            raise refused[0]
         finally:
-            self.libvirt.follow(frozenset(), None)
+            self.libvirt.leave(changed)
 
 
 def _is_of_libvirt(need: Need) -> bool:
@@ -118,11 +126,7 @@ def awaited_of(needs: Collection[Need]) -> Awaited:
     return Awaited(
         paths=frozenset(need.name for need in missing if need.name.startswith("/")),
         points=frozenset(need.name for need in missing if need.kind is NeedKind.MOUNT),
-        links=frozenset(
-            need.name
-            for need in missing
-            if need.kind is NeedKind.NETWORK and need.origin is None and not need.name.startswith("/")
-        ),
+        links=frozenset(need.name for need in missing if isinstance(need.origin, LinkOrigin)),
     )
 
 

@@ -8,7 +8,7 @@ from bringup.drivers.libvirt.guest_needs.evidence import Evidence
 from bringup.drivers.libvirt.guest_needs.rules.definition import HostDevice, Nic, Share
 from bringup.drivers.libvirt.guest_needs.rules.mounts import missing_mount
 from bringup.drivers.libvirt.guest_needs.rules.verdicts import LibvirtObject, need
-from bringup.drivers.needs import MetBy, Need, NeedKind
+from bringup.drivers.needs import LinkOrigin, MetBy, Need, NeedKind
 
 HUGE = "/sys/kernel/mm/hugepages"
 SILENT = "its storage does not answer"
@@ -92,7 +92,7 @@ def _link(evidence: Evidence, name: str, what: str) -> Need:
     if not evidence.nics_in_record and evidence.definition.by_nova:
         why = f"no such {what}; its record has no NICs, its definition has {len(evidence.definition.nics)}: "
         return need(NeedKind.NETWORK, name, met_by=MetBy.NOVA, absent=why + "the info cache was lost")
-    return need(NeedKind.NETWORK, name, absent=f"no such {what}")
+    return need(NeedKind.NETWORK, name, absent=f"no such {what}", origin=LinkOrigin())
 
 
 def _is_a_link(name: str) -> bool:

@@ -1,9 +1,9 @@
 """``make bench-boots``: N real Linux guests that are off are brought back, with several paces, in one run.
 
 A guest reads its disk, computes for a while, says so on its console, and has a guest agent or, every third in the last
-row, none.  Ready is what its console says, whatever bringup sees of it.  With ``--verify`` they have a NIC and send
-packets, and the verdicts on them are counted: all are healthy.  Arguments: how many guests, and MB of the checksum that
-each computes.
+row, none.  Ready is what its console says, whatever bringup sees of it.  With ``--verify`` there is that row alone, the
+guests have a NIC and send packets, and the verdicts on them are counted: all are healthy.  Arguments: how many guests,
+and MB of the checksum that each computes.
 """
 
 import argparse
@@ -223,7 +223,7 @@ def main() -> None:
             first.define(silent=False)
             first.bring_back(WAYS[TODAY])
             bench = Bench(server, linux, placement, guests=options.guests, verify_s=options.verify)
-            ways = [ADAPTIVE] if options.verify or options.picture else [*WAYS]
+            ways = [SILENT] if options.verify else [ADAPTIVE] if options.picture else [*WAYS]
             found: dict[str, list[Came]] = {name: [] for name in ways}
             for name in ways * options.rounds:
                 bench.define(silent=name == SILENT)

@@ -5,9 +5,11 @@ between a minimum and a ceiling that doubles with each attempt up to a maximum. 
 ``Retry-After`` too: after a power cut a thousand hosts send requests at once, and must not come back at once.
 
 A wait for Keystone is anything up to a ceiling, from nothing on: where thousands wait for the same Keystone, the whole
-width keeps them apart.  While Keystone does not respond, the ceiling doubles with each attempt.  Once it responds and
-is busy, nobody knows how many wait, but each host knows for how long already: the ceiling is a share of that.  So
-hosts probe often where the queue is a short one, seldom where it is long, and the last ones are late by a share of
+width keeps them apart.  While Keystone does not respond, the ceiling doubles with each attempt, up to a bound that
+follows from how long a refusal takes: one that comes at once costs nobody anything, and a proxy that thousands keep
+busy is left more time.  Once Keystone responds and is busy, nobody knows how many wait, but each host knows how long
+the queue is, and how long it has been there: the ceiling is a share of the one, or grows with the other.
+So hosts probe often where the queue is a short one, seldom where it is long, and the last ones are late by a share of
 what all take.
 """
 
@@ -20,11 +22,18 @@ from bringup.placement.errors import KeystoneWait, Unreachable
 from bringup.placement.retry_after import jittered
 
 PLACEMENT_WAIT: Final = wait_random_exponential(multiplier=0.25, min=0.1, max=5)
-LEAST_CEILING_S: Final = 2.0
+LEAST_CEILING_AWAY_S: Final = 3.0
 LARGEST_CEILING_AWAY_S: Final = 10.0
+PER_REFUSAL: Final = 60.0
+"""Ceiling over what a refusal took."""
+LEAST_CEILING_S: Final = 0.5
 LARGEST_CEILING_S: Final = 20.0
 SHARE: Final = 0.2
 """Of the time since Keystone was first busy."""
+PER_SQUARE: Final = 10.0
+"""Ceiling, in seconds, over the square of the length of a short queue."""
+PER_QUEUE: Final = 4.0
+"""Ceiling over the length of a queue that is not short."""
 RETRY_AFTER_MAX_S: Final = 120.0
 """The longest wait that an answer can demand; more would be a proxy deciding how long a host stays down."""
 
@@ -42,9 +51,11 @@ def keystone_wait_s(waited: KeystoneWait) -> float:
     """Return the seconds to wait before the next probe of Keystone."""
     if waited.queued_s is None:
         doublings = min(max(waited.failures - 1, 0), 30)
-        ceiling_s = min(LARGEST_CEILING_AWAY_S, LEAST_CEILING_S * 2**doublings)
+        bound_s = min(LARGEST_CEILING_AWAY_S, max(LEAST_CEILING_AWAY_S, PER_REFUSAL * waited.took_s))
+        ceiling_s = min(bound_s, LEAST_CEILING_AWAY_S * 2**doublings)
     else:
-        ceiling_s = min(LARGEST_CEILING_S, max(LEAST_CEILING_S, SHARE * waited.queued_s))
+        behind_queue_s = min(PER_SQUARE * waited.took_s**2, PER_QUEUE * waited.took_s)
+        ceiling_s = min(LARGEST_CEILING_S, max(LEAST_CEILING_S, SHARE * waited.queued_s, behind_queue_s))
     # The jitter of a wait is no secret.
     return random.uniform(0, ceiling_s)  # noqa: S311
 

@@ -43,6 +43,8 @@ class KeystoneWait:
     """Attempts in a row that Keystone did not respond to."""
     queued_s: float | None = None
     """Seconds since it was first busy; None while it does not respond."""
+    took_s: float = 0.0
+    """What the last response took."""
 
 
 class PlacementError(Exception):
@@ -82,6 +84,8 @@ class Unreachable(PlacementError):
     transient = True
     retry_after_s: float | None = None
     """The ``Retry-After`` of the response, in seconds."""
+    took_s: float | None = None
+    """What the server needed for the response, where that was measured."""
     is_late: bool = False
     """Whether the response did not come in time: the server may still work on the request."""
     of_keystone: KeystoneWait | None = None

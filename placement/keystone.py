@@ -44,7 +44,7 @@ HEADERS: Final = {"Accept": "application/json", **IDENTITY}
 BUSY: Final = "it is busy"
 TOO_LONG_S: Final = 1.0
 """Length of the queue, in seconds, from which no host logs in."""
-AT_ONCE_S: Final = 0.05
+AT_ONCE_S: Final = 0.1
 """A response within this time was not queued behind a login: a single host never waits."""
 STEEPNESS: Final = 6
 
@@ -158,25 +158,26 @@ class KeystoneAuth(httpx.Auth):
             if self._fresh_token() is not None:
                 return
             # Until there is a token, every failure is one of the login.
-            self.asking = True
+            self.asking, began_s = True, self._clock()
             try:
                 await self._probe(http, insists=insists)
                 self._asked_at = self._clock()
                 self._store_token(await self._request_token(http))
             except tuple(BY_EXCEPTION) as error:
                 # Not chained: the text of the original may contain what was sent.
-                raise self._noted(error_from_exception(error, self.what)) from None
+                raise self._noted(error_from_exception(error, self.what), began_s) from None
             except PlacementError as error:
-                raise self._noted(error) from error.__cause__
+                raise self._noted(error, began_s) from error.__cause__
 
-    def _noted(self, error: PlacementError) -> PlacementError:
+    def _noted(self, error: PlacementError, began_s: float) -> PlacementError:
         """Note a failed login, and how long to wait after it."""
         if isinstance(error, Unreachable):
             now = self._clock()
             state = self._state.after_failure(is_queued=error.is_late, now=now)
             self._set(state)
             queued_s = None if state.queued_since is None else now - state.queued_since
-            error.of_keystone = KeystoneWait(failures=state.failures, queued_s=queued_s)
+            took_s = now - began_s if error.took_s is None else error.took_s
+            error.of_keystone = KeystoneWait(failures=state.failures, queued_s=queued_s, took_s=took_s)
         return error
 
     async def _probe(self, http: httpx.AsyncClient, *, insists: bool) -> None:
@@ -199,7 +200,7 @@ class KeystoneAuth(httpx.Auth):
                 # Unread, so that the connection is closed: a waiting host holds none.
                 await response.aclose()
                 busy = Unreachable(self.what, BUSY, request_id=request_id_of(response.headers))
-                busy.is_late = True
+                busy.is_late, busy.took_s = True, took_s
                 raise busy
             # Any other status is left to the login.
             await drain(response)

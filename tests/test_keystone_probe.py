@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import count
 from pathlib import Path
 
 import anyio
@@ -10,11 +11,12 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from bringup.placement.backoff import LEAST_CEILING_AWAY_S
 from bringup.placement.client import connect
 from bringup.placement.credentials import Login, Named, Password
-from bringup.placement.errors import GateClosed, NotUnderstood, PlacementError, Unauthorized, Unreachable
+from bringup.placement.errors import GateClosed, KeystoneWait, NotUnderstood, PlacementError, Unauthorized, Unreachable
 from bringup.placement.gate import Waiting, pass_gate
-from bringup.placement.keystone import KeystoneAuth
+from bringup.placement.keystone import TOO_LONG_S, KeystoneAuth
 from bringup.placement.server_timing import ServerTiming
 from bringup.placement.tls import Trust, context
 from bringup.placement.update_with_generation import update_with_generation
@@ -65,6 +67,8 @@ async def test_a_keystone_that_takes_a_second_is_busy_and_is_not_asked_for_a_tok
             assert request_lines(keystone) == [KNOCK]
             await client.request("GET", PROVIDERS)
     assert caught.value.of_keystone
+    assert caught.value.of_keystone.took_s == caught.value.took_s
+    assert (caught.value.took_s or 0) >= TOO_LONG_S
     assert request_lines(keystone) == [KNOCK, KNOCK, LOGIN]
     # Whoever waits holds no connection.
     assert keystone.connections == 2
@@ -176,6 +180,16 @@ async def test_a_busy_keystone_is_distinguished_from_one_that_is_away(cloud: Clo
     assert waits[1].startswith("waiting for Keystone: connection refused, next attempt in ")
 
 
+async def test_it_is_noted_how_long_a_refusal_took(cloud: Cloud) -> None:
+    hours = count(0, 3600)
+    with nobody() as away:
+        auth = KeystoneAuth(an_auth(away).identity, clock=lambda: float(next(hours)))
+        async with connect(cloud.placement_url, auth=auth) as client:
+            with pytest.raises(Unreachable) as caught:
+                await client.request("GET", PROVIDERS)
+    assert caught.value.of_keystone == KeystoneWait(failures=1, took_s=3600)
+
+
 async def test_a_date_to_come_back_at_is_read_by_the_clock_of_who_says_it() -> None:
     theirs = datetime(2031, 1, 1, tzinfo=UTC)
     later = format_datetime(theirs + timedelta(seconds=23), usegmt=True)
@@ -198,7 +212,7 @@ async def test_a_login_in_the_middle_of_the_work_waits_its_turn_too(cloud: Cloud
                 assert await update_with_generation("read it", once, wait_s=LONG_S) == 200
     assert request_lines(keystone) == [KNOCK, KNOCK, LOGIN]
     (again,) = [line for line in logs if line["event"] == "placement.retry"]
-    assert 0 <= again["wait_s"] <= 2
+    assert 0 <= again["wait_s"] <= LEAST_CEILING_AWAY_S
 
 
 async def test_a_server_far_away_is_not_a_busy_one() -> None:

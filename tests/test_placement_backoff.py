@@ -8,6 +8,7 @@ from tenacity import AsyncRetrying, RetryCallState
 from bringup.placement.backoff import (
     LARGEST_CEILING_AWAY_S,
     LARGEST_CEILING_S,
+    LEAST_CEILING_AWAY_S,
     LEAST_CEILING_S,
     PLACEMENT_WAIT,
     RETRY_AFTER_MAX_S,
@@ -67,10 +68,16 @@ def assert_is_anything_up_to(ceiling_s: float, waited: KeystoneWait) -> None:
     assert 0.95 * ceiling_s < max(waits) <= ceiling_s
 
 
-@pytest.mark.parametrize(("failures", "ceiling_s"), [(0, 2), (1, 2), (2, 4), (3, 8), (4, 10), (10**9, 10)])
+@pytest.mark.parametrize(("failures", "ceiling_s"), [(0, 3), (1, 3), (2, 6), (3, 10), (10**9, 10)])
 def test_a_keystone_that_is_away_is_tried_ever_more_seldom_up_to_a_bound(failures: int, ceiling_s: float) -> None:
     assert ceiling_s <= LARGEST_CEILING_AWAY_S
-    assert_is_anything_up_to(ceiling_s, KeystoneWait(failures=failures))
+    assert_is_anything_up_to(ceiling_s, KeystoneWait(failures=failures, took_s=5.0))
+
+
+@pytest.mark.parametrize(("took_s", "ceiling_s"), [(0, 3), (0.05, 3), (0.1, 6), (0.15, 9), (0.2, 10), (60, 10)])
+def test_the_slower_a_refusal_the_more_seldom_it_is_asked_for(took_s: float, ceiling_s: float) -> None:
+    assert ceiling_s >= LEAST_CEILING_AWAY_S
+    assert_is_anything_up_to(ceiling_s, KeystoneWait(failures=9, took_s=took_s))
 
 
 @pytest.mark.parametrize("queued_s", [0, 1, 10, 30, 100, 1e9])
@@ -79,7 +86,20 @@ def test_who_has_waited_for_a_busy_keystone_waits_a_share_of_that_again(queued_s
     assert_is_anything_up_to(ceiling_s, KeystoneWait(queued_s=queued_s))
 
 
-@given(st.builds(KeystoneWait, failures=st.integers(0, 10**9), queued_s=st.none() | st.floats(0, 1e9)), SEEDS)
+@pytest.mark.parametrize(("took_s", "ceiling_s"), [(0.1, 0.5), (0.3, 0.9), (0.5, 2), (1, 4), (4, 16), (15, 20)])
+def test_behind_a_long_queue_nobody_probes_soon_again(took_s: float, ceiling_s: float) -> None:
+    assert_is_anything_up_to(ceiling_s, KeystoneWait(queued_s=0, took_s=took_s))
+
+
+@given(
+    st.builds(
+        KeystoneWait,
+        failures=st.integers(0, 10**9),
+        queued_s=st.none() | st.floats(0, 1e9),
+        took_s=st.floats(0, 1e9),
+    ),
+    SEEDS,
+)
 def test_the_wait_for_keystone_is_that_of_its_errors(waited: KeystoneWait, seed: int) -> None:
     random.seed(seed)
     drawn_s = keystone_wait_s(waited)

@@ -10,8 +10,10 @@ from typing import Literal, TypeVar
 
 SPARE_SHARE = 0.8
 """Of each worker: the rest is what others send."""
-REFUSAL_S = 0.01
-"""Until a refused connection, or a 503 of a proxy, is back."""
+WAY_S = 0.01
+"""To a refusal and back."""
+REFUSAL_S = 0.0005
+"""Of one core of a proxy: a connection with TLS, and a 503."""
 
 Reply = Literal["done", "late", "away", "refused"]
 
@@ -104,6 +106,8 @@ class Server:
     worked_s: float = 0.0
     wasted_s: float = 0.0
     longest_queue_s: float = 0.0
+    longest_refusal_s: float = 0.0
+    _proxy_free_s: float = 0.0
     _busy: int = 0
     _queued_s: float = 0.0
     _queue: deque[_Job] = field(default_factory=deque)
@@ -117,10 +121,9 @@ class Server:
         """Queue a request, or refuse it."""
         events = self.events
         if events.now_s < self.away_until_s:
-            events.after(REFUSAL_S, lambda: events.proceed(process, AWAY))
+            self._refuse(process, AWAY)
         elif self.refuses_above_s is not None and self.queue_s > self.refuses_above_s:
-            refusal = Answer("refused", retry_after_s=self.queue_s)
-            events.after(REFUSAL_S, lambda: events.proceed(process, refusal))
+            self._refuse(process, Answer("refused", retry_after_s=self.queue_s))
         else:
             job = _Job(request.work_s, process)
             self._queue.append(job)
@@ -128,6 +131,13 @@ class Server:
             events.after(request.patience_s, lambda: self._answer(job, LATE))
             self._work()
             self.longest_queue_s = max(self.longest_queue_s, self.queue_s)
+
+    def _refuse(self, process: Process, refusal: Answer) -> None:
+        now_s = self.events.now_s
+        self._proxy_free_s = max(now_s, self._proxy_free_s) + REFUSAL_S
+        took_s = WAY_S + self._proxy_free_s - now_s
+        self.longest_refusal_s = max(self.longest_refusal_s, took_s)
+        self.events.after(took_s, lambda: self.events.proceed(process, refusal))
 
     def _answer(self, job: _Job, answer: Answer) -> None:
         if job.is_awaited:

@@ -42,7 +42,7 @@ CONNECT_S, READ_S = 5.0, 10.0
 """``placement.connect_timeout`` and ``placement.read_timeout``."""
 BOOTED_S, BOOTED_SD_S = 60.0, 15.0
 """Hosts boot within some 30 s of each other."""
-WAITED_S = 120.0
+WAITED_S = 80.0
 """Of an outage, so much is simulated: by then no wait grows any more."""
 FORMER_WAIT_S, FORMER_LARGEST_S = 60.0, 5.0
 """Of a gate without pacing: then it exits with 69, and is started again."""
@@ -84,7 +84,7 @@ def ours(region: Region) -> Process:
     state, began_s, attempts, patience = LoginState(), region.events.now_s, 0, 1.0
     has_token = False
     while region.events.now_s - began_s < WAIT_S:
-        attempts += 1
+        attempts, tried_s = attempts + 1, region.events.now_s
         error: Unreachable | None = None
         if not has_token:
             error = yield from _log_in(region)
@@ -100,7 +100,7 @@ def ours(region: Region) -> Process:
             now_s = region.events.now_s
             state = state.after_failure(is_queued=error.is_late, now=now_s)
             queued_s = None if state.queued_since is None else now_s - state.queued_since
-            error.of_keystone = KeystoneWait(failures=state.failures, queued_s=queued_s)
+            error.of_keystone = KeystoneWait(failures=state.failures, queued_s=queued_s, took_s=now_s - tried_s)
         yield Sleep(_wait_s(attempts, error))
     region.exits += 1
 
@@ -208,6 +208,8 @@ class Figures:
     """None: not all have passed when it was given up."""
     longest_queue_s: float
     """The longest wait of anybody else's request."""
+    longest_refusal_s: float
+    """The same while Keystone is away, at a proxy with one core that refuses."""
     logins_per_host: float
     probes_per_host: float
     exits: int
@@ -245,6 +247,7 @@ def simulate(
         half_s=passed[hosts // 2] - first_s if len(passed) > hosts // 2 else None,
         all_s=passed[-1] - first_s if region.is_ended else None,
         longest_queue_s=keystone.longest_queue_s,
+        longest_refusal_s=keystone.longest_refusal_s,
         logins_per_host=region.logins / hosts,
         probes_per_host=region.probes / hosts,
         exits=region.exits,

@@ -47,6 +47,20 @@ async def test_the_listener_receives_events_of_a_guest(server: Libvirtd, kind: s
             await heard.until(transition)
 
 
+async def test_a_start_is_one_event_though_libvirt_reports_two(server: Libvirtd) -> None:
+    with guests(server, [SHUTDOWN]) as connection:
+        domain = connection.lookupByUUIDString(UUID)
+        async with a_driver(server) as driver:
+            heard = EventRecorder(driver)
+            domain.create()
+            domain.suspend()
+            await heard.until(Transition.PAUSED)
+            domain.resume()
+            await heard.until(Transition.RESUMED)
+
+    assert heard.transitions == [Transition.STARTED, Transition.PAUSED, Transition.RESUMED]
+
+
 async def test_the_listener_receives_events_caused_by_others(server: Libvirtd) -> None:
     with guests(server, [SHUTDOWN]) as connection:
         domain = connection.lookupByUUIDString(UUID)

@@ -2,19 +2,22 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
 from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.outcomes import Did, Outcome
+from bringup.daemon.decisions.run_events import InstanceEnded
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.errors import StoreError
 from bringup.daemon.recovery.lifecycle_events import AT_ONCE, KEPT_AN_INSTANCE, LifecycleWatch
 from bringup.drivers.base import LifecycleEvent, Transition
-from bringup.drivers.simulated import Fault
+from bringup.drivers.simulated import Fault, SimulatedGuest
 from support.drivers import uuid_of
-from support.hosts import ELSEWHERE, HOST, ArrangedHost, arranged, evacuation, instance
+from support.hosts import ELSEWHERE, HOST, ArrangedHost, arranged, evacuation, instance, outcome_of
 
 pytestmark = pytest.mark.anyio
 
@@ -152,6 +155,64 @@ async def test_what_the_run_itself_does_to_a_guest_is_no_news() -> None:
 
         assert host.trace.touched() == []
         assert [await host.record(number) for number in (1, 2, 3, 4)] == left
+
+
+OFF = SimulatedGuest(uuid=uuid_of(1), name="guest-1", power_state=PowerState.SHUTDOWN)
+
+
+@asynccontextmanager
+async def started_by_the_run(**facts: Any) -> AsyncIterator[tuple[ArrangedHost, LifecycleWatch, Outcome]]:
+    """Start a guest that was off, with a watch that is told what the run does."""
+    watch = LifecycleWatch(HOST, deadline_s=30)
+    told = {"on_event": watch.take, "resume_guests": True, **facts}
+    async with arranged([instance(1)], guests=[OFF], **told) as host, anyio.create_task_group() as group:
+        group.start_soon(watch.watch, host.host.executor)
+        outcome = outcome_of(await host.run(), 1)
+        await quiet(host)
+        yield host, watch, outcome
+        group.cancel_scope.cancel()
+
+
+def reads(host: ArrangedHost) -> int:
+    return host.trace.names(uuid_of(1)).count("store.get_instance")
+
+
+async def test_the_event_of_a_start_by_the_run_itself_is_not_handled() -> None:
+    async with started_by_the_run() as (host, watch, outcome):
+        before = reads(host)
+        watch.observe(InstanceEnded(outcome))
+        watch.all_settled()
+        await quiet(host)
+        assert (outcome.did, reads(host)) == (Did.STARTED, before)
+
+        host.driver.guest_stops_itself(uuid_of(1))
+        await until_stopped(host, 1)
+
+
+@pytest.mark.parametrize("transition", [Transition.PAUSED, Transition.STOPPED])
+async def test_what_happens_to_a_guest_after_its_start_by_the_run_is_handled(transition: Transition) -> None:
+    async with started_by_the_run() as (host, watch, outcome):
+        before = reads(host)
+        watch.take(event(1, transition))
+        watch.observe(InstanceEnded(outcome))
+        await until_read(host, 1, times=before + 2)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"vm_state": VmState.STOPPED},
+        {"power_state": PowerState.SHUTDOWN},
+        {"task_state": TaskState.POWERING_OFF},
+    ],
+)
+async def test_the_event_of_a_start_is_handled_where_the_record_does_not_say_that_the_guest_runs(
+    left: dict[str, Any],
+) -> None:
+    async with started_by_the_run() as (host, watch, outcome):
+        before = reads(host)
+        watch.observe(InstanceEnded(replace(outcome, instance=replace(instance(1), **left))))
+        await until_read(host, 1, times=before + 1)
 
 
 @pytest.mark.parametrize("task_state", [TaskState.REBUILDING, None], ids=["rebuilding", "reset-by-an-operator"])

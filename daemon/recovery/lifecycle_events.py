@@ -14,9 +14,11 @@ import structlog
 
 from bringup.daemon import closing
 from bringup.daemon.decisions.from_record import EVACUATION_STATUSES
-from bringup.daemon.decisions.outcomes import Kind, Outcome
+from bringup.daemon.decisions.instances import Instance
+from bringup.daemon.decisions.outcomes import Did, Kind, Outcome
 from bringup.daemon.decisions.rules import Facts
 from bringup.daemon.decisions.run_events import InstanceEnded, RunEnded, RunEvent
+from bringup.daemon.decisions.states import PowerState, VmState
 from bringup.daemon.decisions.table_order import LIFECYCLE_TABLES
 from bringup.daemon.errors import RecordNotFound
 from bringup.daemon.liveness import Vitals
@@ -24,7 +26,7 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.recovery.executor import Executor
 from bringup.daemon.recovery.init_instance import DEADLINE_EXCEEDED, init_instance
 from bringup.daemon.recovery.load_records import latest
-from bringup.drivers.base import LifecycleEvent
+from bringup.drivers.base import POWER_AFTER, LifecycleEvent
 
 log = get_logger()
 
@@ -73,9 +75,17 @@ class LifecycleWatch:
         """Release the lifecycle events of what a run has settled."""
         match event:
             case InstanceEnded(outcome):
+                if outcome.did is Did.STARTED and is_running(outcome.instance):
+                    self._drop_start(outcome.uuid)
                 self.settled(outcome.uuid)
             case RunEnded():
                 self.all_settled()
+
+    def _drop_start(self, uuid: str) -> None:
+        """Drop the events of a start by the run itself, whose record says so already: each costs as much as a start."""
+        events = self._waiting.get(uuid)
+        if events and all(POWER_AFTER[event.transition] is PowerState.RUNNING for event in events):
+            events.clear()
 
     def settled(self, uuid: str) -> None:
         """Release the events of an instance: it is settled."""
@@ -173,6 +183,15 @@ class LifecycleWatch:
         )
         _log(outcome)
         return outcome.problem is not None and outcome.problem.error == DEADLINE_EXCEEDED
+
+
+def is_running(instance: Instance | None) -> bool:
+    """Check whether a record says that its guest runs and that nothing is being done to it."""
+    return instance is not None and (instance.vm_state, instance.power_state, instance.task_state) == (
+        VmState.ACTIVE,
+        PowerState.RUNNING,
+        None,
+    )
 
 
 def _log(outcome: Outcome) -> None:

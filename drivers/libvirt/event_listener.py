@@ -75,6 +75,7 @@ CHECKS_AFTER_S: Final = (1.0, 5.0, 20.0)
 """When the guests are read after a reconnect: libvirtd reports one that died meanwhile as running until it has tried to
 reach it, and sends no event when that fails."""
 T = TypeVar("T")
+OFF: Final = (PowerState.SHUTDOWN, PowerState.CRASHED)
 LOST: Final = "lost"
 CLOSE: Final = "close"
 FOLLOW: Final = "follow"
@@ -279,6 +280,9 @@ class EventWatcher:
 
     def _process(self, event: LifecycleEvent) -> None:
         if self._known is not None:
+            if event.transition is Transition.RESUMED and self._known.get(event.uuid) in OFF:
+                # A start is two events, and this is the first: the next one reports it.
+                return
             self._known[event.uuid] = POWER_AFTER[event.transition]
         if event.transition is Transition.STARTED:
             self._stops = [each for each in self._stops if each[2].uuid != event.uuid]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 from xml.etree import ElementTree as ET
 
@@ -138,8 +139,9 @@ class Definition:
 NOVA: Final = "{http://openstack.org/xmlns/libvirt/nova/"
 
 
+@lru_cache(maxsize=64)
 def read_definition(xml: str) -> Definition:
-    """Parse a definition.
+    """Parse a definition; a start of a guest reads it several times, and it is the same.
 
     :raises ValueError: it is no XML.
     """

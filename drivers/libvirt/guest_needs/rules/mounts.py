@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 # Entries of fstab that are no mount points.
@@ -59,8 +60,9 @@ def parents(path: str) -> Iterable[str]:
         yield path or "/"
 
 
+@lru_cache(maxsize=1)
 def read_mountinfo(text: str) -> Mounts:
-    """Parse ``/proc/self/mountinfo``."""
+    """Parse ``/proc/self/mountinfo``; it seldom changes between the checks of two guests."""
     at: dict[str, Mounted] = {}
     for line in text.splitlines():
         first, _, last = line.partition(" - ")

@@ -29,6 +29,7 @@ LOOK_CONNECTIONS: Final = 3
 """Connections for reading guests that run, which may wait for a QEMU that hangs: nothing else may wait for these."""
 LOSSES: Final = 5
 """How often a connection may break during one verb."""
+NO_ID: Final = -1
 # virDomainState to Nova's power state (its LIBVIRT_POWER_STATE): blocked waits for a resource and runs; one that is
 # being shut down is called shut down.
 POWER_STATES: Final = (
@@ -55,6 +56,11 @@ def power_state(number: int) -> PowerState:
     return POWER_STATES[number] if 0 <= number < len(POWER_STATES) else PowerState.NOSTATE
 
 
+def is_active(domain: Domain) -> bool:
+    """Check whether a guest had a process when it was looked up."""
+    return domain.ID() != NO_ID
+
+
 @dataclass(frozen=True, slots=True)
 class GuestState:
     """State of a guest when it was read."""
@@ -63,8 +69,6 @@ class GuestState:
     active: bool
     """It has a process: also if it is paused, suspended to memory, or crashed and kept."""
     persistent: bool
-    saved: bool
-    """It has a managed save image, from which a start restores it."""
 
 
 class Hypervisor:
@@ -92,12 +96,10 @@ class Hypervisor:
 
         def work(connection: Connection, _abandoned: Abandoned) -> GuestState:
             domain = _domain(connection, uuid)
-            return GuestState(
-                power_state(domain.state()[0]),
-                active=bool(domain.isActive()),
-                persistent=bool(domain.isPersistent()),
-                saved=bool(domain.hasManagedSaveImage()),
-            )
+            active = is_active(domain)
+            # One that is off and has no definition does not exist.
+            persistent = not active or bool(domain.isPersistent())
+            return GuestState(power_state(domain.state()[0]), active=active, persistent=persistent)
 
         return await self._reads.call(f"read the state of {uuid}", work, deadline_s=self.options.call_deadline)
 

@@ -83,7 +83,6 @@ def calls(connection: Any) -> dict[str, Callable[[], object]]:
         "Domain.ID": domain.ID,
         "Domain.name": domain.name,
         "Domain.state": domain.state,
-        "Domain.isActive": domain.isActive,
         "Domain.isPersistent": domain.isPersistent,
         "Domain.hasManagedSaveImage": domain.hasManagedSaveImage,
         "Domain.XMLDesc": domain.XMLDesc,

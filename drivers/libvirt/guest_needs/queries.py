@@ -9,6 +9,7 @@ from bringup.drivers.libvirt.binding import Connection, Domain
 from bringup.drivers.libvirt.guest_needs.evidence import LibvirtAnswers
 from bringup.drivers.libvirt.guest_needs.host import HostFiles
 from bringup.drivers.libvirt.guest_needs.rules.definition import Definition, Machine, SecretName, read_definition
+from bringup.drivers.libvirt.hypervisor import is_active
 
 KEEPS_S: Final = 60.0
 """How long the answer about a machine type is kept: QEMU is not removed while guests start."""
@@ -33,7 +34,7 @@ class Queries:
         :raises libvirtError: there is no such guest, or no connection.
         """
         domain = self._connection.lookupByUUIDString(uuid)
-        active = bool(domain.isActive())
+        active = is_active(domain)
         definitions = tuple(self._definitions(domain, active=active))
         volumes: dict[tuple[str, str], tuple[str, str]] = {}
         for definition in definitions:

@@ -74,7 +74,8 @@ bench-boots: $(VENV)/.dev
 bench-pace: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python benchmarks/pace.py $(SIZE)
 
-# Real guests until they have booted, by us, by nova-compute and by others: half an hour; needs RabbitMQ, libvirtd and QEMU.
+# Real guests until they have booted, by us, by nova-compute and by others: ten minutes; needs RabbitMQ, libvirtd, QEMU and
+# qemu-guest-agent.
 bench-way-home: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python benchmarks/way_home.py $(SIZE)
 

@@ -1,9 +1,10 @@
 """``make bench-way-home``: real guests that are off are brought back in each way in turn, until they have booted.
 
-A real nova-compute has defined them: small Linux guests that read their disks, compute for a while, and then say on
-their consoles that they serve.  The ways: libvirt-guests.sh, virsh in a loop, the algorithms of Proxmox VE and Incus as
-published, through libvirt's calls, the whole real nova-compute, and bringup with Nova's records.  The floor calls
-virDomainCreate for 16 at once and nothing else.  Each finds the host as it was: guests off, records active.
+A real nova-compute has defined them: small Linux guests that read their disks, compute for a while, say on their
+consoles that they serve, and start their guest agents.  The ways: libvirt-guests.sh, virsh in a loop, the algorithms of
+Proxmox VE and Incus as published, through libvirt's calls, the whole real nova-compute, and bringup with Nova's
+records.  The floor calls virDomainCreate for 16 at once and nothing else.  Each finds the host as it was: guests off,
+records active.  With ``--idle``, nova-compute and bringup also start so many guests that have nothing to boot.
 """
 
 import argparse
@@ -17,28 +18,31 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from other_ways import incus, proxmox_boot, proxmox_bulk
 from real_guests import Bench
 
-from bringup.drivers.libvirt.binding import binding
+from support.agent_linux import make_agent_linux
 from support.libvirtd import Libvirtd
 from support.neutron import a_neutron
 from support.nova import a_nova
 from support.nova_made import NovaMade, Peers, in_own_host
 from support.programs import path_of, run
 from support.real_compute import image_metadata, with_compute
-from support.small_linux import READY, make_booting_linux
 
 ALREADY_INSIDE: Final = "BRINGUP_BENCH_INSIDE"
 POLL_S: Final = 0.05
 PATIENCE_S: Final = 900.0
 DISK: Final = "16M"
 COMMAND_LINE: Final = "quiet panic=-1 random.trust_cpu=on"
+READY: Final = b"ready"
+PRESSURE: Final = ("cpu", "io", "memory")
+ACTIVE: Final = 1
+"""``VIR_CONNECT_LIST_DOMAINS_ACTIVE``."""
 
 
 @dataclass(slots=True)
@@ -47,28 +51,50 @@ class Came:
 
     started: list[float] = field(default_factory=list)
     ready: list[float] = field(default_factory=list)
-    pressure: float = 0.0
-    """Share of the time until all were ready in which something waited for a CPU."""
+    pressure: dict[str, float] = field(default_factory=dict)
+    """Share of the time until all were ready in which something waited for a CPU, for a disk, for memory."""
     cpu_s: float = 0.0
-    """Of the processes of the way itself, without libvirtd and QEMU; 0 where it has none that can be waited for."""
+    """Of the processes of the way itself, without libvirtd and QEMU; 0 where it has none of its own."""
     load: float = 0.0
 
 
-class LinuxHost(NovaMade):
+class Host(NovaMade):
+    """A host that is booted again and again, whose guests are off then."""
+
+    def __init__(
+        self, directory: Path, server: Libvirtd, peers: Peers, count: int, record: Mapping[str, Any] | None = None
+    ) -> None:
+        """Make the guests; ``record`` is what theirs have beside what all have."""
+        super().__init__(directory, server, peers, [record or {}] * count, resume={"guests": "on_every_start"})
+        # What an operator has who sets nothing.
+        del self.computer.sections["limits"]
+        self.bench = Bench(server, count, "", uuids=self.uuids)
+
+    def boot(self) -> None:
+        """Boot: all guests are off, as Nova has defined them."""
+        super().boot()
+        with self.server.connected() as connection:
+            for definition in self.definitions.values():
+                connection.defineXML(definition)
+
+    def is_ready(self, _uuid: str) -> bool:
+        """Check whether a guest that was started serves: one that has nothing to boot does."""
+        return True
+
+
+class LinuxHost(Host):
     """A host whose guests boot a small Linux."""
 
     def __init__(self, directory: Path, server: Libvirtd, peers: Peers, count: int, compute_mb: int) -> None:
         """Make the guests."""
-        self._linux = make_booting_linux(server.directory, compute_mb=compute_mb)
+        self._linux = make_agent_linux(server.directory, compute_mb=compute_mb)
         self._kernel = server.directory / "kernel"
         self._kernel.write_bytes(self._linux.kernel.read_bytes())
-        metadata = {**image_metadata(), "image_os_command_line": COMMAND_LINE}
+        of_image = {"image_os_command_line": COMMAND_LINE, "image_hw_qemu_guest_agent": "yes"}
+        metadata = {**image_metadata(), **of_image}
         image = metadata["image_base_image_ref"]
         record = {"kernel_id": image, "ramdisk_id": image, "system_metadata": metadata, "memory_mb": 128}
-        super().__init__(directory, server, peers, [record] * count, resume={"guests": "on_every_start"})
-        # What an operator has who sets nothing.
-        del self.computer.sections["limits"]
-        self.bench = Bench(server, count, "", uuids=self.uuids)
+        super().__init__(directory, server, peers, count, record)
 
     def make_files(self, folder: Path) -> None:
         """Make kernel, initrd and disk of a guest."""
@@ -76,29 +102,29 @@ class LinuxHost(NovaMade):
         (folder / "ramdisk").hardlink_to(self._linux.initrd)
         run(path_of("qemu-img"), "create", "-q", "-f", "qcow2", "-o", "preallocation=full", folder / "disk", DISK)
 
-    def boot(self) -> None:
-        """Boot: all guests are off, as Nova has defined them."""
-        super().boot()
+    def store_files(self) -> None:
+        """Store nothing: no guest writes to its disk."""
+
+    def restore_files(self) -> None:
+        """Delete what the guests have written to their consoles."""
         for each in self.uuids:
             (self.instances / each / "console.log").unlink(missing_ok=True)
-        with self.server.connected() as connection:
-            for definition in self.definitions.values():
-                connection.defineXML(definition)
 
     def is_ready(self, uuid: str) -> bool:
         """Check whether a guest has written that it serves."""
         with suppress(FileNotFoundError):
-            return READY.encode() in (self.instances / uuid / "console.log").read_bytes()
+            return READY in (self.instances / uuid / "console.log").read_bytes()
         return False
 
 
 class Observer:
     """Thread that notes when each guest was started and was ready."""
 
-    def __init__(self, host: LinuxHost) -> None:
+    def __init__(self, host: Host) -> None:
         """Start to observe."""
         self._host = host
         self.came = Came(load=os.getloadavg()[0])
+        reap()
         self._cpu_before, self._stalled_before = _own_cpu_s(), _stalled_s()
         self._thread = threading.Thread(target=self._observe, daemon=True)
         self._began = time.monotonic()
@@ -109,7 +135,6 @@ class Observer:
         self._thread.join(PATIENCE_S)
         if self._thread.is_alive():
             sys.exit(f"{len(self.came.ready)} of {len(self._host.uuids)} guests are ready after {PATIENCE_S:g} s")
-        self.came.pressure = (_stalled_s() - self._stalled_before) / self.came.ready[-1]
 
     def ended(self) -> Came:
         """Return what was noted, once the processes of the way have ended."""
@@ -120,13 +145,23 @@ class Observer:
         off, booting = set(self._host.uuids), set[str]()
         with self._host.server.connected() as connection:
             while off or booting:
-                active = {domain.UUIDString() for domain in connection.listAllDomains() if domain.isActive()} & off
+                active = {domain.UUIDString() for domain in connection.listAllDomains(ACTIVE)} & off
+                off, booting = off - active, booting | active
                 ready = {uuid for uuid in booting if self._host.is_ready(uuid)}
                 now = time.monotonic() - self._began
                 self.came.started += [now] * len(active)
                 self.came.ready += [now] * len(ready)
-                off, booting = off - active, (booting | active) - ready
+                booting -= ready
                 time.sleep(POLL_S)
+        took, stalled = time.monotonic() - self._began, _stalled_s()
+        self.came.pressure = {name: (stalled[name] - self._stalled_before[name]) / took for name in stalled}
+
+
+def reap() -> None:
+    """Reap orphans: this is the first process of its namespace, and what they used counts once they are reaped."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _own_cpu_s() -> float:
@@ -134,12 +169,14 @@ def _own_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _stalled_s() -> float:
-    """Return for how long something has waited for a CPU since this machine runs; 0 where the kernel does not say."""
-    with suppress(OSError):
-        some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
-        return int(some.rpartition("total=")[2]) / 1e6
-    return 0.0
+def _stalled_s() -> dict[str, float]:
+    """Return for how long something has waited since this machine runs; nothing where the kernel does not say."""
+    found: dict[str, float] = {}
+    for name in PRESSURE:
+        with suppress(OSError):
+            some = Path("/proc/pressure", name).read_text().splitlines()[0]
+            found[name] = int(some.rpartition("total=")[2]) / 1e6
+    return found
 
 
 @contextmanager
@@ -150,108 +187,55 @@ def called(call: Callable[[], Any]) -> Iterator[None]:
 
 
 @contextmanager
-def bringup(host: LinuxHost) -> Iterator[None]:
+def bringup(host: Host, *settings: str) -> Iterator[None]:
     """Run the daemon, which stays until the guests are ready."""
-    with host.computer.stay(afresh=True) as daemon:
+    sets = [part for each in settings for part in ("-s", each)]
+    with host.computer.stay(*sets, afresh=True) as daemon:
         daemon.until("service.ready")
         yield
         daemon.end(signal.SIGTERM)
 
 
-def nova_compute(host: LinuxHost) -> None:
-    """Run a nova-compute, its imports included, until it has initialized the host."""
-    error = host.compute.run(with_compute(Path(tempfile.mkdtemp(dir=host.directory))))
-    if error is not None:
-        sys.exit(f"nova-compute has failed: {error}")
-
-
-class Creating:
-    """Starts of guests in threads, each on a connection of its own."""
-
-    def __init__(self, host: LinuxHost, at_once: int) -> None:
-        """Connect."""
-        self._free = [binding().open(host.server.uri) for _ in range(at_once)]
-        self._pool = ThreadPoolExecutor(at_once)
-
-    def submit(self, uuid: str) -> "Future[None]":
-        """Start a guest in a thread."""
-        return self._pool.submit(self._create, uuid)
-
-    def _create(self, uuid: str) -> None:
-        connection = self._free.pop()
-        connection.lookupByUUIDString(uuid).create()
-        self._free.append(connection)
-
-
-PROXMOX_LOOKS_S: Final = 1.0
-PROXMOX_DELAY_S: Final = 3.0
-PROXMOX_WORKERS: Final = 4
-
-
-def proxmox_boot(host: LinuxHost) -> None:
-    """Start one guest after the other: each second a look whether its task has ended, and then three seconds more.
-
-    ``startall`` of pve-manager (PVE/API2/Nodes.pm), which a node calls when it boots; no guest has a delay of its own.
-    """
-    creating = Creating(host, 1)
-    for uuid in host.uuids:
-        task = creating.submit(uuid)
-        while not task.done():
-            time.sleep(PROXMOX_LOOKS_S)
-        task.result()
-        time.sleep(PROXMOX_DELAY_S)
-
-
-def proxmox_bulk(host: LinuxHost) -> None:
-    """Start four guests at once, with a look each second for one that has ended.
-
-    Its bulk action for operators (PVE/API2/Cluster/BulkAction/Guest.pm), with ``max-workers`` as it is by default.
-    """
-    creating = Creating(host, PROXMOX_WORKERS)
-    tasks: list[Future[None]] = []
-    for uuid in host.uuids:
-        while sum(not task.done() for task in tasks) >= PROXMOX_WORKERS:
-            time.sleep(PROXMOX_LOOKS_S)
-        tasks.append(creating.submit(uuid))
-    for task in tasks:
-        task.result()
-
-
-INCUS_ATTEMPTS: Final = 3
-INCUS_AGAIN_S: Final = 5.0
-
-
-def incus(host: LinuxHost) -> None:
-    """Start one guest after the other, by priority and name; one that fails is tried three times, after five seconds.
-
-    ``instancesStart`` of incusd (cmd/incusd/instances.go); all have the same priority, and none has a delay.
-    """
-    with host.server.connected() as connection:
-        for uuid in sorted(host.uuids):
-            for attempt in range(1, INCUS_ATTEMPTS + 1):
-                try:
-                    connection.lookupByUUIDString(uuid).create()
-                    break
-                except binding().libvirtError:
-                    if attempt == INCUS_ATTEMPTS:
-                        raise
-                    time.sleep(INCUS_AGAIN_S)
+@contextmanager
+def nova_compute(host: Host) -> Iterator[None]:
+    """Run Nova's own command, which stays until the guests are ready."""
+    process = host.compute.command()
+    try:
+        yield
+        if process.poll() is not None:
+            sys.exit(f"nova-compute has ended: {host.compute.log.read_text()[-4000:]}")
+    finally:
+        # It does not end in 15 s when it is asked to.
+        host.compute.end_command()
+        process.wait()
+        reap()
 
 
 OUR_WAY: Final = "bringup run"
-WAYS: Final[Mapping[str, Callable[[LinuxHost], AbstractContextManager[None]]]] = {
+FIXED: Final = "limits.pace=fixed"
+Way = Callable[[Host], AbstractContextManager[None]]
+OF_RECORDS: Final[Mapping[str, Way]] = {
+    "nova-compute 34": nova_compute,
+    OUR_WAY: bringup,
+    "bringup run, fixed pace": lambda host: bringup(host, FIXED),
+}
+"""Those that know from records which guests are to run."""
+OF_IDLE: Final[Mapping[str, Way]] = {
+    **OF_RECORDS,
+    "bringup run, no wait for ready": lambda host: bringup(host, FIXED, "pace.hold=0"),
+}
+WAYS: Final[Mapping[str, Way]] = {
     "virDomainCreate alone, 16 at once": lambda host: called(host.bench.floor),
     "libvirt-guests.sh start": lambda host: called(host.bench.libvirt_guests),
     "virsh start, in a loop": lambda host: called(host.bench.virsh),
-    "Proxmox VE, at boot": lambda host: called(lambda: proxmox_boot(host)),
-    "Proxmox VE, bulk start": lambda host: called(lambda: proxmox_bulk(host)),
-    "Incus": lambda host: called(lambda: incus(host)),
-    "nova-compute 34": lambda host: called(lambda: nova_compute(host)),
-    OUR_WAY: bringup,
+    "Proxmox VE, at boot": lambda host: called(lambda: proxmox_boot(host.server, host.uuids)),
+    "Proxmox VE, bulk start": lambda host: called(lambda: proxmox_bulk(host.server, host.uuids)),
+    "Incus": lambda host: called(lambda: incus(host.server, host.uuids)),
+    **OF_RECORDS,
 }
 
 
-def measured(host: LinuxHost, way: Callable[[LinuxHost], AbstractContextManager[None]]) -> Came:
+def measured(host: Host, way: Way) -> Came:
     """Boot the host, and bring its guests back."""
     host.boot()
     observer = Observer(host)
@@ -272,9 +256,10 @@ def quantiles(values: Sequence[float]) -> str:
     return " / ".join(f"{values[min(last, int(share * len(values)))]:.1f}" for share in (0.5, 0.95, 1.0))
 
 
+Found = dict[str, list[Came]]
 HEAD: Final = (
     "| way | hook | started: p50 / p95 / all, s | ready: p50 / p95 / all, s "
-    "| all ready / ours | CPU waited for | own CPU | load before |"
+    "| all ready / ours | waited for CPU / disk / memory | own CPU | load before |"
 )
 
 
@@ -284,9 +269,10 @@ def table(rounds: Mapping[str, Sequence[Came]], hook_s: float) -> None:
     for name, each in rounds.items():
         came = middle(each)
         cpu = f"{came.cpu_s:.2f} s" if came.cpu_s else "-"
+        pressure = " / ".join(f"{share:.0%}" for share in came.pressure.values()) or "-"
         print(
             f"| {name} | {hook_s:g} s | {quantiles(came.started)} | {quantiles(came.ready)} "
-            f"| {came.ready[-1] / ours.ready[-1]:.2f} | {came.pressure:.0%} | {cpu} | {came.load:.1f} |",
+            f"| {came.ready[-1] / ours.ready[-1]:.2f} | {pressure} | {cpu} | {came.load:.1f} |",
             flush=True,
         )
 
@@ -299,44 +285,65 @@ def cloud() -> Iterator[Peers]:
 
 
 @contextmanager
-def linux_host(peers: Peers, count: int, compute_mb: int, hook_s: float) -> Iterator[LinuxHost]:
-    """Make a host of the cloud."""
+def a_host(make: Callable[[Path, Libvirtd], Host], hook_s: float) -> Iterator[Host]:
+    """Make a host whose starts take so much longer."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="way-home-", dir="/tmp")))
         server = Libvirtd(network="ours", pause_s=hook_s or None)
         stack.callback(server.stop)
         server.start()
-        host = LinuxHost(directory, server, peers, count, compute_mb)
+        host = make(directory, server)
         stack.callback(host.close)
         yield host
 
 
+def compared(make: Callable[[Path, Libvirtd], Host], ways: Mapping[str, Way], hook_s: float, rounds: int) -> Found:
+    """Bring the guests of a host back in these ways, so often, and print a table."""
+    found: Found = {name: [] for name in ways}
+    with a_host(make, hook_s) as host:
+        for _ in range(rounds):
+            for name, way in ways.items():
+                found[name].append(measured(host, way))
+    table(found, hook_s)
+    return found
+
+
 def main(options: argparse.Namespace) -> None:
-    """Print the table, and write what was measured."""
-    print(f"{options.guests} guests, {os.cpu_count()} CPUs; load before: {os.getloadavg()[0]:.1f}\n")
-    print(HEAD)
-    print("|---" * HEAD.count(" | ") + "|---|")
-    found: dict[str, dict[str, list[Came]]] = {}
+    """Print the tables, and write what was measured."""
+    began = time.monotonic()
+    print(f"{os.cpu_count()} CPUs; load before: {os.getloadavg()[0]:.1f}")
+    document: dict[str, Any] = {"guests": options.guests, "idle": options.idle, "hooks": {}, "idle_hooks": {}}
     with cloud() as peers:
-        for hook_s in options.hooks:
-            rounds: dict[str, list[Came]] = {name: [] for name in WAYS}
-            with linux_host(peers, options.guests, options.compute, hook_s) as host:
-                for _ in range(options.rounds):
-                    for name, way in WAYS.items():
-                        rounds[name].append(measured(host, way))
-            table(rounds, hook_s)
-            found[f"{hook_s:g}"] = rounds
+
+        def of_linux(directory: Path, server: Libvirtd) -> Host:
+            return LinuxHost(directory, server, peers, options.guests, options.compute)
+
+        def of_idle(directory: Path, server: Libvirtd) -> Host:
+            return Host(directory, server, peers, options.idle)
+
+        kinds = (
+            (options.guests, "Linux guests", "hooks", of_linux, WAYS),
+            (options.idle, "guests that have nothing to boot", "idle_hooks", of_idle, OF_IDLE),
+        )
+        for count, what, key, make, ways in kinds:
+            if not count:
+                continue
+            print(f"\n{count} {what}\n\n{HEAD}\n{'|---' * HEAD.count(' | ')}|---|", flush=True)
+            for hook_s in options.hooks:
+                found = compared(make, ways, hook_s, options.rounds)
+                document[key][f"{hook_s:g}"] = {name: asdict(middle(each)) for name, each in found.items()}
     if options.json is not None:
-        document = {hook: {name: asdict(middle(each)) for name, each in ways.items()} for hook, ways in found.items()}
-        options.json.write_text(json.dumps({"guests": options.guests, "hooks": document}, indent=1) + "\n")
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"\nmeasured in {time.monotonic() - began:.0f} s")
 
 
 def parsed() -> argparse.Namespace:
     """Parse the arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("guests", type=int, nargs="?", default=14)
+    parser.add_argument("guests", type=int, nargs="?", default=10, help="0: no Linux guests")
     parser.add_argument("--hooks", type=float, nargs="*", default=[0.0, 1.0], help="seconds of each start")
-    parser.add_argument("--compute", type=int, default=16, help="MB that a guest computes the checksum of")
+    parser.add_argument("--compute", type=int, default=8, help="MB that a guest computes the checksum of")
+    parser.add_argument("--idle", type=int, default=0, help="how many guests that have nothing to boot, beside them")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path, help="where to write when each guest was started and ready")
     return parser.parse_args()

@@ -1,6 +1,6 @@
-"""Write ``way-home.svg``: when each guest was started and ready, each way a row; the slower the storage, the lower.
+"""Write ``way-home.svg``: when each guest was started and ready, each way a row.
 
-``PYTHONPATH=tests python docs/draw_way_home.py FILE``, which ``make bench-way-home`` has written (``--json``).
+``python docs/draw_way_home.py FILE ...``, which ``make bench-way-home`` has written (``--json``).
 """
 
 import json
@@ -23,11 +23,11 @@ LEGEND = (
 
 
 class Panel:
-    """The ways with one kind of storage."""
+    """The ways with one kind of guests and of storage."""
 
-    def __init__(self, hook: str, ways: Mapping[str, Mapping[str, Any]], guests: int, top: float) -> None:
+    def __init__(self, title: str, ways: Mapping[str, Mapping[str, Any]], top: float) -> None:
         """Place it."""
-        self.hook, self.ways, self.guests, self.top = hook, ways, guests, top
+        self.title, self.ways, self.top = title, ways, top
         self.last_s: float = max(way["ready"][-1] for way in ways.values())
         self.bottom = top + ROW * len(ways)
 
@@ -37,8 +37,7 @@ class Panel:
 
     def drawn(self) -> Iterator[str]:
         """Return title, grid and rows."""
-        storage = "" if self.hook == "0" else f", each start {self.hook} s longer (slow storage)"
-        yield f'<text x="12" y="{self.top - 14}" font-weight="600">{self.guests} guests{storage}</text>'
+        yield f'<text x="12" y="{self.top - 14}" font-weight="600">{self.title}</text>'
         step = next((each for each in STEPS_S if self.last_s / each <= MOST_STEPS), STEPS_S[-1])
         for seconds in range(0, int(self.last_s) + 1, step):
             x = self.x_of(seconds)
@@ -48,7 +47,7 @@ class Panel:
             yield from self._row(self.top + ROW * (number + 0.5), name, way["started"], way["ready"])
 
     def _row(self, y: float, name: str, started: Sequence[float], ready: Sequence[float]) -> Iterator[str]:
-        is_ours = name == OUR_WAY
+        is_ours = name.startswith(OUR_WAY)
         weight = ' font-weight="600"' if is_ours else ""
         yield f'<text x="{LEFT - 10}" y="{y + 4}" text-anchor="end"{weight}>{name}</text>'
         end = self.x_of(ready[-1])
@@ -61,11 +60,17 @@ class Panel:
         yield f'<text x="{end + 8:.1f}" y="{y + 4}"{weight}>{ready[-1]:.1f} s</text>'
 
 
-def picture(document: Mapping[str, Any]) -> str:
+def picture(documents: Sequence[Mapping[str, Any]]) -> str:
     """Return the picture of what was measured."""
     panels: list[Panel] = []
-    for hook, ways in document["hooks"].items():
-        panels.append(Panel(hook, ways, document["guests"], panels[-1].bottom + GAP + 10 if panels else TOP))
+    for document in documents:
+        for key, what in (
+            ("hooks", f"{document['guests']} Linux guests"),
+            ("idle_hooks", f"{document['idle']} guests that have nothing to boot"),
+        ):
+            for hook, ways in document[key].items():
+                title = what if hook == "0" else f"{what}, each start {hook} s longer (slow storage)"
+                panels.append(Panel(title, ways, panels[-1].bottom + GAP + 10 if panels else TOP))
     height = panels[-1].bottom + 28
     # What is drawn in a page with a dark background is read on white.
     return "\n".join(
@@ -82,9 +87,9 @@ def picture(document: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Draw what a file has."""
-    document = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    Path(__file__).with_name("way-home.svg").write_text(picture(document) + "\n", encoding="utf-8")
+    """Draw what files have."""
+    documents = [json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:]]
+    Path(__file__).with_name("way-home.svg").write_text(picture(documents) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -86,12 +86,14 @@ def test_the_way_home_is_measured_and_drawn(tmp_path: Path) -> None:
     nova_python()
     figures = tmp_path / "way_home.json"
 
-    table = printed("way_home.py", "2", "--hooks", "0", "--compute", "1", "--json", str(figures))
+    table = printed("way_home.py", "1", "--hooks", "0", "--compute", "1", "--idle", "1", "--json", str(figures))
 
-    ways = json.loads(figures.read_text())["hooks"]["0"]
-    assert len(ways) == table.count("| 0 s |") == 8
-    assert all(len(way["started"]) == len(way["ready"]) == 2 for way in ways.values())
+    found = json.loads(figures.read_text())
+    ways, idle = found["hooks"]["0"], found["idle_hooks"]["0"]
+    assert (len(ways), len(idle)) == (9, 4)
+    assert table.count("| 0 s |") == 13
+    assert all(len(way["started"]) == len(way["ready"]) == 1 for way in (*ways.values(), *idle.values()))
     assert {name for name, way in ways.items() if way["cpu_s"] == 0} >= {"Incus", "Proxmox VE, at boot"}
     shutil.copy(REPOSITORY / "docs/draw_way_home.py", tmp_path)
     run(sys.executable, tmp_path / "draw_way_home.py", figures)
-    assert (tmp_path / "way-home.svg").read_text().count('stroke-width="2"') == 2 * 2 * len(ways)
+    assert (tmp_path / "way-home.svg").read_text().count('stroke-width="2"') == 2 * 13

@@ -103,6 +103,15 @@ class NovaMade:
         """Make what Nova has in the folder of an instance."""
         shutil.copy(self.directory / "disk", folder)
 
+    def store_files(self) -> None:
+        """Store the files of the guests."""
+        shutil.copytree(self.instances, self.directory / "instances")
+
+    def restore_files(self) -> None:
+        """Restore the files of the guests."""
+        shutil.rmtree(self.instances)
+        shutil.copytree(self.directory / "instances", self.instances)
+
     def _start_with_nova(self) -> None:
         """Make Nova define and start all, and store what there is."""
         error = self.compute.run()
@@ -111,15 +120,14 @@ class NovaMade:
             domains = {each.UUIDString(): each for each in connection.listAllDomains()}
             assert all(domains[each].state()[0] == 1 for each in self.uuids), self.compute.log.read_text()[-4000:]
             self.definitions = {each: domains[each].XMLDesc(VIR_DOMAIN_XML_INACTIVE) for each in self.uuids}
-        shutil.copytree(self.instances, self.directory / "instances")
+        self.store_files()
         self._database = self.directory / "cell.sqlite"
         _copy(self.nova.directory / "nova_cell1.sqlite", self._database)
 
     def boot(self) -> None:
         """Boot: no guest, no link, no state of bringup; files and records are those of the guests that Nova made."""
         self.remove_guests()
-        shutil.rmtree(self.instances)
-        shutil.copytree(self.directory / "instances", self.instances)
+        self.restore_files()
         shutil.rmtree(self.computer.state, ignore_errors=True)
         _copy(self._database, self.nova.directory / "nova_cell1.sqlite")
 

@@ -61,13 +61,18 @@ enabled = false
 
 def with_compute(directory: Path) -> Preloaded:
     """Return what Nova's programs are forked from, nova-compute too, for whose driver it has the binding of libvirt."""
-    # That binding alone: Nova's environment has none, and is of the same Python.
+    return Preloaded("env", f"PYTHONPATH={_binding_alone(directory)}", str(nova_python()), "-P", child=CHILD)
+
+
+def _binding_alone(directory: Path) -> Path:
+    """Make a folder with libvirt's binding and nothing else: Nova's environment has none, and is of the same Python."""
     folder = directory / "libvirt-python"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     found = Path(binding().__file__).parent
     for file in (*found.glob("libvirt*.py"), *found.glob("libvirtmod*.so")):
-        (folder / file.name).symlink_to(file)
-    return Preloaded("env", f"PYTHONPATH={folder}", str(nova_python()), "-P", child=CHILD)
+        if not (folder / file.name).exists():
+            (folder / file.name).symlink_to(file)
+    return folder
 
 
 def image_metadata() -> dict[str, str]:
@@ -142,18 +147,36 @@ class RealCompute:
         )
         self.conf.write_text(own + "[oslo_concurrency]" + sections + "".join(f"[{one}]\n{helper}" for one in PRIVSEP))
 
-    def run(self, programs: Preloaded | None = None) -> str | None:
+    def command(self) -> "subprocess.Popen[bytes]":
+        """Start it as an operator does: its own command, which imports all that it needs, with nothing added.
+
+        Whoever starts it ends it, see :meth:`end_command`.
+        """
+        environment = os.environ | {
+            "OS_NOVA_DISABLE_EVENTLET_PATCHING": "1",
+            "PATH": f"{nova_python().parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(_binding_alone(self.conf.parent)),
+        }
+        command = (nova_python().parent / "nova-compute", "--config-file", self.conf)
+        with self.log.open("ab") as log:
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def end_command(self) -> None:
+        """Kill all processes that have its nova.conf: those with privileges may be orphans."""
+        for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
+            with contextlib.suppress(OSError):
+                if str(self.conf).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                    os.kill(pid, signal.SIGKILL)
+
+    def run(self) -> str | None:
         """Start it, wait until ``init_host`` ended, and end it; return what that raised, None where it ended well.
 
-        It is forked from the ``programs`` of its cloud, or from other ones.
+        It is forked from the programs of its cloud.
         """
         self._events.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             arguments = ("compute", str(self._events), "--config-file", str(self.conf))
-            if programs is None:
-                process = self._nova.fork(*arguments, stdout=log, stderr=log)
-            else:
-                process = programs.start(arguments, os.environ, self._nova.directory, stdout=log, stderr=log)
+            process = self._nova.fork(*arguments, stdout=log, stderr=log)
 
         def told() -> bool:
             # The file is there before its line is.

@@ -1,7 +1,4 @@
-"""A small Linux for a guest: Debian's kernel, busybox, and a file system in memory.
-
-One gives its NIC addresses; another boots as a server does: it reads its disk, computes for a while, and says so.
-"""
+"""A small Linux for a guest: Debian's kernel, busybox, and a file system in memory that gives its NIC addresses."""
 
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,41 +57,19 @@ class SmallLinux:
         return DOMAIN.format(uuid=uuid, name=name, kernel=self.kernel, initrd=self.initrd, options=OPTIONS, **nic)
 
 
-BOOTS = """#!/bin/busybox sh
-/bin/busybox mkdir /dev
-/bin/busybox mount -t devtmpfs dev /dev
-for module in {modules}; do /bin/busybox insmod /$module; done
-/bin/busybox dd if=/dev/vda of=/dev/null bs=256k 2>/dev/null
-/bin/busybox dd if=/dev/zero bs=1M count={compute_mb} 2>/dev/null | /bin/busybox sha256sum >/dev/null
-echo {ready} > /dev/ttyS0
-exec /bin/busybox sleep 2147483647
-"""
-READY = "ready-to-serve"
-DISK_MODULE = "drivers/block/virtio_blk.ko"
-
-
 def make_small_linux(directory: Path, *, addresses: Sequence[str], peer: str, peer_mac: str) -> SmallLinux:
     """Make one whose NIC has these addresses (with prefix) and knows its peer; skip where a package is missing."""
-    return _made(directory, MODULES, INIT, addresses=" ".join(addresses), peer=peer, peer_mac=peer_mac)
-
-
-def make_booting_linux(directory: Path, *, compute_mb: int) -> SmallLinux:
-    """Make one that reads its disk, computes the checksum of so much, and then writes ``READY`` to its console."""
-    return _made(directory, (*MODULES[:5], DISK_MODULE), BOOTS, compute_mb=str(compute_mb), ready=READY)
-
-
-def _made(directory: Path, modules: Sequence[str], init: str, **values: str) -> SmallLinux:
     root = Path("/")
     missing = sorted(package for package, pattern in PACKAGES.items() if not any(root.glob(pattern)))
     if missing:
         pytest.skip(f"a small Linux needs the packages {', '.join(missing)}")
     kernel = max(root.glob(PACKAGES["linux-image-cloud-amd64"]))
-    folder = root / "lib/modules" / kernel.name.removeprefix("vmlinuz-") / "kernel"
-    if not all((folder / module).exists() for module in modules):
+    modules = root / "lib/modules" / kernel.name.removeprefix("vmlinuz-") / "kernel"
+    if not all((modules / module).exists() for module in MODULES):
         pytest.skip(f"{kernel.name} has not the modules of linux-image-cloud-amd64 in Debian 12")
-    names = {Path(module).name: (folder / module).read_bytes() for module in modules}
-    text = init.format(modules=" ".join(names), **values)
-    files = {"bin/busybox": Path("/bin/busybox").read_bytes(), "init": text.encode(), **names}
+    names = {Path(module).name: (modules / module).read_bytes() for module in MODULES}
+    init = INIT.format(modules=" ".join(names), addresses=" ".join(addresses), peer=peer, peer_mac=peer_mac)
+    files = {"bin/busybox": Path("/bin/busybox").read_bytes(), "init": init.encode(), **names}
     initrd = directory / "initrd"
     initrd.write_bytes(b"".join(archive(files)))
     return SmallLinux(kernel, initrd)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import anyio
 from anyio import CapacityLimiter
 
 
@@ -19,11 +18,7 @@ class Slot:
 
     async def acquire(self) -> None:
         """Wait for it."""
-        try:
-            # A free one costs no turn of the event loop.
-            self._limiter.acquire_on_behalf_of_nowait(self)
-        except anyio.WouldBlock:
-            await self._limiter.acquire_on_behalf_of(self)
+        await self._limiter.acquire_on_behalf_of(self)
 
     def on_release(self, call: Callable[[], None]) -> None:
         """Call ``call`` when it is released."""

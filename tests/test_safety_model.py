@@ -4,6 +4,7 @@ The machine is the real ``init_host`` over the real store, journal and simulated
 whatever happens.  A kill is an exception that passes everything, after which nothing of that process has any effect.
 """
 
+import inspect
 import shutil
 import sqlite3
 import tempfile
@@ -79,7 +80,7 @@ class Mortal:
             self._process.passes()
             return method(*args, **kwargs)
 
-        return call_at_once if name in ("ended", "register_event_listener") else call
+        return call if inspect.iscoroutinefunction(method) else call_at_once
 
 
 class Process:

@@ -8,9 +8,9 @@ A wait for Keystone is anything up to a ceiling, from nothing on: where thousand
 width keeps them apart.  While Keystone does not respond, the ceiling doubles with each attempt, up to a bound that
 follows from how long a refusal takes: one that comes at once costs nobody anything, and a proxy that thousands keep
 busy is left more time.  Once Keystone responds and is busy, nobody knows how many wait, but each host knows how long
-the queue is, and how long it has been there: the ceiling is a share of the one, or grows with the other.
-So hosts probe often where the queue is a short one, seldom where it is long, and the last ones are late by a share of
-what all take.
+the queue is, and how long it has been there: the ceiling grows with the one, or is a share of the other.  So hosts
+probe often where the queue is a short one, seldom where it is long, and the last ones are late by a share of what all
+take.
 """
 
 import random

@@ -244,7 +244,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--limit", type=float, default=900.0, help="seconds after which real hosts are given up")
     parser.add_argument("--pairs", type=int, default=60, help="logins of one host alone")
     parser.add_argument("--simulate", type=size, nargs="*", default=SIZES, help="hosts and workers, as 1000x6")
-    parser.add_argument("--simulate-limit", type=float, default=600.0, help="seconds after which it is given up")
+    parser.add_argument("--simulate-limit", type=float, default=300.0, help="seconds after which it is given up")
     parser.add_argument("--conductors", type=size, nargs="*", default=CELLS, help="the same for nova-conductor")
     return parser.parse_args(arguments)
 

@@ -55,7 +55,7 @@ def axes() -> Iterator[str]:
         y = y_of(HOSTS * share / 100)
         yield f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#d0d7de"/>'
         yield f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{share} %</text>'
-    for seconds in range(0, SHOWN_S + 1, 60):
+    for seconds in range(0, SHOWN_S, 60):
         x = x_of(seconds)
         yield f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{seconds} s</text>'
     middle = (LEFT + WIDTH - RIGHT) / 2

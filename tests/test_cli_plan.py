@@ -331,6 +331,17 @@ def test_an_empty_host_has_an_empty_plan(site: Site) -> None:
     assert site.run("plan", "--no-look", "--json", *settings).out == ""
 
 
+def test_a_plan_says_that_starts_are_paused(site: Site) -> None:
+    settings = site.settings()
+    site.run("import", site.records([instance(1)]), *settings)
+    site.run("pause", "--for", "1h", *settings)
+    paused = site.run("plan", "--no-look", *settings)
+    site.run("resume", *settings)
+
+    assert "bringup: starts are paused until " in paused.err
+    assert site.run("plan", "--no-look", *settings).err == ""
+
+
 def test_plan_of_one_instance(site: Site) -> None:
     file = site.records([instance(number) for number in (10, 11, 12)])
 

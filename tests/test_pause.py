@@ -235,6 +235,11 @@ async def test_a_journal_that_cannot_be_read_neither_begins_nor_ends_it_and_that
     assert one.is_active
 
 
+async def test_without_a_state_directory_the_request_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="host.state_directory: .*/none is not there; make it"):
+        await pause(tmp_path / "none" / "journal.sqlite", LONG_S)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may create files for others")
 async def test_root_requests_it_for_the_user_of_the_daemon_before_there_is_a_journal(tmp_path: Path) -> None:
     folder = tmp_path / "state"

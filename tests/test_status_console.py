@@ -142,6 +142,15 @@ async def test_a_pause_says_since_when_until_when_and_how_many_wait() -> None:
     assert "starts are paused since 10:00 UTC until 10:30 UTC, 1 wait; bringup resume ends the pause" in text
 
 
+async def test_a_deferred_instance_says_for_how_long() -> None:
+    manual = ManualRun()
+    manual.begin(1)
+    manual.instance(1, Kind.DEFERRED)
+    manual.clock.now_s += 130
+
+    assert f"deferred  web-1 ({uuid_of(1)})  vifs; deferred for 2 min 10 s" in text_of(manual)
+
+
 async def test_of_many_instances_the_first_are_shown_and_the_rest_counted() -> None:
     manual = ManualRun()
     manual.begin(1000)

@@ -116,6 +116,22 @@ async def test_a_record_that_a_rule_set_to_error_is_listed_as_a_failure_with_adv
     assert found["warnings"] == []
 
 
+async def test_a_deferred_instance_is_listed_with_since_when_and_for_how_long_until_it_is_back() -> None:
+    manual = ManualRun()
+    manual.begin(2)
+    manual.instance(1, Kind.DEFERRED, took_s=1)
+    manual.clock.now_s += 90
+    # It lacks something else by now, and has waited all the time.
+    manual.instance(1, Kind.DEFERRED, took_s=1)
+    manual.instance(2, Kind.FAILED, took_s=1)
+    deferred, failed = answer(manual)["failures"]
+    manual.instance(1)
+
+    assert (deferred["deferred_since"], deferred["deferred_s"]) == ("2026-01-01T00:00:02Z", 92)
+    assert (failed["deferred_since"], failed["deferred_s"]) == (None, None)
+    assert [each["uuid"] for each in answer(manual)["failures"]] == [uuid_of(2)]
+
+
 async def test_status_once_the_host_is_back_is_ready_without_a_reason() -> None:
     manual = ManualRun()
     manual.begin(1)

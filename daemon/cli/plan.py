@@ -189,6 +189,7 @@ def _accepted(settings: "Settings", host: str) -> frozenset[str]:
 def _past(settings: "Settings", host: str, *, power_cut: bool) -> "Past":
     """Read what the journal would tell a run now, or on the next boot."""
     from bringup.daemon.cli.plan_host import next_boot
+    from bringup.daemon.recovery.pause import end_of
     from bringup.daemon.service import assembly
     from bringup.daemon.storage.journal import Past
     from bringup.daemon.storage.journal.file import Mark
@@ -200,6 +201,8 @@ def _past(settings: "Settings", host: str, *, power_cut: bool) -> "Past":
         with read(path) as history:
             if history is not None:
                 past = history.past(boot_id, host, assembly.utc_now())
+                if (end := end_of(history.pause(), assembly.utc_now())) is not None:
+                    note(f"starts are paused until {end}: what would be started waits for that, or for bringup resume")
     except DamagedJournal as error:
         note(f"warning: {error}, and uses the records alone; so does this plan")
     if past is None:

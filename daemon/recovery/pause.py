@@ -94,6 +94,11 @@ class Pause:
             await anyio.sleep(READ_EVERY_S)
 
 
+def end_of(pause: StartPause | None, now: datetime) -> str | None:
+    """Return the end of a pause as it is shown; None if there is none, or it is over by the clock."""
+    return None if pause is None or pause.until <= now else shown_times(pause)[1]
+
+
 def shown_times(pause: StartPause | None) -> list[str]:
     """Return beginning and end of a pause as they are shown; nothing where there is none."""
     ends = () if pause is None else (pause.since, pause.until)

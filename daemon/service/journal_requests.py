@@ -117,8 +117,12 @@ async def _opened(path: Path, problem: str) -> AsyncIterator[SqliteJournal]:
 async def pause(path: Path, for_s: float) -> StartPause:
     """Pause all starts for so many seconds from now on; an earlier pause is replaced.
 
+    :raises UsageError: there is no state directory yet.
     :raises Temporary: the journal cannot be written now.
     """
+    if not await anyio.to_thread.run_sync(path.parent.is_dir):
+        right = "make it as the user of the service (systemctl start bringup.service does), or correct the setting"
+        raise UsageError(f"cannot pause: host.state_directory: {path.parent} is not there; {right}")
     now = utc_now()
     paused = StartPause(since=now, until=now + timedelta(seconds=for_s))
     async with _opened(path, "cannot pause; nothing was changed") as journal:

@@ -1,9 +1,11 @@
 """Links that guests wait for, as the kernel reports them."""
 
+from pathlib import Path
+
 import anyio
 import pytest
 
-from bringup.drivers.libvirt.arrivals.host_events import Awaited, watch_host
+from bringup.drivers.libvirt.arrivals.host_events import Awaited, opened, watch_host
 from bringup.drivers.libvirt.guest_needs.host import HostFiles
 from support.network import run
 
@@ -26,3 +28,18 @@ async def test_a_bridge_and_a_tap_that_come_are_reported_and_other_links_are_not
                 assert await receive.receive() == "tap-late"
             group.cancel_scope.cancel()
         assert receive.statistics().current_buffer_used == 0
+
+
+async def test_a_link_whose_message_was_lost_is_found(tmp_path: Path) -> None:
+    """More has changed than the kernel keeps for one who does not read."""
+    changes = tmp_path / "changes"
+    changes.write_text("".join(f"link set lo mtu {1400 + number % 2}\n" for number in range(1000)))
+    with opened(HostFiles(), Awaited(links=frozenset({"br-late"}))) as events:
+        assert events.links() == frozenset()
+        run("ip", "-batch", str(changes))
+        run("ip", "link", "add", "br-late", "type", "bridge")
+        lines = Path("/proc/thread-self/net/netlink").read_text().splitlines()
+        drops = lines[0].split().index("Drops")
+        assert any(int(line.split()[drops]) for line in lines[1:])
+        assert events.new_links() == {"br-late"}
+        assert events.new_links() == frozenset()

@@ -16,7 +16,7 @@ from bringup.daemon.decisions.readiness import BOOTS, Readiness, TimeToReady, ti
 from bringup.daemon.decisions.verdicts import WORDS, GuestVerdict
 from bringup.daemon.errors import WHO_MAY, Refused, Temporary
 from bringup.daemon.storage.journal import queries
-from bringup.daemon.storage.journal.base import FailedBefore, Past
+from bringup.daemon.storage.journal.base import FailedBefore, Past, StartPause
 from bringup.daemon.storage.journal.file import version_of
 from bringup.daemon.storage.journal.queries import BootRow, NotBack, boot_of, not_back_on, past_at_start
 from bringup.daemon.storage.journal.rows import load_readiness
@@ -123,6 +123,11 @@ class History:
         """Return the rows for the timeline of a run: its instances, and their actions in the order of time."""
         bars = self._database.execute(_BARS, (run_id,)).fetchall()
         return bars, self._database.execute(_SEGMENTS, (run_id,)).fetchall()
+
+    @decoding()
+    def pause(self) -> StartPause | None:
+        """Return the last pause of starts, unless an operator has ended it; an earlier version knows none."""
+        return queries.last_pause(self._database) if queries.has_table(self._database, "pauses") else None
 
     @decoding()
     def kept_disks(self) -> list[Row]:

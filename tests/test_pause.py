@@ -236,7 +236,7 @@ async def test_a_journal_that_cannot_be_read_neither_begins_nor_ends_it_and_that
 
 
 async def test_without_a_state_directory_the_request_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="host.state_directory: .*/none is not there; make it"):
+    with pytest.raises(UsageError, match=r"host\.state_directory: .*/none is not there; make it"):
         await pause(tmp_path / "none" / "journal.sqlite", LONG_S)
 
 

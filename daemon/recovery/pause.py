@@ -95,7 +95,7 @@ class Pause:
 
 
 def end_of(pause: StartPause | None, now: datetime) -> str | None:
-    """Return the end of a pause as it is shown; None if there is none, or it is over by the clock."""
+    """Return the end of a pause as it is shown; None if there is none, or it is over."""
     return None if pause is None or pause.until <= now else shown_times(pause)[1]
 
 

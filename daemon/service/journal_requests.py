@@ -118,8 +118,10 @@ async def pause(path: Path, for_s: float) -> StartPause:
     """Pause all starts for so many seconds from now on; an earlier pause is replaced.
 
     :raises UsageError: there is no state directory yet.
+    :raises Refused: the journal is not one, or this user may not read it.
     :raises Temporary: the journal cannot be written now.
     """
+    await anyio.to_thread.run_sync(_is_there, path)
     if not await anyio.to_thread.run_sync(path.parent.is_dir):
         right = "make it as the user of the service (systemctl start bringup.service does), or correct the setting"
         raise UsageError(f"cannot pause: host.state_directory: {path.parent} is not there; {right}")
@@ -133,13 +135,21 @@ async def pause(path: Path, for_s: float) -> StartPause:
 async def resume(path: Path) -> StartPause | None:
     """End the pause of starts; return it, None if starts are not paused.
 
+    :raises Refused: the journal is not one, or this user may not read it.
     :raises Temporary: the journal cannot be read or written now.
     """
+    if not await anyio.to_thread.run_sync(_is_there, path):
+        return None
     now = utc_now()
     async with _opened(path, "cannot resume; nothing was changed") as journal:
         paused = await journal.pause()
         await journal.end_pause(at=now)
     return paused if paused is not None and now < paused.until else None
+
+
+def _is_there(path: Path) -> bool:
+    with read(path) as history:
+        return history is not None
 
 
 def time_span(text: str = DEFAULT_PAUSE) -> float:

@@ -24,6 +24,8 @@ ARGUMENTS: dict[str, tuple[tuple[str, ...], int]] = {
     "plot": ((), 77),
     "release": ((uuid_of(1),), 77),
     "retry": ((uuid_of(1),), 77),
+    "pause": ((), 77),
+    "resume": ((), 77),
     "accept": ((), 78),
     "import": (("records.json",), 64),
     "from-nova-conf": (("nova.conf",), 78),
@@ -35,7 +37,7 @@ WITHOUT_SETTINGS = ("explain", "from-nova-conf", "demo")
 NAMES = [
     name
     for command in COMMANDS
-    # One module has two commands: release_and_retry.
+    # Two modules have two commands each: release_and_retry, pause_and_resume.
     for name in command.__name__.rpartition(".")[2].replace("import_records", "import").replace("_", "-").split("-and-")
 ]
 

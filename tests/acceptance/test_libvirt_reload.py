@@ -46,6 +46,8 @@ def test_as_many_starts_are_under_way_as_the_limit_says_after_each_reload(
         network={"plug_vifs": False},
         resume={"guests": "on_host_boot"},
         limits={"concurrency": 2, "instance_deadline": 110, "pace": pace},
+        # With one slot these are started one after the other, and what is asked here is how many starts hang at once.
+        pace={"hold": 1},
     ).records([instance(number, network_info=(), block_devices=()) for number in range(1, COUNT + 1)])
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))

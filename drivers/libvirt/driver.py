@@ -65,6 +65,7 @@ class _Opened(NamedTuple):
     hypervisor: Hypervisor
     power: Power
     watch: EventWatcher
+    watchers: Watchers
 
 
 SLOTS = 8
@@ -80,12 +81,11 @@ class LibvirtDriver:
         """Store the options; nothing is opened yet.  ``capacity`` is followed unless ``connections`` is set."""
         self._capacity = capacity = capacity or Capacity(SLOTS)
         self._options = options
-        self._connections = options.connections or capacity.calls
         self._network = GuestNetwork(network, self._ask)
         self._devices = DevicesReader()
         self._listeners = Listeners(signs=[self._devices.heard])
         self._opened: _Opened | None = None
-        self._disks = LocalDisks(options, self._definitions, self._connections)
+        self._disks = LocalDisks(options, self._definitions, options.connections or capacity.calls)
         self._files = HostFiles() if is_local(options.uri) else None
         self._needs_check = NeedsCheck(
             self._files or NOTHING_SEEN,
@@ -109,10 +109,11 @@ class LibvirtDriver:
         if self._opened is not None:
             return
         libvirt = await in_thread(lambda _: binding())
-        hypervisor = Hypervisor(self._options, libvirt, self._connections)
+        hypervisor = Hypervisor(self._options, libvirt, self._options.connections or self._capacity.calls)
         watch = EventWatcher(self._options, libvirt, self._listeners)
         await hypervisor.retry("connect to libvirt", lambda: hypervisor.query("read what the host has", _ping))
-        self._opened = _Opened(hypervisor, Power(hypervisor), watch)
+        watchers = Watchers(self._files, watch, self._network.of_host)
+        self._opened = _Opened(hypervisor, Power(hypervisor), watch, watchers)
         conflicts = await self.autostart_conflicts()
         if self._options.may_change and conflicts.resolve(self._options.autostart, host):
             await hypervisor.change(
@@ -139,7 +140,6 @@ class LibvirtDriver:
             if calls > fixed:
                 log.warning("libvirt.connections_too_few", connections=fixed, concurrency=calls)
             return
-        self._connections = calls
         if self._opened is not None:
             self._opened.hypervisor.resize(calls)
         self._disks.resize(calls)
@@ -213,20 +213,18 @@ class LibvirtDriver:
 
     async def watch_needs(self, needs: Collection[Need], notify: Callable[[Need], None]) -> None:
         """Call ``notify`` with each of these needs that may be met by now, until cancelled."""
-        await self._watchers.watch(needs, notify)
+        await self._ready.watchers.watch(needs, notify)
 
     def watches(self, need: Need) -> bool:
         """Return whether the arrival of what a guest needs is reported."""
-        return self._watchers.watches(need)
+        return self._ready.watchers.watches(need)
 
     async def host_needs(self, guests: Sequence[Guest]) -> Sequence[Need]:
         """Return the needs of libvirt's other drivers, the folder of local disks, Open vSwitch and nft, if used."""
         definitions = await self._definitions(frozenset(guest.uuid for guest in guests))
         error_class = self._host.libvirt.libvirtError
-        needs = []
-        for name in drivers_needed(definitions):
-            query = partial(need_of_driver, name=name, error_class=error_class)
-            needs.append(await self._ask(f"query {name}", query))
+        queries = {n: partial(need_of_driver, name=n, error_class=error_class) for n in drivers_needed(definitions)}
+        needs = [await self._ask(f"query {name}", query) for name, query in queries.items()]
         return [*needs, *await self._disks.folder_needs(definitions), *await self._network.check(guests)]
 
     async def get_available_resource(self) -> AvailableResource:
@@ -359,10 +357,6 @@ class LibvirtDriver:
     @property
     def _power(self) -> Power:
         return self._ready.power
-
-    @property
-    def _watchers(self) -> Watchers:
-        return Watchers(self._files, self._ready.watch, self._network.of_host)
 
     async def _ask(self, what: str, work: Callable[[Connection], T]) -> T:
         return await self._host.retry(what, lambda: self._host.query(what, work))

@@ -150,13 +150,9 @@ def waiting_releases(database: sqlite3.Connection) -> frozenset[str]:
 def kept_disks(database: sqlite3.Connection) -> list[KeptDisks]:
     """Return the disks that are set aside and not deleted yet, oldest first."""
     rows = database.execute("SELECT uuid, place, kept_at, until FROM kept_disks ORDER BY kept_at, uuid")
+    at = datetime.fromisoformat
     return [
-        KeptDisks(
-            uuid=uuid,
-            where=tuple(json.loads(place)),
-            kept_at=datetime.fromisoformat(kept_at),
-            until=datetime.fromisoformat(until),
-        )
+        KeptDisks(uuid=uuid, where=tuple(json.loads(place)), kept_at=at(kept_at), until=at(until))
         for uuid, place, kept_at, until in rows
     ]
 
@@ -185,6 +181,7 @@ def ready_before(database: sqlite3.Connection, run: int | None) -> dict[str, flo
     return {uuid: each.start_s + each.boot_s for uuid, each in found.items() if each.by is not None}
 
 
+@decoding()
 def last_pause(database: sqlite3.Connection) -> StartPause | None:
     """Return the last pause of starts, unless an operator has ended it."""
     row = database.execute("SELECT at, until, ended_at FROM pauses ORDER BY number DESC LIMIT 1").fetchone()
@@ -193,6 +190,7 @@ def last_pause(database: sqlite3.Connection) -> StartPause | None:
     return StartPause(since=datetime.fromisoformat(row[0]), until=datetime.fromisoformat(row[1]))
 
 
+@decoding()
 def failures(database: sqlite3.Connection, boot_id: str) -> dict[str, FailedBefore]:
     """Return the instances that a failure changed, the last time that it did: set to ERROR, task state cleared.
 

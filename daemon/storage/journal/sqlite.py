@@ -11,10 +11,8 @@ A damaged file is set aside, and the run continues from the records.  If the fil
 
 import json
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -34,9 +32,9 @@ from bringup.daemon.logs import get_logger
 from bringup.daemon.storage.journal import queries
 from bringup.daemon.storage.journal.base import FailedBefore, Journal, KeptDisks, Left, NewRun, Past, StartPause
 from bringup.daemon.storage.journal.file import JournalFile, Mark
+from bringup.daemon.storage.journal.in_progress import ActionsInProgress
 from bringup.daemon.storage.journal.queries import delete_old_runs, start_run
 from bringup.daemon.storage.journal.rows import (
-    ActionEnd,
     Begun,
     BegunAction,
     BegunInstance,
@@ -68,16 +66,6 @@ WAIT_S = 0.25
 """How long an entry waits that need not be written at once."""
 
 
-@dataclass(slots=True)
-class _Doing:
-    """Action of an instance in progress, or ended and not written yet."""
-
-    number: int
-    began: float
-    end: tuple[str, float, str | None] | None = None
-    """Time of its end, seconds that it took, its error."""
-
-
 class SqliteJournal(Journal):
     """A :class:`bringup.daemon.storage.journal.base.Journal` in a file; :func:`open_journal` opens it."""
 
@@ -94,8 +82,7 @@ class SqliteJournal(Journal):
         self._thread = anyio.CapacityLimiter(1)
         self._run = 0
         self._attempt = 1
-        self._doing: dict[str, _Doing] = {}
-        self._numbers: dict[str, int] = {}
+        self._doing = ActionsInProgress()
         self._unwritten_outcomes: dict[str, SettledEntry] = {}
         """Outcomes that could not be written; they are written with the end of the run, or the run has none."""
         self._waiting = WaitingEntries()
@@ -139,7 +126,6 @@ class SqliteJournal(Journal):
         self._attempt = past.attempt
         self._was_cut_short = past.was_cut_short
         self._doing.clear()
-        self._numbers.clear()
         self._waiting.clear()
         self._unwritten_outcomes.clear()
         return past
@@ -148,8 +134,7 @@ class SqliteJournal(Journal):
         self, uuid: str, step: Step, because: Sequence[str], *, was: Left | None = None, at_once: bool = True
     ) -> None:
         """Write that ``step`` is about to start, the rules that have held so far, and the record before."""
-        number = self._numbers[uuid] = self._numbers.get(uuid, 0) + 1
-        end = self._take_end(uuid)
+        end, number = self._doing.take_end(uuid, self._run, self._attempt), self._doing.next_number(uuid)
         at = text_of(self._now())
         rules, before = write_rules(tuple(because)), None if was is None else write_left(was)
         verb, detail = step.action.verb, detail_of(step.action)
@@ -161,21 +146,12 @@ class SqliteJournal(Journal):
         try:
             await self._write(uuid, entry, at_once=at_once)
         finally:
-            self._doing[uuid] = _Doing(number, time.monotonic())
+            self._doing.began(uuid)
 
     def ended(self, uuid: str, step: Step, error: Exception | None) -> None:
         """Note the end of ``step``; it is written with whatever is written next for this instance."""
         del step
-        doing = self._doing.get(uuid)
-        if doing is not None:
-            text = None if error is None else f"{type(error).__name__}: {error}"
-            doing.end = (text_of(self._now()), round(time.monotonic() - doing.began, 6), text)
-
-    def _take_end(self, uuid: str) -> ActionEnd | None:
-        doing = self._doing.pop(uuid, None)
-        if doing is None or doing.end is None:
-            return None
-        return ActionEnd(*doing.end, self._run, uuid, self._attempt, doing.number)
+        self._doing.ended(uuid, text_of(self._now()), error)
 
     async def settled(self, outcome: Outcome, *, at_once: bool = True) -> None:
         """Write the outcome of an instance."""
@@ -191,7 +167,7 @@ class SqliteJournal(Journal):
         )
         entry = SettledEntry(
             row,
-            self._take_end(outcome.uuid),
+            self._doing.take_end(outcome.uuid, self._run, self._attempt),
             keeps_release=outcome.kind is Kind.HELD or outcome.is_paused,
             keeps_retry=outcome.is_paused,
         )
@@ -333,11 +309,7 @@ class SqliteJournal(Journal):
 
     async def pause(self) -> StartPause | None:
         """Return the pause of starts that was requested last, unless an operator has ended it."""
-        return await self._in_thread("read whether starts are paused", self._last_pause)
-
-    @decoding()
-    def _last_pause(self) -> StartPause | None:
-        return queries.last_pause(self._connection())
+        return await self._in_thread("read whether starts are paused", lambda: queries.last_pause(self._connection()))
 
     async def write_pause(self, pause: StartPause) -> None:
         """Write that an operator pauses all starts; it replaces an earlier pause."""
@@ -350,11 +322,7 @@ class SqliteJournal(Journal):
 
     async def failures(self) -> Mapping[str, FailedBefore]:
         """Return the instances whose records a failure has changed."""
-        return await self._in_thread("read what failed", self._failures)
-
-    @decoding()
-    def _failures(self) -> dict[str, FailedBefore]:
-        return queries.failures(self._connection(), self._boot_id)
+        return await self._in_thread("read what failed", lambda: queries.failures(self._connection(), self._boot_id))
 
     async def _write_request(self, request: str, statement: str, uuids: Collection[str], at: datetime) -> None:
         def write() -> None:

@@ -131,6 +131,26 @@ def test_guests_that_have_not_run_tell_nothing() -> None:
     assert (seen.stretch, seen.limit) == (None, 8)
 
 
+def test_guests_that_have_run_and_are_at_rest_slow_nobody_down() -> None:
+    """They wait for a boot menu, or have nothing to boot, and keep their slots until they are quiet for a while."""
+    controller = PaceController(ceiling=64)
+    controller.look(boots(8), booting=8, used=8)
+
+    seen = controller.look({**boots(16, run_s=0.0), **boots(8)}, booting=16, used=16)
+
+    assert (seen.stretch, seen.limit) == (None, 32)
+
+
+def test_of_guests_that_rest_after_a_crowded_start_a_quarter_more_is_started() -> None:
+    controller = PaceController(ceiling=64, start=2)
+    assert looked(controller, 9.0, 9.0, used=4) == [2, 2]
+
+    rests = {str(number): BootCounters(2.0, 16.0) for number in range(4)}
+    seen = [controller.look(rests, booting=4, used=controller.limit) for _ in range(3)]
+
+    assert [(each.stretch, each.limit) for each in seen] == [(None, 3), (None, 4), (None, 5)]
+
+
 def test_the_ceiling_is_above_the_floor() -> None:
     controller = PaceController(ceiling=1)
 

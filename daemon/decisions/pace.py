@@ -120,6 +120,7 @@ class PaceController:
                 self._unavoidable = max(1.0, stretch)
             own = stretch / self._unavoidable
             self._is_fast = self._is_fast and own < LOW
+        if stretch is not None or _are_at_rest(counters, used):
             if own > HIGH and used <= self.limit:
                 # Those beyond it keep their slots: the next look that counts is the one without them.
                 self._limit = max(float(min(FLOOR, self.ceiling)), self._limit * max(SHRINK, AIM / own))
@@ -152,3 +153,8 @@ class PaceController:
         if took_s < EVIDENCE_S:
             return None
         return took_s / max(alone_s, QUICKEST_S)
+
+
+def _are_at_rest(counters: Mapping[str, BootCounters], used: int) -> bool:
+    """Check whether most of the slots are held by guests that have run, given that none runs or waits now."""
+    return sum(each.run_s >= EVIDENCE_S for each in counters.values()) * 2 >= used > 0

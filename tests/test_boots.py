@@ -367,3 +367,19 @@ async def test_with_a_fixed_pace_the_limit_is_shown_and_not_used() -> None:
         await host.run()
 
         assert (len(seen.ended), host.host.capacity.limit) == (4, 4)
+
+
+async def test_a_start_that_ends_after_boots_are_followed_is_as_if_nobody_followed_it() -> None:
+    """What was told to end ends in any order: libvirt may answer a start after the boots are not followed any more."""
+    async with booting(2) as (host, seen):
+        boots = host.host.boots
+        assert boots is not None
+        async with anyio.create_task_group() as group:
+            await group.start(boots.run)
+            group.cancel_scope.cancel()
+        with anyio.fail_after(30):
+            result = await host.run()
+
+        assert {outcome.did for outcome in result.outcomes} == {Did.STARTED}
+        assert not any(isinstance(event, InstanceBoots) for event in seen.events)
+        assert host.host.capacity.slots.borrowed_tokens == 0

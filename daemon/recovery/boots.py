@@ -140,16 +140,20 @@ class Boots:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Follow them until cancelled."""
         self._driver.register_sign_listener(self._heard)
-        async with anyio.create_task_group() as self._group:
-            task_status.started()
-            while True:
-                await self._some.wait()
-                try:
-                    await self._look()
-                except Exception:
-                    # Slots are kept no longer than without it: nothing else depends on what is seen.
-                    log.exception("pace.look_failed")
-                await anyio.sleep(self._controller.every_s)
+        try:
+            async with anyio.create_task_group() as self._group:
+                task_status.started()
+                while True:
+                    await self._some.wait()
+                    try:
+                        await self._look()
+                    except Exception:
+                        # Slots are kept no longer than without it: nothing else depends on what is seen.
+                        log.exception("pace.look_failed")
+                    await anyio.sleep(self._controller.every_s)
+        finally:
+            # A start that was under way when the process was told to end may be over after this.
+            self._group = None
 
     def observe(self, event: RunEvent) -> None:
         """Count instances that are stopped, or take long: they slow no boot down, and leave their slots to others."""

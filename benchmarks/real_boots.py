@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import anyio
 from hosts import uuid_of
-from real_guests import HOST, store
+from libvirt_host import command, store
 
 from bringup.daemon.cli.demo_site.children import serving
 from support.agent_linux import AgentLinux, Does, make_agent_linux
@@ -167,21 +167,12 @@ class Bench:
 
     def _command(self, directory: Path, given: Mapping[str, str]) -> list[str]:
         values = {
-            "placement.url": self.placement,
-            "placement.create_resource_provider": "true",
-            "host.name": HOST,
-            "host.state_directory": str(directory),
-            "driver.name": "libvirt",
-            "libvirt.uri": self.server.uri,
-            "libvirt.instances_path": str(directory),
-            "resume.guests": "on_every_start",
             "network.plug_vifs": "false",
             "limits.concurrency": str(CONCURRENCY),
             "verify.within": str(self.verify_s),
             **given,
         }
-        sets = [part for key, value in values.items() for part in ("-s", f"{key}={value}")]
-        return [sys.executable, "-m", "bringup", "run", "--json", *sets]
+        return command(directory, self.server.uri, self.placement, values)
 
 
 DRAWN: Final = (

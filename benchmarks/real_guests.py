@@ -21,19 +21,14 @@ from pathlib import Path
 
 import anyio
 from hosts import uuid_of
+from libvirt_host import command, store
 
 from bringup.daemon.cli.demo_site.children import serving
-from bringup.daemon.decisions.instances import Instance
-from bringup.daemon.decisions.states import PowerState, VmState
-from bringup.daemon.storage.store.base import Records
-from bringup.daemon.storage.store.sql import open_store
-from bringup.daemon.storage.store.sqlite import open_database
 from bringup.drivers.libvirt.binding import binding
 from support.libvirtd import Libvirtd, domain_xml
 from support.process import children_of
 from support.programs import find
 
-HOST = "compute-1"
 LIMITS = (1, 2, 4, 8, 16)
 FLOOR_LIMIT = 16
 SIZE = (40, 0, 3)
@@ -132,22 +127,10 @@ class Bench:
             return Took(end["took_s"], process_s, usage.ru_utime + usage.ru_stime)
 
     def _command(self, directory: Path, limit: int) -> list[str]:
-        values = {
-            "placement.url": self.placement,
-            "placement.create_resource_provider": "true",
-            "host.name": HOST,
-            "host.state_directory": str(directory),
-            "driver.name": "libvirt",
-            "libvirt.uri": self.server.uri,
-            "libvirt.instances_path": str(directory),
-            "resume.guests": "on_every_start",
-            "limits.concurrency": str(limit),
-            # Its guests have nothing to boot: a slot is free when its guest is started.
-            "limits.pace": "fixed",
-            "pace.hold": "0",
-        }
-        sets = [part for key, value in values.items() for part in ("-s", f"{key}={value}")]
-        return [os.environ.get("BENCH_PYTHON", sys.executable), "-m", "bringup", "run", "--once", "--json", *sets]
+        # Its guests have nothing to boot: a slot is free when its guest is started.
+        pace = {"limits.concurrency": str(limit), "limits.pace": "fixed", "pace.hold": "0"}
+        python = os.environ.get("BENCH_PYTHON", sys.executable)
+        return command(directory, self.server.uri, self.placement, pace, "--once", python=python)
 
     def _inside(self) -> tuple[str, ...]:
         unshare = next(pid for pid in children_of(os.getpid()) if _is_unshare(pid))
@@ -157,19 +140,6 @@ class Bench:
 
 def _is_unshare(pid: int) -> bool:
     return Path(f"/proc/{pid}/comm").read_text().strip() == "unshare"
-
-
-async def store(directory: Path, uuids: list[str]) -> None:
-    """Write the records of guests that ran."""
-    async with open_store(partial(open_database, directory / "instances.sqlite")) as records:
-        await records.import_records(
-            Records(
-                instances=tuple(
-                    Instance(uuid=uuid, host=HOST, vm_state=VmState.ACTIVE, power_state=PowerState.RUNNING)
-                    for uuid in uuids
-                )
-            )
-        )
 
 
 def table(bench: Bench, hook: str, limits: tuple[int, ...]) -> None:

@@ -1,7 +1,6 @@
 """Records made of the guests that libvirt has."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from bringup.daemon.storage.record_files.from_guests import records_of
 from bringup.drivers.libvirt.domains import DefinedGuest
 from support.computer import Computer, a_computer
 from support.drivers import driver_guest, uuid_of
-from support.libvirt_drivers import remove_guests
-from support.libvirtd import Libvirtd, domain_xml, the_libvirtd
+from support.libvirt_drivers import emptied_libvirtd
+from support.libvirtd import Libvirtd, domain_xml
 from support.process import Ended, run
 from support.programs import run as make_disk
 from support.records import HOST
@@ -38,12 +37,7 @@ def test_a_record_reports_what_the_guest_is(state: PowerState, vm_state: VmState
     assert (record.vm_state, record.power_state, record.task_state) == (vm_state, state, None)
 
 
-@pytest.fixture
-def server() -> Iterator[Libvirtd]:
-    server = the_libvirtd()
-    yield server
-    with server.connected() as connection:
-        remove_guests(connection)
+server = pytest.fixture(emptied_libvirtd)
 
 
 def on(server: Libvirtd, directory: Path, **sections: Any) -> Computer:

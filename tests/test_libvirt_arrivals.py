@@ -23,8 +23,8 @@ from bringup.drivers.libvirt.guest_needs.rules.definition import Server
 from bringup.drivers.libvirt.guest_needs.rules.verdicts import LibvirtObject
 from bringup.drivers.needs import LinkOrigin, Need, NeedKind, NeedState
 from support.drivers import driver_guest, uuid_of
-from support.libvirt_drivers import opened, options, remove_guests
-from support.libvirtd import DomainExtras, Libvirtd, a_libvirtd, the_libvirtd
+from support.libvirt_drivers import emptied_libvirtd, opened, options
+from support.libvirtd import DomainExtras, Libvirtd, a_libvirtd
 from support.needing import call, nic
 
 pytestmark = pytest.mark.anyio
@@ -300,12 +300,7 @@ async def test_a_server_that_answers_again_is_reported_for_each_disk_of_it() -> 
 # libvirt
 
 
-@pytest.fixture
-def server() -> Iterator[Libvirtd]:
-    server = the_libvirtd()
-    yield server
-    with server.connected() as connection:
-        remove_guests(connection)
+server = pytest.fixture(emptied_libvirtd)
 
 
 NETWORK = "<network><name>late</name></network>"

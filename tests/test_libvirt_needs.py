@@ -16,8 +16,8 @@ import pytest
 
 from bringup.drivers.needs import MetBy, NeedKind
 from support.drivers import driver_guest, uuid_of
-from support.libvirt_drivers import remove_guests
-from support.libvirtd import DomainExtras, Libvirtd, the_libvirtd
+from support.libvirt_drivers import emptied_libvirtd
+from support.libvirtd import DomainExtras, Libvirtd
 from support.needing import (
     ABSENT,
     GUEST,
@@ -38,12 +38,7 @@ from support.polling import reached, until
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def server() -> Iterator[Libvirtd]:
-    server = the_libvirtd()
-    yield server
-    with server.connected() as connection:
-        remove_guests(connection)
+server = pytest.fixture(emptied_libvirtd)
 
 
 @pytest.fixture

@@ -1,25 +1,19 @@
 """What real guests need beside disks: switches, devices, secrets, firmware, pages, CPUs, a machine type."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet
 from support.drivers import uuid_of
-from support.libvirt_drivers import a_driver, remove_guests
-from support.libvirtd import Libvirtd, a_libvirtd, the_libvirtd
+from support.libvirt_drivers import a_driver, emptied_libvirtd, remove_guests
+from support.libvirtd import Libvirtd, a_libvirtd
 from support.needing import ABSENT, GUEST, NOVA_XML, UUID, Defined, defined, disk, nic, qemu_img, xml_of
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def server() -> Iterator[Libvirtd]:
-    server = the_libvirtd()
-    yield server
-    with server.connected() as connection:
-        remove_guests(connection)
+server = pytest.fixture(emptied_libvirtd)
 
 
 HOST_DEVICE = "<hostdev mode='subsystem' type='{}'{}><source>{}</source></hostdev>"

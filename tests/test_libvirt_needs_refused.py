@@ -1,6 +1,6 @@
 """What libvirt and QEMU really say of a start that lacks something is understood, where no look came before it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,8 @@ from bringup.drivers.libvirt.hypervisor import Hypervisor
 from bringup.drivers.libvirt.power import Power
 from bringup.drivers.needs import NeedKind, NeedNotMet
 from support.drivers import uuid_of
-from support.libvirt_drivers import options, remove_guests
-from support.libvirtd import Libvirtd, the_libvirtd
+from support.libvirt_drivers import emptied_libvirtd, options
+from support.libvirtd import Libvirtd
 from support.needing import GUEST, UUID, block, disk, xml_of
 from test_libvirt_needs import share
 from test_libvirt_needs_devices import CASES, LUKS
@@ -20,12 +20,7 @@ from test_libvirt_needs_devices import CASES, LUKS
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def server() -> Iterator[Libvirtd]:
-    server = the_libvirtd()
-    yield server
-    with server.connected() as connection:
-        remove_guests(connection)
+server = pytest.fixture(emptied_libvirtd)
 
 
 async def nothing() -> None:

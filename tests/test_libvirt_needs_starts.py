@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,15 @@ import pytest
 from bringup.drivers.base import InstanceNotFound, RebootType
 from bringup.drivers.needs import MetBy, NeedKind, NeedNotMet
 from support.drivers import driver_guest, uuid_of
-from support.libvirt_drivers import a_driver, remove_guests
-from support.libvirtd import DomainExtras, Libvirtd, a_libvirtd, the_libvirtd
+from support.libvirt_drivers import a_driver, emptied_libvirtd
+from support.libvirtd import DomainExtras, Libvirtd, a_libvirtd
 from support.needing import ABSENT, GUEST, MET, UUID, call, defined, disk, qemu_img, xml_of
 from support.surroundings import Within, nobody
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def server() -> Iterator[Libvirtd]:
-    server = the_libvirtd()
-    yield server
-    with server.connected() as connection:
-        remove_guests(connection)
+server = pytest.fixture(emptied_libvirtd)
 
 
 async def test_a_guest_without_a_definition_needs_nova(server: Libvirtd) -> None:

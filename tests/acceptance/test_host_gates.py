@@ -13,7 +13,7 @@ from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from support.computer import Computer
 from support.drivers import driver_guest
-from support.libvirt_drivers import remove_guests
+from support.libvirt_drivers import emptied_libvirtd
 from support.libvirtd import Libvirtd, the_libvirtd
 from support.network import an_ovs_vif
 from support.network import run as run_command
@@ -26,10 +26,8 @@ NUMBERS = (1, 2, 3)
 
 @pytest.fixture
 def server() -> Iterator[Libvirtd]:
+    yield from emptied_libvirtd()
     server = the_libvirtd()
-    yield server
-    with server.connected() as connection:
-        remove_guests(connection)
     shutil.rmtree(server.directory / "instances", ignore_errors=True)
     (server.directory / "instances").mkdir()
 

@@ -1,7 +1,6 @@
 """A whole host of real guests: ``bringup run`` in a process of its own, real libvirtd, QEMU and Placement."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from bringup.daemon.decisions.instances import Instance, Migration
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from support.computer import Computer, a_computer
 from support.drivers import driver_guest
-from support.libvirt_drivers import remove_guests
-from support.libvirtd import Libvirtd, a_libvirtd, the_libvirtd
+from support.libvirt_drivers import emptied_libvirtd
+from support.libvirtd import Libvirtd, a_libvirtd
 from support.polling import until
 from support.process import run, running
 from support.records import instance, migration, uuid_of
@@ -94,12 +93,7 @@ def record_of(number: int, **fields: Any) -> Instance:
     return instance(number, network_info=(), block_devices=(), **fields)
 
 
-@pytest.fixture
-def server() -> Iterator[Libvirtd]:
-    server = the_libvirtd()
-    yield server
-    with server.connected() as connection:
-        remove_guests(connection)
+server = pytest.fixture(emptied_libvirtd)
 
 
 def make_guest(server: Libvirtd, connection: Any, number: int, case: Case) -> None:

@@ -1,7 +1,6 @@
 """A whole host whose guests lack something: who is started, who is not, and what is left of their records."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,8 @@ import pytest
 from acceptance.test_libvirt_host import OFF, ON, on_libvirt, record_of
 from bringup.daemon.decisions.states import VmState
 from support.drivers import driver_guest
-from support.libvirt_drivers import remove_guests
-from support.libvirtd import DomainExtras, Libvirtd, the_libvirtd
+from support.libvirt_drivers import emptied_libvirtd
+from support.libvirtd import DomainExtras, Libvirtd
 from support.needing import block, disk, loop_device
 from support.polling import until
 from support.process import run, running
@@ -21,12 +20,7 @@ WELL, WRONG_DISK, EMPTY_SHARE, NO_DEFINITION, LATE = range(1, 6)
 SECRET = "hunter2-of-the-storage"
 
 
-@pytest.fixture
-def server() -> Iterator[Libvirtd]:
-    server = the_libvirtd()
-    yield server
-    with server.connected() as connection:
-        remove_guests(connection)
+server = pytest.fixture(emptied_libvirtd)
 
 
 def define(server: Libvirtd, number: int, devices: str = "") -> None:

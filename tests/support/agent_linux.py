@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pytest
-
 from support.programs import find, path_of
-from support.small_linux import MODULES, OPTIONS, PACKAGES, archive
+from support.small_linux import MODULES, OPTIONS, archive, debian_kernel
 
 AGENT = "qemu-ga"
 MORE_MODULES = (*MODULES, "drivers/block/virtio_blk.ko", "drivers/char/virtio_console.ko")
@@ -106,20 +104,11 @@ class AgentLinux:
 
 def make_agent_linux(directory: Path, *, compute_mb: int = 8, disk_mb: int = 32) -> AgentLinux:
     """Make one that computes the checksum of so much, and reads a disk of that size; skip without its packages."""
-    root = Path("/")
-    agent = find(AGENT)
-    missing = sorted(package for package, pattern in PACKAGES.items() if not any(root.glob(pattern)))
-    missing += [] if agent else ["qemu-guest-agent"]
-    if agent is None or missing:
-        pytest.skip(f"a Linux with a guest agent needs the packages {', '.join(missing)}")
-    kernel = max(root.glob(PACKAGES["linux-image-cloud-amd64"]))
-    modules = root / "lib/modules" / kernel.name.removeprefix("vmlinuz-") / "kernel"
-    if not all((modules / module).exists() for module in MORE_MODULES):
-        pytest.skip(f"{kernel.name} has not the modules of linux-image-cloud-amd64 in Debian 12")
-    names = {Path(module).name: (modules / module).read_bytes() for module in MORE_MODULES}
-    files = {"bin/busybox": Path("/bin/busybox").read_bytes(), AGENT: Path(agent).read_bytes(), **names}
+    kernel, files = debian_kernel(MORE_MODULES, *([] if find(AGENT) else ["qemu-guest-agent"]))
+    agent = path_of(AGENT)
+    files[AGENT] = Path(agent).read_bytes()
     files |= dict(_libraries(agent))
-    init = INIT.format(modules=" ".join(names), compute_mb=compute_mb)
+    init = INIT.format(modules=" ".join(Path(module).name for module in MORE_MODULES), compute_mb=compute_mb)
     initrd = directory / "initrd"
     initrd.write_bytes(b"".join(archive({**files, "init": init.encode()})))
     return AgentLinux(directory, kernel, initrd, disk_mb)

@@ -85,6 +85,14 @@ def remove_guests(connection: Any) -> None:
             domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
 
 
+def emptied_libvirtd() -> Iterator[Libvirtd]:
+    """Provide the libvirtd of this process to a test, and remove its guests afterwards."""
+    server = the_libvirtd()
+    yield server
+    with server.connected() as connection:
+        remove_guests(connection)
+
+
 @contextlib.asynccontextmanager
 async def qemu(states: Sequence[PowerState]) -> AsyncIterator[Driver]:
     """Provide real guests in these states."""

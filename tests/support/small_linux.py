@@ -59,20 +59,29 @@ class SmallLinux:
 
 def make_small_linux(directory: Path, *, addresses: Sequence[str], peer: str, peer_mac: str) -> SmallLinux:
     """Make one whose NIC has these addresses (with prefix) and knows its peer; skip where a package is missing."""
+    kernel, files = debian_kernel(MODULES)
+    names = " ".join(Path(module).name for module in MODULES)
+    init = INIT.format(modules=names, addresses=" ".join(addresses), peer=peer, peer_mac=peer_mac)
+    initrd = directory / "initrd"
+    initrd.write_bytes(b"".join(archive({**files, "init": init.encode()})))
+    return SmallLinux(kernel, initrd)
+
+
+def debian_kernel(modules: Sequence[str], *lacking: str) -> tuple[Path, dict[str, bytes]]:
+    """Return Debian's kernel, and by path in an initrd these modules of it and busybox; skip without their packages.
+
+    ``lacking`` are packages that the caller lacks.
+    """
     root = Path("/")
-    missing = sorted(package for package, pattern in PACKAGES.items() if not any(root.glob(pattern)))
+    missing = sorted([*lacking, *(package for package, pattern in PACKAGES.items() if not any(root.glob(pattern)))])
     if missing:
         pytest.skip(f"a small Linux needs the packages {', '.join(missing)}")
     kernel = max(root.glob(PACKAGES["linux-image-cloud-amd64"]))
-    modules = root / "lib/modules" / kernel.name.removeprefix("vmlinuz-") / "kernel"
-    if not all((modules / module).exists() for module in MODULES):
+    folder = root / "lib/modules" / kernel.name.removeprefix("vmlinuz-") / "kernel"
+    if not all((folder / module).exists() for module in modules):
         pytest.skip(f"{kernel.name} has not the modules of linux-image-cloud-amd64 in Debian 12")
-    names = {Path(module).name: (modules / module).read_bytes() for module in MODULES}
-    init = INIT.format(modules=" ".join(names), addresses=" ".join(addresses), peer=peer, peer_mac=peer_mac)
-    files = {"bin/busybox": Path("/bin/busybox").read_bytes(), "init": init.encode(), **names}
-    initrd = directory / "initrd"
-    initrd.write_bytes(b"".join(archive(files)))
-    return SmallLinux(kernel, initrd)
+    files = {Path(module).name: (folder / module).read_bytes() for module in modules}
+    return kernel, {"bin/busybox": Path("/bin/busybox").read_bytes(), **files}
 
 
 def archive(files: Mapping[str, bytes]) -> Iterator[bytes]:

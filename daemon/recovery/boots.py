@@ -167,8 +167,7 @@ class Boots:
             case ActionEnded(uuid) if uuid in self._stopping:
                 self._stopping.discard(uuid)
             case InstanceEnded(outcome):
-                self._working.pop(outcome.uuid, None)
-                self._stopping.discard(outcome.uuid)
+                self.left(outcome.uuid)
                 return
             case _:
                 return
@@ -179,6 +178,12 @@ class Boots:
         """UUIDs of instances that hold slots, and slow no boot down."""
         now = anyio.current_time()
         return self._stopping.union(uuid for uuid, since in self._working.items() if now - since > self._slow_s)
+
+    def left(self, uuid: str) -> None:
+        """Record that an instance has left its slot, or that it is settled."""
+        self._working.pop(uuid, None)
+        self._stopping.discard(uuid)
+        self.wake()
 
     def may_start_beside(self) -> bool:
         """Check whether one more may be started beside guests of a higher priority."""

@@ -37,7 +37,7 @@ class PriorityGate:
         """Record that an instance has left its slot."""
         self._turns.left(facts)
         if self._boots is not None:
-            self._boots.wake()
+            self._boots.left(facts.instance.uuid)
 
     def _is_preceded(self, boots: Boots) -> bool:
         """Check whether instances in slots go before the next one."""

@@ -37,6 +37,8 @@ DECIDE = "decide"
 LEVELS = {Kind.FAILED: "error", Kind.HELD: "warning", Kind.DEFERRED: "warning"}
 """Level of the line of an instance; info for other outcomes."""
 COLLECT = Step("runs", EnsureFilteringRules())
+AHEAD = 256
+"""Most instances that have left their slots before their outcomes are on disk."""
 
 
 async def settle(
@@ -51,7 +53,7 @@ async def settle(
 
     ``known`` are their outcomes before: where nothing has changed, it is not logged again.
     """
-    turns = turns_of(order.queue, order.after)
+    turns, ahead = turns_of(order.queue, order.after), anyio.Semaphore(AHEAD)
 
     async def work(facts: Facts, slot: Slot) -> None:
         instance = facts.instance
@@ -59,6 +61,8 @@ async def settle(
         with structlog.contextvars.bound_contextvars(instance=instance.uuid, name=instance.shown_name):
             dependencies.began(instance.uuid)
             outcome = await _settle_one(host, facts, tables)
+            await _record(host, facts, outcome, slot, ahead)
+            host.observer(InstanceEnded(outcome))
             outcomes[outcome.uuid] = outcome
             if outcome.uuid in known and outcome.says_the_same(known[outcome.uuid]):
                 log.debug("instance.unchanged", outcome=outcome.kind.value)
@@ -147,7 +151,7 @@ async def in_slots(
 async def _settle_one(host: Host, facts: Facts, tables: Tables) -> Outcome:
     instance = facts.instance
     host.observer(InstanceBegan(instance.uuid, instance.shown_name, instance.project_id))
-    outcome = await init_instance(
+    return await init_instance(
         facts,
         executor=host.executor,
         observer=host.observer,
@@ -155,12 +159,23 @@ async def _settle_one(host: Host, facts: Facts, tables: Tables) -> Outcome:
         tables=tables,
         journal=host.journal,
     )
-    # The journal says itself that it cannot be written; what it does not have is decided again after a crash.  A guest
-    # that would be started then, had its user stopped it meanwhile, must not lose its outcome.
+
+
+async def _record(host: Host, facts: Facts, outcome: Outcome, slot: Slot, ahead: anyio.Semaphore) -> None:
+    """Write the outcome of an instance to the journal, before it comes out.
+
+    The journal says itself that it cannot be written; what it does not have is decided again after a crash.  A guest
+    that would be started then, had its user stopped it meanwhile, must not lose its outcome: that is waited for.  One
+    that needed nothing waits without its slot, so that many share a commit however few slots there are.
+    """
+    is_untroubled, journal = outcome.kind in UNTROUBLED, host.journal
     with suppress(JournalError):
-        await host.journal.settled(outcome, at_once=facts.may_be_brought_back or outcome.kind not in UNTROUBLED)
-    host.observer(InstanceEnded(outcome))
-    return outcome
+        if is_untroubled and facts.may_be_brought_back and journal.may_share(outcome.uuid):
+            async with ahead:
+                slot.release()
+                await journal.settled_with_others(outcome)
+        else:
+            await journal.settled(outcome, at_once=facts.may_be_brought_back or not is_untroubled)
 
 
 async def collect_again(host: Host, outcomes: Sequence[Outcome]) -> None:

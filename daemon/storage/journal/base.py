@@ -167,6 +167,14 @@ class Journal:
         the instance is decided on again, in the same way.
         """
 
+    def may_share(self, uuid: str) -> bool:
+        """Check whether the outcome of an instance may share a commit: nothing of it had to be on disk before."""
+        del uuid
+        return False
+
+    async def settled_with_others(self, outcome: Outcome) -> None:
+        """Write the outcome of an instance, a moment later, in a commit that others share."""
+
     @asynccontextmanager
     async def sharing_commits(self) -> AsyncIterator[None]:
         """Allow entries to wait in this block, each for a bounded time; none waits after it."""

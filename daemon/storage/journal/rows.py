@@ -191,6 +191,22 @@ def detail_of(action: Action) -> str | None:
     return json.dumps(arguments) if arguments else None
 
 
+def settled_entry(outcome: Outcome, run: int, attempt: int, end: ActionEnd | None, *, at: str) -> SettledEntry:
+    """Return the entry of an outcome, with the end of the last action."""
+    row = SettledInstance(
+        run=run,
+        uuid=outcome.uuid,
+        attempt=attempt,
+        because=write_rules(outcome.because),
+        settled_at=at,
+        kind=outcome.kind.value,
+        outcome=dump_outcome(outcome),
+        left_as=dump_left(outcome),
+    )
+    is_held = outcome.kind is Kind.HELD or outcome.is_paused
+    return SettledEntry(row, end, keeps_release=is_held, keeps_retry=outcome.is_paused)
+
+
 def dump_outcome(outcome: Outcome) -> str:
     """Return an outcome as JSON, without its record."""
     return _encode(

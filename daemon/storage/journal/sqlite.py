@@ -41,12 +41,10 @@ from bringup.daemon.storage.journal.rows import (
     Entry,
     ReadyEntry,
     SettledEntry,
-    SettledInstance,
     VerdictEntry,
     detail_of,
-    dump_left,
-    dump_outcome,
     dump_readiness,
+    settled_entry,
     text_of,
     write_entries,
     write_left,
@@ -64,6 +62,8 @@ T = TypeVar("T")
 CLOSE_S = closing.JOURNAL_S
 WAIT_S = 0.25
 """How long an entry waits that need not be written at once."""
+SHARE_S = 0.1
+"""How long an outcome waits for others at most, which is awaited."""
 
 
 class SqliteJournal(Journal):
@@ -91,6 +91,9 @@ class SqliteJournal(Journal):
         self._entries: Gathering[Sequence[Entry], None] = Gathering(
             in_thread(self._write_round, self._thread), failure=JournalError, most=ROUND
         )
+        self._together: Gathering[Entry, None] = Gathering(
+            self._write_together, failure=JournalError, most=ROUND, pause_s=SHARE_S
+        )
 
     async def open(self) -> None:
         """Open the file; replace a damaged one.  One that cannot be written is tried again later.
@@ -109,6 +112,7 @@ class SqliteJournal(Journal):
     async def close(self) -> None:
         """Finish the writes that were handed over, then close the file."""
         with anyio.move_on_after(CLOSE_S, shield=True):
+            await self._together.close()
             await self._entries.close()
             await anyio.to_thread.run_sync(self._file.close, limiter=self._thread)
 
@@ -155,25 +159,29 @@ class SqliteJournal(Journal):
 
     async def settled(self, outcome: Outcome, *, at_once: bool = True) -> None:
         """Write the outcome of an instance."""
-        row = SettledInstance(
-            run=self._run,
-            uuid=outcome.uuid,
-            attempt=self._attempt,
-            because=write_rules(outcome.because),
-            settled_at=text_of(self._now()),
-            kind=outcome.kind.value,
-            outcome=dump_outcome(outcome),
-            left_as=dump_left(outcome),
-        )
-        entry = SettledEntry(
-            row,
-            self._doing.take_end(outcome.uuid, self._run, self._attempt),
-            keeps_release=outcome.kind is Kind.HELD or outcome.is_paused,
-            keeps_retry=outcome.is_paused,
-        )
-        self._unwritten_outcomes[outcome.uuid] = entry
-        await self._write(outcome.uuid, entry, at_once=at_once)
+        await self._write(outcome.uuid, self._settled(outcome), at_once=at_once)
         self._unwritten_outcomes.pop(outcome.uuid, None)
+
+    def may_share(self, uuid: str) -> bool:
+        """Check whether the outcome of an instance may share a commit: nothing of it had to be on disk before."""
+        return self._waiting.accepts_more_of(uuid)
+
+    async def settled_with_others(self, outcome: Outcome) -> None:
+        """Write the outcome of an instance, a moment later, in a commit that others share."""
+        self._waiting.close(outcome.uuid)
+        await self._together.submit(self._settled(outcome))
+        self._unwritten_outcomes.pop(outcome.uuid, None)
+
+    async def _write_together(self, entries: Sequence[Entry]) -> list[None]:
+        await self._submit(*entries)
+        return [None] * len(entries)
+
+    def _settled(self, outcome: Outcome) -> SettledEntry:
+        """Return the entry of an outcome; it is unwritten from now on."""
+        end = self._doing.take_end(outcome.uuid, self._run, self._attempt)
+        entry = settled_entry(outcome, self._run, self._attempt, end, at=text_of(self._now()))
+        self._unwritten_outcomes[outcome.uuid] = entry
+        return entry
 
     async def ready(self, uuid: str, readiness: Readiness) -> None:
         """Write how long the guest of a settled instance took to be ready."""

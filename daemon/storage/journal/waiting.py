@@ -30,13 +30,21 @@ class WaitingEntries:
         self._entries.clear()
         self._do_not_wait.clear()
 
+    def accepts_more_of(self, uuid: str) -> bool:
+        """Check whether the next entry of an instance may wait."""
+        return self.are_allowed and uuid not in self._do_not_wait
+
+    def close(self, uuid: str) -> None:
+        """Accept no further entry of an instance."""
+        self._do_not_wait.add(uuid)
+
     def accepts(self, uuid: str, entry: Entry, *, at_once: bool) -> bool:
         """Store an entry; False: it must be written at once."""
-        does_wait = self.are_allowed and not at_once and uuid not in self._do_not_wait
+        does_wait = not at_once and self.accepts_more_of(uuid)
         if does_wait:
             self._entries.append(entry)
         if not does_wait or isinstance(entry, SettledEntry):
-            self._do_not_wait.add(uuid)
+            self.close(uuid)
         return does_wait
 
     @contextmanager

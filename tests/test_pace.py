@@ -15,12 +15,15 @@ from bringup.daemon.decisions.pace import (
     START_AT_MOST,
     PaceController,
 )
+from bringup.daemon.decisions.readiness import QUIET_S, RAN_S
 from bringup.drivers.base import BootCounters, MemoryPressure
 from support.booting_hosts import CROWDED, HOSTS, BootingHost, averaged, simulate
 
 NO_WORSE = 1.3
 """Than the best fixed limit, which nobody knows before."""
 SEEDS = (1, 2)
+NOVA_S = 0.3
+"""What a guest takes in Nova's loop on two cores (docs/performance.md: 20 in 6 s)."""
 
 
 def boots(count: int, *, run_s: float = 1.0, delay_s: float = 0.0, look: int = 1) -> dict[str, BootCounters]:
@@ -141,6 +144,45 @@ def test_guests_that_have_run_and_are_at_rest_slow_nobody_down() -> None:
     assert (seen.stretch, seen.limit) == (None, 32)
 
 
+def test_guests_that_have_run_for_a_moment_and_are_at_rest_slow_nobody_down() -> None:
+    """A host that is quick has ended before the first look what they have to boot."""
+    rests = {str(number): BootCounters(run_s=RAN_S) for number in range(4)}
+    controller = PaceController(ceiling=64, start=4)
+    seen = [controller.look(rests, booting=4, used=controller.limit) for _ in range(2)]
+
+    assert [(each.stretch, each.limit) for each in seen] == [(1.0, 8), (None, 16)]
+
+
+def test_what_slows_down_guests_that_hardly_work_is_not_each_other() -> None:
+    """They have nothing to boot, and wait four times as long as they run while QEMU and its like are started."""
+    controller = PaceController(ceiling=64)
+    little = controller.look(boots(8, run_s=0.05, delay_s=0.15), booting=8, used=8)
+    much = controller.look(boots(16, run_s=0.25, delay_s=0.75), booting=16, used=16)
+
+    assert (little.stretch, little.limit) == (pytest.approx(4.0), 16)
+    assert (much.stretch, much.limit) == (pytest.approx(4.0), 8)
+
+
+def test_beside_guests_of_a_higher_priority_that_wait_none_is_started_however_little_these_work() -> None:
+    controller = PaceController(ceiling=64)
+    for look in (1, 2, 3):
+        controller.look(boots(4, run_s=0.05, delay_s=0.05, look=look), booting=4, used=4)
+
+    assert not controller.take_spare()
+
+
+@pytest.mark.parametrize("threads", [2, 16, 64])
+def test_guests_that_have_nothing_to_boot_are_back_sooner_than_one_after_the_other(threads: int) -> None:
+    """Nova's loop starts the next when the one before is started; we see only after a while that one is at rest."""
+    host = BootingHost(
+        "", threads, 2000, 20, 1, vcpus=1, cpu_s=0.06, io_mb=0.01, prepare_s=NOVA_S, rests_s=QUIET_S + EVERY_FAST_S
+    )
+    serial = averaged(partial(simulate, host, 1, hold_s=0.0), SEEDS)
+    found = averaged(partial(simulate, host, None), SEEDS)
+
+    assert found.all_s <= serial.all_s
+
+
 def test_of_guests_that_rest_after_a_crowded_start_a_quarter_more_is_started() -> None:
     controller = PaceController(ceiling=64, start=2)
     assert looked(controller, 9.0, 9.0, used=4) == [2, 2]
@@ -254,6 +296,15 @@ def test_it_is_looked_more_often_for_as_long_as_nothing_has_slowed_down() -> Non
     looked(controller, 2.0)
 
     assert (first, controller.every_s) == (EVERY_FAST_S, EVERY_S)
+
+
+def test_it_is_looked_more_often_while_guests_hardly_work() -> None:
+    """That they are quiet is seen sooner, and then their slots are free."""
+    controller = PaceController(ceiling=64)
+    looked(controller, 2.0)
+    controller.look({str(number): BootCounters(1.1, 1.0) for number in range(8)}, booting=8, used=8)
+
+    assert controller.every_s == EVERY_FAST_S
 
 
 COUNTERS = st.dictionaries(

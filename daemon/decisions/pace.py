@@ -3,22 +3,25 @@
 Measured is how much slower guests boot than alone: their vCPUs wait for a CPU, their disks answer later than at best on
 this host.  Few guests are started first; their number doubles for as long as nothing slows down, then grows by
 quarters, and shrinks where boots take more than three times as long.  What slows down the fewest guests is not their
-doing, and does not count.  While guests of a higher priority boot, others are started only one by one, and only where
-that slows down nobody.  No I/O, no clock, no logger.
+doing, and does not count, nor does what slows down guests that work so little that fewer would not.  While guests of a
+higher priority boot, others are started only one by one, and only where that slows down nobody.  No I/O, no clock, no
+logger.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from bringup.daemon.decisions.readiness import RAN_S
 from bringup.drivers.base import BootCounters, MemoryPressure
 
 FLOOR: Final = 2
+"""Fewer do not slow each other down."""
 START_AT_MOST: Final = 8
 EVERY_S: Final = 2.0
 """How often the counters are read."""
 EVERY_FAST_S: Final = 1.0
-"""How often they are, for as long as nothing has slowed down."""
+"""How often they are, for as long as nothing has slowed down, or guests hardly work."""
 LOW: Final = 1.5
 HIGH: Final = 3.0
 SPARE: Final = 1.1
@@ -64,6 +67,8 @@ class PaceController:
     """Lowest mean latency of a read that was seen on this host."""
     _unavoidable: float = field(init=False, default=1.0)
     """How many times slower than alone the fewest guests boot: others use this host too."""
+    _at_work: float = field(init=False, default=0.0)
+    """How many vCPUs and reads were under way at once since the look before, on average."""
     _brakes: bool = field(init=False, default=False)
     _spared: int = field(init=False, default=0)
     """At how many looks in a row nothing was slowed down."""
@@ -85,7 +90,7 @@ class PaceController:
     @property
     def every_s(self) -> float:
         """How long until the next look."""
-        return EVERY_FAST_S if self._is_fast else EVERY_S
+        return EVERY_FAST_S if self._is_fast or self._at_work < FLOOR else EVERY_S
 
     def take_spare(self) -> bool:
         """Check whether one more may be started beside guests of a higher priority, once for each look."""
@@ -112,13 +117,16 @@ class PaceController:
         """Adapt the limit to the counters of the guests that boot; ``used`` is how many slots are."""
         self._brakes = memory is not None and (memory.some > MEMORY_SOME or memory.full > MEMORY_FULL)
         stretch = self._stretch(counters)
-        own = 1.0
+        slower = own = 1.0
         if stretch is not None:
             if used <= FLOOR:
                 # Fewer do not boot at once: what slows these down is not each other.
                 self._is_fast = self._is_fast or stretch > HIGH
                 self._unavoidable = max(1.0, stretch)
-            own = stretch / self._unavoidable
+            slower = stretch / self._unavoidable
+            if self._at_work >= FLOOR:
+                # Else they have nothing to boot, or wait for a menu: the start of QEMU slows them for a moment.
+                own = slower
             self._is_fast = self._is_fast and own < LOW
         if stretch is not None or _are_at_rest(counters, used):
             if own > HIGH and used <= self.limit:
@@ -128,7 +136,7 @@ class PaceController:
                 have_most_run = len(counters) * 2 >= used
                 grown = self._limit * 2 if self._is_fast and have_most_run else self._limit + max(1.0, self._limit / 4)
                 self._limit = min(grown, float(self.ceiling))
-        self._spared = self._spared + 1 if counters and own < SPARE and not self._brakes else 0
+        self._spared = self._spared + 1 if counters and slower < SPARE and not self._brakes else 0
         self._has_spare = self._spared >= 2  # noqa: PLR2004 - see SPARE
         return Sighting(stretch, booting, self.limit, self._brakes)
 
@@ -150,6 +158,7 @@ class PaceController:
             self._quickest_s = latency_s if self._quickest_s is None else min(self._quickest_s, latency_s)
         alone_s = run_s + min(read_s, reads * (self._quickest_s or 0.0))
         took_s = run_s + delay_s + read_s
+        self._at_work = took_s / self.every_s
         if took_s < EVIDENCE_S:
             return None
         return took_s / max(alone_s, QUICKEST_S)
@@ -157,4 +166,4 @@ class PaceController:
 
 def _are_at_rest(counters: Mapping[str, BootCounters], used: int) -> bool:
     """Check whether most of the slots are held by guests that have run, given that none runs or waits now."""
-    return sum(each.run_s >= EVIDENCE_S for each in counters.values()) * 2 >= used > 0
+    return sum(each.run_s >= RAN_S for each in counters.values()) * 2 >= used > 0

@@ -46,6 +46,8 @@ class BootingHost:
     """Share of the bandwidth that each further reader costs."""
     taken: float = 0.0
     """Threads that something else uses all the time."""
+    rests_s: float = 0.0
+    """How long a guest that is ready keeps its slot until that is seen."""
 
 
 HOSTS: Final = (
@@ -168,7 +170,8 @@ class _Simulation:
             guest.ready_s = self.now_s
         if guest.holds and guest.started_s:
             is_over = self.now_s - guest.started_s > self.hold_s
-            guest.holds = not is_over and (guest.is_silent or guest.state != "ready")
+            is_seen = guest.state == "ready" and self.now_s - guest.ready_s >= self.host.rests_s
+            guest.holds = not is_over and (guest.is_silent or not is_seen)
 
 
 def simulate(

@@ -156,11 +156,12 @@ def test_guests_that_have_run_for_a_moment_and_are_at_rest_slow_nobody_down() ->
 def test_what_slows_down_guests_that_hardly_work_is_not_each_other() -> None:
     """They have nothing to boot, and wait four times as long as they run while QEMU and its like are started."""
     controller = PaceController(ceiling=64)
-    little = controller.look(boots(8, run_s=0.05, delay_s=0.15), booting=8, used=8)
-    much = controller.look(boots(16, run_s=0.25, delay_s=0.75), booting=16, used=16)
+    little = controller.look(boots(8, run_s=0.06, delay_s=0.18), booting=8, used=8)
+    more = controller.look(boots(16, run_s=0.1, delay_s=0.3), booting=16, used=16)
+    much = controller.look(boots(32, run_s=0.3, delay_s=0.9), booting=32, used=32)
 
-    assert (little.stretch, little.limit) == (pytest.approx(4.0), 16)
-    assert (much.stretch, much.limit) == (pytest.approx(4.0), 8)
+    assert [each.stretch for each in (little, more, much)] == [pytest.approx(4.0)] * 3
+    assert [each.limit for each in (little, more, much)] == [16, 32, 16]
 
 
 def test_beside_guests_of_a_higher_priority_that_wait_none_is_started_however_little_these_work() -> None:

@@ -30,6 +30,8 @@ AIM: Final = 2.0
 """A limit that is too high is lowered to as many guests as would be so many times slower than alone."""
 SHRINK: Final = 0.5
 """And to this share of it at least."""
+WORK: Final = 1 / 3
+"""Where fewer vCPUs and reads a guest are under way at once on average, or fewer than the floor, guests hardly work."""
 EVIDENCE_S: Final = 0.1
 """Time that guests have run or waited, below which nothing is known of them."""
 FEWEST_READS: Final = 20
@@ -67,8 +69,8 @@ class PaceController:
     """Lowest mean latency of a read that was seen on this host."""
     _unavoidable: float = field(init=False, default=1.0)
     """How many times slower than alone the fewest guests boot: others use this host too."""
-    _at_work: float = field(init=False, default=0.0)
-    """How many vCPUs and reads were under way at once since the look before, on average."""
+    _is_at_work: bool = field(init=False, default=False)
+    """Guests boot that slow each other down, if anything does (``WORK``)."""
     _brakes: bool = field(init=False, default=False)
     _spared: int = field(init=False, default=0)
     """At how many looks in a row nothing was slowed down."""
@@ -90,7 +92,7 @@ class PaceController:
     @property
     def every_s(self) -> float:
         """How long until the next look."""
-        return EVERY_FAST_S if self._is_fast or self._at_work < FLOOR else EVERY_S
+        return EVERY_FAST_S if self._is_fast or not self._is_at_work else EVERY_S
 
     def take_spare(self) -> bool:
         """Check whether one more may be started beside guests of a higher priority, once for each look."""
@@ -124,7 +126,7 @@ class PaceController:
                 self._is_fast = self._is_fast or stretch > HIGH
                 self._unavoidable = max(1.0, stretch)
             slower = stretch / self._unavoidable
-            if self._at_work >= FLOOR:
+            if self._is_at_work:
                 # Else they have nothing to boot, or wait for a menu: the start of QEMU slows them for a moment.
                 own = slower
             self._is_fast = self._is_fast and own < LOW
@@ -158,7 +160,7 @@ class PaceController:
             self._quickest_s = latency_s if self._quickest_s is None else min(self._quickest_s, latency_s)
         alone_s = run_s + min(read_s, reads * (self._quickest_s or 0.0))
         took_s = run_s + delay_s + read_s
-        self._at_work = took_s / self.every_s
+        self._is_at_work = took_s / self.every_s >= max(FLOOR, WORK * len(counters))
         if took_s < EVIDENCE_S:
             return None
         return took_s / max(alone_s, QUICKEST_S)

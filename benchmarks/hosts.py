@@ -10,7 +10,8 @@ from uuid import UUID, uuid5
 from bringup.daemon import logs
 from bringup.daemon.decisions.instances import Instance
 from bringup.daemon.decisions.outcomes import RunResult
-from bringup.daemon.decisions.policies import GuestShutdown, Limits
+from bringup.daemon.decisions.policies import GuestShutdown, Limits, ResumePolicy
+from bringup.daemon.decisions.resume_policy import Resuming
 from bringup.daemon.decisions.run_events import Observer
 from bringup.daemon.decisions.states import PowerState, TaskState, VmState
 from bringup.daemon.recovery.context import Host, Startup
@@ -88,6 +89,7 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
     latency: Mapping[LatencyKey, Latency] | None = None,
     journal: Journal = NO_JOURNAL,
     observer: Observer | None = None,
+    resume: ResumePolicy | None = None,
 ) -> AsyncIterator[tuple[Startup, SimulatedDriver]]:
     """Return a host with ``count`` instances; log lines are formatted and discarded."""
     guests = tuple(SimulatedGuest(uuid=uuid_of(number), power_state=PowerState.RUNNING) for number in range(count))
@@ -119,6 +121,7 @@ async def opened_host(  # noqa: PLR0913 - what a measure may vary
                     start_claim=StartClaim(store=store, driver=driver, claimant=claimant),
                 ),
                 journal=journal,
+                resuming=Resuming(resume or ResumePolicy()),
                 observer=observer,
                 capacity=Capacity(limit),
                 limits=Limits(concurrency=limit, instance_deadline=600, host_deadline=120, shutdown_report_deadline=20),

@@ -18,6 +18,7 @@ from floods import flood
 from hosts import NOWHERE, crashed, heavy_tailed, instance, opened_host, uuid_of
 
 from bringup.daemon.cli.main import main
+from bringup.daemon.decisions.policies import ResumePolicy
 from bringup.daemon.decisions.states import TaskState
 from bringup.daemon.recovery.init_host import init_host
 from bringup.daemon.service.assembly import utc_now
@@ -80,10 +81,10 @@ class _Commits:
         self.number += statement == "COMMIT"
 
 
-def cpu(count: int, save: int, written: int = 0) -> dict[str, Any]:
+def cpu(count: int, save: int, written: int = 0, limit: int = 64, resumed: int = 0) -> dict[str, Any]:
     """Run once with an instant driver, with or without the journal; return CPU seconds per instance, and commits.
 
-    Loading and log lines are included.
+    Loading and log lines are included.  ``resumed``: guests would be brought back if they were found down.
     """
 
     async def measured() -> dict[str, Any]:
@@ -97,9 +98,10 @@ def cpu(count: int, save: int, written: int = 0) -> dict[str, Any]:
                 opened_host(
                     path,
                     count=count,
-                    limit=64,
+                    limit=limit,
                     task_states=task_states,
                     journal=journal if written else NO_JOURNAL,
+                    resume=ResumePolicy(guests="on_every_start" if resumed else "never"),
                 ) as (start, _),
             ):
                 commits = _Commits(journal)

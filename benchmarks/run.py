@@ -80,6 +80,9 @@ def own_cost(size: Size) -> None:
     row(what, "<= 0.3 ms", [run["cpu_s_an_instance"] * 1000 for run in runs], "{:.3f} ms".format)
     shared = [size.many / run["commits"] for run in runs]
     row("instances that need nothing to a commit of the journal", ">= 64", shared, "{:.0f}".format)
+    runs = [measure("cpu", size.many, 0, 1, 16, 1) for _ in range(size.runs)]
+    what = "the same of guests that would be brought back, limit 16"
+    row(what, ">= 64", [size.many / run["commits"] for run in runs], "{:.0f}".format)
     runs = [measure("memory", size.many) for _ in range(size.runs)]
     row(f"largest RSS, {size.many} instances", "<= 120 MB", [run["rss_mb"] for run in runs], "{:.0f} MB".format)
     pairs = [(measure("plan", size.many), measure("plan", size.many // 10)) for _ in range(size.runs)]

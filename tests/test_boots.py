@@ -370,7 +370,7 @@ async def test_with_a_fixed_pace_the_limit_is_shown_and_not_used() -> None:
 
 
 async def test_a_start_that_ends_after_boots_are_followed_is_as_if_nobody_followed_it() -> None:
-    """What was told to end ends in any order: libvirt may answer a start after the boots are not followed any more."""
+    """Tasks that are cancelled end in any order: a start may be over after its guest could be followed."""
     async with booting(2) as (host, seen):
         boots = host.host.boots
         assert boots is not None

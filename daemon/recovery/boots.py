@@ -152,7 +152,7 @@ class Boots:
                         log.exception("pace.look_failed")
                     await anyio.sleep(self._controller.every_s)
         finally:
-            # A start that was under way when the process was told to end may be over after this.
+            # A start that was under way when the process was asked to end may be over after this.
             self._group = None
 
     def observe(self, event: RunEvent) -> None:

@@ -2,10 +2,9 @@
 
 Measured is how much slower guests boot than alone: their vCPUs wait for a CPU, their disks answer later than at best on
 this host.  Few guests are started first; their number doubles for as long as nothing slows down, then grows by
-quarters, and shrinks where boots take more than three times as long.  What slows down the fewest guests is not their
-doing, and does not count, nor does what slows down guests that work so little that fewer would not.  While guests of a
-higher priority boot, others are started only one by one, and only where that slows down nobody.  No I/O, no clock, no
-logger.
+quarters, and shrinks where boots take more than three times as long.  Two things do not count: what slows down even the
+fewest guests, which is not their doing, and what slows down guests that hardly work.  While guests of a higher priority
+boot, others are started only one by one, and only where that slows down nobody.  No I/O, no clock, no logger.
 """
 
 from collections.abc import Mapping

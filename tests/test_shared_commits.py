@@ -12,7 +12,6 @@ import pytest
 
 from bringup.daemon.decisions.outcomes import Kind, Outcome
 from bringup.daemon.decisions.rules import Facts
-from bringup.daemon.decisions.run_events import InstanceBegan, InstanceEnded, RunEvent
 from bringup.daemon.decisions.start_order import StartOrder
 from bringup.daemon.decisions.table_order import OWN_TABLES
 from bringup.daemon.errors import JournalError
@@ -23,6 +22,7 @@ from support.decisions import FACTS
 from support.drivers import uuid_of
 from support.hosts import HOST, ArrangedHost, arranged, instance, limits, now
 from support.polling import reached
+from support.seen_events import Seen
 
 pytestmark = pytest.mark.anyio
 
@@ -55,23 +55,6 @@ class HeldJournal(Journal):
         assert at_once
         self.own.append(outcome.uuid)
         await self.opened.wait()
-
-
-@dataclass
-class Seen:
-    """Instances that began and ended, in order."""
-
-    began: list[str] = field(default_factory=list)
-    ended: list[str] = field(default_factory=list)
-
-    def observe(self, event: RunEvent) -> None:
-        match event:
-            case InstanceBegan(uuid):
-                self.began.append(uuid)
-            case InstanceEnded(outcome):
-                self.ended.append(outcome.uuid)
-            case _:
-                pass
 
 
 def held(

@@ -2,7 +2,7 @@
 
 import anyio
 
-from bringup.daemon.decisions.run_events import InstanceEnded, InstanceReady, InstanceVerified, RunEvent
+from bringup.daemon.decisions.run_events import InstanceBegan, InstanceEnded, InstanceReady, InstanceVerified, RunEvent
 
 
 class Seen:
@@ -16,6 +16,10 @@ class Seen:
         self.events.append(event)
         self._changed.set()
         self._changed = anyio.Event()
+
+    @property
+    def began(self) -> list[str]:
+        return [event.uuid for event in self.events if isinstance(event, InstanceBegan)]
 
     @property
     def ended(self) -> list[str]:
